@@ -1,0 +1,49 @@
+# The same words by hand and in CI. Settings are given as variables: make up PORT_BASE=9000
+PYTHON ?= python3
+VENV := .local/venv/bin
+STACK := $(VENV)/python -m ops.local
+
+.DEFAULT_GOAL := help
+.PHONY: help run up down reset status seed test lint migrate lock install
+
+help:  ## This list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+run: install  ## The whole platform in the foreground; Ctrl-C stops it
+	@$(STACK) run
+
+up: install  ## The same in the background; returns when it is ready
+	@$(STACK) up
+
+down: install  ## Stop it; data stays
+	@$(STACK) down
+
+reset: install  ## Stop it and delete its data
+	@$(STACK) reset
+
+status: install  ## What runs
+	@$(STACK) status
+
+seed: install  ## Fill the catalogue with courses to try
+	@$(VENV)/python -m ops.local.seed
+
+migrate: install  ## Bring the database up to date
+	@$(VENV)/python -m migrations upgrade
+
+test: install  ## All tests; make test ARGS="-k webhook"
+	@$(VENV)/python -m pytest $(ARGS)
+
+lint: install  ## Ruff and mypy
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+
+COMPILE = $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
+
+lock: install  ## Compile the requirements; make lock ARGS=--upgrade
+	@$(COMPILE) --output-file requirements.txt requirements.in
+	@$(COMPILE) --output-file requirements-local.txt requirements-local.in
+
+install:
+	@$(PYTHON) ops/local/install.py

@@ -1,0 +1,63 @@
+"""What every request carries: its id, its trace, and the claim of its Idempotency-Key."""
+
+import hashlib
+import re
+import secrets
+
+from flask import Flask, Response, g, request
+from structlog.contextvars import bind_contextvars, clear_contextvars
+
+from models.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
+
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def follow(app: Flask) -> None:
+    """Give every request an id and a trace, and answer with them."""
+    app.before_request(_begin)
+    app.after_request(_finish)
+
+
+def claim_idempotency_key(caller: str, *, required: bool) -> None:
+    """Note the Idempotency-Key of a POST for the command that it starts.
+
+    Raises IdempotencyKeyMissing, IdempotencyKeyInvalid.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        if required:
+            raise IdempotencyKeyMissing
+        return
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise IdempotencyKeyInvalid
+    said = b"\n".join((request.full_path.encode(), request.get_data(cache=True)))
+    g.claim = {
+        "scope": f"{caller} {request.method} {request.url_rule}",
+        "key": key,
+        "fingerprint": hashlib.sha256(said).hexdigest(),
+    }
+
+
+def _begin() -> None:
+    g.request_id = _taken("X-Request-Id", _REQUEST_ID) or secrets.token_hex(16)
+    g.traceparent = _taken("traceparent", _TRACEPARENT) or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+    clear_contextvars()
+    bind_contextvars(request_id=g.request_id, **{"trace.id": g.traceparent.split("-")[1]})
+
+
+def _taken(header: str, pattern: re.Pattern[str]) -> str | None:
+    sent = request.headers.get(header, "")
+    return sent if pattern.fullmatch(sent) else None
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Cache-Control", "no-store")
+    if g.get("replayed"):
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+

@@ -1,0 +1,167 @@
+"""The one Celery application, and the one way to send it a message.
+
+A task ``<service>.<verb>`` rides the queue ``<service>``. Nothing here is ever the only holder of a promise: losing
+what waits in Redis costs a repeat, never a purchase (ops/decisions/0002).
+"""
+
+import base64
+import logging
+import os
+import pkgutil
+import socket
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from celery import Celery, signals
+from kombu import Exchange, Queue
+from redis.exceptions import RedisError
+
+import settings
+from models import log
+from models.errors import QueueFull, Unavailable
+from models.redis import queue_redis
+
+# A service is a module or a package of workers/; what serves them all is named here or begins with an underscore.
+SERVICES = tuple(
+    module.name
+    for module in pkgutil.iter_modules([str(Path(__file__).parent / "workers")])
+    if module.name != "resources" and not module.name.startswith("_")
+)
+
+
+def queue_of(name: str, *_: object, **__: object) -> dict[str, str]:
+    """The queue of a task is the service in its name."""
+    return {"queue": name.partition(".")[0]}
+
+
+celery_app = Celery("coursebus", broker=settings.REDIS_URL)
+celery_app.conf.update(
+    include=[f"workers.{service}" for service in SERVICES],  # discovered by their file names, loaded by workers alone
+    task_routes=(queue_of,),
+    task_queues=[Queue(service, Exchange(service), routing_key=service) for service in SERVICES],
+    task_create_missing_queues=False,  # a typo would be a list that nobody reads
+    task_ignore_result=True,  # the reply goes to a list of its own, after the commit
+    task_acks_late=True,  # a killed worker's task is run again …
+    task_reject_on_worker_lost=True,  # … a killed child's too
+    task_acks_on_failure_or_timeout=True,  # a failure is answered, and repeated by whoever holds the promise
+    worker_prefetch_multiplier=1,  # prefetched work waits a whole visibility timeout after a kill
+    worker_send_task_events=True,  # Flower shows them
+    worker_hijack_root_logger=False,  # our ECS lines stay
+    worker_redirect_stdouts=False,
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # they commit in PostgreSQL; the inbox stops a twin
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,  # Redis may be away for longer than a hundred tries
+    broker_transport_options={
+        "visibility_timeout": 60,  # the default hands a killed worker's message out again after an hour
+        "unacked_restore_interval": 5,  # with the throttle below: looked for every 5 s, by default every 100 s
+        "unacked_restore_throttle": 1,
+        # With shared keys the shortest visibility timeout of all workers would win.
+        "unacked_key": f"unacked:{settings.SERVICE}",
+        "unacked_index_key": f"unacked_index:{settings.SERVICE}",
+        "unacked_mutex_key": f"unacked_mutex:{settings.SERVICE}",
+        "socket_timeout": 10,  # a publish could hang for ever
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 10,  # finds a half-open connection
+        "priority_steps": [0],  # one list a queue
+    },
+    beat_max_loop_interval=5,  # a beat that lost Redis looks again soon
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Envelope:
+    """What travels beside a message. Times are seconds since 1970, UTC."""
+
+    expires_at: float | None = None  # nobody waits any more: not to be begun after it
+    reply_to: str | None = None  # a Redis list
+    request_id: str | None = None
+    traceparent: str | None = None
+    claim: dict[str, str] | None = None  # models.idempotency.Claim
+    event_id: str | None = None  # of the event that starts this task
+
+
+# One round trip: the length and the push cannot be parted by another sender.
+_PUSH_BELOW_LIMIT = queue_redis().register_script("""
+    if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+    return redis.call('LPUSH', KEYS[1], ARGV[1])
+""")
+_ORIGIN = f"{os.getpid()}@{socket.gethostname()}"
+_NO_CALLBACKS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+
+
+def new_task_id() -> str:
+    return str(uuid4())
+
+
+def send(
+    task: str,
+    message: dict[str, Any],
+    envelope: Envelope,
+    *,
+    task_id: str | None = None,
+    limit: int = settings.QUEUE_LIMIT,
+) -> str:
+    """Push ``message`` for ``task``; returns the task id. Costs a quarter of ``apply_async``.
+
+    Raises QueueFull where ``limit`` messages wait already, Unavailable where Redis does not answer.
+    """
+    task_id = task_id or new_task_id()
+    queue = queue_of(task)["queue"]
+    try:
+        pushed = _PUSH_BELOW_LIMIT(keys=[queue], args=[_celery_message(task, task_id, queue, message, envelope), limit])
+    except RedisError as error:
+        raise Unavailable("The queue") from error
+    if not pushed:
+        raise QueueFull(queue)
+    return task_id
+
+
+def _celery_message(task: str, task_id: str, queue: str, message: dict[str, Any], envelope: Envelope) -> bytes:
+    """Celery's protocol 2 as kombu's Redis transport stores it; a test compares it with ``apply_async``'s own."""
+    expires_at = envelope.expires_at
+    headers = {
+        "lang": "py",
+        "task": task,
+        "id": task_id,
+        "root_id": task_id,
+        "parent_id": None,
+        "group": None,
+        "retries": 0,
+        "eta": None,
+        "expires": datetime.fromtimestamp(expires_at, UTC).isoformat() if expires_at else None,
+        "timelimit": [None, None],
+        "argsrepr": "()",
+        "kwargsrepr": "{}",  # Flower and the logs show no message: it may hold personal data
+        "origin": _ORIGIN,
+        "ignore_result": True,
+        "envelope": asdict(envelope),
+    }
+    body = msgspec.json.encode([[], message, _NO_CALLBACKS])
+    return msgspec.json.encode(
+        {
+            "body": base64.b64encode(body).decode(),
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": headers,
+            "properties": {
+                "correlation_id": task_id,
+                "reply_to": "",
+                "delivery_mode": 2,
+                "delivery_info": {"exchange": queue, "routing_key": queue},
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_tag": str(uuid4()),
+            },
+        }
+    )
+
+
+@signals.setup_logging.connect
+def _log_as_ecs(**_: object) -> None:
+    log.configure(f"worker-{settings.SERVICE}")
+    logging.getLogger("celery").setLevel(logging.INFO)

@@ -1,0 +1,39 @@
+"""``python -m migrations upgrade|downgrade REVISION|current|history``: Flask-Migrate over the databases of all services."""
+
+import sys
+from pathlib import Path
+
+import flask_migrate
+from flask import Flask
+
+import celery_app
+import settings
+from models.base import Base
+
+
+class _Tables:
+    """What Flask-Migrate asks a Flask-SQLAlchemy object for; the gateway has none."""
+
+    metadata = Base.metadata
+
+
+def main(command: str = "upgrade", *revision: str) -> None:
+    """Run one Flask-Migrate command on each distinct database."""
+    app = Flask(__name__)
+    flask_migrate.Migrate(app, _Tables(), directory=str(Path(__file__).parent))
+    for url in sorted({settings.database_url(service) for service in celery_app.SERVICES}):
+        app.config["DATABASE_URL"] = url
+        with app.app_context():
+            _run(command, revision)
+
+
+def _run(command: str, revision: tuple[str, ...]) -> None:
+    run = getattr(flask_migrate, command)
+    if command in {"upgrade", "downgrade"} and revision:
+        run(revision=revision[0])
+    else:
+        run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

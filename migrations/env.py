@@ -1,0 +1,20 @@
+"""How Alembic reaches a database: one transaction a step, at the URL that ``__main__`` sets."""
+
+from alembic import context
+from flask import current_app
+from sqlalchemy import create_engine, pool, text
+
+from models.base import Base
+
+engine = create_engine(current_app.config["DATABASE_URL"], poolclass=pool.NullPool)
+
+with engine.connect() as connection:
+    # Two starters at once: the second waits here and then finds nothing left to do.
+    connection.execute(text("SELECT pg_advisory_lock(hashtext('coursebus migrations'))"))
+    connection.commit()
+    context.configure(
+        connection=connection, target_metadata=Base.metadata, include_schemas=True, transaction_per_migration=True
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+    connection.commit()

@@ -1,0 +1,1 @@
+"""What every process shares: tables with their rules, events, errors. Imports nobody but settings."""

@@ -1,0 +1,193 @@
+"""Every expected failure. Its class says what went wrong, its args say with what; it crosses the queue as both.
+
+No class here has an ``__init__``: the gateway rebuilds an error that a worker raised as ``cls(*args)``, so the args are
+JSON values (send ``str(id)``), and the message is made from them. ``code`` is stable: clients branch on it.
+"""
+
+import re
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """An expected failure. ``status`` is its HTTP status, ``code`` its stable name, ``message`` its text for people."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[str] = "domain_error"
+    message: ClassVar[str] = "The request could not be carried out."
+    # Seconds after which a repeat may succeed; None where only another request would.
+    retry_after_seconds: ClassVar[int | None] = None
+
+    by_name: ClassVar[dict[str, type["DomainError"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        if "code" not in vars(cls):
+            cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        DomainError.by_name[cls.__name__] = cls
+
+    def __str__(self) -> str:
+        return self.message.format(*self.args)
+
+
+# Families: raised through their members.
+
+
+class Malformed(DomainError):
+    status = 400
+
+
+class Unauthorized(DomainError):
+    status = 401
+
+
+class Forbidden(DomainError):
+    status = 403
+
+
+class NotFound(DomainError):
+    status = 404
+    message = "There is no {0} {1}."
+
+
+class Conflict(DomainError):
+    status = 409
+    message = "The {0} is not in a state that allows this."
+
+
+class Invalid(DomainError):
+    status = 422
+    message = "{0}"
+
+
+class Unavailable(DomainError):
+    status = 503
+    message = "{0} is not available; nothing was done."
+    retry_after_seconds = 5
+
+
+# Who is asking.
+
+
+class TokenMissing(Unauthorized):
+    message = "Send an access token: Authorization: Bearer <token>."
+
+
+class TokenInvalid(Unauthorized):
+    message = "The access token is not valid: {0}."
+
+
+class PermissionMissing(Forbidden):
+    message = "This needs the permission {0}."
+
+
+# How it is asked.
+
+
+class IdempotencyKeyMissing(Malformed):
+    message = "This request needs an Idempotency-Key header."
+
+
+class IdempotencyKeyInvalid(Malformed):
+    message = "An Idempotency-Key has 1 to 255 visible ASCII characters."
+
+
+class IdempotencyKeyReused(Invalid):
+    message = "This Idempotency-Key was used with another request."
+
+
+class RequestInProgress(Conflict):
+    message = "The first request with this Idempotency-Key is still running."
+    retry_after_seconds = 1
+
+
+class CursorInvalid(Malformed):
+    message = "The cursor is not one of this list's."
+
+
+class PreconditionRequired(DomainError):
+    status = 428
+    message = "Send If-Match with the ETag of what you change."
+
+
+class PreconditionFailed(DomainError):
+    status = 412
+    message = "The {0} has changed since: its version is {1}."
+
+
+class RateLimited(DomainError):
+    status = 429
+    message = "Too many requests."
+    retry_after_seconds = 60
+
+
+class QueueFull(Unavailable):
+    message = "The {0} service has too much to do; nothing was done."
+
+
+class OutcomeUnknown(DomainError):
+    status = 504
+    message = "No answer in time: the outcome is unknown. Repeat the request with the same Idempotency-Key."
+
+
+class ProjectionBehind(Unavailable):
+    """A handler needs what another topic has not brought yet; the bridge sends its event again."""
+
+    message = "The {0} {1} has not arrived yet."
+    retry_after_seconds = 1
+
+
+# Learning.
+
+
+class NotEnrolled(Forbidden):
+    message = "You have no access to course {0}."
+
+
+class NoProgress(NotFound):
+    # The same code as on the lesson's own routes: for a client the reason is the same.
+    code = "not_enrolled"
+    message = "You are not enrolled in course {0}."
+
+
+class LessonLocked(Conflict):
+    message = "Complete lesson {0} first."
+
+
+# Selling.
+
+
+class PaymentRequired(Conflict):
+    message = "Course {0} is not free: buy it by a checkout."
+
+
+class AlreadyPurchased(Conflict):
+    message = "You have access to course {0} already."
+
+
+class CurrencyNotSupported(Invalid):
+    message = "{0} does not take {1}."
+
+
+class CheckoutOutcomeUnknown(Conflict):
+    message = "The payment provider has not answered for order {0} yet; it will be asked again."
+    retry_after_seconds = 30
+
+
+class ReturnUrlRefused(Invalid):
+    message = "The return address {0} is not on the list of this shop."
+
+
+class PaymentRefused(DomainError):
+    status = 402
+    message = "The payment provider refused: {0}."
+
+
+class ProviderUnavailable(Unavailable):
+    message = "{0} does not answer; nothing was charged."
+
+
+class ProviderOutcomeUnknown(Unavailable):
+    message = "{0} gave no clear answer."
+
+
+class SignatureInvalid(Malformed):
+    message = "The webhook's signature is not valid: {0}."

@@ -1,0 +1,232 @@
+"""What the services tell each other: frozen payloads, one class an event.
+
+The class name gives the type (``LessonCompleted`` is LESSON_COMPLETED), ``topic`` the service that tells it. Within a
+version a payload only gains attributes, and those have defaults. Personal data stands in ``pii``, so that it can be
+left out or erased. Money is an integer in minor units with its ISO currency; times are UTC.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+from uuid import UUID
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that has happened, and is durable."""
+
+    type: ClassVar[str]
+    topic: ClassVar[str]
+    schema_version: ClassVar[int] = 1
+
+    by_type: ClassVar[dict[str, type["Event"]]] = {}
+
+    def __init_subclass__(cls, *, topic: str) -> None:
+        cls.topic = topic
+        cls.type = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
+        Event.by_type[cls.type] = cls
+
+
+def every_event() -> Iterator[type[Event]]:
+    """Each event class there is, in the order of this file."""
+    yield from Event.by_type.values()
+
+
+# users
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Personal data of a user, as the identity provider gave it."""
+
+    email: str | None
+    name: str | None
+    locale: str = "en"
+    timezone: str = "UTC"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserCreated(Event, topic="users"):
+    """A ``sub`` never seen before signed in."""
+
+    user_id: UUID
+    sub: str  # Auth0's name for the user
+    pii: Person
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserUpdated(Event, topic="users"):
+    """A profile was filled or changed; the payload is the whole of it."""
+
+    user_id: UUID
+    pii: Person
+    updated_at: datetime
+
+
+# courses
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedLesson:
+    """A lesson's place in a published outline; its contents stay with the courses service."""
+
+    lesson_id: UUID
+    title: str
+    kind: str  # video, text or quiz
+    duration_seconds: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSection:
+    section_id: UUID
+    title: str
+    lessons: list[PublishedLesson]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoursePublished(Event, topic="courses"):
+    """A version of a course went live, with this outline and this price."""
+
+    course_id: UUID
+    course_version: int  # counts the published snapshots: 1, 2, 3 …
+    slug: str
+    title: str
+    instructor_id: UUID
+    price_minor: int
+    currency: str
+    sequential: bool  # lessons unlock in order
+    sections: list[PublishedSection]
+    published_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrollmentCreated(Event, topic="courses"):
+    """A user's access to a course began."""
+
+    enrollment_id: UUID
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    source: str  # what gave the access: order, free, manual …
+    source_id: str
+    enrolled_at: datetime
+
+
+# payments
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderCreated(Event, topic="payments"):
+    """A checkout was opened."""
+
+    order_id: UUID
+    user_id: UUID
+    course_id: UUID
+    amount_minor: int
+    currency: str
+    provider: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentSucceeded(Event, topic="payments"):
+    """The provider's word, fetched by us and equal to the order: the money is taken."""
+
+    order_id: UUID
+    payment_id: UUID  # our attempt
+    user_id: UUID
+    description: str  # what was bought, in words
+    amount_minor: int
+    currency: str
+    provider: str
+    paid_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentFailed(Event, topic="payments"):
+    """A payment was declined or given up; the order may still be paid by another attempt."""
+
+    order_id: UUID
+    payment_id: UUID
+    user_id: UUID
+    description: str
+    provider: str
+    reason: str  # the provider's code
+    failed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoursePurchased(Event, topic="payments"):
+    """An order pays for this course: access is due. One for each course of the order."""
+
+    order_id: UUID
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    purchased_at: datetime
+
+
+# progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseStarted(Event, topic="progress"):
+    """A learner's progress in a course began, on this version of its outline."""
+
+    user_id: UUID
+    course_id: UUID
+    course_version: int
+    lessons_total: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonCompleted(Event, topic="progress"):
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    lesson_id: UUID
+    lesson_title: str
+    lessons_completed: int
+    lessons_total: int
+    completed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseCompleted(Event, topic="progress"):
+    """The last open lesson of the course was completed."""
+
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    lessons_total: int
+    completed_at: datetime
+
+
+# notifications
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotificationSent(Event, topic="notifications"):
+    """A delivery ended well: the channel's provider took the message."""
+
+    notification_id: UUID
+    user_id: UUID
+    category: str
+    channel: str  # email …
+    sent_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotificationFailed(Event, topic="notifications"):
+    """A delivery ended badly and will not be tried again."""
+
+    notification_id: UUID
+    user_id: UUID
+    category: str
+    channel: str
+    reason: str
+    failed_at: datetime

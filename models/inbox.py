@@ -1,0 +1,26 @@
+"""Which event each handler has done, written in the handler's own transaction: delivered twice, done once."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import Index
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from .base import Base, now
+
+
+class InboxEvent(Base):
+    __tablename__ = "inbox"
+
+    handler: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[UUID] = mapped_column(primary_key=True)
+    handled_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_inbox_handled_at", "handled_at"), {"schema": "bus"})
+
+
+def first_delivery(session: Session, handler: str, event_id: UUID) -> bool:
+    """Claim the event for ``handler``: False when it was done before. A concurrent twin waits here for our commit."""
+    claim = insert(InboxEvent).values(handler=handler, event_id=event_id, handled_at=now()).on_conflict_do_nothing()
+    return session.execute(claim.returning(InboxEvent.handler)).first() is not None

@@ -1,0 +1,49 @@
+"""Where each part listens: an offset from ``PORT_BASE``, so that one number moves all of them."""
+
+import random
+import socket
+
+OFFSETS = {
+    "gateway": 0,
+    "stream": 1,
+    "flower": 5,
+    "auth0": 10,
+    "mongo": 17,
+    "stripe": 20,
+    "mail": 25,
+    "mail-http": 26,
+    "yookassa": 30,
+    "postgres": 32,
+    "clock": 40,
+    "cache": 78,
+    "queue": 79,
+    "kafka": 92,
+}
+_METRICS = range(50, 70)  # the workers and the bridge: one port each
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on ``port`` of the loopback address now."""
+    with socket.socket() as candidate:
+        # As servers do: what the kernel still remembers of closed connections is no obstacle.
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def is_open(port: int) -> bool:
+    """Whether somebody listens on ``port`` of the loopback address."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_base() -> int:
+    """A ``PORT_BASE`` that has all its ports free, below those that the kernel gives to outgoing connections."""
+    for base in random.sample(range(10_000, 32_000, 100), k=200):
+        if all(is_free(base + offset) for offset in (*OFFSETS.values(), *_METRICS)):
+            return base
+    raise SystemExit("No PORT_BASE between 10000 and 32000 has all its ports free.")

@@ -1,0 +1,131 @@
+"""Every process of the local platform, in one table: what it is, where it listens, by which command it runs."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.local import kafka, valkey
+from ops.local.ports import OFFSETS
+
+SERVICES = ("users", "courses", "payments", "progress", "notifications")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One program that the supervisor keeps up."""
+
+    name: str
+    command: list[str]
+    what: str
+    replaced_by: str = ""  # the variable that points at the real thing; where it is set, this is not started
+    platform: bool = False  # one of our own: starts when the servers answer and the tables are there
+    environ: str = ""  # what it has in its environment besides, as NAME="value"
+    stop_signal: str = "TERM"
+    stop_seconds: int = 10  # how long it may take to end in peace
+
+    def port(self, base: int) -> int | None:
+        """Where it listens under this ``PORT_BASE``; None for a process that nobody calls."""
+        return base + OFFSETS[self.name] if self.name in OFFSETS else None
+
+
+def wanted(state_dir: Path, base: int, environ: Mapping[str, str]) -> list[Process]:
+    """The processes that ``environ`` leaves to be run here."""
+    processes = [*servers(state_dir, base), *stand_ins(), *platform(state_dir, base)]
+    return [process for process in processes if not environ.get(process.replaced_by, "").strip()]
+
+
+def servers(state_dir: Path, base: int) -> list[Process]:
+    """What keeps or carries data."""
+    return [
+        Process(
+            *("postgres", _module("ops.local.postgres"), "PostgreSQL 18"),
+            replaced_by="DATABASE_URL",
+            stop_signal="INT",  # its "fast" shutdown: open sessions are ended, and a checkpoint is written
+            stop_seconds=30,
+        ),
+        Process(
+            *("queue", valkey.queue_command(state_dir / "queue", base + OFFSETS["queue"]), "Valkey: queues, replies"),
+            replaced_by="REDIS_URL",
+        ),
+        Process(
+            *("cache", valkey.cache_command(state_dir / "cache", base + OFFSETS["cache"]), "Valkey: stored reads"),
+            replaced_by="CACHE_URL",
+        ),
+        Process(
+            *("kafka", kafka.command(base + OFFSETS["kafka"]), "Kafka protocol: Tansu"),
+            replaced_by="KAFKA_BOOTSTRAP_SERVERS",
+        ),
+        Process(
+            *("mongo", _module("ops.local.mongo"), "MongoDB protocol: NX-27017"),
+            replaced_by="MONGO_URL",
+        ),
+        Process(*("mail", _module("ops.local.mail"), "mail sink, SMTP"), replaced_by="SMTP_URL"),
+    ]
+
+
+def stand_ins() -> list[Process]:
+    """What plays the companies that the platform calls."""
+    return [
+        Process("auth0", _module("ops.local.standins.auth0"), "stand-in for Auth0", "AUTH0_DOMAIN"),
+        Process("stripe", _module("ops.local.standins.stripe"), "stand-in for Stripe", "STRIPE_SECRET_KEY"),
+        Process("yookassa", _module("ops.local.standins.yookassa"), "stand-in for YooKassa", "YOOKASSA_SHOP_ID"),
+    ]
+
+
+def platform(state_dir: Path, base: int) -> list[Process]:
+    """The platform's own processes; the gateway first, whose answer is waited for."""
+    schedule = str(state_dir / "beat" / "schedule")
+    flower = ["flower", "--address=127.0.0.1", f"--port={base + OFFSETS['flower']}"]
+    return [
+        Process(
+            *("gateway", _module("gunicorn", "wsgi:app", "-c", "ops/gunicorn.py"), "the API"),
+            platform=True,
+            stop_seconds=25,  # longer than its own graceful_timeout
+        ),
+        *(_worker(service) for service in SERVICES),
+        Process("bridge", _module("bridge"), "outbox to Kafka, Kafka to queues", platform=True),
+        Process("beat", _celery("beat", "-s", schedule), "pokes due jobs", platform=True),
+        Process("flower", _celery(*flower), "Flower: what the workers do", platform=True),
+    ]
+
+
+def _worker(service: str) -> Process:
+    options = ["-P", "threads", "-c", "4", "-Q", service, "-n", f"{service}@%h", "-E"]
+    # Gossip and mingle are talk among workers, which none of ours listens to.
+    worker = _celery("worker", *options, "--without-gossip", "--without-mingle")
+    return Process(
+        f"worker-{service}",
+        worker,
+        f"the work of {service}",
+        environ=f'SERVICE="{service}"',
+        platform=True,
+        stop_seconds=20,
+    )
+
+
+def _celery(*arguments: str) -> list[str]:
+    return _module("celery", "-A", "celery_app", *arguments)
+
+
+def _module(*arguments: str) -> list[str]:
+    # Of the interpreter that runs this: whatever is on the PATH does not matter.
+    return [sys.executable, "-m", *arguments]
+
+
+def environment(state_dir: Path, base: int, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What the processes find in their environment, above what the caller has in ``environ``."""
+    return {
+        # One arena: threads that wait need no heap of their own. It halves what a worker takes.
+        "MALLOC_ARENA_MAX": "2",
+        "FLOWER_BASIC_AUTH": "ops:ops",  # Flower reads it by this name; a command line would show it to everybody
+        **environ,
+        "PORT_BASE": str(base),
+        "STATE_DIR": str(state_dir),
+        MARK: str(state_dir),
+        "PYTHONUNBUFFERED": "1",  # a killed process has written its last line
+    }
+
+
+MARK = "COURSEBUS_STACK"  # in the environment of every process of a stack: whose it is

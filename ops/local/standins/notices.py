@@ -1,0 +1,164 @@
+"""Webhooks: kept with the change that they tell of, sent by a thread of their own, resent until they are accepted."""
+
+import http.client
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ops.local.standins import faults
+from ops.local.standins.store import Document, Documents, Store
+
+log = logging.getLogger(__name__)
+
+SENDERS = 4  # one slow receiver must not hold up all notices
+POLL_SECONDS = 0.1
+TIMEOUT_SECONDS = 10
+LEASE_SECONDS = 2 * TIMEOUT_SECONDS + 5  # a notice in somebody's hands; two sendings when it is duplicated
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10
+KEPT_SECONDS = 3 * 24 * 3600
+REORDER_SECONDS = 1.0  # how long notices gather before they go out newest first
+RESEND_SECONDS = 2.0
+
+Headers = dict[str, str]
+
+
+def add(db: Documents, event: str, body: str, event_id: str | None = None) -> None:
+    """Keep a notice of ``event`` in the transaction of the change itself."""
+    # Notices live in the machine's time: a moved clock must not make them late or stale.
+    now = time.time()
+    due_at = now + REORDER_SECONDS if faults.switched_on(db, "reorder_webhooks") else now
+    db.execute(
+        "INSERT INTO notices (event_id, event, body, due_at, created_at) VALUES (?, ?, ?, ?, ?)",
+        event_id,
+        event,
+        body,
+        due_at,
+        now,
+    )
+
+
+def send_dropped_again(db: Documents) -> None:
+    db.execute("UPDATE notices SET state = 'pending', due_at = ? WHERE state = 'dropped'", time.time())
+
+
+def undelivered(db: Documents) -> set[str]:
+    """The ids of the events that nobody has accepted yet."""
+    rows = db.execute("SELECT event_id FROM notices WHERE state <> 'delivered' AND event_id IS NOT NULL")
+    return {row["event_id"] for row in rows}
+
+
+def journal(db: Documents) -> list[Document]:
+    columns = "id, event_id, event, state, attempts, last_status, created_at"
+    return [dict(row) for row in db.execute(f"SELECT {columns} FROM notices ORDER BY id")]
+
+
+def post(url: str, body: bytes, headers: Headers, *, source_address: str | None = None) -> int:
+    """POST ``body`` and return the status, 0 when nobody answered. ``source_address`` is bound on loopback only."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    # 127.0.0.2 cannot reach another machine, as between containers.
+    loopback = host == "localhost" or host.startswith("127.")
+    make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    source = (source_address, 0) if source_address and loopback else None
+    connection = make(host, parts.port, timeout=TIMEOUT_SECONDS, source_address=source)
+    try:
+        connection.request("POST", parts.path, body=body, headers=headers)
+        response = connection.getresponse()
+        response.read()
+        return response.status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+@dataclass(frozen=True)
+class Notice:
+    id: int
+    body: bytes
+    attempts: int
+    created_at: float
+    copies: int
+
+
+class Sender:
+    """Sends what is due from its own thread. ``send`` posts one body and says whether it was accepted, and its status."""
+
+    def __init__(self, store: Store, send: Callable[[bytes], tuple[bool, int]]) -> None:
+        self._store = store
+        self._send = send
+        self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="webhook")
+
+    def start(self) -> None:
+        with self._store.transaction() as db:
+            # What a killed process had in its hands is free again.
+            db.execute("UPDATE notices SET due_at = ? WHERE state = 'pending'", time.time())
+        threading.Thread(target=self._run, name="webhooks", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            with self._store.transaction() as db:
+                in_order, notices = self._take(db, time.time())
+            if in_order:
+                self._pool.submit(self._deliver_all, notices)
+            else:
+                for notice in notices:
+                    self._pool.submit(self._deliver, notice)
+            time.sleep(POLL_SECONDS)
+
+    def _take(self, db: Documents, now: float) -> tuple[bool, list[Notice]]:
+        """The notices to send now, and whether they must go one after another."""
+        due = "state = 'pending' AND due_at <= ?"
+        if not db.execute(f"SELECT 1 FROM notices WHERE {due} LIMIT 1", now).fetchone():
+            return False, []
+        reorder = faults.switched_on(db, "reorder_webhooks")
+        if reorder:
+            due = "state = 'pending' AND (due_at <= ? OR attempts = 0)"
+        order = "DESC" if reorder else "ASC"
+        rows = db.execute(f"SELECT * FROM notices WHERE {due} ORDER BY id {order} LIMIT 100", now).fetchall()
+        taken = []
+        for row in rows:
+            first = row["attempts"] == 0
+            if first and faults.strikes(db, "drop_webhooks"):
+                self._drop(db, row["id"], now)
+                continue
+            copies = 2 if first and faults.strikes(db, "duplicate_webhooks") else 1
+            db.execute("UPDATE notices SET due_at = ? WHERE id = ?", now + LEASE_SECONDS, row["id"])
+            taken.append(Notice(row["id"], row["body"].encode(), row["attempts"], row["created_at"], copies))
+        return reorder, taken
+
+    def _drop(self, db: Documents, notice_id: int, now: float) -> None:
+        state = "pending" if faults.switched_on(db, "resend") else "dropped"
+        db.execute(
+            "UPDATE notices SET state = ?, attempts = 1, due_at = ? WHERE id = ?",
+            state,
+            now + RESEND_SECONDS,
+            notice_id,
+        )
+
+    def _deliver_all(self, notices: list[Notice]) -> None:
+        for notice in notices:
+            self._deliver(notice)
+
+    def _deliver(self, notice: Notice) -> None:
+        accepted, status = self._send(notice.body)
+        for _ in range(notice.copies - 1):
+            self._send(notice.body)
+        now = time.time()
+        state = "delivered" if accepted else "pending"
+        if not accepted and now - notice.created_at > KEPT_SECONDS:
+            state = "abandoned"
+            log.warning("notice %s was never accepted", notice.id)
+        pause = min(FIRST_PAUSE_SECONDS * 2**notice.attempts, LONGEST_PAUSE_SECONDS)
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE notices SET state = ?, attempts = attempts + 1, last_status = ?, due_at = ? WHERE id = ?",
+                state,
+                status,
+                now + pause,
+                notice.id,
+            )

@@ -1,0 +1,105 @@
+"""The process of a stand-in: its store, its server, and the ``/__`` paths that all of them have."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.serving import make_server
+
+import settings
+from ops.local.standins import faults, notices
+from ops.local.standins.store import Document, Documents, Store
+
+TICK_SECONDS = 1.0
+
+Tick = Callable[[Documents], None]
+
+
+def refuse_production() -> None:
+    """Raises SystemExit where a stand-in has no business."""
+    if settings.ENVIRONMENT == "production":
+        raise SystemExit("a stand-in refuses to start with ENVIRONMENT=production")
+
+
+def open_store(name: str) -> Store:
+    return Store(settings.STATE_DIR / "standins" / f"{name}.sqlite3")
+
+
+def make_app(name: str) -> Flask:
+    app = Flask(f"standin-{name}", template_folder=str(settings.ROOT / "ops/local/standins/templates"))
+    # An error that no view expected reaches the server, which logs it once; a dropped answer takes the same way.
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    return app
+
+
+def add_controls(
+    app: Flask,
+    store: Store,
+    *,
+    tick: Tick = lambda db: None,
+    forge: Callable[[Documents, Document], Callable[[], int]] | None = None,
+) -> None:
+    """``/__faults``, ``/__clock`` and ``/__webhooks``.
+
+    ``tick`` does what time alone brings about. ``forge`` prepares a false notice; what it returns sends it.
+    """
+
+    def tell_faults() -> tuple[Response, int]:
+        wanted = dict(request.get_json(force=True))
+        forged = wanted.pop("forge_webhook", None)
+        send = None
+        try:
+            with store.transaction() as db:
+                faults.tell(db, wanted)
+                if wanted.get("resend"):
+                    notices.send_dropped_again(db)
+                if forged is not None and forge:
+                    send = forge(db, forged)
+                answer = faults.current(db)
+        except faults.UnknownFault as error:
+            return jsonify({"error": str(error)}), 400
+        # Sent outside the transaction: the receiver may well ask back before it answers.
+        if send:
+            answer["forged_webhook_status"] = send()
+        return jsonify(answer), 200
+
+    def show_faults() -> Document:
+        with store.transaction() as db:
+            return faults.current(db)
+
+    def move_clock() -> Document:
+        with store.transaction() as db:
+            advance_seconds = float(request.get_json(force=True)["advance_seconds"])
+            db.set_value("clock_offset_seconds", db.value("clock_offset_seconds", 0) + advance_seconds)
+            tick(db)
+            return {"now": db.now()}
+
+    def show_webhooks() -> Response:
+        with store.transaction() as db:
+            return jsonify(notices.journal(db))
+
+    app.add_url_rule("/__faults", view_func=tell_faults, methods=["POST"])
+    app.add_url_rule("/__faults", view_func=show_faults, methods=["GET"])
+    app.add_url_rule("/__clock", view_func=move_clock, methods=["POST"])
+    app.add_url_rule("/__webhooks", view_func=show_webhooks, methods=["GET"])
+
+
+def start_ticking(store: Store, tick: Tick) -> None:
+    def run() -> None:
+        while True:
+            with store.transaction() as db:
+                tick(db)
+            time.sleep(TICK_SECONDS)
+
+    threading.Thread(target=run, name="tick", daemon=True).start()
+
+
+def serve(app: Flask, *, port: int) -> None:
+    """Answer on loopback until the process is killed."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a request would drown the rest
+    logging.getLogger(app.name).info("listening on http://127.0.0.1:%d", port)
+    make_server("127.0.0.1", port, app, threaded=True).serve_forever()

@@ -1,0 +1,85 @@
+"""Every environment variable that Coursebus reads, typed, with the unit in its name.
+
+A server is embedded only where its URL is not set: without one the value points at the local stack, whose ports all
+follow ``PORT_BASE`` (see ops/local). Read once at import; a process is configured by its environment alone.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).parent
+
+
+def _text(name: str, default: str) -> str:
+    # An empty variable means "not set", as in compose files and shells.
+    return os.environ.get(name, "").strip() or default
+
+
+def _number(name: str, default: int) -> int:
+    text = _text(name, str(default))
+    try:
+        return int(text)
+    except ValueError:
+        raise SystemExit(f"{name} must be a whole number, not {text!r}") from None
+
+
+def _local(port: int) -> str:
+    return f"127.0.0.1:{PORT_BASE + port}"
+
+
+SERVICE = _text("SERVICE", "shared")  # the service whose queue this worker serves
+ENVIRONMENT = _text("ENVIRONMENT", "local")  # "local" or "production"
+PORT_BASE = _number("PORT_BASE", 8000)
+STATE_DIR = Path(_text("STATE_DIR", str(ROOT / ".local")))  # data and logs of the embedded servers
+
+# Servers.
+DATABASE_URL = _text("DATABASE_URL", f"postgresql+psycopg2://coursebus@{_local(32)}/coursebus")
+REDIS_URL = _text("REDIS_URL", f"redis://{_local(79)}/0")  # queues and replies: AOF, noeviction
+CACHE_URL = _text("CACHE_URL", f"redis://{_local(78)}/0")  # stored reads: allkeys-lru
+KAFKA_BOOTSTRAP_SERVERS = _text("KAFKA_BOOTSTRAP_SERVERS", _local(92))
+KAFKA_TOPIC_PREFIX = _text("KAFKA_TOPIC_PREFIX", "")
+KAFKA_PARTITIONS = _number("KAFKA_PARTITIONS", 12)
+KAFKA_REPLICATION = _number("KAFKA_REPLICATION", 3 if ENVIRONMENT == "production" else 1)
+KAFKA_EMBEDDED = "KAFKA_BOOTSTRAP_SERVERS" not in os.environ
+MONGO_URL = _text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
+SMTP_URL = _text("SMTP_URL", f"smtp://{_local(25)}")
+MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
+
+
+def database_url(service: str) -> str:
+    """The database of ``service``: its own ``<SERVICE>_DATABASE_URL``, or the one that serves all."""
+    return _text(f"{service.upper()}_DATABASE_URL", DATABASE_URL)
+
+
+# The gateway.
+PUBLIC_URL = _text("PUBLIC_URL", f"http://{_local(0)}")
+ASK_TIMEOUT_SECONDS = _number("ASK_TIMEOUT_SECONDS", 10)  # the deadline of a synchronous command
+QUEUE_LIMIT = _number("QUEUE_LIMIT", 1000)  # messages waiting in one queue before the gateway answers 503
+
+# Auth0, or the stand-in for it.
+AUTH0_DOMAIN = _text("AUTH0_DOMAIN", _local(10))
+AUTH0_ISSUER = f"https://{AUTH0_DOMAIN}/" if "AUTH0_DOMAIN" in os.environ else f"http://{AUTH0_DOMAIN}/"
+AUTH0_AUDIENCE = _text("AUTH0_AUDIENCE", "https://api.coursebus.dev")
+CLAIMS_NAMESPACE = _text("CLAIMS_NAMESPACE", "https://coursebus.dev/")  # prefix of the e-mail and name claims
+
+# Stripe, or the stand-in for it.
+STRIPE_SECRET_KEY = _text("STRIPE_SECRET_KEY", "sk_test_local")
+STRIPE_API_URL = _text(
+    "STRIPE_API_URL", "https://api.stripe.com" if "STRIPE_SECRET_KEY" in os.environ else f"http://{_local(20)}"
+)
+# Two secrets, comma separated, while one replaces the other.
+STRIPE_WEBHOOK_SECRETS = tuple(_text("STRIPE_WEBHOOK_SECRET", "whsec_local").split(","))
+PROVIDER_TIMEOUT_SECONDS = _number("PROVIDER_TIMEOUT_SECONDS", 10)
+
+
+def refuse_unsafe_production() -> None:
+    """Stop a production process that would speak to a stand-in or trust a default secret. Raises SystemExit."""
+    if ENVIRONMENT != "production":
+        return
+    if urlsplit(STRIPE_API_URL).hostname != "api.stripe.com":
+        raise SystemExit("STRIPE_API_URL must be Stripe's own host in production")
+    if not os.environ.get("STRIPE_WEBHOOK_SECRET", "").strip():
+        raise SystemExit("STRIPE_WEBHOOK_SECRET must be set in production")
+    if not os.environ.get("AUTH0_DOMAIN", "").strip():
+        raise SystemExit("AUTH0_DOMAIN must be set in production")
