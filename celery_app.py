@@ -9,6 +9,7 @@ import logging
 import os
 import pkgutil
 import socket
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,7 @@ from uuid import uuid4
 
 import msgspec
 from celery import Celery, signals
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 from redis.exceptions import RedisError
 
 import settings
@@ -69,6 +70,8 @@ celery_app.conf.update(
         "health_check_interval": 10,  # finds a half-open connection
         "priority_steps": [0],  # one list a queue
     },
+    beat_schedule={},  # filled by @job
+    beat_scheduler="celery.beat:Scheduler",  # no file to corrupt: the jobs table knows what has run
     beat_max_loop_interval=5,  # a beat that lost Redis looks again soon
 )
 
@@ -83,6 +86,7 @@ class Envelope:
     traceparent: str | None = None
     claim: dict[str, str] | None = None  # models.idempotency.Claim
     event_id: str | None = None  # of the event that starts this task
+    attempt: int = 1  # above 1: the event was sent before without a good end
 
 
 # One round trip: the length and the push cannot be parted by another sender.
@@ -100,7 +104,7 @@ def new_task_id() -> str:
 
 def send(
     task: str,
-    message: dict[str, Any],
+    message: Mapping[str, Any],
     envelope: Envelope,
     *,
     task_id: str | None = None,
@@ -121,7 +125,7 @@ def send(
     return task_id
 
 
-def _celery_message(task: str, task_id: str, queue: str, message: dict[str, Any], envelope: Envelope) -> bytes:
+def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, Any], envelope: Envelope) -> bytes:
     """Celery's protocol 2 as kombu's Redis transport stores it; a test compares it with ``apply_async``'s own."""
     expires_at = envelope.expires_at
     headers = {

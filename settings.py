@@ -24,6 +24,14 @@ def _number(name: str, default: int) -> int:
         raise SystemExit(f"{name} must be a whole number, not {text!r}") from None
 
 
+def _secrets(name: str, default: str) -> tuple[str, ...]:
+    """One secret, or two, comma separated, while one replaces the other."""
+    secrets = tuple(secret.strip() for secret in _text(name, default).split(","))
+    if not all(secrets):
+        raise SystemExit(f"{name} holds an empty secret, which anybody could sign with")
+    return secrets
+
+
 def _local(port: int) -> str:
     return f"127.0.0.1:{PORT_BASE + port}"
 
@@ -45,6 +53,7 @@ KAFKA_EMBEDDED = "KAFKA_BOOTSTRAP_SERVERS" not in os.environ
 MONGO_URL = _text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
 SMTP_URL = _text("SMTP_URL", f"smtp://{_local(25)}")
 MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
+EMAIL_LEASE_SECONDS = _number("EMAIL_LEASE_SECONDS", 120)  # after it, a mail that was being sent is sent again
 
 
 def database_url(service: str) -> str:
@@ -55,12 +64,16 @@ def database_url(service: str) -> str:
 # The gateway.
 PUBLIC_URL = _text("PUBLIC_URL", f"http://{_local(0)}")
 ASK_TIMEOUT_SECONDS = _number("ASK_TIMEOUT_SECONDS", 10)  # the deadline of a synchronous command
+SECRET_KEY = _text("SECRET_KEY", "local")  # signs the cursors of lists
 QUEUE_LIMIT = _number("QUEUE_LIMIT", 1000)  # messages waiting in one queue before the gateway answers 503
 
 # Auth0, or the stand-in for it.
 AUTH0_DOMAIN = _text("AUTH0_DOMAIN", _local(10))
 AUTH0_ISSUER = f"https://{AUTH0_DOMAIN}/" if "AUTH0_DOMAIN" in os.environ else f"http://{AUTH0_DOMAIN}/"
 AUTH0_AUDIENCE = _text("AUTH0_AUDIENCE", "https://api.coursebus.dev")
+# The machine client that speaks to Auth0's management API.
+AUTH0_CLIENT_ID = _text("AUTH0_CLIENT_ID", "coursebus-m2m")
+AUTH0_CLIENT_SECRET = _text("AUTH0_CLIENT_SECRET", "coursebus-m2m-local")
 CLAIMS_NAMESPACE = _text("CLAIMS_NAMESPACE", "https://coursebus.dev/")  # prefix of the e-mail and name claims
 
 # Stripe, or the stand-in for it.
@@ -68,9 +81,21 @@ STRIPE_SECRET_KEY = _text("STRIPE_SECRET_KEY", "sk_test_local")
 STRIPE_API_URL = _text(
     "STRIPE_API_URL", "https://api.stripe.com" if "STRIPE_SECRET_KEY" in os.environ else f"http://{_local(20)}"
 )
-# Two secrets, comma separated, while one replaces the other.
-STRIPE_WEBHOOK_SECRETS = tuple(_text("STRIPE_WEBHOOK_SECRET", "whsec_local").split(","))
+STRIPE_ACCOUNT = _text("STRIPE_ACCOUNT", "main")  # our name for the account of the key; its objects are kept under it
+STRIPE_WEBHOOK_SECRETS = _secrets("STRIPE_WEBHOOK_SECRET", "whsec_local")
+
+# YooKassa, or the stand-in for it.
+YOOKASSA_SHOP_ID = _text("YOOKASSA_SHOP_ID", "100500")
+YOOKASSA_SECRET_KEY = _text("YOOKASSA_SECRET_KEY", "test_local")
+YOOKASSA_API_URL = _text(
+    "YOOKASSA_API_URL", "https://api.yookassa.ru/v3" if "YOOKASSA_SHOP_ID" in os.environ else f"http://{_local(30)}/v3"
+)
+
 PROVIDER_TIMEOUT_SECONDS = _number("PROVIDER_TIMEOUT_SECONDS", 10)
+# Where a payment page may send the buyer back to: origins, comma separated. A front end on a developer's machine may
+# stand anywhere, so locally it is every origin.
+RETURN_URL_ORIGINS = tuple(_text("RETURN_URL_ORIGINS", PUBLIC_URL if ENVIRONMENT == "production" else "*").split(","))
+CHECKOUT_RETURN_URL = _text("CHECKOUT_RETURN_URL", PUBLIC_URL)  # where a checkout names no success_url
 
 
 def refuse_unsafe_production() -> None:
@@ -79,7 +104,13 @@ def refuse_unsafe_production() -> None:
         return
     if urlsplit(STRIPE_API_URL).hostname != "api.stripe.com":
         raise SystemExit("STRIPE_API_URL must be Stripe's own host in production")
+    if urlsplit(YOOKASSA_API_URL).hostname != "api.yookassa.ru":
+        raise SystemExit("YOOKASSA_API_URL must be YooKassa's own host in production")
     if not os.environ.get("STRIPE_WEBHOOK_SECRET", "").strip():
         raise SystemExit("STRIPE_WEBHOOK_SECRET must be set in production")
     if not os.environ.get("AUTH0_DOMAIN", "").strip():
         raise SystemExit("AUTH0_DOMAIN must be set in production")
+    if not os.environ.get("SECRET_KEY", "").strip():
+        raise SystemExit("SECRET_KEY must be set in production")
+    if "*" in RETURN_URL_ORIGINS:
+        raise SystemExit("RETURN_URL_ORIGINS must name the origins in production")

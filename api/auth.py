@@ -75,6 +75,12 @@ def me() -> Caller:
     return caller
 
 
+def visitor() -> Caller | None:
+    """Who calls a public view, where the request carries a token. Raises TokenInvalid."""
+    header = request.headers.get("Authorization")
+    return _authenticate(header) if header else None
+
+
 def requires(*permissions: str, idempotency_key: bool = False) -> Callable[[View], View]:
     """Admit signed-in callers that hold all ``permissions``; ``idempotency_key`` makes the header a must.
 

@@ -1,4 +1,4 @@
-"""``python -m migrations upgrade|downgrade REVISION|current|history``: Flask-Migrate over the databases of all services."""
+"""``python -m migrations upgrade|downgrade REVISION|current|history``: Flask-Migrate over every service's database."""
 
 import sys
 from pathlib import Path

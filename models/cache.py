@@ -4,8 +4,12 @@ A key holds ``<version>\\n<body>``. Only a version at least as new replaces it, 
 commit has overtaken.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 from uuid import UUID
+
+import msgspec
 
 from .redis import cache_redis
 
@@ -27,11 +31,16 @@ class Stored:
     version: int
     body: bytes
 
+    @classmethod
+    def of(cls, view: Mapping[str, Any]) -> Self:
+        """A view that tells its own ``version``."""
+        return cls(view["version"], msgspec.json.encode(view))
+
 
 def get(key: str) -> Stored | None:
     """What is stored under ``key``. Raises RedisError where the cache does not answer."""
     held = cache_redis().get(key)
-    if not held:
+    if not isinstance(held, bytes):
         return None
     version, _, body = held.partition(b"\n")
     return Stored(int(version), body) if body else None
@@ -42,8 +51,18 @@ def put(key: str, stored: Stored) -> None:
     _PUT_UNLESS_NEWER(keys=[key], args=[stored.version, stored.body, _KEPT_SECONDS])
 
 
+def forget(key: str) -> None:
+    """Drop what is stored: the next reader asks the worker."""
+    cache_redis().delete(key)
+
+
 def profile_key(user_id: UUID | str) -> str:
     return f"profile:{user_id}"
+
+
+def course_key(ref: UUID | str) -> str:
+    """What everybody sees of a course, by its id or its slug."""
+    return f"course:{ref}"
 
 
 def identity_key(sub: str) -> str:

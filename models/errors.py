@@ -152,6 +152,30 @@ class LessonLocked(Conflict):
     message = "Complete lesson {0} first."
 
 
+class LessonNotOpen(Conflict):
+    code = "lesson_locked"
+    message = "The lesson opens at {0}."
+
+
+# Authoring.
+
+
+class CourseEmpty(Conflict):
+    message = "Course {0} has no lesson to publish."
+
+
+class SectionNotEmpty(Conflict):
+    message = "Move or delete the lessons of section {0} first."
+
+
+class OutlineIncomplete(Invalid):
+    message = "The outline must name every lesson of the course once: {0}."
+
+
+class ContentUnfit(Invalid):
+    message = "The content of a {0} lesson is {{{1}}}."
+
+
 # Selling.
 
 
@@ -169,6 +193,11 @@ class CurrencyNotSupported(Invalid):
 
 class CheckoutOutcomeUnknown(Conflict):
     message = "The payment provider has not answered for order {0} yet; it will be asked again."
+    retry_after_seconds = 30
+
+
+class PaymentInProgress(Conflict):
+    message = "A payment for the {0} {1} is on its way: wait for its outcome."
     retry_after_seconds = 30
 
 

@@ -21,7 +21,7 @@ class Event:
     topic: ClassVar[str]
     schema_version: ClassVar[int] = 1
 
-    by_type: ClassVar[dict[str, type["Event"]]] = {}
+    by_type: ClassVar[dict[str, "EventClass"]] = {}
 
     def __init_subclass__(cls, *, topic: str) -> None:
         cls.topic = topic
@@ -29,7 +29,10 @@ class Event:
         Event.by_type[cls.type] = cls
 
 
-def every_event() -> Iterator[type[Event]]:
+EventClass = type[Event]  # within the class, ``type`` is the name of the event
+
+
+def every_event() -> Iterator[EventClass]:
     """Each event class there is, in the order of this file."""
     yield from Event.by_type.values()
 
@@ -62,6 +65,7 @@ class UserUpdated(Event, topic="users"):
     """A profile was filled or changed; the payload is the whole of it."""
 
     user_id: UUID
+    version: int  # of the profile, which is born with version 1: what is kept of a greater one is newer
     pii: Person
     updated_at: datetime
 
@@ -103,6 +107,38 @@ class CoursePublished(Event, topic="courses"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CourseCreated(Event, topic="courses"):
+    """An author began a course; nobody else sees it yet."""
+
+    course_id: UUID
+    slug: str
+    title: str
+    instructor_id: UUID
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseUpdated(Event, topic="courses"):
+    """Something of a course changed: its draft, its price, or whether it is on sale. A price is live at once."""
+
+    course_id: UUID
+    slug: str
+    title: str
+    on_sale: bool
+    price_minor: int
+    currency: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseArchived(Event, topic="courses"):
+    """A course was taken from its author's list and from sale; who has access keeps it."""
+
+    course_id: UUID
+    archived_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnrollmentCreated(Event, topic="courses"):
     """A user's access to a course began."""
 
@@ -129,6 +165,16 @@ class OrderCreated(Event, topic="payments"):
     currency: str
     provider: str
     created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderExpired(Event, topic="payments"):
+    """An order was not paid while its page was open. A payment that arrives late still pays it."""
+
+    order_id: UUID
+    user_id: UUID
+    course_id: UUID
+    expired_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,12 +43,13 @@ def claim_key(session: Session, claim: Claim, *, lease_seconds: int | None = Non
     first; when the lease is over without an answer, the command was cut off and the key is claimed anew.
     Raises IdempotencyKeyReused for another body, RequestInProgress while another holds the lease.
     """
+    leased_until = now() + timedelta(seconds=lease_seconds) if lease_seconds else None
     row = {
         "scope": claim.scope,
         "key": claim.key,
         "fingerprint": claim.fingerprint,
         "created_at": now(),
-        "leased_until": now() + timedelta(seconds=lease_seconds) if lease_seconds else None,
+        "leased_until": leased_until,
     }
     claimed = insert(IdempotencyKey).values(**row).on_conflict_do_nothing().returning(IdempotencyKey.key)
     if session.execute(claimed).first() is not None:
@@ -59,7 +60,7 @@ def claim_key(session: Session, claim: Claim, *, lease_seconds: int | None = Non
     if known.answer is None:
         if known.leased_until and known.leased_until > now():
             raise RequestInProgress
-        known.leased_until = row["leased_until"]
+        known.leased_until = leased_until
     return known.answer
 
 

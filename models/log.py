@@ -16,6 +16,7 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.typing import EventDict, WrappedLogger
 
 _SECRET_NAMES = re.compile(r"(?i)authorization|secret|password|token|api_key|cookie")
+_FORMATTER = ecs_logging.StructlogFormatter()
 _SECRET_VALUES = re.compile(r"(?:sk|rk|whsec)_[A-Za-z0-9_]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|[\w.+-]+@[\w-]+\.[\w.-]+")
 
 
@@ -32,7 +33,7 @@ def configure(process: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             mask,
-            ecs_logging.StructlogFormatter(),
+            _ecs,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
@@ -42,6 +43,10 @@ def configure(process: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ecs_logging.StdlibFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _ecs(logger: WrappedLogger, method: str, line: EventDict) -> str:
+    return _FORMATTER(logger, method, dict(line))
 
 
 def mask(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

@@ -30,15 +30,11 @@ class OutboxEvent(Base):
     headers: Mapped[dict[str, Any]]  # request_id, traceparent, causation_id
     created_at: Mapped[datetime]
     published_at: Mapped[datetime | None]
-    # Where Kafka put it; a log that ends before this offset has lost it.
-    kafka_partition: Mapped[int | None]
-    kafka_offset: Mapped[int | None]
 
     __table_args__ = (
         # Two writers that both believed they held the aggregate's lock would meet here.
         UniqueConstraint("aggregatetype", "aggregateid", "aggregate_version"),
         Index("ix_outbox_unpublished", "seq", postgresql_where=text("published_at IS NULL")),
-        Index("ix_outbox_position", "aggregatetype", "kafka_partition", "kafka_offset"),
         {"schema": "bus"},
     )
 

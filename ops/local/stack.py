@@ -11,13 +11,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from ops.local import postgres, processes
 from ops.local.ports import OFFSETS, is_free, is_open
-from ops.local.processes import MARK, Process
+from ops.local.processes import MARK, SERVERS, Process
 from ops.local.ready import database_answers, is_ok, wait
 from ops.local.supervisor import Supervisor
 from settings import ROOT
@@ -65,12 +66,9 @@ class Stack:
         """End every process, left-overs of a killed supervisor too; False when there was none."""
         running = self.supervisor.identifier() is not None
         if running:
-            supervisord = self._supervisord()
-            self.supervisor.shut_down()
-            psutil.wait_procs(supervisord, timeout=40)  # more than the longest stop_seconds
+            self._stop_in_order()
         left_over = self.left_overs()
-        for process in left_over:
-            _end(process)
+        _end(left_over)
         return running or bool(left_over)
 
     def reset(self) -> None:
@@ -117,8 +115,7 @@ class Stack:
         return f"coursebus-{self.port_base}"
 
     def _start_processes(self) -> None:
-        for process in self.left_overs():
-            _end(process)
+        _end(self.left_overs())
         self._refuse_taken_ports()
         self.supervisor.launch(self.processes, self._identifier, self.environ)
         wait(lambda: self.supervisor.identifier() is not None, "supervisord", timeout_seconds=20)
@@ -136,6 +133,16 @@ class Stack:
         if platform:
             self._prepare()
             self.supervisor.start([process.name for process in platform])
+
+    def _stop_in_order(self) -> None:
+        supervisord = self._supervisord()
+        names = [state["name"] for state in self.supervisor.states()]
+        # Those that keep data go last: a worker that finishes its task still needs them.
+        servers = [name for name in names if name in SERVERS]
+        for group in ([name for name in names if name not in servers], servers):
+            self.supervisor.stop(group, timeout_seconds=40)  # more than the longest stop_seconds
+        self.supervisor.shut_down()
+        psutil.wait_procs(supervisord, timeout=10)
 
     def _prepare(self) -> None:
         self._run("migrations", "upgrade")
@@ -198,9 +205,8 @@ def _is_marked(process: psutil.Process, state_dir: Path) -> bool:
         return False  # it ended meanwhile, or belongs to somebody else
 
 
-def _end(process: psutil.Process) -> None:
-    try:
-        process.kill()
-        process.wait(timeout=10)
-    except psutil.NoSuchProcess:
-        return
+def _end(left_over: list[psutil.Process]) -> None:
+    for process in left_over:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left_over, timeout=10)

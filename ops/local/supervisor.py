@@ -6,15 +6,17 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from xmlrpc.client import Error, ServerProxy
+from xmlrpc.client import Error, Fault, ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
 from ops.local.processes import Process
+from ops.local.ready import wait
 from settings import ROOT
 
 _HEAD = """\
@@ -93,12 +95,23 @@ class Supervisor:
         for name in names:
             self._rpc().startProcess(name, False)  # noqa: FBT003 the protocol knows no keywords
 
+    def stop(self, names: Collection[str], timeout_seconds: float) -> None:
+        """Stop these processes, all at the same time, and return when they have ended."""
+        for name in names:
+            # Fault: it is not running, which is what was asked for.
+            with suppress(Fault):
+                self._rpc().stopProcess(name, False)  # noqa: FBT003 the protocol knows no keywords
+        wait(lambda: not self._alive(names), f"the end of {', '.join(names)}", timeout_seconds)
+
+    def _alive(self, names: Collection[str]) -> list[str]:
+        return [state["name"] for state in self.states() if state["name"] in names and state["pid"]]
+
     def states(self) -> list[dict[str, Any]]:
         """Of each process: ``name``, ``statename``, ``pid``, ``description``, and more."""
         return list(self._rpc().getAllProcessInfo())
 
     def shut_down(self) -> None:
-        """Ask supervisord to stop all processes and itself."""
+        """Ask supervisord to stop what still runs, and itself."""
         self._rpc().shutdown()
 
     def _rpc(self) -> Any:

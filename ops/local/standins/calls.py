@@ -6,6 +6,7 @@ idempotency key and the notices that it gave.
 
 import hashlib
 import json
+import socket
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -24,7 +25,7 @@ KEY_LIVES_SECONDS = 24 * 3600  # as at both providers: an older key is a new one
 View = Callable[..., Document]
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 a provider saying no, as it is meant to
     """An error answer of a provider, in its own words.
 
     ``keeps_changes``: what the call has changed stays (a declined card is remembered).
@@ -175,7 +176,8 @@ class ProviderApi(ABC):
         with self.store.transaction() as db:
             dropped = faults.strikes(db, "drop_response_after_commit")
         if dropped:
-            # The server closes the connection without a word when a view raises this.
+            # The server lets go of a connection that breaks, and would keep this one open.
+            request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionAbortedError("the answer is dropped on purpose")
 
 

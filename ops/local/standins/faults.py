@@ -24,17 +24,17 @@ SWITCHES = (
 )
 
 
-class UnknownFault(ValueError):
+class UnknownFaultError(ValueError):
     """A fault that is not listed here, or a value that does not fit it."""
 
 
 def current(db: Documents) -> Document:
     counts = {name: db.value(f"fault.{name}", 0) for name in COUNTS + NUMBERS}
-    return counts | {name: db.value(f"fault.{name}", False) for name in SWITCHES}
+    return counts | {name: db.value(f"fault.{name}", default=False) for name in SWITCHES}
 
 
 def tell(db: Documents, wanted: Document) -> None:
-    """Set the faults that ``wanted`` names. Raises UnknownFault."""
+    """Set the faults that ``wanted`` names. Raises UnknownFaultError."""
     for name, value in wanted.items():
         db.set_value(f"fault.{name}", _fitting(name, value))
 
@@ -44,7 +44,7 @@ def _fitting(name: str, value: Any) -> int | bool:
         return value
     if name in COUNTS + NUMBERS and isinstance(value, int) and value >= 0:
         return int(value)
-    raise UnknownFault(f"no fault {name!r} with the value {value!r}")
+    raise UnknownFaultError(f"no fault {name!r} with the value {value!r}")
 
 
 def strikes(db: Documents, name: str) -> bool:
@@ -56,7 +56,7 @@ def strikes(db: Documents, name: str) -> bool:
 
 
 def switched_on(db: Documents, name: str) -> bool:
-    return bool(db.value(f"fault.{name}", False))
+    return bool(db.value(f"fault.{name}", default=False))
 
 
 def delay_seconds(db: Documents) -> float:

@@ -69,9 +69,10 @@ def post(url: str, body: bytes, headers: Headers, *, source_address: str | None 
         connection.request("POST", parts.path, body=body, headers=headers)
         response = connection.getresponse()
         response.read()
-        return response.status
     except (OSError, http.client.HTTPException):
         return 0
+    else:
+        return response.status
     finally:
         connection.close()
 
@@ -86,7 +87,10 @@ class Notice:
 
 
 class Sender:
-    """Sends what is due from its own thread. ``send`` posts one body and says whether it was accepted, and its status."""
+    """Sends what is due from a thread of its own.
+
+    ``send`` posts one body; it says whether that was accepted, and the status.
+    """
 
     def __init__(self, store: Store, send: Callable[[bytes], tuple[bool, int]]) -> None:
         self._store = store

@@ -1,18 +1,27 @@
 """The provider's hosted payment page, and how its answer depends on who asks."""
 
+from dataclasses import dataclass, field
+
 from flask import Response, jsonify, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from ops.local.standins.store import Document
 
 
-def show(
-    *, provider: str, title: str, lines: list[tuple[str, str]], amount: str, notice: str | None, open: bool
-) -> str:
-    """``lines`` are (text, amount) pairs; a page that is not ``open`` has no buttons."""
-    return render_template(
-        "pay.html", provider=provider, title=title, lines=lines, amount=amount, notice=notice, open=open
-    )
+@dataclass(frozen=True)
+class Page:
+    """``lines`` are (text, amount) pairs; a page that is not ``payable`` has no buttons."""
+
+    provider: str
+    title: str
+    amount: str
+    payable: bool
+    notice: str | None = None
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+
+def show(page: Page) -> str:
+    return render_template("pay.html", page=page)
 
 
 def posted() -> Document:

@@ -1,6 +1,8 @@
 """The process of a stand-in: its store, its server, and the ``/__`` paths that all of them have."""
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,12 +11,17 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.serving import make_server
 
 import settings
+from ops.local import ports
 from ops.local.standins import faults, notices
 from ops.local.standins.store import Document, Documents, Store
 
 TICK_SECONDS = 1.0
 
 Tick = Callable[[Documents], None]
+
+
+def _nothing_is_due(db: Documents) -> None:
+    """A stand-in where nothing runs out."""
 
 
 def refuse_production() -> None:
@@ -39,7 +46,7 @@ def add_controls(
     app: Flask,
     store: Store,
     *,
-    tick: Tick = lambda db: None,
+    tick: Tick = _nothing_is_due,
     forge: Callable[[Documents, Document], Callable[[], int]] | None = None,
 ) -> None:
     """``/__faults``, ``/__clock`` and ``/__webhooks``.
@@ -59,7 +66,7 @@ def add_controls(
                 if forged is not None and forge:
                     send = forge(db, forged)
                 answer = faults.current(db)
-        except faults.UnknownFault as error:
+        except faults.UnknownFaultError as error:
             return jsonify({"error": str(error)}), 400
         # Sent outside the transaction: the receiver may well ask back before it answers.
         if send:
@@ -97,8 +104,16 @@ def start_ticking(store: Store, tick: Tick) -> None:
     threading.Thread(target=run, name="tick", daemon=True).start()
 
 
-def serve(app: Flask, *, port: int) -> None:
-    """Answer on loopback until the process is killed."""
+def _end(failure: threading.ExceptHookArgs) -> None:
+    """A stand-in without its senders would only look alive: it ends, and is started again."""
+    sys.excepthook(failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
+    os._exit(1)
+
+
+def serve(app: Flask, name: str) -> None:
+    """Answer on loopback, at the port of ``name``, until the process is killed."""
+    port = settings.PORT_BASE + ports.OFFSETS[name]
+    threading.excepthook = _end
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a request would drown the rest
     logging.getLogger(app.name).info("listening on http://127.0.0.1:%d", port)

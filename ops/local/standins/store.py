@@ -92,7 +92,8 @@ class Documents:
     def save(self, kind: str, document: Document) -> Document:
         """Store ``document`` under its "id", in place of an earlier one; gives it back."""
         self.execute(
-            "INSERT INTO documents (id, kind, body) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET body = excluded.body",
+            "INSERT INTO documents (id, kind, body) VALUES (?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
             document["id"],
             kind,
             json.dumps(document, ensure_ascii=False),

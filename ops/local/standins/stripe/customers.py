@@ -31,7 +31,7 @@ def made(call: Call, **fields: Any) -> Document:
 
 
 def create(call: Call) -> Document:
-    forms.only(call.message, *ACCEPTED)
+    forms.only(call.message, ACCEPTED)
     given = {name: call.message[name] for name in FIELDS if name in call.message}
     return made(call, **given, metadata=forms.metadata(call.message))
 
@@ -46,7 +46,7 @@ def retrieve(call: Call, customer_id: str) -> Document:
 
 
 def update(call: Call, customer_id: str) -> Document:
-    forms.only(call.message, *ACCEPTED)
+    forms.only(call.message, ACCEPTED)
     customer = objects.named(call, "customer", customer_id)
     customer |= {name: call.message[name] or None for name in FIELDS if name in call.message}
     customer["invoice_settings"] |= call.message.get("invoice_settings") or {}

@@ -31,7 +31,7 @@ def _with_lists(node: Any, name: str = "") -> Any:
     return {key: _with_lists(value, key) for key, value in node.items()}
 
 
-def only(message: Document, *names: str) -> None:
+def only(message: Document, names: tuple[str, ...]) -> None:
     """Raises parameter_unknown for a field that the endpoint does not have."""
     for name in message:
         if name not in names and name != "expand":

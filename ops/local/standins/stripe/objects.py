@@ -57,7 +57,7 @@ def shown(document: Any) -> Any:
 
 def emit(call: Call, kind: str, document: Document) -> None:
     """Record the event ``kind`` about ``document`` as it is now, and its webhook."""
-    event = {
+    event: Document = {
         "id": new_id("evt"),
         "object": "event",
         "api_version": API_VERSION,

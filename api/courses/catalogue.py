@@ -1,0 +1,46 @@
+"""Lists of courses: what is on sale, and an author's own."""
+
+from typing import Any
+
+from flask import Response
+from flask.views import MethodView
+
+from api.auth import me, public, requires
+from api.etags import respond
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from models.cache import Stored
+
+from .blueprint import blp, created
+from .schemas import CourseFieldsSchema, CourseSchema, CoursesPage, CoursesQuery, OwnCourseItemSchema
+
+
+@blp.route("/courses")
+class Courses(MethodView):
+    @public
+    @blp.arguments(CoursesQuery, location="query")
+    @blp.response(200, CoursesPage)
+    def get(self, query: dict[str, Any]) -> Page:
+        """Find courses on sale. Where no course has the words of q, titles that resemble it are shown."""
+        asked = {name: query.pop(name) for name in ("sort", "after", "limit", "facets", "total")}
+        found = ask("courses.list_courses", filters=query, **asked)
+        body, status, headers = page(found)
+        return {**body, **{name: found[name] for name in ("facets", "total") if name in found}}, status, headers
+
+    @requires("courses:write")
+    @blp.arguments(CourseFieldsSchema)
+    @blp.response(201, CourseSchema)
+    def post(self, fields: dict[str, Any]) -> Response:
+        """Begin a course: a draft, seen by its author alone."""
+        course = ask("courses.create_course", instructor_id=me().id, fields=fields)
+        return created(respond(Stored.of(course)), f"/v1/courses/{course['id']}")
+
+
+@blp.route("/me/courses/teaching")
+class OwnCourses(MethodView):
+    @requires("courses:write")
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(OwnCourseItemSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List the caller's own courses, drafts too, the newest first."""
+        return page(ask("courses.list_own_courses", instructor_id=me().id, **query))

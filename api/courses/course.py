@@ -1,0 +1,89 @@
+"""A course as a whole."""
+
+import re
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+from flask.views import MethodView
+
+from api.auth import me, public, requires, visitor
+from api.etags import if_match, respond
+from api.queue import ask
+from api.reads import cached
+from models.cache import Stored, course_key
+from models.errors import NotFound
+
+from .blueprint import blp, own_course, said_of
+from .schemas import CourseChangesSchema, CourseSchema
+
+_SLUG = re.compile(r"[a-z0-9-]{1,100}")
+_AUTHORS = {"courses:write", "courses:admin"}
+
+
+@blp.route("/courses/<ref>")
+class Course(MethodView):
+    @public
+    @blp.response(200, CourseSchema)
+    def get(self, ref: str) -> Response:
+        """Show a course with its outline, by id or slug; its author sees the working copy."""
+        ref = _spelled(ref)
+        caller = visitor()
+        if caller and caller.permissions & _AUTHORS:
+            response = respond(Stored.of(ask("courses.show_course", ref=ref, caller=said_of(caller))))
+        else:
+            response = cached(course_key(ref), "courses.show_course", ref=ref, caller=None)
+        response.vary.add("Authorization")
+        return response
+
+    @requires("courses:write")
+    @own_course
+    @if_match
+    @blp.arguments(CourseChangesSchema)
+    @blp.response(200, CourseSchema)
+    def patch(self, fields: dict[str, Any], ref: str, *, expected_version: int) -> Response:
+        """Change what a course says of itself. A new price is live at once, all else with the next publish."""
+        course = ask(
+            "courses.change_course",
+            ref=_spelled(ref),
+            caller=said_of(me()),
+            expected_version=expected_version,
+            fields=fields,
+        )
+        return respond(Stored.of(course))
+
+    @requires("courses:write")
+    @own_course
+    @if_match
+    @blp.response(204)
+    def delete(self, ref: str, *, expected_version: int) -> None:
+        """Archive a course: it is no longer sold, and whoever has access keeps it."""
+        ask("courses.archive_course", ref=_spelled(ref), caller=said_of(me()), expected_version=expected_version)
+
+
+@blp.route("/courses/<ref>/publish")
+class Publication(MethodView):
+    @requires("courses:write")
+    @blp.response(200, CourseSchema)
+    def post(self, ref: str) -> Response:
+        """Put the working copy on sale as the next version, which never changes."""
+        return respond(Stored.of(ask("courses.publish_course", ref=_spelled(ref), caller=said_of(me()))))
+
+
+@blp.route("/courses/<ref>/unpublish")
+class Withdrawal(MethodView):
+    @requires("courses:write")
+    @blp.response(200, CourseSchema)
+    def post(self, ref: str) -> Response:
+        """Take a course from sale; whoever has access keeps it."""
+        return respond(Stored.of(ask("courses.unpublish_course", ref=_spelled(ref), caller=said_of(me()))))
+
+
+def _spelled(ref: str) -> str:
+    """A slug, or an id in its one spelling: the cache's keys are made of it. Raises NotFound for what is neither."""
+    try:
+        return str(UUID(ref))
+    except ValueError:
+        if _SLUG.fullmatch(ref):
+            return ref
+        raise NotFound("course", ref) from None

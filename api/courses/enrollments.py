@@ -1,0 +1,47 @@
+"""Who may learn a course."""
+
+from typing import Any
+from uuid import UUID
+
+from flask.views import MethodView
+
+from api.auth import me, requires
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from models.errors import PermissionMissing
+
+from .blueprint import blp
+from .schemas import AccessSchema, EnrollmentSchema, EnrollSchema
+
+
+@blp.route("/courses/<uuid:course_id>/enrollments")
+class Enrollments(MethodView):
+    @requires()
+    @blp.arguments(EnrollSchema, required=False)
+    @blp.response(201, EnrollmentSchema)
+    def post(self, fields: dict[str, Any], course_id: UUID) -> Any:
+        """Enrol in a free course; an admin enrols another user in any. Repeating it changes nothing."""
+        if "user_id" not in fields:
+            return ask("courses.enroll", user_id=me().id, course_id=course_id)
+        if "courses:admin" not in me().permissions:
+            raise PermissionMissing("courses:admin")
+        return ask("courses.enroll_other", user_id=fields["user_id"], course_id=course_id, granted_by=me().id)
+
+
+@blp.route("/me/enrollments")
+class OwnEnrollments(MethodView):
+    @requires()
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(EnrollmentSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List the caller's enrollments, the newest first."""
+        return page(ask("courses.list_enrollments", user_id=me().id, **query))
+
+
+@blp.route("/me/courses/<uuid:course_id>/access")
+class Access(MethodView):
+    @requires()
+    @blp.response(200, AccessSchema)
+    def get(self, course_id: UUID) -> Any:
+        """Say whether the caller has access to a course, and why."""
+        return ask("courses.show_access", user_id=me().id, course_id=course_id)

@@ -1,0 +1,343 @@
+"""The bodies, queries and answers of courses."""
+
+from typing import Any
+
+import marshmallow as ma
+
+from api.pages import PageQuery, page_of
+from api.schemas import Money, Schema, Timestamp
+
+LEVELS = ("beginner", "intermediate", "advanced")
+SORTS = ("relevance", "popular", "newest", "price", "-price")
+
+# NUL and halves of surrogate pairs, which JSON can spell and no store can keep.
+_UNWRITABLE = "\\x00\\ud800-\\udfff"
+
+
+class Line(ma.fields.Str):
+    """Some text on one line."""
+
+    def __init__(self, *, longest: int = 200, **kwargs: Any) -> None:
+        fits = ma.validate.Regexp(rf"(?=.*\S)[^{_UNWRITABLE}\x01-\x1f\x7f]+\Z", error="A line of text.")
+        super().__init__(validate=[ma.validate.Length(max=longest), fits], **kwargs)
+
+
+class Prose(ma.fields.Str):
+    """Text of several lines, or none."""
+
+    def __init__(self, *, longest: int, **kwargs: Any) -> None:
+        fits = ma.validate.Regexp(rf"[^{_UNWRITABLE}]*\Z", error="It has characters that cannot be kept.")
+        super().__init__(validate=[ma.validate.Length(max=longest), fits], **kwargs)
+
+
+class Word(ma.fields.Str):
+    """A name for machines: lower-case letters, digits and hyphens."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        fits = ma.validate.Regexp(r"[a-z0-9][a-z0-9-]{0,39}\Z", error="Lower-case letters, digits and hyphens.")
+        super().__init__(validate=fits, **kwargs)
+
+
+class Language(ma.fields.Str):
+    """An ISO 639 code."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        fits = ma.validate.Regexp(r"[a-z]{2,3}\Z", error="An ISO 639 code, such as en.")
+        super().__init__(validate=fits, **kwargs)
+
+
+def _level(**kwargs: Any) -> ma.fields.Str:
+    return ma.fields.Str(validate=ma.validate.OneOf(LEVELS), **kwargs)
+
+
+def _minor() -> ma.fields.Int:
+    return ma.fields.Int(validate=ma.validate.Range(min=0, max=10**12))
+
+
+# The catalogue.
+
+
+class CoursesQuery(PageQuery):
+    """``price_min`` and ``price_max`` are in minor units: they say most together with ``currency``."""
+
+    q = Line()
+    category = Word()
+    level = _level()
+    language = Language()
+    tag = Word()
+    instructor_id = ma.fields.UUID()
+    free = ma.fields.Bool()
+    currency = ma.fields.Str(validate=ma.validate.Regexp(r"[A-Z]{3}\Z", error="An ISO 4217 code."))
+    price_min = _minor()
+    price_max = _minor()
+    sort = ma.fields.Str(validate=ma.validate.OneOf(SORTS), load_default=None)
+    facets = ma.fields.Bool(load_default=False)
+    total = ma.fields.Bool(load_default=False)
+
+    @ma.validates_schema
+    def _relevance_is_to_a_question(self, query: dict[str, Any], **_: Any) -> None:
+        if query.get("sort") == "relevance" and "q" not in query:
+            raise ma.ValidationError("Relevance needs a q.", "sort")
+
+
+class CourseItemSchema(Schema):
+    """A course in a list."""
+
+    id = ma.fields.UUID()
+    slug = ma.fields.Str()
+    title = ma.fields.Str()
+    summary = ma.fields.Str()
+    category = ma.fields.Str()
+    level = ma.fields.Str()
+    language = ma.fields.Str()
+    tags = ma.fields.List(ma.fields.Str())
+    price = ma.fields.Nested(Money)
+    instructor_id = ma.fields.UUID()
+    lessons_total = ma.fields.Int()
+    duration_seconds = ma.fields.Int()
+    learners = ma.fields.Int()
+    published_at = Timestamp()
+
+
+class FacetSchema(Schema):
+    value = ma.fields.Str()
+    count = ma.fields.Int()
+
+
+class FacetsSchema(Schema):
+    category = ma.fields.List(ma.fields.Nested(FacetSchema))
+    level = ma.fields.List(ma.fields.Nested(FacetSchema))
+    language = ma.fields.List(ma.fields.Nested(FacetSchema))
+    price = ma.fields.List(ma.fields.Nested(FacetSchema))
+
+
+class CoursesPage(page_of(CourseItemSchema)):  # type: ignore[misc]  # made at run time
+    facets = ma.fields.Nested(FacetsSchema)
+    total = ma.fields.Int()
+
+
+# A course and its outline.
+
+
+class CourseFieldsSchema(Schema):
+    """What an author says of a course."""
+
+    title = Line(required=True)
+    summary = Line(longest=500, load_default="")
+    description = Prose(longest=20_000)
+    category = Word(required=True)
+    level = _level(required=True)
+    language = Language(required=True)
+    tags = ma.fields.List(Word(), validate=ma.validate.Length(max=20))
+    price = ma.fields.Nested(Money, required=True)
+    sequential = ma.fields.Bool(truthy={True}, falsy={False})
+
+
+class CourseChangesSchema(Schema):
+    title = Line()
+    summary = Line(longest=500)
+    description = Prose(longest=20_000)
+    category = Word()
+    level = _level()
+    language = Language()
+    tags = ma.fields.List(Word(), validate=ma.validate.Length(max=20))
+    price = ma.fields.Nested(Money)
+    sequential = ma.fields.Bool(truthy={True}, falsy={False})
+
+
+class CompletionSchema(Schema):
+    """When a lesson counts as complete."""
+
+    rule = ma.fields.Str(required=True, validate=ma.validate.OneOf(["manual", "viewed", "min_score"]))
+    min_score_percent = ma.fields.Int(strict=True, validate=ma.validate.Range(min=1, max=100))
+
+    @ma.validates_schema
+    def _a_score_for_min_score(self, completion: dict[str, Any], **_: Any) -> None:
+        if (completion["rule"] == "min_score") != ("min_score_percent" in completion):
+            raise ma.ValidationError("The rule min_score, and no other, needs it.", "min_score_percent")
+
+
+class UnlockSchema(Schema):
+    """When a lesson opens: days after the enrollment, or at a time."""
+
+    after_days = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=3650))
+    at = ma.fields.AwareDateTime(format="iso")
+
+    @ma.validates_schema
+    def _one_of_them(self, unlock: dict[str, Any], **_: Any) -> None:
+        if len(unlock) != 1:
+            raise ma.ValidationError("Either after_days or at.")
+
+
+class OutlineLessonSchema(Schema):
+    id = ma.fields.UUID()
+    title = ma.fields.Str()
+    kind = ma.fields.Str()
+    position = ma.fields.Int()
+    duration_seconds = ma.fields.Int(allow_none=True)
+    free_preview = ma.fields.Bool()
+    completion = ma.fields.Nested(CompletionSchema)
+    unlock = ma.fields.Nested(UnlockSchema, allow_none=True)
+
+
+class SectionSchema(Schema):
+    id = ma.fields.UUID()
+    title = ma.fields.Str()
+    position = ma.fields.Int()
+    lessons = ma.fields.List(ma.fields.Nested(OutlineLessonSchema))
+
+
+class CourseSchema(Schema):
+    """A course with its outline."""
+
+    id = ma.fields.UUID()
+    slug = ma.fields.Str()
+    status = ma.fields.Str(validate=ma.validate.OneOf(["draft", "published"]))
+    title = ma.fields.Str()
+    summary = ma.fields.Str()
+    category = ma.fields.Str()
+    level = _level()
+    language = ma.fields.Str()
+    tags = ma.fields.List(ma.fields.Str())
+    description = ma.fields.Str()
+    price = ma.fields.Nested(Money)
+    instructor_id = ma.fields.UUID()
+    sequential = ma.fields.Bool()
+    lessons_total = ma.fields.Int()
+    duration_seconds = ma.fields.Int()
+    sections = ma.fields.List(ma.fields.Nested(SectionSchema))
+    published_at = Timestamp(allow_none=True)
+    version = ma.fields.Int()
+
+
+class OwnCourseItemSchema(Schema):
+    """A course in its author's list."""
+
+    id = ma.fields.UUID()
+    slug = ma.fields.Str()
+    status = ma.fields.Str()
+    title = ma.fields.Str()
+    summary = ma.fields.Str()
+    category = ma.fields.Str()
+    level = ma.fields.Str()
+    language = ma.fields.Str()
+    tags = ma.fields.List(ma.fields.Str())
+    price = ma.fields.Nested(Money)
+    instructor_id = ma.fields.UUID()
+    created_at = Timestamp()
+    published_at = Timestamp(allow_none=True)
+    version = ma.fields.Int()
+
+
+class PlannedSectionSchema(Schema):
+    """A section of a new order: its id, or the title of a new one; both rename it."""
+
+    id = ma.fields.UUID()
+    title = Line()
+    lessons = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(max=500))
+
+    @ma.validates_schema
+    def _known_or_named(self, section: dict[str, Any], **_: Any) -> None:
+        if not {"id", "title"} & section.keys():
+            raise ma.ValidationError("Either id or title.")
+
+
+class OutlineSchema(Schema):
+    sections = ma.fields.List(
+        ma.fields.Nested(PlannedSectionSchema), required=True, validate=ma.validate.Length(max=200)
+    )
+
+
+class SectionFieldsSchema(Schema):
+    title = Line(required=True)
+
+
+# A lesson and its content.
+
+
+class OptionSchema(Schema):
+    id = Word(required=True)
+    text = Line(longest=1000, required=True)
+
+
+class QuestionSchema(Schema):
+    """``correct`` names the right options; learners never see it."""
+
+    id = Word(required=True)
+    text = Prose(longest=5000, required=True)
+    options = ma.fields.List(ma.fields.Nested(OptionSchema), required=True, validate=ma.validate.Length(min=2, max=20))
+    multiple = ma.fields.Bool(truthy={True}, falsy={False}, load_default=False)
+    correct = ma.fields.List(Word(), required=True, validate=ma.validate.Length(min=1))
+
+    @ma.validates_schema
+    def _answerable(self, question: dict[str, Any], **_: Any) -> None:
+        options = [option["id"] for option in question["options"]]
+        if len(set(options)) < len(options):
+            raise ma.ValidationError("Two options have the same id.", "options")
+        if not set(question["correct"]) <= set(options):
+            raise ma.ValidationError("Not one of the options.", "correct")
+        if not question["multiple"] and len(question["correct"]) > 1:
+            raise ma.ValidationError("Only a multiple question has several.", "correct")
+
+
+class ContentSchema(Schema):
+    """What a lesson holds: a video its url, a text its body (Markdown), a quiz its questions."""
+
+    url = ma.fields.Url(schemes={"https"}, validate=ma.validate.Length(max=2048))
+    body = Prose(longest=200_000)
+    questions = ma.fields.List(ma.fields.Nested(QuestionSchema), validate=ma.validate.Length(min=1, max=200))
+
+
+class LessonChangesSchema(Schema):
+    title = Line()
+    section_id = ma.fields.UUID()
+    kind = ma.fields.Str(validate=ma.validate.OneOf(["video", "text", "quiz"]))
+    content = ma.fields.Nested(ContentSchema)
+    duration_seconds = ma.fields.Int(strict=True, allow_none=True, validate=ma.validate.Range(min=1, max=10**6))
+    free_preview = ma.fields.Bool(truthy={True}, falsy={False})
+    completion = ma.fields.Nested(CompletionSchema)
+    unlock = ma.fields.Nested(UnlockSchema, allow_none=True)
+
+
+class LessonFieldsSchema(LessonChangesSchema):
+    title = Line(required=True)
+    section_id = ma.fields.UUID(required=True)
+    kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(["video", "text", "quiz"]))
+    content = ma.fields.Nested(ContentSchema, required=True)
+
+
+class LessonSchema(OutlineLessonSchema):
+    """A lesson with its content."""
+
+    section_id = ma.fields.UUID()
+    content = ma.fields.Nested(ContentSchema)
+
+
+# Learning.
+
+
+class EnrollSchema(Schema):
+    user_id = ma.fields.UUID(metadata={"description": "Another user, let in by an admin (courses:admin)."})
+
+
+class EnrollmentSchema(Schema):
+    course_id = ma.fields.UUID()
+    status = ma.fields.Str(validate=ma.validate.OneOf(["active", "ended"]))
+    enrolled_at = Timestamp()
+    expires_at = Timestamp(allow_none=True)
+    progress_percent = ma.fields.Int()
+
+
+class GrantSchema(Schema):
+    source = ma.fields.Str()
+    source_id = ma.fields.Str()
+    status = ma.fields.Str()
+    starts_at = Timestamp()
+    ends_at = Timestamp(allow_none=True)
+    reason = ma.fields.Str(allow_none=True)
+
+
+class AccessSchema(Schema):
+    access = ma.fields.Bool()
+    grants = ma.fields.List(ma.fields.Nested(GrantSchema))
+    reason = ma.fields.Str(metadata={"description": "What gives the access; not_enrolled or ended where nothing does."})

@@ -1,0 +1,51 @@
+"""Conditional requests. The ETag of a resource is its version, so nothing is rendered only to be hashed."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flask import Response, request
+
+from models.cache import Stored
+from models.errors import PreconditionRequired
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+_NO_VERSION = 0  # versions count from 1
+
+
+def respond(stored: Stored) -> Response:
+    """Answer with what is stored and its ETag; 304 where the client's If-None-Match names it."""
+    version = str(stored.version)
+    # Kept by the client itself, and shown only after asking whether it still holds.
+    headers = {"ETag": f'"{version}"', "Cache-Control": "private, no-cache"}
+    if request.method in {"GET", "HEAD"} and request.if_none_match.contains_weak(version):
+        return Response(status=304, headers=headers)
+    return Response(stored.body, headers=headers, content_type="application/json")
+
+
+def if_match(view: View) -> View:
+    """Ask for If-Match before the body is looked at; lends the view ``expected_version``.
+
+    Raises PreconditionRequired.
+    """
+
+    @functools.wraps(view)
+    def conditional(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs, expected_version=expected_version())
+
+    return conditional  # type: ignore[return-value]  # functools.wraps keeps the view's own type to itself
+
+
+def expected_version() -> int:
+    """The version that the client has seen, by its If-Match; an ETag that is none of ours matches no version.
+
+    Raises PreconditionRequired without one, and for ``*``, which says nothing of what the client has seen.
+    """
+    tags = request.if_match
+    if not tags or tags.star_tag:
+        raise PreconditionRequired
+    # A proxy that compresses makes our ETags weak; the version in them is as exact as before.
+    named = tags.as_set(include_weak=True)
+    tag = named.pop() if len(named) == 1 else ""
+    return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < len(str(2**63)) else _NO_VERSION

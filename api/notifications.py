@@ -1,0 +1,81 @@
+"""Notifications: the caller's feed."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask.views import MethodView
+from flask_smorest import Blueprint
+
+from .auth import me, requires
+from .pages import Page, PageQuery, page, page_of
+from .queue import ask
+from .schemas import Schema, Timestamp
+
+blp = Blueprint("notifications", __name__, url_prefix="/v1/me/notifications", description="What was told to you.")
+
+
+class NoteSchema(Schema):
+    id = ma.fields.UUID()
+    category = ma.fields.Str()
+    title = ma.fields.Str()
+    body = ma.fields.Str()
+    data = ma.fields.Dict(metadata={"description": "The event that the note tells of: `event` and its fields."})
+    created_at = Timestamp()
+    seen_at = Timestamp(allow_none=True)
+    read_at = Timestamp(allow_none=True)
+    archived_at = Timestamp(allow_none=True)
+
+
+class FeedQuery(PageQuery):
+    unread = ma.fields.Bool(load_default=False)
+
+
+class UnreadCountSchema(Schema):
+    unread = ma.fields.Int()
+
+
+@blp.route("")
+class Feed(MethodView):
+    @requires()
+    @blp.arguments(FeedQuery, location="query")
+    @blp.response(200, page_of(NoteSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List the caller's notes, newest first, without archived ones."""
+        return page(ask("notifications.list_notes", user_id=me().id, **query))
+
+
+@blp.route("/unread-count")
+class UnreadCount(MethodView):
+    @requires()
+    @blp.response(200, UnreadCountSchema)
+    def get(self) -> Any:
+        """Count the caller's unread notes."""
+        return ask("notifications.count_unread", user_id=me().id)
+
+
+@blp.route("/read-all")
+class AllRead(MethodView):
+    @requires()
+    @blp.response(200, UnreadCountSchema)
+    def post(self) -> Any:
+        """Mark all of the caller's notes read."""
+        return ask("notifications.read_all_notes", user_id=me().id)
+
+
+@blp.route("/<uuid:note_id>/read")
+class Read(MethodView):
+    @requires()
+    @blp.response(200, NoteSchema)
+    def post(self, note_id: UUID) -> Any:
+        """Mark a note read. Repeating it changes nothing."""
+        return ask("notifications.read_note", user_id=me().id, note_id=note_id)
+
+
+@blp.route("/<uuid:note_id>/archive")
+class Archived(MethodView):
+    @requires()
+    @blp.response(200, NoteSchema)
+    def post(self, note_id: UUID) -> Any:
+        """Take a note out of the feed. Repeating it changes nothing."""
+        return ask("notifications.archive_note", user_id=me().id, note_id=note_id)

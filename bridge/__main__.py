@@ -1,0 +1,56 @@
+"""``python -m bridge`` runs the bridge: a relay for each database, a consumer for each service that reacts."""
+
+import signal
+import sys
+import threading
+
+import celery_app
+import settings
+from models import log
+
+from .consume import ServiceConsumer
+from .deadletters import DeadLetters
+from .dispatch import Dispatcher
+from .relay import Relay
+
+
+class Bridge:
+    """All threads of the process."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self._dead_letters = DeadLetters()
+        self._dispatcher = Dispatcher(self.stop, self._dead_letters)
+        databases = sorted({settings.database_url(service) for service in celery_app.SERVICES})
+        self._relays = [Relay(url, self.stop) for url in databases]
+        self._consumers = [
+            ServiceConsumer(service, self._dispatcher, self.stop)
+            for service in celery_app.SERVICES
+            if ServiceConsumer.topics_of(service)
+        ]
+
+    def run(self) -> int:
+        """Until asked to stop: 0, or until a thread has died: 1, and the supervisor starts us again."""
+        self._dead_letters.reload()
+        threads = [self._dispatcher, *self._relays, *self._consumers]
+        for thread in threads:
+            thread.start()
+        while not self.stop.wait(1):
+            if not all(thread.is_alive() for thread in threads):
+                self.stop.set()
+                return 1
+        for thread in threads:
+            thread.join(15)
+        return 0
+
+
+def main() -> int:
+    log.configure("bridge")
+    bridge = Bridge()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: bridge.stop.set())
+    return bridge.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""From Kafka to the handlers of one service: the offset is stored only when they have committed."""
+
+import threading
+import time
+from functools import partial
+from typing import Any, cast
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from models.events import Event
+from models.log import get_logger
+
+from . import kafka
+from .dispatch import Dispatcher
+from .lanes import Lanes, Record
+from .routes import ROUTES
+
+log = get_logger(__name__)
+
+PAUSE_ABOVE = 200  # records in memory; the workers are the slow part, so more would only wait here
+RESUME_BELOW = 100
+DRAIN_SECONDS = 5
+
+
+class ServiceConsumer(threading.Thread):
+    """The member of one service's group in this process."""
+
+    def __init__(self, service: str, dispatcher: Dispatcher, stop: threading.Event) -> None:
+        super().__init__(name=f"consume-{service}")
+        self.service = service
+        self._dispatcher = dispatcher
+        self._stop_asked = stop
+        self._lock = threading.Lock()
+        self._lanes = Lanes()
+        self._paused = False
+
+    @staticmethod
+    def topics_of(service: str) -> list[str]:
+        """The topics that hold events which ``service`` reacts to."""
+        heard = {Event.by_type[type_].topic for type_, handlers in ROUTES.items() if _of(service, handlers)}
+        return sorted(map(kafka.topic_of, heard))
+
+    def run(self) -> None:
+        while not self._stop_asked.is_set():
+            consumer = kafka.consumer(self.service)
+            try:
+                consumer.subscribe(
+                    self.topics_of(self.service), on_assign=self._assigned, on_revoke=self._taken, on_lost=self._taken
+                )
+                while not self._stop_asked.is_set():
+                    self._turn(consumer)
+                self._drain(consumer)
+            except KafkaException as error:
+                log.warning("consumer starts again", service=self.service, reason=str(error))
+                self._stop_asked.wait(1)
+            finally:
+                self._forget_everything()
+                consumer.close()  # commits what was stored
+
+    def _turn(self, consumer: Consumer) -> None:
+        self._hold_back(consumer)
+        for message in consumer.consume(num_messages=100, timeout=0.1):
+            if error := message.error():
+                _tolerate(error)
+            elif record := _record(message):
+                self._take(record)
+        self._store(consumer)
+
+    def _take(self, record: Record) -> None:
+        with self._lock:
+            may_start = self._lanes.add(record)
+        if may_start:
+            self._start(record)
+
+    def _start(self, record: Record) -> None:
+        """Give ``record`` to its handlers, and when all of them have committed go on with the next of its key."""
+        following: Record | None = record
+        while following and not (handlers := _of(self.service, ROUTES.get(following.type, []))):
+            following = self._finish(following)
+        if following:
+            waiting = set(handlers)
+            for handler in handlers:
+                self._dispatcher.dispatch(handler, following, partial(self._committed, following, handler, waiting))
+
+    def _committed(self, record: Record, handler: str, waiting: set[str]) -> None:
+        with self._lock:
+            waiting.discard(handler)
+            if waiting:
+                return
+        if following := self._finish(record):
+            self._start(following)
+
+    def _finish(self, record: Record) -> Record | None:
+        with self._lock:
+            return self._lanes.finish(record)
+
+    def _store(self, consumer: Consumer) -> None:
+        with self._lock:
+            further = self._lanes.storable()
+        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in further.items()]
+        if offsets:
+            consumer.store_offsets(offsets=offsets)
+
+    def _hold_back(self, consumer: Consumer) -> None:
+        with self._lock:
+            under_way = len(self._lanes)
+        if not self._paused and under_way > PAUSE_ABOVE:
+            consumer.pause(consumer.assignment())
+            self._paused = True
+        elif self._paused and under_way < RESUME_BELOW:
+            consumer.resume(consumer.assignment())
+            self._paused = False
+
+    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.info("partitions assigned", service=self.service, count=len(partitions))
+        self._paused = False  # new partitions come unpaused
+
+    def _taken(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        # What is under way for them is answered to nobody; their next owner sends it again.
+        self._store(consumer)
+        with self._lock:
+            self._lanes.drop((each.topic, each.partition) for each in partitions)
+
+    def _drain(self, consumer: Consumer) -> None:
+        """Wait a little for what the workers have in hand, so that a restart repeats nothing."""
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while len(self._lanes) and time.monotonic() < deadline:
+            consumer.pause(consumer.assignment())
+            consumer.poll(0.05)
+        self._store(consumer)
+
+    def _forget_everything(self) -> None:
+        with self._lock:
+            self._lanes = Lanes()
+
+
+def _of(service: str, handlers: list[str]) -> list[str]:
+    return [handler for handler in handlers if handler.startswith(f"{service}.")]
+
+
+def _record(message: Message) -> Record | None:
+    """The message as a record; None for one that is not ours, which nobody could handle."""
+    headers = {name: _text(value) for name, value in cast("list[tuple[str, Any]]", message.headers() or [])}
+    topic, partition, offset, value = message.topic(), message.partition(), message.offset(), message.value()
+    is_event = {"ce_id", "ce_type"} <= set(headers)
+    if topic is None or partition is None or offset is None or value is None or not is_event:
+        log.error("message without an event", topic=topic, partition=partition, offset=offset)
+        return None
+    return Record(topic, partition, offset, _text(message.key() or b""), headers, msgspec.Raw(value))
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _tolerate(error: KafkaError) -> None:
+    if error.fatal():
+        raise KafkaException(error)
+    log.info("kafka says", reason=str(error))

@@ -1,0 +1,66 @@
+"""What a handler could not take is kept for people, and later events of the key wait behind it."""
+
+import threading
+
+import msgspec
+from sqlalchemy.dialects.postgresql import insert
+
+import celery_app
+from models.base import now, sessions
+from models.deadletters import DeadLetter, blocked_keys, lock_key, open_letters
+from models.log import get_logger
+
+from .lanes import Record
+
+log = get_logger(__name__)
+
+
+class DeadLetters:
+    """The dead letters of all services, and which keys they block."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocked: set[tuple[str, str]] = set()
+
+    def reload(self) -> None:
+        """Read which keys are blocked: at the start, and when partitions come from another bridge."""
+        blocked: set[tuple[str, str]] = set()
+        for service in celery_app.SERVICES:
+            with sessions(service).begin() as session:
+                blocked |= blocked_keys(session)
+        with self._lock:
+            self._blocked = blocked
+
+    def blocks(self, handler: str, key: str) -> bool:
+        """Whether events of ``key`` may have to wait; ``bury`` asks the database."""
+        return (handler, key) in self._blocked
+
+    def bury(self, handler: str, record: Record, reason: str) -> bool:
+        """Keep ``record`` as a dead letter. False for a parked one whose key has been freed meanwhile."""
+        with sessions(handler.partition(".")[0]).begin() as session:
+            lock_key(session, handler, record.key)
+            before = open_letters(session, handler, record.key)
+            if reason == "parked" and not before:
+                with self._lock:
+                    self._blocked.discard((handler, record.key))
+                return False
+            session.execute(insert(DeadLetter).values(**_letter(handler, record, reason)).on_conflict_do_nothing())
+        with self._lock:
+            self._blocked.add((handler, record.key))
+        log.error("dead letter", handler=handler, event_id=record.event_id, key=record.key, reason=reason)
+        return True
+
+
+def _letter(handler: str, record: Record, reason: str) -> dict[str, object]:
+    return {
+        "handler": handler,
+        "event_id": record.event_id,
+        "topic": record.topic,
+        "key": record.key,
+        "type": record.type,
+        "payload": msgspec.json.decode(record.value),
+        "headers": {**record.headers, "partition": record.partition, "offset": record.offset},
+        "reason": reason,
+        "status": "open",
+        "created_at": now(),
+    }

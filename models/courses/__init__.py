@@ -1,0 +1,3 @@
+"""Courses: what authors write (course, outline), what was published of it (versions), what is on sale (catalogue),
+and who may learn it (enrollments).
+"""

@@ -1,0 +1,227 @@
+"""What is on sale: one row a course, shaped for being listed, filtered, counted and found."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Computed,
+    Float,
+    Select,
+    TableValuedAlias,
+    Uuid,
+    case,
+    cast,
+    column,
+    delete,
+    func,
+    literal,
+    literal_column,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import TSVECTOR, insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base
+
+from .course import Course, Described
+from .spelling import romanised
+from .versions import CourseVersion
+
+
+class CatalogueEntry(Described, Base):
+    __tablename__ = "catalogue"
+    __table_args__ = ({"schema": "courses"},)
+
+    course_id: Mapped[UUID] = mapped_column(primary_key=True)
+    slug: Mapped[str]
+    price_minor: Mapped[int]
+    currency: Mapped[str]
+    instructor_id: Mapped[UUID]
+    lessons_total: Mapped[int]
+    duration_seconds: Mapped[int]
+    learners: Mapped[int]
+    published_at: Mapped[datetime]  # for the first time, so that a new version is not a new course
+    names: Mapped[str] = mapped_column(deferred=True)
+    words: Mapped[str] = mapped_column(TSVECTOR, Computed("…"), deferred=True)  # the migration says of what
+
+    @classmethod
+    def offer(cls, session: Session, course: Course, version: CourseVersion, *, learners: int) -> None:
+        """Put a course's newest version on sale."""
+        entry = {
+            **version.description_of(),
+            "slug": course.slug,
+            "price_minor": course.price_minor,
+            "currency": course.currency,
+            "instructor_id": course.instructor_id,
+            "lessons_total": version.lessons_total,
+            "duration_seconds": version.duration_seconds,
+            "published_at": course.published_at,
+            "names": romanised(" ".join((version.title, *version.tags))),
+        }
+        row = insert(cls).values(course_id=course.id, learners=learners, **entry)
+        session.execute(row.on_conflict_do_update(index_elements=[cls.course_id], set_=entry))
+
+    @classmethod
+    def reprice(cls, session: Session, course: Course) -> None:
+        """Sell a course at its price of now."""
+        price = {"price_minor": course.price_minor, "currency": course.currency}
+        session.execute(update(cls).where(cls.course_id == course.id).values(**price))
+
+    @classmethod
+    def withdraw(cls, session: Session, course: Course) -> None:
+        """Take a course from sale."""
+        session.execute(delete(cls).where(cls.course_id == course.id))
+
+    @classmethod
+    def count_learner(cls, session: Session, course_id: UUID) -> None:
+        session.execute(update(cls).where(cls.course_id == course_id).values(learners=cls.learners + 1))
+
+    def view(self) -> dict[str, Any]:
+        """As an item of GET /v1/courses."""
+        return {
+            "id": self.course_id,
+            "slug": self.slug,
+            **self.description_of(),
+            "price": {"amount_minor": self.price_minor, "currency": self.currency},
+            "instructor_id": self.instructor_id,
+            "lessons_total": self.lessons_total,
+            "duration_seconds": self.duration_seconds,
+            "learners": self.learners,
+            "published_at": self.published_at,
+        }
+
+
+class Filters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+    """What a reader of the catalogue wants to see; None where it does not matter. Prices are in minor units."""
+
+    q: str | None = None
+    category: str | None = None
+    level: str | None = None
+    language: str | None = None
+    tag: str | None = None
+    instructor_id: UUID | None = None
+    free: bool | None = None
+    currency: str | None = None
+    price_min: int | None = None
+    price_max: int | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """All but ``q``."""
+        entry = CatalogueEntry
+        wanted: list[tuple[Any, ColumnElement[bool]]] = [
+            (self.category, entry.category == self.category),
+            (self.level, entry.level == self.level),
+            (self.language, entry.language == self.language),
+            (self.tag, entry.tags.contains([self.tag])),
+            (self.instructor_id, entry.instructor_id == self.instructor_id),
+            (self.free, (entry.price_minor == 0) == self.free),
+            (self.currency, entry.currency == self.currency),
+            (self.price_min, entry.price_minor >= self.price_min),
+            (self.price_max, entry.price_minor <= self.price_max),
+        ]
+        return [condition for given, condition in wanted if given is not None]
+
+
+class Position(msgspec.Struct, array_like=True):
+    """The last item of a page: what the next one begins after."""
+
+    key: Any
+    course_id: UUID
+    misspelled: bool
+
+
+# The column that a sort goes by, and whether it falls. The course's id settles what is equal.
+_SORTS: dict[str, tuple[Any, bool]] = {
+    "newest": (CatalogueEntry.published_at, True),
+    "popular": (CatalogueEntry.learners, True),
+    "price": (CatalogueEntry.price_minor, False),
+    "-price": (CatalogueEntry.price_minor, True),
+}
+
+
+@dataclass(frozen=True)
+class Search:
+    """A question to the catalogue. ``misspelled`` looks for titles that resemble ``q`` instead of having its words."""
+
+    filters: Filters
+    sort: str  # newest, popular, price, -price; relevance where there is a q
+    misspelled: bool = False
+
+    def page(
+        self, session: Session, after: Position | None, limit: int
+    ) -> tuple[list[CatalogueEntry], Position | None]:
+        """The next ``limit`` entries after a position, and the position of the last one where more follow."""
+        key, falling = self._order()
+        statement = self._found(select(CatalogueEntry, key))
+        if after:
+            place = tuple_(key, CatalogueEntry.course_id)
+            last_key = literal(msgspec.convert(after.key, key.type.python_type), key.type)
+            reached = tuple_(last_key, literal(after.course_id, Uuid()))
+            statement = statement.where(place < reached if falling else place > reached)
+        by = (key.desc(), CatalogueEntry.course_id.desc()) if falling else (key, CatalogueEntry.course_id)
+        rows = session.execute(statement.order_by(*by).limit(limit + 1)).all()
+        if len(rows) <= limit:
+            return [entry for entry, _ in rows], None
+        last, last_key = rows[limit - 1]
+        return [entry for entry, _ in rows[:limit]], Position(last_key, last.course_id, self.misspelled)
+
+    def count(self, session: Session) -> int:
+        """How many entries there are. One statement."""
+        counted: int = session.scalars(self._found(select(func.count()).select_from(CatalogueEntry))).one()
+        return counted
+
+    def facets(self, session: Session) -> tuple[dict[str, list[dict[str, Any]]], int]:
+        """How many entries there are of each category, level, language, free or paid; and of all. One statement."""
+        columns = {
+            "category": CatalogueEntry.category,
+            "level": CatalogueEntry.level,
+            "language": CatalogueEntry.language,
+            "price": case((CatalogueEntry.price_minor == 0, "free"), else_="paid"),
+        }
+        labelled: Select[Any] = select(*(each.label(name) for name, each in columns.items()))
+        found = self._found(labelled).subquery()
+        sets = func.grouping_sets(*(tuple_(found.c[name]) for name in columns), tuple_())
+        facets: dict[str, list[dict[str, Any]]] = {name: [] for name in columns}
+        total = 0
+        for *values, count in session.execute(select(*found.c, func.count()).group_by(sets)):
+            # A row counts by one column; the others are NULL, and all of them in the row of the total.
+            counted = next((name for name, value in zip(columns, values, strict=True) if value is not None), None)
+            if counted is None:
+                total = count
+            else:
+                facets[counted].append({"value": values[list(columns).index(counted)], "count": count})
+        for counts in facets.values():
+            counts.sort(key=lambda each: (-each["count"], each["value"]))
+        return facets, total
+
+    def _found(self, statement: Select[Any]) -> Select[Any]:
+        statement = statement.where(*self.filters.conditions())
+        if self.filters.q is None:
+            return statement
+        if self.misspelled:
+            return statement.join(self._resembling, self._resembling.c.course_id == CatalogueEntry.course_id)
+        return statement.where(CatalogueEntry.words.bool_op("@@")(self._query))
+
+    def _order(self) -> tuple[Any, bool]:
+        if self.sort != "relevance":
+            return _SORTS[self.sort]
+        likeness = self._resembling.c.likeness if self.misspelled else func.ts_rank(CatalogueEntry.words, self._query)
+        # Millionths: a float would come back from a cursor as a slightly different one.
+        return cast(likeness * 1_000_000, BigInteger), True
+
+    @cached_property
+    def _query(self) -> ColumnElement[Any]:
+        return func.websearch_to_tsquery(literal_column("'russian'::regconfig"), self.filters.q)
+
+    @cached_property
+    def _resembling(self) -> TableValuedAlias:
+        columns = (column("course_id", Uuid()), column("likeness", Float()))
+        return func.courses.resembling(romanised(self.filters.q or "")).table_valued(*columns, name="resembling")

@@ -1,0 +1,171 @@
+"""Who may learn what: enrollments, and the grants that are the only source of access."""
+
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
+
+from models.base import Aggregate, Base, new_id
+from models.events import EnrollmentCreated, LessonCompleted
+
+
+class Grant(Base):
+    """One reason why a user has access to a course: an order that paid for it, a free enrollment, an admin's word."""
+
+    __tablename__ = "grants"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    course_id: Mapped[UUID]
+    source: Mapped[str]  # order, free, manual
+    source_id: Mapped[str]
+    status: Mapped[str]  # active, suspended, revoked
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime | None]
+    reason: Mapped[str | None]  # why it is no longer active
+
+    __table_args__ = (
+        UniqueConstraint("source", "source_id", "user_id", "course_id"),
+        ForeignKeyConstraint(
+            ["user_id", "course_id"], ["courses.enrollments.user_id", "courses.enrollments.course_id"]
+        ),
+        {"schema": "courses"},
+    )
+
+    def gives_access(self, at: datetime) -> bool:
+        return self.status == "active" and self.starts_at <= at and (self.ends_at is None or at < self.ends_at)
+
+    def view(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "source_id": self.source_id,
+            "status": self.status,
+            "starts_at": self.starts_at,
+            "ends_at": self.ends_at,
+            "reason": self.reason,
+        }
+
+
+class EnrollmentPosition(msgspec.Struct, array_like=True):
+    """The last item of a page: what the next one begins after."""
+
+    enrolled_at: datetime
+    enrollment_id: UUID
+
+
+class Enrollment(Aggregate, Base):
+    """A user in a course, one row for good; whether access is there now, its grants say."""
+
+    __tablename__ = "enrollments"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    course_id: Mapped[UUID]
+    enrolled_at: Mapped[datetime]
+    # What progress has told; this service asks nobody.
+    lessons_completed: Mapped[int]
+    progress_percent: Mapped[int]
+
+    grants: Mapped[list[Grant]] = relationship(lazy="raise", order_by=Grant.starts_at)
+
+    __table_args__ = (UniqueConstraint("user_id", "course_id"), {"schema": "courses"})
+
+    @classmethod
+    def reserve(cls, session: Session, *, user_id: UUID, course_id: UUID, at: datetime) -> Self:
+        """The user's enrollment in a course, locked; made where there was none, without access yet.
+
+        A concurrent twin waits here for our commit.
+        """
+        row = insert(cls).values(
+            id=new_id(),
+            version=0,
+            user_id=user_id,
+            course_id=course_id,
+            enrolled_at=at,
+            lessons_completed=0,
+            progress_percent=0,
+        )
+        session.execute(row.on_conflict_do_nothing(index_elements=["user_id", "course_id"]))
+        enrollment = cls.find(session, user_id, course_id, lock=True)
+        assert enrollment is not None  # enrollments are never deleted
+        return enrollment
+
+    @classmethod
+    def find(cls, session: Session, user_id: UUID, course_id: UUID, *, lock: bool = False) -> Self | None:
+        """The user's enrollment in a course with its grants."""
+        wanted = select(cls).where(cls.user_id == user_id, cls.course_id == course_id)
+        if lock:
+            wanted = wanted.with_for_update(key_share=True)
+        fresh = {"populate_existing": True}
+        return session.scalars(wanted.options(selectinload(cls.grants)).execution_options(**fresh)).one_or_none()
+
+    @classmethod
+    def page(
+        cls, session: Session, user_id: UUID, after: EnrollmentPosition | None, limit: int
+    ) -> tuple[list[Self], EnrollmentPosition | None]:
+        """The user's next enrollments, the newest first, and the position of the last one where more follow."""
+        wanted = select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants))
+        if after:
+            wanted = wanted.where(tuple_(cls.enrolled_at, cls.id) < (after.enrolled_at, after.enrollment_id))
+        newest_first = wanted.order_by(cls.enrolled_at.desc(), cls.id.desc())
+        rows = list(session.scalars(newest_first.limit(limit + 1)))
+        if len(rows) <= limit:
+            return rows, None
+        last = rows[limit - 1]
+        return rows[:limit], EnrollmentPosition(last.enrolled_at, last.id)
+
+    def has_access(self, at: datetime) -> bool:
+        return any(grant.gives_access(at) for grant in self.grants)
+
+    def grant(self, source: str, source_id: str, *, course_title: str, at: datetime) -> EnrollmentCreated | None:
+        """Give access for a reason; returns what there is to tell, nothing where access was there already."""
+        if any((grant.source, grant.source_id) == (source, source_id) for grant in self.grants):
+            return None  # what has granted once does not grant again, though it may have been revoked since
+        begins = not self.has_access(at)
+        self.grants.append(Grant(id=new_id(), source=source, source_id=source_id, status="active", starts_at=at))
+        if not begins:
+            return None
+        return EnrollmentCreated(
+            enrollment_id=self.id,
+            user_id=self.user_id,
+            course_id=self.course_id,
+            course_title=course_title,
+            source=source,
+            source_id=source_id,
+            enrolled_at=at,
+        )
+
+    def count(self, event: LessonCompleted) -> None:
+        """Keep how far the learner is."""
+        self.lessons_completed = event.lessons_completed
+        # Rounded down, so that 100 means all of them.
+        self.progress_percent = 100 * event.lessons_completed // event.lessons_total
+
+    def view(self, *, at: datetime) -> dict[str, Any]:
+        """As an item of GET /v1/me/enrollments."""
+        return {
+            "course_id": self.course_id,
+            "status": "active" if self.has_access(at) else "ended",
+            "enrolled_at": self.enrolled_at,
+            "expires_at": self._expires_at(at),
+            "progress_percent": self.progress_percent,
+        }
+
+    def access_view(self, *, at: datetime) -> dict[str, Any]:
+        """As GET /v1/me/courses/{id}/access shows it."""
+        giving = [grant.source for grant in self.grants if grant.gives_access(at)]
+        return {
+            "access": bool(giving),
+            "grants": [grant.view() for grant in self.grants],
+            "reason": giving[0] if giving else "ended",
+        }
+
+    def _expires_at(self, at: datetime) -> datetime | None:
+        # Access is the OR of the grants: it ends with the last of them, and never where one has no end.
+        relevant = [grant for grant in self.grants if grant.gives_access(at)] or self.grants
+        ends = [grant.ends_at for grant in relevant]
+        return None if None in ends else max((end for end in ends if end), default=None)

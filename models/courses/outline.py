@@ -1,0 +1,147 @@
+"""The working copy of a course's contents: sections, and the lessons in them, in the order of learning."""
+
+from datetime import datetime, timedelta
+from typing import Any, Self, TypedDict
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, select
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, undefer
+
+from models.base import Base, new_id
+from models.errors import ContentUnfit, NotFound
+from models.events import PublishedLesson, PublishedSection
+
+# What a lesson's content holds, by its kind.
+CONTENT_OF = {"video": "url", "text": "body", "quiz": "questions"}
+
+
+class LessonFields(TypedDict, total=False):
+    """What an author says of a lesson; what is left out stays as it is."""
+
+    title: str
+    kind: str
+    content: dict[str, Any]
+    duration_seconds: int | None
+    free_preview: bool
+    completion: dict[str, Any]
+    unlock: dict[str, Any] | None
+
+
+class Lesson(Base):
+    __tablename__ = "lessons"
+    __table_args__ = ({"schema": "courses"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    section_id: Mapped[UUID] = mapped_column(ForeignKey("courses.sections.id"))
+    title: Mapped[str]
+    position: Mapped[int]
+    kind: Mapped[str]
+    # Up to a megabyte, and wanted for one lesson or for a publish only.
+    content: Mapped[dict[str, Any]] = mapped_column(deferred=True, deferred_raiseload=True)
+    duration_seconds: Mapped[int | None]
+    free_preview: Mapped[bool] = mapped_column(default=False)
+    completion: Mapped[dict[str, Any]] = mapped_column(default=lambda: {"rule": "manual"})
+    unlock: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+
+    @classmethod
+    def find(cls, session: Session, course_id: UUID, lesson_id: UUID) -> Self:
+        """The working copy of a course's lesson with its content, read only. Raises NotFound."""
+        wanted = select(cls).join(Section).where(Section.course_id == course_id, cls.id == lesson_id)
+        lesson = session.scalars(wanted.options(undefer(cls.content))).one_or_none()
+        if lesson is None:
+            raise NotFound("lesson", str(lesson_id))
+        return lesson
+
+    def change(self, fields: LessonFields) -> None:
+        """Take over what is named. Raises ContentUnfit where the content is not of the lesson's kind."""
+        for name, value in fields.items():
+            setattr(self, name, value)
+        if set(self.content) != {CONTENT_OF[self.kind]}:
+            raise ContentUnfit(self.kind, CONTENT_OF[self.kind])
+
+    def outline(self) -> dict[str, Any]:
+        """As an outline shows it: without its content."""
+        return {
+            "id": str(self.id),
+            "title": self.title,
+            "kind": self.kind,
+            "position": self.position,
+            "duration_seconds": self.duration_seconds,
+            "free_preview": self.free_preview,
+            "completion": self.completion,
+            "unlock": self.unlock,
+        }
+
+    def view(self) -> dict[str, Any]:
+        """The whole lesson, as its author sees it."""
+        return {**self.outline(), "section_id": str(self.section_id), "content": self.content}
+
+
+class Section(Base):
+    __tablename__ = "sections"
+    __table_args__ = ({"schema": "courses"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    course_id: Mapped[UUID] = mapped_column(ForeignKey("courses.courses.id"))
+    title: Mapped[str]
+    position: Mapped[int]
+
+    lessons: Mapped[list[Lesson]] = relationship(lazy="raise", order_by=Lesson.position, cascade="all")
+
+    def outline(self) -> dict[str, Any]:
+        return {
+            "id": str(self.id),
+            "title": self.title,
+            "position": self.position,
+            "lessons": [lesson.outline() for lesson in self.lessons],
+        }
+
+
+def counts(sections: list[dict[str, Any]]) -> dict[str, int]:
+    """How many lessons an outline has, and how long they take."""
+    lessons = [lesson for section in sections for lesson in section["lessons"]]
+    return {
+        "lessons_total": len(lessons),
+        "duration_seconds": sum(lesson["duration_seconds"] or 0 for lesson in lessons),
+    }
+
+
+def published(sections: list[dict[str, Any]]) -> list[PublishedSection]:
+    """An outline as COURSE_PUBLISHED tells it."""
+    return [
+        PublishedSection(
+            section_id=UUID(section["id"]),
+            title=section["title"],
+            lessons=[
+                PublishedLesson(
+                    lesson_id=UUID(lesson["id"]),
+                    title=lesson["title"],
+                    kind=lesson["kind"],
+                    duration_seconds=lesson["duration_seconds"],
+                )
+                for lesson in section["lessons"]
+            ],
+        )
+        for section in sections
+    ]
+
+
+def learners_view(lesson: dict[str, Any]) -> dict[str, Any]:
+    """A lesson as a learner sees it: without the right options of a quiz."""
+    if lesson["kind"] != "quiz":
+        return lesson
+    questions = [
+        {name: value for name, value in question.items() if name != "correct"}
+        for question in lesson["content"]["questions"]
+    ]
+    return {**lesson, "content": {"questions": questions}}
+
+
+def opens_at(unlock: dict[str, Any] | None, *, enrolled_at: datetime) -> datetime:
+    """When a lesson opens for someone enrolled at ``enrolled_at``: then, or what its ``unlock`` says."""
+    if not unlock:
+        return enrolled_at
+    if "at" in unlock:
+        return datetime.fromisoformat(unlock["at"])
+    return enrolled_at + timedelta(days=unlock["after_days"])

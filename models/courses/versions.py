@@ -1,0 +1,128 @@
+"""What was published of a course: immutable versions of its outline, and of its lessons' contents."""
+
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, select
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
+
+from models.base import Base
+from models.errors import NotFound
+from models.events import CoursePublished
+
+from .course import Course, Presentation
+from .outline import counts, published
+
+
+class PublishedLesson(Base):
+    """A lesson of a published version, with its contents. Never changed once it is here."""
+
+    __tablename__ = "published_lessons"
+
+    course_id: Mapped[UUID] = mapped_column(primary_key=True)
+    lesson_id: Mapped[UUID] = mapped_column(primary_key=True)
+    course_version: Mapped[int] = mapped_column(primary_key=True)
+    lesson: Mapped[dict[str, Any]]  # Lesson.view()
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["course_id", "course_version"],
+            ["courses.course_versions.course_id", "courses.course_versions.course_version"],
+        ),
+        {"schema": "courses"},
+    )
+
+    @classmethod
+    def latest(cls, session: Session, course_id: UUID, lesson_id: UUID) -> Self:
+        """The lesson as the newest version that has it shows it: learners on an older one keep theirs.
+
+        Raises NotFound.
+        """
+        newest = (
+            select(cls)
+            .where(cls.course_id == course_id, cls.lesson_id == lesson_id)
+            .order_by(cls.course_version.desc())
+            .limit(1)
+        )
+        lesson = session.scalars(newest).one_or_none()
+        if lesson is None:
+            raise NotFound("lesson", str(lesson_id))
+        return lesson
+
+    def is_preview_of(self, course: Course) -> bool:
+        """Whether everybody may read it: marked so in the version that is on sale."""
+        is_on_sale = course.on_sale and course.published_version == self.course_version
+        return is_on_sale and bool(self.lesson["free_preview"])
+
+
+class CourseVersion(Presentation, Base):
+    """A published version of a course. Never changed once it is here."""
+
+    __tablename__ = "course_versions"
+    __table_args__ = ({"schema": "courses"},)
+
+    course_id: Mapped[UUID] = mapped_column(ForeignKey("courses.courses.id"), primary_key=True)
+    course_version: Mapped[int] = mapped_column(primary_key=True)  # counts 1, 2, 3 …
+    lessons_total: Mapped[int]
+    duration_seconds: Mapped[int]
+    sections: Mapped[list[dict[str, Any]]]  # the outline, as the course's view shows it
+    published_at: Mapped[datetime]
+
+    lessons: Mapped[list[PublishedLesson]] = relationship(lazy="raise")
+
+    @classmethod
+    def on_sale(cls, session: Session, ref: str) -> tuple[Course, Self]:
+        """The course with this id or slug, and its version on sale. Raises NotFound where it is not on sale."""
+        found = session.execute(
+            select(Course, cls)
+            .join(cls, (cls.course_id == Course.id) & (cls.course_version == Course.published_version))
+            .where(Course.named(ref), Course.status == "published")
+        ).one_or_none()
+        if found is None:
+            raise NotFound("course", ref)
+        course, version = found.tuple()
+        return course, version
+
+    @classmethod
+    def latest(cls, session: Session, course_id: UUID) -> Self:
+        """The newest version of a course, on sale or not. Raises NotFound where none was published."""
+        newest = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(1)
+        version = session.scalars(newest).one_or_none()
+        if version is None:
+            raise NotFound("course", str(course_id))
+        return version
+
+    @classmethod
+    def of(cls, course: Course, *, at: datetime) -> Self:
+        """What a course that was just published shows from now; its lessons' contents must be loaded."""
+        sections = course.outline()
+        return cls(
+            **course.description_of(),
+            **counts(sections),
+            course_id=course.id,
+            course_version=course.published_version,
+            description=course.description,
+            sequential=course.sequential,
+            sections=sections,
+            published_at=at,
+            lessons=[PublishedLesson(lesson_id=lesson.id, lesson=lesson.view()) for lesson in course.lessons()],
+        )
+
+    def view(self, course: Course) -> dict[str, Any]:
+        """As everybody sees the course: this version of it, at the price of now."""
+        return course.showing(self, self.sections)
+
+    def published(self, course: Course) -> CoursePublished:
+        return CoursePublished(
+            course_id=self.course_id,
+            course_version=self.course_version,
+            slug=course.slug,
+            title=self.title,
+            instructor_id=course.instructor_id,
+            price_minor=course.price_minor,
+            currency=course.currency,
+            sequential=self.sequential,
+            sections=published(self.sections),
+            published_at=self.published_at,
+        )

@@ -1,0 +1,8 @@
+"""Payments: offers on sale, orders for them, attempts to pay an order, and the events that providers send of it."""
+
+from .attempts import Attempt, Snapshot, Terms
+from .offers import Offer
+from .orders import Order
+from .provider_events import ProviderEvent
+
+__all__ = ["Attempt", "Offer", "Order", "ProviderEvent", "Snapshot", "Terms"]

@@ -1,0 +1,284 @@
+"""One try to pay an order: a page at a provider, and what became of it.
+
+An attempt is changed by what a provider said when we asked it (``Snapshot``), and by nothing else: never by a webhook's
+body, never by the buyer's return.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, Self
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, false, select
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
+
+from models.base import Base, new_id
+
+if TYPE_CHECKING:
+    from .orders import Order
+
+Neutral = Literal["requires_action", "processing", "authorized", "succeeded", "failed", "canceled", "expired"]
+AttemptStatus = Literal[
+    "created",  # committed before the provider is called; the call may have been made or not
+    "requires_action",  # the page is open
+    "processing",  # the buyer has done their part, the bank has not
+    "authorized",
+    "succeeded",
+    "failed",  # declined; on a page that is still open the buyer may try again
+    "canceled",
+    "expired",
+    "unknown",  # the call gave no clear answer: never treated as a failure
+    "review",  # the provider's object does not match ours: nothing is fulfilled until a person has looked
+    "duplicate",  # money for an order that was paid already
+]
+
+# While one of these is there, no other page may be opened for the order.
+LIVE = frozenset({"created", "requires_action", "processing", "authorized", "unknown", "review"})
+# Money has come: nothing takes it back but a refund.
+SETTLED = frozenset({"succeeded", "duplicate"})
+
+# The longest that Stripe allows is 24 h from its own clock's now.
+PAGE_OPEN_FOR = timedelta(hours=23)
+_FIRST_SYNC_AFTER = timedelta(minutes=1)
+_SYNC_AT_LEAST_EVERY = timedelta(hours=6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """On what a payment page is opened. Other terms need another page."""
+
+    provider: str
+    account: str
+    live_mode: bool
+    amount_minor: int
+    currency: str
+    success_url: str
+    cancel_url: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What a provider says of a payment page and of the money behind it, in our words; fetched by us."""
+
+    account: str
+    live_mode: bool
+    page_id: str | None  # None: it was never opened
+    page_url: str | None
+    page_open: bool  # it can still be paid, after a decline too
+    payment_id: str | None
+    status: Neutral
+    amount_minor: int
+    currency: str
+    captured_minor: int
+    order_id: str | None  # as our metadata says
+    attempt_id: str | None
+    failure_reason: str | None = None  # the provider's code of the last decline
+
+
+class Attempt(Base):
+    """Its id is the idempotency key of the call that opens its page."""
+
+    __tablename__ = "attempts"
+    __table_args__ = ({"schema": "payments"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"))
+    status: Mapped[AttemptStatus]
+    provider: Mapped[str]
+    account: Mapped[str]
+    live_mode: Mapped[bool]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    # Money is counters, not statuses.
+    captured_minor: Mapped[int]
+    refund_pending_minor: Mapped[int]
+    refunded_minor: Mapped[int]
+    success_url: Mapped[str]
+    cancel_url: Mapped[str | None]
+    page_id: Mapped[str | None]
+    page_url: Mapped[str | None]
+    page_open: Mapped[bool]
+    payment_id: Mapped[str | None]
+    superseded: Mapped[bool]  # its page is being closed for another one: its end is not the order's
+    problem: Mapped[str | None]  # why it failed, or what does not match
+    failed_at: Mapped[datetime | None]  # the first decline
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    next_sync_at: Mapped[datetime | None]
+    syncs: Mapped[int]
+
+    order: Mapped["Order"] = relationship(lazy="raise", back_populates="attempts")
+
+    @classmethod
+    def begin(cls, terms: Terms, *, at: datetime) -> Self:
+        """An attempt that is to be committed before its provider is called."""
+        return cls(
+            id=new_id(),
+            status="created",
+            provider=terms.provider,
+            account=terms.account,
+            live_mode=terms.live_mode,
+            amount_minor=terms.amount_minor,
+            currency=terms.currency,
+            captured_minor=0,
+            refund_pending_minor=0,
+            refunded_minor=0,
+            success_url=terms.success_url,
+            cancel_url=terms.cancel_url,
+            page_open=False,
+            superseded=False,
+            created_at=at,
+            expires_at=at + PAGE_OPEN_FOR,
+            # Should we die in the call, the job finds out what came of it.
+            next_sync_at=at + _FIRST_SYNC_AFTER,
+            syncs=0,
+        )
+
+    @classmethod
+    def named_by(cls, session: Session, provider: str, snapshot: Snapshot) -> Self | None:
+        """The attempt that a provider's object belongs to: by its page, or by our metadata on it."""
+        by_page = (cls.provider == provider) & (cls.account == snapshot.account) & (cls.page_id == snapshot.page_id)
+        attempt_id = _uuid(snapshot.attempt_id)
+        by_metadata = (cls.id == attempt_id) if attempt_id else false()
+        # The page first: where its metadata names another attempt, the comparison is to find that out.
+        own_page_first = cls.page_id.is_distinct_from(snapshot.page_id)
+        return session.scalars(select(cls).where(by_page | by_metadata).order_by(own_page_first).limit(1)).one_or_none()
+
+    @classmethod
+    def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
+        """Attempts about which the provider is to be asked now, locked; another's are left to them."""
+        due = select(cls).where(cls.next_sync_at <= at).order_by(cls.next_sync_at).limit(limit)
+        return list(session.scalars(due.with_for_update(skip_locked=True)))
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(
+            provider=self.provider,
+            account=self.account,
+            live_mode=self.live_mode,
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            success_url=self.success_url,
+            cancel_url=self.cancel_url,
+        )
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it may still bring money without a new page."""
+        return self.page_open or self.status in LIVE
+
+    @property
+    def is_open_question(self) -> bool:
+        """Whether the provider may still tell us something new about it."""
+        return self.status not in SETTLED and (self.is_live or self.page_id is not None)
+
+    @property
+    def needs_a_person(self) -> bool:
+        return self.status in {"review", "duplicate"}
+
+    @property
+    def is_out_of_hand(self) -> bool:
+        """Whether the buyer can do nothing about it for now: a bank or a person of ours is at work."""
+        return self.status in {"processing", "authorized", "review"}
+
+    def is_payable_on(self, terms: Terms) -> bool:
+        """Whether its page is what a buyer on these terms is to be sent to."""
+        return self.page_open and not self.is_out_of_hand and self.terms == terms
+
+    def heeds(self, snapshot: Snapshot) -> bool:
+        """Whether ``snapshot`` may change it. What has ended, and what a person looks at, gives way to money alone."""
+        if self.status in SETTLED:
+            return False
+        return snapshot.status == "succeeded" or (self.is_live and self.status != "review")
+
+    def mismatches(self, snapshot: Snapshot) -> list[str]:
+        """The names of what is not as we asked for it."""
+        expected: dict[str, Any] = {
+            "account": self.account,
+            "live_mode": self.live_mode,
+            "order_id": str(self.order_id),
+            "attempt_id": str(self.id),
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+        }
+        if self.page_id:
+            expected["page_id"] = self.page_id
+        if snapshot.status == "succeeded":
+            expected["captured_minor"] = self.amount_minor
+        return [name for name, value in expected.items() if getattr(snapshot, name) != value]
+
+    def follow(self, snapshot: Snapshot, *, at: datetime) -> None:
+        """Take over a snapshot that matches."""
+        changed = self.status != snapshot.status
+        self.status = snapshot.status
+        self.page_id = snapshot.page_id
+        self.page_url = snapshot.page_url
+        self.page_open = snapshot.page_open
+        self.payment_id = snapshot.payment_id
+        self.problem = snapshot.failure_reason if snapshot.status == "failed" else None
+        if snapshot.status == "succeeded":
+            self.captured_minor = snapshot.captured_minor
+        if not self.is_live:
+            self.next_sync_at = None
+        elif changed:
+            self.syncs, self.next_sync_at = 0, at + _FIRST_SYNC_AFTER
+
+    def hold_for_review(self, mismatches: list[str]) -> None:
+        """Stop here until a person has looked: what we fetched is not what we asked for."""
+        self.status = "review"
+        self.problem = f"does not match: {', '.join(mismatches)}"
+        self.next_sync_at = None
+
+    def lose_sight(self) -> None:
+        """Note that the call which opens its page gave no clear answer."""
+        if self.status == "created":
+            self.status = "unknown"
+
+    def fail_to_open(self, reason: str) -> None:
+        """Note that the provider refused to open its page: there is none, and no money can come."""
+        self.status = "failed"
+        self.problem = reason
+        self.next_sync_at = None
+
+    def never_opened(self) -> Snapshot:
+        """What there is to say when the provider does not know of the page, and will not make it any more."""
+        return Snapshot(
+            account=self.account,
+            live_mode=self.live_mode,
+            page_id=None,
+            page_url=None,
+            page_open=False,
+            payment_id=None,
+            status="expired",
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            captured_minor=0,
+            order_id=str(self.order_id),
+            attempt_id=str(self.id),
+        )
+
+    def postpone_sync(self, *, at: datetime) -> None:
+        """Ask again after 2, 4, 8 … minutes, at least every six hours, and when the page has expired."""
+        self.syncs += 1
+        self.next_sync_at = at + min(_FIRST_SYNC_AFTER * 2 ** min(self.syncs, 10), _SYNC_AT_LEAST_EVERY)
+        if at < self.expires_at:
+            self.next_sync_at = min(self.next_sync_at, self.expires_at + _FIRST_SYNC_AFTER)
+
+    def checkout_view(self) -> dict[str, Any]:
+        """As POST /v1/checkouts shows it."""
+        return {
+            "id": self.id,
+            "order_id": self.order_id,
+            "status": self.status,
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+            "redirect_url": self.page_url,
+            "expires_at": self.expires_at,
+        }
+
+
+def _uuid(text: str | None) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        return None  # another system's metadata

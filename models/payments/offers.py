@@ -1,0 +1,74 @@
+"""What is on sale at what price, as the courses service told it last."""
+
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base
+from models.errors import NotFound
+from models.events import CoursePublished, CourseUpdated
+
+
+class Offer(Base):
+    __tablename__ = "offers"
+    __table_args__ = ({"schema": "payments"},)
+
+    course_id: Mapped[UUID] = mapped_column(primary_key=True)
+    course_version: Mapped[int]
+    title: Mapped[str]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    on_sale: Mapped[bool]
+    published_at: Mapped[datetime]
+
+    @classmethod
+    def keep(cls, session: Session, event: CoursePublished) -> None:
+        """Take over what was published, unless a later version is here already."""
+        row = {
+            "course_id": event.course_id,
+            "course_version": event.course_version,
+            "title": event.title,
+            "amount_minor": event.price_minor,
+            "currency": event.currency,
+            "on_sale": True,
+            "published_at": event.published_at,
+        }
+        # A replay may bring versions again while a newer one is on sale.
+        upsert = insert(cls).values(row)
+        session.execute(
+            upsert.on_conflict_do_update(
+                index_elements=[cls.course_id],
+                set_={name: upsert.excluded[name] for name in row},
+                where=cls.course_version < upsert.excluded.course_version,
+            )
+        )
+
+    @classmethod
+    def change(cls, session: Session, event: CourseUpdated) -> None:
+        """Take over a new price or title, or the end of the sale. A course never published has no offer to change."""
+        session.execute(
+            update(cls)
+            .where(cls.course_id == event.course_id)
+            .values(title=event.title, amount_minor=event.price_minor, currency=event.currency, on_sale=event.on_sale)
+        )
+
+    @classmethod
+    def withdraw(cls, session: Session, course_id: UUID) -> None:
+        """End the sale."""
+        session.execute(update(cls).where(cls.course_id == course_id).values(on_sale=False))
+
+    @classmethod
+    def of(cls, session: Session, course_id: UUID) -> Self:
+        """What is on sale of a course. Raises NotFound."""
+        offer = session.get(cls, course_id)
+        if offer is None or not offer.on_sale:
+            raise NotFound("course on sale", str(course_id))
+        return offer
+
+    @property
+    def is_free(self) -> bool:
+        return self.amount_minor == 0

@@ -1,0 +1,228 @@
+"""Orders: who buys what at which price, and the rules by which an order is paid, expires, and is fulfilled once."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from sqlalchemy import Index, Select, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
+
+from models.base import Aggregate, Base, new_id
+from models.errors import AlreadyPurchased, NotFound, PaymentInProgress
+from models.events import CoursePurchased, Event, OrderCreated, OrderExpired, PaymentFailed, PaymentSucceeded
+
+from .attempts import Attempt, Snapshot, Terms
+from .offers import Offer
+
+OrderStatus = Literal["pending", "paid", "expired"]
+
+
+class Order(Aggregate, Base):
+    """One purchase. Its attempts are changed under its lock only."""
+
+    __tablename__ = "orders"
+    __table_args__ = (
+        Index("ux_orders_open", "user_id", "course_id", unique=True, postgresql_where=text("status = 'pending'")),
+        {"schema": "payments"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    status: Mapped[OrderStatus]
+    # What is bought and for how much, as it was offered when the order was last quoted.
+    course_id: Mapped[UUID]
+    course_title: Mapped[str]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    created_at: Mapped[datetime]
+    paid_at: Mapped[datetime | None]
+
+    attempts: Mapped[list[Attempt]] = relationship(lazy="raise", back_populates="order", order_by=Attempt.created_at)
+
+    @classmethod
+    def open(cls, session: Session, *, user_id: UUID, offer: Offer, at: datetime) -> tuple[Self, bool]:
+        """The buyer's open order for what is offered, locked, and whether it was made now.
+
+        Raises AlreadyPurchased, PaymentInProgress when the order is being closed at this moment.
+        """
+        row = {
+            "id": new_id(),
+            "version": 0,
+            "user_id": user_id,
+            "status": "pending",
+            "course_id": offer.course_id,
+            "course_title": offer.title,
+            "amount_minor": offer.amount_minor,
+            "currency": offer.currency,
+            "created_at": at,
+        }
+        fresh = (
+            insert(cls)
+            .values(row)
+            .on_conflict_do_nothing(index_elements=[cls.user_id, cls.course_id], index_where=text("status = 'pending'"))
+        )
+        made = session.scalars(fresh.returning(cls.id)).one_or_none()
+        mine = (cls.user_id == user_id) & (cls.course_id == offer.course_id)
+        order = session.scalars(cls._whole().where(mine, cls.status == "pending").with_for_update(of=cls)).one_or_none()
+        # Only now: an order that was being paid has been waited for by the two statements above.
+        if session.scalar(select(cls.id).where(mine, cls.status == "paid").limit(1)):
+            raise AlreadyPurchased(str(offer.course_id))
+        if order is None:
+            raise PaymentInProgress("course", str(offer.course_id))
+        return order, made is not None
+
+    @classmethod
+    def of(cls, session: Session, order_id: UUID, *, user_id: UUID | None) -> Self:
+        """An order of this user (None: of any), read only. Raises NotFound, for another's too."""
+        order = session.get(cls, order_id)
+        if order is None or user_id not in (None, order.user_id):
+            raise NotFound("order", str(order_id))
+        return order
+
+    @classmethod
+    def page(cls, session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> list[Self]:
+        """The user's orders, newest first: ids rise with time. ``after`` is the last one of the page before."""
+        orders = select(cls).where(cls.user_id == user_id).order_by(cls.id.desc()).limit(limit)
+        return list(session.scalars(orders.where(cls.id < after) if after else orders))
+
+    @classmethod
+    def locked(cls, session: Session, order_id: UUID) -> Self:
+        """An order with its attempts, to be changed."""
+        return session.scalars(cls._whole().where(cls.id == order_id).with_for_update(of=cls)).one()
+
+    @classmethod
+    def _whole(cls) -> Select[Self]:
+        # What this session read before the lock was its own must not be trusted under it.
+        return select(cls).options(selectinload(cls.attempts)).execution_options(populate_existing=True)
+
+    @property
+    def live_attempt(self) -> Attempt | None:
+        """The one that may still bring money; a second one the database refuses."""
+        return next((attempt for attempt in self.attempts if attempt.is_live), None)
+
+    def attempt(self, attempt_id: UUID) -> Attempt:
+        return next(attempt for attempt in self.attempts if attempt.id == attempt_id)
+
+    def created(self, provider: str) -> OrderCreated:
+        return OrderCreated(
+            order_id=self.id,
+            user_id=self.user_id,
+            course_id=self.course_id,
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            provider=provider,
+            created_at=self.created_at,
+        )
+
+    def begin(self, offer: Offer, terms: Terms, *, at: datetime) -> Attempt:
+        """A new attempt on the present offer. An open page keeps the price that it was opened with."""
+        self.quote(offer)
+        attempt = Attempt.begin(terms, at=at)
+        self.attempts.append(attempt)
+        return attempt
+
+    def quote(self, offer: Offer) -> None:
+        """Take over title and price of the present offer."""
+        self.course_title = offer.title
+        self.amount_minor = offer.amount_minor
+        self.currency = offer.currency
+
+    def give_away(self, *, at: datetime) -> list[Event]:
+        """Fulfil an order that costs nothing."""
+        return [self._fulfil(at)]
+
+    def apply(self, attempt: Attempt, snapshot: Snapshot, *, at: datetime) -> list[Event]:
+        """Take over what the provider says of ``attempt``; returns what there is to tell.
+
+        A success is never taken back; a late one is taken after any other end, for money wins.
+        """
+        if not attempt.heeds(snapshot):
+            return []
+        if mismatches := attempt.mismatches(snapshot):
+            attempt.hold_for_review(mismatches)
+            return []
+        attempt.follow(snapshot, at=at)
+        if attempt.status == "succeeded":
+            return self._take_money(attempt, at)
+        if attempt.status == "failed":
+            return self._tell_failure(attempt, at)
+        if attempt.status in {"expired", "canceled"}:
+            return self._expire(attempt, at)
+        return []
+
+    def _take_money(self, attempt: Attempt, at: datetime) -> list[Event]:
+        if self.status == "paid":
+            attempt.status = "duplicate"
+            return []
+        # A page that was opened at an earlier price is paid at that price.
+        self.amount_minor, self.currency = attempt.amount_minor, attempt.currency
+        paid = PaymentSucceeded(
+            order_id=self.id,
+            payment_id=attempt.id,
+            user_id=self.user_id,
+            description=self.course_title,
+            amount_minor=attempt.captured_minor,
+            currency=attempt.currency,
+            provider=attempt.provider,
+            paid_at=at,
+        )
+        return [paid, self._fulfil(at)]
+
+    def _fulfil(self, at: datetime) -> CoursePurchased:
+        self.status = "paid"
+        self.paid_at = at
+        return CoursePurchased(
+            order_id=self.id,
+            user_id=self.user_id,
+            course_id=self.course_id,
+            course_title=self.course_title,
+            purchased_at=at,
+        )
+
+    def _tell_failure(self, attempt: Attempt, at: datetime) -> list[Event]:
+        if attempt.failed_at:
+            return []  # on an open page the buyer sees each further decline themselves
+        attempt.failed_at = at
+        failed = PaymentFailed(
+            order_id=self.id,
+            payment_id=attempt.id,
+            user_id=self.user_id,
+            description=self.course_title,
+            provider=attempt.provider,
+            reason=attempt.problem or "declined",
+            failed_at=at,
+        )
+        return [failed]
+
+    def _expire(self, attempt: Attempt, at: datetime) -> list[Event]:
+        if self.status != "pending" or attempt.superseded or self.live_attempt:
+            return []
+        self.status = "expired"
+        return [OrderExpired(order_id=self.id, user_id=self.user_id, course_id=self.course_id, expired_at=at)]
+
+    def view(self) -> dict[str, Any]:
+        """As GET /v1/orders/{id} shows it."""
+        return {
+            "id": self.id,
+            "status": self.status,
+            "course_id": self.course_id,
+            "course_title": self.course_title,
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+            "created_at": self.created_at,
+            "paid_at": self.paid_at,
+            "version": self.version,
+        }
+
+    def free_checkout_view(self) -> dict[str, Any]:
+        """As POST /v1/checkouts shows an order that needs no payment, and so no page."""
+        return {
+            "id": self.id,
+            "order_id": self.id,
+            "status": "succeeded",
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+            "redirect_url": None,
+            "expires_at": None,
+        }

@@ -1,0 +1,82 @@
+"""The tenant's RS256 keys, and signing with them: rightly, or wrongly on purpose."""
+
+import base64
+import hashlib
+import hmac
+import json
+from typing import Any
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from joserfc.jwk import KeySet, RSAKey
+
+from ops.local.standins.store import Document, Documents
+
+KEPT = 2  # the key that signs, and the one before it: its tokens are still about
+RSA_HASHES = {"RS256": hashes.SHA256(), "RS384": hashes.SHA384(), "RS512": hashes.SHA512()}
+
+
+class UnknownAlgorithmError(ValueError):
+    """An algorithm that nothing here signs with."""
+
+
+def ensure(db: Documents) -> None:
+    """Make the keys on the first start."""
+    while len(_kept(db)) < KEPT:
+        rotate(db)
+
+
+def rotate(db: Documents) -> str:
+    """Sign with a fresh key from now on, and forget the oldest; returns the new key's id."""
+    kid = f"local-{db.count('keys_made')}"
+    key = RSAKey.generate_key(2048, {"kid": kid, "use": "sig", "alg": "RS256"}, private=True)
+    db.set_value("keys", [key.as_dict(private=True), *_kept(db)][:KEPT])
+    return kid
+
+
+def _kept(db: Documents) -> list[Document]:
+    return list(db.value("keys", []))
+
+
+def key_set(db: Documents) -> KeySet:
+    """The signing key first."""
+    return KeySet([RSAKey.import_key(key) for key in _kept(db)])
+
+
+def published(db: Documents) -> Document:
+    """The JWKS: the public halves."""
+    return dict(key_set(db).as_dict(private=False))
+
+
+def sign(db: Documents, claims: Document, header: Document | None = None, *, stranger: bool = False) -> str:
+    """A token of ``claims`` as they are. ``header`` lies over the honest one, and null takes a field away.
+
+    alg "none" leaves the signature empty; "HS256" signs with the public key's PEM as the secret, which is what an
+    attacker has; a ``stranger``'s key is one that nobody has published. Raises UnknownAlgorithmError.
+    """
+    current = RSAKey.import_key(_kept(db)[0])
+    full: dict[str, Any] = {"alg": "RS256", "typ": "JWT", "kid": current.kid} | (header or {})
+    full = {name: value for name, value in full.items() if value is not None}
+    message = f"{_encoded(full)}.{_encoded(claims)}"
+    key = RSAKey.generate_key(2048, private=True) if stranger else current
+    return f"{message}.{_base64(_signature(key, full.get('alg'), message.encode()))}"
+
+
+def _signature(key: RSAKey, alg: str | None, message: bytes) -> bytes:
+    if alg is None or alg.lower() == "none":
+        return b""
+    if alg == "HS256":
+        return hmac.new(key.as_pem(private=False), message, hashlib.sha256).digest()
+    if alg not in RSA_HASHES:
+        raise UnknownAlgorithmError(alg)
+    private = key.private_key
+    assert private is not None, "both keys here were made with their private half"
+    return private.sign(message, padding.PKCS1v15(), RSA_HASHES[alg])
+
+
+def _encoded(part: Document) -> str:
+    return _base64(json.dumps(part, separators=(",", ":")).encode())
+
+
+def _base64(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()

@@ -1,0 +1,169 @@
+"""The part of Auth0's management API that a back end uses: users and their roles."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Response, jsonify, request
+from joserfc import jwt
+from joserfc.errors import JoseError
+
+from ops.local.standins import faults
+from ops.local.standins.auth0 import keys, people
+from ops.local.standins.auth0.tokens import MANAGEMENT_AUDIENCE
+from ops.local.standins.store import Document, Documents, Store
+
+ERRORS = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 429: "Too Many Requests"}
+CHANGEABLE = ("name", "nickname", "picture", "blocked", "email", "email_verified", "app_metadata", "user_metadata")
+LIMIT = 50  # requests in a burst, as told in the headers
+
+Answer = tuple[Any, int]
+
+
+class ManagementError(Exception):
+    """Auth0's error answer: ``{"statusCode", "error", "message", "errorCode"}``."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"statusCode": status, "error": ERRORS[status], "message": message, "errorCode": code}
+
+
+LIMITED = ManagementError(429, "Global limit has been reached", "too_many_requests")
+
+
+def add_to(app: Flask, store: Store) -> None:
+    def route(method: str, rule: str, scope: str, view: Callable[..., Answer]) -> None:
+        def serve(**path: str) -> Response:
+            with store.transaction() as db:
+                limited = faults.strikes(db, "error_429")
+            if limited:
+                return _respond(LIMITED.body, LIMITED.status)
+            try:
+                with store.transaction() as db:
+                    _refuse_strangers(db, scope)
+                    body, status = view(db, **path)
+            except ManagementError as error:
+                body, status = error.body, error.status
+            return _respond(body, status)
+
+        app.add_url_rule(f"/api/v2{rule}", f"{method} {rule}", serve, methods=[method])
+
+    route("GET", "/users", "read:users", list_users)
+    route("GET", "/users/<user_id>", "read:users", get_user)
+    route("PATCH", "/users/<user_id>", "update:users", patch_user)
+    route("DELETE", "/users/<user_id>", "delete:users", delete_user)
+    route("GET", "/users/<user_id>/roles", "read:roles", get_roles)
+    route("POST", "/users/<user_id>/roles", "create:role_members", add_roles)
+    route("DELETE", "/users/<user_id>/roles", "delete:role_members", remove_roles)
+    route("GET", "/roles", "read:roles", list_roles)
+
+
+def _respond(body: Any, status: int) -> Response:
+    response = Response(status=204) if status == 204 else jsonify(body)
+    response.status_code = status
+    remaining = 0 if status == 429 else LIMIT - 1
+    response.headers["x-ratelimit-limit"] = str(LIMIT)
+    response.headers["x-ratelimit-remaining"] = str(remaining)
+    response.headers["x-ratelimit-reset"] = str(int(time.time()) + 1)
+    return response
+
+
+def _refuse_strangers(db: Documents, scope: str) -> None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise ManagementError(401, "Missing authentication", "missing_authentication")
+    if scope not in _scopes(db, token):
+        raise ManagementError(403, f"Insufficient scope, expected any of: {scope}", "insufficient_scope")
+
+
+def _scopes(db: Documents, token: str) -> list[str]:
+    try:
+        claims = jwt.decode(token, keys.key_set(db), algorithms=["RS256"]).claims
+        jwt.JWTClaimsRegistry(aud={"essential": True, "value": MANAGEMENT_AUDIENCE}, exp={"essential": True}).validate(
+            claims
+        )
+    except (JoseError, ValueError):
+        raise ManagementError(401, "Invalid token", "invalid_token") from None
+    return str(claims.get("scope", "")).split()
+
+
+def _user(db: Documents, user_id: str) -> Document:
+    user = db.get(user_id, "user")
+    if user is None:
+        raise ManagementError(404, "The user does not exist.", "inexistent_user")
+    return user
+
+
+def _shown(user: Document) -> Document:
+    return {name: value for name, value in user.items() if name != "id" and not name.startswith("_")}
+
+
+def list_users(db: Documents) -> Answer:
+    """Pages of ``per_page``, counted from 0; ``q=email:"…"``; ``include_totals=true`` wraps the list."""
+    query = request.args.get("q", "")
+    filters = {"email": query.removeprefix("email:").strip('"').lower()} if query.startswith("email:") else {}
+    number, size = request.args.get("page", 0, int), min(request.args.get("per_page", 50, int), 100)
+    users = db.find("user", **filters)
+    shown = [_shown(user) for user in users[number * size : (number + 1) * size]]
+    if request.args.get("include_totals") != "true":
+        return shown, 200
+    return {"start": number * size, "limit": size, "length": len(shown), "total": len(users), "users": shown}, 200
+
+
+def get_user(db: Documents, user_id: str) -> Answer:
+    return _shown(_user(db, user_id)), 200
+
+
+def patch_user(db: Documents, user_id: str) -> Answer:
+    user, changes = _user(db, user_id), dict(request.get_json(force=True))
+    for name, value in changes.items():
+        if name not in CHANGEABLE:
+            message = f"Payload validation error: 'Additional properties not allowed: {name}'."
+            raise ManagementError(400, message, "invalid_body")
+        # Metadata is merged at its first level, and null takes an entry away.
+        merged = (
+            {key: kept for key, kept in (user[name] | value).items() if kept is not None}
+            if "metadata" in name
+            else value
+        )
+        user[name] = merged
+    return _shown(people.save(db, user | {"updated_at": people.moment(db)})), 200
+
+
+def delete_user(db: Documents, user_id: str) -> Answer:
+    if db.get(user_id, "user"):  # deleting a stranger is a 204 as well
+        db.delete(user_id)
+    return None, 204
+
+
+def get_roles(db: Documents, user_id: str) -> Answer:
+    return [_role(role_id) for role_id in _user(db, user_id)["_roles"]], 200
+
+
+def add_roles(db: Documents, user_id: str) -> Answer:
+    user = _user(db, user_id)
+    people.save(db, user | {"_roles": [*dict.fromkeys([*user["_roles"], *_named_roles()])]})
+    return None, 204
+
+
+def remove_roles(db: Documents, user_id: str) -> Answer:
+    user, gone = _user(db, user_id), _named_roles()
+    people.save(db, user | {"_roles": [role_id for role_id in user["_roles"] if role_id not in gone]})
+    return None, 204
+
+
+def list_roles(db: Documents) -> Answer:
+    return [_role(role_id) for role_id in people.ROLES], 200
+
+
+def _role(role_id: str) -> Document:
+    name = people.ROLES[role_id]["name"]
+    return {"id": role_id, "name": name, "description": name.capitalize()}
+
+
+def _named_roles() -> list[str]:
+    role_ids = list(request.get_json(force=True).get("roles", []))
+    if unknown := [role_id for role_id in role_ids if role_id not in people.ROLES]:
+        raise ManagementError(404, f"The role does not exist: {unknown[0]}", "inexistent_role")
+    return role_ids

@@ -1,0 +1,117 @@
+"""Refunds: never above what was captured."""
+
+from ops.local.standins import faults
+from ops.local.standins.calls import Call
+from ops.local.standins.store import Document
+from ops.local.standins.stripe import accepted, errors, forms, objects
+from ops.local.standins.stripe.api import StripeApi
+
+REASONS = ("duplicate", "fraudulent", "requested_by_customer")
+
+
+def routes(api: StripeApi) -> None:
+    api.route("POST", "/v1/refunds", create)
+    api.route("GET", "/v1/refunds", listed)
+    api.route("GET", "/v1/refunds/<refund_id>", lambda call, refund_id: objects.named(call, "refund", refund_id))
+    api.route("POST", "/v1/refunds/<refund_id>", update)
+
+
+def create(call: Call) -> Document:
+    forms.only(call.message, accepted.REFUND)
+    charge = _charge(call)
+    left = _refundable_minor(charge)
+    amount = forms.positive(call.message, "amount", left)
+    if amount > left:
+        message = f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})"
+        raise errors.invalid(message, "amount")
+    pending = faults.strikes(call.db, "pending_refunds")
+    refund = objects.new(
+        call,
+        "refund",
+        "re",
+        amount=amount,
+        balance_transaction=objects.new_id("txn"),
+        charge=charge["id"],
+        currency=charge["currency"],
+        destination_details={"card": {"type": "refund"}, "type": "card"},
+        failure_reason=None,
+        payment_intent=charge["payment_intent"],
+        pending_reason="processing" if pending else None,
+        reason=forms.one_of(call.message, "reason", REASONS) if call.message.get("reason") else None,
+        receipt_number=None,
+        source_transfer_reversal=None,
+        status="pending" if pending else "succeeded",
+        transfer_reversal=None,
+        metadata=forms.metadata(call.message),
+    )
+    objects.save(call, refund)
+    objects.emit(call, "refund.created", refund)
+    _count(call, charge, amount)
+    objects.emit(call, "charge.refunded", charge)
+    if not pending:
+        objects.emit(call, "refund.updated", refund)
+    return refund
+
+
+def _charge(call: Call) -> Document:
+    """The charge to give back from, by its own id or its intent's."""
+    if charge_id := call.message.get("charge"):
+        return objects.referred(call, "charge", charge_id, "charge")
+    intent_id = forms.required(call.message, "payment_intent")
+    intent = objects.referred(call, "payment_intent", intent_id, "payment_intent")
+    charge = call.db.get(intent["latest_charge"] or "", "charge")
+    if charge is None or not charge["paid"]:
+        message = f"This PaymentIntent ({intent_id}) does not have a successful charge to refund."
+        raise errors.invalid(message, "payment_intent")
+    return charge
+
+
+def _refundable_minor(charge: Document) -> int:
+    """What is left to give back. Raises for a charge that cannot be refunded at all."""
+    if not charge["captured"]:
+        raise errors.invalid("This charge has not been captured; cancel it instead.", "charge", "charge_not_refundable")
+    if charge["refunded"]:
+        message = f"Charge {charge['id']} has already been refunded."
+        raise errors.invalid(message, "charge", "charge_already_refunded")
+    if charge["disputed"]:
+        raise errors.invalid(
+            f"Charge {charge['id']} has been charged back; cannot issue a refund.", None, "charge_disputed"
+        )
+    return int(charge["amount_captured"] - charge["amount_refunded"])
+
+
+def _count(call: Call, charge: Document, amount_minor: int) -> None:
+    refunded = charge["amount_refunded"] + amount_minor
+    charge |= {"amount_refunded": refunded, "refunded": refunded >= charge["amount_captured"]}
+    objects.save(call, charge)
+
+
+def listed(call: Call) -> Document:
+    names = [name for name in ("payment_intent", "charge") if name in call.message]
+    refunds = call.db.find("refund", **{name: call.message[name] for name in names})
+    return objects.page(call, refunds, "/v1/refunds")
+
+
+def update(call: Call, refund_id: str) -> Document:
+    refund = objects.named(call, "refund", refund_id)
+    refund["metadata"] = forms.metadata(call.message, refund["metadata"])
+    objects.emit(call, "refund.updated", refund)
+    return objects.save(call, refund)
+
+
+def finish(call: Call, refund_id: str) -> Document:
+    """End a pending refund, or let a succeeded one come back from the bank: ``outcome`` "succeed" or "fail"."""
+    refund = objects.named(call, "refund", refund_id)
+    outcome = forms.one_of(call.message, "outcome", ("succeed", "fail"))
+    if refund["status"] == "failed" or (refund["status"] == "succeeded" and outcome == "succeed"):
+        return refund
+    if outcome == "succeed":
+        refund |= {"status": "succeeded", "pending_reason": None}
+    else:
+        refund |= {"status": "failed", "failure_reason": "expired_or_canceled_card", "pending_reason": None}
+        _count(call, objects.named(call, "charge", refund["charge"]), -refund["amount"])
+    objects.save(call, refund)
+    objects.emit(call, "refund.updated", refund)
+    if outcome == "fail":
+        objects.emit(call, "refund.failed", refund)
+    return refund

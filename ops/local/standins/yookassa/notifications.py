@@ -1,0 +1,38 @@
+"""Notifications: no id, no signature; what makes them YooKassa's is the address that they come from."""
+
+import json
+from collections.abc import Callable
+
+import settings
+from ops.local.standins import notices
+from ops.local.standins.store import Document, Documents
+from ops.local.standins.yookassa import objects
+
+WEBHOOK_PATH = "/v1/webhooks/yookassa"
+TRUSTED_ADDRESS = "127.0.0.2"  # stands for the networks that YooKassa publishes
+STRANGER_ADDRESS = "127.0.0.1"
+
+
+def send(body: bytes) -> tuple[bool, int]:
+    """POST one notification. Only 200 is an acceptance."""
+    status = _post(body, TRUSTED_ADDRESS)
+    return status == 200, status
+
+
+def _post(body: bytes, source_address: str) -> int:
+    headers = {"Content-Type": "application/json"}
+    return notices.post(f"{settings.PUBLIC_URL}{WEBHOOK_PATH}", body, headers, source_address=source_address)
+
+
+def forge(db: Documents, wanted: Document) -> Callable[[], int]:
+    """A notification of what never happened: ``{"event", "object", "source"}``, all optional.
+
+    It comes from a stranger's address unless ``source`` is the trusted one; the true object of the forged id, if there
+    is one, lies under the forger's fields.
+    """
+    given = wanted.get("object") or {}
+    event = wanted.get("event", "payment.succeeded")
+    known = objects.shown(db.get(str(given.get("id", ""))) or {})
+    forged = known | {"id": objects.new_id(), "status": event.partition(".")[2]} | given
+    body = json.dumps({"type": "notification", "event": event, "object": forged}, ensure_ascii=False).encode()
+    return lambda: _post(body, wanted.get("source", STRANGER_ADDRESS))

@@ -1,0 +1,65 @@
+"""The gateway as a client sees it, for tests of HTTP: real tokens, real queues, a real worker in a thread."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from celery.contrib.testing.worker import start_worker
+from flask.testing import FlaskClient
+from joserfc import jwt
+from joserfc.jwk import RSAKey
+from werkzeug.test import TestResponse
+
+import settings
+from api import auth
+from celery_app import celery_app
+
+_KEY = RSAKey.generate_key(2048, {"kid": "tests"})
+
+
+@dataclass
+class Person:
+    """Somebody with a token, who speaks to the gateway."""
+
+    client: FlaskClient
+    email: str = "ann@example.com"
+    name: str = "Ann"
+    sub: str = field(default_factory=lambda: f"auth0|{uuid4().hex}")
+
+    def get(self, path: str, **headers: str) -> TestResponse:
+        return self.send("GET", path, **headers)
+
+    def send(self, method: str, path: str, json: Any = None, **headers: str) -> TestResponse:
+        """Headers by keyword, an underscore for each hyphen."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.open(
+            path, method=method, json=json, headers={"Authorization": f"Bearer {self.token()}", **named}
+        )
+
+    def token(self) -> str:
+        claims = {
+            "iss": settings.AUTH0_ISSUER,
+            "aud": settings.AUTH0_AUDIENCE,
+            "sub": self.sub,
+            "exp": int(time.time()) + 600,
+            f"{settings.CLAIMS_NAMESPACE}email": self.email,
+            f"{settings.CLAIMS_NAMESPACE}name": self.name,
+        }
+        return jwt.encode({"alg": "RS256", "kid": "tests"}, claims, _KEY)
+
+
+def trust_test_tokens(monkeypatch) -> None:
+    """Let the gateway know the key of ``Person.token`` as one of Auth0's."""
+    monkeypatch.setattr(auth.keys, "_keys", {"tests": _KEY})
+    monkeypatch.setattr(auth.keys, "_fetched_at", time.monotonic())
+
+
+@contextmanager
+def running_worker(service: str) -> Iterator[None]:
+    """A worker on the queue of ``service``."""
+    celery_app.loader.import_module(f"workers.{service}")
+    with start_worker(celery_app, pool="threads", concurrency=2, queues=[service], perform_ping_check=False):
+        yield

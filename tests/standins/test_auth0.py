@@ -1,0 +1,134 @@
+"""The Auth0 tenant on loopback, read by Authlib and joserfc as the gateway reads it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import requests
+from authlib.integrations.requests_client import OAuth2Session
+from joserfc import jwt
+from joserfc.errors import BadSignatureError, InvalidKeyIdError, JoseError
+from joserfc.jwk import KeySet
+
+import settings
+from ops.local.standins.auth0.people import PERMISSIONS
+
+AUDIENCE = settings.AUTH0_AUDIENCE
+
+
+@pytest.fixture(scope="module")
+def tenant(start_standin):
+    return start_standin("auth0")
+
+
+def signed_in(tenant, email: str, **more: str) -> dict:
+    with OAuth2Session("web", token_endpoint=f"{tenant.url}/oauth/token") as client:
+        return client.fetch_token(grant_type="password", username=email, password="demo", **more)
+
+
+def machine_token(tenant, **message: str) -> str:
+    client = {"client_id": settings.AUTH0_CLIENT_ID, "client_secret": settings.AUTH0_CLIENT_SECRET}
+    return tenant.post("/oauth/token", grant_type="client_credentials", **client, **message)["access_token"]
+
+
+def read(tenant, token: str) -> dict:
+    keys = KeySet.import_key_set(tenant.get("/.well-known/jwks.json"))
+    return jwt.decode(token, keys, algorithms=["RS256"]).claims
+
+
+def test_anybody_signs_up_as_the_same_learner_each_time(tenant):
+    first = read(tenant, signed_in(tenant, "New.Learner@example.com")["access_token"])
+    again = read(tenant, signed_in(tenant, "new.learner@example.com")["access_token"])
+    assert first["sub"] == again["sub"]
+    assert first["sub"].startswith("auth0|")
+    assert first["iss"] == f"{tenant.url}/"
+    assert (first["aud"], first["permissions"]) == (AUDIENCE, [])
+    assert first["exp"] - first["iat"] == 24 * 3600
+    assert first[f"{settings.CLAIMS_NAMESPACE}email"] == "new.learner@example.com"
+
+
+def test_the_demo_users_may_do_what_they_are_there_for(tenant):
+    assert read(tenant, signed_in(tenant, "admin@demo.test")["access_token"])["permissions"] == list(PERMISSIONS)
+    assert read(tenant, signed_in(tenant, "instructor@demo.test")["access_token"])["permissions"] == ["courses:write"]
+
+
+def test_a_wrong_password_is_auth0s_own_403(tenant):
+    form = {"grant_type": "password", "username": "learner@demo.test", "password": "wrong"}
+    answer = requests.post(f"{tenant.url}/oauth/token", data=form, timeout=5)
+    assert answer.status_code == 403
+    assert answer.json() == {"error": "invalid_grant", "error_description": "Wrong email or password."}
+
+
+def test_an_id_token_comes_with_openid_and_is_not_for_the_api(tenant):
+    answer = signed_in(tenant, "learner@demo.test", scope="openid profile")
+    assert read(tenant, answer["id_token"])["aud"] == "web"
+    assert read(tenant, answer["access_token"])["aud"][0] == AUDIENCE
+
+
+def test_a_machine_gets_the_scope_that_it_asks_for(tenant):
+    claims = read(tenant, machine_token(tenant, scope="payments:read"))
+    assert (claims["gty"], claims["permissions"]) == ("client-credentials", ["payments:read"])
+    assert claims["sub"] == f"{settings.AUTH0_CLIENT_ID}@clients"
+    wrong = tenant.post("/oauth/token", grant_type="client_credentials", client_id="x", client_secret="y")
+    assert wrong["error"] == "access_denied"
+
+
+def test_a_rotated_key_signs_and_the_one_before_it_still_verifies(tenant):
+    before = signed_in(tenant, "learner@demo.test")["access_token"]
+    tenant.post("/__rotate")
+    assert len(tenant.get("/.well-known/jwks.json")["keys"]) == 2
+    read(tenant, before)
+    tenant.post("/__rotate")
+    with pytest.raises(InvalidKeyIdError):
+        read(tenant, before)
+
+
+def test_the_keys_survive_a_kill(tenant):
+    token = signed_in(tenant, "learner@demo.test")["access_token"]
+    tenant.kill()
+    tenant.start()
+    read(tenant, token)
+
+
+def test_bad_tokens_can_be_minted(tenant):
+    def mint(**header: str | None) -> str:
+        return tenant.post("/__mint", claims={"sub": "mallory"}, header=header)["token"]
+
+    assert read(tenant, mint(typ="at+jwt")) == {"sub": "mallory"}
+    assert mint(alg="none").endswith(".")
+    for token in (mint(alg="none"), mint(alg="HS256"), mint(kid="unknown")):
+        with pytest.raises(JoseError):
+            read(tenant, token)
+    stranger = tenant.post("/__mint", claims={"sub": "mallory"}, stranger=True)["token"]
+    with pytest.raises(BadSignatureError):
+        read(tenant, stranger)
+
+
+def test_a_role_given_through_the_management_api_is_in_the_next_token(tenant):
+    user_id = read(tenant, signed_in(tenant, "promoted@example.com")["access_token"])["sub"]
+    token = machine_token(tenant, audience=f"{tenant.url}/api/v2/")
+    with requests.Session() as api:
+        api.headers["Authorization"] = f"Bearer {token}"
+        roles = api.get(f"{tenant.url}/api/v2/roles").json()
+        instructor = next(role["id"] for role in roles if role["name"] == "instructor")
+        granted = api.post(f"{tenant.url}/api/v2/users/{user_id}/roles", json={"roles": [instructor]})
+        assert granted.status_code == 204
+        assert read(tenant, signed_in(tenant, "promoted@example.com")["access_token"])["permissions"] == [
+            "courses:write"
+        ]
+        tenant.faults(error_429=1)
+        limited = api.get(f"{tenant.url}/api/v2/users/{user_id}")
+        assert (limited.status_code, limited.headers["x-ratelimit-remaining"]) == (429, "0")
+        assert api.get(f"{tenant.url}/api/v2/users/{user_id}").json()["email"] == "promoted@example.com"
+        api.headers["Authorization"] = f"Bearer {machine_token(tenant)}"
+        assert api.get(f"{tenant.url}/api/v2/users").status_code == 401
+
+
+@pytest.mark.parametrize("name", ["auth0", "stripe", "yookassa"])
+def test_a_stand_in_refuses_production(name, tmp_path):
+    environ = os.environ | {"ENVIRONMENT": "production", "STATE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", f"ops.local.standins.{name}"]
+    refused = subprocess.run(command, cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "refuses to start" in refused.stderr

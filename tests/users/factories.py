@@ -1,0 +1,52 @@
+"""Users with defaults."""
+
+from uuid import uuid4
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.cache import Stored
+from models.events import Person, UserCreated
+from models.outbox import OutboxEvent
+from models.users import User
+from workers.users import fill_profile, identify
+
+
+class Remembered(dict):
+    """Stands for the cache: takes ``remember(key, stored)``."""
+
+    def __call__(self, key: str, stored: Stored) -> None:
+        self[key] = stored
+
+
+def make_person(**pii) -> Person:
+    return Person(**{"email": "ann@example.com", "name": "Ann", **pii})
+
+
+def make_sub() -> str:
+    return f"auth0|{uuid4().hex}"
+
+
+def reserve(session: Session, sub: str | None = None) -> User:
+    """A user whose profile is on its way."""
+    identity = identify(session, Remembered(), sub=sub or make_sub(), email="ann@example.com", name="Ann")
+    return session.get_one(User, identity["user_id"])
+
+
+def make_user(session: Session, **pii) -> User:
+    """A user with a profile; its version is 2."""
+    user = reserve(session)
+    fill_profile(session, Remembered(), event=creation_of(user, **pii))
+    return user
+
+
+def creation_of(user: User, **pii) -> UserCreated:
+    return UserCreated(user_id=user.id, sub=user.sub, pii=make_person(**pii), created_at=now())
+
+
+def told(session: Session, key: object) -> list[tuple[str, int]]:
+    """The events of an aggregate, oldest first: type and version."""
+    session.flush()
+    rows = select(OutboxEvent).where(OutboxEvent.aggregateid == str(key)).order_by(OutboxEvent.seq)
+    return [(row.type, row.aggregate_version) for row in session.scalars(rows)]

@@ -1,0 +1,183 @@
+from collections.abc import Iterator
+from uuid import UUID
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from api import create_app
+from models import cache
+from models.base import sessions
+from models.cache import identity_key, profile_key
+from models.users import User
+from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.users.factories import Remembered, creation_of
+from workers.users import fill_profile
+
+
+@pytest.fixture(scope="module", autouse=True)
+def users_worker() -> Iterator[None]:
+    with running_worker("users"):
+        yield
+
+
+@pytest.fixture
+def ann(monkeypatch) -> Person:
+    trust_test_tokens(monkeypatch)
+    return Person(create_app().test_client())
+
+
+@pytest.fixture
+def cache_is_away(monkeypatch) -> None:
+    away = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
+    monkeypatch.setattr(cache, "cache_redis", lambda: away)
+    monkeypatch.setattr(cache._PUT_UNLESS_NEWER, "registered_client", away)  # noqa: SLF001 it keeps its client
+
+
+@pytest.fixture
+def no_queue(monkeypatch) -> None:
+    """Any push to a queue fails."""
+    monkeypatch.setattr("celery_app.send", lambda *_, **__: pytest.fail("a queue was touched"))
+
+
+def fill(person: Person) -> UUID:
+    """What the bridge does a moment after the first request."""
+    user_id = UUID(person.get("/v1/me").json["id"])
+    with sessions("users").begin() as session:
+        fill_profile(session, Remembered(), event=creation_of(session.get_one(User, user_id)))
+    cache.forget(profile_key(user_id))
+    return user_id
+
+
+def test_a_first_request_is_served_from_the_claims_of_its_token(ann: Person):
+    response = ann.get("/v1/me")
+
+    assert response.status_code == 200
+    assert (response.json["email"], response.json["name"], response.json["version"]) == ("ann@example.com", "Ann", 1)
+    assert response.headers["ETag"] == '"1"'
+
+
+def test_the_profile_is_served_from_the_cache_without_a_queue(ann: Person, request):
+    fill(ann)
+    asked = ann.get("/v1/me")
+    request.getfixturevalue("no_queue")
+    cached = ann.get("/v1/me")
+
+    assert cached.data == asked.data
+    assert cached.headers["ETag"] == asked.headers["ETag"] == '"2"'
+
+
+def test_a_profile_that_the_client_has_is_a_304_without_a_body(ann: Person):
+    fill(ann)
+    response = ann.get("/v1/me", If_None_Match='W/"2"')
+
+    assert (response.status_code, response.data, response.headers["ETag"]) == (304, b"", '"2"')
+
+
+def test_a_cache_that_is_away_costs_speed_only(ann: Person, request):
+    fill(ann)
+    request.getfixturevalue("cache_is_away")
+
+    assert ann.get("/v1/me").json["version"] == 2
+    assert ann.send("PATCH", "/v1/me", {"name": "Anna"}, If_Match='"2"').status_code == 200
+    assert ann.get("/v1/me").json["name"] == "Anna"
+
+
+def test_a_change_is_read_at_once_by_the_one_who_made_it(ann: Person):
+    fill(ann)
+    changed = ann.send(
+        "PATCH",
+        "/v1/me",
+        {"name": "Анна Иванова", "locale": "ru", "timezone": "Europe/Moscow", "avatar_url": "https://example.com/a.png"},
+        If_Match='"2"',
+    )
+
+    assert (changed.status_code, changed.headers["ETag"]) == (200, '"3"')
+    assert ann.get("/v1/me").json == changed.json
+    assert changed.json["name"] == "Анна Иванова"
+
+
+def test_a_change_without_if_match_is_a_428_whatever_its_body(ann: Person):
+    response = ann.send("PATCH", "/v1/me", {"no": "field"})
+
+    assert (response.status_code, response.json["code"]) == (428, "precondition_required")
+
+
+def test_an_if_match_that_names_no_version_is_a_428(ann: Person):
+    assert ann.send("PATCH", "/v1/me", {"name": "Anna"}, If_Match="*").status_code == 428
+
+
+@pytest.mark.parametrize("etag", ['"1"', '"three"', '"99999999999999999999999"', '"2", "3"', '"²"', '"-2"'])
+def test_a_stale_or_foreign_etag_is_a_412(ann: Person, etag: str):
+    fill(ann)
+    response = ann.send("PATCH", "/v1/me", {"name": "Anna"}, If_Match=etag)
+
+    assert (response.status_code, response.json["code"]) == (412, "precondition_failed")
+
+
+def test_an_etag_that_a_proxy_made_weak_is_taken(ann: Person):
+    fill(ann)
+
+    assert ann.send("PATCH", "/v1/me", {"name": "Anna"}, If_Match='W/"2"').status_code == 200
+
+
+def test_a_client_misled_by_a_stale_cache_reads_the_truth_after_its_412(ann: Person):
+    user_id = fill(ann)
+    stale = cache.Stored.of({**ann.get("/v1/me").json, "version": 1})
+    cache.forget(profile_key(user_id))
+    cache.put(profile_key(user_id), stale)
+
+    assert ann.get("/v1/me").headers["ETag"] == '"1"'
+    assert ann.send("PATCH", "/v1/me", {"name": "Anna"}, If_Match='"1"').status_code == 412
+    assert ann.get("/v1/me").headers["ETag"] == '"2"'
+
+
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"email": "eve@example.com"}, "/email"),
+        ({"roles": ["admin"]}, "/roles"),
+        ({"name": ""}, "/name"),
+        ({"name": "   "}, "/name"),
+        ({"name": "x" * 201}, "/name"),
+        ({"name": "Ann\r\nBcc: eve@example.com"}, "/name"),
+        ({"name": "Ann\x00"}, "/name"),
+        ({"name": "\ud800"}, "/name"),
+        ({"name": None}, "/name"),
+        ({"name": 7}, "/name"),
+        ({"locale": "Klingon"}, "/locale"),
+        ({"locale": "en\n"}, "/locale"),
+        ({"timezone": "Mars/Olympus"}, "/timezone"),
+        ({"timezone": "../../etc/passwd"}, "/timezone"),
+        ({"avatar_url": "javascript:alert(1)"}, "/avatar_url"),
+        ({"avatar_url": "http://example.com/a.png"}, "/avatar_url"),
+        ({"avatar_url": "https://example.com/" + "a" * 2048}, "/avatar_url"),
+    ],
+)
+def test_a_change_that_does_not_fit_is_a_422_that_points_at_it(ann: Person, changes: dict, pointer: str):
+    response = ann.send("PATCH", "/v1/me", changes, If_Match='"2"')
+
+    assert response.status_code == 422
+    assert [error["pointer"] for error in response.json["errors"]] == [pointer]
+
+
+@pytest.mark.parametrize("name", ["Ann", "Анна", "O’Neil-Łukasz", "علی‌رضا", "👩‍🎓 Zoë"])
+def test_a_name_may_be_written_in_any_script(ann: Person, name: str):
+    fill(ann)
+
+    assert ann.send("PATCH", "/v1/me", {"name": name}, If_Match='"2"').json["name"] == name
+
+
+def test_the_identity_is_asked_for_once(ann: Person):
+    user_id = fill(ann)
+
+    assert cache.get(identity_key(ann.sub)).body.decode() == str(user_id)
+
+
+def test_profiles_of_two_people_are_their_own(ann: Person):
+    fill(ann)
+    bob = Person(ann.client, email="bob@example.com", name="Bob")
+
+    assert bob.get("/v1/me").json["email"] == "bob@example.com"
+    assert ann.get("/v1/me").json["email"] == "ann@example.com"

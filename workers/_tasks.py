@@ -1,0 +1,103 @@
+"""From a message to a plain function and back: typed fields, lent resources, one answer."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+from celery import Task
+
+from celery_app import Envelope, celery_app
+from models.errors import DomainError
+from models.log import bound, get_logger
+
+from ._delivery import Delivery, Poisonous, Repeated, failure, success
+from .resources import RESOURCES
+
+log = get_logger(__name__)
+
+
+TaskFunction = TypeVar("TaskFunction", bound=Callable[..., Any])
+
+
+def task(fn: TaskFunction) -> TaskFunction:
+    """Register ``fn(resource, …, *, message field, …)`` as the task ``<service>.<fn>``.
+
+    One call is one transaction: it commits when ``fn`` returns and rolls back when ``fn`` raises. Returns ``fn``
+    unchanged, so that tests and other functions of the service call it plainly.
+    """
+    register(name_of(fn), Call(fn))
+    return fn
+
+
+def name_of(fn: Callable[..., Any]) -> str:
+    """``<service>.<function>``: the service is the module below workers/ that ``fn`` stands in."""
+    return f"{fn.__module__.split('.')[1]}.{fn.__name__}"
+
+
+class Call:
+    """How to call ``fn``: which resources it wants, of which types its message is."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        parameters = inspect.signature(fn).parameters.values()
+        self.fn = fn
+        self.resources = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+        self.fields = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+
+    @functools.cached_property  # not at import: an annotation may name what is defined further down
+    def types(self) -> dict[str, Any]:
+        return get_type_hints(self.fn)
+
+    def perform(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
+        """Lend, call, commit. Returns the answer; raises what ``fn`` raises, ValidationError for a wrong message."""
+        delivery.refuse_poison()
+        if "event_id" in self.fields:
+            message = {**message, "event_id": delivery.envelope.event_id}
+        typed = {name: msgspec.convert(message[name], self.types[name], strict=False) for name in message}
+        try:
+            with ExitStack() as stack:
+                lent = [stack.enter_context(RESOURCES[name](delivery)) for name in self.resources]
+                delivery.answer = success(self.fn(*lent, **typed))
+        except Repeated as repeated:
+            return {**repeated.args[0], "replayed": True}
+        return delivery.answer
+
+
+def register(name: str, call: Call) -> None:
+    """Make ``call`` the Celery task ``name``."""
+
+    def run(self: Task, **message: Any) -> None:
+        delivery = Delivery(task=name, task_id=self.request.id, envelope=_envelope(self))
+        with bound(
+            task=name,
+            task_id=delivery.task_id,
+            request_id=delivery.envelope.request_id,
+            traceparent=delivery.envelope.traceparent,
+            causation_id=delivery.envelope.event_id or delivery.task_id,
+        ):
+            deliver(call, delivery, message)
+
+    celery_app.task(run, name=name, bind=True)
+
+
+def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
+    """Carry one message out and say how it ended to whoever asked. An unexpected error ends here, logged once."""
+    try:
+        delivery.answer = call.perform(delivery, message)
+    except DomainError as error:
+        delivery.answer = failure(error)
+        delivery.after_commit.clear()
+    except Poisonous as poisonous:
+        delivery.answer = {"poison": poisonous.args[0]}
+    except Exception as error:
+        log.exception("task crashed")
+        delivery.answer = {"crash": repr(error)}
+        delivery.after_commit.clear()
+    delivery.finish()
+
+
+def _envelope(celery_task: Task) -> Envelope:
+    headers: dict[str, Any] = celery_task.request.headers or {}
+    return Envelope(**headers.get("envelope", {}))

@@ -1,0 +1,117 @@
+"""What authors do with a course as a whole."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from models.base import new_id, now
+from models.cache import Stored, course_key
+from models.courses.catalogue import CatalogueEntry
+from models.courses.course import Caller, Course, CourseFields, CoursePosition
+from models.courses.enrollments import Enrollment
+from models.courses.spelling import slug_of
+from models.courses.versions import CourseVersion
+from models.outbox import record
+from workers import task
+from workers.resources import Remember
+
+
+@task
+def create_course(session: Session, *, instructor_id: UUID, fields: CourseFields) -> dict[str, Any]:
+    """Begin a course, as a draft that its author alone sees."""
+    course = Course.draft(fields, id=new_id(), slug=slug_of(fields["title"]), instructor_id=instructor_id, at=now())
+    try:
+        with session.begin_nested():
+            session.add(course)
+    except IntegrityError:  # the slug is taken; the end of an id is not
+        course.slug = f"{course.slug}-{course.id.hex[-8:]}"
+        session.add(course)
+    record(session, course, course.created())
+    return course.view()
+
+
+@task
+def list_own_courses(
+    session: Session, *, instructor_id: UUID, after: CoursePosition | None, limit: int
+) -> dict[str, Any]:
+    """An instructor's own courses, drafts too, the newest first."""
+    courses, following = Course.page_of(session, instructor_id, after, limit)
+    return {"items": [course.line() for course in courses], "next": following}
+
+
+@task
+def find_own_course(session: Session, *, ref: str, caller: Caller) -> None:
+    """Raises NotFound where the caller has no such course to change."""
+    Course.own(session, ref, caller)
+
+
+@task
+def change_course(
+    session: Session, remember: Remember, *, ref: str, caller: Caller, expected_version: int, fields: CourseFields
+) -> dict[str, Any]:
+    """Change what a course says of itself. A new price is live at once, all else with the next publish.
+
+    Raises NotFound, PreconditionFailed.
+    """
+    course = Course.own(session, ref, caller)
+    course.expect(expected_version)
+    course.change(fields)
+    if course.on_sale:
+        CatalogueEntry.reprice(session, course)
+    record(session, course, course.updated(at=now()))
+    _forget(remember, course)
+    return course.view()
+
+
+@task
+def archive_course(session: Session, remember: Remember, *, ref: str, caller: Caller, expected_version: int) -> None:
+    """Take a course from sale and from its author's list. Who has access keeps it.
+
+    Raises NotFound, PreconditionFailed.
+    """
+    course = Course.own(session, ref, caller)
+    course.expect(expected_version)
+    course.archive()
+    CatalogueEntry.withdraw(session, course)
+    record(session, course, course.archived(at=now()))
+    _forget(remember, course)
+
+
+@task
+def publish_course(session: Session, remember: Remember, *, ref: str, caller: Caller) -> dict[str, Any]:
+    """Put the working copy on sale, as an immutable version. Raises NotFound, CourseEmpty."""
+    course = Course.own(session, ref, caller, contents=True)
+    publish(session, course)
+    _forget(remember, course)
+    return course.view()
+
+
+@task
+def unpublish_course(session: Session, remember: Remember, *, ref: str, caller: Caller) -> dict[str, Any]:
+    """Take a course from sale; nothing to do where it is not on sale. Raises NotFound."""
+    course = Course.own(session, ref, caller)
+    if course.on_sale:
+        course.withdraw()
+        CatalogueEntry.withdraw(session, course)
+        record(session, course, course.updated(at=now()))
+        _forget(remember, course)
+    return course.view()
+
+
+def publish(session: Session, course: Course) -> None:
+    """Publish a course that this transaction has locked or made, its lessons' contents loaded. Raises CourseEmpty."""
+    at = now()
+    course.publish(at=at)
+    version = CourseVersion.of(course, at=at)
+    session.add(version)
+    learners = session.scalars(select(func.count()).where(Enrollment.course_id == course.id)).one()
+    CatalogueEntry.offer(session, course, version, learners=learners)
+    record(session, course, version.published(course))
+
+
+def _forget(remember: Remember, course: Course) -> None:
+    for ref in (course.id, course.slug):
+        remember(course_key(ref), Stored(course.version, b""))

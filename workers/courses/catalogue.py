@@ -1,0 +1,57 @@
+"""What everybody sees: the catalogue, and each course on sale."""
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models.courses.catalogue import Filters, Position, Search
+from models.courses.course import Caller, Course
+from models.courses.versions import CourseVersion
+from workers import task
+
+
+@task
+def list_courses(
+    session: Session,
+    *,
+    filters: Filters,
+    sort: str | None,
+    after: Position | None,
+    limit: int,
+    facets: bool,
+    total: bool,
+) -> dict[str, Any]:
+    """A page of the courses on sale, with facets and total where they are asked for.
+
+    Where no title, tag or summary has the words of ``q``, titles that resemble it are shown. Sorted by relevance where
+    there is a ``q``, else the newest first.
+    """
+    search = Search(
+        filters,
+        sort or ("relevance" if filters.q else "newest"),
+        misspelled=after.misspelled if after else False,
+    )
+    entries, following = search.page(session, after, limit)
+    if filters.q and not entries and not after:
+        search = replace(search, misspelled=True)
+        entries, following = search.page(session, after, limit)
+    found: dict[str, Any] = {"items": [entry.view() for entry in entries], "next": following}
+    if facets:
+        counts, all_of_them = search.facets(session)
+        found |= {"facets": counts, **({"total": all_of_them} if total else {})}
+    elif total:
+        found["total"] = search.count(session)
+    return found
+
+
+@task
+def show_course(session: Session, *, ref: str, caller: Caller | None) -> dict[str, Any]:
+    """A course with its outline, by id or slug: its author sees the working copy, all others what is on sale.
+
+    Raises NotFound.
+    """
+    if caller and (draft := Course.find(session, ref, outline=True)).may_be_changed_by(caller):
+        return draft.view()
+    course, version = CourseVersion.on_sale(session, ref)
+    return version.view(course)

@@ -1,0 +1,132 @@
+"""What learners do with a course: enrol, and read its lessons. Grants are the only source of access."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.courses.catalogue import CatalogueEntry
+from models.courses.course import Caller, Course
+from models.courses.enrollments import Enrollment, EnrollmentPosition
+from models.courses.outline import Lesson, learners_view, opens_at
+from models.courses.versions import CourseVersion, PublishedLesson
+from models.errors import LessonNotOpen, NotEnrolled, PaymentRequired, TokenMissing
+from models.events import CoursePurchased, LessonCompleted
+from models.outbox import record
+from workers import task
+
+
+@task
+def grant_access(session: Session, *, event: CoursePurchased) -> None:
+    """Let the buyer of a course in."""
+    _let_in(
+        session,
+        user_id=event.user_id,
+        course_id=event.course_id,
+        course_title=event.course_title,
+        source="order",
+        source_id=str(event.order_id),
+    )
+
+
+@task
+def enroll(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
+    """Enrol a user in a free course; an enrollment that is there already answers as a new one.
+
+    Raises NotFound where the course is not on sale, PaymentRequired where it is not free.
+    """
+    course, version = CourseVersion.on_sale(session, str(course_id))
+    if course.price_minor:
+        raise PaymentRequired(str(course_id))
+    enrollment = _let_in(
+        session,
+        user_id=user_id,
+        course_id=course_id,
+        course_title=version.title,
+        source="free",
+        source_id=str(course_id),
+    )
+    return enrollment.view(at=now())
+
+
+@task
+def enroll_other(session: Session, *, user_id: UUID, course_id: UUID, granted_by: UUID) -> dict[str, Any]:
+    """Let a user in by an admin's word, whatever the course costs. Raises NotFound where it was never published."""
+    version = CourseVersion.latest(session, course_id)
+    enrollment = _let_in(
+        session,
+        user_id=user_id,
+        course_id=course_id,
+        course_title=version.title,
+        source="manual",
+        source_id=str(granted_by),
+    )
+    return enrollment.view(at=now())
+
+
+@task
+def list_enrollments(
+    session: Session, *, user_id: UUID, after: EnrollmentPosition | None, limit: int
+) -> dict[str, Any]:
+    """A user's enrollments, the newest first."""
+    at = now()
+    enrollments, following = Enrollment.page(session, user_id, after, limit)
+    return {"items": [enrollment.view(at=at) for enrollment in enrollments], "next": following}
+
+
+@task
+def show_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
+    """Whether a user has access to a course, and why. Raises NotFound."""
+    if enrollment := Enrollment.find(session, user_id, course_id):
+        return enrollment.access_view(at=now())
+    CourseVersion.latest(session, course_id)
+    return {"access": False, "grants": [], "reason": "not_enrolled"}
+
+
+@task
+def count_completion(session: Session, *, event: LessonCompleted) -> None:
+    """Keep how far a learner is, for lists of enrollments."""
+    enrollment = Enrollment.find(session, event.user_id, event.course_id, lock=True)
+    assert enrollment is not None  # progress begins with ENROLLMENT_CREATED, which this service told
+    enrollment.count(event)
+
+
+@task
+def show_lesson(session: Session, *, course_id: UUID, lesson_id: UUID, caller: Caller | None) -> dict[str, Any]:
+    """A lesson with its contents, and the version that it is of: {"version", "view"}.
+
+    The author sees the working copy; learners, and everybody where it is a free preview, what was published.
+    Raises NotFound, TokenMissing, NotEnrolled, LessonNotOpen.
+    """
+    course = Course.find(session, str(course_id))
+    if caller and course.may_be_changed_by(caller):
+        return {"version": course.version, "view": Lesson.find(session, course_id, lesson_id).view()}
+    published = PublishedLesson.latest(session, course_id, lesson_id)
+    if not published.is_preview_of(course):
+        _admit(session, caller, published)
+    return {"version": published.course_version, "view": learners_view(published.lesson)}
+
+
+def _admit(session: Session, caller: Caller | None, published: PublishedLesson) -> None:
+    if caller is None:
+        raise TokenMissing
+    enrollment = Enrollment.find(session, caller.user_id, published.course_id)
+    if enrollment is None or not enrollment.has_access(now()):
+        raise NotEnrolled(str(published.course_id))
+    opens = opens_at(published.lesson["unlock"], enrolled_at=enrollment.enrolled_at)
+    if now() < opens:
+        raise LessonNotOpen(opens.isoformat())
+
+
+def _let_in(
+    session: Session, *, user_id: UUID, course_id: UUID, course_title: str, source: str, source_id: str
+) -> Enrollment:
+    at = now()
+    enrollment = Enrollment.reserve(session, user_id=user_id, course_id=course_id, at=at)
+    is_new = not enrollment.grants
+    if event := enrollment.grant(source, source_id, course_title=course_title, at=at):
+        record(session, enrollment, event)
+    if is_new:
+        CatalogueEntry.count_learner(session, course_id)
+    return enrollment

@@ -1,0 +1,113 @@
+"""What authors do with sections and lessons. All of it changes the working copy alone: learners see it when it is
+published.
+
+Each answers with the course's new version beside what it shows.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.courses.course import Caller, Course, PlannedSection
+from models.courses.outline import LessonFields
+from models.outbox import record
+from workers import task
+
+
+@task
+def arrange_outline(
+    session: Session, *, course_id: UUID, caller: Caller, expected_version: int, sections: list[PlannedSection]
+) -> dict[str, Any]:
+    """Put sections and lessons into a new order. Raises NotFound, PreconditionFailed, OutlineIncomplete."""
+    course = _own(session, course_id, caller, expected_version)
+    course.arrange(sections)
+    record(session, course, course.updated(at=now()))
+    return course.view()
+
+
+@task
+def add_section(session: Session, *, course_id: UUID, caller: Caller, title: str) -> dict[str, Any]:
+    """Raises NotFound."""
+    course = Course.own(session, str(course_id), caller)
+    section = course.add_section(title)
+    return _changed(session, course, section.outline())
+
+
+@task
+def rename_section(
+    session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, expected_version: int, title: str
+) -> dict[str, Any]:
+    """Raises NotFound, PreconditionFailed."""
+    course = _own(session, course_id, caller, expected_version)
+    section = course.section(section_id)
+    section.title = title
+    return _changed(session, course, section.outline())
+
+
+@task
+def remove_section(
+    session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, expected_version: int
+) -> dict[str, Any]:
+    """Raises NotFound, PreconditionFailed, SectionNotEmpty."""
+    course = _own(session, course_id, caller, expected_version)
+    course.remove_section(section_id)
+    return _changed(session, course, None)
+
+
+@task
+def add_lesson(
+    session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, fields: LessonFields
+) -> dict[str, Any]:
+    """Put a lesson at the end of a section. Raises NotFound, ContentUnfit."""
+    course = Course.own(session, str(course_id), caller)
+    lesson = course.add_lesson(section_id, fields)
+    return _changed(session, course, lesson.view())
+
+
+@task
+def change_lesson(
+    session: Session,
+    *,
+    course_id: UUID,
+    lesson_id: UUID,
+    caller: Caller,
+    expected_version: int,
+    section_id: UUID | None,
+    fields: LessonFields,
+) -> dict[str, Any]:
+    """Change a lesson; ``section_id`` moves it to the end of that section.
+
+    Raises NotFound, PreconditionFailed, ContentUnfit.
+    """
+    course = _own(session, course_id, caller, expected_version)
+    lesson = course.lesson(lesson_id)
+    session.refresh(lesson, ["content"])
+    lesson.change(fields)
+    if section_id:
+        course.move_lesson(lesson, section_id)
+    return _changed(session, course, lesson.view())
+
+
+@task
+def remove_lesson(
+    session: Session, *, course_id: UUID, lesson_id: UUID, caller: Caller, expected_version: int
+) -> dict[str, Any]:
+    """Raises NotFound, PreconditionFailed."""
+    course = _own(session, course_id, caller, expected_version)
+    lesson = course.lesson(lesson_id)
+    course.remove_lesson(lesson)
+    session.delete(lesson)
+    return _changed(session, course, None)
+
+
+def _own(session: Session, course_id: UUID, caller: Caller, expected_version: int) -> Course:
+    course = Course.own(session, str(course_id), caller)
+    course.expect(expected_version)
+    return course
+
+
+def _changed(session: Session, course: Course, view: dict[str, Any] | None) -> dict[str, Any]:
+    record(session, course, course.updated(at=now()))
+    return {"version": course.version, "view": view}

@@ -1,0 +1,40 @@
+"""The feed: notes that a user reads inside the product."""
+
+from typing import Any
+from uuid import UUID
+
+from models.base import now
+from workers import task
+
+from .history import History
+
+
+@task
+def list_notes(history: History, *, user_id: UUID, unread: bool, limit: int, after: str | None) -> dict[str, Any]:
+    """A page of a user's notes, newest first: {"items", "next"}, where ``next`` is the ``after`` of the next page."""
+    return history.feed(user_id, unread=unread, limit=limit, after=after)
+
+
+@task
+def count_unread(history: History, *, user_id: UUID) -> dict[str, Any]:
+    """How many notes a user has not read: {"unread"}."""
+    return {"unread": history.unread(user_id)}
+
+
+@task
+def read_note(history: History, *, user_id: UUID, note_id: UUID) -> dict[str, Any]:
+    """Mark one of a user's notes read. Raises NotFound."""
+    return history.read(user_id, note_id, at=now())
+
+
+@task
+def read_all_notes(history: History, *, user_id: UUID) -> dict[str, Any]:
+    """Mark all notes of a user read: {"unread"}, which counts what came meanwhile."""
+    history.read_all(user_id, at=now())
+    return {"unread": history.unread(user_id)}
+
+
+@task
+def archive_note(history: History, *, user_id: UUID, note_id: UUID) -> dict[str, Any]:
+    """Take one of a user's notes out of the feed. Raises NotFound."""
+    return history.archive(user_id, note_id, at=now())

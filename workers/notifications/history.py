@@ -1,0 +1,185 @@
+"""What was told to whom, in MongoDB: one collection of feed notes and deliveries, a document a channel.
+
+A document's ``_id`` follows from event, recipient and channel, so writing it twice writes it once. Ids and times are
+stored as text, times of equal length, so that they compare as they sort: the embedded server matches no binary ids and
+changes the type of a time that it updates. For the same reason null is asked for by ``$eq``.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo.database import Database
+from pymongo.errors import PyMongoError
+
+from models.base import new_id
+from models.errors import NotFound, Unavailable
+from models.notifications import Delivery, Notice, State
+from workers import _delivery
+from workers.resources import RESOURCES, resource
+
+from .rules import IN_APP
+from .wording import Words
+
+Document = dict[str, Any]
+
+_NOTE_FIELDS = ("category", "title", "body", "data", "created_at", "seen_at", "read_at", "archived_at")
+_OPEN = [State.QUEUED.value, State.SENDING.value]
+_NULL = {"$eq": None}
+
+_indexed: set[str] = set()  # databases whose indexes this process has seen to
+
+
+@resource
+def history(delivery: _delivery.Delivery) -> Iterator["History"]:
+    """What was told to whom. Raises Unavailable where MongoDB does not answer."""
+    try:
+        with RESOURCES["mongo"](delivery) as database:
+            yield History(database)
+    except PyMongoError as error:
+        raise Unavailable("MongoDB") from error
+
+
+class History:
+    """The notifications of all users."""
+
+    def __init__(self, database: Database[Document]) -> None:
+        self._told = database["notifications"]
+        if database.name not in _indexed:
+            self._told.create_index([("user_id", ASCENDING), ("channel", ASCENDING), ("position", DESCENDING)])
+            self._told.create_index([("state", ASCENDING), ("due_at", ASCENDING)])
+            _indexed.add(database.name)
+
+    # Made by the handlers of events.
+
+    def add_note(self, notice: Notice, words: Words) -> None:
+        """Put a note into the user's feed, unread."""
+        note = {
+            "position": new_id().hex,  # the order of the feed
+            "title": words.title,
+            "body": words.lead,
+            "seen_at": None,
+            "read_at": None,
+            "archived_at": None,
+        }
+        self._add(notice, IN_APP, note)
+
+    def add_delivery(self, notice: Notice, channel: str) -> UUID:
+        """Queue a delivery, due at once; returns its id."""
+        delivery = {
+            "template": notice.template,
+            "mandatory": notice.mandatory,
+            "state": State.QUEUED.value,
+            "reason": None,
+            "attempts": 0,
+            "due_at": text(notice.created_at),
+            "ended_at": None,
+        }
+        return self._add(notice, channel, delivery)
+
+    def _add(self, notice: Notice, channel: str, shown: Document) -> UUID:
+        told_id = notice.id_on(channel)
+        document = {
+            "user_id": str(notice.user_id),
+            "event_id": str(notice.event_id),
+            "channel": channel,
+            "category": notice.category,
+            "data": notice.data,
+            "created_at": text(notice.created_at),
+            **shown,
+        }
+        self._told.update_one({"_id": str(told_id)}, {"$setOnInsert": document}, upsert=True)
+        return told_id
+
+    # Sent by deliver_*.
+
+    def due(self, *, before: datetime, limit: int) -> list[UUID]:
+        """The deliveries that somebody should have taken up by ``before``, the longest waiting first."""
+        waiting = {"state": {"$in": _OPEN}, "due_at": {"$lte": text(before)}}
+        found = self._told.find(waiting, {"_id": 1}).sort("due_at", ASCENDING).limit(limit)
+        return [UUID(document["_id"]) for document in found]
+
+    def claim(self, delivery_id: UUID, *, at: datetime, until: datetime) -> Delivery | None:
+        """Take a delivery that is due; after ``until`` we pass for dead. None when it is not due, taken or ended."""
+        claimed = self._told.find_one_and_update(
+            {"_id": str(delivery_id), "state": {"$in": _OPEN}, "due_at": {"$lte": text(at)}},
+            {"$set": {"state": State.SENDING.value, "due_at": text(until)}, "$inc": {"attempts": 1}},
+            return_document=ReturnDocument.AFTER,
+        )
+        return msgspec.convert({**claimed, "id": claimed["_id"]}, Delivery, strict=False) if claimed else None
+
+    def put_back(self, delivery: Delivery, *, state: State, reason: str | None, due_at: datetime) -> None:
+        """Leave a claimed delivery for another try at ``due_at``."""
+        self._settle(delivery, {"state": state.value, "reason": reason, "due_at": text(due_at)})
+
+    def end(self, delivery: Delivery, *, state: str, reason: str | None, at: datetime) -> None:
+        """Write down how a claimed delivery ended."""
+        self._settle(delivery, {"state": str(state), "reason": reason, "due_at": None, "ended_at": text(at)})
+
+    def _settle(self, delivery: Delivery, outcome: Document) -> None:
+        # Whoever took it up after us counted one attempt more, and has the last word.
+        ours = {"_id": str(delivery.id), "state": State.SENDING.value, "attempts": delivery.attempts}
+        self._told.update_one(ours, {"$set": outcome})
+
+    # Read by the user.
+
+    def feed(self, user_id: UUID, *, unread: bool, limit: int, after: str | None) -> Document:
+        """A page of the user's notes, newest first: {"items", "next"}; archived ones are left out."""
+        shown: Document = {**_feed_of(user_id), "archived_at": _NULL}
+        if unread:
+            shown["read_at"] = _NULL
+        if after:
+            shown["position"] = {"$lt": after}
+        notes = list(self._told.find(shown).sort("position", DESCENDING).limit(limit + 1))
+        more = len(notes) > limit
+        return {
+            "items": [_note_view(note) for note in notes[:limit]],
+            "next": notes[limit - 1]["position"] if more else None,
+        }
+
+    def unread(self, user_id: UUID) -> int:
+        """How many notes the user has not read."""
+        return self._told.count_documents({**_feed_of(user_id), "read_at": _NULL, "archived_at": _NULL})
+
+    def read(self, user_id: UUID, note_id: UUID, *, at: datetime) -> Document:
+        """Mark a note read; returns it. Read before, it keeps its time. Raises NotFound."""
+        self._told.update_one(
+            {**_feed_of(user_id), "_id": str(note_id), "read_at": _NULL},
+            {"$set": {"seen_at": text(at), "read_at": text(at)}},
+        )
+        return self._note(user_id, note_id)
+
+    def read_all(self, user_id: UUID, *, at: datetime) -> None:
+        """Mark all notes of the user read."""
+        self._told.update_many(
+            {**_feed_of(user_id), "read_at": _NULL}, {"$set": {"seen_at": text(at), "read_at": text(at)}}
+        )
+
+    def archive(self, user_id: UUID, note_id: UUID, *, at: datetime) -> Document:
+        """Take a note out of the feed; returns it. Archived before, it keeps its time. Raises NotFound."""
+        self._told.update_one(
+            {**_feed_of(user_id), "_id": str(note_id), "archived_at": _NULL}, {"$set": {"archived_at": text(at)}}
+        )
+        return self._note(user_id, note_id)
+
+    def _note(self, user_id: UUID, note_id: UUID) -> Document:
+        note = self._told.find_one({**_feed_of(user_id), "_id": str(note_id)})
+        if note is None:
+            raise NotFound("notification", str(note_id))
+        return _note_view(note)
+
+
+def text(at: datetime) -> str:
+    """A time as it is stored and sent: RFC 3339, UTC, always with microseconds."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _feed_of(user_id: UUID) -> Document:
+    return {"user_id": str(user_id), "channel": IN_APP}
+
+
+def _note_view(note: Document) -> Document:
+    return {"id": note["_id"]} | {field: note[field] for field in _NOTE_FIELDS}

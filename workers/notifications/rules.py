@@ -1,0 +1,35 @@
+"""Which event is told how: the whole policy of notifications on one page."""
+
+from dataclasses import dataclass
+
+from models.events import (
+    CourseCompleted,
+    EnrollmentCreated,
+    Event,
+    LessonCompleted,
+    PaymentFailed,
+    PaymentSucceeded,
+    UserCreated,
+)
+
+IN_APP, EMAIL = "in_app", "email"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How one kind of event is told."""
+
+    category: str  # what a user chooses by
+    template: str  # a section of templates/<language>.toml
+    channels: tuple[str, ...] = (IN_APP, EMAIL)
+    mandatory: bool = False  # goes out whatever the user prefers
+
+
+RULES: dict[type[Event], Rule] = {
+    UserCreated: Rule(category="account", template="welcome"),
+    EnrollmentCreated: Rule(category="courses", template="course_welcome"),
+    PaymentSucceeded: Rule(category="payments", template="receipt", mandatory=True),
+    PaymentFailed: Rule(category="payments", template="payment_failed", mandatory=True),
+    LessonCompleted: Rule(category="progress", template="lesson_completed"),
+    CourseCompleted: Rule(category="progress", template="course_completed"),
+}

@@ -1,0 +1,25 @@
+"""Payments: offers, checkouts, orders, and what the providers' webhooks make of them.
+
+The provider is called with no transaction open: an attempt is committed, the provider called with the attempt's id as
+its idempotency key, the outcome recorded in a second transaction. Whoever dies in between is entered again.
+"""
+
+from collections.abc import Iterator
+
+from workers._delivery import Delivery
+from workers.resources import resource
+
+from . import checkouts, offers, orders, sync, webhooks
+from .provider import Providers
+from .stripe import Stripe
+
+__all__ = ["checkouts", "offers", "orders", "sync", "webhooks"]
+
+# Made when the worker starts, which a wrong key or address thus ends.
+_PROVIDERS: Providers = {"stripe": Stripe.configured()}
+
+
+@resource
+def providers(_delivery: Delivery) -> Iterator[Providers]:
+    """The payment providers by their names. Call them with no transaction open."""
+    yield _PROVIDERS

@@ -1,0 +1,101 @@
+"""Checkouts: from "I want this course" to a provider's payment page."""
+
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+import settings
+from models.base import now
+from models.errors import CheckoutOutcomeUnknown, PaymentInProgress, ProviderOutcomeUnknown, ReturnUrlRefused
+from models.outbox import record
+from models.payments import Attempt, Offer, Order, Snapshot, Terms
+from workers import task
+from workers._delivery import Sessions
+
+from .provider import Provider, Providers
+from .sync import apply_snapshot, look_at_page
+
+# At most: the page of a lost call is found, it is closed because it has other terms, a new one is opened.
+ROUNDS = 3
+
+
+@task
+def start_checkout(
+    sessions: Sessions,
+    providers: Providers,
+    *,
+    user_id: UUID,
+    course_id: UUID,
+    provider: str,
+    success_url: str | None,
+    cancel_url: str | None,
+) -> dict[str, Any]:
+    """Open a payment page for a course, or give back the open one. What costs nothing is fulfilled at once.
+
+    Raises NotFound, AlreadyPurchased, PaymentInProgress, ReturnUrlRefused, PaymentRefused, ProviderUnavailable,
+    CheckoutOutcomeUnknown.
+    """
+    for url in (success_url, cancel_url):
+        _refuse_foreign(url)
+    shop = providers[provider]
+    for _ in range(ROUNDS):
+        with sessions.begin() as session:
+            offer = Offer.of(session, course_id)
+            order = _open_order(session, user_id, offer, provider)
+            if offer.is_free and not order.live_attempt:
+                return sessions.answer(session, _give_away(session, order, offer))
+            terms = Terms(
+                provider=provider,
+                account=shop.account,
+                live_mode=shop.live_mode,
+                amount_minor=offer.amount_minor,
+                currency=offer.currency,
+                success_url=success_url or settings.CHECKOUT_RETURN_URL,
+                cancel_url=cancel_url,
+            )
+            attempt = order.live_attempt or order.begin(offer, terms, at=now())
+            attempt.superseded = attempt.terms != terms
+        snapshot = _page_of(sessions, providers[attempt.provider], attempt, order)
+        with sessions.begin() as session:
+            order = apply_snapshot(session, attempt, snapshot)
+            attempt = order.attempt(attempt.id)
+            if attempt.is_payable_on(terms):
+                return sessions.answer(session, attempt.checkout_view())
+        if attempt.is_out_of_hand:
+            break
+    raise PaymentInProgress("order", str(order.id))
+
+
+def _open_order(session: Session, user_id: UUID, offer: Offer, provider: str) -> Order:
+    order, is_new = Order.open(session, user_id=user_id, offer=offer, at=now())
+    if is_new:
+        record(session, order, order.created(provider))
+    return order
+
+
+def _give_away(session: Session, order: Order, offer: Offer) -> dict[str, Any]:
+    order.quote(offer)
+    for event in order.give_away(at=now()):
+        record(session, order, event)
+    return order.free_checkout_view()
+
+
+def _page_of(sessions: Sessions, provider: Provider, attempt: Attempt, order: Order) -> Snapshot:
+    """The attempt's page: opened, looked at, or closed where another one is to take its place."""
+    try:
+        if attempt.superseded and attempt.page_id:
+            return provider.expire_page(attempt.page_id)
+        return look_at_page(sessions, provider, attempt, order)
+    except ProviderOutcomeUnknown as error:
+        raise CheckoutOutcomeUnknown(str(order.id)) from error
+
+
+def _refuse_foreign(url: str | None) -> None:
+    """Raises ReturnUrlRefused where a payment page would send the buyer to an origin that is not on the list."""
+    if url is None or "*" in settings.RETURN_URL_ORIGINS:
+        return
+    parts = urlsplit(url)
+    if f"{parts.scheme}://{parts.netloc}" not in settings.RETURN_URL_ORIGINS:
+        raise ReturnUrlRefused(url)

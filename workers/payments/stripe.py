@@ -1,0 +1,231 @@
+"""Stripe: hosted Checkout Sessions, through its own SDK."""
+
+import hashlib
+import hmac
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import msgspec
+import stripe
+
+import settings
+from models.errors import PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable, SignatureInvalid
+from models.log import get_logger
+from models.payments import Snapshot
+from models.payments.attempts import Neutral
+
+from .provider import Notice, PageRequest
+
+log = get_logger(__name__)
+
+NAME = "Stripe"
+API_HOST = "api.stripe.com"
+# What changes a page or the payment made on it. The rest repeats it in other words.
+FOLLOWED = frozenset(
+    {
+        "checkout.session.completed",
+        "checkout.session.async_payment_succeeded",
+        "checkout.session.async_payment_failed",
+        "checkout.session.expired",
+        "payment_intent.succeeded",
+        "payment_intent.payment_failed",
+        "payment_intent.canceled",
+        "payment_intent.amount_capturable_updated",
+    }
+)
+# construct_event() of the SDK accepts any time in the future, so the time is compared here.
+OLDEST = timedelta(seconds=300)
+FURTHEST_AHEAD = timedelta(seconds=60)
+
+_WITH_PAYMENT = ["payment_intent"]
+
+
+class Stripe:
+    """One account at Stripe, or at the stand-in for it."""
+
+    def __init__(self, key: str, *, url: str, account: str, webhook_secrets: tuple[str, ...]) -> None:
+        self.account = account
+        self.live_mode = key.startswith(("sk_live_", "rk_live_"))
+        if self.live_mode and urlsplit(url).hostname != API_HOST:
+            raise SystemExit("a live key of Stripe is sent to Stripe's own host alone")
+        if not webhook_secrets or not all(webhook_secrets):
+            raise SystemExit("an empty webhook secret is one that anybody could sign with")
+        self._webhook_secrets = [secret.encode() for secret in webhook_secrets]
+        self._client = stripe.StripeClient(
+            key,
+            base_addresses={"api": url},
+            max_network_retries=2,  # without it the SDK gives up at once
+            http_client=stripe.RequestsClient(timeout=settings.PROVIDER_TIMEOUT_SECONDS),  # its own is 80 s
+        )
+
+    @classmethod
+    def configured(cls) -> Self:
+        return cls(
+            settings.STRIPE_SECRET_KEY,
+            url=settings.STRIPE_API_URL,
+            account=settings.STRIPE_ACCOUNT,
+            webhook_secrets=settings.STRIPE_WEBHOOK_SECRETS,
+        )
+
+    def open_page(self, request: PageRequest) -> Snapshot:
+        metadata = {"order_id": str(request.order_id), "attempt_id": str(request.attempt_id)}
+        price = {
+            "currency": request.currency.lower(),
+            "unit_amount": request.amount_minor,
+            "product_data": {"name": request.description},
+        }
+        params: Any = {
+            "mode": "payment",
+            "line_items": [{"price_data": price, "quantity": 1}],
+            "success_url": request.success_url,
+            "expires_at": int(request.expires_at.timestamp()),
+            "client_reference_id": str(request.order_id),
+            "metadata": metadata,
+            "payment_intent_data": {"metadata": metadata, "description": request.description},
+            "expand": _WITH_PAYMENT,
+        }
+        if request.cancel_url:
+            params["cancel_url"] = request.cancel_url
+        with _errors_as_ours():
+            try:
+                return self._snapshot(self._sessions.create(params, {"idempotency_key": str(request.attempt_id)}))
+            except (stripe.CardError, stripe.InvalidRequestError) as error:
+                raise PaymentRefused(error.code or "invalid_request") from error
+
+    def fetch(self, object_id: str) -> Snapshot | None:
+        with _errors_as_ours():
+            try:
+                if object_id.startswith("cs_"):
+                    return self._snapshot(self._sessions.retrieve(object_id, {"expand": _WITH_PAYMENT}))
+                made_by = self._sessions.list({"payment_intent": object_id, "expand": _within_list(_WITH_PAYMENT)})
+                return next((self._snapshot(session) for session in made_by.data), None)
+            except stripe.InvalidRequestError as error:
+                if error.code == "resource_missing":
+                    return None
+                raise
+
+    def find(self, request: PageRequest) -> Snapshot | None:
+        since = int((request.created_at - FURTHEST_AHEAD).timestamp())  # clocks differ a little
+        until = int(request.expires_at.timestamp())
+        with _errors_as_ours():
+            opened = self._sessions.list(
+                {"created": {"gte": since, "lte": until}, "limit": 100, "expand": _within_list(_WITH_PAYMENT)}
+            )
+            for session in opened.auto_paging_iter():
+                snapshot = self._snapshot(session)
+                if snapshot.attempt_id == str(request.attempt_id):
+                    return snapshot
+        return None
+
+    def expire_page(self, page_id: str) -> Snapshot:
+        with _errors_as_ours():
+            try:
+                return self._snapshot(self._sessions.expire(page_id, {"expand": _WITH_PAYMENT}))
+            except stripe.InvalidRequestError:
+                # It is not open any more. Whether it was paid or has expired is seen by looking.
+                return self._snapshot(self._sessions.retrieve(page_id, {"expand": _WITH_PAYMENT}))
+
+    def read_notice(self, body: bytes, headers: Mapping[str, str], *, at: datetime) -> Notice | None:
+        self._verify(body, headers.get("stripe-signature", ""), at)
+        event = msgspec.json.decode(body, type=_Event)
+        if event.livemode != self.live_mode:
+            raise SignatureInvalid("it is of the other mode than our key")
+        if event.type not in FOLLOWED:
+            return None
+        return Notice(dedupe_key=event.id, type=event.type, object_id=event.data.object.id)
+
+    def _verify(self, body: bytes, header: str, at: datetime) -> None:
+        """``t=<Unix seconds>,v1=<hex>,v1=<hex>``: one of our secrets must have made one of the signatures."""
+        fields = [field.partition("=") for field in header.split(",")]
+        times = [value for name, _, value in fields if name.strip() == "t"]
+        signatures = [value.encode() for name, _, value in fields if name.strip() == "v1"]
+        if len(times) != 1 or not times[0].isascii() or not times[0].isdigit() or not signatures:
+            raise SignatureInvalid("there is no Stripe-Signature header, or it is malformed")
+        signed = times[0].encode() + b"." + body
+        ours = [hmac.new(secret, signed, hashlib.sha256).hexdigest().encode() for secret in self._webhook_secrets]
+        if not any(hmac.compare_digest(mine, theirs) for mine in ours for theirs in signatures):
+            raise SignatureInvalid("it is not made with our secret")
+        age_seconds = at.timestamp() - int(times[0])
+        if not -FURTHEST_AHEAD.total_seconds() <= age_seconds <= OLDEST.total_seconds():
+            raise SignatureInvalid("it is too old, or from the future")
+
+    @property
+    def _sessions(self) -> Any:
+        return self._client.v1.checkout.sessions
+
+    def _snapshot(self, session: Any) -> Snapshot:
+        page = session.to_dict()  # a StripeObject is no dict
+        payment = page["payment_intent"] or {}
+        metadata = page["metadata"] or {}
+        failure = payment.get("last_payment_error") or {}
+        return Snapshot(
+            account=self.account,
+            live_mode=page["livemode"],
+            page_id=page["id"],
+            page_url=page["url"],
+            page_open=page["status"] == "open",
+            payment_id=payment.get("id"),
+            status=_status(page, payment),
+            amount_minor=page["amount_total"],
+            currency=page["currency"].upper(),
+            captured_minor=payment.get("amount_received", 0),
+            order_id=metadata.get("order_id"),
+            attempt_id=metadata.get("attempt_id"),
+            failure_reason=failure.get("decline_code") or failure.get("code"),
+        )
+
+
+def _status(page: dict[str, Any], payment: dict[str, Any]) -> Neutral:
+    """The neutral status; money is looked for first, for it wins over everything that a page says of itself."""
+    paid = page["status"] == "complete" and page["payment_status"] in {"paid", "no_payment_required"}
+    if paid or payment.get("status") == "succeeded":
+        return "succeeded"
+    if page["status"] == "expired":
+        return "expired"
+    of_payment: dict[str, Neutral] = {
+        "requires_capture": "authorized",
+        "processing": "processing",
+        "canceled": "canceled",
+        "requires_action": "requires_action",
+    }
+    if status := of_payment.get(payment.get("status", "")):
+        return status
+    if payment.get("last_payment_error"):
+        return "failed"  # the payment asks for another card
+    return "requires_action" if page["status"] == "open" else "processing"
+
+
+def _within_list(paths: list[str]) -> list[str]:
+    return [f"data.{path}" for path in paths]
+
+
+@contextmanager
+def _errors_as_ours() -> Iterator[None]:
+    """Translate what the SDK raises, after its own retries."""
+    try:
+        yield
+    except (stripe.RateLimitError, stripe.AuthenticationError, stripe.PermissionError) as error:
+        log.warning("stripe turned us away", reason=error.code or type(error).__name__, status=error.http_status)
+        raise ProviderUnavailable(NAME) from error
+    except stripe.StripeError as error:
+        # A lost connection, a timeout, 5xx; 409, another call with this key is running; a key used with another body,
+        # by an earlier release of ours: each time there may be a page, which is to be found.
+        raise ProviderOutcomeUnknown(NAME) from error
+
+
+class _Object(msgspec.Struct):
+    id: str
+
+
+class _Data(msgspec.Struct):
+    object: _Object
+
+
+class _Event(msgspec.Struct):
+    id: str
+    type: str
+    livemode: bool
+    data: _Data

@@ -1,0 +1,128 @@
+"""Asking the provider what became of an attempt, and applying what it says: the one way by which money is believed.
+
+The webhook, the return page and the job all come here, at the same time if it so happens.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.errors import PaymentRefused, ProviderOutcomeUnknown
+from models.log import get_logger
+from models.outbox import record
+from models.payments import Attempt, Order, Snapshot
+from workers import job, task
+from workers._delivery import Sessions
+from workers.resources import Poke
+
+from .provider import PageRequest, Provider, Providers
+
+log = get_logger(__name__)
+
+# Providers forget an idempotency key after 24 h, and a repeat after that would open a second page.
+KEY_TRUSTED_FOR = timedelta(hours=23)
+SYNCS_A_RUN = 100
+
+
+@task
+def sync_checkout(sessions: Sessions, providers: Providers, *, checkout_id: UUID, user_id: UUID) -> dict[str, Any]:
+    """Ask the provider on behalf of the buyer who has come back from its page; returns the order.
+
+    A checkout that cost nothing has its order's id, and nobody to ask. Raises NotFound, for another's checkout too.
+    """
+    with sessions.begin() as session:
+        attempt = session.get(Attempt, checkout_id)
+        order = Order.of(session, attempt.order_id if attempt else checkout_id, user_id=user_id)
+        if attempt is None or not attempt.is_open_question:
+            return sessions.answer(session, order.view())
+    snapshot = look_at_page(sessions, providers[attempt.provider], attempt, order)
+    with sessions.begin() as session:
+        return sessions.answer(session, apply_snapshot(session, attempt, snapshot).view())
+
+
+@task
+def sync_attempt(sessions: Sessions, providers: Providers, *, attempt_id: UUID) -> None:
+    """Ask the provider about one attempt."""
+    with sessions.begin() as session:
+        attempt = session.get_one(Attempt, attempt_id)
+        order = session.get_one(Order, attempt.order_id)
+        if not attempt.is_open_question:
+            return
+    snapshot = look_at_page(sessions, providers[attempt.provider], attempt, order)
+    with sessions.begin() as session:
+        apply_snapshot(session, attempt, snapshot)
+
+
+@job(every_seconds=60)
+def sync_attempts(session: Session, poke: Poke) -> None:
+    """Have the provider asked about each attempt whose time has come."""
+    for attempt in Attempt.due(session, at=now(), limit=SYNCS_A_RUN):
+        # Should the hint be lost, or the provider not answer, it comes up again.
+        attempt.postpone_sync(at=now())
+        poke("payments.sync_attempt", attempt_id=attempt.id)
+
+
+def look_at_page(sessions: Sessions, provider: Provider, attempt: Attempt, order: Order) -> Snapshot:
+    """What the provider says of the attempt's page, which is opened if it is not yet. No transaction may be open.
+
+    What is known from a call that went wrong is recorded before its error goes on: PaymentRefused,
+    ProviderOutcomeUnknown, ProviderUnavailable.
+    """
+    try:
+        return _fetched(provider, attempt) if attempt.page_id else _opened(provider, attempt, order, at=now())
+    except PaymentRefused as refusal:
+        with sessions.begin() as session:
+            _locked(session, attempt).fail_to_open(str(refusal.args[0]))
+        raise
+    except ProviderOutcomeUnknown:
+        with sessions.begin() as session:
+            _locked(session, attempt).lose_sight()
+        raise
+
+
+def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Order:
+    """Apply what the provider said of ``attempt``, under the lock of its order, which is returned.
+
+    Whoever comes second with the same news changes nothing.
+    """
+    order = Order.locked(session, attempt.order_id)
+    attempt = order.attempt(attempt.id)
+    before = attempt.status
+    for event in order.apply(attempt, snapshot, at=now()):
+        record(session, order, event)
+    if attempt.status != before:
+        tell = log.error if attempt.needs_a_person else log.info
+        tell("attempt changed", attempt_id=attempt.id, was=before, status=attempt.status, problem=attempt.problem)
+    return order
+
+
+def _fetched(provider: Provider, attempt: Attempt) -> Snapshot:
+    assert attempt.page_id is not None
+    snapshot = provider.fetch(attempt.page_id)
+    if snapshot is None:
+        # It told us of this page once: a wrong account, or a provider that lost it. Neither is the buyer's failure.
+        log.error("page is not known to its provider", attempt_id=attempt.id, provider=attempt.provider)
+        raise ProviderOutcomeUnknown(attempt.provider)
+    return snapshot
+
+
+def _opened(provider: Provider, attempt: Attempt, order: Order, *, at: datetime) -> Snapshot:
+    """Open the page, or find the one that an earlier call opened whose answer was lost."""
+    request = PageRequest.of(attempt, order)
+    if at < attempt.created_at + KEY_TRUSTED_FOR:
+        try:
+            return provider.open_page(request)
+        except ProviderOutcomeUnknown:
+            # Stripe keeps a 5xx under the key as well: a repeat may never hear more than the first call did.
+            if attempt.status == "unknown" and (found := provider.find(request)):
+                return found
+            raise
+    # An older key would open a second page. One that is in no list was never opened, and nobody can pay there.
+    return provider.find(request) or attempt.never_opened()
+
+
+def _locked(session: Session, attempt: Attempt) -> Attempt:
+    return Order.locked(session, attempt.order_id).attempt(attempt.id)

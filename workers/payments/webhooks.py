@@ -1,0 +1,64 @@
+"""Providers' webhooks: verified, kept, thanked; then the provider itself is asked."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.payments import Attempt, ProviderEvent
+from workers import job, task
+from workers._delivery import Sessions
+from workers.resources import Poke
+
+from .provider import Providers
+from .sync import apply_snapshot
+
+EVENTS_A_RUN = 100
+
+
+@task
+def receive_webhook(
+    session: Session, providers: Providers, poke: Poke, *, provider: str, body: bytes, headers: dict[str, str]
+) -> dict[str, Any]:
+    """Keep a webhook, so that its sender may forget it. Raises SignatureInvalid."""
+    sender = providers[provider]
+    notice = sender.read_notice(body, headers, at=now())
+    if notice is None:
+        return {"received": True}
+    kept = ProviderEvent.keep(
+        session,
+        provider=provider,
+        account=sender.account,
+        dedupe_key=notice.dedupe_key,
+        kind=notice.type,
+        object_id=notice.object_id,
+        at=now(),
+    )
+    if kept:
+        poke("payments.apply_provider_event", provider_event_id=kept)
+    return {"received": True}
+
+
+@task
+def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_event_id: UUID) -> None:
+    """Fetch what a webhook told of, and apply that: the webhook itself is believed in nothing."""
+    with sessions.begin() as session:
+        event = session.get_one(ProviderEvent, provider_event_id)
+        if event.status != "received":
+            return
+    snapshot = providers[event.provider].fetch(event.object_id)
+    with sessions.begin() as session:
+        event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
+        attempt = Attempt.named_by(session, event.provider, snapshot) if snapshot else None
+        if attempt and snapshot:
+            apply_snapshot(session, attempt, snapshot)
+        event.finish("applied" if attempt else "ignored", at=now())
+
+
+@job(every_seconds=15)
+def sweep_provider_events(session: Session, poke: Poke) -> None:
+    """Have each event applied whose hint was lost, or whose provider did not answer."""
+    for event in ProviderEvent.due(session, at=now(), limit=EVENTS_A_RUN):
+        event.postpone(at=now())
+        poke("payments.apply_provider_event", provider_event_id=event.id)

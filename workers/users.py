@@ -1,0 +1,54 @@
+"""Users: who is who, and their profiles."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.cache import Stored, identity_key, profile_key
+from models.events import Person, UserCreated
+from models.outbox import record
+from models.users import ProfileChanges, User
+
+from . import task
+from .resources import Remember
+
+
+@task
+def identify(session: Session, remember: Remember, *, sub: str, email: str | None, name: str | None) -> dict[str, Any]:
+    """Our id of Auth0's ``sub``: {"user_id"}. One never seen before becomes a user, told once."""
+    user = User.reserve(session, sub, at=now())
+    if user:
+        record(session, user, user.created(Person(email=email, name=name)))
+    user_id = user.id if user else User.id_of(session, sub)
+    remember(identity_key(sub), Stored(version=1, body=str(user_id).encode()))
+    return {"user_id": user_id}
+
+
+@task
+def fill_profile(session: Session, remember: Remember, *, event: UserCreated) -> None:
+    """Save the profile of a new user, and cache it."""
+    user = User.locked(session, event.user_id)
+    if news := user.fill(event.pii, at=now()):
+        record(session, user, news)
+        remember(profile_key(user.id), Stored.of(user.view()))
+
+
+@task
+def show_profile(session: Session, *, user_id: UUID, email: str | None, name: str | None) -> dict[str, Any]:
+    """A user's own profile; while it is not filled, with what the token claims of ``email`` and ``name``."""
+    user = User.of(session, user_id)
+    return user.view() if user.filled_at else {**user.view(), "email": email, "name": name}
+
+
+@task
+def change_profile(
+    session: Session, remember: Remember, *, user_id: UUID, expected_version: int, changes: ProfileChanges
+) -> dict[str, Any]:
+    """Change a user's own profile. Raises PreconditionFailed, ProjectionBehind."""
+    user = User.locked(session, user_id)
+    if news := user.change(changes, expected_version=expected_version, at=now()):
+        record(session, user, news)
+        remember(profile_key(user.id), Stored.of(user.view()))
+    return user.view()
