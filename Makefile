@@ -30,7 +30,7 @@ seed: install  ## Fill the catalogue with courses to try
 migrate: install  ## Bring the database up to date
 	@$(VENV)/python -m migrations upgrade
 
-test: install  ## All tests; make test ARGS="-k webhook"
+test: lint  ## Lint, then all tests; make test ARGS="-k webhook"
 	@$(VENV)/python -m pytest $(ARGS)
 
 lint: install  ## Ruff and mypy

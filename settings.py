@@ -16,6 +16,10 @@ def _text(name: str, default: str) -> str:
     return os.environ.get(name, "").strip() or default
 
 
+def _is_set(name: str) -> bool:
+    return bool(os.environ.get(name, "").strip())
+
+
 def _number(name: str, default: int) -> int:
     text = _text(name, str(default))
     try:
@@ -49,7 +53,7 @@ KAFKA_BOOTSTRAP_SERVERS = _text("KAFKA_BOOTSTRAP_SERVERS", _local(92))
 KAFKA_TOPIC_PREFIX = _text("KAFKA_TOPIC_PREFIX", "")
 KAFKA_PARTITIONS = _number("KAFKA_PARTITIONS", 12)
 KAFKA_REPLICATION = _number("KAFKA_REPLICATION", 3 if ENVIRONMENT == "production" else 1)
-KAFKA_EMBEDDED = "KAFKA_BOOTSTRAP_SERVERS" not in os.environ
+KAFKA_EMBEDDED = not _is_set("KAFKA_BOOTSTRAP_SERVERS")
 MONGO_URL = _text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
 SMTP_URL = _text("SMTP_URL", f"smtp://{_local(25)}")
 MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
@@ -66,10 +70,24 @@ PUBLIC_URL = _text("PUBLIC_URL", f"http://{_local(0)}")
 ASK_TIMEOUT_SECONDS = _number("ASK_TIMEOUT_SECONDS", 10)  # the deadline of a synchronous command
 SECRET_KEY = _text("SECRET_KEY", "local")  # signs the cursors of lists
 QUEUE_LIMIT = _number("QUEUE_LIMIT", 1000)  # messages waiting in one queue before the gateway answers 503
+# Requests of one gateway process that wait for one service at the same time: below its 8 threads (ops/gunicorn.py), so
+# that a slow service leaves some to the others.
+ASKS_PER_SERVICE = _number("ASKS_PER_SERVICE", 6)
+
+# What is kept for how long, and pruned after it.
+OUTBOX_KEPT_DAYS = _number("OUTBOX_KEPT_DAYS", 14)  # after publication; Kafka's own retention, at least
+INBOX_KEPT_DAYS = _number("INBOX_KEPT_DAYS", 30)  # longer than any topic or outbox can bring an event again
+OPERATIONS_KEPT_DAYS = _number("OPERATIONS_KEPT_DAYS", 14)  # after their end
+JOBS_KEPT_DAYS = _number("JOBS_KEPT_DAYS", 14)  # after their end
+DEAD_LETTERS_KEPT_DAYS = _number("DEAD_LETTERS_KEPT_DAYS", 90)  # after they were replayed or discarded
+
+# An event that its handler should have had by now, and has not, is found within this time and handled.
+AUDIT_WINDOW_HOURS = _number("AUDIT_WINDOW_HOURS", 24)
+AUDIT_EVERY_SECONDS = _number("AUDIT_EVERY_SECONDS", 60)
 
 # Auth0, or the stand-in for it.
 AUTH0_DOMAIN = _text("AUTH0_DOMAIN", _local(10))
-AUTH0_ISSUER = f"https://{AUTH0_DOMAIN}/" if "AUTH0_DOMAIN" in os.environ else f"http://{AUTH0_DOMAIN}/"
+AUTH0_ISSUER = f"https://{AUTH0_DOMAIN}/" if _is_set("AUTH0_DOMAIN") else f"http://{AUTH0_DOMAIN}/"
 AUTH0_AUDIENCE = _text("AUTH0_AUDIENCE", "https://api.coursebus.dev")
 # The machine client that speaks to Auth0's management API.
 AUTH0_CLIENT_ID = _text("AUTH0_CLIENT_ID", "coursebus-m2m")
@@ -79,7 +97,7 @@ CLAIMS_NAMESPACE = _text("CLAIMS_NAMESPACE", "https://coursebus.dev/")  # prefix
 # Stripe, or the stand-in for it.
 STRIPE_SECRET_KEY = _text("STRIPE_SECRET_KEY", "sk_test_local")
 STRIPE_API_URL = _text(
-    "STRIPE_API_URL", "https://api.stripe.com" if "STRIPE_SECRET_KEY" in os.environ else f"http://{_local(20)}"
+    "STRIPE_API_URL", "https://api.stripe.com" if _is_set("STRIPE_SECRET_KEY") else f"http://{_local(20)}"
 )
 STRIPE_ACCOUNT = _text("STRIPE_ACCOUNT", "main")  # our name for the account of the key; its objects are kept under it
 STRIPE_WEBHOOK_SECRETS = _secrets("STRIPE_WEBHOOK_SECRET", "whsec_local")
@@ -88,7 +106,7 @@ STRIPE_WEBHOOK_SECRETS = _secrets("STRIPE_WEBHOOK_SECRET", "whsec_local")
 YOOKASSA_SHOP_ID = _text("YOOKASSA_SHOP_ID", "100500")
 YOOKASSA_SECRET_KEY = _text("YOOKASSA_SECRET_KEY", "test_local")
 YOOKASSA_API_URL = _text(
-    "YOOKASSA_API_URL", "https://api.yookassa.ru/v3" if "YOOKASSA_SHOP_ID" in os.environ else f"http://{_local(30)}/v3"
+    "YOOKASSA_API_URL", "https://api.yookassa.ru/v3" if _is_set("YOOKASSA_SHOP_ID") else f"http://{_local(30)}/v3"
 )
 
 PROVIDER_TIMEOUT_SECONDS = _number("PROVIDER_TIMEOUT_SECONDS", 10)
@@ -106,9 +124,9 @@ def refuse_unsafe_production() -> None:
         raise SystemExit("STRIPE_API_URL must be Stripe's own host in production")
     if urlsplit(YOOKASSA_API_URL).hostname != "api.yookassa.ru":
         raise SystemExit("YOOKASSA_API_URL must be YooKassa's own host in production")
-    if not os.environ.get("STRIPE_WEBHOOK_SECRET", "").strip():
+    if not _is_set("STRIPE_WEBHOOK_SECRET"):
         raise SystemExit("STRIPE_WEBHOOK_SECRET must be set in production")
-    if not os.environ.get("AUTH0_DOMAIN", "").strip():
+    if not _is_set("AUTH0_DOMAIN"):
         raise SystemExit("AUTH0_DOMAIN must be set in production")
     if not os.environ.get("SECRET_KEY", "").strip():
         raise SystemExit("SECRET_KEY must be set in production")

@@ -26,8 +26,8 @@ import settings
 from models import cache
 from models.errors import PermissionMissing, TokenInvalid, TokenMissing, Unavailable
 
-from .queue import ask
 from .headers import claim_idempotency_key
+from .queue import look_up
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -202,5 +202,5 @@ def _identify(caller: Caller) -> UUID:
             return UUID(stored.body.decode())
     except RedisError:
         pass  # the users service knows as well
-    identity = ask("users.identify", sub=caller.sub, email=caller.email, name=caller.name)
+    identity = look_up("users.identify", sub=caller.sub, email=caller.email, name=caller.name)
     return UUID(identity["user_id"])

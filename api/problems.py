@@ -33,7 +33,12 @@ def handle(app: Flask) -> None:
 
 
 def problem(
-    status: int, code: str, detail: str, *, errors: list[dict[str, str]] | None = None, headers: dict[str, str] | None = None
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: list[dict[str, str]] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Response:
     """A problem+json response; ``errors`` are {"pointer", "detail"}, one for each field at fault."""
     body: dict[str, Any] = {
@@ -72,7 +77,7 @@ def http_error(error: HTTPException) -> Response:
 
 
 def _pointers(place: str, messages: Any, path: str = "") -> list[dict[str, str]]:
-    """marshmallow's nested messages as a list: a JSON pointer for the body, ``?name`` for the query."""
+    """Marshmallow's nested messages as a list: a JSON pointer for the body, ``?name`` for the query."""
     if isinstance(messages, dict):
         return [
             entry
@@ -88,5 +93,5 @@ def _escaped(token: str) -> str:
 
 
 def _bug(error: Exception) -> Response:
-    log.exception("request crashed", path=request.path, method=request.method, exc_info=error)
+    log.error("request crashed", path=request.path, method=request.method, exc_info=error)
     return problem(500, "internal_error", "Something went wrong on our side; it has been logged under this request id.")

@@ -23,6 +23,15 @@ def ask(task: str, **message: Any) -> Any:
     A repeated command answers as it did the first time; ``g.replayed`` says so. Raises what the worker raised as
     a DomainError, QueueFull or Unavailable where nothing was begun, OutcomeUnknown after ASK_TIMEOUT_SECONDS.
     """
+    return _ask(task, message, claim=g.get("claim"))
+
+
+def look_up(task: str, **message: Any) -> Any:
+    """``ask`` for what a request needs before its own command: the Idempotency-Key is not for this."""
+    return _ask(task, message, claim=None)
+
+
+def _ask(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> Any:
     expires_at = time.time() + settings.ASK_TIMEOUT_SECONDS
     task_id = celery_app.new_task_id()
     reply_to = f"reply:{task_id}"
@@ -31,7 +40,7 @@ def ask(task: str, **message: Any) -> Any:
         reply_to=reply_to,
         request_id=g.get("request_id"),
         traceparent=g.get("traceparent"),
-        claim=g.get("claim"),
+        claim=claim,
     )
     celery_app.send(task, message, envelope, task_id=task_id)
     return _opened(_awaited(reply_to, expires_at))

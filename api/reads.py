@@ -38,6 +38,14 @@ def changed(key: str, task: str, **message: Any) -> Response:
     return respond(_kept(key, view))
 
 
+def outdate(key: str, version: int) -> None:
+    """Say that what is stored under ``key`` is older than ``version``: the next reader asks the worker."""
+    try:
+        cache.put(key, Stored(version, b""))
+    except RedisError as error:
+        log.warning("cache is away", reason=str(error))
+
+
 def _found(key: str) -> Stored | None:
     try:
         return cache.get(key)

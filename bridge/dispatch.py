@@ -104,7 +104,7 @@ class Dispatcher(threading.Thread):
         error = reply.get("error")
         heals = error is not None and issubclass(DomainError.by_name[error["name"]], Unavailable)
         pending.last_error = reply.get("crash") or f"{error}"
-        pending.attempt += not heals
+        pending.attempt = 1 if heals else pending.attempt + 1
         pending.waits += 1
         wait_seconds = min(0.1 * 2**pending.waits, LONGEST_WAIT_SECONDS) * random.uniform(0.75, 1.25)
         pending.sent, pending.due_at = False, time.monotonic() + wait_seconds

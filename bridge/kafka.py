@@ -57,6 +57,8 @@ def consumer(service: str) -> Consumer:
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
             "fetch.wait.max.ms": 100,
+            # A group that came together before the topics were made again would otherwise wait for five minutes.
+            "topic.metadata.refresh.interval.ms": 2000,
         }
     )
 

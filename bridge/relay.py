@@ -28,6 +28,7 @@ log = get_logger(__name__)
 
 BATCH = 500
 POLL_SECONDS = 0.25  # behind the hint, which may be lost
+LOOK_UP_SECONDS = 0.5
 FLUSH_SECONDS = 8  # below the connection's idle timeout
 CHECK_SECONDS = 1  # how often an idle relay looks whether the broker has lost its log
 CONSUMERS_NOTICE_SECONDS = 2  # above their heartbeat: by then they have lost their places, and begin at the beginning
@@ -118,6 +119,11 @@ class Publisher:
             raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))  # noqa: SLF001 has no public name
         return len(rows)
 
+    def _flush(self) -> None:
+        give_up_at = time.monotonic() + FLUSH_SECONDS
+        while self._producer.flush(LOOK_UP_SECONDS) and time.monotonic() < give_up_at:
+            self.check_topics()  # a producer that a broker has forgotten waits in vain, and says nothing
+
     def check_topics(self) -> None:
         """Raises KafkaException when a topic is not the one that it was."""
         if self._topics.ids() != self.topic_ids:
@@ -143,7 +149,7 @@ class Publisher:
                 on_delivery=acknowledge(row.seq),
             )
             self._producer.poll(0)
-        self._producer.flush(FLUSH_SECONDS)
+        self._flush()
         # What comes after a gap is sent again behind it.
         gaps = {(row.aggregatetype, row.aggregateid) for row in rows if row.seq not in acknowledged}
         return [row.seq for row in rows if (row.aggregatetype, row.aggregateid) not in gaps]

@@ -6,7 +6,7 @@ after another.
 
 ROUTES = {
     "USER_CREATED": ["users.fill_profile", "notifications.welcome_user"],
-    "USER_UPDATED": ["notifications.keep_contact"],
+    "USER_UPDATED": ["users.cache_profile", "notifications.keep_contact"],
     "COURSE_PUBLISHED": ["payments.keep_offer", "progress.keep_outline"],
     "ENROLLMENT_CREATED": ["progress.start_course", "notifications.welcome_learner"],
     "PAYMENT_SUCCEEDED": ["notifications.send_receipt"],

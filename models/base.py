@@ -86,6 +86,6 @@ def connect(url: str, *, role: str) -> Engine:
 
 @cache
 def sessions(service: str) -> sessionmaker[Session]:
-    """What opens transactions of ``service``: ``with sessions(service).begin() as session``."""
+    """The session factory of ``service``: each ``begin()`` on it is one transaction."""
     # A view is made after the flush and before the commit; expiring would read every row again.
     return sessionmaker(engine(service), expire_on_commit=False)

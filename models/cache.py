@@ -1,6 +1,6 @@
-"""Reads stored as the bytes that go out, with the version they were made from. Losing them costs speed alone.
+r"""Reads stored as the bytes that go out, with the version they were made from. Losing them costs speed alone.
 
-A key holds ``<version>\\n<body>``. Only a version at least as new replaces it, so a slow reader cannot put back what a
+A key holds ``<version>\n<body>``. Only a version at least as new replaces it, so a slow reader cannot put back what a
 commit has overtaken.
 """
 

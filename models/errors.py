@@ -14,8 +14,8 @@ class DomainError(Exception):
     status: ClassVar[int] = 400
     code: ClassVar[str] = "domain_error"
     message: ClassVar[str] = "The request could not be carried out."
-    # Seconds after which a repeat may succeed; None where only another request would.
-    retry_after_seconds: ClassVar[int | None] = None
+    # Seconds after which a repeat may succeed; None where only another request would. Whoever raises may know better.
+    retry_after_seconds: int | None = None
 
     by_name: ClassVar[dict[str, type["DomainError"]]] = {}
 
@@ -123,6 +123,10 @@ class QueueFull(Unavailable):
     message = "The {0} service has too much to do; nothing was done."
 
 
+class ServiceSlow(Unavailable):
+    message = "The {0} service answers slowly, and enough requests wait for it already; nothing was done."
+
+
 class OutcomeUnknown(DomainError):
     status = 504
     message = "No answer in time: the outcome is unknown. Repeat the request with the same Idempotency-Key."
@@ -133,6 +137,20 @@ class ProjectionBehind(Unavailable):
 
     message = "The {0} {1} has not arrived yet."
     retry_after_seconds = 1
+
+
+class OperationBegun(Conflict):
+    message = "The operation is {0}: only a pending one can be canceled."
+
+
+class OperationCanceled(Conflict):
+    message = "The operation was canceled before it began."
+
+
+class CommandCrashed(DomainError):
+    status = 500
+    code = "internal_error"
+    message = "Something went wrong on our side; it has been logged, and the command is not tried again."
 
 
 # Learning.

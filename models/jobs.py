@@ -27,7 +27,10 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
     last_error: Mapped[str | None]
 
-    __table_args__ = (Index("ix_jobs_open", "kind", "slot", postgresql_where=text("finished_at IS NULL")), {"schema": "bus"})
+    __table_args__ = (
+        Index("ix_jobs_open", "kind", "slot", postgresql_where=text("finished_at IS NULL")),
+        {"schema": "bus"},
+    )
 
     @classmethod
     def claim(cls, session: Session, kind: str, slot: datetime) -> Self | None:

@@ -28,6 +28,7 @@ class Person:
     email: str = "ann@example.com"
     name: str = "Ann"
     sub: str = field(default_factory=lambda: f"auth0|{uuid4().hex}")
+    permissions: tuple[str, ...] = ()
 
     def get(self, path: str, **headers: str) -> TestResponse:
         return self.send("GET", path, **headers)
@@ -45,6 +46,7 @@ class Person:
             "aud": settings.AUTH0_AUDIENCE,
             "sub": self.sub,
             "exp": int(time.time()) + 600,
+            "permissions": self.permissions,
             f"{settings.CLAIMS_NAMESPACE}email": self.email,
             f"{settings.CLAIMS_NAMESPACE}name": self.name,
         }
@@ -58,8 +60,9 @@ def trust_test_tokens(monkeypatch) -> None:
 
 
 @contextmanager
-def running_worker(service: str) -> Iterator[None]:
-    """A worker on the queue of ``service``."""
-    celery_app.loader.import_module(f"workers.{service}")
-    with start_worker(celery_app, pool="threads", concurrency=2, queues=[service], perform_ping_check=False):
+def running_worker(*services: str) -> Iterator[None]:
+    """A worker on the queues of ``services``."""
+    for service in services:
+        celery_app.loader.import_module(f"workers.{service}")
+    with start_worker(celery_app, pool="threads", concurrency=2, queues=list(services), perform_ping_check=False):
         yield

@@ -6,7 +6,7 @@ deadline again, COMMIT; only then the reply, the hints and the acknowledgement.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -49,7 +49,8 @@ class Delivery:
     envelope: Envelope
     answer: dict[str, Any] = field(default_factory=dict)  # set when the task has returned, stored with its commit
     # Hints, run after the last commit. Each may be lost: something durable stands behind it.
-    after_commit: list[Callable[[], object]] = field(default_factory=list)
+    before_reply: list[Callable[[], object]] = field(default_factory=list)  # what the asker will look at next
+    after_reply: list[Callable[[], object]] = field(default_factory=list)
 
     @property
     def service(self) -> str:
@@ -85,10 +86,14 @@ class Delivery:
                     raise
                 refusal = error
                 self.answer = failure(error)
-            if self.claim:
-                store_answer(session, self.claim, self.answer)
+            self.keep_answer(session)
         if refusal:
             raise refusal
+
+    def keep_answer(self, session: Session) -> None:
+        """Store the answer with this transaction, for repeats of the claimed key."""
+        if self.claim:
+            store_answer(session, self.claim, self.answer)
 
     @contextmanager
     def plain_transaction(self) -> Iterator[Session]:
@@ -105,7 +110,7 @@ class Delivery:
                 raise
             self.seconds_left()
         if session.info.get("recorded"):
-            self.after_commit.append(_wake_relay)
+            self.after_reply.append(_wake_relay)
 
     def refuse_poison(self) -> None:
         """Count an event that comes back, in a transaction of its own: an attempt that kills the worker counts too.
@@ -128,14 +133,17 @@ class Delivery:
 
     def finish(self) -> None:
         """Run the hints and reply. Redis may be away: the client repeats, the bridge sends again, sweepers look."""
-        hints = list(self.after_commit)
-        if self.envelope.reply_to:
-            hints.insert(0, self._reply)
-        for hint in hints:
+        reply = [self._reply] if self.envelope.reply_to else []
+        for hint in (*self.before_reply, *reply, *self.after_reply):
             try:
                 hint()
             except (RedisError, DomainError) as error:
                 log.warning("hint lost", hint=getattr(hint, "__name__", "hint"), reason=str(error))
+
+    def forget_hints(self) -> None:
+        """What they speak of was rolled back."""
+        self.before_reply.clear()
+        self.after_reply.clear()
 
     def _reply(self) -> None:
         reply_to = self.envelope.reply_to
@@ -161,31 +169,33 @@ class Sessions:
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        if not self._claimed and self._delivery.claim:
-            self._wait_for_claim(self._delivery.claim)
-        with self._delivery.plain_transaction() as session:
-            yield session
+        with ExitStack() as stack:
+            if self._delivery.claim and not self._claimed:
+                yield self._begin_claimed(stack, self._delivery.claim)
+            else:
+                yield stack.enter_context(self._delivery.plain_transaction())
 
     def answer(self, session: Session, result: Any) -> Any:
         """Store ``result`` as the answer to the claimed key with this transaction; returns it."""
-        if self._delivery.claim:
-            store_answer(session, self._delivery.claim, success(result))
+        self._delivery.answer = success(result)
+        self._delivery.keep_answer(session)
         return result
 
-    def _wait_for_claim(self, claim: Claim) -> None:
-        # The twin's answer arrives with its second transaction, which no lock announces: hence the short poll.
+    def _begin_claimed(self, stack: ExitStack, claim: Claim) -> Session:
+        # The twin's answer arrives with its last transaction, which no lock announces: hence the short poll.
         while True:
             try:
-                with self._delivery.plain_transaction() as session:
-                    answer = claim_key(session, claim, lease_seconds=self.LEASE_SECONDS)
-                break
+                with ExitStack() as attempt:
+                    session = attempt.enter_context(self._delivery.plain_transaction())
+                    if answer := claim_key(session, claim, lease_seconds=self.LEASE_SECONDS):
+                        raise Repeated(answer)
+                    self._claimed = True
+                    stack.push(attempt.pop_all())
+                    return session
             except RequestInProgress:
                 if self._delivery.seconds_left() < 1:
                     raise
                 time.sleep(0.1)
-        if answer:
-            raise Repeated(answer)
-        self._claimed = True
 
 
 def success(result: Any) -> dict[str, Any]:

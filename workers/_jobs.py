@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from celery_app import celery_app
+from celery_app import SERVICES, celery_app
 from models.base import now
 from models.jobs import Job, slot_of
 
@@ -24,17 +24,31 @@ def job(*, every_seconds: int) -> Callable[[JobFunction], JobFunction]:
     """
 
     def decorate(fn: JobFunction) -> JobFunction:
-        name = name_of(fn)
-        register(name, JobCall(fn, every_seconds))
-        poke_every_seconds = min(every_seconds, _POKE_EVERY_SECONDS)
-        celery_app.conf.beat_schedule[name] = {
-            "task": name,
-            "schedule": poke_every_seconds,
-            "options": {"expires": poke_every_seconds},  # pokes for a worker that is down do not pile up
-        }
+        _schedule(name_of(fn), fn, every_seconds)
         return fn
 
     return decorate
+
+
+def job_of_every_service(*, every_seconds: int) -> Callable[[JobFunction], JobFunction]:
+    """Run ``fn`` as a job of each service, in whose transactions it then runs."""
+
+    def decorate(fn: JobFunction) -> JobFunction:
+        for service in SERVICES:
+            _schedule(f"{service}.{fn.__name__}", fn, every_seconds)
+        return fn
+
+    return decorate
+
+
+def _schedule(name: str, fn: Callable[..., None], every_seconds: int) -> None:
+    register(name, JobCall(fn, every_seconds))
+    poke_every_seconds = min(every_seconds, _POKE_EVERY_SECONDS)
+    celery_app.conf.beat_schedule[name] = {
+        "task": name,
+        "schedule": poke_every_seconds,
+        "options": {"expires": poke_every_seconds},  # pokes for a worker that is down do not pile up
+    }
 
 
 class JobCall(Call):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 from celery import Task
 
-from celery_app import Envelope, celery_app
+from celery_app import SERVICES, Envelope, celery_app
 from models.errors import DomainError
 from models.log import bound, get_logger
 
@@ -21,6 +21,8 @@ log = get_logger(__name__)
 
 TaskFunction = TypeVar("TaskFunction", bound=Callable[..., Any])
 
+CALLS: dict[str, "Call"] = {}  # by the names of the tasks
+
 
 def task(fn: TaskFunction) -> TaskFunction:
     """Register ``fn(resource, …, *, message field, …)`` as the task ``<service>.<fn>``.
@@ -29,6 +31,13 @@ def task(fn: TaskFunction) -> TaskFunction:
     unchanged, so that tests and other functions of the service call it plainly.
     """
     register(name_of(fn), Call(fn))
+    return fn
+
+
+def task_of_every_service(fn: TaskFunction) -> TaskFunction:
+    """Register ``fn`` as a task of each service, in whose transactions it then runs."""
+    for service in SERVICES:
+        register(f"{service}.{fn.__name__}", Call(fn))
     return fn
 
 
@@ -58,6 +67,8 @@ class Call:
         typed = {name: msgspec.convert(message[name], self.types[name], strict=False) for name in message}
         try:
             with ExitStack() as stack:
+                if delivery.claim and not {"session", "sessions"} & set(self.resources):
+                    stack.enter_context(delivery.transaction())  # the key is claimed there
                 lent = [stack.enter_context(RESOURCES[name](delivery)) for name in self.resources]
                 delivery.answer = success(self.fn(*lent, **typed))
         except Repeated as repeated:
@@ -69,33 +80,33 @@ def register(name: str, call: Call) -> None:
     """Make ``call`` the Celery task ``name``."""
 
     def run(self: Task, **message: Any) -> None:
-        delivery = Delivery(task=name, task_id=self.request.id, envelope=_envelope(self))
-        with bound(
-            task=name,
-            task_id=delivery.task_id,
-            request_id=delivery.envelope.request_id,
-            traceparent=delivery.envelope.traceparent,
-            causation_id=delivery.envelope.event_id or delivery.task_id,
-        ):
-            deliver(call, delivery, message)
+        deliver(call, Delivery(task=name, task_id=self.request.id, envelope=_envelope(self)), message)
 
+    CALLS[name] = call
     celery_app.task(run, name=name, bind=True)
 
 
 def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
     """Carry one message out and say how it ended to whoever asked. An unexpected error ends here, logged once."""
-    try:
-        delivery.answer = call.perform(delivery, message)
-    except DomainError as error:
-        delivery.answer = failure(error)
-        delivery.after_commit.clear()
-    except Poisonous as poisonous:
-        delivery.answer = {"poison": poisonous.args[0]}
-    except Exception as error:
-        log.exception("task crashed")
-        delivery.answer = {"crash": repr(error)}
-        delivery.after_commit.clear()
-    delivery.finish()
+    with bound(
+        task=delivery.task,
+        task_id=delivery.task_id,
+        request_id=delivery.envelope.request_id,
+        traceparent=delivery.envelope.traceparent,
+        causation_id=delivery.envelope.event_id or delivery.task_id,
+    ):
+        try:
+            delivery.answer = call.perform(delivery, message)
+        except DomainError as error:
+            delivery.answer = failure(error)
+            delivery.forget_hints()
+        except Poisonous as poisonous:
+            delivery.answer = {"poison": poisonous.args[0]}
+        except Exception as error:
+            log.exception("task crashed")
+            delivery.answer = {"crash": repr(error)}
+            delivery.forget_hints()
+        delivery.finish()
 
 
 def _envelope(celery_task: Task) -> Envelope:

@@ -57,7 +57,7 @@ def poke(delivery: Delivery) -> Iterator[Poke]:
     envelope = celery_app.Envelope(request_id=asked.request_id, traceparent=asked.traceparent)
 
     def after_commit(task: str, **message: Any) -> None:
-        delivery.after_commit.append(lambda: celery_app.send(task, message, envelope))
+        delivery.after_reply.append(lambda: celery_app.send(task, message, envelope))
 
     yield after_commit
 
@@ -65,7 +65,7 @@ def poke(delivery: Delivery) -> Iterator[Poke]:
 @resource
 def remember(delivery: Delivery) -> Iterator[Remember]:
     """``remember(key, Stored(version, body))`` puts a view into the cache after the commit, unless a newer is there."""
-    yield lambda key, stored: delivery.after_commit.append(lambda: put(key, stored))
+    yield lambda key, stored: delivery.before_reply.append(lambda: put(key, stored))
 
 
 @resource

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from models.base import now
 from models.cache import Stored, identity_key, profile_key
-from models.events import Person, UserCreated
+from models.events import Person, UserCreated, UserUpdated
 from models.outbox import record
 from models.users import ProfileChanges, User
 
@@ -33,6 +33,13 @@ def fill_profile(session: Session, remember: Remember, *, event: UserCreated) ->
     if news := user.fill(event.pii, at=now()):
         record(session, user, news)
         remember(profile_key(user.id), Stored.of(user.view()))
+
+
+@task
+def cache_profile(session: Session, remember: Remember, *, event: UserUpdated) -> None:
+    """Cache the changed profile again: what the command itself had put there may be lost."""
+    user = User.of(session, event.user_id)
+    remember(profile_key(user.id), Stored.of(user.view()))
 
 
 @task

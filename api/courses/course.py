@@ -10,7 +10,7 @@ from flask.views import MethodView
 from api.auth import me, public, requires, visitor
 from api.etags import if_match, respond
 from api.queue import ask
-from api.reads import cached
+from api.reads import cached, outdate
 from models.cache import Stored, course_key
 from models.errors import NotFound
 
@@ -50,7 +50,7 @@ class Course(MethodView):
             expected_version=expected_version,
             fields=fields,
         )
-        return respond(Stored.of(course))
+        return _changed(course)
 
     @requires("courses:write")
     @own_course
@@ -58,7 +58,8 @@ class Course(MethodView):
     @blp.response(204)
     def delete(self, ref: str, *, expected_version: int) -> None:
         """Archive a course: it is no longer sold, and whoever has access keeps it."""
-        ask("courses.archive_course", ref=_spelled(ref), caller=said_of(me()), expected_version=expected_version)
+        caller = said_of(me())
+        _changed(ask("courses.archive_course", ref=_spelled(ref), caller=caller, expected_version=expected_version))
 
 
 @blp.route("/courses/<ref>/publish")
@@ -67,7 +68,7 @@ class Publication(MethodView):
     @blp.response(200, CourseSchema)
     def post(self, ref: str) -> Response:
         """Put the working copy on sale as the next version, which never changes."""
-        return respond(Stored.of(ask("courses.publish_course", ref=_spelled(ref), caller=said_of(me()))))
+        return _changed(ask("courses.publish_course", ref=_spelled(ref), caller=said_of(me())))
 
 
 @blp.route("/courses/<ref>/unpublish")
@@ -76,7 +77,14 @@ class Withdrawal(MethodView):
     @blp.response(200, CourseSchema)
     def post(self, ref: str) -> Response:
         """Take a course from sale; whoever has access keeps it."""
-        return respond(Stored.of(ask("courses.unpublish_course", ref=_spelled(ref), caller=said_of(me()))))
+        return _changed(ask("courses.unpublish_course", ref=_spelled(ref), caller=said_of(me())))
+
+
+def _changed(course: dict[str, Any]) -> Response:
+    """Answer with a course that was changed; what is stored of it is outdated before the author hears of it."""
+    for ref in (course["id"], course["slug"]):
+        outdate(course_key(ref), course["version"])
+    return respond(Stored.of(course))
 
 
 def _spelled(ref: str) -> str:

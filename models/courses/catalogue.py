@@ -1,8 +1,8 @@
 """What is on sale: one row a course, shaped for being listed, filtered, counted and found."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -11,13 +11,10 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Computed,
-    Float,
     Select,
-    TableValuedAlias,
     Uuid,
     case,
     cast,
-    column,
     delete,
     func,
     literal,
@@ -34,6 +31,15 @@ from models.base import Base
 from .course import Course, Described
 from .spelling import romanised
 from .versions import CourseVersion
+
+
+class Word(Base):
+    """A word that some title or tag has had, in Latin letters."""
+
+    __tablename__ = "vocabulary"
+    __table_args__ = ({"schema": "courses"},)
+
+    word: Mapped[str] = mapped_column(primary_key=True)
 
 
 class CatalogueEntry(Described, Base):
@@ -68,6 +74,10 @@ class CatalogueEntry(Described, Base):
         }
         row = insert(cls).values(course_id=course.id, learners=learners, **entry)
         session.execute(row.on_conflict_do_update(index_elements=[cls.course_id], set_=entry))
+        # Sorted, so that two publishes take the rows of their new words in one order.
+        words = [{"word": word} for word in sorted(set(entry["names"].split()))]
+        if words:
+            session.execute(insert(Word).values(words).on_conflict_do_nothing())
 
     @classmethod
     def reprice(cls, session: Session, course: Course) -> None:
@@ -116,18 +126,17 @@ class Filters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=T
     def conditions(self) -> list[ColumnElement[bool]]:
         """All but ``q``."""
         entry = CatalogueEntry
-        wanted: list[tuple[Any, ColumnElement[bool]]] = [
-            (self.category, entry.category == self.category),
-            (self.level, entry.level == self.level),
-            (self.language, entry.language == self.language),
-            (self.tag, entry.tags.contains([self.tag])),
-            (self.instructor_id, entry.instructor_id == self.instructor_id),
-            (self.free, (entry.price_minor == 0) == self.free),
-            (self.currency, entry.currency == self.currency),
-            (self.price_min, entry.price_minor >= self.price_min),
-            (self.price_max, entry.price_minor <= self.price_max),
-        ]
-        return [condition for given, condition in wanted if given is not None]
+        equal = ("category", "level", "language", "instructor_id", "currency")
+        conditions = [getattr(entry, name) == given for name in equal if (given := getattr(self, name)) is not None]
+        if self.tag is not None:
+            conditions.append(entry.tags.contains([self.tag]))
+        if self.free is not None:
+            conditions.append(entry.price_minor == 0 if self.free else entry.price_minor > 0)
+        if self.price_min is not None:
+            conditions.append(entry.price_minor >= self.price_min)
+        if self.price_max is not None:
+            conditions.append(entry.price_minor <= self.price_max)
+        return conditions
 
 
 class Position(msgspec.Struct, array_like=True):
@@ -135,8 +144,10 @@ class Position(msgspec.Struct, array_like=True):
 
     key: Any
     course_id: UUID
-    misspelled: bool
+    respelled: bool
 
+
+Page = tuple[list[CatalogueEntry], Position | None]
 
 # The column that a sort goes by, and whether it falls. The course's id settles what is equal.
 _SORTS: dict[str, tuple[Any, bool]] = {
@@ -149,15 +160,13 @@ _SORTS: dict[str, tuple[Any, bool]] = {
 
 @dataclass(frozen=True)
 class Search:
-    """A question to the catalogue. ``misspelled`` looks for titles that resemble ``q`` instead of having its words."""
+    """A question to the catalogue; ``respelled`` takes each word of ``q`` for the known word that it resembles most."""
 
     filters: Filters
     sort: str  # newest, popular, price, -price; relevance where there is a q
-    misspelled: bool = False
+    respelled: bool = False
 
-    def page(
-        self, session: Session, after: Position | None, limit: int
-    ) -> tuple[list[CatalogueEntry], Position | None]:
+    def page(self, session: Session, after: Position | None, limit: int) -> Page:
         """The next ``limit`` entries after a position, and the position of the last one where more follow."""
         key, falling = self._order()
         statement = self._found(select(CatalogueEntry, key))
@@ -171,7 +180,7 @@ class Search:
         if len(rows) <= limit:
             return [entry for entry, _ in rows], None
         last, last_key = rows[limit - 1]
-        return [entry for entry, _ in rows[:limit]], Position(last_key, last.course_id, self.misspelled)
+        return [entry for entry, _ in rows[:limit]], Position(last_key, last.course_id, self.respelled)
 
     def count(self, session: Session) -> int:
         """How many entries there are. One statement."""
@@ -180,48 +189,42 @@ class Search:
 
     def facets(self, session: Session) -> tuple[dict[str, list[dict[str, Any]]], int]:
         """How many entries there are of each category, level, language, free or paid; and of all. One statement."""
-        columns = {
+        columns: dict[str, Any] = {
             "category": CatalogueEntry.category,
             "level": CatalogueEntry.level,
             "language": CatalogueEntry.language,
             "price": case((CatalogueEntry.price_minor == 0, "free"), else_="paid"),
         }
-        labelled: Select[Any] = select(*(each.label(name) for name, each in columns.items()))
-        found = self._found(labelled).subquery()
-        sets = func.grouping_sets(*(tuple_(found.c[name]) for name in columns), tuple_())
-        facets: dict[str, list[dict[str, Any]]] = {name: [] for name in columns}
+        counters: dict[str, Counter[str]] = {name: Counter() for name in columns}
         total = 0
-        for *values, count in session.execute(select(*found.c, func.count()).group_by(sets)):
-            # A row counts by one column; the others are NULL, and all of them in the row of the total.
-            counted = next((name for name, value in zip(columns, values, strict=True) if value is not None), None)
-            if counted is None:
-                total = count
-            else:
-                facets[counted].append({"value": values[list(columns).index(counted)], "count": count})
-        for counts in facets.values():
-            counts.sort(key=lambda each: (-each["count"], each["value"]))
+        for *values, count in session.execute(
+            self._found(select(*columns.values(), func.count())).group_by(*columns.values())
+        ):
+            total += count
+            for counter, value in zip(counters.values(), values, strict=True):
+                counter[value] += count
+        facets = {
+            # The most frequent first, equal ones by name.
+            name: [
+                {"value": value, "count": counter[value]} for value in sorted(counter, key=lambda v: (-counter[v], v))
+            ]
+            for name, counter in counters.items()
+        }
         return facets, total
 
     def _found(self, statement: Select[Any]) -> Select[Any]:
         statement = statement.where(*self.filters.conditions())
-        if self.filters.q is None:
-            return statement
-        if self.misspelled:
-            return statement.join(self._resembling, self._resembling.c.course_id == CatalogueEntry.course_id)
-        return statement.where(CatalogueEntry.words.bool_op("@@")(self._query))
+        return statement if self.filters.q is None else statement.where(CatalogueEntry.words.bool_op("@@")(self._query))
 
     def _order(self) -> tuple[Any, bool]:
         if self.sort != "relevance":
             return _SORTS[self.sort]
-        likeness = self._resembling.c.likeness if self.misspelled else func.ts_rank(CatalogueEntry.words, self._query)
         # Millionths: a float would come back from a cursor as a slightly different one.
-        return cast(likeness * 1_000_000, BigInteger), True
+        return cast(func.ts_rank(CatalogueEntry.words, self._query) * 1_000_000, BigInteger), True
 
-    @cached_property
+    @property
     def _query(self) -> ColumnElement[Any]:
+        if self.respelled:
+            # As a subquery it is evaluated once, not for every row.
+            return select(func.courses.respelled(romanised(self.filters.q or ""))).scalar_subquery()
         return func.websearch_to_tsquery(literal_column("'russian'::regconfig"), self.filters.q)
-
-    @cached_property
-    def _resembling(self) -> TableValuedAlias:
-        columns = (column("course_id", Uuid()), column("likeness", Float()))
-        return func.courses.resembling(romanised(self.filters.q or "")).table_valued(*columns, name="resembling")

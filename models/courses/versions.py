@@ -81,7 +81,7 @@ class CourseVersion(Presentation, Base):
         ).one_or_none()
         if found is None:
             raise NotFound("course", ref)
-        course, version = found.tuple()
+        course, version = found
         return course, version
 
     @classmethod

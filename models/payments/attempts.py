@@ -236,9 +236,10 @@ class Attempt(Base):
 
     def fail_to_open(self, reason: str) -> None:
         """Note that the provider refused to open its page: there is none, and no money can come."""
-        self.status = "failed"
-        self.problem = reason
-        self.next_sync_at = None
+        if self.page_id is None:
+            self.status = "failed"
+            self.problem = reason
+            self.next_sync_at = None
 
     def never_opened(self) -> Snapshot:
         """What there is to say when the provider does not know of the page, and will not make it any more."""

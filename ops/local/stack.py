@@ -49,18 +49,26 @@ class Stack:
         ]
         self.supervisor = Supervisor(self.state_dir)
 
-    def start(self) -> bool:
+    def start(self, at_first: Collection[str] | None = None) -> bool:
         """Run everything, and return when it is ready; False when it was running already.
 
+        ``at_first`` names what is to run until start_the_rest().
         Raises SystemExit for a taken port or a failed step, TimeoutError where something does not get ready.
         """
         running = self.supervisor.identifier()
         if running not in (None, self._identifier):
             raise SystemExit(f"Another stack is up over {self.state_dir} ({running}). First: make down")
+        wanted = [process for process in self.processes if at_first is None or process.name in at_first]
         if running is None:
-            self._start_processes()
-        self._wait(self.processes)
+            self._start_processes(wanted)
+        self._wait(wanted)
         return running is None
+
+    def start_the_rest(self) -> None:
+        """Run what start() was told to leave out; nothing where it left out nothing."""
+        idle = self.supervisor.idle()
+        self._start_in_order([process for process in self.processes if process.name in idle])
+        self._wait(self.processes)
 
     def stop(self) -> bool:
         """End every process, left-overs of a killed supervisor too; False when there was none."""
@@ -114,20 +122,20 @@ class Stack:
     def _identifier(self) -> str:
         return f"coursebus-{self.port_base}"
 
-    def _start_processes(self) -> None:
+    def _start_processes(self, wanted: list[Process]) -> None:
         _end(self.left_overs())
         self._refuse_taken_ports()
         self.supervisor.launch(self.processes, self._identifier, self.environ)
         wait(lambda: self.supervisor.identifier() is not None, "supervisord", timeout_seconds=20)
         try:
-            self._start_in_order()
+            self._start_in_order(wanted)
         except BaseException:
             self.stop()
             raise
 
-    def _start_in_order(self) -> None:
-        first = [process for process in self.processes if not process.platform]
-        platform = [process for process in self.processes if process.platform]
+    def _start_in_order(self, wanted: list[Process]) -> None:
+        first = [process for process in wanted if not process.platform]
+        platform = [process for process in wanted if process.platform]
         self.supervisor.start([process.name for process in first])
         self._wait(first)
         if platform:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Collection, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class Supervisor:
         self.state_dir = state_dir
         self.logs = state_dir / "logs"
         self._socket = _socket(state_dir)
+        self._launched: subprocess.Popen[bytes] | None = None  # None where another process has started it
 
     def launch(self, processes: list[Process], identifier: str, environ: Mapping[str, str]) -> None:
         """Start supervisord; ``processes`` wait for start()."""
@@ -73,34 +74,35 @@ class Supervisor:
             (self.state_dir / directory).mkdir(exist_ok=True)
         path = self.state_dir / "supervisord.conf"
         path.write_text(self._configuration(processes, identifier))
-        # A session of its own: the terminal's Ctrl-C goes to `make run`, which stops everything in order.
-        subprocess.Popen(
-            [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # it writes the same lines into its log
-            stderr=(self.logs / "supervisord.err").open("w"),
-            start_new_session=True,
-        )
+        with (self.logs / "supervisord.err").open("w") as errors:
+            # A session of its own: the terminal's Ctrl-C goes to `make run`, which stops everything in order.
+            self._launched = subprocess.Popen(
+                [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # it writes the same lines into its log
+                stderr=errors,
+                start_new_session=True,
+            )
 
     def identifier(self) -> str | None:
         """The name given at launch; None when no supervisor answers."""
         try:
-            return str(self._rpc().getIdentification())
+            return str(self._call("getIdentification"))
         except (OSError, HTTPException, Error):
             return None
 
     def start(self, names: list[str]) -> None:
         """Start these processes, and wait for none of them."""
         for name in names:
-            self._rpc().startProcess(name, False)  # noqa: FBT003 the protocol knows no keywords
+            self._call("startProcess", name, False)  # noqa: FBT003 the protocol knows no keywords
 
     def stop(self, names: Collection[str], timeout_seconds: float) -> None:
         """Stop these processes, all at the same time, and return when they have ended."""
         for name in names:
             # Fault: it is not running, which is what was asked for.
             with suppress(Fault):
-                self._rpc().stopProcess(name, False)  # noqa: FBT003 the protocol knows no keywords
+                self._call("stopProcess", name, False)  # noqa: FBT003 the protocol knows no keywords
         wait(lambda: not self._alive(names), f"the end of {', '.join(names)}", timeout_seconds)
 
     def _alive(self, names: Collection[str]) -> list[str]:
@@ -108,15 +110,22 @@ class Supervisor:
 
     def states(self) -> list[dict[str, Any]]:
         """Of each process: ``name``, ``statename``, ``pid``, ``description``, and more."""
-        return list(self._rpc().getAllProcessInfo())
+        return list(self._call("getAllProcessInfo"))
+
+    def idle(self) -> set[str]:
+        """The processes that nobody has started, or that were stopped."""
+        return {state["name"] for state in self.states() if state["statename"] == "STOPPED"}
 
     def shut_down(self) -> None:
         """Ask supervisord to stop what still runs, and itself."""
-        self._rpc().shutdown()
+        self._call("shutdown")
+        if self._launched:
+            self._launched.wait(timeout=20)
 
-    def _rpc(self) -> Any:
-        transport = SupervisorTransport(None, None, f"unix://{self._socket}")
-        return ServerProxy("http://127.0.0.1", transport=transport).supervisor
+    def _call(self, method: str, *arguments: object) -> Any:
+        # Closed at once: a socket left to the garbage collector is a warning, and in tests an error.
+        with closing(SupervisorTransport(None, None, f"unix://{self._socket}")) as transport:
+            return getattr(ServerProxy("http://127.0.0.1", transport=transport).supervisor, method)(*arguments)
 
     def _configuration(self, processes: list[Process], identifier: str) -> str:
         head = _HEAD.format(

@@ -67,7 +67,9 @@ def change_course(
 
 
 @task
-def archive_course(session: Session, remember: Remember, *, ref: str, caller: Caller, expected_version: int) -> None:
+def archive_course(
+    session: Session, remember: Remember, *, ref: str, caller: Caller, expected_version: int
+) -> dict[str, Any]:
     """Take a course from sale and from its author's list. Who has access keeps it.
 
     Raises NotFound, PreconditionFailed.
@@ -78,6 +80,7 @@ def archive_course(session: Session, remember: Remember, *, ref: str, caller: Ca
     CatalogueEntry.withdraw(session, course)
     record(session, course, course.archived(at=now()))
     _forget(remember, course)
+    return course.view()
 
 
 @task

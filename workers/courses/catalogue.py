@@ -24,17 +24,17 @@ def list_courses(
 ) -> dict[str, Any]:
     """A page of the courses on sale, with facets and total where they are asked for.
 
-    Where no title, tag or summary has the words of ``q``, titles that resemble it are shown. Sorted by relevance where
-    there is a ``q``, else the newest first.
+    Where nothing has the words of ``q``, they are taken for the words that they resemble most. Sorted by relevance
+    where there is a ``q``, else the newest first.
     """
     search = Search(
         filters,
         sort or ("relevance" if filters.q else "newest"),
-        misspelled=after.misspelled if after else False,
+        respelled=after.respelled if after else False,
     )
     entries, following = search.page(session, after, limit)
     if filters.q and not entries and not after:
-        search = replace(search, misspelled=True)
+        search = replace(search, respelled=True)
         entries, following = search.page(session, after, limit)
     found: dict[str, Any] = {"items": [entry.view() for entry in entries], "next": following}
     if facets:

@@ -62,7 +62,7 @@ class Provider(Protocol):
         ...
 
     def open_page(self, request: PageRequest) -> Snapshot:
-        """Open a payment page, or give back the one that was opened under the same key. Raises PaymentRefused."""
+        """A new payment page, or the one that was opened under the same key, as it is now. Raises PaymentRefused."""
         ...
 
     def fetch(self, object_id: str) -> Snapshot | None:

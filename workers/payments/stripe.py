@@ -91,9 +91,13 @@ class Stripe:
             params["cancel_url"] = request.cancel_url
         with _errors_as_ours():
             try:
-                return self._snapshot(self._sessions.create(params, {"idempotency_key": str(request.attempt_id)}))
+                session = self._sessions.create(params, {"idempotency_key": str(request.attempt_id)})
             except (stripe.CardError, stripe.InvalidRequestError) as error:
                 raise PaymentRefused(error.code or "invalid_request") from error
+            if session.last_response.headers.get("idempotent-replayed") == "true":
+                # The answer of then; the page may have been paid since.
+                session = self._sessions.retrieve(session.id, {"expand": _WITH_PAYMENT})
+            return self._snapshot(session)
 
     def fetch(self, object_id: str) -> Snapshot | None:
         with _errors_as_ours():

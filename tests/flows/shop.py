@@ -1,0 +1,171 @@
+"""The shop as its visitors meet it: the API over HTTP, hosted payment pages, mailboxes."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
+from uuid import uuid4
+
+import requests
+
+Found = TypeVar("Found")
+PATIENCE_SECONDS = 45  # a killed broker, its empty log sent again, groups that join anew
+
+
+class Running(Protocol):
+    """What a shop needs of the stack."""
+
+    def port(self, name: str) -> int: ...
+    def pid(self, name: str) -> int: ...
+
+
+def eventually(look: Callable[[], Found], *, within_seconds: float = PATIENCE_SECONDS) -> Found:
+    """The first true answer of ``look``; a shop that cannot be reached at the moment has no answer."""
+    deadline = time.monotonic() + within_seconds
+    while True:
+        try:
+            if found := look():
+                return found
+        except requests.RequestException:
+            pass
+        assert time.monotonic() < deadline, f"it did not come within {within_seconds} s"
+        time.sleep(0.05)
+
+
+class Shop:
+    def __init__(self, stack: Running) -> None:
+        self.stack = stack
+
+    def url(self, part: str, path: str) -> str:
+        return f"http://127.0.0.1:{self.stack.port(part)}{path}"
+
+    def kill(self, *names: str) -> None:
+        """As a crash would: no process gets to say goodbye. The supervisor starts them again."""
+        for name in names:
+            os.kill(self.stack.pid(name), signal.SIGKILL)
+
+    def token(self, username: str, **grant: str) -> str:
+        form = {"grant_type": "password", "username": username, "password": "demo", **grant}
+        answer = requests.post(self.url("auth0", "/oauth/token"), data=form, timeout=5)
+        answer.raise_for_status()
+        return str(answer.json()["access_token"])
+
+    def mint(self, claims: dict[str, Any], header: dict[str, Any] | None = None) -> str:
+        """A token with just these claims, signed with Auth0's true key."""
+        answer = requests.post(
+            self.url("auth0", "/__mint"), json={"claims": claims, "header": header or {}}, timeout=5
+        )
+        return str(answer.json()["access_token"])
+
+    def visitor(self) -> "Visitor":
+        return Visitor(self, None)
+
+    def learner(self, email: str | None = None) -> "Visitor":
+        email = email or f"learner-{uuid4().hex[:12]}@example.test"
+        return Visitor(self, self.token(email), email)
+
+    def courses(self, **query: Any) -> list[dict[str, Any]]:
+        answer = self.visitor().get("/v1/courses", params={"limit": 100, **query})
+        return list(answer.json()["items"])
+
+    def paid_course(self) -> dict[str, Any]:
+        return next(
+            course
+            for course in self.courses(currency="USD") or self.courses()
+            if course["price"]["amount_minor"] and course["price"]["currency"] == "USD"
+        )
+
+    def pay(self, page_url: str, outcome: str = "succeed") -> requests.Response:
+        """What the buyer does on the provider's page."""
+        return requests.post(page_url, data={"outcome": outcome}, timeout=10)
+
+    def charges(self, order_id: str) -> list[dict[str, Any]]:
+        """What the provider has really taken for an order."""
+        state = requests.get(self.url("stripe", "/__state"), timeout=5).json()
+        return [payment for payment in state["payments"] if payment["order_id"] == order_id]
+
+    def faults(self, **faults: Any) -> None:
+        requests.post(self.url("stripe", "/__faults"), json=faults, timeout=5).raise_for_status()
+
+    def mails(self, email: str) -> list[dict[str, Any]]:
+        answer = requests.get(self.url("mail-http", "/messages"), params={"to": email}, timeout=5)
+        return list(answer.json())
+
+
+class Visitor:
+    """Somebody with, or without, a token."""
+
+    def __init__(self, shop: Shop, token: str | None, email: str = "") -> None:
+        self.shop = shop
+        self.email = email
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def request(self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any) -> requests.Response:
+        sent = {**self._headers, **(headers or {})}
+        return requests.request(method, self.shop.url("gateway", path), headers=sent, timeout=15, **kwargs)
+
+    def get(self, path: str, **kwargs: Any) -> requests.Response:
+        return self.request("GET", path, **kwargs)
+
+    def post(self, path: str, body: Any = None, *, key: str | None = None, **kwargs: Any) -> requests.Response:
+        headers = {"Idempotency-Key": key} if key else {}
+        return self.request("POST", path, json=body, headers=headers, **kwargs)
+
+    def put(self, path: str, **kwargs: Any) -> requests.Response:
+        return self.request("PUT", path, **kwargs)
+
+    def profile(self) -> dict[str, Any]:
+        """GET /v1/me, once the profile has been saved (its second version)."""
+        return eventually(lambda: (me := self.get("/v1/me").json())["version"] >= 2 and me)
+
+    def check_out(self, course_id: str, *, key: str | None = None) -> dict[str, Any]:
+        """Open a checkout, repeating it with the same key until there is an answer: as a careful client does."""
+        key = key or uuid4().hex
+        body = {"course_id": course_id, "provider": "stripe"}
+
+        def opened() -> Any:
+            answer = self.post("/v1/checkouts", body, key=key)
+            assert answer.status_code in {201, 409, 503, 504}, answer.text
+            return answer.status_code == 201 and answer.json()
+
+        return dict(eventually(opened))
+
+    def progress(self, course_id: str) -> dict[str, Any] | None:
+        answer = self.get(f"/v1/courses/{course_id}/progress")
+        return answer.json() if answer.status_code == 200 else None
+
+    def complete(self, course_id: str, lesson_id: str) -> dict[str, Any]:
+        """Complete a lesson, repeating it until there is an answer."""
+
+        def completed() -> Any:
+            answer = self.put(f"/v1/courses/{course_id}/lessons/{lesson_id}/completion")
+            assert answer.status_code in {200, 503, 504}, answer.text
+            return answer.status_code == 200 and answer.json()
+
+        return dict(eventually(completed))
+
+    def lessons(self, course_id: str) -> list[str]:
+        outline = self.get(f"/v1/courses/{course_id}").json()
+        return [lesson["id"] for section in outline["sections"] for lesson in section["lessons"]]
+
+    def enrolled(self) -> "tuple[Visitor, str]":
+        """Enrol in a free course; returns ourselves and the course's id once progress has begun."""
+        course = next(course for course in self.shop.courses() if course["price"]["amount_minor"] == 0)
+        self.profile()
+        answer = self.post(f"/v1/courses/{course['id']}/enrollments", {})
+        assert answer.status_code in {200, 201}, answer.text
+        eventually(lambda: self.progress(course["id"]))
+        return self, course["id"]
+
+    def subjects(self) -> list[str]:
+        return sorted(mail["subject"] for mail in self.shop.mails(self.email))
+
+    def notes(self) -> list[str]:
+        answer = self.get("/v1/me/notifications", params={"limit": 100})
+        return sorted(note["data"]["event"] for note in answer.json()["items"])
+
+    def awaits(self, events: Iterable[str], *, mails: int) -> None:
+        """Wait for exactly these notes in the feed, and this number of mails."""
+        expected = sorted(events)
+        eventually(lambda: self.notes() == expected and len(self.subjects()) == mails)

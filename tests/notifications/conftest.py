@@ -1,0 +1,195 @@
+"""A MongoDB of one test's own, a mail server that may be down, a clock that can be moved."""
+
+import smtplib
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pymongo
+import pytest
+from aiosmtpd.controller import Controller
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+import settings
+from models.base import new_id, now
+from models.outbox import OutboxEvent
+from ops.local.mail import Mails, Sink
+from tests.notifications.factories import lesson_completed, make_contact
+from workers.notifications import delivery, feed, messages
+from workers.notifications.history import History
+from workers.resources import RESOURCES
+
+
+@pytest.fixture(scope="session")
+def mongo_client() -> Iterator[pymongo.MongoClient]:
+    with pymongo.MongoClient(settings.MONGO_URL) as client:
+        yield client
+
+
+@pytest.fixture
+def history(mongo_client) -> Iterator[History]:
+    name = f"tests_{uuid4().hex}"
+    yield History(mongo_client[name])
+    mongo_client.drop_database(name)
+
+
+class Pokes(list):
+    """Stands for the queue: takes ``poke(task, **message)``."""
+
+    def __call__(self, task: str, **message) -> None:
+        self.append((task, message))
+
+
+@pytest.fixture
+def poke() -> Pokes:
+    return Pokes()
+
+
+class OneSession:
+    """Stands for ``sessions``: each transaction is a savepoint of the test's own."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        with self._session.begin_nested():
+            yield self._session
+
+
+class MailServer:
+    """The mail sink on a port of its own, and what it is told to refuse."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self.answer_to_recipient = "250 OK"
+        self._mails = Mails(home / "mails.sqlite")
+        self._controller: Controller | None = None
+
+    @property
+    def mails(self) -> list[dict]:
+        return self._mails.to("")
+
+    def start(self) -> None:
+        sink = Sink(self._mails)
+        sink.handle_RCPT = self._recipient
+        self._controller = Controller(sink, hostname="127.0.0.1", port=self.port)
+        self._controller.start()
+
+    def stop(self) -> None:
+        if self._controller:
+            self._controller.stop()
+        self._controller = None
+
+    async def _recipient(self, _server, _session, envelope, address, _options) -> str:
+        if self.answer_to_recipient.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.answer_to_recipient
+
+
+@pytest.fixture
+def mail_server(tmp_path, monkeypatch) -> Iterator[MailServer]:
+    server = MailServer(tmp_path)
+    monkeypatch.setattr(settings, "SMTP_URL", f"smtp://127.0.0.1:{server.port}")
+    server.start()
+    yield server
+    server.stop()
+
+
+class Killed(BaseException):
+    """The worker dies here; nothing that it could catch."""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+
+    def now(self) -> datetime:
+        return now() + self._ahead
+
+    def advance(self, by: timedelta) -> None:
+        self._ahead += by
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Clock:
+    moved = Clock()
+    for module in (delivery, feed, messages):
+        monkeypatch.setattr(module, "now", moved.now)
+    return moved
+
+
+class PostOffice:
+    """One user's notifications, from the handler of an event to the mail server."""
+
+    def __init__(self, session: Session, history: History, mail_server: MailServer) -> None:
+        self.session = session
+        self.history = history
+        self.server = mail_server
+        self.pokes = Pokes()
+        with RESOURCES["mailer"](None) as over_smtp:
+            self.mailer = over_smtp
+        self._began_after = session.scalar(select(func.coalesce(func.max(OutboxEvent.seq), 0)))
+
+    def handle(self, handler, event, *, event_id: UUID | None = None) -> None:
+        """What the bridge starts."""
+        handler(self.session, self.history, self.pokes, event=event, event_id=event_id or new_id())
+
+    def queue(self, **pii) -> UUID:
+        """A congratulation to a new user; returns its delivery's id."""
+        self.handle(messages.congratulate_on_lesson, lesson_completed(make_contact(self.session, **pii)))
+        [(_, message)] = self.pokes
+        self.pokes.clear()
+        return message["delivery_id"]
+
+    def deliver(self, delivery_id: UUID, **resources) -> None:
+        lent = {"sessions": OneSession(self.session), "history": self.history, "mailer": self.mailer, **resources}
+        delivery.deliver_email(**lent, delivery_id=delivery_id)
+
+    def deliver_poked(self) -> int:
+        """Send what waits in the queue; returns how many."""
+        started = list(self.pokes)
+        self.pokes.clear()
+        for _, message in started:
+            self.deliver(**message)
+        return len(started)
+
+    def sweep(self) -> int:
+        """Run the sweeper and what it starts; returns how many deliveries it found."""
+        delivery.sweep_deliveries(self.history, self.pokes)
+        return self.deliver_poked()
+
+    def dying_mailer(self, mail: EmailMessage) -> None:
+        """The server takes the mail, and the worker dies before it knows."""
+        self.mailer(mail)
+        raise Killed
+
+    def deaf_mailer(self, mail: EmailMessage) -> None:
+        """The server takes the mail, and its answer is lost."""
+        self.mailer(mail)
+        raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
+
+    def standing(self, delivery_id: UUID) -> tuple[str, str | None]:
+        document = self.history._told.find_one({"_id": str(delivery_id)})  # noqa: SLF001 nobody else reads it yet
+        return document["state"], document["reason"]
+
+    def feed(self, user_id: UUID) -> list[dict]:
+        return self.history.feed(user_id, unread=False, limit=100, after=None)["items"]
+
+    def told(self) -> list[tuple[str, int]]:
+        """The events told of deliveries, oldest first: type and version."""
+        self.session.flush()
+        told = (OutboxEvent.aggregatetype == "notifications", OutboxEvent.seq > self._began_after)
+        rows = self.session.scalars(select(OutboxEvent).where(*told).order_by(OutboxEvent.seq))
+        return [(row.type, row.aggregate_version) for row in rows]
+
+
+@pytest.fixture
+def post(session: Session, history: History, mail_server: MailServer) -> PostOffice:
+    return PostOffice(session, history, mail_server)

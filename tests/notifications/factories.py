@@ -1,0 +1,118 @@
+"""Contacts and events with defaults."""
+
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import new_id, now
+from models.events import (
+    CourseCompleted,
+    EnrollmentCreated,
+    LessonCompleted,
+    PaymentFailed,
+    PaymentSucceeded,
+    Person,
+    UserCreated,
+)
+from models.notifications import Contact
+from workers.notifications import messages
+
+
+def make_person(**pii) -> Person:
+    return Person(**{"email": "ann@example.com", "name": "Ann", **pii})
+
+
+def make_contact(session: Session, *, version: int = 1, **pii) -> UUID:
+    user_id = new_id()
+    Contact.keep(session, user_id, version=version, pii=make_person(**pii))
+    return user_id
+
+
+def user_created(user_id: UUID, **fields) -> UserCreated:
+    return UserCreated(**{"user_id": user_id, "sub": "auth0|ann", "pii": make_person(), "created_at": now(), **fields})
+
+
+def enrollment_created(user_id: UUID, **fields) -> EnrollmentCreated:
+    return EnrollmentCreated(
+        **{
+            "enrollment_id": new_id(),
+            "user_id": user_id,
+            "course_id": new_id(),
+            "course_title": "Practical Statistics",
+            "source": "order",
+            "source_id": str(new_id()),
+            "enrolled_at": now(),
+            **fields,
+        }
+    )
+
+
+def payment_succeeded(user_id: UUID, **fields) -> PaymentSucceeded:
+    return PaymentSucceeded(
+        **{
+            "order_id": new_id(),
+            "payment_id": new_id(),
+            "user_id": user_id,
+            "description": "Practical Statistics",
+            "amount_minor": 4900,
+            "currency": "USD",
+            "provider": "stripe",
+            "paid_at": now(),
+            **fields,
+        }
+    )
+
+
+def payment_failed(user_id: UUID, **fields) -> PaymentFailed:
+    return PaymentFailed(
+        **{
+            "order_id": new_id(),
+            "payment_id": new_id(),
+            "user_id": user_id,
+            "description": "Practical Statistics",
+            "provider": "stripe",
+            "reason": "card_declined",
+            "failed_at": now(),
+            **fields,
+        }
+    )
+
+
+def lesson_completed(user_id: UUID, **fields) -> LessonCompleted:
+    return LessonCompleted(
+        **{
+            "user_id": user_id,
+            "course_id": new_id(),
+            "course_title": "Practical Statistics",
+            "lesson_id": new_id(),
+            "lesson_title": "Means and medians",
+            "lessons_completed": 2,
+            "lessons_total": 5,
+            "completed_at": now(),
+            **fields,
+        }
+    )
+
+
+def course_completed(user_id: UUID, **fields) -> CourseCompleted:
+    return CourseCompleted(
+        **{
+            "user_id": user_id,
+            "course_id": new_id(),
+            "course_title": "Practical Statistics",
+            "lessons_total": 5,
+            "completed_at": now(),
+            **fields,
+        }
+    )
+
+
+# Each event that is told, by its handler.
+TOLD = {
+    messages.welcome_user: user_created,
+    messages.welcome_learner: enrollment_created,
+    messages.send_receipt: payment_succeeded,
+    messages.report_failed_payment: payment_failed,
+    messages.congratulate_on_lesson: lesson_completed,
+    messages.congratulate_on_course: course_completed,
+}

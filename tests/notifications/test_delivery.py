@@ -1,0 +1,193 @@
+from datetime import timedelta
+
+import pytest
+
+from models.base import now
+from models.events import UserUpdated
+from tests.notifications.conftest import Killed
+from tests.notifications.factories import lesson_completed, make_contact, make_person, payment_succeeded
+from workers.notifications.contacts import keep_contact
+from workers.notifications.delivery import LEASE, MAX_ATTEMPTS, wait_after
+from workers.notifications.messages import congratulate_on_lesson, send_receipt
+
+A_MOMENT = timedelta(seconds=10)  # above what the sweeper leaves to the poke
+
+
+def test_a_delivery_is_sent_told_and_over(post):
+    delivery_id = post.queue()
+    post.deliver(delivery_id)
+
+    assert post.standing(delivery_id) == ("sent", None)
+    assert post.told() == [("NOTIFICATION_SENT", 1)]
+    assert len(post.server.mails) == 1
+
+
+def test_a_delivery_started_twice_is_sent_once(post):
+    delivery_id = post.queue()
+    for _ in range(2):
+        post.deliver(delivery_id)
+
+    assert post.told() == [("NOTIFICATION_SENT", 1)]
+    assert len(post.server.mails) == 1
+
+
+def test_only_one_of_two_workers_gets_a_delivery(post):
+    delivery_id = post.queue()
+    claims = [post.history.claim(delivery_id, at=now(), until=now() + LEASE) for _ in range(2)]
+
+    assert [claim is not None for claim in claims] == [True, False]
+
+
+def test_the_deliveries_to_a_user_are_told_in_order(session, post):
+    user_id = make_contact(session)
+    post.handle(congratulate_on_lesson, lesson_completed(user_id))
+    post.handle(send_receipt, payment_succeeded(user_id))
+    post.deliver_poked()
+
+    assert post.told() == [("NOTIFICATION_SENT", 1), ("NOTIFICATION_SENT", 2)]
+
+
+def test_a_worker_killed_after_the_server_took_the_mail_sends_the_same_message_after_the_lease_and_not_earlier(
+    post, clock
+):
+    delivery_id = post.queue()
+    with pytest.raises(Killed):
+        post.deliver(delivery_id, mailer=post.dying_mailer)
+
+    clock.advance(LEASE - timedelta(seconds=1))
+    assert post.sweep() == 0
+    clock.advance(A_MOMENT)
+    assert post.sweep() == 1
+
+    first, second = (mail["headers"]["Message-ID"] for mail in post.server.mails)
+    assert first == second == f"<{delivery_id}@coursebus.dev>"
+    assert post.standing(delivery_id) == ("sent", None)
+    assert post.told() == [("NOTIFICATION_SENT", 1)]
+
+
+def test_a_worker_killed_after_telling_leaves_nothing_to_send(post, clock, monkeypatch):
+    def die(*_, **__) -> None:
+        raise Killed
+
+    delivery_id = post.queue()
+    with monkeypatch.context() as dying:
+        dying.setattr(post.history, "end", die)
+        with pytest.raises(Killed):
+            post.deliver(delivery_id)
+    clock.advance(LEASE + A_MOMENT)
+
+    assert post.sweep() == 1
+    assert post.standing(delivery_id) == ("sent", None)
+    assert post.told() == [("NOTIFICATION_SENT", 1)]
+    assert len(post.server.mails) == 1
+
+
+def test_a_worker_that_was_thought_dead_does_not_undo_its_successors_work(post, clock):
+    delivery_id = post.queue()
+    slow = post.history.claim(delivery_id, at=clock.now(), until=clock.now() + LEASE)
+    clock.advance(LEASE + A_MOMENT)
+    successor = post.history.claim(delivery_id, at=clock.now(), until=clock.now() + LEASE)
+    post.history.end(successor, state="sent", reason=None, at=clock.now())
+    post.history.end(slow, state="failed", reason="smtp_550", at=clock.now())
+
+    assert post.standing(delivery_id) == ("sent", None)
+
+
+def test_an_answer_that_was_lost_is_waited_for_before_the_message_is_sent_again(post, clock):
+    delivery_id = post.queue()
+    post.deliver(delivery_id, mailer=post.deaf_mailer)
+    assert post.standing(delivery_id) == ("sending", "answer_lost")
+
+    clock.advance(LEASE - timedelta(seconds=1))
+    assert post.sweep() == 0
+    clock.advance(A_MOMENT)
+    assert post.sweep() == 1
+    assert len({mail["headers"]["Message-ID"] for mail in post.server.mails}) == 1
+
+
+def test_while_the_mail_server_is_down_a_delivery_stays_queued_and_the_sweeper_sends_it_later(post, clock):
+    delivery_id = post.queue()
+    post.server.stop()
+    post.deliver(delivery_id)
+    assert post.standing(delivery_id) == ("queued", "not_taken")
+    assert post.sweep() == 0  # its wait is not over
+
+    post.server.start()
+    clock.advance(wait_after(1) + A_MOMENT)
+    assert post.sweep() == 1
+    assert post.standing(delivery_id) == ("sent", None)
+    assert post.told() == [("NOTIFICATION_SENT", 1)]
+
+
+def test_the_sweeper_takes_up_a_delivery_whose_poke_was_lost(post, clock):
+    delivery_id = post.queue()
+    assert post.sweep() == 0  # the poke may still come
+
+    clock.advance(A_MOMENT)
+    assert post.sweep() == 1
+    assert post.standing(delivery_id) == ("sent", None)
+
+
+def test_the_waits_grow_up_to_an_hour():
+    assert [wait_after(attempts).total_seconds() for attempts in (1, 2, 3, 9, MAX_ATTEMPTS)] == [15, 30, 60, 3600, 3600]
+
+
+def test_a_recipient_refused_for_good_fails_with_its_reason(post, clock):
+    delivery_id = post.queue()
+    post.server.answer_to_recipient = "550 5.1.1 <ann@example.com> does not live here"
+    post.deliver(delivery_id)
+
+    assert post.standing(delivery_id) == ("failed", "smtp_550")
+    assert post.told() == [("NOTIFICATION_FAILED", 1)]
+    clock.advance(timedelta(days=1))
+    assert post.sweep() == 0
+
+
+def test_a_recipient_refused_for_now_is_tried_again(post, clock):
+    delivery_id = post.queue()
+    post.server.answer_to_recipient = "451 4.7.1 come back later"
+    post.deliver(delivery_id)
+    assert post.standing(delivery_id) == ("queued", "smtp_451")
+
+    post.server.answer_to_recipient = "250 OK"
+    clock.advance(timedelta(minutes=1))
+    post.sweep()
+    assert post.standing(delivery_id) == ("sent", None)
+
+
+def test_a_delivery_that_never_succeeds_is_given_up_and_told(post, clock):
+    delivery_id = post.queue()
+    post.server.stop()
+    for _ in range(MAX_ATTEMPTS + 1):
+        clock.advance(timedelta(hours=2))
+        post.sweep()
+
+    assert post.standing(delivery_id) == ("failed", "given_up")
+    assert post.told() == [("NOTIFICATION_FAILED", 1)]
+
+
+def test_someone_without_an_address_is_skipped_and_the_reason_kept(post):
+    delivery_id = post.queue(email=None)
+    post.deliver(delivery_id)
+
+    assert post.standing(delivery_id) == ("skipped", "no_address")
+    assert post.server.mails == post.told() == []
+
+
+@pytest.mark.parametrize("email", ["nobody", "two@example.com, three@example.com", "a@b\r\nBcc: eve@example.com", "@"])
+def test_an_address_that_is_none_fails_and_reaches_no_server(post, email):
+    delivery_id = post.queue(email=email)
+    post.deliver(delivery_id)
+
+    assert post.standing(delivery_id) == ("failed", "address_invalid")
+    assert post.server.mails == []
+
+
+def test_the_address_is_the_one_at_the_time_of_sending(session, post):
+    user_id = make_contact(session, email="old@example.com")
+    post.handle(congratulate_on_lesson, lesson_completed(user_id))
+    moved = make_person(email="new@example.com")
+    keep_contact(session, event=UserUpdated(user_id=user_id, version=2, pii=moved, updated_at=now()))
+    post.deliver_poked()
+
+    assert [mail["to"] for mail in post.server.mails] == [["new@example.com"]]

@@ -1,0 +1,172 @@
+"""The payments service as its tests use it: one transaction for all, a stand-in that speaks to the real SDK."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+import settings
+from models.base import new_id, now
+from models.events import CoursePublished
+from models.outbox import OutboxEvent
+from models.payments import Attempt, Order, ProviderEvent, Snapshot
+from tests.standins.conftest import Receiver, StandIn
+from workers.payments.checkouts import start_checkout
+from workers.payments.offers import keep_offer
+from workers.payments.provider import Providers
+from workers.payments.stripe import Stripe
+from workers.payments.sync import apply_snapshot, sync_attempt, sync_checkout
+from workers.payments.webhooks import apply_provider_event, receive_webhook
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+class NestedSessions:
+    """``Sessions`` inside the one transaction of a test. ``killed_before`` ends the process before the nth."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._begun = 0
+        self.killed_before: int | None = None
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        self._begun += 1
+        if self._begun == self.killed_before:
+            raise Killed
+        with self._session.begin_nested():
+            yield self._session
+
+    def answer(self, _session: Session, result: Any) -> Any:
+        return result
+
+
+@dataclass
+class Shop:
+    session: Session
+    providers: Providers
+    standin: StandIn
+    receiver: Receiver
+    buyer: UUID = field(default_factory=uuid4)
+    poked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def sessions(self) -> NestedSessions:
+        return NestedSessions(self.session)
+
+    def poke(self, task: str, **message: Any) -> None:
+        self.poked.append((task, message))
+
+    def checkout(self, course_id: UUID, *, sessions: NestedSessions | None = None, **fields: Any) -> dict[str, Any]:
+        wanted = {
+            "user_id": self.buyer,
+            "provider": "stripe",
+            "success_url": "https://shop.test/done",
+            "cancel_url": None,
+        }
+        return start_checkout(sessions or self.sessions, self.providers, course_id=course_id, **wanted | fields)
+
+    def attempt(self, checkout: dict[str, Any]) -> Attempt:
+        return self.session.get_one(Attempt, checkout["id"])
+
+    def order(self, checkout: dict[str, Any]) -> Order:
+        return self.session.get_one(Order, checkout["order_id"])
+
+    def pay(self, checkout: dict[str, Any], outcome: str = "succeed", **more: str) -> None:
+        self.standin.pay(self.attempt(checkout).page_id, outcome, **more)
+
+    def webhook(self, object_id: str, kind: str) -> dict[str, Any]:
+        """The message of a webhook that the stand-in has sent: body and headers as the gateway passes them on."""
+        sent = self.receiver.one(object_id, kind)
+        return {"body": sent.body, "headers": {name.lower(): value for name, value in sent.headers.items()}}
+
+    def receive(self, message: dict[str, Any]) -> dict[str, Any]:
+        return receive_webhook(self.session, self.providers, self.poke, provider="stripe", **message)
+
+    def hear(self, object_id: str, kind: str) -> None:
+        """Receive a webhook, and do what it starts."""
+        self.poked.clear()
+        self.receive(self.webhook(object_id, kind))
+        for _task, message in self.poked:
+            apply_provider_event(self.sessions, self.providers, **message)
+
+    def hear_completed(self, checkout: dict[str, Any]) -> None:
+        self.hear(self.attempt(checkout).page_id, "checkout.session.completed")
+
+    def sync(self, checkout: dict[str, Any]) -> None:
+        sync_attempt(self.sessions, self.providers, attempt_id=checkout["id"])
+
+    def come_back(self, checkout: dict[str, Any], *, user_id: UUID | None = None) -> dict[str, Any]:
+        """Do what the return page does."""
+        whose = user_id or self.buyer
+        return sync_checkout(self.sessions, self.providers, checkout_id=checkout["id"], user_id=whose)
+
+    def apply(self, checkout: dict[str, Any], **said: Any) -> None:
+        """Apply a provider's word about the checkout that is as it should be but for ``said``."""
+        attempt = self.attempt(checkout)
+        apply_snapshot(self.session, attempt, replace(snapshot_of(attempt), **said))
+
+    def told(self, checkout: dict[str, Any]) -> list[str]:
+        return told(self.session, checkout["order_id"])
+
+    def provider_events(self) -> list[ProviderEvent]:
+        return list(self.session.scalars(select(ProviderEvent).order_by(ProviderEvent.id)))
+
+
+def make_stripe(url: str, **fields: Any) -> Stripe:
+    return Stripe(settings.STRIPE_SECRET_KEY, **{"url": url, "account": "main", "webhook_secrets": ("whsec_local",)} | fields)
+
+
+def make_offer(session: Session, *, course_id: UUID | None = None, course_version: int = 1, **fields: Any) -> UUID:
+    """A course on sale; returns its id."""
+    course_id = course_id or new_id()
+    wanted = {"title": "Sourdough", "price_minor": 4900, "currency": "USD"} | fields
+    event = CoursePublished(
+        course_id=course_id,
+        course_version=course_version,
+        slug="sourdough",
+        instructor_id=uuid4(),
+        sequential=False,
+        sections=[],
+        published_at=now(),
+        **wanted,
+    )
+    keep_offer(session, event=event)
+    return course_id
+
+
+def snapshot_of(attempt: Attempt, **said: Any) -> Snapshot:
+    """What a provider says of an attempt whose page is open."""
+    matching = Snapshot(
+        account=attempt.account,
+        live_mode=attempt.live_mode,
+        page_id=attempt.page_id or f"cs_{attempt.id.hex}",
+        page_url="https://pay.test",
+        page_open=True,
+        payment_id=None,
+        status="requires_action",
+        amount_minor=attempt.amount_minor,
+        currency=attempt.currency,
+        captured_minor=0,
+        order_id=str(attempt.order_id),
+        attempt_id=str(attempt.id),
+    )
+    return replace(matching, **said)
+
+
+def paid(attempt: Attempt, **said: Any) -> Snapshot:
+    taken = {"status": "succeeded", "page_open": False, "captured_minor": attempt.amount_minor, "payment_id": "pi_1"}
+    return snapshot_of(attempt, **taken | said)
+
+
+def told(session: Session, order_id: UUID) -> list[str]:
+    """The types of an order's events, oldest first."""
+    session.flush()
+    events = select(OutboxEvent.type).where(OutboxEvent.aggregateid == str(order_id))
+    return list(session.scalars(events.order_by(OutboxEvent.aggregate_version)))

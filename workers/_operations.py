@@ -1,0 +1,98 @@
+"""Operations: commands whose caller does not wait, in every service.
+
+``accept_operation`` commits the row before the gateway says 202; ``run_operation`` carries the command out as if it had
+come over the queue, and its outcome is kept with its commit. The poke may be lost: ``sweep_operations`` looks after it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from celery_app import Envelope
+from models.base import now
+from models.idempotency import Claim
+from models.operations import Operation
+
+from ._delivery import Delivery, Sessions
+from ._jobs import job_of_every_service
+from ._tasks import CALLS, deliver, task_of_every_service
+from .resources import Poke, resource
+
+POKES_A_SWEEP = 100
+
+Perform = Callable[[Operation], dict[str, Any]]
+
+
+@dataclass
+class OperationDelivery(Delivery):
+    """A delivery whose answer goes into the operation's row, with the command's own commit."""
+
+    def keep_answer(self, session: Session) -> None:
+        super().keep_answer(session)
+        Operation.end(session, UUID(self.task_id), self.answer, at=now())
+
+
+@resource
+def perform(_delivery: Delivery) -> Iterator[Perform]:
+    """``perform(operation)`` carries its command out and returns the answer, a failure as well."""
+
+    def carry_out(operation: Operation) -> dict[str, Any]:
+        envelope = Envelope(claim=operation.claim, **operation.headers)
+        delivery = OperationDelivery(task=operation.kind, task_id=str(operation.id), envelope=envelope)
+        deliver(CALLS[operation.kind], delivery, operation.message)
+        return delivery.answer
+
+    yield carry_out
+
+
+@task_of_every_service
+def accept_operation(
+    session: Session, poke: Poke, *, kind: str, message: dict[str, Any], owner: str, claim: dict[str, str] | None
+) -> dict[str, Any]:
+    """Promise to carry ``kind`` out with ``message``; returns the operation."""
+    operation = Operation.accept(kind=kind, message=message, owner=owner, claim=Claim(**claim) if claim else None)
+    session.add(operation)
+    _poke(poke, operation)
+    return operation.view()
+
+
+@task_of_every_service
+def run_operation(sessions: Sessions, perform: Perform, *, operation_id: UUID) -> None:
+    """Carry an operation out, unless that is done or under way."""
+    with sessions.begin() as session:
+        operation = Operation.begin(session, operation_id, at=now())
+    if operation is None:
+        return
+    answer = perform(operation)
+    # A command of several transactions, and every failure, has not kept it with a commit of its own.
+    with sessions.begin() as session:
+        Operation.end(session, operation_id, answer, at=now())
+
+
+@task_of_every_service
+def show_operation(session: Session, *, operation_id: UUID, owner: str) -> dict[str, Any]:
+    """An operation of ``owner``. Raises NotFound."""
+    return Operation.of(session, operation_id, owner=owner).view()
+
+
+@task_of_every_service
+def cancel_operation(session: Session, *, operation_id: UUID, owner: str) -> dict[str, Any]:
+    """Give up an operation that has not begun. Raises NotFound, OperationBegun."""
+    operation = Operation.of(session, operation_id, owner=owner, lock=True)
+    operation.cancel(at=now())
+    return operation.view()
+
+
+@job_of_every_service(every_seconds=10)
+def sweep_operations(session: Session, poke: Poke) -> None:
+    """Start what a lost poke or a killed worker has left behind."""
+    for operation in Operation.lost(session, at=now(), limit=POKES_A_SWEEP):
+        _poke(poke, operation)
+
+
+def _poke(poke: Poke, operation: Operation) -> None:
+    service = operation.kind.partition(".")[0]
+    poke(f"{service}.run_operation", operation_id=operation.id)
