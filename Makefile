@@ -4,7 +4,7 @@ VENV := .local/venv/bin
 STACK := $(VENV)/python -m ops.local
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down reset status seed test lint migrate lock install
+.PHONY: help run up down reset status seed test lint migrate schemas openapi lock install
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -29,6 +29,12 @@ seed: install  ## Fill the catalogue with courses to try
 
 migrate: install  ## Bring the database up to date
 	@$(VENV)/python -m migrations upgrade
+
+schemas: install  ## Write docs/schemas and docs/asyncapi.json from the events
+	@$(VENV)/python -m ops.schemas
+
+openapi: install  ## Write docs/openapi.json and docs/errors.md from the routes
+	@$(VENV)/python -m ops.contract
 
 test: lint  ## Lint, then all tests; make test ARGS="-k webhook"
 	@$(VENV)/python -m pytest $(ARGS)

@@ -6,11 +6,13 @@ what waits in Redis costs a repeat, never a purchase (ops/decisions/0002).
 
 import base64
 import logging
+import math
 import os
 import pkgutil
 import socket
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from redis.exceptions import RedisError
 import settings
 from models import log
 from models.errors import QueueFull, Unavailable
+from models.faults import reach
 from models.redis import queue_redis
 
 # A service is a module or a package of workers/; what serves them all is named here or begins with an underscore.
@@ -57,7 +60,8 @@ celery_app.conf.update(
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,  # Redis may be away for longer than a hundred tries
     broker_transport_options={
-        "visibility_timeout": 60,  # the default hands a killed worker's message out again after an hour
+        # The default hands a killed worker's message out again after an hour.
+        "visibility_timeout": settings.VISIBILITY_TIMEOUT_SECONDS,
         "unacked_restore_interval": 5,  # with the throttle below: looked for every 5 s, by default every 100 s
         "unacked_restore_throttle": 1,
         # With shared keys the shortest visibility timeout of all workers would win.
@@ -80,6 +84,7 @@ celery_app.conf.update(
 class Envelope:
     """What travels beside a message. Times are seconds since 1970, UTC."""
 
+    sent_at: float = field(default_factory=time.time)
     expires_at: float | None = None  # nobody waits any more: not to be begun after it
     reply_to: str | None = None  # a Redis list
     request_id: str | None = None
@@ -89,11 +94,12 @@ class Envelope:
     attempt: int = 1  # above 1: the event was sent before without a good end
 
 
-# One round trip: the length and the push cannot be parted by another sender.
+# One round trip: the length and the push cannot be parted by another sender. A full queue shows its oldest message.
 _PUSH_BELOW_LIMIT = queue_redis().register_script("""
-    if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+    if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[2]) then return redis.call('LINDEX', KEYS[1], -1) end
     return redis.call('LPUSH', KEYS[1], ARGV[1])
 """)
+_LONGEST_RETRY_AFTER_SECONDS = 60  # a queue that stands still may move again at any time
 _ORIGIN = f"{os.getpid()}@{socket.gethostname()}"
 _NO_CALLBACKS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -116,13 +122,25 @@ def send(
     """
     task_id = task_id or new_task_id()
     queue = queue_of(task)["queue"]
+    reach("before the push", task)
     try:
         pushed = _PUSH_BELOW_LIMIT(keys=[queue], args=[_celery_message(task, task_id, queue, message, envelope), limit])
     except RedisError as error:
         raise Unavailable("The queue") from error
-    if not pushed:
-        raise QueueFull(queue)
+    if isinstance(pushed, bytes):
+        raise _queue_full(queue, oldest=pushed)
+    reach("after the push", task)
     return task_id
+
+
+def _queue_full(queue: str, *, oldest: bytes) -> QueueFull:
+    """With an honest Retry-After: a message that came now would wait about as long as the oldest one has waited."""
+    envelope = msgspec.json.decode(oldest)["headers"].get("envelope")  # beat's own messages have none
+    error = QueueFull(queue)
+    if envelope:
+        waited_seconds = math.ceil(time.time() - envelope["sent_at"])
+        error.retry_after_seconds = min(max(waited_seconds, 1), _LONGEST_RETRY_AFTER_SECONDS)
+    return error
 
 
 def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, Any], envelope: Envelope) -> bytes:
@@ -156,7 +174,8 @@ def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, A
                 "correlation_id": task_id,
                 "reply_to": "",
                 "delivery_mode": 2,
-                "delivery_info": {"exchange": queue, "routing_key": queue},
+                # No exchange: a message is put back without the table of bindings, which a FLUSHALL takes along.
+                "delivery_info": {"exchange": "", "routing_key": queue},
                 "priority": 0,
                 "body_encoding": "base64",
                 "delivery_tag": str(uuid4()),

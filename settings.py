@@ -20,6 +20,10 @@ def _is_set(name: str) -> bool:
     return bool(os.environ.get(name, "").strip())
 
 
+def _list(name: str, default: str) -> tuple[str, ...]:
+    return tuple(each.strip() for each in _text(name, default).split(",") if each.strip())
+
+
 def _number(name: str, default: int) -> int:
     text = _text(name, str(default))
     try:
@@ -43,6 +47,7 @@ def _local(port: int) -> str:
 SERVICE = _text("SERVICE", "shared")  # the service whose queue this worker serves
 ENVIRONMENT = _text("ENVIRONMENT", "local")  # "local" or "production"
 PORT_BASE = _number("PORT_BASE", 8000)
+FAULT = _text("FAULT", "")  # for tests: where a process is to be killed, see models/faults.py
 STATE_DIR = Path(_text("STATE_DIR", str(ROOT / ".local")))  # data and logs of the embedded servers
 
 # Servers.
@@ -58,6 +63,9 @@ MONGO_URL = _text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
 SMTP_URL = _text("SMTP_URL", f"smtp://{_local(25)}")
 MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
 EMAIL_LEASE_SECONDS = _number("EMAIL_LEASE_SECONDS", 120)  # after it, a mail that was being sent is sent again
+CLAIM_LEASE_SECONDS = _number("CLAIM_LEASE_SECONDS", 30)  # above what a provider call may take with its retries
+# After it, a message that a killed worker had in hand is handed out again: above what any task takes.
+VISIBILITY_TIMEOUT_SECONDS = _number("VISIBILITY_TIMEOUT_SECONDS", 60)
 
 
 def database_url(service: str) -> str:
@@ -70,6 +78,11 @@ PUBLIC_URL = _text("PUBLIC_URL", f"http://{_local(0)}")
 ASK_TIMEOUT_SECONDS = _number("ASK_TIMEOUT_SECONDS", 10)  # the deadline of a synchronous command
 SECRET_KEY = _text("SECRET_KEY", "local")  # signs the cursors of lists
 QUEUE_LIMIT = _number("QUEUE_LIMIT", 1000)  # messages waiting in one queue before the gateway answers 503
+RATE_LIMITS = _text("RATE_LIMITS", "on") != "off"  # "off" is for load tests, and refused in production
+TRUSTED_PROXIES = _number("TRUSTED_PROXIES", 0)  # how many in front of us write X-Forwarded-For; 0: nobody is believed
+# Front ends whose scripts may call the API, comma separated. Tokens travel in a header and never in a cookie, so "*"
+# opens nothing that a stranger's server could not reach; a developer's front end may stand anywhere.
+CORS_ORIGINS = _list("CORS_ORIGINS", "" if ENVIRONMENT == "production" else "*")
 # Requests of one gateway process that wait for one service at the same time: below its 8 threads (ops/gunicorn.py), so
 # that a slow service leaves some to the others.
 ASKS_PER_SERVICE = _number("ASKS_PER_SERVICE", 6)
@@ -93,6 +106,17 @@ AUTH0_AUDIENCE = _text("AUTH0_AUDIENCE", "https://api.coursebus.dev")
 AUTH0_CLIENT_ID = _text("AUTH0_CLIENT_ID", "coursebus-m2m")
 AUTH0_CLIENT_SECRET = _text("AUTH0_CLIENT_SECRET", "coursebus-m2m-local")
 CLAIMS_NAMESPACE = _text("CLAIMS_NAMESPACE", "https://coursebus.dev/")  # prefix of the e-mail and name claims
+
+# Whether roles and erasures are told to Auth0: where a machine client is named, and to the stand-in.
+AUTH0_MANAGED = not _is_set("AUTH0_DOMAIN") or _is_set("AUTH0_CLIENT_ID")
+# What Auth0's log streams and event streams send as Authorization; "Bearer " before it is allowed. Without one in
+# production every hook is refused.
+AUTH0_WEBHOOK_TOKENS = (
+    _secrets("AUTH0_WEBHOOK_TOKEN", "auth0-hook-local")
+    if ENVIRONMENT == "local" or _is_set("AUTH0_WEBHOOK_TOKEN")
+    else ()
+)
+ERASED_SUBS_KEPT_DAYS = _number("ERASED_SUBS_KEPT_DAYS", 30)  # longer than a token lives or a hook is late
 
 # Stripe, or the stand-in for it.
 STRIPE_SECRET_KEY = _text("STRIPE_SECRET_KEY", "sk_test_local")
@@ -120,6 +144,8 @@ def refuse_unsafe_production() -> None:
     """Stop a production process that would speak to a stand-in or trust a default secret. Raises SystemExit."""
     if ENVIRONMENT != "production":
         return
+    if FAULT:
+        raise SystemExit("FAULT kills processes, and must not be set in production")
     if urlsplit(STRIPE_API_URL).hostname != "api.stripe.com":
         raise SystemExit("STRIPE_API_URL must be Stripe's own host in production")
     if urlsplit(YOOKASSA_API_URL).hostname != "api.yookassa.ru":
@@ -128,6 +154,8 @@ def refuse_unsafe_production() -> None:
         raise SystemExit("STRIPE_WEBHOOK_SECRET must be set in production")
     if not _is_set("AUTH0_DOMAIN"):
         raise SystemExit("AUTH0_DOMAIN must be set in production")
+    if not RATE_LIMITS:
+        raise SystemExit("RATE_LIMITS must not be off in production")
     if not os.environ.get("SECRET_KEY", "").strip():
         raise SystemExit("SECRET_KEY must be set in production")
     if "*" in RETURN_URL_ORIGINS:

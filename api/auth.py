@@ -1,72 +1,83 @@
-"""Who is calling: Auth0's access tokens, and the policy of each route.
+"""Who is calling, and the policy of each route.
 
-``@requires()`` is any signed-in user, ``@requires("courses:write")`` one with that permission, ``@public`` anybody. A
-view without a policy does not pass the tests.
+``@requires()`` is any signed-in person, ``@requires("courses:write")`` one with that permission; ``@public`` anybody,
+``@signed`` whoever signs the body, ``@probe`` whoever watches over the process. A view without one of them does not
+pass the tests. What a policy asks is shown in the OpenAPI document by itself.
 """
 
 import functools
-import hashlib
-import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 from uuid import UUID
 
-import requests as http
 from flask import g, request
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
 from redis.exceptions import RedisError
+from werkzeug.exceptions import HTTPException
 
-import settings
 from models import cache
-from models.errors import PermissionMissing, TokenInvalid, TokenMissing, Unavailable
+from models.errors import (
+    MachineRefused,
+    Malformed,
+    PermissionMissing,
+    PreconditionRequired,
+    TokenMissing,
+    Unauthorized,
+)
 
+from . import arguments, limits, tokens
 from .headers import claim_idempotency_key
+from .limits import READ, WEBHOOK, WRITE, Limit
 from .queue import look_up
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What a route asks of its caller; shown in the OpenAPI document."""
+    """What a route asks of its caller."""
 
     permissions: tuple[str, ...] = ()
-    public: bool = False
+    anybody: bool = False
+    machines: bool = False  # programs may come with a token of their own
     idempotency_key_required: bool = False
+    raw_body: bool = False  # taken as it is, not as JSON
+    limit: Limit | None = None  # None: that of reads or of writes, by the method
+    limited: bool = True
 
 
 @dataclass(frozen=True)
 class Caller:
     """The bearer of a verified token."""
 
-    claims: dict[str, Any]
+    claims: tokens.Claims
 
     @property
     def sub(self) -> str:
-        return str(self.claims["sub"])
+        return self.claims.sub
 
     @property
     def permissions(self) -> frozenset[str]:
-        return frozenset(self.claims.get("permissions", ()))
-
-    @property
-    def email(self) -> str | None:
-        return self.claims.get(f"{settings.CLAIMS_NAMESPACE}email")
-
-    @property
-    def name(self) -> str | None:
-        return self.claims.get(f"{settings.CLAIMS_NAMESPACE}name")
+        return self.claims.permissions
 
     @cached_property
     def id(self) -> UUID:
-        """Our id of the user; a ``sub`` never seen before is given one now."""
+        """Our id of the user; a ``sub`` never seen before is given one now. Raises MachineRefused."""
+        if self.claims.machine:
+            raise MachineRefused
         return _identify(self)
+
+    @property
+    def email(self) -> str | None:
+        return self.claims.email
+
+    @property
+    def name(self) -> str | None:
+        return self.claims.name
 
 
 def me() -> Caller:
@@ -76,123 +87,86 @@ def me() -> Caller:
 
 
 def visitor() -> Caller | None:
-    """Who calls a public view, where the request carries a token. Raises TokenInvalid."""
-    header = request.headers.get("Authorization")
-    return _authenticate(header) if header else None
+    """Who calls a public view, where the request carries a person's token. Raises TokenInvalid."""
+    if "Authorization" not in request.headers:
+        return None
+    caller = _authenticate()
+    return None if caller.claims.machine else caller
 
 
-def requires(*permissions: str, idempotency_key: bool = False) -> Callable[[View], View]:
+def requires(
+    *permissions: str, idempotency_key: bool = False, machines: bool = False, limit: Limit | None = None
+) -> Callable[[View], View]:
     """Admit signed-in callers that hold all ``permissions``; ``idempotency_key`` makes the header a must.
 
-    Raises TokenMissing, TokenInvalid, PermissionMissing, IdempotencyKeyMissing, in this order.
+    Raises TokenMissing, TokenInvalid, MachineRefused, PermissionMissing, and what the form of the request deserves, in
+    the contract's order.
     """
-    policy = Policy(permissions, idempotency_key_required=idempotency_key)
-
-    def decorate(view: View) -> View:
-        @functools.wraps(view)
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            g.caller = _authenticate(request.headers.get("Authorization", ""))
-            for permission in policy.permissions:
-                if permission not in g.caller.permissions:
-                    raise PermissionMissing(permission)
-            if request.method == "POST":
-                claim_idempotency_key(g.caller.sub, required=policy.idempotency_key_required)
-            return view(*args, **kwargs)
-
-        guarded.policy = policy  # type: ignore[attr-defined]
-        return guarded  # type: ignore[return-value]
-
-    return decorate
+    policy = Policy(permissions=permissions, idempotency_key_required=idempotency_key, machines=machines, limit=limit)
+    return functools.partial(_guarded, policy)
 
 
 def public(view: View) -> View:
     """Admit anybody."""
-    view.policy = Policy(public=True)  # type: ignore[attr-defined]
-    return view
+    return _guarded(Policy(anybody=True), view)
 
 
-def _authenticate(header: str) -> Caller:
-    scheme, _, token = header.partition(" ")
+def signed(view: View) -> View:
+    """Admit anybody, with any body: the worker checks its signature."""
+    return _guarded(Policy(anybody=True, raw_body=True, limit=WEBHOOK), view)
+
+
+def probe(view: View) -> View:
+    """Admit anybody, as often as they like: a limit must not make a process look dead."""
+    return _guarded(Policy(anybody=True, limited=False), view)
+
+
+def _guarded(policy: Policy, view: View) -> View:
+    taken = arguments.taken_by(view)
+
+    @functools.wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        _admit(policy)
+        try:
+            if request.method == "POST" and not policy.anybody:
+                claim_idempotency_key(me().sub, required=policy.idempotency_key_required)
+            arguments.refuse_what_is_not_read(taken, raw_body=policy.raw_body)
+            return view(*args, **kwargs)
+        except (HTTPException, Malformed, PreconditionRequired):
+            # Of a request in a wrong form the first thing to say is whether there is what it speaks of.
+            if find := getattr(view, "find", None):
+                find(**kwargs)
+            raise
+
+    guarded.policy = policy  # type: ignore[attr-defined]
+    guarded._apidoc = {**copy(getattr(view, "_apidoc", {})), "policy": policy}  # type: ignore[attr-defined]  # noqa: SLF001 flask-smorest's door for documentation
+    return guarded  # type: ignore[return-value]  # functools.wraps keeps the view's own type to itself
+
+
+def _admit(policy: Policy) -> None:
+    limit = policy.limit or (READ if request.method in _SAFE_METHODS else WRITE)
+    if policy.anybody:
+        if policy.limited:
+            limits.count(limit)
+        return
+    try:
+        g.caller = _authenticate()
+    except Unauthorized:
+        limits.count(limit)  # an address may not try tokens for ever
+        raise
+    limits.count(limit, caller=me().sub)
+    if me().claims.machine and not policy.machines:
+        raise MachineRefused
+    for permission in policy.permissions:
+        if permission not in me().permissions:
+            raise PermissionMissing(permission)
+
+
+def _authenticate() -> Caller:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise TokenMissing
-    return Caller(_verified_claims(token.strip()))
-
-
-# Verified claims by the token's hash: verifying costs 60 µs, looking up 3. Kept for a minute, so that a key which Auth0
-# has withdrawn is not trusted for longer.
-_CLAIMS_KEPT_SECONDS = 60
-_CLAIMS_LIMIT = 10_000
-_claims: OrderedDict[bytes, tuple[float, dict[str, Any]]] = OrderedDict()
-
-
-def _verified_claims(token: str) -> dict[str, Any]:
-    digest = hashlib.sha256(token.encode()).digest()
-    known = _claims.get(digest)
-    now = time.time()
-    if known and known[0] > now:
-        return known[1]
-    claims = _verify(token)
-    _claims[digest] = (min(claims["exp"], now + _CLAIMS_KEPT_SECONDS), claims)
-    while len(_claims) > _CLAIMS_LIMIT:
-        _claims.popitem(last=False)
-    return claims
-
-
-_REGISTRY = jwt.JWTClaimsRegistry(
-    leeway=5,  # clocks differ a little
-    iss={"essential": True, "value": settings.AUTH0_ISSUER},
-    aud={"essential": True, "value": settings.AUTH0_AUDIENCE},
-    sub={"essential": True},
-    exp={"essential": True},
-)
-
-
-def _verify(token: str) -> dict[str, Any]:
-    try:
-        decoded = jwt.decode(token, lambda unverified: keys.of(unverified.headers().get("kid")), algorithms=["RS256"])
-        _REGISTRY.validate(decoded.claims)
-    except (JoseError, ValueError) as error:
-        raise TokenInvalid(str(error)) from error
-    if not isinstance(decoded.claims["sub"], str) or decoded.header.get("typ", "JWT").lower() not in {"jwt", "at+jwt"}:
-        raise TokenInvalid("it is not an access token")
-    return decoded.claims
-
-
-class SigningKeys:
-    """Auth0's public keys: fetched once for all threads, kept when Auth0 is away."""
-
-    MAX_AGE_SECONDS = 600
-    COOL_DOWN_SECONDS = 30  # strangers must not make us ask Auth0 for every invented key id
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._lock = threading.Lock()
-        self._keys: dict[str, Any] = {}
-        self._fetched_at = float("-inf")
-
-    def of(self, kid: str | None) -> Any:
-        """The key with this id. Raises TokenInvalid where Auth0 has none, Unavailable where it cannot be asked."""
-        age = time.monotonic() - self._fetched_at
-        if age > self.MAX_AGE_SECONDS or (kid not in self._keys and age > self.COOL_DOWN_SECONDS):
-            with self._lock:
-                if time.monotonic() - self._fetched_at >= age:  # nobody fetched while we waited
-                    self._fetch()
-        if kid not in self._keys:
-            raise TokenInvalid("its key is not known")
-        return self._keys[kid]
-
-    def _fetch(self) -> None:
-        try:
-            response = http.get(self._url, timeout=5)
-            response.raise_for_status()
-            self._keys = {key.kid: key for key in KeySet.import_key_set(response.json()).keys if key.kid}
-        except (http.RequestException, ValueError) as error:
-            if not self._keys:
-                raise Unavailable("Auth0") from error
-        self._fetched_at = time.monotonic()
-
-
-keys = SigningKeys(f"{settings.AUTH0_ISSUER}.well-known/jwks.json")
+    return Caller(tokens.verified(token.strip()))
 
 
 def _identify(caller: Caller) -> UUID:

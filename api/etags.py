@@ -34,6 +34,7 @@ def if_match(view: View) -> View:
     def conditional(*args: Any, **kwargs: Any) -> Any:
         return view(*args, **kwargs, expected_version=expected_version())
 
+    conditional._apidoc = {**getattr(view, "_apidoc", {}), "if_match": True}  # type: ignore[attr-defined]  # noqa: SLF001 flask-smorest's door for documentation
     return conditional  # type: ignore[return-value]  # functools.wraps keeps the view's own type to itself
 
 
@@ -47,5 +48,5 @@ def expected_version() -> int:
         raise PreconditionRequired
     # A proxy that compresses makes our ETags weak; the version in them is as exact as before.
     named = tags.as_set(include_weak=True)
-    tag = named.pop() if len(named) == 1 else ""
+    tag = (named.pop() or "") if len(named) == 1 else ""
     return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < len(str(2**63)) else _NO_VERSION

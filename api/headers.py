@@ -7,9 +7,21 @@ import secrets
 from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+import settings
 from models.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
 
-_REQUEST_ID = re.compile(r"[\w.:-]{1,128}")
+# No browser is to guess, frame or embed an answer, nor to tell others which one it has seen.
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+if settings.PUBLIC_URL.startswith("https:"):
+    _ALWAYS["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+
+_COMMANDS = {"POST", "PUT", "PATCH", "DELETE"}
+_REQUEST_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -18,6 +30,7 @@ def follow(app: Flask) -> None:
     """Give every request an id and a trace, and answer with them."""
     app.before_request(_begin)
     app.after_request(_finish)
+    app.teardown_request(_forget)
 
 
 def claim_idempotency_key(caller: str, *, required: bool) -> None:
@@ -40,11 +53,23 @@ def claim_idempotency_key(caller: str, *, required: bool) -> None:
     }
 
 
+def prefers_async() -> bool:
+    """Whether the client would rather have an operation than wait for its command (RFC 7240)."""
+    if request.method not in _COMMANDS:
+        return False
+    preferences = ",".join(request.headers.getlist("Prefer")).split(",")
+    return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
+
+
 def _begin() -> None:
     g.request_id = _taken("X-Request-Id", _REQUEST_ID) or secrets.token_hex(16)
     g.traceparent = _taken("traceparent", _TRACEPARENT) or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
     clear_contextvars()
     bind_contextvars(request_id=g.request_id, **{"trace.id": g.traceparent.split("-")[1]})
+
+
+def _forget(_error: BaseException | None) -> None:
+    clear_contextvars()  # the thread goes on with other work
 
 
 def _taken(header: str, pattern: re.Pattern[str]) -> str | None:
@@ -54,10 +79,8 @@ def _taken(header: str, pattern: re.Pattern[str]) -> str | None:
 
 def _finish(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers.setdefault("Cache-Control", "no-store")
+    for name, value in _ALWAYS.items():
+        response.headers.setdefault(name, value)
     if g.get("replayed"):
         response.headers["Idempotent-Replayed"] = "true"
     return response
-
-

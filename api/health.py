@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 import marshmallow as ma
 from flask.views import MethodView
-from flask_smorest import Blueprint
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -17,7 +16,8 @@ from redis.retry import Retry
 
 import settings
 
-from .auth import public
+from .auth import probe
+from .blueprints import Blueprint
 from .schemas import Schema
 
 blp = Blueprint("health", __name__, description="For whoever restarts processes and spreads load.")
@@ -101,7 +101,7 @@ class ReadinessSchema(Schema):
 
 @blp.route("/livez")
 class Liveness(MethodView):
-    @public
+    @probe
     @blp.response(200, LivenessSchema)
     def get(self) -> Any:
         """Say that this process answers."""
@@ -110,7 +110,7 @@ class Liveness(MethodView):
 
 @blp.route("/readyz")
 class Ready(MethodView):
-    @public
+    @probe
     @blp.alt_response(503, schema=ReadinessSchema, description="The queues cannot be reached.")
     @blp.response(200, ReadinessSchema)
     def get(self) -> Any:

@@ -5,9 +5,9 @@ from uuid import UUID
 
 import marshmallow as ma
 from flask.views import MethodView
-from flask_smorest import Blueprint
 
 from .auth import me, requires
+from .blueprints import Blueprint
 from .pages import Page, PageQuery, page, page_of
 from .queue import ask
 from .schemas import Schema, Timestamp

@@ -4,11 +4,15 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from flask import request
+from flask import Response, request
 from flask.views import MethodView
-from flask_smorest import Blueprint
 
-from .auth import me, public, requires
+from models.cache import Stored
+
+from .auth import me, requires, signed
+from .blueprints import Blueprint
+from .etags import respond
+from .limits import MONEY
 from .pages import Page, PageQuery, page, page_of
 from .queue import ask
 from .schemas import Schema, Timestamp
@@ -57,7 +61,7 @@ class WebhookReceivedSchema(Schema):
 
 @blp.route("/checkouts")
 class Checkouts(MethodView):
-    @requires(idempotency_key=True)
+    @requires(idempotency_key=True, limit=MONEY)
     @blp.arguments(CheckoutRequestSchema)
     @blp.response(201, CheckoutSchema)
     def post(self, checkout: dict[str, Any]) -> Any:
@@ -95,15 +99,15 @@ class Orders(MethodView):
 class Order(MethodView):
     @requires()
     @blp.response(200, OrderSchema)
-    def get(self, order_id: UUID) -> Any:
+    def get(self, order_id: UUID) -> Response:
         """Show an order of the caller; any order to those with payments:read."""
         whose = None if "payments:read" in me().permissions else me().id
-        return ask("payments.show_order", order_id=order_id, user_id=whose)
+        return respond(Stored.of(ask("payments.show_order", order_id=order_id, user_id=whose)))
 
 
 @blp.route("/webhooks/stripe")
 class StripeWebhook(MethodView):
-    @public
+    @signed
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Take a webhook of Stripe's; it is signed."""

@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problems, whatever raised them: a view, a worker, the router, a parser, a bug."""
 
 from http import HTTPStatus
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -12,17 +13,19 @@ from models.log import get_logger
 
 log = get_logger(__name__)
 
-# The codes of what Flask and the parsers refuse by themselves.
-_CODES = {
-    400: "malformed",
-    404: "not_found",
-    405: "method_not_allowed",
-    406: "not_acceptable",
-    413: "body_too_large",
-    415: "unsupported_media_type",
-    422: "validation_failed",
-    429: "rate_limited",
+# What Flask, the parsers and a crash are called: code, status, meaning. All other codes are in models/errors.py.
+OWN_CODES = {
+    "malformed": (400, "The body is not clean JSON, the query is not UTF-8, or the request is no HTTP."),
+    "not_found": (404, "There is no such path, or no such thing, or it is not yours."),
+    "method_not_allowed": (405, "The path does not know this method; Allow lists those that it knows."),
+    "body_too_large": (413, "The body is above 1 MiB."),
+    "uri_too_long": (414, "The request line is above 8,190 characters."),
+    "unsupported_media_type": (415, "The body is not sent as application/json."),
+    "validation_failed": (422, "Fields do not fit, are missing or unknown; errors names them."),
+    "headers_too_large": (431, "A header is above 8,190 characters, or there are more than 100."),
+    "internal_error": (500, "A bug of ours; it has been logged under the request id."),
 }
+_CODES = {status: code for code, (status, _) in OWN_CODES.items()}
 
 
 def handle(app: Flask) -> None:
@@ -30,6 +33,17 @@ def handle(app: Flask) -> None:
     app.register_error_handler(DomainError, _domain_error)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, _bug)
+
+
+def described(status: int, code: str, detail: str) -> dict[str, Any]:
+    """What went wrong, wherever that was."""
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
 
 
 def problem(
@@ -41,15 +55,7 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """A problem+json response; ``errors`` are {"pointer", "detail"}, one for each field at fault."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "instance": request.path,
-        "code": code,
-        "request_id": g.get("request_id"),
-    }
+    body = {**described(status, code, detail), "instance": request.path, "request_id": g.get("request_id")}
     if errors:
         body["errors"] = errors
     return Response(msgspec.json.encode(body), status, headers, content_type="application/problem+json")
@@ -64,16 +70,13 @@ def _domain_error(error: DomainError) -> Response:
 
 def http_error(error: HTTPException) -> Response:
     """What the router or a parser refused. webargs leaves the fields at fault in ``error.data["messages"]``."""
-    if error.response is not None:
-        return Response(error.response.get_data(), error.response.status_code, error.response.headers)
     status = error.code or 500
     messages = getattr(error, "data", {}).get("messages", {})
-    if "Invalid JSON body." in messages.get("json", []):
-        return problem(400, "malformed", "The body is not valid JSON.")
-    errors = [entry for place, fields in messages.items() for entry in _pointers(place, fields)]
-    headers = {"Allow": ", ".join(sorted(error.valid_methods))} if getattr(error, "valid_methods", None) else None
+    entries = (entry for place, fields in messages.items() for entry in _pointers(place, fields))
+    errors = sorted(entries, key=itemgetter("pointer"))  # marshmallow finds unknown fields in any order
+    headers = {"Allow": ", ".join(sorted(allowed))} if (allowed := getattr(error, "valid_methods", None)) else None
     detail = "The request does not fit: see errors." if errors else (error.description or HTTPStatus(status).phrase)
-    return problem(status, _CODES.get(status, "http_error"), detail, errors=errors, headers=headers)
+    return problem(status, _CODES.get(status, HTTPStatus(status).name.lower()), detail, errors=errors, headers=headers)
 
 
 def _pointers(place: str, messages: Any, path: str = "") -> list[dict[str, str]]:

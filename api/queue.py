@@ -1,7 +1,7 @@
 """From the gateway to the workers: ``ask`` waits for the answer."""
 
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 from flask import g
@@ -10,25 +10,56 @@ from redis.exceptions import RedisError
 import celery_app
 import settings
 from models.errors import DomainError, OutcomeUnknown
+from models.faults import reach
 from models.redis import queue_redis
+
+from .bulkheads import bulkheads
+from .headers import prefers_async
 
 
 class WorkerCrashed(Exception):
     """A bug in a worker; it is in the worker's log under the same request id."""
 
 
+class Accepted(Exception):
+    """The client does not wait: ``args[0]`` is the operation that carries its command out."""
+
+
 def ask(task: str, **message: Any) -> Any:
     """Have ``task`` done and return its answer, as JSON values.
 
     A repeated command answers as it did the first time; ``g.replayed`` says so. Raises what the worker raised as
-    a DomainError, QueueFull or Unavailable where nothing was begun, OutcomeUnknown after ASK_TIMEOUT_SECONDS.
+    a DomainError, QueueFull, ServiceSlow or Unavailable where nothing was begun, OutcomeUnknown after
+    ASK_TIMEOUT_SECONDS, and Accepted where the client prefers that.
     """
-    return _ask(task, message, claim=g.get("claim"))
+    claim = g.get("claim")
+    if prefers_async() and "caller" in g:
+        raise Accepted(_accept(task, message, claim))
+    return _ask(task, message, claim)
+
+
+def begin(task: str, **message: Any) -> NoReturn:
+    """Begin what nobody waits for: ``task`` answers with the operation. Raises Accepted, preferred or not."""
+    raise Accepted(_ask(task, message, claim=g.get("claim")))
 
 
 def look_up(task: str, **message: Any) -> Any:
     """``ask`` for what a request needs before its own command: the Idempotency-Key is not for this."""
     return _ask(task, message, claim=None)
+
+
+def error_of(failure: dict[str, Any]) -> DomainError:
+    """The error that a worker raised."""
+    return DomainError.by_name[failure["name"]](*failure["args"])
+
+
+def _accept(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> dict[str, Any]:
+    # The key is claimed twice: here, so that a repeat gets the same operation, and by the command itself, so that a
+    # repeat without the preference gets its answer.
+    claim_of_operation = claim and {**claim, "scope": f"respond-async {claim['scope']}"}
+    asked = {"kind": task, "message": message, "owner": g.caller.sub, "claim": claim}
+    operation: dict[str, Any] = _ask(f"{task.partition('.')[0]}.accept_operation", asked, claim_of_operation)
+    return operation
 
 
 def _ask(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> Any:
@@ -42,8 +73,11 @@ def _ask(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> An
         traceparent=g.get("traceparent"),
         claim=claim,
     )
-    celery_app.send(task, message, envelope, task_id=task_id)
-    return _opened(_awaited(reply_to, expires_at))
+    with bulkheads.slot(task.partition(".")[0]):
+        celery_app.send(task, message, envelope, task_id=task_id)
+        reply = _awaited(reply_to, expires_at)
+    reach("answered", task)
+    return _opened(reply)
 
 
 def _awaited(reply_to: str, expires_at: float) -> dict[str, Any]:
@@ -60,7 +94,7 @@ def _awaited(reply_to: str, expires_at: float) -> dict[str, Any]:
 def _opened(reply: dict[str, Any]) -> Any:
     g.replayed = reply.get("replayed", False)
     if error := reply.get("error"):
-        raise DomainError.by_name[error["name"]](*error["args"])
+        raise error_of(error)
     if crash := reply.get("crash"):
         raise WorkerCrashed(crash)
     return reply["result"]

@@ -1,18 +1,8 @@
-"""What all schemas share: strict bases, money, times, and the OpenAPI document made of them."""
+"""What all schemas share: strict bases, flags, money, times."""
+
+from typing import Any
 
 import marshmallow as ma
-from flask import Response
-from flask_smorest import Api
-from werkzeug.exceptions import HTTPException
-
-from . import problems
-
-
-class Rest(Api):
-    """flask-smorest with RFC 9457 problems in place of its own errors."""
-
-    def handle_http_exception(self, error: HTTPException) -> Response:
-        return problems.http_error(error)
 
 
 class Schema(ma.Schema):
@@ -22,11 +12,20 @@ class Schema(ma.Schema):
         unknown = ma.RAISE
 
 
+class Flag(ma.fields.Bool):
+    """true or false of JSON, and nothing that resembles them."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bool:  # noqa: ARG002 marshmallow's signature
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class Money(Schema):
     """An amount in minor units of an ISO 4217 currency."""
 
     amount_minor = ma.fields.Int(strict=True, required=True, validate=ma.validate.Range(min=0, max=10**12))
-    currency = ma.fields.Str(required=True, validate=ma.validate.Regexp(r"^[A-Z]{3}$", error="An ISO 4217 code."))
+    currency = ma.fields.Str(required=True, validate=ma.validate.Regexp(r"[A-Z]{3}\Z", error="An ISO 4217 code."))
 
 
 class Timestamp(ma.fields.Str):

@@ -1,22 +1,31 @@
-"""Users: the caller's own profile."""
+"""Users: the caller's own profile, the directory of all, and everybody's right to see all and to go."""
 
 import functools
 import zoneinfo
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+from uuid import UUID
 
 import marshmallow as ma
-from flask import Response
+from flask import Response, request
 from flask.views import MethodView
-from flask_smorest import Blueprint
 
 from models.cache import profile_key
 
-from .auth import me, requires
+from .auth import me, requires, signed
+from .blueprints import Blueprint
 from .etags import if_match
+from .operations import OperationSchema
+from .pages import Page, PageQuery, page, page_of
+from .queue import ask, begin, look_up
 from .reads import cached, changed
 from .schemas import Schema, Timestamp
 
 blp = Blueprint("users", __name__, url_prefix="/v1", description="Who you are to Coursebus.")
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+ROLES = ("learner", "instructor", "admin")  # as Auth0 calls them; what they allow is said there
 
 # Control characters, line separators, and halves of surrogate pairs, which JSON can spell and no store can keep.
 _UNWRITABLE = "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff"
@@ -60,6 +69,37 @@ class ProfileChangesSchema(Schema):
     avatar_url = ma.fields.Url(schemes={"https"}, allow_none=True, validate=ma.validate.Length(max=2048))
 
 
+class RolesSchema(Schema):
+    roles = ma.fields.List(
+        ma.fields.Str(validate=ma.validate.OneOf(ROLES)), required=True, validate=ma.validate.Length(max=len(ROLES))
+    )
+
+
+class UserQuery(PageQuery):
+    q = ma.fields.Str(
+        load_default="",
+        validate=ma.validate.Length(max=200),
+        metadata={"description": "Parts of name or e-mail address; all of them have to be there."},
+    )
+    role = ma.fields.Str(load_default=None, validate=ma.validate.OneOf(ROLES))
+    total = ma.fields.Bool(load_default=False, metadata={"description": "Count all that fit."})
+
+
+class UserPageSchema(page_of(ProfileSchema)):  # type: ignore[misc]  # made at run time
+    total = ma.fields.Int(allow_none=True)
+
+
+class ExportSchema(Schema):
+    id = ma.fields.UUID()
+    requested_at = Timestamp()
+    finished_at = Timestamp()
+    services = ma.fields.Dict(metadata={"description": "By service, all that it keeps of you."})
+
+
+class HookReceivedSchema(Schema):
+    received = ma.fields.Bool()
+
+
 @blp.route("/me")
 class Me(MethodView):
     @requires()
@@ -84,3 +124,115 @@ class Me(MethodView):
             expected_version=expected_version,
             changes=changes,
         )
+
+    @requires()
+    @if_match
+    @blp.response(202, OperationSchema)
+    def delete(self, *, expected_version: int) -> None:
+        """Erase the caller, in every service; the operation's result is the receipt. Needs If-Match.
+
+        What the law wants to be kept is named there, with the reason. The token remains good for reading the receipt.
+        """
+        begin("users.erase_me", sub=me().sub, expected_version=expected_version)
+
+
+@blp.route("/me/export")
+class Export(MethodView):
+    @requires()
+    @blp.response(202, OperationSchema)
+    def post(self) -> None:
+        """Have all that is kept of the caller laid out by every service; the operation's result says where."""
+        begin("users.request_export", user_id=me().id, owner=me().sub)
+
+    @requires()
+    @blp.response(200, ExportSchema)
+    def get(self) -> Any:
+        """Show the last finished export."""
+        export = ask("users.show_export", user_id=me().id)
+        of_export = {"user_id": me().id, "export_id": export["id"]}
+        parts = {
+            service: ask(f"{service}.show_export_part", service=service, **of_export) for service in export["services"]
+        }
+        return {**export, "services": parts}
+
+
+def existing_user(view: View) -> View:
+    """Say 404 before what the form of the request deserves."""
+    view.find = _find_user  # type: ignore[attr-defined]  # called by api.auth
+    return view
+
+
+def _find_user(*, user_id: UUID, **_: object) -> None:
+    look_up("users.show_profile", user_id=user_id, email=None, name=None)
+
+
+@blp.route("/users")
+class Users(MethodView):
+    @requires("users:admin")
+    @blp.arguments(UserQuery, location="query")
+    @blp.response(200, UserPageSchema)
+    def get(self, query: dict[str, Any]) -> Page:
+        """List users, newest first."""
+        found = ask("users.list_users", **query)
+        body, status, headers = page(found)
+        return {**body, "total": found["total"]}, status, headers
+
+
+@blp.route("/users/<uuid:user_id>")
+class User(MethodView):
+    @requires("users:admin")
+    @blp.response(200, ProfileSchema)
+    def get(self, user_id: UUID) -> Response:
+        """Show a user's profile."""
+        return cached(profile_key(user_id), "users.show_profile", user_id=user_id, email=None, name=None)
+
+    @requires("users:admin")
+    @existing_user
+    @if_match
+    @blp.arguments(ProfileChangesSchema)
+    @blp.response(200, ProfileSchema)
+    def patch(self, changes: dict[str, Any], user_id: UUID, *, expected_version: int) -> Response:
+        """Change a user's profile: what is named. Needs If-Match."""
+        return changed(
+            profile_key(user_id),
+            "users.change_profile",
+            user_id=user_id,
+            expected_version=expected_version,
+            changes=changes,
+        )
+
+    @requires("users:admin")
+    @existing_user
+    @if_match
+    @blp.response(202, OperationSchema)
+    def delete(self, user_id: UUID, *, expected_version: int) -> None:
+        """Erase a user, in every service; the operation's result is the receipt. Needs If-Match."""
+        begin("users.erase_user", user_id=user_id, expected_version=expected_version, owner=me().sub)
+
+
+@blp.route("/users/<uuid:user_id>/roles")
+class Roles(MethodView):
+    @requires("users:admin")
+    @existing_user
+    @if_match
+    @blp.arguments(RolesSchema)
+    @blp.response(200, ProfileSchema)
+    def put(self, body: dict[str, Any], user_id: UUID, *, expected_version: int) -> Response:
+        """Give a user these roles and no others; their next token has what the roles allow. Needs If-Match."""
+        return changed(
+            profile_key(user_id),
+            "users.set_roles",
+            user_id=user_id,
+            expected_version=expected_version,
+            roles=body["roles"],
+        )
+
+
+@blp.route("/webhooks/auth0")
+class Auth0Hook(MethodView):
+    @signed
+    @blp.response(200, HookReceivedSchema)
+    def post(self) -> Any:
+        """Take what an event stream or a log stream of Auth0's tells; its Authorization is the one agreed upon."""
+        authorization = request.headers.get("Authorization", "")
+        return ask("users.receive_auth0_hook", body=request.get_data(), authorization=authorization)

@@ -1,4 +1,7 @@
-"""``python -m bridge`` runs the bridge: a relay for each database, a consumer for each service that reacts."""
+"""``python -m bridge`` runs the bridge: a relay for each database, a consumer for each service that reacts.
+
+With arguments it is the tool for looking after events: ``python -m bridge --help``.
+"""
 
 import signal
 import sys
@@ -8,6 +11,8 @@ import celery_app
 import settings
 from models import log
 
+from . import cli
+from .audit import Auditor
 from .consume import ServiceConsumer
 from .deadletters import DeadLetters
 from .dispatch import Dispatcher
@@ -20,7 +25,9 @@ class Bridge:
     def __init__(self) -> None:
         self.stop = threading.Event()
         self._dead_letters = DeadLetters()
-        self._dispatcher = Dispatcher(self.stop, self._dead_letters)
+        self._stop_dispatcher = threading.Event()
+        self._dispatcher = Dispatcher(self._stop_dispatcher, self._dead_letters)
+        self._auditor = Auditor(self._dispatcher, self.stop)
         databases = sorted({settings.database_url(service) for service in celery_app.SERVICES})
         self._relays = [Relay(url, self.stop) for url in databases]
         self._consumers = [
@@ -32,19 +39,23 @@ class Bridge:
     def run(self) -> int:
         """Until asked to stop: 0, or until a thread has died: 1, and the supervisor starts us again."""
         self._dead_letters.reload()
-        threads = [self._dispatcher, *self._relays, *self._consumers]
+        threads = [self._dispatcher, *self._relays, *self._consumers, self._auditor]
         for thread in threads:
             thread.start()
         while not self.stop.wait(1):
             if not all(thread.is_alive() for thread in threads):
                 self.stop.set()
                 return 1
-        for thread in threads:
+        # The dispatcher last: the consumers still wait for replies to what the workers have in hand.
+        for thread in (*self._relays, *self._consumers):
             thread.join(15)
+        self._stop_dispatcher.set()
+        self._dispatcher.join(1)
         return 0
 
 
-def main() -> int:
+def serve() -> int:
+    """Run until SIGTERM."""
     log.configure("bridge")
     bridge = Bridge()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -53,4 +64,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cli.main(sys.argv[1:]) if sys.argv[1:] else serve())

@@ -7,14 +7,16 @@ from typing import Any, cast
 
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from sqlalchemy.exc import DBAPIError
 
-from models.events import Event
+from models.faults import reach
 from models.log import get_logger
 
 from . import kafka
 from .dispatch import Dispatcher
 from .lanes import Lanes, Record
 from .routes import ROUTES
+from .tellers import tellers_of
 
 log = get_logger(__name__)
 
@@ -38,7 +40,8 @@ class ServiceConsumer(threading.Thread):
     @staticmethod
     def topics_of(service: str) -> list[str]:
         """The topics that hold events which ``service`` reacts to."""
-        heard = {Event.by_type[type_].topic for type_, handlers in ROUTES.items() if _of(service, handlers)}
+        types = [type_ for type_, handlers in ROUTES.items() if _of(service, handlers)]
+        heard = {teller for type_ in types for teller in tellers_of(type_)}
         return sorted(map(kafka.topic_of, heard))
 
     def run(self) -> None:
@@ -51,7 +54,7 @@ class ServiceConsumer(threading.Thread):
                 while not self._stop_asked.is_set():
                     self._turn(consumer)
                 self._drain(consumer)
-            except KafkaException as error:
+            except (KafkaException, DBAPIError) as error:
                 log.warning("consumer starts again", service=self.service, reason=str(error))
                 self._stop_asked.wait(1)
             finally:
@@ -68,6 +71,7 @@ class ServiceConsumer(threading.Thread):
         self._store(consumer)
 
     def _take(self, record: Record) -> None:
+        reach("polled", record.type)
         with self._lock:
             may_start = self._lanes.add(record)
         if may_start:
@@ -88,6 +92,7 @@ class ServiceConsumer(threading.Thread):
             waiting.discard(handler)
             if waiting:
                 return
+        reach("handled, not stored", record.type)
         if following := self._finish(record):
             self._start(following)
 
@@ -101,6 +106,7 @@ class ServiceConsumer(threading.Thread):
         offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in further.items()]
         if offsets:
             consumer.store_offsets(offsets=offsets)
+            reach("stored, not committed", self.service)
 
     def _hold_back(self, consumer: Consumer) -> None:
         with self._lock:
@@ -114,6 +120,7 @@ class ServiceConsumer(threading.Thread):
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("partitions assigned", service=self.service, count=len(partitions))
+        self._dispatcher.learn_blocked_keys()  # their last owner may have buried some of their events
         self._paused = False  # new partitions come unpaused
 
     def _taken(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -124,6 +131,8 @@ class ServiceConsumer(threading.Thread):
 
     def _drain(self, consumer: Consumer) -> None:
         """Wait a little for what the workers have in hand, so that a restart repeats nothing."""
+        with self._lock:
+            self._lanes.forget_waiting()
         deadline = time.monotonic() + DRAIN_SECONDS
         while len(self._lanes) and time.monotonic() < deadline:
             consumer.pause(consumer.assignment())

@@ -7,7 +7,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 import celery_app
 from models.base import now, sessions
-from models.deadletters import DeadLetter, blocked_keys, lock_key, open_letters
+from models.deadletters import DeadLetter, blocked_keys, first_open_letter, lock_key
+from models.faults import reach
 from models.log import get_logger
 
 from .lanes import Record
@@ -23,13 +24,16 @@ class DeadLetters:
         self._blocked: set[tuple[str, str]] = set()
 
     def reload(self) -> None:
-        """Read which keys are blocked: at the start, and when partitions come from another bridge."""
+        """Read which keys are blocked: at the start, and when partitions come from another bridge.
+
+        One that has been freed meanwhile stays until its next event: ``bury`` asks the database.
+        """
         blocked: set[tuple[str, str]] = set()
         for service in celery_app.SERVICES:
             with sessions(service).begin() as session:
                 blocked |= blocked_keys(session)
         with self._lock:
-            self._blocked = blocked
+            self._blocked |= blocked  # another thread may just have added one
 
     def blocks(self, handler: str, key: str) -> bool:
         """Whether events of ``key`` may have to wait; ``bury`` asks the database."""
@@ -39,12 +43,13 @@ class DeadLetters:
         """Keep ``record`` as a dead letter. False for a parked one whose key has been freed meanwhile."""
         with sessions(handler.partition(".")[0]).begin() as session:
             lock_key(session, handler, record.key)
-            before = open_letters(session, handler, record.key)
-            if reason == "parked" and not before:
+            if reason == "parked" and not first_open_letter(session, handler, record.key):
                 with self._lock:
                     self._blocked.discard((handler, record.key))
                 return False
             session.execute(insert(DeadLetter).values(**_letter(handler, record, reason)).on_conflict_do_nothing())
+            reach("dead letter written, not committed")
+        reach("dead letter committed, not stored")
         with self._lock:
             self._blocked.add((handler, record.key))
         log.error("dead letter", handler=handler, event_id=record.event_id, key=record.key, reason=reason)

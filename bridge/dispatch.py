@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 import celery_app
 from models.errors import DomainError, Unavailable
+from models.faults import reach
 from models.log import get_logger
 from models.redis import queue_redis
 
@@ -63,14 +64,18 @@ class Dispatcher(threading.Thread):
     def __len__(self) -> int:
         return len(self._pending)
 
+    def learn_blocked_keys(self) -> None:
+        """Ask the databases which keys are blocked. Raises DBAPIError."""
+        self._dead_letters.reload()
+
     def dispatch(self, handler: str, record: Record, done: Callable[[], None]) -> None:
         """Have ``handler`` take ``record``; ``done`` is called from another thread when it has, or never will."""
         pending = _Pending(handler, record, done)
         with self._lock:
             self._pending[pending.task_id] = pending
         if self._dead_letters.blocks(handler, record.key):
+            # Left to our own thread: buried here, a long line of its key would be buried by ever deeper calls.
             pending.last_error = "parked"
-            self._bury(pending)
         else:
             self._send(pending)
 
@@ -112,19 +117,26 @@ class Dispatcher(threading.Thread):
         log.info("handler put off", handler=pending.handler, event_id=event_id, reason=reason)
 
     def _look_after_the_due(self) -> None:
+        # Until none is due: behind one that was buried may stand the next.
+        while due := self._due():
+            for pending in due:
+                self._look_after(pending)
+
+    def _due(self) -> list[_Pending]:
         now = time.monotonic()
         with self._lock:
-            due = [pending for pending in self._pending.values() if pending.due_at <= now]
-        for pending in due:
-            if pending.last_error == "parked":
-                self._bury(pending)
-            elif not pending.sent:
-                self._send(pending)
-            elif self._queue_is_empty(pending):
-                pending.attempt += 1
-                self._send(pending)
-            else:
-                pending.due_at = now + 1  # its turn has not come: nobody is at work, or others are before it
+            return [pending for pending in self._pending.values() if pending.due_at <= now]
+
+    def _look_after(self, pending: _Pending) -> None:
+        if pending.last_error == "parked":
+            self._bury(pending)
+        elif not pending.sent:
+            self._send(pending)
+        elif self._queue_is_empty(pending):
+            pending.attempt += 1
+            self._send(pending)
+        else:
+            pending.due_at = time.monotonic() + 1  # its turn has not come: nobody is at work, or others are before it
 
     def _queue_is_empty(self, pending: _Pending) -> bool:
         try:
@@ -145,6 +157,7 @@ class Dispatcher(threading.Thread):
         pending.sent, pending.due_at = True, time.monotonic() + UNANSWERED_SECONDS
         try:
             celery_app.send(pending.handler, {"event": record.value}, envelope, task_id=pending.task_id)
+            reach("sent", pending.handler)
         except DomainError:  # the queue is full, or Redis is away
             pending.sent, pending.due_at = False, time.monotonic() + 0.5
 

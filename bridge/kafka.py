@@ -1,5 +1,6 @@
 """How we speak to Kafka: every setting with its reason."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicCollection
@@ -45,13 +46,31 @@ def producer() -> Producer:
     )
 
 
+def onlooker(service: str) -> Consumer:
+    """One who reads where the group of ``service`` stands, and takes no part in it."""
+    return Consumer(
+        {
+            **_COMMON,
+            "group.id": group_of(service),
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,  # says "there is nothing more", which silence does not
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+        }
+    )
+
+
+def group_of(service: str) -> str:
+    return f"{settings.KAFKA_TOPIC_PREFIX}coursebus.{service}"
+
+
 def consumer(service: str) -> Consumer:
     """A member of the group of ``service``: each service has its own, so that a slow one stalls nobody else."""
     return Consumer(
         {
             **_COMMON,
             **(_EMBEDDED_GROUP if settings.KAFKA_EMBEDDED else _GROUP),
-            "group.id": f"{settings.KAFKA_TOPIC_PREFIX}coursebus.{service}",
+            "group.id": group_of(service),
             "enable.auto.offset.store": False,  # stored when the handlers have committed, never before
             "auto.commit.interval.ms": 1000,
             "auto.offset.reset": "earliest",
@@ -88,12 +107,16 @@ class Topics:
 
     def ensure(self) -> None:
         """Make those that are missing. Raises KafkaException while the broker is away."""
+        self._make(NewTopic(name, settings.KAFKA_PARTITIONS, settings.KAFKA_REPLICATION) for name in self._names)
+
+    def ensure_for_letters(self, names: set[str]) -> None:
+        """Make the topics of dead letters that are missing: one partition, which few ever reach."""
+        kept = {"retention.ms": str(settings.DEAD_LETTERS_KEPT_DAYS * 24 * 3600 * 1000)}
+        self._make(NewTopic(name, 1, settings.KAFKA_REPLICATION, config=kept) for name in sorted(names))
+
+    def _make(self, topics: Iterable[NewTopic]) -> None:
         known = self._admin.list_topics(timeout=5).topics
-        missing = [
-            NewTopic(name, settings.KAFKA_PARTITIONS, settings.KAFKA_REPLICATION)
-            for name in self._names
-            if name not in known
-        ]
+        missing = [topic for topic in topics if topic.topic not in known]
         for name, made in (self._admin.create_topics(missing, operation_timeout=10) if missing else {}).items():
             try:
                 made.result(timeout=10)

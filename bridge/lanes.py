@@ -70,6 +70,12 @@ class Lanes:
                 further[partition] = offset + 1
         return further
 
+    def forget_waiting(self) -> None:
+        """Keep only what has been started; the rest is for whoever reads its partition next."""
+        for lane in self._lanes.values():
+            while len(lane) > 1:
+                lane.pop()
+
     def drop(self, partitions: Iterable[Partition]) -> None:
         """Forget partitions that now belong to another consumer."""
         gone = set(partitions)

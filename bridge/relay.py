@@ -17,11 +17,13 @@ from sqlalchemy import Connection, Engine, Row, Text, cast, create_engine, selec
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from models.faults import reach
 from models.log import get_logger
 from models.outbox import OutboxEvent
 from models.redis import RELAY_HINT, queue_redis
 
 from . import kafka
+from .copies import LetterCopies
 from .losses import unpublish_what_is_lost
 
 log = get_logger(__name__)
@@ -85,12 +87,13 @@ class Relay(threading.Thread):
         log.info("relay leads")
         checked_at = time.monotonic()
         while not self._stop_asked.is_set():
-            if publisher.publish():
-                continue
+            sent = publisher.publish()
             if time.monotonic() - checked_at > CHECK_SECONDS:
                 publisher.check_topics()
+                publisher.letters.publish()
                 checked_at = time.monotonic()
-            _await_hint()
+            if not sent:
+                _await_hint()
 
 
 class Publisher:
@@ -101,6 +104,7 @@ class Publisher:
         self._topics = topics
         self._producer = kafka.producer()
         self.topic_ids = topics.ids()
+        self.letters = LetterCopies(connection, topics, self._producer)
 
     def publish(self) -> int:
         """Send one batch and mark it; returns how many events that were.
@@ -114,6 +118,7 @@ class Publisher:
         # A broker that has forgotten everything can acknowledge what it does not keep, taking it for a repetition. So
         # an acknowledgement counts when the topics are still the same after it.
         self.check_topics()
+        reach("acknowledged, not marked")
         self._connection.execute(_MARK, {"seqs": sent})
         if len(sent) < len(rows):
             raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))  # noqa: SLF001 has no public name
@@ -145,17 +150,23 @@ class Publisher:
                 kafka.topic_of(row.aggregatetype),
                 key=row.aggregateid,
                 value=row.payload,
-                headers=list(_headers(row)),
+                headers=list(headers_of(row)),
                 on_delivery=acknowledge(row.seq),
             )
             self._producer.poll(0)
+        reach("produced, not acknowledged")
         self._flush()
-        # What comes after a gap is sent again behind it.
-        gaps = {(row.aggregatetype, row.aggregateid) for row in rows if row.seq not in acknowledged}
-        return [row.seq for row in rows if (row.aggregatetype, row.aggregateid) not in gaps]
+        marked, gaps = [], set()
+        for row in rows:
+            key = (row.aggregatetype, row.aggregateid)
+            if row.seq not in acknowledged:
+                gaps.add(key)
+            elif key not in gaps:  # what comes after a gap is sent again behind it
+                marked.append(row.seq)
+        return marked
 
 
-def _headers(row: Row[Any]) -> Iterator[tuple[str, str]]:
+def headers_of(row: Row[Any]) -> Iterator[tuple[str, str]]:
     """CloudEvents 1.0, Kafka binary mode."""
     yield "content-type", "application/json"
     yield "ce_specversion", "1.0"

@@ -4,10 +4,19 @@ The tasks of one event run in parallel, each through the queue of its service; e
 after another.
 """
 
+_SERVICES = ("users", "courses", "payments", "progress", "notifications")
+
 ROUTES = {
     "USER_CREATED": ["users.fill_profile", "notifications.welcome_user"],
     "USER_UPDATED": ["users.cache_profile", "notifications.keep_contact"],
+    # A person's right to see all and to go: every service answers for itself.
+    "USER_EXPORT_REQUESTED": [f"{service}.export_data" for service in _SERVICES],
+    "USER_DATA_EXPORTED": ["users.gather_export"],
+    "USER_DELETED": [f"{service}.erase_data" for service in _SERVICES],
+    "USER_DATA_ERASED": ["users.gather_receipt"],
     "COURSE_PUBLISHED": ["payments.keep_offer", "progress.keep_outline"],
+    "COURSE_UPDATED": ["payments.change_offer"],
+    "COURSE_ARCHIVED": ["payments.withdraw_offer"],
     "ENROLLMENT_CREATED": ["progress.start_course", "notifications.welcome_learner"],
     "PAYMENT_SUCCEEDED": ["notifications.send_receipt"],
     "PAYMENT_FAILED": ["notifications.report_failed_payment"],

@@ -41,6 +41,7 @@ class DeadLetter(Base):
     status: Mapped[str] = mapped_column(default="open")  # open, replayed or discarded
     created_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
+    published_at: Mapped[datetime | None]  # when its copy was on Kafka
 
     __table_args__ = (
         UniqueConstraint("handler", "event_id"),
@@ -63,12 +64,12 @@ def lock_key(session: Session, handler: str, key: str) -> None:
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{handler} {key}", 0))))
 
 
-def open_letters(session: Session, handler: str, key: str) -> list[DeadLetter]:
-    """The letters of a key that wait, in their order. Lock the key first."""
+def first_open_letter(session: Session, handler: str, key: str) -> DeadLetter | None:
+    """The letter of a key that the others wait behind. Lock the key first."""
     waiting = select(DeadLetter).where(
         DeadLetter.handler == handler, DeadLetter.key == key, DeadLetter.status == "open"
     )
-    return list(session.scalars(waiting.order_by(DeadLetter.seq)))
+    return session.scalars(waiting.order_by(DeadLetter.seq).limit(1)).one_or_none()
 
 
 def blocked_keys(session: Session) -> set[tuple[str, str]]:

@@ -61,7 +61,7 @@ class Invalid(DomainError):
 class Unavailable(DomainError):
     status = 503
     message = "{0} is not available; nothing was done."
-    retry_after_seconds = 5
+    retry_after_seconds: int | None = 5
 
 
 # Who is asking.
@@ -77,6 +77,22 @@ class TokenInvalid(Unauthorized):
 
 class PermissionMissing(Forbidden):
     message = "This needs the permission {0}."
+
+
+class MachineRefused(Forbidden):
+    message = "This is for people: a program's own token is not taken here."
+
+
+class AccountErased(Forbidden):
+    message = "This account was erased. Sign up anew, or wait for the receipt at its operation."
+
+
+class HookRefused(Unauthorized):
+    message = "The hook's authorization is not the one agreed upon."
+
+
+class HookUnreadable(Malformed):
+    message = "The hook cannot be read: {0}."
 
 
 # How it is asked.

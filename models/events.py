@@ -9,8 +9,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
+
+import msgspec
+
+EVERY_SERVICE = "*"  # the topic of news that each service tells for itself
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # one without its zone is refused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +33,11 @@ class Event:
         cls.topic = topic
         cls.type = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
         Event.by_type[cls.type] = cls
+
+    @property
+    def teller(self) -> str:
+        """The service that tells it, on its own topic."""
+        return self.topic
 
 
 EventClass = type[Event]  # within the class, ``type`` is the name of the event
@@ -57,7 +68,7 @@ class UserCreated(Event, topic="users"):
     user_id: UUID
     sub: str  # Auth0's name for the user
     pii: Person
-    created_at: datetime
+    created_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +78,73 @@ class UserUpdated(Event, topic="users"):
     user_id: UUID
     version: int  # of the profile, which is born with version 1: what is kept of a greater one is newer
     pii: Person
-    updated_at: datetime
+    updated_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """By what a person's account was known; None when everybody has done with it."""
+
+    sub: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserDeleted(Event, topic="users"):
+    """A person is to be forgotten: every service erases what it has and answers with USER_DATA_ERASED."""
+
+    user_id: UUID
+    erasure_id: UUID
+    pii: Account
+    deleted_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserExportRequested(Event, topic="users"):
+    """A person wants all that is kept of them: every service lays out its part and tells USER_DATA_EXPORTED."""
+
+    user_id: UUID
+    export_id: UUID
+    requested_at: Moment
+
+
+# each service
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptData:
+    """What a service may not or need not erase."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserDataErased(Event, topic=EVERY_SERVICE):
+    """A service has erased what it had of a person."""
+
+    user_id: UUID
+    service: str
+    rows: int  # erased, or freed of the person
+    kept: list[KeptData]
+    erased_at: Moment
+
+    @property
+    def teller(self) -> str:
+        return self.service
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserDataExported(Event, topic=EVERY_SERVICE):
+    """A service has laid out its part of an export. The part itself stays with the service."""
+
+    user_id: UUID
+    export_id: UUID
+    service: str
+    exported_at: Moment
+
+    @property
+    def teller(self) -> str:
+        return self.service
 
 
 # courses
@@ -103,7 +180,7 @@ class CoursePublished(Event, topic="courses"):
     currency: str
     sequential: bool  # lessons unlock in order
     sections: list[PublishedSection]
-    published_at: datetime
+    published_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +191,7 @@ class CourseCreated(Event, topic="courses"):
     slug: str
     title: str
     instructor_id: UUID
-    created_at: datetime
+    created_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +204,7 @@ class CourseUpdated(Event, topic="courses"):
     on_sale: bool
     price_minor: int
     currency: str
-    updated_at: datetime
+    updated_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +212,7 @@ class CourseArchived(Event, topic="courses"):
     """A course was taken from its author's list and from sale; who has access keeps it."""
 
     course_id: UUID
-    archived_at: datetime
+    archived_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +225,7 @@ class EnrollmentCreated(Event, topic="courses"):
     course_title: str
     source: str  # what gave the access: order, free, manual …
     source_id: str
-    enrolled_at: datetime
+    enrolled_at: Moment
 
 
 # payments
@@ -164,7 +241,7 @@ class OrderCreated(Event, topic="payments"):
     amount_minor: int
     currency: str
     provider: str
-    created_at: datetime
+    created_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +251,7 @@ class OrderExpired(Event, topic="payments"):
     order_id: UUID
     user_id: UUID
     course_id: UUID
-    expired_at: datetime
+    expired_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +265,7 @@ class PaymentSucceeded(Event, topic="payments"):
     amount_minor: int
     currency: str
     provider: str
-    paid_at: datetime
+    paid_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +278,7 @@ class PaymentFailed(Event, topic="payments"):
     description: str
     provider: str
     reason: str  # the provider's code
-    failed_at: datetime
+    failed_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +289,7 @@ class CoursePurchased(Event, topic="payments"):
     user_id: UUID
     course_id: UUID
     course_title: str
-    purchased_at: datetime
+    purchased_at: Moment
 
 
 # progress
@@ -226,7 +303,7 @@ class CourseStarted(Event, topic="progress"):
     course_id: UUID
     course_version: int
     lessons_total: int
-    started_at: datetime
+    started_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +315,7 @@ class LessonCompleted(Event, topic="progress"):
     lesson_title: str
     lessons_completed: int
     lessons_total: int
-    completed_at: datetime
+    completed_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +326,7 @@ class CourseCompleted(Event, topic="progress"):
     course_id: UUID
     course_title: str
     lessons_total: int
-    completed_at: datetime
+    completed_at: Moment
 
 
 # notifications
@@ -263,7 +340,7 @@ class NotificationSent(Event, topic="notifications"):
     user_id: UUID
     category: str
     channel: str  # email …
-    sent_at: datetime
+    sent_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,4 +352,4 @@ class NotificationFailed(Event, topic="notifications"):
     category: str
     channel: str
     reason: str
-    failed_at: datetime
+    failed_at: Moment

@@ -71,3 +71,12 @@ def store_answer(session: Session, claim: Claim, answer: dict[str, Any]) -> None
         .where(IdempotencyKey.scope == claim.scope, IdempotencyKey.key == claim.key)
         .values(answer=answer)
     )
+
+
+def release_key(session: Session, claim: Claim) -> None:
+    """End the lease of a command that was given up: a repeat begins at once."""
+    session.execute(
+        update(IdempotencyKey)
+        .where(IdempotencyKey.scope == claim.scope, IdempotencyKey.key == claim.key)
+        .values(leased_until=None)
+    )

@@ -17,7 +17,7 @@ from structlog.typing import EventDict, WrappedLogger
 
 _SECRET_NAMES = re.compile(r"(?i)authorization|secret|password|token|api_key|cookie")
 _FORMATTER = ecs_logging.StructlogFormatter()
-_SECRET_VALUES = re.compile(r"(?:sk|rk|whsec)_[A-Za-z0-9_]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|[\w.+-]+@[\w-]+\.[\w.-]+")
+_SECRET_VALUES = re.compile(r"\b(?:sk|rk|whsec)_[A-Za-z0-9_]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|[\w.+-]+@[\w-]+\.[\w.-]+")
 
 
 def get_logger(name: str) -> Any:

@@ -6,12 +6,15 @@ from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID, uuid5
 
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from .base import Aggregate, Base
 from .errors import ProjectionBehind
 from .events import NotificationFailed, NotificationSent, Person
+
+_NEVER_REACHED = 2**62
 
 
 class Contact(Base):
@@ -26,6 +29,7 @@ class Contact(Base):
     name: Mapped[str | None]
     locale: Mapped[str]
     timezone: Mapped[str]
+    erased_at: Mapped[datetime | None]  # nobody is told anything any more
 
     @classmethod
     def keep(cls, session: Session, user_id: UUID, *, version: int, pii: Person) -> None:
@@ -46,9 +50,29 @@ class Contact(Base):
         )
 
     @classmethod
+    def erase(cls, session: Session, user_id: UUID, *, at: datetime) -> None:
+        """Forget the person for good: no profile that is still on its way is newer than this."""
+        nobody = {
+            "user_id": user_id,
+            "version": _NEVER_REACHED,
+            "email": None,
+            "name": None,
+            "locale": "en",
+            "timezone": "UTC",
+            "erased_at": at,
+        }
+        gone = insert(cls).values(nobody).on_conflict_do_update(index_elements=["user_id"], set_=nobody)
+        session.execute(gone)
+
+    @classmethod
+    def forget(cls, session: Session, user_id: str) -> None:
+        """Take the contact of a user away, for a rebuild."""
+        session.execute(delete(cls).where(cls.user_id == UUID(user_id)))
+
+    @classmethod
     def of(cls, session: Session, user_id: UUID) -> Self:
-        """The contact of a user. Raises ProjectionBehind while USER_CREATED is on its way."""
-        contact = session.get(cls, user_id)
+        """The contact of a user, not to be erased meanwhile. Raises ProjectionBehind before USER_CREATED has come."""
+        contact = session.get(cls, user_id, with_for_update={"read": True})
         if contact is None:
             raise ProjectionBehind("contact of user", str(user_id))
         return contact

@@ -26,6 +26,7 @@ from .log import bound_fields
 MAX_ATTEMPTS = 5  # then the command is poison
 LEASE = timedelta(minutes=2)  # above the longest command; a killed one is taken up after it
 POKE_TRUSTED_FOR = timedelta(seconds=10)  # then it is taken for lost
+_NO_MATTER_OF_TIME = timedelta(days=36500)
 
 # Failures that a repeat may not meet again.
 _HEALING = (Unavailable, RequestInProgress, OutcomeUnknown)
@@ -76,6 +77,14 @@ class Operation(Base):
         )
 
     @classmethod
+    def under_way(cls, *, kind: str, owner: str, at: datetime) -> Self:
+        """A command that has begun and ends when events have told it all: nobody carries it out, none is swept."""
+        operation = cls.accept(kind=kind, message={}, owner=owner, claim=None)
+        operation.status = "running"
+        operation.run_after = at + _NO_MATTER_OF_TIME
+        return operation
+
+    @classmethod
     def of(cls, session: Session, operation_id: UUID, *, owner: str, lock: bool = False) -> Self:
         """An operation of ``owner``. Raises NotFound, for another's too."""
         operation = session.get(cls, operation_id, with_for_update=lock or None)
@@ -93,7 +102,7 @@ class Operation(Base):
         if operation is None or operation.finished_at or (operation.leased_until and operation.leased_until > at):
             return None
         if operation.attempts >= MAX_ATTEMPTS:
-            operation._finish({"error": _named(CommandCrashed())}, at)
+            operation.finish({"error": _named(CommandCrashed())}, at)
             return None
         operation.status = "running"
         operation.attempts += 1
@@ -105,7 +114,9 @@ class Operation(Base):
         """Operations that a poke should have begun, or a killed worker finished; each is told again a little later."""
         due = (
             select(cls)
-            .where(cls.finished_at.is_(None), cls.run_after <= at, or_(cls.leased_until.is_(None), cls.leased_until < at))
+            .where(
+                cls.finished_at.is_(None), cls.run_after <= at, or_(cls.leased_until.is_(None), cls.leased_until < at)
+            )
             .order_by(cls.run_after)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -122,17 +133,17 @@ class Operation(Base):
         if operation.finished_at:
             return
         if not _may_heal(answer):
-            operation._finish(answer, at)
+            operation.finish(answer, at)
         elif operation.attempts >= MAX_ATTEMPTS:
-            operation._finish({"error": answer.get("error", _named(CommandCrashed()))}, at)
+            operation.finish({"error": answer.get("error", _named(CommandCrashed()))}, at)
         else:
-            operation._put_off(at)
+            operation.put_off(at)
 
     def cancel(self, *, at: datetime) -> None:
         """Give up what has not begun; a repetition changes nothing. Raises OperationBegun."""
         canceled = {"error": _named(OperationCanceled())}
         if self.status == "pending":
-            self._finish(canceled, at)
+            self.finish(canceled, at)
         elif self.answer != canceled:
             raise OperationBegun(self.status)
 
@@ -149,14 +160,16 @@ class Operation(Base):
             "finished_at": self.finished_at,
         }
 
-    def _finish(self, answer: dict[str, Any], at: datetime) -> None:
+    def finish(self, answer: dict[str, Any], at: datetime) -> None:
+        """Keep the outcome."""
         self.status = "failed" if "error" in answer else "succeeded"
         self.answer = answer
+        self.message = {}  # it may hold personal data, and nobody needs it any more
         self.leased_until = None
         self.finished_at = at
 
-    def _put_off(self, at: datetime) -> None:
-        # 2, 4, 8 … seconds, give or take a quarter, so that many do not come back at once.
+    def put_off(self, at: datetime) -> None:
+        """Try again after 2, 4, 8 … seconds, give or take a quarter, so that many do not come back at once."""
         self.leased_until = None
         self.run_after = at + timedelta(seconds=2**self.attempts * random.uniform(0.75, 1.25))
 

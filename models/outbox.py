@@ -49,7 +49,7 @@ def record(session: Session, aggregate: Aggregate, event: Event) -> None:
     session.add(
         OutboxEvent(
             id=new_id(),
-            aggregatetype=event.topic,
+            aggregatetype=event.teller,
             aggregateid=aggregate.aggregate_id,
             aggregate_version=aggregate.version,
             type=event.type,

@@ -4,7 +4,8 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ForeignKeyConstraint, select
+from sqlalchemy import ForeignKeyConstraint, delete, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship, selectinload
 
 from .base import Aggregate, Base
@@ -25,15 +26,22 @@ class Outline(Base):
     lessons: Mapped[list[dict[str, Any]]]  # [{"id", "title"}] in the order of learning
 
     @classmethod
-    def of(cls, event: CoursePublished) -> Self:
+    def keep(cls, session: Session, event: CoursePublished) -> None:
+        """Take over a published version; one that is here already stays as it is."""
         lessons = [lesson for section in event.sections for lesson in section.lessons]
-        return cls(
+        told = insert(cls).values(
             course_id=event.course_id,
             course_version=event.course_version,
             title=event.title,
             sequential=event.sequential,
             lessons=[{"id": str(lesson.lesson_id), "title": lesson.title} for lesson in lessons],
         )
+        session.execute(told.on_conflict_do_nothing())
+
+    @classmethod
+    def forget(cls, session: Session, course_id: str) -> None:
+        """Take all versions of a course away, for a rebuild."""
+        session.execute(delete(cls).where(cls.course_id == UUID(course_id)))
 
     @classmethod
     def latest(cls, session: Session, course_id: UUID) -> Self | None:
@@ -118,6 +126,27 @@ class CourseProgress(Aggregate, Base):
         if progress is None:
             raise NotEnrolled(str(course_id))
         return progress
+
+    @classmethod
+    def all_of(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
+        """All that a learner has done, course by course."""
+        theirs = select(cls).where(cls.user_id == user_id).options(selectinload(cls.completed)).order_by(cls.started_at)
+        return [
+            {
+                **progress.view(),
+                "completed_lessons": [
+                    {"lesson_id": each.lesson_id, "completed_at": each.completed_at} for each in progress.completed
+                ],
+            }
+            for progress in session.scalars(theirs)
+        ]
+
+    @classmethod
+    def erase(cls, session: Session, user_id: UUID) -> int:
+        """Delete all that a learner has done; returns how many rows that were."""
+        done = delete(CompletedLesson).where(CompletedLesson.user_id == user_id).returning(CompletedLesson.lesson_id)
+        rows = len(session.scalars(done).all())
+        return rows + len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.course_id)).all())
 
     def started(self) -> CourseStarted:
         return CourseStarted(

@@ -1,5 +1,12 @@
 """How gunicorn serves the gateway; a container overrides ``--bind``."""
 
+import json
+import secrets
+import socket
+from http import HTTPStatus
+
+import gunicorn.util
+
 import settings
 
 bind = f"127.0.0.1:{settings.PORT_BASE}"
@@ -10,6 +17,36 @@ reuse_port = True  # else all keep-alive connections may land on one worker
 keepalive = 75  # seconds; longer than the 60 of common load balancers, so that they close first
 graceful_timeout = 20  # seconds; twice the deadline of a synchronous command
 timeout = 60  # seconds without a sign of life from a worker, never reached by a request
+limit_request_line = 8190  # the most that it can; a longer one is a 414
 max_requests = 0  # nothing leaks that a restart would have to hide
 accesslog = None  # the gateway logs its requests itself, with what it knows of them
 control_socket_disable = True  # the supervisor starts and stops it; a second door is not needed
+
+_CODES = {414: "uri_too_long", 431: "headers_too_large"}
+
+
+def write_problem(sock: socket.socket, status: int, reason: str, message: str) -> None:  # noqa: ARG001 the message repeats what was sent
+    """Refuse with a problem what is no HTTP, before the application sees it; gunicorn itself would send HTML."""
+    request_id = secrets.token_hex(16)
+    problem = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": "The request is not valid HTTP, or longer than is read.",
+        "code": _CODES.get(status, "malformed"),
+        "request_id": request_id,
+    }
+    body = json.dumps(problem)
+    head = (
+        f"HTTP/1.1 {status} {reason}",
+        "Connection: close",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        f"X-Request-Id: {request_id}",
+        "X-Content-Type-Options: nosniff",
+        "Cache-Control: no-store",
+    )
+    gunicorn.util.write_nonblock(sock, "\r\n".join((*head, "", body)).encode())
+
+
+gunicorn.util.write_error = write_problem

@@ -4,7 +4,10 @@
 stands after it came over the queue, and its types are the schema of the message. ``@job`` is a task that time starts.
 """
 
+from . import _maintenance, _operations, _personal
 from ._jobs import job
+from ._projections import projection
 from ._tasks import task
 
-__all__ = ["job", "task"]
+# The first three are tasks of every service.
+__all__ = ["_maintenance", "_operations", "_personal", "job", "projection", "task"]

@@ -8,29 +8,34 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 from redis.exceptions import RedisError
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+import settings
 from celery_app import Envelope
 from models.base import sessions
 from models.deadletters import MAX_ATTEMPTS, count_attempt
-from models.errors import DomainError, OutcomeUnknown, RequestInProgress
-from models.idempotency import Claim, claim_key, store_answer
-from models.inbox import InboxEvent, first_delivery
+from models.errors import DomainError, OutcomeUnknown, RequestInProgress, Unavailable
+from models.faults import reach
+from models.idempotency import Claim, claim_key, release_key, store_answer
+from models.inbox import first_delivery
 from models.log import get_logger
 from models.redis import RELAY_HINT, queue_redis
 
 log = get_logger(__name__)
 
+Answer = TypeVar("Answer")
+
 # Refusals that a repeat would meet again; the others may change, so a repeat is a new try.
 _LASTING_REFUSALS = {400, 402, 422}
 _WITHOUT_DEADLINE_SECONDS = 30.0  # an event's handler or a job: its holder sends it again
+_STATEMENT_TIMEOUT, _LOCK_TIMEOUT = "57014", "55P03"  # PostgreSQL's codes
 _REPLY_KEPT_SECONDS = 60  # whoever asked has gone by then
 
 
@@ -75,8 +80,7 @@ class Delivery:
         refusal: DomainError | None = None
         with self.plain_transaction() as session:
             self._claim_event(session)
-            if self.claim and (answer := claim_key(session, self.claim)):
-                raise Repeated(answer)
+            self.claim_key(session)
             try:
                 # A lasting refusal undoes the task's work and keeps the claim.
                 with session.begin_nested() if self.claim else nullcontext():
@@ -90,6 +94,20 @@ class Delivery:
         if refusal:
             raise refusal
 
+    def claim_key(self, session: Session, *, lease_seconds: int | None = None) -> None:
+        """Claim the idempotency key, if there is one, waiting for a twin as long as somebody waits for us.
+
+        Raises Repeated, RequestInProgress.
+        """
+        try:
+            answer = claim_key(session, self.claim, lease_seconds=lease_seconds) if self.claim else None
+        except OperationalError as error:
+            if _sqlstate(error) in {_LOCK_TIMEOUT, _STATEMENT_TIMEOUT}:
+                raise RequestInProgress from error
+            raise
+        if answer:
+            raise Repeated(answer)
+
     def keep_answer(self, session: Session) -> None:
         """Store the answer with this transaction, for repeats of the claimed key."""
         if self.claim:
@@ -99,18 +117,28 @@ class Delivery:
     def plain_transaction(self) -> Iterator[Session]:
         """A transaction within the deadline, without claims."""
         with sessions(self.service).begin() as session:
-            timeout_ms = int(self.seconds_left() * 1000) + 1
-            session.execute(select(func.set_config("statement_timeout", str(timeout_ms), text("true"))))
+            session.execute(select(*self._timeouts()))
             try:
                 yield session
                 session.flush()
+                reach("in the transaction", self.task)
             except OperationalError as error:
-                if _waited_too_long(error):
-                    raise RequestInProgress from error
+                if _sqlstate(error) == _LOCK_TIMEOUT:
+                    raise Unavailable(f"The {self.service} service") from error
+                if _sqlstate(error) == _STATEMENT_TIMEOUT:
+                    raise OutcomeUnknown from error
                 raise
             self.seconds_left()
         if session.info.get("recorded"):
             self.after_reply.append(_wake_relay)
+
+    def _timeouts(self) -> list[ColumnElement[str]]:
+        left = self.seconds_left()
+        limits = {"statement_timeout": left}
+        if self.envelope.expires_at:
+            # Whoever waits for a lock gives up a little before the deadline, so that its answer still comes in time.
+            limits["lock_timeout"] = max(left - 0.5, left / 2)
+        return [func.set_config(name, str(int(limit * 1000) + 1), text("true")) for name, limit in limits.items()]
 
     def refuse_poison(self) -> None:
         """Count an event that comes back, in a transaction of its own: an attempt that kills the worker counts too.
@@ -122,10 +150,10 @@ class Delivery:
         event_id = UUID(self.envelope.event_id)
         with self.plain_transaction() as session:
             attempts = count_attempt(session, self.task, event_id)
-            # Done, but its replies were lost: no poison.
-            done = session.get(InboxEvent, (self.task, event_id)) is not None
-        if attempts >= MAX_ATTEMPTS and not done:
-            raise Poisonous(attempts)
+            # Done, and its replies were lost: no poison. A twin that is still at it is waited for here, and what was
+            # claimed for this question is rolled back.
+            if attempts >= MAX_ATTEMPTS and first_delivery(session, self.task, event_id):
+                raise Poisonous(attempts)
 
     def _claim_event(self, session: Session) -> None:
         if self.envelope.event_id and not first_delivery(session, self.task, UUID(self.envelope.event_id)):
@@ -133,12 +161,14 @@ class Delivery:
 
     def finish(self) -> None:
         """Run the hints and reply. Redis may be away: the client repeats, the bridge sends again, sweepers look."""
+        reach("after the commit", self.task)
         reply = [self._reply] if self.envelope.reply_to else []
         for hint in (*self.before_reply, *reply, *self.after_reply):
             try:
                 hint()
             except (RedisError, DomainError) as error:
                 log.warning("hint lost", hint=getattr(hint, "__name__", "hint"), reason=str(error))
+        reach("after the reply", self.task)
 
     def forget_hints(self) -> None:
         """What they speak of was rolled back."""
@@ -161,8 +191,6 @@ class Sessions:
     last. A task cut off between them is entered again when the lease is over, so it is written to be entered again.
     """
 
-    LEASE_SECONDS = 30  # above what a provider call may take with its retries
-
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._claimed = False
@@ -171,24 +199,38 @@ class Sessions:
     def begin(self) -> Iterator[Session]:
         with ExitStack() as stack:
             if self._delivery.claim and not self._claimed:
-                yield self._begin_claimed(stack, self._delivery.claim)
+                yield self._begin_claimed(stack)
             else:
                 yield stack.enter_context(self._delivery.plain_transaction())
 
-    def answer(self, session: Session, result: Any) -> Any:
+    def answer(self, session: Session, result: Answer) -> Answer:
         """Store ``result`` as the answer to the claimed key with this transaction; returns it."""
         self._delivery.answer = success(result)
         self._delivery.keep_answer(session)
         return result
 
-    def _begin_claimed(self, stack: ExitStack, claim: Claim) -> Session:
+    def refuse(self, error: DomainError) -> None:
+        """End a command that was refused after its claim: a lasting refusal is its answer, after any other it is free.
+
+        Without this a repeat would wait for the lease of a command that nobody carries out any more.
+        """
+        claim = self._delivery.claim
+        if not claim or not self._claimed:
+            return
+        with self._delivery.plain_transaction() as session:
+            if error.status in _LASTING_REFUSALS:
+                self._delivery.answer = failure(error)
+                self._delivery.keep_answer(session)
+            else:
+                release_key(session, claim)
+
+    def _begin_claimed(self, stack: ExitStack) -> Session:
         # The twin's answer arrives with its last transaction, which no lock announces: hence the short poll.
         while True:
             try:
                 with ExitStack() as attempt:
                     session = attempt.enter_context(self._delivery.plain_transaction())
-                    if answer := claim_key(session, claim, lease_seconds=self.LEASE_SECONDS):
-                        raise Repeated(answer)
+                    self._delivery.claim_key(session, lease_seconds=settings.CLAIM_LEASE_SECONDS)
                     self._claimed = True
                     stack.push(attempt.pop_all())
                     return session
@@ -215,6 +257,5 @@ def _wake_relay() -> None:
         pipeline.execute()
 
 
-def _waited_too_long(error: OperationalError) -> bool:
-    # 57014: statement_timeout, 55P03: lock_timeout.
-    return getattr(error.orig, "pgcode", None) in {"57014", "55P03"}
+def _sqlstate(error: OperationalError) -> str | None:
+    return getattr(error.orig, "pgcode", None)

@@ -8,16 +8,17 @@ from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 from celery import Task
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from celery_app import SERVICES, Envelope, celery_app
-from models.errors import DomainError
+from models.errors import DomainError, OutcomeUnknown
+from models.faults import reach
 from models.log import bound, get_logger
 
 from ._delivery import Delivery, Poisonous, Repeated, failure, success
 from .resources import RESOURCES
 
 log = get_logger(__name__)
-
 
 TaskFunction = TypeVar("TaskFunction", bound=Callable[..., Any])
 
@@ -95,6 +96,7 @@ def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
         traceparent=delivery.envelope.traceparent,
         causation_id=delivery.envelope.event_id or delivery.task_id,
     ):
+        reach("begun", delivery.task)
         try:
             delivery.answer = call.perform(delivery, message)
         except DomainError as error:
@@ -103,10 +105,19 @@ def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
         except Poisonous as poisonous:
             delivery.answer = {"poison": poisonous.args[0]}
         except Exception as error:
-            log.exception("task crashed")
-            delivery.answer = {"crash": repr(error)}
+            delivery.answer = _unexpected(error)
             delivery.forget_hints()
         delivery.finish()
+
+
+def _unexpected(error: Exception) -> dict[str, Any]:
+    """The answer after an error that no task raises; called where it is handled."""
+    if isinstance(error, OperationalError | InterfaceError) and (error.connection_invalidated or not error.statement):
+        # Lost before, within or after the COMMIT: only a repeat can tell.
+        log.warning("database lost", reason=str(error.orig))
+        return failure(OutcomeUnknown())
+    log.exception("task crashed")
+    return {"crash": repr(error)}
 
 
 def _envelope(celery_task: Task) -> Envelope:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 import celery_app
 import settings
 from models.cache import Stored, put
+from models.errors import DomainError
 
 from ._delivery import Delivery, Sessions
 
@@ -47,7 +48,12 @@ def session(delivery: Delivery) -> Iterator[Session]:
 @resource
 def sessions(delivery: Delivery) -> Iterator[Sessions]:
     """For tasks that call a provider: no transaction is open during the call."""
-    yield Sessions(delivery)
+    lent = Sessions(delivery)
+    try:
+        yield lent
+    except DomainError as error:
+        lent.refuse(error)
+        raise
 
 
 @resource

@@ -21,7 +21,7 @@ class Courses(MethodView):
     @blp.arguments(CoursesQuery, location="query")
     @blp.response(200, CoursesPage)
     def get(self, query: dict[str, Any]) -> Page:
-        """Find courses on sale. Where no course has the words of q, titles that resemble it are shown."""
+        """Find courses on sale. Where nothing has the words of q, they are taken for misspelled ones."""
         asked = {name: query.pop(name) for name in ("sort", "after", "limit", "facets", "total")}
         found = ask("courses.list_courses", filters=query, **asked)
         body, status, headers = page(found)

@@ -38,9 +38,7 @@ def upgrade() -> None:
     op.execute("ALTER TABLE bus.dead_letters ADD COLUMN published_at timestamptz")
     op.execute("CREATE INDEX ix_dead_letters_unpublished ON bus.dead_letters (seq) WHERE published_at IS NULL")
     # By type, because events that projections are folded from are kept for good and must not be passed again and again.
-    op.execute(
-        "CREATE INDEX ix_outbox_published ON bus.outbox (type, published_at) WHERE published_at IS NOT NULL"
-    )
+    op.execute("CREATE INDEX ix_outbox_published ON bus.outbox (type, published_at) WHERE published_at IS NOT NULL")
     # A rebuild replaces an outline within one transaction; whoever has started on it must find it at its end.
     op.execute("""
         ALTER TABLE progress.course_progress

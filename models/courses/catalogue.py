@@ -172,8 +172,8 @@ class Search:
         statement = self._found(select(CatalogueEntry, key))
         if after:
             place = tuple_(key, CatalogueEntry.course_id)
-            last_key = literal(msgspec.convert(after.key, key.type.python_type), key.type)
-            reached = tuple_(last_key, literal(after.course_id, Uuid()))
+            reached_key = literal(msgspec.convert(after.key, key.type.python_type), key.type)
+            reached = tuple_(reached_key, literal(after.course_id, Uuid()))
             statement = statement.where(place < reached if falling else place > reached)
         by = (key.desc(), CatalogueEntry.course_id.desc()) if falling else (key, CatalogueEntry.course_id)
         rows = session.execute(statement.order_by(*by).limit(limit + 1)).all()
@@ -195,22 +195,14 @@ class Search:
             "language": CatalogueEntry.language,
             "price": case((CatalogueEntry.price_minor == 0, "free"), else_="paid"),
         }
+        grouped = self._found(select(*columns.values(), func.count()).group_by(*columns.values()))
         counters: dict[str, Counter[str]] = {name: Counter() for name in columns}
         total = 0
-        for *values, count in session.execute(
-            self._found(select(*columns.values(), func.count())).group_by(*columns.values())
-        ):
+        for *values, count in session.execute(grouped):
             total += count
             for counter, value in zip(counters.values(), values, strict=True):
                 counter[value] += count
-        facets = {
-            # The most frequent first, equal ones by name.
-            name: [
-                {"value": value, "count": counter[value]} for value in sorted(counter, key=lambda v: (-counter[v], v))
-            ]
-            for name, counter in counters.items()
-        }
-        return facets, total
+        return {name: _most_frequent_first(counter) for name, counter in counters.items()}, total
 
     def _found(self, statement: Select[Any]) -> Select[Any]:
         statement = statement.where(*self.filters.conditions())
@@ -228,3 +220,8 @@ class Search:
             # As a subquery it is evaluated once, not for every row.
             return select(func.courses.respelled(romanised(self.filters.q or ""))).scalar_subquery()
         return func.websearch_to_tsquery(literal_column("'russian'::regconfig"), self.filters.q)
+
+
+def _most_frequent_first(counter: Counter[str]) -> list[dict[str, Any]]:
+    ordered = sorted(counter.items(), key=lambda counted: (-counted[1], counted[0]))
+    return [{"value": value, "count": count} for value, count in ordered]

@@ -166,6 +166,12 @@ class Course(Presentation, Aggregate, Base):
         return rows[:limit], CoursePosition(last.created_at, last.id)
 
     @classmethod
+    def written_by(cls, session: Session, instructor_id: UUID) -> list[Self]:
+        """All courses of an instructor, archived ones too, the oldest first."""
+        theirs = select(cls).where(cls.instructor_id == instructor_id)
+        return list(session.scalars(theirs.order_by(cls.created_at, cls.id)))
+
+    @classmethod
     def named(cls, ref: str) -> ColumnElement[bool]:
         """The condition that a row has this id or slug."""
         try:

@@ -5,7 +5,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, select, tuple_
+from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
@@ -118,6 +118,18 @@ class Enrollment(Aggregate, Base):
         last = rows[limit - 1]
         return rows[:limit], EnrollmentPosition(last.enrolled_at, last.id)
 
+    @classmethod
+    def all_of(cls, session: Session, user_id: UUID) -> list[Self]:
+        """All enrollments of a user with their grants, the oldest first."""
+        theirs = select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants))
+        return list(session.scalars(theirs.order_by(cls.enrolled_at)))
+
+    @classmethod
+    def erase(cls, session: Session, user_id: UUID) -> int:
+        """Delete what a user was let into; returns how many rows that were."""
+        grants = session.scalars(delete(Grant).where(Grant.user_id == user_id).returning(Grant.id)).all()
+        return len(grants) + len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.id)).all())
+
     def has_access(self, at: datetime) -> bool:
         return any(grant.gives_access(at) for grant in self.grants)
 
@@ -144,6 +156,13 @@ class Enrollment(Aggregate, Base):
         self.lessons_completed = event.lessons_completed
         # Rounded down, so that 100 means all of them.
         self.progress_percent = 100 * event.lessons_completed // event.lessons_total
+
+    @classmethod
+    def forget_counts(cls, session: Session, key: str) -> None:
+        """Take back what progress has told of ``<user_id>:<course_id>``, for a rebuild."""
+        user_id, course_id = map(UUID, key.split(":"))
+        counted = update(cls).where(cls.user_id == user_id, cls.course_id == course_id)
+        session.execute(counted.values(lessons_completed=0, progress_percent=0))
 
     def view(self, *, at: datetime) -> dict[str, Any]:
         """As an item of GET /v1/me/enrollments."""

@@ -265,6 +265,12 @@ class Attempt(Base):
         if at < self.expires_at:
             self.next_sync_at = min(self.next_sync_at, self.expires_at + _FIRST_SYNC_AFTER)
 
+    def forget_buyer(self) -> bool:
+        """Clear the addresses to return to, which may tell who the buyer was; False where that was done before."""
+        was = (self.success_url, self.cancel_url)
+        self.success_url, self.cancel_url = "", None
+        return was != ("", None)
+
     def checkout_view(self) -> dict[str, Any]:
         """As POST /v1/checkouts shows it."""
         return {

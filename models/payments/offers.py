@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -60,6 +60,11 @@ class Offer(Base):
     def withdraw(cls, session: Session, course_id: UUID) -> None:
         """End the sale."""
         session.execute(update(cls).where(cls.course_id == course_id).values(on_sale=False))
+
+    @classmethod
+    def forget(cls, session: Session, course_id: str) -> None:
+        """Take the offer of a course away, for a rebuild."""
+        session.execute(delete(cls).where(cls.course_id == UUID(course_id)))
 
     @classmethod
     def of(cls, session: Session, course_id: UUID) -> Self:

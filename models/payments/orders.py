@@ -87,6 +87,12 @@ class Order(Aggregate, Base):
         return list(session.scalars(orders.where(cls.id < after) if after else orders))
 
     @classmethod
+    def all_of(cls, session: Session, user_id: UUID) -> list[Self]:
+        """All orders of a user with their attempts, the oldest first, locked."""
+        theirs = cls._whole().where(cls.user_id == user_id)
+        return list(session.scalars(theirs.order_by(cls.id).with_for_update(of=cls)))
+
+    @classmethod
     def locked(cls, session: Session, order_id: UUID) -> Self:
         """An order with its attempts, to be changed."""
         return session.scalars(cls._whole().where(cls.id == order_id).with_for_update(of=cls)).one()

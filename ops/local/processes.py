@@ -87,7 +87,11 @@ def platform(state_dir: Path, base: int) -> list[Process]:
             stop_seconds=25,  # longer than its own graceful_timeout
         ),
         *(_worker(service) for service in SERVICES),
-        Process("bridge", _module("bridge"), "outbox to Kafka, Kafka to queues", platform=True),
+        Process(
+            *("bridge", _module("bridge"), "outbox to Kafka, Kafka to queues"),
+            platform=True,
+            stop_seconds=20,  # it hears what the workers have in hand, and waits for what Kafka has
+        ),
         Process("beat", _celery("beat", "-s", schedule), "pokes due jobs", platform=True),
         Process("flower", _celery(*flower), "Flower: what the workers do", platform=True),
     ]

@@ -18,7 +18,7 @@ from models.courses.outline import LessonFields
 from models.courses.spelling import slug_of
 from models.outbox import record
 from workers.courses.authoring import publish
-from workers.users import identify
+from workers.users.profiles import identify
 
 TEXTS = Path(__file__).with_name("catalogue.toml")
 _FIELDS = ("title", "summary", "description", "category", "level", "language", "tags", "price")

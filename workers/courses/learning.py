@@ -14,12 +14,15 @@ from models.courses.versions import CourseVersion, PublishedLesson
 from models.errors import LessonNotOpen, NotEnrolled, PaymentRequired, TokenMissing
 from models.events import CoursePurchased, LessonCompleted
 from models.outbox import record
-from workers import task
+from models.personal import is_erased
+from workers import projection, task
 
 
 @task
 def grant_access(session: Session, *, event: CoursePurchased) -> None:
-    """Let the buyer of a course in."""
+    """Let the buyer of a course in, unless they have gone meanwhile."""
+    if is_erased(session, "courses", event.user_id):
+        return
     _let_in(
         session,
         user_id=event.user_id,
@@ -88,8 +91,11 @@ def show_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str
 def count_completion(session: Session, *, event: LessonCompleted) -> None:
     """Keep how far a learner is, for lists of enrollments."""
     enrollment = Enrollment.find(session, event.user_id, event.course_id, lock=True)
-    assert enrollment is not None  # progress begins with ENROLLMENT_CREATED, which this service told
-    enrollment.count(event)
+    if enrollment:  # else its learner has gone: progress begins with ENROLLMENT_CREATED, which this service told
+        enrollment.count(event)
+
+
+projection("courses.completion_counts", forget=Enrollment.forget_counts, folds=[count_completion])
 
 
 @task

@@ -94,6 +94,17 @@ class History:
         self._told.update_one({"_id": str(told_id)}, {"$setOnInsert": document}, upsert=True)
         return told_id
 
+    # Of one person.
+
+    def told_to(self, user_id: UUID) -> list[Document]:
+        """All that was told to a user, the oldest first."""
+        found = self._told.find({"user_id": str(user_id)}).sort("created_at", ASCENDING)
+        return [{("id" if name == "_id" else name): value for name, value in each.items()} for each in found]
+
+    def erase(self, user_id: UUID) -> int:
+        """Forget all that was told to a user; returns how much that was."""
+        return self._told.delete_many({"user_id": str(user_id)}).deleted_count
+
     # Sent by deliver_*.
 
     def due(self, *, before: datetime, limit: int) -> list[UUID]:

@@ -23,6 +23,7 @@ from models.notifications import Contact, Notice
 from workers import task
 from workers.resources import Poke
 
+from . import contacts
 from .history import History
 from .rules import EMAIL, IN_APP, RULES
 from .wording import words
@@ -36,7 +37,7 @@ _OF_THE_PERSON = {"user_id", "sub", "pii"}
 @task
 def welcome_user(session: Session, history: History, poke: Poke, *, event: UserCreated, event_id: UUID) -> None:
     """Greet a new user, who is known here from now on."""
-    Contact.keep(session, event.user_id, version=1, pii=event.pii)
+    contacts.meet(session, event=event)
     _notify(session, history, poke, event, event_id)
 
 
@@ -81,6 +82,8 @@ def congratulate_on_course(
 def _notify(session: Session, history: History, poke: Poke, event: PersonalEvent, event_id: UUID) -> None:
     rule = RULES[type(event)]
     contact = Contact.of(session, event.user_id)
+    if contact.erased_at:
+        return  # late news of someone who has gone
     notice = Notice(
         event_id=event_id,
         user_id=event.user_id,

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 import settings
 from models.base import now
 from models.errors import CheckoutOutcomeUnknown, PaymentInProgress, ProviderOutcomeUnknown, ReturnUrlRefused
+from models.faults import reach
 from models.outbox import record
 from models.payments import Attempt, Offer, Order, Snapshot, Terms
 from workers import task
@@ -57,9 +58,12 @@ def start_checkout(
             )
             attempt = order.live_attempt or order.begin(offer, terms, at=now())
             attempt.superseded = attempt.terms != terms
+        reach("after the attempt's commit")
         snapshot = _page_of(sessions, providers[attempt.provider], attempt, order)
+        reach("after the provider's answer")
         with sessions.begin() as session:
             order = apply_snapshot(session, attempt, snapshot)
+            reach("before the outcome's commit")
             attempt = order.attempt(attempt.id)
             if attempt.is_payable_on(terms):
                 return sessions.answer(session, attempt.checkout_view())

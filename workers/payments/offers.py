@@ -4,7 +4,7 @@ from sqlalchemy.orm import Session
 
 from models.events import CourseArchived, CoursePublished, CourseUpdated
 from models.payments import Offer
-from workers import task
+from workers import projection, task
 
 
 @task
@@ -23,3 +23,6 @@ def change_offer(session: Session, *, event: CourseUpdated) -> None:
 def withdraw_offer(session: Session, *, event: CourseArchived) -> None:
     """Take a course off sale."""
     Offer.withdraw(session, event.course_id)
+
+
+projection("payments.offers", forget=Offer.forget, folds=[keep_offer, change_offer, withdraw_offer])

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.base import now
+from models.faults import reach
 from models.payments import Attempt, ProviderEvent
 from workers import job, task
 from workers._delivery import Sessions
@@ -48,6 +49,7 @@ def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_e
         if event.status != "received":
             return
     snapshot = providers[event.provider].fetch(event.object_id)
+    reach("between a notice and its outcome")
     with sessions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
         attempt = Attempt.named_by(session, event.provider, snapshot) if snapshot else None

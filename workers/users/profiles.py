@@ -1,4 +1,4 @@
-"""Users: who is who, and their profiles."""
+"""Profiles: reserved by the first token, filled by its event, changed by their users."""
 
 from typing import Any
 from uuid import UUID
@@ -9,16 +9,19 @@ from models.base import now
 from models.cache import Stored, identity_key, profile_key
 from models.events import Person, UserCreated, UserUpdated
 from models.outbox import record
-from models.users import ProfileChanges, User
-
-from . import task
-from .resources import Remember
+from models.users import ErasedSub, ProfileChanges, User
+from workers import task
+from workers.resources import Remember
 
 
 @task
 def identify(session: Session, remember: Remember, *, sub: str, email: str | None, name: str | None) -> dict[str, Any]:
-    """Our id of Auth0's ``sub``: {"user_id"}. One never seen before becomes a user, told once."""
+    """Our id of Auth0's ``sub``: {"user_id"}. One never seen before becomes a user, told once.
+
+    Raises AccountErased for one whose tokens have outlived the account.
+    """
     user = User.reserve(session, sub, at=now())
+    ErasedSub.refuse(session, sub)  # only now: an erasure that was under way has been waited for above
     if user:
         record(session, user, user.created(Person(email=email, name=name)))
     user_id = user.id if user else User.id_of(session, sub)
@@ -29,7 +32,7 @@ def identify(session: Session, remember: Remember, *, sub: str, email: str | Non
 @task
 def fill_profile(session: Session, remember: Remember, *, event: UserCreated) -> None:
     """Save the profile of a new user, and cache it."""
-    user = User.locked(session, event.user_id)
+    user = session.get_one(User, event.user_id, with_for_update=True)
     if news := user.fill(event.pii, at=now()):
         record(session, user, news)
         remember(profile_key(user.id), Stored.of(user.view()))
@@ -38,13 +41,14 @@ def fill_profile(session: Session, remember: Remember, *, event: UserCreated) ->
 @task
 def cache_profile(session: Session, remember: Remember, *, event: UserUpdated) -> None:
     """Cache the changed profile again: what the command itself had put there may be lost."""
-    user = User.of(session, event.user_id)
-    remember(profile_key(user.id), Stored.of(user.view()))
+    user = session.get_one(User, event.user_id)
+    if not user.erased_at:
+        remember(profile_key(user.id), Stored.of(user.view()))
 
 
 @task
 def show_profile(session: Session, *, user_id: UUID, email: str | None, name: str | None) -> dict[str, Any]:
-    """A user's own profile; while it is not filled, with what the token claims of ``email`` and ``name``."""
+    """A user's profile; while it is not filled, with what the token claims of ``email`` and ``name``."""
     user = User.of(session, user_id)
     return user.view() if user.filled_at else {**user.view(), "email": email, "name": name}
 
@@ -53,7 +57,7 @@ def show_profile(session: Session, *, user_id: UUID, email: str | None, name: st
 def change_profile(
     session: Session, remember: Remember, *, user_id: UUID, expected_version: int, changes: ProfileChanges
 ) -> dict[str, Any]:
-    """Change a user's own profile. Raises PreconditionFailed, ProjectionBehind."""
+    """Change a user's profile. Raises NotFound, PreconditionFailed, ProjectionBehind."""
     user = User.locked(session, user_id)
     if news := user.change(changes, expected_version=expected_version, at=now()):
         record(session, user, news)

@@ -1,0 +1,159 @@
+"""Bodies and queries, read strictly: what is not understood is refused, never passed over.
+
+A body that is no clean JSON is a 400, whatever it might mean; clean JSON that does not fit its schema is a 422 with
+pointers. Both hold for every route of an ``api.blueprints.Blueprint``, also for those that take nothing.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+from urllib.parse import unquote_to_bytes
+
+import marshmallow as ma
+from flask import Flask, Request, request
+from webargs import missing
+from webargs.flaskparser import FlaskParser, abort
+from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
+
+BODY_BYTES_MAX = 1024 * 1024
+DEPTH_MAX = 20  # of nested arrays and objects; the deepest body of ours has 6
+_DIGITS_MAX = 40
+
+# NUL and the halves of surrogate pairs: JSON can spell them, and no store can keep them.
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class BoundedRequest(Request):
+    """A request whose body is at most BODY_BYTES_MAX long, or a 413."""
+
+    def get_data(self, *args: Any, **kwargs: Any) -> Any:
+        data = super().get_data(*args, **kwargs)
+        if len(data) > BODY_BYTES_MAX:
+            raise RequestEntityTooLarge
+        return data
+
+
+def add_to(app: Flask) -> None:
+    """Bound the bodies of ``app``, and refuse paths that name nothing that could be stored."""
+    app.request_class = BoundedRequest
+    # werkzeug reads a chunked body up to its limit and drops the rest in silence: one byte above ours tells.
+    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX + 1
+    app.before_request(_refuse_unwritable_path)
+
+
+def taken_by(view: Callable[..., Any]) -> frozenset[str]:
+    """Where ``view`` takes its arguments from: ``json``, ``query``."""
+    documented = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
+    return frozenset(parameter["in"] for parameter in documented)
+
+
+def refuse_what_is_not_read(taken: frozenset[str], *, raw_body: bool) -> None:
+    """Refuse a query or a body where the view takes none."""
+    if "query" not in taken and request.query_string:
+        _refuse_unreadable_query()
+        _refuse_fields("query", request.args)
+    if "json" not in taken and not raw_body and request.method not in {"GET", "HEAD"} and request.get_data():
+        body = parsed_body(request)
+        _refuse_fields("json", body if isinstance(body, dict) else {"_schema": body})
+
+
+def parsed_body(req: Request) -> Any:
+    """The JSON body. Raises UnsupportedMediaType, BadRequest; RequestEntityTooLarge where it is above the limit."""
+    body = req.get_data(cache=True)
+    if not req.is_json:
+        raise UnsupportedMediaType("Send the body as JSON: Content-Type: application/json.")
+    try:
+        value = _DECODER.decode(body.decode())
+        _refuse_depth(value, DEPTH_MAX)
+    except RecursionError:
+        raise BadRequest(_TOO_DEEP) from None
+    except ValueError as error:  # of which broken UTF-8 and broken JSON are kinds
+        raise BadRequest(f"The body is not valid JSON: {error}.") from None
+    return value
+
+
+class StrictParser(FlaskParser):
+    """webargs that reads JSON strictly and refuses unknown fields in queries too."""
+
+    # None leaves it to the schema, which raises.
+    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": None, "json": None}  # noqa: RUF012 as webargs has it
+
+    def load_json(self, req: Request, schema: ma.Schema) -> Any:  # noqa: ARG002 webargs' signature
+        return parsed_body(req) if req.get_data(cache=True) else missing
+
+    def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
+        _refuse_unreadable_query()
+        return super().load_querystring(req, schema)
+
+    def pre_load(self, location_data: Any, *, schema: ma.Schema, req: Request, location: str) -> Any:  # noqa: ARG002 webargs' signature
+        values = dict(location_data) if location == "query" else location_data
+        if unwritable := dict(_unwritable(values)):
+            _refuse(location, unwritable)
+        return location_data
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        # Of two members of one name parsers differ in which they take: a gate and what it guards must not.
+        raise ValueError(f"the member {twice[:100]!r} stands there twice")
+    return members
+
+
+def _not_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _integer(digits: str) -> int | float:
+    # Python refuses to read thousands of digits. A field for integers refuses a float, with its pointer.
+    return int(digits) if len(digits) <= _DIGITS_MAX else float("inf")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_not_json, parse_int=_integer)
+_TOO_DEEP = f"The body is nested deeper than {DEPTH_MAX} levels."
+
+
+def _refuse_depth(value: Any, levels: int) -> None:
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    if members and not levels:
+        raise BadRequest(_TOO_DEEP)
+    for member in members:
+        if isinstance(member, dict | list):
+            _refuse_depth(member, levels - 1)
+
+
+def _unwritable(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Where text stands that no store can keep, nested as marshmallow nests its messages."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        if isinstance(member, str):
+            if _UNWRITABLE.search(member):
+                yield name, ["It has characters that cannot be kept."]
+        elif nested := dict(_unwritable(member)):
+            yield name, nested
+        if isinstance(name, str) and _UNWRITABLE.search(name):
+            yield name.encode("ascii", "backslashreplace").decode(), ["Unknown field."]
+
+
+def _refuse_fields(location: str, fields: dict[str, Any]) -> None:
+    if fields:
+        _refuse(location, {name: ["Unknown field."] for name in fields})
+
+
+def _refuse(location: str, messages: dict[Any, Any]) -> NoReturn:
+    abort(422, messages={location: messages})
+
+
+def _refuse_unreadable_query() -> None:
+    try:
+        unquote_to_bytes(request.query_string).decode()
+    except UnicodeDecodeError:
+        raise BadRequest("The query is not UTF-8.") from None
+
+
+def _refuse_unwritable_path() -> None:
+    if _UNWRITABLE.search(request.path):
+        raise NotFound

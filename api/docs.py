@@ -1,0 +1,68 @@
+"""``/openapi.json``, and ``/docs``: Swagger UI as its package ships it, nothing from elsewhere."""
+
+from pathlib import Path
+
+import flask_swagger_ui
+from flask import Flask, Response, json, request, send_from_directory
+from werkzeug import Response as BaseResponse
+
+from .auth import probe
+from .openapi import Rest, document
+
+_SHIPPED = Path(flask_swagger_ui.__file__).parent / "dist"
+
+# Its own scripts only; it writes styles into its elements, and has pictures in its style sheet.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "connect-src 'self'; frame-ancestors 'none'"
+)
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Coursebus API</title>
+<link rel="stylesheet" href="/docs/swagger-ui.css">
+<link rel="icon" type="image/png" href="/docs/favicon-32x32.png">
+<div id="swagger-ui"></div>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script>
+</html>
+"""
+_START = """SwaggerUIBundle({
+  url: "/openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  persistAuthorization: true,
+});
+"""
+
+
+def add_to(app: Flask, rest: Rest) -> None:
+    """Serve the document of ``rest``, all of whose routes must be there, and the page that shows it."""
+    specification = json.dumps(document(rest), indent=2)
+
+    @app.get("/openapi.json")
+    @probe
+    def openapi_json() -> BaseResponse:
+        response = Response(specification, content_type="application/json")
+        response.add_etag()
+        return response.make_conditional(request)
+
+    @app.get("/docs")
+    @probe
+    def docs() -> BaseResponse:
+        return _for_the_page(Response(_PAGE, content_type="text/html; charset=utf-8"))
+
+    @app.get("/docs/start.js")
+    @probe
+    def docs_start() -> BaseResponse:
+        return _for_the_page(Response(_START, content_type="text/javascript; charset=utf-8"))
+
+    @app.get("/docs/<path:name>")
+    @probe
+    def docs_file(name: str) -> BaseResponse:
+        return _for_the_page(send_from_directory(_SHIPPED, name))
+
+
+def _for_the_page(response: BaseResponse) -> BaseResponse:
+    response.headers["Content-Security-Policy"] = POLICY
+    return response

@@ -1,0 +1,148 @@
+"""How often one may ask: each caller, and each address, in windows of a minute.
+
+A limit is counted on the server that the request needs anyway, so that counting adds no way to fail: reads on the
+cache, commands on the queues. One script counts both and costs one round trip (ops/decisions/0011).
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network
+
+from flask import Flask, Response, g, request
+from redis import Redis
+from redis.commands.core import Script
+from redis.exceptions import RedisError
+
+import settings
+from models.errors import RateLimited, Unavailable
+from models.log import get_logger
+from models.redis import cache_redis, queue_redis
+
+log = get_logger(__name__)
+
+WINDOW_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Requests a minute. Many people may sit behind one address: a school, a mobile network."""
+
+    name: str
+    per_caller: int
+    per_address: int
+    server: Callable[[], Redis]
+    refused_without_redis: bool = False  # else each process counts for itself
+
+
+READ = Limit("read", 600, 6000, cache_redis)  # ten a second: a front end that loads a page asks for some five things
+WRITE = Limit("write", 120, 1200, queue_redis)  # a learner who clicks through lessons
+MONEY = Limit("money", 20, 200, queue_redis, refused_without_redis=True)  # stolen cards are tried in quick succession
+WEBHOOK = Limit("webhook", 0, 6000, queue_redis)  # providers send what was missed in bursts, from few addresses
+
+
+@dataclass(frozen=True)
+class Quota:
+    """What is left of a limit in its present window."""
+
+    name: str
+    amount: int
+    used: int
+    resets_in_seconds: int
+
+    @property
+    def left(self) -> int:
+        return max(self.amount - self.used, 0)
+
+
+# INCR and EXPIRE cannot be parted by a crash in between, which would leave a counter that never ends.
+_COUNT = """
+    local told = {}
+    for _, key in ipairs(KEYS) do
+        local used = redis.call('INCR', key)
+        if used == 1 then redis.call('EXPIRE', key, ARGV[1]) end
+        told[#told + 1] = used
+        told[#told + 1] = redis.call('TTL', key)
+    end
+    return told
+"""
+_scripts: dict[Callable[[], Redis], Script] = {
+    server: server().register_script(_COUNT) for server in (cache_redis, queue_redis)
+}
+
+
+def add_to(app: Flask) -> None:
+    """Tell clients what is left to them."""
+    app.after_request(_tell)
+
+
+def count(limit: Limit, *, caller: str | None = None) -> None:
+    """Count the request at hand. Raises RateLimited above ``limit``, Unavailable for money without Redis."""
+    if not settings.RATE_LIMITS:
+        return
+    amounts = {f"limit:{limit.name}:address:{_address()}": limit.per_address}
+    if caller is not None:
+        amounts[f"limit:{limit.name}:caller:{caller}"] = limit.per_caller
+    try:
+        told = _scripts[limit.server](keys=list(amounts), args=[WINDOW_SECONDS])
+    except RedisError as error:
+        if limit.refused_without_redis:
+            raise Unavailable("Counting of payments") from error
+        log.warning("limits are counted locally", reason=str(error))
+        told = _local.count(list(amounts))
+    g.quotas = [
+        Quota(key.split(":")[2], amount, used, max(resets_in_seconds, 1))
+        for (key, amount), used, resets_in_seconds in zip(amounts.items(), told[::2], told[1::2], strict=True)
+    ]
+    if any(quota.used > quota.amount for quota in g.quotas):
+        raise RateLimited
+
+
+def _address() -> str:
+    """The client's address; of IPv6 the network, all of which one client may use."""
+    address = request.remote_addr or "unknown"
+    if ":" not in address:
+        return address
+    return str(IPv6Network((int(IPv6Address(address.partition("%")[0])), 64), strict=False).network_address)
+
+
+def _tell(response: Response) -> Response:
+    quotas: list[Quota] = g.get("quotas", [])
+    if quotas:
+        tightest = min(quotas, key=lambda quota: quota.left / quota.amount)
+        policies = [f'"{quota.name}";q={quota.amount};w={WINDOW_SECONDS}' for quota in quotas]
+        response.headers["RateLimit-Policy"] = ", ".join(policies)
+        response.headers["RateLimit"] = f'"{tightest.name}";r={tightest.left};t={tightest.resets_in_seconds}'
+        if tightest.used > tightest.amount:
+            response.headers["Retry-After"] = str(tightest.resets_in_seconds)
+    return response
+
+
+class LocalWindows:
+    """The counts of this process alone, for when Redis is away."""
+
+    MOST = 50_000  # keys; then all begin anew: a flood of addresses must not fill the memory
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._windows: dict[str, tuple[float, int]] = {}
+
+    def count(self, keys: list[str]) -> list[int]:
+        """As the script answers: used and seconds left, for each key."""
+        now = time.monotonic()
+        told = []
+        with self._lock:
+            if len(self._windows) > self.MOST:
+                self._windows.clear()
+            for key in keys:
+                ends_at, used = self._windows.get(key, (0.0, 0))
+                if ends_at <= now:
+                    ends_at, used = now + WINDOW_SECONDS, 0
+                self._windows[key] = (ends_at, used + 1)
+                told += [used + 1, math.ceil(ends_at - now)]
+        return told
+
+
+_local = LocalWindows()

@@ -1,0 +1,173 @@
+"""Auth0's access tokens: their signatures, their claims, and the keys that they are signed with."""
+
+import hashlib
+import re
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import requests as http
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import RSAKey
+
+import settings
+from models.errors import DomainError, TokenInvalid, Unavailable
+from models.log import get_logger
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a verified token says of its bearer, each in the type that it should have."""
+
+    sub: str
+    permissions: frozenset[str]
+    email: str | None
+    name: str | None
+    machine: bool  # a program's own token, with no person behind it
+    expires_at: float  # seconds since 1970, UTC
+
+
+# Verified claims by the token's hash: verifying costs 100 µs, looking up 2. Kept for a minute, so that a key which
+# Auth0 has withdrawn is not trusted for longer.
+_KEPT_SECONDS = 60
+_KEPT_TOKENS = 10_000  # some 10 MB
+_kept: OrderedDict[bytes, tuple[float, Claims]] = OrderedDict()
+
+
+def verified(token: str) -> Claims:
+    """The claims of an access token. Raises TokenInvalid, Unavailable where Auth0's keys cannot be had."""
+    digest = hashlib.sha256(token.encode()).digest()
+    known = _kept.get(digest)
+    now = time.time()
+    if known and known[0] > now:
+        return known[1]
+    claims = _verify(token)
+    _kept[digest] = (min(claims.expires_at, now + _KEPT_SECONDS), claims)
+    while len(_kept) > _KEPT_TOKENS:
+        _kept.popitem(last=False)
+    return claims
+
+
+_REGISTRY = jwt.JWTClaimsRegistry(
+    leeway=5,  # seconds: clocks differ a little
+    iss={"essential": True, "value": settings.AUTH0_ISSUER},
+    aud={"essential": True, "value": settings.AUTH0_AUDIENCE},
+    sub={"essential": True},
+    exp={"essential": True},
+)
+_ACCESS_TOKEN_TYPES = {"jwt", "at+jwt"}
+
+
+def _verify(token: str) -> Claims:
+    try:
+        decoded = jwt.decode(token, lambda unverified: keys.of(unverified.headers().get("kid")), algorithms=["RS256"])
+        _REGISTRY.validate(decoded.claims)
+    except DomainError:
+        raise
+    except JoseError as error:
+        raise TokenInvalid(error.error.replace("_", " ")) from error
+    except Exception as error:  # a stranger's bytes may bring the library to anything, and it means the same
+        raise TokenInvalid("malformed") from error
+    if str(decoded.header.get("typ", "JWT")).lower() not in _ACCESS_TOKEN_TYPES:
+        raise TokenInvalid("it is not an access token")
+    return _typed(decoded.claims)
+
+
+_SUB = re.compile(r"[\x21-\x7e]{1,255}")
+_NOT_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def _typed(claims: dict[str, Any]) -> Claims:
+    if not _SUB.fullmatch(claims["sub"]):
+        raise TokenInvalid("its sub is malformed")
+    permissions = claims.get("permissions")
+    return Claims(
+        sub=claims["sub"],
+        permissions=frozenset(each for each in permissions if isinstance(each, str))
+        if isinstance(permissions, list)
+        else frozenset(),
+        email=_text(claims.get(f"{settings.CLAIMS_NAMESPACE}email")),
+        name=_text(claims.get(f"{settings.CLAIMS_NAMESPACE}name")),
+        machine=claims.get("gty") == "client-credentials",
+        expires_at=float(claims["exp"]),
+    )
+
+
+def _text(claim: object) -> str | None:
+    """A line of text, or nothing: people choose their names at Auth0, whose rules are not ours."""
+    return claim[:320] if isinstance(claim, str) and claim.strip() and not _NOT_TEXT.search(claim) else None
+
+
+class SigningKeys:
+    """Auth0's public keys: one fetch for all threads, and the keys that are known while Auth0 is away."""
+
+    MAX_AGE_SECONDS = 600  # then they are fetched again, behind the requests that use them
+    COOL_DOWN_SECONDS = 30  # strangers must not make us ask Auth0 for every key id that they invent
+    RETRY_SECONDS = 2  # after a fetch that failed
+    TIMEOUT_SECONDS = 3
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._fetching = threading.Lock()
+        self._keys: dict[str, RSAKey] = {}
+        self._fresh_until = float("-inf")
+        self._search_again_at = float("-inf")
+        self._answered = True  # Auth0, at the last fetch
+
+    def of(self, kid: object) -> RSAKey:
+        """The key with this id. Raises TokenInvalid where Auth0 has none, Unavailable where it cannot be asked."""
+        if not isinstance(kid, str):
+            raise TokenInvalid("it names no key")
+        if kid not in self._keys:
+            self._search(kid)
+        elif time.monotonic() > self._fresh_until:
+            self._refresh()
+        if key := self._keys.get(kid):
+            return key
+        raise TokenInvalid("its key is not known") if self._answered else Unavailable("Auth0")
+
+    def _search(self, kid: str) -> None:
+        with self._fetching:  # whoever waited here finds what the first one has fetched
+            if kid in self._keys or time.monotonic() < self._search_again_at:
+                return
+            self._fetch()
+            pause_seconds = self.COOL_DOWN_SECONDS if self._answered else self.RETRY_SECONDS
+            self._search_again_at = time.monotonic() + pause_seconds
+
+    def _refresh(self) -> None:
+        if self._fetching.acquire(blocking=False):
+            threading.Thread(target=self._fetch_behind, name="signing-keys", daemon=True).start()
+
+    def _fetch_behind(self) -> None:
+        try:
+            self._fetch()
+        finally:
+            self._fetching.release()
+
+    def _fetch(self) -> None:
+        try:
+            response = http.get(self._url, timeout=self.TIMEOUT_SECONDS)
+            response.raise_for_status()
+            self._keys = dict(_importable(response.json()))
+            self._answered = True
+        except (http.RequestException, ValueError, TypeError, KeyError) as error:
+            log.warning("signing keys not fetched", reason=str(error))
+            self._answered = False
+        kept_seconds = self.MAX_AGE_SECONDS if self._answered else self.RETRY_SECONDS
+        self._fresh_until = time.monotonic() + kept_seconds
+
+
+def _importable(key_set: dict[str, Any]) -> list[tuple[str, RSAKey]]:
+    """The RSA keys of a JWKS by their ids; keys of kinds that sign no access token are passed over."""
+    found = [key for key in key_set["keys"] if key.get("kty") == "RSA" and key.get("use", "sig") == "sig"]
+    if not found:
+        raise ValueError("the key set has no key that signs")
+    return [(str(key["kid"]), RSAKey.import_key(key)) for key in found if key.get("kid")]
+
+
+keys = SigningKeys(f"{settings.AUTH0_ISSUER}.well-known/jwks.json")

@@ -1,0 +1,1 @@
+"""Measurements, never tests: each prints figures or ratios of one run."""

@@ -1,0 +1,147 @@
+"""How long the stories take against a running stack: ``make up RATE_LIMITS=off``, then ``python -m bench.stories``.
+
+Prints p50 and p95 in milliseconds of a lesson completion over HTTP at 1 and at 8 clients; of a commit until the mail
+that it leads to has been handed to SMTP; of a payment until access; and the memory of all processes of the stack.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import requests
+
+from ops.local.ports import OFFSETS
+from ops.local.stack import Stack
+from settings import PORT_BASE, STATE_DIR
+
+COMPLETIONS = 400
+MAILS = 40
+PURCHASES = 30
+
+
+def url(part: str, path: str) -> str:
+    return f"http://127.0.0.1:{PORT_BASE + OFFSETS[part]}{path}"
+
+
+class Client:
+    """A learner on one kept-alive connection."""
+
+    def __init__(self) -> None:
+        self.email = f"{uuid4().hex[:12]}@bench.test"
+        form = {"grant_type": "password", "username": self.email, "password": "demo"}
+        token = requests.post(url("auth0", "/oauth/token"), data=form, timeout=10).json()["access_token"]
+        self.http = requests.Session()
+        self.http.headers["Authorization"] = f"Bearer {token}"
+        self.until(lambda: self.ask("GET", "/v1/me")["version"] >= 2)
+
+    def ask(self, method: str, path: str, **more: Any) -> Any:
+        answer = self.http.request(method, url("gateway", path), timeout=20, **more)
+        answer.raise_for_status()
+        return answer.json()
+
+    def until(self, done: Callable[[], object]) -> None:
+        deadline = time.monotonic() + 30
+        while not done():
+            if time.monotonic() > deadline:
+                sys.exit("It did not come within 30 s.")
+            time.sleep(0.005)
+
+    def enroll(self) -> list[str]:
+        """In a free course; returns the paths of its lessons' completions."""
+        courses = self.ask("GET", "/v1/courses?limit=100")["items"]
+        free = next(course["id"] for course in courses if course["price"]["amount_minor"] == 0)
+        self.ask("POST", f"/v1/courses/{free}/enrollments", json={})
+        self.until(lambda: self.http.get(url("gateway", f"/v1/courses/{free}/progress"), timeout=20).ok)
+        sections = self.ask("GET", f"/v1/courses/{free}")["sections"]
+        lessons = [lesson["id"] for section in sections for lesson in section["lessons"]]
+        return [f"/v1/courses/{free}/lessons/{lesson}/completion" for lesson in lessons]
+
+
+def completions(clients: int) -> list[float]:
+    """Milliseconds of each of COMPLETIONS requests, most of them of lessons that are newly completed."""
+    rounds = COMPLETIONS // clients
+
+    def work(_: int) -> list[float]:
+        took: list[float] = []
+        while len(took) < rounds:
+            learner = Client()
+            for path in learner.enroll():
+                began = time.perf_counter()
+                learner.ask("PUT", path)
+                took.append((time.perf_counter() - began) * 1000)
+        return took
+
+    with ThreadPoolExecutor(clients) as pool:
+        return [each for took in pool.map(work, range(clients)) for each in took]
+
+
+def mails() -> list[float]:
+    """Milliseconds from the commit of a completion to the mail sink's receipt of its mail."""
+    took: list[float] = []
+    while len(took) < MAILS:
+        learner = Client()
+        for path in learner.enroll():
+            learner.until(lambda learner=learner: not waiting(learner.email))  # type: ignore[misc]
+            before = {mail["id"] for mail in inbox(learner.email)}
+            committed = time.time()
+            learner.ask("PUT", path)
+            learner.until(lambda learner=learner, before=before: len(inbox(learner.email)) > len(before))  # type: ignore[misc]
+            newest = inbox(learner.email)[-1]
+            took.append((datetime.fromisoformat(newest["received_at"]).timestamp() - committed) * 1000)
+    return took
+
+
+def waiting(email: str) -> bool:
+    return len(inbox(email)) < 2  # the welcome, and the welcome to the course
+
+
+def inbox(email: str) -> list[dict[str, Any]]:
+    return list(requests.get(url("mail-http", "/messages"), params={"to": email}, timeout=10).json())
+
+
+def purchases() -> list[float]:
+    """Milliseconds from the payment on the hosted page until the course's progress is there."""
+    took = []
+    learner = Client()
+    courses = learner.ask("GET", "/v1/courses?limit=100")["items"]
+    for_sale = [course for course in courses if course["price"]["amount_minor"]]
+    while len(took) < PURCHASES:
+        for course in for_sale[: PURCHASES - len(took)]:
+            body = {"course_id": course["id"], "provider": "stripe"}
+            checkout = learner.ask("POST", "/v1/checkouts", json=body, headers={"Idempotency-Key": uuid4().hex})
+            began = time.perf_counter()
+            requests.post(checkout["redirect_url"], data={"outcome": "succeed"}, timeout=20).raise_for_status()
+            progress = url("gateway", f"/v1/courses/{course['id']}/progress")
+            learner.until(lambda progress=progress: learner.http.get(progress, timeout=20).ok)  # type: ignore[misc]
+            took.append((time.perf_counter() - began) * 1000)
+        learner = Client()
+    return took
+
+
+def memory() -> dict[str, float]:
+    """MiB of each process of the stack, shared pages counted once."""
+    own = {process.pid: process.memory_full_info().pss / 2**20 for process in Stack(STATE_DIR, PORT_BASE).left_overs()}
+    return {psutil.Process(pid).name() + f" {pid}": mib for pid, mib in own.items()}
+
+
+def show(what: str, took: list[float]) -> None:
+    cuts = statistics.quantiles(took, n=20)
+    print(f"{what:<44} n={len(took):<5} p50 {statistics.median(took):7.1f} ms   p95 {cuts[18]:7.1f} ms")
+
+
+def main() -> None:
+    print(f"memory of the stack at rest: {sum(memory().values()):.0f} MiB (proportional set size)")
+    show("lesson completion, 1 client", completions(1))
+    show("lesson completion, 8 clients", completions(8))
+    show("commit of a completion -> mail at SMTP", mails())
+    show("paid on the hosted page -> progress is there", purchases())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""``python -m bridge dead-letters|replay|lag|rebuild``: looking after events by hand."""
+
+import argparse
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from confluent_kafka import KafkaException
+
+import celery_app
+from models.base import now
+from models.deadletters import DeadLetter
+from models.errors import DomainError
+
+from . import letters
+from .asking import WorkerFailed
+from .consume import ServiceConsumer
+from .deadletters import DeadLetters
+from .dispatch import Dispatcher
+from .lag import lag_of
+from .rebuild import NoSuchProjection, rebuild
+from .replay import hand_again, send_again
+from .routes import ROUTES
+
+HANDLERS = sorted({handler for handlers in ROUTES.values() for handler in handlers})
+
+
+def main(arguments: list[str]) -> int:
+    """Carry one command out; returns the exit status: 0, or 1 where something is left undone."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        done: bool = chosen.run(chosen)
+    except letters.NoSuchLetter as error:
+        print(f"There is no dead letter {error}.")
+        return 1
+    except NoSuchProjection as error:
+        print(f"There is no projection {error}.")
+        return 1
+    except (DomainError, WorkerFailed, KafkaException) as error:
+        print(error)
+        return 1
+    return 0 if done else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bridge", description="Without arguments it runs the bridge.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_dead_letters(commands.add_parser("dead-letters", help="events that a handler could not take"))
+
+    replay = commands.add_parser("replay", help="send events of the past again")
+    replay.add_argument(
+        "--since", type=_moment, help="told at or after this time (ISO 8601; UTC where it says nothing)"
+    )
+    replay.add_argument("--topic", choices=celery_app.SERVICES, help="told by this service")
+    replay.add_argument("--handler", choices=HANDLERS, metavar="HANDLER", help="to this one only, and not by Kafka")
+    replay.set_defaults(run=_replay, parser=replay)
+
+    lag = commands.add_parser("lag", help="how far each consumer group is behind")
+    lag.set_defaults(run=_lag)
+
+    again = commands.add_parser("rebuild", help="make a projection anew from events")
+    again.add_argument("projection", help="as payments.offers")
+    again.set_defaults(run=_rebuild)
+    return parser
+
+
+def _add_dead_letters(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="one line each, the oldest of each service first")
+    listing.add_argument("--status", choices=["open", "replayed", "discarded"], default="open")
+    listing.set_defaults(run=_list)
+
+    show = commands.add_parser("show", help="all that is known of one")
+    show.add_argument("letter", metavar="ID")
+    show.set_defaults(run=_show)
+
+    replay = commands.add_parser("replay", help="send again, with all open ones of the same key, in their order")
+    which = replay.add_mutually_exclusive_group(required=True)
+    which.add_argument("letters", metavar="ID", nargs="*", default=[])
+    which.add_argument("--all", action="store_true")
+    replay.set_defaults(run=_replay_letters)
+
+    discard = commands.add_parser("discard", help="never handle it, and replay what waits behind it")
+    discard.add_argument("letter", metavar="ID")
+    discard.add_argument("--reason", required=True)
+    discard.set_defaults(run=_discard)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _list(chosen: argparse.Namespace) -> bool:
+    for letter in letters.every_letter(status=chosen.status):
+        age_minutes = (now() - letter.created_at).total_seconds() / 60
+        line = (
+            letters.name_of(letter),
+            letter.handler,
+            letter.type,
+            letter.key,
+            f"{age_minutes:.0f} min",
+            letter.reason,
+        )
+        print("  ".join(line))
+    return True
+
+
+def _show(chosen: argparse.Namespace) -> bool:
+    letter = letters.find(chosen.letter)
+    shown = {column.name: getattr(letter, column.name) for column in DeadLetter.__table__.columns}
+    print(json.dumps(shown, indent=2, default=str))
+    return True
+
+
+def _replay_letters(chosen: argparse.Namespace) -> bool:
+    found = letters.every_letter() if chosen.all else map(letters.find, chosen.letters)
+    # A key is replayed as a whole, whichever of its letters was named.
+    keys = dict.fromkeys((letter.handler, letter.key) for letter in found)
+    outcomes = [_told(letters.replay(handler, key)) for handler, key in keys]
+    return all(outcomes)
+
+
+def _discard(chosen: argparse.Namespace) -> bool:
+    letter = letters.find(chosen.letter)
+    letters.discard(letter, reason=chosen.reason)
+    print(f"{chosen.letter}: discarded")
+    return _told(letters.replay(letter.handler, letter.key))
+
+
+def _told(outcomes: Iterable[letters.Replayed]) -> bool:
+    """Print each outcome as it comes; whether all is done."""
+    done = True
+    for outcome in outcomes:
+        print(f"{outcome.letter}: {outcome.error or 'done'}")
+        done = done and outcome.error is None
+    return done
+
+
+def _replay(chosen: argparse.Namespace) -> bool:
+    if not (chosen.since or chosen.topic or chosen.handler):
+        chosen.parser.error("say which events: --since, --topic or --handler")
+    if chosen.handler:
+        with _dispatcher() as dispatcher:
+            count = hand_again(dispatcher, chosen.handler, topic=chosen.topic, since=chosen.since)
+        print(f"{count} events given to {chosen.handler}")
+        return True
+    for service in [chosen.topic] if chosen.topic else celery_app.SERVICES:
+        print(f"{service}: {send_again(service, since=chosen.since)} events go to Kafka again")
+    return True
+
+
+def _lag(_chosen: argparse.Namespace) -> bool:
+    for service in celery_app.SERVICES:
+        if ServiceConsumer.topics_of(service):
+            places = lag_of(service)
+            events, seconds = sum(place.events for place in places), max(place.seconds for place in places)
+            print(f"{service}: {events} events, {seconds:.0f} s")
+    return True
+
+
+def _rebuild(chosen: argparse.Namespace) -> bool:
+    print(f"{chosen.projection}: {rebuild(chosen.projection)} keys made anew")
+    return True
+
+
+@contextmanager
+def _dispatcher() -> Iterator[Dispatcher]:
+    """One of this command's own, beside the running bridge's."""
+    stop = threading.Event()
+    dead_letters = DeadLetters()
+    dead_letters.reload()
+    dispatcher = Dispatcher(stop, dead_letters)
+    dispatcher.start()
+    try:
+        yield dispatcher
+    finally:
+        stop.set()
+        dispatcher.join()

@@ -1,0 +1,92 @@
+"""Projections made anew from the outbox, key by key."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+import celery_app
+from models.base import sessions
+from models.outbox import OutboxEvent
+
+from .asking import ask
+
+PAGE = 500
+
+
+@dataclass(frozen=True)
+class Source:
+    """The events that a projection is made of."""
+
+    topic: str
+    types: list[str]
+
+
+class NoSuchProjection(Exception):
+    """``args[0]`` is not the name of a projection."""
+
+
+def rebuild(projection: str) -> int:
+    """Make every key of ``projection`` anew from its events; returns how many keys. Raises NoSuchProjection.
+
+    Handlers go on meanwhile. Rows of which the outbox has no event stay as they are.
+    """
+    service = projection.partition(".")[0]
+    known = ask(f"{service}.list_projections", {}) if service in celery_app.SERVICES else {}
+    if projection not in known:
+        raise NoSuchProjection(projection)
+    source = Source(**known[projection])
+    count = 0
+    for key in _keys(source):
+        _rebuild_key(service, projection, source, key)
+        count += 1
+    return count
+
+
+def _rebuild_key(service: str, projection: str, source: Source, key: str) -> None:
+    # An event that a handler took between our reading and the rebuild's commit was undone by it. It is in the outbox
+    # then, so reading again finds it.
+    done = -1
+    while True:
+        with sessions(source.topic).begin() as session:
+            events = _events(session, source, key)
+        if len(events) == done:
+            return
+        ask(f"{service}.rebuild_projection", {"name": projection, "key": key, "events": events})
+        done = len(events)
+
+
+def _keys(source: Source) -> Iterator[str]:
+    after = ""
+    while True:
+        wanted = (
+            select(OutboxEvent.aggregateid)
+            .where(
+                OutboxEvent.aggregatetype == source.topic,
+                OutboxEvent.aggregateid > after,
+                OutboxEvent.type.in_(source.types),
+            )
+            .distinct()
+            .order_by(OutboxEvent.aggregateid)
+            .limit(PAGE)
+        )
+        with sessions(source.topic).begin() as session:
+            keys = list(session.scalars(wanted))
+        if not keys:
+            return
+        yield from keys
+        after = keys[-1]
+
+
+def _events(session: Session, source: Source, key: str) -> list[dict[str, Any]]:
+    told = select(OutboxEvent.type, OutboxEvent.payload).where(
+        OutboxEvent.aggregatetype == source.topic,
+        OutboxEvent.aggregateid == key,
+        OutboxEvent.type.in_(source.types),
+    )
+    return [
+        {"type": row.type, "payload": row.payload}
+        for row in session.execute(told.order_by(OutboxEvent.aggregate_version))
+    ]

@@ -1,0 +1,201 @@
+"""What a service knows of a person beside its own tables, and how it lets go of it: the same for every service.
+
+The bus holds copies of what people said: events, answers, commands, dead letters. Whoever erases a person clears those
+of the own database as well. An event stays readable for a replay: its ``pii`` is a Person of whom nothing is known.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
+
+from .base import Aggregate, Base, now
+from .deadletters import DeadLetter
+from .errors import NotFound, ProjectionBehind
+from .events import Account, KeptData, UserDataErased, UserDataExported, UserDeleted, UserExportRequested
+from .idempotency import IdempotencyKey
+from .jobs import Job
+from .operations import Operation
+from .outbox import OutboxEvent, record
+
+# The operation that shows the receipt: it outlives the account, so that the person can read it.
+ERASURE = "users.erase_user"
+
+_NOBODY = {"email": None, "name": None}
+_ADDRESS = r"[[:alnum:]._%+-]+@[[:alnum:].-]+"
+
+
+class DataSubject(Aggregate, Base):
+    """A person as one service knows them: the order of what it tells of their data, and whether it has erased it."""
+
+    __tablename__ = "data_subjects"
+    __table_args__ = ({"schema": "bus"},)
+
+    service: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    erased_at: Mapped[datetime | None]
+
+    @property
+    def aggregate_id(self) -> str:
+        return str(self.user_id)
+
+    @classmethod
+    def locked(cls, session: Session, service: str, user_id: UUID) -> Self:
+        """The person, made where the service has never told of their data."""
+        row = {"service": service, "user_id": user_id, "version": 0}
+        session.execute(insert(cls).values(row).on_conflict_do_nothing())
+        return session.get_one(cls, (service, user_id), with_for_update=True, populate_existing=True)
+
+
+class ExportPart(Base):
+    """A service's part of an export, in its own database. The newest of a person replaces the one before."""
+
+    __tablename__ = "export_parts"
+    __table_args__ = ({"schema": "bus"},)
+
+    service: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    export_id: Mapped[UUID]
+    data: Mapped[dict[str, Any]]
+    made_at: Mapped[datetime]
+
+    @classmethod
+    def of(cls, session: Session, service: str, user_id: UUID, export_id: UUID) -> Self:
+        """Raises NotFound, for another's export too."""
+        part = session.get(cls, (service, user_id))
+        if part is None or part.export_id != export_id:
+            raise NotFound("export", str(export_id))
+        return part
+
+
+def is_erased(session: Session, service: str, user_id: UUID) -> bool:
+    """Whether ``service`` has forgotten this user: news of one are still on their way, and start nothing any more."""
+    erased_at = session.scalars(
+        select(DataSubject.erased_at).where(DataSubject.service == service, DataSubject.user_id == user_id)
+    )
+    return erased_at.one_or_none() is not None
+
+
+def lay_out(
+    session: Session,
+    service: str,
+    event: UserExportRequested,
+    data: Mapping[str, Any],
+    *,
+    told_of: Aggregate | None = None,
+) -> None:
+    """Keep ``data`` as the part of ``service``, and tell that it is ready; nothing of one who has gone meanwhile.
+
+    ``told_of`` is the locked aggregate that tells it, where another one than DataSubject tells of users by their ids.
+    """
+    subject = DataSubject.locked(session, service, event.user_id)
+    if subject.erased_at:
+        return
+    part = {
+        "service": service,
+        "user_id": event.user_id,
+        "export_id": event.export_id,
+        "data": msgspec.to_builtins(data),
+        "made_at": now(),
+    }
+    kept = insert(ExportPart).values(part).on_conflict_do_update(index_elements=["service", "user_id"], set_=part)
+    session.execute(kept)
+    ready = UserDataExported(user_id=event.user_id, export_id=event.export_id, service=service, exported_at=now())
+    record(session, told_of or subject, ready)
+
+
+def forget(
+    session: Session,
+    service: str,
+    event: UserDeleted,
+    *,
+    rows: int,
+    kept: list[KeptData],
+    told_of: Aggregate | None = None,
+) -> None:
+    """Clear the bus of a person whose own ``rows`` the service has erased, and tell what was done.
+
+    ``told_of`` as for ``lay_out``. Raises ProjectionBehind while a command of theirs still runs.
+    """
+    subject = DataSubject.locked(session, service, event.user_id)
+    subject.erased_at = now()
+    erased = UserDataErased(
+        user_id=event.user_id,
+        service=service,
+        rows=rows + _clear_bus(session, service, event),
+        kept=kept,
+        erased_at=now(),
+    )
+    record(session, told_of or subject, erased)
+
+
+def forget_account(session: Session, user_id: UUID) -> None:
+    """Take the name of the account out of the news of its end, when all have heard it."""
+    told = select(OutboxEvent).where(_of_user(OutboxEvent.payload, user_id), OutboxEvent.type == UserDeleted.type)
+    for event in session.scalars(told.with_for_update()):
+        event.payload = {**event.payload, "pii": msgspec.to_builtins(Account(sub=None))}
+
+
+def _clear_bus(session: Session, service: str, event: UserDeleted) -> int:
+    parts = delete(ExportPart).where(ExportPart.service == service, ExportPart.user_id == event.user_id)
+    rows = len(session.scalars(parts.returning(ExportPart.user_id)).all())
+    rows += _clear_outbox(session, event.user_id)
+    rows += _clear_dead_letters(session, event.user_id)
+    if event.pii.sub:
+        rows += _clear_commands(session, event.pii.sub, event.user_id)
+    # What a crash had in hand; it is not told whose.
+    session.execute(
+        update(Job)
+        .where(Job.last_error.regexp_match(_ADDRESS))
+        .values(last_error=func.regexp_replace(Job.last_error, _ADDRESS, "***", "g"))
+    )
+    return rows
+
+
+def _clear_outbox(session: Session, user_id: UUID) -> int:
+    told = select(OutboxEvent).where(_of_user(OutboxEvent.payload, user_id), OutboxEvent.type != UserDeleted.type)
+    events = session.scalars(told.order_by(OutboxEvent.seq).with_for_update()).all()
+    for event in events:
+        event.payload = _without_person(event.payload)
+    return len(events)
+
+
+def _clear_dead_letters(session: Session, user_id: UUID) -> int:
+    theirs = select(DeadLetter).where(_of_user(DeadLetter.payload, user_id), DeadLetter.type != UserDeleted.type)
+    letters = session.scalars(theirs.order_by(DeadLetter.seq).with_for_update()).all()
+    for letter in letters:
+        letter.payload = _without_person(letter.payload)
+        letter.reason = "erased"  # an error may quote what it failed on
+    return len(letters)
+
+
+def _clear_commands(session: Session, sub: str, user_id: UUID) -> int:
+    theirs = or_(Operation.owner == sub, Operation.message["user_id"].astext == str(user_id))
+    mine = select(Operation.id, Operation.leased_until).where(theirs, Operation.kind != ERASURE)
+    operations = session.execute(mine.order_by(Operation.id).with_for_update()).all()
+    if running := [operation.id for operation in operations if operation.leased_until]:
+        raise ProjectionBehind("outcome of operation", str(running[0]))
+    ids = [operation.id for operation in operations]
+    session.execute(delete(Operation).where(Operation.id.in_(ids)))
+    answered = or_(
+        func.starts_with(IdempotencyKey.scope, f"{sub} "),
+        func.starts_with(IdempotencyKey.scope, f"respond-async {sub} "),
+        (IdempotencyKey.scope == "operation") & IdempotencyKey.key.in_([str(each) for each in ids]),
+    )
+    keys = session.scalars(delete(IdempotencyKey).where(answered).returning(IdempotencyKey.key)).all()
+    return len(ids) + len(keys)
+
+
+def _of_user(payload: InstrumentedAttribute[dict[str, Any]], user_id: UUID) -> Any:
+    """The condition that an event is of this user and has something personal in it."""
+    return (payload["user_id"].astext == str(user_id)) & payload.has_key("pii")
+
+
+def _without_person(payload: dict[str, Any]) -> dict[str, Any]:
+    named = {"sub": "erased"} if "sub" in payload else {}
+    return {**payload, **named, "pii": _NOBODY}

@@ -1,0 +1,109 @@
+"""Erasures: who has asked to be forgotten, which service has done it, and the receipt made of their answers."""
+
+import hashlib
+from datetime import datetime, timedelta
+from typing import Any, Self
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+import settings
+from models.base import Base
+from models.errors import AccountErased
+from models.events import KeptData
+
+
+class Erasure(Base):
+    """One person's leaving. Its id is that of the operation that the receipt is shown by."""
+
+    __tablename__ = "erasures"
+    __table_args__ = ({"schema": "users"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(unique=True)
+    sub_hash: Mapped[str]
+    missing: Mapped[list[str]]  # who has not answered yet
+    receipt: Mapped[list[dict[str, Any]]]  # [{"service", "erased_at", "rows", "kept"}]
+    started_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+    @classmethod
+    def begin(cls, *, id: UUID, user_id: UUID, sub: str, asked: list[str], at: datetime) -> Self:  # noqa: A002 the column's name
+        return cls(id=id, user_id=user_id, sub_hash=_hash(sub), missing=asked, receipt=[], started_at=at)
+
+    @classmethod
+    def of(cls, session: Session, user_id: UUID) -> Self:
+        """The erasure of a user, locked: two answers may come at the same time."""
+        return session.scalars(select(cls).where(cls.user_id == user_id).with_for_update()).one()
+
+    @classmethod
+    def last_of(cls, session: Session, sub: str) -> Self | None:
+        """The last one of who had this ``sub``."""
+        theirs = select(cls).where(cls.sub_hash == _hash(sub)).order_by(cls.started_at.desc()).limit(1)
+        return session.scalars(theirs).one_or_none()
+
+    def answer(self, service: str, *, rows: int, kept: list[KeptData], at: datetime) -> bool:
+        """Put an answer on the receipt; True when it was the last one."""
+        if service not in self.missing:
+            return False
+        part = {"service": service, "erased_at": at, "rows": rows, "kept": kept}
+        self.receipt = sorted([*self.receipt, msgspec.to_builtins(part)], key=lambda each: each["service"])
+        self.missing = [each for each in self.missing if each != service]
+        if self.missing:
+            return False
+        self.finished_at = at
+        return True
+
+    def view(self) -> dict[str, Any]:
+        """As the operation shows it."""
+        return {"user_id": self.user_id, "services": self.receipt}
+
+
+class ErasedSub(Base):
+    """A ``sub`` that was erased, as a hash: tokens and hooks that are still on their way must not bring it back."""
+
+    __tablename__ = "erased_subs"
+    __table_args__ = ({"schema": "users"},)
+
+    sub_hash: Mapped[str] = mapped_column(primary_key=True)
+    erased_at: Mapped[datetime]
+    kept_until: Mapped[datetime]
+
+    @classmethod
+    def keep(cls, session: Session, sub: str, *, at: datetime) -> None:
+        """Remember that this ``sub`` was erased, for as long as a token of it may be valid or a hook late."""
+        told = insert(cls).values(
+            sub_hash=_hash(sub), erased_at=at, kept_until=at + timedelta(days=settings.ERASED_SUBS_KEPT_DAYS)
+        )
+        times = {"erased_at": told.excluded.erased_at, "kept_until": told.excluded.kept_until}
+        session.execute(
+            told.on_conflict_do_update(
+                index_elements=["sub_hash"], set_=times, where=cls.erased_at < told.excluded.erased_at
+            )
+        )
+
+    @classmethod
+    def erased_at_of(cls, session: Session, sub: str) -> datetime | None:
+        return session.scalars(select(cls.erased_at).where(cls.sub_hash == _hash(sub))).one_or_none()
+
+    @classmethod
+    def refuse(cls, session: Session, sub: str) -> None:
+        """Raises AccountErased."""
+        if cls.erased_at_of(session, sub):
+            raise AccountErased
+
+    @classmethod
+    def lift(cls, session: Session, sub: str) -> None:
+        """The same person has signed up anew."""
+        session.execute(delete(cls).where(cls.sub_hash == _hash(sub)))
+
+    @classmethod
+    def prune(cls, session: Session, *, at: datetime) -> None:
+        session.execute(delete(cls).where(cls.kept_until < at))
+
+
+def _hash(sub: str) -> str:
+    return hashlib.sha256(sub.encode()).hexdigest()

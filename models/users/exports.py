@@ -1,0 +1,83 @@
+"""Exports: who has asked for all that is kept of them, and which service has its part ready."""
+
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import Index, delete, select, text
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Aggregate, Base
+from models.errors import NotFound
+from models.events import UserExportRequested
+
+
+class Export(Aggregate, Base):
+    """One request. Its id is that of the operation; the parts lie with the services (models/personal.py).
+
+    It is told as an aggregate of its own: a profile is not another one because its user wants to see it.
+    """
+
+    __tablename__ = "exports"
+    __table_args__ = (
+        Index("ux_exports_open", "user_id", unique=True, postgresql_where=text("finished_at IS NULL")),
+        {"schema": "users"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    services: Mapped[list[str]]
+    missing: Mapped[list[str]]  # who has not answered yet
+    requested_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+    @classmethod
+    def begin(cls, *, id: UUID, user_id: UUID, asked: list[str], at: datetime) -> Self:  # noqa: A002 the column's name
+        return cls(id=id, version=0, user_id=user_id, services=asked, missing=asked, requested_at=at)
+
+    @classmethod
+    def under_way(cls, session: Session, user_id: UUID) -> Self | None:
+        """The one that is being made for the user; the database allows one."""
+        return session.scalars(select(cls).where(cls.user_id == user_id, cls.finished_at.is_(None))).one_or_none()
+
+    @classmethod
+    def last_finished(cls, session: Session, user_id: UUID) -> Self:
+        """Raises NotFound."""
+        finished = select(cls).where(cls.user_id == user_id, cls.finished_at.is_not(None))
+        export = session.scalars(finished.order_by(cls.finished_at.desc()).limit(1)).one_or_none()
+        if export is None:
+            raise NotFound("finished export of user", str(user_id))
+        return export
+
+    @classmethod
+    def locked(cls, session: Session, export_id: UUID) -> Self | None:
+        """An export to be answered; None where its user has gone meanwhile."""
+        return session.get(cls, export_id, with_for_update=True, populate_existing=True)
+
+    @classmethod
+    def forget(cls, session: Session, user_id: UUID) -> int:
+        """Delete the exports of a user; returns how many those were."""
+        return len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.id)).all())
+
+    def requested(self) -> UserExportRequested:
+        return UserExportRequested(user_id=self.user_id, export_id=self.id, requested_at=self.requested_at)
+
+    def answer(self, service: str, *, at: datetime) -> bool:
+        """Note that a part is ready; True when it was the last one."""
+        if service not in self.missing:
+            return False
+        self.missing = [each for each in self.missing if each != service]
+        if self.missing:
+            return False
+        self.finished_at = at
+        return True
+
+    def view(self) -> dict[str, Any]:
+        """What the gateway collects the parts by."""
+        return {
+            "id": self.id,
+            "user_id": self.user_id,
+            "services": self.services,
+            "requested_at": self.requested_at,
+            "finished_at": self.finished_at,
+        }

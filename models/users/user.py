@@ -1,0 +1,212 @@
+"""Users: one row a person that Auth0 vouches for, reserved by the first token, filled by its event."""
+
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self, TypedDict
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Aggregate, Base, new_id
+from models.errors import NotFound, PreconditionFailed, ProjectionBehind
+from models.events import Account, Person, UserCreated, UserDeleted, UserUpdated
+
+
+class ProfileChanges(TypedDict, total=False):
+    """What may be changed of a profile; what is left out stays as it is."""
+
+    name: str
+    locale: str
+    timezone: str
+    avatar_url: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What Auth0 says of a person, and when it became so; None is nothing said."""
+
+    email: str | None
+    name: str | None
+    at: datetime
+
+
+class User(Aggregate, Base):
+    """A user's profile. ``filled_at`` is None from the first token until the handler of USER_CREATED has run.
+
+    An erased user's row stays for the order of its events, and holds nothing of the person.
+    """
+
+    __tablename__ = "users"
+    __table_args__ = ({"schema": "users"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    sub: Mapped[str] = mapped_column(unique=True)  # Auth0's name for the user
+    email: Mapped[str | None]
+    name: Mapped[str | None]
+    locale: Mapped[str]
+    timezone: Mapped[str]
+    avatar_url: Mapped[str | None]
+    roles: Mapped[list[str]]
+    search: Mapped[str]  # e-mail and name, as ``searchable`` spells them
+    identity_name: Mapped[str | None]  # the name that Auth0 told last: only another one replaces the user's own
+    identity_at: Mapped[datetime | None]  # of Auth0's newest word: an older one changes nothing
+    created_at: Mapped[datetime]
+    filled_at: Mapped[datetime | None]
+    erased_at: Mapped[datetime | None]
+
+    @classmethod
+    def reserve(cls, session: Session, sub: str, *, at: datetime) -> Self | None:
+        """The new row of a ``sub`` never seen before; None where it has one.
+
+        A concurrent twin waits here for our commit.
+        """
+        row = insert(cls).values(
+            id=new_id(), sub=sub, version=0, locale="en", timezone="UTC", roles=[], search="", created_at=at
+        )
+        return session.scalars(row.on_conflict_do_nothing(index_elements=["sub"]).returning(cls)).one_or_none()
+
+    @classmethod
+    def id_of(cls, session: Session, sub: str) -> UUID:
+        """The id of a ``sub`` that has been reserved."""
+        return session.scalars(select(cls.id).where(cls.sub == sub)).one()
+
+    @classmethod
+    def named(cls, session: Session, sub: str) -> Self | None:
+        """The user with this ``sub``, locked; None where there is none, or none any more."""
+        return session.scalars(select(cls).where(cls.sub == sub).with_for_update()).one_or_none()
+
+    @classmethod
+    def of(cls, session: Session, user_id: UUID) -> Self:
+        """A user, read only. Raises NotFound, for an erased one too."""
+        return cls._found(session.get(cls, user_id), user_id)
+
+    @classmethod
+    def locked(cls, session: Session, user_id: UUID) -> Self:
+        """A user, to be changed. Raises NotFound, for an erased one too."""
+        return cls._found(session.get(cls, user_id, with_for_update=True, populate_existing=True), user_id)
+
+    @classmethod
+    def _found(cls, user: Self | None, user_id: UUID) -> Self:
+        if user is None or user.erased_at:
+            raise NotFound("user", str(user_id))
+        return user
+
+    @classmethod
+    def page(cls, session: Session, *, q: str, role: str | None, limit: int, after: UUID | None) -> list[Self]:
+        """Users whose e-mail and name hold all words of ``q``, newest first: ids rise with time."""
+        users = select(cls).where(*cls._wanted(q, role)).order_by(cls.id.desc()).limit(limit)
+        return list(session.scalars(users.where(cls.id < after) if after else users))
+
+    @classmethod
+    def count(cls, session: Session, *, q: str, role: str | None) -> int:
+        """How many users ``page`` would show in all."""
+        return session.scalars(select(func.count()).select_from(cls).where(*cls._wanted(q, role))).one()
+
+    @classmethod
+    def _wanted(cls, q: str, role: str | None) -> list[ColumnElement[bool]]:
+        wanted: list[ColumnElement[bool]] = [cls.erased_at.is_(None)]
+        wanted += [cls.search.contains(word, autoescape=True) for word in searchable(q).split()]
+        if role:
+            wanted.append(cls.roles.contains([role]))
+        return wanted
+
+    def created(self, pii: Person) -> UserCreated:
+        return UserCreated(user_id=self.id, sub=self.sub, pii=pii, created_at=self.created_at)
+
+    def fill(self, pii: Person, *, at: datetime) -> UserUpdated | None:
+        """Take over what the identity provider said; None when that was done before, or the user has gone."""
+        if self.filled_at or self.erased_at:
+            return None
+        self.email, self.name = pii.email, pii.name
+        self.locale, self.timezone = pii.locale, pii.timezone
+        self.identity_name = pii.name
+        self.filled_at = at
+        return self._updated(at)
+
+    def follow(self, identity: Identity, *, at: datetime) -> UserUpdated | None:
+        """Take over what Auth0 says; None where it has said something newer before, or nothing new.
+
+        The e-mail address is Auth0's to say. A name is the user's, until Auth0 tells another one than before.
+        """
+        if self.identity_at and identity.at <= self.identity_at:
+            return None
+        self.identity_at = identity.at
+        was = (self.email, self.name)
+        self.email = identity.email or self.email
+        if identity.name and identity.name != self.identity_name:
+            self.name = self.identity_name = identity.name
+        if was == (self.email, self.name) and self.filled_at:
+            return None
+        self.filled_at = self.filled_at or at
+        return self._updated(at)
+
+    def change(self, changes: ProfileChanges, *, expected_version: int, at: datetime) -> UserUpdated | None:
+        """Apply ``changes`` to the version that the user has seen; None when they change nothing.
+
+        Raises PreconditionFailed where the profile has moved on, ProjectionBehind while it is not filled.
+        """
+        self.expect(expected_version)
+        different = {field: value for field, value in changes.items() if getattr(self, field) != value}
+        if not different:
+            return None
+        for field, value in different.items():
+            setattr(self, field, value)
+        return self._updated(at)
+
+    def take_roles(self, roles: list[str], *, expected_version: int, at: datetime) -> UserUpdated | None:
+        """Replace the roles; None when they are these already. Raises as ``change`` does."""
+        self.expect(expected_version)
+        if self.roles == roles:
+            return None
+        self.roles = roles
+        return self._updated(at)
+
+    def expect(self, version: int) -> None:
+        """Refuse a change that was made upon another version. Raises PreconditionFailed, ProjectionBehind."""
+        if self.version != version:
+            raise PreconditionFailed("profile", str(self.version))
+        if not self.filled_at:
+            raise ProjectionBehind("profile of user", str(self.id))
+
+    def erase(self, erasure_id: UUID, *, at: datetime) -> UserDeleted:
+        """Forget the person. The row stays, for the order of what is still to be told of it."""
+        news = UserDeleted(user_id=self.id, erasure_id=erasure_id, pii=Account(sub=self.sub), deleted_at=at)
+        self.sub = f"erased|{self.id}"
+        self.email = self.name = self.avatar_url = self.identity_name = self.identity_at = None
+        self.locale, self.timezone, self.roles, self.search = "en", "UTC", [], ""
+        self.erased_at = at
+        return news
+
+    def view(self) -> dict[str, Any]:
+        """As GET /v1/me shows it."""
+        return {
+            "id": self.id,
+            "email": self.email,
+            "name": self.name,
+            "locale": self.locale,
+            "timezone": self.timezone,
+            "avatar_url": self.avatar_url,
+            "roles": self.roles,
+            "created_at": self.created_at,
+            "version": self.version,
+        }
+
+    def _updated(self, at: datetime) -> UserUpdated:
+        self.search = searchable(f"{self.email or ''} {self.name or ''}")
+        return UserUpdated(
+            user_id=self.id,
+            version=self.version + 1,  # the one that recording this event makes
+            pii=Person(email=self.email, name=self.name, locale=self.locale, timezone=self.timezone),
+            updated_at=at,
+        )
+
+
+def searchable(text: str) -> str:
+    """``text`` without case and accents, letters beyond ASCII as numbers: pg_trgm knows those in any locale."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(
+        letter if letter.isascii() else f"x{ord(letter):x}" for letter in plain if not unicodedata.combining(letter)
+    )

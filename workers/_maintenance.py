@@ -1,0 +1,30 @@
+"""What every service does for its own database: pruning what nobody needs any more."""
+
+import time
+
+from models.base import now
+from models.log import get_logger
+from models.retention import expired, prune
+
+from ._delivery import Sessions
+from ._jobs import job_of_every_service
+from ._projections import kept_types
+
+log = get_logger(__name__)
+
+BATCH = 1000  # rows a transaction: none is held for long
+BUDGET_SECONDS = 60  # below a job's lease; what is left over waits for the next hour
+
+
+@job_of_every_service(every_seconds=3600)
+def prune_bus(sessions: Sessions) -> None:
+    """Delete what has been kept for long enough."""
+    deadline = time.monotonic() + BUDGET_SECONDS
+    for table, gone in expired(now(), kept_types=kept_types()).items():
+        deleted, full = 0, True
+        while full and time.monotonic() < deadline:
+            with sessions.begin() as session:
+                count = prune(session, table, gone, limit=BATCH)
+            deleted, full = deleted + count, count == BATCH
+        if deleted:
+            log.info("pruned", table=table.__tablename__, rows=deleted)

@@ -1,0 +1,16 @@
+"""What every service answers of a person's data in the same way."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.personal import ExportPart
+
+from ._tasks import task_of_every_service
+
+
+@task_of_every_service
+def show_export_part(session: Session, *, service: str, user_id: UUID, export_id: UUID) -> dict[str, Any]:
+    """What ``service`` has laid out of a person's data. Raises NotFound."""
+    return ExportPart.of(session, service, user_id, export_id).data

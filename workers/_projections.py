@@ -1,0 +1,85 @@
+"""Projections: rows that follow from events alone, and can be made anew from them.
+
+The rows of one key follow from the events of that key, so that a rebuild replaces them key by key, each in one
+transaction: readers find the old rows or the new ones, never none.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from models.events import Event, EventClass
+from models.log import get_logger
+
+from ._tasks import task_of_every_service
+
+log = get_logger(__name__)
+
+Forget = Callable[[Session, str], None]
+Fold = Callable[..., None]  # (session, *, event)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How the rows of one key are taken away, and how each of its events brings them back."""
+
+    forget: Forget
+    folds: dict[EventClass, Fold]
+
+    @property
+    def types(self) -> list[str]:
+        return [event.type for event in self.folds]
+
+    @property
+    def topic(self) -> str:
+        (topic,) = {event.topic for event in self.folds}  # else there would be no one order of a key's events
+        return topic
+
+    def rebuild(self, session: Session, key: str, events: Sequence[tuple[EventClass, Any]]) -> None:
+        """Replace the rows of ``key`` by what ``events``, in their order, make."""
+        # What refers to the rows finds them again at the commit.
+        session.execute(text("SET CONSTRAINTS ALL DEFERRED"))
+        self.forget(session, key)
+        for event_class, payload in events:
+            self.folds[event_class](session, event=msgspec.convert(payload, event_class))
+        session.flush()
+
+
+PROJECTIONS: dict[str, Projection] = {}  # by "<service>.<what>"
+
+
+def projection(name: str, *, forget: Forget, folds: Sequence[Fold]) -> None:
+    """Declare that ``forget(session, key)`` and the ``folds(session, *, event)`` of its events rebuild ``name``.
+
+    A fold does nothing but keep rows, and does no harm when it comes twice. Its events are never pruned.
+    """
+    PROJECTIONS[name] = Projection(forget, {get_type_hints(fold)["event"]: fold for fold in folds})
+
+
+def kept_types() -> set[str]:
+    """The events that some projection is made of."""
+    return {type_ for each in PROJECTIONS.values() for type_ in each.types}
+
+
+class PastEvent(msgspec.Struct):
+    """An event as it lies in an outbox."""
+
+    type: str
+    payload: dict[str, Any]
+
+
+@task_of_every_service
+def list_projections() -> dict[str, Any]:
+    """Every projection there is: {name: {"topic", "types"}}."""
+    return {name: {"topic": each.topic, "types": each.types} for name, each in PROJECTIONS.items()}
+
+
+@task_of_every_service
+def rebuild_projection(session: Session, *, name: str, key: str, events: list[PastEvent]) -> None:
+    """Make the rows of one key anew from all its events."""
+    told = [(Event.by_type[event.type], event.payload) for event in events]
+    PROJECTIONS[name].rebuild(session, key, told)

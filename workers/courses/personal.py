@@ -1,0 +1,38 @@
+"""What this service knows of a person, shown and forgotten."""
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.courses.course import Course
+from models.courses.enrollments import Enrollment
+from models.events import KeptData, UserDeleted, UserExportRequested
+from models.personal import forget, lay_out
+from workers import task
+
+
+@task
+def export_data(session: Session, *, event: UserExportRequested) -> None:
+    """Lay out what a person learns, and what they have written."""
+    enrollments = [
+        {**enrollment.view(at=now()), "grants": [grant.view() for grant in enrollment.grants]}
+        for enrollment in Enrollment.all_of(session, event.user_id)
+    ]
+    courses = [
+        {"id": course.id, "slug": course.slug, "status": course.status, **course.description_of()}
+        for course in Course.written_by(session, event.user_id)
+    ]
+    lay_out(session, "courses", event, {"enrollments": enrollments, "courses": courses})
+
+
+@task
+def erase_data(session: Session, *, event: UserDeleted) -> None:
+    """Erase what a person was let into; courses that they wrote stay."""
+    kept = []
+    if written := Course.written_by(session, event.user_id):
+        kept.append(
+            KeptData(
+                what=f"{len(written)} courses that they wrote, under a number that leads to nobody",
+                why="others learn from them, by contract",
+            )
+        )
+    forget(session, "courses", event, rows=Enrollment.erase(session, event.user_id), kept=kept)

@@ -1,0 +1,113 @@
+"""Being forgotten: told to every service by USER_DELETED, and over when each has answered by USER_DATA_ERASED."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from redis.exceptions import RedisError
+from sqlalchemy.orm import Session
+
+import settings
+from celery_app import SERVICES
+from models import cache
+from models.base import now
+from models.cache import Stored, identity_key, profile_key
+from models.errors import NotFound, Unavailable
+from models.events import KeptData, UserDataErased, UserDeleted
+from models.operations import Operation
+from models.outbox import record
+from models.personal import ERASURE, forget, forget_account
+from models.users import ErasedSub, Erasure, Export, IdentityChange, User
+from workers import job, task
+from workers.resources import Poke, Remember
+
+_OF_IDENTITY = 2  # ids are cached as version 1, so that a late one does not bring the erased back
+_NEVER_REACHED = 2**53 - 1  # the greatest version that Redis' numbers hold exactly
+
+RECEIPT_KEPT = KeptData(
+    what="the receipt, with the id of the account and a hash of its name at the identity provider",
+    why="to prove the erasure, and so that tokens and messages still under way do not bring the account back",
+)
+
+
+@task
+def erase_me(session: Session, remember: Remember, poke: Poke, *, sub: str, expected_version: int) -> dict[str, Any]:
+    """Forget the caller; returns the operation, the same one when asked again. Raises NotFound, PreconditionFailed."""
+    user = User.named(session, sub)
+    if user is None:
+        known = Erasure.last_of(session, sub)
+        if known is None:
+            raise NotFound("user", "of this token")
+        return Operation.of(session, known.id, owner=sub).view()
+    user.expect(expected_version)
+    return begin(session, remember, poke, user, owner=sub).view()
+
+
+@task
+def erase_user(
+    session: Session, remember: Remember, poke: Poke, *, user_id: UUID, expected_version: int, owner: str
+) -> dict[str, Any]:
+    """Forget a user by an admin's word; returns the operation of ``owner``. Raises NotFound, PreconditionFailed."""
+    user = User.locked(session, user_id)
+    user.expect(expected_version)
+    return begin(session, remember, poke, user, owner=owner).view()
+
+
+def begin(
+    session: Session, remember: Remember, poke: Poke, user: User, *, owner: str, in_auth0: bool = True
+) -> Operation:
+    """Forget ``user``, who is locked: the profile is gone with this commit, the rest as the services answer."""
+    at, sub = now(), user.sub
+    operation = Operation.under_way(kind=ERASURE, owner=owner, at=at)
+    session.add(operation)
+    asked = list(SERVICES)
+    IdentityChange.forget(session, user.id, "roles")
+    if in_auth0 and settings.AUTH0_MANAGED:
+        asked.append("auth0")
+        wish = IdentityChange.want(session, user.id, "erase", sub=sub, roles=[], at=at)
+        poke("users.push_identity_change", change_id=wish)
+    session.add(Erasure.begin(id=operation.id, user_id=user.id, sub=sub, asked=asked, at=at))
+    ErasedSub.keep(session, sub, at=at)
+    record(session, user, user.erase(operation.id, at=at))
+    remember(profile_key(user.id), Stored(user.version, b""))
+    remember(identity_key(sub), Stored(_OF_IDENTITY, b""))
+    return operation
+
+
+@task
+def erase_data(session: Session, *, event: UserDeleted) -> None:
+    """Erase what this service has of a person beside the profile. Raises Unavailable while the cache is away."""
+    _clear_cache(event)
+    user = session.get_one(User, event.user_id, with_for_update=True)
+    exports = Export.forget(session, event.user_id)
+    forget(session, "users", event, rows=1 + exports, kept=[RECEIPT_KEPT], told_of=user)
+
+
+@task
+def gather_receipt(session: Session, *, event: UserDataErased) -> None:
+    """Put a service's answer on the receipt; the last one ends the operation."""
+    erasure = Erasure.of(session, event.user_id)
+    if erasure.answer(event.service, rows=event.rows, kept=event.kept, at=event.erased_at):
+        close(session, erasure)
+
+
+@job(every_seconds=3600)
+def prune_erased_subs(session: Session) -> None:
+    """Forget the last trace of those whose tokens have all run out."""
+    ErasedSub.prune(session, at=now())
+
+
+def close(session: Session, erasure: Erasure) -> None:
+    """All have answered: show the receipt."""
+    Operation.end(session, erasure.id, {"result": msgspec.to_builtins(erasure.view())}, at=now())
+    forget_account(session, erasure.user_id)
+
+
+def _clear_cache(event: UserDeleted) -> None:
+    """As the command did by a hint, which may have been lost. An empty body is newer than all that was ever cached."""
+    try:
+        cache.put(profile_key(event.user_id), Stored(_NEVER_REACHED, b""))
+        if event.pii.sub:
+            cache.put(identity_key(event.pii.sub), Stored(_OF_IDENTITY, b""))
+    except RedisError as error:
+        raise Unavailable("The cache") from error

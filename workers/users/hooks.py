@@ -1,0 +1,174 @@
+"""What Auth0 tells by itself: its event streams, and log streams as their poorer relation.
+
+Both come at least once and in any order, so nothing is counted and everything compared: what was said at an earlier
+moment than what is known changes nothing, and an account that has gone comes back only when it was made after that.
+"""
+
+import hmac
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy.orm import Session
+
+import settings
+from models.base import now
+from models.cache import Stored, profile_key
+from models.errors import HookRefused, HookUnreadable
+from models.events import Person
+from models.log import get_logger
+from models.outbox import record
+from models.users import ErasedSub, Identity, User
+from workers import task
+from workers.resources import Poke, Remember
+
+from .erasures import begin
+
+log = get_logger(__name__)
+
+OWNER = "auth0"  # of the operations that it begins, which are nobody's to see
+
+# https://auth0.com/docs/customize/events/event-types
+_OF_EVENTS: dict[str, Literal["told", "deleted"]] = {
+    "user.created": "told",
+    "user.updated": "told",
+    "user.deleted": "deleted",
+}
+# https://auth0.com/docs/deploy-monitor/logs/log-event-type-codes: signed up; deleted. Other lines say too little.
+_OF_LOGS: dict[str, Literal["told", "deleted"]] = {"ss": "told", "sdu": "deleted", "du": "deleted"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class News:
+    """One thing that Auth0 says of one account."""
+
+    kind: Literal["told", "deleted"]
+    sub: str
+    email: str | None
+    name: str | None
+    at: datetime
+    created_at: datetime | None
+
+
+@task
+def receive_auth0_hook(
+    session: Session, remember: Remember, poke: Poke, *, body: bytes, authorization: str
+) -> dict[str, Any]:
+    """Take over what a hook of Auth0's says. Raises HookRefused, HookUnreadable."""
+    _verify(authorization)
+    # In one order, so that two hooks that speak of the same people do not wait for each other.
+    for news in sorted(_read(body), key=lambda each: (each.sub, each.at)):
+        if news.kind == "deleted":
+            _let_go(session, remember, poke, news)
+        else:
+            _follow(session, remember, news)
+    return {"received": True}
+
+
+def _verify(authorization: str) -> None:
+    said = authorization.removeprefix("Bearer ").encode()
+    if not any(hmac.compare_digest(said, token.encode()) for token in settings.AUTH0_WEBHOOK_TOKENS):
+        raise HookRefused
+
+
+def _follow(session: Session, remember: Remember, news: News) -> None:
+    erased_at = ErasedSub.erased_at_of(session, news.sub)
+    if erased_at:
+        if news.created_at is None or news.created_at <= erased_at:
+            return  # it speaks of the account that has gone
+        ErasedSub.lift(session, news.sub)
+    identity = Identity(email=news.email, name=news.name, at=news.at)
+    if made := User.reserve(session, news.sub, at=now()):
+        made.identity_at, made.identity_name = news.at, news.name
+        record(session, made, made.created(Person(email=news.email, name=news.name)))
+        return
+    user = User.named(session, news.sub)
+    if user and (told := user.follow(identity, at=now())):
+        record(session, user, told)
+        remember(profile_key(user.id), Stored.of(user.view()))
+
+
+def _let_go(session: Session, remember: Remember, poke: Poke, news: News) -> None:
+    user = User.named(session, news.sub)
+    if user is None:
+        # Told before the news of its making, it has to be known when that comes.
+        ErasedSub.keep(session, news.sub, at=news.at)
+    elif not (user.identity_at and user.identity_at > news.at):
+        begin(session, remember, poke, user, owner=OWNER, in_auth0=False)
+
+
+def _read(body: bytes) -> Iterator[News]:
+    for entry in _entries(body):
+        try:
+            news = _of_event(entry) if "specversion" in entry or "spec_version" in entry else _of_log(entry)
+        except (KeyError, TypeError, AttributeError, ValueError, msgspec.ValidationError) as error:
+            raise HookUnreadable(type(error).__name__) from error
+        if news:
+            yield news
+
+
+def _entries(body: bytes) -> list[dict[str, Any]]:
+    """An object, an array of objects, or an object a line: whichever form the stream was set to."""
+    try:
+        text = body.decode()
+        try:
+            told = json.loads(text)
+        except ValueError:
+            told = [json.loads(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError) as error:
+        raise HookUnreadable("it is no JSON") from error
+    entries = told if isinstance(told, list) else [told]
+    if not text.strip() or not all(isinstance(entry, dict) for entry in entries):
+        raise HookUnreadable("it holds no objects")
+    return entries
+
+
+def _of_event(event: dict[str, Any]) -> News | None:
+    kind = _OF_EVENTS.get(event["type"].removeprefix("com.auth0."))
+    if kind is None:
+        return None
+    account = event["data"]["object"]
+    said_at = account.get("deleted_at") if kind == "deleted" else account.get("updated_at")
+    return News(
+        kind=kind,
+        sub=_line(account["user_id"]),
+        email=_text(account.get("email")),
+        name=_text(account.get("name")),
+        at=_moment(said_at or event["time"]),
+        created_at=_moment(account["created_at"]) if account.get("created_at") else None,
+    )
+
+
+def _of_log(entry: dict[str, Any]) -> News | None:
+    line = entry.get("data", entry)
+    kind = _OF_LOGS.get(line["type"])
+    if kind is None or not line.get("user_id"):
+        return None
+    at, name = _moment(line["date"]), _text(line.get("user_name"))
+    return News(
+        kind=kind,
+        sub=_line(line["user_id"]),
+        email=name if name and "@" in name else None,
+        name=name,
+        at=at,
+        created_at=at if line["type"] == "ss" else None,
+    )
+
+
+def _moment(text: str) -> datetime:
+    moment = msgspec.convert(text, datetime)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _line(text: str) -> str:
+    # Halves of surrogate pairs and NUL can be spelled in JSON and kept nowhere.
+    if not text or "\0" in text or not text.isprintable():
+        raise ValueError
+    return text
+
+
+def _text(text: str | None) -> str | None:
+    return _line(text)[:320] if text else None

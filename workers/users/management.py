@@ -1,0 +1,113 @@
+"""Auth0's management API, through Authlib's OAuth2 client: roles of a user, and the end of one."""
+
+import threading
+import time
+from typing import Any, Self
+from urllib.parse import quote
+
+import requests
+from authlib.common.errors import AuthlibBaseError
+from authlib.integrations.requests_client import OAuth2Session
+
+import settings
+from models.errors import Unavailable
+from models.log import get_logger
+
+log = get_logger(__name__)
+
+_EARLY_SECONDS = 60  # a token that ends during a call is none
+_LIMITED_SECONDS = 10  # where a 429 does not say for how long
+_LONGEST_WAIT_SECONDS = 3600
+_MAX_ROLES = 100  # a page of Auth0's; a tenant has a handful
+
+
+class Auth0:
+    """One tenant. The token of its machine client is fetched once for all threads and kept while it is good."""
+
+    def __init__(self, issuer: str, client_id: str, client_secret: str) -> None:
+        self._issuer = issuer
+        self._client = (client_id, client_secret)
+        self._lock = threading.Lock()
+        self._token: dict[str, Any] = {}
+
+    @classmethod
+    def configured(cls) -> Self:
+        return cls(settings.AUTH0_ISSUER, settings.AUTH0_CLIENT_ID, settings.AUTH0_CLIENT_SECRET)
+
+    def set_roles(self, sub: str, roles: list[str]) -> None:
+        """Give the user these roles and no others. Doing it again changes nothing. Raises Unavailable."""
+        path = f"users/{quote(sub, safe='')}/roles"
+        known = {role["name"]: role["id"] for role in self._call("GET", f"roles?per_page={_MAX_ROLES}")}
+        if unknown := [role for role in roles if role not in known]:
+            raise _unavailable(f"The role {unknown[0]} in Auth0")
+        has = {role["id"] for role in self._call("GET", path)}
+        wanted = {known[role] for role in roles}
+        if missing := sorted(wanted - has):
+            self._call("POST", path, {"roles": missing})
+        if surplus := sorted(has - wanted):
+            self._call("DELETE", path, {"roles": surplus})
+
+    def delete_user(self, sub: str) -> None:
+        """Delete the account; one that is gone already stays so. Raises Unavailable."""
+        self._call("DELETE", f"users/{quote(sub, safe='')}")
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        response = self._send(method, path, body)
+        if response.status_code == requests.codes.unauthorized:
+            self._token = {}  # withdrawn before its time
+            response = self._send(method, path, body)
+        if response.status_code == requests.codes.too_many_requests:
+            raise _limited(response)
+        if not response.ok:
+            log.warning("Auth0 refused", method=method, status=response.status_code, code=_code(response))
+            raise _unavailable("Auth0's management API")
+        return response.json() if response.content else None
+
+    def _send(self, method: str, path: str, body: Any) -> requests.Response:
+        url = f"{self._issuer}api/v2/{path}"
+        try:
+            with OAuth2Session(token=self._fresh_token()) as session:
+                response: requests.Response = session.request(
+                    method, url, json=body, timeout=settings.PROVIDER_TIMEOUT_SECONDS
+                )
+                return response
+        except (requests.RequestException, AuthlibBaseError) as error:
+            log.warning("Auth0 does not answer", reason=repr(error))
+            raise _unavailable("Auth0") from error
+
+    def _fresh_token(self) -> dict[str, Any]:
+        with self._lock:
+            if self._token.get("expires_at", 0) < time.time() + _EARLY_SECONDS:
+                client_id, client_secret = self._client
+                with OAuth2Session(
+                    client_id,
+                    client_secret,
+                    token_endpoint_auth_method="client_secret_post",  # noqa: S106 the method's name
+                ) as session:
+                    self._token = session.fetch_token(
+                        f"{self._issuer}oauth/token",
+                        grant_type="client_credentials",
+                        audience=f"{self._issuer}api/v2/",
+                        timeout=settings.PROVIDER_TIMEOUT_SECONDS,
+                    )
+            return self._token
+
+
+def _limited(response: requests.Response) -> Unavailable:
+    """A 429, with how long Auth0 wants to be left alone: ``Retry-After``, or the time that the limit ends at."""
+    after, reset = response.headers.get("Retry-After", ""), response.headers.get("x-ratelimit-reset", "")
+    seconds = int(after) if after.isdecimal() else int(reset) - int(time.time()) if reset.isdecimal() else 0
+    return _unavailable("Auth0 (it limits us)", seconds=min(max(seconds, 0) or _LIMITED_SECONDS, _LONGEST_WAIT_SECONDS))
+
+
+def _unavailable(what: str, *, seconds: int | None = None) -> Unavailable:
+    error = Unavailable(what)
+    error.retry_after_seconds = seconds
+    return error
+
+
+def _code(response: requests.Response) -> str:
+    try:
+        return str(response.json().get("errorCode"))
+    except (ValueError, AttributeError):
+        return "unreadable"
