@@ -1,1 +1,0 @@
-"""Measurements, never tests: each prints figures or ratios of one run."""

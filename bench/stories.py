@@ -52,12 +52,15 @@ class Client:
                 sys.exit("It did not come within 30 s.")
             time.sleep(0.005)
 
+    def until_started(self, course_id: str) -> None:
+        self.until(lambda: self.http.get(url("gateway", f"/v1/courses/{course_id}/progress"), timeout=20).ok)
+
     def enroll(self) -> list[str]:
         """In a free course; returns the paths of its lessons' completions."""
         courses = self.ask("GET", "/v1/courses?limit=100")["items"]
         free = next(course["id"] for course in courses if course["price"]["amount_minor"] == 0)
         self.ask("POST", f"/v1/courses/{free}/enrollments", json={})
-        self.until(lambda: self.http.get(url("gateway", f"/v1/courses/{free}/progress"), timeout=20).ok)
+        self.until_started(free)
         sections = self.ask("GET", f"/v1/courses/{free}")["sections"]
         lessons = [lesson["id"] for section in sections for lesson in section["lessons"]]
         return [f"/v1/courses/{free}/lessons/{lesson}/completion" for lesson in lessons]
@@ -86,19 +89,20 @@ def mails() -> list[float]:
     took: list[float] = []
     while len(took) < MAILS:
         learner = Client()
-        for path in learner.enroll():
-            learner.until(lambda learner=learner: not waiting(learner.email))  # type: ignore[misc]
-            before = {mail["id"] for mail in inbox(learner.email)}
+        # Before them come the welcome, and the welcome to the course.
+        for known, path in enumerate(learner.enroll(), start=2):
+            mail_number(learner, known)
             committed = time.time()
             learner.ask("PUT", path)
-            learner.until(lambda learner=learner, before=before: len(inbox(learner.email)) > len(before))  # type: ignore[misc]
-            newest = inbox(learner.email)[-1]
-            took.append((datetime.fromisoformat(newest["received_at"]).timestamp() - committed) * 1000)
+            received = mail_number(learner, known + 1)["received_at"]
+            took.append((datetime.fromisoformat(received).timestamp() - committed) * 1000)
     return took
 
 
-def waiting(email: str) -> bool:
-    return len(inbox(email)) < 2  # the welcome, and the welcome to the course
+def mail_number(learner: Client, count: int) -> dict[str, Any]:
+    """The learner's mail of that number, counted from 1, as soon as it is there."""
+    learner.until(lambda: len(inbox(learner.email)) >= count)
+    return inbox(learner.email)[count - 1]
 
 
 def inbox(email: str) -> list[dict[str, Any]]:
@@ -117,8 +121,7 @@ def purchases() -> list[float]:
             checkout = learner.ask("POST", "/v1/checkouts", json=body, headers={"Idempotency-Key": uuid4().hex})
             began = time.perf_counter()
             requests.post(checkout["redirect_url"], data={"outcome": "succeed"}, timeout=20).raise_for_status()
-            progress = url("gateway", f"/v1/courses/{course['id']}/progress")
-            learner.until(lambda progress=progress: learner.http.get(progress, timeout=20).ok)  # type: ignore[misc]
+            learner.until_started(course["id"])
             took.append((time.perf_counter() - began) * 1000)
         learner = Client()
     return took

@@ -1,20 +1,109 @@
-"""One stack of real servers for the whole run; a transaction that is rolled back for each plain-function test."""
+"""One stack of real servers for the whole run; plain tests first, whole stories then, kills last."""
 
-from collections.abc import Iterator
+import tests.support.environment  # noqa: F401 before anything that imports settings
+
+# isort: split
+import signal
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
 
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 
 import settings
+from celery_app import SERVICES
+from models.redis import RELAY_HINT, queue_redis
+from tests.support import databases, deliveries
+from tests.support.databases import Database
+from tests.support.platform import Platform
+from tests.support.servers import Servers
+from workers import resources
+
+
+def pytest_configure() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: 2 if item.get_closest_marker("chaos") else bool(item.get_closest_marker("flow")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers() -> Iterator[Servers]:
+    """The servers, with a migrated database ``plain`` for tests that leave nothing behind."""
+    servers = Servers()
+    try:
+        servers.start()
+        databases.migrate_template()
+        databases.copy("plain")
+        yield servers
+        close_clients()
+        databases.drop_all()
+    finally:
+        servers.stop()
+
+
+def close_clients() -> None:
+    """Of this process, as a worker: their sockets would be warnings otherwise."""
+    if resources._mongo_client.cache_info().currsize:  # noqa: SLF001 nobody else would close it
+        resources._mongo_client().close()  # noqa: SLF001 as above
+
+
+@pytest.fixture(scope="session")
+def plain_engine() -> Iterator[Engine]:
+    engine = create_engine(settings.DATABASE_URL)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
+def session(plain_engine: Engine) -> Iterator[Session]:
     """A session on the migrated database, undone after the test, commits and all."""
-    engine = create_engine(settings.DATABASE_URL)
-    with engine.connect() as connection, connection.begin() as transaction:
+    with plain_engine.connect() as connection, connection.begin() as transaction:
         with Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as session:
             yield session
         transaction.rollback()
-    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def committed_database() -> Database:
+    return databases.copy("committed")
+
+
+@pytest.fixture
+def database(committed_database: Database) -> Iterator[Database]:
+    """An empty database for real commits, which every service of this process uses; the queues are empty too."""
+    queue_redis().delete(*SERVICES, RELAY_HINT)
+    databases.clear(committed_database)
+    with databases.used(committed_database):
+        yield committed_database
+
+
+@pytest.fixture
+def deliver(database: Database) -> Callable[..., dict[str, Any]]:
+    """``deliver(task, message, event_id=…, claim=…)`` does a task as a worker does it, in ``database``."""
+    return deliveries.deliver
+
+
+@pytest.fixture
+def topics(monkeypatch) -> str:
+    """Kafka topics and consumer groups of the test's own; returns their prefix."""
+    monkeypatch.setattr(settings, "KAFKA_TOPIC_PREFIX", f"{uuid4().hex[:8]}.")
+    monkeypatch.setattr(settings, "KAFKA_PARTITIONS", 3)
+    return settings.KAFKA_TOPIC_PREFIX
+
+
+@pytest.fixture(scope="session")
+def running_platform(servers: Servers) -> Platform:
+    servers.start_platform()
+    return Platform(servers.stack)
+
+
+@pytest.fixture
+def stack(running_platform: Platform, request) -> Platform:
+    """The whole platform, running. For tests that are marked ``flow`` or ``chaos``."""
+    assert request.node.get_closest_marker("flow") or request.node.get_closest_marker("chaos")
+    running_platform.wait_until_up()
+    return running_platform

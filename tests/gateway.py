@@ -14,7 +14,7 @@ from joserfc.jwk import RSAKey
 from werkzeug.test import TestResponse
 
 import settings
-from api import auth
+from api import tokens
 from celery_app import celery_app
 
 _KEY = RSAKey.generate_key(2048, {"kid": "tests"})
@@ -33,30 +33,35 @@ class Person:
     def get(self, path: str, **headers: str) -> TestResponse:
         return self.send("GET", path, **headers)
 
-    def send(self, method: str, path: str, json: Any = None, **headers: str) -> TestResponse:
-        """Headers by keyword, an underscore for each hyphen."""
+    def send(
+        self, method: str, path: str, json: Any = None, *, claims: dict[str, Any] | None = None, **headers: str
+    ) -> TestResponse:
+        """Headers by keyword, an underscore for each hyphen; ``claims`` lie over those of the token."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.client.open(
-            path, method=method, json=json, headers={"Authorization": f"Bearer {self.token()}", **named}
+            path, method=method, json=json, headers={"Authorization": f"Bearer {self.token(**claims or {})}", **named}
         )
 
-    def token(self) -> str:
+    def token(self, **changed: Any) -> str:
         claims = {
             "iss": settings.AUTH0_ISSUER,
             "aud": settings.AUTH0_AUDIENCE,
             "sub": self.sub,
             "exp": int(time.time()) + 600,
-            "permissions": self.permissions,
+            "permissions": list(self.permissions),
             f"{settings.CLAIMS_NAMESPACE}email": self.email,
             f"{settings.CLAIMS_NAMESPACE}name": self.name,
+            **changed,
         }
         return jwt.encode({"alg": "RS256", "kid": "tests"}, claims, _KEY)
 
 
 def trust_test_tokens(monkeypatch) -> None:
     """Let the gateway know the key of ``Person.token`` as one of Auth0's."""
-    monkeypatch.setattr(auth.keys, "_keys", {"tests": _KEY})
-    monkeypatch.setattr(auth.keys, "_fetched_at", time.monotonic())
+    known = tokens.SigningKeys("http://nobody.invalid")
+    known._keys = {"tests": _KEY}  # noqa: SLF001 the test stands for Auth0
+    known._fresh_until = float("inf")  # noqa: SLF001
+    monkeypatch.setattr(tokens, "keys", known)
 
 
 @contextmanager

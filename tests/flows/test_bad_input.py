@@ -9,7 +9,7 @@ import requests
 
 import settings
 
-from .shop import Shop, Visitor, eventually
+from .shop import Shop, eventually
 
 pytestmark = pytest.mark.flow
 
@@ -49,9 +49,8 @@ def test_no_token_is_a_401(shop: Shop) -> None:
     ids=["expired", "audience", "issuer", "no sub", "no exp", "alg none", "HS256 with the public key", "unknown key"],
 )
 def test_a_bad_token_is_a_401(shop: Shop, changed: dict[str, object], header: dict[str, str]) -> None:
-    issuer = shop.url("auth0", "/")
-    token = shop.mint(claims(**{"iss": issuer, **changed}), header)
-    assert problem(Visitor(shop, token).get("/v1/me")) == (401, "token_invalid")
+    bearer = shop.bearer(claims(**{"iss": f"{shop.platform.auth0}/", **changed}), header)
+    assert problem(bearer.get("/v1/me")) == (401, "token_invalid")
 
 
 def test_an_unknown_course_is_a_404(shop: Shop) -> None:
@@ -86,7 +85,7 @@ def test_a_webhook_with_a_bad_signature_is_a_400_and_changes_nothing(shop: Shop)
         "data": {"object": {"id": checkout["redirect_url"].rsplit("/", 1)[1], "object": "checkout.session"}},
     }
     answer = requests.post(
-        shop.url("gateway", "/v1/webhooks/stripe"),
+        f"{shop.platform.url}/v1/webhooks/stripe",
         data=json.dumps(forged),
         headers={"Stripe-Signature": f"t={int(time.time())},v1={'0' * 64}", "Content-Type": "application/json"},
         timeout=10,
@@ -111,4 +110,4 @@ def test_a_lesson_of_a_course_without_access_is_a_403(shop: Shop) -> None:
 
 
 def test_the_gateway_is_ready(shop: Shop) -> None:
-    assert eventually(lambda: requests.get(shop.url("gateway", "/readyz"), timeout=5).status_code == 200)
+    assert eventually(lambda: shop.visitor().get("/readyz").status_code == 200)

@@ -40,7 +40,9 @@ def test_eight_completions_at_once_count_once(shop: Shop) -> None:
     learner.awaits([*AFTER_AN_ENROLLMENT, "LESSON_COMPLETED"], mails=3)
 
 
-@pytest.mark.parametrize("victims", [["worker-progress"], ["worker-notifications"], ["bridge"], ["kafka"]], ids="+".join)
+@pytest.mark.parametrize(
+    "victims", [["worker-progress"], ["worker-notifications"], ["bridge"], ["kafka"]], ids="+".join
+)
 def test_a_kill_in_the_middle_of_a_completion_loses_and_doubles_nothing(shop: Shop, victims: list[str]) -> None:
     learner, course_id = shop.learner().enrolled()
     learner.complete(course_id, learner.lessons(course_id)[0])

@@ -11,11 +11,11 @@ def test_a_first_token_is_served_at_once_and_becomes_a_profile(shop: Shop) -> No
     learner = shop.learner()
     first = learner.get("/v1/me")
     assert first.status_code == 200
-    assert first.json()["email"] == learner.email
+    assert first.json()["email"] == learner.person.email
 
     saved = learner.profile()
 
-    assert (saved["id"], saved["email"]) == (first.json()["id"], learner.email)
+    assert (saved["id"], saved["email"]) == (first.json()["id"], learner.person.email)
     learner.awaits(["USER_CREATED"], mails=1)
 
 
@@ -23,7 +23,7 @@ def test_the_saved_profile_comes_from_the_cache_with_its_etag(shop: Shop) -> Non
     learner = shop.learner()
     learner.profile()
     first = learner.get("/v1/me")
-    again = learner.get("/v1/me", headers={"If-None-Match": first.headers["ETag"]})
+    again = learner.get("/v1/me", If_None_Match=first.headers["ETag"])
     assert (again.status_code, again.content) == (304, b"")
 
 

@@ -55,6 +55,7 @@ class Shop:
     receiver: Receiver
     buyer: UUID = field(default_factory=uuid4)
     poked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    since: UUID = field(default_factory=new_id)
 
     @property
     def sessions(self) -> NestedSessions:
@@ -116,11 +117,20 @@ class Shop:
         return told(self.session, checkout["order_id"])
 
     def provider_events(self) -> list[ProviderEvent]:
-        return list(self.session.scalars(select(ProviderEvent).order_by(ProviderEvent.id)))
+        """Those of this test; others may have committed theirs."""
+        mine = select(ProviderEvent).where(ProviderEvent.id > self.since)
+        return list(self.session.scalars(mine.order_by(ProviderEvent.id)))
+
+    def pages(self) -> list[dict[str, Any]]:
+        """The payment pages that Stripe has, newest first; at most a hundred."""
+        client = self.providers["stripe"]._client  # noqa: SLF001 the adapter has no need of such a list
+        return [page.to_dict() for page in client.v1.checkout.sessions.list({"limit": 100}).data]
 
 
 def make_stripe(url: str, **fields: Any) -> Stripe:
-    return Stripe(settings.STRIPE_SECRET_KEY, **{"url": url, "account": "main", "webhook_secrets": ("whsec_local",)} | fields)
+    return Stripe(
+        settings.STRIPE_SECRET_KEY, **{"url": url, "account": "main", "webhook_secrets": ("whsec_local",)} | fields
+    )
 
 
 def make_offer(session: Session, *, course_id: UUID | None = None, course_version: int = 1, **fields: Any) -> UUID:

@@ -25,8 +25,7 @@ def course_id(session):
 
 def pages_of(shop: Shop, order_id) -> list[dict]:
     """The payment pages that Stripe has for an order, newest first."""
-    sessions = shop.providers["stripe"]._client.v1.checkout.sessions.list({"limit": 100})
-    return [page.to_dict() for page in sessions.data if page.client_reference_id == str(order_id)]
+    return [page for page in shop.pages() if page["client_reference_id"] == str(order_id)]
 
 
 def test_a_checkout_opens_a_page_at_the_offers_price(shop, course_id):
@@ -116,7 +115,7 @@ def test_a_payment_on_its_way_is_waited_for(shop, course_id):
     assert shop.attempt(checkout).status == "processing"
 
 
-def test_an_unknown_course_is_not_found(shop, session):
+def test_an_unknown_course_is_not_found(shop):
     with pytest.raises(NotFound):
         shop.checkout(shop.buyer)
 

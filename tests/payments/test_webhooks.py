@@ -12,6 +12,7 @@ from models.payments import ProviderEvent
 from tests.payments.shop import Shop, make_offer, make_stripe
 from workers.payments.webhooks import apply_provider_event, sweep_provider_events
 
+SECRET = "whsec_local"
 EVENT = {
     "id": "evt_1",
     "type": "checkout.session.completed",
@@ -25,7 +26,7 @@ def checkout(shop, session):
     return shop.checkout(make_offer(session))
 
 
-def signed(*, secret: str = "whsec_local", age_seconds: float = 0, header: str | None = None, **event) -> dict:
+def signed(*, secret: str = SECRET, age_seconds: float = 0, header: str | None = None, **event) -> dict:
     """A webhook as the gateway passes it on."""
     body = json.dumps(EVENT | {"id": f"evt_{new_id().hex}"} | event).encode()
     timestamp = int(time.time() - age_seconds)
@@ -44,7 +45,9 @@ def test_a_paid_page_pays_its_order(shop, checkout):
 
 def test_a_webhook_is_thanked_before_anything_is_asked(shop, checkout):
     shop.pay(checkout)
-    assert shop.receive(shop.webhook(shop.attempt(checkout).page_id, "checkout.session.completed")) == {"received": True}
+    assert shop.receive(shop.webhook(shop.attempt(checkout).page_id, "checkout.session.completed")) == {
+        "received": True
+    }
     [event] = shop.provider_events()
     assert event.status == "received"
     assert shop.poked == [("payments.apply_provider_event", {"provider_event_id": event.id})]
@@ -111,17 +114,9 @@ def test_an_expired_page_expires_the_order(shop, checkout):
 def test_a_paid_page_of_another_amount_or_currency_is_held_for_review(shop, checkout, wrong):
     metadata = {"order_id": str(checkout["order_id"]), "attempt_id": str(checkout["id"])}
     price = {"currency": "usd", "unit_amount": 4900, "product_data": {"name": "Sourdough"}} | wrong
-    page = shop.providers["stripe"]._client.v1.checkout.sessions.create(
-        {
-            "mode": "payment",
-            "line_items": [{"price_data": price, "quantity": 1}],
-            "success_url": "https://shop.test/done",
-            "metadata": metadata,
-            "payment_intent_data": {"metadata": metadata},
-        }
-    )
-    shop.standin.pay(page.id, "succeed")
-    shop.hear(page.id, "checkout.session.completed")
+    page = stripes_own_page(shop, price, metadata)
+    shop.standin.pay(page["id"], "succeed")
+    shop.hear(page["id"], "checkout.session.completed")
     assert (shop.attempt(checkout).status, shop.order(checkout).status) == ("review", "pending")
     assert shop.told(checkout) == ["ORDER_CREATED"]
 
@@ -148,22 +143,29 @@ def test_an_event_that_we_do_not_follow_is_thanked_and_not_kept(shop):
 
 
 @pytest.mark.parametrize(
-    "webhook",
+    "wrong",
     [
-        signed(secret="whsec_wrong"),
-        signed(age_seconds=310),
-        signed(age_seconds=-70),
-        signed(header="t=1,v1=00"),
-        signed(header="nonsense"),
-        signed(header="v1=00"),
-        signed(header="t=²,v1=é"),
-        signed(livemode=True),
-        signed() | {"headers": {}},
-        signed() | {"body": b"{}"},
+        {"secret": "whsec_wrong"},
+        {"age_seconds": 305},
+        {"age_seconds": -65},
+        {"header": "t=1,v1=00"},
+        {"header": "nonsense"},
+        {"header": "v1=00"},
+        {"header": "t=²,v1=é"},
+        {"livemode": True},
     ],
-    ids=["secret", "old", "future", "digest", "nonsense", "no time", "not ascii", "mode", "none", "body"],
+    ids=["secret", "old", "future", "digest", "nonsense", "no time", "not ascii", "mode"],
 )
-def test_a_bad_signature_is_refused_and_nothing_is_kept(shop, webhook):
+def test_a_bad_signature_is_refused_and_nothing_is_kept(shop, wrong):
+    refused(shop, signed(**wrong))
+
+
+def test_a_missing_signature_and_a_changed_body_are_refused(shop):
+    refused(shop, signed() | {"headers": {}})
+    refused(shop, signed() | {"body": b"{}"})
+
+
+def refused(shop: Shop, webhook: dict) -> None:
     with pytest.raises(SignatureInvalid):
         shop.receive(webhook)
     assert (shop.provider_events(), shop.poked) == ([], [])
@@ -179,12 +181,13 @@ def test_while_a_secret_is_replaced_both_are_good(shop):
 def test_an_event_whose_hint_was_lost_is_swept_up(shop: Shop, session):
     shop.receive(signed())
     [event] = shop.provider_events()
-    shop.poked.clear()
+    [hint] = shop.poked
     sweep_provider_events(session, shop.poke)
-    assert shop.poked == []  # its hint may still be on its way
+    assert shop.poked.count(hint) == 1  # it may still be on its way
     event.due_at = now()
-    sweep_provider_events(session, shop.poke)
-    assert shop.poked == [("payments.apply_provider_event", {"provider_event_id": event.id})]
+    for _ in range(2):
+        sweep_provider_events(session, shop.poke)
+    assert shop.poked.count(hint) == 2
     assert event.due_at > now()
 
 
@@ -213,3 +216,15 @@ def test_an_event_is_looked_at_less_and_less_and_never_given_up():
 
 def intent_of(shop: Shop, checkout) -> str:
     return shop.providers["stripe"].fetch(shop.attempt(checkout).page_id).payment_id
+
+
+def stripes_own_page(shop: Shop, price: dict, metadata: dict) -> dict:
+    """A page with our metadata that we have not opened: at another price, say."""
+    params = {
+        "mode": "payment",
+        "line_items": [{"price_data": price, "quantity": 1}],
+        "success_url": "https://shop.test/done",
+        "metadata": metadata,
+        "payment_intent_data": {"metadata": metadata},
+    }
+    return shop.providers["stripe"]._client.v1.checkout.sessions.create(params).to_dict()  # noqa: SLF001 it never would

@@ -10,7 +10,7 @@ from models.cache import Stored
 from models.events import Person, UserCreated
 from models.outbox import OutboxEvent
 from models.users import User
-from workers.users import fill_profile, identify
+from workers.users.profiles import fill_profile, identify
 
 
 class Remembered(dict):

@@ -9,7 +9,7 @@ from models.cache import identity_key
 from models.outbox import OutboxEvent
 from models.users import User
 from tests.users.factories import Remembered, make_sub, told
-from workers.users import identify
+from workers.users.profiles import identify
 
 
 def test_a_first_token_becomes_a_user_and_is_told(session: Session):

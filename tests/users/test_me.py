@@ -13,7 +13,7 @@ from models.cache import identity_key, profile_key
 from models.users import User
 from tests.gateway import Person, running_worker, trust_test_tokens
 from tests.users.factories import Remembered, creation_of
-from workers.users import fill_profile
+from workers.users.profiles import fill_profile
 
 
 @pytest.fixture(scope="module", autouse=True)

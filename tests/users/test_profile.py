@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from models.cache import profile_key
 from models.errors import NotFound, PreconditionFailed, ProjectionBehind
 from tests.users.factories import Remembered, creation_of, make_user, reserve, told
-from workers.users import change_profile, fill_profile, show_profile
+from workers.users.profiles import change_profile, fill_profile, show_profile
 
 
 def test_the_event_of_a_new_user_fills_the_profile_and_caches_what_me_answers(session: Session):

@@ -1,0 +1,38 @@
+"""What the benchmarks run besides the product: ``celery -A bench.tasks worker``, ``python -m bench.tasks`` a bridge."""
+
+import sys
+
+from sqlalchemy.orm import Session
+
+from bridge import __main__ as bridge
+from bridge.routes import ROUTES
+from celery_app import celery_app as app
+from models.events import LessonCompleted
+from models.redis import queue_redis
+from workers._tasks import Call, register
+
+__all__ = ["app"]
+
+
+def noop() -> None:
+    """Nothing, by way of the whole delivery."""
+
+
+def handle(session: Session, *, event: LessonCompleted) -> None:
+    """An event whose handler has nothing to do: what is left is the inbox and the commit."""
+
+
+def bare(*, reply_to: str) -> None:
+    """What Celery and Redis can do at best: no envelope, no answer, no deadline."""
+    queue_redis().rpush(reply_to, b"1")
+
+
+register("progress.noop", Call(noop))
+register("progress.handle", Call(handle))
+app.task(bare, name="progress.bare")
+
+ROUTES.clear()
+ROUTES["LESSON_COMPLETED"] = ["progress.handle"]
+
+if __name__ == "__main__":
+    sys.exit(bridge.main())

@@ -1,0 +1,110 @@
+"""A gateway with a service that is not there: its routes show what every route gets by itself."""
+
+from typing import Any
+
+import marshmallow as ma
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from flask.views import MethodView
+
+from api import create_app
+from api.auth import me, public, requires, signed, visitor
+from api.blueprints import Blueprint
+from api.etags import if_match
+from api.limits import MONEY
+from api.schemas import Flag, Money, Schema
+from models.errors import NotFound
+from tests.gateway import Person, trust_test_tokens
+
+
+class ThingSchema(Schema):
+    price = ma.fields.Nested(Money, required=True)
+    name = ma.fields.Str()
+    shiny = Flag()
+    parts = ma.fields.List(ma.fields.Nested("ThingSchema"))
+
+
+class ThingQuery(Schema):
+    limit = ma.fields.Int()
+    q = ma.fields.Str()
+
+
+def thing_is_there(*, thing_id: str, **_: Any) -> None:
+    if thing_id == "gone":
+        raise NotFound("thing", thing_id)
+
+
+def has_a_finder(view):
+    view.find = thing_is_there
+    return view
+
+
+def make_things() -> Blueprint:
+    blp = Blueprint("things", __name__, url_prefix="/v1", description="Things.")
+
+    @blp.route("/things")
+    class Things(MethodView):
+        @public
+        @blp.arguments(ThingQuery, location="query")
+        def get(self, query: dict[str, Any]) -> Any:
+            caller = visitor()
+            return {"query": query, "visitor": caller and caller.sub}
+
+        @requires()
+        @blp.arguments(ThingSchema)
+        def post(self, thing: dict[str, Any]) -> Any:
+            return thing
+
+    @blp.route("/things/<thing_id>")
+    class Thing(MethodView):
+        @requires("things:write")
+        @has_a_finder
+        @if_match
+        @blp.arguments(ThingSchema)
+        def put(self, thing: dict[str, Any], thing_id: str, *, expected_version: int) -> Any:  # noqa: ARG002
+            return thing
+
+    @blp.route("/things/<thing_id>/purchase")
+    class Purchase(MethodView):
+        @requires(idempotency_key=True, limit=MONEY)
+        def post(self, thing_id: str) -> Any:
+            return {"id": thing_id}
+
+    @blp.route("/things/machines")
+    class Machines(MethodView):
+        @requires("things:write", machines=True)
+        def get(self) -> Any:
+            return {"sub": me().sub}
+
+    @blp.route("/things/crash")
+    class Crash(MethodView):
+        @public
+        def get(self) -> Any:
+            raise RuntimeError("the password is hunter2")
+
+    @blp.route("/things/hook")
+    class Hook(MethodView):
+        @signed
+        def post(self) -> Any:
+            return {}
+
+    return blp
+
+
+@pytest.fixture
+def app() -> Flask:
+    app = create_app()
+    app.register_blueprint(make_things())
+    return app
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def ann(client: FlaskClient, monkeypatch) -> Person:
+    trust_test_tokens(monkeypatch)
+    return Person(client, permissions=("things:write",))

@@ -1,0 +1,132 @@
+"""What every answer carries, whoever made it."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+import settings
+from api import create_app
+from tests.gateway import Person
+
+ORIGIN = "https://shop.example"
+
+
+@pytest.fixture
+def listed(monkeypatch):
+    monkeypatch.setattr(settings, "CORS_ORIGINS", (ORIGIN,))
+
+
+def cors(response) -> dict[str, str]:
+    return {name: value for name, value in response.headers.items() if name.startswith("Access-Control")}
+
+
+@pytest.mark.parametrize("path", ["/v1/things", "/v1/nothing", "/v1/things/crash", "/v1/me", "/livez", "/openapi.json"])
+def test_no_answer_is_guessed_framed_or_kept_by_others(client, path: str):
+    headers = client.get(path).headers
+
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Content-Security-Policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cache-Control"] == "no-store"
+    assert "Set-Cookie" not in headers
+
+
+def test_a_request_id_is_taken_over_or_made(client):
+    taken = client.get("/livez", headers={"X-Request-Id": "front-end:7.a_b-c"})
+
+    assert taken.headers["X-Request-Id"] == "front-end:7.a_b-c"
+    assert len(client.get("/livez").headers["X-Request-Id"]) == 32
+
+
+@pytest.mark.parametrize("sent", ["", "a b", "a" * 129, "é", 'a"b', "<script>"])
+def test_a_request_id_that_could_forge_a_log_line_is_replaced(client, sent: str):
+    assert client.get("/livez", headers={"X-Request-Id": sent}).headers["X-Request-Id"] != sent
+
+
+def test_head_answers_as_get_without_a_body(ann: Person):
+    head, get = ann.send("HEAD", "/v1/things?q=a"), ann.send("GET", "/v1/things?q=a")
+
+    assert (head.status_code, head.data) == (200, b"")
+    assert head.headers["Content-Length"] == get.headers["Content-Length"]
+    assert ann.client.head("/v1/me").status_code == 401
+
+
+def test_options_tells_the_methods(client):
+    response = client.options("/v1/things")
+
+    assert (response.status_code, response.data) == (200, b"")
+    assert set(response.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS", "POST"}
+    assert client.options("/v1/nothing").status_code == 404
+
+
+def test_a_listed_front_end_may_call(client, listed):
+    response = client.get("/v1/things", headers={"Origin": ORIGIN})
+
+    assert cors(response)["Access-Control-Allow-Origin"] == ORIGIN
+    assert "ETag" in cors(response)["Access-Control-Expose-Headers"]
+    assert "Origin" in response.headers["Vary"]
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://shop.example", f"{ORIGIN}.evil.example", "null"])
+def test_no_other_front_end_may(client, listed, origin: str):
+    response = client.get("/v1/things", headers={"Origin": origin})
+
+    assert cors(response) == {}
+    assert "Origin" in response.headers["Vary"], "a cache must not give this answer to a listed one"
+
+
+def test_a_preflight_is_answered_before_any_token(client, listed):
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "If-Match"}
+    told = cors(client.options("/v1/things/7", headers=asked))
+
+    assert "PUT" in told["Access-Control-Allow-Methods"]
+    assert {"Authorization", "Idempotency-Key", "If-Match"} <= set(told["Access-Control-Allow-Headers"].split(", "))
+
+
+def test_an_error_can_be_read_by_a_front_end_too(client, listed):
+    assert cors(client.get("/v1/me", headers={"Origin": ORIGIN}))["Access-Control-Allow-Origin"] == ORIGIN
+
+
+@pytest.mark.parametrize("origins", [("*",), (ORIGIN,), ()])
+def test_credentials_are_never_shared(client, monkeypatch, origins):
+    monkeypatch.setattr(settings, "CORS_ORIGINS", origins)
+
+    assert "Access-Control-Allow-Credentials" not in client.get("/v1/things", headers={"Origin": ORIGIN}).headers
+
+
+def test_in_production_no_front_end_may_call_until_it_is_named():
+    production = {"ENVIRONMENT": "production"}
+
+    assert origins_under(production) == []
+    assert origins_under({**production, "CORS_ORIGINS": f"{ORIGIN}, https://b.example"}) == [
+        ORIGIN,
+        "https://b.example",
+    ]
+
+
+def origins_under(environ: dict[str, str]) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", "import settings; print(*settings.CORS_ORIGINS)"],
+        env=environ,
+        cwd=settings.ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+def test_the_documentation_needs_nothing_from_elsewhere():
+    client = create_app().test_client()
+    page = client.get("/docs")
+
+    assert page.status_code == 200
+    assert "script-src 'self'" in page.headers["Content-Security-Policy"]
+    for reference in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert reference.startswith("/docs/")
+        with client.get(reference) as shipped:  # closes the file that it sends
+            assert shipped.status_code == 200
+    assert client.get("/docs/../settings.py").status_code == 404
+    assert client.get("/docs/nothing.js").status_code == 404

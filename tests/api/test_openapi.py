@@ -1,0 +1,98 @@
+"""The committed documents say what the routes do."""
+
+import json
+import re
+
+import marshmallow as ma
+import pytest
+
+from api import create_app
+from api.schemas import Flag
+from ops import contract
+from tests.api.test_policies import ROUTES
+
+DOCUMENT = json.loads(contract.OPENAPI.read_text())
+OPERATIONS = {
+    (method.upper(), path): operation
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+    if method != "parameters"
+}
+
+
+def test_the_committed_document_is_the_one_that_is_served():
+    assert contract.OPENAPI.read_text() == contract.openapi(), "the contract has changed: make openapi"
+
+
+def test_the_committed_list_of_errors_is_that_of_the_code():
+    assert contract.ERRORS.read_text() == contract.errors(), "the errors have changed: make openapi"
+
+
+def test_every_route_of_the_api_is_documented_with_its_policy():
+    assert DOCUMENT["openapi"].startswith("3.1")
+    for method, rule, policy in ROUTES:
+        path = re.sub(r"<(?:[^:>]+:)?([^>]+)>", r"{\1}", rule)
+        if not path.startswith("/v1"):
+            continue
+        operation = OPERATIONS[method, path]
+        assert operation["summary"], path
+        if policy.anybody:
+            assert operation["security"] != [{"token": []}]
+        else:
+            assert operation["security"] == [{"token": []}]
+            assert operation["x-permissions"] == list(policy.permissions)
+            assert {"401", "403", "422", "429", "503", "504"} <= set(operation["responses"])
+
+
+def test_names_of_operations_are_their_own():
+    names = [operation["operationId"] for operation in OPERATIONS.values()]
+
+    assert len(names) == len(set(names))
+
+
+def test_a_command_takes_an_idempotency_key_and_says_where_it_must():
+    def key_of(method: str, path: str) -> list[str]:
+        references = [parameter.get("$ref", "") for parameter in OPERATIONS[method, path].get("parameters", [])]
+        return [name for reference in references if "Idempotency" in (name := reference.rpartition("/")[2])]
+
+    assert key_of("POST", "/v1/checkouts") == ["IdempotencyKeyRequired"]
+    assert key_of("POST", "/v1/courses") == ["IdempotencyKey"]
+    assert key_of("PATCH", "/v1/me") == []
+    assert key_of("POST", "/v1/webhooks/stripe") == []
+
+
+def test_every_refusal_is_a_problem():
+    for name, response in DOCUMENT["components"]["responses"].items():
+        if name.startswith("Problem"):
+            assert list(response["content"]) == ["application/problem+json"]
+
+
+def fields_of_bodies() -> list[tuple[str, ma.fields.Field]]:
+    found = []
+
+    def walk(schema: ma.Schema, path: str) -> None:
+        for name, field in schema.fields.items():
+            inner = field.inner if isinstance(field, ma.fields.List) else field
+            found.append((f"{path}/{name}", inner))
+            if isinstance(inner, ma.fields.Nested):
+                walk(inner.schema, f"{path}/{name}")
+
+    app = create_app()
+    for view in app.view_functions.values():
+        for method in getattr(view, "methods", None) or ():
+            handler = getattr(getattr(view, "view_class", None), method.lower(), view)
+            documented = getattr(handler, "_apidoc", {})
+            for parameter in documented.get("arguments", {}).get("parameters", []):
+                if parameter["in"] == "json":
+                    schema = parameter["schema"]
+                    walk(schema() if isinstance(schema, type) else schema, f"{method} {view.__name__}")
+    return found
+
+
+@pytest.mark.parametrize(("path", "field"), fields_of_bodies(), ids=lambda each: each if isinstance(each, str) else "")
+def test_a_field_of_a_body_takes_its_own_type_only(path: str, field: ma.fields.Field):
+    if isinstance(field, ma.fields.Integer):
+        assert field.strict, "5.0 and true are no whole numbers: strict=True"
+    if isinstance(field, ma.fields.Boolean):
+        assert isinstance(field, Flag), "0 and 'no' are not false: api.schemas.Flag"
+    assert not isinstance(field, ma.fields.Float | ma.fields.Decimal), "money and counts are whole numbers"

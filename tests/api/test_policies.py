@@ -1,0 +1,98 @@
+"""Every route says whom it admits, and admits nobody else."""
+
+import time
+
+import pytest
+from flask import Flask
+
+from api import create_app
+from api.auth import Policy
+from tests.api.test_problems import problem
+from tests.gateway import Person
+
+MACHINE = {"gty": "client-credentials", "sub": "integrator@clients"}
+_UNWRITTEN = "0190f0a0-0000-7000-8000-000000000000"
+
+
+def policies(app: Flask) -> list[tuple[str, str, Policy | None]]:
+    """Method, path and policy of each route."""
+    found = []
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            handler = getattr(view.view_class, method.lower()) if hasattr(view, "view_class") else view
+            found.append((method, rule.rule, getattr(handler, "policy", None)))
+    return found
+
+
+def path_of(rule: str) -> str:
+    """A path that the rule matches, to something that is not there."""
+    parts = [
+        _UNWRITTEN if part.startswith("<uuid:") else "nothing" if part.startswith("<") else part
+        for part in rule.split("/")
+    ]
+    return "/".join(parts)
+
+
+ROUTES = policies(create_app())
+GUARDED = [(method, rule, policy) for method, rule, policy in ROUTES if policy and not policy.anybody]
+NAMED = [f"{method} {rule}" for method, rule, _ in GUARDED]
+
+
+def test_no_route_is_without_a_policy():
+    assert [f"{method} {rule}" for method, rule, policy in ROUTES if policy is None] == []
+
+
+def test_a_route_without_a_policy_is_found(app: Flask):
+    app.add_url_rule("/v1/forgotten", view_func=lambda: "", endpoint="forgotten")
+
+    assert [rule for _, rule, policy in policies(app) if policy is None] == ["/v1/forgotten"]
+
+
+def test_what_is_open_to_anybody_is_on_this_list():
+    opened = {f"{method} {rule}" for method, rule, policy in ROUTES if policy.anybody}
+
+    # Who opens a route changes this list, and a reviewer reads it.
+    assert opened == {
+        "GET /docs",
+        "GET /docs/<path:name>",
+        "GET /docs/start.js",
+        "GET /livez",
+        "GET /openapi.json",
+        "GET /readyz",
+        "GET /v1/courses",
+        "GET /v1/courses/<ref>",
+        "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>",
+        "POST /v1/webhooks/auth0",
+        "POST /v1/webhooks/stripe",
+    }
+
+
+@pytest.mark.parametrize(("method", "rule", "policy"), GUARDED, ids=NAMED)
+def test_a_guarded_route_refuses_strangers_and_those_without_its_permission(ann: Person, method, rule, policy):
+    path = path_of(rule)
+    ann.permissions = ()
+
+    assert problem(ann.client.open(path, method=method)) == (401, "token_missing")
+    if policy.permissions:
+        assert problem(ann.send(method, path)) == (403, "permission_missing")
+    if not policy.machines:
+        ann.permissions = policy.permissions
+        assert problem(ann.send(method, path, claims=MACHINE)) == (403, "machine_refused")
+
+
+def test_a_machine_is_let_in_where_the_policy_says_so(ann: Person):
+    assert ann.send("GET", "/v1/things/machines", claims=MACHINE).json == {"sub": "integrator@clients"}
+    ann.permissions = ()
+    assert problem(ann.send("GET", "/v1/things/machines", claims=MACHINE)) == (403, "permission_missing")
+
+
+def test_a_public_route_knows_its_visitor_and_refuses_a_bad_token(ann: Person):
+    assert ann.client.get("/v1/things").json["visitor"] is None
+    assert ann.get("/v1/things").json["visitor"] == ann.sub
+    assert ann.send("GET", "/v1/things", claims=MACHINE).json["visitor"] is None
+    assert problem(ann.send("GET", "/v1/things", claims={"exp": int(time.time()) - 60})) == (401, "token_invalid")
+
+
+def test_a_signed_body_is_taken_as_it_is(client):
+    assert client.post("/v1/things/hook", data=b"\x00 no JSON", content_type="text/plain").status_code == 200

@@ -1,0 +1,233 @@
+"""Whatever is wrong with a request is a clear problem, in the contract's order, and never a 500."""
+
+import json
+
+import pytest
+from werkzeug.test import TestResponse
+
+import celery_app
+import settings
+from api import queue
+from models import errors
+from models.redis import queue_redis
+from tests.gateway import Person
+
+PRICE = {"amount_minor": 100, "currency": "EUR"}
+
+
+def problem(response: TestResponse) -> tuple[int, str]:
+    assert response.content_type == "application/problem+json"
+    body = response.json
+    assert {"type", "title", "status", "detail", "instance", "code", "request_id"} <= set(body)
+    assert (body["status"], body["request_id"]) == (response.status_code, response.headers["X-Request-Id"])
+    return response.status_code, body["code"]
+
+
+def pointers(response: TestResponse) -> list[str]:
+    assert problem(response) == (422, "validation_failed")
+    return [error["pointer"] for error in response.json["errors"]]
+
+
+def post(ann: Person, body: bytes | str, **headers: str) -> TestResponse:
+    sent = {"Content-Type": "application/json", "Authorization": f"Bearer {ann.token()}", **headers}
+    return ann.client.post("/v1/things", data=body, headers=sent)
+
+
+# The order: 401, 403, 404, 428, 400, 422.
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({}, (401, "token_missing")),
+        ({"token": ()}, (403, "permission_missing")),
+        ({"token": ("things:write",)}, (404, "not_found")),
+        ({"token": ("things:write",), "thing": "here"}, (428, "precondition_required")),
+        ({"token": ("things:write",), "thing": "here", "If-Match": '"1"'}, (400, "malformed")),
+        ({"token": ("things:write",), "thing": "here", "If-Match": '"1"', "body": "{}"}, (422, "validation_failed")),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_contracts_order(ann: Person, changed: dict, expected: tuple):
+    headers = {"Content-Type": "application/json", "If-Match": changed.get("If-Match", "")}
+    if "token" in changed:
+        ann.permissions = changed["token"]
+        headers["Authorization"] = f"Bearer {ann.token()}"
+    path = f"/v1/things/{changed.get('thing', 'gone')}"
+    response = ann.client.put(path, data=changed.get("body", "{"), headers=headers)
+
+    assert problem(response) == expected
+
+
+# The router and the parsers.
+
+
+def test_an_unknown_path_is_a_404(client):
+    assert problem(client.get("/v1/nothing")) == (404, "not_found")
+    assert problem(client.get("//v1//things")) == (404, "not_found")
+    assert problem(client.get("/v1/things/%00")) == (404, "not_found")
+
+
+def test_an_unknown_method_is_a_405_that_says_which_are_known(client):
+    response = client.delete("/v1/things")
+
+    assert problem(response) == (405, "method_not_allowed")
+    assert {"GET", "POST"} <= set(response.headers["Allow"].split(", "))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{",
+        "{} {}",
+        "'a'",
+        '{"name": NaN}',
+        '{"name": -Infinity}',
+        '{"name": "\x00"}',
+        '{"name": "a\nb"}',
+        '{"name": "a", "name": "b"}',
+        '{"parts": [{"name": "a", "name": "b"}]}',
+        b'{"name": "\xff"}',
+        b"\xef\xbb\xbf{}",
+        '{"name": "a"}'.encode("utf-16"),
+        '{"parts": ' * 30 + "[]" + "}" * 30,
+        "[" * 100_000,
+        '{"a":' * 100_000,
+    ],
+    ids=range(15),
+)
+def test_a_body_that_is_no_clean_json_is_a_400(ann: Person, body: bytes | str):
+    assert problem(post(ann, body)) == (400, "malformed")
+
+
+def test_a_body_of_another_kind_is_a_415(ann: Person):
+    assert problem(post(ann, "price=1", **{"Content-Type": "text/plain"})) == (415, "unsupported_media_type")
+    assert problem(post(ann, "{}", **{"Content-Type": ""})) == (415, "unsupported_media_type")
+
+
+def test_a_body_above_one_mebibyte_is_a_413(ann: Person):
+    largest = json.dumps({"price": PRICE, "name": ""})
+    fits = largest.replace('""', f'"{"x" * (1024 * 1024 - len(largest))}"')
+
+    assert post(ann, fits).status_code == 200
+    assert problem(post(ann, fits + " ")) == (413, "body_too_large")
+
+
+# The schema.
+
+
+@pytest.mark.parametrize(
+    "amount",
+    ["100.0", "1e2", "1e-42", "true", "false", "null", '"100"', "[]", "{}", "-1", "1" * 30, "1" * 5000, "1e400"],
+)
+def test_money_that_is_no_small_whole_number_is_a_422(ann: Person, amount: str):
+    response = post(ann, f'{{"price": {{"amount_minor": {amount}, "currency": "EUR"}}}}')
+
+    assert pointers(response) == ["/price/amount_minor"]
+
+
+@pytest.mark.parametrize("flag", ["0", "1", "1.0", '"true"', '""', "null", "[]"])
+def test_what_resembles_true_is_not_true(ann: Person, flag: str):
+    assert pointers(post(ann, json.dumps({"price": PRICE}).replace("{", f'{{"shiny": {flag}, ', 1))) == ["/shiny"]
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "7", '"a"', "true"])
+def test_a_body_that_is_no_object_is_a_422(ann: Person, body: str):
+    assert pointers(post(ann, body)) == [""]
+
+
+def test_text_that_no_store_can_keep_is_a_422_that_points_at_it(ann: Person):
+    parts = [{"price": PRICE}, {"price": PRICE, "name": "\ud800"}]
+
+    assert pointers(post(ann, json.dumps({"price": PRICE, "name": "a\x00"}))) == ["/name"]
+    assert pointers(post(ann, json.dumps({"price": PRICE, "parts": parts}))) == ["/parts/1/name"]
+    assert pointers(ann.get("/v1/things?q=a%00")) == ["?q"]
+
+
+def test_a_pointer_into_a_strange_name_is_escaped(ann: Person):
+    assert pointers(post(ann, json.dumps({"price": PRICE, "a/b~c": 1, "": 2}))) == ["/", "/a~1b~0c"]
+
+
+def test_unknown_fields_are_refused_wherever_they_stand(ann: Person):
+    assert pointers(post(ann, json.dumps({"price": {**PRICE, "tax": 1}}))) == ["/price/tax"]
+    assert pointers(ann.get("/v1/things?limit=1&offset=2")) == ["?offset"]
+    # A route that takes nothing has no schema to say so.
+    assert pointers(ann.send("POST", "/v1/things?dry_run=true", {"price": PRICE})) == ["?dry_run"]
+    assert pointers(ann.send("POST", "/v1/things/a/purchase", {"amount": 1}, Idempotency_Key="k")) == ["/amount"]
+    assert ann.send("POST", "/v1/things/a/purchase", {}, Idempotency_Key="k").status_code == 200
+
+
+def test_a_query_that_is_not_utf_8_is_a_400(client):
+    assert problem(client.get("/v1/things?q=%ff")) == (400, "malformed")
+    assert problem(client.get("/v1/nothing/%ff")) == (404, "not_found")
+
+
+def test_a_query_of_ten_thousand_characters_is_read(client):
+    assert client.get(f"/v1/things?q={'x' * 10_000}").status_code == 200
+    assert pointers(client.get(f"/v1/things?limit={'1' * 10_000}")) == ["?limit"]
+
+
+def test_a_command_without_its_idempotency_key_is_a_400(ann: Person):
+    response = ann.send("POST", "/v1/things/a/purchase", Idempotency_Key="")
+
+    assert problem(ann.send("POST", "/v1/things/a/purchase")) == (400, "idempotency_key_missing")
+    assert problem(response) == (400, "idempotency_key_invalid")
+    assert problem(ann.send("POST", "/v1/things/a/purchase", Idempotency_Key="a" * 256))[0] == 400
+
+
+# The queue and the workers.
+
+
+@pytest.fixture
+def answer(monkeypatch):
+    """Have the worker answer so."""
+
+    def prepare(reply: dict) -> None:
+        monkeypatch.setattr(queue, "_awaited", lambda *_: reply)
+        monkeypatch.setattr(celery_app, "send", lambda *_, **__: None)
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ("error", "args", "expected"),
+    [
+        (errors.NotFound, ["order", "7"], (404, "not_found")),
+        (errors.NotEnrolled, ["7"], (403, "not_enrolled")),
+        (errors.LessonLocked, ["7"], (409, "lesson_locked")),
+        (errors.PreconditionFailed, ["course", "3"], (412, "precondition_failed")),
+        (errors.ProviderUnavailable, ["stripe"], (503, "provider_unavailable")),
+    ],
+)
+def test_what_a_worker_refuses_is_the_same_problem_here(ann: Person, answer, error, args, expected):
+    answer({"error": {"name": error.__name__, "args": args}})
+
+    assert problem(ann.get("/v1/operations/users-00000000-0000-0000-0000-000000000000")) == expected
+
+
+def test_a_full_queue_is_a_503_that_says_when_to_come_back(ann: Person):
+    queue_redis().rpush("users", *['{"headers": {}}'] * settings.QUEUE_LIMIT)
+    try:
+        response = ann.get("/v1/me")
+    finally:
+        queue_redis().delete("users")
+
+    assert problem(response) == (503, "queue_full")
+    assert int(response.headers["Retry-After"]) > 0
+
+
+def test_a_worker_that_does_not_answer_is_a_504(ann: Person, monkeypatch):
+    monkeypatch.setattr(settings, "ASK_TIMEOUT_SECONDS", 0)
+    monkeypatch.setattr(celery_app, "send", lambda *_, **__: None)
+
+    assert problem(ann.get("/v1/me")) == (504, "outcome_unknown")
+
+
+def test_a_crash_tells_nothing_of_the_inside(ann: Person, client, answer):
+    assert problem(client.get("/v1/things/crash")) == (500, "internal_error")
+    answer({"crash": "RuntimeError('the password is hunter2')"})
+    crashed = ann.get("/v1/operations/users-00000000-0000-0000-0000-000000000000")
+
+    assert problem(crashed) == (500, "internal_error")
+    for response in (client.get("/v1/things/crash"), crashed):
+        assert "hunter2" not in response.text
+        assert "RuntimeError" not in response.text

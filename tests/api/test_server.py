@@ -1,0 +1,94 @@
+"""What only shows behind the real server: bytes that are no HTTP, and bodies that do not end."""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+import settings
+from ops.local.ports import is_free, is_open
+from tests.support.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    """gunicorn as it serves the gateway, with ops/gunicorn.py."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert is_free(port)
+    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", "-b", f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, cwd=settings.ROOT, env=os.environ, stderr=subprocess.DEVNULL) as gunicorn:
+        eventually(lambda: is_open(port))
+        yield port
+        gunicorn.terminate()
+
+
+def exchanged(port: int, sent: bytes) -> tuple[int, dict[str, str], dict]:
+    """Send bytes as they are; returns status, headers and problem."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(sent)
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        body = response.read()
+    assert headers["content-type"] == "application/problem+json", body
+    problem = json.loads(body)
+    assert (problem["status"], problem["request_id"]) == (response.status, headers["x-request-id"])
+    return response.status, headers, problem
+
+
+GET = b"GET /v1/me HTTP/1.1\r\nHost: a\r\n"
+POST = b"POST /v1/courses HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"nonsense\r\n\r\n", (400, "malformed")),
+        (b"GET /v1/me HTTP/9.9\r\nHost: a\r\n\r\n", (400, "malformed")),
+        (GET + b"X-Request-Id: a\r\n folded\r\n\r\n", (400, "malformed")),
+        (GET + b"X-Request-Id: a\x00b\r\n\r\n", (400, "malformed")),
+        (GET + b"Bad Name: a\r\n\r\n", (400, "malformed")),
+        (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", (400, "malformed")),
+        (POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", (400, "malformed")),
+        (POST + b"Content-Length: -1\r\n\r\n", (400, "malformed")),
+        (b"GET /v1/courses?q=" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", (414, "uri_too_long")),
+        (GET + b"X-Long: " + b"x" * 10_000 + b"\r\n\r\n", (431, "headers_too_large")),
+        (GET + b"".join(b"X-%d: a\r\n" % number for number in range(200)) + b"\r\n", (431, "headers_too_large")),
+    ],
+    ids=range(11),
+)
+def test_what_is_no_http_is_a_problem_too(port: int, sent: bytes, expected: tuple):
+    status, _, problem = exchanged(port, sent)
+
+    assert (status, problem["code"]) == expected
+
+
+def test_a_request_id_is_no_way_to_write_headers(port: int):
+    _, headers, _ = exchanged(port, GET + b"X-Request-Id: a%0d%0aSet-Cookie: b=c\r\nConnection: close\r\n\r\n")
+
+    assert "set-cookie" not in headers
+
+
+def test_a_body_above_one_mebibyte_is_a_413_that_arrives(port: int):
+    # On a route that takes no token; the answer must not be lost in a reset connection.
+    response = requests.post(f"http://127.0.0.1:{port}/v1/webhooks/stripe", data=b"x" * 4 * 1024 * 1024, timeout=20)
+
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+
+
+def test_a_chunked_body_without_an_end_is_cut_off(port: int):
+    def chunks() -> Iterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 64 * 1024
+
+    response = requests.post(f"http://127.0.0.1:{port}/v1/webhooks/stripe", data=chunks(), timeout=20)
+
+    assert (response.status_code, response.json()["code"]) == (413, "body_too_large")

@@ -1,0 +1,294 @@
+"""Only Auth0's own access tokens for this API are taken, and Auth0 is asked as seldom as that can be."""
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from joserfc.jwk import ECKey, KeySet, RSAKey
+
+import settings
+from api import tokens
+from models.errors import TokenInvalid, Unavailable
+from tests.api.test_problems import problem
+
+AUTH0S_KEY = RSAKey.generate_key(2048, {"kid": "current", "use": "sig"})
+STRANGERS_KEY = RSAKey.generate_key(2048)
+
+
+class Tenant(ThreadingHTTPServer):
+    """Auth0's key set, counted; ``down`` makes it answer 500."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), KeySetHandler)
+        self.keys: list[Any] = [AUTH0S_KEY]
+        self.fetches = 0
+        self.down = False
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/"
+
+
+class KeySetHandler(BaseHTTPRequestHandler):
+    server: Tenant
+
+    def do_GET(self) -> None:
+        self.server.fetches += 1
+        time.sleep(0.05)  # long enough for others to arrive meanwhile
+        body = json.dumps(KeySet(self.server.keys).as_dict(private=False)).encode()
+        self.send_response(500 if self.server.down else 200)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def tenant(monkeypatch) -> Iterator[Tenant]:
+    with Tenant() as tenant:
+        thread = threading.Thread(target=tenant.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        monkeypatch.setattr(tokens, "keys", tokens.SigningKeys(tenant.url))
+        yield tenant
+        tenant.shutdown()
+        thread.join()
+
+
+def encoded(part: Any) -> str:
+    octets = part if isinstance(part, bytes) else json.dumps(part).encode()
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
+def signature(key: RSAKey, message: bytes) -> bytes:
+    return key.private_key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+
+
+def make_token(*, key: RSAKey = AUTH0S_KEY, header: Any = None, **changed: Any) -> str:
+    """A good token but for what is ``changed``; None takes a claim away."""
+    claims = {
+        "iss": settings.AUTH0_ISSUER,
+        "aud": [settings.AUTH0_AUDIENCE, "https://tenant/userinfo"],
+        "sub": "auth0|ann",
+        "iat": int(time.time()),
+        "exp": int(time.time()) + 600,
+        **changed,
+    }
+    header = {"alg": "RS256", "typ": "JWT", "kid": "current"} | (header or {})
+    message = f"{encoded(cleaned(header))}.{encoded(cleaned(claims))}"
+    signed = {
+        "none": lambda: b"",
+        "HS256": lambda: hmac.digest(AUTH0S_KEY.as_pem(private=False), message.encode(), hashlib.sha256),
+    }.get(header["alg"], lambda: signature(key, message.encode()))
+    return f"{message}.{encoded(signed())}"
+
+
+def cleaned(part: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if value is not None}
+
+
+def claims_of(**changed: Any) -> tokens.Claims:
+    return tokens.verified(make_token(**changed))
+
+
+def test_a_good_token_says_who_bears_it_and_what_is_allowed(tenant: Tenant):
+    said = {f"{settings.CLAIMS_NAMESPACE}email": "ann@example.com", f"{settings.CLAIMS_NAMESPACE}name": "Ann"}
+    claims = claims_of(permissions=["courses:write"], **said)
+
+    assert (claims.sub, claims.permissions) == ("auth0|ann", {"courses:write"})
+    assert (claims.email, claims.name, claims.machine) == ("ann@example.com", "Ann", False)
+
+
+BAD = {
+    "alg none": {"header": {"alg": "none"}},
+    "the public key as a secret": {"header": {"alg": "HS256"}},
+    "another audience": {"aud": "https://other.example"},
+    "another issuer": {"iss": "https://evil.example/"},
+    "expired": {"exp": int(time.time()) - 60},
+    "not yet valid": {"nbf": int(time.time()) + 60},
+    "no sub": {"sub": None},
+    "no exp": {"exp": None},
+    "no key id": {"header": {"kid": None}},
+    "an unknown key id": {"header": {"kid": "unknown"}},
+    "the key id of another key": {"key": STRANGERS_KEY},
+    "an id token": {"aud": "coursebus-web", "header": {"typ": "JWT"}},
+    # Beyond the twelve.
+    "an encrypted token": {"header": {"typ": "JWE"}},
+    "a key id that is no text": {"header": {"kid": ["current"]}},
+    "a key in its own header": {"header": {"jwk": STRANGERS_KEY.as_dict(private=False)}, "key": STRANGERS_KEY},
+    "a type that is no text": {"header": {"typ": {"a": 1}}},
+    "a sub that is no text": {"sub": ["auth0|ann"]},
+    "a sub with a line break": {"sub": "auth0|ann\nx"},
+    "a sub that is too long": {"sub": "a" * 256},
+    "an exp that is no number": {"exp": "tomorrow"},
+    "an exp without end": {"exp": float("inf")},
+    "an aud that is no text": {"aud": {"a": settings.AUTH0_AUDIENCE}},
+}
+
+
+@pytest.mark.parametrize("changed", BAD.values(), ids=BAD)
+def test_a_bad_token_is_a_401(client, tenant: Tenant, changed: dict):
+    response = client.get("/v1/me", headers={"Authorization": f"Bearer {make_token(**changed)}"})
+
+    assert problem(response) == (401, "token_invalid")
+    assert response.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Bearer a.b.c",
+        "Bearer ..",
+        f"Bearer {'x' * 8000}",
+        f"Bearer {encoded(b'[' * 5000)}.e30.e30",
+        f"Bearer {encoded([])}.e30.e30",
+        f"Bearer {encoded(b'null')}.e30.e30",
+        "Bearer \xe9.\xff.\xfe",
+        f"Bearer {make_token()}.more",
+        f"Bearer {make_token()} more",
+    ],
+    ids=range(9),
+)
+def test_bytes_that_are_no_token_are_a_401(client, tenant: Tenant, header: str):
+    assert problem(client.get("/v1/me", headers={"Authorization": header})) == (401, "token_invalid")
+
+
+@pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic YTpi", "bearer"])
+def test_no_token_is_a_401(client, header: str):
+    assert problem(client.get("/v1/me", headers={"Authorization": header})) == (401, "token_missing")
+
+
+@pytest.mark.parametrize(
+    "permissions", ["courses:write", 7, {"courses:write": True}, None, [["courses:write"]], [None]]
+)
+def test_permissions_of_another_type_allow_nothing(tenant: Tenant, permissions: Any):
+    assert claims_of(permissions=permissions).permissions == frozenset()
+
+
+@pytest.mark.parametrize("name", [7, "", "  ", "Ann\x00", "Ann\r\nBcc: eve", "\ud800", ["Ann"]])
+def test_a_name_that_is_no_line_of_text_is_no_name(tenant: Tenant, name: Any):
+    assert claims_of(**{f"{settings.CLAIMS_NAMESPACE}name": name}).name is None
+
+
+# Auth0 and its keys.
+
+
+def at_once(call, times: int) -> list[Any]:
+    start = threading.Barrier(20)
+
+    def meet(number: int) -> Any:
+        start.wait()
+        try:
+            return call(number)
+        except (TokenInvalid, Unavailable) as error:
+            return type(error)
+
+    with ThreadPoolExecutor(20) as pool:
+        return list(pool.map(meet, range(times)))
+
+
+def test_two_hundred_tokens_of_an_unknown_key_cause_one_fetch(tenant: Tenant):
+    answers = at_once(lambda number: tokens.keys.of(f"invented-{number}"), 200)
+
+    assert set(answers) == {TokenInvalid}
+    assert tenant.fetches == 1
+
+
+def test_the_first_requests_of_a_process_cause_one_fetch(tenant: Tenant):
+    answers = at_once(lambda _: tokens.keys.of("current").kid, 20)
+
+    assert set(answers) == {"current"}
+    assert tenant.fetches == 1
+
+
+def test_a_key_that_is_rotated_in_is_found_at_once_and_the_next_search_waits(tenant: Tenant, monkeypatch):
+    monkeypatch.setattr(tokens.keys, "COOL_DOWN_SECONDS", 0.2)
+    tokens.keys.of("current")
+    time.sleep(0.2)
+    tenant.keys = [RSAKey.generate_key(2048, {"kid": "next", "use": "sig"}), AUTH0S_KEY]
+
+    assert tokens.keys.of("next").kid == "next"
+    for _ in range(5):
+        with pytest.raises(TokenInvalid):
+            tokens.keys.of("invented")
+    assert tenant.fetches == 2
+
+
+def test_old_keys_are_fetched_again_behind_the_request(tenant: Tenant, monkeypatch):
+    monkeypatch.setattr(tokens.keys, "MAX_AGE_SECONDS", 0)
+    tokens.keys.of("current")
+    started = time.monotonic()
+    assert tokens.keys.of("current").kid == "current"
+    assert time.monotonic() - started < 0.04
+    deadline = time.monotonic() + 2
+    while tenant.fetches < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert tenant.fetches == 2
+
+
+def test_known_keys_stay_while_auth0_is_down(tenant: Tenant, monkeypatch):
+    monkeypatch.setattr(tokens.keys, "MAX_AGE_SECONDS", 0)
+    tokens.keys.of("current")
+    tenant.down = True
+    for _ in range(3):
+        assert tokens.keys.of("current").kid == "current"
+        time.sleep(0.1)
+
+
+def test_while_auth0_is_down_an_unknown_key_is_a_503_not_a_401(client, tenant: Tenant):
+    tenant.down = True
+    response = client.get("/v1/me", headers={"Authorization": f"Bearer {make_token()}"})
+
+    assert problem(response) == (503, "unavailable")
+    assert tenant.fetches == 1
+    client.get("/v1/me", headers={"Authorization": f"Bearer {make_token()}"})
+    assert tenant.fetches == 1, "a tenant that is down is not asked for every request"
+
+
+def test_keys_of_other_kinds_do_no_harm(tenant: Tenant):
+    tenant.keys = [ECKey.generate_key("P-256", {"kid": "elliptic"}), AUTH0S_KEY]
+
+    assert tokens.keys.of("current").kid == "current"
+    with pytest.raises(TokenInvalid):
+        tokens.keys.of("elliptic")
+
+
+# The cache of claims.
+
+
+def test_a_token_is_verified_once_a_minute(tenant: Tenant, monkeypatch):
+    token = make_token()
+    first = tokens.verified(token)
+    monkeypatch.setattr(tokens, "_verify", lambda _: pytest.fail("verified again"))
+
+    assert tokens.verified(token) is first
+    until, _ = tokens._kept[hashlib.sha256(token.encode()).digest()]  # noqa: SLF001
+    assert until - time.time() <= 60
+
+
+def test_a_token_that_ends_soon_is_not_kept_for_longer(tenant: Tenant):
+    token = make_token(exp=int(time.time()) + 1)
+    tokens.verified(token)
+    until, claims = tokens._kept[hashlib.sha256(token.encode()).digest()]  # noqa: SLF001
+
+    assert until == claims.expires_at
+
+
+def test_the_cache_of_claims_is_bounded(tenant: Tenant, monkeypatch):
+    monkeypatch.setattr(tokens, "_KEPT_TOKENS", 10)
+    for number in range(20):
+        claims_of(sub=f"auth0|{number}")
+
+    assert len(tokens._kept) == 10  # noqa: SLF001

@@ -1,0 +1,8 @@
+import pytest
+
+from tests.bridge.wire import Wire
+
+
+@pytest.fixture
+def wire(topics: str) -> Wire:
+    return Wire()

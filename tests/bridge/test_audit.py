@@ -1,0 +1,92 @@
+"""Events that were published and never handled are found, and only they."""
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from bridge import audit, kafka
+from bridge.audit import Auditor
+from bridge.deadletters import DeadLetters
+from bridge.dispatch import Dispatcher
+from bridge.lag import lag_of
+from tests.bridge.past import course_published, tell
+from tests.gateway import running_worker
+from tests.support.databases import Database
+
+LONG_AGO = timedelta(minutes=5)
+
+
+@pytest.fixture
+def auditor(database: Database, topics: str) -> Iterator[Auditor]:
+    kafka.Topics().ensure()
+    stop = threading.Event()
+    dispatcher = Dispatcher(stop, DeadLetters())
+    dispatcher.start()
+    with running_worker("progress"):
+        yield Auditor(dispatcher, stop)
+    stop.set()
+    dispatcher.join()
+
+
+def publish(topics: str, count: int = 1) -> None:
+    """Put records on the topic of courses, which nobody consumes."""
+    producer = kafka.producer()
+    for number in range(count):
+        producer.produce(f"{topics}courses", key=f"k{number}", value="{}")
+    assert producer.flush(10) == 0
+
+
+def pass_over() -> None:
+    """Have the group of progress say that it has done everything."""
+    places = [TopicPartition(place.topic, place.partition, place.end) for place in lag_of("progress")]
+    consumer = kafka.consumer("progress")
+    consumer.commit(offsets=places, asynchronous=False)
+    consumer.close()
+
+
+def test_an_event_that_was_passed_over_is_handled(auditor: Auditor, database: Database):
+    course_id = uuid4()
+    tell(course_published(course_id), course_id, published_ago=LONG_AGO)
+
+    auditor.audit("progress")  # sets the mark
+    auditor.audit("progress")
+
+    assert database.rows("SELECT course_id FROM progress.outlines") == [(course_id,)]
+    assert database.count("bus.inbox") == 1
+
+
+def test_an_event_whose_turn_has_not_come_is_left_to_its_consumer(auditor: Auditor, topics: str, database: Database):
+    course_id = uuid4()
+    tell(course_published(course_id), course_id, published_ago=LONG_AGO)
+    publish(topics)
+
+    for _ in range(3):
+        auditor.audit("progress")
+    assert database.count("progress.outlines") == 0
+
+    pass_over()
+    auditor.audit("progress")
+    assert database.count("progress.outlines") == 1
+
+
+def test_what_lies_with_people_and_what_is_done_is_left_alone(auditor: Auditor, database: Database, monkeypatch):
+    buried, done = (tell(course_published(), uuid4(), published_ago=LONG_AGO) for _ in range(2))
+    DeadLetters().bury("progress.keep_outline", buried, "it crashed")
+    database.execute("INSERT INTO bus.inbox VALUES ('progress.keep_outline', :id, now())", id=done.event_id)
+    monkeypatch.setattr(audit, "feed", lambda *_: pytest.fail("something was missed"))
+
+    for _ in range(2):
+        auditor.audit("progress")
+
+
+def test_an_event_older_than_the_window_is_left_to_a_replay(auditor: Auditor, database: Database):
+    tell(course_published(), uuid4(), published_ago=timedelta(days=2))
+
+    for _ in range(2):
+        auditor.audit("progress")
+
+    assert database.count("progress.outlines") == 0

@@ -1,0 +1,311 @@
+"""From a real broker to the handlers of a service, by workers that die, stumble and sleep."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Self
+from uuid import uuid4
+
+import msgspec
+import pytest
+from sqlalchemy.orm import Session
+
+import settings
+from bridge import consume, dispatch
+from bridge.consume import ServiceConsumer
+from bridge.deadletters import DeadLetters
+from bridge.dispatch import Dispatcher
+from bridge.lanes import Record
+from bridge.relay import Relay
+from models.base import new_id
+from models.errors import ProjectionBehind
+from models.events import CourseCompleted
+from models.redis import queue_redis
+from tests.bridge.wire import Key, Wire, tell
+from tests.support import databases
+from tests.support.databases import Database
+from tests.support.hands import Hands
+from tests.support.tasks import Killed, Notes, registered, write
+from tests.support.waiting import eventually, never
+
+FAULTS: dict[str, list[BaseException]] = defaultdict(list)  # by the word that the event tells, raised one a time
+HELD = threading.Event()  # set: who is told "wait" goes on
+UNDER_WAY: set[str] = set()
+MOST_UNDER_WAY: list[int] = [0]
+
+
+def take(session: Session, *, event: CourseCompleted) -> None:
+    """Note "<key> <number>". What else is to happen the event tells."""
+    key, number, word = event.course_title.split()
+    UNDER_WAY.add(key)
+    MOST_UNDER_WAY[0] = max(MOST_UNDER_WAY[0], len(UNDER_WAY))
+    try:
+        if word == "wait":
+            HELD.wait(10)
+        if word == "slow":
+            time.sleep(0.05)
+        write(session, f"{key} {number}")
+        if FAULTS[word]:
+            raise FAULTS[word].pop()
+    finally:
+        UNDER_WAY.discard(key)
+
+
+def look_on(session: Session, *, event: CourseCompleted) -> None:
+    """A handler of another service, whose worker may sleep."""
+
+
+class House:
+    """A bridge of this process, its database, and hands that work the queues."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.notes = Notes(database)
+        self.hands = Hands("progress")
+        self.sleepers = Hands("notifications")
+        self.dead_letters = DeadLetters()
+        self._stop = threading.Event()
+        self.dispatcher = Dispatcher(self._stop, self.dead_letters)
+        consumers = [ServiceConsumer(name, self.dispatcher, self._stop) for name in ("progress", "notifications")]
+        self.threads = [self.dispatcher, Relay(database.url, self._stop), *consumers]
+
+    def __enter__(self) -> Self:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        assert self._stop.is_set() or all(thread.is_alive() for thread in self.threads), "a thread of the bridge died"
+        self._stop.set()
+        for thread in self.threads:
+            thread.join()
+
+    def noted(self, key: Key) -> list[int]:
+        """Which events of ``key`` were taken, in this order."""
+        notes = (note.split() for note in self.notes())
+        return [int(number) for noted, number in notes if noted == key.aggregate_id]
+
+    def wait_for(self, key: Key, count: int | None = None, *, seconds: float = 20) -> None:
+        count = key.version if count is None else count
+        eventually(lambda: len(self.noted(key)) >= count, f"event {count} of the key", seconds=seconds)
+
+    def done(self, key: Key, handler: str) -> int:
+        """How many events of ``key`` are in the inbox of ``handler``."""
+        sql = "SELECT count(*) FROM bus.inbox JOIN bus.outbox ON event_id = id WHERE aggregateid = :key"
+        return int(self.database.value(f"{sql} AND handler = :handler", handler=handler, key=key.aggregate_id))
+
+    def letters(self, key: Key) -> list[tuple[int, str]]:
+        """The open dead letters of ``key``: which of its events, and whether it was parked or is the cause."""
+        sql = """SELECT CAST(headers ->> 'ce_sequence' AS int), reason = 'parked' FROM bus.dead_letters
+                 WHERE key = :key AND handler = 'progress.take' AND status = 'open' ORDER BY seq"""
+        return [
+            (number, "parked" if parked else "cause")
+            for number, parked in self.database.rows(sql, key=key.aggregate_id)
+        ]
+
+
+@pytest.fixture(scope="module")
+def house() -> Iterator[House]:
+    """One for all tests of this file: each tells of keys of its own, and joining a group takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "KAFKA_TOPIC_PREFIX", f"{uuid4().hex[:8]}.")
+        patch.setattr(settings, "KAFKA_PARTITIONS", 3)
+        patch.setattr(consume, "ROUTES", {"COURSE_COMPLETED": ["progress.take", "notifications.look_on"]})
+        patch.setattr(dispatch, "UNANSWERED_SECONDS", 0.4)
+        patch.setattr(dispatch, "LONGEST_WAIT_SECONDS", 0.3)
+        database = databases.copy("consumer")
+        with (
+            databases.used(database),
+            registered(take),
+            registered(look_on, service="notifications"),
+            House(database) as house,
+            house.hands,
+            house.sleepers,
+        ):
+            first = Key()
+            tell(first)
+            house.wait_for(first, seconds=40)
+            yield house
+
+
+@pytest.fixture(autouse=True)
+def at_rest(house: House) -> Iterator[None]:
+    yield
+    FAULTS.clear()
+    HELD.clear()
+    if house.dispatcher.is_alive():
+        eventually(lambda: len(house.dispatcher) == 0, "the end of all deliveries", seconds=30)
+
+
+def all_stored(house: House) -> bool:
+    return Wire().stored_offsets() == house.database.count("bus.outbox")
+
+
+def test_a_key_is_taken_in_its_order_and_keys_in_parallel(house: House):
+    keys = [Key() for _ in range(6)]
+    MOST_UNDER_WAY[0] = 0
+    for _ in range(5):
+        tell(*keys, title="slow")
+    for key in keys:
+        house.wait_for(key)
+
+    assert [house.noted(key) for key in keys] == [[1, 2, 3, 4, 5]] * 6
+    assert MOST_UNDER_WAY[0] > 1
+
+
+def test_an_offset_is_stored_only_when_its_handlers_have_committed(house: House):
+    eventually(lambda: all_stored(house), "the offsets of earlier tests")
+    before, key = Wire().stored_offsets(), Key()
+    tell(key, title="wait")
+    eventually(lambda: key.aggregate_id in UNDER_WAY, "the handler")
+    never(lambda: Wire().stored_offsets() != before, "an offset", seconds=1.5)  # longer than the commit interval
+    HELD.set()
+
+    house.wait_for(key)
+    eventually(lambda: Wire().stored_offsets() == before + 1, "the offset")
+
+
+def test_an_event_whose_reply_is_lost_is_sent_again_and_done_once(house: House):
+    key = Key()
+    house.hands.lose_replies = 2
+    tell(key)
+    tell(key)
+    house.wait_for(key)
+    eventually(lambda: all_stored(house), "the offset")
+
+    assert house.noted(key) == [1, 2]
+
+
+def test_an_event_whose_worker_dies_before_it_begins_is_sent_again(house: House):
+    key = Key()
+    house.hands.lose_messages = 2
+    tell(key)
+    house.wait_for(key)
+
+    assert house.noted(key) == [1]
+
+
+def test_an_event_whose_worker_dies_in_the_middle_is_sent_again(house: House):
+    key = Key()
+    FAULTS["deadly"] = [Killed(), Killed()]
+    tell(key, title="deadly")
+    tell(key)
+    house.wait_for(key)
+
+    assert house.noted(key) == [1, 2]
+
+
+def test_a_refusal_that_time_heals_is_waited_out_and_is_no_poison(house: House):
+    """However often: six are more than the five after which a failing event is given up."""
+    key = Key()
+    FAULTS["early"] = [ProjectionBehind("outline", "x") for _ in range(6)]
+    tell(key, title="early")
+    tell(key)
+    house.wait_for(key, seconds=40)
+
+    assert house.noted(key) == [1, 2]
+    assert house.letters(key) == []
+
+
+def test_a_failure_among_refusals_does_not_make_them_count(house: House):
+    key = Key()
+    FAULTS["both"] = [*(ProjectionBehind("outline", "x") for _ in range(5)), ValueError("a bug")]
+    tell(key, title="both")
+    house.wait_for(key, seconds=40)
+
+    assert house.letters(key) == []
+
+
+@pytest.mark.parametrize("fault", [ValueError("a bug"), Killed()], ids=repr)
+def test_an_event_that_fails_for_ever_is_buried_and_the_later_ones_of_its_key_behind_it(house: House, fault):
+    poisoned, healthy = Key(), Key()
+    FAULTS["poison"] = [fault] * 9
+    tell(poisoned)
+    tell(poisoned, title="poison")
+    tell(poisoned)
+    tell(poisoned)
+    tell(healthy)
+    house.wait_for(healthy)
+    eventually(lambda: len(house.letters(poisoned)) == 3, "the letters", seconds=40)
+
+    assert len(FAULTS["poison"]) == 4
+    assert house.noted(poisoned) == [1]
+    assert house.letters(poisoned) == [(2, "cause"), (3, "parked"), (4, "parked")]
+    eventually(lambda: all_stored(house), "the offsets")
+
+
+def test_a_long_line_behind_a_dead_letter_is_parked_to_the_last(house: House):
+    """Longer than what the consumer holds in memory, or a stack is deep."""
+    key = Key()
+    bury_something(house, key)
+    tell(*[key] * 350)
+    eventually(lambda: len(house.letters(key)) == 351, "the last letter", seconds=60)
+
+    assert [number for number, _ in house.letters(key)] == list(range(351))
+    assert house.noted(key) == []
+
+
+def test_a_key_that_was_freed_flows_again(house: House):
+    key = Key()
+    bury_something(house, key)
+    tell(key)
+    eventually(lambda: len(house.letters(key)) == 2, "the letter")
+    house.database.execute("UPDATE bus.dead_letters SET status = 'replayed' WHERE key = :key", key=key.aggregate_id)
+    tell(key)
+    house.wait_for(key, 1)
+
+    assert house.noted(key) == [2]
+
+
+def bury_something(house: House, key: Key) -> None:
+    headers = {"ce_id": str(new_id()), "ce_type": "COURSE_COMPLETED", "ce_sequence": "0"}
+    record = Record("progress", 0, 0, key.aggregate_id, headers, msgspec.Raw(b"{}"))
+    assert house.dead_letters.bury("progress.take", record, "a bug")
+
+
+def test_a_service_that_sleeps_stalls_nobody_else(house: House):
+    key = Key()
+    with house.sleepers.resting():
+        for _ in range(5):
+            tell(key)
+        house.wait_for(key)
+        assert house.done(key, "notifications.look_on") == 0
+    eventually(lambda: house.done(key, "notifications.look_on") == 5, "the sleeper")
+
+    assert house.noted(key) == [1, 2, 3, 4, 5]
+
+
+def test_what_is_told_while_no_hand_works_is_taken_afterwards_once(house: House):
+    """It lies in the queue: nobody sends it again, and nothing counts it as failed."""
+    key = Key()
+    with house.hands.resting():
+        tell(key)
+        eventually(lambda: queue_redis().llen("progress"), "the message")
+        never(lambda: queue_redis().llen("progress") != 1, "another", seconds=1)  # longer than UNANSWERED_SECONDS
+    house.wait_for(key)
+
+    assert house.noted(key) == [1]
+    failed = "SELECT count(*) FROM bus.failed_deliveries JOIN bus.outbox ON event_id = id WHERE aggregateid = :key"
+    assert house.database.value(failed + " AND handler = 'progress.take'", key=key.aggregate_id) == 0
+
+
+def test_what_a_bridge_had_in_hand_is_taken_by_its_successor(house: House):
+    """Also when Redis has forgotten it: the offset was not stored."""
+    house.close()
+    key = Key()
+    with pytest.MonkeyPatch.context() as patch, house.hands.resting():
+        patch.setattr(consume, "DRAIN_SECONDS", 0)
+        with House(house.database):
+            tell(key)
+            tell(key)
+            eventually(lambda: queue_redis().llen("progress"), "the message", seconds=40)
+        queue_redis().delete("progress")
+    with House(house.database) as successor:
+        successor.wait_for(key, seconds=40)
+        eventually(lambda: all_stored(house), "the offsets")
+
+    assert house.noted(key) == [1, 2]

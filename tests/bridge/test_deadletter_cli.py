@@ -1,0 +1,163 @@
+"""``python -m bridge dead-letters``: looked at, replayed in order, discarded."""
+
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from bridge import cli, kafka
+from bridge.copies import LetterCopies
+from bridge.deadletters import DeadLetters
+from bridge.lanes import Record
+from models.base import engine
+from tests.bridge.past import course_published, enrollment_created, tell
+from tests.gateway import running_worker
+from tests.support.databases import Database
+from tests.support.waiting import at_once, eventually
+
+KEEP = "progress.keep_outline"
+START = "progress.start_course"
+
+
+@pytest.fixture(autouse=True)
+def database(database: Database) -> Iterator[Database]:
+    database.execute("ALTER TABLE bus.dead_letters ALTER COLUMN seq RESTART")  # letters are named by it
+    with running_worker("progress"):
+        yield database
+
+
+@pytest.fixture
+def dead_letters() -> DeadLetters:
+    """What the running bridge knows."""
+    return DeadLetters()
+
+
+@pytest.fixture
+def versions(dead_letters: DeadLetters) -> list[Record]:
+    """Two versions of one course: the first was poison, the second is parked behind it."""
+    course_id = uuid4()
+    records = [tell(course_published(course_id, version=n), course_id, version=n) for n in (1, 2)]
+    dead_letters.bury(KEEP, records[0], "it crashed")
+    dead_letters.bury(KEEP, records[1], "parked")
+    return records
+
+
+def statuses(database: Database) -> list[str]:
+    return [status for (status,) in database.rows("SELECT status FROM bus.dead_letters ORDER BY seq")]
+
+
+def test_open_letters_are_listed_with_their_reasons(versions: list[Record], capsys):
+    assert cli.main(["dead-letters", "list"]) == 0
+
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("progress-1  progress.keep_outline  COURSE_PUBLISHED  ")
+    assert first.endswith("it crashed")
+    assert second.endswith("parked")
+
+
+def test_a_letter_is_shown_whole(versions: list[Record], capsys):
+    assert cli.main(["dead-letters", "show", "progress-1"]) == 0
+
+    assert versions[0].event_id in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["progress-99", "payments-1", "nobody-1", "1", "progress-x"])
+@pytest.mark.parametrize("command", [["show"], ["replay"], ["discard", "--reason", "old"]])
+def test_what_is_no_letter_is_said_to_be_none(command: list[str], name: str, capsys):
+    assert cli.main(["dead-letters", *command, name]) == 1
+    assert capsys.readouterr().out == f"There is no dead letter {name}.\n"
+
+
+def test_a_key_is_replayed_in_order_whichever_letter_was_named(versions: list[Record], database: Database, capsys):
+    assert cli.main(["dead-letters", "replay", "progress-2"]) == 0
+
+    assert capsys.readouterr().out == "progress-1: done\nprogress-2: done\n"
+    assert statuses(database) == ["replayed", "replayed"]
+    assert database.rows("SELECT course_version FROM progress.outlines ORDER BY 1") == [(1,), (2,)]
+
+
+def test_a_replay_repeated_or_doubled_does_no_harm(versions: list[Record], database: Database):
+    replay = ["dead-letters", "replay", "progress-1"]
+
+    assert at_once(*[lambda: cli.main(replay)] * 3) == [0, 0, 0]
+    assert cli.main(replay) == 0
+
+    assert database.count("progress.outlines") == 2
+    assert database.count("bus.inbox") == 2
+
+
+def test_a_letter_that_fails_again_stays_open_and_holds_the_rest_back(
+    database: Database, dead_letters: DeadLetters, capsys
+):
+    early = enrollment_created()
+    key = early.enrollment_id
+    for number, reason in ((1, "it crashed"), (2, "parked")):
+        dead_letters.bury(START, tell(early, key, version=number), reason)
+
+    assert cli.main(["dead-letters", "replay", "--all"]) == 1
+
+    assert capsys.readouterr().out == f"progress-1: The outline of course {early.course_id} has not arrived yet.\n"
+    assert statuses(database) == ["open", "open"]
+
+    dead_letters.bury(KEEP, tell(course_published(early.course_id), early.course_id), "it crashed")
+    assert cli.main(["dead-letters", "replay", "progress-3"]) == 0
+    assert cli.main(["dead-letters", "replay", "--all"]) == 0
+    assert database.count("progress.course_progress") == 1
+
+
+def test_a_discarded_letter_is_never_handled_and_frees_those_behind_it(versions: list[Record], database: Database):
+    assert cli.main(["dead-letters", "discard", "progress-1", "--reason", "a typo"]) == 0
+
+    assert statuses(database) == ["discarded", "replayed"]
+    assert database.value("SELECT reason FROM bus.dead_letters WHERE seq = 1") == "it crashed; discarded: a typo"
+    assert database.rows("SELECT course_version FROM progress.outlines") == [(2,)]
+
+
+def test_the_running_bridge_parks_behind_open_letters_and_finds_a_replayed_key_free(
+    versions: list[Record], dead_letters: DeadLetters, database: Database
+):
+    course_id = versions[0].key
+    third, fourth = (tell(course_published(version=n), course_id, version=n) for n in (3, 4))
+    assert dead_letters.bury(KEEP, third, "parked")
+
+    cli.main(["dead-letters", "replay", "--all"])
+
+    assert dead_letters.blocks(KEEP, course_id)  # as far as it has heard
+    assert not dead_letters.bury(KEEP, fourth, "parked")
+    assert not dead_letters.blocks(KEEP, course_id)
+    assert statuses(database) == ["replayed"] * 3
+
+
+def test_each_letter_has_a_copy_on_kafka_with_its_origin_and_error(
+    versions: list[Record], database: Database, topics: str
+):
+    producer = kafka.producer()
+    letters = [Record(kafka.topic_of("courses"), 2, 41, "k", versions[0].headers, versions[0].value)]
+    database.execute("DELETE FROM bus.dead_letters")
+    DeadLetters().bury(KEEP, letters[0], "it crashed")
+    with engine("progress").connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        copies = LetterCopies(connection, kafka.Topics(), producer)
+        copies.publish()
+        copies.publish()
+
+    assert database.value("SELECT count(published_at) FROM bus.dead_letters") == 1
+    consumer = kafka.onlooker("progress")
+    try:
+        consumer.assign([TopicPartition(f"{topics}courses.{KEEP}.dlq", 0, 0)])
+        message = eventually(
+            lambda: (found := consumer.poll(0.5)) and not found.error() and found, "the copy", seconds=30
+        )
+    finally:
+        consumer.close()
+    headers = {name: value.decode() for name, value in message.headers()}
+    assert message.key() == b"k"
+    assert (headers["ce_id"], headers["ce_type"]) == (versions[0].event_id, "COURSE_PUBLISHED")
+    origin = {name: value for name, value in headers.items() if name.startswith("dlq_") and name != "dlq_created_at"}
+    assert origin == {
+        "dlq_origin_topic": f"{topics}courses",
+        "dlq_origin_partition": "2",
+        "dlq_origin_offset": "41",
+        "dlq_handler": KEEP,
+        "dlq_error": "it crashed",
+    }

@@ -1,0 +1,81 @@
+"""``python -m bridge replay`` and ``lag``."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from bridge import cli, kafka
+from bridge.consume import ServiceConsumer
+from models.base import now
+from tests.bridge.past import course_published, enrollment_created, tell
+from tests.gateway import running_worker
+from tests.support.databases import Database
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+def unpublished(database: Database) -> list[int]:
+    return [
+        version
+        for (version,) in database.rows(
+            "SELECT aggregate_version FROM bus.outbox WHERE published_at IS NULL ORDER BY 1"
+        )
+    ]
+
+
+def test_events_since_a_time_go_to_kafka_again(database: Database, capsys):
+    key = uuid4()
+    for version, days in ((1, 3), (2, 1), (3, 0)):
+        tell(course_published(key), key, version=version, published_ago=timedelta(days=days))
+
+    since = (now() - timedelta(days=2)).isoformat()
+    assert cli.main(["replay", "--topic", "courses", "--since", since]) == 0
+
+    assert capsys.readouterr().out == "courses: 2 events go to Kafka again\n"
+    assert unpublished(database) == [2, 3]
+
+
+def test_another_services_events_are_left_alone(database: Database):
+    tell(course_published(), uuid4())
+
+    cli.main(["replay", "--topic", "payments"])
+
+    assert unpublished(database) == []
+
+
+def test_a_replay_must_say_of_what(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["replay"])
+    assert "--since, --topic or --handler" in capsys.readouterr().err
+
+
+def test_events_are_given_to_one_handler_which_does_each_once(database: Database, capsys):
+    courses = [uuid4() for _ in range(3)]
+    for course_id in courses:
+        for version in (1, 2):
+            tell(course_published(course_id, version=version), course_id, version=version)
+    tell(enrollment_created(), uuid4())  # not routed to it
+
+    with running_worker("progress"):
+        for _ in range(2):
+            assert cli.main(["replay", "--handler", "progress.keep_outline"]) == 0
+
+    assert capsys.readouterr().out == "6 events given to progress.keep_outline\n" * 2
+    assert database.count("progress.outlines") == 6
+    assert database.count("bus.inbox") == 6
+
+
+def test_the_lag_of_each_group_is_told_in_events_and_seconds(topics: str, capsys):
+    kafka.Topics().ensure()
+    producer = kafka.producer()
+    for number in range(3):
+        producer.produce(f"{topics}courses", key=f"k{number}", value="{}", headers=[("ce_id", "x"), ("ce_type", "y")])
+    assert producer.flush(10) == 0
+
+    assert cli.main(["lag"]) == 0
+
+    told = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    assert told["progress"].startswith("3 events, ")
+    for service, lag in told.items():
+        assert (lag == "0 events, 0 s") == (f"{topics}courses" not in ServiceConsumer.topics_of(service))

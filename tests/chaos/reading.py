@@ -1,0 +1,176 @@
+"""Everything that there is to read of a running platform, and whether it is at rest."""
+
+import json
+import time
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from typing import Any
+from uuid import UUID, uuid4
+
+import pymongo
+import requests
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from pymongo.errors import PyMongoError
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from bridge.consume import ServiceConsumer
+from bridge.routes import ROUTES
+from celery_app import SERVICES
+from tests.support.platform import Platform
+
+from .checker import Reading, Row
+
+_TABLES = (
+    *("users.users", "courses.courses", "courses.enrollments", "courses.grants", "payments.orders", "payments.attempts", "payments.offers"),
+    *("progress.course_progress", "progress.completed_lessons", "progress.outlines"),
+    *("notifications.contacts", "notifications.recipients"),
+)
+# What somebody still has to do; the first number that is not 0 tells what the platform is busy with.
+_OPEN = {
+    "events to be published": "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL",
+    "webhooks to be applied": "SELECT count(*) FROM payments.provider_events WHERE status = 'received'",
+    "payments whose outcome is unknown": "SELECT count(*) FROM payments.attempts WHERE status IN ('created', 'unknown')",
+    "operations": "SELECT count(*) FROM bus.operations WHERE finished_at IS NULL",
+}
+
+
+def read(platform: Platform) -> Reading:
+    """What can be seen now; comparing it makes sense when ``busy`` says nothing."""
+    state = requests.get(f"{platform.stripe}/__state", timeout=10).json()
+    return Reading(
+        outbox=_rows(platform, "bus.outbox"),
+        topics=list(_on_topics(platform)),
+        inbox={(row["handler"], row["event_id"]) for row in _rows(platform, "bus.inbox")},
+        dead_letters={(row["handler"], row["event_id"]) for row in _rows(platform, "bus.dead_letters")},
+        tables={name: _rows(platform, name) for name in _TABLES},
+        charges=state["payments"],
+        mails=platform.mails(None),
+        deliveries=_told(platform),
+        lists=_lists(platform.queues),
+        handlers=ROUTES,
+    )
+
+
+def busy(platform: Platform, users: Collection[str] = ()) -> str:
+    """What the platform still has to do, in words; nothing at rest. With ``users``, events and mails about them only."""
+    for what, sql in _OPEN.items():
+        if number := platform.database.value(sql):
+            return f"{number} {what}"
+    if missing := _unhandled(platform, users):
+        return f"{len(missing)} events to be handled, such as {missing[0]}"
+    waiting = [row for row in _told(platform) if row.get("state") in {"queued", "sending"}]
+    if mails := [row for row in waiting if not users or row["user_id"] in users]:
+        return f"{len(mails)} mails to be sent"
+    if users:
+        return ""  # what else is under way may be anybody's
+    return ", ".join(f"{length} in {name}" for name, length in _lists(platform.queues).items() if length)
+
+
+def await_rest(platform: Platform, users: Collection[str] = (), *, seconds: float) -> float:
+    """Return when nothing is left to do; how long that took."""
+    began, doing = time.monotonic(), "everything"
+    while time.monotonic() - began < seconds:
+        try:
+            doing = busy(platform, users)
+        except (SQLAlchemyError, PyMongoError, RedisError) as error:
+            doing = repr(error)  # a server that is not back yet
+        if not doing:
+            return time.monotonic() - began
+        time.sleep(0.1)
+    raise AssertionError(f"no rest within {seconds:g} s: {doing}")
+
+
+def _rows(platform: Platform, table: str) -> list[Row]:
+    found = platform.database.rows(f"SELECT to_jsonb(t) FROM {table} t ORDER BY 1")  # noqa: S608 our own names
+    return [row for (row,) in found]
+
+
+def _unhandled(platform: Platform, users: Collection[str]) -> list[str]:
+    wanted = [{"type": type_, "name": handler} for type_, handlers in ROUTES.items() for handler in handlers]
+    found = platform.database.rows(
+        """SELECT handler.name, outbox.type, outbox.id, outbox.payload ->> 'user_id' FROM bus.outbox
+        JOIN jsonb_to_recordset(CAST(:wanted AS jsonb)) AS handler (type text, name text) USING (type)
+        WHERE NOT EXISTS (SELECT FROM bus.inbox WHERE event_id = outbox.id AND handler = handler.name)
+        AND NOT EXISTS (SELECT FROM bus.dead_letters WHERE event_id = outbox.id AND handler = handler.name)""",
+        wanted=json.dumps(wanted),
+    )
+    return [f"{handler} {type_} {event}" for handler, type_, event, user in found if not users or user in users]
+
+
+def _on_topics(platform: Platform) -> list[Row]:
+    """Every record that the broker has, in the order of its partition."""
+    reader = {"enable.partition.eof": True, "enable.auto.commit": False, "group.id": f"checker.{uuid4()}"}
+    with closing(Consumer({"bootstrap.servers": _brokers(platform), **reader})) as consumer:
+        known = consumer.list_topics(timeout=10).topics
+        places = [(name, number) for name in SERVICES if name in known for number in known[name].partitions]
+        consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in places])
+        return list(_to_the_end(consumer, set(places)))
+
+
+def _to_the_end(consumer: Consumer, unfinished: set[tuple[str, int]]) -> Iterator[Row]:
+    deadline = time.monotonic() + 60
+    while unfinished:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not read to the end: {unfinished}")
+        for message in consumer.consume(num_messages=500, timeout=0.05):
+            error = message.error()
+            if error is None:
+                yield _record(message)
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 it has no public name
+                # Told by the reading itself: the embedded broker answers another question about its end wrongly.
+                unfinished.discard((message.topic(), message.partition()))
+            elif not error.retriable():
+                raise KafkaException(error)
+
+
+def lag(platform: Platform, service: str) -> int:
+    """How many records the group of ``service`` has not committed yet."""
+    topics = set(ServiceConsumer.topics_of(service))
+    records = [row for row in _on_topics(platform) if row["topic"] in topics]
+    places = [TopicPartition(*place) for place in {(row["topic"], row["partition"]) for row in records}]
+    group = {"bootstrap.servers": _brokers(platform), "group.id": f"coursebus.{service}", "enable.auto.commit": False}
+    with closing(Consumer(group)) as consumer:
+        committed = {(each.topic, each.partition): each.offset for each in consumer.committed(places, timeout=10)}
+    return sum(row["offset"] >= committed[row["topic"], row["partition"]] for row in records)
+
+
+def _brokers(platform: Platform) -> str:
+    return platform.stack.environ.get("KAFKA_BOOTSTRAP_SERVERS") or f"127.0.0.1:{platform.stack.port('kafka')}"
+
+
+def _record(message: Any) -> Row:
+    headers = {name: value.decode() for name, value in message.headers()}
+    return {
+        "topic": message.topic(),
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "key": message.key().decode(),
+        "id": headers["ce_id"],
+        "type": headers["ce_type"],
+        "sequence": int(headers["ce_sequence"]),
+        "payload": json.loads(message.value()),
+    }
+
+
+def _told(platform: Platform) -> list[Row]:
+    url = platform.stack.environ.get("MONGO_URL") or f"mongodb://127.0.0.1:{platform.stack.port('mongo')}/coursebus"
+    with pymongo.MongoClient(url, serverSelectionTimeoutMS=5000) as client:
+        fields = ("user_id", "event_id", "channel", "state")
+        return list(client.get_default_database("coursebus")["notifications"].find({}, dict.fromkeys(fields, 1)))
+
+
+def _lists(queues: Redis) -> dict[str, int]:
+    """What lies in Redis and is somebody's duty: queues, what workers have in hand, what the bridge has not heard."""
+    waiting = {service: int(queues.llen(service)) for service in SERVICES}
+    for key in queues.scan_iter("unacked:*"):
+        waiting[key.decode()] = int(queues.hlen(key))
+    for key in queues.scan_iter("reply:*"):
+        if queues.ttl(key) == -1:  # the others end by themselves: whoever asked has gone
+            waiting[key.decode()] = int(queues.llen(key))
+    return waiting
+
+
+def user_id_of(reading: Reading, email: str) -> str:
+    return str(UUID(next(row["id"] for row in reading.table("users.users") if row["email"] == email)))

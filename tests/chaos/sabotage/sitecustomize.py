@@ -1,0 +1,81 @@
+"""Loaded by each Python of a sabotaged stack: takes out the one guard that the file STATE_DIR/sabotage names.
+
+The product knows nothing of it; what is replaced here is replaced before the product's own modules import it.
+"""
+
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+
+def _without_inbox() -> None:
+    from models import inbox
+
+    kept = inbox.first_delivery
+    inbox.first_delivery = lambda *claim: kept(*claim) or True
+
+
+def _without_idempotency_claim() -> None:
+    from models import idempotency
+
+    idempotency.claim_key = lambda *_claim, **_lease: None
+
+
+def _without_row_lock() -> None:
+    from models.progress import CourseProgress
+
+    kept = CourseProgress.locked.__func__
+
+    def unlocked(cls, session, *key):
+        lock, session.get = session.get, lambda *what, with_for_update=None, **how: lock(*what, **how)
+        found = kept(cls, session, *key)
+        time.sleep(1)  # so that another is sure to read the same
+        return found
+
+    CourseProgress.locked = classmethod(unlocked)
+
+
+def _without_advisory_lock() -> None:
+    from bridge import relay
+
+    relay._LEADER_LOCK = "SELECT true"  # noqa: SLF001 taking it out is the point
+    _slow_relay()
+
+
+def _slow_relay() -> None:
+    """Harmless while one relay leads: a second one would send the same meanwhile."""
+    from bridge.relay import Publisher
+
+    kept = Publisher._send  # noqa: SLF001
+
+    def slow(self, rows):
+        sent = kept(self, rows)
+        time.sleep(1.5)
+        return sent
+
+    Publisher._send = slow  # noqa: SLF001
+
+
+def _without_offset_rule() -> None:
+    from bridge.lanes import Lanes
+
+    def all_of_them(self):
+        stored, self._told = getattr(self, "_told", {}), {
+            partition: max(offsets) + 1 for partition, offsets in self._open.items() if offsets
+        }
+        return {partition: offset for partition, offset in self._told.items() if stored.get(partition) != offset}
+
+    Lanes.storable = all_of_them
+
+
+def _take_out(guard: str) -> None:
+    # Only Celery's workers and the bridge; the command line is not split up yet.
+    if {"celery", "bridge"} & set(sys.orig_argv):
+        sys.path.insert(0, str(Path(__file__).parents[3]))
+        globals()[f"_without_{guard}"]()
+
+
+with suppress(FileNotFoundError, KeyError):
+    _take_out(Path(os.environ["STATE_DIR"], "sabotage").read_text())

@@ -1,0 +1,100 @@
+"""Courses in any state, with what a test does not care about filled in."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.courses.course import Caller, Course
+from models.events import CoursePurchased, LessonCompleted
+from models.outbox import OutboxEvent
+from workers.courses.authoring import change_course, create_course, publish_course
+from workers.courses.outline import add_lesson, add_section
+
+
+def forgotten(*_: object) -> None:
+    """A cache that nobody looks into."""
+
+
+def fields(**said: Any) -> dict[str, Any]:
+    return {
+        "title": f"Course {uuid4().hex}",
+        "summary": "What it is about.",
+        "category": "testing",
+        "level": "beginner",
+        "language": "en",
+        "tags": [],
+        "price": {"amount_minor": 4900, "currency": "USD"},
+    } | said
+
+
+def make_draft(session: Session, *, lessons: int = 3, author: Caller | None = None, **said: Any) -> Course:
+    author = author or Caller(uuid4())
+    course = create_course(session, instructor_id=author.user_id, fields=fields(**said))
+    section = add_section(session, course_id=course["id"], caller=author, title="All of it")["view"]
+    for number in range(1, lessons + 1):
+        make_lesson(session, course["id"], section["id"], author, title=f"Lesson {number}")
+    return Course.own(session, str(course["id"]), author)
+
+
+def make_lesson(session: Session, course_id: UUID, section_id: str, author: Caller, **said: Any) -> dict[str, Any]:
+    lesson = {"title": "A lesson", "kind": "text", "content": {"body": "Words."}, "duration_seconds": 60} | said
+    return add_lesson(session, course_id=course_id, section_id=UUID(section_id), caller=author, fields=lesson)["view"]
+
+
+def make_course(session: Session, **said: Any) -> Course:
+    """A course on sale."""
+    course = make_draft(session, **said)
+    publish_course(session, forgotten, ref=str(course.id), caller=author_of(course))
+    return course
+
+
+def make_catalogue(session: Session, *courses: dict[str, Any]) -> str:
+    """Courses on sale in a category of their own. Returns the category."""
+    category = f"c{uuid4().hex}"
+    for said in courses:
+        make_course(session, category=category, lessons=1, **said)
+    return category
+
+
+def author_of(course: Course) -> Caller:
+    return Caller(course.instructor_id)
+
+
+def reprice(session: Session, course: Course, amount_minor: int) -> None:
+    price = {"amount_minor": amount_minor, "currency": course.currency}
+    change_course(
+        session,
+        forgotten,
+        ref=str(course.id),
+        caller=author_of(course),
+        expected_version=course.version,
+        fields={"price": price},
+    )
+
+
+def purchase_of(course: Course, **said: Any) -> CoursePurchased:
+    told = {"order_id": uuid4(), "user_id": uuid4(), "course_title": course.title, "purchased_at": now()} | said
+    return CoursePurchased(course_id=course.id, **told)
+
+
+def completion_of(course: Course, user_id: UUID, *, lessons_completed: int, lessons_total: int = 3) -> LessonCompleted:
+    return LessonCompleted(
+        user_id=user_id,
+        course_id=course.id,
+        course_title=course.title,
+        lesson_id=uuid4(),
+        lesson_title="A lesson",
+        lessons_completed=lessons_completed,
+        lessons_total=lessons_total,
+        completed_at=now(),
+    )
+
+
+def told(session: Session, aggregate_id: object) -> list[OutboxEvent]:
+    """The events of an aggregate, in their order."""
+    session.flush()
+    wanted = select(OutboxEvent).where(OutboxEvent.aggregateid == str(aggregate_id))
+    return list(session.scalars(wanted.order_by(OutboxEvent.aggregate_version)))

@@ -1,0 +1,331 @@
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+from models.courses.course import Caller, PlannedSection
+from models.courses.versions import CourseVersion
+from models.errors import (
+    ContentUnfit,
+    CourseEmpty,
+    NotFound,
+    OutlineIncomplete,
+    PreconditionFailed,
+    SectionNotEmpty,
+)
+from models.events import CoursePublished
+from tests.courses.factories import author_of, fields, forgotten, make_course, make_draft, make_lesson, told
+from workers.courses.authoring import (
+    archive_course,
+    change_course,
+    create_course,
+    list_own_courses,
+    publish_course,
+    unpublish_course,
+)
+from workers.courses.catalogue import show_course
+from workers.courses.learning import show_lesson
+from workers.courses.outline import (
+    add_section,
+    arrange_outline,
+    change_lesson,
+    remove_lesson,
+    remove_section,
+    rename_section,
+)
+
+
+def lessons_of(course):
+    return {lesson.title: lesson.id for lesson in course.lessons()}
+
+
+def outline_of(shown):
+    return {section["title"]: [lesson["title"] for lesson in section["lessons"]] for section in shown["sections"]}
+
+
+def test_a_new_course_is_a_draft_and_is_told(session):
+    course = make_draft(session, lessons=0)
+
+    assert (course.status, course.published_at) == ("draft", None)
+    assert [each.type for each in told(session, course.id)] == ["COURSE_CREATED", "COURSE_UPDATED"]
+
+
+def test_two_courses_of_one_title_have_two_addresses(session):
+    title = f"Twin {uuid4().hex}"
+    first, second = (create_course(session, instructor_id=uuid4(), fields=fields(title=title)) for _ in range(2))
+
+    assert second["slug"] != first["slug"]
+    assert second["slug"].startswith(first["slug"])
+
+
+def test_a_change_upon_an_old_version_is_refused(session):
+    course = make_draft(session)
+    with pytest.raises(PreconditionFailed):
+        change_course(
+            session,
+            forgotten,
+            ref=course.slug,
+            caller=author_of(course),
+            expected_version=course.version - 1,
+            fields={"title": "Late"},
+        )
+
+
+def test_a_change_takes_over_what_is_named_and_nothing_else(session):
+    course = make_draft(session, title="Before", tags=["kept"])
+    changed = change_course(
+        session,
+        forgotten,
+        ref=course.slug,
+        caller=author_of(course),
+        expected_version=course.version,
+        fields={"title": "After", "sequential": True},
+    )
+
+    assert (changed["title"], changed["tags"], changed["sequential"]) == ("After", ["kept"], True)
+
+
+def test_anothers_course_is_not_found(session):
+    course = make_course(session)
+    stranger = Caller(uuid4())
+
+    with pytest.raises(NotFound):
+        publish_course(session, forgotten, ref=course.slug, caller=stranger)
+    with pytest.raises(NotFound):
+        add_section(session, course_id=course.id, caller=stranger, title="Mine")
+    assert publish_course(session, forgotten, ref=course.slug, caller=Caller(uuid4(), admin=True))
+
+
+def test_a_course_without_a_lesson_is_not_published(session):
+    course = make_draft(session, lessons=0)
+    with pytest.raises(CourseEmpty):
+        publish_course(session, forgotten, ref=course.slug, caller=author_of(course))
+
+
+def test_a_publish_tells_the_whole_outline_and_the_price(session):
+    course = make_course(session, lessons=2, sequential=True)
+    event = told(session, course.id)[-1]
+
+    assert event.type == CoursePublished.type
+    assert event.payload["course_version"] == 1
+    assert (event.payload["price_minor"], event.payload["currency"]) == (4900, "USD")
+    assert event.payload["sequential"] is True
+    (section,) = event.payload["sections"]
+    assert [lesson["title"] for lesson in section["lessons"]] == ["Lesson 1", "Lesson 2"]
+
+
+def test_events_of_a_course_count_without_gaps(session):
+    course = make_course(session)
+
+    assert [each.aggregate_version for each in told(session, course.id)] == list(range(1, course.version + 1))
+
+
+def test_edits_are_seen_with_the_next_publish_only(session):
+    course = make_course(session, title="First edition", lessons=1)
+    author = author_of(course)
+    before = show_course(session, ref=course.slug, caller=None)
+    lesson_id = lessons_of(course)["Lesson 1"]
+
+    changed = change_lesson(
+        session,
+        course_id=course.id,
+        lesson_id=lesson_id,
+        caller=author,
+        expected_version=course.version,
+        section_id=None,
+        fields={"title": "Rewritten", "content": {"body": "Better words."}, "free_preview": True},
+    )
+    make_lesson(session, course.id, changed["view"]["section_id"], author, title="One more")
+    change_course(
+        session,
+        forgotten,
+        ref=course.slug,
+        caller=author,
+        expected_version=course.version,
+        fields={"title": "Second edition"},
+    )
+    unpublished_edits = show_course(session, ref=course.slug, caller=None)
+    assert {**unpublished_edits, "version": before["version"]} == before
+    assert outline_of(show_course(session, ref=course.slug, caller=author)) == {"All of it": ["Rewritten", "One more"]}
+
+    publish_course(session, forgotten, ref=course.slug, caller=author)
+    after = show_course(session, ref=course.slug, caller=None)
+    assert (after["title"], outline_of(after)) == ("Second edition", {"All of it": ["Rewritten", "One more"]})
+    assert after["published_at"] == before["published_at"]
+    assert after == show_course(session, ref=course.slug, caller=author)
+
+
+def test_a_published_version_cannot_be_changed(session):
+    course = make_course(session)
+    session.flush()
+    session.execute(text("SET LOCAL ROLE coursebus_courses"))
+
+    with pytest.raises(ProgrammingError, match="permission denied"), session.begin_nested():
+        session.execute(update(CourseVersion).where(CourseVersion.course_id == course.id).values(title="Forged"))
+    with pytest.raises(ProgrammingError, match="permission denied"), session.begin_nested():
+        session.execute(text("DELETE FROM courses.published_lessons"))
+
+
+def test_a_course_on_sale_has_a_version_to_sell(session):
+    course = make_draft(session)
+    course.status = "published"
+    with pytest.raises(IntegrityError, match="ck_courses_published"):
+        session.flush()
+
+
+def test_a_withdrawn_course_comes_back_with_its_learners_counted(session):
+    course = make_course(session)
+    author = author_of(course)
+    assert unpublish_course(session, forgotten, ref=course.slug, caller=author)["status"] == "draft"
+    version = course.version
+    assert unpublish_course(session, forgotten, ref=course.slug, caller=author)["version"] == version
+
+    shown = publish_course(session, forgotten, ref=course.slug, caller=author)
+    assert shown["status"] == "published"
+    assert told(session, course.id)[-1].payload["course_version"] == 2
+
+
+def test_an_archived_course_is_gone_for_its_author_too(session):
+    course = make_course(session)
+    author = author_of(course)
+    archive_course(session, forgotten, ref=course.slug, caller=author, expected_version=course.version)
+
+    assert told(session, course.id)[-1].type == "COURSE_ARCHIVED"
+    assert list_own_courses(session, instructor_id=author.user_id, after=None, limit=20)["items"] == []
+    with pytest.raises(NotFound):
+        publish_course(session, forgotten, ref=course.slug, caller=author)
+
+
+def test_own_courses_are_listed_in_pages_drafts_too(session):
+    author = Caller(uuid4())
+    slugs = [make_draft(session, author=author, lessons=0).slug for _ in range(3)]
+    first = list_own_courses(session, instructor_id=author.user_id, after=None, limit=2)
+    rest = list_own_courses(session, instructor_id=author.user_id, after=first["next"], limit=2)
+
+    assert [line["slug"] for line in first["items"] + rest["items"]] == slugs[::-1]
+    assert rest["next"] is None
+
+
+def test_the_outline_takes_a_new_order(session):
+    course = make_draft(session, lessons=3)
+    ids = lessons_of(course)
+    plan = [
+        PlannedSection(title="Begin", lessons=[ids["Lesson 3"]]),
+        PlannedSection(id=course.sections[0].id, title="Go on", lessons=[ids["Lesson 2"], ids["Lesson 1"]]),
+        PlannedSection(title="To come", lessons=[]),
+    ]
+    arrange_outline(
+        session, course_id=course.id, caller=author_of(course), expected_version=course.version, sections=plan
+    )
+    session.flush()
+    session.expire_all()
+
+    shown = show_course(session, ref=course.slug, caller=author_of(course))
+    assert outline_of(shown) == {"Begin": ["Lesson 3"], "Go on": ["Lesson 2", "Lesson 1"], "To come": []}
+    assert [section["position"] for section in shown["sections"]] == [1, 2, 3]
+    assert [lesson["position"] for lesson in shown["sections"][1]["lessons"]] == [1, 2]
+
+
+def test_sections_that_a_new_order_does_not_name_go(session):
+    course = make_draft(session, lessons=2)
+    ids = lessons_of(course)
+    plan = [PlannedSection(title="Only", lessons=list(ids.values()))]
+    arrange_outline(
+        session, course_id=course.id, caller=author_of(course), expected_version=course.version, sections=plan
+    )
+    session.flush()
+    session.expire_all()
+
+    assert outline_of(show_course(session, ref=course.slug, caller=author_of(course))) == {"Only": list(ids)}
+
+
+def test_a_new_order_names_every_lesson_once(session):
+    course = make_draft(session, lessons=2)
+    first, second = lessons_of(course).values()
+    section_id = course.sections[0].id
+    for wrong in (
+        [PlannedSection(id=section_id, lessons=[first])],
+        [PlannedSection(id=section_id, lessons=[first, second, first])],
+        [PlannedSection(id=section_id, lessons=[first, second]), PlannedSection(id=section_id, lessons=[])],
+    ):
+        with pytest.raises(OutlineIncomplete):
+            course.arrange(wrong)
+    with pytest.raises(NotFound):
+        course.arrange([PlannedSection(id=section_id, lessons=[first, second, uuid4()])])
+    with pytest.raises(NotFound):
+        course.arrange([PlannedSection(id=uuid4(), lessons=[first, second])])
+
+
+def test_a_section_goes_when_it_is_empty(session):
+    course = make_draft(session, lessons=1)
+    author = author_of(course)
+    (lesson_id,) = lessons_of(course).values()
+    section_id = course.sections[0].id
+
+    with pytest.raises(SectionNotEmpty):
+        remove_section(
+            session, course_id=course.id, section_id=section_id, caller=author, expected_version=course.version
+        )
+    remove_lesson(session, course_id=course.id, lesson_id=lesson_id, caller=author, expected_version=course.version)
+    remove_section(session, course_id=course.id, section_id=section_id, caller=author, expected_version=course.version)
+    session.flush()
+    session.expire_all()
+    assert show_course(session, ref=course.slug, caller=author)["sections"] == []
+
+
+def test_a_lesson_moves_to_the_end_of_another_section(session):
+    course = make_draft(session, lessons=2)
+    author = author_of(course)
+    other = add_section(session, course_id=course.id, caller=author, title="Other")["view"]
+    rename_section(
+        session,
+        course_id=course.id,
+        section_id=UUID(other["id"]),
+        caller=author,
+        expected_version=course.version,
+        title="Elsewhere",
+    )
+    moved = change_lesson(
+        session,
+        course_id=course.id,
+        lesson_id=lessons_of(course)["Lesson 1"],
+        caller=author,
+        expected_version=course.version,
+        section_id=UUID(other["id"]),
+        fields={},
+    )
+    session.flush()
+    session.expire_all()
+
+    assert moved["view"]["section_id"] == other["id"]
+    shown = show_course(session, ref=course.slug, caller=author)
+    assert outline_of(shown) == {"All of it": ["Lesson 2"], "Elsewhere": ["Lesson 1"]}
+    assert shown["sections"][0]["lessons"][0]["position"] == 1
+
+
+def test_a_lesson_holds_what_its_kind_holds(session):
+    course = make_draft(session, lessons=1)
+    with pytest.raises(ContentUnfit):
+        make_lesson(session, course.id, str(course.sections[0].id), author_of(course), kind="video")
+    with pytest.raises(ContentUnfit):
+        change_lesson(
+            session,
+            course_id=course.id,
+            lesson_id=lessons_of(course)["Lesson 1"],
+            caller=author_of(course),
+            expected_version=course.version,
+            section_id=None,
+            fields={"kind": "quiz"},
+        )
+
+
+def test_the_author_reads_the_working_copy_with_the_right_answers(session):
+    course = make_draft(session, lessons=0)
+    question = {"id": "q", "text": "?", "multiple": False, "correct": ["a"], "options": [{"id": "a", "text": "A"}]}
+    section = add_section(session, course_id=course.id, caller=author_of(course), title="Quiz")["view"]
+    content = {"questions": [question]}
+    lesson = make_lesson(session, course.id, section["id"], author_of(course), kind="quiz", content=content)
+
+    shown = show_lesson(session, course_id=course.id, lesson_id=UUID(lesson["id"]), caller=author_of(course))
+    assert shown == {"version": course.version, "view": {**lesson, "content": content}}

@@ -1,0 +1,202 @@
+from uuid import uuid4
+
+import msgspec
+import pytest
+from sqlalchemy import event
+
+from models.courses.catalogue import Filters
+from models.courses.course import Caller
+from models.errors import NotFound
+from tests.courses.factories import (
+    author_of,
+    forgotten,
+    make_catalogue,
+    make_course,
+    make_draft,
+    purchase_of,
+    reprice,
+)
+from workers.courses.authoring import archive_course, unpublish_course
+from workers.courses.catalogue import list_courses, show_course
+from workers.courses.learning import grant_access
+
+
+def listed(session, *, sort=None, after=None, limit=20, facets=False, total=False, **filters):
+    return list_courses(
+        session, filters=Filters(**filters), sort=sort, after=after, limit=limit, facets=facets, total=total
+    )
+
+
+def titles(session, **question):
+    return [item["title"] for item in listed(session, **question)["items"]]
+
+
+def priced(amount_minor, currency="USD"):
+    return {"price": {"amount_minor": amount_minor, "currency": currency}}
+
+
+@pytest.mark.parametrize("sort", ["newest", "popular", "price", "-price"])
+def test_pages_show_every_course_once_while_another_is_published(session, sort):
+    # Equal prices and equal numbers of learners: only the id tells them apart.
+    category = make_catalogue(session, *({"title": f"Course {n}", **priced(100 * (n % 3))} for n in range(26)))
+    seen, after = [], None
+    for page in range(6):
+        found = listed(session, category=category, sort=sort, after=after, limit=5)
+        seen += [item["title"] for item in found["items"]]
+        after = found["next"]
+        if page == 2:
+            make_course(session, category=category, title="Another", lessons=1)
+
+    assert after is None
+    assert sorted(set(seen) - {"Another"}) == sorted(f"Course {n}" for n in range(26))
+    assert len(seen) == len(set(seen))
+
+
+def test_a_position_survives_the_way_over_the_wire(session):
+    category = make_catalogue(session, {}, {}, {})
+    for sort in ("newest", "price"):
+        position = listed(session, category=category, sort=sort, limit=2)["next"]
+        position = msgspec.json.decode(msgspec.json.encode(position), type=type(position))
+        assert len(listed(session, category=category, sort=sort, after=position)["items"]) == 1
+
+
+def test_prices_sort_up_and_down(session):
+    category = make_catalogue(session, *({"title": title, **priced(ord(title))} for title in "bca"))
+
+    assert titles(session, category=category, sort="price") == ["a", "b", "c"]
+    assert titles(session, category=category, sort="-price") == ["c", "b", "a"]
+
+
+def test_popular_is_what_has_learners(session):
+    category = make_catalogue(session, {"title": "Lonely"})
+    course = make_course(session, category=category, title="Loved")
+    make_course(session, category=category, title="New")
+    grant_access(session, event=purchase_of(course))
+
+    found = listed(session, category=category, sort="popular")["items"]
+    assert (found[0]["title"], found[0]["learners"]) == ("Loved", 1)
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"level": "advanced"}, {"deep"}),
+        ({"language": "ru"}, {"русский"}),
+        ({"tag": "sql"}, {"deep", "русский"}),
+        ({"free": True}, {"gift"}),
+        ({"free": False}, {"deep", "русский"}),
+        ({"currency": "RUB"}, {"русский"}),
+        ({"price_min": 1, "price_max": 5000}, {"deep"}),
+        ({"tag": "sql", "language": "en"}, {"deep"}),
+        ({"instructor_id": uuid4()}, set()),
+    ],
+)
+def test_filters_narrow(session, filters, found):
+    category = make_catalogue(
+        session,
+        {"title": "deep", "level": "advanced", "tags": ["sql", "locks"], **priced(5000)},
+        {"title": "русский", "language": "ru", "tags": ["sql"], **priced(490000, "RUB")},
+        {"title": "gift", **priced(0)},
+    )
+
+    assert set(titles(session, category=category, **filters)) == found
+
+
+def test_facets_count_what_the_filters_leave(session):
+    category = make_catalogue(session, {"level": "advanced"}, {**priced(0)}, {"language": "ru"})
+    found = listed(session, category=category, facets=True, total=True, limit=1)
+
+    assert found["total"] == 3
+    assert found["facets"] == {
+        "category": [{"value": category, "count": 3}],
+        "level": [{"value": "beginner", "count": 2}, {"value": "advanced", "count": 1}],
+        "language": [{"value": "en", "count": 2}, {"value": "ru", "count": 1}],
+        "price": [{"value": "paid", "count": 2}, {"value": "free", "count": 1}],
+    }
+    assert listed(session, category=category, language="ru", facets=True)["facets"]["price"] == [
+        {"value": "paid", "count": 1}
+    ]
+
+
+def test_an_empty_catalogue_has_empty_facets(session):
+    found = listed(session, category="nothing-here", facets=True, total=True)
+
+    assert found == {
+        "items": [],
+        "next": None,
+        "total": 0,
+        "facets": {"category": [], "level": [], "language": [], "price": []},
+    }
+
+
+def test_a_list_is_one_statement_and_its_facets_another(session):
+    category = make_catalogue(session, {}, {})
+    session.flush()
+    statements = []
+    event.listen(session.connection(), "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    listed(session, category=category)
+    assert len(statements) == 1
+    listed(session, category=category, facets=True, total=True)
+    assert len(statements) == 3
+
+
+def test_what_is_not_on_sale_is_not_shown(session):
+    category = f"c{uuid4().hex}"
+    make_draft(session, category=category)
+    withdrawn = make_course(session, category=category)
+    unpublish_course(session, forgotten, ref=str(withdrawn.id), caller=author_of(withdrawn))
+    archived = make_course(session, category=category)
+    archive_course(session, forgotten, ref=archived.slug, caller=author_of(archived), expected_version=archived.version)
+
+    assert listed(session, category=category)["items"] == []
+    for course in (withdrawn, archived):
+        with pytest.raises(NotFound):
+            show_course(session, ref=course.slug, caller=Caller(uuid4()))
+
+
+def test_a_draft_is_seen_by_its_author_and_by_admins_alone(session):
+    draft = make_draft(session)
+
+    assert show_course(session, ref=draft.slug, caller=author_of(draft))["status"] == "draft"
+    assert show_course(session, ref=str(draft.id), caller=Caller(uuid4(), admin=True))["id"] == draft.id
+    for stranger in (None, Caller(uuid4())):
+        with pytest.raises(NotFound):
+            show_course(session, ref=draft.slug, caller=stranger)
+
+
+def test_an_item_and_its_course_say_the_same(session):
+    course = make_course(session, title="Both", tags=["one", "two"])
+    (item,) = listed(session, instructor_id=course.instructor_id)["items"]
+    shown = show_course(session, ref=course.slug, caller=None)
+
+    assert item.pop("learners") == 0
+    assert {name: shown[name] for name in item} == item
+
+
+def test_a_course_shows_its_outline_without_contents(session):
+    course = make_course(session, lessons=2)
+    shown = show_course(session, ref=str(course.id), caller=None)
+
+    (section,) = shown["sections"]
+    assert [lesson["position"] for lesson in section["lessons"]] == [1, 2]
+    assert section["lessons"][0].keys() == {
+        "id",
+        "title",
+        "kind",
+        "position",
+        "duration_seconds",
+        "free_preview",
+        "completion",
+        "unlock",
+    }
+    assert (shown["lessons_total"], shown["duration_seconds"], shown["version"]) == (2, 120, course.version)
+
+
+def test_a_new_price_is_live_at_once(session):
+    course = make_course(session)
+    reprice(session, course, 100)
+
+    assert show_course(session, ref=course.slug, caller=None)["price"]["amount_minor"] == 100
+    (item,) = listed(session, instructor_id=course.instructor_id)["items"]
+    assert item["price"] == {"amount_minor": 100, "currency": "USD"}

@@ -1,0 +1,73 @@
+import pytest
+
+from models.courses.spelling import romanised, slug_of
+from tests.courses.factories import make_catalogue
+from tests.courses.test_catalogue import listed, titles
+
+COURSES = (
+    {"title": "Machine Learning Basics", "summary": "Train your first models."},
+    {"title": "Основы программирования на Python", "language": "ru", "tags": ["python"]},
+    {"title": "Cooking with Gas", "summary": "A little machine helps."},
+    {"title": "Kubernetes in Production", "tags": ["devops"]},
+)
+
+
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("learning machines", ["Machine Learning Basics"]),  # other forms of the words
+        ("machine", ["Machine Learning Basics", "Cooking with Gas"]),  # a title counts for more than a summary
+        ("программирование", ["Основы программирования на Python"]),
+        ("programmirovaniya", ["Основы программирования на Python"]),  # typed in Latin letters
+        ("devops", ["Kubernetes in Production"]),  # a tag
+        ("machine -cooking", ["Machine Learning Basics"]),
+        ('"with gas"', ["Cooking with Gas"]),
+    ],
+)
+def test_words_are_found_the_best_first(session, q, found):
+    category = make_catalogue(session, *COURSES)
+
+    assert titles(session, category=category, q=q) == found
+
+
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("machne lerning", "Machine Learning Basics"),
+        ("kubernets", "Kubernetes in Production"),
+        ("кубернетес", "Kubernetes in Production"),
+        ("прогамирование", "Основы программирования на Python"),
+    ],
+)
+def test_misspelled_words_are_found_all_the_same(session, q, found):
+    category = make_catalogue(session, *COURSES)
+
+    assert titles(session, category=category, q=q)[:1] == [found]
+
+
+def test_what_resembles_nothing_finds_nothing(session):
+    category = make_catalogue(session, *COURSES)
+
+    for q in ("zebra crossing", "%", "'; DROP TABLE", "the", "☃", "\\"):
+        assert titles(session, category=category, q=q) == []
+
+
+@pytest.mark.parametrize("q", ["machine", "machne"])
+@pytest.mark.parametrize("sort", [None, "newest", "price"])
+def test_pages_of_a_search_show_every_course_once(session, q, sort):
+    category = make_catalogue(session, *({"title": f"Machine number {n}"} for n in range(7)))
+    seen, after = [], None
+    while after or not seen:
+        found = listed(session, category=category, q=q, sort=sort, limit=2, after=after, total=True)
+        assert found["total"] == 7
+        seen += [item["title"] for item in found["items"]]
+        after = found["next"]
+
+    assert sorted(seen) == sorted(f"Machine number {n}" for n in range(7))
+
+
+def test_slugs_are_readable_in_both_alphabets():
+    assert slug_of("Объём, щука & Ёж: издание 2") == "obem-shchuka-ezh-izdanie-2"
+    assert slug_of("  Crème brûlée!  ") == "creme-brulee"
+    assert slug_of("日本") == "course"
+    assert romanised("C++ / C#") == "c c"

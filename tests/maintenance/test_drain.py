@@ -1,0 +1,85 @@
+"""A process that is told to stop finishes what it holds, or hands it back."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+import celery_app
+import settings
+from bridge.lag import lag_of
+from models.redis import queue_redis
+from tests.bridge.past import course_published, tell
+from tests.gateway import running_worker
+from tests.operations.commands import creation
+from tests.support.databases import Database
+from tests.support.waiting import eventually
+
+COMMANDS = 300
+EVENTS = 60  # what the workers take within the bridge's patience
+WORKER = ["celery", "-A", "celery_app", "worker", "-P", "threads", "-c", "4", "-Q", "courses", "--without-mingle"]
+
+
+class Process:
+    """A process of the platform on the test's own database and topics."""
+
+    def __init__(self, database: Database, *command: str) -> None:
+        environment = os.environ | {
+            "DATABASE_URL": database.url,
+            "KAFKA_TOPIC_PREFIX": settings.KAFKA_TOPIC_PREFIX,
+            "KAFKA_PARTITIONS": str(settings.KAFKA_PARTITIONS),
+            "SERVICE": "courses",
+        }
+        self._process = subprocess.Popen([sys.executable, "-m", *command], cwd=settings.ROOT, env=environment)
+
+    def terminate(self) -> int:
+        """Ask it to stop; returns its exit status, when it has."""
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(20)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def processes() -> Iterator[list[Process]]:
+    running: list[Process] = []
+    yield running
+    for process in running:
+        process.kill()
+
+
+def test_a_worker_finishes_what_it_has_begun_and_hands_back_the_rest(database: Database, processes: list[Process]):
+    for _ in range(COMMANDS):
+        celery_app.send("courses.create_course", creation(), celery_app.Envelope())
+    worker = Process(database, *WORKER)
+    processes.append(worker)
+    eventually(lambda: database.count("courses.courses") > 20, "the first courses", seconds=30)
+
+    assert worker.terminate() == 0
+
+    done, waiting = database.count("courses.courses"), queue_redis().llen("courses")
+    assert done < COMMANDS
+    assert (done + waiting, queue_redis().hlen("unacked:courses")) == (COMMANDS, 0)
+
+
+def test_a_bridge_waits_for_its_handlers_and_stores_how_far_they_came(
+    database: Database, topics: str, processes: list[Process]
+):
+    for _ in range(EVENTS):
+        tell(course_published(), uuid4(), published_ago=None)
+    with running_worker("progress", "payments"):
+        bridge = Process(database, "bridge")
+        processes.append(bridge)
+        handled = "SELECT count(*) FROM bus.inbox WHERE handler = 'progress.keep_outline'"
+        eventually(lambda: database.value(handled), "the first events", seconds=60)
+
+        assert bridge.terminate() == 0
+
+    places = lag_of("progress")
+    assert database.value(handled) == sum(place.committed for place in places if place.topic == f"{topics}courses")

@@ -1,0 +1,110 @@
+"""What nobody needs any more is deleted, and nothing else."""
+
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from models.base import new_id, now
+from tests.support.databases import Database
+from tests.support.deliveries import deliver
+from workers import _maintenance
+
+
+def prune(database: Database) -> None:
+    database.execute("DELETE FROM bus.jobs WHERE kind = 'courses.prune_bus'")  # its hour may have been served
+    assert "crash" not in deliver("courses.prune_bus")
+
+
+def keep_event(database: Database, type_: str, *, published_days_ago: int | None) -> UUID:
+    event_id = new_id()
+    at = None if published_days_ago is None else now() - timedelta(days=published_days_ago)
+    database.execute(
+        """INSERT INTO bus.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers,
+                                   created_at, published_at)
+           VALUES (:id, 'courses', :id, 1, :type, '{}', '{}', now() - interval '90 d', :at)""",
+        id=str(event_id),
+        type=type_,
+        at=at,
+    )
+    return event_id
+
+
+def test_published_events_go_after_their_time_but_for_those_that_projections_are_made_of(database: Database):
+    keep_event(database, "ENROLLMENT_CREATED", published_days_ago=15)
+    kept = {
+        keep_event(database, "ENROLLMENT_CREATED", published_days_ago=13),
+        keep_event(database, "ENROLLMENT_CREATED", published_days_ago=None),
+        keep_event(database, "COURSE_PUBLISHED", published_days_ago=400),
+    }
+
+    prune(database)
+
+    assert {event_id for (event_id,) in database.rows("SELECT id FROM bus.outbox")} == kept
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "row", "gone_after"),
+    [
+        ("inbox", "handler, event_id, handled_at", "'h', gen_random_uuid(), {at}", timedelta(days=30)),
+        (
+            "failed_deliveries",
+            "handler, event_id, attempts, failed_at",
+            "'h', gen_random_uuid(), 1, {at}",
+            timedelta(30),
+        ),
+        ("idempotency_keys", "scope, key, fingerprint, created_at", "'s', '{n}', 'f', {at}", timedelta(hours=24)),
+        (
+            "operations",
+            "id, kind, message, owner, claim, headers, status, attempts, run_after, answer, created_at, finished_at",
+            "gen_random_uuid(), 'k', '{{}}', 'o', '{{}}', '{{}}', 'succeeded', 1, {at}, '{{}}', {at}, {at}",
+            timedelta(days=14),
+        ),
+        ("jobs", "kind, slot, attempts, run_after, finished_at", "'k', {at}, 1, {at}, {at}", timedelta(days=14)),
+        (
+            "dead_letters",
+            "handler, event_id, topic, key, type, payload, headers, reason, status, created_at, closed_at",
+            "'h', gen_random_uuid(), 't', 'k', 'T', '{{}}', '{{}}', 'r', 'replayed', {at}, {at}",
+            timedelta(days=90),
+        ),
+    ],
+)
+def test_a_row_goes_after_its_time(database: Database, table: str, columns: str, row: str, gone_after: timedelta):
+    for n, age in enumerate((gone_after - timedelta(minutes=5), gone_after + timedelta(minutes=5))):
+        at = f"'{(now() - age).isoformat()}'"
+        database.execute(f"INSERT INTO bus.{table} ({columns}) VALUES ({row.format(at=at, n=n)})")  # noqa: S608
+
+    prune(database)
+
+    mine = "kind = 'k'" if table == "jobs" else "true"
+    assert database.value(f"SELECT count(*) FROM bus.{table} WHERE {mine}") == 1  # noqa: S608
+
+
+def test_what_is_unfinished_stays_however_old(database: Database):
+    database.execute("""
+        INSERT INTO bus.operations
+            (id, kind, message, owner, claim, headers, status, attempts, run_after, created_at)
+        VALUES (gen_random_uuid(), 'k', '{}', 'o', '{}', '{}', 'pending', 0, '2000-01-01', '2000-01-01')""")
+    database.execute(
+        "INSERT INTO bus.jobs (kind, slot, attempts, run_after) VALUES ('k', '2000-01-01', 1, '2000-01-01')"
+    )
+    database.execute("""
+        INSERT INTO bus.dead_letters
+            (handler, event_id, topic, key, type, payload, headers, reason, status, created_at)
+        VALUES ('h', gen_random_uuid(), 't', 'k', 'T', '{}', '{}', 'r', 'open', '2000-01-01')""")
+
+    prune(database)
+
+    assert (database.count("bus.operations"), database.count("bus.dead_letters")) == (1, 1)
+    assert database.value("SELECT count(*) FROM bus.jobs WHERE kind = 'k'") == 1
+
+
+def test_much_is_pruned_in_batches(database: Database, monkeypatch):
+    monkeypatch.setattr(_maintenance, "BATCH", 10)
+    database.execute("""
+        INSERT INTO bus.inbox SELECT 'h', gen_random_uuid(), '2000-01-01' FROM generate_series(1, 25)""")
+    database.execute("INSERT INTO bus.inbox VALUES ('h', :id, now())", id=str(uuid4()))
+
+    prune(database)
+
+    assert database.count("bus.inbox") == 1

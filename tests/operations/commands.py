@@ -1,0 +1,42 @@
+"""Commands as the gateway hands them over: "create a course" stands for all of them."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from tests.courses.factories import fields
+from tests.support.databases import Database
+from tests.support.deliveries import deliver
+
+OWNER = "auth0|ann"
+
+
+def accept(kind: str = "courses.create_course", **said: Any) -> UUID:
+    """Have a command accepted; its id is of PostgreSQL, without the service."""
+    asked = {"kind": kind, "message": creation(), "owner": OWNER, "claim": None} | said
+    accepted = deliver(f"{kind.partition('.')[0]}.accept_operation", asked, claim=said.get("claim_of_operation"))
+    return UUID(accepted["result"]["id"].partition("-")[2])
+
+
+def creation(**said: Any) -> dict[str, Any]:
+    return {"instructor_id": uuid4(), "fields": fields(**said)}
+
+
+def claim(key: str = "k-1") -> dict[str, str]:
+    return {"scope": f"{OWNER} POST /v1/courses", "key": key, "fingerprint": "f"}
+
+
+def run(operation_id: UUID) -> None:
+    deliver("courses.run_operation", {"operation_id": operation_id})
+
+
+def show(operation_id: UUID, owner: str = OWNER) -> dict[str, Any]:
+    return deliver("courses.show_operation", {"operation_id": operation_id, "owner": owner})
+
+
+def cancel(operation_id: UUID, owner: str = OWNER) -> dict[str, Any]:
+    return deliver("courses.cancel_operation", {"operation_id": operation_id, "owner": owner})
+
+
+def let_time_pass(database: Database) -> None:
+    """As if the lease and the wait of every operation were over."""
+    database.execute("UPDATE bus.operations SET run_after = now() - interval '1 h', leased_until = NULL")

@@ -1,0 +1,49 @@
+"""A message delivered to its task as a Celery worker delivers it: claims, commits, reply and all."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+
+import celery_app
+from models.redis import queue_redis
+
+
+def deliver(
+    task: str,
+    message: Mapping[str, Any] | None = None,
+    *,
+    event_id: UUID | str | None = None,
+    claim: Mapping[str, str] | None = None,
+    attempt: int = 1,
+    seconds_left: float | None = None,
+) -> dict[str, Any]:
+    """Carry ``message`` out; returns the reply: {"task_id", "result" or "error" or "crash" or "poison", "replayed"}.
+
+    An empty reply says that none was sent.
+    """
+    task_id, reply_to = str(uuid4()), f"reply:{uuid4()}"
+    envelope = celery_app.Envelope(
+        expires_at=None if seconds_left is None else time.time() + seconds_left,
+        reply_to=reply_to,
+        claim=dict(claim) if claim else None,
+        event_id=str(event_id) if event_id else None,
+        attempt=attempt,
+    )
+    carry_out(task, msgspec.json.decode(msgspec.json.encode(message or {})), envelope, task_id=task_id)
+    reply = queue_redis().lpop(reply_to)
+    return msgspec.json.decode(reply) if isinstance(reply, bytes) else {}
+
+
+def carry_out(task: str, message: dict[str, Any], envelope: celery_app.Envelope, *, task_id: str) -> None:
+    """Call the Celery task within a request, as the worker's thread does."""
+    celery_app.celery_app.loader.import_default_modules()
+    celery_task = celery_app.celery_app.tasks[task]
+    celery_task.push_request(id=task_id, headers={"envelope": asdict(envelope)})
+    try:
+        celery_task.run(**message)
+    finally:
+        celery_task.pop_request()

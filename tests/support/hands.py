@@ -1,0 +1,72 @@
+"""Hands that work off a queue as a worker's threads do, and that a test may make clumsy."""
+
+import base64
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Self
+
+import msgspec
+
+from celery_app import Envelope
+from models.redis import queue_redis
+from tests.support.deliveries import carry_out
+from tests.support.tasks import Killed
+
+
+class Hands:
+    """Four threads at the queue of ``service``. Those that are killed are replaced at once."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.lose_messages = 0  # so many are popped, and their worker dies before it begins
+        self.lose_replies = 0  # so many are carried out, and nobody hears of it
+        self._rest_asked, self._stop_asked = threading.Event(), threading.Event()
+        self._busy = [threading.Lock() for _ in range(4)]
+        self._threads = [threading.Thread(target=self._work, args=[busy]) for busy in self._busy]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_asked.set()
+        for thread in self._threads:
+            thread.join()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Leave the queue alone meanwhile."""
+        self._rest_asked.set()
+        for busy in self._busy:
+            with busy:
+                pass  # its thread has put down what it had in hand
+        try:
+            yield
+        finally:
+            self._rest_asked.clear()
+
+    def _work(self, busy: threading.Lock) -> None:
+        while not self._stop_asked.wait(0.01 if self._rest_asked.is_set() else 0):
+            with busy:
+                if self._rest_asked.is_set():
+                    continue
+                if popped := queue_redis().brpop([self.service], timeout=0.1):
+                    self._carry_out(msgspec.json.decode(popped[1]))
+
+    def _carry_out(self, message: dict) -> None:
+        headers = message["headers"]
+        envelope = Envelope(**headers["envelope"])
+        if self.lose_messages:
+            self.lose_messages -= 1
+            return
+        if self.lose_replies:
+            self.lose_replies -= 1
+            envelope = replace(envelope, reply_to=None)
+        _args, fields, _options = msgspec.json.decode(base64.b64decode(message["body"]))
+        try:
+            carry_out(headers["task"], fields, envelope, task_id=headers["id"])
+        except Killed:
+            return

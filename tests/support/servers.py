@@ -1,0 +1,30 @@
+"""The servers of a test run, started when the first test needs them, ended with the run."""
+
+from ops.local.ports import is_open
+from ops.local.processes import SERVERS
+from ops.local.stack import Stack
+from tests.support import environment
+
+
+class Servers:
+    """One stack for the whole run: at first what keeps and carries data, the platform for who asks for it."""
+
+    def __init__(self) -> None:
+        self.stack = Stack(environment.STATE_DIR, environment.PORT_BASE, environ=environment.GIVEN)
+        self.stack.processes = [each for each in self.stack.processes if not self._is_up(each)]
+
+    def start(self) -> None:
+        """Start PostgreSQL, both Valkeys, Kafka, MongoDB and the mail sink."""
+        self.stack.start(SERVERS)
+
+    def start_platform(self) -> None:
+        """Start all the rest: the stand-ins, the gateway, the workers, the bridge and beat."""
+        self.stack.start_the_rest()
+
+    def stop(self) -> None:
+        """End every process, and delete what they have written."""
+        self.stack.reset()
+
+    def _is_up(self, process) -> bool:
+        port = process.port(environment.PORT_BASE)
+        return port is not None and is_open(port)

@@ -1,0 +1,38 @@
+"""Waiting for what comes by itself."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Found = TypeVar("Found")
+
+
+def eventually(look: Callable[[], Found], what: str = "it", *, seconds: float = 15) -> Found:
+    """The first true answer of ``look``. Fails after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"{what} did not come within {seconds:g} s"
+        time.sleep(0.02)
+    return found
+
+
+def never(look: Callable[[], Any], what: str = "it", *, seconds: float = 0.5) -> None:
+    """Fails as soon as ``look`` is true within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert not look(), f"{what} came"
+        time.sleep(0.02)
+
+
+def at_once(*acts: Callable[[], Any]) -> list[Any]:
+    """What each of ``acts`` returned, all begun at the same moment in threads of their own."""
+    barrier = threading.Barrier(len(acts))
+
+    def begin(act: Callable[[], Any]) -> Any:
+        barrier.wait()
+        return act()
+
+    with ThreadPoolExecutor(len(acts)) as pool:
+        return list(pool.map(begin, acts))

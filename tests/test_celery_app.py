@@ -1,0 +1,82 @@
+"""Our own push is read by Celery as one of its own, and a full queue says so."""
+
+import base64
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+
+import celery_app
+from celery_app import Envelope
+from models.errors import QueueFull
+from models.redis import queue_redis
+
+MESSAGE = {"user_id": "u", "course_id": "c", "lesson_id": "l"}
+TASK = "progress.complete_lesson"
+# Made anew for each message, for people to read, or of the sender.
+OF_NO_MATTER = {"argsrepr", "kwargsrepr", "origin", "delivery_tag"}
+# Celery writes them, and its workers read them only where they hold something.
+LEFT_OUT = {"shadow", "group_index", "replaced_task_nesting", "stamped_headers", "stamps"}
+
+
+@pytest.fixture
+def queue() -> str:
+    """The queue of TASK, empty before and after."""
+    queue_redis().delete("progress")
+    yield "progress"
+    queue_redis().delete("progress")
+
+
+def popped() -> dict:
+    message = json.loads(queue_redis().rpop("progress"))
+    message["body"] = json.loads(base64.b64decode(message["body"]))
+    return message
+
+
+def without(fields: dict, names: set[str]) -> dict:
+    return {name: value for name, value in fields.items() if name not in names}
+
+
+@pytest.mark.parametrize("expires_at", [None, datetime(2100, 1, 1, tzinfo=UTC).timestamp()])
+def test_a_message_is_what_celery_itself_would_send(queue, expires_at):
+    task_id, envelope = str(uuid4()), Envelope(expires_at=expires_at, request_id="r")
+    celery_app.send(TASK, MESSAGE, envelope, task_id=task_id)
+    ours = popped()
+    celery_app.celery_app.send_task(
+        TASK,
+        kwargs=MESSAGE,
+        task_id=task_id,
+        expires=datetime.fromtimestamp(expires_at, UTC) if expires_at else None,
+        ignore_result=True,
+        headers={"envelope": asdict(envelope)},
+    )
+    theirs = popped()
+
+    assert without(ours["headers"], OF_NO_MATTER) == without(theirs["headers"], OF_NO_MATTER | LEFT_OUT)
+    assert not any(theirs["headers"][name] for name in LEFT_OUT)
+    # An expiration there is for brokers that look; the worker goes by the header.
+    of_no_matter = OF_NO_MATTER | {"reply_to", "expiration"}
+    assert without(ours["properties"], of_no_matter) == without(theirs["properties"], of_no_matter)
+    assert ours["body"] == theirs["body"]
+    assert without(ours, {"headers", "properties", "body"}) == without(theirs, {"headers", "properties", "body"})
+
+
+def test_no_message_is_shown_to_flower_or_the_logs(queue):
+    celery_app.send(TASK, {"email": "ann@example.com"}, Envelope())
+    assert "ann@" not in json.dumps(popped()["headers"])
+
+
+def test_a_full_queue_takes_no_more(queue):
+    for _ in range(2):
+        celery_app.send(TASK, MESSAGE, Envelope(), limit=2)
+    with pytest.raises(QueueFull):
+        celery_app.send(TASK, MESSAGE, Envelope(), limit=2)
+    assert queue_redis().llen(queue) == 2
+
+
+def test_a_task_of_no_service_finds_no_queue():
+    """A typo would be a list that nobody reads."""
+    with pytest.raises(Exception, match="progres"):
+        celery_app.celery_app.send_task("progres.complete_lesson")

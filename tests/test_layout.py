@@ -1,0 +1,204 @@
+"""What holds the house together: who may import whom, one name for one thing, no promise that nobody keeps."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from inspect import Parameter, signature
+from pathlib import Path
+
+import pytest
+
+from api import create_app
+from bridge.routes import ROUTES
+from bridge.tellers import tellers_of
+from celery_app import SERVICES, celery_app, queue_of
+from models.events import Event, every_event
+from settings import ROOT
+from workers._tasks import CALLS
+
+OURS = {"api", "workers", "bridge", "models", "celery_app", "settings", "migrations", "ops", "tests", "bench"}
+SHARED_WITH_THE_GATEWAY = ("cache", "errors", "faults", "log", "redis")
+MAY_IMPORT = {
+    "models": {"models", "settings"},
+    "workers": {"workers", "models", "celery_app", "settings"},
+    "bridge": {"bridge", "models", "celery_app", "settings"},
+    "api": {"api", *(f"models.{name}" for name in SHARED_WITH_THE_GATEWAY), "celery_app", "settings"},
+}
+# What the gateway's process has no use for.
+NOT_IN_THE_GATEWAY = {"sqlalchemy", "psycopg2", "pymongo", "confluent_kafka", "workers", "bridge", "stripe", "yookassa"}
+PRODUCT = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))] + [ROOT / "celery_app.py"]
+
+celery_app.loader.import_default_modules()  # the tasks of all services
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full name of everything that a file imports, at whatever depth of it."""
+    package = path.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parent = package[: len(package) - node.level + 1] if node.level else ()
+            yield from (".".join((*parent, *filter(None, [node.module]), alias.name)) for alias in node.names)
+
+
+def is_within(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def calls(path: Path) -> Iterator[ast.Call]:
+    yield from (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+
+
+def called(call: ast.Call) -> str:
+    """``f`` of ``f()`` and of ``x.f()``."""
+    return getattr(call.func, "attr", None) or getattr(call.func, "id", "")
+
+
+def of_service(path: Path) -> str | None:
+    """The service that a file below workers/ or models/ belongs to; None for what all share."""
+    name = path.relative_to(ROOT).parts[1].removesuffix(".py")
+    return name if name in SERVICES else None
+
+
+@pytest.mark.parametrize("folder", MAY_IMPORT)
+def test_imports_point_one_way(folder):
+    found = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in (ROOT / folder).rglob("*.py")
+        for name in imports(path)
+        if is_within(name, OURS) and not is_within(name, MAY_IMPORT[folder])
+    }
+    assert not found
+
+
+@pytest.mark.parametrize("folder", ["workers", "models"])
+def test_services_do_not_import_each_other(folder):
+    found = {
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in (ROOT / folder).rglob("*.py")
+        for name in imports(path)
+        for other in set(SERVICES) - {of_service(path)}
+        if is_within(name, {f"workers.{other}", f"models.{other}"})
+    }
+    assert not found
+
+
+def test_kafka_is_known_to_the_bridge_alone():
+    found = {path for path in PRODUCT if "bridge" not in path.parts for name in imports(path) if "kafka" in name}
+    assert {path.relative_to(ROOT).as_posix() for path in found} <= {"models/kafka_topics.py"}
+
+
+def test_the_gateway_loads_no_driver_no_table_and_no_worker():
+    program = "import sys, wsgi; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert not NOT_IN_THE_GATEWAY & set(loaded.stdout.split())
+
+
+def test_every_error_and_event_is_told_by_its_name():
+    assert all(Event.by_type[event.type] is event for event in every_event())
+    assert {teller for event in every_event() for teller in tellers_of(event.type)} <= set(SERVICES)
+
+
+def test_a_task_its_queue_and_its_module_share_one_name():
+    queues = {queue.name for queue in celery_app.conf.task_queues}
+    assert queues == set(SERVICES)
+    for name, call in CALLS.items():
+        service, _, verb = name.partition(".")
+        module = call.fn.__module__.split(".")[1]
+        # What serves every service stands in a module that begins with an underscore.
+        assert module == service or (service in SERVICES and module.startswith("_"))
+        assert call.fn.__name__ == verb
+        assert queue_of(name) == {"queue": service}
+
+
+def test_no_two_functions_share_the_name_of_a_task():
+    named = [
+        (of_service(path), node.name)
+        for path in (ROOT / "workers").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and any(_decorator(each).startswith(("task", "job")) for each in node.decorator_list)
+    ]
+    assert len(named) == len(set(named))
+
+
+def _decorator(node: ast.expr) -> str:
+    return called(node) if isinstance(node, ast.Call) else getattr(node, "id", "")
+
+
+@pytest.mark.parametrize("type_", ROUTES)
+def test_every_route_leads_from_an_event_to_a_task_that_takes_it(type_):
+    event = Event.by_type[type_]
+    for handler in ROUTES[type_]:
+        call = CALLS[handler]
+        # Without ``session`` nothing would write the inbox: delivered twice, done twice.
+        assert "session" in call.resources, f"{handler} takes no session"
+        assert call.types["event"] is event
+        assert set(call.fields) <= {"event", "event_id"}
+
+
+def test_every_task_that_takes_an_event_has_its_route():
+    routed = {handler for handlers in ROUTES.values() for handler in handlers}
+    assert {name for name, call in CALLS.items() if "event" in call.fields} == routed
+
+
+def asked() -> list[tuple[str, str, ast.Call]]:
+    """What the gateway and the services ask of a task by its name."""
+    return [
+        (path.relative_to(ROOT).as_posix(), call.args[0].value, call)
+        for path in PRODUCT
+        for call in calls(path)
+        if called(call) in {"ask", "ask_again", "tell", "poke", "send"}
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+        and str(call.args[0].value).partition(".")[0] in SERVICES
+    ]
+
+
+@pytest.mark.parametrize(("path", "task", "call"), asked(), ids=lambda value: value if isinstance(value, str) else "")
+def test_what_is_asked_of_a_task_is_what_it_takes(path, task, call):
+    fields = {name: signature(CALLS[task].fn).parameters[name] for name in CALLS[task].fields}
+    given = {keyword.arg for keyword in call.keywords}
+    assert given - {None} <= set(fields), f"{path} sends {task} what it does not take"
+    if None not in given:  # ** hides what is given
+        needed = {name for name, field in fields.items() if field.default is Parameter.empty}
+        assert needed <= given, f"{path} does not send {task} all that it needs"
+
+
+def test_every_route_of_the_gateway_has_a_policy():
+    app = create_app()
+    without = []
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions[rule.endpoint]
+        for method in rule.methods - {"HEAD", "OPTIONS"}:
+            policy_of = getattr(getattr(view, "view_class", None), method.lower(), view)
+            if not hasattr(policy_of, "policy"):
+                without.append(f"{method} {rule}")
+    assert set(without) <= {"GET /openapi.json", "GET /static/<path:filename>"}
+
+
+def test_no_task_waits_in_redis():
+    """Long waits are rows of the jobs table: Redis forgets them, or brings them twice."""
+    found = {
+        f"{path.relative_to(ROOT)}:{call.lineno}"
+        for path in PRODUCT
+        for call in calls(path)
+        if {keyword.arg for keyword in call.keywords} & {"eta", "countdown"}
+        or called(call) in {"apply_async", "delay", "send_task", "retry"}
+    }
+    assert not found
+
+
+def test_only_the_edge_commits():
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in PRODUCT
+        if "bridge" not in path.parts  # it serves no command: what it keeps for itself are marks and dead letters
+        for call in calls(path)
+        if called(call) in {"commit", "sessionmaker", "create_engine"}
+        or (called(call) == "begin" and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Call))
+    }
+    # One makes the sessions, the other is a task's transaction.
+    assert found == {"models/base.py", "workers/_delivery.py"}

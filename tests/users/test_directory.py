@@ -1,0 +1,242 @@
+"""The directory as an admin sees it over HTTP, and search in any script."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+import settings
+from api import create_app
+from models import cache
+from models.base import sessions
+from models.cache import profile_key
+from models.users import User
+from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.users.factories import Remembered, creation_of, make_user
+from workers.users.directory import list_users
+from workers.users.profiles import fill_profile
+
+pytestmark = pytest.mark.usefixtures("quiet_auth0")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def users_worker() -> Iterator[None]:
+    with running_worker("users"):
+        yield
+
+
+@pytest.fixture
+def admin(monkeypatch) -> Person:
+    trust_test_tokens(monkeypatch)
+    return Person(create_app().test_client(), email="admin@example.com", permissions=("users:admin",))
+
+
+@pytest.fixture
+def ann(admin: Person) -> Person:
+    person = Person(admin.client, email=f"{uuid4().hex}@example.com", name="Ann")
+    fill(person)
+    return person
+
+
+def fill(person: Person) -> UUID:
+    """What the bridge does a moment after the first request."""
+    user_id = UUID(person.get("/v1/me").json["id"])
+    with sessions("users").begin() as session:
+        user = session.get_one(User, user_id)
+        fill_profile(session, Remembered(), event=creation_of(user, email=person.email, name=person.name))
+    cache.forget(profile_key(user_id))
+    return user_id
+
+
+def found(session: Session, q: str = "", **wanted: Any) -> list[str]:
+    page = list_users(session, q=q, **{"role": None, "limit": 100, "after": None, "total": False, **wanted})
+    return [user["name"] for user in page["items"]]
+
+
+@pytest.mark.parametrize(
+    "q",
+    [
+        *(
+            "zo\u00eb",
+            "ZOE",
+            "zoe anders",
+            "anders",
+            "nders",
+            "Zoë.A",
+            "zoe.a@sch\u00f6n.example",
+            "Шу",
+            "шура",
+            "アン",
+        ),
+        *("a@", "  zoe   шура "),
+    ],
+)
+def test_a_user_is_found_by_any_part_of_name_or_address_in_any_script(session: Session, q: str):
+    make_user(session, email="zoe.a@schön.example", name="Zoë Шура アン Anders")
+    make_user(session, email="bob@example.com", name="Bob")
+
+    assert "Zoë Шура アン Anders" in found(session, q)
+
+
+@pytest.mark.parametrize("q", ["%", "_", "zoe bob", "xyzzy", "zoe%anders", "' OR 1=1 --"])
+def test_who_does_not_have_all_of_the_words_is_not_found(session: Session, q: str):
+    make_user(session, email="zoe@example.net", name="Zoë Anders")
+
+    assert "Zoë Anders" not in found(session, q)
+
+
+def test_a_search_uses_its_index(session: Session):
+    make_user(session)
+    session.execute(text("SET LOCAL enable_seqscan = off"))
+    plan = session.execute(text("EXPLAIN SELECT id FROM users.users WHERE search LIKE '%anders%'")).scalars()
+
+    assert "ix_users_search" in "\n".join(plan)
+
+
+def test_users_are_counted_and_paged_by_role(session: Session):
+    users = [make_user(session, name=f"User {number}") for number in range(3)]
+    for user in users[:2]:
+        user.roles = ["admin", "learner"]
+    session.flush()
+    query = {"q": "", "role": "admin", "limit": 1, "total": True}
+    first = list_users(session, **query, after=None)
+    second = list_users(session, **query, after=first["next"])
+
+    assert first["total"] == second["total"] == 2
+    assert [page["items"][0]["name"] for page in (first, second)] == ["User 1", "User 0"]
+    assert second["next"] is None
+
+
+def test_the_list_is_searched_and_paged_over_http(admin: Person, ann: Person):
+    others = [Person(admin.client, email=f"{number}.{ann.email}", name="Ann") for number in range(2)]
+    for other in others:
+        fill(other)
+    first = admin.get(f"/v1/users?q={ann.email}&limit=2&total=true")
+    second = admin.client.get(
+        first.headers["Link"].split(">")[0].lstrip("<").removeprefix(settings.PUBLIC_URL),
+        headers={"Authorization": f"Bearer {admin.token()}"},
+    )
+
+    assert first.json["total"] == 3
+    assert [len(page.json["items"]) for page in (first, second)] == [2, 1]
+    assert second.json["next_cursor"] is None
+    assert second.json["items"][0]["email"] == ann.email
+
+
+def test_without_being_asked_for_there_is_no_total(admin: Person):
+    assert admin.get("/v1/users?limit=1").json["total"] is None
+
+
+@pytest.mark.parametrize("query", ["role=emperor", "limit=0", "q=" + "x" * 201, "total=perhaps", "name=Ann"])
+def test_a_query_that_does_not_fit_is_a_422(admin: Person, query: str):
+    assert admin.get(f"/v1/users?{query}").status_code == 422
+
+
+def test_a_cursor_of_another_search_is_a_400(admin: Person, ann: Person):
+    cursor = admin.get("/v1/users?limit=1").json["next_cursor"]
+
+    assert admin.get(f"/v1/users?limit=1&q=ann&cursor={cursor}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/users"),
+        ("GET", "/v1/users/{id}"),
+        ("PATCH", "/v1/users/{id}"),
+        ("DELETE", "/v1/users/{id}"),
+        ("PUT", "/v1/users/{id}/roles"),
+    ],
+)
+def test_the_directory_is_for_admins(ann: Person, method: str, path: str):
+    own = ann.get("/v1/me").json["id"]
+    response = ann.send(method, path.format(id=own))
+
+    assert (response.status_code, response.json["code"]) == (403, "permission_missing")
+
+
+def test_an_admin_changes_a_profile_and_its_user_reads_it_at_once(admin: Person, ann: Person):
+    user_id = ann.get("/v1/me").json["id"]
+    shown = admin.get(f"/v1/users/{user_id}")
+    changed = admin.send("PATCH", f"/v1/users/{user_id}", {"name": "Anna"}, If_Match=shown.headers["ETag"])
+
+    assert changed.json["name"] == "Anna"
+    assert ann.get("/v1/me").json == changed.json
+
+
+def test_an_admin_gives_roles(admin: Person, ann: Person):
+    user_id = ann.get("/v1/me").json["id"]
+    given = admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["instructor"]}, If_Match='"2"')
+    stale = admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["admin"]}, If_Match='"2"')
+
+    assert (given.status_code, given.json["roles"], given.headers["ETag"]) == (200, ["instructor"], '"3"')
+    assert (stale.status_code, stale.json["code"]) == (412, "precondition_failed")
+    assert ann.get("/v1/me").json["roles"] == ["instructor"]
+    assert ann.email in {user["email"] for user in admin.get("/v1/users?role=instructor&limit=100").json["items"]}
+
+
+@pytest.mark.parametrize("roles", [["emperor"], "admin", None, [7], ["admin"] * 4])
+def test_roles_that_there_are_not_are_a_422(admin: Person, ann: Person, roles: Any):
+    user_id = ann.get("/v1/me").json["id"]
+
+    assert admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": roles}, If_Match='"2"').status_code == 422
+
+
+def test_a_user_that_is_not_there_is_a_404_before_anything_else(admin: Person):
+    for method in ("GET", "PATCH", "DELETE"):
+        assert admin.send(method, f"/v1/users/{uuid4()}").status_code == 404
+
+
+def test_changes_without_if_match_are_a_428(admin: Person, ann: Person):
+    user_id = ann.get("/v1/me").json["id"]
+    for method, path in (
+        ("PATCH", f"/v1/users/{user_id}"),
+        ("DELETE", f"/v1/users/{user_id}"),
+        ("PUT", f"/v1/users/{user_id}/roles"),
+    ):
+        assert admin.send(method, path).status_code == 428
+    assert ann.send("DELETE", "/v1/me").status_code == 428
+
+
+def test_an_erased_user_is_gone_at_once_and_the_operation_is_theirs_to_read(ann: Person, admin: Person):
+    user_id = ann.get("/v1/me").json["id"]
+    gone = ann.send("DELETE", "/v1/me", If_Match='"2"')
+
+    assert gone.status_code == 202
+    assert gone.json["status"] == "running"
+    operation = ann.get(gone.headers["Location"])
+    assert (operation.status_code, operation.json["kind"]) == (200, "users.erase_user")
+    assert admin.get(gone.headers["Location"]).status_code == 404
+    assert admin.get(f"/v1/users/{user_id}").status_code == 404
+    assert admin.get(f"/v1/users?q={ann.email}").json["items"] == []
+    refused = ann.get("/v1/me")
+    assert (refused.status_code, refused.json["code"]) == (403, "account_erased")
+    assert ann.send("DELETE", "/v1/me", If_Match='"2"').json["id"] == gone.json["id"]
+
+
+def test_an_admin_erases_a_user(admin: Person, ann: Person):
+    user_id = ann.get("/v1/me").json["id"]
+    gone = admin.send("DELETE", f"/v1/users/{user_id}", If_Match='"2"', Prefer="respond-async")
+
+    assert gone.status_code == 202
+    assert gone.headers["Preference-Applied"] == "respond-async"
+    assert admin.get(gone.headers["Location"]).json["kind"] == "users.erase_user"
+
+
+def test_a_hook_is_taken_with_its_token_alone(admin: Person):
+    body = json.dumps({"log_id": "1", "data": {"date": "2026-05-01T12:00:00Z", "type": "s", "user_id": "auth0|x"}})
+
+    def hook(authorization: str) -> tuple[int, Any]:
+        response = admin.client.post(
+            "/v1/webhooks/auth0",
+            data=body,
+            headers={"Authorization": authorization, "Content-Type": "application/json"},
+        )
+        return response.status_code, response.json.get("code")
+
+    assert hook(f"Bearer {settings.AUTH0_WEBHOOK_TOKENS[0]}") == (200, None)
+    assert hook("Bearer wrong") == (401, "hook_refused")

@@ -1,0 +1,113 @@
+"""The right to see all: every service lays out its part, and the gateway puts them together."""
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from api import create_app
+from celery_app import SERVICES
+from models.base import sessions
+from models.cache import cache_redis
+from tests.courses.factories import make_course
+from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.support.databases import Database
+from tests.support.deliveries import deliver
+from tests.users.bus import carry
+
+pytestmark = pytest.mark.usefixtures("quiet_auth0")
+
+
+@pytest.fixture
+def ann(database: Database, monkeypatch) -> Iterator[Person]:
+    """Somebody who has signed in and enrolled."""
+    trust_test_tokens(monkeypatch)
+    cache_redis().flushdb()
+    with running_worker(*SERVICES):
+        person = Person(create_app().test_client(), email=f"{uuid4().hex}@example.com")
+        user_id = person.get("/v1/me").json["id"]
+        with sessions("courses").begin() as session:
+            course_id = make_course(session, price={"amount_minor": 0, "currency": "USD"}).id
+        carry(database)
+        assert "result" in deliver("courses.enroll", {"user_id": user_id, "course_id": course_id})
+        carry(database)
+        yield person
+
+
+def test_an_export_holds_the_part_of_every_service(ann: Person, database: Database):
+    begun = ann.send("POST", "/v1/me/export", Idempotency_Key=uuid4().hex)
+    assert begun.status_code == 202
+    carry(database)
+
+    operation = ann.get(begun.headers["Location"]).json
+    assert (operation["status"], operation["result"]["href"]) == ("succeeded", "/v1/me/export")
+    export = ann.get("/v1/me/export").json
+    parts = export["services"]
+    assert set(parts) == set(SERVICES)
+    assert parts["users"]["profile"]["email"] == ann.email
+    assert parts["notifications"]["contact"]["email"] == ann.email
+    assert parts["notifications"]["notifications"]
+    assert [each["status"] for each in parts["courses"]["enrollments"]] == ["active"]
+    assert [each["status"] for each in parts["progress"]["courses"]] == ["in_progress"]
+    assert parts["payments"] == {"orders": []}
+
+
+def test_an_export_never_puts_what_it_holds_on_the_bus(ann: Person, database: Database):
+    ann.send("POST", "/v1/me/export")
+    carry(database)
+
+    told = database.rows("SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_EXPORTED'")
+    assert len(told) == len(SERVICES)
+    assert ann.email not in str(told)
+
+
+def test_while_one_is_made_no_other_begins(ann: Person, database: Database):
+    first = ann.send("POST", "/v1/me/export").json["id"]
+    assert ann.send("POST", "/v1/me/export").json["id"] == first
+    carry(database)
+
+    assert ann.send("POST", "/v1/me/export").json["id"] != first
+
+
+def test_a_repeated_key_answers_with_the_same_export(ann: Person, database: Database):
+    key = uuid4().hex
+    first = ann.send("POST", "/v1/me/export", Idempotency_Key=key)
+    carry(database)
+    again = ann.send("POST", "/v1/me/export", Idempotency_Key=key)
+
+    assert again.json["id"] == first.json["id"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+def test_before_the_first_export_there_is_none(ann: Person):
+    assert ann.get("/v1/me/export").status_code == 404
+
+
+def test_parts_delivered_twice_are_told_once(ann: Person, database: Database):
+    begun = ann.send("POST", "/v1/me/export")
+    carry(database, twice=True)
+
+    told: list[Any] = database.rows("SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_EXPORTED'")
+    assert sorted(payload["service"] for (payload,) in told) == sorted(SERVICES)
+    assert ann.get(begun.headers["Location"]).json["status"] == "succeeded"
+
+
+def test_anothers_export_is_a_404(ann: Person, database: Database):
+    ann.send("POST", "/v1/me/export")
+    carry(database)
+    export_id = ann.get("/v1/me/export").json["id"]
+    message = {"service": "users", "user_id": uuid4(), "export_id": UUID(export_id)}
+
+    assert deliver("users.show_export_part", message)["error"]["name"] == "NotFound"
+
+
+def test_who_leaves_before_the_export_is_ready_gets_none(ann: Person, database: Database):
+    etag = ann.get("/v1/me").headers["ETag"]
+    ann.send("POST", "/v1/me/export")
+    gone = ann.send("DELETE", "/v1/me", If_Match=etag)  # an export does not change the profile
+    carry(database)
+
+    assert ann.get(gone.headers["Location"]).json["status"] == "succeeded"
+    assert database.count("bus.export_parts") == 0
+    assert database.count("users.exports") == 0
