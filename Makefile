@@ -4,7 +4,7 @@ VENV := .local/venv/bin
 STACK := $(VENV)/python -m ops.local
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down reset status seed test lint migrate schemas openapi lock install
+.PHONY: help run up down reset status seed test chaos bench lint migrate schemas openapi lock install
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -38,6 +38,12 @@ openapi: install  ## Write docs/openapi.json and docs/errors.md from the routes
 
 test: lint  ## Lint, then all tests; make test ARGS="-k webhook"
 	@$(VENV)/python -m pytest $(ARGS)
+
+chaos: install  ## Kill at random, then check; make chaos MINUTES=10 SEED=7 ARGS=--apache
+	@$(VENV)/python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+bench: install  ## How fast the spine is; make bench ARGS="--rows 10000000"
+	@$(VENV)/python -m bench.spine $(ARGS)
 
 lint: install  ## Ruff and mypy
 	@$(VENV)/ruff check .

@@ -79,8 +79,12 @@ class StrictParser(FlaskParser):
     # None leaves it to the schema, which raises.
     DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": None, "json": None}  # noqa: RUF012 as webargs has it
 
-    def load_json(self, req: Request, schema: ma.Schema) -> Any:  # noqa: ARG002 webargs' signature
-        return parsed_body(req) if req.get_data(cache=True) else missing
+    def load_json(self, req: Request, schema: ma.Schema) -> Any:
+        if req.get_data(cache=True):
+            return parsed_body(req)
+        if getattr(schema, "stands_for_a_body", False):
+            raise BadRequest("Send a body of JSON.")
+        return missing
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
         _refuse_unreadable_query()

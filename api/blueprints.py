@@ -1,11 +1,15 @@
 """The blueprint of every service: strict arguments, and policies that document themselves."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import flask_smorest
+import marshmallow as ma
 
 from . import openapi
 from .arguments import StrictParser
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -16,3 +20,12 @@ class Blueprint(flask_smorest.Blueprint):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._prepare_doc_cbks.append(openapi.describe)
+
+    def arguments(
+        self, schema: ma.Schema | type[ma.Schema], *, location: str = "json", required: bool = True, **kwargs: Any
+    ) -> Callable[[View], View]:
+        """As flask-smorest's, but that a body which is ``required`` must be there."""
+        instance = schema() if isinstance(schema, type) else schema
+        instance.stands_for_a_body = location == "json" and required  # type: ignore[attr-defined]  # read by StrictParser
+        decorate: Callable[[View], View] = super().arguments(instance, location=location, required=required, **kwargs)
+        return decorate

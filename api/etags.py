@@ -1,6 +1,7 @@
 """Conditional requests. The ETag of a resource is its version, so nothing is rendered only to be hashed."""
 
 import functools
+import hashlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -22,6 +23,16 @@ def respond(stored: Stored) -> Response:
     if request.method in {"GET", "HEAD"} and request.if_none_match.contains_weak(version):
         return Response(status=304, headers=headers)
     return Response(stored.body, headers=headers, content_type="application/json")
+
+
+def respond_page(page: bytes) -> Response:
+    """Answer with a stored page of a list: its Link, a line break, its body. Its ETag is a hash of them."""
+    link, _, body = page.partition(b"\n")
+    etag = hashlib.blake2b(page, digest_size=12).hexdigest()
+    headers = {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache", **({"Link": link.decode()} if link else {})}
+    if request.if_none_match.contains_weak(etag):
+        return Response(status=304, headers=headers)
+    return Response(body, headers=headers, content_type="application/json")
 
 
 def if_match(view: View) -> View:

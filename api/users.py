@@ -27,8 +27,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 ROLES = ("learner", "instructor", "admin")  # as Auth0 calls them; what they allow is said there
 
-# Control characters, line separators, and halves of surrogate pairs, which JSON can spell and no store can keep.
-_UNWRITABLE = "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ud800-\\udfff"
+_CONTROL = "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029"  # and what begins a new line
 
 
 @functools.cache  # it walks the whole time zone database
@@ -57,7 +56,7 @@ class ProfileChangesSchema(Schema):
     name = ma.fields.Str(
         validate=[
             ma.validate.Length(max=200),
-            ma.validate.Regexp(rf"(?=.*\S)[^{_UNWRITABLE}]+\Z", error="A line of text."),
+            ma.validate.Regexp(rf"[^\S{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*\Z", error="A line of text."),
         ]
     )
     locale = ma.fields.Str(

@@ -35,4 +35,4 @@ ROUTES.clear()
 ROUTES["LESSON_COMPLETED"] = ["progress.handle"]
 
 if __name__ == "__main__":
-    sys.exit(bridge.main())
+    sys.exit(bridge.serve())

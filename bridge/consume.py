@@ -63,7 +63,7 @@ class ServiceConsumer(threading.Thread):
 
     def _turn(self, consumer: Consumer) -> None:
         self._hold_back(consumer)
-        for message in consumer.consume(num_messages=100, timeout=0.1):
+        for message in _arrived(consumer):
             if error := message.error():
                 _tolerate(error)
             elif record := _record(message):
@@ -146,6 +146,12 @@ class ServiceConsumer(threading.Thread):
 
 def _of(service: str, handlers: list[str]) -> list[str]:
     return [handler for handler in handlers if handler.startswith(f"{service}.")]
+
+
+def _arrived(consumer: Consumer) -> list[Message]:
+    """What has come, at once: asked for a hundred, the client would wait until they are a hundred."""
+    first: list[Message] = consumer.consume(num_messages=1, timeout=0.1)
+    return [*first, *consumer.consume(num_messages=99, timeout=0)] if first else []
 
 
 def _record(message: Message) -> Record | None:

@@ -9,6 +9,7 @@ from api.auth import me, public, requires
 from api.etags import respond
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
+from api.reads import cached_page
 from models.cache import Stored
 
 from .blueprint import blp, created
@@ -18,6 +19,7 @@ from .schemas import CourseFieldsSchema, CourseSchema, CoursesPage, CoursesQuery
 @blp.route("/courses")
 class Courses(MethodView):
     @public
+    @cached_page
     @blp.arguments(CoursesQuery, location="query")
     @blp.response(200, CoursesPage)
     def get(self, query: dict[str, Any]) -> Page:

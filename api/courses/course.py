@@ -10,7 +10,7 @@ from flask.views import MethodView
 from api.auth import me, public, requires, visitor
 from api.etags import if_match, respond
 from api.queue import ask
-from api.reads import cached, outdate
+from api.reads import cached, outdate, outdate_catalogue
 from models.cache import Stored, course_key
 from models.errors import NotFound
 
@@ -84,6 +84,7 @@ def _changed(course: dict[str, Any]) -> Response:
     """Answer with a course that was changed; what is stored of it is outdated before the author hears of it."""
     for ref in (course["id"], course["slug"]):
         outdate(course_key(ref), course["version"])
+    outdate_catalogue()
     return respond(Stored.of(course))
 
 

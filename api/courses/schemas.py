@@ -11,11 +11,14 @@ LEVELS = ("beginner", "intermediate", "advanced")
 SORTS = ("relevance", "popular", "newest", "price", "-price")
 
 
+_CONTROL = "\\x00-\\x1f\\x7f"
+
+
 class Line(ma.fields.Str):
     """Some text on one line."""
 
     def __init__(self, *, longest: int = 200, **kwargs: Any) -> None:
-        fits = ma.validate.Regexp(r"(?=.*\S)[^\x00-\x1f\x7f]+\Z", error="A line of text.")
+        fits = ma.validate.Regexp(rf"[^\S{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*\Z", error="A line of text.")
         super().__init__(validate=[ma.validate.Length(max=longest), fits], **kwargs)
 
 

@@ -99,6 +99,10 @@ def test_a_body_that_is_no_clean_json_is_a_400(ann: Person, body: bytes | str):
     assert problem(post(ann, body)) == (400, "malformed")
 
 
+def test_a_body_that_is_missing_is_a_400(ann: Person):
+    assert problem(post(ann, "")) == (400, "malformed")
+
+
 def test_a_body_of_another_kind_is_a_415(ann: Person):
     assert problem(post(ann, "price=1", **{"Content-Type": "text/plain"})) == (415, "unsupported_media_type")
     assert problem(post(ann, "{}", **{"Content-Type": ""})) == (415, "unsupported_media_type")

@@ -117,7 +117,7 @@ BAD = {
     "another audience": {"aud": "https://other.example"},
     "another issuer": {"iss": "https://evil.example/"},
     "expired": {"exp": int(time.time()) - 60},
-    "not yet valid": {"nbf": int(time.time()) + 60},
+    "not yet valid": {"nbf": int(time.time()) + 3600},
     "no sub": {"sub": None},
     "no exp": {"exp": None},
     "no key id": {"header": {"kid": None}},

@@ -72,6 +72,7 @@ class House:
 
     def __enter__(self) -> Self:
         for thread in self.threads:
+            thread.daemon = True  # one that hangs fails the test, and not the run
             thread.start()
         return self
 
@@ -82,7 +83,8 @@ class House:
         assert self._stop.is_set() or all(thread.is_alive() for thread in self.threads), "a thread of the bridge died"
         self._stop.set()
         for thread in self.threads:
-            thread.join()
+            thread.join(30)
+            assert not thread.is_alive()
 
     def noted(self, key: Key) -> list[int]:
         """Which events of ``key`` were taken, in this order."""

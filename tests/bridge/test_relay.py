@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from bridge import kafka, relay
+from bridge.losses import unpublish_what_is_lost
 from bridge.relay import Publisher, Relay
 from models.redis import RELAY_HINT, queue_redis
 from tests.bridge.wire import Key, Wire, tell
@@ -33,12 +34,14 @@ def quick(monkeypatch):
 def running_relay(database: Database):
     stop = threading.Event()
     thread = Relay(database.url, stop)
+    thread.daemon = True  # one that hangs fails the test, and not the run
     thread.start()
     try:
         yield thread
     finally:
         stop.set()
-        thread.join()
+        thread.join(30)
+    assert not thread.is_alive()
 
 
 @contextmanager
@@ -47,7 +50,9 @@ def publisher(database: Database):
     topics = kafka.Topics()
     topics.ensure()
     with relay._engine(database.url).connect() as connection:  # noqa: SLF001 as Relay makes it
-        yield Publisher(connection, topics)
+        publisher = Publisher(connection, topics)
+        unpublish_what_is_lost(connection, publisher.topic_ids)
+        yield publisher
 
 
 def wait_until_published(database: Database) -> None:

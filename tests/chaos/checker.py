@@ -53,13 +53,13 @@ class Reading:
 
     outbox: list[Row] = field(default_factory=list)
     topics: list[Row] = field(default_factory=list)  # in the order of their partition
-    inbox: Collection[tuple[str, str]] = ()  # handler, event
+    inbox: set[tuple[str, str]] = field(default_factory=set)  # handler, event
     dead_letters: Collection[tuple[str, str]] = ()
-    tables: Mapping[str, list[Row]] = field(default_factory=dict)
+    tables: dict[str, list[Any]] = field(default_factory=dict)
     charges: list[Row] = field(default_factory=list)  # what the provider has really taken
     mails: list[Row] = field(default_factory=list)
     deliveries: list[Row] = field(default_factory=list)
-    lists: Mapping[str, int] = field(default_factory=dict)  # what waits in Redis: by key, how much
+    lists: dict[str, int] = field(default_factory=dict)  # what waits in Redis: by key, how much
     notices: int = 0  # of the provider's, that nobody has accepted
     handlers: Mapping[str, list[str]] = field(default_factory=dict)  # bridge/routes.py
 
@@ -145,7 +145,10 @@ def what_was_acknowledged_took_effect_once(reading: Reading, told: Collection[To
 def _effects(told: Told) -> list[tuple[str, ...]]:
     effects: dict[str, list[tuple[str, ...]]] = {
         "registered": [("USER_CREATED", told.user_id)],
-        "enrolled": [("ENROLLMENT_CREATED", told.user_id, told.course_id), ("COURSE_STARTED", told.user_id, told.course_id)],
+        "enrolled": [
+            ("ENROLLMENT_CREATED", told.user_id, told.course_id),
+            ("COURSE_STARTED", told.user_id, told.course_id),
+        ],
         "ordered": [("ORDER_CREATED", told.order_id)],
         "paid": [
             ("PAYMENT_SUCCEEDED", told.order_id),
@@ -260,7 +263,9 @@ def every_event_was_handled(reading: Reading, _told: Collection[Told]) -> Iterat
             if (handler, event["id"]) not in settled:
                 yield f"{handler} has not done {event['type']} {event['id']}"
     known = {event["id"] for event in reading.outbox}
-    yield from (f"{handler} has done {event}, which never was" for handler, event in reading.inbox if event not in known)
+    yield from (
+        f"{handler} has done {event}, which never was" for handler, event in reading.inbox if event not in known
+    )
 
 
 @check
@@ -349,8 +354,9 @@ def money_was_taken_once_and_is_accounted_for(reading: Reading, told: Collection
         if (order["status"] == "paid") != (order["id"] in paid):
             yield f"order {order['id']} is {order['status']}, and its events say another thing"
         for charge in charges:
-            if (charge["amount_minor"], charge["currency"]) != (order["amount_minor"], order["currency"]):
-                yield f"order {order['id']} costs {order['amount_minor']}, and the provider took {charge['amount_minor']}"
+            costs, taken = ((each["amount_minor"], each["currency"]) for each in (order, charge))
+            if costs != taken:
+                yield f"order {order['id']} costs {costs}, and the provider took {taken}"
     yield from (f"charges for order {order_id}, which does not exist" for (order_id,) in charged)
     ours = sum(row["captured_minor"] for row in reading.table("payments.attempts"))
     theirs = sum(charge["amount_minor"] for charge in reading.charges)
@@ -367,7 +373,9 @@ def one_mail_for_each_event_and_recipient(reading: Reading, _told: Collection[To
     sent = {mail["headers"]["Message-ID"].strip("<>").partition("@")[0]: mail for mail in reading.mails}
     yield from (f"no mail tells of {due[each]['type']} {due[each]['id']}" for each in sorted(due.keys() - sent.keys()))
     yield from (f"nothing happened that mail {each} tells of" for each in sorted(sent.keys() - due.keys()))
-    ended = Counter(event["payload"]["notification_id"] for event in reading.outbox if event["type"] == "NOTIFICATION_SENT")
+    ended = Counter(
+        event["payload"]["notification_id"] for event in reading.outbox if event["type"] == "NOTIFICATION_SENT"
+    )
     yield from (f"mail {each} is told {ended[each]} times as sent" for each in due if ended[each] != 1)
     for row in reading.deliveries:
         if row["channel"] == "email" and row["state"] not in {"sent", "skipped"}:

@@ -23,7 +23,15 @@ from tests.support.platform import Platform
 from .checker import Reading, Row
 
 _TABLES = (
-    *("users.users", "courses.courses", "courses.enrollments", "courses.grants", "payments.orders", "payments.attempts", "payments.offers"),
+    *(
+        "users.users",
+        "courses.courses",
+        "courses.enrollments",
+        "courses.grants",
+        "payments.orders",
+        "payments.attempts",
+        "payments.offers",
+    ),
     *("progress.course_progress", "progress.completed_lessons", "progress.outlines"),
     *("notifications.contacts", "notifications.recipients"),
 )
@@ -31,7 +39,7 @@ _TABLES = (
 _OPEN = {
     "events to be published": "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL",
     "webhooks to be applied": "SELECT count(*) FROM payments.provider_events WHERE status = 'received'",
-    "payments whose outcome is unknown": "SELECT count(*) FROM payments.attempts WHERE status IN ('created', 'unknown')",
+    "payments of unknown outcome": "SELECT count(*) FROM payments.attempts WHERE status IN ('created', 'unknown')",
     "operations": "SELECT count(*) FROM bus.operations WHERE finished_at IS NULL",
 }
 
@@ -54,7 +62,7 @@ def read(platform: Platform) -> Reading:
 
 
 def busy(platform: Platform, users: Collection[str] = ()) -> str:
-    """What the platform still has to do, in words; nothing at rest. With ``users``, events and mails about them only."""
+    """What the platform still has to do, in words, empty at rest. With ``users``, of events and mails only theirs."""
     for what, sql in _OPEN.items():
         if number := platform.database.value(sql):
             return f"{number} {what}"

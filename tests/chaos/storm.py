@@ -60,7 +60,10 @@ class Outcome:
 def storm(world: World, *, seconds: float, seed: int, whole: bool = False) -> Outcome:
     """Live through ``seconds`` of it; the checker looks at its people only, or at the ``whole`` platform."""
     outcome, over = Outcome(), threading.Event()
-    clients = [threading.Thread(target=_live, args=(world, random.Random(f"{seed}/{n}"), over, outcome)) for n in range(CLIENTS)]
+    clients = [
+        threading.Thread(target=_live, args=(world, random.Random(f"{seed}/{n}"), over, outcome))
+        for n in range(CLIENTS)
+    ]
     for client in clients:
         client.start()
     try:

@@ -10,7 +10,7 @@ from .world import World
 
 pytestmark = pytest.mark.chaos
 
-SECONDS = 45.0
+SECONDS = 30.0
 
 
 def test_in_a_storm_nothing_is_lost_and_nothing_doubled(world: World) -> None:

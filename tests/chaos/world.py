@@ -21,6 +21,7 @@ import requests
 from redis import Redis
 
 from ops.local.ports import OFFSETS, free_base
+from ops.local.processes import SERVERS
 from ops.local.stack import Stack
 from settings import ROOT
 from tests.flows.shop import Shop
@@ -55,7 +56,11 @@ class World:
 
     @cached_property
     def courses(self) -> list[dict[str, Any]]:
-        return repeated(lambda: self.shop.courses())
+        def listed() -> list[dict[str, Any]]:
+            answer = self.shop.visitor().get("/v1/courses?limit=100")
+            return list(answer.json()["items"]) if answer.status_code == 200 else []
+
+        return repeated(listed)
 
     @property
     def free_courses(self) -> list[dict[str, Any]]:
@@ -64,7 +69,9 @@ class World:
     @property
     def paid_courses(self) -> list[dict[str, Any]]:
         return [
-            course for course in self.courses if course["price"]["amount_minor"] and course["price"]["currency"] == "USD"
+            course
+            for course in self.courses
+            if course["price"]["amount_minor"] and course["price"]["currency"] == "USD"
         ]
 
     def arm(self, point: str, *, victim: str | None = None) -> None:
@@ -119,7 +126,11 @@ class World:
         path = self.platform.stack.supervisor.logs / f"another-{module}-{uuid4().hex[:8]}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", *module.split()], env=self.platform.stack.environ, cwd=ROOT, stdout=log, stderr=log
+                [sys.executable, "-m", *module.split()],
+                env=self.platform.stack.environ,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
             )
             try:
                 yield Extra(process, path)
@@ -159,9 +170,10 @@ def own_world(*, apache: bool = False, **environ: str) -> Iterator[World]:
     given = {name: value for name, value in environment.GIVEN.items() if not name.endswith(("_URL", "_SERVERS"))}
     stack = Stack(state_dir, base, environ={**given, "RATE_LIMITS": "off", **servers, **environ})
     try:
+        stack.start(SERVERS)
         if kafka:
             kafka.start()
-        stack.start()
+        stack.start_the_rest()
         world = World.of(stack, kafka)
         world.rest()  # until every service has heard of the courses
         yield world
@@ -274,7 +286,8 @@ class Learner:
         key, free = uuid4().hex, {"amount_minor": 0, "currency": "USD"}
         course = {"title": title, "category": "history", "level": "beginner", "language": "en", "price": free}
         answers = [
-            self._until({201}, lambda: author.send("POST", "/v1/courses", course, Idempotency_Key=key)) for _ in range(2)
+            self._until({201}, lambda: author.send("POST", "/v1/courses", course, Idempotency_Key=key))
+            for _ in range(2)
         ]
         assert answers[0].json() == answers[1].json(), "the repeated request was answered in another way"
         self._note("written", course_id=answers[0].json()["id"])

@@ -56,7 +56,7 @@ class ApacheKafka:
         self._port = port
         self._directory = directory / "apache-kafka"
         self._process: subprocess.Popen[bytes] | None = None
-        # A stack that is stopped finds what was left over by this mark.
+        # A stack that is started or stopped ends what is left over with this mark: so start this one after it.
         self._environ = {**os.environ, MARK: str(directory.resolve())}
 
     def start(self) -> None:

@@ -3,6 +3,8 @@
 The product knows nothing of it; what is replaced here is replaced before the product's own modules import it.
 """
 
+# ruff: noqa: PLC0415, SLF001 it reaches into what is about to be imported
+
 import os
 import sys
 import time
@@ -29,7 +31,12 @@ def _without_row_lock() -> None:
     kept = CourseProgress.locked.__func__
 
     def unlocked(cls, session, *key):
-        lock, session.get = session.get, lambda *what, with_for_update=None, **how: lock(*what, **how)
+        get = session.get
+
+        def without_lock(*what, with_for_update, **how):
+            return get(*what, **how)
+
+        session.get = without_lock
         found = kept(cls, session, *key)
         time.sleep(1)  # so that another is sure to read the same
         return found
@@ -40,7 +47,7 @@ def _without_row_lock() -> None:
 def _without_advisory_lock() -> None:
     from bridge import relay
 
-    relay._LEADER_LOCK = "SELECT true"  # noqa: SLF001 taking it out is the point
+    relay._LEADER_LOCK = "SELECT true"
     _slow_relay()
 
 
@@ -48,23 +55,24 @@ def _slow_relay() -> None:
     """Harmless while one relay leads: a second one would send the same meanwhile."""
     from bridge.relay import Publisher
 
-    kept = Publisher._send  # noqa: SLF001
+    kept = Publisher._send
 
     def slow(self, rows):
         sent = kept(self, rows)
         time.sleep(1.5)
         return sent
 
-    Publisher._send = slow  # noqa: SLF001
+    Publisher._send = slow
 
 
 def _without_offset_rule() -> None:
     from bridge.lanes import Lanes
 
     def all_of_them(self):
-        stored, self._told = getattr(self, "_told", {}), {
-            partition: max(offsets) + 1 for partition, offsets in self._open.items() if offsets
-        }
+        stored, self._told = (
+            getattr(self, "_told", {}),
+            {partition: max(offsets) + 1 for partition, offsets in self._open.items() if offsets},
+        )
         return {partition: offset for partition, offset in self._told.items() if stored.get(partition) != offset}
 
     Lanes.storable = all_of_them

@@ -1,0 +1,243 @@
+"""What a stored read costs: ``python -m bench.reads``. Ratios to a bare Flask view with the same bytes, in one run.
+
+Servers, gateway and clients run on this machine. Each round measures all subjects one after the other, so that what
+else the machine does meets all of them; the median round counts. CPU is that of the server's processes.
+"""
+
+import argparse
+import hashlib
+import os
+import selectors
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from ops.local.ports import free_base
+
+# Before anything reads the settings.
+BASE = free_base()
+STATE_DIR = Path(tempfile.mkdtemp(prefix="coursebus-bench-"))
+STATE_DIR.chmod(0o711)
+os.environ.update(PORT_BASE=str(BASE), STATE_DIR=str(STATE_DIR), RATE_LIMITS="off")
+
+import psutil  # noqa: E402
+import requests  # noqa: E402
+from flask import Flask, Response  # noqa: E402
+
+import settings  # noqa: E402
+from models import cache  # noqa: E402
+from models.cache import Stored  # noqa: E402
+from ops.local.stack import Stack  # noqa: E402
+
+CLIENTS = 16
+BODY_BYTES = 20_000
+CATALOGUE_PATH = "/v1/courses?category=music&limit=20"
+SERVERS = {
+    "gunicorn": ["gunicorn", "{app}", "-c", "ops/gunicorn.py", "-b", "127.0.0.1:{port}"],
+    "granian": [
+        *("granian", "{app}", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}"),
+        *("--workers", "2", "--blocking-threads", "{threads}", "--no-ws", "--log-level", "warning"),
+    ],
+}
+
+bare = Flask(__name__)
+BYTES = b'{"items":[' + b"0," * (BODY_BYTES // 2) + b"0]}"
+
+
+@bare.get("/bare")
+def bare_view() -> Response:
+    """The same bytes, made by nobody."""
+    return Response(BYTES, content_type="application/json")
+
+
+@bare.get("/from-cache")
+def bare_view_from_the_cache() -> Response:
+    """The same bytes from one GET: what no stored read can be faster than."""
+    return Response(cache.cache_redis().get("bench:bytes"), content_type="application/json")
+
+
+@dataclass
+class Subject:
+    """A request, and what was measured of it."""
+
+    name: str
+    port: int
+    request: bytes
+    rates: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        return statistics.median(self.rates)
+
+    @property
+    def cost(self) -> float:
+        return statistics.median(self.cpu_ms)
+
+
+class Connection:
+    """A kept-alive connection with one request under way, as cheap as Python has it."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", subject.port))
+        self.request = subject.request
+        self.left = -1
+
+    def send(self) -> None:
+        self.socket.sendall(self.request)
+        self.left = -1
+
+    def receive(self) -> bool:
+        """Whether the answer is complete."""
+        data = self.socket.recv(65536)
+        if not data:
+            sys.exit("The server has closed a connection.")
+        if self.left < 0:
+            head, _, body = data.partition(b"\r\n\r\n")
+            status = head[9:12]
+            if status not in {b"200", b"304"}:
+                sys.exit(f"{self.request!r} is answered by {data[:500]!r}")
+            length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+            self.left = (int(length) if length and status == b"200" else 0) - len(body)
+        else:
+            self.left -= len(data)
+        return self.left <= 0
+
+
+def load(subject: Subject, seconds: float) -> int:
+    """Keep CLIENTS requests under way; returns how many were answered."""
+    answered = 0
+    with selectors.DefaultSelector() as selector:
+        connections = [Connection(subject) for _ in range(CLIENTS)]
+        for connection in connections:
+            selector.register(connection.socket, selectors.EVENT_READ, connection)
+            connection.send()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            for key, _ in selector.select(0.5):
+                connection = key.data
+                if connection.receive():
+                    answered += 1
+                    connection.send()
+        for connection in connections:
+            connection.socket.close()
+    return answered
+
+
+@contextmanager
+def served(server: str, app: str, port: int, threads: str = "1") -> Iterator[psutil.Process]:
+    command = [part.format(app=app, port=port, threads=threads) for part in SERVERS[server]]
+    with subprocess.Popen([sys.executable, "-m", *command], cwd=settings.ROOT, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield psutil.Process(process.pid)
+        process.terminate()
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    return sum(sum(each.cpu_times()[:2]) for each in family(process))
+
+
+def measure(subject: Subject, process: psutil.Process, seconds: float) -> None:
+    load(subject, 0.2)
+    before, started = cpu_seconds(process), time.monotonic()
+    answered = load(subject, seconds)
+    subject.rates.append(answered / (time.monotonic() - started))
+    subject.cpu_ms.append((cpu_seconds(process) - before) / answered * 1000)
+
+
+def get(path: str, **headers: str) -> bytes:
+    named = {"Host": "bench", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return "\r\n".join([f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items()), "", ""]).encode()
+
+
+def token_of(sub: str) -> str:
+    claims = {
+        "iss": settings.AUTH0_ISSUER,
+        "aud": settings.AUTH0_AUDIENCE,
+        "sub": sub,
+        "exp": int(time.time()) + 3600,
+        "permissions": [],
+    }
+    minted = requests.post(f"{settings.AUTH0_ISSUER}__mint", json={"claims": claims}, timeout=10)
+    return str(minted.json()["token"])
+
+
+def fill(sub: str, user_id: str) -> None:
+    """Store what is read: a page of the catalogue for its 60 s, a course, a profile."""
+    page = f"page:{hashlib.sha256(CATALOGUE_PATH.encode()).hexdigest()}"
+    cache.put_page(page, Stored(0, b"\n" + BYTES))
+    cache.put(cache.course_key("bench"), Stored(1, BYTES))
+    cache.put(cache.identity_key(sub), Stored(1, user_id.encode()))
+    cache.put(cache.profile_key(user_id), Stored(1, b'{"name":"Bench"' + b" " * 300 + b"}"))
+    cache.cache_redis().set("bench:bytes", BYTES)
+
+
+def subjects(port: int, bare_port: int, sub: str) -> list[Subject]:
+    return [
+        Subject("bare view", bare_port, get("/bare")),
+        Subject("bare view, one GET of the cache", bare_port, get("/from-cache")),
+        Subject("catalogue page", port, get(CATALOGUE_PATH)),
+        Subject("course", port, get("/v1/courses/bench")),
+        Subject("/v1/me", port, get("/v1/me", Authorization=f"Bearer {token_of(sub)}")),
+        Subject("304", port, get("/v1/courses/bench", If_None_Match='"1"')),
+    ]
+
+
+WANTED = {"catalogue page": 0.7, "course": 0.7, "/v1/me": 0.6, "304": 0.8}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
+    arguments.add_argument("--rounds", type=int, default=7)
+    arguments.add_argument("--server", choices=SERVERS, default="gunicorn")
+    given = arguments.parse_args()
+    stack = Stack(STATE_DIR, BASE, only=["queue", "cache", "auth0"], environ=os.environ)
+    sub, user_id = f"auth0|{uuid4().hex}", str(uuid4())
+    try:
+        stack.start()
+        with (
+            served(given.server, "wsgi:app", BASE) as gateway,
+            served(given.server, "bench.reads:bare", BASE + 1) as bare_server,
+        ):
+            measured = subjects(BASE, BASE + 1, sub)
+            for _ in range(given.rounds):
+                fill(sub, user_id)
+                for subject in measured:
+                    measure(subject, bare_server if subject.port == BASE + 1 else gateway, given.seconds)
+            report(given.server, measured, gateway)
+    finally:
+        stack.reset()
+
+
+def report(server: str, measured: list[Subject], gateway: psutil.Process) -> None:
+    bare_rate, bare_cost = measured[0].rate, measured[0].cost
+    print(f"{server}, {CLIENTS} clients, {BODY_BYTES} bytes")
+    for subject in measured:
+        ratio, by_cpu = subject.rate / bare_rate, bare_cost / subject.cost
+        wanted = f", wanted {WANTED[subject.name]}" if subject.name in WANTED else ""
+        rates = f"{subject.rate:7,.0f}/s  {subject.cost:.2f} ms CPU"
+        print(f"{subject.name:32} {rates}   {ratio:.2f} of bare by rate, {by_cpu:.2f} by CPU{wanted}")
+    memory = max(each.memory_info().rss for each in family(gateway)) / 2**20
+    print(f"the largest process of the gateway: {memory:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
