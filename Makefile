@@ -36,8 +36,8 @@ schemas: install  ## Write docs/schemas and docs/asyncapi.json from the events
 openapi: install  ## Write docs/openapi.json and docs/errors.md from the routes
 	@$(VENV)/python -m ops.contract
 
-test: lint  ## Lint, then all tests; make test ARGS="-k webhook"
-	@$(VENV)/python -m pytest $(ARGS)
+test: lint  ## Lint, then all tests but the chaos; make test ARGS="-k webhook", make test ARGS="-m chaos"
+	@$(VENV)/python -m pytest -m "not chaos" $(ARGS)
 
 chaos: install  ## Kill at random, then check; make chaos MINUTES=10 SEED=7 ARGS=--apache
 	@$(VENV)/python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -5,6 +5,8 @@ Every module of this package that has a ``blp`` is served; nothing is registered
 
 import importlib
 import pkgutil
+from collections.abc import Callable
+from typing import Any
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -15,11 +17,18 @@ from models import log
 from . import arguments, cors, docs, headers, limits, openapi, problems
 
 
+class Gateway(Flask):
+    """Flask without a search for async functions among its views and hooks: there are none."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func  # else ten looks at each request: 25 µs
+
+
 def create_app() -> Flask:
     """The WSGI application. Raises SystemExit where production would speak to a stand-in."""
     settings.refuse_unsafe_production()
     log.configure("gateway")
-    app = Flask(__name__, static_folder=None)
+    app = Gateway(__name__, static_folder=None)
     app.config.update(
         API_TITLE="Coursebus",
         API_VERSION="v1",

@@ -78,9 +78,9 @@ def _taken(header: str, pattern: re.Pattern[str]) -> str | None:
 
 
 def _finish(response: Response) -> Response:
+    there = {name for name, _ in response.headers}
+    response.headers.extend([(name, value) for name, value in _ALWAYS.items() if name not in there])
     response.headers["X-Request-Id"] = g.request_id
-    for name, value in _ALWAYS.items():
-        response.headers.setdefault(name, value)
     if g.get("replayed"):
         response.headers["Idempotent-Replayed"] = "true"
     return response

@@ -50,6 +50,7 @@ def cached_page(view: View) -> View:
     @functools.wraps(view)
     def through_the_cache(*args: Any, **kwargs: Any) -> Response:
         key = f"page:{hashlib.sha256(request.full_path.encode()).hexdigest()}"
+        version = 0
 
         def look() -> bytes | None:
             nonlocal version
@@ -63,7 +64,6 @@ def cached_page(view: View) -> View:
             _kept_if_possible(lambda: cache.put_page(key, Stored(version_before, page)))
             return page
 
-        version = 0
         return respond_page(_in_one_flight(key, look, fetch))
 
     return through_the_cache  # type: ignore[return-value]  # functools.wraps keeps the view's own type to itself

@@ -1,4 +1,5 @@
-"""What a stored read costs: ``python -m bench.reads``. Ratios to a bare Flask view with the same bytes, in one run.
+"""What a stored read costs: ``python -m bench.reads``. Ratios to a bare Flask view that sends the same bytes from one
+GET of the cache, in one run on the same server.
 
 Servers, gateway and clients run on this machine. Each round measures all subjects one after the other, so that what
 else the machine does meets all of them; the median round counts. CPU is that of the server's processes.
@@ -164,7 +165,9 @@ def measure(subject: Subject, process: psutil.Process, seconds: float) -> None:
 
 def get(path: str, **headers: str) -> bytes:
     named = {"Host": "bench", **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return "\r\n".join([f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items()), "", ""]).encode()
+    return "\r\n".join(
+        [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items()), "", ""]
+    ).encode()
 
 
 def token_of(sub: str) -> str:
@@ -228,13 +231,13 @@ def main() -> None:
 
 
 def report(server: str, measured: list[Subject], gateway: psutil.Process) -> None:
-    bare_rate, bare_cost = measured[0].rate, measured[0].cost
+    bare_rate, bare_cost = measured[1].rate, measured[1].cost
     print(f"{server}, {CLIENTS} clients, {BODY_BYTES} bytes")
     for subject in measured:
         ratio, by_cpu = subject.rate / bare_rate, bare_cost / subject.cost
         wanted = f", wanted {WANTED[subject.name]}" if subject.name in WANTED else ""
         rates = f"{subject.rate:7,.0f}/s  {subject.cost:.2f} ms CPU"
-        print(f"{subject.name:32} {rates}   {ratio:.2f} of bare by rate, {by_cpu:.2f} by CPU{wanted}")
+        print(f"{subject.name:32} {rates}   {ratio:.2f} by rate, {by_cpu:.2f} by CPU{wanted}")
     memory = max(each.memory_info().rss for each in family(gateway)) / 2**20
     print(f"the largest process of the gateway: {memory:.0f} MiB")
 

@@ -5,6 +5,8 @@ Everything runs on this machine: the servers, one worker of four threads, one br
 
 import argparse
 import os
+import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -51,6 +53,7 @@ def main() -> None:
     arguments.add_argument("--events", type=int, default=20_000, help="through the relay and the consumer")
     arguments.add_argument("--rows", type=int, default=1_000_000, help="of outbox and inbox that must cost nothing")
     given = arguments.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
     stack = Stack(STATE_DIR, BASE, only=["postgres", "queue", "cache", "kafka"], environ=os.environ)
     try:
         stack.start()
@@ -58,7 +61,7 @@ def main() -> None:
         measure(given)
     finally:
         stack.reset()
-        STATE_DIR.rmdir() if not any(STATE_DIR.iterdir()) else None
+        shutil.rmtree(STATE_DIR, ignore_errors=True)
 
 
 def measure(given: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ commit has overtaken.
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import UUID
 
 import msgspec
@@ -65,7 +65,7 @@ def put_missing(key: str) -> None:
 
 def get_page(key: str) -> tuple[int, bytes | None]:
     """The catalogue's present version, and the page under ``key`` where it is of that version. One round trip."""
-    versioned, held = cache_redis().mget(CATALOGUE, key)
+    versioned, held = cast("list[bytes | None]", cache_redis().mget(CATALOGUE, key))
     version, _, body = (held or b"").partition(b"\n")
     present = int(versioned.partition(b"\n")[0]) if versioned else 0
     return present, body if version and int(version) == present else None

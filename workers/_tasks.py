@@ -104,19 +104,19 @@ def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
             delivery.forget_hints()
         except Poisonous as poisonous:
             delivery.answer = {"poison": poisonous.args[0]}
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 whatever it was, it is logged, and somebody waits for an answer
             delivery.answer = _unexpected(error)
             delivery.forget_hints()
         delivery.finish()
 
 
 def _unexpected(error: Exception) -> dict[str, Any]:
-    """The answer after an error that no task raises; called where it is handled."""
+    """The answer after an error that no task raises."""
     if isinstance(error, OperationalError | InterfaceError) and (error.connection_invalidated or not error.statement):
         # Lost before, within or after the COMMIT: only a repeat can tell.
         log.warning("database lost", reason=str(error.orig))
         return failure(OutcomeUnknown())
-    log.exception("task crashed")
+    log.error("task crashed", exc_info=error)
     return {"crash": repr(error)}
 
 

@@ -88,7 +88,9 @@ def test_twins_at_the_same_moment_become_one_course_and_one_answer(author: Perso
 
     def twin(_: int):
         start.wait()
-        return create(Person(create_app().test_client(), sub=author.sub, permissions=author.permissions), "k", title="Chess")
+        return create(
+            Person(create_app().test_client(), sub=author.sub, permissions=author.permissions), "k", title="Chess"
+        )
 
     with ThreadPoolExecutor(2) as pool:
         one, two = pool.map(twin, range(2))

@@ -173,7 +173,9 @@ def test_a_change_of_what_is_on_sale_outdates_every_page(client, worker: Worker,
     assert after.headers["ETag"] != before.headers["ETag"]
 
 
-def test_a_page_made_while_the_catalogue_changes_is_not_served_again(client, worker: Worker, category: str, monkeypatch):
+def test_a_page_made_while_the_catalogue_changes_is_not_served_again(
+    client, worker: Worker, category: str, monkeypatch
+):
     def ask(*_: object, **__: object) -> dict:
         cache.put(cache.CATALOGUE, cache.catalogue_changed())
         return worker("")

@@ -7,6 +7,7 @@ moments.
 
 import argparse
 import random
+import signal
 import sys
 import threading
 import time
@@ -159,6 +160,7 @@ def main() -> int:
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments.add_argument("--apache", action="store_true", help="over Apache Kafka in place of the embedded broker")
     given = arguments.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
     if given.apache and (reason := why_not()):
         raise SystemExit(reason)
     print(f"seed {given.seed}, {given.minutes:g} minutes", flush=True)

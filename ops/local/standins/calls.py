@@ -25,7 +25,7 @@ KEY_LIVES_SECONDS = 24 * 3600  # as at both providers: an older key is a new one
 View = Callable[..., Document]
 
 
-class Refusal(Exception):  # noqa: N818 a provider saying no, as it is meant to
+class Refusal(Exception):
     """An error answer of a provider, in its own words.
 
     ``keeps_changes``: what the call has changed stays (a declined card is remembered).
