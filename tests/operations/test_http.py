@@ -112,7 +112,7 @@ def test_a_full_queue_is_a_503_that_says_when_to_come_back(ann: Person, monkeypa
     try:
         celery_app.send("courses.x", {}, celery_app.Envelope(sent_at=celery_app.time.time() - 12.5))
 
-        response = ann.get("/v1/courses")
+        response = ann.get("/v1/me/enrollments")
     finally:
         queue_redis().delete("nobody:courses")
 
@@ -132,10 +132,10 @@ def test_a_slow_service_is_refused_to_more_than_may_wait_and_the_others_answer(a
     slow = threading.Thread(target=wait_for_courses)
     slow.start()
     begun.wait(5)
-    refused, served = ann.get("/v1/courses"), ann.get("/v1/me")
+    refused, served = ann.get("/v1/me/enrollments"), ann.get("/v1/me")
     over.set()
     slow.join()
 
     assert (refused.status_code, refused.json["code"], refused.headers["Retry-After"]) == (503, "service_slow", "10")
     assert served.status_code == 200
-    assert ann.get("/v1/courses").status_code == 200
+    assert ann.get("/v1/me/enrollments").status_code == 200
