@@ -188,3 +188,9 @@ def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, A
 def _log_as_ecs(**_: object) -> None:
     log.configure(f"worker-{settings.SERVICE}")
     logging.getLogger("celery").setLevel(logging.INFO)
+
+
+@signals.worker_init.connect
+@signals.beat_init.connect
+def _refuse_unsafe_production(**_: object) -> None:
+    settings.refuse_unsafe_production()

@@ -1,4 +1,4 @@
-"""From the gateway to the workers: ``ask`` waits for the answer."""
+"""From the gateway to the workers: ``ask`` waits for the answer, ``tell`` answers 202."""
 
 import time
 from typing import Any, NoReturn
@@ -38,8 +38,8 @@ def ask(task: str, **message: Any) -> Any:
     return _ask(task, message, claim)
 
 
-def begin(task: str, **message: Any) -> NoReturn:
-    """Begin what nobody waits for: ``task`` answers with the operation. Raises Accepted, preferred or not."""
+def tell(task: str, **message: Any) -> NoReturn:
+    """Begin what nobody waits for: ``task`` answers with its operation, the client with 202. Raises Accepted."""
     raise Accepted(_ask(task, message, claim=g.get("claim")))
 
 

@@ -17,7 +17,7 @@ from .blueprints import Blueprint
 from .etags import if_match
 from .operations import OperationSchema
 from .pages import Page, PageQuery, page, page_of
-from .queue import ask, begin, look_up
+from .queue import ask, look_up, tell
 from .reads import cached, changed
 from .schemas import Schema, Timestamp
 
@@ -132,7 +132,7 @@ class Me(MethodView):
 
         What the law wants to be kept is named there, with the reason. The token remains good for reading the receipt.
         """
-        begin("users.erase_me", sub=me().sub, expected_version=expected_version)
+        tell("users.erase_me", sub=me().sub, expected_version=expected_version)
 
 
 @blp.route("/me/export")
@@ -141,7 +141,7 @@ class Export(MethodView):
     @blp.response(202, OperationSchema)
     def post(self) -> None:
         """Have all that is kept of the caller laid out by every service; the operation's result says where."""
-        begin("users.request_export", user_id=me().id, owner=me().sub)
+        tell("users.request_export", user_id=me().id, owner=me().sub)
 
     @requires()
     @blp.response(200, ExportSchema)
@@ -206,7 +206,7 @@ class User(MethodView):
     @blp.response(202, OperationSchema)
     def delete(self, user_id: UUID, *, expected_version: int) -> None:
         """Erase a user, in every service; the operation's result is the receipt. Needs If-Match."""
-        begin("users.erase_user", user_id=user_id, expected_version=expected_version, owner=me().sub)
+        tell("users.erase_user", user_id=user_id, expected_version=expected_version, owner=me().sub)
 
 
 @blp.route("/users/<uuid:user_id>/roles")

@@ -56,6 +56,7 @@ class Bridge:
 
 def serve() -> int:
     """Run until SIGTERM."""
+    settings.refuse_unsafe_production()
     log.configure("bridge")
     bridge = Bridge()
     for number in (signal.SIGTERM, signal.SIGINT):
