@@ -20,7 +20,7 @@ def respond(stored: Stored) -> Response:
     version = str(stored.version)
     # Kept by the client itself, and shown only after asking whether it still holds.
     headers = {"ETag": f'"{version}"', "Cache-Control": "private, no-cache"}
-    if request.method in {"GET", "HEAD"} and request.if_none_match.contains_weak(version):
+    if _has(version):
         return Response(status=304, headers=headers)
     return Response(stored.body, headers=headers, content_type="application/json")
 
@@ -30,9 +30,15 @@ def respond_page(page: bytes) -> Response:
     link, _, body = page.partition(b"\n")
     etag = hashlib.blake2b(page, digest_size=12).hexdigest()
     headers = {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache", **({"Link": link.decode()} if link else {})}
-    if request.if_none_match.contains_weak(etag):
+    if _has(etag):
         return Response(status=304, headers=headers)
     return Response(body, headers=headers, content_type="application/json")
+
+
+def _has(tag: str) -> bool:
+    """Whether the client reads, and has this already."""
+    asks = "HTTP_IF_NONE_MATCH" in request.environ and request.method in {"GET", "HEAD"}
+    return asks and request.if_none_match.contains_weak(tag)
 
 
 def if_match(view: View) -> View:

@@ -62,9 +62,9 @@ def prefers_async() -> bool:
 
 
 def _begin() -> None:
-    g.request_id = _taken("X-Request-Id", _REQUEST_ID) or secrets.token_hex(16)
-    g.traceparent = _taken("traceparent", _TRACEPARENT) or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
-    clear_contextvars()
+    made = secrets.token_hex(40)  # one call of the system for all that may be needed
+    g.request_id = _taken("HTTP_X_REQUEST_ID", _REQUEST_ID) or made[:32]
+    g.traceparent = _taken("HTTP_TRACEPARENT", _TRACEPARENT) or f"00-{made[32:64]}-{made[64:]}-01"
     bind_contextvars(request_id=g.request_id, **{"trace.id": g.traceparent.split("-")[1]})
 
 
@@ -72,8 +72,8 @@ def _forget(_error: BaseException | None) -> None:
     clear_contextvars()  # the thread goes on with other work
 
 
-def _taken(header: str, pattern: re.Pattern[str]) -> str | None:
-    sent = request.headers.get(header, "")
+def _taken(variable: str, pattern: re.Pattern[str]) -> str | None:
+    sent = request.environ.get(variable, "")
     return sent if pattern.fullmatch(sent) else None
 
 

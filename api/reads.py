@@ -75,6 +75,7 @@ def _in_one_flight(key: str, look: Callable[[], Found | None], fetch: Callable[[
     try:
         while (found := look()) is None:
             if cache.begin_flight(key):
+                found = look()  # an earlier flight may have landed between our look and our start
                 break
             if time.monotonic() > until:
                 return fetch()
@@ -85,7 +86,7 @@ def _in_one_flight(key: str, look: Callable[[], Found | None], fetch: Callable[[
         log.warning("cache is away", reason=str(error))
         return fetch()
     try:
-        return fetch()
+        return fetch() if found is None else found
     finally:
         _kept_if_possible(lambda: cache.end_flight(key))
 

@@ -31,38 +31,22 @@ os.environ.update(PORT_BASE=str(BASE), STATE_DIR=str(STATE_DIR), RATE_LIMITS="of
 
 import psutil  # noqa: E402
 import requests  # noqa: E402
-from flask import Flask, Response  # noqa: E402
 
 import settings  # noqa: E402
+from bench.bare import BYTES, KEY  # noqa: E402
 from models import cache  # noqa: E402
 from models.cache import Stored  # noqa: E402
 from ops.local.stack import Stack  # noqa: E402
 
 CLIENTS = 16
-BODY_BYTES = 20_000
 CATALOGUE_PATH = "/v1/courses?category=music&limit=20"
 SERVERS = {
     "gunicorn": ["gunicorn", "{app}", "-c", "ops/gunicorn.py", "-b", "127.0.0.1:{port}"],
     "granian": [
         *("granian", "{app}", "--interface", "wsgi", "--host", "127.0.0.1", "--port", "{port}"),
-        *("--workers", "2", "--blocking-threads", "{threads}", "--no-ws", "--log-level", "warning"),
+        *("--workers", "2", "--blocking-threads", "8", "--no-ws", "--log-level", "warning"),
     ],
 }
-
-bare = Flask(__name__)
-BYTES = b'{"items":[' + b"0," * (BODY_BYTES // 2) + b"0]}"
-
-
-@bare.get("/bare")
-def bare_view() -> Response:
-    """The same bytes, made by nobody."""
-    return Response(BYTES, content_type="application/json")
-
-
-@bare.get("/from-cache")
-def bare_view_from_the_cache() -> Response:
-    """The same bytes from one GET: what no stored read can be faster than."""
-    return Response(cache.cache_redis().get("bench:bytes"), content_type="application/json")
 
 
 @dataclass
@@ -134,8 +118,8 @@ def load(subject: Subject, seconds: float) -> int:
 
 
 @contextmanager
-def served(server: str, app: str, port: int, threads: str = "1") -> Iterator[psutil.Process]:
-    command = [part.format(app=app, port=port, threads=threads) for part in SERVERS[server]]
+def served(server: str, app: str, port: int) -> Iterator[psutil.Process]:
+    command = [part.format(app=app, port=port) for part in SERVERS[server]]
     with subprocess.Popen([sys.executable, "-m", *command], cwd=settings.ROOT, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -143,8 +127,14 @@ def served(server: str, app: str, port: int, threads: str = "1") -> Iterator[psu
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
-        yield psutil.Process(process.pid)
-        process.terminate()
+        else:
+            process.kill()
+            sys.exit(f"{server} does not listen.")
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            for each in family(psutil.Process(process.pid)):
+                each.kill()
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
@@ -189,7 +179,7 @@ def fill(sub: str, user_id: str) -> None:
     cache.put(cache.course_key("bench"), Stored(1, BYTES))
     cache.put(cache.identity_key(sub), Stored(1, user_id.encode()))
     cache.put(cache.profile_key(user_id), Stored(1, b'{"name":"Bench"' + b" " * 300 + b"}"))
-    cache.cache_redis().set("bench:bytes", BYTES)
+    cache.cache_redis().set(KEY, BYTES)
 
 
 def subjects(port: int, bare_port: int, sub: str) -> list[Subject]:
@@ -218,7 +208,7 @@ def main() -> None:
         stack.start()
         with (
             served(given.server, "wsgi:app", BASE) as gateway,
-            served(given.server, "bench.reads:bare", BASE + 1) as bare_server,
+            served(given.server, "bench.bare:app", BASE + 1) as bare_server,
         ):
             measured = subjects(BASE, BASE + 1, sub)
             for _ in range(given.rounds):
@@ -232,7 +222,7 @@ def main() -> None:
 
 def report(server: str, measured: list[Subject], gateway: psutil.Process) -> None:
     bare_rate, bare_cost = measured[1].rate, measured[1].cost
-    print(f"{server}, {CLIENTS} clients, {BODY_BYTES} bytes")
+    print(f"{server}, {CLIENTS} clients, {len(BYTES)} bytes")
     for subject in measured:
         ratio, by_cpu = subject.rate / bare_rate, bare_cost / subject.cost
         wanted = f", wanted {WANTED[subject.name]}" if subject.name in WANTED else ""

@@ -40,7 +40,7 @@ def admin(stack: Platform) -> Person:
     return person
 
 
-def test_every_operation_keeps_its_contract(stack: Platform, admin: Person):
+def test_every_operation_keeps_its_contract(stack: Platform, admin: Person, tmp_path: Path):
     run = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(EXPECTATIONS)),
@@ -52,6 +52,7 @@ def test_every_operation_keeps_its_contract(stack: Platform, admin: Person):
             *("--exclude-path-regex", "^/(readyz|livez|metrics)"),  # they tell of the machine, not of the contract
             *("--warnings", "off"),
         ],
+        cwd=tmp_path,  # it writes down what it found
         capture_output=True,
         text=True,
         timeout=4 * SECONDS,
