@@ -66,7 +66,7 @@ def trust_test_tokens(monkeypatch) -> None:
 
 @contextmanager
 def running_worker(*services: str) -> Iterator[None]:
-    """A worker on the queues of ``services``."""
+    """A worker on the queues of ``services``. One at a time: two would share the event loop of the process."""
     for service in services:
         celery_app.loader.import_module(f"workers.{service}")
     with start_worker(celery_app, pool="threads", concurrency=2, queues=list(services), perform_ping_check=False):

@@ -11,7 +11,7 @@ from tests.gateway import Person, running_worker, trust_test_tokens
 
 @pytest.fixture(scope="module", autouse=True)
 def workers() -> Iterator[None]:
-    with running_worker("users"), running_worker("courses"):
+    with running_worker("users", "courses"):
         yield
 
 
