@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 from uuid import UUID
 
 from models.payments import Attempt, Order, Snapshot
@@ -36,6 +36,34 @@ class PageRequest:
             created_at=attempt.created_at,
             expires_at=attempt.expires_at,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundRequest:
+    """Money that is to go back. Made from stored rows alone, so that a repeat asks for the same."""
+
+    refund_id: UUID  # the idempotency key
+    order_id: UUID
+    attempt_id: UUID
+    payment_id: str  # the provider's
+    description: str
+    amount_minor: int
+    currency: str
+    receipt_email: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundSnapshot:
+    """What a provider says of a refund, in our words; fetched by us."""
+
+    object_id: str  # the provider's
+    status: Literal["pending", "succeeded", "failed", "canceled"]
+    amount_minor: int
+    currency: str
+    payment_id: str
+    refund_id: str | None  # as our metadata says
+    failure_reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +103,14 @@ class Provider(Protocol):
 
     def expire_page(self, page_id: str) -> Snapshot:
         """Close a page, unless it was paid before; returns what it is now."""
+        ...
+
+    def refund(self, request: RefundRequest) -> RefundSnapshot:
+        """Give money back, or what became of the refund that was asked for under the same key. Raises PaymentRefused."""
+        ...
+
+    def find_refund(self, request: RefundRequest) -> RefundSnapshot | None:
+        """The refund that was made for ``request``, looked for in the provider's lists."""
         ...
 
     def read_notice(self, body: bytes, headers: Mapping[str, str], *, at: datetime) -> Notice | None:

@@ -17,7 +17,7 @@ from models.log import get_logger
 from models.payments import Snapshot
 from models.payments.attempts import Neutral
 
-from .provider import Notice, PageRequest
+from .provider import Notice, PageRequest, RefundRequest, RefundSnapshot
 
 log = get_logger(__name__)
 
@@ -131,6 +131,12 @@ class Stripe:
             except stripe.InvalidRequestError:
                 # It is not open any more. Whether it was paid or has expired is seen by looking.
                 return self._snapshot(self._sessions.retrieve(page_id, {"expand": _WITH_PAYMENT}))
+
+    def refund(self, request: RefundRequest) -> RefundSnapshot:
+        raise NotImplementedError
+
+    def find_refund(self, request: RefundRequest) -> RefundSnapshot | None:
+        raise NotImplementedError
 
     def read_notice(self, body: bytes, headers: Mapping[str, str], *, at: datetime) -> Notice | None:
         self._verify(body, headers.get("stripe-signature", ""), at)
