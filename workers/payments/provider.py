@@ -106,7 +106,7 @@ class Provider(Protocol):
         ...
 
     def refund(self, request: RefundRequest) -> RefundSnapshot:
-        """Give money back, or what became of the refund that was asked for under the same key. Raises PaymentRefused."""
+        """Give money back, once for each key; returns what became of it. Raises PaymentRefused."""
         ...
 
     def find_refund(self, request: RefundRequest) -> RefundSnapshot | None:
