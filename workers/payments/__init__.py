@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from workers._delivery import Delivery
 from workers.resources import resource
 
-from . import checkouts, offers, orders, personal, sync, webhooks
+from . import checkouts, ledger, offers, orders, personal, sync, webhooks
 from .provider import Providers
 from .stripe import Stripe
 
-__all__ = ["checkouts", "offers", "orders", "personal", "sync", "webhooks"]
+__all__ = ["checkouts", "ledger", "offers", "orders", "personal", "sync", "webhooks"]
 
 # Made when the worker starts, which a wrong key or address thus ends.
 _PROVIDERS: Providers = {"stripe": Stripe.configured()}

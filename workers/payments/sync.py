@@ -14,6 +14,7 @@ from models.errors import PaymentRefused, ProviderOutcomeUnknown
 from models.log import get_logger
 from models.outbox import record
 from models.payments import Attempt, Order, Snapshot
+from models.payments.ledger import book_capture
 from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
@@ -90,9 +91,11 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
     """
     order = Order.locked(session, attempt.order_id)
     attempt = order.attempt(attempt.id)
-    before = attempt.status
+    before, captured_before = attempt.status, attempt.captured_minor
     for event in order.apply(attempt, snapshot, at=now()):
         record(session, order, event)
+    if attempt.captured_minor > captured_before:
+        book_capture(session, attempt, at=now())
     if attempt.status != before:
         tell = log.error if attempt.needs_a_person else log.info
         tell("attempt changed", attempt_id=attempt.id, was=before, status=attempt.status, problem=attempt.problem)

@@ -1,0 +1,64 @@
+"""From "I want this course" to a payment page, and back from it."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from api.auth import me, requires
+from api.limits import MONEY
+from api.queue import ask
+from api.schemas import Schema, Timestamp
+
+from .blueprint import blp
+from .orders import OrderSchema
+
+PROVIDERS = ["stripe"]
+ReturnUrl = ma.fields.Url(schemes={"http", "https"}, require_tld=False, validate=ma.validate.Length(max=2000))
+
+
+class CheckoutRequestSchema(Schema):
+    course_id = ma.fields.UUID(required=True)
+    provider = ma.fields.Str(required=True, validate=ma.validate.OneOf(PROVIDERS))
+    # Where the provider's page sends the buyer back to; its origin must be one of RETURN_URL_ORIGINS.
+    success_url = ReturnUrl
+    cancel_url = ReturnUrl
+
+
+class CheckoutSchema(Schema):
+    id = ma.fields.UUID()
+    order_id = ma.fields.UUID()
+    status = ma.fields.Str(
+        metadata={"description": "requires_action: send the buyer to redirect_url. succeeded: done."}
+    )
+    amount_minor = ma.fields.Int()
+    currency = ma.fields.Str()
+    redirect_url = ma.fields.Url(allow_none=True)
+    expires_at = Timestamp(allow_none=True)
+
+
+@blp.route("/checkouts")
+class Checkouts(MethodView):
+    @requires(idempotency_key=True, limit=MONEY)
+    @blp.arguments(CheckoutRequestSchema)
+    @blp.response(201, CheckoutSchema)
+    def post(self, checkout: dict[str, Any]) -> Any:
+        """Open a payment page for a course, or get the open one. A free course is fulfilled at once."""
+        return ask(
+            "payments.start_checkout",
+            user_id=me().id,
+            course_id=checkout["course_id"],
+            provider=checkout["provider"],
+            success_url=checkout.get("success_url"),
+            cancel_url=checkout.get("cancel_url"),
+        )
+
+
+@blp.route("/checkouts/<uuid:checkout_id>/sync")
+class CheckoutSync(MethodView):
+    @requires()
+    @blp.response(200, OrderSchema)
+    def post(self, checkout_id: UUID) -> Any:
+        """Ask the provider what became of a payment; for the page that the buyer returns to."""
+        return ask("payments.sync_checkout", checkout_id=checkout_id, user_id=me().id)

@@ -1,0 +1,49 @@
+"""What was bought."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+from flask.views import MethodView
+
+from api.auth import me, requires
+from api.etags import respond
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from api.schemas import Schema, Timestamp
+from models.cache import Stored
+
+from .blueprint import blp
+
+
+class OrderSchema(Schema):
+    id = ma.fields.UUID()
+    status = ma.fields.Str(validate=ma.validate.OneOf(["pending", "paid", "expired"]))
+    course_id = ma.fields.UUID()
+    course_title = ma.fields.Str()
+    amount_minor = ma.fields.Int()
+    currency = ma.fields.Str()
+    created_at = Timestamp()
+    paid_at = Timestamp(allow_none=True)
+    version = ma.fields.Int()
+
+
+@blp.route("/orders")
+class Orders(MethodView):
+    @requires()
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(OrderSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List the caller's orders, newest first."""
+        return page(ask("payments.list_orders", user_id=me().id, **query))
+
+
+@blp.route("/orders/<uuid:order_id>")
+class Order(MethodView):
+    @requires()
+    @blp.response(200, OrderSchema)
+    def get(self, order_id: UUID) -> Response:
+        """Show an order of the caller; any order to those with payments:read."""
+        whose = None if "payments:read" in me().permissions else me().id
+        return respond(Stored.of(ask("payments.show_order", order_id=order_id, user_id=whose)))
