@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 import pymongo
 import pytest
 from aiosmtpd.controller import Controller
+from pymongo.database import Database
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -22,6 +23,8 @@ from ops.local.mail import Mails, Sink
 from tests.notifications.factories import lesson_completed, make_contact
 from workers.notifications import delivery, feed, messages
 from workers.notifications.history import History
+from workers.notifications.preferences import Choices
+from workers.notifications.sending import Desk
 from workers.resources import RESOURCES
 
 
@@ -32,10 +35,20 @@ def mongo_client() -> Iterator[pymongo.MongoClient]:
 
 
 @pytest.fixture
-def history(mongo_client) -> Iterator[History]:
+def mongo_database(mongo_client) -> Iterator[Database]:
     name = f"tests_{uuid4().hex}"
-    yield History(mongo_client[name])
+    yield mongo_client[name]
     mongo_client.drop_database(name)
+
+
+@pytest.fixture
+def history(mongo_database) -> History:
+    return History(mongo_database)
+
+
+@pytest.fixture
+def choices(mongo_database) -> Choices:
+    return Choices(mongo_database)
 
 
 class Pokes(list):
@@ -46,8 +59,8 @@ class Pokes(list):
 
 
 @pytest.fixture
-def poke() -> Pokes:
-    return Pokes()
+def desk(history, choices) -> Desk:
+    return Desk(history, choices, Pokes())
 
 
 class OneSession:
@@ -116,6 +129,9 @@ class Clock:
     def advance(self, by: timedelta) -> None:
         self._ahead += by
 
+    def set(self, to: datetime) -> None:
+        self._ahead = to - now()
+
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
@@ -128,9 +144,10 @@ def clock(monkeypatch) -> Clock:
 class PostOffice:
     """One user's notifications, from the handler of an event to the mail server."""
 
-    def __init__(self, session: Session, history: History, mail_server: MailServer) -> None:
+    def __init__(self, session: Session, history: History, choices: Choices, mail_server: MailServer) -> None:
         self.session = session
         self.history = history
+        self.choices = choices
         self.server = mail_server
         self.pokes = Pokes()
         with RESOURCES["mailer"](None) as over_smtp:
@@ -139,17 +156,24 @@ class PostOffice:
 
     def handle(self, handler, event, *, event_id: UUID | None = None) -> None:
         """What the bridge starts."""
-        handler(self.session, self.history, self.pokes, event=event, event_id=event_id or new_id())
+        handler(self.session, Desk(self.history, self.choices, self.pokes), event=event, event_id=event_id or new_id())
 
-    def queue(self, **pii) -> UUID:
-        """A congratulation to a new user; returns its delivery's id."""
-        self.handle(messages.congratulate_on_lesson, lesson_completed(make_contact(self.session, **pii)))
+    def queue(self, user_id: UUID | None = None, **pii) -> UUID:
+        """A congratulation, to a new user where none is named; returns its delivery's id."""
+        user_id = user_id or make_contact(self.session, **pii)
+        self.handle(messages.congratulate_on_lesson, lesson_completed(user_id))
         [(_, message)] = self.pokes
         self.pokes.clear()
         return message["delivery_id"]
 
     def deliver(self, delivery_id: UUID, **resources) -> None:
-        lent = {"sessions": OneSession(self.session), "history": self.history, "mailer": self.mailer, **resources}
+        lent = {
+            "sessions": OneSession(self.session),
+            "history": self.history,
+            "choices": self.choices,
+            "mailer": self.mailer,
+            **resources,
+        }
         delivery.deliver_email(**lent, delivery_id=delivery_id)
 
     def deliver_poked(self) -> int:
@@ -191,5 +215,5 @@ class PostOffice:
 
 
 @pytest.fixture
-def post(session: Session, history: History, mail_server: MailServer) -> PostOffice:
-    return PostOffice(session, history, mail_server)
+def post(session: Session, history: History, choices: Choices, mail_server: MailServer) -> PostOffice:
+    return PostOffice(session, history, choices, mail_server)

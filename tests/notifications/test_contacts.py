@@ -34,10 +34,10 @@ def test_an_older_event_never_overwrites_a_newer_one(session: Session):
     assert kept(session, user_id).name == "third"
 
 
-def test_a_welcome_that_comes_late_leaves_the_newer_contact(session: Session, history, poke):
+def test_a_welcome_that_comes_late_leaves_the_newer_contact(session: Session, desk):
     user_id = new_id()
     keep_contact(session, event=profile(user_id, 2, email="new@example.com"))
-    welcome_user(session, history, poke, event=user_created(user_id), event_id=new_id())
+    welcome_user(session, desk, event=user_created(user_id), event_id=new_id())
 
     assert kept(session, user_id).email == "new@example.com"
 

@@ -4,6 +4,7 @@ import pytest
 
 from models.base import now
 from models.events import UserUpdated
+from models.notifications import Outcome, State
 from tests.notifications.conftest import Killed
 from tests.notifications.factories import lesson_completed, make_contact, make_person, payment_succeeded
 from workers.notifications.contacts import keep_contact
@@ -87,8 +88,8 @@ def test_a_worker_that_was_thought_dead_does_not_undo_its_successors_work(post, 
     slow = post.history.claim(delivery_id, at=clock.now(), until=clock.now() + LEASE)
     clock.advance(LEASE + A_MOMENT)
     successor = post.history.claim(delivery_id, at=clock.now(), until=clock.now() + LEASE)
-    post.history.end(successor, state="sent", reason=None, at=clock.now())
-    post.history.end(slow, state="failed", reason="smtp_550", at=clock.now())
+    post.history.end(successor, Outcome(State.SENT), at=clock.now())
+    post.history.end(slow, Outcome(State.FAILED, "smtp_550"), at=clock.now())
 
     assert post.standing(delivery_id) == ("sent", None)
 

@@ -16,18 +16,18 @@ def ann(session: Session) -> UUID:
 
 
 @pytest.fixture
-def tell(session: Session, history, poke):
+def tell(session: Session, desk):
     """Puts notes into a user's feed."""
 
     def tell(user_id: UUID, *lessons: str) -> None:
         for lesson in lessons:
             event = lesson_completed(user_id, lesson_title=lesson)
-            congratulate_on_lesson(session, history, poke, event=event, event_id=new_id())
+            congratulate_on_lesson(session, desk, event=event, event_id=new_id())
 
     return tell
 
 
-def titles(history, user_id: UUID, *, unread: bool = False, limit: int = 100, after: str | None = None) -> list[str]:
+def titles(history, user_id: UUID, *, unread: bool = False, limit: int = 100, after: int | None = None) -> list[str]:
     notes = list_notes(history, user_id=user_id, unread=unread, limit=limit, after=after)["items"]
     return [note["title"].rpartition(" ")[2] for note in notes]
 

@@ -18,6 +18,7 @@ def make_delivery(**data) -> Delivery:
         category="progress",
         channel="email",
         template="lesson_completed",
+        mandatory=False,
         data={
             "course_title": "Practical Statistics",
             "lesson_title": "Means and medians",

@@ -113,3 +113,36 @@ def test_a_query_that_does_not_fit_is_refused(ann, query: str, status: int):
 @pytest.mark.parametrize("path", ["", "/unread-count"])
 def test_a_feed_is_for_signed_in_users(ann, path: str):
     assert ann.client.get(f"/v1/me/notifications{path}").status_code == 401
+
+
+def test_preferences_come_back_as_they_were_put(ann):
+    wanted = {
+        "categories": {"courses": {"email": False}},
+        "quiet_hours": {"from": "22:00", "to": "08:00"},
+        "digest": "off",
+    }
+    put = ann.send("PUT", "/v1/me/notification-preferences", wanted)
+    assert put.status_code == 200
+    assert put.json["categories"]["courses"] == {"email": False, "push": True, "in_app": True}
+    assert put.json == ann.get("/v1/me/notification-preferences").json
+    assert put.json == ann.send("PUT", "/v1/me/notification-preferences", put.json).json
+
+    assert ann.send("PUT", "/v1/me/notification-preferences", {"categories": {}}).json["quiet_hours"] is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pointer"),
+    [
+        ({}, "/categories"),
+        ({"categories": {"weather": {}}}, "/categories/weather"),
+        ({"categories": {"courses": {"email": "no"}}}, "/categories/courses/email"),
+        ({"categories": {"courses": {"pigeon": True}}}, "/categories/courses/pigeon"),
+        ({"categories": {}, "quiet_hours": {"from": "22:00"}}, "/quiet_hours/to"),
+        ({"categories": {}, "quiet_hours": {"from": "24:00", "to": "08:00"}}, "/quiet_hours/from"),
+        ({"categories": {}, "quiet_hours": {"from": "08:00", "to": "08:00"}}, "/quiet_hours/to"),
+        ({"categories": {}, "digest": "hourly"}, "/digest"),
+    ],
+)
+def test_preferences_that_do_not_fit_are_refused(ann, wanted: dict, pointer: str):
+    refused = ann.send("PUT", "/v1/me/notification-preferences", wanted)
+    assert (refused.status_code, [fault["pointer"] for fault in refused.json["errors"]]) == (422, [pointer])

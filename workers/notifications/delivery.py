@@ -6,7 +6,7 @@ from uuid import UUID
 import settings
 from models.base import now
 from models.log import get_logger
-from models.notifications import Contact, Delivery, EndedDelivery, Recipient, State
+from models.notifications import EMAIL, Contact, Delivery, EndedDelivery, Outcome, Recipient, State
 from models.outbox import record
 from workers import job, task
 from workers._delivery import Sessions
@@ -14,6 +14,8 @@ from workers.resources import Mailer, Poke
 
 from .history import History
 from .mail import address_of, compose, hand_over
+from .objections import objection
+from .preferences import Choices
 
 log = get_logger(__name__)
 
@@ -24,37 +26,37 @@ MAX_ATTEMPTS = 80  # with these waits, three days of a mail server that is down
 SWEEP_GRACE = timedelta(seconds=5)  # the poke of the handler comes first
 SWEEP_LIMIT = 100  # so that what waits for a mail server does not fill the queue that events come by
 
+DELIVER = {EMAIL: "notifications.deliver_email"}  # by channel, the task that sends
+
 
 @task
-def deliver_email(sessions: Sessions, history: History, mailer: Mailer, *, delivery_id: UUID) -> None:
-    """Send an e-mail that is due. Started twice, it is sent by one of the two.
+def deliver_email(sessions: Sessions, history: History, choices: Choices, mailer: Mailer, *, delivery_id: UUID) -> None:
+    """Send an e-mail that is due, unless something is against it. Started twice, it is sent by one of the two.
 
     Cut off between the server's answer and our note of it, it is sent again after LEASE, with the same Message-ID.
     """
-    delivery = history.claim(delivery_id, at=now(), until=now() + LEASE)
-    if delivery is None:
+    if (delivery := _claim(sessions, history, delivery_id)) is None:
         return
     with sessions.begin() as session:
-        told = session.get(EndedDelivery, delivery_id)
         contact = session.get(Contact, delivery.user_id)
-    if told:  # and cut off before the history knew
-        history.end(delivery, state=told.state, reason=told.reason, at=told.ended_at)
-    elif contact is None or not contact.email:
-        history.end(delivery, state=State.SKIPPED, reason="no_address", at=now())
+    if contact is None or not contact.email:
+        outcome = Outcome(State.SKIPPED, "no_address")
     elif (address := address_of(contact)) is None:
-        _end(sessions, history, delivery, State.FAILED, "address_invalid")
+        outcome = Outcome(State.FAILED, "address_invalid")
+    elif against := objection(delivery, contact, choices.of(delivery.user_id), at=now()):
+        outcome = against
     elif delivery.attempts > MAX_ATTEMPTS:
-        _end(sessions, history, delivery, State.FAILED, "given_up")
+        outcome = Outcome(State.FAILED, "given_up")
     else:
-        state, reason = hand_over(mailer, compose(delivery, contact, address))
-        _settle(sessions, history, delivery, state, reason)
+        outcome = hand_over(mailer, compose(delivery, contact, address))
+    _settle(sessions, history, delivery, outcome)
 
 
 @job(every_seconds=15)
 def sweep_deliveries(history: History, poke: Poke) -> None:
     """Start the deliveries that nobody took up: their poke was lost, their wait is over, or their worker died."""
-    for delivery_id in history.due(before=now() - SWEEP_GRACE, limit=SWEEP_LIMIT):
-        poke("notifications.deliver_email", delivery_id=delivery_id)
+    for delivery_id, channel in history.due(before=now() - SWEEP_GRACE, limit=SWEEP_LIMIT):
+        poke(DELIVER[channel], delivery_id=delivery_id)
 
 
 def wait_after(attempts: int) -> timedelta:
@@ -63,21 +65,39 @@ def wait_after(attempts: int) -> timedelta:
     return min(FIRST_WAIT * (1 << doublings), LONGEST_WAIT)
 
 
-def _settle(sessions: Sessions, history: History, delivery: Delivery, state: State, reason: str | None) -> None:
-    if state in {State.SENT, State.FAILED}:
-        _end(sessions, history, delivery, state, reason)
-    elif state is State.QUEUED:
-        history.put_back(delivery, state=state, reason=reason, due_at=now() + wait_after(delivery.attempts))
-    else:  # perhaps it was taken: only a long wait makes a second copy unlikely
-        history.put_back(delivery, state=state, reason=reason, due_at=now() + LEASE)
+def _claim(sessions: Sessions, history: History, delivery_id: UUID) -> Delivery | None:
+    """Take up a delivery that is due; None when it is not, or when it has ended and only the history did not know."""
+    delivery = history.claim(delivery_id, at=now(), until=now() + LEASE)
+    if delivery is None:
+        return None
+    with sessions.begin() as session:
+        told = session.get(EndedDelivery, delivery_id)
+    if told:
+        history.end(delivery, Outcome(State(told.state), told.reason), at=told.ended_at)
+        return None
+    return delivery
 
 
-def _end(sessions: Sessions, history: History, delivery: Delivery, state: State, reason: str | None) -> None:
+def _settle(sessions: Sessions, history: History, delivery: Delivery, outcome: Outcome) -> None:
+    match outcome.state:
+        case State.SENT | State.FAILED:
+            _end(sessions, history, delivery, outcome)
+        case State.QUEUED:
+            history.put_back(delivery, outcome, due_at=now() + wait_after(delivery.attempts))
+        case State.SENDING:  # perhaps it was taken: only a long wait makes a second copy unlikely
+            history.put_back(delivery, outcome, due_at=now() + LEASE)
+        case State.HELD:
+            history.put_back(delivery, outcome, due_at=outcome.due_at or now())
+        case _:
+            history.end(delivery, outcome, at=now())
+
+
+def _end(sessions: Sessions, history: History, delivery: Delivery, outcome: Outcome) -> None:
     """Tell the end of a delivery, once, and then write it into the history."""
-    ended = EndedDelivery(delivery_id=delivery.id, state=state.value, reason=reason, ended_at=now())
+    ended = EndedDelivery(delivery_id=delivery.id, state=outcome.state.value, reason=outcome.reason, ended_at=now())
     with sessions.begin() as session:
         if ended.first(session):
             recipient = Recipient.locked(session, delivery.user_id)
-            record(session, recipient, delivery.ended(state, reason, ended.ended_at))
-    history.end(delivery, state=state, reason=reason, at=ended.ended_at)
-    log.info("delivery ended", delivery_id=delivery.id, state=state.value, reason=reason)
+            record(session, recipient, delivery.ended(outcome, ended.ended_at))
+    history.end(delivery, outcome, at=ended.ended_at)
+    log.info("delivery ended", delivery_id=delivery.id, state=outcome.state.value, reason=outcome.reason)

@@ -10,7 +10,7 @@ from .history import History
 
 
 @task
-def list_notes(history: History, *, user_id: UUID, unread: bool, limit: int, after: str | None) -> dict[str, Any]:
+def list_notes(history: History, *, user_id: UUID, unread: bool, limit: int, after: int | None) -> dict[str, Any]:
     """A page of a user's notes, newest first: {"items", "next"}, where ``next`` is the ``after`` of the next page."""
     return history.feed(user_id, unread=unread, limit=limit, after=after)
 

@@ -6,6 +6,7 @@ changes the type of a time that it updates. For the same reason null is asked fo
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -15,32 +16,37 @@ from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
-from models.base import new_id
 from models.errors import NotFound, Unavailable
-from models.notifications import Delivery, Notice, State
+from models.notifications import IN_APP, Delivery, Notice, Outcome, State
 from workers import _delivery
 from workers.resources import RESOURCES, resource
 
-from .rules import IN_APP
 from .wording import Words
 
 Document = dict[str, Any]
 
 _NOTE_FIELDS = ("category", "title", "body", "data", "created_at", "seen_at", "read_at", "archived_at")
-_OPEN = [State.QUEUED.value, State.SENDING.value]
+_OPEN = [State.QUEUED.value, State.HELD.value, State.SENDING.value]
 _NULL = {"$eq": None}
 
 _indexed: set[str] = set()  # databases whose indexes this process has seen to
 
 
+@contextmanager
+def mongo_or_unavailable(delivery: _delivery.Delivery) -> Iterator[Database[Document]]:
+    """Lend the database. Raises Unavailable where it does not answer."""
+    try:
+        with RESOURCES["mongo"](delivery) as database:
+            yield database
+    except PyMongoError as error:
+        raise Unavailable("MongoDB") from error
+
+
 @resource
 def history(delivery: _delivery.Delivery) -> Iterator["History"]:
     """What was told to whom. Raises Unavailable where MongoDB does not answer."""
-    try:
-        with RESOURCES["mongo"](delivery) as database:
-            yield History(database)
-    except PyMongoError as error:
-        raise Unavailable("MongoDB") from error
+    with mongo_or_unavailable(delivery) as database:
+        yield History(database)
 
 
 class History:
@@ -55,10 +61,11 @@ class History:
 
     # Made by the handlers of events.
 
-    def add_note(self, notice: Notice, words: Words) -> None:
-        """Put a note into the user's feed, unread."""
+    def add_note(self, notice: Notice, words: Words, *, position: int) -> None:
+        """Put a note into the user's feed, unread; the feed is ordered by ``position``."""
         note = {
-            "position": new_id().hex,  # the order of the feed
+            "state": State.DELIVERED.value,
+            "position": position,
             "title": words.title,
             "body": words.lead,
             "seen_at": None,
@@ -79,6 +86,11 @@ class History:
             "ended_at": None,
         }
         return self._add(notice, channel, delivery)
+
+    def add_skipped(self, notice: Notice, channel: str, reason: str) -> None:
+        """Write down why something is not told by ``channel``."""
+        skipped = {"state": State.SKIPPED.value, "reason": reason, "ended_at": text(notice.created_at)}
+        self._add(notice, channel, skipped)
 
     def _add(self, notice: Notice, channel: str, shown: Document) -> UUID:
         told_id = notice.id_on(channel)
@@ -107,11 +119,11 @@ class History:
 
     # Sent by deliver_*.
 
-    def due(self, *, before: datetime, limit: int) -> list[UUID]:
-        """The deliveries that somebody should have taken up by ``before``, the longest waiting first."""
+    def due(self, *, before: datetime, limit: int) -> list[tuple[UUID, str]]:
+        """Deliveries that somebody should have taken up by ``before``, the longest waiting first: (id, channel)."""
         waiting = {"state": {"$in": _OPEN}, "due_at": {"$lte": text(before)}}
-        found = self._told.find(waiting, {"_id": 1}).sort("due_at", ASCENDING).limit(limit)
-        return [UUID(document["_id"]) for document in found]
+        found = self._told.find(waiting, {"_id": 1, "channel": 1}).sort("due_at", ASCENDING).limit(limit)
+        return [(UUID(document["_id"]), document["channel"]) for document in found]
 
     def claim(self, delivery_id: UUID, *, at: datetime, until: datetime) -> Delivery | None:
         """Take a delivery that is due; after ``until`` we pass for dead. None when it is not due, taken or ended."""
@@ -122,13 +134,14 @@ class History:
         )
         return msgspec.convert({**claimed, "id": claimed["_id"]}, Delivery, strict=False) if claimed else None
 
-    def put_back(self, delivery: Delivery, *, state: State, reason: str | None, due_at: datetime) -> None:
+    def put_back(self, delivery: Delivery, outcome: Outcome, *, due_at: datetime) -> None:
         """Leave a claimed delivery for another try at ``due_at``."""
-        self._settle(delivery, {"state": state.value, "reason": reason, "due_at": text(due_at)})
+        self._settle(delivery, {"state": outcome.state.value, "reason": outcome.reason, "due_at": text(due_at)})
 
-    def end(self, delivery: Delivery, *, state: str, reason: str | None, at: datetime) -> None:
+    def end(self, delivery: Delivery, outcome: Outcome, *, at: datetime) -> None:
         """Write down how a claimed delivery ended."""
-        self._settle(delivery, {"state": str(state), "reason": reason, "due_at": None, "ended_at": text(at)})
+        ended = {"state": outcome.state.value, "reason": outcome.reason, "due_at": None, "ended_at": text(at)}
+        self._settle(delivery, ended)
 
     def _settle(self, delivery: Delivery, outcome: Document) -> None:
         # Whoever took it up after us counted one attempt more, and has the last word.
@@ -137,12 +150,12 @@ class History:
 
     # Read by the user.
 
-    def feed(self, user_id: UUID, *, unread: bool, limit: int, after: str | None) -> Document:
+    def feed(self, user_id: UUID, *, unread: bool, limit: int, after: int | None) -> Document:
         """A page of the user's notes, newest first: {"items", "next"}; archived ones are left out."""
         shown: Document = {**_feed_of(user_id), "archived_at": _NULL}
         if unread:
             shown["read_at"] = _NULL
-        if after:
+        if after is not None:
             shown["position"] = {"$lt": after}
         notes = list(self._told.find(shown).sort("position", DESCENDING).limit(limit + 1))
         more = len(notes) > limit
@@ -189,7 +202,7 @@ def text(at: datetime) -> str:
 
 
 def _feed_of(user_id: UUID) -> Document:
-    return {"user_id": str(user_id), "channel": IN_APP}
+    return {"user_id": str(user_id), "channel": IN_APP, "state": State.DELIVERED.value}
 
 
 def _note_view(note: Document) -> Document:

@@ -10,7 +10,7 @@ from email.utils import parseaddr
 
 import settings
 from models.log import get_logger
-from models.notifications import Contact, Delivery, State
+from models.notifications import Contact, Delivery, Outcome, State
 from workers.resources import Mailer
 
 from .wording import laid_out, words
@@ -58,8 +58,8 @@ def compose(delivery: Delivery, contact: Contact, address: Address) -> EmailMess
     return mail
 
 
-def hand_over(mailer: Mailer, mail: EmailMessage) -> tuple[State, str | None]:
-    """Give ``mail`` to the SMTP server; where its delivery stands then, and why.
+def hand_over(mailer: Mailer, mail: EmailMessage) -> Outcome:
+    """Give ``mail`` to the SMTP server; what becomes of its delivery.
 
     SENT, FAILED for good, QUEUED where the server surely has not taken it, SENDING where it may have.
     """
@@ -71,18 +71,18 @@ def hand_over(mailer: Mailer, mail: EmailMessage) -> tuple[State, str | None]:
     except smtplib.SMTPDataError as error:
         return _refused(error.smtp_code, error.smtp_error)
     except smtplib.SMTPNotSupportedError:
-        return State.FAILED, "address_not_supported"
+        return Outcome(State.FAILED, "address_not_supported")
     except _NOT_TAKEN as error:
         log.warning("mail server did not take a mail", reason=repr(error))
-        return State.QUEUED, "not_taken"
+        return Outcome(State.QUEUED, "not_taken")
     except (OSError, smtplib.SMTPException) as error:
         log.warning("mail server's answer was lost", reason=repr(error))
-        return State.SENDING, "answer_lost"
-    return State.SENT, None
+        return Outcome(State.SENDING, "answer_lost")
+    return Outcome(State.SENT)
 
 
-def _refused(code: int, answer: bytes | str) -> tuple[State, str]:
+def _refused(code: int, answer: bytes | str) -> Outcome:
     # The answer may quote the address, so it goes to the log, which masks it, and not into the history.
     said = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
     log.warning("mail refused", code=code, reason=said)
-    return State.FAILED if code >= _PERMANENT else State.QUEUED, f"smtp_{code}"
+    return Outcome(State.FAILED if code >= _PERMANENT else State.QUEUED, f"smtp_{code}")

@@ -1,8 +1,4 @@
-"""From an event to notifications: a note in the feed, and a delivery for each other channel.
-
-MongoDB takes part in no transaction of PostgreSQL. Every write there has an id that follows from the event, so a
-handler that is rolled back and run again finds what it wrote before. What it wrote is true meanwhile: the event is.
-"""
+"""From an event to what is to be told of it, by the rule of its kind."""
 
 from typing import Any
 from uuid import UUID
@@ -21,12 +17,10 @@ from models.events import (
 )
 from models.notifications import Contact, Notice
 from workers import task
-from workers.resources import Poke
 
 from . import contacts
-from .history import History
-from .rules import EMAIL, IN_APP, RULES
-from .wording import words
+from .rules import RULES
+from .sending import Desk
 
 PersonalEvent = UserCreated | EnrollmentCreated | PaymentSucceeded | PaymentFailed | LessonCompleted | CourseCompleted
 
@@ -35,55 +29,47 @@ _OF_THE_PERSON = {"user_id", "sub", "pii"}
 
 
 @task
-def welcome_user(session: Session, history: History, poke: Poke, *, event: UserCreated, event_id: UUID) -> None:
+def welcome_user(session: Session, desk: Desk, *, event: UserCreated, event_id: UUID) -> None:
     """Greet a new user, who is known here from now on."""
     contacts.meet(session, event=event)
-    _notify(session, history, poke, event, event_id)
+    _notify(session, desk, event, event_id)
 
 
 @task
-def welcome_learner(
-    session: Session, history: History, poke: Poke, *, event: EnrollmentCreated, event_id: UUID
-) -> None:
+def welcome_learner(session: Session, desk: Desk, *, event: EnrollmentCreated, event_id: UUID) -> None:
     """Tell a learner that a course is open. Raises ProjectionBehind."""
-    _notify(session, history, poke, event, event_id)
+    _notify(session, desk, event, event_id)
 
 
 @task
-def send_receipt(session: Session, history: History, poke: Poke, *, event: PaymentSucceeded, event_id: UUID) -> None:
+def send_receipt(session: Session, desk: Desk, *, event: PaymentSucceeded, event_id: UUID) -> None:
     """Acknowledge a payment. Raises ProjectionBehind."""
-    _notify(session, history, poke, event, event_id)
+    _notify(session, desk, event, event_id)
 
 
 @task
-def report_failed_payment(
-    session: Session, history: History, poke: Poke, *, event: PaymentFailed, event_id: UUID
-) -> None:
+def report_failed_payment(session: Session, desk: Desk, *, event: PaymentFailed, event_id: UUID) -> None:
     """Tell that a payment did not go through, and that another may. Raises ProjectionBehind."""
-    _notify(session, history, poke, event, event_id)
+    _notify(session, desk, event, event_id)
 
 
 @task
-def congratulate_on_lesson(
-    session: Session, history: History, poke: Poke, *, event: LessonCompleted, event_id: UUID
-) -> None:
+def congratulate_on_lesson(session: Session, desk: Desk, *, event: LessonCompleted, event_id: UUID) -> None:
     """Congratulate on a lesson. Raises ProjectionBehind."""
-    _notify(session, history, poke, event, event_id)
+    _notify(session, desk, event, event_id)
 
 
 @task
-def congratulate_on_course(
-    session: Session, history: History, poke: Poke, *, event: CourseCompleted, event_id: UUID
-) -> None:
+def congratulate_on_course(session: Session, desk: Desk, *, event: CourseCompleted, event_id: UUID) -> None:
     """Congratulate on a whole course. Raises ProjectionBehind."""
-    _notify(session, history, poke, event, event_id)
+    _notify(session, desk, event, event_id)
 
 
-def _notify(session: Session, history: History, poke: Poke, event: PersonalEvent, event_id: UUID) -> None:
-    rule = RULES[type(event)]
+def _notify(session: Session, desk: Desk, event: PersonalEvent, event_id: UUID) -> None:
     contact = Contact.of(session, event.user_id)
     if contact.erased_at:
         return  # late news of someone who has gone
+    rule = RULES[type(event)]
     notice = Notice(
         event_id=event_id,
         user_id=event.user_id,
@@ -93,10 +79,7 @@ def _notify(session: Session, history: History, poke: Poke, event: PersonalEvent
         data=_data(event),
         created_at=now(),
     )
-    if IN_APP in rule.channels:
-        history.add_note(notice, words(notice.template, contact, notice.data))
-    if EMAIL in rule.channels:
-        poke("notifications.deliver_email", delivery_id=history.add_delivery(notice, EMAIL))
+    desk.send_out(session, notice, contact, rule.channels)
 
 
 def _data(event: PersonalEvent) -> dict[str, Any]:

@@ -9,20 +9,25 @@ from workers import task
 
 from . import contacts
 from .history import History
+from .preferences import Choices
 
 
 @task
-def export_data(session: Session, history: History, *, event: UserExportRequested) -> None:
-    """Lay out a person's contact and all that they were told."""
+def export_data(session: Session, history: History, choices: Choices, *, event: UserExportRequested) -> None:
+    """Lay out a person's contact, what they have chosen, and all that they were told."""
     contact = session.get(Contact, event.user_id)
     known = {name: getattr(contact, name) for name in ("email", "name", "locale", "timezone")} if contact else None
-    data = {"contact": known, "notifications": history.told_to(event.user_id)}
+    data = {
+        "contact": known,
+        "preferences": choices.of(event.user_id),
+        "notifications": history.told_to(event.user_id),
+    }
     lay_out(session, "notifications", event, data, told_of=Recipient.locked(session, event.user_id))
 
 
 @task
-def erase_data(session: Session, history: History, *, event: UserDeleted) -> None:
-    """Forget a person's contact and all that they were told."""
+def erase_data(session: Session, history: History, choices: Choices, *, event: UserDeleted) -> None:
+    """Forget a person's contact, what they have chosen, and all that they were told."""
     contacts.part(session, event=event)  # first: whoever tells them something at this moment is waited for
-    rows = 1 + history.erase(event.user_id)
+    rows = 1 + history.erase(event.user_id) + choices.erase(event.user_id)
     forget(session, "notifications", event, rows=rows, kept=[], told_of=Recipient.locked(session, event.user_id))

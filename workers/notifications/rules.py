@@ -11,15 +11,14 @@ from models.events import (
     PaymentSucceeded,
     UserCreated,
 )
-
-IN_APP, EMAIL = "in_app", "email"
+from models.notifications import EMAIL, IN_APP
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """How one kind of event is told."""
 
-    category: str  # what a user chooses by
+    category: str  # of models.notifications.CATEGORIES, by which a user chooses
     template: str  # a section of templates/<language>.toml
     channels: tuple[str, ...] = (IN_APP, EMAIL)
     mandatory: bool = False  # goes out whatever the user prefers
@@ -28,8 +27,8 @@ class Rule:
 RULES: dict[type[Event], Rule] = {
     UserCreated: Rule(category="account", template="welcome"),
     EnrollmentCreated: Rule(category="courses", template="course_welcome"),
-    PaymentSucceeded: Rule(category="payments", template="receipt", mandatory=True),
-    PaymentFailed: Rule(category="payments", template="payment_failed", mandatory=True),
+    PaymentSucceeded: Rule(category="receipts", template="receipt", mandatory=True),
+    PaymentFailed: Rule(category="receipts", template="payment_failed", mandatory=True),
     LessonCompleted: Rule(category="progress", template="lesson_completed"),
     CourseCompleted: Rule(category="progress", template="course_completed"),
 }

@@ -1,4 +1,4 @@
-"""Notifications: the caller's feed."""
+"""The caller's feed."""
 
 from typing import Any
 from uuid import UUID
@@ -6,13 +6,12 @@ from uuid import UUID
 import marshmallow as ma
 from flask.views import MethodView
 
-from .auth import me, requires
-from .blueprints import Blueprint
-from .pages import Page, PageQuery, page, page_of
-from .queue import ask
-from .schemas import Schema, Timestamp
+from api.auth import me, requires
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from api.schemas import Schema, Timestamp
 
-blp = Blueprint("notifications", __name__, url_prefix="/v1/me/notifications", description="What was told to you.")
+from .blueprint import blp
 
 
 class NoteSchema(Schema):
@@ -35,7 +34,7 @@ class UnreadCountSchema(Schema):
     unread = ma.fields.Int()
 
 
-@blp.route("")
+@blp.route("/me/notifications")
 class Feed(MethodView):
     @requires()
     @blp.arguments(FeedQuery, location="query")
@@ -45,7 +44,7 @@ class Feed(MethodView):
         return page(ask("notifications.list_notes", user_id=me().id, **query))
 
 
-@blp.route("/unread-count")
+@blp.route("/me/notifications/unread-count")
 class UnreadCount(MethodView):
     @requires()
     @blp.response(200, UnreadCountSchema)
@@ -54,7 +53,7 @@ class UnreadCount(MethodView):
         return ask("notifications.count_unread", user_id=me().id)
 
 
-@blp.route("/read-all")
+@blp.route("/me/notifications/read-all")
 class AllRead(MethodView):
     @requires()
     @blp.response(200, UnreadCountSchema)
@@ -63,7 +62,7 @@ class AllRead(MethodView):
         return ask("notifications.read_all_notes", user_id=me().id)
 
 
-@blp.route("/<uuid:note_id>/read")
+@blp.route("/me/notifications/<uuid:note_id>/read")
 class Read(MethodView):
     @requires()
     @blp.response(200, NoteSchema)
@@ -72,7 +71,7 @@ class Read(MethodView):
         return ask("notifications.read_note", user_id=me().id, note_id=note_id)
 
 
-@blp.route("/<uuid:note_id>/archive")
+@blp.route("/me/notifications/<uuid:note_id>/archive")
 class Archived(MethodView):
     @requires()
     @blp.response(200, NoteSchema)

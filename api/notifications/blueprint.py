@@ -1,0 +1,5 @@
+"""What the routes of notifications share."""
+
+from api.blueprints import Blueprint
+
+blp = Blueprint("notifications", "notifications", url_prefix="/v1", description="What you are told, and how.")

@@ -1,0 +1,66 @@
+"""What the caller wants to be told, by which channel, and at which hours not."""
+
+from typing import Any
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from api.auth import me, requires
+from api.queue import ask
+from api.schemas import Flag, Schema
+
+from .blueprint import blp
+
+CATEGORIES = ("account", "courses", "progress", "reminders", "receipts", "security")
+_is_time_of_day = ma.validate.Regexp(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z", error="A time of day such as 22:00.")
+
+
+class ChannelsSchema(Schema):
+    email = Flag(load_default=True)
+    push = Flag(load_default=True)
+    in_app = Flag(load_default=True)
+
+
+class _HoursSchema(Schema):
+    @ma.validates_schema
+    def _last_for_a_while(self, hours: dict[str, str], **_: Any) -> None:
+        if hours["from"] == hours["to"]:
+            raise ma.ValidationError("They end when they begin.", "to")
+
+
+# By from_dict: "from" is no name that a class body could give.
+QuietHoursSchema = _HoursSchema.from_dict(
+    {name: ma.fields.Str(required=True, validate=_is_time_of_day) for name in ("from", "to")}, name="QuietHours"
+)
+CategoriesSchema = Schema.from_dict({name: ma.fields.Nested(ChannelsSchema) for name in CATEGORIES}, name="Categories")
+
+
+class PreferencesSchema(Schema):
+    """Receipts and what concerns the security of an account go out whatever is chosen here."""
+
+    categories = ma.fields.Nested(
+        CategoriesSchema, required=True, metadata={"description": "What is not named here is on."}
+    )
+    quiet_hours = ma.fields.Nested(
+        QuietHoursSchema,
+        load_default=None,
+        allow_none=True,
+        metadata={"description": "On the caller's clock. What comes in them by e-mail or push waits for their end."},
+    )
+    digest = ma.fields.Str(load_default="off", validate=ma.validate.OneOf(["off"]))
+
+
+@blp.route("/me/notification-preferences")
+class Preferences(MethodView):
+    @requires()
+    @blp.response(200, PreferencesSchema)
+    def get(self) -> Any:
+        """Show what the caller wants to be told by which channel."""
+        return ask("notifications.show_preferences", user_id=me().id)
+
+    @requires()
+    @blp.arguments(PreferencesSchema)
+    @blp.response(200, PreferencesSchema)
+    def put(self, preferences: dict[str, Any]) -> Any:
+        """Replace what the caller wants to be told by which channel."""
+        return ask("notifications.change_preferences", user_id=me().id, preferences=preferences)

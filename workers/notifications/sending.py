@@ -1,0 +1,50 @@
+"""From a notice to a note in the feed, and a delivery for each other channel.
+
+MongoDB takes part in no transaction of PostgreSQL. Every write there has an id that follows from the event, so a
+handler that is rolled back and run again finds what it wrote before. What it wrote is true meanwhile: the event is.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from models.notifications import EMAIL, IN_APP, Contact, Notice, next_position
+from workers import _delivery
+from workers.resources import RESOURCES, Poke, resource
+
+from .history import History
+from .preferences import Choices
+from .wording import words
+
+
+@resource
+def desk(delivery: _delivery.Delivery) -> Iterator["Desk"]:
+    """Where notices are handed in. Raises Unavailable where MongoDB does not answer."""
+    with (
+        RESOURCES["history"](delivery) as history,
+        RESOURCES["choices"](delivery) as choices,
+        RESOURCES["poke"](delivery) as poke,
+    ):
+        yield Desk(history, choices, poke)
+
+
+@dataclass(frozen=True)
+class Desk:
+    history: History
+    choices: Choices
+    poke: Poke
+
+    def send_out(self, session: Session, notice: Notice, contact: Contact, channels: Collection[str]) -> None:
+        """Tell ``notice`` to ``contact``, whose row is locked, by each of ``channels``."""
+        if IN_APP in channels:
+            self._put_into_feed(session, notice, contact)
+        if EMAIL in channels:
+            self.poke("notifications.deliver_email", delivery_id=self.history.add_delivery(notice, EMAIL))
+
+    def _put_into_feed(self, session: Session, notice: Notice, contact: Contact) -> None:
+        if notice.mandatory or self.choices.of(notice.user_id).allow(notice.category, IN_APP):
+            said = words(notice.template, contact, notice.data)
+            self.history.add_note(notice, said, position=next_position(session))
+        else:
+            self.history.add_skipped(notice, IN_APP, "preference")
