@@ -1,4 +1,4 @@
-"""Progress: what a learner has done in a course."""
+"""Progress: what a learner has done, and what they have to show for it."""
 
 from typing import Any
 from uuid import UUID
@@ -6,12 +6,20 @@ from uuid import UUID
 import marshmallow as ma
 from flask.views import MethodView
 
-from .auth import me, requires
+from models.cache import progress_of
+from models.errors import NotFound
+
+from .auth import me, public, requires
 from .blueprints import Blueprint
-from .queue import ask
+from .pages import Page, PageQuery, page, page_of
+from .queue import ask, look_up
+from .reads import cached_page
 from .schemas import Schema, Timestamp
+from .users import profile_of
 
 blp = Blueprint("progress", __name__, url_prefix="/v1", description="What a learner has done in a course.")
+
+_LONGEST_SECONDS = 10**6  # of a lesson
 
 
 class CourseProgressSchema(Schema):
@@ -27,13 +35,106 @@ class CourseProgressSchema(Schema):
     version = ma.fields.Int()
 
 
+class PositionFieldsSchema(Schema):
+    position_seconds = ma.fields.Int(
+        strict=True, required=True, validate=ma.validate.Range(min=0, max=_LONGEST_SECONDS), metadata={"example": 95}
+    )
+
+
+class PositionSchema(Schema):
+    lesson_id = ma.fields.UUID()
+    position_seconds = ma.fields.Int(metadata={"description": "Where the learner was last."})
+    furthest_seconds = ma.fields.Int(metadata={"description": "Never goes back."})
+    moved_at = Timestamp(allow_none=True)
+
+
+class OfflineEventSchema(Schema):
+    """What was done while the device was offline. ``id`` is the device's own name for it."""
+
+    id = ma.fields.Str(required=True, validate=ma.validate.Length(min=1, max=100))
+    course_id = ma.fields.UUID(required=True)
+    lesson_id = ma.fields.UUID(required=True)
+    kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(["completed", "position"]))
+    position_seconds = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=_LONGEST_SECONDS))
+    at = ma.fields.AwareDateTime(format="iso", required=True)
+
+    @ma.validates_schema
+    def _a_position_has_seconds(self, event: dict[str, Any], **_: Any) -> None:
+        if (event["kind"] == "position") != ("position_seconds" in event):
+            raise ma.ValidationError("The kind position, and no other, needs it.", "position_seconds")
+
+
+class BatchSchema(Schema):
+    events = ma.fields.List(
+        ma.fields.Nested(OfflineEventSchema), required=True, validate=ma.validate.Length(min=1, max=500)
+    )
+
+
+class MergedSchema(Schema):
+    id = ma.fields.Str()
+    merged = ma.fields.Bool()
+    code = ma.fields.Str(allow_none=True, metadata={"description": "Why it was refused."})
+    detail = ma.fields.Str(allow_none=True)
+
+
+class MergedBatchSchema(Schema):
+    results = ma.fields.List(ma.fields.Nested(MergedSchema))
+
+
+class StreakSchema(Schema):
+    current_days = ma.fields.Int()
+    longest_days = ma.fields.Int()
+    last_active_on = ma.fields.Str(allow_none=True, metadata={"format": "date"})
+
+
+class CertificateSchema(Schema):
+    code = ma.fields.Str()
+    course_id = ma.fields.UUID()
+    course_title = ma.fields.Str()
+    issued_at = Timestamp()
+
+
+class CertificatesSchema(Schema):
+    items = ma.fields.List(ma.fields.Nested(CertificateSchema))
+
+
+class PublicCertificateSchema(CertificateSchema):
+    holder = ma.fields.Str(allow_none=True, metadata={"description": "The name in the learner's profile."})
+
+
+def _of_me() -> str:
+    return progress_of(me().id)
+
+
 @blp.route("/courses/<uuid:course_id>/progress")
 class CourseProgress(MethodView):
     @requires()
+    @cached_page(_of_me)
     @blp.response(200, CourseProgressSchema)
     def get(self, course_id: UUID) -> Any:
         """Show the caller's progress in a course."""
         return ask("progress.show_progress", user_id=me().id, course_id=course_id)
+
+
+@blp.route("/me/progress")
+class Progress(MethodView):
+    @requires()
+    @cached_page(_of_me)
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(CourseProgressSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List the caller's progress in all courses, the latest begun first."""
+        return page(ask("progress.list_progress", user_id=me().id, **query))
+
+
+@blp.route("/me/progress/batch")
+class ProgressBatch(MethodView):
+    @requires()
+    @blp.arguments(BatchSchema)
+    @blp.response(200, MergedBatchSchema)
+    def post(self, batch: dict[str, Any]) -> Any:
+        """Make up for what was done offline. Nothing is undone by it, so the same events may come again."""
+        return ask("progress.merge_progress", user_id=me().id, events=batch["events"])
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion")
@@ -43,3 +144,70 @@ class LessonCompletion(MethodView):
     def put(self, course_id: UUID, lesson_id: UUID) -> Any:
         """Mark a lesson complete. Repeating it changes nothing."""
         return ask("progress.complete_lesson", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
+
+    @requires()
+    @blp.response(200, CourseProgressSchema)
+    def delete(self, course_id: UUID, lesson_id: UUID) -> Any:
+        """Take the completion of a lesson back. A certificate that was issued stays."""
+        return ask("progress.reopen_lesson", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
+
+
+@blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position")
+class LessonPosition(MethodView):
+    @requires()
+    @blp.response(200, PositionSchema)
+    def get(self, course_id: UUID, lesson_id: UUID) -> Any:
+        """Show where the caller is in a lesson, to go on from there."""
+        return ask("progress.show_position", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
+
+    @requires()
+    @blp.arguments(PositionFieldsSchema)
+    @blp.response(200, PositionSchema)
+    def put(self, position: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Any:
+        """Keep where the caller is in a lesson; the furthest that they were never goes back."""
+        return ask(
+            "progress.move_position",
+            user_id=me().id,
+            course_id=course_id,
+            lesson_id=lesson_id,
+            position_seconds=position["position_seconds"],
+        )
+
+
+@blp.route("/me/streak")
+class Streak(MethodView):
+    @requires()
+    @blp.response(200, StreakSchema)
+    def get(self) -> Any:
+        """Count the days in a row on which the caller completed a lesson, by the calendar of their time zone."""
+        caller = me()
+        profile = profile_of(caller.id, email=caller.email, name=caller.name)
+        return ask("progress.show_streak", user_id=caller.id, timezone=profile["timezone"])
+
+
+@blp.route("/me/certificates")
+class Certificates(MethodView):
+    @requires()
+    @cached_page(_of_me)
+    @blp.response(200, CertificatesSchema)
+    def get(self) -> Any:
+        """List the caller's certificates, the newest first."""
+        return ask("progress.list_certificates", user_id=me().id)
+
+
+@blp.route("/certificates/<code>")
+class Certificate(MethodView):
+    @public
+    @blp.response(200, PublicCertificateSchema)
+    def get(self, code: str) -> Any:
+        """Show a certificate to whoever has its code."""
+        certificate = look_up("progress.show_certificate", code=code.upper())
+        return {**certificate, "holder": _name_of(certificate.pop("user_id"))}
+
+
+def _name_of(user_id: str) -> str | None:
+    try:
+        name: str | None = profile_of(user_id)["name"]
+    except NotFound:
+        return None
+    return name

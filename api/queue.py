@@ -64,6 +64,14 @@ def _accept(task: str, message: dict[str, Any], claim: dict[str, str] | None) ->
 
 def _ask(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> Any:
     expires_at = time.time() + settings.ASK_TIMEOUT_SECONDS
+    with bulkheads.slot(task.partition(".")[0]):
+        reply = _awaited(send_question(task, message, expires_at=expires_at, claim=claim), expires_at)
+    reach("answered", task)
+    return opened(reply)
+
+
+def send_question(task: str, message: dict[str, Any], *, expires_at: float, claim: dict[str, str] | None = None) -> str:
+    """Send ``task`` a message that is not begun after ``expires_at``; returns the list where the reply will be."""
     task_id = celery_app.new_task_id()
     reply_to = f"reply:{task_id}"
     envelope = celery_app.Envelope(
@@ -73,11 +81,8 @@ def _ask(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> An
         traceparent=g.get("traceparent"),
         claim=claim,
     )
-    with bulkheads.slot(task.partition(".")[0]):
-        celery_app.send(task, message, envelope, task_id=task_id)
-        reply = _awaited(reply_to, expires_at)
-    reach("answered", task)
-    return _opened(reply)
+    celery_app.send(task, message, envelope, task_id=task_id)
+    return reply_to
 
 
 def _awaited(reply_to: str, expires_at: float) -> dict[str, Any]:
@@ -91,7 +96,8 @@ def _awaited(reply_to: str, expires_at: float) -> dict[str, Any]:
     return reply
 
 
-def _opened(reply: dict[str, Any]) -> Any:
+def opened(reply: dict[str, Any]) -> Any:
+    """The answer in a reply. Raises what the worker raised."""
     g.replayed = reply.get("replayed", False)
     if error := reply.get("error"):
         raise error_of(error)

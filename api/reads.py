@@ -6,16 +6,17 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import msgspec
 from flask import Response, request
 from redis.exceptions import RedisError
 
 from models import cache
 from models.cache import MISSING, Stored
-from models.errors import NotFound, PreconditionFailed
+from models.errors import NotFound, OutcomeUnknown, PreconditionFailed, Unavailable
 from models.log import get_logger
 
 from .etags import respond, respond_page
-from .queue import ask
+from .queue import ask, error_of
 
 log = get_logger(__name__)
 
@@ -27,7 +28,12 @@ _LOOK_SECONDS = 0.01
 
 
 def cached(key: str, task: str, **message: Any) -> Response:
-    """Answer with what is stored under ``key``; where nothing is, with what ``task`` shows, stored for the next one.
+    """Answer with ``stored`` and its ETag."""
+    return respond(stored(key, task, **message))
+
+
+def stored(key: str, task: str, **message: Any) -> Stored:
+    """What is stored under ``key``; where nothing is, what ``task`` shows, stored for the next one.
 
     ``task`` answers with a view that has its ``version``. Of all who miss at the same time one asks. That there is no
     such thing is stored for a moment too. Raises what ``ask`` raises.
@@ -41,42 +47,87 @@ def cached(key: str, task: str, **message: Any) -> Response:
             raise
         return _kept(key, view)
 
-    return respond(_in_one_flight(key, lambda: _found(key), fetch))
+    return _in_one_flight(key, lambda: _found(key), fetch)
 
 
-def cached_page(view: View) -> View:
-    """Answer a public list of the catalogue from the bytes stored for its very query, before the query is read."""
+def cached_page(version_key: Callable[[], str], *, stale_seconds: int = 0) -> Callable[[View], View]:
+    """Answer with the bytes stored for this very request, before its query is read.
 
-    @functools.wraps(view)
-    def through_the_cache(*args: Any, **kwargs: Any) -> Response:
-        key = f"page:{hashlib.sha256(request.full_path.encode()).hexdigest()}"
-        version = 0
+    They hold until a commit outdates ``version_key()``, which for a page of one person's own must name that person. A
+    page older than a minute is asked for anew by one reader, and for ``stale_seconds`` still shown to the others, and
+    to all while it cannot be had. That there is no such thing is stored for a moment too.
+    """
 
-        def look() -> bytes | None:
-            nonlocal version
-            version, page = cache.get_page(key)
-            return page
+    def decorate(view: View) -> View:
+        @functools.wraps(view)
+        def through_the_cache(*args: Any, **kwargs: Any) -> Response:
+            read = _PageRead(version_key(), stale_seconds, functools.partial(view, *args, **kwargs))
+            page = _in_one_flight(read.key, read.look, read.fetch, meanwhile=read.stale_page)
+            return respond_page(page)
 
-        def fetch() -> bytes:
-            version_before = version  # a page made while the catalogue changes is of the version before
-            response = view(*args, **kwargs)
-            page = b"\n".join((response.headers.get("Link", "").encode(), response.get_data()))
-            _kept_if_possible(lambda: cache.put_page(key, Stored(version_before, page)))
-            return page
+        return through_the_cache  # type: ignore[return-value]  # functools.wraps keeps the view's own type to itself
 
-        return respond_page(_in_one_flight(key, look, fetch))
-
-    return through_the_cache  # type: ignore[return-value]  # functools.wraps keeps the view's own type to itself
+    return decorate
 
 
-def _in_one_flight(key: str, look: Callable[[], Found | None], fetch: Callable[[], Found]) -> Found:
-    """What ``look`` finds, or ``fetch`` brings: of those who miss at the same time, in all processes, one fetches."""
+class _PageRead:
+    """One request for a page: what is stored for it, and how it is made."""
+
+    def __init__(self, version_key: str, stale_seconds: int, make: Callable[[], Response]) -> None:
+        self.key = f"page:{hashlib.sha256(f'{version_key} {request.full_path}'.encode()).hexdigest()}"
+        self._version_key = version_key
+        self._stale_seconds = stale_seconds
+        self._make = make
+        self._version = 0
+        self._stale: bytes | None = None
+
+    def look(self) -> bytes | None:
+        """Raises NotFound, as the one did who looked in vain."""
+        self._version, page = cache.get_page(self._version_key, self.key)
+        if page is None:
+            return None
+        if page.body.startswith(MISSING):
+            raise error_of(msgspec.json.decode(page.body.removeprefix(MISSING)))
+        if page.fresh:
+            return page.body
+        self._stale = page.body
+        return None
+
+    def stale_page(self) -> bytes | None:
+        return self._stale
+
+    def fetch(self) -> bytes:
+        version_before = self._version  # a page made while something changes is of the version before
+        try:
+            response = self._make()
+        except NotFound as error:
+            told = msgspec.json.encode({"name": type(error).__name__, "args": error.args})
+            _kept_if_possible(lambda: cache.put_missing_page(self.key, version_before, told))
+            raise
+        page = b"\n".join((response.headers.get("Link", "").encode(), response.get_data()))
+        keep = functools.partial(cache.put_page, stale_seconds=self._stale_seconds)
+        _kept_if_possible(lambda: keep(self.key, version_before, page))
+        return page
+
+
+def _in_one_flight(
+    key: str,
+    look: Callable[[], Found | None],
+    fetch: Callable[[], Found],
+    meanwhile: Callable[[], Found | None] = lambda: None,
+) -> Found:
+    """What ``look`` finds, or ``fetch`` brings: of those who miss at the same time, in all processes, one fetches.
+
+    The others have what ``meanwhile`` has, or wait; all have it where ``fetch`` meets what may heal.
+    """
     until = time.monotonic() + _WAIT_SECONDS
     try:
         while (found := look()) is None:
             if cache.begin_flight(key):
                 found = look()  # an earlier flight may have landed between our look and our start
                 break
+            if (old := meanwhile()) is not None:
+                return old
             if time.monotonic() > until:
                 return fetch()
             time.sleep(_LOOK_SECONDS)
@@ -87,6 +138,10 @@ def _in_one_flight(key: str, look: Callable[[], Found | None], fetch: Callable[[
         return fetch()
     try:
         return fetch() if found is None else found
+    except (Unavailable, OutcomeUnknown):
+        if (old := meanwhile()) is not None:
+            return old
+        raise
     finally:
         _kept_if_possible(lambda: cache.end_flight(key))
 
@@ -112,7 +167,7 @@ def outdate(key: str, version: int) -> None:
 
 def outdate_catalogue() -> None:
     """Say that every page of the catalogue is old."""
-    _kept_if_possible(lambda: cache.put(cache.CATALOGUE, cache.catalogue_changed()))
+    _kept_if_possible(lambda: cache.put(cache.CATALOGUE, cache.changed()))
 
 
 def _found(key: str) -> Stored | None:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import marshmallow as ma
+import msgspec
 from flask import Response, request
 from flask.views import MethodView
 
@@ -18,7 +19,7 @@ from .etags import if_match
 from .operations import OperationSchema
 from .pages import Page, PageQuery, page, page_of
 from .queue import ask, look_up, tell
-from .reads import cached, changed
+from .reads import cached, changed, stored
 from .schemas import Schema, Timestamp
 
 blp = Blueprint("users", __name__, url_prefix="/v1", description="Who you are to Coursebus.")
@@ -97,6 +98,13 @@ class ExportSchema(Schema):
 
 class HookReceivedSchema(Schema):
     received = ma.fields.Bool()
+
+
+def profile_of(user_id: UUID | str, *, email: str | None = None, name: str | None = None) -> dict[str, Any]:
+    """A user's profile, for what other routes want of it. Raises NotFound."""
+    view = stored(profile_key(user_id), "users.show_profile", user_id=user_id, email=email, name=name)
+    profile: dict[str, Any] = msgspec.json.decode(view.body)
+    return profile
 
 
 @blp.route("/me")

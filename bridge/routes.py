@@ -22,5 +22,6 @@ ROUTES = {
     "PAYMENT_FAILED": ["notifications.report_failed_payment"],
     "COURSE_PURCHASED": ["courses.grant_access"],
     "LESSON_COMPLETED": ["courses.count_completion", "notifications.congratulate_on_lesson"],
+    "LESSON_REOPENED": ["courses.count_reopening"],
     "COURSE_COMPLETED": ["notifications.congratulate_on_course"],
 }

@@ -15,12 +15,11 @@ import msgspec
 from .redis import cache_redis
 
 _KEPT_SECONDS = 3600
-_PAGE_SECONDS = 60  # learners are counted in the catalogue, and not worth an ask each
+_FRESH_SECONDS = 60  # of a page: what is counted in it moves without a new version
 _MISSING_SECONDS = 10  # what is asked for in vain is asked for again
 _FLIGHT_MILLISECONDS = 5000  # of whoever asks and dies
 
 MISSING = b"-"  # a body: there is no such thing
-CATALOGUE = "catalogue:version"
 
 _PUT_UNLESS_NEWER = cache_redis().register_script("""
     local held = redis.call('GETRANGE', KEYS[1], 0, 20)
@@ -44,6 +43,14 @@ class Stored:
         return cls(view["version"], msgspec.json.encode(view))
 
 
+@dataclass(frozen=True)
+class Page:
+    """An answer as it goes out; ``fresh`` for its first minute."""
+
+    body: bytes
+    fresh: bool
+
+
 def get(key: str) -> Stored | None:
     """What is stored under ``key``. Raises RedisError where the cache does not answer."""
     held = cache_redis().get(key)
@@ -63,22 +70,35 @@ def put_missing(key: str) -> None:
     put(key, Stored(0, MISSING), seconds=_MISSING_SECONDS)
 
 
-def get_page(key: str) -> tuple[int, bytes | None]:
-    """The catalogue's present version, and the page under ``key`` where it is of that version. One round trip."""
-    versioned, held = cast("list[bytes | None]", cache_redis().mget(CATALOGUE, key))
-    version, _, body = (held or b"").partition(b"\n")
+def get_page(version_key: str, key: str) -> tuple[int, Page | None]:
+    """The present version under ``version_key``, and the page under ``key`` where it is of that one. One round trip."""
+    versioned, held = cast("list[bytes | None]", cache_redis().mget(version_key, key))
     present = int(versioned.partition(b"\n")[0]) if versioned else 0
-    return present, body if version and int(version) == present else None
+    version, _, rest = (held or b"").partition(b"\n")
+    if not version or int(version) != present:
+        return present, None
+    fresh_until, _, body = rest.partition(b"\n")
+    return present, Page(body, fresh=time.time() < int(fresh_until))
 
 
-def put_page(key: str, stored: Stored) -> None:
-    """Store a page of the catalogue. It may be that old: what is counted in it moves without a new version."""
-    put(key, stored, seconds=_PAGE_SECONDS)
+def put_page(key: str, version: int, body: bytes, *, stale_seconds: int = 0) -> None:
+    """Store a page as of ``version``: fresh for a minute, and then for ``stale_seconds`` better than nothing."""
+    fresh_until = int(time.time()) + _FRESH_SECONDS
+    put(key, Stored(version, b"%d\n%b" % (fresh_until, body)), seconds=_FRESH_SECONDS + stale_seconds)
 
 
-def catalogue_changed() -> Stored:
-    """What to store under CATALOGUE when something is sold anew, otherwise, or no longer."""
-    return Stored(time.time_ns() // 1000, b"")  # µs: later commits have greater ones
+def put_missing_page(key: str, version: int, body: bytes) -> None:
+    """Store for a moment, as of ``version``, that there is no such page."""
+    fresh_until = int(time.time()) + _MISSING_SECONDS
+    put(key, Stored(version, b"%d\n%b" % (fresh_until, MISSING + body)), seconds=_MISSING_SECONDS)
+
+
+def changed() -> Stored:
+    """What to store under a version key when what its pages show is no longer so. Call it after the commit.
+
+    Its version is the time, in µs: a page of any version was begun after all commits that had stored theirs by then.
+    """
+    return Stored(time.time_ns() // 1000, b"")
 
 
 def begin_flight(key: str) -> bool:
@@ -106,3 +126,18 @@ def course_key(ref: UUID | str) -> str:
 
 def identity_key(sub: str) -> str:
     return f"identity:{sub}"
+
+
+# Version keys: of what many pages show, and every one of them is outdated at once.
+
+CATALOGUE = "catalogue:version"
+
+
+def progress_of(user_id: UUID | str) -> str:
+    """What a learner has done, in all courses."""
+    return f"progress-of:{user_id}"
+
+
+def notes_of(user_id: UUID | str) -> str:
+    """What was told to a user."""
+    return f"notes-of:{user_id}"

@@ -27,7 +27,7 @@ Resource = Callable[[Delivery], AbstractContextManager[Any]]
 RESOURCES: dict[str, Resource] = {}
 
 Poke = Callable[..., None]
-Remember = Callable[[str, Stored], None]
+Remember = Callable[[str, Stored | Callable[[], Stored]], None]
 Mailer = Callable[[EmailMessage], None]
 Lending = TypeVar("Lending", bound=Callable[[Delivery], Iterator[Any]])
 
@@ -70,8 +70,11 @@ def poke(delivery: Delivery) -> Iterator[Poke]:
 
 @resource
 def remember(delivery: Delivery) -> Iterator[Remember]:
-    """``remember(key, Stored(version, body))`` puts a view into the cache after the commit, unless a newer is there."""
-    yield lambda key, stored: delivery.before_reply.append(lambda: put(key, stored))
+    """``remember(key, Stored(version, body))`` puts a view into the cache after the commit, unless a newer is there.
+
+    A function in its place is called after the commit.
+    """
+    yield lambda key, stored: delivery.before_reply.append(lambda: put(key, stored() if callable(stored) else stored))
 
 
 @resource

@@ -10,16 +10,19 @@ from api.etags import respond
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
 from api.reads import cached_page
-from models.cache import Stored
+from models.cache import CATALOGUE, Stored
 
 from .blueprint import blp, created
 from .schemas import CourseFieldsSchema, CourseSchema, CoursesPage, CoursesQuery, OwnCourseItemSchema
+
+# How long an old page of the catalogue is better than none: it shows what is on sale, its counts may lag.
+_STALE_SECONDS = 600
 
 
 @blp.route("/courses")
 class Courses(MethodView):
     @public
-    @cached_page
+    @cached_page(lambda: CATALOGUE, stale_seconds=_STALE_SECONDS)
     @blp.arguments(CoursesQuery, location="query")
     @blp.response(200, CoursesPage)
     def get(self, query: dict[str, Any]) -> Page:

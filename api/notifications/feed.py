@@ -9,7 +9,9 @@ from flask.views import MethodView
 from api.auth import me, requires
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
+from api.reads import cached_page
 from api.schemas import Schema, Timestamp
+from models.cache import notes_of
 
 from .blueprint import blp
 
@@ -47,6 +49,7 @@ class Feed(MethodView):
 @blp.route("/me/notifications/unread-count")
 class UnreadCount(MethodView):
     @requires()
+    @cached_page(lambda: notes_of(me().id))
     @blp.response(200, UnreadCountSchema)
     def get(self) -> Any:
         """Count the caller's unread notes."""

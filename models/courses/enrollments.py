@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
 from models.base import Aggregate, Base, new_id
-from models.events import EnrollmentCreated, LessonCompleted
+from models.events import EnrollmentCreated, LessonCompleted, LessonReopened
 
 
 class Grant(Base):
@@ -151,7 +151,7 @@ class Enrollment(Aggregate, Base):
             enrolled_at=at,
         )
 
-    def count(self, event: LessonCompleted) -> None:
+    def count(self, event: LessonCompleted | LessonReopened) -> None:
         """Keep how far the learner is."""
         self.lessons_completed = event.lessons_completed
         # Rounded down, so that 100 means all of them.

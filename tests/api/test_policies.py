@@ -60,6 +60,7 @@ def test_what_is_open_to_anybody_is_on_this_list():
         "GET /livez",
         "GET /openapi.json",
         "GET /readyz",
+        "GET /v1/certificates/<code>",
         "GET /v1/courses",
         "GET /v1/courses/<ref>",
         "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>",

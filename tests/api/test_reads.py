@@ -10,12 +10,13 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from api import create_app, reads
+from api import auth, create_app, notifications, progress, reads
 from api.courses import catalogue
 from models import cache
 from models.cache import Stored, course_key
-from models.errors import NotFound, Unavailable
+from models.errors import NoProgress, NotFound, Unavailable
 from tests.api.test_problems import problem
+from tests.gateway import Person
 
 CLIENTS = 200
 
@@ -166,7 +167,7 @@ def test_a_change_of_what_is_on_sale_outdates_every_page(client, worker: Worker,
     path = f"/v1/courses?category={category}"
     before = client.get(path)
     worker.title = "Go"
-    cache.put(cache.CATALOGUE, cache.catalogue_changed())
+    cache.put(cache.CATALOGUE, cache.changed())
     after = client.get(path)
 
     assert (after.json["items"][0]["title"], worker.asked) == ("Go", 2)
@@ -177,7 +178,7 @@ def test_a_page_made_while_the_catalogue_changes_is_not_served_again(
     client, worker: Worker, category: str, monkeypatch
 ):
     def ask(*_: object, **__: object) -> dict:
-        cache.put(cache.CATALOGUE, cache.catalogue_changed())
+        cache.put(cache.CATALOGUE, cache.changed())
         return worker("")
 
     monkeypatch.setattr(catalogue, "ask", ask)
@@ -195,6 +196,40 @@ def test_two_hundred_clients_on_a_cold_page_cause_one_ask(worker: Worker, catego
     assert worker.asked == 1
 
 
+def grow_old(monkeypatch) -> None:
+    """Let more than a page's fresh minute go by, for whoever looks at the clock."""
+    clock = time.time
+    monkeypatch.setattr(cache.time, "time", lambda: clock() + 61)
+
+
+def test_an_old_page_is_asked_for_by_one_and_shown_to_the_others_meanwhile(
+    client, worker: Worker, category: str, monkeypatch
+):
+    client.get(f"/v1/courses?category={category}")
+    grow_old(monkeypatch)
+    worker.title, worker.takes_seconds = "Go", 0.3
+    titles = [response.json["items"][0]["title"] for response in at_once(f"/v1/courses?category={category}")]
+
+    assert worker.asked == 2
+    assert {"Chess", "Go"} == set(titles)
+
+
+def test_an_old_page_is_better_than_a_service_that_is_away(client, worker: Worker, category: str, monkeypatch):
+    client.get(f"/v1/courses?category={category}")
+    grow_old(monkeypatch)
+    worker.raises = Unavailable("The courses service")
+
+    assert client.get(f"/v1/courses?category={category}").status_code == 200
+
+
+def test_an_old_page_is_never_shown_once_something_has_changed(client, worker: Worker, category: str):
+    client.get(f"/v1/courses?category={category}")
+    cache.put(cache.CATALOGUE, cache.changed())
+    worker.raises = Unavailable("The courses service")
+
+    assert client.get(f"/v1/courses?category={category}").status_code == 503
+
+
 def test_a_query_that_does_not_fit_is_refused_each_time(client, worker: Worker, category: str):
     for _ in range(2):
         assert problem(client.get(f"/v1/courses?category={category}&limit=0")) == (422, "validation_failed")
@@ -207,3 +242,72 @@ def test_without_the_cache_every_read_is_asked_for_and_answered(client, worker: 
         assert client.get(f"/v1/courses/{slug}").headers["ETag"] == '"3"'
         assert client.get(f"/v1/courses?category={slug}").status_code == 200
     assert worker.asked == 4
+
+
+# A person's own pages.
+
+
+@pytest.fixture
+def own_pages(monkeypatch, worker: Worker) -> Worker:
+    monkeypatch.setattr(progress, "ask", worker)
+    monkeypatch.setattr(notifications, "ask", worker)
+    return worker
+
+
+@pytest.mark.parametrize(
+    ("path", "version_key"),
+    [
+        ("/v1/me/progress", cache.progress_of),
+        ("/v1/courses/{course_id}/progress", cache.progress_of),
+        ("/v1/me/certificates", cache.progress_of),
+        ("/v1/me/notifications/unread-count", cache.notes_of),
+    ],
+)
+def test_what_is_stored_for_a_person_holds_until_a_commit_outdates_it(
+    ann: Person, own_pages: Worker, path, version_key
+):
+    path, user_id = path.format(course_id=uuid4()), known(ann)
+    first, second = ann.get(path), ann.get(path)
+    assert (second.data, own_pages.asked) == (first.data, 1)
+    assert ann.get(path, If_None_Match=first.headers["ETag"]).status_code == 304
+
+    cache.put(version_key(user_id), cache.changed())
+    assert (ann.get(path).status_code, own_pages.asked) == (200, 2)
+
+
+def test_nobody_is_shown_what_is_stored_for_another(ann: Person, own_pages: Worker):
+    bob = Person(ann.client)
+    known(ann), known(bob)
+    ann.get("/v1/me/progress")
+    own_pages.title = "Bob's"
+    bob.get("/v1/me/progress")
+
+    assert own_pages.asked == 2
+
+
+def test_that_somebody_is_not_enrolled_is_stored_until_they_are(ann: Person, own_pages: Worker):
+    path, user_id = f"/v1/courses/{uuid4()}/progress", known(ann)
+    own_pages.raises = NoProgress("x")
+    for _ in range(2):
+        assert problem(ann.get(path)) == (404, "not_enrolled")
+    assert own_pages.asked == 1
+
+    own_pages.raises = None
+    cache.put(cache.progress_of(user_id), cache.changed())
+    assert ann.get(path).status_code == 200
+
+
+def test_without_the_cache_a_person_is_answered_by_the_worker(
+    ann: Person, own_pages: Worker, cache_is_away, monkeypatch
+):
+    monkeypatch.setattr(auth, "look_up", lambda *_, **__: {"user_id": str(uuid4())})
+    for _ in range(2):
+        assert ann.get("/v1/me/notifications/unread-count").status_code == 200
+    assert own_pages.asked == 2
+
+
+def known(person: Person) -> str:
+    """Have an id for somebody, as the users service would have stored it."""
+    user_id = str(uuid4())
+    cache.put(cache.identity_key(person.sub), Stored(1, user_id.encode()))
+    return user_id

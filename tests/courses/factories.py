@@ -10,12 +10,9 @@ from models.base import now
 from models.courses.course import Caller, Course
 from models.events import CoursePurchased, LessonCompleted
 from models.outbox import OutboxEvent
+from tests.support.tasks import forgotten
 from workers.courses.authoring import change_course, create_course, publish_course
 from workers.courses.outline import add_lesson, add_section
-
-
-def forgotten(*_: object) -> None:
-    """A cache that nobody looks into."""
 
 
 def fields(**said: Any) -> dict[str, Any]:

@@ -12,12 +12,21 @@ from bridge import cli
 from bridge import rebuild as rebuilding
 from bridge.lanes import Record
 from models.base import now, sessions
-from models.events import CourseArchived, CourseUpdated, LessonCompleted, Person, UserCreated, UserUpdated
+from models.events import (
+    CourseArchived,
+    CourseUpdated,
+    LessonCompleted,
+    LessonReopened,
+    Person,
+    UserCreated,
+    UserUpdated,
+)
 from tests.bridge.past import course_published, enrollment_created, tell
 from tests.courses.factories import make_course
 from tests.gateway import running_worker
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
+from tests.support.events import some
 from workers._projections import PROJECTIONS
 from workers.courses.learning import enroll
 
@@ -85,6 +94,8 @@ def completion_counts() -> None:
         enroll(session, user_id=learner, course_id=course_id)
     for completed in (1, 2):
         handle("courses.count_completion", tell_completion(learner, course_id, completed))
+    reopened = some(LessonReopened, user_id=learner, course_id=course_id, lessons_completed=1, lessons_total=3)
+    handle("courses.count_reopening", tell(reopened, f"{learner}:{course_id}", version=3))
 
 
 def tell_completion(learner: UUID, course_id: UUID, completed: int) -> Record:

@@ -51,5 +51,5 @@ def test_a_status_is_one_of_http(cls):
 
 def test_the_gateway_raises_what_the_worker_raised(monkeypatch):
     with Flask(__name__).app_context(), pytest.raises(DomainError.by_name["LessonLocked"]) as raised:
-        queue._opened({"error": {"name": "LessonLocked", "args": ["x"]}})  # noqa: SLF001 the last step of ask
+        queue.opened({"error": {"name": "LessonLocked", "args": ["x"]}})
     assert raised.value.args == ("x",)

@@ -21,6 +21,7 @@ from models.base import new_id, now
 from models.outbox import OutboxEvent
 from ops.local.mail import Mails, Sink
 from tests.notifications.factories import lesson_completed, make_contact
+from tests.support.tasks import forgotten
 from workers.notifications import delivery, feed, messages
 from workers.notifications.history import History
 from workers.notifications.preferences import Choices
@@ -43,7 +44,7 @@ def mongo_database(mongo_client) -> Iterator[Database]:
 
 @pytest.fixture
 def history(mongo_database) -> History:
-    return History(mongo_database)
+    return History(mongo_database, forgotten)
 
 
 @pytest.fixture

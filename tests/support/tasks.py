@@ -14,6 +14,10 @@ from workers._tasks import CALLS, Call, register
 SERVICE = "progress"
 
 
+def forgotten(*_: object) -> None:
+    """A cache that nobody looks into."""
+
+
 class Killed(BaseException):
     """The process ends here: nothing that it could catch, and no goodbye."""
 

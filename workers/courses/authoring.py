@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models.base import new_id, now
-from models.cache import CATALOGUE, Stored, catalogue_changed, course_key
+from models.cache import CATALOGUE, Stored, changed, course_key
 from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Caller, Course, CourseFields, CoursePosition
 from models.courses.enrollments import Enrollment
@@ -118,4 +118,4 @@ def publish(session: Session, course: Course) -> None:
 def _forget(remember: Remember, course: Course) -> None:
     for ref in (course.id, course.slug):
         remember(course_key(ref), Stored(course.version, b""))
-    remember(CATALOGUE, catalogue_changed())
+    remember(CATALOGUE, changed)

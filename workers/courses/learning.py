@@ -12,7 +12,7 @@ from models.courses.enrollments import Enrollment, EnrollmentPosition
 from models.courses.outline import Lesson, learners_view, opens_at
 from models.courses.versions import CourseVersion, PublishedLesson
 from models.errors import LessonNotOpen, NotEnrolled, PaymentRequired, TokenMissing
-from models.events import CoursePurchased, LessonCompleted
+from models.events import CoursePurchased, LessonCompleted, LessonReopened
 from models.outbox import record
 from models.personal import is_erased
 from workers import projection, task
@@ -95,7 +95,15 @@ def count_completion(session: Session, *, event: LessonCompleted) -> None:
         enrollment.count(event)
 
 
-projection("courses.completion_counts", forget=Enrollment.forget_counts, folds=[count_completion])
+@task
+def count_reopening(session: Session, *, event: LessonReopened) -> None:
+    """Keep that a learner took a completion back."""
+    enrollment = Enrollment.find(session, event.user_id, event.course_id, lock=True)
+    if enrollment:
+        enrollment.count(event)
+
+
+projection("courses.completion_counts", forget=Enrollment.forget_counts, folds=[count_completion, count_reopening])
 
 
 @task

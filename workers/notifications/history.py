@@ -16,10 +16,11 @@ from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from models.cache import changed, notes_of
 from models.errors import NotFound, Unavailable
 from models.notifications import IN_APP, Delivery, Notice, Outcome, State
 from workers import _delivery
-from workers.resources import RESOURCES, resource
+from workers.resources import RESOURCES, Remember, resource
 
 from .wording import Words
 
@@ -45,15 +46,16 @@ def mongo_or_unavailable(delivery: _delivery.Delivery) -> Iterator[Database[Docu
 @resource
 def history(delivery: _delivery.Delivery) -> Iterator["History"]:
     """What was told to whom. Raises Unavailable where MongoDB does not answer."""
-    with mongo_or_unavailable(delivery) as database:
-        yield History(database)
+    with mongo_or_unavailable(delivery) as database, RESOURCES["remember"](delivery) as remember:
+        yield History(database, remember)
 
 
 class History:
-    """The notifications of all users."""
+    """The notifications of all users. What changes a feed outdates what is stored of it for readers."""
 
-    def __init__(self, database: Database[Document]) -> None:
+    def __init__(self, database: Database[Document], remember: Remember) -> None:
         self._told = database["notifications"]
+        self._remember = remember
         if database.name not in _indexed:
             self._told.create_index([("user_id", ASCENDING), ("channel", ASCENDING), ("position", DESCENDING)])
             self._told.create_index([("state", ASCENDING), ("due_at", ASCENDING)])
@@ -73,6 +75,7 @@ class History:
             "archived_at": None,
         }
         self._add(notice, IN_APP, note)
+        self._outdate(notice.user_id)
 
     def add_delivery(self, notice: Notice, channel: str) -> UUID:
         """Queue a delivery, due at once; returns its id."""
@@ -174,6 +177,7 @@ class History:
             {**_feed_of(user_id), "_id": str(note_id), "read_at": _NULL},
             {"$set": {"seen_at": text(at), "read_at": text(at)}},
         )
+        self._outdate(user_id)
         return self._note(user_id, note_id)
 
     def read_all(self, user_id: UUID, *, at: datetime) -> None:
@@ -181,13 +185,18 @@ class History:
         self._told.update_many(
             {**_feed_of(user_id), "read_at": _NULL}, {"$set": {"seen_at": text(at), "read_at": text(at)}}
         )
+        self._outdate(user_id)
 
     def archive(self, user_id: UUID, note_id: UUID, *, at: datetime) -> Document:
         """Take a note out of the feed; returns it. Archived before, it keeps its time. Raises NotFound."""
         self._told.update_one(
             {**_feed_of(user_id), "_id": str(note_id), "archived_at": _NULL}, {"$set": {"archived_at": text(at)}}
         )
+        self._outdate(user_id)
         return self._note(user_id, note_id)
+
+    def _outdate(self, user_id: UUID) -> None:
+        self._remember(notes_of(user_id), changed)
 
     def _note(self, user_id: UUID, note_id: UUID) -> Document:
         note = self._told.find_one({**_feed_of(user_id), "_id": str(note_id)})

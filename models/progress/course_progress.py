@@ -1,53 +1,28 @@
-"""Progress: one row a learner and course, pinned to the version of the outline that it was started on."""
+"""One row a learner and course, pinned to the version of the outline that it was started on."""
 
+import secrets
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ForeignKeyConstraint, delete, select
-from sqlalchemy.dialects.postgresql import insert
+import msgspec
+from sqlalchemy import ColumnElement, ForeignKeyConstraint, delete, select, tuple_
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship, selectinload
 
-from .base import Aggregate, Base
-from .errors import LessonLocked, NoProgress, NotEnrolled, NotFound
-from .events import CourseCompleted, CoursePublished, CourseStarted, Event, LessonCompleted
+from models.base import Aggregate, Base
+from models.errors import LessonLocked, NoProgress, NotEnrolled
+from models.events import (
+    CertificateIssued,
+    CourseCompleted,
+    CourseStarted,
+    Event,
+    LessonCompleted,
+    LessonReopened,
+)
 
+from .outline import Outline
 
-class Outline(Base):
-    """A published version of a course, as the courses service told it. Never changed once it is here."""
-
-    __tablename__ = "outlines"
-    __table_args__ = ({"schema": "progress"},)
-
-    course_id: Mapped[UUID] = mapped_column(primary_key=True)
-    course_version: Mapped[int] = mapped_column(primary_key=True)
-    title: Mapped[str]
-    sequential: Mapped[bool]
-    lessons: Mapped[list[dict[str, Any]]]  # [{"id", "title"}] in the order of learning
-
-    @classmethod
-    def keep(cls, session: Session, event: CoursePublished) -> None:
-        """Take over a published version; one that is here already stays as it is."""
-        lessons = [lesson for section in event.sections for lesson in section.lessons]
-        told = insert(cls).values(
-            course_id=event.course_id,
-            course_version=event.course_version,
-            title=event.title,
-            sequential=event.sequential,
-            lessons=[{"id": str(lesson.lesson_id), "title": lesson.title} for lesson in lessons],
-        )
-        session.execute(told.on_conflict_do_nothing())
-
-    @classmethod
-    def forget(cls, session: Session, course_id: str) -> None:
-        """Take all versions of a course away, for a rebuild."""
-        session.execute(delete(cls).where(cls.course_id == UUID(course_id)))
-
-    @classmethod
-    def latest(cls, session: Session, course_id: UUID) -> Self | None:
-        """The newest version that has arrived here."""
-        newest = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(1)
-        return session.scalars(newest).one_or_none()
+_CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 
 
 class CompletedLesson(Base):
@@ -66,6 +41,13 @@ class CompletedLesson(Base):
     )
 
 
+class ProgressPosition(msgspec.Struct, array_like=True):
+    """The last item of a page: what the next one begins after."""
+
+    started_at: datetime
+    course_id: UUID
+
+
 class CourseProgress(Aggregate, Base):
     """What a learner has done in a course. Counts are stored, so that reading them is one row."""
 
@@ -79,7 +61,9 @@ class CourseProgress(Aggregate, Base):
     next_lesson_id: Mapped[UUID | None]
     last_lesson_id: Mapped[UUID | None]
     started_at: Mapped[datetime]
-    completed_at: Mapped[datetime | None]
+    completed_at: Mapped[datetime | None]  # None again while a lesson is reopened
+    certificate_code: Mapped[str | None]  # issued when the course was completed for the first time, and kept for good
+    certified_at: Mapped[datetime | None]
 
     outline: Mapped[Outline] = relationship(lazy="raise")
     completed: Mapped[list[CompletedLesson]] = relationship(lazy="raise", cascade="all, delete-orphan")
@@ -98,15 +82,14 @@ class CourseProgress(Aggregate, Base):
     @classmethod
     def start(cls, *, user_id: UUID, outline: Outline, at: datetime) -> Self:
         """Begin a course on the given version of its outline."""
-        lessons = [UUID(lesson["id"]) for lesson in outline.lessons]
         return cls(
             user_id=user_id,
             course_id=outline.course_id,
             outline=outline,
             version=0,
-            lessons_total=len(lessons),
+            lessons_total=len(outline.lessons),
             lessons_completed=0,
-            next_lesson_id=lessons[0] if lessons else None,
+            next_lesson_id=outline.next_after(()),
             started_at=at,
         )
 
@@ -119,6 +102,14 @@ class CourseProgress(Aggregate, Base):
         return progress
 
     @classmethod
+    def following(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
+        """A learner's progress with its outline, read only. Raises NotEnrolled."""
+        progress = session.get(cls, (user_id, course_id), options=[joinedload(cls.outline)])
+        if progress is None:
+            raise NotEnrolled(str(course_id))
+        return progress
+
+    @classmethod
     def locked(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
         """A learner's progress with its outline and its completed lessons, to be changed. Raises NotEnrolled."""
         whole = (joinedload(cls.outline), selectinload(cls.completed))
@@ -126,6 +117,27 @@ class CourseProgress(Aggregate, Base):
         if progress is None:
             raise NotEnrolled(str(course_id))
         return progress
+
+    @classmethod
+    def page(
+        cls, session: Session, user_id: UUID, after: ProgressPosition | None, limit: int
+    ) -> tuple[list[Self], ProgressPosition | None]:
+        """A learner's courses, the latest begun first, and the position of the last one where more follow."""
+        wanted = select(cls).where(cls.user_id == user_id)
+        if after:
+            wanted = wanted.where(tuple_(cls.started_at, cls.course_id) < (after.started_at, after.course_id))
+        newest_first = wanted.order_by(cls.started_at.desc(), cls.course_id.desc())
+        rows = list(session.scalars(newest_first.limit(limit + 1)))
+        if len(rows) <= limit:
+            return rows, None
+        last = rows[limit - 1]
+        return rows[:limit], ProgressPosition(last.started_at, last.course_id)
+
+    @classmethod
+    def certified(cls, session: Session, *conditions: ColumnElement[bool]) -> list[Self]:
+        """Where certificates were issued, with the outline that names the course, the newest first."""
+        issued = select(cls).where(cls.certificate_code.is_not(None), *conditions).options(joinedload(cls.outline))
+        return list(session.scalars(issued.order_by(cls.certified_at.desc(), cls.course_id)))
 
     @classmethod
     def all_of(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
@@ -162,18 +174,42 @@ class CourseProgress(Aggregate, Base):
 
         Raises NotFound for a lesson that is not of this version, LessonLocked while an earlier one must come first.
         """
-        lesson = self._lesson(lesson_id)
+        lesson = self.open_lesson(lesson_id)
         if lesson_id in self._done():
             return []
-        if self.outline.sequential and self.next_lesson_id != lesson_id:
-            raise LessonLocked(str(self.next_lesson_id))
         self.completed.append(CompletedLesson(lesson_id=lesson_id, completed_at=at))
-        self._count(last_lesson_id=lesson_id)
+        self.last_lesson_id = lesson_id
+        self._count()
         events: list[Event] = [self._lesson_completed(lesson, at)]
         if self.lessons_completed == self.lessons_total:
             self.completed_at = at
-            events.append(self._course_completed(at))
+            events += self._certify(at)
         return events
+
+    def reopen(self, lesson_id: UUID, *, at: datetime) -> LessonReopened | None:
+        """Take a completion back; returns what there is to tell, nothing when there was none.
+
+        What was certified stays certified. Raises NotFound for a lesson that is not of this version.
+        """
+        self.outline.lesson(lesson_id)
+        done = next((each for each in self.completed if each.lesson_id == lesson_id), None)
+        if done is None:
+            return None
+        self.completed.remove(done)
+        self.completed_at = None
+        self._count()
+        return self._lesson_reopened(lesson_id, at)
+
+    def open_lesson(self, lesson_id: UUID) -> dict[str, Any]:
+        """A lesson of this version that the learner may learn now.
+
+        Raises NotFound for one that is not of it, LessonLocked while an earlier one must come first.
+        """
+        lesson = self.outline.lesson(lesson_id)
+        is_ahead = lesson_id != self.next_lesson_id and lesson_id not in self._done()
+        if self.outline.sequential and is_ahead:
+            raise LessonLocked(str(self.next_lesson_id))
+        return lesson
 
     def view(self) -> dict[str, Any]:
         """As GET /v1/courses/{id}/progress shows it."""
@@ -191,21 +227,29 @@ class CourseProgress(Aggregate, Base):
             "version": self.version,
         }
 
-    def _lesson(self, lesson_id: UUID) -> dict[str, Any]:
-        for lesson in self.outline.lessons:
-            if lesson["id"] == str(lesson_id):
-                return lesson
-        raise NotFound("lesson", str(lesson_id))
+    def certificate(self) -> dict[str, Any]:
+        """As GET /v1/me/certificates shows it."""
+        return {
+            "code": self.certificate_code,
+            "course_id": self.course_id,
+            "course_title": self.outline.title,
+            "issued_at": self.certified_at,
+        }
 
     def _done(self) -> set[UUID]:
         return {completed.lesson_id for completed in self.completed}
 
-    def _count(self, *, last_lesson_id: UUID) -> None:
+    def _count(self) -> None:
         done = self._done()
         self.lessons_completed = len(done)
-        self.last_lesson_id = last_lesson_id
-        ordered = (UUID(lesson["id"]) for lesson in self.outline.lessons)
-        self.next_lesson_id = next((lesson for lesson in ordered if lesson not in done), None)
+        self.next_lesson_id = self.outline.next_after(done)
+
+    def _certify(self, at: datetime) -> list[Event]:
+        """A course is completed once, however often a lesson of it is reopened and completed again."""
+        if self.certificate_code:
+            return []
+        self.certificate_code, self.certified_at = new_code(), at
+        return [self._course_completed(at), self._certificate_issued(self.certificate_code, at)]
 
     def _lesson_completed(self, lesson: dict[str, Any], at: datetime) -> LessonCompleted:
         return LessonCompleted(
@@ -227,3 +271,28 @@ class CourseProgress(Aggregate, Base):
             lessons_total=self.lessons_total,
             completed_at=at,
         )
+
+    def _lesson_reopened(self, lesson_id: UUID, at: datetime) -> LessonReopened:
+        return LessonReopened(
+            user_id=self.user_id,
+            course_id=self.course_id,
+            lesson_id=lesson_id,
+            lessons_completed=self.lessons_completed,
+            lessons_total=self.lessons_total,
+            reopened_at=at,
+        )
+
+    def _certificate_issued(self, code: str, at: datetime) -> CertificateIssued:
+        return CertificateIssued(
+            user_id=self.user_id,
+            course_id=self.course_id,
+            course_title=self.outline.title,
+            code=code,
+            issued_at=at,
+        )
+
+
+def new_code() -> str:
+    """The code of a certificate: 80 bits, in letters and digits that are not mistaken for each other."""
+    drawn = "".join(secrets.choice(_CODE_LETTERS) for _ in range(16))
+    return "-".join(drawn[start : start + 4] for start in range(0, 16, 4))

@@ -1,0 +1,70 @@
+"""The dashboard: what a front end shows first, in one answer."""
+
+from typing import Any
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from .auth import me, requires
+from .blueprints import Blueprint
+from .courses.schemas import EnrollmentSchema
+from .fanout import gather
+from .progress import CourseProgressSchema
+from .schemas import Schema
+from .users import ProfileSchema
+
+blp = Blueprint("dashboard", __name__, url_prefix="/v1", description="What a front end shows first.")
+
+_WITHIN_SECONDS = 2  # a page that is nearly complete now is worth more than a complete one later
+_COURSES = 50  # the latest of them; GET /v1/me/enrollments lists all
+
+
+class EnrolledCourseSchema(EnrollmentSchema):
+    progress = ma.fields.Nested(CourseProgressSchema, allow_none=True)
+
+
+class DashboardSchema(Schema):
+    """A part that could not be had in time is null."""
+
+    profile = ma.fields.Nested(ProfileSchema, allow_none=True)
+    enrollments = ma.fields.List(ma.fields.Nested(EnrolledCourseSchema), allow_none=True)
+    unread_count = ma.fields.Int(allow_none=True)
+    partial = ma.fields.List(  # type: ignore[assignment]  # an option of schemas has this name, and is not used
+        ma.fields.Str(validate=ma.validate.OneOf(["profile", "enrollments", "progress", "unread_count"])),
+        metadata={"description": "The parts that could not be had."},
+    )
+
+
+@blp.route("/me/dashboard")
+class Dashboard(MethodView):
+    @requires()
+    @blp.response(200, DashboardSchema)
+    def get(self) -> Any:
+        """Show the caller's profile, latest courses with progress, and unread notes, asked for all at once."""
+        caller = me()
+        latest = {"user_id": caller.id, "after": None, "limit": _COURSES}
+        told, failed = gather(
+            {
+                "profile": (
+                    "users.show_profile",
+                    {"user_id": caller.id, "email": caller.email, "name": caller.name},
+                ),
+                "enrollments": ("courses.list_enrollments", latest),
+                "progress": ("progress.list_progress", latest),
+                "unread_count": ("notifications.count_unread", {"user_id": caller.id}),
+            },
+            within_seconds=_WITHIN_SECONDS,
+        )
+        if not told:
+            raise next(iter(failed.values()))
+        return {
+            "profile": told.get("profile"),
+            "enrollments": _with_progress(told["enrollments"], told.get("progress")) if "enrollments" in told else None,
+            "unread_count": told["unread_count"]["unread"] if "unread_count" in told else None,
+            "partial": sorted(failed),
+        }
+
+
+def _with_progress(enrollments: dict[str, Any], progress: dict[str, Any] | None) -> list[dict[str, Any]]:
+    by_course = {each["course_id"]: each for each in progress["items"]} if progress else {}
+    return [{**each, "progress": by_course.get(each["course_id"])} for each in enrollments["items"]]

@@ -1,0 +1,96 @@
+"""One answer from four services: all asked at once, none waited for too long, none of them needed."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import pytest
+
+from api import dashboard
+from models import cache
+from models.cache import Stored
+from models.redis import queue_redis
+from tests.api.test_problems import problem
+from tests.gateway import Person
+
+COURSE = str(uuid4())
+ANSWERS: dict[str, Any] = {
+    "users": {"name": "Ann"},
+    "courses": {"items": [{"course_id": COURSE}, {"course_id": str(uuid4())}], "next": None},
+    "progress": {"items": [{"course_id": COURSE, "percent": 50, "next_lesson_id": COURSE}], "next": None},
+    "notifications": {"unread": 3},
+}
+
+
+@contextmanager
+def answering(*services: str, after_seconds: float = 0) -> Iterator[None]:
+    """Somebody at the queues of these services, who answers once each."""
+
+    def answer(service: str) -> None:
+        popped = queue_redis().blpop([service], timeout=5)
+        time.sleep(after_seconds)
+        reply_to = msgspec.json.decode(popped[1])["headers"]["envelope"]["reply_to"]
+        queue_redis().rpush(reply_to, msgspec.json.encode({"result": ANSWERS[service]}))
+
+    threads = [threading.Thread(target=answer, args=[service]) for service in services]
+    for thread in threads:
+        thread.start()
+    yield
+    for thread in threads:
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch) -> None:
+    queue_redis().delete(*ANSWERS)
+    monkeypatch.setattr(dashboard, "_WITHIN_SECONDS", 0.5)
+
+
+@pytest.fixture
+def ann(ann: Person) -> Person:
+    cache.put(cache.identity_key(ann.sub), Stored(1, str(uuid4()).encode()))
+    return ann
+
+
+def test_all_is_asked_for_at_once(ann: Person):
+    began = time.monotonic()
+    with answering(*ANSWERS, after_seconds=0.2):
+        told = ann.get("/v1/me/dashboard").json
+    assert time.monotonic() - began < 0.5
+
+    assert (told["profile"]["name"], told["unread_count"], told["partial"]) == ("Ann", 3, [])
+    [first, second] = told["enrollments"]
+    assert (first["progress"]["percent"], first["progress"]["next_lesson_id"]) == (50, COURSE)
+    assert second["progress"] is None
+
+
+@pytest.mark.parametrize(
+    ("missing", "named", "null"),
+    [
+        ("users", "profile", "profile"),
+        ("courses", "enrollments", "enrollments"),
+        ("notifications", "unread_count", "unread_count"),
+    ],
+)
+def test_a_part_that_does_not_come_in_time_is_null_and_named(ann: Person, missing, named, null):
+    with answering(*set(ANSWERS) - {missing}):
+        told = ann.get("/v1/me/dashboard").json
+
+    assert told["partial"] == [named]
+    assert [part for part, value in told.items() if value is None] == [null]
+
+
+def test_courses_are_shown_without_progress_where_only_that_is_missing(ann: Person):
+    with answering("users", "courses", "notifications"):
+        told = ann.get("/v1/me/dashboard").json
+
+    assert told["partial"] == ["progress"]
+    assert [course["progress"] for course in told["enrollments"]] == [None, None]
+
+
+def test_where_nobody_answers_it_is_a_504(ann: Person):
+    assert problem(ann.get("/v1/me/dashboard")) == (504, "outcome_unknown")

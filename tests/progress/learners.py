@@ -1,0 +1,101 @@
+"""Somebody who learns, in the transaction of a test."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models.events import CoursePublished, EnrollmentCreated, PublishedLesson, PublishedSection
+from models.outbox import OutboxEvent
+from tests.support.tasks import forgotten
+from workers.progress.learning import (
+    OfflineEvent,
+    complete_lesson,
+    merge_progress,
+    move_position,
+    reopen_lesson,
+    start_course,
+)
+from workers.progress.outlines import keep_outline
+from workers.progress.showing import show_progress
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Learner:
+    """Somebody in a course of ``lessons`` lessons."""
+
+    def __init__(self, session: Session, *, lessons: int = 3, sequential: bool = False) -> None:
+        self.session = session
+        self.user_id, self.course_id = uuid4(), uuid4()
+        self.lessons = [uuid4() for _ in range(lessons)]
+        keep_outline(session, event=self.published(sequential))
+        start_course(session, forgotten, event=self.enrolled())
+
+    def published(self, sequential: bool) -> CoursePublished:  # noqa: FBT001 the one thing that differs
+        lessons = [PublishedLesson(lesson_id=each, title=f"Lesson {each}", kind="text") for each in self.lessons]
+        return CoursePublished(
+            course_id=self.course_id,
+            course_version=1,
+            slug="bread",
+            title="Bread",
+            instructor_id=uuid4(),
+            price_minor=0,
+            currency="USD",
+            sequential=sequential,
+            sections=[PublishedSection(section_id=uuid4(), title="All", lessons=lessons)],
+            published_at=NOON,
+        )
+
+    def enrolled(self) -> EnrollmentCreated:
+        return EnrollmentCreated(
+            enrollment_id=uuid4(),
+            user_id=self.user_id,
+            course_id=self.course_id,
+            course_title="Bread",
+            source="free",
+            source_id=str(self.course_id),
+            enrolled_at=NOON,
+        )
+
+    @property
+    def in_course(self) -> dict[str, UUID]:
+        return {"user_id": self.user_id, "course_id": self.course_id}
+
+    def complete(self, lesson_id: UUID) -> dict:
+        return complete_lesson(self.session, forgotten, **self.in_course, lesson_id=lesson_id)
+
+    def reopen(self, lesson_id: UUID) -> dict:
+        return reopen_lesson(self.session, forgotten, **self.in_course, lesson_id=lesson_id)
+
+    def move(self, lesson_id: UUID, position_seconds: int) -> tuple[int, int]:
+        """Where they were last, and the furthest."""
+        message = {"lesson_id": lesson_id, "position_seconds": position_seconds}
+        position = move_position(self.session, forgotten, **self.in_course, **message)
+        return position["position_seconds"], position["furthest_seconds"]
+
+    def progress(self) -> dict:
+        return show_progress(self.session, **self.in_course)
+
+    def did(self, lesson_id: UUID, *, minute: int, position_seconds: int | None = None) -> OfflineEvent:
+        """Something done offline, so many minutes after NOON."""
+        return OfflineEvent(
+            id=f"device-{minute}",
+            course_id=self.course_id,
+            lesson_id=lesson_id,
+            kind="completed" if position_seconds is None else "position",
+            position_seconds=position_seconds,
+            at=NOON + timedelta(minutes=minute),
+        )
+
+    def merge(self, *events: OfflineEvent) -> list[str | None]:
+        """Why each was refused."""
+        merged = merge_progress(self.session, forgotten, user_id=self.user_id, events=list(events))
+        assert [result["id"] for result in merged["results"]] == [event.id for event in events]
+        return [result["code"] for result in merged["results"]]
+
+    def told(self) -> list[tuple[str, int]]:
+        key = f"{self.user_id}:{self.course_id}"
+        events = select(OutboxEvent).where(OutboxEvent.aggregateid == key).order_by(OutboxEvent.seq)
+        return [(event.type, event.aggregate_version) for event in self.session.scalars(events)]

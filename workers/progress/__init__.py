@@ -1,0 +1,5 @@
+"""Progress: learners' way through their courses, and what they have to show for it."""
+
+from . import learning, outlines, personal, showing
+
+__all__ = ["learning", "outlines", "personal", "showing"]  # importing them registers their tasks

@@ -1,0 +1,147 @@
+"""What learners do: begin a course, go through its lessons, and take a completion back."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.cache import changed, progress_of
+from models.errors import DomainError, ProjectionBehind
+from models.events import EnrollmentCreated
+from models.outbox import record
+from models.personal import is_erased
+from models.progress import CourseProgress, LessonPosition, Outline
+from workers import task
+from workers.resources import Remember
+
+
+@task
+def start_course(session: Session, remember: Remember, *, event: EnrollmentCreated) -> None:
+    """Begin a learner's progress when access begins. Raises ProjectionBehind while the outline is on its way."""
+    if session.get(CourseProgress, (event.user_id, event.course_id)):
+        return  # a second grant, or access that began anew: what was done before still counts
+    if is_erased(session, "progress", event.user_id):
+        return
+    outline = Outline.latest(session, event.course_id)
+    if outline is None:
+        raise ProjectionBehind("outline of course", str(event.course_id))
+    progress = CourseProgress.start(user_id=event.user_id, outline=outline, at=event.enrolled_at)
+    session.add(progress)
+    record(session, progress, progress.started())
+    remember(progress_of(event.user_id), changed)
+
+
+@task
+def complete_lesson(
+    session: Session, remember: Remember, *, user_id: UUID, course_id: UUID, lesson_id: UUID
+) -> dict[str, Any]:
+    """Mark a lesson complete. Raises NotEnrolled, NotFound, LessonLocked."""
+    progress = CourseProgress.locked(session, user_id, course_id)
+    for event in progress.complete(lesson_id, at=now()):
+        record(session, progress, event)
+    remember(progress_of(user_id), changed)
+    return progress.view()
+
+
+@task
+def reopen_lesson(
+    session: Session, remember: Remember, *, user_id: UUID, course_id: UUID, lesson_id: UUID
+) -> dict[str, Any]:
+    """Take the completion of a lesson back. Raises NotEnrolled, NotFound."""
+    progress = CourseProgress.locked(session, user_id, course_id)
+    if event := progress.reopen(lesson_id, at=now()):
+        record(session, progress, event)
+    remember(progress_of(user_id), changed)
+    return progress.view()
+
+
+@task
+def move_position(
+    session: Session, remember: Remember, *, user_id: UUID, course_id: UUID, lesson_id: UUID, position_seconds: int
+) -> dict[str, Any]:
+    """Keep where a learner is in a lesson. Raises NotEnrolled, NotFound, LessonLocked."""
+    progress = CourseProgress.locked(session, user_id, course_id)
+    remember(progress_of(user_id), changed)
+    return _move(session, progress, lesson_id, position_seconds, at=now())
+
+
+class OfflineEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What a learner did while their device was offline; ``id`` is the device's own."""
+
+    id: str
+    course_id: UUID
+    lesson_id: UUID
+    kind: str  # completed, position
+    position_seconds: int | None = None
+    at: datetime
+
+
+@task
+def merge_progress(
+    session: Session, remember: Remember, *, user_id: UUID, events: list[OfflineEvent]
+) -> dict[str, Any]:
+    """Make up for what was done offline: {"results": [{"id", "merged", "code", "detail"}]}, in the order of ``events``.
+
+    Nothing is undone by it, so that the same events may come again. What is refused refuses nothing else.
+    """
+    by_course = groupby(sorted(events, key=attrgetter("course_id", "at")), key=attrgetter("course_id"))
+    results: dict[str, Any] = {}
+    for course_id, done in by_course:  # in one order, so that two batches of a learner cannot wait for each other
+        results |= _merge(session, user_id, course_id, list(done))
+    remember(progress_of(user_id), changed)
+    return {"results": [results[event.id] for event in events]}
+
+
+def _merge(
+    session: Session, user_id: UUID, course_id: UUID, events: list[OfflineEvent]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    progress: CourseProgress | None = None
+    for event in events:
+        refusal = None
+        try:
+            progress = progress or CourseProgress.locked(session, user_id, course_id)
+            _make_up(session, progress, event)
+        except DomainError as error:
+            refusal = error
+        yield event.id, _result(event, refusal)
+
+
+def _make_up(session: Session, progress: CourseProgress, event: OfflineEvent) -> None:
+    at = min(event.at, now())  # a device's clock may be ahead
+    if event.kind == "position":
+        _move(session, progress, event.lesson_id, event.position_seconds or 0, at=at)
+    else:
+        for told in progress.complete(event.lesson_id, at=at):
+            record(session, progress, told)
+
+
+def _result(event: OfflineEvent, refusal: DomainError | None) -> dict[str, Any]:
+    return {
+        "id": event.id,
+        "merged": refusal is None,
+        "code": refusal and refusal.code,
+        "detail": refusal and str(refusal),
+    }
+
+
+def _move(
+    session: Session, progress: CourseProgress, lesson_id: UUID, position_seconds: int, *, at: datetime
+) -> dict[str, Any]:
+    progress.open_lesson(lesson_id)
+    view = LessonPosition.move(
+        session,
+        user_id=progress.user_id,
+        course_id=progress.course_id,
+        lesson_id=lesson_id,
+        position_seconds=position_seconds,
+        at=at,
+    )
+    if view["moved_at"] == at:
+        progress.last_lesson_id = lesson_id
+    return view

@@ -1,0 +1,28 @@
+"""What this service knows of a person, shown and forgotten."""
+
+from sqlalchemy.orm import Session
+
+from models.cache import changed, progress_of
+from models.events import UserDeleted, UserExportRequested
+from models.personal import forget, lay_out
+from models.progress import CourseProgress, LessonPosition
+from workers import task
+from workers.resources import Remember
+
+
+@task
+def export_data(session: Session, *, event: UserExportRequested) -> None:
+    """Lay out a learner's progress."""
+    data = {
+        "courses": CourseProgress.all_of(session, event.user_id),
+        "positions": LessonPosition.all_of(session, event.user_id),
+    }
+    lay_out(session, "progress", event, data)
+
+
+@task
+def erase_data(session: Session, remember: Remember, *, event: UserDeleted) -> None:
+    """Erase a learner's progress, certificates included."""
+    rows = LessonPosition.erase(session, event.user_id) + CourseProgress.erase(session, event.user_id)
+    forget(session, "progress", event, rows=rows, kept=[])
+    remember(progress_of(event.user_id), changed)

@@ -1,0 +1,53 @@
+"""What learners see of their progress, and what others see of a certificate."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.errors import NotFound
+from models.progress import CourseProgress, LessonPosition, ProgressPosition
+from models.progress.streaks import active_days, local_day, streak
+from workers import task
+
+
+@task
+def show_progress(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
+    """A learner's progress in a course. Raises NoProgress."""
+    return CourseProgress.of(session, user_id, course_id).view()
+
+
+@task
+def list_progress(session: Session, *, user_id: UUID, after: ProgressPosition | None, limit: int) -> dict[str, Any]:
+    """A learner's progress in all courses, the latest begun first."""
+    courses, following = CourseProgress.page(session, user_id, after, limit)
+    return {"items": [progress.view() for progress in courses], "next": following}
+
+
+@task
+def show_position(session: Session, *, user_id: UUID, course_id: UUID, lesson_id: UUID) -> dict[str, Any]:
+    """Where a learner is in a lesson. Raises NotEnrolled, NotFound."""
+    CourseProgress.following(session, user_id, course_id).outline.lesson(lesson_id)
+    return LessonPosition.of(session, user_id, course_id, lesson_id)
+
+
+@task
+def show_streak(session: Session, *, user_id: UUID, timezone: str) -> dict[str, Any]:
+    """For how many days in a row a learner has completed lessons, by the calendar of ``timezone``."""
+    return streak(active_days(session, user_id, timezone=timezone), today=local_day(now(), timezone))
+
+
+@task
+def list_certificates(session: Session, *, user_id: UUID) -> dict[str, Any]:
+    """A learner's certificates, the newest first."""
+    certified = CourseProgress.certified(session, CourseProgress.user_id == user_id)
+    return {"items": [progress.certificate() for progress in certified]}
+
+
+@task
+def show_certificate(session: Session, *, code: str) -> dict[str, Any]:
+    """The certificate with this code, and the ``user_id`` of its holder. Raises NotFound."""
+    for progress in CourseProgress.certified(session, CourseProgress.certificate_code == code):
+        return {**progress.certificate(), "user_id": progress.user_id}
+    raise NotFound("certificate", code)
