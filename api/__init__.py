@@ -14,7 +14,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 import settings
 from models import log
 
-from . import arguments, cors, docs, headers, limits, openapi, problems
+from . import arguments, cors, docs, headers, limits, metrics, openapi, problems
 
 
 class Gateway(Flask):
@@ -39,6 +39,7 @@ def create_app() -> Flask:
     app.url_map.merge_slashes = False  # a path is right or a 404, never a redirect
     if settings.TRUSTED_PROXIES:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.TRUSTED_PROXIES)  # type: ignore[method-assign]  # as its documentation says
+    metrics.add_to(app)
     headers.follow(app)
     for part in (arguments, cors, limits):
         part.add_to(app)

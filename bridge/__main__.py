@@ -11,7 +11,7 @@ import celery_app
 import settings
 from models import log
 
-from . import cli
+from . import cli, metrics
 from .audit import Auditor
 from .consume import ServiceConsumer
 from .deadletters import DeadLetters
@@ -59,6 +59,7 @@ def serve() -> int:
     settings.refuse_unsafe_production()
     log.configure("bridge")
     bridge = Bridge()
+    metrics.serve()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: bridge.stop.set())
     return bridge.run()

@@ -27,6 +27,7 @@ from .consume import ServiceConsumer
 from .dispatch import Dispatcher
 from .feed import feed, past_events
 from .lag import PartitionLag, lag_of
+from .metrics import tell_lag
 from .routes import ROUTES
 from .tellers import tellers_of
 
@@ -80,6 +81,11 @@ class Auditor(threading.Thread):
         """Look after what the group of ``service`` has passed since its last mark, and set the next one."""
         at = now() - CLOCKS_DIFFER
         places = lag_of(service)
+        tell_lag(
+            service,
+            events=sum(place.events for place in places),
+            seconds=max((place.seconds for place in places), default=0.0),
+        )
         mark = self._marks.get(service)
         if mark and mark.is_passed(places):
             at_first = mark.at - timedelta(hours=settings.AUDIT_WINDOW_HOURS)

@@ -24,6 +24,7 @@ from models.redis import queue_redis
 
 from .deadletters import DeadLetters
 from .lanes import Record
+from .metrics import count_handled
 
 log = get_logger(__name__)
 
@@ -178,4 +179,5 @@ class Dispatcher(threading.Thread):
         with self._lock:
             gone = self._pending.pop(pending.task_id, None)
         if gone:
+            count_handled(gone.handler, gone.record)
             gone.done()

@@ -25,6 +25,7 @@ from models.redis import RELAY_HINT, queue_redis
 from . import kafka
 from .copies import LetterCopies
 from .losses import unpublish_what_is_lost
+from .metrics import count_published
 
 log = get_logger(__name__)
 
@@ -120,6 +121,7 @@ class Publisher:
         self.check_topics()
         reach("acknowledged, not marked")
         self._connection.execute(_MARK, {"seqs": sent})
+        count_published(rows, sent)
         if len(sent) < len(rows):
             raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))  # noqa: SLF001 has no public name
         return len(rows)

@@ -1,9 +1,13 @@
 """How gunicorn serves the gateway; a container overrides ``--bind``."""
 
+import itertools
 import json
+import os
 import secrets
+import shutil
 import socket
 from http import HTTPStatus
+from typing import Any
 
 import gunicorn.util
 
@@ -21,6 +25,9 @@ limit_request_line = 8190  # the most that it can; a longer one is a 414
 max_requests = 0  # nothing leaks that a restart would have to hide
 accesslog = None  # the gateway logs its requests itself, with what it knows of them
 control_socket_disable = True  # the supervisor starts and stops it; a second door is not needed
+
+# Where its processes leave their numbers for whichever is asked for /metrics.
+_METRICS = settings.STATE_DIR / "metrics" / str(os.getpid())
 
 _CODES = {414: "uri_too_long", 431: "headers_too_large"}
 
@@ -50,3 +57,26 @@ def write_problem(sock: socket.socket, status: int, reason: str, message: str) -
 
 
 gunicorn.util.write_error = write_problem
+
+
+def on_starting(server: Any) -> None:  # noqa: ARG001 gunicorn's signature
+    """Begin with no numbers: a container's only process always has the same id."""
+    shutil.rmtree(_METRICS, ignore_errors=True)
+    _METRICS.mkdir(parents=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_METRICS)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give a worker the first free slot, whose files it goes on with: by pid, each that ended would leave its own."""
+    taken = {each.metrics_slot for each in server.WORKERS.values()}
+    worker.metrics_slot = next(slot for slot in itertools.count() if slot not in taken)
+
+
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 gunicorn's signature
+    """Tell the worker its slot before it loads the application."""
+    os.environ["METRICS_SLOT"] = str(worker.metrics_slot)
+
+
+def on_exit(server: Any) -> None:  # noqa: ARG001 gunicorn's signature
+    """Leave nothing."""
+    shutil.rmtree(_METRICS, ignore_errors=True)

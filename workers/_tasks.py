@@ -16,6 +16,7 @@ from models.faults import reach
 from models.log import bound, get_logger
 
 from ._delivery import Delivery, Poisonous, Repeated, failure, success
+from ._metrics import measured
 from .resources import RESOURCES
 
 log = get_logger(__name__)
@@ -89,12 +90,15 @@ def register(name: str, call: Call) -> None:
 
 def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
     """Carry one message out and say how it ended to whoever asked. An unexpected error ends here, logged once."""
-    with bound(
-        task=delivery.task,
-        task_id=delivery.task_id,
-        request_id=delivery.envelope.request_id,
-        traceparent=delivery.envelope.traceparent,
-        causation_id=delivery.envelope.event_id or delivery.task_id,
+    with (
+        measured(delivery),
+        bound(
+            task=delivery.task,
+            task_id=delivery.task_id,
+            request_id=delivery.envelope.request_id,
+            traceparent=delivery.envelope.traceparent,
+            causation_id=delivery.envelope.event_id or delivery.task_id,
+        ),
     ):
         reach("begun", delivery.task)
         try:

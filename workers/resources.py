@@ -20,6 +20,7 @@ import celery_app
 import settings
 from models.cache import Stored, put
 from models.errors import DomainError
+from models.metrics import calling
 
 from ._delivery import Delivery, Sessions
 
@@ -105,7 +106,7 @@ def _mongo_client() -> pymongo.MongoClient[dict[str, Any]]:
 def _send_mail(message: EmailMessage) -> None:
     url = urlsplit(settings.SMTP_URL)
     connect = smtplib.SMTP_SSL if url.scheme == "smtps" else smtplib.SMTP
-    with connect(url.hostname or "127.0.0.1", url.port or 25, timeout=10) as smtp:
+    with calling("smtp", "send"), connect(url.hostname or "127.0.0.1", url.port or 25, timeout=10) as smtp:
         if url.username:
             smtp.login(url.username, url.password or "")
         smtp.send_message(message)

@@ -19,7 +19,7 @@ OFFSETS = {
     "queue": 79,
     "kafka": 92,
 }
-_METRICS = range(50, 70)  # the workers and the bridge: one port each
+METRICS_OF_WORKERS, METRICS_OF_BRIDGE = range(50, 60), 60  # where Prometheus asks: one port a worker
 
 
 def is_free(port: int) -> bool:
@@ -44,6 +44,6 @@ def is_open(port: int) -> bool:
 def free_base() -> int:
     """A ``PORT_BASE`` that has all its ports free, below those that the kernel gives to outgoing connections."""
     for base in random.sample(range(10_000, 32_000, 100), k=200):
-        if all(is_free(base + offset) for offset in (*OFFSETS.values(), *_METRICS)):
+        if all(is_free(base + offset) for offset in (*OFFSETS.values(), *METRICS_OF_WORKERS, METRICS_OF_BRIDGE)):
             return base
     raise SystemExit("No PORT_BASE between 10000 and 32000 has all its ports free.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from celery_app import SERVICES
 from ops.local import kafka, valkey
-from ops.local.ports import OFFSETS
+from ops.local.ports import METRICS_OF_BRIDGE, METRICS_OF_WORKERS, OFFSETS
 
 MARK = "COURSEBUS_STACK"  # in the environment of every process of a stack: whose it is
 SERVERS = ("postgres", "queue", "cache", "kafka", "mongo", "mail")  # what keeps or carries data
@@ -24,12 +24,14 @@ class Process:
     replaced_by: str = ""  # the variable that points at the real thing; where it is set, this is not started
     platform: bool = False  # one of our own: starts when the servers answer and the tables are there
     environ: str = ""  # what it has in its environment besides, as NAME="value"
+    metrics: int | None = None  # the offset of the port where Prometheus asks it; it has started when it answers there
     stop_signal: str = "TERM"
     stop_seconds: int = 10  # how long it may take to end in peace
 
     def port(self, base: int) -> int | None:
         """Where it listens under this ``PORT_BASE``; None for a process that nobody calls."""
-        return base + OFFSETS[self.name] if self.name in OFFSETS else None
+        offset = OFFSETS.get(self.name, self.metrics)
+        return None if offset is None else base + offset
 
 
 def wanted(state_dir: Path, base: int, environ: Mapping[str, str]) -> list[Process]:
@@ -86,10 +88,12 @@ def platform(state_dir: Path, base: int) -> list[Process]:
             platform=True,
             stop_seconds=25,  # longer than its own graceful_timeout
         ),
-        *(_worker(service) for service in SERVICES),
+        *(_worker(*each, base) for each in zip(SERVICES, METRICS_OF_WORKERS, strict=False)),
         Process(
             *("bridge", _module("bridge"), "outbox to Kafka, Kafka to queues"),
             platform=True,
+            environ=f'METRICS_PORT="{base + METRICS_OF_BRIDGE}"',
+            metrics=METRICS_OF_BRIDGE,
             stop_seconds=20,  # it hears what the workers have in hand, and waits for what Kafka has
         ),
         Process("beat", _celery("beat", "-s", schedule), "pokes due jobs", platform=True),
@@ -97,7 +101,7 @@ def platform(state_dir: Path, base: int) -> list[Process]:
     ]
 
 
-def _worker(service: str) -> Process:
+def _worker(service: str, metrics: int, base: int) -> Process:
     options = ["-P", "threads", "-c", "4", "-Q", service, "-n", f"{service}@%h", "-E"]
     # Gossip and mingle are talk among workers, which none of ours listens to.
     worker = _celery("worker", *options, "--without-gossip", "--without-mingle")
@@ -105,7 +109,8 @@ def _worker(service: str) -> Process:
         f"worker-{service}",
         worker,
         f"the work of {service}",
-        environ=f'SERVICE="{service}"',
+        environ=f'SERVICE="{service}",METRICS_PORT="{base + metrics}"',
+        metrics=metrics,
         platform=True,
         stop_seconds=20,
     )

@@ -24,7 +24,18 @@ from ops.local.supervisor import Supervisor
 from settings import ROOT
 
 # Everything that a stack writes into its state directory; nothing else there is ever deleted.
-_CONTENTS = ("beat", "cache", "logs", "mail", "mongo", "queue", "seeded", "supervisord.conf", "supervisord.pid")
+_CONTENTS = (
+    "beat",
+    "cache",
+    "logs",
+    "mail",
+    "metrics",
+    "mongo",
+    "queue",
+    "seeded",
+    "supervisord.conf",
+    "supervisord.pid",
+)
 
 
 class Stack:

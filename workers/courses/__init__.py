@@ -1,5 +1,5 @@
 """Courses: writing and publishing them, showing what is on sale, and letting learners in."""
 
-from . import authoring, catalogue, learning, outline, personal
+from . import authoring, catalogue, facts, learning, outline, personal
 
-__all__ = ["authoring", "catalogue", "learning", "outline", "personal"]  # importing them registers their tasks
+__all__ = ["authoring", "catalogue", "facts", "learning", "outline", "personal"]  # importing them registers their tasks

@@ -3,6 +3,6 @@
 event → rule → notification → one delivery a channel → provider → outcome → NOTIFICATION_SENT
 """
 
-from . import contacts, delivery, feed, messages, personal, preferences
+from . import contacts, delivery, facts, feed, messages, personal, preferences
 
-__all__ = ["contacts", "delivery", "feed", "messages", "personal", "preferences"]
+__all__ = ["contacts", "delivery", "facts", "feed", "messages", "personal", "preferences"]

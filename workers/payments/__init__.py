@@ -7,16 +7,17 @@ its idempotency key, the outcome recorded in a second transaction. Whoever dies 
 from collections.abc import Iterator
 
 from workers._delivery import Delivery
+from workers._metrics import watched
 from workers.resources import resource
 
-from . import checkouts, ledger, offers, orders, personal, sync, webhooks
+from . import checkouts, facts, ledger, offers, orders, personal, sync, webhooks
 from .provider import Providers
 from .stripe import Stripe
 
-__all__ = ["checkouts", "ledger", "offers", "orders", "personal", "sync", "webhooks"]
+__all__ = ["checkouts", "facts", "ledger", "offers", "orders", "personal", "sync", "webhooks"]
 
 # Made when the worker starts, which a wrong key or address thus ends.
-_PROVIDERS: Providers = {"stripe": Stripe.configured()}
+_PROVIDERS: Providers = {"stripe": watched("stripe", Stripe.configured())}
 
 
 @resource

@@ -1,5 +1,5 @@
 """Progress: learners' way through their courses, and what they have to show for it."""
 
-from . import learning, outlines, personal, showing
+from . import facts, learning, outlines, personal, showing
 
-__all__ = ["learning", "outlines", "personal", "showing"]  # importing them registers their tasks
+__all__ = ["facts", "learning", "outlines", "personal", "showing"]  # importing them registers their tasks

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 
 from workers._delivery import Delivery
+from workers._metrics import watched
 from workers.resources import resource
 
-from . import directory, erasures, exports, hooks, identity_changes, profiles
+from . import directory, erasures, exports, facts, hooks, identity_changes, profiles
 from .management import Auth0
 
-__all__ = ["directory", "erasures", "exports", "hooks", "identity_changes", "profiles"]
+__all__ = ["directory", "erasures", "exports", "facts", "hooks", "identity_changes", "profiles"]
 
-_AUTH0 = Auth0.configured()
+_AUTH0 = watched("auth0", Auth0.configured())
 
 
 @resource

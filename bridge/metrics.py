@@ -1,0 +1,163 @@
+"""The bus's numbers for Prometheus: what waits in queues and outboxes, what is dead, who has paid and has no access.
+
+The bridge tells them, not the workers: a queue is of most interest when its worker is down. Redis and the databases are
+asked at each scrape; what does not answer is left out, and counted in ``coursebus_unanswered_total``.
+"""
+
+import time
+from collections import Counter as Count
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
+
+import msgspec
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
+from sqlalchemy import Row, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+import celery_app
+import settings
+from models import metrics
+from models.base import now, sessions
+from models.deadletters import DeadLetter
+from models.inbox import InboxEvent
+from models.log import get_logger
+from models.outbox import OutboxEvent
+from models.redis import queue_redis
+
+from .lanes import Record
+from .routes import ROUTES
+
+log = get_logger(__name__)
+
+ACCESS = "courses.grant_access"  # the handler whose work is what a buyer has paid for
+ACCESS_COMES_WITHIN = timedelta(minutes=1)
+
+LAG_EVENTS = Gauge("coursebus_consumer_lag_events", "Events on Kafka that the service has not handled.", ["service"])
+LAG_SECONDS = Gauge("coursebus_consumer_lag_seconds", "The age of the oldest of them.", ["service"])
+UNANSWERED = Counter("coursebus_unanswered", "Questions of a scrape that a server did not answer.", ["part"])
+
+
+def serve() -> None:
+    """Answer scrapes, with what waits at that moment."""
+    REGISTRY.register(Bus())
+    metrics.serve()
+
+
+def count_published(rows: Sequence[Row[Any]], seqs: Sequence[int]) -> None:
+    """Count what Kafka has acknowledged of ``rows``."""
+    marked = set(seqs)
+    for topic, number in Count(row.aggregatetype for row in rows if row.seq in marked).items():
+        metrics.EVENTS_PUBLISHED.labels(topic).inc(number)
+
+
+def count_handled(handler: str, record: Record) -> None:
+    """Time an event from its telling to its end, good or bad, at ``handler``."""
+    told_at = datetime.fromisoformat(record.headers["ce_time"])
+    _event_seconds(handler).observe(max(time.time() - told_at.timestamp(), 0))
+
+
+def tell_lag(service: str, *, events: int, seconds: float) -> None:
+    """Note how far the group of ``service`` is behind."""
+    LAG_EVENTS.labels(service).set(events)
+    LAG_SECONDS.labels(service).set(seconds)
+
+
+@cache
+def _event_seconds(handler: str) -> Histogram:
+    return metrics.EVENT_SECONDS.labels(handler)
+
+
+class Bus(Collector):
+    """What waits, asked at each scrape."""
+
+    def describe(self) -> Iterable[Metric]:
+        return []  # nothing is asked before the first scrape
+
+    def collect(self) -> Iterator[Metric]:
+        parts: dict[str, Callable[[], list[Metric]]] = {
+            "queues": _queues,
+            "outbox": _outbox,
+            "dead letters": _dead_letters,
+            "access": _paid_without_access,
+        }
+        for part, ask in parts.items():
+            try:
+                yield from ask()
+            except (RedisError, SQLAlchemyError) as error:
+                UNANSWERED.labels(part).inc()
+                log.warning("scrape without an answer", part=part, reason=str(error))
+
+
+def _queues() -> list[Metric]:
+    length = GaugeMetricFamily("coursebus_queue_length", "Messages that nobody has taken yet.", labels=["queue"])
+    age = GaugeMetricFamily("coursebus_queue_oldest_seconds", "The age of the oldest of them.", labels=["queue"])
+    taken = GaugeMetricFamily("coursebus_queue_unacked", "Messages that a worker has in hand.", labels=["queue"])
+    with queue_redis().pipeline(transaction=False) as pipeline:
+        for queue in celery_app.SERVICES:
+            pipeline.llen(queue)
+            pipeline.lindex(queue, -1)
+            pipeline.hlen(f"unacked:{queue}")
+        answers: list[Any] = pipeline.execute()
+    for queue, waiting, oldest, unacked in zip(
+        celery_app.SERVICES, answers[::3], answers[1::3], answers[2::3], strict=True
+    ):
+        length.add_metric([queue], waiting)
+        age.add_metric([queue], _age_of(oldest))
+        taken.add_metric([queue], unacked)
+    return [length, age, taken]
+
+
+def _age_of(message: bytes | None) -> float:
+    # beat's own pokes do not say when they were sent; they expire by themselves.
+    envelope = msgspec.json.decode(message)["headers"].get("envelope") if message else None
+    return max(time.time() - envelope["sent_at"], 0) if envelope else 0.0
+
+
+def _outbox() -> list[Metric]:
+    pending = GaugeMetricFamily("coursebus_outbox_pending", "Events that Kafka does not have yet.", labels=["service"])
+    age = GaugeMetricFamily("coursebus_outbox_oldest_seconds", "The age of the oldest of them.", labels=["service"])
+    oldest = func.extract("epoch", func.now() - func.min(OutboxEvent.created_at))
+    for service in celery_app.SERVICES:
+        unpublished = (OutboxEvent.published_at.is_(None), OutboxEvent.aggregatetype == service)
+        with sessions(service).begin() as session:
+            number, seconds = session.execute(select(func.count(), oldest).where(*unpublished)).one()
+        pending.add_metric([service], number)
+        age.add_metric([service], max(float(seconds or 0), 0))
+    return [pending, age]
+
+
+def _dead_letters() -> list[Metric]:
+    letters = GaugeMetricFamily("coursebus_dead_letters", "Events left to people, or parked.", labels=["handler"])
+    waiting: dict[str, int] = dict.fromkeys(sorted({name for names in ROUTES.values() for name in names}), 0)
+    opened = select(DeadLetter.handler, func.count()).where(DeadLetter.status == "open").group_by(DeadLetter.handler)
+    for service in celery_app.SERVICES:
+        with sessions(service).begin() as session:
+            rows = session.execute(opened.where(DeadLetter.handler.startswith(f"{service}."))).all()
+        waiting.update(row.tuple() for row in rows)
+    for handler, number in waiting.items():
+        letters.add_metric([handler], number)
+    return [letters]
+
+
+def _paid_without_access() -> list[Metric]:
+    told = {type_ for type_, handlers in ROUTES.items() if ACCESS in handlers}
+    until = now() - ACCESS_COMES_WITHIN
+    since = until - timedelta(hours=settings.AUDIT_WINDOW_HOURS)
+    bought = select(OutboxEvent.id).where(OutboxEvent.type.in_(told), OutboxEvent.created_at <= until)
+    published = (OutboxEvent.published_at >= since, OutboxEvent.published_at.is_not(None))
+    with sessions("payments").begin() as session:
+        waiting = list(session.scalars(bought.where(*published)))
+        waiting += session.scalars(bought.where(OutboxEvent.published_at.is_(None)))
+    given = select(func.count()).where(InboxEvent.handler == ACCESS, InboxEvent.event_id.in_(waiting))
+    with sessions(ACCESS.partition(".")[0]).begin() as session:
+        number = len(waiting) - (session.scalar(given) or 0)
+    metric = GaugeMetricFamily(
+        "coursebus_paid_without_access", "Purchases of the last day that for a minute have given nobody access."
+    )
+    metric.add_metric([], number)
+    return [metric]

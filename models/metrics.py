@@ -1,0 +1,73 @@
+"""What is counted as it happens, for Prometheus: every metric of workers and bridge that no table can tell.
+
+What a table can tell is read from it (``@fact`` in workers/_metrics.py, bridge/metrics.py), so that a restart loses
+nothing. Times are seconds; labels have few values and never an id.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import Counter, Histogram, start_http_server
+
+import settings
+
+from .errors import DomainError
+from .log import get_logger
+
+log = get_logger(__name__)
+
+_FROM_1_MS_TO_30_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+TASK_SECONDS = Histogram(
+    "coursebus_task_seconds",
+    "From the beginning of a task to its reply; done, replayed, refused, unavailable, crashed or poisonous.",
+    ["queue", "task", "outcome"],
+    buckets=_FROM_1_MS_TO_30_S,
+)
+TASK_WAIT_SECONDS = Histogram(
+    "coursebus_task_wait_seconds",
+    "How long a message lay in its queue.",
+    ["queue"],
+    buckets=_FROM_1_MS_TO_30_S,
+)
+TASK_REFUSALS = Counter("coursebus_task_refusals", "Tasks that ended in an error of docs/errors.md.", ["task", "code"])
+CALL_SECONDS = Histogram(
+    "coursebus_call_seconds",
+    "Calls of others: payment providers, Auth0, SMTP; ok, the code of an error, or crashed.",
+    ["to", "call", "outcome"],
+    buckets=_FROM_1_MS_TO_30_S,
+)
+EVENTS_PUBLISHED = Counter("coursebus_events_published", "Events that Kafka has acknowledged.", ["topic"])
+EVENT_SECONDS = Histogram(
+    "coursebus_event_seconds",
+    "From the telling of an event to the word of its handler that it has committed.",
+    ["handler"],
+    buckets=_FROM_1_MS_TO_30_S,
+)
+
+
+@contextmanager
+def calling(to: str, call: str) -> Iterator[None]:
+    """Time a call of somebody else, who is named ``to``."""
+    began = time.perf_counter()
+    outcome = "crashed"
+    try:
+        yield
+        outcome = "ok"
+    except DomainError as error:
+        outcome = error.code
+        raise
+    finally:
+        CALL_SECONDS.labels(to, call, outcome).observe(time.perf_counter() - began)
+
+
+def serve() -> None:
+    """Answer scrapes at METRICS_PORT from now on. Call it after any fork: the numbers are those of one process."""
+    if not settings.METRICS_PORT:
+        return
+    try:
+        start_http_server(settings.METRICS_PORT, addr=settings.METRICS_HOST)
+    except OSError as error:
+        # The work goes on without them.
+        log.warning("metrics are not served", port=settings.METRICS_PORT, reason=str(error))

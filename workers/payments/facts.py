@@ -1,0 +1,46 @@
+"""What the payments tables tell Prometheus."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models.payments import Attempt, Order, ProviderEvent
+from workers import fact
+from workers._metrics import Rows
+
+
+@fact("coursebus_orders", "Orders, by what became of them.", "status")
+def orders(session: Session) -> Rows:
+    return session.execute(select(Order.status, func.count()).group_by(Order.status))
+
+
+@fact("coursebus_orders_paid_total", "Orders that were paid, or were free.")
+def orders_paid(session: Session) -> Rows:
+    return session.execute(select(func.count()).where(Order.paid_at.is_not(None)))
+
+
+@fact("coursebus_payment_attempts", "Payment pages, by provider and by what became of them.", "provider", "status")
+def payment_attempts(session: Session) -> Rows:
+    return session.execute(select(Attempt.provider, Attempt.status, func.count()).group_by("provider", "status"))
+
+
+@fact("coursebus_captured_minor_total", "Money taken, in minor units.", "provider", "currency")
+def captured(session: Session) -> Rows:
+    taken = func.sum(Attempt.captured_minor)
+    return session.execute(select(Attempt.provider, Attempt.currency, taken).group_by("provider", "currency"))
+
+
+@fact("coursebus_refunded_minor_total", "Money given back, in minor units.", "provider", "currency")
+def refunded(session: Session) -> Rows:
+    given_back = func.sum(Attempt.refunded_minor)
+    return session.execute(select(Attempt.provider, Attempt.currency, given_back).group_by("provider", "currency"))
+
+
+@fact("coursebus_webhooks_waiting", "Webhooks that were thanked for and are not applied yet.")
+def webhooks_waiting(session: Session) -> Rows:
+    return session.execute(select(func.count()).where(ProviderEvent.status == "received"))
+
+
+@fact("coursebus_webhooks_waiting_seconds", "The age of the oldest of them.")
+def webhooks_waiting_seconds(session: Session) -> Rows:
+    oldest = func.extract("epoch", func.now() - func.min(ProviderEvent.received_at))
+    return session.execute(select(func.coalesce(oldest, 0)).where(ProviderEvent.status == "received"))

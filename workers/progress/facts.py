@@ -1,0 +1,18 @@
+"""What the progress tables tell Prometheus."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models.progress import CourseProgress
+from workers import fact
+from workers._metrics import Rows
+
+
+@fact("coursebus_lessons_completed", "Lessons that learners have completed.")
+def lessons_completed(session: Session) -> Rows:
+    return session.execute(select(func.sum(CourseProgress.lessons_completed)))
+
+
+@fact("coursebus_courses_completed", "Courses that learners have completed.")
+def courses_completed(session: Session) -> Rows:
+    return session.execute(select(func.count()).where(CourseProgress.completed_at.is_not(None)))

@@ -1,0 +1,13 @@
+"""What the users tables tell Prometheus."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models.users import User
+from workers import fact
+from workers._metrics import Rows
+
+
+@fact("coursebus_users", "Profiles, the erased left out.")
+def users(session: Session) -> Rows:
+    return session.execute(select(func.count()).where(User.erased_at.is_(None)))
