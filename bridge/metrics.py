@@ -134,11 +134,12 @@ def _outbox() -> list[Metric]:
 def _dead_letters() -> list[Metric]:
     letters = GaugeMetricFamily("coursebus_dead_letters", "Events left to people, or parked.", labels=["handler"])
     waiting: dict[str, int] = dict.fromkeys(sorted({name for names in ROUTES.values() for name in names}), 0)
-    opened = select(DeadLetter.handler, func.count()).where(DeadLetter.status == "open").group_by(DeadLetter.handler)
+    number_of = select(DeadLetter.handler, func.count().label("number")).group_by(DeadLetter.handler)
+    opened = number_of.where(DeadLetter.status == "open")
     for service in celery_app.SERVICES:
         with sessions(service).begin() as session:
-            rows = session.execute(opened.where(DeadLetter.handler.startswith(f"{service}."))).all()
-        waiting.update(row.tuple() for row in rows)
+            rows = session.execute(opened.where(DeadLetter.handler.startswith(f"{service}.")))
+            waiting |= {row.handler: row.number for row in rows}
     for handler, number in waiting.items():
         letters.add_metric([handler], number)
     return [letters]

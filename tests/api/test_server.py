@@ -16,13 +16,18 @@ from ops.local.ports import is_free, is_open
 from tests.support.waiting import eventually
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = int(free.getsockname()[1])
+    assert is_free(port)
+    return port
+
+
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     """gunicorn as it serves the gateway, with ops/gunicorn.py."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    assert is_free(port)
+    port = free_port()
     command = [sys.executable, "-m", "gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", "-b", f"127.0.0.1:{port}"]
     with subprocess.Popen(command, cwd=settings.ROOT, env=os.environ, stderr=subprocess.DEVNULL) as gunicorn:
         eventually(lambda: is_open(port))

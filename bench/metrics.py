@@ -1,0 +1,103 @@
+"""What the metrics cost: ``python -m bench.metrics``. The same work with them and without, in turns, in one run.
+
+What counts is the CPU time of the serving processes per request or task, so that what else the machine does matters
+little. The cheapest work there is, a stored read and a task that does nothing, has the most to lose.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from uuid import uuid4
+
+from bench.reads import BASE, STATE_DIR, Subject, cpu_seconds, fill, get, measure, served
+
+# isort: split
+import psutil
+
+import celery_app
+import settings
+from models.redis import queue_redis
+from ops.local.stack import Stack
+
+WANTED = 0.03
+MODULES = {"with": "bench.tasks", "without": "bench.unmeasured"}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=9)
+    arguments.add_argument("--seconds", type=float, default=1.0, help="of each measurement of the gateway")
+    arguments.add_argument("--tasks", type=int, default=1000, help="in each measurement of the worker")
+    given = arguments.parse_args()
+    stack = Stack(STATE_DIR, BASE, only=["queue", "cache"], environ=os.environ)
+    try:
+        stack.start()
+        report("a stored course, gateway", *requests(given.rounds, given.seconds))
+        report("a task that does nothing, worker", *tasks(given.rounds, given.tasks))
+    finally:
+        stack.reset()
+
+
+def report(what: str, measured: list[float], unmeasured: list[float]) -> None:
+    # Pairs of one round have met the same machine.
+    costs = [one / other - 1 for one, other in zip(measured, unmeasured, strict=True)]
+    cost = statistics.median(costs)
+    median = [statistics.median(each) for each in (measured, unmeasured)]
+    print(
+        f"{what}: {median[0]:.3f} ms CPU with metrics, {median[1]:.3f} without: {cost:+.1%} "
+        f"(wanted: {WANTED:.0%} at most) {'met' if cost <= WANTED else 'NOT MET'}",
+        flush=True,
+    )
+
+
+def requests(rounds: int, seconds: float) -> tuple[list[float], list[float]]:
+    with ExitStack() as running:
+        pair = []
+        for port, app in ((BASE, "wsgi:app"), (BASE + 1, "bench.unmeasured:gateway()")):
+            subject = Subject(app, port, get("/v1/courses/bench"))
+            pair.append((subject, running.enter_context(served("gunicorn", app, port))))
+        fill("auth0|bench", str(uuid4()))
+        for _ in range(rounds):
+            for subject, process in pair:
+                measure(subject, process, seconds)
+    return pair[0][0].cpu_ms, pair[1][0].cpu_ms
+
+
+def tasks(rounds: int, number: int) -> tuple[list[float], list[float]]:
+    costs: dict[str, list[float]] = {"with": [], "without": []}
+    for _ in range(rounds):
+        for which in costs:
+            with worker(which) as process:
+                before = cpu_seconds(process)
+                carry_out(number)
+                costs[which].append((cpu_seconds(process) - before) / number * 1000)
+    return costs["with"], costs["without"]
+
+
+@contextmanager
+def worker(which: str) -> Iterator[psutil.Process]:
+    options = ["-P", "threads", "-c", "4", "-Q", "progress", "--without-gossip", "--without-mingle"]
+    command = [sys.executable, "-m", "celery", "-A", MODULES[which], "worker", *options]
+    environ = os.environ | {"SERVICE": "progress"}
+    with subprocess.Popen(command, cwd=settings.ROOT, env=environ, stderr=subprocess.DEVNULL) as running:
+        try:
+            carry_out(100)
+            yield psutil.Process(running.pid)
+        finally:
+            running.terminate()
+
+
+def carry_out(number: int) -> None:
+    reply_to = f"reply:{uuid4()}"
+    for _ in range(number):
+        celery_app.send("progress.noop", {}, celery_app.Envelope(reply_to=reply_to), limit=10**6)
+    for _ in range(number):
+        assert queue_redis().blpop([reply_to], timeout=30)
+
+
+if __name__ == "__main__":
+    main()

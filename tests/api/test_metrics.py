@@ -1,0 +1,92 @@
+"""What the gateway tells Prometheus, and whom it tells it."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+import settings
+from ops.local.ports import is_open
+from tests.api.test_server import free_port
+from tests.support.waiting import eventually
+
+REQUESTS = "coursebus_http_request_seconds_count"
+
+
+def counted(text: str) -> dict[tuple[str, str, str], float]:
+    """How many requests there were, by method, route and status."""
+    return {
+        (sample.labels["method"], sample.labels["route"], sample.labels["status"]): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == REQUESTS
+    }
+
+
+def test_requests_are_counted_by_their_route(client: FlaskClient):
+    for name in ("one", "two"):
+        client.put(f"/v1/things/{name}")
+    client.get("/v1/things")
+
+    assert counted(client.get("/metrics").text) == {
+        ("PUT", "/v1/things/<thing_id>", "401"): 2,
+        ("GET", "/v1/things", "200"): 1,
+    }
+
+
+def test_what_is_not_there_makes_one_series(client: FlaskClient):
+    for path in ("/a", "/b"):
+        client.get(path)
+    for method in ("BREW", "PROPFIND"):
+        client.open("/v1/things", method=method)
+
+    assert counted(client.get("/metrics").text) == {("GET", "none", "404"): 2, ("other", "none", "405"): 2}
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Forwarded"])
+def test_what_came_through_a_proxy_gets_no_numbers(client: FlaskClient, header: str):
+    assert client.get("/metrics", headers={header: "203.0.113.7"}).status_code == 404
+
+
+@pytest.fixture
+def gunicorn(tmp_path: Path) -> Iterator[psutil.Process]:
+    """The gateway as it is served, with files of its own; its port is in ``PORT``."""
+    port = str(free_port())
+    command = [sys.executable, "-m", "gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", "-b", f"127.0.0.1:{port}"]
+    environ = os.environ | {"STATE_DIR": str(tmp_path), "PORT": port}
+    with subprocess.Popen(command, cwd=settings.ROOT, env=environ, stderr=subprocess.DEVNULL) as running:
+        eventually(lambda: is_open(int(port)))
+        yield psutil.Process(running.pid)
+        running.terminate()
+
+
+def test_workers_that_come_and_go_leave_no_files_and_lose_no_count(gunicorn: psutil.Process, tmp_path: Path):
+    url = f"http://127.0.0.1:{gunicorn.environ()['PORT']}"
+    for _ in range(2):
+        for _ in range(10):
+            eventually(lambda: answered(f"{url}/livez"), "an answer")
+        kill_one(gunicorn)
+
+    assert counted(requests.get(f"{url}/metrics", timeout=5).text)["GET", "/livez", "200"] == 20
+    assert len(list(tmp_path.rglob("*.db"))) <= 2
+
+
+def kill_one(gunicorn: psutil.Process) -> None:
+    """Kill one of the two workers; return when there are two again."""
+    before = eventually(lambda: len(found := gunicorn.children()) == 2 and found)
+    before[0].kill()
+    eventually(lambda: len(now := gunicorn.children()) == 2 and set(now) != set(before))
+
+
+def answered(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False  # the worker that took it has just ended

@@ -1,0 +1,112 @@
+"""What a worker tells Prometheus: each delivery by its end, and what its tables say."""
+
+import time
+
+import pytest
+from prometheus_client import REGISTRY
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from celery_app import celery_app
+from models.errors import LessonLocked, ProviderUnavailable
+from tests.support.databases import Database
+from tests.support.tasks import registered
+from workers._metrics import FACTS, Fact, Facts, watched
+
+celery_app.loader.import_default_modules()  # the facts of all services
+
+
+def count(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def ends(task: str, outcome: str) -> float:
+    return count("coursebus_task_seconds_count", queue="progress", task=f"progress.{task}", outcome=outcome)
+
+
+def well() -> None:
+    return None
+
+
+def locked() -> None:
+    raise LessonLocked("x")
+
+
+def without_provider() -> None:
+    raise ProviderUnavailable("Stripe")
+
+
+def badly() -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize(
+    ("function", "outcome"),
+    [(well, "done"), (locked, "refused"), (without_provider, "unavailable"), (badly, "crashed")],
+)
+def test_a_task_is_counted_by_its_end(deliver, function, outcome: str):
+    before = ends(function.__name__, outcome)
+    with registered(function):
+        deliver(f"progress.{function.__name__}")
+
+    assert ends(function.__name__, outcome) == before + 1
+
+
+def test_a_refusal_is_counted_by_its_code(deliver):
+    labels = {"task": "progress.locked", "code": "lesson_locked"}
+    before = count("coursebus_task_refusals_total", **labels)
+    with registered(locked):
+        deliver("progress.locked")
+
+    assert count("coursebus_task_refusals_total", **labels) == before + 1
+
+
+class Provider:
+    account = "main"
+
+    def fetch(self, number: int) -> int:
+        if number < 0:
+            raise ProviderUnavailable("Stripe")
+        return number
+
+
+def test_calls_of_a_provider_are_counted_by_their_outcome():
+    provider = watched("shop", Provider())
+
+    assert (provider.account, provider.fetch(3)) == ("main", 3)
+    with pytest.raises(ProviderUnavailable):
+        provider.fetch(-1)
+
+    for outcome in ("ok", "provider_unavailable"):
+        assert count("coursebus_call_seconds_count", to="shop", call="fetch", outcome=outcome) == 1
+
+
+@pytest.mark.parametrize(("service", "fact"), FACTS, ids=[each.name for _, each in FACTS])
+def test_every_fact_can_be_told_with_the_grants_of_its_service(database: Database, service: str, fact: Fact):
+    assert fact.metric(service).documentation
+
+
+def test_a_fact_that_takes_long_is_asked_seldom(database: Database):
+    asked = []
+
+    def ask(session: Session) -> list[tuple[int]]:
+        asked.append(session.scalar(text("SELECT pg_sleep(0.1)")))
+        return [(len(asked),)]
+
+    slow = Fact("coursebus_slow", "", (), ask)
+    began = time.monotonic()
+    values = [slow.metric("progress").samples[0].value for _ in range(3)]
+
+    assert values == [1, 1, 1]
+    assert slow._next_at - began > 10  # noqa: SLF001 what it promises: 1 % of the time at most
+
+
+def test_a_table_that_does_not_answer_hides_no_other(database: Database, monkeypatch):
+    def broken(session: Session) -> list[tuple[int]]:
+        session.execute(text("SELECT * FROM payments.orders"))  # which progress may not read
+        return []
+
+    facts = [("progress", Fact("coursebus_broken", "", (), broken)), ("progress", Fact("b", "", (), lambda _: [(7,)]))]
+    monkeypatch.setattr("workers._metrics.FACTS", facts)
+
+    assert [metric.name for metric in Facts("progress").collect()] == ["b"]
