@@ -21,8 +21,10 @@ import psutil
 import celery_app
 import settings
 from models.redis import queue_redis
+from ops.local.ready import is_ok, wait
 from ops.local.stack import Stack
 
+_NULL = subprocess.DEVNULL
 WANTED = 0.03
 MODULES = {"with": "bench.tasks", "without": "bench.unmeasured"}
 
@@ -60,6 +62,7 @@ def requests(rounds: int, seconds: float) -> tuple[list[float], list[float]]:
         for port, app in ((BASE, "wsgi:app"), (BASE + 1, "bench.unmeasured:gateway()")):
             subject = Subject(app, port, get("/v1/courses/bench"))
             pair.append((subject, running.enter_context(served("gunicorn", app, port))))
+            wait(lambda port=port: is_ok(f"http://127.0.0.1:{port}/livez"), app, timeout_seconds=20)
         fill("auth0|bench", str(uuid4()))
         for _ in range(rounds):
             for subject, process in pair:
@@ -70,11 +73,11 @@ def requests(rounds: int, seconds: float) -> tuple[list[float], list[float]]:
 def tasks(rounds: int, number: int) -> tuple[list[float], list[float]]:
     costs: dict[str, list[float]] = {"with": [], "without": []}
     for _ in range(rounds):
-        for which in costs:
+        for which, measured in costs.items():
             with worker(which) as process:
                 before = cpu_seconds(process)
                 carry_out(number)
-                costs[which].append((cpu_seconds(process) - before) / number * 1000)
+                measured.append((cpu_seconds(process) - before) / number * 1000)
     return costs["with"], costs["without"]
 
 
@@ -83,7 +86,7 @@ def worker(which: str) -> Iterator[psutil.Process]:
     options = ["-P", "threads", "-c", "4", "-Q", "progress", "--without-gossip", "--without-mingle"]
     command = [sys.executable, "-m", "celery", "-A", MODULES[which], "worker", *options]
     environ = os.environ | {"SERVICE": "progress"}
-    with subprocess.Popen(command, cwd=settings.ROOT, env=environ, stderr=subprocess.DEVNULL) as running:
+    with subprocess.Popen(command, cwd=settings.ROOT, env=environ, stdout=_NULL, stderr=_NULL) as running:
         try:
             carry_out(100)
             yield psutil.Process(running.pid)
