@@ -4,6 +4,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from models.payments import Attempt, Order, ProviderEvent
+from models.payments.ledger import imbalances
 from workers import fact
 from workers._metrics import Rows
 
@@ -44,3 +45,8 @@ def webhooks_waiting(session: Session) -> Rows:
 def webhooks_waiting_seconds(session: Session) -> Rows:
     oldest = func.extract("epoch", func.now() - func.min(ProviderEvent.received_at))
     return session.execute(select(func.coalesce(oldest, 0)).where(ProviderEvent.status == "received"))
+
+
+@fact("coursebus_ledger_off_balance", "What does not add up, in the ledger or between it and the attempts.")
+def ledger_off_balance(session: Session) -> Rows:
+    return [(sum(1 for _ in imbalances(session)),)]
