@@ -134,6 +134,15 @@ YOOKASSA_SECRET_KEY = _text("YOOKASSA_SECRET_KEY", "test_local")
 YOOKASSA_API_URL = _text(
     "YOOKASSA_API_URL", "https://api.yookassa.ru/v3" if _is_set("YOOKASSA_SHOP_ID") else f"http://{_local(30)}/v3"
 )
+# Where its notices come from: what its documentation lists, and what stands for that locally.
+YOOKASSA_TRUSTED_NETWORKS = _list(
+    "YOOKASSA_TRUSTED_NETWORKS",
+    "185.71.76.0/27,185.71.77.0/27,77.75.153.0/25,77.75.154.128/25,77.75.156.11,77.75.156.35,2a02:5180::/32"
+    if _is_set("YOOKASSA_SHOP_ID")
+    else "127.0.0.2",
+)
+# The rate of VAT on our receipts, as YooKassa numbers them (1: none). 0: receipts are sent by somebody else.
+YOOKASSA_VAT_CODE = _number("YOOKASSA_VAT_CODE", 1)
 
 PROVIDER_TIMEOUT_SECONDS = _number("PROVIDER_TIMEOUT_SECONDS", 10)
 # Where a payment page may send the buyer back to: origins, comma separated. A front end on a developer's machine may

@@ -17,7 +17,7 @@ ROUTES = {
     "COURSE_PUBLISHED": ["payments.keep_offer", "progress.keep_outline"],
     "COURSE_UPDATED": ["payments.change_offer"],
     "COURSE_ARCHIVED": ["payments.withdraw_offer"],
-    "ENROLLMENT_CREATED": ["progress.start_course", "notifications.welcome_learner"],
+    "ENROLLMENT_CREATED": ["progress.start_course", "notifications.welcome_learner", "payments.note_access"],
     "PAYMENT_SUCCEEDED": ["notifications.send_receipt"],
     "PAYMENT_FAILED": ["notifications.report_failed_payment"],
     "COURSE_PURCHASED": ["courses.grant_access"],

@@ -225,6 +225,14 @@ class CurrencyNotSupported(Invalid):
     message = "{0} does not take {1}."
 
 
+class ReceiptEmailMissing(Invalid):
+    message = "{0} sends its buyers a receipt by law: send receipt_email."
+
+
+class OrderClosed(Conflict):
+    message = "The order is {0} already."
+
+
 class CheckoutOutcomeUnknown(Conflict):
     message = "The payment provider has not answered for order {0} yet; it will be asked again."
     retry_after_seconds = 30
@@ -254,3 +262,7 @@ class ProviderOutcomeUnknown(Unavailable):
 
 class SignatureInvalid(Malformed):
     message = "The webhook's signature is not valid: {0}."
+
+
+class SenderRefused(Forbidden):
+    message = "The webhook does not come from an address of {0}."

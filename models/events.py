@@ -245,6 +245,16 @@ class OrderCreated(Event, topic="payments"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OrderCanceled(Event, topic="payments"):
+    """A buyer gave an order up before it was paid."""
+
+    order_id: UUID
+    user_id: UUID
+    course_id: UUID
+    canceled_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
 class OrderExpired(Event, topic="payments"):
     """An order was not paid while its page was open. A payment that arrives late still pays it."""
 

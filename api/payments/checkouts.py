@@ -14,7 +14,7 @@ from api.schemas import Schema, Timestamp
 from .blueprint import blp
 from .orders import OrderSchema
 
-PROVIDERS = ["stripe"]
+PROVIDERS = ["stripe", "yookassa"]
 ReturnUrl = ma.fields.Url(schemes={"http", "https"}, require_tld=False, validate=ma.validate.Length(max=2000))
 
 
@@ -24,6 +24,8 @@ class CheckoutRequestSchema(Schema):
     # Where the provider's page sends the buyer back to; its origin must be one of RETURN_URL_ORIGINS.
     success_url = ReturnUrl
     cancel_url = ReturnUrl
+    # Where the law asks for a receipt, it goes here; without it, to the address of the account.
+    receipt_email = ma.fields.Email(validate=ma.validate.Length(max=254))
 
 
 class CheckoutSchema(Schema):
@@ -52,6 +54,7 @@ class Checkouts(MethodView):
             provider=checkout["provider"],
             success_url=checkout.get("success_url"),
             cancel_url=checkout.get("cancel_url"),
+            receipt_email=checkout.get("receipt_email") or me().email,
         )
 
 

@@ -19,7 +19,7 @@ from .blueprint import blp
 
 class OrderSchema(Schema):
     id = ma.fields.UUID()
-    status = ma.fields.Str(validate=ma.validate.OneOf(["pending", "paid", "expired"]))
+    status = ma.fields.Str(validate=ma.validate.OneOf(["pending", "paid", "expired", "canceled"]))
     course_id = ma.fields.UUID()
     course_title = ma.fields.Str()
     amount_minor = ma.fields.Int()
@@ -27,6 +27,14 @@ class OrderSchema(Schema):
     created_at = Timestamp()
     paid_at = Timestamp(allow_none=True)
     version = ma.fields.Int()
+
+
+class OrderStepSchema(Schema):
+    step = ma.fields.Str(metadata={"example": "payment_succeeded"})
+    payment_id = ma.fields.UUID(allow_none=True)
+    provider = ma.fields.Str(allow_none=True)
+    detail = ma.fields.Str(allow_none=True, metadata={"description": "Why, where there is something to say."})
+    at = Timestamp()
 
 
 @blp.route("/orders")
@@ -45,5 +53,28 @@ class Order(MethodView):
     @blp.response(200, OrderSchema)
     def get(self, order_id: UUID) -> Response:
         """Show an order of the caller; any order to those with payments:read."""
-        whose = None if "payments:read" in me().permissions else me().id
-        return respond(Stored.of(ask("payments.show_order", order_id=order_id, user_id=whose)))
+        return respond(Stored.of(ask("payments.show_order", order_id=order_id, user_id=_whose())))
+
+
+@blp.route("/orders/<uuid:order_id>/timeline")
+class OrderTimeline(MethodView):
+    @requires()
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(OrderStepSchema))
+    def get(self, query: dict[str, Any], order_id: UUID) -> Page:
+        """Tell what happened to an order, from its checkout to access; of any order to those with payments:read."""
+        return page(ask("payments.show_timeline", order_id=order_id, user_id=_whose(), **query))
+
+
+@blp.route("/orders/<uuid:order_id>/cancel")
+class OrderCancellation(MethodView):
+    @requires()
+    @blp.response(200, OrderSchema)
+    def post(self, order_id: UUID) -> Any:
+        """Give up an unpaid order of the caller, and close its payment page."""
+        return ask("payments.cancel_order", order_id=order_id, user_id=me().id)
+
+
+def _whose() -> UUID | None:
+    """None: anybody's."""
+    return None if "payments:read" in me().permissions else me().id

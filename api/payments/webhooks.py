@@ -24,4 +24,18 @@ class StripeWebhook(MethodView):
     def post(self) -> Any:
         """Take a webhook of Stripe's; it is signed."""
         signature = {"stripe-signature": request.headers.get("Stripe-Signature", "")}
-        return ask("payments.receive_webhook", provider="stripe", body=request.get_data(), headers=signature)
+        return ask("payments.receive_webhook", provider="stripe", webhook=_as_it_came(signature))
+
+
+@blp.route("/webhooks/yookassa")
+class YooKassaWebhook(MethodView):
+    @signed
+    @blp.response(200, WebhookReceivedSchema)
+    def post(self) -> Any:
+        """Take a notice of YooKassa's: a hint, from a known address, to ask what became of a payment."""
+        return ask("payments.receive_webhook", provider="yookassa", webhook=_as_it_came({}))
+
+
+def _as_it_came(headers: dict[str, str]) -> dict[str, Any]:
+    # The address is that of the right hop: TRUSTED_PROXIES says how many in front of us are believed.
+    return {"body": request.get_data(), "headers": headers, "address": request.remote_addr or ""}

@@ -4,5 +4,6 @@ from .attempts import Attempt, Snapshot, Terms
 from .offers import Offer
 from .orders import Order
 from .provider_events import ProviderEvent
+from .steps import OrderStep
 
-__all__ = ["Attempt", "Offer", "Order", "ProviderEvent", "Snapshot", "Terms"]
+__all__ = ["Attempt", "Offer", "Order", "OrderStep", "ProviderEvent", "Snapshot", "Terms"]

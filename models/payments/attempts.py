@@ -36,9 +36,8 @@ AttemptStatus = Literal[
 LIVE = frozenset({"created", "requires_action", "processing", "authorized", "unknown", "review"})
 # Money has come: nothing takes it back but a refund.
 SETTLED = frozenset({"succeeded", "duplicate"})
+_ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 
-# The longest that Stripe allows is 24 h from its own clock's now.
-PAGE_OPEN_FOR = timedelta(hours=23)
 _FIRST_SYNC_AFTER = timedelta(minutes=1)
 _SYNC_AT_LEAST_EVERY = timedelta(hours=6)
 
@@ -54,6 +53,7 @@ class Terms:
     currency: str
     success_url: str
     cancel_url: str | None
+    receipt_email: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,15 @@ class Snapshot:
     order_id: str | None  # as our metadata says
     attempt_id: str | None
     failure_reason: str | None = None  # the provider's code of the last decline
+    receipt: str | None = None  # of the receipt that the law asks for: pending, succeeded, canceled
+    lingers: bool = False  # given up by us, and the provider would still let the buyer pay
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the provider has nothing new to tell of it."""
+        if self.page_open or self.lingers:
+            return False
+        return self.status in _ENDED and not (self.status == "succeeded" and self.receipt == "pending")
 
 
 class Attempt(Base):
@@ -95,11 +104,14 @@ class Attempt(Base):
     refunded_minor: Mapped[int]
     success_url: Mapped[str]
     cancel_url: Mapped[str | None]
+    receipt_email: Mapped[str | None]
+    receipt_status: Mapped[str | None]  # pending, succeeded, canceled; None where no receipt is asked for
     page_id: Mapped[str | None]
     page_url: Mapped[str | None]
     page_open: Mapped[bool]
     payment_id: Mapped[str | None]
-    superseded: Mapped[bool]  # its page is being closed for another one: its end is not the order's
+    # Its page is given up, for another one or for good: its end is not the order's, and what it holds is let go.
+    superseded: Mapped[bool]
     problem: Mapped[str | None]  # why it failed, or what does not match
     failed_at: Mapped[datetime | None]  # the first decline
     created_at: Mapped[datetime]
@@ -110,7 +122,7 @@ class Attempt(Base):
     order: Mapped["Order"] = relationship(lazy="raise", back_populates="attempts")
 
     @classmethod
-    def begin(cls, terms: Terms, *, at: datetime) -> Self:
+    def begin(cls, terms: Terms, *, open_for: timedelta, at: datetime) -> Self:
         """An attempt that is to be committed before its provider is called."""
         return cls(
             id=new_id(),
@@ -125,10 +137,11 @@ class Attempt(Base):
             refunded_minor=0,
             success_url=terms.success_url,
             cancel_url=terms.cancel_url,
+            receipt_email=terms.receipt_email,
             page_open=False,
             superseded=False,
             created_at=at,
-            expires_at=at + PAGE_OPEN_FOR,
+            expires_at=at + open_for,
             # Should we die in the call, the job finds out what came of it.
             next_sync_at=at + _FIRST_SYNC_AFTER,
             syncs=0,
@@ -160,6 +173,7 @@ class Attempt(Base):
             currency=self.currency,
             success_url=self.success_url,
             cancel_url=self.cancel_url,
+            receipt_email=self.receipt_email,
         )
 
     @property
@@ -170,7 +184,9 @@ class Attempt(Base):
     @property
     def is_open_question(self) -> bool:
         """Whether the provider may still tell us something new about it."""
-        return self.status not in SETTLED and (self.is_live or self.page_id is not None)
+        if self.status in SETTLED:
+            return self.receipt_status == "pending"
+        return self.is_live or self.page_id is not None
 
     @property
     def needs_a_person(self) -> bool:
@@ -218,10 +234,21 @@ class Attempt(Base):
         self.problem = snapshot.failure_reason if snapshot.status == "failed" else None
         if snapshot.status == "succeeded":
             self.captured_minor = snapshot.captured_minor
-        if not self.is_live:
+        if not self.is_live and not snapshot.lingers:
             self.next_sync_at = None
         elif changed:
             self.syncs, self.next_sync_at = 0, at + _FIRST_SYNC_AFTER
+
+    def follow_receipt(self, snapshot: Snapshot, *, at: datetime) -> bool:
+        """Take over how the receipt stands; True when it was canceled just now, which a person has to make good."""
+        was, self.receipt_status = self.receipt_status, snapshot.receipt
+        if snapshot.receipt == "pending" and snapshot.status == "succeeded" and self.next_sync_at is None:
+            self.next_sync_at = at + _FIRST_SYNC_AFTER
+        return snapshot.receipt == "canceled" != was
+
+    def rest(self) -> None:
+        """Ask no more: the provider has said its last word."""
+        self.next_sync_at = None
 
     def hold_for_review(self, mismatches: list[str]) -> None:
         """Stop here until a person has looked: what we fetched is not what we asked for."""
@@ -266,10 +293,10 @@ class Attempt(Base):
             self.next_sync_at = min(self.next_sync_at, self.expires_at + _FIRST_SYNC_AFTER)
 
     def forget_buyer(self) -> bool:
-        """Clear the addresses to return to, which may tell who the buyer was; False where that was done before."""
-        was = (self.success_url, self.cancel_url)
-        self.success_url, self.cancel_url = "", None
-        return was != ("", None)
+        """Clear the addresses, which may tell who the buyer was; False where that was done before."""
+        was = (self.success_url, self.cancel_url, self.receipt_email)
+        self.success_url, self.cancel_url, self.receipt_email = "", None, None
+        return was != ("", None, None)
 
     def checkout_view(self) -> dict[str, Any]:
         """As POST /v1/checkouts shows it."""

@@ -1,21 +1,33 @@
 """Orders: who buys what at which price, and the rules by which an order is paid, expires, and is fulfilled once."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from sqlalchemy import Index, Select, select, text
+from sqlalchemy import Index, Select, exists, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
+from sqlalchemy.orm import Mapped, Session, WriteOnlyMapped, mapped_column, relationship, selectinload
 
 from models.base import Aggregate, Base, new_id
-from models.errors import AlreadyPurchased, NotFound, PaymentInProgress
-from models.events import CoursePurchased, Event, OrderCreated, OrderExpired, PaymentFailed, PaymentSucceeded
+from models.errors import AlreadyPurchased, NotFound, OrderClosed, PaymentInProgress
+from models.events import (
+    CoursePurchased,
+    Event,
+    OrderCanceled,
+    OrderCreated,
+    OrderExpired,
+    PaymentFailed,
+    PaymentSucceeded,
+)
 
-from .attempts import Attempt, Snapshot, Terms
+from .attempts import LIVE, Attempt, Snapshot, Terms
 from .offers import Offer
+from .steps import OrderStep
 
-OrderStatus = Literal["pending", "paid", "expired"]
+OrderStatus = Literal["pending", "paid", "expired", "canceled"]
+
+# An order that nobody can pay any more is closed after this time: its buyer may have tried again until then.
+OPEN_FOR = timedelta(hours=24)
 
 
 class Order(Aggregate, Base):
@@ -39,6 +51,7 @@ class Order(Aggregate, Base):
     paid_at: Mapped[datetime | None]
 
     attempts: Mapped[list[Attempt]] = relationship(lazy="raise", back_populates="order", order_by=Attempt.created_at)
+    steps: WriteOnlyMapped[OrderStep] = relationship(order_by=OrderStep.id)
 
     @classmethod
     def open(cls, session: Session, *, user_id: UUID, offer: Offer, at: datetime) -> tuple[Self, bool]:
@@ -81,6 +94,22 @@ class Order(Aggregate, Base):
         return order
 
     @classmethod
+    def locked_of(cls, session: Session, order_id: UUID, *, user_id: UUID) -> Self:
+        """A user's order with its attempts, to be changed. Raises NotFound, for another's too."""
+        wanted = cls._whole().where(cls.id == order_id, cls.user_id == user_id).with_for_update(of=cls)
+        order = session.scalars(wanted).one_or_none()
+        if order is None:
+            raise NotFound("order", str(order_id))
+        return order
+
+    @classmethod
+    def given_up(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
+        """Orders that were open for long enough, and that nobody can pay, locked; another's are left to them."""
+        live = exists().where(Attempt.order_id == cls.id, Attempt.page_open | Attempt.status.in_(LIVE))
+        old = cls._whole().where(cls.status == "pending", cls.created_at <= at - OPEN_FOR, ~live)
+        return list(session.scalars(old.order_by(cls.id).limit(limit).with_for_update(of=cls, skip_locked=True)))
+
+    @classmethod
     def page(cls, session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> list[Self]:
         """The user's orders, newest first: ids rise with time. ``after`` is the last one of the page before."""
         orders = select(cls).where(cls.user_id == user_id).order_by(cls.id.desc()).limit(limit)
@@ -111,6 +140,7 @@ class Order(Aggregate, Base):
         return next(attempt for attempt in self.attempts if attempt.id == attempt_id)
 
     def created(self, provider: str) -> OrderCreated:
+        self.note("order_created", at=self.created_at)
         return OrderCreated(
             order_id=self.id,
             user_id=self.user_id,
@@ -121,11 +151,12 @@ class Order(Aggregate, Base):
             created_at=self.created_at,
         )
 
-    def begin(self, offer: Offer, terms: Terms, *, at: datetime) -> Attempt:
+    def begin(self, offer: Offer, terms: Terms, *, open_for: timedelta, at: datetime) -> Attempt:
         """A new attempt on the present offer. An open page keeps the price that it was opened with."""
         self.quote(offer)
-        attempt = Attempt.begin(terms, at=at)
+        attempt = Attempt.begin(terms, open_for=open_for, at=at)
         self.attempts.append(attempt)
+        self.note("payment_begun", at=at, attempt=attempt)
         return attempt
 
     def quote(self, offer: Offer) -> None:
@@ -143,7 +174,49 @@ class Order(Aggregate, Base):
 
         A success is never taken back; a late one is taken after any other end, for money wins.
         """
+        before = attempt.status
+        events = self._follow(attempt, snapshot, at)
+        if attempt.status != before:
+            self.note(f"payment_{attempt.status}", at=at, attempt=attempt, detail=attempt.problem)
+        if attempt.follow_receipt(snapshot, at=at):
+            self.note("receipt_canceled", at=at, attempt=attempt)
+        return events
+
+    def wants(self, attempt: Attempt) -> bool | None:
+        """Whether money that is held for ``attempt`` is to be taken or let go; None where a person is to decide."""
+        if attempt.status == "review":
+            return None
+        return attempt.status == "authorized" and self.status == "pending" and not attempt.superseded
+
+    def cancel(self, *, at: datetime) -> list[Event]:
+        """Give the order up. Raises OrderClosed once it was paid or has expired, PaymentInProgress while it may be."""
+        if self.status == "canceled":
+            return []
+        if self.status != "pending":
+            raise OrderClosed(self.status)
+        if self.live_attempt:
+            raise PaymentInProgress("order", str(self.id))
+        self.status = "canceled"
+        self.note("order_canceled", at=at)
+        return [OrderCanceled(order_id=self.id, user_id=self.user_id, course_id=self.course_id, canceled_at=at)]
+
+    def expire(self, *, at: datetime) -> list[Event]:
+        """Close the order where nobody can pay it any more."""
+        if self.status != "pending" or self.live_attempt:
+            return []
+        self.status = "expired"
+        self.note("order_expired", at=at)
+        return [OrderExpired(order_id=self.id, user_id=self.user_id, course_id=self.course_id, expired_at=at)]
+
+    def note(self, step: str, *, at: datetime, attempt: Attempt | None = None, detail: str | None = None) -> None:
+        """Write a step into the order's history."""
+        about = {"payment_id": attempt.id, "provider": attempt.provider} if attempt else {}
+        self.steps.add(OrderStep(id=new_id(), step=step, at=at, detail=detail, **about))
+
+    def _follow(self, attempt: Attempt, snapshot: Snapshot, at: datetime) -> list[Event]:
         if not attempt.heeds(snapshot):
+            if snapshot.is_final:
+                attempt.rest()
             return []
         if mismatches := attempt.mismatches(snapshot):
             attempt.hold_for_review(mismatches)
@@ -153,8 +226,8 @@ class Order(Aggregate, Base):
             return self._take_money(attempt, at)
         if attempt.status == "failed":
             return self._tell_failure(attempt, at)
-        if attempt.status in {"expired", "canceled"}:
-            return self._expire(attempt, at)
+        if attempt.status in {"expired", "canceled"} and not attempt.superseded:
+            return self.expire(at=at)
         return []
 
     def _take_money(self, attempt: Attempt, at: datetime) -> list[Event]:
@@ -178,6 +251,7 @@ class Order(Aggregate, Base):
     def _fulfil(self, at: datetime) -> CoursePurchased:
         self.status = "paid"
         self.paid_at = at
+        self.note("order_paid", at=at)
         return CoursePurchased(
             order_id=self.id,
             user_id=self.user_id,
@@ -201,11 +275,10 @@ class Order(Aggregate, Base):
         )
         return [failed]
 
-    def _expire(self, attempt: Attempt, at: datetime) -> list[Event]:
-        if self.status != "pending" or attempt.superseded or self.live_attempt:
-            return []
-        self.status = "expired"
-        return [OrderExpired(order_id=self.id, user_id=self.user_id, course_id=self.course_id, expired_at=at)]
+    def timeline(self, session: Session, *, limit: int, after: UUID | None) -> list[OrderStep]:
+        """What happened to it, the oldest first. ``after`` is the last step of the page before."""
+        steps = self.steps.select().limit(limit)
+        return list(session.scalars(steps.where(OrderStep.id > after) if after else steps))
 
     def view(self) -> dict[str, Any]:
         """As GET /v1/orders/{id} shows it."""

@@ -41,7 +41,10 @@ class ProviderEvent(Base):
     def keep(
         cls, session: Session, *, provider: str, account: str, dedupe_key: str, kind: str, object_id: str, at: datetime
     ) -> UUID | None:
-        """Store the event; returns its id, None where it is here already."""
+        """Store the event; returns its id, None where it is here already and somebody is at it.
+
+        One that was looked at and not borne out (the notice came early, or was forged) is looked at again at once.
+        """
         row = {
             "id": new_id(),
             "provider": provider,
@@ -54,7 +57,17 @@ class ProviderEvent(Base):
             "due_at": at + _SWEPT_AFTER,
             "received_at": at,
         }
-        return session.scalars(insert(cls).values(row).on_conflict_do_nothing().returning(cls.id)).one_or_none()
+        waits = (cls.status == "received") & (cls.sweeps > 0)
+        told = (
+            insert(cls)
+            .values(row)
+            .on_conflict_do_update(
+                index_elements=["provider", "account", "dedupe_key"],
+                set_={"sweeps": 0, "due_at": row["due_at"]},
+                where=waits,
+            )
+        )
+        return session.scalars(told.returning(cls.id)).one_or_none()
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:

@@ -51,11 +51,11 @@ class Shop:
         answer = self.visitor().get("/v1/courses?" + urlencode({"limit": 100, **query}))
         return list(answer.json()["items"])
 
-    def paid_course(self) -> dict[str, Any]:
+    def paid_course(self, currency: str = "USD") -> dict[str, Any]:
         return next(
             course
             for course in self.courses()
-            if course["price"]["amount_minor"] and course["price"]["currency"] == "USD"
+            if course["price"]["amount_minor"] and course["price"]["currency"] == currency
         )
 
     def pay(self, page_url: str, outcome: str = "succeed") -> requests.Response:
@@ -63,12 +63,18 @@ class Shop:
         return requests.post(page_url, data={"outcome": outcome}, timeout=10)
 
     def charges(self, order_id: str) -> list[dict[str, Any]]:
-        """What the provider has really taken for an order."""
-        state = requests.get(f"{self.platform.stripe}/__state", timeout=5).json()
-        return [payment for payment in state["payments"] if payment["order_id"] == order_id]
+        """What the providers have really taken for an order, or hold."""
+        states = [
+            requests.get(f"{provider}/__state", timeout=5).json()
+            for provider in (self.platform.stripe, self.platform.yookassa)
+        ]
+        return [payment for state in states for payment in state["payments"] if payment["order_id"] == order_id]
 
-    def faults(self, **faults: Any) -> None:
-        requests.post(f"{self.platform.stripe}/__faults", json=faults, timeout=5).raise_for_status()
+    def faults(self, *, at: str | None = None, **faults: Any) -> dict[str, Any]:
+        """Tell a stand-in what goes wrong, Stripe's where no other is named."""
+        told = requests.post(f"{at or self.platform.stripe}/__faults", json=faults, timeout=5)
+        told.raise_for_status()
+        return dict(told.json())
 
 
 class Visitor:
@@ -91,10 +97,10 @@ class Visitor:
         """GET /v1/me, once the profile has been saved (its second version)."""
         return eventually(lambda: (me := self.get("/v1/me").json())["version"] >= 2 and me)
 
-    def check_out(self, course_id: str, *, key: str | None = None) -> dict[str, Any]:
+    def check_out(self, course_id: str, *, provider: str = "stripe", key: str | None = None) -> dict[str, Any]:
         """Open a checkout, repeating it with the same key until there is an answer: as a careful client does."""
         key = key or uuid4().hex
-        body = {"course_id": course_id, "provider": "stripe"}
+        body = {"course_id": course_id, "provider": provider}
 
         def opened() -> Any:
             answer = self.post("/v1/checkouts", body, key=key)

@@ -15,12 +15,14 @@ from models.events import CoursePublished
 from models.outbox import OutboxEvent
 from models.payments import Attempt, Order, ProviderEvent, Snapshot
 from tests.standins.conftest import Receiver, StandIn
+from tests.standins.conftest import Webhook as Sent
 from workers.payments.checkouts import start_checkout
 from workers.payments.offers import keep_offer
-from workers.payments.provider import Providers
+from workers.payments.provider import Providers, Webhook
 from workers.payments.stripe import Stripe
 from workers.payments.sync import apply_snapshot, sync_attempt, sync_checkout
 from workers.payments.webhooks import apply_provider_event, receive_webhook
+from workers.payments.yookassa import YooKassa
 
 
 class Killed(BaseException):
@@ -53,6 +55,7 @@ class Shop:
     providers: Providers
     standin: StandIn
     receiver: Receiver
+    kassa: StandIn | None = None
     buyer: UUID = field(default_factory=uuid4)
     poked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     since: UUID = field(default_factory=new_id)
@@ -70,6 +73,7 @@ class Shop:
             "provider": "stripe",
             "success_url": "https://shop.test/done",
             "cancel_url": None,
+            "receipt_email": "ann@example.com",
         }
         return start_checkout(sessions or self.sessions, self.providers, course_id=course_id, **wanted | fields)
 
@@ -80,20 +84,25 @@ class Shop:
         return self.session.get_one(Order, checkout["order_id"])
 
     def pay(self, checkout: dict[str, Any], outcome: str = "succeed", **more: str) -> None:
-        self.standin.pay(self.attempt(checkout).page_id, outcome, **more)
+        attempt = self.attempt(checkout)
+        at = self.standin if attempt.provider == "stripe" else self.kassa
+        at.pay(attempt.page_id, outcome, **more)
 
     def webhook(self, object_id: str, kind: str) -> dict[str, Any]:
-        """The message of a webhook that the stand-in has sent: body and headers as the gateway passes them on."""
-        sent = self.receiver.one(object_id, kind)
-        return {"body": sent.body, "headers": {name.lower(): value for name, value in sent.headers.items()}}
+        """The message of a webhook that a stand-in has sent: body and headers as the gateway passes them on."""
+        return passed_on(self.receiver.one(object_id, kind))
 
-    def receive(self, message: dict[str, Any]) -> dict[str, Any]:
-        return receive_webhook(self.session, self.providers, self.poke, provider="stripe", **message)
+    def receive(self, message: dict[str, Any], *, provider: str = "stripe") -> dict[str, Any]:
+        webhook = Webhook(**{"address": "127.0.0.1", **message})
+        return receive_webhook(self.session, self.providers, self.poke, provider=provider, webhook=webhook)
 
-    def hear(self, object_id: str, kind: str) -> None:
+    def hear(self, object_id: str, kind: str, *, provider: str = "stripe") -> None:
         """Receive a webhook, and do what it starts."""
         self.poked.clear()
-        self.receive(self.webhook(object_id, kind))
+        self.receive(self.webhook(object_id, kind), provider=provider)
+        self.do_as_poked()
+
+    def do_as_poked(self) -> None:
         for _task, message in self.poked:
             apply_provider_event(self.sessions, self.providers, **message)
 
@@ -125,6 +134,20 @@ class Shop:
         """The payment pages that Stripe has, newest first; at most a hundred."""
         client = self.providers["stripe"]._client  # noqa: SLF001 the adapter has no need of such a list
         return [page.to_dict() for page in client.v1.checkout.sessions.list({"limit": 100}).data]
+
+
+def passed_on(sent: Sent) -> dict[str, Any]:
+    """A webhook as the gateway passes it on."""
+    return {
+        "body": sent.body,
+        "headers": {name.lower(): value for name, value in sent.headers.items()},
+        "address": sent.address,
+    }
+
+
+def make_yookassa(url: str, **fields: Any) -> YooKassa:
+    given = {"url": url, "trusted_networks": ("127.0.0.2",), "vat_code": 1}
+    return YooKassa(settings.YOOKASSA_SHOP_ID, settings.YOOKASSA_SECRET_KEY, **given | fields)
 
 
 def make_stripe(url: str, **fields: Any) -> Stripe:
@@ -180,3 +203,9 @@ def told(session: Session, order_id: UUID) -> list[str]:
     session.flush()
     events = select(OutboxEvent.type).where(OutboxEvent.aggregateid == str(order_id))
     return list(session.scalars(events.order_by(OutboxEvent.aggregate_version)))
+
+
+def steps(shop: Shop, checkout: dict[str, Any]) -> list[str]:
+    """What the order's timeline tells."""
+    shop.session.flush()
+    return [step.step for step in shop.order(checkout).timeline(shop.session, limit=50, after=None)]

@@ -1,5 +1,7 @@
 """What is booked, and that it cannot be booked otherwise."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -40,7 +42,7 @@ def test_what_did_not_bring_money_is_not_booked(shop, session, checkout):
 
 def test_money_for_an_order_that_is_paid_is_owed_to_the_buyer(shop, session, checkout):
     shop.apply(checkout, **TAKEN)
-    second = Attempt.begin(shop.attempt(checkout).terms, at=now())
+    second = Attempt.begin(shop.attempt(checkout).terms, open_for=timedelta(hours=1), at=now())
     shop.order(checkout).attempts.append(second)
     session.flush()
     apply_snapshot(session, second, paid(second, payment_id="pi_second"))

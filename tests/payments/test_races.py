@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -45,7 +46,7 @@ def course_id(database):
 @pytest.fixture
 def message(course_id) -> dict[str, Any]:
     """A buyer's wish."""
-    terms = {"provider": "stripe", "success_url": "https://shop.test/done", "cancel_url": None}
+    terms = {"provider": "stripe", "success_url": "https://shop.test/done", "cancel_url": None, "receipt_email": None}
     return {"user_id": uuid4(), "course_id": course_id, **terms}
 
 
@@ -78,7 +79,9 @@ def test_rivals_for_one_order_fulfil_it_once_and_the_rest_are_duplicates(check_o
     with sessions("payments").begin() as session:
         order = Order.locked(session, checkout["order_id"])
         [open_one] = order.attempts
-        ended = [Attempt.begin(open_one.terms, at=open_one.created_at) for _ in range(TWINS - 1)]
+        ended = [
+            Attempt.begin(open_one.terms, open_for=timedelta(hours=1), at=open_one.created_at) for _ in range(TWINS - 1)
+        ]
         for attempt in ended:
             attempt.status = "expired"
         order.attempts += ended

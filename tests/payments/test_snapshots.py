@@ -1,5 +1,7 @@
 """What a provider's word does to an attempt and its order."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy.exc import IntegrityError
 
@@ -110,7 +112,7 @@ def test_an_expired_order_is_followed_by_a_new_one(shop, session):
 
 def test_money_for_a_paid_order_is_kept_as_a_duplicate(shop, checkout):
     order = Order.locked(shop.session, checkout["order_id"])
-    first, second = order.attempts[0], Attempt.begin(order.attempts[0].terms, at=now())
+    first, second = order.attempts[0], Attempt.begin(order.attempts[0].terms, open_for=timedelta(hours=1), at=now())
     apply_snapshot(shop.session, first, paid(first, status="expired", captured_minor=0, payment_id=None))
     order.attempts.append(second)
     shop.session.flush()
@@ -122,7 +124,7 @@ def test_money_for_a_paid_order_is_kept_as_a_duplicate(shop, checkout):
 
 def test_the_database_refuses_a_second_live_attempt(shop, checkout):
     order = Order.locked(shop.session, checkout["order_id"])
-    order.attempts.append(Attempt.begin(order.attempts[0].terms, at=now()))
+    order.attempts.append(Attempt.begin(order.attempts[0].terms, open_for=timedelta(hours=1), at=now()))
     with pytest.raises(IntegrityError, match="ux_attempts_live"):
         shop.session.flush()
 

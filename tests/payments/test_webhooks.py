@@ -9,7 +9,8 @@ import pytest
 from models.base import new_id, now
 from models.errors import ProviderOutcomeUnknown, SignatureInvalid
 from models.payments import ProviderEvent
-from tests.payments.shop import Shop, make_offer, make_stripe
+from tests.payments.shop import Shop, make_offer, make_stripe, passed_on
+from workers.payments.provider import Webhook
 from workers.payments.webhooks import apply_provider_event, sweep_provider_events
 
 SECRET = "whsec_local"
@@ -77,7 +78,7 @@ def test_every_webhook_of_one_payment_in_any_order_captures_once(shop, checkout)
     sent = [webhook for webhook in shop.receiver.webhooks if str(checkout["order_id"]).encode() in webhook.body]
     assert len(sent) > 1
     for webhook in reversed(sent):
-        shop.receive({"body": webhook.body, "headers": {n.lower(): v for n, v in webhook.headers.items()}})
+        shop.receive(passed_on(webhook))
     for _task, message in shop.poked:
         apply_provider_event(shop.sessions, shop.providers, **message)
     assert shop.told(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
@@ -175,7 +176,7 @@ def test_while_a_secret_is_replaced_both_are_good(shop):
     stripe = make_stripe(shop.standin.url, webhook_secrets=("whsec_new", "whsec_old"))
     for secret in ("whsec_new", "whsec_old"):
         webhook = signed(secret=secret)
-        assert stripe.read_notice(webhook["body"], webhook["headers"], at=now())
+        assert stripe.read_notice(Webhook(address="127.0.0.1", **webhook), at=now())
 
 
 def test_an_event_whose_hint_was_lost_is_swept_up(shop: Shop, session):

@@ -13,11 +13,15 @@ from workers.resources import resource
 from . import checkouts, facts, ledger, offers, orders, personal, sync, webhooks
 from .provider import Providers
 from .stripe import Stripe
+from .yookassa import YooKassa
 
 __all__ = ["checkouts", "facts", "ledger", "offers", "orders", "personal", "sync", "webhooks"]
 
 # Made when the worker starts, which a wrong key or address thus ends.
-_PROVIDERS: Providers = {"stripe": watched("stripe", Stripe.configured())}
+_PROVIDERS: Providers = {
+    "stripe": watched("stripe", Stripe.configured()),
+    "yookassa": watched("yookassa", YooKassa.configured()),
+}
 
 
 @resource

@@ -8,7 +8,14 @@ from sqlalchemy.orm import Session
 
 import settings
 from models.base import now
-from models.errors import CheckoutOutcomeUnknown, PaymentInProgress, ProviderOutcomeUnknown, ReturnUrlRefused
+from models.errors import (
+    CheckoutOutcomeUnknown,
+    CurrencyNotSupported,
+    PaymentInProgress,
+    ProviderOutcomeUnknown,
+    ReceiptEmailMissing,
+    ReturnUrlRefused,
+)
 from models.faults import reach
 from models.outbox import record
 from models.payments import Attempt, Offer, Order, Snapshot, Terms
@@ -16,7 +23,7 @@ from workers import task
 from workers._delivery import Sessions
 
 from .provider import Provider, Providers
-from .sync import apply_snapshot, look_at_page
+from .sync import apply_snapshot, ask_provider, locked, settle_hold
 
 # At most: the page of a lost call is found, it is closed because it has other terms, a new one is opened.
 ROUNDS = 3
@@ -32,11 +39,12 @@ def start_checkout(
     provider: str,
     success_url: str | None,
     cancel_url: str | None,
+    receipt_email: str | None,
 ) -> dict[str, Any]:
     """Open a payment page for a course, or give back the open one. What costs nothing is fulfilled at once.
 
-    Raises NotFound, AlreadyPurchased, PaymentInProgress, ReturnUrlRefused, PaymentRefused, ProviderUnavailable,
-    CheckoutOutcomeUnknown.
+    Raises NotFound, AlreadyPurchased, PaymentInProgress, ReturnUrlRefused, CurrencyNotSupported, ReceiptEmailMissing,
+    PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
     """
     for url in (success_url, cancel_url):
         _refuse_foreign(url)
@@ -47,6 +55,7 @@ def start_checkout(
             order = _open_order(session, user_id, offer, provider)
             if offer.is_free and not order.live_attempt:
                 return sessions.answer(session, _give_away(session, order, offer))
+            _refuse_unpayable(shop, offer, receipt_email)
             terms = Terms(
                 provider=provider,
                 account=shop.account,
@@ -55,11 +64,13 @@ def start_checkout(
                 currency=offer.currency,
                 success_url=success_url or settings.CHECKOUT_RETURN_URL,
                 cancel_url=cancel_url,
+                receipt_email=receipt_email if shop.wants_receipt_email else None,
             )
-            attempt = order.live_attempt or order.begin(offer, terms, at=now())
-            attempt.superseded = attempt.terms != terms
+            attempt = order.live_attempt or order.begin(offer, terms, open_for=shop.page_open_for, at=now())
+            # What is being paid at this moment is not given up any more.
+            attempt.superseded = attempt.terms != terms and not attempt.is_out_of_hand
         reach("after the attempt's commit")
-        snapshot = _page_of(sessions, providers[attempt.provider], attempt, order)
+        snapshot = page_of(sessions, providers[attempt.provider], attempt, order)
         reach("after the provider's answer")
         with sessions.begin() as session:
             order = apply_snapshot(session, attempt, snapshot)
@@ -86,14 +97,32 @@ def _give_away(session: Session, order: Order, offer: Offer) -> dict[str, Any]:
     return order.free_checkout_view()
 
 
-def _page_of(sessions: Sessions, provider: Provider, attempt: Attempt, order: Order) -> Snapshot:
+def page_of(sessions: Sessions, provider: Provider, attempt: Attempt, order: Order) -> Snapshot:
     """The attempt's page: opened, looked at, or closed where another one is to take its place."""
     try:
         if attempt.superseded and attempt.page_id:
-            return provider.expire_page(attempt.page_id)
-        return look_at_page(sessions, provider, attempt, order)
+            return _closed(sessions, provider, attempt)
+        return ask_provider(sessions, provider, attempt, order)
     except ProviderOutcomeUnknown as error:
         raise CheckoutOutcomeUnknown(str(order.id)) from error
+
+
+def _closed(sessions: Sessions, provider: Provider, attempt: Attempt) -> Snapshot:
+    assert attempt.page_id is not None
+    snapshot = provider.expire_page(attempt.page_id)
+    if snapshot.status == "authorized":
+        # The buyer was faster: no other page can have been opened while this one was live.
+        with sessions.begin() as session:
+            locked(session, attempt).superseded = False
+    return settle_hold(sessions, provider, attempt, snapshot)
+
+
+def _refuse_unpayable(shop: Provider, offer: Offer, receipt_email: str | None) -> None:
+    """Raises CurrencyNotSupported, ReceiptEmailMissing."""
+    if not shop.takes(offer.currency):
+        raise CurrencyNotSupported(shop.name, offer.currency)
+    if shop.wants_receipt_email and not receipt_email:
+        raise ReceiptEmailMissing(shop.name)
 
 
 def _refuse_foreign(url: str | None) -> None:

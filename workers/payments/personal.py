@@ -45,5 +45,6 @@ def _shown(attempt: Attempt) -> dict[str, object]:
         "refunded_minor": attempt.refunded_minor,
         "success_url": attempt.success_url,
         "cancel_url": attempt.cancel_url,
+        "receipt_email": attempt.receipt_email,
         "created_at": attempt.created_at,
     }

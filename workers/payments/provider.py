@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, Protocol, Self
 from uuid import UUID
 
@@ -20,6 +20,7 @@ class PageRequest:
     currency: str
     success_url: str
     cancel_url: str | None
+    receipt_email: str | None
     created_at: datetime
     expires_at: datetime
 
@@ -33,6 +34,7 @@ class PageRequest:
             currency=attempt.currency,
             success_url=attempt.success_url,
             cancel_url=attempt.cancel_url,
+            receipt_email=attempt.receipt_email,
             created_at=attempt.created_at,
             expires_at=attempt.expires_at,
         )
@@ -67,8 +69,17 @@ class RefundSnapshot:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Webhook:
+    """What came to our door, as it came."""
+
+    body: bytes
+    headers: Mapping[str, str]  # their names in small letters
+    address: str  # of whoever sent it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Notice:
-    """A webhook whose sender is proved: something happened to an object of theirs."""
+    """A webhook whose sender is proved: something happened to an object of theirs, or so it says."""
 
     dedupe_key: str
     type: str
@@ -81,6 +92,10 @@ class Provider(Protocol):
     Each call raises ProviderUnavailable where nothing was done, ProviderOutcomeUnknown where that is not certain.
     """
 
+    name: str  # as people know it
+    page_open_for: timedelta
+    wants_receipt_email: bool  # the law has it send a receipt to each buyer
+
     @property
     def account(self) -> str: ...
 
@@ -88,6 +103,8 @@ class Provider(Protocol):
     def live_mode(self) -> bool:
         """Whether real money moves."""
         ...
+
+    def takes(self, currency: str) -> bool: ...
 
     def open_page(self, request: PageRequest) -> Snapshot:
         """A new payment page, or the one that was opened under the same key, as it is now. Raises PaymentRefused."""
@@ -102,7 +119,18 @@ class Provider(Protocol):
         ...
 
     def expire_page(self, page_id: str) -> Snapshot:
-        """Close a page, unless it was paid before; returns what it is now."""
+        """Close a page, unless it was paid before; returns what it is now.
+
+        One that the provider will not close is told as canceled and lingering: what is held on it is to be released.
+        """
+        ...
+
+    def take(self, snapshot: Snapshot) -> Snapshot:
+        """Take the money that is held on an authorized page, all of it; returns what the page is now."""
+        ...
+
+    def release(self, snapshot: Snapshot) -> Snapshot:
+        """Let the money go that is held on an authorized page; returns what the page is now."""
         ...
 
     def refund(self, request: RefundRequest) -> RefundSnapshot:
@@ -113,8 +141,15 @@ class Provider(Protocol):
         """The refund that was made for ``request``, looked for in the provider's lists."""
         ...
 
-    def read_notice(self, body: bytes, headers: Mapping[str, str], *, at: datetime) -> Notice | None:
-        """A webhook's notice; None where it tells of nothing that we follow. Raises SignatureInvalid."""
+    def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
+        """A webhook's notice; None where it tells of nothing that we follow.
+
+        Raises SignatureInvalid, SenderRefused, HookUnreadable.
+        """
+        ...
+
+    def bears_out(self, kind: str, snapshot: Snapshot) -> bool:
+        """Whether what was fetched is as a notice of ``kind`` said, or beyond it."""
         ...
 
 

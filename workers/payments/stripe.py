@@ -2,8 +2,8 @@
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from models.log import get_logger
 from models.payments import Snapshot
 from models.payments.attempts import Neutral
 
-from .provider import Notice, PageRequest, RefundRequest, RefundSnapshot
+from .provider import Notice, PageRequest, RefundRequest, RefundSnapshot, Webhook
 
 log = get_logger(__name__)
 
@@ -46,6 +46,10 @@ _WITH_PAYMENT = ["payment_intent"]
 class Stripe:
     """One account at Stripe, or at the stand-in for it."""
 
+    name = NAME
+    page_open_for = timedelta(hours=23)  # the longest that Stripe allows is 24 h from its own clock's now
+    wants_receipt_email = False
+
     def __init__(self, key: str, *, url: str, account: str, webhook_secrets: tuple[str, ...]) -> None:
         self.account = account
         self.live_mode = key.startswith(("sk_live_", "rk_live_"))
@@ -69,6 +73,9 @@ class Stripe:
             account=settings.STRIPE_ACCOUNT,
             webhook_secrets=settings.STRIPE_WEBHOOK_SECRETS,
         )
+
+    def takes(self, currency: str) -> bool:  # noqa: ARG002 it lists some 135 currencies, and says no to others itself
+        return True
 
     def open_page(self, request: PageRequest) -> Snapshot:
         metadata = {"order_id": str(request.order_id), "attempt_id": str(request.attempt_id)}
@@ -132,20 +139,33 @@ class Stripe:
                 # It is not open any more. Whether it was paid or has expired is seen by looking.
                 return self._snapshot(self._sessions.retrieve(page_id, {"expand": _WITH_PAYMENT}))
 
+    def take(self, snapshot: Snapshot) -> Snapshot:
+        with _errors_as_ours(), suppress(stripe.InvalidRequestError):  # it is held no more: looking tells
+            self._client.v1.payment_intents.capture(_payment_id(snapshot), {}, _once("take", snapshot))
+        return self._looked_at(snapshot)
+
+    def release(self, snapshot: Snapshot) -> Snapshot:
+        with _errors_as_ours(), suppress(stripe.InvalidRequestError):
+            self._client.v1.payment_intents.cancel(_payment_id(snapshot), {}, _once("release", snapshot))
+        return self._looked_at(snapshot)
+
     def refund(self, request: RefundRequest) -> RefundSnapshot:
         raise NotImplementedError
 
     def find_refund(self, request: RefundRequest) -> RefundSnapshot | None:
         raise NotImplementedError
 
-    def read_notice(self, body: bytes, headers: Mapping[str, str], *, at: datetime) -> Notice | None:
-        self._verify(body, headers.get("stripe-signature", ""), at)
-        event = msgspec.json.decode(body, type=_Event)
+    def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
+        self._verify(webhook.body, webhook.headers.get("stripe-signature", ""), at)
+        event = msgspec.json.decode(webhook.body, type=_Event)
         if event.livemode != self.live_mode:
             raise SignatureInvalid("it is of the other mode than our key")
         if event.type not in FOLLOWED:
             return None
         return Notice(dedupe_key=event.id, type=event.type, object_id=event.data.object.id)
+
+    def bears_out(self, kind: str, snapshot: Snapshot) -> bool:  # noqa: ARG002 it is signed: what it says has happened
+        return True
 
     def _verify(self, body: bytes, header: str, at: datetime) -> None:
         """``t=<Unix seconds>,v1=<hex>,v1=<hex>``: one of our secrets must have made one of the signatures."""
@@ -161,6 +181,11 @@ class Stripe:
         age_seconds = at.timestamp() - int(times[0])
         if not -FURTHEST_AHEAD.total_seconds() <= age_seconds <= OLDEST.total_seconds():
             raise SignatureInvalid("it is too old, or from the future")
+
+    def _looked_at(self, snapshot: Snapshot) -> Snapshot:
+        assert snapshot.page_id is not None
+        with _errors_as_ours():
+            return self._snapshot(self._sessions.retrieve(snapshot.page_id, {"expand": _WITH_PAYMENT}))
 
     @property
     def _sessions(self) -> Any:
@@ -206,6 +231,15 @@ def _status(page: dict[str, Any], payment: dict[str, Any]) -> Neutral:
     if payment.get("last_payment_error"):
         return "failed"  # the payment asks for another card
     return "requires_action" if page["status"] == "open" else "processing"
+
+
+def _payment_id(snapshot: Snapshot) -> str:
+    assert snapshot.payment_id is not None  # what is held is held on a payment
+    return snapshot.payment_id
+
+
+def _once(verb: str, snapshot: Snapshot) -> Any:
+    return {"idempotency_key": f"{snapshot.attempt_id}:{verb}"}
 
 
 def _within_list(paths: list[str]) -> list[str]:

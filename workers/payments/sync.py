@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from models.base import now
 from models.errors import PaymentRefused, ProviderOutcomeUnknown
+from models.faults import reach
 from models.log import get_logger
 from models.outbox import record
 from models.payments import Attempt, Order, Snapshot
@@ -39,7 +40,7 @@ def sync_checkout(sessions: Sessions, providers: Providers, *, checkout_id: UUID
         order = Order.of(session, attempt.order_id if attempt else checkout_id, user_id=user_id)
         if attempt is None or not attempt.is_open_question:
             return sessions.answer(session, order.view())
-    snapshot = look_at_page(sessions, providers[attempt.provider], attempt, order)
+    snapshot = ask_provider(sessions, providers[attempt.provider], attempt, order)
     with sessions.begin() as session:
         return sessions.answer(session, apply_snapshot(session, attempt, snapshot).view())
 
@@ -52,7 +53,7 @@ def sync_attempt(sessions: Sessions, providers: Providers, *, attempt_id: UUID) 
         order = session.get_one(Order, attempt.order_id)
         if not attempt.is_open_question:
             return
-    snapshot = look_at_page(sessions, providers[attempt.provider], attempt, order)
+    snapshot = ask_provider(sessions, providers[attempt.provider], attempt, order)
     with sessions.begin() as session:
         apply_snapshot(session, attempt, snapshot)
 
@@ -66,6 +67,28 @@ def sync_attempts(session: Session, poke: Poke) -> None:
         poke("payments.sync_attempt", attempt_id=attempt.id)
 
 
+def ask_provider(sessions: Sessions, provider: Provider, attempt: Attempt, order: Order) -> Snapshot:
+    """What the provider says of the attempt, once money that was held for it is taken or let go. Raises as below."""
+    return settle_hold(sessions, provider, attempt, look_at_page(sessions, provider, attempt, order))
+
+
+def settle_hold(sessions: Sessions, provider: Provider, attempt: Attempt, snapshot: Snapshot) -> Snapshot:
+    """Take what is held on a page, or let it go where the order is paid or given up; returns what the page is then.
+
+    The decision is committed under the order's lock before the provider is called, so that of two pages one is taken.
+    """
+    if snapshot.status != "authorized":
+        return snapshot
+    with sessions.begin() as session:
+        order = apply_snapshot(session, attempt, snapshot)
+        wanted = order.wants(order.attempt(attempt.id))
+    reach("before a hold is settled")
+    if wanted is None:
+        return snapshot
+    log.info("hold settled", attempt_id=attempt.id, taken=wanted)
+    return provider.take(snapshot) if wanted else provider.release(snapshot)
+
+
 def look_at_page(sessions: Sessions, provider: Provider, attempt: Attempt, order: Order) -> Snapshot:
     """What the provider says of the attempt's page, which is opened if it is not yet. No transaction may be open.
 
@@ -76,11 +99,11 @@ def look_at_page(sessions: Sessions, provider: Provider, attempt: Attempt, order
         return _fetched(provider, attempt) if attempt.page_id else _opened(provider, attempt, order, at=now())
     except PaymentRefused as refusal:
         with sessions.begin() as session:
-            _locked(session, attempt).fail_to_open(str(refusal.args[0]))
+            locked(session, attempt).fail_to_open(str(refusal.args[0]))
         raise
     except ProviderOutcomeUnknown:
         with sessions.begin() as session:
-            _locked(session, attempt).lose_sight()
+            locked(session, attempt).lose_sight()
         raise
 
 
@@ -92,6 +115,7 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
     order = Order.locked(session, attempt.order_id)
     attempt = order.attempt(attempt.id)
     before, captured_before = attempt.status, attempt.captured_minor
+    receipt_before = attempt.receipt_status
     for event in order.apply(attempt, snapshot, at=now()):
         record(session, order, event)
     if attempt.captured_minor > captured_before:
@@ -99,6 +123,8 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
     if attempt.status != before:
         tell = log.error if attempt.needs_a_person else log.info
         tell("attempt changed", attempt_id=attempt.id, was=before, status=attempt.status, problem=attempt.problem)
+    if attempt.receipt_status == "canceled" != receipt_before:
+        log.error("receipt canceled", attempt_id=attempt.id, order_id=order.id)  # the law wants it made good by hand
     return order
 
 
@@ -127,5 +153,6 @@ def _opened(provider: Provider, attempt: Attempt, order: Order, *, at: datetime)
     return provider.find(request) or attempt.never_opened()
 
 
-def _locked(session: Session, attempt: Attempt) -> Attempt:
+def locked(session: Session, attempt: Attempt) -> Attempt:
+    """The attempt, under the lock of its order."""
     return Order.locked(session, attempt.order_id).attempt(attempt.id)

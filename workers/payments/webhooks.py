@@ -12,19 +12,19 @@ from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
 
-from .provider import Providers
-from .sync import apply_snapshot
+from .provider import Providers, Webhook
+from .sync import apply_snapshot, settle_hold
 
 EVENTS_A_RUN = 100
 
 
 @task
 def receive_webhook(
-    session: Session, providers: Providers, poke: Poke, *, provider: str, body: bytes, headers: dict[str, str]
+    session: Session, providers: Providers, poke: Poke, *, provider: str, webhook: Webhook
 ) -> dict[str, Any]:
-    """Keep a webhook, so that its sender may forget it. Raises SignatureInvalid."""
+    """Keep a webhook, so that its sender may forget it. Raises SignatureInvalid, SenderRefused, HookUnreadable."""
     sender = providers[provider]
-    notice = sender.read_notice(body, headers, at=now())
+    notice = sender.read_notice(webhook, at=now())
     if notice is None:
         return {"received": True}
     kept = ProviderEvent.keep(
@@ -43,19 +43,32 @@ def receive_webhook(
 
 @task
 def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_event_id: UUID) -> None:
-    """Fetch what a webhook told of, and apply that: the webhook itself is believed in nothing."""
+    """Fetch what a webhook told of, and apply that: the webhook itself is believed in nothing.
+
+    It is done with when what was fetched bears it out. Until then it is looked at again: a forged notice that came
+    early must not take the place of the true one.
+    """
     with sessions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id)
         if event.status != "received":
             return
-    snapshot = providers[event.provider].fetch(event.object_id)
+    provider = providers[event.provider]
+    snapshot = provider.fetch(event.object_id)
     reach("between a notice and its outcome")
     with sessions.begin() as session:
-        event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
         attempt = Attempt.named_by(session, event.provider, snapshot) if snapshot else None
-        if attempt and snapshot:
-            apply_snapshot(session, attempt, snapshot)
-        event.finish("applied" if attempt else "ignored", at=now())
+        if snapshot is None or attempt is None:
+            event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
+            event.finish("ignored", at=now())
+            return
+    snapshot = settle_hold(sessions, provider, attempt, snapshot)
+    with sessions.begin() as session:
+        event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
+        apply_snapshot(session, attempt, snapshot)
+        if provider.bears_out(event.type, snapshot):
+            event.finish("applied", at=now())
+        else:
+            event.postpone(at=now())
 
 
 @job(every_seconds=15)

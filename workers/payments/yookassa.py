@@ -1,0 +1,303 @@
+"""YooKassa: payments in roubles, through its own SDK, whose traps are closed here.
+
+A payment is its own page. The provider will not close a page before its hour is over, so money on it is held first and
+taken by hand: what comes on a page that we have given up is let go (ops/decisions/0040).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from ipaddress import ip_address, ip_network
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+import yookassa
+from requests.adapters import HTTPAdapter
+from yookassa.client import ApiClient
+from yookassa.domain import exceptions
+from yookassa.domain.models import Amount
+
+import settings
+from models.errors import (
+    HookUnreadable,
+    PaymentRefused,
+    ProviderOutcomeUnknown,
+    ProviderUnavailable,
+    SenderRefused,
+)
+from models.log import get_logger
+from models.payments import Snapshot
+from models.payments.attempts import Neutral
+
+from .provider import Notice, PageRequest, RefundRequest, RefundSnapshot, Webhook
+
+log = get_logger(__name__)
+
+NAME = "YooKassa"
+API_HOST = "api.yookassa.ru"
+FOLLOWED: dict[str, Neutral] = {
+    "payment.waiting_for_capture": "authorized",
+    "payment.succeeded": "succeeded",
+    "payment.canceled": "canceled",
+}
+# Nothing comes after these.
+FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
+LONGEST_TEXT = 128  # of a description
+# Above its clock's distance from ours.
+CLOCK_SLACK = timedelta(minutes=1)
+
+
+class YooKassa:
+    """One shop at YooKassa, or at the stand-in for it."""
+
+    name = NAME
+    page_open_for = timedelta(hours=1)
+
+    def __init__(
+        self, shop_id: str, key: str, *, url: str, trusted_networks: tuple[str, ...], vat_code: int | None
+    ) -> None:
+        self.account = shop_id
+        self.live_mode = key.startswith("live_")
+        self.wants_receipt_email = vat_code is not None
+        if self.live_mode and urlsplit(url).hostname != API_HOST:
+            raise SystemExit("a live key of YooKassa is sent to YooKassa's own host alone")
+        self._trusted = [ip_network(network) for network in trusted_networks]
+        self._vat_code = vat_code
+        self._payments = _bound(yookassa.Payment, lambda: _Client(shop_id, key, url))
+
+    @classmethod
+    def configured(cls) -> Self:
+        return cls(
+            settings.YOOKASSA_SHOP_ID,
+            settings.YOOKASSA_SECRET_KEY,
+            url=settings.YOOKASSA_API_URL,
+            trusted_networks=settings.YOOKASSA_TRUSTED_NETWORKS,
+            vat_code=settings.YOOKASSA_VAT_CODE or None,
+        )
+
+    def takes(self, currency: str) -> bool:
+        return currency == "RUB"
+
+    def open_page(self, request: PageRequest) -> Snapshot:
+        params: dict[str, Any] = {
+            "amount": _amount(request.amount_minor),
+            "capture": False,
+            "confirmation": {"type": "redirect", "return_url": request.success_url},
+            "description": request.description[:LONGEST_TEXT],
+            "metadata": {"order_id": str(request.order_id), "attempt_id": str(request.attempt_id)},
+        }
+        if self._vat_code:
+            params["receipt"] = self._receipt(request)
+        with _errors_as_ours():
+            try:
+                return self._snapshot(self._payments.create(params, str(request.attempt_id)))
+            except exceptions.BadRequestError as error:
+                if error.content.get("parameter") == "Idempotence-Key":
+                    # Used with another body, by an earlier release of ours: there may be a page, which is to be found.
+                    raise ProviderOutcomeUnknown(NAME) from error
+                raise PaymentRefused(error.content.get("parameter") or error.content["code"]) from error
+
+    def fetch(self, object_id: str) -> Snapshot | None:
+        with _errors_as_ours():
+            try:
+                return self._snapshot(self._payments.find_one(object_id))
+            except exceptions.NotFoundError:
+                return None
+
+    def find(self, request: PageRequest) -> Snapshot | None:
+        made = {
+            "created_at.gte": (request.created_at - CLOCK_SLACK).isoformat(),
+            "created_at.lte": request.expires_at.isoformat(),
+            "limit": 100,
+        }
+        for payment in self._listed(made):
+            snapshot = self._snapshot(payment)
+            if snapshot.attempt_id == str(request.attempt_id):
+                return snapshot
+        return None
+
+    def expire_page(self, page_id: str) -> Snapshot:
+        snapshot = self._looked_at(page_id)
+        if snapshot.status in {"requires_action", "processing"}:
+            return replace(snapshot, status="canceled", page_open=False, lingers=True)
+        return snapshot
+
+    def take(self, snapshot: Snapshot) -> Snapshot:
+        amount = {"amount": _amount(snapshot.amount_minor)}
+        return self._end_hold(snapshot, lambda id_, key: self._payments.capture(id_, amount, key), "take")
+
+    def release(self, snapshot: Snapshot) -> Snapshot:
+        return self._end_hold(snapshot, self._payments.cancel, "release")
+
+    def refund(self, request: RefundRequest) -> RefundSnapshot:
+        raise NotImplementedError
+
+    def find_refund(self, request: RefundRequest) -> RefundSnapshot | None:
+        raise NotImplementedError
+
+    def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:  # noqa: ARG002 it is not dated
+        """Notices have no id and no signature: a known address makes them a hint, and looking makes them news."""
+        address = ip_address(webhook.address)
+        if not any(address in network for network in self._trusted):
+            raise SenderRefused(NAME)
+        try:
+            notification = msgspec.json.decode(webhook.body, type=_Notification)
+        except msgspec.MsgspecError as error:
+            raise HookUnreadable(str(error)) from error
+        if notification.event not in FOLLOWED:
+            return None
+        # The same news of the same payment is one event, however often it is told.
+        key = f"{notification.event}:{notification.object.id}"
+        return Notice(dedupe_key=key, type=notification.event, object_id=notification.object.id)
+
+    def bears_out(self, kind: str, snapshot: Snapshot) -> bool:
+        return snapshot.status in {FOLLOWED[kind], *FINAL}
+
+    def _receipt(self, request: PageRequest) -> dict[str, Any]:
+        """What the tax office is told by the law 54-FZ."""
+        line = {
+            "description": request.description[:LONGEST_TEXT],
+            "quantity": "1",
+            "amount": _amount(request.amount_minor),
+            "vat_code": self._vat_code,
+            "payment_mode": "full_payment",
+            "payment_subject": "service",
+        }
+        return {"customer": {"email": request.receipt_email}, "items": [line]}
+
+    def _listed(self, query: dict[str, Any]) -> Iterator[Any]:
+        while True:
+            with _errors_as_ours():
+                page = self._payments.list(query)
+            yield from page.items
+            if not page.next_cursor:
+                return
+            query = {**query, "cursor": page.next_cursor}
+
+    def _end_hold(self, snapshot: Snapshot, end: Callable[[str, str], Any], verb: str) -> Snapshot:
+        assert snapshot.page_id is not None
+        with _errors_as_ours():
+            try:
+                return self._snapshot(end(snapshot.page_id, f"{snapshot.attempt_id}:{verb}"))
+            except exceptions.BadRequestError:
+                # It is held no more. Whether it was taken or let go is seen by looking.
+                return self._looked_at(snapshot.page_id)
+
+    def _looked_at(self, page_id: str) -> Snapshot:
+        with _errors_as_ours():
+            return self._snapshot(self._payments.find_one(page_id))
+
+    def _snapshot(self, payment: Any) -> Snapshot:
+        metadata = payment.metadata or {}  # with a "cms_name" that the SDK puts in
+        amount_minor = _minor(payment.amount)
+        page_url = getattr(payment.confirmation, "confirmation_url", None)
+        return Snapshot(
+            account=payment.recipient.account_id,
+            live_mode=not payment.test,
+            page_id=payment.id,
+            page_url=page_url,
+            page_open=payment.status == "pending" and page_url is not None,
+            payment_id=payment.id,
+            status=_status(payment),
+            amount_minor=amount_minor,
+            currency=payment.amount.currency,
+            captured_minor=amount_minor if payment.status == "succeeded" else 0,
+            order_id=metadata.get("order_id"),
+            attempt_id=metadata.get("attempt_id"),
+            failure_reason=payment.cancellation_details.reason if payment.cancellation_details else None,
+            receipt=payment.receipt_registration,
+        )
+
+
+def _status(payment: Any) -> Neutral:
+    if payment.status == "succeeded" and payment.paid:
+        return "succeeded"
+    if payment.status == "waiting_for_capture":
+        return "authorized"
+    if payment.status != "canceled":
+        return "requires_action" if payment.confirmation else "processing"
+    details = payment.cancellation_details
+    if details.reason in {"expired_on_confirmation", "expired_on_capture"}:
+        return "expired"
+    return "canceled" if details.party == "merchant" else "failed"
+
+
+def _amount(amount_minor: int) -> dict[str, str]:
+    """As text: the SDK takes numbers through a float. Roubles have 100 kopecks."""
+    value = f"{Decimal(amount_minor) / 100:.2f}"
+    sent = Amount({"value": value, "currency": "RUB"})
+    if str(sent.value) != value:
+        raise ValueError(f"the SDK would send {sent.value} for {value}")
+    return {"value": value, "currency": "RUB"}
+
+
+def _minor(amount: Any) -> int:
+    return int(amount.value * 100)
+
+
+def _bound(resource: type[Any], connect: Callable[[], ApiClient]) -> Any:
+    """The SDK's class ``resource``, whose methods make a client of their own each time, with ours."""
+
+    def connected(self: Any) -> None:
+        self.client = connect()
+
+    return type(resource.__name__, (resource,), {"__init__": connected})
+
+
+class _Client(ApiClient):
+    """The SDK's client, with time-outs, an address that nobody else can move, and one error for a lost connection."""
+
+    def __init__(self, shop_id: str, key: str, url: str) -> None:
+        yookassa.Configuration.configure(shop_id, key, api_url=url)
+        super().__init__()
+        # The configuration is the whole process's, and a later configure() without api_url turns it to the live host.
+        self.endpoint, self.shop_id, self.shop_password, self.auth_token = url, shop_id, key, None
+
+    def get_session(self) -> requests.Session:
+        # The SDK's own session waits for ever, and on https repeats a 202 after longer and longer pauses: the job does.
+        session = requests.Session()
+        session.mount("https://", _Impatient())
+        session.mount("http://", _Impatient())
+        return session
+
+    def request(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().request(*args, **kwargs)
+        except AttributeError as error:
+            # It looks for the answer of a call that had none: refused, lost, or timed out.
+            if isinstance(error.__context__, requests.RequestException):
+                raise ProviderOutcomeUnknown(NAME) from error
+            raise
+        except requests.JSONDecodeError as error:  # what a proxy says of its own
+            raise ProviderOutcomeUnknown(NAME) from error
+
+
+class _Impatient(HTTPAdapter):
+    def send(self, request: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+        return super().send(request, **kwargs | {"timeout": settings.PROVIDER_TIMEOUT_SECONDS})
+
+
+@contextmanager
+def _errors_as_ours() -> Iterator[None]:
+    """Translate what the SDK raises."""
+    try:
+        yield
+    except (exceptions.TooManyRequestsError, exceptions.UnauthorizedError, exceptions.ForbiddenError) as error:
+        log.warning("yookassa turned us away", reason=error.content.get("code"), status=error.HTTP_CODE)
+        raise ProviderUnavailable(NAME) from error
+    except exceptions.ApiError as error:
+        # 500 says by itself that nobody knows; 202, that the first call with this key is still running.
+        raise ProviderOutcomeUnknown(NAME) from error
+
+
+class _Object(msgspec.Struct):
+    id: str
+
+
+class _Notification(msgspec.Struct):
+    event: str
+    object: _Object
