@@ -20,6 +20,7 @@ ROUTES = {
     "ENROLLMENT_CREATED": ["progress.start_course", "notifications.welcome_learner", "payments.note_access"],
     "PAYMENT_SUCCEEDED": ["notifications.send_receipt"],
     "PAYMENT_FAILED": ["notifications.report_failed_payment"],
+    "PAYMENT_REFUNDED": ["courses.end_access", "notifications.report_refund"],
     "COURSE_PURCHASED": ["courses.grant_access"],
     "LESSON_COMPLETED": ["courses.count_completion", "notifications.congratulate_on_lesson"],
     "LESSON_REOPENED": ["courses.count_reopening"],

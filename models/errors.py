@@ -247,6 +247,14 @@ class ReturnUrlRefused(Invalid):
     message = "The return address {0} is not on the list of this shop."
 
 
+class OrderNotPaid(Conflict):
+    message = "Nothing was paid for order {0}."
+
+
+class RefundTooLarge(Invalid):
+    message = "At most {0} {1} (minor units) can be given back."
+
+
 class PaymentRefused(DomainError):
     status = 402
     message = "The payment provider refused: {0}."

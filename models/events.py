@@ -228,6 +228,17 @@ class EnrollmentCreated(Event, topic="courses"):
     enrolled_at: Moment
 
 
+@dataclass(frozen=True, kw_only=True)
+class EnrollmentEnded(Event, topic="courses"):
+    """The last reason for a user's access to a course is gone."""
+
+    enrollment_id: UUID
+    user_id: UUID
+    course_id: UUID
+    reason: str  # refunded …
+    ended_at: Moment
+
+
 # payments
 
 
@@ -289,6 +300,22 @@ class PaymentFailed(Event, topic="payments"):
     provider: str
     reason: str  # the provider's code
     failed_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaymentRefunded(Event, topic="payments"):
+    """Money has gone back to the buyer."""
+
+    order_id: UUID
+    refund_id: UUID
+    payment_id: UUID  # our attempt
+    user_id: UUID
+    description: str  # what had been bought, in words
+    amount_minor: int
+    currency: str
+    provider: str
+    order_refunded: bool  # all that was paid for the order has gone back: its access ends
+    refunded_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from uuid import UUID
+from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
 from redis.exceptions import RedisError
@@ -194,6 +194,14 @@ class Sessions:
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
         self._claimed = False
+
+    @property
+    def command_id(self) -> UUID:
+        """The same whenever this command is entered: by it a task finds what it has made before it was cut off."""
+        claim = self._delivery.claim
+        if claim is None:
+            return UUID(self._delivery.task_id)
+        return uuid5(NAMESPACE_OID, f"{claim.scope}\n{claim.key}\n{claim.fingerprint}")
 
     @contextmanager
     def begin(self) -> Iterator[Session]:

@@ -16,14 +16,18 @@ from models.cache import Stored
 
 from .blueprint import blp
 
+STATUSES = ["pending", "paid", "partially_refunded", "refunded", "expired", "canceled"]
+
 
 class OrderSchema(Schema):
     id = ma.fields.UUID()
-    status = ma.fields.Str(validate=ma.validate.OneOf(["pending", "paid", "expired", "canceled"]))
+    status = ma.fields.Str(validate=ma.validate.OneOf(STATUSES))
     course_id = ma.fields.UUID()
     course_title = ma.fields.Str()
     amount_minor = ma.fields.Int()
     currency = ma.fields.Str()
+    refund_pending_minor = ma.fields.Int()
+    refunded_minor = ma.fields.Int()
     created_at = Timestamp()
     paid_at = Timestamp(allow_none=True)
     version = ma.fields.Int()

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
 from models.base import Aggregate, Base, new_id
-from models.events import EnrollmentCreated, LessonCompleted, LessonReopened
+from models.events import EnrollmentCreated, EnrollmentEnded, LessonCompleted, LessonReopened
 
 
 class Grant(Base):
@@ -125,6 +125,16 @@ class Enrollment(Aggregate, Base):
         return list(session.scalars(theirs.order_by(cls.enrolled_at)))
 
     @classmethod
+    def granted_by(cls, session: Session, source: str, source_id: str, *, user_id: UUID) -> list[Self]:
+        """The user's enrollments that were granted for one reason, with all their grants, locked."""
+        granted = select(Grant.course_id).where(
+            Grant.source == source, Grant.source_id == source_id, Grant.user_id == user_id
+        )
+        theirs = select(cls).where(cls.user_id == user_id, cls.course_id.in_(granted)).order_by(cls.id)
+        whole = theirs.options(selectinload(cls.grants)).with_for_update(key_share=True)
+        return list(session.scalars(whole.execution_options(populate_existing=True)))
+
+    @classmethod
     def erase(cls, session: Session, user_id: UUID) -> int:
         """Delete what a user was let into; returns how many rows that were."""
         grants = session.scalars(delete(Grant).where(Grant.user_id == user_id).returning(Grant.id)).all()
@@ -149,6 +159,18 @@ class Enrollment(Aggregate, Base):
             source=source,
             source_id=source_id,
             enrolled_at=at,
+        )
+
+    def revoke(self, source: str, source_id: str, *, reason: str, at: datetime) -> EnrollmentEnded | None:
+        """Take back what was granted for one reason; returns what there is to tell, nothing where others remain."""
+        had_access = self.has_access(at)
+        for grant in self.grants:
+            if (grant.source, grant.source_id) == (source, source_id) and grant.status != "revoked":
+                grant.status, grant.ends_at, grant.reason = "revoked", at, reason
+        if not had_access or self.has_access(at):
+            return None
+        return EnrollmentEnded(
+            enrollment_id=self.id, user_id=self.user_id, course_id=self.course_id, reason=reason, ended_at=at
         )
 
     def count(self, event: LessonCompleted | LessonReopened) -> None:

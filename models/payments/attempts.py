@@ -177,6 +177,10 @@ class Attempt(Base):
         )
 
     @property
+    def refundable_minor(self) -> int:
+        return self.captured_minor - self.refund_pending_minor - self.refunded_minor
+
+    @property
     def is_live(self) -> bool:
         """Whether it may still bring money without a new page."""
         return self.page_open or self.status in LIVE

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relations
 from models.base import Base, new_id
 
 from .attempts import Attempt
+from .refunds import Refund, RefundStatus
 
 Kind = Literal[
     "capture",
@@ -98,6 +99,17 @@ def book_capture(session: Session, attempt: Attempt, *, at: datetime) -> None:
     """Book what an attempt has brought, in the transaction that believes it."""
     earned = OWED if attempt.status == "duplicate" else SALES
     _book(session, attempt, "capture", attempt.id, attempt.captured_minor, debit=_held(attempt), credit=earned, at=at)
+
+
+def book_refund(session: Session, attempt: Attempt, refund: Refund, *, was: RefundStatus, at: datetime) -> None:
+    """Book money that went back when ``refund`` became what it is, or that the buyer's bank has returned since."""
+    given_back = OWED if attempt.status == "duplicate" else REFUNDS
+    amount_minor = refund.amount_minor
+    if refund.status == "succeeded":
+        _book(session, attempt, "refund", refund.id, amount_minor, debit=given_back, credit=_held(attempt), at=at)
+    elif was == "succeeded":
+        returned: Kind = "refund_returned"
+        _book(session, attempt, returned, refund.id, amount_minor, debit=_held(attempt), credit=given_back, at=at)
 
 
 def balances(session: Session, *, limit: int, after: tuple[str, str] | None = None) -> list[Balance]:

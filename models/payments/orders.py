@@ -24,7 +24,10 @@ from .attempts import LIVE, Attempt, Snapshot, Terms
 from .offers import Offer
 from .steps import OrderStep
 
-OrderStatus = Literal["pending", "paid", "expired", "canceled"]
+OrderStatus = Literal["pending", "paid", "partially_refunded", "refunded", "expired", "canceled"]
+
+# What was bought is the buyer's.
+OWNED = ("paid", "partially_refunded")
 
 # An order that nobody can pay any more is closed after this time: its buyer may have tried again until then.
 OPEN_FOR = timedelta(hours=24)
@@ -79,7 +82,7 @@ class Order(Aggregate, Base):
         mine = (cls.user_id == user_id) & (cls.course_id == offer.course_id)
         order = session.scalars(cls._whole().where(mine, cls.status == "pending").with_for_update(of=cls)).one_or_none()
         # Only now: an order that was being paid has been waited for by the two statements above.
-        if session.scalar(select(cls.id).where(mine, cls.status == "paid").limit(1)):
+        if session.scalar(select(cls.id).where(mine, cls.status.in_(OWNED)).limit(1)):
             raise AlreadyPurchased(str(offer.course_id))
         if order is None:
             raise PaymentInProgress("course", str(offer.course_id))
@@ -88,7 +91,7 @@ class Order(Aggregate, Base):
     @classmethod
     def of(cls, session: Session, order_id: UUID, *, user_id: UUID | None) -> Self:
         """An order of this user (None: of any), read only. Raises NotFound, for another's too."""
-        order = session.get(cls, order_id)
+        order = session.scalars(cls._whole().where(cls.id == order_id)).one_or_none()
         if order is None or user_id not in (None, order.user_id):
             raise NotFound("order", str(order_id))
         return order
@@ -112,7 +115,7 @@ class Order(Aggregate, Base):
     @classmethod
     def page(cls, session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> list[Self]:
         """The user's orders, newest first: ids rise with time. ``after`` is the last one of the page before."""
-        orders = select(cls).where(cls.user_id == user_id).order_by(cls.id.desc()).limit(limit)
+        orders = cls._whole().where(cls.user_id == user_id).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(orders.where(cls.id < after) if after else orders))
 
     @classmethod
@@ -125,6 +128,12 @@ class Order(Aggregate, Base):
     def locked(cls, session: Session, order_id: UUID) -> Self:
         """An order with its attempts, to be changed."""
         return session.scalars(cls._whole().where(cls.id == order_id).with_for_update(of=cls)).one()
+
+    @classmethod
+    def find_locked(cls, session: Session, order_id: UUID) -> Self:
+        """An order that somebody names, to be changed. Raises NotFound."""
+        cls.of(session, order_id, user_id=None)
+        return cls.locked(session, order_id)
 
     @classmethod
     def _whole(cls) -> Select[Self]:
@@ -231,7 +240,7 @@ class Order(Aggregate, Base):
         return []
 
     def _take_money(self, attempt: Attempt, at: datetime) -> list[Event]:
-        if self.status == "paid":
+        if self.paid_at:
             attempt.status = "duplicate"
             return []
         # A page that was opened at an earlier price is paid at that price.
@@ -280,6 +289,21 @@ class Order(Aggregate, Base):
         steps = self.steps.select().limit(limit)
         return list(session.scalars(steps.where(OrderStep.id > after) if after else steps))
 
+    @property
+    def paid_by(self) -> Attempt | None:
+        """The attempt whose money paid it; what came besides was never the order's."""
+        return next((attempt for attempt in self.attempts if attempt.status == "succeeded"), None)
+
+    def weigh_refunds(self) -> None:
+        """Be as much of an order as its money has stayed."""
+        payment = self.paid_by
+        if payment is None:
+            return
+        if payment.refunded_minor == payment.captured_minor:
+            self.status = "refunded"
+        else:
+            self.status = "partially_refunded" if payment.refunded_minor else "paid"
+
     def view(self) -> dict[str, Any]:
         """As GET /v1/orders/{id} shows it."""
         return {
@@ -289,6 +313,8 @@ class Order(Aggregate, Base):
             "course_title": self.course_title,
             "amount_minor": self.amount_minor,
             "currency": self.currency,
+            "refund_pending_minor": self.paid_by.refund_pending_minor if self.paid_by else 0,
+            "refunded_minor": self.paid_by.refunded_minor if self.paid_by else 0,
             "created_at": self.created_at,
             "paid_at": self.paid_at,
             "version": self.version,

@@ -10,6 +10,7 @@ from models.events import (
     EnrollmentCreated,
     LessonCompleted,
     PaymentFailed,
+    PaymentRefunded,
     PaymentSucceeded,
     Person,
     UserCreated,
@@ -78,6 +79,24 @@ def payment_failed(user_id: UUID, **fields) -> PaymentFailed:
     )
 
 
+def payment_refunded(user_id: UUID, **fields) -> PaymentRefunded:
+    return PaymentRefunded(
+        **{
+            "order_id": new_id(),
+            "refund_id": new_id(),
+            "payment_id": new_id(),
+            "user_id": user_id,
+            "description": "Practical Statistics",
+            "amount_minor": 4900,
+            "currency": "USD",
+            "provider": "stripe",
+            "order_refunded": True,
+            "refunded_at": now(),
+            **fields,
+        }
+    )
+
+
 def lesson_completed(user_id: UUID, **fields) -> LessonCompleted:
     return LessonCompleted(
         **{
@@ -113,6 +132,7 @@ TOLD = {
     messages.welcome_learner: enrollment_created,
     messages.send_receipt: payment_succeeded,
     messages.report_failed_payment: payment_failed,
+    messages.report_refund: payment_refunded,
     messages.congratulate_on_lesson: lesson_completed,
     messages.congratulate_on_course: course_completed,
 }

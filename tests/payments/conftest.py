@@ -8,7 +8,14 @@ from sqlalchemy.orm import Session
 from tests.payments.shop import Shop, make_stripe, make_yookassa
 from tests.standins.conftest import Receiver, StandIn
 
-NO_FAULTS = {"error_500": 0, "error_429": 0, "drop_response_after_commit": 0, "drop_webhooks": 0, "delay_ms": 0}
+NO_FAULTS = {
+    "error_500": 0,
+    "error_429": 0,
+    "drop_response_after_commit": 0,
+    "drop_webhooks": 0,
+    "delay_ms": 0,
+    "pending_refunds": 0,
+}
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from tests.standins.conftest import Webhook as Sent
 from workers.payments.checkouts import start_checkout
 from workers.payments.offers import keep_offer
 from workers.payments.provider import Providers, Webhook
+from workers.payments.refunds import refund_order
 from workers.payments.stripe import Stripe
 from workers.payments.sync import apply_snapshot, sync_attempt, sync_checkout
 from workers.payments.webhooks import apply_provider_event, receive_webhook
@@ -32,7 +33,8 @@ class Killed(BaseException):
 class NestedSessions:
     """``Sessions`` inside the one transaction of a test. ``killed_before`` ends the process before the nth."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, command_id: UUID | None = None) -> None:
+        self.command_id = command_id or uuid4()
         self._session = session
         self._begun = 0
         self.killed_before: int | None = None
@@ -77,11 +79,35 @@ class Shop:
         }
         return start_checkout(sessions or self.sessions, self.providers, course_id=course_id, **wanted | fields)
 
+    def bought(self, course_id: UUID, **fields: Any) -> dict[str, Any]:
+        """A checkout whose page was paid, and whose order is."""
+        checkout = self.checkout(course_id, **fields)
+        self.pay(checkout)
+        self.sync(checkout)
+        return checkout
+
+    def refund(
+        self,
+        checkout: dict[str, Any],
+        amount_minor: int | None = None,
+        *,
+        sessions: NestedSessions | None = None,
+        **fields: Any,
+    ) -> dict[str, Any]:
+        wanted = {"order_id": checkout["order_id"], "reason": "asked for", "requested_by": uuid4()} | fields
+        return refund_order(sessions or self.sessions, self.providers, amount_minor=amount_minor, **wanted)
+
+    def given_back(self, checkout: dict[str, Any]) -> list[int]:
+        """The amounts that the provider has really given back, the oldest first."""
+        payment_id = self.attempt(checkout).payment_id
+        refunds = [each for each in self.standin.get("/__state")["refunds"] if each["payment_id"] == payment_id]
+        return [refund["amount_minor"] for refund in refunds if refund["status"] != "failed"]
+
     def attempt(self, checkout: dict[str, Any]) -> Attempt:
         return self.session.get_one(Attempt, checkout["id"])
 
     def order(self, checkout: dict[str, Any]) -> Order:
-        return self.session.get_one(Order, checkout["order_id"])
+        return Order.locked(self.session, checkout["order_id"])
 
     def pay(self, checkout: dict[str, Any], outcome: str = "succeed", **more: str) -> None:
         attempt = self.attempt(checkout)

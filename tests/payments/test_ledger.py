@@ -22,10 +22,10 @@ def checkout(shop, session):
     return shop.checkout(make_offer(session))
 
 
-def booked(session, checkout) -> dict[str, int]:
+def booked(session, checkout, *, kind: str = "capture") -> dict[str, int]:
     """The entries of an order, by account."""
     page = list_ledger_entries(session, order_id=checkout["order_id"], account=None, limit=10, after=None)
-    return {entry["account"]: entry["amount_minor"] for entry in page["items"]}
+    return {entry["account"]: entry["amount_minor"] for entry in page["items"] if entry["kind"] == kind}
 
 
 def test_a_capture_is_booked_with_it_and_once(shop, session, checkout):
@@ -50,8 +50,9 @@ def test_what_did_not_bring_money_is_not_booked(shop, session, checkout):
 def test_money_for_an_order_that_is_paid_is_owed_to_the_buyer(shop, session, checkout):
     before = balances(session)
     shop.apply(checkout, **TAKEN)
+    order = shop.order(checkout)
     second = Attempt.begin(shop.attempt(checkout).terms, open_for=timedelta(hours=1), at=now())
-    shop.order(checkout).attempts.append(second)
+    order.attempts.append(second)
     session.flush()
     apply_snapshot(session, second, paid(second, payment_id="pi_second"))
     assert second.status == "duplicate"

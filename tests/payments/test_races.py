@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select
@@ -27,6 +27,9 @@ TWINS = 8  # as many as there are connections
 
 class Committing:
     """``Sessions`` that claims nothing."""
+
+    def __init__(self, command_id: UUID | None = None) -> None:
+        self.command_id = command_id or uuid4()
 
     @contextmanager
     def begin(self) -> Iterator[Session]:

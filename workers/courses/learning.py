@@ -12,7 +12,7 @@ from models.courses.enrollments import Enrollment, EnrollmentPosition
 from models.courses.outline import Lesson, learners_view, opens_at
 from models.courses.versions import CourseVersion, PublishedLesson
 from models.errors import LessonNotOpen, NotEnrolled, PaymentRequired, TokenMissing
-from models.events import CoursePurchased, LessonCompleted, LessonReopened
+from models.events import CoursePurchased, LessonCompleted, LessonReopened, PaymentRefunded
 from models.outbox import record
 from models.personal import is_erased
 from workers import projection, task
@@ -31,6 +31,16 @@ def grant_access(session: Session, *, event: CoursePurchased) -> None:
         source="order",
         source_id=str(event.order_id),
     )
+
+
+@task
+def end_access(session: Session, *, event: PaymentRefunded) -> None:
+    """End what a refunded order granted, and nothing else: another order, or an admin's word, lets the learner stay."""
+    if not event.order_refunded:
+        return
+    for enrollment in Enrollment.granted_by(session, "order", str(event.order_id), user_id=event.user_id):
+        if ended := enrollment.revoke("order", str(event.order_id), reason="refunded", at=now()):
+            record(session, enrollment, ended)
 
 
 @task

@@ -12,6 +12,7 @@ from models.events import (
     EnrollmentCreated,
     LessonCompleted,
     PaymentFailed,
+    PaymentRefunded,
     PaymentSucceeded,
     UserCreated,
 )
@@ -22,7 +23,15 @@ from . import contacts
 from .rules import RULES
 from .sending import Desk
 
-PersonalEvent = UserCreated | EnrollmentCreated | PaymentSucceeded | PaymentFailed | LessonCompleted | CourseCompleted
+PersonalEvent = (
+    UserCreated
+    | EnrollmentCreated
+    | PaymentSucceeded
+    | PaymentFailed
+    | PaymentRefunded
+    | LessonCompleted
+    | CourseCompleted
+)
 
 # The contact knows the person better, and can be erased; a history would keep a copy.
 _OF_THE_PERSON = {"user_id", "sub", "pii"}
@@ -50,6 +59,12 @@ def send_receipt(session: Session, desk: Desk, *, event: PaymentSucceeded, event
 @task
 def report_failed_payment(session: Session, desk: Desk, *, event: PaymentFailed, event_id: UUID) -> None:
     """Tell that a payment did not go through, and that another may. Raises ProjectionBehind."""
+    _notify(session, desk, event, event_id)
+
+
+@task
+def report_refund(session: Session, desk: Desk, *, event: PaymentRefunded, event_id: UUID) -> None:
+    """Tell that money has gone back. Raises ProjectionBehind."""
     _notify(session, desk, event, event_id)
 
 

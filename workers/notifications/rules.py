@@ -8,6 +8,7 @@ from models.events import (
     Event,
     LessonCompleted,
     PaymentFailed,
+    PaymentRefunded,
     PaymentSucceeded,
     UserCreated,
 )
@@ -28,6 +29,7 @@ RULES: dict[type[Event], Rule] = {
     UserCreated: Rule(category="account", template="welcome"),
     EnrollmentCreated: Rule(category="courses", template="course_welcome"),
     PaymentSucceeded: Rule(category="receipts", template="receipt", mandatory=True),
+    PaymentRefunded: Rule(category="receipts", template="refund", mandatory=True),
     PaymentFailed: Rule(category="receipts", template="payment_failed", mandatory=True),
     LessonCompleted: Rule(category="progress", template="lesson_completed"),
     CourseCompleted: Rule(category="progress", template="course_completed"),

@@ -3,7 +3,7 @@
 from sqlalchemy.orm import Session
 
 from models.events import KeptData, UserDeleted, UserExportRequested
-from models.payments import Attempt, Order
+from models.payments import Attempt, Order, Refund
 from models.personal import forget, lay_out
 from workers import task
 
@@ -15,7 +15,11 @@ LATE = "money may still come for it, and has to be booked or given back"
 def export_data(session: Session, *, event: UserExportRequested) -> None:
     """Lay out a person's orders and how they were paid."""
     orders = [
-        {**order.view(), "attempts": [_shown(attempt) for attempt in order.attempts]}
+        {
+            **order.view(),
+            "attempts": [_shown(attempt) for attempt in order.attempts],
+            "refunds": [refund.view() for refund in Refund.of_order(session, order.id)],
+        }
         for order in Order.all_of(session, event.user_id)
     ]
     lay_out(session, "payments", event, {"orders": orders})
@@ -26,7 +30,8 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
     """Take out of a person's orders what they brought along; the orders stay, under a number that leads to nobody."""
     orders = Order.all_of(session, event.user_id)
     rows = sum(attempt.forget_buyer() for order in orders for attempt in order.attempts)
-    paid = sum(order.status == "paid" for order in orders)
+    rows += sum(refund.forget_buyer() for order in orders for refund in Refund.of_order(session, order.id))
+    paid = sum(order.paid_at is not None for order in orders)
     kept = []
     if paid:
         kept.append(KeptData(what=f"{paid} paid orders with their payments", why=BOOKS))

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 from uuid import UUID
 
-from models.payments import Attempt, Order, Snapshot
+from models.payments import Attempt, Order, Refund, RefundSnapshot, Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,26 +46,24 @@ class RefundRequest:
 
     refund_id: UUID  # the idempotency key
     order_id: UUID
-    attempt_id: UUID
     payment_id: str  # the provider's
     description: str
     amount_minor: int
     currency: str
     receipt_email: str | None
-    created_at: datetime
 
-
-@dataclass(frozen=True, kw_only=True)
-class RefundSnapshot:
-    """What a provider says of a refund, in our words; fetched by us."""
-
-    object_id: str  # the provider's
-    status: Literal["pending", "succeeded", "failed", "canceled"]
-    amount_minor: int
-    currency: str
-    payment_id: str
-    refund_id: str | None  # as our metadata says
-    failure_reason: str | None = None
+    @classmethod
+    def of(cls, refund: Refund, attempt: Attempt, order: Order) -> Self:
+        assert attempt.payment_id is not None  # it has brought money
+        return cls(
+            refund_id=refund.id,
+            order_id=order.id,
+            payment_id=attempt.payment_id,
+            description=order.course_title,
+            amount_minor=refund.amount_minor,
+            currency=refund.currency,
+            receipt_email=attempt.receipt_email,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +81,7 @@ class Notice:
 
     dedupe_key: str
     type: str
-    object_id: str
+    object_id: str  # of the page or its payment; where a refund is told of, of the payment
 
 
 class Provider(Protocol):
@@ -137,8 +135,8 @@ class Provider(Protocol):
         """Give money back, once for each key; returns what became of it. Raises PaymentRefused."""
         ...
 
-    def find_refund(self, request: RefundRequest) -> RefundSnapshot | None:
-        """The refund that was made for ``request``, looked for in the provider's lists."""
+    def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
+        """All refunds of a payment, whoever has asked for them."""
         ...
 
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:

@@ -5,7 +5,7 @@ import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,16 +14,16 @@ import stripe
 import settings
 from models.errors import PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable, SignatureInvalid
 from models.log import get_logger
-from models.payments import Snapshot
+from models.payments import RefundSnapshot, Snapshot
 from models.payments.attempts import Neutral
 
-from .provider import Notice, PageRequest, RefundRequest, RefundSnapshot, Webhook
+from .provider import Notice, PageRequest, RefundRequest, Webhook
 
 log = get_logger(__name__)
 
 NAME = "Stripe"
 API_HOST = "api.stripe.com"
-# What changes a page or the payment made on it. The rest repeats it in other words.
+# What changes a page, the payment made on it, or its refunds. The rest repeats it in other words.
 FOLLOWED = frozenset(
     {
         "checkout.session.completed",
@@ -34,6 +34,10 @@ FOLLOWED = frozenset(
         "payment_intent.payment_failed",
         "payment_intent.canceled",
         "payment_intent.amount_capturable_updated",
+        "charge.refunded",
+        "refund.created",
+        "refund.updated",
+        "refund.failed",
     }
 )
 # construct_event() of the SDK accepts any time in the future, so the time is compared here.
@@ -41,6 +45,12 @@ OLDEST = timedelta(seconds=300)
 FURTHEST_AHEAD = timedelta(seconds=60)
 
 _WITH_PAYMENT = ["payment_intent"]
+# "requires_action" is the buyer's, and "pending" the bank's.
+_REFUND_STATUS: dict[str, Literal["pending", "succeeded", "failed"]] = {
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "canceled": "failed",
+}
 
 
 class Stripe:
@@ -101,8 +111,7 @@ class Stripe:
                 session = self._sessions.create(params, {"idempotency_key": str(request.attempt_id)})
             except (stripe.CardError, stripe.InvalidRequestError) as error:
                 raise PaymentRefused(error.code or "invalid_request") from error
-            if session.last_response.headers.get("idempotent-replayed") == "true":
-                # The answer of then; the page may have been paid since.
+            if _is_replayed(session):
                 session = self._sessions.retrieve(session.id, {"expand": _WITH_PAYMENT})
             return self._snapshot(session)
 
@@ -150,10 +159,24 @@ class Stripe:
         return self._looked_at(snapshot)
 
     def refund(self, request: RefundRequest) -> RefundSnapshot:
-        raise NotImplementedError
+        params: Any = {
+            "payment_intent": request.payment_id,
+            "amount": request.amount_minor,
+            "metadata": {"order_id": str(request.order_id), "refund_id": str(request.refund_id)},
+        }
+        with _errors_as_ours():
+            try:
+                refund = self._client.v1.refunds.create(params, {"idempotency_key": str(request.refund_id)})
+            except (stripe.CardError, stripe.InvalidRequestError) as error:
+                raise PaymentRefused(error.code or "invalid_request") from error
+            if _is_replayed(refund):
+                refund = self._client.v1.refunds.retrieve(refund.id)
+            return _refund_snapshot(refund)
 
-    def find_refund(self, request: RefundRequest) -> RefundSnapshot | None:
-        raise NotImplementedError
+    def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
+        with _errors_as_ours():
+            made = self._client.v1.refunds.list({"payment_intent": payment_id, "limit": 100})
+            return [_refund_snapshot(refund) for refund in made.auto_paging_iter()]
 
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
         self._verify(webhook.body, webhook.headers.get("stripe-signature", ""), at)
@@ -162,7 +185,7 @@ class Stripe:
             raise SignatureInvalid("it is of the other mode than our key")
         if event.type not in FOLLOWED:
             return None
-        return Notice(dedupe_key=event.id, type=event.type, object_id=event.data.object.id)
+        return Notice(dedupe_key=event.id, type=event.type, object_id=_object_id(event))
 
     def bears_out(self, kind: str, snapshot: Snapshot) -> bool:  # noqa: ARG002 it is signed: what it says has happened
         return True
@@ -211,6 +234,23 @@ class Stripe:
             attempt_id=metadata.get("attempt_id"),
             failure_reason=failure.get("decline_code") or failure.get("code"),
         )
+
+
+def _is_replayed(made: Any) -> bool:
+    """Whether this is the answer of then: what was made under the key may have changed since."""
+    return bool(made.last_response.headers.get("idempotent-replayed") == "true")
+
+
+def _refund_snapshot(refund: Any) -> RefundSnapshot:
+    made = refund.to_dict()
+    return RefundSnapshot(
+        object_id=made["id"],
+        status=_REFUND_STATUS.get(made["status"], "pending"),
+        amount_minor=made["amount"],
+        currency=made["currency"].upper(),
+        refund_id=(made["metadata"] or {}).get("refund_id"),
+        failure_reason=made.get("failure_reason"),
+    )
 
 
 def _status(page: dict[str, Any], payment: dict[str, Any]) -> Neutral:
@@ -262,10 +302,17 @@ def _errors_as_ours() -> Iterator[None]:
 
 class _Object(msgspec.Struct):
     id: str
+    payment_intent: str | None = None
 
 
 class _Data(msgspec.Struct):
     object: _Object
+
+
+def _object_id(event: "_Event") -> str:
+    """Of what is to be looked at: refunds and their charges are looked at by their payment."""
+    thing = event.data.object
+    return (thing.payment_intent or thing.id) if "refund" in event.type else thing.id
 
 
 class _Event(msgspec.Struct):

@@ -14,7 +14,7 @@ from models.errors import PaymentRefused, ProviderOutcomeUnknown
 from models.faults import reach
 from models.log import get_logger
 from models.outbox import record
-from models.payments import Attempt, Order, Snapshot
+from models.payments import Attempt, Order, Refund, Snapshot
 from models.payments.ledger import book_capture
 from workers import job, task
 from workers._delivery import Sessions
@@ -27,6 +27,7 @@ log = get_logger(__name__)
 # Providers forget an idempotency key after 24 h, and a repeat after that would open a second page.
 KEY_TRUSTED_FOR = timedelta(hours=23)
 SYNCS_A_RUN = 100
+PAID_TWICE = "paid twice"
 
 
 @task
@@ -120,6 +121,9 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
         record(session, order, event)
     if attempt.captured_minor > captured_before:
         book_capture(session, attempt, at=now())
+    if attempt.status == "duplicate" != before:
+        # Nobody asked for it: the job gives it back.
+        session.add(Refund.begin(attempt, attempt.captured_minor, command_id=attempt.id, reason=PAID_TWICE, at=now()))
     if attempt.status != before:
         tell = log.error if attempt.needs_a_person else log.info
         tell("attempt changed", attempt_id=attempt.id, was=before, status=attempt.status, problem=attempt.problem)

@@ -13,6 +13,7 @@ from workers._delivery import Sessions
 from workers.resources import Poke
 
 from .provider import Providers, Webhook
+from .refunds import apply_refund
 from .sync import apply_snapshot, settle_hold
 
 EVENTS_A_RUN = 100
@@ -54,6 +55,8 @@ def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_e
             return
     provider = providers[event.provider]
     snapshot = provider.fetch(event.object_id)
+    # One refund told of is a hint to look at all of the payment.
+    refunds = provider.refunds_of(event.object_id) if "refund" in event.type else []
     reach("between a notice and its outcome")
     with sessions.begin() as session:
         attempt = Attempt.named_by(session, event.provider, snapshot) if snapshot else None
@@ -64,7 +67,9 @@ def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_e
     snapshot = settle_hold(sessions, provider, attempt, snapshot)
     with sessions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
-        apply_snapshot(session, attempt, snapshot)
+        order = apply_snapshot(session, attempt, snapshot)
+        for refund in refunds:
+            apply_refund(session, order, order.attempt(attempt.id), refund)
         if provider.bears_out(event.type, snapshot):
             event.finish("applied", at=now())
         else:

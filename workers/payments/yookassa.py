@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from ipaddress import ip_address, ip_network
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,10 +30,10 @@ from models.errors import (
     SenderRefused,
 )
 from models.log import get_logger
-from models.payments import Snapshot
+from models.payments import RefundSnapshot, Snapshot
 from models.payments.attempts import Neutral
 
-from .provider import Notice, PageRequest, RefundRequest, RefundSnapshot, Webhook
+from .provider import Notice, PageRequest, RefundRequest, Webhook
 
 log = get_logger(__name__)
 
@@ -43,6 +43,7 @@ FOLLOWED: dict[str, Neutral] = {
     "payment.waiting_for_capture": "authorized",
     "payment.succeeded": "succeeded",
     "payment.canceled": "canceled",
+    "refund.succeeded": "succeeded",
 }
 # Nothing comes after these.
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
@@ -68,6 +69,7 @@ class YooKassa:
         self._trusted = [ip_network(network) for network in trusted_networks]
         self._vat_code = vat_code
         self._payments = _bound(yookassa.Payment, lambda: _Client(shop_id, key, url))
+        self._refunds = _bound(yookassa.Refund, lambda: _Client(shop_id, key, url))
 
     @classmethod
     def configured(cls) -> Self:
@@ -114,7 +116,7 @@ class YooKassa:
             "created_at.lte": request.expires_at.isoformat(),
             "limit": 100,
         }
-        for payment in self._listed(made):
+        for payment in _listed(self._payments, made):
             snapshot = self._snapshot(payment)
             if snapshot.attempt_id == str(request.attempt_id):
                 return snapshot
@@ -134,10 +136,24 @@ class YooKassa:
         return self._end_hold(snapshot, self._payments.cancel, "release")
 
     def refund(self, request: RefundRequest) -> RefundSnapshot:
-        raise NotImplementedError
+        params: dict[str, Any] = {
+            "payment_id": request.payment_id,
+            "amount": _amount(request.amount_minor),
+            "metadata": {"order_id": str(request.order_id), "refund_id": str(request.refund_id)},
+        }
+        # Of a buyer who has gone we have no address; for a full refund YooKassa makes the receipt by itself.
+        if self._vat_code and request.receipt_email:
+            params["receipt"] = self._receipt(request)
+        with _errors_as_ours():
+            try:
+                return _refund_snapshot(self._refunds.create(params, str(request.refund_id)))
+            except exceptions.BadRequestError as error:
+                if error.content.get("parameter") == "Idempotence-Key":
+                    raise ProviderOutcomeUnknown(NAME) from error
+                raise PaymentRefused(error.content.get("parameter") or error.content["code"]) from error
 
-    def find_refund(self, request: RefundRequest) -> RefundSnapshot | None:
-        raise NotImplementedError
+    def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
+        return [_refund_snapshot(refund) for refund in _listed(self._refunds, {"payment_id": payment_id, "limit": 100})]
 
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:  # noqa: ARG002 it is not dated
         """Notices have no id and no signature: a known address makes them a hint, and looking makes them news."""
@@ -152,12 +168,13 @@ class YooKassa:
             return None
         # The same news of the same payment is one event, however often it is told.
         key = f"{notification.event}:{notification.object.id}"
-        return Notice(dedupe_key=key, type=notification.event, object_id=notification.object.id)
+        looked_at = notification.object.payment_id or notification.object.id
+        return Notice(dedupe_key=key, type=notification.event, object_id=looked_at)
 
     def bears_out(self, kind: str, snapshot: Snapshot) -> bool:
         return snapshot.status in {FOLLOWED[kind], *FINAL}
 
-    def _receipt(self, request: PageRequest) -> dict[str, Any]:
+    def _receipt(self, request: PageRequest | RefundRequest) -> dict[str, Any]:
         """What the tax office is told by the law 54-FZ."""
         line = {
             "description": request.description[:LONGEST_TEXT],
@@ -168,15 +185,6 @@ class YooKassa:
             "payment_subject": "service",
         }
         return {"customer": {"email": request.receipt_email}, "items": [line]}
-
-    def _listed(self, query: dict[str, Any]) -> Iterator[Any]:
-        while True:
-            with _errors_as_ours():
-                page = self._payments.list(query)
-            yield from page.items
-            if not page.next_cursor:
-                return
-            query = {**query, "cursor": page.next_cursor}
 
     def _end_hold(self, snapshot: Snapshot, end: Callable[[str, str], Any], verb: str) -> Snapshot:
         assert snapshot.page_id is not None
@@ -211,6 +219,28 @@ class YooKassa:
             failure_reason=payment.cancellation_details.reason if payment.cancellation_details else None,
             receipt=payment.receipt_registration,
         )
+
+
+def _listed(resource: Any, query: dict[str, Any]) -> Iterator[Any]:
+    while True:
+        with _errors_as_ours():
+            page = resource.list(query)
+        yield from page.items
+        if not page.next_cursor:
+            return
+        query = {**query, "cursor": page.next_cursor}
+
+
+def _refund_snapshot(refund: Any) -> RefundSnapshot:
+    ended: dict[str, Literal["succeeded", "failed"]] = {"succeeded": "succeeded", "canceled": "failed"}
+    return RefundSnapshot(
+        object_id=refund.id,
+        status=ended.get(refund.status, "pending"),
+        amount_minor=_minor(refund.amount),
+        currency=refund.amount.currency,
+        refund_id=(refund.metadata or {}).get("refund_id"),
+        failure_reason=refund.cancellation_details.reason if refund.cancellation_details else None,
+    )
 
 
 def _status(payment: Any) -> Neutral:
@@ -296,6 +326,7 @@ def _errors_as_ours() -> Iterator[None]:
 
 class _Object(msgspec.Struct):
     id: str
+    payment_id: str | None = None  # of a refund
 
 
 class _Notification(msgspec.Struct):

@@ -1,0 +1,70 @@
+"""Giving money back."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from api.auth import me, requires
+from api.limits import MONEY
+from api.queue import ask
+from api.schemas import Schema, Timestamp
+
+from .blueprint import blp
+
+_NOT_BLANK = ma.validate.Regexp(r"(?s).*\S", error="Say why.")
+
+
+class RefundRequestSchema(Schema):
+    amount_minor = ma.fields.Int(
+        strict=True,
+        load_default=None,
+        validate=ma.validate.Range(min=1, max=10**12),
+        metadata={"description": "Without it, all that is left."},
+    )
+    reason = ma.fields.Str(required=True, validate=[ma.validate.Length(max=500), _NOT_BLANK])
+
+
+class RefundSchema(Schema):
+    id = ma.fields.UUID()
+    order_id = ma.fields.UUID()
+    status = ma.fields.Str(
+        metadata={
+            "description": "succeeded or failed; pending: the bank is at work; created, unknown: the provider is asked "
+            "until it answers; review: a person looks at it."
+        }
+    )
+    amount_minor = ma.fields.Int()
+    currency = ma.fields.Str()
+    reason = ma.fields.Str()
+    problem = ma.fields.Str(allow_none=True, metadata={"description": "The provider's code for what went wrong."})
+    created_at = Timestamp()
+    finished_at = Timestamp(allow_none=True)
+
+
+class RefundsSchema(Schema):
+    items = ma.fields.List(ma.fields.Nested(RefundSchema))
+
+
+@blp.route("/orders/<uuid:order_id>/refunds")
+class Refunds(MethodView):
+    @requires("payments:refund", idempotency_key=True, limit=MONEY)
+    @blp.arguments(RefundRequestSchema)
+    @blp.response(201, RefundSchema)
+    def post(self, refund: dict[str, Any], order_id: UUID) -> Any:
+        """Give back a part or all of what was paid. The order's access ends when all of it has gone back."""
+        return ask(
+            "payments.refund_order",
+            order_id=order_id,
+            amount_minor=refund["amount_minor"],
+            reason=refund["reason"],
+            requested_by=me().id,
+        )
+
+    @requires()
+    @blp.response(200, RefundsSchema)
+    def get(self, order_id: UUID) -> Any:
+        """List the refunds of an order of the caller; of any order for those with payments:read."""
+        whose = None if "payments:read" in me().permissions else me().id
+        return ask("payments.list_refunds", order_id=order_id, user_id=whose)

@@ -1,0 +1,263 @@
+"""Money that goes back. A refund is a row before its provider is called, and its id is the key of that call."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, Self
+from uuid import UUID, uuid5
+
+from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, new_id
+from models.errors import OrderNotPaid, RefundTooLarge
+from models.events import PaymentRefunded
+
+from .attempts import Attempt
+
+if TYPE_CHECKING:
+    from .orders import Order
+
+RefundStatus = Literal[
+    "created",  # committed before the provider is called; the call may have been made or not
+    "unknown",  # the call gave no clear answer: never treated as a failure
+    "pending",  # the provider has it, the buyer's bank has not
+    "review",  # the provider's object does not match ours, and a person has to look
+    "succeeded",
+    "failed",  # nothing has gone back
+]
+
+# The counter of the attempt that a refund of this status is in.
+_COUNTERS: dict[RefundStatus, str | None] = {
+    "created": "refund_pending_minor",
+    "unknown": "refund_pending_minor",
+    "pending": "refund_pending_minor",
+    "review": "refund_pending_minor",
+    "succeeded": "refunded_minor",
+    "failed": None,
+}
+
+_FIRST_SYNC_AFTER = timedelta(minutes=1)
+_SYNC_AT_LEAST_EVERY = timedelta(hours=6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundSnapshot:
+    """What a provider says of a refund, in our words; fetched by us."""
+
+    object_id: str | None  # the provider's; None: it was never made
+    status: Literal["pending", "succeeded", "failed"]
+    amount_minor: int
+    currency: str
+    refund_id: str | None  # as our metadata says
+    failure_reason: str | None = None
+
+
+class Refund(Base):
+    """A part or all of what an attempt has brought. Changed under the lock of its order only."""
+
+    __tablename__ = "refunds"
+    __table_args__ = (UniqueConstraint("attempt_id", "object_id"), {"schema": "payments"})
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    command_id: Mapped[UUID] = mapped_column(unique=True)  # what asked for it: a repeat finds it here
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"))
+    attempt_id: Mapped[UUID] = mapped_column(ForeignKey("payments.attempts.id"))
+    status: Mapped[RefundStatus]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    reason: Mapped[str]
+    requested_by: Mapped[UUID | None]  # None: by ourselves, or at the provider
+    object_id: Mapped[str | None]
+    problem: Mapped[str | None]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    next_sync_at: Mapped[datetime | None]
+    syncs: Mapped[int]
+
+    @classmethod
+    def begin(
+        cls,
+        attempt: Attempt,
+        amount_minor: int,
+        *,
+        command_id: UUID,
+        reason: str,
+        requested_by: UUID | None = None,
+        next_sync_at: datetime | None = None,
+        at: datetime,
+    ) -> Self:
+        """A refund that is to be committed before the provider is called; its money is set aside.
+
+        Raises RefundTooLarge.
+        """
+        if not 0 < amount_minor <= attempt.refundable_minor:
+            raise RefundTooLarge(attempt.refundable_minor, attempt.currency)
+        attempt.refund_pending_minor += amount_minor
+        return cls(
+            id=new_id(),
+            command_id=command_id,
+            order_id=attempt.order_id,
+            attempt_id=attempt.id,
+            status="created",
+            amount_minor=amount_minor,
+            currency=attempt.currency,
+            reason=reason,
+            requested_by=requested_by,
+            created_at=at,
+            # Should we die in the call, the job finds out what came of it.
+            next_sync_at=next_sync_at or at + _FIRST_SYNC_AFTER,
+            syncs=0,
+        )
+
+    @classmethod
+    def of_paid(
+        cls,
+        order: "Order",
+        amount_minor: int | None,
+        *,
+        command_id: UUID,
+        reason: str,
+        requested_by: UUID,
+        at: datetime,
+    ) -> Self:
+        """A refund of what paid ``order``; of all that is left where no amount is named.
+
+        Raises OrderNotPaid, RefundTooLarge.
+        """
+        payment = order.paid_by
+        if payment is None:
+            raise OrderNotPaid(str(order.id))
+        if amount_minor is None:
+            amount_minor = payment.refundable_minor
+        return cls.begin(payment, amount_minor, command_id=command_id, reason=reason, requested_by=requested_by, at=at)
+
+    @classmethod
+    def adopt(cls, attempt: Attempt, snapshot: RefundSnapshot, *, at: datetime) -> Self:
+        """A refund that somebody made at the provider, past us. Raises RefundTooLarge."""
+        assert snapshot.object_id is not None
+        command_id = uuid5(attempt.id, snapshot.object_id)
+        return cls.begin(attempt, snapshot.amount_minor, command_id=command_id, reason="made at the provider", at=at)
+
+    @classmethod
+    def of_command(cls, session: Session, command_id: UUID) -> Self | None:
+        return session.scalars(select(cls).where(cls.command_id == command_id)).one_or_none()
+
+    @classmethod
+    def of_order(cls, session: Session, order_id: UUID) -> list[Self]:
+        """The refunds of an order, the oldest first, as they are under its lock."""
+        theirs = select(cls).where(cls.order_id == order_id).order_by(cls.id)
+        return list(session.scalars(theirs.execution_options(populate_existing=True)))
+
+    @classmethod
+    def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
+        """Refunds about which the provider is to be asked now, locked; another's are left to them."""
+        due = select(cls).where(cls.next_sync_at <= at).order_by(cls.next_sync_at).limit(limit)
+        return list(session.scalars(due.with_for_update(skip_locked=True)))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the provider may still tell us something new about it."""
+        return self.status in {"created", "unknown", "pending"}
+
+    def is_told_by(self, snapshot: RefundSnapshot) -> bool:
+        return snapshot.refund_id == str(self.id) or (
+            self.object_id is not None and snapshot.object_id == self.object_id
+        )
+
+    def heeds(self, snapshot: RefundSnapshot) -> bool:
+        """Whether ``snapshot`` may change it. A bank may send back what has succeeded; nothing else follows an end."""
+        if self.status == "succeeded":
+            return snapshot.status == "failed"
+        if self.status == "failed":
+            # We gave it up without having seen it, and the money went back after all.
+            return self.object_id is None and snapshot.status == "succeeded"
+        return self.status != "review"
+
+    def apply(self, order: "Order", snapshot: RefundSnapshot, *, at: datetime) -> PaymentRefunded | None:
+        """Take over what the provider says of it; returns what there is to tell."""
+        if not self.heeds(snapshot):
+            return None
+        attempt, before = order.attempt(self.attempt_id), self.status
+        self._follow(attempt, snapshot, at)
+        order.weigh_refunds()
+        if self.status != before:
+            what = f"{self.amount_minor} {self.currency}"
+            order.note(f"refund_{self.status}", at=at, attempt=attempt, detail=self.problem or what)
+        if self.status != "succeeded":
+            return None
+        return PaymentRefunded(
+            order_id=order.id,
+            refund_id=self.id,
+            payment_id=attempt.id,
+            user_id=order.user_id,
+            description=order.course_title,
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            provider=attempt.provider,
+            order_refunded=order.status == "refunded" and attempt is order.paid_by,
+            refunded_at=at,
+        )
+
+    def _follow(self, attempt: Attempt, snapshot: RefundSnapshot, at: datetime) -> None:
+        if (snapshot.amount_minor, snapshot.currency) != (self.amount_minor, self.currency):
+            self._become("review", attempt, problem="does not match: amount or currency")
+            return
+        self.object_id = snapshot.object_id
+        if snapshot.status == "pending":
+            self._become("pending", attempt, next_sync_at=self.next_sync_at or at + _FIRST_SYNC_AFTER)
+        else:
+            self.finished_at = at
+            self._become(snapshot.status, attempt, problem=snapshot.failure_reason)
+
+    def lose_sight(self) -> None:
+        """Note that the call gave no clear answer."""
+        if self.status == "created":
+            self.status = "unknown"
+
+    def postpone_sync(self, *, at: datetime) -> None:
+        """Ask again after 2, 4, 8 … minutes, at least every six hours."""
+        self.syncs += 1
+        self.next_sync_at = at + min(_FIRST_SYNC_AFTER * 2 ** min(self.syncs, 10), _SYNC_AT_LEAST_EVERY)
+
+    def forget_buyer(self) -> bool:
+        """Clear the reason, which may tell who the buyer was; False where that was done before."""
+        was, self.reason = self.reason, ""
+        return was != ""
+
+    def not_made(self, reason: str) -> RefundSnapshot:
+        """What there is to say when the provider has refused it, or does not know of it and will not any more."""
+        return RefundSnapshot(
+            object_id=None,
+            status="failed",
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            refund_id=str(self.id),
+            failure_reason=reason,
+        )
+
+    def _become(
+        self,
+        status: RefundStatus,
+        attempt: Attempt,
+        *,
+        problem: str | None = None,
+        next_sync_at: datetime | None = None,
+    ) -> None:
+        for counter, change in ((_COUNTERS[self.status], -self.amount_minor), (_COUNTERS[status], self.amount_minor)):
+            if counter:
+                setattr(attempt, counter, getattr(attempt, counter) + change)
+        self.status, self.problem, self.next_sync_at = status, problem, next_sync_at
+
+    def view(self) -> dict[str, Any]:
+        """As POST /v1/orders/{id}/refunds shows it."""
+        return {
+            "id": self.id,
+            "order_id": self.order_id,
+            "status": self.status,
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+            "reason": self.reason,
+            "problem": self.problem,
+            "created_at": self.created_at,
+            "finished_at": self.finished_at,
+        }

@@ -1,0 +1,167 @@
+"""Giving money back. A refund is promised when its row is committed; calling the provider keeps the promise.
+
+The answer of the call, the webhook and the minute's job all come to ``apply_refund``, at the same time
+if it so happens.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.errors import PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable
+from models.faults import reach
+from models.log import get_logger
+from models.outbox import record
+from models.payments import Attempt, Order, Refund, RefundSnapshot
+from models.payments.ledger import book_refund
+from workers import job, task
+from workers._delivery import Sessions
+from workers.resources import Poke
+
+from .provider import Provider, Providers, RefundRequest
+from .sync import KEY_TRUSTED_FOR
+
+log = get_logger(__name__)
+
+SYNCS_A_RUN = 100
+
+
+@task
+def refund_order(
+    sessions: Sessions,
+    providers: Providers,
+    *,
+    order_id: UUID,
+    amount_minor: int | None,
+    reason: str,
+    requested_by: UUID,
+) -> dict[str, Any]:
+    """Give back ``amount_minor`` of what was paid for an order; None: all that is left of it.
+
+    The answer may be that the outcome is not known yet. Raises NotFound, OrderNotPaid, RefundTooLarge, PaymentRefused.
+    """
+    with sessions.begin() as session:
+        order = Order.find_locked(session, order_id)
+        refund = Refund.of_command(session, sessions.command_id)
+        if refund is None:
+            refund = Refund.of_paid(
+                order,
+                amount_minor,
+                command_id=sessions.command_id,
+                reason=reason,
+                requested_by=requested_by,
+                at=now(),
+            )
+            session.add(refund)
+    reach("after the refund's commit")
+    try:
+        _give_back(sessions, providers, refund.id)
+    except (ProviderUnavailable, ProviderOutcomeUnknown) as error:
+        # The refund is promised: the job asks until there is an answer.
+        log.warning("refund waits for its provider", refund_id=refund.id, reason=str(error))
+    reach("before the refund's answer")
+    with sessions.begin() as session:
+        refund = session.get_one(Refund, refund.id)
+        if refund.status == "failed":
+            raise PaymentRefused(refund.problem)
+        return sessions.answer(session, refund.view())
+
+
+@task
+def list_refunds(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
+    """The refunds of an order of ``user_id``, of anybody's where that is None. Raises NotFound."""
+    order = Order.of(session, order_id, user_id=user_id)
+    return {"items": [refund.view() for refund in Refund.of_order(session, order.id)]}
+
+
+@task
+def sync_refund(sessions: Sessions, providers: Providers, *, refund_id: UUID) -> None:
+    """Ask the provider about one refund."""
+    _give_back(sessions, providers, refund_id)
+
+
+@job(every_seconds=60)
+def sync_refunds(session: Session, poke: Poke) -> None:
+    """Have the provider asked about each refund whose time has come."""
+    for refund in Refund.due(session, at=now(), limit=SYNCS_A_RUN):
+        # Should the hint be lost, or the provider not answer, it comes up again.
+        refund.postpone_sync(at=now())
+        poke("payments.sync_refund", refund_id=refund.id)
+
+
+def apply_refund(session: Session, order: Order, attempt: Attempt, snapshot: RefundSnapshot) -> None:
+    """Apply what the provider said of a refund of ``attempt``, under the lock of its order.
+
+    One that is not ours was made at the provider, and counts like ours.
+    """
+    known = (each for each in Refund.of_order(session, order.id) if each.attempt_id == attempt.id)
+    refund = next((each for each in known if each.is_told_by(snapshot)), None)
+    if refund is None:
+        if snapshot.status == "failed":
+            return
+        refund = Refund.adopt(attempt, snapshot, at=now())
+        session.add(refund)
+    before = refund.status
+    if event := refund.apply(order, snapshot, at=now()):
+        record(session, order, event)
+    if refund.status == before:
+        return
+    book_refund(session, attempt, refund, was=before, at=now())
+    tell = log.error if refund.status in {"failed", "review"} else log.info
+    tell("refund changed", refund_id=refund.id, was=before, status=refund.status, problem=refund.problem)
+
+
+def _give_back(sessions: Sessions, providers: Providers, refund_id: UUID) -> None:
+    """Have the provider give the money back, or say what became of it, and apply that. No transaction may be open.
+
+    Raises ProviderOutcomeUnknown, ProviderUnavailable.
+    """
+    with sessions.begin() as session:
+        refund = session.get_one(Refund, refund_id)
+        attempt = session.get_one(Attempt, refund.attempt_id)
+        request = RefundRequest.of(refund, attempt, session.get_one(Order, refund.order_id))
+    if not refund.is_open:
+        return
+    try:
+        snapshot = _outcome(providers[attempt.provider], refund, request)
+    except PaymentRefused as refusal:
+        snapshot = refund.not_made(str(refusal.args[0]))
+    except ProviderOutcomeUnknown:
+        with sessions.begin() as session:
+            Order.locked(session, refund.order_id)
+            session.get_one(Refund, refund_id, populate_existing=True).lose_sight()
+        raise
+    reach("between a refund and its outcome")
+    _apply(sessions, refund, snapshot)
+
+
+def _apply(sessions: Sessions, refund: Refund, snapshot: RefundSnapshot) -> None:
+    with sessions.begin() as session:
+        order = Order.locked(session, refund.order_id)
+        apply_refund(session, order, order.attempt(refund.attempt_id), snapshot)
+
+
+def _outcome(provider: Provider, refund: Refund, request: RefundRequest) -> RefundSnapshot:
+    if refund.object_id:
+        found = _found(provider, refund, request)
+        if found is None:
+            log.error("refund is not known to its provider", refund_id=refund.id)
+            raise ProviderOutcomeUnknown(provider.account)
+        return found
+    if now() < refund.created_at + KEY_TRUSTED_FOR:
+        try:
+            return provider.refund(request)
+        except ProviderOutcomeUnknown:
+            # Stripe keeps a 5xx under the key as well: a repeat may never hear more than the first call did.
+            if refund.status == "unknown" and (found := _found(provider, refund, request)):
+                return found
+            raise
+    # An older key would give the money back once more. What is in no list was never made.
+    return _found(provider, refund, request) or refund.not_made("never made")
+
+
+def _found(provider: Provider, refund: Refund, request: RefundRequest) -> RefundSnapshot | None:
+    made = provider.refunds_of(request.payment_id)
+    return next((each for each in made if refund.is_told_by(each)), None)
