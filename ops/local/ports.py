@@ -17,6 +17,7 @@ OFFSETS = {
     "clock": 40,
     "cache": 78,
     "queue": 79,
+    "prometheus": 90,
     "kafka": 92,
 }
 METRICS_OF_WORKERS, METRICS_OF_BRIDGE = range(50, 60), 60  # where Prometheus asks: one port a worker

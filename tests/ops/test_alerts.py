@@ -1,0 +1,44 @@
+"""The alerts: what sets them off, and that each leads somewhere."""
+
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from settings import ROOT
+
+RULES = ROOT / "ops" / "prometheus" / "rules.yml"
+ALERTS = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule]
+
+with_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="there is no promtool here: apt-get install prometheus"
+)
+
+
+def promtool(*arguments: str) -> str:
+    ran = subprocess.run(["promtool", *arguments], cwd=RULES.parent, capture_output=True, text=True, check=False)
+    return "" if ran.returncode == 0 else ran.stdout + ran.stderr
+
+
+@with_promtool
+def test_alerts_go_off_when_they_should_and_not_otherwise():
+    assert promtool("test", "rules", "rules_test.yml") == ""
+
+
+@with_promtool
+def test_prometheus_takes_its_configuration():
+    assert promtool("check", "config", "prometheus.yml") == ""
+
+
+def test_every_alert_is_tried():
+    tests = yaml.safe_load((RULES.parent / "rules_test.yml").read_text())["tests"]
+    tried = {each["alertname"] for test in tests for each in test["alert_rule_test"] if each["exp_alerts"]}
+
+    assert tried == {alert["alert"] for alert in ALERTS}
+
+
+def test_every_alert_links_a_runbook_that_speaks_of_it():
+    for alert in ALERTS:
+        runbook = ROOT / alert["annotations"]["runbook"]
+        assert alert["alert"] in runbook.read_text().splitlines()[0], f"{runbook} does not name {alert['alert']}"
