@@ -12,7 +12,7 @@ import pkgutil
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, A
         "kwargsrepr": "{}",  # Flower and the logs show no message: it may hold personal data
         "origin": _ORIGIN,
         "ignore_result": True,
-        "envelope": asdict(envelope),
+        "envelope": envelope,
     }
     body = msgspec.json.encode([[], message, _NO_CALLBACKS])
     return msgspec.json.encode(
@@ -188,6 +188,7 @@ def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, A
 def _log_as_ecs(**_: object) -> None:
     log.configure(f"worker-{settings.SERVICE}")
     logging.getLogger("celery").setLevel(logging.INFO)
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # "received": told again when it has ended
 
 
 @signals.worker_init.connect

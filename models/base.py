@@ -16,6 +16,8 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sess
 
 import settings
 
+LOCK_TIMEOUT_SECONDS = 5
+
 
 class Base(DeclarativeBase):
     # Names that the database would invent differ between versions; migrations need them stable.
@@ -77,7 +79,7 @@ def connect(url: str, *, role: str) -> Engine:
         # A restarted PostgreSQL costs a ping, not a failed task.
         pool_pre_ping=True,
         connect_args={
-            "options": f"-c role=coursebus_{role} -c timezone=UTC -c lock_timeout=5s",
+            "options": f"-c role=coursebus_{role} -c timezone=UTC -c lock_timeout={LOCK_TIMEOUT_SECONDS}s",
             "connect_timeout": 5,
             "application_name": f"coursebus-{role}",
         },

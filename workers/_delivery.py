@@ -13,13 +13,12 @@ from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
 from redis.exceptions import RedisError
-from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 import settings
 from celery_app import Envelope
-from models.base import sessions
+from models.base import LOCK_TIMEOUT_SECONDS, sessions
 from models.deadletters import MAX_ATTEMPTS, count_attempt
 from models.errors import DomainError, OutcomeUnknown, RequestInProgress, Unavailable
 from models.faults import reach
@@ -35,6 +34,9 @@ Answer = TypeVar("Answer")
 # Refusals that a repeat would meet again; the others may change, so a repeat is a new try.
 _LASTING_REFUSALS = {400, 402, 422}
 _WITHOUT_DEADLINE_SECONDS = 30.0  # an event's handler or a job: its holder sends it again
+_SET_TIMEOUTS = (
+    "SELECT set_config('statement_timeout', %(statement)s, true), set_config('lock_timeout', %(lock)s, true)"
+)
 _STATEMENT_TIMEOUT, _LOCK_TIMEOUT = "57014", "55P03"  # PostgreSQL's codes
 _REPLY_KEPT_SECONDS = 60  # whoever asked has gone by then
 
@@ -56,6 +58,7 @@ class Delivery:
     # Hints, run after the last commit. Each may be lost: something durable stands behind it.
     before_reply: list[Callable[[], object]] = field(default_factory=list)  # what the asker will look at next
     after_reply: list[Callable[[], object]] = field(default_factory=list)
+    recorded: bool = False  # an event was committed: the relay has something to do
 
     @property
     def service(self) -> str:
@@ -117,7 +120,8 @@ class Delivery:
     def plain_transaction(self) -> Iterator[Session]:
         """A transaction within the deadline, without claims."""
         with sessions(self.service).begin() as session:
-            session.execute(select(*self._timeouts()))
+            # By the driver: no statement is compiled, and every transaction begins with this one.
+            session.connection().exec_driver_sql(_SET_TIMEOUTS, self._timeouts())
             try:
                 yield session
                 session.flush()
@@ -129,16 +133,13 @@ class Delivery:
                     raise OutcomeUnknown from error
                 raise
             self.seconds_left()
-        if session.info.get("recorded"):
-            self.after_reply.append(_wake_relay)
+        self.recorded = self.recorded or "recorded" in session.info
 
-    def _timeouts(self) -> list[ColumnElement[str]]:
+    def _timeouts(self) -> dict[str, str]:
         left = self.seconds_left()
-        limits = {"statement_timeout": left}
-        if self.envelope.expires_at:
-            # Whoever waits for a lock gives up a little before the deadline, so that its answer still comes in time.
-            limits["lock_timeout"] = max(left - 0.5, left / 2)
-        return [func.set_config(name, str(int(limit * 1000) + 1), text("true")) for name, limit in limits.items()]
+        # Whoever waits for a lock gives up a little before the deadline, so that its answer still comes in time.
+        lock = max(left - 0.5, left / 2) if self.envelope.expires_at else LOCK_TIMEOUT_SECONDS
+        return {"statement": _milliseconds(left), "lock": _milliseconds(lock)}
 
     def refuse_poison(self) -> None:
         """Count an event that comes back, in a transaction of its own: an attempt that kills the worker counts too.
@@ -162,8 +163,7 @@ class Delivery:
     def finish(self) -> None:
         """Run the hints and reply. Redis may be away: the client repeats, the bridge sends again, sweepers look."""
         reach("after the commit", self.task)
-        reply = [self._reply] if self.envelope.reply_to else []
-        for hint in (*self.before_reply, *reply, *self.after_reply):
+        for hint in (*self.before_reply, self._reply, *self.after_reply):
             try:
                 hint()
             except (RedisError, DomainError) as error:
@@ -176,11 +176,14 @@ class Delivery:
         self.after_reply.clear()
 
     def _reply(self) -> None:
-        reply_to = self.envelope.reply_to
-        assert reply_to is not None
+        """Answer whoever asked and wake the relay, in one round trip."""
         with queue_redis().pipeline(transaction=False) as pipeline:
-            pipeline.rpush(reply_to, msgspec.json.encode({"task_id": self.task_id, **self.answer}))
-            pipeline.expire(reply_to, _REPLY_KEPT_SECONDS)
+            if reply_to := self.envelope.reply_to:
+                pipeline.rpush(reply_to, msgspec.json.encode({"task_id": self.task_id, **self.answer}))
+                pipeline.expire(reply_to, _REPLY_KEPT_SECONDS)
+            if self.recorded:
+                pipeline.lpush(RELAY_HINT, 1)
+                pipeline.ltrim(RELAY_HINT, 0, 0)
             pipeline.execute()
 
 
@@ -258,11 +261,8 @@ def failure(error: DomainError) -> dict[str, Any]:
     return {"error": {"name": type(error).__name__, "args": [str(arg) for arg in error.args]}}
 
 
-def _wake_relay() -> None:
-    with queue_redis().pipeline(transaction=False) as pipeline:
-        pipeline.lpush(RELAY_HINT, 1)
-        pipeline.ltrim(RELAY_HINT, 0, 0)
-        pipeline.execute()
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000) + 1)  # 0 would mean: no limit
 
 
 def _sqlstate(error: OperationalError) -> str | None:
