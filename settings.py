@@ -68,6 +68,7 @@ EMAIL_LEASE_SECONDS = _number("EMAIL_LEASE_SECONDS", 120)  # after it, a mail th
 CLAIM_LEASE_SECONDS = _number("CLAIM_LEASE_SECONDS", 30)  # above what a provider call may take with its retries
 # After it, a message that a killed worker had in hand is handed out again: above what any task takes.
 VISIBILITY_TIMEOUT_SECONDS = _number("VISIBILITY_TIMEOUT_SECONDS", 60)
+CANARY_SECONDS = _number("CANARY_SECONDS", 15)  # a worker that hears nothing for so long pings its own queue
 
 
 def database_url(service: str) -> str:

@@ -22,6 +22,7 @@ GIVEN = {
     "CLAIM_LEASE_SECONDS": "6",
     "VISIBILITY_TIMEOUT_SECONDS": "12",
     "ASK_TIMEOUT_SECONDS": "5",
+    "CANARY_SECONDS": "2",
     **os.environ,
 }
 RUN = f"tests_{uuid4().hex[:8]}"  # in the name of every database that this run makes
