@@ -1,5 +1,7 @@
 """A worker that is up and hears nothing is found by its canary, and another takes its place."""
 
+from socket import gethostname
+
 import pytest
 from kombu import Connection
 
@@ -16,7 +18,18 @@ def test_a_deaf_worker_is_replaced_and_the_shop_goes_on(shop: Shop) -> None:
     pids = shop.platform.stack.pids
     deaf = pids()["worker-progress"]
     with Connection(f"redis://127.0.0.1:{shop.platform.stack.port('queue')}/0") as connection:
-        celery_app.control.cancel_consumer("progress", connection=connection, reply=True, limit=1, timeout=10)
+        heard = celery_app.control.cancel_consumer(
+            "progress",
+            connection=connection,
+            destination=[f"progress@{gethostname()}"],
+            reply=True,
+            limit=1,
+            timeout=10,
+        )
+    assert heard
     # Each is repeated until there is an answer; what was asked for in the queue's last BRPOP still gets one.
-    eventually(lambda: learner.complete(course_id, lesson_id) and pids().get("worker-progress") not in (None, deaf))
+    eventually(
+        lambda: learner.complete(course_id, lesson_id) and pids().get("worker-progress") not in (None, deaf),
+        within_seconds=90,
+    )
     assert learner.progress(course_id)["lessons_completed"] == 1
