@@ -35,6 +35,7 @@ _TABLES = (
     *("progress.course_progress", "progress.completed_lessons", "progress.outlines"),
     *("notifications.contacts", "notifications.recipients"),
 )
+_NOT_BACK_YET = (SQLAlchemyError, PyMongoError, RedisError, KafkaException, TimeoutError, requests.RequestException)
 # What somebody still has to do; the first number that is not 0 tells what the platform is busy with.
 _OPEN = {
     "events to be published": "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL",
@@ -44,8 +45,19 @@ _OPEN = {
 }
 
 
-def read(platform: Platform) -> Reading:
-    """What can be seen now; comparing it makes sense when ``busy`` says nothing."""
+def read(platform: Platform, *, seconds: float = 60) -> Reading:
+    """What can be seen now; comparing it makes sense when ``busy`` says nothing. Servers may be on their way back."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return _read(platform)
+        except _NOT_BACK_YET:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _read(platform: Platform) -> Reading:
     state = requests.get(f"{platform.stripe}/__state", timeout=10).json()
     return Reading(
         outbox=_rows(platform, "bus.outbox"),
@@ -82,7 +94,7 @@ def await_rest(platform: Platform, users: Collection[str] = (), *, seconds: floa
     while time.monotonic() - began < seconds:
         try:
             doing = busy(platform, users)
-        except (SQLAlchemyError, PyMongoError, RedisError) as error:
+        except _NOT_BACK_YET as error:
             doing = repr(error)  # a server that is not back yet
         if not doing:
             return time.monotonic() - began
@@ -110,7 +122,7 @@ def _unhandled(platform: Platform, users: Collection[str]) -> list[str]:
 def _on_topics(platform: Platform) -> list[Row]:
     """Every record that the broker has, in the order of its partition."""
     reader = {"enable.partition.eof": True, "enable.auto.commit": False, "group.id": f"checker.{uuid4()}"}
-    with closing(Consumer({"bootstrap.servers": _brokers(platform), **reader})) as consumer:
+    with closing(Consumer({"bootstrap.servers": brokers_of(platform), **reader})) as consumer:
         known = consumer.list_topics(timeout=10).topics
         places = [(name, number) for name in SERVICES if name in known for number in known[name].partitions]
         consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in places])
@@ -138,13 +150,13 @@ def lag(platform: Platform, service: str) -> int:
     topics = set(ServiceConsumer.topics_of(service))
     records = [row for row in _on_topics(platform) if row["topic"] in topics]
     places = [TopicPartition(*place) for place in {(row["topic"], row["partition"]) for row in records}]
-    group = {"bootstrap.servers": _brokers(platform), "group.id": f"coursebus.{service}", "enable.auto.commit": False}
+    group = {"bootstrap.servers": brokers_of(platform), "group.id": f"coursebus.{service}", "enable.auto.commit": False}
     with closing(Consumer(group)) as consumer:
         committed = {(each.topic, each.partition): each.offset for each in consumer.committed(places, timeout=10)}
     return sum(row["offset"] >= committed[row["topic"], row["partition"]] for row in records)
 
 
-def _brokers(platform: Platform) -> str:
+def brokers_of(platform: Platform) -> str:
     return platform.stack.environ.get("KAFKA_BOOTSTRAP_SERVERS") or f"127.0.0.1:{platform.stack.port('kafka')}"
 
 

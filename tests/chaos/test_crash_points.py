@@ -51,6 +51,7 @@ POINTS = [
     Point("after the push: progress.complete_lesson", completes),
     Point("answered: progress.complete_lesson", completes),
     Point("answered: payments.start_checkout", buys),
+    Point("after the push: payments.start_checkout", buys, "gateway"),  # the parent is killed, its child waits on
     # The queue's server.
     Point("before the push: progress.complete_lesson", completes, "queue"),
     Point("after the push: payments.start_checkout", buys, "queue"),

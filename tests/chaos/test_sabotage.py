@@ -1,14 +1,17 @@
 """The checker is worth something only if it finds what it is there for: each guard is taken out in turn."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
 
+from celery_app import SERVICES
 from tests.support.waiting import at_once, eventually
 
 from .checker import repeats
-from .reading import read
+from .reading import brokers_of, read
 from .world import Learner, World
 
 pytestmark = pytest.mark.chaos
@@ -20,10 +23,10 @@ def world(other_world: World) -> World:
 
 
 @contextmanager
-def without(world: World, guard: str, *names: str) -> Iterator[None]:
-    """The processes ``names`` run without ``guard``."""
+def sabotaged(world: World, how: str, *names: str) -> Iterator[None]:
+    """The processes ``names`` run as sabotage/sitecustomize.py has them for ``how``."""
     sabotaged = world.platform.stack.state_dir / "sabotage"
-    sabotaged.write_text(guard)
+    sabotaged.write_text(how)
     world.restart(*names)
     try:
         yield
@@ -50,7 +53,7 @@ def test_without_the_inbox_a_repeated_event_is_found(world: World) -> None:
     for lesson_id in learner.lessons(learner.enrolled_in)[:2]:
         learner.complete(learner.enrolled_in, lesson_id)
     assert broken_promises(learner) == set()
-    with without(world, "inbox", "worker-courses"):
+    with sabotaged(world, "without_inbox", "worker-courses"):
         repeat_the_first(world, learner, "LESSON_COMPLETED")
         eventually(lambda: broken_promises(learner), "a finding", seconds=30)
         assert broken_promises(learner) == {"projections are the fold of events"}
@@ -68,7 +71,7 @@ def repeat_the_first(world: World, learner: Learner, type_: str) -> None:
 
 def test_without_the_idempotency_claim_a_repeated_command_is_found(world: World) -> None:
     learner = somebody(world)
-    with without(world, "idempotency_claim", "worker-courses"):
+    with sabotaged(world, "without_idempotency_claim", "worker-courses"):
         with pytest.raises(AssertionError, match="answered in another way"):
             learner.write("Written twice")
         assert broken_promises(learner) == {"nothing happened twice"}
@@ -76,7 +79,7 @@ def test_without_the_idempotency_claim_a_repeated_command_is_found(world: World)
 
 def test_without_the_advisory_lock_a_second_relay_is_found(world: World) -> None:
     learner = somebody(world)
-    with without(world, "advisory_lock", "bridge"), world.another("bridge") as second:
+    with sabotaged(world, "without_advisory_lock", "bridge"), world.another("bridge") as second:
         eventually(lambda: "relay leads" in second.log(), "a second relay", seconds=30)
         learner.complete(learner.enrolled_in, learner.lessons(learner.enrolled_in)[0])
         assert broken_promises(learner) == set()  # nobody is harmed …
@@ -86,7 +89,7 @@ def test_without_the_advisory_lock_a_second_relay_is_found(world: World) -> None
 
 def test_without_the_offset_rule_a_lost_event_is_found(world: World) -> None:
     learner = somebody(world)
-    with without(world, "offset_rule", "bridge"), world.paused("worker-courses"):
+    with sabotaged(world, "without_offset_rule", "bridge"), world.paused("worker-courses"):
         learner.complete(learner.enrolled_in, learner.lessons(learner.enrolled_in)[0])
         eventually(lambda: world.platform.queues.llen("courses"), "the event in its queue", seconds=60)
         eventually(lambda: world.all_is_committed("courses"), "the commit of its offset", seconds=30)
@@ -105,10 +108,42 @@ def test_without_the_row_lock_a_lost_change_is_found(world: World) -> None:
     world.platform.database.execute(
         "ALTER TABLE bus.outbox DROP CONSTRAINT outbox_aggregatetype_aggregateid_aggregate_version_key"
     )
-    with without(world, "row_lock", "worker-progress"):
+    with sabotaged(world, "without_row_lock", "worker-progress"):
         world.rest([learner.user_id])
         first, second = learner.lessons(learner.enrolled_in)[:2]
         at_once(
             lambda: learner.complete(learner.enrolled_in, first), lambda: learner.complete(learner.enrolled_in, second)
         )
         assert {"aggregates count their events", "projections are the fold of events"} <= broken_promises(learner)
+
+
+def test_without_the_topic_ids_a_lost_log_is_found(world: World) -> None:
+    learner = somebody(world)
+    with sabotaged(world, "without_topic_ids", "bridge"):
+        world.empty_kafka()
+        make_the_topics_anew(world)
+        learner.complete(learner.enrolled_in, learner.lessons(learner.enrolled_in)[0])
+        assert "every event is on its topic" in broken_promises(learner)
+    world.rest([learner.user_id])  # with the guard they are sent again
+    eventually(lambda: not broken_promises(learner), "the events on the new topics", seconds=60)
+
+
+def make_the_topics_anew(world: World) -> None:
+    """As a broker that makes them by itself would, or another program: the relay meets topics, only not its own."""
+    admin = AdminClient({"bootstrap.servers": brokers_of(world.platform)})
+    for made in admin.create_topics([NewTopic(service, 12, 1) for service in SERVICES]).values():
+        with suppress(KafkaException):  # it was faster
+            made.result(timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("service", "task"), [("progress", "progress.complete_lesson"), ("courses", "courses.count_completion")]
+)
+def test_a_message_that_was_popped_and_not_yet_noted_is_made_good(world: World, service: str, task: str) -> None:
+    """Celery's own hole on Redis: the message is in nobody's hands any more. A client or the bridge repeats it."""
+    learner = somebody(world)
+    with sabotaged(world, "mortal_when_it_pops", f"worker-{service}"):
+        world.arm(f"popped, not yet noted: {task}")
+        learner.complete(learner.enrolled_in, learner.lessons(learner.enrolled_in)[0])
+        eventually(lambda: world.has_struck, f"a worker that pops {task}", seconds=60)
+        assert broken_promises(learner) == set()

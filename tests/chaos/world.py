@@ -121,6 +121,17 @@ class World:
                 os.kill(pid, signal.SIGCONT)
 
     @contextmanager
+    def without(self, name: str, *, seconds: float) -> Iterator[None]:
+        """Stopped, and started again ``seconds`` later, or after the block if that takes longer."""
+        back_at = time.monotonic() + seconds
+        self.platform.stack.supervisor.stop([name], timeout_seconds=30)
+        try:
+            yield
+            time.sleep(max(back_at - time.monotonic(), 0))
+        finally:
+            self.platform.stack.supervisor.start([name])
+
+    @contextmanager
     def another(self, module: str) -> Iterator["Extra"]:
         """One more process of ``python -m module``, beside that of the supervisor."""
         path = self.platform.stack.supervisor.logs / f"another-{module}-{uuid4().hex[:8]}.log"
@@ -254,10 +265,14 @@ class Learner:
 
     def buy(self, course_id: str) -> None:
         """Pay on the provider's page; returns when access is there."""
+        self.pay_for(course_id)
+        self.await_access(course_id)
+
+    def pay_for(self, course_id: str) -> None:
+        """Pay on the provider's page, and leave it at that."""
         checkout = self.check_out(course_id)
         self._pay(checkout, "succeed")
         self._note("paid", course_id=course_id, order_id=checkout["order_id"])
-        self.await_access(course_id)
 
     def be_declined(self, course_id: str) -> None:
         checkout = self.check_out(course_id)

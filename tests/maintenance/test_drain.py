@@ -5,14 +5,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+import requests
 
 import celery_app
 import settings
 from bridge.lag import lag_of
 from models.redis import queue_redis
+from ops.local.ports import free_base
+from ops.local.ready import is_ok
 from tests.bridge.past import course_published, tell
 from tests.gateway import running_worker
 from tests.operations.commands import creation
@@ -27,19 +31,26 @@ WORKER = ["celery", "-A", "celery_app", "worker", "-P", "threads", "-c", "4", "-
 class Process:
     """A process of the platform on the test's own database and topics."""
 
-    def __init__(self, database: Database, *command: str) -> None:
+    def __init__(self, database: Database, *command: str, **environ: str) -> None:
         environment = os.environ | {
             "DATABASE_URL": database.url,
             "KAFKA_TOPIC_PREFIX": settings.KAFKA_TOPIC_PREFIX,
             "KAFKA_PARTITIONS": str(settings.KAFKA_PARTITIONS),
             "SERVICE": "courses",
+            **environ,
         }
         self._process = subprocess.Popen([sys.executable, "-m", *command], cwd=settings.ROOT, env=environment)
 
     def terminate(self) -> int:
         """Ask it to stop; returns its exit status, when it has."""
+        self.ask_to_stop()
+        return self.wait()
+
+    def ask_to_stop(self) -> None:
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(20)
+
+    def wait(self) -> int:
+        return self._process.wait(30)
 
     def kill(self) -> None:
         self._process.kill()
@@ -83,3 +94,26 @@ def test_a_bridge_waits_for_its_handlers_and_stores_how_far_they_came(
 
     places = lag_of("progress")
     assert database.value(handled) == sum(place.committed for place in places if place.topic == f"{topics}courses")
+
+
+def test_a_gateway_answers_what_it_has_taken(database: Database, processes: list[Process]):
+    base = free_base()
+    gateway = Process(database, "gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", PORT_BASE=str(base))
+    processes.append(gateway)
+    url = f"http://127.0.0.1:{base}"
+    eventually(lambda: is_ok(f"{url}/livez"), "the gateway", seconds=30)
+    with ThreadPoolExecutor(1) as client:
+        asked = client.submit(requests.get, f"{url}/v1/courses/{uuid4()}", timeout=30)
+        eventually(lambda: queue_redis().llen("courses"), "the question in its queue")
+        gateway.ask_to_stop()
+        with running_worker("courses"):
+            assert asked.result().status_code == 404  # the worker's own answer, not that of a broken connection
+
+    assert gateway.wait() == 0
+
+
+def test_a_beat_stops_when_it_is_told_to(database: Database, processes: list[Process], tmp_path):
+    beat = Process(database, "celery", "-A", "celery_app", "beat", "-s", str(tmp_path / "schedule"))
+    processes.append(beat)
+    eventually(lambda: queue_redis().llen("courses"), "its first poke", seconds=30)
+    assert beat.terminate() == 0

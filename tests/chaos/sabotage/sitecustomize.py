@@ -1,4 +1,5 @@
-"""Loaded by each Python of a sabotaged stack: takes out the one guard that the file STATE_DIR/sabotage names.
+"""Loaded by each Python of a sabotaged stack: does to it what the file STATE_DIR/sabotage names, mostly taking out
+the one guard that a test is about.
 
 The product knows nothing of it; what is replaced here is replaced before the product's own modules import it.
 """
@@ -78,12 +79,33 @@ def _without_offset_rule() -> None:
     Lanes.storable = all_of_them
 
 
-def _take_out(guard: str) -> None:
+def _without_topic_ids() -> None:
+    from bridge.relay import Publisher
+
+    Publisher.check_topics = lambda _self: None
+
+
+def _mortal_when_it_pops() -> None:
+    """A crash point between the two steps by which kombu takes a message off its queue and notes it as in hand."""
+    from kombu.transport.redis import QoS
+
+    from models.faults import reach
+
+    kept = QoS.append
+
+    def append(self, message, tag):
+        reach("popped, not yet noted", message.headers["task"])
+        return kept(self, message, tag)
+
+    QoS.append = append
+
+
+def _commit(sabotage: str) -> None:
     # Only Celery's workers and the bridge; the command line is not split up yet.
     if {"celery", "bridge"} & set(sys.orig_argv):
         sys.path.insert(0, str(Path(__file__).parents[3]))
-        globals()[f"_without_{guard}"]()
+        globals()[f"_{sabotage}"]()
 
 
 with suppress(FileNotFoundError, KeyError):
-    _take_out(Path(os.environ["STATE_DIR"], "sabotage").read_text())
+    _commit(Path(os.environ["STATE_DIR"], "sabotage").read_text())
