@@ -58,9 +58,9 @@ REDIS_URL = _text("REDIS_URL", f"redis://{_local(79)}/0")  # queues and replies:
 CACHE_URL = _text("CACHE_URL", f"redis://{_local(78)}/0")  # stored reads: allkeys-lru
 KAFKA_BOOTSTRAP_SERVERS = _text("KAFKA_BOOTSTRAP_SERVERS", _local(92))
 KAFKA_TOPIC_PREFIX = _text("KAFKA_TOPIC_PREFIX", "")
-KAFKA_PARTITIONS = _number("KAFKA_PARTITIONS", 12)
 KAFKA_REPLICATION = _number("KAFKA_REPLICATION", 3 if ENVIRONMENT == "production" else 1)
 KAFKA_EMBEDDED = not _is_set("KAFKA_BOOTSTRAP_SERVERS")
+KAFKA_PARTITIONS = _number("KAFKA_PARTITIONS", 3 if KAFKA_EMBEDDED else 12)  # one bridge is served well by few
 MONGO_URL = _text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
 SMTP_URL = _text("SMTP_URL", f"smtp://{_local(25)}")
 MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")

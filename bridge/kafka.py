@@ -75,7 +75,6 @@ def consumer(service: str) -> Consumer:
             "auto.commit.interval.ms": 1000,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            "fetch.wait.max.ms": 100,
             # A group that came together before the topics were made again would otherwise wait for five minutes.
             "topic.metadata.refresh.interval.ms": 2000,
         }
@@ -83,14 +82,17 @@ def consumer(service: str) -> Consumer:
 
 
 _GROUP = {
+    "fetch.wait.max.ms": 100,
     "partition.assignment.strategy": "cooperative-sticky",  # a bridge that joins stops nobody else's partitions
     "session.timeout.ms": 15_000,  # longer than a broker's restart, which then causes no rebalance
     "heartbeat.interval.ms": 1000,
     "max.poll.interval.ms": 60_000,
 }
 # The embedded broker lets a group wait for two thirds of the session at each join, and takes three times as long to
-# agree on a cooperative assignment.
+# agree on a cooperative assignment. A fetch that waits there is not woken by what arrives: it waits to its end.
 _EMBEDDED_GROUP = {
+    "fetch.wait.max.ms": 20,
+    "fetch.wait.max.ms": 100,
     "partition.assignment.strategy": "range",
     "session.timeout.ms": 3000,
     "heartbeat.interval.ms": 300,

@@ -131,7 +131,7 @@ def test_without_the_topic_ids_a_lost_log_is_found(world: World) -> None:
 def make_the_topics_anew(world: World) -> None:
     """As a broker that makes them by itself would, or another program: the relay meets topics, only not its own."""
     admin = AdminClient({"bootstrap.servers": brokers_of(world.platform)})
-    for made in admin.create_topics([NewTopic(service, 12, 1) for service in SERVICES]).values():
+    for made in admin.create_topics([NewTopic(service, 3, 1) for service in SERVICES]).values():
         with suppress(KafkaException):  # it was faster
             made.result(timeout=20)
 
