@@ -92,7 +92,6 @@ _GROUP = {
 # agree on a cooperative assignment. A fetch that waits there is not woken by what arrives: it waits to its end.
 _EMBEDDED_GROUP = {
     "fetch.wait.max.ms": 20,
-    "fetch.wait.max.ms": 100,
     "partition.assignment.strategy": "range",
     "session.timeout.ms": 3000,
     "heartbeat.interval.ms": 300,
