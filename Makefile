@@ -4,7 +4,7 @@ VENV := .local/venv/bin
 STACK := $(VENV)/python -m ops.local
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down reset status seed test chaos bench prometheus lint migrate schemas openapi lock install
+.PHONY: help run up down reset status seed test chaos bench prometheus lint migrate schemas openapi mails lock install
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +35,9 @@ schemas: install  ## Write docs/schemas and docs/asyncapi.json from the events
 
 openapi: install  ## Write docs/openapi.json and docs/errors.md from the routes
 	@$(VENV)/python -m ops.contract
+
+mails: install  ## Compile the mails' layout from MJML
+	@$(VENV)/python -m ops.mails
 
 test: lint  ## Lint, then all tests but the chaos; make test ARGS="-k webhook", make test ARGS="-m chaos"
 	@$(VENV)/python -m pytest -m "not chaos" $(ARGS)

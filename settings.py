@@ -101,6 +101,14 @@ DEAD_LETTERS_KEPT_DAYS = _number("DEAD_LETTERS_KEPT_DAYS", 90)  # after they wer
 AUDIT_WINDOW_HOURS = _number("AUDIT_WINDOW_HOURS", 24)
 AUDIT_EVERY_SECONDS = _number("AUDIT_EVERY_SECONDS", 60)
 
+# What the mail provider's reports of bounces and complaints are signed with, by Standard Webhooks: whsec_ and base64.
+# Without one in production every report is refused.
+EMAIL_WEBHOOK_SECRETS = (
+    _secrets("EMAIL_WEBHOOK_SECRET", "whsec_bG9jYWwgbWFpbCByZXBvcnRz")
+    if ENVIRONMENT == "local" or _is_set("EMAIL_WEBHOOK_SECRET")
+    else ()
+)
+
 # Auth0, or the stand-in for it.
 AUTH0_DOMAIN = _text("AUTH0_DOMAIN", _local(10))
 AUTH0_ISSUER = f"https://{AUTH0_DOMAIN}/" if _is_set("AUTH0_DOMAIN") else f"http://{AUTH0_DOMAIN}/"

@@ -95,6 +95,10 @@ class HookUnreadable(Malformed):
     message = "The hook cannot be read: {0}."
 
 
+class UnsubscribeLinkInvalid(NotFound):
+    message = "This is not a link of ours, or not the whole of it."
+
+
 # How it is asked.
 
 
@@ -274,3 +278,10 @@ class SignatureInvalid(Malformed):
 
 class SenderRefused(Forbidden):
     message = "The webhook does not come from an address of {0}."
+
+
+# Telling.
+
+
+class NotReplayable(Conflict):
+    message = "What was told by {0} cannot be sent again."

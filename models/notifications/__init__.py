@@ -3,6 +3,8 @@
 from .contacts import Contact, Recipient, next_position
 from .deliveries import Delivery, EndedDelivery, Notice, Outcome, State
 from .preferences import CATEGORIES, CHANNELS, EMAIL, IN_APP, PUSH, Preferences, QuietHours
+from .suppressions import MailReport, Suppression
+from .unsubscribing import Unsubscription
 
 __all__ = [
     "CATEGORIES",
@@ -13,11 +15,14 @@ __all__ = [
     "Contact",
     "Delivery",
     "EndedDelivery",
+    "MailReport",
     "Notice",
     "Outcome",
     "Preferences",
     "QuietHours",
     "Recipient",
     "State",
+    "Suppression",
+    "Unsubscription",
     "next_position",
 ]

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
 
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -34,6 +35,11 @@ class EndedDelivery(Base):
         }
         written = insert(EndedDelivery).values(**row).on_conflict_do_nothing().returning(EndedDelivery.delivery_id)
         return session.execute(written).first() is not None
+
+    @classmethod
+    def forget(cls, session: Session, delivery_id: UUID) -> None:
+        """Let a delivery that has ended be sent, and its end be told, once more."""
+        session.execute(delete(cls).where(cls.delivery_id == delivery_id))
 
 
 class State(StrEnum):

@@ -1,3 +1,4 @@
+import re
 from email import message_from_bytes
 from email.header import decode_header, make_header
 from email.message import EmailMessage
@@ -7,18 +8,19 @@ from email.utils import parseaddr
 import pytest
 
 from models.base import new_id, now
-from models.notifications import Contact, Delivery
+from models.notifications import Contact, Delivery, Unsubscription
+from ops import mails
 from workers.notifications.mail import address_of, compose
 
 
-def make_delivery(**data) -> Delivery:
+def make_delivery(*, mandatory: bool = False, **data) -> Delivery:
     return Delivery(
         id=new_id(),
         user_id=new_id(),
         category="progress",
         channel="email",
         template="lesson_completed",
-        mandatory=False,
+        mandatory=mandatory,
         data={
             "course_title": "Practical Statistics",
             "lesson_title": "Means and medians",
@@ -60,7 +62,7 @@ def test_a_mail_speaks_the_language_of_its_reader():
 
     assert mail["Subject"] == "Урок пройден: Средние"
     assert "Здравствуйте, Анна!" in mail.get_body(("plain",)).get_content()
-    assert '<html lang="ru">' in mail.get_body(("html",)).get_content()
+    assert '<html lang="ru"' in mail.get_body(("html",)).get_content()
 
 
 @pytest.mark.parametrize(
@@ -100,3 +102,31 @@ def test_the_same_delivery_composed_again_is_the_same_message():
 
 def test_holiday_replies_are_not_asked_for():
     assert sent(make_delivery())["Auto-Submitted"] == "auto-generated"
+
+
+def test_a_mail_says_in_its_headers_and_at_its_end_how_to_get_no_more_of_them():
+    delivery = make_delivery()
+    mail = sent(delivery)
+    url = mail["List-Unsubscribe"].strip("<>")
+
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert Unsubscription.of(url.rpartition("/")[2]) == Unsubscription(delivery.user_id, "progress")
+    for kind in ("plain", "html"):
+        assert url in mail.get_body((kind,)).get_content()
+
+
+def test_a_mandatory_mail_offers_no_way_to_get_none():
+    mail = sent(make_delivery(mandatory=True))
+
+    assert mail["List-Unsubscribe"] is mail["List-Unsubscribe-Post"] is None
+    assert "/v1/unsubscribe/" not in mail.as_string()
+
+
+def test_the_layout_is_the_compiled_one():
+    assert mails.COMPILED.read_text() == mails.compiled(), "the layout has changed: make mails"
+
+
+def test_a_mail_loads_nothing_from_elsewhere():
+    html = sent(make_delivery()).get_body(("html",)).get_content()
+
+    assert not {"<img", "<link", "@import", "url("} & set(re.findall(r"<img|<link|@import|url\(", html))

@@ -3,6 +3,28 @@
 event → rule → notification → one delivery a channel → provider → outcome → NOTIFICATION_SENT
 """
 
-from . import contacts, delivery, facts, feed, messages, personal, preferences
+from . import (
+    administration,
+    contacts,
+    delivery,
+    facts,
+    feed,
+    messages,
+    personal,
+    preferences,
+    reports,
+    unsubscribing,
+)
 
-__all__ = ["contacts", "delivery", "facts", "feed", "messages", "personal", "preferences"]
+__all__ = [
+    "administration",
+    "contacts",
+    "delivery",
+    "facts",
+    "feed",
+    "messages",
+    "personal",
+    "preferences",
+    "reports",
+    "unsubscribing",
+]

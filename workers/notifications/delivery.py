@@ -6,7 +6,7 @@ from uuid import UUID
 import settings
 from models.base import now
 from models.log import get_logger
-from models.notifications import EMAIL, Contact, Delivery, EndedDelivery, Outcome, Recipient, State
+from models.notifications import EMAIL, Contact, Delivery, EndedDelivery, Outcome, Recipient, State, Suppression
 from models.outbox import record
 from workers import job, task
 from workers._delivery import Sessions
@@ -39,10 +39,13 @@ def deliver_email(sessions: Sessions, history: History, choices: Choices, mailer
         return
     with sessions.begin() as session:
         contact = session.get(Contact, delivery.user_id)
+        suppressed = Suppression.reason_of(session, contact.email) if contact and contact.email else None
     if contact is None or not contact.email:
         outcome = Outcome(State.SKIPPED, "no_address")
     elif (address := address_of(contact)) is None:
         outcome = Outcome(State.FAILED, "address_invalid")
+    elif suppressed:
+        outcome = Outcome(State.SUPPRESSED, suppressed)
     elif against := objection(delivery, contact, choices.of(delivery.user_id), at=now()):
         outcome = against
     elif delivery.attempts > MAX_ATTEMPTS:

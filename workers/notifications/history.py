@@ -16,9 +16,10 @@ from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.database import Database
 from pymongo.errors import PyMongoError
 
+from models.base import new_id
 from models.cache import changed, notes_of
 from models.errors import NotFound, Unavailable
-from models.notifications import IN_APP, Delivery, Notice, Outcome, State
+from models.notifications import EMAIL, IN_APP, Delivery, Notice, Outcome, State
 from workers import _delivery
 from workers.resources import RESOURCES, Remember, resource
 
@@ -26,6 +27,13 @@ from .wording import Words
 
 Document = dict[str, Any]
 
+_TOLD_FIELDS = {
+    **dict.fromkeys(("user_id", "event_id", "category", "channel", "state", "created_at", "data")),
+    "reason": None,
+    "attempts": 0,
+    "due_at": None,
+    "ended_at": None,  # which a note of the feed has not
+}
 _NOTE_FIELDS = ("category", "title", "body", "data", "created_at", "seen_at", "read_at", "archived_at")
 _OPEN = [State.QUEUED.value, State.HELD.value, State.SENDING.value]
 _NULL = {"$eq": None}
@@ -59,6 +67,7 @@ class History:
         if database.name not in _indexed:
             self._told.create_index([("user_id", ASCENDING), ("channel", ASCENDING), ("position", DESCENDING)])
             self._told.create_index([("state", ASCENDING), ("due_at", ASCENDING)])
+            self._told.create_index([("listed_as", DESCENDING)])
             _indexed.add(database.name)
 
     # Made by the handlers of events.
@@ -104,6 +113,7 @@ class History:
             "category": notice.category,
             "data": notice.data,
             "created_at": text(notice.created_at),
+            "listed_as": new_id().hex,  # rises with time, and no two are alike
             **shown,
         }
         self._told.update_one({"_id": str(told_id)}, {"$setOnInsert": document}, upsert=True)
@@ -146,10 +156,44 @@ class History:
         ended = {"state": outcome.state.value, "reason": outcome.reason, "due_at": None, "ended_at": text(at)}
         self._settle(delivery, ended)
 
+    def report(self, delivery_id: UUID, outcome: Outcome, *, at: datetime) -> None:
+        """Write down what became of a delivery that the provider took; good news do not cover bad ones."""
+        before = [State.SENDING, State.SENT]
+        if outcome.state is not State.DELIVERED:
+            before += [State.DELIVERED, State.BOUNCED]
+        reported = {"_id": str(delivery_id), "channel": EMAIL, "state": {"$in": [state.value for state in before]}}
+        later = {"state": outcome.state.value, "reason": outcome.reason, "due_at": None, "ended_at": text(at)}
+        self._told.update_one(reported, {"$set": later})
+
     def _settle(self, delivery: Delivery, outcome: Document) -> None:
         # Whoever took it up after us counted one attempt more, and has the last word.
         ours = {"_id": str(delivery.id), "state": State.SENDING.value, "attempts": delivery.attempts}
         self._told.update_one(ours, {"$set": outcome})
+
+    # Looked at by those who answer for it.
+
+    def list_told(self, filters: dict[str, str], *, limit: int, after: str | None) -> Document:
+        """A page of what was told to anybody, newest first: {"items", "next"}."""
+        asked: Document = {**filters, **({"listed_as": {"$lt": after}} if after else {})}
+        found = list(self._told.find(asked).sort("listed_as", DESCENDING).limit(limit + 1))
+        more = len(found) > limit
+        return {
+            "items": [_told_view(document) for document in found[:limit]],
+            "next": found[limit - 1]["listed_as"] if more else None,
+        }
+
+    def told(self, told_id: UUID) -> Document:
+        """One notification by one channel. Raises NotFound."""
+        document = self._told.find_one({"_id": str(told_id)})
+        if document is None:
+            raise NotFound("notification", str(told_id))
+        return _told_view(document)
+
+    def queue_again(self, delivery_id: UUID, *, at: datetime) -> bool:
+        """Open a delivery that has ended; False where it is open."""
+        ended = {"_id": str(delivery_id), "state": {"$nin": _OPEN}}
+        anew = {"state": State.QUEUED.value, "reason": None, "attempts": 0, "due_at": text(at), "ended_at": None}
+        return bool(self._told.update_one(ended, {"$set": anew}).modified_count)
 
     # Read by the user.
 
@@ -216,3 +260,7 @@ def _feed_of(user_id: UUID) -> Document:
 
 def _note_view(note: Document) -> Document:
     return {"id": note["_id"]} | {field: note[field] for field in _NOTE_FIELDS}
+
+
+def _told_view(document: Document) -> Document:
+    return {"id": document["_id"]} | {name: document.get(name, absent) for name, absent in _TOLD_FIELDS.items()}

@@ -10,7 +10,7 @@ from email.utils import parseaddr
 
 import settings
 from models.log import get_logger
-from models.notifications import Contact, Delivery, Outcome, State
+from models.notifications import Contact, Delivery, Outcome, State, Unsubscription
 from workers.resources import Mailer
 
 from .wording import laid_out, words
@@ -53,9 +53,18 @@ def compose(delivery: Delivery, contact: Contact, address: Address) -> EmailMess
     mail["To"] = address
     mail["Subject"] = text.title
     mail["Auto-Submitted"] = "auto-generated"  # holiday replies stay at home
-    mail.set_content(laid_out("layout.txt", text))
-    mail.add_alternative(laid_out("layout.html", text), subtype="html")
+    url = None if delivery.mandatory else _unsubscribe_url(delivery)
+    if url:
+        # RFC 8058: the mailbox shows a button of its own, which posts.
+        mail["List-Unsubscribe"] = f"<{url}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    mail.set_content(laid_out("layout.txt", text, unsubscribe_url=url))
+    mail.add_alternative(laid_out("layout.html", text, unsubscribe_url=url), subtype="html")
     return mail
+
+
+def _unsubscribe_url(delivery: Delivery) -> str:
+    return f"{settings.PUBLIC_URL}/v1/unsubscribe/{Unsubscription(delivery.user_id, delivery.category).token}"
 
 
 def hand_over(mailer: Mailer, mail: EmailMessage) -> Outcome:

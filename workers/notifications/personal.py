@@ -1,9 +1,11 @@
 """What this service knows of a person, shown and forgotten."""
 
+from uuid import UUID
+
 from sqlalchemy.orm import Session
 
-from models.events import UserDeleted, UserExportRequested
-from models.notifications import Contact, Recipient
+from models.events import KeptData, UserDeleted, UserExportRequested
+from models.notifications import Contact, Recipient, Suppression
 from models.personal import forget, lay_out
 from workers import task
 
@@ -28,6 +30,14 @@ def export_data(session: Session, history: History, choices: Choices, *, event: 
 @task
 def erase_data(session: Session, history: History, choices: Choices, *, event: UserDeleted) -> None:
     """Forget a person's contact, what they have chosen, and all that they were told."""
+    kept = _suppressed(session, event.user_id)
     contacts.part(session, event=event)  # first: whoever tells them something at this moment is waited for
     rows = 1 + history.erase(event.user_id) + choices.erase(event.user_id)
-    forget(session, "notifications", event, rows=rows, kept=[], told_of=Recipient.locked(session, event.user_id))
+    forget(session, "notifications", event, rows=rows, kept=kept, told_of=Recipient.locked(session, event.user_id))
+
+
+def _suppressed(session: Session, user_id: UUID) -> list[KeptData]:
+    contact = session.get(Contact, user_id)
+    if contact is None or contact.email is None or not Suppression.reason_of(session, contact.email):
+        return []
+    return [KeptData(what="a hash of the address", why="It bounced or complained: nobody is to write to it again.")]

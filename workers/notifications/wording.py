@@ -36,6 +36,7 @@ class Words:
     lead: str
     more: list[str]
     closing: str
+    unsubscribe: str
 
 
 def words(template: str, contact: Contact, data: Mapping[str, Any]) -> Words:
@@ -61,6 +62,7 @@ def words(template: str, contact: Contact, data: Mapping[str, Any]) -> Words:
         lead=said(parts["lead"]),
         more=[said(paragraph) for paragraph in parts["more"]],
         closing=said(texts["closing"]),
+        unsubscribe=said(texts["unsubscribe"]),
     )
 
 
@@ -70,9 +72,9 @@ def language_of(locale: str) -> str:
     return language if language in LANGUAGES else FALLBACK_LANGUAGE
 
 
-def laid_out(layout: str, words: Words) -> str:
+def laid_out(layout: str, words: Words, *, unsubscribe_url: str | None) -> str:
     """``words`` in the file ``layout`` of templates/; in an .html file they are escaped."""
-    return _environment().get_template(layout).render(words=words)
+    return _environment().get_template(layout).render(words=words, unsubscribe_url=unsubscribe_url)
 
 
 @cache

@@ -1,0 +1,78 @@
+"""The link at the end of a mail: a mailbox posts to it, a person is shown a page with a button (RFC 8058)."""
+
+from typing import Any
+
+import marshmallow as ma
+from flask import Response, jsonify, render_template_string, request
+from flask.views import MethodView
+
+from api.auth import public, signed
+from api.queue import ask
+from api.schemas import Schema
+
+from .blueprint import blp
+
+# Nothing from elsewhere, and the form goes to where it came from.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+
+_PAGE = """<!doctype html>
+<html lang="{{ language }}">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="robots" content="noindex">
+<title>{{ words.title }}</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 36rem; margin: 4rem auto; padding: 0 1rem; color: #222; }
+  button { font: inherit; padding: .5rem 1rem; }
+</style>
+<h1>{{ words.title }}</h1>
+{% if subscribed %}
+<p>{{ words.ask }}</p>
+<form method="post"><button>{{ words.button }}</button></form>
+{% else %}
+<p>{{ words.done }}</p>
+{% endif %}
+</html>
+"""
+_WORDS = {
+    "en": {
+        "title": "E-mails from Coursebus",
+        "ask": "You will get no more e-mails of this kind. You can turn them on again in your settings.",
+        "button": "Unsubscribe",
+        "done": "You get no more e-mails of this kind. You can turn them on again in your settings.",
+    },
+    "ru": {
+        "title": "Письма от Coursebus",
+        "ask": "Вы больше не будете получать таких писем. Включить их снова можно в настройках.",
+        "button": "Отписаться",
+        "done": "Вы больше не получаете таких писем. Включить их снова можно в настройках.",
+    },
+}
+
+
+class UnsubscriptionSchema(Schema):
+    category = ma.fields.Str()
+    subscribed = ma.fields.Bool()
+
+
+@blp.route("/unsubscribe/<token>")
+class Unsubscribe(MethodView):
+    @public
+    @blp.response(200, {"type": "string"}, content_type="text/html")
+    def get(self, token: str) -> Response:
+        """Show a page that asks before it unsubscribes: scanners of mails follow links."""
+        return _page(ask("notifications.show_unsubscription", token=token))
+
+    @signed
+    @blp.response(200, UnsubscriptionSchema)
+    def post(self, token: str) -> Response:
+        """Send no more e-mails of the link's category; a browser is answered with a page."""
+        ended = ask("notifications.unsubscribe", token=token)
+        if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
+            return _page(ended)
+        return jsonify({"category": ended["category"], "subscribed": ended["subscribed"]})
+
+
+def _page(view: dict[str, Any]) -> Response:
+    page = render_template_string(_PAGE, **view, words=_WORDS[view["language"]])
+    return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY})

@@ -1,0 +1,96 @@
+"""What learners are told, how they choose, and what a mail provider says later."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+
+from tests.notifications.reporting import make_report, signed
+
+from .shop import Shop, Visitor, eventually
+from .test_bad_input import problem
+
+pytestmark = pytest.mark.flow
+
+
+def enroll(learner: Visitor, number: int) -> None:
+    """Enrol in one of the free courses, and wait for the note that says so."""
+    course = [course for course in learner.shop.courses() if course["price"]["amount_minor"] == 0][number]
+    assert learner.post(f"/v1/courses/{course['id']}/enrollments", {}).status_code == 201
+    eventually(lambda: learner.notes().count("ENROLLMENT_CREATED") == number + 1)
+
+
+def mail_of(learner: Visitor, subject: str) -> dict[str, Any]:
+    mails = eventually(
+        lambda: [
+            mail for mail in learner.shop.platform.mails(learner.person.email) if mail["subject"].startswith(subject)
+        ]
+    )
+    return dict(mails[0])
+
+
+def admin(shop: Shop) -> Visitor:
+    return Visitor(shop, shop.platform.person("admin@demo.test"))
+
+
+def told(shop: Shop, learner: Visitor, channel: str, category: str) -> list[tuple[str, str]]:
+    """What became of the deliveries of a category, oldest first."""
+    query = f"user_id={learner.profile()['id']}&channel={channel}&category={category}&limit=100"
+    items = admin(shop).get(f"/v1/notifications?{query}").json()["items"]
+    return [(each["state"], each["reason"]) for each in reversed(items)]
+
+
+def test_one_click_ends_the_mails_of_a_category_on_a_new_enrollment_too(shop: Shop) -> None:
+    learner = shop.learner()
+    learner.profile()
+    enroll(learner, 0)
+    headers = mail_of(learner, "Welcome to “")["headers"]
+    assert headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    link = headers["List-Unsubscribe"].strip("<>")
+
+    page = requests.get(link, timeout=10)
+    assert (page.status_code, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert '<form method="post">' in page.text
+    for _ in range(2):
+        clicked = requests.post(link, data={"List-Unsubscribe": "One-Click"}, timeout=10)
+        assert (clicked.status_code, clicked.json()) == (200, {"category": "courses", "subscribed": False})
+
+    enroll(learner, 1)
+    eventually(lambda: told(shop, learner, "email", "courses") == [("sent", None), ("skipped", "preference")])
+    chosen = learner.get("/v1/me/notification-preferences").json()["categories"]
+    assert chosen["courses"] == {"email": False, "push": True, "in_app": True}
+
+
+def test_a_bounce_reported_twice_ends_all_mails_to_the_address(shop: Shop) -> None:
+    learner = shop.learner()
+    learner.profile()
+    mail = mail_of(learner, "Welcome to Coursebus")
+    report = make_report("bounced", learner.person.email or "", message_id=mail["headers"]["Message-ID"])
+    headers = signed(report)
+    url = f"{shop.platform.url}/v1/webhooks/email"
+    for _ in range(2):
+        taken = requests.post(url, report, headers={**headers, "Content-Type": "application/json"}, timeout=10)
+        assert (taken.status_code, taken.json()) == (200, {"received": True})
+    assert told(shop, learner, "email", "account") == [("bounced", "permanent")]
+
+    enroll(learner, 0)
+    eventually(lambda: told(shop, learner, "email", "courses") == [("suppressed", "bounced")])
+
+
+def test_what_nobody_signed_is_refused(shop: Shop) -> None:
+    report = make_report("bounced", "ann@example.com")
+    url = f"{shop.platform.url}/v1/webhooks/email"
+    assert problem(requests.post(url, report, timeout=10)) == (400, "signature_invalid")
+    forged = requests.post(url, report + b" ", headers=signed(report), timeout=10)
+    assert problem(forged) == (400, "signature_invalid")
+    for method in (requests.get, requests.post):
+        link = method(f"{shop.platform.url}/v1/unsubscribe/{'A' * 60}", timeout=10)
+        assert problem(link) == (404, "unsubscribe_link_invalid")
+
+
+def test_the_history_is_for_admins(shop: Shop) -> None:
+    assert problem(shop.learner().get("/v1/notifications")) == (403, "permission_missing")
+    assert problem(shop.learner().post(f"/v1/notifications/{uuid4()}/replay")) == (403, "permission_missing")
+    assert problem(admin(shop).post(f"/v1/notifications/{uuid4()}/replay")) == (404, "not_found")
+    assert problem(admin(shop).get("/v1/notifications?state=lost"))[0] == 422

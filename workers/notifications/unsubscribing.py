@@ -1,0 +1,37 @@
+"""The link at the end of a mail: no more mails of its category, whatever happens next."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models.notifications import EMAIL, Contact, Unsubscription
+from workers import task
+
+from .preferences import Choices
+from .wording import language_of
+
+
+@task
+def show_unsubscription(session: Session, choices: Choices, *, token: str) -> dict[str, Any]:
+    """What a link would end: {"category", "language", "subscribed"}. Raises UnsubscribeLinkInvalid."""
+    return _view(session, choices, Unsubscription.of(token))
+
+
+@task
+def unsubscribe(session: Session, choices: Choices, *, token: str) -> dict[str, Any]:
+    """Send no more mails of the link's category. Repeating it changes nothing. Raises UnsubscribeLinkInvalid."""
+    link = Unsubscription.of(token)
+    contact = session.get(Contact, link.user_id, with_for_update={"read": True})
+    if contact and not contact.erased_at:
+        choices.turn_off(link.user_id, link.category, EMAIL)
+    return _view(session, choices, link)
+
+
+def _view(session: Session, choices: Choices, link: Unsubscription) -> dict[str, Any]:
+    contact = session.get(Contact, link.user_id)
+    known = contact is not None and contact.erased_at is None
+    return {
+        "category": link.category,
+        "language": language_of(contact.locale if contact else ""),
+        "subscribed": known and choices.of(link.user_id).allow(link.category, EMAIL),
+    }
