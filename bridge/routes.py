@@ -18,6 +18,7 @@ ROUTES = {
     "COURSE_UPDATED": ["payments.change_offer"],
     "COURSE_ARCHIVED": ["payments.withdraw_offer"],
     "ENROLLMENT_CREATED": ["progress.start_course", "notifications.welcome_learner", "payments.note_access"],
+    "ENROLLMENT_ENDED": ["progress.close_course"],
     "PAYMENT_SUCCEEDED": ["notifications.send_receipt"],
     "PAYMENT_FAILED": ["notifications.report_failed_payment"],
     "PAYMENT_REFUNDED": ["courses.end_access", "notifications.report_refund"],

@@ -129,7 +129,11 @@ class Refund(Base):
             raise OrderNotPaid(str(order.id))
         if amount_minor is None:
             amount_minor = payment.refundable_minor
-        return cls.begin(payment, amount_minor, command_id=command_id, reason=reason, requested_by=requested_by, at=at)
+        refund = cls.begin(
+            payment, amount_minor, command_id=command_id, reason=reason, requested_by=requested_by, at=at
+        )
+        order.note("refund_begun", at=at, attempt=payment, detail=f"{amount_minor} {payment.currency}")
+        return refund
 
     @classmethod
     def adopt(cls, attempt: Attempt, snapshot: RefundSnapshot, *, at: datetime) -> Self:

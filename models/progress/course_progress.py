@@ -64,6 +64,7 @@ class CourseProgress(Aggregate, Base):
     completed_at: Mapped[datetime | None]  # None again while a lesson is reopened
     certificate_code: Mapped[str | None]  # issued when the course was completed for the first time, and kept for good
     certified_at: Mapped[datetime | None]
+    closed_at: Mapped[datetime | None]  # access has ended: what was done is kept for the day when it begins anew
 
     outline: Mapped[Outline] = relationship(lazy="raise")
     completed: Mapped[list[CompletedLesson]] = relationship(lazy="raise", cascade="all, delete-orphan")
@@ -95,9 +96,9 @@ class CourseProgress(Aggregate, Base):
 
     @classmethod
     def of(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
-        """A learner's progress, read only. Raises NoProgress."""
+        """A learner's progress, read only. Raises NoProgress, where access has ended too."""
         progress = session.get(cls, (user_id, course_id))
-        if progress is None:
+        if progress is None or progress.closed_at:
             raise NoProgress(str(course_id))
         return progress
 
@@ -105,7 +106,7 @@ class CourseProgress(Aggregate, Base):
     def following(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
         """A learner's progress with its outline, read only. Raises NotEnrolled."""
         progress = session.get(cls, (user_id, course_id), options=[joinedload(cls.outline)])
-        if progress is None:
+        if progress is None or progress.closed_at:
             raise NotEnrolled(str(course_id))
         return progress
 
@@ -114,7 +115,7 @@ class CourseProgress(Aggregate, Base):
         """A learner's progress with its outline and its completed lessons, to be changed. Raises NotEnrolled."""
         whole = (joinedload(cls.outline), selectinload(cls.completed))
         progress = session.get(cls, (user_id, course_id), options=whole, with_for_update={"of": cls})
-        if progress is None:
+        if progress is None or progress.closed_at:
             raise NotEnrolled(str(course_id))
         return progress
 

@@ -5,11 +5,12 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.orm import Session
 
+from models.base import now
 from models.errors import LessonLocked, NoProgress, NotEnrolled, NotFound, ProjectionBehind
-from models.events import EnrollmentCreated
+from models.events import EnrollmentCreated, EnrollmentEnded
 from tests.progress.learners import Learner
 from tests.support.tasks import forgotten
-from workers.progress.learning import complete_lesson, start_course
+from workers.progress.learning import close_course, complete_lesson, start_course
 from workers.progress.showing import show_progress
 
 
@@ -72,3 +73,20 @@ def test_a_course_whose_outline_has_not_arrived_is_started_later(session: Sessio
     elsewhere = EnrollmentCreated(**{**vars(enrolled), "course_id": uuid4()})
     with pytest.raises(ProjectionBehind):
         start_course(session, forgotten, event=elsewhere)
+
+
+def test_access_that_has_ended_closes_the_course_and_keeps_what_was_done(session: Session):
+    learner = Learner(session)
+    learner.complete(learner.lessons[0])
+    at = {"user_id": learner.user_id, "course_id": learner.course_id}
+    for _ in range(2):
+        close_course(
+            session, forgotten, event=EnrollmentEnded(enrollment_id=uuid4(), reason="refunded", ended_at=now(), **at)
+        )
+    with pytest.raises(NotEnrolled):
+        learner.complete(learner.lessons[1])
+    with pytest.raises(NoProgress):
+        show_progress(session, **at)
+    again = {"enrollment_id": uuid4(), "course_title": "C", "source": "order", "source_id": "2", "enrolled_at": now()}
+    start_course(session, forgotten, event=EnrollmentCreated(**again, **at))
+    assert show_progress(session, **at)["lessons_completed"] == 1

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from models.base import now
 from models.cache import changed, progress_of
 from models.errors import DomainError, ProjectionBehind
-from models.events import EnrollmentCreated
+from models.events import EnrollmentCreated, EnrollmentEnded
 from models.outbox import record
 from models.personal import is_erased
 from models.progress import CourseProgress, LessonPosition, Outline
@@ -24,8 +24,10 @@ from workers.resources import Remember
 @task
 def start_course(session: Session, remember: Remember, *, event: EnrollmentCreated) -> None:
     """Begin a learner's progress when access begins. Raises ProjectionBehind while the outline is on its way."""
-    if session.get(CourseProgress, (event.user_id, event.course_id)):
-        return  # a second grant, or access that began anew: what was done before still counts
+    if begun := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
+        begun.closed_at = None  # access began anew: what was done before still counts
+        remember(progress_of(event.user_id), changed)
+        return
     if is_erased(session, "progress", event.user_id):
         return
     outline = Outline.latest(session, event.course_id)
@@ -35,6 +37,14 @@ def start_course(session: Session, remember: Remember, *, event: EnrollmentCreat
     session.add(progress)
     record(session, progress, progress.started())
     remember(progress_of(event.user_id), changed)
+
+
+@task
+def close_course(session: Session, remember: Remember, *, event: EnrollmentEnded) -> None:
+    """Keep what a learner has done, and let them go no further: their access has ended."""
+    if begun := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
+        begun.closed_at = event.ended_at
+        remember(progress_of(event.user_id), changed)
 
 
 @task

@@ -1,0 +1,119 @@
+"""Money back: by an admin, at both providers, whatever goes wrong on the way; access ends with all of it."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from .shop import Shop, Visitor, eventually
+from .test_bad_input import problem
+from .test_purchase import assert_bought_once
+
+pytestmark = pytest.mark.flow
+
+
+class Purchase:
+    """A course that somebody has bought, and the admin who may give the money back."""
+
+    def __init__(self, shop: Shop, provider: str, currency: str) -> None:
+        self.shop = shop
+        self.admin = Visitor(shop, shop.platform.person("admin@demo.test"))
+        self.learner = shop.learner()
+        self.learner.profile()
+        self.course = shop.paid_course(currency)
+        self.provider_url = shop.platform.stripe if provider == "stripe" else shop.platform.yookassa
+        checkout = self.learner.check_out(self.course["id"], provider=provider)
+        self.order_id, self.amount_minor = checkout["order_id"], checkout["amount_minor"]
+        shop.pay(checkout["redirect_url"])
+        assert_bought_once(self.learner, self.course["id"], checkout)
+
+    def refund(self, amount_minor: int | None = None, *, key: str | None = None, by: Visitor | None = None) -> Any:
+        body: dict[str, Any] = {"reason": "changed their mind"}
+        if amount_minor:
+            body["amount_minor"] = amount_minor
+        return (by or self.admin).post(f"/v1/orders/{self.order_id}/refunds", body, key=key or uuid4().hex)
+
+    def order(self) -> dict[str, Any]:
+        return dict(self.learner.get(f"/v1/orders/{self.order_id}").json())
+
+    def given_back(self) -> int:
+        [charge] = self.shop.charges(self.order_id)
+        return int(charge["refunded_minor"])
+
+    def lesson(self) -> int:
+        """How the gateway answers who wants to complete the first lesson."""
+        lesson_id = self.learner.lessons(self.course["id"])[0]
+        return self.learner.put(f"/v1/courses/{self.course['id']}/lessons/{lesson_id}/completion").status_code
+
+    def assert_access_ended(self) -> None:
+        eventually(lambda: self.learner.progress(self.course["id"]) is None)
+        access = self.learner.get(f"/v1/me/courses/{self.course['id']}/access").json()
+        assert (access["access"], access["grants"][0]["reason"]) == (False, "refunded")
+        assert self.lesson() == 403
+
+
+@pytest.fixture
+def purchase(shop: Shop) -> Purchase:
+    return Purchase(shop, "stripe", "USD")
+
+
+@pytest.mark.parametrize(("provider", "currency"), [("stripe", "USD"), ("yookassa", "RUB")])
+def test_a_partial_refund_leaves_access_and_the_rest_ends_it(shop: Shop, provider: str, currency: str) -> None:
+    purchase = Purchase(shop, provider, currency)
+    part = purchase.refund(100)
+    assert (part.status_code, part.json()["status"]) == (201, "succeeded")
+    assert (purchase.order()["status"], purchase.lesson()) == ("partially_refunded", 200)
+    assert purchase.refund().json()["amount_minor"] == purchase.amount_minor - 100
+    assert purchase.order()["status"] == "refunded"
+    purchase.assert_access_ended()
+    assert purchase.given_back() == purchase.amount_minor
+    eventually(lambda: sum("refund" in subject for subject in purchase.learner.subjects()) == 2)
+    steps = purchase.learner.get(f"/v1/orders/{purchase.order_id}/timeline").json()["items"]
+    assert [step["step"] for step in steps if "refund" in step["step"]] == ["refund_begun", "refund_succeeded"] * 2
+    entries = purchase.admin.get(f"/v1/ledger/entries?order_id={purchase.order_id}").json()["items"]
+    assert (len(entries), sum(entry["amount_minor"] for entry in entries)) == (6, 0)
+
+
+def test_what_must_not_be_given_back_is_not(purchase: Purchase) -> None:
+    path = f"/v1/orders/{purchase.order_id}/refunds"
+    body = {"amount_minor": 100, "reason": "changed their mind"}
+    assert problem(purchase.refund(purchase.amount_minor + 1)) == (422, "refund_too_large")
+    assert problem(purchase.refund(by=purchase.learner)) == (403, "permission_missing")
+    assert problem(purchase.admin.post(path, body)) == (400, "idempotency_key_missing")
+    for wrong in ({"amount_minor": 100}, {**body, "amount_minor": 0}, {**body, "amount_minor": 1.5}, {"reason": " "}):
+        assert problem(purchase.admin.post(path, wrong, key=uuid4().hex)) == (422, "validation_failed")
+    unknown = purchase.admin.post(f"/v1/orders/{uuid4()}/refunds", body, key=uuid4().hex)
+    assert problem(unknown) == (404, "not_found")
+    unpaid = purchase.learner.check_out(purchase.shop.courses(currency="USD", price_min=1)[-1]["id"])
+    refused = purchase.admin.post(f"/v1/orders/{unpaid['order_id']}/refunds", body, key=uuid4().hex)
+    assert problem(refused) == (409, "order_not_paid")
+    assert (purchase.given_back(), purchase.order()["status"]) == (0, "paid")
+    assert problem(purchase.learner.get("/v1/ledger/accounts")) == (403, "permission_missing")
+
+
+def test_a_double_click_gives_back_once(purchase: Purchase) -> None:
+    first, second = (purchase.refund(100, key="once") for _ in range(2))
+    assert second.json() == first.json()
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert problem(purchase.refund(200, key="once")) == (422, "idempotency_key_reused")
+    assert purchase.given_back() == 100
+    listed = purchase.learner.get(f"/v1/orders/{purchase.order_id}/refunds").json()["items"]
+    assert [refund["id"] for refund in listed] == [first.json()["id"]]
+
+
+def test_a_provider_that_is_down_in_the_middle_gets_it_done_once(purchase: Purchase) -> None:
+    purchase.shop.faults(drop_response_after_commit=3, duplicate_webhooks=3)
+    assert purchase.refund().status_code == 201
+    purchase.shop.faults(drop_response_after_commit=0, duplicate_webhooks=0)
+    eventually(lambda: purchase.order()["status"] == "refunded")  # by its webhooks; the job would come as well
+    purchase.assert_access_ended()
+    assert purchase.given_back() == purchase.amount_minor
+
+
+def test_a_worker_killed_in_the_middle_gives_back_once(purchase: Purchase) -> None:
+    key = uuid4().hex
+    purchase.shop.faults(drop_response_after_commit=2)
+    purchase.shop.kill("worker-payments")
+    answer = eventually(lambda: [got for got in [purchase.refund(key=key)] if got.status_code == 201])[0]
+    eventually(lambda: purchase.order()["status"] == "refunded")
+    assert purchase.given_back() == purchase.amount_minor == answer.json()["amount_minor"]
