@@ -91,6 +91,7 @@ class Envelope:
     traceparent: str | None = None
     claim: dict[str, str] | None = None  # models.idempotency.Claim
     event_id: str | None = None  # of the event that starts this task
+    event_headers: dict[str, str] | None = None  # its CloudEvents attributes, as they stand on Kafka
     attempt: int = 1  # above 1: the event was sent before without a good end
 
 

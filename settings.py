@@ -97,6 +97,9 @@ OPERATIONS_KEPT_DAYS = _number("OPERATIONS_KEPT_DAYS", 14)  # after their end
 JOBS_KEPT_DAYS = _number("JOBS_KEPT_DAYS", 14)  # after their end
 DEAD_LETTERS_KEPT_DAYS = _number("DEAD_LETTERS_KEPT_DAYS", 90)  # after they were replayed or discarded
 
+# The feed for integrators: longer than a webhook is retried, and shorter than the inbox knows an event.
+EVENTS_KEPT_DAYS = _number("EVENTS_KEPT_DAYS", 14)
+
 # An event that its handler should have had by now, and has not, is found within this time and handled.
 AUDIT_WINDOW_HOURS = _number("AUDIT_WINDOW_HOURS", 24)
 AUDIT_EVERY_SECONDS = _number("AUDIT_EVERY_SECONDS", 60)
@@ -160,23 +163,39 @@ RETURN_URL_ORIGINS = tuple(_text("RETURN_URL_ORIGINS", PUBLIC_URL if ENVIRONMENT
 CHECKOUT_RETURN_URL = _text("CHECKOUT_RETURN_URL", PUBLIC_URL)  # where a checkout names no success_url
 
 
+# Webhooks to integrators.
+WEBHOOK_TIMEOUT_SECONDS = _number("WEBHOOK_TIMEOUT_SECONDS", 10)  # from the connection to the last byte that we read
+# After each failed attempt, give or take a fifth: three days in all.
+WEBHOOK_RETRIES_SECONDS = tuple(
+    map(int, _list("WEBHOOK_RETRIES_SECONDS", "5,300,1800,7200,18000,36000,50400,64800,79200"))
+)
+WEBHOOK_DISABLED_AFTER_HOURS = _number("WEBHOOK_DISABLED_AFTER_HOURS", 72)  # of failures without one success
+WEBHOOK_SECRET_OVERLAP_HOURS = _number("WEBHOOK_SECRET_OVERLAP_HOURS", 24)  # an old secret signs beside the new one
+# Locally a receiver may stand on this machine and speak plain HTTP; other private addresses are refused everywhere.
+WEBHOOK_LOOPBACK = _text("WEBHOOK_LOOPBACK", "refuse" if ENVIRONMENT == "production" else "allow") == "allow"
+
+
 def refuse_unsafe_production() -> None:
     """Stop a production process that would speak to a stand-in or trust a default secret. Raises SystemExit."""
     if ENVIRONMENT != "production":
         return
-    if FAULT:
-        raise SystemExit("FAULT kills processes, and must not be set in production")
-    if urlsplit(STRIPE_API_URL).hostname != "api.stripe.com":
-        raise SystemExit("STRIPE_API_URL must be Stripe's own host in production")
-    if urlsplit(YOOKASSA_API_URL).hostname != "api.yookassa.ru":
-        raise SystemExit("YOOKASSA_API_URL must be YooKassa's own host in production")
-    if not _is_set("STRIPE_WEBHOOK_SECRET"):
-        raise SystemExit("STRIPE_WEBHOOK_SECRET must be set in production")
-    if not _is_set("AUTH0_DOMAIN"):
-        raise SystemExit("AUTH0_DOMAIN must be set in production")
-    if not RATE_LIMITS:
-        raise SystemExit("RATE_LIMITS must not be off in production")
-    if not os.environ.get("SECRET_KEY", "").strip():
-        raise SystemExit("SECRET_KEY must be set in production")
-    if "*" in RETURN_URL_ORIGINS:
-        raise SystemExit("RETURN_URL_ORIGINS must name the origins in production")
+    refused = (
+        (FAULT, "FAULT kills processes, and must not be set in production"),
+        (
+            urlsplit(STRIPE_API_URL).hostname != "api.stripe.com",
+            "STRIPE_API_URL must be Stripe's own host in production",
+        ),
+        (
+            urlsplit(YOOKASSA_API_URL).hostname != "api.yookassa.ru",
+            "YOOKASSA_API_URL must be YooKassa's own host in production",
+        ),
+        (not _is_set("STRIPE_WEBHOOK_SECRET"), "STRIPE_WEBHOOK_SECRET must be set in production"),
+        (not _is_set("AUTH0_DOMAIN"), "AUTH0_DOMAIN must be set in production"),
+        (WEBHOOK_LOOPBACK, "WEBHOOK_LOOPBACK must not be allowed in production"),
+        (not RATE_LIMITS, "RATE_LIMITS must not be off in production"),
+        (not os.environ.get("SECRET_KEY", "").strip(), "SECRET_KEY must be set in production"),
+        ("*" in RETURN_URL_ORIGINS, "RETURN_URL_ORIGINS must name the origins in production"),
+    )
+    for is_unsafe, reason in refused:
+        if is_unsafe:
+            raise SystemExit(reason)

@@ -84,6 +84,7 @@ _PROBLEMS = {
     403: "The token does not allow this.",
     404: "There is no such thing, or it is not yours.",
     409: "Its state does not allow this.",
+    410: "It was there once, and is forgotten.",
     412: "It has changed since: the ETag is another.",
     413: "The body is above 1 MiB.",
     415: "The body is not JSON.",

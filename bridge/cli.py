@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 import celery_app
 from models.base import now
-from models.deadletters import DeadLetter
+from models.deadletters import DeadLetter, name_of
 from models.errors import DomainError
 
 from . import letters
@@ -97,7 +97,7 @@ def _list(chosen: argparse.Namespace) -> bool:
     for letter in letters.every_letter(status=chosen.status):
         age_minutes = (now() - letter.created_at).total_seconds() / 60
         line = (
-            letters.name_of(letter),
+            name_of(letter),
             letter.handler,
             letter.type,
             letter.key,

@@ -23,7 +23,7 @@ from models.log import get_logger
 from models.redis import queue_redis
 
 from .deadletters import DeadLetters
-from .lanes import Record
+from .lanes import Record, attributes_of
 from .metrics import count_handled
 
 log = get_logger(__name__)
@@ -152,6 +152,7 @@ class Dispatcher(threading.Thread):
             request_id=record.headers.get("ce_correlationid"),
             traceparent=record.headers.get("traceparent"),
             event_id=record.event_id,
+            event_headers=attributes_of(record.headers),
             attempt=pending.attempt,
         )
         # Before the push, so that a reply which is faster than we are finds it so.

@@ -1,7 +1,7 @@
 """Records of one key one after another, different keys in parallel, and the offset that is safe to store."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -28,6 +28,11 @@ class Record:
     @property
     def type(self) -> str:
         return self.headers["ce_type"]
+
+
+def attributes_of(headers: Mapping[str, str]) -> dict[str, str]:
+    """What CloudEvents says of an event, without what the way to here has added."""
+    return {name: value for name, value in headers.items() if name.startswith("ce_")}
 
 
 class Lanes:

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 import celery_app
-from models.base import now, sessions
-from models.deadletters import DeadLetter, first_open_letter, lock_key
+from models.base import sessions
+from models.deadletters import DeadLetter, close, lock_key, name_of, next_open_letter
 from models.errors import DomainError
 from models.log import get_logger
 
 from .asking import WorkerFailed, ask
+from .lanes import attributes_of
 
 log = get_logger(__name__)
 
@@ -33,10 +33,6 @@ class Replayed:
 
     letter: str
     error: str | None
-
-
-def name_of(letter: DeadLetter) -> str:
-    return f"{_service_of(letter.handler)}-{letter.seq}"
 
 
 def every_letter(*, status: str = "open") -> Iterator[DeadLetter]:
@@ -64,20 +60,20 @@ def replay(handler: str, key: str) -> Iterator[Replayed]:
 
     Safe to repeat, and to do twice at the same time: the handler's inbox passes over what it has done.
     """
-    letter = _close_and_go_on(handler, key, None)
+    letter = _next_after(handler, key, None)
     while letter:
         outcome = Replayed(name_of(letter), _error_of(letter))
         yield outcome
         if outcome.error:
             return
-        letter = _close_and_go_on(handler, key, letter)
+        letter = _next_after(handler, key, letter)
 
 
 def discard(letter: DeadLetter, *, reason: str) -> None:
     """Never handle ``letter``; what waits behind it may be replayed then."""
     with sessions(_service_of(letter.handler)).begin() as session:
         lock_key(session, letter.handler, letter.key)
-        _close(session, letter, "discarded", reason=f"{letter.reason}; discarded: {reason}")
+        close(session, letter, "discarded", reason=f"{letter.reason}; discarded: {reason}")
     log.info("dead letter discarded", letter=name_of(letter), reason=reason)
 
 
@@ -88,6 +84,7 @@ def _error_of(letter: DeadLetter) -> str | None:
             letter.handler,
             {"event": letter.payload},
             event_id=str(letter.event_id),
+            event_headers=attributes_of(headers),
             request_id=headers.get("ce_correlationid"),
             traceparent=headers.get("traceparent"),
         )
@@ -96,20 +93,9 @@ def _error_of(letter: DeadLetter) -> str | None:
     return None
 
 
-def _close_and_go_on(handler: str, key: str, done: DeadLetter | None) -> DeadLetter | None:
-    """Close ``done`` and find the next of its key, with nobody parking between the two."""
+def _next_after(handler: str, key: str, done: DeadLetter | None) -> DeadLetter | None:
     with sessions(_service_of(handler)).begin() as session:
-        lock_key(session, handler, key)
-        if done:
-            _close(session, done, "replayed", reason=done.reason)
-        return first_open_letter(session, handler, key)
-
-
-def _close(session: Session, letter: DeadLetter, status: str, *, reason: str) -> None:
-    row = session.get_one(DeadLetter, letter.seq, populate_existing=True)
-    if row.status == "open":
-        row.status, row.reason, row.closed_at = status, reason, now()
-        session.flush()
+        return next_open_letter(session, handler, key, done=done)
 
 
 def _service_of(handler: str) -> str:

@@ -4,9 +4,11 @@ The tasks of one event run in parallel, each through the queue of its service; e
 after another.
 """
 
-_SERVICES = ("users", "courses", "payments", "progress", "notifications")
+from models.events import every_event
 
-ROUTES = {
+_SERVICES = ("users", "courses", "payments", "progress", "notifications", "integrations")
+
+_REACTIONS = {
     "USER_CREATED": ["users.fill_profile", "notifications.welcome_user"],
     "USER_UPDATED": ["users.cache_profile", "notifications.keep_contact"],
     # A person's right to see all and to go: every service answers for itself.
@@ -27,3 +29,6 @@ ROUTES = {
     "LESSON_REOPENED": ["courses.count_reopening"],
     "COURSE_COMPLETED": ["notifications.congratulate_on_course"],
 }
+
+# Integrators hear of everything: by the feed, and by webhooks.
+ROUTES = {event.type: [*_REACTIONS.get(event.type, []), "integrations.keep_event"] for event in every_event()}

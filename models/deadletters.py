@@ -72,6 +72,27 @@ def first_open_letter(session: Session, handler: str, key: str) -> DeadLetter | 
     return session.scalars(waiting.order_by(DeadLetter.seq).limit(1)).one_or_none()
 
 
+def next_open_letter(session: Session, handler: str, key: str, *, done: DeadLetter | None) -> DeadLetter | None:
+    """Close ``done`` as replayed and find the next of its key, with nobody parking between the two."""
+    lock_key(session, handler, key)
+    if done:
+        close(session, done, "replayed", reason=done.reason)
+    return first_open_letter(session, handler, key)
+
+
+def close(session: Session, letter: DeadLetter, status: str, *, reason: str) -> None:
+    """Let ``letter`` wait no longer, unless another has closed it. Lock its key first."""
+    row = session.get_one(DeadLetter, letter.seq, populate_existing=True)
+    if row.status == "open":
+        row.status, row.reason, row.closed_at = status, reason, now()
+        session.flush()
+
+
+def name_of(letter: DeadLetter) -> str:
+    """``<service>-<seq>``: the service that could not take it, and its number there."""
+    return f"{letter.handler.partition('.')[0]}-{letter.seq}"
+
+
 def blocked_keys(session: Session) -> set[tuple[str, str]]:
     """Each (handler, key) whose events are parked."""
     waiting = select(DeadLetter.handler, DeadLetter.key).where(DeadLetter.status == "open").distinct()

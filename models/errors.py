@@ -285,3 +285,27 @@ class SenderRefused(Forbidden):
 
 class NotReplayable(Conflict):
     message = "What was told by {0} cannot be sent again."
+
+
+# Integrating.
+
+
+class WebhookUrlRefused(Invalid):
+    message = "Webhooks are not sent there: {0}."
+
+
+class UnknownEventType(Invalid):
+    message = "There is no event {0}; docs/asyncapi.json lists them all."
+
+
+class EndpointDisabled(Conflict):
+    message = "The endpoint is disabled ({0}): enable it first."
+
+
+class EventsPruned(DomainError):
+    status = 410
+    message = "Events after {0} are forgotten already. Begin anew without after, and fetch what you need by the API."
+
+
+class DeadLetterClosed(Conflict):
+    message = "The dead letter was {0} already."

@@ -9,12 +9,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
 
 EVERY_SERVICE = "*"  # the topic of news that each service tells for itself
+PERSONAL = ("pii", "sub")  # the attributes of a payload that name a person
 
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # one without its zone is refused
 
@@ -38,6 +39,14 @@ class Event:
     def teller(self) -> str:
         """The service that tells it, on its own topic."""
         return self.topic
+
+
+AnyEvent = dict[str, Any]  # the payload of an event of whatever type, for handlers that take all of them
+
+
+def without_person(payload: AnyEvent) -> AnyEvent:
+    """``payload`` as it may leave the house: ids that only we can resolve, and nothing that names somebody."""
+    return {name: value for name, value in payload.items() if name not in PERSONAL}
 
 
 EventClass = type[Event]  # within the class, ``type`` is the name of the event
@@ -413,3 +422,16 @@ class NotificationFailed(Event, topic="notifications"):
     channel: str
     reason: str
     failed_at: Moment
+
+
+# integrations
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookEndpointDisabled(Event, topic="integrations"):
+    """An integrator's endpoint gets no webhooks any more: it has failed for too long, or answered 410 Gone."""
+
+    endpoint_id: UUID
+    reason: str  # failing or gone
+    failing_since: Moment
+    disabled_at: Moment

@@ -1,7 +1,8 @@
 """The events as documents for whoever listens: ``python -m ops.schemas`` writes them from models/events.py.
 
-docs/schemas/<TYPE>/<version>.json   the JSON Schema of each payload
-docs/asyncapi.json                   an AsyncAPI 3 document of all topics, events and handlers
+docs/schemas/<TYPE>/<version>.json          the JSON Schema of each payload
+docs/schemas/<TYPE>/<version>.public.json   of what integrators get of it, where that is less
+docs/asyncapi.json                          an AsyncAPI 3 document of all topics, events and handlers
 
 A published schema is a promise within its version: a payload may only gain attributes that have a default. Whoever must
 break it counts the event's ``schema_version`` up.
@@ -19,7 +20,7 @@ import msgspec
 from bridge.routes import ROUTES
 from bridge.tellers import tellers_of
 from celery_app import SERVICES
-from models.events import EventClass, every_event
+from models.events import PERSONAL, EventClass, every_event
 from settings import ROOT
 
 DOCS = ROOT / "docs"
@@ -32,7 +33,9 @@ _OF_OBJECTS = {"properties", "required"}
 def documents() -> dict[Path, Document]:
     """Every document as it has to be, by its path below docs/."""
     schemas = {_path(event): schema_of(event) for event in every_event()}
-    return {**schemas, Path("asyncapi.json"): asyncapi()}
+    public = {_path(event).with_suffix(".public.json"): public_schema_of(event) for event in every_event()}
+    said = {path: schema for path, schema in public.items() if schema}
+    return {**schemas, **said, Path("asyncapi.json"): asyncapi()}
 
 
 def schema_of(event: EventClass) -> Document:
@@ -42,6 +45,21 @@ def schema_of(event: EventClass) -> Document:
         "$id": f"https://coursebus.dev/schemas/{event.type}/{event.schema_version}",
         **msgspec.json.schema(event),
     }
+
+
+def public_schema_of(event: EventClass) -> Document | None:
+    """The JSON Schema of what integrators get of an event; None where that is all of it."""
+    schema = schema_of(event)
+    payload = schema["$defs"].pop(event.__name__)
+    if not payload["properties"].keys() & set(PERSONAL):
+        return None
+    kept = {name: value for name, value in payload["properties"].items() if name not in PERSONAL}
+    required = [name for name in payload["required"] if name in kept]
+    # What only the person's attributes were made of stands in no public schema.
+    words = json.dumps(kept)
+    defs = {name: part for name, part in schema["$defs"].items() if f'"#/$defs/{name}"' in words}
+    defs[event.__name__] = {**payload, "properties": kept, "required": required}
+    return {**schema, "$id": f"{schema['$id']}/public", "$defs": defs}
 
 
 def asyncapi() -> Document:

@@ -64,8 +64,9 @@ class Call:
     def perform(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
         """Lend, call, commit. Returns the answer; raises what ``fn`` raises, ValidationError for a wrong message."""
         delivery.refuse_poison()
-        if "event_id" in self.fields:
-            message = {**message, "event_id": delivery.envelope.event_id}
+        for name in ("event_id", "event_headers"):
+            if name in self.fields:
+                message = {**message, name: getattr(delivery.envelope, name)}
         typed = {name: msgspec.convert(message[name], self.types[name], strict=False) for name in message}
         try:
             with ExitStack() as stack:

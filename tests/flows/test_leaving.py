@@ -64,7 +64,7 @@ def test_somebody_sees_all_and_goes_and_only_the_receipt_is_left(stack: Platform
     receipt = ended(learner, learner.send("DELETE", "/v1/me", If_Match=etag))
     assert receipt["status"] == "succeeded"
     services = {part["service"]: part for part in receipt["result"]["services"]}
-    assert set(services) == {"auth0", "users", "courses", "payments", "progress", "notifications"}
+    assert set(services) == {"auth0", "users", "courses", "payments", "progress", "notifications", "integrations"}
     stack.wait_until_handled()
     assert list(in_tables(learner.email or "", stack.database)) == []
     assert learner.get("/v1/me").json()["code"] == "account_erased"

@@ -17,6 +17,7 @@ def deliver(
     message: Mapping[str, Any] | None = None,
     *,
     event_id: UUID | str | None = None,
+    event_headers: Mapping[str, str] | None = None,
     claim: Mapping[str, str] | None = None,
     attempt: int = 1,
     seconds_left: float | None = None,
@@ -31,6 +32,7 @@ def deliver(
         reply_to=reply_to,
         claim=dict(claim) if claim else None,
         event_id=str(event_id) if event_id else None,
+        event_headers=None if event_headers is None else dict(event_headers),
         attempt=attempt,
     )
     carry_out(task, msgspec.json.decode(msgspec.json.encode(message or {})), envelope, task_id=task_id)

@@ -23,6 +23,8 @@ GIVEN = {
     "VISIBILITY_TIMEOUT_SECONDS": "12",
     "ASK_TIMEOUT_SECONDS": "5",
     "CANARY_SECONDS": "2",
+    "WEBHOOK_TIMEOUT_SECONDS": "2",
+    "WEBHOOK_RETRIES_SECONDS": "1,600",
     **os.environ,
 }
 RUN = f"tests_{uuid4().hex[:8]}"  # in the name of every database that this run makes

@@ -1,9 +1,11 @@
 """The bridge without Kafka: what services have told is carried to whoever listens, until all is quiet."""
 
-from typing import Any
-
+from bridge.feed import past_events
+from bridge.lanes import Record, attributes_of
 from bridge.routes import ROUTES
+from celery_app import SERVICES
 from models.errors import DomainError, Unavailable
+from models.outbox import OutboxEvent
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
 
@@ -14,22 +16,24 @@ def carry(database: Database, *, twice: bool = False, without: tuple[str, ...] =
     """Deliver every event to its handlers, in order; returns their types. ``without`` leaves handlers out."""
     carried = []
     for _ in range(_ROUNDS):
-        told = database.rows("SELECT id, type, payload FROM bus.outbox WHERE published_at IS NULL ORDER BY seq")
+        told = [record for service in SERVICES for record in past_events(service, OutboxEvent.published_at.is_(None))]
         if not told:
             return carried
-        for event_id, type_, payload in told:
-            handlers = [handler for handler in ROUTES.get(type_, []) if handler not in without]
+        for record in sorted(told, key=lambda each: each.offset):
+            handlers = [handler for handler in ROUTES.get(record.type, []) if handler not in without]
             # As the bridge: one that was put off is asked again, and the event is done when all have committed.
-            done = [_handled(handler, payload, event_id, twice=twice) for handler in handlers]
+            done = [_handled(handler, record, twice=twice) for handler in handlers]
             if all(done):
-                database.execute("UPDATE bus.outbox SET published_at = now() WHERE id = :id", id=event_id)
-                carried.append(type_)
+                database.execute("UPDATE bus.outbox SET published_at = now() WHERE id = :id", id=record.event_id)
+                carried.append(record.type)
     raise AssertionError(f"it never gets quiet: {told}")
 
 
-def _handled(handler: str, payload: dict[str, Any], event_id: Any, *, twice: bool) -> bool:
+def _handled(handler: str, record: Record, *, twice: bool) -> bool:
     for _ in range(2 if twice else 1):
-        reply = deliver(handler, {"event": payload}, event_id=event_id)
+        reply = deliver(
+            handler, {"event": record.value}, event_id=record.event_id, event_headers=attributes_of(record.headers)
+        )
         if error := reply.get("error"):
             assert issubclass(DomainError.by_name[error["name"]], Unavailable), (handler, reply)
             return False

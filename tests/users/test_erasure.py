@@ -189,7 +189,7 @@ def test_the_receipt_waits_for_the_last_service(ann: Ann):
 
 def test_every_service_answers_for_itself():
     for event, verb in (("USER_DELETED", "erase_data"), ("USER_EXPORT_REQUESTED", "export_data")):
-        assert sorted(ROUTES[event]) == sorted(f"{service}.{verb}" for service in SERVICES)
+        assert {f"{service}.{verb}" for service in SERVICES} <= set(ROUTES[event])
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -87,7 +87,7 @@ def test_delivered_twice_done_once_by_every_handler_there_is(deliver, monkeypatc
     call.types  # noqa: B018 read from the handler before something else stands in its place
     monkeypatch.setattr(call, "fn", lambda *_lent, **_message: done.append(handler))
     event_id, event = new_id(), some(Event.by_type[type_])
-    replies = [deliver(handler, {"event": event}, event_id=event_id) for _ in range(2)]
+    replies = [deliver(handler, {"event": event}, event_id=event_id, event_headers={}) for _ in range(2)]
 
     assert [reply.get("result", reply) for reply in replies] == [None, None]
     assert done == [handler]

@@ -1,0 +1,6 @@
+"""Integrations: the feed of all events, webhooks, and the events that a handler could not take."""
+
+from . import deadletters, feed, webhooks
+from .blueprint import blp
+
+__all__ = ["blp", "deadletters", "feed", "webhooks"]  # importing them puts their routes on blp

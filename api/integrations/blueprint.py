@@ -1,0 +1,5 @@
+"""The blueprint that the routes of this package stand on."""
+
+from api.blueprints import Blueprint
+
+blp = Blueprint("integrations", __name__, url_prefix="/v1", description="What happens here, for other systems.")

@@ -1,0 +1,199 @@
+"""Webhook endpoints: where events are pushed to, by Standard Webhooks."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from api.auth import requires
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from api.schemas import Flag, Schema, Timestamp
+
+from .blueprint import blp
+
+_TYPES_MAX = 100
+_EventTypes = ma.fields.List(
+    ma.fields.Str(validate=ma.validate.Length(min=1, max=100)),
+    validate=ma.validate.Length(max=_TYPES_MAX),
+    metadata={"example": ["COURSE_PURCHASED"], "description": "Empty: all events."},
+)
+_Description = ma.fields.Str(validate=ma.validate.Length(max=500))
+
+
+def _url(*, required: bool = False) -> ma.fields.Url:
+    return ma.fields.Url(
+        required=required,
+        schemes={"http", "https"},
+        require_tld=False,
+        validate=ma.validate.Length(max=2000),
+        metadata={"example": "https://example.com/coursebus", "description": "https, at a public address."},
+    )
+
+
+class WebhookEndpointFieldsSchema(Schema):
+    url = _url(required=True)
+    description = _Description
+    event_types = _EventTypes
+
+
+class WebhookEndpointChangesSchema(Schema):
+    url = _url()
+    description = _Description
+    event_types = _EventTypes
+    enabled = Flag(metadata={"description": "true forgets past failures too."})
+
+
+class WebhookEndpointSchema(Schema):
+    id = ma.fields.UUID()
+    url = ma.fields.Str()
+    description = ma.fields.Str()
+    event_types = ma.fields.List(ma.fields.Str())
+    enabled = ma.fields.Bool()
+    disabled_reason = ma.fields.Str(
+        allow_none=True,
+        validate=ma.validate.OneOf(["asked", "failing", "gone"]),
+        metadata={"description": "failing: for three days without a success. gone: the receiver answered 410."},
+    )
+    disabled_at = Timestamp(allow_none=True)
+    failures = ma.fields.Int(metadata={"description": "Since the last success."})
+    failing_since = Timestamp(allow_none=True)
+    previous_secret_until = Timestamp(allow_none=True)
+    created_at = Timestamp()
+
+
+class WebhookEndpointWithSecretSchema(WebhookEndpointSchema):
+    secret = ma.fields.Str(metadata={"description": "whsec_…: shown here and never again."})
+
+
+class WebhookDeliverySchema(Schema):
+    id = ma.fields.UUID()
+    event_id = ma.fields.UUID(metadata={"description": "The webhook-id."})
+    event_type = ma.fields.Str()
+    status = ma.fields.Str(validate=ma.validate.OneOf(["pending", "delivered", "failed"]))
+    attempts = ma.fields.Int()
+    next_attempt_at = Timestamp(allow_none=True)
+    status_code = ma.fields.Int(allow_none=True, metadata={"description": "Of the last attempt."})
+    error = ma.fields.Str(allow_none=True, metadata={"example": "timeout"})
+    duration_ms = ma.fields.Int(allow_none=True)
+    created_at = Timestamp()
+    attempted_at = Timestamp(allow_none=True)
+    ended_at = Timestamp(allow_none=True)
+
+
+class DeliveryQuery(PageQuery):
+    status = ma.fields.Str(load_default=None, validate=ma.validate.OneOf(["pending", "delivered", "failed"]))
+
+
+class PastSchema(Schema):
+    since = ma.fields.AwareDateTime(required=True, format="iso", metadata={"example": "2026-01-31T00:00:00Z"})
+    until = ma.fields.AwareDateTime(format="iso", metadata={"description": "Without: now."})
+    all_events = Flag(
+        load_default=False,
+        metadata={"description": "Those as well that the endpoint took; without it only what it has not taken."},
+    )
+
+
+class DeliveriesPlannedSchema(Schema):
+    deliveries = ma.fields.Int(metadata={"description": "How many go out."})
+
+
+class WebhookTrialSchema(Schema):
+    webhook_id = ma.fields.UUID()
+    delivered = ma.fields.Bool()
+    status_code = ma.fields.Int(allow_none=True)
+    error = ma.fields.Str(allow_none=True)
+    duration_ms = ma.fields.Int()
+
+
+@blp.route("/webhook-endpoints")
+class Endpoints(MethodView):
+    @requires("ops:admin", machines=True)
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(WebhookEndpointSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List webhook endpoints, the newest first."""
+        return page(ask("integrations.list_endpoints", **query))
+
+    @requires("ops:admin", machines=True)
+    @blp.arguments(WebhookEndpointFieldsSchema)
+    @blp.response(201, WebhookEndpointWithSecretSchema)
+    def post(self, fields: dict[str, Any]) -> Any:
+        """Have events pushed to a URL. The answer has the secret of the signatures, and nothing else ever does."""
+        return ask(
+            "integrations.create_endpoint",
+            url=fields["url"],
+            description=fields.get("description", ""),
+            event_types=fields.get("event_types", []),
+        )
+
+
+@blp.route("/webhook-endpoints/<uuid:endpoint_id>")
+class Endpoint(MethodView):
+    @requires("ops:admin", machines=True)
+    @blp.response(200, WebhookEndpointSchema)
+    def get(self, endpoint_id: UUID) -> Any:
+        """Show a webhook endpoint and how it fares."""
+        return ask("integrations.show_endpoint", endpoint_id=endpoint_id)
+
+    @requires("ops:admin", machines=True)
+    @blp.arguments(WebhookEndpointChangesSchema)
+    @blp.response(200, WebhookEndpointSchema)
+    def patch(self, changes: dict[str, Any], endpoint_id: UUID) -> Any:
+        """Change what is named; enable or disable it."""
+        return ask("integrations.change_endpoint", endpoint_id=endpoint_id, changes=changes)
+
+    @requires("ops:admin", machines=True)
+    @blp.response(204)
+    def delete(self, endpoint_id: UUID) -> None:
+        """Push nothing there any more, and forget what was."""
+        ask("integrations.delete_endpoint", endpoint_id=endpoint_id)
+
+
+@blp.route("/webhook-endpoints/<uuid:endpoint_id>/rotate-secret")
+class SecretRotation(MethodView):
+    @requires("ops:admin", machines=True)
+    @blp.response(200, WebhookEndpointWithSecretSchema)
+    def post(self, endpoint_id: UUID) -> Any:
+        """Sign with a new secret, which is shown here once. For a day webhooks have a signature by the old one too."""
+        return ask("integrations.rotate_secret", endpoint_id=endpoint_id)
+
+
+@blp.route("/webhook-endpoints/<uuid:endpoint_id>/test")
+class EndpointTrial(MethodView):
+    @requires("ops:admin", machines=True)
+    @blp.response(200, WebhookTrialSchema)
+    def post(self, endpoint_id: UUID) -> Any:
+        """Push a WEBHOOK_TEST at once, and tell how it was taken. Works for a disabled endpoint too."""
+        return ask("integrations.try_endpoint", endpoint_id=endpoint_id)
+
+
+@blp.route("/webhook-endpoints/<uuid:endpoint_id>/replay")
+class EndpointReplay(MethodView):
+    @requires("ops:admin", machines=True)
+    @blp.arguments(PastSchema)
+    @blp.response(200, DeliveriesPlannedSchema)
+    def post(self, replay: dict[str, Any], endpoint_id: UUID) -> Any:
+        """Push the events of a time again, as far back as the feed goes."""
+        until = replay.get("until")
+        return ask("integrations.replay_past", endpoint_id=endpoint_id, **{**replay, "until": until})
+
+
+@blp.route("/webhook-endpoints/<uuid:endpoint_id>/deliveries")
+class Deliveries(MethodView):
+    @requires("ops:admin", machines=True)
+    @blp.arguments(DeliveryQuery, location="query")
+    @blp.response(200, page_of(WebhookDeliverySchema))
+    def get(self, query: dict[str, Any], endpoint_id: UUID) -> Page:
+        """List what an endpoint was told, the newest first."""
+        return page(ask("integrations.list_deliveries", endpoint_id=endpoint_id, **query))
+
+
+@blp.route("/webhook-endpoints/<uuid:endpoint_id>/deliveries/<uuid:delivery_id>/replay")
+class DeliveryReplay(MethodView):
+    @requires("ops:admin", machines=True)
+    @blp.response(200, WebhookDeliverySchema)
+    def post(self, endpoint_id: UUID, delivery_id: UUID) -> Any:
+        """Push a delivery again, with the same webhook-id."""
+        return ask("integrations.replay_delivery", endpoint_id=endpoint_id, delivery_id=delivery_id)

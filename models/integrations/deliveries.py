@@ -1,0 +1,203 @@
+"""Deliveries: one event on its way to one endpoint. A durable row, so that no crash loses one."""
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, or_, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship
+
+import settings
+from models.base import Base, new_id
+from models.errors import NotFound
+
+from .endpoints import Endpoint
+from .feed import LoggedEvent
+from .outcomes import Outcome
+
+AT_ONCE_PER_ENDPOINT = 4  # attempts of one process; one while it fails, so that a dead receiver keeps few threads
+LONGEST_RETRY_AFTER_SECONDS = 3600  # that a receiver may ask for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parcel:
+    """What an attempt needs, read in one transaction and sent in none."""
+
+    delivery_id: UUID
+    attempt: int
+    endpoint_id: UUID
+    url: str
+    secrets: list[str]
+    event: dict[str, Any]
+
+
+class WebhookDelivery(Base):
+    __tablename__ = "webhook_deliveries"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("integrations.webhook_endpoints.id", ondelete="CASCADE"))
+    event_id: Mapped[UUID] = mapped_column(ForeignKey("integrations.events.id", ondelete="CASCADE"))
+    status: Mapped[str] = mapped_column(default="pending")  # pending, delivered or failed
+    attempts: Mapped[int] = mapped_column(default=0)  # counted when they begin: one that kills us counts too
+    due_at: Mapped[datetime]  # to be sent then; while it is being sent: to be sent again then, for we are dead
+    status_code: Mapped[int | None]  # of the last attempt, as ``error`` and ``duration_ms``
+    error: Mapped[str | None]
+    duration_ms: Mapped[int | None]
+    created_at: Mapped[datetime]
+    attempted_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+
+    endpoint: Mapped[Endpoint] = relationship(lazy="raise")
+    event: Mapped[LoggedEvent] = relationship(lazy="raise")
+
+    __table_args__ = (
+        UniqueConstraint("event_id", "endpoint_id"),
+        Index("ix_webhook_deliveries_due", "endpoint_id", "due_at", postgresql_where=text("status = 'pending'")),
+        Index("ix_webhook_deliveries_endpoint", "endpoint_id", "id"),
+        {"schema": "integrations"},
+    )
+
+    @classmethod
+    def plan(cls, session: Session, event_id: UUID, type_: str, *, at: datetime) -> int:
+        """Have everybody told who listens; returns how many those are."""
+        endpoints = Endpoint.listening_to(session, type_)
+        if endpoints:
+            session.execute(insert(cls), [cls._fresh(endpoint_id, event_id, at) for endpoint_id in endpoints])
+        return len(endpoints)
+
+    @classmethod
+    def plan_past(cls, session: Session, endpoint: Endpoint, *, since: datetime, until: datetime, all_: bool) -> int:
+        """Have an endpoint told of what happened in that time; without ``all_`` only of what it has not taken yet."""
+        happened = select(LoggedEvent.id).where(LoggedEvent.told_at >= since, LoggedEvent.told_at < until)
+        if endpoint.event_types:
+            happened = happened.where(LoggedEvent.type.in_(endpoint.event_types))
+        rows = [cls._fresh(endpoint.id, event_id, until) for event_id in session.scalars(happened)]
+        count = 0
+        for begin in range(0, len(rows), 1000):
+            told = insert(cls).values(rows[begin : begin + 1000])
+            again = {name: told.excluded[name] for name in _AFRESH}
+            told = told.on_conflict_do_update(
+                index_elements=["event_id", "endpoint_id"],
+                set_=again,
+                where=None if all_ else cls.status != "delivered",
+            )
+            count += len(session.scalars(told.returning(cls.id)).all())
+        return count
+
+    @classmethod
+    def claim(cls, session: Session, *, busy: Mapping[UUID, int], limit: int, at: datetime) -> Iterator[Parcel]:
+        """Take up to ``limit`` deliveries that are due, as many of each endpoint as it has room for beside ``busy``.
+
+        Whoever claims sends at once: what is not ended within twice the time-out of an attempt is taken for lost.
+        """
+        mine = select(cls.id).where(cls.endpoint_id == Endpoint.id, cls.status == "pending", cls.due_at <= at)
+        open_ = Endpoint.disabled_at.is_(None), or_(Endpoint.resting_until.is_(None), Endpoint.resting_until <= at)
+        # In any order: those with much to tell must not come first each time.
+        wanted = select(Endpoint).where(*open_, mine.exists()).order_by(func.random())
+        for endpoint in session.scalars(wanted).all():
+            room = (1 if endpoint.failures else AT_ONCE_PER_ENDPOINT) - busy.get(endpoint.id, 0)
+            for delivery in cls._due(session, endpoint, limit=min(room, limit), at=at):
+                delivery.attempts += 1
+                delivery.attempted_at = at
+                delivery.due_at = at + timedelta(seconds=2 * settings.WEBHOOK_TIMEOUT_SECONDS)
+                limit -= 1
+                yield delivery.parcel(endpoint, at=at)
+
+    @classmethod
+    def _due(cls, session: Session, endpoint: Endpoint, *, limit: int, at: datetime) -> list[Self]:
+        due = (
+            select(cls)
+            .where(cls.endpoint_id == endpoint.id, cls.status == "pending", cls.due_at <= at)
+            .options(joinedload(cls.event, innerjoin=True))
+            .order_by(cls.due_at)
+            .limit(max(limit, 0))
+            .with_for_update(of=cls, skip_locked=True)
+        )
+        return list(session.scalars(due))
+
+    @classmethod
+    def locked(cls, session: Session, delivery_id: UUID, endpoint_id: UUID) -> Self:
+        """A delivery of this endpoint, which was locked before it. Raises NotFound."""
+        whole = (joinedload(cls.event, innerjoin=True),)
+        delivery = session.get(cls, delivery_id, options=whole, with_for_update={"of": cls})
+        if delivery is None or delivery.endpoint_id != endpoint_id:
+            raise NotFound("delivery", str(delivery_id))
+        return delivery
+
+    @classmethod
+    def page(
+        cls, session: Session, endpoint_id: UUID, *, status: str | None, limit: int, after: UUID | None
+    ) -> list[Self]:
+        """The deliveries of an endpoint, the newest first."""
+        newest = select(cls).where(cls.endpoint_id == endpoint_id).options(joinedload(cls.event, innerjoin=True))
+        if status:
+            newest = newest.where(cls.status == status)
+        if after:
+            newest = newest.where(cls.id < after)
+        return list(session.scalars(newest.order_by(cls.id.desc()).limit(limit)))
+
+    def parcel(self, endpoint: Endpoint, *, at: datetime) -> Parcel:
+        return Parcel(
+            delivery_id=self.id,
+            attempt=self.attempts,
+            endpoint_id=endpoint.id,
+            url=endpoint.url,
+            secrets=endpoint.secrets(at=at),
+            event=self.event.cloud_event(),
+        )
+
+    def end_attempt(self, attempt: int, outcome: Outcome, *, at: datetime) -> None:
+        """Keep how an attempt ended. A failure that comes after the next attempt has begun says nothing any more."""
+        if self.status != "pending" or (attempt != self.attempts and not outcome.is_good):
+            return
+        self.status_code, self.error, self.duration_ms = outcome.status_code, outcome.error, outcome.duration_ms
+        if outcome.is_good:
+            self.status, self.ended_at = "delivered", at
+        elif outcome.is_farewell or attempt > len(settings.WEBHOOK_RETRIES_SECONDS):
+            self.status, self.ended_at = "failed", at
+        else:
+            asked_seconds = min(outcome.retry_after_seconds or 0, LONGEST_RETRY_AFTER_SECONDS)
+            planned_seconds = settings.WEBHOOK_RETRIES_SECONDS[attempt - 1] * random.uniform(0.8, 1.2)
+            self.due_at = at + timedelta(seconds=max(asked_seconds, planned_seconds))
+
+    def replay(self, *, at: datetime) -> None:
+        """Send it again from the beginning, with the same webhook-id."""
+        for name, value in self._fresh(self.endpoint_id, self.event_id, at).items():
+            if name in _AFRESH:
+                setattr(self, name, value)
+
+    def view(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "event_id": self.event_id,
+            "event_type": self.event.type,
+            "status": self.status,
+            "attempts": self.attempts,
+            "next_attempt_at": self.due_at if self.status == "pending" else None,
+            "status_code": self.status_code,
+            "error": self.error,
+            "duration_ms": self.duration_ms,
+            "created_at": self.created_at,
+            "attempted_at": self.attempted_at,
+            "ended_at": self.ended_at,
+        }
+
+    @staticmethod
+    def _fresh(endpoint_id: UUID, event_id: UUID, at: datetime) -> dict[str, Any]:
+        return {
+            "id": new_id(),
+            "endpoint_id": endpoint_id,
+            "event_id": event_id,
+            "status": "pending",
+            "attempts": 0,
+            "due_at": at,
+            "created_at": at,
+            "ended_at": None,
+        }
+
+
+_AFRESH = ("status", "attempts", "due_at", "ended_at")

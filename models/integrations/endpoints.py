@@ -1,0 +1,165 @@
+"""Webhook endpoints: where an integrator wants to be told, of what, under which secret, and how well that goes."""
+
+import random
+from datetime import datetime, timedelta
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import or_, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+import settings
+from models.base import Aggregate, Base, new_id
+from models.errors import EndpointDisabled, NotFound, UnknownEventType
+from models.events import Event, WebhookEndpointDisabled
+
+from .outcomes import Outcome
+from .signing import new_secret
+
+FAILURES_BEFORE_REST = 5
+SHORTEST_REST, LONGEST_REST = timedelta(seconds=10), timedelta(minutes=15)
+
+_ALL: list[str] = []  # no filter
+
+
+class Endpoint(Aggregate, Base):
+    __tablename__ = "webhook_endpoints"
+    __table_args__ = ({"schema": "integrations"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    url: Mapped[str]
+    description: Mapped[str]
+    event_types: Mapped[list[str]]  # empty: all of them
+    secret: Mapped[str]
+    previous_secret: Mapped[str | None]
+    previous_secret_until: Mapped[datetime | None]
+    # The circuit breaker. ``failures`` are those since the last success.
+    failures: Mapped[int]
+    failing_since: Mapped[datetime | None]
+    resting_until: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]  # asked, failing or gone
+    disabled_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+    @classmethod
+    def begin(cls, *, url: str, description: str, event_types: list[str], at: datetime) -> Self:
+        """A new endpoint with a secret. Raises UnknownEventType."""
+        return cls(
+            id=new_id(),
+            version=0,
+            url=url,
+            description=description,
+            event_types=known_types(event_types),
+            secret=new_secret(),
+            failures=0,
+            created_at=at,
+        )
+
+    @classmethod
+    def of(cls, session: Session, endpoint_id: UUID) -> Self:
+        """An endpoint, read only. Raises NotFound."""
+        return cls._found(session.get(cls, endpoint_id), endpoint_id)
+
+    @classmethod
+    def locked(cls, session: Session, endpoint_id: UUID, *, to_delete: bool = False) -> Self:
+        """An endpoint, to be changed; new deliveries to it may be written meanwhile. Raises NotFound."""
+        # FOR NO KEY UPDATE leaves those alone who only refer to it.
+        lock = {"key_share": not to_delete}
+        return cls._found(session.get(cls, endpoint_id, with_for_update=lock, populate_existing=True), endpoint_id)
+
+    @classmethod
+    def _found(cls, endpoint: Self | None, endpoint_id: UUID) -> Self:
+        if endpoint is None:
+            raise NotFound("webhook endpoint", str(endpoint_id))
+        return endpoint
+
+    @classmethod
+    def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
+        """All endpoints, the newest first."""
+        newest = select(cls).order_by(cls.id.desc()).limit(limit)
+        return list(session.scalars(newest.where(cls.id < after) if after else newest))
+
+    @classmethod
+    def listening_to(cls, session: Session, type_: str) -> list[UUID]:
+        """Who is told of events of this type; none of them is deleted before the end of this transaction."""
+        listening = select(cls.id).where(
+            cls.disabled_at.is_(None), or_(cls.event_types == _ALL, cls.event_types.contains([type_]))
+        )
+        return list(session.scalars(listening.with_for_update(read=True, key_share=True)))
+
+    def listens_to(self, type_: str) -> bool:
+        return not self.event_types or type_ in self.event_types
+
+    def change(self, changes: dict[str, Any], *, at: datetime) -> None:
+        """Take over what is named. Enabled, it begins without a past. Raises UnknownEventType."""
+        if "event_types" in changes:
+            self.event_types = known_types(changes["event_types"])
+        self.url = changes.get("url", self.url)
+        self.description = changes.get("description", self.description)
+        match changes.get("enabled"):
+            case True:
+                self.disabled_at = self.disabled_reason = None
+                self._recover()
+            case False if self.disabled_at is None:
+                self.disabled_at, self.disabled_reason = at, "asked"
+
+    def rotate_secret(self, *, at: datetime) -> None:
+        """Sign with a new secret, and with the one before as well until every receiver knows the new one."""
+        self.previous_secret = self.secret
+        self.previous_secret_until = at + timedelta(hours=settings.WEBHOOK_SECRET_OVERLAP_HOURS)
+        self.secret = new_secret()
+
+    def secrets(self, *, at: datetime) -> list[str]:
+        """What to sign with, the newest first."""
+        overlaps = self.previous_secret and self.previous_secret_until and at < self.previous_secret_until
+        return [self.secret, self.previous_secret] if overlaps and self.previous_secret else [self.secret]
+
+    def refuse_disabled(self) -> None:
+        """Raises EndpointDisabled."""
+        if self.disabled_reason:
+            raise EndpointDisabled(self.disabled_reason)
+
+    def note(self, outcome: Outcome, *, at: datetime) -> WebhookEndpointDisabled | None:
+        """Rest longer and longer while attempts fail, and give up after days; returns the news of that."""
+        if outcome.is_good:
+            self._recover()
+            return None
+        self.failures += 1
+        self.failing_since = self.failing_since or at
+        if self.failures >= FAILURES_BEFORE_REST:
+            rest = min(SHORTEST_REST * 2 ** min(self.failures - FAILURES_BEFORE_REST, 10), LONGEST_REST)
+            self.resting_until = at + rest * random.uniform(0.8, 1.2)
+        too_long = at - self.failing_since >= timedelta(hours=settings.WEBHOOK_DISABLED_AFTER_HOURS)
+        if self.disabled_at or not (too_long or outcome.is_farewell):
+            return None
+        self.disabled_at, self.disabled_reason = at, "gone" if outcome.is_farewell else "failing"
+        return WebhookEndpointDisabled(
+            endpoint_id=self.id, reason=self.disabled_reason, failing_since=self.failing_since, disabled_at=at
+        )
+
+    def _recover(self) -> None:
+        self.failures, self.failing_since, self.resting_until = 0, None, None
+
+    def view(self) -> dict[str, Any]:
+        """As the API shows it; never with its secret."""
+        return {
+            "id": self.id,
+            "url": self.url,
+            "description": self.description,
+            "event_types": self.event_types,
+            "enabled": self.disabled_at is None,
+            "disabled_reason": self.disabled_reason,
+            "disabled_at": self.disabled_at,
+            "failures": self.failures,
+            "failing_since": self.failing_since,
+            "previous_secret_until": self.previous_secret_until,
+            "created_at": self.created_at,
+        }
+
+
+def known_types(types: list[str]) -> list[str]:
+    """``types`` without repetitions. Raises UnknownEventType."""
+    for type_ in types:
+        if type_ not in Event.by_type:
+            raise UnknownEventType(type_)
+    return sorted(set(types))

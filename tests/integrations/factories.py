@@ -1,0 +1,53 @@
+"""Events in the feed and endpoints that listen, without the way there."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from models.base import new_id, now
+from models.events import CoursePurchased, Event
+from models.integrations import Endpoint, LoggedEvent, WebhookDelivery
+from tests.support.events import some
+
+
+def headers_of(event: Event, *, sequence: int = 1, **more: str) -> dict[str, str]:
+    """As they stand on Kafka."""
+    return {
+        "ce_type": event.type,
+        "ce_source": f"/{event.topic}",
+        "ce_subject": "some",
+        "ce_sequence": str(sequence),
+        "ce_time": now().isoformat(),
+        "ce_dataschema": f"https://coursebus.dev/schemas/{event.type}/1",
+        **more,
+    }
+
+
+def append(session: Session, event: Event | None = None, **more: str) -> UUID:
+    """Put an event at the end of the feed; returns its id."""
+    event, event_id = event or some(CoursePurchased), new_id()
+    assert LoggedEvent.append(session, event_id, headers_of(event, **more), msgspec.to_builtins(event))
+    return event_id
+
+
+def make_endpoint(session: Session, url: str = "http://127.0.0.1:9/hook", *event_types: str) -> Endpoint:
+    endpoint = Endpoint.begin(url=url, description="", event_types=list(event_types), at=now())
+    session.add(endpoint)
+    session.flush()
+    return endpoint
+
+
+def tell(session: Session, event: Event | None = None) -> UUID:
+    """Append an event and plan its deliveries."""
+    event = event or some(CoursePurchased)
+    event_id = append(session, event)
+    WebhookDelivery.plan(session, event_id, event.type, at=now())
+    return event_id
+
+
+def deliveries(session: Session, **wanted: Any) -> list[WebhookDelivery]:
+    session.flush()
+    session.expire_all()
+    return list(session.query(WebhookDelivery).filter_by(**wanted).order_by(WebhookDelivery.id))

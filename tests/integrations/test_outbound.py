@@ -1,0 +1,266 @@
+"""Nobody is sent anywhere they should not be, and nobody is kept waiting."""
+
+import socket
+import ssl
+import threading
+import time
+from contextlib import contextmanager
+from datetime import timedelta
+from ipaddress import ip_address
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+import settings
+from models.base import now
+from models.errors import WebhookUrlRefused
+from tests.support.receiver import receiving
+from workers.integrations import outbound
+from workers.integrations.outbound import is_public, post, resolve
+
+
+def posted(url: str, *, timeout_seconds: float = 2) -> outbound.Outcome:
+    return post(url, b"{}", {"Content-Type": "application/json"}, timeout_seconds=timeout_seconds)
+
+
+@pytest.mark.parametrize("address", ["93.184.216.34", "1.1.1.1", "2606:4700::1111", "2a00:1450:4001:80e::200e"])
+def test_a_public_address_is_public(address: str):
+    assert is_public(ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("0.0.0.1", "0.1.2.3", "10.0.0.1", "100.64.0.1", "127.0.0.1", "169.254.169.254", "172.16.0.1", "192.0.0.8"),
+        *("192.0.2.1", "192.88.99.1", "192.168.1.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255"),
+        *("::", "::1", "::ffff:8.8.8.8", "::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "100::1"),
+        *("2001::1", "2001:db8::1", "2002:7f00:1::", "3fff::1", "fc00::1", "fd00:ec2::254", "fe80::1", "ff02::1"),
+    ],
+)
+def test_any_other_address_is_not(address: str):
+    assert not is_public(ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("https://10.0.0.1/", "https://169.254.169.254/latest/meta-data", "https://[fd00::1]/", "https://0/"),
+        *(
+            "https://167772161/",
+            "https://0x0a000001/",
+            "https://012.0.0.1/",
+            "https://10.1/",
+            "https://[::ffff:a00:1]/",
+        ),
+        *(
+            "https://user:password@example.com/",
+            "ftp://example.com/",
+            "https://",
+            "https://example.com:99999/",
+            "https:/x",
+        ),
+        "https://no-such-name.invalid/",
+        "http://93.184.216.34/",
+    ],
+)
+def test_a_url_that_leads_where_no_webhook_goes_is_refused(url: str):
+    with pytest.raises(WebhookUrlRefused):
+        resolve(url)
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1/", "https://localhost/", "https://2130706433/", "https://[::1]/"])
+def test_loopback_is_for_local_use_only(monkeypatch, url: str):
+    assert resolve(url)
+    monkeypatch.setattr(settings, "WEBHOOK_LOOPBACK", False)
+    with pytest.raises(WebhookUrlRefused):
+        resolve(url)
+
+
+def test_production_refuses_loopback(monkeypatch):
+    monkeypatch.setattr(settings, "ENVIRONMENT", "production")
+    monkeypatch.setattr(settings, "FAULT", "")
+    for name, value in {
+        "STRIPE_API_URL": "https://api.stripe.com",
+        "YOOKASSA_API_URL": "https://api.yookassa.ru/v3",
+    }.items():
+        monkeypatch.setattr(settings, name, value)
+    for name in ("STRIPE_WEBHOOK_SECRET", "AUTH0_DOMAIN"):
+        monkeypatch.setenv(name, "given")
+    with pytest.raises(SystemExit, match="WEBHOOK_LOOPBACK"):
+        settings.refuse_unsafe_production()
+
+
+def test_a_name_with_one_private_address_among_public_ones_is_refused(monkeypatch):
+    places = [(socket.AF_INET, 1, 6, "", (address, 443)) for address in ("93.184.216.34", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: places)
+    with pytest.raises(WebhookUrlRefused):
+        resolve("https://example.com/")
+
+
+def test_a_name_that_answers_otherwise_the_second_time_leads_nowhere_else(monkeypatch):
+    """DNS rebinding: the address that was looked at is the one that is called."""
+    asked = []
+
+    def rebinding(host, port, **_):
+        asked.append(host)
+        address = "127.0.0.1" if len(asked) == 1 else "10.0.0.1"
+        return [(socket.AF_INET, 1, 6, "", (address, port))]
+
+    with receiving() as receiver:
+        url = receiver.url.replace("127.0.0.1", "hooks.example.com")
+        real = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, *a, **k: (rebinding if host == "hooks.example.com" else real)(host, *a, **k),
+        )
+        assert posted(url).is_good
+        assert receiver.received[0].headers["host"].startswith("hooks.example.com:")
+    assert asked == ["hooks.example.com"]
+
+
+def test_an_answer_is_told_by_its_status():
+    with receiving(200, 204, 302, 404, 500) as receiver:
+        outcomes = [posted(receiver.url) for _ in range(5)]
+
+    assert [(each.status_code, each.error) for each in outcomes] == [
+        (200, None),
+        (204, None),
+        (302, "status_302"),
+        (404, "status_404"),
+        (500, "status_500"),
+    ]
+
+
+def test_a_redirect_is_not_followed():
+    with receiving() as elsewhere:
+
+        def redirect(handler) -> None:
+            handler.send_response(307)
+            handler.send_header("Location", elsewhere.url)
+            handler.end_headers()
+
+        with receiving(redirect) as receiver:
+            assert posted(receiver.url).error == "status_307"
+        assert elsewhere.received == []
+
+
+def test_no_proxy_is_asked(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with receiving() as receiver:
+        assert posted(receiver.url).is_good
+
+
+def test_what_nobody_listens_to_is_unreachable():
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        assert posted(f"http://127.0.0.1:{nobody.getsockname()[1]}/").error == "unreachable"
+
+
+@contextmanager
+def talking(*chunks: bytes, pause_seconds: float = 0.0):
+    """A server that says ``chunks`` over and over, whatever is asked."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def talk() -> None:
+            connection, _ = server.accept()
+            with connection:
+                try:
+                    connection.recv(65536)
+                    for chunk in chunks:
+                        connection.sendall(chunk)
+                        time.sleep(pause_seconds)
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=talk, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/"
+        thread.join(5)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "error"),
+    [([b"H"] * 100, "timeout"), ([b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 100], "timeout")],
+    ids=["status", "headers"],
+)
+def test_one_who_drips_has_no_more_time_than_others(chunks: list[bytes], error: str):
+    began = time.monotonic()
+    with talking(*chunks, pause_seconds=0.05) as url:
+        assert posted(url, timeout_seconds=0.4).error == error
+        assert time.monotonic() - began < 1
+
+
+def test_an_answer_without_end_is_not_listened_to():
+    with talking(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", *[b"x" * 65536] * 50) as url:
+        assert posted(url).is_good  # its status has said all
+
+
+def test_headers_without_end_are_no_answer():
+    with talking(b"HTTP/1.1 200 OK\r\n", *[b"X: " + b"y" * 8000 + b"\r\n"] * 50) as url:
+        assert posted(url).error == "answer_too_large"
+
+
+@pytest.mark.parametrize("noise", [b"220 smtp.example.com ESMTP\r\n", b"\x00\x01\x02\r\n\r\n", b""])
+def test_what_is_no_http_is_no_answer(noise: bytes):
+    with talking(noise) as url:
+        assert posted(url).error == "unreachable"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> str:
+    """Of hooks.example.com, signed by itself; key and all in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hooks.example.com")])
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now() - timedelta(days=1))
+        .not_valid_after(now() + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("hooks.example.com")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    path.write_bytes(private + signed.public_bytes(serialization.Encoding.PEM))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("trust", "host", "error"),
+    [("us", "hooks.example.com", None), ("us", "other.example.com", "tls"), ("others", "hooks.example.com", "tls")],
+    ids=["its own name", "another name", "a stranger"],
+)
+def test_the_name_stands_in_the_certificate_although_an_address_is_called(
+    monkeypatch, certificate: str, trust: str, host: str, error: str | None
+):
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(certificate)
+    trusting = ssl.create_default_context(cafile=certificate if trust == "us" else None)
+    monkeypatch.setattr(outbound, "_tls", lambda: trusting)
+    monkeypatch.setattr(outbound, "_addresses", lambda *_: [ip_address("127.0.0.1")])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            plain, _ = server.accept()
+            try:
+                with served.wrap_socket(plain, server_side=True) as connection:
+                    while not connection.recv(65536).endswith(b"{}"):
+                        pass
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            except OSError:
+                plain.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        assert posted(f"https://{host}:{server.getsockname()[1]}/hook").error == error
+        thread.join(5)

@@ -1,0 +1,143 @@
+"""The courier: sends what is due by threads of its own, so that no receiver holds up who asks this service.
+
+It keeps nothing: deliveries are rows, claimed for a while. Killed in the middle, it has told some receiver twice.
+"""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from celery import signals
+
+import settings
+from celery_app import Envelope, new_task_id
+from models.integrations import Outcome, Parcel, signatures
+from models.log import get_logger
+from workers._delivery import Delivery
+from workers._tasks import CALLS, deliver
+from workers.resources import resource
+
+from . import outbound
+
+log = get_logger(__name__)
+
+THREADS = 16  # a thread waits for its receiver nearly all the time
+
+
+class Courier:
+    """Works while something is due, and rests until it is woken."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="webhook")
+        self._changed = threading.Condition()
+        self._busy: Counter[UUID] = Counter()  # attempts under way, by endpoint
+        self._at_work = False
+        self._woken = False
+        self._stopped = False
+
+    def wake(self) -> None:
+        """Something may be due."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+            if self._at_work or self._stopped:
+                return
+            self._at_work = True
+        threading.Thread(target=self._work, name="courier", daemon=True).start()
+
+    def stop(self) -> None:
+        """Begin nothing any more."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def join(self) -> None:
+        """Return when what was begun before ``stop`` has ended: after the time-out of an attempt at the latest."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._at_work)
+        self._pool.shutdown()
+
+    def _work(self) -> None:
+        while self._go_on():
+            for parcel in self._claim():
+                with self._changed:
+                    self._busy[parcel.endpoint_id] += 1
+                    self._woken = True  # where something was due there may be more
+                self._pool.submit(self._carry, parcel)
+
+    def _go_on(self) -> bool:
+        """Wait for a thread, and for news while all that is due is under way. False when there is nothing to do."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._busy.total() < THREADS)
+            self._changed.wait_for(lambda: self._stopped or self._woken or not self._busy.total())
+            self._at_work = self._woken and not self._stopped
+            self._woken = False
+            self._changed.notify_all()
+            return self._at_work
+
+    def _claim(self) -> list[Parcel]:
+        with self._changed:
+            busy = {str(endpoint_id): count for endpoint_id, count in self._busy.items() if count}
+        claimed = _run("integrations.claim_deliveries", busy=busy, limit=THREADS - sum(busy.values()))
+        return msgspec.convert(claimed or [], list[Parcel])  # a database that is away is asked again by the sweep
+
+    def _carry(self, parcel: Parcel) -> None:
+        try:
+            seconds = settings.WEBHOOK_TIMEOUT_SECONDS
+            outcome = post(parcel.url, parcel.event, secrets=parcel.secrets, timeout_seconds=seconds)
+            _run(
+                "integrations.end_attempt",
+                endpoint_id=parcel.endpoint_id,
+                delivery_id=parcel.delivery_id,
+                attempt=parcel.attempt,
+                outcome=msgspec.to_builtins(outcome),
+            )
+        finally:
+            with self._changed:
+                self._busy[parcel.endpoint_id] -= 1
+                self._woken = True
+                self._changed.notify_all()
+
+
+def post(url: str, event: dict[str, Any], *, secrets: Sequence[str], timeout_seconds: float) -> Outcome:
+    """Send ``event`` to ``url`` once, by Standard Webhooks: its id is the webhook-id."""
+    body, timestamp = msgspec.json.encode(event), int(time.time())
+    headers = {
+        "Content-Type": "application/cloudevents+json",
+        "User-Agent": "Coursebus-Webhooks/1",
+        "webhook-id": event["id"],
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": signatures(secrets, webhook_id=event["id"], timestamp=timestamp, body=body),
+    }
+    return outbound.post(url, body, headers, timeout_seconds=timeout_seconds)
+
+
+def _run(task: str, **message: Any) -> Any:
+    """Carry a task of this service out in this thread; returns its result, None where it failed, which is logged."""
+    delivery = Delivery(task=task, task_id=new_task_id(), envelope=Envelope())
+    deliver(CALLS[task], delivery, message)
+    return delivery.answer.get("result")
+
+
+_courier = Courier()
+
+
+@resource
+def courier(_delivery: Delivery) -> Iterator[Courier]:
+    """The courier of this process."""
+    yield _courier
+
+
+@signals.worker_shutting_down.connect
+def _stop_courier(**_: object) -> None:
+    _courier.stop()
+
+
+@signals.worker_shutdown.connect
+def _join_courier(**_: object) -> None:
+    _courier.join()

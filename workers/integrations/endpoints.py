@@ -1,0 +1,111 @@
+"""Webhook endpoints: made, looked at, changed, tried out and told again of the past."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+import settings
+from models.base import new_id, now
+from models.integrations import Endpoint, WebhookDelivery
+from workers import task
+from workers._delivery import Sessions
+from workers.resources import Poke
+
+from . import outbound
+from .courier import post
+
+TRIAL_SECONDS = 4  # somebody waits for the answer, who would not wait for the longest attempt
+
+
+@task
+def create_endpoint(sessions: Sessions, *, url: str, description: str, event_types: list[str]) -> dict[str, Any]:
+    """Begin to tell ``url`` of events; the answer alone has the secret. Raises WebhookUrlRefused, UnknownEventType."""
+    outbound.resolve(url)
+    with sessions.begin() as session:
+        endpoint = Endpoint.begin(url=url, description=description, event_types=event_types, at=now())
+        session.add(endpoint)
+        return sessions.answer(session, {**endpoint.view(), "secret": endpoint.secret})
+
+
+@task
+def list_endpoints(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
+    """A page of endpoints, the newest first: {"items", "next"}."""
+    found = Endpoint.page(session, limit=limit + 1, after=after)
+    shown = found[:limit]
+    return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
+
+
+@task
+def show_endpoint(session: Session, *, endpoint_id: UUID) -> dict[str, Any]:
+    """An endpoint without its secret. Raises NotFound."""
+    return Endpoint.of(session, endpoint_id).view()
+
+
+@task
+def change_endpoint(sessions: Sessions, poke: Poke, *, endpoint_id: UUID, changes: dict[str, Any]) -> dict[str, Any]:
+    """Change what is named of an endpoint. Raises NotFound, WebhookUrlRefused, UnknownEventType."""
+    if "url" in changes:
+        outbound.resolve(changes["url"])
+    with sessions.begin() as session:
+        endpoint = Endpoint.locked(session, endpoint_id)
+        endpoint.change(changes, at=now())
+        poke("integrations.send_due_webhooks")  # enabled again, it may have something waiting
+        return sessions.answer(session, endpoint.view())
+
+
+@task
+def delete_endpoint(session: Session, *, endpoint_id: UUID) -> None:
+    """Tell an endpoint nothing any more, and forget what it was told. Raises NotFound."""
+    session.delete(Endpoint.locked(session, endpoint_id, to_delete=True))
+
+
+@task
+def rotate_secret(session: Session, *, endpoint_id: UUID) -> dict[str, Any]:
+    """Give an endpoint a new secret, which the answer alone has; the old one signs too for a day. Raises NotFound."""
+    endpoint = Endpoint.locked(session, endpoint_id)
+    endpoint.rotate_secret(at=now())
+    return {**endpoint.view(), "secret": endpoint.secret}
+
+
+@task
+def try_endpoint(sessions: Sessions, *, endpoint_id: UUID) -> dict[str, Any]:
+    """Send a WEBHOOK_TEST at once, and tell how the receiver took it. It is in no feed and is not tried again.
+
+    Raises NotFound.
+    """
+    with sessions.begin() as session:
+        endpoint = Endpoint.of(session, endpoint_id)
+    webhook_id, at = new_id(), now()
+    event = {
+        "specversion": "1.0",
+        "id": str(webhook_id),
+        "source": "/integrations",
+        "type": "WEBHOOK_TEST",
+        "subject": str(endpoint.id),
+        "time": at,
+        "datacontenttype": "application/json",
+        "data": {"endpoint_id": endpoint.id},
+    }
+    seconds = min(settings.WEBHOOK_TIMEOUT_SECONDS, TRIAL_SECONDS)
+    outcome = post(endpoint.url, event, secrets=endpoint.secrets(at=at), timeout_seconds=seconds)
+    with sessions.begin() as session:
+        told = {"webhook_id": webhook_id, "delivered": outcome.is_good, "status_code": outcome.status_code}
+        return sessions.answer(session, {**told, "error": outcome.error, "duration_ms": outcome.duration_ms})
+
+
+@task
+def replay_past(
+    session: Session, poke: Poke, *, endpoint_id: UUID, since: datetime, until: datetime | None, all_events: bool
+) -> dict[str, Any]:
+    """Tell an endpoint again of what happened in that time: what it has not taken yet, or all of it.
+
+    Raises NotFound, EndpointDisabled.
+    """
+    endpoint = Endpoint.locked(session, endpoint_id)
+    endpoint.refuse_disabled()
+    until = until or now()
+    count = WebhookDelivery.plan_past(session, endpoint, since=since, until=until, all_=all_events)
+    poke("integrations.send_due_webhooks")
+    return {"deliveries": count}
