@@ -1,6 +1,7 @@
 """Progress: what a learner has done, and what they have to show for it."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from uuid import UUID
 
 import marshmallow as ma
@@ -18,6 +19,8 @@ from .schemas import Schema, Timestamp
 from .users import profile_of
 
 blp = Blueprint("progress", __name__, url_prefix="/v1", description="What a learner has done in a course.")
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 _LONGEST_SECONDS = 10**6  # of a lesson
 
@@ -106,6 +109,16 @@ def _of_me() -> str:
     return progress_of(me().id)
 
 
+def lesson_of_mine(view: View) -> View:
+    """Say 403 or 404 before what the form of the request deserves, where the caller has no such lesson."""
+    view.find = _find_lesson  # type: ignore[attr-defined]  # called by api.auth
+    return view
+
+
+def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
+    look_up("progress.show_position", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
+
+
 @blp.route("/courses/<uuid:course_id>/progress")
 class CourseProgress(MethodView):
     @requires()
@@ -161,6 +174,7 @@ class LessonPosition(MethodView):
         return ask("progress.show_position", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
 
     @requires()
+    @lesson_of_mine
     @blp.arguments(PositionFieldsSchema)
     @blp.response(200, PositionSchema)
     def put(self, position: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Any:

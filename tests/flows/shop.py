@@ -95,7 +95,7 @@ class Visitor:
 
     def profile(self) -> dict[str, Any]:
         """GET /v1/me, once the profile has been saved (its second version)."""
-        return eventually(lambda: (me := self.get("/v1/me").json())["version"] >= 2 and me)
+        return eventually(lambda: (me := self.get("/v1/me").json()).get("version", 0) >= 2 and me)
 
     def check_out(self, course_id: str, *, provider: str = "stripe", key: str | None = None) -> dict[str, Any]:
         """Open a checkout, repeating it with the same key until there is an answer: as a careful client does."""
