@@ -146,6 +146,15 @@ def _in_one_flight(
         _kept_if_possible(lambda: cache.end_flight(key))
 
 
+def warmed(version_key: str, key: str) -> Any:
+    """What a job has laid ready under ``key``; None where there is nothing, or where it is no longer so."""
+    try:
+        _, page = cache.get_page(version_key, key)
+    except RedisError:
+        return None
+    return msgspec.json.decode(page.body) if page else None
+
+
 def changed(key: str, task: str, **message: Any) -> Response:
     """Have ``task`` change the resource stored under ``key``, and answer with its new view.
 

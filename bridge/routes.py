@@ -21,6 +21,7 @@ _REACTIONS = {
     "COURSE_ARCHIVED": ["payments.withdraw_offer"],
     "ENROLLMENT_CREATED": ["progress.start_course", "notifications.welcome_learner", "payments.note_access"],
     "ENROLLMENT_ENDED": ["progress.close_course"],
+    "QUIZ_ATTEMPTED": ["progress.complete_passed_quiz"],
     "PAYMENT_SUCCEEDED": ["notifications.send_receipt"],
     "PAYMENT_FAILED": ["notifications.report_failed_payment"],
     "PAYMENT_REFUNDED": ["courses.end_access", "notifications.report_refund"],

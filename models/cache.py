@@ -132,6 +132,10 @@ def identity_key(sub: str) -> str:
 
 CATALOGUE = "catalogue:version"
 
+# The page that most visitors see first, laid ready by a job: as the worker answers to what is asked for it.
+POPULAR = "courses:popular"
+POPULAR_PAGE: dict[str, Any] = {"sort": "popular", "after": None, "limit": 20, "facets": False, "total": False}
+
 
 def progress_of(user_id: UUID | str) -> str:
     """What a learner has done, in all courses."""

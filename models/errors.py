@@ -195,6 +195,22 @@ class LessonNotOpen(Conflict):
     message = "The lesson opens at {0}."
 
 
+class PrerequisiteMissing(Conflict):
+    message = "Complete course {0} first."
+
+
+class QuizNotPassed(Conflict):
+    message = "Lesson {0} is completed by passing its quiz."
+
+
+class NotAQuiz(Conflict):
+    message = "Lesson {0} has no questions."
+
+
+class AnswersUnfit(Invalid):
+    message = "The quiz has no question or option {0}."
+
+
 # Authoring.
 
 
@@ -208,6 +224,10 @@ class SectionNotEmpty(Conflict):
 
 class OutlineIncomplete(Invalid):
     message = "The outline must name every lesson of the course once: {0}."
+
+
+class OwnPrerequisite(Invalid):
+    message = "A course cannot be completed before itself."
 
 
 class ContentUnfit(Invalid):

@@ -7,7 +7,7 @@ left out or erased. Money is an integer in minor units with its ISO currency; ti
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
@@ -167,6 +167,9 @@ class PublishedLesson:
     title: str
     kind: str  # video, text or quiz
     duration_seconds: int | None = None
+    completion_rule: str = "manual"  # manual, viewed, or min_score: then its quiz completes it
+    opens_after_days: int | None = None  # after the learner's start
+    opens_at: Moment | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +193,7 @@ class CoursePublished(Event, topic="courses"):
     sequential: bool  # lessons unlock in order
     sections: list[PublishedSection]
     published_at: Moment
+    prerequisites: list[UUID] = field(default_factory=list)  # courses to complete first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,6 +250,29 @@ class EnrollmentEnded(Event, topic="courses"):
     course_id: UUID
     reason: str  # refunded …
     ended_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuizAttempted(Event, topic="courses"):
+    """A learner answered a quiz, and it was graded."""
+
+    user_id: UUID
+    course_id: UUID
+    lesson_id: UUID
+    attempt: int  # counts 1, 2, 3 …
+    score_percent: int
+    passed: bool
+    attempted_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseRated(Event, topic="courses"):
+    """A learner rated a course, for the first time or anew. The last one told of a learner counts."""
+
+    user_id: UUID
+    course_id: UUID
+    rating: int  # 1 to 5
+    rated_at: Moment
 
 
 # payments

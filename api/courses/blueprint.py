@@ -12,6 +12,7 @@ from api.blueprints import Blueprint
 from api.etags import respond
 from api.queue import look_up
 from models.cache import Stored
+from models.errors import NotEnrolled
 
 blp = Blueprint("courses", "courses", url_prefix="/v1", description="What is on sale, writing it, and learning it.")
 
@@ -26,6 +27,27 @@ def own_course(view: View) -> View:
 
 def _find_own_course(*, ref: str | None = None, course_id: UUID | None = None, **_: object) -> None:
     look_up("courses.find_own_course", ref=ref or str(course_id), caller=said_of(me()))
+
+
+def learned_course(view: View) -> View:
+    """Say 403 or 404 before what the form of the request deserves, where the caller has no access to the course."""
+    view.find = _find_access  # type: ignore[attr-defined]  # called by api.auth
+    return view
+
+
+def _find_access(*, course_id: UUID) -> None:
+    if not look_up("courses.show_access", user_id=me().id, course_id=course_id)["access"]:
+        raise NotEnrolled(str(course_id))
+
+
+def own_lesson(view: View) -> View:
+    """Say 403 or 404 before what the form of the request deserves, where the caller may not learn the lesson."""
+    view.find = _find_lesson  # type: ignore[attr-defined]  # called by api.auth
+    return view
+
+
+def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
+    look_up("courses.show_lesson", course_id=course_id, lesson_id=lesson_id, caller=said_of(me()))
 
 
 def said_of(caller: Caller) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from api.auth import me, public, requires
 from api.etags import respond
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
-from api.reads import cached_page
-from models.cache import CATALOGUE, Stored
+from api.reads import cached_page, warmed
+from models.cache import CATALOGUE, POPULAR, POPULAR_PAGE, Stored
 
 from .blueprint import blp, created
 from .schemas import CourseFieldsSchema, CourseSchema, CoursesPage, CoursesQuery, OwnCourseItemSchema
@@ -28,7 +28,8 @@ class Courses(MethodView):
     def get(self, query: dict[str, Any]) -> Page:
         """Find courses on sale. Where nothing has the words of q, they are taken for misspelled ones."""
         asked = {name: query.pop(name) for name in ("sort", "after", "limit", "facets", "total")}
-        found = ask("courses.list_courses", filters=query, **asked)
+        is_popular = not query and asked == POPULAR_PAGE
+        found = (is_popular and warmed(CATALOGUE, POPULAR)) or ask("courses.list_courses", filters=query, **asked)
         body, status, headers = page(found)
         return {**body, **{name: found[name] for name in ("facets", "total") if name in found}}, status, headers
 

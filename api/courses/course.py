@@ -27,7 +27,7 @@ class Course(MethodView):
     @blp.response(200, CourseSchema)
     def get(self, ref: str) -> Response:
         """Show a course with its outline, by id or slug; its author sees the working copy."""
-        ref = _spelled(ref)
+        ref = spelled(ref)
         caller = visitor()
         if caller and caller.permissions & _AUTHORS:
             response = respond(Stored.of(ask("courses.show_course", ref=ref, caller=said_of(caller))))
@@ -45,12 +45,12 @@ class Course(MethodView):
         """Change what a course says of itself. A new price is live at once, all else with the next publish."""
         course = ask(
             "courses.change_course",
-            ref=_spelled(ref),
+            ref=spelled(ref),
             caller=said_of(me()),
             expected_version=expected_version,
             fields=fields,
         )
-        return _changed(course)
+        return respond_changed(course)
 
     @requires("courses:write")
     @own_course
@@ -59,7 +59,9 @@ class Course(MethodView):
     def delete(self, ref: str, *, expected_version: int) -> None:
         """Archive a course: it is no longer sold, and whoever has access keeps it."""
         caller = said_of(me())
-        _changed(ask("courses.archive_course", ref=_spelled(ref), caller=caller, expected_version=expected_version))
+        respond_changed(
+            ask("courses.archive_course", ref=spelled(ref), caller=caller, expected_version=expected_version)
+        )
 
 
 @blp.route("/courses/<ref>/publish")
@@ -68,7 +70,7 @@ class Publication(MethodView):
     @blp.response(200, CourseSchema)
     def post(self, ref: str) -> Response:
         """Put the working copy on sale as the next version, which never changes."""
-        return _changed(ask("courses.publish_course", ref=_spelled(ref), caller=said_of(me())))
+        return respond_changed(ask("courses.publish_course", ref=spelled(ref), caller=said_of(me())))
 
 
 @blp.route("/courses/<ref>/unpublish")
@@ -77,10 +79,10 @@ class Withdrawal(MethodView):
     @blp.response(200, CourseSchema)
     def post(self, ref: str) -> Response:
         """Take a course from sale; whoever has access keeps it."""
-        return _changed(ask("courses.unpublish_course", ref=_spelled(ref), caller=said_of(me())))
+        return respond_changed(ask("courses.unpublish_course", ref=spelled(ref), caller=said_of(me())))
 
 
-def _changed(course: dict[str, Any]) -> Response:
+def respond_changed(course: dict[str, Any]) -> Response:
     """Answer with a course that was changed; what is stored of it is outdated before the author hears of it."""
     for ref in (course["id"], course["slug"]):
         outdate(course_key(ref), course["version"])
@@ -88,7 +90,7 @@ def _changed(course: dict[str, Any]) -> Response:
     return respond(Stored.of(course))
 
 
-def _spelled(ref: str) -> str:
+def spelled(ref: str) -> str:
     """A slug, or an id in its one spelling: the cache's keys are made of it. Raises NotFound for what is neither."""
     try:
         return str(UUID(ref))

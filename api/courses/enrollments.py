@@ -1,4 +1,4 @@
-"""Who may learn a course."""
+"""Who may learn a course, and what they answer to its quizzes."""
 
 from typing import Any
 from uuid import UUID
@@ -10,8 +10,8 @@ from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
 from models.errors import PermissionMissing
 
-from .blueprint import blp
-from .schemas import AccessSchema, EnrollmentSchema, EnrollSchema
+from .blueprint import blp, own_lesson
+from .schemas import AccessSchema, AnswersSchema, AttemptSchema, EnrollmentSchema, EnrollSchema
 
 
 @blp.route("/courses/<uuid:course_id>/enrollments")
@@ -26,6 +26,18 @@ class Enrollments(MethodView):
         if "courses:admin" not in me().permissions:
             raise PermissionMissing("courses:admin")
         return ask("courses.enroll_other", user_id=fields["user_id"], course_id=course_id, granted_by=me().id)
+
+
+@blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts")
+class Attempts(MethodView):
+    @requires()
+    @own_lesson
+    @blp.arguments(AnswersSchema)
+    @blp.response(201, AttemptSchema)
+    def post(self, attempt: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Any:
+        """Answer a quiz. It is graded at once; passing it completes a lesson whose rule is min_score."""
+        answers = attempt["answers"]
+        return ask("courses.attempt_quiz", user_id=me().id, course_id=course_id, lesson_id=lesson_id, answers=answers)
 
 
 @blp.route("/me/enrollments")

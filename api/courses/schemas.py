@@ -8,7 +8,7 @@ from api.pages import PageQuery, page_of
 from api.schemas import Flag, Money, Schema, Timestamp
 
 LEVELS = ("beginner", "intermediate", "advanced")
-SORTS = ("relevance", "popular", "newest", "price", "-price")
+SORTS = ("relevance", "popular", "newest", "rating", "price", "-price")
 
 
 _CONTROL = "\\x00-\\x1f\\x7f"
@@ -79,6 +79,11 @@ class CoursesQuery(PageQuery):
             raise ma.ValidationError("Relevance needs a q.", "sort")
 
 
+class RatingSchema(Schema):
+    average = ma.fields.Float(allow_none=True, metadata={"description": "1 to 5; null without a review."})
+    count = ma.fields.Int()
+
+
 class CourseItemSchema(Schema):
     """A course in a list."""
 
@@ -95,6 +100,7 @@ class CourseItemSchema(Schema):
     lessons_total = ma.fields.Int()
     duration_seconds = ma.fields.Int()
     learners = ma.fields.Int()
+    rating = ma.fields.Nested(RatingSchema)
     published_at = Timestamp()
 
 
@@ -202,6 +208,7 @@ class CourseSchema(Schema):
     price = ma.fields.Nested(Money)
     instructor_id = ma.fields.UUID()
     sequential = ma.fields.Bool()
+    prerequisites = ma.fields.List(ma.fields.UUID(), metadata={"description": "Courses to complete first."})
     lessons_total = ma.fields.Int()
     duration_seconds = ma.fields.Int()
     sections = ma.fields.List(ma.fields.Nested(SectionSchema))
@@ -317,6 +324,22 @@ class LessonSchema(OutlineLessonSchema):
 
 class EnrollSchema(Schema):
     user_id = ma.fields.UUID(metadata={"description": "Another user, let in by an admin (courses:admin)."})
+
+
+class AnswersSchema(Schema):
+    answers = ma.fields.Dict(
+        keys=Word(),
+        values=ma.fields.List(Word(), validate=ma.validate.Length(max=20)),
+        required=True,
+        validate=ma.validate.Length(max=200),
+        metadata={"description": "The options chosen, by question.", "example": {"capital": ["paris"]}},
+    )
+
+
+class AttemptSchema(Schema):
+    attempt = ma.fields.Int(metadata={"description": "Counts the learner's attempts: 1, 2, 3 …"})
+    score_percent = ma.fields.Int()
+    passed = ma.fields.Bool()
 
 
 class EnrollmentSchema(Schema):

@@ -29,6 +29,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from models.base import Base
 
 from .course import Course, Described
+from .reviews import Rating
 from .spelling import romanised
 from .versions import CourseVersion
 
@@ -54,12 +55,14 @@ class CatalogueEntry(Described, Base):
     lessons_total: Mapped[int]
     duration_seconds: Mapped[int]
     learners: Mapped[int]
+    ratings: Mapped[int]
+    rating_hundredths: Mapped[int]  # their average, 450 for 4.5; 0 without any
     published_at: Mapped[datetime]  # for the first time, so that a new version is not a new course
     names: Mapped[str] = mapped_column(deferred=True)
     words: Mapped[str] = mapped_column(TSVECTOR, Computed("…"), deferred=True)  # the migration says of what
 
     @classmethod
-    def offer(cls, session: Session, course: Course, version: CourseVersion, *, learners: int) -> None:
+    def offer(cls, session: Session, course: Course, version: CourseVersion, *, learners: int, rating: Rating) -> None:
         """Put a course's newest version on sale."""
         entry = {
             **version.description_of(),
@@ -72,7 +75,8 @@ class CatalogueEntry(Described, Base):
             "published_at": course.published_at,
             "names": romanised(" ".join((version.title, *version.tags))),
         }
-        row = insert(cls).values(course_id=course.id, learners=learners, **entry)
+        counted = {"learners": learners, "ratings": rating.count, "rating_hundredths": rating.hundredths}
+        row = insert(cls).values(course_id=course.id, **counted, **entry)
         session.execute(row.on_conflict_do_update(index_elements=[cls.course_id], set_=entry))
         # Sorted, so that two publishes take the rows of their new words in one order.
         words = [{"word": word} for word in sorted(set(entry["names"].split()))]
@@ -94,6 +98,14 @@ class CatalogueEntry(Described, Base):
     def count_learner(cls, session: Session, course_id: UUID) -> None:
         session.execute(update(cls).where(cls.course_id == course_id).values(learners=cls.learners + 1))
 
+    @classmethod
+    def rate(cls, session: Session, course_id: UUID) -> None:
+        """Count the reviews of a course anew. Who counts at the same time waits for us, and counts ours."""
+        session.execute(select(cls.course_id).where(cls.course_id == course_id).with_for_update(key_share=True))
+        rating = Rating.of(session, course_id)
+        told = {"ratings": rating.count, "rating_hundredths": rating.hundredths}
+        session.execute(update(cls).where(cls.course_id == course_id).values(**told))
+
     def view(self) -> dict[str, Any]:
         """As an item of GET /v1/courses."""
         return {
@@ -105,6 +117,7 @@ class CatalogueEntry(Described, Base):
             "lessons_total": self.lessons_total,
             "duration_seconds": self.duration_seconds,
             "learners": self.learners,
+            "rating": {"average": self.rating_hundredths / 100 if self.ratings else None, "count": self.ratings},
             "published_at": self.published_at,
         }
 
@@ -153,6 +166,7 @@ Page = tuple[list[CatalogueEntry], Position | None]
 _SORTS: dict[str, tuple[Any, bool]] = {
     "newest": (CatalogueEntry.published_at, True),
     "popular": (CatalogueEntry.learners, True),
+    "rating": (CatalogueEntry.rating_hundredths, True),
     "price": (CatalogueEntry.price_minor, False),
     "-price": (CatalogueEntry.price_minor, True),
 }
@@ -163,7 +177,7 @@ class Search:
     """A question to the catalogue; ``respelled`` takes each word of ``q`` for the known word that it resembles most."""
 
     filters: Filters
-    sort: str  # newest, popular, price, -price; relevance where there is a q
+    sort: str  # newest, popular, rating, price, -price; relevance where there is a q
     respelled: bool = False
 
     def page(self, session: Session, after: Position | None, limit: int) -> Page:

@@ -1,12 +1,12 @@
 """A course: its author's working copy, and the version of it that is on sale."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, Self, TypedDict
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Text, select, tuple_
+from sqlalchemy import ColumnElement, Text, Uuid, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
@@ -15,6 +15,7 @@ from models.errors import (
     CourseEmpty,
     NotFound,
     OutlineIncomplete,
+    OwnPrerequisite,
     PreconditionFailed,
     SectionNotEmpty,
 )
@@ -82,7 +83,8 @@ class Presentation(Described):
     """All that a course says of itself, beside its outline."""
 
     description: Mapped[str] = mapped_column(default="")
-    sequential: Mapped[bool] = mapped_column(default=False)
+    sequential: Mapped[bool] = mapped_column(default=False)  # lessons are learned in their order
+    prerequisites: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))  # courses to complete first
 
 
 class Course(Presentation, Aggregate, Base):
@@ -116,6 +118,7 @@ class Course(Presentation, Aggregate, Base):
             status="draft",
             description="",
             sequential=False,
+            prerequisites=[],
             tags=[],
             sections=[],
             created_at=at,
@@ -178,6 +181,13 @@ class Course(Presentation, Aggregate, Base):
             return cls.id == UUID(ref)
         except ValueError:
             return cls.slug == ref
+
+    @classmethod
+    def expect_all(cls, session: Session, course_ids: Collection[UUID]) -> None:
+        """Raises NotFound where one of them was never published."""
+        there = session.scalars(select(cls.id).where(cls.id.in_(course_ids), cls.published_version.is_not(None)))
+        for missing in set(course_ids) - set(there):
+            raise NotFound("course", str(missing))
 
     @property
     def on_sale(self) -> bool:
@@ -278,6 +288,12 @@ class Course(Presentation, Aggregate, Base):
         for section in self.sections:
             yield from section.lessons
 
+    def require(self, prerequisites: list[UUID]) -> None:
+        """Have these courses completed before this one. Raises OwnPrerequisite."""
+        if self.id in prerequisites:
+            raise OwnPrerequisite
+        self.prerequisites = prerequisites
+
     def publish(self, *, at: datetime) -> None:
         """Put the working copy on sale, as the next version. Raises CourseEmpty."""
         if not any(self.lessons()):
@@ -349,6 +365,7 @@ class Course(Presentation, Aggregate, Base):
             "price": {"amount_minor": self.price_minor, "currency": self.currency},
             "instructor_id": self.instructor_id,
             "sequential": shown.sequential,
+            "prerequisites": shown.prerequisites,
             **counts(sections),
             "sections": sections,
             "published_at": self.published_at,

@@ -1,5 +1,6 @@
 """Who may learn what: enrollments, and the grants that are the only source of access."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -11,6 +12,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selecti
 
 from models.base import Aggregate, Base, new_id
 from models.events import EnrollmentCreated, EnrollmentEnded, LessonCompleted, LessonReopened
+
+_ALL_PERCENT = 100
 
 
 class Grant(Base):
@@ -119,6 +122,15 @@ class Enrollment(Aggregate, Base):
         return rows[:limit], EnrollmentPosition(last.enrolled_at, last.id)
 
     @classmethod
+    def unfinished(cls, session: Session, user_id: UUID, course_ids: Sequence[UUID]) -> list[UUID]:
+        """Those of the courses that a user has not completed, in their order."""
+        if not course_ids:
+            return []
+        theirs = select(cls.course_id).where(cls.user_id == user_id, cls.course_id.in_(course_ids))
+        finished = set(session.scalars(theirs.where(cls.progress_percent == _ALL_PERCENT)))
+        return [course_id for course_id in course_ids if course_id not in finished]
+
+    @classmethod
     def all_of(cls, session: Session, user_id: UUID) -> list[Self]:
         """All enrollments of a user with their grants, the oldest first."""
         theirs = select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants))
@@ -185,6 +197,11 @@ class Enrollment(Aggregate, Base):
         user_id, course_id = map(UUID, key.split(":"))
         counted = update(cls).where(cls.user_id == user_id, cls.course_id == course_id)
         session.execute(counted.values(lessons_completed=0, progress_percent=0))
+
+    def lesson_before(self, lesson_id: str, in_order: list[str]) -> str | None:
+        """The lesson to complete before this one, where lessons are completed in order; None where it is open."""
+        is_locked = lesson_id in in_order[self.lessons_completed + 1 :]
+        return in_order[self.lessons_completed] if is_locked else None
 
     def view(self, *, at: datetime) -> dict[str, Any]:
         """As an item of GET /v1/me/enrollments."""

@@ -53,6 +53,11 @@ class Lesson(Base):
             raise NotFound("lesson", str(lesson_id))
         return lesson
 
+    @classmethod
+    def restored(cls, view: dict[str, Any]) -> Self:
+        """The lesson as it once was, from its ``view()``."""
+        return cls(**{**view, "id": UUID(view["id"]), "section_id": UUID(view["section_id"])})
+
     def change(self, fields: LessonFields) -> None:
         """Take over what is named. Raises ContentUnfit where the content is not of the lesson's kind."""
         for name, value in fields.items():
@@ -119,12 +124,19 @@ def published(sections: list[dict[str, Any]]) -> list[PublishedSection]:
                     title=lesson["title"],
                     kind=lesson["kind"],
                     duration_seconds=lesson["duration_seconds"],
+                    completion_rule=lesson["completion"]["rule"],
+                    opens_after_days=(lesson["unlock"] or {}).get("after_days"),
+                    opens_at=_moment((lesson["unlock"] or {}).get("at")),
                 )
                 for lesson in section["lessons"]
             ],
         )
         for section in sections
     ]
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def learners_view(lesson: dict[str, Any]) -> dict[str, Any]:

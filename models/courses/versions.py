@@ -5,14 +5,14 @@ from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, select
-from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
 from models.base import Base
 from models.errors import NotFound
 from models.events import CoursePublished
 
 from .course import Course, Presentation
-from .outline import counts, published
+from .outline import Lesson, Section, counts, published
 
 
 class PublishedLesson(Base):
@@ -94,6 +94,32 @@ class CourseVersion(Presentation, Base):
         return version
 
     @classmethod
+    def history(cls, session: Session, course_id: UUID) -> list[Self]:
+        """All versions of a course, the newest first."""
+        versions = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc())
+        return list(session.scalars(versions))
+
+    @classmethod
+    def numbered(cls, session: Session, course_id: UUID, course_version: int) -> Self:
+        """A version with its lessons' contents. Raises NotFound."""
+        version = session.get(cls, (course_id, course_version), options=[selectinload(cls.lessons)])
+        if version is None:
+            raise NotFound("version", str(course_version))
+        return version
+
+    def restore(self, course: Course) -> None:
+        """Make this version the working copy, whose outline must be empty. Ids stay: so does what learners did."""
+        for name, value in self.description_of().items():
+            setattr(course, name, value)
+        course.description, course.sequential = self.description, self.sequential
+        course.prerequisites = list(self.prerequisites)
+        contents = {published.lesson["id"]: published.lesson for published in self.lessons}
+        for section in self.sections:
+            lessons = [Lesson.restored(contents[lesson["id"]]) for lesson in section["lessons"]]
+            position, title = section["position"], section["title"]
+            course.sections.append(Section(id=UUID(section["id"]), title=title, position=position, lessons=lessons))
+
+    @classmethod
     def of(cls, course: Course, *, at: datetime) -> Self:
         """What a course that was just published shows from now; its lessons' contents must be loaded."""
         sections = course.outline()
@@ -104,6 +130,7 @@ class CourseVersion(Presentation, Base):
             course_version=course.published_version,
             description=course.description,
             sequential=course.sequential,
+            prerequisites=course.prerequisites,
             sections=sections,
             published_at=at,
             lessons=[PublishedLesson(lesson_id=lesson.id, lesson=lesson.view()) for lesson in course.lessons()],
@@ -125,4 +152,20 @@ class CourseVersion(Presentation, Base):
             sequential=self.sequential,
             sections=published(self.sections),
             published_at=self.published_at,
+            prerequisites=self.prerequisites,
         )
+
+    def line(self, course: Course) -> dict[str, Any]:
+        """As a line of the course's history."""
+        return {
+            "course_version": self.course_version,
+            **self.description_of(),
+            "lessons_total": self.lessons_total,
+            "duration_seconds": self.duration_seconds,
+            "published_at": self.published_at,
+            "on_sale": course.on_sale and course.published_version == self.course_version,
+        }
+
+    def lesson_ids(self) -> list[str]:
+        """In the order of learning."""
+        return [lesson["id"] for section in self.sections for lesson in section["lessons"]]

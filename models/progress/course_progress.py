@@ -1,5 +1,6 @@
 """One row a learner and course, pinned to the version of the outline that it was started on."""
 
+import math
 import secrets
 from datetime import datetime
 from typing import Any, Self
@@ -10,7 +11,7 @@ from sqlalchemy import ColumnElement, ForeignKeyConstraint, delete, select, tupl
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship, selectinload
 
 from models.base import Aggregate, Base
-from models.errors import LessonLocked, NoProgress, NotEnrolled
+from models.errors import LessonLocked, LessonNotOpen, NoProgress, NotEnrolled, PrerequisiteMissing, QuizNotPassed
 from models.events import (
     CertificateIssued,
     CourseCompleted,
@@ -20,8 +21,9 @@ from models.events import (
     LessonReopened,
 )
 
-from .outline import Outline
+from .outline import Outline, opens_at
 
+_VIEWED_SHARE = 0.95  # titles at the end are not waited for
 _CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 
 
@@ -119,6 +121,18 @@ class CourseProgress(Aggregate, Base):
             raise NotEnrolled(str(course_id))
         return progress
 
+    def expect_prerequisites(self, session: Session) -> None:
+        """Raises PrerequisiteMissing while a course that comes first is not complete."""
+        wanted = self.outline.prerequisites
+        if not wanted:
+            return
+        theirs = select(CourseProgress.course_id).where(CourseProgress.user_id == self.user_id)
+        completed = theirs.where(CourseProgress.course_id.in_(wanted), CourseProgress.completed_at.is_not(None))
+        done = set(session.scalars(completed))
+        for course_id in wanted:
+            if course_id not in done:
+                raise PrerequisiteMissing(str(course_id))
+
     @classmethod
     def page(
         cls, session: Session, user_id: UUID, after: ProgressPosition | None, limit: int
@@ -173,11 +187,33 @@ class CourseProgress(Aggregate, Base):
     def complete(self, lesson_id: UUID, *, at: datetime) -> list[Event]:
         """Complete a lesson; returns what there is to tell, nothing when it was complete already.
 
-        Raises NotFound for a lesson that is not of this version, LessonLocked while an earlier one must come first.
+        Raises what ``open_lesson`` raises, and QuizNotPassed where only its quiz completes it.
         """
-        lesson = self.open_lesson(lesson_id)
+        lesson = self.open_lesson(lesson_id, at=at)
         if lesson_id in self._done():
             return []
+        if lesson.get("rule") == "min_score":
+            raise QuizNotPassed(str(lesson_id))
+        return self._complete(lesson, at)
+
+    def pass_quiz(self, lesson_id: UUID, *, at: datetime) -> list[Event]:
+        """Complete a lesson whose quiz was passed; as ``complete``, but that whoever graded it has let them in.
+
+        A lesson that this learner's version does not have, or completes otherwise, stays as it is.
+        """
+        if not self.outline.has(lesson_id) or lesson_id in self._done():
+            return []
+        lesson = self.outline.lesson(lesson_id)
+        return self._complete(lesson, at) if lesson.get("rule") == "min_score" else []
+
+    def has_viewed(self, lesson_id: UUID, furthest_seconds: int) -> bool:
+        """Whether having come so far completes a lesson: by its rule, and when but a twentieth of it is left."""
+        lesson = self.outline.lesson(lesson_id)
+        duration_seconds = lesson.get("duration_seconds") or math.inf
+        return lesson.get("rule") == "viewed" and furthest_seconds >= _VIEWED_SHARE * duration_seconds
+
+    def _complete(self, lesson: dict[str, Any], at: datetime) -> list[Event]:
+        lesson_id = UUID(lesson["id"])
         self.completed.append(CompletedLesson(lesson_id=lesson_id, completed_at=at))
         self.last_lesson_id = lesson_id
         self._count()
@@ -201,15 +237,19 @@ class CourseProgress(Aggregate, Base):
         self._count()
         return self._lesson_reopened(lesson_id, at)
 
-    def open_lesson(self, lesson_id: UUID) -> dict[str, Any]:
-        """A lesson of this version that the learner may learn now.
+    def open_lesson(self, lesson_id: UUID, *, at: datetime) -> dict[str, Any]:
+        """A lesson of this version that the learner may learn at ``at``.
 
-        Raises NotFound for one that is not of it, LessonLocked while an earlier one must come first.
+        Raises NotFound for one that is not of it, LessonLocked while an earlier one must come first, LessonNotOpen
+        before its time.
         """
         lesson = self.outline.lesson(lesson_id)
         is_ahead = lesson_id != self.next_lesson_id and lesson_id not in self._done()
         if self.outline.sequential and is_ahead:
             raise LessonLocked(str(self.next_lesson_id))
+        opens = opens_at(lesson, started_at=self.started_at)
+        if at < opens:
+            raise LessonNotOpen(opens.isoformat())
         return lesson
 
     def view(self) -> dict[str, Any]:

@@ -1,16 +1,17 @@
 """The outlines of published versions, as the courses service told them."""
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import ARRAY, Uuid, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base
 from models.errors import NotFound
-from models.events import CoursePublished
+from models.events import CoursePublished, PublishedLesson
 
 
 class Outline(Base):
@@ -23,7 +24,10 @@ class Outline(Base):
     course_version: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str]
     sequential: Mapped[bool]
-    lessons: Mapped[list[dict[str, Any]]]  # [{"id", "title"}] in the order of learning
+    prerequisites: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))  # courses to complete first
+    # [{"id", "title", "rule", "duration_seconds", "opens_after_days", "opens_at"}] in the order of learning; those told
+    # before there were rules have only the first two.
+    lessons: Mapped[list[dict[str, Any]]]
 
     @classmethod
     def keep(cls, session: Session, event: CoursePublished) -> None:
@@ -34,7 +38,8 @@ class Outline(Base):
             course_version=event.course_version,
             title=event.title,
             sequential=event.sequential,
-            lessons=[{"id": str(lesson.lesson_id), "title": lesson.title} for lesson in lessons],
+            prerequisites=event.prerequisites,
+            lessons=[_kept(lesson) for lesson in lessons],
         )
         session.execute(told.on_conflict_do_nothing())
 
@@ -56,7 +61,28 @@ class Outline(Base):
                 return lesson
         raise NotFound("lesson", str(lesson_id))
 
+    def has(self, lesson_id: UUID) -> bool:
+        return any(lesson["id"] == str(lesson_id) for lesson in self.lessons)
+
     def next_after(self, done: Iterable[UUID]) -> UUID | None:
         """The first lesson that is still to be completed."""
         open_ones = (UUID(lesson["id"]) for lesson in self.lessons)
         return next((lesson_id for lesson_id in open_ones if lesson_id not in done), None)
+
+
+def opens_at(lesson: dict[str, Any], *, started_at: datetime) -> datetime:
+    """When a lesson opens for a learner who began the course at ``started_at``."""
+    if moment := lesson.get("opens_at"):
+        return datetime.fromisoformat(moment)
+    return started_at + timedelta(days=lesson.get("opens_after_days") or 0)
+
+
+def _kept(lesson: PublishedLesson) -> dict[str, Any]:
+    return {
+        "id": str(lesson.lesson_id),
+        "title": lesson.title,
+        "rule": lesson.completion_rule,
+        "duration_seconds": lesson.duration_seconds,
+        "opens_after_days": lesson.opens_after_days,
+        "opens_at": lesson.opens_at.isoformat() if lesson.opens_at else None,
+    }

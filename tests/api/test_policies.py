@@ -67,6 +67,7 @@ def test_what_is_open_to_anybody_is_on_this_list():
         "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>",
         "GET /v1/unsubscribe/<token>",
         "POST /v1/unsubscribe/<token>",
+        "GET /v1/courses/<uuid:course_id>/reviews",
         "POST /v1/webhooks/auth0",
         "POST /v1/webhooks/email",
         "POST /v1/webhooks/stripe",

@@ -34,6 +34,7 @@ OPEN_TO_ALL: Outcomes = (IN, IN, IN, IN)
 EXCEPTIONS: dict[str, Outcomes] = {
     # What is on sale, and what its holder shows around.
     "GET /v1/courses/<ref>": OPEN_TO_ALL,
+    "GET /v1/courses/<uuid:course_id>/reviews": OPEN_TO_ALL,
     "GET /v1/certificates/<code>": OPEN_TO_ALL,
     "GET /docs/<path:name>": OPEN_TO_ALL,
     # Without its signature a hook is nobody's.
@@ -48,6 +49,8 @@ EXCEPTIONS: dict[str, Outcomes] = {
     "DELETE /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion": (UNKNOWN, FORBIDDEN, IN, FORBIDDEN),
     "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position": (UNKNOWN, FORBIDDEN, IN, FORBIDDEN),
     "PUT /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position": (UNKNOWN, FORBIDDEN, IN, FORBIDDEN),
+    "POST /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts": (UNKNOWN, FORBIDDEN, IN, IN),
+    "POST /v1/courses/<uuid:course_id>/reviews": (UNKNOWN, FORBIDDEN, IN, FORBIDDEN),
     # Support reads orders (payments:read).
     "GET /v1/orders/<uuid:order_id>": (UNKNOWN, NOT_FOUND, IN, IN),
 }
@@ -110,6 +113,7 @@ def belongings(shop: Shop, owner: Person, admin: Person) -> dict[str, str]:
         "user_id": user_id,
         "ref": course["id"],
         "course_id": course["id"],
+        "course_version": "1",
         "section_id": section["id"],
         "lesson_id": lesson_id,
         "operation_id": operation["id"],

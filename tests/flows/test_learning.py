@@ -80,6 +80,65 @@ def test_a_position_that_is_none_is_refused(learner, body: dict[str, Any], point
     assert pointer in {error["pointer"] for error in answer.json()["errors"]}
 
 
+COURSE = {
+    "title": "Knots",
+    "category": "sailing",
+    "level": "beginner",
+    "language": "en",
+    "price": {"amount_minor": 0, "currency": "USD"},
+}
+QUIZ = {
+    "id": "bowline",
+    "text": "What does a bowline do?",
+    "options": [{"id": "holds", "text": "It holds."}, {"id": "slips", "text": "It slips."}],
+    "correct": ["holds"],
+}
+
+
+def test_a_quiz_is_passed_a_course_completed_and_reviewed(shop: Shop) -> None:
+    author, pupil = Visitor(shop, shop.platform.person("instructor@demo.test")), shop.learner()
+    author.profile()
+    pupil.profile()
+    course = author.post("/v1/courses", COURSE).json()
+    path = f"/v1/courses/{course['id']}"
+    section = author.post(f"{path}/sections", {"title": "All"}).json()
+    lesson = {"section_id": section["id"], "title": "Rope", "kind": "text", "content": {"body": "Take a rope."}}
+    text = author.post(f"{path}/lessons", lesson).json()
+    rule = {"rule": "min_score", "min_score_percent": 100}
+    quiz = {**lesson, "kind": "quiz", "content": {"questions": [QUIZ]}, "completion": rule}
+    quiz_id = author.post(f"{path}/lessons", quiz).json()["id"]
+    etag = author.get(path).headers["ETag"]
+    first = {"course_ids": [], "sequential": True}
+    assert author.person.put(f"{path}/prerequisites", first, If_Match=etag).json()["sequential"]
+    assert author.post(f"{path}/versions").status_code == 201
+
+    assert pupil.post(f"{path}/enrollments", {}).status_code == 201
+    eventually(lambda: pupil.progress(course["id"]))
+    locked = pupil.get(f"{path}/lessons/{quiz_id}")
+    assert problem(locked) == (409, "lesson_locked")
+    assert text["id"] in locked.json()["detail"]
+    assert problem(pupil.put(f"{path}/lessons/{quiz_id}/completion")) == (409, "lesson_locked")
+    pupil.complete(course["id"], text["id"])
+    assert problem(pupil.put(f"{path}/lessons/{quiz_id}/completion")) == (409, "quiz_not_passed")
+
+    attempts = f"{path}/lessons/{quiz_id}/attempts"
+    eventually(lambda: pupil.get(f"{path}/lessons/{quiz_id}").status_code == 200)
+    assert problem(pupil.post(attempts, {"answers": {"reef": ["holds"]}})) == (422, "answers_unfit")
+    failed = pupil.post(attempts, {"answers": {"bowline": ["slips"]}}).json()
+    assert failed == {"attempt": 1, "score_percent": 0, "passed": False}
+    key = uuid4().hex
+    passed = [pupil.post(attempts, {"answers": {"bowline": ["holds"]}}, key=key).json() for _ in range(2)]
+    assert passed == [{"attempt": 2, "score_percent": 100, "passed": True}] * 2
+    eventually(lambda: pupil.progress(course["id"])["status"] == "completed")
+
+    assert pupil.post(f"{path}/reviews", {"rating": 5, "text": "Held."}).status_code == 201
+    assert [review["rating"] for review in shop.visitor().get(f"{path}/reviews").json()["items"]] == [5]
+    assert problem(shop.learner().post(f"{path}/reviews", {"rating": 1})) == (403, "not_enrolled")
+    assert problem(pupil.post(f"{path}/reviews", {"rating": 6})) == (422, "validation_failed")
+    [version] = author.get(f"{path}/versions").json()["items"]
+    assert author.post(f"{path}/versions/{version['course_version']}/restore").status_code == 200
+
+
 def test_nothing_is_learned_without_access(shop: Shop) -> None:
     visitor, course = shop.learner(), shop.paid_course()
     lesson = f"/v1/courses/{course['id']}/lessons/{visitor.lessons(course['id'])[0]}"

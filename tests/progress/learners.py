@@ -1,6 +1,8 @@
 """Somebody who learns, in the transaction of a test."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import select
@@ -8,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from models.events import CoursePublished, EnrollmentCreated, PublishedLesson, PublishedSection
 from models.outbox import OutboxEvent
+from tests.support.events import some
 from tests.support.tasks import forgotten
 from workers.progress.learning import (
     OfflineEvent,
@@ -26,27 +29,34 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 class Learner:
     """Somebody in a course of ``lessons`` lessons."""
 
-    def __init__(self, session: Session, *, lessons: int = 3, sequential: bool = False) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        lessons: int = 3,
+        sequential: bool = False,
+        user_id: UUID | None = None,
+        prerequisites: Sequence[UUID] = (),
+        **of_each_lesson: Any,
+    ) -> None:
         self.session = session
-        self.user_id, self.course_id = uuid4(), uuid4()
+        self.user_id, self.course_id = user_id or uuid4(), uuid4()
         self.lessons = [uuid4() for _ in range(lessons)]
-        keep_outline(session, event=self.published(sequential))
-        start_course(session, forgotten, event=self.enrolled())
-
-    def published(self, sequential: bool) -> CoursePublished:  # noqa: FBT001 the one thing that differs
-        lessons = [PublishedLesson(lesson_id=each, title=f"Lesson {each}", kind="text") for each in self.lessons]
-        return CoursePublished(
+        published = [
+            PublishedLesson(lesson_id=each, title=f"Lesson {each}", kind="text", **of_each_lesson)
+            for each in self.lessons
+        ]
+        course = some(
+            CoursePublished,
             course_id=self.course_id,
             course_version=1,
-            slug="bread",
             title="Bread",
-            instructor_id=uuid4(),
-            price_minor=0,
-            currency="USD",
             sequential=sequential,
-            sections=[PublishedSection(section_id=uuid4(), title="All", lessons=lessons)],
-            published_at=NOON,
+            prerequisites=list(prerequisites),
+            sections=[PublishedSection(section_id=uuid4(), title="All", lessons=published)],
         )
+        keep_outline(session, event=course)
+        start_course(session, forgotten, event=self.enrolled())
 
     def enrolled(self) -> EnrollmentCreated:
         return EnrollmentCreated(

@@ -1,5 +1,14 @@
 """Courses: writing and publishing them, showing what is on sale, and letting learners in."""
 
-from . import authoring, catalogue, facts, learning, outline, personal
+from . import authoring, catalogue, facts, learning, outline, personal, reviews, versions
 
-__all__ = ["authoring", "catalogue", "facts", "learning", "outline", "personal"]  # importing them registers their tasks
+__all__ = [  # importing them registers their tasks
+    "authoring",
+    "catalogue",
+    "facts",
+    "learning",
+    "outline",
+    "personal",
+    "reviews",
+    "versions",
+]

@@ -12,6 +12,7 @@ from models.cache import CATALOGUE, Stored, changed, course_key
 from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Caller, Course, CourseFields, CoursePosition
 from models.courses.enrollments import Enrollment
+from models.courses.reviews import Rating
 from models.courses.spelling import slug_of
 from models.courses.versions import CourseVersion
 from models.outbox import record
@@ -67,6 +68,32 @@ def change_course(
 
 
 @task
+def set_prerequisites(
+    session: Session,
+    remember: Remember,
+    *,
+    course_id: UUID,
+    caller: Caller,
+    expected_version: int,
+    prerequisites: list[UUID],
+    sequential: bool | None,
+) -> dict[str, Any]:
+    """Say what comes first: other courses, and whether lessons come in their order. Live with the next publish.
+
+    Raises NotFound, for a course that was never published too, PreconditionFailed, OwnPrerequisite.
+    """
+    course = Course.own(session, str(course_id), caller)
+    course.expect(expected_version)
+    Course.expect_all(session, prerequisites)
+    course.require(prerequisites)
+    if sequential is not None:
+        course.sequential = sequential
+    record(session, course, course.updated(at=now()))
+    _forget(remember, course)
+    return course.view()
+
+
+@task
 def archive_course(
     session: Session, remember: Remember, *, ref: str, caller: Caller, expected_version: int
 ) -> dict[str, Any]:
@@ -111,7 +138,7 @@ def publish(session: Session, course: Course) -> None:
     version = CourseVersion.of(course, at=at)
     session.add(version)
     learners = session.scalars(select(func.count()).where(Enrollment.course_id == course.id)).one()
-    CatalogueEntry.offer(session, course, version, learners=learners)
+    CatalogueEntry.offer(session, course, version, learners=learners, rating=Rating.of(session, course.id))
     record(session, course, version.published(course))
 
 

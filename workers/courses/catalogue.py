@@ -3,12 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from sqlalchemy.orm import Session
 
+from models.cache import CATALOGUE, POPULAR, POPULAR_PAGE, get_page, put_page
 from models.courses.catalogue import Filters, Position, Search
 from models.courses.course import Caller, Course
 from models.courses.versions import CourseVersion
-from workers import task
+from workers import job, task
+
+_WARM_SECONDS = 600  # two periods of the job: one may be late
 
 
 @task
@@ -43,6 +47,14 @@ def list_courses(
     elif total:
         found["total"] = search.count(session)
     return found
+
+
+@job(every_seconds=300)
+def warm_popular_courses(session: Session) -> None:
+    """Lay ready what most visitors ask for first. What changes the catalogue meanwhile outdates it."""
+    version, _ = get_page(CATALOGUE, POPULAR)
+    found = list_courses(session, filters=Filters(), **POPULAR_PAGE)
+    put_page(POPULAR, version, msgspec.json.encode(found), stale_seconds=_WARM_SECONDS)
 
 
 @task

@@ -10,8 +10,9 @@ from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Caller, Course
 from models.courses.enrollments import Enrollment, EnrollmentPosition
 from models.courses.outline import Lesson, learners_view, opens_at
+from models.courses.quizzes import Attempt
 from models.courses.versions import CourseVersion, PublishedLesson
-from models.errors import LessonNotOpen, NotEnrolled, PaymentRequired, TokenMissing
+from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PaymentRequired, PrerequisiteMissing, TokenMissing
 from models.events import CoursePurchased, LessonCompleted, LessonReopened, PaymentRefunded
 from models.outbox import record
 from models.personal import is_erased
@@ -121,26 +122,51 @@ def show_lesson(session: Session, *, course_id: UUID, lesson_id: UUID, caller: C
     """A lesson with its contents, and the version that it is of: {"version", "view"}.
 
     The author sees the working copy; learners, and everybody where it is a free preview, what was published.
-    Raises NotFound, TokenMissing, NotEnrolled, LessonNotOpen.
+    Raises NotFound, TokenMissing, NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen.
     """
     course = Course.find(session, str(course_id))
     if caller and course.may_be_changed_by(caller):
         return {"version": course.version, "view": Lesson.find(session, course_id, lesson_id).view()}
     published = PublishedLesson.latest(session, course_id, lesson_id)
     if not published.is_preview_of(course):
-        _admit(session, caller, published)
+        if caller is None:
+            raise TokenMissing
+        _admitted(session, Enrollment.find(session, caller.user_id, course_id), published)
     return {"version": published.course_version, "view": learners_view(published.lesson)}
 
 
-def _admit(session: Session, caller: Caller | None, published: PublishedLesson) -> None:
-    if caller is None:
-        raise TokenMissing
-    enrollment = Enrollment.find(session, caller.user_id, published.course_id)
+@task
+def attempt_quiz(
+    session: Session, *, user_id: UUID, course_id: UUID, lesson_id: UUID, answers: dict[str, list[str]]
+) -> dict[str, Any]:
+    """Grade a learner's answers to a quiz. Passing it completes a lesson whose rule is min_score.
+
+    Raises NotFound, NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen, NotAQuiz, AnswersUnfit.
+    """
+    published = PublishedLesson.latest(session, course_id, lesson_id)
+    enrollment = Enrollment.find(session, user_id, course_id, lock=True)
+    enrollment = _admitted(session, enrollment, published)
+    attempt = Attempt.of(session, published.lesson, user_id=user_id, course_id=course_id, answers=answers, at=now())
+    record(session, enrollment, attempt.told())
+    return attempt.view()
+
+
+def _admitted(session: Session, enrollment: Enrollment | None, published: PublishedLesson) -> Enrollment:
+    """The learner's enrollment, where they may learn this lesson now.
+
+    Raises NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen.
+    """
     if enrollment is None or not enrollment.has_access(now()):
         raise NotEnrolled(str(published.course_id))
+    version = session.get_one(CourseVersion, (published.course_id, published.course_version))
+    for missing in Enrollment.unfinished(session, enrollment.user_id, version.prerequisites):
+        raise PrerequisiteMissing(str(missing))
+    if version.sequential and (first := enrollment.lesson_before(published.lesson["id"], version.lesson_ids())):
+        raise LessonLocked(first)
     opens = opens_at(published.lesson["unlock"], enrolled_at=enrollment.enrolled_at)
     if now() < opens:
         raise LessonNotOpen(opens.isoformat())
+    return enrollment
 
 
 def _let_in(

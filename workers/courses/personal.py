@@ -3,8 +3,11 @@
 from sqlalchemy.orm import Session
 
 from models.base import now
+from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
+from models.courses.quizzes import Attempt
+from models.courses.reviews import Review
 from models.events import KeptData, UserDeleted, UserExportRequested
 from models.personal import forget, lay_out
 from workers import task
@@ -21,12 +24,18 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
         {"id": course.id, "slug": course.slug, "status": course.status, **course.description_of()}
         for course in Course.written_by(session, event.user_id)
     ]
-    lay_out(session, "courses", event, {"enrollments": enrollments, "courses": courses})
+    said = {
+        "enrollments": enrollments,
+        "courses": courses,
+        "reviews": Review.all_of(session, event.user_id),
+        "attempts": Attempt.all_of(session, event.user_id),
+    }
+    lay_out(session, "courses", event, said)
 
 
 @task
 def erase_data(session: Session, *, event: UserDeleted) -> None:
-    """Erase what a person was let into; courses that they wrote stay."""
+    """Erase what a person was let into, their reviews and answers; courses that they wrote stay."""
     kept = []
     if written := Course.written_by(session, event.user_id):
         kept.append(
@@ -35,4 +44,8 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
                 why="others learn from them, by contract",
             )
         )
-    forget(session, "courses", event, rows=Enrollment.erase(session, event.user_id), kept=kept)
+    reviewed = Review.erase(session, event.user_id)
+    for course_id in sorted(reviewed):  # in one order, so that two erasures cannot wait for each other
+        CatalogueEntry.rate(session, course_id)
+    rows = len(reviewed) + Attempt.erase(session, event.user_id) + Enrollment.erase(session, event.user_id)
+    forget(session, "courses", event, rows=rows, kept=kept)

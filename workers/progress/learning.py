@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 
 from models.base import now
 from models.cache import changed, progress_of
-from models.errors import DomainError, ProjectionBehind
-from models.events import EnrollmentCreated, EnrollmentEnded
+from models.errors import DomainError, NotEnrolled, ProjectionBehind
+from models.events import EnrollmentCreated, EnrollmentEnded, QuizAttempted
 from models.outbox import record
 from models.personal import is_erased
 from models.progress import CourseProgress, LessonPosition, Outline
@@ -51,12 +51,30 @@ def close_course(session: Session, remember: Remember, *, event: EnrollmentEnded
 def complete_lesson(
     session: Session, remember: Remember, *, user_id: UUID, course_id: UUID, lesson_id: UUID
 ) -> dict[str, Any]:
-    """Mark a lesson complete. Raises NotEnrolled, NotFound, LessonLocked."""
-    progress = CourseProgress.locked(session, user_id, course_id)
-    for event in progress.complete(lesson_id, at=now()):
-        record(session, progress, event)
+    """Mark a lesson complete.
+
+    Raises NotEnrolled, PrerequisiteMissing, NotFound, LessonLocked, LessonNotOpen, QuizNotPassed.
+    """
+    progress = _entered(session, user_id, course_id)
+    _complete(session, progress, lesson_id, at=now())
     remember(progress_of(user_id), changed)
     return progress.view()
+
+
+@task
+def complete_passed_quiz(session: Session, remember: Remember, *, event: QuizAttempted) -> None:
+    """Complete the lesson of a quiz that was passed. Raises ProjectionBehind before the learner's start has come."""
+    if not event.passed or is_erased(session, "progress", event.user_id):
+        return
+    try:
+        progress = CourseProgress.locked(session, event.user_id, event.course_id)
+    except NotEnrolled:
+        if session.get(CourseProgress, (event.user_id, event.course_id)):
+            return  # access has ended meanwhile
+        raise ProjectionBehind("progress in course", str(event.course_id)) from None
+    for told in progress.pass_quiz(event.lesson_id, at=event.attempted_at):
+        record(session, progress, told)
+    remember(progress_of(event.user_id), changed)
 
 
 @task
@@ -75,8 +93,11 @@ def reopen_lesson(
 def move_position(
     session: Session, remember: Remember, *, user_id: UUID, course_id: UUID, lesson_id: UUID, position_seconds: int
 ) -> dict[str, Any]:
-    """Keep where a learner is in a lesson. Raises NotEnrolled, NotFound, LessonLocked."""
-    progress = CourseProgress.locked(session, user_id, course_id)
+    """Keep where a learner is in a lesson; having viewed it completes a lesson whose rule says so.
+
+    Raises NotEnrolled, PrerequisiteMissing, NotFound, LessonLocked, LessonNotOpen.
+    """
+    progress = _entered(session, user_id, course_id)
     remember(progress_of(user_id), changed)
     return _move(session, progress, lesson_id, position_seconds, at=now())
 
@@ -115,7 +136,7 @@ def _merge(
     for event in events:
         refusal = None
         try:
-            progress = progress or CourseProgress.locked(session, user_id, course_id)
+            progress = progress or _entered(session, user_id, course_id)
             _make_up(session, progress, event)
         except DomainError as error:
             refusal = error
@@ -123,12 +144,11 @@ def _merge(
 
 
 def _make_up(session: Session, progress: CourseProgress, event: OfflineEvent) -> None:
-    at = min(event.at, now())  # a device's clock may be ahead
+    at = max(progress.started_at, min(event.at, now()))  # a device's clock may be wrong
     if event.kind == "position":
         _move(session, progress, event.lesson_id, event.position_seconds or 0, at=at)
     else:
-        for told in progress.complete(event.lesson_id, at=at):
-            record(session, progress, told)
+        _complete(session, progress, event.lesson_id, at=at)
 
 
 def _result(event: OfflineEvent, refusal: DomainError | None) -> dict[str, Any]:
@@ -143,7 +163,7 @@ def _result(event: OfflineEvent, refusal: DomainError | None) -> dict[str, Any]:
 def _move(
     session: Session, progress: CourseProgress, lesson_id: UUID, position_seconds: int, *, at: datetime
 ) -> dict[str, Any]:
-    progress.open_lesson(lesson_id)
+    progress.open_lesson(lesson_id, at=at)
     view = LessonPosition.move(
         session,
         user_id=progress.user_id,
@@ -154,4 +174,17 @@ def _move(
     )
     if view["moved_at"] == at:
         progress.last_lesson_id = lesson_id
+    if progress.has_viewed(lesson_id, view["furthest_seconds"]):
+        _complete(session, progress, lesson_id, at=at)
     return view
+
+
+def _entered(session: Session, user_id: UUID, course_id: UUID) -> CourseProgress:
+    progress = CourseProgress.locked(session, user_id, course_id)
+    progress.expect_prerequisites(session)
+    return progress
+
+
+def _complete(session: Session, progress: CourseProgress, lesson_id: UUID, *, at: datetime) -> None:
+    for event in progress.complete(lesson_id, at=at):
+        record(session, progress, event)

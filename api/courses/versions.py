@@ -1,0 +1,87 @@
+"""What comes before a course, and what was published of it before."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+from flask.views import MethodView
+
+from api.auth import me, requires
+from api.etags import if_match
+from api.queue import ask
+from api.schemas import Flag, Schema, Timestamp
+
+from .blueprint import blp, own_course, said_of
+from .course import respond_changed, spelled
+from .schemas import CourseSchema
+
+
+class VersionSchema(Schema):
+    course_version = ma.fields.Int(metadata={"description": "Counts what was published: 1, 2, 3 …"})
+    title = ma.fields.Str()
+    summary = ma.fields.Str()
+    category = ma.fields.Str()
+    level = ma.fields.Str()
+    language = ma.fields.Str()
+    tags = ma.fields.List(ma.fields.Str())
+    lessons_total = ma.fields.Int()
+    duration_seconds = ma.fields.Int()
+    published_at = Timestamp()
+    on_sale = ma.fields.Bool()
+
+
+class VersionsSchema(Schema):
+    items = ma.fields.List(ma.fields.Nested(VersionSchema))
+
+
+class PrerequisitesSchema(Schema):
+    course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(max=20))
+    sequential = Flag(metadata={"description": "Whether lessons are locked until the ones before are complete."})
+
+
+@blp.route("/courses/<ref>/versions")
+class Versions(MethodView):
+    @requires("courses:write")
+    @blp.response(200, VersionsSchema)
+    def get(self, ref: str) -> Any:
+        """List what was published of a course, the newest first."""
+        return ask("courses.list_versions", ref=spelled(ref), caller=said_of(me()))
+
+    @requires("courses:write")
+    @blp.response(201, CourseSchema)
+    def post(self, ref: str) -> Response:
+        """Put the working copy on sale as the next version; the same as publish."""
+        response = respond_changed(ask("courses.publish_course", ref=spelled(ref), caller=said_of(me())))
+        response.status_code = 201
+        return response
+
+
+@blp.route("/courses/<ref>/versions/<int:course_version>/restore")
+class Restoration(MethodView):
+    @requires("courses:write")
+    @blp.response(200, CourseSchema)
+    def post(self, ref: str, course_version: int) -> Response:
+        """Make a published version the working copy again; learners see it with the next publish."""
+        restored = ask("courses.restore_version", ref=spelled(ref), caller=said_of(me()), course_version=course_version)
+        return respond_changed(restored)
+
+
+@blp.route("/courses/<uuid:course_id>/prerequisites")
+class Prerequisites(MethodView):
+    @requires("courses:write")
+    @own_course
+    @if_match
+    @blp.arguments(PrerequisitesSchema)
+    @blp.response(200, CourseSchema)
+    def put(self, first: dict[str, Any], course_id: UUID, *, expected_version: int) -> Response:
+        """Say which courses come first, and whether lessons come in order. Live with the next publish."""
+        course = ask(
+            "courses.set_prerequisites",
+            course_id=course_id,
+            caller=said_of(me()),
+            expected_version=expected_version,
+            prerequisites=first["course_ids"],
+            sequential=first.get("sequential"),
+        )
+        return respond_changed(course)

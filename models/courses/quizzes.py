@@ -1,0 +1,114 @@
+"""Quizzes: graded here, where the right options are known, and nowhere else."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base
+from models.errors import AnswersUnfit, NotAQuiz
+from models.events import QuizAttempted
+
+Answers = Mapping[str, list[str]]  # the options chosen, by question
+
+_ALL_RIGHT_PERCENT = 100
+
+
+class Attempt(Base):
+    """A learner's answers to a quiz, and what they were worth."""
+
+    __tablename__ = "attempts"
+    __table_args__ = ({"schema": "courses"},)
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    lesson_id: Mapped[UUID] = mapped_column(primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)  # counts 1, 2, 3 …
+    course_id: Mapped[UUID]
+    answers: Mapped[dict[str, Any]]
+    score_percent: Mapped[int]
+    passed: Mapped[bool]
+    attempted_at: Mapped[datetime]
+
+    @classmethod
+    def of(
+        cls,
+        session: Session,
+        lesson: Mapping[str, Any],
+        *,
+        user_id: UUID,
+        course_id: UUID,
+        answers: Answers,
+        at: datetime,
+    ) -> Self:
+        """The learner's next attempt at ``lesson``, graded; their enrollment must be locked.
+
+        Raises NotAQuiz, AnswersUnfit.
+        """
+        lesson_id = UUID(lesson["id"])
+        score_percent = grade(lesson, answers)
+        before = select(func.count()).where(cls.user_id == user_id, cls.lesson_id == lesson_id)
+        attempt = cls(
+            user_id=user_id,
+            course_id=course_id,
+            lesson_id=lesson_id,
+            attempt=session.scalars(before).one() + 1,
+            answers=dict(answers),
+            score_percent=score_percent,
+            passed=score_percent >= lesson["completion"].get("min_score_percent", _ALL_RIGHT_PERCENT),
+            attempted_at=at,
+        )
+        session.add(attempt)
+        return attempt
+
+    @classmethod
+    def all_of(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
+        theirs = session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.attempted_at))
+        return [
+            {
+                "course_id": each.course_id,
+                "lesson_id": each.lesson_id,
+                "attempted_at": each.attempted_at,
+                "answers": each.answers,
+                **each.view(),
+            }
+            for each in theirs
+        ]
+
+    @classmethod
+    def erase(cls, session: Session, user_id: UUID) -> int:
+        return len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.attempt)).all())
+
+    def view(self) -> dict[str, Any]:
+        return {"attempt": self.attempt, "score_percent": self.score_percent, "passed": self.passed}
+
+    def told(self) -> QuizAttempted:
+        return QuizAttempted(
+            user_id=self.user_id,
+            course_id=self.course_id,
+            lesson_id=self.lesson_id,
+            attempt=self.attempt,
+            score_percent=self.score_percent,
+            passed=self.passed,
+            attempted_at=self.attempted_at,
+        )
+
+
+def grade(lesson: Mapping[str, Any], answers: Answers) -> int:
+    """How many of a hundred: a question is right where just the right options were chosen. Rounded down.
+
+    Raises NotAQuiz, AnswersUnfit.
+    """
+    questions = {question["id"]: question for question in lesson["content"].get("questions", [])}
+    if not questions:
+        raise NotAQuiz(lesson["id"])
+    for question_id, chosen in answers.items():
+        if question_id not in questions:
+            raise AnswersUnfit(question_id)
+        options = {option["id"] for option in questions[question_id]["options"]}
+        for option_id in set(chosen) - options:
+            raise AnswersUnfit(option_id)
+    right = sum(set(answers.get(name, [])) == set(question["correct"]) for name, question in questions.items())
+    return 100 * right // len(questions)

@@ -1,0 +1,90 @@
+"""What learners think of a course: one review each."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import UniqueConstraint, delete, func, select, tuple_
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, new_id
+
+
+class ReviewPosition(msgspec.Struct, array_like=True):
+    """The last item of a page: what the next one begins after."""
+
+    created_at: datetime
+    review_id: UUID
+
+
+class Review(Base):
+    __tablename__ = "reviews"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    course_id: Mapped[UUID]
+    user_id: Mapped[UUID]
+    rating: Mapped[int]  # 1 to 5
+    text: Mapped[str]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("course_id", "user_id"), {"schema": "courses"})
+
+    @classmethod
+    def write(cls, session: Session, *, course_id: UUID, user_id: UUID, rating: int, text: str, at: datetime) -> Self:
+        """A learner's review of a course; one that they wrote before is replaced."""
+        said = {"rating": rating, "text": text, "updated_at": at}
+        row = insert(cls).values(id=new_id(), course_id=course_id, user_id=user_id, created_at=at, **said)
+        written = row.on_conflict_do_update(index_elements=["course_id", "user_id"], set_=said).returning(cls)
+        return session.scalars(written, execution_options={"populate_existing": True}).one()
+
+    @classmethod
+    def page(
+        cls, session: Session, course_id: UUID, after: ReviewPosition | None, limit: int
+    ) -> tuple[list[Self], ReviewPosition | None]:
+        """The next reviews of a course, the newest first, and the position of the last one where more follow."""
+        wanted = select(cls).where(cls.course_id == course_id)
+        if after:
+            wanted = wanted.where(tuple_(cls.created_at, cls.id) < (after.created_at, after.review_id))
+        rows = list(session.scalars(wanted.order_by(cls.created_at.desc(), cls.id.desc()).limit(limit + 1)))
+        if len(rows) <= limit:
+            return rows, None
+        last = rows[limit - 1]
+        return rows[:limit], ReviewPosition(last.created_at, last.id)
+
+    @classmethod
+    def all_of(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
+        theirs = session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.created_at))
+        return [{"course_id": each.course_id, **each.view()} for each in theirs]
+
+    @classmethod
+    def erase(cls, session: Session, user_id: UUID) -> list[UUID]:
+        """Delete what a user wrote; returns the courses that it was about."""
+        return list(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.course_id)))
+
+    def view(self) -> dict[str, Any]:
+        """As an item of GET /v1/courses/{id}/reviews: it does not say whose it is."""
+        return {
+            "id": self.id,
+            "rating": self.rating,
+            "text": self.text,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+        }
+
+
+@dataclass(frozen=True)
+class Rating:
+    """What all learners of a course think of it together."""
+
+    count: int
+    hundredths: int  # the average; 0 without any
+
+    @classmethod
+    def of(cls, session: Session, course_id: UUID) -> Self:
+        average = func.coalesce(func.round(func.avg(Review.rating) * 100), 0)
+        count, hundredths = session.execute(select(func.count(), average).where(Review.course_id == course_id)).one()
+        return cls(count, int(hundredths))

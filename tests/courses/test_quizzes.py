@@ -1,0 +1,120 @@
+"""Quizzes are graded on the server, and locked like any lesson."""
+
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from models.courses.course import Caller, Course
+from models.courses.quizzes import grade
+from models.errors import AnswersUnfit, LessonLocked, NotAQuiz, NotEnrolled, PrerequisiteMissing
+from models.outbox import OutboxEvent
+from tests.courses.factories import author_of, completion_of, make_course, make_draft, make_lesson, purchase_of
+from tests.support.tasks import forgotten
+from workers.courses.authoring import publish_course, set_prerequisites
+from workers.courses.learning import attempt_quiz, count_completion, grant_access, show_lesson
+
+
+def question(name: str, *correct: str) -> dict[str, Any]:
+    options = [{"id": each, "text": each} for each in "abc"]
+    return {"id": name, "text": "?", "options": options, "multiple": len(correct) > 1, "correct": list(correct)}
+
+
+QUIZ = {
+    "kind": "quiz",
+    "content": {"questions": [question("one", "a"), question("two", "b", "c")]},
+    "completion": {"rule": "min_score", "min_score_percent": 50},
+}
+
+
+class Pupil:
+    """Somebody in a course whose second lesson is a quiz."""
+
+    def __init__(self, session: Session, **said: Any) -> None:
+        self.session = session
+        self.course = make_draft(session, lessons=1, **said)
+        author = author_of(self.course)
+        self.text_id = next(self.course.lessons()).id
+        section_id = str(self.course.sections[0].id)
+        self.quiz_id = UUID(make_lesson(session, self.course.id, section_id, author, **QUIZ)["id"])
+        publish_course(session, forgotten, ref=str(self.course.id), caller=author)
+        self.user_id = uuid4()
+        grant_access(session, event=purchase_of(self.course, user_id=self.user_id))
+
+    def answer(self, lesson_id: UUID | None = None, **answers: list[str]) -> dict[str, Any]:
+        place = {"course_id": self.course.id, "lesson_id": lesson_id or self.quiz_id}
+        return attempt_quiz(self.session, user_id=self.user_id, **place, answers=answers)
+
+    def read(self, lesson_id: UUID) -> dict[str, Any]:
+        caller = Caller(self.user_id)
+        return show_lesson(self.session, course_id=self.course.id, lesson_id=lesson_id, caller=caller)["view"]
+
+
+@pytest.mark.parametrize(
+    ("answers", "score_percent"),
+    [
+        ({}, 0),
+        ({"one": ["a"]}, 50),
+        ({"one": ["a"], "two": ["b"]}, 50),
+        ({"one": ["a", "b"], "two": ["c", "b"]}, 50),
+        ({"one": ["a"], "two": ["c", "b"]}, 100),
+    ],
+)
+def test_a_question_is_right_where_just_the_right_options_are_chosen(answers, score_percent):
+    assert grade({"id": "x", **QUIZ}, answers) == score_percent
+
+
+def test_attempts_are_counted_graded_and_told(session: Session):
+    pupil = Pupil(session)
+    assert pupil.answer(one=["b"]) == {"attempt": 1, "score_percent": 0, "passed": False}
+    assert pupil.answer(one=["a"]) == {"attempt": 2, "score_percent": 50, "passed": True}
+    session.flush()
+    told = session.scalars(select(OutboxEvent).where(OutboxEvent.type == "QUIZ_ATTEMPTED").order_by(OutboxEvent.seq))
+    assert [(event.payload["attempt"], event.payload["passed"]) for event in told] == [(1, False), (2, True)]
+    assert all("answers" not in event.payload for event in told)
+
+
+def test_answers_to_what_was_not_asked_are_refused(session: Session):
+    pupil = Pupil(session)
+    with pytest.raises(AnswersUnfit, match="three"):
+        pupil.answer(three=["a"])
+    with pytest.raises(AnswersUnfit, match="d"):
+        pupil.answer(one=["d"])
+    with pytest.raises(NotAQuiz):
+        pupil.answer(pupil.text_id)
+
+
+def test_strangers_answer_nothing(session: Session):
+    pupil = Pupil(session)
+    pupil.user_id = uuid4()
+    with pytest.raises(NotEnrolled):
+        pupil.answer(one=["a"])
+
+
+def test_a_lesson_of_a_sequential_course_is_locked_until_the_one_before_is_complete(session: Session):
+    pupil = Pupil(session, sequential=True)
+    assert pupil.read(pupil.text_id)["kind"] == "text"
+    for look in (lambda: pupil.read(pupil.quiz_id), pupil.answer):
+        with pytest.raises(LessonLocked, match=str(pupil.text_id)):
+            look()
+    count_completion(session, event=completion_of(pupil.course, pupil.user_id, lessons_completed=1, lessons_total=2))
+    assert pupil.read(pupil.quiz_id)["kind"] == "quiz"
+
+
+def test_a_course_is_locked_until_those_before_it_are_complete(session: Session):
+    first, pupil = make_course(session, lessons=1), Pupil(session)
+    require(session, pupil.course, first)
+    with pytest.raises(PrerequisiteMissing, match=str(first.id)):
+        pupil.read(pupil.text_id)
+    grant_access(session, event=purchase_of(first, user_id=pupil.user_id))
+    count_completion(session, event=completion_of(first, pupil.user_id, lessons_completed=1, lessons_total=1))
+    assert pupil.read(pupil.text_id)["kind"] == "text"
+
+
+def require(session: Session, course: Course, *first: Course) -> None:
+    caller = author_of(course)
+    said = {"prerequisites": [each.id for each in first], "sequential": None, "expected_version": course.version}
+    set_prerequisites(session, forgotten, course_id=course.id, caller=caller, **said)
+    publish_course(session, forgotten, ref=str(course.id), caller=caller)

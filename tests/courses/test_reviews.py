@@ -1,0 +1,116 @@
+"""Reviews: one a learner, counted in the catalogue."""
+
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy.orm import Session
+
+from models.base import sessions
+from models.courses.catalogue import CatalogueEntry, Filters
+from models.courses.course import Course
+from models.courses.enrollments import Enrollment
+from models.errors import NotEnrolled, NotFound
+from tests.courses.factories import author_of, make_catalogue, make_course, purchase_of, told
+from tests.support.databases import Database
+from tests.support.tasks import forgotten
+from tests.support.waiting import at_once
+from workers.courses.authoring import publish_course, unpublish_course
+from workers.courses.catalogue import list_courses
+from workers.courses.learning import grant_access
+from workers.courses.reviews import list_reviews, review_course
+
+
+def learner_of(session: Session, course: Course) -> UUID:
+    user_id = uuid4()
+    grant_access(session, event=purchase_of(course, user_id=user_id))
+    return user_id
+
+
+def review(session: Session, course: Course, rating: int, *, user_id: UUID | None = None, text: str = "") -> dict:
+    user_id = user_id or learner_of(session, course)
+    return review_course(session, user_id=user_id, course_id=course.id, rating=rating, text=text)
+
+
+def rating_of(session: Session, course: Course) -> dict:
+    entry = session.get_one(CatalogueEntry, course.id, populate_existing=True)
+    return entry.view()["rating"]
+
+
+def test_reviews_are_counted_in_the_catalogue(session: Session):
+    course = make_course(session)
+    assert rating_of(session, course) == {"average": None, "count": 0}
+    for rating in (5, 4, 4):
+        review(session, course, rating)
+    assert rating_of(session, course) == {"average": 4.33, "count": 3}
+
+
+def test_a_learner_has_one_review_and_may_change_it(session: Session):
+    course = make_course(session)
+    user_id = learner_of(session, course)
+    first = review(session, course, 1, user_id=user_id, text="Dull.")
+    second = review(session, course, 5, user_id=user_id, text="I had not read on.")
+    assert (second["id"], second["created_at"], second["rating"]) == (first["id"], first["created_at"], 5)
+    assert rating_of(session, course) == {"average": 5.0, "count": 1}
+
+
+def test_a_review_is_told_and_does_not_outdate_what_the_author_edits(session: Session):
+    course = make_course(session)
+    version = course.version
+    user_id = learner_of(session, course)
+    review(session, course, 4, user_id=user_id)
+    session.refresh(course)
+    assert course.version == version
+    enrollment = Enrollment.find(session, user_id, course.id)
+    assert [event.type for event in told(session, enrollment.id)] == ["ENROLLMENT_CREATED", "COURSE_RATED"]
+
+
+def test_whoever_does_not_learn_a_course_does_not_review_it(session: Session):
+    with pytest.raises(NotEnrolled):
+        review(session, make_course(session), 5, user_id=uuid4())
+
+
+def test_reviews_are_listed_the_newest_first_in_pages(session: Session):
+    course = make_course(session)
+    for rating in (1, 2, 3):
+        review(session, course, rating)
+    first = list_reviews(session, course_id=course.id, after=None, limit=2)
+    rest = list_reviews(session, course_id=course.id, after=first["next"], limit=2)
+    assert [item["rating"] for item in first["items"] + rest["items"]] == [3, 2, 1]
+    assert rest["next"] is None
+    with pytest.raises(NotFound):
+        list_reviews(session, course_id=uuid4(), after=None, limit=2)
+
+
+def test_the_best_rated_come_first(session: Session):
+    category = make_catalogue(session, {"title": "Good"}, {"title": "Better"}, {"title": "Unknown"})
+    page = {"after": None, "limit": 10, "facets": False, "total": False}
+    by_title = {
+        item["title"]: item["id"]
+        for item in list_courses(session, filters=Filters(category=category), sort=None, **page)["items"]
+    }
+    for title, rating in (("Good", 3), ("Better", 5)):
+        review(session, Course.find(session, str(by_title[title])), rating)
+    found = list_courses(session, filters=Filters(category=category), sort="rating", **page)["items"]
+    assert [item["title"] for item in found] == ["Better", "Good", "Unknown"]
+
+
+def test_ratings_come_back_with_the_course(session: Session):
+    course = make_course(session)
+    review(session, course, 4)
+    for task in (unpublish_course, publish_course):
+        task(session, forgotten, ref=str(course.id), caller=author_of(course))
+    assert rating_of(session, course) == {"average": 4.0, "count": 1}
+
+
+def test_eight_reviews_at_once_are_eight(database: Database, deliver):
+    with sessions("courses").begin() as session:
+        course = make_course(session)
+        learners = [learner_of(session, course) for _ in range(8)]
+    message = {"course_id": course.id, "rating": 3, "text": ""}
+    at_once(
+        *[
+            lambda user_id=user_id: deliver("courses.review_course", {**message, "user_id": user_id})
+            for user_id in learners
+        ]
+    )
+    assert database.value("SELECT ratings FROM courses.catalogue") == 8

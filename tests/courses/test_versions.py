@@ -1,0 +1,77 @@
+"""The history of a course, and what comes before it."""
+
+from uuid import uuid4
+
+import pytest
+from sqlalchemy.orm import Session
+
+from models.courses.course import Caller, Course
+from models.errors import NotFound, OwnPrerequisite, PreconditionFailed
+from tests.courses.factories import author_of, make_course, make_lesson
+from tests.support.tasks import forgotten
+from workers.courses.authoring import change_course, publish_course, set_prerequisites
+from workers.courses.outline import remove_lesson
+from workers.courses.versions import list_versions, restore_version
+
+
+def changed_since(session: Session, course: Course) -> None:
+    """Another title, the first lesson gone, a new one at the end."""
+    caller, versioned = author_of(course), {"expected_version": course.version}
+    change_course(session, forgotten, ref=str(course.id), caller=caller, **versioned, fields={"title": "Another"})
+    first = next(course.lessons()).id
+    remove_lesson(session, course_id=course.id, lesson_id=first, caller=caller, expected_version=course.version)
+    make_lesson(session, course.id, str(course.sections[0].id), caller, title="New")
+
+
+def test_a_version_is_the_working_copy_again_with_the_ids_that_it_had(session: Session):
+    course = make_course(session, lessons=2)
+    caller = author_of(course)
+    before = course.view()
+    changed_since(session, course)
+    publish_course(session, forgotten, ref=str(course.id), caller=caller)
+    assert course.view()["sections"] != before["sections"]
+
+    restored = restore_version(session, ref=str(course.id), caller=caller, course_version=1)
+    session.flush()
+    session.expire_all()
+    assert (restored["title"], restored["sections"]) == (before["title"], before["sections"])
+    again = Course.own(session, str(course.id), caller, contents=True)
+    assert again.outline() == before["sections"]
+    assert [lesson.content for lesson in again.lessons()] == [{"body": "Words."}] * 2
+
+    # It is on sale with the next publish only, as a version of its own.
+    publish_course(session, forgotten, ref=str(course.id), caller=caller)
+    versions = list_versions(session, ref=str(course.id), caller=caller)["items"]
+    assert [(each["course_version"], each["title"] == before["title"], each["on_sale"]) for each in versions] == [
+        (3, True, True),
+        (2, False, False),
+        (1, True, False),
+    ]
+
+
+def test_history_is_the_authors_own(session: Session):
+    course = make_course(session)
+    stranger = Caller(uuid4())
+    with pytest.raises(NotFound):
+        list_versions(session, ref=str(course.id), caller=stranger)
+    with pytest.raises(NotFound):
+        restore_version(session, ref=str(course.id), caller=stranger, course_version=1)
+    with pytest.raises(NotFound):
+        restore_version(session, ref=str(course.id), caller=author_of(course), course_version=2)
+
+
+def test_prerequisites_are_courses_that_there_are(session: Session):
+    course, other = make_course(session), make_course(session)
+
+    def require(*course_ids, version=None):
+        said = {"prerequisites": list(course_ids), "sequential": True, "expected_version": version or course.version}
+        return set_prerequisites(session, forgotten, course_id=course.id, caller=author_of(course), **said)
+
+    with pytest.raises(NotFound):
+        require(uuid4())
+    with pytest.raises(OwnPrerequisite):
+        require(course.id)
+    with pytest.raises(PreconditionFailed):
+        require(other.id, version=1)
+    view = require(other.id)
+    assert (view["prerequisites"], view["sequential"]) == ([other.id], True)

@@ -1,0 +1,30 @@
+"""The history of a course: what was published of it, and how to get it back."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.courses.course import Caller, Course
+from models.courses.versions import CourseVersion
+from models.outbox import record
+from workers import task
+
+
+@task
+def list_versions(session: Session, *, ref: str, caller: Caller) -> dict[str, Any]:
+    """What was published of a course, the newest first. Raises NotFound."""
+    course = Course.own(session, ref, caller)
+    return {"items": [version.line(course) for version in CourseVersion.history(session, course.id)]}
+
+
+@task
+def restore_version(session: Session, *, ref: str, caller: Caller, course_version: int) -> dict[str, Any]:
+    """Make a published version the working copy again; learners see it with the next publish. Raises NotFound."""
+    course = Course.own(session, ref, caller)
+    version = CourseVersion.numbered(session, course.id, course_version)
+    course.sections.clear()
+    session.flush()  # what comes back has the ids of what goes
+    version.restore(course)
+    record(session, course, course.updated(at=now()))
+    return course.view()
