@@ -12,6 +12,7 @@ from tests.gateway import Person
 
 MACHINE = {"gty": "client-credentials", "sub": "integrator@clients"}
 _UNWRITTEN = "0190f0a0-0000-7000-8000-000000000000"
+_NOT_THERE = {"<uuid:": _UNWRITTEN, "<int:": "1", "<": "nothing"}
 
 
 def policies(app: Flask) -> list[tuple[str, str, Policy | None]]:
@@ -28,8 +29,7 @@ def policies(app: Flask) -> list[tuple[str, str, Policy | None]]:
 def path_of(rule: str) -> str:
     """A path that the rule matches, to something that is not there."""
     parts = [
-        _UNWRITTEN if part.startswith("<uuid:") else "nothing" if part.startswith("<") else part
-        for part in rule.split("/")
+        next((there for kind, there in _NOT_THERE.items() if part.startswith(kind)), part) for part in rule.split("/")
     ]
     return "/".join(parts)
 
