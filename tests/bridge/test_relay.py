@@ -186,6 +186,19 @@ def test_a_lost_log_is_found_out_and_told_again(database, wire: Wire):
     assert wire.sequences(key) == [1, 2]
 
 
+def test_an_acknowledgement_counts_only_while_the_topics_are_the_same(database, wire: Wire):
+    tell(Key())
+    with publisher(database) as by_hand:
+        by_hand.publish()
+        wire.forget()
+        kafka.Topics().ensure()  # by another program, say: our producer meets a topic and takes it for its own
+        tell(Key())
+        with pytest.raises(KafkaException):
+            by_hand.publish()
+
+    assert database.value(UNPUBLISHED) == 1
+
+
 def test_a_log_that_was_lost_while_nobody_looked_is_told_again(database, wire: Wire):
     key = Key()
     tell(key)

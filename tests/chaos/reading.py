@@ -90,13 +90,14 @@ def busy(platform: Platform, users: Collection[str] = ()) -> str:
 
 def await_rest(platform: Platform, users: Collection[str] = (), *, seconds: float) -> float:
     """Return when nothing is left to do; how long that took."""
-    began, doing = time.monotonic(), "everything"
+    began, doing, quiet = time.monotonic(), "everything", 0
     while time.monotonic() - began < seconds:
         try:
             doing = busy(platform, users)
         except _NOT_BACK_YET as error:
             doing = repr(error)  # a server that is not back yet
-        if not doing:
+        quiet = 0 if doing else quiet + 1
+        if quiet == 2:
             return time.monotonic() - began
         time.sleep(0.1)
     raise AssertionError(f"no rest within {seconds:g} s: {doing}")

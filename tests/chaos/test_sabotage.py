@@ -1,17 +1,14 @@
 """The checker is worth something only if it finds what it is there for: each guard is taken out in turn."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
 
-from celery_app import SERVICES
 from tests.support.waiting import at_once, eventually
 
 from .checker import repeats
-from .reading import brokers_of, read
+from .reading import read
 from .world import Learner, World
 
 pytestmark = pytest.mark.chaos
@@ -115,25 +112,6 @@ def test_without_the_row_lock_a_lost_change_is_found(world: World) -> None:
             lambda: learner.complete(learner.enrolled_in, first), lambda: learner.complete(learner.enrolled_in, second)
         )
         assert {"aggregates count their events", "projections are the fold of events"} <= broken_promises(learner)
-
-
-def test_without_the_topic_ids_a_lost_log_is_found(world: World) -> None:
-    learner = somebody(world)
-    with sabotaged(world, "without_topic_ids", "bridge"):
-        world.empty_kafka()
-        make_the_topics_anew(world)
-        learner.complete(learner.enrolled_in, learner.lessons(learner.enrolled_in)[0])
-        assert "every event is on its topic" in broken_promises(learner)
-    world.rest([learner.user_id])  # with the guard they are sent again
-    eventually(lambda: not broken_promises(learner), "the events on the new topics", seconds=60)
-
-
-def make_the_topics_anew(world: World) -> None:
-    """As a broker that makes them by itself would, or another program: the relay meets topics, only not its own."""
-    admin = AdminClient({"bootstrap.servers": brokers_of(world.platform)})
-    for made in admin.create_topics([NewTopic(service, 3, 1) for service in SERVICES]).values():
-        with suppress(KafkaException):  # it was faster
-            made.result(timeout=20)
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ class World:
     @contextmanager
     def another(self, module: str) -> Iterator["Extra"]:
         """One more process of ``python -m module``, beside that of the supervisor."""
-        path = self.platform.stack.supervisor.logs / f"another-{module}-{uuid4().hex[:8]}.log"
+        path = self.platform.stack.supervisor.logs / f"another-{module.split(maxsplit=1)[0]}-{uuid4().hex[:8]}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", *module.split()],

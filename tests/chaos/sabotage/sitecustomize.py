@@ -79,12 +79,6 @@ def _without_offset_rule() -> None:
     Lanes.storable = all_of_them
 
 
-def _without_topic_ids() -> None:
-    from bridge.relay import Publisher
-
-    Publisher.check_topics = lambda _self: None
-
-
 def _mortal_when_it_pops() -> None:
     """A crash point between the two steps by which kombu takes a message off its queue and notes it as in hand."""
     from kombu.transport.redis import QoS
