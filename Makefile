@@ -40,7 +40,7 @@ mails: install  ## Compile the mails' layout from MJML
 	@$(VENV)/python -m ops.mails
 
 test: lint  ## Lint, then all tests but the chaos; make test ARGS="-k webhook", make test ARGS="-m chaos"
-	@$(VENV)/python -m pytest -m "not chaos" $(ARGS)
+	@$(VENV)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 chaos: install  ## Kill at random, then check; make chaos MINUTES=10 SEED=7 ARGS=--apache
 	@$(VENV)/python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -1,4 +1,7 @@
-"""One stack of real servers for the whole run; plain tests first, whole stories then, kills last."""
+"""One stack of real servers a process; plain tests first, whole stories then, kills last.
+
+``make test`` runs two processes: one goes through the whole stories, which mostly wait, the other through the rest.
+"""
 
 import tests.support.environment  # noqa: F401 before anything that imports settings
 
@@ -26,8 +29,22 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: 2 if item.get_closest_marker("chaos") else bool(item.get_closest_marker("flow")))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(key=_stage)
+    if is_shared_out(config):
+        items.sort(key=lambda item: not _stage(item))  # what is long and in one piece begins at once
+        for item in items:
+            if _stage(item):
+                item.add_marker(pytest.mark.xdist_group("the running platform"))
+
+
+def _stage(item: pytest.Item) -> int:
+    return 2 if item.get_closest_marker("chaos") else int(item.get_closest_marker("flow") is not None)
+
+
+def is_shared_out(config: pytest.Config) -> bool:
+    """Whether this is one of several processes (pytest -n)."""
+    return hasattr(config, "workerinput")
 
 
 @pytest.fixture(scope="session", autouse=True)
