@@ -32,14 +32,21 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_stage)
     if is_shared_out(config):
-        items.sort(key=lambda item: not _stage(item))  # what is long and in one piece begins at once
+        items.sort(key=_piece, reverse=True)  # what is long and in one piece begins at once
         for item in items:
-            if _stage(item):
-                item.add_marker(pytest.mark.xdist_group("the running platform"))
+            if piece := _piece(item):
+                item.add_marker(pytest.mark.xdist_group(piece))
 
 
 def _stage(item: pytest.Item) -> int:
     return 2 if item.get_closest_marker("chaos") else int(item.get_closest_marker("flow") is not None)
+
+
+def _piece(item: pytest.Item) -> str:
+    """What goes through one process as a whole, because it shares a running platform; nothing for plain tests."""
+    if "other_world" in getattr(item, "fixturenames", ()):
+        return "the other world"
+    return "the running platform" if _stage(item) else ""
 
 
 def is_shared_out(config: pytest.Config) -> bool:
