@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from typing import Any
@@ -79,7 +80,7 @@ def busy(platform: Platform, users: Collection[str] = ()) -> str:
         if number := platform.database.value(sql):
             return f"{number} {what}"
     if missing := _unhandled(platform, users):
-        return f"{len(missing)} events to be handled, such as {missing[0]}"
+        return f"{len(missing)} events to be handled, by {dict(Counter(name.split()[0] for name in missing))}"
     waiting = [row for row in _told(platform) if row.get("state") in {"queued", "sending"}]
     if mails := [row for row in waiting if not users or row["user_id"] in users]:
         return f"{len(mails)} mails to be sent"
