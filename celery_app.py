@@ -187,8 +187,10 @@ def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, A
 
 @signals.setup_logging.connect
 def _log_as_ecs(**_: object) -> None:
-    log.configure(f"worker-{settings.SERVICE}")
+    log.configure(f"worker-{settings.SERVICE}" if settings.SERVICE in SERVICES else "beat")
     logging.getLogger("celery").setLevel(logging.INFO)
+    for of_each_task in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
+        logging.getLogger(of_each_task).setLevel(logging.WARNING)  # the delivery says it once, with its trace
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # "received": told again when it has ended
 
 

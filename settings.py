@@ -48,6 +48,7 @@ SERVICE = _text("SERVICE", "shared")  # the service whose queue this worker serv
 ENVIRONMENT = _text("ENVIRONMENT", "local")  # "local" or "production"
 PORT_BASE = _number("PORT_BASE", 8000)
 FAULT = _text("FAULT", "")  # for tests: where a process is to be killed, see models/faults.py
+LOG_READS = _text("LOG_READS", "off") != "off"  # a line for every GET, too
 METRICS_HOST = _text("METRICS_HOST", "127.0.0.1")  # in a container 0.0.0.0, on a network that is inside
 METRICS_PORT = _number("METRICS_PORT", 0)  # where a worker or the bridge answers Prometheus; 0: nowhere
 STATE_DIR = Path(_text("STATE_DIR", str(ROOT / ".local")))  # data and logs of the embedded servers

@@ -65,7 +65,7 @@ def _begin() -> None:
     made = secrets.token_hex(40)  # one call of the system for all that may be needed
     g.request_id = _taken("HTTP_X_REQUEST_ID", _REQUEST_ID) or made[:32]
     g.traceparent = _taken("HTTP_TRACEPARENT", _TRACEPARENT) or f"00-{made[32:64]}-{made[64:]}-01"
-    bind_contextvars(request_id=g.request_id, **{"trace.id": g.traceparent.split("-")[1]})
+    bind_contextvars(request_id=g.request_id, traceparent=g.traceparent)
 
 
 def _forget(_error: BaseException | None) -> None:

@@ -15,6 +15,7 @@ from prometheus_flask_exporter import PrometheusMetrics
 from prometheus_flask_exporter.multiprocess import GunicornInternalPrometheusMetrics
 from werkzeug.exceptions import NotFound
 
+from . import access
 from .auth import probe
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
@@ -42,7 +43,9 @@ def add_to(app: Flask) -> None:
         # Whoever asks for paths and methods that are not there must not make a series of each.
         route = request.url_rule.rule if request.url_rule else "none"
         method = request.method if request.method in _METHODS else "other"
-        observe(method, route, response.status_code)(time.perf_counter() - g.began)
+        seconds = time.perf_counter() - g.began
+        observe(method, route, response.status_code)(seconds)
+        access.log_request(route, response.status_code, seconds)
         return response
 
 

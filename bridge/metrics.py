@@ -56,9 +56,19 @@ def count_published(rows: Sequence[Row[Any]], seqs: Sequence[int]) -> None:
 
 
 def count_handled(handler: str, record: Record) -> None:
-    """Time an event from its telling to its end, good or bad, at ``handler``."""
-    told_at = datetime.fromisoformat(record.headers["ce_time"])
-    _event_seconds(handler).observe(max(time.time() - told_at.timestamp(), 0))
+    """Time an event from its telling to its end, good or bad, at ``handler``; log where on Kafka it lies."""
+    seconds = max(time.time() - datetime.fromisoformat(record.headers["ce_time"]).timestamp(), 0)
+    _event_seconds(handler).observe(seconds)
+    log.info(
+        "event handled",
+        handler=handler,
+        type=record.type,
+        event_id=record.event_id,
+        place=f"{record.topic}/{record.partition}/{record.offset}",
+        traceparent=record.headers.get("traceparent"),
+        request_id=record.headers.get("ce_correlationid"),
+        **{"event.duration": int(seconds * 1e9)},
+    )
 
 
 def tell_lag(service: str, *, events: int, seconds: float) -> None:

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import ecs_logging
@@ -16,8 +17,10 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.typing import EventDict, WrappedLogger
 
 _SECRET_NAMES = re.compile(r"(?i)authorization|secret|password|token|api_key|cookie")
-_FORMATTER = ecs_logging.StructlogFormatter()
 _SECRET_VALUES = re.compile(r"\b(?:sk|rk|whsec)_[A-Za-z0-9_]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|[\w.+-]+@[\w-]+\.[\w.-]+")
+
+# What ECS has a name for; all other fields stand below "coursebus", where no name of theirs can mean two things.
+_ECS_NAMES = {"event": "event", "exception": "exception", "request_id": "http.request.id", "user_id": "user.id"}
 
 
 def get_logger(name: str) -> Any:
@@ -27,36 +30,76 @@ def get_logger(name: str) -> Any:
 
 def configure(process: str) -> None:
     """Send every line of this process, the libraries' too, to standard error as ECS JSON."""
+    service = f"coursebus-{process}"
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             mask,
-            _ecs,
+            _Line(service),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(**{"service.name": f"coursebus-{process}"})
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(ecs_logging.StdlibFormatter())
+    handler.setFormatter(LibraryLine(service))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
-def _ecs(logger: WrappedLogger, method: str, line: EventDict) -> str:
-    return _FORMATTER(logger, method, dict(line))
+class LibraryLine(ecs_logging.StdlibFormatter):
+    """A line of a library that logs by ``logging``, masked as ours are."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__(exclude_fields=["log.original", "process"])  # the message again, and the same in every line
+        self._service = service
+
+    def format_to_ecs(self, record: logging.LogRecord) -> dict[str, Any]:
+        line = super().format_to_ecs(record)
+        return {name: _masked(name, value) for name, value in line.items()} | {"service": {"name": self._service}}
+
+
+class _Line:
+    """A line of ours; its trace is that of the request that all began with."""
+
+    def __init__(self, service: str) -> None:
+        self._service = service
+        self._formatter = ecs_logging.StructlogFormatter()
+
+    def __call__(self, logger: WrappedLogger, method: str, fields: EventDict) -> str:
+        line = {"service.name": self._service}
+        if traceparent := fields.pop("traceparent", None):
+            _version, line["trace.id"], line["span.id"], _flags = traceparent.split("-")
+        for name, value in fields.items():
+            line[_ecs_name(name)] = value
+        return self._formatter(logger, method, line)
+
+
+@cache
+def _ecs_name(name: str) -> str:
+    return _ECS_NAMES.get(name) or (name if "." in name else f"coursebus.{name}")
 
 
 def mask(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     """Replace what must never be read in a log: secrets, tokens, e-mail addresses."""
-    for name, value in line.items():
-        if _SECRET_NAMES.search(name):
-            line[name] = "***"
-        elif isinstance(value, str):
-            line[name] = _SECRET_VALUES.sub("***", value)
-    return line
+    return {name: _masked(name, value) for name, value in line.items()}
+
+
+def _masked(name: str, value: Any) -> Any:
+    if _is_secret(name):
+        return "***"
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _masked(str(key), each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_masked(name, each) for each in value]
+    return _SECRET_VALUES.sub("***", str(value))
+
+
+@cache
+def _is_secret(name: str) -> bool:
+    return bool(_SECRET_NAMES.search(name))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import gunicorn.util
 
 import settings
+from models.log import LibraryLine
 
 bind = f"127.0.0.1:{settings.PORT_BASE}"
 worker_class = "gthread"  # idle keep-alive connections wait in a poller and hold no thread
@@ -23,7 +24,13 @@ graceful_timeout = 20  # seconds; twice the deadline of a synchronous command
 timeout = 60  # seconds without a sign of life from a worker, never reached by a request
 limit_request_line = 8190  # the most that it can; a longer one is a 414
 max_requests = 0  # nothing leaks that a restart would have to hide
-accesslog = None  # the gateway logs its requests itself, with what it knows of them
+accesslog = None  # the gateway logs its requests itself (api/access.py), with what it knows of them
+logconfig_dict = {
+    "formatters": {"ecs": {"()": LibraryLine, "service": "coursebus-gateway"}},
+    "handlers": {"ecs": {"class": "logging.StreamHandler", "formatter": "ecs"}},
+    "root": {"level": "WARNING", "handlers": ["ecs"]},
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["ecs"], "propagate": False}},
+}
 control_socket_disable = True  # the supervisor starts and stops it; a second door is not needed
 
 # Where its processes leave their numbers for whichever is asked for /metrics.

@@ -41,14 +41,16 @@ _STATEMENT_TIMEOUT = "SET LOCAL statement_timeout = '5s'"
 
 @contextmanager
 def measured(delivery: Delivery) -> Iterator[None]:
-    """Time one delivery, and count how it ended."""
+    """Time one delivery, count and log how it ended."""
     queue = delivery.service
     _waited(queue).observe(max(time.time() - delivery.envelope.sent_at, 0))
     began = time.perf_counter()
     try:
         yield
     finally:
-        _took(queue, delivery.task, _outcome(delivery)).observe(time.perf_counter() - began)
+        seconds, outcome = time.perf_counter() - began, _outcome(delivery)
+        _took(queue, delivery.task, outcome).observe(seconds)
+        log.info("task ended", outcome=outcome, **{"event.duration": int(seconds * 1e9)})
 
 
 def _outcome(delivery: Delivery) -> str:

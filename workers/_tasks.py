@@ -92,7 +92,6 @@ def register(name: str, call: Call) -> None:
 def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
     """Carry one message out and say how it ended to whoever asked. An unexpected error ends here, logged once."""
     with (
-        measured(delivery),
         bound(
             task=delivery.task,
             task_id=delivery.task_id,
@@ -100,6 +99,7 @@ def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
             traceparent=delivery.envelope.traceparent,
             causation_id=delivery.envelope.event_id or delivery.task_id,
         ),
+        measured(delivery),
     ):
         reach("begun", delivery.task)
         try:

@@ -81,7 +81,7 @@ def stand_ins() -> list[Process]:
 def platform(state_dir: Path, base: int) -> list[Process]:
     """The platform's own processes; the gateway first, whose answer is waited for."""
     schedule = str(state_dir / "beat" / "schedule")
-    flower = ["flower", "--address=127.0.0.1", f"--port={base + OFFSETS['flower']}"]
+    flower = ["flower", "--conf=ops/flower.py", "--address=127.0.0.1", f"--port={base + OFFSETS['flower']}"]
     return [
         Process(
             *("gateway", _module("gunicorn", "wsgi:app", "-c", "ops/gunicorn.py"), "the API"),
@@ -117,7 +117,7 @@ def _worker(service: str, metrics: int, base: int) -> Process:
 
 
 def _celery(*arguments: str) -> list[str]:
-    return _module("celery", "-A", "celery_app", *arguments)
+    return _module("celery", "--quiet", "-A", "celery_app", *arguments)  # no banner among the log lines
 
 
 def _module(*arguments: str) -> list[str]:
@@ -131,6 +131,7 @@ def environment(state_dir: Path, base: int, environ: Mapping[str, str] = os.envi
         # One arena: threads that wait need no heap of their own. It halves what a worker takes.
         "MALLOC_ARENA_MAX": "2",
         "FLOWER_BASIC_AUTH": "ops:ops",  # Flower reads it by this name; a command line would show it to everybody
+        "PYTHONWARNINGS": "ignore:You're running the worker",  # as root, where there is nobody else
         **environ,
         "PORT_BASE": str(base),
         "STATE_DIR": str(state_dir),

@@ -6,7 +6,9 @@ import subprocess
 import pytest
 import yaml
 
-from settings import ROOT
+from ops.local.processes import platform
+from ops.prometheus.local import local_config
+from settings import ROOT, STATE_DIR
 
 RULES = ROOT / "ops" / "prometheus" / "rules.yml"
 ALERTS = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule]
@@ -24,6 +26,14 @@ def promtool(*arguments: str) -> str:
 @with_promtool
 def test_alerts_go_off_when_they_should_and_not_otherwise():
     assert promtool("test", "rules", "rules_test.yml") == ""
+
+
+def test_every_process_that_tells_numbers_is_asked():
+    config = local_config(8000)
+    asked = {each for job in config["scrape_configs"] for group in job["static_configs"] for each in group["targets"]}
+
+    telling = [process for process in platform(STATE_DIR, 8000) if process.metrics or process.name == "gateway"]
+    assert asked == {f"127.0.0.1:{process.port(8000)}" for process in telling}
 
 
 @with_promtool

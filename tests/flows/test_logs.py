@@ -1,0 +1,88 @@
+"""A purchase and a completion as the logs tell them: ECS JSON, one trace from HTTP to the mail, no secrets."""
+
+import json
+from collections.abc import Iterator
+from secrets import token_hex
+from typing import Any
+
+import pytest
+
+from settings import ROOT
+from tests.flows.shop import Shop, eventually
+
+pytestmark = pytest.mark.flow
+
+TEMPLATE = json.loads((ROOT / "ops" / "elk" / "template.json").read_text())["template"]["mappings"]["properties"]
+
+
+class Logs:
+    """What our own processes have written since this was made."""
+
+    def __init__(self, shop: Shop) -> None:
+        stack = shop.platform.stack
+        ours = [process.name for process in stack.processes if process.platform]
+        self._read = lambda: {name: stack.log(name) for name in ours}
+        self._before = {name: len(text) for name, text in self._read().items()}
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        for name, text in self._read().items():
+            for line in text[self._before[name] :].splitlines():
+                yield name, line
+
+    def lines(self, trace_id: str | None = None) -> list[dict[str, Any]]:
+        read = [json.loads(text) for _, text in self.texts()]
+        return [line for line in read if trace_id in (None, line.get("trace", {}).get("id"))]
+
+
+def flat(line: dict[str, Any], path: str = "") -> Iterator[str]:
+    for name, value in line.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}"
+
+
+def known() -> set[str]:
+    def names(properties: dict[str, Any], path: str = "") -> Iterator[str]:
+        for name, mapping in properties.items():
+            if "properties" in mapping:
+                yield from names(mapping["properties"], f"{path}{name}.")
+            else:
+                yield f"{path}{name}"
+
+    return {*names(TEMPLATE), "ecs.version"}
+
+
+def test_one_request_is_followed_by_its_trace_from_http_to_the_mail(shop: Shop):
+    learner = shop.learner()
+    learner.profile()
+    logs = Logs(shop)
+    course_id = shop.paid_course()["id"]
+    checkout = learner.check_out(course_id)
+    shop.pay(checkout["redirect_url"])
+    eventually(lambda: learner.progress(course_id))
+    lesson_id = learner.lessons(course_id)[0]
+    trace_id = token_hex(16)
+    path = f"/v1/courses/{course_id}/lessons/{lesson_id}/completion"
+    learner.person.put(path, traceparent=f"00-{trace_id}-{token_hex(8)}-01")
+
+    def told(service: str, message: str, **fields: str) -> bool:
+        return any(
+            (line["service"]["name"], line["message"]) == (f"coursebus-{service}", message)
+            and line.get("coursebus", {}).items() >= fields.items()
+            for line in logs.lines(trace_id)
+        )
+
+    eventually(lambda: told("worker-notifications", "delivery ended", state="sent"))
+    assert told("gateway", "request")
+    assert told("worker-progress", "task ended", task="progress.complete_lesson", outcome="done")
+    assert told("bridge", "event handled", handler="notifications.congratulate_on_lesson", type="LESSON_COMPLETED")
+    assert told("worker-notifications", "task ended", task="notifications.congratulate_on_lesson", outcome="done")
+
+    for line in logs.lines():
+        assert {"@timestamp", "log.level", "message", "service"} <= line.keys()
+        strange = {name for name in flat(line) if not name.startswith("coursebus.")} - known()
+        assert not strange, f"the index has no mapping for {strange}"
+    token, email = learner.person.token, learner.person.email
+    told_secrets = [(name, text) for name, text in logs.texts() if token in text or email in text or "sk_test" in text]
+    assert told_secrets == []

@@ -1,0 +1,73 @@
+"""Log lines: ECS, under one name each, and nothing in them that must not be read."""
+
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from models import log
+
+SECRETS = {
+    "an e-mail address": "ada@example.com",
+    "a token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl",
+    "a key of Stripe": "sk_live_4eC39HqLyjWDarjtT1zdp7dc",
+    "a webhook's secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+}
+
+
+@pytest.fixture
+def lines(monkeypatch) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """All that was logged, read as JSON."""
+    written = io.StringIO()
+    monkeypatch.setattr("sys.stderr", written)
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    log.configure("test")
+    structlog.configure(cache_logger_on_first_use=False)
+    yield lambda: [json.loads(line) for line in written.getvalue().splitlines()]
+    structlog.configure(**before)
+    root.handlers[:], root.level = handlers, level
+
+
+def test_a_line_is_ecs_and_our_fields_stand_apart(lines):
+    with log.bound(request_id="r1", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01", task="users.show_me"):
+        log.get_logger("x").warning("payment captured", amount_minor=4900)
+
+    [line] = lines()
+    assert line.pop("@timestamp").endswith("Z")
+    assert line.pop("ecs.version")
+    assert line == {
+        "log.level": "warning",
+        "message": "payment captured",
+        "service": {"name": "coursebus-test"},
+        "trace": {"id": "a" * 32},
+        "span": {"id": "b" * 16},
+        "http": {"request": {"id": "r1"}},
+        "coursebus": {"task": "users.show_me", "amount_minor": 4900},
+    }
+
+
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+def test_no_secret_gets_into_a_line(lines, secret: str):
+    error = RuntimeError(secret)
+    logger = log.get_logger("x")
+    logger.info(secret, value=f"x {secret}", nested={"deep": [secret, {secret}]}, error=error)
+    logger.warning("crashed", exc_info=error)
+    logging.getLogger("urllib3").warning("sent %s", secret)
+    logging.getLogger("celery").warning("crashed", exc_info=error)
+
+    found = lines()
+    assert len(found) == 4
+    assert secret not in json.dumps(found)
+    assert "RuntimeError" in found[1]["error"]["stack_trace"]
+
+
+@pytest.mark.parametrize("name", ["password", "access_token", "Authorization", "client_secret", "Cookie"])
+def test_what_is_called_a_secret_is_one(lines, name: str):
+    log.get_logger("x").info("said", **{name: "hunter2"}, headers={name: "hunter2"})
+
+    assert "hunter2" not in json.dumps(lines())
