@@ -113,6 +113,23 @@ EMAIL_WEBHOOK_SECRETS = (
     else ()
 )
 
+# Push by Firebase Cloud Messaging: the JSON of a service account, which the stand-in writes for itself.
+FIREBASE_CREDENTIALS = Path(
+    _text("FIREBASE_CREDENTIALS", str(STATE_DIR / "standins" / "push" / "service-account.json"))
+)
+FCM_URL = _text("FCM_URL", "https://fcm.googleapis.com" if _is_set("FIREBASE_CREDENTIALS") else f"http://{_local(35)}")
+# Web Push: the key that we sign with (P-256, base64url), whom a push service may write to about us, and the hosts that
+# may be posted to: a browser names its push service, and anybody may claim to be a browser.
+VAPID_PRIVATE_KEY = _text(
+    "VAPID_PRIVATE_KEY", "bG9jYWwgd2ViIHB1c2gga2V5LCBub3QgYSBzZWNyZXQ" if ENVIRONMENT == "local" else ""
+)
+VAPID_SUBJECT = _text("VAPID_SUBJECT", "mailto:ops@coursebus.dev")
+WEB_PUSH_HOSTS = _list(
+    "WEB_PUSH_HOSTS", "fcm.googleapis.com, updates.push.services.mozilla.com, push.apple.com, notify.windows.com"
+)
+WEB_PUSH_STAND_IN = f"http://{_local(35)}"  # the only address that is posted to without TLS, and locally
+PUSH_TIMEOUT_SECONDS = _number("PUSH_TIMEOUT_SECONDS", 5)
+
 # Auth0, or the stand-in for it.
 AUTH0_DOMAIN = _text("AUTH0_DOMAIN", _local(10))
 AUTH0_ISSUER = f"https://{AUTH0_DOMAIN}/" if _is_set("AUTH0_DOMAIN") else f"http://{AUTH0_DOMAIN}/"

@@ -307,6 +307,18 @@ class NotReplayable(Conflict):
     message = "What was told by {0} cannot be sent again."
 
 
+class TooManyDevices(Conflict):
+    message = "You have {0} devices already: remove one first."
+
+
+class PushServiceRefused(Invalid):
+    message = "No known push service has the address {0}."
+
+
+class PushNotConfigured(Conflict):
+    message = "This shop does not push by {0}."
+
+
 # Integrating.
 
 

@@ -1,13 +1,7 @@
 """Notifications: what was told to you, and what you want to be told how."""
 
-from . import administration, feed, preferences, reports, unsubscribe
+from . import administration, devices, feed, preferences, reports, unsubscribe
 from .blueprint import blp
 
-__all__ = [
-    "administration",
-    "blp",
-    "feed",
-    "preferences",
-    "reports",
-    "unsubscribe",
-]  # importing them puts their routes on blp
+# Importing them puts their routes on blp.
+__all__ = ["administration", "blp", "devices", "feed", "preferences", "reports", "unsubscribe"]

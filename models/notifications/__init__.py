@@ -2,6 +2,7 @@
 
 from .contacts import Contact, Recipient, next_position
 from .deliveries import Delivery, EndedDelivery, Notice, Outcome, State
+from .devices import Device
 from .preferences import CATEGORIES, CHANNELS, EMAIL, IN_APP, PUSH, Preferences, QuietHours
 from .suppressions import MailReport, Suppression
 from .unsubscribing import Unsubscription
@@ -14,6 +15,7 @@ __all__ = [
     "PUSH",
     "Contact",
     "Delivery",
+    "Device",
     "EndedDelivery",
     "MailReport",
     "Notice",

@@ -1,6 +1,6 @@
 """A notification on its way, and its end."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -99,6 +99,7 @@ class Delivery:
     data: dict[str, Any]
     created_at: datetime
     attempts: int
+    reached: list[str] = field(default_factory=list)  # the devices that have it already
 
     def ended(self, outcome: Outcome, at: datetime) -> NotificationSent | NotificationFailed:
         """The news of its end: SENT, or FAILED for a reason."""

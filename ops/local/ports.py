@@ -14,6 +14,7 @@ OFFSETS = {
     "mail-http": 26,
     "yookassa": 30,
     "postgres": 32,
+    "push": 35,
     "clock": 40,
     "cache": 78,
     "queue": 79,

@@ -75,6 +75,7 @@ def stand_ins() -> list[Process]:
         Process("auth0", _module("ops.local.standins.auth0"), "stand-in for Auth0", "AUTH0_DOMAIN"),
         Process("stripe", _module("ops.local.standins.stripe"), "stand-in for Stripe", "STRIPE_SECRET_KEY"),
         Process("yookassa", _module("ops.local.standins.yookassa"), "stand-in for YooKassa", "YOOKASSA_SHOP_ID"),
+        Process("push", _module("ops.local.standins.push"), "stand-in for FCM and browsers", "FIREBASE_CREDENTIALS"),
     ]
 
 

@@ -13,6 +13,8 @@ from .test_bad_input import problem
 
 pytestmark = pytest.mark.flow
 
+_KINDS = ["fcm", "fcm", "web_push"]
+
 
 def enroll(learner: Visitor, number: int) -> None:
     """Enrol in one of the free courses, and wait for the note that says so."""
@@ -76,6 +78,46 @@ def test_a_bounce_reported_twice_ends_all_mails_to_the_address(shop: Shop) -> No
 
     enroll(learner, 0)
     eventually(lambda: told(shop, learner, "email", "courses") == [("suppressed", "bounced")])
+
+
+def test_a_push_reaches_an_app_and_a_browser_though_another_device_is_gone(shop: Shop) -> None:
+    learner = shop.learner()
+    learner.profile()
+    push_service = f"http://127.0.0.1:{shop.platform.stack.port('push')}"
+    made = [requests.post(f"{push_service}/__devices", json={"kind": kind}, timeout=10).json() for kind in _KINDS]
+    for kind, device in zip(_KINDS, made, strict=True):
+        given = {name: device[name] for name in ("token", "subscription") if name in device}
+        assert learner.post("/v1/me/devices", {"kind": kind, **given}).status_code == 201
+    dead, *alive = made
+    requests.delete(f"{push_service}/__devices/{dead['id']}", timeout=10)
+
+    enroll(learner, 0)
+    for device in alive:
+        url = f"{push_service}/__devices/{device['id']}/messages"
+        eventually(lambda url=url: len(requests.get(url, timeout=10).json()) == 1)
+    eventually(lambda: told(shop, learner, "push", "courses") == [("sent", None)])
+    left = learner.get("/v1/me/devices").json()["items"]
+    assert [device["kind"] for device in left] == _KINDS[1:]
+    gone = learner.person.send("DELETE", f"/v1/me/devices/{left[0]['id']}")
+    assert gone.status_code == 204
+    assert len(learner.get("/v1/me/devices").json()["items"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("device", "pointer"),
+    [
+        ({"kind": "pager"}, "/kind"),
+        ({"kind": "fcm"}, "/token"),
+        ({"kind": "fcm", "token": ""}, "/token"),
+        ({"kind": "web_push", "token": "some"}, "/subscription"),
+        ({"kind": "web_push", "subscription": {"endpoint": "https://x", "keys": {}}}, "/subscription/keys/auth"),
+    ],
+    ids=str,
+)
+def test_a_device_that_is_none_is_refused(shop: Shop, device: dict[str, Any], pointer: str) -> None:
+    refused = shop.learner().post("/v1/me/devices", device)
+    assert refused.status_code == 422
+    assert pointer in [fault["pointer"] for fault in refused.json()["errors"]]
 
 
 def test_what_nobody_signed_is_refused(shop: Shop) -> None:

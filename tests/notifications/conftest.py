@@ -2,6 +2,7 @@
 
 import smtplib
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -9,20 +10,25 @@ from email.message import EmailMessage
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import firebase_admin
 import pymongo
 import pytest
+import requests
 from aiosmtpd.controller import Controller
 from pymongo.database import Database
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from werkzeug.serving import make_server
 
 import settings
 from models.base import new_id, now
 from models.outbox import OutboxEvent
 from ops.local.mail import Mails, Sink
+from ops.local.standins.push.__main__ import create_app
+from ops.local.standins.store import Store
 from tests.notifications.factories import lesson_completed, make_contact
 from tests.support.tasks import forgotten
-from workers.notifications import delivery, feed, messages
+from workers.notifications import delivery, fcm, feed, messages, push
 from workers.notifications.history import History
 from workers.notifications.preferences import Choices
 from workers.notifications.sending import Desk
@@ -177,6 +183,10 @@ class PostOffice:
         }
         delivery.deliver_email(**lent, delivery_id=delivery_id)
 
+    def push(self, delivery_id: UUID, hand_over=push.hand_over) -> None:
+        lent = {"sessions": OneSession(self.session), "history": self.history, "choices": self.choices}
+        delivery.deliver_push(**lent, push=hand_over, delivery_id=delivery_id)
+
     def deliver_poked(self) -> int:
         """Send what waits in the queue; returns how many."""
         started = list(self.pokes)
@@ -218,3 +228,45 @@ class PostOffice:
 @pytest.fixture
 def post(session: Session, history: History, choices: Choices, mail_server: MailServer) -> PostOffice:
     return PostOffice(session, history, choices, mail_server)
+
+
+class PushService:
+    """The stand-in for FCM and browsers, at ``origin``."""
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+
+    def make_device(self, kind: str) -> dict:
+        return requests.post(f"{self.origin}/__devices", json={"kind": kind}, timeout=5).json()
+
+    def throw_away(self, device: dict) -> None:
+        requests.delete(f"{self.origin}/__devices/{device['id']}", timeout=5)
+
+    def shown(self, device: dict) -> list[dict]:
+        return requests.get(f"{self.origin}/__devices/{device['id']}/messages", timeout=5).json()
+
+    def faults(self, **faults: int) -> None:
+        requests.post(f"{self.origin}/__faults", json=faults, timeout=5).raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def push_service(tmp_path_factory) -> Iterator[PushService]:
+    home = tmp_path_factory.mktemp("push")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    origin, account = f"http://127.0.0.1:{port}", home / "service-account.json"
+    server = make_server(
+        "127.0.0.1", port, create_app(Store(home / "push"), account=account, origin=origin), threaded=True
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "FIREBASE_CREDENTIALS", account)
+        patch.setattr(settings, "FCM_URL", origin)
+        patch.setattr(settings, "WEB_PUSH_STAND_IN", origin)
+        yield PushService(origin)
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    if fcm._firebase.cache_info().currsize:  # noqa: SLF001 nobody else would close its connections
+        firebase_admin.delete_app(fcm._firebase())  # noqa: SLF001 as above

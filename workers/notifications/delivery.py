@@ -6,7 +6,18 @@ from uuid import UUID
 import settings
 from models.base import now
 from models.log import get_logger
-from models.notifications import EMAIL, Contact, Delivery, EndedDelivery, Outcome, Recipient, State, Suppression
+from models.notifications import (
+    EMAIL,
+    PUSH,
+    Contact,
+    Delivery,
+    Device,
+    EndedDelivery,
+    Outcome,
+    Recipient,
+    State,
+    Suppression,
+)
 from models.outbox import record
 from workers import job, task
 from workers._delivery import Sessions
@@ -16,6 +27,7 @@ from .history import History
 from .mail import address_of, compose, hand_over
 from .objections import objection
 from .preferences import Choices
+from .push import Answer, Push, message_of
 
 log = get_logger(__name__)
 
@@ -23,10 +35,11 @@ log = get_logger(__name__)
 LEASE = timedelta(seconds=settings.EMAIL_LEASE_SECONDS)
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=15), timedelta(hours=1)
 MAX_ATTEMPTS = 80  # with these waits, three days of a mail server that is down
+MAX_PUSH_ATTEMPTS = 8  # half an hour: who is told later has seen it in the feed
 SWEEP_GRACE = timedelta(seconds=5)  # the poke of the handler comes first
 SWEEP_LIMIT = 100  # so that what waits for a mail server does not fill the queue that events come by
 
-DELIVER = {EMAIL: "notifications.deliver_email"}  # by channel, the task that sends
+DELIVER = {EMAIL: "notifications.deliver_email", PUSH: "notifications.deliver_push"}  # by channel, the task that sends
 
 
 @task
@@ -55,6 +68,28 @@ def deliver_email(sessions: Sessions, history: History, choices: Choices, mailer
     _settle(sessions, history, delivery, outcome)
 
 
+@task
+def deliver_push(sessions: Sessions, history: History, choices: Choices, push: Push, *, delivery_id: UUID) -> None:
+    """Send a push message that is due to all devices of its user; what one of them answers is nothing to the others.
+
+    A device that is gone is forgotten. One that cannot be reached now is tried again, and the others are not.
+    """
+    if (delivery := _claim(sessions, history, delivery_id)) is None:
+        return
+    with sessions.begin() as session:
+        contact = session.get(Contact, delivery.user_id)
+        devices = [each for each in Device.of(session, delivery.user_id) if str(each.id) not in delivery.reached]
+    if contact is None or not (devices or delivery.reached):
+        outcome = Outcome(State.SKIPPED, "no_device")
+    elif against := objection(delivery, contact, choices.of(delivery.user_id), at=now()):
+        outcome = against
+    else:
+        message = message_of(delivery, contact)
+        answers = {device.id: push(device, message) for device in devices}
+        outcome = _take(sessions, history, delivery, answers)
+    _settle(sessions, history, delivery, outcome)
+
+
 @job(every_seconds=15)
 def sweep_deliveries(history: History, poke: Poke) -> None:
     """Start the deliveries that nobody took up: their poke was lost, their wait is over, or their worker died."""
@@ -66,6 +101,21 @@ def wait_after(attempts: int) -> timedelta:
     """How long to wait after so many attempts: 15 s, 30 s, 1 min … 1 h."""
     doublings = min(attempts - 1, 16)  # no timedelta holds 2**80 of them
     return min(FIRST_WAIT * (1 << doublings), LONGEST_WAIT)
+
+
+def _take(sessions: Sessions, history: History, delivery: Delivery, answers: dict[UUID, Answer]) -> Outcome:
+    """Keep what the devices answered; what it means for the delivery."""
+    if gone := [device_id for device_id, answer in answers.items() if answer is Answer.GONE]:
+        with sessions.begin() as session:
+            Device.forget(session, *gone)
+    taken = [str(device_id) for device_id, answer in answers.items() if answer is Answer.TAKEN]
+    reached = [*delivery.reached, *taken]
+    if Answer.LATER in answers.values() and delivery.attempts < MAX_PUSH_ATTEMPTS:
+        history.reach(delivery, reached)
+        return Outcome(State.QUEUED, "not_taken")
+    if reached:
+        return Outcome(State.SENT)
+    return Outcome(State.FAILED, "unregistered" if gone else "not_taken")
 
 
 def _claim(sessions: Sessions, history: History, delivery_id: UUID) -> Delivery | None:

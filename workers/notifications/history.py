@@ -147,6 +147,10 @@ class History:
         )
         return msgspec.convert({**claimed, "id": claimed["_id"]}, Delivery, strict=False) if claimed else None
 
+    def reach(self, delivery: Delivery, devices: list[str]) -> None:
+        """Write down which devices have a claimed delivery, so that another try leaves them in peace."""
+        self._settle(delivery, {"reached": devices})
+
     def put_back(self, delivery: Delivery, outcome: Outcome, *, due_at: datetime) -> None:
         """Leave a claimed delivery for another try at ``due_at``."""
         self._settle(delivery, {"state": outcome.state.value, "reason": outcome.reason, "due_at": text(due_at)})
@@ -192,7 +196,14 @@ class History:
     def queue_again(self, delivery_id: UUID, *, at: datetime) -> bool:
         """Open a delivery that has ended; False where it is open."""
         ended = {"_id": str(delivery_id), "state": {"$nin": _OPEN}}
-        anew = {"state": State.QUEUED.value, "reason": None, "attempts": 0, "due_at": text(at), "ended_at": None}
+        anew: Document = {
+            "state": State.QUEUED.value,
+            "reason": None,
+            "attempts": 0,
+            "due_at": text(at),
+            "ended_at": None,
+        }
+        anew["reached"] = []
         return bool(self._told.update_one(ended, {"$set": anew}).modified_count)
 
     # Read by the user.

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.events import KeptData, UserDeleted, UserExportRequested
-from models.notifications import Contact, Recipient, Suppression
+from models.notifications import Contact, Device, Recipient, Suppression
 from models.personal import forget, lay_out
 from workers import task
 
@@ -16,11 +16,15 @@ from .preferences import Choices
 
 @task
 def export_data(session: Session, history: History, choices: Choices, *, event: UserExportRequested) -> None:
-    """Lay out a person's contact, what they have chosen, and all that they were told."""
+    """Lay out a person's contact and devices, what they have chosen, and all that they were told."""
     contact = session.get(Contact, event.user_id)
     known = {name: getattr(contact, name) for name in ("email", "name", "locale", "timezone")} if contact else None
     data = {
         "contact": known,
+        "devices": [
+            {"kind": device.kind, "address": device.address, "created_at": device.created_at}
+            for device in Device.of(session, event.user_id)
+        ],
         "preferences": choices.of(event.user_id),
         "notifications": history.told_to(event.user_id),
     }
@@ -29,10 +33,11 @@ def export_data(session: Session, history: History, choices: Choices, *, event: 
 
 @task
 def erase_data(session: Session, history: History, choices: Choices, *, event: UserDeleted) -> None:
-    """Forget a person's contact, what they have chosen, and all that they were told."""
+    """Forget a person's contact and devices, what they have chosen, and all that they were told."""
     kept = _suppressed(session, event.user_id)
     contacts.part(session, event=event)  # first: whoever tells them something at this moment is waited for
     rows = 1 + history.erase(event.user_id) + choices.erase(event.user_id)
+    rows += Device.forget_all(session, event.user_id)
     forget(session, "notifications", event, rows=rows, kept=kept, told_of=Recipient.locked(session, event.user_id))
 
 

@@ -12,7 +12,7 @@ from models.events import (
     PaymentSucceeded,
     UserCreated,
 )
-from models.notifications import EMAIL, IN_APP
+from models.notifications import EMAIL, IN_APP, PUSH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Rule:
 
     category: str  # of models.notifications.CATEGORIES, by which a user chooses
     template: str  # a section of templates/<language>.toml
-    channels: tuple[str, ...] = (IN_APP, EMAIL)
+    channels: tuple[str, ...] = (IN_APP, EMAIL, PUSH)
     mandatory: bool = False  # goes out whatever the user prefers
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from models.notifications import EMAIL, IN_APP, Contact, Notice, next_position
+from models.notifications import EMAIL, IN_APP, PUSH, Contact, Device, Notice, next_position
 from workers import _delivery
 from workers.resources import RESOURCES, Poke, resource
 
@@ -41,6 +41,8 @@ class Desk:
             self._put_into_feed(session, notice, contact)
         if EMAIL in channels:
             self.poke("notifications.deliver_email", delivery_id=self.history.add_delivery(notice, EMAIL))
+        if PUSH in channels and Device.of(session, notice.user_id):
+            self.poke("notifications.deliver_push", delivery_id=self.history.add_delivery(notice, PUSH))
 
     def _put_into_feed(self, session: Session, notice: Notice, contact: Contact) -> None:
         if notice.mandatory or self.choices.of(notice.user_id).allow(notice.category, IN_APP):

@@ -1,0 +1,87 @@
+"""The caller's devices, which push messages go to."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from api.auth import me, requires
+from api.queue import ask
+from api.schemas import Schema, Timestamp
+
+from .blueprint import blp
+
+KINDS = ["fcm", "web_push"]
+_BASE64URL = r"[A-Za-z0-9_-]{%d}={0,2}\Z"
+
+
+class SubscriptionKeysSchema(Schema):
+    p256dh = ma.fields.Str(required=True, validate=ma.validate.Regexp(_BASE64URL % 87, error="A P-256 point."))
+    auth = ma.fields.Str(required=True, validate=ma.validate.Regexp(_BASE64URL % 22, error="16 bytes as base64url."))
+
+
+class SubscriptionSchema(Schema):
+    """What a browser's pushManager.subscribe() gives, as JSON."""
+
+    endpoint = ma.fields.Str(required=True, validate=ma.validate.Length(min=1, max=2000))
+    keys = ma.fields.Nested(SubscriptionKeysSchema, required=True)
+    expirationTime = ma.fields.Int(strict=True, load_only=True, allow_none=True)  # noqa: N815 as browsers spell it
+
+
+class NewDeviceSchema(Schema):
+    kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(KINDS))
+    token = ma.fields.Str(
+        validate=ma.validate.Length(min=1, max=1000), metadata={"description": "Of kind fcm: the registration token."}
+    )
+    subscription = ma.fields.Nested(SubscriptionSchema, metadata={"description": "Of kind web_push."})
+
+    @ma.validates_schema
+    def _has_what_its_kind_needs(self, device: dict[str, Any], **_: Any) -> None:
+        wanted, other = ("token", "subscription") if device["kind"] == "fcm" else ("subscription", "token")
+        if wanted not in device:
+            raise ma.ValidationError(f"A device of kind {device['kind']} needs it.", wanted)
+        if other in device:
+            raise ma.ValidationError(f"A device of kind {device['kind']} has none.", other)
+
+
+class DeviceSchema(Schema):
+    id = ma.fields.UUID()
+    kind = ma.fields.Str(validate=ma.validate.OneOf(KINDS))
+    created_at = Timestamp()
+
+
+class DevicesSchema(Schema):
+    items = ma.fields.List(ma.fields.Nested(DeviceSchema))
+    web_push_key = ma.fields.Str(
+        allow_none=True, metadata={"description": "The applicationServerKey that browsers subscribe with."}
+    )
+
+
+@blp.route("/me/devices")
+class Devices(MethodView):
+    @requires()
+    @blp.response(200, DevicesSchema)
+    def get(self) -> Any:
+        """List the caller's devices, the oldest first."""
+        return ask("notifications.list_devices", user_id=me().id)
+
+    @requires()
+    @blp.arguments(NewDeviceSchema)
+    @blp.response(201, DeviceSchema)
+    def post(self, device: dict[str, Any]) -> Any:
+        """Have push messages sent to a device, which was another user's perhaps. Repeating it changes nothing."""
+        if subscription := device.get("subscription"):
+            subscription.pop("expirationTime", None)
+        return ask(
+            "notifications.register_device", user_id=me().id, token=device.get("token"), subscription=subscription
+        )
+
+
+@blp.route("/me/devices/<uuid:device_id>")
+class Device(MethodView):
+    @requires()
+    @blp.response(204)
+    def delete(self, device_id: UUID) -> None:
+        """Send no more push messages to a device."""
+        ask("notifications.remove_device", user_id=me().id, device_id=device_id)

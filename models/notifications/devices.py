@@ -1,0 +1,51 @@
+"""Where push messages go: apps by their FCM tokens, browsers by their Web Push subscriptions."""
+
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, new_id, now
+
+FCM, WEB_PUSH = "fcm", "web_push"
+
+
+class Device(Base):
+    """An app or a browser of a user's. Its address is known once: who signs in on it has it from then on."""
+
+    __tablename__ = "devices"
+    __table_args__ = ({"schema": "notifications"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    kind: Mapped[str]  # FCM or WEB_PUSH
+    address: Mapped[str]  # the token, or the subscription's endpoint; unique
+    keys: Mapped[dict[str, Any]]  # of a subscription: p256dh and auth
+    created_at: Mapped[datetime]
+
+    @classmethod
+    def keep(cls, session: Session, user_id: UUID, *, kind: str, address: str, keys: dict[str, str]) -> Self:
+        """The device at ``address``, which is the user's from now on."""
+        row = {"user_id": user_id, "kind": kind, "address": address, "keys": keys}
+        kept = insert(cls).values(id=new_id(), created_at=now(), **row)
+        kept = kept.on_conflict_do_update(index_elements=["address"], set_=row)
+        found = session.scalars(kept.returning(cls), execution_options={"populate_existing": True})
+        return found.one()
+
+    @classmethod
+    def of(cls, session: Session, user_id: UUID) -> list[Self]:
+        """The devices of a user, the oldest first."""
+        return list(session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.id)))
+
+    @classmethod
+    def forget(cls, session: Session, *ids: UUID) -> None:
+        session.execute(delete(cls).where(cls.id.in_(ids)))
+
+    @classmethod
+    def forget_all(cls, session: Session, user_id: UUID) -> int:
+        """Forget the devices of a user; returns how many there were."""
+        gone = session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.id))
+        return len(gone.all())

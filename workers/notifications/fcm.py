@@ -1,0 +1,54 @@
+"""Push messages to apps, by Firebase Cloud Messaging. Loaded with the first of them."""
+
+import json
+from functools import cache
+from typing import Any
+
+import firebase_admin
+from firebase_admin import credentials, exceptions, messaging
+from google.auth.exceptions import GoogleAuthError
+
+import settings
+from models.log import get_logger
+from models.notifications import Device
+
+from .push import KEPT_SECONDS, Answer
+
+log = get_logger(__name__)
+
+
+def send(device: Device, message: dict[str, Any]) -> Answer:
+    """Hand ``message`` to FCM for an app."""
+    fitted = messaging.Message(
+        token=device.address,
+        notification=messaging.Notification(title=message["title"], body=message["body"]),
+        data={"id": message["id"], **{name: _as_text(value) for name, value in message["data"].items()}},
+        # Sent again, it takes the place of the first.
+        android=messaging.AndroidConfig(
+            ttl=KEPT_SECONDS, notification=messaging.AndroidNotification(tag=message["id"])
+        ),
+        apns=messaging.APNSConfig(headers={"apns-collapse-id": message["id"]}),
+    )
+    try:
+        messaging.send(fitted, app=_firebase())
+    except (messaging.UnregisteredError, messaging.SenderIdMismatchError):
+        return Answer.GONE
+    except exceptions.InvalidArgumentError as error:
+        log.warning("push refused", reason=str(error))
+        return Answer.REFUSED
+    except (exceptions.FirebaseError, GoogleAuthError) as error:
+        log.warning("push not taken", reason=str(error))
+        return Answer.LATER
+    return Answer.TAKEN
+
+
+@cache
+def _firebase() -> firebase_admin.App:
+    # The SDK has no setting for it; it is read when the first message is sent.
+    messaging._MessagingService.FCM_URL = f"{settings.FCM_URL}/v1/projects/{{0}}/messages:send"  # noqa: SLF001
+    account = credentials.Certificate(str(settings.FIREBASE_CREDENTIALS))
+    return firebase_admin.initialize_app(account, {"httpTimeout": settings.PUSH_TIMEOUT_SECONDS}, name="coursebus")
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
