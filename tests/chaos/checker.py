@@ -15,8 +15,10 @@ Row = Mapping[str, Any]  # ids are text
 # Which events are told by e-mail; said here once more, so that the checker does not believe the code that it checks.
 MAILED = (
     *("USER_CREATED", "ENROLLMENT_CREATED", "PAYMENT_SUCCEEDED"),
-    *("PAYMENT_FAILED", "LESSON_COMPLETED", "COURSE_COMPLETED"),
+    *("PAYMENT_FAILED", "PAYMENT_REFUNDED", "LESSON_COMPLETED", "COURSE_COMPLETED"),
 )
+# What an order is called whose money has come.
+PAID = {"paid", "partially_refunded", "refunded"}
 # The table of each kind of aggregate: its topic, its name, the columns that make its key.
 AGGREGATES = {
     "users.users": ("users", ("id",)),
@@ -32,11 +34,14 @@ AGGREGATES = {
 class Told:
     """What a client was told: that a command was carried out, or (``refused …``) that it was not."""
 
-    what: str  # registered, enrolled, ordered, paid, completed; refused payment, refused completion, refused order
+    # registered, enrolled, ordered, paid, refunded, completed; refused payment, refused completion, refused order
+    what: str
     user_id: str
     course_id: str = ""
     lesson_id: str = ""
     order_id: str = ""
+    refund_id: str = ""
+    amount_minor: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +77,8 @@ class Reading:
         tables = {
             name: [row for row in rows if str(row.get("user_id", row.get("id"))) in users]
             for name, rows in self.tables.items()
-            if name not in {"payments.attempts", "progress.outlines", "payments.offers"}
+            if not name.startswith(("payments.attempts", "payments.refunds", "payments.ledger", "payments.offers"))
+            and name != "progress.outlines"
         }
         orders = {row["id"] for row in tables.get("payments.orders", [])}
         outbox = [row for row in self.outbox if _whom(row) in users]
@@ -85,7 +91,10 @@ class Reading:
             inbox={(handler, event) for handler, event in self.inbox if event in ids},
             tables={
                 **tables,
-                "payments.attempts": [row for row in self.table("payments.attempts") if row["order_id"] in orders],
+                **{
+                    name: [row for row in self.table(name) if row["order_id"] in orders]
+                    for name in ("payments.attempts", "payments.refunds")
+                },
             },
             charges=[charge for charge in self.charges if charge["order_id"] in orders],
             mails=[mail for mail in self.mails if addresses & set(mail["to"])],
@@ -156,6 +165,7 @@ def _effects(told: Told) -> list[tuple[str, ...]]:
             ("ENROLLMENT_CREATED", told.user_id, told.course_id),
             ("COURSE_STARTED", told.user_id, told.course_id),
         ],
+        "refunded": [("PAYMENT_REFUNDED", told.refund_id)],
         "written": [("COURSE_CREATED", told.course_id)],
         "completed": [("LESSON_COMPLETED", told.user_id, told.course_id, told.lesson_id)],
     }
@@ -172,6 +182,8 @@ def _happenings(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
         "PAYMENT_SUCCEEDED": ("order_id",),
         "PAYMENT_FAILED": ("order_id",),
         "COURSE_PURCHASED": ("order_id",),
+        "PAYMENT_REFUNDED": ("refund_id",),
+        "ENROLLMENT_ENDED": ("enrollment_id",),
         "LESSON_COMPLETED": ("user_id", "course_id", "lesson_id"),
         "COURSE_COMPLETED": ("user_id", "course_id"),
         "COURSE_CREATED": ("course_id",),
@@ -349,9 +361,9 @@ def money_was_taken_once_and_is_accounted_for(reading: Reading, told: Collection
     paid = {event["payload"]["order_id"] for event in reading.outbox if event["type"] == "PAYMENT_SUCCEEDED"}
     for order in reading.table("payments.orders"):
         charges = charged.pop((order["id"],), [])
-        if len(charges) != (order["status"] == "paid"):
+        if len(charges) != (order["status"] in PAID):
             yield f"order {order['id']} is {order['status']}, and charged {len(charges)} times"
-        if (order["status"] == "paid") != (order["id"] in paid):
+        if (order["status"] in PAID) != (order["id"] in paid):
             yield f"order {order['id']} is {order['status']}, and its events say another thing"
         for charge in charges:
             costs, taken = ((each["amount_minor"], each["currency"]) for each in (order, charge))
@@ -365,6 +377,40 @@ def money_was_taken_once_and_is_accounted_for(reading: Reading, told: Collection
     for each in told:
         if each.what == "refused payment" and charged.get((each.order_id,)):
             yield f"{each}, and it was charged"
+
+
+@check
+def what_went_back_is_what_was_promised(reading: Reading, told: Collection[Told]) -> Iterator[str]:
+    promised: Counter[str] = Counter()
+    for each in told:
+        if each.what == "refunded":
+            promised[each.order_id] += each.amount_minor
+    ours: Counter[str] = Counter()
+    for row in reading.table("payments.refunds"):
+        if row["status"] == "succeeded":
+            ours[row["order_id"]] += row["amount_minor"]
+    ended = {row["source_id"] for row in reading.table("courses.grants") if row.get("status") == "revoked"}
+    statuses = {order["id"]: order["status"] for order in reading.table("payments.orders")}
+    for charge in reading.charges:
+        order_id, theirs = charge["order_id"], charge.get("refunded_minor", 0)
+        if not theirs == ours[order_id] == promised[order_id] <= charge["amount_minor"]:
+            yield f"of order {order_id} {theirs} went back; {ours[order_id]} we count, {promised[order_id]} we promised"
+        all_of_it = theirs == charge["amount_minor"]
+        if (statuses.get(order_id) == "refunded") != all_of_it or (order_id in ended) != all_of_it:
+            yield f"order {order_id} is {statuses.get(order_id)}, access ended: {order_id in ended}, {theirs} went back"
+
+
+@check
+def the_ledger_sums_to_zero(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
+    entries = reading.table("payments.ledger_entries")
+    for key, rows in _grouped(entries, "transaction_id", "currency").items():
+        if total := sum(row["amount_minor"] for row in rows):
+            yield f"{key} is off by {total}"
+    if entries:
+        booked = sum(row["amount_minor"] for row in entries if row["account"].startswith("provider."))
+        held = sum(charge["amount_minor"] - charge.get("refunded_minor", 0) for charge in reading.charges)
+        if booked != held:
+            yield f"{booked} are booked as held by the provider, who holds {held}"
 
 
 @check

@@ -31,6 +31,8 @@ _TABLES = (
         "courses.grants",
         "payments.orders",
         "payments.attempts",
+        "payments.refunds",
+        "payments.ledger_entries",
         "payments.offers",
     ),
     *("progress.course_progress", "progress.completed_lessons", "progress.outlines"),
@@ -42,6 +44,7 @@ _OPEN = {
     "events to be published": "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL",
     "webhooks to be applied": "SELECT count(*) FROM payments.provider_events WHERE status = 'received'",
     "payments of unknown outcome": "SELECT count(*) FROM payments.attempts WHERE status IN ('created', 'unknown')",
+    "refunds": "SELECT count(*) FROM payments.refunds WHERE status IN ('created', 'unknown', 'pending')",
     "operations": "SELECT count(*) FROM bus.operations WHERE finished_at IS NULL",
 }
 

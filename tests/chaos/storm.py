@@ -140,6 +140,16 @@ def _buys(learner: Learner, dice: random.Random) -> None:
     learner.complete(mine["id"], learner.lessons(mine["id"])[0])
 
 
+def _gets_money_back(learner: Learner, dice: random.Random) -> None:
+    course_id = dice.choice(learner.world.paid_courses)["id"]
+    order_id = learner.buy(course_id)["order_id"]
+    learner.get_back(order_id, dice.randint(100, 900))
+    if dice.random() < 0.7:
+        learner.get_back(order_id)
+        learner.await_end(course_id)
+        learner.trespass(course_id)
+
+
 def _is_declined(learner: Learner, dice: random.Random) -> None:
     course_id = dice.choice(learner.world.paid_courses)["id"]
     learner.be_declined(course_id)
@@ -150,7 +160,14 @@ def _writes(learner: Learner, dice: random.Random) -> None:
     learner.write(f"A course about {dice.randbytes(4).hex()} {uuid4().hex[:8]}")
 
 
-_STORIES: list[Callable[[Learner, random.Random], None]] = [_learns, _buys, _buys, _is_declined, _writes]
+_STORIES: list[Callable[[Learner, random.Random], None]] = [
+    _learns,
+    _buys,
+    _buys,
+    _gets_money_back,
+    _is_declined,
+    _writes,
+]
 
 
 def main() -> int:

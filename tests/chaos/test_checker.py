@@ -37,6 +37,10 @@ def all_is_well() -> Reading:
             "notifications.recipients": [{"user_id": USER, "version": 3}],
             "payments.orders": [order],
             "payments.attempts": [{"order_id": ORDER, "captured_minor": 100}],
+            "payments.ledger_entries": [
+                {"transaction_id": "1", "account": "provider.stripe.main", "currency": "USD", "amount_minor": 100},
+                {"transaction_id": "1", "account": "sales", "currency": "USD", "amount_minor": -100},
+            ],
             "courses.enrollments": [{"id": ENROLLMENT, **learner, "version": 1, "lessons_completed": 0}],
             "courses.grants": [{**learner, **grant}],
             "progress.course_progress": [{**learner, "version": 1, "lessons_completed": 0, "lessons_total": 3}],
@@ -106,6 +110,18 @@ WRONGS: dict[str, tuple[Callable[[Reading], object], str]] = {
     "a buyer was charged twice": (
         lambda reading: reading.charges.append(dict(reading.charges[0])),
         "money was taken once and is accounted for",
+    ),
+    "money went back that nobody asked for": (
+        lambda reading: reading.charges[0].update(refunded_minor=100),
+        "what went back is what was promised",
+    ),
+    "access ended without a refund": (
+        lambda reading: reading.tables["courses.grants"][0].update(status="revoked"),
+        "what went back is what was promised",
+    ),
+    "the ledger is off": (
+        lambda reading: reading.tables["payments.ledger_entries"][0].update(amount_minor=99),
+        "the ledger sums to zero",
     ),
     "a mail is missing": (lambda reading: reading.mails.pop(), "one mail for each event and recipient"),
     "a mail tells of nothing": (

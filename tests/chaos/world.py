@@ -263,16 +263,30 @@ class Learner:
         self._note("ordered", course_id=course_id, order_id=opened["order_id"])
         return dict(opened)
 
-    def buy(self, course_id: str) -> None:
-        """Pay on the provider's page; returns when access is there."""
-        self.pay_for(course_id)
+    def buy(self, course_id: str) -> dict[str, Any]:
+        """Pay on the provider's page; returns the checkout when access is there."""
+        checkout = self.pay_for(course_id)
         self.await_access(course_id)
+        return checkout
 
-    def pay_for(self, course_id: str) -> None:
-        """Pay on the provider's page, and leave it at that."""
+    def pay_for(self, course_id: str) -> dict[str, Any]:
+        """Pay on the provider's page, and leave it at that; returns the checkout."""
         checkout = self.check_out(course_id)
         self._pay(checkout, "succeed")
         self._note("paid", course_id=course_id, order_id=checkout["order_id"])
+        return checkout
+
+    def get_back(self, order_id: str, amount_minor: int | None = None) -> None:
+        """Have an admin give back a part of what we paid, or all that is left of it."""
+        admin = repeated(lambda: self.world.platform.person("admin@demo.test"))
+        wanted = {"reason": "the storm", **({"amount_minor": amount_minor} if amount_minor else {})}
+        path, key = f"/v1/orders/{order_id}/refunds", uuid4().hex
+        refund = self._until({201}, lambda: admin.post(path, wanted, Idempotency_Key=key)).json()
+        self._note("refunded", order_id=order_id, refund_id=refund["id"], amount_minor=refund["amount_minor"])
+
+    def await_end(self, course_id: str) -> None:
+        """Return when access has ended."""
+        self._until({404}, lambda: self.visitor.get(f"/v1/courses/{course_id}/progress"), but={200})
 
     def be_declined(self, course_id: str) -> None:
         checkout = self.check_out(course_id)
@@ -313,7 +327,7 @@ class Learner:
     def lessons(self, course_id: str) -> list[str]:
         return [lesson["id"] for section in self.course(course_id)["sections"] for lesson in section["lessons"]]
 
-    def _note(self, what: str, **ids: str) -> None:
+    def _note(self, what: str, **ids: Any) -> None:
         self.told.append(Told(what=what, user_id=self.user_id, **ids))
 
     def _until(
