@@ -47,6 +47,7 @@ def _local(port: int) -> str:
 SERVICE = _text("SERVICE", "shared")  # the service whose queue this worker serves
 ENVIRONMENT = _text("ENVIRONMENT", "local")  # "local" or "production"
 PORT_BASE = _number("PORT_BASE", 8000)
+CLOCK = _text("CLOCK", "")  # for tests: the address of a clock that can be moved, see models/clock.py
 FAULT = _text("FAULT", "")  # for tests: where a process is to be killed, see models/faults.py
 LOG_READS = _text("LOG_READS", "off") != "off"  # a line for every GET, too
 METRICS_HOST = _text("METRICS_HOST", "127.0.0.1")  # in a container 0.0.0.0, on a network that is inside
@@ -199,6 +200,7 @@ def refuse_unsafe_production() -> None:
         return
     refused = (
         (FAULT, "FAULT kills processes, and must not be set in production"),
+        (CLOCK, "CLOCK moves the time, and must not be set in production"),
         (
             urlsplit(STRIPE_API_URL).hostname != "api.stripe.com",
             "STRIPE_API_URL must be Stripe's own host in production",
@@ -212,6 +214,7 @@ def refuse_unsafe_production() -> None:
         (WEBHOOK_LOOPBACK, "WEBHOOK_LOOPBACK must not be allowed in production"),
         (not RATE_LIMITS, "RATE_LIMITS must not be off in production"),
         (not os.environ.get("SECRET_KEY", "").strip(), "SECRET_KEY must be set in production"),
+        (not _is_set("YOOKASSA_SECRET_KEY"), "YOOKASSA_SECRET_KEY must be set in production"),
         ("*" in RETURN_URL_ORIGINS, "RETURN_URL_ORIGINS must name the origins in production"),
     )
     for is_unsafe, reason in refused:

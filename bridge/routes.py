@@ -26,6 +26,8 @@ _REACTIONS = {
     "PAYMENT_FAILED": ["notifications.report_failed_payment"],
     "PAYMENT_REFUNDED": ["courses.end_access", "notifications.report_refund"],
     "COURSE_PURCHASED": ["courses.grant_access"],
+    "SUBSCRIPTION_STARTED": ["courses.admit_subscriber"],
+    "SUBSCRIPTION_EXPIRED": ["courses.dismiss_subscriber"],
     "LESSON_COMPLETED": ["courses.count_completion", "notifications.congratulate_on_lesson"],
     "LESSON_REOPENED": ["courses.count_reopening"],
     "COURSE_COMPLETED": ["notifications.congratulate_on_course"],

@@ -257,6 +257,18 @@ class OrderClosed(Conflict):
     message = "The order is {0} already."
 
 
+class AlreadySubscribed(Conflict):
+    message = "You are subscribed to plan {0} already."
+
+
+class SubscriptionEnded(Conflict):
+    message = "The subscription {0} is over, or has not begun."
+
+
+class PaymentMethodMissing(Conflict):
+    message = "There is no means of payment saved at {0}: begin by a checkout with plan_id."
+
+
 class CheckoutOutcomeUnknown(Conflict):
     message = "The payment provider has not answered for order {0} yet; it will be asked again."
     retry_after_seconds = 30

@@ -365,6 +365,80 @@ class CoursePurchased(Event, topic="payments"):
     purchased_at: Moment
 
 
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionStarted(Event, topic="payments"):
+    """A subscription was paid for the first time, or its trial began: access to its courses is due."""
+
+    subscription_id: UUID
+    user_id: UUID
+    plan_id: UUID
+    plan_name: str
+    course_ids: list[UUID]
+    trial: bool
+    period_end: Moment
+    started_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionRenewed(Event, topic="payments"):
+    """A further period was paid."""
+
+    subscription_id: UUID
+    user_id: UUID
+    plan_name: str
+    order_id: UUID  # that paid it
+    period_start: Moment
+    period_end: Moment
+    renewed_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionPastDue(Event, topic="payments"):
+    """The charge for a further period failed; it is tried again for some weeks, and access stays meanwhile."""
+
+    subscription_id: UUID
+    user_id: UUID
+    plan_name: str
+    reason: str  # the provider's code
+    ends_at: Moment  # at the latest, if nobody pays
+    failed_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionCanceled(Event, topic="payments"):
+    """A subscriber gave notice: access stays until ``ends_at``, when SUBSCRIPTION_EXPIRED is told."""
+
+    subscription_id: UUID
+    user_id: UUID
+    plan_name: str
+    ends_at: Moment
+    canceled_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionExpired(Event, topic="payments"):
+    """A subscription is over, whatever the reason: its access ends."""
+
+    subscription_id: UUID
+    user_id: UUID
+    plan_name: str
+    reason: str  # canceled, unpaid, trial_ended, account_erased
+    expired_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionTrialEnding(Event, topic="payments"):
+    """A trial ends in some days, and the first payment is due then."""
+
+    subscription_id: UUID
+    user_id: UUID
+    plan_name: str
+    amount_minor: int
+    currency: str
+    trial_ends_at: Moment
+    told_at: Moment
+
+
 # progress
 
 

@@ -1,6 +1,7 @@
 """Payments: checkouts, orders, the books, and the providers' webhooks."""
 
-from . import checkouts, ledger, orders, refunds, webhooks
+from . import checkouts, ledger, orders, plans, refunds, subscriptions, webhooks
 from .blueprint import blp
 
-__all__ = ["blp", "checkouts", "ledger", "orders", "refunds", "webhooks"]  # importing them puts their routes on blp
+# Importing them puts their routes on blp.
+__all__ = ["blp", "checkouts", "ledger", "orders", "plans", "refunds", "subscriptions", "webhooks"]

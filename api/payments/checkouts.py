@@ -16,21 +16,29 @@ from .orders import OrderSchema
 
 PROVIDERS = ["stripe", "yookassa"]
 ReturnUrl = ma.fields.Url(schemes={"http", "https"}, require_tld=False, validate=ma.validate.Length(max=2000))
+# Where the law asks for a receipt, it goes here; without it, to the address of the account.
+ReceiptEmail = ma.fields.Email(validate=ma.validate.Length(max=254))
 
 
 class CheckoutRequestSchema(Schema):
-    course_id = ma.fields.UUID(required=True)
+    # One of them.
+    course_id = ma.fields.UUID()
+    plan_id = ma.fields.UUID()
     provider = ma.fields.Str(required=True, validate=ma.validate.OneOf(PROVIDERS))
     # Where the provider's page sends the buyer back to; its origin must be one of RETURN_URL_ORIGINS.
     success_url = ReturnUrl
     cancel_url = ReturnUrl
-    # Where the law asks for a receipt, it goes here; without it, to the address of the account.
-    receipt_email = ma.fields.Email(validate=ma.validate.Length(max=254))
+    receipt_email = ReceiptEmail
+
+    @ma.validates_schema
+    def _has_one_thing(self, checkout: dict[str, Any], **_: Any) -> None:
+        if ("course_id" in checkout) == ("plan_id" in checkout):
+            raise ma.ValidationError("Name a course or a plan.", "course_id")
 
 
 class CheckoutSchema(Schema):
     id = ma.fields.UUID()
-    order_id = ma.fields.UUID()
+    order_id = ma.fields.UUID(allow_none=True, metadata={"description": "null where a trial begins."})
     status = ma.fields.Str(
         metadata={"description": "requires_action: send the buyer to redirect_url. succeeded: done."}
     )
@@ -46,11 +54,12 @@ class Checkouts(MethodView):
     @blp.arguments(CheckoutRequestSchema)
     @blp.response(201, CheckoutSchema)
     def post(self, checkout: dict[str, Any]) -> Any:
-        """Open a payment page for a course, or get the open one. A free course is fulfilled at once."""
+        """Open a payment page for a course or a plan, or get the open one. What costs nothing is fulfilled at once."""
         return ask(
             "payments.start_checkout",
             user_id=me().id,
-            course_id=checkout["course_id"],
+            course_id=checkout.get("course_id"),
+            plan_id=checkout.get("plan_id"),
             provider=checkout["provider"],
             success_url=checkout.get("success_url"),
             cancel_url=checkout.get("cancel_url"),

@@ -22,7 +22,8 @@ STATUSES = ["pending", "paid", "partially_refunded", "refunded", "expired", "can
 class OrderSchema(Schema):
     id = ma.fields.UUID()
     status = ma.fields.Str(validate=ma.validate.OneOf(STATUSES))
-    course_id = ma.fields.UUID()
+    course_id = ma.fields.UUID(allow_none=True)
+    subscription_id = ma.fields.UUID(allow_none=True, metadata={"description": "Whose next period it pays for."})
     course_title = ma.fields.Str()
     amount_minor = ma.fields.Int()
     currency = ma.fields.Str()

@@ -3,8 +3,23 @@
 from .attempts import Attempt, Snapshot, Terms
 from .offers import Offer
 from .orders import Order
+from .plans import Plan
 from .provider_events import ProviderEvent
 from .refunds import Refund, RefundSnapshot
 from .steps import OrderStep
+from .subscriptions import SavedMethod, Subscription
 
-__all__ = ["Attempt", "Offer", "Order", "OrderStep", "ProviderEvent", "Refund", "RefundSnapshot", "Snapshot", "Terms"]
+__all__ = [
+    "Attempt",
+    "Offer",
+    "Order",
+    "OrderStep",
+    "Plan",
+    "ProviderEvent",
+    "Refund",
+    "RefundSnapshot",
+    "SavedMethod",
+    "Snapshot",
+    "Subscription",
+    "Terms",
+]

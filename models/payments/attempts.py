@@ -54,6 +54,10 @@ class Terms:
     success_url: str
     cancel_url: str | None
     receipt_email: str | None = None
+    saves_method: bool = False  # the buyer's card is kept for charges to come
+    # A saved card that is charged without the buyer, and whose it is at the provider; None: on a page.
+    method_id: str | None = None
+    customer_id: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,8 @@ class Snapshot:
     attempt_id: str | None
     failure_reason: str | None = None  # the provider's code of the last decline
     receipt: str | None = None  # of the receipt that the law asks for: pending, succeeded, canceled
+    method_id: str | None = None  # what was saved, to be charged again
+    customer_id: str | None = None
     lingers: bool = False  # given up by us, and the provider would still let the buyer pay
 
     @property
@@ -104,6 +110,9 @@ class Attempt(Base):
     refunded_minor: Mapped[int]
     success_url: Mapped[str]
     cancel_url: Mapped[str | None]
+    saves_method: Mapped[bool]
+    method_id: Mapped[str | None]
+    customer_id: Mapped[str | None]
     receipt_email: Mapped[str | None]
     receipt_status: Mapped[str | None]  # pending, succeeded, canceled; None where no receipt is asked for
     page_id: Mapped[str | None]
@@ -138,6 +147,9 @@ class Attempt(Base):
             success_url=terms.success_url,
             cancel_url=terms.cancel_url,
             receipt_email=terms.receipt_email,
+            saves_method=terms.saves_method,
+            method_id=terms.method_id,
+            customer_id=terms.customer_id,
             page_open=False,
             superseded=False,
             created_at=at,
@@ -174,6 +186,9 @@ class Attempt(Base):
             success_url=self.success_url,
             cancel_url=self.cancel_url,
             receipt_email=self.receipt_email,
+            saves_method=self.saves_method,
+            method_id=self.method_id,
+            customer_id=self.customer_id,
         )
 
     @property
@@ -298,9 +313,15 @@ class Attempt(Base):
 
     def forget_buyer(self) -> bool:
         """Clear the addresses, which may tell who the buyer was; False where that was done before."""
-        was = (self.success_url, self.cancel_url, self.receipt_email)
-        self.success_url, self.cancel_url, self.receipt_email = "", None, None
-        return was != ("", None, None)
+        was = (self.success_url, self.cancel_url, self.receipt_email, self.method_id, self.customer_id)
+        self.success_url, self.cancel_url, self.receipt_email, self.method_id, self.customer_id = (
+            "",
+            None,
+            None,
+            None,
+            None,
+        )
+        return was != ("", None, None, None, None)
 
     def checkout_view(self) -> dict[str, Any]:
         """As POST /v1/checkouts shows it."""

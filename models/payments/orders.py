@@ -1,7 +1,7 @@
 """Orders: who buys what at which price, and the rules by which an order is paid, expires, and is fulfilled once."""
 
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 from uuid import UUID
 
 from sqlalchemy import Index, Select, exists, select, text
@@ -33,8 +33,19 @@ OWNED = ("paid", "partially_refunded")
 OPEN_FOR = timedelta(hours=24)
 
 
+class Priced(Protocol):
+    """What a price is named for: an offer, a subscription."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def amount_minor(self) -> int: ...
+    @property
+    def currency(self) -> str: ...
+
+
 class Order(Aggregate, Base):
-    """One purchase. Its attempts are changed under its lock only."""
+    """One purchase: of a course, or of a period of a subscription. Its attempts are changed under its lock only."""
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -46,7 +57,10 @@ class Order(Aggregate, Base):
     user_id: Mapped[UUID]
     status: Mapped[OrderStatus]
     # What is bought and for how much, as it was offered when the order was last quoted.
-    course_id: Mapped[UUID]
+    course_id: Mapped[UUID | None]
+    subscription_id: Mapped[UUID | None]
+    period_start: Mapped[datetime | None]
+    period_end: Mapped[datetime | None]
     course_title: Mapped[str]
     amount_minor: Mapped[int]
     currency: Mapped[str]
@@ -89,6 +103,36 @@ class Order(Aggregate, Base):
         return order, made is not None
 
     @classmethod
+    def for_period(
+        cls, session: Session, *, user_id: UUID, subscription_id: UUID, period: tuple[datetime, datetime], at: datetime
+    ) -> Self | None:
+        """The pending order for a period of a subscription; None where it was paid meanwhile."""
+        row = {
+            "id": new_id(),
+            "version": 0,
+            "user_id": user_id,
+            "status": "pending",
+            "subscription_id": subscription_id,
+            "period_start": period[0],
+            "period_end": period[1],
+            "course_title": "",
+            "amount_minor": 0,
+            "currency": "XXX",  # quoted with its first attempt
+            "created_at": at,
+        }
+        made = session.scalar(insert(cls).values(row).on_conflict_do_nothing().returning(cls.id))
+        order = cls.locked_of_subscription(session, subscription_id)
+        if order and made:
+            order.note("order_created", at=at)
+        return order
+
+    @classmethod
+    def locked_of_subscription(cls, session: Session, subscription_id: UUID) -> Self | None:
+        """The order that a subscription waits for, to be changed."""
+        theirs = cls._whole().where(cls.subscription_id == subscription_id, cls.status == "pending")
+        return session.scalars(theirs.with_for_update(of=cls)).one_or_none()
+
+    @classmethod
     def of(cls, session: Session, order_id: UUID, *, user_id: UUID | None) -> Self:
         """An order of this user (None: of any), read only. Raises NotFound, for another's too."""
         order = session.scalars(cls._whole().where(cls.id == order_id)).one_or_none()
@@ -109,7 +153,9 @@ class Order(Aggregate, Base):
     def given_up(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
         """Orders that were open for long enough, and that nobody can pay, locked; another's are left to them."""
         live = exists().where(Attempt.order_id == cls.id, Attempt.page_open | Attempt.status.in_(LIVE))
-        old = cls._whole().where(cls.status == "pending", cls.created_at <= at - OPEN_FOR, ~live)
+        # A subscription looks after its own.
+        of_a_course = (cls.status == "pending") & cls.course_id.is_not(None)
+        old = cls._whole().where(of_a_course, cls.created_at <= at - OPEN_FOR, ~live)
         return list(session.scalars(old.order_by(cls.id).limit(limit).with_for_update(of=cls, skip_locked=True)))
 
     @classmethod
@@ -149,6 +195,7 @@ class Order(Aggregate, Base):
         return next(attempt for attempt in self.attempts if attempt.id == attempt_id)
 
     def created(self, provider: str) -> OrderCreated:
+        assert self.course_id is not None
         self.note("order_created", at=self.created_at)
         return OrderCreated(
             order_id=self.id,
@@ -160,23 +207,23 @@ class Order(Aggregate, Base):
             created_at=self.created_at,
         )
 
-    def begin(self, offer: Offer, terms: Terms, *, open_for: timedelta, at: datetime) -> Attempt:
-        """A new attempt on the present offer. An open page keeps the price that it was opened with."""
-        self.quote(offer)
+    def begin(self, goods: Priced, terms: Terms, *, open_for: timedelta, at: datetime) -> Attempt:
+        """A new attempt at the present price. An open page keeps the price that it was opened with."""
+        self.quote(goods)
         attempt = Attempt.begin(terms, open_for=open_for, at=at)
         self.attempts.append(attempt)
         self.note("payment_begun", at=at, attempt=attempt)
         return attempt
 
-    def quote(self, offer: Offer) -> None:
-        """Take over title and price of the present offer."""
-        self.course_title = offer.title
-        self.amount_minor = offer.amount_minor
-        self.currency = offer.currency
+    def quote(self, goods: Priced) -> None:
+        """Take over the present title and price."""
+        self.course_title = goods.title
+        self.amount_minor = goods.amount_minor
+        self.currency = goods.currency
 
     def give_away(self, *, at: datetime) -> list[Event]:
         """Fulfil an order that costs nothing."""
-        return [self._fulfil(at)]
+        return self._fulfil(at)
 
     def apply(self, attempt: Attempt, snapshot: Snapshot, *, at: datetime) -> list[Event]:
         """Take over what the provider says of ``attempt``; returns what there is to tell.
@@ -207,6 +254,8 @@ class Order(Aggregate, Base):
             raise PaymentInProgress("order", str(self.id))
         self.status = "canceled"
         self.note("order_canceled", at=at)
+        if self.course_id is None:
+            return []
         return [OrderCanceled(order_id=self.id, user_id=self.user_id, course_id=self.course_id, canceled_at=at)]
 
     def expire(self, *, at: datetime) -> list[Event]:
@@ -215,6 +264,8 @@ class Order(Aggregate, Base):
             return []
         self.status = "expired"
         self.note("order_expired", at=at)
+        if self.course_id is None:
+            return []
         return [OrderExpired(order_id=self.id, user_id=self.user_id, course_id=self.course_id, expired_at=at)]
 
     def note(self, step: str, *, at: datetime, attempt: Attempt | None = None, detail: str | None = None) -> None:
@@ -255,19 +306,22 @@ class Order(Aggregate, Base):
             provider=attempt.provider,
             paid_at=at,
         )
-        return [paid, self._fulfil(at)]
+        return [paid, *self._fulfil(at)]
 
-    def _fulfil(self, at: datetime) -> CoursePurchased:
+    def _fulfil(self, at: datetime) -> list[Event]:
         self.status = "paid"
         self.paid_at = at
         self.note("order_paid", at=at)
-        return CoursePurchased(
+        if self.course_id is None:
+            return []  # a subscription tells of itself
+        purchased = CoursePurchased(
             order_id=self.id,
             user_id=self.user_id,
             course_id=self.course_id,
             course_title=self.course_title,
             purchased_at=at,
         )
+        return [purchased]
 
     def _tell_failure(self, attempt: Attempt, at: datetime) -> list[Event]:
         if attempt.failed_at:
@@ -310,6 +364,7 @@ class Order(Aggregate, Base):
             "id": self.id,
             "status": self.status,
             "course_id": self.course_id,
+            "subscription_id": self.subscription_id,
             "course_title": self.course_title,
             "amount_minor": self.amount_minor,
             "currency": self.currency,

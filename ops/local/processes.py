@@ -37,6 +37,8 @@ class Process:
 def wanted(state_dir: Path, base: int, environ: Mapping[str, str]) -> list[Process]:
     """The processes that ``environ`` leaves to be run here."""
     processes = [*servers(state_dir, base), *stand_ins(), *platform(state_dir, base)]
+    if environ.get("CLOCK") == f"http://127.0.0.1:{base + OFFSETS['clock']}":
+        processes.append(Process("clock", _module("ops.local.standins.clock"), "a clock that tests move"))
     return [process for process in processes if not environ.get(process.replaced_by, "").strip()]
 
 

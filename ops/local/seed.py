@@ -1,4 +1,4 @@
-"""Fill the catalogue with courses to try: ``python -m ops.local.seed``. Run again it changes nothing.
+"""Fill the catalogue with courses and a plan to try: ``python -m ops.local.seed``. Run again it changes nothing.
 
 They are written as their authors would write them, so that COURSE_PUBLISHED brings them to the other services.
 """
@@ -17,6 +17,7 @@ from models.courses.course import Course, CourseFields
 from models.courses.outline import LessonFields
 from models.courses.spelling import slug_of
 from models.outbox import record
+from models.payments import Plan
 from workers.courses.authoring import publish
 from workers.users.profiles import identify
 
@@ -25,7 +26,7 @@ _FIELDS = ("title", "summary", "description", "category", "level", "language", "
 
 
 def seed() -> int:
-    """Write the courses that are not there yet. Returns how many there were to write."""
+    """Write the courses and plans that are not there yet. Returns how many courses there were to write."""
     texts = tomllib.loads(TEXTS.read_text())
     instructors = {name: _user_id(**person) for name, person in texts["instructors"].items()}
     with sessions("courses").begin() as session:
@@ -35,7 +36,19 @@ def seed() -> int:
         missing = [text for text in texts["courses"] if id_of(slug_of(text["title"])) not in known]
         for text in missing:
             _write(session, text, instructor_id=instructors[text["instructor"]])
+    _offer(texts["plans"])
     return len(missing)
+
+
+def _offer(plans: list[dict[str, Any]]) -> None:
+    """Put the plans on sale that are not there yet."""
+    with sessions("payments").begin() as session:
+        for text in plans:
+            plan_id = id_of("plan", slug_of(text["name"]))
+            if session.get(Plan, plan_id) is None:
+                course_ids = [str(id_of(slug_of(title))) for title in text["courses"]]
+                fields = {"name": text["name"], "interval": text["interval"], "trial_days": text["trial_days"]}
+                session.add(Plan.make(id=plan_id, course_ids=course_ids, at=now(), **fields, **text["price"]))
 
 
 def _user_id(email: str, name: str) -> UUID:

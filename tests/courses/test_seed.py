@@ -15,6 +15,7 @@ def test_a_second_run_writes_nothing(database):
     assert seed.seed() == 0
     assert database.count("bus.outbox") == events
     assert database.value("SELECT count(*) FROM bus.outbox WHERE type = 'COURSE_PUBLISHED'") == 24
+    assert database.rows("SELECT interval, jsonb_array_length(course_ids) FROM payments.plans") == [("month", 8)]
 
 
 @pytest.mark.usefixtures("database")

@@ -69,8 +69,11 @@ class Shop:
     def poke(self, task: str, **message: Any) -> None:
         self.poked.append((task, message))
 
-    def checkout(self, course_id: UUID, *, sessions: NestedSessions | None = None, **fields: Any) -> dict[str, Any]:
+    def checkout(
+        self, course_id: UUID | None = None, *, sessions: NestedSessions | None = None, **fields: Any
+    ) -> dict[str, Any]:
         wanted = {
+            "plan_id": None,
             "user_id": self.buyer,
             "provider": "stripe",
             "success_url": "https://shop.test/done",

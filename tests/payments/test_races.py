@@ -50,7 +50,7 @@ def course_id(database):
 def message(course_id) -> dict[str, Any]:
     """A buyer's wish."""
     terms = {"provider": "stripe", "success_url": "https://shop.test/done", "cancel_url": None, "receipt_email": None}
-    return {"user_id": uuid4(), "course_id": course_id, **terms}
+    return {"user_id": uuid4(), "course_id": course_id, "plan_id": None, **terms}
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ GIVEN = {
 RUN = f"tests_{uuid4().hex[:8]}"  # in the name of every database that this run makes
 
 PORT_BASE = int(GIVEN.get("PORT_BASE") or free_base())
+GIVEN.setdefault("CLOCK", f"http://127.0.0.1:{PORT_BASE + OFFSETS['clock']}")
 STATE_DIR = Path(tempfile.mkdtemp(prefix="coursebus-tests-"))
 STATE_DIR.chmod(0o711)  # PostgreSQL, which does not run as root, walks through it
 atexit.register(shutil.rmtree, STATE_DIR, ignore_errors=True)

@@ -57,8 +57,9 @@ class Platform:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.url, self.auth0, self.stripe, self.yookassa, self.mail_sink = (
-            f"http://127.0.0.1:{stack.port(part)}" for part in ("gateway", "auth0", "stripe", "yookassa", "mail-http")
+        self.url, self.auth0, self.stripe, self.yookassa, self.clock, self.mail_sink = (
+            f"http://127.0.0.1:{stack.port(part)}"
+            for part in ("gateway", "auth0", "stripe", "yookassa", "clock", "mail-http")
         )
         self.database = Database(environment.SERVER_URL)
         self.nobody = Person(self.url, token=None)

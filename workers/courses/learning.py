@@ -13,7 +13,14 @@ from models.courses.outline import Lesson, learners_view, opens_at
 from models.courses.quizzes import Attempt
 from models.courses.versions import CourseVersion, PublishedLesson
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PaymentRequired, PrerequisiteMissing, TokenMissing
-from models.events import CoursePurchased, LessonCompleted, LessonReopened, PaymentRefunded
+from models.events import (
+    CoursePurchased,
+    LessonCompleted,
+    LessonReopened,
+    PaymentRefunded,
+    SubscriptionExpired,
+    SubscriptionStarted,
+)
 from models.outbox import record
 from models.personal import is_erased
 from workers import projection, task
@@ -41,6 +48,31 @@ def end_access(session: Session, *, event: PaymentRefunded) -> None:
         return
     for enrollment in Enrollment.granted_by(session, "order", str(event.order_id), user_id=event.user_id):
         if ended := enrollment.revoke("order", str(event.order_id), reason="refunded", at=now()):
+            record(session, enrollment, ended)
+
+
+@task
+def admit_subscriber(session: Session, *, event: SubscriptionStarted) -> None:
+    """Let a subscriber into every course of the plan, unless they have gone meanwhile."""
+    if is_erased(session, "courses", event.user_id):
+        return
+    for course_id in sorted(event.course_ids):
+        _let_in(
+            session,
+            user_id=event.user_id,
+            course_id=course_id,
+            course_title=CourseVersion.latest(session, course_id).title,
+            source="subscription",
+            source_id=str(event.subscription_id),
+        )
+
+
+@task
+def dismiss_subscriber(session: Session, *, event: SubscriptionExpired) -> None:
+    """End what a subscription granted, and nothing else: a course that was bought as well stays."""
+    source_id = str(event.subscription_id)
+    for enrollment in Enrollment.granted_by(session, "subscription", source_id, user_id=event.user_id):
+        if ended := enrollment.revoke("subscription", source_id, reason="subscription_ended", at=now()):
             record(session, enrollment, ended)
 
 

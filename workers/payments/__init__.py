@@ -10,12 +10,24 @@ from workers._delivery import Delivery
 from workers._metrics import watched
 from workers.resources import resource
 
-from . import checkouts, facts, ledger, offers, orders, personal, refunds, sync, webhooks
+from . import checkouts, facts, ledger, offers, orders, personal, plans, refunds, subscriptions, sync, webhooks
 from .provider import Providers
 from .stripe import Stripe
 from .yookassa import YooKassa
 
-__all__ = ["checkouts", "facts", "ledger", "offers", "orders", "personal", "refunds", "sync", "webhooks"]
+__all__ = [
+    "checkouts",
+    "facts",
+    "ledger",
+    "offers",
+    "orders",
+    "personal",
+    "plans",
+    "refunds",
+    "subscriptions",
+    "sync",
+    "webhooks",
+]
 
 # Made when the worker starts, which a wrong key or address thus ends.
 _PROVIDERS: Providers = {

@@ -10,19 +10,19 @@ import settings
 from models.base import now
 from models.errors import (
     CheckoutOutcomeUnknown,
-    CurrencyNotSupported,
     PaymentInProgress,
     ProviderOutcomeUnknown,
-    ReceiptEmailMissing,
     ReturnUrlRefused,
 )
 from models.faults import reach
 from models.outbox import record
-from models.payments import Attempt, Offer, Order, Snapshot, Terms
+from models.payments import Attempt, Offer, Order, Plan, Snapshot, Terms
+from models.payments.orders import Priced
 from workers import task
 from workers._delivery import Sessions
 
-from .provider import Provider, Providers
+from .provider import Provider, Providers, refuse_unpayable
+from .subscriptions import Buyer, open_subscription, order_period
 from .sync import apply_snapshot, ask_provider, locked, settle_hold
 
 # At most: the page of a lost call is found, it is closed because it has other terms, a new one is opened.
@@ -35,38 +35,43 @@ def start_checkout(
     providers: Providers,
     *,
     user_id: UUID,
-    course_id: UUID,
+    course_id: UUID | None,
+    plan_id: UUID | None,
     provider: str,
     success_url: str | None,
     cancel_url: str | None,
     receipt_email: str | None,
 ) -> dict[str, Any]:
-    """Open a payment page for a course, or give back the open one. What costs nothing is fulfilled at once.
+    """Open a payment page for a course or a plan, or give back the open one. What costs nothing is fulfilled at once.
 
-    Raises NotFound, AlreadyPurchased, PaymentInProgress, ReturnUrlRefused, CurrencyNotSupported, ReceiptEmailMissing,
-    PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
+    Raises NotFound, AlreadyPurchased, AlreadySubscribed, PaymentInProgress, ReturnUrlRefused, CurrencyNotSupported,
+    ReceiptEmailMissing, PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
     """
     for url in (success_url, cancel_url):
         _refuse_foreign(url)
-    shop = providers[provider]
+    shop, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
     for _ in range(ROUNDS):
         with sessions.begin() as session:
-            offer = Offer.of(session, course_id)
-            order = _open_order(session, user_id, offer, provider)
-            if offer.is_free and not order.live_attempt:
-                return sessions.answer(session, _give_away(session, order, offer))
-            _refuse_unpayable(shop, offer, receipt_email)
+            ordered = (
+                _order_plan(session, shop, buyer, plan_id)
+                if plan_id
+                else _order_course(session, shop, buyer, course_id)
+            )
+            if isinstance(ordered, dict):
+                return sessions.answer(session, ordered)
+            order, goods = ordered
             terms = Terms(
                 provider=provider,
                 account=shop.account,
                 live_mode=shop.live_mode,
-                amount_minor=offer.amount_minor,
-                currency=offer.currency,
+                amount_minor=goods.amount_minor,
+                currency=goods.currency,
                 success_url=success_url or settings.CHECKOUT_RETURN_URL,
                 cancel_url=cancel_url,
                 receipt_email=receipt_email if shop.wants_receipt_email else None,
+                saves_method=plan_id is not None,
             )
-            attempt = order.live_attempt or order.begin(offer, terms, open_for=shop.page_open_for, at=now())
+            attempt = order.live_attempt or order.begin(goods, terms, open_for=shop.page_open_for, at=now())
             # What is being paid at this moment is not given up any more.
             attempt.superseded = attempt.terms != terms and not attempt.is_out_of_hand
         reach("after the attempt's commit")
@@ -83,11 +88,29 @@ def start_checkout(
     raise PaymentInProgress("order", str(order.id))
 
 
-def _open_order(session: Session, user_id: UUID, offer: Offer, provider: str) -> Order:
-    order, is_new = Order.open(session, user_id=user_id, offer=offer, at=now())
+# The order and what is paid for; where nothing is to be paid, the answer.
+Ordered = tuple[Order, Priced] | dict[str, Any]
+
+
+def _order_course(session: Session, shop: Provider, buyer: Buyer, course_id: UUID | None) -> Ordered:
+    assert course_id is not None  # the gateway asks for it where there is no plan
+    offer = Offer.of(session, course_id)
+    order, is_new = Order.open(session, user_id=buyer.user_id, offer=offer, at=now())
     if is_new:
-        record(session, order, order.created(provider))
-    return order
+        record(session, order, order.created(buyer.provider))
+    if offer.is_free and not order.live_attempt:
+        return _give_away(session, order, offer)
+    refuse_unpayable(shop, offer.currency, buyer.receipt_email)
+    return order, offer
+
+
+def _order_plan(session: Session, shop: Provider, buyer: Buyer, plan_id: UUID) -> Ordered:
+    plan = Plan.offered(session, plan_id)
+    refuse_unpayable(shop, plan.currency, buyer.receipt_email)
+    subscription, is_on_trial = open_subscription(session, buyer, plan)
+    if is_on_trial:
+        return subscription.trial_checkout_view()
+    return order_period(session, subscription), subscription
 
 
 def _give_away(session: Session, order: Order, offer: Offer) -> dict[str, Any]:
@@ -115,14 +138,6 @@ def _closed(sessions: Sessions, provider: Provider, attempt: Attempt) -> Snapsho
         with sessions.begin() as session:
             locked(session, attempt).superseded = False
     return settle_hold(sessions, provider, attempt, snapshot)
-
-
-def _refuse_unpayable(shop: Provider, offer: Offer, receipt_email: str | None) -> None:
-    """Raises CurrencyNotSupported, ReceiptEmailMissing."""
-    if not shop.takes(offer.currency):
-        raise CurrencyNotSupported(shop.name, offer.currency)
-    if shop.wants_receipt_email and not receipt_email:
-        raise ReceiptEmailMissing(shop.name)
 
 
 def _refuse_foreign(url: str | None) -> None:

@@ -6,12 +6,16 @@ from datetime import datetime, timedelta
 from typing import Protocol, Self
 from uuid import UUID
 
+from models.errors import CurrencyNotSupported, ReceiptEmailMissing
 from models.payments import Attempt, Order, Refund, RefundSnapshot, Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """The payment page that an attempt wants. Made from stored rows alone, so that a repeat asks for the same."""
+    """The payment page, or the charge, that an attempt wants.
+
+    Made from stored rows alone, so that a repeat asks for the same.
+    """
 
     attempt_id: UUID  # the idempotency key
     order_id: UUID
@@ -21,6 +25,9 @@ class PageRequest:
     success_url: str
     cancel_url: str | None
     receipt_email: str | None
+    saves_method: bool  # the buyer's card is kept for charges to come
+    method_id: str | None  # a saved card, which is charged without a page and without the buyer
+    customer_id: str | None
     created_at: datetime
     expires_at: datetime
 
@@ -35,6 +42,9 @@ class PageRequest:
             success_url=attempt.success_url,
             cancel_url=attempt.cancel_url,
             receipt_email=attempt.receipt_email,
+            saves_method=attempt.saves_method,
+            method_id=attempt.method_id,
+            customer_id=attempt.customer_id,
             created_at=attempt.created_at,
             expires_at=attempt.expires_at,
         )
@@ -105,7 +115,10 @@ class Provider(Protocol):
     def takes(self, currency: str) -> bool: ...
 
     def open_page(self, request: PageRequest) -> Snapshot:
-        """A new payment page, or the one that was opened under the same key, as it is now. Raises PaymentRefused."""
+        """A new payment page, or the one that was opened under the same key, as it is now. Raises PaymentRefused.
+
+        Where a saved method is named it is charged instead; the payment then stands for the page.
+        """
         ...
 
     def fetch(self, object_id: str) -> Snapshot | None:
@@ -152,3 +165,11 @@ class Provider(Protocol):
 
 
 Providers = Mapping[str, Provider]
+
+
+def refuse_unpayable(shop: Provider, currency: str, receipt_email: str | None) -> None:
+    """Raises CurrencyNotSupported, ReceiptEmailMissing."""
+    if not shop.takes(currency):
+        raise CurrencyNotSupported(shop.name, currency)
+    if shop.wants_receipt_email and not receipt_email:
+        raise ReceiptEmailMissing(shop.name)

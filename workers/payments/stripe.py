@@ -88,7 +88,9 @@ class Stripe:
         return True
 
     def open_page(self, request: PageRequest) -> Snapshot:
-        metadata = {"order_id": str(request.order_id), "attempt_id": str(request.attempt_id)}
+        if request.method_id:
+            return self._charge(request)
+        metadata = _metadata(request)
         price = {
             "currency": request.currency.lower(),
             "unit_amount": request.amount_minor,
@@ -106,6 +108,9 @@ class Stripe:
         }
         if request.cancel_url:
             params["cancel_url"] = request.cancel_url
+        if request.saves_method:
+            params["customer_creation"] = "always"
+            params["payment_intent_data"]["setup_future_usage"] = "off_session"
         with _errors_as_ours():
             try:
                 session = self._sessions.create(params, {"idempotency_key": str(request.attempt_id)})
@@ -121,7 +126,9 @@ class Stripe:
                 if object_id.startswith("cs_"):
                     return self._snapshot(self._sessions.retrieve(object_id, {"expand": _WITH_PAYMENT}))
                 made_by = self._sessions.list({"payment_intent": object_id, "expand": _within_list(_WITH_PAYMENT)})
-                return next((self._snapshot(session) for session in made_by.data), None)
+                if made_by.data:
+                    return self._snapshot(made_by.data[0])
+                return self._charge_snapshot(self._payments.retrieve(object_id).to_dict())
             except stripe.InvalidRequestError as error:
                 if error.code == "resource_missing":
                     return None
@@ -130,33 +137,32 @@ class Stripe:
     def find(self, request: PageRequest) -> Snapshot | None:
         since = int((request.created_at - FURTHEST_AHEAD).timestamp())  # clocks differ a little
         until = int(request.expires_at.timestamp())
+        query: Any = {"created": {"gte": since, "lte": until}, "limit": 100}
         with _errors_as_ours():
-            opened = self._sessions.list(
-                {"created": {"gte": since, "lte": until}, "limit": 100, "expand": _within_list(_WITH_PAYMENT)}
-            )
-            for session in opened.auto_paging_iter():
-                snapshot = self._snapshot(session)
-                if snapshot.attempt_id == str(request.attempt_id):
-                    return snapshot
-        return None
+            if request.method_id:
+                made = (self._charge_snapshot(each.to_dict()) for each in self._payments.list(query).auto_paging_iter())
+            else:
+                opened = self._sessions.list({**query, "expand": _within_list(_WITH_PAYMENT)})
+                made = (self._snapshot(session) for session in opened.auto_paging_iter())
+            return next((each for each in made if each.attempt_id == str(request.attempt_id)), None)
 
     def expire_page(self, page_id: str) -> Snapshot:
         with _errors_as_ours():
             try:
                 return self._snapshot(self._sessions.expire(page_id, {"expand": _WITH_PAYMENT}))
             except stripe.InvalidRequestError:
-                # It is not open any more. Whether it was paid or has expired is seen by looking.
-                return self._snapshot(self._sessions.retrieve(page_id, {"expand": _WITH_PAYMENT}))
+                # It is not open any more, or a charge. Whether it was paid or has expired is seen by looking.
+                return self._looked_at(page_id)
 
     def take(self, snapshot: Snapshot) -> Snapshot:
         with _errors_as_ours(), suppress(stripe.InvalidRequestError):  # it is held no more: looking tells
-            self._client.v1.payment_intents.capture(_payment_id(snapshot), {}, _once("take", snapshot))
-        return self._looked_at(snapshot)
+            self._payments.capture(_payment_id(snapshot), {}, _once("take", snapshot))
+        return self._looked_at(snapshot.page_id)
 
     def release(self, snapshot: Snapshot) -> Snapshot:
         with _errors_as_ours(), suppress(stripe.InvalidRequestError):
-            self._client.v1.payment_intents.cancel(_payment_id(snapshot), {}, _once("release", snapshot))
-        return self._looked_at(snapshot)
+            self._payments.cancel(_payment_id(snapshot), {}, _once("release", snapshot))
+        return self._looked_at(snapshot.page_id)
 
     def refund(self, request: RefundRequest) -> RefundSnapshot:
         params: Any = {
@@ -205,19 +211,59 @@ class Stripe:
         if not -FURTHEST_AHEAD.total_seconds() <= age_seconds <= OLDEST.total_seconds():
             raise SignatureInvalid("it is too old, or from the future")
 
-    def _looked_at(self, snapshot: Snapshot) -> Snapshot:
-        assert snapshot.page_id is not None
+    def _charge(self, request: PageRequest) -> Snapshot:
+        """Charge a saved card. One that is declined leaves a payment that says why."""
+        params: Any = {
+            "amount": request.amount_minor,
+            "currency": request.currency.lower(),
+            "customer": request.customer_id,
+            "payment_method": request.method_id,
+            "confirm": True,
+            "off_session": True,
+            "description": request.description,
+            "metadata": _metadata(request),
+        }
         with _errors_as_ours():
-            return self._snapshot(self._sessions.retrieve(snapshot.page_id, {"expand": _WITH_PAYMENT}))
+            try:
+                payment = self._payments.create(params, {"idempotency_key": str(request.attempt_id)})
+                if _is_replayed(payment):
+                    payment = self._payments.retrieve(payment.id)
+                return self._charge_snapshot(payment.to_dict())
+            except stripe.CardError as error:
+                body: Any = error.json_body  # it names the payment that was made and declined
+                return self._charge_snapshot(self._payments.retrieve(body["error"]["payment_intent"]["id"]).to_dict())
+            except stripe.InvalidRequestError as error:
+                raise PaymentRefused(error.code or "invalid_request") from error
+
+    def _looked_at(self, page_id: str | None) -> Snapshot:
+        snapshot = self.fetch(page_id) if page_id else None
+        if snapshot is None:
+            raise ProviderOutcomeUnknown(NAME)
+        return snapshot
+
+    @property
+    def _payments(self) -> Any:
+        return self._client.v1.payment_intents
 
     @property
     def _sessions(self) -> Any:
         return self._client.v1.checkout.sessions
 
+    def _charge_snapshot(self, payment: dict[str, Any]) -> Snapshot:
+        """A payment without a page, as if it were its own."""
+        no_page = {"status": "complete", "payment_status": "unpaid"}
+        page = {**no_page, "id": payment["id"], "url": None, "livemode": payment["livemode"], "customer": None}
+        return self._told(page, payment, amount_minor=payment["amount"], metadata=payment["metadata"])
+
     def _snapshot(self, session: Any) -> Snapshot:
         page = session.to_dict()  # a StripeObject is no dict
-        payment = page["payment_intent"] or {}
-        metadata = page["metadata"] or {}
+        return self._told(
+            page, page["payment_intent"] or {}, amount_minor=page["amount_total"], metadata=page["metadata"]
+        )
+
+    def _told(
+        self, page: dict[str, Any], payment: dict[str, Any], *, amount_minor: int, metadata: dict[str, str]
+    ) -> Snapshot:
         failure = payment.get("last_payment_error") or {}
         return Snapshot(
             account=self.account,
@@ -227,12 +273,14 @@ class Stripe:
             page_open=page["status"] == "open",
             payment_id=payment.get("id"),
             status=_status(page, payment),
-            amount_minor=page["amount_total"],
-            currency=page["currency"].upper(),
+            amount_minor=amount_minor,
+            currency=(payment or page)["currency"].upper(),
             captured_minor=payment.get("amount_received", 0),
             order_id=metadata.get("order_id"),
             attempt_id=metadata.get("attempt_id"),
             failure_reason=failure.get("decline_code") or failure.get("code"),
+            method_id=payment.get("payment_method") if payment.get("setup_future_usage") else None,
+            customer_id=page["customer"],
         )
 
 
@@ -271,6 +319,10 @@ def _status(page: dict[str, Any], payment: dict[str, Any]) -> Neutral:
     if payment.get("last_payment_error"):
         return "failed"  # the payment asks for another card
     return "requires_action" if page["status"] == "open" else "processing"
+
+
+def _metadata(request: PageRequest) -> dict[str, str]:
+    return {"order_id": str(request.order_id), "attempt_id": str(request.attempt_id)}
 
 
 def _payment_id(snapshot: Snapshot) -> str:

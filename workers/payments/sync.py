@@ -9,12 +9,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from models import clock
 from models.base import now
 from models.errors import PaymentRefused, ProviderOutcomeUnknown
 from models.faults import reach
 from models.log import get_logger
 from models.outbox import record
-from models.payments import Attempt, Order, Refund, Snapshot
+from models.payments import Attempt, Order, Refund, SavedMethod, Snapshot, Subscription
 from models.payments.ledger import book_capture
 from workers import job, task
 from workers._delivery import Sessions
@@ -28,6 +29,7 @@ log = get_logger(__name__)
 KEY_TRUSTED_FOR = timedelta(hours=23)
 SYNCS_A_RUN = 100
 PAID_TWICE = "paid twice"
+TOO_LATE = "paid for a subscription that is over"
 
 
 @task
@@ -100,7 +102,9 @@ def look_at_page(sessions: Sessions, provider: Provider, attempt: Attempt, order
         return _fetched(provider, attempt) if attempt.page_id else _opened(provider, attempt, order, at=now())
     except PaymentRefused as refusal:
         with sessions.begin() as session:
-            locked(session, attempt).fail_to_open(str(refusal.args[0]))
+            refused = locked(session, attempt)
+            refused.fail_to_open(str(refusal.args[0]))
+            _tell_subscription(session, refused)
         raise
     except ProviderOutcomeUnknown:
         with sessions.begin() as session:
@@ -121,6 +125,10 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
         record(session, order, event)
     if attempt.captured_minor > captured_before:
         book_capture(session, attempt, at=now())
+        if attempt.saves_method and snapshot.method_id:
+            SavedMethod.keep(session, user_id=order.user_id, attempt=attempt, snapshot=snapshot, at=now())
+    if attempt.status != before:
+        _tell_subscription(session, attempt)
     if attempt.status == "duplicate" != before:
         # Nobody asked for it: the job gives it back.
         session.add(Refund.begin(attempt, attempt.captured_minor, command_id=attempt.id, reason=PAID_TWICE, at=now()))
@@ -130,6 +138,18 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
     if attempt.receipt_status == "canceled" != receipt_before:
         log.error("receipt canceled", attempt_id=attempt.id, order_id=order.id)  # the law wants it made good by hand
     return order
+
+
+def _tell_subscription(session: Session, attempt: Attempt) -> None:
+    """Have the subscription follow, whose period the order of ``attempt`` is for, if any."""
+    order = session.get_one(Order, attempt.order_id)  # locked by the caller
+    if order.subscription_id is None:
+        return
+    subscription = session.get_one(Subscription, order.subscription_id, with_for_update=True, populate_existing=True)
+    if subscription.ended_at and attempt.status == "succeeded":
+        session.add(Refund.begin(attempt, attempt.captured_minor, command_id=attempt.id, reason=TOO_LATE, at=now()))
+    for event in subscription.follow(order, attempt, at=clock.now()):
+        record(session, subscription, event)
 
 
 def _fetched(provider: Provider, attempt: Attempt) -> Snapshot:

@@ -88,10 +88,14 @@ class YooKassa:
         params: dict[str, Any] = {
             "amount": _amount(request.amount_minor),
             "capture": False,
-            "confirmation": {"type": "redirect", "return_url": request.success_url},
             "description": request.description[:LONGEST_TEXT],
             "metadata": {"order_id": str(request.order_id), "attempt_id": str(request.attempt_id)},
         }
+        if request.method_id:
+            params["payment_method_id"] = request.method_id
+        else:
+            params["confirmation"] = {"type": "redirect", "return_url": request.success_url}
+            params["save_payment_method"] = request.saves_method
         if self._vat_code:
             params["receipt"] = self._receipt(request)
         with _errors_as_ours():
@@ -218,6 +222,7 @@ class YooKassa:
             attempt_id=metadata.get("attempt_id"),
             failure_reason=payment.cancellation_details.reason if payment.cancellation_details else None,
             receipt=payment.receipt_registration,
+            method_id=payment.payment_method.id if payment.payment_method and payment.payment_method.saved else None,
         )
 
 

@@ -1,0 +1,76 @@
+"""What may be subscribed to."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from api.auth import public, requires
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from api.schemas import Flag, Money, Schema
+
+from .blueprint import blp
+
+
+class PlanPriceSchema(Money):
+    amount_minor = ma.fields.Int(strict=True, required=True, validate=ma.validate.Range(min=1, max=10**12))
+
+
+class PlanRequestSchema(Schema):
+    name = ma.fields.Str(required=True, validate=ma.validate.Length(min=1, max=128))
+    price = ma.fields.Nested(PlanPriceSchema, required=True)
+    interval = ma.fields.Str(required=True, validate=ma.validate.OneOf(["month", "year"]))
+    trial_days = ma.fields.Int(strict=True, load_default=0, validate=ma.validate.Range(min=0, max=365))
+    course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(min=1, max=100))
+
+
+class PlanChangeSchema(Schema):
+    name = ma.fields.Str(validate=ma.validate.Length(min=1, max=128))
+    trial_days = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=365))
+    on_sale = Flag(metadata={"description": "false: nobody new may subscribe."})
+
+
+class PlanSchema(Schema):
+    id = ma.fields.UUID()
+    name = ma.fields.Str()
+    price = ma.fields.Nested(Money)
+    interval = ma.fields.Str(metadata={"example": "month"})
+    trial_days = ma.fields.Int()
+    course_ids = ma.fields.List(ma.fields.UUID())
+    on_sale = ma.fields.Bool()
+
+
+@blp.route("/plans")
+class Plans(MethodView):
+    @public
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(PlanSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List the plans on sale."""
+        return page(ask("payments.list_plans", **query))
+
+    @requires("payments:admin")
+    @blp.arguments(PlanRequestSchema)
+    @blp.response(201, PlanSchema)
+    def post(self, plan: dict[str, Any]) -> Any:
+        """Offer a plan: courses that are paid for by the month or the year."""
+        price = plan.pop("price")
+        return ask("payments.create_plan", **plan, **price)
+
+
+@blp.route("/plans/<uuid:plan_id>")
+class Plan(MethodView):
+    @public
+    @blp.response(200, PlanSchema)
+    def get(self, plan_id: UUID) -> Any:
+        """Show a plan on sale."""
+        return ask("payments.show_plan", plan_id=plan_id)
+
+    @requires("payments:admin")
+    @blp.arguments(PlanChangeSchema)
+    @blp.response(200, PlanSchema)
+    def patch(self, changes: dict[str, Any], plan_id: UUID) -> Any:
+        """Change what is offered from now on; who has subscribed keeps their terms."""
+        return ask("payments.change_plan", plan_id=plan_id, changes=changes)

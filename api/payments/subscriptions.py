@@ -1,0 +1,90 @@
+"""Subscriptions to plans."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response
+from flask.views import MethodView
+
+from api.auth import me, requires
+from api.etags import respond
+from api.limits import MONEY
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from api.schemas import Money, Schema, Timestamp
+from models.cache import Stored
+
+from .blueprint import blp
+from .checkouts import PROVIDERS, ReceiptEmail
+
+
+class PlanSubscriptionRequestSchema(Schema):
+    plan_id = ma.fields.UUID(required=True)
+    provider = ma.fields.Str(required=True, validate=ma.validate.OneOf(PROVIDERS))
+    receipt_email = ReceiptEmail
+
+
+class PlanSubscriptionSchema(Schema):
+    id = ma.fields.UUID()
+    status = ma.fields.Str(
+        validate=ma.validate.OneOf(["incomplete", "trialing", "active", "past_due", "canceled", "expired"])
+    )
+    plan_id = ma.fields.UUID()
+    plan_name = ma.fields.Str()
+    price = ma.fields.Nested(Money)
+    interval = ma.fields.Str(metadata={"example": "month"})
+    provider = ma.fields.Str()
+    course_ids = ma.fields.List(ma.fields.UUID())
+    period_start = Timestamp()
+    period_end = Timestamp()
+    cancel_at_period_end = ma.fields.Bool()
+    problem = ma.fields.Str(allow_none=True, metadata={"description": "Why the last charge failed, or why it is over."})
+    created_at = Timestamp()
+    ended_at = Timestamp(allow_none=True)
+    version = ma.fields.Int()
+
+
+@blp.route("/subscriptions")
+class Subscriptions(MethodView):
+    @requires(idempotency_key=True, limit=MONEY)
+    @blp.arguments(PlanSubscriptionRequestSchema)
+    @blp.response(201, PlanSubscriptionSchema)
+    def post(self, wish: dict[str, Any]) -> Any:
+        """Subscribe by what was paid with before, or by a trial; without either, begin by a checkout with plan_id."""
+        return ask(
+            "payments.start_subscription",
+            user_id=me().id,
+            plan_id=wish["plan_id"],
+            provider=wish["provider"],
+            receipt_email=wish.get("receipt_email") or me().email,
+        )
+
+
+@blp.route("/me/subscriptions")
+class MySubscriptions(MethodView):
+    @requires()
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(PlanSubscriptionSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List the caller's subscriptions, newest first."""
+        return page(ask("payments.list_subscriptions", user_id=me().id, **query))
+
+
+@blp.route("/subscriptions/<uuid:subscription_id>")
+class Subscription(MethodView):
+    @requires()
+    @blp.response(200, PlanSubscriptionSchema)
+    def get(self, subscription_id: UUID) -> Response:
+        """Show a subscription of the caller."""
+        shown = ask("payments.show_subscription", subscription_id=subscription_id, user_id=me().id)
+        return respond(Stored.of(shown))
+
+
+@blp.route("/subscriptions/<uuid:subscription_id>/cancel")
+class SubscriptionCancellation(MethodView):
+    @requires()
+    @blp.response(200, PlanSubscriptionSchema)
+    def post(self, subscription_id: UUID) -> Any:
+        """Give notice: what is paid for stays until its period ends."""
+        return ask("payments.cancel_subscription", subscription_id=subscription_id, user_id=me().id)

@@ -1,0 +1,77 @@
+"""Plans: courses that are paid for by the month or the year."""
+
+from calendar import monthrange
+from datetime import datetime
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, new_id
+from models.errors import NotFound
+
+Interval = Literal["month", "year"]
+_MONTHS = {"month": 1, "year": 12}
+
+
+class Plan(Base):
+    """What is offered now. A subscription keeps the terms that it was begun on."""
+
+    __tablename__ = "plans"
+    __table_args__ = ({"schema": "payments"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    interval: Mapped[Interval]
+    trial_days: Mapped[int]
+    course_ids: Mapped[list[str]]
+    on_sale: Mapped[bool]
+    created_at: Mapped[datetime]
+
+    @classmethod
+    def make(cls, *, id: UUID | None = None, at: datetime, **fields: Any) -> Self:  # noqa: A002 as the column
+        return cls(id=id or new_id(), on_sale=True, created_at=at, **fields)
+
+    @classmethod
+    def of(cls, session: Session, plan_id: UUID) -> Self:
+        """A plan, on sale or not. Raises NotFound."""
+        plan = session.get(cls, plan_id)
+        if plan is None:
+            raise NotFound("plan", str(plan_id))
+        return plan
+
+    @classmethod
+    def offered(cls, session: Session, plan_id: UUID) -> Self:
+        """A plan that is on sale. Raises NotFound."""
+        plan = cls.of(session, plan_id)
+        if not plan.on_sale:
+            raise NotFound("plan on sale", str(plan_id))
+        return plan
+
+    @classmethod
+    def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
+        """What is on sale, the newest first. ``after`` is the last one of the page before."""
+        plans = select(cls).where(cls.on_sale).order_by(cls.id.desc()).limit(limit)
+        return list(session.scalars(plans.where(cls.id < after) if after else plans))
+
+    def view(self) -> dict[str, Any]:
+        """As GET /v1/plans shows it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "price": {"amount_minor": self.amount_minor, "currency": self.currency},
+            "interval": self.interval,
+            "trial_days": self.trial_days,
+            "course_ids": self.course_ids,
+            "on_sale": self.on_sale,
+        }
+
+
+def after_periods(begin: datetime, interval: Interval, periods: int) -> datetime:
+    """``begin`` and so many months or years later: the same day, or the last one of a shorter month."""
+    month = begin.month - 1 + periods * _MONTHS[interval]
+    year, month = begin.year + month // 12, month % 12 + 1
+    return begin.replace(year=year, month=month, day=min(begin.day, monthrange(year, month)[1]))

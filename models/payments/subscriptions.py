@@ -1,0 +1,395 @@
+"""Subscriptions: one engine for both providers, which are asked for nothing but charges.
+
+Each period is paid by an order of its own (``UNIQUE(subscription_id, period_start)``), whose attempts are those of any
+order. What an order became is applied here under the order's lock, which is always taken before the subscription's.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from sqlalchemy import delete, exists, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Aggregate, Base, new_id
+from models.errors import AlreadySubscribed, NotFound, PaymentInProgress, SubscriptionEnded
+from models.events import (
+    Event,
+    SubscriptionCanceled,
+    SubscriptionExpired,
+    SubscriptionPastDue,
+    SubscriptionRenewed,
+    SubscriptionStarted,
+    SubscriptionTrialEnding,
+)
+
+from .attempts import Attempt, Snapshot
+from .orders import Order
+from .plans import Interval, Plan, after_periods
+
+SubscriptionStatus = Literal["incomplete", "trialing", "active", "past_due", "canceled", "expired"]
+Step = Literal["tell", "charge", "end"]
+OPEN = ("incomplete", "trialing", "active", "past_due")
+
+# So long it waits for its first payment.
+INCOMPLETE_FOR = timedelta(days=1)
+TRIAL_ENDING_TOLD_BEFORE = timedelta(days=3)
+# After each failed charge it is tried again; after the last of these pauses it is over.
+DUNNING = tuple(timedelta(days=days) for days in (2, 5, 7, 7))
+PAYMENT_TAKES_AT_MOST = timedelta(minutes=10)
+# Nobody's second try will end otherwise: the buyer has to pay by another card, for which the whole time is left.
+HARD_DECLINES = frozenset(
+    {
+        *("lost_card", "stolen_card", "pickup_card", "fraudulent", "expired_card", "invalid_account"),
+        *("permission_revoked", "card_expired", "fraud_suspected", "country_forbidden", "payment_method_restricted"),
+        *("invalid_card_number", "resource_missing", "payment_method_id"),
+    }
+)
+
+
+class SavedMethod(Base):
+    """By what a buyer pays without being there: the provider's name for their card, never the card."""
+
+    __tablename__ = "saved_methods"
+    __table_args__ = ({"schema": "payments"},)
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    method_id: Mapped[str]
+    customer_id: Mapped[str | None]
+    saved_at: Mapped[datetime]
+
+    @classmethod
+    def keep(cls, session: Session, *, user_id: UUID, attempt: Attempt, snapshot: Snapshot, at: datetime) -> None:
+        """Keep the method that a page has saved; the last one counts."""
+        row = {
+            "user_id": user_id,
+            "provider": attempt.provider,
+            "account": attempt.account,
+            "method_id": snapshot.method_id,
+            "customer_id": snapshot.customer_id,
+            "saved_at": at,
+        }
+        kept = (
+            insert(cls).values(row).on_conflict_do_update(index_elements=["user_id", "provider", "account"], set_=row)
+        )
+        session.execute(kept)
+
+    @classmethod
+    def of(cls, session: Session, *, user_id: UUID, provider: str, account: str) -> Self | None:
+        return session.get(cls, (user_id, provider, account))
+
+    @classmethod
+    def forget(cls, session: Session, user_id: UUID) -> int:
+        """Forget how a user has paid; returns how many rows that were."""
+        return len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.provider)).all())
+
+
+class Subscription(Aggregate, Base):
+    __tablename__ = "subscriptions"
+    __table_args__ = ({"schema": "payments"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    plan_id: Mapped[UUID]
+    status: Mapped[SubscriptionStatus]
+    provider: Mapped[str]
+    # The terms of the plan when it was begun.
+    plan_name: Mapped[str]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    interval: Mapped[Interval]
+    course_ids: Mapped[list[str]]
+    receipt_email: Mapped[str | None]
+    # Periods are counted from the anchor, so that the 31st comes back after February.
+    anchor_at: Mapped[datetime]
+    periods: Mapped[int]
+    period_start: Mapped[datetime]
+    period_end: Mapped[datetime]
+    had_trial: Mapped[bool]
+    trial_end_told: Mapped[bool]
+    failed_charges: Mapped[int]
+    cancel_at_period_end: Mapped[bool]
+    problem: Mapped[str | None]  # why the last charge failed, or why it is over
+    next_step_at: Mapped[datetime | None]  # None: it is over
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    @classmethod
+    def open(
+        cls, session: Session, *, user_id: UUID, plan: Plan, provider: str, receipt_email: str | None, at: datetime
+    ) -> Self:
+        """The buyer's subscription to a plan that waits for a payment, locked; made where there is none.
+
+        Raises AlreadySubscribed.
+        """
+        row = {
+            "id": new_id(),
+            "version": 0,
+            "user_id": user_id,
+            "plan_id": plan.id,
+            "status": "incomplete",
+            "provider": provider,
+            "plan_name": plan.name,
+            "amount_minor": plan.amount_minor,
+            "currency": plan.currency,
+            "interval": plan.interval,
+            "course_ids": plan.course_ids,
+            "receipt_email": receipt_email,
+            "anchor_at": at,
+            "periods": 0,
+            "period_start": at,
+            "period_end": at,
+            "had_trial": False,
+            "trial_end_told": False,
+            "failed_charges": 0,
+            "cancel_at_period_end": False,
+            "next_step_at": at + INCOMPLETE_FOR,
+            "created_at": at,
+        }
+        session.execute(insert(cls).values(row).on_conflict_do_nothing())
+        mine = select(cls.id).where(cls.user_id == user_id, cls.plan_id == plan.id, cls.status.in_(OPEN))
+        subscription_id = session.scalars(mine).one_or_none()
+        if subscription_id is None:
+            raise PaymentInProgress("plan", str(plan.id))  # the one before is ending at this moment
+        subscription, _order = cls.locked(session, subscription_id)
+        if subscription.status == "active" or subscription.cancel_at_period_end:
+            raise AlreadySubscribed(str(plan.id))
+        if subscription.status == "incomplete":
+            subscription.take_terms(plan)
+        subscription.provider, subscription.receipt_email = provider, receipt_email
+        return subscription
+
+    @classmethod
+    def locked(cls, session: Session, subscription_id: UUID) -> tuple[Self, Order | None]:
+        """A subscription and the order that it waits for, to be changed."""
+        # The order first, as whoever applies a payment does.
+        order = Order.locked_of_subscription(session, subscription_id)
+        return session.get_one(cls, subscription_id, with_for_update=True, populate_existing=True), order
+
+    @classmethod
+    def of(cls, session: Session, subscription_id: UUID, *, user_id: UUID) -> Self:
+        """A user's subscription, read only. Raises NotFound, for another's too."""
+        subscription = session.get(cls, subscription_id)
+        if subscription is None or subscription.user_id != user_id:
+            raise NotFound("subscription", str(subscription_id))
+        return subscription
+
+    @classmethod
+    def page(cls, session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> list[Self]:
+        """A user's subscriptions, the newest first. ``after`` is the last one of the page before."""
+        theirs = select(cls).where(cls.user_id == user_id, cls.status != "incomplete").order_by(cls.id.desc())
+        return list(session.scalars((theirs.where(cls.id < after) if after else theirs).limit(limit)))
+
+    @classmethod
+    def all_of(cls, session: Session, user_id: UUID, *, lock: bool = False) -> list[Self]:
+        """All subscriptions of a user, the oldest first."""
+        theirs = select(cls).where(cls.user_id == user_id).order_by(cls.id)
+        return list(session.scalars(theirs.with_for_update() if lock else theirs))
+
+    @classmethod
+    def due(cls, session: Session, *, at: datetime, limit: int) -> list[UUID]:
+        """The ids of the subscriptions whose next step has come."""
+        due = select(cls.id).where(cls.next_step_at <= at).order_by(cls.next_step_at).limit(limit)
+        return list(session.scalars(due))
+
+    @property
+    def title(self) -> str:
+        return self.plan_name
+
+    def take_terms(self, plan: Plan) -> None:
+        """Take over what the plan offers now."""
+        self.plan_name, self.interval, self.course_ids = plan.name, plan.interval, plan.course_ids
+        self.amount_minor, self.currency = plan.amount_minor, plan.currency
+
+    def may_try(self, session: Session, plan: Plan) -> bool:
+        """Whether it begins with a trial: a person has one for each plan."""
+        if not plan.trial_days or self.status != "incomplete":
+            return False
+        mine = (Subscription.user_id == self.user_id) & (Subscription.plan_id == plan.id)
+        return not session.scalar(select(exists().where(mine, Subscription.had_trial)))
+
+    def begin_trial(self, plan: Plan, *, at: datetime) -> list[Event]:
+        """Begin without a payment."""
+        self.status, self.had_trial = "trialing", True
+        self.period_start, self.period_end = at, at + timedelta(days=plan.trial_days)
+        self.next_step_at = max(at, self.period_end - TRIAL_ENDING_TOLD_BEFORE)
+        return [self._started(at)]
+
+    def next_period(self) -> tuple[datetime, datetime]:
+        """What the next payment is for; the first period is counted from the payment itself."""
+        if self.status == "incomplete":
+            return self.created_at, after_periods(self.created_at, self.interval, 1)
+        anchor = self.period_end if self.status == "trialing" else self.anchor_at
+        periods = 0 if self.status == "trialing" else self.periods
+        return self.period_end, after_periods(anchor, self.interval, periods + 1)
+
+    def paid(self, order: Order, *, at: datetime) -> list[Event]:
+        """Take over that ``order`` was paid, for the period that it names."""
+        if self.ended_at:
+            return []
+        was, self.status = self.status, "active"
+        self.failed_charges, self.problem = 0, None
+        if was == "incomplete":
+            self.anchor_at, self.periods = at, 1
+            self.period_start, self.period_end = at, after_periods(at, self.interval, 1)
+        else:
+            assert order.period_start is not None
+            assert order.period_end is not None
+            if was == "trialing":
+                self.anchor_at, self.periods = order.period_start, 0
+            self.periods += 1
+            self.period_start, self.period_end = order.period_start, order.period_end
+        self.next_step_at = self.period_end
+        if was == "incomplete":
+            return [self._started(at)]
+        renewed = SubscriptionRenewed(
+            subscription_id=self.id,
+            user_id=self.user_id,
+            plan_name=self.plan_name,
+            order_id=order.id,
+            period_start=self.period_start,
+            period_end=self.period_end,
+            renewed_at=at,
+        )
+        return [renewed]
+
+    def charge_failed(self, reason: str, *, at: datetime) -> list[Event]:
+        """Note that the saved method was declined, and when it is tried again."""
+        self.problem = reason
+        if self.status == "incomplete":
+            return []
+        was, self.status = self.status, "past_due"
+        pause = DUNNING[self.failed_charges] if self.failed_charges < len(DUNNING) else timedelta()
+        if reason in HARD_DECLINES:
+            pause = sum(DUNNING[self.failed_charges :], timedelta())
+            self.failed_charges = len(DUNNING)
+        self.failed_charges += 1
+        self.next_step_at = at + pause
+        if was == "past_due":
+            return []
+        past_due = SubscriptionPastDue(
+            subscription_id=self.id,
+            user_id=self.user_id,
+            plan_name=self.plan_name,
+            reason=reason,
+            ends_at=at + sum(DUNNING, timedelta()),
+            failed_at=at,
+        )
+        return [past_due]
+
+    def follow(self, order: Order, attempt: Attempt, *, at: datetime) -> list[Event]:
+        """Take over what became of an attempt to pay ``order``."""
+        if attempt.status == "succeeded":
+            return self.paid(order, at=at)
+        if attempt.status == "failed" and attempt.method_id and not self.ended_at:
+            return self.charge_failed(attempt.problem or "declined", at=at)
+        return []
+
+    def step_due(self, *, at: datetime) -> Step | None:
+        """What is to be done now."""
+        if self.next_step_at is None or self.next_step_at > at:
+            return None
+        if self.status == "incomplete" or self.cancel_at_period_end or self.failed_charges > len(DUNNING):
+            return "end"
+        if self.status == "trialing" and at < self.period_end:
+            return "tell"
+        return "charge"
+
+    def wait(self, *, at: datetime) -> None:
+        """Look again a little later: a payment is under way, whose outcome says what is next."""
+        self.next_step_at = at + PAYMENT_TAKES_AT_MOST
+
+    def tell_trial_ending(self, *, at: datetime) -> list[Event]:
+        """Tell once, some days before, that a trial ends."""
+        self.next_step_at = self.period_end
+        if self.trial_end_told:
+            return []
+        self.trial_end_told = True
+        ending = SubscriptionTrialEnding(
+            subscription_id=self.id,
+            user_id=self.user_id,
+            plan_name=self.plan_name,
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            trial_ends_at=self.period_end,
+            told_at=at,
+        )
+        return [ending]
+
+    def cancel(self, *, at: datetime) -> list[Event]:
+        """Give notice: what is paid for stays until its period ends. Raises SubscriptionEnded."""
+        if self.ended_at or self.status == "incomplete":
+            raise SubscriptionEnded(str(self.id))
+        if self.cancel_at_period_end:
+            return []
+        self.cancel_at_period_end = True
+        ends_at = at if self.status == "past_due" else self.period_end
+        self.next_step_at = ends_at
+        canceled = SubscriptionCanceled(
+            subscription_id=self.id,
+            user_id=self.user_id,
+            plan_name=self.plan_name,
+            ends_at=ends_at,
+            canceled_at=at,
+        )
+        return [canceled]
+
+    def end(self, *, at: datetime, reason: str | None = None) -> list[Event]:
+        """Be over. Nobody hears of one that had not begun."""
+        begun = self.status != "incomplete"
+        reason = reason or ("canceled" if self.cancel_at_period_end else "unpaid")
+        self.status = "canceled" if self.cancel_at_period_end else "expired"
+        self.problem, self.ended_at, self.next_step_at = reason, at, None
+        if not begun:
+            return []
+        expired = SubscriptionExpired(
+            subscription_id=self.id, user_id=self.user_id, plan_name=self.plan_name, reason=reason, expired_at=at
+        )
+        return [expired]
+
+    def _started(self, at: datetime) -> SubscriptionStarted:
+        return SubscriptionStarted(
+            subscription_id=self.id,
+            user_id=self.user_id,
+            plan_id=self.plan_id,
+            plan_name=self.plan_name,
+            course_ids=[UUID(course_id) for course_id in self.course_ids],
+            trial=self.status == "trialing",
+            period_end=self.period_end,
+            started_at=at,
+        )
+
+    def trial_checkout_view(self) -> dict[str, Any]:
+        """As POST /v1/checkouts shows a trial, which needs no payment, and so no page."""
+        return {
+            "id": self.id,
+            "order_id": None,
+            "status": "succeeded",
+            "amount_minor": 0,
+            "currency": self.currency,
+            "redirect_url": None,
+            "expires_at": None,
+        }
+
+    def view(self) -> dict[str, Any]:
+        """As GET /v1/subscriptions/{id} shows it."""
+        return {
+            "id": self.id,
+            "status": self.status,
+            "plan_id": self.plan_id,
+            "plan_name": self.plan_name,
+            "price": {"amount_minor": self.amount_minor, "currency": self.currency},
+            "interval": self.interval,
+            "provider": self.provider,
+            "course_ids": self.course_ids,
+            "period_start": self.period_start,
+            "period_end": self.period_end,
+            "cancel_at_period_end": self.cancel_at_period_end,
+            "problem": self.problem,
+            "created_at": self.created_at,
+            "ended_at": self.ended_at,
+            "version": self.version,
+        }

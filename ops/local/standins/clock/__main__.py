@@ -1,0 +1,70 @@
+"""``python -m ops.local.standins.clock`` serves the clock at PORT_BASE + 40, where ``CLOCK`` points there.
+
+``POST /__clock {"advance_seconds": n}`` moves the time of models/clock.py; ``POST /__jobs/{kind}/run`` has a job run
+now, once more in its period if need be, and answers when it is done.
+"""
+
+import time
+
+from flask import Flask, Response, jsonify, request
+
+import celery_app
+from models.base import now, sessions
+from models.jobs import Job
+from ops.local.standins import serving
+from ops.local.standins.store import Document, Documents, Store
+
+JOB_SECONDS = 30
+
+
+def create_app(store: Store) -> Flask:
+    app = serving.make_app("clock")
+
+    def show_clock() -> Document:
+        with store.transaction() as db:
+            return _shown(db)
+
+    def move_clock() -> Document:
+        with store.transaction() as db:
+            advance_seconds = float(request.get_json(force=True)["advance_seconds"])
+            db.set_value("clock_offset_seconds", db.value("clock_offset_seconds", 0) + advance_seconds)
+            return _shown(db)
+
+    def run_job(kind: str) -> tuple[Response, int]:
+        if kind not in celery_app.celery_app.conf.beat_schedule:
+            return jsonify({"error": f"no job {kind}"}), 404
+        return jsonify({"kind": kind, "finished": _run(kind)}), 200
+
+    app.add_url_rule("/__clock", view_func=show_clock, methods=["GET"])
+    app.add_url_rule("/__clock", view_func=move_clock, methods=["POST"])
+    app.add_url_rule("/__jobs/<kind>/run", view_func=run_job, methods=["POST"])
+    return app
+
+
+def _shown(db: Documents) -> Document:
+    return {"now": db.now(), "advanced_seconds": db.value("clock_offset_seconds", 0)}
+
+
+def _run(kind: str) -> bool:
+    """Open a slot of its own for one run, and wait for its end."""
+    service, slot = kind.partition(".")[0], now()
+    with sessions(service).begin() as session:
+        session.add(Job(kind=kind, slot=slot, attempts=0, run_after=slot))
+    deadline = time.monotonic() + JOB_SECONDS
+    while time.monotonic() < deadline:
+        celery_app.send(kind, {}, celery_app.Envelope())  # each poke takes the oldest slot, which may be another
+        time.sleep(0.2)
+        with sessions(service)() as session:
+            if session.get_one(Job, (kind, slot)).finished_at:
+                return True
+    return False
+
+
+def main() -> None:
+    serving.refuse_production()
+    celery_app.celery_app.loader.import_default_modules()  # the jobs of all services
+    serving.serve(create_app(serving.open_store("clock")), "clock")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Many at once, with real commits: one subscription, one charge a period."""
+
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import update
+
+from models.base import now, sessions
+from models.errors import DomainError
+from models.payments import Plan, SavedMethod, Subscription
+from tests.payments.shop import make_offer
+from tests.payments.test_races import TWINS, Committing
+from tests.support.databases import Database
+from tests.support.waiting import at_once
+from workers.payments.subscriptions import advance_subscription, start_subscription
+
+
+@pytest.fixture
+def buyer(database: Database, stripe) -> UUID:
+    """Somebody whose card is saved."""
+    buyer = uuid4()
+    client = stripe._client.v1  # noqa: SLF001 the card of somebody who was here before
+    customer = client.customers.create({})
+    card = client.payment_methods.attach("pm_card_visa", {"customer": customer.id})
+    with sessions("payments").begin() as session:
+        method = {"method_id": card.id, "customer_id": customer.id}
+        session.add(SavedMethod(user_id=buyer, provider="stripe", account="main", saved_at=now(), **method))
+    return buyer
+
+
+@pytest.fixture
+def wish(database: Database, buyer: UUID) -> dict[str, Any]:
+    with sessions("payments").begin() as session:
+        terms = {"amount_minor": 4900, "currency": "USD", "interval": "month", "trial_days": 0}
+        plan = Plan.make(name="Baking", course_ids=[str(make_offer(session))], at=now(), **terms)
+        session.add(plan)
+        return {"user_id": buyer, "plan_id": plan.id, "provider": "stripe", "receipt_email": None}
+
+
+def outcome(act: partial) -> Any:
+    """What ``act`` returned, or the name of what it refused with."""
+    try:
+        return act()
+    except DomainError as refusal:
+        return type(refusal).__name__
+
+
+def charges(standin, database: Database) -> int:
+    """How many payments Stripe has taken for the orders that are here."""
+    ours = {str(order_id) for (order_id,) in database.rows("SELECT id FROM payments.orders")}
+    return sum(payment["order_id"] in ours for payment in standin.get("/__state")["payments"])
+
+
+def test_twin_wishes_make_one_subscription_and_one_charge(database, standin, stripe, wish):
+    begin = partial(start_subscription, Committing(), {"stripe": stripe}, **wish)
+    outcomes = at_once(*[partial(outcome, begin)] * TWINS)
+    begun = [each for each in outcomes if isinstance(each, dict)]
+    assert len({each["id"] for each in begun}) == 1
+    assert {each for each in outcomes if isinstance(each, str)} <= {"AlreadySubscribed", "CheckoutOutcomeUnknown"}
+    assert (database.count("payments.subscriptions"), database.count("payments.orders")) == (1, 1)
+    assert charges(standin, database) == 1
+    assert database.rows("SELECT type FROM bus.outbox WHERE type LIKE 'SUBSCRIPTION%'") == [("SUBSCRIPTION_STARTED",)]
+
+
+def test_twin_jobs_charge_for_a_period_once(database, standin, stripe, wish):
+    begun = start_subscription(Committing(), {"stripe": stripe}, **wish)
+    with sessions("payments").begin() as session:
+        session.execute(update(Subscription).values(next_step_at=now()))
+    advance = partial(advance_subscription, Committing(), {"stripe": stripe}, subscription_id=begun["id"])
+    at_once(*[partial(outcome, advance)] * TWINS)
+    assert charges(standin, database) == database.count("payments.orders") == 2
+    told = "SELECT type FROM bus.outbox WHERE type LIKE 'SUBSCRIPTION%' ORDER BY seq"
+    assert database.rows(told) == [("SUBSCRIPTION_STARTED",), ("SUBSCRIPTION_RENEWED",)]

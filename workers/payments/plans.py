@@ -1,0 +1,60 @@
+"""Plans: what may be subscribed to."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.payments import Offer, Plan
+from workers import task
+
+
+@task
+def create_plan(
+    session: Session,
+    *,
+    name: str,
+    amount_minor: int,
+    currency: str,
+    interval: str,
+    trial_days: int,
+    course_ids: list[UUID],
+) -> dict[str, Any]:
+    """Offer a plan. Raises NotFound where one of its courses is not on sale."""
+    for course_id in course_ids:
+        Offer.of(session, course_id)
+    plan = Plan.make(
+        name=name,
+        amount_minor=amount_minor,
+        currency=currency,
+        interval=interval,
+        trial_days=trial_days,
+        course_ids=[str(course_id) for course_id in course_ids],
+        at=now(),
+    )
+    session.add(plan)
+    return plan.view()
+
+
+@task
+def change_plan(session: Session, *, plan_id: UUID, changes: dict[str, Any]) -> dict[str, Any]:
+    """Change what is offered from now on; who has subscribed keeps their terms. Raises NotFound."""
+    plan = Plan.of(session, plan_id)
+    for name, value in changes.items():
+        setattr(plan, name, value)
+    return plan.view()
+
+
+@task
+def show_plan(session: Session, *, plan_id: UUID) -> dict[str, Any]:
+    """A plan that is on sale. Raises NotFound."""
+    return Plan.offered(session, plan_id).view()
+
+
+@task
+def list_plans(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
+    """A page of the plans on sale, newest first: {"items", "next"}."""
+    found = Plan.page(session, limit=limit + 1, after=after)
+    shown = found[:limit]
+    return {"items": [plan.view() for plan in shown], "next": shown[-1].id if len(found) > limit else None}

@@ -1,0 +1,209 @@
+"""Subscriptions: begun with a saved card or by a page, renewed by a job, ended by notice or for want of money.
+
+The money of each period goes the way of every order: ``sync.apply_snapshot`` tells the subscription what became of it.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models import clock
+from models.base import now
+from models.errors import (
+    AlreadySubscribed,
+    CheckoutOutcomeUnknown,
+    PaymentInProgress,
+    PaymentMethodMissing,
+    PaymentRefused,
+    ProviderOutcomeUnknown,
+)
+from models.events import Event
+from models.outbox import record
+from models.payments import Attempt, Order, Plan, SavedMethod, Subscription, Terms
+from workers import job, task
+from workers._delivery import Sessions
+from workers.resources import Poke
+
+from .provider import Provider, Providers, refuse_unpayable
+from .sync import apply_snapshot, ask_provider
+
+# A charge is not waited for by anybody: its key is good for as long as providers keep one.
+CHARGE_OPEN_FOR = timedelta(hours=23)
+STEPS_A_RUN = 100
+
+Charge = tuple[Attempt, Order]
+
+
+@dataclass(frozen=True)
+class Buyer:
+    """Who pays, and where."""
+
+    user_id: UUID
+    provider: str
+    receipt_email: str | None
+
+
+@task
+def start_subscription(
+    sessions: Sessions, providers: Providers, *, user_id: UUID, plan_id: UUID, provider: str, receipt_email: str | None
+) -> dict[str, Any]:
+    """Subscribe to a plan by what the buyer paid with last at this provider; first comes a trial, where there is one.
+
+    Raises NotFound, AlreadySubscribed, PaymentMethodMissing, CurrencyNotSupported, ReceiptEmailMissing,
+    PaymentInProgress, PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
+    """
+    shop = providers[provider]
+    with sessions.begin() as session:
+        plan = Plan.offered(session, plan_id)
+        refuse_unpayable(shop, plan.currency, receipt_email)
+        subscription, is_on_trial = open_subscription(session, Buyer(user_id, provider, receipt_email), plan)
+        if is_on_trial:
+            return sessions.answer(session, subscription.view())
+        if subscription.status == "trialing":
+            raise AlreadySubscribed(str(plan_id))
+        charge = _begin_charge(session, subscription, shop)
+        if charge is None:
+            raise PaymentMethodMissing(shop.name)
+        attempt, order = charge
+    try:
+        snapshot = ask_provider(sessions, shop, attempt, order)
+    except ProviderOutcomeUnknown as error:
+        raise CheckoutOutcomeUnknown(str(order.id)) from error
+    with sessions.begin() as session:
+        attempt = apply_snapshot(session, attempt, snapshot).attempt(attempt.id)
+        subscription = Subscription.of(session, subscription.id, user_id=user_id)
+        if attempt.status == "succeeded":
+            return sessions.answer(session, subscription.view())
+    if attempt.status == "failed":
+        raise PaymentRefused(attempt.problem)
+    raise PaymentInProgress("order", str(order.id))
+
+
+def open_subscription(session: Session, buyer: Buyer, plan: Plan) -> tuple[Subscription, bool]:
+    """The buyer's subscription to a plan, and whether its trial begins with this. Raises AlreadySubscribed."""
+    at = clock.now()
+    subscription = Subscription.open(
+        session,
+        user_id=buyer.user_id,
+        plan=plan,
+        provider=buyer.provider,
+        receipt_email=buyer.receipt_email,
+        at=at,
+    )
+    if not subscription.may_try(session, plan):
+        return subscription, False
+    _tell(session, subscription, subscription.begin_trial(plan, at=at))
+    return subscription, True
+
+
+@task
+def show_subscription(session: Session, *, subscription_id: UUID, user_id: UUID) -> dict[str, Any]:
+    """Raises NotFound, for another's too."""
+    return Subscription.of(session, subscription_id, user_id=user_id).view()
+
+
+@task
+def list_subscriptions(session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> dict[str, Any]:
+    """A page of a user's subscriptions, newest first: {"items", "next"}."""
+    found = Subscription.page(session, user_id=user_id, limit=limit + 1, after=after)
+    shown = found[:limit]
+    return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
+
+
+@task
+def cancel_subscription(session: Session, *, subscription_id: UUID, user_id: UUID) -> dict[str, Any]:
+    """Give notice: what is paid for stays until its period ends. Raises NotFound, SubscriptionEnded."""
+    Subscription.of(session, subscription_id, user_id=user_id)
+    subscription, _order = Subscription.locked(session, subscription_id)
+    _tell(session, subscription, subscription.cancel(at=clock.now()))
+    return subscription.view()
+
+
+@job(every_seconds=60)
+def advance_subscriptions(session: Session, poke: Poke) -> None:
+    """Have each subscription take its next step whose time has come."""
+    for subscription_id in Subscription.due(session, at=clock.now(), limit=STEPS_A_RUN):
+        poke("payments.advance_subscription", subscription_id=subscription_id)
+
+
+@task
+def advance_subscription(sessions: Sessions, providers: Providers, *, subscription_id: UUID) -> None:
+    """Tell that a trial ends, charge for the next period, or end a subscription, if it is time."""
+    with sessions.begin() as session:
+        charge = _take_step(session, providers, subscription_id)
+        if charge is None:
+            return
+        attempt, order = charge
+    try:
+        snapshot = ask_provider(sessions, providers[attempt.provider], attempt, order)
+    except PaymentRefused:
+        return  # the subscription has been told
+    with sessions.begin() as session:
+        apply_snapshot(session, attempt, snapshot)
+
+
+def _take_step(session: Session, providers: Providers, subscription_id: UUID) -> Charge | None:
+    """Do what is due; returns the charge that is to be made."""
+    at = clock.now()
+    subscription, order = Subscription.locked(session, subscription_id)
+    step = subscription.step_due(at=at)
+    if step is None:
+        return None
+    if order and order.live_attempt:
+        subscription.wait(at=at)  # the job that looks after payments finds out
+    elif step == "tell":
+        _tell(session, subscription, subscription.tell_trial_ending(at=at))
+    elif step == "charge" and (charge := _begin_charge(session, subscription, providers[subscription.provider])):
+        subscription.wait(at=at)
+        return charge
+    elif step == "charge" and subscription.status != "trialing":
+        _tell(session, subscription, subscription.charge_failed("no_payment_method", at=at))
+    else:
+        if order:
+            order.expire(at=now())
+        reason = "trial_ended" if subscription.status == "trialing" else None
+        _tell(session, subscription, subscription.end(at=at, reason=reason))
+    return None
+
+
+def _tell(session: Session, subscription: Subscription, events: list[Event]) -> None:
+    for event in events:
+        record(session, subscription, event)
+
+
+def _begin_charge(session: Session, subscription: Subscription, shop: Provider) -> Charge | None:
+    """A charge of the saved method for the next period, or the one that is under way; None without a method."""
+    method = SavedMethod.of(session, user_id=subscription.user_id, provider=subscription.provider, account=shop.account)
+    if method is None:
+        return None
+    order = order_period(session, subscription)
+    terms = Terms(
+        provider=subscription.provider,
+        account=shop.account,
+        live_mode=shop.live_mode,
+        amount_minor=subscription.amount_minor,
+        currency=subscription.currency,
+        success_url="",
+        cancel_url=None,
+        receipt_email=subscription.receipt_email if shop.wants_receipt_email else None,
+        method_id=method.method_id,
+        customer_id=method.customer_id,
+    )
+    return order.live_attempt or order.begin(subscription, terms, open_for=CHARGE_OPEN_FOR, at=now()), order
+
+
+def order_period(session: Session, subscription: Subscription) -> Order:
+    """The order for the subscription's next period. Raises PaymentInProgress where it was paid at this moment."""
+    order = Order.for_period(
+        session,
+        user_id=subscription.user_id,
+        subscription_id=subscription.id,
+        period=subscription.next_period(),
+        at=now(),
+    )
+    if order is None:
+        raise PaymentInProgress("plan", str(subscription.plan_id))
+    return order
