@@ -81,6 +81,8 @@ def database_url(service: str) -> str:
 # The gateway.
 PUBLIC_URL = _text("PUBLIC_URL", f"http://{_local(0)}")
 ASK_TIMEOUT_SECONDS = _number("ASK_TIMEOUT_SECONDS", 10)  # the deadline of a synchronous command
+# The deadline of a read: who was asked has died, or the queue is long; either way a repeat costs nothing.
+READ_TIMEOUT_SECONDS = _number("READ_TIMEOUT_SECONDS", 4)
 SECRET_KEY = _text("SECRET_KEY", "local")  # signs the cursors of lists
 QUEUE_LIMIT = _number("QUEUE_LIMIT", 1000)  # messages waiting in one queue before the gateway answers 503
 RATE_LIMITS = _text("RATE_LIMITS", "on") != "off"  # "off" is for load tests, and refused in production

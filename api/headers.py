@@ -53,9 +53,14 @@ def claim_idempotency_key(caller: str, *, required: bool) -> None:
     }
 
 
+def is_command() -> bool:
+    """Whether the request at hand may change something."""
+    return request.method in _COMMANDS
+
+
 def prefers_async() -> bool:
     """Whether the client would rather have an operation than wait for its command (RFC 7240)."""
-    if request.method not in _COMMANDS:
+    if not is_command():
         return False
     preferences = ",".join(request.headers.getlist("Prefer")).split(",")
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)

@@ -14,7 +14,7 @@ from models.faults import reach
 from models.redis import queue_redis
 
 from .bulkheads import bulkheads
-from .headers import prefers_async
+from .headers import is_command, prefers_async
 
 
 class WorkerCrashed(Exception):
@@ -30,7 +30,7 @@ def ask(task: str, **message: Any) -> Any:
 
     A repeated command answers as it did the first time; ``g.replayed`` says so. Raises what the worker raised as
     a DomainError, QueueFull, ServiceSlow or Unavailable where nothing was begun, OutcomeUnknown after
-    ASK_TIMEOUT_SECONDS, and Accepted where the client prefers that.
+    ASK_TIMEOUT_SECONDS, of a read after READ_TIMEOUT_SECONDS, and Accepted where the client prefers that.
     """
     claim = g.get("claim")
     if prefers_async() and "caller" in g:
@@ -63,7 +63,7 @@ def _accept(task: str, message: dict[str, Any], claim: dict[str, str] | None) ->
 
 
 def _ask(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> Any:
-    expires_at = time.time() + settings.ASK_TIMEOUT_SECONDS
+    expires_at = time.time() + (settings.ASK_TIMEOUT_SECONDS if is_command() else settings.READ_TIMEOUT_SECONDS)
     with bulkheads.slot(task.partition(".")[0]):
         reply = _awaited(send_question(task, message, expires_at=expires_at, claim=claim), expires_at)
     reach("answered", task)

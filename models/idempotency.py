@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Index, update
+from sqlalchemy import JSON, Index, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -29,7 +29,8 @@ class IdempotencyKey(Base):
     scope: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str]
-    answer: Mapped[dict[str, Any] | None]  # as on the reply list; None while the command runs
+    # As on the reply list; None while the command runs. As text, so that its fields come back in their order.
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     leased_until: Mapped[datetime | None]  # a command of several transactions is at work until then, or has died
     created_at: Mapped[datetime]
 

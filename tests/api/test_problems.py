@@ -219,11 +219,12 @@ def test_a_full_queue_is_a_503_that_says_when_to_come_back(ann: Person):
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_a_worker_that_does_not_answer_is_a_504(ann: Person, monkeypatch):
-    monkeypatch.setattr(settings, "ASK_TIMEOUT_SECONDS", 0)
+@pytest.mark.parametrize(("method", "deadline"), [("GET", "READ"), ("POST", "ASK")])
+def test_a_worker_that_does_not_answer_is_a_504(ann: Person, monkeypatch, method: str, deadline: str):
+    monkeypatch.setattr(settings, f"{deadline}_TIMEOUT_SECONDS", 0)
     monkeypatch.setattr(celery_app, "send", lambda *_, **__: None)
 
-    assert problem(ann.get("/v1/me")) == (504, "outcome_unknown")
+    assert problem(ann.send(method, "/v1/me/export")) == (504, "outcome_unknown")
 
 
 def test_a_crash_tells_nothing_of_the_inside(ann: Person, client, answer):

@@ -4,6 +4,7 @@ import time
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -21,6 +22,10 @@ def note(session: Session, *, note: str, seconds: float = 0) -> dict[str, str]:
     write(session, note)
     time.sleep(seconds)
     return {"note": note, "id": str(uuid4())}
+
+
+def tell_in_order(session: Session) -> dict[str, Any]:
+    return {"id": "1", "amount_minor": 2, "a": {"currency": "USD", "zz": [1], "b": None}}
 
 
 def tell_patience(session: Session) -> str:
@@ -48,7 +53,7 @@ def die(session: Session) -> None:
 
 @pytest.fixture(autouse=True)
 def tasks():
-    with registered(note, tell_patience, refuse_at_first, crash, die):
+    with registered(note, tell_in_order, tell_patience, refuse_at_first, crash, die):
         yield
 
 
@@ -139,3 +144,10 @@ def test_after_a_crash_or_a_kill_the_key_is_free(database, deliver, notes: Notes
 
     assert database.count("bus.idempotency_keys") == 0
     assert deliver("progress.note", {"note": "now"}, claim=claim)["result"]["note"] == "now"
+
+
+def test_a_repeat_has_the_fields_in_the_order_of_the_first_answer(deliver, claim, notes: Notes):
+    first, repeat = (deliver("progress.tell_in_order", claim=claim) for _ in range(2))
+
+    assert repeat["replayed"]
+    assert msgspec.json.encode(repeat["result"]) == msgspec.json.encode(first["result"])
