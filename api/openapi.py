@@ -8,7 +8,7 @@ from flask import Flask, Response
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
-from . import problems
+from . import examples, problems
 from .schemas import Schema
 
 _SAFE_METHODS = {"get", "head"}
@@ -149,6 +149,7 @@ def document(api: Rest) -> dict[str, Any]:
             if method.upper() in {"GET", "PUT", "POST", "PATCH", "DELETE"}:
                 operation["operationId"] = f"{method}_{words}"
     _translate_patterns(spec)
+    examples.add_to(spec)
     return spec
 
 

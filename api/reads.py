@@ -1,7 +1,6 @@
 """Reads through the cache: a hit touches no queue, and a cache that is away costs speed only."""
 
 import functools
-import hashlib
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -74,7 +73,7 @@ class _PageRead:
     """One request for a page: what is stored for it, and how it is made."""
 
     def __init__(self, version_key: str, stale_seconds: int, make: Callable[[], Response]) -> None:
-        self.key = f"page:{hashlib.sha256(f'{version_key} {request.full_path}'.encode()).hexdigest()}"
+        self.key = cache.page_key(version_key, request.full_path)
         self._version_key = version_key
         self._stale_seconds = stale_seconds
         self._make = make

@@ -4,6 +4,7 @@ A key holds ``<version>\n<body>``. Only a version at least as new replaces it, s
 commit has overtaken.
 """
 
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -68,6 +69,11 @@ def put(key: str, stored: Stored, *, seconds: int = _KEPT_SECONDS) -> None:
 def put_missing(key: str) -> None:
     """Store for a moment that there is no such thing; any version of it that is stored stands over this."""
     put(key, Stored(0, MISSING), seconds=_MISSING_SECONDS)
+
+
+def page_key(version_key: str, full_path: str) -> str:
+    """Where the answer to ``full_path``, its query included, is stored."""
+    return f"page:{hashlib.sha256(f'{version_key} {full_path}'.encode()).hexdigest()}"
 
 
 def get_page(version_key: str, key: str) -> tuple[int, Page | None]:

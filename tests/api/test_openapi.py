@@ -6,9 +6,10 @@ import re
 import marshmallow as ma
 import pytest
 
-from api import create_app
+from api import create_app, examples
 from api.schemas import Flag
 from ops import contract
+from ops.local.seed import id_of
 from tests.api.test_policies import ROUTES
 
 DOCUMENT = json.loads(contract.OPENAPI.read_text())
@@ -96,3 +97,28 @@ def test_a_field_of_a_body_takes_its_own_type_only(path: str, field: ma.fields.F
     if isinstance(field, ma.fields.Boolean):
         assert isinstance(field, Flag), "0 and 'no' are not false: api.schemas.Flag"
     assert not isinstance(field, ma.fields.Float | ma.fields.Decimal), "money and counts are whole numbers"
+
+
+def schemas_of_bodies() -> dict[str, ma.Schema]:
+    """By their names in the document."""
+    found = {}
+    for view in create_app().view_functions.values():
+        for method in getattr(view, "methods", None) or ():
+            handler = getattr(getattr(view, "view_class", None), method.lower(), view)
+            for parameter in getattr(handler, "_apidoc", {}).get("arguments", {}).get("parameters", []):
+                if parameter["in"] == "json":
+                    schema = parameter["schema"]
+                    found[type(schema).__name__.removesuffix("Schema")] = schema
+    return found
+
+
+@pytest.mark.parametrize(("name", "schema"), schemas_of_bodies().items(), ids=str)
+def test_every_body_has_an_example_that_fits(name: str, schema: ma.Schema):
+    assert name in examples.BODIES, "give it an example in api/examples.py"
+    schema.load(examples.BODIES[name])
+
+
+def test_what_examples_name_is_in_the_local_catalogue():
+    slug = examples.IN_PATHS["ref"]
+    made = {"course_id": (), "section_id": ("section-1",), "lesson_id": ("lesson-1-1",)}
+    assert {name: str(id_of(slug, *path)) for name, path in made.items()}.items() <= examples.IN_PATHS.items()

@@ -1,0 +1,86 @@
+"""Examples for the OpenAPI document: they work against a fresh local catalogue, whose ids are the same everywhere.
+
+tests/flows/test_examples.py sends them; ops/local/seed.py makes what they name.
+"""
+
+from typing import Any
+
+# What the local catalogue has, by the names that paths have for it: a free course, its first section and lesson.
+COURSE = "f9f088da-72c4-54a6-8f87-5cce24110019"
+_SLUG = "statistics-you-will-actually-use"
+_SECTION = "d9e32486-03cd-5bf5-8b1c-2a8f949c228d"
+_LESSON = "e3cd5286-4741-56a2-aa56-bc4b4648d981"
+_PAID_COURSE = "bc522a0c-a488-5628-8ffb-6a36dbcafffe"
+IN_PATHS = {"course_id": COURSE, "ref": _SLUG, "section_id": _SECTION, "lesson_id": _LESSON, "course_version": 1}
+
+_COURSE_FIELDS = {
+    "title": "Knots that hold",
+    "summary": "Ten knots for a life on the water.",
+    "category": "sailing",
+    "level": "beginner",
+    "language": "en",
+    "tags": ["rope"],
+    "price": {"amount_minor": 1900, "currency": "EUR"},
+}
+_LESSON_FIELDS = {
+    "section_id": _SECTION,
+    "title": "The bowline",
+    "kind": "text",
+    "content": {"body": "The *king* of knots."},
+    "free_preview": True,
+    "completion": {"rule": "manual"},
+}
+_OFFLINE = {
+    "id": "phone-1",
+    "course_id": COURSE,
+    "lesson_id": _LESSON,
+    "kind": "completed",
+    "at": "2026-01-31T09:30:00Z",
+}
+_WEBHOOK_ENDPOINT = {"url": "https://example.com/coursebus", "event_types": ["COURSE_PURCHASED"]}
+
+# By the names of schemas, as the document has them.
+BODIES: dict[str, Any] = {
+    "CourseFields": _COURSE_FIELDS,
+    "CourseChanges": {"summary": "Means, spreads and doubts, without fear."},
+    "Enroll": {},
+    "Answers": {"answers": {"q1": ["b"]}},
+    "Outline": {"sections": [{"id": _SECTION, "lessons": [_LESSON]}]},
+    "SectionFields": {"title": "For a stormy day"},
+    "LessonFields": _LESSON_FIELDS,
+    "LessonChanges": {"title": "What an average hides"},
+    "ReviewFields": {"rating": 5, "text": "At last I understand what a median is for."},
+    "Prerequisites": {"course_ids": [], "sequential": False},
+    "CheckoutRequest": {"course_id": _PAID_COURSE, "provider": "stripe"},
+    "RefundRequest": {"amount_minor": 500, "reason": "The last section is missing."},
+    "Batch": {"events": [_OFFLINE]},
+    "PositionFields": {"position_seconds": 95},
+    "ProfileChanges": {"name": "Ann Lee", "timezone": "Europe/Berlin"},
+    "Roles": {"roles": ["learner", "instructor"]},
+    "Preferences": {
+        "categories": {"reminders": {"email": False}},
+        "quiet_hours": {"from": "22:00", "to": "08:00"},
+        "digest": "off",
+    },
+    "WebhookEndpointFields": _WEBHOOK_ENDPOINT,
+    "WebhookEndpointChanges": {"enabled": True},
+    "Past": {"since": "2026-01-31T00:00:00Z"},
+}
+
+
+def add_to(spec: dict[str, Any]) -> None:
+    """Put the examples into an OpenAPI document."""
+    for operations in spec["paths"].values():
+        for parameter in operations.get("parameters", []):
+            if parameter.get("name") in IN_PATHS:
+                parameter["example"] = IN_PATHS[parameter["name"]]
+        for operation in operations.values():
+            if isinstance(operation, dict) and "requestBody" in operation:
+                _add_to_body(operation["requestBody"]["content"])
+
+
+def _add_to_body(content: dict[str, Any]) -> None:
+    for media in content.values():
+        name = media["schema"].get("$ref", "").rpartition("/")[2]
+        if name in BODIES:
+            media["example"] = BODIES[name]
