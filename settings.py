@@ -80,6 +80,8 @@ def database_url(service: str) -> str:
 
 # The gateway.
 PUBLIC_URL = _text("PUBLIC_URL", f"http://{_local(0)}")
+STREAM_BIND = _text("STREAM_BIND", _local(1))  # where the stream of notifications listens
+STREAM_URL = _text("STREAM_URL", f"http://{_local(1)}")  # where clients reach it, by the gateway's redirect
 ASK_TIMEOUT_SECONDS = _number("ASK_TIMEOUT_SECONDS", 10)  # the deadline of a synchronous command
 # The deadline of a read: who was asked has died, or the queue is long; either way a repeat costs nothing.
 READ_TIMEOUT_SECONDS = _number("READ_TIMEOUT_SECONDS", 4)

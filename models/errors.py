@@ -319,6 +319,10 @@ class NotReplayable(Conflict):
     message = "What was told by {0} cannot be sent again."
 
 
+class LastEventIdInvalid(Malformed):
+    message = "The Last-Event-ID is not one of this stream's."
+
+
 class TooManyDevices(Conflict):
     message = "You have {0} devices already: remove one first."
 

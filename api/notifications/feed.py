@@ -4,8 +4,11 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+from flask import redirect, request
 from flask.views import MethodView
+from werkzeug import Response as BaseResponse
 
+import settings
 from api.auth import me, requires
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
@@ -81,3 +84,17 @@ class Archived(MethodView):
     def post(self, note_id: UUID) -> Any:
         """Take a note out of the feed. Repeating it changes nothing."""
         return ask("notifications.archive_note", user_id=me().id, note_id=note_id)
+
+
+@blp.route("/me/notifications/stream")
+class Stream(MethodView):
+    @requires()
+    @blp.response(307)
+    def get(self) -> BaseResponse:
+        """Lead on to the stream of notes: server-sent events, `Last-Event-ID` goes on from a note.
+
+        It is served by a process of its own, which takes the same tokens: each event `notification` is a note as in
+        the feed, its id the place to go on from. A comment comes every 15 seconds where no note does, and the stream
+        ends with its token.
+        """
+        return redirect(f"{settings.STREAM_URL}{request.path}", 307)

@@ -91,6 +91,7 @@ def platform(state_dir: Path, base: int) -> list[Process]:
             platform=True,
             stop_seconds=25,  # longer than its own graceful_timeout
         ),
+        Process("stream", _module("stream"), "the stream of notifications", platform=True),
         *(_worker(*each, base) for each in zip(SERVICES, METRICS_OF_WORKERS, strict=False)),
         Process(
             *("bridge", _module("bridge"), "outbox to Kafka, Kafka to queues"),

@@ -67,7 +67,7 @@ class Pokes(list):
 
 @pytest.fixture
 def desk(history, choices) -> Desk:
-    return Desk(history, choices, Pokes())
+    return Desk(history, choices, Pokes(), announce=lambda _user_id: None)
 
 
 class OneSession:
@@ -157,13 +157,19 @@ class PostOffice:
         self.choices = choices
         self.server = mail_server
         self.pokes = Pokes()
+        self.announced: list[UUID] = []
         with RESOURCES["mailer"](None) as over_smtp:
             self.mailer = over_smtp
         self._began_after = session.scalar(select(func.coalesce(func.max(OutboxEvent.seq), 0)))
 
     def handle(self, handler, event, *, event_id: UUID | None = None) -> None:
         """What the bridge starts."""
-        handler(self.session, Desk(self.history, self.choices, self.pokes), event=event, event_id=event_id or new_id())
+        handler(
+            self.session,
+            Desk(self.history, self.choices, self.pokes, self.announced.append),
+            event=event,
+            event_id=event_id or new_id(),
+        )
 
     def queue(self, user_id: UUID | None = None, **pii) -> UUID:
         """A congratulation, to a new user where none is named; returns its delivery's id."""

@@ -19,6 +19,7 @@ from pymongo.errors import PyMongoError
 from models.base import new_id
 from models.cache import changed, notes_of
 from models.errors import NotFound, Unavailable
+from models.feed import feed_of, shown_note
 from models.notifications import EMAIL, IN_APP, Delivery, Notice, Outcome, State
 from workers import _delivery
 from workers.resources import RESOURCES, Remember, resource
@@ -34,7 +35,6 @@ _TOLD_FIELDS = {
     "due_at": None,
     "ended_at": None,  # which a note of the feed has not
 }
-_NOTE_FIELDS = ("category", "title", "body", "data", "created_at", "seen_at", "read_at", "archived_at")
 _OPEN = [State.QUEUED.value, State.HELD.value, State.SENDING.value]
 _NULL = {"$eq": None}
 
@@ -210,7 +210,7 @@ class History:
 
     def feed(self, user_id: UUID, *, unread: bool, limit: int, after: int | None) -> Document:
         """A page of the user's notes, newest first: {"items", "next"}; archived ones are left out."""
-        shown: Document = {**_feed_of(user_id), "archived_at": _NULL}
+        shown: Document = {**feed_of(user_id), "archived_at": _NULL}
         if unread:
             shown["read_at"] = _NULL
         if after is not None:
@@ -218,18 +218,18 @@ class History:
         notes = list(self._told.find(shown).sort("position", DESCENDING).limit(limit + 1))
         more = len(notes) > limit
         return {
-            "items": [_note_view(note) for note in notes[:limit]],
+            "items": [shown_note(note) for note in notes[:limit]],
             "next": notes[limit - 1]["position"] if more else None,
         }
 
     def unread(self, user_id: UUID) -> int:
         """How many notes the user has not read."""
-        return self._told.count_documents({**_feed_of(user_id), "read_at": _NULL, "archived_at": _NULL})
+        return self._told.count_documents({**feed_of(user_id), "read_at": _NULL, "archived_at": _NULL})
 
     def read(self, user_id: UUID, note_id: UUID, *, at: datetime) -> Document:
         """Mark a note read; returns it. Read before, it keeps its time. Raises NotFound."""
         self._told.update_one(
-            {**_feed_of(user_id), "_id": str(note_id), "read_at": _NULL},
+            {**feed_of(user_id), "_id": str(note_id), "read_at": _NULL},
             {"$set": {"seen_at": text(at), "read_at": text(at)}},
         )
         self._outdate(user_id)
@@ -238,14 +238,14 @@ class History:
     def read_all(self, user_id: UUID, *, at: datetime) -> None:
         """Mark all notes of the user read."""
         self._told.update_many(
-            {**_feed_of(user_id), "read_at": _NULL}, {"$set": {"seen_at": text(at), "read_at": text(at)}}
+            {**feed_of(user_id), "read_at": _NULL}, {"$set": {"seen_at": text(at), "read_at": text(at)}}
         )
         self._outdate(user_id)
 
     def archive(self, user_id: UUID, note_id: UUID, *, at: datetime) -> Document:
         """Take a note out of the feed; returns it. Archived before, it keeps its time. Raises NotFound."""
         self._told.update_one(
-            {**_feed_of(user_id), "_id": str(note_id), "archived_at": _NULL}, {"$set": {"archived_at": text(at)}}
+            {**feed_of(user_id), "_id": str(note_id), "archived_at": _NULL}, {"$set": {"archived_at": text(at)}}
         )
         self._outdate(user_id)
         return self._note(user_id, note_id)
@@ -254,23 +254,15 @@ class History:
         self._remember(notes_of(user_id), changed)
 
     def _note(self, user_id: UUID, note_id: UUID) -> Document:
-        note = self._told.find_one({**_feed_of(user_id), "_id": str(note_id)})
+        note = self._told.find_one({**feed_of(user_id), "_id": str(note_id)})
         if note is None:
             raise NotFound("notification", str(note_id))
-        return _note_view(note)
+        return shown_note(note)
 
 
 def text(at: datetime) -> str:
     """A time as it is stored and sent: RFC 3339, UTC, always with microseconds."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _feed_of(user_id: UUID) -> Document:
-    return {"user_id": str(user_id), "channel": IN_APP, "state": State.DELIVERED.value}
-
-
-def _note_view(note: Document) -> Document:
-    return {"id": note["_id"]} | {field: note[field] for field in _NOTE_FIELDS}
 
 
 def _told_view(document: Document) -> Document:

@@ -4,11 +4,14 @@ MongoDB takes part in no transaction of PostgreSQL. Every write there has an id 
 handler that is rolled back and run again finds what it wrote before. What it wrote is true meanwhile: the event is.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from models.feed import announce
 from models.notifications import EMAIL, IN_APP, PUSH, Contact, Device, Notice, next_position
 from workers import _delivery
 from workers.resources import RESOURCES, Poke, resource
@@ -26,7 +29,7 @@ def desk(delivery: _delivery.Delivery) -> Iterator["Desk"]:
         RESOURCES["choices"](delivery) as choices,
         RESOURCES["poke"](delivery) as poke,
     ):
-        yield Desk(history, choices, poke)
+        yield Desk(history, choices, poke, lambda user_id: delivery.after_reply.append(partial(announce, user_id)))
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,7 @@ class Desk:
     history: History
     choices: Choices
     poke: Poke
+    announce: Callable[[UUID], None]  # once the commit is there
 
     def send_out(self, session: Session, notice: Notice, contact: Contact, channels: Collection[str]) -> None:
         """Tell ``notice`` to ``contact``, whose row is locked, by each of ``channels``."""
@@ -48,5 +52,6 @@ class Desk:
         if notice.mandatory or self.choices.of(notice.user_id).allow(notice.category, IN_APP):
             said = words(notice.template, contact, notice.data)
             self.history.add_note(notice, said, position=next_position(session))
+            self.announce(notice.user_id)
         else:
             self.history.add_skipped(notice, IN_APP, "preference")
