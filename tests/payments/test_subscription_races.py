@@ -14,7 +14,9 @@ from tests.payments.shop import make_offer
 from tests.payments.test_races import TWINS, Committing
 from tests.support.databases import Database
 from tests.support.waiting import at_once
+from workers.payments.checkouts import start_checkout
 from workers.payments.subscriptions import advance_subscription, start_subscription
+from workers.payments.sync import sync_attempt
 
 
 @pytest.fixture
@@ -73,3 +75,14 @@ def test_twin_jobs_charge_for_a_period_once(database, standin, stripe, wish):
     assert charges(standin, database) == database.count("payments.orders") == 2
     told = "SELECT type FROM bus.outbox WHERE type LIKE 'SUBSCRIPTION%' ORDER BY seq"
     assert database.rows(told) == [("SUBSCRIPTION_STARTED",), ("SUBSCRIPTION_RENEWED",)]
+
+
+def test_twin_news_of_one_payment_begin_one_subscription(database, standin, stripe, wish):
+    page = {"course_id": None, "success_url": None, "cancel_url": None}
+    checkout = start_checkout(Committing(), {"stripe": stripe}, **wish | page)
+    standin.pay(checkout["redirect_url"].rpartition("/")[2], "succeed")
+    hear = partial(sync_attempt, Committing(), {"stripe": stripe}, attempt_id=checkout["id"])
+    at_once(*[hear] * TWINS)
+    told = "SELECT type FROM bus.outbox WHERE aggregatetype = 'payments' ORDER BY seq"
+    assert sorted(database.rows(told)) == [("PAYMENT_SUCCEEDED",), ("SUBSCRIPTION_STARTED",)]
+    assert charges(standin, database) == 1
