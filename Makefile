@@ -4,7 +4,7 @@ VENV := .local/venv/bin
 STACK := $(VENV)/python -m ops.local
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down reset status seed test chaos bench prometheus lint migrate schemas openapi mails lock install
+.PHONY: help run up down reset status seed test chaos bench image prometheus lint migrate schemas openapi mails lock install
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -47,6 +47,9 @@ chaos: install  ## Kill at random, then check; make chaos MINUTES=10 SEED=7 ARGS
 
 bench: install  ## How fast the spine is; make bench ARGS="--rows 10000000"
 	@$(VENV)/python -m bench.spine $(ARGS)
+
+image: install  ## Build the container image without an engine, and try it (root, apt-get install buildah debootstrap)
+	@$(VENV)/python -m pytest -m image -p no:cacheprovider tests/image
 
 prometheus: install  ## Prometheus with the rules over the running stack (apt-get install prometheus)
 	@$(VENV)/python -m ops.prometheus.local

@@ -1,0 +1,83 @@
+"""The image, built without an engine, and every process of it begun from inside."""
+
+import os
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ops.local.ready import is_ok
+from settings import ROOT
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.image
+
+MISSING = [tool for tool in ("buildah", "debootstrap") if shutil.which(tool) is None]
+
+
+class Image:
+    """The built image, in a storage of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self._buildah = ["buildah", "--root", str(directory / "storage"), "--runroot", str(directory / "run")]
+        self._container = self._done("from", "localhost/coursebus")
+
+    def run(self, *command: str, **environ: str) -> str:
+        """What ``command`` prints inside, as the image's own user."""
+        return self._done(*self._running(command, environ))
+
+    def start(self, *command: str, **environ: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*self._buildah, *self._running(command, environ)])
+
+    def _running(self, command: tuple[str, ...], environ: dict[str, str]) -> list[str]:
+        variables = [part for name, value in environ.items() for part in ("--env", f"{name}={value}")]
+        return ["run", "--isolation", "chroot", *variables, self._container, "--", *command]
+
+    def _done(self, *arguments: str) -> str:
+        ran = subprocess.run([*self._buildah, *arguments], capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def image() -> Image:
+    if os.geteuid() != 0 or MISSING:
+        pytest.skip(f"the image is built by root with buildah and debootstrap; missing: {', '.join(MISSING) or 'root'}")
+    directory = ROOT / ".local" / "image"  # kept: the next build begins with the same base
+    build = [ROOT / "ops" / "image" / "build_without_engine.sh", directory]
+    built = subprocess.run(build, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    return Image(directory)
+
+
+def test_it_runs_as_nobody_and_has_no_build_tools(image: Image):
+    assert image.run("id", "-u") == "10001"
+    tools = image.run("sh", "-c", "command -v gcc cc make g++ ld /venv/bin/pip || true")
+    assert tools == ""
+
+
+def test_every_process_finds_all_of_its_code(image: Image):
+    loads = "import celery_app; celery_app.celery_app.loader.import_default_modules(); print(*celery_app.SERVICES)"
+    assert "payments" in image.run("python", "-c", loads)
+    image.run("python", "-m", "bridge", "--help")
+    image.run("python", "-c", "import migrations.__main__, flower.command, ops.flower, stream.server")
+    image.run("celery", "--quiet", "-A", "celery_app", "worker", "--help")
+
+
+def test_the_gateway_answers_from_inside(image: Image):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", "--bind", f"127.0.0.1:{port}"]
+    with image.start(*command) as running:
+        try:
+            eventually(lambda: is_ok(f"http://127.0.0.1:{port}/livez"), "the gateway", seconds=60)
+            assert is_ok(f"http://127.0.0.1:{port}/metrics")
+            assert image.run("sh", "-c", f"sed s/8000/{port}/ ops/healthy.py | python -") == ""
+            assert is_ok(f"http://127.0.0.1:{port}/openapi.json")
+        finally:
+            for each in psutil.Process(running.pid).children(recursive=True):
+                each.terminate()
