@@ -60,7 +60,7 @@ BODIES: dict[str, Any] = {
         "course_ids": [COURSE, _PAID_COURSE],
     },
     "PlanChange": {"trial_days": 30},
-    "PlanSubscriptionRequest": {"plan_id": "0190f0a0-0000-7000-8000-000000000001", "provider": "stripe"},
+    "PlanSubscriptionRequest": {"plan_id": "c23e5904-bdfd-5076-8cbc-27281a56b077", "provider": "stripe"},
     "RefundRequest": {"amount_minor": 500, "reason": "The last section is missing."},
     "Batch": {"events": [_OFFLINE]},
     "PositionFields": {"position_seconds": 95},
