@@ -6,8 +6,9 @@ from .orders import Order
 from .plans import Plan
 from .provider_events import ProviderEvent
 from .refunds import Refund, RefundSnapshot
+from .saved_methods import SavedMethod
 from .steps import OrderStep
-from .subscriptions import SavedMethod, Subscription
+from .subscriptions import Subscription
 
 __all__ = [
     "Attempt",

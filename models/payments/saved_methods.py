@@ -1,0 +1,52 @@
+"""What buyers pay with when they are not there."""
+
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base
+
+from .attempts import Attempt, Snapshot
+
+
+class SavedMethod(Base):
+    """By what a buyer pays without being there: the provider's name for their card, never the card."""
+
+    __tablename__ = "saved_methods"
+    __table_args__ = ({"schema": "payments"},)
+
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
+    provider: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    method_id: Mapped[str]
+    customer_id: Mapped[str | None]
+    saved_at: Mapped[datetime]
+
+    @classmethod
+    def keep(cls, session: Session, *, user_id: UUID, attempt: Attempt, snapshot: Snapshot, at: datetime) -> None:
+        """Keep the method that a page has saved; the last one counts."""
+        row = {
+            "user_id": user_id,
+            "provider": attempt.provider,
+            "account": attempt.account,
+            "method_id": snapshot.method_id,
+            "customer_id": snapshot.customer_id,
+            "saved_at": at,
+        }
+        kept = (
+            insert(cls).values(row).on_conflict_do_update(index_elements=["user_id", "provider", "account"], set_=row)
+        )
+        session.execute(kept)
+
+    @classmethod
+    def of(cls, session: Session, *, user_id: UUID, provider: str, account: str) -> Self | None:
+        return session.get(cls, (user_id, provider, account))
+
+    @classmethod
+    def forget(cls, session: Session, user_id: UUID) -> int:
+        """Forget how a user has paid; returns how many rows that were."""
+        return len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.provider)).all())
