@@ -242,7 +242,7 @@ class PaymentRequired(Conflict):
 
 
 class AlreadyPurchased(Conflict):
-    message = "You have access to course {0} already."
+    message = "You have bought the {0} {1} already."
 
 
 class CurrencyNotSupported(Invalid):
@@ -281,6 +281,34 @@ class PaymentInProgress(Conflict):
 
 class ReturnUrlRefused(Invalid):
     message = "The return address {0} is not on the list of this shop."
+
+
+class CouponUnknown(Invalid):
+    message = "There is no coupon {0}."
+
+
+class CouponExpired(Invalid):
+    message = "The coupon {0} is not valid at this time."
+
+
+class CouponUsedUp(Invalid):
+    message = "The coupon {0} has been used as often as it may be."
+
+
+class CouponNotApplicable(Invalid):
+    message = "The coupon {0} is not for this."
+
+
+class CouponCurrencyMismatch(Invalid):
+    message = "The coupon {0} is in {1}."
+
+
+class CouponTaken(Conflict):
+    message = "There is a coupon {0} already."
+
+
+class CouponUsedMore(Conflict):
+    message = "The coupon was used {0} times already."
 
 
 class OrderNotPaid(Conflict):

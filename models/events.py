@@ -284,11 +284,12 @@ class OrderCreated(Event, topic="payments"):
 
     order_id: UUID
     user_id: UUID
-    course_id: UUID
+    course_id: UUID  # of a bundle the first
     amount_minor: int
     currency: str
     provider: str
     created_at: Moment
+    course_ids: list[UUID] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,8 +298,9 @@ class OrderCanceled(Event, topic="payments"):
 
     order_id: UUID
     user_id: UUID
-    course_id: UUID
+    course_id: UUID  # of a bundle the first
     canceled_at: Moment
+    course_ids: list[UUID] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -307,8 +309,9 @@ class OrderExpired(Event, topic="payments"):
 
     order_id: UUID
     user_id: UUID
-    course_id: UUID
+    course_id: UUID  # of a bundle the first
     expired_at: Moment
+    course_ids: list[UUID] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,18 @@
 """Payments: checkouts, orders, the books, and the providers' webhooks."""
 
-from . import checkouts, ledger, orders, plans, refunds, subscriptions, webhooks
+from . import bundles, checkouts, coupons, ledger, orders, plans, refunds, subscriptions, webhooks
 from .blueprint import blp
 
 # Importing them puts their routes on blp.
-__all__ = ["blp", "checkouts", "ledger", "orders", "plans", "refunds", "subscriptions", "webhooks"]
+__all__ = [
+    "blp",
+    "bundles",
+    "checkouts",
+    "coupons",
+    "ledger",
+    "orders",
+    "plans",
+    "refunds",
+    "subscriptions",
+    "webhooks",
+]

@@ -23,7 +23,9 @@ ReceiptEmail = ma.fields.Email(validate=ma.validate.Length(max=254))
 class CheckoutRequestSchema(Schema):
     # One of them.
     course_id = ma.fields.UUID()
+    bundle_id = ma.fields.UUID()
     plan_id = ma.fields.UUID()
+    coupon = ma.fields.Str(validate=ma.validate.Length(min=1, max=40), metadata={"example": "WELCOME10"})
     provider = ma.fields.Str(required=True, validate=ma.validate.OneOf(PROVIDERS))
     # Where the provider's page sends the buyer back to; its origin must be one of RETURN_URL_ORIGINS.
     success_url = ReturnUrl
@@ -32,8 +34,10 @@ class CheckoutRequestSchema(Schema):
 
     @ma.validates_schema
     def _has_one_thing(self, checkout: dict[str, Any], **_: Any) -> None:
-        if ("course_id" in checkout) == ("plan_id" in checkout):
-            raise ma.ValidationError("Name a course or a plan.", "course_id")
+        if len(checkout.keys() & {"course_id", "bundle_id", "plan_id"}) != 1:
+            raise ma.ValidationError("Name a course, a bundle or a plan.", "course_id")
+        if "plan_id" in checkout and "coupon" in checkout:
+            raise ma.ValidationError("Coupons are for courses and bundles.", "coupon")
 
 
 class CheckoutSchema(Schema):
@@ -54,12 +58,14 @@ class Checkouts(MethodView):
     @blp.arguments(CheckoutRequestSchema)
     @blp.response(201, CheckoutSchema)
     def post(self, checkout: dict[str, Any]) -> Any:
-        """Open a payment page for a course or a plan, or get the open one. What costs nothing is fulfilled at once."""
+        """Open a payment page, or get the open one. What costs nothing, after its coupon, is fulfilled at once."""
         return ask(
             "payments.start_checkout",
             user_id=me().id,
             course_id=checkout.get("course_id"),
+            bundle_id=checkout.get("bundle_id"),
             plan_id=checkout.get("plan_id"),
+            coupon=checkout.get("coupon"),
             provider=checkout["provider"],
             success_url=checkout.get("success_url"),
             cancel_url=checkout.get("cancel_url"),

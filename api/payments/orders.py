@@ -19,13 +19,22 @@ from .blueprint import blp
 STATUSES = ["pending", "paid", "partially_refunded", "refunded", "expired", "canceled"]
 
 
+class OrderedCourseSchema(Schema):
+    course_id = ma.fields.UUID()
+    title = ma.fields.Str()
+
+
 class OrderSchema(Schema):
     id = ma.fields.UUID()
     status = ma.fields.Str(validate=ma.validate.OneOf(STATUSES))
     course_id = ma.fields.UUID(allow_none=True)
+    bundle_id = ma.fields.UUID(allow_none=True)
     subscription_id = ma.fields.UUID(allow_none=True, metadata={"description": "Whose next period it pays for."})
-    course_title = ma.fields.Str()
-    amount_minor = ma.fields.Int()
+    course_title = ma.fields.Str(metadata={"description": "What was bought; of a bundle its own title."})
+    courses = ma.fields.List(ma.fields.Nested(OrderedCourseSchema))
+    amount_minor = ma.fields.Int(metadata={"description": "What is to be paid, less the discount."})
+    coupon = ma.fields.Str(allow_none=True)
+    discount_minor = ma.fields.Int()
     currency = ma.fields.Str()
     refund_pending_minor = ma.fields.Int()
     refunded_minor = ma.fields.Int()

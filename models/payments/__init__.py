@@ -1,6 +1,9 @@
 """Payments: offers on sale, orders for them, attempts to pay an order, refunds, and the events that providers send."""
 
 from .attempts import Attempt, Snapshot, Terms
+from .bundles import Bundle
+from .coupons import Coupon, Redemption
+from .goods import Goods
 from .offers import Offer
 from .orders import Order
 from .plans import Plan
@@ -12,11 +15,15 @@ from .subscriptions import Subscription
 
 __all__ = [
     "Attempt",
+    "Bundle",
+    "Coupon",
+    "Goods",
     "Offer",
     "Order",
     "OrderStep",
     "Plan",
     "ProviderEvent",
+    "Redemption",
     "Refund",
     "RefundSnapshot",
     "SavedMethod",

@@ -12,6 +12,8 @@ from models.base import Base
 from models.errors import NotFound
 from models.events import CoursePublished, CourseUpdated
 
+from .goods import Goods
+
 
 class Offer(Base):
     __tablename__ = "offers"
@@ -75,5 +77,10 @@ class Offer(Base):
         return offer
 
     @property
-    def is_free(self) -> bool:
-        return self.amount_minor == 0
+    def goods(self) -> Goods:
+        return Goods(
+            title=self.title,
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            courses={self.course_id: self.title},
+        )

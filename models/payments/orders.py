@@ -6,7 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Index, Select, exists, select, text
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Mapped, Session, WriteOnlyMapped, mapped_column, relationship, selectinload
+from sqlalchemy.orm import Mapped, Session, WriteOnlyMapped, joinedload, mapped_column, relationship, selectinload
 
 from models.base import Aggregate, Base, new_id
 from models.errors import AlreadyPurchased, NotFound, OrderClosed, PaymentInProgress
@@ -21,7 +21,8 @@ from models.events import (
 )
 
 from .attempts import LIVE, Attempt, Snapshot, Terms
-from .offers import Offer
+from .coupons import Redemption
+from .goods import Goods
 from .steps import OrderStep
 
 OrderStatus = Literal["pending", "paid", "partially_refunded", "refunded", "expired", "canceled"]
@@ -45,11 +46,17 @@ class Priced(Protocol):
 
 
 class Order(Aggregate, Base):
-    """One purchase: of a course, or of a period of a subscription. Its attempts are changed under its lock only."""
+    """One purchase: of a course, a bundle, or a period of a subscription.
+
+    Its attempts are changed under its lock only.
+    """
 
     __tablename__ = "orders"
     __table_args__ = (
         Index("ux_orders_open", "user_id", "course_id", unique=True, postgresql_where=text("status = 'pending'")),
+        Index(
+            "ux_orders_open_bundle", "user_id", "bundle_id", unique=True, postgresql_where=text("status = 'pending'")
+        ),
         {"schema": "payments"},
     )
 
@@ -58,6 +65,8 @@ class Order(Aggregate, Base):
     status: Mapped[OrderStatus]
     # What is bought and for how much, as it was offered when the order was last quoted.
     course_id: Mapped[UUID | None]
+    bundle_id: Mapped[UUID | None]
+    bundle_courses: Mapped[list[dict[str, Any]] | None]  # [{"course_id", "title"}]
     subscription_id: Mapped[UUID | None]
     period_start: Mapped[datetime | None]
     period_end: Mapped[datetime | None]
@@ -68,11 +77,12 @@ class Order(Aggregate, Base):
     paid_at: Mapped[datetime | None]
 
     attempts: Mapped[list[Attempt]] = relationship(lazy="raise", back_populates="order", order_by=Attempt.created_at)
+    redemption: Mapped[Redemption | None] = relationship(lazy="raise", cascade="all, delete-orphan")
     steps: WriteOnlyMapped[OrderStep] = relationship(order_by=OrderStep.id)
 
     @classmethod
-    def open(cls, session: Session, *, user_id: UUID, offer: Offer, at: datetime) -> tuple[Self, bool]:
-        """The buyer's open order for what is offered, locked, and whether it was made now.
+    def open(cls, session: Session, *, user_id: UUID, goods: Goods, at: datetime) -> tuple[Self, bool]:
+        """The buyer's open order for ``goods``, locked, and whether it was made now.
 
         Raises AlreadyPurchased, PaymentInProgress when the order is being closed at this moment.
         """
@@ -81,25 +91,23 @@ class Order(Aggregate, Base):
             "version": 0,
             "user_id": user_id,
             "status": "pending",
-            "course_id": offer.course_id,
-            "course_title": offer.title,
-            "amount_minor": offer.amount_minor,
-            "currency": offer.currency,
+            f"{goods.kind}_id": goods.id,
+            "course_title": goods.title,
+            "amount_minor": goods.amount_minor,
+            "currency": goods.currency,
             "created_at": at,
         }
-        fresh = (
-            insert(cls)
-            .values(row)
-            .on_conflict_do_nothing(index_elements=[cls.user_id, cls.course_id], index_where=text("status = 'pending'"))
-        )
-        made = session.scalars(fresh.returning(cls.id)).one_or_none()
-        mine = (cls.user_id == user_id) & (cls.course_id == offer.course_id)
+        if goods.bundle_id:
+            row["bundle_courses"] = _as_rows(goods.courses)
+        made = session.scalar(insert(cls).values(row).on_conflict_do_nothing().returning(cls.id))
+        mine = (cls.user_id == user_id) & (getattr(cls, f"{goods.kind}_id") == goods.id)
         order = session.scalars(cls._whole().where(mine, cls.status == "pending").with_for_update(of=cls)).one_or_none()
         # Only now: an order that was being paid has been waited for by the two statements above.
-        if session.scalar(select(cls.id).where(mine, cls.status.in_(OWNED)).limit(1)):
-            raise AlreadyPurchased(str(offer.course_id))
+        has_it_in_a_bundle = (cls.user_id == user_id) & cls.bundle_courses.contains([{"course_id": str(goods.id)}])
+        if session.scalar(select(cls.id).where(mine | has_it_in_a_bundle, cls.status.in_(OWNED)).limit(1)):
+            raise AlreadyPurchased(goods.kind, str(goods.id))
         if order is None:
-            raise PaymentInProgress("course", str(offer.course_id))
+            raise PaymentInProgress(goods.kind, str(goods.id))
         return order, made is not None
 
     @classmethod
@@ -154,8 +162,8 @@ class Order(Aggregate, Base):
         """Orders that were open for long enough, and that nobody can pay, locked; another's are left to them."""
         live = exists().where(Attempt.order_id == cls.id, Attempt.page_open | Attempt.status.in_(LIVE))
         # A subscription looks after its own.
-        of_a_course = (cls.status == "pending") & cls.course_id.is_not(None)
-        old = cls._whole().where(of_a_course, cls.created_at <= at - OPEN_FOR, ~live)
+        of_courses = (cls.status == "pending") & cls.subscription_id.is_(None)
+        old = cls._whole().where(of_courses, cls.created_at <= at - OPEN_FOR, ~live)
         return list(session.scalars(old.order_by(cls.id).limit(limit).with_for_update(of=cls, skip_locked=True)))
 
     @classmethod
@@ -184,7 +192,15 @@ class Order(Aggregate, Base):
     @classmethod
     def _whole(cls) -> Select[Self]:
         # What this session read before the lock was its own must not be trusted under it.
-        return select(cls).options(selectinload(cls.attempts)).execution_options(populate_existing=True)
+        whole = select(cls).options(selectinload(cls.attempts), joinedload(cls.redemption))
+        return whole.execution_options(populate_existing=True)
+
+    @property
+    def courses(self) -> dict[UUID, str]:
+        """The courses that it pays for, with their titles."""
+        if self.course_id:
+            return {self.course_id: self.course_title}
+        return {UUID(each["course_id"]): each["title"] for each in self.bundle_courses or []}
 
     @property
     def live_attempt(self) -> Attempt | None:
@@ -195,31 +211,43 @@ class Order(Aggregate, Base):
         return next(attempt for attempt in self.attempts if attempt.id == attempt_id)
 
     def created(self, provider: str) -> OrderCreated:
-        assert self.course_id is not None
         self.note("order_created", at=self.created_at)
         return OrderCreated(
             order_id=self.id,
             user_id=self.user_id,
-            course_id=self.course_id,
+            **self._goods(),
             amount_minor=self.amount_minor,
             currency=self.currency,
             provider=provider,
             created_at=self.created_at,
         )
 
+    def _goods(self) -> dict[str, Any]:
+        """What its events say of what is bought: an early reader of them knows of one course only."""
+        return {"course_id": next(iter(self.courses)), "course_ids": list(self.courses)}
+
     def begin(self, goods: Priced, terms: Terms, *, open_for: timedelta, at: datetime) -> Attempt:
         """A new attempt at the present price. An open page keeps the price that it was opened with."""
-        self.quote(goods)
+        self.quote(goods, at=at)
         attempt = Attempt.begin(terms, open_for=open_for, at=at)
         self.attempts.append(attempt)
         self.note("payment_begun", at=at, attempt=attempt)
         return attempt
 
-    def quote(self, goods: Priced) -> None:
-        """Take over the present title and price."""
+    def quote(self, goods: Priced, *, at: datetime) -> None:
+        """Take over the present title and price, and hold the coupon by which it is what it is."""
         self.course_title = goods.title
         self.amount_minor = goods.amount_minor
         self.currency = goods.currency
+        if not isinstance(goods, Goods):
+            return
+        if goods.bundle_id:
+            self.bundle_courses = _as_rows(goods.courses)
+        held = Redemption.of(goods.discount, user_id=self.user_id, at=at) if goods.discount else None
+        if held and self.redemption:
+            self.redemption.take_over(held)
+        else:
+            self.redemption = held
 
     def give_away(self, *, at: datetime) -> list[Event]:
         """Fulfil an order that costs nothing."""
@@ -253,20 +281,22 @@ class Order(Aggregate, Base):
         if self.live_attempt:
             raise PaymentInProgress("order", str(self.id))
         self.status = "canceled"
+        self.redemption = None
         self.note("order_canceled", at=at)
-        if self.course_id is None:
+        if not self.courses:
             return []
-        return [OrderCanceled(order_id=self.id, user_id=self.user_id, course_id=self.course_id, canceled_at=at)]
+        return [OrderCanceled(order_id=self.id, user_id=self.user_id, **self._goods(), canceled_at=at)]
 
     def expire(self, *, at: datetime) -> list[Event]:
         """Close the order where nobody can pay it any more."""
         if self.status != "pending" or self.live_attempt:
             return []
         self.status = "expired"
+        self.redemption = None
         self.note("order_expired", at=at)
-        if self.course_id is None:
+        if not self.courses:
             return []
-        return [OrderExpired(order_id=self.id, user_id=self.user_id, course_id=self.course_id, expired_at=at)]
+        return [OrderExpired(order_id=self.id, user_id=self.user_id, **self._goods(), expired_at=at)]
 
     def note(self, step: str, *, at: datetime, attempt: Attempt | None = None, detail: str | None = None) -> None:
         """Write a step into the order's history."""
@@ -294,7 +324,9 @@ class Order(Aggregate, Base):
         if self.paid_at:
             attempt.status = "duplicate"
             return []
-        # A page that was opened at an earlier price is paid at that price.
+        # A page that was opened at an earlier price is paid at that price, whatever coupon came later.
+        if attempt.amount_minor != self.amount_minor:
+            self.redemption = None
         self.amount_minor, self.currency = attempt.amount_minor, attempt.currency
         paid = PaymentSucceeded(
             order_id=self.id,
@@ -312,16 +344,13 @@ class Order(Aggregate, Base):
         self.status = "paid"
         self.paid_at = at
         self.note("order_paid", at=at)
-        if self.course_id is None:
-            return []  # a subscription tells of itself
-        purchased = CoursePurchased(
-            order_id=self.id,
-            user_id=self.user_id,
-            course_id=self.course_id,
-            course_title=self.course_title,
-            purchased_at=at,
-        )
-        return [purchased]
+        # A subscription has no courses here: it tells of itself.
+        return [
+            CoursePurchased(
+                order_id=self.id, user_id=self.user_id, course_id=course_id, course_title=title, purchased_at=at
+            )
+            for course_id, title in self.courses.items()
+        ]
 
     def _tell_failure(self, attempt: Attempt, at: datetime) -> list[Event]:
         if attempt.failed_at:
@@ -364,8 +393,12 @@ class Order(Aggregate, Base):
             "id": self.id,
             "status": self.status,
             "course_id": self.course_id,
+            "bundle_id": self.bundle_id,
             "subscription_id": self.subscription_id,
             "course_title": self.course_title,
+            "courses": _as_rows(self.courses),
+            "coupon": self.redemption.code if self.redemption else None,
+            "discount_minor": self.redemption.discount_minor if self.redemption else 0,
             "amount_minor": self.amount_minor,
             "currency": self.currency,
             "refund_pending_minor": self.paid_by.refund_pending_minor if self.paid_by else 0,
@@ -386,3 +419,7 @@ class Order(Aggregate, Base):
             "redirect_url": None,
             "expires_at": None,
         }
+
+
+def _as_rows(courses: dict[UUID, str]) -> list[dict[str, Any]]:
+    return [{"course_id": str(course_id), "title": title} for course_id, title in courses.items()]

@@ -17,7 +17,7 @@ from models.courses.course import Course, CourseFields
 from models.courses.outline import LessonFields
 from models.courses.spelling import slug_of
 from models.outbox import record
-from models.payments import Plan
+from models.payments import Bundle, Coupon, Plan
 from workers.courses.authoring import publish
 from workers.users.profiles import identify
 
@@ -26,7 +26,7 @@ _FIELDS = ("title", "summary", "description", "category", "level", "language", "
 
 
 def seed() -> int:
-    """Write the courses and plans that are not there yet. Returns how many courses there were to write."""
+    """Write what is not there yet: courses, plans, bundles, coupons. Returns how many courses there were to write."""
     texts = tomllib.loads(TEXTS.read_text())
     instructors = {name: _user_id(**person) for name, person in texts["instructors"].items()}
     with sessions("courses").begin() as session:
@@ -37,6 +37,8 @@ def seed() -> int:
         for text in missing:
             _write(session, text, instructor_id=instructors[text["instructor"]])
     _offer(texts["plans"])
+    _bundle(texts["bundles"])
+    _issue(texts["coupons"])
     return len(missing)
 
 
@@ -49,6 +51,27 @@ def _offer(plans: list[dict[str, Any]]) -> None:
                 course_ids = [str(id_of(slug_of(title))) for title in text["courses"]]
                 fields = {"name": text["name"], "interval": text["interval"], "trial_days": text["trial_days"]}
                 session.add(Plan.make(id=plan_id, course_ids=course_ids, at=now(), **fields, **text["price"]))
+
+
+def _bundle(bundles: list[dict[str, Any]]) -> None:
+    """Put the bundles on sale that are not there yet."""
+    with sessions("payments").begin() as session:
+        for text in bundles:
+            bundle_id = id_of("bundle", slug_of(text["title"]))
+            if session.get(Bundle, bundle_id) is None:
+                course_ids = [str(id_of(slug_of(title))) for title in text["courses"]]
+                bundle = Bundle.compose({"title": text["title"], "course_ids": course_ids, **text["price"]}, at=now())
+                bundle.id = bundle_id
+                session.add(bundle)
+
+
+def _issue(coupons: list[dict[str, Any]]) -> None:
+    """Issue the coupons that are not there yet."""
+    with sessions("payments").begin() as session:
+        known = set(session.scalars(select(Coupon.code)))
+        for text in coupons:
+            if text["code"] not in known:
+                Coupon.issue(session, text, at=now())
 
 
 def _user_id(email: str, name: str) -> UUID:

@@ -13,7 +13,7 @@ import settings
 from models.base import new_id, now
 from models.events import CoursePublished
 from models.outbox import OutboxEvent
-from models.payments import Attempt, Order, ProviderEvent, Snapshot
+from models.payments import Attempt, Bundle, Coupon, Order, ProviderEvent, Snapshot
 from tests.standins.conftest import Receiver, StandIn
 from tests.standins.conftest import Webhook as Sent
 from workers.payments.checkouts import start_checkout
@@ -82,7 +82,7 @@ class Shop:
         }
         return start_checkout(sessions or self.sessions, self.providers, course_id=course_id, **wanted | fields)
 
-    def bought(self, course_id: UUID, **fields: Any) -> dict[str, Any]:
+    def bought(self, course_id: UUID | None = None, **fields: Any) -> dict[str, Any]:
         """A checkout whose page was paid, and whose order is."""
         checkout = self.checkout(course_id, **fields)
         self.pay(checkout)
@@ -238,3 +238,18 @@ def steps(shop: Shop, checkout: dict[str, Any]) -> list[str]:
     """What the order's timeline tells."""
     shop.session.flush()
     return [step.step for step in shop.order(checkout).timeline(shop.session, limit=50, after=None)]
+
+
+def make_coupon(session: Session, **terms: Any) -> str:
+    """A coupon of ten percent, or on other terms; returns its code."""
+    wanted = {"code": f"C{uuid4().hex[:12]}".upper(), "kind": "percent", "value": 10} | terms
+    return Coupon.issue(session, wanted, at=now()).code
+
+
+def make_bundle(session: Session, *course_ids: UUID) -> UUID:
+    """These courses for 60 dollars; returns the bundle's id."""
+    fields = {"title": "All of it", "amount_minor": 6000, "currency": "USD"}
+    bundle = Bundle.compose({**fields, "course_ids": [str(course_id) for course_id in course_ids]}, at=now())
+    session.add(bundle)
+    session.flush()
+    return bundle.id

@@ -10,13 +10,29 @@ from workers._delivery import Delivery
 from workers._metrics import watched
 from workers.resources import resource
 
-from . import checkouts, facts, ledger, offers, orders, personal, plans, refunds, subscriptions, sync, webhooks
+from . import (
+    bundles,
+    checkouts,
+    coupons,
+    facts,
+    ledger,
+    offers,
+    orders,
+    personal,
+    plans,
+    refunds,
+    subscriptions,
+    sync,
+    webhooks,
+)
 from .provider import Providers
 from .stripe import Stripe
 from .yookassa import YooKassa
 
 __all__ = [
+    "bundles",
     "checkouts",
+    "coupons",
     "facts",
     "ledger",
     "offers",

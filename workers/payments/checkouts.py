@@ -16,7 +16,7 @@ from models.errors import (
 )
 from models.faults import reach
 from models.outbox import record
-from models.payments import Attempt, Offer, Order, Plan, Snapshot, Terms
+from models.payments import Attempt, Bundle, Coupon, Goods, Offer, Order, Plan, Snapshot, Terms
 from models.payments.orders import Priced
 from workers import task
 from workers._delivery import Sessions
@@ -41,11 +41,15 @@ def start_checkout(
     success_url: str | None,
     cancel_url: str | None,
     receipt_email: str | None,
+    bundle_id: UUID | None = None,
+    coupon: str | None = None,
 ) -> dict[str, Any]:
-    """Open a payment page for a course or a plan, or give back the open one. What costs nothing is fulfilled at once.
+    """Open a payment page for a course, a bundle or a plan, or give back the open one.
 
-    Raises NotFound, AlreadyPurchased, AlreadySubscribed, PaymentInProgress, ReturnUrlRefused, CurrencyNotSupported,
-    ReceiptEmailMissing, PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
+    What costs nothing is fulfilled at once. Raises NotFound, AlreadyPurchased, AlreadySubscribed, PaymentInProgress,
+    ReturnUrlRefused, CurrencyNotSupported, ReceiptEmailMissing, PaymentRefused, ProviderUnavailable,
+    CheckoutOutcomeUnknown, and why a coupon is refused: CouponUnknown, CouponExpired, CouponUsedUp,
+    CouponNotApplicable, CouponCurrencyMismatch.
     """
     for url in (success_url, cancel_url):
         _refuse_foreign(url)
@@ -55,7 +59,7 @@ def start_checkout(
             ordered = (
                 _order_plan(session, shop, buyer, plan_id)
                 if plan_id
-                else _order_course(session, shop, buyer, course_id)
+                else _order_goods(session, shop, buyer, _on_sale(session, course_id, bundle_id), coupon)
             )
             if isinstance(ordered, dict):
                 return sessions.answer(session, ordered)
@@ -92,16 +96,25 @@ def start_checkout(
 Ordered = tuple[Order, Priced] | dict[str, Any]
 
 
-def _order_course(session: Session, shop: Provider, buyer: Buyer, course_id: UUID | None) -> Ordered:
-    assert course_id is not None  # the gateway asks for it where there is no plan
-    offer = Offer.of(session, course_id)
-    order, is_new = Order.open(session, user_id=buyer.user_id, offer=offer, at=now())
+def _on_sale(session: Session, course_id: UUID | None, bundle_id: UUID | None) -> Goods:
+    if bundle_id:
+        return Bundle.of(session, bundle_id).goods(session)
+    assert course_id is not None  # the gateway asks for one of them
+    return Offer.of(session, course_id).goods
+
+
+def _order_goods(session: Session, shop: Provider, buyer: Buyer, goods: Goods, coupon: str | None) -> Ordered:
+    order, is_new = Order.open(session, user_id=buyer.user_id, goods=goods, at=now())
+    if coupon:
+        issued = Coupon.locked(session, coupon)
+        goods = goods.less(issued.discount_on(session, goods, user_id=buyer.user_id, order_id=order.id, at=now()))
     if is_new:
+        order.quote(goods, at=now())
         record(session, order, order.created(buyer.provider))
-    if offer.is_free and not order.live_attempt:
-        return _give_away(session, order, offer)
-    refuse_unpayable(shop, offer.currency, buyer.receipt_email)
-    return order, offer
+    if goods.amount_minor == 0 and not order.live_attempt:
+        return _give_away(session, order, goods)
+    refuse_unpayable(shop, goods.currency, buyer.receipt_email)
+    return order, goods
 
 
 def _order_plan(session: Session, shop: Provider, buyer: Buyer, plan_id: UUID) -> Ordered:
@@ -113,8 +126,8 @@ def _order_plan(session: Session, shop: Provider, buyer: Buyer, plan_id: UUID) -
     return order_period(session, subscription), subscription
 
 
-def _give_away(session: Session, order: Order, offer: Offer) -> dict[str, Any]:
-    order.quote(offer)
+def _give_away(session: Session, order: Order, goods: Goods) -> dict[str, Any]:
+    order.quote(goods, at=now())
     for event in order.give_away(at=now()):
         record(session, order, event)
     return order.free_checkout_view()

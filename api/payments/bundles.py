@@ -1,0 +1,83 @@
+"""Several courses at a price of their own."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from api.auth import public, requires
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from api.schemas import Flag, Money, Schema
+
+from .blueprint import blp
+
+_TITLE = ma.validate.And(ma.validate.Length(max=200), ma.validate.Regexp(r"[^\x00-\x1f]*\S", error="A line of text."))
+
+
+class Price(Money):
+    """What is free needs no bundle."""
+
+    amount_minor = ma.fields.Int(strict=True, required=True, validate=ma.validate.Range(min=1, max=10**12))
+
+
+class BundleChangesSchema(Schema):
+    title = ma.fields.Str(validate=_TITLE)
+    price = ma.fields.Nested(Price)
+    course_ids = ma.fields.List(ma.fields.UUID(), validate=ma.validate.Length(min=1, max=50))
+    on_sale = Flag()
+
+    @ma.validates("course_ids")
+    def _each_once(self, course_ids: list[UUID], **_: Any) -> None:
+        if len(set(course_ids)) < len(course_ids):
+            raise ma.ValidationError("Each course once.")
+
+
+class BundleRequestSchema(BundleChangesSchema):
+    title = ma.fields.Str(required=True, validate=_TITLE)
+    price = ma.fields.Nested(Price, required=True)
+    course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(min=1, max=50))
+
+    class Meta(BundleChangesSchema.Meta):
+        exclude = ("on_sale",)
+
+
+class BundleSchema(Schema):
+    id = ma.fields.UUID()
+    title = ma.fields.Str()
+    price = ma.fields.Nested(Money)
+    course_ids = ma.fields.List(ma.fields.UUID())
+    on_sale = ma.fields.Bool()
+
+
+@blp.route("/bundles")
+class Bundles(MethodView):
+    @public
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(BundleSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List the bundles on sale, newest first."""
+        return page(ask("payments.list_bundles", **query))
+
+    @requires("payments:admin")
+    @blp.arguments(BundleRequestSchema)
+    @blp.response(201, BundleSchema)
+    def post(self, bundle: dict[str, Any]) -> Any:
+        """Put several courses on sale at one price."""
+        return ask("payments.compose_bundle", fields=_flat(bundle))
+
+
+@blp.route("/bundles/<uuid:bundle_id>")
+class Bundle(MethodView):
+    @requires("payments:admin")
+    @blp.arguments(BundleChangesSchema)
+    @blp.response(200, BundleSchema)
+    def patch(self, changes: dict[str, Any], bundle_id: UUID) -> Any:
+        """Change a bundle, or take it off sale."""
+        return ask("payments.change_bundle", bundle_id=bundle_id, fields=_flat(changes))
+
+
+def _flat(bundle: dict[str, Any]) -> dict[str, Any]:
+    price = bundle.get("price", {})
+    return {**{name: value for name, value in bundle.items() if name != "price"}, **price}

@@ -1,0 +1,90 @@
+"""Coupons and bundles: who sells them, and on what terms."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from api.auth import requires
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from api.schemas import Schema, Timestamp
+
+from .blueprint import blp
+
+_CODE = ma.validate.Regexp(r"[A-Za-z0-9_-]{3,40}\Z", error="3 to 40 letters, digits, hyphens and underscores.")
+_A_HUNDRED = 100
+
+
+def _at_least_one(**kwargs: Any) -> ma.fields.Int:
+    return ma.fields.Int(strict=True, validate=ma.validate.Range(min=1, max=10**9), **kwargs)
+
+
+class CouponLimitsSchema(Schema):
+    max_redemptions = _at_least_one(allow_none=True)
+    max_per_user = _at_least_one(allow_none=True)
+    starts_at = ma.fields.AwareDateTime(allow_none=True)
+    ends_at = ma.fields.AwareDateTime(allow_none=True)
+    course_ids = ma.fields.List(
+        ma.fields.UUID(),
+        allow_none=True,
+        validate=ma.validate.Length(min=1, max=200),
+        metadata={"description": "null: all."},
+    )
+
+
+class CouponTermsSchema(CouponLimitsSchema):
+    code = ma.fields.Str(required=True, validate=_CODE, metadata={"example": "WELCOME10"})
+    kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(["percent", "fixed"]))
+    value = _at_least_one(required=True, metadata={"description": "Of a hundred, or minor units."})
+    currency = ma.fields.Str(validate=ma.validate.Regexp(r"[A-Z]{3}\Z", error="An ISO 4217 code."))
+
+    @ma.validates_schema
+    def _fits_its_kind(self, coupon: dict[str, Any], **_: Any) -> None:
+        if coupon["kind"] == "percent" and coupon["value"] > _A_HUNDRED:
+            raise ma.ValidationError("At most a hundred.", "value")
+        if (coupon["kind"] == "fixed") != ("currency" in coupon):
+            raise ma.ValidationError("A fixed one has a currency, one in percent has none.", "currency")
+
+
+class CouponSchema(Schema):
+    id = ma.fields.UUID()
+    code = ma.fields.Str()
+    kind = ma.fields.Str()
+    value = ma.fields.Int()
+    currency = ma.fields.Str(allow_none=True)
+    max_redemptions = ma.fields.Int(allow_none=True)
+    max_per_user = ma.fields.Int(allow_none=True)
+    starts_at = Timestamp(allow_none=True)
+    ends_at = Timestamp(allow_none=True)
+    course_ids = ma.fields.List(ma.fields.UUID(), allow_none=True)
+    redeemed = ma.fields.Int()
+    created_at = Timestamp()
+
+
+@blp.route("/coupons")
+class Coupons(MethodView):
+    @requires("payments:admin")
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(CouponSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List coupons, newest first."""
+        return page(ask("payments.list_coupons", **query))
+
+    @requires("payments:admin")
+    @blp.arguments(CouponTermsSchema)
+    @blp.response(201, CouponSchema)
+    def post(self, coupon: dict[str, Any]) -> Any:
+        """Issue a coupon. Its code is not case-sensitive."""
+        return ask("payments.issue_coupon", terms={**coupon, "code": coupon["code"].upper()})
+
+
+@blp.route("/coupons/<uuid:coupon_id>")
+class Coupon(MethodView):
+    @requires("payments:admin")
+    @blp.arguments(CouponLimitsSchema)
+    @blp.response(200, CouponSchema)
+    def patch(self, limits: dict[str, Any], coupon_id: UUID) -> Any:
+        """Change a coupon's limits and dates; null takes one away."""
+        return ask("payments.change_coupon", coupon_id=coupon_id, limits=limits)

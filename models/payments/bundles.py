@@ -1,0 +1,69 @@
+"""Several courses at a price of their own."""
+
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, new_id
+from models.errors import NotFound
+
+from .goods import Goods
+from .offers import Offer
+
+
+class Bundle(Base):
+    __tablename__ = "bundles"
+    __table_args__ = ({"schema": "payments"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    title: Mapped[str]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    course_ids: Mapped[list[str]]
+    on_sale: Mapped[bool]
+    created_at: Mapped[datetime]
+
+    @classmethod
+    def compose(cls, fields: dict[str, Any], *, at: datetime) -> Self:
+        """A bundle that is on sale from now on: title, amount_minor, currency, course_ids."""
+        return cls(id=new_id(), on_sale=True, created_at=at, **fields)
+
+    @classmethod
+    def of(cls, session: Session, bundle_id: UUID, *, lock: bool = False) -> Self:
+        """Raises NotFound."""
+        bundle = session.get(cls, bundle_id, with_for_update=lock)
+        if bundle is None:
+            raise NotFound("bundle", str(bundle_id))
+        return bundle
+
+    @classmethod
+    def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
+        """Those on sale, newest first."""
+        bundles = select(cls).where(cls.on_sale).order_by(cls.id.desc()).limit(limit)
+        return list(session.scalars(bundles.where(cls.id < after) if after else bundles))
+
+    def goods(self, session: Session) -> Goods:
+        """What is sold of it now. Raises NotFound where it, or one of its courses, is not on sale."""
+        if not self.on_sale:
+            raise NotFound("bundle on sale", str(self.id))
+        offers = [Offer.of(session, UUID(course_id)) for course_id in self.course_ids]
+        return Goods(
+            title=self.title,
+            amount_minor=self.amount_minor,
+            currency=self.currency,
+            courses={offer.course_id: offer.title for offer in offers},
+            bundle_id=self.id,
+        )
+
+    def view(self) -> dict[str, Any]:
+        """As GET /v1/bundles shows it."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "price": {"amount_minor": self.amount_minor, "currency": self.currency},
+            "course_ids": self.course_ids,
+            "on_sale": self.on_sale,
+        }

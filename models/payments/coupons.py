@@ -1,0 +1,140 @@
+"""Coupons, and who holds one: a redemption is there from the order's first page until the order is given up."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from sqlalchemy import FetchedValue, ForeignKey, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, new_id
+from models.errors import (
+    CouponCurrencyMismatch,
+    CouponExpired,
+    CouponNotApplicable,
+    CouponTaken,
+    CouponUnknown,
+    CouponUsedMore,
+    CouponUsedUp,
+    NotFound,
+)
+
+from .goods import Discount, Goods
+
+
+class Coupon(Base):
+    __tablename__ = "coupons"
+    __table_args__ = ({"schema": "payments"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    code: Mapped[str] = mapped_column(unique=True)  # in capital letters
+    kind: Mapped[Literal["percent", "fixed"]]
+    value: Mapped[int]  # of a hundred, or minor units
+    currency: Mapped[str | None]  # of a fixed one
+    max_redemptions: Mapped[int | None]
+    max_per_user: Mapped[int | None]
+    starts_at: Mapped[datetime | None]
+    ends_at: Mapped[datetime | None]
+    course_ids: Mapped[list[str] | None]  # None: all
+    created_at: Mapped[datetime]
+    # Counted by a trigger, whose constraint is what never oversells.
+    redeemed: Mapped[int] = mapped_column(FetchedValue(), FetchedValue(for_update=True))
+
+    @classmethod
+    def issue(cls, session: Session, fields: dict[str, Any], *, at: datetime) -> Self:
+        """A new coupon. Raises CouponTaken."""
+        if session.scalar(select(cls.id).where(cls.code == fields["code"])):
+            raise CouponTaken(fields["code"])
+        coupon = cls(id=new_id(), created_at=at, **fields)
+        session.add(coupon)
+        session.flush()
+        return coupon
+
+    @classmethod
+    def locked(cls, session: Session, code: str) -> Self:
+        """The coupon of a code, as it stands; whoever wants it too waits. Raises CouponUnknown."""
+        wanted = select(cls).where(cls.code == code.upper()).with_for_update()
+        coupon = session.scalars(wanted.execution_options(populate_existing=True)).one_or_none()
+        if coupon is None:
+            raise CouponUnknown(code)
+        return coupon
+
+    @classmethod
+    def of(cls, session: Session, coupon_id: UUID) -> Self:
+        """A coupon, to be changed. Raises NotFound."""
+        coupon = session.get(cls, coupon_id, with_for_update=True, populate_existing=True)
+        if coupon is None:
+            raise NotFound("coupon", str(coupon_id))
+        return coupon
+
+    @classmethod
+    def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
+        """Newest first."""
+        coupons = select(cls).order_by(cls.id.desc()).limit(limit)
+        return list(session.scalars(coupons.where(cls.id < after) if after else coupons))
+
+    def change(self, fields: dict[str, Any]) -> None:
+        """Take over new limits and dates. Raises CouponUsedMore."""
+        most = fields.get("max_redemptions")
+        if most is not None and most < self.redeemed:
+            raise CouponUsedMore(self.redeemed)
+        for name, value in fields.items():
+            setattr(self, name, value)
+
+    def discount_on(self, session: Session, goods: Goods, *, user_id: UUID, order_id: UUID, at: datetime) -> Discount:
+        """What it takes off the price of ``goods``, for an order that may hold it already.
+
+        Raises CouponExpired, CouponNotApplicable, CouponCurrencyMismatch, CouponUsedUp.
+        """
+        if (self.starts_at and at < self.starts_at) or (self.ends_at and at >= self.ends_at):
+            raise CouponExpired(self.code)
+        if self.course_ids is not None and not {str(course_id) for course_id in goods.courses} <= set(self.course_ids):
+            raise CouponNotApplicable(self.code)
+        if self.currency not in (None, goods.currency):
+            raise CouponCurrencyMismatch(self.code, self.currency)
+        self._refuse_used_up(session, user_id, order_id)
+        percent_off = goods.amount_minor * self.value // 100
+        amount_minor = percent_off if self.kind == "percent" else min(self.value, goods.amount_minor)
+        return Discount(coupon_id=self.id, code=self.code, amount_minor=amount_minor)
+
+    def _refuse_used_up(self, session: Session, user_id: UUID, order_id: UUID) -> None:
+        theirs = select(Redemption.order_id).where(Redemption.coupon_id == self.id, Redemption.user_id == user_id)
+        holding = set(session.scalars(theirs))
+        if self.max_per_user is not None and len(holding - {order_id}) >= self.max_per_user:
+            raise CouponUsedUp(self.code)
+        if self.max_redemptions is not None and self.redeemed - (order_id in holding) >= self.max_redemptions:
+            raise CouponUsedUp(self.code)
+
+    def view(self) -> dict[str, Any]:
+        """As GET /v1/coupons shows it."""
+        names = ("id", "code", "kind", "value", "currency", "max_redemptions", "max_per_user", "starts_at", "ends_at")
+        return {name: getattr(self, name) for name in (*names, "course_ids", "redeemed", "created_at")}
+
+
+class Redemption(Base):
+    """An order that holds a coupon, or was paid with it."""
+
+    __tablename__ = "coupon_redemptions"
+    __table_args__ = ({"schema": "payments"},)
+
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"), primary_key=True)
+    coupon_id: Mapped[UUID] = mapped_column(ForeignKey("payments.coupons.id"))
+    user_id: Mapped[UUID]
+    code: Mapped[str]
+    discount_minor: Mapped[int]
+    redeemed_at: Mapped[datetime]
+
+    @classmethod
+    def of(cls, discount: Discount, *, user_id: UUID, at: datetime) -> Self:
+        return cls(
+            coupon_id=discount.coupon_id,
+            user_id=user_id,
+            code=discount.code,
+            discount_minor=discount.amount_minor,
+            redeemed_at=at,
+        )
+
+    def take_over(self, other: "Redemption") -> None:
+        """Become another coupon's: the order has been quoted anew."""
+        self.coupon_id, self.code = other.coupon_id, other.code
+        self.discount_minor, self.redeemed_at = other.discount_minor, other.redeemed_at

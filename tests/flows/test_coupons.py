@@ -1,0 +1,105 @@
+"""Coupons and bundles as buyers and sellers meet them."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from .shop import Shop, Visitor, eventually
+from .test_bad_input import problem
+
+pytestmark = pytest.mark.flow
+
+
+@pytest.fixture
+def admin(shop: Shop) -> Visitor:
+    return Visitor(shop, shop.platform.person("admin@demo.test"))
+
+
+@pytest.fixture
+def learner(shop: Shop) -> Visitor:
+    learner = shop.learner()
+    learner.profile()
+    return learner
+
+
+def issue(admin: Visitor, **terms: Any) -> dict[str, Any]:
+    coupon = {"code": uuid4().hex[:12], "kind": "percent", "value": 100, **terms}
+    answer = admin.post("/v1/coupons", coupon)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def check_out(learner: Visitor, **wanted: Any) -> Any:
+    return learner.post("/v1/checkouts", {"provider": "stripe", **wanted}, key=uuid4().hex)
+
+
+def test_ten_percent_off_with_the_seeded_coupon(shop: Shop, learner: Visitor) -> None:
+    course = shop.paid_course()
+    checkout = check_out(learner, course_id=course["id"], coupon="welcome10").json()
+    price = course["price"]["amount_minor"]
+    assert checkout["amount_minor"] == price - price // 10
+    shop.pay(checkout["redirect_url"])
+    eventually(lambda: learner.progress(course["id"]))
+    [charge] = shop.charges(checkout["order_id"])
+    assert charge["amount_minor"] == checkout["amount_minor"]
+    order = learner.get(f"/v1/orders/{checkout['order_id']}").json()
+    assert (order["coupon"], order["discount_minor"]) == ("WELCOME10", price // 10)
+
+
+def test_a_coupon_of_a_hundred_percent_opens_the_course_at_once(shop: Shop, learner: Visitor, admin: Visitor) -> None:
+    coupon = issue(admin, max_redemptions=1)
+    course_id = shop.paid_course()["id"]
+    checkout = check_out(learner, course_id=course_id, coupon=coupon["code"]).json()
+    assert (checkout["status"], checkout["redirect_url"]) == ("succeeded", None)
+    eventually(lambda: learner.progress(course_id))
+    assert problem(check_out(shop.learner(), course_id=course_id, coupon=coupon["code"])) == (422, "coupon_used_up")
+
+
+def test_a_bundle_opens_all_its_courses_and_its_refund_closes_them(
+    shop: Shop, learner: Visitor, admin: Visitor
+) -> None:
+    [bundle, *_] = [each for each in learner.get("/v1/bundles").json()["items"] if each["price"]["currency"] == "USD"]
+    checkout = check_out(learner, bundle_id=bundle["id"]).json()
+    assert checkout["amount_minor"] == bundle["price"]["amount_minor"]
+    shop.pay(checkout["redirect_url"])
+    for course_id in bundle["course_ids"]:
+        eventually(lambda course_id=course_id: learner.progress(course_id))
+    admin.post(f"/v1/orders/{checkout['order_id']}/refunds", {"reason": "not needed"}, key=uuid4().hex)
+    for course_id in bundle["course_ids"]:
+        eventually(lambda course_id=course_id: learner.progress(course_id) is None)
+
+
+def test_what_a_buyer_may_not_wish_for(shop: Shop, learner: Visitor, admin: Visitor) -> None:
+    course_id = shop.paid_course()["id"]
+    euros = issue(admin, kind="fixed", value=500, currency="EUR")["code"]
+    elsewhere = issue(admin, course_ids=[str(uuid4())])["code"]
+    over = issue(admin, ends_at="2020-01-01T00:00:00Z")["code"]
+    refusals = {
+        "NOBODYS": "coupon_unknown",
+        euros: "coupon_currency_mismatch",
+        elsewhere: "coupon_not_applicable",
+        over: "coupon_expired",
+    }
+    for code, refusal in refusals.items():
+        assert problem(check_out(learner, course_id=course_id, coupon=code)) == (422, refusal)
+    assert problem(check_out(learner, bundle_id=str(uuid4()))) == (404, "not_found")
+    for wish in ({}, {"course_id": course_id, "bundle_id": str(uuid4())}, {"course_id": course_id, "coupon": ""}):
+        assert problem(check_out(learner, **wish)) == (422, "validation_failed")
+    assert problem(learner.get("/v1/coupons")) == (403, "permission_missing")
+
+
+def test_a_coupon_is_issued_listed_and_limited(admin: Visitor) -> None:
+    coupon = issue(admin, code="Spring-" + uuid4().hex[:6], value=20, max_per_user=2)
+    assert coupon["code"].isupper()
+    assert coupon in admin.get("/v1/coupons").json()["items"]
+    path = f"/v1/coupons/{coupon['id']}"
+    changed = admin.person.send("PATCH", path, {"max_per_user": None, "ends_at": "2030-01-01T00:00:00Z"})
+    assert (changed.json()["max_per_user"], changed.json()["value"]) == (None, 20)
+    assert problem(admin.post("/v1/coupons", {"code": coupon["code"], "kind": "percent", "value": 5})) == (
+        409,
+        "coupon_taken",
+    )
+    for wrong in ({"value": 101}, {"value": 0}, {"currency": "USD"}, {"kind": "fixed"}, {"code": "a b"}):
+        body = {"code": uuid4().hex[:9], "kind": "percent", "value": 10, **wrong}
+        assert problem(admin.post("/v1/coupons", body)) == (422, "validation_failed")

@@ -1,0 +1,56 @@
+"""Coupons, for those who issue them; they are redeemed at the checkout."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.payments import Coupon
+from workers import task
+
+
+class CouponLimits(msgspec.Struct, omit_defaults=True):
+    """What may change of a coupon; what is left out stays, null takes a limit away."""
+
+    max_redemptions: int | msgspec.UnsetType | None = msgspec.UNSET
+    max_per_user: int | msgspec.UnsetType | None = msgspec.UNSET
+    starts_at: datetime | msgspec.UnsetType | None = msgspec.UNSET
+    ends_at: datetime | msgspec.UnsetType | None = msgspec.UNSET
+    course_ids: list[str] | msgspec.UnsetType | None = msgspec.UNSET
+
+    def fields(self) -> dict[str, Any]:
+        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not msgspec.UNSET}
+
+
+class CouponTerms(CouponLimits, kw_only=True):
+    """A whole coupon."""
+
+    code: str
+    kind: str
+    value: int
+    currency: str | None = None
+
+
+@task
+def issue_coupon(session: Session, *, terms: CouponTerms) -> dict[str, Any]:
+    """Issue a coupon. Raises CouponTaken."""
+    return Coupon.issue(session, terms.fields(), at=now()).view()
+
+
+@task
+def change_coupon(session: Session, *, coupon_id: UUID, limits: CouponLimits) -> dict[str, Any]:
+    """Change a coupon's limits; what was redeemed stays so. Raises NotFound, CouponUsedMore."""
+    coupon = Coupon.of(session, coupon_id)
+    coupon.change(limits.fields())
+    return coupon.view()
+
+
+@task
+def list_coupons(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
+    """A page of coupons, newest first: {"items", "next"}."""
+    found = Coupon.page(session, limit=limit + 1, after=after)
+    shown = found[:limit]
+    return {"items": [coupon.view() for coupon in shown], "next": shown[-1].id if len(found) > limit else None}
