@@ -3,7 +3,7 @@
 ``make test`` runs two processes: one goes through the whole stories, which mostly wait, the other through the rest.
 """
 
-import tests.support.environment  # noqa: F401 before anything that imports settings
+from tests.support import environment  # before anything that imports settings
 
 # isort: split
 import signal
@@ -25,8 +25,10 @@ from tests.support.servers import Servers
 from workers import resources
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
+    if config.getoption("numprocesses", None):
+        environment.leave_to_others()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -20,7 +20,7 @@ def policies(app: Flask) -> list[tuple[str, str, Policy | None]]:
     found = []
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
-        for method in rule.methods - {"HEAD", "OPTIONS"}:
+        for method in sorted(rule.methods - {"HEAD", "OPTIONS"}):
             handler = getattr(view.view_class, method.lower()) if hasattr(view, "view_class") else view
             found.append((method, rule.rule, getattr(handler, "policy", None)))
     return found

@@ -13,9 +13,15 @@ from models.events import (
     PaymentRefunded,
     PaymentSucceeded,
     Person,
+    SubscriptionCanceled,
+    SubscriptionExpired,
+    SubscriptionPastDue,
+    SubscriptionStarted,
+    SubscriptionTrialEnding,
     UserCreated,
 )
 from models.notifications import Contact
+from tests.support.events import some
 from workers.notifications import messages
 
 
@@ -97,6 +103,27 @@ def payment_refunded(user_id: UUID, **fields) -> PaymentRefunded:
     )
 
 
+def subscription_started(user_id: UUID) -> SubscriptionStarted:
+    return some(SubscriptionStarted, user_id=user_id, plan_name="Statistics by the month", trial=True)
+
+
+def subscription_past_due(user_id: UUID) -> SubscriptionPastDue:
+    return some(SubscriptionPastDue, user_id=user_id, plan_name="Statistics by the month")
+
+
+def trial_ending(user_id: UUID) -> SubscriptionTrialEnding:
+    told = {"plan_name": "Statistics by the month", "amount_minor": 99000, "currency": "RUB"}
+    return some(SubscriptionTrialEnding, user_id=user_id, **told)
+
+
+def subscription_canceled(user_id: UUID) -> SubscriptionCanceled:
+    return some(SubscriptionCanceled, user_id=user_id, plan_name="Statistics by the month")
+
+
+def subscription_expired(user_id: UUID) -> SubscriptionExpired:
+    return some(SubscriptionExpired, user_id=user_id, plan_name="Statistics by the month")
+
+
 def lesson_completed(user_id: UUID, **fields) -> LessonCompleted:
     return LessonCompleted(
         **{
@@ -133,6 +160,11 @@ TOLD = {
     messages.send_receipt: payment_succeeded,
     messages.report_failed_payment: payment_failed,
     messages.report_refund: payment_refunded,
+    messages.welcome_subscriber: subscription_started,
+    messages.report_past_due: subscription_past_due,
+    messages.announce_trial_end: trial_ending,
+    messages.confirm_notice: subscription_canceled,
+    messages.report_subscription_end: subscription_expired,
     messages.congratulate_on_lesson: lesson_completed,
     messages.congratulate_on_course: course_completed,
 }

@@ -2,8 +2,8 @@ import pytest
 
 from models.base import new_id, now
 from models.errors import ProjectionBehind
-from tests.notifications.factories import TOLD, lesson_completed, make_contact, payment_succeeded
-from workers.notifications.messages import congratulate_on_lesson, send_receipt, welcome_user
+from tests.notifications.factories import TOLD, enrollment_created, lesson_completed, make_contact, payment_succeeded
+from workers.notifications.messages import congratulate_on_lesson, send_receipt, welcome_learner, welcome_user
 
 handlers = pytest.mark.parametrize("handler", TOLD, ids=lambda handler: handler.__name__)
 
@@ -33,7 +33,9 @@ def test_two_events_are_told_one_by_one(session, post, handler):
     assert len(post.feed(user_id)) == len(post.server.mails) == 2
 
 
-@pytest.mark.parametrize("handler", TOLD.keys() - {welcome_user}, ids=lambda handler: handler.__name__)
+@pytest.mark.parametrize(
+    "handler", [each for each in TOLD if each is not welcome_user], ids=lambda handler: handler.__name__
+)
 def test_an_event_that_overtakes_its_user_is_sent_again(post, handler):
     user_id = new_id()
     with pytest.raises(ProjectionBehind):
@@ -81,3 +83,10 @@ def test_a_note_speaks_the_language_of_its_reader(session, post):
     post.handle(congratulate_on_lesson, lesson_completed(user_id))
 
     assert post.feed(user_id)[0]["title"] == "Урок пройден: Means and medians"
+
+
+def test_the_courses_of_a_subscription_are_told_with_it_and_not_each(session, post):
+    user_id = make_contact(session)
+    post.handle(welcome_learner, enrollment_created(user_id, source="subscription"))
+
+    assert post.feed(user_id) == []

@@ -376,7 +376,9 @@ def committed(database, stripe, standin) -> dict:
     with sessions("payments").begin() as session:
         course_id = make_offer(session)
     message = {"provider": "stripe", "success_url": "https://shop.test/done", "cancel_url": None, "receipt_email": None}
-    checkout = start_checkout(Committing(), {"stripe": stripe}, user_id=uuid4(), course_id=course_id, **message)
+    checkout = start_checkout(
+        Committing(), {"stripe": stripe}, user_id=uuid4(), course_id=course_id, plan_id=None, **message
+    )
     with sessions("payments")() as session:
         standin.pay(session.get_one(Attempt, checkout["id"]).page_id, "succeed")
     sync_attempt(Committing(), {"stripe": stripe}, attempt_id=checkout["id"])

@@ -1,11 +1,14 @@
-"""A real Apache Kafka, one broker in KRaft mode: its jars come from Maven Central, where Java and Maven are there.
+"""A real Apache Kafka in KRaft mode: its jars come from Maven Central, where Java and Maven are there.
 
 kafka = ApacheKafka(tmp_path, port); kafka.start() … kafka.restart() … kafka.wipe() … kafka.stop()
+with cluster_of_three(tmp_path, port) as brokers: …
 """
 
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from ops.local.ports import is_open
 from ops.local.processes import MARK
 from ops.local.ready import wait
 from settings import ROOT
+from tests.support.waiting import at_once
 
 _HERE = Path(__file__).parent / "kafka"
 _JARS = ROOT / ".local" / "kafka"
@@ -48,13 +52,28 @@ def why_not() -> str:
     return ""
 
 
-class ApacheKafka:
-    """One broker, below ``directory``, on ``port`` and the next one."""
+@contextmanager
+def cluster_of_three(directory: Path, port: int) -> Iterator[list["ApacheKafka"]]:
+    """Three brokers, each with a vote, on ``port`` and the five after it: what one loses the others have."""
+    nodes = {1: port, 2: port + 2, 3: port + 4}
+    brokers = [ApacheKafka(directory, port, node=node, nodes=nodes) for node, port in nodes.items()]
+    try:
+        at_once(*[broker.start for broker in brokers])  # none is up before two of them have met
+        yield brokers
+    finally:
+        for broker in brokers:
+            broker.stop()
 
-    def __init__(self, directory: Path, port: int) -> None:
+
+class ApacheKafka:
+    """One broker, below ``directory``, on ``port`` and the next one; ``nodes`` are the ports of a whole cluster."""
+
+    def __init__(self, directory: Path, port: int, *, node: int = 1, nodes: Mapping[int, int] | None = None) -> None:
         self.address = f"127.0.0.1:{port}"
+        self.node = node
         self._port = port
-        self._directory = directory / "apache-kafka"
+        self._nodes = nodes or {node: port}
+        self._directory = directory / f"apache-kafka-{node}"
         self._process: subprocess.Popen[bytes] | None = None
         # A stack that is started or stopped ends what is left over with this mark: so start this one after it.
         self._environ = {**os.environ, MARK: str(directory.resolve())}
@@ -99,24 +118,26 @@ class ApacheKafka:
         subprocess.run([*_JAVA, *map(str, command)], env=self._environ, check=True, capture_output=True)
 
     def _settings(self) -> dict[str, object]:
-        controller = f"127.0.0.1:{self._port + 1}"
+        voters = [f"{node}@127.0.0.1:{port + 1}" for node, port in self._nodes.items()]
+        copies = len(self._nodes)
         return {
             "process.roles": "broker,controller",
-            "node.id": 1,
-            "listeners": f"BROKER://{self.address},CONTROLLER://{controller}",
+            "node.id": self.node,
+            "listeners": f"BROKER://{self.address},CONTROLLER://127.0.0.1:{self._port + 1}",
             "advertised.listeners": f"BROKER://{self.address}",
             "inter.broker.listener.name": "BROKER",
             "controller.listener.names": "CONTROLLER",
             "listener.security.protocol.map": "BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT",
-            "controller.quorum.voters": f"1@{controller}",
+            "controller.quorum.voters": ",".join(voters),
             "log.dirs": self._directory / "data",
             "auto.create.topics.enable": "false",
-            "offsets.topic.replication.factor": 1,
+            "min.insync.replicas": min(copies, 2),
+            "offsets.topic.replication.factor": copies,
             "offsets.topic.num.partitions": 4,
-            "transaction.state.log.replication.factor": 1,
-            "transaction.state.log.min.isr": 1,
+            "transaction.state.log.replication.factor": copies,
+            "transaction.state.log.min.isr": min(copies, 2),
             "transaction.state.log.num.partitions": 1,
-            "share.coordinator.state.topic.replication.factor": 1,
+            "share.coordinator.state.topic.replication.factor": copies,
             "share.coordinator.state.topic.min.isr": 1,
             "group.initial.rebalance.delay.ms": 0,
             "broker.session.timeout.ms": 2000,

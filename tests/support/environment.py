@@ -13,6 +13,8 @@ from uuid import uuid4
 
 from ops.local.ports import OFFSETS, free_base
 
+_BEFORE = dict(os.environ)
+
 os.environ.setdefault("RATE_LIMITS", "off")  # a whole run comes from one address; tests/api/test_limits.py has them on
 # What the platform's own processes inherit: crash points that tests/chaos can arm, and short leases, so that what a
 # killed process had in hand is taken up within the time of a test.
@@ -52,3 +54,9 @@ os.environ.update(
     REDIS_URL=_given("REDIS_URL", f"redis://127.0.0.1:{PORT_BASE + OFFSETS['queue']}/1"),
     CACHE_URL=_given("CACHE_URL", f"redis://127.0.0.1:{PORT_BASE + OFFSETS['cache']}/1"),
 )
+
+
+def leave_to_others() -> None:
+    """Take back what was set here: the processes that run the tests in our place set it for themselves."""
+    os.environ.clear()
+    os.environ.update(_BEFORE)

@@ -1,5 +1,6 @@
 """The right to be forgotten, with every service's own handler, real databases, and a look into every corner."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -87,7 +88,7 @@ def buy(ann: Ann, course_id: UUID) -> UUID:
             success_url=f"https://example.com/?who={ann.email}",
             cancel_url=f"https://example.com/?who={ann.email}",
         )
-        attempt = Attempt.begin(terms, at=now())
+        attempt = Attempt.begin(terms, open_for=timedelta(hours=1), at=now())
         attempt.order_id, attempt.status, attempt.captured_minor = order.id, "succeeded", 100
         session.add(attempt)
         return order.id

@@ -14,6 +14,11 @@ from models.events import (
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
+    SubscriptionCanceled,
+    SubscriptionExpired,
+    SubscriptionPastDue,
+    SubscriptionStarted,
+    SubscriptionTrialEnding,
     UserCreated,
 )
 from models.notifications import Contact, Notice
@@ -29,6 +34,11 @@ PersonalEvent = (
     | PaymentSucceeded
     | PaymentFailed
     | PaymentRefunded
+    | SubscriptionStarted
+    | SubscriptionPastDue
+    | SubscriptionTrialEnding
+    | SubscriptionCanceled
+    | SubscriptionExpired
     | LessonCompleted
     | CourseCompleted
 )
@@ -47,6 +57,8 @@ def welcome_user(session: Session, desk: Desk, *, event: UserCreated, event_id: 
 @task
 def welcome_learner(session: Session, desk: Desk, *, event: EnrollmentCreated, event_id: UUID) -> None:
     """Tell a learner that a course is open. Raises ProjectionBehind."""
+    if event.source == "subscription":
+        return  # it opens many at once, and is told of itself
     _notify(session, desk, event, event_id)
 
 
@@ -65,6 +77,36 @@ def report_failed_payment(session: Session, desk: Desk, *, event: PaymentFailed,
 @task
 def report_refund(session: Session, desk: Desk, *, event: PaymentRefunded, event_id: UUID) -> None:
     """Tell that money has gone back. Raises ProjectionBehind."""
+    _notify(session, desk, event, event_id)
+
+
+@task
+def welcome_subscriber(session: Session, desk: Desk, *, event: SubscriptionStarted, event_id: UUID) -> None:
+    """Tell that a subscription has begun. Raises ProjectionBehind."""
+    _notify(session, desk, event, event_id)
+
+
+@task
+def report_past_due(session: Session, desk: Desk, *, event: SubscriptionPastDue, event_id: UUID) -> None:
+    """Tell that a renewal was not paid, and until when it may be. Raises ProjectionBehind."""
+    _notify(session, desk, event, event_id)
+
+
+@task
+def announce_trial_end(session: Session, desk: Desk, *, event: SubscriptionTrialEnding, event_id: UUID) -> None:
+    """Tell that a trial ends, and what comes then. Raises ProjectionBehind."""
+    _notify(session, desk, event, event_id)
+
+
+@task
+def confirm_notice(session: Session, desk: Desk, *, event: SubscriptionCanceled, event_id: UUID) -> None:
+    """Confirm that a subscription was given up. Raises ProjectionBehind."""
+    _notify(session, desk, event, event_id)
+
+
+@task
+def report_subscription_end(session: Session, desk: Desk, *, event: SubscriptionExpired, event_id: UUID) -> None:
+    """Tell that a subscription is over. Raises ProjectionBehind."""
     _notify(session, desk, event, event_id)
 
 

@@ -10,6 +10,11 @@ from models.events import (
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
+    SubscriptionCanceled,
+    SubscriptionExpired,
+    SubscriptionPastDue,
+    SubscriptionStarted,
+    SubscriptionTrialEnding,
     UserCreated,
 )
 from models.notifications import EMAIL, IN_APP, PUSH
@@ -31,6 +36,11 @@ RULES: dict[type[Event], Rule] = {
     PaymentSucceeded: Rule(category="receipts", template="receipt", mandatory=True),
     PaymentRefunded: Rule(category="receipts", template="refund", mandatory=True),
     PaymentFailed: Rule(category="receipts", template="payment_failed", mandatory=True),
+    SubscriptionStarted: Rule(category="courses", template="subscription_started"),
+    SubscriptionPastDue: Rule(category="receipts", template="subscription_past_due", mandatory=True),
+    SubscriptionTrialEnding: Rule(category="receipts", template="trial_ending", mandatory=True),
+    SubscriptionCanceled: Rule(category="receipts", template="subscription_canceled", mandatory=True),
+    SubscriptionExpired: Rule(category="receipts", template="subscription_expired", mandatory=True),
     LessonCompleted: Rule(category="progress", template="lesson_completed"),
     CourseCompleted: Rule(category="progress", template="course_completed"),
 }

@@ -3,7 +3,7 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models.payments import Attempt, Order, ProviderEvent
+from models.payments import Attempt, Order, ProviderEvent, Subscription
 from models.payments.ledger import imbalances
 from workers import fact
 from workers._metrics import Rows
@@ -34,6 +34,16 @@ def captured(session: Session) -> Rows:
 def refunded(session: Session) -> Rows:
     given_back = func.sum(Attempt.refunded_minor)
     return session.execute(select(Attempt.provider, Attempt.currency, given_back).group_by("provider", "currency"))
+
+
+@fact("coursebus_subscriptions", "Subscriptions, by what became of them.", "status")
+def subscriptions(session: Session) -> Rows:
+    return session.execute(select(Subscription.status, func.count()).group_by(Subscription.status))
+
+
+@fact("coursebus_receipts_canceled", "Receipts that the law asks for and that were not made: each is to be made good.")
+def receipts_canceled(session: Session) -> Rows:
+    return session.execute(select(func.count()).where(Attempt.receipt_status == "canceled"))
 
 
 @fact("coursebus_webhooks_waiting", "Webhooks that were thanked for and are not applied yet.")
