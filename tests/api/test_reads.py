@@ -10,8 +10,9 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from api import auth, create_app, notifications, progress, reads
+from api import auth, create_app, progress, reads
 from api.courses import catalogue
+from api.notifications import feed
 from models import cache
 from models.cache import Stored, course_key
 from models.errors import NoProgress, NotFound, Unavailable
@@ -250,7 +251,7 @@ def test_without_the_cache_every_read_is_asked_for_and_answered(client, worker: 
 @pytest.fixture
 def own_pages(monkeypatch, worker: Worker) -> Worker:
     monkeypatch.setattr(progress, "ask", worker)
-    monkeypatch.setattr(notifications, "ask", worker)
+    monkeypatch.setattr(feed, "ask", worker)
     return worker
 
 
