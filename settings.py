@@ -183,6 +183,7 @@ PROVIDER_TIMEOUT_SECONDS = _number("PROVIDER_TIMEOUT_SECONDS", 10)
 # Where a payment page may send the buyer back to: origins, comma separated. A front end on a developer's machine may
 # stand anywhere, so locally it is every origin.
 RETURN_URL_ORIGINS = tuple(_text("RETURN_URL_ORIGINS", PUBLIC_URL if ENVIRONMENT == "production" else "*").split(","))
+SELLER = _text("SELLER", "Coursebus")  # as invoices name the shop
 CHECKOUT_RETURN_URL = _text("CHECKOUT_RETURN_URL", PUBLIC_URL)  # where a checkout names no success_url
 
 

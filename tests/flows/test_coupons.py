@@ -45,6 +45,12 @@ def test_ten_percent_off_with_the_seeded_coupon(shop: Shop, learner: Visitor) ->
     assert charge["amount_minor"] == checkout["amount_minor"]
     order = learner.get(f"/v1/orders/{checkout['order_id']}").json()
     assert (order["coupon"], order["discount_minor"]) == ("WELCOME10", price // 10)
+    path = f"/v1/orders/{checkout['order_id']}/invoice"
+    assert learner.get(path).json()["total_minor"] == checkout["amount_minor"]
+    page = learner.get(path, Accept="text/html")
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert "WELCOME10" in page.text
+    assert problem(shop.learner().get(path)) == (404, "not_found")
 
 
 def test_a_coupon_of_a_hundred_percent_opens_the_course_at_once(shop: Shop, learner: Visitor, admin: Visitor) -> None:

@@ -10,6 +10,7 @@ from models.errors import PaymentInProgress
 from models.events import EnrollmentCreated
 from models.outbox import record
 from models.payments import Order
+from models.payments.invoices import invoice_of
 from workers import job, task
 from workers._delivery import Sessions
 
@@ -24,6 +25,12 @@ ORDERS_A_RUN = 100
 def show_order(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
     """An order of ``user_id``; of anybody where that is None. Raises NotFound."""
     return Order.of(session, order_id, user_id=user_id).view()
+
+
+@task
+def show_invoice(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
+    """The invoice of an order of ``user_id`` (None: of anybody). Raises NotFound, OrderNotPaid."""
+    return invoice_of(Order.of(session, order_id, user_id=user_id))
 
 
 @task

@@ -1,0 +1,72 @@
+"""The invoice of an order, for programs and for printers."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response, jsonify, render_template_string, request
+from flask.views import MethodView
+
+from api.auth import me, requires
+from api.queue import ask
+from api.schemas import Schema, Timestamp
+
+from .blueprint import blp
+
+# Nothing from elsewhere.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Invoice {{ number }}</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; color: #222; }
+  table { width: 100%; border-collapse: collapse; } td { padding: .4rem 0; border-bottom: 1px solid #ddd; }
+  td:last-child { text-align: right; }
+</style>
+<h1>Invoice</h1>
+<p>{{ seller }}<br>Number {{ number }}<br>Paid {{ issued_at[:10] }}</p>
+<table>
+{% for line in lines %}<tr><td>{{ line.title }}</td><td>{{ line.amount }} {{ currency }}</td></tr>
+{% endfor %}{% if discount_minor %}<tr><td>Coupon {{ coupon }}</td><td>-{{ discount }} {{ currency }}</td></tr>
+{% endif %}<tr><td><strong>Total</strong></td><td><strong>{{ total }} {{ currency }}</strong></td></tr>
+{% if refunded_minor %}<tr><td>Given back</td><td>-{{ refunded }} {{ currency }}</td></tr>
+{% endif %}</table>
+</html>
+"""
+
+
+class InvoiceLineSchema(Schema):
+    title = ma.fields.Str()
+    amount_minor = ma.fields.Int()
+    amount = ma.fields.Str(metadata={"description": "The same in whole units, for people."})
+
+
+class InvoiceSchema(Schema):
+    number = ma.fields.Str()
+    order_id = ma.fields.UUID()
+    seller = ma.fields.Str()
+    issued_at = Timestamp()
+    lines = ma.fields.List(ma.fields.Nested(InvoiceLineSchema))
+    coupon = ma.fields.Str(allow_none=True)
+    discount_minor = ma.fields.Int()
+    discount = ma.fields.Str()
+    total_minor = ma.fields.Int()
+    total = ma.fields.Str()
+    refunded_minor = ma.fields.Int()
+    refunded = ma.fields.Str()
+    currency = ma.fields.Str()
+
+
+@blp.route("/orders/<uuid:order_id>/invoice")
+class Invoice(MethodView):
+    @requires()
+    @blp.response(200, InvoiceSchema)
+    def get(self, order_id: UUID) -> Response:
+        """Show the invoice of a paid order, as JSON or, to who accepts it, as HTML; of any order with payments:read."""
+        whose = None if "payments:read" in me().permissions else me().id
+        invoice: dict[str, Any] = ask("payments.show_invoice", order_id=order_id, user_id=whose)
+        if request.accept_mimetypes.best_match(["application/json", "text/html"]) != "text/html":
+            return jsonify(invoice)
+        page = render_template_string(_PAGE, **invoice)
+        return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY})
