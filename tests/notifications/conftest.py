@@ -28,7 +28,7 @@ from ops.local.standins.push.__main__ import create_app
 from ops.local.standins.store import Store
 from tests.notifications.factories import lesson_completed, make_contact
 from tests.support.tasks import forgotten
-from workers.notifications import delivery, fcm, feed, messages, push
+from workers.notifications import delivery, fcm, feed, messages, push, reminders
 from workers.notifications.history import History
 from workers.notifications.preferences import Choices
 from workers.notifications.sending import Desk
@@ -143,7 +143,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     moved = Clock()
-    for module in (delivery, feed, messages):
+    for module in (delivery, feed, messages, reminders):
         monkeypatch.setattr(module, "now", moved.now)
     return moved
 

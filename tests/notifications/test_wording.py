@@ -7,10 +7,10 @@ import pytest
 from models.base import new_id
 from models.notifications import Contact
 from tests.notifications.factories import TOLD, payment_succeeded
-from workers.notifications.rules import RULES
+from workers.notifications.rules import REMINDERS, RULES
 from workers.notifications.wording import LANGUAGES, TEMPLATES, language_of, words
 
-NOTIFICATIONS = {rule.template for rule in RULES.values()}
+NOTIFICATIONS = {rule.template for rule in (*RULES.values(), *REMINDERS.values())}
 
 
 def reader(**contact) -> Contact:

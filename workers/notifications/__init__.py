@@ -13,6 +13,7 @@ from . import (
     messages,
     personal,
     preferences,
+    reminders,
     reports,
     unsubscribing,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "messages",
     "personal",
     "preferences",
+    "reminders",
     "reports",
     "unsubscribing",
 ]

@@ -28,6 +28,7 @@ from .mail import address_of, compose, hand_over
 from .objections import objection
 from .preferences import Choices
 from .push import Answer, Push, message_of
+from .reminders import still_holds
 
 log = get_logger(__name__)
 
@@ -52,6 +53,7 @@ def deliver_email(sessions: Sessions, history: History, choices: Choices, mailer
         return
     with sessions.begin() as session:
         contact = session.get(Contact, delivery.user_id)
+        still_so = contact is None or still_holds(session, delivery, contact)
         suppressed = Suppression.reason_of(session, contact.email) if contact and contact.email else None
     if contact is None or not contact.email:
         outcome = Outcome(State.SKIPPED, "no_address")
@@ -59,7 +61,7 @@ def deliver_email(sessions: Sessions, history: History, choices: Choices, mailer
         outcome = Outcome(State.FAILED, "address_invalid")
     elif suppressed:
         outcome = Outcome(State.SUPPRESSED, suppressed)
-    elif against := objection(delivery, contact, choices.of(delivery.user_id), at=now()):
+    elif against := objection(delivery, contact, choices.of(delivery.user_id), still_so=still_so, at=now()):
         outcome = against
     elif delivery.attempts > MAX_ATTEMPTS:
         outcome = Outcome(State.FAILED, "given_up")
@@ -78,10 +80,11 @@ def deliver_push(sessions: Sessions, history: History, choices: Choices, push: P
         return
     with sessions.begin() as session:
         contact = session.get(Contact, delivery.user_id)
+        still_so = contact is None or still_holds(session, delivery, contact)
         devices = [each for each in Device.of(session, delivery.user_id) if str(each.id) not in delivery.reached]
     if contact is None or not (devices or delivery.reached):
         outcome = Outcome(State.SKIPPED, "no_device")
-    elif against := objection(delivery, contact, choices.of(delivery.user_id), at=now()):
+    elif against := objection(delivery, contact, choices.of(delivery.user_id), still_so=still_so, at=now()):
         outcome = against
     else:
         message = message_of(delivery, contact)

@@ -24,7 +24,7 @@ from models.events import (
 from models.notifications import Contact, Notice
 from workers import task
 
-from . import contacts
+from . import contacts, reminders
 from .rules import RULES
 from .sending import Desk
 
@@ -57,9 +57,10 @@ def welcome_user(session: Session, desk: Desk, *, event: UserCreated, event_id: 
 @task
 def welcome_learner(session: Session, desk: Desk, *, event: EnrollmentCreated, event_id: UUID) -> None:
     """Tell a learner that a course is open. Raises ProjectionBehind."""
-    if event.source == "subscription":
-        return  # it opens many at once, and is told of itself
-    _notify(session, desk, event, event_id)
+    if event.source == "subscription":  # it opens many at once, and is told of itself
+        _known(session, event)
+    else:
+        _notify(session, desk, event, event_id)
 
 
 @task
@@ -123,9 +124,8 @@ def congratulate_on_course(session: Session, desk: Desk, *, event: CourseComplet
 
 
 def _notify(session: Session, desk: Desk, event: PersonalEvent, event_id: UUID) -> None:
-    contact = Contact.of(session, event.user_id)
-    if contact.erased_at:
-        return  # late news of someone who has gone
+    if (contact := _known(session, event)) is None:
+        return
     rule = RULES[type(event)]
     notice = Notice(
         event_id=event_id,
@@ -137,6 +137,15 @@ def _notify(session: Session, desk: Desk, event: PersonalEvent, event_id: UUID) 
         created_at=now(),
     )
     desk.send_out(session, notice, contact, rule.channels)
+
+
+def _known(session: Session, event: PersonalEvent) -> Contact | None:
+    """Whom an event is about, locked; what they may be reminded of is kept. None for someone who has gone."""
+    contact = Contact.of(session, event.user_id)
+    if contact.erased_at:
+        return None
+    reminders.follow(session, contact, event)
+    return contact
 
 
 def _data(event: PersonalEvent) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from models.events import KeptData, UserDeleted, UserExportRequested
 from models.notifications import Contact, Device, Recipient, Suppression
+from models.notifications.reminders import forget_reminders, reminders_of
 from models.personal import forget, lay_out
 from workers import task
 
@@ -26,6 +27,7 @@ def export_data(session: Session, history: History, choices: Choices, *, event: 
             for device in Device.of(session, event.user_id)
         ],
         "preferences": choices.of(event.user_id),
+        "reminders": reminders_of(session, event.user_id),
         "notifications": history.told_to(event.user_id),
     }
     lay_out(session, "notifications", event, data, told_of=Recipient.locked(session, event.user_id))
@@ -37,7 +39,7 @@ def erase_data(session: Session, history: History, choices: Choices, *, event: U
     kept = _suppressed(session, event.user_id)
     contacts.part(session, event=event)  # first: whoever tells them something at this moment is waited for
     rows = 1 + history.erase(event.user_id) + choices.erase(event.user_id)
-    rows += Device.forget_all(session, event.user_id)
+    rows += Device.forget_all(session, event.user_id) + forget_reminders(session, event.user_id)
     forget(session, "notifications", event, rows=rows, kept=kept, told_of=Recipient.locked(session, event.user_id))
 
 

@@ -18,6 +18,7 @@ from models.events import (
     UserCreated,
 )
 from models.notifications import EMAIL, IN_APP, PUSH
+from models.notifications.reminders import ABANDONED_CHECKOUT, INACTIVITY, STREAK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +45,6 @@ RULES: dict[type[Event], Rule] = {
     LessonCompleted: Rule(category="progress", template="lesson_completed"),
     CourseCompleted: Rule(category="progress", template="course_completed"),
 }
+
+# What no event tells of, but that nothing happened.
+REMINDERS = {kind: Rule(category="reminders", template=kind) for kind in (INACTIVITY, STREAK, ABANDONED_CHECKOUT)}
