@@ -69,7 +69,7 @@ def main() -> None:
     """Carry out the one command given."""
     if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:  # noqa: PLR2004 the program and its command
         raise SystemExit(f"usage: python -m ops.local {'|'.join(COMMANDS)}")
-    COMMANDS[sys.argv[1]](Stack(STATE_DIR, PORT_BASE))
+    COMMANDS[sys.argv[1]](Stack(STATE_DIR, PORT_BASE, outlives_us=True))
 
 
 if __name__ == "__main__":

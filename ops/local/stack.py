@@ -48,8 +48,12 @@ class Stack:
         *,
         only: Collection[str] | None = None,
         environ: Mapping[str, str] = os.environ,
+        outlives_us: bool = False,
     ) -> None:
-        """``only`` names the processes that are wanted, where not all are; ``environ`` is what they inherit."""
+        """``only`` names the processes that are wanted, where not all are; ``environ`` is what they inherit.
+
+        They end with this process, however it ends, unless the stack ``outlives_us``.
+        """
         self.state_dir = state_dir.resolve()
         self.port_base = port_base
         self.environ = processes.environment(self.state_dir, port_base, environ)
@@ -59,6 +63,7 @@ class Stack:
             if only is None or process.name in only
         ]
         self.supervisor = Supervisor(self.state_dir)
+        self._outlives_us = outlives_us
 
     def start(self, at_first: Collection[str] | None = None) -> bool:
         """Run everything, and return when it is ready; False when it was running already.
@@ -136,7 +141,7 @@ class Stack:
     def _start_processes(self, wanted: list[Process]) -> None:
         _end(self.left_overs())
         self._refuse_taken_ports()
-        self.supervisor.launch(self.processes, self._identifier, self.environ)
+        self.supervisor.launch(self.processes, self._identifier, self.environ, outlives_us=self._outlives_us)
         wait(lambda: self.supervisor.identifier() is not None, "supervisord", timeout_seconds=20)
         try:
             self._start_in_order(wanted)

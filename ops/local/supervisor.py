@@ -15,6 +15,7 @@ from xmlrpc.client import Error, Fault, ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
+from ops.local.leash import end_with_parent
 from ops.local.processes import Process
 from ops.local.ready import wait
 from settings import ROOT
@@ -67,7 +68,9 @@ class Supervisor:
         self._socket = _socket(state_dir)
         self._launched: subprocess.Popen[bytes] | None = None  # None where another process has started it
 
-    def launch(self, processes: list[Process], identifier: str, environ: Mapping[str, str]) -> None:
+    def launch(
+        self, processes: list[Process], identifier: str, environ: Mapping[str, str], *, outlives_us: bool
+    ) -> None:
         """Start supervisord; ``processes`` wait for start()."""
         self.logs.mkdir(parents=True, exist_ok=True)
         for directory in ("beat", "mail", "mongo"):
@@ -83,6 +86,7 @@ class Supervisor:
                 stdout=subprocess.DEVNULL,  # it writes the same lines into its log
                 stderr=errors,
                 start_new_session=True,
+                preexec_fn=None if outlives_us else end_with_parent,  # noqa: PLW1509 it makes one system call
             )
 
     def identifier(self) -> str | None:

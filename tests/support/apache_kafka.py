@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+from ops.local.leash import end_with_parent
 from ops.local.ports import is_open
 from ops.local.processes import MARK
 from ops.local.ready import wait
@@ -93,6 +94,7 @@ class ApacheKafka:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 it makes one system call
             )
         wait(lambda: is_open(self._port), "Apache Kafka", timeout_seconds=60)
 
