@@ -3,6 +3,6 @@
 event → feed → one delivery an endpoint → courier → outcome
 """
 
-from . import deliveries, endpoints, feed, personal
+from . import deliveries, endpoints, facts, feed, personal
 
-__all__ = ["deliveries", "endpoints", "feed", "personal"]
+__all__ = ["deliveries", "endpoints", "facts", "feed", "personal"]

@@ -1,0 +1,19 @@
+"""What the tables of integrations tell Prometheus."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models.integrations import Endpoint, WebhookDelivery
+from workers import fact
+from workers._metrics import Rows
+
+
+@fact("coursebus_webhook_deliveries", "Deliveries to integrators, by what became of them.", "status")
+def webhook_deliveries(session: Session) -> Rows:
+    return session.execute(select(WebhookDelivery.status, func.count()).group_by(WebhookDelivery.status))
+
+
+@fact("coursebus_webhook_endpoints_disabled", "Endpoints that get no webhooks, by the reason.", "reason")
+def webhook_endpoints_disabled(session: Session) -> Rows:
+    disabled = select(Endpoint.disabled_reason, func.count()).where(Endpoint.disabled_at.is_not(None))
+    return session.execute(disabled.group_by(Endpoint.disabled_reason))
