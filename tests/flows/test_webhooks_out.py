@@ -237,10 +237,11 @@ def test_dead_letters_are_listed_and_replayed(stack: Platform, admin: Person):
     key = uuid4().hex
     stack.database.execute(
         """INSERT INTO bus.dead_letters
-               (handler, event_id, topic, key, type, payload, headers, reason, status, created_at)
+               (handler, event_id, topic, key, type, payload, headers, reason, status, created_at, published_at)
            SELECT 'users.cache_profile', gen_random_uuid(), 'users', :key, 'USER_UPDATED',
                   jsonb_build_object('user_id', CAST(:user_id AS text), 'version', n, 'updated_at', now(),
-                                     'pii', '{"email": null, "name": null}'::jsonb), '{}', 'a test', 'open', now()
+                                     'pii', '{"email": null, "name": null}'::jsonb),
+                  '{"partition": 0, "offset": 0}', 'a test', 'open', now(), now()
            FROM generate_series(1, 2) n""",
         key=key,
         user_id=user_id,
