@@ -231,6 +231,18 @@ def test_an_old_page_is_never_shown_once_something_has_changed(client, worker: W
     assert client.get(f"/v1/courses?category={category}").status_code == 503
 
 
+def test_the_popular_courses_are_those_that_a_job_has_laid_ready_until_something_changes(client, worker: Worker):
+    cache.put(cache.CATALOGUE, cache.changed())
+    version, _ = cache.get_page(cache.CATALOGUE, cache.POPULAR)
+    cache.put_page(cache.POPULAR, version, b'{"items":[{"title":"Loved"}],"next":null}')
+    assert client.get("/v1/courses?sort=popular").json["items"] == [{"title": "Loved"}]
+    assert worker.asked == 0
+
+    cache.put(cache.CATALOGUE, cache.changed())
+    assert client.get("/v1/courses?sort=popular").json["items"] == [{"title": "Chess"}]
+    assert worker.asked == 1
+
+
 def test_a_query_that_does_not_fit_is_refused_each_time(client, worker: Worker, category: str):
     for _ in range(2):
         assert problem(client.get(f"/v1/courses?category={category}&limit=0")) == (422, "validation_failed")

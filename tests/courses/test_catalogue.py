@@ -4,6 +4,7 @@ import msgspec
 import pytest
 from sqlalchemy import event
 
+from models.cache import CATALOGUE, POPULAR, POPULAR_PAGE, get_page
 from models.courses.catalogue import Filters
 from models.courses.course import Caller
 from models.errors import NotFound
@@ -17,7 +18,7 @@ from tests.courses.factories import (
     reprice,
 )
 from workers.courses.authoring import archive_course, unpublish_course
-from workers.courses.catalogue import list_courses, show_course
+from workers.courses.catalogue import list_courses, show_course, warm_popular_courses
 from workers.courses.learning import grant_access
 
 
@@ -200,3 +201,12 @@ def test_a_new_price_is_live_at_once(session):
     assert show_course(session, ref=course.slug, caller=None)["price"]["amount_minor"] == 100
     (item,) = listed(session, instructor_id=course.instructor_id)["items"]
     assert item["price"] == {"amount_minor": 100, "currency": "USD"}
+
+
+def test_the_job_lays_ready_what_is_asked_for_first(session):
+    make_course(session)
+    warm_popular_courses(session)
+    _, page = get_page(CATALOGUE, POPULAR)
+
+    asked = list_courses(session, filters=Filters(), **POPULAR_PAGE)
+    assert page.body == msgspec.json.encode(asked)
