@@ -1,0 +1,39 @@
+"""Flower: closed to strangers, and showing every queue and the tasks by their names, without what was in them."""
+
+import pytest
+import requests
+
+from celery_app import SERVICES
+from tests.flows.shop import Shop
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.flow
+
+OPS = ("ops", "ops")
+
+
+def test_flower_is_closed_to_strangers(shop: Shop):
+    url = f"http://127.0.0.1:{shop.platform.stack.port('flower')}"
+
+    for path in ("/", "/workers", "/tasks", "/api/workers"):
+        assert requests.get(url + path, timeout=10).status_code == 401
+    assert requests.get(f"{url}/workers", auth=("ops", "guess"), timeout=10).status_code == 401
+
+
+def test_flower_shows_every_queue_and_tasks_by_their_names(shop: Shop):
+    url = f"http://127.0.0.1:{shop.platform.stack.port('flower')}/api"
+    learner = shop.learner()
+    learner.profile()
+
+    def queues() -> set[str]:
+        workers = requests.get(f"{url}/workers", params={"refresh": 1}, auth=OPS, timeout=30).json()
+        return {queue["name"] for worker in workers.values() for queue in worker.get("active_queues", [])}
+
+    eventually(lambda: queues() >= set(SERVICES), "every queue", seconds=30)
+    filled = eventually(
+        lambda: requests.get(f"{url}/tasks", params={"taskname": "users.fill_profile"}, auth=OPS, timeout=10).json(),
+        "the task",
+    )
+    assert {(task["name"], task["args"], task["kwargs"]) for task in filled.values()} == {
+        ("users.fill_profile", "()", "{}")
+    }
