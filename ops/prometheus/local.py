@@ -48,7 +48,10 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "prometheus.yml").write_text(yaml.safe_dump(local_config(PORT_BASE)))
     port = PORT_BASE + OFFSETS["prometheus"]
-    print(f"Prometheus: http://127.0.0.1:{port}/classic/alerts (/alerts where it is not Debian's), Ctrl-C stops it.", flush=True)
+    print(
+        f"Prometheus: http://127.0.0.1:{port}/classic/alerts (/alerts where it is not Debian's), Ctrl-C stops it.",
+        flush=True,
+    )
     started = command(directory, port)
     os.execvp(started[0], started)
 
