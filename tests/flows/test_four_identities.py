@@ -64,6 +64,7 @@ EXCEPTIONS: dict[str, Outcomes] = {
     "POST /v1/courses/<uuid:course_id>/reviews": (UNKNOWN, FORBIDDEN, IN, FORBIDDEN),
     # Support reads orders (payments:read).
     "GET /v1/orders/<uuid:order_id>": (UNKNOWN, NOT_FOUND, IN, IN),
+    "GET /v1/orders/<uuid:order_id>/invoice": (UNKNOWN, NOT_FOUND, IN, IN),
     "GET /v1/orders/<uuid:order_id>/refunds": (UNKNOWN, NOT_FOUND, IN, IN),
     "GET /v1/orders/<uuid:order_id>/timeline": (UNKNOWN, NOT_FOUND, IN, IN),
 }
