@@ -1,5 +1,6 @@
 """Webhook endpoints: where events are pushed to, by Standard Webhooks."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -86,9 +87,15 @@ class DeliveryQuery(PageQuery):
     status = ma.fields.Str(load_default=None, validate=ma.validate.OneOf(["pending", "delivered", "failed"]))
 
 
+# Times that every store and every zone can hold.
+_OF_OUR_TIME = ma.validate.Range(min=datetime(2000, 1, 1, tzinfo=UTC), max=datetime(2200, 1, 1, tzinfo=UTC))
+
+
 class PastSchema(Schema):
-    since = ma.fields.AwareDateTime(required=True, format="iso", metadata={"example": "2026-01-31T00:00:00Z"})
-    until = ma.fields.AwareDateTime(format="iso", metadata={"description": "Without: now."})
+    since = ma.fields.AwareDateTime(
+        required=True, format="iso", validate=_OF_OUR_TIME, metadata={"example": "2026-01-31T00:00:00Z"}
+    )
+    until = ma.fields.AwareDateTime(format="iso", validate=_OF_OUR_TIME, metadata={"description": "Without: now."})
     all_events = Flag(
         load_default=False,
         metadata={"description": "Those as well that the endpoint took; without it only what it has not taken."},
@@ -176,8 +183,8 @@ class EndpointReplay(MethodView):
     @blp.response(200, DeliveriesPlannedSchema)
     def post(self, replay: dict[str, Any], endpoint_id: UUID) -> Any:
         """Push the events of a time again, as far back as the feed goes."""
-        until = replay.get("until")
-        return ask("integrations.replay_past", endpoint_id=endpoint_id, **{**replay, "until": until})
+        times = {name: replay[name].astimezone(UTC) if name in replay else None for name in ("since", "until")}
+        return ask("integrations.replay_past", endpoint_id=endpoint_id, all_events=replay["all_events"], **times)
 
 
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>/deliveries")

@@ -70,12 +70,14 @@ class WebhookDelivery(Base):
         return len(endpoints)
 
     @classmethod
-    def plan_past(cls, session: Session, endpoint: Endpoint, *, since: datetime, until: datetime, all_: bool) -> int:
+    def plan_past(
+        cls, session: Session, endpoint: Endpoint, *, since: datetime, until: datetime, all_: bool, at: datetime
+    ) -> int:
         """Have an endpoint told of what happened in that time; without ``all_`` only of what it has not taken yet."""
         happened = select(LoggedEvent.id).where(LoggedEvent.told_at >= since, LoggedEvent.told_at < until)
         if endpoint.event_types:
             happened = happened.where(LoggedEvent.type.in_(endpoint.event_types))
-        rows = [cls._fresh(endpoint.id, event_id, until) for event_id in session.scalars(happened)]
+        rows = [cls._fresh(endpoint.id, event_id, at) for event_id in session.scalars(happened)]
         count = 0
         for begin in range(0, len(rows), 1000):
             told = insert(cls).values(rows[begin : begin + 1000])

@@ -148,7 +148,10 @@ def test_a_dead_receiver_is_shown_and_replayed_when_it_is_back(stack: Platform, 
     integrator.wait_until(attempts[0], status="delivered")
 
     since = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
-    again = admin.post(f"{integrator.path}/replay", {"since": since, "all_events": True})
+    for odd in ("0283-10-05T03:15:01-20:29", "9999-12-31T23:59:59-12:00"):
+        assert problem(admin.post(f"{integrator.path}/replay", {"since": odd})) == (422, "validation_failed")
+    later = "2199-01-01T00:00:00-20:29"  # what is of the past goes out now all the same
+    again = admin.post(f"{integrator.path}/replay", {"since": since, "until": later, "all_events": True})
     assert again.json()["deliveries"] >= 1
     integrator.wait_for(user_id, times=4)
 

@@ -105,7 +105,7 @@ def replay_past(
     """
     endpoint = Endpoint.locked(session, endpoint_id)
     endpoint.refuse_disabled()
-    until = until or now()
-    count = WebhookDelivery.plan_past(session, endpoint, since=since, until=until, all_=all_events)
+    at = now()
+    count = WebhookDelivery.plan_past(session, endpoint, since=since, until=until or at, all_=all_events, at=at)
     poke("integrations.send_due_webhooks")
     return {"deliveries": count}
