@@ -45,7 +45,7 @@ def _has(tag: str) -> bool:
     named = request.environ.get("HTTP_IF_NONE_MATCH")
     if named is None or request.method not in {"GET", "HEAD"}:
         return False
-    # Nearly every client sends back just what it was given; parsing it would take a tenth of the whole answer.
+    # Nearly every client sends back just what it was given; so it is compared before it is parsed.
     return named == f'"{tag}"' or request.if_none_match.contains_weak(tag)
 
 
