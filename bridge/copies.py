@@ -73,7 +73,7 @@ def _topic_of(row: Row[Any]) -> str:
 
 def _headers(row: Row[Any]) -> Iterator[tuple[str, str]]:
     """The event's own headers, and where it came from and why it lies here."""
-    origin = {"topic": row.topic, "partition": row.headers["partition"], "offset": row.headers["offset"]}
+    origin = {"topic": row.topic, "partition": row.headers.get("partition"), "offset": row.headers.get("offset")}
     for name, value in row.headers.items():
         if name not in origin:
             yield name, str(value)

@@ -35,7 +35,7 @@ class CouponLimitsSchema(Schema):
 
 
 class CouponTermsSchema(CouponLimitsSchema):
-    code = ma.fields.Str(required=True, validate=_CODE, metadata={"example": "WELCOME10"})
+    code = ma.fields.Str(required=True, validate=_CODE, metadata={"example": "AUTUMN15"})
     kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(["percent", "fixed"]))
     value = _at_least_one(required=True, metadata={"description": "Of a hundred, or minor units."})
     currency = ma.fields.Str(validate=ma.validate.Regexp(r"[A-Z]{3}\Z", error="An ISO 4217 code."))

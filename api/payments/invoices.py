@@ -62,6 +62,7 @@ class InvoiceSchema(Schema):
 class Invoice(MethodView):
     @requires()
     @blp.response(200, InvoiceSchema)
+    @blp.alt_response(409, "Problem409")
     def get(self, order_id: UUID) -> Response:
         """Show the invoice of a paid order, as JSON or, to who accepts it, as HTML; of any order with payments:read."""
         whose = None if "payments:read" in me().permissions else me().id

@@ -42,7 +42,7 @@ def test_a_worker_serves_the_queue_of_its_name():
     assert {f"worker-{service['environment']['SERVICE']}" for service in workers.values()} == set(workers)
 
 
-@pytest.mark.parametrize("name", set(SERVICES) - set(OURS) - {"demo"})
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - set(OURS) - {"demo"}))
 def test_what_is_not_ours_has_a_version_and_finds_its_files(name: str):
     service = SERVICES[name]
 
