@@ -39,7 +39,7 @@ openapi: install  ## Write docs/openapi.json and docs/errors.md from the routes
 mails: install  ## Compile the mails' layout from MJML
 	@$(VENV)/python -m ops.mails
 
-test: lint  ## Lint, then all tests but the chaos; make test ARGS="-k webhook", make test ARGS="-m chaos"
+test: lint  ## Lint, then all tests, the kills too; make test ARGS="-k webhook", make test ARGS="-m 'not chaos'"
 	@$(VENV)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 chaos: install  ## Kill at random, then check; make chaos MINUTES=10 SEED=7 ARGS=--apache

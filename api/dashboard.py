@@ -9,6 +9,7 @@ from .auth import me, requires
 from .blueprints import Blueprint
 from .courses.schemas import EnrollmentSchema
 from .fanout import gather
+from .payments.subscriptions import PlanSubscriptionSchema
 from .progress import CourseProgressSchema
 from .schemas import Schema
 from .users import ProfileSchema
@@ -17,6 +18,7 @@ blp = Blueprint("dashboard", __name__, url_prefix="/v1", description="What a fro
 
 _WITHIN_SECONDS = 2  # a page that is nearly complete now is worth more than a complete one later
 _COURSES = 50  # the latest of them; GET /v1/me/enrollments lists all
+_PARTS = ["profile", "enrollments", "progress", "unread_count", "subscriptions"]
 
 
 class EnrolledCourseSchema(EnrollmentSchema):
@@ -29,8 +31,9 @@ class DashboardSchema(Schema):
     profile = ma.fields.Nested(ProfileSchema, allow_none=True)
     enrollments = ma.fields.List(ma.fields.Nested(EnrolledCourseSchema), allow_none=True)
     unread_count = ma.fields.Int(allow_none=True)
+    subscriptions = ma.fields.List(ma.fields.Nested(PlanSubscriptionSchema), allow_none=True)
     partial = ma.fields.List(  # type: ignore[assignment]  # an option of schemas has this name, and is not used
-        ma.fields.Str(validate=ma.validate.OneOf(["profile", "enrollments", "progress", "unread_count"])),
+        ma.fields.Str(validate=ma.validate.OneOf(_PARTS)),
         metadata={"description": "The parts that could not be had."},
     )
 
@@ -40,7 +43,7 @@ class Dashboard(MethodView):
     @requires()
     @blp.response(200, DashboardSchema)
     def get(self) -> Any:
-        """Show the caller's profile, latest courses with progress, and unread notes, asked for all at once."""
+        """Show the caller's profile, latest courses with progress, unread notes and subscriptions, all at once."""
         caller = me()
         latest = {"user_id": caller.id, "after": None, "limit": _COURSES}
         told, failed = gather(
@@ -52,6 +55,7 @@ class Dashboard(MethodView):
                 "enrollments": ("courses.list_enrollments", latest),
                 "progress": ("progress.list_progress", latest),
                 "unread_count": ("notifications.count_unread", {"user_id": caller.id}),
+                "subscriptions": ("payments.list_subscriptions", latest),
             },
             within_seconds=_WITHIN_SECONDS,
         )
@@ -61,6 +65,7 @@ class Dashboard(MethodView):
             "profile": told.get("profile"),
             "enrollments": _with_progress(told["enrollments"], told.get("progress")) if "enrollments" in told else None,
             "unread_count": told["unread_count"]["unread"] if "unread_count" in told else None,
+            "subscriptions": told["subscriptions"]["items"] if "subscriptions" in told else None,
             "partial": sorted(failed),
         }
 

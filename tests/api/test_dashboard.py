@@ -1,4 +1,4 @@
-"""One answer from four services: all asked at once, none waited for too long, none of them needed."""
+"""One answer from five services: all asked at once, none waited for too long, none of them needed."""
 
 import threading
 import time
@@ -23,6 +23,7 @@ ANSWERS: dict[str, Any] = {
     "courses": {"items": [{"course_id": COURSE}, {"course_id": str(uuid4())}], "next": None},
     "progress": {"items": [{"course_id": COURSE, "percent": 50, "next_lesson_id": COURSE}], "next": None},
     "notifications": {"unread": 3},
+    "payments": {"items": [{"status": "active"}], "next": None},
 }
 
 
@@ -66,6 +67,7 @@ def test_all_is_asked_for_at_once(ann: Person):
     [first, second] = told["enrollments"]
     assert (first["progress"]["percent"], first["progress"]["next_lesson_id"]) == (50, COURSE)
     assert second["progress"] is None
+    assert told["subscriptions"] == [{"status": "active"}]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +76,7 @@ def test_all_is_asked_for_at_once(ann: Person):
         ("users", "profile", "profile"),
         ("courses", "enrollments", "enrollments"),
         ("notifications", "unread_count", "unread_count"),
+        ("payments", "subscriptions", "subscriptions"),
     ],
 )
 def test_a_part_that_does_not_come_in_time_is_null_and_named(ann: Person, missing, named, null):
@@ -85,7 +88,7 @@ def test_a_part_that_does_not_come_in_time_is_null_and_named(ann: Person, missin
 
 
 def test_courses_are_shown_without_progress_where_only_that_is_missing(ann: Person):
-    with answering("users", "courses", "notifications"):
+    with answering("users", "courses", "notifications", "payments"):
         told = ann.get("/v1/me/dashboard").json
 
     assert told["partial"] == ["progress"]
