@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from sqlalchemy import event
 
-from models.cache import CATALOGUE, POPULAR, POPULAR_PAGE, get_page
+from models.cache import CATALOGUE, POPULAR, POPULAR_PAGE, Stored, course_key, get_page
 from models.courses.catalogue import Filters
 from models.courses.course import Caller
 from models.errors import NotFound
@@ -17,7 +17,7 @@ from tests.courses.factories import (
     purchase_of,
     reprice,
 )
-from workers.courses.authoring import archive_course, unpublish_course
+from workers.courses.authoring import archive_course, outdate_course, unpublish_course
 from workers.courses.catalogue import list_courses, show_course, warm_popular_courses
 from workers.courses.learning import grant_access
 
@@ -210,3 +210,13 @@ def test_the_job_lays_ready_what_is_asked_for_first(session):
 
     asked = list_courses(session, filters=Filters(), **POPULAR_PAGE)
     assert page.body == msgspec.json.encode(asked)
+
+
+def test_a_change_that_the_cache_missed_is_made_good_by_its_event(session):
+    course = make_course(session)
+    reprice(session, course, 100)
+    told = {}
+    outdate_course(session, told.__setitem__, event={"course_id": str(course.id)})
+
+    assert told[course_key(course.slug)] == told[course_key(course.id)] == Stored(course.version, b"")
+    assert CATALOGUE in told

@@ -15,6 +15,7 @@ from models.courses.enrollments import Enrollment
 from models.courses.reviews import Rating
 from models.courses.spelling import slug_of
 from models.courses.versions import CourseVersion
+from models.events import AnyEvent
 from models.outbox import record
 from workers import task
 from workers.resources import Remember
@@ -129,6 +130,13 @@ def unpublish_course(session: Session, remember: Remember, *, ref: str, caller: 
         record(session, course, course.updated(at=now()))
         _forget(remember, course)
     return course.view()
+
+
+@task
+def outdate_course(session: Session, remember: Remember, *, event: AnyEvent) -> None:
+    """Tell the cache once more that a course has changed: the word of the commit itself may be lost."""
+    if course := session.get(Course, UUID(event["course_id"])):
+        _forget(remember, course)
 
 
 def publish(session: Session, course: Course) -> None:
