@@ -8,7 +8,11 @@ from tests.support.waiting import at_once, eventually
 from .storm import storm
 from .world import Learner, World
 
-pytestmark = [pytest.mark.chaos, pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is here")]
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.apart,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is here"),
+]
 
 SECONDS = 15.0
 

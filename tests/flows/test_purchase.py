@@ -1,9 +1,13 @@
 """Story 2: a checkout, the provider's page, its webhook; access, progress and a receipt follow, once."""
 
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+
+from models.courses.spelling import slug_of
+from ops.local.seed import TEXTS, id_of
 
 from .shop import Shop, Visitor, eventually
 
@@ -23,7 +27,8 @@ def assert_bought_once(learner: Visitor, course_id: str, checkout: dict[str, str
 
 
 def test_the_catalogue_has_24_courses(shop: Shop) -> None:
-    assert len(shop.courses()) == 24
+    seeded = {str(id_of(slug_of(text["title"]))) for text in tomllib.loads(TEXTS.read_text())["courses"]}
+    assert len(seeded & {course["id"] for course in shop.courses()}) == 24  # other stories may have published more
 
 
 def test_paying_on_the_hosted_page_gives_access(shop: Shop) -> None:

@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import structlog
 
 from models import log
+from settings import ROOT
 
 SECRETS = {
     "an e-mail address": "ada@example.com",
@@ -71,3 +75,15 @@ def test_what_is_called_a_secret_is_one(lines, name: str):
     log.get_logger("x").info("said", **{name: "hunter2"}, headers={name: "hunter2"})
 
     assert "hunter2" not in json.dumps(lines())
+
+
+def test_a_line_that_nobody_reads_fails_nothing():
+    """A gateway's worker outlives its master for a moment, and what it has begun it answers."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    speaks = "from models import log; log.configure('test'); log.get_logger('a').info('b'); print('went on')"
+    said = subprocess.run(
+        [sys.executable, "-c", speaks], stdout=subprocess.PIPE, stderr=write_end, check=False, cwd=ROOT, text=True
+    )
+    os.close(write_end)
+    assert said.stdout == "went on\n"
