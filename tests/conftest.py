@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         environment.leave_to_others()
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_stage)
     if is_shared_out(config):
