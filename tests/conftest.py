@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
+from xdist.scheduler import LoadScopeScheduling
 
 import settings
 from celery_app import SERVICES
@@ -31,30 +32,29 @@ def pytest_configure(config: pytest.Config) -> None:
         environment.leave_to_others()
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_stage)
-    if is_shared_out(config):
-        items.sort(key=_piece, reverse=True)  # what is long and in one piece begins at once
-        for item in items:
-            if piece := _piece(item):
-                item.add_marker(pytest.mark.xdist_group(piece))
+    if hasattr(config, "workerinput"):  # one of several processes
+        items.sort(key=lambda item: shares_a_platform(item.nodeid), reverse=True)  # the long piece begins at once
 
 
 def _stage(item: pytest.Item) -> int:
     return 2 if item.get_closest_marker("chaos") else int(item.get_closest_marker("flow") is not None)
 
 
-def _piece(item: pytest.Item) -> str:
-    """What goes through one process as a whole, because it shares a running platform; nothing for plain tests."""
-    if "other_world" in getattr(item, "fixturenames", ()):
-        return "the other world"
-    return "the running platform" if _stage(item) else ""
+def shares_a_platform(nodeid: str) -> bool:
+    return nodeid.startswith(("tests/flows/", "tests/chaos/", "tests/bridge/test_apache_kafka.py"))
 
 
-def is_shared_out(config: pytest.Config) -> bool:
-    """Whether this is one of several processes (pytest -n)."""
-    return hasattr(config, "workerinput")
+class Pieces(LoadScopeScheduling):
+    """What shares a running platform goes through one process as a whole; all else is dealt out one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "the platform" if shares_a_platform(nodeid) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Pieces:
+    return Pieces(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
