@@ -191,7 +191,6 @@ def _log_as_ecs(**_: object) -> None:
     logging.getLogger("celery").setLevel(logging.INFO)
     for of_each_task in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(of_each_task).setLevel(logging.WARNING)  # the delivery says it once, with its trace
-    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # "received": told again when it has ended
 
 
 @signals.worker_init.connect
