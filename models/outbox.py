@@ -43,24 +43,26 @@ class OutboxEvent(Base):
 _INSERT = insert(OutboxEvent.__table__).inline()  # type: ignore[arg-type]  # declared as the wider FromClause
 
 
-def record(session: Session, aggregate: Aggregate, event: Event) -> None:
-    """Tell ``event`` of ``aggregate``, whose row this transaction has locked or made: counts its version up.
+def record(session: Session, aggregate: Aggregate, *events: Event) -> None:
+    """Tell ``events`` of ``aggregate``, whose row this transaction has locked or made: counts its version up.
 
-    The event reaches Kafka once this transaction has committed, after all earlier ones of the aggregate.
+    They reach Kafka once this transaction has committed, after all earlier ones of the aggregate.
     """
+    if events:
+        session.execute(_INSERT, [_row(aggregate, event) for event in events])
+        session.info["recorded"] = True
+
+
+def _row(aggregate: Aggregate, event: Event) -> dict[str, Any]:
     aggregate.version += 1
     bound = bound_fields()
-    session.execute(
-        _INSERT,
-        {
-            "id": new_id(),
-            "aggregatetype": event.teller,
-            "aggregateid": aggregate.aggregate_id,
-            "aggregate_version": aggregate.version,
-            "type": event.type,
-            "payload": msgspec.to_builtins(event),
-            "headers": {name: bound[name] for name in ("request_id", "traceparent", "causation_id") if name in bound},
-            "created_at": now(),
-        },
-    )
-    session.info["recorded"] = True
+    return {
+        "id": new_id(),
+        "aggregatetype": event.teller,
+        "aggregateid": aggregate.aggregate_id,
+        "aggregate_version": aggregate.version,
+        "type": event.type,
+        "payload": msgspec.to_builtins(event),
+        "headers": {name: bound[name] for name in ("request_id", "traceparent", "causation_id") if name in bound},
+        "created_at": now(),
+    }

@@ -129,6 +129,7 @@ def test_limits_can_be_lifted_but_not_in_production(ann: Person, monkeypatch):
     assert ann.get("/v1/things/machines").status_code == 200
 
     monkeypatch.setattr(settings, "ENVIRONMENT", "production")
+    monkeypatch.setattr(settings, "WEBHOOK_LOOPBACK", False)
     monkeypatch.setattr(settings, "STRIPE_API_URL", "https://api.stripe.com")
     monkeypatch.setattr(settings, "YOOKASSA_API_URL", "https://api.yookassa.ru/v3")
     for name in ("STRIPE_WEBHOOK_SECRET", "AUTH0_DOMAIN", "SECRET_KEY"):

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def why_not() -> str:
         return f"Apache Kafka needs {' and '.join(missing)}, which are not installed here"
     if list(_JARS.glob("kafka_2.13-*.jar")):
         return ""
-    fetched = _JARS.with_suffix(".new")
+    fetched = _JARS.with_suffix(f".{os.getpid()}")
     shutil.rmtree(fetched, ignore_errors=True)
     maven = ["mvn", "-B", "-q", "-f", str(_HERE / "pom.xml"), "dependency:copy-dependencies"]
     done = subprocess.run(
@@ -48,8 +48,9 @@ def why_not() -> str:
     )
     if done.returncode:
         return f"Maven could not fetch Apache Kafka: {(done.stdout + done.stderr).strip().splitlines()[:1]}"
-    shutil.rmtree(_JARS, ignore_errors=True)
-    fetched.rename(_JARS)
+    with suppress(OSError):  # another process was faster
+        fetched.rename(_JARS)
+    shutil.rmtree(fetched, ignore_errors=True)
     return ""
 
 

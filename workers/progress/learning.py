@@ -72,8 +72,7 @@ def complete_passed_quiz(session: Session, remember: Remember, *, event: QuizAtt
         if session.get(CourseProgress, (event.user_id, event.course_id)):
             return  # access has ended meanwhile
         raise ProjectionBehind("progress in course", str(event.course_id)) from None
-    for told in progress.pass_quiz(event.lesson_id, at=event.attempted_at):
-        record(session, progress, told)
+    record(session, progress, *progress.pass_quiz(event.lesson_id, at=event.attempted_at))
     remember(progress_of(event.user_id), changed)
 
 
@@ -186,5 +185,4 @@ def _entered(session: Session, user_id: UUID, course_id: UUID) -> CourseProgress
 
 
 def _complete(session: Session, progress: CourseProgress, lesson_id: UUID, *, at: datetime) -> None:
-    for event in progress.complete(lesson_id, at=at):
-        record(session, progress, event)
+    record(session, progress, *progress.complete(lesson_id, at=at))
