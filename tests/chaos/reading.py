@@ -36,7 +36,7 @@ _TABLES = (
         "payments.offers",
     ),
     *("progress.course_progress", "progress.completed_lessons", "progress.outlines"),
-    *("notifications.contacts", "notifications.recipients"),
+    *("notifications.contacts", "notifications.recipients", "notifications.reminders"),
 )
 _NOT_BACK_YET = (SQLAlchemyError, PyMongoError, RedisError, KafkaException, TimeoutError, requests.RequestException)
 # What somebody still has to do; the first number that is not 0 tells what the platform is busy with.

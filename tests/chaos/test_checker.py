@@ -161,3 +161,16 @@ def test_a_repeated_event_is_allowed_after_a_crash_and_found_without_one() -> No
     reading.topics.append(reading.topics[0])
     assert findings(reading, TOLD) == []
     assert {finding.check for finding in repeats(reading)} == {"nothing was sent twice"}
+
+
+def test_what_time_alone_tells_of_is_told_once_or_not_at_all() -> None:
+    reading, reminder = all_is_well(), str(uuid4())
+    reading.tables["notifications.reminders"] = [{"id": reminder, "user_id": USER}]
+    assert findings(reading, TOLD) == []
+    mail = uuid5(UUID(reminder), f"{USER}/email")
+    reading.mails.append({"headers": {"Message-ID": f"<{mail}@coursebus.dev>"}, "to": [PII["email"]]})
+    note = {"_id": str(uuid4()), "channel": "in_app", "event_id": reminder, "user_id": USER}
+    reading.deliveries.append(note)
+    assert findings(reading, TOLD) == []
+    reading.deliveries.append(note)
+    assert found(reading) == {"one note for each event and recipient"}

@@ -8,7 +8,7 @@ import pytest
 from .storm import storm
 from .world import World
 
-pytestmark = [pytest.mark.chaos, pytest.mark.apart]
+pytestmark = pytest.mark.chaos
 
 SECONDS = 30.0
 
