@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import marshmallow as ma
+from flask import Response
 from flask.views import MethodView
 
 from models.cache import progress_of
@@ -13,6 +14,7 @@ from models.errors import NotFound
 from .auth import me, public, requires
 from .blueprints import Blueprint
 from .pages import Page, PageQuery, page, page_of
+from .printing import printable
 from .queue import ask, look_up
 from .reads import cached_page
 from .schemas import Schema, Timestamp
@@ -23,6 +25,24 @@ blp = Blueprint("progress", __name__, url_prefix="/v1", description="What a lear
 View = TypeVar("View", bound=Callable[..., Any])
 
 _LONGEST_SECONDS = 10**6  # of a lesson
+
+_CERTIFICATE_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Certificate {{ code }}</title>
+<style>
+  @page { size: A4 landscape; }
+  body { font: 18px/1.6 Georgia, serif; max-width: 48rem; margin: 4rem auto; padding: 3rem; text-align: center;
+    color: #222; border: 3px double #888; }
+  h1 { letter-spacing: .1em; } strong { font-size: 1.6em; display: block; }
+</style>
+<h1>Certificate</h1>
+{% if holder %}<p><strong>{{ holder }}</strong></p>
+{% endif %}<p>completed the course<strong>{{ course_title }}</strong></p>
+<p>{{ issued_at[:10] }}</p>
+<p>{{ code }}</p>
+</html>
+"""
 
 
 class CourseProgressSchema(Schema):
@@ -213,10 +233,11 @@ class Certificates(MethodView):
 class Certificate(MethodView):
     @public
     @blp.response(200, PublicCertificateSchema)
-    def get(self, code: str) -> Any:
-        """Show a certificate to whoever has its code."""
+    def get(self, code: str) -> Response:
+        """Show a certificate to whoever has its code, as JSON or, to who accepts it, as HTML."""
         certificate = look_up("progress.show_certificate", code=code.upper())
-        return {**certificate, "holder": _name_of(certificate.pop("user_id"))}
+        shown = PublicCertificateSchema().dump({**certificate, "holder": _name_of(certificate["user_id"])})
+        return printable(_CERTIFICATE_PAGE, shown)
 
 
 def _name_of(user_id: str) -> str | None:

@@ -36,6 +36,7 @@ _REACTIONS = {
     "LESSON_COMPLETED": ["courses.count_completion", "notifications.congratulate_on_lesson"],
     "LESSON_REOPENED": ["courses.count_reopening"],
     "COURSE_COMPLETED": ["notifications.congratulate_on_course"],
+    "CERTIFICATE_ISSUED": ["notifications.send_certificate"],
 }
 
 # Integrators hear of everything: by the feed, and by webhooks.

@@ -4,17 +4,16 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from flask import Response, jsonify, render_template_string, request
+from flask import Response
 from flask.views import MethodView
 
 from api.auth import me, requires
+from api.printing import printable
 from api.queue import ask
 from api.schemas import Schema, Timestamp
 
 from .blueprint import blp
 
-# Nothing from elsewhere.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 _PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -67,7 +66,4 @@ class Invoice(MethodView):
         """Show the invoice of a paid order, as JSON or, to who accepts it, as HTML; of any order with payments:read."""
         whose = None if "payments:read" in me().permissions else me().id
         invoice: dict[str, Any] = ask("payments.show_invoice", order_id=order_id, user_id=whose)
-        if request.accept_mimetypes.best_match(["application/json", "text/html"]) != "text/html":
-            return jsonify(invoice)
-        page = render_template_string(_PAGE, **invoice)
-        return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY})
+        return printable(_PAGE, invoice)

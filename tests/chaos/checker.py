@@ -16,6 +16,7 @@ Row = Mapping[str, Any]  # ids are text
 MAILED = (
     *("USER_CREATED", "ENROLLMENT_CREATED", "PAYMENT_SUCCEEDED"),
     *("PAYMENT_FAILED", "PAYMENT_REFUNDED", "LESSON_COMPLETED", "COURSE_COMPLETED"),
+    "CERTIFICATE_ISSUED",
 )
 # What an order is called whose money has come.
 PAID = {"paid", "partially_refunded", "refunded"}
@@ -186,6 +187,7 @@ def _happenings(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
         "ENROLLMENT_ENDED": ("enrollment_id",),
         "LESSON_COMPLETED": ("user_id", "course_id", "lesson_id"),
         "COURSE_COMPLETED": ("user_id", "course_id"),
+        "CERTIFICATE_ISSUED": ("user_id", "course_id"),
         "COURSE_CREATED": ("course_id",),
         "NOTIFICATION_SENT": ("notification_id",),
         "NOTIFICATION_FAILED": ("notification_id",),

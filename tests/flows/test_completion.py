@@ -27,7 +27,7 @@ def test_the_last_lesson_completes_the_course(shop: Shop) -> None:
     for lesson_id in lessons:
         last = learner.complete(course_id, lesson_id)
     assert (last["status"], last["percent"], last["next_lesson_id"]) == ("completed", 100, None)
-    notes = [*AFTER_AN_ENROLLMENT, *["LESSON_COMPLETED"] * len(lessons), "COURSE_COMPLETED"]
+    notes = [*AFTER_AN_ENROLLMENT, *["LESSON_COMPLETED"] * len(lessons), "COURSE_COMPLETED", "CERTIFICATE_ISSUED"]
     learner.awaits(notes, mails=len(notes))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 
 from .shop import Shop, Visitor, eventually
 from .test_bad_input import problem
@@ -40,6 +41,11 @@ def test_a_course_is_stopped_gone_on_with_completed_and_certified(shop: Shop, le
     shown = shop.visitor().get(f"/v1/certificates/{certificate['code'].lower()}").json()
     assert shown == {**certificate, "holder": visitor.profile()["name"]}
     assert visitor.get("/v1/me/streak").json()["current_days"] == 1
+    link = f"{shop.platform.url}/v1/certificates/{certificate['code']}"
+    eventually(lambda: any(link in mail["text"] for mail in shop.platform.mails(visitor.person.email)))
+    page = requests.get(link, headers={"Accept": "text/html,*/*;q=0.8"}, timeout=10)  # a browser follows it
+    assert (page.headers["Content-Type"], page.headers["Vary"]) == ("text/html; charset=utf-8", "Accept")
+    assert all(each in page.text for each in (shown["code"], shown["course_title"], shown["holder"]))
 
     percent = reopened["percent"]
     eventually(lambda: visitor.get("/v1/me/enrollments").json()["items"][0]["progress_percent"] == percent)

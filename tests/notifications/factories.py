@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from models.base import new_id, now
 from models.events import (
+    CertificateIssued,
     CourseCompleted,
     EnrollmentCreated,
     LessonCompleted,
@@ -153,6 +154,10 @@ def course_completed(user_id: UUID, **fields) -> CourseCompleted:
     )
 
 
+def certificate_issued(user_id: UUID) -> CertificateIssued:
+    return some(CertificateIssued, user_id=user_id, course_title="Practical Statistics", code="7K2M-Q9XD-4WTB-0HFR")
+
+
 # Each event that is told, by its handler.
 TOLD = {
     messages.welcome_user: user_created,
@@ -167,4 +172,5 @@ TOLD = {
     messages.report_subscription_end: subscription_expired,
     messages.congratulate_on_lesson: lesson_completed,
     messages.congratulate_on_course: course_completed,
+    messages.send_certificate: certificate_issued,
 }

@@ -1,9 +1,23 @@
 import pytest
 
+import settings
 from models.base import new_id, now
 from models.errors import ProjectionBehind
-from tests.notifications.factories import TOLD, enrollment_created, lesson_completed, make_contact, payment_succeeded
-from workers.notifications.messages import congratulate_on_lesson, send_receipt, welcome_learner, welcome_user
+from tests.notifications.factories import (
+    TOLD,
+    certificate_issued,
+    enrollment_created,
+    lesson_completed,
+    make_contact,
+    payment_succeeded,
+)
+from workers.notifications.messages import (
+    congratulate_on_lesson,
+    send_certificate,
+    send_receipt,
+    welcome_learner,
+    welcome_user,
+)
 
 handlers = pytest.mark.parametrize("handler", TOLD, ids=lambda handler: handler.__name__)
 
@@ -90,3 +104,14 @@ def test_the_courses_of_a_subscription_are_told_with_it_and_not_each(session, po
     post.handle(welcome_learner, enrollment_created(user_id, source="subscription"))
 
     assert post.feed(user_id) == []
+
+
+def test_a_certificate_is_told_with_the_link_that_proves_it(session, post):
+    user_id = make_contact(session)
+    event = certificate_issued(user_id)
+    post.handle(send_certificate, event)
+    post.deliver_poked()
+
+    [note], [mail] = post.feed(user_id), post.server.mails
+    assert (note["data"]["code"], event.code in note["body"]) == (event.code, True)
+    assert f"{settings.PUBLIC_URL}/v1/certificates/{event.code}" in mail["text"]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from models.events import (
+    CertificateIssued,
     CourseCompleted,
     EnrollmentCreated,
     Event,
@@ -44,6 +45,8 @@ RULES: dict[type[Event], Rule] = {
     SubscriptionExpired: Rule(category="receipts", template="subscription_expired", mandatory=True),
     LessonCompleted: Rule(category="progress", template="lesson_completed"),
     CourseCompleted: Rule(category="progress", template="course_completed"),
+    # Without a push: the one of the completed course comes at the same moment.
+    CertificateIssued: Rule(category="progress", template="certificate", channels=(IN_APP, EMAIL)),
 }
 
 # What no event tells of, but that nothing happened.

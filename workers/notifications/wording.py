@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, pass_context, select_autoescape
 from jinja2.runtime import Context
 
+import settings
 from models.notifications import Contact
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -47,6 +48,7 @@ def words(template: str, contact: Contact, data: Mapping[str, Any]) -> Words:
         **data,
         "name": contact.name,
         "timezone": contact.timezone,
+        "public_url": settings.PUBLIC_URL,
         "decimal_mark": texts["decimal_mark"],
     }
 
