@@ -117,8 +117,10 @@ class FacetsSchema(Schema):
 
 
 class CoursesPage(page_of(CourseItemSchema)):  # type: ignore[misc]  # made at run time
-    facets = ma.fields.Nested(FacetsSchema)
-    total = ma.fields.Int()
+    facets = ma.fields.Nested(
+        FacetsSchema, metadata={"description": "To a q they count the 5000 most popular courses that fit it."}
+    )
+    total = ma.fields.Int(metadata={"description": "To a q 5000 at most: so many are counted."})
 
 
 # A course and its outline.

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -12,8 +13,8 @@ from sqlalchemy import (
     ColumnElement,
     Computed,
     Select,
+    Subquery,
     Uuid,
-    case,
     cast,
     delete,
     func,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     literal_column,
     select,
     tuple_,
+    union_all,
     update,
 )
 from sqlalchemy.dialects.postgresql import TSVECTOR, insert
@@ -162,6 +164,12 @@ class Position(msgspec.Struct, array_like=True):
 
 Page = tuple[list[CatalogueEntry], Position | None]
 
+RANKED = 500  # entries whose rank is worked out: 25 pages of twenty, which nobody reads to the end
+COUNTED = 5000  # entries that are counted of those that fit a question
+
+# As the index of the migration has it: weight A is the title, B title and tags in Latin letters.
+_TITLE_WORDS = func.ts_filter(CatalogueEntry.words, literal_column("'{a,b}'"))
+
 # The column that a sort goes by, and whether it falls. The course's id settles what is equal.
 _SORTS: dict[str, tuple[Any, bool]] = {
     "newest": (CatalogueEntry.published_at, True),
@@ -182,8 +190,13 @@ class Search:
 
     def page(self, session: Session, after: Position | None, limit: int) -> Page:
         """The next ``limit`` entries after a position, and the position of the last one where more follow."""
-        key, falling = self._order()
-        statement = self._found(select(CatalogueEntry, key))
+        if self.sort == "relevance":
+            ranked = self._ranked().subquery()
+            key, falling = ranked.c.key, True
+            statement = select(CatalogueEntry, key).join(ranked, ranked.c.course_id == CatalogueEntry.course_id)
+        else:
+            key, falling = _SORTS[self.sort]
+            statement = self._found(select(CatalogueEntry, key))
         if after:
             place = tuple_(key, CatalogueEntry.course_id)
             reached_key = literal(msgspec.convert(after.key, key.type.python_type), key.type)
@@ -197,43 +210,65 @@ class Search:
         return [entry for entry, _ in rows[:limit]], Position(last_key, last.course_id, self.respelled)
 
     def count(self, session: Session) -> int:
-        """How many entries there are. One statement."""
-        counted: int = session.scalars(self._found(select(func.count()).select_from(CatalogueEntry))).one()
+        """How many entries there are; to a question COUNTED at most. One statement."""
+        counted: int = session.scalars(select(func.count()).select_from(self._counted())).one()
         return counted
 
     def facets(self, session: Session) -> tuple[dict[str, list[dict[str, Any]]], int]:
-        """How many entries there are of each category, level, language, free or paid; and of all. One statement."""
-        columns: dict[str, Any] = {
-            "category": CatalogueEntry.category,
-            "level": CatalogueEntry.level,
-            "language": CatalogueEntry.language,
-            "price": case((CatalogueEntry.price_minor == 0, "free"), else_="paid"),
-        }
-        grouped = self._found(select(*columns.values(), func.count()).group_by(*columns.values()))
-        counters: dict[str, Counter[str]] = {name: Counter() for name in columns}
+        """How many entries there are of each category, level, language, free or paid; and of all. One statement.
+
+        To a question the COUNTED most popular that fit it are counted.
+        """
+        counted = self._counted().c
+        columns = {"category": counted.category, "level": counted.level, "language": counted.language}
+        grouped = select(*columns.values(), counted.free, func.count()).group_by(*columns.values(), counted.free)
+        counters: dict[str, Counter[str]] = {name: Counter() for name in (*columns, "price")}
         total = 0
-        for *values, count in session.execute(grouped):
+        for *values, free, count in session.execute(grouped):
             total += count
-            for counter, value in zip(counters.values(), values, strict=True):
+            for counter, value in zip(counters.values(), (*values, "free" if free else "paid"), strict=True):
                 counter[value] += count
         return {name: _most_frequent_first(counter) for name, counter in counters.items()}, total
+
+    def _counted(self) -> Subquery:
+        entry = CatalogueEntry
+        columns: tuple[Any, ...] = (entry.category, entry.level, entry.language, (entry.price_minor == 0).label("free"))
+        found: Select[Any] = self._found(select(*columns))
+        return (found if self.filters.q is None else _most_popular(found, COUNTED)).subquery()
+
+    def _ranked(self) -> Select[Any]:
+        """Course and rank of what fits a question: of the RANKED most popular that say it in title or tags.
+
+        Where those are fewer, as many others are ranked too. Ranking all would take as long as a word is frequent.
+        """
+        entry = CatalogueEntry
+        columns: tuple[Any, ...] = (entry.course_id, entry.words)
+        fitting = select(*columns).where(*self.filters.conditions())
+        by_title = _TITLE_WORDS.bool_op("@@")(self._query)
+        titled = _most_popular(fitting.where(by_title), RANKED).cte("titled")
+        too_few = select(func.count()).select_from(titled).scalar_subquery() < RANKED
+        others = fitting.where(entry.words.bool_op("@@")(self._query), ~by_title, too_few)
+        ranked = union_all(select(titled), select(_most_popular(others, RANKED).subquery())).subquery().c
+        # Millionths: a float would come back from a cursor as a slightly different one.
+        return select(
+            ranked.course_id, cast(func.ts_rank(ranked.words, self._query) * 1_000_000, BigInteger).label("key")
+        )
 
     def _found(self, statement: Select[Any]) -> Select[Any]:
         statement = statement.where(*self.filters.conditions())
         return statement if self.filters.q is None else statement.where(CatalogueEntry.words.bool_op("@@")(self._query))
 
-    def _order(self) -> tuple[Any, bool]:
-        if self.sort != "relevance":
-            return _SORTS[self.sort]
-        # Millionths: a float would come back from a cursor as a slightly different one.
-        return cast(func.ts_rank(CatalogueEntry.words, self._query) * 1_000_000, BigInteger), True
-
-    @property
+    @cached_property
     def _query(self) -> ColumnElement[Any]:
         if self.respelled:
-            # As a subquery it is evaluated once, not for every row.
-            return select(func.courses.respelled(romanised(self.filters.q or ""))).scalar_subquery()
+            # Evaluated once, not for every place that asks for it, let alone every row.
+            meant = select(func.courses.respelled(romanised(self.filters.q or "")).label("words"))
+            return select(meant.cte("meant").c.words).scalar_subquery()
         return func.websearch_to_tsquery(literal_column("'russian'::regconfig"), self.filters.q)
+
+
+def _most_popular(found: Select[Any], limit: int) -> Select[Any]:
+    return found.order_by(CatalogueEntry.learners.desc(), CatalogueEntry.course_id.desc()).limit(limit)
 
 
 def _most_frequent_first(counter: Counter[str]) -> list[dict[str, Any]]:

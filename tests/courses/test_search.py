@@ -1,7 +1,8 @@
 import pytest
 
+from models.courses import catalogue
 from models.courses.spelling import romanised, slug_of
-from tests.courses.factories import make_catalogue
+from tests.courses.factories import make_catalogue, make_course
 from tests.courses.test_catalogue import listed, titles
 
 COURSES = (
@@ -64,6 +65,28 @@ def test_pages_of_a_search_show_every_course_once(session, q, sort):
         after = found["next"]
 
     assert sorted(seen) == sorted(f"Machine number {n}" for n in range(7))
+
+
+def test_of_what_a_frequent_word_finds_titles_and_the_popular_are_ranked(session, monkeypatch):
+    monkeypatch.setattr(catalogue, "RANKED", 2)
+    texts = ({"title": f"Course {n}", "summary": "All about Machines."} for n in range(3))
+    category = make_catalogue(session, *texts, {"title": "Machines"})
+    assert titles(session, category=category, q="machine")[0] == "Machines"
+    assert len(titles(session, category=category, q="machine")) == 3  # the title, and two of the texts
+    assert len(titles(session, category=category, q="machine", sort="newest")) == 4
+
+    for title in ("Machines again", "Machines for ever"):
+        make_course(session, category=category, title=title, lessons=1)
+    assert all("Machines" in title for title in titles(session, category=category, q="machine"))
+
+
+def test_to_a_question_so_many_are_counted(session, monkeypatch):
+    category = make_catalogue(session, *({"title": f"Machine number {n}"} for n in range(3)))
+    monkeypatch.setattr(catalogue, "COUNTED", 2)
+    for question, count in (({"q": "machine"}, 2), ({}, 3)):
+        found = listed(session, category=category, facets=True, total=True, **question)
+        assert (found["total"], found["facets"]["category"]) == (count, [{"value": category, "count": count}])
+        assert listed(session, category=category, total=True, **question)["total"] == count
 
 
 def test_slugs_are_readable_in_both_alphabets():
