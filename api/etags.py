@@ -3,41 +3,55 @@
 import functools
 import hashlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Response, request
+from werkzeug.datastructures import Headers
 
 from models.cache import Stored
 from models.errors import PreconditionRequired
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 _NO_VERSION = 0  # versions count from 1
 
 
+# Kept by the client itself, and shown only after asking whether it still holds.
+_ASK_FIRST = ("Cache-Control", "private, no-cache")
+_JSON = ("Content-Type", "application/json")
+
+
+class _Ready(Response):
+    """An answer with all its headers. Flask would look through them three times more, which costs a 304 a tenth."""
+
+    default_mimetype = None
+    automatically_set_content_length = False
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:  # noqa: ARG002 werkzeug's signature
+        return self.headers
+
+
 def respond(stored: Stored) -> Response:
     """Answer with what is stored and its ETag; 304 where the client's If-None-Match names it."""
-    version = str(stored.version)
-    # Kept by the client itself, and shown only after asking whether it still holds.
-    headers = {"ETag": f'"{version}"', "Cache-Control": "private, no-cache"}
-    if _has(version):
-        return _unchanged(headers)
-    return Response(stored.body, headers=headers, content_type="application/json")
+    return _unless_known(str(stored.version), stored.body)
 
 
 def respond_page(page: bytes) -> Response:
     """Answer with a stored page of a list: its Link, a line break, its body. Its ETag is a hash of them."""
     link, _, body = page.partition(b"\n")
-    etag = hashlib.blake2b(page, digest_size=12).hexdigest()
-    headers = {"ETag": f'"{etag}"', "Cache-Control": "private, no-cache", **({"Link": link.decode()} if link else {})}
-    if _has(etag):
-        return _unchanged(headers)
-    return Response(body, headers=headers, content_type="application/json")
+    return _unless_known(hashlib.blake2b(page, digest_size=12).hexdigest(), body, link=link.decode())
 
 
-def _unchanged(headers: dict[str, str]) -> Response:
-    # With a content type, so that none is made up; there is no content.
-    return Response(status=304, headers=headers, content_type="application/json")
+def _unless_known(tag: str, body: bytes, *, link: str = "") -> Response:
+    headers = [("ETag", f'"{tag}"'), _ASK_FIRST]
+    if link:
+        headers.append(("Link", link))
+    if _has(tag):
+        return _Ready(status=304, headers=headers)
+    return _Ready(body, headers=[*headers, _JSON, ("Content-Length", str(len(body)))])
 
 
 def _has(tag: str) -> bool:

@@ -49,6 +49,15 @@ def stored(key: str, task: str, **message: Any) -> Stored:
     return _in_one_flight(key, lambda: _found(key), fetch)
 
 
+def own_profile(sub: str) -> Stored | None:
+    """What is stored of the caller's profile; None where it has to be asked for, or is said to be missing."""
+    try:
+        profile = cache.get_own_profile(sub)
+    except RedisError:
+        return None
+    return None if profile and profile.body == MISSING else profile
+
+
 def cached_page(version_key: Callable[[], str], *, stale_seconds: int = 0) -> Callable[[View], View]:
     """Answer with the bytes stored for this very request, before its query is read.
 

@@ -15,11 +15,11 @@ from models.cache import profile_key
 
 from .auth import me, requires, signed
 from .blueprints import Blueprint
-from .etags import if_match
+from .etags import if_match, respond
 from .operations import OperationSchema
 from .pages import Page, PageQuery, page, page_of
 from .queue import ask, look_up, tell
-from .reads import cached, changed, stored
+from .reads import cached, changed, own_profile, stored
 from .schemas import Schema, Timestamp
 
 blp = Blueprint("users", __name__, url_prefix="/v1", description="Who you are to Coursebus.")
@@ -114,6 +114,8 @@ class Me(MethodView):
     def get(self) -> Response:
         """Show the caller's profile; one that is still being made is shown from the token's claims."""
         caller = me()
+        if profile := own_profile(caller.sub):
+            return respond(profile)
         return cached(
             profile_key(caller.id), "users.show_profile", user_id=caller.id, email=caller.email, name=caller.name
         )

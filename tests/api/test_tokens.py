@@ -26,7 +26,7 @@ STRANGERS_KEY = RSAKey.generate_key(2048)
 
 
 class Tenant(ThreadingHTTPServer):
-    """Auth0's key set, counted; ``down`` makes it answer 500."""
+    """Auth0's key set, counted; ``down`` makes it answer 500, and without ``answering`` it holds its answers back."""
 
     daemon_threads = True
 
@@ -35,6 +35,8 @@ class Tenant(ThreadingHTTPServer):
         self.keys: list[Any] = [AUTH0S_KEY]
         self.fetches = 0
         self.down = False
+        self.answering = threading.Event()
+        self.answering.set()
 
     @property
     def url(self) -> str:
@@ -47,6 +49,7 @@ class KeySetHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.fetches += 1
         time.sleep(0.05)  # long enough for others to arrive meanwhile
+        self.server.answering.wait(10)
         body = json.dumps(KeySet(self.server.keys).as_dict(private=False)).encode()
         self.send_response(500 if self.server.down else 200)
         self.end_headers()
@@ -229,13 +232,14 @@ def test_a_key_that_is_rotated_in_is_found_at_once_and_the_next_search_waits(ten
 def test_old_keys_are_fetched_again_behind_the_request(tenant: Tenant, monkeypatch):
     monkeypatch.setattr(tokens.keys, "MAX_AGE_SECONDS", 0)
     tokens.keys.of("current")
-    started = time.monotonic()
-    assert tokens.keys.of("current").kid == "current"
-    assert time.monotonic() - started < 0.04
-    deadline = time.monotonic() + 2
+    tenant.answering.clear()
+    assert tokens.keys.of("current").kid == "current"  # while Auth0 has not yet answered
+    deadline = time.monotonic() + 10
     while tenant.fetches < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert tenant.fetches == 2
+    assert not tokens.keys._fetching.acquire(blocking=False)  # noqa: SLF001 the fetch still waits
+    tenant.answering.set()
 
 
 def test_known_keys_stay_while_auth0_is_down(tenant: Tenant, monkeypatch):

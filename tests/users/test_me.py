@@ -8,9 +8,9 @@ from redis.retry import Retry
 
 from api import create_app
 from models import cache
-from models.base import sessions
-from models.cache import identity_key, profile_key
-from models.users import User
+from models.base import now, sessions
+from models.cache import Stored, identity_key, profile_key
+from models.users import ErasedSub, User
 from tests.gateway import Person, running_worker, trust_test_tokens
 from tests.users.factories import Remembered, creation_of
 from workers.users.profiles import fill_profile
@@ -32,7 +32,8 @@ def ann(monkeypatch) -> Person:
 def cache_is_away(monkeypatch) -> None:
     away = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
     monkeypatch.setattr(cache, "cache_redis", lambda: away)
-    monkeypatch.setattr(cache._PUT_UNLESS_NEWER, "registered_client", away)  # noqa: SLF001 it keeps its client
+    for script in (cache._PUT_UNLESS_NEWER, cache._OWN_PROFILE):  # noqa: SLF001 they keep their client
+        monkeypatch.setattr(script, "registered_client", away)
 
 
 @pytest.fixture
@@ -66,6 +67,24 @@ def test_the_profile_is_served_from_the_cache_without_a_queue(ann: Person, reque
 
     assert cached.data == asked.data
     assert cached.headers["ETag"] == asked.headers["ETag"] == '"2"'
+
+
+def test_the_profile_is_had_from_the_cache_in_one_round_trip(ann: Person, monkeypatch):
+    fill(ann)
+    asked = ann.get("/v1/me")
+    monkeypatch.setattr(cache, "cache_redis", lambda: pytest.fail("the cache was asked again"))
+
+    assert ann.get("/v1/me").data == asked.data
+
+
+def test_the_stored_profile_of_somebody_who_has_gone_is_not_shown(ann: Person):
+    user_id = fill(ann)
+    ann.get("/v1/me")
+    with sessions("users").begin() as session:
+        ErasedSub.keep(session, session.get_one(User, user_id).sub, at=now())
+    cache.put(identity_key(ann.sub), Stored(2, b""))
+
+    assert ann.get("/v1/me").json["code"] == "account_erased"
 
 
 def test_a_profile_that_the_client_has_is_a_304_without_a_body(ann: Person):
