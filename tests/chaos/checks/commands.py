@@ -1,0 +1,91 @@
+"""Commands: what was acknowledged has happened, once, and what was refused has not."""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+
+from tests.chaos.checker import Reading, Row, Told, check, grouped
+
+
+@check
+def what_was_acknowledged_took_effect_once(reading: Reading, told: Collection[Told]) -> Iterator[str]:
+    happened = Counter(_happenings(reading.outbox))
+    for each in told:
+        for effect in _effects(each):
+            if happened[effect] != 1:
+                yield f"{each} was acknowledged, and {effect} is there {happened[effect]} times"
+
+
+def _effects(told: Told) -> list[tuple[str, ...]]:
+    effects: dict[str, list[tuple[str, ...]]] = {
+        "registered": [("USER_CREATED", told.user_id)],
+        "enrolled": [
+            ("ENROLLMENT_CREATED", told.user_id, told.course_id),
+            ("COURSE_STARTED", told.user_id, told.course_id),
+        ],
+        "ordered": [("ORDER_CREATED", told.order_id)],
+        "paid": [
+            ("PAYMENT_SUCCEEDED", told.order_id),
+            ("COURSE_PURCHASED", told.order_id),
+            ("ENROLLMENT_CREATED", told.user_id, told.course_id),
+            ("COURSE_STARTED", told.user_id, told.course_id),
+        ],
+        "refunded": [("PAYMENT_REFUNDED", told.refund_id)],
+        "written": [("COURSE_CREATED", told.course_id)],
+        "completed": [("LESSON_COMPLETED", told.user_id, told.course_id, told.lesson_id)],
+    }
+    return effects.get(told.what, [])
+
+
+def _happenings(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
+    """Each event as what it says has happened."""
+    by = {
+        "USER_CREATED": ("user_id",),
+        "ENROLLMENT_CREATED": ("user_id", "course_id"),
+        "COURSE_STARTED": ("user_id", "course_id"),
+        "ORDER_CREATED": ("order_id",),
+        "PAYMENT_SUCCEEDED": ("order_id",),
+        "PAYMENT_FAILED": ("order_id",),
+        "COURSE_PURCHASED": ("order_id",),
+        "PAYMENT_REFUNDED": ("refund_id",),
+        "ENROLLMENT_ENDED": ("enrollment_id",),
+        "LESSON_COMPLETED": ("user_id", "course_id", "lesson_id"),
+        "COURSE_COMPLETED": ("user_id", "course_id"),
+        "CERTIFICATE_ISSUED": ("user_id", "course_id"),
+        "COURSE_CREATED": ("course_id",),
+        "NOTIFICATION_SENT": ("notification_id",),
+        "NOTIFICATION_FAILED": ("notification_id",),
+    }
+    for event in outbox:
+        if fields := by.get(event["type"]):
+            yield (event["type"], *(str(event["payload"][name]) for name in fields))
+
+
+@check
+def nothing_happened_twice(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
+    for happening, times in Counter(_happenings(reading.outbox)).items():
+        if times > 1 and happening[0] != "PAYMENT_FAILED":  # one for each attempt
+            yield f"{happening} happened {times} times"
+    for order, orders in grouped(reading.table("payments.orders"), "user_id", "course_id").items():
+        if sum(row["status"] in {"paid", "pending"} for row in orders) > 1:
+            yield f"{order} was ordered {len(orders)} times"
+    courses = [row["payload"] for row in reading.outbox if row["type"] == "COURSE_CREATED"]
+    for course, written in grouped(courses, "instructor_id", "title").items():
+        if len(written) > 1:
+            yield f"{course} was written {len(written)} times"
+
+
+@check
+def what_was_refused_had_no_effect(reading: Reading, told: Collection[Told]) -> Iterator[str]:
+    happened = set(_happenings(reading.outbox))
+    for each in told:
+        refused = {
+            "refused payment": ("PAYMENT_SUCCEEDED", each.order_id),
+            "refused completion": ("LESSON_COMPLETED", each.user_id, each.course_id, each.lesson_id),
+        }
+        if refused.get(each.what) in happened:
+            yield f"{each}, and it happened"
+        if each.what == "refused order" and any(
+            (row["user_id"], row["course_id"]) == (each.user_id, each.course_id)
+            for row in reading.table("payments.orders")
+        ):
+            yield f"{each}, and there is an order"

@@ -1,0 +1,67 @@
+"""Money: taken once, given back as promised, and all of it in the ledger."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+
+from tests.chaos.checker import Reading, Told, check, grouped
+
+# What an order is called whose money has come.
+PAID = {"paid", "partially_refunded", "refunded"}
+
+
+@check
+def money_was_taken_once_and_is_accounted_for(reading: Reading, told: Collection[Told]) -> Iterator[str]:
+    charged = grouped(reading.charges, "order_id")
+    paid = {event["payload"]["order_id"] for event in reading.outbox if event["type"] == "PAYMENT_SUCCEEDED"}
+    for order in reading.table("payments.orders"):
+        charges = charged.pop((order["id"],), [])
+        if len(charges) != (order["status"] in PAID):
+            yield f"order {order['id']} is {order['status']}, and charged {len(charges)} times"
+        if (order["status"] in PAID) != (order["id"] in paid):
+            yield f"order {order['id']} is {order['status']}, and its events say another thing"
+        for charge in charges:
+            costs, taken = ((each["amount_minor"], each["currency"]) for each in (order, charge))
+            if costs != taken:
+                yield f"order {order['id']} costs {costs}, and the provider took {taken}"
+    yield from (f"charges for order {order_id}, which does not exist" for (order_id,) in charged)
+    ours = sum(row["captured_minor"] for row in reading.table("payments.attempts"))
+    theirs = sum(charge["amount_minor"] for charge in reading.charges)
+    if ours != theirs:
+        yield f"we count {ours}, the provider {theirs}"
+    for each in told:
+        if each.what == "refused payment" and charged.get((each.order_id,)):
+            yield f"{each}, and it was charged"
+
+
+@check
+def what_went_back_is_what_was_promised(reading: Reading, told: Collection[Told]) -> Iterator[str]:
+    promised: Counter[str] = Counter()
+    for each in told:
+        if each.what == "refunded":
+            promised[each.order_id] += each.amount_minor
+    ours: Counter[str] = Counter()
+    for row in reading.table("payments.refunds"):
+        if row["status"] == "succeeded":
+            ours[row["order_id"]] += row["amount_minor"]
+    ended = {row["source_id"] for row in reading.table("courses.grants") if row.get("status") == "revoked"}
+    statuses = {order["id"]: order["status"] for order in reading.table("payments.orders")}
+    for charge in reading.charges:
+        order_id, theirs = charge["order_id"], charge.get("refunded_minor", 0)
+        if not theirs == ours[order_id] == promised[order_id] <= charge["amount_minor"]:
+            yield f"of order {order_id} {theirs} went back; {ours[order_id]} we count, {promised[order_id]} we promised"
+        all_of_it = theirs == charge["amount_minor"]
+        if (statuses.get(order_id) == "refunded") != all_of_it or (order_id in ended) != all_of_it:
+            yield f"order {order_id} is {statuses.get(order_id)}, access ended: {order_id in ended}, {theirs} went back"
+
+
+@check
+def the_ledger_sums_to_zero(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
+    entries = reading.table("payments.ledger_entries")
+    for key, rows in grouped(entries, "transaction_id", "currency").items():
+        if total := sum(row["amount_minor"] for row in rows):
+            yield f"{key} is off by {total}"
+    if entries:
+        booked = sum(row["amount_minor"] for row in entries if row["account"].startswith("provider."))
+        held = sum(charge["amount_minor"] - charge.get("refunded_minor", 0) for charge in reading.charges)
+        if booked != held:
+            yield f"{booked} are booked as held by the provider, who holds {held}"
