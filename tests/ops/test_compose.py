@@ -1,7 +1,8 @@
-"""The compose file: valid by its specification, and with every process that the local stack has."""
+"""The compose files: valid by their specification, and with every process that the local stack has."""
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +11,14 @@ import yaml
 from ops.local.processes import platform
 from settings import ROOT, STATE_DIR
 
-PATH = ROOT / "ops" / "compose.yml"
+PATH, DEMO = ROOT / "ops" / "compose.yml", ROOT / "ops" / "demo.yml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(PATH.read_text())["services"]
 OURS = {name: service for name, service in SERVICES.items() if service.get("image") == "coursebus"}
 
 
-def test_it_is_what_the_compose_specification_says():
-    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(PATH)]
+@pytest.mark.parametrize("path", [PATH, DEMO], ids=lambda path: path.name)
+def test_it_is_what_the_compose_specification_says(path: Path):
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
     ran = subprocess.run(check, capture_output=True, text=True, check=False)
 
     assert ran.returncode == 0, ran.stdout
@@ -42,7 +44,7 @@ def test_a_worker_serves_the_queue_of_its_name():
     assert {f"worker-{service['environment']['SERVICE']}" for service in workers.values()} == set(workers)
 
 
-@pytest.mark.parametrize("name", sorted(set(SERVICES) - set(OURS) - {"demo"}))
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - set(OURS)))
 def test_what_is_not_ours_has_a_version_and_finds_its_files(name: str):
     service = SERVICES[name]
 
@@ -50,3 +52,10 @@ def test_what_is_not_ours_has_a_version_and_finds_its_files(name: str):
     for volume in service.get("volumes", []):
         source = volume.partition(":")[0]
         assert not source.startswith("./") or (PATH.parent / source).exists(), source
+
+
+def test_the_demo_asks_for_nothing_before_it_starts():
+    text = DEMO.read_text()
+
+    assert "${" not in text
+    assert "env_file" not in text
