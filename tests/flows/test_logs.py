@@ -8,30 +8,12 @@ from typing import Any
 import pytest
 
 from settings import ROOT
+from tests.flows.logs import Logs
 from tests.flows.shop import Shop, eventually
 
 pytestmark = pytest.mark.flow
 
 TEMPLATE = json.loads((ROOT / "ops" / "elk" / "template.json").read_text())["template"]["mappings"]["properties"]
-
-
-class Logs:
-    """What our own processes have written since this was made."""
-
-    def __init__(self, shop: Shop) -> None:
-        stack = shop.platform.stack
-        ours = [process.name for process in stack.processes if process.platform]
-        self._read = lambda: {name: stack.log(name) for name in ours}
-        self._before = {name: len(text) for name, text in self._read().items()}
-
-    def texts(self) -> Iterator[tuple[str, str]]:
-        for name, text in self._read().items():
-            for line in text[self._before[name] :].splitlines():
-                yield name, line
-
-    def lines(self, trace_id: str | None = None) -> list[dict[str, Any]]:
-        read = [json.loads(text) for _, text in self.texts()]
-        return [line for line in read if trace_id in (None, line.get("trace", {}).get("id"))]
 
 
 def flat(line: dict[str, Any], path: str = "") -> Iterator[str]:

@@ -8,8 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
 
 from ops.local.leash import end_with_parent
@@ -17,6 +16,7 @@ from ops.local.ports import is_open
 from ops.local.processes import MARK
 from ops.local.ready import wait
 from settings import ROOT
+from tests.support.maven import why_no_jars
 from tests.support.waiting import at_once
 
 _HERE = Path(__file__).parent / "kafka"
@@ -28,30 +28,9 @@ _JAVA = [
 ]
 
 
-@cache
 def why_not() -> str:
     """Why there can be no Apache Kafka here; empty where there can. Fetches its jars the first time."""
-    missing = [program for program in ("java", "mvn") if not shutil.which(program)]
-    if missing:
-        return f"Apache Kafka needs {' and '.join(missing)}, which are not installed here"
-    if list(_JARS.glob("kafka_2.13-*.jar")):
-        return ""
-    fetched = _JARS.with_suffix(f".{os.getpid()}")
-    shutil.rmtree(fetched, ignore_errors=True)
-    maven = ["mvn", "-B", "-q", "-f", str(_HERE / "pom.xml"), "dependency:copy-dependencies"]
-    done = subprocess.run(
-        [*maven, f"-DoutputDirectory={fetched}", "-DincludeScope=runtime"],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    if done.returncode:
-        return f"Maven could not fetch Apache Kafka: {(done.stdout + done.stderr).strip().splitlines()[:1]}"
-    with suppress(OSError):  # another process was faster
-        fetched.rename(_JARS)
-    shutil.rmtree(fetched, ignore_errors=True)
-    return ""
+    return why_no_jars("Apache Kafka", _HERE / "pom.xml", _JARS)
 
 
 @contextmanager

@@ -1,0 +1,120 @@
+"""The log lines in a real index, under the templates of ops/elk: nothing is refused, and one trace is one story.
+
+make test ARGS="-m apart tests/flows/test_log_index.py"
+"""
+
+import json
+from collections.abc import Iterator
+from secrets import token_hex
+from typing import Any
+
+import pytest
+
+from models.base import now
+from settings import ROOT
+from tests.flows.logs import Logs
+from tests.flows.shop import Shop, eventually
+from tests.support.opensearch import Node, running_node, why_not
+
+pytestmark = [
+    pytest.mark.flow,
+    pytest.mark.apart,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is here"),
+]
+
+ELK = ROOT / "ops" / "elk"
+LINES, DEAD_LINES = "logs-coursebus-default", "logs-coursebus.deadletter-default"  # as in ops/elk/filebeat.yml
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """With the templates as ops/elk/setup.sh puts them, but for the lifecycle, which OpenSearch has not."""
+    with running_node(tmp_path_factory.mktemp("opensearch")) as node:
+        for name in ("template", "template-deadletter"):
+            template = json.loads((ELK / f"{name}.json").read_text())
+            del template["template"]["settings"]["index.lifecycle.name"]
+            node.put(f"_index_template/{name}", template)
+        yield node
+
+
+def saved_searches() -> dict[str, dict[str, Any]]:
+    objects = [json.loads(line) for line in (ELK / "kibana.ndjson").read_text().splitlines()]
+    return {each["id"]: each["attributes"] for each in objects if each["type"] == "search"}
+
+
+def kuery(attributes: dict[str, Any]) -> str:
+    """What a saved search asks, as Lucene asks it: that wants its words in capitals, and its ranges after the colon."""
+    text = str(json.loads(attributes["kibanaSavedObjectMeta"]["searchSourceJSON"])["query"]["query"])
+    return text.replace(" or ", " OR ").replace(" : ", ":").replace(" >= ", ":>=")
+
+
+def test_one_request_is_found_by_its_trace_from_http_to_the_mail(shop: Shop, node: Node):
+    logs = Logs(shop)
+    learner = shop.learner()
+    learner.profile()
+    course_id = shop.paid_course()["id"]
+    shop.pay(learner.check_out(course_id)["redirect_url"])
+    eventually(lambda: learner.progress(course_id))
+    path = f"/v1/courses/{course_id}/lessons/{learner.lessons(course_id)[0]}/completion"
+    trace_id = token_hex(16)
+    learner.person.put(path, traceparent=f"00-{trace_id}-{token_hex(8)}-01")
+    eventually(lambda: any(line.get("coursebus", {}).get("state") == "sent" for line in logs.lines(trace_id)))
+
+    lines = logs.lines()
+    assert node.add(LINES, lines) == []
+    assert node.get("_data_stream")["data_streams"][0]["template"] == "template"
+
+    found = node.search(LINES, {"term": {"trace.id": trace_id}}, sort=["@timestamp"])
+    told = [(line["service"]["name"].removeprefix("coursebus-"), line["message"]) for line in found]
+    assert {
+        ("gateway", "request"),
+        ("worker-progress", "task ended"),
+        ("bridge", "event handled"),
+        ("worker-notifications", "task ended"),
+        ("worker-notifications", "delivery ended"),
+    } <= set(told)
+    moments = [line["@timestamp"] for line in found]
+    assert moments == sorted(line["@timestamp"] for line in lines if line.get("trace") == {"id": trace_id})
+    # The completion alone, and not the purchase before it.
+    assert len(found) < len(lines) / 2
+
+    payments = node.search(LINES, {"query_string": {"query": kuery(saved_searches()["coursebus-payments"])}})
+    assert {line["service"]["name"] for line in payments} == {"coursebus-worker-payments"}
+
+
+def test_the_saved_searches_show_fields_that_there_are(node: Node):
+    node.add(LINES, [a_line(coursebus={"task": "x.y", "handler": "x.y", "outcome": "done"})])
+    known = node.get(f"{LINES}/_field_caps?fields=*")["fields"]
+    columns = {column for attributes in saved_searches().values() for column in attributes["columns"]}
+    assert columns - known.keys() == set()
+
+
+def a_line(**more: Any) -> dict[str, Any]:
+    return {"@timestamp": now().isoformat(), "message": "told", "service": {"name": "coursebus-test"}, **more}
+
+
+def test_fields_of_ours_are_one_word_each_whatever_came_first(node: Node):
+    lines = [a_line(coursebus={"left": left}) for left in (3, "none", 0.5, True, "2026-01-01T00:00:00Z")]
+    assert node.add(LINES, lines) == []
+    assert len(node.search(LINES, {"term": {"coursebus.left": "none"}})) == 1
+
+
+def test_errors_are_found_by_the_saved_search(node: Node):
+    service = {"name": "coursebus-errors"}
+    crashed = a_line(service=service, log={"level": "warning"}, coursebus={"outcome": "crashed"})
+    failed = a_line(service=service, log={"level": "info"}, http={"response": {"status_code": 503}})
+    told = a_line(service=service, log={"level": "error"}, error={"message": "no", "stack_trace": "line\n" * 20_000})
+    refused = a_line(service=service, log={"level": "info"}, http={"response": {"status_code": 404}})
+    assert node.add(LINES, [crashed, failed, told, refused]) == []
+    query = f"service.name:coursebus-errors AND ({kuery(saved_searches()['coursebus-errors'])})"
+    assert len(node.search(LINES, {"query_string": {"query": query}})) == 3
+
+
+def test_what_the_index_refuses_the_dead_letters_take(node: Node):
+    odd = a_line(message="odd", http={"response": {"status_code": "teapot"}}, error={"type": "json"})
+    [refused] = node.add(LINES, [odd])
+    assert refused["type"] == "mapper_parsing_exception"
+    assert node.add(DEAD_LINES, [odd]) == []
+    assert node.search(DEAD_LINES, {"match": {"message": "odd"}}) == [odd]
+    streams = {stream["name"]: stream["template"] for stream in node.get("_data_stream")["data_streams"]}
+    assert streams == {LINES: "template", DEAD_LINES: "template-deadletter"}
