@@ -248,7 +248,7 @@ class EnrollmentEnded(Event, topic="courses"):
     enrollment_id: UUID
     user_id: UUID
     course_id: UUID
-    reason: str  # refunded …
+    reason: str  # refunded, subscription_ended …
     ended_at: Moment
 
 
@@ -355,6 +355,23 @@ class PaymentRefunded(Event, topic="payments"):
     provider: str
     order_refunded: bool  # all that was paid for the order has gone back: its access ends
     refunded_at: Moment
+    access_kept: bool = False  # … unless the shop has left it to the buyer
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefundReturned(Event, topic="payments"):
+    """Money that had gone back was not taken by the buyer's bank: it is with us again, and the payment stands."""
+
+    order_id: UUID
+    refund_id: UUID
+    payment_id: UUID  # our attempt
+    user_id: UUID
+    description: str  # what had been bought, in words
+    amount_minor: int
+    currency: str
+    provider: str
+    order_restored: bool  # it was all of the order's money: what the order gave is the buyer's again
+    returned_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -425,8 +442,19 @@ class SubscriptionExpired(Event, topic="payments"):
     subscription_id: UUID
     user_id: UUID
     plan_name: str
-    reason: str  # canceled, unpaid, trial_ended, account_erased
+    reason: str  # canceled, unpaid, trial_ended, account_erased, refunded
     expired_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubscriptionRestored(Event, topic="payments"):
+    """The money came back for which a subscription was over: its access is due again until ``period_end``."""
+
+    subscription_id: UUID
+    user_id: UUID
+    plan_name: str
+    period_end: Moment
+    restored_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,7 +23,17 @@ class RefundRequestSchema(Schema):
         validate=ma.validate.Range(min=1, max=10**12),
         metadata={"description": "Without it, all that is left."},
     )
-    reason = ma.fields.Str(required=True, validate=[ma.validate.Length(max=500), _NOT_BLANK])
+    reason = ma.fields.Str(
+        required=True,
+        validate=[ma.validate.Length(max=500), _NOT_BLANK],
+        metadata={"description": "For staff: the buyer is not shown it."},
+    )
+    keeps_access = ma.fields.Bool(
+        load_default=False,
+        truthy={True},
+        falsy={False},
+        metadata={"description": "What was bought stays the buyer's, also where nothing is left of its money."},
+    )
 
 
 class RefundSchema(Schema):
@@ -37,7 +47,8 @@ class RefundSchema(Schema):
     )
     amount_minor = ma.fields.Int()
     currency = ma.fields.Str()
-    reason = ma.fields.Str()
+    reason = ma.fields.Str(metadata={"description": "To the buyer, not what staff wrote."})
+    keeps_access = ma.fields.Bool()
     problem = ma.fields.Str(allow_none=True, metadata={"description": "The provider's code for what went wrong."})
     created_at = Timestamp()
     finished_at = Timestamp(allow_none=True)
@@ -53,13 +64,17 @@ class Refunds(MethodView):
     @blp.arguments(RefundRequestSchema)
     @blp.response(201, RefundSchema)
     def post(self, refund: dict[str, Any], order_id: UUID) -> Any:
-        """Give back a part or all of what was paid. The order's access ends when all of it has gone back."""
+        """Give back a part or all of what was paid.
+
+        What was bought ends when all of its money has gone back, a subscription with its present period.
+        """
         return ask(
             "payments.refund_order",
             order_id=order_id,
             amount_minor=refund["amount_minor"],
             reason=refund["reason"],
             requested_by=me().id,
+            keeps_access=refund["keeps_access"],
         )
 
     @requires()

@@ -30,6 +30,7 @@ class Grant(Base):
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime | None]
     reason: Mapped[str | None]  # why it is no longer active
+    source_version: Mapped[int]  # of the last news of its source that it follows; 0: of none
 
     __table_args__ = (
         UniqueConstraint("source", "source_id", "user_id", "course_id"),
@@ -41,6 +42,16 @@ class Grant(Base):
 
     def gives_access(self, at: datetime) -> bool:
         return self.status == "active" and self.starts_at <= at and (self.ends_at is None or at < self.ends_at)
+
+    def follow(self, version: int | None) -> bool:
+        """Whether news of this version of its source is newer than what it follows, and is followed from now on.
+
+        None: news that counts no versions.
+        """
+        if version is not None and version <= self.source_version:
+            return False
+        self.source_version = version or self.source_version
+        return True
 
     def view(self) -> dict[str, Any]:
         return {
@@ -160,29 +171,52 @@ class Enrollment(Aggregate, Base):
         if any((grant.source, grant.source_id) == (source, source_id) for grant in self.grants):
             return None  # what has granted once does not grant again, though it may have been revoked since
         begins = not self.has_access(at)
-        self.grants.append(Grant(id=new_id(), source=source, source_id=source_id, status="active", starts_at=at))
-        if not begins:
-            return None
-        return EnrollmentCreated(
-            enrollment_id=self.id,
-            user_id=self.user_id,
-            course_id=self.course_id,
-            course_title=course_title,
-            source=source,
-            source_id=source_id,
-            enrolled_at=at,
-        )
+        first = Grant(id=new_id(), source=source, source_id=source_id, status="active", starts_at=at, source_version=0)
+        self.grants.append(first)
+        return self._begun(first, course_title, at) if begins else None
 
-    def revoke(self, source: str, source_id: str, *, reason: str, at: datetime) -> EnrollmentEnded | None:
-        """Take back what was granted for one reason; returns what there is to tell, nothing where others remain."""
+    def restore(
+        self, source: str, source_id: str, *, course_title: str, version: int | None = None, at: datetime
+    ) -> EnrollmentCreated | None:
+        """Give again what was granted for one reason; returns what there is to tell, nothing where access was there.
+
+        ``version`` is that of the news: what is older than news that was followed already changes nothing.
+        """
+        begins = not self.has_access(at)
+        for grant in self.grants:
+            if (grant.source, grant.source_id) == (source, source_id) and grant.follow(version):
+                grant.status, grant.ends_at, grant.reason = "active", None, None
+                if begins and self.has_access(at):
+                    return self._begun(grant, course_title, at)
+        return None
+
+    def revoke(
+        self, source: str, source_id: str, *, reason: str, version: int | None = None, at: datetime
+    ) -> EnrollmentEnded | None:
+        """Take back what was granted for one reason; returns what there is to tell, nothing where others remain.
+
+        ``version`` as in ``restore``.
+        """
         had_access = self.has_access(at)
         for grant in self.grants:
-            if (grant.source, grant.source_id) == (source, source_id) and grant.status != "revoked":
+            is_it = (grant.source, grant.source_id) == (source, source_id)
+            if is_it and grant.follow(version) and grant.status != "revoked":
                 grant.status, grant.ends_at, grant.reason = "revoked", at, reason
         if not had_access or self.has_access(at):
             return None
         return EnrollmentEnded(
             enrollment_id=self.id, user_id=self.user_id, course_id=self.course_id, reason=reason, ended_at=at
+        )
+
+    def _begun(self, grant: Grant, course_title: str, at: datetime) -> EnrollmentCreated:
+        return EnrollmentCreated(
+            enrollment_id=self.id,
+            user_id=self.user_id,
+            course_id=self.course_id,
+            course_title=course_title,
+            source=grant.source,
+            source_id=grant.source_id,
+            enrolled_at=at,
         )
 
     def count(self, event: LessonCompleted | LessonReopened) -> None:

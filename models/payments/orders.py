@@ -10,19 +10,13 @@ from sqlalchemy.orm import Mapped, Session, WriteOnlyMapped, joinedload, mapped_
 
 from models.base import Aggregate, Base, new_id
 from models.errors import AlreadyPurchased, NotFound, OrderClosed, PaymentInProgress
-from models.events import (
-    CoursePurchased,
-    Event,
-    OrderCanceled,
-    OrderCreated,
-    OrderExpired,
-    PaymentFailed,
-    PaymentSucceeded,
-)
+from models.events import Event, OrderCreated
 
+from . import order_news as news
 from .attempts import LIVE, Attempt, Snapshot, Terms
 from .coupons import Redemption
 from .goods import Goods
+from .order_views import as_rows, order_view
 from .steps import OrderStep
 
 OrderStatus = Literal["pending", "paid", "partially_refunded", "refunded", "expired", "canceled"]
@@ -98,7 +92,7 @@ class Order(Aggregate, Base):
             "created_at": at,
         }
         if goods.bundle_id:
-            row["bundle_courses"] = _as_rows(goods.courses)
+            row["bundle_courses"] = as_rows(goods.courses)
         made = session.scalar(insert(cls).values(row).on_conflict_do_nothing().returning(cls.id))
         mine = (cls.user_id == user_id) & (getattr(cls, f"{goods.kind}_id") == goods.id)
         order = session.scalars(cls._whole().where(mine, cls.status == "pending").with_for_update(of=cls)).one_or_none()
@@ -212,19 +206,7 @@ class Order(Aggregate, Base):
 
     def created(self, provider: str) -> OrderCreated:
         self.note("order_created", at=self.created_at)
-        return OrderCreated(
-            order_id=self.id,
-            user_id=self.user_id,
-            **self._goods(),
-            amount_minor=self.amount_minor,
-            currency=self.currency,
-            provider=provider,
-            created_at=self.created_at,
-        )
-
-    def _goods(self) -> dict[str, Any]:
-        """What its events say of what is bought: an early reader of them knows of one course only."""
-        return {"course_id": next(iter(self.courses)), "course_ids": list(self.courses)}
+        return news.created(self, provider)
 
     def begin(self, goods: Priced, terms: Terms, *, open_for: timedelta, at: datetime) -> Attempt:
         """A new attempt at the present price. An open page keeps the price that it was opened with."""
@@ -242,7 +224,7 @@ class Order(Aggregate, Base):
         if not isinstance(goods, Goods):
             return
         if goods.bundle_id:
-            self.bundle_courses = _as_rows(goods.courses)
+            self.bundle_courses = as_rows(goods.courses)
         held = Redemption.of(goods.discount, user_id=self.user_id, at=at) if goods.discount else None
         if held and self.redemption:
             self.redemption.take_over(held)
@@ -285,7 +267,7 @@ class Order(Aggregate, Base):
         self.note("order_canceled", at=at)
         if not self.courses:
             return []
-        return [OrderCanceled(order_id=self.id, user_id=self.user_id, **self._goods(), canceled_at=at)]
+        return [news.canceled(self, at)]
 
     def expire(self, *, at: datetime) -> list[Event]:
         """Close the order where nobody can pay it any more."""
@@ -296,7 +278,7 @@ class Order(Aggregate, Base):
         self.note("order_expired", at=at)
         if not self.courses:
             return []
-        return [OrderExpired(order_id=self.id, user_id=self.user_id, **self._goods(), expired_at=at)]
+        return [news.expired(self, at)]
 
     def note(self, step: str, *, at: datetime, attempt: Attempt | None = None, detail: str | None = None) -> None:
         """Write a step into the order's history."""
@@ -328,44 +310,19 @@ class Order(Aggregate, Base):
         if attempt.amount_minor != self.amount_minor:
             self.redemption = None
         self.amount_minor, self.currency = attempt.amount_minor, attempt.currency
-        paid = PaymentSucceeded(
-            order_id=self.id,
-            payment_id=attempt.id,
-            user_id=self.user_id,
-            description=self.course_title,
-            amount_minor=attempt.captured_minor,
-            currency=attempt.currency,
-            provider=attempt.provider,
-            paid_at=at,
-        )
-        return [paid, *self._fulfil(at)]
+        return [news.paid(self, attempt, at), *self._fulfil(at)]
 
     def _fulfil(self, at: datetime) -> list[Event]:
         self.status = "paid"
         self.paid_at = at
         self.note("order_paid", at=at)
-        # A subscription has no courses here: it tells of itself.
-        return [
-            CoursePurchased(
-                order_id=self.id, user_id=self.user_id, course_id=course_id, course_title=title, purchased_at=at
-            )
-            for course_id, title in self.courses.items()
-        ]
+        return list(news.purchased(self, at))
 
     def _tell_failure(self, attempt: Attempt, at: datetime) -> list[Event]:
         if attempt.failed_at:
             return []  # on an open page the buyer sees each further decline themselves
         attempt.failed_at = at
-        failed = PaymentFailed(
-            order_id=self.id,
-            payment_id=attempt.id,
-            user_id=self.user_id,
-            description=self.course_title,
-            provider=attempt.provider,
-            reason=attempt.problem or "declined",
-            failed_at=at,
-        )
-        return [failed]
+        return [news.failed(self, attempt, at)]
 
     def timeline(self, session: Session, *, limit: int, after: UUID | None) -> list[OrderStep]:
         """What happened to it, the oldest first. ``after`` is the last step of the page before."""
@@ -377,7 +334,12 @@ class Order(Aggregate, Base):
         """The attempt whose money paid it; what came besides was never the order's."""
         return next((attempt for attempt in self.attempts if attempt.status == "succeeded"), None)
 
-    def weigh_refunds(self) -> None:
+    @property
+    def is_owned(self) -> bool:
+        """Whether what was bought is the buyer's."""
+        return self.status in OWNED
+
+    def weigh_money(self) -> None:
         """Be as much of an order as its money has stayed."""
         payment = self.paid_by
         if payment is None:
@@ -389,37 +351,4 @@ class Order(Aggregate, Base):
 
     def view(self) -> dict[str, Any]:
         """As GET /v1/orders/{id} shows it."""
-        return {
-            "id": self.id,
-            "status": self.status,
-            "course_id": self.course_id,
-            "bundle_id": self.bundle_id,
-            "subscription_id": self.subscription_id,
-            "course_title": self.course_title,
-            "courses": _as_rows(self.courses),
-            "coupon": self.redemption.code if self.redemption else None,
-            "discount_minor": self.redemption.discount_minor if self.redemption else 0,
-            "amount_minor": self.amount_minor,
-            "currency": self.currency,
-            "refund_pending_minor": self.paid_by.refund_pending_minor if self.paid_by else 0,
-            "refunded_minor": self.paid_by.refunded_minor if self.paid_by else 0,
-            "created_at": self.created_at,
-            "paid_at": self.paid_at,
-            "version": self.version,
-        }
-
-    def free_checkout_view(self) -> dict[str, Any]:
-        """As POST /v1/checkouts shows an order that needs no payment, and so no page."""
-        return {
-            "id": self.id,
-            "order_id": self.id,
-            "status": "succeeded",
-            "amount_minor": self.amount_minor,
-            "currency": self.currency,
-            "redirect_url": None,
-            "expires_at": None,
-        }
-
-
-def _as_rows(courses: dict[UUID, str]) -> list[dict[str, Any]]:
-    return [{"course_id": str(course_id), "title": title} for course_id, title in courses.items()]
+        return order_view(self)

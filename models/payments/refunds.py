@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
 from models.errors import OrderNotPaid, RefundTooLarge
-from models.events import PaymentRefunded
+from models.events import PaymentRefunded, RefundReturned
 
 from .attempts import Attempt
 
@@ -35,6 +35,9 @@ _COUNTERS: dict[RefundStatus, str | None] = {
     "succeeded": "refunded_minor",
     "failed": None,
 }
+
+# What the buyer reads in the place of what staff wrote.
+SHOWN_REASON = "given back by the shop"
 
 _FIRST_SYNC_AFTER = timedelta(minutes=1)
 _SYNC_AT_LEAST_EVERY = timedelta(hours=6)
@@ -67,6 +70,7 @@ class Refund(Base):
     currency: Mapped[str]
     reason: Mapped[str]
     requested_by: Mapped[UUID | None]  # None: by ourselves, or at the provider
+    keeps_access: Mapped[bool]  # what was bought stays the buyer's, though this should be the last of its money
     object_id: Mapped[str | None]
     problem: Mapped[str | None]
     created_at: Mapped[datetime]
@@ -83,6 +87,7 @@ class Refund(Base):
         command_id: UUID,
         reason: str,
         requested_by: UUID | None = None,
+        keeps_access: bool = False,
         next_sync_at: datetime | None = None,
         at: datetime,
     ) -> Self:
@@ -103,6 +108,7 @@ class Refund(Base):
             currency=attempt.currency,
             reason=reason,
             requested_by=requested_by,
+            keeps_access=keeps_access,
             created_at=at,
             # Should we die in the call, the job finds out what came of it.
             next_sync_at=next_sync_at or at + _FIRST_SYNC_AFTER,
@@ -118,6 +124,7 @@ class Refund(Base):
         command_id: UUID,
         reason: str,
         requested_by: UUID,
+        keeps_access: bool = False,
         at: datetime,
     ) -> Self:
         """A refund of what paid ``order``; of all that is left where no amount is named.
@@ -130,7 +137,13 @@ class Refund(Base):
         if amount_minor is None:
             amount_minor = payment.refundable_minor
         refund = cls.begin(
-            payment, amount_minor, command_id=command_id, reason=reason, requested_by=requested_by, at=at
+            payment,
+            amount_minor,
+            command_id=command_id,
+            reason=reason,
+            requested_by=requested_by,
+            keeps_access=keeps_access,
+            at=at,
         )
         order.note("refund_begun", at=at, attempt=payment, detail=f"{amount_minor} {payment.currency}")
         return refund
@@ -177,30 +190,35 @@ class Refund(Base):
             return self.object_id is None and snapshot.status == "succeeded"
         return self.status != "review"
 
-    def apply(self, order: "Order", snapshot: RefundSnapshot, *, at: datetime) -> PaymentRefunded | None:
+    def apply(
+        self, order: "Order", snapshot: RefundSnapshot, *, at: datetime
+    ) -> PaymentRefunded | RefundReturned | None:
         """Take over what the provider says of it; returns what there is to tell."""
         if not self.heeds(snapshot):
             return None
-        attempt, before = order.attempt(self.attempt_id), self.status
+        attempt, before, was_owned = order.attempt(self.attempt_id), self.status, order.is_owned
         self._follow(attempt, snapshot, at)
-        order.weigh_refunds()
+        order.weigh_money()
         if self.status != before:
             what = f"{self.amount_minor} {self.currency}"
             order.note(f"refund_{self.status}", at=at, attempt=attempt, detail=self.problem or what)
-        if self.status != "succeeded":
-            return None
-        return PaymentRefunded(
-            order_id=order.id,
-            refund_id=self.id,
-            payment_id=attempt.id,
-            user_id=order.user_id,
-            description=order.course_title,
-            amount_minor=self.amount_minor,
-            currency=self.currency,
-            provider=attempt.provider,
-            order_refunded=order.status == "refunded" and attempt is order.paid_by,
-            refunded_at=at,
-        )
+        about: dict[str, Any] = {
+            "order_id": order.id,
+            "refund_id": self.id,
+            "payment_id": attempt.id,
+            "user_id": order.user_id,
+            "description": order.course_title,
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+            "provider": attempt.provider,
+        }
+        if self.status == "succeeded" != before:
+            all_of_it = order.status == "refunded" and attempt is order.paid_by
+            kept = all_of_it and self.keeps_access
+            return PaymentRefunded(**about, order_refunded=all_of_it, access_kept=kept, refunded_at=at)
+        if self.status == "failed" and before == "succeeded":
+            return RefundReturned(**about, order_restored=order.is_owned and not was_owned, returned_at=at)
+        return None
 
     def _follow(self, attempt: Attempt, snapshot: RefundSnapshot, at: datetime) -> None:
         if (snapshot.amount_minor, snapshot.currency) != (self.amount_minor, self.currency):
@@ -261,7 +279,12 @@ class Refund(Base):
             "amount_minor": self.amount_minor,
             "currency": self.currency,
             "reason": self.reason,
+            "keeps_access": self.keeps_access,
             "problem": self.problem,
             "created_at": self.created_at,
             "finished_at": self.finished_at,
         }
+
+    def buyers_view(self) -> dict[str, Any]:
+        """As its buyer sees it: what staff wrote down as the reason is between themselves."""
+        return {**self.view(), "reason": SHOWN_REASON} if self.requested_by else self.view()

@@ -20,6 +20,7 @@ from models.events import (
     SubscriptionExpired,
     SubscriptionPastDue,
     SubscriptionRenewed,
+    SubscriptionRestored,
     SubscriptionStarted,
     SubscriptionTrialEnding,
 )
@@ -32,6 +33,8 @@ SubscriptionStatus = Literal["incomplete", "trialing", "active", "past_due", "ca
 Step = Literal["tell", "charge", "end"]
 OPEN = ("incomplete", "trialing", "active", "past_due")
 
+# Why it is over where the money of the present period is: it comes back with the money.
+MONEY_GONE = frozenset({"refunded"})
 # So long it waits for its first payment.
 INCOMPLETE_FOR = timedelta(days=1)
 TRIAL_ENDING_TOLD_BEFORE = timedelta(days=3)
@@ -69,6 +72,7 @@ class Subscription(Aggregate, Base):
     periods: Mapped[int]
     period_start: Mapped[datetime]
     period_end: Mapped[datetime]
+    paid_order_id: Mapped[UUID | None]  # what paid for the present period; None: a trial
     had_trial: Mapped[bool]
     trial_end_told: Mapped[bool]
     failed_charges: Mapped[int]
@@ -192,6 +196,7 @@ class Subscription(Aggregate, Base):
         if self.ended_at:
             return []
         was, self.status = self.status, "active"
+        self.paid_order_id = order.id
         self.failed_charges, self.problem = 0, None
         if was == "incomplete":
             self.anchor_at, self.periods = at, 1
@@ -302,7 +307,7 @@ class Subscription(Aggregate, Base):
         """Be over. Nobody hears of one that had not begun."""
         begun = self.status != "incomplete"
         reason = reason or ("canceled" if self.cancel_at_period_end else "unpaid")
-        self.status = "canceled" if self.cancel_at_period_end else "expired"
+        self.status = "canceled" if self.cancel_at_period_end or reason in MONEY_GONE else "expired"
         self.problem, self.ended_at, self.next_step_at = reason, at, None
         if not begun:
             return []
@@ -310,6 +315,30 @@ class Subscription(Aggregate, Base):
             subscription_id=self.id, user_id=self.user_id, plan_name=self.plan_name, reason=reason, expired_at=at
         )
         return [expired]
+
+    def lose(self, *, reason: str, at: datetime) -> list[Event]:
+        """Be over at once: the money of the present period is gone, for this reason of ``MONEY_GONE``."""
+        return [] if self.ended_at else self.end(at=at, reason=reason)
+
+    def regain(self, *, at: datetime) -> list[Event]:
+        """Last until the period ends whose money came back. Nothing more is charged: it had been given up."""
+        if self.problem not in MONEY_GONE or at >= self.period_end:
+            return []
+        self.status, self.ended_at, self.problem = "active", None, None
+        self.cancel_at_period_end, self.next_step_at = True, self.period_end
+        restored = SubscriptionRestored(
+            subscription_id=self.id,
+            user_id=self.user_id,
+            plan_name=self.plan_name,
+            period_end=self.period_end,
+            restored_at=at,
+        )
+        return [restored]
+
+    def is_replaced(self, session: Session) -> bool:
+        """Whether the buyer has begun the plan anew since this one ended."""
+        mine = (Subscription.user_id == self.user_id) & (Subscription.plan_id == self.plan_id)
+        return bool(session.scalar(select(exists().where(mine, Subscription.status.in_(OPEN)))))
 
     def _started(self, at: datetime) -> SubscriptionStarted:
         return SubscriptionStarted(

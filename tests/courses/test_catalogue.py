@@ -17,9 +17,9 @@ from tests.courses.factories import (
     purchase_of,
     reprice,
 )
+from workers.courses.access import grant_access
 from workers.courses.authoring import archive_course, outdate_course, unpublish_course
 from workers.courses.catalogue import list_courses, show_course, warm_popular_courses
-from workers.courses.learning import grant_access
 
 
 def listed(session, *, sort=None, after=None, limit=20, facets=False, total=False, **filters):

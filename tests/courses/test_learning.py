@@ -21,17 +21,10 @@ from tests.courses.factories import (
     purchase_of,
     told,
 )
+from workers.courses.access import grant_access
 from workers.courses.authoring import archive_course, publish_course
 from workers.courses.catalogue import show_course
-from workers.courses.learning import (
-    count_completion,
-    enroll,
-    enroll_other,
-    grant_access,
-    list_enrollments,
-    show_access,
-    show_lesson,
-)
+from workers.courses.learning import count_completion, enroll, enroll_other, list_enrollments, show_access, show_lesson
 from workers.courses.outline import remove_lesson
 
 FREE = {"amount_minor": 0, "currency": "USD"}

@@ -13,8 +13,9 @@ from models.errors import AnswersUnfit, LessonLocked, NotAQuiz, NotEnrolled, Pre
 from models.outbox import OutboxEvent
 from tests.courses.factories import author_of, completion_of, make_course, make_draft, make_lesson, purchase_of
 from tests.support.tasks import forgotten
+from workers.courses.access import grant_access
 from workers.courses.authoring import publish_course, set_prerequisites
-from workers.courses.learning import attempt_quiz, count_completion, grant_access, show_lesson
+from workers.courses.learning import attempt_quiz, count_completion, show_lesson
 
 
 def question(name: str, *correct: str) -> dict[str, Any]:

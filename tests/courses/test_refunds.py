@@ -7,9 +7,11 @@ import pytest
 
 from models.base import new_id, now, sessions
 from models.courses.enrollments import Enrollment
-from models.events import PaymentRefunded
+from models.events import PaymentRefunded, RefundReturned
 from tests.courses.factories import make_course, purchase_of, told
-from workers.courses.learning import end_access, enroll_other, grant_access, list_enrollments, show_access
+from tests.support.events import some
+from workers.courses.access import end_access, grant_access, restore_access
+from workers.courses.learning import enroll_other, list_enrollments, show_access
 
 
 def refund_of(purchase, **fields) -> PaymentRefunded:
@@ -28,6 +30,14 @@ def refund_of(purchase, **fields) -> PaymentRefunded:
             **fields,
         }
     )
+
+
+def return_of(purchase, **fields) -> RefundReturned:
+    return some(RefundReturned, **{"order_id": purchase.order_id, "user_id": purchase.user_id} | fields)
+
+
+def version(number: int) -> dict[str, str]:
+    return {"ce_sequence": str(number)}
 
 
 @pytest.fixture
@@ -106,3 +116,58 @@ def test_a_refund_that_is_delivered_twice_is_done_once(database, deliver):
     first, second = (deliver("courses.end_access", message, event_id=event_id) for _ in range(2))
     assert (first.get("replayed"), second["replayed"]) == (None, True)
     assert database.value("SELECT count(*) FROM bus.outbox WHERE type = 'ENROLLMENT_ENDED'") == 1
+
+
+# Refunds that come back.
+
+
+def test_what_a_returned_refund_had_closed_is_open_again_and_told_once(session, purchase):
+    end_access(session, event=refund_of(purchase))
+    for _ in range(2):
+        restore_access(session, event=return_of(purchase, order_restored=True))
+    [grant] = show_access(session, user_id=purchase.user_id, course_id=purchase.course_id)["grants"]
+    assert (access(session, purchase), grant["status"], grant["reason"], grant["ends_at"]) == (
+        True, "active", None, None,
+    )  # fmt: skip
+    assert events(session, purchase) == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED", "ENROLLMENT_CREATED"]
+
+
+def test_a_part_that_comes_back_opens_nothing(session, purchase):
+    end_access(session, event=refund_of(purchase))
+    restore_access(session, event=return_of(purchase, order_restored=False))
+    assert not access(session, purchase)
+
+
+def test_a_refund_that_a_repair_sends_after_its_return_closes_nothing(session, purchase):
+    restore_access(session, event=return_of(purchase, order_restored=True), event_headers=version(4))
+    end_access(session, event=refund_of(purchase), event_headers=version(3))
+    assert access(session, purchase)
+    end_access(session, event=refund_of(purchase), event_headers=version(5))
+    assert not access(session, purchase)
+    restore_access(session, event=return_of(purchase, order_restored=True), event_headers=version(4))
+    assert not access(session, purchase)
+
+
+def test_a_refund_that_leaves_access_leaves_it(session, purchase):
+    end_access(session, event=refund_of(purchase, access_kept=True))
+    assert access(session, purchase)
+
+
+def test_access_that_came_by_another_grant_is_not_told_again(session, purchase):
+    enroll_other(session, user_id=purchase.user_id, course_id=purchase.course_id, granted_by=uuid4())
+    end_access(session, event=refund_of(purchase))
+    restore_access(session, event=return_of(purchase, order_restored=True))
+    assert events(session, purchase) == ["ENROLLMENT_CREATED"]
+
+
+def test_a_return_that_is_delivered_twice_is_done_once(database, deliver):
+    with sessions("courses").begin() as session:
+        purchase = purchase_of(make_course(session))
+        grant_access(session, event=purchase)
+        end_access(session, event=refund_of(purchase))
+    event_id, message = uuid4(), {"event": msgspec.to_builtins(return_of(purchase, order_restored=True))}
+    sent = {"event_id": event_id, "event_headers": version(4)}
+    first, second = (deliver("courses.restore_access", message, **sent) for _ in range(2))
+    assert (first.get("replayed"), second["replayed"]) == (None, True)
+    with sessions("courses")() as session:
+        assert events(session, purchase) == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED", "ENROLLMENT_CREATED"]

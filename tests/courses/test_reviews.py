@@ -14,9 +14,9 @@ from tests.courses.factories import author_of, make_catalogue, make_course, purc
 from tests.support.databases import Database
 from tests.support.tasks import forgotten
 from tests.support.waiting import at_once
+from workers.courses.access import grant_access
 from workers.courses.authoring import publish_course, unpublish_course
 from workers.courses.catalogue import list_courses
-from workers.courses.learning import grant_access
 from workers.courses.reviews import list_reviews, review_course
 
 

@@ -2,14 +2,16 @@
 
 from uuid import uuid4
 
+import msgspec
 import pytest
 
-from models.base import new_id, now
+from models.base import new_id, now, sessions
 from models.courses.enrollments import Enrollment
-from models.events import SubscriptionExpired, SubscriptionStarted
+from models.events import SubscriptionExpired, SubscriptionRestored, SubscriptionStarted
 from tests.courses.factories import make_course, purchase_of, told
 from tests.support.events import some
-from workers.courses.learning import admit_subscriber, dismiss_subscriber, grant_access, show_access
+from workers.courses.access import admit_subscriber, dismiss_subscriber, grant_access, readmit_subscriber
+from workers.courses.learning import show_access
 
 
 @pytest.fixture
@@ -57,3 +59,32 @@ def test_anothers_subscription_is_not_ended(session, courses, started):
     admit_subscriber(session, event=started)
     dismiss_subscriber(session, event=some(SubscriptionExpired, user_id=started.user_id))
     assert access(session, started.user_id, courses) == [True] * 3
+
+
+def restored(started) -> SubscriptionRestored:
+    return some(SubscriptionRestored, subscription_id=started.subscription_id, user_id=started.user_id)
+
+
+def test_what_ended_is_open_again_when_the_subscription_is_restored(session, courses, started):
+    admit_subscriber(session, event=started)
+    dismiss_subscriber(session, event=ended(started), event_headers={"ce_sequence": "2"})
+    for _ in range(2):
+        readmit_subscriber(session, event=restored(started), event_headers={"ce_sequence": "3"})
+    assert access(session, started.user_id, courses) == [True] * 3
+    dismiss_subscriber(session, event=ended(started), event_headers={"ce_sequence": "2"})  # repaired, and too late
+    assert access(session, started.user_id, courses) == [True] * 3
+    enrollment = Enrollment.find(session, started.user_id, courses[0].id)
+    told_of = [event.type for event in told(session, enrollment.id)]
+    assert told_of == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED", "ENROLLMENT_CREATED"]
+
+
+def test_a_return_that_is_delivered_twice_is_done_once(database, deliver):
+    with sessions("courses").begin() as session:
+        course = make_course(session)
+        begun = some(SubscriptionStarted, user_id=uuid4(), course_ids=[course.id])
+        admit_subscriber(session, event=begun)
+        dismiss_subscriber(session, event=ended(begun))
+    message = {"event": msgspec.to_builtins(restored(begun))}
+    sent = {"event_id": uuid4(), "event_headers": {"ce_sequence": "3"}}
+    first, second = (deliver("courses.readmit_subscriber", message, **sent) for _ in range(2))
+    assert (first.get("replayed"), second["replayed"]) == (None, True)

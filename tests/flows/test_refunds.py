@@ -4,6 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import requests
 
 from .shop import Shop, Visitor, eventually
 from .test_bad_input import problem
@@ -117,3 +118,51 @@ def test_a_worker_killed_in_the_middle_gives_back_once(purchase: Purchase) -> No
     answer = eventually(lambda: [got for got in [purchase.refund(key=key)] if got.status_code == 201])[0]
     eventually(lambda: purchase.order()["status"] == "refunded")
     assert purchase.given_back() == purchase.amount_minor == answer.json()["amount_minor"]
+
+
+# Refunds that the buyer's bank sends back.
+
+
+def send_back(purchase: Purchase) -> None:
+    """The bank does not take the money that was given back last."""
+    state = requests.get(f"{purchase.provider_url}/__state", timeout=5).json()
+    [payment] = purchase.shop.charges(purchase.order_id)
+    refund = [each for each in state["refunds"] if each["payment_id"] == payment["id"]][-1]
+    answer = requests.post(f"{purchase.provider_url}/__refund/{refund['id']}", json={"outcome": "fail"}, timeout=5)
+    answer.raise_for_status()
+
+
+@pytest.mark.parametrize("fault", ["none", "twice", "out of order"])
+def test_a_refund_that_comes_back_opens_what_it_had_closed(purchase: Purchase, fault: str) -> None:
+    assert purchase.refund().status_code == 201
+    purchase.assert_access_ended()
+    faults: dict[str, Any] = {"twice": {"duplicate_webhooks": 4}, "out of order": {"reorder_webhooks": True}}
+    purchase.shop.faults(**faults.get(fault, {}))
+    try:
+        send_back(purchase)
+        eventually(lambda: purchase.order()["status"] == "paid")
+        eventually(lambda: purchase.learner.progress(purchase.course["id"]))
+    finally:
+        purchase.shop.faults(duplicate_webhooks=0, reorder_webhooks=False)
+    access = purchase.learner.get(f"/v1/me/courses/{purchase.course['id']}/access").json()
+    assert (access["access"], [grant["status"] for grant in access["grants"]]) == (True, ["active"])
+    assert (purchase.lesson(), purchase.order()["refunded_minor"]) == (200, 0)
+    eventually(lambda: sum("came back to us" in subject for subject in purchase.learner.subjects()) == 1)
+    entries = purchase.admin.get(f"/v1/ledger/entries?order_id={purchase.order_id}").json()["items"]
+    kinds = [entry["kind"] for entry in reversed(entries)]
+    assert kinds == ["capture"] * 2 + ["refund"] * 2 + ["refund_returned"] * 2
+    assert purchase.refund().json()["status"] == "succeeded"  # the money goes another way
+    purchase.assert_access_ended()
+
+
+def test_staff_may_leave_the_access_and_keep_their_reason_to_themselves(purchase: Purchase) -> None:
+    path = f"/v1/orders/{purchase.order_id}/refunds"
+    body = {"reason": "a friend of the house", "keeps_access": True}
+    assert problem(purchase.admin.post(path, {**body, "keeps_access": "yes"}, key=uuid4().hex))[0] == 422
+    made = purchase.admin.post(path, body, key=uuid4().hex).json()
+    assert (made["reason"], made["keeps_access"], purchase.order()["status"]) == (body["reason"], True, "refunded")
+    eventually(lambda: any("refund" in subject for subject in purchase.learner.subjects()))
+    assert purchase.lesson() == 200
+    [seen] = purchase.learner.get(path).json()["items"]
+    [known] = purchase.admin.get(path).json()["items"]
+    assert (seen["reason"], known["reason"]) == ("given back by the shop", body["reason"])

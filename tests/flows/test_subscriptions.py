@@ -112,6 +112,30 @@ def test_a_trial_needs_no_card(shop: Shop, learner: Visitor, admin: Person) -> N
     eventually(lambda: not any(access(learner, plan)))
 
 
+def test_a_full_refund_ends_a_subscription_and_one_that_comes_back_opens_it_again(
+    shop: Shop, learner: Visitor, plan: dict[str, Any], admin: Person
+) -> None:
+    subscription_id = subscribe(learner, plan, "stripe")
+    eventually(lambda: access(learner, plan) == [True, True])
+    [order] = learner.get("/v1/orders").json()["items"]
+    wish = {"reason": "changed their mind"}
+    refund = admin.post(f"/v1/orders/{order['id']}/refunds", wish, Idempotency_Key=uuid4().hex)
+    assert refund.status_code == 201, refund.text
+    eventually(lambda: access(learner, plan) == [False, False])
+    ended = shown(learner, subscription_id)
+    assert (ended["status"], ended["problem"]) == ("canceled", "refunded")
+    [payment] = shop.charges(order["id"])
+    state = requests.get(f"{shop.platform.stripe}/__state", timeout=5).json()
+    [made] = [each["id"] for each in state["refunds"] if each["payment_id"] == payment["id"]]
+    requests.post(f"{shop.platform.stripe}/__refund/{made}", json={"outcome": "fail"}, timeout=5).raise_for_status()
+    eventually(lambda: access(learner, plan) == [True, True])
+    again = shown(learner, subscription_id)
+    assert (again["status"], again["cancel_at_period_end"]) == ("active", True)
+    let_pass(shop, days=31)
+    eventually(lambda: access(learner, plan) == [False, False])
+    assert len(learner.get("/v1/orders").json()["items"]) == 1
+
+
 def test_bad_wishes_are_refused(shop: Shop, learner: Visitor, plan: dict[str, Any], admin: Person) -> None:
     def refusal(path: str, body: Any, key: str | None = "") -> tuple[int, str]:
         answer = learner.post(path, body, key=uuid4().hex if key == "" else key)

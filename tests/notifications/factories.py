@@ -14,9 +14,11 @@ from models.events import (
     PaymentRefunded,
     PaymentSucceeded,
     Person,
+    RefundReturned,
     SubscriptionCanceled,
     SubscriptionExpired,
     SubscriptionPastDue,
+    SubscriptionRestored,
     SubscriptionStarted,
     SubscriptionTrialEnding,
     UserCreated,
@@ -104,6 +106,11 @@ def payment_refunded(user_id: UUID, **fields) -> PaymentRefunded:
     )
 
 
+def refund_returned(user_id: UUID) -> RefundReturned:
+    told = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "order_restored": True}
+    return some(RefundReturned, user_id=user_id, **told)
+
+
 def subscription_started(user_id: UUID) -> SubscriptionStarted:
     return some(SubscriptionStarted, user_id=user_id, plan_name="Statistics by the month", trial=True)
 
@@ -123,6 +130,10 @@ def subscription_canceled(user_id: UUID) -> SubscriptionCanceled:
 
 def subscription_expired(user_id: UUID) -> SubscriptionExpired:
     return some(SubscriptionExpired, user_id=user_id, plan_name="Statistics by the month")
+
+
+def subscription_restored(user_id: UUID) -> SubscriptionRestored:
+    return some(SubscriptionRestored, user_id=user_id, plan_name="Statistics by the month")
 
 
 def lesson_completed(user_id: UUID, **fields) -> LessonCompleted:
@@ -165,11 +176,13 @@ TOLD = {
     messages.send_receipt: payment_succeeded,
     messages.report_failed_payment: payment_failed,
     messages.report_refund: payment_refunded,
+    messages.report_returned_refund: refund_returned,
     messages.welcome_subscriber: subscription_started,
     messages.report_past_due: subscription_past_due,
     messages.announce_trial_end: trial_ending,
     messages.confirm_notice: subscription_canceled,
     messages.report_subscription_end: subscription_expired,
+    messages.report_restored_subscription: subscription_restored,
     messages.congratulate_on_lesson: lesson_completed,
     messages.congratulate_on_course: course_completed,
     messages.send_certificate: certificate_issued,

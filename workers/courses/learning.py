@@ -6,74 +6,17 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.base import now
-from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Caller, Course
 from models.courses.enrollments import Enrollment, EnrollmentPosition
 from models.courses.outline import Lesson, learners_view, opens_at
 from models.courses.quizzes import Attempt
 from models.courses.versions import CourseVersion, PublishedLesson
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PaymentRequired, PrerequisiteMissing, TokenMissing
-from models.events import (
-    CoursePurchased,
-    LessonCompleted,
-    LessonReopened,
-    PaymentRefunded,
-    SubscriptionExpired,
-    SubscriptionStarted,
-)
+from models.events import LessonCompleted, LessonReopened
 from models.outbox import record
-from models.personal import is_erased
 from workers import projection, task
 
-
-@task
-def grant_access(session: Session, *, event: CoursePurchased) -> None:
-    """Let the buyer of a course in, unless they have gone meanwhile."""
-    if is_erased(session, "courses", event.user_id):
-        return
-    _let_in(
-        session,
-        user_id=event.user_id,
-        course_id=event.course_id,
-        course_title=event.course_title,
-        source="order",
-        source_id=str(event.order_id),
-    )
-
-
-@task
-def end_access(session: Session, *, event: PaymentRefunded) -> None:
-    """End what a refunded order granted, and nothing else: another order, or an admin's word, lets the learner stay."""
-    if not event.order_refunded:
-        return
-    for enrollment in Enrollment.granted_by(session, "order", str(event.order_id), user_id=event.user_id):
-        if ended := enrollment.revoke("order", str(event.order_id), reason="refunded", at=now()):
-            record(session, enrollment, ended)
-
-
-@task
-def admit_subscriber(session: Session, *, event: SubscriptionStarted) -> None:
-    """Let a subscriber into every course of the plan, unless they have gone meanwhile."""
-    if is_erased(session, "courses", event.user_id):
-        return
-    for course_id in sorted(event.course_ids):
-        _let_in(
-            session,
-            user_id=event.user_id,
-            course_id=course_id,
-            course_title=CourseVersion.latest(session, course_id).title,
-            source="subscription",
-            source_id=str(event.subscription_id),
-        )
-
-
-@task
-def dismiss_subscriber(session: Session, *, event: SubscriptionExpired) -> None:
-    """End what a subscription granted, and nothing else: a course that was bought as well stays."""
-    source_id = str(event.subscription_id)
-    for enrollment in Enrollment.granted_by(session, "subscription", source_id, user_id=event.user_id):
-        if ended := enrollment.revoke("subscription", source_id, reason="subscription_ended", at=now()):
-            record(session, enrollment, ended)
+from .access import let_in
 
 
 @task
@@ -85,7 +28,7 @@ def enroll(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any
     course, version = CourseVersion.on_sale(session, str(course_id))
     if course.price_minor:
         raise PaymentRequired(str(course_id))
-    enrollment = _let_in(
+    enrollment = let_in(
         session,
         user_id=user_id,
         course_id=course_id,
@@ -100,7 +43,7 @@ def enroll(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any
 def enroll_other(session: Session, *, user_id: UUID, course_id: UUID, granted_by: UUID) -> dict[str, Any]:
     """Let a user in by an admin's word, whatever the course costs. Raises NotFound where it was never published."""
     version = CourseVersion.latest(session, course_id)
-    enrollment = _let_in(
+    enrollment = let_in(
         session,
         user_id=user_id,
         course_id=course_id,
@@ -198,17 +141,4 @@ def _admitted(session: Session, enrollment: Enrollment | None, published: Publis
     opens = opens_at(published.lesson["unlock"], enrolled_at=enrollment.enrolled_at)
     if now() < opens:
         raise LessonNotOpen(opens.isoformat())
-    return enrollment
-
-
-def _let_in(
-    session: Session, *, user_id: UUID, course_id: UUID, course_title: str, source: str, source_id: str
-) -> Enrollment:
-    at = now()
-    enrollment = Enrollment.reserve(session, user_id=user_id, course_id=course_id, at=at)
-    is_new = not enrollment.grants
-    if event := enrollment.grant(source, source_id, course_title=course_title, at=at):
-        record(session, enrollment, event)
-    if is_new:
-        CatalogueEntry.count_learner(session, course_id)
     return enrollment

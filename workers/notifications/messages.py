@@ -16,9 +16,11 @@ from models.events import (
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
+    RefundReturned,
     SubscriptionCanceled,
     SubscriptionExpired,
     SubscriptionPastDue,
+    SubscriptionRestored,
     SubscriptionStarted,
     SubscriptionTrialEnding,
     UserCreated,
@@ -36,11 +38,13 @@ PersonalEvent = (
     | PaymentSucceeded
     | PaymentFailed
     | PaymentRefunded
+    | RefundReturned
     | SubscriptionStarted
     | SubscriptionPastDue
     | SubscriptionTrialEnding
     | SubscriptionCanceled
     | SubscriptionExpired
+    | SubscriptionRestored
     | LessonCompleted
     | CourseCompleted
     | CertificateIssued
@@ -81,11 +85,13 @@ def _telling(name: str, event_class: type[PersonalEvent]) -> Callable[..., None]
 send_receipt = _telling("send_receipt", PaymentSucceeded)
 report_failed_payment = _telling("report_failed_payment", PaymentFailed)
 report_refund = _telling("report_refund", PaymentRefunded)
+report_returned_refund = _telling("report_returned_refund", RefundReturned)
 welcome_subscriber = _telling("welcome_subscriber", SubscriptionStarted)
 report_past_due = _telling("report_past_due", SubscriptionPastDue)
 announce_trial_end = _telling("announce_trial_end", SubscriptionTrialEnding)
 confirm_notice = _telling("confirm_notice", SubscriptionCanceled)
 report_subscription_end = _telling("report_subscription_end", SubscriptionExpired)
+report_restored_subscription = _telling("report_restored_subscription", SubscriptionRestored)
 congratulate_on_lesson = _telling("congratulate_on_lesson", LessonCompleted)
 congratulate_on_course = _telling("congratulate_on_course", CourseCompleted)
 send_certificate = _telling("send_certificate", CertificateIssued)

@@ -17,6 +17,7 @@ from models.errors import (
 from models.faults import reach
 from models.outbox import record
 from models.payments import Attempt, Bundle, Coupon, Goods, Offer, Order, Plan, Snapshot, Terms
+from models.payments.order_views import free_checkout_view
 from models.payments.orders import Priced
 from workers import task
 from workers._delivery import Sessions
@@ -130,7 +131,7 @@ def _give_away(session: Session, order: Order, goods: Goods) -> dict[str, Any]:
     order.quote(goods, at=now())
     for event in order.give_away(at=now()):
         record(session, order, event)
-    return order.free_checkout_view()
+    return free_checkout_view(order)
 
 
 def page_of(sessions: Sessions, provider: Provider, attempt: Attempt, order: Order) -> Snapshot:

@@ -20,6 +20,7 @@ from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
 
+from .periods import follow_money
 from .provider import Provider, Providers, RefundRequest
 from .sync import KEY_TRUSTED_FOR
 
@@ -37,9 +38,11 @@ def refund_order(
     amount_minor: int | None,
     reason: str,
     requested_by: UUID,
+    keeps_access: bool = False,
 ) -> dict[str, Any]:
     """Give back ``amount_minor`` of what was paid for an order; None: all that is left of it.
 
+    What was bought ends with the last of its money, unless the refund ``keeps_access``.
     The answer may be that the outcome is not known yet. Raises NotFound, OrderNotPaid, RefundTooLarge, PaymentRefused.
     """
     with sessions.begin() as session:
@@ -52,6 +55,7 @@ def refund_order(
                 command_id=sessions.command_id,
                 reason=reason,
                 requested_by=requested_by,
+                keeps_access=keeps_access,
                 at=now(),
             )
             session.add(refund)
@@ -73,7 +77,8 @@ def refund_order(
 def list_refunds(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
     """The refunds of an order of ``user_id``, of anybody's where that is None. Raises NotFound."""
     order = Order.of(session, order_id, user_id=user_id)
-    return {"items": [refund.view() for refund in Refund.of_order(session, order.id)]}
+    refunds = Refund.of_order(session, order.id)
+    return {"items": [refund.buyers_view() if user_id else refund.view() for refund in refunds]}
 
 
 @task
@@ -103,11 +108,13 @@ def apply_refund(session: Session, order: Order, attempt: Attempt, snapshot: Ref
             return
         refund = Refund.adopt(attempt, snapshot, at=now())
         session.add(refund)
-    before = refund.status
+    before, was_owned = refund.status, order.is_owned
     if event := refund.apply(order, snapshot, at=now()):
         record(session, order, event)
     if refund.status == before:
         return
+    if order.is_owned != was_owned and not refund.keeps_access:
+        follow_money(session, order, reason="refunded")
     book_refund(session, attempt, refund, was=before, at=now())
     tell = log.error if refund.status in {"failed", "review"} else log.info
     tell("refund changed", refund_id=refund.id, was=before, status=refund.status, problem=refund.problem)

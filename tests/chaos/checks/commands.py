@@ -47,6 +47,7 @@ def _happenings(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
         "PAYMENT_FAILED": ("order_id",),
         "COURSE_PURCHASED": ("order_id",),
         "PAYMENT_REFUNDED": ("refund_id",),
+        "REFUND_RETURNED": ("refund_id",),
         "ENROLLMENT_ENDED": ("enrollment_id",),
         "LESSON_COMPLETED": ("user_id", "course_id", "lesson_id"),
         "COURSE_COMPLETED": ("user_id", "course_id"),

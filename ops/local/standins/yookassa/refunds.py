@@ -68,11 +68,15 @@ def listed(call: Call) -> Document:
 
 
 def finish(call: Call, refund_id: str) -> Document:
-    """End a pending refund: ``outcome`` "succeed" or "fail". YooKassa has no event for a canceled one."""
+    """End a pending refund, or let a succeeded one come back from the bank: ``outcome`` "succeed" or "fail".
+
+    YooKassa has no event for a canceled one.
+    """
     refund = objects.named(call, "refund", refund_id)
-    if refund["status"] != "pending":
+    succeeds = call.message.get("outcome") == "succeed"
+    if refund["status"] == "canceled" or (refund["status"] == "succeeded" and succeeds):
         return refund
-    if call.message.get("outcome") == "succeed":
+    if succeeds:
         return _succeeded(call, refund)
     refund |= {"status": "canceled", "cancellation_details": {"party": "yoo_money", "reason": "rejected_by_payee"}}
     _count(call, objects.named(call, "payment", refund["payment_id"]), -refund["_amount_minor"])

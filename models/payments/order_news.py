@@ -1,0 +1,76 @@
+"""What there is to tell of an order."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from models.events import (
+    CoursePurchased,
+    OrderCanceled,
+    OrderCreated,
+    OrderExpired,
+    PaymentFailed,
+    PaymentSucceeded,
+)
+
+if TYPE_CHECKING:
+    from .attempts import Attempt
+    from .orders import Order
+
+
+def created(order: "Order", provider: str) -> OrderCreated:
+    return OrderCreated(
+        order_id=order.id,
+        user_id=order.user_id,
+        **_goods(order),
+        amount_minor=order.amount_minor,
+        currency=order.currency,
+        provider=provider,
+        created_at=order.created_at,
+    )
+
+
+def canceled(order: "Order", at: datetime) -> OrderCanceled:
+    return OrderCanceled(order_id=order.id, user_id=order.user_id, **_goods(order), canceled_at=at)
+
+
+def expired(order: "Order", at: datetime) -> OrderExpired:
+    return OrderExpired(order_id=order.id, user_id=order.user_id, **_goods(order), expired_at=at)
+
+
+def paid(order: "Order", attempt: "Attempt", at: datetime) -> PaymentSucceeded:
+    return PaymentSucceeded(
+        order_id=order.id,
+        payment_id=attempt.id,
+        user_id=order.user_id,
+        description=order.course_title,
+        amount_minor=attempt.captured_minor,
+        currency=attempt.currency,
+        provider=attempt.provider,
+        paid_at=at,
+    )
+
+
+def purchased(order: "Order", at: datetime) -> Iterator[CoursePurchased]:
+    """One for each course. A subscription has no courses here: it tells of itself."""
+    for course_id, title in order.courses.items():
+        yield CoursePurchased(
+            order_id=order.id, user_id=order.user_id, course_id=course_id, course_title=title, purchased_at=at
+        )
+
+
+def failed(order: "Order", attempt: "Attempt", at: datetime) -> PaymentFailed:
+    return PaymentFailed(
+        order_id=order.id,
+        payment_id=attempt.id,
+        user_id=order.user_id,
+        description=order.course_title,
+        provider=attempt.provider,
+        reason=attempt.problem or "declined",
+        failed_at=at,
+    )
+
+
+def _goods(order: "Order") -> dict[str, Any]:
+    """What its events say of what is bought: an early reader of them knows of one course only."""
+    return {"course_id": next(iter(order.courses)), "course_ids": list(order.courses)}

@@ -1,0 +1,46 @@
+"""How an order is shown."""
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from .orders import Order
+
+
+def order_view(order: "Order") -> dict[str, Any]:
+    """As GET /v1/orders/{id} shows it."""
+    return {
+        "id": order.id,
+        "status": order.status,
+        "course_id": order.course_id,
+        "bundle_id": order.bundle_id,
+        "subscription_id": order.subscription_id,
+        "course_title": order.course_title,
+        "courses": as_rows(order.courses),
+        "coupon": order.redemption.code if order.redemption else None,
+        "discount_minor": order.redemption.discount_minor if order.redemption else 0,
+        "amount_minor": order.amount_minor,
+        "currency": order.currency,
+        "refund_pending_minor": order.paid_by.refund_pending_minor if order.paid_by else 0,
+        "refunded_minor": order.paid_by.refunded_minor if order.paid_by else 0,
+        "created_at": order.created_at,
+        "paid_at": order.paid_at,
+        "version": order.version,
+    }
+
+
+def free_checkout_view(order: "Order") -> dict[str, Any]:
+    """As POST /v1/checkouts shows an order that needs no payment, and so no page."""
+    return {
+        "id": order.id,
+        "order_id": order.id,
+        "status": "succeeded",
+        "amount_minor": order.amount_minor,
+        "currency": order.currency,
+        "redirect_url": None,
+        "expires_at": None,
+    }
+
+
+def as_rows(courses: dict[UUID, str]) -> list[dict[str, Any]]:
+    return [{"course_id": str(course_id), "title": title} for course_id, title in courses.items()]

@@ -1,0 +1,34 @@
+"""What becomes of a subscription when the money of its present period goes, and when it comes back."""
+
+from sqlalchemy.orm import Session
+
+from models import clock
+from models.base import now
+from models.log import get_logger
+from models.outbox import record
+from models.payments import Order, Subscription
+
+log = get_logger(__name__)
+
+
+def follow_money(session: Session, order: Order, *, reason: str) -> None:
+    """Have the subscription follow whose period ``order`` paid for, if any; the caller has changed the order's status.
+
+    Only the present period counts: who gets an earlier one back keeps what was paid for since.
+    """
+    if order.subscription_id is None:
+        return
+    subscription, waiting = Subscription.locked(session, order.subscription_id)
+    if subscription.paid_order_id != order.id:
+        return
+    if order.is_owned:
+        if subscription.is_replaced(session):
+            log.error("subscription is not restored beside a newer one", subscription_id=subscription.id)
+            return
+        events = subscription.regain(at=clock.now())
+    else:
+        events = subscription.lose(reason=reason, at=clock.now())
+        if waiting and events:
+            waiting.expire(at=now())  # what is being paid all the same goes back by itself
+    for event in events:
+        record(session, subscription, event)
