@@ -28,6 +28,8 @@ _REACTIONS = {
     "PAYMENT_FAILED": ["notifications.report_failed_payment"],
     "PAYMENT_REFUNDED": ["courses.end_access", "notifications.report_refund"],
     "REFUND_RETURNED": ["courses.restore_access", "notifications.report_returned_refund"],
+    "PAYMENT_DISPUTED": ["courses.suspend_access", "notifications.report_dispute"],
+    "DISPUTE_CLOSED": ["courses.settle_access", "notifications.report_dispute_end"],
     "COURSE_PURCHASED": ["courses.grant_access"],
     "SUBSCRIPTION_STARTED": ["courses.admit_subscriber", "notifications.welcome_subscriber"],
     "SUBSCRIPTION_PAST_DUE": ["notifications.report_past_due"],

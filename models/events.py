@@ -248,7 +248,7 @@ class EnrollmentEnded(Event, topic="courses"):
     enrollment_id: UUID
     user_id: UUID
     course_id: UUID
-    reason: str  # refunded, subscription_ended …
+    reason: str  # refunded, disputed, charged_back, subscription_ended …
     ended_at: Moment
 
 
@@ -375,6 +375,41 @@ class RefundReturned(Event, topic="payments"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PaymentDisputed(Event, topic="payments"):
+    """A buyer's bank has taken a payment back until a dispute is decided."""
+
+    order_id: UUID
+    dispute_id: UUID
+    payment_id: UUID  # our attempt
+    user_id: UUID
+    description: str  # what had been bought, in words
+    amount_minor: int
+    currency: str
+    provider: str
+    reason: str  # the provider's code
+    order_suspended: bool  # what the order gave is closed until DISPUTE_CLOSED
+    disputed_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisputeClosed(Event, topic="payments"):
+    """A bank has decided a dispute; one that it decided against the shop may still be won later."""
+
+    order_id: UUID
+    dispute_id: UUID
+    payment_id: UUID
+    user_id: UUID
+    description: str
+    amount_minor: int
+    currency: str
+    provider: str
+    won: bool  # by the shop: the money is with us again
+    order_restored: bool  # what the order gave is the buyer's again
+    order_charged_back: bool  # nothing is left of the order's money: its access is over
+    closed_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
 class CoursePurchased(Event, topic="payments"):
     """An order pays for this course: access is due. One for each course of the order."""
 
@@ -442,7 +477,7 @@ class SubscriptionExpired(Event, topic="payments"):
     subscription_id: UUID
     user_id: UUID
     plan_name: str
-    reason: str  # canceled, unpaid, trial_ended, account_erased, refunded
+    reason: str  # canceled, unpaid, trial_ended, account_erased, refunded, disputed
     expired_at: Moment
 
 

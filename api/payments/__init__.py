@@ -1,6 +1,6 @@
 """Payments: checkouts, orders, the books, and the providers' webhooks."""
 
-from . import bundles, checkouts, coupons, invoices, ledger, orders, plans, refunds, subscriptions, webhooks
+from . import bundles, checkouts, coupons, disputes, invoices, ledger, orders, plans, refunds, subscriptions, webhooks
 from .blueprint import blp
 
 # Importing them puts their routes on blp.
@@ -9,6 +9,7 @@ __all__ = [
     "bundles",
     "checkouts",
     "coupons",
+    "disputes",
     "invoices",
     "ledger",
     "orders",

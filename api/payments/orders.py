@@ -16,7 +16,7 @@ from models.cache import Stored
 
 from .blueprint import blp
 
-STATUSES = ["pending", "paid", "partially_refunded", "refunded", "expired", "canceled"]
+STATUSES = ["pending", "paid", "partially_refunded", "refunded", "disputed", "charged_back", "expired", "canceled"]
 
 
 class OrderedCourseSchema(Schema):
@@ -38,6 +38,7 @@ class OrderSchema(Schema):
     currency = ma.fields.Str()
     refund_pending_minor = ma.fields.Int()
     refunded_minor = ma.fields.Int()
+    disputed_minor = ma.fields.Int(metadata={"description": "What a bank holds until a dispute is decided."})
     created_at = Timestamp()
     paid_at = Timestamp(allow_none=True)
     version = ma.fields.Int()

@@ -202,6 +202,20 @@ class Enrollment(Aggregate, Base):
             is_it = (grant.source, grant.source_id) == (source, source_id)
             if is_it and grant.follow(version) and grant.status != "revoked":
                 grant.status, grant.ends_at, grant.reason = "revoked", at, reason
+        return self._ended(had_access, reason, at)
+
+    def suspend(
+        self, source: str, source_id: str, *, reason: str, version: int | None = None, at: datetime
+    ) -> EnrollmentEnded | None:
+        """Hold back what was granted for one reason until it is restored or revoked; all else as ``revoke``."""
+        had_access = self.has_access(at)
+        for grant in self.grants:
+            is_it = (grant.source, grant.source_id) == (source, source_id)
+            if is_it and grant.follow(version) and grant.status == "active":
+                grant.status, grant.reason = "suspended", reason
+        return self._ended(had_access, reason, at)
+
+    def _ended(self, had_access: bool, reason: str, at: datetime) -> EnrollmentEnded | None:  # noqa: FBT001
         if not had_access or self.has_access(at):
             return None
         return EnrollmentEnded(

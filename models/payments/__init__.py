@@ -1,8 +1,9 @@
-"""Payments: offers on sale, orders for them, attempts to pay an order, refunds, and the events that providers send."""
+"""Payments: offers on sale, orders for them, attempts to pay, refunds, disputes, and the events that providers send."""
 
 from .attempts import Attempt, Snapshot, Terms
 from .bundles import Bundle
 from .coupons import Coupon, Redemption
+from .disputes import Dispute, DisputeSnapshot
 from .goods import Goods
 from .offers import Offer
 from .orders import Order
@@ -17,6 +18,8 @@ __all__ = [
     "Attempt",
     "Bundle",
     "Coupon",
+    "Dispute",
+    "DisputeSnapshot",
     "Goods",
     "Offer",
     "Order",

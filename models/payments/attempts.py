@@ -108,6 +108,8 @@ class Attempt(Base):
     captured_minor: Mapped[int]
     refund_pending_minor: Mapped[int]
     refunded_minor: Mapped[int]
+    disputed_minor: Mapped[int]  # what a bank holds until a dispute is decided
+    charged_back_minor: Mapped[int]  # what it has taken for good
     success_url: Mapped[str]
     cancel_url: Mapped[str | None]
     saves_method: Mapped[bool]
@@ -144,6 +146,8 @@ class Attempt(Base):
             captured_minor=0,
             refund_pending_minor=0,
             refunded_minor=0,
+            disputed_minor=0,
+            charged_back_minor=0,
             success_url=terms.success_url,
             cancel_url=terms.cancel_url,
             receipt_email=terms.receipt_email,
@@ -193,7 +197,9 @@ class Attempt(Base):
 
     @property
     def refundable_minor(self) -> int:
-        return self.captured_minor - self.refund_pending_minor - self.refunded_minor
+        """What may be given back: nothing that is away already, or that a bank has in its hands."""
+        away_minor = self.refund_pending_minor + self.refunded_minor + self.disputed_minor + self.charged_back_minor
+        return max(self.captured_minor - away_minor, 0)
 
     @property
     def is_live(self) -> bool:

@@ -16,16 +16,20 @@ from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relations
 from models.base import Base, new_id
 
 from .attempts import Attempt
+from .disputes import Dispute
 from .refunds import Refund, RefundStatus
 
 Kind = Literal[
     "capture",
     "refund",
     "refund_returned",  # the buyer's bank did not take it: the money is with the provider again
+    "dispute",  # the buyer's bank has taken it
+    "dispute_won",  # … and given it back
 ]
 
 SALES = "sales"
 REFUNDS = "refunds"
+DISPUTES = "disputes"
 OWED = "owed_to_buyers"  # money that came for an order which was paid already
 
 _ACCOUNTS_AT_MOST = 10_000
@@ -112,6 +116,18 @@ def book_refund(session: Session, attempt: Attempt, refund: Refund, *, was: Refu
         _book(session, attempt, returned, refund.id, amount_minor, debit=_held(attempt), credit=given_back, at=at)
 
 
+def book_dispute(session: Session, attempt: Attempt, dispute: Dispute, *, had_taken: bool, at: datetime) -> None:
+    """Book what a bank has taken when ``dispute`` became what it is, or given back. What the provider asks for its
+    trouble is in its own books, as its fees for payments are.
+    """
+    taken_from = OWED if attempt.status == "duplicate" else DISPUTES
+    amount_minor = dispute.amount_minor
+    if dispute.has_taken and not had_taken:
+        _book(session, attempt, "dispute", dispute.id, amount_minor, debit=taken_from, credit=_held(attempt), at=at)
+    elif had_taken and not dispute.has_taken:
+        _book(session, attempt, "dispute_won", dispute.id, amount_minor, debit=_held(attempt), credit=taken_from, at=at)
+
+
 def balances(session: Session, *, limit: int, after: tuple[str, str] | None = None) -> list[Balance]:
     """The accounts with what they hold, in the order of their names."""
     place = (LedgerEntry.account, LedgerEntry.currency)
@@ -135,7 +151,7 @@ def imbalances(session: Session) -> Iterator[str]:
         if balance.account.startswith("provider.")
     }
     place = (Attempt.provider, Attempt.account, Attempt.currency)
-    held = func.sum(Attempt.captured_minor - Attempt.refunded_minor)
+    held = func.sum(_kept_minor())
     counted = {
         (f"provider.{provider}.{account}", currency): int(total)
         for provider, account, currency, total in session.execute(select(*place, held).group_by(*place))
@@ -143,6 +159,12 @@ def imbalances(session: Session) -> Iterator[str]:
     for name in sorted(booked.keys() | counted.keys()):
         if booked.get(name, 0) != counted.get(name, 0):
             yield f"{' '.join(name)}: {booked.get(name, 0)} are booked, {counted.get(name, 0)} counted"
+
+
+def _kept_minor() -> Any:
+    """What is left at the provider of what an attempt has brought, as its counters say."""
+    away = Attempt.refunded_minor + Attempt.disputed_minor + Attempt.charged_back_minor
+    return Attempt.captured_minor - away
 
 
 def _held(attempt: Attempt) -> str:

@@ -23,6 +23,7 @@ def order_view(order: "Order") -> dict[str, Any]:
         "currency": order.currency,
         "refund_pending_minor": order.paid_by.refund_pending_minor if order.paid_by else 0,
         "refunded_minor": order.paid_by.refunded_minor if order.paid_by else 0,
+        "disputed_minor": order.paid_by.disputed_minor if order.paid_by else 0,
         "created_at": order.created_at,
         "paid_at": order.paid_at,
         "version": order.version,

@@ -19,10 +19,14 @@ from .goods import Goods
 from .order_views import as_rows, order_view
 from .steps import OrderStep
 
-OrderStatus = Literal["pending", "paid", "partially_refunded", "refunded", "expired", "canceled"]
+OrderStatus = Literal[
+    "pending", "paid", "partially_refunded", "refunded", "disputed", "charged_back", "expired", "canceled"
+]
 
 # What was bought is the buyer's.
 OWNED = ("paid", "partially_refunded")
+# What may be the buyer's again is not sold to them meanwhile.
+NOT_SOLD_AGAIN = (*OWNED, "disputed")
 
 # An order that nobody can pay any more is closed after this time: its buyer may have tried again until then.
 OPEN_FOR = timedelta(hours=24)
@@ -98,7 +102,7 @@ class Order(Aggregate, Base):
         order = session.scalars(cls._whole().where(mine, cls.status == "pending").with_for_update(of=cls)).one_or_none()
         # Only now: an order that was being paid has been waited for by the two statements above.
         has_it_in_a_bundle = (cls.user_id == user_id) & cls.bundle_courses.contains([{"course_id": str(goods.id)}])
-        if session.scalar(select(cls.id).where(mine | has_it_in_a_bundle, cls.status.in_(OWNED)).limit(1)):
+        if session.scalar(select(cls.id).where(mine | has_it_in_a_bundle, cls.status.in_(NOT_SOLD_AGAIN)).limit(1)):
             raise AlreadyPurchased(goods.kind, str(goods.id))
         if order is None:
             raise PaymentInProgress(goods.kind, str(goods.id))
@@ -344,10 +348,15 @@ class Order(Aggregate, Base):
         payment = self.paid_by
         if payment is None:
             return
-        if payment.refunded_minor == payment.captured_minor:
+        gone_minor = payment.refunded_minor + payment.charged_back_minor
+        if payment.disputed_minor:
+            self.status = "disputed"  # whatever its part: nobody knows yet
+        elif payment.charged_back_minor and gone_minor >= payment.captured_minor:
+            self.status = "charged_back"
+        elif payment.refunded_minor == payment.captured_minor:
             self.status = "refunded"
         else:
-            self.status = "partially_refunded" if payment.refunded_minor else "paid"
+            self.status = "partially_refunded" if gone_minor else "paid"
 
     def view(self) -> dict[str, Any]:
         """As GET /v1/orders/{id} shows it."""

@@ -34,7 +34,7 @@ Step = Literal["tell", "charge", "end"]
 OPEN = ("incomplete", "trialing", "active", "past_due")
 
 # Why it is over where the money of the present period is: it comes back with the money.
-MONEY_GONE = frozenset({"refunded"})
+MONEY_GONE = frozenset({"refunded", "disputed"})
 # So long it waits for its first payment.
 INCOMPLETE_FOR = timedelta(days=1)
 TRIAL_ENDING_TOLD_BEFORE = timedelta(days=3)

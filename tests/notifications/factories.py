@@ -8,8 +8,10 @@ from models.base import new_id, now
 from models.events import (
     CertificateIssued,
     CourseCompleted,
+    DisputeClosed,
     EnrollmentCreated,
     LessonCompleted,
+    PaymentDisputed,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
@@ -111,6 +113,16 @@ def refund_returned(user_id: UUID) -> RefundReturned:
     return some(RefundReturned, user_id=user_id, **told)
 
 
+def payment_disputed(user_id: UUID) -> PaymentDisputed:
+    told = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "order_suspended": True}
+    return some(PaymentDisputed, user_id=user_id, **told)
+
+
+def dispute_closed(user_id: UUID) -> DisputeClosed:
+    told = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "won": True}
+    return some(DisputeClosed, user_id=user_id, order_restored=True, **told)
+
+
 def subscription_started(user_id: UUID) -> SubscriptionStarted:
     return some(SubscriptionStarted, user_id=user_id, plan_name="Statistics by the month", trial=True)
 
@@ -177,6 +189,8 @@ TOLD = {
     messages.report_failed_payment: payment_failed,
     messages.report_refund: payment_refunded,
     messages.report_returned_refund: refund_returned,
+    messages.report_dispute: payment_disputed,
+    messages.report_dispute_end: dispute_closed,
     messages.welcome_subscriber: subscription_started,
     messages.report_past_due: subscription_past_due,
     messages.announce_trial_end: trial_ending,

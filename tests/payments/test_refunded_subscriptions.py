@@ -2,9 +2,11 @@
 # ruff: noqa: F811
 # The fixtures are those of test_subscriptions.
 
+from dataclasses import replace
+
 import pytest
 
-from models.payments import Order, Refund, Subscription
+from models.payments import DisputeSnapshot, Order, Refund, Subscription
 from tests.payments.test_subscriptions import (  # noqa: F401 fixtures
     make_plan,
     news,
@@ -17,6 +19,7 @@ from tests.payments.test_subscriptions import (  # noqa: F401 fixtures
     subscription,
     time,
 )
+from workers.payments.disputes import apply_dispute
 from workers.payments.refunds import apply_refund
 
 
@@ -128,3 +131,20 @@ def test_what_ended_for_another_reason_stays_over(shop, subscription, reason, ti
     subscription.end(at=time.at, reason=reason)
     bring_back(shop, refund)
     assert (subscription.problem, news(shop, subscription)) == (reason, ["STARTED"])
+
+
+def test_a_dispute_ends_it_and_one_that_is_won_lets_it_last(shop, subscription):
+    order = Order.locked(shop.session, subscription.paid_order_id)
+    opened = DisputeSnapshot(
+        object_id="du_1",
+        status="open",
+        amount_minor=order.amount_minor,
+        currency=order.currency,
+        reason="fraudulent",
+        respond_by=None,
+    )
+    apply_dispute(shop.session, order, order.paid_by, opened)
+    assert (subscription.status, subscription.problem) == ("canceled", "disputed")
+    apply_dispute(shop.session, order, order.attempts[0], replace(opened, status="won"))
+    assert (subscription.status, subscription.cancel_at_period_end) == ("active", True)
+    assert news(shop, subscription) == ["STARTED", "EXPIRED", "RESTORED"]

@@ -14,6 +14,8 @@ from models.courses.enrollments import Enrollment
 from models.courses.versions import CourseVersion
 from models.events import (
     CoursePurchased,
+    DisputeClosed,
+    PaymentDisputed,
     PaymentRefunded,
     RefundReturned,
     SubscriptionExpired,
@@ -54,6 +56,27 @@ def restore_access(session: Session, *, event: RefundReturned, event_headers: He
     """Open again what a refund closed that the buyer's bank has sent back."""
     if event.order_restored:
         _let_in_again(session, event.user_id, ("order", event.order_id), headers=event_headers)
+
+
+@task
+def suspend_access(session: Session, *, event: PaymentDisputed, event_headers: Headers = None) -> None:
+    """Close what a disputed order granted until the bank has decided."""
+    if not event.order_suspended:
+        return
+    order, version = str(event.order_id), _version(event_headers)
+    for enrollment in Enrollment.granted_by(session, "order", order, user_id=event.user_id):
+        if ended := enrollment.suspend("order", order, reason="disputed", version=version, at=now()):
+            record(session, enrollment, ended)
+
+
+@task
+def settle_access(session: Session, *, event: DisputeClosed, event_headers: Headers = None) -> None:
+    """Open again what a dispute had closed, or end it for good, as the bank has decided."""
+    source = ("order", event.order_id)
+    if event.order_restored:
+        _let_in_again(session, event.user_id, source, headers=event_headers)
+    elif event.order_charged_back:
+        _shut_out(session, event.user_id, source, reason="charged_back", headers=event_headers)
 
 
 @task

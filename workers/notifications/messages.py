@@ -11,8 +11,10 @@ from models.base import now
 from models.events import (
     CertificateIssued,
     CourseCompleted,
+    DisputeClosed,
     EnrollmentCreated,
     LessonCompleted,
+    PaymentDisputed,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
@@ -39,6 +41,8 @@ PersonalEvent = (
     | PaymentFailed
     | PaymentRefunded
     | RefundReturned
+    | PaymentDisputed
+    | DisputeClosed
     | SubscriptionStarted
     | SubscriptionPastDue
     | SubscriptionTrialEnding
@@ -86,6 +90,8 @@ send_receipt = _telling("send_receipt", PaymentSucceeded)
 report_failed_payment = _telling("report_failed_payment", PaymentFailed)
 report_refund = _telling("report_refund", PaymentRefunded)
 report_returned_refund = _telling("report_returned_refund", RefundReturned)
+report_dispute = _telling("report_dispute", PaymentDisputed)
+report_dispute_end = _telling("report_dispute_end", DisputeClosed)
 welcome_subscriber = _telling("welcome_subscriber", SubscriptionStarted)
 report_past_due = _telling("report_past_due", SubscriptionPastDue)
 announce_trial_end = _telling("announce_trial_end", SubscriptionTrialEnding)

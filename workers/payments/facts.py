@@ -3,7 +3,7 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models.payments import Attempt, Order, ProviderEvent, Subscription
+from models.payments import Attempt, Dispute, Order, ProviderEvent, Subscription
 from models.payments.ledger import imbalances
 from workers import fact
 from workers._metrics import Rows
@@ -34,6 +34,17 @@ def captured(session: Session) -> Rows:
 def refunded(session: Session) -> Rows:
     given_back = func.sum(Attempt.refunded_minor)
     return session.execute(select(Attempt.provider, Attempt.currency, given_back).group_by("provider", "currency"))
+
+
+@fact("coursebus_disputes", "Disputes, by what became of them.", "status")
+def disputes(session: Session) -> Rows:
+    return session.execute(select(Dispute.status, func.count()).group_by(Dispute.status))
+
+
+@fact("coursebus_charged_back_minor_total", "Money that banks took for good, in minor units.", "provider", "currency")
+def charged_back(session: Session) -> Rows:
+    taken = func.sum(Attempt.charged_back_minor)
+    return session.execute(select(Attempt.provider, Attempt.currency, taken).group_by("provider", "currency"))
 
 
 @fact("coursebus_subscriptions", "Subscriptions, by what became of them.", "status")

@@ -7,7 +7,7 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from models.errors import CurrencyNotSupported, ReceiptEmailMissing
-from models.payments import Attempt, Order, Refund, RefundSnapshot, Snapshot
+from models.payments import Attempt, DisputeSnapshot, Order, Refund, RefundSnapshot, Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Notice:
 
     dedupe_key: str
     type: str
-    object_id: str  # of the page or its payment; where a refund is told of, of the payment
+    object_id: str  # of the page or its payment; where a refund or dispute is told of, of the payment
 
 
 class Provider(Protocol):
@@ -150,6 +150,10 @@ class Provider(Protocol):
 
     def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
         """All refunds of a payment, whoever has asked for them."""
+        ...
+
+    def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:
+        """All disputes of a payment; none at a provider that does not tell of them."""
         ...
 
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:

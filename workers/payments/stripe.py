@@ -4,7 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -14,8 +14,9 @@ import stripe
 import settings
 from models.errors import PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable, SignatureInvalid
 from models.log import get_logger
-from models.payments import RefundSnapshot, Snapshot
+from models.payments import DisputeSnapshot, RefundSnapshot, Snapshot
 from models.payments.attempts import Neutral
+from models.payments.disputes import Told
 
 from .provider import Notice, PageRequest, RefundRequest, Webhook
 
@@ -23,7 +24,7 @@ log = get_logger(__name__)
 
 NAME = "Stripe"
 API_HOST = "api.stripe.com"
-# What changes a page, the payment made on it, or its refunds. The rest repeats it in other words.
+# What changes a page, the payment made on it, its refunds or disputes. The rest repeats it in other words.
 FOLLOWED = frozenset(
     {
         "checkout.session.completed",
@@ -38,6 +39,11 @@ FOLLOWED = frozenset(
         "refund.created",
         "refund.updated",
         "refund.failed",
+        "charge.dispute.created",
+        "charge.dispute.updated",
+        "charge.dispute.closed",
+        "charge.dispute.funds_withdrawn",
+        "charge.dispute.funds_reinstated",
     }
 )
 # construct_event() of the SDK accepts any time in the future, so the time is compared here.
@@ -50,6 +56,15 @@ _REFUND_STATUS: dict[str, Literal["pending", "succeeded", "failed"]] = {
     "succeeded": "succeeded",
     "failed": "failed",
     "canceled": "failed",
+}
+# While one is open Stripe has the money, and gives it back with "won": inquiries ("warning") take none.
+_DISPUTE_STATUS: dict[str, Told] = {
+    "warning_needs_response": "inquiry",
+    "warning_under_review": "inquiry",
+    "warning_closed": "won",
+    "prevented": "won",
+    "won": "won",
+    "lost": "lost",
 }
 
 
@@ -184,6 +199,11 @@ class Stripe:
             made = self._client.v1.refunds.list({"payment_intent": payment_id, "limit": 100})
             return [_refund_snapshot(refund) for refund in made.auto_paging_iter()]
 
+    def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:
+        with _errors_as_ours():
+            told = self._client.v1.disputes.list({"payment_intent": payment_id, "limit": 100})
+            return [_dispute_snapshot(dispute) for dispute in told.auto_paging_iter()]
+
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
         self._verify(webhook.body, webhook.headers.get("stripe-signature", ""), at)
         event = msgspec.json.decode(webhook.body, type=_Event)
@@ -301,6 +321,19 @@ def _refund_snapshot(refund: Any) -> RefundSnapshot:
     )
 
 
+def _dispute_snapshot(dispute: Any) -> DisputeSnapshot:
+    told = dispute.to_dict()
+    respond_by = told["evidence_details"]["due_by"]
+    return DisputeSnapshot(
+        object_id=told["id"],
+        status=_DISPUTE_STATUS.get(told["status"], "open"),
+        amount_minor=told["amount"],
+        currency=told["currency"].upper(),
+        reason=told["reason"],
+        respond_by=datetime.fromtimestamp(respond_by, UTC) if respond_by else None,
+    )
+
+
 def _status(page: dict[str, Any], payment: dict[str, Any]) -> Neutral:
     """The neutral status; money is looked for first, for it wins over everything that a page says of itself."""
     paid = page["status"] == "complete" and page["payment_status"] in {"paid", "no_payment_required"}
@@ -362,9 +395,10 @@ class _Data(msgspec.Struct):
 
 
 def _object_id(event: "_Event") -> str:
-    """Of what is to be looked at: refunds and their charges are looked at by their payment."""
+    """Of what is to be looked at: refunds, disputes and their charges are looked at by their payment."""
     thing = event.data.object
-    return (thing.payment_intent or thing.id) if "refund" in event.type else thing.id
+    by_payment = "refund" in event.type or "dispute" in event.type
+    return (thing.payment_intent or thing.id) if by_payment else thing.id
 
 
 class _Event(msgspec.Struct):

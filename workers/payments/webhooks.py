@@ -8,10 +8,12 @@ from sqlalchemy.orm import Session
 from models.base import now
 from models.faults import reach
 from models.payments import Attempt, ProviderEvent
+from models.payments.attempts import SETTLED
 from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
 
+from .disputes import apply_dispute
 from .provider import Providers, Webhook
 from .refunds import apply_refund
 from .sync import apply_snapshot, settle_hold
@@ -55,8 +57,9 @@ def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_e
             return
     provider = providers[event.provider]
     snapshot = provider.fetch(event.object_id)
-    # One refund told of is a hint to look at all of the payment.
+    # One refund or dispute told of is a hint to look at all of the payment.
     refunds = provider.refunds_of(event.object_id) if "refund" in event.type else []
+    disputes = provider.disputes_of(event.object_id) if "dispute" in event.type else []
     reach("between a notice and its outcome")
     with sessions.begin() as session:
         attempt = Attempt.named_by(session, event.provider, snapshot) if snapshot else None
@@ -70,7 +73,11 @@ def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_e
         order = apply_snapshot(session, attempt, snapshot)
         for refund in refunds:
             apply_refund(session, order, order.attempt(attempt.id), refund)
-        if provider.bears_out(event.type, snapshot):
+        settled = order.attempt(attempt.id).status in SETTLED
+        for dispute in disputes if settled else []:
+            apply_dispute(session, order, order.attempt(attempt.id), dispute)
+        # A dispute over money that we do not believe yet waits until we do.
+        if provider.bears_out(event.type, snapshot) and (settled or not disputes):
             event.finish("applied", at=now())
         else:
             event.postpone(at=now())

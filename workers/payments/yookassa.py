@@ -30,7 +30,7 @@ from models.errors import (
     SenderRefused,
 )
 from models.log import get_logger
-from models.payments import RefundSnapshot, Snapshot
+from models.payments import DisputeSnapshot, RefundSnapshot, Snapshot
 from models.payments.attempts import Neutral
 
 from .provider import Notice, PageRequest, RefundRequest, Webhook
@@ -158,6 +158,10 @@ class YooKassa:
 
     def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
         return [_refund_snapshot(refund) for refund in _listed(self._refunds, {"payment_id": payment_id, "limit": 100})]
+
+    def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:  # noqa: ARG002
+        """Its API does not tell of them."""
+        return []
 
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:  # noqa: ARG002 it is not dated
         """Notices have no id and no signature: a known address makes them a hint, and looking makes them news."""

@@ -48,6 +48,8 @@ def _happenings(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
         "COURSE_PURCHASED": ("order_id",),
         "PAYMENT_REFUNDED": ("refund_id",),
         "REFUND_RETURNED": ("refund_id",),
+        "PAYMENT_DISPUTED": ("dispute_id",),
+        "DISPUTE_CLOSED": ("dispute_id", "won"),
         "ENROLLMENT_ENDED": ("enrollment_id",),
         "LESSON_COMPLETED": ("user_id", "course_id", "lesson_id"),
         "COURSE_COMPLETED": ("user_id", "course_id"),

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from tests.chaos.checker import Reading, Told, check, grouped
 
 # What an order is called whose money has come.
-PAID = {"paid", "partially_refunded", "refunded"}
+PAID = {"paid", "partially_refunded", "refunded", "disputed", "charged_back"}
 
 
 @check

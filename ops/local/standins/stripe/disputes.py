@@ -16,6 +16,14 @@ def routes(api: StripeApi) -> None:
     api.route("POST", "/v1/disputes/<dispute_id>/close", give_in)
 
 
+def is_inquiry(dispute: Document) -> bool:
+    return str(dispute["status"]).startswith("warning_")
+
+
+def is_open(dispute: Document) -> bool:
+    return dispute["status"] not in (*CLOSED, "warning_closed")
+
+
 def listed(call: Call) -> Document:
     names = [name for name in ("payment_intent", "charge") if name in call.message]
     disputes = call.db.find("dispute", **{name: call.message[name] for name in names})
@@ -40,12 +48,17 @@ def give_in(call: Call, dispute_id: str) -> Document:
 
 
 def by_buyer(call: Call, intent_id: str) -> Document:
-    """Open a dispute (``reason``, ``amount``), or end the open one (``outcome`` "won" or "lost", the shop's view)."""
+    """Open a dispute (``reason``, ``amount``), or end the open one (``outcome`` "won" or "lost", the shop's view).
+
+    With ``inquiry`` the bank only asks; such a one is ended as "won", or goes on as a dispute ("escalated").
+    """
     intent = objects.named(call, "payment_intent", intent_id)
     if call.message.get("outcome"):
-        outcome = forms.one_of(call.message, "outcome", CLOSED)
+        outcome = forms.one_of(call.message, "outcome", (*CLOSED, "escalated"))
         for dispute in call.db.find("dispute", payment_intent=intent_id):
-            if dispute["status"] not in CLOSED:
+            if is_open(dispute) and outcome == "escalated":
+                return _withdrawn(call, dispute | {"status": "needs_response"}, "charge.dispute.updated")
+            if is_open(dispute):
                 return _closed(call, dispute, outcome)
         raise errors.missing("dispute", intent_id)
     return _opened(call, intent)
@@ -53,7 +66,8 @@ def by_buyer(call: Call, intent_id: str) -> Document:
 
 def _opened(call: Call, intent: Document) -> Document:
     charge = call.db.get(intent["latest_charge"] or "", "charge")
-    if charge is None or not charge["captured"] or charge["disputed"]:
+    disputes = call.db.find("dispute", payment_intent=intent["id"])
+    if charge is None or not charge["captured"] or any(map(is_open, disputes)):
         raise errors.invalid("There is no captured charge, or it is disputed already.", "payment_intent")
     dispute = objects.new(
         call,
@@ -68,19 +82,29 @@ def _opened(call: Call, intent: Document) -> Document:
         is_charge_refundable=False,
         payment_intent=intent["id"],
         reason=call.message.get("reason", "fraudulent"),
-        status="needs_response",
+        status="warning_needs_response" if forms.flag(call.message, "inquiry") else "needs_response",
     )
-    objects.save(call, dispute)
     objects.save(call, charge | {"disputed": True})
-    objects.emit(call, "charge.dispute.created", dispute)
+    if is_inquiry(dispute):
+        objects.emit(call, "charge.dispute.created", dispute)
+        return objects.save(call, dispute | {"is_charge_refundable": True})
+    return _withdrawn(call, dispute, "charge.dispute.created")
+
+
+def _withdrawn(call: Call, dispute: Document, told_as: str) -> Document:
+    """The bank takes the money until it has decided."""
+    dispute["is_charge_refundable"] = False
+    objects.save(call, dispute)
+    objects.emit(call, told_as, dispute)
     objects.emit(call, "charge.dispute.funds_withdrawn", dispute)
     return dispute
 
 
 def _closed(call: Call, dispute: Document, outcome: str) -> Document:
-    dispute["status"] = outcome
+    asked_only = is_inquiry(dispute)
+    dispute |= {"status": "warning_closed" if asked_only else outcome, "is_charge_refundable": outcome == "won"}
     objects.save(call, dispute)
-    if outcome == "won":
+    if outcome == "won" and not asked_only:
         objects.emit(call, "charge.dispute.funds_reinstated", dispute)
     objects.emit(call, "charge.dispute.closed", dispute)
     return dispute

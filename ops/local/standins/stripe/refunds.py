@@ -19,7 +19,7 @@ def routes(api: StripeApi) -> None:
 def create(call: Call) -> Document:
     forms.only(call.message, accepted.REFUND)
     charge = _charge(call)
-    left = _refundable_minor(charge)
+    left = _refundable_minor(call, charge)
     amount = forms.positive(call.message, "amount", left)
     if amount > left:
         message = f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})"
@@ -66,14 +66,14 @@ def _charge(call: Call) -> Document:
     return charge
 
 
-def _refundable_minor(charge: Document) -> int:
+def _refundable_minor(call: Call, charge: Document) -> int:
     """What is left to give back. Raises for a charge that cannot be refunded at all."""
     if not charge["captured"]:
         raise errors.invalid("This charge has not been captured; cancel it instead.", "charge", "charge_not_refundable")
     if charge["refunded"]:
         message = f"Charge {charge['id']} has already been refunded."
         raise errors.invalid(message, "charge", "charge_already_refunded")
-    if charge["disputed"]:
+    if any(not dispute["is_charge_refundable"] for dispute in call.db.find("dispute", charge=charge["id"])):
         raise errors.invalid(
             f"Charge {charge['id']} has been charged back; cannot issue a refund.", None, "charge_disputed"
         )

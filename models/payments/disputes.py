@@ -1,0 +1,175 @@
+"""Money that a buyer's bank takes back. Told by the provider alone; we only follow."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, Self
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, new_id
+from models.events import DisputeClosed, PaymentDisputed
+
+from .attempts import Attempt
+
+if TYPE_CHECKING:
+    from .orders import Order
+
+Told = Literal["inquiry", "open", "won", "lost"]
+DisputeStatus = Literal[
+    "inquiry",  # the bank asks, and takes nothing yet
+    "open",  # the money is away until it is decided
+    "won",  # by the shop: the money is with us again, or was never taken
+    "lost",
+    "review",  # its currency is not the payment's: a person has to look, and nothing is counted
+]
+
+# The counter of the attempt that a dispute of this status is in.
+_COUNTERS: dict[DisputeStatus, str | None] = {
+    "inquiry": None,
+    "open": "disputed_minor",
+    "lost": "charged_back_minor",
+    "won": None,
+    "review": None,
+}
+# What may follow. News comes in any order; a bank may give back late what it had decided against us, never the reverse.
+_FOLLOWS: dict[DisputeStatus, frozenset[Told]] = {
+    "inquiry": frozenset({"open", "won", "lost"}),
+    "open": frozenset({"won", "lost"}),
+    "lost": frozenset({"won"}),
+    "won": frozenset(),
+    "review": frozenset(),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisputeSnapshot:
+    """What a provider says of a dispute, in our words; fetched by us."""
+
+    object_id: str  # the provider's
+    status: Told
+    amount_minor: int
+    currency: str
+    reason: str  # the provider's code
+    respond_by: datetime | None  # until when evidence is taken
+
+
+class Dispute(Base):
+    """What a bank holds against a payment. Changed under the lock of its order only."""
+
+    __tablename__ = "disputes"
+    __table_args__ = (UniqueConstraint("attempt_id", "object_id"), {"schema": "payments"})
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"))
+    attempt_id: Mapped[UUID] = mapped_column(ForeignKey("payments.attempts.id"))
+    object_id: Mapped[str]
+    status: Mapped[DisputeStatus]
+    amount_minor: Mapped[int]
+    currency: Mapped[str]
+    reason: Mapped[str]
+    problem: Mapped[str | None]
+    respond_by: Mapped[datetime | None]
+    opened_at: Mapped[datetime]  # when we first heard of it
+    closed_at: Mapped[datetime | None]
+
+    @classmethod
+    def told_of(
+        cls, session: Session, attempt: Attempt, snapshot: DisputeSnapshot, *, at: datetime
+    ) -> tuple[Self, bool]:
+        """The dispute of ``attempt`` that ``snapshot`` is of, and whether it is new; its order is locked."""
+        known = select(cls).where(cls.attempt_id == attempt.id, cls.object_id == snapshot.object_id)
+        dispute = session.scalars(known.execution_options(populate_existing=True)).one_or_none()
+        if dispute:
+            return dispute, False
+        fits = snapshot.currency == attempt.currency
+        dispute = cls(
+            id=new_id(),
+            order_id=attempt.order_id,
+            attempt_id=attempt.id,
+            object_id=snapshot.object_id,
+            status="inquiry" if fits else "review",
+            amount_minor=snapshot.amount_minor,
+            currency=snapshot.currency,
+            reason=snapshot.reason,
+            problem=None if fits else "does not match: currency",
+            respond_by=snapshot.respond_by,
+            opened_at=at,
+        )
+        session.add(dispute)
+        return dispute, True
+
+    @classmethod
+    def page(
+        cls, session: Session, *, order_id: UUID | None, status: str | None, limit: int, after: UUID | None
+    ) -> list[Self]:
+        """Disputes, the newest first. ``after`` is the last one of the page before."""
+        disputes = select(cls).order_by(cls.id.desc()).limit(limit)
+        if order_id:
+            disputes = disputes.where(cls.order_id == order_id)
+        if status:
+            disputes = disputes.where(cls.status == status)
+        return list(session.scalars(disputes.where(cls.id < after) if after else disputes))
+
+    @property
+    def has_taken(self) -> bool:
+        """Whether its money is away."""
+        return _COUNTERS[self.status] is not None
+
+    def apply(
+        self, order: "Order", snapshot: DisputeSnapshot, *, at: datetime
+    ) -> PaymentDisputed | DisputeClosed | None:
+        """Take over what the provider says of it; returns what there is to tell."""
+        if snapshot.status not in _FOLLOWS[self.status]:
+            return None
+        if (snapshot.amount_minor, snapshot.currency) != (self.amount_minor, self.currency):
+            self.problem = "does not match: amount or currency"  # counted as it was first told
+        attempt, was_owned = order.attempt(self.attempt_id), order.is_owned
+        before, self.status = self.status, snapshot.status
+        for counter, change in ((_COUNTERS[before], -self.amount_minor), (_COUNTERS[self.status], self.amount_minor)):
+            if counter:
+                setattr(attempt, counter, getattr(attempt, counter) + change)
+        order.weigh_money()
+        self.respond_by = snapshot.respond_by
+        self.closed_at = None if self.status == "open" else at
+        order.note(f"dispute_{self.status}", at=at, attempt=attempt, detail=f"{self.amount_minor} {self.currency}")
+        about: dict[str, Any] = {
+            "order_id": order.id,
+            "dispute_id": self.id,
+            "payment_id": attempt.id,
+            "user_id": order.user_id,
+            "description": order.course_title,
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+            "provider": attempt.provider,
+        }
+        if self.status == "open":
+            suspended = was_owned and not order.is_owned
+            return PaymentDisputed(**about, reason=self.reason, order_suspended=suspended, disputed_at=at)
+        if before == "inquiry" and self.status == "won":
+            return None  # nothing was ever taken
+        return DisputeClosed(
+            **about,
+            won=self.status == "won",
+            order_restored=order.is_owned and not was_owned,
+            order_charged_back=order.status == "charged_back" and attempt is order.paid_by,
+            closed_at=at,
+        )
+
+    def view(self) -> dict[str, Any]:
+        """As an item of GET /v1/disputes."""
+        return {
+            "id": self.id,
+            "order_id": self.order_id,
+            "payment_id": self.attempt_id,
+            "provider_id": self.object_id,
+            "status": self.status,
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+            "reason": self.reason,
+            "problem": self.problem,
+            "respond_by": self.respond_by,
+            "opened_at": self.opened_at,
+            "closed_at": self.closed_at,
+        }

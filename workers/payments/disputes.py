@@ -1,0 +1,42 @@
+"""Disputes: what a buyer's bank takes back, and what it decides. Webhooks are hints to look at the payment's list."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.base import now
+from models.log import get_logger
+from models.outbox import record
+from models.payments import Attempt, Dispute, DisputeSnapshot, Order
+from models.payments.ledger import book_dispute
+from workers import task
+
+from .periods import follow_money
+
+log = get_logger(__name__)
+
+
+@task
+def list_disputes(
+    session: Session, *, order_id: UUID | None, status: str | None, limit: int, after: UUID | None
+) -> dict[str, Any]:
+    """A page of disputes, newest first: {"items", "next"}."""
+    found = Dispute.page(session, order_id=order_id, status=status, limit=limit + 1, after=after)
+    shown = found[:limit]
+    return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
+
+
+def apply_dispute(session: Session, order: Order, attempt: Attempt, snapshot: DisputeSnapshot) -> None:
+    """Apply what the provider said of a dispute of ``attempt``, whose money has come, under the lock of its order."""
+    dispute, is_new = Dispute.told_of(session, attempt, snapshot, at=now())
+    before, had_taken, was_owned = dispute.status, dispute.has_taken, order.is_owned
+    if event := dispute.apply(order, snapshot, at=now()):
+        record(session, order, event)
+    if dispute.status == before and not is_new:
+        return
+    book_dispute(session, attempt, dispute, had_taken=had_taken, at=now())
+    if order.is_owned != was_owned:
+        follow_money(session, order, reason="disputed")
+    # Each of them wants a person: evidence is taken for some days only.
+    log.error("dispute changed", dispute_id=dispute.id, was=before, status=dispute.status, problem=dispute.problem)
