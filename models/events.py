@@ -290,6 +290,7 @@ class OrderCreated(Event, topic="payments"):
     provider: str
     created_at: Moment
     course_ids: list[UUID] = field(default_factory=list)
+    description: str = ""  # what is bought, in words
 
 
 @dataclass(frozen=True, kw_only=True)

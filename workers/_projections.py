@@ -29,6 +29,7 @@ class Projection:
 
     forget: Forget
     folds: dict[EventClass, Fold]
+    keeps_events: bool
 
     @property
     def types(self) -> list[str]:
@@ -52,17 +53,18 @@ class Projection:
 PROJECTIONS: dict[str, Projection] = {}  # by "<service>.<what>"
 
 
-def projection(name: str, *, forget: Forget, folds: Sequence[Fold]) -> None:
+def projection(name: str, *, forget: Forget, folds: Sequence[Fold], keeps_events: bool = True) -> None:
     """Declare that ``forget(session, key)`` and the ``folds(session, *, event)`` of its events rebuild ``name``.
 
-    A fold does nothing but keep rows, and does no harm when it comes twice. Its events are never pruned.
+    A fold does nothing but keep rows, and does no harm when it comes twice. Its events are never pruned, unless
+    ``keeps_events`` is False: of rows that matter for some days only.
     """
-    PROJECTIONS[name] = Projection(forget, {get_type_hints(fold)["event"]: fold for fold in folds})
+    PROJECTIONS[name] = Projection(forget, {get_type_hints(fold)["event"]: fold for fold in folds}, keeps_events)
 
 
 def kept_types() -> set[str]:
-    """The events that some projection is made of."""
-    return {type_ for each in PROJECTIONS.values() for type_ in each.types}
+    """The events that some projection is made of for good."""
+    return {type_ for each in PROJECTIONS.values() if each.keeps_events for type_ in each.types}
 
 
 class PastEvent(msgspec.Struct):

@@ -27,6 +27,7 @@ def created(order: "Order", provider: str) -> OrderCreated:
         currency=order.currency,
         provider=provider,
         created_at=order.created_at,
+        description=order.course_title,
     )
 
 

@@ -31,10 +31,10 @@ def keep_event(database: Database, type_: str, *, published_days_ago: int | None
 
 
 def test_published_events_go_after_their_time_but_for_those_that_projections_are_made_of(database: Database):
-    keep_event(database, "ENROLLMENT_CREATED", published_days_ago=15)
+    keep_event(database, "ORDER_CREATED", published_days_ago=15)
     kept = {
-        keep_event(database, "ENROLLMENT_CREATED", published_days_ago=13),
-        keep_event(database, "ENROLLMENT_CREATED", published_days_ago=None),
+        keep_event(database, "ORDER_CREATED", published_days_ago=13),
+        keep_event(database, "ORDER_CREATED", published_days_ago=None),
         keep_event(database, "COURSE_PUBLISHED", published_days_ago=400),
     }
 

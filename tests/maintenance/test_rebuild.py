@@ -1,7 +1,8 @@
 """Every projection can be emptied and made anew from events, and comes out equal."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,9 +15,14 @@ from bridge.lanes import Record
 from models.base import now, sessions
 from models.events import (
     CourseArchived,
+    CourseCompleted,
     CourseUpdated,
+    EnrollmentEnded,
     LessonCompleted,
     LessonReopened,
+    OrderCanceled,
+    OrderCreated,
+    PaymentSucceeded,
     Person,
     UserCreated,
     UserUpdated,
@@ -98,7 +104,7 @@ def completion_counts() -> None:
     handle("courses.count_reopening", tell(reopened, f"{learner}:{course_id}", version=3))
 
 
-def tell_completion(learner: UUID, course_id: UUID, completed: int) -> Record:
+def tell_completion(learner: UUID, course_id: UUID, completed: int, *, at: datetime | None = None) -> Record:
     event = LessonCompleted(
         user_id=learner,
         course_id=course_id,
@@ -107,9 +113,55 @@ def tell_completion(learner: UUID, course_id: UUID, completed: int) -> Record:
         lesson_title="Knots",
         lessons_completed=completed,
         lessons_total=3,
-        completed_at=now(),
+        completed_at=at or now(),
     )
     return tell(event, f"{learner}:{course_id}", version=completed)
+
+
+def learner() -> UUID:
+    user_id = uuid4()
+    event = UserCreated(
+        user_id=user_id, sub=f"auth0|{user_id}", pii=Person(email="bo@example.com", name="Bo"), created_at=now()
+    )
+    handle("notifications.welcome_user", tell(event, user_id))
+    return user_id
+
+
+def accesses() -> None:
+    stays, leaves = learner(), learner()
+    for user_id in (stays, leaves):
+        event = replace(enrollment_created(uuid4()), user_id=user_id)
+        handle("notifications.welcome_learner", tell(event, event.enrollment_id))
+        # What another topic told of the same course stays as it is.
+        handle("notifications.congratulate_on_lesson", tell_completion(user_id, event.course_id, 1))
+    told = {"enrollment_id": event.enrollment_id, "user_id": leaves, "course_id": event.course_id}
+    ended = some(EnrollmentEnded, **told, ended_at=now())
+    handle("notifications.leave_course", tell(ended, event.enrollment_id, version=2))
+
+
+def studies() -> None:
+    user_id = learner()
+    for course_id in (uuid4(), uuid4()):
+        event = replace(enrollment_created(course_id), user_id=user_id)
+        handle("notifications.welcome_learner", tell(event, event.enrollment_id))
+        for completed, days_ago in ((1, 2), (2, 1)):
+            at = now() - timedelta(days=days_ago)
+            handle("notifications.congratulate_on_lesson", tell_completion(user_id, course_id, completed, at=at))
+    done = some(CourseCompleted, user_id=user_id, course_id=course_id, course_title="Sailing", completed_at=now())
+    handle("notifications.congratulate_on_course", tell(done, f"{user_id}:{course_id}", version=3))
+
+
+def checkouts() -> None:
+    user_id = learner()
+    for end in ("none", "paid", "canceled"):
+        order = some(OrderCreated, user_id=user_id)
+        handle("notifications.watch_checkout", tell(order, order.order_id))
+        if end == "paid":
+            event = some(PaymentSucceeded, user_id=user_id, order_id=order.order_id)
+            handle("notifications.send_receipt", tell(event, order.order_id, version=2))
+        elif end == "canceled":
+            event = some(OrderCanceled, user_id=user_id, order_id=order.order_id)
+            handle("notifications.drop_checkout", tell(event, order.order_id, version=2))
 
 
 @dataclass(frozen=True)
@@ -121,6 +173,10 @@ class Story:
     spoil: str
 
 
+# What learners may be reminded of, of all tables that it stands in.
+_REMINDED = """(SELECT to_jsonb(learnings) FROM notifications.learnings
+                UNION ALL SELECT to_jsonb(waits) FROM notifications.waits)"""
+
 STORIES = {
     "progress.outlines": Story(
         published_versions,
@@ -130,6 +186,19 @@ STORIES = {
     ),
     "payments.offers": Story(offers, "payments.offers", "DELETE FROM payments.offers"),
     "notifications.contacts": Story(contacts, "notifications.contacts", "DELETE FROM notifications.contacts"),
+    "notifications.accesses": Story(
+        accesses,
+        _REMINDED,
+        """UPDATE notifications.learnings SET enrolled_at = '2000-01-01', ended_at = NULL;
+           DELETE FROM notifications.waits""",
+    ),
+    "notifications.studies": Story(
+        studies,
+        _REMINDED,
+        """UPDATE notifications.learnings SET studied_at = NULL, studied_on = '{}', completed_at = NULL;
+           UPDATE notifications.waits SET since = '2000-01-01'""",
+    ),
+    "notifications.checkouts": Story(checkouts, "notifications.waits", "DELETE FROM notifications.waits"),
     "courses.completion_counts": Story(
         completion_counts,
         "courses.enrollments",

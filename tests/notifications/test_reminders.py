@@ -3,12 +3,23 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from models.base import new_id, now
 from models.events import EnrollmentEnded, OrderCanceled, OrderCreated
 from models.notifications import Contact, Preferences, QuietHours
-from models.notifications.reminders import ABANDONED_CHECKOUT, INACTIVITY, STREAK, Wait, forget_reminders, reminders_of
+from models.notifications.reminders import (
+    ABANDONED_CHECKOUT,
+    INACTIVITY,
+    STREAK,
+    Learning,
+    Reminder,
+    Wait,
+    forget_reminders,
+    reminders_of,
+)
+from tests.notifications.conftest import OneSession
 from tests.notifications.factories import (
     course_completed,
     enrollment_created,
@@ -18,6 +29,7 @@ from tests.notifications.factories import (
     payment_succeeded,
 )
 from tests.support.events import some
+from workers.notifications import waiting
 from workers.notifications.messages import (
     congratulate_on_course,
     congratulate_on_lesson,
@@ -25,8 +37,9 @@ from workers.notifications.messages import (
     welcome_learner,
 )
 from workers.notifications.plans import PLANS
-from workers.notifications.reminders import drop_checkout, leave_course, look_for_reminders, remind, watch_checkout
+from workers.notifications.reminders import look_for_reminders, remind
 from workers.notifications.sending import Desk
+from workers.notifications.waiting import drop_checkout, leave_course, prune_reminders, watch_checkout
 
 BERLIN, TOKYO = ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Tokyo")
 MONDAY = datetime(2027, 6, 7, tzinfo=BERLIN)
@@ -139,6 +152,39 @@ def test_a_course_that_is_over_is_not_reminded_of(days, end: str):
         days.learn(MONDAY + 10 * HOUR)  # late news from another topic bring nothing back
 
     assert days.look(MONDAY + 5 * DAY + 10 * HOUR) == []
+
+
+def test_nobody_is_reminded_of_what_was_over_for_a_month(days):
+    days.enroll(MONDAY + 8 * HOUR)
+    days.order(MONDAY + 8 * HOUR)
+    assert days.look(MONDAY + 70 * DAY + 10 * HOUR) == []
+
+
+def test_a_streak_counts_days_in_whatever_order_and_course_they_are_told_of(days):
+    days.learn(MONDAY + 2 * DAY + 8 * HOUR)
+    days.course_id = new_id()
+    days.learn(MONDAY + DAY + 8 * HOUR)
+    days.learn(MONDAY + 8 * HOUR)
+    assert days.look(MONDAY + 3 * DAY + 20 * HOUR) == ["streak 3"]
+
+
+def test_what_nobody_is_reminded_of_any_more_is_forgotten(session, days, monkeypatch):
+    long_ago, lately = now() - 95 * DAY, now() - 85 * DAY
+    for at in (long_ago, lately):
+        days.order(at)
+        days.course_id = new_id()
+        days.enroll(at)
+        leave_course(session, event=some(EnrollmentEnded, user_id=days.user_id, course_id=days.course_id, ended_at=at))
+        Reminder.first(session, days.user_id, kind=STREAK, local_day=at.date(), reason=str(at))
+    session.flush()
+    monkeypatch.setattr(waiting, "PRUNED_AT_ONCE", 1)
+    prune_reminders(OneSession(session))
+
+    checkouts = select(Wait.since).where(Wait.kind == ABANDONED_CHECKOUT, Wait.user_id == days.user_id)
+    assert session.scalars(checkouts).all() == [lately]
+    assert session.scalars(select(Learning.ended_at).where(Learning.user_id == days.user_id)).all() == [lately]
+    kept = session.scalars(select(Reminder.local_day).where(Reminder.user_id == days.user_id)).all()
+    assert kept == [lately.date()]
 
 
 def test_who_moves_is_reminded_in_the_morning_of_where_they_are(session, days):

@@ -16,6 +16,7 @@ from . import (
     reminders,
     reports,
     unsubscribing,
+    waiting,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "reminders",
     "reports",
     "unsubscribing",
+    "waiting",
 ]

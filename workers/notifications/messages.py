@@ -30,7 +30,7 @@ from models.events import (
 from models.notifications import Contact, Notice
 from workers import task
 
-from . import contacts, reminders
+from . import contacts, waiting
 from .rules import RULES
 from .sending import Desk
 
@@ -124,7 +124,7 @@ def _known(session: Session, event: PersonalEvent) -> Contact | None:
     contact = Contact.of(session, event.user_id)
     if contact.erased_at:
         return None
-    reminders.follow(session, contact, event)
+    waiting.follow(session, event)
     return contact
 
 

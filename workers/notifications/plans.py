@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from models.notifications.reminders import ABANDONED_CHECKOUT, INACTIVITY, STREAK
 
 DAY = timedelta(days=1)
+LATEST = 30 * DAY  # after the last step
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Plan:
     def step_at(self, since: datetime, at: datetime) -> int:
         """The last step that has come by ``at``: who was away for a week is not reminded of the third day."""
         return sum(since + step <= at for step in self.steps) - 1
+
+    def given_up_after(self, since: datetime) -> datetime:
+        """From when on it is too late for any reminder: sooner than reminders that went out are forgotten."""
+        return since + self.steps[-1] + LATEST
 
     def opens(self, at: datetime, zone: ZoneInfo) -> datetime:
         """The first moment from ``at`` on that lies in the hours."""

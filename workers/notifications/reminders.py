@@ -1,10 +1,11 @@
 """Reminders: of a pause, of a streak that would break, of a checkout that was left open.
 
-Events say what began and what is over; a job looks for what has lasted long enough. The reason is asked for when a
-reminder is made, and again when it is sent: between the two lie quiet hours and mail servers that are down.
+What began and what is over stands in rows (waiting.py); a job looks for what has lasted long enough. The reason is
+asked for when a reminder is made, and again when it is sent: between the two lie quiet hours and mail servers that are
+down.
 """
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -13,18 +14,8 @@ from sqlalchemy.orm import Session
 
 from models.base import now as present
 from models.clock import now
-from models.events import (
-    CourseCompleted,
-    EnrollmentCreated,
-    EnrollmentEnded,
-    Event,
-    LessonCompleted,
-    OrderCanceled,
-    OrderCreated,
-    PaymentSucceeded,
-)
 from models.notifications import Contact, Delivery, Notice
-from models.notifications.reminders import ABANDONED_CHECKOUT, INACTIVITY, STREAK, Learning, Reminder, Wait
+from models.notifications.reminders import INACTIVITY, STREAK, Learning, Reminder, Wait
 from workers import job, task
 from workers.resources import Poke
 
@@ -34,80 +25,6 @@ from .sending import Desk
 
 LIMIT = 500  # a run; what is left is found by the next
 _DAY = timedelta(days=1)
-
-
-# What begins, goes on and is over.
-
-
-def follow(session: Session, contact: Contact, event: Event) -> None:
-    """Keep what ``event`` says of what its user may be reminded of; their contact is locked, and not erased."""
-    match event:
-        case EnrollmentCreated():
-            _step(session, contact, event.course_id, event.course_title, event.enrolled_at)
-            Learning.reopen(session, contact.user_id, event.course_id, at=event.enrolled_at)
-        case LessonCompleted():
-            _step(session, contact, event.course_id, event.course_title, event.completed_at)
-            _extend_streak(session, contact, event.completed_at)
-        case CourseCompleted():
-            _step(session, contact, event.course_id, event.course_title, event.completed_at)
-            Learning.complete(session, contact.user_id, event.course_id, at=event.completed_at)
-        case PaymentSucceeded():
-            Wait.end(session, ABANDONED_CHECKOUT, event.order_id, at=event.paid_at)
-
-
-@task
-def leave_course(session: Session, *, event: EnrollmentEnded) -> None:
-    """Remind no more of a course that a learner has no access to, after a refund for one."""
-    Learning.end(session, event.user_id, event.course_id, at=event.ended_at)
-
-
-@task
-def watch_checkout(session: Session, *, event: OrderCreated) -> None:
-    """Remind of a checkout that stays open. Raises ProjectionBehind."""
-    contact = Contact.of(session, event.user_id)
-    if contact.erased_at:
-        return
-    Wait.begin(
-        session,
-        ABANDONED_CHECKOUT,
-        event.order_id,
-        user_id=event.user_id,
-        since=event.created_at,
-        due_at=PLANS[ABANDONED_CHECKOUT].due(event.created_at, 0, contact.zone),
-        facts={
-            "order_id": str(event.order_id),
-            "course_id": str(event.course_id),
-            "amount_minor": event.amount_minor,
-            "currency": event.currency,
-        },
-    )
-
-
-@task
-def drop_checkout(session: Session, *, event: OrderCanceled) -> None:
-    """Remind no more of a checkout that its buyer has given up."""
-    Wait.end(session, ABANDONED_CHECKOUT, event.order_id, at=event.canceled_at)
-
-
-def _step(session: Session, contact: Contact, course_id: UUID, title: str, at: datetime) -> None:
-    Learning.step(session, contact.user_id, course_id, title=title, at=at)
-    due_at = PLANS[INACTIVITY].due(at, 0, contact.zone)
-    Wait.begin(session, INACTIVITY, contact.user_id, user_id=contact.user_id, since=at, due_at=due_at, facts={})
-
-
-def _extend_streak(session: Session, contact: Contact, at: datetime) -> None:
-    today = at.astimezone(contact.zone).date()
-    began = datetime.combine(today, time(), contact.zone).astimezone(UTC)
-    before = Wait.find(session, STREAK, contact.user_id)
-    days = 1
-    if before and before.since.astimezone(contact.zone).date() == today - _DAY:
-        days = before.facts["days"] + 1
-    due_at = PLANS[STREAK].due(began, 0, contact.zone) if days > 1 else None
-    facts = {"days": days}
-    Wait.begin(session, STREAK, contact.user_id, user_id=contact.user_id, since=began, due_at=due_at, facts=facts)
-
-
-# Reminding.
 
 
 @job(every_seconds=600)
@@ -129,6 +46,9 @@ def remind(session: Session, desk: Desk, *, kind: str, about: UUID) -> None:
         return  # somebody was faster, or it is over
     if contact.erased_at or (reason := _reason(session, wait, contact.zone, at)) is None:
         wait.due_at = None
+        return
+    if at > plan.given_up_after(wait.since):
+        wait.due_at = None  # nobody looked for so long, or the row was made anew
         return
     if (opens := plan.opens(at, contact.zone)) > at:
         wait.due_at = opens  # the hour has passed, or the learner has moved
@@ -163,7 +83,7 @@ def _reason(session: Session, wait: Wait, zone: ZoneInfo, at: datetime) -> dict[
         breaks_today = wait.since.astimezone(zone).date() == at.astimezone(zone).date() - _DAY
         return wait.facts if breaks_today else None
     bought = Learning.has_access(session, wait.user_id, UUID(wait.facts["course_id"]))
-    return None if bought or wait.ended_at else wait.facts
+    return None if bought or wait.ended_at else {"description": "", **wait.facts}
 
 
 def _notice(contact: Contact, kind: str, reminder_id: UUID, data: dict[str, Any]) -> Notice:
