@@ -188,12 +188,13 @@ CHECKOUT_RETURN_URL = _text("CHECKOUT_RETURN_URL", PUBLIC_URL)  # where a checko
 
 
 # Webhooks to integrators.
-WEBHOOK_TIMEOUT_SECONDS = _number("WEBHOOK_TIMEOUT_SECONDS", 10)  # from the connection to the last byte that we read
+WEBHOOK_TIMEOUT_SECONDS = _number("WEBHOOK_TIMEOUT_SECONDS", 10)  # from the look at the name server to the last byte
 # After each failed attempt, give or take a fifth: three days in all.
 WEBHOOK_RETRIES_SECONDS = tuple(
     map(int, _list("WEBHOOK_RETRIES_SECONDS", "5,300,1800,7200,18000,36000,50400,64800,79200"))
 )
 WEBHOOK_DISABLED_AFTER_HOURS = _number("WEBHOOK_DISABLED_AFTER_HOURS", 72)  # of failures without one success
+WEBHOOK_ENDPOINTS_MAX = _number("WEBHOOK_ENDPOINTS_MAX", 100)  # an event is a row for each that listens to it
 WEBHOOK_SECRET_OVERLAP_HOURS = _number("WEBHOOK_SECRET_OVERLAP_HOURS", 24)  # an old secret signs beside the new one
 # Locally a receiver may stand on this machine and speak plain HTTP; other private addresses are refused everywhere.
 WEBHOOK_LOOPBACK = _text("WEBHOOK_LOOPBACK", "refuse" if ENVIRONMENT == "production" else "allow") == "allow"

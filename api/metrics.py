@@ -51,7 +51,7 @@ def add_to(app: Flask) -> None:
 
 def _exporter(app: Flask) -> PrometheusMetrics:
     # The exporter's own histogram and counters take 4 times as long, and make a series of any method that is sent.
-    options = {"export_defaults": False, "metrics_decorator": _inside}
+    options = {"export_defaults": False, "metrics_decorator": inside}
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         return PrometheusMetrics(app, registry=CollectorRegistry(), **options)  # one process: a test, a bare server
     slot = f"slot{os.environ['METRICS_SLOT']}"
@@ -59,7 +59,7 @@ def _exporter(app: Flask) -> PrometheusMetrics:
     return GunicornInternalPrometheusMetrics(app, **options)
 
 
-def _inside(view: Callable[..., Any]) -> Callable[..., Any]:
+def inside(view: Callable[..., Any]) -> Callable[..., Any]:
     """Refuse what has come through a proxy: that is from outside."""
 
     @wraps(view)

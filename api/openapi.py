@@ -8,7 +8,7 @@ from flask import Flask, Response
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
-from . import examples, problems
+from . import events_out, examples, problems
 from .schemas import Schema
 
 _SAFE_METHODS = {"get", "head"}
@@ -150,6 +150,7 @@ def document(api: Rest) -> dict[str, Any]:
                 operation["operationId"] = f"{method}_{words}"
     _translate_patterns(spec)
     examples.add_to(spec)
+    events_out.add_to(spec)
     return spec
 
 

@@ -1,9 +1,13 @@
 """How long the stories take against a running stack: ``make up RATE_LIMITS=off``, then ``python -m bench.stories``.
 
 Prints p50 and p95 in milliseconds of a lesson completion over HTTP at 1 and at 8 clients; of a commit until the mail
-that it leads to has been handed to SMTP; of a payment until access; and the memory of all processes of the stack.
+that it leads to has been handed to SMTP; of a provider's webhook until it is stored and answered; of a payment until
+access, and until the course can be begun; and the memory of all processes of the stack.
 """
 
+import hashlib
+import hmac
+import json
 import statistics
 import sys
 import time
@@ -16,6 +20,7 @@ from uuid import uuid4
 import psutil
 import requests
 
+import settings
 from ops.local.ports import OFFSETS
 from ops.local.stack import Stack
 from settings import PORT_BASE, STATE_DIR
@@ -23,6 +28,7 @@ from settings import PORT_BASE, STATE_DIR
 COMPLETIONS = 400
 MAILS = 40
 PURCHASES = 30
+WEBHOOKS = 200
 
 
 def url(part: str, path: str) -> str:
@@ -54,6 +60,9 @@ class Client:
 
     def until_started(self, course_id: str) -> None:
         self.until(lambda: self.http.get(url("gateway", f"/v1/courses/{course_id}/progress"), timeout=20).ok)
+
+    def until_access(self, course_id: str) -> None:
+        self.until(lambda: self.ask("GET", f"/v1/me/courses/{course_id}/access")["access"])
 
     def enroll(self) -> list[str]:
         """In a free course; returns the paths of its lessons' completions."""
@@ -109,22 +118,44 @@ def inbox(email: str) -> list[dict[str, Any]]:
     return list(requests.get(url("mail-http", "/messages"), params={"to": email}, timeout=10).json())
 
 
-def purchases() -> list[float]:
-    """Milliseconds from the payment on the hosted page until the course's progress is there."""
-    took = []
+def webhooks() -> list[float]:
+    """Milliseconds from a signed notice of Stripe's to the 200 that says it is stored. It tells of nothing we know."""
+    took: list[float] = []
+    stripe = requests.Session()
+    while len(took) < WEBHOOKS:
+        body, at = _notice(), int(time.time())
+        mac = hmac.digest(settings.STRIPE_WEBHOOK_SECRETS[0].encode(), f"{at}.".encode() + body, hashlib.sha256)
+        headers = {"Stripe-Signature": f"t={at},v1={mac.hex()}", "Content-Type": "application/json"}
+        began = time.perf_counter()
+        stripe.post(url("gateway", "/v1/webhooks/stripe"), body, headers=headers, timeout=20).raise_for_status()
+        took.append((time.perf_counter() - began) * 1000)
+    return took
+
+
+def _notice() -> bytes:
+    about = {"id": f"cs_test_{uuid4().hex}", "object": "checkout.session"}
+    event = {"id": f"evt_{uuid4().hex}", "object": "event", "type": "checkout.session.completed", "livemode": False}
+    return json.dumps({**event, "created": int(time.time()), "data": {"object": about}}).encode()
+
+
+def purchases() -> tuple[list[float], list[float]]:
+    """Milliseconds from the payment on the hosted page until access, and until the course's progress is there."""
+    accessed, begun = [], []
     learner = Client()
     courses = learner.ask("GET", "/v1/courses?limit=100")["items"]
     for_sale = [course for course in courses if course["price"]["amount_minor"]]
-    while len(took) < PURCHASES:
-        for course in for_sale[: PURCHASES - len(took)]:
+    while len(accessed) < PURCHASES:
+        for course in for_sale[: PURCHASES - len(accessed)]:
             body = {"course_id": course["id"], "provider": "stripe"}
             checkout = learner.ask("POST", "/v1/checkouts", json=body, headers={"Idempotency-Key": uuid4().hex})
             began = time.perf_counter()
             requests.post(checkout["redirect_url"], data={"outcome": "succeed"}, timeout=20).raise_for_status()
+            learner.until_access(course["id"])
+            accessed.append((time.perf_counter() - began) * 1000)
             learner.until_started(course["id"])
-            took.append((time.perf_counter() - began) * 1000)
+            begun.append((time.perf_counter() - began) * 1000)
         learner = Client()
-    return took
+    return accessed, begun
 
 
 def memory() -> dict[str, float]:
@@ -143,7 +174,10 @@ def main() -> None:
     show("lesson completion, 1 client", completions(1))
     show("lesson completion, 8 clients", completions(8))
     show("commit of a completion -> mail at SMTP", mails())
-    show("paid on the hosted page -> progress is there", purchases())
+    show("provider's webhook stored and answered (30)", webhooks())
+    accessed, begun = purchases()
+    show("paid on the hosted page -> access (300)", accessed)
+    show("paid on the hosted page -> progress is there", begun)
 
 
 if __name__ == "__main__":

@@ -370,6 +370,10 @@ class WebhookUrlRefused(Invalid):
     message = "Webhooks are not sent there: {0}."
 
 
+class TooManyEndpoints(Conflict):
+    message = "There are {0} webhook endpoints already: delete one first."
+
+
 class UnknownEventType(Invalid):
     message = "There is no event {0}; docs/asyncapi.json lists them all."
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import Counter, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram, start_http_server
 
 import settings
 
@@ -44,6 +44,20 @@ EVENT_SECONDS = Histogram(
     "From the telling of an event to the word of its handler that it has committed.",
     ["handler"],
     buckets=_FROM_1_MS_TO_30_S,
+)
+
+
+WEBHOOK_SECONDS = Histogram(
+    "coursebus_webhook_attempt_seconds",
+    "Attempts to deliver a webhook: delivered, status_3xx to status_5xx, timeout, tls, unreachable, address_refused.",
+    ["outcome"],
+    buckets=_FROM_1_MS_TO_30_S,
+)
+WEBHOOKS_UNDER_WAY = Gauge("coursebus_webhooks_under_way", "Attempts to deliver a webhook that have not ended.")
+STREAMS = Gauge("coursebus_streams", "Open streams of notifications.")
+STREAM_NOTES = Counter("coursebus_stream_notes", "Notes that were written to streams.")
+STREAMS_ENDED = Counter(
+    "coursebus_streams_ended", "Streams that have ended: gone, expired, replaced, or unavailable.", ["reason"]
 )
 
 

@@ -9,12 +9,15 @@ import gevent
 import msgspec
 from flask import Flask, Response, request
 from gevent.pywsgi import WSGIServer
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import settings
 from api import Gateway, arguments, cors, headers, limits, problems
 from api.auth import me, probe, requires
+from api.metrics import inside
 from models import log
 from models.errors import LastEventIdInvalid, Unavailable
+from models.metrics import STREAM_NOTES, STREAMS, STREAMS_ENDED
 
 from .feed import Feed
 from .hub import Hub, Listener
@@ -46,8 +49,14 @@ def create_app(hub: Hub, feed: Feed) -> Flask:
             position = feed.end(user_id) if asked is None else asked
             events = _events(feed, listener, user_id, position, expires_at)
             response = Response(events, content_type="text/event-stream", headers=_HEADERS)
+            stack.enter_context(STREAMS.track_inprogress())
             response.call_on_close(stack.pop_all().close)
             return response
+
+    @app.get("/metrics")
+    @inside
+    def numbers() -> Response:
+        return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/livez")
     @probe
@@ -62,19 +71,24 @@ def _events(feed: Feed, listener: Listener, user_id: str, position: int, expires
 
     Every sign of life comes with a look at the feed: an announcement that was lost delays a note by that at most.
     """
-    yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-    while time.time() < expires_at and not listener.ended:
-        listener.clear()
-        try:
+    reason = "gone"  # where the client leaves, we are not asked to go on
+    try:
+        yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
+        while time.time() < expires_at and not listener.ended:
+            listener.clear()
             notes = feed.after(user_id, position)
-        except Unavailable as error:
-            logger.warning("stream ended", reason=str(error))
-            return  # the client comes back, and says where it was
-        for place, note in notes:
-            yield b"id: %d\nevent: notification\ndata: %s\n\n" % (place, msgspec.json.encode(note))
-            position = place
-        if not notes and not listener.wait(HEARTBEAT_SECONDS):
-            yield b": still here\n\n"
+            for place, note in notes:
+                yield b"id: %d\nevent: notification\ndata: %s\n\n" % (place, msgspec.json.encode(note))
+                STREAM_NOTES.inc()
+                position = place
+            if not notes and not listener.wait(HEARTBEAT_SECONDS):
+                yield b": still here\n\n"
+        reason = "replaced" if listener.ended else "expired"
+    except Unavailable as error:  # the client comes back, and says where it was
+        reason = "unavailable"
+        logger.warning("stream ended", reason=str(error))
+    finally:
+        STREAMS_ENDED.labels(reason).inc()
 
 
 def _last_event_id() -> int | None:

@@ -18,12 +18,19 @@ from settings import ROOT
 from workers._tasks import CALLS
 
 OURS = {"api", "workers", "bridge", "models", "celery_app", "settings", "migrations", "ops", "stream", "tests", "bench"}
-SHARED_WITH_THE_GATEWAY = ("cache", "errors", "faults", "log", "redis")
+SHARED_WITH_THE_GATEWAY = ("cache", "errors", "events", "faults", "log", "redis")
 MAY_IMPORT = {
     "models": {"models", "settings"},
     "workers": {"workers", "models", "celery_app", "settings"},
     "bridge": {"bridge", "models", "celery_app", "settings"},
-    "stream": {"stream", "api", "models.feed", *(f"models.{name}" for name in SHARED_WITH_THE_GATEWAY), "settings"},
+    "stream": {
+        "stream",
+        "api",
+        "models.feed",
+        "models.metrics",
+        *(f"models.{name}" for name in SHARED_WITH_THE_GATEWAY),
+        "settings",
+    },
     "api": {"api", *(f"models.{name}" for name in SHARED_WITH_THE_GATEWAY), "celery_app", "settings"},
 }
 # What the gateway's process has no use for.

@@ -110,6 +110,14 @@ class WebhookDelivery(Base):
                 yield delivery.parcel(endpoint, at=at)
 
     @classmethod
+    def oldest_due_seconds(cls, session: Session, *, at: datetime) -> float:
+        """How long ago the first of those that the courier may send now was due; 0 where there is none."""
+        open_ = Endpoint.disabled_at.is_(None), or_(Endpoint.resting_until.is_(None), Endpoint.resting_until <= at)
+        due = select(func.min(cls.due_at)).join(Endpoint, Endpoint.id == cls.endpoint_id)
+        oldest = session.scalars(due.where(cls.status == "pending", *open_)).one()
+        return max((at - oldest).total_seconds(), 0.0) if oldest else 0.0
+
+    @classmethod
     def _due(cls, session: Session, endpoint: Endpoint, *, limit: int, at: datetime) -> list[Self]:
         due = (
             select(cls)

@@ -5,12 +5,12 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import or_, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 import settings
 from models.base import Aggregate, Base, new_id
-from models.errors import EndpointDisabled, NotFound, UnknownEventType
+from models.errors import EndpointDisabled, NotFound, TooManyEndpoints, UnknownEventType
 from models.events import Event, WebhookEndpointDisabled
 
 from .outcomes import Outcome
@@ -40,6 +40,14 @@ class Endpoint(Aggregate, Base):
     disabled_reason: Mapped[str | None]  # asked, failing or gone
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
+
+    @classmethod
+    def refuse_one_more(cls, session: Session) -> None:
+        """Raises TooManyEndpoints. Who asks at the same time waits for our commit, and counts ours."""
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtext("integrations.webhook_endpoints"))))
+        count = session.scalars(select(func.count()).select_from(cls)).one()
+        if count >= settings.WEBHOOK_ENDPOINTS_MAX:
+            raise TooManyEndpoints(str(count))
 
     @classmethod
     def begin(cls, *, url: str, description: str, event_types: list[str], at: datetime) -> Self:

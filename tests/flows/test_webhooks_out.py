@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import jsonschema
 import pytest
 import requests
 
@@ -265,3 +266,41 @@ def test_dead_letters_are_listed_and_replayed(stack: Platform, admin: Person):
     assert letters("open") == []
     assert letters("replayed") == names
     assert problem(admin.post(f"/v1/dead-letters/{names[0]}/replay")) == (409, "dead_letter_closed")
+
+
+def test_what_is_pushed_is_what_the_document_says(stack: Platform, integrate: Any):
+    integrator, newcomer = integrate(), stack.person()
+    user_id = newcomer.get("/v1/me").json()["id"]
+    [received] = integrator.wait_for(user_id)
+    document = stack.nobody.get("/openapi.json").json()
+    body = document["webhooks"]["USER_CREATED"]["post"]["requestBody"]["content"]["application/cloudevents+json"]
+    jsonschema.validate(received.event, {**body["schema"], "components": document["components"]})
+    assert {"sub", "pii"}.isdisjoint(document["components"]["schemas"]["Event.UserCreated"]["properties"])
+
+
+def test_no_more_endpoints_than_a_shop_may_have(admin: Person):
+    made = []
+    try:
+        while (answer := admin.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/"})).status_code == 201:
+            made.append(answer.json()["id"])
+        assert problem(answer) == (409, "too_many_endpoints")
+        assert admin.send("DELETE", f"/v1/webhook-endpoints/{made.pop()}").status_code == 204
+        again = admin.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/"})
+        assert again.status_code == 201
+        made.append(again.json()["id"])
+    finally:
+        for endpoint_id in made:
+            admin.send("DELETE", f"/v1/webhook-endpoints/{endpoint_id}")
+
+
+def test_the_courier_and_the_stream_are_counted(stack: Platform, integrate: Any):
+    integrator, newcomer = integrate(), stack.person()
+    integrator.wait_for(newcomer.get("/v1/me").json()["id"])
+    worker = next(each for each in stack.stack.processes if each.name == "worker-integrations")
+    told = f"http://127.0.0.1:{worker.port(stack.stack.port_base)}/metrics"
+    count = 'coursebus_webhook_attempt_seconds_count{outcome="delivered"}'
+    eventually(lambda: count in requests.get(told, timeout=5).text, "the attempt's count")
+    numbers = f"http://127.0.0.1:{stack.stack.port('stream')}/metrics"
+    assert "coursebus_streams 0.0" in requests.get(numbers, timeout=5).text
+    outside = requests.get(numbers, headers={"X-Forwarded-For": "203.0.113.9"}, timeout=5)
+    assert problem(outside) == (404, "not_found")

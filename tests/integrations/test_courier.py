@@ -9,11 +9,12 @@ import pytest
 
 import settings
 from models.base import now, sessions
+from models.integrations import Outcome
 from tests.integrations.factories import make_endpoint, tell
 from tests.support.databases import Database
 from tests.support.receiver import receiving
 from tests.support.waiting import eventually
-from workers.integrations.courier import Courier
+from workers.integrations.courier import Courier, kind_of
 
 
 @pytest.fixture
@@ -137,3 +138,15 @@ def test_a_dead_receiver_costs_the_others_nothing(courier: Courier, database: Da
         eventually(lambda: len(receiver.received) == 20, "the last webhook")
         assert time.monotonic() - began < 3
     assert database.value("SELECT max(failures) FROM integrations.webhook_endpoints") >= 5
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Outcome(status_code=204, error=None, duration_ms=5), "delivered"),
+        (Outcome(status_code=418, error="status_418", duration_ms=5), "status_4xx"),
+        (Outcome(status_code=None, error="timeout", duration_ms=5), "timeout"),
+    ],
+)
+def test_an_attempt_is_counted_by_how_it_ended(outcome: Outcome, kind: str):
+    assert kind_of(outcome) == kind

@@ -264,3 +264,35 @@ def test_the_name_stands_in_the_certificate_although_an_address_is_called(
         thread.start()
         assert posted(f"https://{host}:{server.getsockname()[1]}/hook").error == error
         thread.join(5)
+
+
+def test_a_name_server_that_keeps_silent_holds_nobody_up(monkeypatch):
+    asked, enough = threading.Event(), threading.Event()
+
+    def silent(*_, **__):
+        asked.set()
+        enough.wait(10)
+        raise OSError
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    monkeypatch.setattr(outbound, "NAME_SECONDS", 0.2)
+    began = time.monotonic()
+    try:
+        assert posted("https://example.com/", timeout_seconds=0.2).error == "timeout"
+        assert asked.is_set()
+        with pytest.raises(WebhookUrlRefused, match="not found in time"):
+            resolve("https://example.com/")
+        # Those that nobody waits for any more keep a place each: there are no more of them than places.
+        monkeypatch.setattr(outbound, "_LOOKING", threading.BoundedSemaphore(1))
+        for _ in range(2):
+            assert posted("https://example.com/", timeout_seconds=0.2).error == "timeout"
+        assert len(asking()) == 3
+        assert time.monotonic() - began < 5
+    finally:
+        enough.set()
+        for thread in asking():
+            thread.join()
+
+
+def asking() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "name of a webhook"]

@@ -1,5 +1,7 @@
 """Endpoints and what they are told: who listens, with which signatures, how often, and when it is given up."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID, uuid4
 
@@ -9,8 +11,8 @@ from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
 import settings
-from models.base import now
-from models.errors import EndpointDisabled, NotFound, UnknownEventType
+from models.base import now, sessions
+from models.errors import EndpointDisabled, NotFound, TooManyEndpoints, UnknownEventType
 from models.events import CourseCompleted, CoursePurchased, LessonCompleted
 from models.integrations import Endpoint, Outcome, Parcel, WebhookDelivery, new_secret, signatures
 from models.outbox import OutboxEvent
@@ -328,3 +330,32 @@ def test_another_endpoints_delivery_is_not_found(session: Session):
     [delivery] = deliveries(session)
     with pytest.raises(NotFound):
         WebhookDelivery.locked(session, delivery.id, stranger.id)
+
+
+def test_no_more_endpoints_than_a_shop_may_have(monkeypatch, database: Database):
+    monkeypatch.setattr(settings, "WEBHOOK_ENDPOINTS_MAX", 3)
+    begin = threading.Barrier(6)
+
+    def make(_: int) -> bool:
+        begin.wait()
+        with sessions("integrations").begin() as session:
+            try:
+                Endpoint.refuse_one_more(session)
+            except TooManyEndpoints:
+                return False
+            make_endpoint(session)
+            return True
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sorted(pool.map(make, range(6))) == [False] * 3 + [True] * 3
+    assert database.count("integrations.webhook_endpoints") == 3
+
+
+def test_what_is_due_ages_unless_its_endpoint_rests(session: Session):
+    endpoint, at = make_endpoint(session), now() + timedelta(minutes=5)
+    assert WebhookDelivery.oldest_due_seconds(session, at=at) == 0
+    tell(session)
+    assert 290 < WebhookDelivery.oldest_due_seconds(session, at=at) < 310
+    endpoint.resting_until = at + timedelta(minutes=1)
+    session.flush()
+    assert WebhookDelivery.oldest_due_seconds(session, at=at) == 0

@@ -32,7 +32,9 @@ def test_every_process_that_tells_numbers_is_asked():
     config = local_config(8000)
     asked = {each for job in config["scrape_configs"] for group in job["static_configs"] for each in group["targets"]}
 
-    telling = [process for process in platform(STATE_DIR, 8000) if process.metrics or process.name == "gateway"]
+    telling = [
+        process for process in platform(STATE_DIR, 8000) if process.metrics or process.name in {"gateway", "stream"}
+    ]
     assert asked == {f"127.0.0.1:{process.port(8000)}" for process in telling}
 
 

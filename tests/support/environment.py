@@ -27,6 +27,7 @@ GIVEN = {
     "CANARY_SECONDS": "2",
     "WEBHOOK_TIMEOUT_SECONDS": "2",
     "WEBHOOK_RETRIES_SECONDS": "1,600",
+    "WEBHOOK_ENDPOINTS_MAX": "12",
     **os.environ,
 }
 RUN = f"tests_{uuid4().hex[:8]}"  # in the name of every database that this run makes

@@ -18,6 +18,7 @@ import settings
 from celery_app import Envelope, new_task_id
 from models.integrations import Outcome, Parcel, signatures
 from models.log import get_logger
+from models.metrics import WEBHOOK_SECONDS, WEBHOOKS_UNDER_WAY
 from workers._delivery import Delivery
 from workers._tasks import CALLS, deliver
 from workers.resources import resource
@@ -89,7 +90,9 @@ class Courier:
     def _carry(self, parcel: Parcel) -> None:
         try:
             seconds = settings.WEBHOOK_TIMEOUT_SECONDS
-            outcome = post(parcel.url, parcel.event, secrets=parcel.secrets, timeout_seconds=seconds)
+            with WEBHOOKS_UNDER_WAY.track_inprogress():
+                outcome = post(parcel.url, parcel.event, secrets=parcel.secrets, timeout_seconds=seconds)
+            WEBHOOK_SECONDS.labels(kind_of(outcome)).observe(outcome.duration_ms / 1000)
             _run(
                 "integrations.end_attempt",
                 endpoint_id=parcel.endpoint_id,
@@ -115,6 +118,15 @@ def post(url: str, event: dict[str, Any], *, secrets: Sequence[str], timeout_sec
         "webhook-signature": signatures(secrets, webhook_id=event["id"], timestamp=timestamp, body=body),
     }
     return outbound.post(url, body, headers, timeout_seconds=timeout_seconds)
+
+
+def kind_of(outcome: Outcome) -> str:
+    """How an attempt ended, in few words: a receiver that makes up a status makes no series of its own."""
+    if outcome.is_good:
+        return "delivered"
+    if outcome.status_code:
+        return f"status_{outcome.status_code // 100}xx"
+    return outcome.error or "unreachable"
 
 
 def _run(task: str, **message: Any) -> Any:

@@ -21,9 +21,13 @@ TRIAL_SECONDS = 4  # somebody waits for the answer, who would not wait for the l
 
 @task
 def create_endpoint(sessions: Sessions, *, url: str, description: str, event_types: list[str]) -> dict[str, Any]:
-    """Begin to tell ``url`` of events; the answer alone has the secret. Raises WebhookUrlRefused, UnknownEventType."""
+    """Begin to tell ``url`` of events; the answer alone has the secret.
+
+    Raises WebhookUrlRefused, UnknownEventType, TooManyEndpoints.
+    """
     outbound.resolve(url)
     with sessions.begin() as session:
+        Endpoint.refuse_one_more(session)
         endpoint = Endpoint.begin(url=url, description=description, event_types=event_types, at=now())
         session.add(endpoint)
         return sessions.answer(session, {**endpoint.view(), "secret": endpoint.secret})

@@ -3,6 +3,7 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from models.base import now
 from models.integrations import Endpoint, WebhookDelivery
 from workers import fact
 from workers._metrics import Rows
@@ -17,3 +18,8 @@ def webhook_deliveries(session: Session) -> Rows:
 def webhook_endpoints_disabled(session: Session) -> Rows:
     disabled = select(Endpoint.disabled_reason, func.count()).where(Endpoint.disabled_at.is_not(None))
     return session.execute(disabled.group_by(Endpoint.disabled_reason))
+
+
+@fact("coursebus_webhooks_out_waiting_seconds", "Age of the oldest webhook that is due and that nobody holds back.")
+def oldest_due_webhook(session: Session) -> Rows:
+    return [(WebhookDelivery.oldest_due_seconds(session, at=now()),)]

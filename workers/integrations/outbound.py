@@ -8,11 +8,13 @@ import http.client
 import io
 import socket
 import ssl
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -23,8 +25,10 @@ from models.errors import WebhookUrlRefused
 from models.integrations import Outcome
 
 ANSWER_BYTES_MAX = 64 * 1024
+NAME_SECONDS = 3.0  # for a name that somebody waits for: less than they do
 
 _GOOD = range(200, 300)
+_LOOKING = threading.BoundedSemaphore(32)  # names asked for at once, those included that nobody waits for any more
 
 _IPV6_PUBLIC = IPv6Network("2000::/3")
 # Within it: what carries an IPv4 address along (6to4, Teredo), and what is only written in books.
@@ -56,7 +60,15 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def resolve(url: str) -> Target:
-    """Where ``url`` leads. Raises WebhookUrlRefused where that is nowhere, or not for webhooks.
+    """Where ``url`` leads. Raises WebhookUrlRefused where that is nowhere, or not for webhooks."""
+    try:
+        return _resolved(url, time.monotonic() + NAME_SECONDS)
+    except TimeoutError:
+        raise WebhookUrlRefused("its name is not found in time") from None
+
+
+def _resolved(url: str, deadline: float) -> Target:
+    """As ``resolve``; raises TimeoutError where the name servers take longer.
 
     However an address is written, here it is what the system would connect to: 2130706433 is 127.0.0.1.
     """
@@ -67,7 +79,7 @@ def resolve(url: str) -> Target:
         raise WebhookUrlRefused("it is no http or https URL") from None
     if not parts.hostname or parts.username is not None or parts.password is not None:
         raise WebhookUrlRefused("it needs a host, and neither user nor password")
-    addresses = _addresses(parts.hostname, port)
+    addresses = _addresses(parts.hostname, port, deadline)
     local = settings.WEBHOOK_LOOPBACK and all(address.is_loopback for address in addresses)
     # One that is private among public ones is a trap as well.
     if not local and not all(map(is_public, addresses)):
@@ -79,12 +91,12 @@ def resolve(url: str) -> Target:
 
 
 def post(url: str, body: bytes, headers: dict[str, str], *, timeout_seconds: float) -> Outcome:
-    """Send ``body`` once; every end is an Outcome. Asking the name server is not within ``timeout_seconds``."""
+    """Send ``body`` once; every end is an Outcome, and comes within ``timeout_seconds``."""
     began = time.monotonic()
+    deadline = began + timeout_seconds
     status, error, retry_after = None, None, None
     try:
-        target = resolve(url)
-        answer = _exchange(target, body, headers, deadline=time.monotonic() + timeout_seconds)
+        answer = _exchange(_resolved(url, deadline), body, headers, deadline=deadline)
         status, retry_after = answer.status, _seconds(answer.getheader("Retry-After"))
         error = None if status in _GOOD else f"status_{status}"
     except WebhookUrlRefused:
@@ -101,12 +113,42 @@ def post(url: str, body: bytes, headers: dict[str, str], *, timeout_seconds: flo
     return Outcome(status_code=status, error=error, duration_ms=duration_ms, retry_after_seconds=retry_after)
 
 
-def _addresses(host: str, port: int) -> list[IPv4Address | IPv6Address]:
+def _addresses(host: str, port: int, deadline: float) -> list[IPv4Address | IPv6Address]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):
+        found = _looked_up(host, port, deadline)
+    except (OSError, UnicodeError) as error:
+        if isinstance(error, TimeoutError):
+            raise
         raise WebhookUrlRefused("its name leads nowhere") from None
     return [ip_address(str(place[0]).partition("%")[0]) for *_, place in found]
+
+
+def _looked_up(host: str, port: int, deadline: float) -> list[Any]:
+    """``getaddrinfo``, which knows no time-out: name servers that keep silent would hold a sender for a minute.
+
+    So it is asked by a thread of its own, which is left alone when it takes too long. Raises TimeoutError, OSError.
+    """
+    answers: SimpleQueue[list[Any] | Exception] = SimpleQueue()
+    places = _LOOKING
+
+    def look() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+        finally:
+            places.release()
+
+    if not places.acquire(timeout=_left(deadline)):
+        raise TimeoutError
+    threading.Thread(target=look, name="name of a webhook", daemon=True).start()
+    try:
+        answer = answers.get(timeout=_left(deadline))
+    except Empty:
+        raise TimeoutError from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _exchange(target: Target, body: bytes, headers: dict[str, str], *, deadline: float) -> http.client.HTTPResponse:
