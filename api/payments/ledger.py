@@ -38,6 +38,26 @@ class LedgerEntrySchema(Schema):
     recorded_at = Timestamp()
 
 
+class DifferenceSchema(Schema):
+    object_id = ma.fields.Str(metadata={"description": "The provider's."})
+    theirs_minor = ma.fields.Int()
+    ours_minor = ma.fields.Int()
+
+
+class ReconciliationSchema(Schema):
+    id = ma.fields.UUID()
+    provider = ma.fields.Str()
+    account = ma.fields.Str()
+    since = Timestamp(metadata={"description": "When what is compared was made at the provider."})
+    until = Timestamp()
+    kind = ma.fields.Str(validate=ma.validate.OneOf(["capture", "refund"]))
+    currency = ma.fields.Str()
+    theirs_minor = ma.fields.Int(metadata={"description": "As the provider's list says."})
+    ours_minor = ma.fields.Int(metadata={"description": "As the ledger says of the same payments or refunds."})
+    differing = ma.fields.List(ma.fields.Nested(DifferenceSchema), metadata={"description": "A hundred at most."})
+    compared_at = Timestamp()
+
+
 @blp.route("/ledger/accounts")
 class LedgerAccounts(MethodView):
     @requires("payments:admin")
@@ -56,3 +76,13 @@ class LedgerEntries(MethodView):
     def get(self, query: dict[str, Any]) -> Page:
         """List what was booked, newest first; of one order or account where it is named."""
         return page(ask("payments.list_ledger_entries", **query))
+
+
+@blp.route("/reconciliation/reports")
+class ReconciliationReports(MethodView):
+    @requires("payments:admin")
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(ReconciliationSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List how the days' movements at the providers compare with the ledger, newest first."""
+        return page(ask("payments.list_reconciliations", **query))

@@ -9,6 +9,7 @@ from .offers import Offer
 from .orders import Order
 from .plans import Plan
 from .provider_events import ProviderEvent
+from .reconciliations import Movement, Reconciliation
 from .refunds import Refund, RefundSnapshot
 from .saved_methods import SavedMethod
 from .steps import OrderStep
@@ -21,11 +22,13 @@ __all__ = [
     "Dispute",
     "DisputeSnapshot",
     "Goods",
+    "Movement",
     "Offer",
     "Order",
     "OrderStep",
     "Plan",
     "ProviderEvent",
+    "Reconciliation",
     "Redemption",
     "Refund",
     "RefundSnapshot",

@@ -3,7 +3,7 @@
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models.payments import Attempt, Dispute, Order, ProviderEvent, Subscription
+from models.payments import Attempt, Dispute, Order, ProviderEvent, Reconciliation, Subscription
 from models.payments.ledger import imbalances
 from workers import fact
 from workers._metrics import Rows
@@ -71,3 +71,8 @@ def webhooks_waiting_seconds(session: Session) -> Rows:
 @fact("coursebus_ledger_off_balance", "What does not add up, in the ledger or between it and the attempts.")
 def ledger_off_balance(session: Session) -> Rows:
     return [(sum(1 for _ in imbalances(session)),)]
+
+
+@fact("coursebus_reconciliation_off", "Daily comparisons with the providers, of the last week, that do not agree.")
+def reconciliation_off(session: Session) -> Rows:
+    return [(Reconciliation.off(session),)]

@@ -1,13 +1,13 @@
 """What we ask of a payment provider: value types in, value types out; no tables, no HTTP, no SDK."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, Self
 from uuid import UUID
 
 from models.errors import CurrencyNotSupported, ReceiptEmailMissing
-from models.payments import Attempt, DisputeSnapshot, Order, Refund, RefundSnapshot, Snapshot
+from models.payments import Attempt, DisputeSnapshot, Movement, Order, Refund, RefundSnapshot, Snapshot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +161,14 @@ class Provider(Protocol):
 
         Raises SignatureInvalid, SenderRefused, HookUnreadable.
         """
+        ...
+
+    def missed(self, since: datetime) -> Iterator[Notice]:
+        """What there was to tell since then and was not taken, or may not have been: as its webhooks would tell it."""
+        ...
+
+    def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:
+        """The payments and refunds that were made there from ``since`` to before ``until``."""
         ...
 
     def bears_out(self, kind: str, snapshot: Snapshot) -> bool:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import msgspec
 import stripe
@@ -14,7 +15,7 @@ import stripe
 import settings
 from models.errors import PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable, SignatureInvalid
 from models.log import get_logger
-from models.payments import DisputeSnapshot, RefundSnapshot, Snapshot
+from models.payments import DisputeSnapshot, Movement, RefundSnapshot, Snapshot
 from models.payments.attempts import Neutral
 from models.payments.disputes import Told
 
@@ -213,6 +214,38 @@ class Stripe:
             return None
         return Notice(dedupe_key=event.id, type=event.type, object_id=_object_id(event))
 
+    def missed(self, since: datetime) -> Iterator[Notice]:
+        query: Any = {"delivery_success": False, "created": {"gte": int(since.timestamp())}, "limit": 100}
+        with _errors_as_ours():
+            for told in self._client.v1.events.list(query).auto_paging_iter():
+                event = msgspec.convert(told.to_dict(), type=_Event)
+                if event.type in FOLLOWED and event.livemode == self.live_mode:
+                    yield Notice(dedupe_key=event.id, type=event.type, object_id=_object_id(event))
+
+    def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:
+        query: Any = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100}
+        with _errors_as_ours():
+            for payment in self._payments.list(query).auto_paging_iter():
+                made = payment.to_dict()
+                yield Movement(
+                    kind="capture",
+                    object_id=made["id"],
+                    payment_id=made["id"],
+                    attempt_id=_attempt_id(made),
+                    amount_minor=made["amount_received"],
+                    currency=made["currency"].upper(),
+                )
+            for refund in self._client.v1.refunds.list(query).auto_paging_iter():
+                made = refund.to_dict()
+                yield Movement(
+                    kind="refund",
+                    object_id=made["id"],
+                    payment_id=made["payment_intent"] or "",
+                    attempt_id=None,
+                    amount_minor=made["amount"] if made["status"] == "succeeded" else 0,
+                    currency=made["currency"].upper(),
+                )
+
     def bears_out(self, kind: str, snapshot: Snapshot) -> bool:  # noqa: ARG002 it is signed: what it says has happened
         return True
 
@@ -352,6 +385,13 @@ def _status(page: dict[str, Any], payment: dict[str, Any]) -> Neutral:
     if payment.get("last_payment_error"):
         return "failed"  # the payment asks for another card
     return "requires_action" if page["status"] == "open" else "processing"
+
+
+def _attempt_id(made: dict[str, Any]) -> UUID | None:
+    try:
+        return UUID((made["metadata"] or {})["attempt_id"])
+    except (KeyError, ValueError):
+        return None  # another system's
 
 
 def _metadata(request: PageRequest) -> dict[str, str]:
