@@ -25,7 +25,9 @@ def local_config(base: int) -> dict[str, Any]:
     ports = {process.name: process.port(base) for process in platform(STATE_DIR, base)}
     for job in config["scrape_configs"]:
         for group in job["static_configs"]:
-            group["targets"] = [f"127.0.0.1:{ports[target.partition(':')[0]]}" for target in group["targets"]]
+            [target] = group["targets"]
+            group["targets"] = [f"127.0.0.1:{ports[target.partition(':')[0]]}"]
+            group["labels"] = {"instance": target}  # alerts and panels name the process, not the port
     return config
 
 

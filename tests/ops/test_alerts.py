@@ -38,6 +38,17 @@ def test_every_process_that_tells_numbers_is_asked():
     assert asked == {f"127.0.0.1:{process.port(8000)}" for process in telling}
 
 
+def test_what_is_asked_locally_has_the_name_that_it_has_in_containers():
+    local, written = local_config(8000), yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
+    groups = [group for job in local["scrape_configs"] for group in job["static_configs"]]
+    names = [name for job in written["scrape_configs"] for group in job["static_configs"] for name in group["targets"]]
+
+    assert [group["labels"]["instance"] for group in groups] == names
+    ports = {process.name: process.port(8000) for process in platform(STATE_DIR, 8000)}
+    for group in groups:
+        assert group["targets"] == [f"127.0.0.1:{ports[group['labels']['instance'].partition(':')[0]]}"]
+
+
 @with_promtool
 def test_prometheus_takes_its_configuration():
     assert promtool("check", "config", "prometheus.yml") == ""

@@ -1,0 +1,48 @@
+"""Grafana's dashboards as their files have them; tests/flows/test_monitoring.py asks their queries of Prometheus."""
+
+import json
+from collections import Counter
+from itertools import product
+from typing import Any
+
+import pytest
+import yaml
+
+from settings import ROOT
+
+GRAFANA = ROOT / "ops" / "grafana"
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in (GRAFANA / "dashboards").glob("*.json")}
+COLUMNS = 24
+
+
+def cells(panel: dict[str, Any]) -> list[tuple[int, int]]:
+    at = panel["gridPos"]
+    return list(product(range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])))
+
+
+@pytest.mark.parametrize("name", sorted(DASHBOARDS))
+def test_the_panels_fill_the_page_and_none_covers_another(name: str):
+    taken = Counter(cell for panel in DASHBOARDS[name]["panels"] for cell in cells(panel))
+
+    assert set(taken.values()) == {1}
+    height = max(y for _, y in taken) + 1
+    assert set(taken) == set(product(range(COLUMNS), range(height)))
+
+
+@pytest.mark.parametrize("name", sorted(DASHBOARDS))
+def test_every_panel_says_its_unit_and_asks_the_provisioned_source(name: str):
+    [source] = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
+    for panel in DASHBOARDS[name]["panels"]:
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        for part in (panel, *panel["targets"]):
+            assert part["datasource"] == {"type": source["type"], "uid": source["uid"]}, panel["title"]
+
+
+@pytest.mark.parametrize("name", sorted(DASHBOARDS))
+def test_a_number_alone_shows_by_its_colour_whether_it_is_well(name: str):
+    traffic = "Requests a second"  # neither good nor bad
+    numbers = [panel for panel in DASHBOARDS[name]["panels"] if panel["type"] == "stat" and panel["title"] != traffic]
+
+    assert numbers
+    for panel in numbers:
+        assert "green" in str(panel["fieldConfig"]["defaults"].get("thresholds")), panel["title"]
