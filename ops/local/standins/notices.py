@@ -39,6 +39,7 @@ def add(db: Documents, event: str, body: str, event_id: str | None = None) -> No
         due_at,
         now,
     )
+    db.noticed.set()  # the sender waits for its turn, and so for our commit
 
 
 def send_dropped_again(db: Documents) -> None:
@@ -112,7 +113,9 @@ class Sender:
             else:
                 for notice in notices:
                     self._pool.submit(self._deliver, notice)
-            time.sleep(POLL_SECONDS)
+            # A provider sends at once; what is due later, or again, is found by looking.
+            self._store.noticed.wait(POLL_SECONDS)
+            self._store.noticed.clear()
 
     def _take(self, db: Documents, now: float) -> tuple[bool, list[Notice]]:
         """The notices to send now, and whether they must go one after another."""

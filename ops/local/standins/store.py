@@ -58,6 +58,7 @@ class Store:
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._lock = threading.Lock()
+        self.noticed = threading.Event()  # a notice is to be sent, once the transaction at hand is over
         self._connection.execute("PRAGMA journal_mode = WAL")
         # WAL with NORMAL survives a killed process; only a power cut could take the last commits.
         self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -69,7 +70,7 @@ class Store:
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
-                yield Documents(self._connection)
+                yield Documents(self._connection, self.noticed)
             except BaseException:
                 self._connection.execute("ROLLBACK")
                 raise
@@ -83,8 +84,9 @@ class Store:
 class Documents:
     """What may be read and written inside a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, noticed: threading.Event) -> None:
         self._connection = connection
+        self.noticed = noticed
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         return self._connection.execute(sql, values)
