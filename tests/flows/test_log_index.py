@@ -116,5 +116,9 @@ def test_what_the_index_refuses_the_dead_letters_take(node: Node):
     assert refused["type"] == "mapper_parsing_exception"
     assert node.add(DEAD_LINES, [odd]) == []
     assert node.search(DEAD_LINES, {"match": {"message": "odd"}}) == [odd]
-    streams = {stream["name"]: stream["template"] for stream in node.get("_data_stream")["data_streams"]}
-    assert streams == {LINES: "template", DEAD_LINES: "template-deadletter"}
+    streams = {stream["name"]: stream for stream in node.get("_data_stream")["data_streams"]}
+    assert {name: stream["template"] for name, stream in streams.items()} == {
+        LINES: "template",
+        DEAD_LINES: "template-deadletter",
+    }
+    assert {stream["status"] for stream in streams.values()} == {"GREEN"}  # with the one node that there is
