@@ -8,7 +8,6 @@ from inspect import Parameter, signature
 from pathlib import Path
 
 import pytest
-from alembic.script import ScriptDirectory
 
 from api import create_app
 from bridge.routes import ROUTES
@@ -211,9 +210,3 @@ def test_only_the_edge_commits():
     }
     # One makes the sessions, the other is a task's transaction.
     assert found == {"models/base.py", "workers/_delivery.py"}
-
-
-def test_migrations_are_one_line():
-    """Two that follow the same one are two heads, and no database can be brought up to date."""
-    scripts = ScriptDirectory(str(ROOT / "migrations"))
-    assert len(scripts.get_heads()) == 1, f"more than one is the last: {scripts.get_heads()}"
