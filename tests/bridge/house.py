@@ -3,19 +3,26 @@
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Self
+from uuid import uuid4
 
+import pytest
 from sqlalchemy.orm import Session
 
+import settings
+from bridge import consume, dispatch
 from bridge.consume import ServiceConsumer
 from bridge.deadletters import DeadLetters
 from bridge.dispatch import Dispatcher
 from bridge.relay import Relay
 from models.events import CourseCompleted
-from tests.bridge.wire import Key
+from tests.bridge.wire import Key, tell
+from tests.support import databases
 from tests.support.databases import Database
 from tests.support.hands import Hands
-from tests.support.tasks import Notes, write
+from tests.support.tasks import Notes, registered, write
 from tests.support.waiting import eventually
 
 FAULTS: dict[str, list[BaseException]] = defaultdict(list)  # by the word that the event tells, raised one a time
@@ -97,3 +104,25 @@ class House:
             (number, "parked" if parked else "cause")
             for number, parked in self.database.rows(sql, key=key.aggregate_id)
         ]
+
+
+@contextmanager
+def house_in(name: str, *, seconds: float) -> Iterator[House]:
+    """A house on a database of its own with both handlers at work, once its groups have come together."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "KAFKA_TOPIC_PREFIX", f"{uuid4().hex[:8]}.")
+        patch.setattr(consume, "ROUTES", {"COURSE_COMPLETED": ["progress.take", "notifications.look_on"]})
+        patch.setattr(dispatch, "UNANSWERED_SECONDS", 0.4)
+        database = databases.copy(name)
+        with (
+            databases.used(database),
+            registered(take),
+            registered(look_on, service="notifications"),
+            House(database) as house,
+            house.hands,
+            house.sleepers,
+        ):
+            first = Key()
+            tell(first)
+            house.wait_for(first, seconds=seconds)
+            yield house

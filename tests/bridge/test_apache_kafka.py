@@ -15,16 +15,15 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 import settings
-from bridge import consume, dispatch, kafka
+from bridge import kafka
 from models.base import new_id, now
 from models.events import CourseCompleted
 from ops.local.ports import free_base
-from tests.bridge.house import House, look_on, take
+from tests.bridge.house import House, house_in
 from tests.bridge.wire import Key, Wire, tell
-from tests.support import databases, environment
+from tests.support import environment
 from tests.support.apache_kafka import ApacheKafka, cluster_of_three, why_not
 from tests.support.events import some
-from tests.support.tasks import registered
 from tests.support.waiting import eventually, never
 
 pytestmark = [
@@ -52,22 +51,8 @@ def house(brokers: list[ApacheKafka]) -> Iterator[House]:
         patch.setitem(kafka._COMMON, "bootstrap.servers", addresses)  # noqa: SLF001 read from settings before
         patch.setattr(settings, "KAFKA_EMBEDDED", False)
         patch.setattr(settings, "KAFKA_REPLICATION", 3)
-        patch.setattr(settings, "KAFKA_TOPIC_PREFIX", f"{uuid4().hex[:8]}.")
         patch.setattr(settings, "KAFKA_PARTITIONS", 6)
-        patch.setattr(consume, "ROUTES", {"COURSE_COMPLETED": ["progress.take", "notifications.look_on"]})
-        patch.setattr(dispatch, "UNANSWERED_SECONDS", 0.4)
-        database = databases.copy("apache")
-        with (
-            databases.used(database),
-            registered(take),
-            registered(look_on, service="notifications"),
-            House(database) as house,
-            house.hands,
-            house.sleepers,
-        ):
-            first = Key()
-            tell(first)
-            house.wait_for(first, seconds=PATIENCE_SECONDS)
+        with house_in("apache", seconds=PATIENCE_SECONDS) as house:
             yield house
 
 

@@ -1,7 +1,6 @@
 """From a real broker to the handlers of a service, by workers that die, stumble and sleep."""
 
 from collections.abc import Iterator
-from uuid import uuid4
 
 import msgspec
 import pytest
@@ -12,10 +11,9 @@ from bridge.lanes import Record
 from models.base import new_id
 from models.errors import ProjectionBehind
 from models.redis import queue_redis
-from tests.bridge.house import FAULTS, HELD, MOST_UNDER_WAY, UNDER_WAY, House, look_on, take
+from tests.bridge.house import FAULTS, HELD, MOST_UNDER_WAY, UNDER_WAY, House, house_in
 from tests.bridge.wire import Key, Wire, tell
-from tests.support import databases
-from tests.support.tasks import Killed, registered
+from tests.support.tasks import Killed
 from tests.support.waiting import eventually, never
 
 
@@ -23,23 +21,9 @@ from tests.support.waiting import eventually, never
 def house() -> Iterator[House]:
     """One for all tests of this file: each tells of keys of its own, and joining a group takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(settings, "KAFKA_TOPIC_PREFIX", f"{uuid4().hex[:8]}.")
         patch.setattr(settings, "KAFKA_PARTITIONS", 3)
-        patch.setattr(consume, "ROUTES", {"COURSE_COMPLETED": ["progress.take", "notifications.look_on"]})
-        patch.setattr(dispatch, "UNANSWERED_SECONDS", 0.4)
         patch.setattr(dispatch, "LONGEST_WAIT_SECONDS", 0.3)
-        database = databases.copy("consumer")
-        with (
-            databases.used(database),
-            registered(take),
-            registered(look_on, service="notifications"),
-            House(database) as house,
-            house.hands,
-            house.sleepers,
-        ):
-            first = Key()
-            tell(first)
-            house.wait_for(first, seconds=40)
+        with house_in("consumer", seconds=40) as house:
             yield house
 
 
