@@ -15,7 +15,7 @@ from xmlrpc.client import Error, Fault, ServerProxy
 
 from supervisor.xmlrpc import SupervisorTransport
 
-from ops.local.leash import end_with_parent
+from ops.local.leash import leashed
 from ops.local.processes import Process
 from ops.local.ready import wait
 from settings import ROOT
@@ -79,14 +79,14 @@ class Supervisor:
         path.write_text(self._configuration(processes, identifier))
         with (self.logs / "supervisord.err").open("w") as errors:
             # A session of its own: the terminal's Ctrl-C goes to `make run`, which stops everything in order.
-            self._launched = subprocess.Popen(
+            launch = subprocess.Popen if outlives_us else leashed
+            self._launched = launch(
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
                 env=environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # it writes the same lines into its log
                 stderr=errors,
                 start_new_session=True,
-                preexec_fn=None if outlives_us else end_with_parent,  # noqa: PLW1509 it makes one system call
             )
 
     def identifier(self) -> str | None:

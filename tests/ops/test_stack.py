@@ -4,11 +4,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from ops.local.leash import leashed
 from ops.local.ports import free_base, is_open
 from ops.local.stack import Stack
 from settings import ROOT
 from tests.support import environment
-from tests.support.waiting import eventually
+from tests.support.waiting import at_once, eventually
 
 _STARTS_AND_WAITS = """
 import sys, time
@@ -35,6 +38,14 @@ def test_a_stack_ends_with_the_process_that_started_it(tmp_path):
     stack = Stack(tmp_path, base, only=["cache"], environ=environment.GIVEN)
     assert is_open(stack.port("cache"))
     eventually(lambda: not stack.left_overs(), "the end of everything", seconds=30)
+
+
+def test_a_child_does_not_end_with_the_thread_that_started_it():
+    (child,) = at_once(lambda: leashed(["sleep", "60"]))
+    with child:
+        with pytest.raises(subprocess.TimeoutExpired):
+            child.wait(0.5)
+        child.kill()
 
 
 def test_one_that_is_to_outlive_it_goes_on(tmp_path):

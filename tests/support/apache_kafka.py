@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops.local.leash import end_with_parent
+from ops.local.leash import leashed
 from ops.local.ports import is_open
 from ops.local.processes import MARK
 from ops.local.ready import wait
@@ -68,13 +68,12 @@ class ApacheKafka:
             "kafka.tools.StorageTool", "format", "--config", settings, "--cluster-id", _CLUSTER, "--ignore-formatted"
         )
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = leashed(
                 [*_JAVA, "kafka.Kafka", str(settings)],
                 env=self._environ,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=end_with_parent,  # noqa: PLW1509 it makes one system call
             )
         wait(lambda: is_open(self._port), "Apache Kafka", timeout_seconds=60)
 
