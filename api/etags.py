@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+_OURS = re.compile(r'"[1-9][0-9]{0,15}"')
 _NO_VERSION = 0  # versions count from 1
 
 
@@ -43,6 +45,19 @@ def respond_page(page: bytes) -> Response:
     """Answer with a stored page of a list: its Link, a line break, its body. Its ETag is a hash of them."""
     link, _, body = page.partition(b"\n")
     return _unless_known(hashlib.blake2b(page, digest_size=12).hexdigest(), body, link=link.decode())
+
+
+def unchanged(version: int) -> Response:
+    """A 304, for whoever has this version."""
+    return _Ready(status=304, headers=[("ETag", f'"{version}"'), _ASK_FIRST])
+
+
+def known_version() -> int | None:
+    """The version that a reader has, where If-None-Match names one in the form that we sent it in; else None."""
+    named = request.environ.get("HTTP_IF_NONE_MATCH", "")
+    if not _OURS.fullmatch(named) or request.method not in {"GET", "HEAD"}:
+        return None
+    return int(named[1:-1])
 
 
 def _unless_known(tag: str, body: bytes, *, link: str = "") -> Response:

@@ -14,6 +14,7 @@ from models.cache import MISSING, Stored
 from models.errors import NotFound, OutcomeUnknown, PreconditionFailed, Unavailable
 from models.log import get_logger
 
+from . import etags
 from .etags import respond, respond_page
 from .queue import ask, error_of
 
@@ -27,7 +28,10 @@ _LOOK_SECONDS = 0.01
 
 
 def cached(key: str, task: str, **message: Any) -> Response:
-    """Answer with ``stored`` and its ETag."""
+    """Answer with ``stored`` and its ETag; of what the client has already, its version alone is read."""
+    version = etags.known_version()
+    if version and _still(key, version):
+        return etags.unchanged(version)
     return respond(stored(key, task, **message))
 
 
@@ -185,6 +189,13 @@ def outdate(key: str, version: int) -> None:
 def outdate_catalogue() -> None:
     """Say that every page of the catalogue is old."""
     _kept_if_possible(lambda: cache.put(cache.CATALOGUE, cache.changed()))
+
+
+def _still(key: str, version: int) -> bool:
+    try:
+        return cache.get_version(key) == version
+    except RedisError:
+        return False
 
 
 def _found(key: str) -> Stored | None:

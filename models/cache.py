@@ -20,6 +20,8 @@ _FRESH_SECONDS = 60  # of a page: what is counted in it moves without a new vers
 _MISSING_SECONDS = 10  # what is asked for in vain is asked for again
 _FLIGHT_MILLISECONDS = 5000  # of whoever asks and dies
 
+_LONGEST_VERSION = 20  # digits, and its line break; one byte more tells whether there is a body
+
 MISSING = b"-"  # a body: there is no such thing
 
 _PUT_UNLESS_NEWER = cache_redis().register_script("""
@@ -62,6 +64,13 @@ class Page:
 def get(key: str) -> Stored | None:
     """What is stored under ``key``. Raises RedisError where the cache does not answer."""
     return _parsed(cache_redis().get(key))
+
+
+def get_version(key: str) -> int | None:
+    """The version of what is stored under ``key``; None where nothing is. Raises RedisError."""
+    held = cast("bytes", cache_redis().getrange(key, 0, _LONGEST_VERSION + 1))
+    version, _, body = held.partition(b"\n")
+    return int(version) if body else None
 
 
 def get_own_profile(sub: str) -> Stored | None:

@@ -35,22 +35,25 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_stage)
     if hasattr(config, "workerinput"):  # one of several processes
-        items.sort(key=lambda item: shares_a_platform(item.nodeid), reverse=True)  # the long piece begins at once
+        items.sort(key=lambda item: shared_by(item.nodeid), reverse=True)  # the long pieces begin at once
 
 
 def _stage(item: pytest.Item) -> int:
     return 2 if item.get_closest_marker("chaos") else int(item.get_closest_marker("flow") is not None)
 
 
-def shares_a_platform(nodeid: str) -> bool:
-    return nodeid.startswith(("tests/flows/", "tests/chaos/", "tests/bridge/test_apache_kafka.py"))
+def shared_by(nodeid: str) -> str:
+    """What a test has in common with others, and takes long to start; nothing where it has nothing of the kind."""
+    if nodeid.partition("::")[0].endswith("test_apache_kafka.py"):
+        return "Apache Kafka"
+    return "the platform" if nodeid.startswith(("tests/flows/", "tests/chaos/")) else ""
 
 
 class Pieces(LoadScopeScheduling):
     """What shares a running platform goes through one process as a whole; all else is dealt out one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "the platform" if shares_a_platform(nodeid) else nodeid
+        return shared_by(nodeid) or nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Pieces:

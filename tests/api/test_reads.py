@@ -110,6 +110,17 @@ def test_a_change_outdates_what_is_stored_and_a_slow_reader_cannot_put_it_back(c
     assert worker.asked == 2
 
 
+def test_what_the_client_has_already_is_not_read_again(client, worker: Worker, slug: str, monkeypatch):
+    etag = client.get(f"/v1/courses/{slug}").headers["ETag"]
+    with monkeypatch.context() as no_bodies:
+        no_bodies.setattr(cache, "get", lambda _: pytest.fail("the body was read"))
+        response = client.get(f"/v1/courses/{slug}", headers={"If-None-Match": etag})
+    assert (response.status_code, response.data, response.headers["ETag"]) == (304, b"", etag)
+
+    cache.put(cache.course_key(slug), Stored(4, b""))  # changed, and not yet asked for
+    assert client.get(f"/v1/courses/{slug}", headers={"If-None-Match": '"4"'}).status_code == 200
+
+
 def test_that_there_is_no_such_course_is_stored_for_a_moment(client, worker: Worker, slug: str):
     worker.raises = NotFound("course", slug)
     first, second = client.get(f"/v1/courses/{slug}"), client.get(f"/v1/courses/{slug}")
