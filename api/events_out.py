@@ -1,4 +1,4 @@
-"""What is pushed to integrators, for the OpenAPI document: a webhook for each event, as models/events.py has them."""
+"""What is pushed to integrators, for the OpenAPI document: a webhook for each event, as models/events/ has them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The events as documents for whoever listens: ``python -m ops.schemas`` writes them from models/events.py.
+"""The events as documents for whoever listens: ``python -m ops.schemas`` writes them from models/events/.
 
 docs/schemas/<TYPE>/<version>.json          the JSON Schema of each payload
 docs/schemas/<TYPE>/<version>.public.json   of what integrators get of it, where that is less

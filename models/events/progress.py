@@ -1,0 +1,63 @@
+"""What the progress service tells."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from .event import Event, Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseStarted(Event, topic="progress"):
+    """A learner's progress in a course began, on this version of its outline."""
+
+    user_id: UUID
+    course_id: UUID
+    course_version: int
+    lessons_total: int
+    started_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonCompleted(Event, topic="progress"):
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    lesson_id: UUID
+    lesson_title: str
+    lessons_completed: int
+    lessons_total: int
+    completed_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonReopened(Event, topic="progress"):
+    """A learner took the completion of a lesson back."""
+
+    user_id: UUID
+    course_id: UUID
+    lesson_id: UUID
+    lessons_completed: int
+    lessons_total: int
+    reopened_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseCompleted(Event, topic="progress"):
+    """The last open lesson of the course was completed, for the first time."""
+
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    lessons_total: int
+    completed_at: Moment
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateIssued(Event, topic="progress"):
+    """A learner completed a course; whoever knows the code may look the certificate up."""
+
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    code: str
+    issued_at: Moment
