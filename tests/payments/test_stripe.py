@@ -10,7 +10,8 @@ import pytest
 import settings
 from models.errors import ProviderOutcomeUnknown, ProviderUnavailable
 from tests.payments.shop import make_offer, make_stripe
-from workers.payments.stripe import Stripe, _status
+from workers.payments.stripe import Stripe
+from workers.payments.stripe_objects import status as in_our_words
 
 OPEN = {"status": "open", "payment_status": "unpaid"}
 COMPLETE = {"status": "complete", "payment_status": "unpaid"}
@@ -41,7 +42,7 @@ DECLINED = {"status": "requires_payment_method", "last_payment_error": {"code": 
     ],
 )
 def test_stripes_states_in_our_words(page, payment, status):
-    assert _status(page, payment) == status
+    assert in_our_words(page, payment) == status
 
 
 def test_a_page_is_found_by_its_payment(shop, session):

@@ -4,10 +4,9 @@ import hashlib
 import hmac
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Self
+from datetime import datetime, timedelta
+from typing import Any, Self
 from urllib.parse import urlsplit
-from uuid import UUID
 
 import msgspec
 import stripe
@@ -16,57 +15,19 @@ import settings
 from models.errors import PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable, SignatureInvalid
 from models.log import get_logger
 from models.payments import DisputeSnapshot, Movement, RefundSnapshot, Snapshot
-from models.payments.attempts import Neutral
-from models.payments.disputes import Told
 
 from .provider import Notice, PageRequest, RefundRequest, Webhook
+from .stripe_objects import FOLLOWED, StripeEvent, attempt_id, dispute_snapshot, refund_snapshot, status
 
 log = get_logger(__name__)
 
 NAME = "Stripe"
 API_HOST = "api.stripe.com"
-# What changes a page, the payment made on it, its refunds or disputes. The rest repeats it in other words.
-FOLLOWED = frozenset(
-    {
-        "checkout.session.completed",
-        "checkout.session.async_payment_succeeded",
-        "checkout.session.async_payment_failed",
-        "checkout.session.expired",
-        "payment_intent.succeeded",
-        "payment_intent.payment_failed",
-        "payment_intent.canceled",
-        "payment_intent.amount_capturable_updated",
-        "charge.refunded",
-        "refund.created",
-        "refund.updated",
-        "refund.failed",
-        "charge.dispute.created",
-        "charge.dispute.updated",
-        "charge.dispute.closed",
-        "charge.dispute.funds_withdrawn",
-        "charge.dispute.funds_reinstated",
-    }
-)
 # construct_event() of the SDK accepts any time in the future, so the time is compared here.
 OLDEST = timedelta(seconds=300)
 FURTHEST_AHEAD = timedelta(seconds=60)
 
 _WITH_PAYMENT = ["payment_intent"]
-# "requires_action" is the buyer's, and "pending" the bank's.
-_REFUND_STATUS: dict[str, Literal["pending", "succeeded", "failed"]] = {
-    "succeeded": "succeeded",
-    "failed": "failed",
-    "canceled": "failed",
-}
-# While one is open Stripe has the money, and gives it back with "won": inquiries ("warning") take none.
-_DISPUTE_STATUS: dict[str, Told] = {
-    "warning_needs_response": "inquiry",
-    "warning_under_review": "inquiry",
-    "warning_closed": "won",
-    "prevented": "won",
-    "won": "won",
-    "lost": "lost",
-}
 
 
 class Stripe:
@@ -193,34 +154,34 @@ class Stripe:
                 raise PaymentRefused(error.code or "invalid_request") from error
             if _is_replayed(refund):
                 refund = self._client.v1.refunds.retrieve(refund.id)
-            return _refund_snapshot(refund)
+            return refund_snapshot(refund)
 
     def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
         with _errors_as_ours():
             made = self._client.v1.refunds.list({"payment_intent": payment_id, "limit": 100})
-            return [_refund_snapshot(refund) for refund in made.auto_paging_iter()]
+            return [refund_snapshot(refund) for refund in made.auto_paging_iter()]
 
     def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:
         with _errors_as_ours():
             told = self._client.v1.disputes.list({"payment_intent": payment_id, "limit": 100})
-            return [_dispute_snapshot(dispute) for dispute in told.auto_paging_iter()]
+            return [dispute_snapshot(dispute) for dispute in told.auto_paging_iter()]
 
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
         self._verify(webhook.body, webhook.headers.get("stripe-signature", ""), at)
-        event = msgspec.json.decode(webhook.body, type=_Event)
+        event = msgspec.json.decode(webhook.body, type=StripeEvent)
         if event.livemode != self.live_mode:
             raise SignatureInvalid("it is of the other mode than our key")
         if event.type not in FOLLOWED:
             return None
-        return Notice(dedupe_key=event.id, type=event.type, object_id=_object_id(event))
+        return Notice(dedupe_key=event.id, type=event.type, object_id=event.object_id)
 
     def missed(self, since: datetime) -> Iterator[Notice]:
         query: Any = {"delivery_success": False, "created": {"gte": int(since.timestamp())}, "limit": 100}
         with _errors_as_ours():
             for told in self._client.v1.events.list(query).auto_paging_iter():
-                event = msgspec.convert(told.to_dict(), type=_Event)
+                event = msgspec.convert(told.to_dict(), type=StripeEvent)
                 if event.type in FOLLOWED and event.livemode == self.live_mode:
-                    yield Notice(dedupe_key=event.id, type=event.type, object_id=_object_id(event))
+                    yield Notice(dedupe_key=event.id, type=event.type, object_id=event.object_id)
 
     def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:
         query: Any = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100}
@@ -231,7 +192,7 @@ class Stripe:
                     kind="capture",
                     object_id=made["id"],
                     payment_id=made["id"],
-                    attempt_id=_attempt_id(made),
+                    attempt_id=attempt_id(made),
                     amount_minor=made["amount_received"],
                     currency=made["currency"].upper(),
                 )
@@ -325,7 +286,7 @@ class Stripe:
             page_url=page["url"],
             page_open=page["status"] == "open",
             payment_id=payment.get("id"),
-            status=_status(page, payment),
+            status=status(page, payment),
             amount_minor=amount_minor,
             currency=(payment or page)["currency"].upper(),
             captured_minor=payment.get("amount_received", 0),
@@ -340,58 +301,6 @@ class Stripe:
 def _is_replayed(made: Any) -> bool:
     """Whether this is the answer of then: what was made under the key may have changed since."""
     return bool(made.last_response.headers.get("idempotent-replayed") == "true")
-
-
-def _refund_snapshot(refund: Any) -> RefundSnapshot:
-    made = refund.to_dict()
-    return RefundSnapshot(
-        object_id=made["id"],
-        status=_REFUND_STATUS.get(made["status"], "pending"),
-        amount_minor=made["amount"],
-        currency=made["currency"].upper(),
-        refund_id=(made["metadata"] or {}).get("refund_id"),
-        failure_reason=made.get("failure_reason"),
-    )
-
-
-def _dispute_snapshot(dispute: Any) -> DisputeSnapshot:
-    told = dispute.to_dict()
-    respond_by = told["evidence_details"]["due_by"]
-    return DisputeSnapshot(
-        object_id=told["id"],
-        status=_DISPUTE_STATUS.get(told["status"], "open"),
-        amount_minor=told["amount"],
-        currency=told["currency"].upper(),
-        reason=told["reason"],
-        respond_by=datetime.fromtimestamp(respond_by, UTC) if respond_by else None,
-    )
-
-
-def _status(page: dict[str, Any], payment: dict[str, Any]) -> Neutral:
-    """The neutral status; money is looked for first, for it wins over everything that a page says of itself."""
-    paid = page["status"] == "complete" and page["payment_status"] in {"paid", "no_payment_required"}
-    if paid or payment.get("status") == "succeeded":
-        return "succeeded"
-    if page["status"] == "expired":
-        return "expired"
-    of_payment: dict[str, Neutral] = {
-        "requires_capture": "authorized",
-        "processing": "processing",
-        "canceled": "canceled",
-        "requires_action": "requires_action",
-    }
-    if status := of_payment.get(payment.get("status", "")):
-        return status
-    if payment.get("last_payment_error"):
-        return "failed"  # the payment asks for another card
-    return "requires_action" if page["status"] == "open" else "processing"
-
-
-def _attempt_id(made: dict[str, Any]) -> UUID | None:
-    try:
-        return UUID((made["metadata"] or {})["attempt_id"])
-    except (KeyError, ValueError):
-        return None  # another system's
 
 
 def _metadata(request: PageRequest) -> dict[str, str]:
@@ -423,26 +332,3 @@ def _errors_as_ours() -> Iterator[None]:
         # A lost connection, a timeout, 5xx; 409, another call with this key is running; a key used with another body,
         # by an earlier release of ours: each time there may be a page, which is to be found.
         raise ProviderOutcomeUnknown(NAME) from error
-
-
-class _Object(msgspec.Struct):
-    id: str
-    payment_intent: str | None = None
-
-
-class _Data(msgspec.Struct):
-    object: _Object
-
-
-def _object_id(event: "_Event") -> str:
-    """Of what is to be looked at: refunds, disputes and their charges are looked at by their payment."""
-    thing = event.data.object
-    by_payment = "refund" in event.type or "dispute" in event.type
-    return (thing.payment_intent or thing.id) if by_payment else thing.id
-
-
-class _Event(msgspec.Struct):
-    id: str
-    type: str
-    livemode: bool
-    data: _Data

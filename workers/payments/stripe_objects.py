@@ -1,0 +1,130 @@
+"""Stripe's objects in our words."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from models.payments import DisputeSnapshot, RefundSnapshot
+from models.payments.attempts import Neutral
+from models.payments.disputes import Told
+
+# What changes a page, the payment made on it, its refunds or disputes. The rest repeats it in other words.
+FOLLOWED = frozenset(
+    {
+        "checkout.session.completed",
+        "checkout.session.async_payment_succeeded",
+        "checkout.session.async_payment_failed",
+        "checkout.session.expired",
+        "payment_intent.succeeded",
+        "payment_intent.payment_failed",
+        "payment_intent.canceled",
+        "payment_intent.amount_capturable_updated",
+        "charge.refunded",
+        "refund.created",
+        "refund.updated",
+        "refund.failed",
+        "charge.dispute.created",
+        "charge.dispute.updated",
+        "charge.dispute.closed",
+        "charge.dispute.funds_withdrawn",
+        "charge.dispute.funds_reinstated",
+    }
+)
+
+# "requires_action" is the buyer's, and "pending" the bank's.
+_REFUND_STATUS: dict[str, Literal["pending", "succeeded", "failed"]] = {
+    "succeeded": "succeeded",
+    "failed": "failed",
+    "canceled": "failed",
+}
+# While one is open Stripe has the money, and gives it back with "won": inquiries ("warning") take none.
+_DISPUTE_STATUS: dict[str, Told] = {
+    "warning_needs_response": "inquiry",
+    "warning_under_review": "inquiry",
+    "warning_closed": "won",
+    "prevented": "won",
+    "won": "won",
+    "lost": "lost",
+}
+
+
+def refund_snapshot(refund: Any) -> RefundSnapshot:
+    """A refund, in our words."""
+    made = refund.to_dict()
+    return RefundSnapshot(
+        object_id=made["id"],
+        status=_REFUND_STATUS.get(made["status"], "pending"),
+        amount_minor=made["amount"],
+        currency=made["currency"].upper(),
+        refund_id=(made["metadata"] or {}).get("refund_id"),
+        failure_reason=made.get("failure_reason"),
+    )
+
+
+def dispute_snapshot(dispute: Any) -> DisputeSnapshot:
+    """A dispute, in our words."""
+    told = dispute.to_dict()
+    respond_by = told["evidence_details"]["due_by"]
+    return DisputeSnapshot(
+        object_id=told["id"],
+        status=_DISPUTE_STATUS.get(told["status"], "open"),
+        amount_minor=told["amount"],
+        currency=told["currency"].upper(),
+        reason=told["reason"],
+        respond_by=datetime.fromtimestamp(respond_by, UTC) if respond_by else None,
+    )
+
+
+def status(page: dict[str, Any], payment: dict[str, Any]) -> Neutral:
+    """The neutral status; money is looked for first, for it wins over everything that a page says of itself."""
+    paid = page["status"] == "complete" and page["payment_status"] in {"paid", "no_payment_required"}
+    if paid or payment.get("status") == "succeeded":
+        return "succeeded"
+    if page["status"] == "expired":
+        return "expired"
+    of_payment: dict[str, Neutral] = {
+        "requires_capture": "authorized",
+        "processing": "processing",
+        "canceled": "canceled",
+        "requires_action": "requires_action",
+    }
+    if status := of_payment.get(payment.get("status", "")):
+        return status
+    if payment.get("last_payment_error"):
+        return "failed"  # the payment asks for another card
+    return "requires_action" if page["status"] == "open" else "processing"
+
+
+def attempt_id(made: dict[str, Any]) -> UUID | None:
+    """The attempt that a payment was made for; None for another system's."""
+    try:
+        return UUID((made["metadata"] or {})["attempt_id"])
+    except (KeyError, ValueError):
+        return None
+
+
+class _Object(msgspec.Struct):
+    id: str
+    payment_intent: str | None = None
+
+
+class _Data(msgspec.Struct):
+    object: _Object
+
+
+class StripeEvent(msgspec.Struct):
+    """What a webhook brings, as far as it is believed: what it is about is fetched anew."""
+
+    id: str
+    type: str
+    livemode: bool
+    data: _Data
+
+    @property
+    def object_id(self) -> str:
+        """Of what is to be looked at: refunds, disputes and their charges are looked at by their payment."""
+        thing = self.data.object
+        by_payment = "refund" in self.type or "dispute" in self.type
+        return (thing.payment_intent or thing.id) if by_payment else thing.id
