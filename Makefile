@@ -40,7 +40,7 @@ mails: install  ## Compile the mails' layout from MJML
 	@$(VENV)/python -m ops.mails
 
 test: lint  ## Lint, then all tests but those on stacks of their own; make test ARGS="-k webhook", make test ARGS="-m apart"
-	@$(VENV)/python -m pytest -n 2 -m "not apart" $(ARGS)
+	@$(VENV)/python -m pytest -n 3 -m "not apart" $(ARGS)
 
 chaos: install  ## Kill at random, then check; make chaos MINUTES=10 SEED=7 ARGS=--apache
 	@$(VENV)/python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)

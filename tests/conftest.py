@@ -1,6 +1,7 @@
 """One stack of real servers a process; plain tests first, whole stories then, kills last.
 
-``make test`` runs two processes: one goes through the whole stories, which mostly wait, the other through the rest.
+``make test`` runs three processes: one goes through the whole stories, which mostly wait, one through those on Apache
+Kafka where Java is there, and whoever is free through the rest.
 """
 
 from tests.support import environment  # before anything that imports settings

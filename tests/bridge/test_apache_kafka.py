@@ -29,7 +29,6 @@ from tests.support.waiting import eventually, never
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.chaos,
-    pytest.mark.apart,
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is here"),
 ]
 

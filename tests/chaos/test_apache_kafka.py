@@ -10,7 +10,6 @@ from .world import Learner, World
 
 pytestmark = [
     pytest.mark.chaos,
-    pytest.mark.apart,
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is here"),
 ]
 
