@@ -1,7 +1,7 @@
 """One stack of real servers a process; plain tests first, whole stories then, kills last.
 
-``make test`` runs three processes: one goes through the whole stories, which mostly wait, one through those on Apache
-Kafka where Java is there, and whoever is free through the rest.
+``make test`` runs three processes: one goes through the whole stories, which mostly wait, one through
+what needs a platform of its own, and whoever is free through the rest.
 """
 
 from tests.support import environment  # before anything that imports settings
@@ -45,8 +45,8 @@ def _stage(item: pytest.Item) -> int:
 
 def shared_by(nodeid: str) -> str:
     """What a test has in common with others, and takes long to start; nothing where it has nothing of the kind."""
-    if nodeid.partition("::")[0].endswith("test_apache_kafka.py"):
-        return "Apache Kafka"
+    if nodeid.partition("::")[0].endswith(("test_apache_kafka.py", "test_sabotage.py")):
+        return "another platform"
     return "the platform" if nodeid.startswith(("tests/flows/", "tests/chaos/")) else ""
 
 

@@ -11,7 +11,7 @@ from .checker import repeats
 from .reading import read
 from .world import Learner, World
 
-pytestmark = [pytest.mark.chaos, pytest.mark.apart]
+pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture
