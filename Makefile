@@ -39,7 +39,7 @@ openapi: install  ## Write docs/openapi.json and docs/errors.md from the routes
 mails: install  ## Compile the mails' layout from MJML
 	@$(VENV)/python -m ops.mails
 
-test: lint  ## Lint, then all tests but those on stacks of their own; make test ARGS="-k webhook", make test ARGS="-m apart"
+test: lint  ## Lint, then all tests but the index of logs; make test ARGS="-k webhook", make test ARGS="-m apart"
 	@$(VENV)/python -m pytest -n 3 -m "not apart" $(ARGS)
 
 chaos: install  ## Kill at random, then check; make chaos MINUTES=10 SEED=7 ARGS=--apache
