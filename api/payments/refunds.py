@@ -9,7 +9,7 @@ from flask.views import MethodView
 from api.auth import me, requires
 from api.limits import MONEY
 from api.queue import ask
-from api.schemas import Schema, Timestamp
+from api.schemas import Flag, Schema, Timestamp
 
 from .blueprint import blp
 
@@ -28,10 +28,8 @@ class RefundRequestSchema(Schema):
         validate=[ma.validate.Length(max=500), _NOT_BLANK],
         metadata={"description": "For staff: the buyer is not shown it."},
     )
-    keeps_access = ma.fields.Bool(
+    keeps_access = Flag(
         load_default=False,
-        truthy={True},
-        falsy={False},
         metadata={"description": "What was bought stays the buyer's, also where nothing is left of its money."},
     )
 

@@ -41,9 +41,12 @@ def known(answer: requests.Response) -> list[requests.Response]:
     return [] if answer.status_code in {503, 504} else [answer]
 
 
-def test_ten_percent_off_with_the_seeded_coupon(shop: Shop, learner: Visitor) -> None:
-    course = shop.paid_course()
-    checkout = check_out(learner, course_id=course["id"], coupon="welcome10").json()
+def test_ten_percent_off_whatever_case_the_code_is_typed_in(shop: Shop, learner: Visitor, admin: Visitor) -> None:
+    course, code = shop.paid_course(), f"Off-{uuid4().hex[:8]}".upper()
+    issue(admin, code=code, value=10)
+    answer = check_out(learner, course_id=course["id"], coupon=code.lower())
+    assert answer.status_code == 201, answer.text
+    checkout = answer.json()
     price = course["price"]["amount_minor"]
     assert checkout["amount_minor"] == price - price // 10
     shop.pay(checkout["redirect_url"])
@@ -51,12 +54,12 @@ def test_ten_percent_off_with_the_seeded_coupon(shop: Shop, learner: Visitor) ->
     [charge] = shop.charges(checkout["order_id"])
     assert charge["amount_minor"] == checkout["amount_minor"]
     order = learner.get(f"/v1/orders/{checkout['order_id']}").json()
-    assert (order["coupon"], order["discount_minor"]) == ("WELCOME10", price // 10)
+    assert (order["coupon"], order["discount_minor"]) == (code, price // 10)
     path = f"/v1/orders/{checkout['order_id']}/invoice"
     assert learner.get(path).json()["total_minor"] == checkout["amount_minor"]
     page = learner.get(path, Accept="text/html")
     assert page.headers["Content-Type"].startswith("text/html")
-    assert "WELCOME10" in page.text
+    assert code in page.text
     assert problem(shop.learner().get(path)) == (404, "not_found")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from ops.local.leash import end_with_parent
+from ops.local.leash import leashed
 from ops.local.processes import MARK
 from settings import ROOT
 from tests.support.maven import why_no_jars
@@ -81,14 +81,13 @@ def running_node(directory: Path) -> Iterator[Node]:
     named = ["-clusterName", f"coursebus-{os.getpid()}", "-basePath", str(directory)]
     with (
         log.open("wb") as told,
-        subprocess.Popen(
+        leashed(
             [*_JAVA, *named, "-numOfNode", "1", "-baseHttpPort", "9200"],
             # A stack that is started or stopped ends what is left over with this mark.
             env={**os.environ, MARK: str(directory.resolve())},
             stdout=told,
             stderr=told,
             start_new_session=True,
-            preexec_fn=end_with_parent,  # noqa: PLW1509 it makes one system call
         ) as process,
     ):
         try:
