@@ -96,7 +96,11 @@ class Visitor:
         self.person = person
 
     def get(self, path: str, **headers: str) -> requests.Response:
-        return self.person.get(path, **headers)
+        """The answer, asked for again while there is none in time: as a careful client does."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (answer := self.person.get(path, **headers)).status_code in {503, 504} and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return answer
 
     def put(self, path: str) -> requests.Response:
         return self.person.put(path)
