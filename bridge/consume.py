@@ -14,13 +14,15 @@ from models.log import get_logger
 
 from . import kafka
 from .dispatch import Dispatcher
-from .lanes import Lanes, Record
+from .lanes import Lanes, Partition, Record
 from .routes import ROUTES
 from .tellers import tellers_of
 
 log = get_logger(__name__)
 
-PAUSE_ABOVE = 200  # records in memory; the workers are the slow part, so more would only wait here
+# Records of one partition in memory; the workers are the slow part, so more would only wait here. Of one, never of all:
+# they may wait for what an event on another partition brings.
+PAUSE_ABOVE = 200
 RESUME_BELOW = 100
 DRAIN_SECONDS = 5
 
@@ -35,7 +37,7 @@ class ServiceConsumer(threading.Thread):
         self._stop_asked = stop
         self._lock = threading.Lock()
         self._lanes = Lanes()
-        self._paused = False
+        self._paused: set[Partition] = set()
 
     @staticmethod
     def topics_of(service: str) -> list[str]:
@@ -110,24 +112,27 @@ class ServiceConsumer(threading.Thread):
 
     def _hold_back(self, consumer: Consumer) -> None:
         with self._lock:
-            under_way = len(self._lanes)
-        if not self._paused and under_way > PAUSE_ABOVE:
-            consumer.pause(consumer.assignment())
-            self._paused = True
-        elif self._paused and under_way < RESUME_BELOW:
-            consumer.resume(consumer.assignment())
-            self._paused = False
+            waiting = self._lanes.waiting()
+        full = {partition for partition, count in waiting.items() if count > PAUSE_ABOVE} - self._paused
+        if full:
+            consumer.pause([TopicPartition(*partition) for partition in full])
+        freed = {partition for partition in self._paused if waiting[partition] < RESUME_BELOW}
+        if freed:
+            consumer.resume([TopicPartition(*partition) for partition in freed])
+        self._paused = (self._paused | full) - freed
 
     def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("partitions assigned", service=self.service, count=len(partitions))
         self._dispatcher.learn_blocked_keys()  # their last owner may have buried some of their events
-        self._paused = False  # new partitions come unpaused
+        self._paused -= set(map(_place, partitions))  # new ones come unpaused, and those that stay are as they were
 
     def _taken(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # What is under way for them is answered to nobody; their next owner sends it again.
         self._store(consumer)
+        gone = set(map(_place, partitions))
+        self._paused -= gone
         with self._lock:
-            self._lanes.drop((each.topic, each.partition) for each in partitions)
+            self._lanes.drop(gone)
 
     def _drain(self, consumer: Consumer) -> None:
         """Wait a little for what the workers have in hand, so that a restart repeats nothing."""
@@ -140,8 +145,13 @@ class ServiceConsumer(threading.Thread):
         self._store(consumer)
 
     def _forget_everything(self) -> None:
+        self._paused = set()
         with self._lock:
             self._lanes = Lanes()
+
+
+def _place(partition: TopicPartition) -> Partition:
+    return partition.topic, partition.partition
 
 
 def _of(service: str, handlers: list[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """Records of one key one after another, different keys in parallel, and the offset that is safe to store."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
@@ -44,6 +44,13 @@ class Lanes:
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
+
+    def waiting(self) -> Counter[Partition]:
+        """How many records of each partition are not done."""
+        counted: Counter[Partition] = Counter()
+        for (partition, _key), lane in self._lanes.items():
+            counted[partition] += len(lane)
+        return counted
 
     def add(self, record: Record) -> bool:
         """Queue ``record`` behind earlier ones of its key; True when it is the first and may start."""

@@ -17,6 +17,7 @@ from bridge.consume import ServiceConsumer
 from bridge.deadletters import DeadLetters
 from bridge.dispatch import Dispatcher
 from bridge.relay import Relay
+from models.errors import ProjectionBehind
 from models.events import CourseCompleted
 from tests.bridge.wire import Key, tell
 from tests.support import databases
@@ -28,6 +29,7 @@ from tests.support.waiting import eventually
 FAULTS: dict[str, list[BaseException]] = defaultdict(list)  # by the word that the event tells, raised one a time
 HELD = threading.Event()  # set: who is told "wait" goes on
 UNDER_WAY: set[str] = set()
+TOO_EARLY: set[str] = set()  # who was told "effect" before anybody was told "cause"
 MOST_UNDER_WAY: list[int] = [0]
 
 
@@ -41,6 +43,11 @@ def take(session: Session, *, event: CourseCompleted) -> None:
             HELD.wait(10)
         if word == "slow":
             time.sleep(0.05)
+        if word == "cause":
+            HELD.set()
+        if word == "effect" and not HELD.is_set():
+            TOO_EARLY.add(key)
+            raise ProjectionBehind("the cause", key)
         write(session, f"{key} {number}")
         if FAULTS[word]:
             raise FAULTS[word].pop()

@@ -11,7 +11,7 @@ from bridge.lanes import Record
 from models.base import new_id
 from models.errors import ProjectionBehind
 from models.redis import queue_redis
-from tests.bridge.house import FAULTS, HELD, MOST_UNDER_WAY, UNDER_WAY, House, house_in
+from tests.bridge.house import FAULTS, HELD, MOST_UNDER_WAY, TOO_EARLY, UNDER_WAY, House, house_in
 from tests.bridge.wire import Key, Wire, tell
 from tests.support.tasks import Killed
 from tests.support.waiting import eventually, never
@@ -104,6 +104,19 @@ def test_a_refusal_that_time_heals_is_waited_out_and_is_no_poison(house: House):
 
     assert house.noted(key) == [1, 2]
     assert house.letters(key) == []
+
+
+def test_what_waits_for_a_later_event_does_not_keep_it_away(house: House, monkeypatch):
+    monkeypatch.setattr(consume, "PAUSE_ABOVE", 5)
+    monkeypatch.setattr(consume, "RESUME_BELOW", 3)
+    effects, cause = [Key() for _ in range(6)], Key()
+    tell(*effects, title="effect")
+    eventually(lambda: {key.aggregate_id for key in effects} <= TOO_EARLY, "all effects")
+    tell(cause, title="cause")
+    for key in effects:
+        house.wait_for(key)
+
+    assert [house.letters(key) for key in effects] == [[]] * 6
 
 
 def test_a_failure_among_refusals_does_not_make_them_count(house: House):
