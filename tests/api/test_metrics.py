@@ -88,5 +88,5 @@ def kill_one(gunicorn: psutil.Process) -> None:
 def answered(url: str) -> bool:
     try:
         return requests.get(url, timeout=5).ok
-    except requests.ConnectionError:
-        return False  # the worker that took it has just ended
+    except (requests.ConnectionError, requests.Timeout):
+        return False  # the worker that took it has just ended, or had not yet begun
