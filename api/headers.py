@@ -37,7 +37,7 @@ def follow(app: Flask) -> None:
     app.before_request(_begin)
     app.after_request(_finish)
     app.teardown_request(_forget)
-    app.wsgi_app = _Signed(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's documentation says
+    app.wsgi_app = _WithCommonHeaders(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's documentation says
 
 
 def claim_idempotency_key(caller: str, *, required: bool) -> None:
@@ -73,7 +73,7 @@ def prefers_async() -> bool:
     return any(preference.partition(";")[0].strip().lower() == "respond-async" for preference in preferences)
 
 
-class _Signed:
+class _WithCommonHeaders:
     """Adds to every answer what all have. Below Flask, where the headers are a list: a hook takes 5 times as long."""
 
     def __init__(self, app: "WSGIApplication") -> None:

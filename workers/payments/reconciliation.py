@@ -14,13 +14,14 @@ from models.base import now
 from models.errors import DomainError
 from models.jobs import slot_of
 from models.log import get_logger
-from models.payments import ProviderEvent, Reconciliation
+from models.payments import Reconciliation
 from models.payments.reconciliations import DAY, Difference
 from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
 
 from .provider import Notice, Provider, Providers
+from .webhooks import take_in
 
 log = get_logger(__name__)
 
@@ -92,18 +93,9 @@ def list_reconciliations(session: Session, *, limit: int, after: UUID | None) ->
 
 def _take_in(sessions: Sessions, poke: Poke, name: str, provider: Provider, notice: Notice) -> None:
     with sessions.begin() as session:
-        kept = ProviderEvent.keep(
-            session,
-            provider=name,
-            account=provider.account,
-            dedupe_key=notice.dedupe_key,
-            kind=notice.type,
-            object_id=notice.object_id,
-            at=now(),
-        )
-    if kept:
+        is_new = take_in(session, poke, provider, notice, provider=name)
+    if is_new:
         log.warning("news that no webhook has brought", provider=name, kind=notice.type, object_id=notice.object_id)
-        poke("payments.apply_provider_event", provider_event_id=kept)
 
 
 def _at_each(providers: Providers, do: Callable[[str, Provider], None]) -> None:

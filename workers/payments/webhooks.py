@@ -14,7 +14,7 @@ from workers._delivery import Sessions
 from workers.resources import Poke
 
 from .disputes import apply_dispute
-from .provider import Providers, Webhook
+from .provider import Notice, Provider, Providers, Webhook
 from .refunds import apply_refund
 from .sync import apply_snapshot, settle_hold
 
@@ -30,6 +30,12 @@ def receive_webhook(
     notice = sender.read_notice(webhook, at=now())
     if notice is None:
         return {"received": True}
+    take_in(session, poke, sender, notice, provider=provider)
+    return {"received": True}
+
+
+def take_in(session: Session, poke: Poke, sender: Provider, notice: Notice, *, provider: str) -> bool:
+    """Keep what ``sender`` told, once, and have it looked at; whether it is new."""
     kept = ProviderEvent.keep(
         session,
         provider=provider,
@@ -41,7 +47,7 @@ def receive_webhook(
     )
     if kept:
         poke("payments.apply_provider_event", provider_event_id=kept)
-    return {"received": True}
+    return bool(kept)
 
 
 @task
