@@ -17,6 +17,7 @@ from .consume import ServiceConsumer
 from .deadletters import DeadLetters
 from .dispatch import Dispatcher
 from .relay import Relay
+from .topics import TopicWatch
 
 
 class Bridge:
@@ -30,8 +31,9 @@ class Bridge:
         self._auditor = Auditor(self._dispatcher, self.stop)
         databases = sorted({settings.database_url(service) for service in celery_app.SERVICES})
         self._relays = [Relay(url, self.stop) for url in databases]
+        self._topics = TopicWatch(self.stop)
         self._consumers = [
-            ServiceConsumer(service, self._dispatcher, self.stop)
+            ServiceConsumer(service, self._dispatcher, self._topics, self.stop)
             for service in celery_app.SERVICES
             if ServiceConsumer.topics_of(service)
         ]
@@ -39,7 +41,7 @@ class Bridge:
     def run(self) -> int:
         """Until asked to stop: 0, or until a thread has died: 1, and the supervisor starts us again."""
         self._dead_letters.reload()
-        threads = [self._dispatcher, *self._relays, *self._consumers, self._auditor]
+        threads = [self._dispatcher, self._topics, *self._relays, *self._consumers, self._auditor]
         for thread in threads:
             thread.start()
         while not self.stop.wait(1):

@@ -1,4 +1,7 @@
-"""From Kafka to the handlers of one service: the offset is stored only when they have committed."""
+"""From Kafka to the handlers of one service: the offset is stored only when they have committed.
+
+An offset is a place in one log, and says of which: where a topic was made anew, its log is read from the beginning.
+"""
 
 import threading
 import time
@@ -6,7 +9,7 @@ from functools import partial
 from typing import Any, cast
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from sqlalchemy.exc import DBAPIError
 
 from models.faults import reach
@@ -17,6 +20,7 @@ from .dispatch import Dispatcher
 from .lanes import Lanes, Partition, Record
 from .routes import ROUTES
 from .tellers import tellers_of
+from .topics import TopicWatch
 
 log = get_logger(__name__)
 
@@ -25,16 +29,20 @@ log = get_logger(__name__)
 PAUSE_ABOVE = 200
 RESUME_BELOW = 100
 DRAIN_SECONDS = 5
+COMMITTED_SECONDS = 5
 
 
 class ServiceConsumer(threading.Thread):
     """The member of one service's group in this process."""
 
-    def __init__(self, service: str, dispatcher: Dispatcher, stop: threading.Event) -> None:
+    def __init__(self, service: str, dispatcher: Dispatcher, watch: TopicWatch, stop: threading.Event) -> None:
         super().__init__(name=f"consume-{service}")
         self.service = service
         self._dispatcher = dispatcher
+        self._watch = watch
         self._stop_asked = stop
+        self._topics = self.topics_of(service)
+        self._topic_ids: dict[str, str] = {}  # as they were before we joined the group
         self._lock = threading.Lock()
         self._lanes = Lanes()
         self._paused: set[Partition] = set()
@@ -48,20 +56,29 @@ class ServiceConsumer(threading.Thread):
 
     def run(self) -> None:
         while not self._stop_asked.is_set():
-            consumer = kafka.consumer(self.service)
-            try:
-                consumer.subscribe(
-                    self.topics_of(self.service), on_assign=self._assigned, on_revoke=self._taken, on_lost=self._taken
-                )
-                while not self._stop_asked.is_set():
-                    self._turn(consumer)
-                self._drain(consumer)
-            except (KafkaException, DBAPIError) as error:
-                log.warning("consumer starts again", service=self.service, reason=str(error))
-                self._stop_asked.wait(1)
-            finally:
-                self._forget_everything()
-                consumer.close()  # commits what was stored
+            # A group that comes together over topics that are not all there may not notice when they come.
+            self._topic_ids = self._watch.ids(self._topics)
+            if len(self._topic_ids) == len(self._topics):
+                self._read_these_topics()
+            else:
+                self._stop_asked.wait(0.1)
+
+    def _read_these_topics(self) -> None:
+        """Take part in the group until asked to stop, or until a topic is another one."""
+        consumer = kafka.consumer(self.service)
+        try:
+            consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._taken, on_lost=self._taken)
+            while self._watch.ids(self._topics) == self._topic_ids:
+                self._turn(consumer)
+                if self._stop_asked.is_set():
+                    return self._drain(consumer)
+            log.warning("topics were made anew", service=self.service)
+        except (KafkaException, DBAPIError) as error:
+            log.warning("consumer starts again", service=self.service, reason=str(error))
+            self._stop_asked.wait(1)
+        finally:
+            self._forget_everything()
+            consumer.close()  # commits what was stored
 
     def _turn(self, consumer: Consumer) -> None:
         self._hold_back(consumer)
@@ -105,7 +122,9 @@ class ServiceConsumer(threading.Thread):
     def _store(self, consumer: Consumer) -> None:
         with self._lock:
             further = self._lanes.storable()
-        offsets = [TopicPartition(topic, number, offset) for (topic, number), offset in further.items()]
+        offsets = [
+            TopicPartition(topic, number, offset, self._topic_ids[topic]) for (topic, number), offset in further.items()
+        ]
         if offsets:
             consumer.store_offsets(offsets=offsets)
             reach("stored, not committed", self.service)
@@ -121,10 +140,21 @@ class ServiceConsumer(threading.Thread):
             consumer.resume([TopicPartition(*partition) for partition in freed])
         self._paused = (self._paused | full) - freed
 
-    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("partitions assigned", service=self.service, count=len(partitions))
+        places = consumer.committed(partitions, timeout=COMMITTED_SECONDS) if partitions else []
+        for place in places:
+            if place.error:
+                raise KafkaException(place.error)
+            if self._is_of_another_log(place):
+                place.offset = OFFSET_BEGINNING
+        kafka.assign(consumer, places)
         self._dispatcher.learn_blocked_keys()  # their last owner may have buried some of their events
         self._paused -= set(map(_place, partitions))  # new ones come unpaused, and those that stay are as they were
+
+    def _is_of_another_log(self, place: TopicPartition) -> bool:
+        # The embedded broker does not keep what an offset says of itself; it loses offsets and logs together.
+        return bool(place.metadata) and place.metadata != self._topic_ids[place.topic]
 
     def _taken(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         # What is under way for them is answered to nobody; their next owner sends it again.

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Text, cast, select, text
 
 from models.deadletters import DeadLetter
 
-from . import kafka
+from .topics import Topics
 
 BATCH = 100
 FLUSH_SECONDS = 8
@@ -35,7 +35,7 @@ _MARK = text("UPDATE bus.dead_letters SET published_at = now() WHERE seq = ANY(:
 class LetterCopies:
     """Sends each new dead letter to its topic; one that was cut off before its mark goes twice."""
 
-    def __init__(self, connection: Connection, topics: kafka.Topics, producer: Producer) -> None:
+    def __init__(self, connection: Connection, topics: Topics, producer: Producer) -> None:
         self._connection = connection
         self._topics = topics
         self._producer = producer

@@ -26,6 +26,7 @@ from . import kafka
 from .copies import LetterCopies
 from .losses import unpublish_what_is_lost
 from .metrics import count_published
+from .topics import Topics
 
 log = get_logger(__name__)
 
@@ -34,7 +35,6 @@ POLL_SECONDS = 0.25  # behind the hint, which may be lost
 LOOK_UP_SECONDS = 0.5
 FLUSH_SECONDS = 8  # below the connection's idle timeout
 CHECK_SECONDS = 1  # how often an idle relay looks whether the broker has lost its log
-CONSUMERS_NOTICE_SECONDS = 2  # above their heartbeat: by then they have lost their places, and begin at the beginning
 _LEADER_LOCK = "SELECT pg_try_advisory_lock(hashtext('coursebus relay'))"
 _SETTINGS = "-c role=coursebus_bridge -c timezone=UTC -c idle_session_timeout=15s -c statement_timeout=60s"
 
@@ -79,12 +79,10 @@ class Relay(threading.Thread):
         while not connection.execute(text(_LEADER_LOCK)).scalar_one():
             if self._stop_asked.wait(1):
                 return
-        topics = kafka.Topics()
+        topics = Topics()
         topics.ensure()
         publisher = Publisher(connection, topics)
-        if unpublish_what_is_lost(connection, publisher.topic_ids):
-            # Consumers that are still at their old place would read on in the middle of the new log.
-            self._stop_asked.wait(CONSUMERS_NOTICE_SECONDS)
+        unpublish_what_is_lost(connection, publisher.topic_ids)
         log.info("relay leads")
         checked_at = time.monotonic()
         while not self._stop_asked.is_set():
@@ -100,7 +98,7 @@ class Relay(threading.Thread):
 class Publisher:
     """Sends batches with one producer to one set of topics; good until the first error."""
 
-    def __init__(self, connection: Connection, topics: kafka.Topics) -> None:
+    def __init__(self, connection: Connection, topics: Topics) -> None:
         self._connection = connection
         self._topics = topics
         self._producer = kafka.producer()

@@ -17,6 +17,7 @@ from bridge.consume import ServiceConsumer
 from bridge.deadletters import DeadLetters
 from bridge.dispatch import Dispatcher
 from bridge.relay import Relay
+from bridge.topics import TopicWatch
 from models.errors import ProjectionBehind
 from models.events import CourseCompleted
 from tests.bridge.wire import Key, tell
@@ -26,6 +27,7 @@ from tests.support.hands import Hands
 from tests.support.tasks import Notes, registered, write
 from tests.support.waiting import eventually
 
+UNPUBLISHED = "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL"
 FAULTS: dict[str, list[BaseException]] = defaultdict(list)  # by the word that the event tells, raised one a time
 HELD = threading.Event()  # set: who is told "wait" goes on
 UNDER_WAY: set[str] = set()
@@ -70,8 +72,11 @@ class House:
         self.dead_letters = DeadLetters()
         self._stop = threading.Event()
         self.dispatcher = Dispatcher(self._stop, self.dead_letters)
-        consumers = [ServiceConsumer(name, self.dispatcher, self._stop) for name in ("progress", "notifications")]
-        self.threads = [self.dispatcher, Relay(database.url, self._stop), *consumers]
+        watch = TopicWatch(self._stop)
+        consumers = [
+            ServiceConsumer(name, self.dispatcher, watch, self._stop) for name in ("progress", "notifications")
+        ]
+        self.threads = [self.dispatcher, watch, Relay(database.url, self._stop), *consumers]
 
     def __enter__(self) -> Self:
         for thread in self.threads:
@@ -133,3 +138,21 @@ def house_in(name: str, *, seconds: float) -> Iterator[House]:
             tell(first)
             house.wait_for(first, seconds=seconds)
             yield house
+
+
+@contextmanager
+def running_relay(database: Database) -> Iterator[Relay]:
+    stop = threading.Event()
+    thread = Relay(database.url, stop)
+    thread.daemon = True  # one that hangs fails the test, and not the run
+    thread.start()
+    try:
+        yield thread
+    finally:
+        stop.set()
+        thread.join(30)
+    assert not thread.is_alive()
+
+
+def wait_until_published(database: Database) -> None:
+    eventually(lambda: database.value(UNPUBLISHED) == 0, "the last mark")

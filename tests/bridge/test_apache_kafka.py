@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 import settings
@@ -19,7 +19,7 @@ from bridge import kafka
 from models.base import new_id, now
 from models.events import CourseCompleted
 from ops.local.ports import free_base
-from tests.bridge.house import House, house_in
+from tests.bridge.house import House, house_in, running_relay, wait_until_published
 from tests.bridge.wire import Key, Wire, tell
 from tests.support import environment
 from tests.support.apache_kafka import ApacheKafka, cluster_of_three, why_not
@@ -132,6 +132,22 @@ def test_what_a_transaction_takes_back_is_never_handed_on(house: House):
     house.wait_for(key, 1)
 
     assert house.noted(key) == [2]
+
+
+def test_an_offset_of_another_log_is_no_place_in_this_one(house: House):
+    """As a bridge may leave behind that learned last of all that the log was lost."""
+    house.close()
+    key = Key()
+    for _ in range(5):
+        tell(key)
+    with running_relay(house.database):
+        wait_until_published(house.database)
+    ends = {message.partition: message.offset + 1 for message in Wire().messages()}
+    Wire().put([TopicPartition(Wire().topic, number, end, "of another") for number, end in ends.items()])
+    with House(house.database) as successor:
+        successor.wait_for(key, seconds=PATIENCE_SECONDS)
+
+    assert house.noted(key) == [1, 2, 3, 4, 5]
 
 
 def test_all_that_holds_over_the_embedded_broker_holds_here(brokers: list[ApacheKafka]):

@@ -13,6 +13,7 @@ from bridge.audit import Auditor
 from bridge.deadletters import DeadLetters
 from bridge.dispatch import Dispatcher
 from bridge.lag import lag_of
+from bridge.topics import Topics
 from tests.bridge.past import course_published, tell
 from tests.gateway import running_worker
 from tests.support.databases import Database
@@ -22,7 +23,7 @@ LONG_AGO = timedelta(minutes=5)
 
 @pytest.fixture
 def auditor(database: Database, topics: str) -> Iterator[Auditor]:
-    kafka.Topics().ensure()
+    Topics().ensure()
     stop = threading.Event()
     dispatcher = Dispatcher(stop, DeadLetters())
     dispatcher.start()

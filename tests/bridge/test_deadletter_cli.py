@@ -10,6 +10,7 @@ from bridge import cli, kafka
 from bridge.copies import LetterCopies
 from bridge.deadletters import DeadLetters
 from bridge.lanes import Record
+from bridge.topics import Topics
 from models.base import engine
 from tests.bridge.past import course_published, enrollment_created, tell
 from tests.gateway import running_worker
@@ -137,7 +138,7 @@ def test_each_letter_has_a_copy_on_kafka_with_its_origin_and_error(
     database.execute("DELETE FROM bus.dead_letters")
     DeadLetters().bury(KEEP, letters[0], "it crashed")
     with engine("progress").connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        copies = LetterCopies(connection, kafka.Topics(), producer)
+        copies = LetterCopies(connection, Topics(), producer)
         copies.publish()
         copies.publish()
 

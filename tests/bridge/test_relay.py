@@ -1,6 +1,5 @@
 """From the outbox to a real broker: in order, marked when acknowledged, by one at a time."""
 
-import threading
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -11,13 +10,14 @@ from sqlalchemy.exc import DBAPIError
 
 from bridge import kafka, relay
 from bridge.losses import unpublish_what_is_lost
-from bridge.relay import Publisher, Relay
+from bridge.relay import Publisher
+from bridge.topics import Topics
 from models.redis import RELAY_HINT, queue_redis
+from tests.bridge.house import UNPUBLISHED, running_relay, wait_until_published
 from tests.bridge.wire import Key, Wire, tell
 from tests.support.databases import Database
 from tests.support.waiting import eventually, never
 
-UNPUBLISHED = "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL"
 LEADERS = """
     SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
@@ -25,38 +25,19 @@ LEADERS = """
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(relay, "CONSUMERS_NOTICE_SECONDS", 0)  # nobody consumes here
     monkeypatch.setattr(relay, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.05)
 
 
 @contextmanager
-def running_relay(database: Database):
-    stop = threading.Event()
-    thread = Relay(database.url, stop)
-    thread.daemon = True  # one that hangs fails the test, and not the run
-    thread.start()
-    try:
-        yield thread
-    finally:
-        stop.set()
-        thread.join(30)
-    assert not thread.is_alive()
-
-
-@contextmanager
 def publisher(database: Database):
     """One that the test moves by hand."""
-    topics = kafka.Topics()
+    topics = Topics()
     topics.ensure()
     with relay._engine(database.url).connect() as connection:  # noqa: SLF001 as Relay makes it
         publisher = Publisher(connection, topics)
         unpublish_what_is_lost(connection, publisher.topic_ids)
         yield publisher
-
-
-def wait_until_published(database: Database) -> None:
-    eventually(lambda: database.value(UNPUBLISHED) == 0, "the last mark")
 
 
 def test_each_key_is_told_in_its_order(database, wire: Wire):
@@ -191,7 +172,7 @@ def test_an_acknowledgement_counts_only_while_the_topics_are_the_same(database, 
     with publisher(database) as by_hand:
         by_hand.publish()
         wire.forget()
-        kafka.Topics().ensure()  # by another program, say: our producer meets a topic and takes it for its own
+        Topics().ensure()  # by another program, say: our producer meets a topic and takes it for its own
         tell(Key())
         with pytest.raises(KafkaException):
             by_hand.publish()

@@ -7,6 +7,7 @@ import pytest
 
 from bridge import cli, kafka
 from bridge.consume import ServiceConsumer
+from bridge.topics import Topics
 from models.base import now
 from tests.bridge.past import course_published, enrollment_created, tell
 from tests.gateway import running_worker
@@ -67,7 +68,7 @@ def test_events_are_given_to_one_handler_which_does_each_once(database: Database
 
 
 def test_the_lag_of_each_group_is_told_in_events_and_seconds(topics: str, capsys):
-    kafka.Topics().ensure()
+    Topics().ensure()
     producer = kafka.producer()
     for number in range(3):
         producer.produce(f"{topics}courses", key=f"k{number}", value="{}", headers=[("ce_id", "x"), ("ce_type", "y")])

@@ -1,5 +1,6 @@
 """Events put into the outbox, and what of them lies on the topics."""
 
+from contextlib import closing
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -35,6 +36,8 @@ def tell(*keys: Key, title: str = "some") -> None:
 
 @dataclass(frozen=True)
 class Message:
+    partition: int
+    offset: int
     key: str
     headers: dict[str, str]
     value: bytes
@@ -63,7 +66,8 @@ class Wire:
                         unread.discard(message.partition())  # its end, or there is no such topic yet
                     else:
                         headers = {name: value.decode() for name, value in message.headers()}
-                        found.append(Message(message.key().decode(), headers, message.value()))
+                        place = message.partition(), message.offset()
+                        found.append(Message(*place, message.key().decode(), headers, message.value()))
         finally:
             consumer.close()
         return found
@@ -73,13 +77,18 @@ class Wire:
 
     def stored_offsets(self) -> int:
         """How many messages the group of SERVICE has behind it, over all partitions."""
-        group = f"{settings.KAFKA_TOPIC_PREFIX}coursebus.{SERVICE}"
-        consumer = Consumer({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, "group.id": group})
-        try:
-            partitions = [TopicPartition(self.topic, number) for number in range(settings.KAFKA_PARTITIONS)]
-            return sum(max(stored.offset, 0) for stored in consumer.committed(partitions, timeout=5))
-        finally:
-            consumer.close()
+        partitions = [TopicPartition(self.topic, number) for number in range(settings.KAFKA_PARTITIONS)]
+        with self._group() as consumer:
+            return sum(max(place.offset, 0) for place in consumer.committed(partitions, timeout=5))
+
+    def put(self, places: list[TopicPartition]) -> None:
+        """Commit in the name of the group of SERVICE."""
+        with self._group() as consumer:
+            consumer.commit(offsets=places, asynchronous=False)
+
+    def _group(self) -> closing[Consumer]:
+        group = {"group.id": kafka.group_of(SERVICE), "enable.auto.commit": False}
+        return closing(Consumer({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, **group}))
 
     def forget(self) -> None:
         """Take the topic away, as a broker does that has lost its disk."""
