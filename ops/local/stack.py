@@ -95,9 +95,19 @@ class Stack:
         _end(left_over)
         return running or bool(left_over)
 
+    def kill(self) -> None:
+        """End every process at once, as a power cut does; PostgreSQL by its own "stop at once"."""
+        self.supervisor.kill()
+        postgres.clear_remains(postgres.home(self.state_dir) / "data")
+        _end(self.left_overs())
+
     def reset(self) -> None:
         """Stop, and delete all data and logs."""
         self.stop()
+        self.delete()
+
+    def delete(self) -> None:
+        """Delete all data and logs of a stack that is down."""
         postgres.remove(self.state_dir)
         for name in _CONTENTS:
             path = self.state_dir / name

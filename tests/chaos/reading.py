@@ -104,7 +104,8 @@ def await_rest(platform: Platform, users: Collection[str] = (), *, seconds: floa
         if quiet == 2:
             return time.monotonic() - began
         time.sleep(0.1)
-    raise AssertionError(f"no rest within {seconds:g} s: {doing}")
+    last_words = "\n".join(platform.stack.log("bridge").splitlines()[-30:])
+    raise AssertionError(f"no rest within {seconds:g} s: {doing}. The bridge's last words:\n{last_words}")
 
 
 def _rows(platform: Platform, table: str) -> list[Row]:

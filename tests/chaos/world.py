@@ -180,6 +180,7 @@ def own_world(*, apache: bool = False, **environ: str) -> Iterator[World]:
     # No server that the test run itself was given.
     given = {name: value for name, value in environment.GIVEN.items() if not name.endswith(("_URL", "_SERVERS"))}
     stack = Stack(state_dir, base, environ={**given, "RATE_LIMITS": "off", **servers, **environ})
+    stack.processes = [process for process in stack.processes if process.name != "flower"]  # nobody looks
     try:
         stack.start(SERVERS)
         if kafka:
@@ -189,9 +190,10 @@ def own_world(*, apache: bool = False, **environ: str) -> Iterator[World]:
         world.rest()  # until every service has heard of the courses
         yield world
     finally:
+        stack.kill()
         if kafka:
             kafka.stop()
-        stack.reset()
+        stack.delete()
         shutil.rmtree(state_dir, ignore_errors=True)
 
 

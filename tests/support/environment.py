@@ -25,6 +25,7 @@ GIVEN = {
     "VISIBILITY_TIMEOUT_SECONDS": "12",
     "ASK_TIMEOUT_SECONDS": "5",
     "CANARY_SECONDS": "2",
+    "KAFKA_FETCH_WAIT_MS": "100",  # the embedded brokers of a run at rest would take half a core otherwise
     "WEBHOOK_TIMEOUT_SECONDS": "2",
     "WEBHOOK_RETRIES_SECONDS": "1,600",
     "WEBHOOK_ENDPOINTS_MAX": "12",
