@@ -12,6 +12,7 @@ import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from sqlalchemy.exc import DBAPIError
 
+import settings
 from models.faults import reach
 from models.log import get_logger
 
@@ -68,7 +69,7 @@ class ServiceConsumer(threading.Thread):
         consumer = kafka.consumer(self.service)
         try:
             consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._taken, on_lost=self._taken)
-            while self._watch.ids(self._topics) == self._topic_ids:
+            while not self._topics_are_others():
                 self._turn(consumer)
                 if self._stop_asked.is_set():
                     return self._drain(consumer)
@@ -79,6 +80,11 @@ class ServiceConsumer(threading.Thread):
         finally:
             self._forget_everything()
             consumer.close()  # commits what was stored
+
+    def _topics_are_others(self) -> bool:
+        # The embedded broker loses its groups together with its log: all begin anew in any case, and a member that
+        # leaves meanwhile can leave it waiting for ever.
+        return not settings.KAFKA_EMBEDDED and self._watch.ids(self._topics) != self._topic_ids
 
     def _turn(self, consumer: Consumer) -> None:
         self._hold_back(consumer)
@@ -153,7 +159,7 @@ class ServiceConsumer(threading.Thread):
         self._paused -= set(map(_place, partitions))  # new ones come unpaused, and those that stay are as they were
 
     def _is_of_another_log(self, place: TopicPartition) -> bool:
-        # The embedded broker does not keep what an offset says of itself; it loses offsets and logs together.
+        # The embedded broker does not keep what an offset says of itself.
         return bool(place.metadata) and place.metadata != self._topic_ids[place.topic]
 
     def _taken(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

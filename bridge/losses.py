@@ -17,15 +17,14 @@ from . import kafka
 log = get_logger(__name__)
 
 
-def unpublish_what_is_lost(connection: Connection, topic_ids: dict[str, str]) -> None:
-    """Compare the broker's topics with those that were published to; what lay on lost ones will be sent again."""
+def unpublish_what_is_lost(connection: Connection, topic_ids: dict[str, str]) -> bool:
+    """Compare the broker's topics with those that were published to; True when events will be sent again."""
     known = {row.topic: row.topic_id for row in connection.execute(select(KafkaTopic.topic, KafkaTopic.topic_id))}
     changed = {topic: topic_id for topic, topic_id in topic_ids.items() if known.get(topic) != topic_id}
-    for topic, topic_id in sorted(changed.items()):
-        _unpublish(connection, topic, topic_id)
+    return sum(_unpublish(connection, topic, topic_id) for topic, topic_id in sorted(changed.items())) > 0
 
 
-def _unpublish(connection: Connection, topic: str, topic_id: str) -> None:
+def _unpublish(connection: Connection, topic: str, topic_id: str) -> int:
     # Two statements in this order: cut off between them, the next leader finds the same change again.
     lost = connection.execute(
         update(OutboxEvent)
@@ -40,3 +39,4 @@ def _unpublish(connection: Connection, topic: str, topic_id: str) -> None:
         )
     )
     log.info("new topic", topic=topic, events_to_send_again=lost)
+    return lost

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Row, Text, cast, create_engine, selec
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+import settings
 from models.faults import reach
 from models.log import get_logger
 from models.outbox import OutboxEvent
@@ -35,6 +36,7 @@ POLL_SECONDS = 0.25  # behind the hint, which may be lost
 LOOK_UP_SECONDS = 0.5
 FLUSH_SECONDS = 8  # below the connection's idle timeout
 CHECK_SECONDS = 1  # how often an idle relay looks whether the broker has lost its log
+CONSUMERS_NOTICE_SECONDS = 2  # above their heartbeat: by then they have lost their places, and begin at the beginning
 _LEADER_LOCK = "SELECT pg_try_advisory_lock(hashtext('coursebus relay'))"
 _SETTINGS = "-c role=coursebus_bridge -c timezone=UTC -c idle_session_timeout=15s -c statement_timeout=60s"
 
@@ -82,7 +84,9 @@ class Relay(threading.Thread):
         topics = Topics()
         topics.ensure()
         publisher = Publisher(connection, topics)
-        unpublish_what_is_lost(connection, publisher.topic_ids)
+        if unpublish_what_is_lost(connection, publisher.topic_ids) and settings.KAFKA_EMBEDDED:
+            # Its consumers do not know of which log their places are: they would read on in the middle of the new one.
+            self._stop_asked.wait(CONSUMERS_NOTICE_SECONDS)
         log.info("relay leads")
         checked_at = time.monotonic()
         while not self._stop_asked.is_set():

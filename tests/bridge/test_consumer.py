@@ -1,8 +1,5 @@
 """From a real broker to the handlers of a service, by workers that die, stumble and sleep."""
 
-import os
-import signal
-import threading
 from collections.abc import Iterator
 
 import msgspec
@@ -10,14 +7,12 @@ import pytest
 
 import settings
 from bridge import consume, dispatch
-from bridge.consume import ServiceConsumer
 from bridge.lanes import Record
 from models.base import new_id
 from models.errors import ProjectionBehind
 from models.redis import queue_redis
 from tests.bridge.house import FAULTS, HELD, MOST_UNDER_WAY, TOO_EARLY, UNDER_WAY, House, house_in
 from tests.bridge.wire import Key, Wire, tell
-from tests.support.servers import Servers
 from tests.support.tasks import Killed
 from tests.support.waiting import eventually, never
 
@@ -67,28 +62,6 @@ def test_an_offset_is_stored_only_when_its_handlers_have_committed(house: House)
 
     house.wait_for(key)
     eventually(lambda: Wire().stored_offsets() == before + 1, "the offset")
-
-
-@pytest.mark.skipif(
-    not settings.KAFKA_EMBEDDED, reason="tests/chaos/test_apache_kafka.py has Apache Kafka lose its log"
-)
-def test_a_log_that_is_made_anew_is_read_from_its_beginning(house: House, servers: Servers, monkeypatch):
-    """Also where it is soon longer than the lost one, so that the old place lies in the middle of it."""
-    eventually(lambda: all_stored(house), "the offsets of earlier tests")
-    keys = [Key() for _ in range(3 * Wire().stored_offsets())]
-    looking, turn = threading.Event(), ServiceConsumer._turn  # noqa: SLF001 to have it look away meanwhile
-    monkeypatch.setattr(ServiceConsumer, "_turn", lambda self, consumer: looking.wait(5) and turn(self, consumer))
-    house.database.execute("DELETE FROM bus.outbox")  # long published, and pruned
-    os.kill(servers.stack.pid("kafka"), signal.SIGKILL)  # it keeps its log in memory
-    servers.stack.wait_until_up("kafka")
-    tell(*keys)
-    eventually(lambda: len(Wire().messages()) == len(keys), "the new log")
-    looking.set()
-    for key in keys:
-        house.wait_for(key)
-
-    assert [house.noted(key) for key in keys] == [[1]] * len(keys)
-    eventually(lambda: all_stored(house), "the new offsets")
 
 
 def test_an_event_whose_reply_is_lost_is_sent_again_and_done_once(house: House):

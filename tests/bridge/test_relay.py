@@ -27,6 +27,7 @@ LEADERS = """
 def quick(monkeypatch):
     monkeypatch.setattr(relay, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(relay, "CONSUMERS_NOTICE_SECONDS", 0)  # nobody consumes here
 
 
 @contextmanager
