@@ -1,7 +1,7 @@
 """One stack of real servers a process; plain tests first, whole stories then, kills last.
 
-``make test`` runs three processes: all go through the plain tests, and then one through the stories, one through the
-kills, one through those that need a platform made for them (Apache Kafka, where Java is there).
+``make test`` runs three processes. One begins with what needs a platform made for it (Apache Kafka, where Java is),
+the others with the plain tests; then one goes through the kills, and one through the stories.
 """
 
 from tests.support import environment  # before anything that imports settings
@@ -46,9 +46,9 @@ def _stage(item: pytest.Item) -> int:
     return 3 if item.get_closest_marker("chaos") else int(item.get_closest_marker("flow") is not None)
 
 
-# What tests have in common that takes long to start. The plain ones, which have nothing of the kind, go first: they are
-# many and quick, and on cores that are busy with platforms they would wait.
-PIECES = ["", "a platform that is taken apart", "a platform that is killed", "a platform"]
+# What tests have in common that takes long to start; the plain ones have nothing of the kind. In this order two
+# platforms at most are at work on two cores, and one beside the plain tests, of which some measure time.
+PIECES = ["a platform that is taken apart", "", "a platform that is killed", "a platform"]
 
 
 def shared_by(nodeid: str) -> str:

@@ -37,6 +37,8 @@ _CONTENTS = (
     "supervisord.pid",
 )
 
+START_SECONDS = 120  # of each process, at most: on two cores that start several stacks at once it takes half of that
+
 
 class Stack:
     """The local platform over one state directory, with its ports from ``port_base`` upwards."""
@@ -152,7 +154,7 @@ class Stack:
         _end(self.left_overs())
         self._refuse_taken_ports()
         self.supervisor.launch(self.processes, self._identifier, self.environ, outlives_us=self._outlives_us)
-        wait(lambda: self.supervisor.identifier() is not None, "supervisord", timeout_seconds=20)
+        wait(lambda: self.supervisor.identifier() is not None, "supervisord", START_SECONDS)
         try:
             self._start_in_order(wanted)
         except BaseException:
@@ -201,7 +203,7 @@ class Stack:
     def _wait(self, expected: list[Process]) -> None:
         for process in expected:
             try:
-                wait(lambda process=process: self._answers(process), process.name, timeout_seconds=60)  # type: ignore[misc]
+                wait(lambda process=process: self._answers(process), process.name, START_SECONDS)  # type: ignore[misc]
             except TimeoutError as error:
                 last_lines = "\n".join(self.log(process.name).splitlines()[-20:])
                 raise SystemExit(

@@ -29,6 +29,7 @@ from tests.support import environment
 from tests.support.apache_kafka import ApacheKafka
 from tests.support.databases import Database
 from tests.support.platform import Platform
+from tests.support.turns import turn
 
 from . import checker
 from .checker import Told
@@ -182,10 +183,11 @@ def own_world(*, apache: bool = False, **environ: str) -> Iterator[World]:
     stack = Stack(state_dir, base, environ={**given, "RATE_LIMITS": "off", **servers, **environ})
     stack.processes = [process for process in stack.processes if process.name != "flower"]  # nobody looks
     try:
-        stack.start(SERVERS)
-        if kafka:
-            kafka.start()
-        stack.start_the_rest()
+        with turn():
+            stack.start(SERVERS)
+            if kafka:
+                kafka.start()
+            stack.start_the_rest()
         world = World.of(stack, kafka)
         world.rest()  # until every service has heard of the courses
         yield world

@@ -75,7 +75,7 @@ class ApacheKafka:
                 stderr=log,
                 start_new_session=True,
             )
-        wait(lambda: is_open(self._port), "Apache Kafka", timeout_seconds=60)
+        wait(lambda: is_open(self._port), "Apache Kafka", timeout_seconds=120)
 
     def stop(self) -> None:
         """SIGKILL."""

@@ -4,6 +4,7 @@ from ops.local.ports import is_open
 from ops.local.processes import SERVERS
 from ops.local.stack import Stack
 from tests.support import environment
+from tests.support.turns import turn
 
 
 class Servers:
@@ -19,7 +20,8 @@ class Servers:
 
     def start_platform(self) -> None:
         """Start all the rest: the stand-ins, the gateway, the workers, the bridge and beat."""
-        self.stack.start_the_rest()
+        with turn():
+            self.stack.start_the_rest()
 
     def stop(self) -> None:
         """End every process, and delete what they have written. Nobody needs it: it need not end in peace."""
