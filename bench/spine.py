@@ -285,17 +285,17 @@ def make_learners() -> None:
 
 
 def fill(rows: int) -> None:
-    """What a year leaves behind."""
+    """What years leave behind. Ids rise with time, as models.base.new_id() gives them; clients' keys are random."""
     database = connected()
     with database, database.cursor() as cursor:
         cursor.execute(
             """INSERT INTO bus.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers,
-            created_at, published_at) SELECT gen_random_uuid(), 'progress', gen_random_uuid()::text, 1, 'OLD', %s, '{}',
+            created_at, published_at) SELECT uuidv7(), 'progress', uuidv7()::text, 1, 'OLD', %s, '{}',
             now(), now() FROM generate_series(1, %s)""",
             [psycopg2.extras.Json(lesson_completed()), rows],
         )
         cursor.execute(
-            "INSERT INTO bus.inbox SELECT 'progress.handle', gen_random_uuid(), now() FROM generate_series(1, %s)",
+            "INSERT INTO bus.inbox SELECT 'progress.handle', uuidv7(), now() FROM generate_series(1, %s)",
             [rows],
         )
         cursor.execute(
