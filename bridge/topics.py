@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.cimpl import NewTopic
@@ -55,18 +56,15 @@ class TopicWatch(threading.Thread):
     def __init__(self, stop: threading.Event) -> None:
         super().__init__(name="topics")
         self._stop_asked = stop
-        self._known = threading.Event()
         self._ids: dict[str, str] = {}
 
     def run(self) -> None:
         topics = Topics()
         while not self._stop_asked.is_set():
-            try:
+            # The broker may be away, or the relay makes them now; what was known holds until another is seen.
+            with suppress(KafkaException, TimeoutError):
                 self._ids = topics.ids()
-                self._known.set()
-            except (KafkaException, TimeoutError):
-                pass  # the broker is away, or the relay makes them; what was known holds until another is seen
-            self._stop_asked.wait(LOOK_SECONDS if self._known.is_set() else FIRST_LOOK_SECONDS)
+            self._stop_asked.wait(LOOK_SECONDS if self._ids else FIRST_LOOK_SECONDS)
 
     def ids(self, topics: Iterable[str]) -> dict[str, str]:
         """The id of each of ``topics``, all as of one look; empty until there was one."""

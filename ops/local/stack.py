@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -203,7 +204,7 @@ class Stack:
     def _wait(self, expected: list[Process]) -> None:
         for process in expected:
             try:
-                wait(lambda process=process: self._answers(process), process.name, START_SECONDS)  # type: ignore[misc]
+                wait(partial(self._answers, process), process.name, START_SECONDS)
             except TimeoutError as error:
                 last_lines = "\n".join(self.log(process.name).splitlines()[-20:])
                 raise SystemExit(
