@@ -5,6 +5,7 @@ An offset is a place in one log, and says of which: where a topic was made anew,
 
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, cast
 
@@ -194,10 +195,15 @@ def _of(service: str, handlers: list[str]) -> list[str]:
     return [handler for handler in handlers if handler.startswith(f"{service}.")]
 
 
-def _arrived(consumer: Consumer) -> list[Message]:
-    """What has come, at once: asked for a hundred, the client would wait until they are a hundred."""
-    first: list[Message] = consumer.consume(num_messages=1, timeout=0.1)
-    return [*first, *consumer.consume(num_messages=99, timeout=0)] if first else []
+def _arrived(consumer: Consumer) -> Iterator[Message]:
+    """What has come, one by one: a batch could hold records of a partition that was taken from us within it."""
+    timeout = 0.1
+    for _ in range(100):
+        message = consumer.poll(timeout)
+        if message is None:
+            return
+        yield message
+        timeout = 0
 
 
 def _record(message: Message) -> Record | None:
