@@ -4,20 +4,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
 from celery.contrib.testing.worker import start_worker
+from flask import Flask
 from flask.testing import FlaskClient
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 from werkzeug.test import TestResponse
 
 import settings
-from api import tokens
+from api import create_app, tokens
 from celery_app import celery_app
 
 _KEY = RSAKey.generate_key(2048, {"kid": "tests"})
+
+
+@cache
+def gateway() -> Flask:
+    """That of this process, as it is. Who changes it, or the settings that it is made by, makes one of their own."""
+    return create_app()
 
 
 @dataclass

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from api import create_app
 from bridge.routes import ROUTES
 from bridge.tellers import tellers_of
 from celery_app import SERVICES, celery_app, queue_of
 from models.events import AnyEvent, Event, every_event
 from settings import ROOT
+from tests.gateway import gateway
 from workers._tasks import CALLS
 
 OURS = {"api", "workers", "bridge", "models", "celery_app", "settings", "migrations", "ops", "stream", "tests", "bench"}
@@ -176,7 +176,7 @@ def test_what_is_asked_of_a_task_is_what_it_takes(path, task, call):
 
 
 def test_every_route_of_the_gateway_has_a_policy():
-    app = create_app()
+    app = gateway()
     without = []
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]

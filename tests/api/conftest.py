@@ -92,7 +92,7 @@ def make_things() -> Blueprint:
     return blp
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def app() -> Flask:
     app = create_app()
     app.register_blueprint(make_things())

@@ -7,8 +7,7 @@ import sys
 import pytest
 
 import settings
-from api import create_app
-from tests.gateway import Person
+from tests.gateway import Person, gateway
 
 ORIGIN = "https://shop.example"
 
@@ -119,7 +118,7 @@ def origins_under(environ: dict[str, str]) -> list[str]:
 
 
 def test_the_documentation_needs_nothing_from_elsewhere():
-    client = create_app().test_client()
+    client = gateway().test_client()
     page = client.get("/docs")
 
     assert page.status_code == 200

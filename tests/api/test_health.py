@@ -2,14 +2,15 @@ import socket
 
 import pytest
 
-from api import create_app, health
+from api import health
+from tests.gateway import gateway
 
 CLOSED = "127.0.0.1:1"
 
 
 @pytest.fixture
 def client():
-    return create_app().test_client()
+    return gateway().test_client()
 
 
 @pytest.fixture(autouse=True)

@@ -7,11 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from api import create_app
 from models import cache
 from tests.api.test_problems import problem
 from tests.courses.factories import fields
-from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,7 +26,7 @@ def author(monkeypatch) -> Person:
 
 
 def make_author(**said) -> Person:
-    author = Person(create_app().test_client(), permissions=("courses:write",), **said)
+    author = Person(gateway().test_client(), permissions=("courses:write",), **said)
     # The users service has met them before.
     cache.put(cache.identity_key(author.sub), cache.Stored(1, str(uuid4()).encode()))
     return author
@@ -89,7 +88,7 @@ def test_twins_at_the_same_moment_become_one_course_and_one_answer(author: Perso
     def twin(_: int):
         start.wait()
         return create(
-            Person(create_app().test_client(), sub=author.sub, permissions=author.permissions), "k", title="Chess"
+            Person(gateway().test_client(), sub=author.sub, permissions=author.permissions), "k", title="Chess"
         )
 
     with ThreadPoolExecutor(2) as pool:

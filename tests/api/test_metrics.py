@@ -13,11 +13,21 @@ from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
 
 import settings
+from api import create_app
 from ops.local.ports import is_open
+from tests.api.conftest import make_things
 from tests.api.test_server import free_port
 from tests.support.waiting import eventually
 
 REQUESTS = "coursebus_http_request_seconds_count"
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    """Of a gateway that has counted nothing yet."""
+    app = create_app()
+    app.register_blueprint(make_things())
+    return app.test_client()
 
 
 def counted(text: str) -> dict[tuple[str, str, str], float]:

@@ -6,11 +6,12 @@ import re
 import marshmallow as ma
 import pytest
 
-from api import create_app, examples
+from api import examples
 from api.schemas import Flag
 from ops import contract
 from ops.local.seed import id_of
 from tests.api.test_policies import ROUTES
+from tests.gateway import gateway
 
 DOCUMENT = json.loads(contract.OPENAPI.read_text())
 OPERATIONS = {
@@ -78,7 +79,7 @@ def fields_of_bodies() -> list[tuple[str, ma.fields.Field]]:
             if isinstance(inner, ma.fields.Nested):
                 walk(inner.schema, f"{path}/{name}")
 
-    app = create_app()
+    app = gateway()
     for view in app.view_functions.values():
         for method in getattr(view, "methods", None) or ():
             handler = getattr(getattr(view, "view_class", None), method.lower(), view)
@@ -102,7 +103,7 @@ def test_a_field_of_a_body_takes_its_own_type_only(path: str, field: ma.fields.F
 def schemas_of_bodies() -> dict[str, ma.Schema]:
     """By their names in the document."""
     found = {}
-    for view in create_app().view_functions.values():
+    for view in gateway().view_functions.values():
         for method in getattr(view, "methods", None) or ():
             handler = getattr(getattr(view, "view_class", None), method.lower(), view)
             for parameter in getattr(handler, "_apidoc", {}).get("arguments", {}).get("parameters", []):

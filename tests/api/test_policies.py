@@ -8,7 +8,7 @@ from flask import Flask
 from api import create_app
 from api.auth import Policy
 from tests.api.test_problems import problem
-from tests.gateway import Person
+from tests.gateway import Person, gateway
 
 MACHINE = {"gty": "client-credentials", "sub": "integrator@clients"}
 _UNWRITTEN = "0190f0a0-0000-7000-8000-000000000000"
@@ -34,7 +34,7 @@ def path_of(rule: str) -> str:
     return "/".join(parts)
 
 
-ROUTES = policies(create_app())
+ROUTES = policies(gateway())
 GUARDED = [(method, rule, policy) for method, rule, policy in ROUTES if policy and not policy.anybody]
 NAMED = [f"{method} {rule}" for method, rule, _ in GUARDED]
 
@@ -43,7 +43,8 @@ def test_no_route_is_without_a_policy():
     assert [f"{method} {rule}" for method, rule, policy in ROUTES if policy is None] == []
 
 
-def test_a_route_without_a_policy_is_found(app: Flask):
+def test_a_route_without_a_policy_is_found():
+    app = create_app()
     app.add_url_rule("/v1/forgotten", view_func=lambda: "", endpoint="forgotten")
 
     assert [rule for _, rule, policy in policies(app) if policy is None] == ["/v1/forgotten"]

@@ -10,14 +10,14 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from api import auth, create_app, progress, reads
+from api import auth, progress, reads
 from api.courses import catalogue
 from api.notifications import feed
 from models import cache
 from models.cache import Stored, course_key
 from models.errors import NoProgress, NotFound, Unavailable
 from tests.api.test_problems import problem
-from tests.gateway import Person
+from tests.gateway import Person, gateway
 
 CLIENTS = 200
 
@@ -50,7 +50,7 @@ def worker(monkeypatch) -> Worker:
 
 @pytest.fixture
 def client():
-    return create_app().test_client()
+    return gateway().test_client()
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def cache_is_away(monkeypatch):
 
 
 def at_once(path: str) -> list:
-    app, start = create_app(), Barrier(20)
+    app, start = gateway(), Barrier(20)
 
     def get(_: int):
         start.wait()

@@ -3,10 +3,9 @@ from uuid import uuid4
 
 import pytest
 
-from api import create_app
 from models.base import sessions
 from tests.courses.factories import fields, make_catalogue, make_course
-from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,7 +17,7 @@ def workers() -> Iterator[None]:
 @pytest.fixture
 def client(monkeypatch):
     trust_test_tokens(monkeypatch)
-    return create_app().test_client()
+    return gateway().test_client()
 
 
 @pytest.fixture

@@ -8,11 +8,10 @@ import msgspec
 import pytest
 
 import celery_app
-from api import create_app
 from models.base import new_id
 from models.events import Event
 from models.redis import queue_redis
-from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.notifications.factories import lesson_completed, make_person, user_created
 
 
@@ -25,7 +24,7 @@ def workers() -> Iterator[None]:
 @pytest.fixture
 def ann(monkeypatch) -> Person:
     trust_test_tokens(monkeypatch)
-    return Person(create_app().test_client(), email=f"{new_id().hex}@example.com")
+    return Person(gateway().test_client(), email=f"{new_id().hex}@example.com")
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from uuid import uuid4
 import pytest
 
 import celery_app
-from api import bulkheads, create_app, queue
+from api import bulkheads, queue
 from models.redis import queue_redis
 from tests.courses.factories import fields
-from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.support.databases import Database
 from tests.support.waiting import eventually
 
@@ -24,7 +24,7 @@ def database(database: Database) -> Iterator[Database]:
 @pytest.fixture
 def ann(monkeypatch, database: Database) -> Person:
     trust_test_tokens(monkeypatch)
-    return Person(create_app().test_client(), permissions=("courses:write",))
+    return Person(gateway().test_client(), permissions=("courses:write",))
 
 
 def start(person: Person, **headers: str):

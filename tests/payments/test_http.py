@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 import pytest
 
 import settings
-from api import auth, create_app
+from api import auth
 from models import cache
 from models.base import sessions
-from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.payments.shop import make_offer
 from workers import payments
 
@@ -39,7 +39,7 @@ def free_course_ids() -> list[str]:
 
 
 def make_buyer() -> Person:
-    buyer = Person(create_app().test_client())
+    buyer = Person(gateway().test_client())
     # The users service would give an id to whoever is new.
     cache.put(cache.identity_key(buyer.sub), cache.Stored(1, str(uuid4()).encode()))
     return buyer

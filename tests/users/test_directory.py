@@ -10,12 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 import settings
-from api import create_app
 from models import cache
 from models.base import sessions
 from models.cache import profile_key
 from models.users import User
-from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.users.factories import Remembered, creation_of, make_user
 from workers.users.directory import list_users
 from workers.users.profiles import fill_profile
@@ -32,7 +31,7 @@ def users_worker() -> Iterator[None]:
 @pytest.fixture
 def admin(monkeypatch) -> Person:
     trust_test_tokens(monkeypatch)
-    return Person(create_app().test_client(), email="admin@example.com", permissions=("users:admin",))
+    return Person(gateway().test_client(), email="admin@example.com", permissions=("users:admin",))
 
 
 @pytest.fixture

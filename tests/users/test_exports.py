@@ -6,12 +6,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from api import create_app
 from celery_app import SERVICES
 from models.base import sessions
 from models.cache import cache_redis
 from tests.courses.factories import make_course
-from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
 from tests.users.bus import carry
@@ -25,7 +24,7 @@ def ann(database: Database, monkeypatch) -> Iterator[Person]:
     trust_test_tokens(monkeypatch)
     cache_redis().flushdb()
     with running_worker(*SERVICES):
-        person = Person(create_app().test_client(), email=f"{uuid4().hex}@example.com")
+        person = Person(gateway().test_client(), email=f"{uuid4().hex}@example.com")
         user_id = person.get("/v1/me").json["id"]
         with sessions("courses").begin() as session:
             course_id = make_course(session, price={"amount_minor": 0, "currency": "USD"}).id

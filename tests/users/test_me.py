@@ -6,12 +6,11 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from api import create_app
 from models import cache
 from models.base import now, sessions
 from models.cache import Stored, identity_key, profile_key
 from models.users import ErasedSub, User
-from tests.gateway import Person, running_worker, trust_test_tokens
+from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.users.factories import Remembered, creation_of
 from workers.users.profiles import fill_profile
 
@@ -25,7 +24,7 @@ def users_worker() -> Iterator[None]:
 @pytest.fixture
 def ann(monkeypatch) -> Person:
     trust_test_tokens(monkeypatch)
-    return Person(create_app().test_client())
+    return Person(gateway().test_client())
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+from functools import lru_cache
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
@@ -40,7 +41,13 @@ def _kept(db: Documents) -> list[Document]:
 
 def key_set(db: Documents) -> KeySet:
     """The signing key first."""
-    return KeySet([RSAKey.import_key(key) for key in _kept(db)])
+    return KeySet([_read(json.dumps(key)) for key in _kept(db)])
+
+
+@lru_cache(maxsize=2 * KEPT)
+def _read(key: str) -> RSAKey:
+    """The key that this JWK is. Read once: OpenSSL checks the primes each time, which takes longer than to sign."""
+    return RSAKey.import_key(json.loads(key))
 
 
 def published(db: Documents) -> Document:
@@ -54,7 +61,7 @@ def sign(db: Documents, claims: Document, header: Document | None = None, *, str
     alg "none" leaves the signature empty; "HS256" signs with the public key's PEM as the secret, which is what an
     attacker has; a ``stranger``'s key is one that nobody has published. Raises UnknownAlgorithmError.
     """
-    current = RSAKey.import_key(_kept(db)[0])
+    current = _read(json.dumps(_kept(db)[0]))
     full: dict[str, Any] = {"alg": "RS256", "typ": "JWT", "kid": current.kid} | (header or {})
     full = {name: value for name, value in full.items() if value is not None}
     message = f"{_encoded(full)}.{_encoded(claims)}"
