@@ -149,7 +149,7 @@ class ServiceConsumer(threading.Thread):
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("partitions assigned", service=self.service, count=len(partitions))
-        places = consumer.committed(partitions, timeout=COMMITTED_SECONDS) if partitions else []
+        places = _committed_places(consumer, partitions)
         for place in places:
             if place.error:
                 raise KafkaException(place.error)
@@ -185,6 +185,15 @@ class ServiceConsumer(threading.Thread):
         self._paused = set()
         with self._lock:
             self._lanes = Lanes()
+
+
+def _committed_places(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """How far the group has come. Raises KafkaException."""
+    try:
+        return consumer.committed(partitions, timeout=COMMITTED_SECONDS) if partitions else []
+    except KafkaException as error:
+        # What the client raises within its own callback comes out of ``poll`` as no exception that can be caught.
+        raise KafkaException(*error.args) from error
 
 
 def _place(partition: TopicPartition) -> Partition:

@@ -1,12 +1,14 @@
 """From a real broker to the handlers of a service, by workers that die, stumble and sleep."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import msgspec
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 import settings
-from bridge import consume, dispatch
+from bridge import consume, dispatch, kafka
 from bridge.lanes import Record
 from models.base import new_id
 from models.errors import ProjectionBehind
@@ -217,3 +219,21 @@ def test_what_a_bridge_had_in_hand_is_taken_by_its_successor(house: House):
         eventually(lambda: all_stored(house), "the offsets")
 
     assert house.noted(key) == [1, 2]
+
+
+def test_a_member_that_does_not_learn_its_place_in_time_joins_again(house: House, monkeypatch: pytest.MonkeyPatch):
+    class Impatient(Consumer):
+        in_vain: ClassVar[set[int]] = set()
+
+        def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+            first = not self.in_vain
+            self.in_vain.add(id(self))
+            return super().committed(partitions, timeout=0 if first else timeout)
+
+    monkeypatch.setattr(kafka, "Consumer", Impatient)
+    key = Key()
+    with House(house.database) as other:
+        eventually(lambda: len(Impatient.in_vain) > 2, "another try", seconds=30)
+        tell(key)
+        house.wait_for(key)
+        assert all(thread.is_alive() for thread in other.threads)
