@@ -41,9 +41,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _stage(item: pytest.Item) -> int:
+    if item.get_closest_marker("kafka"):
+        return 2  # they need no platform, and whoever goes through them has none yet
     if item.path.name == "test_storm.py":
-        return 2  # before the other kills: with a lost log all events there are go out again
-    return 3 if item.get_closest_marker("chaos") else int(item.get_closest_marker("flow") is not None)
+        return 3  # before the other kills: with a lost log all events there are go out again
+    return 4 if item.get_closest_marker("chaos") else int(item.get_closest_marker("flow") is not None)
 
 
 # What tests have in common that takes long to start; the plain ones have nothing of the kind. In this order two
@@ -53,7 +55,7 @@ PIECES = ["a platform that is taken apart", "", "a platform that is killed", "a 
 
 def shared_by(nodeid: str) -> str:
     """Which of PIECES a test belongs to."""
-    if nodeid.partition("::")[0].endswith(("test_apache_kafka.py", "test_sabotage.py")):
+    if nodeid.partition("::")[0].endswith(("test_apache_kafka.py", "test_sabotage.py")) or "three_minutes" in nodeid:
         return "a platform that is taken apart"
     if nodeid.startswith("tests/chaos/"):
         return "a platform that is killed"

@@ -28,7 +28,7 @@ from .reading import read
 from .world import Learner, World, own_world
 
 CLIENTS = 3
-PAUSE_SECONDS = (1.5, 4.0)  # between two blows: a killed process gets back on its feet before the next one falls
+PAUSE_SECONDS = (1.5, 4.0)  # between two blows, while somebody gets back on their feet
 HEAL_SECONDS = 180  # until all stories have ended, and all is quiet
 _OFTEN = [*(f"worker-{service}" for service in SERVICES), "bridge", "gateway"]
 _VICTIMS = [*_OFTEN, *_OFTEN, "beat", "queue", "cache", "kafka", "postgres", "mongo", "mail"]
@@ -58,8 +58,13 @@ class Outcome:
         return "\n".join(lines)
 
 
-def storm(world: World, *, seconds: float, seed: int, whole: bool = False) -> Outcome:
-    """Live through ``seconds`` of it; the checker looks at its people only, or at the ``whole`` platform."""
+def storm(
+    world: World, *, seconds: float, seed: int, pauses: tuple[float, float] = PAUSE_SECONDS, whole: bool = False
+) -> Outcome:
+    """Live through ``seconds`` of it, with ``pauses`` between two blows, in seconds, from the first to the second.
+
+    The checker looks at its people only, or at the ``whole`` platform.
+    """
     outcome, over = Outcome(), threading.Event()
     clients = [
         threading.Thread(target=_live, args=(world, random.Random(f"{seed}/{n}"), over, outcome))
@@ -68,7 +73,7 @@ def storm(world: World, *, seconds: float, seed: int, whole: bool = False) -> Ou
     for client in clients:
         client.start()
     try:
-        _rage(world, random.Random(seed), time.monotonic() + seconds, outcome)
+        _rage(world, random.Random(seed), time.monotonic() + seconds, pauses, outcome)
     finally:
         over.set()
         began = time.monotonic()
@@ -83,7 +88,7 @@ def storm(world: World, *, seconds: float, seed: int, whole: bool = False) -> Ou
     return outcome
 
 
-def _rage(world: World, dice: random.Random, until: float, outcome: Outcome) -> None:
+def _rage(world: World, dice: random.Random, until: float, pauses: tuple[float, float], outcome: Outcome) -> None:
     began = time.monotonic()
     # Once in each storm, however short.
     certain = [("flush the queues", 0.4), ("empty the broker's log", 0.7)]
@@ -95,7 +100,7 @@ def _rage(world: World, dice: random.Random, until: float, outcome: Outcome) -> 
             blow = dice.choice([*_VICTIMS, "flush the queues", "make Stripe unreliable", "make Stripe unreliable"])
         outcome.blows[blow] += 1
         _strike(world, blow, dice)
-        time.sleep(dice.uniform(*PAUSE_SECONDS))
+        time.sleep(dice.uniform(*pauses))
     world.shop.faults(duplicate_webhooks=0, drop_response_after_commit=0, reorder_webhooks=False)
 
 

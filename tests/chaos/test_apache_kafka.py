@@ -5,15 +5,12 @@ import pytest
 from tests.support.apache_kafka import why_not
 from tests.support.waiting import at_once, eventually
 
-from .storm import storm
 from .world import Learner, World
 
 pytestmark = [
     pytest.mark.chaos,
     pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is here"),
 ]
-
-SECONDS = 15.0
 
 
 def completes(world: World) -> Learner:
@@ -48,10 +45,3 @@ def test_a_log_that_is_gone_is_written_again(other_world: World) -> None:
     other_world.rest([before.user_id])
     other_world.empty_kafka()
     assert_all_is_well(other_world, [before, completes(other_world)])
-
-
-def test_in_a_storm_nothing_is_lost_and_nothing_doubled(other_world: World) -> None:
-    outcome = storm(other_world, seconds=SECONDS, seed=4)
-    print(outcome)
-    assert not outcome.broken
-    assert not outcome.findings
