@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import pkgutil
+import signal
 import socket
 import time
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from uuid import uuid4
 
 import msgspec
 from celery import Celery, signals
+from celery.beat import Service
 from kombu.entity import Exchange, Queue
 from redis.exceptions import RedisError
 
@@ -191,6 +193,18 @@ def _log_as_ecs(**_: object) -> None:
     logging.getLogger("celery").setLevel(logging.INFO)
     for of_each_task in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(of_each_task).setLevel(logging.WARNING)  # the delivery says it once, with its trace
+
+
+@signals.beat_init.connect
+def _end_by_the_loop(sender: Service, **_: object) -> None:
+    """Have a SIGTERM end the loop too: Celery's own handler raises, and within a destructor that is lost."""
+
+    def end(*_: object) -> None:
+        sender.stop()
+        raise SystemExit
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 @signals.worker_init.connect

@@ -96,6 +96,7 @@ def await_rest(platform: Platform, users: Collection[str] = (), *, seconds: floa
     """Return when nothing is left to do; how long that took."""
     began, doing, quiet = time.monotonic(), "everything", 0
     while time.monotonic() - began < seconds:
+        looked = time.monotonic()
         try:
             doing = busy(platform, users)
         except _NOT_BACK_YET as error:
@@ -103,7 +104,7 @@ def await_rest(platform: Platform, users: Collection[str] = (), *, seconds: floa
         quiet = 0 if doing else quiet + 1
         if quiet == 2:
             return time.monotonic() - began
-        time.sleep(0.1)
+        time.sleep(min(max(0.1, 4 * (time.monotonic() - looked)), 1))  # the machine is theirs who are busy
     last_words = "\n".join(platform.stack.log("bridge").splitlines()[-30:])
     raise AssertionError(f"no rest within {seconds:g} s: {doing}. The bridge's last words:\n{last_words}")
 

@@ -210,13 +210,14 @@ class Extra:
 
 def repeated(look: Callable[[], Found], *, seconds: float = PATIENCE_SECONDS) -> Found:
     """The first true answer; whoever does not answer is asked again."""
-    deadline = time.monotonic() + seconds
+    deadline, pause_seconds = time.monotonic() + seconds, 0.1
     while True:
         with suppress(requests.RequestException, OSError):
             if found := look():
                 return found
         assert time.monotonic() < deadline, f"no answer within {seconds:g} s"
-        time.sleep(0.1)
+        time.sleep(pause_seconds)
+        pause_seconds = min(1.5 * pause_seconds, 0.5)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 import requests
+from celery.beat import Scheduler, Service
 
 import celery_app
 import settings
@@ -117,3 +118,22 @@ def test_a_beat_stops_when_it_is_told_to(database: Database, processes: list[Pro
     processes.append(beat)
     eventually(lambda: queue_redis().llen("courses"), "its first poke", seconds=30)
     assert beat.terminate() == 0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_beat_that_is_told_so_within_a_destructor_stops_too(monkeypatch: pytest.MonkeyPatch):
+    class Garbage:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGTERM)  # what its handler raises is lost here
+
+    class Poked(Scheduler):
+        def tick(self) -> float:
+            Garbage()
+            return 0.01
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        Service(celery_app.celery_app, scheduler_cls=Poked).start()  # returns
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

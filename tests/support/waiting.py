@@ -12,9 +12,17 @@ Found = TypeVar("Found")
 def eventually(look: Callable[[], Found], what: str = "it", *, seconds: float = 15) -> Found:
     """The first true answer of ``look``. Fails after ``seconds``."""
     deadline = time.monotonic() + seconds
-    while not (found := look()):
+    while not (found := leisurely(look)):
         assert time.monotonic() < deadline, f"{what} did not come within {seconds:g} s"
-        time.sleep(0.02)
+    return found
+
+
+def leisurely(look: Callable[[], Found]) -> Found:
+    """What ``look`` finds; after an empty look a pause, in which what is waited for has most of the machine."""
+    began = time.monotonic()
+    found = look()
+    if not found:
+        time.sleep(min(max(0.02, 4 * (time.monotonic() - began)), 0.5))
     return found
 
 
