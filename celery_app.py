@@ -56,9 +56,11 @@ celery_app.conf.update(
     task_acks_on_failure_or_timeout=True,  # a failure is answered, and repeated by whoever holds the promise
     worker_prefetch_multiplier=1,  # prefetched work waits a whole visibility timeout after a kill
     worker_send_task_events=True,  # Flower shows them
+    worker_consumer="workers._consumer:Consumer",
     worker_hijack_root_logger=False,  # our ECS lines stay
     worker_redirect_stdouts=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,  # they commit in PostgreSQL; the inbox stops a twin
+    broker_transport="models.broker:Transport",
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,  # Redis may be away for longer than a hundred tries
     broker_transport_options={

@@ -1,5 +1,6 @@
 """What the benchmarks run besides the product: ``celery -A bench.tasks worker``, ``python -m bench.tasks`` a bridge."""
 
+import os
 import sys
 
 from sqlalchemy.orm import Session
@@ -30,6 +31,9 @@ def bare(*, reply_to: str) -> None:
 register("progress.noop", Call(noop))
 register("progress.handle", Call(handle))
 app.task(bare, name="progress.bare")
+app.task(bare, name="users.bare")
+if os.environ.get("CELERY_AS_IT_COMES"):
+    app.conf.update(broker_transport=None, worker_consumer="celery.worker.consumer:Consumer")
 
 ROUTES.clear()
 ROUTES["LESSON_COMPLETED"] = ["progress.handle"]

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from celery_app import SERVICES
+from models import base
 from models.base import new_id, sessions
 from models.events import CoursePublished, EnrollmentCreated, PublishedLesson, PublishedSection
 from models.progress import CourseProgress
@@ -181,3 +182,14 @@ def test_the_bridge_sees_the_bus_only(database):
            AND has_table_privilege('coursebus_bridge', format('%I.%I', schemaname, tablename), 'SELECT')"""
     )
     assert allowed == [("bus",)]
+
+
+def test_a_connection_that_died_while_nobody_used_it_costs_no_task(database, monkeypatch):
+    monkeypatch.setattr(base, "PING_AFTER_SECONDS", 0)
+    ours = text("SELECT pg_backend_pid()")
+    with sessions("courses").begin() as session:
+        pid = session.scalar(ours)
+    database.execute("SELECT pg_terminate_backend(:pid)", pid=pid)
+
+    with sessions("courses").begin() as session:
+        assert session.scalar(ours) != pid
