@@ -1,0 +1,87 @@
+"""Whether the bridge's memory stays flat: ``python -m bench.bridge_memory``, a million events in some fifteen minutes.
+
+The outbox, the broker, the queue and the bridge are the real ones. In the workers' place stands somebody who answers
+"done" at once: workers would take hours.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+os.environ["AUDIT_EVERY_SECONDS"] = "86400"  # nobody writes an inbox here, so all events would be found missing
+
+import msgspec
+import psutil
+
+from bench.spine import BASE, STATE_DIR, await_, count, insert_events, memory_of, process
+from models.redis import queue_redis
+from ops.local.stack import Stack
+from settings import ROOT
+
+STEPS = 20
+WANTED = 1.1
+
+
+class Answering(threading.Thread):
+    """Takes what is in the queue, and answers as a worker does that has committed."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.events: set[str] = set()
+        self.stop = threading.Event()
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            popped = queue_redis().blmpop(0.2, 1, "progress", direction="RIGHT", count=100)
+            with queue_redis().pipeline(transaction=False) as pipeline:
+                for message in popped[1] if popped else []:
+                    headers = msgspec.json.decode(message)["headers"]
+                    self.events.add(headers["id"])
+                    answer = msgspec.json.encode({"task_id": headers["id"], "result": None})
+                    pipeline.rpush(headers["envelope"]["reply_to"], answer)
+                pipeline.execute()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--events", type=int, default=1_000_000)
+    given = arguments.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
+    stack = Stack(STATE_DIR, BASE, only=["postgres", "queue", "cache", "kafka"], environ=os.environ)
+    try:
+        stack.start()
+        subprocess.run([sys.executable, "-m", "migrations", "upgrade"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        measure(given.events)
+    finally:
+        stack.reset()
+        shutil.rmtree(STATE_DIR, ignore_errors=True)
+
+
+def measure(events: int) -> None:
+    answering, taken, began = Answering(), [], time.monotonic()
+    answering.start()
+    with process("bench.tasks") as bridge:
+        for step in range(1, STEPS + 1):
+            first = insert_events(events // STEPS)
+            await_(lambda first=first: count("published_at IS NULL", first) == 0, 600)
+            await_(lambda step=step: len(answering.events) >= events // STEPS * step, 600)
+            taken.append(memory_of(bridge))
+            rate = len(answering.events) / (time.monotonic() - began)
+            private = psutil.Process(bridge.pid).memory_full_info().uss
+            print(
+                f"{len(answering.events):9,} events  RSS {taken[-1] / 2**20:6.1f} MiB  USS {private / 2**20:6.1f} MiB"
+                f"  {rate:.0f}/s",
+                flush=True,
+            )
+    answering.stop.set()
+    grown = taken[-1] / taken[0]
+    print(f"from the first twentieth to the last: {grown:.2f} (wanted: {WANTED} at most)")
+
+
+if __name__ == "__main__":
+    main()
