@@ -48,8 +48,8 @@ def _stage(item: pytest.Item) -> int:
     return 4 if item.get_closest_marker("chaos") else int(item.get_closest_marker("flow") is not None)
 
 
-# What tests have in common that takes long to start; the plain ones have nothing of the kind. In this order two
-# platforms at most are at work on two cores, and one beside the plain tests, of which some measure time.
+# What tests have in common that takes long to start; the plain ones have nothing of the kind. In this order one platform
+# is at work beside the plain tests, of which some measure time; when these are through, there are three.
 PIECES = ["a platform that is taken apart", "", "a platform that is killed", "a platform"]
 
 
@@ -57,6 +57,8 @@ def shared_by(nodeid: str) -> str:
     """Which of PIECES a test belongs to."""
     if nodeid.partition("::")[0].endswith(("test_apache_kafka.py", "test_sabotage.py")) or "three_minutes" in nodeid:
         return "a platform that is taken apart"
+    if nodeid.startswith(("tests/maintenance/", "tests/operations/")):
+        return "a platform that is taken apart"  # plain ones, so that all three have as much to do
     if nodeid.startswith("tests/chaos/"):
         return "a platform that is killed"
     return "a platform" if nodeid.startswith("tests/flows/") else ""

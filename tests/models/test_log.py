@@ -87,3 +87,9 @@ def test_a_line_that_nobody_reads_fails_nothing():
     )
     os.close(write_end)
     assert said.stdout == "went on\n"
+
+
+def test_a_line_for_a_stream_that_is_closed_harms_nobody(lines):
+    sys.stderr.close()
+
+    log.get_logger("tests").info("nobody reads this")
