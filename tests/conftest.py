@@ -48,8 +48,8 @@ def _stage(item: pytest.Item) -> int:
     return 4 if item.get_closest_marker("chaos") else int(item.get_closest_marker("flow") is not None)
 
 
-# What tests have in common that takes long to start; the plain ones have nothing of the kind. In this order one platform
-# is at work beside the plain tests, of which some measure time; when these are through, there are three.
+# What tests have in common that takes long to start; the plain ones have nothing of the kind. In this order there is
+# one platform at work beside the plain tests, of which some measure time; when those are through, there are three.
 PIECES = ["a platform that is taken apart", "", "a platform that is killed", "a platform"]
 
 
