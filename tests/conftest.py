@@ -37,15 +37,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_stage)
     if hasattr(config, "workerinput"):  # one of several processes
-        items.sort(key=lambda item: PIECES.index(shared_by(item.nodeid)))
+        items.sort(key=_place)
+
+
+_PLAIN, _FLOWS, _KAFKA, _STORM, _KILLS = range(5)
 
 
 def _stage(item: pytest.Item) -> int:
     if item.get_closest_marker("kafka"):
-        return 2  # they need no platform, and whoever goes through them has none yet
+        return _KAFKA  # they need no platform, and whoever goes through them has none yet
     if item.path.name == "test_storm.py":
-        return 3  # before the other kills: with a lost log all events there are go out again
-    return 4 if item.get_closest_marker("chaos") else int(item.get_closest_marker("flow") is not None)
+        return _STORM  # before the other kills: with a lost log all events there are go out again
+    if item.get_closest_marker("chaos"):
+        return _KILLS
+    return _FLOWS if item.get_closest_marker("flow") else _PLAIN
 
 
 # What tests have in common that takes long to start; the plain ones have nothing of the kind. In this order there is
@@ -62,6 +67,12 @@ def shared_by(nodeid: str) -> str:
     if nodeid.startswith("tests/chaos/"):
         return "a platform that is killed"
     return "a platform" if nodeid.startswith("tests/flows/") else ""
+
+
+def _place(item: pytest.Item) -> tuple[int, int]:
+    piece = PIECES.index(shared_by(item.nodeid))
+    # What is taken apart begins with its platform, while the others have none yet, and ends with what needs none.
+    return piece, (_STORM, _KILLS, _KAFKA, _FLOWS, _PLAIN).index(_stage(item)) if piece == 0 else 0
 
 
 class Pieces(LoadScopeScheduling):

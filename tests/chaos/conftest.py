@@ -15,7 +15,7 @@ def world(stack: Platform) -> World:
     return World(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def other_world() -> Iterator[World]:
     """A stack of its own: over Apache Kafka where that can be, its Pythons open to sabotage, and nobody repairs."""
     sabotage = str(Path(__file__).with_name("sabotage"))
