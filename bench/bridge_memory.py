@@ -79,6 +79,7 @@ def measure(events: int) -> None:
                 flush=True,
             )
     answering.stop.set()
+    answering.join()
     grown = taken[-1] / taken[0]
     print(f"from the first twentieth to the last: {grown:.2f} (wanted: {WANTED} at most)")
 
