@@ -20,9 +20,9 @@ from .personal import ExportPart
 Expired = dict[type[Base], ColumnElement[bool]]
 
 
-def expired(at: datetime, *, kept_types: set[str]) -> Expired:
-    """By table, which rows nobody needs any more; events of ``kept_types`` stay for good."""
-    prunable = sorted({event.type for event in every_event()} - kept_types)
+def expired(at: datetime) -> Expired:
+    """By table, which rows nobody needs any more; events that are kept stay for good."""
+    prunable = sorted(event.type for event in every_event() if not event.kept_for_good)
     poisonous = Job.attempts >= MAX_ATTEMPTS
     return {
         OutboxEvent: OutboxEvent.type.in_(prunable)

@@ -24,7 +24,7 @@ from tests.support import databases, deliveries
 from tests.support.databases import Database
 from tests.support.platform import Platform
 from tests.support.servers import Servers
-from workers import resources
+from workers.notifications import mongo
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -103,8 +103,8 @@ def servers() -> Iterator[Servers]:
 
 def close_clients() -> None:
     """Of this process, as a worker: their sockets would be warnings otherwise."""
-    if resources._mongo_client.cache_info().currsize:  # noqa: SLF001 nobody else would close it
-        resources._mongo_client().close()  # noqa: SLF001 as above
+    if mongo.client.cache_info().currsize:  # nobody else would close it
+        mongo.client().close()
 
 
 @pytest.fixture(scope="session")

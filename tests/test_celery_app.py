@@ -2,6 +2,9 @@
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -9,6 +12,7 @@ from uuid import uuid4
 import pytest
 
 import celery_app
+import settings
 from celery_app import Envelope
 from models.errors import QueueFull
 from models.redis import queue_redis
@@ -80,3 +84,21 @@ def test_a_task_of_no_service_finds_no_queue():
     """A typo would be a list that nobody reads."""
     with pytest.raises(Exception, match="progres"):
         celery_app.celery_app.send_task("progres.complete_lesson")
+
+
+def test_a_worker_loads_its_own_service_and_what_that_needs():
+    """The modules of five more services take memory and time; the keys of Stripe are no business of theirs."""
+    loads = "import celery_app, sys; celery_app.celery_app.loader.import_default_modules(); print(*sys.modules)"
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", loads],
+            env={**os.environ, "SERVICE": "progress"},
+            cwd=settings.ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.split()
+    )
+    assert "workers.progress" in loaded
+    assert not loaded & {f"workers.{service}" for service in set(celery_app.SERVICES) - {"progress"}}
+    assert not loaded & {"stripe", "yookassa", "pymongo"}

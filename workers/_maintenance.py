@@ -8,7 +8,6 @@ from models.retention import expired, prune
 
 from ._delivery import Sessions
 from ._jobs import job_of_every_service
-from ._projections import kept_types
 
 log = get_logger(__name__)
 
@@ -20,7 +19,7 @@ BUDGET_SECONDS = 60  # below a job's lease; what is left over waits for the next
 def prune_bus(sessions: Sessions) -> None:
     """Delete what has been kept for long enough."""
     deadline = time.monotonic() + BUDGET_SECONDS
-    for table, gone in expired(now(), kept_types=kept_types()).items():
+    for table, gone in expired(now()).items():
         deleted, full = 0, True
         while full and time.monotonic() < deadline:
             with sessions.begin() as session:

@@ -29,7 +29,6 @@ class Projection:
 
     forget: Forget
     folds: dict[EventClass, Fold]
-    keeps_events: bool
 
     @property
     def types(self) -> list[str]:
@@ -53,18 +52,17 @@ class Projection:
 PROJECTIONS: dict[str, Projection] = {}  # by "<service>.<what>"
 
 
-def projection(name: str, *, forget: Forget, folds: Sequence[Fold], keeps_events: bool = True) -> None:
+def projection(name: str, *, forget: Forget, folds: Sequence[Fold], for_days_only: bool = False) -> None:
     """Declare that ``forget(session, key)`` and the ``folds(session, *, event)`` of its events rebuild ``name``.
 
-    A fold does nothing but keep rows, and does no harm when it comes twice. Its events are never pruned, unless
-    ``keeps_events`` is False: of rows that matter for some days only.
+    A fold does nothing but keep rows, and does no harm when it comes twice. Raises TypeError for an event that is not
+    ``kept_for_good``, unless ``for_days_only``: where the rows matter no longer than the outbox has the events anyway.
     """
-    PROJECTIONS[name] = Projection(forget, {get_type_hints(fold)["event"]: fold for fold in folds}, keeps_events)
-
-
-def kept_types() -> set[str]:
-    """The events that some projection is made of for good."""
-    return {type_ for each in PROJECTIONS.values() if each.keeps_events for type_ in each.types}
+    made_of: dict[EventClass, Fold] = {get_type_hints(fold)["event"]: fold for fold in folds}
+    for event in made_of:
+        if not (event.kept_for_good or for_days_only):
+            raise TypeError(f"{event.type} is pruned, so {name} could not be made anew")
+    PROJECTIONS[name] = Projection(forget, made_of)
 
 
 class PastEvent(msgspec.Struct):
@@ -76,7 +74,7 @@ class PastEvent(msgspec.Struct):
 
 @task_of_every_service
 def list_projections() -> dict[str, Any]:
-    """Every projection there is: {name: {"topic", "types"}}."""
+    """Every projection of the service: {name: {"topic", "types"}}."""
     return {name: {"topic": each.topic, "types": each.types} for name, each in PROJECTIONS.items()}
 
 

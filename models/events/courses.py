@@ -27,7 +27,7 @@ class PublishedSection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoursePublished(Event, topic="courses"):
+class CoursePublished(Event, topic="courses", kept_for_good=True):
     """A version of a course went live, with this outline and this price."""
 
     course_id: UUID
@@ -55,7 +55,7 @@ class CourseCreated(Event, topic="courses"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CourseUpdated(Event, topic="courses"):
+class CourseUpdated(Event, topic="courses", kept_for_good=True):
     """Something of a course changed: its draft, its price, or whether it is on sale. A price is live at once."""
 
     course_id: UUID
@@ -68,7 +68,7 @@ class CourseUpdated(Event, topic="courses"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CourseArchived(Event, topic="courses"):
+class CourseArchived(Event, topic="courses", kept_for_good=True):
     """A course was taken from its author's list and from sale; who has access keeps it."""
 
     course_id: UUID
@@ -76,7 +76,7 @@ class CourseArchived(Event, topic="courses"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnrollmentCreated(Event, topic="courses"):
+class EnrollmentCreated(Event, topic="courses", kept_for_good=True):
     """A user's access to a course began."""
 
     enrollment_id: UUID
@@ -89,7 +89,7 @@ class EnrollmentCreated(Event, topic="courses"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnrollmentEnded(Event, topic="courses"):
+class EnrollmentEnded(Event, topic="courses", kept_for_good=True):
     """The last reason for a user's access to a course is gone."""
 
     enrollment_id: UUID

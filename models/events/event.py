@@ -20,12 +20,14 @@ class Event:
 
     type: ClassVar[str]
     topic: ClassVar[str]
+    kept_for_good: ClassVar[bool]  # a projection is made of it; all others leave the outbox after some days
     schema_version: ClassVar[int] = 1
 
     by_type: ClassVar[dict[str, "EventClass"]] = {}
 
-    def __init_subclass__(cls, *, topic: str) -> None:
+    def __init_subclass__(cls, *, topic: str, kept_for_good: bool = False) -> None:
         cls.topic = topic
+        cls.kept_for_good = kept_for_good
         cls.type = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).upper()
         Event.by_type[cls.type] = cls
 

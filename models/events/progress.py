@@ -18,7 +18,7 @@ class CourseStarted(Event, topic="progress"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LessonCompleted(Event, topic="progress"):
+class LessonCompleted(Event, topic="progress", kept_for_good=True):
     user_id: UUID
     course_id: UUID
     course_title: str
@@ -30,7 +30,7 @@ class LessonCompleted(Event, topic="progress"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LessonReopened(Event, topic="progress"):
+class LessonReopened(Event, topic="progress", kept_for_good=True):
     """A learner took the completion of a lesson back."""
 
     user_id: UUID
@@ -42,7 +42,7 @@ class LessonReopened(Event, topic="progress"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CourseCompleted(Event, topic="progress"):
+class CourseCompleted(Event, topic="progress", kept_for_good=True):
     """The last open lesson of the course was completed, for the first time."""
 
     user_id: UUID

@@ -17,7 +17,7 @@ class Person:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UserCreated(Event, topic="users"):
+class UserCreated(Event, topic="users", kept_for_good=True):
     """A ``sub`` never seen before signed in."""
 
     user_id: UUID
@@ -27,7 +27,7 @@ class UserCreated(Event, topic="users"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UserUpdated(Event, topic="users"):
+class UserUpdated(Event, topic="users", kept_for_good=True):
     """A profile was filled or changed; the payload is the whole of it."""
 
     user_id: UUID
@@ -44,7 +44,7 @@ class Account:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UserDeleted(Event, topic="users"):
+class UserDeleted(Event, topic="users", kept_for_good=True):
     """A person is to be forgotten: every service erases what it has and answers with USER_DATA_ERASED."""
 
     user_id: UUID

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from sqlalchemy.orm import Session
 
 from bridge import cli
 from bridge import rebuild as rebuilding
@@ -26,6 +27,7 @@ from models.events import (
     Person,
     UserCreated,
     UserUpdated,
+    every_event,
 )
 from tests.bridge.past import course_published, enrollment_created, tell
 from tests.courses.factories import make_course
@@ -33,7 +35,7 @@ from tests.gateway import running_worker
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
 from tests.support.events import some
-from workers._projections import PROJECTIONS
+from workers._projections import PROJECTIONS, projection
 from workers.courses.learning import enroll
 
 
@@ -209,6 +211,19 @@ STORIES = {
 
 def test_every_projection_has_its_story():
     assert set(STORIES) == set(PROJECTIONS)
+
+
+def test_a_projection_of_events_that_are_pruned_is_refused():
+    def forget(session: Session, key: str) -> None: ...
+    def fold(session: Session, *, event: OrderCreated) -> None: ...
+
+    with pytest.raises(TypeError, match="ORDER_CREATED"):
+        projection("payments.some", forget=forget, folds=[fold])
+
+
+def test_no_event_is_kept_that_no_projection_is_made_of():
+    made_of = {type_ for each in PROJECTIONS.values() for type_ in each.types}
+    assert {event.type for event in every_event() if event.kept_for_good} <= made_of
 
 
 @pytest.mark.parametrize("projection", STORIES)

@@ -21,7 +21,7 @@ from models.notifications import (
 from models.outbox import record
 from workers import job, task
 from workers._delivery import Sessions
-from workers.resources import Mailer, Poke
+from workers.resources import Poke
 
 from .history import History
 from .mail import address_of, compose, hand_over
@@ -29,6 +29,7 @@ from .objections import objection
 from .preferences import Choices
 from .push import Answer, Push, message_of
 from .reminders import still_holds
+from .smtp import Mailer
 
 log = get_logger(__name__)
 

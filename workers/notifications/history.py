@@ -6,27 +6,23 @@ changes the type of a time that it updates. For the same reason null is asked fo
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 import msgspec
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.database import Database
-from pymongo.errors import PyMongoError
 
 from models.base import new_id
 from models.cache import changed, notes_of
-from models.errors import NotFound, Unavailable
+from models.errors import NotFound
 from models.feed import feed_of, shown_note
 from models.notifications import EMAIL, IN_APP, Delivery, Notice, Outcome, State
 from workers import _delivery
 from workers.resources import RESOURCES, Remember, resource
 
+from .mongo import Document, mongo_or_unavailable
 from .wording import Words
-
-Document = dict[str, Any]
 
 _TOLD_FIELDS = {
     **dict.fromkeys(("user_id", "event_id", "category", "channel", "state", "created_at", "data")),
@@ -41,20 +37,10 @@ _NULL = {"$eq": None}
 _indexed: set[str] = set()  # databases whose indexes this process has seen to
 
 
-@contextmanager
-def mongo_or_unavailable(delivery: _delivery.Delivery) -> Iterator[Database[Document]]:
-    """Lend the database. Raises Unavailable where it does not answer."""
-    try:
-        with RESOURCES["mongo"](delivery) as database:
-            yield database
-    except PyMongoError as error:
-        raise Unavailable("MongoDB") from error
-
-
 @resource
 def history(delivery: _delivery.Delivery) -> Iterator["History"]:
     """What was told to whom. Raises Unavailable where MongoDB does not answer."""
-    with mongo_or_unavailable(delivery) as database, RESOURCES["remember"](delivery) as remember:
+    with mongo_or_unavailable() as database, RESOURCES["remember"](delivery) as remember:
         yield History(database, remember)
 
 

@@ -11,8 +11,8 @@ from email.utils import parseaddr
 import settings
 from models.log import get_logger
 from models.notifications import Contact, Delivery, Outcome, State, Unsubscription
-from workers.resources import Mailer
 
+from .smtp import Mailer
 from .wording import laid_out, words
 
 log = get_logger(__name__)

@@ -8,16 +8,17 @@ import msgspec
 from pymongo.database import Database
 
 from models.notifications import Preferences
-from workers import _delivery, task
+from workers import task
+from workers._delivery import Delivery
 from workers.resources import resource
 
-from .history import Document, mongo_or_unavailable
+from .mongo import Document, mongo_or_unavailable
 
 
 @resource
-def choices(delivery: _delivery.Delivery) -> Iterator["Choices"]:
+def choices(_delivery: Delivery) -> Iterator["Choices"]:
     """What users have chosen. Raises Unavailable where MongoDB does not answer."""
-    with mongo_or_unavailable(delivery) as database:
+    with mongo_or_unavailable() as database:
         yield Choices(database)
 
 

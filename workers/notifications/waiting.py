@@ -154,7 +154,7 @@ projection(
     "notifications.checkouts",
     forget=Wait.forget_checkout,
     folds=[watch_checkout, drop_checkout, pay],
-    keeps_events=False,
+    for_days_only=True,
 )
 
 
