@@ -75,6 +75,8 @@ celery_app.conf.update(
         "unacked_key": f"unacked:{settings.SERVICE}",
         "unacked_index_key": f"unacked_index:{settings.SERVICE}",
         "unacked_mutex_key": f"unacked_mutex:{settings.SERVICE}",
+        # Who dies while looking leaves the mutex behind, and nobody looks until it ends: by default after 300 s.
+        "unacked_mutex_expire": 2,
         "socket_timeout": 10,  # a publish could hang for ever
         "socket_connect_timeout": 2,
         "socket_keepalive": True,

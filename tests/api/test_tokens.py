@@ -6,6 +6,7 @@ import hmac
 import json
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -65,6 +66,7 @@ def tenant(monkeypatch) -> Iterator[Tenant]:
         thread = threading.Thread(target=tenant.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setattr(tokens, "keys", tokens.SigningKeys(tenant.url))
+        monkeypatch.setattr(tokens, "_kept", OrderedDict())  # another test's token of the same second is the same token
         yield tenant
         tenant.shutdown()
         thread.join()

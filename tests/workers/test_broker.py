@@ -5,6 +5,7 @@ from kombu import Connection
 import settings
 from celery_app import celery_app
 from models.broker import Transport
+from tests.support.waiting import eventually
 from workers._consumer import Consumer
 
 
@@ -26,6 +27,21 @@ def test_what_is_sent_by_our_transport_is_read_by_kombus_own():
             message = received.get(timeout=10)
             assert message.payload == {"n": 1}
             message.ack()
+
+
+def test_whoever_dies_while_looking_for_what_others_left_keeps_nobody_from_it_for_long():
+    with celery_app.connection_for_read() as connection, connection.channel() as channel:
+        db = channel.client
+        key, left_behind_seconds = channel.unacked_mutex_key, channel.unacked_mutex_expire
+        db.delete(key, channel.unacked_key, channel.unacked_index_key)
+        try:
+            connection.SimpleQueue("test_left", channel=channel).put({"n": 1})
+            assert channel.basic_get("test_left")  # popped, and its worker dies
+            db.zadd(channel.unacked_index_key, dict.fromkeys(db.zrange(channel.unacked_index_key, 0, -1), 1.0))
+            assert db.lock(key, timeout=left_behind_seconds).acquire(blocking=False)  # who looks dies too
+            eventually(lambda: channel.qos.restore_visible(interval=1) or db.llen("test_left"))
+        finally:
+            db.delete(key, "test_left")
 
 
 def test_flower_is_told_of_many_tasks_at_once():
