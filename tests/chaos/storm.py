@@ -59,26 +59,32 @@ class Outcome:
 
 
 def storm(
-    world: World, *, seconds: float, seed: int, pauses: tuple[float, float] = PAUSE_SECONDS, whole: bool = False
+    world: World,
+    *,
+    seconds: float,
+    seed: int,
+    clients: int = CLIENTS,
+    pauses: tuple[float, float] = PAUSE_SECONDS,
+    whole: bool = False,
 ) -> Outcome:
-    """Live through ``seconds`` of it, with ``pauses`` between two blows, in seconds, from the first to the second.
+    """Live through ``seconds`` of it: so many ``clients`` at once, and ``pauses`` between two blows, in seconds.
 
     The checker looks at its people only, or at the ``whole`` platform.
     """
     outcome, over = Outcome(), threading.Event()
-    clients = [
+    lives = [
         threading.Thread(target=_live, args=(world, random.Random(f"{seed}/{n}"), over, outcome))
-        for n in range(CLIENTS)
+        for n in range(clients)
     ]
-    for client in clients:
-        client.start()
+    for life in lives:
+        life.start()
     try:
         _rage(world, random.Random(seed), time.monotonic() + seconds, pauses, outcome)
     finally:
         over.set()
         began = time.monotonic()
-        for client in clients:
-            client.join(HEAL_SECONDS)
+        for life in lives:
+            life.join(HEAL_SECONDS)
     users = set() if whole else {told.user_id for told in outcome.told}
     world.rest(seconds=HEAL_SECONDS)
     outcome.quiet_after_seconds = time.monotonic() - began

@@ -11,13 +11,15 @@ from .world import World
 pytestmark = pytest.mark.chaos
 
 
-PAUSES = (2.0, 6.0)  # each blow costs a start, and other tests want the two cores too
+# Each blow costs a start, and other tests want the two cores too.
+CLIENTS = 2
+PAUSES = (2.0, 6.0)
 
 
 def raged(world: World, *, seconds: float) -> Outcome:
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
     world.rest()  # until every service has heard of the courses
-    outcome = storm(world, seconds=seconds, seed=seed, pauses=PAUSES)
+    outcome = storm(world, seconds=seconds, seed=seed, clients=CLIENTS, pauses=PAUSES)
     print(f"seed {seed}\n{outcome}")
     return outcome
 

@@ -64,9 +64,8 @@ class ApacheKafka:
         self._directory.mkdir(parents=True, exist_ok=True)
         settings = self._directory / "server.properties"
         settings.write_text("".join(f"{name}={value}\n" for name, value in self._settings().items()))
-        self._java(
-            "kafka.tools.StorageTool", "format", "--config", settings, "--cluster-id", _CLUSTER, "--ignore-formatted"
-        )
+        if not (self._directory / "data" / "meta.properties").exists():
+            self._java("kafka.tools.StorageTool", "format", "--config", settings, "--cluster-id", _CLUSTER)
         with (self._directory / "log").open("ab") as log:
             self._process = leashed(
                 [*_JAVA, "kafka.Kafka", str(settings)],
