@@ -27,11 +27,23 @@ from .checker import findings as found_in
 from .reading import read
 from .world import Learner, World, own_world
 
-CLIENTS = 3
-PAUSE_SECONDS = (1.5, 4.0)  # between two blows, while somebody gets back on their feet
 HEAL_SECONDS = 180  # until all stories have ended, and all is quiet
 _OFTEN = [*(f"worker-{service}" for service in SERVICES), "bridge", "gateway"]
 _VICTIMS = [*_OFTEN, *_OFTEN, "beat", "queue", "cache", "kafka", "postgres", "mongo", "mail"]
+
+
+@dataclass(frozen=True)
+class Force:
+    """How many clients there are at once, and how long each rests between two stories and the killer between two blows:
+    so many seconds, from the first to the second.
+    """
+
+    clients: int = 3
+    between_stories: tuple[float, float] = (0, 0)
+    between_blows: tuple[float, float] = (1.5, 4)  # while somebody gets back on their feet
+
+
+FULL = Force()
 
 
 @dataclass
@@ -58,28 +70,17 @@ class Outcome:
         return "\n".join(lines)
 
 
-def storm(
-    world: World,
-    *,
-    seconds: float,
-    seed: int,
-    clients: int = CLIENTS,
-    pauses: tuple[float, float] = PAUSE_SECONDS,
-    whole: bool = False,
-) -> Outcome:
-    """Live through ``seconds`` of it: so many ``clients`` at once, and ``pauses`` between two blows, in seconds.
-
-    The checker looks at its people only, or at the ``whole`` platform.
-    """
+def storm(world: World, *, seconds: float, seed: int, force: Force = FULL, whole: bool = False) -> Outcome:
+    """Live through ``seconds`` of it. The checker looks at its people only, or at the ``whole`` platform."""
     outcome, over = Outcome(), threading.Event()
     lives = [
-        threading.Thread(target=_live, args=(world, random.Random(f"{seed}/{n}"), over, outcome))
-        for n in range(clients)
+        threading.Thread(target=_live, args=(world, random.Random(f"{seed}/{n}"), force, over, outcome))
+        for n in range(force.clients)
     ]
     for life in lives:
         life.start()
     try:
-        _rage(world, random.Random(seed), time.monotonic() + seconds, pauses, outcome)
+        _rage(world, random.Random(seed), force, time.monotonic() + seconds, outcome)
     finally:
         over.set()
         began = time.monotonic()
@@ -94,7 +95,7 @@ def storm(
     return outcome
 
 
-def _rage(world: World, dice: random.Random, until: float, pauses: tuple[float, float], outcome: Outcome) -> None:
+def _rage(world: World, dice: random.Random, force: Force, until: float, outcome: Outcome) -> None:
     began = time.monotonic()
     # Once in each storm, however short.
     certain = [("flush the queues", 0.4), ("empty the broker's log", 0.7)]
@@ -106,7 +107,7 @@ def _rage(world: World, dice: random.Random, until: float, pauses: tuple[float, 
             blow = dice.choice([*_VICTIMS, "flush the queues", "make Stripe unreliable", "make Stripe unreliable"])
         outcome.blows[blow] += 1
         _strike(world, blow, dice)
-        time.sleep(dice.uniform(*pauses))
+        time.sleep(dice.uniform(*force.between_blows))
     world.shop.faults(duplicate_webhooks=0, drop_response_after_commit=0, reorder_webhooks=False)
 
 
@@ -123,7 +124,7 @@ def _strike(world: World, blow: str, dice: random.Random) -> None:
         world.kill(blow)
 
 
-def _live(world: World, dice: random.Random, over: threading.Event, outcome: Outcome) -> None:
+def _live(world: World, dice: random.Random, force: Force, over: threading.Event, outcome: Outcome) -> None:
     """One story after another, each of somebody new."""
     while not over.is_set():
         learner = None
@@ -135,6 +136,7 @@ def _live(world: World, dice: random.Random, over: threading.Event, outcome: Out
             outcome.broken.append(f"{story.__name__}: {error!r}")
         finally:
             outcome.told += learner.told if learner else []
+        over.wait(dice.uniform(*force.between_stories))
 
 
 def _learns(learner: Learner, dice: random.Random) -> None:

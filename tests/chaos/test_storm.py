@@ -5,21 +5,20 @@ import random
 
 import pytest
 
-from .storm import Outcome, storm
+from .storm import Force, Outcome, storm
 from .world import World
 
 pytestmark = pytest.mark.chaos
 
 
 # Each blow costs a start, and other tests want the two cores too.
-CLIENTS = 2
-PAUSES = (2.0, 6.0)
+BESIDES = Force(clients=2, between_stories=(0, 1), between_blows=(2, 6))
 
 
 def raged(world: World, *, seconds: float) -> Outcome:
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
     world.rest()  # until every service has heard of the courses
-    outcome = storm(world, seconds=seconds, seed=seed, clients=CLIENTS, pauses=PAUSES)
+    outcome = storm(world, seconds=seconds, seed=seed, force=BESIDES)
     print(f"seed {seed}\n{outcome}")
     return outcome
 
