@@ -234,13 +234,13 @@ def latency_p95(*, seconds: float) -> float:
 
 
 def insert_events(number: int) -> int:
-    """Write events of as many learners into the outbox; returns the first seq."""
+    """Write events of as many learners into the outbox, with ids as new_id() gives them; returns the first seq."""
     database = connected()
     with database, database.cursor() as cursor:
         cursor.execute(
             """INSERT INTO bus.outbox
             (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers, created_at)
-            SELECT gen_random_uuid(), 'progress', gen_random_uuid()::text, 1, 'LESSON_COMPLETED', %s, '{}',
+            SELECT uuidv7(), 'progress', gen_random_uuid()::text, 1, 'LESSON_COMPLETED', %s, '{}',
             clock_timestamp() FROM generate_series(1, %s) RETURNING seq""",
             [psycopg2.extras.Json(lesson_completed()), number],
         )
