@@ -1,7 +1,8 @@
 """One stack of real servers a process; plain tests first, whole stories then, kills last.
 
 ``make test`` runs three processes. One begins with what needs a platform made for it (Apache Kafka, where Java is),
-the others with the plain tests; then one goes through the kills, and one through the stories.
+the others with the fast tests; then one goes through the kills, and one through the stories. Whoever is through takes
+of the plain tests that wait for Kafka.
 """
 
 from tests.support import environment  # before anything that imports settings
@@ -53,33 +54,35 @@ def _stage(item: pytest.Item) -> int:
     return _FLOWS if item.get_closest_marker("flow") else _PLAIN
 
 
-# What tests have in common that takes long to start; the plain ones have nothing of the kind. In this order there is
-# one platform at work beside the plain tests, of which some measure time; when those are through, there are three.
-PIECES = ["a platform that is taken apart", "", "a platform that is killed", "a platform"]
+# In this order there is one platform at work beside the fast tests, of which some measure time; when those are through,
+# there are three. The slow ones, which mostly wait, come last, so that all three have as much to do.
+PIECES = ["a platform that is taken apart", "fast", "a platform that is killed", "a platform", "slow"]
+_DEALT_OUT = {"fast", "slow"}  # the others share what takes long to start
 
 
-def shared_by(nodeid: str) -> str:
+def piece_of(nodeid: str) -> str:
     """Which of PIECES a test belongs to."""
     if nodeid.partition("::")[0].endswith(("test_apache_kafka.py", "test_sabotage.py")) or "three_minutes" in nodeid:
         return "a platform that is taken apart"
-    if nodeid.startswith(("tests/maintenance/", "tests/operations/")):
-        return "a platform that is taken apart"  # plain ones, so that all three have as much to do
     if nodeid.startswith("tests/chaos/"):
         return "a platform that is killed"
-    return "a platform" if nodeid.startswith("tests/flows/") else ""
+    if nodeid.startswith("tests/flows/"):
+        return "a platform"
+    return "slow" if nodeid.startswith(("tests/bridge/", "tests/maintenance/", "tests/operations/")) else "fast"
 
 
 def _place(item: pytest.Item) -> tuple[int, int]:
-    piece = PIECES.index(shared_by(item.nodeid))
+    piece = PIECES.index(piece_of(item.nodeid))
     # What is taken apart begins with its platform, while the others have none yet, and ends with what needs none.
-    return piece, (_STORM, _KILLS, _KAFKA, _FLOWS, _PLAIN).index(_stage(item)) if piece == 0 else 0
+    return piece, (_STORM, _KILLS, _KAFKA).index(_stage(item)) if piece == 0 else 0
 
 
 class Pieces(LoadScopeScheduling):
     """What shares a running platform goes through one process as a whole; all else is dealt out one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return shared_by(nodeid) or nodeid
+        piece = piece_of(nodeid)
+        return nodeid if piece in _DEALT_OUT else piece
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Pieces:
