@@ -10,13 +10,13 @@ from flask import Response
 from flask.views import MethodView
 
 import celery_app
-from models.errors import NotFound
+from models.errors import DomainError, NotFound
 
 from . import problems
 from .auth import me, requires
 from .blueprints import Blueprint
 from .headers import prefers_async
-from .queue import Accepted, error_of, look_up
+from .queue import Accepted, look_up
 from .schemas import Schema, Timestamp
 
 blp = Blueprint("operations", __name__, url_prefix="/v1", description="Commands whose answer is fetched later.")
@@ -81,5 +81,5 @@ def _of_its_service(verb: str, operation_id: str) -> dict[str, Any]:
 def _shown(operation: dict[str, Any]) -> dict[str, Any]:
     if operation["error"] is None:
         return operation
-    error = error_of(operation["error"])
+    error = DomainError.from_wire(operation["error"])
     return {**operation, "error": problems.described(error.status, error.code, str(error))}

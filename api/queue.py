@@ -48,11 +48,6 @@ def look_up(task: str, **message: Any) -> Any:
     return _ask(task, message, claim=None)
 
 
-def error_of(failure: dict[str, Any]) -> DomainError:
-    """The error that a worker raised."""
-    return DomainError.by_name[failure["name"]](*failure["args"])
-
-
 def _accept(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> dict[str, Any]:
     # The key is claimed twice: here, so that a repeat gets the same operation, and by the command itself, so that a
     # repeat without the preference gets its answer.
@@ -92,15 +87,19 @@ def _awaited(reply_to: str, expires_at: float) -> dict[str, Any]:
         raise OutcomeUnknown from error
     if popped is None:
         raise OutcomeUnknown
-    reply: dict[str, Any] = msgspec.json.decode(popped[1])
+    try:
+        reply: dict[str, Any] = msgspec.json.decode(popped[1], type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise OutcomeUnknown from error
     return reply
 
 
 def opened(reply: dict[str, Any]) -> Any:
-    """The answer in a reply. Raises what the worker raised."""
-    g.replayed = reply.get("replayed", False)
-    if error := reply.get("error"):
-        raise error_of(error)
-    if crash := reply.get("crash"):
-        raise WorkerCrashed(crash)
-    return reply["result"]
+    """The answer in a reply. Raises what the worker raised, and WorkerCrashed for a reply that has no known form."""
+    g.replayed = bool(reply.get("replayed"))
+    if "result" in reply:
+        return reply["result"]
+    error = reply.get("error")
+    if isinstance(error, dict):
+        raise DomainError.from_wire(error)
+    raise WorkerCrashed(reply.get("crash") or f"a reply without a result: {sorted(reply)}")

@@ -11,12 +11,12 @@ from redis.exceptions import RedisError
 
 from models import cache
 from models.cache import MISSING, Stored
-from models.errors import NotFound, OutcomeUnknown, PreconditionFailed, Unavailable
+from models.errors import DomainError, NotFound, OutcomeUnknown, PreconditionFailed, Unavailable
 from models.log import get_logger
 
 from . import etags
 from .etags import respond, respond_page
-from .queue import ask, error_of
+from .queue import ask
 
 log = get_logger(__name__)
 
@@ -99,7 +99,7 @@ class _PageRead:
         if page is None:
             return None
         if page.body.startswith(MISSING):
-            raise error_of(msgspec.json.decode(page.body.removeprefix(MISSING)))
+            raise DomainError.from_wire(msgspec.json.decode(page.body.removeprefix(MISSING)))
         if page.fresh:
             return page.body
         self._stale = page.body
@@ -113,7 +113,7 @@ class _PageRead:
         try:
             response = self._make()
         except NotFound as error:
-            told = msgspec.json.encode({"name": type(error).__name__, "args": error.args})
+            told = msgspec.json.encode(error.to_wire())
             _kept_if_possible(lambda: cache.put_missing_page(self.key, version_before, told))
             raise
         page = b"\n".join((response.headers.get("Link", "").encode(), response.get_data()))

@@ -34,7 +34,7 @@ def ask(task: str, message: dict[str, Any], **envelope: Any) -> Any:
         raise OutcomeUnknown
     reply = msgspec.json.decode(popped[1])
     if refusal := reply.get("error"):
-        raise DomainError.by_name[refusal["name"]](*refusal["args"])
+        raise DomainError.from_wire(refusal)
     if "result" not in reply:
         raise WorkerFailed(reply.get("crash") or "it was refused as poison")
     return reply["result"]

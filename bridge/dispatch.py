@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 import celery_app
-from models.errors import DomainError, Unavailable
+from models.errors import DomainError
 from models.faults import reach
 from models.log import get_logger
 from models.redis import queue_redis
@@ -108,7 +108,7 @@ class Dispatcher(threading.Thread):
     def _put_off(self, pending: _Pending, reply: dict[str, Any]) -> None:
         """After a failure: again, later and later. Only what may not heal by itself counts towards poison."""
         error = reply.get("error")
-        heals = error is not None and issubclass(DomainError.by_name[error["name"]], Unavailable)
+        heals = isinstance(error, dict) and DomainError.from_wire(error).transient
         pending.last_error = reply.get("crash") or f"{error}"
         pending.attempt = 1 if heals else pending.attempt + 1
         pending.waits += 1

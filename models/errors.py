@@ -2,30 +2,108 @@
 
 No class here has an ``__init__``: the gateway rebuilds an error that a worker raised as ``cls(*args)``, so the args are
 JSON values (send ``str(id)``), and the message is made from them. ``code`` is stable: clients branch on it.
+
+During an upgrade the reader of a reply may not know the class. Hence ``to_wire`` adds the status, the code and the
+text, and ``from_wire`` falls back to them.
 """
 
 import re
-from typing import ClassVar
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+_ERROR_STATUSES = {status.value for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 
 
 class DomainError(Exception):
     """An expected failure. ``status`` is its HTTP status, ``code`` its stable name, ``message`` its text for people."""
 
-    status: ClassVar[int] = 400
-    code: ClassVar[str] = "domain_error"
+    status: int = 400
+    code: str = "domain_error"
     message: ClassVar[str] = "The request could not be carried out."
     # Seconds after which a repeat may succeed; None where only another request would. Whoever raises may know better.
     retry_after_seconds: int | None = None
 
     by_name: ClassVar[dict[str, type["DomainError"]]] = {}
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, *, registered: bool = True) -> None:
         if "code" not in vars(cls):
             cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-        DomainError.by_name[cls.__name__] = cls
+        if registered:
+            DomainError.by_name[cls.__name__] = cls
 
     def __str__(self) -> str:
         return self.message.format(*self.args)
+
+    @property
+    def transient(self) -> bool:
+        """Whether time alone may remove the cause, so that an event's handler is retried without limit."""
+        return isinstance(self, Unavailable)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The error as a reply carries it. Only ``name`` and ``args`` are read by a process that knows the class."""
+        return {
+            "name": type(self).__name__,
+            "args": [str(arg) for arg in self.args],
+            "status": self.status,
+            "code": self.code,
+            "detail": self._detail(),
+            "retry_after_seconds": self.retry_after_seconds,
+            "transient": self.transient,
+        }
+
+    def _detail(self) -> str:
+        try:
+            return str(self)
+        except (IndexError, KeyError):  # raised with too few args: the caller must get an answer nevertheless
+            return self.message
+
+    @staticmethod
+    def from_wire(fields: Mapping[str, Any]) -> "DomainError":
+        """Rebuild the error of a reply, a stored answer or an operation. Never raises, whatever the fields hold."""
+        known, args = DomainError.by_name.get(str(fields.get("name"))), fields.get("args")
+        if known is not None and isinstance(args, list):
+            error = known(*args)
+            try:
+                str(error)
+            except (IndexError, KeyError):  # the sender's class has other args than ours
+                pass
+            else:
+                return error
+        return RemoteError.from_fields(fields)
+
+
+class RemoteError(DomainError, registered=False):
+    """An error of a class that only the sender knows. ``args[0]`` is its name, ``args[1]`` its text."""
+
+    status = 500
+    code = "internal_error"
+    message = "{1}"
+    _transient = True
+
+    @property
+    def transient(self) -> bool:
+        return self._transient
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "RemoteError":
+        """Take over status, code and text where they have the right form."""
+        detail, status, code = fields.get("detail"), fields.get("status"), fields.get("code")
+        text = detail if isinstance(detail, str) else "Something went wrong on our side; it has been logged."
+        error = cls(str(fields.get("name")), text)
+        if status in _ERROR_STATUSES:
+            error.status = status
+        if isinstance(code, str):
+            error.code = code
+        retry_after_seconds, transient = fields.get("retry_after_seconds"), fields.get("transient")
+        error.retry_after_seconds = retry_after_seconds if isinstance(retry_after_seconds, int) else None
+        # Without the flag assume the best: an unknown error must not discard the events of a newer service.
+        error._transient = transient if isinstance(transient, bool) else True
+        return error
+
+    def to_wire(self) -> dict[str, Any]:
+        """The fields as they came, for a reader that may know the class."""
+        return {**super().to_wire(), "name": self.args[0], "args": []}
 
 
 # Families: raised through their members.
@@ -165,6 +243,12 @@ class OperationBegun(Conflict):
 
 class OperationCanceled(Conflict):
     message = "The operation was canceled before it began."
+
+
+class TaskUnknown(Unavailable):
+    """A worker of another version was asked: an upgrade or a rollback is under way."""
+
+    message = "This version of the service does not know the command {0}; nothing was done."
 
 
 class CommandCrashed(DomainError):

@@ -18,7 +18,6 @@ from .errors import (
     OperationCanceled,
     OutcomeUnknown,
     RequestInProgress,
-    Unavailable,
 )
 from .idempotency import Claim
 from .log import bound_fields
@@ -29,7 +28,7 @@ POKE_TRUSTED_FOR = timedelta(seconds=10)  # then it is taken for lost
 _NO_MATTER_OF_TIME = timedelta(days=36500)
 
 # Failures that a repeat may not meet again.
-_HEALING = (Unavailable, RequestInProgress, OutcomeUnknown)
+_HEALING = (RequestInProgress, OutcomeUnknown)
 
 
 class Operation(Base):
@@ -102,7 +101,7 @@ class Operation(Base):
         if operation is None or operation.finished_at or (operation.leased_until and operation.leased_until > at):
             return None
         if operation.attempts >= MAX_ATTEMPTS:
-            operation.finish({"error": _named(CommandCrashed())}, at)
+            operation.finish({"error": CommandCrashed().to_wire()}, at)
             return None
         operation.status = "running"
         operation.attempts += 1
@@ -135,16 +134,15 @@ class Operation(Base):
         if not _may_heal(answer):
             operation.finish(answer, at)
         elif operation.attempts >= MAX_ATTEMPTS:
-            operation.finish({"error": answer.get("error", _named(CommandCrashed()))}, at)
+            operation.finish({"error": answer.get("error", CommandCrashed().to_wire())}, at)
         else:
             operation.put_off(at)
 
     def cancel(self, *, at: datetime) -> None:
         """Give up what has not begun; a repetition changes nothing. Raises OperationBegun."""
-        canceled = {"error": _named(OperationCanceled())}
         if self.status == "pending":
-            self.finish(canceled, at)
-        elif self.answer != canceled:
+            self.finish({"error": OperationCanceled().to_wire()}, at)
+        elif (self.answer or {}).get("error", {}).get("name") != OperationCanceled.__name__:
             raise OperationBegun(self.status)
 
     def view(self) -> dict[str, Any]:
@@ -176,8 +174,7 @@ class Operation(Base):
 
 def _may_heal(answer: dict[str, Any]) -> bool:
     error = answer.get("error")
-    return "crash" in answer or (error is not None and issubclass(DomainError.by_name[error["name"]], _HEALING))
-
-
-def _named(error: DomainError) -> dict[str, Any]:
-    return {"name": type(error).__name__, "args": list(error.args)}
+    if error is None:
+        return "crash" in answer
+    rebuilt = DomainError.from_wire(error)
+    return rebuilt.transient or isinstance(rebuilt, _HEALING)

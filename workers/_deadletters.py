@@ -34,7 +34,7 @@ def handle(_delivery: Delivery) -> Iterator[Handle]:
         delivery = Delivery(task=letter.handler, task_id=new_task_id(), envelope=envelope)
         deliver(CALLS[letter.handler], delivery, {"event": letter.payload})
         if error := delivery.answer.get("error"):
-            return str(DomainError.by_name[error["name"]](*error["args"]))
+            return str(DomainError.from_wire(error))
         return None if "result" in delivery.answer else "The handler crashed; it has been logged."
 
     yield carry_out

@@ -257,8 +257,8 @@ def success(result: Any) -> dict[str, Any]:
 
 
 def failure(error: DomainError) -> dict[str, Any]:
-    """The answer of a task that raised ``error``: class and args, from which the gateway rebuilds it."""
-    return {"error": {"name": type(error).__name__, "args": [str(arg) for arg in error.args]}}
+    """The answer of a task that raised ``error``, from which the gateway rebuilds it."""
+    return {"error": error.to_wire()}
 
 
 def _milliseconds(seconds: float) -> str:

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 import settings
 from models.base import engine
-from models.errors import DomainError, Unavailable
+from models.errors import DomainError
 from models.log import get_logger
 from models.metrics import TASK_REFUSALS, TASK_SECONDS, TASK_WAIT_SECONDS, calling, serve
 
@@ -58,9 +58,9 @@ def _outcome(delivery: Delivery) -> str:
     if "result" in answer:
         return "replayed" if answer.get("replayed") else "done"
     if "error" in answer:
-        error = DomainError.by_name[answer["error"]["name"]]
+        error = DomainError.from_wire(answer["error"])
         TASK_REFUSALS.labels(delivery.task, error.code).inc()
-        return "unavailable" if issubclass(error, Unavailable) else "refused"
+        return "unavailable" if error.transient else "refused"
     return "poisonous" if "poison" in answer else "crashed"
 
 

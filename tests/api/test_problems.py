@@ -208,6 +208,24 @@ def test_what_a_worker_refuses_is_the_same_problem_here(ann: Person, answer, err
     assert problem(ann.get("/v1/operations/users-00000000-0000-0000-0000-000000000000")) == expected
 
 
+def test_error_that_only_the_worker_knows_becomes_a_problem_with_its_status(ann: Person, answer):
+    answer({"error": {"name": "NewerError", "args": [], "status": 409, "code": "newer", "detail": "It is newer."}})
+
+    response = ann.get("/v1/operations/users-00000000-0000-0000-0000-000000000000")
+
+    assert problem(response) == (409, "newer")
+    assert response.json["detail"] == "It is newer."
+
+
+@pytest.mark.parametrize("reply", [{}, {"poison": 5}, {"error": None}, {"error": "NotFound"}], ids=str)
+def test_malformed_reply_is_an_internal_error(ann: Person, answer, reply):
+    answer(reply)
+
+    problem_of_reply = problem(ann.get("/v1/operations/users-00000000-0000-0000-0000-000000000000"))
+
+    assert problem_of_reply == (500, "internal_error")
+
+
 def test_a_full_queue_is_a_503_that_says_when_to_come_back(ann: Person):
     queue_redis().rpush("users", *['{"headers": {}}'] * settings.QUEUE_LIMIT)
     try:

@@ -28,7 +28,7 @@ def holes(cls: type[DomainError]) -> int:
 def test_an_error_survives_the_queue(cls):
     raised = cls(*(f"arg {number}" for number in range(holes(cls))))
     reply = msgspec.json.decode(msgspec.json.encode(failure(raised)))
-    rebuilt = DomainError.by_name[reply["error"]["name"]](*reply["error"]["args"])
+    rebuilt = DomainError.from_wire(reply["error"])
     assert (type(rebuilt), rebuilt.args, str(rebuilt)) == (cls, raised.args, str(raised))
 
 
@@ -47,6 +47,63 @@ def test_no_two_errors_are_told_by_one_code():
 @pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
 def test_a_status_is_one_of_http(cls):
     assert HTTPStatus(cls.status) >= HTTPStatus.BAD_REQUEST
+
+
+FROM_A_NEWER_WORKER = {
+    "name": "CardTokenExpired",
+    "args": ["4242"],
+    "status": 402,
+    "code": "card_token_expired",
+    "detail": "The card of {0} has expired.",
+    "retry_after_seconds": None,
+    "transient": False,
+}
+
+
+def test_error_of_unknown_class_keeps_status_code_and_text():
+    rebuilt = DomainError.from_wire(FROM_A_NEWER_WORKER)
+
+    assert (rebuilt.status, rebuilt.code, str(rebuilt)) == (402, "card_token_expired", "The card of {0} has expired.")
+    assert not rebuilt.transient
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"name": "CardTokenExpired", "args": ["4242"]},
+        {"name": ["a", "list"], "args": 7, "status": "402", "code": None, "detail": {}, "transient": "no"},
+        {"name": "CardTokenExpired", "status": 200},
+        {"name": "CardTokenExpired", "status": 499},
+    ],
+    ids=["empty", "older sender", "wrong types", "no error", "unknown status"],
+)
+def test_error_of_unknown_form_is_an_internal_error_that_may_pass(fields):
+    rebuilt = DomainError.from_wire(fields)
+
+    assert (rebuilt.status, rebuilt.code, rebuilt.transient) == (500, "internal_error", True)
+    assert str(rebuilt)
+
+
+def test_known_error_with_other_args_keeps_its_text():
+    """The sender's class has one arg, ours two."""
+    sent = {**DomainError.by_name["RefundTooLarge"]("5").to_wire(), "detail": "At most 5.00 USD can be refunded."}
+
+    rebuilt = DomainError.from_wire(sent)
+
+    assert (rebuilt.status, rebuilt.code, str(rebuilt)) == (422, "refund_too_large", sent["detail"])
+
+
+@pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
+def test_error_of_an_older_worker_is_rebuilt_from_name_and_args(cls):
+    args = [f"arg {number}" for number in range(holes(cls))]
+
+    assert type(DomainError.from_wire({"name": cls.__name__, "args": args})) is cls
+
+
+def test_waiting_errors_are_transient():
+    assert {cls.__name__ for cls in EVERY if cls("a", "b", "c").transient} >= {"Unavailable", "ProjectionBehind"}
+    assert not DomainError.by_name["NotFound"]("a", "b").transient
 
 
 def test_the_gateway_raises_what_the_worker_raised(monkeypatch):

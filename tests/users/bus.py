@@ -4,7 +4,7 @@ from bridge.feed import past_events
 from bridge.lanes import Record, attributes_of
 from bridge.routes import ROUTES
 from celery_app import SERVICES
-from models.errors import DomainError, Unavailable
+from models.errors import DomainError
 from models.outbox import OutboxEvent
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
@@ -35,7 +35,7 @@ def _handled(handler: str, record: Record, *, twice: bool) -> bool:
             handler, {"event": record.value}, event_id=record.event_id, event_headers=attributes_of(record.headers)
         )
         if error := reply.get("error"):
-            assert issubclass(DomainError.by_name[error["name"]], Unavailable), (handler, reply)
+            assert DomainError.from_wire(error).transient, (handler, reply)
             return False
         assert "result" in reply, (handler, reply)
     return True
