@@ -4,6 +4,8 @@ from typing import Any
 
 import marshmallow as ma
 
+from models.text import LINE_MAX_LENGTH, LINE_PATTERN, is_line
+
 
 class Schema(ma.Schema):
     """A body, a query or an answer; unknown fields are refused."""
@@ -19,6 +21,19 @@ class Flag(ma.fields.Bool):
         if not isinstance(value, bool):
             raise self.make_error("invalid", input=value)
         return value
+
+
+class Line(ma.fields.Str):
+    """A line of text with something to see in it (models/text.py)."""
+
+    def __init__(self, *, longest: int = LINE_MAX_LENGTH, **kwargs: Any) -> None:
+        fits = ma.validate.Regexp(LINE_PATTERN, error="A line of text.")
+        super().__init__(validate=[ma.validate.Length(max=longest), fits, _is_line], **kwargs)
+
+
+def _is_line(text: str) -> None:
+    if not is_line(text):
+        raise ma.ValidationError("A line of text.")
 
 
 class Money(Schema):

@@ -16,6 +16,7 @@ from joserfc.jwk import RSAKey
 import settings
 from models.errors import DomainError, TokenInvalid, Unavailable
 from models.log import get_logger
+from models.text import line_or_none
 
 log = get_logger(__name__)
 
@@ -79,7 +80,6 @@ def _verify(token: str) -> Claims:
 
 
 _SUB = re.compile(r"[\x21-\x7e]{1,255}")
-_NOT_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def _typed(claims: dict[str, Any]) -> Claims:
@@ -91,16 +91,11 @@ def _typed(claims: dict[str, Any]) -> Claims:
         permissions=frozenset(each for each in permissions if isinstance(each, str))
         if isinstance(permissions, list)
         else frozenset(),
-        email=_text(claims.get(f"{settings.CLAIMS_NAMESPACE}email")),
-        name=_text(claims.get(f"{settings.CLAIMS_NAMESPACE}name")),
+        email=line_or_none(claims.get(f"{settings.CLAIMS_NAMESPACE}email")),
+        name=line_or_none(claims.get(f"{settings.CLAIMS_NAMESPACE}name")),
         machine=claims.get("gty") == "client-credentials",
         expires_at=float(claims["exp"]),
     )
-
-
-def _text(claim: object) -> str | None:
-    """A line of text, or nothing: people choose their names at Auth0, whose rules are not ours."""
-    return claim[:320] if isinstance(claim, str) and claim.strip() and not _NOT_TEXT.search(claim) else None
 
 
 class SigningKeys:

@@ -20,15 +20,13 @@ from .operations import OperationSchema
 from .pages import Page, PageQuery, page, page_of
 from .queue import ask, look_up, tell
 from .reads import cached, changed, own_profile, stored
-from .schemas import Schema, Timestamp
+from .schemas import Line, Schema, Timestamp
 
 blp = Blueprint("users", __name__, url_prefix="/v1", description="Who you are to Coursebus.")
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 ROLES = ("learner", "instructor", "admin")  # as Auth0 calls them; what they allow is said there
-
-_CONTROL = "\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029"  # and what begins a new line
 
 
 @functools.cache  # it walks the whole time zone database
@@ -54,12 +52,7 @@ class ProfileSchema(Schema):
 
 
 class ProfileChangesSchema(Schema):
-    name = ma.fields.Str(
-        validate=[
-            ma.validate.Length(max=200),
-            ma.validate.Regexp(rf"[^\S{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*\Z", error="A line of text."),
-        ]
-    )
+    name = Line()
     locale = ma.fields.Str(
         validate=ma.validate.Regexp(
             r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?\Z", error="A language tag such as en or pt-BR."

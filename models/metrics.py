@@ -32,6 +32,9 @@ TASK_WAIT_SECONDS = Histogram(
     buckets=_FROM_1_MS_TO_30_S,
 )
 TASK_REFUSALS = Counter("coursebus_task_refusals", "Tasks that ended in an error of docs/errors.md.", ["task", "code"])
+HOOK_ENTRIES_SKIPPED = Counter(
+    "coursebus_hook_entries_skipped", "Entries of Auth0's webhooks that could not be read and were skipped."
+)
 CALL_SECONDS = Histogram(
     "coursebus_call_seconds",
     "Calls of others: payment providers, Auth0, SMTP; ok, the code of an error, or crashed.",

@@ -5,21 +5,10 @@ from typing import Any
 import marshmallow as ma
 
 from api.pages import PageQuery, page_of
-from api.schemas import Flag, Money, Schema, Timestamp
+from api.schemas import Flag, Line, Money, Schema, Timestamp
 
 LEVELS = ("beginner", "intermediate", "advanced")
 SORTS = ("relevance", "popular", "newest", "rating", "price", "-price")
-
-
-_CONTROL = "\\x00-\\x1f\\x7f"
-
-
-class Line(ma.fields.Str):
-    """Some text on one line."""
-
-    def __init__(self, *, longest: int = 200, **kwargs: Any) -> None:
-        fits = ma.validate.Regexp(rf"[^\S{_CONTROL}]*[^\s{_CONTROL}][^{_CONTROL}]*\Z", error="A line of text.")
-        super().__init__(validate=[ma.validate.Length(max=longest), fits], **kwargs)
 
 
 class Prose(ma.fields.Str):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 import settings
 from models.errors import HookRefused, HookUnreadable
+from models.metrics import HOOK_ENTRIES_SKIPPED
 from models.outbox import OutboxEvent
 from models.users import User
 from tests.notifications.conftest import Pokes
@@ -160,6 +161,61 @@ def test_a_body_of_an_object_a_line_is_read(session: Session):
 
     assert user_of(session, sub) is not None
     assert user_of(session, other) is not None
+
+
+@pytest.mark.parametrize("name", ["علی\u200cرض\u0627", "山田\u3000太郎", "Jean\u00a0Dupont", "👩\u200d💻 Ann"])
+def test_names_of_every_script_are_taken_over(session: Session, name: str):
+    user = make_user(session)
+
+    hear(session, event("updated", user.sub, 5, name=name))
+
+    assert user.name == name
+
+
+@pytest.mark.parametrize("name", ["\u200b", "\u202e", "Ann\nBcc: x", "Ann\0", "\ud800", "", None, 7, ["x"]])
+def test_bad_name_is_ignored_and_the_address_is_taken_over(session: Session, name: Any):
+    user = make_user(session)
+
+    hear(session, event("updated", user.sub, 5, name=name, email="new@example.com"))
+
+    assert (user.name, user.email) == ("Ann", "new@example.com")
+
+
+def unreadable(**changed: Any) -> dict[str, Any]:
+    account = {"user_id": changed.pop("user_id", "auth0|x")}
+    return {"specversion": "1.0", "type": "user.updated", "time": at(1), "data": {"object": account}, **changed}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        unreadable(user_id="\n"),
+        unreadable(user_id="x" * 256),
+        unreadable(time="9999-12-31T23:59:59-14:00"),
+        unreadable(time="0001-01-01T00:00:00+14:00"),
+        unreadable(type=7),
+        {"data": None},
+    ],
+)
+def test_bad_entry_does_not_lose_its_batch(session: Session, bad: dict[str, Any]):
+    skipped = HOOK_ENTRIES_SKIPPED._value.get()  # noqa: SLF001 the library has no reader of one value
+    first, gone = make_user(session), make_user(session)
+
+    hear(session, event("updated", first.sub, 5, email="new@example.com"), bad, event("deleted", gone.sub, 6))
+
+    assert first.email == "new@example.com"
+    assert gone.erased_at
+    assert HOOK_ENTRIES_SKIPPED._value.get() == skipped + 1  # noqa: SLF001 as above
+
+
+def test_address_in_a_log_line_is_not_taken_for_a_name(session: Session):
+    sub = make_sub()
+
+    hear(session, log_line("ss", sub, 0))
+
+    user = user_of(session, sub)
+    payload = session.scalars(select(OutboxEvent.payload).where(OutboxEvent.aggregateid == str(user.id))).one()
+    assert (payload["pii"]["email"], payload["pii"]["name"]) == ("ann@example.com", None)
 
 
 def test_events_that_are_not_about_users_are_thanked_for(session: Session):

@@ -1,12 +1,12 @@
-"""What Auth0 tells by itself: its event streams, and log streams as their poorer relation.
+"""Webhooks of Auth0: its event streams, and its log streams, which say less.
 
-Both come at least once and in any order, so nothing is counted and everything compared: what was said at an earlier
-moment than what is known changes nothing, and an account that has gone comes back only when it was made after that.
+Both deliver at least once and in any order. So every entry is compared by its time: an entry older than what is known
+changes nothing, and an erased account comes back only when it was created after the erasure. An entry that cannot be
+read is logged, counted and skipped: the other entries of its batch are applied.
 """
 
 import hmac
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,7 +20,9 @@ from models.cache import Stored, profile_key
 from models.errors import HookRefused, HookUnreadable
 from models.events import Person
 from models.log import get_logger
+from models.metrics import HOOK_ENTRIES_SKIPPED
 from models.outbox import record
+from models.text import is_line, line_or_none
 from models.users import ErasedSub, Identity, User
 from workers import task
 from workers.resources import Poke, Remember
@@ -28,6 +30,9 @@ from workers.resources import Poke, Remember
 from .erasures import begin
 
 log = get_logger(__name__)
+
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_SUB_MAX_LENGTH = 255
 
 OWNER = "auth0"  # of the operations that it begins, which are nobody's to see
 
@@ -57,7 +62,7 @@ class News:
 def receive_auth0_hook(
     session: Session, remember: Remember, poke: Poke, *, body: bytes, authorization: str
 ) -> dict[str, Any]:
-    """Take over what a hook of Auth0's says. Raises HookRefused, HookUnreadable."""
+    """Apply the entries of a webhook of Auth0. Raises HookRefused, and HookUnreadable where no entry can be read."""
     _verify(authorization)
     # In one order, so that two hooks that speak of the same people do not wait for each other.
     for news in sorted(_read(body), key=lambda each: (each.sub, each.at)):
@@ -100,14 +105,23 @@ def _let_go(session: Session, remember: Remember, poke: Poke, news: News) -> Non
         begin(session, remember, poke, user, owner=OWNER, in_auth0=False)
 
 
-def _read(body: bytes) -> Iterator[News]:
-    for entry in _entries(body):
+def _read(body: bytes) -> list[News]:
+    """Return the news of all readable entries. Raises HookUnreadable where there are entries and none is readable."""
+    entries, faults, found = _entries(body), 0, []
+    for entry in entries:
         try:
             news = _of_event(entry) if "specversion" in entry or "spec_version" in entry else _of_log(entry)
-        except (KeyError, TypeError, AttributeError, ValueError, msgspec.ValidationError) as error:
-            raise HookUnreadable(type(error).__name__) from error
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError, msgspec.ValidationError) as error:
+            # Auth0 repeats a refused batch without end: one bad entry must not keep the others from being applied.
+            faults += 1
+            HOOK_ENTRIES_SKIPPED.inc()
+            log.warning("entry of an Auth0 hook skipped", reason=type(error).__name__, type=str(entry.get("type"))[:50])
+            continue
         if news:
-            yield news
+            found.append(news)
+    if entries and faults == len(entries):
+        raise HookUnreadable("no entry is readable")
+    return found
 
 
 def _entries(body: bytes) -> list[dict[str, Any]]:
@@ -134,9 +148,9 @@ def _of_event(event: dict[str, Any]) -> News | None:
     said_at = account.get("deleted_at") if kind == "deleted" else account.get("updated_at")
     return News(
         kind=kind,
-        sub=_line(account["user_id"]),
-        email=_text(account.get("email")),
-        name=_text(account.get("name")),
+        sub=_sub(account["user_id"]),
+        email=line_or_none(account.get("email")),
+        name=line_or_none(account.get("name")),
         at=_moment(said_at or event["time"]),
         created_at=_moment(account["created_at"]) if account.get("created_at") else None,
     )
@@ -147,12 +161,13 @@ def _of_log(entry: dict[str, Any]) -> News | None:
     kind = _OF_LOGS.get(line["type"])
     if kind is None or not line.get("user_id"):
         return None
-    at, name = _moment(line["date"]), _text(line.get("user_name"))
+    at, user_name = _moment(line["date"]), line_or_none(line.get("user_name"))
+    is_address = "@" in (user_name or "")
     return News(
         kind=kind,
-        sub=_line(line["user_id"]),
-        email=name if name and "@" in name else None,
-        name=name,
+        sub=_sub(line["user_id"]),
+        email=user_name if is_address else None,
+        name=None if is_address else user_name,
         at=at,
         created_at=at if line["type"] == "ss" else None,
     )
@@ -160,15 +175,13 @@ def _of_log(entry: dict[str, Any]) -> News | None:
 
 def _moment(text: str) -> datetime:
     moment = msgspec.convert(text, datetime)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    if not _EARLIEST <= moment < _LATEST:
+        raise ValueError("a time out of range")
+    return moment
 
 
-def _line(text: str) -> str:
-    # Halves of surrogate pairs and NUL can be spelled in JSON and kept nowhere.
-    if not text or "\0" in text or not text.isprintable():
-        raise ValueError
+def _sub(text: str) -> str:
+    if not (len(text) <= _SUB_MAX_LENGTH and is_line(text)):
+        raise ValueError("a malformed user_id")
     return text
-
-
-def _text(text: str | None) -> str | None:
-    return _line(text)[:320] if text else None
