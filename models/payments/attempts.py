@@ -165,13 +165,15 @@ class Attempt(Base):
 
     @classmethod
     def named_by(cls, session: Session, provider: str, snapshot: Snapshot) -> Self | None:
-        """The attempt that a provider's object belongs to: by its page, or by our metadata on it."""
-        by_page = (cls.provider == provider) & (cls.account == snapshot.account) & (cls.page_id == snapshot.page_id)
+        """Return the provider's attempt that its object belongs to: by its page, or by our metadata on it."""
+        by_page = (cls.account == snapshot.account) & (cls.page_id == snapshot.page_id)
         attempt_id = _uuid(snapshot.attempt_id)
         by_metadata = (cls.id == attempt_id) if attempt_id else false()
         # The page first: where its metadata names another attempt, the comparison is to find that out.
         own_page_first = cls.page_id.is_distinct_from(snapshot.page_id)
-        return session.scalars(select(cls).where(by_page | by_metadata).order_by(own_page_first).limit(1)).one_or_none()
+        return session.scalars(
+            select(cls).where(cls.provider == provider, by_page | by_metadata).order_by(own_page_first).limit(1)
+        ).one_or_none()
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
@@ -286,12 +288,14 @@ class Attempt(Base):
         if self.status == "created":
             self.status = "unknown"
 
-    def fail_to_open(self, reason: str) -> None:
-        """Note that the provider refused to open its page: there is none, and no money can come."""
-        if self.page_id is None:
-            self.status = "failed"
-            self.problem = reason
-            self.next_sync_at = None
+    def fail_to_open(self, reason: str) -> bool:
+        """Record that its provider refused to open its page, so that no money can come; False if nothing changed."""
+        if self.page_id is not None or self.status not in {"created", "unknown"}:
+            return False
+        self.status = "failed"
+        self.problem = reason
+        self.next_sync_at = None
+        return True
 
     def never_opened(self) -> Snapshot:
         """What there is to say when the provider does not know of the page, and will not make it any more."""

@@ -24,7 +24,7 @@ from workers._delivery import Sessions
 
 from .provider import Provider, Providers, refuse_unpayable
 from .subscriptions import Buyer, open_subscription, order_period
-from .sync import apply_snapshot, ask_provider, locked, settle_hold
+from .sync import apply_snapshot, ask_provider, close_page
 
 # At most: the page of a lost call is found, it is closed because it has other terms, a new one is opened.
 ROUNDS = 3
@@ -80,7 +80,7 @@ def start_checkout(
             # What is being paid at this moment is not given up any more.
             attempt.superseded = attempt.terms != terms and not attempt.is_out_of_hand
         reach("after the attempt's commit")
-        snapshot = page_of(sessions, providers[attempt.provider], attempt, order)
+        snapshot = page_of(sessions, providers, attempt, order)
         reach("after the provider's answer")
         with sessions.begin() as session:
             order = apply_snapshot(session, attempt, snapshot)
@@ -134,24 +134,14 @@ def _give_away(session: Session, order: Order, goods: Goods) -> dict[str, Any]:
     return free_checkout_view(order)
 
 
-def page_of(sessions: Sessions, provider: Provider, attempt: Attempt, order: Order) -> Snapshot:
-    """The attempt's page: opened, looked at, or closed where another one is to take its place."""
+def page_of(sessions: Sessions, providers: Providers, attempt: Attempt, order: Order) -> Snapshot:
+    """Open or fetch the attempt's page, or close it where another one is to take its place."""
     try:
         if attempt.superseded and attempt.page_id:
-            return _closed(sessions, provider, attempt)
-        return ask_provider(sessions, provider, attempt, order)
+            return close_page(sessions, providers, attempt)
+        return ask_provider(sessions, providers, attempt, order)
     except ProviderOutcomeUnknown as error:
         raise CheckoutOutcomeUnknown(str(order.id)) from error
-
-
-def _closed(sessions: Sessions, provider: Provider, attempt: Attempt) -> Snapshot:
-    assert attempt.page_id is not None
-    snapshot = provider.expire_page(attempt.page_id)
-    if snapshot.status == "authorized":
-        # The buyer was faster: no other page can have been opened while this one was live.
-        with sessions.begin() as session:
-            locked(session, attempt).superseded = False
-    return settle_hold(sessions, provider, attempt, snapshot)
 
 
 def _refuse_foreign(url: str | None) -> None:

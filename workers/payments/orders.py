@@ -75,7 +75,7 @@ def cancel_order(sessions: Sessions, providers: Providers, *, order_id: UUID, us
                     record(session, order, event)
                 return sessions.answer(session, order.view())
             attempt.superseded = True
-        snapshot = page_of(sessions, providers[attempt.provider], attempt, order)
+        snapshot = page_of(sessions, providers, attempt, order)
         with sessions.begin() as session:
             apply_snapshot(session, attempt, snapshot)
     raise PaymentInProgress("order", str(order_id))

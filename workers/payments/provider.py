@@ -6,8 +6,11 @@ from datetime import datetime, timedelta
 from typing import Protocol, Self
 from uuid import UUID
 
-from models.errors import CurrencyNotSupported, ReceiptEmailMissing
+from models.errors import CurrencyNotSupported, ProviderUnavailable, ReceiptEmailMissing
+from models.log import get_logger
 from models.payments import Attempt, DisputeSnapshot, Movement, Order, Refund, RefundSnapshot, Snapshot
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +180,18 @@ class Provider(Protocol):
 
 
 Providers = Mapping[str, Provider]
+
+
+def provider_of(providers: Providers, attempt: Attempt) -> Provider:
+    """Return the provider and account at which ``attempt`` was made: no other one may be asked about it.
+
+    Raises ProviderUnavailable where that account is not configured.
+    """
+    provider = providers.get(attempt.provider)
+    if provider is None or provider.account != attempt.account:
+        log.error("no such account is configured", provider=attempt.provider, account=attempt.account)
+        raise ProviderUnavailable(attempt.provider)
+    return provider
 
 
 def refuse_unpayable(shop: Provider, currency: str, receipt_email: str | None) -> None:

@@ -21,7 +21,7 @@ from workers._delivery import Sessions
 from workers.resources import Poke
 
 from .periods import follow_money
-from .provider import Provider, Providers, RefundRequest
+from .provider import Provider, Providers, RefundRequest, provider_of
 from .sync import KEY_TRUSTED_FOR
 
 log = get_logger(__name__)
@@ -132,7 +132,7 @@ def _give_back(sessions: Sessions, providers: Providers, refund_id: UUID) -> Non
     if not refund.is_open:
         return
     try:
-        snapshot = _outcome(providers[attempt.provider], refund, request)
+        snapshot = _outcome(provider_of(providers, attempt), refund, request)
     except PaymentRefused as refusal:
         snapshot = refund.not_made(str(refusal.args[0]))
     except ProviderOutcomeUnknown:

@@ -5,7 +5,7 @@ The money of each period goes the way of every order: ``sync.apply_snapshot`` te
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -27,7 +27,7 @@ from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
 
-from .provider import Provider, Providers, refuse_unpayable
+from .provider import Providers, refuse_unpayable
 from .sync import apply_snapshot, ask_provider
 
 # A charge is not waited for by anybody: its key is good for as long as providers keep one.
@@ -39,11 +39,16 @@ Charge = tuple[Attempt, Order]
 
 @dataclass(frozen=True)
 class Buyer:
-    """Who pays, and where."""
+    """Who pays, at which provider."""
 
     user_id: UUID
     provider: str
     receipt_email: str | None
+
+    @classmethod
+    def of(cls, subscription: Subscription) -> Self:
+        """The subscriber, who pays as they last did."""
+        return cls(subscription.user_id, subscription.provider, subscription.receipt_email)
 
 
 @task
@@ -55,21 +60,23 @@ def start_subscription(
     Raises NotFound, AlreadySubscribed, PaymentMethodMissing, CurrencyNotSupported, ReceiptEmailMissing,
     PaymentInProgress, PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
     """
-    shop = providers[provider]
+    shop, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
     with sessions.begin() as session:
         plan = Plan.offered(session, plan_id)
         refuse_unpayable(shop, plan.currency, receipt_email)
-        subscription, is_on_trial = open_subscription(session, Buyer(user_id, provider, receipt_email), plan)
+        subscription, is_on_trial = open_subscription(session, buyer, plan)
         if is_on_trial:
             return sessions.answer(session, subscription.view())
         if subscription.status == "trialing":
             raise AlreadySubscribed(str(plan_id))
-        charge = _begin_charge(session, subscription, shop)
-        if charge is None:
+        terms = _charge_terms(session, subscription, providers, buyer)
+        if terms is None:
             raise PaymentMethodMissing(shop.name)
-        attempt, order = charge
+        attempt, order = _begin_charge(session, subscription, terms)
+        if attempt.terms != terms:  # a page, or a charge by another card or at another provider
+            raise PaymentInProgress("order", str(order.id))
     try:
-        snapshot = ask_provider(sessions, shop, attempt, order)
+        snapshot = ask_provider(sessions, providers, attempt, order)
     except ProviderOutcomeUnknown as error:
         raise CheckoutOutcomeUnknown(str(order.id)) from error
     with sessions.begin() as session:
@@ -138,9 +145,9 @@ def advance_subscription(sessions: Sessions, providers: Providers, *, subscripti
             return
         attempt, order = charge
     try:
-        snapshot = ask_provider(sessions, providers[attempt.provider], attempt, order)
+        snapshot = ask_provider(sessions, providers, attempt, order)
     except PaymentRefused:
-        return  # the subscription has been told
+        return  # it was recorded, also at the subscription
     with sessions.begin() as session:
         apply_snapshot(session, attempt, snapshot)
 
@@ -156,9 +163,9 @@ def _take_step(session: Session, providers: Providers, subscription_id: UUID) ->
         subscription.wait(at=at)  # the job that looks after payments finds out
     elif step == "tell":
         _tell(session, subscription, subscription.tell_trial_ending(at=at))
-    elif step == "charge" and (charge := _begin_charge(session, subscription, providers[subscription.provider])):
+    elif step == "charge" and (terms := _charge_terms(session, subscription, providers, Buyer.of(subscription))):
         subscription.wait(at=at)
-        return charge
+        return _begin_charge(session, subscription, terms)
     elif step == "charge" and subscription.status != "trialing":
         _tell(session, subscription, subscription.charge_failed("no_payment_method", at=at))
     else:
@@ -174,24 +181,29 @@ def _tell(session: Session, subscription: Subscription, events: list[Event]) -> 
         record(session, subscription, event)
 
 
-def _begin_charge(session: Session, subscription: Subscription, shop: Provider) -> Charge | None:
-    """A charge of the saved method for the next period, or the one that is under way; None without a method."""
-    method = SavedMethod.of(session, user_id=subscription.user_id, provider=subscription.provider, account=shop.account)
+def _charge_terms(session: Session, subscription: Subscription, providers: Providers, buyer: Buyer) -> Terms | None:
+    """Return the terms on which the buyer's saved method is charged for the next period; None without a method."""
+    shop = providers[buyer.provider]
+    method = SavedMethod.of(session, user_id=subscription.user_id, provider=buyer.provider, account=shop.account)
     if method is None:
         return None
-    order = order_period(session, subscription)
-    terms = Terms(
-        provider=subscription.provider,
+    return Terms(
+        provider=buyer.provider,
         account=shop.account,
         live_mode=shop.live_mode,
         amount_minor=subscription.amount_minor,
         currency=subscription.currency,
         success_url="",
         cancel_url=None,
-        receipt_email=subscription.receipt_email if shop.wants_receipt_email else None,
+        receipt_email=buyer.receipt_email if shop.wants_receipt_email else None,
         method_id=method.method_id,
         customer_id=method.customer_id,
     )
+
+
+def _begin_charge(session: Session, subscription: Subscription, terms: Terms) -> Charge:
+    """Begin a charge for the next period; returns the attempt that is under way instead, if there is one."""
+    order = order_period(session, subscription)
     return order.live_attempt or order.begin(subscription, terms, open_for=CHARGE_OPEN_FOR, at=now()), order
 
 

@@ -21,7 +21,7 @@ from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
 
-from .provider import PageRequest, Provider, Providers
+from .provider import PageRequest, Provider, Providers, provider_of
 
 log = get_logger(__name__)
 
@@ -43,7 +43,7 @@ def sync_checkout(sessions: Sessions, providers: Providers, *, checkout_id: UUID
         order = Order.of(session, attempt.order_id if attempt else checkout_id, user_id=user_id)
         if attempt is None or not attempt.is_open_question:
             return sessions.answer(session, order.view())
-    snapshot = ask_provider(sessions, providers[attempt.provider], attempt, order)
+    snapshot = ask_provider(sessions, providers, attempt, order)
     with sessions.begin() as session:
         return sessions.answer(session, apply_snapshot(session, attempt, snapshot).view())
 
@@ -56,7 +56,7 @@ def sync_attempt(sessions: Sessions, providers: Providers, *, attempt_id: UUID) 
         order = session.get_one(Order, attempt.order_id)
         if not attempt.is_open_question:
             return
-    snapshot = ask_provider(sessions, providers[attempt.provider], attempt, order)
+    snapshot = ask_provider(sessions, providers, attempt, order)
     with sessions.begin() as session:
         apply_snapshot(session, attempt, snapshot)
 
@@ -70,13 +70,16 @@ def sync_attempts(session: Session, poke: Poke) -> None:
         poke("payments.sync_attempt", attempt_id=attempt.id)
 
 
-def ask_provider(sessions: Sessions, provider: Provider, attempt: Attempt, order: Order) -> Snapshot:
-    """What the provider says of the attempt, once money that was held for it is taken or let go. Raises as below."""
-    return settle_hold(sessions, provider, attempt, look_at_page(sessions, provider, attempt, order))
+def ask_provider(sessions: Sessions, providers: Providers, attempt: Attempt, order: Order) -> Snapshot:
+    """Fetch the state of the attempt from its provider, and capture or release money that is held for it.
+
+    Raises what ``look_at_page`` raises.
+    """
+    return settle_hold(sessions, providers, attempt, look_at_page(sessions, providers, attempt, order))
 
 
-def settle_hold(sessions: Sessions, provider: Provider, attempt: Attempt, snapshot: Snapshot) -> Snapshot:
-    """Take what is held on a page, or let it go where the order is paid or given up; returns what the page is then.
+def settle_hold(sessions: Sessions, providers: Providers, attempt: Attempt, snapshot: Snapshot) -> Snapshot:
+    """Capture an authorized payment, or release it where the order is paid or given up; returns the page's new state.
 
     The decision is committed under the order's lock before the provider is called, so that of two pages one is taken.
     """
@@ -89,27 +92,44 @@ def settle_hold(sessions: Sessions, provider: Provider, attempt: Attempt, snapsh
     if wanted is None:
         return snapshot
     log.info("hold settled", attempt_id=attempt.id, taken=wanted)
+    provider = provider_of(providers, attempt)
     return provider.take(snapshot) if wanted else provider.release(snapshot)
 
 
-def look_at_page(sessions: Sessions, provider: Provider, attempt: Attempt, order: Order) -> Snapshot:
-    """What the provider says of the attempt's page, which is opened if it is not yet. No transaction may be open.
+def look_at_page(sessions: Sessions, providers: Providers, attempt: Attempt, order: Order) -> Snapshot:
+    """Fetch the attempt's page from its provider, and open it first where it is not open yet.
 
-    What is known from a call that went wrong is recorded before its error goes on: PaymentRefused,
+    No transaction may be open. The outcome of a failed call is recorded before its error is raised: PaymentRefused,
     ProviderOutcomeUnknown, ProviderUnavailable.
     """
+    provider = provider_of(providers, attempt)
     try:
         return _fetched(provider, attempt) if attempt.page_id else _opened(provider, attempt, order, at=now())
     except PaymentRefused as refusal:
         with sessions.begin() as session:
             refused = locked(session, attempt)
-            refused.fail_to_open(str(refusal.args[0]))
-            _tell_subscription(session, refused)
+            # Another caller may have recorded the same refusal, and its subscription counts it once.
+            if refused.fail_to_open(str(refusal.args[0])):
+                _tell_subscription(session, refused)
         raise
     except ProviderOutcomeUnknown:
         with sessions.begin() as session:
             locked(session, attempt).lose_sight()
         raise
+
+
+def close_page(sessions: Sessions, providers: Providers, attempt: Attempt) -> Snapshot:
+    """Close the page of a superseded attempt, unless it was paid before; returns its state.
+
+    Raises ProviderOutcomeUnknown, ProviderUnavailable.
+    """
+    assert attempt.page_id is not None
+    snapshot = provider_of(providers, attempt).expire_page(attempt.page_id)
+    if snapshot.status == "authorized":
+        # The buyer was faster: no other page can have been opened while this one was live.
+        with sessions.begin() as session:
+            locked(session, attempt).superseded = False
+    return settle_hold(sessions, providers, attempt, snapshot)
 
 
 def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Order:

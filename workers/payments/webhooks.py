@@ -73,7 +73,7 @@ def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_e
             event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
             event.finish("ignored", at=now())
             return
-    snapshot = settle_hold(sessions, provider, attempt, snapshot)
+    snapshot = settle_hold(sessions, providers, attempt, snapshot)
     with sessions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
         order = apply_snapshot(session, attempt, snapshot)
