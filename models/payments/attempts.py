@@ -204,6 +204,11 @@ class Attempt(Base):
         return max(self.captured_minor - away_minor, 0)
 
     @property
+    def reversed_minor(self) -> int:
+        """What has gone back for good: refunded, or lost to a dispute."""
+        return self.refunded_minor + self.charged_back_minor
+
+    @property
     def is_live(self) -> bool:
         """Whether it may still bring money without a new page."""
         return self.page_open or self.status in LIVE

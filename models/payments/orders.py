@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, WriteOnlyMapped, joinedload, mapped_column, relationship, selectinload
 
 from models.base import Aggregate, Base, new_id
-from models.errors import AlreadyPurchased, NotFound, OrderClosed, PaymentInProgress
+from models.errors import NotFound, OrderClosed, PaymentInProgress
 from models.events import Event, OrderCreated
 
 from . import order_news as news
@@ -25,7 +25,7 @@ OrderStatus = Literal[
 
 # What was bought is the buyer's.
 OWNED = ("paid", "partially_refunded")
-# What may be the buyer's again is not sold to them meanwhile.
+# Access that a dispute has suspended may come back: it is not sold a second time.
 NOT_SOLD_AGAIN = (*OWNED, "disputed")
 
 # An order that nobody can pay any more is closed after this time: its buyer may have tried again until then.
@@ -79,10 +79,10 @@ class Order(Aggregate, Base):
     steps: WriteOnlyMapped[OrderStep] = relationship(order_by=OrderStep.id)
 
     @classmethod
-    def open(cls, session: Session, *, user_id: UUID, goods: Goods, at: datetime) -> tuple[Self, bool]:
-        """The buyer's open order for ``goods``, locked, and whether it was made now.
+    def open(cls, session: Session, *, user_id: UUID, goods: Goods, at: datetime) -> tuple[Self | None, bool]:
+        """Return the buyer's open order for ``goods``, locked, and whether it was created by this call.
 
-        Raises AlreadyPurchased, PaymentInProgress when the order is being closed at this moment.
+        None where the order is being closed at this moment.
         """
         row = {
             "id": new_id(),
@@ -100,12 +100,6 @@ class Order(Aggregate, Base):
         made = session.scalar(insert(cls).values(row).on_conflict_do_nothing().returning(cls.id))
         mine = (cls.user_id == user_id) & (getattr(cls, f"{goods.kind}_id") == goods.id)
         order = session.scalars(cls._whole().where(mine, cls.status == "pending").with_for_update(of=cls)).one_or_none()
-        # Only now: an order that was being paid has been waited for by the two statements above.
-        has_it_in_a_bundle = (cls.user_id == user_id) & cls.bundle_courses.contains([{"course_id": str(goods.id)}])
-        if session.scalar(select(cls.id).where(mine | has_it_in_a_bundle, cls.status.in_(NOT_SOLD_AGAIN)).limit(1)):
-            raise AlreadyPurchased(goods.kind, str(goods.id))
-        if order is None:
-            raise PaymentInProgress(goods.kind, str(goods.id))
         return order, made is not None
 
     @classmethod
@@ -239,13 +233,14 @@ class Order(Aggregate, Base):
         """Fulfil an order that costs nothing."""
         return self._fulfil(at)
 
-    def apply(self, attempt: Attempt, snapshot: Snapshot, *, at: datetime) -> list[Event]:
-        """Take over what the provider says of ``attempt``; returns what there is to tell.
+    def apply(self, attempt: Attempt, snapshot: Snapshot, *, wanted: bool = True, at: datetime) -> list[Event]:
+        """Apply the provider's state of ``attempt``; returns the events to publish.
 
-        A success is never taken back; a late one is taken after any other end, for money wins.
+        A success is never taken back; a late one is applied after any other end. Money that is not ``wanted`` (see
+        ``ownership.reason_to_return``) does not pay the order.
         """
         before = attempt.status
-        events = self._follow(attempt, snapshot, at)
+        events = self._follow(attempt, snapshot, at, wanted=wanted)
         if attempt.status != before:
             self.note(f"payment_{attempt.status}", at=at, attempt=attempt, detail=attempt.problem)
         if attempt.follow_receipt(snapshot, at=at):
@@ -289,7 +284,7 @@ class Order(Aggregate, Base):
         about = {"payment_id": attempt.id, "provider": attempt.provider} if attempt else {}
         self.steps.add(OrderStep(id=new_id(), step=step, at=at, detail=detail, **about))
 
-    def _follow(self, attempt: Attempt, snapshot: Snapshot, at: datetime) -> list[Event]:
+    def _follow(self, attempt: Attempt, snapshot: Snapshot, at: datetime, *, wanted: bool) -> list[Event]:
         if not attempt.heeds(snapshot):
             if snapshot.is_final:
                 attempt.rest()
@@ -299,17 +294,17 @@ class Order(Aggregate, Base):
             return []
         attempt.follow(snapshot, at=at)
         if attempt.status == "succeeded":
-            return self._take_money(attempt, at)
+            return self._take_money(attempt, at, wanted=wanted)
         if attempt.status == "failed":
             return self._tell_failure(attempt, at)
         if attempt.status in {"expired", "canceled"} and not attempt.superseded:
             return self.expire(at=at)
         return []
 
-    def _take_money(self, attempt: Attempt, at: datetime) -> list[Event]:
-        if self.paid_at:
+    def _take_money(self, attempt: Attempt, at: datetime, *, wanted: bool) -> list[Event]:
+        if self.paid_at or not wanted:
             attempt.status = "duplicate"
-            return []
+            return self.expire(at=at)
         # A page that was opened at an earlier price is paid at that price, whatever coupon came later.
         if attempt.amount_minor != self.amount_minor:
             self.redemption = None
@@ -343,20 +338,22 @@ class Order(Aggregate, Base):
         """Whether what was bought is the buyer's."""
         return self.status in OWNED
 
+    @property
+    def is_fully_reversed(self) -> bool:
+        """Whether all that paid it has been refunded or charged back, in whatever parts and order."""
+        return self.paid_by is not None and self.paid_by.reversed_minor >= self.paid_by.captured_minor
+
     def weigh_money(self) -> None:
-        """Be as much of an order as its money has stayed."""
+        """Recalculate the status from the captured, refunded and disputed amounts."""
         payment = self.paid_by
         if payment is None:
             return
-        gone_minor = payment.refunded_minor + payment.charged_back_minor
         if payment.disputed_minor:
-            self.status = "disputed"  # whatever its part: nobody knows yet
-        elif payment.charged_back_minor and gone_minor >= payment.captured_minor:
-            self.status = "charged_back"
-        elif payment.refunded_minor == payment.captured_minor:
-            self.status = "refunded"
+            self.status = "disputed"  # also for a part: the bank has not decided
+        elif self.is_fully_reversed:
+            self.status = "charged_back" if payment.charged_back_minor else "refunded"
         else:
-            self.status = "partially_refunded" if gone_minor else "paid"
+            self.status = "partially_refunded" if payment.reversed_minor else "paid"
 
     def view(self) -> dict[str, Any]:
         """As GET /v1/orders/{id} shows it."""

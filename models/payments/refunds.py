@@ -91,12 +91,36 @@ class Refund(Base):
         next_sync_at: datetime | None = None,
         at: datetime,
     ) -> Self:
-        """A refund that is to be committed before the provider is called; its money is set aside.
+        """Create a refund that is to be committed before the provider is called; its money is set aside.
 
         Raises RefundTooLarge.
         """
         if not 0 < amount_minor <= attempt.refundable_minor:
             raise RefundTooLarge(attempt.refundable_minor, attempt.currency)
+        return cls._create(
+            attempt,
+            amount_minor,
+            command_id=command_id,
+            reason=reason,
+            requested_by=requested_by,
+            keeps_access=keeps_access,
+            next_sync_at=next_sync_at,
+            at=at,
+        )
+
+    @classmethod
+    def _create(
+        cls,
+        attempt: Attempt,
+        amount_minor: int,
+        *,
+        command_id: UUID,
+        reason: str,
+        requested_by: UUID | None = None,
+        keeps_access: bool = False,
+        next_sync_at: datetime | None = None,
+        at: datetime,
+    ) -> Self:
         attempt.refund_pending_minor += amount_minor
         return cls(
             id=new_id(),
@@ -150,10 +174,13 @@ class Refund(Base):
 
     @classmethod
     def adopt(cls, attempt: Attempt, snapshot: RefundSnapshot, *, at: datetime) -> Self:
-        """A refund that somebody made at the provider, past us. Raises RefundTooLarge."""
+        """Create the row of a refund that was made at the provider.
+
+        It has happened, so no rule of ours applies: it is recorded also where it exceeds what was left.
+        """
         assert snapshot.object_id is not None
         command_id = uuid5(attempt.id, snapshot.object_id)
-        return cls.begin(attempt, snapshot.amount_minor, command_id=command_id, reason="made at the provider", at=at)
+        return cls._create(attempt, snapshot.amount_minor, command_id=command_id, reason="made at the provider", at=at)
 
     @classmethod
     def of_command(cls, session: Session, command_id: UUID) -> Self | None:
@@ -197,6 +224,7 @@ class Refund(Base):
         if not self.heeds(snapshot):
             return None
         attempt, before, was_owned = order.attempt(self.attempt_id), self.status, order.is_owned
+        was_reversed = order.is_fully_reversed
         self._follow(attempt, snapshot, at)
         order.weigh_money()
         if self.status != before:
@@ -213,7 +241,7 @@ class Refund(Base):
             "provider": attempt.provider,
         }
         if self.status == "succeeded" != before:
-            all_of_it = order.status == "refunded" and attempt is order.paid_by
+            all_of_it = order.is_fully_reversed and not was_reversed
             kept = all_of_it and self.keeps_access
             return PaymentRefunded(**about, order_refunded=all_of_it, access_kept=kept, refunded_at=at)
         if self.status == "failed" and before == "succeeded":
@@ -221,10 +249,11 @@ class Refund(Base):
         return None
 
     def _follow(self, attempt: Attempt, snapshot: RefundSnapshot, at: datetime) -> None:
+        # Also of one that does not match: by it the next snapshot finds this row, and makes no second one.
+        self.object_id = snapshot.object_id or self.object_id
         if (snapshot.amount_minor, snapshot.currency) != (self.amount_minor, self.currency):
             self._become("review", attempt, problem="does not match: amount or currency")
             return
-        self.object_id = snapshot.object_id
         if snapshot.status == "pending":
             self._become("pending", attempt, next_sync_at=self.next_sync_at or at + _FIRST_SYNC_AFTER)
         else:

@@ -5,7 +5,7 @@ from functools import partial
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 from models.base import now, sessions
@@ -146,10 +146,12 @@ def test_an_order_that_is_not_there_is_not_found(shop, session, checkout):
         list_refunds(session, order_id=checkout["order_id"], user_id=uuid4())
 
 
-def test_the_database_refuses_to_count_more_back_than_was_taken(shop, session, checkout):
-    shop.attempt(checkout).refunded_minor = 4901
-    with pytest.raises(IntegrityError, match="ck_attempts_refunded"):
-        session.flush()
+def test_database_refuses_a_promise_above_the_capture(shop, session, checkout):
+    session.add(Refund.begin(shop.attempt(checkout), 4900, command_id=uuid4(), reason="asked for", at=now()))
+    shop.attempt(checkout).refund_pending_minor += 1
+    session.flush()
+    with pytest.raises(IntegrityError, match="exceeds what was captured"):
+        session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
 
 
 # What goes wrong on the way.

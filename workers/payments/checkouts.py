@@ -19,6 +19,7 @@ from models.outbox import record
 from models.payments import Attempt, Bundle, Coupon, Goods, Offer, Order, Plan, Snapshot, Terms
 from models.payments.order_views import free_checkout_view
 from models.payments.orders import Priced
+from models.payments.ownership import refuse_owned_goods
 from workers import task
 from workers._delivery import Sessions
 
@@ -106,6 +107,10 @@ def _on_sale(session: Session, course_id: UUID | None, bundle_id: UUID | None) -
 
 def _order_goods(session: Session, shop: Provider, buyer: Buyer, goods: Goods, coupon: str | None) -> Ordered:
     order, is_new = Order.open(session, user_id=buyer.user_id, goods=goods, at=now())
+    # After the order: an order that was being paid has been waited for by then.
+    refuse_owned_goods(session, buyer.user_id, goods)
+    if order is None:
+        raise PaymentInProgress(goods.kind, str(goods.id))
     if coupon:
         issued = Coupon.locked(session, coupon)
         goods = goods.less(issued.discount_on(session, goods, user_id=buyer.user_id, order_id=order.id, at=now()))

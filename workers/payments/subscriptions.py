@@ -23,6 +23,7 @@ from models.errors import (
 from models.events import Event
 from models.outbox import record
 from models.payments import Attempt, Order, Plan, SavedMethod, Subscription, Terms
+from models.payments.ownership import refuse_owned
 from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
@@ -57,8 +58,8 @@ def start_subscription(
 ) -> dict[str, Any]:
     """Subscribe to a plan by what the buyer paid with last at this provider; first comes a trial, where there is one.
 
-    Raises NotFound, AlreadySubscribed, PaymentMethodMissing, CurrencyNotSupported, ReceiptEmailMissing,
-    PaymentInProgress, PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
+    Raises NotFound, AlreadyPurchased, AlreadySubscribed, PaymentMethodMissing, CurrencyNotSupported,
+    ReceiptEmailMissing, PaymentInProgress, PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
     """
     shop, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
     with sessions.begin() as session:
@@ -90,7 +91,11 @@ def start_subscription(
 
 
 def open_subscription(session: Session, buyer: Buyer, plan: Plan) -> tuple[Subscription, bool]:
-    """The buyer's subscription to a plan, and whether its trial begins with this. Raises AlreadySubscribed."""
+    """Return the buyer's subscription to a plan, and whether its trial begins with this.
+
+    Raises AlreadySubscribed, AlreadyPurchased where the buyer owns all its courses.
+    """
+    refuse_owned(session, buyer.user_id, "plan", plan.id, {UUID(course_id) for course_id in plan.course_ids})
     at = clock.now()
     subscription = Subscription.open(
         session,

@@ -16,7 +16,9 @@ from models.faults import reach
 from models.log import get_logger
 from models.outbox import record
 from models.payments import Attempt, Order, Refund, SavedMethod, Snapshot, Subscription
+from models.payments.attempts import SETTLED
 from models.payments.ledger import book_capture
+from models.payments.ownership import PAID_TWICE, reason_to_return
 from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
@@ -28,7 +30,6 @@ log = get_logger(__name__)
 # Providers forget an idempotency key after 24 h, and a repeat after that would open a second page.
 KEY_TRUSTED_FOR = timedelta(hours=23)
 SYNCS_A_RUN = 100
-PAID_TWICE = "paid twice"
 TOO_LATE = "paid for a subscription that is over"
 
 
@@ -88,6 +89,8 @@ def settle_hold(sessions: Sessions, providers: Providers, attempt: Attempt, snap
     with sessions.begin() as session:
         order = apply_snapshot(session, attempt, snapshot)
         wanted = order.wants(order.attempt(attempt.id))
+        if wanted and reason_to_return(session, order):
+            wanted = False
     reach("before a hold is settled")
     if wanted is None:
         return snapshot
@@ -141,7 +144,10 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
     attempt = order.attempt(attempt.id)
     before, captured_before = attempt.status, attempt.captured_minor
     receipt_before = attempt.receipt_status
-    for event in order.apply(attempt, snapshot, at=now()):
+    unwanted = None
+    if snapshot.status == "succeeded" and attempt.status not in SETTLED and not order.paid_at:
+        unwanted = reason_to_return(session, order)
+    for event in order.apply(attempt, snapshot, wanted=unwanted is None, at=now()):
         record(session, order, event)
     if attempt.captured_minor > captured_before:
         book_capture(session, attempt, at=now())
@@ -150,8 +156,9 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
     if attempt.status != before:
         _tell_subscription(session, attempt)
     if attempt.status == "duplicate" != before:
-        # Nobody asked for it: the job gives it back.
-        session.add(Refund.begin(attempt, attempt.captured_minor, command_id=attempt.id, reason=PAID_TWICE, at=now()))
+        # The job gives it back.
+        reason = unwanted or PAID_TWICE
+        session.add(Refund.begin(attempt, attempt.captured_minor, command_id=attempt.id, reason=reason, at=now()))
     if attempt.status != before:
         tell = log.error if attempt.needs_a_person else log.info
         tell("attempt changed", attempt_id=attempt.id, was=before, status=attempt.status, problem=attempt.problem)
