@@ -4,6 +4,7 @@ from typing import Any
 
 import marshmallow as ma
 
+from models.money import currencies
 from models.text import LINE_MAX_LENGTH, LINE_PATTERN, is_line
 
 
@@ -36,11 +37,24 @@ def _is_line(text: str) -> None:
         raise ma.ValidationError("A line of text.")
 
 
+class Currency(ma.fields.Str):
+    """A currency of ISO 4217 that a price can be in."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        described = {"pattern": "^[A-Z]{3}$"}
+        super().__init__(**{"validate": _is_currency, "metadata": described, **kwargs})
+
+
+def _is_currency(code: str) -> None:
+    if code not in currencies():
+        raise ma.ValidationError("An ISO 4217 code of a currency in use, such as EUR.")
+
+
 class Money(Schema):
     """An amount in minor units of an ISO 4217 currency."""
 
     amount_minor = ma.fields.Int(strict=True, required=True, validate=ma.validate.Range(min=0, max=10**12))
-    currency = ma.fields.Str(required=True, validate=ma.validate.Regexp(r"[A-Z]{3}\Z", error="An ISO 4217 code."))
+    currency = Currency(required=True)
 
 
 class Timestamp(ma.fields.Str):

@@ -333,6 +333,18 @@ class CurrencyNotSupported(Invalid):
     message = "{0} does not take {1}."
 
 
+class AmountTooSmall(Invalid):
+    message = "The least amount that {0} charges is {1} {2}."
+
+
+class AmountTooLarge(Invalid):
+    message = "The largest amount that {0} charges is {1} {2}."
+
+
+class AmountNotDivisible(Invalid):
+    message = "{0} takes amounts in {1} only in steps of {2}."
+
+
 class ReceiptEmailMissing(Invalid):
     message = "{0} sends its buyers a receipt by law: send receipt_email."
 

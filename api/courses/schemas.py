@@ -5,7 +5,7 @@ from typing import Any
 import marshmallow as ma
 
 from api.pages import PageQuery, page_of
-from api.schemas import Flag, Line, Money, Schema, Timestamp
+from api.schemas import Currency, Flag, Line, Money, Schema, Timestamp
 
 LEVELS = ("beginner", "intermediate", "advanced")
 SORTS = ("relevance", "popular", "newest", "rating", "price", "-price")
@@ -55,7 +55,7 @@ class CoursesQuery(PageQuery):
     tag = Word()
     instructor_id = ma.fields.UUID()
     free = ma.fields.Bool()
-    currency = ma.fields.Str(validate=ma.validate.Regexp(r"[A-Z]{3}\Z", error="An ISO 4217 code."))
+    currency = Currency()
     price_min = _minor()
     price_max = _minor()
     sort = ma.fields.Str(validate=ma.validate.OneOf(SORTS), load_default=None)

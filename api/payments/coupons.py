@@ -9,7 +9,7 @@ from flask.views import MethodView
 from api.auth import requires
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
-from api.schemas import Schema, Timestamp
+from api.schemas import Currency, Schema, Timestamp
 
 from .blueprint import blp
 
@@ -38,7 +38,7 @@ class CouponTermsSchema(CouponLimitsSchema):
     code = ma.fields.Str(required=True, validate=_CODE, metadata={"example": "AUTUMN15"})
     kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(["percent", "fixed"]))
     value = _at_least_one(required=True, metadata={"description": "Of a hundred, or minor units."})
-    currency = ma.fields.Str(validate=ma.validate.Regexp(r"[A-Z]{3}\Z", error="An ISO 4217 code."))
+    currency = Currency()
 
     @ma.validates_schema
     def _fits_its_kind(self, coupon: dict[str, Any], **_: Any) -> None:

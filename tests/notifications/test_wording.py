@@ -56,6 +56,8 @@ def test_who_speaks_none_of_our_languages_is_written_to_in_english(locale: str, 
         (499000, "RUB", "ru", "4990,00 RUB"),
         (4900, "JPY", "en", "4900 JPY"),
         (4900, "KWD", "en", "4.900 KWD"),
+        (1000, "CLP", "en", "1000 CLP"),
+        (12345, "OMR", "ru", "12,345 OMR"),
     ],
 )
 def test_a_receipt_names_the_exact_amount(amount_minor: int, currency: str, locale: str, said: str):

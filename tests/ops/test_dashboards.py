@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from models.money import currencies
 from settings import ROOT
 
 GRAFANA = ROOT / "ops" / "grafana"
@@ -46,3 +47,15 @@ def test_a_number_alone_shows_by_its_colour_whether_it_is_well(name: str):
     assert numbers
     for panel in numbers:
         assert "green" in str(panel["fieldConfig"]["defaults"].get("thresholds")), panel["title"]
+
+
+def test_money_panels_know_the_decimal_places_of_every_currency():
+    panels = [panel for panel in DASHBOARDS["payments"]["panels"] if "_minor_total" in str(panel["targets"])]
+    zero, three = ("|".join(sorted(code for code, n in currencies().items() if n == places)) for places in (0, 3))
+
+    assert panels
+    for panel in panels:
+        expression = panel["targets"][0]["expr"]
+        assert f'{{currency!~"{zero}|{three}"}}[1h]) / 100' in expression
+        assert f'{{currency=~"{zero}"}}[1h]) or' in expression
+        assert f'{{currency=~"{three}"}}[1h]) / 1000' in expression

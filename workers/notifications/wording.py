@@ -8,7 +8,6 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, pas
 from jinja2.runtime import Context
 
 import settings
+from models.money import format_amount
 from models.notifications import Contact
 
 TEMPLATES = Path(__file__).parent / "templates"
 LANGUAGES = tuple(sorted(path.stem for path in TEMPLATES.glob("*.toml")))
 FALLBACK_LANGUAGE = "en"
-
-_DIGITS_OF_MINOR_UNIT = {"BHD": 3, "JPY": 0, "KRW": 0, "KWD": 3, "TND": 3, "VND": 0}  # of all others: 2
 
 
 @dataclass(frozen=True)
@@ -105,9 +103,8 @@ def _environment() -> Environment:
 
 @pass_context
 def _money(context: Context, amount_minor: int, currency: str) -> str:
-    digits = _DIGITS_OF_MINOR_UNIT.get(currency, 2)
-    amount = Decimal(amount_minor).scaleb(-digits)
-    return f"{amount:.{digits}f} {currency}".replace(".", context["decimal_mark"])
+    amount = format_amount(amount_minor, currency).replace(".", context["decimal_mark"])
+    return f"{amount} {currency}"
 
 
 @pass_context

@@ -49,9 +49,9 @@ def start_checkout(
     """Open a payment page for a course, a bundle or a plan, or give back the open one.
 
     What costs nothing is fulfilled at once. Raises NotFound, AlreadyPurchased, AlreadySubscribed, PaymentInProgress,
-    ReturnUrlRefused, CurrencyNotSupported, ReceiptEmailMissing, PaymentRefused, ProviderUnavailable,
-    CheckoutOutcomeUnknown, and why a coupon is refused: CouponUnknown, CouponExpired, CouponUsedUp,
-    CouponNotApplicable, CouponCurrencyMismatch.
+    ReturnUrlRefused, what ``refuse_unpayable`` raises, PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown,
+    and why a coupon is refused: CouponUnknown, CouponExpired, CouponUsedUp, CouponNotApplicable,
+    CouponCurrencyMismatch.
     """
     for url in (success_url, cancel_url):
         _refuse_foreign(url)
@@ -119,13 +119,13 @@ def _order_goods(session: Session, shop: Provider, buyer: Buyer, goods: Goods, c
         record(session, order, order.created(buyer.provider))
     if goods.amount_minor == 0 and not order.live_attempt:
         return _give_away(session, order, goods)
-    refuse_unpayable(shop, goods.currency, buyer.receipt_email)
+    refuse_unpayable(shop, goods.amount_minor, goods.currency, buyer.receipt_email)
     return order, goods
 
 
 def _order_plan(session: Session, shop: Provider, buyer: Buyer, plan_id: UUID) -> Ordered:
     plan = Plan.offered(session, plan_id)
-    refuse_unpayable(shop, plan.currency, buyer.receipt_email)
+    refuse_unpayable(shop, plan.amount_minor, plan.currency, buyer.receipt_email)
     subscription, is_on_trial = open_subscription(session, buyer, plan)
     if is_on_trial:
         return subscription.trial_checkout_view()

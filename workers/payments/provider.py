@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, Self
 from uuid import UUID
 
-from models.errors import CurrencyNotSupported, ProviderUnavailable, ReceiptEmailMissing
+from models.errors import ProviderUnavailable, ReceiptEmailMissing
 from models.log import get_logger
 from models.payments import Attempt, DisputeSnapshot, Movement, Order, Refund, RefundSnapshot, Snapshot
 
@@ -97,6 +97,18 @@ class Notice:
     object_id: str  # of the page or its payment; where a refund or dispute is told of, of the payment
 
 
+class AmountRules(Protocol):
+    """Which amounts a provider takes; in minor units of ISO 4217."""
+
+    def check_charge(self, amount_minor: int, currency: str) -> None:
+        """Raise CurrencyNotSupported, AmountTooSmall, AmountTooLarge or AmountNotDivisible."""
+        ...
+
+    def check_refund(self, amount_minor: int, currency: str) -> None:
+        """Raise AmountNotDivisible."""
+        ...
+
+
 class Provider(Protocol):
     """A payment provider, with one account of ours.
 
@@ -111,11 +123,12 @@ class Provider(Protocol):
     def account(self) -> str: ...
 
     @property
+    def amounts(self) -> AmountRules: ...
+
+    @property
     def live_mode(self) -> bool:
         """Whether real money moves."""
         ...
-
-    def takes(self, currency: str) -> bool: ...
 
     def open_page(self, request: PageRequest) -> Snapshot:
         """A new payment page, or the one that was opened under the same key, as it is now. Raises PaymentRefused.
@@ -194,9 +207,11 @@ def provider_of(providers: Providers, attempt: Attempt) -> Provider:
     return provider
 
 
-def refuse_unpayable(shop: Provider, currency: str, receipt_email: str | None) -> None:
-    """Raises CurrencyNotSupported, ReceiptEmailMissing."""
-    if not shop.takes(currency):
-        raise CurrencyNotSupported(shop.name, currency)
+def refuse_unpayable(shop: Provider, amount_minor: int, currency: str, receipt_email: str | None) -> None:
+    """Refuse what the provider would refuse, before anything is stored or held.
+
+    Raises CurrencyNotSupported, AmountTooSmall, AmountTooLarge, AmountNotDivisible, ReceiptEmailMissing.
+    """
+    shop.amounts.check_charge(amount_minor, currency)
     if shop.wants_receipt_email and not receipt_email:
         raise ReceiptEmailMissing(shop.name)

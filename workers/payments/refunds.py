@@ -43,7 +43,8 @@ def refund_order(
     """Give back ``amount_minor`` of what was paid for an order; None: all that is left of it.
 
     What was bought ends with the last of its money, unless the refund ``keeps_access``.
-    The answer may be that the outcome is not known yet. Raises NotFound, OrderNotPaid, RefundTooLarge, PaymentRefused.
+    The answer may be that the outcome is not known yet. Raises NotFound, OrderNotPaid, RefundTooLarge,
+    AmountNotDivisible, PaymentRefused.
     """
     with sessions.begin() as session:
         order = Order.find_locked(session, order_id)
@@ -58,6 +59,8 @@ def refund_order(
                 keeps_access=keeps_access,
                 at=now(),
             )
+            payment = order.attempt(refund.attempt_id)
+            providers[payment.provider].amounts.check_refund(refund.amount_minor, refund.currency)
             session.add(refund)
     reach("after the refund's commit")
     try:

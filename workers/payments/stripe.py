@@ -17,6 +17,7 @@ from models.log import get_logger
 from models.payments import DisputeSnapshot, Movement, RefundSnapshot, Snapshot
 
 from .provider import Notice, PageRequest, RefundRequest, Webhook
+from .stripe_amounts import StripeAmounts, from_stripe, to_stripe
 from .stripe_objects import FOLLOWED, StripeEvent, attempt_id, dispute_snapshot, refund_snapshot, status
 
 log = get_logger(__name__)
@@ -36,6 +37,7 @@ class Stripe:
     name = NAME
     page_open_for = timedelta(hours=23)  # the longest that Stripe allows is 24 h from its own clock's now
     wants_receipt_email = False
+    amounts = StripeAmounts()
 
     def __init__(self, key: str, *, url: str, account: str, webhook_secrets: tuple[str, ...]) -> None:
         self.account = account
@@ -61,16 +63,13 @@ class Stripe:
             webhook_secrets=settings.STRIPE_WEBHOOK_SECRETS,
         )
 
-    def takes(self, currency: str) -> bool:  # noqa: ARG002 it lists some 135 currencies, and says no to others itself
-        return True
-
     def open_page(self, request: PageRequest) -> Snapshot:
         if request.method_id:
             return self._charge(request)
         metadata = _metadata(request)
         price = {
             "currency": request.currency.lower(),
-            "unit_amount": request.amount_minor,
+            "unit_amount": to_stripe(request.amount_minor, request.currency),
             "product_data": {"name": request.description},
         }
         params: Any = {
@@ -144,7 +143,7 @@ class Stripe:
     def refund(self, request: RefundRequest) -> RefundSnapshot:
         params: Any = {
             "payment_intent": request.payment_id,
-            "amount": request.amount_minor,
+            "amount": to_stripe(request.amount_minor, request.currency),
             "metadata": {"order_id": str(request.order_id), "refund_id": str(request.refund_id)},
         }
         with _errors_as_ours():
@@ -193,7 +192,7 @@ class Stripe:
                     object_id=made["id"],
                     payment_id=made["id"],
                     attempt_id=attempt_id(made),
-                    amount_minor=made["amount_received"],
+                    amount_minor=from_stripe(made["amount_received"], made["currency"]),
                     currency=made["currency"].upper(),
                 )
             for refund in self._client.v1.refunds.list(query).auto_paging_iter():
@@ -203,7 +202,7 @@ class Stripe:
                     object_id=made["id"],
                     payment_id=made["payment_intent"] or "",
                     attempt_id=None,
-                    amount_minor=made["amount"] if made["status"] == "succeeded" else 0,
+                    amount_minor=from_stripe(made["amount"], made["currency"]) if made["status"] == "succeeded" else 0,
                     currency=made["currency"].upper(),
                 )
 
@@ -228,7 +227,7 @@ class Stripe:
     def _charge(self, request: PageRequest) -> Snapshot:
         """Charge a saved card. One that is declined leaves a payment that says why."""
         params: Any = {
-            "amount": request.amount_minor,
+            "amount": to_stripe(request.amount_minor, request.currency),
             "currency": request.currency.lower(),
             "customer": request.customer_id,
             "payment_method": request.method_id,
@@ -267,17 +266,16 @@ class Stripe:
         """A payment without a page, as if it were its own."""
         no_page = {"status": "complete", "payment_status": "unpaid"}
         page = {**no_page, "id": payment["id"], "url": None, "livemode": payment["livemode"], "customer": None}
-        return self._told(page, payment, amount_minor=payment["amount"], metadata=payment["metadata"])
+        return self._told(page, payment, amount=payment["amount"], metadata=payment["metadata"])
 
     def _snapshot(self, session: Any) -> Snapshot:
         page = session.to_dict()  # a StripeObject is no dict
-        return self._told(
-            page, page["payment_intent"] or {}, amount_minor=page["amount_total"], metadata=page["metadata"]
-        )
+        return self._told(page, page["payment_intent"] or {}, amount=page["amount_total"], metadata=page["metadata"])
 
     def _told(
-        self, page: dict[str, Any], payment: dict[str, Any], *, amount_minor: int, metadata: dict[str, str]
+        self, page: dict[str, Any], payment: dict[str, Any], *, amount: int, metadata: dict[str, str]
     ) -> Snapshot:
+        currency = (payment or page)["currency"].upper()
         failure = payment.get("last_payment_error") or {}
         return Snapshot(
             account=self.account,
@@ -287,9 +285,9 @@ class Stripe:
             page_open=page["status"] == "open",
             payment_id=payment.get("id"),
             status=status(page, payment),
-            amount_minor=amount_minor,
-            currency=(payment or page)["currency"].upper(),
-            captured_minor=payment.get("amount_received", 0),
+            amount_minor=from_stripe(amount, currency),
+            currency=currency,
+            captured_minor=from_stripe(payment.get("amount_received", 0), currency),
             order_id=metadata.get("order_id"),
             attempt_id=metadata.get("attempt_id"),
             failure_reason=failure.get("decline_code") or failure.get("code"),

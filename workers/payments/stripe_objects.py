@@ -10,6 +10,8 @@ from models.payments import DisputeSnapshot, RefundSnapshot
 from models.payments.attempts import Neutral
 from models.payments.disputes import Told
 
+from .stripe_amounts import from_stripe
+
 # What changes a page, the payment made on it, its refunds or disputes. The rest repeats it in other words.
 FOLLOWED = frozenset(
     {
@@ -56,7 +58,7 @@ def refund_snapshot(refund: Any) -> RefundSnapshot:
     return RefundSnapshot(
         object_id=made["id"],
         status=_REFUND_STATUS.get(made["status"], "pending"),
-        amount_minor=made["amount"],
+        amount_minor=from_stripe(made["amount"], made["currency"]),
         currency=made["currency"].upper(),
         refund_id=(made["metadata"] or {}).get("refund_id"),
         failure_reason=made.get("failure_reason"),
@@ -70,7 +72,7 @@ def dispute_snapshot(dispute: Any) -> DisputeSnapshot:
     return DisputeSnapshot(
         object_id=told["id"],
         status=_DISPUTE_STATUS.get(told["status"], "open"),
-        amount_minor=told["amount"],
+        amount_minor=from_stripe(told["amount"], told["currency"]),
         currency=told["currency"].upper(),
         reason=told["reason"],
         respond_by=datetime.fromtimestamp(respond_by, UTC) if respond_by else None,

@@ -64,7 +64,7 @@ def start_subscription(
     shop, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
     with sessions.begin() as session:
         plan = Plan.offered(session, plan_id)
-        refuse_unpayable(shop, plan.currency, receipt_email)
+        refuse_unpayable(shop, plan.amount_minor, plan.currency, receipt_email)
         subscription, is_on_trial = open_subscription(session, buyer, plan)
         if is_on_trial:
             return sessions.answer(session, subscription.view())

@@ -24,6 +24,8 @@ from yookassa.domain.models import Amount
 
 import settings
 from models.errors import (
+    AmountTooSmall,
+    CurrencyNotSupported,
     HookUnreadable,
     PaymentRefused,
     ProviderOutcomeUnknown,
@@ -31,6 +33,7 @@ from models.errors import (
     SenderRefused,
 )
 from models.log import get_logger
+from models.money import format_amount
 from models.payments import DisputeSnapshot, Movement, RefundSnapshot, Snapshot
 from models.payments.attempts import Neutral
 
@@ -49,9 +52,24 @@ FOLLOWED: dict[str, Neutral] = {
 }
 # Nothing comes after these.
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
+LEAST_MINOR = 100
 LONGEST_TEXT = 128  # of a description
 # Above its clock's distance from ours.
 CLOCK_SLACK = timedelta(minutes=1)
+
+
+class YooKassaAmounts:
+    """Only roubles; the minimum holds for each of its payment methods."""
+
+    def check_charge(self, amount_minor: int, currency: str) -> None:
+        """Raise CurrencyNotSupported or AmountTooSmall. The maximum depends on the method that the buyer chooses."""
+        if currency != "RUB":
+            raise CurrencyNotSupported(NAME, currency)
+        if amount_minor < LEAST_MINOR:
+            raise AmountTooSmall(NAME, format_amount(LEAST_MINOR, currency), currency)
+
+    def check_refund(self, amount_minor: int, currency: str) -> None:
+        """Accept any amount: a refund may be of one kopeck."""
 
 
 class YooKassa:
@@ -59,6 +77,7 @@ class YooKassa:
 
     name = NAME
     page_open_for = timedelta(hours=1)
+    amounts = YooKassaAmounts()
 
     def __init__(
         self, shop_id: str, key: str, *, url: str, trusted_networks: tuple[str, ...], vat_code: int | None
@@ -82,9 +101,6 @@ class YooKassa:
             trusted_networks=settings.YOOKASSA_TRUSTED_NETWORKS,
             vat_code=settings.YOOKASSA_VAT_CODE or None,
         )
-
-    def takes(self, currency: str) -> bool:
-        return currency == "RUB"
 
     def open_page(self, request: PageRequest) -> Snapshot:
         params: dict[str, Any] = {

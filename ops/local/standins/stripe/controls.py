@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from ops.local.standins import pages
 from ops.local.standins.calls import Call, Refusal
 from ops.local.standins.store import Document, Documents, Store
-from ops.local.standins.stripe import checkout, disputes, methods, objects, refunds
+from ops.local.standins.stripe import amounts, checkout, disputes, methods, objects, refunds
 
 NOTICES = {
     "declined": "The bank declined the card. Try again.",
@@ -69,16 +69,12 @@ def _page(payable: Document) -> str:
     page = pages.Page(
         provider="Stripe",
         title={"complete": "Paid", "expired": "This page has expired"}.get(payable["status"], "Payment"),
-        amount="Save a card" if amount is None else _money(amount, currency),
+        amount="Save a card" if amount is None else amounts.shown(amount, currency),
         payable=payable["status"] in ("open", "requires_action"),
         notice=NOTICES.get(request.args.get("notice", "")),
-        lines=[(line["description"], _money(line["amount_total"], currency)) for line in lines],
+        lines=[(line["description"], amounts.shown(line["amount_total"], currency)) for line in lines],
     )
     return pages.show(page)
-
-
-def _money(amount_minor: int, currency: str) -> str:
-    return f"{amount_minor / 100:,.2f} {currency.upper()}"
 
 
 def _payments(db: Documents) -> list[Document]:

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from ops.local.standins.store import Document
-from ops.local.standins.stripe import errors
+from ops.local.standins.stripe import amounts, errors
 
 Path = tuple[str, ...]
 
@@ -76,8 +76,9 @@ def one_of(message: Document, name: str, allowed: tuple[str, ...], default: str 
 
 def currency(message: Document, name: str = "currency") -> str:
     code = str(required(message, name)).lower()
-    if not re.fullmatch(r"[a-z]{3}", code):
-        raise errors.invalid(f"Invalid currency: {code}.", name)
+    if code not in amounts.SUPPORTED:
+        supported = ", ".join(sorted(amounts.SUPPORTED))
+        raise errors.invalid(f"Invalid currency: {code}. Stripe currently supports these currencies: {supported}", name)
     return code
 
 

@@ -6,11 +6,10 @@ from flask import request
 
 from ops.local.standins.calls import Call, Refusal
 from ops.local.standins.store import Document
-from ops.local.standins.stripe import accepted, charges, errors, forms, methods, objects
+from ops.local.standins.stripe import accepted, amounts, charges, errors, forms, methods, objects
 from ops.local.standins.stripe.api import StripeApi
 
 CAPTURE_METHODS = ("automatic", "automatic_async", "manual")
-SMALLEST_MINOR = {"usd": 50, "eur": 50, "gbp": 30}
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 CANCELABLE = (*CONFIRMABLE, "requires_capture", "processing")
 
@@ -31,7 +30,7 @@ def create(call: Call) -> Document:
     if customer := message.get("customer"):
         objects.referred(call, "customer", customer, "customer")
     amount, currency = forms.positive(message, "amount"), forms.currency(message)
-    refuse_too_small(amount, currency)
+    amounts.check_charge(amount, currency)
     intent = new(call, message, amount=amount, currency=currency, customer=customer)
     if token := message.get("payment_method"):
         _take_method(call, intent, token)
@@ -68,12 +67,6 @@ def new(call: Call, message: Document, **fields: Any) -> Document:
     return intent | {"client_secret": f"{intent['id']}_secret_{objects.new_id('s')[2:]}"}
 
 
-def refuse_too_small(amount_minor: int, currency: str) -> None:
-    smallest_minor = SMALLEST_MINOR.get(currency, 1)
-    if amount_minor < smallest_minor:
-        raise errors.invalid(f"Amount must be at least {smallest_minor} {currency}.", "amount", "amount_too_small")
-
-
 def retrieve(call: Call, intent_id: str) -> Document:
     return objects.named(call, "payment_intent", intent_id)
 
@@ -91,6 +84,7 @@ def update(call: Call, intent_id: str) -> Document:
         if intent["status"] not in CONFIRMABLE:
             raise errors.unexpected_state("updated", intent)
         intent["amount"] = forms.positive(call.message, "amount")
+        amounts.check_charge(intent["amount"], intent["currency"])
     if token := call.message.get("payment_method"):
         _take_method(call, intent, token)
     return objects.save(call, intent)
@@ -187,6 +181,7 @@ def capture(call: Call, intent_id: str) -> Document:
     if amount > intent["amount_capturable"]:
         message = f"You cannot capture more than the authorized amount of {intent['amount_capturable']}."
         raise errors.invalid(message, "amount_to_capture", "amount_too_large")
+    amounts.check_places(amount, intent["currency"], "amount_to_capture")
     charges.capture(call, objects.named(call, "charge", intent["latest_charge"]), amount)
     intent |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}
     for session in call.db.find("checkout.session", payment_intent=intent_id):

@@ -3,7 +3,7 @@
 from ops.local.standins import faults
 from ops.local.standins.calls import Call
 from ops.local.standins.store import Document
-from ops.local.standins.stripe import accepted, errors, forms, objects
+from ops.local.standins.stripe import accepted, amounts, errors, forms, objects
 from ops.local.standins.stripe.api import StripeApi
 
 REASONS = ("duplicate", "fraudulent", "requested_by_customer")
@@ -24,6 +24,7 @@ def create(call: Call) -> Document:
     if amount > left:
         message = f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})"
         raise errors.invalid(message, "amount")
+    amounts.check_places(amount, charge["currency"])
     pending = faults.strikes(call.db, "pending_refunds")
     refund = objects.new(
         call,

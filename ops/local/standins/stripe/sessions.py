@@ -6,7 +6,7 @@ from flask import request
 
 from ops.local.standins.calls import Call
 from ops.local.standins.store import Document, Documents
-from ops.local.standins.stripe import accepted, catalogue, errors, forms, intents, objects
+from ops.local.standins.stripe import accepted, amounts, catalogue, errors, forms, intents, objects
 from ops.local.standins.stripe.api import StripeApi
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 30 * 60, 24 * 3600
@@ -32,7 +32,7 @@ def create(call: Call) -> Document:
     subtotal = sum(line["amount_subtotal"] for line in lines)
     discount = _discount(call, subtotal, currency)
     if currency and subtotal > discount:
-        intents.refuse_too_small(subtotal - discount, currency)
+        amounts.check_charge(subtotal - discount, currency, "line_items")
     session = objects.new(
         call,
         "checkout.session",

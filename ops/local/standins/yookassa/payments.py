@@ -31,6 +31,7 @@ ACCEPTED = {
     "statements",
 }
 CONFIRMATION_SECONDS = 3600  # the page of a pending payment
+LEAST_MINOR = 100  # of every payment method
 HOLD_SECONDS = 7 * 24 * 3600
 
 
@@ -47,6 +48,8 @@ def create(call: Call) -> Document:
     if unknown := sorted(set(message) - ACCEPTED):
         raise errors.invalid("Unknown parameter.", unknown[0])
     amount_minor = amounts.minor(message.get("amount"), "amount")
+    if amount_minor < LEAST_MINOR:
+        raise errors.invalid("The amount is below the minimum of 1.00 RUB.", "amount.value")
     if len(message.get("description") or "") > 128:
         raise errors.invalid("The description is longer than 128 characters.", "description")
     receipts.check(message.get("receipt"), amount_minor)
