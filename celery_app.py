@@ -91,14 +91,18 @@ celery_app.conf.update(
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """What travels beside a message. Times are seconds since 1970, UTC."""
+    """What travels beside a message. Times are seconds since 1970, UTC.
+
+    Sender and reader may be of different versions: a reader ignores fields that it does not know, and a new field has a
+    default.
+    """
 
     sent_at: float = field(default_factory=time.time)
     expires_at: float | None = None  # nobody waits any more: not to be begun after it
     reply_to: str | None = None  # a Redis list
     request_id: str | None = None
     traceparent: str | None = None
-    claim: dict[str, str] | None = None  # models.idempotency.Claim
+    claim: dict[str, Any] | None = None  # models.idempotency.Claim
     event_id: str | None = None  # of the event that starts this task
     event_headers: dict[str, str] | None = None  # its CloudEvents attributes, as they stand on Kafka
     attempt: int = 1  # above 1: the event was sent before without a good end

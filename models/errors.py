@@ -91,7 +91,7 @@ class RemoteError(DomainError, registered=False):
         detail, status, code = fields.get("detail"), fields.get("status"), fields.get("code")
         text = detail if isinstance(detail, str) else "Something went wrong on our side; it has been logged."
         error = cls(str(fields.get("name")), text)
-        if status in _ERROR_STATUSES:
+        if isinstance(status, int) and status in _ERROR_STATUSES:
             error.status = status
         if isinstance(code, str):
             error.code = code

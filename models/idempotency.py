@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
 from sqlalchemy import JSON, Index, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -21,6 +22,11 @@ class Claim:
     scope: str
     key: str
     fingerprint: str
+
+
+def claim_from(fields: dict[str, Any] | None) -> Claim | None:
+    """Read the claim of an envelope or an operation. Fields of a newer sender are ignored."""
+    return msgspec.convert(fields, Claim) if fields else None
 
 
 class IdempotencyKey(Base):

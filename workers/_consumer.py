@@ -1,6 +1,18 @@
-"""Celery's consumer, which tells Flower of its tasks a few times a second."""
+"""Celery's consumer: publishes task events to Flower in batches, and answers messages of unknown tasks."""
 
+from typing import Any
+
+import msgspec
 from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu import Message
+
+from celery_app import Envelope
+from models.errors import TaskUnknown
+from models.log import get_logger
+
+from ._delivery import Delivery, failure
+
+log = get_logger(__name__)
 
 TELL_EVERY_SECONDS = 0.25
 
@@ -18,3 +30,18 @@ class Consumer(CeleryConsumer):
     def _tell(self) -> None:
         self._will_tell = False
         self._flush_events()
+
+    def on_unknown_task(self, _body: Any, message: Message, _error: Exception) -> None:
+        """Answer with 503 where Celery only drops the message: the caller would wait until its deadline.
+
+        A gateway that was upgraded before the workers sends such messages, and one that was rolled back after them. The
+        body is not logged: it may hold personal data.
+        """
+        name, task_id = message.headers["task"], message.headers["id"]
+        log.error("task unknown", task=name, task_id=task_id)
+        message.reject_log_error(log, self.connection_errors)
+        try:
+            envelope = msgspec.convert(message.headers.get("envelope", {}), Envelope)
+        except msgspec.ValidationError:
+            return
+        Delivery(task=name, task_id=task_id, envelope=envelope, answer=failure(TaskUnknown(name))).finish()

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from celery_app import Envelope, new_task_id
 from models.deadletters import DeadLetter, name_of, next_open_letter
-from models.errors import DeadLetterClosed, DomainError, NotFound
+from models.errors import DeadLetterClosed, DomainError, NotFound, TaskUnknown
 
 from ._delivery import Delivery, Sessions
 from ._tasks import CALLS, deliver, task_of_every_service
@@ -31,8 +31,11 @@ def handle(_delivery: Delivery) -> Iterator[Handle]:
             event_id=str(letter.event_id),
             event_headers={name: value for name, value in letter.headers.items() if name.startswith("ce_")},
         )
+        call = CALLS.get(letter.handler)
+        if call is None:
+            return str(TaskUnknown(letter.handler))
         delivery = Delivery(task=letter.handler, task_id=new_task_id(), envelope=envelope)
-        deliver(CALLS[letter.handler], delivery, {"event": letter.payload})
+        deliver(call, delivery, {"event": letter.payload})
         if error := delivery.answer.get("error"):
             return str(DomainError.from_wire(error))
         return None if "result" in delivery.answer else "The handler crashed; it has been logged."

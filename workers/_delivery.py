@@ -22,7 +22,7 @@ from models.base import LOCK_TIMEOUT_SECONDS, sessions
 from models.deadletters import MAX_ATTEMPTS, count_attempt
 from models.errors import DomainError, OutcomeUnknown, RequestInProgress, Unavailable
 from models.faults import reach
-from models.idempotency import Claim, claim_key, release_key, store_answer
+from models.idempotency import Claim, claim_from, claim_key, release_key, store_answer
 from models.inbox import first_delivery
 from models.log import get_logger
 from models.redis import RELAY_HINT, queue_redis
@@ -66,7 +66,7 @@ class Delivery:
 
     @property
     def claim(self) -> Claim | None:
-        return Claim(**self.envelope.claim) if self.envelope.claim else None
+        return claim_from(self.envelope.claim)
 
     def seconds_left(self) -> float:
         """Until nobody waits for the answer. Raises OutcomeUnknown when that has passed."""

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.orm import Session
 
 from celery_app import Envelope
 from models.base import now
-from models.idempotency import Claim
+from models.errors import TaskUnknown
+from models.idempotency import claim_from
 from models.operations import Operation
 
-from ._delivery import Delivery, Sessions
+from ._delivery import Delivery, Sessions, failure
 from ._jobs import job_of_every_service
 from ._tasks import CALLS, deliver, task_of_every_service
 from .resources import Poke, resource
@@ -40,9 +42,13 @@ def perform(_delivery: Delivery) -> Iterator[Perform]:
     """``perform(operation)`` carries its command out and returns the answer, a failure as well."""
 
     def carry_out(operation: Operation) -> dict[str, Any]:
-        envelope = Envelope(claim=operation.claim, **operation.headers)
+        call = CALLS.get(operation.kind)
+        if call is None:
+            return failure(TaskUnknown(operation.kind))
+        # The row may be older or newer than this worker: unknown fields are ignored.
+        envelope = msgspec.convert({**operation.headers, "claim": operation.claim}, Envelope)
         delivery = OperationDelivery(task=operation.kind, task_id=str(operation.id), envelope=envelope)
-        deliver(CALLS[operation.kind], delivery, operation.message)
+        deliver(call, delivery, operation.message)
         return delivery.answer
 
     yield carry_out
@@ -50,10 +56,12 @@ def perform(_delivery: Delivery) -> Iterator[Perform]:
 
 @task_of_every_service
 def accept_operation(
-    session: Session, poke: Poke, *, kind: str, message: dict[str, Any], owner: str, claim: dict[str, str] | None
+    session: Session, poke: Poke, *, kind: str, message: dict[str, Any], owner: str, claim: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Promise to carry ``kind`` out with ``message``; returns the operation."""
-    operation = Operation.accept(kind=kind, message=message, owner=owner, claim=Claim(**claim) if claim else None)
+    """Store the command ``kind`` with its ``message`` for later; returns the operation. Raises TaskUnknown."""
+    if kind not in CALLS:
+        raise TaskUnknown(kind)
+    operation = Operation.accept(kind=kind, message=message, owner=owner, claim=claim_from(claim))
     session.add(operation)
     _poke(poke, operation)
     return operation.view()

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, TypeVar, get_type_hints
 
@@ -61,13 +61,21 @@ class Call:
     def types(self) -> dict[str, Any]:
         return get_type_hints(self.fn)
 
+    def typed(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Convert the fields of ``message``. Raises ValidationError.
+
+        Fields of a newer sender are ignored; a field that an older sender leaves out has a default in the signature.
+        """
+        given = [name for name in self.fields if name in message]
+        return {name: msgspec.convert(message[name], self.types[name], strict=False) for name in given}
+
     def perform(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
         """Lend, call, commit. Returns the answer; raises what ``fn`` raises, ValidationError for a wrong message."""
         delivery.refuse_poison()
         for name in ("event_id", "event_headers"):
             if name in self.fields:
                 message = {**message, name: getattr(delivery.envelope, name)}
-        typed = {name: msgspec.convert(message[name], self.types[name], strict=False) for name in message}
+        typed = self.typed(message)
         try:
             with ExitStack() as stack:
                 if delivery.claim and not {"session", "sessions"} & set(self.resources):
@@ -83,7 +91,13 @@ def register(name: str, call: Call) -> None:
     """Make ``call`` the Celery task ``name``."""
 
     def run(self: Task, **message: Any) -> None:
-        deliver(call, Delivery(task=name, task_id=self.request.id, envelope=_envelope(self)), message)
+        raw: Any = (self.request.headers or {}).get("envelope", {})
+        try:
+            envelope = msgspec.convert(raw, Envelope)
+        except msgspec.ValidationError as error:
+            _refuse_envelope(name, self.request.id, raw, error)
+        else:
+            deliver(call, Delivery(task=name, task_id=self.request.id, envelope=envelope), message)
 
     CALLS[name] = call
     celery_app.task(run, name=name, bind=True)
@@ -125,6 +139,9 @@ def _unexpected(error: Exception) -> dict[str, Any]:
     return {"crash": repr(error)}
 
 
-def _envelope(celery_task: Task) -> Envelope:
-    headers: dict[str, Any] = celery_task.request.headers or {}
-    return Envelope(**headers.get("envelope", {}))
+def _refuse_envelope(name: str, task_id: str, raw: Any, error: msgspec.ValidationError) -> None:
+    """Answer a message whose envelope has a wrong form, so that its sender does not wait in vain."""
+    log.error("envelope not readable", task=name, task_id=task_id, reason=str(error))
+    reply_to = raw.get("reply_to") if isinstance(raw, dict) else None
+    envelope = Envelope(reply_to=reply_to if isinstance(reply_to, str) else None)
+    Delivery(task=name, task_id=task_id, envelope=envelope, answer={"crash": repr(error)}).finish()

@@ -124,7 +124,7 @@ class CatalogueEntry(Described, Base):
         }
 
 
-class Filters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, frozen=True):
+class Filters(msgspec.Struct, kw_only=True, frozen=True):
     """What a reader of the catalogue wants to see; None where it does not matter. Prices are in minor units."""
 
     q: str | None = None

@@ -50,7 +50,7 @@ class CourseFields(TypedDict, total=False):
     price: Price
 
 
-class PlannedSection(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class PlannedSection(msgspec.Struct, kw_only=True):
     """A section of a new order: one that is there, by its id, or a new one, by its title."""
 
     id: UUID | None = None

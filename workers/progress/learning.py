@@ -101,7 +101,7 @@ def move_position(
     return _move(session, progress, lesson_id, position_seconds, at=now())
 
 
-class OfflineEvent(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class OfflineEvent(msgspec.Struct, kw_only=True):
     """What a learner did while their device was offline; ``id`` is the device's own."""
 
     id: str
