@@ -18,6 +18,8 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
 from models import cache
+from models.accounts import AccountState
+from models.cache import Stored
 from models.errors import (
     MachineRefused,
     Malformed,
@@ -64,12 +66,26 @@ class Caller:
     def permissions(self) -> frozenset[str]:
         return self.claims.permissions
 
-    @cached_property
+    @property
     def id(self) -> UUID:
-        """Our id of the user; a ``sub`` never seen before is given one now. Raises MachineRefused."""
+        """Our id of the user; a ``sub`` never seen before is given one now.
+
+        Raises MachineRefused, AccountErased, AccountBlocked.
+        """
+        self.account.refuse_blocked()
+        return self.account.user_id
+
+    @cached_property
+    def account(self) -> AccountState:
+        """The user's account. Raises MachineRefused, AccountErased."""
         if self.claims.machine:
             raise MachineRefused
-        return _identify(self)
+        return _account_of(self)
+
+    def keep_account(self, stored: Stored | None) -> None:
+        """Take the account that was read along with something else; without one it is asked for when needed."""
+        if stored:
+            vars(self)["account"] = AccountState.decode(stored.body)
 
     @property
     def email(self) -> str | None:
@@ -99,8 +115,10 @@ def requires(
 ) -> Callable[[View], View]:
     """Admit signed-in callers that hold all ``permissions``; ``idempotency_key`` makes the header a must.
 
-    Raises TokenMissing, TokenInvalid, MachineRefused, PermissionMissing, and what the form of the request deserves, in
-    the contract's order.
+    The token's permissions count only while the account allows it: not after an erasure, a block or a change of roles.
+
+    Raises TokenMissing, TokenInvalid, MachineRefused, PermissionMissing, AccountErased, AccountBlocked, TokenOutdated,
+    and what the form of the request deserves, in the contract's order.
     """
     policy = Policy(permissions=permissions, idempotency_key_required=idempotency_key, machines=machines, limit=limit)
     return functools.partial(_guarded, policy)
@@ -154,12 +172,17 @@ def _admit(policy: Policy) -> None:
     except Unauthorized:
         limits.count(limit)  # an address may not try tokens for ever
         raise
-    limits.count(limit, caller=me().sub)
+    reads_account = policy.permissions and not me().claims.machine
+    key = cache.identity_key(me().sub) if reads_account else None
+    if held := limits.count(limit, caller=me().sub, cached_key=key):
+        me().keep_account(cache.parse(held))
     if me().claims.machine and not policy.machines:
         raise MachineRefused
     for permission in policy.permissions:
         if permission not in me().permissions:
             raise PermissionMissing(permission)
+    if reads_account:
+        me().account.refuse_outdated(me().claims.issued_at)
 
 
 def _authenticate() -> Caller:
@@ -169,12 +192,12 @@ def _authenticate() -> Caller:
     return Caller(tokens.verified(token.strip()))
 
 
-def _identify(caller: Caller) -> UUID:
+def _account_of(caller: Caller) -> AccountState:
     key = cache.identity_key(caller.sub)
     try:
         if stored := cache.get(key):
-            return UUID(stored.body.decode())
+            return AccountState.decode(stored.body)
     except RedisError:
         pass  # the users service knows as well
     identity = look_up("users.identify", sub=caller.sub, email=caller.email, name=caller.name)
-    return UUID(identity["user_id"])
+    return AccountState.decode(identity["account"].encode())

@@ -66,6 +66,7 @@ _COUNT = """
         told[#told + 1] = used
         told[#told + 1] = redis.call('TTL', key)
     end
+    if ARGV[2] then told[#told + 1] = redis.call('GET', ARGV[2]) end
     return told
 """
 _scripts: dict[Callable[[], Redis], Script] = {
@@ -78,15 +79,19 @@ def add_to(app: Flask) -> None:
     app.after_request(_tell)
 
 
-def count(limit: Limit, *, caller: str | None = None) -> None:
-    """Count the request at hand. Raises RateLimited above ``limit``, Unavailable for money without Redis."""
+def count(limit: Limit, *, caller: str | None = None, cached_key: str | None = None) -> bytes | None:
+    """Count the request at hand. Raises RateLimited above ``limit``, Unavailable for money without Redis.
+
+    Returns what the cache holds under ``cached_key``, where the limit is counted there: it saves a round trip.
+    """
     if not settings.RATE_LIMITS:
-        return
+        return None
     amounts = {f"limit:{limit.name}:address:{_address()}": limit.per_address}
     if caller is not None:
         amounts[f"limit:{limit.name}:caller:{caller}"] = limit.per_caller
     try:
-        told = _scripts[limit.server](keys=list(amounts), args=[WINDOW_SECONDS])
+        also = [cached_key] if cached_key and limit.server is cache_redis else []
+        told = _scripts[limit.server](keys=list(amounts), args=[WINDOW_SECONDS, *also])
     except RedisError as error:
         if limit.refused_without_redis:
             raise Unavailable("Counting of payments") from error
@@ -94,10 +99,11 @@ def count(limit: Limit, *, caller: str | None = None) -> None:
         told = _local.count(list(amounts))
     g.quotas = [
         Quota(key.split(":")[2], amount, used, max(resets_in_seconds, 1))
-        for (key, amount), used, resets_in_seconds in zip(amounts.items(), told[::2], told[1::2], strict=True)
+        for (key, amount), used, resets_in_seconds in zip(amounts.items(), told[::2], told[1::2], strict=False)
     ]
     if any(quota.used > quota.amount for quota in g.quotas):
         raise RateLimited
+    return told[-1] if len(told) > 2 * len(amounts) else None
 
 
 def _address() -> str:

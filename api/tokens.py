@@ -14,6 +14,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 import settings
+from models.accounts import NO_TOKEN_YET
 from models.errors import DomainError, TokenInvalid, Unavailable
 from models.log import get_logger
 from models.text import line_or_none
@@ -30,6 +31,7 @@ class Claims:
     email: str | None
     name: str | None
     machine: bool  # a program's own token, with no person behind it
+    issued_at: float  # seconds since 1970, UTC; 0 where the token does not say
     expires_at: float  # seconds since 1970, UTC
 
 
@@ -94,8 +96,13 @@ def _typed(claims: dict[str, Any]) -> Claims:
         email=line_or_none(claims.get(f"{settings.CLAIMS_NAMESPACE}email")),
         name=line_or_none(claims.get(f"{settings.CLAIMS_NAMESPACE}name")),
         machine=claims.get("gty") == "client-credentials",
+        issued_at=_seconds(claims.get("iat")),
         expires_at=float(claims["exp"]),
     )
+
+
+def _seconds(claim: object) -> float:
+    return float(claim) if isinstance(claim, int | float) and 0 <= claim < NO_TOKEN_YET else 0.0
 
 
 class SigningKeys:

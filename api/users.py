@@ -227,6 +227,8 @@ class Roles(MethodView):
             user_id=user_id,
             expected_version=expected_version,
             roles=body["roles"],
+            actor=me().id,
+            actor_token_issued_at=me().claims.issued_at,
         )
 
 

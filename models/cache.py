@@ -32,9 +32,10 @@ _PUT_UNLESS_NEWER = cache_redis().register_script("""
     return 1
 """)
 
-# The profile whose id the identity holds: the second of two reads is made where the first one was.
+# The profile of the account that the identity holds (models/accounts.py), unless the account is blocked: the second of
+# two reads is made where the first one was.
 _OWN_PROFILE = cache_redis().register_script("""
-    local user_id = string.match(redis.call('GET', KEYS[1]) or '', '^%d+\\n(.+)$')
+    local user_id = string.match(redis.call('GET', KEYS[1]) or '', '^%d+\\n([^ ]+) ?%d*$')
     return user_id and redis.call('GET', ARGV[1] .. user_id)
 """)
 _PROFILE = "profile:"
@@ -63,7 +64,7 @@ class Page:
 
 def get(key: str) -> Stored | None:
     """What is stored under ``key``. Raises RedisError where the cache does not answer."""
-    return _parsed(cache_redis().get(key))
+    return parse(cache_redis().get(key))
 
 
 def get_version(key: str) -> int | None:
@@ -75,10 +76,11 @@ def get_version(key: str) -> int | None:
 
 def get_own_profile(sub: str) -> Stored | None:
     """The profile stored of Auth0's ``sub``, in one round trip. Raises RedisError."""
-    return _parsed(_OWN_PROFILE(keys=[identity_key(sub)], args=[_PROFILE]))
+    return parse(_OWN_PROFILE(keys=[identity_key(sub)], args=[_PROFILE]))
 
 
-def _parsed(held: object) -> Stored | None:
+def parse(held: object) -> Stored | None:
+    """Read what a key holds; None where it is empty or holds a version alone."""
     if not isinstance(held, bytes):
         return None
     version, _, body = held.partition(b"\n")

@@ -153,6 +153,10 @@ class TokenInvalid(Unauthorized):
     message = "The access token is not valid: {0}."
 
 
+class TokenOutdated(Unauthorized):
+    message = "The roles of this account have changed since the access token was issued: get a new one."
+
+
 class PermissionMissing(Forbidden):
     message = "This needs the permission {0}."
 
@@ -163,6 +167,14 @@ class MachineRefused(Forbidden):
 
 class AccountErased(Forbidden):
     message = "This account was erased. Sign up anew, or wait for the receipt at its operation."
+
+
+class AccountBlocked(Forbidden):
+    message = "This account is blocked."
+
+
+class OwnRoles(Forbidden):
+    message = "You cannot change your own roles: ask another administrator."
 
 
 class HookRefused(Unauthorized):

@@ -18,6 +18,9 @@ from werkzeug.test import TestResponse
 import settings
 from api import create_app, tokens
 from celery_app import celery_app
+from models import cache as cache_of_reads
+from models.accounts import AccountState
+from models.cache import Stored
 
 _KEY = RSAKey.generate_key(2048, {"kid": "tests"})
 
@@ -55,6 +58,7 @@ class Person:
             "iss": settings.AUTH0_ISSUER,
             "aud": settings.AUTH0_AUDIENCE,
             "sub": self.sub,
+            "iat": int(time.time()),
             "exp": int(time.time()) + 600,
             "permissions": list(self.permissions),
             f"{settings.CLAIMS_NAMESPACE}email": self.email,
@@ -62,6 +66,13 @@ class Person:
             **changed,
         }
         return jwt.encode({"alg": "RS256", "kid": "tests"}, claims, _KEY)
+
+
+def know(person: Person, *, tokens_valid_from: int = 0, blocked: bool = False) -> None:
+    """Put the person's account into the cache, for tests without a worker of the users service."""
+    account = AccountState(user_id=uuid4(), tokens_valid_from=tokens_valid_from, blocked=blocked)
+    cache_of_reads.forget(cache_of_reads.identity_key(person.sub))
+    cache_of_reads.put(cache_of_reads.identity_key(person.sub), Stored(1, account.encode()))
 
 
 def trust_test_tokens(monkeypatch) -> None:

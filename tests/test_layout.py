@@ -18,7 +18,7 @@ from tests.gateway import gateway
 from workers._tasks import CALLS
 
 OURS = {"api", "workers", "bridge", "models", "celery_app", "settings", "migrations", "ops", "stream", "tests", "bench"}
-SHARED_WITH_THE_GATEWAY = ("cache", "errors", "events", "faults", "log", "money", "redis", "text")
+SHARED_WITH_THE_GATEWAY = ("accounts", "cache", "errors", "events", "faults", "log", "money", "redis", "text")
 MAY_IMPORT = {
     "models": {"models", "settings"},
     "workers": {"workers", "models", "celery_app", "settings"},

@@ -10,7 +10,9 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from models.accounts import NO_TOKEN_YET, AccountState
 from models.base import Aggregate, Base, new_id
+from models.cache import Stored
 from models.errors import NotFound, PreconditionFailed, ProjectionBehind
 from models.events import Account, Person, UserCreated, UserDeleted, UserUpdated
 
@@ -56,6 +58,8 @@ class User(Aggregate, Base):
     created_at: Mapped[datetime]
     filled_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
+    tokens_valid_from: Mapped[int] = mapped_column(server_default="0")  # see models.accounts.AccountState
+    account_version: Mapped[int] = mapped_column(server_default="1")  # counts the states of ``account``, for the cache
 
     @classmethod
     def reserve(cls, session: Session, sub: str, *, at: datetime) -> Self | None:
@@ -69,9 +73,9 @@ class User(Aggregate, Base):
         return session.scalars(row.on_conflict_do_nothing(index_elements=["sub"]).returning(cls)).one_or_none()
 
     @classmethod
-    def id_of(cls, session: Session, sub: str) -> UUID:
-        """The id of a ``sub`` that has been reserved."""
-        return session.scalars(select(cls.id).where(cls.sub == sub)).one()
+    def get_by_sub(cls, session: Session, sub: str) -> Self:
+        """Return the user of a ``sub`` that has been reserved, read only."""
+        return session.scalars(select(cls).where(cls.sub == sub)).one()
 
     @classmethod
     def named(cls, session: Session, sub: str) -> Self | None:
@@ -87,6 +91,12 @@ class User(Aggregate, Base):
     def locked(cls, session: Session, user_id: UUID) -> Self:
         """A user, to be changed. Raises NotFound, for an erased one too."""
         return cls._found(session.get(cls, user_id, with_for_update=True, populate_existing=True), user_id)
+
+    @classmethod
+    def get_all_for_update(cls, session: Session, *user_ids: UUID) -> dict[UUID, Self]:
+        """Lock users, in the order of their ids, so that two commands on the same users cannot deadlock."""
+        users = select(cls).where(cls.id.in_(user_ids)).order_by(cls.id).with_for_update()
+        return {user.id: user for user in session.scalars(users.execution_options(populate_existing=True))}
 
     @classmethod
     def _found(cls, user: Self | None, user_id: UUID) -> Self:
@@ -178,7 +188,29 @@ class User(Aggregate, Base):
         self.email = self.name = self.avatar_url = self.identity_name = self.identity_at = None
         self.locale, self.timezone, self.roles, self.search = "en", "UTC", [], ""
         self.erased_at = at
+        self.hold_tokens()
         return news
+
+    @property
+    def account(self) -> AccountState:
+        """What the gateway has to know of the account."""
+        return AccountState(user_id=self.id, tokens_valid_from=self.tokens_valid_from)
+
+    def stored_account(self) -> Stored:
+        """Return the account for the cache, under ``identity_key(sub)``."""
+        return Stored(self.account_version, self.account.encode())
+
+    def hold_tokens(self) -> None:
+        """Accept no permission of any token until ``accept_tokens_from``."""
+        self._change_account(NO_TOKEN_YET)
+
+    def accept_tokens_from(self, second: int) -> None:
+        """Accept permissions of tokens issued in ``second`` (since 1970) or later."""
+        self._change_account(second)
+
+    def _change_account(self, tokens_valid_from: int) -> None:
+        self.tokens_valid_from = tokens_valid_from
+        self.account_version += 1
 
     def view(self) -> dict[str, Any]:
         """As GET /v1/me shows it."""

@@ -15,7 +15,7 @@ from api.etags import if_match
 from api.limits import MONEY
 from api.schemas import Flag, Money, Schema
 from models.errors import NotFound
-from tests.gateway import Person, trust_test_tokens
+from tests.gateway import Person, know, trust_test_tokens
 
 
 class ThingSchema(Schema):
@@ -107,4 +107,6 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def ann(client: FlaskClient, monkeypatch) -> Person:
     trust_test_tokens(monkeypatch)
-    return Person(client, permissions=("things:write",))
+    person = Person(client, permissions=("things:write",))
+    know(person)
+    return person

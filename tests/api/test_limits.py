@@ -12,7 +12,7 @@ from api import create_app, limits
 from api.limits import LocalWindows
 from models.redis import cache_redis, queue_redis
 from tests.api.test_problems import problem
-from tests.gateway import Person
+from tests.gateway import Person, know
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,9 @@ def test_above_the_limit_is_a_429_that_says_when_to_come_back(ann: Person):
 def test_callers_do_not_use_up_each_others_limits(ann: Person):
     use_up(limits.READ, f"caller:{ann.sub}", 600)
 
-    assert Person(ann.client, permissions=ann.permissions).get("/v1/things/machines").status_code == 200
+    bob = Person(ann.client, permissions=ann.permissions)
+    know(bob)
+    assert bob.get("/v1/things/machines").status_code == 200
 
 
 def test_reads_writes_and_purchases_are_counted_apart(ann: Person):

@@ -1,11 +1,11 @@
 """Users with defaults."""
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models.base import now
+from models.base import now, sessions
 from models.cache import Stored
 from models.events import Person, UserCreated
 from models.outbox import OutboxEvent
@@ -39,6 +39,12 @@ def make_user(session: Session, **pii) -> User:
     user = reserve(session)
     fill_profile(session, Remembered(), event=creation_of(user, **pii))
     return user
+
+
+def make_admin() -> UUID:
+    """A committed user who may change roles; returns the id."""
+    with sessions("users").begin() as session:
+        return make_user(session, name="Admin").id
 
 
 def creation_of(user: User, **pii) -> UserCreated:

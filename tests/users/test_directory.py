@@ -1,7 +1,10 @@
 """The directory as an admin sees it over HTTP, and search in any script."""
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -176,6 +179,74 @@ def test_an_admin_gives_roles(admin: Person, ann: Person):
     assert (stale.status_code, stale.json["code"]) == (412, "precondition_failed")
     assert ann.get("/v1/me").json["roles"] == ["instructor"]
     assert ann.email in {user["email"] for user in admin.get("/v1/users?role=instructor&limit=100").json["items"]}
+
+
+def test_nobody_changes_their_own_roles(admin: Person):
+    fill(admin)
+    own = admin.get("/v1/me").json["id"]
+    response = admin.send("PUT", f"/v1/users/{own}/roles", {"roles": ["admin"]}, If_Match='"2"')
+
+    assert (response.status_code, response.json["code"]) == (403, "own_roles")
+
+
+def test_demoted_administrator_loses_power_at_once_and_a_fresh_token_works(admin: Person, ann: Person):
+    user_id = ann.get("/v1/me").json["id"]
+    ann.permissions = ("users:admin",)
+    assert ann.get(f"/v1/users/{user_id}").status_code == 200
+    old = ann.token()
+    issued_before = {"iat": int(time.time())}
+    admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["instructor"]}, If_Match='"2"')
+
+    for method, path in (
+        ("GET", "/v1/users"),
+        ("GET", f"/v1/users/{user_id}"),
+        ("PATCH", f"/v1/users/{user_id}"),
+        ("DELETE", f"/v1/users/{user_id}"),
+        ("PUT", f"/v1/users/{user_id}/roles"),
+    ):
+        refused = ann.send(method, path, claims=issued_before)
+        assert (refused.status_code, refused.json["code"]) == (401, "token_outdated")
+    assert ann.client.get("/v1/users", headers={"Authorization": f"Bearer {old}"}).status_code == 401
+    assert ann.send("GET", "/v1/me", claims=issued_before).status_code == 200
+    assert ann.get("/v1/users").status_code == 200  # what a token holds now is what the identity provider says now
+
+
+def test_erased_administrator_loses_power_at_once(admin: Person, ann: Person):
+    user_id = ann.get("/v1/me").json["id"]
+    ann.permissions = ("users:admin",)
+    assert ann.get("/v1/users").status_code == 200
+    admin.send("DELETE", f"/v1/users/{user_id}", If_Match='"2"')
+
+    refused = ann.get("/v1/users")
+    assert (refused.status_code, refused.json["code"]) == (403, "account_erased")
+
+
+def test_lost_cache_does_not_restore_power(admin: Person, ann: Person):
+    user_id = ann.get("/v1/me").json["id"]
+    ann.permissions = ("users:admin",)
+    issued_before = {"iat": int(time.time())}
+    admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["learner"]}, If_Match='"2"')
+    cache.forget(cache.identity_key(ann.sub))
+
+    assert ann.send("GET", "/v1/users", claims=issued_before).json["code"] == "token_outdated"
+
+
+def test_of_two_administrators_who_demote_each_other_one_succeeds(admin: Person, ann: Person):
+    fill(admin)
+    ann.permissions = ("users:admin",)
+    ids = {person.sub: person.get("/v1/me").json["id"] for person in (admin, ann)}
+    start = Barrier(2)
+
+    def demote(actor: Person, target: Person) -> int:
+        path, version = f"/v1/users/{ids[target.sub]}/roles", actor.get(f"/v1/users/{ids[target.sub]}").headers["ETag"]
+        start.wait()
+        mine = Person(gateway().test_client(), sub=actor.sub, permissions=actor.permissions)
+        return mine.send("PUT", path, {"roles": ["learner"]}, If_Match=version).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = [pool.submit(demote, admin, ann), pool.submit(demote, ann, admin)]
+
+    assert sorted(each.result() for each in outcomes) == [200, 401]
 
 
 @pytest.mark.parametrize("roles", [["emperor"], "admin", None, [7], ["admin"] * 4])

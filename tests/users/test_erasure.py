@@ -1,5 +1,6 @@
 """The right to be forgotten, with every service's own handler, real databases, and a look into every corner."""
 
+import time
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -20,7 +21,7 @@ from tests.courses.factories import make_course
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
 from tests.users.bus import carry
-from tests.users.factories import make_sub
+from tests.users.factories import make_admin, make_sub
 from tests.users.traces import traces_of
 
 pytestmark = pytest.mark.usefixtures("quiet_auth0")
@@ -291,7 +292,10 @@ def test_an_erased_user_is_a_404(ann: Ann):
     for task, message in (
         ("users.show_profile", {"email": None, "name": None}),
         ("users.change_profile", {"expected_version": 3, "changes": {"name": "Eve"}}),
-        ("users.set_roles", {"expected_version": 3, "roles": ["admin"]}),
+        (
+            "users.set_roles",
+            {"expected_version": 3, "roles": ["admin"], "actor": make_admin(), "actor_token_issued_at": time.time()},
+        ),
         ("users.erase_user", {"expected_version": 3, "owner": "auth0|admin"}),
     ):
         reply = deliver(task, {"user_id": ann.id, **message})

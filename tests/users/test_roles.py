@@ -9,10 +9,14 @@ import pytest
 import requests
 
 import settings
-from models.errors import Unavailable
+from models import cache
+from models.accounts import AccountState
+from models.cache import identity_key
+from models.errors import TokenOutdated, Unavailable
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
 from tests.users.bus import carry
+from tests.users.factories import make_admin
 from workers import users
 from workers.users.management import Auth0
 
@@ -36,8 +40,13 @@ class Ann:
 
     def given(self, *roles: str) -> dict[str, Any]:
         version = self.database.value("SELECT version FROM users.users WHERE id = :id", id=self.id)
-        reply = deliver("users.set_roles", {"user_id": self.id, "expected_version": version, "roles": list(roles)})
+        message = {"user_id": self.id, "expected_version": version, "roles": list(roles)}
+        by_admin = {"actor": make_admin(), "actor_token_issued_at": time.time()}
+        reply = deliver("users.set_roles", message | by_admin)
         return reply["result"]
+
+    def account(self) -> AccountState:
+        return AccountState.decode(cache.get(identity_key(self.sub)).body)
 
     def wishes(self) -> list[tuple[str, int]]:
         """What Auth0 is still to be told: kind, and in how many seconds."""
@@ -117,6 +126,21 @@ def test_auth0_that_is_away_is_told_later(ann: Ann, monkeypatch, auth0: Auth0):
     monkeypatch.setattr(users, "_AUTH0", auth0)
     ann.push()
     assert ann.roles_there() == ["admin"]
+
+
+def test_no_token_is_accepted_until_auth0_has_the_new_roles(ann: Ann, monkeypatch, auth0: Auth0):
+    monkeypatch.setattr(users, "_AUTH0", Auth0("http://127.0.0.1:9/", "id", "secret"))
+    ann.given("admin")
+    with pytest.raises(TokenOutdated):
+        ann.account().refuse_outdated(time.time() + 3600)
+
+    monkeypatch.setattr(users, "_AUTH0", auth0)
+    before = time.time()
+    ann.push()
+
+    ann.account().refuse_outdated(time.time() + 1)
+    with pytest.raises(TokenOutdated):
+        ann.account().refuse_outdated(int(before))
 
 
 def test_the_newest_wish_wins_however_many_were_made_meanwhile(ann: Ann, monkeypatch, auth0: Auth0):

@@ -21,7 +21,6 @@ from models.users import ErasedSub, Erasure, Export, IdentityChange, User
 from workers import job, task
 from workers.resources import Poke, Remember
 
-_OF_IDENTITY = 2  # ids are cached as version 1, so that a late one does not bring the erased back
 _NEVER_REACHED = 2**53 - 1  # the greatest version that Redis' numbers hold exactly
 
 RECEIPT_KEPT = KeptData(
@@ -70,15 +69,15 @@ def begin(
     ErasedSub.keep(session, sub, at=at)
     record(session, user, user.erase(operation.id, at=at))
     remember(profile_key(user.id), Stored(user.version, b""))
-    remember(identity_key(sub), Stored(_OF_IDENTITY, b""))
+    remember(identity_key(sub), Stored(user.account_version, b""))
     return operation
 
 
 @task
 def erase_data(session: Session, *, event: UserDeleted) -> None:
     """Erase what this service has of a person beside the profile. Raises Unavailable while the cache is away."""
-    _clear_cache(event)
     user = session.get_one(User, event.user_id, with_for_update=True)
+    _clear_cache(event, user.account_version)
     exports = Export.forget(session, event.user_id)
     forget(session, "users", event, rows=1 + exports, kept=[RECEIPT_KEPT], told_of=user)
 
@@ -103,11 +102,11 @@ def close(session: Session, erasure: Erasure) -> None:
     forget_account(session, erasure.user_id)
 
 
-def _clear_cache(event: UserDeleted) -> None:
+def _clear_cache(event: UserDeleted, account_version: int) -> None:
     """As the command did by a hint, which may have been lost. An empty body is newer than all that was ever cached."""
     try:
         cache.put(profile_key(event.user_id), Stored(_NEVER_REACHED, b""))
         if event.pii.sub:
-            cache.put(identity_key(event.pii.sub), Stored(_OF_IDENTITY, b""))
+            cache.put(identity_key(event.pii.sub), Stored(account_version, b""))
     except RedisError as error:
         raise Unavailable("The cache") from error

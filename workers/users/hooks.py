@@ -87,6 +87,8 @@ def _follow(session: Session, remember: Remember, news: News) -> None:
         ErasedSub.lift(session, news.sub)
     identity = Identity(email=news.email, name=news.name, at=news.at)
     if made := User.reserve(session, news.sub, at=now()):
+        if erased_at:  # tokens of the erased account are still around
+            made.accept_tokens_from(int(erased_at.timestamp()) + 1)
         made.identity_at, made.identity_name = news.at, news.name
         record(session, made, made.created(Person(email=news.email, name=news.name)))
         return

@@ -16,7 +16,9 @@ from workers.resources import Remember
 
 @task
 def identify(session: Session, remember: Remember, *, sub: str, email: str | None, name: str | None) -> dict[str, Any]:
-    """Our id of Auth0's ``sub``: {"user_id"}. One never seen before becomes a user, told once.
+    """Our id of Auth0's ``sub``: {"user_id", "account"}. One never seen before becomes a user, told once.
+
+    "account" is the text that the cache stores (models/accounts.py).
 
     Raises AccountErased for one whose tokens have outlived the account.
     """
@@ -24,9 +26,9 @@ def identify(session: Session, remember: Remember, *, sub: str, email: str | Non
     ErasedSub.refuse(session, sub)  # only now: an erasure that was under way has been waited for above
     if user:
         record(session, user, user.created(Person(email=email, name=name)))
-    user_id = user.id if user else User.id_of(session, sub)
-    remember(identity_key(sub), Stored(version=1, body=str(user_id).encode()))
-    return {"user_id": user_id}
+    user = user or User.get_by_sub(session, sub)
+    remember(identity_key(sub), user.stored_account())
+    return {"user_id": user.id, "account": user.account.encode().decode()}
 
 
 @task
@@ -40,10 +42,11 @@ def fill_profile(session: Session, remember: Remember, *, event: UserCreated) ->
 
 @task
 def cache_profile(session: Session, remember: Remember, *, event: UserUpdated) -> None:
-    """Cache the changed profile again: what the command itself had put there may be lost."""
+    """Cache the changed profile and account again: what the command itself had put there may be lost."""
     user = session.get_one(User, event.user_id)
     if not user.erased_at:
         remember(profile_key(user.id), Stored.of(user.view()))
+        remember(identity_key(user.sub), user.stored_account())
 
 
 @task

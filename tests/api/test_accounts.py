@@ -1,0 +1,71 @@
+"""Permissions of a token count only while the account of its user allows it."""
+
+import time
+from uuid import uuid4
+
+import pytest
+
+import settings
+from models import cache
+from models.accounts import AccountState
+from models.cache import Stored
+from tests.api.test_policies import GUARDED, path_of
+from tests.api.test_problems import problem
+from tests.gateway import Person, know
+
+WITH_PERMISSIONS = [(method, rule, policy) for method, rule, policy in GUARDED if policy.permissions]
+NAMED = [f"{method} {rule}" for method, rule, _ in WITH_PERMISSIONS]
+
+
+@pytest.mark.parametrize(("method", "rule", "policy"), WITH_PERMISSIONS, ids=NAMED)
+def test_outdated_token_has_no_permission_on_any_route(ann: Person, method, rule, policy):
+    ann.permissions = policy.permissions
+    know(ann, tokens_valid_from=int(time.time()) + 5)
+
+    assert problem(ann.send(method, path_of(rule))) == (401, "token_outdated")
+
+
+@pytest.mark.parametrize(("method", "rule", "policy"), WITH_PERMISSIONS, ids=NAMED)
+def test_blocked_account_has_no_permission_on_any_route(ann: Person, method, rule, policy):
+    ann.permissions = policy.permissions
+    know(ann, blocked=True)
+
+    assert problem(ann.send(method, path_of(rule))) == (403, "account_blocked")
+
+
+def test_token_issued_in_the_first_valid_second_is_accepted(ann: Person):
+    now = int(time.time())
+    know(ann, tokens_valid_from=now)
+
+    assert ann.send("GET", "/v1/things/machines", claims={"iat": now}).status_code == 200
+    assert problem(ann.send("GET", "/v1/things/machines", claims={"iat": now - 1})) == (401, "token_outdated")
+
+
+def test_outdated_token_still_serves_routes_for_everyone(ann: Person):
+    know(ann, tokens_valid_from=int(time.time()) + 5)
+
+    assert ann.send("POST", "/v1/things/1/purchase", Idempotency_Key="k").status_code == 200
+
+
+def test_read_with_a_permission_costs_no_round_trip_of_its_own(ann: Person, monkeypatch):
+    monkeypatch.setattr(settings, "RATE_LIMITS", True)
+    monkeypatch.setattr(cache, "get", lambda _key: pytest.fail("a second round trip"))
+
+    assert ann.get("/v1/things/machines").status_code == 200
+
+
+def test_blocked_account_is_not_shown_its_own_profile(ann: Person):
+    user_id = ann.sub.removeprefix("auth0|")
+    cache.put(cache.profile_key(user_id), Stored(1, b"{}"))
+    identity = cache.identity_key(ann.sub)
+
+    for version, state, shown in ((2, "", True), (3, " 7", True), (4, " 7 blocked", False)):
+        cache.put(identity, Stored(version, f"{user_id}{state}".encode()))
+        assert (cache.get_own_profile(ann.sub) is not None) == shown
+
+
+@pytest.mark.parametrize("account", [{}, {"tokens_valid_from": 1_700_000_000}, {"blocked": True}])
+def test_account_survives_the_cache(account):
+    kept = AccountState(user_id=uuid4(), **account)
+
+    assert AccountState.decode(kept.encode()) == kept
