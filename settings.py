@@ -67,6 +67,8 @@ KAFKA_PARTITIONS = _number("KAFKA_PARTITIONS", 3 if KAFKA_EMBEDDED else 12)  # o
 # published there waits for the end of the fetch, and a shorter one costs the broker's CPU (ops/decisions/0033).
 KAFKA_FETCH_WAIT_MS = _number("KAFKA_FETCH_WAIT_MS", 20 if KAFKA_EMBEDDED else 100)
 MONGO_URL = _text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
+# smtps:// is TLS from the first byte. smtp:// uses STARTTLS where it is offered, and demands it before a login on
+# another machine. Certificates are verified. smtp+insecure:// never uses TLS. User and password are percent-encoded.
 SMTP_URL = _text("SMTP_URL", f"smtp://{_local(25)}")
 MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
 EMAIL_LEASE_SECONDS = _number("EMAIL_LEASE_SECONDS", 120)  # after it, a mail that was being sent is sent again
@@ -220,6 +222,10 @@ def refuse_unsafe_production() -> None:
         ),
         (not _is_set("STRIPE_WEBHOOK_SECRET"), "STRIPE_WEBHOOK_SECRET must be set in production"),
         (not _is_set("AUTH0_DOMAIN"), "AUTH0_DOMAIN must be set in production"),
+        (
+            urlsplit(SMTP_URL).scheme == "smtp+insecure" and urlsplit(SMTP_URL).username is not None,
+            "SMTP_URL must not send a password without TLS in production",
+        ),
         (WEBHOOK_LOOPBACK, "WEBHOOK_LOOPBACK must not be allowed in production"),
         (not RATE_LIMITS, "RATE_LIMITS must not be off in production"),
         (not os.environ.get("SECRET_KEY", "").strip(), "SECRET_KEY must be set in production"),

@@ -3,6 +3,7 @@
 A mail is acknowledged when it is on disk, so a killed sink has lost none that the sender believes delivered.
 
 GET /messages?to=   [{id, from, to, subject, headers, text, html, received_at}], the newest last
+GET /messages/<id>/raw  the bytes as they came by SMTP: what a parser may have repaired is to be seen there
 DELETE /messages    forgets all of them
 GET /               the same for the eye
 """
@@ -72,7 +73,16 @@ class Mails:
         with self._transaction() as rows:
             kept = rows.execute("SELECT id, message FROM mails ORDER BY id").fetchall()
         messages = [{"id": str(number), **json.loads(text)} for number, text in kept]
+        for message in messages:
+            message.pop("raw", None)
         return [message for message in messages if not address or address.lower() in map(str.lower, message["to"])]
+
+    def raw(self, number: str) -> bytes | None:
+        """Return the bytes of a mail as they came; None where there is no such mail."""
+        with self._transaction() as rows:
+            found = rows.execute("SELECT message FROM mails WHERE id = ?", [number]).fetchone()
+        text = json.loads(found[0]).get("raw") if found else None
+        return None if text is None else str(text).encode("latin-1")
 
     def clear(self) -> None:
         """Forget all mails."""
@@ -111,6 +121,7 @@ def parse(raw: bytes, recipients: list[str]) -> dict[str, Any]:
         "text": _body(mail, "plain"),
         "html": _body(mail, "html"),
         "received_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "raw": raw.decode("latin-1"),  # a letter for each byte
     }
 
 
@@ -126,6 +137,11 @@ def create_app(mails: Mails) -> Flask:
     @app.get("/messages")
     def messages() -> Response:
         return jsonify(mails.to(request.args.get("to", "")))
+
+    @app.get("/messages/<number>/raw")
+    def raw(number: str) -> Response:
+        found = mails.raw(number)
+        return Response(found, 200 if found else 404, content_type="message/rfc822")
 
     @app.delete("/messages")
     def clear() -> tuple[str, int]:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from email.message import EmailMessage
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -32,6 +31,7 @@ from workers.notifications import delivery, fcm, feed, messages, push, reminders
 from workers.notifications.history import History
 from workers.notifications.preferences import Choices
 from workers.notifications.sending import Desk
+from workers.notifications.smtp import Mail
 from workers.resources import RESOURCES
 
 
@@ -95,6 +95,10 @@ class MailServer:
     @property
     def mails(self) -> list[dict]:
         return self._mails.to("")
+
+    def raw(self, number: str = "1") -> bytes:
+        """The mail ``number`` as it came, byte by byte."""
+        return self._mails.raw(number)
 
     def start(self) -> None:
         sink = Sink(self._mails)
@@ -206,12 +210,12 @@ class PostOffice:
         delivery.sweep_deliveries(self.history, self.pokes)
         return self.deliver_poked()
 
-    def dying_mailer(self, mail: EmailMessage) -> None:
+    def dying_mailer(self, mail: Mail) -> None:
         """The server takes the mail, and the worker dies before it knows."""
         self.mailer(mail)
         raise Killed
 
-    def deaf_mailer(self, mail: EmailMessage) -> None:
+    def deaf_mailer(self, mail: Mail) -> None:
         """The server takes the mail, and its answer is lost."""
         self.mailer(mail)
         raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")

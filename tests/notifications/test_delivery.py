@@ -7,6 +7,7 @@ from models.events import UserUpdated
 from models.notifications import Outcome, State
 from tests.notifications.conftest import Killed
 from tests.notifications.factories import lesson_completed, make_contact, make_person, payment_succeeded
+from workers.notifications import mime
 from workers.notifications.contacts import keep_contact
 from workers.notifications.delivery import LEASE, MAX_ATTEMPTS, wait_after
 from workers.notifications.messages import congratulate_on_lesson, send_receipt
@@ -192,3 +193,36 @@ def test_the_address_is_the_one_at_the_time_of_sending(session, post):
     post.deliver_poked()
 
     assert [mail["to"] for mail in post.server.mails] == [["new@example.com"]]
+
+
+def test_an_international_domain_is_sent_to_in_its_ascii_form(post):
+    delivery_id = post.queue(email="ann@bücher.example")
+    post.deliver(delivery_id)
+
+    assert post.standing(delivery_id) == ("sent", None)
+    assert [mail["to"] for mail in post.server.mails] == [["ann@xn--bcher-kva.example"]]
+
+
+def test_a_local_part_beyond_ascii_is_sent_by_smtputf8(post):
+    delivery_id = post.queue(email="jürgen@bücher.example")
+    post.deliver(delivery_id)
+
+    assert post.standing(delivery_id) == ("sent", None)
+    assert [mail["to"] for mail in post.server.mails] == [["jürgen@xn--bcher-kva.example"]]
+    assert "<jürgen@xn--bcher-kva.example>".encode() in post.server.raw()
+
+
+def test_the_sink_keeps_a_mail_as_it_came_by_smtp(post):
+    post.deliver(post.queue())
+
+    assert post.server.raw().startswith(b"Message-ID: <")
+    assert b"\r\nList-Unsubscribe: <http" in post.server.raw()
+
+
+def test_a_malformed_message_is_not_sent(post, monkeypatch):
+    delivery_id = post.queue()
+    monkeypatch.setattr(mime, "unstructured", lambda _name, text: f"{text}\r\nBcc: eve@example.com")
+    post.deliver(delivery_id)
+
+    assert post.standing(delivery_id) == ("failed", "malformed")
+    assert post.server.mails == []

@@ -23,8 +23,10 @@ from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
 
+from .addresses import Mailbox
 from .history import History
-from .mail import address_of, compose, hand_over
+from .mail import compose, hand_over
+from .mime import MalformedMail
 from .objections import objection
 from .preferences import Choices
 from .push import Answer, Push, message_of
@@ -58,7 +60,7 @@ def deliver_email(sessions: Sessions, history: History, choices: Choices, mailer
         suppressed = Suppression.reason_of(session, contact.email) if contact and contact.email else None
     if contact is None or not contact.email:
         outcome = Outcome(State.SKIPPED, "no_address")
-    elif (address := address_of(contact)) is None:
+    elif (to := Mailbox.parse(contact.email)) is None:
         outcome = Outcome(State.FAILED, "address_invalid")
     elif suppressed:
         outcome = Outcome(State.SUPPRESSED, suppressed)
@@ -67,8 +69,17 @@ def deliver_email(sessions: Sessions, history: History, choices: Choices, mailer
     elif delivery.attempts > MAX_ATTEMPTS:
         outcome = Outcome(State.FAILED, "given_up")
     else:
-        outcome = hand_over(mailer, compose(delivery, contact, address))
+        outcome = _sent(mailer, delivery, contact, to)
     _settle(sessions, history, delivery, outcome)
+
+
+def _sent(mailer: Mailer, delivery: Delivery, contact: Contact, to: Mailbox) -> Outcome:
+    try:
+        mail = compose(delivery, contact, to)
+    except MalformedMail:
+        log.exception("mail not sent: it is malformed", delivery_id=delivery.id)
+        return Outcome(State.FAILED, "malformed")
+    return hand_over(mailer, mail)
 
 
 @task

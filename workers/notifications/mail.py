@@ -1,74 +1,60 @@
 """A delivery as an e-mail, and what an SMTP server's answer to it means."""
 
 import smtplib
-import socket
-from email.errors import HeaderParseError
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import parseaddr
+from email.utils import format_datetime, parseaddr
 
 import settings
 from models.log import get_logger
 from models.notifications import Contact, Delivery, Outcome, State, Unsubscription
 
-from .smtp import Mailer
-from .wording import laid_out, words
+from . import mime
+from .addresses import Mailbox
+from .smtp import Mail, Mailer, ServerUnreachable
+from .wording import laid_out, name_of, words
 
 log = get_logger(__name__)
 
-# Not every server on the way takes eight bits.
-_POLICY = SMTP.clone(cte_type="7bit")
-_SENDER_DOMAIN = parseaddr(settings.MAIL_FROM)[1].rpartition("@")[2]
+_SENDER_NAME, _SENDER_ADDRESS = parseaddr(settings.MAIL_FROM)
+if (_sender := Mailbox.parse(_SENDER_ADDRESS)) is None:
+    raise SystemExit("MAIL_FROM must hold an address, such as Coursebus <no-reply@example.com>")
+_SENDER = _sender
+
 _PERMANENT = 500  # RFC 5321: from here on, repeating is in vain
 
-# Said before the server took responsibility for the message: sending it again makes no second one.
-_NOT_TAKEN = (
-    ConnectionRefusedError,
-    socket.gaierror,
-    smtplib.SMTPConnectError,
-    smtplib.SMTPHeloError,
-    smtplib.SMTPAuthenticationError,
-    smtplib.SMTPSenderRefused,
-)
 
+def compose(delivery: Delivery, contact: Contact, to: Mailbox) -> Mail:
+    """Compose the mail of ``delivery``. Composed again it has the same Message-ID, by which mailboxes find repetitions.
 
-def address_of(contact: Contact) -> Address | None:
-    """Where to write to; None where the contact's address is none."""
-    # As in every line that we say: nothing from outside starts a new one.
-    name = " ".join((contact.name or "").split())
-    try:
-        return Address(display_name=name, addr_spec=contact.email)
-    except (ValueError, IndexError, HeaderParseError):
-        return None
-
-
-def compose(delivery: Delivery, contact: Contact, address: Address) -> EmailMessage:
-    """The mail of ``delivery``. Composed again it has the same Message-ID, by which a mailbox knows it again."""
+    Raises MalformedMail.
+    """
     text = words(delivery.template, contact, delivery.data)
-    mail = EmailMessage(policy=_POLICY)
-    mail["Message-ID"] = f"<{delivery.id}@{_SENDER_DOMAIN}>"
-    mail["Date"] = delivery.created_at
-    mail["From"] = settings.MAIL_FROM
-    mail["To"] = address
-    mail["Subject"] = text.title
-    mail["Auto-Submitted"] = "auto-generated"  # holiday replies stay at home
+    headers = {
+        "Message-ID": f"<{delivery.id}@{_SENDER.domain}>",
+        "Date": format_datetime(delivery.created_at),
+        "From": mime.mailbox("From", _SENDER_NAME, _SENDER.address),
+        "To": mime.mailbox("To", name_of(contact), to.address),
+        "Subject": mime.unstructured("Subject", text.title),
+        "Auto-Submitted": "auto-generated",  # so that no vacation reply is sent
+    }
     url = None if delivery.mandatory else _unsubscribe_url(delivery)
     if url:
-        # RFC 8058: the mailbox shows a button of its own, which posts.
-        mail["List-Unsubscribe"] = f"<{url}>"
-        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
-    mail.set_content(laid_out("layout.txt", text, unsubscribe_url=url))
-    mail.add_alternative(laid_out("layout.html", text, unsubscribe_url=url), subtype="html")
-    return mail
+        # RFC 8058: mailboxes show their own button, which posts. Both headers must stay plain.
+        headers |= {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+    parts = [(kind, laid_out(layout, text, unsubscribe_url=url)) for kind, layout in _LAYOUTS.items()]
+    # "=_" occurs in no quoted-printable text.
+    raw = mime.message(headers, parts, boundary=f"=_{delivery.id.hex}", utf8=to.needs_utf8)
+    return Mail(_SENDER.address, to.address, raw, to.needs_utf8)
+
+
+_LAYOUTS = {"plain": "layout.txt", "html": "layout.html"}
 
 
 def _unsubscribe_url(delivery: Delivery) -> str:
     return f"{settings.PUBLIC_URL}/v1/unsubscribe/{Unsubscription(delivery.user_id, delivery.category).token}"
 
 
-def hand_over(mailer: Mailer, mail: EmailMessage) -> Outcome:
-    """Give ``mail`` to the SMTP server; what becomes of its delivery.
+def hand_over(mailer: Mailer, mail: Mail) -> Outcome:
+    """Give ``mail`` to the SMTP server; return what becomes of its delivery.
 
     SENT, FAILED for good, QUEUED where the server surely has not taken it, SENDING where it may have.
     """
@@ -81,7 +67,8 @@ def hand_over(mailer: Mailer, mail: EmailMessage) -> Outcome:
         return _refused(error.smtp_code, error.smtp_error)
     except smtplib.SMTPNotSupportedError:
         return Outcome(State.FAILED, "address_not_supported")
-    except _NOT_TAKEN as error:
+    except (ServerUnreachable, smtplib.SMTPSenderRefused) as error:
+        # The server had not taken responsibility for the message: sending it again makes no second copy.
         log.warning("mail server did not take a mail", reason=repr(error))
         return Outcome(State.QUEUED, "not_taken")
     except (OSError, smtplib.SMTPException) as error:

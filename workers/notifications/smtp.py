@@ -1,28 +1,103 @@
-"""The way to the SMTP server."""
+"""The connection to the SMTP server: verified TLS, and no login without it."""
 
 import smtplib
+import ssl
 from collections.abc import Callable, Iterator
-from email.message import EmailMessage
-from urllib.parse import urlsplit
+from contextlib import contextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import certifi
 
 import settings
 from models.metrics import calling
 from workers._delivery import Delivery
 from workers.resources import resource
 
-Mailer = Callable[[EmailMessage], None]
+
+@dataclass(frozen=True)
+class Mail:
+    """A composed message with its envelope."""
+
+    sender: str
+    recipient: str
+    raw: bytes
+    needs_utf8: bool  # only a server with SMTPUTF8 can take it
+
+
+Mailer = Callable[[Mail], None]
+
+_SCHEMES = ("smtp", "smtps", "smtp+insecure")
+_TIMEOUT_SECONDS = 10
+_SUBMISSION_TLS_PORT, _RELAY_PORT = 465, 25
+
+
+class ServerUnreachable(smtplib.SMTPException):
+    """No session came about: no connection, no verified TLS, or no login. No message was handed over."""
 
 
 @resource
 def mailer(_delivery: Delivery) -> Iterator[Mailer]:
-    """``mailer(message)`` hands a message to the SMTP server. Raises OSError or SMTPException where it does not."""
+    """``mailer(mail)`` hands a mail to the SMTP server. Raises OSError or SMTPException where that fails."""
     yield _send_mail
 
 
-def _send_mail(message: EmailMessage) -> None:
-    url = urlsplit(settings.SMTP_URL)
-    connect = smtplib.SMTP_SSL if url.scheme == "smtps" else smtplib.SMTP
-    with calling("smtp", "send"), connect(url.hostname or "127.0.0.1", url.port or 25, timeout=10) as smtp:
-        if url.username:
-            smtp.login(url.username, url.password or "")
-        smtp.send_message(message)
+def _send_mail(mail: Mail) -> None:
+    with calling("smtp", "send"), _session() as smtp:
+        options = ["SMTPUTF8", "BODY=8BITMIME"] if mail.needs_utf8 else []
+        smtp.sendmail(mail.sender, [mail.recipient], mail.raw, options)
+
+
+@contextmanager
+def _session() -> Iterator[smtplib.SMTP]:
+    """Yield a session with the server of SMTP_URL. Raises ServerUnreachable."""
+    try:
+        smtp = _opened(urlsplit(settings.SMTP_URL))
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        raise ServerUnreachable(repr(error)) from error
+    with smtp:
+        yield smtp
+
+
+def _opened(url: SplitResult) -> smtplib.SMTP:
+    if url.scheme not in _SCHEMES:
+        raise ValueError(f"SMTP_URL begins with none of {_SCHEMES}")
+    host = url.hostname or "127.0.0.1"
+    if url.scheme == "smtps":
+        port = url.port or _SUBMISSION_TLS_PORT
+        smtp: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT_SECONDS, context=tls_context())
+    else:
+        smtp = smtplib.SMTP(host, url.port or _RELAY_PORT, timeout=_TIMEOUT_SECONDS)
+    try:
+        smtp.ehlo_or_helo_if_needed()
+        if url.scheme == "smtp":
+            _start_tls(smtp, required=url.username is not None and not _is_loopback(host))
+        if url.username is not None:
+            smtp.login(unquote(url.username), unquote(url.password or ""))
+    except BaseException:
+        smtp.close()
+        raise
+    return smtp
+
+
+def _start_tls(smtp: smtplib.SMTP, *, required: bool) -> None:
+    if smtp.has_extn("starttls"):
+        smtp.starttls(context=tls_context())
+        smtp.ehlo()
+    elif required:
+        raise smtplib.SMTPNotSupportedError("The server offers no STARTTLS: refusing to log in without TLS.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return a context that verifies certificate and name; SSL_CERT_FILE adds authorities of one's own."""
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())  # slim images have no certificates of their own
+    return context

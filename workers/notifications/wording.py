@@ -4,6 +4,7 @@ A language is a file of templates/: for each notification ``title`` and ``lead``
 ``more``, further paragraphs of the mail.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,10 +20,14 @@ from jinja2.runtime import Context
 import settings
 from models.money import format_amount
 from models.notifications import Contact
+from models.text import is_line, undirected
 
 TEMPLATES = Path(__file__).parent / "templates"
 LANGUAGES = tuple(sorted(path.stem for path in TEMPLATES.glob("*.toml")))
 FALLBACK_LANGUAGE = "en"
+
+NAME_MAX_LENGTH = 60  # of a name in a mail: longer ones are text
+_LIKE_A_LINK = re.compile(r"[/:\\@]|\.\w")
 
 
 @dataclass(frozen=True)
@@ -44,15 +49,15 @@ def words(template: str, contact: Contact, data: Mapping[str, Any]) -> Words:
     texts = _texts(language)
     context = {
         **data,
-        "name": contact.name,
+        "name": name_of(contact),
         "timezone": contact.timezone,
         "public_url": settings.PUBLIC_URL,
         "decimal_mark": texts["decimal_mark"],
     }
 
     def said(text: str) -> str:
-        # What comes from outside never starts a line of its own, in a header least of all.
-        return " ".join(_compiled(text).render(context).split())
+        # Text from outside starts no line of its own, and does not turn the direction of what follows it.
+        return undirected(" ".join(_compiled(text).render(context).split()))
 
     parts = texts[template]
     return Words(
@@ -64,6 +69,13 @@ def words(template: str, contact: Contact, data: Mapping[str, Any]) -> Words:
         closing=said(texts["closing"]),
         unsubscribe=said(texts["unsubscribe"]),
     )
+
+
+def name_of(contact: Contact) -> str:
+    """Return the name that mails call ``contact`` by; empty where it might carry a message or a link of a stranger."""
+    name = undirected(" ".join((contact.name or "").split()))
+    harmless = len(name) <= NAME_MAX_LENGTH and not _LIKE_A_LINK.search(name) and is_line(name)
+    return name if harmless else ""
 
 
 def language_of(locale: str) -> str:

@@ -1,0 +1,197 @@
+"""TLS towards the SMTP server: verified, and demanded before any login."""
+
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, LoginPassword
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+import settings
+from models.notifications import State
+from workers.notifications import smtp
+from workers.notifications.mail import hand_over
+from workers.notifications.smtp import Mail
+from workers.resources import RESOURCES
+
+MAIL = Mail("no-reply@coursebus.dev", "ann@example.com", b"Subject: x\r\n\r\nbody\r\n", needs_utf8=False)
+
+
+class Certificate:
+    """A self-signed certificate for one name or address, in a file."""
+
+    def __init__(self, home: Path, subject: x509.GeneralName) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+        at = datetime.now(UTC)
+        signed = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+            .not_valid_before(at - timedelta(days=1))
+            .not_valid_after(at + timedelta(days=1))
+            .add_extension(x509.SubjectAlternativeName([subject]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self.path = home / "certificate.pem"
+        private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.path.write_bytes(private + signed.public_bytes(Encoding.PEM))
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.path)
+        return context
+
+
+@pytest.fixture
+def certificate(tmp_path, monkeypatch) -> Certificate:
+    """A certificate of 127.0.0.1 that this machine trusts."""
+    made = Certificate(tmp_path, x509.IPAddress(ip_address("127.0.0.1")))
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.path))
+    return made
+
+
+@pytest.fixture
+def foreign_certificate(tmp_path, monkeypatch) -> Certificate:
+    """A certificate of another name, which this machine would trust for that name."""
+    made = Certificate(tmp_path, x509.DNSName("mail.other.example"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(made.path))
+    return made
+
+
+class Server:
+    """A server that takes mail, and keeps what it was shown: logins, and mails with whether they came by TLS."""
+
+    def __init__(self) -> None:
+        self.logins: list[tuple[bytes, bytes, bool]] = []
+        self.mails: list[tuple[list[str], bool]] = []
+
+    def authenticate(self, _server, session, _envelope, _mechanism, data: LoginPassword) -> AuthResult:
+        self.logins.append((data.login, data.password, session.ssl is not None))
+        return AuthResult(success=True)
+
+    async def handle_DATA(self, _server, session, envelope) -> str:  # noqa: N802 aiosmtpd's name
+        self.mails.append((envelope.rcpt_tos, session.ssl is not None))
+        return "250 kept"
+
+
+@pytest.fixture
+def serve(monkeypatch) -> Iterator[Callable[..., Server]]:
+    """``serve(url, …)``: a server as aiosmtpd takes its arguments, and SMTP_URL with its port in the place of PORT."""
+    running: list[Controller] = []
+
+    def serve(url: str, **options) -> Server:
+        server = Server()
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        if not options.pop("no_login", False):
+            options |= {"authenticator": server.authenticate}
+        controller = Controller(server, hostname="127.0.0.1", port=port, **options)
+        controller.start()
+        running.append(controller)
+        monkeypatch.setattr(settings, "SMTP_URL", url.replace("PORT", str(port)))
+        return server
+
+    yield serve
+    for controller in running:
+        controller.stop()
+
+
+def send(mail: Mail = MAIL) -> tuple[State, str | None]:
+    with RESOURCES["mailer"](None) as mailer:
+        outcome = hand_over(mailer, mail)
+    return outcome.state, outcome.reason
+
+
+def test_smtps_sends_to_a_server_whose_certificate_is_verified(serve, certificate):
+    server = serve("smtps://127.0.0.1:PORT", ssl_context=certificate.context(), no_login=True)
+
+    assert send() == (State.SENT, None)
+    assert len(server.mails) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiosmtpd's side of the handshake
+@pytest.mark.parametrize("url", ["smtps://relay:s3cret@127.0.0.1:PORT", "smtp://relay:s3cret@127.0.0.1:PORT"])
+def test_certificate_of_another_name_gets_neither_mail_nor_password(serve, foreign_certificate, url: str):
+    context = foreign_certificate.context()
+    tls = {"ssl_context": context} if url.startswith("smtps") else {"tls_context": context}
+    server = serve(url, **tls)
+
+    assert send() == (State.QUEUED, "not_taken")
+    assert (server.logins, server.mails) == ([], [])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as above
+def test_certificate_that_is_not_trusted_is_refused(serve, certificate, monkeypatch):
+    monkeypatch.delenv("SSL_CERT_FILE")
+    server = serve("smtps://127.0.0.1:PORT", ssl_context=certificate.context(), no_login=True)
+
+    assert send() == (State.QUEUED, "not_taken")
+    assert server.mails == []
+
+
+def test_starttls_comes_before_the_login_and_credentials_are_decoded(serve, certificate):
+    server = serve("smtp://relay%40shop:p%3Aw%2F%25@127.0.0.1:PORT", tls_context=certificate.context())
+
+    assert send() == (State.SENT, None)
+    assert server.logins == [(b"relay@shop", b"p:w/%", True)]
+    assert server.mails == [(["ann@example.com"], True)]
+
+
+def test_login_without_tls_is_refused(serve, monkeypatch):
+    monkeypatch.setattr(smtp, "_is_loopback", lambda _host: False)
+    server = serve("smtp://relay:s3cret@127.0.0.1:PORT", auth_require_tls=False)
+
+    assert send() == (State.QUEUED, "not_taken")
+    assert (server.logins, server.mails) == ([], [])
+
+
+@pytest.mark.parametrize("url", ["smtp+insecure://relay:pw@127.0.0.1:PORT", "smtp://relay:pw@127.0.0.1:PORT"])
+def test_login_without_tls_is_allowed_where_asked_for_and_on_this_machine(serve, url: str):
+    server = serve(url, auth_require_tls=False)
+
+    assert send() == (State.SENT, None)
+    assert server.logins == [(b"relay", b"pw", False)]
+
+
+def test_address_beyond_ascii_goes_to_a_server_with_smtputf8(serve):
+    server = serve("smtp://127.0.0.1:PORT", enable_SMTPUTF8=True, no_login=True)
+    raw = "To: jürgen@example.test\r\n\r\nbody\r\n".encode()
+
+    assert send(Mail("no-reply@coursebus.dev", "jürgen@example.test", raw, needs_utf8=True)) == (State.SENT, None)
+    assert server.mails == [(["jürgen@example.test"], False)]
+
+
+def test_address_beyond_ascii_fails_with_its_reason_on_a_server_without_smtputf8(serve):
+    server = serve("smtp://127.0.0.1:PORT", enable_SMTPUTF8=False, no_login=True)
+
+    outcome = send(Mail("no-reply@coursebus.dev", "jürgen@example.test", b"To: x\r\n\r\n", needs_utf8=True))
+
+    assert outcome == (State.FAILED, "address_not_supported")
+    assert server.mails == []
+
+
+def test_production_refuses_to_send_a_password_without_tls(monkeypatch):
+    for name, value in {"ENVIRONMENT": "production", "SMTP_URL": "smtp+insecure://relay:pw@mail.example.com"}.items():
+        monkeypatch.setattr(settings, name, value)
+    # Everything else that production demands is not this test's affair.
+    monkeypatch.setattr(settings, "_is_set", lambda _name: True)
+    for name, value in {
+        "STRIPE_API_URL": "https://api.stripe.com",
+        "YOOKASSA_API_URL": "https://api.yookassa.ru",
+        "WEBHOOK_LOOPBACK": False,
+        "RATE_LIMITS": True,
+        "RETURN_URL_ORIGINS": (),
+    }.items():
+        monkeypatch.setattr(settings, name, value)
+
+    with pytest.raises(SystemExit, match="SMTP_URL"):
+        settings.refuse_unsafe_production()
