@@ -107,6 +107,12 @@ class Envelope:
     event_headers: dict[str, str] | None = None  # its CloudEvents attributes, as they stand on Kafka
     attempt: int = 1  # above 1: the event was sent before without a good end
 
+    @property
+    def event_version(self) -> int | None:
+        """The version of the event's aggregate (``ce_sequence``); None where no event started the task."""
+        sequence = (self.event_headers or {}).get("ce_sequence")
+        return int(sequence) if sequence else None
+
 
 # One round trip: the length and the push cannot be parted by another sender. A full queue shows its oldest message.
 _PUSH_BELOW_LIMIT = queue_redis().register_script("""

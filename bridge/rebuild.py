@@ -81,12 +81,12 @@ def _keys(source: Source) -> Iterator[str]:
 
 
 def _events(session: Session, source: Source, key: str) -> list[dict[str, Any]]:
-    told = select(OutboxEvent.type, OutboxEvent.payload).where(
+    told = select(OutboxEvent.type, OutboxEvent.payload, OutboxEvent.aggregate_version).where(
         OutboxEvent.aggregatetype == source.topic,
         OutboxEvent.aggregateid == key,
         OutboxEvent.type.in_(source.types),
     )
     return [
-        {"type": row.type, "payload": row.payload}
+        {"type": row.type, "payload": row.payload, "version": row.aggregate_version}
         for row in session.execute(told.order_by(OutboxEvent.aggregate_version))
     ]

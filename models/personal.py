@@ -96,6 +96,9 @@ def lay_out(
     subject = DataSubject.locked(session, service, event.user_id)
     if subject.erased_at:
         return
+    stored = session.get(ExportPart, (service, event.user_id), populate_existing=True)
+    if stored and stored.export_id >= event.export_id:  # ids are UUIDv7: redelivered, or older than the stored part
+        return
     part = {
         "service": service,
         "user_id": event.user_id,
@@ -123,6 +126,8 @@ def forget(
     ``told_of`` as for ``lay_out``. Raises ProjectionBehind while a command of theirs still runs.
     """
     subject = DataSubject.locked(session, service, event.user_id)
+    if subject.erased_at:
+        return  # redelivered: the answer is in the outbox
     subject.erased_at = now()
     erased = UserDataErased(
         user_id=event.user_id,

@@ -144,7 +144,7 @@ def test_every_route_leads_from_an_event_to_a_task_that_takes_it(type_):
         # Without ``session`` nothing would write the inbox: delivered twice, done twice.
         assert "session" in call.resources, f"{handler} takes no session"
         assert call.types["event"] in (event, AnyEvent)
-        assert set(call.fields) <= {"event", "event_id", "event_headers"}
+        assert set(call.fields) <= {"event", "event_id", "event_headers", "event_version"}
 
 
 def test_every_task_that_takes_an_event_has_its_route():

@@ -6,6 +6,7 @@ transaction: readers find the old rows or the new ones, never none.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, get_type_hints
 
 import msgspec
@@ -20,7 +21,7 @@ from ._tasks import task_of_every_service
 log = get_logger(__name__)
 
 Forget = Callable[[Session, str], None]
-Fold = Callable[..., None]  # (session, *, event)
+Fold = Callable[..., None]  # (session, *, event), or (session, *, event, event_version)
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,15 @@ class Projection:
         (topic,) = {event.topic for event in self.folds}  # else there would be no one order of a key's events
         return topic
 
-    def rebuild(self, session: Session, key: str, events: Sequence[tuple[EventClass, Any]]) -> None:
+    def rebuild(self, session: Session, key: str, events: Sequence[tuple[EventClass, Any, int | None]]) -> None:
         """Replace the rows of ``key`` by what ``events``, in their order, make."""
         # What refers to the rows finds them again at the commit.
         session.execute(text("SET CONSTRAINTS ALL DEFERRED"))
         self.forget(session, key)
-        for event_class, payload in events:
-            self.folds[event_class](session, event=msgspec.convert(payload, event_class))
+        for event_class, payload, version in events:
+            fold = self.folds[event_class]
+            versioned = {"event_version": version} if "event_version" in signature(fold).parameters else {}
+            fold(session, event=msgspec.convert(payload, event_class), **versioned)
         session.flush()
 
 
@@ -70,6 +73,7 @@ class PastEvent(msgspec.Struct):
 
     type: str
     payload: dict[str, Any]
+    version: int | None = None  # of its aggregate
 
 
 @task_of_every_service
@@ -81,5 +85,5 @@ def list_projections() -> dict[str, Any]:
 @task_of_every_service
 def rebuild_projection(session: Session, *, name: str, key: str, events: list[PastEvent]) -> None:
     """Make the rows of one key anew from all its events."""
-    told = [(Event.by_type[event.type], event.payload) for event in events]
+    told = [(Event.by_type[event.type], event.payload, event.version) for event in events]
     PROJECTIONS[name].rebuild(session, key, told)

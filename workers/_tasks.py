@@ -72,7 +72,7 @@ class Call:
     def perform(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
         """Lend, call, commit. Returns the answer; raises what ``fn`` raises, ValidationError for a wrong message."""
         delivery.refuse_poison()
-        for name in ("event_id", "event_headers"):
+        for name in ("event_id", "event_headers", "event_version"):
             if name in self.fields:
                 message = {**message, name: getattr(delivery.envelope, name)}
         typed = self.typed(message)

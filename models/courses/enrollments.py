@@ -13,6 +13,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selecti
 from models.base import Aggregate, Base, new_id
 from models.events import EnrollmentCreated, EnrollmentEnded, LessonCompleted, LessonReopened
 
+from .access_sources import AccessSource
+
 _ALL_PERCENT = 100
 
 
@@ -30,7 +32,6 @@ class Grant(Base):
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime | None]
     reason: Mapped[str | None]  # why it is no longer active
-    source_version: Mapped[int]  # of the last news of its source that it follows; 0: of none
 
     __table_args__ = (
         UniqueConstraint("source", "source_id", "user_id", "course_id"),
@@ -42,16 +43,6 @@ class Grant(Base):
 
     def gives_access(self, at: datetime) -> bool:
         return self.status == "active" and self.starts_at <= at and (self.ends_at is None or at < self.ends_at)
-
-    def follow(self, version: int | None) -> bool:
-        """Whether news of this version of its source is newer than what it follows, and is followed from now on.
-
-        None: news that counts no versions.
-        """
-        if version is not None and version <= self.source_version:
-            return False
-        self.source_version = version or self.source_version
-        return True
 
     def view(self) -> dict[str, Any]:
         return {
@@ -80,9 +71,10 @@ class Enrollment(Aggregate, Base):
     user_id: Mapped[UUID]
     course_id: Mapped[UUID]
     enrolled_at: Mapped[datetime]
-    # What progress has told; this service asks nobody.
+    # A copy of the learner's progress, taken from its events.
     lessons_completed: Mapped[int]
     progress_percent: Mapped[int]
+    progress_version: Mapped[int]  # of the event that was applied last
 
     grants: Mapped[list[Grant]] = relationship(lazy="raise", order_by=Grant.starts_at)
 
@@ -102,6 +94,7 @@ class Enrollment(Aggregate, Base):
             enrolled_at=at,
             lessons_completed=0,
             progress_percent=0,
+            progress_version=0,
         )
         session.execute(row.on_conflict_do_nothing(index_elements=["user_id", "course_id"]))
         enrollment = cls.find(session, user_id, course_id, lock=True)
@@ -159,59 +152,55 @@ class Enrollment(Aggregate, Base):
 
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> int:
-        """Delete what a user was let into; returns how many rows that were."""
+        """Delete a user's enrollments and grants; return the number of rows."""
+        AccessSource.erase(session, user_id)
         grants = session.scalars(delete(Grant).where(Grant.user_id == user_id).returning(Grant.id)).all()
         return len(grants) + len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.id)).all())
 
     def has_access(self, at: datetime) -> bool:
         return any(grant.gives_access(at) for grant in self.grants)
 
-    def grant(self, source: str, source_id: str, *, course_title: str, at: datetime) -> EnrollmentCreated | None:
-        """Give access for a reason; returns what there is to tell, nothing where access was there already."""
+    def grant(
+        self, source: str, source_id: str, *, course_title: str, at: datetime, known: AccessSource | None = None
+    ) -> EnrollmentCreated | None:
+        """Give access for a reason; return the event, None where access was there already.
+
+        ``known`` is the state of the source, where its events have arrived before this grant.
+        """
         if any((grant.source, grant.source_id) == (source, source_id) for grant in self.grants):
             return None  # what has granted once does not grant again, though it may have been revoked since
-        begins = not self.has_access(at)
-        first = Grant(id=new_id(), source=source, source_id=source_id, status="active", starts_at=at, source_version=0)
+        had_access = self.has_access(at)
+        first = Grant(id=new_id(), source=source, source_id=source_id, status="active", starts_at=at)
+        if known and known.status != "active":
+            first.status, first.reason = known.status, known.reason
         self.grants.append(first)
-        return self._begun(first, course_title, at) if begins else None
+        return self._begun(first, course_title, at) if self.has_access(at) and not had_access else None
 
-    def restore(
-        self, source: str, source_id: str, *, course_title: str, version: int | None = None, at: datetime
-    ) -> EnrollmentCreated | None:
-        """Give again what was granted for one reason; returns what there is to tell, nothing where access was there.
-
-        ``version`` is that of the news: what is older than news that was followed already changes nothing.
-        """
+    def restore(self, source: str, source_id: str, *, course_title: str, at: datetime) -> EnrollmentCreated | None:
+        """Give again what was granted for one reason; return the event, None where access was there already."""
         begins = not self.has_access(at)
         for grant in self.grants:
-            if (grant.source, grant.source_id) == (source, source_id) and grant.follow(version):
+            if (grant.source, grant.source_id) == (source, source_id):
                 grant.status, grant.ends_at, grant.reason = "active", None, None
                 if begins and self.has_access(at):
                     return self._begun(grant, course_title, at)
         return None
 
-    def revoke(
-        self, source: str, source_id: str, *, reason: str, version: int | None = None, at: datetime
-    ) -> EnrollmentEnded | None:
-        """Take back what was granted for one reason; returns what there is to tell, nothing where others remain.
-
-        ``version`` as in ``restore``.
-        """
+    def revoke(self, source: str, source_id: str, *, reason: str, at: datetime) -> EnrollmentEnded | None:
+        """Revoke what was granted for one reason; return the event, None where other grants remain."""
         had_access = self.has_access(at)
         for grant in self.grants:
             is_it = (grant.source, grant.source_id) == (source, source_id)
-            if is_it and grant.follow(version) and grant.status != "revoked":
+            if is_it and grant.status != "revoked":
                 grant.status, grant.ends_at, grant.reason = "revoked", at, reason
         return self._ended(had_access, reason, at)
 
-    def suspend(
-        self, source: str, source_id: str, *, reason: str, version: int | None = None, at: datetime
-    ) -> EnrollmentEnded | None:
-        """Hold back what was granted for one reason until it is restored or revoked; all else as ``revoke``."""
+    def suspend(self, source: str, source_id: str, *, reason: str, at: datetime) -> EnrollmentEnded | None:
+        """Suspend what was granted for one reason until it is restored or revoked; return as ``revoke`` does."""
         had_access = self.has_access(at)
         for grant in self.grants:
             is_it = (grant.source, grant.source_id) == (source, source_id)
-            if is_it and grant.follow(version) and grant.status == "active":
+            if is_it and grant.status == "active":
                 grant.status, grant.reason = "suspended", reason
         return self._ended(had_access, reason, at)
 
@@ -233,8 +222,11 @@ class Enrollment(Aggregate, Base):
             enrolled_at=at,
         )
 
-    def count(self, event: LessonCompleted | LessonReopened) -> None:
-        """Keep how far the learner is."""
+    def count(self, event: LessonCompleted | LessonReopened, *, version: int | None) -> None:
+        """Store how far the learner is. An event older than the one that was applied last changes nothing."""
+        if version is not None and version <= self.progress_version:
+            return
+        self.progress_version = version or self.progress_version
         self.lessons_completed = event.lessons_completed
         # Rounded down, so that 100 means all of them.
         self.progress_percent = 100 * event.lessons_completed // event.lessons_total
@@ -244,7 +236,7 @@ class Enrollment(Aggregate, Base):
         """Take back what progress has told of ``<user_id>:<course_id>``, for a rebuild."""
         user_id, course_id = map(UUID, key.split(":"))
         counted = update(cls).where(cls.user_id == user_id, cls.course_id == course_id)
-        session.execute(counted.values(lessons_completed=0, progress_percent=0))
+        session.execute(counted.values(lessons_completed=0, progress_percent=0, progress_version=0))
 
     def lesson_before(self, lesson_id: str, in_order: list[str]) -> str | None:
         """The lesson to complete before this one, where lessons are completed in order; None where it is open."""

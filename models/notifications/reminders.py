@@ -39,24 +39,37 @@ class Learning(Base):
     completed_at: Mapped[datetime | None]
 
     @property
-    def active_at(self) -> datetime:
-        """When the learner began it or went on in it last."""
-        return max(at for at in (self.enrolled_at, self.studied_at) if at)
+    def active_at(self) -> datetime | None:
+        """When the learner began the course or went on in it last; None where only its end has arrived."""
+        return max((at for at in (self.enrolled_at, self.studied_at) if at), default=None)
 
     @classmethod
     def enroll(
         cls, session: Session, user_id: UUID, course_id: UUID, *, enrollment_id: UUID, title: str, at: datetime
     ) -> None:
-        """Access begins, or is back; what ended it later stands."""
+        """Store that access began or is back; an end that is later, and a later beginning, stay as they are."""
         over = case((cls.ended_at < at, None), else_=cls.ended_at)
         told = {"course_title": title, "enrollment_id": enrollment_id, "enrolled_at": at}
-        cls._keep(session, user_id, course_id, told, also={"ended_at": over})
+        cls._keep(
+            session,
+            user_id,
+            course_id,
+            told,
+            also={"ended_at": over, "enrolled_at": func.greatest(cls.enrolled_at, at)},
+        )
 
     @classmethod
     def end(cls, session: Session, user_id: UUID, course_id: UUID, *, at: datetime) -> None:
-        """Access is gone."""
-        mine = (cls.user_id == user_id) & (cls.course_id == course_id)
-        session.execute(update(cls).where(mine).values(ended_at=at))
+        """Store that access ended, also where its beginning has not arrived; a later beginning stays."""
+        ended = insert(cls).values(user_id=user_id, course_id=course_id, course_title="", studied_on=[], ended_at=at)
+        is_newer = cls.enrolled_at.is_(None) | (cls.enrolled_at <= at)
+        session.execute(
+            ended.on_conflict_do_update(
+                index_elements=["user_id", "course_id"],
+                set_={"ended_at": func.greatest(cls.ended_at, at)},
+                where=is_newer,
+            )
+        )
 
     @classmethod
     def study(cls, session: Session, user_id: UUID, course_id: UUID, *, title: str, at: datetime, day: date) -> None:
@@ -145,10 +158,20 @@ class Wait(Base):
         session.execute(begun.on_conflict_do_update(index_elements=["kind", "about"], set_=renewed, where=another))
 
     @classmethod
-    def end(cls, session: Session, kind: str, about: UUID, *, at: datetime) -> None:
-        """It is over: no more reminders of it."""
-        it = (cls.kind == kind) & (cls.about == about)
-        session.execute(update(cls).where(it).values(due_at=None, ended_at=at))
+    def end_checkout(cls, session: Session, order_id: UUID, *, user_id: UUID, at: datetime) -> None:
+        """End the reminders of a checkout, also where its beginning has not arrived yet."""
+        kind = ABANDONED_CHECKOUT
+        ended = insert(cls).values(
+            kind=kind, about=order_id, user_id=user_id, since=at, due_at=None, ended_at=at, facts={}
+        )
+        over = {"due_at": None, "ended_at": func.coalesce(cls.ended_at, at)}
+        session.execute(ended.on_conflict_do_update(index_elements=["kind", "about"], set_=over))
+
+    @classmethod
+    def begin_checkout(cls, session: Session, order_id: UUID, **row: Any) -> None:
+        """Remind of a checkout. One that is known already, or over, stays as it is."""
+        begun = insert(cls).values(kind=ABANDONED_CHECKOUT, about=order_id, **row)
+        session.execute(begun.on_conflict_do_nothing(index_elements=["kind", "about"]))
 
     @classmethod
     def forget_checkout(cls, session: Session, order_id: str) -> None:

@@ -8,11 +8,14 @@ from sqlalchemy import delete, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from models.applied_versions import AppliedVersion
 from models.base import Base
 from models.errors import NotFound
 from models.events import CoursePublished, CourseUpdated
 
 from .goods import Goods
+
+OFFERS = "payments.offers"  # the name of the projection
 
 
 class Offer(Base):
@@ -51,12 +54,16 @@ class Offer(Base):
 
     @classmethod
     def change(cls, session: Session, event: CourseUpdated) -> None:
-        """Take over a new price or title, or the end of the sale. A course never published has no offer to change."""
-        session.execute(
-            update(cls)
-            .where(cls.course_id == event.course_id)
-            .values(title=event.title, amount_minor=event.price_minor, currency=event.currency, on_sale=event.on_sale)
-        )
+        """Store a new price or title, or the end of the sale."""
+        changed = {
+            "title": event.title,
+            "amount_minor": event.price_minor,
+            "currency": event.currency,
+            "on_sale": event.on_sale,
+        }
+        # An update that arrives before the publication it follows is the newer state of the two.
+        row = insert(cls).values(course_id=event.course_id, course_version=0, published_at=event.updated_at, **changed)
+        session.execute(row.on_conflict_do_update(index_elements=[cls.course_id], set_=changed))
 
     @classmethod
     def withdraw(cls, session: Session, course_id: UUID) -> None:
@@ -67,6 +74,7 @@ class Offer(Base):
     def forget(cls, session: Session, course_id: str) -> None:
         """Take the offer of a course away, for a rebuild."""
         session.execute(delete(cls).where(cls.course_id == UUID(course_id)))
+        AppliedVersion.clear(session, OFFERS, course_id)
 
     @classmethod
     def of(cls, session: Session, course_id: UUID) -> Self:

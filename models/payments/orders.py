@@ -284,6 +284,11 @@ class Order(Aggregate, Base):
         about = {"payment_id": attempt.id, "provider": attempt.provider} if attempt else {}
         self.steps.add(OrderStep(id=new_id(), step=step, at=at, detail=detail, **about))
 
+    def has_step(self, session: Session, step: str, *, at: datetime) -> bool:
+        """Return whether a step is in the order's history already."""
+        noted = self.steps.select().where(OrderStep.step == step, OrderStep.at == at)
+        return session.scalars(noted.limit(1)).first() is not None
+
     def _follow(self, attempt: Attempt, snapshot: Snapshot, at: datetime, *, wanted: bool) -> list[Event]:
         if not attempt.heeds(snapshot):
             if snapshot.is_final:

@@ -67,6 +67,7 @@ class CourseProgress(Aggregate, Base):
     certificate_code: Mapped[str | None]  # issued when the course was completed for the first time, and kept for good
     certified_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]  # access has ended: what was done is kept for the day when it begins anew
+    enrollment_version: Mapped[int] = mapped_column(default=0)  # of the enrollment's event that was applied last
 
     outline: Mapped[Outline] = relationship(lazy="raise")
     completed: Mapped[list[CompletedLesson]] = relationship(lazy="raise", cascade="all, delete-orphan")
@@ -90,6 +91,7 @@ class CourseProgress(Aggregate, Base):
             course_id=outline.course_id,
             outline=outline,
             version=0,
+            enrollment_version=0,
             lessons_total=len(outline.lessons),
             lessons_completed=0,
             next_lesson_id=outline.next_after(()),
@@ -174,6 +176,15 @@ class CourseProgress(Aggregate, Base):
         done = delete(CompletedLesson).where(CompletedLesson.user_id == user_id).returning(CompletedLesson.lesson_id)
         rows = len(session.scalars(done).all())
         return rows + len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.course_id)).all())
+
+    def applies(self, enrollment_version: int | None) -> bool:
+        """Store the version of an event of the enrollment; return False where a newer one was applied before."""
+        if enrollment_version is None:
+            return True
+        if enrollment_version <= self.enrollment_version:
+            return False
+        self.enrollment_version = enrollment_version
+        return True
 
     def started(self) -> CourseStarted:
         return CourseStarted(

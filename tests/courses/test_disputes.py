@@ -8,7 +8,7 @@ import pytest
 from models.base import sessions
 from models.events import DisputeClosed, PaymentDisputed
 from tests.courses.factories import make_course, purchase_of
-from tests.courses.test_refunds import access, events, refund_of, version
+from tests.courses.test_refunds import access, events, refund_of
 from tests.support.events import some
 from workers.courses.access import end_access, grant_access, settle_access, suspend_access
 from workers.courses.learning import enroll_other, show_access
@@ -71,8 +71,8 @@ def test_what_was_refunded_before_is_not_suspended_but_over(session, purchase):
 
 
 def test_a_dispute_that_a_repair_sends_after_its_end_closes_nothing(session, purchase):
-    settle_access(session, event=won(purchase), event_headers=version(4))
-    suspend_access(session, event=opened(purchase), event_headers=version(3))
+    settle_access(session, event=won(purchase), event_version=4)
+    suspend_access(session, event=opened(purchase), event_version=3)
     assert access(session, purchase)
 
 
@@ -82,7 +82,7 @@ def test_news_that_is_delivered_twice_is_done_once(database, deliver, task, told
         purchase = purchase_of(make_course(session))
         grant_access(session, event=purchase)
     message = {"event": msgspec.to_builtins(told(purchase))}
-    sent = {"event_id": uuid4(), "event_headers": version(3)}
+    sent = {"event_id": uuid4(), "event_headers": {"ce_sequence": "3"}}
     first, second = (deliver(f"courses.{task}", message, **sent) for _ in range(2))
     assert (first.get("replayed"), second["replayed"]) == (None, True)
     with sessions("courses")() as session:

@@ -36,10 +36,6 @@ def return_of(purchase, **fields) -> RefundReturned:
     return some(RefundReturned, **{"order_id": purchase.order_id, "user_id": purchase.user_id} | fields)
 
 
-def version(number: int) -> dict[str, str]:
-    return {"ce_sequence": str(number)}
-
-
 @pytest.fixture
 def course(session):
     return make_course(session)
@@ -139,12 +135,12 @@ def test_a_part_that_comes_back_opens_nothing(session, purchase):
 
 
 def test_a_refund_that_a_repair_sends_after_its_return_closes_nothing(session, purchase):
-    restore_access(session, event=return_of(purchase, order_restored=True), event_headers=version(4))
-    end_access(session, event=refund_of(purchase), event_headers=version(3))
+    restore_access(session, event=return_of(purchase, order_restored=True), event_version=4)
+    end_access(session, event=refund_of(purchase), event_version=3)
     assert access(session, purchase)
-    end_access(session, event=refund_of(purchase), event_headers=version(5))
+    end_access(session, event=refund_of(purchase), event_version=5)
     assert not access(session, purchase)
-    restore_access(session, event=return_of(purchase, order_restored=True), event_headers=version(4))
+    restore_access(session, event=return_of(purchase, order_restored=True), event_version=4)
     assert not access(session, purchase)
 
 
@@ -166,8 +162,28 @@ def test_a_return_that_is_delivered_twice_is_done_once(database, deliver):
         grant_access(session, event=purchase)
         end_access(session, event=refund_of(purchase))
     event_id, message = uuid4(), {"event": msgspec.to_builtins(return_of(purchase, order_restored=True))}
-    sent = {"event_id": event_id, "event_headers": version(4)}
+    sent = {"event_id": event_id, "event_headers": {"ce_sequence": "4"}}
     first, second = (deliver("courses.restore_access", message, **sent) for _ in range(2))
     assert (first.get("replayed"), second["replayed"]) == (None, True)
     with sessions("courses")() as session:
         assert events(session, purchase) == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED", "ENROLLMENT_CREATED"]
+
+
+def test_purchase_that_arrives_after_its_refund_gives_no_access(session, course):
+    purchase = purchase_of(course)
+
+    end_access(session, event=refund_of(purchase), event_version=4)
+    grant_access(session, event=purchase)
+
+    assert not access(session, purchase)
+    assert events(session, purchase) == []
+
+
+def test_purchase_that_arrives_after_a_returned_refund_gives_access(session, course):
+    purchase = purchase_of(course)
+
+    end_access(session, event=refund_of(purchase), event_version=4)
+    restore_access(session, event=return_of(purchase, order_restored=True), event_version=5)
+    grant_access(session, event=purchase)
+
+    assert access(session, purchase)

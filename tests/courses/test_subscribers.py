@@ -67,11 +67,11 @@ def restored(started) -> SubscriptionRestored:
 
 def test_what_ended_is_open_again_when_the_subscription_is_restored(session, courses, started):
     admit_subscriber(session, event=started)
-    dismiss_subscriber(session, event=ended(started), event_headers={"ce_sequence": "2"})
+    dismiss_subscriber(session, event=ended(started), event_version=2)
     for _ in range(2):
-        readmit_subscriber(session, event=restored(started), event_headers={"ce_sequence": "3"})
+        readmit_subscriber(session, event=restored(started), event_version=3)
     assert access(session, started.user_id, courses) == [True] * 3
-    dismiss_subscriber(session, event=ended(started), event_headers={"ce_sequence": "2"})  # repaired, and too late
+    dismiss_subscriber(session, event=ended(started), event_version=2)  # repaired, and too late
     assert access(session, started.user_id, courses) == [True] * 3
     enrollment = Enrollment.find(session, started.user_id, courses[0].id)
     told_of = [event.type for event in told(session, enrollment.id)]

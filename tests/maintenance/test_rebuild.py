@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from bridge import cli
 from bridge import rebuild as rebuilding
-from bridge.lanes import Record
+from bridge.lanes import Record, attributes_of
 from models.base import now, sessions
 from models.events import (
     CourseArchived,
@@ -48,7 +48,7 @@ def database(database: Database) -> Iterator[Database]:
 def handle(handler: str, record: Record) -> None:
     """What the bridge has the worker do."""
     message = {"event": msgspec.json.decode(record.value)}
-    reply = deliver(handler, message, event_id=record.event_id)
+    reply = deliver(handler, message, event_id=record.event_id, event_headers=attributes_of(record.headers))
     assert "result" in reply, reply
 
 

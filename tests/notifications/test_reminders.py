@@ -299,3 +299,13 @@ def test_the_morning_is_that_of_the_learners_clock(at: str, opens: str):
 
 def test_every_reminder_has_its_words():
     assert PLANS.keys() == {INACTIVITY, STREAK, ABANDONED_CHECKOUT}
+
+
+def test_checkout_that_arrives_after_its_payment_is_not_reminded_of(session, days):
+    at = (MONDAY + 10 * HOUR).astimezone(UTC)
+    order = some(OrderCreated, user_id=days.user_id, course_id=days.course_id, created_at=at)
+
+    days.post.handle(send_receipt, payment_succeeded(days.user_id, order_id=order.order_id, paid_at=at))
+    watch_checkout(session, event=order)
+
+    assert days.look(MONDAY + 12 * HOUR) == []

@@ -4,10 +4,11 @@ import pytest
 
 from models.base import now
 from models.errors import NotFound
-from models.events import CourseArchived, CourseUpdated
+from models.events import CourseArchived, CoursePublished, CourseUpdated
 from models.payments import Offer
 from tests.payments.shop import make_offer
-from workers.payments.offers import change_offer, withdraw_offer
+from tests.support.events import some
+from workers.payments.offers import change_offer, keep_offer, withdraw_offer
 
 
 def updated(course_id, **fields) -> CourseUpdated:
@@ -43,7 +44,7 @@ def test_a_new_price_is_live_at_once(session):
 
 def test_a_draft_that_changes_is_not_on_sale(session):
     course_id = uuid4()
-    change_offer(session, event=updated(course_id))
+    change_offer(session, event=updated(course_id, on_sale=False))
     with pytest.raises(NotFound):
         Offer.of(session, course_id)
 
@@ -63,3 +64,23 @@ def test_a_course_published_anew_is_on_sale_again(session):
     change_offer(session, event=updated(course_id, on_sale=False))
     make_offer(session, course_id=course_id, course_version=2)
     assert Offer.of(session, course_id).on_sale
+
+
+def test_late_publication_does_not_turn_the_price_back(session):
+    course_id = uuid4()
+    published = some(CoursePublished, course_id=course_id, price_minor=1000, currency="USD")
+
+    change_offer(session, event=updated(course_id, price_minor=9900), event_version=2)
+    keep_offer(session, event=published, event_version=1)
+
+    assert Offer.of(session, course_id).amount_minor == 9900
+
+
+def test_late_update_does_not_put_an_archived_course_on_sale(session):
+    course_id = make_offer(session)
+
+    withdraw_offer(session, event=CourseArchived(course_id=course_id, archived_at=now()), event_version=3)
+    change_offer(session, event=updated(course_id), event_version=2)
+
+    with pytest.raises(NotFound):
+        Offer.of(session, course_id)

@@ -1,20 +1,28 @@
 """What else learners do: take a completion back, stop and go on, make up for what they did offline."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 from sqlalchemy.orm import Session
 
 from models.base import sessions
-from models.errors import LessonLocked, NotEnrolled, NotFound
-from models.events import LessonCompleted
+from models.errors import LessonLocked, NoProgress, NotEnrolled, NotFound
+from models.events import EnrollmentEnded, LessonCompleted
 from models.progress import CourseProgress
 from tests.progress.learners import NOON, Learner
 from tests.support.databases import Database
+from tests.support.events import some
 from tests.support.tasks import forgotten
 from tests.support.waiting import at_once
-from workers.progress.learning import move_position
-from workers.progress.showing import list_certificates, list_progress, show_certificate, show_position
+from workers.progress.learning import close_course, move_position, start_course
+from workers.progress.showing import (
+    list_certificates,
+    list_progress,
+    show_certificate,
+    show_position,
+    show_progress,
+)
 
 
 def test_a_reopened_lesson_no_longer_counts_and_is_the_next_one(session: Session):
@@ -130,3 +138,26 @@ def test_eight_lessons_completed_at_once_are_eight(database: Database, deliver):
         "SELECT payload->>'lessons_completed' FROM bus.outbox WHERE type = :type", type=LessonCompleted.type
     )
     assert sorted(int(count) for (count,) in told) == list(range(1, 9))
+
+
+def test_end_of_access_that_arrives_before_its_beginning_closes_the_course(session):
+    learner = Learner(session)
+    late = uuid4()
+    begun = replace(learner.enrolled(), user_id=late)
+    ended = some(EnrollmentEnded, user_id=late, course_id=learner.course_id)
+
+    close_course(session, forgotten, event=ended, event_version=2)
+    start_course(session, forgotten, event=begun, event_version=1)
+
+    with pytest.raises(NoProgress):
+        show_progress(session, user_id=late, course_id=learner.course_id)
+
+
+def test_old_end_of_access_does_not_close_a_course_that_is_open_again(session):
+    learner = Learner(session)
+    ended = some(EnrollmentEnded, **learner.in_course)
+
+    start_course(session, forgotten, event=learner.enrolled(), event_version=3)
+    close_course(session, forgotten, event=ended, event_version=2)
+
+    assert learner.progress()["status"] == "in_progress"

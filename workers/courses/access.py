@@ -1,7 +1,7 @@
-"""Who is let in, and why: grants follow what payments tell, and each follows its own order or subscription alone.
+"""Access to courses, given and ended by the events of orders and subscriptions.
 
-Events of one order come in their order, but for one that a repair sends after younger ones: a grant keeps the version
-of the last news that it has followed (``ce_sequence``), and older ones change it no more.
+Each source (an order or a subscription) changes its own grants only. An event that arrives after a newer one of its
+source changes nothing: AccessSource stores the version that was applied last, also where no grant exists yet.
 """
 
 from uuid import UUID
@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.base import now
+from models.courses.access_sources import AccessSource
 from models.courses.catalogue import CatalogueEntry
 from models.courses.enrollments import Enrollment
 from models.courses.versions import CourseVersion
@@ -26,12 +27,13 @@ from models.outbox import record
 from models.personal import is_erased
 from workers import task
 
-Headers = dict[str, str] | None  # None: the task was called past the bridge
+Source = tuple[str, UUID]  # ("order" or "subscription", its id)
+_PAID_SOURCES = ("order", "subscription")
 
 
 @task
 def grant_access(session: Session, *, event: CoursePurchased) -> None:
-    """Let the buyer of a course in, unless they have gone meanwhile."""
+    """Give the buyer access to a course. Erased buyers get none."""
     if is_erased(session, "courses", event.user_id):
         return
     let_in(
@@ -45,43 +47,45 @@ def grant_access(session: Session, *, event: CoursePurchased) -> None:
 
 
 @task
-def end_access(session: Session, *, event: PaymentRefunded, event_headers: Headers = None) -> None:
-    """End what a refunded order granted, and nothing else: another order, or an admin's word, lets the learner stay."""
+def end_access(session: Session, *, event: PaymentRefunded, event_version: int | None = None) -> None:
+    """Revoke the grants of a refunded order; other grants of the learner stay."""
     if event.order_refunded and not event.access_kept:
-        _shut_out(session, event.user_id, ("order", event.order_id), reason="refunded", headers=event_headers)
+        _revoke(session, event.user_id, ("order", event.order_id), reason="refunded", version=event_version)
 
 
 @task
-def restore_access(session: Session, *, event: RefundReturned, event_headers: Headers = None) -> None:
-    """Open again what a refund closed that the buyer's bank has sent back."""
+def restore_access(session: Session, *, event: RefundReturned, event_version: int | None = None) -> None:
+    """Restore what a refund revoked that the buyer's bank has sent back."""
     if event.order_restored:
-        _let_in_again(session, event.user_id, ("order", event.order_id), headers=event_headers)
+        _restore(session, event.user_id, ("order", event.order_id), version=event_version)
 
 
 @task
-def suspend_access(session: Session, *, event: PaymentDisputed, event_headers: Headers = None) -> None:
-    """Close what a disputed order granted until the bank has decided."""
+def suspend_access(session: Session, *, event: PaymentDisputed, event_version: int | None = None) -> None:
+    """Suspend the grants of a disputed order until the bank has decided."""
     if not event.order_suspended:
         return
-    order, version = str(event.order_id), _version(event_headers)
-    for enrollment in Enrollment.granted_by(session, "order", order, user_id=event.user_id):
-        if ended := enrollment.suspend("order", order, reason="disputed", version=version, at=now()):
+    order = ("order", event.order_id)
+    if not _applies(session, event.user_id, order, status="suspended", reason="disputed", version=event_version):
+        return
+    for enrollment in _granted_by(session, event.user_id, order):
+        if ended := enrollment.suspend("order", str(event.order_id), reason="disputed", at=now()):
             record(session, enrollment, ended)
 
 
 @task
-def settle_access(session: Session, *, event: DisputeClosed, event_headers: Headers = None) -> None:
-    """Open again what a dispute had closed, or end it for good, as the bank has decided."""
+def settle_access(session: Session, *, event: DisputeClosed, event_version: int | None = None) -> None:
+    """Restore what a dispute suspended, or revoke it, as the bank has decided."""
     source = ("order", event.order_id)
     if event.order_restored:
-        _let_in_again(session, event.user_id, source, headers=event_headers)
+        _restore(session, event.user_id, source, version=event_version)
     elif event.order_charged_back:
-        _shut_out(session, event.user_id, source, reason="charged_back", headers=event_headers)
+        _revoke(session, event.user_id, source, reason="charged_back", version=event_version)
 
 
 @task
 def admit_subscriber(session: Session, *, event: SubscriptionStarted) -> None:
-    """Let a subscriber into every course of the plan, unless they have gone meanwhile."""
+    """Give a subscriber access to every course of the plan. Erased subscribers get none."""
     if is_erased(session, "courses", event.user_id):
         return
     for course_id in sorted(event.course_ids):
@@ -96,16 +100,16 @@ def admit_subscriber(session: Session, *, event: SubscriptionStarted) -> None:
 
 
 @task
-def dismiss_subscriber(session: Session, *, event: SubscriptionExpired, event_headers: Headers = None) -> None:
-    """End what a subscription granted, and nothing else: a course that was bought as well stays."""
+def dismiss_subscriber(session: Session, *, event: SubscriptionExpired, event_version: int | None = None) -> None:
+    """Revoke the grants of a subscription; a course that was bought as well stays."""
     source = ("subscription", event.subscription_id)
-    _shut_out(session, event.user_id, source, reason="subscription_ended", headers=event_headers)
+    _revoke(session, event.user_id, source, reason="subscription_ended", version=event_version)
 
 
 @task
-def readmit_subscriber(session: Session, *, event: SubscriptionRestored, event_headers: Headers = None) -> None:
-    """Open again what a subscription granted, whose payment came back."""
-    _let_in_again(session, event.user_id, ("subscription", event.subscription_id), headers=event_headers)
+def readmit_subscriber(session: Session, *, event: SubscriptionRestored, event_version: int | None = None) -> None:
+    """Restore the grants of a subscription whose payment came back."""
+    _restore(session, event.user_id, ("subscription", event.subscription_id), version=event_version)
 
 
 def let_in(
@@ -115,30 +119,44 @@ def let_in(
     at = now()
     enrollment = Enrollment.reserve(session, user_id=user_id, course_id=course_id, at=at)
     is_new = not enrollment.grants
-    if event := enrollment.grant(source, source_id, course_title=course_title, at=at):
+    known = None
+    if source in _PAID_SOURCES:
+        known = AccessSource.get_or_create(session, source, source_id, user_id=user_id, at=at)
+    if event := enrollment.grant(source, source_id, course_title=course_title, at=at, known=known):
         record(session, enrollment, event)
     if is_new:
         CatalogueEntry.count_learner(session, course_id)
     return enrollment
 
 
-def _let_in_again(session: Session, user_id: UUID, source: tuple[str, UUID], *, headers: Headers) -> None:
+def _restore(session: Session, user_id: UUID, source: Source, *, version: int | None) -> None:
+    if not _applies(session, user_id, source, status="active", reason=None, version=version):
+        return
     kind, source_id = source
-    for enrollment in Enrollment.granted_by(session, kind, str(source_id), user_id=user_id):
+    for enrollment in _granted_by(session, user_id, source):
         title = CourseVersion.latest(session, enrollment.course_id).title
-        version = _version(headers)
-        if begun := enrollment.restore(kind, str(source_id), course_title=title, version=version, at=now()):
+        if begun := enrollment.restore(kind, str(source_id), course_title=title, at=now()):
             record(session, enrollment, begun)
 
 
-def _shut_out(session: Session, user_id: UUID, source: tuple[str, UUID], *, reason: str, headers: Headers) -> None:
+def _revoke(session: Session, user_id: UUID, source: Source, *, reason: str, version: int | None) -> None:
+    if not _applies(session, user_id, source, status="revoked", reason=reason, version=version):
+        return
     kind, source_id = source
-    for enrollment in Enrollment.granted_by(session, kind, str(source_id), user_id=user_id):
-        version = _version(headers)
-        if ended := enrollment.revoke(kind, str(source_id), reason=reason, version=version, at=now()):
+    for enrollment in _granted_by(session, user_id, source):
+        if ended := enrollment.revoke(kind, str(source_id), reason=reason, at=now()):
             record(session, enrollment, ended)
 
 
-def _version(headers: Headers) -> int | None:
-    """How many news of its order or subscription there were with this one."""
-    return int(headers["ce_sequence"]) if headers else None
+def _applies(
+    session: Session, user_id: UUID, source: Source, *, status: str, reason: str | None, version: int | None
+) -> bool:
+    """Store the new state of a source. Return False for an event that is too old, and for an erased user."""
+    if is_erased(session, "courses", user_id):
+        return False
+    return AccessSource.apply(session, source, user_id=user_id, status=status, reason=reason, version=version, at=now())
+
+
+def _granted_by(session: Session, user_id: UUID, source: Source) -> list[Enrollment]:
+    kind, source_id = source
+    return Enrollment.granted_by(session, kind, str(source_id), user_id=user_id)

@@ -74,19 +74,19 @@ def show_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str
 
 
 @task
-def count_completion(session: Session, *, event: LessonCompleted) -> None:
-    """Keep how far a learner is, for lists of enrollments."""
+def count_completion(session: Session, *, event: LessonCompleted, event_version: int | None = None) -> None:
+    """Store how far a learner is, for lists of enrollments."""
     enrollment = Enrollment.find(session, event.user_id, event.course_id, lock=True)
     if enrollment:  # else its learner has gone: progress begins with ENROLLMENT_CREATED, which this service told
-        enrollment.count(event)
+        enrollment.count(event, version=event_version)
 
 
 @task
-def count_reopening(session: Session, *, event: LessonReopened) -> None:
-    """Keep that a learner took a completion back."""
+def count_reopening(session: Session, *, event: LessonReopened, event_version: int | None = None) -> None:
+    """Store that a learner reopened a lesson."""
     enrollment = Enrollment.find(session, event.user_id, event.course_id, lock=True)
     if enrollment:
-        enrollment.count(event)
+        enrollment.count(event, version=event_version)
 
 
 projection("courses.completion_counts", forget=Enrollment.forget_counts, folds=[count_completion, count_reopening])

@@ -68,8 +68,9 @@ def enroll(session: Session, *, event: EnrollmentCreated) -> None:
 
 @task
 def leave_course(session: Session, *, event: EnrollmentEnded) -> None:
-    """Remind no more of a course that a learner has no access to, after a refund for one."""
-    Learning.end(session, event.user_id, event.course_id, at=event.ended_at)
+    """End the reminders of a course that a learner has no access to any more."""
+    if _known(session, event.user_id):
+        Learning.end(session, event.user_id, event.course_id, at=event.ended_at)
 
 
 def study(session: Session, *, event: LessonCompleted) -> None:
@@ -102,7 +103,7 @@ def _known(session: Session, user_id: UUID) -> Contact | None:
 def _work_out(session: Session, contact: Contact) -> None:
     """Since when a learner has paused, and for how many days in a row they have learned."""
     learnings = Learning.all_of(session, contact.user_id)
-    paused_since = max(learning.active_at for learning in learnings)
+    paused_since = max(learning.active_at for learning in learnings if learning.active_at)
     due_at = PLANS[INACTIVITY].due(paused_since, 0, contact.zone)
     Wait.begin(session, INACTIVITY, contact.user_id, user_id=contact.user_id, since=paused_since, due_at=due_at)
     if days := {day for learning in learnings for day in learning.studied_on}:
@@ -135,18 +136,20 @@ def watch_checkout(session: Session, *, event: OrderCreated) -> None:
             "currency": event.currency,
         }
         told = {"since": event.created_at, "due_at": due_at, "facts": facts}
-        Wait.begin(session, ABANDONED_CHECKOUT, event.order_id, user_id=event.user_id, **told)
+        Wait.begin_checkout(session, event.order_id, user_id=event.user_id, **told)
 
 
 @task
 def drop_checkout(session: Session, *, event: OrderCanceled) -> None:
-    """Remind no more of a checkout that its buyer has given up."""
-    Wait.end(session, ABANDONED_CHECKOUT, event.order_id, at=event.canceled_at)
+    """End the reminders of a checkout that its buyer has canceled."""
+    if _known(session, event.user_id):
+        Wait.end_checkout(session, event.order_id, user_id=event.user_id, at=event.canceled_at)
 
 
 def pay(session: Session, *, event: PaymentSucceeded) -> None:
-    """A checkout has become a purchase."""
-    Wait.end(session, ABANDONED_CHECKOUT, event.order_id, at=event.paid_at)
+    """End the reminders of a checkout that was paid."""
+    if _known(session, event.user_id):
+        Wait.end_checkout(session, event.order_id, user_id=event.user_id, at=event.paid_at)
 
 
 # A checkout is reminded of for a day: what the outbox keeps is more than enough.

@@ -1,28 +1,33 @@
-"""The projection of what is on sale."""
+"""The projection of what is on sale. Events older than what it reflects are ignored."""
 
 from sqlalchemy.orm import Session
 
+from models.applied_versions import AppliedVersion
 from models.events import CourseArchived, CoursePublished, CourseUpdated
 from models.payments import Offer
+from models.payments.offers import OFFERS
 from workers import projection, task
 
 
 @task
-def keep_offer(session: Session, *, event: CoursePublished) -> None:
-    """Keep what is on sale at what price; the latest published version counts."""
-    Offer.keep(session, event)
+def keep_offer(session: Session, *, event: CoursePublished, event_version: int | None = None) -> None:
+    """Store what is on sale at what price."""
+    if AppliedVersion.advance(session, OFFERS, str(event.course_id), event_version):
+        Offer.keep(session, event)
 
 
 @task
-def change_offer(session: Session, *, event: CourseUpdated) -> None:
-    """Keep a new price, which is live at once; an open page keeps the price that it was opened with."""
-    Offer.change(session, event)
+def change_offer(session: Session, *, event: CourseUpdated, event_version: int | None = None) -> None:
+    """Store a new price, which is live at once; an open page keeps the price that it was opened with."""
+    if AppliedVersion.advance(session, OFFERS, str(event.course_id), event_version):
+        Offer.change(session, event)
 
 
 @task
-def withdraw_offer(session: Session, *, event: CourseArchived) -> None:
-    """Take a course off sale."""
-    Offer.withdraw(session, event.course_id)
+def withdraw_offer(session: Session, *, event: CourseArchived, event_version: int | None = None) -> None:
+    """End the sale of an archived course."""
+    if AppliedVersion.advance(session, OFFERS, str(event.course_id), event_version):
+        Offer.withdraw(session, event.course_id)
 
 
-projection("payments.offers", forget=Offer.forget, folds=[keep_offer, change_offer, withdraw_offer])
+projection(OFFERS, forget=Offer.forget, folds=[keep_offer, change_offer, withdraw_offer])

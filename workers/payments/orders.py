@@ -56,7 +56,7 @@ def note_access(session: Session, *, event: EnrollmentCreated) -> None:
     """Note in an order's history that its buyer was let in."""
     # A replay of courses' events may name orders that this database never had.
     order = session.get(Order, UUID(event.source_id)) if event.source == "order" else None
-    if order:
+    if order and not order.has_step(session, "access_given", at=event.enrolled_at):
         order.note("access_given", at=event.enrolled_at)
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.orm import Session
 
+from models.applied_versions import AppliedVersion
 from models.base import now
 from models.cache import changed, progress_of
 from models.errors import DomainError, NotEnrolled, ProjectionBehind
@@ -20,13 +21,20 @@ from models.progress import CourseProgress, LessonPosition, Outline
 from workers import task
 from workers.resources import Remember
 
+# Names of what AppliedVersion keeps for this service; keys begin with the user's id.
+ENDED_ENROLLMENTS = "progress.ended_enrollments"
+PASSED_QUIZZES = "progress.passed_quizzes"  # by the number of the attempt
+
 
 @task
-def start_course(session: Session, remember: Remember, *, event: EnrollmentCreated) -> None:
-    """Begin a learner's progress when access begins. Raises ProjectionBehind while the outline is on its way."""
+def start_course(
+    session: Session, remember: Remember, *, event: EnrollmentCreated, event_version: int | None = None
+) -> None:
+    """Start a learner's progress when access begins. Raises ProjectionBehind while the outline has not arrived."""
     if begun := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
-        begun.closed_at = None  # access began anew: what was done before still counts
-        remember(progress_of(event.user_id), changed)
+        if begun.applies(event_version):
+            begun.closed_at = None  # access is back: what was done before still counts
+            remember(progress_of(event.user_id), changed)
         return
     if is_erased(session, "progress", event.user_id):
         return
@@ -34,17 +42,27 @@ def start_course(session: Session, remember: Remember, *, event: EnrollmentCreat
     if outline is None:
         raise ProjectionBehind("outline of course", str(event.course_id))
     progress = CourseProgress.start(user_id=event.user_id, outline=outline, at=event.enrolled_at)
+    progress.applies(event_version)
+    ended_version = AppliedVersion.current(session, ENDED_ENROLLMENTS, progress.aggregate_id)
+    if event_version and ended_version > event_version:  # the end arrived first
+        progress.applies(ended_version)
+        progress.closed_at = now()
     session.add(progress)
     record(session, progress, progress.started())
     remember(progress_of(event.user_id), changed)
 
 
 @task
-def close_course(session: Session, remember: Remember, *, event: EnrollmentEnded) -> None:
-    """Keep what a learner has done, and let them go no further: their access has ended."""
+def close_course(
+    session: Session, remember: Remember, *, event: EnrollmentEnded, event_version: int | None = None
+) -> None:
+    """Close a course whose access has ended; what the learner has done is kept."""
     if begun := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
-        begun.closed_at = event.ended_at
-        remember(progress_of(event.user_id), changed)
+        if begun.applies(event_version):
+            begun.closed_at = event.ended_at
+            remember(progress_of(event.user_id), changed)
+    elif not is_erased(session, "progress", event.user_id):
+        AppliedVersion.advance(session, ENDED_ENROLLMENTS, f"{event.user_id}:{event.course_id}", event_version)
 
 
 @task
@@ -63,7 +81,10 @@ def complete_lesson(
 
 @task
 def complete_passed_quiz(session: Session, remember: Remember, *, event: QuizAttempted) -> None:
-    """Complete the lesson of a quiz that was passed. Raises ProjectionBehind before the learner's start has come."""
+    """Complete the lesson of a passed quiz. Raises ProjectionBehind before the learner's start has arrived.
+
+    An attempt that was applied before changes nothing: the learner may have reopened the lesson since.
+    """
     if not event.passed or is_erased(session, "progress", event.user_id):
         return
     try:
@@ -72,6 +93,9 @@ def complete_passed_quiz(session: Session, remember: Remember, *, event: QuizAtt
         if session.get(CourseProgress, (event.user_id, event.course_id)):
             return  # access has ended meanwhile
         raise ProjectionBehind("progress in course", str(event.course_id)) from None
+    key = f"{progress.aggregate_id}:{event.lesson_id}"
+    if not AppliedVersion.advance(session, PASSED_QUIZZES, key, event.attempt):
+        return
     record(session, progress, *progress.pass_quiz(event.lesson_id, at=event.attempted_at))
     remember(progress_of(event.user_id), changed)
 

@@ -1,0 +1,73 @@
+"""What orders and subscriptions say about the access that they pay for."""
+
+from datetime import datetime
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import Index, delete
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base
+
+
+class AccessSource(Base):
+    """The state of an order or subscription as a reason for access, as payments published it last.
+
+    Kept apart from the grants: an end that arrives before its grant must still end it.
+    """
+
+    __tablename__ = "access_sources"
+
+    source: Mapped[str] = mapped_column(primary_key=True)  # order or subscription
+    source_id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID]
+    status: Mapped[str]  # active, suspended, revoked: what grants of this source are
+    reason: Mapped[str | None]
+    version: Mapped[int]  # of the source's event that was applied last
+    changed_at: Mapped[datetime]
+
+    __table_args__ = (Index("ix_access_sources_user_id", "user_id"), {"schema": "courses"})
+
+    @classmethod
+    def apply(
+        cls,
+        session: Session,
+        source: tuple[str, UUID],
+        *,
+        user_id: UUID,
+        status: str,
+        reason: str | None,
+        version: int | None,
+        at: datetime,
+    ) -> bool:
+        """Store a new state; return False where the event's version was applied before or is older.
+
+        A call without a version comes from outside the bridge and always applies.
+        """
+        kind, source_id = source
+        state = {"status": status, "reason": reason, "changed_at": at}
+        row = insert(cls).values(source=kind, source_id=str(source_id), user_id=user_id, version=version or 0, **state)
+        stored = row.on_conflict_do_update(
+            index_elements=["source", "source_id"],
+            set_=state | ({} if version is None else {"version": version}),
+            where=None if version is None else cls.version < row.excluded.version,
+        )
+        return session.execute(stored.returning(cls.version)).first() is not None
+
+    @classmethod
+    def get_or_create(cls, session: Session, source: str, source_id: str, *, user_id: UUID, at: datetime) -> Self:
+        """Return the state of a source, locked; created as active where no event has changed it yet.
+
+        The lock makes an end that arrives at the same moment wait for the grant, and find it.
+        """
+        row = insert(cls).values(
+            source=source, source_id=source_id, user_id=user_id, status="active", version=0, changed_at=at
+        )
+        session.execute(row.on_conflict_do_nothing())
+        return session.get_one(cls, (source, source_id), with_for_update=True, populate_existing=True)
+
+    @classmethod
+    def erase(cls, session: Session, user_id: UUID) -> None:
+        """Delete the sources of an erased user."""
+        session.execute(delete(cls).where(cls.user_id == user_id))

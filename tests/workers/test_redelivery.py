@@ -1,0 +1,249 @@
+"""Events that come again after the inbox has forgotten them, or too late, leave every table as it was."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import pymongo
+import pytest
+
+import settings
+from bridge.feed import past_events
+from bridge.lanes import Record, attributes_of
+from bridge.routes import ROUTES
+from celery_app import SERVICES
+from models.base import new_id, now, sessions
+from models.cache import cache_redis
+from models.courses.enrollments import Enrollment
+from models.events import (
+    CoursePurchased,
+    DisputeClosed,
+    Event,
+    OrderCanceled,
+    OrderCreated,
+    PaymentDisputed,
+    PaymentFailed,
+    PaymentRefunded,
+    PaymentSucceeded,
+    QuizAttempted,
+    RefundReturned,
+    SubscriptionCanceled,
+    SubscriptionExpired,
+    SubscriptionPastDue,
+    SubscriptionRestored,
+    SubscriptionStarted,
+    SubscriptionTrialEnding,
+)
+from models.outbox import record
+from models.payments import Order
+from tests.courses.factories import author_of, make_draft, make_lesson, reprice
+from tests.courses.test_quizzes import QUIZ
+from tests.support.databases import Database
+from tests.support.deliveries import deliver
+from tests.support.events import some
+from tests.support.tasks import forgotten
+from tests.users.bus import carry
+from workers.courses.authoring import archive_course, publish_course
+
+pytestmark = pytest.mark.usefixtures("quiet_auth0")
+
+# Tables that only remember what was delivered.
+NOT_STATE = {"bus.inbox", "bus.failed_deliveries"}
+
+
+@pytest.fixture
+def quiet_auth0(monkeypatch) -> None:
+    monkeypatch.setattr(settings, "AUTH0_MANAGED", False)
+
+
+@dataclass
+class Source:
+    """An order or subscription that exists in its events alone."""
+
+    id: UUID
+    version: int = 0
+
+    @property
+    def aggregate_id(self) -> str:
+        return str(self.id)
+
+    def publish(self, *events: Event) -> None:
+        with sessions("payments").begin() as session:
+            record(session, self, *events)  # type: ignore[arg-type]  # it has what an aggregate has
+
+
+class World:
+    """Two users, three courses, orders and a subscription, with every event that a handler reacts to."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.ada, self.bob = (self._sign_up(name) for name in ("ada", "bob"))
+        self.courses = [self._publish_course(title) for title in ("Bread", "Cheese", "Wine")]
+        self._change_course()
+        self._sell()
+        self._carry()
+        self._learn()
+        self._carry()
+        self._export_and_erase()
+        self._carry()
+
+    def _carry(self) -> None:
+        carry(self.database)
+
+    def _sign_up(self, name: str) -> UUID:
+        who = {"sub": f"auth0|{uuid4().hex}", "email": f"{name}@example.com", "name": name}
+        reply = deliver("users.identify", who)
+        carry(self.database)
+        return UUID(reply["result"]["user_id"])
+
+    def _publish_course(self, title: str) -> UUID:
+        with sessions("courses").begin() as session:
+            course = make_draft(session, title=f"{title} {uuid4().hex}", lessons=1)
+            quiz = make_lesson(session, course.id, str(course.sections[0].id), author_of(course), **QUIZ)
+            publish_course(session, forgotten, ref=str(course.id), caller=author_of(course))
+            self.quiz_id = UUID(quiz["id"])
+        self.last_course = course
+        return course.id
+
+    def _change_course(self) -> None:
+        """Raise the price of one course, publish a second version of it, archive another."""
+        with sessions("courses").begin() as session:
+            course = session.merge(self.last_course)
+            reprice(session, course, 9900)
+        with sessions("courses").begin() as session:
+            publish_course(session, forgotten, ref=str(self.courses[2]), caller=author_of(self.last_course))
+        with sessions("courses").begin() as session:
+            from models.courses.course import Course  # noqa: PLC0415
+
+            cheese = session.get_one(Course, self.courses[1])
+            archive_course(
+                session, forgotten, ref=str(cheese.id), caller=author_of(cheese), expected_version=cheese.version
+            )
+
+    def _sell(self) -> None:
+        bread, _, wine = self.courses
+        for user_id in (self.ada, self.bob):
+            order = Source(self._order_row(user_id, bread))
+            about = {"order_id": order.id, "user_id": user_id, "course_id": bread}
+            paid = {"order_id": order.id, "user_id": user_id, "payment_id": new_id()}
+            order.publish(some(OrderCreated, **about), some(PaymentFailed, **paid), some(PaymentSucceeded, **paid))
+            order.publish(some(CoursePurchased, **about))
+            self._carry()
+            order.publish(some(PaymentDisputed, **paid, order_suspended=True))
+            self._carry()
+            order.publish(some(DisputeClosed, **paid, won=True, order_restored=True))
+            self._carry()
+            order.publish(some(PaymentRefunded, **paid, order_refunded=True))
+            self._carry()
+            order.publish(some(RefundReturned, **paid, order_restored=True))
+            canceled = Source(new_id())
+            about["order_id"] = canceled.id
+            canceled.publish(some(OrderCreated, **about), some(OrderCanceled, **about))
+        subscription = Source(new_id())
+        its = {"subscription_id": subscription.id, "user_id": self.ada}
+        subscription.publish(
+            some(SubscriptionStarted, **its, course_ids=[wine, bread]),
+            some(SubscriptionTrialEnding, **its),
+            some(SubscriptionPastDue, **its),
+            some(SubscriptionCanceled, **its),
+        )
+        self._carry()
+        subscription.publish(some(SubscriptionExpired, **its))
+        self._carry()
+        subscription.publish(some(SubscriptionRestored, **its))
+        self._carry()
+        subscription.publish(some(SubscriptionExpired, **its))
+
+    def _order_row(self, user_id: UUID, course_id: UUID) -> UUID:
+        """Insert an order, in whose history access is noted."""
+        order_id = new_id()
+        with sessions("payments").begin() as session:
+            row = {"id": order_id, "version": 0, "user_id": user_id, "status": "pending", "course_id": course_id}
+            price = {"course_title": "Bread", "amount_minor": 100, "currency": "EUR", "created_at": now()}
+            session.add(Order(**row, **price))
+        return order_id
+
+    def _learn(self) -> None:
+        """Complete a course, its quiz included; then reopen the quiz."""
+        course_id = self.courses[0]
+        in_course = {"user_id": self.ada, "course_id": course_id}
+        outline = self.database.value("SELECT lessons FROM progress.outlines WHERE course_id = :id", id=course_id)
+        text_id, quiz_id = (lesson["id"] for lesson in outline)
+        assert "result" in deliver("progress.complete_lesson", {**in_course, "lesson_id": text_id})
+        with sessions("courses").begin() as session:
+            enrollment = Enrollment.find(session, self.ada, course_id, lock=True)
+            assert enrollment
+            record(session, enrollment, some(QuizAttempted, **in_course, lesson_id=UUID(quiz_id), passed=True))
+        self._carry()
+        assert "result" in deliver("progress.reopen_lesson", {**in_course, "lesson_id": quiz_id})
+
+    def _export_and_erase(self) -> None:
+        for user_id in (self.ada, self.bob):
+            assert "result" in deliver("users.request_export", {"user_id": user_id, "owner": "owner"})
+        self._carry()
+        version = self.database.value("SELECT version FROM users.users WHERE id = :id", id=self.bob)
+        erased = {"user_id": self.bob, "expected_version": version, "owner": "owner"}
+        assert "result" in deliver("users.erase_user", erased)
+
+    def events(self) -> list[Record]:
+        """Every event that was published, in the order of publication."""
+        return sorted((each for service in SERVICES for each in past_events(service)), key=lambda each: each.offset)
+
+    def tables(self) -> dict[str, list[str]]:
+        """All rows of all tables and notifications, as text."""
+        names = self.database.rows(
+            "SELECT table_schema || '.' || table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'"
+            " AND table_schema IN ('bus', 'users', 'courses', 'payments', 'progress', 'notifications', 'integrations')"
+        )
+        found = {
+            name: sorted(row for (row,) in self.database.rows(f"SELECT t::text FROM {name} t"))  # noqa: S608 our tables
+            for (name,) in names
+            if name not in NOT_STATE
+        }
+        users = [str(self.ada), str(self.bob)]
+        with pymongo.MongoClient(settings.MONGO_URL) as client:
+            mongo = client.get_default_database("coursebus")["notifications"]
+            found["notifications"] = sorted(map(str, mongo.find({"user_id": {"$in": users}})))
+        return found
+
+
+@pytest.fixture
+def world(database: Database) -> Iterator[World]:
+    cache_redis().flushdb()
+    yield World(database)
+    cache_redis().flushdb()
+
+
+def deliver_again(events: list[Record]) -> None:
+    for event in events:
+        for handler in ROUTES[event.type]:
+            reply = deliver(
+                handler, {"event": event.value}, event_id=event.event_id, event_headers=attributes_of(event.headers)
+            )
+            assert "result" in reply, (handler, reply)
+
+
+def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> str:
+    """The rows that are only in one of two snapshots, a line each; empty where they are equal."""
+    lines = []
+    for name, rows in before.items():
+        lines += [f"- {name} {row}" for row in rows if row not in after[name]]
+        lines += [f"+ {name} {row}" for row in after[name] if row not in rows]
+    return "\n".join(lines)
+
+
+def test_events_forgotten_by_the_inbox_change_nothing_when_redelivered(world: World):
+    events = world.events()
+    assert {event.type for event in events} >= {type_ for type_, handlers in ROUTES.items() if len(handlers) > 1}
+    before = world.tables()
+    chance = random.Random(7)
+
+    for share in (1.0, 0.5, 0.25):
+        prefix = events[: int(len(events) * share)]
+        world.database.execute(
+            "DELETE FROM bus.inbox WHERE event_id = ANY(CAST(:ids AS uuid[]))", ids=[each.event_id for each in prefix]
+        )
+        deliver_again(chance.sample(prefix, len(prefix)))
+
+        assert not differences(before, world.tables())
