@@ -233,6 +233,13 @@ class QueueFull(Unavailable):
     message = "The {0} service has too much to do; nothing was done."
 
 
+class TransactionConflict(Unavailable):
+    """PostgreSQL ended the transaction for the sake of another one: a deadlock or a serialization failure."""
+
+    message = "Another request changed the same data of the {0} service at the same time; nothing was done."
+    retry_after_seconds = 1
+
+
 class ServiceSlow(Unavailable):
     message = "The {0} service answers slowly, and enough requests wait for it already; nothing was done."
 

@@ -6,7 +6,7 @@ deadline again, COMMIT; only then the reply, the hints and the acknowledgement.
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid5
@@ -20,7 +20,14 @@ import settings
 from celery_app import Envelope
 from models.base import LOCK_TIMEOUT_SECONDS, sessions
 from models.deadletters import MAX_ATTEMPTS, count_attempt
-from models.errors import DomainError, OutcomeUnknown, RequestInProgress, Unavailable
+from models.errors import (
+    DomainError,
+    IdempotencyKeyReused,
+    OutcomeUnknown,
+    RequestInProgress,
+    TransactionConflict,
+    Unavailable,
+)
 from models.faults import reach
 from models.idempotency import Claim, claim_from, claim_key, release_key, store_answer
 from models.inbox import first_delivery
@@ -38,6 +45,7 @@ _SET_TIMEOUTS = (
     "SELECT set_config('statement_timeout', %(statement)s, true), set_config('lock_timeout', %(lock)s, true)"
 )
 _STATEMENT_TIMEOUT, _LOCK_TIMEOUT = "57014", "55P03"  # PostgreSQL's codes
+_CONFLICTS = {"40P01", "40001"}  # deadlock, serialization failure
 _REPLY_KEPT_SECONDS = 60  # whoever asked has gone by then
 
 
@@ -59,6 +67,7 @@ class Delivery:
     before_reply: list[Callable[[], object]] = field(default_factory=list)  # what the asker will look at next
     after_reply: list[Callable[[], object]] = field(default_factory=list)
     recorded: bool = False  # an event was committed: the relay has something to do
+    commits: int = 0  # transactions that are durable
 
     @property
     def service(self) -> str:
@@ -119,20 +128,24 @@ class Delivery:
     @contextmanager
     def plain_transaction(self) -> Iterator[Session]:
         """A transaction within the deadline, without claims."""
-        with sessions(self.service).begin() as session:
-            # By the driver: no statement is compiled, and every transaction begins with this one.
-            session.connection().exec_driver_sql(_SET_TIMEOUTS, self._timeouts())
-            try:
+        try:
+            with sessions(self.service).begin() as session:
+                # By the driver: no statement is compiled, and every transaction begins with this one.
+                session.connection().exec_driver_sql(_SET_TIMEOUTS, self._timeouts())
                 yield session
                 session.flush()
                 reach("in the transaction", self.task)
-            except OperationalError as error:
-                if _sqlstate(error) == _LOCK_TIMEOUT:
-                    raise Unavailable(f"The {self.service} service") from error
-                if _sqlstate(error) == _STATEMENT_TIMEOUT:
-                    raise OutcomeUnknown from error
-                raise
-            self.seconds_left()
+                self.seconds_left()
+        except OperationalError as error:
+            if _sqlstate(error) == _LOCK_TIMEOUT:
+                raise Unavailable(f"The {self.service} service") from error
+            if _sqlstate(error) == _STATEMENT_TIMEOUT:
+                raise OutcomeUnknown from error
+            if _sqlstate(error) in _CONFLICTS:
+                log.info("transaction conflict", reason=str(error.orig))
+                raise TransactionConflict(self.service) from error
+            raise
+        self.commits += 1
         self.recorded = self.recorded or "recorded" in session.info
 
     def _timeouts(self) -> dict[str, str]:
@@ -213,6 +226,7 @@ class Sessions:
                 yield self._begin_claimed(stack)
             else:
                 yield stack.enter_context(self._delivery.plain_transaction())
+        self._claimed = True  # durable: a transaction that was rolled back took its claim along
 
     def answer(self, session: Session, result: Answer) -> Answer:
         """Store ``result`` as the answer to the claimed key with this transaction; returns it."""
@@ -221,15 +235,22 @@ class Sessions:
         return result
 
     def refuse(self, error: DomainError) -> None:
-        """End a command that was refused after its claim: a lasting refusal is its answer, after any other it is free.
+        """End a refused command: store a lasting refusal as its answer, release the key after any other refusal.
 
-        Without this a repeat would wait for the lease of a command that nobody carries out any more.
+        Without this a repeat would wait for the lease of a command that has ended. A refusal in the first transaction
+        took the claim back with it, so the claim is made again together with the answer.
         """
         claim = self._delivery.claim
-        if not claim or not self._claimed:
+        lasting = error.status in _LASTING_REFUSALS
+        if not claim or not (lasting or self._claimed):
             return
-        with self._delivery.plain_transaction() as session:
-            if error.status in _LASTING_REFUSALS:
+        with (
+            suppress(Repeated, RequestInProgress, IdempotencyKeyReused),  # another request has the key by now
+            self._delivery.plain_transaction() as session,
+        ):
+            if not self._claimed:
+                self._delivery.claim_key(session)
+            if lasting:
                 self._delivery.answer = failure(error)
                 self._delivery.keep_answer(session)
             else:
@@ -242,7 +263,6 @@ class Sessions:
                 with ExitStack() as attempt:
                     session = attempt.enter_context(self._delivery.plain_transaction())
                     self._delivery.claim_key(session, lease_seconds=settings.CLAIM_LEASE_SECONDS)
-                    self._claimed = True
                     stack.push(attempt.pop_all())
                     return session
             except RequestInProgress:

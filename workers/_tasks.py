@@ -11,7 +11,7 @@ from celery import Task
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from celery_app import SERVICES, Envelope, celery_app
-from models.errors import DomainError, OutcomeUnknown
+from models.errors import DomainError, OutcomeUnknown, TransactionConflict
 from models.faults import reach
 from models.log import bound, get_logger
 
@@ -70,11 +70,24 @@ class Call:
         return {name: msgspec.convert(message[name], self.types[name], strict=False) for name in given}
 
     def perform(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
-        """Lend, call, commit. Returns the answer; raises what ``fn`` raises, ValidationError for a wrong message."""
+        """Lend, call, commit. Returns the answer; raises what ``fn`` raises, ValidationError for a wrong message.
+
+        After a deadlock or a serialization failure the task runs a second time in a new transaction.
+        """
         delivery.refuse_poison()
         for name in ("event_id", "event_headers", "event_version"):
             if name in self.fields:
                 message = {**message, name: getattr(delivery.envelope, name)}
+        commits = delivery.commits
+        try:
+            return self._attempt(delivery, message)
+        except TransactionConflict:
+            if delivery.commits > commits:
+                raise  # A task of several transactions may have called a provider between them: do not call it twice.
+            delivery.forget_hints()
+            return self._attempt(delivery, message)
+
+    def _attempt(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
         typed = self.typed(message)
         try:
             with ExitStack() as stack:

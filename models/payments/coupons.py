@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from sqlalchemy import FetchedValue, ForeignKey, select
+from sqlalchemy import FetchedValue, ForeignKey, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
@@ -51,10 +51,16 @@ class Coupon(Base):
         return coupon
 
     @classmethod
-    def locked(cls, session: Session, code: str) -> Self:
-        """The coupon of a code, as it stands; whoever wants it too waits. Raises CouponUnknown."""
-        wanted = select(cls).where(cls.code == code.upper()).with_for_update()
-        coupon = session.scalars(wanted.execution_options(populate_existing=True)).one_or_none()
+    def locked(cls, session: Session, code: str, *, replaces: UUID | None = None) -> Self:
+        """Return the coupon of a code, locked together with the coupon that it ``replaces``. Raises CouponUnknown.
+
+        Both are locked in the order of their ids: two orders that swap coupons would deadlock otherwise, because the
+        trigger that counts redemptions changes both rows.
+        """
+        both = or_(cls.code == code.upper(), cls.id == replaces) if replaces else cls.code == code.upper()
+        wanted = select(cls).where(both).order_by(cls.id).with_for_update()
+        found = session.scalars(wanted.execution_options(populate_existing=True))
+        coupon = next((each for each in found.all() if each.code == code.upper()), None)
         if coupon is None:
             raise CouponUnknown(code)
         return coupon

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -114,6 +114,9 @@ class Subscription(Aggregate, Base):
             "next_step_at": at + INCOMPLETE_FOR,
             "created_at": at,
         }
+        # One checkout of a buyer and plan at a time. Otherwise a transaction could find no order, wait for the lock of
+        # the subscription, and then lock an order made in between: against the order of locks in ``locked``.
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{user_id} {plan.id}", 0))))
         session.execute(insert(cls).values(row).on_conflict_do_nothing())
         mine = select(cls.id).where(cls.user_id == user_id, cls.plan_id == plan.id, cls.status.in_(OPEN))
         subscription_id = session.scalars(mine).one_or_none()

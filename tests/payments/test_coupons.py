@@ -1,6 +1,7 @@
 """Coupons: what they take off, for whom, and how often."""
 
 from datetime import timedelta
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -200,3 +201,23 @@ def test_one_buyer_at_24_checkouts_redeems_once(database, stripe, standin):
 
     outcomes = at_once(*[lambda course_id=course_id: buy(course_id) for course_id in course_ids])
     assert sorted(outcomes) == ["succeeded"] + ["used up"] * (RACERS - 1)
+
+
+def test_buyers_who_swap_coupons_do_not_deadlock(database, stripe, standin):
+    with sessions("payments").begin() as session:
+        courses = [make_offer(session), make_offer(session)]
+        codes = [make_coupon(session, value=10), make_coupon(session, value=20)]
+    buyers, where = [uuid4(), uuid4()], {"success_url": None, "cancel_url": None, "receipt_email": None}
+
+    def check_out(number: int, code: str) -> int:
+        message = {"user_id": buyers[number], "course_id": courses[number], "plan_id": None, "provider": "stripe"}
+        return start_checkout(Committing(), {"stripe": stripe}, coupon=code, **message, **where)["amount_minor"]
+
+    taken = {
+        tuple(at_once(partial(check_out, 0, codes[turn % 2]), partial(check_out, 1, codes[1 - turn % 2])))
+        for turn in range(8)
+    }
+
+    assert taken == {(4410, 3920), (3920, 4410)}
+    with sessions("payments")() as session:
+        assert [Coupon.locked(session, code).redeemed for code in codes] == [1, 1]

@@ -86,3 +86,24 @@ def test_twin_news_of_one_payment_begin_one_subscription(database, standin, stri
     told = "SELECT type FROM bus.outbox WHERE aggregatetype = 'payments' ORDER BY seq"
     assert sorted(database.rows(told)) == [("PAYMENT_SUCCEEDED",), ("SUBSCRIPTION_STARTED",)]
     assert charges(standin, database) == 1
+
+
+@pytest.mark.parametrize("trial_days", [0, 14])
+def test_first_checkouts_of_a_plan_at_once_do_not_deadlock(database, standin, stripe, trial_days: int):
+    pages = {"success_url": None, "cancel_url": None, "receipt_email": None, "provider": "stripe"}
+    terms = {"amount_minor": 4900, "currency": "USD", "interval": "month", "trial_days": trial_days}
+    with sessions("payments").begin() as session:
+        plan = Plan.make(name="Baking", course_ids=[str(make_offer(session))], at=now(), **terms)
+        session.add(plan)
+
+    for _ in range(4):
+        message = {"user_id": uuid4(), "course_id": None, "plan_id": plan.id, **pages}
+        # A deadlock raises OperationalError here, because nothing repeats the transaction.
+        begin = partial(outcome, partial(start_checkout, Committing(), {"stripe": stripe}, **message))
+        outcomes = at_once(*[begin] * TWINS)
+        refused = {each for each in outcomes if isinstance(each, str)}
+        assert refused <= {"CheckoutOutcomeUnknown", "PaymentInProgress"}, refused
+
+    trials = "SELECT count(*) FROM bus.outbox WHERE type = 'SUBSCRIPTION_STARTED'"
+    assert database.value(trials) == (4 if trial_days else 0)
+    assert database.count("payments.subscriptions") == 4

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 import settings
-from models.errors import PaymentRefused, ProviderUnavailable
+from models.errors import CouponUnknown, DomainError, PaymentRefused, ProviderUnavailable
 from tests.support.tasks import Killed, Notes, registered, write
 from tests.support.waiting import at_once, eventually
 from workers._delivery import Sessions
 
+REFUSED = {"unknown coupon": CouponUnknown("NOPE"), "declined": PaymentRefused("card_declined")}
 CLAIM = {"scope": "ann POST /v1/checkouts", "key": "1", "fingerprint": "as sent"}
 
 
@@ -22,6 +23,7 @@ class Provider:
         self.error: BaseException | None = None
         self.seconds = 0.0
         self.called = 0
+        self.refusal: DomainError | None = None  # raised in the first transaction
 
     def call(self) -> None:
         self.called += 1
@@ -40,6 +42,8 @@ def tasks(provider: Provider):
     def check_out(sessions: Sessions, *, note: str) -> Any:
         with sessions.begin() as session:
             write(session, f"{note} tried")
+            if provider.refusal:
+                raise provider.refusal
         provider.call()
         with sessions.begin() as session:
             write(session, f"{note} done")
@@ -51,8 +55,8 @@ def tasks(provider: Provider):
 
 @pytest.fixture
 def check_out(deliver):
-    return lambda note="it", seconds_left=5.0: deliver(
-        "progress.check_out", {"note": note}, claim=CLAIM, seconds_left=seconds_left
+    return lambda note="it", seconds_left=5.0, **claim: deliver(
+        "progress.check_out", {"note": note}, claim=CLAIM | claim, seconds_left=seconds_left
     )
 
 
@@ -126,3 +130,33 @@ def test_a_lasting_refusal_of_the_provider_is_kept(check_out, notes: Notes, prov
 
     assert first["error"] == repeat["error"]
     assert (repeat["replayed"], provider.called) == (True, 1)
+
+
+@pytest.mark.parametrize("refusal", REFUSED.values(), ids=REFUSED)
+def test_lasting_refusal_of_the_first_transaction_is_kept(check_out, notes: Notes, provider, refusal):
+    provider.refusal = refusal
+    first = check_out()
+    provider.refusal = None
+
+    repeat, other_body = check_out(), check_out(fingerprint="another body")
+
+    assert (repeat["error"], repeat["replayed"]) == (first["error"], True)
+    assert other_body["error"]["name"] == "IdempotencyKeyReused"
+    assert (notes(), provider.called) == ([], 0)
+
+
+def test_passing_refusal_of_the_first_transaction_leaves_the_key_free(check_out, notes: Notes, provider):
+    provider.refusal = ProviderUnavailable("Stripe")
+    check_out()
+    provider.refusal = None
+
+    assert check_out(fingerprint="another body")["result"] == {"note": "it"}
+
+
+def test_reused_key_does_not_replace_the_kept_refusal(check_out, notes: Notes, provider):
+    provider.refusal = CouponUnknown("NOPE")
+    first = check_out()
+
+    check_out(fingerprint="another body")
+
+    assert check_out()["error"] == first["error"]

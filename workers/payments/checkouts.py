@@ -112,7 +112,8 @@ def _order_goods(session: Session, shop: Provider, buyer: Buyer, goods: Goods, c
     if order is None:
         raise PaymentInProgress(goods.kind, str(goods.id))
     if coupon:
-        issued = Coupon.locked(session, coupon)
+        held = order.redemption
+        issued = Coupon.locked(session, coupon, replaces=held.coupon_id if held else None)
         goods = goods.less(issued.discount_on(session, goods, user_id=buyer.user_id, order_id=order.id, at=now()))
     if is_new:
         order.quote(goods, at=now())
