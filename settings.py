@@ -114,6 +114,11 @@ EVENTS_KEPT_DAYS = _number("EVENTS_KEPT_DAYS", 14)
 # An event that its handler should have had by now, and has not, is found within this time and handled.
 AUDIT_WINDOW_HOURS = _number("AUDIT_WINDOW_HOURS", 24)
 AUDIT_EVERY_SECONDS = _number("AUDIT_EVERY_SECONDS", 60)
+# Events of one service that a bridge has in the queue or with a worker: more than the service has worker threads, so
+# that none waits for work, but not many more, because commands wait behind them.
+EVENTS_IN_FLIGHT = _number("EVENTS_IN_FLIGHT", 64)
+# How long an event is sent again after errors that time may remove; then it is a dead letter, which can be replayed.
+EVENT_WAIT_SECONDS = _number("EVENT_WAIT_SECONDS", 3600)
 
 # What the mail provider's reports of bounces and complaints are signed with, by Standard Webhooks: whsec_ and base64.
 # Without one in production every report is refused.

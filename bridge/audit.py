@@ -6,6 +6,7 @@ topic can be emptied behind our back; outboxes and inboxes know better.
 
 import itertools
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,14 +19,13 @@ from sqlalchemy.exc import DBAPIError
 import celery_app
 import settings
 from models.base import now, sessions
-from models.deadletters import DeadLetter
-from models.inbox import InboxEvent
 from models.log import get_logger
 from models.outbox import OutboxEvent
 
 from .consume import ServiceConsumer
 from .dispatch import Dispatcher
-from .feed import feed, past_events
+from .feed import DispatcherEnded, feed_until, past_events
+from .known import known_to
 from .lag import PartitionLag, lag_of
 from .metrics import tell_lag
 from .routes import ROUTES
@@ -34,6 +34,7 @@ from .tellers import tellers_of
 log = get_logger(__name__)
 
 PAGE = 1000
+FEED_SECONDS = 10.0  # for one service: then the others have their turn, and the lag of all is measured again
 CLOCKS_DIFFER = timedelta(seconds=5)  # ours and the database's
 
 
@@ -74,8 +75,10 @@ class Auditor(threading.Thread):
             for service in self._services:
                 try:
                     self.audit(service)
-                except (KafkaException, DBAPIError) as error:
-                    log.warning("audit put off", service=service, reason=str(error))
+                except (KafkaException, DBAPIError, DispatcherEnded) as error:
+                    log.warning("audit put off", service=service, reason=repr(error))
+                except Exception:  # the other services are audited, and this one later
+                    log.exception("audit stumbled", service=service)
 
     def audit(self, service: str) -> None:
         """Look after what the group of ``service`` has passed since its last mark, and set the next one."""
@@ -89,18 +92,25 @@ class Auditor(threading.Thread):
         mark = self._marks.get(service)
         if mark and mark.is_passed(places):
             at_first = mark.at - timedelta(hours=settings.AUDIT_WINDOW_HOURS)
-            self._handle_the_missing(service, self._audited.get(service, at_first), mark.at)
+            if not self._handle_the_missing(service, self._audited.get(service, at_first), mark.at):
+                log.warning("audit not finished in time", service=service)
+                return  # the next one finds what is still missing
             self._audited[service] = mark.at
         if mark is None or mark.is_passed(places) or mark.is_void(places):
             self._marks[service] = _Mark(at, {(place.topic, place.partition): place.end for place in places})
 
-    def _handle_the_missing(self, service: str, since: datetime, until: datetime) -> None:
+    def _handle_the_missing(self, service: str, since: datetime, until: datetime) -> bool:
+        """Have the events of that time handled which were not; whether it was finished in FEED_SECONDS."""
+        give_up_at = time.monotonic() + FEED_SECONDS
+        is_finished = True
         for type_, handlers in ROUTES.items():
             for handler, teller in itertools.product(handlers, tellers_of(type_)):
                 if handler.startswith(f"{service}."):
                     for missing in _missing(type_, teller, handler, since, until):
                         log.error("events were never handled", handler=handler, event_ids=[str(id_) for id_ in missing])
-                        feed(self._dispatcher, handler, past_events(teller, OutboxEvent.id.in_(missing)))
+                        events = past_events(teller, OutboxEvent.id.in_(missing))
+                        is_finished &= feed_until(give_up_at, self._dispatcher, handler, events)
+        return is_finished
 
 
 def _missing(type_: str, teller: str, handler: str, since: datetime, until: datetime) -> Iterator[list[UUID]]:
@@ -128,9 +138,5 @@ def _missing(type_: str, teller: str, handler: str, since: datetime, until: date
 
 
 def _not_known(event_ids: list[UUID], handler: str) -> list[UUID]:
-    with sessions(handler.partition(".")[0]).begin() as session:
-        known: set[UUID] = set()
-        for table in (InboxEvent, DeadLetter):
-            found = select(table.event_id).where(table.handler == handler, table.event_id.in_(event_ids))
-            known.update(session.scalars(found))
-    return [event_id for event_id in event_ids if event_id not in known]
+    known = known_to(handler.partition(".")[0], [(handler, str(event_id)) for event_id in event_ids])
+    return [event_id for event_id in event_ids if (handler, str(event_id)) not in known]

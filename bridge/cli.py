@@ -94,7 +94,10 @@ def _moment(text: str) -> datetime:
 
 
 def _list(chosen: argparse.Namespace) -> bool:
-    for letter in letters.every_letter(status=chosen.status):
+    found = list(letters.every_letter(status=chosen.status))
+    if not found:
+        print(f"No {chosen.status} dead letters.")
+    for letter in found:
         age_minutes = (now() - letter.created_at).total_seconds() / 60
         line = (
             name_of(letter),
@@ -120,6 +123,8 @@ def _replay_letters(chosen: argparse.Namespace) -> bool:
     # A key is replayed as a whole, whichever of its letters was named.
     keys = dict.fromkeys((letter.handler, letter.key) for letter in found)
     outcomes = [_told(letters.replay(handler, key)) for handler, key in keys]
+    if not outcomes:
+        print("No open dead letters.")
     return all(outcomes)
 
 

@@ -3,9 +3,9 @@
 An offset is a place in one log, and says of which: where a topic was made anew, its log is read from the beginning.
 """
 
+import re
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from typing import Any, cast
 
@@ -19,19 +19,56 @@ from models.log import get_logger
 
 from . import kafka
 from .dispatch import Dispatcher
-from .lanes import Lanes, Partition, Record
+from .known import Wanted, known_to
+from .lanes import Lanes, Partition, Record, is_fresh
+from .metrics import EVENTS_SKIPPED
 from .routes import ROUTES
 from .tellers import tellers_of
 from .topics import TopicWatch
 
 log = get_logger(__name__)
 
-# Records of one partition in memory; the workers are the slow part, so more would only wait here. Of one, never of all:
-# they may wait for what an event on another partition brings.
-PAUSE_ABOVE = 200
-RESUME_BELOW = 100
+# What is held of one partition before its reading is paused; the workers are the slow part. Each partition has its own
+# bound, because its events may wait for what an event on another partition brings. When a service holds more than its
+# share in all, its partitions are paused earlier, but each may go on.
+PARTITION_HELD_BYTES = 4 * 2**20
+SERVICE_HELD_BYTES = 16 * 2**20
+PARTITION_LEAST_BYTES = 256 * 2**10
+BATCH = 500  # messages between two looks at offsets and pauses
+LOOK_UP_FROM = (
+    20  # so many have come at once: the database is asked which of them are known, which delays them a little
+)
 DRAIN_SECONDS = 5
 COMMITTED_SECONDS = 5
+
+
+_EVENT_ID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class Arrival:
+    """A message as Kafka gave it, with the headers by which known events are recognised."""
+
+    __slots__ = ("event_id", "is_event", "message", "offset", "partition", "time", "type")
+
+    def __init__(self, message: Message) -> None:
+        headers = dict(cast("list[tuple[str, Any]]", message.headers() or []))
+        self.message = message
+        self.partition: Partition = (cast("str", message.topic()), cast("int", message.partition()))
+        self.offset = cast("int", message.offset())
+        self.event_id = _text(headers.get("ce_id", b""))
+        self.type = _text(headers.get("ce_type", b""))
+        self.time = _text(headers.get("ce_time", b""))
+        self.is_event = bool(self.type) and _EVENT_ID.fullmatch(self.event_id) is not None
+
+    def record(self) -> Record | None:
+        """Return the event; None for a message that is none, which no handler could take."""
+        (topic, number), value = self.partition, self.message.value()
+        if value is None or not self.is_event or not _is_json(value):
+            log.error("message without an event", topic=topic, partition=number, offset=self.offset)
+            return None
+        headers = {name: _text(text) for name, text in cast("list[tuple[str, Any]]", self.message.headers() or [])}
+        key = _text(self.message.key() or b"")
+        return Record(topic, number, self.offset, key, headers, msgspec.Raw(value))
 
 
 class ServiceConsumer(threading.Thread):
@@ -48,6 +85,8 @@ class ServiceConsumer(threading.Thread):
         self._lock = threading.Lock()
         self._lanes = Lanes()
         self._paused: set[Partition] = set()
+        self._batch: list[Message] = []
+        self._handlers: dict[str, list[str]] = {}  # by event type
 
     @staticmethod
     def topics_of(service: str) -> list[str]:
@@ -78,6 +117,9 @@ class ServiceConsumer(threading.Thread):
         except (KafkaException, DBAPIError) as error:
             log.warning("consumer starts again", service=self.service, reason=str(error))
             self._stop_asked.wait(1)
+        except Exception:  # what is in memory is forgotten, and Kafka gives it again
+            log.exception("consumer stumbled", service=self.service)
+            self._stop_asked.wait(1)
         finally:
             self._forget_everything()
             consumer.close()  # commits what was stored
@@ -89,29 +131,70 @@ class ServiceConsumer(threading.Thread):
 
     def _turn(self, consumer: Consumer) -> None:
         self._hold_back(consumer)
-        for message in _arrived(consumer):
+        self._poll(consumer)
+        arrivals = []
+        for message in self._batch:
             if error := message.error():
                 _tolerate(error)
-            elif record := _record(message):
-                self._take(record)
+            else:
+                arrivals.append(Arrival(message))
+        for record in self._take(arrivals):
+            self._start(record)
         self._store(consumer)
 
-    def _take(self, record: Record) -> None:
-        reach("polled", record.type)
+    def _poll(self, consumer: Consumer) -> None:
+        """Collect what has come. A partition may be taken from us between two messages: see ``_taken``."""
+        self._batch, timeout = [], 0.1
+        for _ in range(BATCH):
+            message = consumer.poll(timeout)
+            if message is None:
+                return
+            self._batch.append(message)
+            timeout = 0
+
+    def _take(self, arrivals: list[Arrival]) -> list[Record]:
+        """Queue what is to be handled; return what may start at once."""
+        known = self._known(arrivals)
+        starting, skipped = [], 0
         with self._lock:
-            may_start = self._lanes.add(record)
-        if may_start:
-            self._start(record)
+            for arrival in arrivals:
+                handlers = self._handlers_of(arrival.type)
+                is_known = bool(handlers) and all((handler, arrival.event_id) in known for handler in handlers)
+                skipped += is_known
+                is_unrouted = arrival.is_event and not handlers
+                if is_known or is_unrouted or (record := arrival.record()) is None:
+                    self._lanes.skip(arrival.partition, arrival.offset)
+                elif self._lanes.add(record):
+                    starting.append(record)
+        if skipped:
+            EVENTS_SKIPPED.labels(self.service).inc(skipped)
+        return starting
+
+    def _known(self, arrivals: list[Arrival]) -> set[Wanted]:
+        """Which of them a handler has handled before. A few new events are not delayed by the question."""
+        if len(arrivals) < LOOK_UP_FROM and all(is_fresh(arrival.time) for arrival in arrivals):
+            return set()
+        events = [arrival for arrival in arrivals if arrival.is_event]
+        wanted = [(handler, event.event_id) for event in events for handler in self._handlers_of(event.type)]
+        try:
+            return known_to(self.service, wanted)
+        except DBAPIError as error:
+            log.warning("known events not recognised", service=self.service, reason=str(error))
+            return set()  # then the workers' inboxes recognise them
+
+    def _handlers_of(self, type_: str) -> list[str]:
+        handlers = self._handlers.get(type_)
+        if handlers is None:
+            handlers = self._handlers[type_] = _of(self.service, ROUTES.get(type_, []))
+        return handlers
 
     def _start(self, record: Record) -> None:
-        """Give ``record`` to its handlers, and when all of them have committed go on with the next of its key."""
-        following: Record | None = record
-        while following and not (handlers := _of(self.service, ROUTES.get(following.type, []))):
-            following = self._finish(following)
-        if following:
-            waiting = set(handlers)
-            for handler in handlers:
-                self._dispatcher.dispatch(handler, following, partial(self._committed, following, handler, waiting))
+        """Give ``record`` to its handlers. When all of them have committed, the next of its key starts."""
+        reach("polled", record.type)
+        handlers = self._handlers_of(record.type)
+        waiting = set(handlers)
+        for handler in handlers:
+            self._dispatcher.dispatch(handler, record, partial(self._committed, record, handler, waiting))
 
     def _committed(self, record: Record, handler: str, waiting: set[str]) -> None:
         with self._lock:
@@ -138,11 +221,12 @@ class ServiceConsumer(threading.Thread):
 
     def _hold_back(self, consumer: Consumer) -> None:
         with self._lock:
-            waiting = self._lanes.waiting()
-        full = {partition for partition, count in waiting.items() if count > PAUSE_ABOVE} - self._paused
+            held = dict(self._lanes.held_bytes())
+        limit = PARTITION_LEAST_BYTES if sum(held.values()) > SERVICE_HELD_BYTES else PARTITION_HELD_BYTES
+        full = {partition for partition, size in held.items() if size > limit} - self._paused
         if full:
             consumer.pause([TopicPartition(*partition) for partition in full])
-        freed = {partition for partition in self._paused if waiting[partition] < RESUME_BELOW}
+        freed = {partition for partition in self._paused if held.get(partition, 0) < limit / 2}
         if freed:
             consumer.resume([TopicPartition(*partition) for partition in freed])
         self._paused = (self._paused | full) - freed
@@ -164,12 +248,13 @@ class ServiceConsumer(threading.Thread):
         return bool(place.metadata) and place.metadata != self._topic_ids[place.topic]
 
     def _taken(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        # What is under way for them is answered to nobody; their next owner sends it again.
         self._store(consumer)
-        gone = set(map(_place, partitions))
-        self._paused -= gone
+        taken = set(map(_place, partitions))
+        self._paused -= taken
+        self._batch = [each for each in self._batch if each.error() or (each.topic(), each.partition()) not in taken]
         with self._lock:
-            self._lanes.drop(gone)
+            self._lanes.drop(taken)
+        self._dispatcher.forget(self.service, taken)  # their next owner sends it
 
     def _drain(self, consumer: Consumer) -> None:
         """Wait a little for what the workers have in hand, so that a restart repeats nothing."""
@@ -182,9 +267,11 @@ class ServiceConsumer(threading.Thread):
         self._store(consumer)
 
     def _forget_everything(self) -> None:
-        self._paused = set()
+        self._paused, self._batch = set(), []
         with self._lock:
+            read = set(self._lanes.held_bytes())
             self._lanes = Lanes()
+        self._dispatcher.forget(self.service, read)
 
 
 def _committed_places(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
@@ -204,28 +291,6 @@ def _of(service: str, handlers: list[str]) -> list[str]:
     return [handler for handler in handlers if handler.startswith(f"{service}.")]
 
 
-def _arrived(consumer: Consumer) -> Iterator[Message]:
-    """What has come, one by one: a batch could hold records of a partition that was taken from us within it."""
-    timeout = 0.1
-    for _ in range(100):
-        message = consumer.poll(timeout)
-        if message is None:
-            return
-        yield message
-        timeout = 0
-
-
-def _record(message: Message) -> Record | None:
-    """The message as a record; None for one that is not ours, which nobody could handle."""
-    headers = {name: _text(value) for name, value in cast("list[tuple[str, Any]]", message.headers() or [])}
-    topic, partition, offset, value = message.topic(), message.partition(), message.offset(), message.value()
-    is_event = {"ce_id", "ce_type"} <= set(headers)
-    if topic is None or partition is None or offset is None or value is None or not is_event:
-        log.error("message without an event", topic=topic, partition=partition, offset=offset)
-        return None
-    return Record(topic, partition, offset, _text(message.key() or b""), headers, msgspec.Raw(value))
-
-
 def _text(value: Any) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
@@ -234,3 +299,11 @@ def _tolerate(error: KafkaError) -> None:
     if error.fatal():
         raise KafkaException(error)
     log.info("kafka says", reason=str(error))
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return False
+    return True

@@ -1,58 +1,60 @@
-"""From an event to its handlers and back: sent until the worker says "committed", or until it is poison.
+"""Send events to handlers and collect their replies, until each is handled or is a dead letter.
 
-A handler is asked again when it failed, and when nothing came back although its queue is empty (the worker that took
-the message has died, or Redis has forgotten it). The inbox makes every repetition harmless.
+One thread reads the replies; whatever else it does between two reads is bounded, so a backlog cannot keep it from
+reading. An event is sent again after a failure, and when its message is provably gone: the worker that took it died, or
+Redis lost it. The inbox makes each repetition harmless.
 """
 
+import heapq
+import itertools
 import random
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from queue import Empty, SimpleQueue
 from typing import Any
-from uuid import NAMESPACE_URL, uuid4, uuid5
+from uuid import uuid4
 
 import msgspec
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 import celery_app
+import settings
 from models.errors import DomainError
 from models.faults import reach
 from models.log import get_logger
 from models.redis import queue_redis
 
 from .deadletters import DeadLetters
-from .lanes import Record, attributes_of
-from .metrics import count_handled
+from .lanes import Partition, Record, attributes_of
+from .lost import Queue, look_at_queues
+from .metrics import EVENTS_IN_FLIGHT, EVENTS_RESENT, EVENTS_WAITING, count_handled
+from .outbound import Outbound, Pending, State, task_id_of
 
 log = get_logger(__name__)
 
-UNANSWERED_SECONDS = 3.0  # then the queue is looked at, and an empty one means that the message is gone
+UNANSWERED_SECONDS = 1.0  # then it is checked whether the message still exists
+LOOK_SECONDS = 0.25  # between two such checks
+HELD_SECONDS = 3.0  # a worker that holds a message for longer may have been killed
+LOOKS_MISSED = 2  # a message is for a moment neither in the queue nor noted by the worker that takes it
 LONGEST_WAIT_SECONDS = 30.0
+CLOSED_SECONDS = 0.5  # nothing is sent to a queue that was full, or while Redis does not answer
+FAILED_TURNS = 50  # in a row: then the process ends, and its supervisor starts another
 _TICK_SECONDS = 0.2
-
-
-@dataclass
-class _Pending:
-    """One event on its way through one handler."""
-
-    handler: str
-    record: Record
-    done: Callable[[], None]
-    due_at: float = 0.0  # monotonic: when to look after it
-    sent: bool = False
-    attempt: int = 1  # that counts: a refusal which only time heals does not
-    waits: int = 0  # refusals in a row
-    last_error: str = "no answer"
-
-    @property
-    def task_id(self) -> str:
-        return str(uuid5(NAMESPACE_URL, f"{self.handler} {self.record.event_id}"))
+_REPLIES_AT_ONCE = 100
+_DELAYED_AT_ONCE = 200
+PARKED = "parked"
 
 
 class Dispatcher(threading.Thread):
-    """Sends events to handlers and hears their replies, on one reply list for the whole process."""
+    """Sends events to handlers and reads their replies from one list for the whole process.
+
+    An unexpected error in a reply or in a turn of the loop is logged, and the loop goes on: what it concerned is sent
+    again. An error in a consumer's callback ends the thread and with it the process: the consumer's memory of what is
+    handled may then be wrong, and only a restart rebuilds it from Kafka.
+    """
 
     def __init__(self, stop: threading.Event, dead_letters: DeadLetters) -> None:
         super().__init__(name="dispatch", daemon=True)
@@ -60,7 +62,13 @@ class Dispatcher(threading.Thread):
         self._dead_letters = dead_letters
         self._reply_to = f"reply:bridge:{uuid4()}"
         self._lock = threading.Lock()
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, Pending] = {}  # by task id
+        self._outbound: dict[str, Outbound] = defaultdict(Outbound)  # by service
+        self._delayed: list[tuple[float, int, Pending]] = []  # a heap, by the time of the next attempt
+        self._numbers = itertools.count()
+        self._dead: SimpleQueue[tuple[Pending, str]] = SimpleQueue()
+        self._callback_failed = threading.Event()
+        self._next_look_at = 0.0
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -70,82 +78,157 @@ class Dispatcher(threading.Thread):
         self._dead_letters.reload()
 
     def dispatch(self, handler: str, record: Record, done: Callable[[], None]) -> None:
-        """Have ``handler`` take ``record``; ``done`` is called from another thread when it has, or never will."""
-        pending = _Pending(handler, record, done)
+        """Have ``handler`` take ``record``; call ``done`` from another thread when it is handled or a dead letter.
+
+        An event that is on its way to the handler already, for another caller, is not sent twice.
+        """
         with self._lock:
+            if pending := self._pending.get(task_id_of(handler, record.event_id)):
+                pending.done.append(done)
+                return
+            pending = Pending(handler, record, [done])
             self._pending[pending.task_id] = pending
-        if self._dead_letters.blocks(handler, record.key):
-            # Left to our own thread: buried here, a long line of its key would be buried by ever deeper calls.
-            pending.last_error = "parked"
-        else:
-            self._send(pending)
+        pending.parked = self._dead_letters.blocks(handler, record.key)
+        self._go_on(pending)
+
+    def forget(self, service: str, partitions: Iterable[Partition]) -> None:
+        """Do not send what another bridge reads now. What is in flight stays until it is answered."""
+        lost = set(partitions)
+        with self._lock:
+            for pending in list(self._pending.values()):
+                place = (pending.record.topic, pending.record.partition)
+                is_unsent = pending.state in {State.READY, State.DELAYED} and len(pending.done) == 1
+                if is_unsent and pending.service == service and place in lost:
+                    pending.state = State.FORGOTTEN
+                    del self._pending[pending.task_id]
 
     def run(self) -> None:
-        while not self._stop_asked.is_set():
+        writer = threading.Thread(target=self._write_dead_letters, name="dead-letters", daemon=True)
+        writer.start()
+        failed = 0
+        while not self._stop_asked.is_set() and not self._callback_failed.is_set() and failed < FAILED_TURNS:
             try:
-                for reply in self._replies():
-                    self._hear(reply)
+                self._turn()
+                failed = 0
             except RedisError:
-                time.sleep(_TICK_SECONDS)
-            self._look_after_the_due()
+                self._stop_asked.wait(_TICK_SECONDS)
+            except Exception:  # events of all services depend on this thread
+                failed += 1
+                log.exception("dispatcher stumbled")
+                self._stop_asked.wait(_TICK_SECONDS)
+        if self._stop_asked.is_set():
+            writer.join(1)
 
-    def _replies(self) -> list[dict[str, Any]]:
-        popped: Any = queue_redis().blmpop(_TICK_SECONDS, 1, self._reply_to, direction="LEFT", count=100)
-        return [msgspec.json.decode(reply) for reply in popped[1]] if popped else []
+    def _turn(self) -> None:
+        self._hear_replies(_TICK_SECONDS)
+        self._release_delayed()
+        for service in list(self._outbound):
+            self._send_ready(service)
+        if time.monotonic() >= self._next_look_at:
+            self._next_look_at = time.monotonic() + LOOK_SECONDS
+            self._measure()
+            self._resend_lost()
+
+    # Replies.
+
+    def _hear_replies(self, seconds: float) -> int:
+        """Wait for replies and take them in; returns how many there were. Raises RedisError."""
+        popped: Any = queue_redis().blmpop(seconds, 1, self._reply_to, direction="LEFT", count=_REPLIES_AT_ONCE)
+        replies: list[bytes] = popped[1] if popped else []
+        for raw in replies:
+            try:
+                self._hear(msgspec.json.decode(raw))
+            except Exception:  # the other replies are read, and this event is sent again
+                log.exception("reply not understood")
+        return len(replies)
 
     def _hear(self, reply: dict[str, Any]) -> None:
         with self._lock:
             pending = self._pending.get(reply["task_id"])
-        if pending is None:
-            return  # a repetition's reply
+            if pending is None:
+                return  # the reply to a repetition
+            was_in_flight = self._outbound[pending.service].in_flight.pop(pending.task_id, None) is not None
         if "result" in reply:
-            self._finish(pending)
+            self._finish(pending, handled=True)
         elif "poison" in reply:
-            self._bury(pending)
-        else:
+            self._make_dead(pending, pending.last_error)
+        elif was_in_flight:
             self._put_off(pending, reply)
 
-    def _put_off(self, pending: _Pending, reply: dict[str, Any]) -> None:
-        """After a failure: again, later and later. Only what may not heal by itself counts towards poison."""
-        error = reply.get("error")
-        heals = isinstance(error, dict) and DomainError.from_wire(error).transient
-        pending.last_error = reply.get("crash") or f"{error}"
-        pending.attempt = 1 if heals else pending.attempt + 1
-        pending.waits += 1
-        wait_seconds = min(0.1 * 2**pending.waits, LONGEST_WAIT_SECONDS) * random.uniform(0.75, 1.25)
-        pending.sent, pending.due_at = False, time.monotonic() + wait_seconds
+    def _put_off(self, pending: Pending, reply: dict[str, Any]) -> None:
+        """Send the event again later. A transient error counts by its time, any other by the number of attempts."""
+        now, error = time.monotonic(), reply.get("error")
+        transient = isinstance(error, dict) and DomainError.from_wire(error).transient
+        pending.last_error = str(reply.get("crash") or error or "an answer without an outcome")
+        pending.attempt = 1 if transient else pending.attempt + 1
+        if transient:
+            pending.waiting_since = pending.waiting_since or now
+            if now - pending.waiting_since >= settings.EVENT_WAIT_SECONDS:
+                self._make_dead(pending, f"waited too long: {pending.last_error}")
+                return
+        pending.refusals += 1
+        wait_seconds = min(0.1 * 2 ** min(pending.refusals, 20), LONGEST_WAIT_SECONDS)
+        self._delay(pending, wait_seconds * random.uniform(0.75, 1.25))
         event_id, reason = pending.record.event_id, pending.last_error
         log.info("handler put off", handler=pending.handler, event_id=event_id, reason=reason)
 
-    def _look_after_the_due(self) -> None:
-        # Until none is due: behind one that was buried may stand the next.
-        while due := self._due():
-            for pending in due:
-                self._look_after(pending)
-
-    def _due(self) -> list[_Pending]:
-        now = time.monotonic()
+    def _finish(self, pending: Pending, *, handled: bool) -> None:
         with self._lock:
-            return [pending for pending in self._pending.values() if pending.due_at <= now]
-
-    def _look_after(self, pending: _Pending) -> None:
-        if pending.last_error == "parked":
-            self._bury(pending)
-        elif not pending.sent:
-            self._send(pending)
-        elif self._queue_is_empty(pending):
-            pending.attempt += 1
-            self._send(pending)
-        else:
-            pending.due_at = time.monotonic() + 1  # its turn has not come: nobody is at work, or others are before it
-
-    def _queue_is_empty(self, pending: _Pending) -> bool:
+            if self._pending.get(pending.task_id) is not pending:
+                return
+            del self._pending[pending.task_id]
+            pending.state = State.FORGOTTEN
+        if handled:
+            count_handled(pending.handler, pending.record)
         try:
-            return queue_redis().llen(pending.handler.partition(".")[0]) == 0
-        except RedisError:
-            return False
+            for done in pending.done:
+                done()
+        except Exception:  # see the class
+            log.exception("callback failed", handler=pending.handler, event_id=pending.record.event_id)
+            self._callback_failed.set()
 
-    def _send(self, pending: _Pending) -> None:
+    # Sending.
+
+    def _go_on(self, pending: Pending) -> None:
+        if pending.parked:
+            self._make_dead(pending, PARKED)
+        else:
+            self._make_ready(pending)
+
+    def _make_ready(self, pending: Pending) -> None:
+        with self._lock:
+            self._outbound[pending.service].add(pending)
+        self._send_ready(pending.service)
+
+    def _delay(self, pending: Pending, seconds: float) -> None:
+        with self._lock:
+            pending.state = State.DELAYED
+            heapq.heappush(self._delayed, (time.monotonic() + seconds, next(self._numbers), pending))
+
+    def _release_delayed(self) -> None:
+        now, due = time.monotonic(), list[Pending]()
+        with self._lock:
+            while self._delayed and self._delayed[0][0] <= now and len(due) < _DELAYED_AT_ONCE:
+                due.append(heapq.heappop(self._delayed)[2])
+        for pending in due:
+            if pending.state is State.DELAYED:
+                self._go_on(pending)
+
+    def _send_ready(self, service: str) -> None:
+        """Send what may be sent. Bounded: a consumer that sends does not become the sender for all others."""
+        for _ in range(settings.EVENTS_IN_FLIGHT):
+            with self._lock:
+                pending = self._outbound[service].take()
+            if pending is None:
+                return
+            try:
+                self._send(pending)
+            except DomainError:  # the queue is full, or Redis does not answer
+                with self._lock:
+                    self._outbound[service].put_back(pending, closed_seconds=CLOSED_SECONDS)
+                return
+
+    def _send(self, pending: Pending) -> None:
         record = pending.record
         envelope = celery_app.Envelope(
             reply_to=self._reply_to,
@@ -155,30 +238,93 @@ class Dispatcher(threading.Thread):
             event_headers=attributes_of(record.headers),
             attempt=pending.attempt,
         )
-        # Before the push, so that a reply which is faster than we are finds it so.
-        pending.sent, pending.due_at = True, time.monotonic() + UNANSWERED_SECONDS
-        try:
-            celery_app.send(pending.handler, {"event": record.value}, envelope, task_id=pending.task_id)
-            reach("sent", pending.handler)
-        except DomainError:  # the queue is full, or Redis is away
-            pending.sent, pending.due_at = False, time.monotonic() + 0.5
+        celery_app.send(pending.handler, {"event": record.value}, envelope, task_id=pending.task_id)
+        reach("sent", pending.handler)
 
-    def _bury(self, pending: _Pending) -> None:
-        try:
-            parked = self._dead_letters.bury(pending.handler, pending.record, pending.last_error)
-        except DBAPIError as error:
-            log.warning("dead letter not written", handler=pending.handler, reason=str(error))
-            pending.last_error, pending.due_at = pending.last_error, time.monotonic() + 1
-            return
-        if parked:
-            self._finish(pending)
-        else:
-            pending.last_error = "no answer"
-            self._send(pending)  # its key is free again
+    # Lost messages.
 
-    def _finish(self, pending: _Pending) -> None:
+    def _resend_lost(self) -> None:
+        """Send again what has lost its message, by one question to Redis for all. Raises RedisError."""
+        now = time.monotonic()
         with self._lock:
-            gone = self._pending.pop(pending.task_id, None)
-        if gone:
-            count_handled(gone.handler, gone.record)
-            gone.done()
+            overdue = [
+                pending
+                for outbound in self._outbound.values()
+                for pending in outbound.in_flight.values()
+                if now - pending.sent_at > UNANSWERED_SECONDS
+            ]
+        if not overdue:
+            return
+        queues = look_at_queues({pending.service for pending in overdue})
+        self._hear_replies_that_are_there()  # a worker replies before it acknowledges
+        for pending in overdue:
+            with self._lock:
+                in_flight = self._outbound[pending.service].in_flight
+                is_lost = in_flight.get(pending.task_id) is pending and _is_lost(pending, queues[pending.service], now)
+                if is_lost:
+                    del in_flight[pending.task_id]
+                    pending.attempt += 1  # the worker may have died of it
+                    pending.resends += 1
+                    self._outbound[pending.service].add(pending)
+            if is_lost:
+                EVENTS_RESENT.labels(pending.service).inc()
+                log.info("message lost, event sent again", handler=pending.handler, event_id=pending.record.event_id)
+                self._send_ready(pending.service)
+
+    def _hear_replies_that_are_there(self) -> None:
+        for _ in range(10):
+            if self._hear_replies(0.01) < _REPLIES_AT_ONCE:
+                return
+
+    # Dead letters: written by a thread of their own, because a database that does not answer must not delay replies.
+
+    def _make_dead(self, pending: Pending, reason: str) -> None:
+        pending.state = State.DEAD
+        self._dead.put((pending, reason))
+
+    def _write_dead_letters(self) -> None:
+        while not self._stop_asked.is_set():
+            try:
+                pending, reason = self._dead.get(timeout=_TICK_SECONDS)
+            except Empty:
+                continue
+            if pending.state is not State.DEAD:
+                continue  # a late reply said that it is handled
+            try:
+                self._write_dead_letter(pending, reason)
+            except Exception as error:  # noqa: BLE001 other dead letters are written, and this one is tried again
+                level = log.warning if isinstance(error, DBAPIError) else log.error
+                level("dead letter not written", handler=pending.handler, exc_info=error)
+                self._delay(pending, 1)
+
+    def _write_dead_letter(self, pending: Pending, reason: str) -> None:
+        if self._dead_letters.bury(pending.handler, pending.record, reason):
+            self._finish(pending, handled=False)
+        else:
+            pending.parked = False  # its key is free again
+            self._make_ready(pending)
+
+    def _measure(self) -> None:
+        with self._lock:
+            held = dict.fromkeys(self._outbound, 0)
+            for pending in self._pending.values():
+                held[pending.service] = held.get(pending.service, 0) + 1
+            in_flight = {service: len(outbound.in_flight) for service, outbound in self._outbound.items()}
+        for service, number in held.items():
+            EVENTS_IN_FLIGHT.labels(service).set(in_flight.get(service, 0))
+            EVENTS_WAITING.labels(service).set(number - in_flight.get(service, 0))
+
+
+def _is_lost(pending: Pending, queue: Queue, now: float) -> bool:
+    """Whether the message exists no more, or a worker holds it for longer than it may.
+
+    A worker that was killed holds its messages on, so the first time is short; it doubles with each repetition for
+    handlers that are slow.
+    """
+    if pending.task_id in queue.held:
+        pending.looks_missed = 0
+        pending.taken_since = pending.taken_since or now
+        lease_seconds = min(HELD_SECONDS * 2**pending.resends, LONGEST_WAIT_SECONDS)
+        return queue.has_passed(pending.sent_at_utc) and now - pending.taken_since > lease_seconds
+    pending.looks_missed = pending.looks_missed + 1 if queue.has_passed(pending.sent_at_utc) else 0
+    return pending.looks_missed >= LOOKS_MISSED

@@ -1,7 +1,9 @@
 """Past events, given to one handler as the topics gave them: a key's one after another, different keys in parallel."""
 
+import itertools
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +15,13 @@ from models.outbox import OutboxEvent
 
 from . import kafka
 from .dispatch import Dispatcher
+from .known import known_to
 from .lanes import Lanes, Record
 from .relay import headers_of
 
 AT_ONCE = 100  # events under way; the workers are the slow part
 PAGE = 500
+_LOOK_SECONDS = 0.5
 _NO_PARTITION = -1  # they come from the outbox, and their offset is its seq
 
 _EVENTS = select(
@@ -51,29 +55,71 @@ def told_since(since: datetime | None) -> list[ColumnElement[bool]]:
 
 
 def feed(dispatcher: Dispatcher, handler: str, records: Iterable[Record]) -> int:
-    """Have ``handler`` take ``records``; returns how many there were, when each has been done or buried."""
-    return _Feed(dispatcher, handler).run(records)
+    """Have ``handler`` take ``records``; return how many there were, when each is handled or a dead letter.
+
+    Raises DispatcherEnded.
+    """
+    run = _Feed(dispatcher, handler, until=None)
+    count = run.take(records)
+    run.wait()
+    return count
+
+
+def feed_until(until: float, dispatcher: Dispatcher, handler: str, records: Iterable[Record]) -> bool:
+    """Like ``feed``, but return at ``until`` (monotonic) at the latest; whether all are handled or dead letters then.
+
+    What is on its way goes on. To feed it again does no harm: it is not sent twice.
+    """
+    run = _Feed(dispatcher, handler, until=until)
+    try:
+        run.take(records)
+        run.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+class DispatcherEnded(Exception):
+    """The dispatcher's thread has ended, so nothing that it was given is answered."""
 
 
 class _Feed:
-    def __init__(self, dispatcher: Dispatcher, handler: str) -> None:
+    def __init__(self, dispatcher: Dispatcher, handler: str, *, until: float | None) -> None:
         self._dispatcher = dispatcher
         self._handler = handler
+        self._until = until
         self._changed = threading.Condition()
         self._lanes = Lanes()
 
-    def run(self, records: Iterable[Record]) -> int:
-        count = 0
-        for record in records:
-            with self._changed:
-                self._changed.wait_for(lambda: len(self._lanes) < AT_ONCE)
-                may_start = self._lanes.add(record)
-            if may_start:
-                self._start(record)
-            count += 1
-        with self._changed:
-            self._changed.wait_for(lambda: not len(self._lanes))
+    def take(self, records: Iterable[Record]) -> int:
+        """Give the records to the handler, AT_ONCE at a time; return how many there were. Raises TimeoutError."""
+        count, coming = 0, iter(records)
+        while page := list(itertools.islice(coming, PAGE)):
+            count += len(page)
+            known = known_to(self._handler.partition(".")[0], [(self._handler, each.event_id) for each in page])
+            for record in page:
+                if (self._handler, record.event_id) not in known:
+                    self._give(record)
         return count
+
+    def wait(self) -> None:
+        """Wait for the end of all that was given. Raises TimeoutError."""
+        with self._changed:
+            self._wait_for(lambda: not len(self._lanes))
+
+    def _give(self, record: Record) -> None:
+        with self._changed:
+            self._wait_for(lambda: len(self._lanes) < AT_ONCE)
+            may_start = self._lanes.add(record)
+        if may_start:
+            self._start(record)
+
+    def _wait_for(self, ready: Callable[[], bool]) -> None:
+        while not self._changed.wait_for(ready, _LOOK_SECONDS):
+            if self._until is not None and time.monotonic() >= self._until:
+                raise TimeoutError
+            if not self._dispatcher.is_alive():
+                raise DispatcherEnded
 
     def _start(self, record: Record) -> None:
         self._dispatcher.dispatch(self._handler, record, lambda: self._done(record))
@@ -81,7 +127,6 @@ class _Feed:
     def _done(self, record: Record) -> None:
         with self._changed:
             following = self._lanes.finish(record)
-            self._lanes.storable()  # forgets what is done
             self._changed.notify_all()
         if following:
             self._start(following)

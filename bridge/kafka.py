@@ -66,6 +66,9 @@ def consumer(service: str) -> Consumer:
             **(_EMBEDDED_GROUP if settings.KAFKA_EMBEDDED else _GROUP),
             "group.id": group_of(service),
             "fetch.wait.max.ms": settings.KAFKA_FETCH_WAIT_MS,
+            # All partitions share the client's one queue: a new event waits behind what was fetched ahead of others.
+            "queued.min.messages": 1000,
+            "max.partition.fetch.bytes": 256 * 1024,
             "enable.auto.offset.store": False,  # stored when the handlers have committed, never before
             "auto.commit.interval.ms": 1000,
             "auto.offset.reset": "earliest",

@@ -39,6 +39,10 @@ ACCESS_COMES_WITHIN = timedelta(minutes=1)
 
 LAG_EVENTS = Gauge("coursebus_consumer_lag_events", "Events on Kafka that the service has not handled.", ["service"])
 LAG_SECONDS = Gauge("coursebus_consumer_lag_seconds", "The age of the oldest of them.", ["service"])
+EVENTS_IN_FLIGHT = Gauge("coursebus_events_in_flight", "Events sent to handlers and not answered.", ["service"])
+EVENTS_WAITING = Gauge("coursebus_events_waiting", "Events in the bridge that are still to be sent.", ["service"])
+EVENTS_RESENT = Counter("coursebus_events_resent", "Events sent again because their message was lost.", ["service"])
+EVENTS_SKIPPED = Counter("coursebus_events_skipped", "Events not sent because they were handled before.", ["service"])
 UNANSWERED = Counter("coursebus_unanswered", "Questions of a scrape that a server did not answer.", ["part"])
 
 
@@ -56,9 +60,13 @@ def count_published(rows: Sequence[Row[Any]], seqs: Sequence[int]) -> None:
 
 
 def count_handled(handler: str, record: Record) -> None:
-    """Time an event from its telling to its end, good or bad, at ``handler``; log where on Kafka it lies."""
-    seconds = max(time.time() - datetime.fromisoformat(record.headers["ce_time"]).timestamp(), 0)
-    _event_seconds(handler).observe(seconds)
+    """Measure the time from the publication of an event to its commit by ``handler``; log its place on Kafka."""
+    try:
+        seconds = max(time.time() - datetime.fromisoformat(record.headers["ce_time"]).timestamp(), 0)
+    except (KeyError, ValueError):  # not published by a relay of this version
+        seconds = 0.0
+    else:
+        _event_seconds(handler).observe(seconds)
     log.info(
         "event handled",
         handler=handler,

@@ -1,6 +1,7 @@
 """Events that were published and never handled are found, and only they."""
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from uuid import uuid4
@@ -14,9 +15,10 @@ from bridge.deadletters import DeadLetters
 from bridge.dispatch import Dispatcher
 from bridge.lag import lag_of
 from bridge.topics import Topics
-from tests.bridge.past import course_published, tell
+from tests.bridge.past import course_published, enrollment_created, tell
 from tests.gateway import running_worker
 from tests.support.databases import Database
+from tests.support.waiting import eventually
 
 LONG_AGO = timedelta(minutes=5)
 
@@ -78,7 +80,7 @@ def test_what_lies_with_people_and_what_is_done_is_left_alone(auditor: Auditor, 
     buried, done = (tell(course_published(), uuid4(), published_ago=LONG_AGO) for _ in range(2))
     DeadLetters().bury("progress.keep_outline", buried, "it crashed")
     database.execute("INSERT INTO bus.inbox VALUES ('progress.keep_outline', :id, now())", id=done.event_id)
-    monkeypatch.setattr(audit, "feed", lambda *_: pytest.fail("something was missed"))
+    monkeypatch.setattr(audit, "feed_until", lambda *_: pytest.fail("something was missed"))
 
     for _ in range(2):
         auditor.audit("progress")
@@ -91,3 +93,21 @@ def test_an_event_older_than_the_window_is_left_to_a_replay(auditor: Auditor, da
         auditor.audit("progress")
 
     assert database.count("progress.outlines") == 0
+
+
+def test_event_that_waits_does_not_hold_up_the_audit_and_is_handled_later(
+    auditor: Auditor, database: Database, monkeypatch
+):
+    monkeypatch.setattr(audit, "FEED_SECONDS", 0.5)
+    early = enrollment_created()
+    tell(early, early.enrollment_id, published_ago=LONG_AGO)
+    auditor.audit("progress")  # sets the mark
+
+    began = time.monotonic()
+    auditor.audit("progress")
+    assert time.monotonic() - began < 5
+    assert database.count("progress.course_progress") == 0
+
+    tell(course_published(early.course_id), early.course_id, published_ago=LONG_AGO)
+    eventually(lambda: auditor.audit("progress") or database.count("progress.course_progress"), "the late event")
+    assert database.count("bus.inbox") == 2

@@ -18,6 +18,8 @@ from tests.bridge.wire import Key, Wire, tell
 from tests.support.tasks import Killed
 from tests.support.waiting import eventually, never
 
+NO_EVENTS: list[int] = []  # how many messages without an event were put on the topic
+
 
 @pytest.fixture(scope="module")
 def house() -> Iterator[House]:
@@ -39,7 +41,7 @@ def at_rest(house: House) -> Iterator[None]:
 
 
 def all_stored(house: House) -> bool:
-    return Wire().stored_offsets() == house.database.count("bus.outbox")
+    return Wire().stored_offsets() == house.database.count("bus.outbox") + sum(NO_EVENTS)
 
 
 def test_a_key_is_taken_in_its_order_and_keys_in_parallel(house: House):
@@ -109,8 +111,7 @@ def test_a_refusal_that_time_heals_is_waited_out_and_is_no_poison(house: House):
 
 
 def test_what_waits_for_a_later_event_does_not_keep_it_away(house: House, monkeypatch):
-    monkeypatch.setattr(consume, "PAUSE_ABOVE", 5)
-    monkeypatch.setattr(consume, "RESUME_BELOW", 3)
+    monkeypatch.setattr(consume, "PARTITION_HELD_BYTES", 10_000)  # about four events
     effects, cause = [Key() for _ in range(6)], Key()
     tell(*effects, title="effect")
     eventually(lambda: {key.aggregate_id for key in effects} <= TOO_EARLY, "all effects")
@@ -169,6 +170,19 @@ def test_a_key_that_was_freed_flows_again(house: House):
     house.wait_for(key, 1)
 
     assert house.noted(key) == [2]
+
+
+def test_messages_that_are_no_events_are_passed_over(house: House):
+    key, producer = Key(), kafka.producer()
+    for event_id, value in (("no-id", b"{}"), (str(new_id()), b"{no JSON"), (str(new_id()), None)):
+        headers = [("ce_id", event_id), ("ce_type", "COURSE_COMPLETED")]
+        producer.produce(Wire().topic, key=key.aggregate_id, value=value, headers=headers)
+    assert producer.flush(10) == 0
+    NO_EVENTS.append(3)
+    tell(key)
+    house.wait_for(key)
+
+    eventually(lambda: all_stored(house), "the offsets")
 
 
 def bury_something(house: House, key: Key) -> None:

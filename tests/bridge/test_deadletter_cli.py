@@ -1,11 +1,15 @@
 """``python -m bridge dead-letters``: looked at, replayed in order, discarded."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 from confluent_kafka import TopicPartition
 
+import settings
 from bridge import cli, kafka
 from bridge.copies import LetterCopies
 from bridge.deadletters import DeadLetters
@@ -55,6 +59,29 @@ def test_open_letters_are_listed_with_their_reasons(versions: list[Record], caps
     assert first.startswith("progress-1  progress.keep_outline  COURSE_PUBLISHED  ")
     assert first.endswith("it crashed")
     assert second.endswith("parked")
+
+
+@pytest.mark.parametrize("status", ["open", "discarded"])
+def test_empty_list_says_so(status: str, capsys):
+    assert cli.main(["dead-letters", "list", "--status", status]) == 0
+    assert capsys.readouterr().out == f"No {status} dead letters.\n"
+
+
+def test_failed_replay_ends_its_process_with_status_1(database: Database, dead_letters: DeadLetters):
+    early = enrollment_created()
+    dead_letters.bury(START, tell(early, early.enrollment_id), "it crashed")
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "bridge", "dead-letters", "replay", "progress-1"],
+        cwd=settings.ROOT,
+        env=os.environ | {"DATABASE_URL": database.url},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+
+    assert ended.returncode == 1
+    assert ended.stdout == f"progress-1: The outline of course {early.course_id} has not arrived yet.\n"
 
 
 def test_a_letter_is_shown_whole(versions: list[Record], capsys):

@@ -84,6 +84,42 @@ def test_a_late_answer_does_not_finish_the_record_that_came_again(lanes):
     assert lanes.storable() == {}
 
 
+def test_one_unhandled_record_costs_no_memory_for_those_behind_it(lanes):
+    lanes.add(make_record(0, "stuck"))
+    one_record_bytes = lanes.held_bytes()[PARTITION]
+
+    for offset in range(1, 5001):
+        record = make_record(offset, f"key {offset}")
+        lanes.add(record)
+        lanes.finish(record)
+
+    assert lanes.storable() == {}
+    assert lanes.held_bytes()[PARTITION] == one_record_bytes
+    assert len(lanes._open[PARTITION]) == 1  # noqa: SLF001 its size is what is tested
+
+
+def test_skipped_offsets_are_stored_when_everything_below_is_handled(lanes):
+    first = make_record(3)
+    lanes.add(first)
+    lanes.skip(PARTITION, 4)
+    assert lanes.storable() == {}
+
+    lanes.finish(first)
+    lanes.skip(PARTITION, 5)
+
+    assert lanes.storable() == {PARTITION: 6}
+
+
+def test_waiting_records_that_are_forgotten_are_not_stored(lanes):
+    first, second = make_record(0), make_record(1)
+    lanes.add(first)
+    lanes.add(second)
+    lanes.forget_waiting()
+    lanes.finish(first)
+
+    assert lanes.storable() == {PARTITION: 1}
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_in_whatever_order_handlers_answer(lanes, seed):
     chance = random.Random(seed)

@@ -1,7 +1,8 @@
 """What was fetched before a rebalance and what comes after it must not mix."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from uuid import uuid4
 
 import pytest
 from confluent_kafka import Message, TopicPartition
@@ -9,7 +10,7 @@ from confluent_kafka import Message, TopicPartition
 from bridge import kafka
 from bridge.consume import ServiceConsumer
 from bridge.dispatch import Dispatcher
-from bridge.lanes import Record
+from bridge.lanes import Partition, Record
 from bridge.topics import TopicWatch
 
 TOPIC, PARTITION = "progress", 1
@@ -64,6 +65,8 @@ class Started(Dispatcher):
     def dispatch(self, _handler: str, record: Record, _done: Callable[[], None]) -> None:
         self.offsets.append(record.offset)
 
+    def forget(self, _service: str, _partitions: Iterable[Partition]) -> None: ...
+
 
 class Known(TopicWatch):
     def __init__(self) -> None: ...
@@ -73,7 +76,7 @@ class Known(TopicWatch):
 
 
 def event(offset: int) -> Message:
-    headers = [("ce_id", b"1"), ("ce_type", b"LESSON_COMPLETED")]
+    headers = [("ce_id", str(uuid4()).encode()), ("ce_type", b"LESSON_COMPLETED")]
     return Message(topic=TOPIC, partition=PARTITION, offset=offset, key=b"ann", value=b"{}", headers=headers)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ class Hands:
 
     def __init__(self, service: str) -> None:
         self.service = service
+        self.runs: Counter[str] = Counter()  # by event id: how often its handler was run
         self.lose_messages = 0  # so many are popped, and their worker dies before it begins
         self.lose_replies = 0  # so many are carried out, and nobody hears of it
         self._rest_asked, self._stop_asked = threading.Event(), threading.Event()
@@ -65,6 +67,7 @@ class Hands:
         if self.lose_replies:
             self.lose_replies -= 1
             envelope = replace(envelope, reply_to=None)
+        self.runs[str(envelope.event_id)] += 1
         _args, fields, _options = msgspec.json.decode(base64.b64decode(message["body"]))
         try:
             carry_out(headers["task"], fields, envelope, task_id=headers["id"])

@@ -1,0 +1,197 @@
+"""How fast a backlog of old events drains and how long new ones wait: ``python -m bench.backlog --events 100000``.
+
+Nine in ten old events are in the inbox already, as after the loss of a Kafka log. They are read twice: first as the
+relay publishes them, then from the beginning of the topic, which shows the consumer alone. The servers, the bridge and
+the one worker of four threads are real; all share this machine.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+os.environ["AUDIT_EVERY_SECONDS"] = "86400"  # it would look at all of them too
+
+import psycopg2
+from confluent_kafka import Consumer, TopicPartition
+
+from bench.spine import (
+    BASE,
+    STATE_DIR,
+    await_,
+    connected,
+    insert_events,
+    lesson_completed,
+    process,
+    query,
+    report,
+    worker,
+)
+from bridge import kafka
+from models.redis import RELAY_HINT, queue_redis
+from ops.local.stack import Stack
+from settings import KAFKA_BOOTSTRAP_SERVERS, KAFKA_PARTITIONS, ROOT
+
+SERVICE, HANDLER = "progress", "progress.handle"
+NEW_EVERY_SECONDS = 0.1
+KNOWN = 0.9
+
+_OLD_EVENTS = """
+    INSERT INTO bus.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers, created_at)
+    SELECT uuidv7(), 'progress', gen_random_uuid()::text, 1, 'LESSON_COMPLETED', %s, '{}', now() - interval '1 day'
+    FROM generate_series(1, %s)
+"""
+_KNOWN_EVENTS = "INSERT INTO bus.inbox SELECT %s, id, now() FROM bus.outbox WHERE seq %% 100 < %s"
+_LATENCY = """
+    SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM handled_at - {since})), count(*)
+    FROM bus.inbox JOIN bus.outbox ON id = event_id
+    WHERE handler = 'progress.handle' AND seq >= {first} AND seq <= {last}
+"""
+
+
+@dataclass
+class NewEvents:
+    """The events that come while old ones are read."""
+
+    first: int = 0
+    last: int = 0
+    count: int = 0
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--events", type=int, default=20_000)
+    given = arguments.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
+    stack = Stack(STATE_DIR, BASE, only=["postgres", "queue", "cache", "kafka"], environ=os.environ)
+    try:
+        stack.start()
+        migrate = [sys.executable, "-m", "migrations", "upgrade"]
+        subprocess.run(migrate, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        measure(given.events)
+    finally:
+        stack.reset()
+        shutil.rmtree(STATE_DIR, ignore_errors=True)
+
+
+def measure(events: int) -> None:
+    write_old_events(events)
+    unknown = events - query("SELECT count(*) FROM bus.inbox")
+    with process("bench.tasks"), worker(), new_events() as new:
+        began = time.monotonic()
+        await_(lambda: query("SELECT count(*) FROM bus.inbox") >= events, 1800)
+        seconds = time.monotonic() - began
+    print(f"published and handled: {events} events, {unknown} of them unknown, in {seconds:.1f} s")
+    tell("published and handled", new, unknown, since="published_at")
+
+    with reading_from_the_beginning() as new:
+        began = time.monotonic()
+        await_(lambda: is_read(events), 1800)
+        seconds = time.monotonic() - began
+    report("events read again a second", events / seconds, 20_000)
+    tell("read again", new, 0, since="created_at")
+
+
+def tell(says: str, new: NewEvents, unknown: int, *, since: str) -> None:
+    """Print how often handlers ran for how many events, and how long new ones waited."""
+    runs, handled = runs_since_last(), unknown + new.count
+    report(f"{says}: runs per event", runs / max(handled, 1), 1.05, at_most=True)
+    database = connected()
+    with database.cursor() as cursor:
+        cursor.execute(_LATENCY.format(since=since, first=new.first, last=new.last))
+        [[p95, count]] = cursor.fetchall()
+    database.close()
+    report(f"{says}: p95 of {count} new events, s", float(p95), 2, at_most=True)
+
+
+def write_old_events(events: int) -> None:
+    database = connected()
+    with database, database.cursor() as cursor:
+        cursor.execute(_OLD_EVENTS, [psycopg2.extras.Json(lesson_completed()), events])
+        cursor.execute(_KNOWN_EVENTS, [HANDLER, int(KNOWN * 100)])
+        cursor.execute("ANALYZE bus.outbox, bus.inbox")
+    database.close()
+
+
+@contextmanager
+def new_events() -> Iterator[NewEvents]:
+    """Publish a new event every NEW_EVERY_SECONDS."""
+    new, stop = NewEvents(), threading.Event()
+
+    def publish() -> None:
+        while not stop.wait(NEW_EVERY_SECONDS):
+            new.last = insert_events(1)
+            new.first = new.first or new.last
+            new.count += 1
+            queue_redis().lpush(RELAY_HINT, 1)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        yield new
+    finally:
+        stop.set()
+        thread.join()
+        await_(lambda: handled_of(new) == new.count, 120)
+
+
+def handled_of(new: NewEvents) -> int:
+    """How many of the new events are handled."""
+    return query(
+        f"SELECT count(*) FROM bus.inbox JOIN bus.outbox ON id = event_id WHERE seq BETWEEN {new.first} AND {new.last}"  # noqa: S608 our own
+    )
+
+
+@contextmanager
+def reading_from_the_beginning() -> Iterator[NewEvents]:
+    """Have the group begin again."""
+    places = [TopicPartition(kafka.topic_of(SERVICE), number, 0) for number in range(KAFKA_PARTITIONS)]
+    await_(lambda: committed(places), 60)
+    with process("bench.tasks"), worker(), new_events() as new:
+        yield new
+
+
+def committed(places: list[TopicPartition]) -> bool:
+    """Commit in the name of the group, which has no members any more."""
+    try:
+        with closing(group()) as consumer:
+            consumer.commit(offsets=places, asynchronous=False)
+    except Exception:  # noqa: BLE001 the broker still counts a member
+        return False
+    return True
+
+
+def is_read(events: int) -> bool:
+    """Whether the group has committed as many offsets as there are old events. It commits once a second."""
+    places = [TopicPartition(kafka.topic_of(SERVICE), number) for number in range(KAFKA_PARTITIONS)]
+    with closing(group()) as consumer:
+        return sum(max(place.offset, 0) for place in consumer.committed(places, timeout=5)) >= events
+
+
+def group() -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": KAFKA_BOOTSTRAP_SERVERS,
+            "group.id": kafka.group_of(SERVICE),
+            "enable.auto.commit": False,
+        }
+    )
+
+
+def runs_since_last() -> int:
+    """How often the handler ran, by the worker's log."""
+    log = STATE_DIR / "logs" / "bench-celery.log"
+    lines = [line for line in log.read_text().splitlines() if "task ended" in line and HANDLER in line]
+    log.write_text("")
+    return len(lines)
+
+
+if __name__ == "__main__":
+    main()
