@@ -19,14 +19,14 @@ from celery_app import Envelope, new_task_id
 from models.integrations import Outcome, Parcel, signatures
 from models.log import get_logger
 from models.metrics import WEBHOOK_SECONDS, WEBHOOKS_UNDER_WAY
+from workers import _outbound
 from workers._delivery import Delivery
 from workers._tasks import CALLS, deliver
 from workers.resources import resource
 
-from . import outbound
-
 log = get_logger(__name__)
 
+_GOOD = range(200, 300)
 THREADS = 16  # a thread waits for its receiver nearly all the time
 
 
@@ -117,7 +117,14 @@ def post(url: str, event: dict[str, Any], *, secrets: Sequence[str], timeout_sec
         "webhook-timestamp": str(timestamp),
         "webhook-signature": signatures(secrets, webhook_id=event["id"], timestamp=timestamp, body=body),
     }
-    return outbound.post(url, body, headers, timeout_seconds=timeout_seconds)
+    reply = _outbound.post(url, body, headers, timeout_seconds=timeout_seconds, loopback=settings.WEBHOOK_LOOPBACK)
+    unfit = None if reply.status in _GOOD else f"status_{reply.status}"
+    return Outcome(
+        status_code=reply.status,
+        error=reply.error or unfit,
+        duration_ms=reply.duration_ms,
+        retry_after_seconds=reply.retry_after_seconds,
+    )
 
 
 def kind_of(outcome: Outcome) -> str:

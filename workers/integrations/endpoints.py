@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 
 import settings
 from models.base import new_id, now
+from models.errors import WebhookUrlRefused
 from models.integrations import Endpoint, WebhookDelivery
-from workers import task
+from workers import _outbound, task
 from workers._delivery import Sessions
 from workers.resources import Poke
 
-from . import outbound
 from .courier import post
 
 TRIAL_SECONDS = 4  # somebody waits for the answer, who would not wait for the longest attempt
@@ -25,7 +25,7 @@ def create_endpoint(sessions: Sessions, *, url: str, description: str, event_typ
 
     Raises WebhookUrlRefused, UnknownEventType, TooManyEndpoints.
     """
-    outbound.resolve(url)
+    _refuse_unfit(url)
     with sessions.begin() as session:
         Endpoint.refuse_one_more(session)
         endpoint = Endpoint.begin(url=url, description=description, event_types=event_types, at=now())
@@ -51,7 +51,7 @@ def show_endpoint(session: Session, *, endpoint_id: UUID) -> dict[str, Any]:
 def change_endpoint(sessions: Sessions, poke: Poke, *, endpoint_id: UUID, changes: dict[str, Any]) -> dict[str, Any]:
     """Change what is named of an endpoint. Raises NotFound, WebhookUrlRefused, UnknownEventType."""
     if "url" in changes:
-        outbound.resolve(changes["url"])
+        _refuse_unfit(changes["url"])
     with sessions.begin() as session:
         endpoint = Endpoint.locked(session, endpoint_id)
         endpoint.change(changes, at=now())
@@ -113,3 +113,11 @@ def replay_past(
     count = WebhookDelivery.plan_past(session, endpoint, since=since, until=until or at, all_=all_events, at=at)
     poke("integrations.send_due_webhooks")
     return {"deliveries": count}
+
+
+def _refuse_unfit(url: str) -> None:
+    """Raises WebhookUrlRefused."""
+    try:
+        _outbound.resolve(url, loopback=settings.WEBHOOK_LOOPBACK)
+    except _outbound.Refused as error:
+        raise WebhookUrlRefused(str(error)) from None

@@ -1,7 +1,6 @@
 """A user's devices: told of when somebody signs in on one, forgotten when it is gone."""
 
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -13,7 +12,7 @@ from models.notifications import Contact, Device
 from models.notifications.devices import FCM, WEB_PUSH
 from workers import task
 
-from .push import public_key
+from .push import is_push_service, public_key
 
 MAX_DEVICES = 10  # each is a call; all of them are done within the lease of a delivery
 
@@ -61,18 +60,13 @@ def remove_device(session: Session, *, user_id: UUID, device_id: UUID) -> None:
 
 
 def _refuse_strange(endpoint: str) -> None:
-    """What anybody names is posted to: it must be a push service, and nothing within our own network."""
+    """Refuse what is no push service: any client may claim to be a browser.
+
+    Raises PushNotConfigured, PushServiceRefused.
+    """
     if not settings.VAPID_PRIVATE_KEY:
         raise PushNotConfigured(WEB_PUSH)
-    try:
-        url = urlsplit(endpoint)
-        host, port = url.hostname or "", url.port
-    except ValueError:
-        raise PushServiceRefused(endpoint) from None
-    if settings.ENVIRONMENT == "local" and endpoint.startswith(f"{settings.WEB_PUSH_STAND_IN}/"):
-        return
-    known = any(host == each or host.endswith(f".{each}") for each in settings.WEB_PUSH_HOSTS)
-    if not (url.scheme == "https" and known and port in {None, 443} and "@" not in url.netloc):
+    if not is_push_service(endpoint):
         raise PushServiceRefused(endpoint)
 
 

@@ -12,10 +12,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 import settings
 from models.notifications import Contact, Delivery, Device
 from workers import _delivery
+from workers._outbound import Refused, read_url
 from workers.resources import resource
 
 from .wording import words
 
+_HTTPS_PORT = 443
 KEPT_SECONDS = 24 * 3600  # by the push service, for a device that is off
 
 
@@ -48,6 +50,23 @@ def message_of(delivery: Delivery, contact: Contact) -> dict[str, Any]:
     """What a device shows, and what leads on from it: {"id", "title", "body", "data"}."""
     said = words(delivery.template, contact, delivery.data)
     return {"id": delivery.id.hex, "title": said.title, "body": said.lead, "data": delivery.data}
+
+
+def is_push_service(endpoint: str) -> bool:
+    """Whether an endpoint is a known push service: checked when it is registered, and again when it is called."""
+    try:
+        location = read_url(endpoint)
+    except Refused:
+        return False
+    if is_stand_in(endpoint):
+        return True
+    known = any(location.host == each or location.host.endswith(f".{each}") for each in settings.WEB_PUSH_HOSTS)
+    return known and location.scheme == "https" and location.port == _HTTPS_PORT
+
+
+def is_stand_in(endpoint: str) -> bool:
+    """Whether an endpoint is of the local stand-in, the only one without TLS and at a loopback address."""
+    return settings.ENVIRONMENT == "local" and read_url(endpoint).origin == read_url(settings.WEB_PUSH_STAND_IN).origin
 
 
 def public_key() -> str | None:

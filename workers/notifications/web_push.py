@@ -1,25 +1,48 @@
 """Push messages to browsers: encrypted for each, signed by us (VAPID). Loaded with the first of them."""
 
 import json
+from dataclasses import dataclass, field
 from typing import Any
 
-import requests
 from pywebpush import WebPushException, webpush
 
 import settings
 from models.log import get_logger
 from models.notifications import Device
+from workers import _outbound
 
-from .push import KEPT_SECONDS, Answer
+from .push import KEPT_SECONDS, Answer, is_push_service, is_stand_in
 
 log = get_logger(__name__)
 
 _GONE = (404, 410)
 _TOO_MANY, _SERVER_ERROR = 429, 500
+_NO_ANSWER = 599  # above every status that is an answer, and read as a server's error
+
+
+@dataclass(frozen=True)
+class _Response:
+    """As much of a response as pywebpush reads."""
+
+    status_code: int
+    reason: str
+    text: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class _Session:
+    """Stands where pywebpush expects a session of requests, and sends by the client for URLs from outside."""
+
+    def post(self, endpoint: str, *, data: bytes, headers: dict[str, str], timeout: float) -> _Response:
+        reply = _outbound.post(endpoint, data, headers, timeout_seconds=timeout, loopback=is_stand_in(endpoint))
+        return _Response(reply.status or _NO_ANSWER, reply.error or "")
 
 
 def send(device: Device, message: dict[str, Any]) -> Answer:
     """Hand ``message`` to the push service of a browser."""
+    if not is_push_service(device.address):  # registered before the present rules
+        log.warning("push service refused", device_id=device.id)
+        return Answer.GONE
     try:
         webpush(
             {"endpoint": device.address, "keys": device.keys},
@@ -30,21 +53,19 @@ def send(device: Device, message: dict[str, Any]) -> Answer:
             # Sent again before the browser woke up, it takes the place of the first.
             headers={"Topic": message["id"]},
             timeout=settings.PUSH_TIMEOUT_SECONDS,
+            requests_session=_Session(),  # pywebpush calls nothing but post
         )
     except WebPushException as error:
         return _refusal(error.response)
-    except requests.RequestException as error:
-        log.warning("push service does not answer", reason=str(error))
-        return Answer.LATER
     except (ValueError, TypeError) as error:  # keys that are none
         log.warning("push cannot be encrypted", reason=str(error))
         return Answer.REFUSED
     return Answer.TAKEN
 
 
-def _refusal(response: requests.Response | None) -> Answer:
+def _refusal(response: Any) -> Answer:
     status = response.status_code if response is not None else _SERVER_ERROR
-    log.warning("push not taken", status=status)
+    log.warning("push not taken", status=status, reason=response.reason if response is not None else None)
     if status in _GONE:
         return Answer.GONE
     return Answer.LATER if status == _TOO_MANY or status >= _SERVER_ERROR else Answer.REFUSED

@@ -1,39 +1,76 @@
-"""One POST to an address that somebody else has chosen: to public addresses only, within a time, in small bites.
+"""The one client for URLs that come from outside (webhooks, browsers' push services): it calls public addresses only.
 
-The name is resolved once and the connection made to the address that was looked at, so that a name which answers
-otherwise the second time leads nowhere. Redirects are not followed, and no proxy is asked.
+A URL is read strictly, by one reader, when it is registered and again when it is called. Its name is resolved once and
+the connection is made to the address that was checked, so that a second answer of the name server changes nothing.
+Redirects are not followed, no proxy is used, and every call ends in time.
 """
 
 import http.client
 import io
+import re
 import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from queue import Empty, SimpleQueue
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import certifi
 
-import settings
-from models.errors import WebhookUrlRefused
-from models.integrations import Outcome
-
 ANSWER_BYTES_MAX = 64 * 1024
-NAME_SECONDS = 3.0  # for a name that somebody waits for: less than they do
+NAME_SECONDS = 3.0  # for a name that a request waits for: below the deadline of the request
 
-_GOOD = range(200, 300)
+# Every reader of URLs agrees on these: no userinfo, backslash, space, control character or letter beyond ASCII.
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<path>/[!-\[\]-~]*)?(?P<query>\?[!-\[\]-~]*)?",
+)
+_PORTS = (443, 8443)  # of strangers: no port of mail, databases or administration
 _LOOKING = threading.BoundedSemaphore(32)  # names asked for at once, those included that nobody waits for any more
 
 _IPV6_PUBLIC = IPv6Network("2000::/3")
 # Within it: what carries an IPv4 address along (6to4, Teredo), and what is only written in books.
 _IPV6_NOT_PUBLIC = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
-_IPV4_NOT_PUBLIC = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24")))  # protocols; relays of 6to4
+# Protocols; relays of 6to4; the platform's own server within every virtual machine of Azure.
+_IPV4_NOT_PUBLIC = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")))
+_ISATAP = (0x00005EFE, 0x02005EFE)  # the upper half of an interface id whose lower half is an IPv4 address (RFC 5214)
+
+
+class Refused(Exception):
+    """A URL that is not called; the text says why."""
+
+
+class NameNotFound(Refused):
+    """The name of the host is not known, at present or at all."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A URL, read: ``host`` without brackets, ``path`` with the query and without the fragment."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def origin(self) -> str:
+        return f"{self.scheme}://{_in_url(self.host)}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a call. ``status`` is None where no answer came; ``error`` then says why."""
+
+    status: int | None
+    error: str | None  # timeout, tls, unreachable, address_refused, answer_too_large
+    retry_after_seconds: int | None
+    duration_ms: int
 
 
 @dataclass(frozen=True)
@@ -48,58 +85,66 @@ class Target:
 
 
 class AnswerTooLarge(OSError):
-    """The receiver says more than anybody wants to hear."""
+    """The receiver sent more than ANSWER_BYTES_MAX."""
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether ``address`` is somebody's in the public internet: not private, local, shared, reserved or multicast."""
     if isinstance(address, IPv6Address):
-        return address in _IPV6_PUBLIC and not any(address in network for network in _IPV6_NOT_PUBLIC)
+        is_isatap = int(address) >> 32 & 0xFFFFFFFF in _ISATAP
+        return address in _IPV6_PUBLIC and not (is_isatap or any(address in each for each in _IPV6_NOT_PUBLIC))
     public = address.is_global and not (address.is_multicast or address.is_reserved)
     return public and not any(address in network for network in _IPV4_NOT_PUBLIC)
 
 
-def resolve(url: str) -> Target:
-    """Where ``url`` leads. Raises WebhookUrlRefused where that is nowhere, or not for webhooks."""
+def read_url(url: str) -> Location:
+    """Return the parts of a URL. Raises Refused where it is not a plain http or https URL."""
+    if not (read := _URL.fullmatch(url.partition("#")[0])):
+        raise Refused("it is no plain http or https URL, in ASCII and without user and password")
+    port = int(read["port"] or {"http": 80, "https": 443}[read["scheme"]])
+    if not 0 < port < 2**16:
+        raise Refused("its port is out of range")
+    path = (read["path"] or "/") + (read["query"] or "")
+    return Location(read["scheme"], read["host"].strip("[]").lower(), port, path)
+
+
+def resolve(url: str, *, loopback: bool = False) -> Target:
+    """Return where ``url`` leads; ``loopback`` also allows plain HTTP and any port of this machine. Raises Refused."""
     try:
-        return _resolved(url, time.monotonic() + NAME_SECONDS)
+        return _resolved(url, time.monotonic() + NAME_SECONDS, loopback=loopback)
     except TimeoutError:
-        raise WebhookUrlRefused("its name is not found in time") from None
+        raise NameNotFound("its name is not found in time") from None
 
 
-def _resolved(url: str, deadline: float) -> Target:
+def _resolved(url: str, deadline: float, *, loopback: bool) -> Target:
     """As ``resolve``; raises TimeoutError where the name servers take longer.
 
     However an address is written, here it is what the system would connect to: 2130706433 is 127.0.0.1.
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-    except (ValueError, KeyError):
-        raise WebhookUrlRefused("it is no http or https URL") from None
-    if not parts.hostname or parts.username is not None or parts.password is not None:
-        raise WebhookUrlRefused("it needs a host, and neither user nor password")
-    addresses = _addresses(parts.hostname, port, deadline)
-    local = settings.WEBHOOK_LOOPBACK and all(address.is_loopback for address in addresses)
-    # One that is private among public ones is a trap as well.
+    location = read_url(url)
+    addresses = _addresses(location.host, location.port, deadline)
+    local = loopback and all(address.is_loopback for address in addresses)
+    # One private address among public ones is a trap as well.
     if not local and not all(map(is_public, addresses)):
-        raise WebhookUrlRefused("its address is not public")
-    if parts.scheme == "http" and not local:
-        raise WebhookUrlRefused("it has to be https")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return Target(parts.hostname, port, path, parts.scheme == "https", tuple(map(str, addresses)))
+        raise Refused("its address is not public")
+    if location.scheme == "http" and not local:
+        raise Refused("it has to be https")
+    if location.port not in _PORTS and not local:
+        raise Refused("its port is neither 443 nor 8443")
+    return Target(location.host, location.port, location.path, location.scheme == "https", tuple(map(str, addresses)))
 
 
-def post(url: str, body: bytes, headers: dict[str, str], *, timeout_seconds: float) -> Outcome:
-    """Send ``body`` once; every end is an Outcome, and comes within ``timeout_seconds``."""
+def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float, loopback: bool = False) -> Reply:
+    """Send ``body`` once; every end is a Reply, and comes within ``timeout_seconds``."""
     began = time.monotonic()
     deadline = began + timeout_seconds
     status, error, retry_after = None, None, None
     try:
-        answer = _exchange(_resolved(url, deadline), body, headers, deadline=deadline)
+        answer = _exchange(_resolved(url, deadline, loopback=loopback), body, headers, deadline=deadline)
         status, retry_after = answer.status, _seconds(answer.getheader("Retry-After"))
-        error = None if status in _GOOD else f"status_{status}"
-    except WebhookUrlRefused:
+    except NameNotFound:
+        error = "unreachable"
+    except Refused:
         error = "address_refused"
     except TimeoutError:
         error = "timeout"
@@ -110,7 +155,7 @@ def post(url: str, body: bytes, headers: dict[str, str], *, timeout_seconds: flo
     except (OSError, http.client.HTTPException, UnicodeError):
         error = "unreachable"
     duration_ms = int((time.monotonic() - began) * 1000)
-    return Outcome(status_code=status, error=error, duration_ms=duration_ms, retry_after_seconds=retry_after)
+    return Reply(status=status, error=error, retry_after_seconds=retry_after, duration_ms=duration_ms)
 
 
 def _addresses(host: str, port: int, deadline: float) -> list[IPv4Address | IPv6Address]:
@@ -119,7 +164,7 @@ def _addresses(host: str, port: int, deadline: float) -> list[IPv4Address | IPv6
     except (OSError, UnicodeError) as error:
         if isinstance(error, TimeoutError):
             raise
-        raise WebhookUrlRefused("its name leads nowhere") from None
+        raise NameNotFound("its name is not found") from None
     return [ip_address(str(place[0]).partition("%")[0]) for *_, place in found]
 
 
@@ -141,7 +186,7 @@ def _looked_up(host: str, port: int, deadline: float) -> list[Any]:
 
     if not places.acquire(timeout=_left(deadline)):
         raise TimeoutError
-    threading.Thread(target=look, name="name of a webhook", daemon=True).start()
+    threading.Thread(target=look, name="name-lookup", daemon=True).start()
     try:
         answer = answers.get(timeout=_left(deadline))
     except Empty:
@@ -151,7 +196,7 @@ def _looked_up(host: str, port: int, deadline: float) -> list[Any]:
     return answer
 
 
-def _exchange(target: Target, body: bytes, headers: dict[str, str], *, deadline: float) -> http.client.HTTPResponse:
+def _exchange(target: Target, body: bytes, headers: Mapping[str, str], *, deadline: float) -> http.client.HTTPResponse:
     with _Wire(_connected(target, deadline), deadline) as wire:
         # Only writes and parses HTTP: it is given its connection, and would not know how to make another.
         connection = http.client.HTTPConnection(target.host, target.port)
@@ -250,8 +295,12 @@ def _left(deadline: float) -> float:
 
 
 def _host_of(target: Target) -> str:
-    host = f"[{target.host}]" if ":" in target.host else target.host.encode("idna").decode()
+    host = _in_url(target.host)
     return host if target.port == (443 if target.tls else 80) else f"{host}:{target.port}"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _seconds(retry_after: str | None) -> int | None:
