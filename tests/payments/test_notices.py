@@ -10,6 +10,7 @@ from models.errors import HookUnreadable, SenderRefused
 from tests.payments.shop import Shop, make_offer, make_yookassa
 from workers.payments.webhooks import apply_provider_event, sweep_provider_events
 
+UNKNOWN = "2d000000-000f-5000-9000-000000000000"
 YOOKASSA, STRANGER = "127.0.0.2", "127.0.0.1"
 BOUGHT = ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
@@ -24,9 +25,9 @@ def checkout(shop, session):
     return shop.checkout(make_offer(session, price_minor=199000, currency="RUB"), provider="yookassa")
 
 
-def notice(payment_id: str, event: str = "payment.succeeded", *, address: str = YOOKASSA, **said) -> dict:
+def notice(object_id: str, /, event: str = "payment.succeeded", *, address: str = YOOKASSA, **said) -> dict:
     """A notice as the gateway passes it on."""
-    told = {"id": payment_id, "status": event.partition(".")[2], "paid": True, **said}
+    told = {"id": object_id, "status": event.partition(".")[2], "paid": True, **said}
     body = json.dumps({"type": "notification", "event": event, "object": told}).encode()
     return {"body": body, "headers": {}, "address": address}
 
@@ -55,7 +56,21 @@ def test_a_notice_is_thanked_before_anything_is_asked_and_kept_once(shop, checko
     assert shop.order(checkout).status == "pending"
 
 
-@pytest.mark.parametrize("address", [STRANGER, "::1", "127.0.0.3"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        STRANGER,
+        "::1",
+        "127.0.0.3",
+        "::ffff:127.0.0.3",
+        "",
+        "unknown",
+        "1.2.3.4:5678",
+        "[::1]",
+        "127.0.0.2\x00",
+        "٣.٣.٣.٣",
+    ],
+)
 def test_a_strangers_notice_is_refused_and_not_kept(shop, checkout, address):
     with pytest.raises(SenderRefused):
         shop.receive(notice(shop.attempt(checkout).page_id, address=address), provider="yookassa")
@@ -64,18 +79,30 @@ def test_a_strangers_notice_is_refused_and_not_kept(shop, checkout, address):
 
 def test_the_official_networks_are_trusted_where_they_are_configured(shop):
     live = make_yookassa("http://127.0.0.1:1", trusted_networks=("185.71.76.0/27", "2a02:5180::/32", "77.75.156.11"))
-    for address in ("185.71.76.31", "2a02:5180:0:1509::1", "77.75.156.11"):
+    for address in ("185.71.76.31", "::ffff:185.71.76.31", "2a02:5180:0:1509::1", "77.75.156.11"):
         shop.providers["yookassa"] = live
-        assert shop.receive(notice("2d", address=address), provider="yookassa") == {"received": True}
+        assert shop.receive(notice(UNKNOWN, address=address), provider="yookassa") == {"received": True}
     for address in ("185.71.76.32", "127.0.0.2", "77.75.156.12"):
         with pytest.raises(SenderRefused):
-            shop.receive(notice("2d", address=address), provider="yookassa")
+            shop.receive(notice(UNKNOWN, address=address), provider="yookassa")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"event": "payment.succeeded"}', b"\xff"])
 def test_what_cannot_be_read_is_refused(shop, body):
     with pytest.raises(HookUnreadable):
-        shop.receive(notice("2d") | {"body": body}, provider="yookassa")
+        shop.receive(notice(UNKNOWN) | {"body": body}, provider="yookassa")
+
+
+@pytest.mark.parametrize("object_id", ["", "../me", "..%2fme", "2d", f"{UNKNOWN}/capture", f"{UNKNOWN}\x00"])
+@pytest.mark.parametrize("field", ["id", "payment_id"])
+def test_id_that_yookassa_cannot_have_sent_is_refused(shop, object_id, field):
+    with pytest.raises(HookUnreadable):
+        shop.receive(notice(UNKNOWN, **{field: object_id}), provider="yookassa")
+    assert shop.provider_events() == []
+
+
+def test_adapter_puts_only_ids_into_a_path(shop):
+    assert shop.providers["yookassa"].fetch("../me") is None
 
 
 def test_a_forged_success_pays_for_nothing(shop, checkout):
@@ -123,10 +150,10 @@ def test_a_forged_notice_of_a_payment_that_ended_otherwise_is_done_with(shop, ch
 
 
 def test_a_notice_of_an_unknown_payment_is_thanked_and_ignored(shop):
-    hear(shop, notice("2d000000-000f-5000-9000-000000000000"))
+    hear(shop, notice(UNKNOWN))
     assert [event.status for event in shop.provider_events()] == ["ignored"]
 
 
 def test_a_notice_that_we_do_not_follow_is_thanked_and_not_kept(shop):
-    hear(shop, notice("2d", "payout.succeeded"))
+    hear(shop, notice(UNKNOWN, "payout.succeeded"))
     assert shop.provider_events() == []

@@ -23,6 +23,8 @@ from tests.payments.shop import Shop, make_offer, make_yookassa, steps
 from workers.payments.provider import PageRequest
 from workers.payments.yookassa import YooKassa, _amount, _minor, _status
 
+UNKNOWN = "2d000000-000f-5000-9000-000000000000"
+
 
 @pytest.fixture
 def course_id(session):
@@ -134,31 +136,31 @@ def test_a_receipt_that_was_canceled_is_an_alarm(shop, checkout, monkeypatch):
 def test_the_sdk_is_given_a_timeout(monkeypatch):
     monkeypatch.setattr(settings, "PROVIDER_TIMEOUT_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as deaf, pytest.raises(ProviderOutcomeUnknown):
-        make_yookassa(f"http://127.0.0.1:{deaf.getsockname()[1]}").fetch("2d")
+        make_yookassa(f"http://127.0.0.1:{deaf.getsockname()[1]}").fetch(UNKNOWN)
 
 
 def test_a_refused_connection_is_an_unknown_outcome():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(ProviderOutcomeUnknown):
-            make_yookassa(f"http://127.0.0.1:{closed.getsockname()[1]}").fetch("2d")
+            make_yookassa(f"http://127.0.0.1:{closed.getsockname()[1]}").fetch(UNKNOWN)
 
 
 def test_a_bug_of_ours_is_not_taken_for_a_lost_connection(adapter, monkeypatch):
     monkeypatch.setattr("yookassa.client.ApiClient.request", lambda *_: None.bug)
     with pytest.raises(AttributeError, match="bug"):
-        adapter.fetch("2d")
+        adapter.fetch(UNKNOWN)
 
 
 def test_what_a_proxy_says_is_an_unknown_outcome():
     for status in (200, 502):
         with answering(status, b"<html>") as url, pytest.raises(ProviderOutcomeUnknown):
-            make_yookassa(url).fetch("2d")
+            make_yookassa(url).fetch(UNKNOWN)
 
 
 def test_a_202_is_an_unknown_outcome():
     with answering(202, b'{"type": "processing", "retry_after": 1800}') as url, pytest.raises(ProviderOutcomeUnknown):
-        make_yookassa(url).fetch("2d")
+        make_yookassa(url).fetch(UNKNOWN)
 
 
 def test_too_many_requests_leave_the_checkout_as_it_was(shop, course_id):
@@ -226,7 +228,7 @@ def test_a_refusal_is_the_buyers(adapter, shop, session):
 def test_a_wrong_key_is_no_failure_of_the_buyer(shop):
     stranger = YooKassa("100500", "test_wrong", url=f"{shop.kassa.url}/v3", trusted_networks=(), vat_code=1)
     with pytest.raises(ProviderUnavailable):
-        stranger.fetch("2d")
+        stranger.fetch(UNKNOWN)
 
 
 def test_a_live_key_goes_to_yookassas_own_host_alone():
@@ -261,7 +263,7 @@ def test_yookassas_states_in_our_words(payment, status):
 
 
 def test_what_yookassa_does_not_know_is_none(adapter):
-    assert adapter.fetch("2d000000-000f-5000-9000-000000000000") is None
+    assert adapter.fetch(UNKNOWN) is None
 
 
 def test_a_decline_ends_the_page_and_the_buyer_may_try_again(shop, course_id, checkout):

@@ -4,12 +4,13 @@ A payment is its own page. The provider will not close a page before its hour is
 taken by hand: what comes on a page that we have given up is let go (ops/decisions/0040).
 """
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -53,6 +54,8 @@ FOLLOWED: dict[str, Neutral] = {
 # Nothing comes after these.
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 LEAST_MINOR = 100
+# The id comes from a notice that nobody signs, and goes into a path: nothing but an id may pass.
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 LONGEST_TEXT = 128  # of a description
 # Above its clock's distance from ours.
 CLOCK_SLACK = timedelta(minutes=1)
@@ -126,6 +129,8 @@ class YooKassa:
                 raise PaymentRefused(error.content.get("parameter") or error.content["code"]) from error
 
     def fetch(self, object_id: str) -> Snapshot | None:
+        if not _ID.fullmatch(object_id):
+            return None
         with _errors_as_ours():
             try:
                 return self._snapshot(self._payments.find_one(object_id))
@@ -183,8 +188,7 @@ class YooKassa:
 
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:  # noqa: ARG002 it is not dated
         """Notices have no id and no signature: a known address makes them a hint, and looking makes them news."""
-        address = ip_address(webhook.address)
-        if not any(address in network for network in self._trusted):
+        if not self._is_trusted(webhook.address):
             raise SenderRefused(NAME)
         try:
             notification = msgspec.json.decode(webhook.body, type=_Notification)
@@ -192,9 +196,13 @@ class YooKassa:
             raise HookUnreadable(str(error)) from error
         if notification.event not in FOLLOWED:
             return None
-        # The same news of the same payment is one event, however often it is told.
-        key = f"{notification.event}:{notification.object.id}"
-        looked_at = notification.object.payment_id or notification.object.id
+        told = notification.object
+        looked_at = told.id if told.payment_id is None else told.payment_id
+        for object_id in (told.id, looked_at):
+            if not _ID.fullmatch(object_id):
+                raise HookUnreadable("an object's id is not one of YooKassa's")
+        # The same event of the same object is stored once, however often it is sent.
+        key = f"{notification.event}:{told.id}"
         return Notice(dedupe_key=key, type=notification.event, object_id=looked_at)
 
     def missed(self, since: datetime) -> Iterator[Notice]:
@@ -232,6 +240,16 @@ class YooKassa:
 
     def bears_out(self, kind: str, snapshot: Snapshot) -> bool:
         return snapshot.status in {FOLLOWED.get(kind, "succeeded"), *FINAL}
+
+    def _is_trusted(self, text: str) -> bool:
+        try:
+            address = ip_address(text.strip())
+        except ValueError:
+            return False
+        # A dual-stack socket reports IPv4 clients as ::ffff:a.b.c.d.
+        if isinstance(address, IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._trusted)
 
     def _receipt(self, request: PageRequest | RefundRequest) -> dict[str, Any]:
         """What the tax office is told by the law 54-FZ."""
