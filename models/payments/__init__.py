@@ -8,7 +8,7 @@ from .goods import Goods
 from .offers import Offer
 from .orders import Order
 from .plans import Plan
-from .provider_events import ProviderEvent
+from .provider_events import ProviderEvent, ProviderPull
 from .reconciliations import Movement, Reconciliation
 from .refunds import Refund, RefundSnapshot
 from .saved_methods import SavedMethod
@@ -28,6 +28,7 @@ __all__ = [
     "OrderStep",
     "Plan",
     "ProviderEvent",
+    "ProviderPull",
     "Reconciliation",
     "Redemption",
     "Refund",

@@ -7,13 +7,14 @@ import pytest
 from sqlalchemy import select
 
 from models.base import now, sessions
-from models.errors import ProviderOutcomeUnknown
-from models.payments import Movement, ProviderEvent, Reconciliation, Refund
+from models.errors import ProviderOutcomeUnknown, ProviderUnavailable
+from models.payments import Movement, ProviderEvent, ProviderPull, Reconciliation, Refund
 from models.payments.reconciliations import DAY
 from tests.payments.shop import Shop, make_offer
 from tests.payments.test_races import Committing
 from tests.support.waiting import at_once
 from workers.payments.reconciliation import compare_day, compare_days, list_reconciliations, pull_missed_news
+from workers.payments.stripe import LISTED_WITHIN
 from workers.payments.webhooks import apply_provider_event
 
 BOUGHT = ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
@@ -33,6 +34,13 @@ def provider(request) -> str:
 @pytest.fixture
 def checkout(shop, session, provider):
     return shop.checkout(make_offer(session, price_minor=199000, currency="RUB"), provider=provider)
+
+
+@pytest.fixture(autouse=True)
+def pulled(shop, session):
+    """What other tests have caused was pulled before."""
+    for name, provider in shop.providers.items():
+        ProviderPull.finish(session, name, provider.account, until=now() + LISTED_WITHIN)
 
 
 @pytest.fixture
@@ -62,6 +70,46 @@ def test_a_payment_of_which_nobody_told_is_found_and_counts_once(shop, deaf, che
     assert (shop.order(checkout).status, shop.told(checkout)) == ("paid", BOUGHT)
     pull(shop)
     assert shop.poked == []
+
+
+def test_event_that_another_endpoint_accepted_is_found(shop, session):
+    checkout = shop.checkout(make_offer(session))
+    shop.pay(checkout)
+    shop.webhook(shop.attempt(checkout).page_id, "checkout.session.completed")  # accepted, and not by this system
+    pull(shop)
+    assert shop.order(checkout).status == "paid"
+
+
+def test_pull_continues_where_the_last_complete_one_ended(shop, session, monkeypatch):
+    asked = []
+
+    class Listing:
+        account = "books"
+
+        def missed(self, since):
+            asked.append(since)
+            if len(asked) == 2:
+                raise ProviderUnavailable("Books")
+            return iter(())
+
+    listing = {"stripe": Listing()}
+    began = now()
+    pull_missed_news(shop.sessions, listing, shop.poke)
+    with pytest.raises(ProviderUnavailable):
+        pull_missed_news(shop.sessions, listing, shop.poke)
+    pull_missed_news(shop.sessions, listing, shop.poke)
+    assert asked[0] < began - timedelta(days=2)
+    assert began <= asked[1] == asked[2]
+
+
+def test_event_that_cannot_be_read_does_not_stop_the_others(shop, session, deaf):
+    checkout = shop.checkout(make_offer(session))
+    shop.pay(checkout)
+    for thing in ({"object": "charge"}, {"id": 7}, {"id": "ch_1", "payment_intent": ["pi_1"]}):
+        shop.standin.post("/__events/charge.refunded", object=thing)
+    shop.standin.post("/__events/payment_intent.succeeded", data=None)
+    pull(shop)
+    assert shop.order(checkout).status == "paid"
 
 
 def test_what_was_taken_is_not_told_again(shop, session):
@@ -106,6 +154,8 @@ def test_a_provider_that_is_down_does_not_stop_the_other(shop, session, deaf):
 
 def test_8_pulls_at_once_keep_each_news_once(database, stripe, standin):
     standin.faults(drop_webhooks=MANY)
+    with sessions("payments").begin() as session:
+        ProviderPull.finish(session, "stripe", "main", until=now() + LISTED_WITHIN)
     client = stripe._client  # noqa: SLF001 somebody's payment, of which nothing is told
     made = client.v1.payment_intents.create(
         {"amount": 4900, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True}

@@ -9,6 +9,7 @@ import pytest
 from models.base import new_id, now
 from models.errors import ProviderOutcomeUnknown, SignatureInvalid
 from models.payments import ProviderEvent
+from models.payments.provider_events import MAX_CRASHES
 from tests.payments.shop import Shop, make_offer, make_stripe, passed_on
 from workers.payments.provider import Webhook
 from workers.payments.webhooks import apply_provider_event, sweep_provider_events
@@ -30,8 +31,12 @@ def checkout(shop, session):
 def signed(*, secret: str = SECRET, age_seconds: float = 0, header: str | None = None, **event) -> dict:
     """A webhook as the gateway passes it on."""
     body = json.dumps(EVENT | {"id": f"evt_{new_id().hex}"} | event).encode()
-    timestamp = int(time.time() - age_seconds)
-    digest = hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+    return signed_body(body, secret=secret, timestamp=str(int(time.time() - age_seconds)), header=header)
+
+
+def signed_body(body: bytes, *, secret: str = SECRET, timestamp: str | None = None, header: str | None = None) -> dict:
+    timestamp = timestamp or str(int(time.time()))
+    digest = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     return {"body": body, "headers": {"stripe-signature": header or f"t={timestamp},v1={digest}"}}
 
 
@@ -153,9 +158,10 @@ def test_an_event_that_we_do_not_follow_is_thanked_and_not_kept(shop):
         {"header": "nonsense"},
         {"header": "v1=00"},
         {"header": "t=²,v1=é"},
+        {"header": f"t={'1' * 400},v1=00"},
         {"livemode": True},
     ],
-    ids=["secret", "old", "future", "digest", "nonsense", "no time", "not ascii", "mode"],
+    ids=["secret", "old", "future", "digest", "nonsense", "no time", "not ascii", "400 digits", "mode"],
 )
 def test_a_bad_signature_is_refused_and_nothing_is_kept(shop, wrong):
     refused(shop, signed(**wrong))
@@ -213,6 +219,29 @@ def test_an_event_is_looked_at_less_and_less_and_never_given_up():
         waits.append(event.due_at - at)
     assert waits[:3] == [timedelta(seconds=30), timedelta(seconds=60), timedelta(seconds=120)]
     assert waits[-1] == timedelta(hours=1)
+
+
+def test_event_that_crashes_ends_as_failed_and_a_resend_starts_it_again(shop, session, checkout, monkeypatch):
+    shop.pay(checkout)
+    message = shop.webhook(shop.attempt(checkout).page_id, "checkout.session.completed")
+    shop.receive(message)
+    [event] = shop.provider_events()
+    with monkeypatch.context() as patched:
+        patched.setattr("workers.payments.webhooks.apply_snapshot", lambda *_: None.bug)
+        for _ in range(MAX_CRASHES):
+            assert event.status == "received"
+            with pytest.raises(AttributeError):
+                apply_provider_event(shop.sessions, shop.providers, provider_event_id=event.id)
+    assert (event.status, event.problem) == ("failed", "AttributeError: 'NoneType' object has no attribute 'bug'")
+    event.due_at = now()
+    assert event not in ProviderEvent.due(session, at=now(), limit=100)
+
+    shop.poked.clear()
+    shop.receive(message)
+    session.refresh(event)
+    assert (event.status, event.crashes) == ("received", 0)
+    shop.do_as_poked()
+    assert (event.status, shop.order(checkout).status) == ("applied", "paid")
 
 
 def intent_of(shop: Shop, checkout) -> str:

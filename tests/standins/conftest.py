@@ -78,9 +78,9 @@ class Receiver:
         self._server.server_close()
 
 
-def _told(event: dict) -> tuple[str, str]:
-    told = event.get("object") if event.get("type") == "notification" else event["data"]["object"]
-    return told["id"], event.get("event") or event["type"]
+def _told(event: dict) -> tuple[str | None, str]:
+    told = event.get("object") if event.get("type") == "notification" else (event.get("data") or {}).get("object", {})
+    return told.get("id"), event.get("event") or event["type"]
 
 
 class StandIn:

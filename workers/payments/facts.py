@@ -1,5 +1,7 @@
 """What the payments tables tell Prometheus."""
 
+from datetime import timedelta
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -66,6 +68,12 @@ def webhooks_waiting(session: Session) -> Rows:
 def webhooks_waiting_seconds(session: Session) -> Rows:
     oldest = func.extract("epoch", func.now() - func.min(ProviderEvent.received_at))
     return session.execute(select(func.coalesce(oldest, 0)).where(ProviderEvent.status == "received"))
+
+
+@fact("coursebus_webhooks_failed", "Webhooks of the last week that could not be applied and were given up.")
+def webhooks_failed(session: Session) -> Rows:
+    recent = ProviderEvent.received_at > func.now() - timedelta(days=7)
+    return session.execute(select(func.count()).where(ProviderEvent.status == "failed", recent))
 
 
 @fact("coursebus_ledger_off_balance", "What does not add up, in the ledger or between it and the attempts.")

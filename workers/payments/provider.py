@@ -180,7 +180,10 @@ class Provider(Protocol):
         ...
 
     def missed(self, since: datetime) -> Iterator[Notice]:
-        """What there was to tell since then and was not taken, or may not have been: as its webhooks would tell it."""
+        """Return everything that may have happened since then, as the provider's webhooks would report it.
+
+        Nothing is left out because a webhook was accepted: the caller knows which notices are stored.
+        """
         ...
 
     def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:

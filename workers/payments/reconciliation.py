@@ -5,6 +5,7 @@ What is found goes the way of a webhook: an event is kept once, and the provider
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from models.base import now
 from models.errors import DomainError
 from models.jobs import slot_of
 from models.log import get_logger
-from models.payments import Reconciliation
+from models.payments import ProviderEvent, ProviderPull, Reconciliation
 from models.payments.reconciliations import DAY, Difference
 from workers import job, task
 from workers._delivery import Sessions
@@ -25,19 +26,24 @@ from .webhooks import take_in
 
 log = get_logger(__name__)
 
-# As long as Stripe tries a webhook itself.
-LOOK_BACK = timedelta(days=3)
+NOTICES_A_LOOKUP = 500
 # What is on its way at the end of a day has arrived by then.
 SETTLES_WITHIN = timedelta(hours=1)
 
 
 @job(every_seconds=3600)
 def pull_missed_news(sessions: Sessions, providers: Providers, poke: Poke) -> None:
-    """Take in what the providers had to tell and no webhook has brought."""
+    """Store what the providers list and no webhook has brought, since the last time that this was done."""
 
     def pull(name: str, provider: Provider) -> None:
-        for notice in provider.missed(now() - LOOK_BACK):
-            _take_in(sessions, poke, name, provider, notice)
+        until = now()
+        with sessions.begin() as session:
+            since = ProviderPull.since(session, name, provider.account, at=until)
+        notices = provider.missed(since)
+        while some := list(islice(notices, NOTICES_A_LOOKUP)):
+            _take_in_unknown(sessions, poke, name, provider, some)
+        with sessions.begin() as session:
+            ProviderPull.finish(session, name, provider.account, until=until)
 
     _at_each(providers, pull)
 
@@ -89,6 +95,15 @@ def list_reconciliations(session: Session, *, limit: int, after: UUID | None) ->
     found = Reconciliation.page(session, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
+
+
+def _take_in_unknown(sessions: Sessions, poke: Poke, name: str, provider: Provider, notices: list[Notice]) -> None:
+    with sessions.begin() as session:
+        keys = [notice.dedupe_key for notice in notices]
+        unknown = ProviderEvent.unknown(session, name, provider.account, keys)
+    for notice in notices:
+        if notice.dedupe_key in unknown:
+            _take_in(sessions, poke, name, provider, notice)
 
 
 def _take_in(sessions: Sessions, poke: Poke, name: str, provider: Provider, notice: Notice) -> None:

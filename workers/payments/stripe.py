@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -12,13 +13,13 @@ import msgspec
 import stripe
 
 import settings
-from models.errors import PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable, SignatureInvalid
+from models.errors import HookUnreadable, PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable, SignatureInvalid
 from models.log import get_logger
 from models.payments import DisputeSnapshot, Movement, RefundSnapshot, Snapshot
 
 from .provider import Notice, PageRequest, RefundRequest, Webhook
 from .stripe_amounts import StripeAmounts, from_stripe, to_stripe
-from .stripe_objects import FOLLOWED, StripeEvent, attempt_id, dispute_snapshot, refund_snapshot, status
+from .stripe_objects import FOLLOWED, StripeEvent, attempt_id, dispute_snapshot, read_event, refund_snapshot, status
 
 log = get_logger(__name__)
 
@@ -28,7 +29,11 @@ API_HOST = "api.stripe.com"
 OLDEST = timedelta(seconds=300)
 FURTHEST_AHEAD = timedelta(seconds=60)
 
+# An event may be listed a little later than its "created" says.
+LISTED_WITHIN = timedelta(minutes=5)
+
 _WITH_PAYMENT = ["payment_intent"]
+_UNIX_SECONDS = re.compile(r"[0-9]{1,12}")
 
 
 class Stripe:
@@ -100,13 +105,14 @@ class Stripe:
         with _errors_as_ours():
             try:
                 if object_id.startswith("cs_"):
-                    return self._snapshot(self._sessions.retrieve(object_id, {"expand": _WITH_PAYMENT}))
+                    page = self._sessions.retrieve(object_id, {"expand": _WITH_PAYMENT})
+                    return self._snapshot(page) if page.mode == "payment" else None
                 made_by = self._sessions.list({"payment_intent": object_id, "expand": _within_list(_WITH_PAYMENT)})
                 if made_by.data:
                     return self._snapshot(made_by.data[0])
                 return self._charge_snapshot(self._payments.retrieve(object_id).to_dict())
             except stripe.InvalidRequestError as error:
-                if error.code == "resource_missing":
+                if _is_missing(error):
                     return None
                 raise
 
@@ -119,7 +125,7 @@ class Stripe:
                 made = (self._charge_snapshot(each.to_dict()) for each in self._payments.list(query).auto_paging_iter())
             else:
                 opened = self._sessions.list({**query, "expand": _within_list(_WITH_PAYMENT)})
-                made = (self._snapshot(session) for session in opened.auto_paging_iter())
+                made = (self._snapshot(page) for page in opened.auto_paging_iter() if page.mode == "payment")
             return next((each for each in made if each.attempt_id == str(request.attempt_id)), None)
 
     def expire_page(self, page_id: str) -> Snapshot:
@@ -156,31 +162,34 @@ class Stripe:
             return refund_snapshot(refund)
 
     def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
-        with _errors_as_ours():
-            made = self._client.v1.refunds.list({"payment_intent": payment_id, "limit": 100})
-            return [refund_snapshot(refund) for refund in made.auto_paging_iter()]
+        return [refund_snapshot(refund) for refund in self._made_on(payment_id, self._client.v1.refunds)]
 
     def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:
-        with _errors_as_ours():
-            told = self._client.v1.disputes.list({"payment_intent": payment_id, "limit": 100})
-            return [dispute_snapshot(dispute) for dispute in told.auto_paging_iter()]
+        return [dispute_snapshot(dispute) for dispute in self._made_on(payment_id, self._client.v1.disputes)]
 
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
         self._verify(webhook.body, webhook.headers.get("stripe-signature", ""), at)
-        event = msgspec.json.decode(webhook.body, type=StripeEvent)
-        if event.livemode != self.live_mode:
-            raise SignatureInvalid("it is of the other mode than our key")
+        event = read_event(webhook.body)
         if event.type not in FOLLOWED:
             return None
-        return Notice(dedupe_key=event.id, type=event.type, object_id=event.object_id)
+        if event.livemode != self.live_mode:
+            raise SignatureInvalid("it is of the other mode than our key")
+        return _notice(event)
 
     def missed(self, since: datetime) -> Iterator[Notice]:
-        query: Any = {"delivery_success": False, "created": {"gte": int(since.timestamp())}, "limit": 100}
+        # Not by delivery_success: Stripe counts no delivery as failed while an endpoint is disabled or missing.
+        created = {"gte": int((since - LISTED_WITHIN).timestamp())}
+        query: Any = {"types": sorted(FOLLOWED), "created": created, "limit": 100}
         with _errors_as_ours():
-            for told in self._client.v1.events.list(query).auto_paging_iter():
-                event = msgspec.convert(told.to_dict(), type=StripeEvent)
-                if event.type in FOLLOWED and event.livemode == self.live_mode:
-                    yield Notice(dedupe_key=event.id, type=event.type, object_id=event.object_id)
+            for listed in self._client.v1.events.list(query).auto_paging_iter():
+                try:
+                    event = msgspec.convert(listed.to_dict(), type=StripeEvent)
+                    notice = _notice(event) if event.livemode == self.live_mode else None
+                except (msgspec.ValidationError, HookUnreadable) as error:
+                    log.warning("event cannot be read", provider=NAME, object_id=listed.id, reason=str(error))
+                    continue
+                if notice:
+                    yield notice
 
     def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:
         query: Any = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100}
@@ -214,7 +223,7 @@ class Stripe:
         fields = [field.partition("=") for field in header.split(",")]
         times = [value for name, _, value in fields if name.strip() == "t"]
         signatures = [value.encode() for name, _, value in fields if name.strip() == "v1"]
-        if len(times) != 1 or not times[0].isascii() or not times[0].isdigit() or not signatures:
+        if len(times) != 1 or not _UNIX_SECONDS.fullmatch(times[0]) or not signatures:
             raise SignatureInvalid("there is no Stripe-Signature header, or it is malformed")
         signed = times[0].encode() + b"." + body
         ours = [hmac.new(secret, signed, hashlib.sha256).hexdigest().encode() for secret in self._webhook_secrets]
@@ -248,6 +257,16 @@ class Stripe:
             except stripe.InvalidRequestError as error:
                 raise PaymentRefused(error.code or "invalid_request") from error
 
+    def _made_on(self, payment_id: str, resource: Any) -> list[Any]:
+        """Return the refunds or disputes of a payment; none where Stripe does not know the payment."""
+        with _errors_as_ours():
+            try:
+                return list(resource.list({"payment_intent": payment_id, "limit": 100}).auto_paging_iter())
+            except stripe.InvalidRequestError as error:
+                if _is_missing(error):
+                    return []
+                raise
+
     def _looked_at(self, page_id: str | None) -> Snapshot:
         snapshot = self.fetch(page_id) if page_id else None
         if snapshot is None:
@@ -270,7 +289,9 @@ class Stripe:
 
     def _snapshot(self, session: Any) -> Snapshot:
         page = session.to_dict()  # a StripeObject is no dict
-        return self._told(page, page["payment_intent"] or {}, amount=page["amount_total"], metadata=page["metadata"])
+        return self._told(
+            page, page["payment_intent"] or {}, amount=page["amount_total"], metadata=page["metadata"] or {}
+        )
 
     def _told(
         self, page: dict[str, Any], payment: dict[str, Any], *, amount: int, metadata: dict[str, str]
@@ -294,6 +315,16 @@ class Stripe:
             method_id=payment.get("payment_method") if payment.get("setup_future_usage") else None,
             customer_id=page["customer"],
         )
+
+
+def _notice(event: StripeEvent) -> Notice | None:
+    """Return the notice of a followed event; None where it cannot be about a payment of ours."""
+    object_id = event.object_id
+    return Notice(dedupe_key=event.id, type=event.type, object_id=object_id) if object_id else None
+
+
+def _is_missing(error: stripe.InvalidRequestError) -> bool:
+    return bool(error.code == "resource_missing")
 
 
 def _is_replayed(made: Any) -> bool:

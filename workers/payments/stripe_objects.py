@@ -6,6 +6,7 @@ from uuid import UUID
 
 import msgspec
 
+from models.errors import HookUnreadable
 from models.payments import DisputeSnapshot, RefundSnapshot
 from models.payments.attempts import Neutral
 from models.payments.disputes import Told
@@ -107,9 +108,13 @@ def attempt_id(made: dict[str, Any]) -> UUID | None:
         return None
 
 
-class _Object(msgspec.Struct):
+class _Reference(msgspec.Struct):
     id: str
-    payment_intent: str | None = None
+
+
+class _Object(msgspec.Struct):
+    id: str | None = None  # a balance has none
+    payment_intent: str | _Reference | None = None  # an object where the endpoint expands it
 
 
 class _Data(msgspec.Struct):
@@ -117,16 +122,36 @@ class _Data(msgspec.Struct):
 
 
 class StripeEvent(msgspec.Struct):
-    """What a webhook brings, as far as it is believed: what it is about is fetched anew."""
+    """An event as far as it is believed: only the id of the object is used, and the object is fetched.
+
+    Other systems on the same account cause events of every kind, so that only ``id`` and ``type`` are required here.
+    """
 
     id: str
     type: str
-    livemode: bool
-    data: _Data
+    livemode: bool = False
+    data: Any = None
 
     @property
-    def object_id(self) -> str:
-        """Of what is to be looked at: refunds, disputes and their charges are looked at by their payment."""
-        thing = self.data.object
-        by_payment = "refund" in self.type or "dispute" in self.type
-        return (thing.payment_intent or thing.id) if by_payment else thing.id
+    def object_id(self) -> str | None:
+        """Return the id of the page or payment to fetch; None where the event is about no payment intent.
+
+        Refunds, disputes and their charges are looked up by their payment intent. Those of the older Charges API have
+        none and cannot be ours. Raises HookUnreadable.
+        """
+        try:
+            thing = msgspec.convert(self.data, _Data).object
+        except msgspec.ValidationError as error:
+            raise HookUnreadable(str(error)) from error
+        if "refund" in self.type or "dispute" in self.type:
+            payment = thing.payment_intent
+            return payment.id if isinstance(payment, _Reference) else payment
+        return thing.id
+
+
+def read_event(body: bytes) -> StripeEvent:
+    """Return the event of a webhook whose signature is verified. Raises HookUnreadable."""
+    try:
+        return msgspec.json.decode(body, type=StripeEvent)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise HookUnreadable(str(error)) from error

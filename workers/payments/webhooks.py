@@ -6,7 +6,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.base import now
+from models.errors import Unavailable
 from models.faults import reach
+from models.log import get_logger
 from models.payments import Attempt, ProviderEvent
 from models.payments.attempts import SETTLED
 from workers import job, task
@@ -17,6 +19,8 @@ from .disputes import apply_dispute
 from .provider import Notice, Provider, Providers, Webhook
 from .refunds import apply_refund
 from .sync import apply_snapshot, settle_hold
+
+log = get_logger(__name__)
 
 EVENTS_A_RUN = 100
 
@@ -57,22 +61,32 @@ def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_e
     It is done with when what was fetched bears it out. Until then it is looked at again: a forged notice that came
     early must not take the place of the true one.
     """
+    try:
+        _apply(sessions, providers, provider_event_id)
+    except Unavailable:
+        raise  # the provider is asked again, for as long as it does not answer
+    except Exception as error:
+        _count_crash(sessions, provider_event_id, error)
+        raise
+
+
+def _apply(sessions: Sessions, providers: Providers, provider_event_id: UUID) -> None:
     with sessions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id)
         if event.status != "received":
             return
     provider = providers[event.provider]
     snapshot = provider.fetch(event.object_id)
-    # One refund or dispute told of is a hint to look at all of the payment.
-    refunds = provider.refunds_of(event.object_id) if "refund" in event.type else []
-    disputes = provider.disputes_of(event.object_id) if "dispute" in event.type else []
-    reach("between a notice and its outcome")
     with sessions.begin() as session:
         attempt = Attempt.named_by(session, event.provider, snapshot) if snapshot else None
         if snapshot is None or attempt is None:
             event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
             event.finish("ignored", at=now())
             return
+    # An event about one refund or dispute is a hint to look at all of the payment's.
+    refunds = provider.refunds_of(event.object_id) if "refund" in event.type else []
+    disputes = provider.disputes_of(event.object_id) if "dispute" in event.type else []
+    reach("between a notice and its outcome")
     snapshot = settle_hold(sessions, providers, attempt, snapshot)
     with sessions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
@@ -87,6 +101,14 @@ def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_e
             event.finish("applied", at=now())
         else:
             event.postpone(at=now())
+
+
+def _count_crash(sessions: Sessions, provider_event_id: UUID, error: Exception) -> None:
+    with sessions.begin() as session:
+        event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
+        event.count_crash(f"{type(error).__name__}: {error}", at=now())
+        if event.status == "failed":
+            log.error("webhook given up", provider_event_id=event.id, type=event.type, object_id=event.object_id)
 
 
 @job(every_seconds=15)

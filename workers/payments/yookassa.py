@@ -53,6 +53,7 @@ FOLLOWED: dict[str, Neutral] = {
 }
 # Nothing comes after these.
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
+ENDS_WITHIN = timedelta(days=7)
 LEAST_MINOR = 100
 # The id comes from a notice that nobody signs, and goes into a path: nothing but an id may pass.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -206,8 +207,8 @@ class YooKassa:
         return Notice(dedupe_key=key, type=notification.event, object_id=looked_at)
 
     def missed(self, since: datetime) -> Iterator[Notice]:
-        """It does not say which notices were taken: all that its lists bear out, of which the known are known."""
-        made = {"created_at.gte": since.isoformat(), "limit": 100}
+        # Only the time of creation can be asked for, and a hold or a refund may end days later.
+        made = {"created_at.gte": (since - ENDS_WITHIN).isoformat(), "limit": 100}
         for payment in _listed(self._payments, made):
             if (kind := f"payment.{payment.status}") in FOLLOWED:
                 yield Notice(dedupe_key=f"{kind}:{payment.id}", type=kind, object_id=payment.id)

@@ -18,7 +18,9 @@ SENDERS = 4  # one slow receiver must not hold up all notices
 POLL_SECONDS = 0.1
 TIMEOUT_SECONDS = 10
 LEASE_SECONDS = 2 * TIMEOUT_SECONDS + 5  # a notice in somebody's hands; two sendings when it is duplicated
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10
+# Providers wait longer each time, hours in the end, so that a receiver that is down is not flooded when it comes back.
+# The first pauses are short, for tests and for restarts; an outage delays a notice by at most its own length again.
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 12 * 3600
 KEPT_SECONDS = 3 * 24 * 3600
 REORDER_SECONDS = 1.0  # how long notices gather before they go out newest first
 RESEND_SECONDS = 2.0

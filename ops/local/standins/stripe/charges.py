@@ -15,8 +15,7 @@ def routes(api: StripeApi) -> None:
 
 
 def listed(call: Call) -> Document:
-    names = [name for name in ("payment_intent", "customer") if name in call.message]
-    charges = call.db.find("charge", **{name: call.message[name] for name in names})
+    charges = call.db.find("charge", **objects.filters(call, ("payment_intent", "customer")))
     return objects.page(call, charges, "/v1/charges")
 
 

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from ops.local.standins import pages
 from ops.local.standins.calls import Call, Refusal
 from ops.local.standins.store import Document, Documents, Store
-from ops.local.standins.stripe import amounts, checkout, disputes, methods, objects, refunds
+from ops.local.standins.stripe import amounts, checkout, disputes, events, methods, objects, refunds
 
 NOTICES = {
     "declined": "The bank declined the card. Try again.",
@@ -54,6 +54,7 @@ def add_to(app: Flask, store: Store) -> None:
     app.add_url_rule("/__pay/<payable_id>", "page", show_page, methods=["GET"])
     app.add_url_rule("/__pay/<payable_id>", "pay", pay, methods=["POST"])
     app.add_url_rule("/__state", view_func=state, methods=["GET"])
+    control("/__events", events.of_another_system)
     control("/__dispute", disputes.by_buyer)
     control("/__refund", refunds.finish)
     control("/__methods", lambda call, method_id: methods.change_card(call, method_id, str(call.message.get("card"))))

@@ -25,8 +25,7 @@ def is_open(dispute: Document) -> bool:
 
 
 def listed(call: Call) -> Document:
-    names = [name for name in ("payment_intent", "charge") if name in call.message]
-    disputes = call.db.find("dispute", **{name: call.message[name] for name in names})
+    disputes = call.db.find("dispute", **objects.filters(call, ("payment_intent", "charge")))
     return objects.page(call, disputes, "/v1/disputes")
 
 

@@ -55,8 +55,16 @@ def shown(document: Any) -> Any:
     return [shown(value) for value in document] if isinstance(document, list) else document
 
 
-def emit(call: Call, kind: str, document: Document) -> None:
-    """Record the event ``kind`` about ``document`` as it is now, and its webhook."""
+def filters(call: Call, names: tuple[str, ...], *, refers: str = "payment_intent") -> Document:
+    """Return the filters of a list that the message names. One that refers to nothing is 400 resource_missing."""
+    found = {name: call.message[name] for name in names if name in call.message}
+    if refers in found:
+        referred(call, refers, found[refers], refers)
+    return found
+
+
+def emit(call: Call, kind: str, document: Document, **instead: Any) -> Document:
+    """Record the event ``kind`` about ``document`` as it is now, and its webhook; ``instead`` overrides fields."""
     event: Document = {
         "id": new_id("evt"),
         "object": "event",
@@ -67,9 +75,10 @@ def emit(call: Call, kind: str, document: Document) -> None:
         "pending_webhooks": 1,
         "request": {"id": call.request_id, "idempotency_key": call.key},
         "type": kind,
-    }
+    } | instead
     call.db.save("event", event)
     notices.add(call.db, kind, json.dumps(event, ensure_ascii=False), event["id"])
+    return event
 
 
 def page(call: Call, documents: list[Document], url: str) -> Document:

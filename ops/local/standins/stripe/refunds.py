@@ -88,8 +88,7 @@ def _count(call: Call, charge: Document, amount_minor: int) -> None:
 
 
 def listed(call: Call) -> Document:
-    names = [name for name in ("payment_intent", "charge") if name in call.message]
-    refunds = call.db.find("refund", **{name: call.message[name] for name in names})
+    refunds = call.db.find("refund", **objects.filters(call, ("payment_intent", "charge")))
     return objects.page(call, refunds, "/v1/refunds")
 
 

@@ -150,8 +150,7 @@ def retrieve(call: Call, session_id: str) -> Document:
 
 
 def listed(call: Call) -> Document:
-    names = [name for name in ("payment_intent", "customer", "status") if name in call.message]
-    sessions = call.db.find("checkout.session", **{name: call.message[name] for name in names})
+    sessions = call.db.find("checkout.session", **objects.filters(call, ("payment_intent", "customer", "status")))
     return objects.page(call, sessions, "/v1/checkout/sessions")
 
 
