@@ -430,6 +430,10 @@ class OrderNotPaid(Conflict):
     message = "Nothing was paid for order {0}."
 
 
+class PaymentNotOfOrder(Invalid):
+    message = "Order {0} has no payment {1}."
+
+
 class RefundTooLarge(Invalid):
     message = "At most {0} {1} (minor units) can be given back."
 

@@ -23,6 +23,10 @@ class RefundRequestSchema(Schema):
         validate=ma.validate.Range(min=1, max=10**12),
         metadata={"description": "Without it, all that is left."},
     )
+    payment_id = ma.fields.UUID(
+        load_default=None,
+        metadata={"description": "A payment of the order; without it, the one that paid the order."},
+    )
     reason = ma.fields.Str(
         required=True,
         validate=[ma.validate.Length(max=500), _NOT_BLANK],
@@ -37,6 +41,7 @@ class RefundRequestSchema(Schema):
 class RefundSchema(Schema):
     id = ma.fields.UUID()
     order_id = ma.fields.UUID()
+    payment_id = ma.fields.UUID()
     status = ma.fields.Str(
         metadata={
             "description": "succeeded or failed; pending: the bank is at work; created, unknown: the provider is asked "
@@ -48,6 +53,10 @@ class RefundSchema(Schema):
     reason = ma.fields.Str(metadata={"description": "To the buyer, not what staff wrote."})
     keeps_access = ma.fields.Bool()
     problem = ma.fields.Str(allow_none=True, metadata={"description": "The provider's code for what went wrong."})
+    owed_since = Timestamp(
+        allow_none=True,
+        metadata={"description": "Money that came twice or too late: a refused refund of it is tried again."},
+    )
     created_at = Timestamp()
     finished_at = Timestamp(allow_none=True)
 
@@ -72,6 +81,7 @@ class Refunds(MethodView):
             amount_minor=refund["amount_minor"],
             reason=refund["reason"],
             requested_by=me().id,
+            payment_id=refund["payment_id"],
             keeps_access=refund["keeps_access"],
         )
 

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, WriteOnlyMapped, joinedload, mapped_column, relationship, selectinload
 
 from models.base import Aggregate, Base, new_id
-from models.errors import NotFound, OrderClosed, PaymentInProgress
+from models.errors import NotFound, OrderClosed, PaymentInProgress, PaymentNotOfOrder
 from models.events import Event, OrderCreated
 
 from . import order_news as news
@@ -201,6 +201,13 @@ class Order(Aggregate, Base):
 
     def attempt(self, attempt_id: UUID) -> Attempt:
         return next(attempt for attempt in self.attempts if attempt.id == attempt_id)
+
+    def payment(self, payment_id: UUID) -> Attempt:
+        """Return one of its payments that a caller named. Raises PaymentNotOfOrder."""
+        payment = next((attempt for attempt in self.attempts if attempt.id == payment_id), None)
+        if payment is None:
+            raise PaymentNotOfOrder(str(self.id), str(payment_id))
+        return payment
 
     def created(self, provider: str) -> OrderCreated:
         self.note("order_created", at=self.created_at)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID, uuid5
 
-from sqlalchemy import ForeignKey, UniqueConstraint, select
+from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
@@ -41,6 +41,9 @@ SHOWN_REASON = "given back by the shop"
 
 _FIRST_SYNC_AFTER = timedelta(minutes=1)
 _SYNC_AT_LEAST_EVERY = timedelta(hours=6)
+# Owed money that a provider refuses to return is tried again after as long as it is owed already, within these bounds.
+_RETRY_AFTER_AT_LEAST = timedelta(hours=1)
+_RETRY_AFTER_AT_MOST = timedelta(hours=12)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,8 @@ class Refund(Base):
     reason: Mapped[str]
     requested_by: Mapped[UUID | None]  # None: by ourselves, or at the provider
     keeps_access: Mapped[bool]  # what was bought stays the buyer's, though this should be the last of its money
+    # Since when the money is the buyer's without being asked for: it came twice, or too late. None: a refund like any.
+    owed_since: Mapped[datetime | None]
     object_id: Mapped[str | None]
     problem: Mapped[str | None]
     created_at: Mapped[datetime]
@@ -88,7 +93,7 @@ class Refund(Base):
         reason: str,
         requested_by: UUID | None = None,
         keeps_access: bool = False,
-        next_sync_at: datetime | None = None,
+        owed_since: datetime | None = None,
         at: datetime,
     ) -> Self:
         """Create a refund that is to be committed before the provider is called; its money is set aside.
@@ -104,7 +109,26 @@ class Refund(Base):
             reason=reason,
             requested_by=requested_by,
             keeps_access=keeps_access,
-            next_sync_at=next_sync_at,
+            owed_since=owed_since,
+            at=at,
+        )
+
+    @classmethod
+    def return_owed(
+        cls, attempt: Attempt, *, command_id: UUID, reason: str, at: datetime, owed_since: datetime | None = None
+    ) -> Self | None:
+        """Create the refund of all that is left of money which was never ours to keep; None where nothing is left.
+
+        It is tried until the provider has returned it.
+        """
+        if not attempt.refundable_minor:
+            return None
+        return cls.begin(
+            attempt,
+            attempt.refundable_minor,
+            command_id=command_id,
+            reason=reason,
+            owed_since=owed_since or at,
             at=at,
         )
 
@@ -118,7 +142,7 @@ class Refund(Base):
         reason: str,
         requested_by: UUID | None = None,
         keeps_access: bool = False,
-        next_sync_at: datetime | None = None,
+        owed_since: datetime | None = None,
         at: datetime,
     ) -> Self:
         attempt.refund_pending_minor += amount_minor
@@ -133,9 +157,10 @@ class Refund(Base):
             reason=reason,
             requested_by=requested_by,
             keeps_access=keeps_access,
+            owed_since=owed_since,
             created_at=at,
             # Should we die in the call, the job finds out what came of it.
-            next_sync_at=next_sync_at or at + _FIRST_SYNC_AFTER,
+            next_sync_at=at + _FIRST_SYNC_AFTER,
             syncs=0,
         )
 
@@ -148,14 +173,16 @@ class Refund(Base):
         command_id: UUID,
         reason: str,
         requested_by: UUID,
+        payment_id: UUID | None = None,
         keeps_access: bool = False,
         at: datetime,
     ) -> Self:
-        """A refund of what paid ``order``; of all that is left where no amount is named.
+        """Create a refund of a payment of ``order``; of all that is left of it where no amount is named.
 
-        Raises OrderNotPaid, RefundTooLarge.
+        ``payment_id`` names the payment; None: the one that paid the order. Raises OrderNotPaid, PaymentNotOfOrder,
+        RefundTooLarge.
         """
-        payment = order.paid_by
+        payment = order.payment(payment_id) if payment_id else order.paid_by
         if payment is None:
             raise OrderNotPaid(str(order.id))
         if amount_minor is None:
@@ -197,6 +224,24 @@ class Refund(Base):
         """Refunds about which the provider is to be asked now, locked; another's are left to them."""
         due = select(cls).where(cls.next_sync_at <= at).order_by(cls.next_sync_at).limit(limit)
         return list(session.scalars(due.with_for_update(skip_locked=True)))
+
+    @classmethod
+    def is_owed(cls) -> ColumnElement[bool]:
+        """The condition for refunds of owed money that has not gone back, refused ones included."""
+        waits = cls.status.in_(("created", "unknown", "pending", "review")) | cls.next_sync_at.is_not(None)
+        return cls.owed_since.is_not(None) & (cls.status != "succeeded") & waits
+
+    @property
+    def is_to_be_retried(self) -> bool:
+        """Whether the provider refused to return owed money: a new refund with a new key is to take its place."""
+        return self.status == "failed" and self.next_sync_at is not None
+
+    def renew(self, attempt: Attempt, *, at: datetime) -> Self | None:
+        """Create the refund that takes the place of this one; None where the money has gone back another way."""
+        self.next_sync_at = None
+        return self.return_owed(
+            attempt, command_id=uuid5(self.id, "retry"), reason=self.reason, at=at, owed_since=self.owed_since
+        )
 
     @property
     def is_open(self) -> bool:
@@ -258,7 +303,13 @@ class Refund(Base):
             self._become("pending", attempt, next_sync_at=self.next_sync_at or at + _FIRST_SYNC_AFTER)
         else:
             self.finished_at = at
-            self._become(snapshot.status, attempt, problem=snapshot.failure_reason)
+            retry_at = self._retry_at(at) if snapshot.status == "failed" else None
+            self._become(snapshot.status, attempt, problem=snapshot.failure_reason, next_sync_at=retry_at)
+
+    def _retry_at(self, at: datetime) -> datetime | None:
+        if self.owed_since is None:
+            return None
+        return at + min(max(at - self.owed_since, _RETRY_AFTER_AT_LEAST), _RETRY_AFTER_AT_MOST)
 
     def lose_sight(self) -> None:
         """Note that the call gave no clear answer."""
@@ -304,12 +355,14 @@ class Refund(Base):
         return {
             "id": self.id,
             "order_id": self.order_id,
+            "payment_id": self.attempt_id,
             "status": self.status,
             "amount_minor": self.amount_minor,
             "currency": self.currency,
             "reason": self.reason,
             "keeps_access": self.keeps_access,
             "problem": self.problem,
+            "owed_since": self.owed_since,
             "created_at": self.created_at,
             "finished_at": self.finished_at,
         }

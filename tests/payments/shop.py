@@ -95,10 +95,11 @@ class Shop:
         amount_minor: int | None = None,
         *,
         sessions: NestedSessions | None = None,
+        providers: Providers | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
         wanted = {"order_id": checkout["order_id"], "reason": "asked for", "requested_by": uuid4()} | fields
-        return refund_order(sessions or self.sessions, self.providers, amount_minor=amount_minor, **wanted)
+        return refund_order(sessions or self.sessions, providers or self.providers, amount_minor=amount_minor, **wanted)
 
     def given_back(self, checkout: dict[str, Any]) -> list[int]:
         """The amounts that the provider has really given back, the oldest first."""

@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models.payments import Attempt, Dispute, Order, ProviderEvent, Reconciliation, Subscription
+from models.payments import Attempt, Dispute, Order, ProviderEvent, Reconciliation, Refund, Subscription
 from models.payments.ledger import imbalances
 from workers import fact
 from workers._metrics import Rows
@@ -36,6 +36,24 @@ def captured(session: Session) -> Rows:
 def refunded(session: Session) -> Rows:
     given_back = func.sum(Attempt.refunded_minor)
     return session.execute(select(Attempt.provider, Attempt.currency, given_back).group_by("provider", "currency"))
+
+
+@fact("coursebus_owed_to_buyers_minor", "Money that came twice or too late and is not returned yet.", "currency")
+def owed_to_buyers(session: Session) -> Rows:
+    owed = func.sum(Refund.amount_minor)
+    return session.execute(select(Refund.currency, owed).where(Refund.is_owed()).group_by(Refund.currency))
+
+
+@fact("coursebus_owed_to_buyers_seconds", "For how long the oldest of it has been owed.")
+def owed_to_buyers_seconds(session: Session) -> Rows:
+    oldest = func.extract("epoch", func.now() - func.min(Refund.owed_since))
+    return session.execute(select(func.coalesce(oldest, 0)).where(Refund.is_owed()))
+
+
+@fact("coursebus_payments_overdrawn", "Payments of which refunds and chargebacks have taken more than was captured.")
+def payments_overdrawn(session: Session) -> Rows:
+    reversed_minor = Attempt.refunded_minor + Attempt.charged_back_minor
+    return session.execute(select(func.count()).where(reversed_minor > Attempt.captured_minor))
 
 
 @fact("coursebus_disputes", "Disputes, by what became of them.", "status")

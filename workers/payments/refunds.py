@@ -38,13 +38,14 @@ def refund_order(
     amount_minor: int | None,
     reason: str,
     requested_by: UUID,
+    payment_id: UUID | None = None,
     keeps_access: bool = False,
 ) -> dict[str, Any]:
-    """Give back ``amount_minor`` of what was paid for an order; None: all that is left of it.
+    """Refund ``amount_minor`` of a payment of an order, or all that is left of it.
 
-    What was bought ends with the last of its money, unless the refund ``keeps_access``.
-    The answer may be that the outcome is not known yet. Raises NotFound, OrderNotPaid, RefundTooLarge,
-    AmountNotDivisible, PaymentRefused.
+    Without ``payment_id`` it is the payment that paid the order. What was bought ends with the last of its money,
+    unless the refund ``keeps_access``. The answer may be that the outcome is not known yet. Raises NotFound,
+    OrderNotPaid, PaymentNotOfOrder, RefundTooLarge, AmountNotDivisible, PaymentRefused.
     """
     with sessions.begin() as session:
         order = Order.find_locked(session, order_id)
@@ -56,6 +57,7 @@ def refund_order(
                 command_id=sessions.command_id,
                 reason=reason,
                 requested_by=requested_by,
+                payment_id=payment_id,
                 keeps_access=keeps_access,
                 at=now(),
             )
@@ -130,6 +132,11 @@ def _give_back(sessions: Sessions, providers: Providers, refund_id: UUID) -> Non
     """
     with sessions.begin() as session:
         refund = session.get_one(Refund, refund_id)
+        if refund.is_to_be_retried:
+            renewed = _renewed(session, refund)
+            if renewed is None:
+                return
+            refund, refund_id = renewed, renewed.id
         attempt = session.get_one(Attempt, refund.attempt_id)
         request = RefundRequest.of(refund, attempt, session.get_one(Order, refund.order_id))
     if not refund.is_open:
@@ -145,6 +152,17 @@ def _give_back(sessions: Sessions, providers: Providers, refund_id: UUID) -> Non
         raise
     reach("between a refund and its outcome")
     _apply(sessions, refund, snapshot)
+
+
+def _renewed(session: Session, refund: Refund) -> Refund | None:
+    """Put a new refund in the place of one that was refused. None where another worker did, or nothing is owed."""
+    order = Order.locked(session, refund.order_id)
+    refund = session.get_one(Refund, refund.id, populate_existing=True)
+    renewed = refund.renew(order.attempt(refund.attempt_id), at=now()) if refund.is_to_be_retried else None
+    if renewed:
+        session.add(renewed)
+        session.flush()
+    return renewed
 
 
 def _apply(sessions: Sessions, refund: Refund, snapshot: RefundSnapshot) -> None:

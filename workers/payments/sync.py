@@ -156,9 +156,7 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
     if attempt.status != before:
         _tell_subscription(session, attempt)
     if attempt.status == "duplicate" != before:
-        # The job gives it back.
-        reason = unwanted or PAID_TWICE
-        session.add(Refund.begin(attempt, attempt.captured_minor, command_id=attempt.id, reason=reason, at=now()))
+        _return_owed(session, attempt, unwanted or PAID_TWICE)
     if attempt.status != before:
         tell = log.error if attempt.needs_a_person else log.info
         tell("attempt changed", attempt_id=attempt.id, was=before, status=attempt.status, problem=attempt.problem)
@@ -174,9 +172,14 @@ def _tell_subscription(session: Session, attempt: Attempt) -> None:
         return
     subscription = session.get_one(Subscription, order.subscription_id, with_for_update=True, populate_existing=True)
     if subscription.ended_at and attempt.status == "succeeded":
-        session.add(Refund.begin(attempt, attempt.captured_minor, command_id=attempt.id, reason=TOO_LATE, at=now()))
+        _return_owed(session, attempt, TOO_LATE)
     for event in subscription.follow(order, attempt, at=clock.now()):
         record(session, subscription, event)
+
+
+def _return_owed(session: Session, attempt: Attempt, reason: str) -> None:
+    if refund := Refund.return_owed(attempt, command_id=attempt.id, reason=reason, at=now()):
+        session.add(refund)
 
 
 def _fetched(provider: Provider, attempt: Attempt) -> Snapshot:
