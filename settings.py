@@ -71,6 +71,11 @@ MONGO_URL = _text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
 # another machine. Certificates are verified. smtp+insecure:// never uses TLS. User and password are percent-encoded.
 SMTP_URL = _text("SMTP_URL", f"smtp://{_local(25)}")
 MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
+# Mails, and push messages, of one category to one person within 24 hours; what exceeds them is skipped and stays in the
+# feed. Receipts and other mandatory notifications are not counted.
+NOTIFICATIONS_PER_DAY = _number("NOTIFICATIONS_PER_DAY", 5)
+# Feed notes and the history of deliveries are deleted so many days after they were made.
+NOTIFICATIONS_KEPT_DAYS = _number("NOTIFICATIONS_KEPT_DAYS", 365)
 EMAIL_LEASE_SECONDS = _number("EMAIL_LEASE_SECONDS", 120)  # after it, a mail that was being sent is sent again
 CLAIM_LEASE_SECONDS = _number("CLAIM_LEASE_SECONDS", 30)  # above what a provider call may take with its retries
 # After it, a message that a killed worker had in hand is handed out again: above what any task takes.

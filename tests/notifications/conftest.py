@@ -25,7 +25,7 @@ from models.outbox import OutboxEvent
 from ops.local.mail import Mails, Sink
 from ops.local.standins.push.__main__ import create_app
 from ops.local.standins.store import Store
-from tests.notifications.factories import lesson_completed, make_contact
+from tests.notifications.factories import certificate_issued, make_contact
 from tests.support.tasks import forgotten
 from workers.notifications import delivery, fcm, feed, messages, push, reminders
 from workers.notifications.history import History
@@ -176,9 +176,9 @@ class PostOffice:
         )
 
     def queue(self, user_id: UUID | None = None, **pii) -> UUID:
-        """A congratulation, to a new user where none is named; returns its delivery's id."""
+        """Queue a mail with a certificate, to a new user where none is named; returns its delivery's id."""
         user_id = user_id or make_contact(self.session, **pii)
-        self.handle(messages.congratulate_on_lesson, lesson_completed(user_id))
+        self.handle(messages.send_certificate, certificate_issued(user_id))
         [(_, message)] = self.pokes
         self.pokes.clear()
         return message["delivery_id"]

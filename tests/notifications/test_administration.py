@@ -5,9 +5,9 @@ from sqlalchemy.orm import Session
 
 from models.base import new_id
 from models.errors import NotFound, NotReplayable
-from tests.notifications.factories import lesson_completed, make_contact
+from tests.notifications.factories import certificate_issued, make_contact
 from workers.notifications.administration import list_notifications, replay_notification
-from workers.notifications.messages import congratulate_on_lesson
+from workers.notifications.messages import send_certificate
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_what_was_told_is_found_by_whom_how_and_what_became_of_it(session, post,
 
 def test_what_was_told_is_paged_newest_first_none_twice_and_none_left_out(post, ann):
     for _ in range(3):
-        post.handle(congratulate_on_lesson, lesson_completed(ann))
+        post.handle(send_certificate, certificate_issued(ann))
     pages, after = [], None
     while not pages or after:
         found = list_notifications(post.history, filters={}, limit=2, after=after)

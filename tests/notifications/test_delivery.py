@@ -6,11 +6,11 @@ from models.base import now
 from models.events import UserUpdated
 from models.notifications import Outcome, State
 from tests.notifications.conftest import Killed
-from tests.notifications.factories import lesson_completed, make_contact, make_person, payment_succeeded
+from tests.notifications.factories import certificate_issued, make_contact, make_person, payment_succeeded
 from workers.notifications import mime
 from workers.notifications.contacts import keep_contact
 from workers.notifications.delivery import LEASE, MAX_ATTEMPTS, wait_after
-from workers.notifications.messages import congratulate_on_lesson, send_receipt
+from workers.notifications.messages import send_certificate, send_receipt
 
 A_MOMENT = timedelta(seconds=10)  # above what the sweeper leaves to the poke
 
@@ -42,7 +42,7 @@ def test_only_one_of_two_workers_gets_a_delivery(post):
 
 def test_the_deliveries_to_a_user_are_told_in_order(session, post):
     user_id = make_contact(session)
-    post.handle(congratulate_on_lesson, lesson_completed(user_id))
+    post.handle(send_certificate, certificate_issued(user_id))
     post.handle(send_receipt, payment_succeeded(user_id))
     post.deliver_poked()
 
@@ -187,7 +187,7 @@ def test_an_address_that_is_none_fails_and_reaches_no_server(post, email):
 
 def test_the_address_is_the_one_at_the_time_of_sending(session, post):
     user_id = make_contact(session, email="old@example.com")
-    post.handle(congratulate_on_lesson, lesson_completed(user_id))
+    post.handle(send_certificate, certificate_issued(user_id))
     moved = make_person(email="new@example.com")
     keep_contact(session, event=UserUpdated(user_id=user_id, version=2, pii=moved, updated_at=now()))
     post.deliver_poked()

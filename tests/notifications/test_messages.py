@@ -3,6 +3,7 @@ import pytest
 import settings
 from models.base import new_id, now
 from models.errors import ProjectionBehind
+from models.notifications import EMAIL
 from tests.notifications.factories import (
     TOLD,
     certificate_issued,
@@ -12,18 +13,20 @@ from tests.notifications.factories import (
     payment_succeeded,
 )
 from workers.notifications.messages import (
+    congratulate_on_course,
     congratulate_on_lesson,
     send_certificate,
     send_receipt,
     welcome_learner,
     welcome_user,
 )
+from workers.notifications.rules import RULES
 
 handlers = pytest.mark.parametrize("handler", TOLD, ids=lambda handler: handler.__name__)
 
 
 @handlers
-def test_an_event_delivered_twice_makes_one_note_and_one_mail(session, post, handler):
+def test_an_event_delivered_twice_makes_one_note_and_one_mail_at_most(session, post, handler):
     user_id = make_contact(session)
     event, event_id = TOLD[handler](user_id), new_id()
     for _ in range(2):
@@ -31,20 +34,34 @@ def test_an_event_delivered_twice_makes_one_note_and_one_mail(session, post, han
     post.deliver_poked()
 
     [note] = post.feed(user_id)
-    [mail] = post.server.mails
-    assert mail["to"] == ["ann@example.com"]
-    assert mail["subject"] == note["title"]
-    assert note["body"] in mail["text"]
+    said = [(mail["to"], mail["subject"], note["body"] in mail["text"]) for mail in post.server.mails]
+    assert said == ([(["ann@example.com"], note["title"], True)] if is_mailed(event) else [])
 
 
 @handlers
 def test_two_events_are_told_one_by_one(session, post, handler):
     user_id = make_contact(session)
-    for _ in range(2):
-        post.handle(handler, TOLD[handler](user_id))
+    events = [TOLD[handler](user_id) for _ in range(2)]
+    for event in events:
+        post.handle(handler, event)
     post.deliver_poked()
 
-    assert len(post.feed(user_id)) == len(post.server.mails) == 2
+    assert len(post.feed(user_id)) == 2
+    assert len(post.server.mails) == sum(map(is_mailed, events))
+
+
+def is_mailed(event) -> bool:
+    return EMAIL in RULES[type(event)].channels
+
+
+@pytest.mark.parametrize(
+    ("handler", "mailed"), [(congratulate_on_lesson, 0), (congratulate_on_course, 0), (send_certificate, 1)]
+)
+def test_of_a_completion_the_certificate_alone_is_mailed(session, post, handler, mailed):
+    post.handle(handler, TOLD[handler](make_contact(session)))
+    post.deliver_poked()
+
+    assert len(post.server.mails) == mailed
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,27 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy.orm import Session
 
+import settings
 from api.notifications import preferences as over_http
-from models.base import new_id
+from models.base import new_id, now
 from models.notifications import CATEGORIES, Preferences, QuietHours
 from models.notifications.preferences import Channels
-from tests.notifications.factories import enrollment_created, lesson_completed, make_contact, payment_succeeded
-from workers.notifications.messages import congratulate_on_lesson, send_receipt, welcome_learner
+from tests.notifications.factories import (
+    certificate_issued,
+    course_completed,
+    enrollment_created,
+    lesson_completed,
+    make_contact,
+    payment_succeeded,
+)
+from workers.notifications.delivery import LEASE, prune_notifications
+from workers.notifications.messages import (
+    congratulate_on_course,
+    congratulate_on_lesson,
+    send_certificate,
+    send_receipt,
+    welcome_learner,
+)
 from workers.notifications.preferences import change_preferences, show_preferences
 from workers.notifications.rules import RULES
 
@@ -163,8 +178,81 @@ def test_a_held_mail_that_is_no_longer_wanted_is_skipped(post, ann, clock):
 
 def test_an_event_delivered_twice_is_skipped_once(post, ann):
     post.choices.keep(ann, NOTHING)
-    event, event_id = lesson_completed(ann), new_id()
+    event, event_id = certificate_issued(ann), new_id()
     for _ in range(2):
-        post.handle(congratulate_on_lesson, event, event_id=event_id)
+        post.handle(send_certificate, event, event_id=event_id)
 
     assert len(post.history.told_to(ann)) == 2  # one a channel
+
+
+def outcomes(post, user_id: UUID, channel: str) -> list[tuple[str, str | None]]:
+    return [(each["state"], each["reason"]) for each in post.history.told_to(user_id) if each["channel"] == channel]
+
+
+def test_a_batch_of_completions_sends_one_mail(post, ann):
+    for _ in range(8):
+        post.handle(congratulate_on_lesson, lesson_completed(ann))
+    post.handle(congratulate_on_course, course_completed(ann))
+    post.handle(send_certificate, certificate_issued(ann))
+    post.deliver_poked()
+
+    assert len(post.feed(ann)) == 10
+    [mail] = post.server.mails
+    assert "You have completed the course “Practical Statistics”" in mail["text"]
+
+
+def test_mails_of_a_category_are_limited_by_day(post, ann, clock, monkeypatch):
+    monkeypatch.setattr(settings, "NOTIFICATIONS_PER_DAY", 2)
+    for _ in range(4):
+        post.handle(send_certificate, certificate_issued(ann))
+    post.handle(welcome_learner, enrollment_created(ann))  # of another category
+    for _ in range(3):
+        post.handle(send_receipt, payment_succeeded(ann))  # mandatory
+    post.deliver_poked()
+    assert outcomes(post, ann, "email") == [
+        *[("sent", None)] * 2,
+        *[("skipped", "capped")] * 2,
+        *[("sent", None)] * 4,
+    ]
+    assert len(post.feed(ann)) == 8
+
+    clock.advance(timedelta(hours=25))
+    tomorrow = post.queue(ann)
+    post.deliver(tomorrow)
+    assert post.standing(tomorrow) == ("sent", None)
+
+
+def test_the_end_of_quiet_hours_releases_no_more_than_a_day_allows(post, ann, clock, monkeypatch):
+    monkeypatch.setattr(settings, "NOTIFICATIONS_PER_DAY", 1)
+    clock.set(datetime(2027, 6, 10, 23, tzinfo=BERLIN))
+    post.choices.keep(ann, Preferences(quiet_hours=QuietHours("22:00", "08:00")))
+    for _ in range(3):
+        post.deliver(post.queue(ann))
+    assert outcomes(post, ann, "email") == [("held", "quiet_hours")] * 3
+
+    clock.set(datetime(2027, 6, 11, 8, 1, tzinfo=BERLIN))
+    post.sweep()
+
+    assert outcomes(post, ann, "email") == [("sent", None), *[("skipped", "capped")] * 2]
+    assert len(post.server.mails) == 1
+
+
+def test_of_two_deliveries_at_once_one_passes_the_limit(post, ann, monkeypatch):
+    monkeypatch.setattr(settings, "NOTIFICATIONS_PER_DAY", 1)
+    ids = [post.queue(ann) for _ in range(2)]
+    first, second = (post.history.claim(each, at=now(), until=now() + LEASE) for each in ids)
+
+    since = now() - timedelta(days=1)
+    assert [post.history.sent_since(each, since) for each in (first, second)] == [0, 1]
+
+
+def test_old_notes_and_ended_deliveries_are_pruned(post, ann, clock):
+    post.deliver(post.queue(ann))
+    post.queue(ann)  # not sent yet
+    clock.advance(timedelta(days=settings.NOTIFICATIONS_KEPT_DAYS - 1))
+    prune_notifications(post.history)
+    assert len(post.history.told_to(ann)) == 4
+
+    clock.advance(timedelta(days=2))
+    prune_notifications(post.history)
+    assert [each["state"] for each in post.history.told_to(ann)] == ["queued"]

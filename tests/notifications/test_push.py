@@ -9,10 +9,10 @@ import settings
 from models.base import new_id
 from models.errors import NotFound, PushServiceRefused, TooManyDevices
 from models.notifications import Device, Preferences, QuietHours
-from tests.notifications.factories import lesson_completed, make_contact
+from tests.notifications.factories import course_completed, make_contact
 from workers.notifications.delivery import MAX_PUSH_ATTEMPTS, wait_after
 from workers.notifications.devices import MAX_DEVICES, Subscription, list_devices, register_device, remove_device
-from workers.notifications.messages import congratulate_on_lesson
+from workers.notifications.messages import congratulate_on_course
 from workers.notifications.push import Answer
 
 KINDS = ["fcm", "web_push"]
@@ -48,7 +48,7 @@ def signed_in(session, ann, push_service):
 
 def queued(post, user_id: UUID) -> UUID:
     """A push message to a user that is due: its delivery's id."""
-    post.handle(congratulate_on_lesson, lesson_completed(user_id))
+    post.handle(congratulate_on_course, course_completed(user_id))
     [delivery_id] = [message["delivery_id"] for task, message in post.pokes if task == "notifications.deliver_push"]
     post.pokes.clear()
     return delivery_id
@@ -62,7 +62,7 @@ def test_apps_and_browsers_are_shown_what_the_feed_says(post, ann, signed_in, pu
     [note] = post.feed(ann)
     [by_fcm], [by_web_push] = push_service.shown(app), push_service.shown(browser)
     assert by_fcm["notification"] == {"title": note["title"], "body": note["body"]}
-    assert by_fcm["data"]["event"] == "LESSON_COMPLETED"
+    assert by_fcm["data"]["event"] == "COURSE_COMPLETED"
     assert (by_web_push["title"], by_web_push["body"]) == (note["title"], note["body"])
     assert by_web_push["topic"] == by_fcm["android"]["notification"]["tag"] == delivery_id.hex
     assert post.standing(delivery_id) == ("sent", None)
@@ -140,9 +140,9 @@ def test_a_push_asks_preferences_and_keeps_quiet_hours(post, ann, signed_in, pus
 
 
 def test_who_has_no_device_is_not_pushed_to(post, ann):
-    post.handle(congratulate_on_lesson, lesson_completed(ann))
+    post.handle(congratulate_on_course, course_completed(ann))
 
-    assert [task for task, _ in post.pokes] == ["notifications.deliver_email"]
+    assert post.pokes == []
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,8 +7,8 @@ from models.base import new_id, now
 from models.errors import UnsubscribeLinkInvalid
 from models.notifications import Contact, Unsubscription
 from models.notifications.preferences import Channels
-from tests.notifications.factories import enrollment_created, lesson_completed, make_contact
-from workers.notifications.messages import congratulate_on_lesson, welcome_learner
+from tests.notifications.factories import certificate_issued, enrollment_created, make_contact
+from workers.notifications.messages import send_certificate, welcome_learner
 from workers.notifications.unsubscribing import show_unsubscription, unsubscribe
 
 
@@ -26,10 +26,10 @@ def test_a_link_ends_the_mails_of_its_category_and_no_others(session, post, ann,
     unsubscribe(session, post.choices, token=link)
     post.handle(welcome_learner, enrollment_created(ann))
     post.handle(welcome_learner, enrollment_created(ann))  # into another course: nobody asked for mails again
-    post.handle(congratulate_on_lesson, lesson_completed(ann))
+    post.handle(send_certificate, certificate_issued(ann))
     post.deliver_poked()
 
-    assert [mail["subject"] for mail in post.server.mails] == ["Урок пройден: Means and medians"]
+    assert [mail["subject"] for mail in post.server.mails] == ["Ваш сертификат: «Practical Statistics»"]
     assert len(post.feed(ann)) == 3
 
 

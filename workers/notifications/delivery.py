@@ -1,5 +1,6 @@
 """Deliveries: sent once where that can be known, and again, as the same message, where it cannot."""
 
+import time
 from datetime import timedelta
 from uuid import UUID
 
@@ -41,6 +42,8 @@ FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=15), timedelta(hours=1)
 MAX_ATTEMPTS = 80  # with these waits, three days of a mail server that is down
 MAX_PUSH_ATTEMPTS = 8  # half an hour: who is told later has seen it in the feed
 SWEEP_GRACE = timedelta(seconds=5)  # the poke of the handler comes first
+PRUNED_AT_ONCE = 1000
+PRUNING_SECONDS = 60  # below a job's lease; the next run goes on
 SWEEP_LIMIT = 100  # so that what waits for a mail server does not fill the queue that events come by
 
 DELIVER = {EMAIL: "notifications.deliver_email", PUSH: "notifications.deliver_push"}  # by channel, the task that sends
@@ -64,7 +67,9 @@ def deliver_email(sessions: Sessions, history: History, choices: Choices, mailer
         outcome = Outcome(State.FAILED, "address_invalid")
     elif suppressed:
         outcome = Outcome(State.SUPPRESSED, suppressed)
-    elif against := objection(delivery, contact, choices.of(delivery.user_id), still_so=still_so, at=now()):
+    elif against := objection(
+        delivery, contact, choices.of(delivery.user_id), still_so=still_so, at=now(), sent_since=history.sent_since
+    ):
         outcome = against
     elif delivery.attempts > MAX_ATTEMPTS:
         outcome = Outcome(State.FAILED, "given_up")
@@ -96,7 +101,9 @@ def deliver_push(sessions: Sessions, history: History, choices: Choices, push: P
         devices = [each for each in Device.of(session, delivery.user_id) if str(each.id) not in delivery.reached]
     if contact is None or not (devices or delivery.reached):
         outcome = Outcome(State.SKIPPED, "no_device")
-    elif against := objection(delivery, contact, choices.of(delivery.user_id), still_so=still_so, at=now()):
+    elif against := objection(
+        delivery, contact, choices.of(delivery.user_id), still_so=still_so, at=now(), sent_since=history.sent_since
+    ):
         outcome = against
     else:
         message = message_of(delivery, contact)
@@ -110,6 +117,18 @@ def sweep_deliveries(history: History, poke: Poke) -> None:
     """Start the deliveries that nobody took up: their poke was lost, their wait is over, or their worker died."""
     for delivery_id, channel in history.due(before=now() - SWEEP_GRACE, limit=SWEEP_LIMIT):
         poke(DELIVER[channel], delivery_id=delivery_id)
+
+
+@job(every_seconds=3600)
+def prune_notifications(history: History) -> None:
+    """Delete notes and ended deliveries that have been kept for NOTIFICATIONS_KEPT_DAYS."""
+    before, deadline = now() - timedelta(days=settings.NOTIFICATIONS_KEPT_DAYS), time.monotonic() + PRUNING_SECONDS
+    deleted, count = 0, PRUNED_AT_ONCE
+    while count == PRUNED_AT_ONCE and time.monotonic() < deadline:
+        count = history.prune(before=before, limit=PRUNED_AT_ONCE)
+        deleted += count
+    if deleted:
+        log.info("pruned", collection="notifications", documents=deleted)
 
 
 def wait_after(attempts: int) -> timedelta:

@@ -32,6 +32,7 @@ _TOLD_FIELDS = {
     "ended_at": None,  # which a note of the feed has not
 }
 _OPEN = [State.QUEUED.value, State.HELD.value, State.SENDING.value]
+_TAKEN = [State.SENT.value, State.DELIVERED.value, State.BOUNCED.value, State.COMPLAINED.value]
 _NULL = {"$eq": None}
 
 _indexed: set[str] = set()  # databases whose indexes this process has seen to
@@ -53,7 +54,9 @@ class History:
         if database.name not in _indexed:
             self._told.create_index([("user_id", ASCENDING), ("channel", ASCENDING), ("position", DESCENDING)])
             self._told.create_index([("state", ASCENDING), ("due_at", ASCENDING)])
+            self._told.create_index([("state", ASCENDING), ("listed_as", DESCENDING)])
             self._told.create_index([("listed_as", DESCENDING)])
+            self._told.create_index([("created_at", ASCENDING)])
             _indexed.add(database.name)
 
     # Made by the handlers of events.
@@ -132,6 +135,27 @@ class History:
             return_document=ReturnDocument.AFTER,
         )
         return msgspec.convert({**claimed, "id": claimed["_id"]}, Delivery, strict=False) if claimed else None
+
+    def sent_since(self, delivery: Delivery, since: datetime) -> int:
+        """Count the other deliveries to the same user, by the same channel and of the same category, sent since then.
+
+        Those that are being sent count where they were made before: of two at once, one passes the limit.
+        """
+        like = {
+            "user_id": str(delivery.user_id),
+            "channel": delivery.channel,
+            "category": delivery.category,
+            "_id": {"$ne": str(delivery.id)},
+        }
+        sent = self._told.count_documents({**like, "state": {"$in": _TAKEN}, "ended_at": {"$gte": text(since)}})
+        under_way = {"state": State.SENDING.value, "listed_as": {"$lt": delivery.listed_as}}
+        return sent + self._told.count_documents({**like, **under_way})
+
+    def prune(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` notes and ended deliveries made before then; return how many those were."""
+        old = {"created_at": {"$lt": text(before)}, "state": {"$nin": _OPEN}}
+        ids = [each["_id"] for each in self._told.find(old, {"_id": 1}).limit(limit)]
+        return self._told.delete_many({"_id": {"$in": ids}}).deleted_count if ids else 0
 
     def reach(self, delivery: Delivery, devices: list[str]) -> None:
         """Write down which devices have a claimed delivery, so that another try leaves them in peace."""

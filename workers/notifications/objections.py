@@ -1,16 +1,27 @@
 """What is against sending a delivery at this moment: asked when it is sent, not when it is made."""
 
-from datetime import datetime
+from collections.abc import Callable
+from datetime import datetime, timedelta
 
+import settings
 from models.notifications import Contact, Delivery, Outcome, Preferences, State
+
+_DAY = timedelta(days=1)
 
 
 def objection(
-    delivery: Delivery, contact: Contact, preferences: Preferences, *, still_so: bool, at: datetime
+    delivery: Delivery,
+    contact: Contact,
+    preferences: Preferences,
+    *,
+    still_so: bool,
+    at: datetime,
+    sent_since: Callable[[Delivery, datetime], int],
 ) -> Outcome | None:
-    """Why ``delivery`` is not sent at ``at``: SKIPPED for good, or HELD for a while. None where nothing is against it.
+    """Return why ``delivery`` is not sent at ``at``: SKIPPED for good, or HELD for a while; None where it may be sent.
 
-    What is mandatory passes all that a user prefers.
+    Mandatory deliveries pass preferences, quiet hours and the limit of a day. ``sent_since`` counts other deliveries of
+    the same kind; it is asked last, so the limit also holds for what was held until the end of quiet hours.
     """
     if not still_so:
         return Outcome(State.SKIPPED, "no_longer_so")
@@ -20,4 +31,6 @@ def objection(
         return Outcome(State.SKIPPED, "preference")
     if preferences.quiet_hours and (until := preferences.quiet_hours.until(at, contact.zone)):
         return Outcome(State.HELD, "quiet_hours", due_at=until)
+    if sent_since(delivery, at - _DAY) >= settings.NOTIFICATIONS_PER_DAY:
+        return Outcome(State.SKIPPED, "capped")
     return None

@@ -51,9 +51,10 @@ RULES: dict[type[Event], Rule] = {
     SubscriptionCanceled: Rule(category="receipts", template="subscription_canceled", mandatory=True),
     SubscriptionExpired: Rule(category="receipts", template="subscription_expired", mandatory=True),
     SubscriptionRestored: Rule(category="receipts", template="subscription_restored", mandatory=True),
-    LessonCompleted: Rule(category="progress", template="lesson_completed"),
-    CourseCompleted: Rule(category="progress", template="course_completed"),
-    # Without a push: the one of the completed course comes at the same moment.
+    # In the feed alone: a player that was offline sends many completions at once.
+    LessonCompleted: Rule(category="progress", template="lesson_completed", channels=(IN_APP,)),
+    # A completed course and its certificate come at the same moment: the former is pushed, the latter is mailed.
+    CourseCompleted: Rule(category="progress", template="course_completed", channels=(IN_APP, PUSH)),
     CertificateIssued: Rule(category="progress", template="certificate", channels=(IN_APP, EMAIL)),
 }
 
