@@ -109,6 +109,11 @@ ASKS_PER_SERVICE = _number("ASKS_PER_SERVICE", 6)
 # What is kept for how long, and pruned after it.
 OUTBOX_KEPT_DAYS = _number("OUTBOX_KEPT_DAYS", 14)  # after publication; Kafka's own retention, at least
 INBOX_KEPT_DAYS = _number("INBOX_KEPT_DAYS", 30)  # longer than any topic or outbox can bring an event again
+# An event is published again for OUTBOX_KEPT_DAYS, and then stays on its topic as long, and a day until the segment is
+# deleted. Once more without the inbox it would turn state back.
+if INBOX_KEPT_DAYS < 2 * OUTBOX_KEPT_DAYS + 2:
+    raise SystemExit("INBOX_KEPT_DAYS must be at least twice OUTBOX_KEPT_DAYS, and two days more")
+EVENT_MAX_BYTES = 512 * 1024  # of an event's JSON; a command whose event is larger is refused
 OPERATIONS_KEPT_DAYS = _number("OPERATIONS_KEPT_DAYS", 14)  # after their end
 JOBS_KEPT_DAYS = _number("JOBS_KEPT_DAYS", 14)  # after their end
 DEAD_LETTERS_KEPT_DAYS = _number("DEAD_LETTERS_KEPT_DAYS", 90)  # after they were replayed or discarded

@@ -28,6 +28,7 @@ from .feed import DispatcherEnded, feed_until, past_events
 from .known import known_to
 from .lag import PartitionLag, lag_of
 from .metrics import tell_lag
+from .refill import is_refilling
 from .routes import ROUTES
 from .tellers import tellers_of
 
@@ -89,6 +90,10 @@ class Auditor(threading.Thread):
             events=sum(place.events for place in places),
             seconds=max((place.seconds for place in places), default=0.0),
         )
+        if is_refilling(ServiceConsumer.topics_of(service)):
+            # A mark says that all published events are on their topics, which holds again after the refill.
+            self._marks.pop(service, None)
+            return
         mark = self._marks.get(service)
         if mark and mark.is_passed(places):
             at_first = mark.at - timedelta(hours=settings.AUDIT_WINDOW_HOURS)

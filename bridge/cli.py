@@ -1,4 +1,4 @@
-"""``python -m bridge dead-letters|replay|lag|rebuild``: looking after events by hand."""
+"""``python -m bridge dead-letters|quarantine|replay|lag|rebuild``: looking after events by hand."""
 
 import argparse
 import json
@@ -10,18 +10,21 @@ from datetime import UTC, datetime
 from confluent_kafka import KafkaException
 
 import celery_app
-from models.base import now
+import settings
+from models.base import now, sessions
 from models.deadletters import DeadLetter, name_of
 from models.errors import DomainError
+from models.kafka_topics import KafkaTopic
 
-from . import letters
+from . import kafka, letters, quarantine_cli
 from .asking import WorkerFailed
 from .consume import ServiceConsumer
 from .deadletters import DeadLetters
 from .dispatch import Dispatcher
 from .lag import lag_of
 from .rebuild import NoSuchProjection, rebuild
-from .replay import hand_again, send_again
+from .refill import ask_for_refill, has_older_events
+from .replay import hand_again
 from .routes import ROUTES
 
 HANDLERS = sorted({handler for handlers in ROUTES.values() for handler in handlers})
@@ -49,7 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_dead_letters(commands.add_parser("dead-letters", help="events that a handler could not take"))
 
+    quarantine_cli.add_commands(commands.add_parser("quarantine", help="events that Kafka refuses for good"))
+
     replay = commands.add_parser("replay", help="send events of the past again")
+    replay.add_argument("status", nargs="?", choices=["status"], help="show how far each refill of a topic has come")
     replay.add_argument(
         "--since", type=_moment, help="told at or after this time (ISO 8601; UTC where it says nothing)"
     )
@@ -145,6 +151,8 @@ def _told(outcomes: Iterable[letters.Replayed]) -> bool:
 
 
 def _replay(chosen: argparse.Namespace) -> bool:
+    if chosen.status:
+        return _show_refills()
     if not (chosen.since or chosen.topic or chosen.handler):
         chosen.parser.error("say which events: --since, --topic or --handler")
     if chosen.handler:
@@ -153,7 +161,22 @@ def _replay(chosen: argparse.Namespace) -> bool:
         print(f"{count} events given to {chosen.handler}")
         return True
     for service in [chosen.topic] if chosen.topic else celery_app.SERVICES:
-        print(f"{service}: {send_again(service, since=chosen.since)} events go to Kafka again")
+        print(f"{service}: {ask_for_refill(service, since=chosen.since)} events go to Kafka again")
+        if has_older_events(service, since=chosen.since):
+            days = settings.OUTBOX_KEPT_DAYS
+            print(f"{service}: events published more than {days} days ago are left out; see rebuild")
+    return True
+
+
+def _show_refills() -> bool:
+    for service in celery_app.SERVICES:
+        with sessions(service).begin() as session:
+            topic = session.get(KafkaTopic, kafka.topic_of(service))
+        if topic and topic.refill_began_at and topic.refill_until is not None:
+            minutes = (now() - topic.refill_began_at).total_seconds() / 60
+            print(f"{service}: {topic.refill_sent} events in {minutes:.0f} min, {topic.seqs_left} outbox rows left")
+        else:
+            print(f"{service}: no refill is running")
     return True
 
 

@@ -39,6 +39,9 @@ LOOK_UP_FROM = (
     20  # so many have come at once: the database is asked which of them are known, which delays them a little
 )
 DRAIN_SECONDS = 5
+# An event is published again for OUTBOX_KEPT_DAYS. A record that is older than the rest of INBOX_KEPT_DAYS may hold one
+# that the inbox has forgotten: a second time it would turn state back (ops/decisions/0090).
+MAX_AGE_SECONDS = (settings.INBOX_KEPT_DAYS - settings.OUTBOX_KEPT_DAYS) * 24 * 3600
 COMMITTED_SECONDS = 5
 
 
@@ -61,10 +64,13 @@ class Arrival:
         self.is_event = bool(self.type) and _EVENT_ID.fullmatch(self.event_id) is not None
 
     def record(self) -> Record | None:
-        """Return the event; None for a message that is none, which no handler could take."""
+        """Return the event; None for a message that no handler may take: one without an event, or too old."""
         (topic, number), value = self.partition, self.message.value()
         if value is None or not self.is_event or not _is_json(value):
             log.error("message without an event", topic=topic, partition=number, offset=self.offset)
+            return None
+        if time.time() - self.message.timestamp()[1] / 1000 > MAX_AGE_SECONDS:
+            log.error("message older than the inbox", topic=topic, partition=number, offset=self.offset)
             return None
         headers = {name: _text(text) for name, text in cast("list[tuple[str, Any]]", self.message.headers() or [])}
         key = _text(self.message.key() or b"")

@@ -8,40 +8,34 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import ColumnElement, Row, Text, cast, select
+from sqlalchemy import ColumnElement, Row, or_
 
-from models.base import sessions
-from models.outbox import OutboxEvent
+from models.base import now, sessions
+from models.outbox import OutboxEvent, may_be_repeated
 
 from . import kafka
 from .dispatch import Dispatcher
 from .known import known_to
 from .lanes import Lanes, Record
-from .relay import headers_of
+from .rows import EVENTS, headers_of
 
 AT_ONCE = 100  # events under way; the workers are the slow part
 PAGE = 500
 _LOOK_SECONDS = 0.5
 _NO_PARTITION = -1  # they come from the outbox, and their offset is its seq
 
-_EVENTS = select(
-    OutboxEvent.seq,
-    OutboxEvent.id,
-    OutboxEvent.aggregatetype,
-    OutboxEvent.aggregateid,
-    OutboxEvent.aggregate_version,
-    OutboxEvent.type,
-    cast(OutboxEvent.payload, Text).label("payload"),
-    OutboxEvent.headers,
-    OutboxEvent.created_at,
-)
-
 
 def past_events(service: str, *conditions: ColumnElement[bool]) -> Iterator[Record]:
-    """The events that ``service`` has told, in their order, as records that no topic holds."""
+    """The events that ``service`` has told, in their order, as records that no topic holds.
+
+    Those that handlers may not remember are left out.
+    """
     after = 0
+    may_be_handed_over = or_(OutboxEvent.published_at.is_(None), may_be_repeated(now()))
     while True:
-        wanted = _EVENTS.where(OutboxEvent.aggregatetype == service, OutboxEvent.seq > after, *conditions)
+        wanted = EVENTS.where(
+            OutboxEvent.aggregatetype == service, OutboxEvent.seq > after, may_be_handed_over, *conditions
+        )
         with sessions(service).begin() as session:
             rows = session.execute(wanted.order_by(OutboxEvent.seq).limit(PAGE)).all()
         if not rows:

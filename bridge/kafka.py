@@ -7,6 +7,11 @@ from confluent_kafka.admin import AdminClient
 
 import settings
 
+# Of one message with its headers. An event has up to EVENT_MAX_BYTES, and PostgreSQL's text of it up to half as much
+# more, for the spaces behind commas and colons.
+MESSAGE_MAX_BYTES = 1024 * 1024
+TOPIC_MESSAGE_MAX_BYTES = MESSAGE_MAX_BYTES + 4096  # a batch of one message, with its own header
+
 _COMMON: dict[str, Any] = {
     "bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS,
     "client.id": "coursebus-bridge",
@@ -31,6 +36,7 @@ def producer() -> Producer:
             **_COMMON,
             "enable.idempotence": True,  # a retry inside the client neither doubles nor reorders
             "acks": "all",
+            "message.max.bytes": MESSAGE_MAX_BYTES,
             "linger.ms": 5,
             "compression.type": "zstd",
             "partitioner": "murmur2_random",  # as the Java clients place keys
@@ -68,6 +74,7 @@ def consumer(service: str) -> Consumer:
             "fetch.wait.max.ms": settings.KAFKA_FETCH_WAIT_MS,
             # All partitions share the client's one queue: a new event waits behind what was fetched ahead of others.
             "queued.min.messages": 1000,
+            # A larger message comes alone: a broker gives at least one, whatever its size (KIP-74).
             "max.partition.fetch.bytes": 256 * 1024,
             "enable.auto.offset.store": False,  # stored when the handlers have committed, never before
             "auto.commit.interval.ms": 1000,

@@ -25,10 +25,13 @@ from models import metrics
 from models.base import now, sessions
 from models.deadletters import DeadLetter
 from models.inbox import InboxEvent
+from models.kafka_topics import KafkaTopic
 from models.log import get_logger
 from models.outbox import OutboxEvent
+from models.quarantine import PARKED
 from models.redis import queue_redis
 
+from . import kafka
 from .lanes import Record
 from .routes import ROUTES
 
@@ -100,6 +103,8 @@ class Bus(Collector):
         parts: dict[str, Callable[[], list[Metric]]] = {
             "queues": _queues,
             "outbox": _outbox,
+            "quarantine": _quarantine,
+            "refills": _refills,
             "dead letters": _dead_letters,
             "access": _paid_without_access,
         }
@@ -136,17 +141,56 @@ def _age_of(message: bytes | None) -> float:
     return max(time.time() - envelope["sent_at"], 0) if envelope else 0.0
 
 
+# As the index of the relay has it.
+_WAITING = (OutboxEvent.published_at.is_(None), OutboxEvent.failed_at.is_(None))
+
+
 def _outbox() -> list[Metric]:
     pending = GaugeMetricFamily("coursebus_outbox_pending", "Events that Kafka does not have yet.", labels=["service"])
     age = GaugeMetricFamily("coursebus_outbox_oldest_seconds", "The age of the oldest of them.", labels=["service"])
     oldest = func.extract("epoch", func.now() - func.min(OutboxEvent.created_at))
     for service in celery_app.SERVICES:
-        unpublished = (OutboxEvent.published_at.is_(None), OutboxEvent.aggregatetype == service)
+        unpublished = (*_WAITING, OutboxEvent.aggregatetype == service)
         with sessions(service).begin() as session:
             number, seconds = session.execute(select(func.count(), oldest).where(*unpublished)).one()
         pending.add_metric([service], number)
         age.add_metric([service], max(float(seconds or 0), 0))
     return [pending, age]
+
+
+def _quarantine() -> list[Metric]:
+    refused = GaugeMetricFamily(
+        "coursebus_quarantined_events", "Events that Kafka refuses for good.", labels=["service"]
+    )
+    parked = GaugeMetricFamily(
+        "coursebus_parked_events", "Events that wait behind a quarantined one of their key.", labels=["service"]
+    )
+    age = GaugeMetricFamily(
+        "coursebus_quarantined_oldest_seconds", "The age of the oldest of them.", labels=["service"]
+    )
+    is_parked = OutboxEvent.failure_reason == PARKED
+    oldest = func.extract("epoch", func.now() - func.min(OutboxEvent.created_at))
+    counts = select(func.count().filter(~is_parked), func.count().filter(is_parked), oldest)
+    for service in celery_app.SERVICES:
+        with sessions(service).begin() as session:
+            row = session.execute(
+                counts.where(OutboxEvent.failed_at.is_not(None), OutboxEvent.aggregatetype == service)
+            ).one()
+        refused.add_metric([service], row[0])
+        parked.add_metric([service], row[1])
+        age.add_metric([service], max(float(row[2] or 0), 0))
+    return [refused, parked, age]
+
+
+def _refills() -> list[Metric]:
+    left = GaugeMetricFamily(
+        "coursebus_refill_seqs_left", "Outbox rows that a refill of the topic has not looked at.", labels=["service"]
+    )
+    for service in celery_app.SERVICES:
+        with sessions(service).begin() as session:
+            topic = session.get(KafkaTopic, kafka.topic_of(service))
+        left.add_metric([service], topic.seqs_left if topic else 0)
+    return [left]
 
 
 def _dead_letters() -> list[Metric]:
@@ -171,7 +215,8 @@ def _paid_without_access() -> list[Metric]:
     published = (OutboxEvent.published_at >= since, OutboxEvent.published_at.is_not(None))
     with sessions("payments").begin() as session:
         waiting = list(session.scalars(bought.where(*published)))
-        waiting += session.scalars(bought.where(OutboxEvent.published_at.is_(None)))
+        waiting += session.scalars(bought.where(*_WAITING))
+        waiting += session.scalars(bought.where(OutboxEvent.failed_at.is_not(None)))
     given = select(func.count()).where(InboxEvent.handler == ACCESS, InboxEvent.event_id.in_(waiting))
     with sessions(ACCESS.partition(".")[0]).begin() as session:
         number = len(waiting) - (session.scalar(given) or 0)

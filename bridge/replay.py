@@ -1,30 +1,13 @@
-"""Events of the past sent again: all to Kafka, or some to one handler. What was done before is not done twice."""
+"""Past events given to one handler once more. What it has done before is not done twice."""
 
 from datetime import datetime
 
-from sqlalchemy import select, update
-
-from models.base import sessions
 from models.outbox import OutboxEvent
 
 from .dispatch import Dispatcher
 from .feed import feed, past_events, told_since
 from .routes import ROUTES
 from .tellers import tellers_of
-
-BATCH = 1000
-
-
-def send_again(service: str, *, since: datetime | None) -> int:
-    """Put what ``service`` has published since then back to "unpublished"; the relay sends it in the same order.
-
-    Returns how many events that were.
-    """
-    count, after = 0, 0
-    # The oldest first, so that a relay which is at work meanwhile sends the events of a key in their order.
-    while batch := _unpublish(service, since, after):
-        count, after = count + len(batch), batch[-1]
-    return count
 
 
 def hand_again(dispatcher: Dispatcher, handler: str, *, topic: str | None, since: datetime | None) -> int:
@@ -40,21 +23,3 @@ def hand_again(dispatcher: Dispatcher, handler: str, *, topic: str | None, since
         for service in sorted(told_by)
         if topic in {None, service}
     )
-
-
-def _unpublish(service: str, since: datetime | None, after: int) -> list[int]:
-    published = select(OutboxEvent.seq).where(
-        OutboxEvent.aggregatetype == service,
-        OutboxEvent.published_at.is_not(None),
-        OutboxEvent.seq > after,
-        *told_since(since),
-    )
-    with sessions(service).begin() as session:
-        batch = list(session.scalars(published.order_by(OutboxEvent.seq).limit(BATCH)))
-        session.execute(
-            update(OutboxEvent)
-            .where(OutboxEvent.seq.in_(batch))
-            .values(published_at=None)
-            .execution_options(synchronize_session=False)
-        )
-    return batch

@@ -15,6 +15,7 @@ from . import kafka
 
 log = get_logger(__name__)
 
+_DAY_MS = 24 * 3600 * 1000
 LOOK_SECONDS = 1.0
 FIRST_LOOK_SECONDS = 0.2  # until there are topics: everybody waits for them
 
@@ -28,11 +29,23 @@ class Topics:
 
     def ensure(self) -> None:
         """Make those that are missing. Raises KafkaException while the broker is away."""
-        self._make(NewTopic(name, settings.KAFKA_PARTITIONS, settings.KAFKA_REPLICATION) for name in self._names)
+        config = {
+            "max.message.bytes": str(kafka.TOPIC_MESSAGE_MAX_BYTES),
+            # As long as the outbox may publish an event again. INBOX_KEPT_DAYS is longer than both together, so a
+            # handler remembers every event that it can find here.
+            "retention.ms": str(settings.OUTBOX_KEPT_DAYS * _DAY_MS),
+            "segment.ms": str(_DAY_MS),  # retention deletes whole segments: a record stays for a day more at most
+        }
+        self._make(
+            NewTopic(name, settings.KAFKA_PARTITIONS, settings.KAFKA_REPLICATION, config=config) for name in self._names
+        )
 
     def ensure_for_letters(self, names: set[str]) -> None:
         """Make the topics of dead letters that are missing: one partition, which few ever reach."""
-        kept = {"retention.ms": str(settings.DEAD_LETTERS_KEPT_DAYS * 24 * 3600 * 1000)}
+        kept = {
+            "max.message.bytes": str(kafka.TOPIC_MESSAGE_MAX_BYTES),
+            "retention.ms": str(settings.DEAD_LETTERS_KEPT_DAYS * _DAY_MS),
+        }
         self._make(NewTopic(name, 1, settings.KAFKA_REPLICATION, config=kept) for name in sorted(names))
 
     def _make(self, topics: Iterable[NewTopic]) -> None:

@@ -276,6 +276,10 @@ class CommandCrashed(DomainError):
     message = "Something went wrong on our side; it has been logged, and the command is not tried again."
 
 
+class EventTooLarge(Invalid):
+    message = "This makes an event {0} of {1} bytes; at most {2} bytes are published. Send less at once."
+
+
 # Learning.
 
 

@@ -4,11 +4,22 @@
 stands after it came over the queue, and its types are the schema of the message. ``@job`` is a task that time starts.
 """
 
-from . import _canary, _deadletters, _maintenance, _operations, _personal
+from . import _canary, _deadletters, _maintenance, _operations, _personal, _quarantine
 from ._jobs import job
 from ._metrics import fact
 from ._projections import projection
 from ._tasks import task
 
 # Those with an underscore are tasks of every service.
-__all__ = ["_canary", "_deadletters", "_maintenance", "_operations", "_personal", "fact", "job", "projection", "task"]
+__all__ = [
+    "_canary",
+    "_deadletters",
+    "_maintenance",
+    "_operations",
+    "_personal",
+    "_quarantine",
+    "fact",
+    "job",
+    "projection",
+    "task",
+]

@@ -9,7 +9,6 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from bridge import kafka, relay
-from bridge.losses import unpublish_what_is_lost
 from bridge.relay import Publisher
 from bridge.topics import Topics
 from models.redis import RELAY_HINT, queue_redis
@@ -37,7 +36,7 @@ def publisher(database: Database):
     topics.ensure()
     with relay._engine(database.url).connect() as connection:  # noqa: SLF001 as Relay makes it
         publisher = Publisher(connection, topics)
-        unpublish_what_is_lost(connection, publisher.topic_ids)
+        publisher.refills.begin_for_lost_logs(publisher.topic_ids)
         yield publisher
 
 

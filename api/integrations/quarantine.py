@@ -1,0 +1,68 @@
+"""Events that Kafka refuses for good. Every service has its own, and is asked for them."""
+
+import re
+from typing import Any
+
+import marshmallow as ma
+from flask.views import MethodView
+
+import celery_app
+from api.auth import requires
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from api.schemas import Schema, Timestamp
+from models.errors import NotFound
+
+from .blueprint import blp
+
+_ID = re.compile(r"([a-z]+)-([0-9]{1,18})")
+
+
+class QuarantinedEventSchema(Schema):
+    id = ma.fields.Str(metadata={"description": "The service of the event, and a number."})
+    event_id = ma.fields.UUID()
+    event_type = ma.fields.Str()
+    key = ma.fields.Str(metadata={"description": "Later events of the key wait behind this one."})
+    reason = ma.fields.Str(metadata={"description": "Kafka's error and what it means."})
+    waiting = ma.fields.Int(metadata={"description": "Later events of the key."})
+    created_at = Timestamp()
+    failed_at = Timestamp()
+
+
+class ReleasedSchema(Schema):
+    released = ma.fields.Int(metadata={"description": "Events that will be published, in their order."})
+
+
+@blp.route("/quarantined-events")
+class QuarantinedEvents(MethodView):
+    @requires("ops:admin", machines=True)
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(QuarantinedEventSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List events that Kafka refuses for good: service by service, the oldest of each first."""
+        limit = query["limit"]
+        service, seq = query["after"] or (celery_app.SERVICES[0], 0)
+        items: list[dict[str, Any]] = []
+        for name in celery_app.SERVICES[celery_app.SERVICES.index(service) :]:
+            wanted = {"limit": limit + 1 - len(items), "after": seq if name == service else 0}
+            items += ask(f"{name}.list_quarantined", service=name, **wanted)
+            if len(items) > limit:
+                break
+        return page({"items": items[:limit], "next": _parts(items[limit - 1]["id"]) if len(items) > limit else None})
+
+
+@blp.route("/quarantined-events/<event_id>/release")
+class QuarantinedEventRelease(MethodView):
+    @requires("ops:admin", machines=True)
+    @blp.response(200, ReleasedSchema)
+    def post(self, event_id: str) -> Any:
+        """Publish a quarantined event and the later ones of its key; what is refused again returns here."""
+        service, seq = _parts(event_id)
+        return ask(f"{service}.release_quarantined", service=service, seq=seq)
+
+
+def _parts(event_id: str) -> tuple[str, int]:
+    named = _ID.fullmatch(event_id)
+    if named is None or named[1] not in celery_app.SERVICES:
+        raise NotFound("quarantined event", event_id)
+    return named[1], int(named[2])

@@ -1,0 +1,77 @@
+"""``python -m bridge quarantine``: events that Kafka refuses for good."""
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from redis.exceptions import RedisError
+from sqlalchemy.orm import Session
+
+import celery_app
+from models.base import now, sessions
+from models.errors import NotFound
+from models.quarantine import Quarantined, discard, quarantined, release
+from models.redis import RELAY_HINT, queue_redis
+
+Change = Callable[[Session, str, int], int]
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add list, release and discard."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="one line each, the oldest of each service first")
+    listing.set_defaults(run=_list)
+
+    releasing = commands.add_parser("release", help="publish again, with the later events of the same key")
+    which = releasing.add_mutually_exclusive_group(required=True)
+    which.add_argument("events", metavar="ID", nargs="*", default=[])
+    which.add_argument("--all", action="store_true")
+    releasing.set_defaults(run=_release)
+
+    discarding = commands.add_parser("discard", help="never publish it, and release what waits behind it")
+    discarding.add_argument("event", metavar="ID")
+    discarding.add_argument("--reason", required=True)
+    discarding.set_defaults(run=_discard)
+
+
+def _list(_chosen: argparse.Namespace) -> bool:
+    for event in _every_event():
+        age_minutes = (now() - event.failed_at).total_seconds() / 60
+        behind = f"{event.waiting} waiting"
+        print("  ".join((event.id, event.event_type, event.key, f"{age_minutes:.0f} min", behind, event.reason)))
+    return True
+
+
+def _release(chosen: argparse.Namespace) -> bool:
+    # One that was parked behind another is released together with that one.
+    names = dict.fromkeys([event.id for event in _every_event()] if chosen.all else chosen.events)
+    outcomes = [_change(name, release, "released") for name in names]
+    with suppress(RedisError):
+        queue_redis().lpush(RELAY_HINT, 1)
+    return all(outcomes) or chosen.all
+
+
+def _discard(chosen: argparse.Namespace) -> bool:
+    def drop(session: Session, service: str, seq: int) -> int:
+        return discard(session, service, seq, reason=chosen.reason)
+
+    return _change(chosen.event, drop, "discarded; released")
+
+
+def _change(name: str, change: Change, word: str) -> bool:
+    service, _, seq = name.partition("-")
+    try:
+        with sessions(service if service in celery_app.SERVICES else celery_app.SERVICES[0]).begin() as session:
+            count = change(session, service, int(seq) if seq.isdecimal() else 0)
+    except NotFound as error:
+        print(error)
+        return False
+    print(f"{name}: {word} {count} events")
+    return True
+
+
+def _every_event() -> Iterator[Quarantined]:
+    for service in celery_app.SERVICES:
+        with sessions(service).begin() as session:
+            events = list(quarantined(session, service))
+        yield from events

@@ -1,0 +1,237 @@
+"""Events published once more: after a loss of Kafka's log, and by ``python -m bridge replay``.
+
+Kafka gives every topic an id, and another one to a topic that is created again. PostgreSQL keeps the ids that were
+published to; where one has changed, the log is empty and is refilled from the outbox.
+
+A refill walks over the outbox by ``seq`` and keeps its place in ``bus.kafka_topics``. It changes no row of the outbox,
+so that millions of events cost no update, and a new leader goes on where the last one stopped. New events are
+published first. Only what ``may_be_repeated`` is published again.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from models.base import now, sessions
+from models.events import Event
+from models.kafka_topics import KafkaTopic
+from models.log import get_logger
+from models.outbox import OutboxEvent, may_be_repeated
+
+from . import kafka
+from .rows import EVENTS, Rows, key_of
+from .tellers import tellers_of
+
+log = get_logger(__name__)
+
+BATCH = 500
+WINDOW = 20_000  # seqs that one query looks at: events of other topics, and old ones, lie between those wanted
+LOG_EVERY = 10_000  # events
+
+
+@dataclass(frozen=True)
+class Refill:
+    """One topic that is being refilled: above ``after``, up to ``until``."""
+
+    topic: str
+    after: int
+    until: int
+    since: datetime | None
+    began_at: datetime  # what was published later is in the log
+    sent: int
+
+    @property
+    def service(self) -> str:
+        return kafka.service_of(self.topic)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The next events of a refill, and its place when they are published."""
+
+    refill: Refill
+    rows: Rows
+    place: int
+
+
+class Refills:
+    """The refills of one database, carried out by its leading relay."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._refills: list[Refill] = []
+        self._brought_forward: set[tuple[str, str]] = set()
+
+    def begin_for_lost_logs(self, topic_ids: dict[str, str]) -> bool:
+        """Compare the broker's topics with those that were published to; returns whether one is to be refilled."""
+        known = {
+            row.topic: row.topic_id for row in self._connection.execute(select(KafkaTopic.topic, KafkaTopic.topic_id))
+        }
+        begun = False
+        for topic, topic_id in sorted(topic_ids.items()):
+            if known.get(topic) != topic_id:
+                begun = self._begin(topic, topic_id) or begun
+        self.reload()
+        return begun
+
+    def reload(self) -> None:
+        """Read which refills are running; the command line may have asked for one."""
+        rows = self._connection.execute(
+            select(
+                KafkaTopic.topic,
+                KafkaTopic.refill_after.label("after"),
+                KafkaTopic.refill_until.label("until"),
+                KafkaTopic.refill_since.label("since"),
+                KafkaTopic.refill_began_at.label("began_at"),
+                KafkaTopic.refill_sent.label("sent"),
+            )
+            .where(KafkaTopic.refill_until.is_not(None))
+            .order_by(KafkaTopic.topic)
+        ).mappings()
+        refills = {row["topic"]: Refill(**row) for row in rows}
+        known = {refill.topic: refill.after for refill in self._refills}
+        if not all(topic in known and refill.after >= known[topic] for topic, refill in refills.items()):
+            self._brought_forward.clear()  # a new refill, or one that begins earlier than it did
+        self._refills = list(refills.values())
+
+    def earlier_of(self, fresh: Rows) -> Iterator[Rows]:
+        """Return, in batches, the events that the log must have before ``fresh``: earlier ones of the same keys.
+
+        A key's new event would otherwise overtake those that were lost before they were handled.
+        """
+        for refill in self._refills:
+            keys = {key_of(row) for row in fresh if row.aggregatetype == refill.service} - self._brought_forward
+            if keys:
+                wanted = _events_of(refill).where(OutboxEvent.aggregateid.in_([key for _, key in keys]))
+                rows = iter(self._connection.execute(wanted).all())
+                while batch := list(islice(rows, BATCH)):
+                    yield batch
+                self._brought_forward |= keys
+
+    def batch(self) -> Batch | None:
+        """Return the next events of the refill that is furthest behind; None where none is running."""
+        if not self._refills:
+            return None
+        refill = min(self._refills, key=lambda each: each.after)
+        end = min(refill.after + WINDOW, refill.until)
+        rows = self._connection.execute(_events_of(refill).where(OutboxEvent.seq <= end).limit(BATCH)).all()
+        left = [row for row in rows if key_of(row) not in self._brought_forward]
+        return Batch(refill, left, rows[-1].seq if len(rows) == BATCH else end)
+
+    def keep_place(self, batch: Batch) -> None:
+        """Store that the events of ``batch`` are published."""
+        refill, done = batch.refill, batch.place >= batch.refill.until
+        place = {"refill_after": batch.place} if not done else dict.fromkeys(_PLACE)
+        sent = refill.sent + len(batch.rows)
+        # Where the command line has asked for more meanwhile, the place is not ours to set: what it says is read below.
+        self._connection.execute(
+            update(KafkaTopic)
+            .where(KafkaTopic.topic == refill.topic)
+            .where(KafkaTopic.refill_after == refill.after, KafkaTopic.refill_until == refill.until)
+            .values(**place, refill_sent=sent)
+        )
+        if done or sent // LOG_EVERY > refill.sent // LOG_EVERY:
+            left = 0 if done else refill.until - batch.place
+            log.info("topic refilled" if done else "topic refills", topic=refill.topic, events=sent, seqs_left=left)
+        self.reload()
+
+    def _begin(self, topic: str, topic_id: str) -> bool:
+        service = kafka.service_of(topic)
+        is_needed = self._connection.execute(select(exists().where(*_repeatable(service)))).scalar_one()
+        first, last = self._connection.execute(select(func.min(OutboxEvent.seq), func.max(OutboxEvent.seq))).one()
+        place = {
+            "refill_after": first - 1 if is_needed else None,
+            "refill_until": last if is_needed else None,
+            "refill_since": None,
+            "refill_began_at": func.now() if is_needed else None,  # compared with marks, by the same clock
+            "refill_sent": 0,
+        }
+        # One statement: a leader that dies here leaves either the old id or the new one with its refill.
+        known = insert(KafkaTopic).values(topic=topic, topic_id=topic_id, known_since=now(), **place)
+        names = ("topic_id", "known_since", *place)
+        self._connection.execute(
+            known.on_conflict_do_update(index_elements=["topic"], set_={name: known.excluded[name] for name in names})
+        )
+        log.info("new topic", topic=topic, refills=is_needed)
+        return bool(is_needed)
+
+
+def ask_for_refill(service: str, *, since: datetime | None) -> int:
+    """Have the relay publish the events of ``service`` again that were recorded since then; returns their number.
+
+    A refill that is running already is widened.
+    """
+    wanted = (*_repeatable(service), *([OutboxEvent.created_at >= since] if since else []))
+    with sessions(service).begin() as session:
+        count, first = session.execute(select(func.count(), func.min(OutboxEvent.seq)).where(*wanted)).one()
+        if count:
+            _widen(session, service, after=first - 1, since=since)
+    return int(count)
+
+
+def is_refilling(topics: list[str]) -> bool:
+    """Whether one of the topics does not hold all published events yet."""
+    for name in topics:
+        with sessions(kafka.service_of(name)).begin() as session:
+            topic = session.get(KafkaTopic, name)
+        if topic and topic.refill_until is not None:
+            return True
+    return False
+
+
+def has_older_events(service: str, *, since: datetime | None) -> bool:
+    """Whether ``service`` has published events since then that are too old to be repeated."""
+    told = (OutboxEvent.published_at.is_not(None), OutboxEvent.aggregatetype == service, ~may_be_repeated(now()))
+    wanted = (*told, *([OutboxEvent.created_at >= since] if since else []))
+    with sessions(service).begin() as session:
+        return bool(session.scalar(select(exists().where(OutboxEvent.type.in_(_types(service)), *wanted))))
+
+
+def _widen(session: Session, service: str, *, after: int, since: datetime | None) -> None:
+    last, at = session.execute(select(func.max(OutboxEvent.seq), func.now())).one()
+    name = kafka.topic_of(service)
+    # The id of a topic that no relay has seen yet is empty: the relay takes it for a new one and refills all of it.
+    new = insert(KafkaTopic).values(topic=name, topic_id="", known_since=now(), refill_sent=0)
+    session.execute(new.on_conflict_do_nothing())
+    topic = session.get_one(KafkaTopic, name, with_for_update=True)
+    if topic.refill_until is None:
+        topic.refill_since, topic.refill_sent = since, 0
+    elif topic.refill_since:
+        topic.refill_since = min(topic.refill_since, since) if since else None
+    topic.refill_after = after if topic.refill_after is None else min(topic.refill_after, after)
+    topic.refill_until, topic.refill_began_at = last, at
+
+
+def _events_of(refill: Refill) -> Select[Any]:
+    wanted = EVENTS.where(
+        OutboxEvent.aggregatetype == refill.service,
+        OutboxEvent.seq > refill.after,
+        OutboxEvent.seq <= refill.until,
+        OutboxEvent.published_at < refill.began_at,
+        may_be_repeated(now()),
+    )
+    if refill.since:
+        wanted = wanted.where(OutboxEvent.created_at >= refill.since)
+    return wanted.order_by(OutboxEvent.seq)
+
+
+def _repeatable(service: str) -> tuple[ColumnElement[bool], ...]:
+    # By type, because the index of published events begins with it.
+    return (
+        OutboxEvent.aggregatetype == service,
+        OutboxEvent.type.in_(_types(service)),
+        may_be_repeated(now()),
+    )
+
+
+def _types(service: str) -> list[str]:
+    return sorted(type_ for type_ in Event.by_type if service in tellers_of(type_))
+
+
+_PLACE = ("refill_after", "refill_until", "refill_since")

@@ -1,0 +1,49 @@
+"""Outbox rows as the bridge reads them, and the headers of their messages."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, Text, cast, select
+
+from models.outbox import OutboxEvent
+
+Rows = list[Row[Any]]
+
+EVENTS = select(
+    OutboxEvent.seq,
+    OutboxEvent.id,
+    OutboxEvent.aggregatetype,
+    OutboxEvent.aggregateid,
+    OutboxEvent.aggregate_version,
+    OutboxEvent.type,
+    cast(OutboxEvent.payload, Text).label("payload"),  # JSON as it stands: it is not parsed on its way
+    OutboxEvent.headers,
+    OutboxEvent.created_at,
+)
+
+
+def key_of(row: Row[Any]) -> tuple[str, str]:
+    """Return the topic's service and the key: events with the same ones are published in their order."""
+    return row.aggregatetype, row.aggregateid
+
+
+def headers_of(row: Row[Any]) -> Iterator[tuple[str, str]]:
+    """Yield the headers of CloudEvents 1.0, Kafka binary mode."""
+    yield "content-type", "application/json"
+    yield "ce_specversion", "1.0"
+    yield "ce_id", str(row.id)
+    yield "ce_source", f"/{row.aggregatetype}"
+    yield "ce_type", row.type
+    yield "ce_subject", row.aggregateid
+    yield "ce_time", msgspec.to_builtins(row.created_at)
+    yield "ce_dataschema", f"https://coursebus.dev/schemas/{row.type}/1"
+    yield "ce_partitionkey", row.aggregateid
+    yield "ce_sequence", str(row.aggregate_version)
+    for header, name in (
+        ("ce_correlationid", "request_id"),
+        ("ce_causationid", "causation_id"),
+        ("traceparent", "traceparent"),
+    ):
+        if value := row.headers.get(name):
+            yield header, value

@@ -1,0 +1,147 @@
+"""One batch of events to Kafka: which it has acknowledged, and which it will never take."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from sqlalchemy import Row
+
+from models.faults import reach
+
+from . import kafka
+from .rows import headers_of, key_of
+
+# Together below the idle timeout of the relay's connection.
+FLUSH_SECONDS = 8
+ALONE_SECONDS = 3  # for all events of a batch that are sent again by themselves; the others wait for the next batch
+LOOK_UP_SECONDS = 0.5
+
+# The same event meets the same refusal whenever it is sent again. All other errors concern the broker or the way to
+# it, and end when that recovers.
+PERMANENT = {
+    KafkaError.MSG_SIZE_TOO_LARGE: "larger than message.max.bytes of the producer or max.message.bytes of the topic",
+    KafkaError.RECORD_LIST_TOO_LARGE: "larger than a segment of the log",
+    KafkaError.INVALID_MSG: "its checksum or format is not accepted",
+    KafkaError.INVALID_MSG_SIZE: "its size is not accepted",
+    KafkaError.INVALID_RECORD: "the broker's own validation rejects it, for example a missing key",
+    KafkaError.INVALID_TIMESTAMP: "the clocks of the bridge and the broker differ by more than the topic allows",
+    KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT: "the topic's message format has no headers",
+    KafkaError.POLICY_VIOLATION: "a policy of the broker forbids it",
+    # Of the whole topic. Its events wait in the quarantine, and those of the other services go on; after the ACL or
+    # the name was corrected, `quarantine release --all` publishes them in their order.
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the bridge may not write to the topic",
+    KafkaError.TOPIC_EXCEPTION: "the name of the topic is not accepted",
+}
+
+Reports = dict[int, KafkaError | None]  # by seq; None is an acknowledgement
+
+
+@dataclass
+class Sent:
+    """What became of a batch."""
+
+    acknowledged: list[int] = field(default_factory=list)  # seqs, for each key without a gap
+    refused: dict[int, str] = field(default_factory=dict)  # why, by seq
+    is_whole: bool = True  # False: the outcome of some events is unknown
+
+
+class Sender:
+    """Sends batches with one producer; good until the first exception."""
+
+    def __init__(self, producer: Producer, check_topics: Callable[[], None]) -> None:
+        self._producer = producer
+        self._check_topics = check_topics
+
+    def send(self, rows: Sequence[Row[Any]]) -> Sent:
+        """Hand the rows to Kafka in their order. Behind a refused event its key stops; the other keys go on.
+
+        Raises KafkaException where the producer is of no use any more.
+        """
+        sent, reports = Sent(), Reports()
+        stopped: set[tuple[str, str]] = set()
+        for row in rows:
+            if key_of(row) in stopped:
+                continue
+            if error := self._hand_over(row, reports):
+                sent.refused[row.seq] = _reason(error)
+                stopped.add(key_of(row))
+            self._producer.poll(0)
+        reach("produced, not acknowledged")
+        self._flush()
+        self._sort_out(rows, reports, sent)
+        return sent
+
+    def _sort_out(self, rows: Sequence[Row[Any]], reports: Reports, sent: Sent) -> None:
+        """Fill ``sent`` from the delivery reports. Events behind a gap of their key go with a later batch."""
+        stopped: set[tuple[str, str]] = set()
+        out_of_order: set[tuple[str, str]] = set()
+        alone_until = time.monotonic() + ALONE_SECONDS
+        for row in rows:
+            key, error = key_of(row), reports.get(row.seq, _NO_REPORT)
+            if row.seq in sent.refused:
+                stopped.add(key)
+            if key in stopped:
+                continue
+            if error is None and key not in out_of_order:
+                sent.acknowledged.append(row.seq)
+            elif error is None:  # it was taken before an earlier event of its key
+                stopped.add(key)
+            elif error.code() not in PERMANENT:
+                stopped.add(key)
+                sent.is_whole = False
+            elif time.monotonic() < alone_until and self._is_taken_alone(row, reports, sent):
+                out_of_order.add(key)
+            else:
+                stopped.add(key)
+
+    def _is_taken_alone(self, row: Row[Any], reports: Reports, sent: Sent) -> bool:
+        """Send one event again by itself: Kafka refuses a batch as a whole for one of its events."""
+        error = self._hand_over(row, reports)
+        if error is None:
+            self._flush(ALONE_SECONDS)
+            error = reports.get(row.seq, _NO_REPORT)
+        if error is None:
+            sent.acknowledged.append(row.seq)
+        elif error.code() in PERMANENT:
+            sent.refused[row.seq] = _reason(error)
+        else:
+            sent.is_whole = False
+        return error is None
+
+    def _hand_over(self, row: Row[Any], reports: Reports) -> KafkaError | None:
+        """Give one event to the producer; returns why this event can never be sent, None otherwise."""
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            # An acknowledgement without an offset is none.
+            reports[row.seq] = error or (None if message.offset() is not None else _NO_REPORT)
+
+        reports.pop(row.seq, None)
+        try:
+            self._producer.produce(
+                kafka.topic_of(row.aggregatetype),
+                key=row.aggregateid,
+                value=row.payload,
+                headers=list(headers_of(row)),
+                on_delivery=report,
+            )
+        except KafkaException as exception:
+            error: KafkaError = exception.args[0]
+            if error.code() not in PERMANENT:
+                raise
+            return error
+        return None
+
+    def _flush(self, seconds: float = FLUSH_SECONDS) -> None:
+        give_up_at = time.monotonic() + seconds
+        while self._producer.flush(LOOK_UP_SECONDS) and time.monotonic() < give_up_at:
+            # The broker may have lost its log: a producer that it has forgotten waits without an error.
+            self._check_topics()
+
+
+_NO_REPORT = KafkaError(KafkaError._MSG_TIMED_OUT)  # noqa: SLF001 has no public name
+
+
+def _reason(error: KafkaError) -> str:
+    return f"{error.name()}: {PERMANENT[error.code()]}"

@@ -1,0 +1,68 @@
+"""Quarantined events by HTTP: each service shows and releases its own."""
+
+from typing import Any
+
+from models.base import sessions
+from models.events import CourseCompleted
+from models.outbox import record
+from models.quarantine import PARKED
+from tests.bridge.wire import Key
+from tests.support.databases import Database
+from tests.support.deliveries import deliver
+from tests.support.events import some
+
+STATES = "SELECT failure_reason FROM bus.outbox ORDER BY seq"
+
+
+def quarantine(database: Database, *, parked: int) -> str:
+    """Return the name of an event in quarantine with others behind it."""
+    key = Key()
+    with sessions("progress").begin() as session:
+        for _ in range(1 + parked):
+            record(session, key, some(CourseCompleted))  # type: ignore[arg-type]
+    of_the_key = "WHERE aggregateid = :key"
+    database.execute(
+        f"""UPDATE bus.outbox SET failed_at = now(), failure_reason =
+            CASE aggregate_version WHEN 1 THEN 'INVALID_RECORD: a test' ELSE '{PARKED}' END {of_the_key}""",  # noqa: S608
+        key=key.aggregate_id,
+    )
+    return f"progress-{database.value(f'SELECT min(seq) FROM bus.outbox {of_the_key}', key=key.aggregate_id)}"  # noqa: S608
+
+
+def listed(service: str, *, limit: int = 10, after: int = 0) -> list[dict[str, Any]]:
+    reply = deliver(f"{service}.list_quarantined", {"service": service, "limit": limit, "after": after})
+    return list(reply["result"])
+
+
+def test_a_service_lists_its_own(database: Database):
+    names = [quarantine(database, parked=2), quarantine(database, parked=0)]
+
+    events = listed("progress")
+
+    assert [event["id"] for event in events] == names
+    assert [event["waiting"] for event in events] == [2, 0]
+    assert events[0]["reason"] == "INVALID_RECORD: a test"
+    assert [event["id"] for event in listed("progress", limit=1)] == names[:1]
+    assert [event["id"] for event in listed("progress", after=int(names[0].partition("-")[2]))] == names[1:]
+    assert listed("payments") == []
+
+
+def test_a_release_frees_the_key_and_no_other(database: Database):
+    names = [quarantine(database, parked=2), quarantine(database, parked=0)]
+    seq = int(names[0].partition("-")[2])
+
+    reply = deliver("progress.release_quarantined", {"service": "progress", "seq": seq})
+
+    assert reply["result"] == {"released": 3}
+    assert database.rows(STATES) == [(None,), (None,), (None,), ("INVALID_RECORD: a test",)]
+    again = deliver("progress.release_quarantined", {"service": "progress", "seq": seq})
+    assert again["error"]["name"] == "NotFound"
+
+
+def test_parked_and_foreign_events_are_not_released(database: Database):
+    name = quarantine(database, parked=1)
+    seq = int(name.partition("-")[2])
+
+    for service, number in (("progress", seq + 1), ("payments", seq)):
+        reply = deliver(f"{service}.release_quarantined", {"service": service, "seq": number})
+        assert reply["error"]["name"] == "NotFound"
