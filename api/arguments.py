@@ -88,6 +88,7 @@ class StrictParser(FlaskParser):
 
     def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
         _refuse_unreadable_query()
+        _refuse_repeated(req, schema)
         return super().load_querystring(req, schema)
 
     def pre_load(self, location_data: Any, *, schema: ma.Schema, req: Request, location: str) -> Any:  # noqa: ARG002 webargs' signature
@@ -156,6 +157,16 @@ def _refuse_unreadable_query() -> None:
         unquote_to_bytes(request.query_string).decode()
     except UnicodeDecodeError:
         raise BadRequest("The query is not UTF-8.") from None
+
+
+def _refuse_repeated(req: Request, schema: ma.Schema) -> None:
+    """Refuse a parameter that is given twice and read once: servers and proxies differ in which one they take."""
+    lists = {field.data_key or name for name, field in schema.fields.items() if isinstance(field, ma.fields.List)}
+    repeated = {
+        name: ["Given more than once."] for name, values in req.args.lists() if len(values) > 1 and name not in lists
+    }
+    if repeated:
+        _refuse("query", repeated)
 
 
 def _refuse_unwritable_path() -> None:

@@ -17,7 +17,7 @@ from .pages import Page, PageQuery, page, page_of
 from .printing import printable
 from .queue import ask, look_up
 from .reads import cached_page
-from .schemas import Schema, Timestamp
+from .schemas import Line, Moment, Schema, Timestamp
 from .users import profile_of
 
 blp = Blueprint("progress", __name__, url_prefix="/v1", description="What a learner has done in a course.")
@@ -71,15 +71,18 @@ class PositionSchema(Schema):
     moved_at = Timestamp(allow_none=True)
 
 
+_REPEATED_ID = {"id": ["Another event of this batch has the same id."]}
+
+
 class OfflineEventSchema(Schema):
     """What was done while the device was offline. ``id`` is the device's own name for it."""
 
-    id = ma.fields.Str(required=True, validate=ma.validate.Length(min=1, max=100))
+    id = Line(required=True, longest=100)
     course_id = ma.fields.UUID(required=True)
     lesson_id = ma.fields.UUID(required=True)
     kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(["completed", "position"]))
     position_seconds = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=_LONGEST_SECONDS))
-    at = ma.fields.AwareDateTime(format="iso", required=True)
+    at = Moment(required=True)
 
     @ma.validates_schema
     def _a_position_has_seconds(self, event: dict[str, Any], **_: Any) -> None:
@@ -91,6 +94,12 @@ class BatchSchema(Schema):
     events = ma.fields.List(
         ma.fields.Nested(OfflineEventSchema), required=True, validate=ma.validate.Length(min=1, max=500)
     )
+
+    @ma.validates_schema
+    def _ids_are_unique(self, batch: dict[str, Any], **_: Any) -> None:
+        ids = [event["id"] for event in batch["events"]]
+        if repeated := {index: _REPEATED_ID for index, each in enumerate(ids) if each in ids[:index]}:
+            raise ma.ValidationError({"events": repeated})
 
 
 class MergedSchema(Schema):

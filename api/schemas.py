@@ -1,5 +1,6 @@
 """What all schemas share: strict bases, flags, money, times."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow as ma
@@ -55,6 +56,45 @@ class Money(Schema):
 
     amount_minor = ma.fields.Int(strict=True, required=True, validate=ma.validate.Range(min=0, max=10**12))
     currency = Currency(required=True)
+
+
+# Times that every store, driver and time zone can hold; beyond them a row could be written that cannot be read.
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+
+class Moment(ma.fields.AwareDateTime):
+    """An RFC 3339 time with its offset in a request, between EARLIEST and LATEST; read as UTC."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"format": "iso", "validate": _is_storable, **kwargs})
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        moment: datetime = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:
+            raise ma.ValidationError(_OUT_OF_RANGE) from None
+
+
+_OUT_OF_RANGE = "A time between 1970 and 2200; leave it out, or send null, for no limit."
+
+
+def _is_storable(moment: datetime) -> None:
+    if not EARLIEST <= moment < LATEST:
+        raise ma.ValidationError(_OUT_OF_RANGE)
+
+
+# Control characters except tab and line breaks, and the line separators of Unicode.
+_NOT_PROSE = "\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u2028\\u2029"
+
+
+class Prose(ma.fields.Str):
+    """Text of several lines, or none, without control characters."""
+
+    def __init__(self, *, longest: int, shortest: int = 0, **kwargs: Any) -> None:
+        length = ma.validate.Length(min=shortest or None, max=longest)
+        fits = ma.validate.Regexp(rf"[^{_NOT_PROSE}]*\Z", error="Text without control characters.")
+        super().__init__(validate=[length, fits], **kwargs)
 
 
 class Timestamp(ma.fields.Str):

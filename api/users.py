@@ -31,7 +31,9 @@ ROLES = ("learner", "instructor", "admin")  # as Auth0 calls them; what they all
 
 @functools.cache  # it walks the whole time zone database
 def _time_zones() -> frozenset[str]:
-    return frozenset(zoneinfo.available_timezones())
+    # Names that mean another zone on each machine, or none; copies of the database in folders of its own.
+    known = zoneinfo.available_timezones() - {"localtime", "Factory"}
+    return frozenset(name for name in known if not name.startswith(("posix/", "right/")))
 
 
 def _is_time_zone(name: str) -> None:
@@ -58,7 +60,9 @@ class ProfileChangesSchema(Schema):
             r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?\Z", error="A language tag such as en or pt-BR."
         )
     )
-    timezone = ma.fields.Str(validate=_is_time_zone, metadata={"example": "Europe/Berlin"})
+    timezone = ma.fields.Str(
+        validate=_is_time_zone, metadata={"example": "Europe/Berlin", "pattern": "^[A-Za-z0-9_+/-]+$"}
+    )
     avatar_url = ma.fields.Url(schemes={"https"}, allow_none=True, validate=ma.validate.Length(max=2048))
 
 

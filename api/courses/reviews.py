@@ -9,10 +9,9 @@ from flask.views import MethodView
 from api.auth import me, public, requires
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
-from api.schemas import Schema, Timestamp
+from api.schemas import Prose, Schema, Timestamp
 
 from .blueprint import blp, learned_course
-from .schemas import Prose
 
 
 class ReviewFieldsSchema(Schema):

@@ -5,17 +5,10 @@ from typing import Any
 import marshmallow as ma
 
 from api.pages import PageQuery, page_of
-from api.schemas import Currency, Flag, Line, Money, Schema, Timestamp
+from api.schemas import Currency, Flag, Line, Moment, Money, Prose, Schema, Timestamp
 
 LEVELS = ("beginner", "intermediate", "advanced")
 SORTS = ("relevance", "popular", "newest", "rating", "price", "-price")
-
-
-class Prose(ma.fields.Str):
-    """Text of several lines, or none."""
-
-    def __init__(self, *, longest: int, **kwargs: Any) -> None:
-        super().__init__(validate=ma.validate.Length(max=longest), **kwargs)
 
 
 class Word(ma.fields.Str):
@@ -157,7 +150,7 @@ class UnlockSchema(Schema):
     """When a lesson opens: days after the enrollment, or at a time."""
 
     after_days = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=3650))
-    at = ma.fields.AwareDateTime(format="iso")
+    at = Moment()
 
     @ma.validates_schema
     def _one_of_them(self, unlock: dict[str, Any], **_: Any) -> None:

@@ -13,6 +13,7 @@ from api.schemas import Schema, Timestamp
 from .blueprint import blp
 
 KINDS = ["fcm", "web_push"]
+_VISIBLE_ASCII = ma.validate.Regexp(r"[\x21-\x7e]+\Z", error="ASCII letters without spaces.")
 _BASE64URL = r"[A-Za-z0-9_-]{%d}={0,2}\Z"
 
 
@@ -24,7 +25,7 @@ class SubscriptionKeysSchema(Schema):
 class SubscriptionSchema(Schema):
     """What a browser's pushManager.subscribe() gives, as JSON."""
 
-    endpoint = ma.fields.Str(required=True, validate=ma.validate.Length(min=1, max=2000))
+    endpoint = ma.fields.Str(required=True, validate=[ma.validate.Length(max=2000), _VISIBLE_ASCII])
     keys = ma.fields.Nested(SubscriptionKeysSchema, required=True)
     expirationTime = ma.fields.Int(strict=True, load_only=True, allow_none=True)  # noqa: N815 as browsers spell it
 
@@ -32,7 +33,8 @@ class SubscriptionSchema(Schema):
 class NewDeviceSchema(Schema):
     kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(KINDS))
     token = ma.fields.Str(
-        validate=ma.validate.Length(min=1, max=1000), metadata={"description": "Of kind fcm: the registration token."}
+        validate=[ma.validate.Length(max=1000), _VISIBLE_ASCII],
+        metadata={"description": "Of kind fcm: the registration token."},
     )
     subscription = ma.fields.Nested(SubscriptionSchema, metadata={"description": "Of kind web_push."})
 

@@ -9,11 +9,9 @@ from flask.views import MethodView
 from api.auth import public, requires
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
-from api.schemas import Flag, Money, Schema
+from api.schemas import Flag, Line, Money, Schema
 
 from .blueprint import blp
-
-_TITLE = ma.validate.And(ma.validate.Length(max=200), ma.validate.Regexp(r"[^\x00-\x1f]*\S", error="A line of text."))
 
 
 class Price(Money):
@@ -23,7 +21,7 @@ class Price(Money):
 
 
 class BundleChangesSchema(Schema):
-    title = ma.fields.Str(validate=_TITLE)
+    title = Line()
     price = ma.fields.Nested(Price)
     course_ids = ma.fields.List(ma.fields.UUID(), validate=ma.validate.Length(min=1, max=50))
     on_sale = Flag()
@@ -35,7 +33,7 @@ class BundleChangesSchema(Schema):
 
 
 class BundleRequestSchema(BundleChangesSchema):
-    title = ma.fields.Str(required=True, validate=_TITLE)
+    title = Line(required=True)
     price = ma.fields.Nested(Price, required=True)
     course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(min=1, max=50))
 

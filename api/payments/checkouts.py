@@ -9,7 +9,7 @@ from flask.views import MethodView
 from api.auth import me, requires
 from api.limits import MONEY
 from api.queue import ask
-from api.schemas import Schema, Timestamp
+from api.schemas import Line, Schema, Timestamp
 
 from .blueprint import blp
 from .orders import OrderSchema
@@ -25,7 +25,7 @@ class CheckoutRequestSchema(Schema):
     course_id = ma.fields.UUID()
     bundle_id = ma.fields.UUID()
     plan_id = ma.fields.UUID()
-    coupon = ma.fields.Str(validate=ma.validate.Length(min=1, max=40), metadata={"example": "WELCOME10"})
+    coupon = Line(longest=40, metadata={"example": "WELCOME10"})
     provider = ma.fields.Str(required=True, validate=ma.validate.OneOf(PROVIDERS))
     # Where the provider's page sends the buyer back to; its origin must be one of RETURN_URL_ORIGINS.
     success_url = ReturnUrl

@@ -9,7 +9,7 @@ from flask.views import MethodView
 from api.auth import requires
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
-from api.schemas import Currency, Schema, Timestamp
+from api.schemas import Currency, Moment, Schema, Timestamp
 
 from .blueprint import blp
 
@@ -24,14 +24,20 @@ def _at_least_one(**kwargs: Any) -> ma.fields.Int:
 class CouponLimitsSchema(Schema):
     max_redemptions = _at_least_one(allow_none=True)
     max_per_user = _at_least_one(allow_none=True)
-    starts_at = ma.fields.AwareDateTime(allow_none=True)
-    ends_at = ma.fields.AwareDateTime(allow_none=True)
+    starts_at = Moment(allow_none=True)
+    ends_at = Moment(allow_none=True)
     course_ids = ma.fields.List(
         ma.fields.UUID(),
         allow_none=True,
         validate=ma.validate.Length(min=1, max=200),
         metadata={"description": "null: all."},
     )
+
+    @ma.validates_schema
+    def _ends_after_it_starts(self, coupon: dict[str, Any], **_: Any) -> None:
+        starts_at, ends_at = coupon.get("starts_at"), coupon.get("ends_at")
+        if starts_at and ends_at and ends_at <= starts_at:
+            raise ma.ValidationError("Later than starts_at.", "ends_at")
 
 
 class CouponTermsSchema(CouponLimitsSchema):

@@ -9,7 +9,7 @@ from flask.views import MethodView
 from api.auth import public, requires
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
-from api.schemas import Flag, Money, Schema
+from api.schemas import Flag, Line, Money, Schema
 
 from .blueprint import blp
 
@@ -19,7 +19,7 @@ class PlanPriceSchema(Money):
 
 
 class PlanRequestSchema(Schema):
-    name = ma.fields.Str(required=True, validate=ma.validate.Length(min=1, max=128))
+    name = Line(required=True, longest=128)
     price = ma.fields.Nested(PlanPriceSchema, required=True)
     interval = ma.fields.Str(required=True, validate=ma.validate.OneOf(["month", "year"]))
     trial_days = ma.fields.Int(strict=True, load_default=0, validate=ma.validate.Range(min=0, max=365))
@@ -27,7 +27,7 @@ class PlanRequestSchema(Schema):
 
 
 class PlanChangeSchema(Schema):
-    name = ma.fields.Str(validate=ma.validate.Length(min=1, max=128))
+    name = Line(longest=128)
     trial_days = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=365))
     on_sale = Flag(metadata={"description": "false: nobody new may subscribe."})
 

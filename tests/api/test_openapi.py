@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import marshmallow as ma
 import pytest
@@ -123,3 +124,34 @@ def test_what_examples_name_is_in_the_local_catalogue():
     slug = examples.IN_PATHS["ref"]
     made = {"course_id": (), "section_id": ("section-1",), "lesson_id": ("lesson-1-1",)}
     assert {name: str(id_of(slug, *path)) for name, path in made.items()}.items() <= examples.IN_PATHS.items()
+
+
+def request_strings(schema: dict, name: str) -> list[tuple[str, dict]]:
+    """The string fields of a request's schema, with the path to each."""
+    while "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    found = [(name, schema)] if "string" in str(schema.get("type", "")) else []
+    for field, nested in schema.get("properties", {}).items():
+        found += request_strings(nested, f"{name}.{field}")
+    for part in (schema.get("items"), *schema.get("allOf", []), *schema.get("anyOf", [])):
+        found += request_strings(part, name) if part else []
+    return found
+
+
+def test_every_text_of_a_request_says_what_it_may_hold():
+    """A string without a pattern takes control characters, which end up in mails, logs and pages."""
+    open_ended = {
+        path_of_field
+        for operation in OPERATIONS.values()
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+        for path_of_field, schema in request_strings(content["schema"], operation["operationId"])
+        if not {"enum", "pattern", "format"} & schema.keys()
+    }
+
+    assert not open_ended
+
+
+def test_every_time_of_a_request_is_bounded():
+    sources = [path for path in Path("api").rglob("*.py") if path != Path("api/schemas.py")]
+
+    assert not [path for path in sources if "AwareDateTime" in path.read_text()]

@@ -33,6 +33,13 @@ def post(ann: Person, body: bytes | str, **headers: str) -> TestResponse:
     return ann.client.post("/v1/things", data=body, headers=sent)
 
 
+def test_a_query_parameter_given_twice_is_refused(ann: Person):
+    response = ann.client.get("/v1/courses?category=bread&category=cheese")
+
+    assert problem(response) == (422, "validation_failed")
+    assert "category" in str(response.json["errors"])
+
+
 # The order: 401, 403, 404, 428, 400, 422.
 
 
