@@ -39,6 +39,9 @@ class PlanSubscriptionSchema(Schema):
     period_start = Timestamp()
     period_end = Timestamp()
     cancel_at_period_end = ma.fields.Bool()
+    ends_at = Timestamp(
+        allow_none=True, metadata={"description": "While past_due: when access ends unless a payment arrives."}
+    )
     problem = ma.fields.Str(allow_none=True, metadata={"description": "Why the last charge failed, or why it is over."})
     created_at = Timestamp()
     ended_at = Timestamp(allow_none=True)

@@ -58,6 +58,7 @@ class Terms:
     # A saved card that is charged without the buyer, and whose it is at the provider; None: on a page.
     method_id: str | None = None
     customer_id: str | None = None
+    is_scheduled: bool = False  # charged by the renewal job, not at the buyer's request
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +116,7 @@ class Attempt(Base):
     saves_method: Mapped[bool]
     method_id: Mapped[str | None]
     customer_id: Mapped[str | None]
+    is_scheduled: Mapped[bool]  # by the renewal job: a failure is a step of dunning
     receipt_email: Mapped[str | None]
     receipt_status: Mapped[str | None]  # pending, succeeded, canceled; None where no receipt is asked for
     page_id: Mapped[str | None]
@@ -154,6 +156,7 @@ class Attempt(Base):
             saves_method=terms.saves_method,
             method_id=terms.method_id,
             customer_id=terms.customer_id,
+            is_scheduled=terms.is_scheduled,
             page_open=False,
             superseded=False,
             created_at=at,
@@ -195,6 +198,7 @@ class Attempt(Base):
             saves_method=self.saves_method,
             method_id=self.method_id,
             customer_id=self.customer_id,
+            is_scheduled=self.is_scheduled,
         )
 
     @property
@@ -229,9 +233,14 @@ class Attempt(Base):
         """Whether the buyer can do nothing about it for now: a bank or a person of ours is at work."""
         return self.status in {"processing", "authorized", "review"}
 
+    @property
+    def waits_for_buyer(self) -> bool:
+        """Whether its page is open, and the buyer has not paid there yet."""
+        return self.page_open and not self.is_out_of_hand
+
     def is_payable_on(self, terms: Terms) -> bool:
         """Whether its page is what a buyer on these terms is to be sent to."""
-        return self.page_open and not self.is_out_of_hand and self.terms == terms
+        return self.waits_for_buyer and self.terms == terms
 
     def heeds(self, snapshot: Snapshot) -> bool:
         """Whether ``snapshot`` may change it. What has ended, and what a person looks at, gives way to money alone."""

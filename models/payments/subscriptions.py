@@ -38,9 +38,14 @@ MONEY_GONE = frozenset({"refunded", "disputed"})
 # So long it waits for its first payment.
 INCOMPLETE_FOR = timedelta(days=1)
 TRIAL_ENDING_TOLD_BEFORE = timedelta(days=3)
-# After each failed charge it is tried again; after the last of these pauses it is over.
-DUNNING = tuple(timedelta(days=days) for days in (2, 5, 7, 7))
-PAYMENT_TAKES_AT_MOST = timedelta(minutes=10)
+# After each failed charge the job tries again, until the subscription has been past due for this long.
+DUNNING = tuple(timedelta(days=days) for days in (2, 5, 7, 6))
+PAST_DUE_FOR = timedelta(days=21)
+# A trial that could not be charged gives access for this long, in which its buyer may pay on a page.
+TRIAL_GRACE = timedelta(days=1)
+# A renewal whose outcome is not known after this time is past due.
+OUTCOME_KNOWN_WITHIN = timedelta(days=7)
+LOOK_AGAIN_AFTER = timedelta(minutes=10)
 # Nobody's second try will end otherwise: the buyer has to pay by another card, for which the whole time is left.
 HARD_DECLINES = frozenset(
     {
@@ -79,6 +84,7 @@ class Subscription(Aggregate, Base):
     cancel_at_period_end: Mapped[bool]
     problem: Mapped[str | None]  # why the last charge failed, or why it is over
     next_step_at: Mapped[datetime | None]  # None: it is over
+    ends_at: Mapped[datetime | None]  # past due: when access ends unless a payment arrives, as announced
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 
@@ -126,8 +132,9 @@ class Subscription(Aggregate, Base):
         if subscription.status == "active" or subscription.cancel_at_period_end:
             raise AlreadySubscribed(str(plan.id))
         if subscription.status == "incomplete":
+            # One that has begun keeps its terms until it is paid on others: a page may be opened and never paid.
             subscription.take_terms(plan)
-        subscription.provider, subscription.receipt_email = provider, receipt_email
+            subscription.provider, subscription.receipt_email = provider, receipt_email
         return subscription
 
     @classmethod
@@ -183,6 +190,7 @@ class Subscription(Aggregate, Base):
         """Begin without a payment."""
         self.status, self.had_trial = "trialing", True
         self.period_start, self.period_end = at, at + timedelta(days=plan.trial_days)
+        self.anchor_at = self.period_end
         self.next_step_at = max(at, self.period_end - TRIAL_ENDING_TOLD_BEFORE)
         return [self._started(at)]
 
@@ -190,25 +198,22 @@ class Subscription(Aggregate, Base):
         """What the next payment is for; the first period is counted from the payment itself."""
         if self.status == "incomplete":
             return self.created_at, after_periods(self.created_at, self.interval, 1)
-        anchor = self.period_end if self.status == "trialing" else self.anchor_at
-        periods = 0 if self.status == "trialing" else self.periods
-        return self.period_end, after_periods(anchor, self.interval, periods + 1)
+        return self.period_end, after_periods(self.anchor_at, self.interval, self.periods + 1)
 
-    def paid(self, order: Order, *, at: datetime) -> list[Event]:
-        """Take over that ``order`` was paid, for the period that it names."""
+    def paid(self, order: Order, attempt: Attempt, *, at: datetime) -> list[Event]:
+        """Begin the period that ``order`` is for, and charge the next one where and how ``attempt`` paid."""
         if self.ended_at:
             return []
         was, self.status = self.status, "active"
+        self.provider, self.receipt_email = attempt.provider, attempt.receipt_email or self.receipt_email
         self.paid_order_id = order.id
-        self.failed_charges, self.problem = 0, None
+        self.failed_charges, self.problem, self.ends_at = 0, None, None
         if was == "incomplete":
             self.anchor_at, self.periods = at, 1
             self.period_start, self.period_end = at, after_periods(at, self.interval, 1)
         else:
             assert order.period_start is not None
             assert order.period_end is not None
-            if was == "trialing":
-                self.anchor_at, self.periods = order.period_start, 0
             self.periods += 1
             self.period_start, self.period_end = order.period_start, order.period_end
         self.next_step_at = self.period_end
@@ -226,17 +231,15 @@ class Subscription(Aggregate, Base):
         return [renewed]
 
     def charge_failed(self, reason: str, *, at: datetime) -> list[Event]:
-        """Note that the saved method was declined, and when it is tried again."""
-        self.problem = reason
-        if self.status == "incomplete":
-            return []
+        """Record that a scheduled charge failed; the next one is made after a pause, or none if that would not help."""
         was, self.status = self.status, "past_due"
-        pause = DUNNING[self.failed_charges] if self.failed_charges < len(DUNNING) else timedelta()
-        if reason in HARD_DECLINES:
-            pause = sum(DUNNING[self.failed_charges :], timedelta())
-            self.failed_charges = len(DUNNING)
+        self.problem = reason
+        if self.ends_at is None:
+            self.ends_at = max(at, self.period_end + TRIAL_GRACE) if was == "trialing" else at + PAST_DUE_FOR
+        may_try_again = reason not in HARD_DECLINES and self.failed_charges < len(DUNNING)
+        pause_ends_at = at + DUNNING[self.failed_charges] if may_try_again else self.ends_at
+        self.next_step_at = min(pause_ends_at, self.ends_at)
         self.failed_charges += 1
-        self.next_step_at = at + pause
         if was == "past_due":
             return []
         past_due = SubscriptionPastDue(
@@ -244,7 +247,7 @@ class Subscription(Aggregate, Base):
             user_id=self.user_id,
             plan_name=self.plan_name,
             reason=reason,
-            ends_at=at + sum(DUNNING, timedelta()),
+            ends_at=self.ends_at,
             failed_at=at,
         )
         return [past_due]
@@ -252,8 +255,10 @@ class Subscription(Aggregate, Base):
     def follow(self, order: Order, attempt: Attempt, *, at: datetime) -> list[Event]:
         """Take over what became of an attempt to pay ``order``."""
         if attempt.status == "succeeded":
-            return self.paid(order, at=at)
-        if attempt.status == "failed" and attempt.method_id and not self.ended_at:
+            return self.paid(order, attempt, at=at)
+        # The buyer's own tries do not use up those of the job.
+        is_step = attempt.status == "failed" and attempt.is_scheduled
+        if is_step and not self.ended_at and not self.cancel_at_period_end:
             return self.charge_failed(attempt.problem or "declined", at=at)
         return []
 
@@ -261,15 +266,38 @@ class Subscription(Aggregate, Base):
         """What is to be done now."""
         if self.next_step_at is None or self.next_step_at > at:
             return None
-        if self.status == "incomplete" or self.cancel_at_period_end or self.failed_charges > len(DUNNING):
+        if self.status == "incomplete" or self.cancel_at_period_end or (self.ends_at and self.ends_at <= at):
             return "end"
         if self.status == "trialing" and at < self.period_end:
             return "tell"
         return "charge"
 
-    def wait(self, *, at: datetime) -> None:
-        """Look again a little later: a payment is under way, whose outcome says what is next."""
-        self.next_step_at = at + PAYMENT_TAKES_AT_MOST
+    def waits_for(self, attempt: Attempt, *, at: datetime) -> bool:
+        """Whether the step that is due is postponed for ``attempt``, which is under way.
+
+        An open page does not prolong a trial, and nothing prolongs access beyond its announced end.
+        """
+        if self.status == "incomplete":
+            return True  # it gives no access
+        if self.cancel_at_period_end:
+            return False
+        if self.status == "trialing" and attempt.waits_for_buyer:
+            return False
+        return at < self._waits_until
+
+    def gives_up(self, attempt: Attempt, *, at: datetime) -> bool:
+        """Whether ``attempt`` has stood in the way for too long: no outcome, or a page that could not be closed."""
+        return at >= self._waits_until and (attempt.superseded or not attempt.waits_for_buyer)
+
+    def look_again(self, *, at: datetime) -> None:
+        """Take the step a little later, and no later than a payment is waited for."""
+        later = at + LOOK_AGAIN_AFTER
+        self.next_step_at = min(later, self._waits_until) if at < self._waits_until else later
+
+    @property
+    def _waits_until(self) -> datetime:
+        """When access no longer waits for the outcome of a payment."""
+        return self.ends_at or self.period_end + (TRIAL_GRACE if self.status == "trialing" else OUTCOME_KNOWN_WITHIN)
 
     def tell_trial_ending(self, *, at: datetime) -> list[Event]:
         """Tell once, some days before, that a trial ends."""
@@ -295,7 +323,9 @@ class Subscription(Aggregate, Base):
         if self.cancel_at_period_end:
             return []
         self.cancel_at_period_end = True
-        ends_at = at if self.status == "past_due" else self.period_end
+        ends_at = self.period_end
+        if self.status == "past_due":
+            ends_at = self.ends_at = at
         self.next_step_at = ends_at
         canceled = SubscriptionCanceled(
             subscription_id=self.id,
@@ -311,7 +341,7 @@ class Subscription(Aggregate, Base):
         begun = self.status != "incomplete"
         reason = reason or ("canceled" if self.cancel_at_period_end else "unpaid")
         self.status = "canceled" if self.cancel_at_period_end or reason in MONEY_GONE else "expired"
-        self.problem, self.ended_at, self.next_step_at = reason, at, None
+        self.problem, self.ended_at, self.next_step_at, self.ends_at = reason, at, None, None
         if not begun:
             return []
         expired = SubscriptionExpired(
@@ -381,6 +411,7 @@ class Subscription(Aggregate, Base):
             "period_start": self.period_start,
             "period_end": self.period_end,
             "cancel_at_period_end": self.cancel_at_period_end,
+            "ends_at": self.ends_at,
             "problem": self.problem,
             "created_at": self.created_at,
             "ended_at": self.ended_at,

@@ -16,6 +16,7 @@ from models.errors import (
     SubscriptionEnded,
 )
 from models.events import UserDeleted
+from models.outbox import OutboxEvent
 from models.payments import Attempt, Order, Plan, Refund, SavedMethod, Subscription
 from models.payments.plans import after_periods
 from models.payments.subscriptions import DUNNING
@@ -115,6 +116,16 @@ def run(shop: Shop) -> None:
 
 def news(shop: Shop, subscription: Subscription) -> list[str]:
     return [type_.removeprefix("SUBSCRIPTION_") for type_ in told(shop.session, subscription.id)]
+
+
+def announced_end(shop: Shop, subscription: Subscription) -> datetime:
+    """When access ends, as the last SUBSCRIPTION_PAST_DUE says."""
+    shop.session.flush()
+    past_due = (OutboxEvent.aggregateid == str(subscription.id)) & (OutboxEvent.type == "SUBSCRIPTION_PAST_DUE")
+    [*_, payload] = shop.session.scalars(
+        select(OutboxEvent.payload).where(past_due).order_by(OutboxEvent.aggregate_version)
+    )
+    return datetime.fromisoformat(payload["ends_at"])
 
 
 def orders(shop: Shop) -> list[Order]:
@@ -242,7 +253,7 @@ def test_months_are_counted_from_the_day_on_which_it_began():
 # Past due.
 
 
-def test_a_declined_card_is_tried_again_after_2_5_7_and_7_days_and_then_it_is_over(shop, plan, time):
+def test_declined_card_is_tried_again_after_2_5_7_and_6_days_until_the_announced_end(shop, plan, time):
     subscription = subscribed(shop, plan, "yookassa")
     decline(shop)
     time.at = subscription.period_end
@@ -254,8 +265,12 @@ def test_a_declined_card_is_tried_again_after_2_5_7_and_7_days_and_then_it_is_ov
         time.advance(minutes=1)
         run(shop)
         assert tries(shop) == before + 1
+    time.at = announced_end(shop, subscription) - timedelta(minutes=1)
     run(shop)
-    assert (subscription.status, subscription.problem) == ("expired", "unpaid")
+    assert subscription.status == "past_due"
+    time.advance(minutes=1)
+    run(shop)
+    assert (subscription.status, subscription.problem, tries(shop)) == ("expired", "unpaid", 5)
     assert news(shop, subscription) == ["STARTED", "PAST_DUE", "EXPIRED"]
     assert [order.status for order in orders(shop)] == ["paid", "expired"]
 

@@ -4,7 +4,7 @@ The money of each period goes the way of every order: ``sync.apply_snapshot`` te
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
@@ -29,11 +29,13 @@ from workers._delivery import Sessions
 from workers.resources import Poke
 
 from .provider import Providers, refuse_unpayable
-from .sync import apply_snapshot, ask_provider
+from .sync import apply_snapshot, ask_provider, close_page
 
 # A charge is not waited for by anybody: its key is good for as long as providers keep one.
 CHARGE_OPEN_FOR = timedelta(hours=23)
 STEPS_A_RUN = 100
+# At most: an open page is closed, then the saved method is charged.
+CALLS_A_STEP = 2
 
 Charge = tuple[Attempt, Order]
 
@@ -143,42 +145,83 @@ def advance_subscriptions(session: Session, poke: Poke) -> None:
 
 @task
 def advance_subscription(sessions: Sessions, providers: Providers, *, subscription_id: UUID) -> None:
-    """Tell that a trial ends, charge for the next period, or end a subscription, if it is time."""
-    with sessions.begin() as session:
-        charge = _take_step(session, providers, subscription_id)
-        if charge is None:
+    """Announce the end of a trial, charge for the next period, or end a subscription, if it is time."""
+    for _ in range(CALLS_A_STEP):
+        with sessions.begin() as session:
+            to_do = _take_step(session, providers, subscription_id)
+        if to_do is None:
             return
-        attempt, order = charge
-    try:
-        snapshot = ask_provider(sessions, providers, attempt, order)
-    except PaymentRefused:
-        return  # it was recorded, also at the subscription
-    with sessions.begin() as session:
-        apply_snapshot(session, attempt, snapshot)
+        attempt, order = to_do
+        is_closing = attempt.superseded
+        try:
+            snapshot = (
+                close_page(sessions, providers, attempt)
+                if is_closing
+                else ask_provider(sessions, providers, attempt, order)
+            )
+        except PaymentRefused:
+            return  # it was recorded, also at the subscription
+        with sessions.begin() as session:
+            apply_snapshot(session, attempt, snapshot)
+        if not is_closing:
+            return
 
 
 def _take_step(session: Session, providers: Providers, subscription_id: UUID) -> Charge | None:
-    """Do what is due; returns the charge that is to be made."""
+    """Take the step that is due; returns the charge that is to be made, or the superseded page that is to be closed."""
     at = clock.now()
     subscription, order = Subscription.locked(session, subscription_id)
+    under_way = order.live_attempt if order else None
     step = subscription.step_due(at=at)
     if step is None:
         return None
-    if order and order.live_attempt:
-        subscription.wait(at=at)  # the job that looks after payments finds out
-    elif step == "tell":
+    if step == "tell":
         _tell(session, subscription, subscription.tell_trial_ending(at=at))
-    elif step == "charge" and (terms := _charge_terms(session, subscription, providers, Buyer.of(subscription))):
-        subscription.wait(at=at)
-        return _begin_charge(session, subscription, terms)
-    elif step == "charge" and subscription.status != "trialing":
-        _tell(session, subscription, subscription.charge_failed("no_payment_method", at=at))
+    elif under_way and subscription.waits_for(under_way, at=at):
+        subscription.look_again(at=at)  # the job that syncs attempts learns the outcome
+    elif step == "charge":
+        return _charge(session, providers, subscription, order, at=at)
     else:
-        if order:
-            order.expire(at=now())
-        reason = "trial_ended" if subscription.status == "trialing" else None
-        _tell(session, subscription, subscription.end(at=at, reason=reason))
+        return _end(session, subscription, order, at=at)
     return None
+
+
+def _charge(
+    session: Session, providers: Providers, subscription: Subscription, order: Order | None, *, at: datetime
+) -> Charge | None:
+    """Charge the saved method. Where that is not possible a trial ends, and any other subscription is past due."""
+    under_way = order.live_attempt if order else None
+    if under_way and subscription.gives_up(under_way, at=at):
+        problem = "outcome_unknown"
+    elif terms := _charge_terms(session, subscription, providers, Buyer.of(subscription), is_scheduled=True):
+        if order and under_way:
+            return _supersede(under_way, order)
+        subscription.look_again(at=at)
+        return _begin_charge(session, subscription, terms)
+    else:
+        problem = "no_payment_method"
+    if subscription.status == "trialing":
+        return _end(session, subscription, order, at=at)
+    _tell(session, subscription, subscription.charge_failed(problem, at=at))
+    return None
+
+
+def _end(session: Session, subscription: Subscription, order: Order | None, *, at: datetime) -> Charge | None:
+    """End a subscription. Money that arrives later for its pending order is refunded or released."""
+    reason = "trial_ended" if subscription.status == "trialing" and not subscription.cancel_at_period_end else None
+    _tell(session, subscription, subscription.end(at=at, reason=reason))
+    if order is None:
+        return None
+    if under_way := order.live_attempt:
+        return _supersede(under_way, order)
+    order.expire(at=now())
+    return None
+
+
+def _supersede(attempt: Attempt, order: Order) -> Charge | None:
+    """Give up an attempt; returns it where its page is open, which is to be closed."""
+    attempt.superseded = True
+    return (attempt, order) if attempt.waits_for_buyer else None
 
 
 def _tell(session: Session, subscription: Subscription, events: list[Event]) -> None:
@@ -186,7 +229,9 @@ def _tell(session: Session, subscription: Subscription, events: list[Event]) -> 
         record(session, subscription, event)
 
 
-def _charge_terms(session: Session, subscription: Subscription, providers: Providers, buyer: Buyer) -> Terms | None:
+def _charge_terms(
+    session: Session, subscription: Subscription, providers: Providers, buyer: Buyer, *, is_scheduled: bool = False
+) -> Terms | None:
     """Return the terms on which the buyer's saved method is charged for the next period; None without a method."""
     shop = providers[buyer.provider]
     method = SavedMethod.of(session, user_id=subscription.user_id, provider=buyer.provider, account=shop.account)
@@ -203,6 +248,7 @@ def _charge_terms(session: Session, subscription: Subscription, providers: Provi
         receipt_email=buyer.receipt_email if shop.wants_receipt_email else None,
         method_id=method.method_id,
         customer_id=method.customer_id,
+        is_scheduled=is_scheduled,
     )
 
 

@@ -166,13 +166,15 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
 
 
 def _tell_subscription(session: Session, attempt: Attempt) -> None:
-    """Have the subscription follow, whose period the order of ``attempt`` is for, if any."""
+    """Apply the new status of ``attempt`` to the subscription whose period its order is for, if any."""
     order = session.get_one(Order, attempt.order_id)  # locked by the caller
     if order.subscription_id is None:
         return
     subscription = session.get_one(Subscription, order.subscription_id, with_for_update=True, populate_existing=True)
     if subscription.ended_at and attempt.status == "succeeded":
         _return_owed(session, attempt, TOO_LATE)
+    elif subscription.ended_at:
+        order.expire(at=now())
     for event in subscription.follow(order, attempt, at=clock.now()):
         record(session, subscription, event)
 
