@@ -75,7 +75,7 @@ class Checkouts(MethodView):
 
 @blp.route("/checkouts/<uuid:checkout_id>/sync")
 class CheckoutSync(MethodView):
-    @requires()
+    @requires(limit=MONEY)
     @blp.response(200, OrderSchema)
     def post(self, checkout_id: UUID) -> Any:
         """Ask the provider what became of a payment; for the page that the buyer returns to."""

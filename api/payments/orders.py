@@ -9,6 +9,7 @@ from flask.views import MethodView
 
 from api.auth import me, requires
 from api.etags import respond
+from api.limits import MONEY
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
 from api.schemas import Schema, Timestamp
@@ -83,7 +84,7 @@ class OrderTimeline(MethodView):
 
 @blp.route("/orders/<uuid:order_id>/cancel")
 class OrderCancellation(MethodView):
-    @requires()
+    @requires(limit=MONEY)
     @blp.response(200, OrderSchema)
     def post(self, order_id: UUID) -> Any:
         """Give up an unpaid order of the caller, and close its payment page."""

@@ -25,6 +25,11 @@ class PlanRequestSchema(Schema):
     trial_days = ma.fields.Int(strict=True, load_default=0, validate=ma.validate.Range(min=0, max=365))
     course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(min=1, max=100))
 
+    @ma.validates("course_ids")
+    def _each_once(self, course_ids: list[UUID], **_: Any) -> None:
+        if len(set(course_ids)) < len(course_ids):
+            raise ma.ValidationError("Each course once.")
+
 
 class PlanChangeSchema(Schema):
     name = Line(longest=128)

@@ -184,8 +184,9 @@ class SubscriptionPastDue(Event, topic="payments"):
     user_id: UUID
     plan_name: str
     reason: str  # the provider's code
-    ends_at: Moment  # at the latest, if nobody pays
+    ends_at: Moment  # unless it is paid
     failed_at: Moment
+    is_retried: bool = True  # the saved method is charged again; False: only the buyer can pay, on a page
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -187,6 +187,19 @@ class Order(Aggregate, Base):
         whole = select(cls).options(selectinload(cls.attempts), joinedload(cls.redemption))
         return whole.execution_options(populate_existing=True)
 
+    def rival_id(self, session: Session) -> UUID | None:
+        """Return the other order that was paid, or waits to be, for the same period of a subscription."""
+        cls = type(self)
+        same = (cls.subscription_id == self.subscription_id) & (cls.period_start == self.period_start)
+        open_or_paid = cls.status.not_in(("expired", "canceled"))
+        return session.scalar(select(cls.id).where(same, open_or_paid, cls.id != self.id))
+
+    def replace_pending(self, session: Session, *, at: datetime) -> None:
+        """Close the pending order for the same period, which late money for this one pays; not while it is charged."""
+        if self.subscription_id and (rival_id := self.rival_id(session)):
+            self.locked(session, rival_id).expire(at=at)
+            session.flush()
+
     @property
     def courses(self) -> dict[UUID, str]:
         """The courses that it pays for, with their titles."""

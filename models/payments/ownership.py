@@ -44,14 +44,8 @@ def reason_to_return(session: Session, order: Order) -> str | None:
     if is_erased(session, "payments", order.user_id):
         return ACCOUNT_ERASED
     if order.subscription_id:
-        # An order that was given up, and whose period another order has paid since.
-        paid = select(Order.id).where(
-            Order.subscription_id == order.subscription_id,
-            Order.period_start == order.period_start,
-            Order.id != order.id,
-            Order.paid_at.is_not(None),
-        )
-        return PAID_TWICE if session.scalar(paid.limit(1)) else None
+        # An order that was given up, and whose period another order has paid since, or is being charged for.
+        return PAID_TWICE if order.rival_id(session) else None
     lock_purchases(session, order.user_id)
     return ALREADY_OWNED if set(order.courses) <= owned_courses(session, order.user_id) else None
 

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from sqlalchemy import exists, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Text, cast, exists, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Aggregate, Base, new_id
@@ -46,9 +46,13 @@ TRIAL_GRACE = timedelta(days=1)
 # A renewal whose outcome is not known after this time is past due.
 OUTCOME_KNOWN_WITHIN = timedelta(days=7)
 LOOK_AGAIN_AFTER = timedelta(minutes=10)
-# Nobody's second try will end otherwise: the buyer has to pay by another card, for which the whole time is left.
+# A repeat of the same charge cannot succeed, and card networks fine some repeats: until the subscription ends, the
+# buyer may pay on a page, by another card or with their bank's confirmation.
 HARD_DECLINES = frozenset(
     {
+        *("authentication_required", "3d_secure_failed", "identification_required"),
+        *("stop_payment_order", "revocation_of_authorization", "revocation_of_all_authorizations"),
+        *("restricted_card", "transaction_not_allowed"),
         *("lost_card", "stolen_card", "pickup_card", "fraudulent", "expired_card", "invalid_account"),
         *("permission_revoked", "card_expired", "fraud_suspected", "country_forbidden", "payment_method_restricted"),
         *("invalid_card_number", "resource_missing", "payment_method_id"),
@@ -120,9 +124,8 @@ class Subscription(Aggregate, Base):
             "next_step_at": at + INCOMPLETE_FOR,
             "created_at": at,
         }
-        # One checkout of a buyer and plan at a time. Otherwise a transaction could find no order, wait for the lock of
-        # the subscription, and then lock an order made in between: against the order of locks in ``locked``.
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{user_id} {plan.id}", 0))))
+        # One of a buyer's checkouts at a time: two plans over the same courses must not both begin with a trial.
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"subscriptions of {user_id}", 0))))
         session.execute(insert(cls).values(row).on_conflict_do_nothing())
         mine = select(cls.id).where(cls.user_id == user_id, cls.plan_id == plan.id, cls.status.in_(OPEN))
         subscription_id = session.scalars(mine).one_or_none()
@@ -139,10 +142,19 @@ class Subscription(Aggregate, Base):
 
     @classmethod
     def locked(cls, session: Session, subscription_id: UUID) -> tuple[Self, Order | None]:
-        """A subscription and the order that it waits for, to be changed."""
-        # The order first, as whoever applies a payment does.
-        order = Order.locked_of_subscription(session, subscription_id)
-        return session.get_one(cls, subscription_id, with_for_update=True, populate_existing=True), order
+        """Lock the pending order of a subscription, if there is one, then the subscription; returns both.
+
+        Payments are applied in the same order of locks. A pending order that another transaction has added in between
+        would be locked after its subscription, so both locks are released and taken again.
+        """
+        while True:
+            with session.begin_nested() as savepoint:
+                order = Order.locked_of_subscription(session, subscription_id)
+                subscription = session.get_one(cls, subscription_id, with_for_update=True, populate_existing=True)
+                pending = select(Order.id).where(Order.subscription_id == subscription_id, Order.status == "pending")
+                if session.scalar(pending) == (order.id if order else None):
+                    return subscription, order
+                savepoint.rollback()
 
     @classmethod
     def of(cls, session: Session, subscription_id: UUID, *, user_id: UUID) -> Self:
@@ -180,11 +192,13 @@ class Subscription(Aggregate, Base):
         self.amount_minor, self.currency = plan.amount_minor, plan.currency
 
     def may_try(self, session: Session, plan: Plan) -> bool:
-        """Whether it begins with a trial: a person has one for each plan."""
+        """Whether it begins with a trial: no earlier one of the buyer, of whatever plan, had a course of this plan."""
         if not plan.trial_days or self.status != "incomplete":
             return False
-        mine = (Subscription.user_id == self.user_id) & (Subscription.plan_id == plan.id)
-        return not session.scalar(select(exists().where(mine, Subscription.had_trial)))
+        same = Subscription.course_ids.op("?|")(cast(plan.course_ids, ARRAY(Text)))
+        return not session.scalar(
+            select(exists().where(Subscription.user_id == self.user_id, Subscription.had_trial, same))
+        )
 
     def begin_trial(self, plan: Plan, *, at: datetime) -> list[Event]:
         """Begin without a payment."""
@@ -231,7 +245,10 @@ class Subscription(Aggregate, Base):
         return [renewed]
 
     def charge_failed(self, reason: str, *, at: datetime) -> list[Event]:
-        """Record that a scheduled charge failed; the next one is made after a pause, or none if that would not help."""
+        """Record that a scheduled charge failed; the next one is made after a pause, or none if it cannot succeed.
+
+        The buyer is notified when the subscription becomes past due, and when only they can still pay.
+        """
         was, self.status = self.status, "past_due"
         self.problem = reason
         if self.ends_at is None:
@@ -240,7 +257,7 @@ class Subscription(Aggregate, Base):
         pause_ends_at = at + DUNNING[self.failed_charges] if may_try_again else self.ends_at
         self.next_step_at = min(pause_ends_at, self.ends_at)
         self.failed_charges += 1
-        if was == "past_due":
+        if was == "past_due" and reason not in HARD_DECLINES:
             return []
         past_due = SubscriptionPastDue(
             subscription_id=self.id,
@@ -249,6 +266,7 @@ class Subscription(Aggregate, Base):
             reason=reason,
             ends_at=self.ends_at,
             failed_at=at,
+            is_retried=self.next_step_at < self.ends_at,
         )
         return [past_due]
 

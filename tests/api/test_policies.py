@@ -7,6 +7,7 @@ from flask import Flask
 
 from api import create_app
 from api.auth import Policy
+from api.limits import MONEY
 from tests.api.test_problems import problem
 from tests.gateway import Person, gateway
 
@@ -41,6 +42,18 @@ NAMED = [f"{method} {rule}" for method, rule, _ in GUARDED]
 
 def test_no_route_is_without_a_policy():
     assert [f"{method} {rule}" for method, rule, policy in ROUTES if policy is None] == []
+
+
+def test_routes_that_call_a_payment_provider_have_the_limit_of_purchases():
+    limited = {f"{method} {rule}" for method, rule, policy in ROUTES if policy.limit is MONEY}
+
+    assert limited >= {
+        "POST /v1/checkouts",
+        "POST /v1/checkouts/<uuid:checkout_id>/sync",
+        "POST /v1/orders/<uuid:order_id>/cancel",
+        "POST /v1/orders/<uuid:order_id>/refunds",
+        "POST /v1/subscriptions",
+    }
 
 
 def test_a_route_without_a_policy_is_found():

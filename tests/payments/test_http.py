@@ -146,6 +146,16 @@ def test_a_checkout_needs_a_token_an_idempotency_key_and_a_course(buyer, course_
     assert buy(buyer, str(uuid4())).status_code == 404
 
 
+def test_course_that_is_twice_in_a_plan_is_a_422(buyer, course_id):
+    price = {"amount_minor": 900, "currency": "USD"}
+    plan = {"name": "All", "price": price, "interval": "month", "course_ids": [course_id, course_id]}
+    buyer.permissions = ["payments:admin"]
+
+    answer = buyer.send("POST", "/v1/plans", json=plan)
+
+    assert (answer.status_code, answer.json["errors"][0]["pointer"]) == (422, "/course_ids")
+
+
 def test_what_is_anothers_is_not_found(buyer, course_id):
     checkout = buy(buyer, course_id).json
     stranger = make_buyer()

@@ -3,19 +3,26 @@
 # The fixtures are those of test_subscriptions.
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
 
 from models.errors import PaymentRefused, ProviderOutcomeUnknown
-from models.payments import Attempt, Order, Plan, Refund, Subscription
+from models.payments import Attempt, Order, Plan, Refund, SavedMethod, Subscription
 from models.payments.plans import after_periods
-from models.payments.subscriptions import LOOK_AGAIN_AFTER, OUTCOME_KNOWN_WITHIN, TRIAL_GRACE
+from models.payments.subscriptions import (
+    LOOK_AGAIN_AFTER,
+    OUTCOME_KNOWN_WITHIN,
+    PAST_DUE_FOR,
+    TRIAL_GRACE,
+)
 from tests.payments.shop import Shop, paid, snapshot_of
 from tests.payments.test_subscriptions import (  # noqa: F401 fixtures
     announced_end,
     charged,
     decline,
+    last_past_due,
     make_plan,
     news,
     plan,
@@ -226,3 +233,64 @@ def test_the_buyers_own_tries_do_not_use_up_dunning(shop, plan, time):
 
     assert (subscription.failed_charges, subscription.next_step_at, subscription.ends_at) == before
     assert subscription.status == "past_due"
+
+
+# Declines that only the buyer can mend.
+
+
+def test_charge_that_needs_the_buyers_confirmation_is_not_repeated_and_a_page_pays(shop, plan, time):
+    subscription = subscribed(shop, plan, "stripe")
+    method = shop.session.scalars(select(SavedMethod).where(SavedMethod.user_id == shop.buyer)).one()
+    client = shop.providers["stripe"]._client.v1  # noqa: SLF001 the bank of this card asks for a confirmation
+    asking = client.payment_methods.attach("pm_card_authenticationRequired", {"customer": method.customer_id})
+    method.method_id = asking.id
+    time.at = subscription.period_end
+    run(shop)
+    time.advance(days=20)
+    run(shop)
+    assert (subscription.status, subscription.problem, tries(shop)) == ("past_due", "authentication_required", 1)
+    assert last_past_due(shop, subscription)["is_retried"] is False
+
+    page = shop.checkout(plan_id=plan.id, provider="stripe")
+    shop.pay(page)
+    shop.come_back(page)
+
+    assert (subscription.status, subscription.ends_at) == ("active", None)
+
+
+def test_buyer_is_notified_again_when_the_card_is_not_tried_again(shop, plan, time):
+    subscription = subscribed(shop, plan, "yookassa")
+    time.at = subscription.period_end
+    decline(shop)
+    run(shop)
+    assert last_past_due(shop, subscription)["is_retried"] is True
+    ends_at = announced_end(shop, subscription)
+
+    decline(shop, "permission_revoked")
+    time.advance(days=2)
+    run(shop)
+
+    assert news(shop, subscription) == ["STARTED", "PAST_DUE", "PAST_DUE"]
+    assert last_past_due(shop, subscription)["is_retried"] is False
+    assert announced_end(shop, subscription) == subscription.ends_at == ends_at
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "authentication_required",
+        "restricted_card",
+        "revocation_of_all_authorizations",
+        "revocation_of_authorization",
+        "stop_payment_order",
+        "transaction_not_allowed",
+    ],
+)
+def test_hard_decline_leaves_the_whole_time_to_pay_on_a_page(plan, time, reason):
+    begun = {"id": plan.id, "plan_name": plan.name, "user_id": uuid4(), "failed_charges": 0}
+    subscription = Subscription(status="active", period_end=time.at, **begun)
+
+    [past_due] = subscription.charge_failed(reason, at=time.at)
+
+    assert subscription.next_step_at == past_due.ends_at == time.at + PAST_DUE_FOR
+    assert not past_due.is_retried

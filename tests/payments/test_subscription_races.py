@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from models.base import now, sessions
 from models.errors import DomainError
-from models.payments import Plan, SavedMethod, Subscription
+from models.payments import Order, Plan, SavedMethod, Subscription
 from tests.payments.shop import make_offer
 from tests.payments.test_races import TWINS, Committing
 from tests.support.databases import Database
@@ -107,3 +107,44 @@ def test_first_checkouts_of_a_plan_at_once_do_not_deadlock(database, standin, st
     trials = "SELECT count(*) FROM bus.outbox WHERE type = 'SUBSCRIPTION_STARTED'"
     assert database.value(trials) == (4 if trial_days else 0)
     assert database.count("payments.subscriptions") == 4
+
+
+def test_trials_of_plans_with_a_common_course_at_once_begin_one(database, stripe):
+    with sessions("payments").begin() as session:
+        common = str(make_offer(session))
+        terms = {"amount_minor": 4900, "currency": "USD", "interval": "month", "trial_days": 14}
+        plans = [
+            Plan.make(name="Baking", course_ids=[common, str(make_offer(session))], at=now(), **terms)
+            for _ in range(TWINS)
+        ]
+        session.add_all(plans)
+        plan_ids = [plan.id for plan in plans]
+    wish = {"user_id": uuid4(), "course_id": None, "success_url": None, "cancel_url": None, "receipt_email": None}
+    begin = partial(start_checkout, Committing(), {"stripe": stripe}, provider="stripe", **wish)
+
+    at_once(*[partial(outcome, partial(begin, plan_id=plan_id)) for plan_id in plan_ids])
+
+    statuses = database.rows("SELECT status FROM payments.subscriptions ORDER BY status")
+    assert statuses == [("incomplete",)] * (TWINS - 1) + [("trialing",)]
+
+
+def test_pending_order_that_is_added_between_the_locks_is_locked_too(database, stripe, wish, monkeypatch):
+    begun = start_subscription(Committing(), {"stripe": stripe}, **wish)
+    with sessions("payments").begin() as session:
+        period = session.get_one(Subscription, begun["id"]).next_period()
+    look = Order.locked_of_subscription
+    added = []
+
+    def look_too_early(session, subscription_id):
+        found = look(session, subscription_id)
+        monkeypatch.setattr(Order, "locked_of_subscription", look)
+        renewal = {"user_id": wish["user_id"], "subscription_id": subscription_id, "period": period, "at": now()}
+        with sessions("payments").begin() as another:
+            added.append(Order.for_period(another, **renewal).id)
+        return found
+
+    monkeypatch.setattr(Order, "locked_of_subscription", look_too_early)
+    with sessions("payments").begin() as session:
+        _subscription, order = Subscription.locked(session, begun["id"])
+
+    assert [order.id] == added

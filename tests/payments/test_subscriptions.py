@@ -119,13 +119,17 @@ def news(shop: Shop, subscription: Subscription) -> list[str]:
 
 
 def announced_end(shop: Shop, subscription: Subscription) -> datetime:
-    """When access ends, as the last SUBSCRIPTION_PAST_DUE says."""
+    return datetime.fromisoformat(last_past_due(shop, subscription)["ends_at"])
+
+
+def last_past_due(shop: Shop, subscription: Subscription) -> dict:
+    """The payload of the last SUBSCRIPTION_PAST_DUE."""
     shop.session.flush()
     past_due = (OutboxEvent.aggregateid == str(subscription.id)) & (OutboxEvent.type == "SUBSCRIPTION_PAST_DUE")
     [*_, payload] = shop.session.scalars(
         select(OutboxEvent.payload).where(past_due).order_by(OutboxEvent.aggregate_version)
     )
-    return datetime.fromisoformat(payload["ends_at"])
+    return payload
 
 
 def orders(shop: Shop) -> list[Order]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from models import clock
@@ -136,16 +137,28 @@ def close_page(sessions: Sessions, providers: Providers, attempt: Attempt) -> Sn
 
 
 def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Order:
-    """Apply what the provider said of ``attempt``, under the lock of its order, which is returned.
+    """Apply the state that the provider has of ``attempt``, under the lock of its order; returns the order.
 
-    Whoever comes second with the same news changes nothing.
+    Applying the same state again changes nothing. A state that contradicts the tables is held for review: the next
+    webhook would meet the same contradiction.
     """
     order = Order.locked(session, attempt.order_id)
-    attempt = order.attempt(attempt.id)
+    try:
+        with session.begin_nested():
+            _apply(session, order, order.attempt(attempt.id), snapshot)
+            session.flush()
+    except IntegrityError as error:
+        order = Order.locked(session, attempt.order_id)
+        _hold_for_review(order, order.attempt(attempt.id), error)
+    return order
+
+
+def _apply(session: Session, order: Order, attempt: Attempt, snapshot: Snapshot) -> None:
     before, captured_before = attempt.status, attempt.captured_minor
     receipt_before = attempt.receipt_status
     unwanted = None
     if snapshot.status == "succeeded" and attempt.status not in SETTLED and not order.paid_at:
+        order.replace_pending(session, at=now())
         unwanted = reason_to_return(session, order)
     for event in order.apply(attempt, snapshot, wanted=unwanted is None, at=now()):
         record(session, order, event)
@@ -162,7 +175,14 @@ def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Or
         tell("attempt changed", attempt_id=attempt.id, was=before, status=attempt.status, problem=attempt.problem)
     if attempt.receipt_status == "canceled" != receipt_before:
         log.error("receipt canceled", attempt_id=attempt.id, order_id=order.id)  # the law wants it made good by hand
-    return order
+
+
+def _hold_for_review(order: Order, attempt: Attempt, error: IntegrityError) -> None:
+    rule = getattr(getattr(error.orig, "diag", None), "constraint_name", None)
+    log.error("provider's state contradicts the tables", attempt_id=attempt.id, rule=rule, reason=str(error.orig))
+    if attempt.status != "review":
+        attempt.hold_for_review([rule or "the tables"])
+        order.note("payment_review", at=now(), attempt=attempt, detail=attempt.problem)
 
 
 def _tell_subscription(session: Session, attempt: Attempt) -> None:
