@@ -113,6 +113,9 @@ INBOX_KEPT_DAYS = _number("INBOX_KEPT_DAYS", 30)  # longer than any topic or out
 # deleted. Once more without the inbox it would turn state back.
 if INBOX_KEPT_DAYS < 2 * OUTBOX_KEPT_DAYS + 2:
     raise SystemExit("INBOX_KEPT_DAYS must be at least twice OUTBOX_KEPT_DAYS, and two days more")
+# The outline of the largest course fits into one event.
+COURSE_LESSONS_MAX = 1000
+COURSE_SECTIONS_MAX = 200
 EVENT_MAX_BYTES = 512 * 1024  # of an event's JSON; a command whose event is larger is refused
 OPERATIONS_KEPT_DAYS = _number("OPERATIONS_KEPT_DAYS", 14)  # after their end
 JOBS_KEPT_DAYS = _number("JOBS_KEPT_DAYS", 14)  # after their end

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Row, Text, cast, select
 
+from models.events import Event
 from models.outbox import OutboxEvent
 
 Rows = list[Row[Any]]
@@ -37,7 +38,8 @@ def headers_of(row: Row[Any]) -> Iterator[tuple[str, str]]:
     yield "ce_type", row.type
     yield "ce_subject", row.aggregateid
     yield "ce_time", msgspec.to_builtins(row.created_at)
-    yield "ce_dataschema", f"https://coursebus.dev/schemas/{row.type}/1"
+    version = Event.by_type[row.type].schema_version if row.type in Event.by_type else 1
+    yield "ce_dataschema", f"https://coursebus.dev/schemas/{row.type}/{version}"
     yield "ce_partitionkey", row.aggregateid
     yield "ce_sequence", str(row.aggregate_version)
     for header, name in (

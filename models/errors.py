@@ -329,6 +329,14 @@ class SectionNotEmpty(Conflict):
     message = "Move or delete the lessons of section {0} first."
 
 
+class TooManyLessons(Conflict):
+    message = "A course has up to {0} lessons."
+
+
+class TooManySections(Conflict):
+    message = "A course has up to {0} sections."
+
+
 class OutlineIncomplete(Invalid):
     message = "The outline must name every lesson of the course once: {0}."
 

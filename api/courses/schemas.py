@@ -4,6 +4,7 @@ from typing import Any
 
 import marshmallow as ma
 
+import settings
 from api.pages import PageQuery, page_of
 from api.schemas import Currency, Flag, Line, Moment, Money, Prose, Schema, Timestamp
 
@@ -224,7 +225,7 @@ class PlannedSectionSchema(Schema):
 
     id = ma.fields.UUID()
     title = Line()
-    lessons = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(max=500))
+    lessons = ma.fields.List(ma.fields.UUID(), required=True)
 
     @ma.validates_schema
     def _known_or_named(self, section: dict[str, Any], **_: Any) -> None:
@@ -234,8 +235,15 @@ class PlannedSectionSchema(Schema):
 
 class OutlineSchema(Schema):
     sections = ma.fields.List(
-        ma.fields.Nested(PlannedSectionSchema), required=True, validate=ma.validate.Length(max=200)
+        ma.fields.Nested(PlannedSectionSchema),
+        required=True,
+        validate=ma.validate.Length(max=settings.COURSE_SECTIONS_MAX),
     )
+
+    @ma.validates_schema
+    def _not_too_many_lessons(self, outline: dict[str, Any], **_: Any) -> None:
+        if sum(len(section["lessons"]) for section in outline["sections"]) > settings.COURSE_LESSONS_MAX:
+            raise ma.ValidationError(f"Up to {settings.COURSE_LESSONS_MAX} lessons.", "sections")
 
 
 class SectionFieldsSchema(Schema):

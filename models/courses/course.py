@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Text, Uuid, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
+import settings
 from models.base import Aggregate, Base, new_id
 from models.errors import (
     CourseEmpty,
@@ -18,6 +19,8 @@ from models.errors import (
     OwnPrerequisite,
     PreconditionFailed,
     SectionNotEmpty,
+    TooManyLessons,
+    TooManySections,
 )
 from models.events import CourseArchived, CourseCreated, CourseUpdated
 
@@ -210,6 +213,12 @@ class Course(Presentation, Aggregate, Base):
             self.price_minor, self.currency = price["amount_minor"], price["currency"]
 
     def add_section(self, title: str) -> Section:
+        """Put a new section at the end. Raises TooManySections."""
+        if len(self.sections) >= settings.COURSE_SECTIONS_MAX:
+            raise TooManySections(settings.COURSE_SECTIONS_MAX)
+        return self._new_section(title)
+
+    def _new_section(self, title: str) -> Section:
         section = Section(id=new_id(), title=title, position=len(self.sections) + 1, lessons=[])
         self.sections.append(section)
         return section
@@ -223,8 +232,10 @@ class Course(Presentation, Aggregate, Base):
         self._number()
 
     def add_lesson(self, section_id: UUID, fields: LessonFields) -> Lesson:
-        """Put a lesson at the end of a section. Raises NotFound, ContentUnfit."""
+        """Put a lesson at the end of a section. Raises NotFound, TooManyLessons, ContentUnfit."""
         section = self.section(section_id)
+        if sum(1 for _ in self.lessons()) >= settings.COURSE_LESSONS_MAX:
+            raise TooManyLessons(settings.COURSE_LESSONS_MAX)
         lesson = Lesson(id=new_id(), section_id=section_id, position=len(section.lessons) + 1)
         lesson.duration_seconds, lesson.free_preview, lesson.unlock = None, False, None
         lesson.completion = {"rule": "manual"}
@@ -247,8 +258,10 @@ class Course(Presentation, Aggregate, Base):
     def arrange(self, plan: list[PlannedSection]) -> None:
         """Put all lessons into a new order; sections that the plan does not name go.
 
-        Raises NotFound, OutlineIncomplete where a lesson or section is left out or named twice.
+        Raises NotFound, TooManySections, OutlineIncomplete where a lesson or section is left out or named twice.
         """
+        if len(plan) > settings.COURSE_SECTIONS_MAX:
+            raise TooManySections(settings.COURSE_SECTIONS_MAX)
         lessons = {lesson.id: lesson for lesson in self.lessons()}
         planned = [lesson_id for section in plan for lesson_id in section.lessons]
         for lesson_id in planned:
@@ -256,7 +269,7 @@ class Course(Presentation, Aggregate, Base):
         for lesson_id in lessons:
             if planned.count(lesson_id) != 1:
                 raise OutlineIncomplete(str(lesson_id))
-        sections = [self.section(each.id) if each.id else self.add_section(each.title or "") for each in plan]
+        sections = [self.section(each.id) if each.id else self._new_section(each.title or "") for each in plan]
         if len({section.id for section in sections}) < len(sections):
             raise OutlineIncomplete("a section is named twice")
         for section, each in zip(sections, plan, strict=True):

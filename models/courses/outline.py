@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, undefer
 
 from models.base import Base, new_id
 from models.errors import ContentUnfit, NotFound
-from models.events import PublishedLesson, PublishedSection
+from models.events import LESSON_TITLE_MAX_LENGTH, PublishedLesson, PublishedSection
 
 # What a lesson's content holds, by its kind.
 CONTENT_OF = {"video": "url", "text": "body", "quiz": "questions"}
@@ -113,16 +113,14 @@ def counts(sections: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def published(sections: list[dict[str, Any]]) -> list[PublishedSection]:
-    """An outline as COURSE_PUBLISHED tells it."""
+    """Return an outline as COURSE_PUBLISHED carries it: what other services need to follow learners through it."""
     return [
         PublishedSection(
             section_id=UUID(section["id"]),
-            title=section["title"],
             lessons=[
                 PublishedLesson(
                     lesson_id=UUID(lesson["id"]),
-                    title=lesson["title"],
-                    kind=lesson["kind"],
+                    title=_shortened(lesson["title"]),
                     duration_seconds=lesson["duration_seconds"],
                     completion_rule=lesson["completion"]["rule"],
                     opens_after_days=(lesson["unlock"] or {}).get("after_days"),
@@ -133,6 +131,12 @@ def published(sections: list[dict[str, Any]]) -> list[PublishedSection]:
         )
         for section in sections
     ]
+
+
+def _shortened(title: str) -> str:
+    if len(title) <= LESSON_TITLE_MAX_LENGTH:
+        return title
+    return title[: LESSON_TITLE_MAX_LENGTH - 1].rstrip() + "…"
 
 
 def _moment(text: str | None) -> datetime | None:

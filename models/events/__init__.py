@@ -6,6 +6,7 @@ left out or erased. Money is an integer in minor units with its ISO currency; ti
 """
 
 from .courses import (
+    LESSON_TITLE_MAX_LENGTH,
     CourseArchived,
     CourseCreated,
     CoursePublished,
@@ -45,6 +46,7 @@ from .users import Account, Person, UserCreated, UserDeleted, UserExportRequeste
 
 __all__ = [
     "EVERY_SERVICE",
+    "LESSON_TITLE_MAX_LENGTH",
     "PERSONAL",
     "Account",
     "AnyEvent",

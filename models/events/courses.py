@@ -1,18 +1,20 @@
 """What the courses service tells."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 from uuid import UUID
 
 from .event import Event, Moment
 
+LESSON_TITLE_MAX_LENGTH = 80
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedLesson:
-    """A lesson's place in a published outline; its contents stay with the courses service."""
+    """A lesson's place in a published outline, and the rules for learning it."""
 
     lesson_id: UUID
-    title: str
-    kind: str  # video, text or quiz
+    title: str  # up to LESSON_TITLE_MAX_LENGTH: a course of 1,000 lessons is one event
     duration_seconds: int | None = None
     completion_rule: str = "manual"  # manual, viewed, or min_score: then its quiz completes it
     opens_after_days: int | None = None  # after the learner's start
@@ -22,13 +24,14 @@ class PublishedLesson:
 @dataclass(frozen=True, kw_only=True)
 class PublishedSection:
     section_id: UUID
-    title: str
     lessons: list[PublishedLesson]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoursePublished(Event, topic="courses", kept_for_good=True):
     """A version of a course went live, with this outline and this price."""
+
+    schema_version: ClassVar[int] = 2  # 1 had titles of sections and kinds of lessons as well
 
     course_id: UUID
     course_version: int  # counts the published snapshots: 1, 2, 3 …

@@ -15,8 +15,7 @@ from models.outbox import OutboxEvent
 def course_published(course_id: UUID | None = None, *, version: int = 1, lessons: int = 1) -> CoursePublished:
     section = PublishedSection(
         section_id=uuid4(),
-        title="All of it",
-        lessons=[PublishedLesson(lesson_id=uuid4(), title=f"Lesson {n}", kind="text") for n in range(lessons)],
+        lessons=[PublishedLesson(lesson_id=uuid4(), title=f"Lesson {n}") for n in range(lessons)],
     )
     return CoursePublished(
         course_id=course_id or uuid4(),

@@ -110,8 +110,8 @@ def test_a_lost_log_does_not_turn_a_price_back(database: Database, happened, rep
 
 def test_a_lost_log_does_not_close_a_course_that_was_opened_again(database: Database, happened, repeated):
     learner = {"course_id": new_id(), "user_id": new_id()}
-    lesson = PublishedLesson(lesson_id=new_id(), title="Knots", kind="text")
-    sections = [PublishedSection(section_id=new_id(), title="Ropes", lessons=[lesson])]
+    lesson = PublishedLesson(lesson_id=new_id(), title="Knots")
+    sections = [PublishedSection(section_id=new_id(), lessons=[lesson])]
     published = some(CoursePublished, course_id=learner["course_id"], course_version=1, sections=sections)
     told = happened(
         ("progress.keep_outline", published, 90),

@@ -42,10 +42,7 @@ class Learner:
         self.session = session
         self.user_id, self.course_id = user_id or uuid4(), uuid4()
         self.lessons = [uuid4() for _ in range(lessons)]
-        published = [
-            PublishedLesson(lesson_id=each, title=f"Lesson {each}", kind="text", **of_each_lesson)
-            for each in self.lessons
-        ]
+        published = [PublishedLesson(lesson_id=each, title=f"Lesson {each}", **of_each_lesson) for each in self.lessons]
         course = some(
             CoursePublished,
             course_id=self.course_id,
@@ -53,7 +50,7 @@ class Learner:
             title="Bread",
             sequential=sequential,
             prerequisites=list(prerequisites),
-            sections=[PublishedSection(section_id=uuid4(), title="All", lessons=published)],
+            sections=[PublishedSection(section_id=uuid4(), lessons=published)],
         )
         keep_outline(session, event=course)
         start_course(session, forgotten, event=self.enrolled())

@@ -20,7 +20,10 @@ from workers import task
 def arrange_outline(
     session: Session, *, course_id: UUID, caller: Caller, expected_version: int, sections: list[PlannedSection]
 ) -> dict[str, Any]:
-    """Put sections and lessons into a new order. Raises NotFound, PreconditionFailed, OutlineIncomplete."""
+    """Put sections and lessons into a new order.
+
+    Raises NotFound, PreconditionFailed, TooManySections, OutlineIncomplete.
+    """
     course = _own(session, course_id, caller, expected_version)
     course.arrange(sections)
     record(session, course, course.updated(at=now()))
@@ -29,7 +32,7 @@ def arrange_outline(
 
 @task
 def add_section(session: Session, *, course_id: UUID, caller: Caller, title: str) -> dict[str, Any]:
-    """Raises NotFound."""
+    """Put a new section at the end. Raises NotFound, TooManySections."""
     course = Course.own(session, str(course_id), caller)
     section = course.add_section(title)
     return _changed(session, course, section.outline())
@@ -60,7 +63,7 @@ def remove_section(
 def add_lesson(
     session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, fields: LessonFields
 ) -> dict[str, Any]:
-    """Put a lesson at the end of a section. Raises NotFound, ContentUnfit."""
+    """Put a lesson at the end of a section. Raises NotFound, TooManyLessons, ContentUnfit."""
     course = Course.own(session, str(course_id), caller)
     lesson = course.add_lesson(section_id, fields)
     return _changed(session, course, lesson.view())

@@ -1,0 +1,126 @@
+"""How large a course may be: its publication is one event, which must fit into a message."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import msgspec
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+import settings
+from api.courses.schemas import OutlineSchema
+from models.base import Aggregate
+from models.courses.course import Course, PlannedSection
+from models.courses.outline import Lesson, Section
+from models.errors import EventTooLarge, TooManyLessons, TooManySections
+from models.events import CoursePublished, CourseUpdated
+from models.outbox import OutboxEvent, record
+from models.progress import Outline
+from tests.courses.factories import author_of, make_draft, make_lesson
+from tests.support.events import some
+from tests.support.tasks import forgotten
+from workers.courses.authoring import publish_course
+from workers.courses.outline import add_section, arrange_outline
+
+TITLE = "Ж" * 200  # two bytes a letter
+
+
+def largest_course(session: Session) -> Course:
+    """Make the draft with the longest event: as many lessons, sections and rules as are allowed."""
+    course = make_draft(session, lessons=0, title=TITLE)
+    course.prerequisites = [uuid4() for _ in range(20)]
+    lessons_each = settings.COURSE_LESSONS_MAX // settings.COURSE_SECTIONS_MAX
+    for position in range(2, settings.COURSE_SECTIONS_MAX + 1):
+        course.sections.append(Section(title=TITLE, position=position, lessons=[]))
+    for section in course.sections:
+        for position in range(1, lessons_each + 1):
+            section.lessons.append(
+                Lesson(
+                    title=TITLE,
+                    position=position,
+                    kind="quiz",
+                    content={"questions": []},
+                    duration_seconds=1_000_000,
+                    completion={"rule": "min_score", "min_score_percent": 100},
+                    unlock={"at": datetime(2026, 12, 31, 23, 59, 59, 999999, UTC).isoformat()},
+                )
+            )
+    session.flush()
+    return course
+
+
+def test_publication_of_the_largest_course_fits_into_an_event(session: Session):
+    course = largest_course(session)
+
+    publish_course(session, forgotten, ref=str(course.id), caller=author_of(course))
+
+    event = session.scalars(select(OutboxEvent).where(OutboxEvent.type == "COURSE_PUBLISHED")).one()
+    assert len(msgspec.json.encode(event.payload)) < 0.8 * settings.EVENT_MAX_BYTES
+    published = msgspec.convert(event.payload, CoursePublished)
+    lessons = [lesson for section in published.sections for lesson in section.lessons]
+    assert len(lessons) == settings.COURSE_LESSONS_MAX
+    assert lessons[0].title == "Ж" * 79 + "…"
+    Outline.keep(session, published)
+    outline = Outline.latest(session, course.id)
+    assert outline
+    assert len(outline.lessons) == settings.COURSE_LESSONS_MAX
+
+
+def test_a_course_has_a_limit_of_lessons(session: Session):
+    course = largest_course(session)
+
+    with pytest.raises(TooManyLessons):
+        make_lesson(session, course.id, str(course.sections[0].id), author_of(course))
+
+
+def test_a_course_has_a_limit_of_sections(session: Session):
+    course = largest_course(session)
+
+    with pytest.raises(TooManySections):
+        add_section(session, course_id=course.id, caller=author_of(course), title="One more")
+
+
+def test_an_arranged_outline_has_a_limit_of_sections(session: Session):
+    course = make_draft(session, lessons=1)
+    [lesson] = course.lessons()
+    plan = [PlannedSection(title="New", lessons=[]) for _ in range(settings.COURSE_SECTIONS_MAX)]
+
+    with pytest.raises(TooManySections):
+        arrange_outline(
+            session,
+            course_id=course.id,
+            caller=author_of(course),
+            expected_version=course.version,
+            sections=[PlannedSection(title="First", lessons=[lesson.id]), *plan],
+        )
+
+
+def test_all_sections_may_be_replaced_at_once(session: Session):
+    course = largest_course(session)
+    lessons = [lesson.id for lesson in course.lessons()]
+
+    arrange_outline(
+        session,
+        course_id=course.id,
+        caller=author_of(course),
+        expected_version=course.version,
+        sections=[PlannedSection(title="All", lessons=lessons)],
+    )
+
+    assert [len(section.lessons) for section in course.sections] == [settings.COURSE_LESSONS_MAX]
+
+
+@pytest.mark.parametrize(
+    "outline", [[{"title": "t", "lessons": []}] * 201, [{"title": "t", "lessons": [str(uuid4())] * 1001}]]
+)
+def test_an_outline_above_the_limits_is_refused_with_its_place(outline: list[dict[str, object]]):
+    assert list(OutlineSchema().validate({"sections": outline})) == ["sections"]
+
+
+def test_an_event_above_the_limit_is_refused(session: Session):
+    class Key(Aggregate):
+        id, version = "k", 0
+
+    with pytest.raises(EventTooLarge):
+        record(session, Key(), some(CourseUpdated, title="x" * settings.EVENT_MAX_BYTES))
