@@ -446,6 +446,18 @@ class PaymentNotOfOrder(Invalid):
     message = "Order {0} has no payment {1}."
 
 
+class PaymentInReview(Conflict):
+    message = "Payment {0} is in review: resolve it instead."
+
+
+class NotInReview(Conflict):
+    message = "The {0} {1} is not in review."
+
+
+class ResolutionRefused(Conflict):
+    message = "{0}"
+
+
 class RefundTooLarge(Invalid):
     message = "At most {0} {1} (minor units) can be given back."
 

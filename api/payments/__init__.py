@@ -1,6 +1,19 @@
 """Payments: checkouts, orders, the books, and the providers' webhooks."""
 
-from . import bundles, checkouts, coupons, disputes, invoices, ledger, orders, plans, refunds, subscriptions, webhooks
+from . import (
+    bundles,
+    checkouts,
+    coupons,
+    disputes,
+    invoices,
+    ledger,
+    orders,
+    plans,
+    refunds,
+    reviews,
+    subscriptions,
+    webhooks,
+)
 from .blueprint import blp
 
 # Importing them puts their routes on blp.
@@ -15,6 +28,7 @@ __all__ = [
     "orders",
     "plans",
     "refunds",
+    "reviews",
     "subscriptions",
     "webhooks",
 ]

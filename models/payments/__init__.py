@@ -11,6 +11,7 @@ from .plans import Plan
 from .provider_events import ProviderEvent, ProviderPull
 from .reconciliations import Movement, Reconciliation
 from .refunds import Refund, RefundSnapshot
+from .resolutions import Resolution
 from .saved_methods import SavedMethod
 from .steps import OrderStep
 from .subscriptions import Subscription
@@ -33,6 +34,7 @@ __all__ = [
     "Redemption",
     "Refund",
     "RefundSnapshot",
+    "Resolution",
     "SavedMethod",
     "Snapshot",
     "Subscription",

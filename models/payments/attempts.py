@@ -13,6 +13,7 @@ from sqlalchemy import ForeignKey, false, select
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
 from models.base import Base, new_id
+from models.errors import NotFound
 
 if TYPE_CHECKING:
     from .orders import Order
@@ -36,6 +37,8 @@ AttemptStatus = Literal[
 LIVE = frozenset({"created", "requires_action", "processing", "authorized", "unknown", "review"})
 # Money has come: nothing takes it back but a refund.
 SETTLED = frozenset({"succeeded", "duplicate"})
+# What does not match where a snapshot is of another object than the attempt's own page.
+OF_ANOTHER_OBJECT = frozenset({"account", "live_mode", "page_id"})
 _ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 _FIRST_SYNC_AFTER = timedelta(minutes=1)
@@ -107,6 +110,7 @@ class Attempt(Base):
     currency: Mapped[str]
     # Money is counters, not statuses.
     captured_minor: Mapped[int]
+    captured_currency: Mapped[str | None]  # where it is not the one that was asked for: see money_currency
     refund_pending_minor: Mapped[int]
     refunded_minor: Mapped[int]
     disputed_minor: Mapped[int]  # what a bank holds until a dispute is decided
@@ -184,6 +188,26 @@ class Attempt(Base):
         due = select(cls).where(cls.next_sync_at <= at).order_by(cls.next_sync_at).limit(limit)
         return list(session.scalars(due.with_for_update(skip_locked=True)))
 
+    @classmethod
+    def find(cls, session: Session, payment_id: UUID) -> Self:
+        """Return a payment, read only. Raises NotFound."""
+        attempt = session.get(cls, payment_id)
+        if attempt is None:
+            raise NotFound("payment", str(payment_id))
+        return attempt
+
+    @classmethod
+    def page(
+        cls, session: Session, *, order_id: UUID | None, status: str | None, limit: int, after: UUID | None
+    ) -> list[Self]:
+        """Return payments, the newest first; ``after`` is the last one of the page before."""
+        payments = select(cls).order_by(cls.id.desc()).limit(limit)
+        if order_id:
+            payments = payments.where(cls.order_id == order_id)
+        if status:
+            payments = payments.where(cls.status == status)
+        return list(session.scalars(payments.where(cls.id < after) if after else payments))
+
     @property
     def terms(self) -> Terms:
         return Terms(
@@ -200,6 +224,11 @@ class Attempt(Base):
             customer_id=self.customer_id,
             is_scheduled=self.is_scheduled,
         )
+
+    @property
+    def money_currency(self) -> str:
+        """The currency of what was captured."""
+        return self.captured_currency or self.currency
 
     @property
     def refundable_minor(self) -> int:
@@ -244,7 +273,8 @@ class Attempt(Base):
 
     def heeds(self, snapshot: Snapshot) -> bool:
         """Whether ``snapshot`` may change it. What has ended, and what a person looks at, gives way to money alone."""
-        if self.status in SETTLED:
+        # Money in review is in the books already: only the decision of a person moves it.
+        if self.status in SETTLED or (self.status == "review" and self.captured_minor):
             return False
         return snapshot.status == "succeeded" or (self.is_live and self.status != "review")
 
@@ -291,11 +321,32 @@ class Attempt(Base):
         """Ask no more: the provider has said its last word."""
         self.next_sync_at = None
 
-    def hold_for_review(self, mismatches: list[str]) -> None:
-        """Stop here until a person has looked: what we fetched is not what we asked for."""
+    def hold_for_review(self, snapshot: Snapshot, mismatches: list[str]) -> None:
+        """Stop until a person has decided: what the provider has is not what we asked for.
+
+        What it has captured on this attempt's own page is ours to account for, whatever was asked for.
+        """
         self.status = "review"
         self.problem = f"does not match: {', '.join(mismatches)}"
         self.next_sync_at = None
+        if not OF_ANOTHER_OBJECT & set(mismatches):
+            self._take_over(snapshot)
+
+    def accept(self, snapshot: Snapshot) -> None:
+        """Leave review as a success with what was captured."""
+        self._take_over(snapshot)
+        self.status, self.problem, self.page_open = "succeeded", None, False
+
+    def give_up(self, reason: str) -> None:
+        """Leave review without money: its page is closed, and what was held on it is released."""
+        self.status, self.problem, self.page_open, self.next_sync_at = "failed", reason, False, None
+
+    def _take_over(self, snapshot: Snapshot) -> None:
+        self.page_id = self.page_id or snapshot.page_id
+        self.page_open = snapshot.page_open
+        self.payment_id = snapshot.payment_id
+        self.captured_minor = snapshot.captured_minor
+        self.captured_currency = snapshot.currency if snapshot.currency != self.currency else None
 
     def lose_sight(self) -> None:
         """Note that the call which opens its page gave no clear answer."""
@@ -346,6 +397,27 @@ class Attempt(Base):
             None,
         )
         return was != ("", None, None, None, None)
+
+    def view(self) -> dict[str, Any]:
+        """As an item of GET /v1/payments."""
+        return {
+            "id": self.id,
+            "order_id": self.order_id,
+            "status": self.status,
+            "provider": self.provider,
+            "provider_id": self.payment_id,
+            "amount_minor": self.amount_minor,
+            "currency": self.currency,
+            "captured_minor": self.captured_minor,
+            "captured_currency": self.money_currency,
+            "refund_pending_minor": self.refund_pending_minor,
+            "refunded_minor": self.refunded_minor,
+            "disputed_minor": self.disputed_minor,
+            "charged_back_minor": self.charged_back_minor,
+            "refundable_minor": self.refundable_minor,
+            "problem": self.problem,
+            "created_at": self.created_at,
+        }
 
     def checkout_view(self) -> dict[str, Any]:
         """As POST /v1/checkouts shows it."""

@@ -9,6 +9,7 @@ from sqlalchemy import ForeignKey, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
+from models.errors import NotFound
 from models.events import DisputeClosed, PaymentDisputed
 
 from .attempts import Attempt
@@ -83,7 +84,7 @@ class Dispute(Base):
         dispute = session.scalars(known.execution_options(populate_existing=True)).one_or_none()
         if dispute:
             return dispute, False
-        fits = snapshot.currency == attempt.currency
+        fits = snapshot.currency == attempt.money_currency
         dispute = cls(
             id=new_id(),
             order_id=attempt.order_id,
@@ -111,6 +112,22 @@ class Dispute(Base):
         if status:
             disputes = disputes.where(cls.status == status)
         return list(session.scalars(disputes.where(cls.id < after) if after else disputes))
+
+    @classmethod
+    def find(cls, session: Session, dispute_id: UUID) -> Self:
+        """Return a dispute, read only. Raises NotFound."""
+        dispute = session.get(cls, dispute_id)
+        if dispute is None:
+            raise NotFound("dispute", str(dispute_id))
+        return dispute
+
+    def accept(self, amount_minor: int, currency: str) -> None:
+        """Leave review with what the bank takes in the payment's currency; ``apply`` then takes its status over."""
+        self.status, self.amount_minor, self.currency = "inquiry", amount_minor, currency
+
+    def give_up(self, *, at: datetime) -> None:
+        """Leave review: the bank has taken nothing."""
+        self.status, self.closed_at = "won", at
 
     @property
     def has_taken(self) -> bool:

@@ -4,7 +4,8 @@ A debit is positive, a credit negative, and each transaction sums to zero in eac
 one at its commit, and any change of what is booked.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -25,13 +26,17 @@ Kind = Literal[
     "refund_returned",  # the buyer's bank did not take it: the money is with the provider again
     "dispute",  # the buyer's bank has taken it
     "dispute_won",  # … and given it back
+    "review_resolved",  # a person has decided whose the money in suspense is
 ]
 
 SALES = "sales"
 REFUNDS = "refunds"
 DISPUTES = "disputes"
-OWED = "owed_to_buyers"  # money that came for an order which was paid already
+OWED = "owed_to_buyers"  # money that came twice or too late
+SUSPENSE = "suspense"  # money that is not what was asked for, until a person has decided
 
+# Where the money of a payment that does not pay its order stands, by the payment's status.
+_NOT_THE_ORDERS = {"duplicate": OWED, "review": SUSPENSE}
 _ACCOUNTS_AT_MOST = 10_000
 
 
@@ -101,31 +106,40 @@ class Balance(msgspec.Struct):
 
 def book_capture(session: Session, attempt: Attempt, *, at: datetime) -> None:
     """Book what an attempt has brought, in the transaction that believes it."""
-    earned = OWED if attempt.status == "duplicate" else SALES
-    _book(session, attempt, "capture", attempt.id, attempt.captured_minor, debit=_held(attempt), credit=earned, at=at)
+    _book(
+        session, attempt, "capture", attempt.id, {_held(attempt): 1, _earned(attempt): -1}, attempt.captured_minor, at
+    )
+
+
+def book_resolution(session: Session, attempt: Attempt, *, at: datetime) -> None:
+    """Move a payment out of suspense, as if it had been from the start what a person has made of it."""
+    disputed_minor = attempt.disputed_minor + attempt.charged_back_minor
+    moved: dict[str, int] = defaultdict(int)
+    moved[SUSPENSE] += attempt.captured_minor - attempt.refunded_minor - disputed_minor
+    moved[_earned(attempt)] -= attempt.captured_minor
+    moved[_given_back(attempt)] += attempt.refunded_minor
+    moved[_taken_from(attempt)] += disputed_minor
+    _book(session, attempt, "review_resolved", attempt.id, moved, amount_minor=1, at=at)
 
 
 def book_refund(session: Session, attempt: Attempt, refund: Refund, *, was: RefundStatus, at: datetime) -> None:
     """Book money that went back when ``refund`` became what it is, or that the buyer's bank has returned since."""
-    given_back = OWED if attempt.status == "duplicate" else REFUNDS
-    amount_minor = refund.amount_minor
+    sides = {_given_back(attempt): 1, _held(attempt): -1}
     if refund.status == "succeeded":
-        _book(session, attempt, "refund", refund.id, amount_minor, debit=given_back, credit=_held(attempt), at=at)
+        _book(session, attempt, "refund", refund.id, sides, amount_minor=refund.amount_minor, at=at)
     elif was == "succeeded":
-        returned: Kind = "refund_returned"
-        _book(session, attempt, returned, refund.id, amount_minor, debit=_held(attempt), credit=given_back, at=at)
+        _book(session, attempt, "refund_returned", refund.id, sides, amount_minor=-refund.amount_minor, at=at)
 
 
 def book_dispute(session: Session, attempt: Attempt, dispute: Dispute, *, had_taken: bool, at: datetime) -> None:
     """Book what a bank has taken when ``dispute`` became what it is, or given back. What the provider asks for its
     trouble is in its own books, as its fees for payments are.
     """
-    taken_from = OWED if attempt.status == "duplicate" else DISPUTES
-    amount_minor = dispute.amount_minor
+    sides = {_taken_from(attempt): 1, _held(attempt): -1}
     if dispute.has_taken and not had_taken:
-        _book(session, attempt, "dispute", dispute.id, amount_minor, debit=taken_from, credit=_held(attempt), at=at)
+        _book(session, attempt, "dispute", dispute.id, sides, amount_minor=dispute.amount_minor, at=at)
     elif had_taken and not dispute.has_taken:
-        _book(session, attempt, "dispute_won", dispute.id, amount_minor, debit=_held(attempt), credit=taken_from, at=at)
+        _book(session, attempt, "dispute_won", dispute.id, sides, amount_minor=-dispute.amount_minor, at=at)
 
 
 def balances(session: Session, *, limit: int, after: tuple[str, str] | None = None) -> list[Balance]:
@@ -148,17 +162,27 @@ def imbalances(session: Session) -> Iterator[str]:
     booked = {
         (balance.account, balance.currency): balance.balance_minor
         for balance in balances(session, limit=_ACCOUNTS_AT_MOST)
-        if balance.account.startswith("provider.")
+        if balance.account.startswith("provider.") or balance.account == SUSPENSE
     }
-    place = (Attempt.provider, Attempt.account, Attempt.currency)
-    held = func.sum(_kept_minor())
-    counted = {
-        (f"provider.{provider}.{account}", currency): int(total)
-        for provider, account, currency, total in session.execute(select(*place, held).group_by(*place))
-    }
+    counted = _counted(session)
     for name in sorted(booked.keys() | counted.keys()):
         if booked.get(name, 0) != counted.get(name, 0):
             yield f"{' '.join(name)}: {booked.get(name, 0)} are booked, {counted.get(name, 0)} counted"
+
+
+def _counted(session: Session) -> dict[tuple[str, str], int]:
+    """Return what the accounts of the providers, and suspense, should hold by the counters of the attempts."""
+    currency = func.coalesce(Attempt.captured_currency, Attempt.currency)
+    held = func.sum(_kept_minor())
+    by_account = select(Attempt.provider, Attempt.account, currency, held).group_by(
+        Attempt.provider, Attempt.account, currency
+    )
+    counted = {
+        (f"provider.{provider}.{account}", code): int(total)
+        for provider, account, code, total in session.execute(by_account)
+    }
+    in_review = select(currency, held).where(Attempt.status == "review").group_by(currency)
+    return counted | {(SUSPENSE, code): -int(total) for code, total in session.execute(in_review)}
 
 
 def _kept_minor() -> Any:
@@ -172,21 +196,36 @@ def _held(attempt: Attempt) -> str:
     return f"provider.{attempt.provider}.{attempt.account}"
 
 
+def _earned(attempt: Attempt) -> str:
+    return _NOT_THE_ORDERS.get(attempt.status, SALES)
+
+
+def _given_back(attempt: Attempt) -> str:
+    return _NOT_THE_ORDERS.get(attempt.status, REFUNDS)
+
+
+def _taken_from(attempt: Attempt) -> str:
+    return _NOT_THE_ORDERS.get(attempt.status, DISPUTES)
+
+
 def _book(
     session: Session,
     attempt: Attempt,
     kind: Kind,
     source_id: UUID,
-    amount_minor: int,
+    sides: Mapping[str, int],
     *,
-    debit: str,
-    credit: str,
+    amount_minor: int,
     at: datetime,
 ) -> None:
+    """Book ``amount_minor`` times the weight of each account; debits are positive."""
     entries = [
-        LedgerEntry(id=new_id(), account=account, amount_minor=signed_minor, currency=attempt.currency)
-        for account, signed_minor in ((debit, amount_minor), (credit, -amount_minor))
+        LedgerEntry(id=new_id(), account=account, amount_minor=weight * amount_minor, currency=attempt.money_currency)
+        for account, weight in sides.items()
+        if weight * amount_minor
     ]
+    if not entries:
+        return
     transaction = LedgerTransaction(
         id=new_id(), kind=kind, source_id=source_id, order_id=attempt.order_id, recorded_at=at, entries=entries
     )

@@ -46,7 +46,7 @@ def paid(order: "Order", attempt: "Attempt", at: datetime) -> PaymentSucceeded:
         user_id=order.user_id,
         description=order.course_title,
         amount_minor=attempt.captured_minor,
-        currency=attempt.currency,
+        currency=attempt.money_currency,
         provider=attempt.provider,
         paid_at=at,
     )

@@ -267,6 +267,11 @@ class Order(Aggregate, Base):
             self.note("receipt_canceled", at=at, attempt=attempt)
         return events
 
+    def accept(self, attempt: Attempt, snapshot: Snapshot, *, wanted: bool, at: datetime) -> list[Event]:
+        """Take the money of a payment in review as it was captured: it pays the order, unless it is not ``wanted``."""
+        attempt.accept(snapshot)
+        return self._take_money(attempt, at, wanted=wanted)
+
     def wants(self, attempt: Attempt) -> bool | None:
         """Whether money that is held for ``attempt`` is to be taken or let go; None where a person is to decide."""
         if attempt.status == "review":
@@ -315,7 +320,7 @@ class Order(Aggregate, Base):
                 attempt.rest()
             return []
         if mismatches := attempt.mismatches(snapshot):
-            attempt.hold_for_review(mismatches)
+            attempt.hold_for_review(snapshot, mismatches)
             return []
         attempt.follow(snapshot, at=at)
         if attempt.status == "succeeded":
@@ -333,7 +338,7 @@ class Order(Aggregate, Base):
         # A page that was opened at an earlier price is paid at that price, whatever coupon came later.
         if attempt.amount_minor != self.amount_minor:
             self.redemption = None
-        self.amount_minor, self.currency = attempt.amount_minor, attempt.currency
+        self.amount_minor, self.currency = attempt.captured_minor, attempt.money_currency
         return [news.paid(self, attempt, at), *self._fulfil(at)]
 
     def _fulfil(self, at: datetime) -> list[Event]:

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
-from models.errors import OrderNotPaid, RefundTooLarge
+from models.errors import NotFound, OrderNotPaid, PaymentInReview, RefundTooLarge
 from models.events import PaymentRefunded, RefundReturned
 
 from .attempts import Attempt
@@ -101,7 +101,7 @@ class Refund(Base):
         Raises RefundTooLarge.
         """
         if not 0 < amount_minor <= attempt.refundable_minor:
-            raise RefundTooLarge(attempt.refundable_minor, attempt.currency)
+            raise RefundTooLarge(attempt.refundable_minor, attempt.money_currency)
         return cls._create(
             attempt,
             amount_minor,
@@ -153,7 +153,7 @@ class Refund(Base):
             attempt_id=attempt.id,
             status="created",
             amount_minor=amount_minor,
-            currency=attempt.currency,
+            currency=attempt.money_currency,
             reason=reason,
             requested_by=requested_by,
             keeps_access=keeps_access,
@@ -179,12 +179,14 @@ class Refund(Base):
     ) -> Self:
         """Create a refund of a payment of ``order``; of all that is left of it where no amount is named.
 
-        ``payment_id`` names the payment; None: the one that paid the order. Raises OrderNotPaid, PaymentNotOfOrder,
-        RefundTooLarge.
+        ``payment_id`` names the payment; None: the one that paid the order. Raises OrderNotPaid, PaymentInReview,
+        PaymentNotOfOrder, RefundTooLarge.
         """
         payment = order.payment(payment_id) if payment_id else order.paid_by
         if payment is None:
             raise OrderNotPaid(str(order.id))
+        if payment.status == "review":
+            raise PaymentInReview(str(payment.id))
         if amount_minor is None:
             amount_minor = payment.refundable_minor
         refund = cls.begin(
@@ -196,7 +198,7 @@ class Refund(Base):
             keeps_access=keeps_access,
             at=at,
         )
-        order.note("refund_begun", at=at, attempt=payment, detail=f"{amount_minor} {payment.currency}")
+        order.note("refund_begun", at=at, attempt=payment, detail=f"{amount_minor} {payment.money_currency}")
         return refund
 
     @classmethod
@@ -218,6 +220,22 @@ class Refund(Base):
         """The refunds of an order, the oldest first, as they are under its lock."""
         theirs = select(cls).where(cls.order_id == order_id).order_by(cls.id)
         return list(session.scalars(theirs.execution_options(populate_existing=True)))
+
+    @classmethod
+    def find(cls, session: Session, refund_id: UUID) -> Self:
+        """Return a refund, read only. Raises NotFound."""
+        refund = session.get(cls, refund_id)
+        if refund is None:
+            raise NotFound("refund", str(refund_id))
+        return refund
+
+    @classmethod
+    def page(cls, session: Session, *, status: str | None, limit: int, after: UUID | None) -> list[Self]:
+        """Return refunds, the newest first; ``after`` is the last one of the page before."""
+        refunds = select(cls).order_by(cls.id.desc()).limit(limit)
+        if status:
+            refunds = refunds.where(cls.status == status)
+        return list(session.scalars(refunds.where(cls.id < after) if after else refunds))
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
@@ -242,6 +260,16 @@ class Refund(Base):
         return self.return_owed(
             attempt, command_id=uuid5(self.id, "retry"), reason=self.reason, at=at, owed_since=self.owed_since
         )
+
+    def accept(self, attempt: Attempt, snapshot: RefundSnapshot) -> None:
+        """Leave review with the amount that the provider gives back; ``apply`` then takes its status over."""
+        attempt.refund_pending_minor += snapshot.amount_minor - self.amount_minor
+        self.amount_minor, self.currency = snapshot.amount_minor, snapshot.currency
+        self.status, self.problem = "pending", None
+
+    def give_up(self) -> None:
+        """Leave review without money; ``apply`` then takes over that it was not made."""
+        self.status, self.problem = "pending", None
 
     @property
     def is_open(self) -> bool:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from models import clock
 from models.base import now
 from models.errors import PaymentRefused, ProviderOutcomeUnknown
+from models.events import Event
 from models.faults import reach
 from models.log import get_logger
 from models.outbox import record
@@ -160,19 +161,12 @@ def _apply(session: Session, order: Order, attempt: Attempt, snapshot: Snapshot)
     if snapshot.status == "succeeded" and attempt.status not in SETTLED and not order.paid_at:
         order.replace_pending(session, at=now())
         unwanted = reason_to_return(session, order)
-    for event in order.apply(attempt, snapshot, wanted=unwanted is None, at=now()):
-        record(session, order, event)
+    events = order.apply(attempt, snapshot, wanted=unwanted is None, at=now())
     if attempt.captured_minor > captured_before:
         book_capture(session, attempt, at=now())
         if attempt.saves_method and snapshot.method_id:
             SavedMethod.keep(session, user_id=order.user_id, attempt=attempt, snapshot=snapshot, at=now())
-    if attempt.status != before:
-        _tell_subscription(session, attempt)
-    if attempt.status == "duplicate" != before:
-        _return_owed(session, attempt, unwanted or PAID_TWICE)
-    if attempt.status != before:
-        tell = log.error if attempt.needs_a_person else log.info
-        tell("attempt changed", attempt_id=attempt.id, was=before, status=attempt.status, problem=attempt.problem)
+    follow_up(session, order, attempt, events, was=before, unwanted=unwanted)
     if attempt.receipt_status == "canceled" != receipt_before:
         log.error("receipt canceled", attempt_id=attempt.id, order_id=order.id)  # the law wants it made good by hand
 
@@ -183,6 +177,24 @@ def _hold_for_review(order: Order, attempt: Attempt, error: IntegrityError) -> N
     if attempt.status != "review":
         attempt.hold_for_review([rule or "the tables"])
         order.note("payment_review", at=now(), attempt=attempt, detail=attempt.problem)
+
+
+def follow_up(
+    session: Session, order: Order, attempt: Attempt, events: list[Event], *, was: str, unwanted: str | None
+) -> None:
+    """Publish what an attempt's change has caused, and pass it on: to its subscription, and back to the buyer.
+
+    ``unwanted`` is why money that is not the order's has to go back, where that is known.
+    """
+    for event in events:
+        record(session, order, event)
+    if attempt.status == was:
+        return
+    _tell_subscription(session, attempt)
+    if attempt.status == "duplicate":
+        _return_owed(session, attempt, unwanted or PAID_TWICE)
+    tell = log.error if attempt.needs_a_person else log.info
+    tell("attempt changed", attempt_id=attempt.id, was=was, status=attempt.status, problem=attempt.problem)
 
 
 def _tell_subscription(session: Session, attempt: Attempt) -> None:

@@ -10,7 +10,6 @@ from models.errors import Unavailable
 from models.faults import reach
 from models.log import get_logger
 from models.payments import Attempt, ProviderEvent
-from models.payments.attempts import SETTLED
 from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
@@ -93,11 +92,11 @@ def _apply(sessions: Sessions, providers: Providers, provider_event_id: UUID) ->
         order = apply_snapshot(session, attempt, snapshot)
         for refund in refunds:
             apply_refund(session, order, order.attempt(attempt.id), refund)
-        settled = order.attempt(attempt.id).status in SETTLED
-        for dispute in disputes if settled else []:
+        has_money = order.attempt(attempt.id).captured_minor > 0
+        for dispute in disputes if has_money else []:
             apply_dispute(session, order, order.attempt(attempt.id), dispute)
-        # A dispute over money that we do not believe yet waits until we do.
-        if provider.bears_out(event.type, snapshot) and (settled or not disputes):
+        # A dispute over money of which we have not heard yet waits until we have.
+        if provider.bears_out(event.type, snapshot) and (has_money or not disputes):
             event.finish("applied", at=now())
         else:
             event.postpone(at=now())

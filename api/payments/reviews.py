@@ -1,0 +1,178 @@
+"""Payments as staff see them, and the way out of review for payments, refunds and disputes."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from api.auth import me, requires
+from api.limits import MONEY
+from api.pages import Page, PageQuery, page, page_of
+from api.queue import ask
+from api.schemas import Schema, Timestamp
+
+from .blueprint import blp
+from .disputes import DisputeSchema
+from .refunds import RefundSchema
+
+STATUSES = [
+    *("created", "requires_action", "processing", "authorized", "succeeded", "failed", "canceled", "expired"),
+    *("unknown", "review", "duplicate"),
+]
+REFUND_STATUSES = ["created", "unknown", "pending", "review", "succeeded", "failed"]
+_NOT_BLANK = ma.validate.Regexp(r"(?s).*\S", error="Say why.")
+
+
+class PaymentsQuery(PageQuery):
+    order_id = ma.fields.UUID(load_default=None)
+    status = ma.fields.Str(load_default=None, validate=ma.validate.OneOf(STATUSES))
+
+
+class RefundsQuery(PageQuery):
+    status = ma.fields.Str(load_default=None, validate=ma.validate.OneOf(REFUND_STATUSES))
+
+
+class ResolutionSchema(Schema):
+    action = ma.fields.Str(validate=ma.validate.OneOf(["accept", "release", "refund"]))
+    note = ma.fields.Str(metadata={"description": "Cleared when the buyer's account is erased."})
+    actor = ma.fields.UUID(metadata={"description": "The user who decided."})
+    resolved_at = Timestamp()
+
+
+class PaymentSchema(Schema):
+    id = ma.fields.UUID()
+    order_id = ma.fields.UUID()
+    status = ma.fields.Str(
+        validate=ma.validate.OneOf(STATUSES),
+        metadata={
+            "description": "review: the provider has something else than was asked for, a person decides; duplicate: "
+            "money that is not the order's, and goes back; unknown: the provider is asked until it answers."
+        },
+    )
+    provider = ma.fields.Str(metadata={"example": "stripe"})
+    provider_id = ma.fields.Str(allow_none=True, metadata={"description": "The provider's own id of the payment."})
+    amount_minor = ma.fields.Int(metadata={"description": "What was asked for."})
+    currency = ma.fields.Str()
+    captured_minor = ma.fields.Int(metadata={"description": "What the provider has taken from the buyer."})
+    captured_currency = ma.fields.Str()
+    refund_pending_minor = ma.fields.Int()
+    refunded_minor = ma.fields.Int()
+    disputed_minor = ma.fields.Int()
+    charged_back_minor = ma.fields.Int()
+    refundable_minor = ma.fields.Int(metadata={"description": "What may still be refunded."})
+    problem = ma.fields.Str(allow_none=True, metadata={"description": "Why it failed, or what does not match."})
+    created_at = Timestamp()
+
+
+class PaymentDetailsSchema(PaymentSchema):
+    resolutions = ma.fields.List(ma.fields.Nested(ResolutionSchema))
+
+
+def _note() -> ma.fields.Str:
+    return ma.fields.Str(required=True, validate=[ma.validate.Length(max=500), _NOT_BLANK])
+
+
+class PaymentResolutionSchema(Schema):
+    action = ma.fields.Str(
+        required=True,
+        validate=ma.validate.OneOf(["accept", "release", "refund"]),
+        metadata={
+            "description": "accept: what was captured pays the order; refund: it goes back to the buyer; release: "
+            "nothing was captured, the page is closed and what is held is released."
+        },
+    )
+    note = _note()
+
+
+class RefundResolutionSchema(Schema):
+    action = ma.fields.Str(
+        required=True,
+        validate=ma.validate.OneOf(["accept", "release"]),
+        metadata={"description": "accept: it is booked with the provider's amount; release: nothing has gone back."},
+    )
+    note = _note()
+
+
+class DisputeResolutionSchema(RefundResolutionSchema):
+    action = ma.fields.Str(
+        required=True,
+        validate=ma.validate.OneOf(["accept", "release"]),
+        metadata={"description": "accept: the bank takes amount_minor; release: it takes nothing."},
+    )
+    amount_minor = ma.fields.Int(
+        strict=True,
+        validate=ma.validate.Range(min=1, max=10**12),
+        metadata={"description": "With accept: what the bank takes, in the payment's currency."},
+    )
+
+    @ma.validates_schema
+    def _names_an_amount(self, resolution: dict[str, Any], **_: Any) -> None:
+        if (resolution["action"] == "accept") != ("amount_minor" in resolution):
+            raise ma.ValidationError("With accept, and only then.", "amount_minor")
+
+
+@blp.route("/payments")
+class Payments(MethodView):
+    @requires("payments:read")
+    @blp.arguments(PaymentsQuery, location="query")
+    @blp.response(200, page_of(PaymentSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List payments, newest first; of one order, or in one status, where it is named."""
+        return page(ask("payments.list_payments", **query))
+
+
+@blp.route("/payments/<uuid:payment_id>")
+class Payment(MethodView):
+    @requires("payments:read")
+    @blp.response(200, PaymentDetailsSchema)
+    def get(self, payment_id: UUID) -> Any:
+        """Show a payment with the decisions about it."""
+        return ask("payments.show_payment", payment_id=payment_id)
+
+
+@blp.route("/payments/<uuid:payment_id>/resolve")
+class PaymentResolution(MethodView):
+    @requires("payments:refund", idempotency_key=True, limit=MONEY)
+    @blp.arguments(PaymentResolutionSchema)
+    @blp.response(200, PaymentDetailsSchema)
+    def post(self, resolution: dict[str, Any], payment_id: UUID) -> Any:
+        """Decide what a payment in review is. The decision is stored with the caller and the note."""
+        return ask("payments.resolve_payment", payment_id=payment_id, actor=me().id, **resolution)
+
+
+@blp.route("/refunds")
+class AllRefunds(MethodView):
+    @requires("payments:read")
+    @blp.arguments(RefundsQuery, location="query")
+    @blp.response(200, page_of(RefundSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List the refunds of all orders, newest first; in one status, where it is named."""
+        return page(ask("payments.list_all_refunds", **query))
+
+
+@blp.route("/refunds/<uuid:refund_id>/resolve")
+class RefundResolution(MethodView):
+    @requires("payments:refund", idempotency_key=True, limit=MONEY)
+    @blp.arguments(RefundResolutionSchema)
+    @blp.response(200, RefundSchema)
+    def post(self, resolution: dict[str, Any], refund_id: UUID) -> Any:
+        """Decide what a refund in review is. The decision is stored with the caller and the note."""
+        return ask("payments.resolve_refund", refund_id=refund_id, actor=me().id, **resolution)
+
+
+@blp.route("/disputes/<uuid:dispute_id>/resolve")
+class DisputeResolution(MethodView):
+    @requires("payments:refund", idempotency_key=True, limit=MONEY)
+    @blp.arguments(DisputeResolutionSchema)
+    @blp.response(200, DisputeSchema)
+    def post(self, resolution: dict[str, Any], dispute_id: UUID) -> Any:
+        """Decide what a dispute in review is. The decision is stored with the caller and the note."""
+        return ask(
+            "payments.resolve_dispute",
+            dispute_id=dispute_id,
+            action=resolution["action"],
+            amount_minor=resolution.get("amount_minor"),
+            note=resolution["note"],
+            actor=me().id,
+        )

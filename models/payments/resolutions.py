@@ -1,0 +1,55 @@
+"""Decisions of staff about what was in review: who decided what, when and why."""
+
+from datetime import datetime
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, new_id
+
+Action = Literal["accept", "release", "refund"]
+Subject = Literal["payment", "refund", "dispute"]
+
+
+class Resolution(Base):
+    """One decision. The service may add rows and clear notes, and change nothing else."""
+
+    __tablename__ = "resolutions"
+    __table_args__ = ({"schema": "payments"},)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"))
+    subject: Mapped[Subject]
+    subject_id: Mapped[UUID]
+    action: Mapped[Action]
+    note: Mapped[str]
+    actor: Mapped[UUID]
+    resolved_at: Mapped[datetime]
+
+    @classmethod
+    def add(cls, session: Session, *, at: datetime, **fields: Any) -> Self:
+        """Record a decision: order_id, subject, subject_id, action, note, actor."""
+        resolution = cls(id=new_id(), resolved_at=at, **fields)
+        session.add(resolution)
+        return resolution
+
+    @classmethod
+    def of(cls, session: Session, subject_id: UUID) -> list[Self]:
+        """Return the decisions about one payment, refund or dispute, the oldest first."""
+        return list(session.scalars(select(cls).where(cls.subject_id == subject_id).order_by(cls.id)))
+
+    @classmethod
+    def of_order(cls, session: Session, order_id: UUID) -> list[Self]:
+        """Return the decisions about an order's payments, refunds and disputes, the oldest first."""
+        return list(session.scalars(select(cls).where(cls.order_id == order_id).order_by(cls.id)))
+
+    def forget_buyer(self) -> bool:
+        """Clear the note, which may say who the buyer was; False where that was done before."""
+        was, self.note = self.note, ""
+        return was != ""
+
+    def view(self) -> dict[str, Any]:
+        """As GET /v1/payments/{id} shows it."""
+        return {"action": self.action, "note": self.note, "actor": self.actor, "resolved_at": self.resolved_at}
