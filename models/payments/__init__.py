@@ -8,6 +8,7 @@ from .goods import Goods
 from .offers import Offer
 from .orders import Order
 from .plans import Plan
+from .provider_erasures import ProviderErasure
 from .provider_events import ProviderEvent, ProviderPull
 from .reconciliations import Movement, Reconciliation
 from .refunds import Refund, RefundSnapshot
@@ -28,6 +29,7 @@ __all__ = [
     "Order",
     "OrderStep",
     "Plan",
+    "ProviderErasure",
     "ProviderEvent",
     "ProviderPull",
     "Reconciliation",

@@ -386,6 +386,11 @@ class Attempt(Base):
         if at < self.expires_at:
             self.next_sync_at = min(self.next_sync_at, self.expires_at + _FIRST_SYNC_AFTER)
 
+    def close_soon(self, *, at: datetime) -> None:
+        """Have its page closed by the next run of the job: its buyer is erased."""
+        self.superseded = True
+        self.next_sync_at = at
+
     def forget_buyer(self) -> bool:
         """Clear the addresses, which may tell who the buyer was; False where that was done before."""
         was = (self.success_url, self.cancel_url, self.receipt_email, self.method_id, self.customer_id)

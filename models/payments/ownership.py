@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from models.errors import AlreadyPurchased
+from models.errors import AccountErased, AlreadyPurchased
 from models.personal import is_erased
 
 from .goods import Goods
@@ -20,6 +20,12 @@ PAID_TWICE = "paid twice"
 def lock_purchases(session: Session, user_id: UUID) -> None:
     """Let one transaction at a time decide what this buyer owns. Take it after the lock of the order."""
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"purchases of {user_id}", 0))))
+
+
+def refuse_erased(session: Session, user_id: UUID) -> None:
+    """Raise AccountErased: a command that was on its way when the account was erased sells nothing."""
+    if is_erased(session, "payments", user_id):
+        raise AccountErased
 
 
 def owned_courses(session: Session, user_id: UUID) -> set[UUID]:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -45,6 +45,11 @@ class SavedMethod(Base):
     @classmethod
     def of(cls, session: Session, *, user_id: UUID, provider: str, account: str) -> Self | None:
         return session.get(cls, (user_id, provider, account))
+
+    @classmethod
+    def all_of(cls, session: Session, user_id: UUID) -> list[Self]:
+        """Return what a user has saved, by provider."""
+        return list(session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.provider, cls.account)))
 
     @classmethod
     def forget(cls, session: Session, user_id: UUID) -> int:

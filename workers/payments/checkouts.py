@@ -19,7 +19,7 @@ from models.outbox import record
 from models.payments import Attempt, Bundle, Coupon, Goods, Offer, Order, Plan, Snapshot, Terms
 from models.payments.order_views import free_checkout_view
 from models.payments.orders import Priced
-from models.payments.ownership import refuse_owned_goods
+from models.payments.ownership import refuse_erased, refuse_owned_goods
 from workers import task
 from workers._delivery import Sessions
 
@@ -48,16 +48,17 @@ def start_checkout(
 ) -> dict[str, Any]:
     """Open a payment page for a course, a bundle or a plan, or give back the open one.
 
-    What costs nothing is fulfilled at once. Raises NotFound, AlreadyPurchased, AlreadySubscribed, PaymentInProgress,
-    ReturnUrlRefused, what ``refuse_unpayable`` raises, PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown,
-    and why a coupon is refused: CouponUnknown, CouponExpired, CouponUsedUp, CouponNotApplicable,
-    CouponCurrencyMismatch.
+    What costs nothing is fulfilled at once. Raises AccountErased, NotFound, AlreadyPurchased, AlreadySubscribed,
+    PaymentInProgress, ReturnUrlRefused, what ``refuse_unpayable`` raises, PaymentRefused, ProviderUnavailable,
+    CheckoutOutcomeUnknown, and why a coupon is refused: CouponUnknown, CouponExpired, CouponUsedUp,
+    CouponNotApplicable, CouponCurrencyMismatch.
     """
     for url in (success_url, cancel_url):
         _refuse_foreign(url)
     shop, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
     for _ in range(ROUNDS):
         with sessions.begin() as session:
+            refuse_erased(session, user_id)
             ordered = (
                 _order_plan(session, shop, buyer, plan_id)
                 if plan_id

@@ -2,16 +2,25 @@
 
 from uuid import UUID
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from models import clock
+from models.base import now
+from models.errors import ProviderUnavailable
 from models.events import KeptData, UserDeleted, UserExportRequested
 from models.outbox import record
-from models.payments import Attempt, Order, Refund, SavedMethod, Subscription
+from models.payments import Attempt, Order, ProviderErasure, Refund, Resolution, SavedMethod, Subscription
 from models.personal import forget, lay_out
-from workers import task
+from workers import job, task
+from workers._delivery import Sessions
+from workers.resources import Poke
+
+from .provider import Providers
 
 BOOKS = "the law on taxes and bookkeeping asks for every sale, in most countries for six to ten years"
+CLOSING = "the provider is asked to close them, and they are cleared as soon as it has"
+ERASURES_A_RUN = 100
 LATE = "money may still come for it, and has to be booked or given back"
 
 
@@ -34,7 +43,14 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
 def erase_data(session: Session, *, event: UserDeleted) -> None:
     """Take out of a person's orders what they brought along; the orders stay, under a number that leads to nobody."""
     orders = Order.all_of(session, event.user_id)
-    rows = sum(attempt.forget_buyer() for order in orders for attempt in order.attempts)
+    attempts = [attempt for order in orders for attempt in order.attempts]
+    ProviderErasure.request(session, _customers(session, event.user_id, attempts), at=now())
+    # What is under way keeps what its provider is asked with; ``sync.forget_erased`` clears it when it has ended.
+    under_way = [attempt for attempt in attempts if attempt.is_live]
+    for attempt in under_way:
+        attempt.close_soon(at=now())
+    rows = sum(attempt.forget_buyer() for attempt in attempts if not attempt.is_live)
+    rows += sum(each.forget_buyer() for order in orders for each in Resolution.of_order(session, order.id))
     rows += sum(refund.forget_buyer() for order in orders for refund in Refund.of_order(session, order.id))
     rows += _end_subscriptions(session, event.user_id) + SavedMethod.forget(session, event.user_id)
     paid = sum(order.paid_at is not None for order in orders)
@@ -43,7 +59,39 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
         kept.append(KeptData(what=f"{paid} paid orders with their payments", why=BOOKS))
     if unpaid := len(orders) - paid:
         kept.append(KeptData(what=f"{unpaid} orders without a payment", why=LATE))
+    if under_way:
+        kept.append(KeptData(what=f"{len(under_way)} payments under way with their addresses", why=CLOSING))
     forget(session, "payments", event, rows=rows, kept=kept)
+
+
+@job(every_seconds=60)
+def forget_customers(session: Session, poke: Poke) -> None:
+    """Have the providers delete the customers whose accounts are erased."""
+    for erasure in ProviderErasure.due(session, at=now(), limit=ERASURES_A_RUN):
+        # Should the hint be lost, or the provider not answer, it comes up again.
+        erasure.postpone(at=now())
+        poke("payments.forget_customer", erasure_id=erasure.id)
+
+
+@task
+def forget_customer(sessions: Sessions, providers: Providers, *, erasure_id: UUID) -> None:
+    """Have a provider delete one customer. Raises ProviderUnavailable, ProviderOutcomeUnknown."""
+    with sessions.begin() as session:
+        erasure = session.get(ProviderErasure, erasure_id)
+    if erasure is None:
+        return  # another worker was faster
+    provider = providers.get(erasure.provider)
+    if provider is None or provider.account != erasure.account:
+        raise ProviderUnavailable(erasure.provider)
+    provider.forget_customer(erasure.customer_id)
+    with sessions.begin() as session:
+        session.execute(delete(ProviderErasure).where(ProviderErasure.id == erasure_id))
+
+
+def _customers(session: Session, user_id: UUID, attempts: list[Attempt]) -> list[tuple[str, str, str]]:
+    """Return what the providers know a user by: (provider, account, customer id)."""
+    known: list[Attempt | SavedMethod] = [*attempts, *SavedMethod.all_of(session, user_id)]
+    return [(each.provider, each.account, each.customer_id) for each in known if each.customer_id]
 
 
 def _end_subscriptions(session: Session, user_id: UUID) -> int:

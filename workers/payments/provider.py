@@ -172,6 +172,10 @@ class Provider(Protocol):
         """All disputes of a payment; none at a provider that does not tell of them."""
         ...
 
+    def forget_customer(self, customer_id: str) -> None:
+        """Delete a customer with the payment methods saved for them; one that is deleted already is no error."""
+        ...
+
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
         """A webhook's notice; None where it tells of nothing that we follow.
 

@@ -167,6 +167,14 @@ class Stripe:
     def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:
         return [dispute_snapshot(dispute) for dispute in self._made_on(payment_id, self._client.v1.disputes)]
 
+    def forget_customer(self, customer_id: str) -> None:
+        with _errors_as_ours():
+            try:
+                self._client.v1.customers.delete(customer_id)
+            except stripe.InvalidRequestError as error:
+                if error.code != "resource_missing":
+                    raise
+
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
         self._verify(webhook.body, webhook.headers.get("stripe-signature", ""), at)
         event = read_event(webhook.body)

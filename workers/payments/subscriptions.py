@@ -23,7 +23,7 @@ from models.errors import (
 from models.events import Event
 from models.outbox import record
 from models.payments import Attempt, Order, Plan, SavedMethod, Subscription, Terms
-from models.payments.ownership import refuse_owned
+from models.payments.ownership import refuse_erased, refuse_owned
 from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
@@ -95,8 +95,9 @@ def start_subscription(
 def open_subscription(session: Session, buyer: Buyer, plan: Plan) -> tuple[Subscription, bool]:
     """Return the buyer's subscription to a plan, and whether its trial begins with this.
 
-    Raises AlreadySubscribed, AlreadyPurchased where the buyer owns all its courses.
+    Raises AccountErased, AlreadySubscribed, AlreadyPurchased where the buyer owns all its courses.
     """
+    refuse_erased(session, buyer.user_id)
     refuse_owned(session, buyer.user_id, "plan", plan.id, {UUID(course_id) for course_id in plan.course_ids})
     at = clock.now()
     subscription = Subscription.open(

@@ -17,10 +17,11 @@ from models.events import Event
 from models.faults import reach
 from models.log import get_logger
 from models.outbox import record
-from models.payments import Attempt, Order, Refund, SavedMethod, Snapshot, Subscription
+from models.payments import Attempt, Order, ProviderErasure, Refund, SavedMethod, Snapshot, Subscription
 from models.payments.attempts import SETTLED
 from models.payments.ledger import book_capture
 from models.payments.ownership import PAID_TWICE, reason_to_return
+from models.personal import is_erased
 from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
@@ -59,7 +60,9 @@ def sync_attempt(sessions: Sessions, providers: Providers, *, attempt_id: UUID) 
         order = session.get_one(Order, attempt.order_id)
         if not attempt.is_open_question:
             return
-    snapshot = ask_provider(sessions, providers, attempt, order)
+        is_to_be_closed = attempt.is_live and is_erased(session, "payments", order.user_id)
+    ask = _close_for_good if is_to_be_closed else ask_provider
+    snapshot = ask(sessions, providers, attempt, order)
     with sessions.begin() as session:
         apply_snapshot(session, attempt, snapshot)
 
@@ -116,6 +119,7 @@ def look_at_page(sessions: Sessions, providers: Providers, attempt: Attempt, ord
             # Another caller may have recorded the same refusal, and its subscription counts it once.
             if refused.fail_to_open(str(refusal.args[0])):
                 _tell_subscription(session, refused)
+            forget_erased(session, session.get_one(Order, refused.order_id), refused)
         raise
     except ProviderOutcomeUnknown:
         with sessions.begin() as session:
@@ -135,6 +139,14 @@ def close_page(sessions: Sessions, providers: Providers, attempt: Attempt) -> Sn
         with sessions.begin() as session:
             locked(session, attempt).superseded = False
     return settle_hold(sessions, providers, attempt, snapshot)
+
+
+def _close_for_good(sessions: Sessions, providers: Providers, attempt: Attempt, order: Order) -> Snapshot:
+    """Close a payment of an erased buyer. One that was not begun at the provider is not begun any more."""
+    if attempt.page_id:
+        return close_page(sessions, providers, attempt)
+    found = provider_of(providers, attempt).find(PageRequest.of(attempt, order))
+    return settle_hold(sessions, providers, attempt, found or attempt.never_opened())
 
 
 def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Order:
@@ -165,7 +177,7 @@ def _apply(session: Session, order: Order, attempt: Attempt, snapshot: Snapshot)
     if attempt.captured_minor > captured_before:
         book_capture(session, attempt, at=now())
         if attempt.saves_method and snapshot.method_id:
-            SavedMethod.keep(session, user_id=order.user_id, attempt=attempt, snapshot=snapshot, at=now())
+            _save_method(session, order, attempt, snapshot)
     follow_up(session, order, attempt, events, was=before, unwanted=unwanted)
     if attempt.receipt_status == "canceled" != receipt_before:
         log.error("receipt canceled", attempt_id=attempt.id, order_id=order.id)  # the law wants it made good by hand
@@ -190,11 +202,29 @@ def follow_up(
         record(session, order, event)
     if attempt.status == was:
         return
+    forget_erased(session, order, attempt)
     _tell_subscription(session, attempt)
     if attempt.status == "duplicate":
         _return_owed(session, attempt, unwanted or PAID_TWICE)
     tell = log.error if attempt.needs_a_person else log.info
     tell("attempt changed", attempt_id=attempt.id, was=was, status=attempt.status, problem=attempt.problem)
+
+
+def forget_erased(session: Session, order: Order, attempt: Attempt) -> None:
+    """Clear the addresses of an erased buyer, now that the provider need not be asked with them any more."""
+    if not attempt.is_live and is_erased(session, "payments", order.user_id):
+        attempt.forget_buyer()
+
+
+def _save_method(session: Session, order: Order, attempt: Attempt, snapshot: Snapshot) -> None:
+    """Save what a page was paid with, or have the provider delete it where the buyer is erased."""
+    if is_erased(session, "payments", order.user_id):
+        if snapshot.customer_id:
+            customer = (attempt.provider, attempt.account, snapshot.customer_id)
+            ProviderErasure.request(session, [customer], at=now())
+        return
+    attempt.customer_id = snapshot.customer_id  # an earlier customer of the buyer is found by it
+    SavedMethod.keep(session, user_id=order.user_id, attempt=attempt, snapshot=snapshot, at=now())
 
 
 def _tell_subscription(session: Session, attempt: Attempt) -> None:

@@ -187,6 +187,12 @@ class YooKassa:
         """Its API does not tell of them."""
         return []
 
+    def forget_customer(self, customer_id: str) -> None:
+        """Do nothing: YooKassa has no customers, and a saved method ends with its id on our side.
+
+        https://yookassa.ru/developers/payment-acceptance/scenario-extensions/recurring-payments/pay-with-saved
+        """
+
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:  # noqa: ARG002 it is not dated
         """Notices have no id and no signature: a known address makes them a hint, and looking makes them news."""
         if not self._is_trusted(webhook.address):

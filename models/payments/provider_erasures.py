@@ -1,0 +1,59 @@
+"""Customers whom a provider is to delete, because their account here is erased."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import UniqueConstraint, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base, new_id
+
+_FIRST_RETRY_AFTER = timedelta(minutes=1)
+_RETRY_AT_LEAST_EVERY = timedelta(hours=6)
+
+
+class ProviderErasure(Base):
+    """Waits until the provider has deleted the customer; then the row is deleted, and no id of them is left."""
+
+    __tablename__ = "provider_erasures"
+    __table_args__ = (UniqueConstraint("provider", "account", "customer_id"), {"schema": "payments"})
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    provider: Mapped[str]
+    account: Mapped[str]
+    customer_id: Mapped[str]
+    requested_at: Mapped[datetime]
+    next_try_at: Mapped[datetime]
+    tries: Mapped[int]
+
+    @classmethod
+    def request(cls, session: Session, customers: Iterable[tuple[str, str, str]], *, at: datetime) -> None:
+        """Have these customers deleted: (provider, account, customer id)."""
+        rows = [
+            {
+                "id": new_id(),
+                "provider": provider,
+                "account": account,
+                "customer_id": customer_id,
+                "requested_at": at,
+                "next_try_at": at,
+                "tries": 0,
+            }
+            for provider, account, customer_id in sorted(set(customers))
+        ]
+        if rows:
+            session.execute(insert(cls).values(rows).on_conflict_do_nothing())
+
+    @classmethod
+    def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
+        """Return those whose time has come, locked; rows locked by other workers are skipped."""
+        due = select(cls).where(cls.next_try_at <= at).order_by(cls.next_try_at).limit(limit)
+        return list(session.scalars(due.with_for_update(skip_locked=True)))
+
+    def postpone(self, *, at: datetime) -> None:
+        """Try again after 2, 4, 8 … minutes, at least every six hours."""
+        self.tries += 1
+        self.next_try_at = at + min(_FIRST_RETRY_AFTER * 2 ** min(self.tries, 10), _RETRY_AT_LEAST_EVERY)
