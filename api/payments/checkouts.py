@@ -25,7 +25,8 @@ class CheckoutRequestSchema(Schema):
     course_id = ma.fields.UUID()
     bundle_id = ma.fields.UUID()
     plan_id = ma.fields.UUID()
-    coupon = Line(longest=40, metadata={"example": "WELCOME10"})
+    # Spaces around it, as they come along when it is pasted, do not count.
+    coupon = Line(longest=60, metadata={"example": "WELCOME10"})
     provider = ma.fields.Str(required=True, validate=ma.validate.OneOf(PROVIDERS))
     # Where the provider's page sends the buyer back to; its origin must be one of RETURN_URL_ORIGINS.
     success_url = ReturnUrl

@@ -333,8 +333,9 @@ class Attempt(Base):
             self._take_over(snapshot)
 
     def accept(self, snapshot: Snapshot) -> None:
-        """Leave review as a success with what was captured."""
-        self._take_over(snapshot)
+        """Leave review as a success with what was captured; what is booked in suspense already stays so much."""
+        if not self.captured_minor:
+            self._take_over(snapshot)
         self.status, self.problem, self.page_open = "succeeded", None, False
 
     def give_up(self, reason: str) -> None:

@@ -21,6 +21,8 @@ from models.errors import (
 
 from .goods import Discount, Goods
 
+_A_HUNDRED = 100
+
 
 class Coupon(Base):
     __tablename__ = "coupons"
@@ -57,10 +59,10 @@ class Coupon(Base):
         Both are locked in the order of their ids: two orders that swap coupons would deadlock otherwise, because the
         trigger that counts redemptions changes both rows.
         """
-        both = or_(cls.code == code.upper(), cls.id == replaces) if replaces else cls.code == code.upper()
+        both = or_(cls.code == _as_stored(code), cls.id == replaces) if replaces else cls.code == _as_stored(code)
         wanted = select(cls).where(both).order_by(cls.id).with_for_update()
         found = session.scalars(wanted.execution_options(populate_existing=True))
-        coupon = next((each for each in found.all() if each.code == code.upper()), None)
+        coupon = next((each for each in found.all() if each.code == _as_stored(code)), None)
         if coupon is None:
             raise CouponUnknown(code)
         return coupon
@@ -99,12 +101,19 @@ class Coupon(Base):
         if self.currency not in (None, goods.currency):
             raise CouponCurrencyMismatch(self.code, self.currency)
         self._refuse_used_up(session, user_id, order_id)
-        percent_off = goods.amount_minor * self.value // 100
-        amount_minor = percent_off if self.kind == "percent" else min(self.value, goods.amount_minor)
+        amount_minor = self._discount_minor(goods.amount_minor)
         return Discount(coupon_id=self.id, code=self.code, amount_minor=amount_minor)
 
+    def _discount_minor(self, price_minor: int) -> int:
+        """Return what it takes off a price. A percentage is rounded half up: 25 % of 19.99 are 5.00."""
+        if self.kind == "fixed":
+            return min(self.value, price_minor)
+        return (price_minor * self.value + _A_HUNDRED // 2) // _A_HUNDRED
+
     def _refuse_used_up(self, session: Session, user_id: UUID, order_id: UUID) -> None:
-        theirs = select(Redemption.order_id).where(Redemption.coupon_id == self.id, Redemption.user_id == user_id)
+        theirs = select(Redemption.order_id).where(
+            Redemption.coupon_id == self.id, Redemption.user_id == user_id, Redemption.returned_at.is_(None)
+        )
         holding = set(session.scalars(theirs))
         if self.max_per_user is not None and len(holding - {order_id}) >= self.max_per_user:
             raise CouponUsedUp(self.code)
@@ -115,6 +124,11 @@ class Coupon(Base):
         """As GET /v1/coupons shows it."""
         names = ("id", "code", "kind", "value", "currency", "max_redemptions", "max_per_user", "starts_at", "ends_at")
         return {name: getattr(self, name) for name in (*names, "course_ids", "redeemed", "created_at")}
+
+
+def _as_stored(code: str) -> str:
+    """Return a code as the table has it: buyers type it in any case, and paste spaces along."""
+    return code.strip().upper()
 
 
 class Redemption(Base):
@@ -129,6 +143,8 @@ class Redemption(Base):
     code: Mapped[str]
     discount_minor: Mapped[int]
     redeemed_at: Mapped[datetime]
+    # The order was refunded in full: the coupon may be used again, and the order's invoice still shows it.
+    returned_at: Mapped[datetime | None]
 
     @classmethod
     def of(cls, discount: Discount, *, user_id: UUID, at: datetime) -> Self:
@@ -139,6 +155,15 @@ class Redemption(Base):
             discount_minor=discount.amount_minor,
             redeemed_at=at,
         )
+
+    def give_back(self, *, at: datetime) -> None:
+        """Count the coupon as unused again; what was given back once stays so."""
+        self.returned_at = self.returned_at or at
+
+    def view(self) -> dict[str, Any]:
+        """As an export shows it."""
+        names = ("code", "discount_minor", "redeemed_at", "returned_at")
+        return {name: getattr(self, name) for name in names}
 
     def take_over(self, other: "Redemption") -> None:
         """Become another coupon's: the order has been quoted anew."""

@@ -121,6 +121,11 @@ class Dispute(Base):
             raise NotFound("dispute", str(dispute_id))
         return dispute
 
+    @classmethod
+    def of_order(cls, session: Session, order_id: UUID) -> list[Self]:
+        """Return the disputes of an order, the oldest first."""
+        return list(session.scalars(select(cls).where(cls.order_id == order_id).order_by(cls.id)))
+
     def accept(self, amount_minor: int, currency: str) -> None:
         """Leave review with what the bank takes in the payment's currency; ``apply`` then takes its status over."""
         self.status, self.amount_minor, self.currency = "inquiry", amount_minor, currency

@@ -106,9 +106,8 @@ class Balance(msgspec.Struct):
 
 def book_capture(session: Session, attempt: Attempt, *, at: datetime) -> None:
     """Book what an attempt has brought, in the transaction that believes it."""
-    _book(
-        session, attempt, "capture", attempt.id, {_held(attempt): 1, _earned(attempt): -1}, attempt.captured_minor, at
-    )
+    sides = {_held(attempt): 1, _earned(attempt): -1}
+    _book(session, attempt, "capture", attempt.id, sides, amount_minor=attempt.captured_minor, at=at)
 
 
 def book_resolution(session: Session, attempt: Attempt, *, at: datetime) -> None:

@@ -249,6 +249,12 @@ class Order(Aggregate, Base):
         else:
             self.redemption = held
 
+    def let_coupon_go(self) -> None:
+        """Hold no coupon while nothing can be paid: others may use it. The next checkout may hold it again."""
+        if self.redemption and self.status == "pending" and not self.live_attempt:
+            self.amount_minor += self.redemption.discount_minor
+            self.redemption = None
+
     def give_away(self, *, at: datetime) -> list[Event]:
         """Fulfil an order that costs nothing."""
         return self._fulfil(at)
@@ -261,6 +267,8 @@ class Order(Aggregate, Base):
         """
         before = attempt.status
         events = self._follow(attempt, snapshot, at, wanted=wanted)
+        if not attempt.superseded:
+            self.let_coupon_go()
         if attempt.status != before:
             self.note(f"payment_{attempt.status}", at=at, attempt=attempt, detail=attempt.problem)
         if attempt.follow_receipt(snapshot, at=at):

@@ -1,7 +1,7 @@
 """What buyers pay with when they are not there."""
 
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import delete, select
@@ -50,6 +50,11 @@ class SavedMethod(Base):
     def all_of(cls, session: Session, user_id: UUID) -> list[Self]:
         """Return what a user has saved, by provider."""
         return list(session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.provider, cls.account)))
+
+    def view(self) -> dict[str, Any]:
+        """As an export shows it."""
+        names = ("provider", "account", "method_id", "customer_id", "saved_at")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def forget(cls, session: Session, user_id: UUID) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from models.base import now, sessions
 from models.errors import (
+    AmountTooSmall,
     CouponCurrencyMismatch,
     CouponExpired,
     CouponNotApplicable,
@@ -16,6 +17,7 @@ from models.errors import (
     CouponUnknown,
     CouponUsedMore,
     CouponUsedUp,
+    PaymentRefused,
 )
 from models.payments import Coupon, Redemption
 from tests.payments.shop import make_bundle, make_coupon, make_offer
@@ -42,7 +44,7 @@ def redeemed(session, code: str) -> int:
     ("terms", "amount_minor"),
     [
         ({"kind": "percent", "value": 10}, 4410),
-        ({"kind": "percent", "value": 33}, 3283),  # never a fraction more than was promised is taken off
+        ({"kind": "percent", "value": 33}, 3283),
         ({"kind": "fixed", "value": 900, "currency": "USD"}, 4000),
     ],
 )
@@ -53,6 +55,95 @@ def test_a_coupon_takes_off_what_it_says(shop, session, course_id, terms, amount
     order = shop.order(checkout).view()
     assert (order["coupon"], order["discount_minor"]) == (code, 4900 - amount_minor)
     assert order["amount_minor"] == amount_minor
+
+
+@pytest.mark.parametrize(
+    ("percent", "price_minor", "amount_minor"), [(25, 1999, 1499), (50, 999, 499), (33, 1000, 670)]
+)
+def test_percentage_is_rounded_half_up(shop, session, percent, price_minor, amount_minor):
+    course_id = make_offer(session, price_minor=price_minor)
+
+    assert shop.checkout(course_id, coupon=make_coupon(session, value=percent))["amount_minor"] == amount_minor
+
+
+def test_spaces_around_a_code_do_not_count(shop, session, course_id):
+    code = make_coupon(session)
+
+    assert shop.checkout(course_id, coupon=f" {code.lower()} ")["amount_minor"] == 4410
+
+
+class Refusing:
+    """A provider that opens no page."""
+
+    def __init__(self, provider) -> None:
+        self._provider = provider
+
+    def __getattr__(self, name: str):
+        return getattr(self._provider, name)
+
+    def open_page(self, _request):
+        raise PaymentRefused("amount_too_small")
+
+
+def test_refused_page_holds_no_coupon(shop, session, course_id):
+    code, real = make_coupon(session, max_redemptions=1), shop.providers
+    shop.providers = {"stripe": Refusing(real["stripe"])}
+    with pytest.raises(PaymentRefused):
+        shop.checkout(course_id, coupon=code)
+    assert redeemed(session, code) == 0
+
+    shop.providers = real
+    refused_buyer, shop.buyer = shop.buyer, uuid4()
+    other = shop.checkout(course_id, coupon=code)
+    assert (other["amount_minor"], redeemed(session, code)) == (4410, 1)
+    shop.buyer = refused_buyer
+    again = shop.checkout(course_id)
+    assert (again["amount_minor"], shop.order(again).view()["discount_minor"]) == (4900, 0)
+
+
+def test_coupon_below_the_least_amount_is_refused_before_it_is_held(shop, session):
+    code = make_coupon(session, value=99, max_redemptions=1)
+    with pytest.raises(AmountTooSmall):
+        shop.checkout(make_offer(session, price_minor=1000), coupon=code)
+
+    assert redeemed(session, code) == 0
+
+
+def test_payment_that_failed_for_good_holds_no_coupon(shop, session, course_id):
+    code = make_coupon(session, max_redemptions=1)
+    checkout = shop.checkout(course_id, coupon=code)
+
+    shop.apply(checkout, status="failed", page_open=False)
+
+    order = shop.order(checkout).view()
+    assert (order["status"], order["coupon"], order["amount_minor"], redeemed(session, code)) == (
+        "pending",
+        None,
+        4900,
+        0,
+    )
+
+
+def test_full_refund_gives_the_coupon_back_and_keeps_it_on_the_invoice(shop, session, course_id):
+    code = make_coupon(session, max_redemptions=1, max_per_user=1)
+    checkout = shop.bought(course_id, coupon=code)
+    shop.refund(checkout, 1000)
+    assert redeemed(session, code) == 1
+
+    shop.refund(checkout)
+
+    assert (redeemed(session, code), shop.order(checkout).view()["coupon"]) == (0, code)
+    assert shop.bought(course_id, coupon=code)
+    assert redeemed(session, code) == 1
+
+
+def test_refund_that_keeps_access_keeps_the_coupon_used(shop, session, course_id):
+    code = make_coupon(session, max_redemptions=1)
+    checkout = shop.bought(course_id, coupon=code)
+
+    shop.refund(checkout, keeps_access=True)
+
+    assert redeemed(session, code) == 1
 
 
 def test_what_costs_nothing_after_its_coupon_is_fulfilled_at_once(shop, session, course_id):

@@ -116,7 +116,7 @@ def test_accepted_payment_of_a_paid_order_is_a_duplicate_that_goes_back(shop, se
     assert balance(session, in_review) == {"provider.stripe.main": 5000, "sales": -5000}
 
 
-def test_refunded_payment_goes_back_and_leaves_its_order_open(shop, session, in_review):
+def test_refunded_payment_goes_back_and_ends_its_order(shop, session, in_review):
     resolve(shop, in_review, "refund")
     [refund] = Refund.of_order(session, in_review["order_id"])
     assert refund.owed_since
@@ -126,7 +126,7 @@ def test_refunded_payment_goes_back_and_leaves_its_order_open(shop, session, in_
     assert shop.given_back(in_review) == [4900]
     assert balance(session, in_review) == {}
     assert list(imbalances(session)) == []
-    assert shop.order(in_review).live_attempt is None
+    assert shop.order(in_review).status == "expired"
 
 
 def test_captured_money_is_not_released_and_none_is_not_accepted(shop, session, in_review):

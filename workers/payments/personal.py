@@ -10,7 +10,7 @@ from models.base import now
 from models.errors import ProviderUnavailable
 from models.events import KeptData, UserDeleted, UserExportRequested
 from models.outbox import record
-from models.payments import Attempt, Order, ProviderErasure, Refund, Resolution, SavedMethod, Subscription
+from models.payments import Attempt, Dispute, Order, ProviderErasure, Refund, Resolution, SavedMethod, Subscription
 from models.personal import forget, lay_out
 from workers import job, task
 from workers._delivery import Sessions
@@ -32,11 +32,15 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
             **order.view(),
             "attempts": [_shown(attempt) for attempt in order.attempts],
             "refunds": [refund.view() for refund in Refund.of_order(session, order.id)],
+            "disputes": [dispute.view() for dispute in Dispute.of_order(session, order.id)],
+            "redeemed_coupon": order.redemption.view() if order.redemption else None,
         }
         for order in Order.all_of(session, event.user_id)
     ]
     subscriptions = [each.view() for each in Subscription.all_of(session, event.user_id)]
-    lay_out(session, "payments", event, {"orders": orders, "subscriptions": subscriptions})
+    methods = [each.view() for each in SavedMethod.all_of(session, event.user_id)]
+    data = {"orders": orders, "subscriptions": subscriptions, "saved_methods": methods}
+    lay_out(session, "payments", event, data)
 
 
 @task
@@ -49,6 +53,8 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
     under_way = [attempt for attempt in attempts if attempt.is_live]
     for attempt in under_way:
         attempt.close_soon(at=now())
+    for order in orders:
+        order.let_coupon_go()
     rows = sum(attempt.forget_buyer() for attempt in attempts if not attempt.is_live)
     rows += sum(each.forget_buyer() for order in orders for each in Resolution.of_order(session, order.id))
     rows += sum(refund.forget_buyer() for order in orders for refund in Refund.of_order(session, order.id))

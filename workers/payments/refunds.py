@@ -118,6 +118,8 @@ def apply_refund(session: Session, order: Order, attempt: Attempt, snapshot: Ref
         record(session, order, event)
     if refund.status == before:
         return
+    if order.status == "refunded" and order.redemption and not refund.keeps_access:
+        order.redemption.give_back(at=now())
     if order.is_owned != was_owned and not refund.keeps_access:
         follow_money(session, order, reason="refunded")
     book_refund(session, attempt, refund, was=before, at=now())

@@ -119,7 +119,9 @@ def look_at_page(sessions: Sessions, providers: Providers, attempt: Attempt, ord
             # Another caller may have recorded the same refusal, and its subscription counts it once.
             if refused.fail_to_open(str(refusal.args[0])):
                 _tell_subscription(session, refused)
-            forget_erased(session, session.get_one(Order, refused.order_id), refused)
+            order = session.get_one(Order, refused.order_id)
+            order.let_coupon_go()
+            forget_erased(session, order, refused)
         raise
     except ProviderOutcomeUnknown:
         with sessions.begin() as session:

@@ -92,11 +92,12 @@ def _apply(sessions: Sessions, providers: Providers, provider_event_id: UUID) ->
         order = apply_snapshot(session, attempt, snapshot)
         for refund in refunds:
             apply_refund(session, order, order.attempt(attempt.id), refund)
-        has_money = order.attempt(attempt.id).captured_minor > 0
-        for dispute in disputes if has_money else []:
-            apply_dispute(session, order, order.attempt(attempt.id), dispute)
-        # A dispute over money of which we have not heard yet waits until we have.
-        if provider.bears_out(event.type, snapshot) and (has_money or not disputes):
+        attempt = order.attempt(attempt.id)
+        for dispute in disputes if attempt.captured_minor else []:
+            apply_dispute(session, order, attempt, dispute)
+        # A dispute over money of which we have not heard yet waits until we have. In review a person sees to it.
+        is_known = attempt.captured_minor > 0 or attempt.status == "review" or not disputes
+        if provider.bears_out(event.type, snapshot) and is_known:
             event.finish("applied", at=now())
         else:
             event.postpone(at=now())
