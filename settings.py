@@ -120,6 +120,9 @@ EVENT_MAX_BYTES = 512 * 1024  # of an event's JSON; a command whose event is lar
 OPERATIONS_KEPT_DAYS = _number("OPERATIONS_KEPT_DAYS", 14)  # after their end
 JOBS_KEPT_DAYS = _number("JOBS_KEPT_DAYS", 14)  # after their end
 DEAD_LETTERS_KEPT_DAYS = _number("DEAD_LETTERS_KEPT_DAYS", 90)  # after they were replayed or discarded
+# A webhook is known again for longer than its provider may repeat it, and reconciliation looks back (3 days).
+PROVIDER_EVENTS_KEPT_DAYS = _number("PROVIDER_EVENTS_KEPT_DAYS", 90)  # after they were applied or ignored
+ORDER_STEPS_KEPT_DAYS = _number("ORDER_STEPS_KEPT_DAYS", 730)  # evidence for disputes, which come within 540 days
 
 # The feed for integrators: longer than a webhook is retried, and shorter than the inbox knows an event.
 EVENTS_KEPT_DAYS = _number("EVENTS_KEPT_DAYS", 14)

@@ -4,7 +4,7 @@ import time
 
 from models.base import now
 from models.log import get_logger
-from models.retention import expired, prune
+from models.retention import Expired, expired, prune
 
 from ._delivery import Sessions
 from ._jobs import job_of_every_service
@@ -18,8 +18,13 @@ BUDGET_SECONDS = 60  # below a job's lease; what is left over waits for the next
 @job_of_every_service(every_seconds=3600)
 def prune_bus(sessions: Sessions) -> None:
     """Delete what has been kept for long enough."""
+    prune_expired(sessions, expired(now()))
+
+
+def prune_expired(sessions: Sessions, tables: Expired) -> None:
+    """Delete the rows that ``tables`` names, in batches, until none is left or the time is up."""
     deadline = time.monotonic() + BUDGET_SECONDS
-    for table, gone in expired(now()).items():
+    for table, gone in tables.items():
         deleted, full = 0, True
         while full and time.monotonic() < deadline:
             with sessions.begin() as session:

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0082"
-down_revision = "0081"
+down_revision = "0070"
 
 _KINDS_BEFORE = "'capture', 'refund', 'refund_returned', 'dispute', 'dispute_won'"
 

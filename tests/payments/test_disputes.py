@@ -246,20 +246,6 @@ def test_a_dispute_of_money_that_came_twice_is_not_the_orders(shop, session, che
     assert list(imbalances(session)) == []
 
 
-def test_a_dispute_of_money_that_is_not_believed_yet_waits(shop, session, checkout):
-    attempt = shop.attempt(checkout)
-    dispute = act(shop, checkout)
-    attempt.status = "review"
-    shop.order(checkout).paid_at = None
-    order = shop.session.get_one(Order, checkout["order_id"])
-    order.status, attempt.captured_minor = "pending", 0
-    attempt.amount_minor = 4901  # what keeps it in review
-    session.flush()
-    hear(shop, dispute, "created")
-    [event] = [each for each in shop.provider_events() if each.type == "charge.dispute.created"]
-    assert (event.status, attempt.disputed_minor) == ("received", 0)
-
-
 def test_staff_see_them_by_order_and_status(shop, session, checkout):
     dispute = act(shop, checkout)
     hear(shop, dispute, "created")

@@ -221,7 +221,7 @@ def test_payment_in_review_is_not_refunded_past_its_decision(shop, in_review):
 
 
 @pytest.mark.parametrize(
-    "sql", ["UPDATE payments.resolutions SET action = 'refund'", "DELETE FROM payments.resolutions"]
+    "change", ["UPDATE payments.resolutions SET action = 'refund'", "DELETE FROM payments.resolutions"]
 )
 def test_service_may_not_change_a_decision(database, change):
     with sessions("payments")() as session, pytest.raises(DBAPIError, match="permission denied"):

@@ -7,6 +7,7 @@ from sqlalchemy.exc import IntegrityError
 
 from models.base import now
 from models.payments import Attempt, Order
+from models.payments.attempts import OF_ANOTHER_OBJECT
 from tests.payments.shop import make_offer, paid, told
 from workers.payments.sync import apply_snapshot
 
@@ -51,7 +52,9 @@ def test_the_same_word_twice_changes_nothing(shop, checkout):
 def test_a_success_that_does_not_match_is_held_for_review(shop, checkout, wrong):
     shop.apply(checkout, **TAKEN | wrong)
     attempt, order = shop.attempt(checkout), shop.order(checkout)
-    assert (attempt.status, attempt.captured_minor, order.status) == ("review", 0, "pending")
+    # What another page, account or mode has is not ours to count.
+    captured_minor = 0 if OF_ANOTHER_OBJECT & set(wrong) else wrong.get("captured_minor", 4900)
+    assert (attempt.status, attempt.captured_minor, order.status) == ("review", captured_minor, "pending")
     assert all(name in attempt.problem for name in wrong)
     assert shop.told(checkout) == ["ORDER_CREATED"]
 
@@ -129,7 +132,7 @@ def test_the_database_refuses_a_second_live_attempt(shop, checkout):
         shop.session.flush()
 
 
-@pytest.mark.parametrize("counters", [{"captured_minor": 4901}, {"refunded_minor": -1}, {"refund_pending_minor": -1}])
+@pytest.mark.parametrize("counters", [{"captured_minor": -1}, {"refunded_minor": -1}, {"refund_pending_minor": -1}])
 def test_database_refuses_impossible_counters(shop, checkout, counters):
     attempt = shop.attempt(checkout)
     for name, value in counters.items():

@@ -26,6 +26,7 @@ from . import (
     reviews,
     subscriptions,
     sync,
+    upkeep,
     webhooks,
 )
 from .provider import Providers
@@ -48,6 +49,7 @@ __all__ = [
     "reviews",
     "subscriptions",
     "sync",
+    "upkeep",
     "webhooks",
 ]
 

@@ -38,6 +38,11 @@ def refunded(session: Session) -> Rows:
     return session.execute(select(Attempt.provider, Attempt.currency, given_back).group_by("provider", "currency"))
 
 
+@fact("coursebus_refunds", "Refunds, by what became of them.", "status")
+def refunds(session: Session) -> Rows:
+    return session.execute(select(Refund.status, func.count()).group_by(Refund.status))
+
+
 @fact("coursebus_owed_to_buyers_minor", "Money that came twice or too late and is not returned yet.", "currency")
 def owed_to_buyers(session: Session) -> Rows:
     owed = func.sum(Refund.amount_minor)
