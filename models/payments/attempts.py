@@ -321,15 +321,15 @@ class Attempt(Base):
         """Ask no more: the provider has said its last word."""
         self.next_sync_at = None
 
-    def hold_for_review(self, snapshot: Snapshot, mismatches: list[str]) -> None:
+    def hold_for_review(self, mismatches: list[str], snapshot: Snapshot | None = None) -> None:
         """Stop until a person has decided: what the provider has is not what we asked for.
 
-        What it has captured on this attempt's own page is ours to account for, whatever was asked for.
+        What a ``snapshot`` of this attempt's own page says was captured is ours to account for all the same.
         """
         self.status = "review"
         self.problem = f"does not match: {', '.join(mismatches)}"
         self.next_sync_at = None
-        if not OF_ANOTHER_OBJECT & set(mismatches):
+        if snapshot and not OF_ANOTHER_OBJECT & set(mismatches):
             self._take_over(snapshot)
 
     def accept(self, snapshot: Snapshot) -> None:

@@ -328,7 +328,7 @@ class Order(Aggregate, Base):
                 attempt.rest()
             return []
         if mismatches := attempt.mismatches(snapshot):
-            attempt.hold_for_review(snapshot, mismatches)
+            attempt.hold_for_review(mismatches, snapshot)
             return []
         attempt.follow(snapshot, at=at)
         if attempt.status == "succeeded":

@@ -10,6 +10,7 @@ import settings
 from api import auth
 from models import cache
 from models.base import sessions
+from models.payments import Attempt
 from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.payments.shop import make_offer
 from workers import payments
@@ -188,3 +189,89 @@ def test_a_cursor_that_was_tampered_with_is_a_400(buyer, free_course_ids):
 @pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=many", "sort=id"])
 def test_a_query_that_does_not_fit_is_a_422(buyer, query):
     assert buyer.get(f"/v1/orders?{query}").status_code == 422
+
+
+STAFF = frozenset({"payments:read", "payments:refund"})
+
+
+@pytest.fixture
+def in_review(buyer, course_id, standin) -> dict:
+    """A checkout whose page took another amount than its payment names now."""
+    checkout = buy(buyer, course_id).json
+    with sessions("payments").begin() as session:
+        session.get_one(Attempt, UUID(checkout["id"])).amount_minor = 5000
+    standin.pay(checkout["redirect_url"].rpartition("/")[2], "succeed")
+    order = buyer.send("POST", f"/v1/checkouts/{checkout['id']}/sync")
+    assert order.json["status"] == "pending"
+    return checkout
+
+
+def resolve(person: Person, checkout: dict, **decision):
+    path = f"/v1/payments/{checkout['id']}/resolve"
+    return person.send("POST", path, json=decision, Idempotency_Key=uuid4().hex)
+
+
+def test_staff_find_a_payment_in_review_and_resolve_it(buyer, in_review, monkeypatch):
+    monkeypatch.setattr(auth.Caller, "permissions", STAFF)
+    staff = make_buyer()
+    listed = staff.get(f"/v1/payments?status=review&order_id={in_review['order_id']}").json["items"]
+    assert [(each["id"], each["captured_minor"]) for each in listed] == [(in_review["id"], 4900)]
+
+    answer = resolve(staff, in_review, action="accept", note="The buyer was shown this price.")
+
+    assert (answer.status_code, answer.json["status"]) == (200, "succeeded")
+    [decision] = staff.get(f"/v1/payments/{in_review['id']}").json["resolutions"]
+    assert (decision["action"], decision["note"]) == ("accept", "The buyer was shown this price.")
+    assert staff.get(f"/v1/orders/{in_review['order_id']}").json["amount_minor"] == 4900
+    again = resolve(staff, in_review, action="refund", note="No.")
+    assert (again.status_code, again.json["code"]) == (409, "not_in_review")
+
+
+def test_decision_that_does_not_fit_is_a_409(in_review, monkeypatch):
+    monkeypatch.setattr(auth.Caller, "permissions", STAFF)
+
+    answer = resolve(make_buyer(), in_review, action="release", note="Nothing there.")
+
+    assert (answer.status_code, answer.json["code"]) == (409, "resolution_refused")
+
+
+def test_review_is_for_staff(buyer, in_review):
+    for answer in (
+        buyer.get("/v1/payments"),
+        buyer.get(f"/v1/payments/{in_review['id']}"),
+        buyer.get("/v1/refunds"),
+        resolve(buyer, in_review, action="accept", note="Mine."),
+    ):
+        assert (answer.status_code, answer.json["code"]) == (403, "permission_missing")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pointer"),
+    [
+        ("payments", {"action": "accept"}, "/note"),
+        ("payments", {"action": "accept", "note": " "}, "/note"),
+        ("payments", {"action": "forget", "note": "x"}, "/action"),
+        ("refunds", {"action": "refund", "note": "x"}, "/action"),
+        ("disputes", {"action": "accept", "note": "x"}, "/amount_minor"),
+        ("disputes", {"action": "release", "note": "x", "amount_minor": 1}, "/amount_minor"),
+    ],
+)
+def test_decision_is_validated(buyer, monkeypatch, path, body, pointer):
+    monkeypatch.setattr(auth.Caller, "permissions", STAFF)
+
+    answer = buyer.send("POST", f"/v1/{path}/{uuid4()}/resolve", json=body, Idempotency_Key=uuid4().hex)
+
+    assert (answer.status_code, [error["pointer"] for error in answer.json["errors"]]) == (422, [pointer])
+
+
+def test_refund_names_a_payment_of_its_order(buyer, in_review, monkeypatch):
+    monkeypatch.setattr(auth.Caller, "permissions", STAFF)
+    path = f"/v1/orders/{in_review['order_id']}/refunds"
+
+    def refund(payment_id: str):
+        body = {"reason": "asked for", "payment_id": payment_id}
+        answer = buyer.send("POST", path, json=body, Idempotency_Key=uuid4().hex)
+        return answer.status_code, answer.json["code"]
+
+    assert refund(str(uuid4())) == (422, "payment_not_of_order")
+    assert refund(in_review["id"]) == (409, "payment_in_review")

@@ -1,16 +1,21 @@
 """What a buyer owns is not sold to them again, whichever order paid for it."""
 
 from datetime import timedelta
+from functools import partial
+from uuid import uuid4
 
 import pytest
 
-from models.base import now
+from models.base import now, sessions
 from models.errors import AlreadyPurchased
 from models.payments import Attempt, Order, Plan, Refund
 from tests.payments.shop import Shop, make_bundle, make_offer, paid
+from tests.payments.test_races import Committing
+from tests.support.waiting import at_once
+from workers.payments.checkouts import start_checkout
 from workers.payments.refunds import sync_refund
 from workers.payments.subscriptions import start_subscription
-from workers.payments.sync import apply_snapshot
+from workers.payments.sync import apply_snapshot, sync_attempt
 
 
 @pytest.fixture
@@ -134,3 +139,23 @@ def test_late_money_for_a_period_that_another_order_paid_is_given_back(shop, ses
 
     assert attempt.status == "duplicate"
     assert the_refund(shop, given_up.id).reason == "paid twice"
+
+
+def test_course_and_its_bundle_paid_at_once_are_paid_for_once(database, stripe, standin):
+    with sessions("payments").begin() as session:
+        course_id = make_offer(session)
+        bundle_id = make_bundle(session, course_id)
+    shops, buyer = {"stripe": stripe}, uuid4()
+    wish = {"user_id": buyer, "plan_id": None, "provider": "stripe", "success_url": None, "cancel_url": None}
+    checkouts = [
+        start_checkout(Committing(), shops, **wish, receipt_email=None, **goods)
+        for goods in ({"course_id": course_id}, {"course_id": None, "bundle_id": bundle_id})
+    ]
+    for checkout in checkouts:
+        standin.pay(checkout["redirect_url"].rpartition("/")[2], "succeed")
+
+    at_once(*[partial(sync_attempt, Committing(), shops, attempt_id=checkout["id"]) for checkout in checkouts])
+
+    with sessions("payments")() as session:
+        statuses = [session.get_one(Attempt, checkout["id"]).status for checkout in checkouts]
+    assert sorted(statuses) == ["duplicate", "succeeded"]
