@@ -51,7 +51,7 @@ CLOCK = _text("CLOCK", "")  # for tests: the address of a clock that can be move
 FAULT = _text("FAULT", "")  # for tests: where a process is to be killed, see models/faults.py
 LOG_READS = _text("LOG_READS", "off") != "off"  # a line for every GET, too
 METRICS_HOST = _text("METRICS_HOST", "127.0.0.1")  # in a container 0.0.0.0, on a network that is inside
-METRICS_PORT = _number("METRICS_PORT", 0)  # where a worker or the bridge answers Prometheus; 0: nowhere
+METRICS_PORT = _number("METRICS_PORT", 0)  # where each process answers Prometheus; 0: nowhere
 STATE_DIR = Path(_text("STATE_DIR", str(ROOT / ".local")))  # data and logs of the embedded servers
 
 # Servers.
@@ -99,6 +99,8 @@ SECRET_KEY = _text("SECRET_KEY", "local")  # signs the cursors of lists
 QUEUE_LIMIT = _number("QUEUE_LIMIT", 1000)  # messages waiting in one queue before the gateway answers 503
 RATE_LIMITS = _text("RATE_LIMITS", "on") != "off"  # "off" is for load tests, and refused in production
 TRUSTED_PROXIES = _number("TRUSTED_PROXIES", 0)  # how many in front of us write X-Forwarded-For; 0: nobody is believed
+# Where those proxies connect from, comma separated; "": X-Forwarded-For is taken from whoever connects.
+TRUSTED_PROXY_NETWORKS = _list("TRUSTED_PROXY_NETWORKS", "")
 # Front ends whose scripts may call the API, comma separated. Tokens travel in a header and never in a cookie, so "*"
 # opens nothing that a stranger's server could not reach; a developer's front end may stand anywhere.
 CORS_ORIGINS = _list("CORS_ORIGINS", "" if ENVIRONMENT == "production" else "*")

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 import marshmallow as ma
 from flask import Flask, Request, request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # it ships no types
 from webargs import missing
 from webargs.flaskparser import FlaskParser, abort
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
@@ -28,7 +29,10 @@ class BoundedRequest(Request):
     """A request whose body is at most BODY_BYTES_MAX long, or a 413."""
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
-        data = super().get_data(*args, **kwargs)
+        try:
+            data = super().get_data(*args, **kwargs)
+        except (ParseException, OSError) as error:  # a chunk of no size, a connection that ended within the body
+            raise BadRequest("The body is not valid HTTP, or was not sent whole.") from error
         if len(data) > BODY_BYTES_MAX:
             raise RequestEntityTooLarge
         return data

@@ -1,8 +1,8 @@
 """Who is calling, and the policy of each route.
 
 ``@requires()`` is any signed-in person, ``@requires("courses:write")`` one with that permission; ``@public`` anybody,
-``@signed`` whoever signs the body, ``@probe`` whoever watches over the process. A view without one of them does not
-pass the tests. What a policy asks is shown in the OpenAPI document by itself.
+``@signed`` whoever signs the body, ``@liveness`` and ``@probe`` whoever watches over the process. A view without one of
+them does not pass the tests. What a policy asks is shown in the OpenAPI document by itself.
 """
 
 import functools
@@ -31,7 +31,7 @@ from models.errors import (
 
 from . import arguments, limits, tokens
 from .headers import claim_idempotency_key
-from .limits import READ, WEBHOOK, WRITE, Limit
+from .limits import PROBE, READ, WEBHOOK, WRITE, Limit
 from .queue import look_up
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -134,9 +134,14 @@ def signed(view: View) -> View:
     return _guarded(Policy(anybody=True, raw_body=True, limit=WEBHOOK), view)
 
 
-def probe(view: View) -> View:
+def liveness(view: View) -> View:
     """Admit anybody, as often as they like: a limit must not make a process look dead."""
     return _guarded(Policy(anybody=True, limited=False), view)
+
+
+def probe(view: View) -> View:
+    """Admit anybody, counted in this process alone."""
+    return _guarded(Policy(anybody=True, limit=PROBE), view)
 
 
 def _guarded(policy: Policy, view: View) -> View:

@@ -6,7 +6,9 @@ import flask_swagger_ui
 from flask import Flask, Response, json, request, send_from_directory
 from werkzeug import Response as BaseResponse
 
-from .auth import probe
+import settings
+
+from .auth import public
 from .openapi import Rest, document
 
 _SHIPPED = Path(flask_swagger_ui.__file__).parent / "dist"
@@ -31,7 +33,7 @@ _START = """SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",
   deepLinking: true,
-  persistAuthorization: true,
+  persistAuthorization: %s,
 });
 """
 
@@ -41,24 +43,27 @@ def add_to(app: Flask, rest: Rest) -> None:
     specification = json.dumps(document(rest), indent=2)
 
     @app.get("/openapi.json")
-    @probe
+    @public
     def openapi_json() -> BaseResponse:
         response = Response(specification, content_type="application/json")
         response.add_etag()
         return response.make_conditional(request)
 
     @app.get("/docs")
-    @probe
+    @public
     def docs() -> BaseResponse:
         return _for_the_page(Response(_PAGE, content_type="text/html; charset=utf-8"))
 
+    # A token in the browser's storage is readable for every script of the API's origin.
+    start = _START % ("false" if settings.ENVIRONMENT == "production" else "true")
+
     @app.get("/docs/start.js")
-    @probe
+    @public
     def docs_start() -> BaseResponse:
-        return _for_the_page(Response(_START, content_type="text/javascript; charset=utf-8"))
+        return _for_the_page(Response(start, content_type="text/javascript; charset=utf-8"))
 
     @app.get("/docs/<path:name>")
-    @probe
+    @public
     def docs_file(name: str) -> BaseResponse:
         return _for_the_page(send_from_directory(_SHIPPED, name))
 

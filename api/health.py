@@ -1,6 +1,7 @@
 """Whether this process lives, and whether it could serve; for whoever restarts processes and spreads load."""
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,7 @@ from redis.retry import Retry
 
 import settings
 
-from .auth import probe
+from .auth import liveness, probe
 from .blueprints import Blueprint
 from .schemas import Schema
 
@@ -71,17 +72,19 @@ class Readiness:
     """The last round of checks, repeated when it is older than a second."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._checked_at = float("-inf")
         self._up: dict[str, bool] = {}
 
     def up(self) -> dict[str, bool]:
-        """Which servers answer, by name."""
-        if time.monotonic() - self._checked_at > _KEPT_SECONDS:
-            with ThreadPoolExecutor(len(_CHECKS)) as pool:
-                checks = {name: pool.submit(check, url) for name, (check, url) in _CHECKS.items()}
-                self._up = {name: check.result() for name, check in checks.items()}
-            self._checked_at = time.monotonic()
-        return self._up
+        """Which servers answer, by name. Probes that arrive during a round of checks wait for its outcome."""
+        with self._lock:
+            if time.monotonic() - self._checked_at > _KEPT_SECONDS:
+                with ThreadPoolExecutor(len(_CHECKS)) as pool:
+                    checks = {name: pool.submit(check, url) for name, (check, url) in _CHECKS.items()}
+                    self._up = {name: check.result() for name, check in checks.items()}
+                self._checked_at = time.monotonic()
+            return self._up
 
 
 readiness = Readiness()
@@ -101,7 +104,7 @@ class ReadinessSchema(Schema):
 
 @blp.route("/livez")
 class Liveness(MethodView):
-    @probe
+    @liveness
     @blp.response(200, LivenessSchema)
     def get(self) -> Any:
         """Say that this process answers."""

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network
 
 from flask import Flask, Response, g, request
 from redis import Redis
@@ -20,6 +19,8 @@ import settings
 from models.errors import RateLimited, Unavailable
 from models.log import get_logger
 from models.redis import cache_redis, queue_redis
+
+from .addresses import client_bucket
 
 log = get_logger(__name__)
 
@@ -33,13 +34,15 @@ class Limit:
     name: str
     per_caller: int
     per_address: int
-    server: Callable[[], Redis]
+    server: Callable[[], Redis] | None  # None: each process counts for itself
     refused_without_redis: bool = False  # else each process counts for itself
 
 
 READ = Limit("read", 600, 6000, cache_redis)  # ten a second: a front end that loads a page asks for some five things
 WRITE = Limit("write", 120, 1200, queue_redis)  # a learner who clicks through lessons
 MONEY = Limit("money", 20, 200, queue_redis, refused_without_redis=True)  # stolen cards are tried in quick succession
+# Whether a process is ready must not depend on the servers that it reports on.
+PROBE = Limit("probe", 0, 600, None)
 WEBHOOK = Limit("webhook", 0, 6000, queue_redis)  # providers send what was missed in bursts, from few addresses
 
 
@@ -75,8 +78,14 @@ _scripts: dict[Callable[[], Redis], Script] = {
 
 
 def add_to(app: Flask) -> None:
-    """Tell clients what is left to them."""
+    """Count requests that reach no view, whose policy would count them, and tell clients what is left to them."""
+    app.before_request(_count_without_view)
     app.after_request(_tell)
+
+
+def _count_without_view() -> None:
+    if request.routing_exception is not None or request.method == "OPTIONS":
+        count(READ)
 
 
 def count(limit: Limit, *, caller: str | None = None, cached_key: str | None = None) -> bytes | None:
@@ -86,9 +95,12 @@ def count(limit: Limit, *, caller: str | None = None, cached_key: str | None = N
     """
     if not settings.RATE_LIMITS:
         return None
-    amounts = {f"limit:{limit.name}:address:{_address()}": limit.per_address}
+    amounts = {f"limit:{limit.name}:address:{client_bucket()}": limit.per_address}
     if caller is not None:
         amounts[f"limit:{limit.name}:caller:{caller}"] = limit.per_caller
+    if limit.server is None:
+        _keep_quotas(amounts, _local.count(list(amounts)))
+        return None
     try:
         also = [cached_key] if cached_key and limit.server is cache_redis else []
         told = _scripts[limit.server](keys=list(amounts), args=[WINDOW_SECONDS, *also])
@@ -97,21 +109,17 @@ def count(limit: Limit, *, caller: str | None = None, cached_key: str | None = N
             raise Unavailable("Counting of payments") from error
         log.warning("limits are counted locally", reason=str(error))
         told = _local.count(list(amounts))
+    _keep_quotas(amounts, told)
+    return told[-1] if len(told) > 2 * len(amounts) else None
+
+
+def _keep_quotas(amounts: dict[str, int], told: list[int]) -> None:
     g.quotas = [
         Quota(key.split(":")[2], amount, used, max(resets_in_seconds, 1))
         for (key, amount), used, resets_in_seconds in zip(amounts.items(), told[::2], told[1::2], strict=False)
     ]
     if any(quota.used > quota.amount for quota in g.quotas):
         raise RateLimited
-    return told[-1] if len(told) > 2 * len(amounts) else None
-
-
-def _address() -> str:
-    """The client's address; of IPv6 the network, all of which one client may use."""
-    address = request.remote_addr or "unknown"
-    if ":" not in address:
-        return address
-    return str(IPv6Network((int(IPv6Address(address.partition("%")[0])), 64), strict=False).network_address)
 
 
 def _tell(response: Response) -> Response:

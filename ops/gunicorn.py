@@ -10,6 +10,8 @@ from http import HTTPStatus
 from typing import Any
 
 import gunicorn.util
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.multiprocess import MultiProcessCollector
 
 import settings
 from models.log import LibraryLine
@@ -31,9 +33,11 @@ logconfig_dict = {
     "root": {"level": "WARNING", "handlers": ["ecs"]},
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["ecs"], "propagate": False}},
 }
+forwarder_headers = ""  # no header of a client becomes SCRIPT_NAME, and with it another path
+forwarded_allow_ips = ""  # schemes and addresses that proxies report are read by api/addresses.py alone
 control_socket_disable = True  # the supervisor starts and stops it; a second door is not needed
 
-# Where its processes leave their numbers for whichever is asked for /metrics.
+# Where its processes leave their numbers for the master.
 _METRICS = settings.STATE_DIR / "metrics" / str(os.getpid())
 
 _CODES = {414: "uri_too_long", 431: "headers_too_large"}
@@ -73,14 +77,28 @@ def on_starting(server: Any) -> None:  # noqa: ARG001 gunicorn's signature
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_METRICS)
 
 
+def when_ready(server: Any) -> None:
+    """Serve the numbers of all workers on METRICS_PORT, apart from the port that clients reach."""
+    if not settings.METRICS_PORT:
+        return
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(_METRICS))
+    try:
+        server.metrics, _ = start_http_server(settings.METRICS_PORT, settings.METRICS_HOST, registry)
+    except OSError as error:
+        server.log.warning("metrics are not served: %s", error)
+
+
 def pre_fork(server: Any, worker: Any) -> None:
     """Give a worker the first free slot, whose files it goes on with: by pid, each that ended would leave its own."""
     taken = {each.metrics_slot for each in server.WORKERS.values()}
     worker.metrics_slot = next(slot for slot in itertools.count() if slot not in taken)
 
 
-def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001 gunicorn's signature
-    """Tell the worker its slot before it loads the application."""
+def post_fork(server: Any, worker: Any) -> None:
+    """Tell the worker its slot before it loads the application, and leave scrapes to the master."""
+    if metrics := getattr(server, "metrics", None):
+        metrics.socket.close()
     os.environ["METRICS_SLOT"] = str(worker.metrics_slot)
 
 

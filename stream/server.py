@@ -9,13 +9,11 @@ import gevent
 import msgspec
 from flask import Flask, Response, request
 from gevent.pywsgi import WSGIServer
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import settings
-from api import Gateway, arguments, cors, headers, limits, problems
-from api.auth import me, probe, requires
-from api.metrics import inside
-from models import log
+from api.auth import liveness, me, requires
+from api.shell import app_shell
+from models import log, metrics
 from models.errors import LastEventIdInvalid, Unavailable
 from models.metrics import STREAM_NOTES, STREAMS, STREAMS_ENDED
 
@@ -32,12 +30,7 @@ logger = log.get_logger(__name__)
 
 def create_app(hub: Hub, feed: Feed) -> Flask:
     """The WSGI application, with the gateway's own manners."""
-    app = Gateway(__name__, static_folder=None)
-    app.config["PROPAGATE_EXCEPTIONS"] = False  # a crash is a problem+json
-    headers.follow(app)
-    for part in (arguments, cors, limits):
-        part.add_to(app)
-    problems.handle(app)
+    app = app_shell(__name__)
 
     @app.get("/v1/me/notifications/stream")
     @requires()
@@ -53,13 +46,8 @@ def create_app(hub: Hub, feed: Feed) -> Flask:
             response.call_on_close(stack.pop_all().close)
             return response
 
-    @app.get("/metrics")
-    @inside
-    def numbers() -> Response:
-        return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
-
     @app.get("/livez")
-    @probe
+    @liveness
     def livez() -> dict[str, str]:
         return {"status": "ok"}
 
@@ -105,6 +93,7 @@ def main() -> None:
     """Serve until told to end; clients come back to the next process by themselves."""
     settings.refuse_unsafe_production()
     log.configure("stream")
+    metrics.serve()
     hub = Hub()
     gevent.spawn(hub.listen)
     server = WSGIServer(settings.STREAM_BIND, create_app(hub, Feed()), log=None)

@@ -6,6 +6,7 @@ import marshmallow as ma
 from flask import request
 from flask.views import MethodView
 
+from api.addresses import client_address
 from api.auth import signed
 from api.queue import ask
 from api.schemas import Schema
@@ -37,5 +38,4 @@ class YooKassaWebhook(MethodView):
 
 
 def _as_it_came(headers: dict[str, str]) -> dict[str, Any]:
-    # The address is that of the right hop: TRUSTED_PROXIES says how many in front of us are believed.
-    return {"body": request.get_data(), "headers": headers, "address": request.remote_addr or ""}
+    return {"body": request.get_data(), "headers": headers, "address": client_address()}

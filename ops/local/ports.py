@@ -21,7 +21,9 @@ OFFSETS = {
     "prometheus": 90,
     "kafka": 92,
 }
-METRICS_OF_WORKERS, METRICS_OF_BRIDGE = range(50, 60), 60  # where Prometheus asks: one port a worker
+# Where Prometheus asks: one port a process.
+METRICS_OF_WORKERS, METRICS_OF_BRIDGE, METRICS_OF_GATEWAY, METRICS_OF_STREAM = range(50, 60), 60, 61, 62
+METRICS = (*METRICS_OF_WORKERS, METRICS_OF_BRIDGE, METRICS_OF_GATEWAY, METRICS_OF_STREAM)
 
 
 def is_free(port: int) -> bool:
@@ -46,6 +48,6 @@ def is_open(port: int) -> bool:
 def free_base() -> int:
     """A ``PORT_BASE`` that has all its ports free, below those that the kernel gives to outgoing connections."""
     for base in random.sample(range(10_000, 32_000, 100), k=200):
-        if all(is_free(base + offset) for offset in (*OFFSETS.values(), *METRICS_OF_WORKERS, METRICS_OF_BRIDGE)):
+        if all(is_free(base + offset) for offset in (*OFFSETS.values(), *METRICS)):
             return base
     raise SystemExit("No PORT_BASE between 10000 and 32000 has all its ports free.")

@@ -8,7 +8,13 @@ from pathlib import Path
 
 from celery_app import SERVICES
 from ops.local import kafka, valkey
-from ops.local.ports import METRICS_OF_BRIDGE, METRICS_OF_WORKERS, OFFSETS
+from ops.local.ports import (
+    METRICS_OF_BRIDGE,
+    METRICS_OF_GATEWAY,
+    METRICS_OF_STREAM,
+    METRICS_OF_WORKERS,
+    OFFSETS,
+)
 
 MARK = "COURSEBUS_STACK"  # in the environment of every process of a stack: whose it is
 SERVERS = ("postgres", "queue", "cache", "kafka", "mongo", "mail")  # what keeps or carries data
@@ -24,7 +30,8 @@ class Process:
     replaced_by: str = ""  # the variable that points at the real thing; where it is set, this is not started
     platform: bool = False  # one of our own: starts when the servers answer and the tables are there
     environ: str = ""  # what it has in its environment besides, as NAME="value"
-    metrics: int | None = None  # the offset of the port where Prometheus asks it; it has started when it answers there
+    # The offset of the port where Prometheus asks it; one without another port has started when it answers there.
+    metrics: int | None = None
     stop_signal: str = "TERM"
     stop_seconds: int = 10  # how long it may take to end in peace
 
@@ -32,6 +39,10 @@ class Process:
         """Where it listens under this ``PORT_BASE``; None for a process that nobody calls."""
         offset = OFFSETS.get(self.name, self.metrics)
         return None if offset is None else base + offset
+
+    def metrics_port(self, base: int) -> int | None:
+        """Return where Prometheus asks the process; None for one that has no numbers."""
+        return None if self.metrics is None else base + self.metrics
 
 
 def wanted(state_dir: Path, base: int, environ: Mapping[str, str]) -> list[Process]:
@@ -89,9 +100,16 @@ def platform(state_dir: Path, base: int) -> list[Process]:
         Process(
             *("gateway", _module("gunicorn", "wsgi:app", "-c", "ops/gunicorn.py"), "the API"),
             platform=True,
+            environ=f'METRICS_PORT="{base + METRICS_OF_GATEWAY}"',
+            metrics=METRICS_OF_GATEWAY,
             stop_seconds=25,  # longer than its own graceful_timeout
         ),
-        Process("stream", _module("stream"), "the stream of notifications", platform=True),
+        Process(
+            *("stream", _module("stream"), "the stream of notifications"),
+            platform=True,
+            environ=f'METRICS_PORT="{base + METRICS_OF_STREAM}"',
+            metrics=METRICS_OF_STREAM,
+        ),
         *(_worker(*each, base) for each in zip(SERVICES, METRICS_OF_WORKERS, strict=False)),
         Process(
             *("bridge", _module("bridge"), "outbox to Kafka, Kafka to queues"),

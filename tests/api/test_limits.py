@@ -8,7 +8,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import settings
-from api import create_app, limits
+from api import limits
 from api.limits import LocalWindows
 from models.redis import cache_redis, queue_redis
 from tests.api.test_problems import problem
@@ -140,11 +140,13 @@ def test_limits_can_be_lifted_but_not_in_production(ann: Person, monkeypatch):
         settings.refuse_unsafe_production()
 
 
-def test_behind_a_proxy_the_address_is_the_one_that_it_saw(monkeypatch):
-    monkeypatch.setattr(settings, "TRUSTED_PROXIES", 1)
-    client = create_app().test_client()
-    sent = {"X-Forwarded-For": "203.0.113.9, 198.51.100.7"}
-    client.get("/v1/courses?limit=0", headers=sent)
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/docs/start.js", "/nothing"])
+def test_documents_and_unknown_paths_are_limited(client, path):
+    assert client.get(path).headers["RateLimit"].startswith('"address";r=')
+    use_up(limits.READ, "address:127.0.0.1", 6000)
 
-    assert cache_redis().get("limit:read:address:198.51.100.7") == b"1"
-    assert cache_redis().get("limit:read:address:203.0.113.9") is None
+    assert client.get(path).status_code == 429
+
+
+def test_readiness_is_limited_by_each_process_alone(client, redis_is_away):
+    assert client.get("/readyz").headers["RateLimit"].startswith('"address";r=59')

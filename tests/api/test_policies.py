@@ -72,7 +72,6 @@ def test_what_is_open_to_anybody_is_on_this_list():
         "GET /docs/<path:name>",
         "GET /docs/start.js",
         "GET /livez",
-        "GET /metrics",
         "GET /openapi.json",
         "GET /readyz",
         "GET /v1/certificates/<code>",

@@ -324,7 +324,7 @@ def test_that_somebody_is_not_enrolled_is_stored_until_they_are(ann: Person, own
 def test_without_the_cache_a_person_is_answered_by_the_worker(
     ann: Person, own_pages: Worker, cache_is_away, monkeypatch
 ):
-    monkeypatch.setattr(auth, "look_up", lambda *_, **__: {"user_id": str(uuid4())})
+    monkeypatch.setattr(auth, "look_up", lambda *_, **__: {"account": str(uuid4())})
     for _ in range(2):
         assert ann.get("/v1/me/notifications/unread-count").status_code == 200
     assert own_pages.asked == 2

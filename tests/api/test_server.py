@@ -49,6 +49,7 @@ def exchanged(port: int, sent: bytes) -> tuple[int, dict[str, str], dict]:
     return response.status, headers, problem
 
 
+HOOK = b"POST /v1/webhooks/stripe HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 GET = b"GET /v1/me HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST /v1/courses HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
 
@@ -64,11 +65,13 @@ POST = b"POST /v1/courses HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\
         (POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n{}", (400, "malformed")),
         (POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", (400, "malformed")),
         (POST + b"Content-Length: -1\r\n\r\n", (400, "malformed")),
+        (HOOK + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n", (400, "malformed")),
+        (HOOK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}XX0\r\n\r\n", (400, "malformed")),
         (b"GET /v1/courses?q=" + b"x" * 10_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", (414, "uri_too_long")),
         (GET + b"X-Long: " + b"x" * 10_000 + b"\r\n\r\n", (431, "headers_too_large")),
         (GET + b"".join(b"X-%d: a\r\n" % number for number in range(200)) + b"\r\n", (431, "headers_too_large")),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_is_no_http_is_a_problem_too(port: int, sent: bytes, expected: tuple):
     status, _, problem = exchanged(port, sent)

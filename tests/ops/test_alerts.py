@@ -32,10 +32,8 @@ def test_every_process_that_tells_numbers_is_asked():
     config = local_config(8000)
     asked = {each for job in config["scrape_configs"] for group in job["static_configs"] for each in group["targets"]}
 
-    telling = [
-        process for process in platform(STATE_DIR, 8000) if process.metrics or process.name in {"gateway", "stream"}
-    ]
-    assert asked == {f"127.0.0.1:{process.port(8000)}" for process in telling}
+    telling = [process for process in platform(STATE_DIR, 8000) if process.metrics]
+    assert asked == {f"127.0.0.1:{process.metrics_port(8000)}" for process in telling}
 
 
 def test_what_is_asked_locally_has_the_name_that_it_has_in_containers():
@@ -44,7 +42,7 @@ def test_what_is_asked_locally_has_the_name_that_it_has_in_containers():
     names = [name for job in written["scrape_configs"] for group in job["static_configs"] for name in group["targets"]]
 
     assert [group["labels"]["instance"] for group in groups] == names
-    ports = {process.name: process.port(8000) for process in platform(STATE_DIR, 8000)}
+    ports = {process.name: process.metrics_port(8000) for process in platform(STATE_DIR, 8000)}
     for group in groups:
         assert group["targets"] == [f"127.0.0.1:{ports[group['labels']['instance'].partition(':')[0]]}"]
 

@@ -1,0 +1,66 @@
+"""The address of the client, as far as it can be known."""
+
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+
+from flask import request
+
+import settings
+
+UNKNOWN = "unknown"
+_IPV6_NETWORK_BITS = 64  # what one client of an IPv6 provider may use
+
+
+def client_address() -> str:
+    """Return the client's IP address, or "unknown" where what stands in its place is no address.
+
+    X-Forwarded-For counts only where TRUSTED_PROXIES says that proxies of ours write it, and the connection comes from
+    TRUSTED_PROXY_NETWORKS where those are set: anyone else could write any address into it.
+    """
+    peer = request.environ.get("REMOTE_ADDR", "")
+    if not settings.TRUSTED_PROXIES or not _is_proxy(peer):
+        return _text_of(peer)
+    hops = request.environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    return _text_of(hops[-settings.TRUSTED_PROXIES] if len(hops) >= settings.TRUSTED_PROXIES and any(hops) else peer)
+
+
+def client_bucket() -> str:
+    """Return what a limit by address is counted under: the address; of IPv6 its network."""
+    address = client_address()
+    if ":" not in address:
+        return address
+    return str(IPv6Network((int(IPv6Address(address)), _IPV6_NETWORK_BITS), strict=False).network_address)
+
+
+@cache
+def _networks(networks: tuple[str, ...]) -> tuple[object, ...]:
+    return tuple(ip_network(each, strict=False) for each in networks)
+
+
+def _is_proxy(peer: str) -> bool:
+    if not settings.TRUSTED_PROXY_NETWORKS:
+        return True
+    address = parsed_address(peer)
+    return address is not None and any(address in each for each in _networks(settings.TRUSTED_PROXY_NETWORKS))  # type: ignore[operator]  # networks
+
+
+def _text_of(written: str) -> str:
+    address = parsed_address(written)
+    return UNKNOWN if address is None else str(address)
+
+
+def parsed_address(written: str) -> IPv4Address | IPv6Address | None:
+    """Read an address as proxies write it: with a port, in brackets, with a zone, IPv4 within IPv6.
+
+    Returns None where the text is no address.
+    """
+    text = written.strip().strip('"')
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
