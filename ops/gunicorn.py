@@ -1,9 +1,7 @@
 """How gunicorn serves the gateway; a container overrides ``--bind``."""
 
 import itertools
-import json
 import os
-import secrets
 import shutil
 import socket
 from http import HTTPStatus
@@ -15,9 +13,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 import settings
 from models.log import LibraryLine
+from ops.connections import problem_response
 
 bind = f"127.0.0.1:{settings.PORT_BASE}"
-worker_class = "gthread"  # idle keep-alive connections wait in a poller and hold no thread
+worker_class = "ops.connections.DeadlineWorker"  # idle connections and unfinished requests hold no thread
+worker_connections = 2000  # in each worker; the rest wait in the kernel
 workers = 2  # one a core of a small machine; the gateway mostly waits for workers' replies
 threads = 8  # requests that wait at the same time, in each worker
 reuse_port = True  # else all keep-alive connections may land on one worker
@@ -45,26 +45,8 @@ _CODES = {414: "uri_too_long", 431: "headers_too_large"}
 
 def write_problem(sock: socket.socket, status: int, reason: str, message: str) -> None:  # noqa: ARG001 the message repeats what was sent
     """Refuse with a problem what is no HTTP, before the application sees it; gunicorn itself would send HTML."""
-    request_id = secrets.token_hex(16)
-    problem = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": "The request is not valid HTTP, or longer than is read.",
-        "code": _CODES.get(status, "malformed"),
-        "request_id": request_id,
-    }
-    body = json.dumps(problem)
-    head = (
-        f"HTTP/1.1 {status} {reason}",
-        "Connection: close",
-        "Content-Type: application/problem+json",
-        f"Content-Length: {len(body)}",
-        f"X-Request-Id: {request_id}",
-        "X-Content-Type-Options: nosniff",
-        "Cache-Control: no-store",
-    )
-    gunicorn.util.write_nonblock(sock, "\r\n".join((*head, "", body)).encode())
+    detail = "The request is not valid HTTP, or longer than is read."
+    gunicorn.util.write_nonblock(sock, problem_response(HTTPStatus(status), _CODES.get(status, "malformed"), detail))
 
 
 gunicorn.util.write_error = write_problem

@@ -6,12 +6,15 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import requests
 
 import settings
+from ops.connections import REQUEST_SECONDS
 from ops.local.ports import is_free, is_open
 from tests.support.waiting import eventually
 
@@ -100,3 +103,53 @@ def test_a_chunked_body_without_an_end_is_cut_off(port: int):
     response = requests.post(f"http://127.0.0.1:{port}/v1/webhooks/stripe", data=chunks(), timeout=20)
 
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+
+
+HALF = (
+    b"GET /livez HTTP/1.1\r\nHost: a\r\nX-A: ",
+    HOOK + b"Content-Length: 100\r\n\r\n{",
+    HOOK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+    HOOK + b"Content-Length: 2000000\r\n\r\n",
+    b"",
+)
+
+
+def test_slow_connections_do_not_stop_the_api(port: int):
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(60)]
+        for number, connection in enumerate(slow):
+            connection.sendall(HALF[number % len(HALF)])
+        began = time.monotonic()
+        for _ in range(5):
+            assert requests.get(f"http://127.0.0.1:{port}/livez", timeout=10).status_code == 200
+        took_seconds = time.monotonic() - began
+        connection = slow[0]
+        refused = http.client.HTTPResponse(connection)
+        refused.begin()
+        refused_after_seconds = time.monotonic() - began
+        code = json.loads(refused.read())["code"]
+
+    assert took_seconds < 5
+    assert (refused.status, code) == (408, "request_timeout")
+    assert refused_after_seconds < REQUEST_SECONDS + 3
+
+
+def test_pipelined_requests_are_answered_in_order(port: int):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n" * 2 + GET + b"Connection: close\r\n\r\n")
+        with connection.makefile("rb") as received:
+            answer = received.read()
+
+    assert answer.count(b"200 OK") == 2
+    assert answer.rindex(b"200 OK") < answer.index(b"401 UNAUTHORIZED")
+
+
+def test_expected_continue_is_sent_once(port: int):
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(HOOK + b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: 2\r\n\r\n")
+        assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"{}")
+        with connection.makefile("rb") as received:
+            answer = received.read()
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
