@@ -5,8 +5,9 @@ follow ``PORT_BASE`` (see ops/local). Read once at import; a process is configur
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 ROOT = Path(__file__).parent
 
@@ -44,12 +45,22 @@ def _local(port: int) -> str:
     return f"127.0.0.1:{PORT_BASE + port}"
 
 
+def _is_on(name: str) -> bool:
+    return _text(name, "off") != "off"
+
+
 SERVICE = _text("SERVICE", "shared")  # the service whose queue this worker serves
-ENVIRONMENT = _text("ENVIRONMENT", "local")  # "local" or "production"
+ENVIRONMENT = _text("ENVIRONMENT", "local")
+if ENVIRONMENT not in {"local", "production"}:
+    raise SystemExit(f'ENVIRONMENT must be "local" or "production", not {ENVIRONMENT!r}')
+PRODUCTION = ENVIRONMENT == "production"
 PORT_BASE = _number("PORT_BASE", 8000)
 CLOCK = _text("CLOCK", "")  # for tests: the address of a clock that can be moved, see models/clock.py
 FAULT = _text("FAULT", "")  # for tests: where a process is to be killed, see models/faults.py
-LOG_READS = _text("LOG_READS", "off") != "off"  # a line for every GET, too
+LOG_LEVEL = _text("LOG_LEVEL", "info")  # of our own lines: debug, info, warning or error
+if LOG_LEVEL not in {"debug", "info", "warning", "error"}:
+    raise SystemExit(f"LOG_LEVEL must be debug, info, warning or error, not {LOG_LEVEL!r}")
+LOG_READS = _is_on("LOG_READS")  # a line for every GET, too
 METRICS_HOST = _text("METRICS_HOST", "127.0.0.1")  # in a container 0.0.0.0, on a network that is inside
 METRICS_PORT = _number("METRICS_PORT", 0)  # where each process answers Prometheus; 0: nowhere
 STATE_DIR = Path(_text("STATE_DIR", str(ROOT / ".local")))  # data and logs of the embedded servers
@@ -95,7 +106,7 @@ STREAM_URL = _text("STREAM_URL", f"http://{_local(1)}")  # where clients reach i
 ASK_TIMEOUT_SECONDS = _number("ASK_TIMEOUT_SECONDS", 10)  # the deadline of a synchronous command
 # The deadline of a read: who was asked has died, or the queue is long; either way a repeat costs nothing.
 READ_TIMEOUT_SECONDS = _number("READ_TIMEOUT_SECONDS", 4)
-SECRET_KEY = _text("SECRET_KEY", "local")  # signs the cursors of lists
+SECRET_KEY = _text("SECRET_KEY", "local")  # signs the cursors of lists and the links to unsubscribe
 QUEUE_LIMIT = _number("QUEUE_LIMIT", 1000)  # messages waiting in one queue before the gateway answers 503
 RATE_LIMITS = _text("RATE_LIMITS", "on") != "off"  # "off" is for load tests, and refused in production
 TRUSTED_PROXIES = _number("TRUSTED_PROXIES", 0)  # how many in front of us write X-Forwarded-For; 0: nobody is believed
@@ -139,10 +150,11 @@ EVENTS_IN_FLIGHT = _number("EVENTS_IN_FLIGHT", 64)
 EVENT_WAIT_SECONDS = _number("EVENT_WAIT_SECONDS", 3600)
 
 # What the mail provider's reports of bounces and complaints are signed with, by Standard Webhooks: whsec_ and base64.
-# Without one in production every report is refused.
+# Without one every report is refused. The default is for the embedded mail server alone.
+_LOCAL_MAIL_SECRET = "whsec_bG9jYWwgbWFpbCByZXBvcnRz"  # noqa: S105 published, and refused where it matters
 EMAIL_WEBHOOK_SECRETS = (
-    _secrets("EMAIL_WEBHOOK_SECRET", "whsec_bG9jYWwgbWFpbCByZXBvcnRz")
-    if ENVIRONMENT == "local" or _is_set("EMAIL_WEBHOOK_SECRET")
+    _secrets("EMAIL_WEBHOOK_SECRET", _LOCAL_MAIL_SECRET)
+    if _is_set("EMAIL_WEBHOOK_SECRET") or not (PRODUCTION or _is_set("SMTP_URL"))
     else ()
 )
 
@@ -153,9 +165,8 @@ FIREBASE_CREDENTIALS = Path(
 FCM_URL = _text("FCM_URL", "https://fcm.googleapis.com" if _is_set("FIREBASE_CREDENTIALS") else f"http://{_local(35)}")
 # Web Push: the key that we sign with (P-256, base64url), whom a push service may write to about us, and the hosts that
 # may be posted to: a browser names its push service, and anybody may claim to be a browser.
-VAPID_PRIVATE_KEY = _text(
-    "VAPID_PRIVATE_KEY", "bG9jYWwgd2ViIHB1c2gga2V5LCBub3QgYSBzZWNyZXQ" if ENVIRONMENT == "local" else ""
-)
+_LOCAL_VAPID_KEY = "bG9jYWwgd2ViIHB1c2gga2V5LCBub3QgYSBzZWNyZXQ"
+VAPID_PRIVATE_KEY = _text("VAPID_PRIVATE_KEY", _LOCAL_VAPID_KEY if ENVIRONMENT == "local" else "")
 VAPID_SUBJECT = _text("VAPID_SUBJECT", "mailto:ops@coursebus.dev")
 WEB_PUSH_HOSTS = _list(
     "WEB_PUSH_HOSTS", "fcm.googleapis.com, updates.push.services.mozilla.com, push.apple.com, notify.windows.com"
@@ -169,16 +180,16 @@ AUTH0_ISSUER = f"https://{AUTH0_DOMAIN}/" if _is_set("AUTH0_DOMAIN") else f"http
 AUTH0_AUDIENCE = _text("AUTH0_AUDIENCE", "https://api.coursebus.dev")
 # The machine client that speaks to Auth0's management API.
 AUTH0_CLIENT_ID = _text("AUTH0_CLIENT_ID", "coursebus-m2m")
-AUTH0_CLIENT_SECRET = _text("AUTH0_CLIENT_SECRET", "coursebus-m2m-local")
+AUTH0_CLIENT_SECRET = _text("AUTH0_CLIENT_SECRET", "" if _is_set("AUTH0_DOMAIN") else "coursebus-m2m-local")
 CLAIMS_NAMESPACE = _text("CLAIMS_NAMESPACE", "https://coursebus.dev/")  # prefix of the e-mail and name claims
 
 # Whether roles and erasures are told to Auth0: where a machine client is named, and to the stand-in.
 AUTH0_MANAGED = not _is_set("AUTH0_DOMAIN") or _is_set("AUTH0_CLIENT_ID")
-# What Auth0's log streams and event streams send as Authorization; "Bearer " before it is allowed. Without one in
-# production every hook is refused.
+# What Auth0's log streams and event streams send as Authorization; "Bearer " before it is allowed. Without one
+# every hook is refused. The default is for the stand-in alone.
 AUTH0_WEBHOOK_TOKENS = (
     _secrets("AUTH0_WEBHOOK_TOKEN", "auth0-hook-local")
-    if ENVIRONMENT == "local" or _is_set("AUTH0_WEBHOOK_TOKEN")
+    if _is_set("AUTH0_WEBHOOK_TOKEN") or not (PRODUCTION or _is_set("AUTH0_DOMAIN"))
     else ()
 )
 ERASED_SUBS_KEPT_DAYS = _number("ERASED_SUBS_KEPT_DAYS", 30)  # longer than a token lives or a hook is late
@@ -189,7 +200,11 @@ STRIPE_API_URL = _text(
     "STRIPE_API_URL", "https://api.stripe.com" if _is_set("STRIPE_SECRET_KEY") else f"http://{_local(20)}"
 )
 STRIPE_ACCOUNT = _text("STRIPE_ACCOUNT", "main")  # our name for the account of the key; its objects are kept under it
-STRIPE_WEBHOOK_SECRETS = _secrets("STRIPE_WEBHOOK_SECRET", "whsec_local")
+STRIPE_WEBHOOK_SECRETS = (
+    _secrets("STRIPE_WEBHOOK_SECRET", "whsec_local")
+    if _is_set("STRIPE_WEBHOOK_SECRET") or not (PRODUCTION or _is_set("STRIPE_SECRET_KEY"))
+    else ()
+)
 
 # YooKassa, or the stand-in for it.
 YOOKASSA_SHOP_ID = _text("YOOKASSA_SHOP_ID", "100500")
@@ -201,11 +216,21 @@ YOOKASSA_API_URL = _text(
 YOOKASSA_TRUSTED_NETWORKS = _list(
     "YOOKASSA_TRUSTED_NETWORKS",
     "185.71.76.0/27,185.71.77.0/27,77.75.153.0/25,77.75.154.128/25,77.75.156.11,77.75.156.35,2a02:5180::/32"
-    if _is_set("YOOKASSA_SHOP_ID")
+    if _is_set("YOOKASSA_SHOP_ID") or PRODUCTION
     else "127.0.0.2",
 )
 # The rate of VAT on our receipts, as YooKassa numbers them (1: none). 0: receipts are sent by somebody else.
 YOOKASSA_VAT_CODE = _number("YOOKASSA_VAT_CODE", 1)
+
+# The payment providers that are offered: in production those that have their keys, one is enough.
+PAYMENT_PROVIDERS = tuple(
+    name
+    for name, key in (("stripe", "STRIPE_SECRET_KEY"), ("yookassa", "YOOKASSA_SHOP_ID"))
+    if _is_set(key) or not PRODUCTION
+)
+PAYMENT_TEST_KEYS = _is_on("PAYMENT_TEST_KEYS")  # lets production start with keys that move no money, for a trial
+# Lets production speak to servers without TLS or a password: where nobody else is on their network.
+ALLOW_PLAINTEXT_SERVERS = _is_on("ALLOW_PLAINTEXT_SERVERS")
 
 PROVIDER_TIMEOUT_SECONDS = _number("PROVIDER_TIMEOUT_SECONDS", 10)
 # Where a payment page may send the buyer back to: origins, comma separated. A front end on a developer's machine may
@@ -229,32 +254,110 @@ WEBHOOK_LOOPBACK = _text("WEBHOOK_LOOPBACK", "refuse" if ENVIRONMENT == "product
 
 
 def refuse_unsafe_production() -> None:
-    """Stop a production process that would speak to a stand-in or trust a default secret. Raises SystemExit."""
-    if ENVIRONMENT != "production":
-        return
-    refused = (
-        (FAULT, "FAULT kills processes, and must not be set in production"),
-        (CLOCK, "CLOCK moves the time, and must not be set in production"),
-        (
+    """Stop a process whose settings are unsafe, and name all that is wrong with them. Raises SystemExit."""
+    if found := faults():
+        raise SystemExit("\n".join(found))
+
+
+def faults() -> list[str]:
+    """Return what is unsafe in these settings: in production, and with real providers anywhere."""
+    checks = [*_published_secrets()]
+    if ENVIRONMENT == "production":
+        checks += [*_of_production(), *_of_providers(), *_of_servers()]
+    return list(dict.fromkeys(reason for is_unsafe, reason in checks if is_unsafe))
+
+
+_SECRET_BYTES_MIN = 32
+_Checks = Iterator[tuple[bool, str]]
+
+
+def _published_secrets() -> _Checks:
+    """Everybody knows the defaults of the local stack: no server but those of the stack may trust them."""
+    production = ENVIRONMENT == "production"
+    for name, value, published, is_real in (
+        ("SECRET_KEY", SECRET_KEY, "local", _is_set("AUTH0_DOMAIN")),
+        ("AUTH0_CLIENT_SECRET", AUTH0_CLIENT_SECRET, "coursebus-m2m-local", _is_set("AUTH0_DOMAIN")),
+        ("AUTH0_WEBHOOK_TOKEN", AUTH0_WEBHOOK_TOKENS, "auth0-hook-local", _is_set("AUTH0_DOMAIN")),
+        ("EMAIL_WEBHOOK_SECRET", EMAIL_WEBHOOK_SECRETS, _LOCAL_MAIL_SECRET, _is_set("SMTP_URL")),
+        ("STRIPE_WEBHOOK_SECRET", STRIPE_WEBHOOK_SECRETS, "whsec_local", _is_set("STRIPE_SECRET_KEY")),
+        ("YOOKASSA_SECRET_KEY", YOOKASSA_SECRET_KEY, "test_local", _is_set("YOOKASSA_SHOP_ID")),
+        ("VAPID_PRIVATE_KEY", VAPID_PRIVATE_KEY, _LOCAL_VAPID_KEY, production),
+    ):
+        held = value if isinstance(value, tuple) else (value,)
+        yield is_real and published in held, f"{name} must not be the published default: anybody may know it"
+
+
+def _of_production() -> _Checks:
+    yield bool(FAULT), "FAULT kills processes, and must not be set in production"
+    yield bool(CLOCK), "CLOCK moves the time, and must not be set in production"
+    yield not _is_set("AUTH0_DOMAIN"), "AUTH0_DOMAIN must be set in production"
+    for name, secrets in (("SECRET_KEY", (SECRET_KEY,)), ("AUTH0_WEBHOOK_TOKEN", AUTH0_WEBHOOK_TOKENS)):
+        is_short = any(len(secret.encode()) < _SECRET_BYTES_MIN for secret in secrets)
+        yield is_short, f"{name} must have at least {_SECRET_BYTES_MIN} bytes in production: openssl rand -hex 32"
+    for name, url in (("PUBLIC_URL", PUBLIC_URL), ("STREAM_URL", STREAM_URL)):
+        yield urlsplit(url).scheme != "https", f"{name} must begin with https:// in production"
+    yield WEBHOOK_LOOPBACK, "WEBHOOK_LOOPBACK must not be allowed in production"
+    yield not RATE_LIMITS, "RATE_LIMITS must not be off in production"
+    yield "*" in RETURN_URL_ORIGINS, "RETURN_URL_ORIGINS must name the origins in production"
+    yield "*" in CORS_ORIGINS, "CORS_ORIGINS must name the origins in production"
+
+
+def _of_providers() -> _Checks:
+    yield not PAYMENT_PROVIDERS, "STRIPE_SECRET_KEY or YOOKASSA_SHOP_ID must be set in production: one is enough"
+    if "stripe" in PAYMENT_PROVIDERS:
+        yield (
             urlsplit(STRIPE_API_URL).hostname != "api.stripe.com",
             "STRIPE_API_URL must be Stripe's own host in production",
-        ),
-        (
+        )
+        yield not STRIPE_WEBHOOK_SECRETS, "STRIPE_WEBHOOK_SECRET must be set in production"
+        yield _is_test_key(STRIPE_SECRET_KEY), _TEST_KEY.format("STRIPE_SECRET_KEY")
+    if "yookassa" in PAYMENT_PROVIDERS:
+        yield (
             urlsplit(YOOKASSA_API_URL).hostname != "api.yookassa.ru",
             "YOOKASSA_API_URL must be YooKassa's own host in production",
-        ),
-        (not _is_set("STRIPE_WEBHOOK_SECRET"), "STRIPE_WEBHOOK_SECRET must be set in production"),
-        (not _is_set("AUTH0_DOMAIN"), "AUTH0_DOMAIN must be set in production"),
-        (
-            urlsplit(SMTP_URL).scheme == "smtp+insecure" and urlsplit(SMTP_URL).username is not None,
-            "SMTP_URL must not send a password without TLS in production",
-        ),
-        (WEBHOOK_LOOPBACK, "WEBHOOK_LOOPBACK must not be allowed in production"),
-        (not RATE_LIMITS, "RATE_LIMITS must not be off in production"),
-        (not os.environ.get("SECRET_KEY", "").strip(), "SECRET_KEY must be set in production"),
-        (not _is_set("YOOKASSA_SECRET_KEY"), "YOOKASSA_SECRET_KEY must be set in production"),
-        ("*" in RETURN_URL_ORIGINS, "RETURN_URL_ORIGINS must name the origins in production"),
+        )
+        yield not _is_set("YOOKASSA_SECRET_KEY"), "YOOKASSA_SECRET_KEY must be set in production"
+        yield _is_test_key(YOOKASSA_SECRET_KEY), _TEST_KEY.format("YOOKASSA_SECRET_KEY")
+
+
+_TEST_KEY = "{} is a test key, with which nobody is charged: PAYMENT_TEST_KEYS=on allows it in production"
+
+
+def _is_test_key(key: str) -> bool:
+    return not PAYMENT_TEST_KEYS and key.startswith(("sk_test_", "rk_test_", "test_"))
+
+
+def _of_servers() -> _Checks:
+    for name, url in (
+        ("DATABASE_URL", DATABASE_URL),
+        ("REDIS_URL", REDIS_URL),
+        ("CACHE_URL", CACHE_URL),
+        ("MONGO_URL", MONGO_URL),
+        ("KAFKA_BOOTSTRAP_SERVERS", None),
+        ("SMTP_URL", None),
+    ):
+        yield not _is_set(name), f"{name} must be set in production: its default is the server of the local stack"
+        if url is not None:
+            is_open = not ALLOW_PLAINTEXT_SERVERS and _is_set(name) and not _is_protected(url)
+            yield is_open, f"{name} names no password or no TLS: ALLOW_PLAINTEXT_SERVERS=on allows it in production"
+    yield (
+        urlsplit(SMTP_URL).scheme == "smtp+insecure" and urlsplit(SMTP_URL).username is not None,
+        "SMTP_URL must not send a password without TLS in production",
     )
-    for is_unsafe, reason in refused:
-        if is_unsafe:
-            raise SystemExit(reason)
+
+
+def _is_protected(url: str) -> bool:
+    """Whether ``url`` has a password, or a client's certificate, and says that TLS is used."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    tls = (
+        parts.scheme in {"rediss", "mongodb+srv"}
+        or query.get("sslmode") in {"require", "verify-ca", "verify-full"}
+        or "true" in {query.get("tls"), query.get("ssl")}
+    )
+    certificate = {"sslcert", "ssl_certfile", "tlsCertificateKeyFile"} & set(query)
+    return tls and bool(parts.password or certificate)
+
+
+if __name__ == "__main__":  # python -m settings: what is wrong with the environment of this shell
+    raise SystemExit("\n".join(faults()) or 0)

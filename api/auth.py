@@ -130,7 +130,7 @@ def public(view: View) -> View:
 
 
 def signed(view: View) -> View:
-    """Admit anybody, with any body: the worker checks its signature."""
+    """Admit anybody, with any body: the view checks who signed it."""
     return _guarded(Policy(anybody=True, raw_body=True, limit=WEBHOOK), view)
 
 

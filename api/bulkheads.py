@@ -11,10 +11,15 @@ from models.errors import ServiceSlow
 _WAIT_SECONDS = 0.25
 
 
+WEBHOOKS = "webhooks"  # of all providers; each is carried out in milliseconds, and repeated where it is refused
+_WEBHOOKS_AT_ONCE = 2
+
+
 class Bulkheads:
     """How many requests may wait for each service at the same time."""
 
     def __init__(self, limit: int) -> None:
+        self._limits = {WEBHOOKS: min(_WEBHOOKS_AT_ONCE, limit)}
         self._limit = limit
         self._lock = threading.Lock()
         self._slots: dict[str, threading.Semaphore] = {}
@@ -35,7 +40,7 @@ class Bulkheads:
 
     def _of(self, service: str) -> threading.Semaphore:
         with self._lock:
-            return self._slots.setdefault(service, threading.Semaphore(self._limit))
+            return self._slots.setdefault(service, threading.Semaphore(self._limits.get(service, self._limit)))
 
 
 bulkheads = Bulkheads(settings.ASKS_PER_SERVICE)

@@ -13,7 +13,7 @@ from models.errors import DomainError, OutcomeUnknown
 from models.faults import reach
 from models.redis import queue_redis
 
-from .bulkheads import bulkheads
+from .bulkheads import WEBHOOKS, bulkheads
 from .headers import is_command, prefers_async
 
 
@@ -48,6 +48,11 @@ def look_up(task: str, **message: Any) -> Any:
     return _ask(task, message, claim=None)
 
 
+def ask_for_webhook(task: str, **message: Any) -> Any:
+    """``ask`` for a webhook: the requests of buyers do not wait behind those of providers."""
+    return _ask(task, message, claim=None, bulkhead=WEBHOOKS)
+
+
 def _accept(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> dict[str, Any]:
     # The key is claimed twice: here, so that a repeat gets the same operation, and by the command itself, so that a
     # repeat without the preference gets its answer.
@@ -57,9 +62,9 @@ def _accept(task: str, message: dict[str, Any], claim: dict[str, str] | None) ->
     return operation
 
 
-def _ask(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> Any:
+def _ask(task: str, message: dict[str, Any], claim: dict[str, str] | None, *, bulkhead: str | None = None) -> Any:
     expires_at = time.time() + (settings.ASK_TIMEOUT_SECONDS if is_command() else settings.READ_TIMEOUT_SECONDS)
-    with bulkheads.slot(task.partition(".")[0]):
+    with bulkheads.slot(bulkhead or task.partition(".")[0]):
         reply = _awaited(send_question(task, message, expires_at=expires_at, claim=claim), expires_at)
     reach("answered", task)
     return opened(reply)

@@ -109,7 +109,10 @@ class SigningKeys:
     """Auth0's public keys: one fetch for all threads, and the keys that are known while Auth0 is away."""
 
     MAX_AGE_SECONDS = 600  # then they are fetched again, behind the requests that use them
-    COOL_DOWN_SECONDS = 30  # strangers must not make us ask Auth0 for every key id that they invent
+    # Strangers invent key ids: they cost one fetch a second, and a key that Auth0 has just begun to sign with is found
+    # within that time all the same.
+    COOL_DOWN_SECONDS = 1
+    WAIT_SECONDS = 0.25  # for a fetch by another thread, while other keys are known
     RETRY_SECONDS = 2  # after a fetch that failed
     TIMEOUT_SECONDS = 3
 
@@ -134,12 +137,18 @@ class SigningKeys:
         raise TokenInvalid("its key is not known") if self._answered else Unavailable("Auth0")
 
     def _search(self, kid: str) -> None:
-        with self._fetching:  # whoever waited here finds what the first one has fetched
+        # An Auth0 that is slow must not hold one thread for each stranger: only the first requests of a process, which
+        # know no key yet, wait for the whole fetch.
+        if not self._fetching.acquire(timeout=self.WAIT_SECONDS if self._keys else -1):
+            raise Unavailable("Auth0")
+        try:  # another thread may have fetched the key while this one waited
             if kid in self._keys or time.monotonic() < self._search_again_at:
                 return
             self._fetch()
             pause_seconds = self.COOL_DOWN_SECONDS if self._answered else self.RETRY_SECONDS
             self._search_again_at = time.monotonic() + pause_seconds
+        finally:
+            self._fetching.release()
 
     def _refresh(self) -> None:
         if self._fetching.acquire(blocking=False):

@@ -11,14 +11,17 @@ import msgspec
 from flask import Response, request
 from flask.views import MethodView
 
+import settings
 from models.cache import profile_key
+from models.webhooks import verify_auth0
 
 from .auth import me, requires, signed
 from .blueprints import Blueprint
 from .etags import if_match, respond
+from .incoming import webhook_body
 from .operations import OperationSchema
 from .pages import Page, PageQuery, page, page_of
-from .queue import ask, look_up, tell
+from .queue import ask, ask_for_webhook, look_up, tell
 from .reads import cached, changed, own_profile, stored
 from .schemas import Line, Schema, Timestamp
 
@@ -243,4 +246,5 @@ class Auth0Hook(MethodView):
     def post(self) -> Any:
         """Take what an event stream or a log stream of Auth0's tells; its Authorization is the one agreed upon."""
         authorization = request.headers.get("Authorization", "")
-        return ask("users.receive_auth0_hook", body=request.get_data(), authorization=authorization)
+        verify_auth0(authorization, settings.AUTH0_WEBHOOK_TOKENS)
+        return ask_for_webhook("users.receive_auth0_hook", body=webhook_body(), authorization=authorization)

@@ -471,6 +471,10 @@ class ProviderUnavailable(Unavailable):
     message = "{0} does not answer; nothing was charged."
 
 
+class ProviderNotOffered(Invalid):
+    message = "The payment provider {0} is not configured here."
+
+
 class ProviderOutcomeUnknown(Unavailable):
     message = "{0} gave no clear answer."
 

@@ -16,6 +16,8 @@ import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.typing import EventDict, WrappedLogger
 
+import settings
+
 _SECRET_NAMES = re.compile(r"(?i)authorization|secret|password|token|api_key|cookie")
 _SECRET_VALUES = re.compile(r"\b(?:sk|rk|whsec)_[A-Za-z0-9_]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|[\w.+-]+@[\w-]+\.[\w.-]+")
 
@@ -43,6 +45,9 @@ def get_logger(name: str) -> Any:
     return structlog.get_logger(name)
 
 
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
 def configure(process: str) -> None:
     """Send every line of this process, the libraries' too, to standard error as ECS JSON."""
     service = f"coursebus-{process}"
@@ -53,7 +58,7 @@ def configure(process: str) -> None:
             mask,
             _Line(service),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.LOG_LEVEL]),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Patient(sys.stderr))),
         cache_logger_on_first_use=True,
     )

@@ -18,7 +18,18 @@ from tests.gateway import gateway
 from workers._tasks import CALLS
 
 OURS = {"api", "workers", "bridge", "models", "celery_app", "settings", "migrations", "ops", "stream", "tests", "bench"}
-SHARED_WITH_THE_GATEWAY = ("accounts", "cache", "errors", "events", "faults", "log", "money", "redis", "text")
+SHARED_WITH_THE_GATEWAY = (
+    "accounts",
+    "cache",
+    "errors",
+    "events",
+    "faults",
+    "log",
+    "money",
+    "redis",
+    "text",
+    "webhooks",
+)
 MAY_IMPORT = {
     "models": {"models", "settings"},
     "workers": {"workers", "models", "celery_app", "settings"},

@@ -1,14 +1,18 @@
 """What the mail provider reports of the mails that it took."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow as ma
 from flask import request
 from flask.views import MethodView
 
+import settings
 from api.auth import signed
-from api.queue import ask
+from api.incoming import webhook_body
+from api.queue import ask_for_webhook
 from api.schemas import Schema
+from models.webhooks import verify_standard
 
 from .blueprint import blp
 
@@ -26,4 +30,6 @@ class MailReports(MethodView):
     def post(self) -> Any:
         """Take a report of a delivery, a bounce or a complaint; it is signed as Standard Webhooks say."""
         headers = {name: request.headers.get(name, "") for name in _SIGNED_BY}
-        return ask("notifications.receive_mail_report", body=request.get_data(), headers=headers)
+        body = webhook_body()
+        verify_standard(body, headers, settings.EMAIL_WEBHOOK_SECRETS, at=datetime.now(UTC))
+        return ask_for_webhook("notifications.receive_mail_report", body=body, headers=headers)

@@ -1,15 +1,19 @@
-"""The providers' webhooks, passed on as they came."""
+"""The providers' webhooks, passed on as they came once their sender is verified."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow as ma
 from flask import request
 from flask.views import MethodView
 
+import settings
 from api.addresses import client_address
 from api.auth import signed
-from api.queue import ask
+from api.incoming import webhook_body
+from api.queue import ask_for_webhook
 from api.schemas import Schema
+from models.webhooks import verify_address, verify_stripe
 
 from .blueprint import blp
 
@@ -24,8 +28,10 @@ class StripeWebhook(MethodView):
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Take a webhook of Stripe's; it is signed."""
-        signature = {"stripe-signature": request.headers.get("Stripe-Signature", "")}
-        return ask("payments.receive_webhook", provider="stripe", webhook=_as_it_came(signature))
+        body, signature = webhook_body(), request.headers.get("Stripe-Signature", "")
+        secrets = [secret.encode() for secret in settings.STRIPE_WEBHOOK_SECRETS]
+        verify_stripe(body, signature, secrets, at=datetime.now(UTC))
+        return _passed_on("stripe", body, {"stripe-signature": signature})
 
 
 @blp.route("/webhooks/yookassa")
@@ -34,8 +40,10 @@ class YooKassaWebhook(MethodView):
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Take a notice of YooKassa's: a hint, from a known address, to ask what became of a payment."""
-        return ask("payments.receive_webhook", provider="yookassa", webhook=_as_it_came({}))
+        verify_address(client_address(), settings.YOOKASSA_TRUSTED_NETWORKS, sender="yookassa")
+        return _passed_on("yookassa", webhook_body(), {})
 
 
-def _as_it_came(headers: dict[str, str]) -> dict[str, Any]:
-    return {"body": request.get_data(), "headers": headers, "address": client_address()}
+def _passed_on(provider: str, body: bytes, headers: dict[str, str]) -> Any:
+    webhook = {"body": body, "headers": headers, "address": client_address()}
+    return ask_for_webhook("payments.receive_webhook", provider=provider, webhook=webhook)

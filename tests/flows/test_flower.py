@@ -20,6 +20,28 @@ def test_flower_is_closed_to_strangers(shop: Shop):
     assert requests.get(f"{url}/workers", auth=("ops", "guess"), timeout=10).status_code == 401
 
 
+def test_flower_starts_and_stops_nothing(shop: Shop):
+    url = f"http://127.0.0.1:{shop.platform.stack.port('flower')}/api"
+
+    for path in (
+        "task/send-task/users.set_roles",
+        "task/apply/users.list_users",
+        "task/async-apply/users.list_users",
+        "task/abort/x",
+        "task/revoke/x",
+        "task/timeout/users.list_users",
+        "task/rate-limit/users.list_users",
+        "worker/shutdown/x",
+        "worker/pool/restart/x",
+        "worker/pool/grow/x",
+        "worker/pool/shrink/x",
+        "worker/pool/autoscale/x",
+        "worker/queue/add-consumer/x",
+        "worker/queue/cancel-consumer/x",
+    ):
+        assert requests.post(f"{url}/{path}", json={}, auth=OPS, timeout=10).status_code == 405, path
+
+
 def test_flower_shows_every_queue_and_tasks_by_their_names(shop: Shop):
     url = f"http://127.0.0.1:{shop.platform.stack.port('flower')}/api"
     learner = shop.learner()

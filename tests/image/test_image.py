@@ -63,7 +63,12 @@ def test_every_process_finds_all_of_its_code(image: Image):
     loads = "import celery_app; celery_app.celery_app.loader.import_default_modules(); print(*celery_app.SERVICES)"
     assert "payments" in image.run("python", "-c", loads)
     image.run("python", "-m", "bridge", "--help")
-    image.run("python", "-c", "import migrations.__main__, flower.command, ops.flower, stream.server")
+    image.run(
+        "python",
+        "-c",
+        "import migrations.__main__, flower.command, ops.flower, stream.server",
+        FLOWER_BASIC_AUTH="ops:ops",
+    )
     image.run("celery", "--quiet", "-A", "celery_app", "worker", "--help")
 
 
@@ -72,7 +77,7 @@ def test_the_gateway_answers_from_inside(image: Image):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = ["gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", "--bind", f"127.0.0.1:{port}"]
-    with image.start(*command) as running:
+    with image.start(*command, ENVIRONMENT="local") as running:
         try:
             eventually(lambda: is_ok(f"http://127.0.0.1:{port}/livez"), "the gateway", seconds=60)
             assert image.run("sh", "-c", f"sed s/8000/{port}/ ops/healthy.py | python -") == ""

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from uuid import UUID, uuid4
 
 import pytest
 
 import settings
-from api import auth
+from api import auth, queue
 from models import cache
 from models.base import sessions
 from models.payments import Attempt
@@ -85,6 +86,14 @@ def test_from_checkout_to_a_paid_order(buyer, course_id, standin, receiver):
     assert buyer.get(f"/v1/orders/{checkout['order_id']}").json == order.json
     again = buy(buyer, course_id)
     assert (again.status_code, again.json["code"]) == (409, "already_purchased")
+
+
+def test_buyers_do_not_wait_behind_webhooks(buyer):
+    with ExitStack() as waiting:
+        for _ in range(2):
+            waiting.enter_context(queue.bulkheads.slot("webhooks"))
+
+        assert buyer.get("/v1/orders").status_code == 200
 
 
 def test_an_order_is_not_sent_again_to_who_has_it(buyer, free_course_ids):

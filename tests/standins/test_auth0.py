@@ -1,8 +1,12 @@
 """The Auth0 tenant on loopback, read by Authlib and joserfc as the gateway reads it."""
 
 import os
+import secrets
 import subprocess
 import sys
+import threading
+import time
+from contextlib import suppress
 
 import pytest
 import requests
@@ -12,7 +16,10 @@ from joserfc.errors import BadSignatureError, InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 
 import settings
+from api import tokens
+from models.errors import TokenInvalid, Unavailable
 from ops.local.standins.auth0.people import PERMISSIONS
+from tests.standins.conftest import eventually
 
 AUDIENCE = settings.AUTH0_AUDIENCE
 
@@ -46,6 +53,43 @@ def test_anybody_signs_up_as_the_same_learner_each_time(tenant):
     assert (first["aud"], first["permissions"]) == (AUDIENCE, [])
     assert first["exp"] - first["iat"] == 24 * 3600
     assert first[f"{settings.CLAIMS_NAMESPACE}email"] == "new.learner@example.com"
+
+
+def test_rotated_key_is_accepted_while_strangers_send_unknown_key_ids(tenant):
+    keys = tokens.SigningKeys(f"{tenant.url}/.well-known/jwks.json")
+    old = jwt.decode(signed_in(tenant, "a@example.com")["access_token"], keys_of(tenant)).header["kid"]
+    assert keys.of(old)
+    over = threading.Event()
+
+    def invent() -> None:
+        while not over.wait(0.005):
+            with suppress(TokenInvalid, Unavailable):
+                keys.of(secrets.token_hex())
+
+    strangers = [threading.Thread(target=invent) for _ in range(4)]
+    for stranger in strangers:
+        stranger.start()
+    fetched_before = tenant.post("/__rotate")["jwks_fetches"]
+    kid = jwt.decode(signed_in(tenant, "a@example.com")["access_token"], keys_of(tenant)).header["kid"]
+    rotated_at = time.monotonic()
+    eventually(lambda: is_known(keys, kid))
+    took_seconds = time.monotonic() - rotated_at
+    over.set()
+    for stranger in strangers:
+        stranger.join()
+
+    assert took_seconds < 5
+    assert tenant.post("/__rotate")["jwks_fetches"] - fetched_before < 10
+
+
+def is_known(keys: tokens.SigningKeys, kid: str) -> bool:
+    with suppress(TokenInvalid, Unavailable):
+        return bool(keys.of(kid))
+    return False
+
+
+def keys_of(tenant) -> KeySet:
+    return KeySet.import_key_set(tenant.get("/.well-known/jwks.json"))
 
 
 def test_the_demo_users_may_do_what_they_are_there_for(tenant):

@@ -6,10 +6,7 @@ A report is signed as Standard Webhooks say, whose ``webhook-id`` tells a repeti
 are translated to it in front of us.
 """
 
-import base64
-import hashlib
-import hmac
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -18,17 +15,15 @@ from sqlalchemy.orm import Session
 
 import settings
 from models.base import now
-from models.errors import HookUnreadable, SignatureInvalid
+from models.errors import HookUnreadable
 from models.log import get_logger
 from models.notifications import MailReport, Outcome, State, Suppression
+from models.webhooks import verify_standard
 from workers import task
 
 from .history import History
 
 log = get_logger(__name__)
-
-TOLERANCE = timedelta(minutes=5)  # of the signature's age: an older one may be somebody's who overheard it
-_LONGEST_ID = 255
 
 
 class _Mail(msgspec.Struct):
@@ -56,7 +51,7 @@ def receive_mail_report(session: Session, history: History, *, body: bytes, head
 
     An address that bounces for good, or complains, is written to no more, receipts included.
     """
-    report_id = _verified(body, headers, at=now())
+    report_id = verify_standard(body, headers, settings.EMAIL_WEBHOOK_SECRETS, at=now())
     report = _read(body)
     if MailReport(id=report_id, kind=report.type, received_at=now()).first(session) and report.type in _STATES:
         _take(session, history, report, _STATES[report.type])
@@ -71,27 +66,6 @@ def _take(session: Session, history: History, report: _Report, state: State) -> 
         reason = None if state is State.DELIVERED else "permanent" if lasting else "transient"
         history.report(delivery_id, Outcome(state, reason), at=report.timestamp)
     log.info("mail reported", state=state.value, delivery_id=delivery_id, suppressed=lasting)
-
-
-def _verified(body: bytes, headers: dict[str, str], *, at: datetime) -> str:
-    """The id of a report whose signature is good. Raises SignatureInvalid."""
-    report_id, sent_at = headers["webhook-id"], headers["webhook-timestamp"]
-    if not (0 < len(report_id) <= _LONGEST_ID and sent_at.isascii() and sent_at.isdecimal()):
-        raise SignatureInvalid("webhook-id or webhook-timestamp is missing")
-    if abs(at.timestamp() - int(sent_at)) > TOLERANCE.total_seconds():
-        raise SignatureInvalid("it is too old, or of the future")
-    signed = f"{report_id}.{sent_at}.".encode() + body
-    good = {_signature(secret, signed) for secret in settings.EMAIL_WEBHOOK_SECRETS}
-    # While a secret is changed a report may carry a signature by each.
-    given = headers["webhook-signature"].split()
-    if not any(hmac.compare_digest(one.encode(), other.encode()) for one in given for other in good):
-        raise SignatureInvalid("no signature fits")
-    return report_id
-
-
-def _signature(secret: str, signed: bytes) -> str:
-    key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
 def _read(body: bytes) -> _Report:

@@ -4,8 +4,10 @@ The provider is called with no transaction open: an attempt is committed, the pr
 its idempotency key, the outcome recorded in a second transaction. Whoever dies in between is entered again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import settings
+from models.errors import ProviderNotOffered
 from workers._delivery import Delivery
 from workers._metrics import watched
 from workers.resources import resource
@@ -29,7 +31,7 @@ from . import (
     upkeep,
     webhooks,
 )
-from .provider import Providers
+from .provider import Provider, Providers
 from .stripe import Stripe
 from .yookassa import YooKassa
 
@@ -53,11 +55,18 @@ __all__ = [
     "webhooks",
 ]
 
+_CONFIGURED: dict[str, Callable[[], Provider]] = {"stripe": Stripe.configured, "yookassa": YooKassa.configured}
+
+
+class _Offered(dict[str, Provider]):
+    """The providers by name; a name that has no keys raises ProviderNotOffered."""
+
+    def __missing__(self, name: str) -> Provider:
+        raise ProviderNotOffered(name)
+
+
 # Made when the worker starts, which a wrong key or address thus ends.
-_PROVIDERS: Providers = {
-    "stripe": watched("stripe", Stripe.configured()),
-    "yookassa": watched("yookassa", YooKassa.configured()),
-}
+_PROVIDERS: Providers = _Offered({name: watched(name, _CONFIGURED[name]()) for name in settings.PAYMENT_PROVIDERS})
 
 
 @resource

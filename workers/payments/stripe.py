@@ -1,8 +1,5 @@
 """Stripe: hosted Checkout Sessions, through its own SDK."""
 
-import hashlib
-import hmac
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
@@ -16,6 +13,7 @@ import settings
 from models.errors import HookUnreadable, PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable, SignatureInvalid
 from models.log import get_logger
 from models.payments import DisputeSnapshot, Movement, RefundSnapshot, Snapshot
+from models.webhooks import FURTHEST_AHEAD, verify_stripe
 
 from .provider import Notice, PageRequest, RefundRequest, Webhook
 from .stripe_amounts import StripeAmounts, from_stripe, to_stripe
@@ -25,15 +23,11 @@ log = get_logger(__name__)
 
 NAME = "Stripe"
 API_HOST = "api.stripe.com"
-# construct_event() of the SDK accepts any time in the future, so the time is compared here.
-OLDEST = timedelta(seconds=300)
-FURTHEST_AHEAD = timedelta(seconds=60)
 
 # An event may be listed a little later than its "created" says.
 LISTED_WITHIN = timedelta(minutes=5)
 
 _WITH_PAYMENT = ["payment_intent"]
-_UNIX_SECONDS = re.compile(r"[0-9]{1,12}")
 
 
 class Stripe:
@@ -176,7 +170,7 @@ class Stripe:
                     raise
 
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
-        self._verify(webhook.body, webhook.headers.get("stripe-signature", ""), at)
+        verify_stripe(webhook.body, webhook.headers.get("stripe-signature", ""), self._webhook_secrets, at=at)
         event = read_event(webhook.body)
         if event.type not in FOLLOWED:
             return None
@@ -225,21 +219,6 @@ class Stripe:
 
     def bears_out(self, kind: str, snapshot: Snapshot) -> bool:  # noqa: ARG002 it is signed: what it says has happened
         return True
-
-    def _verify(self, body: bytes, header: str, at: datetime) -> None:
-        """``t=<Unix seconds>,v1=<hex>,v1=<hex>``: one of our secrets must have made one of the signatures."""
-        fields = [field.partition("=") for field in header.split(",")]
-        times = [value for name, _, value in fields if name.strip() == "t"]
-        signatures = [value.encode() for name, _, value in fields if name.strip() == "v1"]
-        if len(times) != 1 or not _UNIX_SECONDS.fullmatch(times[0]) or not signatures:
-            raise SignatureInvalid("there is no Stripe-Signature header, or it is malformed")
-        signed = times[0].encode() + b"." + body
-        ours = [hmac.new(secret, signed, hashlib.sha256).hexdigest().encode() for secret in self._webhook_secrets]
-        if not any(hmac.compare_digest(mine, theirs) for mine in ours for theirs in signatures):
-            raise SignatureInvalid("it is not made with our secret")
-        age_seconds = at.timestamp() - int(times[0])
-        if not -FURTHEST_AHEAD.total_seconds() <= age_seconds <= OLDEST.total_seconds():
-            raise SignatureInvalid("it is too old, or from the future")
 
     def _charge(self, request: PageRequest) -> Snapshot:
         """Charge a saved card. One that is declined leaves a payment that says why."""

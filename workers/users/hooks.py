@@ -5,7 +5,6 @@ changes nothing, and an erased account comes back only when it was created after
 read is logged, counted and skipped: the other entries of its batch are applied.
 """
 
-import hmac
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,13 +16,14 @@ from sqlalchemy.orm import Session
 import settings
 from models.base import now
 from models.cache import Stored, profile_key
-from models.errors import HookRefused, HookUnreadable
+from models.errors import HookUnreadable
 from models.events import Person
 from models.log import get_logger
 from models.metrics import HOOK_ENTRIES_SKIPPED
 from models.outbox import record
 from models.text import is_line, line_or_none
 from models.users import ErasedSub, Identity, User
+from models.webhooks import verify_auth0
 from workers import task
 from workers.resources import Poke, Remember
 
@@ -63,7 +63,7 @@ def receive_auth0_hook(
     session: Session, remember: Remember, poke: Poke, *, body: bytes, authorization: str
 ) -> dict[str, Any]:
     """Apply the entries of a webhook of Auth0. Raises HookRefused, and HookUnreadable where no entry can be read."""
-    _verify(authorization)
+    verify_auth0(authorization, settings.AUTH0_WEBHOOK_TOKENS)
     # In one order, so that two hooks that speak of the same people do not wait for each other.
     for news in sorted(_read(body), key=lambda each: (each.sub, each.at)):
         if news.kind == "deleted":
@@ -71,12 +71,6 @@ def receive_auth0_hook(
         else:
             _follow(session, remember, news)
     return {"received": True}
-
-
-def _verify(authorization: str) -> None:
-    said = authorization.removeprefix("Bearer ").encode()
-    if not any(hmac.compare_digest(said, token.encode()) for token in settings.AUTH0_WEBHOOK_TOKENS):
-        raise HookRefused
 
 
 def _follow(session: Session, remember: Remember, news: News) -> None:

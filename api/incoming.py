@@ -1,0 +1,16 @@
+"""What all incoming webhooks have in common."""
+
+from flask import request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+WEBHOOK_BYTES_MAX = 256 * 1024  # several times the largest event that a provider documents
+
+
+def webhook_body() -> bytes:
+    """Return the body as it came. Raises RequestEntityTooLarge above WEBHOOK_BYTES_MAX."""
+    if (request.content_length or 0) > WEBHOOK_BYTES_MAX:
+        raise RequestEntityTooLarge
+    body: bytes = request.get_data()
+    if len(body) > WEBHOOK_BYTES_MAX:
+        raise RequestEntityTooLarge
+    return body
