@@ -73,9 +73,10 @@ def consumer(service: str) -> Consumer:
             "group.id": group_of(service),
             "fetch.wait.max.ms": settings.KAFKA_FETCH_WAIT_MS,
             # All partitions share the client's one queue: a new event waits behind what was fetched ahead of others.
-            "queued.min.messages": 1000,
+            "queued.min.messages": 5000,
+            "queued.max.messages.kbytes": 16 * 1024,
             # A larger message comes alone: a broker gives at least one, whatever its size (KIP-74).
-            "max.partition.fetch.bytes": 256 * 1024,
+            "max.partition.fetch.bytes": 512 * 1024,
             "enable.auto.offset.store": False,  # stored when the handlers have committed, never before
             "auto.commit.interval.ms": 1000,
             "auto.offset.reset": "earliest",
