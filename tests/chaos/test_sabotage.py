@@ -64,9 +64,12 @@ def waits(world: World, task: str) -> bool:
 
 
 def repeat_the_first(world: World, learner: Learner, type_: str) -> None:
-    """Have the relay send the learner's first event of ``type_`` once more, as after a crash."""
+    """Have the relay send the learner's first event of ``type_`` once more, as after a crash.
+
+    As a fresh event: an old one would be recognised by the bridge and not sent to a worker.
+    """
     world.platform.database.execute(
-        """UPDATE bus.outbox SET published_at = NULL WHERE seq =
+        """UPDATE bus.outbox SET published_at = NULL, created_at = now() WHERE seq =
         (SELECT min(seq) FROM bus.outbox WHERE type = :type AND payload ->> 'user_id' = :user)""",
         type=type_,
         user=learner.user_id,

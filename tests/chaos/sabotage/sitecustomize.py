@@ -70,11 +70,9 @@ def _without_offset_rule() -> None:
     from bridge.lanes import Lanes
 
     def all_of_them(self):
-        stored, self._told = (
-            getattr(self, "_told", {}),
-            {partition: max(offsets) + 1 for partition, offsets in self._open.items() if offsets},
-        )
-        return {partition: offset for partition, offset in self._told.items() if stored.get(partition) != offset}
+        further = {partition: read for partition, read in self._next.items() if read > self._stored[partition]}
+        self._stored |= further
+        return further
 
     Lanes.storable = all_of_them
 
