@@ -265,7 +265,11 @@ class ServiceConsumer(threading.Thread):
     def _drain(self, consumer: Consumer) -> None:
         """Wait a little for what the workers have in hand, so that a restart repeats nothing."""
         with self._lock:
-            self._lanes.forget_waiting()
+            read = set(self._lanes.held_bytes())
+            self._lanes.forget_waiting([])
+        unsent = self._dispatcher.forget(self.service, read)
+        with self._lock:
+            self._lanes.forget_waiting(unsent)
         deadline = time.monotonic() + DRAIN_SECONDS
         while len(self._lanes) and time.monotonic() < deadline:
             consumer.pause(consumer.assignment())

@@ -91,9 +91,9 @@ class Dispatcher(threading.Thread):
         pending.parked = self._dead_letters.blocks(handler, record.key)
         self._go_on(pending)
 
-    def forget(self, service: str, partitions: Iterable[Partition]) -> None:
-        """Do not send what another bridge reads now. What is in flight stays until it is answered."""
-        lost = set(partitions)
+    def forget(self, service: str, partitions: Iterable[Partition]) -> list[Record]:
+        """Do not send what another bridge will read; return it. What is in flight stays until it is answered."""
+        lost, forgotten = set(partitions), list[Record]()
         with self._lock:
             for pending in list(self._pending.values()):
                 place = (pending.record.topic, pending.record.partition)
@@ -101,6 +101,8 @@ class Dispatcher(threading.Thread):
                 if is_unsent and pending.service == service and place in lost:
                     pending.state = State.FORGOTTEN
                     del self._pending[pending.task_id]
+                    forgotten.append(pending.record)
+        return forgotten
 
     def run(self) -> None:
         writer = threading.Thread(target=self._write_dead_letters, name="dead-letters", daemon=True)

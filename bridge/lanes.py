@@ -110,11 +110,15 @@ class Lanes:
         self._stored |= further
         return further
 
-    def forget_waiting(self) -> None:
-        """Keep only what has been started; the next reader of the partition handles the rest."""
+    def forget_waiting(self, unsent: Iterable[Record]) -> None:
+        """Keep only what has been started, but for ``unsent``; the next reader of the partition handles the rest."""
         for (partition, _key), lane in self._lanes.items():
             while len(lane) > 1:
                 self._held_bytes[partition] -= lane.pop().size
+        for record in unsent:
+            lane_name = ((record.topic, record.partition), record.key)
+            if record in self._lanes.get(lane_name, ()):
+                del self._lanes[lane_name]
 
     def drop(self, partitions: Iterable[Partition]) -> None:
         """Forget partitions that now belong to another consumer."""

@@ -249,8 +249,9 @@ def test_fresh_event_is_sent_before_a_backlog_of_old_ones_and_old_ones_go_on(dis
 
 def test_events_of_a_partition_that_is_lost_are_not_sent(dispatcher, worker, done, monkeypatch):
     monkeypatch.setattr(settings, "EVENTS_IN_FLIGHT", 1)
-    give(dispatcher, done, make_record(0), make_record(1, key="bob"))
-    dispatcher.forget(SERVICE, [("progress", 0)])
+    sent, unsent = make_record(0), make_record(1, key="bob")
+    give(dispatcher, done, sent, unsent)
+    assert dispatcher.forget(SERVICE, [("progress", 0)]) == [unsent]
 
     worker.reply(worker.take(), result=None)
 

@@ -114,9 +114,21 @@ def test_waiting_records_that_are_forgotten_are_not_stored(lanes):
     first, second = make_record(0), make_record(1)
     lanes.add(first)
     lanes.add(second)
-    lanes.forget_waiting()
+    lanes.forget_waiting([])
     lanes.finish(first)
 
+    assert lanes.storable() == {PARTITION: 1}
+
+
+def test_unsent_records_that_are_forgotten_are_not_waited_for_and_not_stored(lanes):
+    sent, unsent = make_record(0, "ann"), make_record(1, "bob")
+    lanes.add(sent)
+    lanes.add(unsent)
+    lanes.forget_waiting([unsent])
+    lanes.finish(sent)
+
+    assert len(lanes) == 0
+    assert lanes.finish(unsent) is None
     assert lanes.storable() == {PARTITION: 1}
 
 

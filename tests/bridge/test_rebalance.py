@@ -65,7 +65,8 @@ class Started(Dispatcher):
     def dispatch(self, _handler: str, record: Record, _done: Callable[[], None]) -> None:
         self.offsets.append(record.offset)
 
-    def forget(self, _service: str, _partitions: Iterable[Partition]) -> None: ...
+    def forget(self, _service: str, _partitions: Iterable[Partition]) -> list[Record]:
+        return []
 
 
 class Known(TopicWatch):
