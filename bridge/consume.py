@@ -35,9 +35,7 @@ PARTITION_HELD_BYTES = 4 * 2**20
 SERVICE_HELD_BYTES = 16 * 2**20
 PARTITION_LEAST_BYTES = 256 * 2**10
 BATCH = 500  # messages between two looks at offsets and pauses
-LOOK_UP_FROM = (
-    20  # so many have come at once: the database is asked which of them are known, which delays them a little
-)
+LOOK_UP_FROM = 20  # when so many have come at once, or an old one, the database is asked which of them are known
 DRAIN_SECONDS = 5
 # An event is published again for OUTBOX_KEPT_DAYS. A record that is older than the rest of INBOX_KEPT_DAYS may hold one
 # that the inbox has forgotten: a second time it would turn state back (ops/decisions/0090).

@@ -1,11 +1,12 @@
 """What was fetched before a rebalance and what comes after it must not mix."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Message, TopicPartition
+from confluent_kafka import TIMESTAMP_CREATE_TIME, Message, TopicPartition
 
 from bridge import kafka
 from bridge.consume import ServiceConsumer
@@ -78,7 +79,9 @@ class Known(TopicWatch):
 
 def event(offset: int) -> Message:
     headers = [("ce_id", str(uuid4()).encode()), ("ce_type", b"LESSON_COMPLETED")]
-    return Message(topic=TOPIC, partition=PARTITION, offset=offset, key=b"ann", value=b"{}", headers=headers)
+    written_at = (TIMESTAMP_CREATE_TIME, int(time.time() * 1000))
+    place = {"topic": TOPIC, "partition": PARTITION, "offset": offset, "timestamp": written_at}
+    return Message(**place, key=b"ann", value=b"{}", headers=headers)
 
 
 def test_what_was_fetched_of_a_partition_is_not_begun_when_the_partition_is_gone(monkeypatch: pytest.MonkeyPatch):
