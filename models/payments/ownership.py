@@ -35,7 +35,7 @@ def owned_courses(session: Session, user_id: UUID) -> set[UUID]:
 
 def refuse_owned(session: Session, user_id: UUID, kind: str, id_: UUID, course_ids: set[UUID]) -> None:
     """Raise AlreadyPurchased where the buyer owns every course of what is sold: it would give nothing."""
-    if course_ids <= owned_courses(session, user_id):
+    if course_ids and course_ids <= owned_courses(session, user_id):
         raise AlreadyPurchased(kind, str(id_))
 
 

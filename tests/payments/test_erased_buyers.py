@@ -1,8 +1,11 @@
 """A buyer whose account is erased pays for nothing more: pages close, late money goes back, providers forget them."""
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import select
 
+from models.base import now
 from models.errors import AccountErased, ProviderOutcomeUnknown
 from models.events import UserDeleted
 from models.payments import Order, ProviderErasure, Refund, SavedMethod
@@ -10,6 +13,7 @@ from models.payments.ledger import imbalances
 from tests.payments.shop import Shop, make_offer
 from tests.payments.test_subscriptions import make_plan, start, subscribed, time  # noqa: F401 fixtures
 from tests.support.events import some
+from workers.payments.facts import provider_erasures_seconds
 from workers.payments.personal import erase_data, forget_customer, forget_customers
 from workers.payments.refunds import sync_refund
 
@@ -118,6 +122,9 @@ def test_provider_deletes_the_customers_of_an_erased_buyer(shop, session, make_p
     erase(shop)
     [erasure] = erasures(shop)
     assert erasure.customer_id == method.customer_id
+    erasure.requested_at = now() - timedelta(days=400)
+    session.flush()
+    assert provider_erasures_seconds(session).scalar_one() >= 399 * 86400
 
     forget_customers(session, shop.poke)
     assert ("payments.forget_customer", {"erasure_id": erasure.id}) in shop.poked
@@ -129,6 +136,7 @@ def test_provider_deletes_the_customers_of_an_erased_buyer(shop, session, make_p
         forget_customer(shop.sessions, shop.providers, erasure_id=erasure.id)
 
     assert erasures(shop) == []
+    assert provider_erasures_seconds(session).scalar_one() < 399 * 86400
     assert method.customer_id not in customers(shop)
     shop.providers["stripe"].forget_customer(method.customer_id)  # deleted already: no error
 

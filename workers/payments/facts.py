@@ -5,7 +5,16 @@ from datetime import timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models.payments import Attempt, Dispute, Order, ProviderEvent, Reconciliation, Refund, Subscription
+from models.payments import (
+    Attempt,
+    Dispute,
+    Order,
+    ProviderErasure,
+    ProviderEvent,
+    Reconciliation,
+    Refund,
+    Subscription,
+)
 from models.payments.ledger import imbalances
 from workers import fact
 from workers._metrics import Rows
@@ -53,6 +62,12 @@ def owed_to_buyers(session: Session) -> Rows:
 def owed_to_buyers_seconds(session: Session) -> Rows:
     oldest = func.extract("epoch", func.now() - func.min(Refund.owed_since))
     return session.execute(select(func.coalesce(oldest, 0)).where(Refund.is_owed()))
+
+
+@fact("coursebus_provider_erasures_seconds", "For how long the oldest customer waits to be deleted at a provider.")
+def provider_erasures_seconds(session: Session) -> Rows:
+    oldest = func.extract("epoch", func.now() - func.min(ProviderErasure.requested_at))
+    return session.execute(select(func.coalesce(oldest, 0)))
 
 
 @fact("coursebus_payments_overdrawn", "Payments of which refunds and chargebacks have taken more than was captured.")
