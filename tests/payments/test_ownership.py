@@ -71,7 +71,7 @@ def the_refund(shop: Shop, order_id) -> Refund:
     return refund
 
 
-def test_page_of_a_course_paid_after_its_bundle_is_given_back_and_told(shop, session, course_ids):
+def test_page_of_a_course_paid_after_its_bundle_is_refunded_with_an_event(shop, session, course_ids):
     page = shop.checkout(course_ids[0])
     shop.bought(bundle_id=make_bundle(session, *course_ids))
 

@@ -45,7 +45,7 @@ def report(shop: Shop, checkout, fact: RefundSnapshot | DisputeSnapshot) -> None
 
 
 def has_access(shop: Shop, checkout) -> bool:
-    """Whether whoever follows the order's events gives access to what was bought."""
+    """Whether a reader of the order's events gives access to what was bought."""
     mine = OutboxEvent.aggregateid == str(checkout["order_id"])
     access = False
     for event in shop.session.scalars(select(OutboxEvent).where(mine).order_by(OutboxEvent.aggregate_version)):

@@ -94,7 +94,7 @@ def resolve_refund(
         attempt = session.get_one(Attempt, refund.attempt_id)
     assert attempt.payment_id is not None  # it has brought money
     made = provider_of(providers, attempt).refunds_of(attempt.payment_id)
-    told = next((each for each in made if refund.is_told_by(each)), None)
+    reported = next((each for each in made if refund.is_told_by(each)), None)
     with sessions.begin() as session:
         order = Order.locked(session, refund.order_id)
         attempt = order.attempt(refund.attempt_id)
@@ -102,14 +102,14 @@ def resolve_refund(
         if refund.status != "review":
             raise NotInReview("refund", str(refund_id))
         if action == "accept":
-            told = _acceptable(told, attempt)
-            refund.accept(attempt, told)
+            reported = _acceptable(reported, attempt)
+            refund.accept(attempt, reported)
         else:
-            if told and told.status != "failed" and told.currency == attempt.money_currency:
+            if reported and reported.status != "failed" and reported.currency == attempt.money_currency:
                 raise ResolutionRefused("The provider has given this money back: accept the refund.")
             refund.give_up()
-            told = refund.not_made("released from review")
-        apply_refund(session, order, attempt, replace(told, refund_id=str(refund.id)))
+            reported = refund.not_made("released from review")
+        apply_refund(session, order, attempt, replace(reported, refund_id=str(refund.id)))
         _audit(session, attempt, action=action, note=note, actor=actor, subject="refund", subject_id=refund_id)
         return sessions.answer(session, refund.view())
 
@@ -134,7 +134,7 @@ def resolve_dispute(
         dispute = Dispute.find(session, dispute_id)
         attempt = session.get_one(Attempt, dispute.attempt_id)
     assert attempt.payment_id is not None  # it has brought money
-    told = provider_of(providers, attempt).disputes_of(attempt.payment_id) if action == "accept" else []
+    reported = provider_of(providers, attempt).disputes_of(attempt.payment_id) if action == "accept" else []
     with sessions.begin() as session:
         order = Order.locked(session, dispute.order_id)
         attempt = order.attempt(dispute.attempt_id)
@@ -143,7 +143,7 @@ def resolve_dispute(
             raise NotInReview("dispute", str(dispute_id))
         if action == "accept":
             assert amount_minor is not None  # the gateway asks for it
-            snapshot = _of_dispute(told, dispute)
+            snapshot = _of_dispute(reported, dispute)
             dispute.accept(amount_minor, attempt.money_currency)
             fitting = replace(snapshot, amount_minor=amount_minor, currency=attempt.money_currency)
             apply_dispute(session, order, attempt, fitting)
@@ -192,16 +192,16 @@ def _resolve(session: Session, order: Order, attempt: Attempt, snapshot: Snapsho
     follow_up(session, order, attempt, events, was="review", unwanted=unwanted)
 
 
-def _acceptable(told: RefundSnapshot | None, attempt: Attempt) -> RefundSnapshot:
-    if told is None or told.status == "failed":
+def _acceptable(reported: RefundSnapshot | None, attempt: Attempt) -> RefundSnapshot:
+    if reported is None or reported.status == "failed":
         raise ResolutionRefused("The provider has given nothing back: release the refund.")
-    if told.currency != attempt.money_currency:
-        raise ResolutionRefused(f"The provider gave back {told.currency}: release the refund, and book it by hand.")
-    return told
+    if reported.currency != attempt.money_currency:
+        raise ResolutionRefused(f"The provider gave back {reported.currency}: release the refund, and book it by hand.")
+    return reported
 
 
-def _of_dispute(told: list[DisputeSnapshot], dispute: Dispute) -> DisputeSnapshot:
-    snapshot = next((each for each in told if each.object_id == dispute.object_id), None)
+def _of_dispute(reported: list[DisputeSnapshot], dispute: Dispute) -> DisputeSnapshot:
+    snapshot = next((each for each in reported if each.object_id == dispute.object_id), None)
     if snapshot is None:
         raise ResolutionRefused("The provider does not know this dispute any more: release it.")
     return snapshot
