@@ -29,7 +29,7 @@ import settings
 from models import log
 from models.errors import QueueFull, Unavailable
 from models.faults import reach
-from models.redis import queue_redis
+from models.redis import queue_redis, tls_options, without_tls_options
 
 # A service is a module or a package of workers/; what serves them all is named here or begins with an underscore.
 SERVICES = tuple(
@@ -47,7 +47,7 @@ def queue_of(name: str, *_: object, **__: object) -> dict[str, str]:
 # A worker's own alone: six times all of them would be twice the start and a third more memory. Beat and tests have all.
 LOADED = (settings.SERVICE,) if settings.SERVICE in SERVICES else SERVICES
 
-celery_app = Celery("coursebus", broker=settings.REDIS_URL)
+celery_app = Celery("coursebus", broker=without_tls_options(settings.REDIS_URL))
 celery_app.conf.update(
     include=[f"workers.{service}" for service in LOADED],  # discovered by their file names, loaded by workers alone
     task_routes=(queue_of,),
@@ -63,7 +63,8 @@ celery_app.conf.update(
     worker_hijack_root_logger=False,  # our ECS lines stay
     worker_redirect_stdouts=False,
     worker_cancel_long_running_tasks_on_connection_loss=False,  # they commit in PostgreSQL; the inbox stops a twin
-    broker_transport="models.broker:Transport",
+    broker_transport="models.broker:Transport",  # in place of the URL's scheme, which would switch TLS on …
+    broker_use_ssl=tls_options(settings.REDIS_URL) or None,  # … and so this does
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,  # Redis may be away for longer than a hundred tries
     broker_transport_options={

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 import settings
+from models.redis import connection_pool
 
 from .auth import liveness, probe
 from .blueprints import Blueprint
@@ -30,11 +31,13 @@ _DEFAULT_PORTS = {"redis": 6379, "rediss": 6380, "mongodb": 27017, "postgresql":
 
 def _answers(url: str) -> bool:
     """Whether the Redis at ``url`` carries out commands."""
-    client = Redis.from_url(
-        url,
-        socket_timeout=_TIMEOUT_SECONDS,
-        socket_connect_timeout=_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),  # the next probe is the retry
+    client = Redis.from_pool(
+        connection_pool(
+            url,
+            socket_timeout=_TIMEOUT_SECONDS,
+            socket_connect_timeout=_TIMEOUT_SECONDS,
+            retry=Retry(NoBackoff(), 0),  # the next probe is the retry
+        )
     )
     try:
         return bool(client.ping())

@@ -1,6 +1,8 @@
 """Clients of the two Redis servers: the queues, and apart from them the cache."""
 
 from functools import cache
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
@@ -23,11 +25,40 @@ def cache_redis() -> Redis:
     return _client(settings.CACHE_URL, timeout_seconds=1)
 
 
+def tls_options(url: str) -> dict[str, Any]:
+    """Return the TLS arguments of a ``rediss://`` URL, as redis-py and kombu take them; none for ``redis://``.
+
+    The certificate is verified unless the URL says ``?ssl_cert_reqs=none``. Other options of the query are
+    ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname``.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "rediss":
+        return {}
+    given: dict[str, Any] = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
+    # Celery's documentation spells it CERT_REQUIRED, redis-py's required.
+    given["ssl_cert_reqs"] = given.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    if "ssl_check_hostname" in given:
+        given["ssl_check_hostname"] = given["ssl_check_hostname"].lower() not in {"false", "0", "no"}
+    return given
+
+
+def without_tls_options(url: str) -> str:
+    """Return the URL without the options that ``tls_options`` has read: each library would read them its own way."""
+    parts = urlsplit(url)
+    others = [(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("ssl_")]
+    return parts._replace(query=urlencode(others)).geturl()
+
+
+def connection_pool(url: str, **options: Any) -> ConnectionPool:
+    """Return a pool of connections to ``url`` with redis-py's ``options``."""
+    return ConnectionPool.from_url(without_tls_options(url), **tls_options(url), **options)
+
+
 def _client(url: str, *, timeout_seconds: float) -> Redis:
     # redis-py 8 retries a timed-out blocking read by default, which turns BLPOP's 7 s into 59 s: no retries here, and
     # a socket timeout above every block time.
     return Redis(
-        connection_pool=ConnectionPool.from_url(
+        connection_pool=connection_pool(
             url,
             socket_timeout=timeout_seconds,
             socket_connect_timeout=2,

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import asdict
@@ -15,7 +16,7 @@ import celery_app
 import settings
 from celery_app import Envelope
 from models.errors import QueueFull
-from models.redis import queue_redis
+from models.redis import queue_redis, tls_options, without_tls_options
 
 MESSAGE = {"user_id": "u", "course_id": "c", "lesson_id": "l"}
 TASK = "progress.complete_lesson"
@@ -102,3 +103,68 @@ def test_a_worker_loads_its_own_service_and_what_that_needs():
     assert "workers.progress" in loaded
     assert not loaded & {f"workers.{service}" for service in set(celery_app.SERVICES) - {"progress"}}
     assert not loaded & {"stripe", "yookassa", "pymongo"}
+
+
+# What the first connection of each process is made by.
+CLIENTS = {
+    "worker and beat": "from celery_app import celery_app; celery_app.connection_for_read().channel().client.ping()",
+    "sender": "from models.redis import queue_redis; queue_redis().ping()",
+    "cache": "from models.redis import cache_redis; cache_redis().ping()",
+    "readiness": "import settings; from api.health import _answers; _answers(settings.REDIS_URL)",
+}
+
+
+def first_bytes_of(client: str, scheme: str, query: str) -> bytes:
+    """What ``client`` sends first to a server at such a URL."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        url = f"{scheme}://:secretpw@127.0.0.1:{server.getsockname()[1]}/0{query}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", CLIENTS[client]],
+            env={**os.environ, "REDIS_URL": url, "CACHE_URL": url, "SERVICE": "payments"},
+            cwd=settings.ROOT,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(10)
+                return connection.recv(100)
+        finally:
+            process.kill()
+            process.wait()
+
+
+TLS_CLIENT_HELLO = b"\x16\x03"
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("query", ["", "?ssl_cert_reqs=none"])
+def test_rediss_is_tls_for_every_client(client: str, query: str):
+    assert first_bytes_of(client, "rediss", query).startswith(TLS_CLIENT_HELLO)
+
+
+def test_redis_is_not_tls():
+    assert first_bytes_of("worker and beat", "redis", "").startswith(b"*")
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("redis://cache:6379/0", {}),
+        ("rediss://cache:6379/0", {"ssl_cert_reqs": "required"}),
+        ("rediss://cache/0?ssl_cert_reqs=CERT_NONE", {"ssl_cert_reqs": "none"}),
+        (
+            "rediss://cache/0?ssl_ca_certs=%2Fca.pem&ssl_check_hostname=false",
+            {"ssl_cert_reqs": "required", "ssl_ca_certs": "/ca.pem", "ssl_check_hostname": False},
+        ),
+    ],
+)
+def test_tls_options_come_from_the_url(url: str, expected: dict):
+    assert tls_options(url) == expected
+
+
+def test_other_options_stay_in_the_url():
+    assert (
+        without_tls_options("rediss://:pw@cache/0?ssl_cert_reqs=none&protocol=3") == "rediss://:pw@cache/0?protocol=3"
+    )
