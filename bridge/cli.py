@@ -1,4 +1,4 @@
-"""``python -m bridge dead-letters|quarantine|replay|lag|rebuild``: looking after events by hand."""
+"""``python -m bridge dead-letters|quarantine|replay|lag|rebuild|jobs``: looking after events and jobs by hand."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from models.deadletters import DeadLetter, name_of
 from models.errors import DomainError
 from models.kafka_topics import KafkaTopic
 
-from . import kafka, letters, quarantine_cli
+from . import jobs, kafka, letters, quarantine_cli
 from .asking import WorkerFailed
 from .consume import ServiceConsumer
 from .deadletters import DeadLetters
@@ -37,6 +37,9 @@ def main(arguments: list[str]) -> int:
         done: bool = chosen.run(chosen)
     except letters.NoSuchLetter as error:
         print(f"There is no dead letter {error}.")
+        return 1
+    except jobs.SlotNotGivenUp as error:
+        print(f"There is no given-up slot {error}; python -m bridge jobs list shows them.")
         return 1
     except NoSuchProjection as error:
         print(f"There is no projection {error}.")
@@ -69,7 +72,20 @@ def _parser() -> argparse.ArgumentParser:
     again = commands.add_parser("rebuild", help="make a projection anew from events")
     again.add_argument("projection", help="as payments.offers")
     again.set_defaults(run=_rebuild)
+
+    _add_jobs(commands.add_parser("jobs", help="work that runs by time"))
     return parser
+
+
+def _add_jobs(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="one line each: last success, last slot, attempts, given-up slots")
+    listing.set_defaults(run=_list_jobs)
+
+    again = commands.add_parser("run-again", help="run a given-up slot again")
+    again.add_argument("kind", help="as payments.compare_days")
+    again.add_argument("slot", type=_moment, help="the start of its period (ISO 8601; UTC where it says nothing)")
+    again.set_defaults(run=_run_job_again)
 
 
 def _add_dead_letters(parser: argparse.ArgumentParser) -> None:
@@ -191,6 +207,25 @@ def _lag(_chosen: argparse.Namespace) -> bool:
 
 def _rebuild(chosen: argparse.Namespace) -> bool:
     print(f"{chosen.projection}: {rebuild(chosen.projection)} keys made anew")
+    return True
+
+
+def _list_jobs(_chosen: argparse.Namespace) -> bool:
+    """Whether no slot was given up."""
+    given_up = False
+    for state in jobs.every_job():
+        succeeded = state.last_success_at.isoformat(timespec="seconds") if state.last_success_at else "never"
+        print(f"{state.kind}  last success {succeeded}  last slot {state.last_slot.isoformat()}", end="")
+        print(f"  attempts {state.attempts}  {state.last_error}" if state.attempts else "")
+        for slot in state.given_up:
+            given_up = True
+            print(f"  given up: {slot.isoformat()}")
+    return not given_up
+
+
+def _run_job_again(chosen: argparse.Namespace) -> bool:
+    jobs.run_again(chosen.kind, chosen.slot)
+    print(f"{chosen.kind} {chosen.slot.isoformat()}: a worker runs it within a minute")
     return True
 
 

@@ -1,26 +1,41 @@
-"""Tasks that time starts: beat pokes, the ``jobs`` table decides."""
+"""Tasks that time starts: beat sends hints, the ``jobs`` table decides."""
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
-from celery_app import SERVICES, celery_app
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from celery_app import SERVICES, Envelope, celery_app
 from models.base import now
-from models.jobs import Job, slot_of
+from models.errors import DomainError
+from models.jobs import LEASE, Job, count_given_up, last_successes, slot_of
+from models.log import get_logger
 
 from ._delivery import Delivery
-from ._tasks import Call, name_of, register
+from ._metrics import FACTS, Fact, Rows
+from ._tasks import CALLS, Call, name_of, register
+
+log = get_logger(__name__)
 
 JobFunction = TypeVar("JobFunction", bound=Callable[..., None])
 
-# A poke may be lost with Redis; the next one finds the slot still open.
+# A hint may be lost with Redis; the next one finds the slot still open.
 _POKE_EVERY_SECONDS = 60
+_RENEW_EVERY_SECONDS = LEASE.total_seconds() / 4
+_STARTED_AT = time.time()
 
 
 def job(*, every_seconds: int) -> Callable[[JobFunction], JobFunction]:
-    """Run ``fn(resource, …)`` once in each period of ``every_seconds``, whatever dies meanwhile.
+    """Run ``fn(resource, …)`` once in each period of ``every_seconds``, whatever fails in between.
 
     A run that fails is repeated, five times at most; one that was killed at its end runs again: write it so that this
-    does no harm.
+    does no harm. A function with the keyword ``slot`` gets the start of its period. Then every period counts: one that
+    fails because something is unavailable is tried until it succeeds, and a later period does not make up for it.
     """
 
     def decorate(fn: JobFunction) -> JobFunction:
@@ -47,28 +62,94 @@ def _schedule(name: str, fn: Callable[..., None], every_seconds: int) -> None:
     celery_app.conf.beat_schedule[name] = {
         "task": name,
         "schedule": poke_every_seconds,
-        "options": {"expires": poke_every_seconds},  # pokes for a worker that is down do not pile up
+        "options": {"expires": poke_every_seconds},  # hints for a worker that is down do not pile up
     }
 
 
 class JobCall(Call):
-    """A call that is made only by whoever claims the slot."""
+    """A call that is made only by the worker that claims the slot."""
 
     def __init__(self, fn: Callable[..., None], every_seconds: int) -> None:
         super().__init__(fn)
-        self._every_seconds = every_seconds
+        self.every_seconds = every_seconds
+
+    @property
+    def every_slot_counts(self) -> bool:
+        return "slot" in self.fields
 
     def perform(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
         with delivery.plain_transaction() as session:
-            run = Job.claim(session, delivery.task, slot_of(now(), self._every_seconds))
+            run = Job.claim(session, delivery.task, slot_of(now(), self.every_seconds))
         if run is None:
             return {"result": None}
         try:
-            answer = super().perform(delivery, message)
+            with _renewed(run, delivery):
+                answer = super().perform(delivery, {**message, "slot": run.slot})
         except Exception as error:
             with delivery.plain_transaction() as session:
-                session.merge(run, load=False).fail(repr(error))
+                if self.every_slot_counts and isinstance(error, DomainError) and error.transient:
+                    run.postpone(session, repr(error))
+                else:
+                    run.fail(session, repr(error))
             raise
         with delivery.plain_transaction() as session:
-            session.merge(run, load=False).finish()
+            run.finish(session)
         return answer
+
+
+@contextmanager
+def _renewed(run: Job, delivery: Delivery) -> Iterator[None]:
+    """Renew the lease of ``run`` within the block, so that no other worker starts the slot while it runs."""
+    ended = threading.Event()
+    # A delivery of its own: that of the job counts its own transactions.
+    own = Delivery(task=delivery.task, task_id=delivery.task_id, envelope=Envelope())
+
+    def renew() -> None:
+        while not ended.wait(_RENEW_EVERY_SECONDS):
+            try:
+                with own.plain_transaction() as session:
+                    run.renew(session)
+            except (SQLAlchemyError, DomainError) as error:
+                log.warning("lease not renewed", task=delivery.task, reason=str(error))
+
+    thread = threading.Thread(target=renew, name=f"lease {delivery.task}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _jobs_of(service: str) -> dict[str, JobCall]:
+    return {
+        name: call for name, call in CALLS.items() if isinstance(call, JobCall) and name.partition(".")[0] == service
+    }
+
+
+def _last_success(session: Session, *, service: str) -> Rows:
+    # A job that has never run is overdue from the start of this worker on.
+    found = last_successes(session, list(_jobs_of(service)))
+    return [(kind, at.timestamp() if at else _STARTED_AT) for kind, at in found.items()]
+
+
+def _periods(_session: Session, *, service: str) -> Rows:
+    return [(name, call.every_seconds) for name, call in _jobs_of(service).items()]
+
+
+def _given_up(session: Session, *, service: str) -> Rows:
+    jobs = _jobs_of(service)
+    every_slot_counts = [name for name, call in jobs.items() if call.every_slot_counts]
+    return count_given_up(session, list(jobs), every_slot_counts=every_slot_counts).items()
+
+
+_FACTS: list[tuple[str, str, Callable[..., Rows]]] = [
+    ("coursebus_job_last_success_timestamp_seconds", "When a job last finished a period.", _last_success),
+    ("coursebus_job_period_seconds", "How often a job has to run.", _periods),
+    ("coursebus_jobs_given_up", "Periods that a job has failed in for good.", _given_up),
+]
+FACTS.extend(
+    (service, Fact(name, what, ("kind",), partial(ask, service=service)))
+    for service in SERVICES
+    for name, what, ask in _FACTS
+)

@@ -99,7 +99,11 @@ class _Watched:
 
 @dataclass
 class Fact:
-    """A number that the service's tables tell, with the answer of the last time that they were asked."""
+    """A number read from the tables of the service, with the last answer.
+
+    A question that fails is not asked again for a while either: one that times out would otherwise hold a connection
+    for 5 s at each scrape. Until it is answered again the number is absent, and ``unanswered`` says so.
+    """
 
     name: str
     what: str
@@ -107,21 +111,33 @@ class Fact:
     ask: Callable[[Session], Rows]
     _rows: list[tuple[Any, ...]] = field(default_factory=list)
     _next_at: float = 0.0  # monotonic
+    unanswered: bool = False
 
-    def metric(self, service: str) -> Metric:
-        """The number as it is now, or was a little while ago. Raises SQLAlchemyError."""
-        began = time.monotonic()
-        if began >= self._next_at:
-            with Session(engine(service)) as session:
-                session.execute(text(_STATEMENT_TIMEOUT))
-                self._rows = [tuple(row) for row in self.ask(session)]
-            took = time.monotonic() - began
-            self._next_at = began + max(_ASKED_AT_MOST_EVERY_SECONDS, took / _SHARE_OF_TIME)
+    def metric(self, service: str) -> Metric | None:
+        """Return the number as it is now, or was a little while ago; None where the last question failed."""
+        if time.monotonic() >= self._next_at:
+            self._refresh(service)
+        if self.unanswered:
+            return None
         family = CounterMetricFamily if self.name.endswith("_total") else GaugeMetricFamily
         metric = family(self.name, self.what, labels=self.labels)
         for *labels, number in self._rows:
             metric.add_metric([str(label) for label in labels], float(number or 0))
         return metric
+
+    def _refresh(self, service: str) -> None:
+        began = time.monotonic()
+        try:
+            with Session(engine(service)) as session:
+                session.execute(text(_STATEMENT_TIMEOUT))
+                self._rows = [tuple(row) for row in self.ask(session)]
+            self.unanswered = False
+        except SQLAlchemyError as error:
+            self.unanswered = True
+            log.warning("fact not known", metric=self.name, reason=str(error))
+        finally:
+            took = time.monotonic() - began
+            self._next_at = began + max(_ASKED_AT_MOST_EVERY_SECONDS, took / _SHARE_OF_TIME)
 
 
 FACTS: list[tuple[str, Fact]] = []  # with the service whose tables tell it
@@ -151,13 +167,17 @@ class Facts(Collector):
         return []  # nothing is asked before the first scrape
 
     def collect(self) -> Iterator[Metric]:
+        unanswered = GaugeMetricFamily(
+            "coursebus_fact_unanswered", "Whether a number of the tables is unknown: 1 or 0.", labels=("fact",)
+        )
         for service, each in FACTS:
             if service == self._service:
-                try:
-                    with self._lock:
-                        yield each.metric(service)
-                except SQLAlchemyError as error:
-                    log.warning("fact not known", metric=each.name, reason=str(error))  # the others are still told
+                with self._lock:
+                    metric = each.metric(service)
+                unanswered.add_metric([each.name], float(each.unanswered))
+                if metric is not None:
+                    yield metric
+        yield unanswered
 
 
 @signals.worker_init.connect

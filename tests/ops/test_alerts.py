@@ -1,5 +1,6 @@
 """The alerts: what sets them off, and that each leads somewhere."""
 
+import re
 import shutil
 import subprocess
 
@@ -63,3 +64,49 @@ def test_every_alert_links_a_runbook_that_speaks_of_it():
     for alert in ALERTS:
         runbook = ROOT / alert["annotations"]["runbook"]
         assert alert["alert"] in runbook.read_text().splitlines()[0], f"{runbook} does not name {alert['alert']}"
+
+
+INHIBITIONS = yaml.safe_load((RULES.parent / "alertmanager.yml").read_text())["inhibit_rules"]
+
+
+def matches(alert: dict[str, str], matchers: list[str]) -> bool:
+    """Whether the labels of ``alert`` are those of Alertmanager's matchers, of which we use ``=`` and ``=~``."""
+    for matcher in matchers:
+        name, sign, pattern = re.fullmatch(r'(\w+)(=~?)"(.*)"', matcher).groups()
+        fits = re.fullmatch(pattern if sign == "=~" else re.escape(pattern), alert.get(name, ""))
+        if not fits:
+            return False
+    return True
+
+
+def is_inhibited(alert: dict[str, str], by: dict[str, str]) -> bool:
+    return any(
+        matches(by, rule["source_matchers"])
+        and matches(alert, rule["target_matchers"])
+        and all(alert.get(name) == by.get(name) for name in rule.get("equal", []))
+        for rule in INHIBITIONS
+    )
+
+
+@pytest.mark.parametrize(
+    ("down", "alert", "expected"),
+    [
+        ("stream", {"alertname": "QueueStandsStill", "service": "payments"}, False),
+        ("users", {"alertname": "QueueStandsStill", "service": "payments"}, False),
+        ("payments", {"alertname": "QueueStandsStill", "service": "payments"}, True),
+        ("courses", {"alertname": "ConsumerLags", "service": "courses"}, True),
+        ("gateway", {"alertname": "OutboxStandsStill", "service": "payments"}, False),
+        ("bridge", {"alertname": "OutboxStandsStill", "service": "payments"}, True),
+        ("bridge", {"alertname": "ConsumerLags", "service": "courses"}, True),
+        ("bridge", {"alertname": "QueueStandsStill", "service": "payments"}, False),
+        ("payments", {"alertname": "LedgerOffBalance"}, False),
+    ],
+)
+def test_dead_process_mutes_only_what_it_causes(down: str, alert: dict[str, str], *, expected: bool):
+    assert is_inhibited(alert, by={"alertname": "ProcessDown", "service": down}) is expected
+
+
+def test_muted_alerts_have_the_label_that_is_compared():
+    exprs = {alert["alert"]: str(alert) for alert in ALERTS}
+    for name in ("ProcessDown", "QueueStandsStill", "ConsumerLags"):
+        assert "service" in exprs[name], name

@@ -1,6 +1,7 @@
 """What a worker tells Prometheus: each delivery by its end, and what its tables say."""
 
 import time
+from collections.abc import Callable
 
 import pytest
 from prometheus_client import REGISTRY
@@ -83,7 +84,10 @@ def test_calls_of_a_provider_are_counted_by_their_outcome():
 
 @pytest.mark.parametrize(("service", "fact"), FACTS, ids=[each.name for _, each in FACTS])
 def test_every_fact_can_be_told_with_the_grants_of_its_service(database: Database, service: str, fact: Fact):
-    assert fact.metric(service).documentation
+    metric = fact.metric(service)
+
+    assert metric is not None
+    assert metric.documentation
 
 
 def test_a_fact_that_takes_long_is_asked_seldom(database: Database):
@@ -101,7 +105,40 @@ def test_a_fact_that_takes_long_is_asked_seldom(database: Database):
     assert slow._next_at - began > 10  # noqa: SLF001 what it promises: 1 % of the time at most
 
 
-def test_a_table_that_does_not_answer_hides_no_other(database: Database, monkeypatch):
+def times_out(asked: list[float]) -> Callable[[Session], list[tuple[int]]]:
+    """A question that PostgreSQL ends, the first time that it is asked."""
+
+    def ask(session: Session) -> list[tuple[int]]:
+        asked.append(time.monotonic())
+        if len(asked) == 1:
+            session.execute(text("SET LOCAL statement_timeout = '100ms'"))
+            session.execute(text("SELECT pg_sleep(1)"))
+        return [(7,)]
+
+    return ask
+
+
+def test_fact_that_times_out_is_not_asked_at_each_scrape(database: Database):
+    asked: list[float] = []
+    fact = Fact("coursebus_slow", "", (), times_out(asked))
+
+    answers = [fact.metric("progress") for _ in range(5)]
+
+    assert (answers, len(asked)) == ([None] * 5, 1)
+
+
+def test_fact_is_known_again_after_its_rest(database: Database):
+    fact = Fact("coursebus_slow", "", (), times_out([]))
+    fact.metric("progress")
+    fact._next_at = 0.0  # noqa: SLF001 the rest is over
+
+    metric = fact.metric("progress")
+
+    assert metric is not None
+    assert (metric.samples[0].value, fact.unanswered) == (7, False)
+
+
+def test_unanswered_fact_is_visible_and_hides_no_other(database: Database, monkeypatch):
     def broken(session: Session) -> list[tuple[int]]:
         session.execute(text("SELECT * FROM payments.orders"))  # which progress may not read
         return []
@@ -109,4 +146,7 @@ def test_a_table_that_does_not_answer_hides_no_other(database: Database, monkeyp
     facts = [("progress", Fact("coursebus_broken", "", (), broken)), ("progress", Fact("b", "", (), lambda _: [(7,)]))]
     monkeypatch.setattr("workers._metrics.FACTS", facts)
 
-    assert [metric.name for metric in Facts("progress").collect()] == ["b"]
+    known, unanswered = Facts("progress").collect()
+
+    assert known.name == "b"
+    assert {sample.labels["fact"]: sample.value for sample in unanswered.samples} == {"coursebus_broken": 1, "b": 0}

@@ -1,0 +1,33 @@
+"""What people do with jobs: look at their state, and run a given-up slot again."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import celery_app
+import settings
+from models import jobs
+from models.base import sessions
+from models.jobs import JobState
+
+
+class SlotNotGivenUp(Exception):
+    """``args[0]`` names a slot that does not exist, is finished, or is still tried."""
+
+
+def every_job() -> Iterator[JobState]:
+    """The state of every kind of job, by service."""
+    # Services may share a database: each is read once.
+    for service in {settings.database_url(service): service for service in celery_app.SERVICES}.values():
+        with sessions(service).begin() as session:
+            states = jobs.states(session)
+        yield from states
+
+
+def run_again(kind: str, slot: datetime) -> None:
+    """Open a given-up slot again: a worker runs it within a minute. Raises SlotNotGivenUp."""
+    service = kind.partition(".")[0]
+    if service in celery_app.SERVICES:
+        with sessions(service).begin() as session:
+            if jobs.reopen(session, kind, slot):
+                return
+    raise SlotNotGivenUp(f"{kind} {slot.isoformat()}")
