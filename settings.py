@@ -85,6 +85,7 @@ MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
 # Mails, and push messages, of one category to one person within 24 hours; what exceeds them is skipped and stays in the
 # feed. Receipts and other mandatory notifications are not counted.
 NOTIFICATIONS_PER_DAY = _number("NOTIFICATIONS_PER_DAY", 5)
+UNSUBSCRIBE_LINK_DAYS = _number("UNSUBSCRIBE_LINK_DAYS", 365)  # how long the link of a mail works; laws ask for 30
 # Feed notes and the history of deliveries are deleted so many days after they were made.
 NOTIFICATIONS_KEPT_DAYS = _number("NOTIFICATIONS_KEPT_DAYS", 365)
 EMAIL_LEASE_SECONDS = _number("EMAIL_LEASE_SECONDS", 120)  # after it, a mail that was being sent is sent again
@@ -181,7 +182,8 @@ AUTH0_AUDIENCE = _text("AUTH0_AUDIENCE", "https://api.coursebus.dev")
 # The machine client that speaks to Auth0's management API.
 AUTH0_CLIENT_ID = _text("AUTH0_CLIENT_ID", "coursebus-m2m")
 AUTH0_CLIENT_SECRET = _text("AUTH0_CLIENT_SECRET", "" if _is_set("AUTH0_DOMAIN") else "coursebus-m2m-local")
-CLAIMS_NAMESPACE = _text("CLAIMS_NAMESPACE", "https://coursebus.dev/")  # prefix of the e-mail and name claims
+# Prefix of the claims email, email_verified and name, which an Action of the tenant adds to access tokens.
+CLAIMS_NAMESPACE = _text("CLAIMS_NAMESPACE", "https://coursebus.dev/")
 
 # Whether roles and erasures are told to Auth0: where a machine client is named, and to the stand-in.
 AUTH0_MANAGED = not _is_set("AUTH0_DOMAIN") or _is_set("AUTH0_CLIENT_ID")

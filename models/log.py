@@ -19,7 +19,15 @@ from structlog.typing import EventDict, WrappedLogger
 import settings
 
 _SECRET_NAMES = re.compile(r"(?i)authorization|secret|password|token|api_key|cookie")
-_SECRET_VALUES = re.compile(r"\b(?:sk|rk|whsec)_[A-Za-z0-9_]+|eyJ[\w-]+\.[\w-]+\.[\w-]*|[\w.+-]+@[\w-]+\.[\w.-]+")
+_SECRET_VALUES = re.compile(
+    r"\b(?:sk|rk|pk|whsec|live|test)_[A-Za-z0-9_-]{6,}"  # keys of Stripe, secrets of webhooks, keys of YooKassa
+    r"|\b[a-z]{2,6}_\w+_secret_\w+"  # client secrets of Stripe's objects
+    r"|eyJ[\w-]+\.[\w-]+\.[\w-]*"  # JSON web tokens
+    r"|\b(?i:basic|bearer) [\w.~+/=-]{6,}"
+    r"|(?<=://)[^\s/@]+@"  # user and password of a URL
+    r"|/unsubscribe/[\w-]+"
+    r"|[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+\.[\w.-]+"  # e-mail addresses, letters of every script included
+)
 
 # What ECS has a name for; all other fields stand below "coursebus", where no name of theirs can mean two things.
 _ECS_NAMES = {"event": "event", "exception": "exception", "request_id": "http.request.id", "user_id": "user.id"}

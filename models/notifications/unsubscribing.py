@@ -1,17 +1,20 @@
-"""What the link at the end of a mail says: who wants no more of what. It holds for good, and needs no sign-in."""
+"""The link at the end of a mail: who unsubscribes from what. It needs no sign-in, and expires."""
 
 import base64
 import binascii
 import hashlib
 import hmac
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Self
 from uuid import UUID
 
 import settings
+from models.base import now
 from models.errors import UnsubscribeLinkInvalid
 
-_MAC_BYTES, _ID_BYTES = 16, 16
+_MAC_BYTES, _ID_BYTES, _DAY_BYTES = 16, 16, 3
+_DAY_SECONDS = 86400
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,14 @@ class Unsubscription:
     user_id: UUID
     category: str
 
-    @property
-    def token(self) -> str:
-        """What a link carries; nobody makes one for somebody else."""
-        signed = self.user_id.bytes + self.category.encode()
+    def token(self, *, issued_at: datetime) -> str:
+        """Return what the link of a mail of that time carries, signed."""
+        signed = self.user_id.bytes + _day(issued_at).to_bytes(_DAY_BYTES) + self.category.encode()
         return base64.urlsafe_b64encode(_mac(signed) + signed).decode().rstrip("=")
 
     @classmethod
     def of(cls, token: str) -> Self:
-        """What ``token`` says. Raises UnsubscribeLinkInvalid."""
+        """Read a token. Raises UnsubscribeLinkInvalid, also UNSUBSCRIBE_LINK_DAYS after it was issued."""
         try:
             read = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):  # not base64, or not ASCII
@@ -35,7 +37,14 @@ class Unsubscription:
         mac, signed = read[:_MAC_BYTES], read[_MAC_BYTES:]
         if not hmac.compare_digest(mac, _mac(signed)):
             raise UnsubscribeLinkInvalid
-        return cls(UUID(bytes=signed[:_ID_BYTES]), signed[_ID_BYTES:].decode())
+        day = int.from_bytes(signed[_ID_BYTES : _ID_BYTES + _DAY_BYTES])
+        if day + settings.UNSUBSCRIBE_LINK_DAYS < _day(now()):
+            raise UnsubscribeLinkInvalid
+        return cls(UUID(bytes=signed[:_ID_BYTES]), signed[_ID_BYTES + _DAY_BYTES :].decode())
+
+
+def _day(at: datetime) -> int:
+    return int(at.timestamp()) // _DAY_SECONDS
 
 
 def _mac(signed: bytes) -> bytes:

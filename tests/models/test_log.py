@@ -19,6 +19,15 @@ SECRETS = {
     "an e-mail address": "ada@example.com",
     "a token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl",
     "a key of Stripe": "sk_live_4eC39HqLyjWDarjtT1zdp7dc",
+    "an address beyond ASCII": "jürgen@bücher.example",
+    "an address with signs": "o'hara+tag=1@example.com",
+    "a key of YooKassa": "live_Xq3-abcDEF_0123456789",
+    "a test key of YooKassa": "test_Xq3-abcDEF_0123456789",
+    "a client secret of Stripe": "pi_3MtwBwLkdIwHu7ix28a3tqPa_secret_YrKJUKribcBjcG8HVhfZluoGH",
+    "basic credentials": "Basic dXNlcjpwYXNzd29yZA==",
+    "a bearer": "Bearer abcdef0123456789",
+    "a URL with a password": "relay:s3cret-pw@",
+    "the link of a mail": "/unsubscribe/ROX-4UZ_PTePhAV7GqM1GOGabc",
     "a webhook's secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 }
 
@@ -68,6 +77,20 @@ def test_no_secret_gets_into_a_line(lines, secret: str):
     assert len(found) == 4
     assert secret not in json.dumps(found)
     assert "RuntimeError" in found[1]["error"]["stack_trace"]
+
+
+def test_user_and_password_of_a_url_are_masked(lines):
+    log.get_logger("x").info("unreachable", reason="cannot connect to amqps://relay:s3cret-pw@mail.example.com:465/x")
+
+    [line] = lines()
+    assert line["coursebus"]["reason"] == "cannot connect to amqps://***mail.example.com:465/x"
+
+
+@pytest.mark.parametrize("text", ["test_order", "a test_of it", "Basic", "12:30 @ noon", "https://example.com/a?b=c"])
+def test_plain_text_is_not_masked(lines, text: str):
+    log.get_logger("x").info("said", text=text)
+
+    assert lines()[0]["coursebus"]["text"] == text
 
 
 @pytest.mark.parametrize("name", ["password", "access_token", "Authorization", "client_secret", "Cookie"])

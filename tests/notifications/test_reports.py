@@ -131,3 +131,12 @@ def test_a_report_that_was_overheard_is_refused_when_it_is_told_again_later(sess
 def test_a_report_that_cannot_be_read_is_refused(session, history, body):
     with pytest.raises(HookUnreadable):
         receive_mail_report(session, history, body=body, headers=signed(body))
+
+
+@pytest.mark.parametrize("timestamp", ["9" * 400, "9" * 5000, "-1", "1e9", "", "\uff11\uff12\uff13"])
+def test_a_timestamp_that_is_none_is_refused(session, history, timestamp: str):
+    report = make_report("bounced", "ann@example.com")
+    headers = {**signed(report), "webhook-timestamp": timestamp}
+
+    with pytest.raises(SignatureInvalid):
+        receive_mail_report(session, history, body=report, headers=headers)

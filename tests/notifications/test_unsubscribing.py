@@ -1,8 +1,10 @@
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from sqlalchemy.orm import Session
 
+import settings
 from models.base import new_id, now
 from models.errors import UnsubscribeLinkInvalid
 from models.notifications import Contact, Unsubscription
@@ -19,7 +21,7 @@ def ann(session: Session) -> UUID:
 
 @pytest.fixture
 def link(ann) -> str:
-    return Unsubscription(ann, "courses").token
+    return Unsubscription(ann, "courses").token(issued_at=now())
 
 
 def test_a_link_ends_the_mails_of_its_category_and_no_others(session, post, ann, link):
@@ -69,10 +71,20 @@ def test_the_link_of_somebody_who_has_gone_brings_nothing_back(session, choices,
 
 
 def test_the_link_of_nobody_answers_that_nothing_is_sent(session, choices):
-    token = Unsubscription(new_id(), "courses").token
+    token = Unsubscription(new_id(), "courses").token(issued_at=now())
 
     assert unsubscribe(session, choices, token=token) == {
         "category": "courses",
         "language": "en",
         "subscribed": False,
     }
+
+
+def test_a_link_expires(session, choices, ann):
+    token = Unsubscription(ann, "courses").token(issued_at=now() - timedelta(days=settings.UNSUBSCRIBE_LINK_DAYS - 1))
+    assert Unsubscription.of(token).category == "courses"
+
+    token = Unsubscription(ann, "courses").token(issued_at=now() - timedelta(days=settings.UNSUBSCRIBE_LINK_DAYS + 1))
+    with pytest.raises(UnsubscribeLinkInvalid):
+        unsubscribe(session, choices, token=token)
+    assert choices.of(ann).allow("courses", "email")

@@ -50,7 +50,8 @@ _LAYOUTS = {"plain": "layout.txt", "html": "layout.html"}
 
 
 def _unsubscribe_url(delivery: Delivery) -> str:
-    return f"{settings.PUBLIC_URL}/v1/unsubscribe/{Unsubscription(delivery.user_id, delivery.category).token}"
+    token = Unsubscription(delivery.user_id, delivery.category).token(issued_at=delivery.created_at)
+    return f"{settings.PUBLIC_URL}/v1/unsubscribe/{token}"
 
 
 def hand_over(mailer: Mailer, mail: Mail) -> Outcome:
