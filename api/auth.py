@@ -28,6 +28,7 @@ from models.errors import (
     TokenMissing,
     Unauthorized,
 )
+from models.redis import cache_redis
 
 from . import arguments, limits, tokens
 from .headers import claim_idempotency_key
@@ -82,6 +83,11 @@ class Caller:
             raise MachineRefused
         return _account_of(self)
 
+    def refuse_known_block(self) -> None:
+        """Refuse a blocked account where it has been read along. Raises AccountBlocked."""
+        if known := vars(self).get("account"):
+            known.refuse_blocked()
+
     def keep_account(self, stored: Stored | None) -> None:
         """Take the account that was read along with something else; without one it is asked for when needed."""
         if stored:
@@ -94,6 +100,12 @@ class Caller:
     @property
     def name(self) -> str | None:
         return self.claims.name
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the token claims of the person: email, name and email_verified."""
+        claims = self.claims
+        return {"email": claims.email, "name": claims.name, "email_verified": claims.email_verified}
 
 
 def me() -> Caller:
@@ -177,16 +189,20 @@ def _admit(policy: Policy) -> None:
     except Unauthorized:
         limits.count(limit)  # an address may not try tokens for ever
         raise
-    reads_account = policy.permissions and not me().claims.machine
-    key = cache.identity_key(me().sub) if reads_account else None
-    if held := limits.count(limit, caller=me().sub, cached_key=key):
-        me().keep_account(cache.parse(held))
+    is_person = not me().claims.machine
+    key = cache.identity_key(me().sub) if is_person else None
+    held = limits.count(limit, caller=me().sub, cached_key=key)
+    if key:
+        # Purchases are counted in another Redis than the one of the cache, and nothing is read along there.
+        reads_apart = limit.server is not cache_redis
+        me().keep_account(_cached_account(key) if reads_apart else cache.parse(held))
+        me().refuse_known_block()
     if me().claims.machine and not policy.machines:
         raise MachineRefused
     for permission in policy.permissions:
         if permission not in me().permissions:
             raise PermissionMissing(permission)
-    if reads_account:
+    if policy.permissions and is_person:
         me().account.refuse_outdated(me().claims.issued_at)
 
 
@@ -197,12 +213,15 @@ def _authenticate() -> Caller:
     return Caller(tokens.verified(token.strip()))
 
 
-def _account_of(caller: Caller) -> AccountState:
-    key = cache.identity_key(caller.sub)
+def _cached_account(key: str) -> Stored | None:
     try:
-        if stored := cache.get(key):
-            return AccountState.decode(stored.body)
+        return cache.get(key)
     except RedisError:
-        pass  # the users service knows as well
-    identity = look_up("users.identify", sub=caller.sub, email=caller.email, name=caller.name)
+        return None  # the users service knows as well
+
+
+def _account_of(caller: Caller) -> AccountState:
+    if stored := _cached_account(cache.identity_key(caller.sub)):
+        return AccountState.decode(stored.body)
+    identity = look_up("users.identify", sub=caller.sub, **caller.identity)
     return AccountState.decode(identity["account"].encode())

@@ -29,13 +29,16 @@ class Line(ma.fields.Str):
     """A line of text with something to see in it (models/text.py)."""
 
     def __init__(self, *, longest: int = LINE_MAX_LENGTH, **kwargs: Any) -> None:
-        fits = ma.validate.Regexp(LINE_PATTERN, error="A line of text.")
-        super().__init__(validate=[ma.validate.Length(max=longest), fits, _is_line], **kwargs)
+        super().__init__(validate=[ma.validate.Length(max=longest), _IsLine(LINE_PATTERN)], **kwargs)
 
 
-def _is_line(text: str) -> None:
-    if not is_line(text):
-        raise ma.ValidationError("A line of text.")
+class _IsLine(ma.validate.Regexp):
+    """``is_line``, whose pattern stands in the OpenAPI document."""
+
+    def __call__(self, value: Any) -> Any:
+        if not is_line(value):
+            raise ma.ValidationError("A line of text.")
+        return value
 
 
 class Currency(ma.fields.Str):

@@ -30,6 +30,7 @@ class Claims:
     permissions: frozenset[str]
     email: str | None
     name: str | None
+    email_verified: bool
     machine: bool  # a program's own token, with no person behind it
     issued_at: float  # seconds since 1970, UTC; 0 where the token does not say
     expires_at: float  # seconds since 1970, UTC
@@ -95,6 +96,7 @@ def _typed(claims: dict[str, Any]) -> Claims:
         else frozenset(),
         email=line_or_none(claims.get(f"{settings.CLAIMS_NAMESPACE}email")),
         name=line_or_none(claims.get(f"{settings.CLAIMS_NAMESPACE}name")),
+        email_verified=claims.get(f"{settings.CLAIMS_NAMESPACE}email_verified") is True,
         machine=claims.get("gty") == "client-credentials",
         issued_at=_seconds(claims.get("iat")),
         expires_at=float(claims["exp"]),

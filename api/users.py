@@ -12,7 +12,8 @@ from flask import Response, request
 from flask.views import MethodView
 
 import settings
-from models.cache import profile_key
+from models.cache import Stored, profile_key
+from models.errors import DomainError
 from models.webhooks import verify_auth0
 
 from .auth import me, requires, signed
@@ -47,6 +48,9 @@ def _is_time_zone(name: str) -> None:
 class ProfileSchema(Schema):
     id = ma.fields.UUID()
     email = ma.fields.Str(allow_none=True)
+    email_verified = ma.fields.Bool(
+        metadata={"description": "To an address that is not verified no mail is sent, but for the welcome."}
+    )
     name = ma.fields.Str(allow_none=True)
     locale = ma.fields.Str()
     timezone = ma.fields.Str()
@@ -107,6 +111,17 @@ def profile_of(user_id: UUID | str, *, email: str | None = None, name: str | Non
     return profile
 
 
+def _confirmed(profile: Stored) -> Stored:
+    """Return the caller's profile; an address that the token states as verified is noted, where it was not known."""
+    caller = me()
+    if not (caller.claims.email_verified and caller.email and b'"email_verified":false' in profile.body):
+        return profile
+    try:
+        return Stored.of(look_up("users.confirm_email", user_id=caller.id, email=caller.email))
+    except DomainError:  # the next request tries again
+        return profile
+
+
 @blp.route("/me")
 class Me(MethodView):
     @requires()
@@ -115,10 +130,8 @@ class Me(MethodView):
         """Show the caller's profile; one that is still being made is shown from the token's claims."""
         caller = me()
         if profile := own_profile(caller.sub):
-            return respond(profile)
-        return cached(
-            profile_key(caller.id), "users.show_profile", user_id=caller.id, email=caller.email, name=caller.name
-        )
+            return respond(_confirmed(profile))
+        return cached(profile_key(caller.id), "users.show_profile", user_id=caller.id, **caller.identity)
 
     @requires()
     @if_match

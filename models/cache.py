@@ -22,6 +22,8 @@ _FLIGHT_MILLISECONDS = 5000  # of whoever asks and dies
 
 _LONGEST_VERSION = 20  # digits, and its line break; one byte more tells whether there is a body
 
+ERASED = 2**53 - 1  # the version of an erased user's profile: the greatest that Redis' numbers hold exactly
+
 MISSING = b"-"  # a body: there is no such thing
 
 _PUT_UNLESS_NEWER = cache_redis().register_script("""
@@ -65,6 +67,13 @@ class Page:
 def get(key: str) -> Stored | None:
     """What is stored under ``key``. Raises RedisError where the cache does not answer."""
     return parse(cache_redis().get(key))
+
+
+def get_version_of_change(key: str) -> int | None:
+    """The newest version that ``key`` knows of, also where its body was emptied. Raises RedisError."""
+    held = cast("bytes", cache_redis().getrange(key, 0, _LONGEST_VERSION))
+    version = held.partition(b"\n")[0]
+    return int(version) if version.isdigit() else None
 
 
 def get_version(key: str) -> int | None:

@@ -60,7 +60,9 @@ WEBHOOKS_UNDER_WAY = Gauge("coursebus_webhooks_under_way", "Attempts to deliver 
 STREAMS = Gauge("coursebus_streams", "Open streams of notifications.")
 STREAM_NOTES = Counter("coursebus_stream_notes", "Notes that were written to streams.")
 STREAMS_ENDED = Counter(
-    "coursebus_streams_ended", "Streams that have ended: gone, expired, replaced, or unavailable.", ["reason"]
+    "coursebus_streams_ended",
+    "Streams that have ended: gone, expired, replaced, account_closed, or unavailable.",
+    ["reason"],
 )
 
 

@@ -9,11 +9,14 @@ import gevent
 import msgspec
 from flask import Flask, Response, request
 from gevent.pywsgi import WSGIServer
+from redis.exceptions import RedisError
 
 import settings
 from api.auth import liveness, me, requires
 from api.shell import app_shell
-from models import log, metrics
+from api.tokens import Claims
+from models import cache, log, metrics
+from models.accounts import AccountState
 from models.errors import LastEventIdInvalid, Unavailable
 from models.metrics import STREAM_NOTES, STREAMS, STREAMS_ENDED
 
@@ -35,12 +38,12 @@ def create_app(hub: Hub, feed: Feed) -> Flask:
     @app.get("/v1/me/notifications/stream")
     @requires()
     def stream() -> Response:
-        user_id, expires_at = str(me().id), me().claims.expires_at
+        user_id = str(me().id)
         with ExitStack() as stack:
             listener = stack.enter_context(hub.joined(user_id))  # first: what comes from now on is heard
             asked = _last_event_id()
             position = feed.end(user_id) if asked is None else asked
-            events = _events(feed, listener, user_id, position, expires_at)
+            events = _events(feed, listener, user_id, position, me().claims)
             response = Response(events, content_type="text/event-stream", headers=_HEADERS)
             stack.enter_context(STREAMS.track_inprogress())
             response.call_on_close(stack.pop_all().close)
@@ -54,16 +57,20 @@ def create_app(hub: Hub, feed: Feed) -> Flask:
     return app
 
 
-def _events(feed: Feed, listener: Listener, user_id: str, position: int, expires_at: float) -> Iterator[bytes]:
-    """The notes after ``position`` as they come, and a sign of life where none does; until the token has expired.
+def _events(feed: Feed, listener: Listener, user_id: str, position: int, claims: Claims) -> Iterator[bytes]:
+    """The notes after ``position`` as they come, and a sign of life where none does.
 
+    The stream ends when the token has expired, and within a heartbeat after the account was erased or blocked.
     Every sign of life comes with a look at the feed: an announcement that was lost delays a note by that at most.
     """
     reason = "gone"  # where the client leaves, we are not asked to go on
     try:
         yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-        while time.time() < expires_at and not listener.ended:
+        while time.time() < claims.expires_at and not listener.ended:
             listener.clear()
+            if _is_closed(user_id, claims.sub):
+                reason = "account_closed"
+                return
             notes = feed.after(user_id, position)
             for place, note in notes:
                 yield b"id: %d\nevent: notification\ndata: %s\n\n" % (place, msgspec.json.encode(note))
@@ -77,6 +84,19 @@ def _events(feed: Feed, listener: Listener, user_id: str, position: int, expires
         logger.warning("stream ended", reason=str(error))
     finally:
         STREAMS_ENDED.labels(reason).inc()
+
+
+def _is_closed(user_id: str, sub: str) -> bool:
+    """Whether the cache says that the account was erased or blocked. A cache that does not answer says nothing.
+
+    The erasure is read from the profile: the same ``sub`` may belong to a new account since.
+    """
+    try:
+        erased = cache.get_version_of_change(cache.profile_key(user_id)) == cache.ERASED
+        account = cache.get(cache.identity_key(sub))
+    except RedisError:
+        return False
+    return erased or (account is not None and AccountState.decode(account.body).blocked)
 
 
 def _last_event_id() -> int | None:

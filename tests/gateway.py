@@ -40,6 +40,7 @@ class Person:
     name: str = "Ann"
     sub: str = field(default_factory=lambda: f"auth0|{uuid4().hex}")
     permissions: tuple[str, ...] = ()
+    email_verified: bool = True
 
     def get(self, path: str, **headers: str) -> TestResponse:
         return self.send("GET", path, **headers)
@@ -62,6 +63,7 @@ class Person:
             "exp": int(time.time()) + 600,
             "permissions": list(self.permissions),
             f"{settings.CLAIMS_NAMESPACE}email": self.email,
+            f"{settings.CLAIMS_NAMESPACE}email_verified": self.email_verified,
             f"{settings.CLAIMS_NAMESPACE}name": self.name,
             **changed,
         }

@@ -14,6 +14,7 @@ class Person:
     name: str | None
     locale: str = "en"
     timezone: str = "UTC"
+    email_verified: bool = False  # whether the identity provider has confirmed that the address is the person's
 
 
 @dataclass(frozen=True, kw_only=True)

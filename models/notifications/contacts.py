@@ -26,6 +26,7 @@ class Contact(Base):
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     version: Mapped[int]  # of the profile that this was taken from
     email: Mapped[str | None]
+    email_verified: Mapped[bool] = mapped_column(server_default="false")
     name: Mapped[str | None]
     locale: Mapped[str]
     timezone: Mapped[str]
@@ -42,11 +43,14 @@ class Contact(Base):
             user_id=user_id,
             version=version,
             email=pii.email,
+            email_verified=pii.email_verified,
             name=pii.name,
             locale=pii.locale,
             timezone=pii.timezone,
         )
-        fields = {name: told.excluded[name] for name in ("version", "email", "name", "locale", "timezone")}
+        fields = {
+            name: told.excluded[name] for name in ("version", "email", "email_verified", "name", "locale", "timezone")
+        }
         session.execute(
             told.on_conflict_do_update(
                 index_elements=["user_id"], set_=fields, where=cls.version < told.excluded.version
@@ -60,6 +64,7 @@ class Contact(Base):
             "user_id": user_id,
             "version": _NEVER_REACHED,
             "email": None,
+            "email_verified": False,
             "name": None,
             "locale": "en",
             "timezone": "UTC",

@@ -32,6 +32,8 @@ class Identity:
 
     email: str | None
     name: str | None
+    email_verified: bool | None
+    blocked: bool | None
     at: datetime
 
 
@@ -47,6 +49,7 @@ class User(Aggregate, Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     sub: Mapped[str] = mapped_column(unique=True)  # Auth0's name for the user
     email: Mapped[str | None]
+    email_verified: Mapped[bool] = mapped_column(server_default="false")
     name: Mapped[str | None]
     locale: Mapped[str]
     timezone: Mapped[str]
@@ -58,6 +61,7 @@ class User(Aggregate, Base):
     created_at: Mapped[datetime]
     filled_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
+    blocked_at: Mapped[datetime | None]  # by the identity provider
     tokens_valid_from: Mapped[int] = mapped_column(server_default="0")  # see models.accounts.AccountState
     account_version: Mapped[int] = mapped_column(server_default="1")  # counts the states of ``account``, for the cache
 
@@ -130,7 +134,7 @@ class User(Aggregate, Base):
         """Take over what the identity provider said; None when that was done before, or the user has gone."""
         if self.filled_at or self.erased_at:
             return None
-        self.email, self.name = pii.email, pii.name
+        self.email, self.name, self.email_verified = pii.email, pii.name, pii.email_verified
         self.locale, self.timezone = pii.locale, pii.timezone
         self.identity_name = pii.name
         self.filled_at = at
@@ -141,16 +145,34 @@ class User(Aggregate, Base):
 
         The e-mail address is Auth0's to say. A name is the user's, until Auth0 tells another one than before.
         """
-        if self.identity_at and identity.at <= self.identity_at:
+        if self.knows_newer_than(identity):
             return None
         self.identity_at = identity.at
-        was = (self.email, self.name)
-        self.email = identity.email or self.email
+        was = (self.email, self.name, self.email_verified)
+        self._take_email(identity)
         if identity.name and identity.name != self.identity_name:
             self.name = self.identity_name = identity.name
-        if was == (self.email, self.name) and self.filled_at:
+        if was == (self.email, self.name, self.email_verified) and self.filled_at:
             return None
         self.filled_at = self.filled_at or at
+        return self._updated(at)
+
+    def knows_newer_than(self, identity: Identity) -> bool:
+        """Whether the identity provider has said something as new as ``identity``, or newer, before."""
+        return self.identity_at is not None and identity.at <= self.identity_at
+
+    def _take_email(self, identity: Identity) -> None:
+        """Take over the address and whether it is verified; another address is unverified until that is said of it."""
+        if identity.email and identity.email != self.email:
+            self.email, self.email_verified = identity.email, False
+        if identity.email_verified is not None:
+            self.email_verified = identity.email_verified
+
+    def confirm_email(self, email: str, *, at: datetime) -> UserUpdated | None:
+        """Take over that ``email`` is verified; None where it is another address, or known as verified."""
+        if self.email != email or self.email_verified or not self.filled_at:
+            return None
+        self.email_verified = True
         return self._updated(at)
 
     def change(self, changes: ProfileChanges, *, expected_version: int, at: datetime) -> UserUpdated | None:
@@ -187,14 +209,15 @@ class User(Aggregate, Base):
         self.sub = f"erased|{self.id}"
         self.email = self.name = self.avatar_url = self.identity_name = self.identity_at = None
         self.locale, self.timezone, self.roles, self.search = "en", "UTC", [], ""
-        self.erased_at = at
+        self.erased_at, self.blocked_at, self.email_verified = at, None, False
         self.hold_tokens()
         return news
 
     @property
     def account(self) -> AccountState:
         """What the gateway has to know of the account."""
-        return AccountState(user_id=self.id, tokens_valid_from=self.tokens_valid_from)
+        blocked = self.blocked_at is not None
+        return AccountState(user_id=self.id, tokens_valid_from=self.tokens_valid_from, blocked=blocked)
 
     def stored_account(self) -> Stored:
         """Return the account for the cache, under ``identity_key(sub)``."""
@@ -208,6 +231,17 @@ class User(Aggregate, Base):
         """Accept permissions of tokens issued in ``second`` (since 1970) or later."""
         self._change_account(second)
 
+    def block(self, *, blocked: bool | None, at: datetime) -> bool:
+        """Block or unblock the account, as the identity provider says. Return whether that is a change.
+
+        None is nothing said.
+        """
+        if blocked is None or blocked == (self.blocked_at is not None):
+            return False
+        self.blocked_at = at if blocked else None
+        self.account_version += 1
+        return True
+
     def _change_account(self, tokens_valid_from: int) -> None:
         self.tokens_valid_from = tokens_valid_from
         self.account_version += 1
@@ -217,6 +251,7 @@ class User(Aggregate, Base):
         return {
             "id": self.id,
             "email": self.email,
+            "email_verified": self.email_verified,
             "name": self.name,
             "locale": self.locale,
             "timezone": self.timezone,
@@ -231,7 +266,13 @@ class User(Aggregate, Base):
         return UserUpdated(
             user_id=self.id,
             version=self.version + 1,  # the one that recording this event makes
-            pii=Person(email=self.email, name=self.name, locale=self.locale, timezone=self.timezone),
+            pii=Person(
+                email=self.email,
+                name=self.name,
+                locale=self.locale,
+                timezone=self.timezone,
+                email_verified=self.email_verified,
+            ),
             updated_at=at,
         )
 

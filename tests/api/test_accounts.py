@@ -14,6 +14,7 @@ from tests.api.test_problems import problem
 from tests.gateway import Person, know
 
 WITH_PERMISSIONS = [(method, rule, policy) for method, rule, policy in GUARDED if policy.permissions]
+FOR_PEOPLE = [(method, rule) for method, rule, policy in GUARDED if not policy.permissions and not policy.anybody]
 NAMED = [f"{method} {rule}" for method, rule, _ in WITH_PERMISSIONS]
 
 
@@ -28,6 +29,14 @@ def test_outdated_token_has_no_permission_on_any_route(ann: Person, method, rule
 @pytest.mark.parametrize(("method", "rule", "policy"), WITH_PERMISSIONS, ids=NAMED)
 def test_blocked_account_has_no_permission_on_any_route(ann: Person, method, rule, policy):
     ann.permissions = policy.permissions
+    know(ann, blocked=True)
+
+    assert problem(ann.send(method, path_of(rule))) == (403, "account_blocked")
+
+
+@pytest.mark.parametrize(("method", "rule"), FOR_PEOPLE, ids=[" ".join(each) for each in FOR_PEOPLE])
+def test_blocked_account_is_refused_on_routes_for_everyone(ann: Person, monkeypatch, method: str, rule: str):
+    monkeypatch.setattr(settings, "RATE_LIMITS", True)  # the account is read along with the limit
     know(ann, blocked=True)
 
     assert problem(ann.send(method, path_of(rule))) == (403, "account_blocked")

@@ -187,6 +187,14 @@ def test_a_name_that_is_no_line_of_text_is_no_name(tenant: Tenant, name: Any):
     assert claims_of(**{f"{settings.CLAIMS_NAMESPACE}name": name}).name is None
 
 
+@pytest.mark.parametrize("claim", [False, "true", 1, None, [True]])
+def test_an_address_is_verified_where_the_token_says_true_alone(tenant: Tenant, claim: Any):
+    name = f"{settings.CLAIMS_NAMESPACE}email_verified"
+
+    assert claims_of(**{name: True}).email_verified
+    assert not claims_of(**{name: claim}).email_verified
+
+
 # Auth0 and its keys.
 
 

@@ -26,7 +26,6 @@ SECRETS = {
     "a client secret of Stripe": "pi_3MtwBwLkdIwHu7ix28a3tqPa_secret_YrKJUKribcBjcG8HVhfZluoGH",
     "basic credentials": "Basic dXNlcjpwYXNzd29yZA==",
     "a bearer": "Bearer abcdef0123456789",
-    "a URL with a password": "relay:s3cret-pw@",
     "the link of a mail": "/unsubscribe/ROX-4UZ_PTePhAV7GqM1GOGabc",
     "a webhook's secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
 }

@@ -31,7 +31,7 @@ from workers.notifications import messages
 
 
 def make_person(**pii) -> Person:
-    return Person(**{"email": "ann@example.com", "name": "Ann", **pii})
+    return Person(**{"email": "ann@example.com", "email_verified": True, "name": "Ann", **pii})
 
 
 def make_contact(session: Session, *, version: int = 1, **pii) -> UUID:

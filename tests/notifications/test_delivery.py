@@ -2,15 +2,15 @@ from datetime import timedelta
 
 import pytest
 
-from models.base import now
+from models.base import new_id, now
 from models.events import UserUpdated
 from models.notifications import Outcome, State
 from tests.notifications.conftest import Killed
-from tests.notifications.factories import certificate_issued, make_contact, make_person, payment_succeeded
+from tests.notifications.factories import certificate_issued, make_contact, make_person, payment_succeeded, user_created
 from workers.notifications import mime
 from workers.notifications.contacts import keep_contact
 from workers.notifications.delivery import LEASE, MAX_ATTEMPTS, wait_after
-from workers.notifications.messages import send_certificate, send_receipt
+from workers.notifications.messages import send_certificate, send_receipt, welcome_user
 
 A_MOMENT = timedelta(seconds=10)  # above what the sweeper leaves to the poke
 
@@ -226,3 +226,30 @@ def test_a_malformed_message_is_not_sent(post, monkeypatch):
 
     assert post.standing(delivery_id) == ("failed", "malformed")
     assert post.server.mails == []
+
+
+def test_unverified_address_gets_the_welcome_alone_and_no_text_of_its_user(session, post):
+    user_id = new_id()
+    stranger = make_person(email_verified=False, name="Your card was charged, call 555")
+    post.handle(welcome_user, user_created(user_id, pii=stranger))
+    post.handle(send_receipt, payment_succeeded(user_id))
+    post.handle(send_certificate, certificate_issued(user_id))
+    post.deliver_poked()
+
+    [mail] = post.server.mails
+    assert mail["subject"] == "Welcome to Coursebus"
+    assert mail["text"].startswith("Hello,")
+    assert b"555" not in post.server.raw()
+    mailed = [(each["state"], each["reason"]) for each in post.history.told_to(user_id) if each["channel"] == "email"]
+    assert mailed == [("sent", None), *[("skipped", "email_unverified")] * 2]
+    assert len(post.feed(user_id)) == 3
+
+
+def test_address_is_written_to_once_it_is_verified(session, post):
+    user_id = make_contact(session, email_verified=False)
+    verified = make_person(email_verified=True)
+    keep_contact(session, event=UserUpdated(user_id=user_id, version=2, pii=verified, updated_at=now()))
+    post.handle(send_receipt, payment_succeeded(user_id))
+    post.deliver_poked()
+
+    assert len(post.server.mails) == 1

@@ -39,7 +39,16 @@ def make_delivery(*, mandatory: bool = False, **data) -> Delivery:
 
 
 def on_the_wire(delivery: Delivery, **contact) -> bytes:
-    reader = Contact(**{"email": "ann@example.com", "name": "Ann", "locale": "en", "timezone": "UTC", **contact})
+    reader = Contact(
+        **{
+            "email": "ann@example.com",
+            "email_verified": True,
+            "name": "Ann",
+            "locale": "en",
+            "timezone": "UTC",
+            **contact,
+        }
+    )
     return compose(delivery, reader, Mailbox.parse(reader.email)).raw
 
 

@@ -21,7 +21,7 @@ class Remembered(dict):
 
 
 def make_person(**pii) -> Person:
-    return Person(**{"email": "ann@example.com", "name": "Ann", **pii})
+    return Person(**{"email": "ann@example.com", "email_verified": True, "name": "Ann", **pii})
 
 
 def make_sub() -> str:

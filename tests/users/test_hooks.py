@@ -10,7 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import settings
-from models.errors import HookRefused, HookUnreadable
+from models.accounts import AccountState
+from models.errors import AccountBlocked, AccountErased, HookRefused, HookUnreadable
 from models.metrics import HOOK_ENTRIES_SKIPPED
 from models.outbox import OutboxEvent
 from models.users import User
@@ -126,6 +127,19 @@ def test_an_account_made_anew_after_the_end_of_the_old_one_is_a_new_user(session
     assert user_of(session, sub).id != first
 
 
+def test_erased_person_who_signs_up_again_is_let_in_once_auth0_says_so(session: Session):
+    sub = make_sub()
+    hear(session, event("created", sub, 0), event("deleted", sub, 5))
+    with pytest.raises(AccountErased):
+        identify(session, Remembered(), sub=sub, email="ann@example.com", name="Ann")
+
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    hear(session, event("created", sub, 9, created_at=tomorrow, updated_at=tomorrow))
+
+    again = identify(session, Remembered(), sub=sub, email="ann@example.com", name="Ann")
+    assert again["user_id"] == user_of(session, sub).id
+
+
 def test_a_name_that_the_user_chose_stays_until_auth0_tells_another_one(session: Session):
     user = make_user(session)
     change_profile(session, Remembered(), user_id=user.id, expected_version=2, changes={"name": "Queen Ann"})
@@ -216,6 +230,70 @@ def test_address_in_a_log_line_is_not_taken_for_a_name(session: Session):
     user = user_of(session, sub)
     payload = session.scalars(select(OutboxEvent.payload).where(OutboxEvent.aggregateid == str(user.id))).one()
     assert (payload["pii"]["email"], payload["pii"]["name"]) == ("ann@example.com", None)
+
+
+def test_verification_is_followed_and_another_address_is_unverified(session: Session):
+    user = make_user(session, email_verified=False)
+
+    hear(session, event("updated", user.sub, 5, email_verified=True))
+    assert user.email_verified
+    hear(session, event("updated", user.sub, 6, email="new@example.com"))
+    assert (user.email, user.email_verified) == ("new@example.com", False)
+    hear(session, log_line("sv", user.sub, 7))
+    assert (user.email, user.email_verified) == ("ann@example.com", True)
+
+
+def test_new_account_tells_whether_its_address_is_verified(session: Session):
+    subs = {verified: make_sub() for verified in (True, False)}
+
+    for verified, sub in subs.items():
+        hear(session, event("created", sub, 0, email_verified=verified))
+
+    for verified, sub in subs.items():
+        user = user_of(session, sub)
+        payload = session.scalars(select(OutboxEvent.payload).where(OutboxEvent.aggregateid == str(user.id))).one()
+        assert payload["pii"]["email_verified"] is verified
+
+
+def account(session: Session, sub: str) -> AccountState:
+    said = identify(session, Remembered(), sub=sub, email=None, name=None)
+    return AccountState.decode(said["account"].encode())
+
+
+def test_blocked_account_is_blocked_until_auth0_unblocks_it(session: Session):
+    user = make_user(session)
+    before = user.stored_account().version
+
+    hear(session, event("updated", user.sub, 5, blocked=True))
+    with pytest.raises(AccountBlocked):
+        account(session, user.sub).refuse_blocked()
+    assert user.stored_account().version > before  # replaces what the gateway has cached
+
+    hear(session, event("updated", user.sub, 4, blocked=False))  # older
+    assert account(session, user.sub).blocked
+    hear(session, event("updated", user.sub, 6))  # says nothing of it
+    assert account(session, user.sub).blocked
+
+    hear(session, event("updated", user.sub, 7, blocked=False))
+    assert not account(session, user.sub).blocked
+
+
+def test_account_that_was_created_blocked_is_blocked(session: Session):
+    sub = make_sub()
+
+    hear(session, event("created", sub, 0, blocked=True))
+
+    assert account(session, sub).blocked
+
+
+def test_two_accounts_with_one_address_stay_two_and_one_is_verified(session: Session):
+    first, second = make_user(session, email_verified=True), make_user(session, email_verified=False)
+
+    assert first.id != second.id
+    assert [(user.email, user.email_verified) for user in (first, second)] == [
+        ("ann@example.com", True),
+        ("ann@example.com", False),
+    ]
 
 
 def test_events_that_are_not_about_users_are_thanked_for(session: Session):

@@ -17,7 +17,13 @@ def test_a_first_token_becomes_a_user_and_is_told(session: Session):
 
     event = session.scalars(select(OutboxEvent).where(OutboxEvent.aggregateid == str(identity["user_id"]))).one()
     assert (event.type, event.aggregate_version) == ("USER_CREATED", 1)
-    assert event.payload["pii"] == {"email": "ann@example.com", "name": "Ann", "locale": "en", "timezone": "UTC"}
+    assert event.payload["pii"] == {
+        "email": "ann@example.com",
+        "name": "Ann",
+        "locale": "en",
+        "timezone": "UTC",
+        "email_verified": False,
+    }
 
 
 def test_a_known_sub_keeps_its_id_and_is_not_told_again(session: Session):

@@ -204,3 +204,31 @@ def test_profiles_of_two_people_are_their_own(ann: Person):
 
     assert bob.get("/v1/me").json["email"] == "bob@example.com"
     assert ann.get("/v1/me").json["email"] == "ann@example.com"
+
+
+def test_an_address_is_verified_once_a_token_says_so(ann: Person):
+    ann.email_verified = False
+    fill(ann)
+    with sessions("users").begin() as session:
+        user = session.get_one(User, UUID(ann.get("/v1/me").json["id"]))
+        user.email_verified = False
+    cache.forget(profile_key(user.id))
+    assert ann.get("/v1/me").json["email_verified"] is False
+    assert ann.get("/v1/me").json["email_verified"] is False  # from the cache
+
+    ann.email_verified = True
+
+    assert ann.get("/v1/me").json["email_verified"] is True
+    assert ann.get("/v1/me").json["email_verified"] is True
+
+
+def test_a_token_does_not_verify_another_address(ann: Person):
+    fill(ann)
+    with sessions("users").begin() as session:
+        user = session.get_one(User, UUID(ann.get("/v1/me").json["id"]))
+        user.email_verified = False
+    cache.forget(profile_key(user.id))
+    ann.get("/v1/me")
+    ann.email = "other@example.com"
+
+    assert ann.get("/v1/me").json["email_verified"] is False

@@ -46,6 +46,8 @@ PRUNED_AT_ONCE = 1000
 PRUNING_SECONDS = 60  # below a job's lease; the next run goes on
 SWEEP_LIMIT = 100  # so that what waits for a mail server does not fill the queue that events come by
 
+WELCOME = "welcome"  # the one mail to an address that is not verified: it holds no text of anybody
+
 DELIVER = {EMAIL: "notifications.deliver_email", PUSH: "notifications.deliver_push"}  # by channel, the task that sends
 
 
@@ -65,6 +67,8 @@ def deliver_email(sessions: Sessions, history: History, choices: Choices, mailer
         outcome = Outcome(State.SKIPPED, "no_address")
     elif (to := Mailbox.parse(contact.email)) is None:
         outcome = Outcome(State.FAILED, "address_invalid")
+    elif not (contact.email_verified or delivery.template == WELCOME):
+        outcome = Outcome(State.SKIPPED, "email_unverified")
     elif suppressed:
         outcome = Outcome(State.SUPPRESSED, suppressed)
     elif against := objection(

@@ -19,7 +19,11 @@ from .preferences import Choices
 def export_data(session: Session, history: History, choices: Choices, *, event: UserExportRequested) -> None:
     """Lay out a person's contact and devices, what they have chosen, and all that they were told."""
     contact = session.get(Contact, event.user_id)
-    known = {name: getattr(contact, name) for name in ("email", "name", "locale", "timezone")} if contact else None
+    known = (
+        {name: getattr(contact, name) for name in ("email", "email_verified", "name", "locale", "timezone")}
+        if contact
+        else None
+    )
     data = {
         "contact": known,
         "devices": [

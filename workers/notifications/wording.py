@@ -72,7 +72,12 @@ def words(template: str, contact: Contact, data: Mapping[str, Any]) -> Words:
 
 
 def name_of(contact: Contact) -> str:
-    """Return the name that mails call ``contact`` by; empty where it might carry a message or a link of a stranger."""
+    """Return the name that mails call ``contact`` by; empty where it might carry a message or a link of a stranger.
+
+    To an address that is not verified nothing is sent that its user has written.
+    """
+    if not contact.email_verified:
+        return ""
     name = undirected(" ".join((contact.name or "").split()))
     harmless = len(name) <= NAME_MAX_LENGTH and not _LIKE_A_LINK.search(name) and is_line(name)
     return name if harmless else ""

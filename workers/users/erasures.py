@@ -14,14 +14,13 @@ from models.base import now
 from models.cache import Stored, identity_key, profile_key
 from models.errors import NotFound, Unavailable
 from models.events import KeptData, UserDataErased, UserDeleted
+from models.feed import announce
 from models.operations import Operation
 from models.outbox import record
 from models.personal import ERASURE, forget, forget_account
 from models.users import ErasedSub, Erasure, Export, IdentityChange, User
 from workers import job, task
 from workers.resources import Poke, Remember
-
-_NEVER_REACHED = 2**53 - 1  # the greatest version that Redis' numbers hold exactly
 
 RECEIPT_KEPT = KeptData(
     what="the receipt, with the id of the account and a hash of its name at the identity provider",
@@ -105,8 +104,9 @@ def close(session: Session, erasure: Erasure) -> None:
 def _clear_cache(event: UserDeleted, account_version: int) -> None:
     """As the command did by a hint, which may have been lost. An empty body is newer than all that was ever cached."""
     try:
-        cache.put(profile_key(event.user_id), Stored(_NEVER_REACHED, b""))
+        cache.put(profile_key(event.user_id), Stored(cache.ERASED, b""))
         if event.pii.sub:
             cache.put(identity_key(event.pii.sub), Stored(account_version, b""))
+        announce(event.user_id)  # open streams look at the account and end
     except RedisError as error:
         raise Unavailable("The cache") from error

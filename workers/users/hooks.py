@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 import settings
 from models.base import now
-from models.cache import Stored, profile_key
+from models.cache import Stored, identity_key, profile_key
 from models.errors import HookUnreadable
 from models.events import Person
 from models.log import get_logger
@@ -42,8 +42,9 @@ _OF_EVENTS: dict[str, Literal["told", "deleted"]] = {
     "user.updated": "told",
     "user.deleted": "deleted",
 }
-# https://auth0.com/docs/deploy-monitor/logs/log-event-type-codes: signed up; deleted. Other lines say too little.
-_OF_LOGS: dict[str, Literal["told", "deleted"]] = {"ss": "told", "sdu": "deleted", "du": "deleted"}
+# https://auth0.com/docs/deploy-monitor/logs/log-event-type-codes: signed up; address verified; deleted.
+# Other lines say too little.
+_OF_LOGS: dict[str, Literal["told", "deleted"]] = {"ss": "told", "sv": "told", "sdu": "deleted", "du": "deleted"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class News:
     sub: str
     email: str | None
     name: str | None
+    email_verified: bool | None = None  # None: nothing is said of it
+    blocked: bool | None = None
     at: datetime
     created_at: datetime | None
 
@@ -79,15 +82,24 @@ def _follow(session: Session, remember: Remember, news: News) -> None:
         if news.created_at is None or news.created_at <= erased_at:
             return  # it speaks of the account that has gone
         ErasedSub.lift(session, news.sub)
-    identity = Identity(email=news.email, name=news.name, at=news.at)
+    identity = Identity(
+        email=news.email, name=news.name, email_verified=news.email_verified, blocked=news.blocked, at=news.at
+    )
     if made := User.reserve(session, news.sub, at=now()):
         if erased_at:  # tokens of the erased account are still around
             made.accept_tokens_from(int(erased_at.timestamp()) + 1)
         made.identity_at, made.identity_name = news.at, news.name
-        record(session, made, made.created(Person(email=news.email, name=news.name)))
+        made.block(blocked=news.blocked, at=now())
+        person = Person(email=news.email, name=news.name, email_verified=news.email_verified is True)
+        record(session, made, made.created(person))
         return
     user = User.named(session, news.sub)
-    if user and (told := user.follow(identity, at=now())):
+    if user is None or user.knows_newer_than(identity):
+        return
+    if user.block(blocked=news.blocked, at=now()):
+        log.info("account blocked" if news.blocked else "account unblocked", user_id=user.id)
+        remember(identity_key(user.sub), user.stored_account())
+    if told := user.follow(identity, at=now()):
         record(session, user, told)
         remember(profile_key(user.id), Stored.of(user.view()))
 
@@ -147,6 +159,8 @@ def _of_event(event: dict[str, Any]) -> News | None:
         sub=_sub(account["user_id"]),
         email=line_or_none(account.get("email")),
         name=line_or_none(account.get("name")),
+        email_verified=_flag(account.get("email_verified")),
+        blocked=_flag(account.get("blocked")),
         at=_moment(said_at or event["time"]),
         created_at=_moment(account["created_at"]) if account.get("created_at") else None,
     )
@@ -164,6 +178,7 @@ def _of_log(entry: dict[str, Any]) -> News | None:
         sub=_sub(line["user_id"]),
         email=user_name if is_address else None,
         name=None if is_address else user_name,
+        email_verified=True if line["type"] == "sv" else None,
         at=at,
         created_at=at if line["type"] == "ss" else None,
     )
@@ -175,6 +190,10 @@ def _moment(text: str) -> datetime:
     if not _EARLIEST <= moment < _LATEST:
         raise ValueError("a time out of range")
     return moment
+
+
+def _flag(value: object) -> bool | None:
+    return value if isinstance(value, bool) else None
 
 
 def _sub(text: str) -> str:

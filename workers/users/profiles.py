@@ -15,7 +15,9 @@ from workers.resources import Remember
 
 
 @task
-def identify(session: Session, remember: Remember, *, sub: str, email: str | None, name: str | None) -> dict[str, Any]:
+def identify(
+    session: Session, remember: Remember, *, sub: str, email: str | None, name: str | None, email_verified: bool = False
+) -> dict[str, Any]:
     """Our id of Auth0's ``sub``: {"user_id", "account"}. One never seen before becomes a user, told once.
 
     "account" is the text that the cache stores (models/accounts.py).
@@ -25,7 +27,7 @@ def identify(session: Session, remember: Remember, *, sub: str, email: str | Non
     user = User.reserve(session, sub, at=now())
     ErasedSub.refuse(session, sub)  # only now: an erasure that was under way has been waited for above
     if user:
-        record(session, user, user.created(Person(email=email, name=name)))
+        record(session, user, user.created(Person(email=email, name=name, email_verified=email_verified)))
     user = user or User.get_by_sub(session, sub)
     remember(identity_key(sub), user.stored_account())
     return {"user_id": user.id, "account": user.account.encode().decode()}
@@ -50,10 +52,26 @@ def cache_profile(session: Session, remember: Remember, *, event: UserUpdated) -
 
 
 @task
-def show_profile(session: Session, *, user_id: UUID, email: str | None, name: str | None) -> dict[str, Any]:
-    """A user's profile; while it is not filled, with what the token claims of ``email`` and ``name``."""
+def show_profile(
+    session: Session, *, user_id: UUID, email: str | None, name: str | None, email_verified: bool = False
+) -> dict[str, Any]:
+    """A user's profile; while it is not filled, with what the token claims of the person."""
     user = User.of(session, user_id)
-    return user.view() if user.filled_at else {**user.view(), "email": email, "name": name}
+    claimed = {"email": email, "name": name, "email_verified": email_verified}
+    return user.view() if user.filled_at else {**user.view(), **claimed}
+
+
+@task
+def confirm_email(session: Session, remember: Remember, *, user_id: UUID, email: str) -> dict[str, Any]:
+    """Take over that ``email`` is verified, as a token states; nothing changes where the profile has another address.
+
+    For tenants whose event stream does not tell. Raises NotFound.
+    """
+    user = User.locked(session, user_id)
+    if news := user.confirm_email(email, at=now()):
+        record(session, user, news)
+        remember(profile_key(user.id), Stored.of(user.view()))
+    return user.view()
 
 
 @task

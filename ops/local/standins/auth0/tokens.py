@@ -115,6 +115,7 @@ def _for_user(db: Documents, message: Document) -> Document:
     client_id = message.get("client_id") or DEFAULT_CLIENT
     claims = {
         f"{settings.CLAIMS_NAMESPACE}email": user["email"],
+        f"{settings.CLAIMS_NAMESPACE}email_verified": user["email_verified"],
         f"{settings.CLAIMS_NAMESPACE}name": user["name"],
         # With openid the token serves /userinfo too, so that aud is a list.
         "aud": [audience, f"{settings.AUTH0_ISSUER}userinfo"] if openid else audience,
