@@ -103,6 +103,7 @@ class Envelope:
     reply_to: str | None = None  # a Redis list
     request_id: str | None = None
     traceparent: str | None = None
+    causation_id: str | None = None  # the event or command that asked for this task, where it is not ``event_id``
     claim: dict[str, Any] | None = None  # models.idempotency.Claim
     event_id: str | None = None  # of the event that starts this task
     event_headers: dict[str, str] | None = None  # its CloudEvents attributes, as they stand on Kafka

@@ -1,18 +1,29 @@
-"""Copies of dead letters on Kafka, in ``<topic>.<handler>.dlq``, for whoever watches topics. The table is the truth."""
+"""Copies of dead letters on Kafka, in ``<topic>.<handler>.dlq``, for readers of topics. The table is the truth.
 
+A copy carries no personal data, and whatever happens to one disturbs neither the others nor the relay.
+"""
+
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaError, Message, Producer
-from sqlalchemy import Connection, Row, Text, cast, select, text
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from sqlalchemy import Connection, Row, select, text
 
 from models.deadletters import DeadLetter
+from models.events import without_person
+from models.log import get_logger, scrubbed
 
+from .sending import PERMANENT
 from .topics import Topics
 
+log = get_logger(__name__)
+
 BATCH = 100
-FLUSH_SECONDS = 8
+FLUSH_SECONDS = 2  # the relay waits meanwhile
+PAUSE_SECONDS = 60  # after a failure of Kafka
+PAYLOAD_MAX_BYTES = 512 * 1024
 
 _UNPUBLISHED = (
     select(
@@ -20,7 +31,7 @@ _UNPUBLISHED = (
         DeadLetter.handler,
         DeadLetter.topic,
         DeadLetter.key,
-        cast(DeadLetter.payload, Text).label("payload"),
+        DeadLetter.payload,
         DeadLetter.headers,
         DeadLetter.reason,
         DeadLetter.created_at,
@@ -39,32 +50,48 @@ class LetterCopies:
         self._connection = connection
         self._topics = topics
         self._producer = producer
+        self._next_at = 0.0  # monotonic
 
     def publish(self) -> None:
-        """Send one batch. What Kafka does not acknowledge is sent again by the next call."""
+        """Send one batch. What Kafka does not acknowledge is sent again by a later call. Raises DBAPIError alone."""
+        if time.monotonic() < self._next_at:
+            return
         rows = self._connection.execute(_UNPUBLISHED).all()
         if not rows:
             return
-        self._topics.ensure_for_letters({_topic_of(row) for row in rows})
-        acknowledged: list[int] = []
-        for row in rows:
-            self._producer.produce(
-                _topic_of(row),
-                key=row.key,
-                value=row.payload,
-                headers=list(_headers(row)),
-                on_delivery=_noted(row.seq, acknowledged),
-            )
-        self._producer.flush(FLUSH_SECONDS)
-        self._connection.execute(_MARK, {"seqs": acknowledged})
+        settled: list[int] = []
+        try:
+            self._topics.ensure_for_letters({_topic_of(row) for row in rows})
+            for row in rows:
+                self._produce(row, settled)
+            self._producer.flush(FLUSH_SECONDS)
+        except (KafkaException, BufferError, TimeoutError) as error:
+            log.warning("dead letters not copied", reason=str(error))
+        if len(settled) < len(rows):
+            self._next_at = time.monotonic() + PAUSE_SECONDS
+        self._connection.execute(_MARK, {"seqs": settled})
 
+    def _produce(self, row: Row[Any], settled: list[int]) -> None:
+        """Hand one copy over; its seq joins ``settled`` when it has arrived, or never can."""
 
-def _noted(seq: int, acknowledged: list[int]) -> Any:
-    def callback(error: KafkaError | None, _message: Message) -> None:
-        if error is None:
-            acknowledged.append(seq)
+        def settle(error: KafkaError | None, _message: Message | None) -> None:
+            if error is None:
+                settled.append(row.seq)
+            elif error.code() in PERMANENT:
+                log.error("dead letter cannot be copied", seq=row.seq, handler=row.handler, reason=str(error))
+                settled.append(row.seq)
 
-    return callback
+        payload = msgspec.json.encode(without_person(row.payload))
+        headers: list[tuple[str, str | bytes | None]] = [*_headers(row)]
+        if len(payload) > PAYLOAD_MAX_BYTES:
+            headers.append(("dlq_payload_omitted", f"{len(payload)} bytes; it is in bus.dead_letters"))
+            payload = b"null"
+        try:
+            self._producer.produce(_topic_of(row), key=row.key, value=payload, headers=headers, on_delivery=settle)
+        except KafkaException as exception:
+            if exception.args[0].code() not in PERMANENT:
+                raise
+            settle(exception.args[0], None)
 
 
 def _topic_of(row: Row[Any]) -> str:
@@ -72,7 +99,7 @@ def _topic_of(row: Row[Any]) -> str:
 
 
 def _headers(row: Row[Any]) -> Iterator[tuple[str, str]]:
-    """The event's own headers, and where it came from and why it lies here."""
+    """Yield the event's own headers, its origin, and why it is a dead letter."""
     origin = {"topic": row.topic, "partition": row.headers.get("partition"), "offset": row.headers.get("offset")}
     for name, value in row.headers.items():
         if name not in origin:
@@ -80,5 +107,5 @@ def _headers(row: Row[Any]) -> Iterator[tuple[str, str]]:
     for name, value in origin.items():
         yield f"dlq_origin_{name}", str(value)
     yield "dlq_handler", row.handler
-    yield "dlq_error", row.reason
+    yield "dlq_error", scrubbed(row.reason)
     yield "dlq_created_at", msgspec.to_builtins(row.created_at)

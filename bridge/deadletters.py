@@ -9,7 +9,7 @@ import celery_app
 from models.base import now, sessions
 from models.deadletters import DeadLetter, blocked_keys, first_open_letter, lock_key
 from models.faults import reach
-from models.log import get_logger
+from models.log import get_logger, scrubbed
 
 from .lanes import Record
 
@@ -65,7 +65,7 @@ def _letter(handler: str, record: Record, reason: str) -> dict[str, object]:
         "type": record.type,
         "payload": msgspec.json.decode(record.value),
         "headers": {**record.headers, "partition": record.partition, "offset": record.offset},
-        "reason": reason,
+        "reason": scrubbed(reason),
         "status": "open",
         "created_at": now(),
     }

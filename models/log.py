@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any, TextIO, cast
+from uuid import uuid4
 
 import ecs_logging
 import structlog
@@ -28,6 +29,10 @@ _SECRET_VALUES = re.compile(
     r"|/unsubscribe/[\w-]+"
     r"|[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+\.[\w.-]+"  # e-mail addresses, letters of every script included
 )
+
+REASON_MAX_LENGTH = 1000  # 2 KB of Cyrillic
+# Behind these words a database error of an older worker shows the row, the statement and its parameters.
+_OF_ROWS = re.compile(r"\s*(?:\\n|\n)?(?:DETAIL:|\[SQL:|\[parameters:)")
 
 # What ECS has a name for; all other fields stand below "coursebus", where no name of theirs can mean two things.
 _ECS_NAMES = {"event": "event", "exception": "exception", "request_id": "http.request.id", "user_id": "user.id"}
@@ -130,11 +135,43 @@ def _is_secret(name: str) -> bool:
     return bool(_SECRET_NAMES.search(name))
 
 
+def described(error: BaseException) -> str:
+    """Return what may be stored of an error: no e-mail addresses or secrets, and nothing of a row of the database.
+
+    The text of a database error holds the statement's parameters and the values of the row, so only names are taken.
+    """
+    cause = getattr(error, "orig", None) or error
+    if not hasattr(cause, "pgcode"):
+        return scrubbed(repr(error))
+    diagnostics = getattr(cause, "diag", None)
+    names = (getattr(diagnostics, name, None) for name in ("table_name", "column_name", "constraint_name"))
+    known = ", ".join(str(name) for name in (cause.pgcode, *names) if name)
+    return f"{type(error).__name__}({type(cause).__name__}: {known})"
+
+
+def scrubbed(text: str) -> str:
+    """Cut ``text`` to REASON_MAX_LENGTH characters, and mask what must never be read."""
+    text = _OF_ROWS.split(text, maxsplit=1)[0]
+    text = _SECRET_VALUES.sub("***", text)
+    return text if len(text) <= REASON_MAX_LENGTH else f"{text[: REASON_MAX_LENGTH - 1]}…"
+
+
 @contextmanager
 def bound(**fields: Any) -> Iterator[None]:
     """Put ``fields`` on every line, and on every event recorded, within the block."""
     with bound_contextvars(**{name: value for name, value in fields.items() if value is not None}):
         yield
+
+
+def bound_cause() -> dict[str, str]:
+    """Return what an event, or a task that is started from here, inherits: ids of the request, the trace, the cause."""
+    bound = get_contextvars()
+    return {name: bound[name] for name in ("request_id", "traceparent", "causation_id") if name in bound}
+
+
+def new_traceparent() -> str:
+    """Begin a trace, in the form of W3C Trace Context."""
+    return f"00-{uuid4().hex}-{uuid4().hex[:16]}-01"
 
 
 def bound_fields() -> dict[str, Any]:

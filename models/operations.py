@@ -20,7 +20,7 @@ from .errors import (
     RequestInProgress,
 )
 from .idempotency import Claim
-from .log import bound_fields
+from .log import bound_cause
 
 MAX_ATTEMPTS = 5  # then the command is poison
 LEASE = timedelta(minutes=2)  # above the longest command; a killed one is taken up after it
@@ -61,7 +61,7 @@ class Operation(Base):
         """A command to be carried out later. Without an Idempotency-Key of the client's it is its own."""
         operation_id = new_id()
         claim = claim or Claim(scope="operation", key=str(operation_id), fingerprint="")
-        bound = bound_fields()
+        bound = bound_cause()
         return cls(
             id=operation_id,
             kind=kind,

@@ -16,7 +16,7 @@ import settings
 from .base import Aggregate, Base, new_id, now
 from .errors import EventTooLarge
 from .events import Event
-from .log import bound_fields
+from .log import bound_cause
 
 
 class OutboxEvent(Base):
@@ -81,7 +81,6 @@ def _row(aggregate: Aggregate, event: Event) -> dict[str, Any]:
     if size > settings.EVENT_MAX_BYTES:
         raise EventTooLarge(event.type, size, settings.EVENT_MAX_BYTES)
     aggregate.version += 1
-    bound = bound_fields()
     return {
         "id": new_id(),
         "aggregatetype": event.teller,
@@ -89,6 +88,6 @@ def _row(aggregate: Aggregate, event: Event) -> dict[str, Any]:
         "aggregate_version": aggregate.version,
         "type": event.type,
         "payload": msgspec.to_builtins(event),
-        "headers": {name: bound[name] for name in ("request_id", "traceparent", "causation_id") if name in bound},
+        "headers": bound_cause(),
         "created_at": now(),
     }

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, TypeVar, get_type_hints
+from uuid import uuid4
 
 import msgspec
 from celery import Task
@@ -13,7 +14,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from celery_app import SERVICES, Envelope, celery_app
 from models.errors import DomainError, OutcomeUnknown, TransactionConflict
 from models.faults import reach
-from models.log import bound, get_logger
+from models.log import bound, described, get_logger, new_traceparent
 
 from ._delivery import Delivery, Poisonous, Repeated, failure, success
 from ._metrics import measured
@@ -122,9 +123,10 @@ def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
         bound(
             task=delivery.task,
             task_id=delivery.task_id,
-            request_id=delivery.envelope.request_id,
-            traceparent=delivery.envelope.traceparent,
-            causation_id=delivery.envelope.event_id or delivery.task_id,
+            # A job has no request before it: its events are correlated with each other by ids of its own.
+            request_id=delivery.envelope.request_id or uuid4().hex,
+            traceparent=delivery.envelope.traceparent or new_traceparent(),
+            causation_id=delivery.envelope.event_id or delivery.envelope.causation_id or delivery.task_id,
         ),
         measured(delivery),
     ):
@@ -149,7 +151,7 @@ def _unexpected(error: Exception) -> dict[str, Any]:
         log.warning("database lost", reason=str(error.orig))
         return failure(OutcomeUnknown())
     log.error("task crashed", exc_info=error)
-    return {"crash": repr(error)}
+    return {"crash": described(error)}
 
 
 def _refuse_envelope(name: str, task_id: str, raw: Any, error: msgspec.ValidationError) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 import celery_app
 from models.cache import Stored, put
 from models.errors import DomainError
+from models.log import bound_cause
 
 from ._delivery import Delivery, Sessions
 
@@ -51,8 +52,12 @@ def sessions(delivery: Delivery) -> Iterator[Sessions]:
 @resource
 def poke(delivery: Delivery) -> Iterator[Poke]:
     """``poke(task, **message)`` starts a task after the commit. It may be lost: a sweeper must find the work too."""
-    asked = delivery.envelope
-    envelope = celery_app.Envelope(request_id=asked.request_id, traceparent=asked.traceparent)
+    cause = bound_cause()
+    envelope = celery_app.Envelope(
+        request_id=cause.get("request_id"),
+        traceparent=cause.get("traceparent"),
+        causation_id=cause.get("causation_id"),
+    )
 
     def after_commit(task: str, **message: Any) -> None:
         delivery.after_reply.append(lambda: celery_app.send(task, message, envelope))

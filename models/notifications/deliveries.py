@@ -99,6 +99,7 @@ class Delivery:
     data: dict[str, Any]
     created_at: datetime
     attempts: int
+    cause: dict[str, str] = field(default_factory=dict)  # ``bound_cause`` where it was queued
     listed_as: str = ""  # the place in the history: rises with time
     reached: list[str] = field(default_factory=list)  # the devices that have it already
 

@@ -1,10 +1,14 @@
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
+from sqlalchemy import select
 
 from models.base import new_id, now
 from models.events import UserUpdated
+from models.log import bound
 from models.notifications import Outcome, State
+from models.outbox import OutboxEvent
 from tests.notifications.conftest import Killed
 from tests.notifications.factories import certificate_issued, make_contact, make_person, payment_succeeded, user_created
 from workers.notifications import mime
@@ -253,3 +257,16 @@ def test_address_is_written_to_once_it_is_verified(session, post):
     post.deliver_poked()
 
     assert len(post.server.mails) == 1
+
+
+def test_the_end_of_a_delivery_follows_from_its_event(session, post):
+    """Whoever sends it: a task that the handler poked, or the sweeper an hour later."""
+    cause = {"request_id": "f" * 32, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "causation_id": str(uuid4())}
+    user_id = make_contact(session)
+    with bound(**cause):
+        post.handle(send_receipt, payment_succeeded(user_id))
+    with bound(request_id="of the sweeper", causation_id="of the sweeper"):
+        post.deliver_poked()
+
+    sent = select(OutboxEvent.headers).where(OutboxEvent.type == "NOTIFICATION_SENT")
+    assert session.scalars(sent).all() == [cause]

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import settings
 from models.base import now
-from models.log import get_logger
+from models.log import bound, get_logger
 from models.notifications import (
     EMAIL,
     PUSH,
@@ -186,7 +186,8 @@ def _settle(sessions: Sessions, history: History, delivery: Delivery, outcome: O
 def _end(sessions: Sessions, history: History, delivery: Delivery, outcome: Outcome) -> None:
     """Tell the end of a delivery, once, and then write it into the history."""
     ended = EndedDelivery(delivery_id=delivery.id, state=outcome.state.value, reason=outcome.reason, ended_at=now())
-    with sessions.begin() as session:
+    # A sweeper may have started this attempt: the end follows from the event that the notification is about.
+    with bound(**delivery.cause), sessions.begin() as session:
         if ended.first(session):
             recipient = Recipient.locked(session, delivery.user_id)
             record(session, recipient, delivery.ended(outcome, ended.ended_at))

@@ -17,6 +17,7 @@ from models.base import new_id
 from models.cache import changed, notes_of
 from models.errors import NotFound
 from models.feed import feed_of, shown_note
+from models.log import bound_cause
 from models.notifications import EMAIL, IN_APP, Delivery, Notice, Outcome, State
 from workers import _delivery
 from workers.resources import RESOURCES, Remember, resource
@@ -85,6 +86,7 @@ class History:
             "attempts": 0,
             "due_at": text(notice.created_at),
             "ended_at": None,
+            "cause": bound_cause(),
         }
         return self._add(notice, channel, delivery)
 
