@@ -1,0 +1,29 @@
+"""A mail is traced back to the request that it follows from, by the headers of the outbox alone."""
+
+from typing import Any
+
+import pytest
+
+from .shop import Shop, eventually
+
+pytestmark = pytest.mark.flow
+
+
+def test_a_mail_is_traced_back_to_its_request(shop: Shop):
+    learner = shop.learner()
+    request_id = learner.get("/v1/me").headers["X-Request-Id"]
+    user_id = learner.profile()["id"]
+
+    def event(condition: str, value: str) -> dict[str, Any] | None:
+        sql = f"SELECT id, type, headers FROM bus.outbox WHERE {condition}"  # noqa: S608 written below
+        found = [{"id": str(row[0]), "type": row[1], **row[2]} for row in shop.platform.database.rows(sql, value=value)]
+        return found[0] if found else None
+
+    sent = eventually(lambda: event("type = 'NOTIFICATION_SENT' AND payload ->> 'user_id' = :value", user_id))
+    chain = [sent]
+    while before := event("id::text = :value", chain[-1]["causation_id"]):
+        chain.append(before)
+
+    assert [each["type"] for each in chain] == ["NOTIFICATION_SENT", "USER_CREATED"]
+    assert {each["request_id"] for each in chain} == {request_id}
+    assert len({each["traceparent"] for each in chain}) == 1
