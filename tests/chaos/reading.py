@@ -184,7 +184,7 @@ def _record(message: Any) -> Row:
 def _told(platform: Platform) -> list[Row]:
     url = platform.stack.environ.get("MONGO_URL") or f"mongodb://127.0.0.1:{platform.stack.port('mongo')}/coursebus"
     with pymongo.MongoClient(url, serverSelectionTimeoutMS=5000) as client:
-        fields = ("user_id", "event_id", "channel", "state")
+        fields = ("user_id", "event_id", "channel", "category", "state", "reason")
         return list(client.get_default_database("coursebus")["notifications"].find({}, dict.fromkeys(fields, 1)))
 
 

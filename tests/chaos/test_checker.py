@@ -6,7 +6,10 @@ from uuid import UUID, uuid4, uuid5
 
 import pytest
 
+import settings
+
 from .checker import Reading, Told, findings, repeats
+from .checks.messages import MAILED
 
 USER, COURSE, ORDER, ENROLLMENT = (str(uuid4()) for _ in range(4))
 PII = {"email": "a@example.com", "name": "A", "locale": "en", "timezone": "UTC"}
@@ -66,8 +69,8 @@ def tell(reading: Reading, topic: str, key: str, type_: str, **payload: object) 
 def send(reading: Reading, event: dict) -> None:
     delivery = str(uuid5(UUID(event["id"]), f"{USER}/email"))
     reading.mails.append({"headers": {"Message-ID": f"<{delivery}@coursebus.dev>"}, "to": [PII["email"]]})
-    told = {"event_id": event["id"], "user_id": USER}
-    reading.deliveries.append({"_id": delivery, "channel": "email", "state": "sent", **told})
+    told = {"event_id": event["id"], "user_id": USER, "category": MAILED[event["type"]]}
+    reading.deliveries.append({"_id": delivery, "channel": "email", "state": "sent", "reason": None, **told})
     reading.deliveries.append({"_id": str(uuid4()), "channel": "in_app", **told})
     tell(reading, "notifications", USER, "NOTIFICATION_SENT", notification_id=delivery)
 
@@ -124,6 +127,18 @@ WRONGS: dict[str, tuple[Callable[[Reading], object], str]] = {
         "the ledger sums to zero",
     ),
     "a mail is missing": (lambda reading: reading.mails.pop(), "one mail for each event and recipient"),
+    "a mail was skipped below the limit of a day": (
+        lambda reading: skip_mail(reading, event(reading, "ENROLLMENT_CREATED")),
+        "one mail for each event and recipient",
+    ),
+    "a receipt was skipped": (
+        lambda reading: skip_mail(reading, event(reading, "PAYMENT_SUCCEEDED")),
+        "one mail for each event and recipient",
+    ),
+    "a completed lesson has no note": (
+        lambda reading: complete(reading) and reading.deliveries.pop(),
+        "one note for each event and recipient",
+    ),
     "a mail tells of nothing": (
         lambda reading: reading.mails.append({"headers": {"Message-ID": "<x@y>"}, "to": []}),
         "one mail for each event and recipient",
@@ -141,6 +156,29 @@ WRONGS: dict[str, tuple[Callable[[Reading], object], str]] = {
 
 def event(reading: Reading, type_: str) -> dict:
     return next(row for row in reading.outbox if row["type"] == type_)
+
+
+def skip_mail(reading: Reading, skipped: dict) -> None:
+    """Have the mail of this event skipped, as above the limit of a day."""
+    delivery = next(row for row in reading.deliveries if row["event_id"] == skipped["id"] and row["channel"] == "email")
+    delivery.update(state="skipped", reason="capped")
+    reading.mails[:] = [mail for mail in reading.mails if delivery["_id"] not in mail["headers"]["Message-ID"]]
+    for ended in [row for row in reading.outbox if row["payload"].get("notification_id") == delivery["_id"]]:
+        reading.outbox.remove(ended)
+        reading.topics[:] = [row for row in reading.topics if row["id"] != ended["id"]]
+
+
+def complete(reading: Reading) -> bool:
+    """Complete a lesson: a note in the feed, and no mail."""
+    lesson = {"course_id": COURSE, "lesson_id": str(uuid4())}
+    tell(reading, "progress", f"{USER}:{COURSE}", "LESSON_COMPLETED", **lesson)
+    [progress], [enrollment] = reading.tables["progress.course_progress"], reading.tables["courses.enrollments"]
+    progress.update(version=2, lessons_completed=1)
+    enrollment.update(lessons_completed=1)
+    reading.tables["progress.completed_lessons"] = [{"user_id": USER, **lesson}]
+    note = {"event_id": event(reading, "LESSON_COMPLETED")["id"], "user_id": USER, "category": "progress"}
+    reading.deliveries.append({"_id": str(uuid4()), "channel": "in_app", **note})
+    return True
 
 
 @pytest.mark.parametrize("wrong", WRONGS, ids=str)
@@ -161,6 +199,21 @@ def test_a_repeated_event_is_allowed_after_a_crash_and_found_without_one() -> No
     reading.topics.append(reading.topics[0])
     assert findings(reading, TOLD) == []
     assert {finding.check for finding in repeats(reading)} == {"nothing was sent twice"}
+
+
+def test_a_completed_lesson_is_noted_and_not_mailed() -> None:
+    reading = all_is_well()
+    complete(reading)
+    assert findings(reading, TOLD) == []
+
+
+def test_a_mail_above_the_limit_of_a_day_may_be_skipped() -> None:
+    reading = all_is_well()
+    skip_mail(reading, event(reading, "ENROLLMENT_CREATED"))
+    before = {"user_id": USER, "channel": "email", "category": "courses", "state": "sent", "reason": None}
+    reading.deliveries.extend({"_id": str(uuid4()), **before} for _ in range(settings.NOTIFICATIONS_PER_DAY))
+    reading.tables["notifications.recipients"][0].update(version=2)  # no NOTIFICATION_SENT for the skipped mail
+    assert findings(reading, TOLD) == []
 
 
 def test_what_time_alone_tells_of_is_told_once_or_not_at_all() -> None:
