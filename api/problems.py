@@ -66,7 +66,7 @@ def _domain_error(error: DomainError) -> Response:
     headers = {"Retry-After": str(error.retry_after_seconds)} if error.retry_after_seconds else {}
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    return problem(error.status, error.code, str(error), headers=headers)
+    return problem(error.status, error.code, str(error), errors=error.errors, headers=headers)
 
 
 def http_error(error: HTTPException) -> Response:

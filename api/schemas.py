@@ -1,5 +1,6 @@
 """What all schemas share: strict bases, flags, money, times."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
@@ -98,6 +99,12 @@ class Prose(ma.fields.Str):
         length = ma.validate.Length(min=shortest or None, max=longest)
         fits = ma.validate.Regexp(rf"[^{_NOT_PROSE}]*\Z", error="Text without control characters.")
         super().__init__(validate=[length, fits], **kwargs)
+
+
+def each_once(items: Collection[Any]) -> None:
+    """Refuse a list that names one thing twice."""
+    if len(set(items)) < len(items):
+        raise ma.ValidationError("Each of them once.")
 
 
 class Timestamp(ma.fields.Str):

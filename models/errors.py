@@ -11,6 +11,9 @@ import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, ClassVar
+from uuid import UUID
+
+import msgspec
 
 _ERROR_STATUSES = {status.value for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
 
@@ -34,6 +37,11 @@ class DomainError(Exception):
 
     def __str__(self) -> str:
         return self.message.format(*self.args)
+
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        """The fields at fault: [{"pointer", "detail"}], a JSON pointer each."""
+        return []
 
     @property
     def transient(self) -> bool:
@@ -343,6 +351,25 @@ class OutlineIncomplete(Invalid):
 
 class OwnPrerequisite(Invalid):
     message = "A course cannot be completed before itself."
+
+
+class PrerequisiteCycle(Invalid):
+    message = "Course {0} requires this course, directly or through others."
+
+
+class CourseNotPublishable(Invalid):
+    """``args[0]`` is the course, ``args[1]`` the faults as JSON: [{"pointer", "detail"}]."""
+
+    message = "Course {0} cannot be published: see errors."
+
+    @classmethod
+    def of(cls, course_id: UUID, faults: list[dict[str, str]]) -> "CourseNotPublishable":
+        return cls(str(course_id), msgspec.json.encode(faults).decode())
+
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        faults: list[dict[str, str]] = msgspec.json.decode(self.args[1])
+        return faults
 
 
 class ContentUnfit(Invalid):

@@ -8,6 +8,7 @@ from flask.views import MethodView
 from api.auth import me, requires
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
+from api.users import profile_of
 from models.errors import PermissionMissing
 
 from .blueprint import blp, own_lesson
@@ -25,6 +26,9 @@ class Enrollments(MethodView):
             return ask("courses.enroll", user_id=me().id, course_id=course_id)
         if "courses:admin" not in me().permissions:
             raise PermissionMissing("courses:admin")
+        profile_of(
+            fields["user_id"]
+        )  # raises NotFound: no event would ever make an unknown user known to other services
         return ask("courses.enroll_other", user_id=fields["user_id"], course_id=course_id, granted_by=me().id)
 
 

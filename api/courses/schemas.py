@@ -285,6 +285,13 @@ class ContentSchema(Schema):
     body = Prose(longest=200_000)
     questions = ma.fields.List(ma.fields.Nested(QuestionSchema), validate=ma.validate.Length(min=1, max=200))
 
+    @ma.validates("questions")
+    def _ids_differ(self, questions: list[dict[str, Any]], **_: Any) -> None:
+        ids = [question["id"] for question in questions]
+        repeated = [place for place, id_ in enumerate(ids) if id_ in ids[:place]]
+        if repeated:
+            raise ma.ValidationError({place: {"id": ["Another question has the same id."]} for place in repeated})
+
 
 class LessonChangesSchema(Schema):
     title = Line()

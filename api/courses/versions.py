@@ -10,7 +10,7 @@ from flask.views import MethodView
 from api.auth import me, requires
 from api.etags import if_match
 from api.queue import ask
-from api.schemas import Flag, Schema, Timestamp
+from api.schemas import Flag, Schema, Timestamp, each_once
 
 from .blueprint import blp, own_course, said_of
 from .course import respond_changed, spelled
@@ -36,7 +36,7 @@ class VersionsSchema(Schema):
 
 
 class PrerequisitesSchema(Schema):
-    course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(max=20))
+    course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=[ma.validate.Length(max=20), each_once])
     sequential = Flag(metadata={"description": "Whether lessons are locked until the ones before are complete."})
 
 

@@ -192,6 +192,13 @@ class Course(Presentation, Aggregate, Base):
         for missing in set(course_ids) - set(there):
             raise NotFound("course", str(missing))
 
+    @classmethod
+    def on_sale_among(cls, session: Session, course_ids: Collection[UUID]) -> list[UUID]:
+        """Return those of the courses that are on sale."""
+        if not course_ids:
+            return []
+        return list(session.scalars(select(cls.id).where(cls.id.in_(course_ids), cls.status == "published")))
+
     @property
     def on_sale(self) -> bool:
         return self.status == "published"

@@ -3,7 +3,8 @@ days on which they learned (streaks).
 """
 
 from .course_progress import CompletedLesson, CourseProgress, ProgressPosition
+from .course_sales import CourseSale
 from .outline import Outline
 from .positions import LessonPosition
 
-__all__ = ["CompletedLesson", "CourseProgress", "LessonPosition", "Outline", "ProgressPosition"]
+__all__ = ["CompletedLesson", "CourseProgress", "CourseSale", "LessonPosition", "Outline", "ProgressPosition"]

@@ -21,6 +21,7 @@ from models.events import (
     LessonReopened,
 )
 
+from .course_sales import CourseSale
 from .outline import Outline, opens_at
 
 _VIEWED_SHARE = 0.95  # titles at the end are not waited for
@@ -124,10 +125,17 @@ class CourseProgress(Aggregate, Base):
         return progress
 
     def expect_prerequisites(self, session: Session) -> None:
-        """Raises PrerequisiteMissing while a course that comes first is not complete."""
-        wanted = self.outline.prerequisites
-        if not wanted:
+        """Raise PrerequisiteMissing while a course that comes first is not complete.
+
+        Required is what the learner's version and the newest one ask for, as far as it is on sale: an author can lift a
+        prerequisite, and one that is withdrawn locks no learner out.
+        """
+        if not self.outline.prerequisites:
             return
+        newest = Outline.latest(session, self.course_id)
+        withdrawn = CourseSale.withdrawn(session, self.outline.prerequisites)
+        still = newest.prerequisites if newest else self.outline.prerequisites
+        wanted = [each for each in self.outline.prerequisites if each in still and each not in withdrawn]
         theirs = select(CourseProgress.course_id).where(CourseProgress.user_id == self.user_id)
         completed = theirs.where(CourseProgress.course_id.in_(wanted), CourseProgress.completed_at.is_not(None))
         done = set(session.scalars(completed))

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models.courses.course import Caller, Course
-from models.errors import NotFound, OwnPrerequisite, PreconditionFailed
-from tests.courses.factories import author_of, make_course, make_lesson
+from models.errors import CourseNotPublishable, NotFound, OwnPrerequisite, PreconditionFailed, PrerequisiteCycle
+from tests.courses.factories import author_of, make_course, make_draft, make_lesson
 from tests.support.tasks import forgotten
-from workers.courses.authoring import change_course, publish_course, set_prerequisites
+from workers.courses.authoring import change_course, publish_course, set_prerequisites, unpublish_course
 from workers.courses.outline import remove_lesson
 from workers.courses.versions import list_versions, restore_version
 
@@ -75,3 +75,53 @@ def test_prerequisites_are_courses_that_there_are(session: Session):
         require(other.id, version=1)
     view = require(other.id)
     assert (view["prerequisites"], view["sequential"]) == ([other.id], True)
+
+
+def requires(session: Session, course: Course, *others: Course) -> None:
+    course = Course.own(session, str(course.id), author_of(course))
+    said = {"prerequisites": [each.id for each in others], "sequential": None, "expected_version": course.version}
+    set_prerequisites(session, forgotten, course_id=course.id, caller=author_of(course), **said)
+
+
+def publish_again(session: Session, course: Course) -> None:
+    publish_course(session, forgotten, ref=str(course.id), caller=author_of(course))
+
+
+def test_prerequisites_that_form_a_cycle_are_refused(session: Session):
+    first, second, third = (make_course(session) for _ in range(3))
+    requires(session, first, second)
+    requires(session, second, third)
+
+    with pytest.raises(PrerequisiteCycle, match=str(first.id)):
+        requires(session, third, first)
+
+
+def test_cycle_of_published_versions_is_refused_although_the_draft_is_changed(session: Session):
+    first, second = make_course(session), make_course(session)
+    requires(session, first, second)
+    publish_again(session, first)
+    requires(session, first)
+
+    with pytest.raises(PrerequisiteCycle):
+        requires(session, second, first)
+
+
+def test_publishing_names_all_that_keeps_learners_from_completing_the_course(session: Session):
+    withdrawn = make_course(session)
+    course = make_draft(session, lessons=1)
+    section_id = str(course.sections[0].id)
+    caller = author_of(course)
+    score = {"completion": {"rule": "min_score", "min_score_percent": 50}}
+    make_lesson(session, course.id, section_id, caller, **score)
+    make_lesson(session, course.id, section_id, caller, completion={"rule": "viewed"}, duration_seconds=None)
+    requires(session, course, withdrawn)
+    unpublish_course(session, forgotten, ref=str(withdrawn.id), caller=author_of(withdrawn))
+
+    with pytest.raises(CourseNotPublishable) as refused:
+        publish_again(session, course)
+
+    assert [fault["pointer"] for fault in refused.value.errors] == [
+        "/sections/0/lessons/1/completion/rule",
+        "/sections/0/lessons/2/duration_seconds",
+        "/prerequisites/0",
+    ]

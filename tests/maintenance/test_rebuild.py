@@ -74,6 +74,16 @@ def published_versions() -> None:
     handle("progress.start_course", tell(enrollment_created(course_id), uuid4()))
 
 
+def sales() -> None:
+    withdrawn, archived = uuid4(), uuid4()
+    for course_id in (withdrawn, archived):
+        handle("progress.keep_outline", tell(course_published(course_id), course_id))
+    update = replace(course_updated(withdrawn, 900), on_sale=False)
+    handle("progress.change_sale", tell(update, withdrawn, version=2))
+    end = CourseArchived(course_id=archived, archived_at=now())
+    handle("progress.end_sale", tell(end, archived, version=2))
+
+
 def offers() -> None:
     cheaper, withdrawn = uuid4(), uuid4()
     for course_id in (cheaper, withdrawn):
@@ -186,6 +196,7 @@ STORIES = {
         """DELETE FROM progress.outlines WHERE course_id NOT IN (SELECT course_id FROM progress.course_progress);
            UPDATE progress.outlines SET title = '?', lessons = '[]'""",
     ),
+    "progress.course_sales": Story(sales, "progress.course_sales", "DELETE FROM progress.course_sales"),
     "payments.offers": Story(offers, "payments.offers", "DELETE FROM payments.offers"),
     "notifications.contacts": Story(contacts, "notifications.contacts", "DELETE FROM notifications.contacts"),
     "notifications.accesses": Story(

@@ -8,11 +8,12 @@ from sqlalchemy.orm import Session
 
 from models.base import now
 from models.errors import LessonNotOpen, PrerequisiteMissing, ProjectionBehind, QuizNotPassed
-from models.events import QuizAttempted
+from models.events import CourseArchived, CoursePublished, QuizAttempted
 from tests.progress.learners import Learner
 from tests.support.events import some
 from tests.support.tasks import forgotten
 from workers.progress.learning import complete_passed_quiz
+from workers.progress.outlines import end_sale, keep_outline
 
 
 def attempted(learner: Learner, lesson_id, *, passed: bool) -> QuizAttempted:
@@ -68,4 +69,23 @@ def test_a_course_is_learned_after_those_that_come_first(session: Session):
         with pytest.raises(PrerequisiteMissing, match=str(first.course_id)):
             attempt()
     first.complete(first.lessons[0])
+    assert learner.complete(learner.lessons[0])["lessons_completed"] == 1
+
+
+def test_prerequisite_that_is_not_on_sale_any_more_locks_no_learner_out(session: Session):
+    first = Learner(session, lessons=1)
+    learner = Learner(session, user_id=first.user_id, prerequisites=[first.course_id])
+
+    end_sale(session, event=some(CourseArchived, course_id=first.course_id), event_version=5)
+
+    assert learner.complete(learner.lessons[0])["lessons_completed"] == 1
+
+
+def test_lifted_prerequisite_does_not_lock_learners_of_an_older_version_out(session: Session):
+    first = Learner(session, lessons=1)
+    learner = Learner(session, user_id=first.user_id, prerequisites=[first.course_id])
+    lifted = some(CoursePublished, course_id=learner.course_id, course_version=2, title="Bread", sections=[])
+
+    keep_outline(session, event=lifted)
+
     assert learner.complete(learner.lessons[0])["lessons_completed"] == 1

@@ -12,6 +12,7 @@ from models.cache import CATALOGUE, Stored, changed, course_key
 from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Caller, Course, CourseFields, CoursePosition
 from models.courses.enrollments import Enrollment
+from models.courses.publishing import check_publishable, refuse_cycle
 from models.courses.reviews import Rating
 from models.courses.spelling import slug_of
 from models.courses.versions import CourseVersion
@@ -81,12 +82,13 @@ def set_prerequisites(
 ) -> dict[str, Any]:
     """Say what comes first: other courses, and whether lessons come in their order. Live with the next publish.
 
-    Raises NotFound, for a course that was never published too, PreconditionFailed, OwnPrerequisite.
+    Raises NotFound, for a course that was never published too, PreconditionFailed, OwnPrerequisite, PrerequisiteCycle.
     """
     course = Course.own(session, str(course_id), caller)
     course.expect(expected_version)
     Course.expect_all(session, prerequisites)
     course.require(prerequisites)
+    refuse_cycle(session, course.id, prerequisites)
     if sequential is not None:
         course.sequential = sequential
     record(session, course, course.updated(at=now()))
@@ -113,7 +115,7 @@ def archive_course(
 
 @task
 def publish_course(session: Session, remember: Remember, *, ref: str, caller: Caller) -> dict[str, Any]:
-    """Put the working copy on sale, as an immutable version. Raises NotFound, CourseEmpty."""
+    """Put the working copy on sale, as an immutable version. Raises NotFound, CourseEmpty, CourseNotPublishable."""
     course = Course.own(session, ref, caller, contents=True)
     publish(session, course)
     _forget(remember, course)
@@ -140,9 +142,13 @@ def outdate_course(session: Session, remember: Remember, *, event: AnyEvent) -> 
 
 
 def publish(session: Session, course: Course) -> None:
-    """Publish a course that this transaction has locked or made, its lessons' contents loaded. Raises CourseEmpty."""
+    """Publish a course that this transaction has locked or made, its lessons' contents loaded.
+
+    Raises CourseEmpty, CourseNotPublishable.
+    """
     at = now()
     course.publish(at=at)
+    check_publishable(session, course)
     version = CourseVersion.of(course, at=at)
     session.add(version)
     learners = session.scalars(select(func.count()).where(Enrollment.course_id == course.id)).one()

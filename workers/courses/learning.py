@@ -134,7 +134,7 @@ def _admitted(session: Session, enrollment: Enrollment | None, published: Publis
     if enrollment is None or not enrollment.has_access(now()):
         raise NotEnrolled(str(published.course_id))
     version = session.get_one(CourseVersion, (published.course_id, published.course_version))
-    for missing in Enrollment.unfinished(session, enrollment.user_id, version.prerequisites):
+    for missing in Enrollment.unfinished(session, enrollment.user_id, _required_now(session, version)):
         raise PrerequisiteMissing(str(missing))
     if version.sequential and (first := enrollment.lesson_before(published.lesson["id"], version.lesson_ids())):
         raise LessonLocked(first)
@@ -142,3 +142,13 @@ def _admitted(session: Session, enrollment: Enrollment | None, published: Publis
     if now() < opens:
         raise LessonNotOpen(opens.isoformat())
     return enrollment
+
+
+def _required_now(session: Session, version: CourseVersion) -> list[UUID]:
+    """Return the prerequisites of a version that its author still requires and that can be completed at present."""
+    if not version.prerequisites:
+        return []
+    latest = CourseVersion.latest(session, version.course_id)
+    wanted = [each for each in version.prerequisites if each in latest.prerequisites]
+    on_sale = set(Course.on_sale_among(session, wanted))
+    return [each for each in wanted if each in on_sale]

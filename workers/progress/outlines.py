@@ -1,16 +1,40 @@
-"""The outlines that learners follow, taken over from the courses service."""
+"""The outlines that learners follow and which courses are on sale, taken from the events of courses."""
 
 from sqlalchemy.orm import Session
 
-from models.events import CoursePublished
-from models.progress import Outline
+from models.events import CourseArchived, CoursePublished, CourseUpdated
+from models.progress import CourseSale, Outline
 from workers import projection, task
 
 
 @task
-def keep_outline(session: Session, *, event: CoursePublished) -> None:
-    """Keep the outline of a published version, for those who start on it."""
+def keep_outline(session: Session, *, event: CoursePublished, event_version: int | None = None) -> None:
+    """Store the outline of a published version, for those who start on it."""
+    store_outline(session, event=event)
+    begin_sale(session, event=event, event_version=event_version)
+
+
+@task
+def change_sale(session: Session, *, event: CourseUpdated, event_version: int | None = None) -> None:
+    """Store whether a course is on sale."""
+    CourseSale.apply(session, event.course_id, on_sale=event.on_sale, version=event_version)
+
+
+@task
+def end_sale(session: Session, *, event: CourseArchived, event_version: int | None = None) -> None:
+    """Store that an archived course is not on sale."""
+    CourseSale.apply(session, event.course_id, on_sale=False, version=event_version)
+
+
+def store_outline(session: Session, *, event: CoursePublished) -> None:
+    """Store a published outline; a part of ``keep_outline``."""
     Outline.keep(session, event)
 
 
-projection("progress.outlines", forget=Outline.forget, folds=[keep_outline])
+def begin_sale(session: Session, *, event: CoursePublished, event_version: int | None = None) -> None:
+    """Store that a published course is on sale; a part of ``keep_outline``."""
+    CourseSale.apply(session, event.course_id, on_sale=True, version=event_version)
+
+
+projection("progress.outlines", forget=Outline.forget, folds=[store_outline])
+projection("progress.course_sales", forget=CourseSale.forget, folds=[begin_sale, change_sale, end_sale])

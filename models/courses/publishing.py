@@ -1,0 +1,87 @@
+"""What must be true of a course before it can be published: its lessons can be completed, its prerequisites too."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from models.errors import CourseNotPublishable, PrerequisiteCycle
+
+from .course import Course
+from .outline import Lesson
+
+
+class Fault(NamedTuple):
+    """What is wrong, and a JSON pointer to it in the course's representation."""
+
+    pointer: str
+    detail: str
+
+
+def check_publishable(session: Session, course: Course) -> None:
+    """Raise CourseNotPublishable with all faults of the course at once; its lessons' contents must be loaded."""
+    faults = [*_lesson_faults(course), *_prerequisite_faults(session, course)]
+    if faults:
+        raise CourseNotPublishable.of(course.id, [fault._asdict() for fault in faults])
+
+
+def refuse_cycle(session: Session, course_id: UUID, prerequisites: Sequence[UUID]) -> None:
+    """Raise PrerequisiteCycle where one of ``prerequisites`` itself requires the course, directly or through others.
+
+    Changes of prerequisites wait for each other: two authors could close a cycle in two transactions otherwise.
+    """
+    if not prerequisites:
+        return
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("courses.prerequisites", 0))))
+    for prerequisite in prerequisites:
+        if session.scalar(_REQUIRES, {"start": prerequisite, "wanted": course_id}):
+            raise PrerequisiteCycle(str(prerequisite))
+
+
+# The working copy and the version on sale: a cycle of either locks learners out.
+_REQUIRES = text("""
+    WITH RECURSIVE edges AS (
+        SELECT id AS course_id, unnest(prerequisites) AS required FROM courses.courses WHERE status <> 'archived'
+        UNION
+        SELECT course_id, unnest(version.prerequisites) FROM courses.course_versions version
+        JOIN courses.courses course ON course.id = course_id AND published_version = course_version
+        WHERE course.status = 'published'
+    ), required AS (
+        SELECT CAST(:start AS uuid) AS course_id
+        UNION
+        SELECT edges.required FROM edges JOIN required ON edges.course_id = required.course_id
+    )
+    SELECT EXISTS (SELECT 1 FROM required WHERE course_id = :wanted)
+""")
+
+
+def _lesson_faults(course: Course) -> Iterator[Fault]:
+    for place, section in enumerate(course.sections):
+        for place_in_section, lesson in enumerate(section.lessons):
+            pointer = f"/sections/{place}/lessons/{place_in_section}"
+            yield from (Fault(f"{pointer}{within}", detail) for within, detail in _faults_of(lesson))
+
+
+def _faults_of(lesson: Lesson) -> Iterator[tuple[str, str]]:
+    rule = lesson.completion["rule"]
+    if rule == "min_score" and lesson.kind != "quiz":
+        yield "/completion/rule", "Only a quiz is completed by a score."
+    if rule == "viewed" and not lesson.duration_seconds:
+        yield "/duration_seconds", "A lesson that is completed by viewing needs its duration."
+    counts = Counter(question["id"] for question in lesson.content.get("questions", []))
+    if repeated := [each for each, count in counts.items() if count > 1]:
+        yield "/content/questions", f"Several questions have the id {repeated[0]}."
+
+
+def _prerequisite_faults(session: Session, course: Course) -> Iterator[Fault]:
+    on_sale = set(Course.on_sale_among(session, course.prerequisites))
+    for place, required in enumerate(course.prerequisites):
+        if required not in on_sale:
+            yield Fault(f"/prerequisites/{place}", "The course is not on sale, so that it cannot be completed first.")
+    try:
+        refuse_cycle(session, course.id, course.prerequisites)
+    except PrerequisiteCycle as cycle:
+        yield Fault("/prerequisites", str(cycle))

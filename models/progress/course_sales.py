@@ -1,0 +1,39 @@
+"""Which courses are on sale, as the courses service published it last."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.base import Base
+
+
+class CourseSale(Base):
+    """Whether a course can be begun; a prerequisite that cannot is not required of a learner."""
+
+    __tablename__ = "course_sales"
+    __table_args__ = ({"schema": "progress"},)
+
+    course_id: Mapped[UUID] = mapped_column(primary_key=True)
+    on_sale: Mapped[bool]
+    version: Mapped[int]  # of the course's event that was applied last
+
+    @classmethod
+    def apply(cls, session: Session, course_id: UUID, *, on_sale: bool, version: int | None) -> None:
+        """Store whether a course is on sale. An event older than the one that was applied last changes nothing."""
+        row = insert(cls).values(course_id=course_id, on_sale=on_sale, version=version or 0)
+        changed = {"on_sale": on_sale} | ({} if version is None else {"version": version})
+        is_newer = None if version is None else cls.version < row.excluded.version
+        session.execute(row.on_conflict_do_update(index_elements=["course_id"], set_=changed, where=is_newer))
+
+    @classmethod
+    def withdrawn(cls, session: Session, course_ids: Sequence[UUID]) -> set[UUID]:
+        """Return those of the courses that are not on sale."""
+        return set(session.scalars(select(cls.course_id).where(cls.course_id.in_(course_ids), ~cls.on_sale)))
+
+    @classmethod
+    def forget(cls, session: Session, course_id: str) -> None:
+        """Delete what is known of a course, for a rebuild."""
+        session.execute(delete(cls).where(cls.course_id == UUID(course_id)))
