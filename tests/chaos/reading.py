@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
+import settings
 from bridge.consume import ServiceConsumer
 from bridge.routes import ROUTES
 from celery_app import SERVICES
@@ -42,6 +43,7 @@ _NOT_BACK_YET = (SQLAlchemyError, PyMongoError, RedisError, KafkaException, Time
 # What somebody still has to do; the first number that is not 0 tells what the platform is busy with.
 _OPEN = {
     "events to be published": "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL",
+    "topics to be refilled": "SELECT count(*) FROM bus.kafka_topics WHERE refill_until IS NOT NULL",
     "webhooks to be applied": "SELECT count(*) FROM payments.provider_events WHERE status = 'received'",
     "payments of unknown outcome": "SELECT count(*) FROM payments.attempts WHERE status IN ('created', 'unknown')",
     "refunds": "SELECT count(*) FROM payments.refunds WHERE status IN ('created', 'unknown', 'pending')",
@@ -120,7 +122,10 @@ def _unhandled(platform: Platform, users: Collection[str]) -> list[str]:
         """SELECT handler.name, outbox.type, outbox.id, outbox.payload ->> 'user_id' FROM bus.outbox
         JOIN jsonb_to_recordset(CAST(:wanted AS jsonb)) AS handler (type text, name text) USING (type)
         WHERE NOT EXISTS (SELECT FROM bus.inbox WHERE event_id = outbox.id AND handler = handler.name)
-        AND NOT EXISTS (SELECT FROM bus.dead_letters WHERE event_id = outbox.id AND handler = handler.name)""",
+        AND NOT EXISTS (SELECT FROM bus.dead_letters WHERE event_id = outbox.id AND handler = handler.name)
+        -- The inbox forgets old events, which are not published again.
+        AND coalesce(published_at, now()) > now() - make_interval(days => :days)""",
+        days=settings.OUTBOX_KEPT_DAYS,
         wanted=json.dumps(wanted),
     )
     return [f"{handler} {type_} {event}" for handler, type_, event, user in found if not users or user in users]

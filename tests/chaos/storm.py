@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
 from redis.exceptions import RedisError
@@ -30,6 +30,7 @@ from .world import Learner, World, own_world
 HEAL_SECONDS = 180  # until all stories have ended, and all is quiet
 _OFTEN = [*(f"worker-{service}" for service in SERVICES), "bridge", "gateway"]
 _VICTIMS = [*_OFTEN, *_OFTEN, "beat", "queue", "cache", "kafka", "postgres", "mongo", "mail"]
+_UNRELIABLE_STRIPE = "make Stripe unreliable"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Force:
     clients: int = 3
     between_stories: tuple[float, float] = (0, 0)
     between_blows: tuple[float, float] = (1.5, 4)  # while somebody gets back on their feet
+    only_purchases: bool = False
 
 
 FULL = Force()
@@ -58,7 +60,10 @@ class Outcome:
     quiet_after_seconds: float = 0.0
 
     def __str__(self) -> str:
+        purchases = sum(told.what == "paid" for told in self.told)
         lines = [
+            f"purchases:       {purchases}",
+            f"kills:           {sum(times for blow, times in self.blows.items() if blow != _UNRELIABLE_STRIPE)}",
             f"blows:           {dict(self.blows)}",
             f"told to clients: {dict(Counter(told.what for told in self.told))}",
             f"quiet after:     {self.quiet_after_seconds:.1f} s",
@@ -104,7 +109,7 @@ def _rage(world: World, dice: random.Random, force: Force, until: float, outcome
         if certain and share > certain[0][1]:
             blow = certain.pop(0)[0]
         else:
-            blow = dice.choice([*_VICTIMS, "flush the queues", "make Stripe unreliable", "make Stripe unreliable"])
+            blow = dice.choice([*_VICTIMS, "flush the queues", _UNRELIABLE_STRIPE, _UNRELIABLE_STRIPE])
         outcome.blows[blow] += 1
         _strike(world, blow, dice)
         time.sleep(dice.uniform(*force.between_blows))
@@ -117,7 +122,7 @@ def _strike(world: World, blow: str, dice: random.Random) -> None:
             world.platform.queues.flushall()
     elif blow == "empty the broker's log":
         world.empty_kafka()
-    elif blow == "make Stripe unreliable":
+    elif blow == _UNRELIABLE_STRIPE:
         faults = {"duplicate_webhooks": dice.randint(0, 3), "drop_response_after_commit": dice.randint(0, 2)}
         world.shop.faults(**faults, reorder_webhooks=dice.random() < 0.5)
     else:
@@ -128,7 +133,7 @@ def _live(world: World, dice: random.Random, force: Force, over: threading.Event
     """One story after another, each of somebody new."""
     while not over.is_set():
         learner = None
-        story = dice.choice(_STORIES)
+        story = _buys if force.only_purchases else dice.choice(_STORIES)
         try:
             learner = Learner(world)
             story(learner.register(), dice)
@@ -189,13 +194,20 @@ def main() -> int:
     arguments.add_argument("--minutes", type=float, default=10)
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     arguments.add_argument("--apache", action="store_true", help="over Apache Kafka in place of the embedded broker")
+    arguments.add_argument("--clients", type=int, default=FULL.clients)
+    arguments.add_argument("--kills", type=int, help="about so many in all, in place of one every few seconds")
+    arguments.add_argument("--purchases", action="store_true", help="learners buy, and do nothing else")
     given = arguments.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
     if given.apache and (reason := why_not()):
         raise SystemExit(reason)
     print(f"seed {given.seed}, {given.minutes:g} minutes", flush=True)
+    force = Force(clients=given.clients, only_purchases=given.purchases)
+    if given.kills:
+        pause_seconds = given.minutes * 60 / given.kills
+        force = replace(force, between_blows=(pause_seconds / 2, pause_seconds * 1.5))
     with own_world(apache=given.apache) as world:
-        outcome = storm(world, seconds=given.minutes * 60, seed=given.seed, whole=True)
+        outcome = storm(world, seconds=given.minutes * 60, seed=given.seed, force=force, whole=True)
     print(outcome)
     return bool(outcome.findings or outcome.broken)
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import requests
 from redis import Redis
 
+import settings
 from bridge.routes import ROUTES
 from ops.local.ready import is_ok
 from ops.local.stack import Stack
@@ -24,6 +25,8 @@ _UNHANDLED = """
     JOIN jsonb_each(CAST(:routes AS jsonb)) AS routes (type, handlers) USING (type)
     CROSS JOIN jsonb_array_elements_text(handlers) AS handler (name)
     WHERE NOT EXISTS (SELECT FROM bus.inbox WHERE inbox.event_id = outbox.id AND inbox.handler = handler.name)
+    -- The inbox forgets old events, which are not published again.
+    AND coalesce(published_at, now()) > now() - make_interval(days => :days)
 """
 
 
@@ -111,4 +114,4 @@ class Platform:
 
     def unhandled(self) -> int:
         """How many times an event waits for one of its handlers."""
-        return int(self.database.value(_UNHANDLED, routes=json_encoded(ROUTES)))
+        return int(self.database.value(_UNHANDLED, routes=json_encoded(ROUTES), days=settings.OUTBOX_KEPT_DAYS))

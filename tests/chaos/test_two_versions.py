@@ -1,0 +1,99 @@
+"""Processes of two versions over one queue and one broker: what a newer one sends is read by the running platform."""
+
+import base64
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.support.waiting import eventually
+
+from .world import Learner, World
+
+pytestmark = pytest.mark.chaos
+
+QUEUE, COMMAND = "progress", "progress.complete_lesson"
+NEW_FIELD = {"from_a_newer_version": {"a": 1}}
+BLOCKING_READ_SECONDS = 1.5  # a paused worker's last read of its queue ends within a second and takes what comes first
+
+
+@pytest.fixture
+def learner(world: World) -> Learner:
+    """A learner in a free course whose lessons may be completed in any order."""
+    learner = Learner(world).register()
+    learner.enrol(next(each["id"] for each in world.free_courses if not learner.course(each["id"])["sequential"]))
+    world.rest([learner.user_id])
+    return learner
+
+
+def taken_command(world: World) -> dict[str, Any]:
+    """Take the first command off the queue of its service, as a worker does."""
+
+    def command() -> dict[str, Any] | None:
+        for raw in world.platform.queues.lrange(QUEUE, 0, -1):
+            message: dict[str, Any] = json.loads(raw)
+            if message["headers"]["task"] == COMMAND and world.platform.queues.lrem(QUEUE, 1, raw):
+                return message
+        return None
+
+    return eventually(command, "a command in the queue", seconds=30) or {}
+
+
+def as_from_a_newer_gateway(message: dict[str, Any]) -> bytes:
+    """The message with a new field in its envelope and in its body."""
+    arguments, fields, callbacks = json.loads(base64.b64decode(message["body"]))
+    body = json.dumps([arguments, fields | NEW_FIELD, callbacks]).encode()
+    envelope = message["headers"]["envelope"] | NEW_FIELD
+    headers = message["headers"] | {"envelope": envelope}
+    return json.dumps({**message, "headers": headers, "body": base64.b64encode(body).decode()}).encode()
+
+
+def test_reply_and_message_of_a_newer_version_are_read(world: World, learner: Learner) -> None:
+    lessons = learner.lessons(learner.enrolled_in)
+    paths = [f"/v1/courses/{learner.enrolled_in}/lessons/{lesson_id}/completion" for lesson_id in lessons]
+    error = {"name": "LessonWithdrawn", "args": [], "status": 422, "code": "lesson_withdrawn", "detail": "Withdrawn."}
+    queues = world.platform.queues
+
+    with ThreadPoolExecutor(1) as pool:
+        with world.paused("worker-progress"):
+            time.sleep(BLOCKING_READ_SECONDS)
+            refused = pool.submit(learner.visitor.person.put, paths[0])
+            asked = taken_command(world)["headers"]["envelope"]
+            queues.rpush(asked["reply_to"], json.dumps({"task_id": "t", "error": error | NEW_FIELD, **NEW_FIELD}))
+            answer = refused.result()
+            completed = pool.submit(learner.visitor.person.put, paths[1])
+            queues.lpush(QUEUE, as_from_a_newer_gateway(taken_command(world)))
+        assert completed.result().status_code == 200
+
+    assert (answer.status_code, answer.json()["code"]) == (422, "lesson_withdrawn")
+    world.rest([learner.user_id])
+    assert world.findings(learner.told, users=[learner.user_id]) == []
+
+
+def test_event_with_new_fields_is_handled_behind_one_of_an_unknown_type(world: World, learner: Learner) -> None:
+    database, course_id = world.platform.database, learner.enrolled_in
+    about = {"user": learner.user_id, "course": course_id}
+
+    database.execute(
+        """WITH raised AS (
+            UPDATE progress.course_progress SET version = version + 1
+            WHERE user_id = CAST(:user AS uuid) AND course_id = CAST(:course AS uuid) RETURNING version
+        )
+        INSERT INTO bus.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers, created_at)
+        SELECT uuidv7(), 'progress', :user || ':' || :course, version, 'LESSON_SKIPPED',
+            jsonb_build_object('user_id', CAST(:user AS text)), '{}', now() FROM raised""",
+        **about,
+    )
+    with world.paused("bridge"):
+        learner.complete(course_id, learner.lessons(course_id)[0])
+        database.execute(
+            """UPDATE bus.outbox SET payload = payload || CAST(:new AS jsonb)
+            WHERE type = 'LESSON_COMPLETED' AND payload ->> 'user_id' = :user""",
+            new=json.dumps(NEW_FIELD),
+            user=learner.user_id,
+        )
+
+    world.rest([learner.user_id])
+    assert world.findings(learner.told, users=[learner.user_id]) == []
