@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from models.cache import Stored
 from models.errors import PreconditionRequired
+
+from .queue import look_up
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -39,6 +42,11 @@ class _Ready(Response):
 def respond(stored: Stored) -> Response:
     """Answer with what is stored and its ETag; 304 where the client's If-None-Match names it."""
     return _unless_known(str(stored.version), stored.body)
+
+
+def respond_versioned(shown: dict[str, Any]) -> Response:
+    """Answer with ``shown``: {"version", "view"}; the version is the ETag."""
+    return respond(Stored(shown["version"], msgspec.json.encode(shown["view"])))
 
 
 def respond_page(page: bytes) -> Response:
@@ -76,6 +84,19 @@ def _has(tag: str) -> bool:
         return False
     # Nearly every client sends back just what it was given; so it is compared before it is parsed.
     return named == f'"{tag}"' or request.if_none_match.contains_weak(tag)
+
+
+def existing(task: str, **message: Any) -> Callable[[View], View]:
+    """Answer 404 before what the form of the request deserves, where ``task`` does not find what the path names."""
+
+    def decorate(view: View) -> View:
+        def find(**named: Any) -> None:
+            look_up(task, **named, **message)
+
+        view.find = find  # type: ignore[attr-defined]  # called by api.auth
+        return view
+
+    return decorate
 
 
 def if_match(view: View) -> View:

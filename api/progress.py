@@ -126,10 +126,6 @@ class CertificateSchema(Schema):
     issued_at = Timestamp()
 
 
-class CertificatesSchema(Schema):
-    items = ma.fields.List(ma.fields.Nested(CertificateSchema))
-
-
 class PublicCertificateSchema(CertificateSchema):
     holder = ma.fields.Str(allow_none=True, metadata={"description": "The name in the learner's profile."})
 
@@ -232,10 +228,11 @@ class Streak(MethodView):
 class Certificates(MethodView):
     @requires()
     @cached_page(_of_me)
-    @blp.response(200, CertificatesSchema)
-    def get(self) -> Any:
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(CertificateSchema))
+    def get(self, query: dict[str, Any]) -> Page:
         """List the caller's certificates, the newest first."""
-        return ask("progress.list_certificates", user_id=me().id)
+        return page(ask("progress.list_certificates", user_id=me().id, **query))
 
 
 @blp.route("/certificates/<code>")

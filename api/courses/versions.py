@@ -9,6 +9,7 @@ from flask.views import MethodView
 
 from api.auth import me, requires
 from api.etags import if_match
+from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
 from api.schemas import Flag, Schema, Timestamp, each_once
 
@@ -31,10 +32,6 @@ class VersionSchema(Schema):
     on_sale = ma.fields.Bool()
 
 
-class VersionsSchema(Schema):
-    items = ma.fields.List(ma.fields.Nested(VersionSchema))
-
-
 class PrerequisitesSchema(Schema):
     course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=[ma.validate.Length(max=20), each_once])
     sequential = Flag(metadata={"description": "Whether lessons are locked until the ones before are complete."})
@@ -43,10 +40,11 @@ class PrerequisitesSchema(Schema):
 @blp.route("/courses/<ref>/versions")
 class Versions(MethodView):
     @requires("courses:write")
-    @blp.response(200, VersionsSchema)
-    def get(self, ref: str) -> Any:
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, page_of(VersionSchema))
+    def get(self, query: dict[str, Any], ref: str) -> Page:
         """List what was published of a course, the newest first."""
-        return ask("courses.list_versions", ref=spelled(ref), caller=said_of(me()))
+        return page(ask("courses.list_versions", ref=spelled(ref), caller=said_of(me()), **query))
 
     @requires("courses:write")
     @blp.response(201, CourseSchema)
@@ -60,10 +58,18 @@ class Versions(MethodView):
 @blp.route("/courses/<ref>/versions/<int:course_version>/restore")
 class Restoration(MethodView):
     @requires("courses:write")
+    @own_course
+    @if_match
     @blp.response(200, CourseSchema)
-    def post(self, ref: str, course_version: int) -> Response:
-        """Make a published version the working copy again; learners see it with the next publish."""
-        restored = ask("courses.restore_version", ref=spelled(ref), caller=said_of(me()), course_version=course_version)
+    def post(self, ref: str, course_version: int, *, expected_version: int) -> Response:
+        """Make a published version the working copy again; learners see it with the next publish. Needs If-Match."""
+        restored = ask(
+            "courses.restore_version",
+            ref=spelled(ref),
+            caller=said_of(me()),
+            expected_version=expected_version,
+            course_version=course_version,
+        )
         return respond_changed(restored)
 
 

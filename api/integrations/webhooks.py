@@ -4,12 +4,15 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+from flask import Response
 from flask.views import MethodView
 
 from api.auth import requires
+from api.etags import existing, if_match, respond
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
 from api.schemas import Flag, Moment, Prose, Schema, Timestamp
+from models.cache import Stored
 
 from .blueprint import blp
 
@@ -60,6 +63,7 @@ class WebhookEndpointSchema(Schema):
     failing_since = Timestamp(allow_none=True)
     previous_secret_until = Timestamp(allow_none=True)
     created_at = Timestamp()
+    version = ma.fields.Int()
 
 
 class WebhookEndpointWithSecretSchema(WebhookEndpointSchema):
@@ -132,16 +136,21 @@ class Endpoints(MethodView):
 class Endpoint(MethodView):
     @requires("ops:admin", machines=True)
     @blp.response(200, WebhookEndpointSchema)
-    def get(self, endpoint_id: UUID) -> Any:
+    def get(self, endpoint_id: UUID) -> Response:
         """Show a webhook endpoint and how it fares."""
-        return ask("integrations.show_endpoint", endpoint_id=endpoint_id)
+        return respond(Stored.of(ask("integrations.show_endpoint", endpoint_id=endpoint_id)))
 
     @requires("ops:admin", machines=True)
+    @existing("integrations.show_endpoint")
+    @if_match
     @blp.arguments(WebhookEndpointChangesSchema)
     @blp.response(200, WebhookEndpointSchema)
-    def patch(self, changes: dict[str, Any], endpoint_id: UUID) -> Any:
-        """Change what is named; enable or disable it."""
-        return ask("integrations.change_endpoint", endpoint_id=endpoint_id, changes=changes)
+    def patch(self, changes: dict[str, Any], endpoint_id: UUID, *, expected_version: int) -> Response:
+        """Change what is named; enable or disable it. Needs If-Match."""
+        changed = ask(
+            "integrations.change_endpoint", endpoint_id=endpoint_id, expected_version=expected_version, changes=changes
+        )
+        return respond(Stored.of(changed))
 
     @requires("ops:admin", machines=True)
     @blp.response(204)

@@ -7,6 +7,7 @@ import marshmallow as ma
 from flask.views import MethodView
 
 from api.auth import me, requires
+from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
 from api.schemas import Schema, Timestamp
 
@@ -53,8 +54,7 @@ class DeviceSchema(Schema):
     created_at = Timestamp()
 
 
-class DevicesSchema(Schema):
-    items = ma.fields.List(ma.fields.Nested(DeviceSchema))
+class DevicesSchema(page_of(DeviceSchema)):  # type: ignore[misc]  # made at run time
     web_push_key = ma.fields.Str(
         allow_none=True, metadata={"description": "The applicationServerKey that browsers subscribe with."}
     )
@@ -63,10 +63,13 @@ class DevicesSchema(Schema):
 @blp.route("/me/devices")
 class Devices(MethodView):
     @requires()
+    @blp.arguments(PageQuery, location="query")
     @blp.response(200, DevicesSchema)
-    def get(self) -> Any:
+    def get(self, query: dict[str, Any]) -> Page:
         """List the caller's devices, the oldest first."""
-        return ask("notifications.list_devices", user_id=me().id)
+        found = ask("notifications.list_devices", user_id=me().id, **query)
+        body, status, headers = page(found)
+        return {**body, "web_push_key": found["web_push_key"]}, status, headers
 
     @requires()
     @blp.arguments(NewDeviceSchema)

@@ -3,9 +3,11 @@
 from typing import Any
 
 import marshmallow as ma
+from flask import Response
 from flask.views import MethodView
 
 from api.auth import me, requires
+from api.etags import if_match, respond_versioned
 from api.queue import ask
 from api.schemas import Flag, Schema
 
@@ -54,13 +56,20 @@ class PreferencesSchema(Schema):
 class Preferences(MethodView):
     @requires()
     @blp.response(200, PreferencesSchema)
-    def get(self) -> Any:
-        """Show what the caller wants to be told by which channel."""
-        return ask("notifications.show_preferences", user_id=me().id)
+    def get(self) -> Response:
+        """Show which notifications the caller gets by which channel."""
+        return respond_versioned(ask("notifications.show_preferences", user_id=me().id))
 
     @requires()
+    @if_match
     @blp.arguments(PreferencesSchema)
     @blp.response(200, PreferencesSchema)
-    def put(self, preferences: dict[str, Any]) -> Any:
-        """Replace what the caller wants to be told by which channel."""
-        return ask("notifications.change_preferences", user_id=me().id, preferences=preferences)
+    def put(self, preferences: dict[str, Any], *, expected_version: int) -> Response:
+        """Replace which notifications the caller gets by which channel. Needs If-Match."""
+        changed = ask(
+            "notifications.change_preferences",
+            user_id=me().id,
+            expected_version=expected_version,
+            preferences=preferences,
+        )
+        return respond_versioned(changed)

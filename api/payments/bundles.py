@@ -4,14 +4,17 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+from flask import Response
 from flask.views import MethodView
 
 from api.auth import public, requires
+from api.etags import existing, if_match, respond
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
 from api.schemas import Flag, Line, Money, Schema
+from models.cache import Stored
 
-from .blueprint import blp
+from .blueprint import blp, is_sales_staff, respond_private
 
 
 class Price(Money):
@@ -47,6 +50,7 @@ class BundleSchema(Schema):
     price = ma.fields.Nested(Money)
     course_ids = ma.fields.List(ma.fields.UUID())
     on_sale = ma.fields.Bool()
+    version = ma.fields.Int()
 
 
 @blp.route("/bundles")
@@ -68,12 +72,23 @@ class Bundles(MethodView):
 
 @blp.route("/bundles/<uuid:bundle_id>")
 class Bundle(MethodView):
+    @public
+    @blp.response(200, BundleSchema)
+    def get(self, bundle_id: UUID) -> Response:
+        """Show a bundle on sale; staff see one that is not on sale too."""
+        return respond_private(ask("payments.show_bundle", bundle_id=bundle_id, for_staff=is_sales_staff()))
+
     @requires("payments:admin")
+    @existing("payments.show_bundle", for_staff=True)
+    @if_match
     @blp.arguments(BundleChangesSchema)
     @blp.response(200, BundleSchema)
-    def patch(self, changes: dict[str, Any], bundle_id: UUID) -> Any:
-        """Change a bundle, or take it off sale."""
-        return ask("payments.change_bundle", bundle_id=bundle_id, fields=_flat(changes))
+    def patch(self, changes: dict[str, Any], bundle_id: UUID, *, expected_version: int) -> Response:
+        """Change a bundle, or take it off sale. Needs If-Match."""
+        changed = ask(
+            "payments.change_bundle", bundle_id=bundle_id, expected_version=expected_version, fields=_flat(changes)
+        )
+        return respond(Stored.of(changed))
 
 
 def _flat(bundle: dict[str, Any]) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+from flask import Response
 from flask.views import MethodView
 
 from api.auth import requires
+from api.etags import existing, if_match, respond
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
 from api.schemas import Currency, Moment, Schema, Timestamp
+from models.cache import Stored
 
 from .blueprint import blp
 
@@ -67,6 +70,7 @@ class CouponSchema(Schema):
     course_ids = ma.fields.List(ma.fields.UUID(), allow_none=True)
     redeemed = ma.fields.Int()
     created_at = Timestamp()
+    version = ma.fields.Int()
 
 
 @blp.route("/coupons")
@@ -89,8 +93,17 @@ class Coupons(MethodView):
 @blp.route("/coupons/<uuid:coupon_id>")
 class Coupon(MethodView):
     @requires("payments:admin")
+    @blp.response(200, CouponSchema)
+    def get(self, coupon_id: UUID) -> Response:
+        """Show a coupon."""
+        return respond(Stored.of(ask("payments.show_coupon", coupon_id=coupon_id)))
+
+    @requires("payments:admin")
+    @existing("payments.show_coupon")
+    @if_match
     @blp.arguments(CouponLimitsSchema)
     @blp.response(200, CouponSchema)
-    def patch(self, limits: dict[str, Any], coupon_id: UUID) -> Any:
-        """Change a coupon's limits and dates; null takes one away."""
-        return ask("payments.change_coupon", coupon_id=coupon_id, limits=limits)
+    def patch(self, limits: dict[str, Any], coupon_id: UUID, *, expected_version: int) -> Response:
+        """Change a coupon's limits and dates; null takes one away. Needs If-Match."""
+        changed = ask("payments.change_coupon", coupon_id=coupon_id, expected_version=expected_version, limits=limits)
+        return respond(Stored.of(changed))

@@ -4,14 +4,17 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+from flask import Response
 from flask.views import MethodView
 
 from api.auth import public, requires
+from api.etags import existing, if_match, respond
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
 from api.schemas import Flag, Line, Money, Schema
+from models.cache import Stored
 
-from .blueprint import blp
+from .blueprint import blp, is_sales_staff, respond_private
 
 
 class PlanPriceSchema(Money):
@@ -45,6 +48,7 @@ class PlanSchema(Schema):
     trial_days = ma.fields.Int()
     course_ids = ma.fields.List(ma.fields.UUID())
     on_sale = ma.fields.Bool()
+    version = ma.fields.Int()
 
 
 @blp.route("/plans")
@@ -69,13 +73,16 @@ class Plans(MethodView):
 class Plan(MethodView):
     @public
     @blp.response(200, PlanSchema)
-    def get(self, plan_id: UUID) -> Any:
-        """Show a plan on sale."""
-        return ask("payments.show_plan", plan_id=plan_id)
+    def get(self, plan_id: UUID) -> Response:
+        """Show a plan on sale; staff see one that is not on sale too."""
+        return respond_private(ask("payments.show_plan", plan_id=plan_id, for_staff=is_sales_staff()))
 
     @requires("payments:admin")
+    @existing("payments.show_plan", for_staff=True)
+    @if_match
     @blp.arguments(PlanChangeSchema)
     @blp.response(200, PlanSchema)
-    def patch(self, changes: dict[str, Any], plan_id: UUID) -> Any:
-        """Change what is offered from now on; who has subscribed keeps their terms."""
-        return ask("payments.change_plan", plan_id=plan_id, changes=changes)
+    def patch(self, changes: dict[str, Any], plan_id: UUID, *, expected_version: int) -> Response:
+        """Change what is offered from now on; subscribers keep their terms. Needs If-Match."""
+        changed = ask("payments.change_plan", plan_id=plan_id, expected_version=expected_version, changes=changes)
+        return respond(Stored.of(changed))

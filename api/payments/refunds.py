@@ -8,6 +8,7 @@ from flask.views import MethodView
 
 from api.auth import me, requires
 from api.limits import MONEY
+from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
 from api.schemas import Flag, Schema, Timestamp
 
@@ -61,8 +62,7 @@ class RefundSchema(Schema):
     finished_at = Timestamp(allow_none=True)
 
 
-class RefundsSchema(Schema):
-    items = ma.fields.List(ma.fields.Nested(RefundSchema))
+RefundPage = page_of(RefundSchema)
 
 
 @blp.route("/orders/<uuid:order_id>/refunds")
@@ -86,8 +86,9 @@ class Refunds(MethodView):
         )
 
     @requires()
-    @blp.response(200, RefundsSchema)
-    def get(self, order_id: UUID) -> Any:
+    @blp.arguments(PageQuery, location="query")
+    @blp.response(200, RefundPage)
+    def get(self, query: dict[str, Any], order_id: UUID) -> Page:
         """List the refunds of an order of the caller; of any order for those with payments:read."""
         whose = None if "payments:read" in me().permissions else me().id
-        return ask("payments.list_refunds", order_id=order_id, user_id=whose)
+        return page(ask("payments.list_refunds", order_id=order_id, user_id=whose, **query))

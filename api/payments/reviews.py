@@ -14,7 +14,7 @@ from api.schemas import Schema, Timestamp
 
 from .blueprint import blp
 from .disputes import DisputeSchema
-from .refunds import RefundSchema
+from .refunds import RefundPage, RefundSchema
 
 STATUSES = [
     *("created", "requires_action", "processing", "authorized", "succeeded", "failed", "canceled", "expired"),
@@ -145,7 +145,7 @@ class PaymentResolution(MethodView):
 class AllRefunds(MethodView):
     @requires("payments:read")
     @blp.arguments(RefundsQuery, location="query")
-    @blp.response(200, page_of(RefundSchema))
+    @blp.response(200, RefundPage)
     def get(self, query: dict[str, Any]) -> Page:
         """List the refunds of all orders, newest first; in one status, where it is named."""
         return page(ask("payments.list_all_refunds", **query))

@@ -94,10 +94,10 @@ class CourseVersion(Presentation, Base):
         return version
 
     @classmethod
-    def history(cls, session: Session, course_id: UUID) -> list[Self]:
-        """All versions of a course, the newest first."""
-        versions = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc())
-        return list(session.scalars(versions))
+    def history(cls, session: Session, course_id: UUID, *, after: int | None, limit: int) -> list[Self]:
+        """Return the versions of a course before version ``after``, the newest first."""
+        versions = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(limit)
+        return list(session.scalars(versions.where(cls.course_version < after) if after else versions))
 
     @classmethod
     def numbered(cls, session: Session, course_id: UUID, course_version: int) -> Self:

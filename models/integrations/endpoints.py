@@ -12,6 +12,7 @@ import settings
 from models.base import Aggregate, Base, new_id
 from models.errors import EndpointDisabled, NotFound, TooManyEndpoints, UnknownEventType
 from models.events import Event, WebhookEndpointDisabled
+from models.revision import Revised
 
 from .outcomes import Outcome
 from .signing import new_secret
@@ -22,7 +23,7 @@ SHORTEST_REST, LONGEST_REST = timedelta(seconds=10), timedelta(minutes=15)
 _ALL: list[str] = []  # no filter
 
 
-class Endpoint(Aggregate, Base):
+class Endpoint(Revised, Aggregate, Base):
     __tablename__ = "webhook_endpoints"
     __table_args__ = ({"schema": "integrations"},)
 
@@ -55,6 +56,7 @@ class Endpoint(Aggregate, Base):
         return cls(
             id=new_id(),
             version=0,
+            revision=1,
             url=url,
             description=description,
             event_types=known_types(event_types),
@@ -162,6 +164,7 @@ class Endpoint(Aggregate, Base):
             "failing_since": self.failing_since,
             "previous_secret_until": self.previous_secret_until,
             "created_at": self.created_at,
+            "version": self.revision,
         }
 
 

@@ -9,12 +9,13 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
 from models.errors import NotFound
+from models.revision import Revised
 
 from .goods import Goods
 from .offers import Offer
 
 
-class Bundle(Base):
+class Bundle(Revised, Base):
     __tablename__ = "bundles"
     __table_args__ = ({"schema": "payments"},)
 
@@ -29,7 +30,7 @@ class Bundle(Base):
     @classmethod
     def compose(cls, fields: dict[str, Any], *, at: datetime) -> Self:
         """A bundle that is on sale from now on: title, amount_minor, currency, course_ids."""
-        return cls(id=new_id(), on_sale=True, created_at=at, **fields)
+        return cls(id=new_id(), on_sale=True, created_at=at, revision=1, **fields)
 
     @classmethod
     def of(cls, session: Session, bundle_id: UUID, *, lock: bool = False) -> Self:
@@ -66,4 +67,5 @@ class Bundle(Base):
             "price": {"amount_minor": self.amount_minor, "currency": self.currency},
             "course_ids": self.course_ids,
             "on_sale": self.on_sale,
+            "version": self.revision,
         }

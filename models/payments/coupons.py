@@ -18,13 +18,14 @@ from models.errors import (
     CouponUsedUp,
     NotFound,
 )
+from models.revision import Revised
 
 from .goods import Discount, Goods
 
 _A_HUNDRED = 100
 
 
-class Coupon(Base):
+class Coupon(Revised, Base):
     __tablename__ = "coupons"
     __table_args__ = ({"schema": "payments"},)
 
@@ -47,7 +48,7 @@ class Coupon(Base):
         """A new coupon. Raises CouponTaken."""
         if session.scalar(select(cls.id).where(cls.code == fields["code"])):
             raise CouponTaken(fields["code"])
-        coupon = cls(id=new_id(), created_at=at, **fields)
+        coupon = cls(id=new_id(), created_at=at, revision=1, **fields)
         session.add(coupon)
         session.flush()
         return coupon
@@ -123,7 +124,8 @@ class Coupon(Base):
     def view(self) -> dict[str, Any]:
         """As GET /v1/coupons shows it."""
         names = ("id", "code", "kind", "value", "currency", "max_redemptions", "max_per_user", "starts_at", "ends_at")
-        return {name: getattr(self, name) for name in (*names, "course_ids", "redeemed", "created_at")}
+        shown = {name: getattr(self, name) for name in (*names, "course_ids", "redeemed", "created_at")}
+        return {**shown, "version": self.revision}
 
 
 def _as_stored(code: str) -> str:

@@ -10,12 +10,13 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
 from models.errors import NotFound
+from models.revision import Revised
 
 Interval = Literal["month", "year"]
 _MONTHS = {"month": 1, "year": 12}
 
 
-class Plan(Base):
+class Plan(Revised, Base):
     """What is offered now. A subscription keeps the terms that it was begun on."""
 
     __tablename__ = "plans"
@@ -33,12 +34,12 @@ class Plan(Base):
 
     @classmethod
     def make(cls, *, id: UUID | None = None, at: datetime, **fields: Any) -> Self:  # noqa: A002 as the column
-        return cls(id=id or new_id(), on_sale=True, created_at=at, **fields)
+        return cls(id=id or new_id(), on_sale=True, created_at=at, revision=1, **fields)
 
     @classmethod
-    def of(cls, session: Session, plan_id: UUID) -> Self:
-        """A plan, on sale or not. Raises NotFound."""
-        plan = session.get(cls, plan_id)
+    def of(cls, session: Session, plan_id: UUID, *, lock: bool = False) -> Self:
+        """Return a plan, on sale or not. Raises NotFound."""
+        plan = session.get(cls, plan_id, with_for_update=lock)
         if plan is None:
             raise NotFound("plan", str(plan_id))
         return plan
@@ -67,6 +68,7 @@ class Plan(Base):
             "trial_days": self.trial_days,
             "course_ids": self.course_ids,
             "on_sale": self.on_sale,
+            "version": self.revision,
         }
 
 

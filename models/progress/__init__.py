@@ -2,9 +2,17 @@
 days on which they learned (streaks).
 """
 
-from .course_progress import CompletedLesson, CourseProgress, ProgressPosition
+from .course_progress import CertificatePosition, CompletedLesson, CourseProgress, ProgressPosition
 from .course_sales import CourseSale
 from .outline import Outline
 from .positions import LessonPosition
 
-__all__ = ["CompletedLesson", "CourseProgress", "CourseSale", "LessonPosition", "Outline", "ProgressPosition"]
+__all__ = [
+    "CertificatePosition",
+    "CompletedLesson",
+    "CourseProgress",
+    "CourseSale",
+    "LessonPosition",
+    "Outline",
+    "ProgressPosition",
+]

@@ -51,6 +51,13 @@ class ProgressPosition(msgspec.Struct, array_like=True):
     course_id: UUID
 
 
+class CertificatePosition(msgspec.Struct, array_like=True):
+    """The last certificate of a page: the next page begins after it."""
+
+    certified_at: datetime
+    course_id: UUID
+
+
 class CourseProgress(Aggregate, Base):
     """What a learner has done in a course. Counts are stored, so that reading them is one row."""
 
@@ -159,10 +166,18 @@ class CourseProgress(Aggregate, Base):
         return rows[:limit], ProgressPosition(last.started_at, last.course_id)
 
     @classmethod
-    def certified(cls, session: Session, *conditions: ColumnElement[bool]) -> list[Self]:
-        """Where certificates were issued, with the outline that names the course, the newest first."""
+    def certified(
+        cls,
+        session: Session,
+        *conditions: ColumnElement[bool],
+        after: CertificatePosition | None = None,
+        limit: int = 1,
+    ) -> list[Self]:
+        """Return where certificates were issued, with the outline that names the course, the newest first."""
         issued = select(cls).where(cls.certificate_code.is_not(None), *conditions).options(joinedload(cls.outline))
-        return list(session.scalars(issued.order_by(cls.certified_at.desc(), cls.course_id)))
+        if after:
+            issued = issued.where(tuple_(cls.certified_at, cls.course_id) < (after.certified_at, after.course_id))
+        return list(session.scalars(issued.order_by(cls.certified_at.desc(), cls.course_id.desc()).limit(limit)))
 
     @classmethod
     def all_of(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
@@ -286,6 +301,10 @@ class CourseProgress(Aggregate, Base):
             "completed_at": self.completed_at,
             "version": self.version,
         }
+
+    def certificate_position(self) -> CertificatePosition:
+        assert self.certified_at is not None  # set together with the code
+        return CertificatePosition(self.certified_at, self.course_id)
 
     def certificate(self) -> dict[str, Any]:
         """As GET /v1/me/certificates shows it."""

@@ -82,6 +82,7 @@ def test_what_is_open_to_anybody_is_on_this_list():
         "POST /v1/unsubscribe/<token>",
         "GET /v1/courses/<uuid:course_id>/reviews",
         "GET /v1/bundles",
+        "GET /v1/bundles/<uuid:bundle_id>",
         "GET /v1/plans",
         "GET /v1/plans/<uuid:plan_id>",
         "POST /v1/webhooks/auth0",

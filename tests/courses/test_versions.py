@@ -31,7 +31,9 @@ def test_a_version_is_the_working_copy_again_with_the_ids_that_it_had(session: S
     publish_course(session, forgotten, ref=str(course.id), caller=caller)
     assert course.view()["sections"] != before["sections"]
 
-    restored = restore_version(session, ref=str(course.id), caller=caller, course_version=1)
+    restored = restore_version(
+        session, ref=str(course.id), caller=caller, expected_version=course.version, course_version=1
+    )
     session.flush()
     session.expire_all()
     assert (restored["title"], restored["sections"]) == (before["title"], before["sections"])
@@ -41,7 +43,7 @@ def test_a_version_is_the_working_copy_again_with_the_ids_that_it_had(session: S
 
     # It is on sale with the next publish only, as a version of its own.
     publish_course(session, forgotten, ref=str(course.id), caller=caller)
-    versions = list_versions(session, ref=str(course.id), caller=caller)["items"]
+    versions = list_versions(session, ref=str(course.id), caller=caller, after=None, limit=20)["items"]
     assert [(each["course_version"], each["title"] == before["title"], each["on_sale"]) for each in versions] == [
         (3, True, True),
         (2, False, False),
@@ -53,11 +55,13 @@ def test_history_is_the_authors_own(session: Session):
     course = make_course(session)
     stranger = Caller(uuid4())
     with pytest.raises(NotFound):
-        list_versions(session, ref=str(course.id), caller=stranger)
+        list_versions(session, ref=str(course.id), caller=stranger, after=None, limit=20)
     with pytest.raises(NotFound):
-        restore_version(session, ref=str(course.id), caller=stranger, course_version=1)
+        restore_version(session, ref=str(course.id), caller=stranger, expected_version=course.version, course_version=1)
     with pytest.raises(NotFound):
-        restore_version(session, ref=str(course.id), caller=author_of(course), course_version=2)
+        restore_version(
+            session, ref=str(course.id), caller=author_of(course), expected_version=course.version, course_version=2
+        )
 
 
 def test_prerequisites_are_courses_that_there_are(session: Session):

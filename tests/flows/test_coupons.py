@@ -110,7 +110,9 @@ def test_a_coupon_is_issued_listed_and_limited(admin: Visitor) -> None:
     assert coupon["code"].isupper()
     assert coupon in admin.get("/v1/coupons").json()["items"]
     path = f"/v1/coupons/{coupon['id']}"
-    changed = admin.person.send("PATCH", path, {"max_per_user": None, "ends_at": "2030-01-01T00:00:00Z"})
+    seen = admin.get(path).headers["ETag"]
+    changed = admin.person.send("PATCH", path, {"max_per_user": None, "ends_at": "2030-01-01T00:00:00Z"}, If_Match=seen)
+    assert problem(admin.person.send("PATCH", path, {"max_per_user": 1}, If_Match=seen)) == (412, "precondition_failed")
     assert (changed.json()["max_per_user"], changed.json()["value"]) == (None, 20)
     assert problem(admin.post("/v1/coupons", {"code": coupon["code"], "kind": "percent", "value": 5})) == (
         409,

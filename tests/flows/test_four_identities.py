@@ -40,6 +40,7 @@ EXCEPTIONS: dict[str, Outcomes] = {
     "GET /v1/courses/<ref>": OPEN_TO_ALL,
     "GET /v1/courses/<uuid:course_id>/reviews": OPEN_TO_ALL,
     "GET /v1/plans/<uuid:plan_id>": OPEN_TO_ALL,
+    "GET /v1/bundles/<uuid:bundle_id>": OPEN_TO_ALL,
     "GET /v1/certificates/<code>": OPEN_TO_ALL,
     "GET /docs/<path:name>": OPEN_TO_ALL,
     # Whoever has the link of a mail may end such mails.

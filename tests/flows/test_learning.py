@@ -142,7 +142,10 @@ def test_a_quiz_is_passed_a_course_completed_and_reviewed(shop: Shop) -> None:
     assert problem(shop.learner().post(f"{path}/reviews", {"rating": 1})) == (403, "not_enrolled")
     assert problem(pupil.post(f"{path}/reviews", {"rating": 6})) == (422, "validation_failed")
     [version] = author.get(f"{path}/versions").json()["items"]
-    assert author.post(f"{path}/versions/{version['course_version']}/restore").status_code == 200
+    restore, seen = f"{path}/versions/{version['course_version']}/restore", author.get(path).headers["ETag"]
+    assert problem(author.post(restore)) == (428, "precondition_required")
+    assert author.person.send("POST", restore, If_Match=seen).status_code == 200
+    assert author.person.send("POST", restore, If_Match=seen).status_code == 412
 
 
 def test_nothing_is_learned_without_access(shop: Shop) -> None:

@@ -194,7 +194,9 @@ def test_reminders_can_be_chosen_against_beforehand_and_a_choice_that_is_none_is
     learner = shop.learner()
     learner.profile()
     path = "/v1/me/notification-preferences"
-    chosen = learner.person.put(path, {"categories": {"reminders": {"email": False, "push": False, "in_app": False}}})
+    seen = learner.get(path).headers["ETag"]
+    off = {"categories": {"reminders": {"email": False, "push": False, "in_app": False}}}
+    chosen = learner.person.put(path, off, If_Match=seen)
     assert chosen.status_code == 200
-    refused = learner.person.put(path, {"categories": {"nagging": {"email": True}}})
+    refused = learner.person.put(path, {"categories": {"nagging": {"email": True}}}, If_Match=seen)
     assert (refused.status_code, refused.json()["code"]) == (422, "validation_failed")

@@ -149,6 +149,8 @@ def test_bad_wishes_are_refused(shop: Shop, learner: Visitor, plan: dict[str, An
     assert refusal("/v1/checkouts", {"provider": "stripe"})[0] == 422
     assert refusal("/v1/plans", {}) == (403, "permission_missing")
     assert learner.post(f"/v1/subscriptions/{uuid4()}/cancel").status_code == 404
-    closed = admin.send("PATCH", f"/v1/plans/{plan['id']}", {"on_sale": False})
+    path = f"/v1/plans/{plan['id']}"
+    assert admin.send("PATCH", path, {"on_sale": False}).status_code == 428
+    closed = admin.send("PATCH", path, {"on_sale": False}, If_Match=admin.get(path).headers["ETag"])
     assert (closed.status_code, closed.json()["on_sale"]) == (200, False)
     assert refusal("/v1/checkouts", wish) == (404, "not_found")

@@ -172,7 +172,10 @@ def test_a_trial_tells_at_once_how_it_went_and_a_rotated_secret_overlaps(admin: 
 
 def test_a_disabled_endpoint_is_told_nothing(stack: Platform, admin: Person, integrate):
     asleep, awake = integrate(), integrate()
-    disabled = admin.send("PATCH", asleep.path, {"enabled": False}).json()
+    seen = admin.get(asleep.path).headers["ETag"]
+    disabled = admin.send("PATCH", asleep.path, {"enabled": False}, If_Match=seen).json()
+    late = admin.send("PATCH", asleep.path, {"enabled": True}, If_Match=seen)
+    assert problem(late) == (412, "precondition_failed")
     assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "asked")
     user_id = sign_up(stack)
     awake.wait_for(user_id)

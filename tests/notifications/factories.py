@@ -25,9 +25,10 @@ from models.events import (
     SubscriptionTrialEnding,
     UserCreated,
 )
-from models.notifications import Contact
+from models.notifications import Contact, Preferences
 from tests.support.events import some
 from workers.notifications import messages
+from workers.notifications.preferences import Choices
 
 
 def make_person(**pii) -> Person:
@@ -38,6 +39,11 @@ def make_contact(session: Session, *, version: int = 1, **pii) -> UUID:
     user_id = new_id()
     Contact.keep(session, user_id, version=version, pii=make_person(**pii))
     return user_id
+
+
+def choose(choices: Choices, user_id: UUID, preferences: Preferences) -> None:
+    """Replace a user's preferences, whatever their version."""
+    choices.replace(user_id, preferences, expected_version=choices.version_of(user_id))
 
 
 def user_created(user_id: UUID, **fields) -> UserCreated:

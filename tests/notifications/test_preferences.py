@@ -12,6 +12,7 @@ from models.notifications import CATEGORIES, Preferences, QuietHours
 from models.notifications.preferences import Channels
 from tests.notifications.factories import (
     certificate_issued,
+    choose,
     course_completed,
     enrollment_created,
     lesson_completed,
@@ -83,7 +84,7 @@ def test_the_gateway_and_the_rules_know_the_same_categories():
 
 
 def test_who_has_chosen_nothing_is_told_everything(choices):
-    chosen = show_preferences(choices, user_id=new_id())
+    chosen = show_preferences(choices, user_id=new_id())["view"]
 
     assert chosen["categories"].keys() == set(CATEGORIES)
     assert all(channel for category in chosen["categories"].values() for channel in category.values())
@@ -93,17 +94,17 @@ def test_who_has_chosen_nothing_is_told_everything(choices):
 def test_preferences_are_kept_as_they_were_put_and_replaced_as_a_whole(choices):
     user_id = new_id()
     first = Preferences(categories={"progress": Channels(email=False)}, quiet_hours=QuietHours("22:00", "08:00"))
-    shown = change_preferences(choices, user_id=user_id, preferences=first)
+    shown = change_preferences(choices, user_id=user_id, expected_version=1, preferences=first)["view"]
     assert shown["categories"]["progress"] == {"email": False, "push": True, "in_app": True}
     assert shown["quiet_hours"] == {"from": "22:00", "to": "08:00"}
 
-    shown = change_preferences(choices, user_id=user_id, preferences=Preferences())
-    assert shown == show_preferences(choices, user_id=new_id())
+    shown = change_preferences(choices, user_id=user_id, expected_version=2, preferences=Preferences())["view"]
+    assert shown == show_preferences(choices, user_id=new_id())["view"]
 
 
 def test_one_channel_is_turned_off_and_the_others_stay(choices):
     user_id = new_id()
-    choices.keep(user_id, Preferences(quiet_hours=QuietHours("22:00", "08:00")).complete())
+    choose(choices, user_id, Preferences(quiet_hours=QuietHours("22:00", "08:00")).complete())
     choices.turn_off(user_id, "courses", "email")
 
     chosen = choices.of(user_id)
@@ -124,7 +125,7 @@ def reasons(post, user_id: UUID) -> set[tuple[str, str, str | None]]:
 
 
 def test_what_a_user_does_not_want_is_skipped_and_keeps_its_reason(post, ann):
-    post.choices.keep(ann, NOTHING)
+    choose(post.choices, ann, NOTHING)
     post.handle(welcome_learner, enrollment_created(ann))
     post.deliver_poked()
 
@@ -142,7 +143,7 @@ def test_preferences_are_read_when_a_mail_is_sent(post, ann):
 
 
 def test_a_receipt_passes_preferences_and_quiet_hours(post, ann):
-    post.choices.keep(ann, Preferences(categories=NOTHING.categories, quiet_hours=QuietHours("00:00", "23:59")))
+    choose(post.choices, ann, Preferences(categories=NOTHING.categories, quiet_hours=QuietHours("00:00", "23:59")))
     post.handle(send_receipt, payment_succeeded(ann))
     post.deliver_poked()
 
@@ -151,7 +152,7 @@ def test_a_receipt_passes_preferences_and_quiet_hours(post, ann):
 
 def test_a_mail_in_quiet_hours_is_held_until_they_are_over(post, ann, clock):
     clock.set(datetime(2027, 6, 10, 23, tzinfo=BERLIN))
-    post.choices.keep(ann, Preferences(quiet_hours=QuietHours("22:00", "08:00")))
+    choose(post.choices, ann, Preferences(quiet_hours=QuietHours("22:00", "08:00")))
     delivery_id = post.queue(ann)
     post.deliver(delivery_id)
     assert post.standing(delivery_id) == ("held", "quiet_hours")
@@ -166,7 +167,7 @@ def test_a_mail_in_quiet_hours_is_held_until_they_are_over(post, ann, clock):
 
 def test_a_held_mail_that_is_no_longer_wanted_is_skipped(post, ann, clock):
     clock.set(datetime(2027, 6, 10, 23, tzinfo=BERLIN))
-    post.choices.keep(ann, Preferences(quiet_hours=QuietHours("22:00", "08:00")))
+    choose(post.choices, ann, Preferences(quiet_hours=QuietHours("22:00", "08:00")))
     delivery_id = post.queue(ann)
     post.deliver(delivery_id)
     post.choices.turn_off(ann, "progress", "email")
@@ -177,7 +178,7 @@ def test_a_held_mail_that_is_no_longer_wanted_is_skipped(post, ann, clock):
 
 
 def test_an_event_delivered_twice_is_skipped_once(post, ann):
-    post.choices.keep(ann, NOTHING)
+    choose(post.choices, ann, NOTHING)
     event, event_id = certificate_issued(ann), new_id()
     for _ in range(2):
         post.handle(send_certificate, event, event_id=event_id)
@@ -225,7 +226,7 @@ def test_mails_of_a_category_are_limited_by_day(post, ann, clock, monkeypatch):
 def test_the_end_of_quiet_hours_releases_no_more_than_a_day_allows(post, ann, clock, monkeypatch):
     monkeypatch.setattr(settings, "NOTIFICATIONS_PER_DAY", 1)
     clock.set(datetime(2027, 6, 10, 23, tzinfo=BERLIN))
-    post.choices.keep(ann, Preferences(quiet_hours=QuietHours("22:00", "08:00")))
+    choose(post.choices, ann, Preferences(quiet_hours=QuietHours("22:00", "08:00")))
     for _ in range(3):
         post.deliver(post.queue(ann))
     assert outcomes(post, ann, "email") == [("held", "quiet_hours")] * 3

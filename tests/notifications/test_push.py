@@ -9,7 +9,7 @@ import settings
 from models.base import new_id
 from models.errors import NotFound, PushServiceRefused, TooManyDevices
 from models.notifications import Device, Preferences, QuietHours
-from tests.notifications.factories import course_completed, make_contact
+from tests.notifications.factories import choose, course_completed, make_contact
 from workers.notifications.delivery import MAX_PUSH_ATTEMPTS, wait_after
 from workers.notifications.devices import MAX_DEVICES, Subscription, list_devices, register_device, remove_device
 from workers.notifications.messages import congratulate_on_course
@@ -128,7 +128,7 @@ def test_a_service_that_stays_away_is_given_up(post, ann, signed_in, clock):
 
 def test_a_push_asks_preferences_and_keeps_quiet_hours(post, ann, signed_in, push_service):
     [app] = signed_in("fcm")
-    post.choices.keep(ann, Preferences(quiet_hours=QuietHours("00:00", "23:59")))
+    choose(post.choices, ann, Preferences(quiet_hours=QuietHours("00:00", "23:59")))
     held = queued(post, ann)
     post.push(held)
     post.choices.turn_off(ann, "progress", "push")
@@ -152,8 +152,8 @@ def test_a_device_registered_twice_is_one_and_goes_to_who_signed_in_last(session
     assert register(session, ann, device) == first
     assert register(session, bob, device)["id"] == first["id"]
 
-    assert list_devices(session, user_id=ann)["items"] == []
-    assert list_devices(session, user_id=bob)["items"] == [first]
+    assert list_devices(session, user_id=ann, after=None, limit=20)["items"] == []
+    assert list_devices(session, user_id=bob, after=None, limit=20)["items"] == [first]
 
 
 def test_a_device_is_removed_by_its_owner_alone(session, ann):

@@ -21,6 +21,7 @@ from models.notifications.reminders import (
 )
 from tests.notifications.conftest import OneSession
 from tests.notifications.factories import (
+    choose,
     course_completed,
     enrollment_created,
     lesson_completed,
@@ -196,7 +197,7 @@ def test_who_moves_is_reminded_in_the_morning_of_where_they_are(session, days):
 
 
 def test_a_mail_that_waited_is_not_sent_when_the_learner_has_gone_on_meanwhile(days):
-    days.post.choices.keep(days.user_id, Preferences(quiet_hours=QuietHours("08:00", "20:00")))
+    choose(days.post.choices, days.user_id, Preferences(quiet_hours=QuietHours("08:00", "20:00")))
     days.enroll(MONDAY + 8 * HOUR)
     days.post.pokes.clear()
     days.look(MONDAY + 3 * DAY + 10 * HOUR)

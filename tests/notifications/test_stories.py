@@ -120,13 +120,31 @@ def test_preferences_come_back_as_they_were_put(ann):
         "quiet_hours": {"from": "22:00", "to": "08:00"},
         "digest": "off",
     }
-    put = ann.send("PUT", "/v1/me/notification-preferences", wanted)
+    put = change_preferences(ann, wanted)
     assert put.status_code == 200
     assert put.json["categories"]["courses"] == {"email": False, "push": True, "in_app": True}
-    assert put.json == ann.get("/v1/me/notification-preferences").json
-    assert put.json == ann.send("PUT", "/v1/me/notification-preferences", put.json).json
+    assert put.json == ann.get(PREFERENCES).json
+    assert put.json == change_preferences(ann, put.json).json
 
-    assert ann.send("PUT", "/v1/me/notification-preferences", {"categories": {}}).json["quiet_hours"] is None
+    assert change_preferences(ann, {"categories": {}}).json["quiet_hours"] is None
+
+
+PREFERENCES = "/v1/me/notification-preferences"
+
+
+def change_preferences(ann, wanted: dict):
+    return ann.send("PUT", PREFERENCES, wanted, If_Match=ann.get(PREFERENCES).headers["ETag"])
+
+
+def test_preferences_that_have_changed_since_are_not_overwritten(ann):
+    seen = ann.get(PREFERENCES).headers["ETag"]
+    assert change_preferences(ann, {"categories": {"courses": {"email": False}}}).status_code == 200
+
+    late = ann.send("PUT", PREFERENCES, {"categories": {}}, If_Match=seen)
+
+    assert (late.status_code, late.json["code"]) == (412, "precondition_failed")
+    assert ann.get(PREFERENCES).json["categories"]["courses"]["email"] is False
+    assert ann.send("PUT", PREFERENCES, {"categories": {}}).status_code == 428
 
 
 @pytest.mark.parametrize(
@@ -143,5 +161,5 @@ def test_preferences_come_back_as_they_were_put(ann):
     ],
 )
 def test_preferences_that_do_not_fit_are_refused(ann, wanted: dict, pointer: str):
-    refused = ann.send("PUT", "/v1/me/notification-preferences", wanted)
+    refused = change_preferences(ann, wanted)
     assert (refused.status_code, [fault["pointer"] for fault in refused.json["errors"]]) == (422, [pointer])

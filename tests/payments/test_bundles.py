@@ -50,9 +50,9 @@ def test_a_bundle_is_composed_changed_and_taken_off_sale(shop, session, course_i
     bundle = compose_bundle(session, fields=fields)
     assert bundle["price"] == {"amount_minor": 7000, "currency": "USD"}
     assert bundle["id"] in {each["id"] for each in list_bundles(session, limit=5, after=None)["items"]}
-    change_bundle(session, bundle_id=bundle["id"], fields={"amount_minor": 5000})
+    change_bundle(session, bundle_id=bundle["id"], expected_version=1, fields={"amount_minor": 5000})
     assert shop.checkout(bundle_id=bundle["id"])["amount_minor"] == 5000
-    change_bundle(session, bundle_id=bundle["id"], fields={"on_sale": False})
+    change_bundle(session, bundle_id=bundle["id"], expected_version=2, fields={"on_sale": False})
     with pytest.raises(NotFound):
         shop.checkout(bundle_id=bundle["id"])
     assert bundle["id"] not in {each["id"] for each in list_bundles(session, limit=5, after=None)["items"]}

@@ -227,7 +227,9 @@ def test_the_limits_of_a_coupon_change_and_never_below_what_was_used(shop, sessi
     code = make_coupon(session, max_redemptions=5)
     shop.checkout(course_id, coupon=code)
     coupon_id = Coupon.locked(session, code).id
-    changed = change_coupon(session, coupon_id=coupon_id, limits=CouponLimits(max_redemptions=1, ends_at=now()))
+    changed = change_coupon(
+        session, coupon_id=coupon_id, expected_version=1, limits=CouponLimits(max_redemptions=1, ends_at=now())
+    )
     assert (changed["max_redemptions"], changed["redeemed"], changed["max_per_user"]) == (1, 1, None)
     session.flush()
     shop.buyer = uuid4()

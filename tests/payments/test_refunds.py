@@ -87,7 +87,7 @@ def test_partial_refunds_add_up_to_a_full_one(shop, session, checkout):
     assert payments(shop, checkout) == ("refunded", 0, 4900)
     assert refunded(session, checkout) == [(1900, False), (3000, True)]
     assert shop.given_back(checkout) == [1900, 3000]
-    listed = list_refunds(session, order_id=checkout["order_id"], user_id=shop.buyer)
+    listed = list_refunds(session, order_id=checkout["order_id"], user_id=shop.buyer, after=None, limit=20)
     assert [each["amount_minor"] for each in listed["items"]] == [1900, 3000]
 
 
@@ -143,7 +143,7 @@ def test_an_order_that_is_not_there_is_not_found(shop, session, checkout):
     with pytest.raises(NotFound):
         shop.refund({"order_id": uuid4()})
     with pytest.raises(NotFound):
-        list_refunds(session, order_id=checkout["order_id"], user_id=uuid4())
+        list_refunds(session, order_id=checkout["order_id"], user_id=uuid4(), after=None, limit=20)
 
 
 def test_database_refuses_a_promise_above_the_capture(shop, session, checkout):

@@ -133,6 +133,6 @@ def test_access_may_be_left_to_the_buyer(shop, session, checkout):
 def test_what_staff_wrote_is_not_for_the_buyer(shop, session, checkout):
     shop.refund(checkout, 100, reason="threatened us on the phone")
     mine = {"order_id": checkout["order_id"]}
-    [seen] = list_refunds(session, **mine, user_id=shop.buyer)["items"]
-    [known] = list_refunds(session, **mine, user_id=None)["items"]
+    [seen] = list_refunds(session, **mine, user_id=shop.buyer, after=None, limit=20)["items"]
+    [known] = list_refunds(session, **mine, user_id=None, after=None, limit=20)["items"]
     assert (seen["reason"], known["reason"]) == (SHOWN_REASON, "threatened us on the phone")

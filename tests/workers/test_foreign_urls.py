@@ -71,7 +71,7 @@ def test_hostile_url_is_refused_as_a_webhook(session: Session, no_call, url: str
     with pytest.raises(WebhookUrlRefused):
         create_endpoint(sessions, url=url, description="", event_types=["USER_CREATED"])
     with pytest.raises(WebhookUrlRefused):
-        change_endpoint(sessions, Pokes(), endpoint_id=new_id(), changes={"url": url})
+        change_endpoint(sessions, Pokes(), endpoint_id=new_id(), expected_version=1, changes={"url": url})
     outcome = courier.post(url, {"id": "1"}, secrets=[], timeout_seconds=1)
 
     assert (outcome.status_code, outcome.error) == (None, "address_refused")

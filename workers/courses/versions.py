@@ -12,16 +12,25 @@ from workers import task
 
 
 @task
-def list_versions(session: Session, *, ref: str, caller: Caller) -> dict[str, Any]:
-    """What was published of a course, the newest first. Raises NotFound."""
+def list_versions(session: Session, *, ref: str, caller: Caller, after: int | None, limit: int) -> dict[str, Any]:
+    """Return a page of what was published of a course, the newest first: {"items", "next"}. Raises NotFound."""
     course = Course.own(session, ref, caller)
-    return {"items": [version.line(course) for version in CourseVersion.history(session, course.id)]}
+    found = CourseVersion.history(session, course.id, after=after, limit=limit + 1)
+    shown = found[:limit]
+    following = shown[-1].course_version if len(found) > limit else None
+    return {"items": [version.line(course) for version in shown], "next": following}
 
 
 @task
-def restore_version(session: Session, *, ref: str, caller: Caller, course_version: int) -> dict[str, Any]:
-    """Make a published version the working copy again; learners see it with the next publish. Raises NotFound."""
+def restore_version(
+    session: Session, *, ref: str, caller: Caller, expected_version: int, course_version: int
+) -> dict[str, Any]:
+    """Make a published version the working copy again; learners see it with the next publish.
+
+    Raises NotFound, PreconditionFailed.
+    """
     course = Course.own(session, ref, caller)
+    course.expect(expected_version)
     version = CourseVersion.numbered(session, course.id, course_version)
     course.sections.clear()
     session.flush()  # what comes back has the ids of what goes

@@ -48,12 +48,18 @@ def show_endpoint(session: Session, *, endpoint_id: UUID) -> dict[str, Any]:
 
 
 @task
-def change_endpoint(sessions: Sessions, poke: Poke, *, endpoint_id: UUID, changes: dict[str, Any]) -> dict[str, Any]:
-    """Change what is named of an endpoint. Raises NotFound, WebhookUrlRefused, UnknownEventType."""
+def change_endpoint(
+    sessions: Sessions, poke: Poke, *, endpoint_id: UUID, expected_version: int, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """Change what is named of an endpoint.
+
+    Raises NotFound, PreconditionFailed, WebhookUrlRefused, UnknownEventType.
+    """
     if "url" in changes:
         _refuse_unfit(changes["url"])
     with sessions.begin() as session:
         endpoint = Endpoint.locked(session, endpoint_id)
+        endpoint.revise("webhook endpoint", expected_version)
         endpoint.change(changes, at=now())
         poke("integrations.send_due_webhooks")  # enabled again, it may have something waiting
         return sessions.answer(session, endpoint.view())

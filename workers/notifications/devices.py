@@ -45,9 +45,15 @@ def register_device(
 
 
 @task
-def list_devices(session: Session, *, user_id: UUID) -> dict[str, Any]:
-    """A user's devices, the oldest first: {"items", "web_push_key": what a browser subscribes with, or None}."""
-    return {"items": [_view(device) for device in Device.of(session, user_id)], "web_push_key": public_key()}
+def list_devices(session: Session, *, user_id: UUID, after: UUID | None, limit: int) -> dict[str, Any]:
+    """Return a page of a user's devices, the oldest first: {"items", "next", "web_push_key"}.
+
+    ``web_push_key`` is what a browser subscribes with, or None.
+    """
+    found = [device for device in Device.of(session, user_id) if after is None or device.id > after]
+    shown = found[:limit]
+    following = shown[-1].id if len(found) > limit else None
+    return {"items": [_view(device) for device in shown], "next": following, "web_push_key": public_key()}
 
 
 @task

@@ -6,7 +6,9 @@ from uuid import UUID
 
 import msgspec
 from pymongo.database import Database
+from pymongo.errors import DuplicateKeyError
 
+from models.errors import PreconditionFailed
 from models.notifications import Preferences
 from workers import task
 from workers._delivery import Delivery
@@ -34,15 +36,32 @@ class Choices:
         # The embedded server turns a false that it updates into 0.
         return msgspec.convert(chosen, Preferences, strict=False)
 
-    def keep(self, user_id: UUID, preferences: Preferences) -> None:
-        """Replace what a user has chosen."""
+    def version_of(self, user_id: UUID) -> int:
+        """Return the version of a user's preferences: 1 before the first change."""
+        stored = self._chosen.find_one({"_id": str(user_id)}, {"changes": 1}) or {}
+        return int(stored.get("changes", 0)) + 1
+
+    def replace(self, user_id: UUID, preferences: Preferences, *, expected_version: int) -> None:
+        """Replace what a user has chosen. Raises PreconditionFailed where it has changed since ``expected_version``.
+
+        The version is compared and counted in the same write: an unsubscription in between is not overwritten.
+        """
         chosen = msgspec.to_builtins(preferences)
-        self._chosen.update_one({"_id": str(user_id)}, {"$set": chosen}, upsert=True)
+        changes = expected_version - 1
+        if changes == 0:
+            try:
+                self._chosen.insert_one({"_id": str(user_id), **chosen, "changes": 1})
+            except DuplicateKeyError:
+                raise PreconditionFailed("preferences", str(self.version_of(user_id))) from None
+            return
+        change = {"$set": chosen, "$inc": {"changes": 1}}
+        if self._chosen.update_one({"_id": str(user_id), "changes": changes}, change).matched_count == 0:
+            raise PreconditionFailed("preferences", str(self.version_of(user_id)))
 
     def turn_off(self, user_id: UUID, category: str, channel: str) -> None:
         """Have no more of ``category`` by ``channel``; the rest stays as it is."""
         off = {f"categories.{category}.{channel}": False}
-        self._chosen.update_one({"_id": str(user_id)}, {"$set": off}, upsert=True)
+        self._chosen.update_one({"_id": str(user_id)}, {"$set": off, "$inc": {"changes": 1}}, upsert=True)
 
     def erase(self, user_id: UUID) -> int:
         """Forget what a user has chosen; returns how many documents that was."""
@@ -51,15 +70,22 @@ class Choices:
 
 @task
 def show_preferences(choices: Choices, *, user_id: UUID) -> dict[str, Any]:
-    """What a user has chosen, with every category that there is."""
-    return _view(choices.of(user_id))
+    """Return what a user has chosen, with every category that there is: {"version", "view"}."""
+    return _versioned(choices, user_id)
 
 
 @task
-def change_preferences(choices: Choices, *, user_id: UUID, preferences: Preferences) -> dict[str, Any]:
-    """Put ``preferences`` in the place of what a user had chosen; a category that is not named is on."""
-    choices.keep(user_id, preferences.complete())
-    return _view(choices.of(user_id))
+def change_preferences(
+    choices: Choices, *, user_id: UUID, expected_version: int, preferences: Preferences
+) -> dict[str, Any]:
+    """Replace what a user has chosen; a category that is not named is on. Raises PreconditionFailed."""
+    choices.replace(user_id, preferences.complete(), expected_version=expected_version)
+    return _versioned(choices, user_id)
+
+
+def _versioned(choices: Choices, user_id: UUID) -> dict[str, Any]:
+    # The version first: preferences that change in between are shown under a version that does not match any more.
+    return {"version": choices.version_of(user_id), "view": _view(choices.of(user_id))}
 
 
 def _view(preferences: Preferences) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.base import now
+from models.errors import NotFound
 from models.payments import Bundle
 from workers import task
 
@@ -20,9 +21,21 @@ def compose_bundle(session: Session, *, fields: dict[str, Any]) -> dict[str, Any
 
 
 @task
-def change_bundle(session: Session, *, bundle_id: UUID, fields: dict[str, Any]) -> dict[str, Any]:
-    """Change a bundle, or take it off sale; an open page keeps its price. Raises NotFound."""
+def show_bundle(session: Session, *, bundle_id: UUID, for_staff: bool) -> dict[str, Any]:
+    """Return a bundle; one that is not on sale is shown to staff only. Raises NotFound."""
+    bundle = Bundle.of(session, bundle_id)
+    if not bundle.on_sale and not for_staff:
+        raise NotFound("bundle on sale", str(bundle_id))
+    return bundle.view()
+
+
+@task
+def change_bundle(
+    session: Session, *, bundle_id: UUID, expected_version: int, fields: dict[str, Any]
+) -> dict[str, Any]:
+    """Change a bundle, or take it off sale; an open page keeps its price. Raises NotFound, PreconditionFailed."""
     bundle = Bundle.of(session, bundle_id, lock=True)
+    bundle.revise("bundle", expected_version)
     for name, value in fields.items():
         setattr(bundle, name, value)
     if bundle.on_sale:

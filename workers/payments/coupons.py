@@ -41,9 +41,16 @@ def issue_coupon(session: Session, *, terms: CouponTerms) -> dict[str, Any]:
 
 
 @task
-def change_coupon(session: Session, *, coupon_id: UUID, limits: CouponLimits) -> dict[str, Any]:
-    """Change a coupon's limits; what was redeemed stays so. Raises NotFound, CouponUsedMore."""
+def show_coupon(session: Session, *, coupon_id: UUID) -> dict[str, Any]:
+    """Return a coupon. Raises NotFound."""
+    return Coupon.of(session, coupon_id).view()
+
+
+@task
+def change_coupon(session: Session, *, coupon_id: UUID, expected_version: int, limits: CouponLimits) -> dict[str, Any]:
+    """Change a coupon's limits; what was redeemed stays so. Raises NotFound, PreconditionFailed, CouponUsedMore."""
     coupon = Coupon.of(session, coupon_id)
+    coupon.revise("coupon", expected_version)
     coupon.change(limits.fields())
     return coupon.view()
 

@@ -38,18 +38,19 @@ def create_plan(
 
 
 @task
-def change_plan(session: Session, *, plan_id: UUID, changes: dict[str, Any]) -> dict[str, Any]:
-    """Change what is offered from now on; who has subscribed keeps their terms. Raises NotFound."""
-    plan = Plan.of(session, plan_id)
+def change_plan(session: Session, *, plan_id: UUID, expected_version: int, changes: dict[str, Any]) -> dict[str, Any]:
+    """Change what is offered from now on; subscribers keep their terms. Raises NotFound, PreconditionFailed."""
+    plan = Plan.of(session, plan_id, lock=True)
+    plan.revise("plan", expected_version)
     for name, value in changes.items():
         setattr(plan, name, value)
     return plan.view()
 
 
 @task
-def show_plan(session: Session, *, plan_id: UUID) -> dict[str, Any]:
-    """A plan that is on sale. Raises NotFound."""
-    return Plan.offered(session, plan_id).view()
+def show_plan(session: Session, *, plan_id: UUID, for_staff: bool) -> dict[str, Any]:
+    """Return a plan; one that is not on sale is shown to staff only. Raises NotFound."""
+    return (Plan.of if for_staff else Plan.offered)(session, plan_id).view()
 
 
 @task

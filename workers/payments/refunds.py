@@ -79,11 +79,18 @@ def refund_order(
 
 
 @task
-def list_refunds(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
-    """The refunds of an order of ``user_id``, of anybody's where that is None. Raises NotFound."""
+def list_refunds(
+    session: Session, *, order_id: UUID, user_id: UUID | None, after: UUID | None, limit: int
+) -> dict[str, Any]:
+    """Return a page of the refunds of an order, the oldest first: {"items", "next"}.
+
+    The order must be that of ``user_id``, unless that is None. Raises NotFound.
+    """
     order = Order.of(session, order_id, user_id=user_id)
-    refunds = Refund.of_order(session, order.id)
-    return {"items": [refund.buyers_view() if user_id else refund.view() for refund in refunds]}
+    found = [refund for refund in Refund.of_order(session, order.id) if after is None or refund.id > after]
+    shown = found[:limit]
+    following = shown[-1].id if len(found) > limit else None
+    return {"items": [each.buyers_view() if user_id else each.view() for each in shown], "next": following}
 
 
 @task

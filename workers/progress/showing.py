@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from models.base import now
 from models.errors import NotFound
-from models.progress import CourseProgress, LessonPosition, ProgressPosition
+from models.progress import CertificatePosition, CourseProgress, LessonPosition, ProgressPosition
 from models.progress.streaks import active_days, local_day, streak
 from workers import task
 
@@ -39,10 +39,14 @@ def show_streak(session: Session, *, user_id: UUID, timezone: str) -> dict[str, 
 
 
 @task
-def list_certificates(session: Session, *, user_id: UUID) -> dict[str, Any]:
-    """A learner's certificates, the newest first."""
-    certified = CourseProgress.certified(session, CourseProgress.user_id == user_id)
-    return {"items": [progress.certificate() for progress in certified]}
+def list_certificates(
+    session: Session, *, user_id: UUID, after: CertificatePosition | None, limit: int
+) -> dict[str, Any]:
+    """Return a page of a learner's certificates, the newest first: {"items", "next"}."""
+    found = CourseProgress.certified(session, CourseProgress.user_id == user_id, after=after, limit=limit + 1)
+    shown = found[:limit]
+    following = shown[-1].certificate_position() if len(found) > limit else None
+    return {"items": [progress.certificate() for progress in shown], "next": following}
 
 
 @task
