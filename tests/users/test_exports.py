@@ -49,7 +49,7 @@ def test_an_export_holds_the_part_of_every_service(ann: Person, database: Databa
     assert parts["notifications"]["notifications"]
     assert [each["status"] for each in parts["courses"]["enrollments"]] == ["active"]
     assert [each["status"] for each in parts["progress"]["courses"]] == ["in_progress"]
-    assert parts["payments"] == {"orders": [], "subscriptions": []}
+    assert parts["payments"] == {"orders": [], "subscriptions": [], "saved_methods": []}
 
 
 def test_an_export_never_puts_what_it_holds_on_the_bus(ann: Person, database: Database):

@@ -20,6 +20,7 @@ def test_the_event_of_a_new_user_fills_the_profile_and_caches_what_me_answers(se
         {
             "id": user.id,
             "email": "ann@example.com",
+            "email_verified": True,
             "name": "Ann",
             "locale": "ru",
             "timezone": "Europe/Moscow",
