@@ -30,10 +30,6 @@ LEFT_OUT = {
     "post_webhook_endpoints": "the address is looked up, and there is no network here",
     "post_subscriptions": "it needs a means of payment from an earlier checkout: 409",
     "get_me_notifications_stream": "it leads on to a stream, which does not end",
-    "get_payments_payment_id": "it needs a payment",
-    "post_payments_payment_id_resolve": "it needs a payment in review",
-    "post_refunds_refund_id_resolve": "it needs a refund in review",
-    "post_disputes_dispute_id_resolve": "it needs a dispute in review",
     "get_me_export": "404 until an export has been asked for and made",
 }
 FIRST = "post_courses_course_id_enrollments"  # who is not enrolled learns nothing
