@@ -182,7 +182,7 @@ AUTH0_AUDIENCE = _text("AUTH0_AUDIENCE", "https://api.coursebus.dev")
 # The machine client that speaks to Auth0's management API.
 AUTH0_CLIENT_ID = _text("AUTH0_CLIENT_ID", "coursebus-m2m")
 AUTH0_CLIENT_SECRET = _text("AUTH0_CLIENT_SECRET", "" if _is_set("AUTH0_DOMAIN") else "coursebus-m2m-local")
-# Prefix of the claims email, email_verified and name, which an Action of the tenant adds to access tokens.
+# Prefix of the claims email, email_verified, name and roles, which an Action of the tenant adds to access tokens.
 CLAIMS_NAMESPACE = _text("CLAIMS_NAMESPACE", "https://coursebus.dev/")
 
 # Whether roles and erasures are told to Auth0: where a machine client is named, and to the stand-in.

@@ -223,5 +223,5 @@ def _cached_account(key: str) -> Stored | None:
 def _account_of(caller: Caller) -> AccountState:
     if stored := _cached_account(cache.identity_key(caller.sub)):
         return AccountState.decode(stored.body)
-    identity = look_up("users.identify", sub=caller.sub, **caller.identity)
+    identity = look_up("users.identify", sub=caller.sub, roles=caller.claims.roles, **caller.identity)
     return AccountState.decode(identity["account"].encode())

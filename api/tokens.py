@@ -14,7 +14,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 import settings
-from models.accounts import NO_TOKEN_YET
+from models.accounts import NO_TOKEN_YET, ROLES
 from models.errors import DomainError, TokenInvalid, Unavailable
 from models.log import get_logger
 from models.text import line_or_none
@@ -31,6 +31,7 @@ class Claims:
     email: str | None
     name: str | None
     email_verified: bool
+    roles: tuple[str, ...]  # at Auth0, where an action puts them into the token
     machine: bool  # a program's own token, with no person behind it
     issued_at: float  # seconds since 1970, UTC; 0 where the token does not say
     expires_at: float  # seconds since 1970, UTC
@@ -97,10 +98,15 @@ def _typed(claims: dict[str, Any]) -> Claims:
         email=line_or_none(claims.get(f"{settings.CLAIMS_NAMESPACE}email")),
         name=line_or_none(claims.get(f"{settings.CLAIMS_NAMESPACE}name")),
         email_verified=claims.get(f"{settings.CLAIMS_NAMESPACE}email_verified") is True,
+        roles=_roles(claims.get(f"{settings.CLAIMS_NAMESPACE}roles")),
         machine=claims.get("gty") == "client-credentials",
         issued_at=_seconds(claims.get("iat")),
         expires_at=float(claims["exp"]),
     )
+
+
+def _roles(claim: object) -> tuple[str, ...]:
+    return tuple(role for role in ROLES if role in claim) if isinstance(claim, list) else ()
 
 
 def _seconds(claim: object) -> float:

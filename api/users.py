@@ -12,6 +12,7 @@ from flask import Response, request
 from flask.views import MethodView
 
 import settings
+from models.accounts import ROLES
 from models.cache import Stored, profile_key
 from models.errors import DomainError
 from models.webhooks import verify_auth0
@@ -29,8 +30,6 @@ from .schemas import Line, Schema, Timestamp
 blp = Blueprint("users", __name__, url_prefix="/v1", description="Who you are to Coursebus.")
 
 View = TypeVar("View", bound=Callable[..., Any])
-
-ROLES = ("learner", "instructor", "admin")  # as Auth0 calls them; what they allow is said there
 
 
 @functools.cache  # it walks the whole time zone database

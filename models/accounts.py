@@ -14,6 +14,8 @@ from .errors import AccountBlocked, TokenOutdated
 NO_TOKEN_YET = 253_402_300_800  # the year 10000
 _BLOCKED = "blocked"
 
+ROLES = ("learner", "instructor", "admin")  # as Auth0 calls them; what they allow is said there
+
 
 @dataclass(frozen=True, kw_only=True)
 class AccountState:

@@ -1,6 +1,7 @@
 """Users: one row a person that Auth0 vouches for, reserved by the first token, filled by its event."""
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self, TypedDict
@@ -66,13 +67,13 @@ class User(Aggregate, Base):
     account_version: Mapped[int] = mapped_column(server_default="1")  # counts the states of ``account``, for the cache
 
     @classmethod
-    def reserve(cls, session: Session, sub: str, *, at: datetime) -> Self | None:
+    def reserve(cls, session: Session, sub: str, *, at: datetime, roles: Sequence[str] = ()) -> Self | None:
         """The new row of a ``sub`` never seen before; None where it has one.
 
         A concurrent twin waits here for our commit.
         """
         row = insert(cls).values(
-            id=new_id(), sub=sub, version=0, locale="en", timezone="UTC", roles=[], search="", created_at=at
+            id=new_id(), sub=sub, version=0, locale="en", timezone="UTC", roles=list(roles), search="", created_at=at
         )
         return session.scalars(row.on_conflict_do_nothing(index_elements=["sub"]).returning(cls)).one_or_none()
 

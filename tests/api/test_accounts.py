@@ -1,14 +1,17 @@
 """Permissions of a token count only while the account of its user allows it."""
 
 import time
+from typing import NoReturn
 from uuid import uuid4
 
 import pytest
 
 import settings
+from api import auth
 from models import cache
 from models.accounts import AccountState
 from models.cache import Stored
+from models.errors import AccountErased
 from tests.api.test_policies import GUARDED, path_of
 from tests.api.test_problems import problem
 from tests.gateway import Person, know
@@ -40,6 +43,19 @@ def test_blocked_account_is_refused_on_routes_for_everyone(ann: Person, monkeypa
     know(ann, blocked=True)
 
     assert problem(ann.send(method, path_of(rule))) == (403, "account_blocked")
+
+
+@pytest.mark.parametrize(("method", "rule", "policy"), WITH_PERMISSIONS, ids=NAMED)
+def test_erased_account_has_no_permission_on_any_route(ann: Person, monkeypatch, method, rule, policy):
+    ann.permissions = policy.permissions
+    cache.put(cache.identity_key(ann.sub), Stored(2, b""))  # as an erasure leaves it: the users service is asked
+
+    def refuse(task: str, **_: object) -> NoReturn:
+        assert task == "users.identify"
+        raise AccountErased
+
+    monkeypatch.setattr(auth, "look_up", refuse)
+    assert problem(ann.send(method, path_of(rule))) == (403, "account_erased")
 
 
 def test_token_issued_in_the_first_valid_second_is_accepted(ann: Person):

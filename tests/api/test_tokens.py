@@ -182,6 +182,20 @@ def test_permissions_of_another_type_allow_nothing(tenant: Tenant, permissions: 
     assert claims_of(permissions=permissions).permissions == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("claim", "roles"),
+    [
+        (["admin", "emperor", "learner"], ("learner", "admin")),
+        (None, ()),
+        ("admin", ()),
+        ([["admin"], 7], ()),
+        ({}, ()),
+    ],
+)
+def test_roles_are_those_that_are_known(tenant: Tenant, claim: Any, roles: tuple):
+    assert claims_of(**{f"{settings.CLAIMS_NAMESPACE}roles": claim}).roles == roles
+
+
 @pytest.mark.parametrize("name", [7, "", "  ", "Ann\x00", "Ann\r\nBcc: eve", "\ud800", ["Ann"]])
 def test_a_name_that_is_no_line_of_text_is_no_name(tenant: Tenant, name: Any):
     assert claims_of(**{f"{settings.CLAIMS_NAMESPACE}name": name}).name is None

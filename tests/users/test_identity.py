@@ -42,6 +42,12 @@ def test_an_identity_is_remembered_as_the_gateway_reads_it(session: Session):
     assert remembered[identity_key(sub)].body.decode() == str(identity["user_id"])
 
 
+def test_roles_of_the_first_token_are_shown_in_the_profile(session: Session):
+    identity = identify(session, Remembered(), sub=make_sub(), email=None, name=None, roles=["instructor", "admin"])
+
+    assert session.get_one(User, identity["user_id"]).view()["roles"] == ["admin", "instructor"]
+
+
 def test_twelve_first_requests_at_once_become_one_user_told_once():
     sub, start = make_sub(), Barrier(12)
 

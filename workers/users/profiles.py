@@ -1,5 +1,6 @@
 """Profiles: reserved by the first token, filled by its event, changed by their users."""
 
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -16,15 +17,23 @@ from workers.resources import Remember
 
 @task
 def identify(
-    session: Session, remember: Remember, *, sub: str, email: str | None, name: str | None, email_verified: bool = False
+    session: Session,
+    remember: Remember,
+    *,
+    sub: str,
+    email: str | None,
+    name: str | None,
+    email_verified: bool = False,
+    roles: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Our id of Auth0's ``sub``: {"user_id", "account"}. One never seen before becomes a user, told once.
 
-    "account" is the text that the cache stores (models/accounts.py).
+    "account" is the text that the cache stores (models/accounts.py). ``roles`` are those that the token names; later
+    they change through ``set_roles``.
 
     Raises AccountErased for one whose tokens have outlived the account.
     """
-    user = User.reserve(session, sub, at=now())
+    user = User.reserve(session, sub, at=now(), roles=sorted(roles))
     ErasedSub.refuse(session, sub)  # only now: an erasure that was under way has been waited for above
     if user:
         record(session, user, user.created(Person(email=email, name=name, email_verified=email_verified)))

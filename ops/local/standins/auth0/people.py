@@ -70,5 +70,10 @@ def permissions(user: Document) -> list[str]:
     return [permission for permission in PERMISSIONS if permission in allowed]
 
 
+def role_names(user: Document) -> list[str]:
+    """Return the names of the user's roles."""
+    return [str(ROLES[role_id]["name"]) for role_id in user["_roles"]]
+
+
 def moment(db: Documents) -> str:
     return datetime.fromtimestamp(db.now(), UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

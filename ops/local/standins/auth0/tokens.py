@@ -117,6 +117,7 @@ def _for_user(db: Documents, message: Document) -> Document:
         f"{settings.CLAIMS_NAMESPACE}email": user["email"],
         f"{settings.CLAIMS_NAMESPACE}email_verified": user["email_verified"],
         f"{settings.CLAIMS_NAMESPACE}name": user["name"],
+        f"{settings.CLAIMS_NAMESPACE}roles": people.role_names(user),
         # With openid the token serves /userinfo too, so that aud is a list.
         "aud": [audience, f"{settings.AUTH0_ISSUER}userinfo"] if openid else audience,
         "azp": client_id,
