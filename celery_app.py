@@ -104,6 +104,7 @@ class Envelope:
     request_id: str | None = None
     traceparent: str | None = None
     causation_id: str | None = None  # the event or command that asked for this task, where it is not ``event_id``
+    actor: str | None = None  # the member of staff or the program that the command comes from: user:<id>, client:<id>
     claim: dict[str, Any] | None = None  # models.idempotency.Claim
     event_id: str | None = None  # of the event that starts this task
     event_headers: dict[str, str] | None = None  # its CloudEvents attributes, as they stand on Kafka

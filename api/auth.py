@@ -31,7 +31,7 @@ from models.errors import (
 from models.redis import cache_redis
 
 from . import arguments, limits, tokens
-from .headers import claim_idempotency_key
+from .headers import claim_idempotency_key, refuse_storing
 from .limits import PROBE, READ, WEBHOOK, WRITE, Limit
 from .queue import look_up
 
@@ -48,6 +48,7 @@ class Policy:
     anybody: bool = False
     machines: bool = False  # programs may come with a token of their own
     idempotency_key_required: bool = False
+    secret_answer: bool = False  # shown once: neither a key nor an operation may store it
     raw_body: bool = False  # taken as it is, not as JSON
     limit: Limit | None = None  # None: that of reads or of writes, by the method
     limited: bool = True
@@ -94,6 +95,11 @@ class Caller:
             vars(self)["account"] = AccountState.decode(stored.body)
 
     @property
+    def actor(self) -> str:
+        """What staff and programs are called in the record of their commands. Raises AccountErased."""
+        return f"client:{self.sub}" if self.claims.machine else f"user:{self.account.user_id}"
+
+    @property
     def email(self) -> str | None:
         return self.claims.email
 
@@ -123,16 +129,28 @@ def visitor() -> Caller | None:
 
 
 def requires(
-    *permissions: str, idempotency_key: bool = False, machines: bool = False, limit: Limit | None = None
+    *permissions: str,
+    idempotency_key: bool = False,
+    machines: bool = False,
+    limit: Limit | None = None,
+    secret_answer: bool = False,
 ) -> Callable[[View], View]:
     """Admit signed-in callers that hold all ``permissions``; ``idempotency_key`` makes the header a must.
+
+    A route with a ``secret_answer`` refuses the headers that would have its answer stored: SecretNotStored.
 
     The token's permissions count only while the account allows it: not after an erasure, a block or a change of roles.
 
     Raises TokenMissing, TokenInvalid, MachineRefused, PermissionMissing, AccountErased, AccountBlocked, TokenOutdated,
     and what the form of the request deserves, in the contract's order.
     """
-    policy = Policy(permissions=permissions, idempotency_key_required=idempotency_key, machines=machines, limit=limit)
+    policy = Policy(
+        permissions=permissions,
+        idempotency_key_required=idempotency_key,
+        machines=machines,
+        limit=limit,
+        secret_answer=secret_answer,
+    )
     return functools.partial(_guarded, policy)
 
 
@@ -163,7 +181,9 @@ def _guarded(policy: Policy, view: View) -> View:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         _admit(policy)
         try:
-            if request.method == "POST" and not policy.anybody:
+            if policy.secret_answer:
+                refuse_storing()
+            elif request.method == "POST" and not policy.anybody:
                 claim_idempotency_key(me().sub, required=policy.idempotency_key_required)
             arguments.refuse_what_is_not_read(taken, raw_body=policy.raw_body)
             return view(*args, **kwargs)
@@ -204,6 +224,8 @@ def _admit(policy: Policy) -> None:
             raise PermissionMissing(permission)
     if policy.permissions and is_person:
         me().account.refuse_outdated(me().claims.issued_at)
+    if policy.permissions:
+        g.actor = me().actor
 
 
 def _authenticate() -> Caller:

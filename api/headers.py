@@ -10,7 +10,7 @@ from flask import Flask, Response, g, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 import settings
-from models.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
+from models.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing, SecretNotStored
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -58,6 +58,14 @@ def claim_idempotency_key(caller: str, *, required: bool) -> None:
         "key": key,
         "fingerprint": hashlib.sha256(said).hexdigest(),
     }
+
+
+def refuse_storing() -> None:
+    """Refuse the headers that would have the answer stored. Raises SecretNotStored."""
+    if "Idempotency-Key" in request.headers:
+        raise SecretNotStored("Idempotency-Key")
+    if prefers_async():
+        raise SecretNotStored("Prefer: respond-async")
 
 
 def is_command() -> bool:

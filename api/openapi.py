@@ -95,6 +95,11 @@ _PROBLEMS = {
     504: "The outcome is unknown; repeat with the same Idempotency-Key.",
 }
 
+_SHOWN_ONCE = (
+    "The answer holds a secret, which is shown once and never stored. `Idempotency-Key` and `Prefer: respond-async` "
+    "are refused (`secret_not_stored`)."
+)
+
 
 def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_: Any) -> dict[str, Any]:
     """Add to ``doc``, an operation, what its policy asks and how it may be refused. Called by flask-smorest."""
@@ -107,7 +112,10 @@ def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_:
         doc["x-permissions"] = list(policy.permissions)
         doc["x-machines"] = policy.machines
     headers = []
-    if method == "post" and not policy.anybody:
+    if policy.secret_answer:
+        doc["x-secret-answer"] = True
+        doc["description"] = f"{doc.get('description', '')}\n\n{_SHOWN_ONCE}".strip()
+    elif method == "post" and not policy.anybody:
         headers.append("IdempotencyKeyRequired" if policy.idempotency_key_required else "IdempotencyKey")
     if "if_match" in doc_info:
         headers.append("IfMatch")
@@ -118,7 +126,7 @@ def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_:
     responses = {status: told for status, told in doc.get("responses", {}).items() if str(status) != "422"}
     for status in _refusals(policy, doc_info, command=command):
         responses.setdefault(status, f"Problem{status}")
-    if command and not policy.anybody:
+    if command and not policy.anybody and not policy.secret_answer:
         responses.setdefault(202, "Accepted")
     if not command and policy.limited:
         responses.setdefault(304, _UNCHANGED)

@@ -35,12 +35,12 @@ def ask(task: str, **message: Any) -> Any:
     claim = g.get("claim")
     if prefers_async() and "caller" in g:
         raise Accepted(_accept(task, message, claim))
-    return _ask(task, message, claim)
+    return _ask(task, message, claim, actor=g.get("actor") if is_command() else None)
 
 
 def tell(task: str, **message: Any) -> NoReturn:
     """Begin what nobody waits for: ``task`` answers with its operation, the client with 202. Raises Accepted."""
-    raise Accepted(_ask(task, message, claim=g.get("claim")))
+    raise Accepted(_ask(task, message, claim=g.get("claim"), actor=g.get("actor")))
 
 
 def look_up(task: str, **message: Any) -> Any:
@@ -58,19 +58,36 @@ def _accept(task: str, message: dict[str, Any], claim: dict[str, str] | None) ->
     # repeat without the preference gets its answer.
     claim_of_operation = claim and {**claim, "scope": f"respond-async {claim['scope']}"}
     asked = {"kind": task, "message": message, "owner": g.caller.sub, "claim": claim}
-    operation: dict[str, Any] = _ask(f"{task.partition('.')[0]}.accept_operation", asked, claim_of_operation)
+    operation: dict[str, Any] = _ask(
+        f"{task.partition('.')[0]}.accept_operation", asked, claim_of_operation, actor=g.get("actor")
+    )
     return operation
 
 
-def _ask(task: str, message: dict[str, Any], claim: dict[str, str] | None, *, bulkhead: str | None = None) -> Any:
+def _ask(
+    task: str,
+    message: dict[str, Any],
+    claim: dict[str, str] | None,
+    *,
+    bulkhead: str | None = None,
+    actor: str | None = None,
+) -> Any:
     expires_at = time.time() + (settings.ASK_TIMEOUT_SECONDS if is_command() else settings.READ_TIMEOUT_SECONDS)
     with bulkheads.slot(bulkhead or task.partition(".")[0]):
-        reply = _awaited(send_question(task, message, expires_at=expires_at, claim=claim), expires_at)
+        reply_to = send_question(task, message, expires_at=expires_at, claim=claim, actor=actor)
+        reply = _awaited(reply_to, expires_at)
     reach("answered", task)
     return opened(reply)
 
 
-def send_question(task: str, message: dict[str, Any], *, expires_at: float, claim: dict[str, str] | None = None) -> str:
+def send_question(
+    task: str,
+    message: dict[str, Any],
+    *,
+    expires_at: float,
+    claim: dict[str, str] | None = None,
+    actor: str | None = None,
+) -> str:
     """Send ``task`` a message that is not begun after ``expires_at``; returns the list where the reply will be."""
     task_id = celery_app.new_task_id()
     reply_to = f"reply:{task_id}"
@@ -80,6 +97,7 @@ def send_question(task: str, message: dict[str, Any], *, expires_at: float, clai
         request_id=g.get("request_id"),
         traceparent=g.get("traceparent"),
         claim=claim,
+        actor=actor,
     )
     celery_app.send(task, message, envelope, task_id=task_id)
     return reply_to

@@ -208,6 +208,10 @@ class IdempotencyKeyInvalid(Malformed):
     message = "An Idempotency-Key has 1 to 255 visible ASCII characters."
 
 
+class SecretNotStored(Malformed):
+    message = "The answer holds a secret and is never stored: send the request without {0}."
+
+
 class IdempotencyKeyReused(Invalid):
     message = "This Idempotency-Key was used with another request."
 

@@ -169,6 +169,12 @@ def bound_cause() -> dict[str, str]:
     return {name: bound[name] for name in ("request_id", "traceparent", "causation_id") if name in bound}
 
 
+def bound_actor() -> dict[str, str]:
+    """Return who sent the command, where it was staff or a program."""
+    actor = get_contextvars().get("actor")
+    return {"actor": actor} if actor else {}
+
+
 def new_traceparent() -> str:
     """Begin a trace, in the form of W3C Trace Context."""
     return f"00-{uuid4().hex}-{uuid4().hex[:16]}-01"

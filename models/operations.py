@@ -20,7 +20,7 @@ from .errors import (
     RequestInProgress,
 )
 from .idempotency import Claim
-from .log import bound_cause
+from .log import bound_actor, bound_cause
 
 MAX_ATTEMPTS = 5  # then the command is poison
 LEASE = timedelta(minutes=2)  # above the longest command; a killed one is taken up after it
@@ -41,7 +41,7 @@ class Operation(Base):
     message: Mapped[dict[str, Any]]
     owner: Mapped[str]  # Auth0's name for the caller
     claim: Mapped[dict[str, Any]]  # models.idempotency.Claim
-    headers: Mapped[dict[str, Any]]  # request_id, traceparent
+    headers: Mapped[dict[str, Any]]  # request_id, traceparent, actor
     status: Mapped[str]
     attempts: Mapped[int]
     leased_until: Mapped[datetime | None]
@@ -61,14 +61,14 @@ class Operation(Base):
         """A command to be carried out later. Without an Idempotency-Key of the client's it is its own."""
         operation_id = new_id()
         claim = claim or Claim(scope="operation", key=str(operation_id), fingerprint="")
-        bound = bound_cause()
+        bound = bound_cause() | bound_actor()
         return cls(
             id=operation_id,
             kind=kind,
             message=message,
             owner=owner,
             claim=asdict(claim),
-            headers={name: bound[name] for name in ("request_id", "traceparent") if name in bound},
+            headers={name: bound[name] for name in ("request_id", "traceparent", "actor") if name in bound},
             status="pending",
             attempts=0,
             run_after=now() + POKE_TRUSTED_FOR,

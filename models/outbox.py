@@ -16,7 +16,7 @@ import settings
 from .base import Aggregate, Base, new_id, now
 from .errors import EventTooLarge
 from .events import Event
-from .log import bound_cause
+from .log import bound_actor, bound_cause
 
 
 class OutboxEvent(Base):
@@ -31,7 +31,7 @@ class OutboxEvent(Base):
     aggregate_version: Mapped[int]
     type: Mapped[str]
     payload: Mapped[dict[str, Any]]
-    headers: Mapped[dict[str, Any]]  # request_id, traceparent, causation_id
+    headers: Mapped[dict[str, Any]]  # request_id, traceparent, causation_id, actor
     created_at: Mapped[datetime]
     published_at: Mapped[datetime | None]  # for the first time; a refill leaves it as it is
     failed_at: Mapped[datetime | None]  # in quarantine since then
@@ -88,6 +88,6 @@ def _row(aggregate: Aggregate, event: Event) -> dict[str, Any]:
         "aggregate_version": aggregate.version,
         "type": event.type,
         "payload": msgspec.to_builtins(event),
-        "headers": bound_cause(),
+        "headers": bound_cause() | bound_actor(),
         "created_at": now(),
     }

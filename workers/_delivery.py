@@ -33,6 +33,7 @@ from models.idempotency import Claim, claim_from, claim_key, release_key, store_
 from models.inbox import first_delivery
 from models.log import get_logger
 from models.redis import RELAY_HINT, queue_redis
+from models.staff_actions import StaffAction
 
 log = get_logger(__name__)
 
@@ -66,6 +67,7 @@ class Delivery:
     # Hints, run after the last commit. Each may be lost: something durable stands behind it.
     before_reply: list[Callable[[], object]] = field(default_factory=list)  # what the asker will look at next
     after_reply: list[Callable[[], object]] = field(default_factory=list)
+    subject: dict[str, str] = field(default_factory=dict)  # the ids that the message names
     recorded: bool = False  # an event was committed: the relay has something to do
     commits: int = 0  # transactions that are durable
 
@@ -121,7 +123,13 @@ class Delivery:
             raise Repeated(answer)
 
     def keep_answer(self, session: Session) -> None:
-        """Store the answer with this transaction, for repeats of the claimed key."""
+        """Store the answer with this transaction, for repeats of the claimed key, and who had the command done."""
+        if self.envelope.actor and "result" in self.answer:
+            session.add(
+                StaffAction.of(
+                    self.task, actor=self.envelope.actor, subject=self.subject, request_id=self.envelope.request_id
+                )
+            )
         if self.claim:
             store_answer(session, self.claim, self.answer)
 

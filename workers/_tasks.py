@@ -15,6 +15,7 @@ from celery_app import SERVICES, Envelope, celery_app
 from models.errors import DomainError, OutcomeUnknown, TransactionConflict
 from models.faults import reach
 from models.log import bound, described, get_logger, new_traceparent
+from models.staff_actions import subject_of
 
 from ._delivery import Delivery, Poisonous, Repeated, failure, success
 from ._metrics import measured
@@ -90,6 +91,7 @@ class Call:
 
     def _attempt(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
         typed = self.typed(message)
+        delivery.subject = subject_of(message)
         try:
             with ExitStack() as stack:
                 if delivery.claim and not {"session", "sessions"} & set(self.resources):
@@ -126,6 +128,7 @@ def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
             # A job has no request before it: its events are correlated with each other by ids of its own.
             request_id=delivery.envelope.request_id or uuid4().hex,
             traceparent=delivery.envelope.traceparent or new_traceparent(),
+            actor=delivery.envelope.actor,
             causation_id=delivery.envelope.event_id or delivery.envelope.causation_id or delivery.task_id,
         ),
         measured(delivery),

@@ -119,7 +119,7 @@ class Endpoints(MethodView):
         """List webhook endpoints, the newest first."""
         return page(ask("integrations.list_endpoints", **query))
 
-    @requires("ops:admin", machines=True)
+    @requires("ops:admin", machines=True, secret_answer=True)
     @blp.arguments(WebhookEndpointFieldsSchema)
     @blp.response(201, WebhookEndpointWithSecretSchema)
     def post(self, fields: dict[str, Any]) -> Any:
@@ -161,7 +161,7 @@ class Endpoint(MethodView):
 
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>/rotate-secret")
 class SecretRotation(MethodView):
-    @requires("ops:admin", machines=True)
+    @requires("ops:admin", machines=True, secret_answer=True)
     @blp.response(200, WebhookEndpointWithSecretSchema)
     def post(self, endpoint_id: UUID) -> Any:
         """Sign with a new secret, which is shown here once. For a day webhooks have a signature by the old one too."""

@@ -3,7 +3,7 @@
 from alembic import op
 
 revision = "0131"
-down_revision = "0085"
+down_revision = "0060"
 
 TABLES = ("payments.bundles", "payments.coupons", "payments.plans", "integrations.webhook_endpoints")
 

@@ -72,7 +72,8 @@ def test_every_example_that_can_be_sent_is_answered_as_it_says(shop: Shop) -> No
         name = operation["operationId"]
         if name in LEFT_OUT:
             continue
-        headers = {"Idempotency_Key": uuid4().hex} if method == "POST" else {}
+        stored = method == "POST" and not operation.get("x-secret-answer")
+        headers = {"Idempotency_Key": uuid4().hex} if stored else {}
         if {"$ref": "#/components/parameters/IfMatch"} in operation.get("parameters", []):
             headers["If_Match"] = version_of(person, path)
         answer = person.person.send(method, path, body_of(operation), **headers)

@@ -1,6 +1,7 @@
 """The running platform, for whoever asks it, kills its processes, and waits for what comes of that."""
 
 import os
+import re
 import signal
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,9 @@ _UNHANDLED = """
 """
 
 
+_ANSWERS_A_SECRET = re.compile(r"/v1/webhook-endpoints(/[^/]+/rotate-secret)?")
+
+
 @dataclass(frozen=True)
 class Person:
     """Somebody who speaks to the gateway. Headers are keywords, with an underscore for each hyphen."""
@@ -45,8 +49,9 @@ class Person:
         return self.send("PUT", path, json, **headers)
 
     def post(self, path: str, json: Any = None, **headers: str) -> requests.Response:
-        """With an Idempotency-Key of its own where none is given."""
-        return self.send("POST", path, json, **{"Idempotency_Key": uuid4().hex, **headers})
+        """With an Idempotency-Key of its own where none is given, and where one is taken."""
+        key = {} if _ANSWERS_A_SECRET.fullmatch(path) else {"Idempotency_Key": uuid4().hex}
+        return self.send("POST", path, json, **{**key, **headers})
 
     def send(self, method: str, path: str, json: Any = None, **headers: str) -> requests.Response:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

@@ -11,12 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
-from celery_app import SERVICES
+from celery_app import SERVICES, Envelope
 from models import base
 from models.base import new_id, sessions
 from models.events import CoursePublished, EnrollmentCreated, PublishedLesson, PublishedSection
 from models.progress import CourseProgress
 from models.redis import RELAY_HINT, queue_redis
+from tests.support.deliveries import carry_out
 from tests.support.events import some
 from tests.support.tasks import Notes, registered, write
 from tests.support.waiting import at_once
@@ -193,3 +194,18 @@ def test_a_connection_that_died_while_nobody_used_it_costs_no_task(database, mon
 
     with sessions("courses").begin() as session:
         assert session.scalar(ours) != pid
+
+
+def test_events_of_a_command_keep_its_actor(database, learner):
+    message = {name: str(value) for name, value in learner.items()}
+    carry_out("progress.complete_lesson", message, Envelope(actor="user:1"), task_id="t-1")
+
+    headers = database.value("SELECT headers FROM bus.outbox WHERE type = 'LESSON_COMPLETED'")
+    assert headers["actor"] == "user:1"
+    assert database.rows("SELECT actor, task FROM bus.staff_actions") == [("user:1", "progress.complete_lesson")]
+
+
+def test_command_without_an_actor_is_not_recorded(database, deliver, learner):
+    deliver("progress.complete_lesson", learner)
+
+    assert database.count("bus.staff_actions") == 0

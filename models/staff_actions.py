@@ -1,0 +1,45 @@
+"""Who changed what: a row for each command of staff and of programs, written in the command's own transaction."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from .base import Base, new_id, now
+
+
+class StaffAction(Base):
+    """A command that was carried out. Ids only: what a person is called is not stored here."""
+
+    __tablename__ = "staff_actions"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    actor: Mapped[str]  # user:<id> or client:<id>
+    task: Mapped[str]
+    subject: Mapped[dict[str, Any]]  # the ids that the command named
+    request_id: Mapped[str | None]
+    done_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("ix_staff_actions_actor", "actor", "done_at"),
+        {"schema": "bus"},
+    )
+
+    @classmethod
+    def of(cls, task: str, *, actor: str, subject: dict[str, str], request_id: str | None) -> Self:
+        return cls(id=new_id(), actor=actor, task=task, subject=subject, request_id=request_id, done_at=now())
+
+
+def subject_of(message: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a message that are ids: what a command changes, without personal data."""
+    return {name: str(value) for name, value in message.items() if _is_id(value)}
+
+
+def _is_id(value: Any) -> bool:
+    try:
+        return isinstance(value, UUID) or (isinstance(value, str) and bool(UUID(value)))
+    except ValueError:
+        return False
