@@ -50,7 +50,7 @@ class ReconciliationSchema(Schema):
     account = ma.fields.Str()
     since = Timestamp(metadata={"description": "When what is compared was made at the provider."})
     until = Timestamp()
-    kind = ma.fields.Str(validate=ma.validate.OneOf(["capture", "refund"]))
+    kind = ma.fields.Str(validate=ma.validate.OneOf(["capture", "refund", "dispute"]))
     currency = ma.fields.Str()
     theirs_minor = ma.fields.Int(metadata={"description": "As the provider's list says."})
     ours_minor = ma.fields.Int(metadata={"description": "As the ledger says of the same payments or refunds."})

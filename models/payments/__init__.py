@@ -10,7 +10,7 @@ from .orders import Order
 from .plans import Plan
 from .provider_erasures import ProviderErasure
 from .provider_events import ProviderEvent, ProviderPull
-from .reconciliations import Movement, Reconciliation
+from .reconciliations import Movement, ReconciledDay, Reconciliation
 from .refunds import Refund, RefundSnapshot
 from .resolutions import Resolution
 from .saved_methods import SavedMethod
@@ -32,6 +32,7 @@ __all__ = [
     "ProviderErasure",
     "ProviderEvent",
     "ProviderPull",
+    "ReconciledDay",
     "Reconciliation",
     "Redemption",
     "Refund",

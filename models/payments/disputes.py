@@ -55,6 +55,11 @@ class DisputeSnapshot:
     reason: str  # the provider's code
     respond_by: datetime | None  # until when evidence is taken
 
+    @property
+    def has_taken(self) -> bool:
+        """Whether the bank has the money at present."""
+        return _COUNTERS[self.status] is not None
+
 
 class Dispute(Base):
     """What a bank holds against a payment. Changed under the lock of its order only."""

@@ -1,16 +1,18 @@
 """What no webhook has brought is found, by the hour and by the day, and counts once."""
 
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from functools import partial
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
 
 from models.base import now, sessions
 from models.errors import ProviderOutcomeUnknown, ProviderUnavailable
-from models.payments import Movement, ProviderEvent, ProviderPull, Reconciliation, Refund
+from models.payments import Movement, ProviderEvent, ProviderPull, ReconciledDay, Reconciliation, Refund
 from models.payments.reconciliations import DAY
-from tests.payments.shop import Shop, make_offer
+from tests.payments.shop import Shop, make_offer, paid
 from tests.payments.test_races import Committing
 from tests.support.waiting import at_once
 from workers.payments.reconciliation import compare_day, compare_days, list_reconciliations, pull_missed_news
@@ -246,7 +248,7 @@ def test_a_day_has_one_report_a_kind_and_currency_which_follows_it(shop, session
     [report] = list_reconciliations(session, limit=1, after=None)["items"]
     assert (report["theirs_minor"], report["ours_minor"]) == (5000, 0)
     assert report["differing"] == [{"object_id": moved.object_id, "theirs_minor": 5000, "ours_minor": 0}]
-    assert Reconciliation.off_since(session, "stripe", "books", at=now()) == [since]
+    assert session.get_one(ReconciledDay, ("stripe", "books", since)).differing == 1
     before = Reconciliation.off(session)
     attempt.account = "main"
     assert Reconciliation.compare(session, [moved], **about | {"account": "main"})[0].ours_minor == 4900
@@ -255,16 +257,148 @@ def test_a_day_has_one_report_a_kind_and_currency_which_follows_it(shop, session
     assert Reconciliation.off(session) == before + 1
 
 
-def test_the_nightly_job_compares_the_day_that_has_settled(shop):
-    asked = []
+# The days.
 
-    class Listing:
-        account = "main"
 
-        def movements(self, since, until):
-            asked.append((since, until))
-            return iter(())
+class Books:
+    """A provider of whose account nothing else in the database knows; it remembers the days that it was asked about."""
 
-    compare_days(shop.sessions, {"stripe": Listing()}, shop.poke)
-    since, until = asked[-1]
-    assert (until - since, until.hour, now() - until > timedelta(hours=1)) == (DAY, 23, True)
+    def __init__(self) -> None:
+        self.account = f"books-{uuid4()}"
+        self.asked: list[datetime] = []
+        self.fails: dict[datetime, Exception] = {}
+
+    def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:
+        assert until - since == DAY
+        if since in self.fails:
+            raise self.fails[since]
+        self.asked.append(since)
+        return iter(())
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books()
+
+
+@pytest.fixture
+def run_at(shop, books, monkeypatch):
+    """Run the job at some time of November 2026; returns the days that were compared."""
+
+    def run(day: int, hour: int = 0) -> list[datetime]:
+        books.asked.clear()
+        moment = datetime(2026, 11, day, hour, 5, tzinfo=UTC)
+        monkeypatch.setattr("workers.payments.reconciliation.now", lambda: moment)
+        compare_days(shop.sessions, {"stripe": books}, shop.poke)
+        return list(books.asked)
+
+    return run
+
+
+def days(*of_october: int) -> list[datetime]:
+    return [datetime(2026, 9, 30, 23, tzinfo=UTC) + (day - 1) * DAY for day in of_october]
+
+
+def test_first_run_compares_a_month_that_has_settled(run_at):
+    assert run_at(1) == days(*range(31, 1, -1))
+    assert run_at(1, hour=1) == []
+
+
+def test_night_compares_the_new_day_and_the_two_before_it(run_at):
+    run_at(1)
+    assert run_at(2) == days(32, 31, 30)
+    assert run_at(2, hour=5) == []
+
+
+def test_missed_days_are_made_up(run_at):
+    run_at(1)
+    assert run_at(9) == days(39, 38, 37, 36, 35, 34, 33, 32)
+
+
+def test_day_at_which_the_provider_did_not_answer_is_made_up_an_hour_later(run_at, books):
+    run_at(1)
+    [night] = days(32)
+    books.fails[night] = ProviderUnavailable("Books")
+    with pytest.raises(ProviderUnavailable):
+        run_at(2)
+    books.fails.clear()
+    assert run_at(2, hour=1) == days(32, 31, 30)
+
+
+def test_day_that_crashes_does_not_stop_the_others(run_at, books):
+    [bad] = days(30)
+    books.fails[bad] = KeyError("amount")
+    with pytest.raises(KeyError):
+        run_at(1)
+    assert books.asked == [day for day in days(*range(31, 1, -1)) if day != bad]
+
+
+def test_day_that_differs_is_compared_again_for_a_week(shop, session, run_at, books):
+    run_at(1)
+    for day in days(27, 22):
+        session.get_one(ReconciledDay, ("stripe", books.account, day)).differing = 1
+    assert run_at(2) == days(32, 31, 30, 27)
+
+
+def test_missing_days_are_counted(shop, session, run_at, books):
+    at = datetime(2026, 11, 1, 0, 5, tzinfo=UTC)
+    before = ReconciledDay.missing(session, at=at)
+    run_at(1)
+    assert ReconciledDay.missing(session, at=at) == before
+    assert ReconciledDay.missing(session, at=at + 2 * DAY) == before + 2
+
+
+# Both directions.
+
+
+def test_capture_that_the_provider_does_not_know_is_found(shop, session):
+    checkout = shop.checkout(make_offer(session))
+    shop.apply(checkout, **vars(paid(shop.attempt(checkout), payment_id="pi_nowhere")))
+    assert compare(shop, "stripe")["pi_nowhere"] == (0, 4900)
+
+
+def test_refund_that_the_provider_does_not_know_is_found(shop, session):
+    checkout = shop.bought(make_offer(session))
+    shop.refund(checkout, 1900)
+    [refund] = Refund.of_order(session, checkout["order_id"])
+    refund.object_id = "re_nowhere"
+    session.flush()
+    assert compare(shop, "stripe")["re_nowhere"] == (0, 1900)
+
+
+def test_what_the_provider_made_on_another_day_agrees(shop, session, provider):
+    at = shop.standin if provider == "stripe" else shop.kassa
+    at.post("/__clock", advance_seconds=-1800)
+    try:
+        checkout = shop.bought(make_offer(session, price_minor=199000, currency="RUB"), provider=provider)
+        shop.refund(checkout, 1000)
+    finally:
+        at.post("/__clock", advance_seconds=1800)
+    since = (now() - timedelta(minutes=10)).replace(microsecond=0)
+    listed = [each.payment_id for each in shop.providers[provider].movements(since, since + DAY)]
+    assert shop.attempt(checkout).payment_id not in listed
+
+    differing = compare_day(shop.sessions, shop.poke, provider, shop.providers[provider], since=since)
+
+    assert shop.attempt(checkout).payment_id not in {each.movement.payment_id for each in differing}
+
+
+def test_dispute_that_the_ledger_does_not_know_is_found_and_mended(shop, session, deaf):
+    checkout = shop.bought(make_offer(session))
+    dispute_id = shop.standin.post(f"/__dispute/{shop.attempt(checkout).payment_id}")["id"]
+    shop.poked.clear()
+    assert compare(shop, "stripe")[dispute_id] == (4900, 0)
+    shop.do_as_poked()
+    assert shop.order(checkout).status == "disputed"
+    assert dispute_id not in compare(shop, "stripe")
+
+
+@pytest.mark.parametrize("outcome", ["won", "lost"])
+def test_dispute_that_ended_agrees_once_its_end_is_known(shop, session, deaf, outcome):
+    checkout = shop.bought(make_offer(session))
+    path = f"/__dispute/{shop.attempt(checkout).payment_id}"
+    dispute_id = shop.standin.post(path)["id"]
+    pull(shop)
+    shop.standin.post(path, outcome=outcome)
+    pull(shop)
+    assert dispute_id not in compare(shop, "stripe")

@@ -121,7 +121,8 @@ def _order_goods(session: Session, shop: Provider, buyer: Buyer, goods: Goods, c
         record(session, order, order.created(buyer.provider))
     if goods.amount_minor == 0 and not order.live_attempt:
         return _give_away(session, order, goods)
-    refuse_unpayable(shop, goods.amount_minor, goods.currency, buyer.receipt_email)
+    if goods.amount_minor:  # otherwise an open page is closed first, and nothing is charged
+        refuse_unpayable(shop, goods.amount_minor, goods.currency, buyer.receipt_email)
     return order, goods
 
 

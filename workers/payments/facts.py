@@ -5,12 +5,14 @@ from datetime import timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from models.base import now
 from models.payments import (
     Attempt,
     Dispute,
     Order,
     ProviderErasure,
     ProviderEvent,
+    ReconciledDay,
     Reconciliation,
     Refund,
     Subscription,
@@ -117,6 +119,11 @@ def webhooks_failed(session: Session) -> Rows:
 @fact("coursebus_ledger_off_balance", "What does not add up, in the ledger or between it and the attempts.")
 def ledger_off_balance(session: Session) -> Rows:
     return [(sum(1 for _ in imbalances(session)),)]
+
+
+@fact("coursebus_reconciliation_days_missing", "Days of the last 30 that were not compared with a provider.")
+def reconciliation_days_missing(session: Session) -> Rows:
+    return [(ReconciledDay.missing(session, at=now()),)]
 
 
 @fact("coursebus_reconciliation_off", "Daily comparisons with the providers, of the last week, that do not agree.")

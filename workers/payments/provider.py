@@ -191,7 +191,7 @@ class Provider(Protocol):
         ...
 
     def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:
-        """The payments and refunds that were made there from ``since`` to before ``until``."""
+        """Return the payments, refunds and disputes that were made there from ``since`` to before ``until``."""
         ...
 
     def bears_out(self, kind: str, snapshot: Snapshot) -> bool:

@@ -3,8 +3,9 @@
 What is found goes the way of a webhook: an event is kept once, and the provider asked what has become of its object.
 """
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -13,10 +14,9 @@ from sqlalchemy.orm import Session
 
 from models.base import now
 from models.errors import DomainError
-from models.jobs import slot_of
 from models.log import get_logger
-from models.payments import ProviderEvent, ProviderPull, Reconciliation
-from models.payments.reconciliations import DAY, Difference
+from models.payments import Movement, ProviderEvent, ProviderPull, ReconciledDay, Reconciliation
+from models.payments.reconciliations import DAY, Difference, booked_between
 from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
@@ -27,8 +27,6 @@ from .webhooks import take_in
 log = get_logger(__name__)
 
 NOTICES_A_LOOKUP = 500
-# What is on its way at the end of a day has arrived by then.
-SETTLES_WITHIN = timedelta(hours=1)
 
 
 @job(every_seconds=3600)
@@ -48,29 +46,41 @@ def pull_missed_news(sessions: Sessions, providers: Providers, poke: Poke) -> No
     _at_each(providers, pull)
 
 
-@job(every_seconds=86400)
+@job(every_seconds=3600)
 def compare_days(sessions: Sessions, providers: Providers, poke: Poke) -> None:
-    """Compare the last day's movements at the providers with the ledger, and anew the days that did not agree."""
-    last = slot_of(now(), 86400) - DAY - SETTLES_WITHIN
+    """Compare each day that is due (``ReconciledDay.due``) with the ledger: a day that was missed is made up for."""
 
     def compare(name: str, provider: Provider) -> None:
         with sessions.begin() as session:
-            off = Reconciliation.off_since(session, name, provider.account, at=now())
-        for since in dict.fromkeys([*off, last]):
-            compare_day(sessions, poke, name, provider, since=since)
+            due = ReconciledDay.due(session, name, provider.account, at=now())
+        crash: Exception | None = None
+        for since in due:
+            try:
+                compare_day(sessions, poke, name, provider, since=since)
+            except DomainError:
+                raise  # the provider does not answer: the other days wait for the next run
+            except Exception as error:
+                log.exception("day was not compared", provider=name, since=since)
+                crash = error
+        if crash:
+            raise crash
 
     _at_each(providers, compare)
 
 
 def compare_day(sessions: Sessions, poke: Poke, name: str, provider: Provider, *, since: datetime) -> list[Difference]:
-    """Compare what was made at a provider in the day from ``since`` on with the ledger; returns what differs.
+    """Compare the day from ``since`` on at a provider with the ledger, in both directions; return what differs.
 
-    What differs is looked at again, as if a webhook told of it: mostly one was lost, and that mends it.
+    What differs is looked at again, as if a webhook were about it: mostly one was lost, and that mends it.
     """
-    movements = list(provider.movements(since, since + DAY))
+    listed = list(provider.movements(since, since + DAY))
+    with sessions.begin() as session:
+        booked = booked_between(session, name, provider.account, since, since + DAY)
+    known = {(each.kind, each.object_id) for each in listed}
+    unlisted = [_looked_up(provider, each) for each in booked if (each.kind, each.object_id) not in known]
     with sessions.begin() as session:
         differing = Reconciliation.compare(
-            session, movements, provider=name, account=provider.account, since=since, at=now()
+            session, listed, provider=name, account=provider.account, since=since, at=now(), unlisted=unlisted
         )
     for each in differing:
         moved = each.movement
@@ -83,10 +93,25 @@ def compare_day(sessions: Sessions, poke: Poke, name: str, provider: Provider, *
             ours_minor=each.ours_minor,
             currency=moved.currency,
         )
-        kind = "payment.reconciled" if moved.kind == "capture" else "refund.reconciled"
+        kind = "payment.reconciled" if moved.kind == "capture" else f"{moved.kind}.reconciled"
         key = f"reconciled:{moved.object_id}:{now().date()}"
         _take_in(sessions, poke, name, provider, Notice(dedupe_key=key, type=kind, object_id=moved.payment_id))
     return differing
+
+
+def _looked_up(provider: Provider, booked: Movement) -> Movement:
+    """Return a movement that the provider has not listed with the amount that the provider names for it; 0 for none."""
+    amounts: Iterable[int]
+    if booked.kind == "capture":
+        snapshot = provider.fetch(booked.payment_id)
+        amounts = [snapshot.captured_minor] if snapshot else []
+    elif booked.kind == "refund":
+        refunds = [each for each in provider.refunds_of(booked.payment_id) if each.object_id == booked.object_id]
+        amounts = [each.amount_minor for each in refunds if each.status == "succeeded"]
+    else:
+        disputes = [each for each in provider.disputes_of(booked.payment_id) if each.object_id == booked.object_id]
+        amounts = [each.amount_minor for each in disputes if each.has_taken]
+    return replace(booked, amount_minor=sum(amounts))
 
 
 @task
@@ -114,13 +139,16 @@ def _take_in(sessions: Sessions, poke: Poke, name: str, provider: Provider, noti
 
 
 def _at_each(providers: Providers, do: Callable[[str, Provider], None]) -> None:
-    """Do it at each provider, though another should fail. Raises the last failure, so that the job comes again."""
-    failed: DomainError | None = None
+    """Call ``do`` for each provider, also where another one fails. Raises the last failure: the job is repeated."""
+    failed: Exception | None = None
     for name, provider in providers.items():
         try:
             do(name, provider)
         except DomainError as error:
             log.warning("provider was not asked", provider=name, reason=str(error))
+            failed = error
+        except Exception as error:
+            log.exception("provider was not asked", provider=name)
             failed = error
     if failed:
         raise failed

@@ -217,6 +217,17 @@ class Stripe:
                     currency=made["currency"].upper(),
                 )
 
+            for dispute in self._client.v1.disputes.list(query).auto_paging_iter():
+                told = dispute_snapshot(dispute)
+                yield Movement(
+                    kind="dispute",
+                    object_id=told.object_id,
+                    payment_id=str(dispute.payment_intent or ""),
+                    attempt_id=None,
+                    amount_minor=told.amount_minor if told.has_taken else 0,
+                    currency=told.currency,
+                )
+
     def bears_out(self, kind: str, snapshot: Snapshot) -> bool:  # noqa: ARG002 it is signed: what it says has happened
         return True
 
