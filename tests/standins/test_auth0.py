@@ -92,6 +92,15 @@ def keys_of(tenant) -> KeySet:
     return KeySet.import_key_set(tenant.get("/.well-known/jwks.json"))
 
 
+def test_sign_up_is_sent_as_an_event_once(tenant, receiver):
+    sub = read(tenant, signed_in(tenant, "hooked@example.com")["access_token"])["sub"]
+    signed_in(tenant, "hooked@example.com")
+    sent = eventually(lambda: [each for each in receiver.webhooks if sub.encode() in each.body])
+    [event] = [each.event for each in sent]
+    assert (event["type"], event["data"]["object"]["email"]) == ("user.created", "hooked@example.com")
+    assert sent[0].headers["Authorization"] == f"Bearer {settings.AUTH0_WEBHOOK_TOKENS[0]}"
+
+
 def test_the_demo_users_may_do_what_they_are_there_for(tenant):
     assert read(tenant, signed_in(tenant, "admin@demo.test")["access_token"])["permissions"] == list(PERMISSIONS)
     assert read(tenant, signed_in(tenant, "instructor@demo.test")["access_token"])["permissions"] == ["courses:write"]

@@ -337,3 +337,82 @@ def test_a_forged_webhook_has_a_wrong_signature(standin, receiver):
     forged = receiver.one("pi_forged", "payment_intent.succeeded")
     with pytest.raises(stripe.SignatureVerificationError):
         stripe.Webhook.construct_event(forged.body, forged.headers["Stripe-Signature"], SECRET)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"currency": "zzz"}, None),
+        ({"amount": 49}, "amount_too_small"),
+        ({"amount": 10**8}, "amount_too_large"),
+        ({"amount": 12345, "currency": "kwd"}, None),
+        ({"amount": 12345, "currency": "isk"}, None),
+        ({"metadata": {f"key{n}": "x" for n in range(51)}}, None),
+        ({"metadata": {"k" * 41: "x"}}, None),
+        ({"metadata": {"key": "x" * 501}}, None),
+        ({"description": "x" * 5001}, None),
+        ({"off_session": True, "confirm": False}, None),
+    ],
+    ids=lambda case: str(case)[:40],
+)
+def test_payment_that_stripe_refuses_is_refused(client, order_id, wrong, code):
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        charged(client, order_id, **wrong)
+    assert (refused.value.http_status, refused.value.code) == (400, code)
+
+
+def with_line(**price: object) -> dict:
+    data = {"currency": "usd", "unit_amount": 4900, "product_data": {"name": "Woodwork"}} | price
+    return {"line_items": [{"price_data": data, "quantity": 1}]}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        with_line(colour="red"),
+        with_line(product_data={"name": "Woodwork", "colour": "red"}),
+        with_line(product_data={"name": "x" * 5001}),
+        with_line(unit_amount=49),
+        with_line(unit_amount=12345, currency="ugx"),
+        {"line_items": with_line()["line_items"] * 101},
+        {"client_reference_id": "x" * 201},
+        {"payment_intent_data": {"colour": "red"}},
+        {"payment_intent_data": {"metadata": {"key": "x" * 501}}},
+    ],
+    ids=range(9),
+)
+def test_page_that_stripe_refuses_is_refused(client, order_id, wrong):
+    with pytest.raises(stripe.InvalidRequestError):
+        opened_session(client, order_id, **wrong)
+
+
+def test_refund_must_end_in_zero_where_the_charge_must(client, order_id):
+    intent = charged(client, order_id, 12340, currency="kwd")
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v1.refunds.create({"payment_intent": intent.id, "amount": 1234})
+    assert client.v1.refunds.create({"payment_intent": intent.id, "amount": 1230}).status == "succeeded"
+
+
+def test_detached_card_may_not_be_used_again(client, order_id):
+    customer = client.v1.customers.create({"email": "learner@demo.test"})
+    method = client.v1.payment_methods.attach("pm_card_visa", {"customer": customer.id})
+    client.v1.payment_methods.detach(method.id)
+    with pytest.raises(stripe.InvalidRequestError, match="detached"):
+        charged(client, order_id, payment_method=method.id)
+
+
+@pytest.mark.parametrize("noun", ["checkout.sessions", "refunds", "disputes", "charges"])
+def test_list_of_an_unknown_payment_is_resource_missing(client, noun):
+    resource = client.v1
+    for part in noun.split("."):
+        resource = getattr(resource, part)
+    with pytest.raises(stripe.InvalidRequestError) as missing:
+        resource.list({"payment_intent": "pi_unknown"})
+    assert missing.value.code == "resource_missing"
+
+
+def test_events_of_other_systems_are_sent_and_listed(standin, client, receiver):
+    balance = standin.post("/__events/balance.available", object={"object": "balance"})
+    thin = standin.post("/__events/v1.billing.meter.no_meter_found", data=None, object="v2.core.event")
+    eventually(lambda: {balance["id"], thin["id"]} <= {webhook.event["id"] for webhook in receiver.webhooks})
+    assert client.v1.events.list({"types": ["balance.available"], "limit": 1}).data[0].id == balance["id"]

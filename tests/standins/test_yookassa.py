@@ -19,6 +19,8 @@ import settings
 from ops.local.standins.yookassa.notifications import TRUSTED_ADDRESS
 from tests.standins.conftest import eventually
 
+LONG_URL = f"https://shop.test/{'x' * 2048}"
+
 
 @pytest.fixture(scope="module")
 def standin(start_standin):
@@ -213,3 +215,43 @@ def test_a_forged_notification_comes_from_a_strangers_address(standin, receiver,
     standin.faults(forge_webhook=early | {"source": TRUSTED_ADDRESS})
     assert receiver.of(payment.id, "payment.succeeded")[-1].address == TRUSTED_ADDRESS
     assert Payment.find_one(payment.id).status == "pending"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "parameter"),
+    [
+        ({"amount": rubles("0.99")}, "amount.value"),
+        ({"amount": rubles("1e3")}, "amount.value"),
+        ({"amount": rubles("10.005")}, "amount.value"),
+        ({"amount": {"value": "10.00", "currency": "USD"}}, "amount.currency"),
+        ({"description": "x" * 129}, "description"),
+        ({"colour": "red"}, "colour"),
+        ({"metadata": {f"key{n}": "x" for n in range(17)}}, "metadata"),
+        ({"metadata": {"key": "x" * 513}}, "metadata"),
+        ({"confirmation": {"type": "redirect", "return_url": "shop.test/back"}}, "confirmation.return_url"),
+        (
+            {"confirmation": {"type": "redirect", "return_url": f"https://a.test/{'x' * 2048}"}},
+            "confirmation.return_url",
+        ),
+        ({"receipt": receipt_of("1990.00") | {"customer": {"email": "nobody"}}}, "receipt.customer.email"),
+    ],
+    ids=lambda case: str(case)[:40],
+)
+def test_payment_that_yookassa_refuses_is_refused(standin, order_id, wrong, parameter):
+    shop = (settings.YOOKASSA_SHOP_ID, settings.YOOKASSA_SECRET_KEY)
+    key = {"Idempotence-Key": str(uuid.uuid4())}
+    sent = page_params(order_id) | wrong  # not by the SDK, which refuses some of it
+    refused = requests.post(f"{standin.url}/v3/payments", json=sent, headers=key, auth=shop, timeout=5)
+    assert (refused.status_code, refused.json()["parameter"]) == (400, parameter)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "parameter"), [({"colour": "red"}, "colour"), ({"description": "x" * 251}, "description")]
+)
+def test_refund_that_yookassa_refuses_is_refused(standin, order_id, wrong, parameter):
+    payment = paid(standin, order_id)
+    shop = (settings.YOOKASSA_SHOP_ID, settings.YOOKASSA_SECRET_KEY)
+    key = {"Idempotence-Key": str(uuid.uuid4())}
+    sent = refund_params(payment.id, "1.00") | wrong
+    refused = requests.post(f"{standin.url}/v3/refunds", json=sent, headers=key, auth=shop, timeout=5)
+    assert (refused.status_code, refused.json()["parameter"]) == (400, parameter)

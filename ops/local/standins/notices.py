@@ -80,6 +80,11 @@ def post(url: str, body: bytes, headers: Headers, *, source_address: str | None 
         connection.close()
 
 
+def pause_after(attempts: int) -> float:
+    """Return the seconds until a notice is sent again that was refused after so many earlier attempts."""
+    return min(FIRST_PAUSE_SECONDS * 2 ** min(attempts, 30), LONGEST_PAUSE_SECONDS)
+
+
 @dataclass(frozen=True)
 class Notice:
     id: int
@@ -162,12 +167,11 @@ class Sender:
         if not accepted and now - notice.created_at > KEPT_SECONDS:
             state = "abandoned"
             log.warning("notice %s was never accepted", notice.id)
-        pause = min(FIRST_PAUSE_SECONDS * 2**notice.attempts, LONGEST_PAUSE_SECONDS)
         with self._store.transaction() as db:
             db.execute(
                 "UPDATE notices SET state = ?, attempts = attempts + 1, last_status = ?, due_at = ? WHERE id = ?",
                 state,
                 status,
-                now + pause,
+                now + pause_after(notice.attempts),
                 notice.id,
             )

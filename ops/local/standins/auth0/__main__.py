@@ -2,8 +2,8 @@
 
 from flask import Flask
 
-from ops.local.standins import serving
-from ops.local.standins.auth0 import keys, management, people, tokens
+from ops.local.standins import notices, serving
+from ops.local.standins.auth0 import hooks, keys, management, people, tokens
 from ops.local.standins.store import Store
 
 
@@ -20,7 +20,10 @@ def create_app(store: Store) -> Flask:
 
 def main() -> None:
     serving.refuse_production()
-    serving.serve(create_app(serving.open_store("auth0")), "auth0")
+    store = serving.open_store("auth0")
+    app = create_app(store)
+    notices.Sender(store, hooks.send).start()
+    serving.serve(app, "auth0")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import hashlib
 from datetime import UTC, datetime
 
+from ops.local.standins.auth0 import hooks
 from ops.local.standins.store import Document, Documents
 
 PERMISSIONS = (
@@ -34,7 +35,7 @@ def ensure(db: Documents) -> None:
 
 
 def signed_up(db: Documents, email: str) -> Document:
-    """The user with that address; a stranger signs up as a learner."""
+    """Return the user with that address; an unknown one signs up as a learner, which the event stream reports."""
     email = email.strip().lower()
     # The same person after a reset: rows elsewhere may still carry the id.
     user_id = f"auth0|{hashlib.sha256(email.encode()).hexdigest()[:24]}"
@@ -57,6 +58,8 @@ def signed_up(db: Documents, email: str) -> Document:
         "updated_at": now,
         "_roles": DEMO_ROLES.get(email, ["rol_learner"]),
     }
+    if email not in DEMO_ROLES:  # those were there before the stream was
+        hooks.user_created(db, user)
     return save(db, user)
 
 

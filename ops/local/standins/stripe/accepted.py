@@ -26,3 +26,14 @@ REFUND = (
     "amount", "charge", "currency", "customer", "instructions_email", "metadata", "origin", "payment_intent",
     "reason", "refund_application_fee", "reverse_transfer",
 )  # fmt: skip
+# Of what is within them.
+LINE_ITEM = ("adjustable_quantity", "dynamic_tax_rates", "metadata", "price", "price_data", "quantity", "tax_rates")
+PRICE_DATA = (
+    "currency", "product", "product_data", "recurring", "tax_behavior", "unit_amount", "unit_amount_decimal",
+)  # fmt: skip
+PRODUCT_DATA = ("description", "images", "metadata", "name", "tax_code", "tax_details", "unit_label")
+PAYMENT_INTENT_DATA = (
+    "application_fee_amount", "capture_method", "description", "metadata", "on_behalf_of", "receipt_email",
+    "setup_future_usage", "shipping", "statement_descriptor", "statement_descriptor_suffix", "transfer_data",
+    "transfer_group",
+)  # fmt: skip

@@ -10,9 +10,10 @@ import settings
 from ops.local.standins import notices
 from ops.local.standins.calls import Call
 from ops.local.standins.store import Document, Documents
-from ops.local.standins.stripe import objects
+from ops.local.standins.stripe import errors, objects
 from ops.local.standins.stripe.api import StripeApi
 
+TYPES_AT_MOST = 20  # in a filter of the list
 WEBHOOK_PATH = "/v1/webhooks/stripe"
 
 
@@ -31,6 +32,8 @@ def listed(call: Call) -> Document:
     events = call.db.find("event")
     waiting = notices.undelivered(call.db)
     types = call.message.get("types") or ([call.message["type"]] if "type" in call.message else None)
+    if types and len(types) > TYPES_AT_MOST:
+        raise errors.invalid(f"You can pass at most {TYPES_AT_MOST} types.", "types")
     if types:
         events = [event for event in events if event["type"] in types]
     if "delivery_success" in call.message:

@@ -8,6 +8,9 @@ from ops.local.standins.stripe import amounts, errors
 
 Path = tuple[str, ...]
 
+LONGEST_TEXT = 5000
+METADATA_KEYS, METADATA_KEY, METADATA_VALUE = 50, 40, 500  # https://docs.stripe.com/api/metadata
+
 
 def decode(pairs: list[tuple[str, str]]) -> Document:
     """The document that the bracketed ``pairs`` spell; every leaf is a string."""
@@ -31,11 +34,21 @@ def _with_lists(node: Any, name: str = "") -> Any:
     return {key: _with_lists(value, key) for key, value in node.items()}
 
 
-def only(message: Document, names: tuple[str, ...]) -> None:
-    """Raises parameter_unknown for a field that the endpoint does not have."""
+def only(message: Document, names: tuple[str, ...], within: str = "") -> None:
+    """Raises parameter_unknown for a field that the endpoint, or its parameter ``within``, does not have."""
     for name in message:
-        if name not in names and name != "expand":
-            raise errors.invalid(f"Received unknown parameter: {name}", name, "parameter_unknown")
+        if name not in names and (within or name != "expand"):
+            param = f"{within}[{name}]" if within else name
+            raise errors.invalid(f"Received unknown parameter: {param}", param, "parameter_unknown")
+
+
+def text(message: Document, name: str, longest: int = LONGEST_TEXT) -> str | None:
+    """Return the text of a field, if it is there. Raises for one that is too long."""
+    value = message.get(name)
+    if value is not None and len(str(value)) > longest:
+        shown = f"{str(value)[:10]}..."
+        raise errors.invalid(f"Invalid string: {shown}; must be at most {longest} characters", name)
+    return value
 
 
 def required(message: Document, name: str) -> Any:
@@ -88,4 +101,16 @@ def metadata(message: Document, known: Document | None = None) -> Document:
     if given == "":
         return {}
     merged = (known or {}) | dict(given or {})
-    return {key: value for key, value in merged.items() if value != ""}
+    kept = {key: value for key, value in merged.items() if value != ""}
+    if len(kept) > METADATA_KEYS:
+        raise errors.invalid(f"You can only have up to {METADATA_KEYS} metadata keys.", "metadata")
+    for key, value in kept.items():
+        if len(key) > METADATA_KEY:
+            raise errors.invalid(f"Metadata keys can be at most {METADATA_KEY} characters long.", "metadata")
+        if len(str(value)) > METADATA_VALUE:
+            raise errors.invalid(
+                f"Metadata values can have up to {METADATA_VALUE} characters, but you passed in a value that is "
+                f"{len(str(value))} characters.",
+                f"metadata[{key}]",
+            )
+    return kept

@@ -30,6 +30,8 @@ def create(call: Call) -> Document:
     if customer := message.get("customer"):
         objects.referred(call, "customer", customer, "customer")
     amount, currency = forms.positive(message, "amount"), forms.currency(message)
+    if forms.flag(message, "off_session") and not forms.flag(message, "confirm"):
+        raise errors.invalid("`off_session` can only be used when `confirm` is true.", "off_session")
     amounts.check_charge(amount, currency)
     intent = new(call, message, amount=amount, currency=currency, customer=customer)
     if token := message.get("payment_method"):
@@ -52,7 +54,7 @@ def new(call: Call, message: Document, **fields: Any) -> Document:
         cancellation_reason=None,
         capture_method=forms.one_of(message, "capture_method", CAPTURE_METHODS, "automatic_async"),
         confirmation_method="automatic",
-        description=message.get("description"),
+        description=forms.text(message, "description"),
         last_payment_error=None,
         latest_charge=None,
         next_action=None,
@@ -101,6 +103,8 @@ def confirm(call: Call, intent_id: str) -> Document:
 
 def _take_method(call: Call, intent: Document, token: str) -> None:
     method = methods.resolve(call, token)
+    if method.get("_detached"):
+        raise errors.invalid("This PaymentMethod was previously detached and may not be used again.", "payment_method")
     if method["customer"] and method["customer"] != intent["customer"]:
         raise errors.invalid("The PaymentMethod belongs to a customer; please include it.", "payment_method")
     intent |= {"payment_method": method["id"], "status": "requires_confirmation"}

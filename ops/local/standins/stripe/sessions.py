@@ -10,6 +10,7 @@ from ops.local.standins.stripe import accepted, amounts, catalogue, errors, form
 from ops.local.standins.stripe.api import StripeApi
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 30 * 60, 24 * 3600
+LINES_AT_MOST, REFERENCE_LENGTH = 100, 200
 CLOCK_SLACK_SECONDS = 10  # the client took its time before the request arrived
 
 
@@ -41,7 +42,7 @@ def create(call: Call) -> Document:
         amount_total=subtotal - discount if lines else None,
         automatic_tax={"enabled": False, "liability": None, "provider": None, "status": None},
         cancel_url=message.get("cancel_url"),
-        client_reference_id=message.get("client_reference_id"),
+        client_reference_id=forms.text(message, "client_reference_id", REFERENCE_LENGTH),
         currency=currency,
         customer=message.get("customer"),
         customer_creation=message.get("customer_creation", "if_required") if mode == "payment" else None,
@@ -77,6 +78,14 @@ def _refuse_contradictions(call: Call, mode: str) -> None:
         objects.referred(call, "customer", customer, "customer")
         if message.get("customer_email"):
             raise errors.invalid("You may only specify one of these parameters: customer, customer_email.")
+        if message.get("customer_creation"):
+            raise errors.invalid("You may only specify one of these parameters: customer, customer_creation.")
+    if mode == "setup" and message.get("customer_creation"):
+        raise errors.invalid("`customer_creation` can only be used in `payment` mode.", "customer_creation")
+    payment = message.get("payment_intent_data") or {}
+    forms.only(payment, accepted.PAYMENT_INTENT_DATA, "payment_intent_data")
+    forms.metadata(payment)
+    forms.text(payment, "description")
     for name in ("success_url", "cancel_url"):
         if name in message and not re.match(r"https?://", message[name]):
             raise errors.invalid("Not a valid URL", name, "url_invalid")
@@ -86,6 +95,8 @@ def _refuse_contradictions(call: Call, mode: str) -> None:
 
 def _lines(call: Call) -> list[Document]:
     given = forms.required(call.message, "line_items")
+    if len(given) > LINES_AT_MOST:
+        raise errors.invalid(f"You can pass at most {LINES_AT_MOST} line items.", "line_items")
     lines = [_line(call, item, f"line_items[{number}]") for number, item in enumerate(given)]
     if len({line["currency"] for line in lines}) > 1:
         raise errors.invalid("All line items must have the same currency.", "line_items")
@@ -93,7 +104,9 @@ def _lines(call: Call) -> list[Document]:
 
 
 def _line(call: Call, given: Document, param: str) -> Document:
+    forms.only(given, accepted.LINE_ITEM, param)
     if data := given.get("price_data"):
+        forms.only(data, accepted.PRICE_DATA, f"{param}[price_data]")
         product = _product_of(call, data, param)
         price = catalogue.new_price(call, data, product["id"])
     else:
@@ -119,6 +132,7 @@ def _line(call: Call, given: Document, param: str) -> Document:
 
 def _product_of(call: Call, price_data: Document, param: str) -> Document:
     if data := price_data.get("product_data"):
+        forms.only(data, accepted.PRODUCT_DATA, f"{param}[price_data][product_data]")
         return catalogue.new_product(call, data)
     return objects.referred(call, "product", forms.required(price_data, "product"), f"{param}[price_data][product]")
 

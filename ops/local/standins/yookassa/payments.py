@@ -1,5 +1,7 @@
 """Payments: pending, waiting_for_capture, succeeded, canceled. A declined one is canceled for good."""
 
+import re
+
 from flask import request
 
 import settings
@@ -30,7 +32,9 @@ ACCEPTED = {
     "invoice_id",
     "statements",
 }
+CAPTURE_ACCEPTED = {"amount", "receipt", "airline", "transfers", "deal"}
 CONFIRMATION_SECONDS = 3600  # the page of a pending payment
+LONGEST_URL = 2048
 LEAST_MINOR = 100  # of every payment method
 HOLD_SECONDS = 7 * 24 * 3600
 
@@ -91,8 +95,9 @@ def _confirmation(message: Document, payment: Document) -> Document:
     confirmation = message.get("confirmation") or {}
     if confirmation.get("type") != "redirect":
         raise errors.invalid("Confirmation of the type redirect is required.", "confirmation.type")
-    if not confirmation.get("return_url"):
-        raise errors.invalid("The return URL is missing.", "confirmation.return_url")
+    return_url = str(confirmation.get("return_url") or "")
+    if not re.match(r"https?://", return_url) or len(return_url) > LONGEST_URL:
+        raise errors.invalid("The return URL is missing or invalid.", "confirmation.return_url")
     url = f"{request.host_url}__pay/{payment['id']}"
     return {"type": "redirect", "confirmation_url": url, "return_url": confirmation["return_url"]}
 
@@ -182,6 +187,8 @@ def capture(call: Call, payment_id: str) -> Document:
     amount_minor = payment["_amount_minor"]
     if "amount" in call.message:
         amount_minor = amounts.minor(call.message["amount"], "amount")
+    if unknown := sorted(set(call.message) - CAPTURE_ACCEPTED):
+        raise errors.invalid("Unknown parameter.", unknown[0])
     if amount_minor > payment["_amount_minor"]:
         raise errors.invalid("The amount is greater than what was authorized.", "amount")
     if receipt := call.message.get("receipt"):

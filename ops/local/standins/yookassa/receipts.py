@@ -1,5 +1,6 @@
 """Receipts after 54-FZ: what they must say, and the list of what was registered."""
 
+import re
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -27,6 +28,8 @@ def check(receipt: Any, amount_minor: int) -> None:
     customer = receipt.get("customer") or {}
     if not (customer.get("email") or customer.get("phone")):
         raise errors.invalid("The receipt needs the customer's email or phone.", "receipt.customer")
+    if customer.get("email") and not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", str(customer["email"])):
+        raise errors.invalid("The email is not an address.", "receipt.customer.email")
     items = receipt.get("items") or []
     if not items:
         raise errors.invalid("The receipt has no items.", "receipt.items")

@@ -6,6 +6,9 @@ from ops.local.standins.store import Document
 from ops.local.standins.yookassa import amounts, errors, objects, receipts
 from ops.local.standins.yookassa.api import YooKassaApi
 
+ACCEPTED = {"payment_id", "amount", "description", "receipt", "sources", "deal", "refund_method_data", "metadata"}
+LONGEST_DESCRIPTION = 250
+
 
 def routes(api: YooKassaApi) -> None:
     api.route("POST", "/v3/refunds", create)
@@ -15,6 +18,10 @@ def routes(api: YooKassaApi) -> None:
 
 def create(call: Call) -> Document:
     message = call.message
+    if unknown := sorted(set(message) - ACCEPTED):
+        raise errors.invalid("Unknown parameter.", unknown[0])
+    if len(message.get("description") or "") > LONGEST_DESCRIPTION:
+        raise errors.invalid("The description is longer than 250 characters.", "description")
     amount_minor = amounts.minor(message.get("amount"), "amount")
     payment = call.db.get(str(message.get("payment_id", "")), "payment")
     if payment is None:
