@@ -371,9 +371,13 @@ class Subscription(Aggregate, Base):
         """Be over at once: the money of the present period is gone, for this reason of ``MONEY_GONE``."""
         return [] if self.ended_at else self.end(at=at, reason=reason)
 
+    def may_regain(self, *, at: datetime) -> bool:
+        """Whether it is over for want of money only, and its period is not."""
+        return self.problem in MONEY_GONE and at < self.period_end
+
     def regain(self, *, at: datetime) -> list[Event]:
         """Last until the period ends whose money came back. Nothing more is charged: it had been given up."""
-        if self.problem not in MONEY_GONE or at >= self.period_end:
+        if not self.may_regain(at=at):
             return []
         self.status, self.ended_at, self.problem = "active", None, None
         self.cancel_at_period_end, self.next_step_at = True, self.period_end
@@ -386,10 +390,10 @@ class Subscription(Aggregate, Base):
         )
         return [restored]
 
-    def is_replaced(self, session: Session) -> bool:
-        """Whether the buyer has begun the plan anew since this one ended."""
+    def replaced_by(self, session: Session) -> UUID | None:
+        """Return the id of the subscription to the plan that the buyer has opened since this one ended."""
         mine = (Subscription.user_id == self.user_id) & (Subscription.plan_id == self.plan_id)
-        return bool(session.scalar(select(exists().where(mine, Subscription.status.in_(OPEN)))))
+        return session.scalar(select(Subscription.id).where(mine, Subscription.status.in_(OPEN)))
 
     def _started(self, at: datetime) -> SubscriptionStarted:
         return SubscriptionStarted(

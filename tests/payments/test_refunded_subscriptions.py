@@ -119,6 +119,19 @@ def test_beside_a_newer_subscription_none_is_restored(shop, plan, subscription, 
     assert present_statuses(shop) == ["active", "canceled"]
 
 
+def test_subscription_is_restored_beside_a_page_that_was_never_paid(shop, plan, subscription, provider):
+    refund = give_back(shop, present(shop, subscription))
+    checkout = shop.checkout(plan_id=plan.id, provider=provider)
+
+    bring_back(shop, refund)
+    shop.pay(checkout)
+    shop.come_back(checkout)
+
+    assert (subscription.status, news(shop, subscription)) == ("active", ["STARTED", "EXPIRED", "RESTORED"])
+    # What was paid there all the same is released at YooKassa, and refunded at Stripe.
+    assert shop.attempt(checkout).refundable_minor == 0
+
+
 def present_statuses(shop) -> list[str]:
     return [each.status for each in Subscription.page(shop.session, user_id=shop.buyer, limit=9, after=None)]
 

@@ -22,7 +22,7 @@ def follow_money(session: Session, order: Order, *, reason: str) -> None:
     if subscription.paid_order_id != order.id:
         return
     if order.is_owned:
-        if subscription.is_replaced(session):
+        if subscription.may_regain(at=clock.now()) and not _make_room(session, subscription):
             log.error("subscription is not restored beside a newer one", subscription_id=subscription.id)
             return
         events = subscription.regain(at=clock.now())
@@ -32,3 +32,20 @@ def follow_money(session: Session, order: Order, *, reason: str) -> None:
             waiting.expire(at=now())  # what is being paid all the same goes back by itself
     for event in events:
         record(session, subscription, event)
+
+
+def _make_room(session: Session, subscription: Subscription) -> bool:
+    """End a later subscription to the same plan that was never paid; False where it has begun."""
+    later_id = subscription.replaced_by(session)
+    if later_id is None:
+        return True
+    later, waiting = Subscription.locked(session, later_id)
+    if later.status != "incomplete":
+        return False
+    later.end(at=clock.now())
+    if waiting and waiting.live_attempt:
+        waiting.live_attempt.superseded = True  # what is paid there all the same goes back
+    elif waiting:
+        waiting.expire(at=now())
+    session.flush()
+    return True

@@ -115,11 +115,11 @@ def look_at_page(sessions: Sessions, providers: Providers, attempt: Attempt, ord
         return _fetched(provider, attempt) if attempt.page_id else _opened(provider, attempt, order, at=now())
     except PaymentRefused as refusal:
         with sessions.begin() as session:
-            refused = locked(session, attempt)
+            order = Order.locked(session, attempt.order_id)
+            refused = order.attempt(attempt.id)
             # Another caller may have recorded the same refusal, and its subscription counts it once.
             if refused.fail_to_open(str(refusal.args[0])):
                 _tell_subscription(session, refused)
-            order = session.get_one(Order, refused.order_id)
             order.let_coupon_go()
             forget_erased(session, order, refused)
         raise
