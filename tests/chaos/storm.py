@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -138,10 +139,16 @@ def _live(world: World, dice: random.Random, force: Force, over: threading.Event
             learner = Learner(world)
             story(learner.register(), dice)
         except Exception as error:  # noqa: BLE001 whatever it is, the story has ended badly
-            outcome.broken.append(f"{story.__name__}: {error!r}")
+            outcome.broken.append(f"{story.__name__}, {_step_of(error)}: {error!r}")
         finally:
             outcome.told += learner.told if learner else []
         over.wait(dice.uniform(*force.between_stories))
+
+
+def _step_of(error: Exception) -> str:
+    """The step of its story, a method of Learner, that raised ``error``."""
+    steps = [frame.name for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith("world.py")]
+    return steps[0] if steps else "before its first step"
 
 
 def _learns(learner: Learner, dice: random.Random) -> None:
