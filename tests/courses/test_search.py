@@ -94,4 +94,9 @@ def test_slugs_are_readable_in_both_alphabets():
     assert slug_of("Объём, щука & Ёж: издание 2") == "obem-shchuka-ezh-izdanie-2"
     assert slug_of("  Crème brûlée!  ") == "creme-brulee"
     assert slug_of("日本") == "course"
+
+
+@pytest.mark.parametrize("title", ["0190A9E6-0000-7000-8000-000000000001", "0190a9e60000700080000000000000f1"])
+def test_slug_of_a_title_that_reads_as_an_id_is_no_id(title: str):
+    assert slug_of(title).startswith("course-0190a9e6")
     assert romanised("C++ / C#") == "c c"
