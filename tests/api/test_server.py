@@ -40,7 +40,7 @@ def port() -> Iterator[int]:
 
 def exchanged(port: int, sent: bytes) -> tuple[int, dict[str, str], dict]:
     """Send bytes as they are; returns status, headers and problem."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(sent)
         response = http.client.HTTPResponse(connection)
         response.begin()
