@@ -131,6 +131,9 @@ def belongings(shop: Shop, owner: Person, admin: Person) -> dict[str, str]:
     shop.pay(plan["redirect_url"])
     subscriptions = eventually(lambda: owner.get("/v1/me/subscriptions").json()["items"], seconds=45)
     device = made(owner.post("/v1/me/devices", BODIES["NewDevice"]))
+    price = {"amount_minor": 100, "currency": "USD"}
+    bundle = {"title": "One of them", "price": price, "course_ids": [course["id"]]}
+    bundle_id = eventually(lambda: admin.post("/v1/bundles", bundle).json().get("id"), seconds=45)
     return {
         "user_id": user_id,
         "ref": course["id"],
@@ -143,6 +146,7 @@ def belongings(shop: Shop, owner: Person, admin: Person) -> dict[str, str]:
         "note_id": notes[0]["id"],
         "checkout_id": checkout["id"],
         "order_id": checkout["order_id"],
+        "bundle_id": bundle_id,
         "plan_id": PLAN,
         "subscription_id": subscriptions[0]["id"],
         "device_id": device["id"],

@@ -34,6 +34,7 @@ def sub(monkeypatch) -> Iterator[str]:
 def opened(sub: str) -> Iterator[bytes]:
     """A stream that has begun."""
     claims = Claims(
+        roles=(),
         sub=sub,
         permissions=frozenset(),
         email=None,
