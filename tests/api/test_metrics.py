@@ -85,13 +85,20 @@ def gunicorn(tmp_path: Path) -> Iterator[psutil.Process]:
 
 def test_workers_that_come_and_go_leave_no_files_and_lose_no_count(gunicorn: psutil.Process, tmp_path: Path):
     url = f"http://127.0.0.1:{gunicorn.environ()['PORT']}"
+    asked = 0
+
+    def answered() -> bool:
+        nonlocal asked
+        asked += 1
+        return is_answered(f"{url}/livez")
+
     for _ in range(2):
         for _ in range(10):
-            eventually(lambda: answered(f"{url}/livez"), "an answer")
+            eventually(answered, "an answer")
         kill_one(gunicorn)
 
     scraped = requests.get(f"http://127.0.0.1:{gunicorn.environ()['METRICS_PORT']}/metrics", timeout=5).text
-    assert counted(scraped)["GET", "/livez", "200"] == 20
+    assert 20 <= counted(scraped)["GET", "/livez", "200"] <= asked  # a client may give up before its answer
     assert len(list(tmp_path.rglob("*.db"))) <= 2
 
 
@@ -102,7 +109,7 @@ def kill_one(gunicorn: psutil.Process) -> None:
     eventually(lambda: len(now := gunicorn.children()) == 2 and set(now) != set(before))
 
 
-def answered(url: str) -> bool:
+def is_answered(url: str) -> bool:
     try:
         return requests.get(url, timeout=5).ok
     except (requests.ConnectionError, requests.Timeout):

@@ -119,5 +119,6 @@ def test_backlog_is_handled_steadily_and_new_events_do_not_wait_for_it(house: Ho
 
     assert stillness.longest_seconds < STANDS_STILL_SECONDS
     assert sum(runs.values()) / len(runs) <= RUNS_PER_EVENT
-    assert len(runs) == unknown + len(new)
+    # Known events that arrive one by one, as after a pause of the broker, are left to the inbox of the worker.
+    assert unknown + len(new) <= len(runs) <= unknown + len(new) + (OLD - unknown) // 10
     assert max(latencies) < NEW_WITHIN_SECONDS
