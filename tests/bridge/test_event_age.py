@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource
 
 from bridge import consume, kafka
@@ -28,6 +29,7 @@ from tests.bridge.wire import Wire
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
 from tests.support.events import some
+from tests.support.waiting import eventually
 
 Told = list[tuple[UUID, str, Event]]
 
@@ -144,7 +146,14 @@ def test_topics_forget_before_the_inbox_does(topics: str):
     Topics().ensure()
     resource = ConfigResource(ConfigResource.Type.TOPIC, kafka.topic_of("courses"))
     admin = kafka.admin()  # which must outlive the question
-    [described] = admin.describe_configs([resource]).values()
-    config = {name: entry.value for name, entry in described.result(timeout=10).items()}
+
+    def described() -> dict[str, str | None]:
+        [answer] = admin.describe_configs([resource]).values()
+        try:
+            return {name: entry.value for name, entry in answer.result(timeout=10).items()}
+        except KafkaException:  # of several brokers, some learn of a new topic a moment later
+            return {}
+
+    config = eventually(described, "the settings of the topic")
     assert int(config["retention.ms"]) == 14 * 24 * 3600 * 1000
     assert int(config["max.message.bytes"]) > kafka.MESSAGE_MAX_BYTES

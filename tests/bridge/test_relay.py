@@ -29,11 +29,20 @@ def quick(monkeypatch):
     monkeypatch.setattr(relay, "CONSUMERS_NOTICE_SECONDS", 0)  # nobody consumes here
 
 
+def are_known(topics: Topics) -> bool:
+    """Whether the broker that is asked knows the topics: of several, some learn of a new one a moment later."""
+    try:
+        return bool(topics.ids())
+    except KafkaException:
+        return False
+
+
 @contextmanager
 def publisher(database: Database):
     """One that the test moves by hand."""
     topics = Topics()
     topics.ensure()
+    eventually(lambda: are_known(topics), "the new topics at every broker")
     with relay._engine(database.url).connect() as connection:  # noqa: SLF001 as Relay makes it
         publisher = Publisher(connection, topics)
         publisher.refills.begin_for_lost_logs(publisher.topic_ids)
