@@ -15,6 +15,7 @@ NO_FAULTS = {
     "drop_webhooks": 0,
     "delay_ms": 0,
     "pending_refunds": 0,
+    "refuse_refunds": 0,
 }
 
 

@@ -15,6 +15,7 @@ COUNTS = (
     "duplicate_webhooks",  # the notice is sent twice
     "drop_webhooks",  # the notice is not sent; see "resend"
     "pending_refunds",  # the refund stays pending until POST /__refund/{id}
+    "refuse_refunds",  # the shop has not enough money for the refund
     "cancel_receipts",  # YooKassa: receipt_registration ends as "canceled"
 )
 NUMBERS = ("delay_ms",)

@@ -25,6 +25,8 @@ def create(call: Call) -> Document:
         message = f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})"
         raise errors.invalid(message, "amount")
     amounts.check_places(amount, charge["currency"])
+    if faults.strikes(call.db, "refuse_refunds"):
+        raise errors.invalid("Insufficient funds in your Stripe balance to refund this.", None, "balance_insufficient")
     pending = faults.strikes(call.db, "pending_refunds")
     refund = objects.new(
         call,

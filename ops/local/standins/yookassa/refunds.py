@@ -43,6 +43,9 @@ def create(call: Call) -> Document:
         "_amount_minor": amount_minor,
         "_receipt": message.get("receipt"),
     }
+    if faults.strikes(call.db, "refuse_refunds"):
+        details = {"party": "yoo_money", "reason": "insufficient_funds"}
+        return call.db.save("refund", refund | {"status": "canceled", "cancellation_details": details})
     # A refund that is still pending counts: two of them must not give back the same money.
     _count(call, payment, amount_minor)
     if faults.strikes(call.db, "pending_refunds"):

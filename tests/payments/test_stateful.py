@@ -1,0 +1,337 @@
+"""The proof of money: any sequence of purchases, payments, refunds, disputes, lost messages, crashes and time.
+
+After each sequence everything is given time to settle, and then the invariants of ``truth`` hold: the providers'
+charges minus refunds are the ledger and the counters; access lasts exactly while it is paid for, on trial or in grace;
+nobody is charged twice without a refund; no webhook is left unfinished.
+
+The sequences are the same in each run. For a long search with new ones: ``HYPOTHESIS_PROFILE=long``.
+"""
+
+import os
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+
+from tests.payments.conftest import Receiver
+from tests.payments.shop import make_stripe, make_yookassa
+from tests.payments.truth import Truth, broken, no_access_without_payment
+from tests.payments.world import Clock, Command, Fake, World, arm_crashes, move_time
+from tests.standins.conftest import StandIn
+from workers import payments
+
+STABLE = settings(
+    max_examples=22,
+    stateful_step_count=14,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=False,
+    suppress_health_check=list(HealthCheck),
+)
+LONG = settings(STABLE, max_examples=2000, stateful_step_count=25, derandomize=False)
+
+pytestmark = pytest.mark.apart  # it takes minutes: make test ARGS="-m apart tests/payments/test_stateful.py"
+
+PROVIDERS = st.sampled_from(["stripe", "yookassa"])
+GOODS = st.sampled_from(["course", "plan", "bundle", "trial", "plan", "other course"])
+PICKS = st.integers(0, 7)
+CRASHES = st.sampled_from(
+    [None, None, None, "after the attempt's commit", "after the provider's answer", "before the outcome's commit"]
+)
+FAULTS = st.sampled_from(
+    [{"drop_response_after_commit": 3}, {"error_500": 3}, {"pending_refunds": 1}, {"refuse_refunds": 1}]
+)
+# Pages of Stripe live for a day, a week is the longest that workers are down, trials last a week, dunning three.
+HOURS = st.sampled_from([1, 6, 23, 25, 3 * 24, 7 * 24, 31 * 24])
+SETTLING_HOURS = (0.2, 1, 1, 3, 6, 6, 12, 24, 12, 12, 24, 48, 24, 24, 48)
+
+# Without these the invariants would say little.
+REACHED = {
+    *("orders: paid", "orders: expired", "refunds: succeeded", "erased"),
+    *("subscriptions: active", "subscriptions: expired"),
+}
+
+
+@pytest.fixture(scope="module")
+def fakes(tmp_path_factory) -> Any:
+    """Stand-ins of this test's own: their time is moved by years."""
+    started = {}
+    receiver = Receiver()
+    for name in ("stripe", "yookassa"):
+        state = tmp_path_factory.mktemp(name)
+        started[name] = Fake(StandIn(name, state, receiver.url), state)
+    yield started
+    for fake in started.values():
+        fake.standin.kill()
+    receiver.close()
+
+
+@pytest.fixture
+def world(database, fakes, monkeypatch) -> World:
+    clock = Clock()
+    move_time(monkeypatch, clock)
+    monkeypatch.setattr("stripe._http_client.HTTPClient._sleep_time_seconds", lambda *_: 0)
+    shops = {
+        "stripe": make_stripe(fakes["stripe"].standin.url),
+        "yookassa": make_yookassa(f"{fakes['yookassa'].standin.url}/v3"),
+    }
+    monkeypatch.setattr(payments, "_PROVIDERS", shops)
+    world = World(database, fakes, clock)
+    arm_crashes(monkeypatch, world)
+    return world
+
+
+class Shopping(RuleBasedStateMachine):
+    """What a buyer, their bank, staff, both providers, the network and time may do."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        world.reset()
+        self.commands: list[Command] = []
+
+    def _send(self, task: str, *, crash_at: str | None = None, **message: Any) -> dict[str, Any] | None:
+        self.commands.append(Command(task, message, self.world.new_key()))
+        return self.world.send(self.commands[-1], crash_at=crash_at)
+
+    # The buyer.
+
+    @rule(goods=GOODS, provider=PROVIDERS, coupon=st.sampled_from([None, None, "TENTH"]), crash=CRASHES, back=PICKS)
+    def check_out(self, goods: str, provider: str, coupon: str | None, crash: str | None, back: int) -> None:
+        bought = {"course_id": None, "plan_id": None, "bundle_id": None} | self.world.goods[goods]
+        if bought["plan_id"]:
+            coupon = None
+        self._send(
+            "payments.start_checkout",
+            user_id=self.world.buyer,
+            provider=provider,
+            success_url=f"https://shop.test/{back % 2}",
+            cancel_url=None,
+            receipt_email="ann@example.com",
+            coupon=coupon,
+            crash_at=crash,
+            **bought,
+        )
+
+    @rule(pick=PICKS)
+    @precondition(lambda self: self.commands)
+    def repeat(self, pick: int) -> None:
+        """Send a command again, under its key."""
+        self.world.send(_picked(self.commands, pick))
+
+    @rule(pick=PICKS, outcome=st.sampled_from(["succeed", "succeed", "succeed", "decline", "processing", "abandon"]))
+    def pay(self, pick: int, outcome: str) -> None:
+        if pages := self.world.pages():
+            self.world.pay(*_picked(pages, pick), outcome)
+
+    @initialize(goods=GOODS, provider=PROVIDERS, hear=st.booleans())
+    def begin(self, goods: str, provider: str, hear: bool) -> None:  # noqa: FBT001 drawn
+        """Begin with a purchase: little else can happen before one."""
+        self.buy(goods, provider, hear)
+
+    @rule(goods=GOODS, provider=PROVIDERS, hear=st.booleans())
+    def buy(self, goods: str, provider: str, hear: bool) -> None:  # noqa: FBT001 drawn
+        """Check out and pay; the buyer comes back, or closes the browser."""
+        for _ in range(2 if goods == "trial" else 1):  # first comes the trial, then a page that saves the card
+            self.check_out(goods, provider, None, None, 0)
+        pages = [page for page in self.world.pages() if page[0] == provider]
+        if pages:
+            self.world.pay(*pages[-1], "succeed")
+        if hear:
+            self.come_back(0)
+
+    @rule(pick=PICKS)
+    def come_back(self, pick: int) -> None:
+        """Return from a payment page: the newest one at 0."""
+        ids = [id_ for (id_,) in self.world.database.rows("SELECT id FROM payments.attempts ORDER BY id")]
+        if ids:
+            self._send("payments.sync_checkout", checkout_id=_picked(ids, pick), user_id=self.world.buyer)
+
+    @rule(pick=PICKS, crash=CRASHES)
+    def cancel_order(self, pick: int, crash: str | None) -> None:
+        ids = [id_ for (id_,) in self.world.database.rows("SELECT id FROM payments.orders ORDER BY id")]
+        if ids:
+            order_id = _picked(ids, pick)
+            self._send("payments.cancel_order", order_id=order_id, user_id=self.world.buyer, crash_at=crash)
+
+    @rule(goods=st.sampled_from(["plan", "trial"]), provider=PROVIDERS)
+    def subscribe_with_saved_method(self, goods: str, provider: str) -> None:
+        plan_id = self.world.goods[goods]["plan_id"]
+        email = "ann@example.com"
+        wish = {"user_id": self.world.buyer, "plan_id": plan_id, "provider": provider, "receipt_email": email}
+        self._send("payments.start_subscription", **wish)
+
+    @rule(pick=PICKS)
+    def give_notice(self, pick: int) -> None:
+        ids = [id_ for (id_,) in self.world.database.rows("SELECT id FROM payments.subscriptions ORDER BY id")]
+        if ids:
+            wish = {"subscription_id": _picked(ids, pick), "user_id": self.world.buyer}
+            self._send("payments.cancel_subscription", **wish)
+
+    @rule(days=st.sampled_from([3, 9]), provider=PROVIDERS)
+    def keep_a_page_of_the_plan_open(self, days: int, provider: str) -> None:
+        """Open a new page before the last one expires, and never pay."""
+        for number in range(days):
+            self.check_out("trial", provider, None, None, number)
+            self._pass(hours=22)
+            self.world.run_jobs()
+
+    @rule()
+    @precondition(lambda self: self.world.erased_at is None and len(self.commands) > 7)
+    def erase_account(self) -> None:
+        self.world.erase()
+
+    # The provider, the bank, staff.
+
+    @rule(
+        pick=PICKS,
+        part=st.sampled_from([None, None, 2000]),
+        crash=st.sampled_from([None, None, "after the refund's commit"]),
+    )
+    def refund(self, pick: int, part: int | None, crash: str | None) -> None:
+        paid = self.world.database.rows("SELECT id FROM payments.orders WHERE paid_at IS NOT NULL ORDER BY id")
+        if paid:
+            [order_id] = _picked(paid, pick)
+            about = {"order_id": order_id, "reason": "asked for", "requested_by": UUID(int=1)}
+            self._send("payments.refund_order", amount_minor=part, crash_at=crash, **about)
+
+    @rule(pick=PICKS, part=st.sampled_from([1500, 4000, 5000]))
+    def refund_at_provider(self, pick: int, part: int) -> None:
+        if taken := Truth(self.world).payments:
+            payment = _picked(taken, pick)
+            self.world.refund_at_provider(payment.provider, payment.id, part)
+
+    @rule(pick=PICKS, part=st.sampled_from([None, 1000]))
+    def open_dispute(self, pick: int, part: int | None) -> None:
+        self._dispute(pick, **({"amount": part} if part else {}))
+
+    @rule(pick=PICKS, outcome=st.sampled_from(["won", "lost"]))
+    def decide_dispute(self, pick: int, outcome: str) -> None:
+        self._dispute(pick, outcome=outcome)
+
+    def _dispute(self, pick: int, **message: Any) -> None:
+        taken = [payment.id for payment in Truth(self.world).payments if payment.provider == "stripe"]
+        if taken:
+            self.world.fakes["stripe"].standin.post(f"/__dispute/{_picked(taken, pick)}", **message)
+
+    @rule(days=st.sampled_from([0, 8, 31]), declines=st.booleans())
+    def change_cards(self, days: int, declines: bool) -> None:  # noqa: FBT001 drawn
+        """Have all saved cards decline, or accept again, for some days."""
+        stripe, kassa = self.world.fakes["stripe"], self.world.fakes["yookassa"]
+        for method in stripe.documents("payment_method"):
+            card = "chargeCustomerFail" if declines else "visa"
+            stripe.standin.post(f"/__methods/{method['id']}", card=card)
+        for payment in kassa.documents("payment"):
+            kassa.standin.post(f"/__methods/{payment['id']}", declines="insufficient_funds" if declines else None)
+        self._pass(days * 24)
+
+    @rule(
+        provider=PROVIDERS,
+        fault=FAULTS,
+    )
+    def break_provider(self, provider: str, fault: dict[str, int]) -> None:
+        self.world.fakes[provider].standin.faults(**fault)
+
+    # The network and time.
+
+    @rule(pick=PICKS, how=st.sampled_from(["once", "once", "twice", "hint lost", "dropped", "forged"]))
+    def deliver_webhook(self, pick: int, how: str) -> None:
+        if not (pending := self.world.webhooks()):
+            return
+        webhook = _picked(pending, pick)
+        if how == "forged":
+            self.world.receive(webhook, forged=True)
+            return
+        pending.remove(webhook)
+        for _ in range({"dropped": 0, "twice": 2}.get(how, 1)):
+            self.world.receive(webhook, hint_lost=how == "hint lost")
+
+    @rule()
+    def deliver_all_webhooks(self) -> None:
+        pending = self.world.webhooks()
+        while pending:
+            self.world.receive(pending.pop())
+
+    @rule(hours=HOURS)
+    def pass_time(self, hours: int) -> None:
+        self._pass(hours)
+
+    def _pass(self, hours: float) -> None:
+        """Let time pass; the jobs run at the end of each week at the latest."""
+        while hours > 0:
+            self.world.step(hours=min(hours, 7 * 24))
+            hours -= 7 * 24
+            self.world.run_jobs()
+            self.world.pull()
+            self.world.run_jobs()
+
+    @rule()
+    def carry_events(self) -> None:
+        self.world.carry()
+
+    # The end.
+
+    def teardown(self) -> None:
+        self._end_what_others_began()
+        for hours in SETTLING_HOURS:
+            self._pass(hours)
+            self.world.carry()
+            free = list(no_access_without_payment(Truth(self.world)))
+            assert not free, free
+            if self._is_quiet():
+                break
+        self._count()
+        problems = broken(self.world)
+        for row in self.world.database.rows("SELECT order_id, step, detail FROM payments.order_steps ORDER BY id"):
+            note(str(row))
+        assert not problems, "\n".join(problems)
+
+    def _end_what_others_began(self) -> None:
+        """Banks settle what is being processed, and providers what is pending."""
+        for fake in self.world.fakes.values():
+            fake.standin.faults(
+                **dict.fromkeys(("error_500", "drop_response_after_commit", "pending_refunds", "refuse_refunds"), 0)
+            )
+            for refund in fake.standin.get("/__state")["refunds"]:
+                if refund["status"] == "pending":
+                    fake.standin.post(f"/__refund/{refund['id']}", outcome="succeed")
+        for page in self.world.fakes["stripe"].documents("checkout.session"):
+            if page["status"] == "complete" and page["payment_status"] == "unpaid":
+                self.world.pay("stripe", page["id"], "succeed")
+
+    def _count(self) -> None:
+        """Count how often what matters has happened."""
+        for table in ("orders", "attempts", "refunds", "disputes", "subscriptions"):
+            statuses = f"SELECT DISTINCT status FROM payments.{table}"  # noqa: S608 names from here
+            for (status,) in self.world.database.rows(statuses):
+                self.world.seen[f"{table}: {status}"] += 1
+        if self.world.erased_at:
+            self.world.seen["erased"] += 1
+        self.world.seen["examples"] += 1
+
+    def _is_quiet(self) -> bool:
+        """Whether nothing is left that time alone would change, besides subscriptions."""
+        waiting = """
+            SELECT (SELECT count(*) FROM payments.provider_events WHERE status = 'received')
+                + (SELECT count(*) FROM payments.attempts WHERE next_sync_at IS NOT NULL OR page_open)
+                + (SELECT count(*) FROM payments.refunds WHERE next_sync_at IS NOT NULL)
+                + (SELECT count(*) FROM payments.provider_erasures)
+                + (SELECT count(*) FROM payments.orders WHERE status = 'pending' AND subscription_id IS NULL)
+        """
+        return self.world.database.value(waiting) == 0
+
+
+def _picked(things: list[Any], pick: int) -> Any:
+    """One of them, the newest at 0."""
+    return things[-1 - pick % len(things)]
+
+
+def test_money_and_access_agree_with_the_providers_after_any_sequence(world):
+    wanted = LONG if os.environ.get("HYPOTHESIS_PROFILE") == "long" else STABLE
+    run_state_machine_as_test(lambda: Shopping(world), settings=wanted)
+    print(dict(sorted(world.seen.items())))
+    assert set(world.seen) >= REACHED, f"the sequences no longer reach {REACHED - set(world.seen)}"
