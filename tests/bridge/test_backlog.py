@@ -79,13 +79,14 @@ class Stillness:
         self.longest_seconds = max(self.longest_seconds, now - self._since)
 
 
-def disturb(disturbance: str, house: House, excused: threading.Event) -> None:
+def disturb(disturbance: str, house: House, excused: threading.Event, lost: list[int]) -> None:
     if disturbance == "workers stopped":
         excused.set()
         with house.hands.resting(), house.sleepers.resting():
             time.sleep(2.5)
         excused.clear()
     if disturbance == "Redis flushed":
+        lost.append(len(house.dispatcher))
         queue_redis().flushall()
 
 
@@ -97,13 +98,13 @@ def test_backlog_is_handled_steadily_and_new_events_do_not_wait_for_it(house: Ho
         write_backlog(house, name)
         wait_until_published(house.database)
     unknown = OLD - OLD * KNOWN_OF_TEN // 10
-    stillness, excused, new = Stillness(), threading.Event(), list[Key]()
+    stillness, excused, new, lost = Stillness(), threading.Event(), list[Key](), list[int]()
 
     def left() -> int:
         return unknown - int(house.database.value(_NOTED, name=name))
 
     eventually(lambda: left() < unknown * 0.9, "the first unknown events", seconds=30)
-    disturbing = threading.Thread(target=disturb, args=[disturbance, house, excused])
+    disturbing = threading.Thread(target=disturb, args=[disturbance, house, excused, lost])
     disturbing.start()
     while left() or disturbing.is_alive():
         if not excused.is_set():
@@ -119,7 +120,8 @@ def test_backlog_is_handled_steadily_and_new_events_do_not_wait_for_it(house: Ho
     runs = house.hands.runs
 
     assert stillness.longest_seconds < STANDS_STILL_SECONDS
-    assert sum(runs.values()) / len(runs) <= RUNS_PER_EVENT
+    # Deliveries that were in flight when Redis lost its data are sent again; some of them had already run.
+    assert sum(runs.values()) - sum(lost) <= len(runs) * RUNS_PER_EVENT
     # Known events that arrive one by one, as after a pause of the broker, are left to the inbox of the worker.
     assert unknown + len(new) <= len(runs) <= unknown + len(new) + (OLD - unknown) // 10
     assert max(latencies) < NEW_WITHIN_SECONDS

@@ -92,7 +92,7 @@ def test_prometheus_reaches_every_process_and_answers_every_panel(shop: Shop, pr
         return bool(targets) and all(target["health"] == "up" for target in targets)
 
     story(shop)
-    eventually(up, "the targets", seconds=60)
+    eventually(up, "the targets", seconds=150)
     # A rate is of what is seen to grow: a counter that is met at 1 and stays there has none.
     story(shop)
     for title, query in QUERIES.items():
