@@ -1,7 +1,7 @@
 """The one Celery application, and the one way to send it a message.
 
 A task ``<service>.<verb>`` rides the queue ``<service>``. Nothing here is ever the only holder of a promise: losing
-what waits in Redis costs a repeat, never a purchase (ops/decisions/0002).
+what waits in Redis costs a repeat, never a purchase (docs/decisions/0002).
 """
 
 import base64

@@ -75,7 +75,7 @@ KAFKA_REPLICATION = _number("KAFKA_REPLICATION", 3 if ENVIRONMENT == "production
 KAFKA_EMBEDDED = not _is_set("KAFKA_BOOTSTRAP_SERVERS")
 KAFKA_PARTITIONS = _number("KAFKA_PARTITIONS", 3 if KAFKA_EMBEDDED else 12)  # one bridge is served well by few
 # How long the broker may keep a fetch that finds nothing. The embedded one is not woken by what arrives: what is
-# published there waits for the end of the fetch, and a shorter one costs the broker's CPU (ops/decisions/0033).
+# published there waits for the end of the fetch, and a shorter one costs the broker's CPU (docs/decisions/0033).
 KAFKA_FETCH_WAIT_MS = _number("KAFKA_FETCH_WAIT_MS", 20 if KAFKA_EMBEDDED else 100)
 MONGO_URL = _text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
 # smtps:// is TLS from the first byte. smtp:// uses STARTTLS where it is offered, and demands it before a login on

@@ -1,7 +1,7 @@
 """How often one may ask: each caller, and each address, in windows of a minute.
 
 A limit is counted on the server that the request needs anyway, so that counting adds no way to fail: reads on the
-cache, commands on the queues. One script counts both and costs one round trip (ops/decisions/0030).
+cache, commands on the queues. One script counts both and costs one round trip (docs/decisions/0030).
 """
 
 import math

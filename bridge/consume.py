@@ -38,7 +38,7 @@ BATCH = 500  # messages between two looks at offsets and pauses
 LOOK_UP_FROM = 20  # when so many have come at once, or an old one, the database is asked which of them are known
 DRAIN_SECONDS = 5
 # An event is published again for OUTBOX_KEPT_DAYS. A record that is older than the rest of INBOX_KEPT_DAYS may hold one
-# that the inbox has forgotten: a second time it would turn state back (ops/decisions/0090).
+# that the inbox has forgotten: a second time it would turn state back (docs/decisions/0090).
 MAX_AGE_SECONDS = (settings.INBOX_KEPT_DAYS - settings.OUTBOX_KEPT_DAYS) * 24 * 3600
 COMMITTED_SECONDS = 5
 

@@ -71,7 +71,7 @@ def may_be_repeated(at: datetime) -> ColumnElement[bool]:
     """Return the condition for published events that may be published, or given to handlers, once more at ``at``.
 
     A handler recognises a repetition by its inbox, which keeps an event for INBOX_KEPT_DAYS. An older event would be
-    handled a second time, after younger ones of its key, and turn their effect back (ops/decisions/0090).
+    handled a second time, after younger ones of its key, and turn their effect back (docs/decisions/0090).
     """
     return OutboxEvent.published_at >= at - timedelta(days=settings.OUTBOX_KEPT_DAYS)
 

@@ -1,6 +1,6 @@
 """One delivery of a message to a task: its deadline, its claims, its transactions, its answer.
 
-The order of a transaction is the promise of ops/decisions/0002: deadline, claims, the task's own work, the answer,
+The order of a transaction is the promise of docs/decisions/0002: deadline, claims, the task's own work, the answer,
 deadline again, COMMIT; only then the reply, the hints and the acknowledgement.
 """
 

@@ -182,6 +182,6 @@ class Facts(Collector):
 
 @signals.worker_init.connect
 def _serve(**_: object) -> None:
-    # The worker is one process of threads (ops/decisions/0007), so nothing forks after this.
+    # The worker is one process of threads (docs/decisions/0007), so nothing forks after this.
     REGISTRY.register(Facts(settings.SERVICE))
     serve()

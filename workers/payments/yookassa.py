@@ -1,7 +1,7 @@
 """YooKassa: payments in roubles, through its own SDK, whose traps are closed here.
 
 A payment is its own page. The provider will not close a page before its hour is over, so money on it is held first and
-taken by hand: what comes on a page that we have given up is let go (ops/decisions/0040).
+taken by hand: what comes on a page that we have given up is let go (docs/decisions/0040).
 """
 
 import re
