@@ -1,1 +1,1 @@
-"""What every process shares: tables with their rules, events, errors. Imports nobody but settings."""
+"""Code shared by every process: tables with their rules, events and errors. Imports only ``settings``."""

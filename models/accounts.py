@@ -1,7 +1,7 @@
-"""The state of a user's account that every request with a permission depends on.
+"""Account state, which the gateway checks on every request that needs a permission.
 
-The users service decides it, stores it in ``users.users`` and puts it into the cache under ``identity_key(sub)``; the
-gateway reads it from there and refuses what the account no longer allows.
+The users service stores it in ``users.users`` and caches it under ``identity_key(sub)``. The gateway reads the cache
+and rejects outdated tokens and blocked accounts.
 """
 
 from dataclasses import dataclass
@@ -10,36 +10,36 @@ from uuid import UUID
 
 from .errors import AccountBlocked, TokenOutdated
 
-# Stands for "no token yet": the identity provider has not confirmed the new roles, and may still issue the old ones.
+# No token is valid yet: the identity provider has not confirmed the new roles, and may still issue the old ones.
 NO_TOKEN_YET = 253_402_300_800  # the year 10000
 _BLOCKED = "blocked"
 
-ROLES = ("learner", "instructor", "admin")  # as Auth0 calls them; what they allow is said there
+ROLES = ("learner", "instructor", "admin")  # as in Auth0, which maps them to permissions
 
 
 @dataclass(frozen=True, kw_only=True)
 class AccountState:
-    """A user's id, and what a token of the user is still good for."""
+    """A user's id, and which tokens of the user are still valid."""
 
     user_id: UUID
-    tokens_valid_from: int = 0  # seconds since 1970; permissions of tokens issued before do not count
+    tokens_valid_from: int = 0  # Unix time in seconds; tokens issued earlier carry no permissions
     blocked: bool = False
 
     def refuse_blocked(self) -> None:
-        """Raises AccountBlocked."""
+        """Raise AccountBlocked if the account is blocked."""
         if self.blocked:
             raise AccountBlocked
 
     def refuse_outdated(self, issued_at: float) -> None:
-        """Refuse the permissions of a token issued at ``issued_at``. Raises TokenOutdated, AccountBlocked."""
+        """Check that a token issued at ``issued_at`` is not outdated. Raises TokenOutdated, AccountBlocked."""
         self.refuse_blocked()
         if issued_at < self.tokens_valid_from:
             raise TokenOutdated
 
     def encode(self) -> bytes:
-        """Return the account as the cache stores it: ``<id>``, ``<id> <valid from>`` or ``<id> <valid from> blocked``.
+        """Return the cached form: ``<id>``, ``<id> <valid from>`` or ``<id> <valid from> blocked``.
 
-        An own profile is read by a script of the cache that knows this form (models/cache.py).
+        A Lua script in models/cache.py parses this form.
         """
         parts = [str(self.user_id)]
         if self.tokens_valid_from or self.blocked:
@@ -50,6 +50,6 @@ class AccountState:
 
     @classmethod
     def decode(cls, body: bytes) -> Self:
-        """Read what ``encode`` returned."""
+        """Parse the result of ``encode``."""
         user_id, *rest = body.decode().split(" ")
         return cls(user_id=UUID(user_id), tokens_valid_from=int(rest[0]) if rest else 0, blocked=_BLOCKED in rest)

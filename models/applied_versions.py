@@ -1,4 +1,4 @@
-"""The version of an aggregate that a projection reflects, where the projection's own row has no place for it."""
+"""The version of an aggregate that a projection reflects, if the projection's table has no column for it."""
 
 from uuid import UUID
 
@@ -12,7 +12,7 @@ from .base import Base
 class AppliedVersion(Base):
     """The highest version (``ce_sequence``) of a key that was applied to a projection.
 
-    It also exists where the projection has no row yet, so that a late event cannot undo a newer one.
+    It exists also if the projection has no row yet, so that a late event cannot undo a newer one.
     """
 
     __tablename__ = "applied_versions"
@@ -24,9 +24,9 @@ class AppliedVersion(Base):
 
     @classmethod
     def advance(cls, session: Session, projection: str, key: str, version: int | None) -> bool:
-        """Store ``version``; return False where the projection reflects this version or a later one already.
+        """Store ``version``; return False if the projection already reflects this version or a later one.
 
-        A call without a version comes from outside the bridge (a test, a rebuild) and always applies.
+        A call without a version comes from a test or a rebuild, not from the bridge; its event is always applied.
         """
         if version is None:
             return True
@@ -40,7 +40,7 @@ class AppliedVersion(Base):
 
     @classmethod
     def current(cls, session: Session, projection: str, key: str) -> int:
-        """Return the version that was applied last, 0 where none was."""
+        """Return the version that was applied last; 0 if none was."""
         return session.scalar(select(cls.version).where(cls.projection == projection, cls.key == key)) or 0
 
     @classmethod
@@ -50,6 +50,6 @@ class AppliedVersion(Base):
 
     @classmethod
     def erase_user(cls, session: Session, projections: tuple[str, ...], user_id: UUID) -> None:
-        """Delete the versions whose key begins with the id of an erased user."""
+        """Delete the versions whose key starts with the id of an erased user."""
         theirs = cls.projection.in_(projections) & cls.key.startswith(f"{user_id}:")
         session.execute(delete(cls).where(theirs))

@@ -1,4 +1,4 @@
-"""How Celery speaks to Redis: kombu's transport, which keeps its client."""
+"""Celery's Redis transport: kombu's transport, changed to reuse its Redis client."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,15 +8,16 @@ from redis import Redis
 
 
 class Channel(kombu_redis.Channel):
-    """kombu's own makes a client for each message that it acknowledges, publishes or puts back: 60 µs each time."""
+    """Reuses one Redis client. kombu creates one per message acknowledged, published or requeued: 60 µs each."""
 
-    _kept: Redis | None = None
+    _reused_client: Redis | None = None
 
     @contextmanager
     def conn_or_acquire(self, client: Redis | None = None) -> Iterator[Redis]:
-        if self._kept is None or self._kept.connection_pool is not self.pool:  # after a lost connection it is another
-            self._kept = self._create_client()
-        yield client or self._kept
+        # kombu replaces the pool after a lost connection.
+        if self._reused_client is None or self._reused_client.connection_pool is not self.pool:
+            self._reused_client = self._create_client()
+        yield client or self._reused_client
 
 
 class Transport(kombu_redis.Transport):

@@ -1,4 +1,4 @@
-"""The time that long waits are counted by: the present, which a local stack may move, so that tests see months pass."""
+"""Clock for business deadlines: the current time, which a test clock can move ahead by days or months."""
 
 from datetime import datetime, timedelta
 
@@ -10,9 +10,9 @@ from .base import now as present
 
 
 def now() -> datetime:
-    """The present, aware, UTC; moved by as much as the local clock says (``CLOCK``, refused in production)."""
+    """Return the current time in UTC, plus the offset of the test clock at ``CLOCK`` (refused in production)."""
     if not settings.CLOCK:
         return present()
-    told = requests.get(f"{settings.CLOCK}/__clock", timeout=2)
-    told.raise_for_status()
-    return present() + timedelta(seconds=told.json()["advanced_seconds"])
+    response = requests.get(f"{settings.CLOCK}/__clock", timeout=2)
+    response.raise_for_status()
+    return present() + timedelta(seconds=response.json()["advanced_seconds"])

@@ -1,4 +1,7 @@
-"""Events that a handler could not take, and behind them the later ones of the same key, so that order survives."""
+"""Dead letters: events that a handler failed to process, and the later events of the same key.
+
+Later events are parked behind the failed one, so that the events of a key are still handled in order.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -10,11 +13,14 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from .base import Base, now
 
-MAX_ATTEMPTS = 5  # then the event is poison for this handler
+MAX_ATTEMPTS = 5  # then the event is a poison message for this handler
 
 
 class FailedDelivery(Base):
-    """How often a handler has begun an event without finishing it. Counted before it begins, so a kill counts too."""
+    """How many attempts of a handler at an event have not succeeded.
+
+    An attempt is counted before it starts, so that one that kills the worker counts too.
+    """
 
     __tablename__ = "failed_deliveries"
 
@@ -27,9 +33,11 @@ class FailedDelivery(Base):
 
 
 class DeadLetter(Base):
+    """An event that waits for an operator to replay or discard it, for one handler."""
+
     __tablename__ = "dead_letters"
 
-    seq: Mapped[int] = mapped_column(Identity(), primary_key=True)  # the order in which letters of a key replay
+    seq: Mapped[int] = mapped_column(Identity(), primary_key=True)  # the replay order within a key
     handler: Mapped[str]
     event_id: Mapped[UUID]
     topic: Mapped[str]
@@ -41,7 +49,7 @@ class DeadLetter(Base):
     status: Mapped[str] = mapped_column(default="open")  # open, replayed or discarded
     created_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
-    published_at: Mapped[datetime | None]  # when its copy was on Kafka
+    published_at: Mapped[datetime | None]  # when its copy was published to Kafka
 
     __table_args__ = (
         UniqueConstraint("handler", "event_id"),
@@ -51,7 +59,7 @@ class DeadLetter(Base):
 
 
 def count_attempt(session: Session, handler: str, event_id: UUID) -> int:
-    """Count one more attempt; commit before it begins. Returns how many there are now."""
+    """Count an attempt and return the number of attempts so far. Commit before the attempt starts."""
     counted = insert(FailedDelivery).values(handler=handler, event_id=event_id, attempts=1, failed_at=now())
     counted = counted.on_conflict_do_update(
         index_elements=["handler", "event_id"], set_={"attempts": FailedDelivery.attempts + 1, "failed_at": now()}
@@ -60,12 +68,12 @@ def count_attempt(session: Session, handler: str, event_id: UUID) -> int:
 
 
 def lock_key(session: Session, handler: str, key: str) -> None:
-    """Let no other transaction park, replay or discard letters of this handler and key meanwhile."""
+    """Lock the dead letters of a handler and key against other transactions until this one ends."""
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"{handler} {key}", 0))))
 
 
 def first_open_letter(session: Session, handler: str, key: str) -> DeadLetter | None:
-    """The letter of a key that the others wait behind. Lock the key first."""
+    """Return the first open dead letter of a key. Lock the key first."""
     waiting = select(DeadLetter).where(
         DeadLetter.handler == handler, DeadLetter.key == key, DeadLetter.status == "open"
     )
@@ -73,7 +81,7 @@ def first_open_letter(session: Session, handler: str, key: str) -> DeadLetter | 
 
 
 def next_open_letter(session: Session, handler: str, key: str, *, done: DeadLetter | None) -> DeadLetter | None:
-    """Close ``done`` as replayed and find the next of its key, with nobody parking between the two."""
+    """Close ``done`` as replayed and return the next open dead letter of the key, in one lock of the key."""
     lock_key(session, handler, key)
     if done:
         close(session, done, "replayed", reason=done.reason)
@@ -81,7 +89,7 @@ def next_open_letter(session: Session, handler: str, key: str, *, done: DeadLett
 
 
 def close(session: Session, letter: DeadLetter, status: str, *, reason: str) -> None:
-    """Let ``letter`` wait no longer, unless another has closed it. Lock its key first."""
+    """Close a dead letter as ``status``, unless it is closed already. Lock its key first."""
     row = session.get_one(DeadLetter, letter.seq, populate_existing=True)
     if row.status == "open":
         row.status, row.reason, row.closed_at = status, reason, now()
@@ -89,11 +97,11 @@ def close(session: Session, letter: DeadLetter, status: str, *, reason: str) -> 
 
 
 def name_of(letter: DeadLetter) -> str:
-    """``<service>-<seq>``: the service that could not take it, and its number there."""
+    """Return the public id of a dead letter: ``<service of the handler>-<seq>``."""
     return f"{letter.handler.partition('.')[0]}-{letter.seq}"
 
 
 def blocked_keys(session: Session) -> set[tuple[str, str]]:
-    """Each (handler, key) whose events are parked."""
+    """Return each (handler, key) that has open dead letters, and whose events are therefore parked."""
     waiting = select(DeadLetter.handler, DeadLetter.key).where(DeadLetter.status == "open").distinct()
     return {(handler, key) for handler, key in session.execute(waiting)}

@@ -1,8 +1,8 @@
-"""Crash points, for tests: whoever reaches the armed one is killed there, without a goodbye.
+"""Fault injection for tests: a process that reaches the armed crash point is killed by SIGKILL.
 
-``FAULT=<point>`` in the environment kills every process that gets there. With ``FAULT=armed`` the point is looked up in
-the file STATE_DIR/fault, so that it can be armed while the processes run; there it strikes once. Production refuses
-the variable (settings.refuse_unsafe_production).
+``FAULT=<point>`` in the environment kills every process that reaches the point. With ``FAULT=armed`` the point is read
+from the file STATE_DIR/fault, so that a test can arm it while the processes run; it then kills once. Production
+refuses the variable (settings.refuse_unsafe_production).
 """
 
 import os
@@ -14,7 +14,7 @@ ARMED = "armed"
 
 
 def reach(point: str, of: str = "") -> None:
-    """Die here if ``point`` is armed, or ``point: of`` where many pass it."""
+    """Kill the process if ``point`` is armed; ``of`` distinguishes callers that share a point (``<point>: <of>``)."""
     if settings.FAULT:
         _reach({point, f"{point}: {of}"})
 
@@ -26,10 +26,10 @@ def _reach(names: set[str]) -> None:
         return
     armed = settings.STATE_DIR / "fault"
     try:
-        # The second line names another process to be killed when this one gets here.
+        # An optional second line is the id of another process to kill when this one reaches the point.
         point, _, victim = armed.read_text().partition("\n")
         if point in names:
-            armed.rename(armed.with_suffix(".struck"))  # of two that are here at once, one finds it
+            armed.rename(armed.with_suffix(".struck"))  # of two concurrent processes, only one succeeds
             os.kill(int(victim or os.getpid()), signal.SIGKILL)
     except FileNotFoundError:
         return

@@ -1,4 +1,4 @@
-"""Idempotency keys: claimed in the command's own transaction, answered with its commit."""
+"""Idempotency keys: claimed in the transaction of the command, which also stores the response."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ KEPT_FOR = timedelta(hours=24)
 
 @dataclass(frozen=True)
 class Claim:
-    """What a client said of its request: ``scope`` is caller and route, ``fingerprint`` a hash of the body."""
+    """An idempotency key of a request. ``scope`` is the caller and the route, ``fingerprint`` a hash of the body."""
 
     scope: str
     key: str
@@ -25,7 +25,7 @@ class Claim:
 
 
 def claim_from(fields: dict[str, Any] | None) -> Claim | None:
-    """Read the claim of an envelope or an operation. Fields of a newer sender are ignored."""
+    """Read the claim of an envelope or of an operation; unknown fields, sent by a newer version, are ignored."""
     return msgspec.convert(fields, Claim) if fields else None
 
 
@@ -35,20 +35,21 @@ class IdempotencyKey(Base):
     scope: Mapped[str] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str]
-    # As on the reply list; None while the command runs. As text, so that its fields come back in their order.
+    # The reply; None while the command runs. JSON instead of JSONB, to keep the order of its fields.
     answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    leased_until: Mapped[datetime | None]  # a command of several transactions is at work until then, or has died
+    leased_until: Mapped[datetime | None]  # of a running command of several transactions
     created_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"), {"schema": "bus"})
 
 
 def claim_key(session: Session, claim: Claim, *, lease_seconds: int | None = None) -> dict[str, Any] | None:
-    """Claim the key, or return the answer that was given under it.
+    """Claim the key and return None, or return the response that was stored under it.
 
-    A concurrent twin waits here for the first one's commit. A command of several transactions takes a lease with its
-    first; when the lease is over without an answer, the command was cut off and the key is claimed anew.
-    Raises IdempotencyKeyReused for another body, RequestInProgress while another holds the lease.
+    A concurrent request with the same key waits here until the first transaction has ended. A command of several
+    transactions takes a lease of ``lease_seconds``. If the lease expires and no response is stored, the command was
+    interrupted, and the key can be claimed again. Raises IdempotencyKeyReused if the body differs,
+    RequestInProgress while another process holds the lease.
     """
     leased_until = now() + timedelta(seconds=lease_seconds) if lease_seconds else None
     row = {
@@ -61,18 +62,18 @@ def claim_key(session: Session, claim: Claim, *, lease_seconds: int | None = Non
     claimed = insert(IdempotencyKey).values(**row).on_conflict_do_nothing().returning(IdempotencyKey.key)
     if session.execute(claimed).first() is not None:
         return None
-    known = session.get_one(IdempotencyKey, (claim.scope, claim.key), with_for_update=True)
-    if known.fingerprint != claim.fingerprint:
+    stored = session.get_one(IdempotencyKey, (claim.scope, claim.key), with_for_update=True)
+    if stored.fingerprint != claim.fingerprint:
         raise IdempotencyKeyReused
-    if known.answer is None:
-        if known.leased_until and known.leased_until > now():
+    if stored.answer is None:
+        if stored.leased_until and stored.leased_until > now():
             raise RequestInProgress
-        known.leased_until = leased_until
-    return known.answer
+        stored.leased_until = leased_until
+    return stored.answer
 
 
 def store_answer(session: Session, claim: Claim, answer: dict[str, Any]) -> None:
-    """Keep ``answer`` for repeats of the claimed key."""
+    """Store the response that is returned to repeated requests with the claimed key."""
     session.execute(
         update(IdempotencyKey)
         .where(IdempotencyKey.scope == claim.scope, IdempotencyKey.key == claim.key)
@@ -81,7 +82,7 @@ def store_answer(session: Session, claim: Claim, answer: dict[str, Any]) -> None
 
 
 def release_key(session: Session, claim: Claim) -> None:
-    """End the lease of a command that was given up: a repeat begins at once."""
+    """End the lease of an aborted command, so that a repeated request can start at once."""
     session.execute(
         update(IdempotencyKey)
         .where(IdempotencyKey.scope == claim.scope, IdempotencyKey.key == claim.key)

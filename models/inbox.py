@@ -1,4 +1,7 @@
-"""Which event each handler has done, written in the handler's own transaction: delivered twice, done once."""
+"""Inbox: the events that each handler has processed, inserted in the handler's transaction.
+
+An event that is delivered more than once is therefore processed once.
+"""
 
 from datetime import datetime
 from uuid import UUID
@@ -21,6 +24,9 @@ class InboxEvent(Base):
 
 
 def first_delivery(session: Session, handler: str, event_id: UUID) -> bool:
-    """Claim the event for ``handler``: False when it was done before. A concurrent twin waits here for our commit."""
+    """Claim the event for ``handler``; return False if the handler has processed it before.
+
+    A concurrent delivery of the same event waits here until this transaction has committed or rolled back.
+    """
     claim = insert(InboxEvent).values(handler=handler, event_id=event_id, handled_at=now()).on_conflict_do_nothing()
     return session.execute(claim.returning(InboxEvent.handler)).first() is not None

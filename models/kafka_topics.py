@@ -1,6 +1,6 @@
-"""The identity of each topic that was written to, and how far a refill of it has come.
+"""The id of each Kafka topic that the relay publishes to, and the progress of its refill.
 
-Kafka gives a topic that is created again another id: its log is empty then, and is refilled from the outbox.
+A topic that was deleted and recreated has a new id and an empty log; it is then refilled from the outbox.
 """
 
 from datetime import datetime
@@ -17,13 +17,12 @@ class KafkaTopic(Base):
     topic: Mapped[str] = mapped_column(primary_key=True)
     topic_id: Mapped[str]
     known_since: Mapped[datetime]
-    # A refill publishes the events above ``refill_after`` up to ``refill_until`` (seq) once more; both are NULL
-    # when none is running.
+    # A refill republishes the events with refill_after < seq <= refill_until. Both are NULL when no refill is running.
     refill_after: Mapped[int | None]
     refill_until: Mapped[int | None]
-    refill_since: Mapped[datetime | None]  # only events recorded at or after it
+    refill_since: Mapped[datetime | None]  # only events recorded at or after it are republished
     refill_began_at: Mapped[datetime | None]
-    refill_sent: Mapped[int] = mapped_column(default=0)  # events published by the present or last refill
+    refill_sent: Mapped[int] = mapped_column(default=0)  # events published by the current or last refill
 
     __table_args__ = (
         CheckConstraint("(refill_after IS NULL) = (refill_until IS NULL)", name="refill"),
@@ -32,5 +31,5 @@ class KafkaTopic(Base):
 
     @property
     def seqs_left(self) -> int:
-        """An upper bound of the events left: events of other topics and old ones between them are passed over."""
+        """Return an upper bound of the events left: events of other topics and old events are skipped."""
         return max((self.refill_until or 0) - (self.refill_after or 0), 0)

@@ -1,4 +1,6 @@
-"""Log lines: an event name and fields, as ECS JSON; request, trace, task and queue are bound for you.
+"""Structured logging: an event name and fields, written as ECS JSON.
+
+The ids of the request and the trace, the task and the queue are added from the context.
 
 ``log = get_logger(__name__)``, then ``log.info("payment captured", payment_id=…, amount_minor=…)``.
 """
@@ -27,19 +29,19 @@ _SECRET_VALUES = re.compile(
     r"|\b(?i:basic|bearer) [\w.~+/=-]{6,}"
     r"|(?<=://)[^\s/@]+@"  # user and password of a URL
     r"|/unsubscribe/[\w-]+"
-    r"|[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+\.[\w.-]+"  # e-mail addresses, letters of every script included
+    r"|[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+\.[\w.-]+"  # e-mail addresses in any script
 )
 
 REASON_MAX_LENGTH = 1000  # 2 KB of Cyrillic
-# Behind these words a database error of an older worker shows the row, the statement and its parameters.
-_OF_ROWS = re.compile(r"\s*(?:\\n|\n)?(?:DETAIL:|\[SQL:|\[parameters:)")
+# After these markers, a database error of an older worker contains the row, the statement and its parameters.
+_ROW_DATA = re.compile(r"\s*(?:\\n|\n)?(?:DETAIL:|\[SQL:|\[parameters:)")
 
-# What ECS has a name for; all other fields stand below "coursebus", where no name of theirs can mean two things.
+# Fields that ECS defines. All others get the prefix "coursebus.", so that they cannot collide with fields of ECS.
 _ECS_NAMES = {"event": "event", "exception": "exception", "request_id": "http.request.id", "user_id": "user.id"}
 
 
 class _Patient:
-    """A stream that nobody may read any more: whoever goes on without its supervisor does its work."""
+    """A stream that ignores write errors: a process must not fail because the reader of its log has exited."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -54,7 +56,7 @@ class _Patient:
 
 
 def get_logger(name: str) -> Any:
-    """A logger named ``name``; its methods take an event name and keyword fields."""
+    """Return a logger named ``name``; its methods take an event name and keyword fields."""
     return structlog.get_logger(name)
 
 
@@ -62,14 +64,14 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 
 
 def configure(process: str) -> None:
-    """Send every line of this process, the libraries' too, to standard error as ECS JSON."""
+    """Write all log lines of this process, also those of libraries, to standard error as ECS JSON."""
     service = f"coursebus-{process}"
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.format_exc_info,
             mask,
-            _Line(service),
+            _EcsRenderer(service),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.LOG_LEVEL]),
         logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Patient(sys.stderr))),
@@ -81,10 +83,10 @@ def configure(process: str) -> None:
 
 
 class LibraryLine(ecs_logging.StdlibFormatter):
-    """A line of a library that logs by ``logging``, masked as ours are."""
+    """Formats and masks the records of libraries that log by ``logging``."""
 
     def __init__(self, service: str) -> None:
-        super().__init__(exclude_fields=["log.original", "process"])  # the message again, and the same in every line
+        super().__init__(exclude_fields=["log.original", "process"])  # redundant
         self._service = service
 
     def format_to_ecs(self, record: logging.LogRecord) -> dict[str, Any]:
@@ -92,8 +94,8 @@ class LibraryLine(ecs_logging.StdlibFormatter):
         return {name: _masked(name, value) for name, value in line.items()} | {"service": {"name": self._service}}
 
 
-class _Line:
-    """A line of ours; its trace is that of the request that all began with."""
+class _EcsRenderer:
+    """Renders a structlog event as ECS; the trace is that of the request that started the work."""
 
     def __init__(self, service: str) -> None:
         self._service = service
@@ -114,7 +116,7 @@ def _ecs_name(name: str) -> str:
 
 
 def mask(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """Replace what must never be read in a log: secrets, tokens, e-mail addresses."""
+    """Replace secrets, tokens and e-mail addresses by ``***``. A structlog processor."""
     return {name: _masked(name, value) for name, value in line.items()}
 
 
@@ -136,9 +138,10 @@ def _is_secret(name: str) -> bool:
 
 
 def described(error: BaseException) -> str:
-    """Return what may be stored of an error: no e-mail addresses or secrets, and nothing of a row of the database.
+    """Return a description of an error that may be stored: without e-mail addresses, secrets and row data.
 
-    The text of a database error holds the statement's parameters and the values of the row, so only names are taken.
+    The text of a database error contains the parameters of the statement and the values of the row. Only the SQLSTATE
+    and the names of table, column and constraint are used.
     """
     cause = getattr(error, "orig", None) or error
     if not hasattr(cause, "pgcode"):
@@ -150,36 +153,36 @@ def described(error: BaseException) -> str:
 
 
 def scrubbed(text: str) -> str:
-    """Cut ``text`` to REASON_MAX_LENGTH characters, and mask what must never be read."""
-    text = _OF_ROWS.split(text, maxsplit=1)[0]
+    """Remove row data, secrets and e-mail addresses from ``text``, and cut it to REASON_MAX_LENGTH characters."""
+    text = _ROW_DATA.split(text, maxsplit=1)[0]
     text = _SECRET_VALUES.sub("***", text)
     return text if len(text) <= REASON_MAX_LENGTH else f"{text[: REASON_MAX_LENGTH - 1]}…"
 
 
 @contextmanager
 def bound(**fields: Any) -> Iterator[None]:
-    """Put ``fields`` on every line, and on every event recorded, within the block."""
+    """Add ``fields`` to every log line, and to the headers of every event recorded, within the block."""
     with bound_contextvars(**{name: value for name, value in fields.items() if value is not None}):
         yield
 
 
 def bound_cause() -> dict[str, str]:
-    """Return what an event, or a task that is started from here, inherits: ids of the request, the trace, the cause."""
+    """Return the ids of the request, the trace and the cause, which events and tasks started here inherit."""
     bound = get_contextvars()
     return {name: bound[name] for name in ("request_id", "traceparent", "causation_id") if name in bound}
 
 
 def bound_actor() -> dict[str, str]:
-    """Return who sent the command, where it was staff or a program."""
+    """Return the actor of the command, if it is a staff member or a machine client."""
     actor = get_contextvars().get("actor")
     return {"actor": actor} if actor else {}
 
 
 def new_traceparent() -> str:
-    """Begin a trace, in the form of W3C Trace Context."""
+    """Return the ``traceparent`` of a new trace. https://www.w3.org/TR/trace-context"""
     return f"00-{uuid4().hex}-{uuid4().hex[:16]}-01"
 
 
 def bound_fields() -> dict[str, Any]:
-    """What is bound here: ``request_id``, ``traceparent``, ``causation_id`` …"""
+    """Return the fields of the current context: ``request_id``, ``traceparent``, ``causation_id`` …"""
     return get_contextvars()

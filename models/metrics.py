@@ -1,7 +1,7 @@
-"""What is counted as it happens, for Prometheus: every metric of workers and bridge that no table can tell.
+"""Prometheus metrics that processes count themselves.
 
-What a table can tell is read from it (``@fact`` in workers/_metrics.py, bridge/metrics.py), so that a restart loses
-nothing. Times are seconds; labels have few values and never an id.
+Everything that can be derived from a table is read from it instead (``@fact`` in workers/_metrics.py,
+bridge/metrics.py), so that a restart loses nothing. Durations are in seconds. Labels have few values and never an id.
 """
 
 import time
@@ -21,13 +21,13 @@ _FROM_1_MS_TO_30_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 
 TASK_SECONDS = Histogram(
     "coursebus_task_seconds",
-    "From the beginning of a task to its reply; done, replayed, refused, unavailable, crashed or poisonous.",
+    "Duration of a task until its reply; done, replayed, refused, unavailable, crashed or poisonous.",
     ["queue", "task", "outcome"],
     buckets=_FROM_1_MS_TO_30_S,
 )
 TASK_WAIT_SECONDS = Histogram(
     "coursebus_task_wait_seconds",
-    "How long a message lay in its queue.",
+    "Time that a message waited in its queue.",
     ["queue"],
     buckets=_FROM_1_MS_TO_30_S,
 )
@@ -37,14 +37,14 @@ HOOK_ENTRIES_SKIPPED = Counter(
 )
 CALL_SECONDS = Histogram(
     "coursebus_call_seconds",
-    "Calls of others: payment providers, Auth0, SMTP; ok, the code of an error, or crashed.",
+    "Calls of external services: payment providers, Auth0, SMTP; ok, the code of an error, or crashed.",
     ["to", "call", "outcome"],
     buckets=_FROM_1_MS_TO_30_S,
 )
 EVENTS_PUBLISHED = Counter("coursebus_events_published", "Events that Kafka has acknowledged.", ["topic"])
 EVENT_SECONDS = Histogram(
     "coursebus_event_seconds",
-    "From the telling of an event to the word of its handler that it has committed.",
+    "Time from recording an event to the reply of its handler after the commit.",
     ["handler"],
     buckets=_FROM_1_MS_TO_30_S,
 )
@@ -56,9 +56,9 @@ WEBHOOK_SECONDS = Histogram(
     ["outcome"],
     buckets=_FROM_1_MS_TO_30_S,
 )
-WEBHOOKS_UNDER_WAY = Gauge("coursebus_webhooks_under_way", "Attempts to deliver a webhook that have not ended.")
-STREAMS = Gauge("coursebus_streams", "Open streams of notifications.")
-STREAM_NOTES = Counter("coursebus_stream_notes", "Notes that were written to streams.")
+WEBHOOKS_UNDER_WAY = Gauge("coursebus_webhooks_under_way", "Webhook delivery attempts in progress.")
+STREAMS = Gauge("coursebus_streams", "Open notification streams (server-sent events).")
+STREAM_NOTES = Counter("coursebus_stream_notes", "Notifications written to streams.")
 STREAMS_ENDED = Counter(
     "coursebus_streams_ended",
     "Streams that have ended: gone, expired, replaced, account_closed, or unavailable.",
@@ -68,8 +68,8 @@ STREAMS_ENDED = Counter(
 
 @contextmanager
 def calling(to: str, call: str) -> Iterator[None]:
-    """Time a call of somebody else, who is named ``to``."""
-    began = time.perf_counter()
+    """Measure a call of the external service ``to``; the outcome is ok, the code of a DomainError, or crashed."""
+    started = time.perf_counter()
     outcome = "crashed"
     try:
         yield
@@ -78,15 +78,15 @@ def calling(to: str, call: str) -> Iterator[None]:
         outcome = error.code
         raise
     finally:
-        CALL_SECONDS.labels(to, call, outcome).observe(time.perf_counter() - began)
+        CALL_SECONDS.labels(to, call, outcome).observe(time.perf_counter() - started)
 
 
 def serve() -> None:
-    """Answer scrapes at METRICS_PORT from now on. Call it after any fork: the numbers are those of one process."""
+    """Serve the metrics at METRICS_PORT. Call this after any fork: metrics belong to one process."""
     if not settings.METRICS_PORT:
         return
     try:
         start_http_server(settings.METRICS_PORT, addr=settings.METRICS_HOST)
     except OSError as error:
-        # The work goes on without them.
+        # A process without metrics still does its work.
         log.warning("metrics are not served", port=settings.METRICS_PORT, reason=str(error))

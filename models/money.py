@@ -1,6 +1,6 @@
-"""Currencies after ISO 4217: which codes there are, how many decimal places each has, how an amount is written.
+"""Currencies of ISO 4217: their codes, their decimal places, and the formatting of amounts.
 
-An amount is an integer in the currency's minor unit everywhere; the decimal point is put in here and nowhere else.
+Everywhere else an amount is an integer in the currency's minor unit; only this module converts it to a decimal.
 """
 
 from collections.abc import Mapping
@@ -10,15 +10,16 @@ from types import MappingProxyType
 
 from iso4217 import raw_xml
 
-# Codes that ISO has withdrawn (BGN in 2026) leave the table but not the orders. All that are left had two places.
+# Codes that ISO has withdrawn (BGN in 2026) are missing in the table, but old orders use them. All had two places.
 _PLACES_OF_WITHDRAWN = 2
 
 
 @cache
 def currencies() -> Mapping[str, int]:
-    """Return the currencies that can be a price, with the decimal places of each.
+    """Return the currencies that a price can have, with the decimal places of each.
 
-    Left out are codes without a minor unit (XXX, XTS, XAU …) and funds codes (CLF, COU, UYI …): no one pays in them.
+    Codes without a minor unit (XXX, XTS, XAU …) and funds codes (CLF, COU, UYI …) are excluded: they are not means of
+    payment.
     """
     return MappingProxyType({code: places for code, places, is_fund in _entries() if not is_fund})
 
@@ -29,12 +30,12 @@ def decimal_places(currency: str) -> int:
 
 
 def to_decimal(amount_minor: int, currency: str) -> Decimal:
-    """Return the amount in the currency's main unit: 12345 OMR are Decimal("12.345")."""
+    """Return the amount in the currency's major unit: 12345 minor units of OMR are Decimal("12.345")."""
     return Decimal(amount_minor).scaleb(-decimal_places(currency))
 
 
 def format_amount(amount_minor: int, currency: str) -> str:
-    """Return the amount as text with all decimal places and without the code: "12.345", "1000"."""
+    """Return the amount as text with all decimal places and without the currency code: "12.345", "1000"."""
     return f"{to_decimal(amount_minor, currency):.{decimal_places(currency)}f}"
 
 
@@ -44,7 +45,7 @@ def _places() -> dict[str, int]:
 
 
 def _entries() -> list[tuple[str, int, bool]]:
-    """Return code, decimal places, and whether it is a fund, of each entry that has a minor unit."""
+    """Return code, decimal places and "is a fund" of each entry that has a minor unit."""
     found = []
     for entry in raw_xml.iterfind("CcyTbl/CcyNtry"):
         code, places, name = entry.findtext("Ccy"), entry.findtext("CcyMnrUnts"), entry.find("CcyNm")

@@ -1,4 +1,4 @@
-"""Commands that their caller does not wait for: the row is the promise, committed before the 202 is sent."""
+"""Asynchronous commands: the operation is committed before the gateway answers 202, so that a crash cannot lose it."""
 
 import random
 from dataclasses import asdict
@@ -22,31 +22,31 @@ from .errors import (
 from .idempotency import Claim
 from .log import bound_actor, bound_cause
 
-MAX_ATTEMPTS = 5  # then the command is poison
-LEASE = timedelta(minutes=2)  # above the longest command; a killed one is taken up after it
-POKE_TRUSTED_FOR = timedelta(seconds=10)  # then it is taken for lost
-_NO_MATTER_OF_TIME = timedelta(days=36500)
+MAX_ATTEMPTS = 5  # then the command fails for good
+LEASE = timedelta(minutes=2)  # longer than any command; after it, the command of a killed worker is resumed
+POKE_TRUSTED_FOR = timedelta(seconds=10)  # afterwards the sweeper assumes that the hint was lost
+_NEVER = timedelta(days=36500)
 
-# Failures that a repeat may not meet again.
-_HEALING = (RequestInProgress, OutcomeUnknown)
+# Errors that a retry may not meet, beside those that are ``transient``.
+_TRANSIENT_ERRORS = (RequestInProgress, OutcomeUnknown)
 
 
 class Operation(Base):
-    """One command on its way: pending, running (between two tries as well), succeeded or failed."""
+    """An asynchronous command. Its status is pending, running (between two attempts too), succeeded or failed."""
 
     __tablename__ = "operations"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    kind: Mapped[str]  # the task
+    kind: Mapped[str]  # the name of the task
     message: Mapped[dict[str, Any]]
-    owner: Mapped[str]  # Auth0's name for the caller
+    owner: Mapped[str]  # the caller's ``sub``
     claim: Mapped[dict[str, Any]]  # models.idempotency.Claim
     headers: Mapped[dict[str, Any]]  # request_id, traceparent, actor
     status: Mapped[str]
     attempts: Mapped[int]
     leased_until: Mapped[datetime | None]
-    run_after: Mapped[datetime]  # when the sweeper looks after it
-    answer: Mapped[dict[str, Any] | None]  # as on the reply list: {"result"} or {"error"}
+    run_after: Mapped[datetime]  # from then on the sweeper sends a hint to run it
+    answer: Mapped[dict[str, Any] | None]  # the reply: {"result"} or {"error"}
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -58,7 +58,7 @@ class Operation(Base):
 
     @classmethod
     def accept(cls, *, kind: str, message: dict[str, Any], owner: str, claim: Claim | None) -> Self:
-        """A command to be carried out later. Without an Idempotency-Key of the client's it is its own."""
+        """Create a pending operation. Without a ``claim``, the id of the operation is its idempotency key."""
         operation_id = new_id()
         claim = claim or Claim(scope="operation", key=str(operation_id), fingerprint="")
         bound = bound_cause() | bound_actor()
@@ -77,15 +77,15 @@ class Operation(Base):
 
     @classmethod
     def under_way(cls, *, kind: str, owner: str, at: datetime) -> Self:
-        """A command that has begun and ends when events have told it all: nobody carries it out, none is swept."""
+        """Create an operation that incoming events will finish: no worker runs it, and the sweeper ignores it."""
         operation = cls.accept(kind=kind, message={}, owner=owner, claim=None)
         operation.status = "running"
-        operation.run_after = at + _NO_MATTER_OF_TIME
+        operation.run_after = at + _NEVER
         return operation
 
     @classmethod
     def of(cls, session: Session, operation_id: UUID, *, owner: str, lock: bool = False) -> Self:
-        """An operation of ``owner``. Raises NotFound, for another's too."""
+        """Return an operation of ``owner``. Raises NotFound, also for an operation of another user."""
         operation = session.get(cls, operation_id, with_for_update=lock or None)
         if operation is None or operation.owner != owner:
             raise NotFound("operation", str(operation_id))
@@ -93,9 +93,10 @@ class Operation(Base):
 
     @classmethod
     def begin(cls, session: Session, operation_id: UUID, *, at: datetime) -> Self | None:
-        """Count an attempt; None when there is nothing to do, or another is at it, or it was the last.
+        """Start an attempt and lease the operation.
 
-        Commit at once: an attempt that kills its process has then been counted.
+        Returns None if the operation has finished, if another worker is running it, or if it has used up its attempts
+        and therefore fails now. Commit immediately, so that an attempt that kills its process is counted.
         """
         operation = session.get(cls, operation_id, with_for_update={"skip_locked": True}, populate_existing=True)
         if operation is None or operation.finished_at or (operation.leased_until and operation.leased_until > at):
@@ -110,7 +111,7 @@ class Operation(Base):
 
     @classmethod
     def lost(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
-        """Operations that a poke should have begun, or a killed worker finished; each is told again a little later."""
+        """Lock and return operations whose hint was lost or whose worker was killed, and delay their next hint."""
         due = (
             select(cls)
             .where(
@@ -127,11 +128,14 @@ class Operation(Base):
 
     @classmethod
     def end(cls, session: Session, operation_id: UUID, answer: dict[str, Any], *, at: datetime) -> None:
-        """Keep what became of an attempt: the outcome, or when to try again. One that has an outcome keeps it."""
+        """Record the result of an attempt: finish the operation, or schedule a retry after a transient error.
+
+        An operation that has finished before stays as it is.
+        """
         operation = session.get_one(cls, operation_id, with_for_update=True, populate_existing=True)
         if operation.finished_at:
             return
-        if not _may_heal(answer):
+        if not _is_transient(answer):
             operation.finish(answer, at)
         elif operation.attempts >= MAX_ATTEMPTS:
             operation.finish({"error": answer.get("error", CommandCrashed().to_wire())}, at)
@@ -139,14 +143,14 @@ class Operation(Base):
             operation.put_off(at)
 
     def cancel(self, *, at: datetime) -> None:
-        """Give up what has not begun; a repetition changes nothing. Raises OperationBegun."""
+        """Cancel a pending operation; one that was canceled before stays so. Raises OperationBegun."""
         if self.status == "pending":
             self.finish({"error": OperationCanceled().to_wire()}, at)
         elif (self.answer or {}).get("error", {}).get("name") != OperationCanceled.__name__:
             raise OperationBegun(self.status)
 
     def view(self) -> dict[str, Any]:
-        """As GET /v1/operations/{id} shows it, but for the error, of which the gateway makes a problem."""
+        """Return the response of GET /v1/operations/{id}; the gateway turns ``error`` into a problem document."""
         answer = self.answer or {}
         return {
             "id": f"{self.kind.partition('.')[0]}-{self.id}",
@@ -159,22 +163,22 @@ class Operation(Base):
         }
 
     def finish(self, answer: dict[str, Any], at: datetime) -> None:
-        """Keep the outcome."""
+        """Store the result and delete the message."""
         self.status = "failed" if "error" in answer else "succeeded"
         self.answer = answer
-        self.message = {}  # it may hold personal data, and nobody needs it any more
+        self.message = {}  # it may hold personal data, and is not needed any more
         self.leased_until = None
         self.finished_at = at
 
     def put_off(self, at: datetime) -> None:
-        """Try again after 2, 4, 8 … seconds, give or take a quarter, so that many do not come back at once."""
+        """Schedule the next attempt after 2, 4, 8 … seconds; ±25 % jitter spreads the load of many retries."""
         self.leased_until = None
         self.run_after = at + timedelta(seconds=2**self.attempts * random.uniform(0.75, 1.25))
 
 
-def _may_heal(answer: dict[str, Any]) -> bool:
+def _is_transient(answer: dict[str, Any]) -> bool:
     error = answer.get("error")
     if error is None:
         return "crash" in answer
     rebuilt = DomainError.from_wire(error)
-    return rebuilt.transient or isinstance(rebuilt, _HEALING)
+    return rebuilt.transient or isinstance(rebuilt, _TRANSIENT_ERRORS)

@@ -1,6 +1,6 @@
-"""The transactional outbox: events are written in the transaction of their change and published from here.
+"""Transactional outbox: events are inserted in the transaction of their change; the relay publishes them to Kafka.
 
-Column names follow Debezium's outbox router, so that Debezium can take the relay's place.
+Column names follow Debezium's outbox event router, so that Debezium can replace the relay.
 """
 
 from datetime import datetime, timedelta
@@ -22,23 +22,23 @@ from .log import bound_actor, bound_cause
 class OutboxEvent(Base):
     __tablename__ = "outbox"
 
-    # Do not page by "seq > the last one" for new events: identity values are assigned before the commit and may become
-    # visible out of order.
+    # Do not page by "seq > the last one" to find new events: identity values are assigned before the commit and may
+    # become visible out of order.
     seq: Mapped[int] = mapped_column(Identity(), primary_key=True)
     id: Mapped[UUID] = mapped_column(unique=True)
-    aggregatetype: Mapped[str]  # the topic
-    aggregateid: Mapped[str]  # the key
+    aggregatetype: Mapped[str]  # the Kafka topic
+    aggregateid: Mapped[str]  # the Kafka message key
     aggregate_version: Mapped[int]
     type: Mapped[str]
     payload: Mapped[dict[str, Any]]
     headers: Mapped[dict[str, Any]]  # request_id, traceparent, causation_id, actor
     created_at: Mapped[datetime]
-    published_at: Mapped[datetime | None]  # for the first time; a refill leaves it as it is
-    failed_at: Mapped[datetime | None]  # in quarantine since then
-    failure_reason: Mapped[str | None]  # what Kafka said, or PARKED behind an earlier event of the key
+    published_at: Mapped[datetime | None]  # for the first time; a refill of the topic does not change it
+    failed_at: Mapped[datetime | None]  # when Kafka refused it: it is in quarantine
+    failure_reason: Mapped[str | None]  # Kafka's error, or PARKED behind an earlier event of the same key
 
     __table_args__ = (
-        # Two writers that both believed they held the aggregate's lock would meet here.
+        # Fails a transaction that recorded an event without holding the lock of the aggregate.
         UniqueConstraint("aggregatetype", "aggregateid", "aggregate_version"),
         CheckConstraint("(failed_at IS NULL) = (failure_reason IS NULL)", name="failure"),
         Index("ix_outbox_unpublished", "seq", postgresql_where=text("published_at IS NULL AND failed_at IS NULL")),
@@ -53,14 +53,15 @@ class OutboxEvent(Base):
     )
 
 
-# A plain row, not an object of the session: the transaction that records an event does not read it again.
+# A Core insert instead of an ORM object: the transaction that records an event never reads it again.
 _INSERT = insert(OutboxEvent.__table__).inline()  # type: ignore[arg-type]  # declared as the wider FromClause
 
 
 def record(session: Session, aggregate: Aggregate, *events: Event) -> None:
-    """Write ``events`` of ``aggregate``, whose row this transaction has locked or made, and increment its version.
+    """Insert ``events`` into the outbox and increment the version of ``aggregate`` with each of them.
 
-    They are published after the commit, behind all earlier events of the aggregate. Raises EventTooLarge.
+    This transaction must have locked or created the aggregate's row. The events are published after the commit and
+    after all earlier events of the aggregate. Raises EventTooLarge.
     """
     if events:
         session.execute(_INSERT, [_row(aggregate, event) for event in events])
@@ -68,10 +69,10 @@ def record(session: Session, aggregate: Aggregate, *events: Event) -> None:
 
 
 def may_be_repeated(at: datetime) -> ColumnElement[bool]:
-    """Return the condition for published events that may be published, or given to handlers, once more at ``at``.
+    """Return the condition for published events that may be published or handled again at ``at``.
 
-    A handler recognises a repetition by its inbox, which keeps an event for INBOX_KEPT_DAYS. An older event would be
-    handled a second time, after younger ones of its key, and turn their effect back (docs/decisions/0090).
+    A handler detects a duplicate by its inbox row, which is deleted after INBOX_KEPT_DAYS. An older event would be
+    handled a second time, after newer events of its key, and would undo their effect (docs/decisions/0090).
     """
     return OutboxEvent.published_at >= at - timedelta(days=settings.OUTBOX_KEPT_DAYS)
 

@@ -1,7 +1,7 @@
-"""What a service knows of a person beside its own tables, and how it lets go of it: the same for every service.
+"""Personal data in the bus tables: export and erasure, which are the same for every service.
 
-The bus holds copies of what people said: events, answers, commands, dead letters. Whoever erases a person clears those
-of the own database as well. An event stays readable for a replay: its ``pii`` is a Person of whom nothing is known.
+The bus tables hold copies of personal data: events, responses, commands and dead letters. A service that erases a user
+clears them too. An erased event can still be decoded and replayed: its ``pii`` is a Person without email and name.
 """
 
 from collections.abc import Mapping
@@ -23,15 +23,15 @@ from .jobs import Job
 from .operations import Operation
 from .outbox import OutboxEvent, record
 
-# The operation that shows the receipt: it outlives the account, so that the person can read it.
+# The operation that shows the receipt of the erasure. It is kept after the account, so that the user can read it.
 ERASURE = "users.erase_user"
 
-_NOBODY = {"email": None, "name": None}
+_ERASED_PERSON = {"email": None, "name": None}
 _ADDRESS = r"[[:alnum:]._%+-]+@[[:alnum:].-]+"
 
 
 class DataSubject(Aggregate, Base):
-    """A person as one service knows them: the order of what it tells of their data, and whether it has erased it."""
+    """The aggregate of a service's events about a user's data, and whether the service has erased that data."""
 
     __tablename__ = "data_subjects"
     __table_args__ = ({"schema": "bus"},)
@@ -46,14 +46,14 @@ class DataSubject(Aggregate, Base):
 
     @classmethod
     def locked(cls, session: Session, service: str, user_id: UUID) -> Self:
-        """The person, made where the service has never told of their data."""
+        """Return the row, locked; created if it does not exist."""
         row = {"service": service, "user_id": user_id, "version": 0}
         session.execute(insert(cls).values(row).on_conflict_do_nothing())
         return session.get_one(cls, (service, user_id), with_for_update=True, populate_existing=True)
 
 
 class ExportPart(Base):
-    """A service's part of an export, in its own database. The newest of a person replaces the one before."""
+    """A service's part of a user's data export. The part of a newer export replaces the previous one."""
 
     __tablename__ = "export_parts"
     __table_args__ = ({"schema": "bus"},)
@@ -66,7 +66,7 @@ class ExportPart(Base):
 
     @classmethod
     def of(cls, session: Session, service: str, user_id: UUID, export_id: UUID) -> Self:
-        """Raises NotFound, for another's export too."""
+        """Return the part of an export. Raises NotFound, also for an export of another user."""
         part = session.get(cls, (service, user_id))
         if part is None or part.export_id != export_id:
             raise NotFound("export", str(export_id))
@@ -74,7 +74,7 @@ class ExportPart(Base):
 
 
 def is_erased(session: Session, service: str, user_id: UUID) -> bool:
-    """Whether ``service`` has forgotten this user: news of one are still on their way, and start nothing any more."""
+    """Return whether ``service`` has erased this user. Events that arrive afterwards must be ignored."""
     erased_at = session.scalars(
         select(DataSubject.erased_at).where(DataSubject.service == service, DataSubject.user_id == user_id)
     )
@@ -89,15 +89,16 @@ def lay_out(
     *,
     told_of: Aggregate | None = None,
 ) -> None:
-    """Keep ``data`` as the part of ``service``, and tell that it is ready; nothing of one who has gone meanwhile.
+    """Store ``data`` as the part of ``service`` in an export and publish USER_DATA_EXPORTED.
 
-    ``told_of`` is the locked aggregate that tells it, where another one than DataSubject tells of users by their ids.
+    Does nothing for an erased user. ``told_of`` is the locked aggregate that publishes the event, if an aggregate other
+    than DataSubject publishes events under the user's id.
     """
     subject = DataSubject.locked(session, service, event.user_id)
     if subject.erased_at:
         return
     stored = session.get(ExportPart, (service, event.user_id), populate_existing=True)
-    if stored and stored.export_id >= event.export_id:  # ids are UUIDv7: redelivered, or older than the stored part
+    if stored and stored.export_id >= event.export_id:  # UUIDv7: redelivered, or older than the stored part
         return
     part = {
         "service": service,
@@ -106,8 +107,8 @@ def lay_out(
         "data": msgspec.to_builtins(data),
         "made_at": now(),
     }
-    kept = insert(ExportPart).values(part).on_conflict_do_update(index_elements=["service", "user_id"], set_=part)
-    session.execute(kept)
+    upsert = insert(ExportPart).values(part).on_conflict_do_update(index_elements=["service", "user_id"], set_=part)
+    session.execute(upsert)
     ready = UserDataExported(user_id=event.user_id, export_id=event.export_id, service=service, exported_at=now())
     record(session, told_of or subject, ready)
 
@@ -121,18 +122,19 @@ def forget(
     kept: list[KeptData],
     told_of: Aggregate | None = None,
 ) -> None:
-    """Clear the bus of a person whose own ``rows`` the service has erased, and tell what was done.
+    """Erase a user from the bus tables, after the service has erased its own ``rows``, and publish USER_DATA_ERASED.
 
-    ``told_of`` as for ``lay_out``. Raises ProjectionBehind while a command of theirs still runs.
+    ``kept`` lists the data that the service retains. ``told_of`` is as for ``lay_out``. Raises ProjectionBehind while a
+    command of the user is running.
     """
     subject = DataSubject.locked(session, service, event.user_id)
     if subject.erased_at:
-        return  # redelivered: the answer is in the outbox
+        return  # redelivered: USER_DATA_ERASED has been recorded
     subject.erased_at = now()
     erased = UserDataErased(
         user_id=event.user_id,
         service=service,
-        rows=rows + _clear_bus(session, service, event),
+        rows=rows + _erase_bus_copies(session, service, event),
         kept=kept,
         erased_at=now(),
     )
@@ -140,20 +142,20 @@ def forget(
 
 
 def forget_account(session: Session, user_id: UUID) -> None:
-    """Take the name of the account out of the news of its end, when all have heard it."""
-    told = select(OutboxEvent).where(_of_user(OutboxEvent.payload, user_id), OutboxEvent.type == UserDeleted.type)
-    for event in session.scalars(told.with_for_update()):
+    """Remove the ``sub`` from USER_DELETED, once every service has erased its data."""
+    deletions = select(OutboxEvent).where(_of_user(OutboxEvent.payload, user_id), OutboxEvent.type == UserDeleted.type)
+    for event in session.scalars(deletions.with_for_update()):
         event.payload = {**event.payload, "pii": msgspec.to_builtins(Account(sub=None))}
 
 
-def _clear_bus(session: Session, service: str, event: UserDeleted) -> int:
+def _erase_bus_copies(session: Session, service: str, event: UserDeleted) -> int:
     parts = delete(ExportPart).where(ExportPart.service == service, ExportPart.user_id == event.user_id)
     rows = len(session.scalars(parts.returning(ExportPart.user_id)).all())
     rows += _clear_outbox(session, event.user_id)
     rows += _clear_dead_letters(session, event.user_id)
     if event.pii.sub:
         rows += _clear_commands(session, event.pii.sub, event.user_id)
-    # What a crash had in hand; it is not told whose.
+    # The error of a failed job may contain an address; whose it is cannot be told, so all are masked.
     session.execute(
         update(Job)
         .where(Job.last_error.regexp_match(_ADDRESS))
@@ -163,10 +165,10 @@ def _clear_bus(session: Session, service: str, event: UserDeleted) -> int:
 
 
 def _clear_outbox(session: Session, user_id: UUID) -> int:
-    told = select(OutboxEvent).where(_of_user(OutboxEvent.payload, user_id), OutboxEvent.type != UserDeleted.type)
-    events = session.scalars(told.order_by(OutboxEvent.seq).with_for_update()).all()
+    theirs = select(OutboxEvent).where(_of_user(OutboxEvent.payload, user_id), OutboxEvent.type != UserDeleted.type)
+    events = session.scalars(theirs.order_by(OutboxEvent.seq).with_for_update()).all()
     for event in events:
-        event.payload = _without_person(event.payload)
+        event.payload = _without_pii(event.payload)
     return len(events)
 
 
@@ -174,15 +176,15 @@ def _clear_dead_letters(session: Session, user_id: UUID) -> int:
     theirs = select(DeadLetter).where(_of_user(DeadLetter.payload, user_id), DeadLetter.type != UserDeleted.type)
     letters = session.scalars(theirs.order_by(DeadLetter.seq).with_for_update()).all()
     for letter in letters:
-        letter.payload = _without_person(letter.payload)
-        letter.reason = "erased"  # an error may quote what it failed on
+        letter.payload = _without_pii(letter.payload)
+        letter.reason = "erased"  # an error may quote the payload
     return len(letters)
 
 
 def _clear_commands(session: Session, sub: str, user_id: UUID) -> int:
     theirs = or_(Operation.owner == sub, Operation.message["user_id"].astext == str(user_id))
-    mine = select(Operation.id, Operation.leased_until).where(theirs, Operation.kind != ERASURE)
-    operations = session.execute(mine.order_by(Operation.id).with_for_update()).all()
+    to_delete = select(Operation.id, Operation.leased_until).where(theirs, Operation.kind != ERASURE)
+    operations = session.execute(to_delete.order_by(Operation.id).with_for_update()).all()
     if running := [operation.id for operation in operations if operation.leased_until]:
         raise ProjectionBehind("outcome of operation", str(running[0]))
     ids = [operation.id for operation in operations]
@@ -197,10 +199,10 @@ def _clear_commands(session: Session, sub: str, user_id: UUID) -> int:
 
 
 def _of_user(payload: InstrumentedAttribute[dict[str, Any]], user_id: UUID) -> Any:
-    """The condition that an event is of this user and has something personal in it."""
+    """Return the condition for events of this user that contain personal data."""
     return (payload["user_id"].astext == str(user_id)) & payload.has_key("pii")
 
 
-def _without_person(payload: dict[str, Any]) -> dict[str, Any]:
+def _without_pii(payload: dict[str, Any]) -> dict[str, Any]:
     named = {"sub": "erased"} if "sub" in payload else {}
-    return {**payload, **named, "pii": _NOBODY}
+    return {**payload, **named, "pii": _ERASED_PERSON}

@@ -1,4 +1,4 @@
-"""Clients of the two Redis servers: the queues, and apart from them the cache."""
+"""Clients of the two Redis servers: one for the queues, one for the cache."""
 
 from functools import cache
 from typing import Any
@@ -10,32 +10,32 @@ from redis.retry import Retry
 
 import settings
 
-RELAY_HINT = "relay:hint"  # a list with one element at most: "the outbox has rows"
+RELAY_HINT = "relay:hint"  # a list of at most one element, which wakes the outbox relay
 
 
 @cache
 def queue_redis() -> Redis:
-    """The server of queues and replies; never the only holder of a promise."""
+    """Return the client for queues and replies. This server is not a system of record: its data may be lost."""
     return _client(settings.REDIS_URL, timeout_seconds=settings.ASK_TIMEOUT_SECONDS + 5)
 
 
 @cache
 def cache_redis() -> Redis:
-    """The server of stored reads. It may be away: a reader then asks the worker instead."""
+    """Return the client for the cache. If this server is down, reads go to the worker."""
     return _client(settings.CACHE_URL, timeout_seconds=1)
 
 
 def tls_options(url: str) -> dict[str, Any]:
-    """Return the TLS arguments of a ``rediss://`` URL, as redis-py and kombu take them; none for ``redis://``.
+    """Return the TLS arguments of a ``rediss://`` URL for redis-py and kombu; none for ``redis://``.
 
-    The certificate is verified unless the URL says ``?ssl_cert_reqs=none``. Other options of the query are
+    The certificate is verified unless the URL has ``?ssl_cert_reqs=none``. Other options of the query are
     ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname``.
     """
     parts = urlsplit(url)
     if parts.scheme != "rediss":
         return {}
     given: dict[str, Any] = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
-    # Celery's documentation spells it CERT_REQUIRED, redis-py's required.
+    # Celery's documentation writes CERT_REQUIRED, redis-py's writes required.
     given["ssl_cert_reqs"] = given.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
     if "ssl_check_hostname" in given:
         given["ssl_check_hostname"] = given["ssl_check_hostname"].lower() not in {"false", "0", "no"}
@@ -43,20 +43,20 @@ def tls_options(url: str) -> dict[str, Any]:
 
 
 def without_tls_options(url: str) -> str:
-    """Return the URL without the options that ``tls_options`` has read: each library would read them its own way."""
+    """Return the URL without the TLS options: each library would interpret them differently."""
     parts = urlsplit(url)
     others = [(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("ssl_")]
     return parts._replace(query=urlencode(others)).geturl()
 
 
 def connection_pool(url: str, **options: Any) -> ConnectionPool:
-    """Return a pool of connections to ``url`` with redis-py's ``options``."""
+    """Return a connection pool for ``url``; ``options`` are those of redis-py's ``ConnectionPool``."""
     return ConnectionPool.from_url(without_tls_options(url), **tls_options(url), **options)
 
 
 def _client(url: str, *, timeout_seconds: float) -> Redis:
-    # redis-py 8 retries a timed-out blocking read by default, which turns BLPOP's 7 s into 59 s: no retries here, and
-    # a socket timeout above every block time.
+    # redis-py 8 retries a blocking read that timed out, which turns the 7 s of BLPOP into 59 s. Hence no retries, and a
+    # socket timeout above every blocking time.
     return Redis(
         connection_pool=connection_pool(
             url,

@@ -1,4 +1,4 @@
-"""What of the bus is kept for how long."""
+"""Retention periods of the bus tables."""
 
 from datetime import datetime, timedelta
 
@@ -21,25 +21,25 @@ Expired = dict[type[Base], ColumnElement[bool]]
 
 
 def expired(at: datetime) -> Expired:
-    """By table, which rows nobody needs any more; events that are kept stay for good."""
+    """Return by table the condition for rows past their retention; ``kept_for_good`` events never expire."""
     prunable = sorted(event.type for event in every_event() if not event.kept_for_good)
-    poisonous = Job.attempts >= MAX_ATTEMPTS
+    failed = Job.attempts >= MAX_ATTEMPTS
     return {
         OutboxEvent: OutboxEvent.type.in_(prunable)
         & (OutboxEvent.published_at < at - timedelta(days=settings.OUTBOX_KEPT_DAYS)),
         InboxEvent: InboxEvent.handled_at < at - timedelta(days=settings.INBOX_KEPT_DAYS),
-        # An attempt that was never followed by a good end is of interest for as long as its event may come again.
+        # Failed attempts must be known for as long as their event may be delivered again.
         FailedDelivery: FailedDelivery.failed_at < at - timedelta(days=settings.INBOX_KEPT_DAYS),
         IdempotencyKey: IdempotencyKey.created_at < at - KEPT_FOR,
         Operation: Operation.finished_at < at - timedelta(days=settings.OPERATIONS_KEPT_DAYS),
         ExportPart: ExportPart.made_at < at - timedelta(days=settings.OPERATIONS_KEPT_DAYS),
-        Job: or_(Job.finished_at.is_not(None), poisonous) & (Job.slot < at - timedelta(days=settings.JOBS_KEPT_DAYS)),
+        Job: or_(Job.finished_at.is_not(None), failed) & (Job.slot < at - timedelta(days=settings.JOBS_KEPT_DAYS)),
         DeadLetter: DeadLetter.closed_at < at - timedelta(days=settings.DEAD_LETTERS_KEPT_DAYS),
     }
 
 
 def prune(session: Session, table: type[Base], gone: ColumnElement[bool], *, limit: int) -> int:
-    """Delete up to ``limit`` rows; returns how many those were. What another has locked is left to it."""
+    """Delete up to ``limit`` rows that match ``gone``; return their number. Locked rows are skipped."""
     key = tuple_(*inspect(table).primary_key)
     batch = select(*inspect(table).primary_key).where(gone).limit(limit).with_for_update(skip_locked=True)
     deleted = session.execute(delete(table).where(key.in_(batch)).execution_options(synchronize_session=False))

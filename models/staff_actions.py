@@ -1,4 +1,4 @@
-"""Who changed what: a row for each command of staff and of programs, written in the command's own transaction."""
+"""Audit log: a row for each command of staff and of machine clients, inserted in the command's transaction."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,14 +12,14 @@ from .base import Base, new_id, now
 
 
 class StaffAction(Base):
-    """A command that was carried out. Ids only: what a person is called is not stored here."""
+    """A command that was executed. It holds ids only, no names or addresses of people."""
 
     __tablename__ = "staff_actions"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     actor: Mapped[str]  # user:<id> or client:<id>
     task: Mapped[str]
-    subject: Mapped[dict[str, Any]]  # the ids that the command named
+    subject: Mapped[dict[str, Any]]  # the ids in the command
     request_id: Mapped[str | None]
     done_at: Mapped[datetime]
 
@@ -30,11 +30,12 @@ class StaffAction(Base):
 
     @classmethod
     def of(cls, task: str, *, actor: str, subject: dict[str, str], request_id: str | None) -> Self:
+        """Create the row of a command that is executed now."""
         return cls(id=new_id(), actor=actor, task=task, subject=subject, request_id=request_id, done_at=now())
 
 
 def subject_of(message: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields of a message that are ids: what a command changes, without personal data."""
+    """Return the fields of a message that are UUIDs: they identify what the command changes."""
     return {name: str(value) for name, value in message.items() if _is_id(value)}
 
 
