@@ -1,3 +1,3 @@
-"""Courses: what authors write (course, outline), what was published of it (versions), what is on sale (catalogue),
-and who may learn it (enrollments).
+"""Courses: the author's working copy (course, outline), published versions, the catalogue of courses on sale, and
+enrollments.
 """

@@ -1,4 +1,4 @@
-"""What orders and subscriptions say about the access that they pay for."""
+"""State of the orders and subscriptions that grant access to courses."""
 
 from datetime import datetime
 from typing import Self
@@ -12,9 +12,9 @@ from models.base import Base
 
 
 class AccessSource(Base):
-    """The state of an order or subscription as a reason for access, as payments published it last.
+    """Whether an order or subscription still grants access, according to the latest event of the payments service.
 
-    Kept apart from the grants: an end that arrives before its grant must still end it.
+    Stored apart from the grants: a revocation that arrives before its grant must still apply to it.
     """
 
     __tablename__ = "access_sources"
@@ -22,9 +22,9 @@ class AccessSource(Base):
     source: Mapped[str] = mapped_column(primary_key=True)  # order or subscription
     source_id: Mapped[str] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
-    status: Mapped[str]  # active, suspended, revoked: what grants of this source are
+    status: Mapped[str]  # active, suspended or revoked; grants of this source get the same status
     reason: Mapped[str | None]
-    version: Mapped[int]  # of the source's event that was applied last
+    version: Mapped[int]  # of the last applied event of the source
     changed_at: Mapped[datetime]
 
     __table_args__ = (Index("ix_access_sources_user_id", "user_id"), {"schema": "courses"})
@@ -41,9 +41,9 @@ class AccessSource(Base):
         version: int | None,
         at: datetime,
     ) -> bool:
-        """Store a new state; return False where the event's version was applied before or is older.
+        """Store a new state; return False if this version or a later one was applied before.
 
-        A call without a version comes from outside the bridge and always applies.
+        A call without a version comes from outside the bridge and is always applied.
         """
         kind, source_id = source
         state = {"status": status, "reason": reason, "changed_at": at}
@@ -57,9 +57,9 @@ class AccessSource(Base):
 
     @classmethod
     def get_or_create(cls, session: Session, source: str, source_id: str, *, user_id: UUID, at: datetime) -> Self:
-        """Return the state of a source, locked; created as active where no event has changed it yet.
+        """Return the state of a source, locked; created as active if no event has changed it yet.
 
-        The lock makes an end that arrives at the same moment wait for the grant, and find it.
+        Because of the lock, a concurrent revocation waits for the grant and then applies to it.
         """
         row = insert(cls).values(
             source=source, source_id=source_id, user_id=user_id, status="active", version=0, changed_at=at

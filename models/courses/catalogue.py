@@ -1,4 +1,4 @@
-"""What is on sale: one row a course, shaped for being listed, filtered, counted and found."""
+"""Catalogue: a read model with one row per course on sale, for listing, filtering, facets and search."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from .versions import CourseVersion
 
 
 class Word(Base):
-    """A word that some title or tag has had, in Latin letters."""
+    """A word of a title or tag in Latin letters, for the correction of misspelled searches."""
 
     __tablename__ = "vocabulary"
     __table_args__ = ({"schema": "courses"},)
@@ -46,6 +46,8 @@ class Word(Base):
 
 
 class CatalogueEntry(Described, Base):
+    """A course on sale. ``names`` is the title and the tags in Latin letters, ``words`` the full-text index."""
+
     __tablename__ = "catalogue"
     __table_args__ = ({"schema": "courses"},)
 
@@ -58,14 +60,14 @@ class CatalogueEntry(Described, Base):
     duration_seconds: Mapped[int]
     learners: Mapped[int]
     ratings: Mapped[int]
-    rating_hundredths: Mapped[int]  # their average, 450 for 4.5; 0 without any
-    published_at: Mapped[datetime]  # for the first time, so that a new version is not a new course
+    rating_hundredths: Mapped[int]  # average rating times 100: 450 is 4.5; 0 without ratings
+    published_at: Mapped[datetime]  # of the first version, so that a new version does not list as a new course
     names: Mapped[str] = mapped_column(deferred=True)
-    words: Mapped[str] = mapped_column(TSVECTOR, Computed("…"), deferred=True)  # the migration says of what
+    words: Mapped[str] = mapped_column(TSVECTOR, Computed("…"), deferred=True)  # the expression is in the migration
 
     @classmethod
     def offer(cls, session: Session, course: Course, version: CourseVersion, *, learners: int, rating: Rating) -> None:
-        """Put a course's newest version on sale."""
+        """Insert or update the entry of a course from its newest version."""
         entry = {
             **version.description_of(),
             "slug": course.slug,
@@ -80,20 +82,20 @@ class CatalogueEntry(Described, Base):
         counted = {"learners": learners, "ratings": rating.count, "rating_hundredths": rating.hundredths}
         row = insert(cls).values(course_id=course.id, **counted, **entry)
         session.execute(row.on_conflict_do_update(index_elements=[cls.course_id], set_=entry))
-        # Sorted, so that two publishes take the rows of their new words in one order.
+        # Sorted, so that two concurrent publishes lock the rows of their words in the same order and cannot deadlock.
         words = [{"word": word} for word in sorted(set(entry["names"].split()))]
         if words:
             session.execute(insert(Word).values(words).on_conflict_do_nothing())
 
     @classmethod
     def reprice(cls, session: Session, course: Course) -> None:
-        """Sell a course at its price of now."""
+        """Update the price from the course."""
         price = {"price_minor": course.price_minor, "currency": course.currency}
         session.execute(update(cls).where(cls.course_id == course.id).values(**price))
 
     @classmethod
     def withdraw(cls, session: Session, course: Course) -> None:
-        """Take a course from sale."""
+        """Delete the entry of a course."""
         session.execute(delete(cls).where(cls.course_id == course.id))
 
     @classmethod
@@ -102,14 +104,17 @@ class CatalogueEntry(Described, Base):
 
     @classmethod
     def rate(cls, session: Session, course_id: UUID) -> None:
-        """Count the reviews of a course anew. Who counts at the same time waits for us, and counts ours."""
+        """Recalculate the rating of a course from its reviews.
+
+        The row lock makes a concurrent recalculation wait for this transaction, so that it includes its review.
+        """
         session.execute(select(cls.course_id).where(cls.course_id == course_id).with_for_update(key_share=True))
         rating = Rating.of(session, course_id)
-        told = {"ratings": rating.count, "rating_hundredths": rating.hundredths}
-        session.execute(update(cls).where(cls.course_id == course_id).values(**told))
+        rated = {"ratings": rating.count, "rating_hundredths": rating.hundredths}
+        session.execute(update(cls).where(cls.course_id == course_id).values(**rated))
 
     def view(self) -> dict[str, Any]:
-        """As an item of GET /v1/courses."""
+        """Return an item of GET /v1/courses."""
         return {
             "id": self.course_id,
             "slug": self.slug,
@@ -125,7 +130,7 @@ class CatalogueEntry(Described, Base):
 
 
 class Filters(msgspec.Struct, kw_only=True, frozen=True):
-    """What a reader of the catalogue wants to see; None where it does not matter. Prices are in minor units."""
+    """Filters of a catalogue query; None does not filter. Prices are in minor units."""
 
     q: str | None = None
     category: str | None = None
@@ -139,7 +144,7 @@ class Filters(msgspec.Struct, kw_only=True, frozen=True):
     price_max: int | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
-        """All but ``q``."""
+        """Return the conditions of all filters except ``q``."""
         entry = CatalogueEntry
         equal = ("category", "level", "language", "instructor_id", "currency")
         conditions = [getattr(entry, name) == given for name in equal if (given := getattr(self, name)) is not None]
@@ -155,7 +160,7 @@ class Filters(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Position(msgspec.Struct, array_like=True):
-    """The last item of a page: what the next one begins after."""
+    """Cursor: the last item of a page."""
 
     key: Any
     course_id: UUID
@@ -164,13 +169,13 @@ class Position(msgspec.Struct, array_like=True):
 
 Page = tuple[list[CatalogueEntry], Position | None]
 
-RANKED = 500  # entries whose rank is worked out: 25 pages of twenty, which nobody reads to the end
-COUNTED = 5000  # entries that are counted of those that fit a question
+RANKED = 500  # entries that are ranked by relevance: 25 pages of twenty
+COUNTED = 5000  # upper bound of the entries that are counted for a search
 
-# As the index of the migration has it: weight A is the title, B title and tags in Latin letters.
+# Weights as in the migration's index: A is the title, B is title and tags in Latin letters.
 _TITLE_WORDS = func.ts_filter(CatalogueEntry.words, literal_column("'{a,b}'"))
 
-# The column that a sort goes by, and whether it falls. The course's id settles what is equal.
+# The column of each sort order, and whether it is descending. The course id breaks ties.
 _SORTS: dict[str, tuple[Any, bool]] = {
     "newest": (CatalogueEntry.published_at, True),
     "popular": (CatalogueEntry.learners, True),
@@ -182,27 +187,27 @@ _SORTS: dict[str, tuple[Any, bool]] = {
 
 @dataclass(frozen=True)
 class Search:
-    """A question to the catalogue; ``respelled`` takes each word of ``q`` for the known word that it resembles most."""
+    """A catalogue query. With ``respelled`` each word of ``q`` is replaced by the most similar known word."""
 
     filters: Filters
-    sort: str  # newest, popular, rating, price, -price; relevance where there is a q
+    sort: str  # newest, popular, rating, price, -price; relevance only with ``q``
     respelled: bool = False
 
     def page(self, session: Session, after: Position | None, limit: int) -> Page:
-        """The next ``limit`` entries after a position, and the position of the last one where more follow."""
+        """Return up to ``limit`` entries after a cursor, and the next cursor if there are more."""
         if self.sort == "relevance":
             ranked = self._ranked().subquery()
-            key, falling = ranked.c.key, True
+            key, descending = ranked.c.key, True
             statement = select(CatalogueEntry, key).join(ranked, ranked.c.course_id == CatalogueEntry.course_id)
         else:
-            key, falling = _SORTS[self.sort]
+            key, descending = _SORTS[self.sort]
             statement = self._found(select(CatalogueEntry, key))
         if after:
-            place = tuple_(key, CatalogueEntry.course_id)
-            reached_key = literal(msgspec.convert(after.key, key.type.python_type), key.type)
-            reached = tuple_(reached_key, literal(after.course_id, Uuid()))
-            statement = statement.where(place < reached if falling else place > reached)
-        by = (key.desc(), CatalogueEntry.course_id.desc()) if falling else (key, CatalogueEntry.course_id)
+            row = tuple_(key, CatalogueEntry.course_id)
+            last_key_value = literal(msgspec.convert(after.key, key.type.python_type), key.type)
+            cursor = tuple_(last_key_value, literal(after.course_id, Uuid()))
+            statement = statement.where(row < cursor if descending else row > cursor)
+        by = (key.desc(), CatalogueEntry.course_id.desc()) if descending else (key, CatalogueEntry.course_id)
         rows = session.execute(statement.order_by(*by).limit(limit + 1)).all()
         if len(rows) <= limit:
             return [entry for entry, _ in rows], None
@@ -210,14 +215,14 @@ class Search:
         return [entry for entry, _ in rows[:limit]], Position(last_key, last.course_id, self.respelled)
 
     def count(self, session: Session) -> int:
-        """How many entries there are; to a question COUNTED at most. One statement."""
+        """Return the number of matching entries, in one statement; with ``q`` at most COUNTED."""
         counted: int = session.scalars(select(func.count()).select_from(self._counted())).one()
         return counted
 
     def facets(self, session: Session) -> tuple[dict[str, list[dict[str, Any]]], int]:
-        """How many entries there are of each category, level, language, free or paid; and of all. One statement.
+        """Return the counts per category, level, language and price (free or paid), and the total, in one statement.
 
-        To a question the COUNTED most popular that fit it are counted.
+        With ``q`` only the COUNTED most popular matches are counted.
         """
         counted = self._counted().c
         columns = {"category": counted.category, "level": counted.level, "language": counted.language}
@@ -237,9 +242,10 @@ class Search:
         return (found if self.filters.q is None else _most_popular(found, COUNTED)).subquery()
 
     def _ranked(self) -> Select[Any]:
-        """Course and rank of what fits a question: of the RANKED most popular that say it in title or tags.
+        """Select course and rank of the RANKED most popular courses that match ``q`` in title or tags.
 
-        Where those are fewer, as many others are ranked too. Ranking all would take as long as a word is frequent.
+        If there are fewer, up to RANKED other matches are ranked too. Ranking every match of a frequent word would be
+        slow.
         """
         entry = CatalogueEntry
         columns: tuple[Any, ...] = (entry.course_id, entry.words)
@@ -249,7 +255,7 @@ class Search:
         too_few = select(func.count()).select_from(titled).scalar_subquery() < RANKED
         others = fitting.where(entry.words.bool_op("@@")(self._query), ~by_title, too_few)
         ranked = union_all(select(titled), select(_most_popular(others, RANKED).subquery())).subquery().c
-        # Millionths: a float would come back from a cursor as a slightly different one.
+        # Rank in millionths: a float would not survive the round trip through a cursor unchanged.
         return select(
             ranked.course_id, cast(func.ts_rank(ranked.words, self._query) * 1_000_000, BigInteger).label("key")
         )
@@ -261,9 +267,9 @@ class Search:
     @cached_property
     def _query(self) -> ColumnElement[Any]:
         if self.respelled:
-            # Evaluated once, not for every place that asks for it, let alone every row.
-            meant = select(func.courses.respelled(romanised(self.filters.q or "")).label("words"))
-            return select(meant.cte("meant").c.words).scalar_subquery()
+            # A CTE, so that the function is evaluated once and not for every use or row.
+            corrected = select(func.courses.respelled(romanised(self.filters.q or "")).label("words"))
+            return select(corrected.cte("meant").c.words).scalar_subquery()
         return func.websearch_to_tsquery(literal_column("'russian'::regconfig"), self.filters.q)
 
 

@@ -1,4 +1,4 @@
-"""A course: its author's working copy, and the version of it that is on sale."""
+"""The working copy of a course, its price and its availability."""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -28,7 +28,7 @@ from .outline import Lesson, LessonFields, Section, counts
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who asks; ``admin`` stands for the permission courses:admin."""
+    """The caller; ``admin`` means the permission courses:admin."""
 
     user_id: UUID
     admin: bool = False
@@ -40,7 +40,7 @@ class Price(TypedDict):
 
 
 class CourseFields(TypedDict, total=False):
-    """What an author says of a course; what is left out stays as it is."""
+    """Fields that an author can change; omitted fields keep their value."""
 
     title: str
     summary: str
@@ -54,7 +54,7 @@ class CourseFields(TypedDict, total=False):
 
 
 class PlannedSection(msgspec.Struct, kw_only=True):
-    """A section of a new order: one that is there, by its id, or a new one, by its title."""
+    """A section of a reordered outline: an existing one by its id, or a new one by its title."""
 
     id: UUID | None = None
     title: str | None = None
@@ -62,14 +62,14 @@ class PlannedSection(msgspec.Struct, kw_only=True):
 
 
 class CoursePosition(msgspec.Struct, array_like=True):
-    """The last item of a page: what the next one begins after."""
+    """Cursor: the last item of a page."""
 
     created_at: datetime
     course_id: UUID
 
 
 class Described:
-    """How a course presents itself: in the working copy, in each published version and in the catalogue."""
+    """The descriptive columns that the working copy, each published version and the catalogue share."""
 
     title: Mapped[str]
     summary: Mapped[str]
@@ -83,15 +83,15 @@ class Described:
 
 
 class Presentation(Described):
-    """All that a course says of itself, beside its outline."""
+    """The columns that the working copy and each published version share, except the outline."""
 
     description: Mapped[str] = mapped_column(default="")
-    sequential: Mapped[bool] = mapped_column(default=False)  # lessons are learned in their order
+    sequential: Mapped[bool] = mapped_column(default=False)  # lessons must be completed in order
     prerequisites: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))  # courses to complete first
 
 
 class Course(Presentation, Aggregate, Base):
-    """The working copy. Learners see of it what was published last, at the price of now."""
+    """The working copy. Learners see the latest published version, at the current price."""
 
     __tablename__ = "courses"
     __table_args__ = ({"schema": "courses"},)
@@ -103,7 +103,7 @@ class Course(Presentation, Aggregate, Base):
     price_minor: Mapped[int]
     currency: Mapped[str]
     published_version: Mapped[int | None]
-    published_at: Mapped[datetime | None]  # for the first time
+    published_at: Mapped[datetime | None]  # first publication
     created_at: Mapped[datetime]
 
     sections: Mapped[list[Section]] = relationship(
@@ -112,7 +112,7 @@ class Course(Presentation, Aggregate, Base):
 
     @classmethod
     def draft(cls, fields: CourseFields, *, id: UUID, slug: str, instructor_id: UUID, at: datetime) -> Self:  # noqa: A002 the column's name
-        """A new course, seen by its author alone."""
+        """Create a draft, which only its author can see."""
         course = cls(
             id=id,
             version=0,
@@ -131,7 +131,7 @@ class Course(Presentation, Aggregate, Base):
 
     @classmethod
     def find(cls, session: Session, ref: str, *, outline: bool = False) -> Self:
-        """The course with this id or slug, on sale or not, read only. Raises NotFound."""
+        """Return a course by id or slug, on sale or not, without a lock. Raises NotFound."""
         options = [selectinload(cls.sections).selectinload(Section.lessons)] if outline else []
         course = session.scalars(select(cls).where(cls.named(ref)).options(*options)).one_or_none()
         if course is None:
@@ -140,15 +140,15 @@ class Course(Presentation, Aggregate, Base):
 
     @classmethod
     def own(cls, session: Session, ref: str, caller: Caller, *, contents: bool = False) -> Self:
-        """A course that the caller may change, locked, with its outline; ``contents`` loads its lessons' contents too.
+        """Return a course that the caller may change, locked and with its outline.
 
-        Raises NotFound, for another's course as well.
+        ``contents`` loads the contents of the lessons too. Raises NotFound, also for a course of another author.
         """
         outline = selectinload(cls.sections).selectinload(Section.lessons)
         course = session.scalars(
             select(cls)
             .where(cls.named(ref))
-            # Enrollments refer to the row's key, which stays: they need not wait.
+            # FOR NO KEY UPDATE: enrollments refer only to the key of the row and need not wait.
             .with_for_update(key_share=True)
             .options(outline.undefer(Lesson.content) if contents else outline)
             .execution_options(populate_existing=True)
@@ -161,7 +161,7 @@ class Course(Presentation, Aggregate, Base):
     def page_of(
         cls, session: Session, instructor_id: UUID, after: CoursePosition | None, limit: int
     ) -> tuple[list[Self], CoursePosition | None]:
-        """An instructor's next courses, the newest first, and the position of the last one where more follow."""
+        """Return up to ``limit`` courses of an instructor, newest first, and the next cursor if there are more."""
         wanted = select(cls).where(cls.instructor_id == instructor_id, cls.status != "archived")
         if after:
             wanted = wanted.where(tuple_(cls.created_at, cls.id) < (after.created_at, after.course_id))
@@ -173,13 +173,13 @@ class Course(Presentation, Aggregate, Base):
 
     @classmethod
     def written_by(cls, session: Session, instructor_id: UUID) -> list[Self]:
-        """All courses of an instructor, archived ones too, the oldest first."""
+        """Return all courses of an instructor, including archived ones, oldest first."""
         theirs = select(cls).where(cls.instructor_id == instructor_id)
         return list(session.scalars(theirs.order_by(cls.created_at, cls.id)))
 
     @classmethod
     def named(cls, ref: str) -> ColumnElement[bool]:
-        """The condition that a row has this id or slug."""
+        """Return the condition for the course with this id or slug."""
         try:
             return cls.id == UUID(ref)
         except ValueError:
@@ -187,14 +187,14 @@ class Course(Presentation, Aggregate, Base):
 
     @classmethod
     def expect_all(cls, session: Session, course_ids: Collection[UUID]) -> None:
-        """Raises NotFound where one of them was never published."""
+        """Raise NotFound if one of the courses does not exist or was never published."""
         there = session.scalars(select(cls.id).where(cls.id.in_(course_ids), cls.published_version.is_not(None)))
         for missing in set(course_ids) - set(there):
             raise NotFound("course", str(missing))
 
     @classmethod
     def on_sale_among(cls, session: Session, course_ids: Collection[UUID]) -> list[UUID]:
-        """Return those of the courses that are on sale."""
+        """Return the ids of those courses that are on sale."""
         if not course_ids:
             return []
         return list(session.scalars(select(cls.id).where(cls.id.in_(course_ids), cls.status == "published")))
@@ -207,12 +207,12 @@ class Course(Presentation, Aggregate, Base):
         return self.status != "archived" and (caller.admin or caller.user_id == self.instructor_id)
 
     def expect(self, version: int) -> None:
-        """Refuse a change that its author made upon another version. Raises PreconditionFailed."""
+        """Raise PreconditionFailed unless ``version`` is the current version."""
         if version != self.version:
             raise PreconditionFailed("course", str(self.version))
 
     def change(self, fields: CourseFields) -> None:
-        """Take over what is named."""
+        """Apply the given fields."""
         for name, value in fields.items():
             if name != "price":
                 setattr(self, name, value)
@@ -220,7 +220,7 @@ class Course(Presentation, Aggregate, Base):
             self.price_minor, self.currency = price["amount_minor"], price["currency"]
 
     def add_section(self, title: str) -> Section:
-        """Put a new section at the end. Raises TooManySections."""
+        """Append a new section. Raises TooManySections."""
         if len(self.sections) >= settings.COURSE_SECTIONS_MAX:
             raise TooManySections(settings.COURSE_SECTIONS_MAX)
         return self._new_section(title)
@@ -231,15 +231,15 @@ class Course(Presentation, Aggregate, Base):
         return section
 
     def remove_section(self, section_id: UUID) -> None:
-        """Raises NotFound, SectionNotEmpty."""
+        """Remove an empty section. Raises NotFound, SectionNotEmpty."""
         section = self.section(section_id)
         if section.lessons:
             raise SectionNotEmpty(str(section_id))
         self.sections.remove(section)
-        self._number()
+        self._renumber()
 
     def add_lesson(self, section_id: UUID, fields: LessonFields) -> Lesson:
-        """Put a lesson at the end of a section. Raises NotFound, TooManyLessons, ContentUnfit."""
+        """Append a new lesson to a section. Raises NotFound, TooManyLessons, ContentUnfit."""
         section = self.section(section_id)
         if sum(1 for _ in self.lessons()) >= settings.COURSE_LESSONS_MAX:
             raise TooManyLessons(settings.COURSE_LESSONS_MAX)
@@ -251,21 +251,22 @@ class Course(Presentation, Aggregate, Base):
         return lesson
 
     def move_lesson(self, lesson: Lesson, section_id: UUID) -> None:
-        """Put the lesson at the end of another section. Raises NotFound."""
+        """Move a lesson to the end of another section. Raises NotFound."""
         if lesson.section_id != section_id:
             self._section_of(lesson).lessons.remove(lesson)
             self.section(section_id).lessons.append(lesson)
             lesson.section_id = section_id
-            self._number()
+            self._renumber()
 
     def remove_lesson(self, lesson: Lesson) -> None:
         self._section_of(lesson).lessons.remove(lesson)
-        self._number()
+        self._renumber()
 
     def arrange(self, plan: list[PlannedSection]) -> None:
-        """Put all lessons into a new order; sections that the plan does not name go.
+        """Reorder all lessons; sections that the plan does not contain are deleted.
 
-        Raises NotFound, TooManySections, OutlineIncomplete where a lesson or section is left out or named twice.
+        Raises NotFound, TooManySections, and OutlineIncomplete if a lesson is missing or a lesson or section occurs
+        twice.
         """
         if len(plan) > settings.COURSE_SECTIONS_MAX:
             raise TooManySections(settings.COURSE_SECTIONS_MAX)
@@ -288,17 +289,17 @@ class Course(Presentation, Aggregate, Base):
             if section not in sections:
                 section.lessons = []
         self.sections = sections
-        self._number()
+        self._renumber()
 
     def section(self, section_id: UUID) -> Section:
-        """Raises NotFound."""
+        """Return a section of the course. Raises NotFound."""
         for section in self.sections:
             if section.id == section_id:
                 return section
         raise NotFound("section", str(section_id))
 
     def lesson(self, lesson_id: UUID) -> Lesson:
-        """Raises NotFound."""
+        """Return a lesson of the course. Raises NotFound."""
         for lesson in self.lessons():
             if lesson.id == lesson_id:
                 return lesson
@@ -309,13 +310,13 @@ class Course(Presentation, Aggregate, Base):
             yield from section.lessons
 
     def require(self, prerequisites: list[UUID]) -> None:
-        """Have these courses completed before this one. Raises OwnPrerequisite."""
+        """Replace the prerequisites. Raises OwnPrerequisite."""
         if self.id in prerequisites:
             raise OwnPrerequisite
         self.prerequisites = prerequisites
 
     def publish(self, *, at: datetime) -> None:
-        """Put the working copy on sale, as the next version. Raises CourseEmpty."""
+        """Put the course on sale and increment the published version. Raises CourseEmpty."""
         if not any(self.lessons()):
             raise CourseEmpty(str(self.id))
         self.status = "published"
@@ -343,25 +344,25 @@ class Course(Presentation, Aggregate, Base):
         )
 
     def withdraw(self) -> None:
-        """Take it from sale; who has access keeps it."""
+        """Unpublish the course. Learners keep their access."""
         self.status = "draft"
 
     def archive(self) -> None:
-        """Take it from sale and from its author's list, for good."""
+        """Remove the course from sale and from its author's list. This cannot be undone."""
         self.status = "archived"
 
     def archived(self, *, at: datetime) -> CourseArchived:
         return CourseArchived(course_id=self.id, archived_at=at)
 
     def view(self) -> dict[str, Any]:
-        """As its author sees it: the working copy."""
+        """Return the working copy, as its author sees it."""
         return self.showing(self, self.outline())
 
     def outline(self) -> list[dict[str, Any]]:
         return [section.outline() for section in self.sections]
 
     def line(self) -> dict[str, Any]:
-        """As a line of its author's list."""
+        """Return an item of the author's list of courses."""
         return {
             "id": self.id,
             "slug": self.slug,
@@ -375,7 +376,7 @@ class Course(Presentation, Aggregate, Base):
         }
 
     def showing(self, shown: "Presentation", sections: list[dict[str, Any]]) -> dict[str, Any]:
-        """As GET /v1/courses/{id} shows it, with what ``shown`` and ``sections`` say of its contents."""
+        """Return the response of GET /v1/courses/{id}, with the contents of ``shown`` and ``sections``."""
         return {
             "id": self.id,
             "slug": self.slug,
@@ -395,8 +396,8 @@ class Course(Presentation, Aggregate, Base):
     def _section_of(self, lesson: Lesson) -> Section:
         return self.section(lesson.section_id)
 
-    def _number(self) -> None:
-        # Positions count from 1 without gaps, so that the working copy and a version of it read alike.
+    def _renumber(self) -> None:
+        # Positions count from 1 without gaps, in the working copy as in published versions.
         for place, section in enumerate(self.sections, 1):
             section.position = place
             for place_in_section, lesson in enumerate(section.lessons, 1):

@@ -1,4 +1,4 @@
-"""Who may learn what: enrollments, and the grants that are the only source of access."""
+"""Enrollments, and the grants that alone decide about access to a course."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ _ALL_PERCENT = 100
 
 
 class Grant(Base):
-    """One reason why a user has access to a course: an order that paid for it, a free enrollment, an admin's word."""
+    """A reason for a user's access to a course: a paid order, a free enrollment, an enrollment by an admin."""
 
     __tablename__ = "grants"
 
@@ -56,14 +56,14 @@ class Grant(Base):
 
 
 class EnrollmentPosition(msgspec.Struct, array_like=True):
-    """The last item of a page: what the next one begins after."""
+    """Cursor: the last item of a page."""
 
     enrolled_at: datetime
     enrollment_id: UUID
 
 
 class Enrollment(Aggregate, Base):
-    """A user in a course, one row for good; whether access is there now, its grants say."""
+    """A user's enrollment in a course. The row is kept after access has ended; the grants decide about access."""
 
     __tablename__ = "enrollments"
 
@@ -71,10 +71,10 @@ class Enrollment(Aggregate, Base):
     user_id: Mapped[UUID]
     course_id: Mapped[UUID]
     enrolled_at: Mapped[datetime]
-    # A copy of the learner's progress, taken from its events.
+    # A projection of the learner's progress.
     lessons_completed: Mapped[int]
     progress_percent: Mapped[int]
-    progress_version: Mapped[int]  # of the event that was applied last
+    progress_version: Mapped[int]  # version of the last applied event
 
     grants: Mapped[list[Grant]] = relationship(lazy="raise", order_by=Grant.starts_at)
 
@@ -82,9 +82,9 @@ class Enrollment(Aggregate, Base):
 
     @classmethod
     def reserve(cls, session: Session, *, user_id: UUID, course_id: UUID, at: datetime) -> Self:
-        """The user's enrollment in a course, locked; made where there was none, without access yet.
+        """Return the user's enrollment in a course, locked; created without access if there was none.
 
-        A concurrent twin waits here for our commit.
+        A concurrent call for the same enrollment waits here until this transaction has ended.
         """
         row = insert(cls).values(
             id=new_id(),
@@ -103,7 +103,7 @@ class Enrollment(Aggregate, Base):
 
     @classmethod
     def find(cls, session: Session, user_id: UUID, course_id: UUID, *, lock: bool = False) -> Self | None:
-        """The user's enrollment in a course with its grants."""
+        """Return the user's enrollment in a course with its grants; None if there is none."""
         wanted = select(cls).where(cls.user_id == user_id, cls.course_id == course_id)
         if lock:
             wanted = wanted.with_for_update(key_share=True)
@@ -114,7 +114,7 @@ class Enrollment(Aggregate, Base):
     def page(
         cls, session: Session, user_id: UUID, after: EnrollmentPosition | None, limit: int
     ) -> tuple[list[Self], EnrollmentPosition | None]:
-        """The user's next enrollments, the newest first, and the position of the last one where more follow."""
+        """Return up to ``limit`` enrollments of a user, newest first, and the next cursor if there are more."""
         wanted = select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants))
         if after:
             wanted = wanted.where(tuple_(cls.enrolled_at, cls.id) < (after.enrolled_at, after.enrollment_id))
@@ -127,7 +127,7 @@ class Enrollment(Aggregate, Base):
 
     @classmethod
     def unfinished(cls, session: Session, user_id: UUID, course_ids: Sequence[UUID]) -> list[UUID]:
-        """Those of the courses that a user has not completed, in their order."""
+        """Return those of the courses that the user has not completed, in the given order."""
         if not course_ids:
             return []
         theirs = select(cls.course_id).where(cls.user_id == user_id, cls.course_id.in_(course_ids))
@@ -136,13 +136,13 @@ class Enrollment(Aggregate, Base):
 
     @classmethod
     def all_of(cls, session: Session, user_id: UUID) -> list[Self]:
-        """All enrollments of a user with their grants, the oldest first."""
+        """Return all enrollments of a user with their grants, oldest first."""
         theirs = select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants))
         return list(session.scalars(theirs.order_by(cls.enrolled_at)))
 
     @classmethod
     def granted_by(cls, session: Session, source: str, source_id: str, *, user_id: UUID) -> list[Self]:
-        """The user's enrollments that were granted for one reason, with all their grants, locked."""
+        """Return the user's enrollments that have a grant of this source, with all their grants, locked."""
         granted = select(Grant.course_id).where(
             Grant.source == source, Grant.source_id == source_id, Grant.user_id == user_id
         )
@@ -163,55 +163,55 @@ class Enrollment(Aggregate, Base):
     def grant(
         self, source: str, source_id: str, *, course_title: str, at: datetime, known: AccessSource | None = None
     ) -> EnrollmentCreated | None:
-        """Give access for a reason; return the event, None where access was there already.
+        """Add a grant; return the event, or None if the user does not gain access by it.
 
-        ``known`` is the state of the source, where its events have arrived before this grant.
+        ``known`` is the state of the source; the grant starts with that state if it is not active.
         """
         if any((grant.source, grant.source_id) == (source, source_id) for grant in self.grants):
-            return None  # what has granted once does not grant again, though it may have been revoked since
+            return None  # a source grants once, even if the grant has been revoked since
         had_access = self.has_access(at)
-        first = Grant(id=new_id(), source=source, source_id=source_id, status="active", starts_at=at)
+        new = Grant(id=new_id(), source=source, source_id=source_id, status="active", starts_at=at)
         if known and known.status != "active":
-            first.status, first.reason = known.status, known.reason
-        self.grants.append(first)
-        return self._begun(first, course_title, at) if self.has_access(at) and not had_access else None
+            new.status, new.reason = known.status, known.reason
+        self.grants.append(new)
+        return self._enrollment_created(new, course_title, at) if self.has_access(at) and not had_access else None
 
     def restore(self, source: str, source_id: str, *, course_title: str, at: datetime) -> EnrollmentCreated | None:
-        """Give again what was granted for one reason; return the event, None where access was there already."""
-        begins = not self.has_access(at)
+        """Reactivate the grant of a source; return the event, or None if the user had access already."""
+        had_access = self.has_access(at)
         for grant in self.grants:
             if (grant.source, grant.source_id) == (source, source_id):
                 grant.status, grant.ends_at, grant.reason = "active", None, None
-                if begins and self.has_access(at):
-                    return self._begun(grant, course_title, at)
+                if not had_access and self.has_access(at):
+                    return self._enrollment_created(grant, course_title, at)
         return None
 
     def revoke(self, source: str, source_id: str, *, reason: str, at: datetime) -> EnrollmentEnded | None:
-        """Revoke what was granted for one reason; return the event, None where other grants remain."""
+        """Revoke the grant of a source; return the event, or None if the user keeps access or had none."""
         had_access = self.has_access(at)
         for grant in self.grants:
             is_it = (grant.source, grant.source_id) == (source, source_id)
             if is_it and grant.status != "revoked":
                 grant.status, grant.ends_at, grant.reason = "revoked", at, reason
-        return self._ended(had_access, reason, at)
+        return self._enrollment_ended(had_access, reason, at)
 
     def suspend(self, source: str, source_id: str, *, reason: str, at: datetime) -> EnrollmentEnded | None:
-        """Suspend what was granted for one reason until it is restored or revoked; return as ``revoke`` does."""
+        """Suspend the grant of a source until it is restored or revoked; returns as ``revoke`` does."""
         had_access = self.has_access(at)
         for grant in self.grants:
             is_it = (grant.source, grant.source_id) == (source, source_id)
             if is_it and grant.status == "active":
                 grant.status, grant.reason = "suspended", reason
-        return self._ended(had_access, reason, at)
+        return self._enrollment_ended(had_access, reason, at)
 
-    def _ended(self, had_access: bool, reason: str, at: datetime) -> EnrollmentEnded | None:  # noqa: FBT001
+    def _enrollment_ended(self, had_access: bool, reason: str, at: datetime) -> EnrollmentEnded | None:  # noqa: FBT001
         if not had_access or self.has_access(at):
             return None
         return EnrollmentEnded(
             enrollment_id=self.id, user_id=self.user_id, course_id=self.course_id, reason=reason, ended_at=at
         )
 
-    def _begun(self, grant: Grant, course_title: str, at: datetime) -> EnrollmentCreated:
+    def _enrollment_created(self, grant: Grant, course_title: str, at: datetime) -> EnrollmentCreated:
         return EnrollmentCreated(
             enrollment_id=self.id,
             user_id=self.user_id,
@@ -223,28 +223,28 @@ class Enrollment(Aggregate, Base):
         )
 
     def count(self, event: LessonCompleted | LessonReopened, *, version: int | None) -> None:
-        """Store how far the learner is. An event older than the one that was applied last changes nothing."""
+        """Apply a progress event. An event older than the last applied one is ignored."""
         if version is not None and version <= self.progress_version:
             return
         self.progress_version = version or self.progress_version
         self.lessons_completed = event.lessons_completed
-        # Rounded down, so that 100 means all of them.
+        # Rounded down, so that 100 means that every lesson is completed.
         self.progress_percent = 100 * event.lessons_completed // event.lessons_total
 
     @classmethod
     def forget_counts(cls, session: Session, key: str) -> None:
-        """Take back what progress has told of ``<user_id>:<course_id>``, for a rebuild."""
+        """Reset the progress of ``<user_id>:<course_id>``, for a rebuild of the projection."""
         user_id, course_id = map(UUID, key.split(":"))
         counted = update(cls).where(cls.user_id == user_id, cls.course_id == course_id)
         session.execute(counted.values(lessons_completed=0, progress_percent=0, progress_version=0))
 
     def lesson_before(self, lesson_id: str, in_order: list[str]) -> str | None:
-        """The lesson to complete before this one, where lessons are completed in order; None where it is open."""
+        """Return the lesson to complete before this one in a sequential course; None if this lesson is open."""
         is_locked = lesson_id in in_order[self.lessons_completed + 1 :]
         return in_order[self.lessons_completed] if is_locked else None
 
     def view(self, *, at: datetime) -> dict[str, Any]:
-        """As an item of GET /v1/me/enrollments."""
+        """Return an item of GET /v1/me/enrollments."""
         return {
             "course_id": self.course_id,
             "status": "active" if self.has_access(at) else "ended",
@@ -254,7 +254,7 @@ class Enrollment(Aggregate, Base):
         }
 
     def access_view(self, *, at: datetime) -> dict[str, Any]:
-        """As GET /v1/me/courses/{id}/access shows it."""
+        """Return the response of GET /v1/me/courses/{id}/access."""
         giving = [grant.source for grant in self.grants if grant.gives_access(at)]
         return {
             "access": bool(giving),
@@ -263,7 +263,7 @@ class Enrollment(Aggregate, Base):
         }
 
     def _expires_at(self, at: datetime) -> datetime | None:
-        # Access is the OR of the grants: it ends with the last of them, and never where one has no end.
+        # Access is the OR of the grants: it ends with the last of them, and never if one has no end.
         relevant = [grant for grant in self.grants if grant.gives_access(at)] or self.grants
         ends = [grant.ends_at for grant in relevant]
         return None if None in ends else max((end for end in ends if end), default=None)

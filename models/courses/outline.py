@@ -1,4 +1,4 @@
-"""The working copy of a course's contents: sections, and the lessons in them, in the order of learning."""
+"""The working copy of a course's outline: sections and their lessons, in order."""
 
 from datetime import datetime, timedelta
 from typing import Any, Self, TypedDict
@@ -12,12 +12,12 @@ from models.base import Base, new_id
 from models.errors import ContentUnfit, NotFound
 from models.events import LESSON_TITLE_MAX_LENGTH, PublishedLesson, PublishedSection
 
-# What a lesson's content holds, by its kind.
+# The one field of a lesson's content, by the kind of the lesson.
 CONTENT_OF = {"video": "url", "text": "body", "quiz": "questions"}
 
 
 class LessonFields(TypedDict, total=False):
-    """What an author says of a lesson; what is left out stays as it is."""
+    """Fields of a lesson that an author can change; omitted fields keep their value."""
 
     title: str
     kind: str
@@ -37,7 +37,7 @@ class Lesson(Base):
     title: Mapped[str]
     position: Mapped[int]
     kind: Mapped[str]
-    # Up to a megabyte, and wanted for one lesson or for a publish only.
+    # Up to 1 MB, and needed only to show one lesson or to publish: raises unless it is loaded explicitly.
     content: Mapped[dict[str, Any]] = mapped_column(deferred=True, deferred_raiseload=True)
     duration_seconds: Mapped[int | None]
     free_preview: Mapped[bool] = mapped_column(default=False)
@@ -46,7 +46,7 @@ class Lesson(Base):
 
     @classmethod
     def find(cls, session: Session, course_id: UUID, lesson_id: UUID) -> Self:
-        """The working copy of a course's lesson with its content, read only. Raises NotFound."""
+        """Return the working copy of a lesson with its content, without a lock. Raises NotFound."""
         wanted = select(cls).join(Section).where(Section.course_id == course_id, cls.id == lesson_id)
         lesson = session.scalars(wanted.options(undefer(cls.content))).one_or_none()
         if lesson is None:
@@ -55,18 +55,18 @@ class Lesson(Base):
 
     @classmethod
     def restored(cls, view: dict[str, Any]) -> Self:
-        """The lesson as it once was, from its ``view()``."""
+        """Create a lesson from an earlier ``view()``."""
         return cls(**{**view, "id": UUID(view["id"]), "section_id": UUID(view["section_id"])})
 
     def change(self, fields: LessonFields) -> None:
-        """Take over what is named. Raises ContentUnfit where the content is not of the lesson's kind."""
+        """Apply the given fields. Raises ContentUnfit if the content does not match the kind of the lesson."""
         for name, value in fields.items():
             setattr(self, name, value)
         if set(self.content) != {CONTENT_OF[self.kind]}:
             raise ContentUnfit(self.kind, CONTENT_OF[self.kind])
 
     def outline(self) -> dict[str, Any]:
-        """As an outline shows it: without its content."""
+        """Return the lesson without its content, as part of an outline."""
         return {
             "id": str(self.id),
             "title": self.title,
@@ -79,7 +79,7 @@ class Lesson(Base):
         }
 
     def view(self) -> dict[str, Any]:
-        """The whole lesson, as its author sees it."""
+        """Return the whole lesson, as its author sees it."""
         return {**self.outline(), "section_id": str(self.section_id), "content": self.content}
 
 
@@ -104,7 +104,7 @@ class Section(Base):
 
 
 def counts(sections: list[dict[str, Any]]) -> dict[str, int]:
-    """How many lessons an outline has, and how long they take."""
+    """Return the number of lessons of an outline, and their total duration in seconds."""
     lessons = [lesson for section in sections for lesson in section["lessons"]]
     return {
         "lessons_total": len(lessons),
@@ -113,7 +113,7 @@ def counts(sections: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def published(sections: list[dict[str, Any]]) -> list[PublishedSection]:
-    """Return an outline as COURSE_PUBLISHED carries it: what other services need to follow learners through it."""
+    """Convert an outline to the payload of COURSE_PUBLISHED."""
     return [
         PublishedSection(
             section_id=UUID(section["id"]),
@@ -124,7 +124,7 @@ def published(sections: list[dict[str, Any]]) -> list[PublishedSection]:
                     duration_seconds=lesson["duration_seconds"],
                     completion_rule=lesson["completion"]["rule"],
                     opens_after_days=(lesson["unlock"] or {}).get("after_days"),
-                    opens_at=_moment((lesson["unlock"] or {}).get("at")),
+                    opens_at=_parse_datetime((lesson["unlock"] or {}).get("at")),
                 )
                 for lesson in section["lessons"]
             ],
@@ -139,12 +139,12 @@ def _shortened(title: str) -> str:
     return title[: LESSON_TITLE_MAX_LENGTH - 1].rstrip() + "…"
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_datetime(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
 def learners_view(lesson: dict[str, Any]) -> dict[str, Any]:
-    """A lesson as a learner sees it: without the right options of a quiz."""
+    """Return a lesson as learners see it: without the correct options of a quiz."""
     if lesson["kind"] != "quiz":
         return lesson
     questions = [
@@ -155,7 +155,7 @@ def learners_view(lesson: dict[str, Any]) -> dict[str, Any]:
 
 
 def opens_at(unlock: dict[str, Any] | None, *, enrolled_at: datetime) -> datetime:
-    """When a lesson opens for someone enrolled at ``enrolled_at``: then, or what its ``unlock`` says."""
+    """Return when a lesson opens for a learner who enrolled at ``enrolled_at``."""
     if not unlock:
         return enrolled_at
     if "at" in unlock:

@@ -1,4 +1,4 @@
-"""What must be true of a course before it can be published: its lessons can be completed, its prerequisites too."""
+"""Validation before publishing: learners must be able to complete every lesson and every prerequisite."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,23 +15,23 @@ from .outline import Lesson
 
 
 class Fault(NamedTuple):
-    """What is wrong, and a JSON pointer to it in the course's representation."""
+    """An error, and a JSON pointer to its place in the representation of the course."""
 
     pointer: str
     detail: str
 
 
 def check_publishable(session: Session, course: Course) -> None:
-    """Raise CourseNotPublishable with all faults of the course at once; its lessons' contents must be loaded."""
+    """Raise CourseNotPublishable with all errors of the course. The contents of its lessons must be loaded."""
     faults = [*_lesson_faults(course), *_prerequisite_faults(session, course)]
     if faults:
         raise CourseNotPublishable.of(course.id, [fault._asdict() for fault in faults])
 
 
 def refuse_cycle(session: Session, course_id: UUID, prerequisites: Sequence[UUID]) -> None:
-    """Raise PrerequisiteCycle where one of ``prerequisites`` itself requires the course, directly or through others.
+    """Raise PrerequisiteCycle if one of ``prerequisites`` requires the course, directly or through others.
 
-    Changes of prerequisites wait for each other: two authors could close a cycle in two transactions otherwise.
+    A lock serialises such changes. Otherwise two concurrent transactions could create a cycle together.
     """
     if not prerequisites:
         return
@@ -41,7 +41,7 @@ def refuse_cycle(session: Session, course_id: UUID, prerequisites: Sequence[UUID
             raise PrerequisiteCycle(str(prerequisite))
 
 
-# The working copy and the version on sale: a cycle of either locks learners out.
+# Both the working copy and the version on sale count: a cycle in either would lock learners out.
 _REQUIRES = text("""
     WITH RECURSIVE edges AS (
         SELECT id AS course_id, unnest(prerequisites) AS required FROM courses.courses WHERE status <> 'archived'

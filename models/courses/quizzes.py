@@ -1,4 +1,4 @@
-"""Quizzes: graded here, where the right options are known, and nowhere else."""
+"""Quizzes: attempts and grading. Only the courses service knows the correct options."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,20 +12,20 @@ from models.base import Base
 from models.errors import AnswersUnfit, NotAQuiz
 from models.events import QuizAttempted
 
-Answers = Mapping[str, list[str]]  # the options chosen, by question
+Answers = Mapping[str, list[str]]  # ids of the chosen options, by question id
 
-_ALL_RIGHT_PERCENT = 100
+_PERFECT_SCORE_PERCENT = 100
 
 
 class Attempt(Base):
-    """A learner's answers to a quiz, and what they were worth."""
+    """A learner's answers to a quiz, and their score."""
 
     __tablename__ = "attempts"
     __table_args__ = ({"schema": "courses"},)
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     lesson_id: Mapped[UUID] = mapped_column(primary_key=True)
-    attempt: Mapped[int] = mapped_column(primary_key=True)  # counts 1, 2, 3 …
+    attempt: Mapped[int] = mapped_column(primary_key=True)  # number of the attempt: 1, 2, 3 …
     course_id: Mapped[UUID]
     answers: Mapped[dict[str, Any]]
     score_percent: Mapped[int]
@@ -43,7 +43,7 @@ class Attempt(Base):
         answers: Answers,
         at: datetime,
     ) -> Self:
-        """The learner's next attempt at ``lesson``, graded; their enrollment must be locked.
+        """Grade the answers and add the learner's next attempt; their enrollment must be locked.
 
         Raises NotAQuiz, AnswersUnfit.
         """
@@ -57,7 +57,7 @@ class Attempt(Base):
             attempt=session.scalars(before).one() + 1,
             answers=dict(answers),
             score_percent=score_percent,
-            passed=score_percent >= lesson["completion"].get("min_score_percent", _ALL_RIGHT_PERCENT),
+            passed=score_percent >= lesson["completion"].get("min_score_percent", _PERFECT_SCORE_PERCENT),
             attempted_at=at,
         )
         session.add(attempt)
@@ -97,7 +97,9 @@ class Attempt(Base):
 
 
 def grade(lesson: Mapping[str, Any], answers: Answers) -> int:
-    """How many of a hundred: a question is right where just the right options were chosen. Rounded down.
+    """Return the score in percent, rounded down.
+
+    A question counts as correct if exactly the correct options were chosen.
 
     Raises NotAQuiz, AnswersUnfit.
     """
@@ -110,5 +112,5 @@ def grade(lesson: Mapping[str, Any], answers: Answers) -> int:
         options = {option["id"] for option in questions[question_id]["options"]}
         for option_id in set(chosen) - options:
             raise AnswersUnfit(option_id)
-    right = sum(set(answers.get(name, [])) == set(question["correct"]) for name, question in questions.items())
-    return 100 * right // len(questions)
+    correct = sum(set(answers.get(name, [])) == set(question["correct"]) for name, question in questions.items())
+    return 100 * correct // len(questions)

@@ -1,4 +1,4 @@
-"""What learners think of a course: one review each."""
+"""Reviews of courses: one per learner and course."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +14,7 @@ from models.base import Base, new_id
 
 
 class ReviewPosition(msgspec.Struct, array_like=True):
-    """The last item of a page: what the next one begins after."""
+    """Cursor: the last item of a page."""
 
     created_at: datetime
     review_id: UUID
@@ -35,17 +35,17 @@ class Review(Base):
 
     @classmethod
     def write(cls, session: Session, *, course_id: UUID, user_id: UUID, rating: int, text: str, at: datetime) -> Self:
-        """A learner's review of a course; one that they wrote before is replaced."""
-        said = {"rating": rating, "text": text, "updated_at": at}
-        row = insert(cls).values(id=new_id(), course_id=course_id, user_id=user_id, created_at=at, **said)
-        written = row.on_conflict_do_update(index_elements=["course_id", "user_id"], set_=said).returning(cls)
+        """Insert the learner's review of a course, or replace the existing one."""
+        fields = {"rating": rating, "text": text, "updated_at": at}
+        row = insert(cls).values(id=new_id(), course_id=course_id, user_id=user_id, created_at=at, **fields)
+        written = row.on_conflict_do_update(index_elements=["course_id", "user_id"], set_=fields).returning(cls)
         return session.scalars(written, execution_options={"populate_existing": True}).one()
 
     @classmethod
     def page(
         cls, session: Session, course_id: UUID, after: ReviewPosition | None, limit: int
     ) -> tuple[list[Self], ReviewPosition | None]:
-        """The next reviews of a course, the newest first, and the position of the last one where more follow."""
+        """Return up to ``limit`` reviews of a course, newest first, and the next cursor if there are more."""
         wanted = select(cls).where(cls.course_id == course_id)
         if after:
             wanted = wanted.where(tuple_(cls.created_at, cls.id) < (after.created_at, after.review_id))
@@ -62,11 +62,11 @@ class Review(Base):
 
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> list[UUID]:
-        """Delete what a user wrote; returns the courses that it was about."""
+        """Delete the reviews of a user; return the ids of the reviewed courses."""
         return list(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.course_id)))
 
     def view(self) -> dict[str, Any]:
-        """As an item of GET /v1/courses/{id}/reviews: it does not say whose it is."""
+        """Return an item of GET /v1/courses/{id}/reviews, without the author."""
         return {
             "id": self.id,
             "rating": self.rating,
@@ -78,10 +78,10 @@ class Review(Base):
 
 @dataclass(frozen=True)
 class Rating:
-    """What all learners of a course think of it together."""
+    """The aggregated rating of a course."""
 
     count: int
-    hundredths: int  # the average; 0 without any
+    hundredths: int  # average rating times 100; 0 without reviews
 
     @classmethod
     def of(cls, session: Session, course_id: UUID) -> Self:

@@ -1,4 +1,4 @@
-"""Words in Latin letters: for slugs, and for finding what was misspelled."""
+"""Transliteration to Latin letters, for slugs and for typo-tolerant search."""
 
 import re
 import unicodedata
@@ -6,21 +6,21 @@ import unicodedata
 _RUSSIAN = str.maketrans("абвгдеёзийклмнопрстуфыэ", "abvgdeeziiklmnoprstufye") | str.maketrans(
     {"ж": "zh", "х": "kh", "ц": "ts", "ч": "ch", "ш": "sh", "щ": "shch", "ъ": "", "ь": "", "ю": "yu", "я": "ya"}  # noqa: RUF001
 )
-_LIKE_AN_ID = re.compile(r"[0-9a-f]{32}")
-_OUT_OF_PLACE = re.compile(r"[^a-z0-9]+")
+_LOOKS_LIKE_UUID = re.compile(r"[0-9a-f]{32}")
+_NOT_ALPHANUMERIC = re.compile(r"[^a-z0-9]+")
 
 
 def romanised(text: str) -> str:
-    """``text`` in lower-case Latin letters, digits and single spaces; letters it has no word for fall away."""
+    """Transliterate ``text`` to lower-case Latin letters, digits and single spaces; drop other characters."""
     latin = text.lower().translate(_RUSSIAN)
     plain = unicodedata.normalize("NFKD", latin).encode("ascii", "ignore").decode()
-    return _OUT_OF_PLACE.sub(" ", plain).strip()
+    return _NOT_ALPHANUMERIC.sub(" ", plain).strip()
 
 
 def slug_of(title: str) -> str:
-    """Return how ``title`` looks in an address; ``course`` where nothing of it is left.
+    """Return the slug of a title; ``course`` if no character of the title can be transliterated.
 
-    A slug never reads as an id: both stand at the same place of a path.
+    A slug never looks like a UUID, because URL paths accept either.
     """
     slug = romanised(title)[:80].rstrip().replace(" ", "-") or "course"
-    return f"course-{slug}" if _LIKE_AN_ID.fullmatch(slug.replace("-", "")) else slug
+    return f"course-{slug}" if _LOOKS_LIKE_UUID.fullmatch(slug.replace("-", "")) else slug

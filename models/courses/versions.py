@@ -1,4 +1,4 @@
-"""What was published of a course: immutable versions of its outline, and of its lessons' contents."""
+"""Published versions of courses: immutable snapshots of the outline and of the contents of the lessons."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -16,7 +16,7 @@ from .outline import Lesson, Section, counts, published
 
 
 class PublishedLesson(Base):
-    """A lesson of a published version, with its contents. Never changed once it is here."""
+    """A lesson of a published version, with its content. Immutable."""
 
     __tablename__ = "published_lessons"
 
@@ -35,7 +35,9 @@ class PublishedLesson(Base):
 
     @classmethod
     def latest(cls, session: Session, course_id: UUID, lesson_id: UUID) -> Self:
-        """The lesson as the newest version that has it shows it: learners on an older one keep theirs.
+        """Return the lesson from the newest version that contains it.
+
+        Learners on an older version can so open lessons that a newer version has removed.
 
         Raises NotFound.
         """
@@ -51,29 +53,29 @@ class PublishedLesson(Base):
         return lesson
 
     def is_preview_of(self, course: Course) -> bool:
-        """Whether everybody may read it: marked so in the version that is on sale."""
+        """Return whether the version on sale marks the lesson as a free preview."""
         is_on_sale = course.on_sale and course.published_version == self.course_version
         return is_on_sale and bool(self.lesson["free_preview"])
 
 
 class CourseVersion(Presentation, Base):
-    """A published version of a course. Never changed once it is here."""
+    """A published version of a course. Immutable."""
 
     __tablename__ = "course_versions"
     __table_args__ = ({"schema": "courses"},)
 
     course_id: Mapped[UUID] = mapped_column(ForeignKey("courses.courses.id"), primary_key=True)
-    course_version: Mapped[int] = mapped_column(primary_key=True)  # counts 1, 2, 3 …
+    course_version: Mapped[int] = mapped_column(primary_key=True)  # 1, 2, 3 …
     lessons_total: Mapped[int]
     duration_seconds: Mapped[int]
-    sections: Mapped[list[dict[str, Any]]]  # the outline, as the course's view shows it
+    sections: Mapped[list[dict[str, Any]]]  # the result of Course.outline()
     published_at: Mapped[datetime]
 
     lessons: Mapped[list[PublishedLesson]] = relationship(lazy="raise")
 
     @classmethod
     def on_sale(cls, session: Session, ref: str) -> tuple[Course, Self]:
-        """The course with this id or slug, and its version on sale. Raises NotFound where it is not on sale."""
+        """Return a course by id or slug, with its version on sale. Raises NotFound if it is not on sale."""
         found = session.execute(
             select(Course, cls)
             .join(cls, (cls.course_id == Course.id) & (cls.course_version == Course.published_version))
@@ -86,7 +88,7 @@ class CourseVersion(Presentation, Base):
 
     @classmethod
     def latest(cls, session: Session, course_id: UUID) -> Self:
-        """The newest version of a course, on sale or not. Raises NotFound where none was published."""
+        """Return the newest version of a course, on sale or not. Raises NotFound if none was published."""
         newest = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(1)
         version = session.scalars(newest).one_or_none()
         if version is None:
@@ -95,20 +97,23 @@ class CourseVersion(Presentation, Base):
 
     @classmethod
     def history(cls, session: Session, course_id: UUID, *, after: int | None, limit: int) -> list[Self]:
-        """Return the versions of a course before version ``after``, the newest first."""
+        """Return up to ``limit`` versions of a course below version ``after``, newest first."""
         versions = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(limit)
         return list(session.scalars(versions.where(cls.course_version < after) if after else versions))
 
     @classmethod
     def numbered(cls, session: Session, course_id: UUID, course_version: int) -> Self:
-        """A version with its lessons' contents. Raises NotFound."""
+        """Return a version with the contents of its lessons. Raises NotFound."""
         version = session.get(cls, (course_id, course_version), options=[selectinload(cls.lessons)])
         if version is None:
             raise NotFound("version", str(course_version))
         return version
 
     def restore(self, course: Course) -> None:
-        """Make this version the working copy, whose outline must be empty. Ids stay: so does what learners did."""
+        """Copy this version to the working copy, whose outline must be empty.
+
+        Sections and lessons keep their ids, so that learners keep their progress.
+        """
         for name, value in self.description_of().items():
             setattr(course, name, value)
         course.description, course.sequential = self.description, self.sequential
@@ -121,7 +126,7 @@ class CourseVersion(Presentation, Base):
 
     @classmethod
     def of(cls, course: Course, *, at: datetime) -> Self:
-        """What a course that was just published shows from now; its lessons' contents must be loaded."""
+        """Create the version of a course that was just published. The contents of its lessons must be loaded."""
         sections = course.outline()
         return cls(
             **course.description_of(),
@@ -137,7 +142,7 @@ class CourseVersion(Presentation, Base):
         )
 
     def view(self, course: Course) -> dict[str, Any]:
-        """As everybody sees the course: this version of it, at the price of now."""
+        """Return the public view: this version, at the current price."""
         return course.showing(self, self.sections)
 
     def published(self, course: Course) -> CoursePublished:
@@ -156,7 +161,7 @@ class CourseVersion(Presentation, Base):
         )
 
     def line(self, course: Course) -> dict[str, Any]:
-        """As a line of the course's history."""
+        """Return an item of the course's version history."""
         return {
             "course_version": self.course_version,
             **self.description_of(),
@@ -167,5 +172,5 @@ class CourseVersion(Presentation, Base):
         }
 
     def lesson_ids(self) -> list[str]:
-        """In the order of learning."""
+        """Return the ids of the lessons in order."""
         return [lesson["id"] for section in self.sections for lesson in section["lessons"]]

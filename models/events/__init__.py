@@ -1,8 +1,8 @@
-"""What the services tell each other: frozen payloads, one class an event.
+"""Domain events that services publish: one class per event, whose instances are frozen payloads.
 
-The class name gives the type (``LessonCompleted`` is LESSON_COMPLETED), ``topic`` the service that tells it. Within a
-version a payload only gains attributes, and those have defaults. Personal data stands in ``pii``, so that it can be
-left out or erased. Money is an integer in minor units with its ISO currency; times are UTC.
+The class name defines the event type (``LessonCompleted`` is LESSON_COMPLETED), ``topic`` the service that publishes
+it. Within a schema version a payload may only gain attributes with defaults. Personal data is in ``pii``, so that it
+can be omitted or erased. Amounts are integers in minor units with an ISO 4217 currency; times are UTC.
 """
 
 from .courses import (

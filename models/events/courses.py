@@ -1,4 +1,4 @@
-"""What the courses service tells."""
+"""Events published by the courses service."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -11,13 +11,13 @@ LESSON_TITLE_MAX_LENGTH = 80
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedLesson:
-    """A lesson's place in a published outline, and the rules for learning it."""
+    """A lesson in a published outline, with its rules for unlocking and completion."""
 
     lesson_id: UUID
-    title: str  # up to LESSON_TITLE_MAX_LENGTH: a course of 1,000 lessons is one event
+    title: str  # at most LESSON_TITLE_MAX_LENGTH characters: a course of 1,000 lessons is one event
     duration_seconds: int | None = None
-    completion_rule: str = "manual"  # manual, viewed, or min_score: then its quiz completes it
-    opens_after_days: int | None = None  # after the learner's start
+    completion_rule: str = "manual"  # manual, viewed or min_score (completed by passing its quiz)
+    opens_after_days: int | None = None  # after the learner has started the course
     opens_at: Moment | None = None
 
 
@@ -29,18 +29,18 @@ class PublishedSection:
 
 @dataclass(frozen=True, kw_only=True)
 class CoursePublished(Event, topic="courses", kept_for_good=True):
-    """A version of a course went live, with this outline and this price."""
+    """A version of a course was published, with this outline and price."""
 
-    schema_version: ClassVar[int] = 2  # 1 had titles of sections and kinds of lessons as well
+    schema_version: ClassVar[int] = 2  # version 1 also had titles of sections and kinds of lessons
 
     course_id: UUID
-    course_version: int  # counts the published snapshots: 1, 2, 3 …
+    course_version: int  # number of the published version: 1, 2, 3 …
     slug: str
     title: str
     instructor_id: UUID
     price_minor: int
     currency: str
-    sequential: bool  # lessons unlock in order
+    sequential: bool  # lessons must be completed in order
     sections: list[PublishedSection]
     published_at: Moment
     prerequisites: list[UUID] = field(default_factory=list)  # courses to complete first
@@ -48,7 +48,7 @@ class CoursePublished(Event, topic="courses", kept_for_good=True):
 
 @dataclass(frozen=True, kw_only=True)
 class CourseCreated(Event, topic="courses"):
-    """An author began a course; nobody else sees it yet."""
+    """An author created a course. It is a draft that only its author can see."""
 
     course_id: UUID
     slug: str
@@ -59,7 +59,7 @@ class CourseCreated(Event, topic="courses"):
 
 @dataclass(frozen=True, kw_only=True)
 class CourseUpdated(Event, topic="courses", kept_for_good=True):
-    """Something of a course changed: its draft, its price, or whether it is on sale. A price is live at once."""
+    """The draft of a course, its price or its availability changed. A new price applies immediately."""
 
     course_id: UUID
     slug: str
@@ -72,7 +72,7 @@ class CourseUpdated(Event, topic="courses", kept_for_good=True):
 
 @dataclass(frozen=True, kw_only=True)
 class CourseArchived(Event, topic="courses", kept_for_good=True):
-    """A course was taken from its author's list and from sale; who has access keeps it."""
+    """A course was archived: it is no longer on sale or in its author's list. Learners keep their access."""
 
     course_id: UUID
     archived_at: Moment
@@ -80,20 +80,20 @@ class CourseArchived(Event, topic="courses", kept_for_good=True):
 
 @dataclass(frozen=True, kw_only=True)
 class EnrollmentCreated(Event, topic="courses", kept_for_good=True):
-    """A user's access to a course began."""
+    """A user gained access to a course."""
 
     enrollment_id: UUID
     user_id: UUID
     course_id: UUID
     course_title: str
-    source: str  # what gave the access: order, free, manual …
+    source: str  # of the grant: order, free, manual …
     source_id: str
     enrolled_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnrollmentEnded(Event, topic="courses", kept_for_good=True):
-    """The last reason for a user's access to a course is gone."""
+    """A user lost access to a course: no active grant is left."""
 
     enrollment_id: UUID
     user_id: UUID
@@ -104,12 +104,12 @@ class EnrollmentEnded(Event, topic="courses", kept_for_good=True):
 
 @dataclass(frozen=True, kw_only=True)
 class QuizAttempted(Event, topic="courses"):
-    """A learner answered a quiz, and it was graded."""
+    """A learner submitted answers to a quiz, and they were graded."""
 
     user_id: UUID
     course_id: UUID
     lesson_id: UUID
-    attempt: int  # counts 1, 2, 3 …
+    attempt: int  # number of the attempt: 1, 2, 3 …
     score_percent: int
     passed: bool
     attempted_at: Moment
@@ -117,7 +117,7 @@ class QuizAttempted(Event, topic="courses"):
 
 @dataclass(frozen=True, kw_only=True)
 class CourseRated(Event, topic="courses"):
-    """A learner rated a course, for the first time or anew. The last one told of a learner counts."""
+    """A learner rated a course or changed their rating. The latest event of a learner applies."""
 
     user_id: UUID
     course_id: UUID

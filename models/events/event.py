@@ -1,4 +1,4 @@
-"""What an event is: a frozen payload whose class gives its type and its topic."""
+"""Base class of domain events: a frozen payload whose class defines the event type and the topic."""
 
 import re
 from collections.abc import Iterator
@@ -8,19 +8,19 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-EVERY_SERVICE = "*"  # the topic of news that each service tells for itself
-PERSONAL = ("pii", "sub")  # the attributes of a payload that name a person
+EVERY_SERVICE = "*"  # the ``topic`` of events that every service publishes, each on its own Kafka topic
+PERSONAL = ("pii", "sub")  # the attributes of a payload that identify a person
 
-Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # one without its zone is refused
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # a time without a zone is rejected
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that has happened, and is durable."""
+    """A committed fact."""
 
     type: ClassVar[str]
     topic: ClassVar[str]
-    kept_for_good: ClassVar[bool]  # a projection is made of it; all others leave the outbox after some days
+    kept_for_good: ClassVar[bool]  # needed to rebuild projections; others are deleted from the outbox after some days
     schema_version: ClassVar[int] = 1
 
     by_type: ClassVar[dict[str, "EventClass"]] = {}
@@ -33,15 +33,15 @@ class Event:
 
     @property
     def teller(self) -> str:
-        """The service that tells it, on its own topic."""
+        """Return the service that publishes the event; this is also the name of the Kafka topic."""
         return self.topic
 
 
-AnyEvent = dict[str, Any]  # the payload of an event of whatever type, for handlers that take all of them
+AnyEvent = dict[str, Any]  # the payload for handlers that take events of any type
 
 
 def without_person(payload: AnyEvent) -> AnyEvent:
-    """``payload`` as it may leave the house: ids that only we can resolve, and nothing that names somebody."""
+    """Return ``payload`` without personal data, for integrators. Ids remain: only this platform can resolve them."""
     return {name: value for name, value in payload.items() if name not in PERSONAL}
 
 
@@ -49,5 +49,5 @@ EventClass = type[Event]  # within the class, ``type`` is the name of the event
 
 
 def every_event() -> Iterator[EventClass]:
-    """Each event class there is, in the order of the services."""
+    """Yield every event class, in the order of definition."""
     yield from Event.by_type.values()

@@ -1,4 +1,4 @@
-"""What the integrations service tells."""
+"""Events published by the integrations service."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -8,7 +8,7 @@ from .event import Event, Moment
 
 @dataclass(frozen=True, kw_only=True)
 class WebhookEndpointDisabled(Event, topic="integrations"):
-    """An integrator's endpoint gets no webhooks any more: it has failed for too long, or answered 410 Gone."""
+    """A webhook endpoint was disabled because its deliveries failed for too long, or because it answered 410 Gone."""
 
     endpoint_id: UUID
     reason: str  # failing or gone

@@ -1,4 +1,4 @@
-"""What the notifications service tells."""
+"""Events published by the notifications service."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -8,7 +8,7 @@ from .event import Event, Moment
 
 @dataclass(frozen=True, kw_only=True)
 class NotificationSent(Event, topic="notifications"):
-    """A delivery ended well: the channel's provider took the message."""
+    """A notification was sent: the provider of the channel accepted the message."""
 
     notification_id: UUID
     user_id: UUID
@@ -19,7 +19,7 @@ class NotificationSent(Event, topic="notifications"):
 
 @dataclass(frozen=True, kw_only=True)
 class NotificationFailed(Event, topic="notifications"):
-    """A delivery ended badly and will not be tried again."""
+    """A notification could not be sent and will not be retried."""
 
     notification_id: UUID
     user_id: UUID

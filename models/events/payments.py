@@ -1,4 +1,4 @@
-"""What the payments service tells. Money is in minor units."""
+"""Events published by the payments service. Amounts are in minor units."""
 
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -8,7 +8,7 @@ from .event import Event, Moment
 
 @dataclass(frozen=True, kw_only=True)
 class OrderCreated(Event, topic="payments"):
-    """A checkout was opened."""
+    """A checkout was started."""
 
     order_id: UUID
     user_id: UUID
@@ -18,12 +18,12 @@ class OrderCreated(Event, topic="payments"):
     provider: str
     created_at: Moment
     course_ids: list[UUID] = field(default_factory=list)
-    description: str = ""  # what is bought, in words
+    description: str = ""  # names what is bought, for people
 
 
 @dataclass(frozen=True, kw_only=True)
 class OrderCanceled(Event, topic="payments"):
-    """A buyer gave an order up before it was paid."""
+    """A buyer canceled an order before it was paid."""
 
     order_id: UUID
     user_id: UUID
@@ -34,7 +34,7 @@ class OrderCanceled(Event, topic="payments"):
 
 @dataclass(frozen=True, kw_only=True)
 class OrderExpired(Event, topic="payments"):
-    """An order was not paid while its page was open. A payment that arrives late still pays it."""
+    """An order was not paid before its checkout session expired. A late payment still pays the order."""
 
     order_id: UUID
     user_id: UUID
@@ -45,12 +45,12 @@ class OrderExpired(Event, topic="payments"):
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentSucceeded(Event, topic="payments"):
-    """The provider's word, fetched by us and equal to the order: the money is taken."""
+    """A payment was captured. Its state was fetched from the provider and matches the order."""
 
     order_id: UUID
-    payment_id: UUID  # our attempt
+    payment_id: UUID  # id of the payment attempt
     user_id: UUID
-    description: str  # what was bought, in words
+    description: str  # names what was bought, for people
     amount_minor: int
     currency: str
     provider: str
@@ -59,7 +59,7 @@ class PaymentSucceeded(Event, topic="payments"):
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentFailed(Event, topic="payments"):
-    """A payment was declined or given up; the order may still be paid by another attempt."""
+    """A payment was declined or abandoned. Another attempt may still pay the order."""
 
     order_id: UUID
     payment_id: UUID
@@ -72,7 +72,7 @@ class PaymentFailed(Event, topic="payments"):
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentRefunded(Event, topic="payments"):
-    """Money has gone back to the buyer."""
+    """Money was refunded to the buyer."""
 
     order_id: UUID
     refund_id: UUID
@@ -82,14 +82,14 @@ class PaymentRefunded(Event, topic="payments"):
     amount_minor: int
     currency: str
     provider: str
-    order_refunded: bool  # all that was paid for the order has gone back: its access ends
+    order_refunded: bool  # the order is fully refunded: its access ends
     refunded_at: Moment
-    access_kept: bool = False  # … unless the shop has left it to the buyer
+    access_kept: bool = False  # the shop lets the buyer keep the access
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefundReturned(Event, topic="payments"):
-    """Money that had gone back was not taken by the buyer's bank: it is with us again, and the payment stands."""
+    """A refund was reversed because the buyer's bank did not accept it: the shop has the money again."""
 
     order_id: UUID
     refund_id: UUID
@@ -99,13 +99,13 @@ class RefundReturned(Event, topic="payments"):
     amount_minor: int
     currency: str
     provider: str
-    order_restored: bool  # it was all of the order's money: what the order gave is the buyer's again
+    order_restored: bool  # the order had been fully refunded: its access is restored
     returned_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaymentDisputed(Event, topic="payments"):
-    """A buyer's bank has taken a payment back until a dispute is decided."""
+    """A dispute was opened: the buyer's bank withholds a payment until the dispute is decided."""
 
     order_id: UUID
     dispute_id: UUID
@@ -116,13 +116,13 @@ class PaymentDisputed(Event, topic="payments"):
     currency: str
     provider: str
     reason: str  # the provider's code
-    order_suspended: bool  # what the order gave is closed until DISPUTE_CLOSED
+    order_suspended: bool  # the access is suspended until DISPUTE_CLOSED
     disputed_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
 class DisputeClosed(Event, topic="payments"):
-    """A bank has decided a dispute; one that it decided against the shop may still be won later."""
+    """A bank decided a dispute. A dispute that the shop lost may still be won later."""
 
     order_id: UUID
     dispute_id: UUID
@@ -132,15 +132,15 @@ class DisputeClosed(Event, topic="payments"):
     amount_minor: int
     currency: str
     provider: str
-    won: bool  # by the shop: the money is with us again
-    order_restored: bool  # what the order gave is the buyer's again
-    order_charged_back: bool  # nothing is left of the order's money: its access is over
+    won: bool  # by the shop, which has the money again
+    order_restored: bool  # the access is restored
+    order_charged_back: bool  # the whole amount of the order is lost: its access ends
     closed_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
 class CoursePurchased(Event, topic="payments"):
-    """An order pays for this course: access is due. One for each course of the order."""
+    """A course was purchased, so access must be granted. One event for each course of an order."""
 
     order_id: UUID
     user_id: UUID
@@ -151,7 +151,7 @@ class CoursePurchased(Event, topic="payments"):
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionStarted(Event, topic="payments"):
-    """A subscription was paid for the first time, or its trial began: access to its courses is due."""
+    """A subscription was paid for the first time, or its trial started: access to its courses must be granted."""
 
     subscription_id: UUID
     user_id: UUID
@@ -165,12 +165,12 @@ class SubscriptionStarted(Event, topic="payments"):
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionRenewed(Event, topic="payments"):
-    """A further period was paid."""
+    """The next period of a subscription was paid."""
 
     subscription_id: UUID
     user_id: UUID
     plan_name: str
-    order_id: UUID  # that paid it
+    order_id: UUID  # the order that paid for the period
     period_start: Moment
     period_end: Moment
     renewed_at: Moment
@@ -178,20 +178,20 @@ class SubscriptionRenewed(Event, topic="payments"):
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionPastDue(Event, topic="payments"):
-    """The charge for a further period failed; it is tried again for some weeks, and access stays meanwhile."""
+    """The charge for the next period failed. It is retried for some weeks, during which access continues."""
 
     subscription_id: UUID
     user_id: UUID
     plan_name: str
     reason: str  # the provider's code
-    ends_at: Moment  # unless it is paid
+    ends_at: Moment  # if it is not paid before
     failed_at: Moment
-    is_retried: bool = True  # the saved method is charged again; False: only the buyer can pay, on a page
+    is_retried: bool = True  # True: the saved method is charged again; False: the buyer must pay by a checkout
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionCanceled(Event, topic="payments"):
-    """A subscriber gave notice: access stays until ``ends_at``, when SUBSCRIPTION_EXPIRED is told."""
+    """A subscriber canceled. Access continues until ``ends_at``, when SUBSCRIPTION_EXPIRED is published."""
 
     subscription_id: UUID
     user_id: UUID
@@ -202,7 +202,7 @@ class SubscriptionCanceled(Event, topic="payments"):
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionExpired(Event, topic="payments"):
-    """A subscription is over, whatever the reason: its access ends."""
+    """A subscription ended for the given reason: its access ends."""
 
     subscription_id: UUID
     user_id: UUID
@@ -213,7 +213,7 @@ class SubscriptionExpired(Event, topic="payments"):
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionRestored(Event, topic="payments"):
-    """The money came back for which a subscription was over: its access is due again until ``period_end``."""
+    """A subscription that ended for a refund or dispute got its money back: access is restored until ``period_end``."""
 
     subscription_id: UUID
     user_id: UUID
@@ -224,7 +224,7 @@ class SubscriptionRestored(Event, topic="payments"):
 
 @dataclass(frozen=True, kw_only=True)
 class SubscriptionTrialEnding(Event, topic="payments"):
-    """A trial ends in some days, and the first payment is due then."""
+    """A trial ends in some days; the first payment is then due."""
 
     subscription_id: UUID
     user_id: UUID

@@ -1,4 +1,4 @@
-"""What every service tells for itself, of one person's data."""
+"""Events about a user's personal data, published by every service on its own topic."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -8,7 +8,7 @@ from .event import EVERY_SERVICE, Event, Moment
 
 @dataclass(frozen=True, kw_only=True)
 class KeptData:
-    """What a service may not or need not erase."""
+    """Data that a service retains: it must not, or need not, be erased."""
 
     what: str
     why: str
@@ -16,11 +16,11 @@ class KeptData:
 
 @dataclass(frozen=True, kw_only=True)
 class UserDataErased(Event, topic=EVERY_SERVICE):
-    """A service has erased what it had of a person."""
+    """A service has erased the personal data of a user."""
 
     user_id: UUID
     service: str
-    rows: int  # erased, or freed of the person
+    rows: int  # rows that were deleted or anonymised
     kept: list[KeptData]
     erased_at: Moment
 
@@ -31,7 +31,7 @@ class UserDataErased(Event, topic=EVERY_SERVICE):
 
 @dataclass(frozen=True, kw_only=True)
 class UserDataExported(Event, topic=EVERY_SERVICE):
-    """A service has laid out its part of an export. The part itself stays with the service."""
+    """A service has its part of a data export ready. The part itself stays in the service."""
 
     user_id: UUID
     export_id: UUID

@@ -1,4 +1,4 @@
-"""What the progress service tells."""
+"""Events published by the progress service."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -8,7 +8,7 @@ from .event import Event, Moment
 
 @dataclass(frozen=True, kw_only=True)
 class CourseStarted(Event, topic="progress"):
-    """A learner's progress in a course began, on this version of its outline."""
+    """A learner started a course, on this version of its outline."""
 
     user_id: UUID
     course_id: UUID
@@ -19,6 +19,8 @@ class CourseStarted(Event, topic="progress"):
 
 @dataclass(frozen=True, kw_only=True)
 class LessonCompleted(Event, topic="progress", kept_for_good=True):
+    """A learner completed a lesson."""
+
     user_id: UUID
     course_id: UUID
     course_title: str
@@ -31,7 +33,7 @@ class LessonCompleted(Event, topic="progress", kept_for_good=True):
 
 @dataclass(frozen=True, kw_only=True)
 class LessonReopened(Event, topic="progress", kept_for_good=True):
-    """A learner took the completion of a lesson back."""
+    """A learner undid the completion of a lesson."""
 
     user_id: UUID
     course_id: UUID
@@ -43,7 +45,7 @@ class LessonReopened(Event, topic="progress", kept_for_good=True):
 
 @dataclass(frozen=True, kw_only=True)
 class CourseCompleted(Event, topic="progress", kept_for_good=True):
-    """The last open lesson of the course was completed, for the first time."""
+    """A learner completed all lessons of a course for the first time."""
 
     user_id: UUID
     course_id: UUID
@@ -54,7 +56,7 @@ class CourseCompleted(Event, topic="progress", kept_for_good=True):
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateIssued(Event, topic="progress"):
-    """A learner completed a course; whoever knows the code may look the certificate up."""
+    """A certificate was issued for a completed course. Anyone with the code can verify it."""
 
     user_id: UUID
     course_id: UUID

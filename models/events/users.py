@@ -1,4 +1,4 @@
-"""What the users service tells."""
+"""Events published by the users service."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -8,45 +8,45 @@ from .event import Event, Moment
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Personal data of a user, as the identity provider gave it."""
+    """Personal data of a user, from the identity provider."""
 
     email: str | None
     name: str | None
     locale: str = "en"
     timezone: str = "UTC"
-    email_verified: bool = False  # whether the identity provider has confirmed that the address is the person's
+    email_verified: bool = False  # whether the identity provider has verified the address
 
 
 @dataclass(frozen=True, kw_only=True)
 class UserCreated(Event, topic="users", kept_for_good=True):
-    """A ``sub`` never seen before signed in."""
+    """A user signed in for the first time."""
 
     user_id: UUID
-    sub: str  # Auth0's name for the user
+    sub: str  # Auth0's id of the user
     pii: Person
     created_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
 class UserUpdated(Event, topic="users", kept_for_good=True):
-    """A profile was filled or changed; the payload is the whole of it."""
+    """A profile was initialised or changed. The payload is the whole profile."""
 
     user_id: UUID
-    version: int  # of the profile, which is born with version 1: what is kept of a greater one is newer
+    version: int  # of the profile, starting at 1; ignore the event if a greater version is stored
     pii: Person
     updated_at: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """By what a person's account was known; None when everybody has done with it."""
+    """The identifier of an erased account; None after all services have erased their data."""
 
     sub: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class UserDeleted(Event, topic="users", kept_for_good=True):
-    """A person is to be forgotten: every service erases what it has and answers with USER_DATA_ERASED."""
+    """A user must be erased: every service erases its data and then publishes USER_DATA_ERASED."""
 
     user_id: UUID
     erasure_id: UUID
@@ -56,7 +56,7 @@ class UserDeleted(Event, topic="users", kept_for_good=True):
 
 @dataclass(frozen=True, kw_only=True)
 class UserExportRequested(Event, topic="users"):
-    """A person wants all that is kept of them: every service lays out its part and tells USER_DATA_EXPORTED."""
+    """A user requested a data export: every service prepares its part and publishes USER_DATA_EXPORTED."""
 
     user_id: UUID
     export_id: UUID
