@@ -155,7 +155,7 @@ def _erase_bus_copies(session: Session, service: str, event: UserDeleted) -> int
     rows += _clear_dead_letters(session, event.user_id)
     if event.pii.sub:
         rows += _clear_commands(session, event.pii.sub, event.user_id)
-    # The error of a failed job may contain an address; whose it is cannot be told, so all are masked.
+    # The error of a failed job may contain an address; its owner is unknown, so all are masked.
     session.execute(
         update(Job)
         .where(Job.last_error.regexp_match(_ADDRESS))

@@ -1,4 +1,4 @@
-"""Integrations: what happened, in one order for those outside (feed), and who of them is told of it (endpoints)."""
+"""Integrations: the ordered event log for integrators (feed), webhook endpoints and deliveries."""
 
 from .deliveries import Parcel, WebhookDelivery
 from .endpoints import Endpoint

@@ -1,4 +1,4 @@
-"""Deliveries: one event on its way to one endpoint. A durable row, so that no crash loses one."""
+"""Webhook deliveries: one row per event and endpoint, so that no crash loses a delivery."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -19,13 +19,13 @@ from .endpoints import Endpoint
 from .feed import LoggedEvent
 from .outcomes import Outcome
 
-AT_ONCE_PER_ENDPOINT = 4  # attempts of one process; one while it fails, so that a dead receiver keeps few threads
-LONGEST_RETRY_AFTER_SECONDS = 3600  # that a receiver may ask for
+AT_ONCE_PER_ENDPOINT = 4  # concurrent attempts per process; 1 while the endpoint fails, so that it occupies few threads
+LONGEST_RETRY_AFTER_SECONDS = 3600  # upper bound of a receiver's Retry-After
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parcel:
-    """What an attempt needs, read in one transaction and sent in none."""
+    """The data of an attempt, so that the request can be sent outside of a transaction."""
 
     delivery_id: UUID
     attempt: int
@@ -36,15 +36,17 @@ class Parcel:
 
 
 class WebhookDelivery(Base):
+    """The delivery of an event to an endpoint, with the result of its last attempt."""
+
     __tablename__ = "webhook_deliveries"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     endpoint_id: Mapped[UUID] = mapped_column(ForeignKey("integrations.webhook_endpoints.id", ondelete="CASCADE"))
     event_id: Mapped[UUID] = mapped_column(ForeignKey("integrations.events.id", ondelete="CASCADE"))
     status: Mapped[str] = mapped_column(default="pending")  # pending, delivered or failed
-    attempts: Mapped[int] = mapped_column(default=0)  # counted when they begin: one that kills us counts too
-    due_at: Mapped[datetime]  # to be sent then; while it is being sent: to be sent again then, for we are dead
-    status_code: Mapped[int | None]  # of the last attempt, as ``error`` and ``duration_ms``
+    attempts: Mapped[int] = mapped_column(default=0)  # counted at their start, so that a crash counts too
+    due_at: Mapped[datetime]  # time of the next attempt; during an attempt: end of the lease, after which it is retried
+    status_code: Mapped[int | None]  # of the last attempt, like ``error`` and ``duration_ms``
     error: Mapped[str | None]
     duration_ms: Mapped[int | None]
     created_at: Mapped[datetime]
@@ -63,42 +65,46 @@ class WebhookDelivery(Base):
 
     @classmethod
     def plan(cls, session: Session, event_id: UUID, type_: str, *, at: datetime) -> int:
-        """Have everybody told who listens; returns how many those are."""
+        """Schedule an event for all subscribed endpoints; return their number."""
         endpoints = Endpoint.listening_to(session, type_)
         if endpoints:
-            session.execute(insert(cls), [cls._fresh(endpoint_id, event_id, at) for endpoint_id in endpoints])
+            session.execute(insert(cls), [cls._new_row(endpoint_id, event_id, at) for endpoint_id in endpoints])
         return len(endpoints)
 
     @classmethod
     def plan_past(
         cls, session: Session, endpoint: Endpoint, *, since: datetime, until: datetime, all_: bool, at: datetime
     ) -> int:
-        """Have an endpoint told of what happened in that time; without ``all_`` only of what it has not taken yet."""
+        """Schedule the events of a period for an endpoint; return their number.
+
+        Without ``all_``, events that were delivered before are skipped.
+        """
         happened = select(LoggedEvent.id).where(LoggedEvent.told_at >= since, LoggedEvent.told_at < until)
         if endpoint.event_types:
             happened = happened.where(LoggedEvent.type.in_(endpoint.event_types))
-        rows = [cls._fresh(endpoint.id, event_id, at) for event_id in session.scalars(happened)]
+        rows = [cls._new_row(endpoint.id, event_id, at) for event_id in session.scalars(happened)]
         count = 0
-        for begin in range(0, len(rows), 1000):
-            told = insert(cls).values(rows[begin : begin + 1000])
-            again = {name: told.excluded[name] for name in _AFRESH}
-            told = told.on_conflict_do_update(
+        for start in range(0, len(rows), 1000):
+            upsert = insert(cls).values(rows[start : start + 1000])
+            reset = {name: upsert.excluded[name] for name in _RESET_BY_REPLAY}
+            upsert = upsert.on_conflict_do_update(
                 index_elements=["event_id", "endpoint_id"],
-                set_=again,
+                set_=reset,
                 where=None if all_ else cls.status != "delivered",
             )
-            count += len(session.scalars(told.returning(cls.id)).all())
+            count += len(session.scalars(upsert.returning(cls.id)).all())
         return count
 
     @classmethod
     def claim(cls, session: Session, *, busy: Mapping[UUID, int], limit: int, at: datetime) -> Iterator[Parcel]:
-        """Take up to ``limit`` deliveries that are due, as many of each endpoint as it has room for beside ``busy``.
+        """Lease up to ``limit`` due deliveries, within the concurrency limit of each endpoint.
 
-        Whoever claims sends at once: what is not ended within twice the time-out of an attempt is taken for lost.
+        ``busy`` is the number of attempts in flight by endpoint. Send the claimed deliveries immediately: the lease
+        expires after twice the timeout of an attempt, and the delivery is then retried.
         """
         mine = select(cls.id).where(cls.endpoint_id == Endpoint.id, cls.status == "pending", cls.due_at <= at)
         open_ = Endpoint.disabled_at.is_(None), or_(Endpoint.resting_until.is_(None), Endpoint.resting_until <= at)
-        # In any order: those with much to tell must not come first each time.
+        # In random order, so that endpoints with many deliveries do not starve others.
         wanted = select(Endpoint).where(*open_, mine.exists()).order_by(func.random())
         for endpoint in session.scalars(wanted).all():
             room = (1 if endpoint.failures else AT_ONCE_PER_ENDPOINT) - busy.get(endpoint.id, 0)
@@ -111,7 +117,7 @@ class WebhookDelivery(Base):
 
     @classmethod
     def oldest_due_seconds(cls, session: Session, *, at: datetime) -> float:
-        """How long ago the first of those that the courier may send now was due; 0 where there is none."""
+        """Return for how many seconds the oldest sendable delivery has been due; 0 if there is none."""
         open_ = Endpoint.disabled_at.is_(None), or_(Endpoint.resting_until.is_(None), Endpoint.resting_until <= at)
         due = select(func.min(cls.due_at)).join(Endpoint, Endpoint.id == cls.endpoint_id)
         oldest = session.scalars(due.where(cls.status == "pending", *open_)).one()
@@ -131,7 +137,7 @@ class WebhookDelivery(Base):
 
     @classmethod
     def locked(cls, session: Session, delivery_id: UUID, endpoint_id: UUID) -> Self:
-        """A delivery of this endpoint, which was locked before it. Raises NotFound."""
+        """Return a delivery of an endpoint, locked. Lock the endpoint first. Raises NotFound."""
         whole = (joinedload(cls.event, innerjoin=True),)
         delivery = session.get(cls, delivery_id, options=whole, with_for_update={"of": cls})
         if delivery is None or delivery.endpoint_id != endpoint_id:
@@ -142,7 +148,7 @@ class WebhookDelivery(Base):
     def page(
         cls, session: Session, endpoint_id: UUID, *, status: str | None, limit: int, after: UUID | None
     ) -> list[Self]:
-        """The deliveries of an endpoint, the newest first."""
+        """Return up to ``limit`` deliveries of an endpoint, newest first."""
         newest = select(cls).where(cls.endpoint_id == endpoint_id).options(joinedload(cls.event, innerjoin=True))
         if status:
             newest = newest.where(cls.status == status)
@@ -161,7 +167,10 @@ class WebhookDelivery(Base):
         )
 
     def end_attempt(self, attempt: int, outcome: Outcome, *, at: datetime) -> None:
-        """Keep how an attempt ended. A failure that comes after the next attempt has begun says nothing any more."""
+        """Record the result of an attempt: finish the delivery or schedule a retry.
+
+        A failure is ignored if a later attempt has started.
+        """
         if self.status != "pending" or (attempt != self.attempts and not outcome.is_good):
             return
         self.status_code, self.error, self.duration_ms = outcome.status_code, outcome.error, outcome.duration_ms
@@ -175,9 +184,9 @@ class WebhookDelivery(Base):
             self.due_at = at + timedelta(seconds=max(asked_seconds, planned_seconds))
 
     def replay(self, *, at: datetime) -> None:
-        """Send it again from the beginning, with the same webhook-id."""
-        for name, value in self._fresh(self.endpoint_id, self.event_id, at).items():
-            if name in _AFRESH:
+        """Schedule the delivery again with the same webhook-id; its attempts count from 0."""
+        for name, value in self._new_row(self.endpoint_id, self.event_id, at).items():
+            if name in _RESET_BY_REPLAY:
                 setattr(self, name, value)
 
     def view(self) -> dict[str, Any]:
@@ -197,7 +206,7 @@ class WebhookDelivery(Base):
         }
 
     @staticmethod
-    def _fresh(endpoint_id: UUID, event_id: UUID, at: datetime) -> dict[str, Any]:
+    def _new_row(endpoint_id: UUID, event_id: UUID, at: datetime) -> dict[str, Any]:
         return {
             "id": new_id(),
             "endpoint_id": endpoint_id,
@@ -210,4 +219,4 @@ class WebhookDelivery(Base):
         }
 
 
-_AFRESH = ("status", "attempts", "due_at", "ended_at")
+_RESET_BY_REPLAY = ("status", "attempts", "due_at", "ended_at")

@@ -1,4 +1,4 @@
-"""Webhook endpoints: where an integrator wants to be told, of what, under which secret, and how well that goes."""
+"""Webhook endpoints: URL, subscribed event types, signing secrets and circuit breaker."""
 
 import random
 from datetime import datetime, timedelta
@@ -20,21 +20,23 @@ from .signing import new_secret
 FAILURES_BEFORE_REST = 5
 SHORTEST_REST, LONGEST_REST = timedelta(seconds=10), timedelta(minutes=15)
 
-_ALL: list[str] = []  # no filter
+_ALL: list[str] = []  # subscribed to all event types
 
 
 class Endpoint(Revised, Aggregate, Base):
+    """A webhook endpoint of an integrator."""
+
     __tablename__ = "webhook_endpoints"
     __table_args__ = ({"schema": "integrations"},)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     url: Mapped[str]
     description: Mapped[str]
-    event_types: Mapped[list[str]]  # empty: all of them
+    event_types: Mapped[list[str]]  # empty: all types
     secret: Mapped[str]
     previous_secret: Mapped[str | None]
     previous_secret_until: Mapped[datetime | None]
-    # The circuit breaker. ``failures`` are those since the last success.
+    # The circuit breaker: open until ``resting_until``. ``failures`` counts since the last success.
     failures: Mapped[int]
     failing_since: Mapped[datetime | None]
     resting_until: Mapped[datetime | None]
@@ -44,7 +46,10 @@ class Endpoint(Revised, Aggregate, Base):
 
     @classmethod
     def refuse_one_more(cls, session: Session) -> None:
-        """Raises TooManyEndpoints. Who asks at the same time waits for our commit, and counts ours."""
+        """Raise TooManyEndpoints if no further endpoint may be created.
+
+        A lock makes concurrent creations wait for this transaction, so that the limit holds.
+        """
         session.execute(select(func.pg_advisory_xact_lock(func.hashtext("integrations.webhook_endpoints"))))
         count = session.scalars(select(func.count()).select_from(cls)).one()
         if count >= settings.WEBHOOK_ENDPOINTS_MAX:
@@ -52,7 +57,7 @@ class Endpoint(Revised, Aggregate, Base):
 
     @classmethod
     def begin(cls, *, url: str, description: str, event_types: list[str], at: datetime) -> Self:
-        """A new endpoint with a secret. Raises UnknownEventType."""
+        """Create an endpoint with a new secret. Raises UnknownEventType."""
         return cls(
             id=new_id(),
             version=0,
@@ -67,13 +72,13 @@ class Endpoint(Revised, Aggregate, Base):
 
     @classmethod
     def of(cls, session: Session, endpoint_id: UUID) -> Self:
-        """An endpoint, read only. Raises NotFound."""
+        """Return an endpoint without a lock. Raises NotFound."""
         return cls._found(session.get(cls, endpoint_id), endpoint_id)
 
     @classmethod
     def locked(cls, session: Session, endpoint_id: UUID, *, to_delete: bool = False) -> Self:
-        """An endpoint, to be changed; new deliveries to it may be written meanwhile. Raises NotFound."""
-        # FOR NO KEY UPDATE leaves those alone who only refer to it.
+        """Return an endpoint, locked. Raises NotFound."""
+        # FOR NO KEY UPDATE allows concurrent inserts of deliveries, which refer to the endpoint.
         lock = {"key_share": not to_delete}
         return cls._found(session.get(cls, endpoint_id, with_for_update=lock, populate_existing=True), endpoint_id)
 
@@ -85,23 +90,23 @@ class Endpoint(Revised, Aggregate, Base):
 
     @classmethod
     def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
-        """All endpoints, the newest first."""
+        """Return up to ``limit`` endpoints, newest first."""
         newest = select(cls).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(newest.where(cls.id < after) if after else newest))
 
     @classmethod
     def listening_to(cls, session: Session, type_: str) -> list[UUID]:
-        """Who is told of events of this type; none of them is deleted before the end of this transaction."""
-        listening = select(cls.id).where(
+        """Return the ids of the endpoints subscribed to an event type, locked against deletion."""
+        subscribed = select(cls.id).where(
             cls.disabled_at.is_(None), or_(cls.event_types == _ALL, cls.event_types.contains([type_]))
         )
-        return list(session.scalars(listening.with_for_update(read=True, key_share=True)))
+        return list(session.scalars(subscribed.with_for_update(read=True, key_share=True)))
 
     def listens_to(self, type_: str) -> bool:
         return not self.event_types or type_ in self.event_types
 
     def change(self, changes: dict[str, Any], *, at: datetime) -> None:
-        """Take over what is named. Enabled, it begins without a past. Raises UnknownEventType."""
+        """Apply the given changes. Enabling resets the failures. Raises UnknownEventType."""
         if "event_types" in changes:
             self.event_types = known_types(changes["event_types"])
         self.url = changes.get("url", self.url)
@@ -114,23 +119,27 @@ class Endpoint(Revised, Aggregate, Base):
                 self.disabled_at, self.disabled_reason = at, "asked"
 
     def rotate_secret(self, *, at: datetime) -> None:
-        """Sign with a new secret, and with the one before as well until every receiver knows the new one."""
+        """Create a new secret. The previous one also signs for WEBHOOK_SECRET_OVERLAP_HOURS."""
         self.previous_secret = self.secret
         self.previous_secret_until = at + timedelta(hours=settings.WEBHOOK_SECRET_OVERLAP_HOURS)
         self.secret = new_secret()
 
     def secrets(self, *, at: datetime) -> list[str]:
-        """What to sign with, the newest first."""
+        """Return the secrets to sign with, newest first."""
         overlaps = self.previous_secret and self.previous_secret_until and at < self.previous_secret_until
         return [self.secret, self.previous_secret] if overlaps and self.previous_secret else [self.secret]
 
     def refuse_disabled(self) -> None:
-        """Raises EndpointDisabled."""
+        """Raise EndpointDisabled if the endpoint is disabled."""
         if self.disabled_reason:
             raise EndpointDisabled(self.disabled_reason)
 
     def note(self, outcome: Outcome, *, at: datetime) -> WebhookEndpointDisabled | None:
-        """Rest longer and longer while attempts fail, and give up after days; returns the news of that."""
+        """Update the circuit breaker with the result of an attempt.
+
+        Returns the event if this disables the endpoint, which happens after WEBHOOK_DISABLED_AFTER_HOURS of failures or
+        after 410 Gone.
+        """
         if outcome.is_good:
             self._recover()
             return None
@@ -151,7 +160,7 @@ class Endpoint(Revised, Aggregate, Base):
         self.failures, self.failing_since, self.resting_until = 0, None, None
 
     def view(self) -> dict[str, Any]:
-        """As the API shows it; never with its secret."""
+        """Return the endpoint as the API shows it, without its secrets."""
         return {
             "id": self.id,
             "url": self.url,
@@ -169,7 +178,7 @@ class Endpoint(Revised, Aggregate, Base):
 
 
 def known_types(types: list[str]) -> list[str]:
-    """``types`` without repetitions. Raises UnknownEventType."""
+    """Return ``types`` sorted and without duplicates. Raises UnknownEventType."""
     for type_ in types:
         if type_ not in Event.by_type:
             raise UnknownEventType(type_)

@@ -1,4 +1,4 @@
-"""The feed: every event of every service, in the one order in which integrators read them, without personal data."""
+"""Event log for integrators: the events of all services in one order, without personal data."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,16 +15,16 @@ from models.events import without_person
 
 
 class LoggedEvent(Base):
-    """An event as integrators get it."""
+    """An event in the log. Its ``position`` is the order in which integrators read."""
 
     __tablename__ = "events"
 
     position: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    id: Mapped[UUID] = mapped_column(unique=True)  # the same everywhere: ce_id, webhook-id
+    id: Mapped[UUID] = mapped_column(unique=True)  # the event id: ce_id, webhook-id
     type: Mapped[str]
     source: Mapped[str]
     subject: Mapped[str]
-    sequence: Mapped[int]  # counts 1, 2, 3 … for each subject
+    sequence: Mapped[int]  # 1, 2, 3 … per subject
     told_at: Mapped[datetime]
     correlation_id: Mapped[str | None]
     schema: Mapped[str]
@@ -40,10 +40,10 @@ class LoggedEvent(Base):
 
     @classmethod
     def append(cls, session: Session, event_id: UUID, headers: Mapping[str, str], payload: dict[str, Any]) -> bool:
-        """Put an event at the end; False when it is there already. Commit soon: all others wait.
+        """Append an event; return False if it is in the log already. Commit soon: other appends wait.
 
-        Positions are given under a lock that is held until the commit. Without it a smaller one could become visible
-        after a greater one, and a reader who was there already would never see it.
+        Positions are assigned under a lock that is held until the commit. Otherwise a smaller position could become
+        visible after a greater one, and a reader that has passed it would never see the event.
         """
         data = without_person(payload)
         schema = headers["ce_dataschema"]
@@ -65,7 +65,7 @@ class LoggedEvent(Base):
 
     @classmethod
     def page(cls, session: Session, *, after: int, until: int, types: Sequence[str], limit: int) -> list[Self]:
-        """The events behind ``after``, up to ``until``, in their order."""
+        """Return up to ``limit`` events with after < position <= until, in order."""
         wanted = select(cls).where(cls.position > after, cls.position <= until)
         if types:
             wanted = wanted.where(cls.type.in_(types))
@@ -73,7 +73,10 @@ class LoggedEvent(Base):
 
     @classmethod
     def end(cls, session: Session, *, after: int) -> int:
-        """The last position there is. Raises EventsPruned, CursorInvalid for an ``after`` that was never given out."""
+        """Return the last position in the log.
+
+        Raises EventsPruned if events after ``after`` were deleted, CursorInvalid if ``after`` is beyond the end.
+        """
         pruned_through = PrunedFeed.through(session)
         if 0 < after < pruned_through:
             raise EventsPruned(str(after))
@@ -84,12 +87,12 @@ class LoggedEvent(Base):
 
     @classmethod
     def of_user(cls, session: Session, user_id: UUID) -> list[Self]:
-        """What is kept of a person."""
+        """Return the events of a user, for a data export."""
         theirs = select(cls).where(cls.data.has_key("user_id"), cls.data["user_id"].astext == str(user_id))
         return list(session.scalars(theirs.order_by(cls.position)))
 
     def cloud_event(self) -> dict[str, Any]:
-        """CloudEvents 1.0, as the feed and the webhooks show it."""
+        """Return the event in the CloudEvents 1.0 JSON format, for the feed and for webhooks."""
         correlation = {"correlationid": self.correlation_id} if self.correlation_id else {}
         return {
             "specversion": "1.0",
@@ -108,7 +111,7 @@ class LoggedEvent(Base):
 
 
 class PrunedFeed(Base):
-    """How far the beginning of the feed is gone. One row, or none while nothing is."""
+    """The last position that was deleted from the log. One row, or none if nothing was deleted."""
 
     __tablename__ = "pruned_feed"
     __table_args__ = ({"schema": "integrations"},)
@@ -118,16 +121,16 @@ class PrunedFeed(Base):
 
     @classmethod
     def through(cls, session: Session) -> int:
-        """The last position that was pruned, 0 while none was."""
+        """Return the last position that was deleted; 0 if none was."""
         return session.scalar(select(cls.position)) or 0
 
     @classmethod
     def prune(cls, session: Session, *, before: datetime, limit: int) -> int:
-        """Forget up to ``limit`` of the oldest events logged ``before``, and their deliveries; returns how many."""
+        """Delete up to ``limit`` events logged before a time, oldest first, and their deliveries; return the number."""
         oldest = select(LoggedEvent.position).where(LoggedEvent.logged_at < before)
         oldest = oldest.order_by(LoggedEvent.position).limit(limit)
-        gone = delete(LoggedEvent).where(LoggedEvent.position.in_(oldest)).returning(LoggedEvent.position)
-        positions = session.scalars(gone).all()
+        deleted = delete(LoggedEvent).where(LoggedEvent.position.in_(oldest)).returning(LoggedEvent.position)
+        positions = session.scalars(deleted).all()
         if positions:
             marked = insert(cls).values(id=1, position=max(positions))
             further = func.greatest(cls.position, marked.excluded.position)

@@ -1,4 +1,4 @@
-"""How an attempt to reach a receiver ended."""
+"""Result of a webhook delivery attempt."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ _GONE = 410
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """``status_code`` is None where no answer came; ``error`` then says why, and is None for every 2xx."""
+    """The result of an attempt: ``status_code`` is None without a response, ``error`` is None for 2xx."""
 
     status_code: int | None
-    error: str | None  # timeout, refused, status_500 …: a code, never what the receiver said
+    error: str | None  # timeout, refused, status_500 …: a code, never text of the receiver
     duration_ms: int
     retry_after_seconds: int | None = None
 
@@ -20,5 +20,5 @@ class Outcome:
 
     @property
     def is_farewell(self) -> bool:
-        """Whether the receiver wants to hear nothing any more."""
+        """Return whether the receiver answered 410 Gone: it wants no more webhooks."""
         return self.status_code == _GONE

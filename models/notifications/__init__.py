@@ -1,4 +1,4 @@
-"""Notifications: what is known of the people to write to (PostgreSQL), and what was told to them (MongoDB)."""
+"""Notifications: contacts, preferences and delivery results in PostgreSQL; the notifications are in MongoDB."""
 
 from .contacts import Contact, Recipient, next_position
 from .deliveries import Delivery, EndedDelivery, Notice, Outcome, State

@@ -1,4 +1,4 @@
-"""Whom to write to, and the order in which it is told of them."""
+"""Contact data of users, and the aggregate that orders the events about their notifications."""
 
 from datetime import datetime
 from typing import Self
@@ -18,19 +18,19 @@ _FEED_POSITION = Sequence("feed_position", schema="notifications")
 
 
 class Contact(Base):
-    """Whom to write to, where, and in which language, as the users service told it."""
+    """A user's address, locale and time zone: a projection of the users service's events."""
 
     __tablename__ = "contacts"
     __table_args__ = ({"schema": "notifications"},)
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
-    version: Mapped[int]  # of the profile that this was taken from
+    version: Mapped[int]  # of the profile
     email: Mapped[str | None]
     email_verified: Mapped[bool] = mapped_column(server_default="false")
     name: Mapped[str | None]
     locale: Mapped[str]
     timezone: Mapped[str]
-    erased_at: Mapped[datetime | None]  # nobody is told anything any more
+    erased_at: Mapped[datetime | None]  # the user gets no notifications any more
 
     @property
     def zone(self) -> ZoneInfo:
@@ -38,8 +38,8 @@ class Contact(Base):
 
     @classmethod
     def keep(cls, session: Session, user_id: UUID, *, version: int, pii: Person) -> None:
-        """Take over a profile, unless a newer one is here."""
-        told = insert(cls).values(
+        """Insert or update a contact, unless a newer version of the profile is stored."""
+        row = insert(cls).values(
             user_id=user_id,
             version=version,
             email=pii.email,
@@ -49,18 +49,16 @@ class Contact(Base):
             timezone=pii.timezone,
         )
         fields = {
-            name: told.excluded[name] for name in ("version", "email", "email_verified", "name", "locale", "timezone")
+            name: row.excluded[name] for name in ("version", "email", "email_verified", "name", "locale", "timezone")
         }
         session.execute(
-            told.on_conflict_do_update(
-                index_elements=["user_id"], set_=fields, where=cls.version < told.excluded.version
-            )
+            row.on_conflict_do_update(index_elements=["user_id"], set_=fields, where=cls.version < row.excluded.version)
         )
 
     @classmethod
     def erase(cls, session: Session, user_id: UUID, *, at: datetime) -> None:
-        """Forget the person for good: no profile that is still on its way is newer than this."""
-        nobody = {
+        """Erase the contact. Its version is set so high that a late profile event cannot restore it."""
+        erased = {
             "user_id": user_id,
             "version": _NEVER_REACHED,
             "email": None,
@@ -70,19 +68,20 @@ class Contact(Base):
             "timezone": "UTC",
             "erased_at": at,
         }
-        gone = insert(cls).values(nobody).on_conflict_do_update(index_elements=["user_id"], set_=nobody)
-        session.execute(gone)
+        upsert = insert(cls).values(erased).on_conflict_do_update(index_elements=["user_id"], set_=erased)
+        session.execute(upsert)
 
     @classmethod
     def forget(cls, session: Session, user_id: str) -> None:
-        """Take the contact of a user away, for a rebuild."""
+        """Delete the contact of a user, for a rebuild of the projection."""
         session.execute(delete(cls).where(cls.user_id == UUID(user_id)))
 
     @classmethod
     def of(cls, session: Session, user_id: UUID) -> Self:
-        """The contact of a user, locked: who is told two things is told them one by one, and not erased meanwhile.
+        """Return the contact of a user, locked.
 
-        Raises ProjectionBehind before USER_CREATED has come.
+        The lock serialises notifications to the user, and an erasure waits for it. Raises ProjectionBehind if
+        USER_CREATED has not arrived.
         """
         contact = session.get(cls, user_id, with_for_update=True)
         if contact is None:
@@ -91,7 +90,7 @@ class Contact(Base):
 
 
 class Recipient(Aggregate, Base):
-    """The order in which deliveries to a user are told. Not part of Contact, which may be built anew from events."""
+    """The aggregate of the events about a user's deliveries. Apart from Contact, which can be rebuilt from events."""
 
     __tablename__ = "recipients"
     __table_args__ = ({"schema": "notifications"},)
@@ -104,14 +103,15 @@ class Recipient(Aggregate, Base):
 
     @classmethod
     def locked(cls, session: Session, user_id: UUID) -> Self:
-        """The recipient, made by the first delivery that ends."""
+        """Return the recipient, locked; created if it does not exist."""
         session.execute(insert(cls).values(user_id=user_id, version=0).on_conflict_do_nothing())
         return session.get_one(cls, user_id, with_for_update=True)
 
 
 def next_position(session: Session) -> int:
-    """The place of a user's next note in the feed, for whoever has their contact locked.
+    """Return the position of a user's next in-app notification. Lock the user's contact first.
 
-    Under that lock a note is written before a later one is numbered, so who has seen a position has seen all before it.
+    Under that lock a notification is stored before the next position is assigned. A reader that has seen a position has
+    therefore seen all earlier ones.
     """
     return session.scalar(_FEED_POSITION.next_value()) or 0

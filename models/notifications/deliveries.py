@@ -1,4 +1,4 @@
-"""A notification on its way, and its end."""
+"""Deliveries of notifications by a channel, their states and their results."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ from models.events import NotificationFailed, NotificationSent
 
 
 class EndedDelivery(Base):
-    """A delivery whose end was told. Who finds it here sends nothing again, whatever MongoDB says."""
+    """The published result of a delivery, which is then not sent again, whatever its state in MongoDB."""
 
     __tablename__ = "ended_deliveries"
     __table_args__ = ({"schema": "notifications"},)
@@ -26,7 +26,10 @@ class EndedDelivery(Base):
     ended_at: Mapped[datetime]
 
     def first(self, session: Session) -> bool:
-        """Write the end down; False when it was told before. A concurrent twin waits here for our commit."""
+        """Insert the result; return False if there is one already.
+
+        A concurrent insert for the same delivery waits here until this transaction has ended.
+        """
         row = {
             "delivery_id": self.delivery_id,
             "state": self.state,
@@ -38,28 +41,28 @@ class EndedDelivery(Base):
 
     @classmethod
     def forget(cls, session: Session, delivery_id: UUID) -> None:
-        """Let a delivery that has ended be sent, and its end be told, once more."""
+        """Delete the result, so that the delivery can be sent again and a new result be published."""
         session.execute(delete(cls).where(cls.delivery_id == delivery_id))
 
 
 class State(StrEnum):
-    """Where a delivery stands."""
+    """The state of a delivery."""
 
     QUEUED = "queued"  # to be sent at due_at
-    HELD = "held"  # until due_at, when the quiet hours of the user are over
-    SENDING = "sending"  # somebody tries; given up for dead at due_at
-    SENT = "sent"  # the provider took it
-    DELIVERED = "delivered"  # it lies in the feed, or the provider has seen it arrive
-    FAILED = "failed"  # not taken, and not tried again; reason says why
-    SKIPPED = "skipped"  # never tried; reason says why
-    SUPPRESSED = "suppressed"  # never tried: the address is one that must not be written to
-    BOUNCED = "bounced"  # taken, and then sent back
-    COMPLAINED = "complained"  # called spam by its reader
+    HELD = "held"  # until due_at, the end of the user's quiet hours
+    SENDING = "sending"  # leased by a worker until due_at
+    SENT = "sent"  # accepted by the provider
+    DELIVERED = "delivered"  # stored in the in-app inbox, or reported as delivered by the provider
+    FAILED = "failed"  # not accepted, and not retried; see reason
+    SKIPPED = "skipped"  # not attempted; see reason
+    SUPPRESSED = "suppressed"  # not attempted: the address is on the suppression list
+    BOUNCED = "bounced"  # accepted, then bounced
+    COMPLAINED = "complained"  # reported as spam by the recipient
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an attempt to send, and why; a delivery that stays open is taken up again at ``due_at``."""
+    """The result of an attempt. A delivery that is not finished is retried at ``due_at``."""
 
     state: State
     reason: str | None = None
@@ -68,26 +71,26 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """What is to be told to whom, before it is split by channels."""
+    """A notification to a user, before it is split by channels."""
 
     event_id: UUID
     user_id: UUID
     category: str
     template: str
-    mandatory: bool  # goes out whatever the user prefers
-    data: dict[str, Any]  # what the template tells of
+    mandatory: bool  # sent regardless of the user's preferences
+    data: dict[str, Any]  # variables of the template
     created_at: datetime
 
     def id_on(self, channel: str) -> UUID:
-        """The same event, told to the same person by the same channel, however often the event is delivered."""
+        """Return the delivery id: deterministic, so that a redelivered event cannot send the notification twice."""
         return uuid5(self.event_id, f"{self.user_id}/{channel}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Delivery:
-    """One notification on its way to one person by one channel other than the feed.
+    """A notification to one user by one channel other than the in-app inbox.
 
-    It holds no address: that is looked up when it is sent.
+    It contains no address: that is looked up when it is sent.
     """
 
     id: UUID
@@ -99,12 +102,12 @@ class Delivery:
     data: dict[str, Any]
     created_at: datetime
     attempts: int
-    cause: dict[str, str] = field(default_factory=dict)  # ``bound_cause`` where it was queued
-    listed_as: str = ""  # the place in the history: rises with time
-    reached: list[str] = field(default_factory=list)  # the devices that have it already
+    cause: dict[str, str] = field(default_factory=dict)  # ``bound_cause()`` when it was queued
+    listed_as: str = ""  # the sort key in the history, ascending with time
+    reached: list[str] = field(default_factory=list)  # the ids of the devices that have received it
 
     def ended(self, outcome: Outcome, at: datetime) -> NotificationSent | NotificationFailed:
-        """The news of its end: SENT, or FAILED for a reason."""
+        """Create the event of the result: NOTIFICATION_SENT or NOTIFICATION_FAILED."""
         if outcome.state is State.SENT:
             return NotificationSent(
                 notification_id=self.id, user_id=self.user_id, category=self.category, channel=self.channel, sent_at=at

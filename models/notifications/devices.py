@@ -1,4 +1,4 @@
-"""Where push messages go: apps by their FCM tokens, browsers by their Web Push subscriptions."""
+"""Devices for push messages: apps with their FCM tokens, browsers with their Web Push subscriptions."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -14,7 +14,7 @@ FCM, WEB_PUSH = "fcm", "web_push"
 
 
 class Device(Base):
-    """An app or a browser of a user's. Its address is known once: who signs in on it has it from then on."""
+    """An app or browser of a user. Its address is unique: it belongs to the user who registered it last."""
 
     __tablename__ = "devices"
     __table_args__ = ({"schema": "notifications"},)
@@ -28,16 +28,16 @@ class Device(Base):
 
     @classmethod
     def keep(cls, session: Session, user_id: UUID, *, kind: str, address: str, keys: dict[str, str]) -> Self:
-        """The device at ``address``, which is the user's from now on."""
+        """Register the device at ``address`` for the user, also if another user had it before."""
         row = {"user_id": user_id, "kind": kind, "address": address, "keys": keys}
-        kept = insert(cls).values(id=new_id(), created_at=now(), **row)
-        kept = kept.on_conflict_do_update(index_elements=["address"], set_=row)
-        found = session.scalars(kept.returning(cls), execution_options={"populate_existing": True})
+        upsert = insert(cls).values(id=new_id(), created_at=now(), **row)
+        upsert = upsert.on_conflict_do_update(index_elements=["address"], set_=row)
+        found = session.scalars(upsert.returning(cls), execution_options={"populate_existing": True})
         return found.one()
 
     @classmethod
     def of(cls, session: Session, user_id: UUID) -> list[Self]:
-        """The devices of a user, the oldest first."""
+        """Return the devices of a user, oldest first."""
         return list(session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.id)))
 
     @classmethod
@@ -46,6 +46,6 @@ class Device(Base):
 
     @classmethod
     def forget_all(cls, session: Session, user_id: UUID) -> int:
-        """Forget the devices of a user; returns how many there were."""
-        gone = session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.id))
-        return len(gone.all())
+        """Delete the devices of a user; return their number."""
+        deleted = session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.id))
+        return len(deleted.all())

@@ -1,4 +1,4 @@
-"""What a user wants to be told, by which channel, and at which hours not."""
+"""Notification preferences of a user: channels by category, and quiet hours."""
 
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
@@ -7,31 +7,31 @@ import msgspec
 
 IN_APP, EMAIL, PUSH = "in_app", "email", "push"
 CHANNELS = (EMAIL, PUSH, IN_APP)
-# What is mandatory in them goes out whatever is chosen here (workers/notifications/rules.py).
+# Mandatory notifications (workers/notifications/rules.py) are sent regardless of these preferences.
 CATEGORIES = ("account", "courses", "progress", "reminders", "receipts", "security")
 
 
 class QuietHours(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
-    """From when to when nothing is sent, on the clock of the user: "22:00" to "08:00" lies over midnight."""
+    """Hours without notifications, in the user's local time; "22:00" to "08:00" spans midnight."""
 
     start: str
     end: str
 
     def until(self, at: datetime, zone: ZoneInfo) -> datetime | None:
-        """The end of the quiet hours that hold ``at``; None when it is not quiet then."""
+        """Return the end of the quiet hours that contain ``at``; None if ``at`` is outside of them."""
         start, end, local = time.fromisoformat(self.start), time.fromisoformat(self.end), at.astimezone(zone)
         clock = local.time()
-        over_midnight = end < start
-        if not (start <= clock or clock < end if over_midnight else start <= clock < end):
+        spans_midnight = end < start
+        if not (start <= clock or clock < end if spans_midnight else start <= clock < end):
             return None
-        day = local.date() + timedelta(days=1) if over_midnight and start <= clock else local.date()
+        day = local.date() + timedelta(days=1) if spans_midnight and start <= clock else local.date()
         until = datetime.combine(day, end, zone)
-        # An hour that the clock shows twice: what has passed was the first one.
+        # At the end of daylight saving time an hour occurs twice: if its first occurrence has passed, take the second.
         return until if until.timestamp() > at.timestamp() else until.replace(fold=1)
 
 
 class Channels(msgspec.Struct, frozen=True):
-    """By which channels the notifications of a category may come."""
+    """The channels that are allowed for a category of notifications."""
 
     email: bool = True
     push: bool = True
@@ -39,7 +39,7 @@ class Channels(msgspec.Struct, frozen=True):
 
 
 class Preferences(msgspec.Struct, frozen=True):
-    """All that a user has chosen; who has chosen nothing is told everything."""
+    """A user's choices; without a choice every channel is allowed."""
 
     categories: dict[str, Channels] = {}
     quiet_hours: QuietHours | None = None
@@ -49,6 +49,6 @@ class Preferences(msgspec.Struct, frozen=True):
         return bool(getattr(self.categories.get(category, Channels()), channel))
 
     def complete(self) -> "Preferences":
-        """With every category there is."""
+        """Return the preferences with all categories filled in."""
         chosen = {name: self.categories.get(name, Channels()) for name in CATEGORIES}
         return msgspec.structs.replace(self, categories=chosen)

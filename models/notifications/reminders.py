@@ -1,4 +1,4 @@
-"""What learners may be reminded of, and what they have been reminded of."""
+"""Pending reminders of learners, the data they depend on, and the reminders that were sent."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
@@ -14,13 +14,13 @@ from models.base import Base, new_id
 from .contacts import Contact
 
 INACTIVITY, STREAK, ABANDONED_CHECKOUT = "inactivity", "streak", "abandoned_checkout"
-KEPT = timedelta(days=90)  # longer than anything is reminded of, so that nothing is twice
+KEPT = timedelta(days=90)  # longer than the period of any reminder, so that none is sent twice
 
 
 class Learning(Base):
-    """A learner's access to a course, as the courses service told it, and their steps, as progress did.
+    """A learner's access to a course and their activity in it: a projection of two topics.
 
-    Each topic sees to columns of its own, so that either can be told again without the other.
+    Each topic writes its own columns, so that each can be rebuilt without the other.
     """
 
     __tablename__ = "learnings"
@@ -29,38 +29,38 @@ class Learning(Base):
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     course_id: Mapped[UUID] = mapped_column(primary_key=True)
     course_title: Mapped[str]
-    # Of courses.
+    # From events of the courses service.
     enrollment_id: Mapped[UUID | None]
     enrolled_at: Mapped[datetime | None]
-    ended_at: Mapped[datetime | None]  # access is gone
-    # Of progress.
-    studied_at: Mapped[datetime | None]  # the last step
-    studied_on: Mapped[list[date]] = mapped_column(ARRAY(Date))  # days of the learner's calendar on which there was one
+    ended_at: Mapped[datetime | None]  # access has ended
+    # From events of the progress service.
+    studied_at: Mapped[datetime | None]  # the last completed lesson
+    studied_on: Mapped[list[date]] = mapped_column(ARRAY(Date))  # dates in the learner's time zone with activity
     completed_at: Mapped[datetime | None]
 
     @property
     def active_at(self) -> datetime | None:
-        """When the learner began the course or went on in it last; None where only its end has arrived."""
+        """Return when the learner last started or continued the course; None if only its end has arrived."""
         return max((at for at in (self.enrolled_at, self.studied_at) if at), default=None)
 
     @classmethod
     def enroll(
         cls, session: Session, user_id: UUID, course_id: UUID, *, enrollment_id: UUID, title: str, at: datetime
     ) -> None:
-        """Store that access began or is back; an end that is later, and a later beginning, stay as they are."""
-        over = case((cls.ended_at < at, None), else_=cls.ended_at)
-        told = {"course_title": title, "enrollment_id": enrollment_id, "enrolled_at": at}
-        cls._keep(
+        """Store that access started or was restored; a later end or a later start is kept."""
+        end = case((cls.ended_at < at, None), else_=cls.ended_at)
+        row = {"course_title": title, "enrollment_id": enrollment_id, "enrolled_at": at}
+        cls._upsert(
             session,
             user_id,
             course_id,
-            told,
-            also={"ended_at": over, "enrolled_at": func.greatest(cls.enrolled_at, at)},
+            row,
+            also={"ended_at": end, "enrolled_at": func.greatest(cls.enrolled_at, at)},
         )
 
     @classmethod
     def end(cls, session: Session, user_id: UUID, course_id: UUID, *, at: datetime) -> None:
-        """Store that access ended, also where its beginning has not arrived; a later beginning stays."""
+        """Store that access ended, also if its start has not arrived yet; a later start is kept."""
         ended = insert(cls).values(user_id=user_id, course_id=course_id, course_title="", studied_on=[], ended_at=at)
         is_newer = cls.enrolled_at.is_(None) | (cls.enrolled_at <= at)
         session.execute(
@@ -73,69 +73,72 @@ class Learning(Base):
 
     @classmethod
     def study(cls, session: Session, user_id: UUID, course_id: UUID, *, title: str, at: datetime, day: date) -> None:
-        """A step, on a day of the learner's calendar; told twice, it is one."""
+        """Store an activity on a day in the learner's time zone. Idempotent."""
         days = case((cls.studied_on.contains([day]), cls.studied_on), else_=func.array_append(cls.studied_on, day))
         later = {"studied_at": func.greatest(cls.studied_at, at), "studied_on": days}
-        told = {"course_title": title, "studied_at": at, "studied_on": [day]}
-        cls._keep(session, user_id, course_id, told, also=later)
+        row = {"course_title": title, "studied_at": at, "studied_on": [day]}
+        cls._upsert(session, user_id, course_id, row, also=later)
 
     @classmethod
     def complete(cls, session: Session, user_id: UUID, course_id: UUID, *, title: str, at: datetime) -> None:
-        told = {"course_title": title, "studied_at": at, "completed_at": at}
-        cls._keep(session, user_id, course_id, told, also={"studied_at": func.greatest(cls.studied_at, at)})
+        """Store that the learner completed the course."""
+        row = {"course_title": title, "studied_at": at, "completed_at": at}
+        cls._upsert(session, user_id, course_id, row, also={"studied_at": func.greatest(cls.studied_at, at)})
 
     @classmethod
-    def _keep(
-        cls, session: Session, user_id: UUID, course_id: UUID, told: dict[str, Any], *, also: dict[str, Any]
+    def _upsert(
+        cls, session: Session, user_id: UUID, course_id: UUID, row: dict[str, Any], *, also: dict[str, Any]
     ) -> None:
-        made = insert(cls).values(user_id=user_id, course_id=course_id, **{"studied_on": [], **told})
-        session.execute(made.on_conflict_do_update(index_elements=["user_id", "course_id"], set_={**told, **also}))
+        # ``also`` replaces values of ``row`` where the row exists already.
+        new = insert(cls).values(user_id=user_id, course_id=course_id, **{"studied_on": [], **row})
+        session.execute(new.on_conflict_do_update(index_elements=["user_id", "course_id"], set_={**row, **also}))
 
     @classmethod
     def forget_access(cls, session: Session, enrollment_id: str) -> None:
-        """Take away what courses told of an enrolment, for a rebuild."""
+        """Clear the columns from the courses service for an enrollment, for a rebuild of the projection."""
         its = cls.enrollment_id == UUID(enrollment_id)
-        cls._forget(session, its, {"enrollment_id": None, "enrolled_at": None, "ended_at": None})
+        cls._clear(session, its, {"enrollment_id": None, "enrolled_at": None, "ended_at": None})
 
     @classmethod
     def forget_studies(cls, session: Session, key: str) -> None:
-        """Take away what progress told of a learner and a course, for a rebuild."""
+        """Clear the columns from the progress service for a learner and course, for a rebuild of the projection."""
         user_id, _, course_id = key.partition(":")
         its = (cls.user_id == UUID(user_id)) & (cls.course_id == UUID(course_id))
-        cls._forget(session, its, {"studied_at": None, "studied_on": [], "completed_at": None})
+        cls._clear(session, its, {"studied_at": None, "studied_on": [], "completed_at": None})
 
     @classmethod
-    def _forget(cls, session: Session, its: ColumnElement[bool], nothing: dict[str, Any]) -> None:
+    def _clear(cls, session: Session, its: ColumnElement[bool], empty_values: dict[str, Any]) -> None:
         theirs = Contact.user_id.in_(select(cls.user_id).where(its))
-        session.execute(select(Contact.user_id).where(theirs).with_for_update())  # first, as whoever handles events
-        gone = session.scalars(update(cls).where(its).values(nothing).returning(cls.user_id)).all()
+        session.execute(select(Contact.user_id).where(theirs).with_for_update())  # as handlers do
+        users = session.scalars(update(cls).where(its).values(empty_values).returning(cls.user_id)).all()
         empty = cls.enrolled_at.is_(None) & cls.studied_at.is_(None)
-        session.execute(delete(cls).where(cls.user_id.in_(gone), empty))
-        # What was worked out of all courses of the learner is worked out anew by the first event that comes back.
-        session.execute(delete(Wait).where(Wait.kind.in_((INACTIVITY, STREAK)), Wait.about.in_(gone)))
+        session.execute(delete(cls).where(cls.user_id.in_(users), empty))
+        # Derived from all courses of a learner; the first event that is applied again recalculates these rows.
+        session.execute(delete(Wait).where(Wait.kind.in_((INACTIVITY, STREAK)), Wait.about.in_(users)))
         session.expire_all()
 
     @classmethod
     def all_of(cls, session: Session, user_id: UUID) -> Sequence[Self]:
-        """A learner's courses."""
+        """Return all courses of a learner."""
         mine = select(cls).where(cls.user_id == user_id).execution_options(populate_existing=True)
         return session.scalars(mine).all()
 
     @classmethod
     def unfinished(cls, session: Session, user_id: UUID) -> Self | None:
-        """The course that a learner would go on with: of those that are open, the last one."""
+        """Return the accessible, uncompleted course in which the learner was last active."""
         mine = select(cls).where(cls.user_id == user_id, cls.completed_at.is_(None), cls.ended_at.is_(None))
         last_first = func.greatest(cls.enrolled_at, cls.studied_at).desc()
         return session.scalars(mine.order_by(last_first).limit(1)).one_or_none()
 
     @classmethod
     def has_access(cls, session: Session, user_id: UUID, course_id: UUID) -> bool:
+        """Return whether the learner has access to the course."""
         found = session.get(cls, (user_id, course_id), populate_existing=True)
         return found is not None and found.ended_at is None
 
 
 class Wait(Base):
-    """Something that a learner is reminded of when it lasts: a pause, a streak, an open checkout."""
+    """A condition that leads to reminders while it lasts: inactivity, a streak, an open checkout."""
 
     __tablename__ = "waits"
     __table_args__ = ({"schema": "notifications"},)
@@ -144,22 +147,25 @@ class Wait(Base):
     about: Mapped[UUID] = mapped_column(primary_key=True)  # the learner or the order
     user_id: Mapped[UUID]
     since: Mapped[datetime]
-    due_at: Mapped[datetime | None]  # of the next reminder; None where there is none any more
+    due_at: Mapped[datetime | None]  # of the next reminder; None if there are no more
     ended_at: Mapped[datetime | None]
     facts: Mapped[dict[str, Any]]
 
     @classmethod
     def begin(cls, session: Session, kind: str, about: UUID, **row: Any) -> None:
-        """It lasts since ``since``, with these ``facts``. Said again it changes nothing, the next reminder least."""
+        """Insert or restart a condition.
+
+        If ``since`` and ``facts`` are unchanged, nothing changes, in particular not the time of the next reminder.
+        """
         row = {"kind": kind, "about": about, "facts": {}, **row}
-        begun = insert(cls).values(row)
+        new = insert(cls).values(row)
         renewed = {"ended_at": None} | {name: row[name] for name in ("since", "due_at", "facts")}
-        another = (cls.since != begun.excluded.since) | (cls.facts != begun.excluded.facts)
-        session.execute(begun.on_conflict_do_update(index_elements=["kind", "about"], set_=renewed, where=another))
+        is_changed = (cls.since != new.excluded.since) | (cls.facts != new.excluded.facts)
+        session.execute(new.on_conflict_do_update(index_elements=["kind", "about"], set_=renewed, where=is_changed))
 
     @classmethod
     def end_checkout(cls, session: Session, order_id: UUID, *, user_id: UUID, at: datetime) -> None:
-        """End the reminders of a checkout, also where its beginning has not arrived yet."""
+        """End the reminders of a checkout, also if its start has not arrived yet."""
         kind = ABANDONED_CHECKOUT
         ended = insert(cls).values(
             kind=kind, about=order_id, user_id=user_id, since=at, due_at=None, ended_at=at, facts={}
@@ -169,29 +175,29 @@ class Wait(Base):
 
     @classmethod
     def begin_checkout(cls, session: Session, order_id: UUID, **row: Any) -> None:
-        """Remind of a checkout. One that is known already, or over, stays as it is."""
-        begun = insert(cls).values(kind=ABANDONED_CHECKOUT, about=order_id, **row)
-        session.execute(begun.on_conflict_do_nothing(index_elements=["kind", "about"]))
+        """Start the reminders of a checkout. One that was started or ended before stays as it is."""
+        new = insert(cls).values(kind=ABANDONED_CHECKOUT, about=order_id, **row)
+        session.execute(new.on_conflict_do_nothing(index_elements=["kind", "about"]))
 
     @classmethod
     def forget_checkout(cls, session: Session, order_id: str) -> None:
-        """Take away what is known of a checkout, for a rebuild."""
+        """Delete the reminders of a checkout, for a rebuild of the projection."""
         session.execute(delete(cls).where(cls.kind == ABANDONED_CHECKOUT, cls.about == UUID(order_id)))
 
     @classmethod
     def find(cls, session: Session, kind: str, about: UUID) -> Self | None:
-        """As it is now, locked: for whoever has the contact of its user locked already."""
+        """Return the current row, locked. Lock the contact of its user first."""
         return session.get(cls, (kind, about), with_for_update=True)
 
     @classmethod
     def due(cls, session: Session, *, before: datetime, limit: int) -> list[tuple[str, UUID]]:
-        """Kind and object of what should be reminded of, the longest waiting first."""
+        """Return ``(kind, about)`` of the conditions with a due reminder, the longest overdue first."""
         waiting = select(cls.kind, cls.about).where(cls.due_at <= before).order_by(cls.due_at).limit(limit)
         return [(kind, about) for kind, about in session.execute(waiting)]
 
 
 class Reminder(Base):
-    """A reminder that went out: one of a kind a day, and one of a step of what it reminds of."""
+    """A reminder that was sent: at most one per kind and day, and one per kind and reason."""
 
     __tablename__ = "reminders"
     __table_args__ = ({"schema": "notifications"},)
@@ -199,18 +205,18 @@ class Reminder(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
     kind: Mapped[str]
-    local_day: Mapped[date]  # on the learner's calendar; unique with user and kind
-    reason: Mapped[str]  # what it reminded of, and which step; unique with user and kind
+    local_day: Mapped[date]  # in the learner's time zone; unique with user and kind
+    reason: Mapped[str]  # the condition and the number of the reminder; unique with user and kind
 
     @classmethod
     def first(cls, session: Session, user_id: UUID, *, kind: str, local_day: date, reason: str) -> UUID | None:
-        """Write a reminder down; its id, or None where there was one that day or for that reason."""
+        """Insert a reminder; return its id, or None if there was one on that day or for that reason."""
         row = {"id": new_id(), "user_id": user_id, "kind": kind, "local_day": local_day, "reason": reason}
         return session.scalar(insert(cls).values(row).on_conflict_do_nothing().returning(cls.id))
 
 
 def outdated(at: datetime) -> dict[type[Base], ColumnElement[bool]]:
-    """By table, what nobody is reminded of any more by ``at``, and what need not be remembered."""
+    """Return by table the condition for rows that are not needed any more at ``at``."""
     before = at - KEPT
     return {
         Learning: Learning.ended_at < before,
@@ -220,15 +226,15 @@ def outdated(at: datetime) -> dict[type[Base], ColumnElement[bool]]:
 
 
 def forget_reminders(session: Session, user_id: UUID) -> int:
-    """Forget all of this that is about a user; returns how many rows that was."""
+    """Delete all reminder data of a user; return the number of rows."""
     rows = 0
     for table in (Learning, Wait, Reminder):
-        gone = session.scalars(delete(table).where(table.user_id == user_id).returning(table.user_id))
-        rows += len(gone.all())
+        deleted = session.scalars(delete(table).where(table.user_id == user_id).returning(table.user_id))
+        rows += len(deleted.all())
     return rows
 
 
 def reminders_of(session: Session, user_id: UUID) -> list[dict[str, Any]]:
-    """What a user may be reminded of, and since when."""
+    """Return the pending reminders of a user, for a data export."""
     waits = session.scalars(select(Wait).where(Wait.user_id == user_id).order_by(Wait.kind, Wait.since))
     return [{"kind": wait.kind, "since": wait.since, "due_at": wait.due_at, **wait.facts} for wait in waits]

@@ -1,4 +1,4 @@
-"""Addresses that must not be written to, and the provider's reports that say so."""
+"""Suppression list of e-mail addresses, and the provider's reports that fill it."""
 
 import hashlib
 from datetime import datetime
@@ -11,9 +11,9 @@ from models.base import Base
 
 
 class Suppression(Base):
-    """An address that bounced for good, or whose reader called a mail of ours spam.
+    """An address that hard-bounced, or whose owner reported a mail as spam.
 
-    Only its hash is kept: enough to recognise it, also after the person was erased.
+    Only its hash is stored, so that the suppression still works after the user was erased.
     """
 
     __tablename__ = "suppressions"
@@ -25,18 +25,18 @@ class Suppression(Base):
 
     @classmethod
     def keep(cls, session: Session, address: str, *, reason: str, since: datetime) -> None:
-        """Write to ``address`` no more; the first reason stays."""
+        """Suppress ``address``; an existing suppression keeps its reason."""
         row = {"address_hash": _hash(address), "reason": reason, "since": since}
         session.execute(insert(cls).values(row).on_conflict_do_nothing())
 
     @classmethod
     def reason_of(cls, session: Session, address: str) -> str | None:
-        """Why ``address`` is not written to; None where it is."""
+        """Return why ``address`` is suppressed; None if it is not."""
         return session.scalar(select(cls.reason).where(cls.address_hash == _hash(address)))
 
 
 class MailReport(Base):
-    """A report of the mail provider's that was taken. It may come again."""
+    """A processed report of the mail provider, to detect duplicates."""
 
     __tablename__ = "mail_reports"
     __table_args__ = ({"schema": "notifications"},)
@@ -46,12 +46,15 @@ class MailReport(Base):
     received_at: Mapped[datetime]
 
     def first(self, session: Session) -> bool:
-        """Write it down; False when it was taken before. A concurrent twin waits here for our commit."""
+        """Insert the report; return False if it was processed before.
+
+        A concurrent duplicate waits here until this transaction has ended.
+        """
         row = {"id": self.id, "kind": self.kind, "received_at": self.received_at}
         written = insert(MailReport).values(row).on_conflict_do_nothing().returning(MailReport.id)
         return session.execute(written).first() is not None
 
 
 def _hash(address: str) -> str:
-    # Mailboxes whose names differ by case only are all but unknown.
+    # In practice no provider has two mailboxes whose names differ only by case.
     return hashlib.sha256(address.strip().lower().encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The link at the end of a mail: who unsubscribes from what. It needs no sign-in, and expires."""
+"""Signed unsubscribe tokens for the links in mails. They need no sign-in and expire."""
 
 import base64
 import binascii
@@ -19,17 +19,19 @@ _DAY_SECONDS = 86400
 
 @dataclass(frozen=True)
 class Unsubscription:
+    """The user and the category of an unsubscribe link."""
+
     user_id: UUID
     category: str
 
     def token(self, *, issued_at: datetime) -> str:
-        """Return what the link of a mail of that time carries, signed."""
+        """Return the signed token for a link in a mail sent at ``issued_at``."""
         signed = self.user_id.bytes + _day(issued_at).to_bytes(_DAY_BYTES) + self.category.encode()
         return base64.urlsafe_b64encode(_mac(signed) + signed).decode().rstrip("=")
 
     @classmethod
     def of(cls, token: str) -> Self:
-        """Read a token. Raises UnsubscribeLinkInvalid, also UNSUBSCRIBE_LINK_DAYS after it was issued."""
+        """Verify a token. Raises UnsubscribeLinkInvalid, also UNSUBSCRIBE_LINK_DAYS after it was issued."""
         try:
             read = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):  # not base64, or not ASCII

@@ -1,5 +1,5 @@
-"""Progress: the outlines that learners follow (outline), how far they are in them (course_progress, positions), and the
-days on which they learned (streaks).
+"""Progress: course outlines (outline), completed lessons and certificates (course_progress), playback positions and
+streaks.
 """
 
 from .course_progress import CertificatePosition, CompletedLesson, CourseProgress, ProgressPosition

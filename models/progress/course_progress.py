@@ -1,4 +1,4 @@
-"""One row a learner and course, pinned to the version of the outline that it was started on."""
+"""Progress of a learner in a course, pinned to the outline version on which the course was started."""
 
 import math
 import secrets
@@ -24,7 +24,7 @@ from models.events import (
 from .course_sales import CourseSale
 from .outline import Outline, opens_at
 
-_VIEWED_SHARE = 0.95  # titles at the end are not waited for
+_VIEWED_SHARE = 0.95  # the end credits need not be watched
 _CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 
 
@@ -45,21 +45,21 @@ class CompletedLesson(Base):
 
 
 class ProgressPosition(msgspec.Struct, array_like=True):
-    """The last item of a page: what the next one begins after."""
+    """Cursor: the last item of a page."""
 
     started_at: datetime
     course_id: UUID
 
 
 class CertificatePosition(msgspec.Struct, array_like=True):
-    """The last certificate of a page: the next page begins after it."""
+    """Cursor: the last certificate of a page."""
 
     certified_at: datetime
     course_id: UUID
 
 
 class CourseProgress(Aggregate, Base):
-    """What a learner has done in a course. Counts are stored, so that reading them is one row."""
+    """A learner's progress in a course. Counts are stored, so that a read needs one row."""
 
     __tablename__ = "course_progress"
 
@@ -72,10 +72,10 @@ class CourseProgress(Aggregate, Base):
     last_lesson_id: Mapped[UUID | None]
     started_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]  # None again while a lesson is reopened
-    certificate_code: Mapped[str | None]  # issued when the course was completed for the first time, and kept for good
+    certificate_code: Mapped[str | None]  # issued at the first completion and never withdrawn
     certified_at: Mapped[datetime | None]
-    closed_at: Mapped[datetime | None]  # access has ended: what was done is kept for the day when it begins anew
-    enrollment_version: Mapped[int] = mapped_column(default=0)  # of the enrollment's event that was applied last
+    closed_at: Mapped[datetime | None]  # access has ended; the progress is kept in case access is restored
+    enrollment_version: Mapped[int] = mapped_column(default=0)  # of the last applied event of the enrollment
 
     outline: Mapped[Outline] = relationship(lazy="raise")
     completed: Mapped[list[CompletedLesson]] = relationship(lazy="raise", cascade="all, delete-orphan")
@@ -93,7 +93,7 @@ class CourseProgress(Aggregate, Base):
 
     @classmethod
     def start(cls, *, user_id: UUID, outline: Outline, at: datetime) -> Self:
-        """Begin a course on the given version of its outline."""
+        """Create the progress of a learner who starts a course on the given outline."""
         return cls(
             user_id=user_id,
             course_id=outline.course_id,
@@ -108,7 +108,7 @@ class CourseProgress(Aggregate, Base):
 
     @classmethod
     def of(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
-        """A learner's progress, read only. Raises NoProgress, where access has ended too."""
+        """Return a learner's progress without a lock. Raises NoProgress, also if access has ended."""
         progress = session.get(cls, (user_id, course_id))
         if progress is None or progress.closed_at:
             raise NoProgress(str(course_id))
@@ -116,7 +116,7 @@ class CourseProgress(Aggregate, Base):
 
     @classmethod
     def following(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
-        """A learner's progress with its outline, read only. Raises NotEnrolled."""
+        """Return a learner's progress with its outline, without a lock. Raises NotEnrolled."""
         progress = session.get(cls, (user_id, course_id), options=[joinedload(cls.outline)])
         if progress is None or progress.closed_at:
             raise NotEnrolled(str(course_id))
@@ -124,7 +124,7 @@ class CourseProgress(Aggregate, Base):
 
     @classmethod
     def locked(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
-        """A learner's progress with its outline and its completed lessons, to be changed. Raises NotEnrolled."""
+        """Return a learner's progress with outline and completed lessons, locked. Raises NotEnrolled."""
         whole = (joinedload(cls.outline), selectinload(cls.completed))
         progress = session.get(cls, (user_id, course_id), options=whole, with_for_update={"of": cls})
         if progress is None or progress.closed_at:
@@ -132,21 +132,21 @@ class CourseProgress(Aggregate, Base):
         return progress
 
     def expect_prerequisites(self, session: Session) -> None:
-        """Raise PrerequisiteMissing while a course that comes first is not complete.
+        """Raise PrerequisiteMissing if a required course is not completed.
 
-        Required is what the learner's version and the newest one ask for, as far as it is on sale: an author can lift a
-        prerequisite, and one that is withdrawn locks no learner out.
+        A course is required if the learner's version and the newest one require it and it is on sale. An author can
+        therefore remove a prerequisite, and one that is no longer on sale locks no learner out.
         """
         if not self.outline.prerequisites:
             return
         newest = Outline.latest(session, self.course_id)
         withdrawn = CourseSale.withdrawn(session, self.outline.prerequisites)
-        still = newest.prerequisites if newest else self.outline.prerequisites
-        wanted = [each for each in self.outline.prerequisites if each in still and each not in withdrawn]
+        current = newest.prerequisites if newest else self.outline.prerequisites
+        required = [each for each in self.outline.prerequisites if each in current and each not in withdrawn]
         theirs = select(CourseProgress.course_id).where(CourseProgress.user_id == self.user_id)
-        completed = theirs.where(CourseProgress.course_id.in_(wanted), CourseProgress.completed_at.is_not(None))
+        completed = theirs.where(CourseProgress.course_id.in_(required), CourseProgress.completed_at.is_not(None))
         done = set(session.scalars(completed))
-        for course_id in wanted:
+        for course_id in required:
             if course_id not in done:
                 raise PrerequisiteMissing(str(course_id))
 
@@ -154,7 +154,7 @@ class CourseProgress(Aggregate, Base):
     def page(
         cls, session: Session, user_id: UUID, after: ProgressPosition | None, limit: int
     ) -> tuple[list[Self], ProgressPosition | None]:
-        """A learner's courses, the latest begun first, and the position of the last one where more follow."""
+        """Return up to ``limit`` courses of a learner, latest started first, and the next cursor if there are more."""
         wanted = select(cls).where(cls.user_id == user_id)
         if after:
             wanted = wanted.where(tuple_(cls.started_at, cls.course_id) < (after.started_at, after.course_id))
@@ -173,7 +173,7 @@ class CourseProgress(Aggregate, Base):
         after: CertificatePosition | None = None,
         limit: int = 1,
     ) -> list[Self]:
-        """Return where certificates were issued, with the outline that names the course, the newest first."""
+        """Return progress with a certificate, with the outlines, newest certificate first."""
         issued = select(cls).where(cls.certificate_code.is_not(None), *conditions).options(joinedload(cls.outline))
         if after:
             issued = issued.where(tuple_(cls.certified_at, cls.course_id) < (after.certified_at, after.course_id))
@@ -181,7 +181,7 @@ class CourseProgress(Aggregate, Base):
 
     @classmethod
     def all_of(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
-        """All that a learner has done, course by course."""
+        """Return the progress of a learner in all courses, for a data export."""
         theirs = select(cls).where(cls.user_id == user_id).options(selectinload(cls.completed)).order_by(cls.started_at)
         return [
             {
@@ -195,13 +195,13 @@ class CourseProgress(Aggregate, Base):
 
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> int:
-        """Delete all that a learner has done; returns how many rows that were."""
+        """Delete the progress of a learner; return the number of rows."""
         done = delete(CompletedLesson).where(CompletedLesson.user_id == user_id).returning(CompletedLesson.lesson_id)
         rows = len(session.scalars(done).all())
         return rows + len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.course_id)).all())
 
     def applies(self, enrollment_version: int | None) -> bool:
-        """Store the version of an event of the enrollment; return False where a newer one was applied before."""
+        """Store the version of an enrollment event; return False if it or a newer one was applied before."""
         if enrollment_version is None:
             return True
         if enrollment_version <= self.enrollment_version:
@@ -219,9 +219,9 @@ class CourseProgress(Aggregate, Base):
         )
 
     def complete(self, lesson_id: UUID, *, at: datetime) -> list[Event]:
-        """Complete a lesson; returns what there is to tell, nothing when it was complete already.
+        """Complete a lesson; return the events, none if it was completed before.
 
-        Raises what ``open_lesson`` raises, and QuizNotPassed where only its quiz completes it.
+        Raises the errors of ``open_lesson``, and QuizNotPassed if only its quiz completes the lesson.
         """
         lesson = self.open_lesson(lesson_id, at=at)
         if lesson_id in self._done():
@@ -231,9 +231,10 @@ class CourseProgress(Aggregate, Base):
         return self._complete(lesson, at)
 
     def pass_quiz(self, lesson_id: UUID, *, at: datetime) -> list[Event]:
-        """Complete a lesson whose quiz was passed; as ``complete``, but that whoever graded it has let them in.
+        """Complete a lesson whose quiz was passed; return the events.
 
-        A lesson that this learner's version does not have, or completes otherwise, stays as it is.
+        The courses service has checked access before grading. A lesson that the learner's version does not contain, or
+        that is not completed by a quiz, is ignored.
         """
         if not self.outline.has(lesson_id) or lesson_id in self._done():
             return []
@@ -241,7 +242,7 @@ class CourseProgress(Aggregate, Base):
         return self._complete(lesson, at) if lesson.get("rule") == "min_score" else []
 
     def has_viewed(self, lesson_id: UUID, furthest_seconds: int) -> bool:
-        """Whether having come so far completes a lesson: by its rule, and when but a twentieth of it is left."""
+        """Return whether watching up to ``furthest_seconds`` completes the lesson: rule "viewed", 95 % watched."""
         lesson = self.outline.lesson(lesson_id)
         duration_seconds = lesson.get("duration_seconds") or math.inf
         return lesson.get("rule") == "viewed" and furthest_seconds >= _VIEWED_SHARE * duration_seconds
@@ -250,7 +251,7 @@ class CourseProgress(Aggregate, Base):
         lesson_id = UUID(lesson["id"])
         self.completed.append(CompletedLesson(lesson_id=lesson_id, completed_at=at))
         self.last_lesson_id = lesson_id
-        self._count()
+        self._recount()
         events: list[Event] = [self._lesson_completed(lesson, at)]
         if self.lessons_completed == self.lessons_total:
             self.completed_at = at
@@ -258,9 +259,9 @@ class CourseProgress(Aggregate, Base):
         return events
 
     def reopen(self, lesson_id: UUID, *, at: datetime) -> LessonReopened | None:
-        """Take a completion back; returns what there is to tell, nothing when there was none.
+        """Undo the completion of a lesson; return the event, or None if it was not completed.
 
-        What was certified stays certified. Raises NotFound for a lesson that is not of this version.
+        A certificate stays valid. Raises NotFound for a lesson that is not in the learner's version.
         """
         self.outline.lesson(lesson_id)
         done = next((each for each in self.completed if each.lesson_id == lesson_id), None)
@@ -268,14 +269,14 @@ class CourseProgress(Aggregate, Base):
             return None
         self.completed.remove(done)
         self.completed_at = None
-        self._count()
+        self._recount()
         return self._lesson_reopened(lesson_id, at)
 
     def open_lesson(self, lesson_id: UUID, *, at: datetime) -> dict[str, Any]:
-        """A lesson of this version that the learner may learn at ``at``.
+        """Return a lesson that the learner may open at ``at``.
 
-        Raises NotFound for one that is not of it, LessonLocked while an earlier one must come first, LessonNotOpen
-        before its time.
+        Raises NotFound if it is not in the learner's version, LessonLocked if an earlier lesson must be completed
+        first, LessonNotOpen before its opening time.
         """
         lesson = self.outline.lesson(lesson_id)
         is_ahead = lesson_id != self.next_lesson_id and lesson_id not in self._done()
@@ -287,11 +288,11 @@ class CourseProgress(Aggregate, Base):
         return lesson
 
     def view(self) -> dict[str, Any]:
-        """As GET /v1/courses/{id}/progress shows it."""
+        """Return the response of GET /v1/courses/{id}/progress."""
         return {
             "course_id": self.course_id,
             "status": "completed" if self.completed_at else "in_progress",
-            # Rounded down, so that 100 means all of them.
+            # Rounded down, so that 100 means that every lesson is completed.
             "percent": 100 * self.lessons_completed // self.lessons_total if self.lessons_total else 0,
             "lessons_completed": self.lessons_completed,
             "lessons_total": self.lessons_total,
@@ -307,7 +308,7 @@ class CourseProgress(Aggregate, Base):
         return CertificatePosition(self.certified_at, self.course_id)
 
     def certificate(self) -> dict[str, Any]:
-        """As GET /v1/me/certificates shows it."""
+        """Return an item of GET /v1/me/certificates."""
         return {
             "code": self.certificate_code,
             "course_id": self.course_id,
@@ -318,13 +319,13 @@ class CourseProgress(Aggregate, Base):
     def _done(self) -> set[UUID]:
         return {completed.lesson_id for completed in self.completed}
 
-    def _count(self) -> None:
+    def _recount(self) -> None:
         done = self._done()
         self.lessons_completed = len(done)
         self.next_lesson_id = self.outline.next_after(done)
 
     def _certify(self, at: datetime) -> list[Event]:
-        """A course is completed once, however often a lesson of it is reopened and completed again."""
+        """Issue the certificate at the first completion; return the events, none for later completions."""
         if self.certificate_code:
             return []
         self.certificate_code, self.certified_at = new_code(), at
@@ -372,6 +373,6 @@ class CourseProgress(Aggregate, Base):
 
 
 def new_code() -> str:
-    """The code of a certificate: 80 bits, in letters and digits that are not mistaken for each other."""
+    """Return a random certificate code: 80 bits in Crockford's base 32, which has no ambiguous letters."""
     drawn = "".join(secrets.choice(_CODE_LETTERS) for _ in range(16))
     return "-".join(drawn[start : start + 4] for start in range(0, 16, 4))

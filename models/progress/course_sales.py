@@ -1,4 +1,4 @@
-"""Which courses are on sale, as the courses service published it last."""
+"""Courses on sale: a projection of the courses service's events."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -11,18 +11,18 @@ from models.base import Base
 
 
 class CourseSale(Base):
-    """Whether a course can be begun; a prerequisite that cannot is not required of a learner."""
+    """Whether a course is on sale; a prerequisite that is not on sale is not enforced."""
 
     __tablename__ = "course_sales"
     __table_args__ = ({"schema": "progress"},)
 
     course_id: Mapped[UUID] = mapped_column(primary_key=True)
     on_sale: Mapped[bool]
-    version: Mapped[int]  # of the course's event that was applied last
+    version: Mapped[int]  # of the last applied event of the course
 
     @classmethod
     def apply(cls, session: Session, course_id: UUID, *, on_sale: bool, version: int | None) -> None:
-        """Store whether a course is on sale. An event older than the one that was applied last changes nothing."""
+        """Store whether a course is on sale. An event older than the last applied one is ignored."""
         row = insert(cls).values(course_id=course_id, on_sale=on_sale, version=version or 0)
         changed = {"on_sale": on_sale} | ({} if version is None else {"version": version})
         is_newer = None if version is None else cls.version < row.excluded.version
@@ -35,5 +35,5 @@ class CourseSale(Base):
 
     @classmethod
     def forget(cls, session: Session, course_id: str) -> None:
-        """Delete what is known of a course, for a rebuild."""
+        """Delete the row of a course, for a rebuild of the projection."""
         session.execute(delete(cls).where(cls.course_id == UUID(course_id)))

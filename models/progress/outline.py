@@ -1,4 +1,4 @@
-"""The outlines of published versions, as the courses service told them."""
+"""Outlines of published course versions: a projection of COURSE_PUBLISHED."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ from models.events import CoursePublished, PublishedLesson
 
 
 class Outline(Base):
-    """A published version of a course. Never changed once it is here."""
+    """The outline of a published version of a course. Immutable."""
 
     __tablename__ = "outlines"
     __table_args__ = ({"schema": "progress"},)
@@ -25,37 +25,37 @@ class Outline(Base):
     title: Mapped[str]
     sequential: Mapped[bool]
     prerequisites: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))  # courses to complete first
-    # [{"id", "title", "rule", "duration_seconds", "opens_after_days", "opens_at"}] in the order of learning; those told
-    # before there were rules have only the first two.
+    # [{"id", "title", "rule", "duration_seconds", "opens_after_days", "opens_at"}] in order. Lessons from old
+    # events have only the first two fields.
     lessons: Mapped[list[dict[str, Any]]]
 
     @classmethod
     def keep(cls, session: Session, event: CoursePublished) -> None:
-        """Take over a published version; one that is here already stays as it is."""
+        """Insert a published version, unless it is stored already."""
         lessons = [lesson for section in event.sections for lesson in section.lessons]
-        told = insert(cls).values(
+        row = insert(cls).values(
             course_id=event.course_id,
             course_version=event.course_version,
             title=event.title,
             sequential=event.sequential,
             prerequisites=event.prerequisites,
-            lessons=[_kept(lesson) for lesson in lessons],
+            lessons=[_lesson_fields(lesson) for lesson in lessons],
         )
-        session.execute(told.on_conflict_do_nothing())
+        session.execute(row.on_conflict_do_nothing())
 
     @classmethod
     def forget(cls, session: Session, course_id: str) -> None:
-        """Take all versions of a course away, for a rebuild."""
+        """Delete all versions of a course, for a rebuild of the projection."""
         session.execute(delete(cls).where(cls.course_id == UUID(course_id)))
 
     @classmethod
     def latest(cls, session: Session, course_id: UUID) -> Self | None:
-        """The newest version that has arrived here."""
+        """Return the newest version that has arrived; None if there is none."""
         newest = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(1)
         return session.scalars(newest).one_or_none()
 
     def lesson(self, lesson_id: UUID) -> dict[str, Any]:
-        """Raises NotFound for a lesson that is not of this version."""
+        """Return a lesson of this version. Raises NotFound."""
         for lesson in self.lessons:
             if lesson["id"] == str(lesson_id):
                 return lesson
@@ -65,19 +65,19 @@ class Outline(Base):
         return any(lesson["id"] == str(lesson_id) for lesson in self.lessons)
 
     def next_after(self, done: Iterable[UUID]) -> UUID | None:
-        """The first lesson that is still to be completed."""
-        open_ones = (UUID(lesson["id"]) for lesson in self.lessons)
-        return next((lesson_id for lesson_id in open_ones if lesson_id not in done), None)
+        """Return the first lesson that is not completed; None if all are."""
+        lesson_ids = (UUID(lesson["id"]) for lesson in self.lessons)
+        return next((lesson_id for lesson_id in lesson_ids if lesson_id not in done), None)
 
 
 def opens_at(lesson: dict[str, Any], *, started_at: datetime) -> datetime:
-    """When a lesson opens for a learner who began the course at ``started_at``."""
+    """Return when a lesson opens for a learner who started the course at ``started_at``."""
     if moment := lesson.get("opens_at"):
         return datetime.fromisoformat(moment)
     return started_at + timedelta(days=lesson.get("opens_after_days") or 0)
 
 
-def _kept(lesson: PublishedLesson) -> dict[str, Any]:
+def _lesson_fields(lesson: PublishedLesson) -> dict[str, Any]:
     return {
         "id": str(lesson.lesson_id),
         "title": lesson.title,

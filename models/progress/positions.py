@@ -1,4 +1,4 @@
-"""Where learners are within their lessons, so that they go on where they stopped."""
+"""Playback positions, so that learners can resume a lesson where they stopped."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ from models.base import Base
 
 
 class LessonPosition(Base):
-    """``position_seconds`` is where the learner was last, ``furthest_seconds`` never goes back."""
+    """A learner's playback position. ``position_seconds`` is the latest one, ``furthest_seconds`` never decreases."""
 
     __tablename__ = "positions"
 
@@ -34,7 +34,7 @@ class LessonPosition(Base):
     def move(
         cls, session: Session, *, user_id: UUID, course_id: UUID, lesson_id: UUID, position_seconds: int, at: datetime
     ) -> dict[str, Any]:
-        """Take over a position; one from before the last one counts for the furthest only. Returns the view."""
+        """Store a position and return the view. An outdated position only updates ``furthest_seconds``."""
         moved = insert(cls).values(
             user_id=user_id,
             course_id=course_id,
@@ -43,21 +43,21 @@ class LessonPosition(Base):
             furthest_seconds=position_seconds,
             moved_at=at,
         )
-        told = moved.excluded
-        is_late = told.moved_at < cls.moved_at
-        kept = moved.on_conflict_do_update(
+        new = moved.excluded
+        is_outdated = new.moved_at < cls.moved_at
+        upsert = moved.on_conflict_do_update(
             index_elements=["user_id", "course_id", "lesson_id"],
             set_={
-                "position_seconds": case((is_late, cls.position_seconds), else_=told.position_seconds),
-                "furthest_seconds": func.greatest(cls.furthest_seconds, told.furthest_seconds),
-                "moved_at": func.greatest(cls.moved_at, told.moved_at),
+                "position_seconds": case((is_outdated, cls.position_seconds), else_=new.position_seconds),
+                "furthest_seconds": func.greatest(cls.furthest_seconds, new.furthest_seconds),
+                "moved_at": func.greatest(cls.moved_at, new.moved_at),
             },
         )
-        return session.scalars(kept.returning(cls), execution_options={"populate_existing": True}).one().view()
+        return session.scalars(upsert.returning(cls), execution_options={"populate_existing": True}).one().view()
 
     @classmethod
     def of(cls, session: Session, user_id: UUID, course_id: UUID, lesson_id: UUID) -> dict[str, Any]:
-        """Where a learner is in a lesson: at its beginning, where they have never been in it."""
+        """Return a learner's position in a lesson; 0 if they have never played it."""
         position = session.get(cls, (user_id, course_id, lesson_id))
         return position.view() if position else {**_BEGINNING, "lesson_id": lesson_id}
 
@@ -68,11 +68,11 @@ class LessonPosition(Base):
 
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> int:
-        """Delete the positions of a learner; returns how many there were."""
+        """Delete the positions of a learner; return their number."""
         return len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.lesson_id)).all())
 
     def view(self) -> dict[str, Any]:
-        """As GET /v1/courses/{id}/lessons/{lid}/position shows it."""
+        """Return the response of GET /v1/courses/{id}/lessons/{lid}/position."""
         return {
             "lesson_id": self.lesson_id,
             "position_seconds": self.position_seconds,

@@ -1,4 +1,4 @@
-"""Users: the people that Auth0 vouches for, what Auth0 has still to be told of them, and their right to go."""
+"""Users: profiles, changes to be synchronised to Auth0, data exports and erasures."""
 
 from .erasures import ErasedSub, Erasure
 from .exports import Export

@@ -1,4 +1,4 @@
-"""Erasures: who has asked to be forgotten, which service has done it, and the receipt made of their answers."""
+"""Account erasures: which services have erased their data, and the receipt for the user."""
 
 import hashlib
 from datetime import datetime, timedelta
@@ -17,7 +17,7 @@ from models.events import KeptData
 
 
 class Erasure(Base):
-    """One person's leaving. Its id is that of the operation that the receipt is shown by."""
+    """The erasure of an account. Its id is the id of the operation that shows the receipt."""
 
     __tablename__ = "erasures"
     __table_args__ = ({"schema": "users"},)
@@ -25,28 +25,29 @@ class Erasure(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(unique=True)
     sub_hash: Mapped[str]
-    missing: Mapped[list[str]]  # who has not answered yet
+    missing: Mapped[list[str]]  # services that have not published USER_DATA_ERASED yet
     receipt: Mapped[list[dict[str, Any]]]  # [{"service", "erased_at", "rows", "kept"}]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
     @classmethod
     def begin(cls, *, id: UUID, user_id: UUID, sub: str, asked: list[str], at: datetime) -> Self:  # noqa: A002 the column's name
+        """Create an erasure that waits for the services in ``asked``."""
         return cls(id=id, user_id=user_id, sub_hash=_hash(sub), missing=asked, receipt=[], started_at=at)
 
     @classmethod
     def of(cls, session: Session, user_id: UUID) -> Self:
-        """The erasure of a user, locked: two answers may come at the same time."""
+        """Return the erasure of a user, locked, because two services may finish concurrently."""
         return session.scalars(select(cls).where(cls.user_id == user_id).with_for_update()).one()
 
     @classmethod
     def last_of(cls, session: Session, sub: str) -> Self | None:
-        """The last one of who had this ``sub``."""
+        """Return the latest erasure of an account with this ``sub``; None if there is none."""
         theirs = select(cls).where(cls.sub_hash == _hash(sub)).order_by(cls.started_at.desc()).limit(1)
         return session.scalars(theirs).one_or_none()
 
     def answer(self, service: str, *, rows: int, kept: list[KeptData], at: datetime) -> bool:
-        """Put an answer on the receipt; True when it was the last one."""
+        """Add the result of a service to the receipt; return True if it was the last one."""
         if service not in self.missing:
             return False
         part = {"service": service, "erased_at": at, "rows": rows, "kept": kept}
@@ -58,12 +59,12 @@ class Erasure(Base):
         return True
 
     def view(self) -> dict[str, Any]:
-        """As the operation shows it."""
+        """Return the result of the operation."""
         return {"user_id": self.user_id, "services": self.receipt}
 
 
 class ErasedSub(Base):
-    """A ``sub`` that was erased, as a hash: tokens and hooks that are still on their way must not bring it back."""
+    """The hash of an erased ``sub``. Late webhooks, and tokens that are still valid, must not recreate the account."""
 
     __tablename__ = "erased_subs"
     __table_args__ = ({"schema": "users"},)
@@ -74,14 +75,14 @@ class ErasedSub(Base):
 
     @classmethod
     def keep(cls, session: Session, sub: str, *, at: datetime) -> None:
-        """Remember that this ``sub`` was erased, for as long as a token of it may be valid or a hook late."""
-        told = insert(cls).values(
+        """Store that this ``sub`` was erased, for as long as its tokens may be valid or webhooks may be late."""
+        row = insert(cls).values(
             sub_hash=_hash(sub), erased_at=at, kept_until=at + timedelta(days=settings.ERASED_SUBS_KEPT_DAYS)
         )
-        times = {"erased_at": told.excluded.erased_at, "kept_until": told.excluded.kept_until}
+        times = {"erased_at": row.excluded.erased_at, "kept_until": row.excluded.kept_until}
         session.execute(
-            told.on_conflict_do_update(
-                index_elements=["sub_hash"], set_=times, where=cls.erased_at < told.excluded.erased_at
+            row.on_conflict_do_update(
+                index_elements=["sub_hash"], set_=times, where=cls.erased_at < row.excluded.erased_at
             )
         )
 
@@ -91,13 +92,13 @@ class ErasedSub(Base):
 
     @classmethod
     def refuse(cls, session: Session, sub: str) -> None:
-        """Raises AccountErased."""
+        """Raise AccountErased if this ``sub`` was erased."""
         if cls.erased_at_of(session, sub):
             raise AccountErased
 
     @classmethod
     def lift(cls, session: Session, sub: str) -> None:
-        """The same person has signed up anew."""
+        """Delete the entry, because the user has signed up again."""
         session.execute(delete(cls).where(cls.sub_hash == _hash(sub)))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Exports: who has asked for all that is kept of them, and which service has its part ready."""
+"""Data exports: requests of users, and which services have their part ready."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -13,9 +13,9 @@ from models.events import UserExportRequested
 
 
 class Export(Aggregate, Base):
-    """One request. Its id is that of the operation; the parts lie with the services (models/personal.py).
+    """A data export. Its id is the id of the operation; each service stores its own part (models/personal.py).
 
-    It is told as an aggregate of its own: a profile is not another one because its user wants to see it.
+    It is an aggregate of its own, so that a request does not change the version of the profile.
     """
 
     __tablename__ = "exports"
@@ -27,22 +27,23 @@ class Export(Aggregate, Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
     services: Mapped[list[str]]
-    missing: Mapped[list[str]]  # who has not answered yet
+    missing: Mapped[list[str]]  # services whose part is not ready yet
     requested_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
     @classmethod
     def begin(cls, *, id: UUID, user_id: UUID, asked: list[str], at: datetime) -> Self:  # noqa: A002 the column's name
+        """Create an export that waits for the services in ``asked``."""
         return cls(id=id, version=0, user_id=user_id, services=asked, missing=asked, requested_at=at)
 
     @classmethod
     def under_way(cls, session: Session, user_id: UUID) -> Self | None:
-        """The one that is being made for the user; the database allows one."""
+        """Return the unfinished export of a user, if any; a unique index allows one."""
         return session.scalars(select(cls).where(cls.user_id == user_id, cls.finished_at.is_(None))).one_or_none()
 
     @classmethod
     def last_finished(cls, session: Session, user_id: UUID) -> Self:
-        """Raises NotFound."""
+        """Return the latest finished export of a user. Raises NotFound."""
         finished = select(cls).where(cls.user_id == user_id, cls.finished_at.is_not(None))
         export = session.scalars(finished.order_by(cls.finished_at.desc()).limit(1)).one_or_none()
         if export is None:
@@ -51,19 +52,19 @@ class Export(Aggregate, Base):
 
     @classmethod
     def locked(cls, session: Session, export_id: UUID) -> Self | None:
-        """An export to be answered; None where its user has gone meanwhile."""
+        """Return an export, locked; None if its user was erased."""
         return session.get(cls, export_id, with_for_update=True, populate_existing=True)
 
     @classmethod
     def forget(cls, session: Session, user_id: UUID) -> int:
-        """Delete the exports of a user; returns how many those were."""
+        """Delete the exports of a user; return their number."""
         return len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.id)).all())
 
     def requested(self) -> UserExportRequested:
         return UserExportRequested(user_id=self.user_id, export_id=self.id, requested_at=self.requested_at)
 
     def answer(self, service: str, *, at: datetime) -> bool:
-        """Note that a part is ready; True when it was the last one."""
+        """Record that the part of a service is ready; return True if it was the last one."""
         if service not in self.missing:
             return False
         self.missing = [each for each in self.missing if each != service]
@@ -73,7 +74,7 @@ class Export(Aggregate, Base):
         return True
 
     def view(self) -> dict[str, Any]:
-        """What the gateway collects the parts by."""
+        """Return the data by which the gateway collects the parts."""
         return {
             "id": self.id,
             "user_id": self.user_id,

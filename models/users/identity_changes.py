@@ -1,4 +1,4 @@
-"""What Auth0 is still to be told: committed with the change, called for without a transaction, repeated until done."""
+"""Changes to push to Auth0: inserted with the local change, pushed outside of a transaction, retried until done."""
 
 from datetime import datetime, timedelta
 from typing import Literal, Self
@@ -10,14 +10,14 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
 
-LEASE = timedelta(seconds=60)  # above the longest row of calls
-_FIRST_WAIT, _LONGEST_WAIT = timedelta(seconds=15), timedelta(hours=1)
+LEASE = timedelta(seconds=60)  # longer than all calls of one push together
+_INITIAL_BACKOFF, _MAX_BACKOFF = timedelta(seconds=15), timedelta(hours=1)
 
 Kind = Literal["roles", "erase"]
 
 
 class IdentityChange(Base):
-    """The newest wish of its kind for a user; gone when Auth0 has it."""
+    """The latest pending change of a kind for a user; deleted after Auth0 has accepted it."""
 
     __tablename__ = "identity_changes"
     __table_args__ = (
@@ -26,7 +26,7 @@ class IdentityChange(Base):
         {"schema": "users"},
     )
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)  # another one with each wish
+    id: Mapped[UUID] = mapped_column(primary_key=True)  # new with each change, so that a superseded push is detected
     user_id: Mapped[UUID]
     kind: Mapped[Kind]
     sub: Mapped[str]
@@ -37,7 +37,7 @@ class IdentityChange(Base):
 
     @classmethod
     def want(cls, session: Session, user_id: UUID, kind: Kind, *, sub: str, roles: list[str], at: datetime) -> UUID:
-        """Note what Auth0 should say, in place of an earlier wish; returns the id. It is leased to the caller."""
+        """Store a change, in place of an earlier one, leased to the caller; return its id."""
         row = {
             "id": new_id(),
             "user_id": user_id,
@@ -48,26 +48,27 @@ class IdentityChange(Base):
             "due_at": at + LEASE,
             "last_error": None,
         }
-        wish = insert(cls).values(row).on_conflict_do_update(index_elements=["user_id", "kind"], set_=row)
-        return session.scalars(wish.returning(cls.id)).one()
+        upsert = insert(cls).values(row).on_conflict_do_update(index_elements=["user_id", "kind"], set_=row)
+        return session.scalars(upsert.returning(cls.id)).one()
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
-        """Wishes that are to be tried again, locked; another's are left to them."""
+        """Return the due changes, locked. Rows locked by other workers are skipped."""
         due = select(cls).where(cls.due_at <= at).order_by(cls.due_at).limit(limit)
         return list(session.scalars(due.with_for_update(skip_locked=True)))
 
     @classmethod
     def forget(cls, session: Session, user_id: UUID, kind: Kind) -> None:
-        """Take back a wish that has lost its point."""
+        """Delete a change that is no longer needed."""
         session.execute(delete(cls).where(cls.user_id == user_id, cls.kind == kind))
 
     def lease(self, *, at: datetime) -> None:
+        """Count an attempt and lease the change to the caller."""
         self.attempts += 1
         self.due_at = at + LEASE
 
     def put_off(self, error: str, *, at: datetime, seconds: int | None) -> None:
-        """Try again after ``seconds``, as Auth0 asked; without them after 15 s, 30 s, 1 min … 1 h."""
-        backoff = min(_FIRST_WAIT * (1 << min(self.attempts, 16)), _LONGEST_WAIT)
+        """Schedule a retry after ``seconds`` (Auth0's Retry-After), or else after 15 s, 30 s, 1 min … 1 h."""
+        backoff = min(_INITIAL_BACKOFF * (1 << min(self.attempts, 16)), _MAX_BACKOFF)
         self.due_at = at + (timedelta(seconds=seconds) if seconds else backoff)
         self.last_error = error

@@ -1,4 +1,4 @@
-"""Users: one row a person that Auth0 vouches for, reserved by the first token, filled by its event."""
+"""User profiles: one row per Auth0 user, created at the first request, initialised by the handler of USER_CREATED."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from models.events import Account, Person, UserCreated, UserDeleted, UserUpdated
 
 
 class ProfileChanges(TypedDict, total=False):
-    """What may be changed of a profile; what is left out stays as it is."""
+    """Fields of a profile that can be changed; omitted fields keep their value."""
 
     name: str
     locale: str
@@ -29,7 +29,7 @@ class ProfileChanges(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What Auth0 says of a person, and when it became so; None is nothing said."""
+    """Data of a user from Auth0, and the time of the change; None means not provided."""
 
     email: str | None
     name: str | None
@@ -39,16 +39,16 @@ class Identity:
 
 
 class User(Aggregate, Base):
-    """A user's profile. ``filled_at`` is None from the first token until the handler of USER_CREATED has run.
+    """A user's profile. ``filled_at`` is None until the handler of USER_CREATED has initialised it.
 
-    An erased user's row stays for the order of its events, and holds nothing of the person.
+    The row of an erased user stays, without personal data, because it orders the user's events.
     """
 
     __tablename__ = "users"
     __table_args__ = ({"schema": "users"},)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    sub: Mapped[str] = mapped_column(unique=True)  # Auth0's name for the user
+    sub: Mapped[str] = mapped_column(unique=True)  # Auth0's id of the user
     email: Mapped[str | None]
     email_verified: Mapped[bool] = mapped_column(server_default="false")
     name: Mapped[str | None]
@@ -56,21 +56,21 @@ class User(Aggregate, Base):
     timezone: Mapped[str]
     avatar_url: Mapped[str | None]
     roles: Mapped[list[str]]
-    search: Mapped[str]  # e-mail and name, as ``searchable`` spells them
-    identity_name: Mapped[str | None]  # the name that Auth0 told last: only another one replaces the user's own
-    identity_at: Mapped[datetime | None]  # of Auth0's newest word: an older one changes nothing
+    search: Mapped[str]  # e-mail address and name, normalised by ``searchable``
+    identity_name: Mapped[str | None]  # the last name from Auth0; only a different one replaces the user's choice
+    identity_at: Mapped[datetime | None]  # time of the last applied change from Auth0; older ones are ignored
     created_at: Mapped[datetime]
     filled_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
-    blocked_at: Mapped[datetime | None]  # by the identity provider
+    blocked_at: Mapped[datetime | None]  # in Auth0
     tokens_valid_from: Mapped[int] = mapped_column(server_default="0")  # see models.accounts.AccountState
-    account_version: Mapped[int] = mapped_column(server_default="1")  # counts the states of ``account``, for the cache
+    account_version: Mapped[int] = mapped_column(server_default="1")  # version of ``account`` in the cache
 
     @classmethod
     def reserve(cls, session: Session, sub: str, *, at: datetime, roles: Sequence[str] = ()) -> Self | None:
-        """The new row of a ``sub`` never seen before; None where it has one.
+        """Insert and return the user of a new ``sub``; return None if there is one already.
 
-        A concurrent twin waits here for our commit.
+        A concurrent call for the same ``sub`` waits here until this transaction has ended.
         """
         row = insert(cls).values(
             id=new_id(), sub=sub, version=0, locale="en", timezone="UTC", roles=list(roles), search="", created_at=at
@@ -79,27 +79,27 @@ class User(Aggregate, Base):
 
     @classmethod
     def get_by_sub(cls, session: Session, sub: str) -> Self:
-        """Return the user of a ``sub`` that has been reserved, read only."""
+        """Return the user of a ``sub`` that exists, without a lock."""
         return session.scalars(select(cls).where(cls.sub == sub)).one()
 
     @classmethod
     def named(cls, session: Session, sub: str) -> Self | None:
-        """The user with this ``sub``, locked; None where there is none, or none any more."""
+        """Return the user with this ``sub``, locked; None if there is none or the user was erased."""
         return session.scalars(select(cls).where(cls.sub == sub).with_for_update()).one_or_none()
 
     @classmethod
     def of(cls, session: Session, user_id: UUID) -> Self:
-        """A user, read only. Raises NotFound, for an erased one too."""
+        """Return a user without a lock. Raises NotFound, also for an erased user."""
         return cls._found(session.get(cls, user_id), user_id)
 
     @classmethod
     def locked(cls, session: Session, user_id: UUID) -> Self:
-        """A user, to be changed. Raises NotFound, for an erased one too."""
+        """Return a user, locked. Raises NotFound, also for an erased user."""
         return cls._found(session.get(cls, user_id, with_for_update=True, populate_existing=True), user_id)
 
     @classmethod
     def get_all_for_update(cls, session: Session, *user_ids: UUID) -> dict[UUID, Self]:
-        """Lock users, in the order of their ids, so that two commands on the same users cannot deadlock."""
+        """Lock users in the order of their ids, so that two commands on the same users cannot deadlock."""
         users = select(cls).where(cls.id.in_(user_ids)).order_by(cls.id).with_for_update()
         return {user.id: user for user in session.scalars(users.execution_options(populate_existing=True))}
 
@@ -111,13 +111,13 @@ class User(Aggregate, Base):
 
     @classmethod
     def page(cls, session: Session, *, q: str, role: str | None, limit: int, after: UUID | None) -> list[Self]:
-        """Users whose e-mail and name hold all words of ``q``, newest first: ids rise with time."""
+        """Return up to ``limit`` users whose e-mail address and name contain all words of ``q``, newest first."""
         users = select(cls).where(*cls._wanted(q, role)).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(users.where(cls.id < after) if after else users))
 
     @classmethod
     def count(cls, session: Session, *, q: str, role: str | None) -> int:
-        """How many users ``page`` would show in all."""
+        """Return the total number of users that match."""
         return session.scalars(select(func.count()).select_from(cls).where(*cls._wanted(q, role))).one()
 
     @classmethod
@@ -132,7 +132,7 @@ class User(Aggregate, Base):
         return UserCreated(user_id=self.id, sub=self.sub, pii=pii, created_at=self.created_at)
 
     def fill(self, pii: Person, *, at: datetime) -> UserUpdated | None:
-        """Take over what the identity provider said; None when that was done before, or the user has gone."""
+        """Initialise the profile from USER_CREATED; return None if it is initialised already or the user was erased."""
         if self.filled_at or self.erased_at:
             return None
         self.email, self.name, self.email_verified = pii.email, pii.name, pii.email_verified
@@ -142,44 +142,44 @@ class User(Aggregate, Base):
         return self._updated(at)
 
     def follow(self, identity: Identity, *, at: datetime) -> UserUpdated | None:
-        """Take over what Auth0 says; None where it has said something newer before, or nothing new.
+        """Apply a change from Auth0; return None if it is outdated or changes nothing.
 
-        The e-mail address is Auth0's to say. A name is the user's, until Auth0 tells another one than before.
+        Auth0 owns the e-mail address. The user's own name is kept until Auth0 sends a different one than before.
         """
         if self.knows_newer_than(identity):
             return None
         self.identity_at = identity.at
-        was = (self.email, self.name, self.email_verified)
-        self._take_email(identity)
+        before = (self.email, self.name, self.email_verified)
+        self._apply_email(identity)
         if identity.name and identity.name != self.identity_name:
             self.name = self.identity_name = identity.name
-        if was == (self.email, self.name, self.email_verified) and self.filled_at:
+        if before == (self.email, self.name, self.email_verified) and self.filled_at:
             return None
         self.filled_at = self.filled_at or at
         return self._updated(at)
 
     def knows_newer_than(self, identity: Identity) -> bool:
-        """Whether the identity provider has said something as new as ``identity``, or newer, before."""
+        """Return whether a change as new as ``identity``, or newer, was applied before."""
         return self.identity_at is not None and identity.at <= self.identity_at
 
-    def _take_email(self, identity: Identity) -> None:
-        """Take over the address and whether it is verified; another address is unverified until that is said of it."""
+    def _apply_email(self, identity: Identity) -> None:
+        """Apply the address and its verification; a new address is unverified unless Auth0 says otherwise."""
         if identity.email and identity.email != self.email:
             self.email, self.email_verified = identity.email, False
         if identity.email_verified is not None:
             self.email_verified = identity.email_verified
 
     def confirm_email(self, email: str, *, at: datetime) -> UserUpdated | None:
-        """Take over that ``email`` is verified; None where it is another address, or known as verified."""
+        """Mark ``email`` as verified; return None if it is not the user's address, or verified already."""
         if self.email != email or self.email_verified or not self.filled_at:
             return None
         self.email_verified = True
         return self._updated(at)
 
     def change(self, changes: ProfileChanges, *, expected_version: int, at: datetime) -> UserUpdated | None:
-        """Apply ``changes`` to the version that the user has seen; None when they change nothing.
+        """Apply ``changes`` if the profile has the expected version; return None if they change nothing.
 
-        Raises PreconditionFailed where the profile has moved on, ProjectionBehind while it is not filled.
+        Raises PreconditionFailed for another version, ProjectionBehind if the profile is not initialised yet.
         """
         self.expect(expected_version)
         different = {field: value for field, value in changes.items() if getattr(self, field) != value}
@@ -190,7 +190,7 @@ class User(Aggregate, Base):
         return self._updated(at)
 
     def take_roles(self, roles: list[str], *, expected_version: int, at: datetime) -> UserUpdated | None:
-        """Replace the roles; None when they are these already. Raises as ``change`` does."""
+        """Replace the roles; return None if they are unchanged. Raises the errors of ``change``."""
         self.expect(expected_version)
         if self.roles == roles:
             return None
@@ -198,45 +198,42 @@ class User(Aggregate, Base):
         return self._updated(at)
 
     def expect(self, version: int) -> None:
-        """Refuse a change that was made upon another version. Raises PreconditionFailed, ProjectionBehind."""
+        """Raise PreconditionFailed for another version, ProjectionBehind if the profile is not initialised yet."""
         if self.version != version:
             raise PreconditionFailed("profile", str(self.version))
         if not self.filled_at:
             raise ProjectionBehind("profile of user", str(self.id))
 
     def erase(self, erasure_id: UUID, *, at: datetime) -> UserDeleted:
-        """Forget the person. The row stays, for the order of what is still to be told of it."""
-        news = UserDeleted(user_id=self.id, erasure_id=erasure_id, pii=Account(sub=self.sub), deleted_at=at)
+        """Remove the personal data and return USER_DELETED. The row stays, because it orders later events."""
+        event = UserDeleted(user_id=self.id, erasure_id=erasure_id, pii=Account(sub=self.sub), deleted_at=at)
         self.sub = f"erased|{self.id}"
         self.email = self.name = self.avatar_url = self.identity_name = self.identity_at = None
         self.locale, self.timezone, self.roles, self.search = "en", "UTC", [], ""
         self.erased_at, self.blocked_at, self.email_verified = at, None, False
         self.hold_tokens()
-        return news
+        return event
 
     @property
     def account(self) -> AccountState:
-        """What the gateway has to know of the account."""
+        """Return the account state that the gateway checks."""
         blocked = self.blocked_at is not None
         return AccountState(user_id=self.id, tokens_valid_from=self.tokens_valid_from, blocked=blocked)
 
     def stored_account(self) -> Stored:
-        """Return the account for the cache, under ``identity_key(sub)``."""
+        """Return the cache entry of the account, for ``identity_key(sub)``."""
         return Stored(self.account_version, self.account.encode())
 
     def hold_tokens(self) -> None:
-        """Accept no permission of any token until ``accept_tokens_from``."""
+        """Reject the permissions of all tokens until ``accept_tokens_from`` is called."""
         self._change_account(NO_TOKEN_YET)
 
     def accept_tokens_from(self, second: int) -> None:
-        """Accept permissions of tokens issued in ``second`` (since 1970) or later."""
+        """Accept the permissions of tokens issued at ``second`` (Unix time) or later."""
         self._change_account(second)
 
     def block(self, *, blocked: bool | None, at: datetime) -> bool:
-        """Block or unblock the account, as the identity provider says. Return whether that is a change.
-
-        None is nothing said.
-        """
+        """Block or unblock the account; return whether that changed it. None changes nothing."""
         if blocked is None or blocked == (self.blocked_at is not None):
             return False
         self.blocked_at = at if blocked else None
@@ -248,7 +245,7 @@ class User(Aggregate, Base):
         self.account_version += 1
 
     def view(self) -> dict[str, Any]:
-        """As GET /v1/me shows it."""
+        """Return the response of GET /v1/me."""
         return {
             "id": self.id,
             "email": self.email,
@@ -266,7 +263,7 @@ class User(Aggregate, Base):
         self.search = searchable(f"{self.email or ''} {self.name or ''}")
         return UserUpdated(
             user_id=self.id,
-            version=self.version + 1,  # the one that recording this event makes
+            version=self.version + 1,  # the version after this event is recorded
             pii=Person(
                 email=self.email,
                 name=self.name,
@@ -279,7 +276,10 @@ class User(Aggregate, Base):
 
 
 def searchable(text: str) -> str:
-    """``text`` without case and accents, letters beyond ASCII as numbers: pg_trgm knows those in any locale."""
+    """Return ``text`` without case and accents, with non-ASCII letters as ``x<hex>``.
+
+    pg_trgm indexes ASCII in every locale, other letters only in some.
+    """
     plain = unicodedata.normalize("NFKD", text.casefold())
     return "".join(
         letter if letter.isascii() else f"x{ord(letter):x}" for letter in plain if not unicodedata.combining(letter)
