@@ -1,6 +1,7 @@
 """What holds the house together: who may import whom, one name for one thing, no promise that nobody keeps."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -221,3 +222,27 @@ def test_only_the_edge_commits():
     }
     # One makes the sessions, the other is a task's transaction.
     assert found == {"models/base.py", "workers/_delivery.py"}
+
+
+DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))
+DECISION_SECTIONS = ["Status", "Context", "Decision", "Alternatives considered", "Consequences", "Enforced by"]
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_decision_has_its_sections_and_names_existing_files(path):
+    text = path.read_text()
+
+    assert text.startswith(f"# {path.name[:4]}: ")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == DECISION_SECTIONS
+    enforced_by = text.partition("## Enforced by")[2]
+    named = re.findall(r"`([\w./-]+/[\w.-]+)(?:::\w+)?`", enforced_by)
+    assert not [each for each in named if not (ROOT / each).exists()]
+
+
+def test_every_decision_is_in_the_index_under_its_title():
+    titles = {path.name: path.read_text().partition("\n")[0].partition(": ")[2] for path in DECISIONS}
+    index = (ROOT / "docs/decisions/README.md").read_text()
+
+    indexed = re.findall(r"^\| \[\d{4}\]\((\S+)\) \| (.+?) \|", index, re.MULTILINE)
+
+    assert sorted(indexed) == sorted(titles.items())
