@@ -1,4 +1,4 @@
-"""Courses: what is on sale, writing it, and learning it."""
+"""Courses: catalogue, authoring, enrollment and reviews."""
 
 from . import catalogue, course, enrollments, outline, reviews, versions
 from .blueprint import blp

@@ -1,4 +1,4 @@
-"""What the routes of courses share."""
+"""The courses blueprint, existence checks and response helpers shared by its routes."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,13 +14,13 @@ from api.queue import look_up
 from models.cache import Stored
 from models.errors import NotEnrolled
 
-blp = Blueprint("courses", "courses", url_prefix="/v1", description="What is on sale, writing it, and learning it.")
+blp = Blueprint("courses", "courses", url_prefix="/v1", description="Catalogue, authoring, enrollment and reviews.")
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def own_course(view: View) -> View:
-    """Say 404 before what the form of the request deserves, where the caller has no such course to change."""
+    """Answer 404 instead of a validation error if the caller has no such course to change."""
     view.find = _find_own_course  # type: ignore[attr-defined]  # called by api.auth
     return view
 
@@ -30,7 +30,7 @@ def _find_own_course(*, ref: str | None = None, course_id: UUID | None = None, *
 
 
 def learned_course(view: View) -> View:
-    """Say 403 or 404 before what the form of the request deserves, where the caller has no access to the course."""
+    """Answer 403 or 404 instead of a validation error if the caller has no access to the course."""
     view.find = _find_access  # type: ignore[attr-defined]  # called by api.auth
     return view
 
@@ -41,7 +41,7 @@ def _find_access(*, course_id: UUID) -> None:
 
 
 def own_lesson(view: View) -> View:
-    """Say 403 or 404 before what the form of the request deserves, where the caller may not learn the lesson."""
+    """Answer 403 or 404 instead of a validation error if the caller has no access to the lesson."""
     view.find = _find_lesson  # type: ignore[attr-defined]  # called by api.auth
     return view
 
@@ -51,20 +51,20 @@ def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
 
 
 def said_of(caller: Caller) -> dict[str, Any]:
-    """What the courses service wants to know of a caller."""
+    """Return the fields of the caller that the courses service needs to authorize a request."""
     return {"user_id": caller.id, "admin": "courses:admin" in caller.permissions}
 
 
-def respond_with(told: dict[str, Any]) -> Response:
-    """Answer with a view and the ETag of the version that it was told with; 204 where nothing is left to show."""
-    response = respond(Stored(told["version"], msgspec.json.encode(told["view"])))
-    if told["view"] is None:
+def respond_with(reply: dict[str, Any]) -> Response:
+    """Return ``reply["view"]`` with ``reply["version"]`` as its ETag; 204 if the view is None."""
+    response = respond(Stored(reply["version"], msgspec.json.encode(reply["view"])))
+    if reply["view"] is None:
         response.status_code = 204
     return response
 
 
 def created(response: Response, location: str) -> Response:
-    """The same answer, to something new that is found at ``location``."""
+    """Turn ``response`` into a 201 with this Location header."""
     response.status_code = 201
     response.headers["Location"] = location
     return response

@@ -1,4 +1,4 @@
-"""Lists of courses: what is on sale, and an author's own."""
+"""Course lists: the public catalogue and an author's own courses."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from models.cache import CATALOGUE, POPULAR, POPULAR_PAGE, Stored
 from .blueprint import blp, created
 from .schemas import CourseFieldsSchema, CourseSchema, CoursesPage, CoursesQuery, OwnCourseItemSchema
 
-# How long an old page of the catalogue is better than none: it shows what is on sale, its counts may lag.
+# A stale catalogue page is served for up to this long while it is refreshed; its counts may lag.
 _STALE_SECONDS = 600
 
 
@@ -26,7 +26,10 @@ class Courses(MethodView):
     @blp.arguments(CoursesQuery, location="query")
     @blp.response(200, CoursesPage)
     def get(self, query: dict[str, Any]) -> Page:
-        """Find courses on sale. Where nothing has the words of q, they are taken for misspelled ones."""
+        """List or search courses on sale
+
+        With `q`, searches titles and descriptions; if nothing matches, similar spellings are tried.
+        """
         asked = {name: query.pop(name) for name in ("sort", "after", "limit", "facets", "total")}
         is_popular = not query and asked == POPULAR_PAGE
         found = (is_popular and warmed(CATALOGUE, POPULAR)) or ask("courses.list_courses", filters=query, **asked)
@@ -37,7 +40,10 @@ class Courses(MethodView):
     @blp.arguments(CourseFieldsSchema)
     @blp.response(201, CourseSchema)
     def post(self, fields: dict[str, Any]) -> Response:
-        """Begin a course: a draft, seen by its author alone."""
+        """Create a course
+
+        The course is a draft that only its author sees until it is published.
+        """
         course = ask("courses.create_course", instructor_id=me().id, fields=fields)
         return created(respond(Stored.of(course)), f"/v1/courses/{course['id']}")
 
@@ -48,5 +54,8 @@ class OwnCourses(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(OwnCourseItemSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List the caller's own courses, drafts too, the newest first."""
+        """List the caller's own courses
+
+        Includes drafts, newest first.
+        """
         return page(ask("courses.list_own_courses", instructor_id=me().id, **query))

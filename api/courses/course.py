@@ -1,4 +1,4 @@
-"""A course as a whole."""
+"""Reading, changing, publishing and archiving a course."""
 
 import re
 from typing import Any
@@ -26,7 +26,10 @@ class Course(MethodView):
     @public
     @blp.response(200, CourseSchema)
     def get(self, ref: str) -> Response:
-        """Show a course with its outline, by id or slug; its author sees the working copy."""
+        """Retrieve a course
+
+        `ref` is the id or the slug. Returns the published version with its outline; authors get the working copy.
+        """
         ref = spelled(ref)
         caller = visitor()
         if caller and caller.permissions & _AUTHORS:
@@ -42,7 +45,10 @@ class Course(MethodView):
     @blp.arguments(CourseChangesSchema)
     @blp.response(200, CourseSchema)
     def patch(self, fields: dict[str, Any], ref: str, *, expected_version: int) -> Response:
-        """Change what a course says of itself. A new price is live at once, all else with the next publish."""
+        """Update a course
+
+        A new price takes effect at once, all other changes with the next publish.
+        """
         course = ask(
             "courses.change_course",
             ref=spelled(ref),
@@ -57,7 +63,10 @@ class Course(MethodView):
     @if_match
     @blp.response(204)
     def delete(self, ref: str, *, expected_version: int) -> None:
-        """Archive a course: it is no longer sold, and whoever has access keeps it."""
+        """Archive a course
+
+        The course is taken off sale. Enrolled learners keep their access.
+        """
         caller = said_of(me())
         respond_changed(
             ask("courses.archive_course", ref=spelled(ref), caller=caller, expected_version=expected_version)
@@ -69,7 +78,10 @@ class Publication(MethodView):
     @requires("courses:write")
     @blp.response(200, CourseSchema)
     def post(self, ref: str) -> Response:
-        """Put the working copy on sale as the next version, which never changes."""
+        """Publish a course
+
+        Puts the working copy on sale as the next version. Published versions are immutable.
+        """
         return respond_changed(ask("courses.publish_course", ref=spelled(ref), caller=said_of(me())))
 
 
@@ -78,12 +90,15 @@ class Withdrawal(MethodView):
     @requires("courses:write")
     @blp.response(200, CourseSchema)
     def post(self, ref: str) -> Response:
-        """Take a course from sale; whoever has access keeps it."""
+        """Unpublish a course
+
+        The course is taken off sale. Enrolled learners keep their access.
+        """
         return respond_changed(ask("courses.unpublish_course", ref=spelled(ref), caller=said_of(me())))
 
 
 def respond_changed(course: dict[str, Any]) -> Response:
-    """Answer with a course that was changed; what is stored of it is outdated before the author hears of it."""
+    """Return a changed course, after invalidating its cache entries so that the author reads their own write."""
     for ref in (course["id"], course["slug"]):
         outdate(course_key(ref), course["version"])
     outdate_catalogue()
@@ -91,7 +106,7 @@ def respond_changed(course: dict[str, Any]) -> Response:
 
 
 def spelled(ref: str) -> str:
-    """A slug, or an id in its one spelling: the cache's keys are made of it. Raises NotFound for what is neither."""
+    """Return ``ref`` as a slug or a canonical UUID, the form used in cache keys. Raises NotFound if it is neither."""
     try:
         return str(UUID(ref))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Who may learn a course, and what they answer to its quizzes."""
+"""Enrollments, access to courses and quiz attempts."""
 
 from typing import Any
 from uuid import UUID
@@ -21,14 +21,16 @@ class Enrollments(MethodView):
     @blp.arguments(EnrollSchema, required=False)
     @blp.response(201, EnrollmentSchema)
     def post(self, fields: dict[str, Any], course_id: UUID) -> Any:
-        """Enrol in a free course; an admin enrols another user in any. Repeating it changes nothing."""
+        """Create an enrollment
+
+        Enrolls the caller in a free course. With `courses:admin`, enrolls another user in any course. Idempotent.
+        """
         if "user_id" not in fields:
             return ask("courses.enroll", user_id=me().id, course_id=course_id)
         if "courses:admin" not in me().permissions:
             raise PermissionMissing("courses:admin")
-        profile_of(
-            fields["user_id"]
-        )  # raises NotFound: no event would ever make an unknown user known to other services
+        # Raises NotFound. Other services learn of users by events only, so an unknown id would never become known.
+        profile_of(fields["user_id"])
         return ask("courses.enroll_other", user_id=fields["user_id"], course_id=course_id, granted_by=me().id)
 
 
@@ -39,7 +41,10 @@ class Attempts(MethodView):
     @blp.arguments(AnswersSchema)
     @blp.response(201, AttemptSchema)
     def post(self, attempt: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Any:
-        """Answer a quiz. It is graded at once; passing it completes a lesson whose rule is min_score."""
+        """Submit a quiz attempt
+
+        The attempt is graded at once. A passing score completes a lesson whose completion rule is `min_score`.
+        """
         answers = attempt["answers"]
         return ask("courses.attempt_quiz", user_id=me().id, course_id=course_id, lesson_id=lesson_id, answers=answers)
 
@@ -50,7 +55,10 @@ class OwnEnrollments(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(EnrollmentSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List the caller's enrollments, the newest first."""
+        """List the caller's enrollments
+
+        Newest first.
+        """
         return page(ask("courses.list_enrollments", user_id=me().id, **query))
 
 
@@ -59,5 +67,8 @@ class Access(MethodView):
     @requires()
     @blp.response(200, AccessSchema)
     def get(self, course_id: UUID) -> Any:
-        """Say whether the caller has access to a course, and why."""
+        """Check the caller's access to a course
+
+        Returns whether the caller has access, and the grants that it rests on.
+        """
         return ask("courses.show_access", user_id=me().id, course_id=course_id)

@@ -1,4 +1,4 @@
-"""Sections and lessons. What authors change here, learners see with the next publish."""
+"""Sections and lessons of the working copy. Learners see changes after the next publish."""
 
 from typing import Any
 from uuid import UUID
@@ -31,7 +31,10 @@ class Outline(MethodView):
     @blp.arguments(OutlineSchema)
     @blp.response(200, CourseSchema)
     def put(self, outline: dict[str, Any], course_id: UUID, *, expected_version: int) -> Response:
-        """Put all sections and lessons into a new order; sections that are not named go."""
+        """Replace the course outline
+
+        Reorders all sections and lessons. Sections that are not listed are removed.
+        """
         course = ask(
             "courses.arrange_outline",
             course_id=course_id,
@@ -49,9 +52,12 @@ class Sections(MethodView):
     @blp.arguments(SectionFieldsSchema)
     @blp.response(201, SectionSchema)
     def post(self, fields: dict[str, Any], course_id: UUID) -> Response:
-        """Add a section at the end."""
-        told = ask("courses.add_section", course_id=course_id, caller=said_of(me()), title=fields["title"])
-        return created(respond_with(told), f"/v1/courses/{course_id}/sections/{told['view']['id']}")
+        """Create a section
+
+        The section is appended to the outline.
+        """
+        reply = ask("courses.add_section", course_id=course_id, caller=said_of(me()), title=fields["title"])
+        return created(respond_with(reply), f"/v1/courses/{course_id}/sections/{reply['view']['id']}")
 
 
 @blp.route("/courses/<uuid:course_id>/sections/<uuid:section_id>")
@@ -62,8 +68,11 @@ class Section(MethodView):
     @blp.arguments(SectionFieldsSchema)
     @blp.response(200, SectionSchema)
     def patch(self, fields: dict[str, Any], course_id: UUID, section_id: UUID, *, expected_version: int) -> Response:
-        """Rename a section. If-Match takes the course's ETag."""
-        told = ask(
+        """Update a section
+
+        Changes its title. `If-Match` takes the ETag of the course.
+        """
+        reply = ask(
             "courses.rename_section",
             course_id=course_id,
             section_id=section_id,
@@ -71,22 +80,25 @@ class Section(MethodView):
             expected_version=expected_version,
             title=fields["title"],
         )
-        return respond_with(told)
+        return respond_with(reply)
 
     @requires("courses:write")
     @own_course
     @if_match
     @blp.response(204)
     def delete(self, course_id: UUID, section_id: UUID, *, expected_version: int) -> Response:
-        """Remove an empty section. If-Match takes the course's ETag."""
-        told = ask(
+        """Delete a section
+
+        The section must be empty. `If-Match` takes the ETag of the course.
+        """
+        reply = ask(
             "courses.remove_section",
             course_id=course_id,
             section_id=section_id,
             caller=said_of(me()),
             expected_version=expected_version,
         )
-        return respond_with(told)
+        return respond_with(reply)
 
 
 @blp.route("/courses/<uuid:course_id>/lessons")
@@ -96,12 +108,15 @@ class Lessons(MethodView):
     @blp.arguments(LessonFieldsSchema)
     @blp.response(201, LessonSchema)
     def post(self, fields: dict[str, Any], course_id: UUID) -> Response:
-        """Add a lesson at the end of a section."""
+        """Create a lesson
+
+        The lesson is appended to its section.
+        """
         section_id = fields.pop("section_id")
-        told = ask(
+        reply = ask(
             "courses.add_lesson", course_id=course_id, section_id=section_id, caller=said_of(me()), fields=fields
         )
-        return created(respond_with(told), f"/v1/courses/{course_id}/lessons/{told['view']['id']}")
+        return created(respond_with(reply), f"/v1/courses/{course_id}/lessons/{reply['view']['id']}")
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>")
@@ -109,15 +124,18 @@ class Lesson(MethodView):
     @public
     @blp.response(200, LessonSchema)
     def get(self, course_id: UUID, lesson_id: UUID) -> Response:
-        """Show a lesson with its content, to whoever has access; a free preview to everybody."""
+        """Retrieve a lesson
+
+        Returns the lesson with its content. Requires access to the course, unless the lesson is a free preview.
+        """
         caller = visitor()
-        told = ask(
+        reply = ask(
             "courses.show_lesson",
             course_id=course_id,
             lesson_id=lesson_id,
             caller=said_of(caller) if caller else None,
         )
-        response = respond_with(told)
+        response = respond_with(reply)
         response.vary.add("Authorization")
         return response
 
@@ -127,8 +145,11 @@ class Lesson(MethodView):
     @blp.arguments(LessonChangesSchema)
     @blp.response(200, LessonSchema)
     def patch(self, fields: dict[str, Any], course_id: UUID, lesson_id: UUID, *, expected_version: int) -> Response:
-        """Change a lesson; a section_id moves it to the end of that section. If-Match takes the course's ETag."""
-        told = ask(
+        """Update a lesson
+
+        A `section_id` moves the lesson to the end of that section. `If-Match` takes the ETag of the course.
+        """
+        reply = ask(
             "courses.change_lesson",
             course_id=course_id,
             lesson_id=lesson_id,
@@ -137,19 +158,22 @@ class Lesson(MethodView):
             section_id=fields.pop("section_id", None),
             fields=fields,
         )
-        return respond_with(told)
+        return respond_with(reply)
 
     @requires("courses:write")
     @own_course
     @if_match
     @blp.response(204)
     def delete(self, course_id: UUID, lesson_id: UUID, *, expected_version: int) -> Response:
-        """Remove a lesson. If-Match takes the course's ETag."""
-        told = ask(
+        """Delete a lesson
+
+        `If-Match` takes the ETag of the course.
+        """
+        reply = ask(
             "courses.remove_lesson",
             course_id=course_id,
             lesson_id=lesson_id,
             caller=said_of(me()),
             expected_version=expected_version,
         )
-        return respond_with(told)
+        return respond_with(reply)

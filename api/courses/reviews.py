@@ -1,4 +1,4 @@
-"""What learners say of a course."""
+"""Course reviews by learners."""
 
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,7 @@ class ReviewFieldsSchema(Schema):
 
 
 class ReviewSchema(Schema):
-    """A learner's review. It does not say whose it is."""
+    """A review. Reviews are anonymous: the author is not returned."""
 
     id = ma.fields.UUID()
     rating = ma.fields.Int()
@@ -37,7 +37,10 @@ class Reviews(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(ReviewSchema))
     def get(self, query: dict[str, Any], course_id: UUID) -> Page:
-        """List the reviews of a course, the newest first."""
+        """List reviews of a course
+
+        Newest first.
+        """
         return page(ask("courses.list_reviews", course_id=course_id, **query))
 
     @requires()
@@ -45,5 +48,8 @@ class Reviews(MethodView):
     @blp.arguments(ReviewFieldsSchema)
     @blp.response(201, ReviewSchema)
     def post(self, review: dict[str, Any], course_id: UUID) -> Any:
-        """Review a course that the caller learns. Each learner has one review: another one replaces it."""
+        """Create or replace a review
+
+        Requires access to the course. Each learner has one review per course; a new one replaces it.
+        """
         return ask("courses.review_course", user_id=me().id, course_id=course_id, **review)

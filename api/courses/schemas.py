@@ -1,4 +1,4 @@
-"""The bodies, queries and answers of courses."""
+"""Request bodies, queries and responses of the courses routes."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ SORTS = ("relevance", "popular", "newest", "rating", "price", "-price")
 
 
 class Word(ma.fields.Str):
-    """A name for machines: lower-case letters, digits and hyphens."""
+    """A machine-readable name: lower-case letters, digits and hyphens."""
 
     def __init__(self, **kwargs: Any) -> None:
         fits = ma.validate.Regexp(r"[a-z0-9][a-z0-9-]{0,39}\Z", error="Lower-case letters, digits and hyphens.")
@@ -40,7 +40,7 @@ def _minor() -> ma.fields.Int:
 
 
 class CoursesQuery(PageQuery):
-    """``price_min`` and ``price_max`` are in minor units: they say most together with ``currency``."""
+    """``price_min`` and ``price_max`` are in minor units; combine them with ``currency``."""
 
     q = Line()
     category = Word()
@@ -57,13 +57,13 @@ class CoursesQuery(PageQuery):
     total = ma.fields.Bool(load_default=False)
 
     @ma.validates_schema
-    def _relevance_is_to_a_question(self, query: dict[str, Any], **_: Any) -> None:
+    def _relevance_needs_q(self, query: dict[str, Any], **_: Any) -> None:
         if query.get("sort") == "relevance" and "q" not in query:
             raise ma.ValidationError("Relevance needs a q.", "sort")
 
 
 class RatingSchema(Schema):
-    average = ma.fields.Float(allow_none=True, metadata={"description": "1 to 5; null without a review."})
+    average = ma.fields.Float(allow_none=True, metadata={"description": "1 to 5; null if there are no reviews."})
     count = ma.fields.Int()
 
 
@@ -101,16 +101,17 @@ class FacetsSchema(Schema):
 
 class CoursesPage(page_of(CourseItemSchema)):  # type: ignore[misc]  # made at run time
     facets = ma.fields.Nested(
-        FacetsSchema, metadata={"description": "To a q they count the 5000 most popular courses that fit it."}
+        FacetsSchema,
+        metadata={"description": "Counts by value. With `q`, only the 5000 most popular matches are counted."},
     )
-    total = ma.fields.Int(metadata={"description": "To a q 5000 at most: so many are counted."})
+    total = ma.fields.Int(metadata={"description": "Number of matching courses. With `q`, capped at 5000."})
 
 
 # A course and its outline.
 
 
 class CourseFieldsSchema(Schema):
-    """What an author says of a course."""
+    """The fields of a new course."""
 
     title = Line(required=True)
     summary = Line(longest=500, load_default="")
@@ -148,7 +149,7 @@ class CompletionSchema(Schema):
 
 
 class UnlockSchema(Schema):
-    """When a lesson opens: days after the enrollment, or at a time."""
+    """When a lesson unlocks: a number of days after enrollment, or at a fixed time."""
 
     after_days = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=3650))
     at = Moment()
@@ -193,7 +194,9 @@ class CourseSchema(Schema):
     price = ma.fields.Nested(Money)
     instructor_id = ma.fields.UUID()
     sequential = ma.fields.Bool()
-    prerequisites = ma.fields.List(ma.fields.UUID(), metadata={"description": "Courses to complete first."})
+    prerequisites = ma.fields.List(
+        ma.fields.UUID(), metadata={"description": "Ids of courses that must be completed first."}
+    )
     lessons_total = ma.fields.Int()
     duration_seconds = ma.fields.Int()
     sections = ma.fields.List(ma.fields.Nested(SectionSchema))
@@ -221,14 +224,14 @@ class OwnCourseItemSchema(Schema):
 
 
 class PlannedSectionSchema(Schema):
-    """A section of a new order: its id, or the title of a new one; both rename it."""
+    """A section of the new outline: ``id`` of an existing one, ``title`` for a new one, both to rename one."""
 
     id = ma.fields.UUID()
     title = Line()
     lessons = ma.fields.List(ma.fields.UUID(), required=True)
 
     @ma.validates_schema
-    def _known_or_named(self, section: dict[str, Any], **_: Any) -> None:
+    def _has_id_or_title(self, section: dict[str, Any], **_: Any) -> None:
         if not {"id", "title"} & section.keys():
             raise ma.ValidationError("Either id or title.")
 
@@ -259,7 +262,7 @@ class OptionSchema(Schema):
 
 
 class QuestionSchema(Schema):
-    """``correct`` names the right options; learners never see it."""
+    """``correct`` lists the ids of the correct options; it is never returned to learners."""
 
     id = Word(required=True)
     text = Prose(longest=5000, required=True)
@@ -279,7 +282,7 @@ class QuestionSchema(Schema):
 
 
 class ContentSchema(Schema):
-    """What a lesson holds: a video its url, a text its body (Markdown), a quiz its questions."""
+    """Content of a lesson: ``url`` for a video, ``body`` (Markdown) for text, ``questions`` for a quiz."""
 
     url = ma.fields.Url(schemes={"https"}, validate=ma.validate.Length(max=2048))
     body = Prose(longest=200_000)
@@ -318,11 +321,13 @@ class LessonSchema(OutlineLessonSchema):
     content = ma.fields.Nested(ContentSchema)
 
 
-# Learning.
+# Enrollment, quiz attempts and access.
 
 
 class EnrollSchema(Schema):
-    user_id = ma.fields.UUID(metadata={"description": "Another user, let in by an admin (courses:admin)."})
+    user_id = ma.fields.UUID(
+        metadata={"description": "The user to enroll; requires `courses:admin`. Defaults to the caller."}
+    )
 
 
 class AnswersSchema(Schema):
@@ -331,12 +336,12 @@ class AnswersSchema(Schema):
         values=ma.fields.List(Word(), validate=ma.validate.Length(max=20)),
         required=True,
         validate=ma.validate.Length(max=200),
-        metadata={"description": "The options chosen, by question.", "example": {"capital": ["paris"]}},
+        metadata={"description": "Ids of the selected options, by question id.", "example": {"capital": ["paris"]}},
     )
 
 
 class AttemptSchema(Schema):
-    attempt = ma.fields.Int(metadata={"description": "Counts the learner's attempts: 1, 2, 3 …"})
+    attempt = ma.fields.Int(metadata={"description": "Number of this attempt: 1, 2, 3 …"})
     score_percent = ma.fields.Int()
     passed = ma.fields.Bool()
 
@@ -361,4 +366,4 @@ class GrantSchema(Schema):
 class AccessSchema(Schema):
     access = ma.fields.Bool()
     grants = ma.fields.List(ma.fields.Nested(GrantSchema))
-    reason = ma.fields.Str(metadata={"description": "What gives the access; not_enrolled or ended where nothing does."})
+    reason = ma.fields.Str(metadata={"description": "Source of the access; `not_enrolled` or `ended` without access."})

@@ -1,4 +1,4 @@
-"""What comes before a course, and what was published of it before."""
+"""Published versions of a course, and its prerequisites."""
 
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ from .schemas import CourseSchema
 
 
 class VersionSchema(Schema):
-    course_version = ma.fields.Int(metadata={"description": "Counts what was published: 1, 2, 3 …"})
+    course_version = ma.fields.Int(metadata={"description": "Number of the published version: 1, 2, 3 …"})
     title = ma.fields.Str()
     summary = ma.fields.Str()
     category = ma.fields.Str()
@@ -34,7 +34,9 @@ class VersionSchema(Schema):
 
 class PrerequisitesSchema(Schema):
     course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=[ma.validate.Length(max=20), each_once])
-    sequential = Flag(metadata={"description": "Whether lessons are locked until the ones before are complete."})
+    sequential = Flag(
+        metadata={"description": "Whether a lesson stays locked until all earlier lessons are completed."}
+    )
 
 
 @blp.route("/courses/<ref>/versions")
@@ -43,13 +45,19 @@ class Versions(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(VersionSchema))
     def get(self, query: dict[str, Any], ref: str) -> Page:
-        """List what was published of a course, the newest first."""
+        """List published versions of a course
+
+        Newest first.
+        """
         return page(ask("courses.list_versions", ref=spelled(ref), caller=said_of(me()), **query))
 
     @requires("courses:write")
     @blp.response(201, CourseSchema)
     def post(self, ref: str) -> Response:
-        """Put the working copy on sale as the next version; the same as publish."""
+        """Create a version
+
+        Publishes the working copy, like `POST /v1/courses/{ref}/publish`.
+        """
         response = respond_changed(ask("courses.publish_course", ref=spelled(ref), caller=said_of(me())))
         response.status_code = 201
         return response
@@ -62,7 +70,10 @@ class Restoration(MethodView):
     @if_match
     @blp.response(200, CourseSchema)
     def post(self, ref: str, course_version: int, *, expected_version: int) -> Response:
-        """Make a published version the working copy again; learners see it with the next publish. Needs If-Match."""
+        """Restore a version
+
+        Replaces the working copy with a published version. Learners see it after the next publish.
+        """
         restored = ask(
             "courses.restore_version",
             ref=spelled(ref),
@@ -81,7 +92,10 @@ class Prerequisites(MethodView):
     @blp.arguments(PrerequisitesSchema)
     @blp.response(200, CourseSchema)
     def put(self, first: dict[str, Any], course_id: UUID, *, expected_version: int) -> Response:
-        """Say which courses come first, and whether lessons come in order. Live with the next publish."""
+        """Set the prerequisites of a course
+
+        Sets the courses to complete first and whether lessons are sequential. Takes effect with the next publish.
+        """
         course = ask(
             "courses.set_prerequisites",
             course_id=course_id,
