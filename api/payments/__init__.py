@@ -1,4 +1,4 @@
-"""Payments: checkouts, orders, the books, and the providers' webhooks."""
+"""Payments: checkouts, orders, refunds, subscriptions, the ledger and provider webhooks."""
 
 from . import (
     bundles,

@@ -1,4 +1,4 @@
-"""What the routes of payments share."""
+"""The payments blueprint and helpers shared by its routes."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from api.blueprints import Blueprint
 from api.etags import respond
 from models.cache import Stored
 
-blp = Blueprint("payments", "payments", url_prefix="/v1", description="Buying courses.")
+blp = Blueprint("payments", "payments", url_prefix="/v1", description="Checkouts, orders, refunds and subscriptions.")
 
 
 def is_sales_staff() -> bool:
-    """Return whether the request carries the token of a person who manages what is sold."""
+    """Return whether the caller has ``payments:admin``. False without a token."""
     caller = visitor()
     return caller is not None and "payments:admin" in caller.permissions
 
 
 def respond_private(view: dict[str, Any]) -> Response:
-    """Answer with a view that depends on who asks, and its ETag."""
+    """Return a view that differs by caller, with its ETag and ``Vary: Authorization``."""
     response = respond(Stored.of(view))
     response.vary.add("Authorization")
     return response

@@ -1,4 +1,4 @@
-"""Several courses at a price of their own."""
+"""Bundles: several courses sold at one price."""
 
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from .blueprint import blp, is_sales_staff, respond_private
 
 
 class Price(Money):
-    """What is free needs no bundle."""
+    """A price above zero: bundles cannot be free."""
 
     amount_minor = ma.fields.Int(strict=True, required=True, validate=ma.validate.Range(min=1, max=10**12))
 
@@ -59,14 +59,20 @@ class Bundles(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(BundleSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List the bundles on sale, newest first."""
+        """List bundles on sale
+
+        Newest first.
+        """
         return page(ask("payments.list_bundles", **query))
 
     @requires("payments:admin")
     @blp.arguments(BundleRequestSchema)
     @blp.response(201, BundleSchema)
     def post(self, bundle: dict[str, Any]) -> Any:
-        """Put several courses on sale at one price."""
+        """Create a bundle
+
+        A bundle sells several courses at one price.
+        """
         return ask("payments.compose_bundle", fields=_flat(bundle))
 
 
@@ -75,7 +81,10 @@ class Bundle(MethodView):
     @public
     @blp.response(200, BundleSchema)
     def get(self, bundle_id: UUID) -> Response:
-        """Show a bundle on sale; staff see one that is not on sale too."""
+        """Retrieve a bundle
+
+        Bundles that are not on sale are visible to callers with `payments:admin` only.
+        """
         return respond_private(ask("payments.show_bundle", bundle_id=bundle_id, for_staff=is_sales_staff()))
 
     @requires("payments:admin")
@@ -84,7 +93,10 @@ class Bundle(MethodView):
     @blp.arguments(BundleChangesSchema)
     @blp.response(200, BundleSchema)
     def patch(self, changes: dict[str, Any], bundle_id: UUID, *, expected_version: int) -> Response:
-        """Change a bundle, or take it off sale. Needs If-Match."""
+        """Update a bundle
+
+        Changes its fields, or takes it off sale with `on_sale: false`.
+        """
         changed = ask(
             "payments.change_bundle", bundle_id=bundle_id, expected_version=expected_version, fields=_flat(changes)
         )

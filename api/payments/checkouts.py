@@ -1,4 +1,4 @@
-"""From "I want this course" to a payment page, and back from it."""
+"""Checkout sessions: starting one, and syncing its payment when the buyer returns."""
 
 from typing import Any
 from uuid import UUID
@@ -16,19 +16,19 @@ from .orders import OrderSchema
 
 PROVIDERS = ["stripe", "yookassa"]
 ReturnUrl = ma.fields.Url(schemes={"http", "https"}, require_tld=False, validate=ma.validate.Length(max=2000))
-# Where the law asks for a receipt, it goes here; without it, to the address of the account.
+# Address for fiscal receipts where the law requires one; defaults to the account's e-mail address.
 ReceiptEmail = ma.fields.Email(validate=ma.validate.Length(max=254))
 
 
 class CheckoutRequestSchema(Schema):
-    # One of them.
+    # Exactly one of course_id, bundle_id and plan_id.
     course_id = ma.fields.UUID()
     bundle_id = ma.fields.UUID()
     plan_id = ma.fields.UUID()
-    # Spaces around it, as they come along when it is pasted, do not count.
+    # Surrounding spaces are ignored: pasted codes often have them.
     coupon = Line(longest=60, metadata={"example": "WELCOME10"})
     provider = ma.fields.Str(required=True, validate=ma.validate.OneOf(PROVIDERS))
-    # Where the provider's page sends the buyer back to; its origin must be one of RETURN_URL_ORIGINS.
+    # Where the hosted checkout page redirects the buyer; the origin must be listed in RETURN_URL_ORIGINS.
     success_url = ReturnUrl
     cancel_url = ReturnUrl
     receipt_email = ReceiptEmail
@@ -43,9 +43,11 @@ class CheckoutRequestSchema(Schema):
 
 class CheckoutSchema(Schema):
     id = ma.fields.UUID()
-    order_id = ma.fields.UUID(allow_none=True, metadata={"description": "null where a trial begins."})
+    order_id = ma.fields.UUID(allow_none=True, metadata={"description": "null if the checkout starts a trial."})
     status = ma.fields.Str(
-        metadata={"description": "requires_action: send the buyer to redirect_url. succeeded: done."}
+        metadata={
+            "description": "`requires_action`: redirect the buyer to `redirect_url`. `succeeded`: nothing left to do."
+        }
     )
     amount_minor = ma.fields.Int()
     currency = ma.fields.Str()
@@ -59,7 +61,11 @@ class Checkouts(MethodView):
     @blp.arguments(CheckoutRequestSchema)
     @blp.response(201, CheckoutSchema)
     def post(self, checkout: dict[str, Any]) -> Any:
-        """Open a payment page, or get the open one. What costs nothing, after its coupon, is fulfilled at once."""
+        """Create a checkout session
+
+        Returns the open session for the same purchase if there is one. An order with a total of zero, for example
+        after a coupon, is fulfilled at once.
+        """
         return ask(
             "payments.start_checkout",
             user_id=me().id,
@@ -79,5 +85,8 @@ class CheckoutSync(MethodView):
     @requires(limit=MONEY)
     @blp.response(200, OrderSchema)
     def post(self, checkout_id: UUID) -> Any:
-        """Ask the provider what became of a payment; for the page that the buyer returns to."""
+        """Sync a checkout session
+
+        Fetches the payment's status from the provider. Call it when the buyer returns from the hosted checkout page.
+        """
         return ask("payments.sync_checkout", checkout_id=checkout_id, user_id=me().id)

@@ -1,4 +1,4 @@
-"""Coupons and bundles: who sells them, and on what terms."""
+"""Coupons and their limits."""
 
 from typing import Any
 from uuid import UUID
@@ -33,7 +33,7 @@ class CouponLimitsSchema(Schema):
         ma.fields.UUID(),
         allow_none=True,
         validate=ma.validate.Length(min=1, max=200),
-        metadata={"description": "null: all."},
+        metadata={"description": "Courses that the coupon applies to; null for all."},
     )
 
     @ma.validates_schema
@@ -46,7 +46,7 @@ class CouponLimitsSchema(Schema):
 class CouponTermsSchema(CouponLimitsSchema):
     code = ma.fields.Str(required=True, validate=_CODE, metadata={"example": "AUTUMN15"})
     kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(["percent", "fixed"]))
-    value = _at_least_one(required=True, metadata={"description": "Of a hundred, or minor units."})
+    value = _at_least_one(required=True, metadata={"description": "Percentage for `percent`, minor units for `fixed`."})
     currency = Currency()
 
     @ma.validates_schema
@@ -79,14 +79,20 @@ class Coupons(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(CouponSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List coupons, newest first."""
+        """List coupons
+
+        Newest first.
+        """
         return page(ask("payments.list_coupons", **query))
 
     @requires("payments:admin")
     @blp.arguments(CouponTermsSchema)
     @blp.response(201, CouponSchema)
     def post(self, coupon: dict[str, Any]) -> Any:
-        """Issue a coupon. Its code is not case-sensitive."""
+        """Create a coupon
+
+        Coupon codes are not case-sensitive.
+        """
         return ask("payments.issue_coupon", terms={**coupon, "code": coupon["code"].upper()})
 
 
@@ -95,7 +101,7 @@ class Coupon(MethodView):
     @requires("payments:admin")
     @blp.response(200, CouponSchema)
     def get(self, coupon_id: UUID) -> Response:
-        """Show a coupon."""
+        """Retrieve a coupon"""
         return respond(Stored.of(ask("payments.show_coupon", coupon_id=coupon_id)))
 
     @requires("payments:admin")
@@ -104,6 +110,9 @@ class Coupon(MethodView):
     @blp.arguments(CouponLimitsSchema)
     @blp.response(200, CouponSchema)
     def patch(self, limits: dict[str, Any], coupon_id: UUID, *, expected_version: int) -> Response:
-        """Change a coupon's limits and dates; null takes one away. Needs If-Match."""
+        """Update a coupon
+
+        Changes its limits and dates; null removes one.
+        """
         changed = ask("payments.change_coupon", coupon_id=coupon_id, expected_version=expected_version, limits=limits)
         return respond(Stored.of(changed))

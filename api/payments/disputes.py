@@ -1,4 +1,4 @@
-"""What buyers' banks hold against payments, for those who answer them."""
+"""Disputes that buyers' banks opened against payments."""
 
 from typing import Any
 
@@ -24,19 +24,20 @@ class DisputeSchema(Schema):
     id = ma.fields.UUID()
     order_id = ma.fields.UUID()
     payment_id = ma.fields.UUID()
-    provider_id = ma.fields.Str(metadata={"description": "The provider's own, under which evidence is given there."})
+    provider_id = ma.fields.Str(metadata={"description": "The provider's dispute id; submit evidence there under it."})
     status = ma.fields.Str(
         validate=ma.validate.OneOf(STATUSES),
         metadata={
-            "description": "inquiry: the bank asks, and takes nothing; open: the money is away until it is decided; "
-            "won, lost: by the shop; review: its currency is not the payment's, a person looks at it."
+            "description": "`inquiry`: the bank asks without taking funds. `open`: the funds are withheld until the "
+            "dispute is decided. `won`, `lost`: the outcome for the merchant. `review`: the currency differs from the "
+            "payment's; staff must resolve it."
         },
     )
     amount_minor = ma.fields.Int()
     currency = ma.fields.Str()
-    reason = ma.fields.Str(metadata={"description": "The provider's code.", "example": "fraudulent"})
+    reason = ma.fields.Str(metadata={"description": "The provider's reason code.", "example": "fraudulent"})
     problem = ma.fields.Str(allow_none=True)
-    respond_by = Timestamp(allow_none=True, metadata={"description": "Until when evidence is taken."})
+    respond_by = Timestamp(allow_none=True, metadata={"description": "Deadline for submitting evidence."})
     opened_at = Timestamp()
     closed_at = Timestamp(allow_none=True)
 
@@ -47,5 +48,8 @@ class Disputes(MethodView):
     @blp.arguments(DisputesQuery, location="query")
     @blp.response(200, page_of(DisputeSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List disputes, newest first; of one order, or in one status, where it is named."""
+        """List disputes
+
+        Newest first. Filter by order or status.
+        """
         return page(ask("payments.list_disputes", **query))

@@ -1,4 +1,4 @@
-"""The invoice of an order, for programs and for printers."""
+"""The invoice of an order, as JSON or as a printable page."""
 
 from typing import Any
 from uuid import UUID
@@ -38,7 +38,7 @@ _PAGE = """<!doctype html>
 class InvoiceLineSchema(Schema):
     title = ma.fields.Str()
     amount_minor = ma.fields.Int()
-    amount = ma.fields.Str(metadata={"description": "The same in whole units, for people."})
+    amount = ma.fields.Str(metadata={"description": "The amount in major units, formatted for display."})
 
 
 class InvoiceSchema(Schema):
@@ -63,7 +63,10 @@ class Invoice(MethodView):
     @blp.response(200, InvoiceSchema)
     @blp.alt_response(409, "Problem409")
     def get(self, order_id: UUID) -> Response:
-        """Show the invoice of a paid order, as JSON or, to who accepts it, as HTML; of any order with payments:read."""
+        """Retrieve the invoice of an order
+
+        The order must be paid. Returns JSON, or HTML if `Accept` prefers it. With `payments:read`, any user's order.
+        """
         whose = None if "payments:read" in me().permissions else me().id
         invoice: dict[str, Any] = ask("payments.show_invoice", order_id=order_id, user_id=whose)
         return printable(_PAGE, invoice)

@@ -1,4 +1,4 @@
-"""The books, for those who keep them."""
+"""The double-entry ledger and reconciliation reports."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class LedgerEntrySchema(Schema):
     transaction_id = ma.fields.UUID(metadata={"description": "The entries of one transaction sum to zero."})
     kind = ma.fields.Str(metadata={"example": "capture"})
     order_id = ma.fields.UUID()
-    source_id = ma.fields.UUID(metadata={"description": "The payment or refund that it is of."})
+    source_id = ma.fields.UUID(metadata={"description": "Id of the payment, refund or dispute behind the entry."})
     account = ma.fields.Str()
     amount_minor = ma.fields.Int(metadata=_SIGNED)
     currency = ma.fields.Str()
@@ -39,7 +39,7 @@ class LedgerEntrySchema(Schema):
 
 
 class DifferenceSchema(Schema):
-    object_id = ma.fields.Str(metadata={"description": "The provider's."})
+    object_id = ma.fields.Str(metadata={"description": "Id of the provider's object."})
     theirs_minor = ma.fields.Int()
     ours_minor = ma.fields.Int()
 
@@ -48,13 +48,15 @@ class ReconciliationSchema(Schema):
     id = ma.fields.UUID()
     provider = ma.fields.Str()
     account = ma.fields.Str()
-    since = Timestamp(metadata={"description": "When what is compared was made at the provider."})
+    since = Timestamp(metadata={"description": "Start of the period; objects count by creation time at the provider."})
     until = Timestamp()
     kind = ma.fields.Str(validate=ma.validate.OneOf(["capture", "refund", "dispute"]))
     currency = ma.fields.Str()
-    theirs_minor = ma.fields.Int(metadata={"description": "As the provider's list says."})
-    ours_minor = ma.fields.Int(metadata={"description": "As the ledger says of the same payments or refunds."})
-    differing = ma.fields.List(ma.fields.Nested(DifferenceSchema), metadata={"description": "A hundred at most."})
+    theirs_minor = ma.fields.Int(metadata={"description": "Total reported by the provider."})
+    ours_minor = ma.fields.Int(metadata={"description": "Total in the ledger for the same objects."})
+    differing = ma.fields.List(
+        ma.fields.Nested(DifferenceSchema), metadata={"description": "Objects whose amounts differ, at most 100."}
+    )
     compared_at = Timestamp()
 
 
@@ -64,7 +66,10 @@ class LedgerAccounts(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(LedgerAccountSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List the accounts of the ledger with their balances."""
+        """List ledger accounts
+
+        Returns each account with its balance per currency.
+        """
         return page(ask("payments.list_ledger_accounts", **query))
 
 
@@ -74,7 +79,10 @@ class LedgerEntries(MethodView):
     @blp.arguments(LedgerEntriesQuery, location="query")
     @blp.response(200, page_of(LedgerEntrySchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List what was booked, newest first; of one order or account where it is named."""
+        """List ledger entries
+
+        Newest first. Filter by order or account.
+        """
         return page(ask("payments.list_ledger_entries", **query))
 
 
@@ -84,5 +92,8 @@ class ReconciliationReports(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(ReconciliationSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List how the days' movements at the providers compare with the ledger, newest first."""
+        """List reconciliation reports
+
+        Each report compares the provider's movements of a period with the ledger. Newest first.
+        """
         return page(ask("payments.list_reconciliations", **query))

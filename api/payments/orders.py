@@ -1,4 +1,4 @@
-"""What was bought."""
+"""Orders and their history."""
 
 from typing import Any
 from uuid import UUID
@@ -30,16 +30,18 @@ class OrderSchema(Schema):
     status = ma.fields.Str(validate=ma.validate.OneOf(STATUSES))
     course_id = ma.fields.UUID(allow_none=True)
     bundle_id = ma.fields.UUID(allow_none=True)
-    subscription_id = ma.fields.UUID(allow_none=True, metadata={"description": "Whose next period it pays for."})
-    course_title = ma.fields.Str(metadata={"description": "What was bought; of a bundle its own title."})
+    subscription_id = ma.fields.UUID(
+        allow_none=True, metadata={"description": "The subscription that the order renews."}
+    )
+    course_title = ma.fields.Str(metadata={"description": "Title of the course, bundle or plan."})
     courses = ma.fields.List(ma.fields.Nested(OrderedCourseSchema))
-    amount_minor = ma.fields.Int(metadata={"description": "What is to be paid, less the discount."})
+    amount_minor = ma.fields.Int(metadata={"description": "Total to pay, after the discount."})
     coupon = ma.fields.Str(allow_none=True)
     discount_minor = ma.fields.Int()
     currency = ma.fields.Str()
     refund_pending_minor = ma.fields.Int()
     refunded_minor = ma.fields.Int()
-    disputed_minor = ma.fields.Int(metadata={"description": "What a bank holds until a dispute is decided."})
+    disputed_minor = ma.fields.Int(metadata={"description": "Funds withheld by open disputes."})
     created_at = Timestamp()
     paid_at = Timestamp(allow_none=True)
     version = ma.fields.Int()
@@ -49,7 +51,7 @@ class OrderStepSchema(Schema):
     step = ma.fields.Str(metadata={"example": "payment_succeeded"})
     payment_id = ma.fields.UUID(allow_none=True)
     provider = ma.fields.Str(allow_none=True)
-    detail = ma.fields.Str(allow_none=True, metadata={"description": "Why, where there is something to say."})
+    detail = ma.fields.Str(allow_none=True, metadata={"description": "Reason or further information, if any."})
     at = Timestamp()
 
 
@@ -59,7 +61,10 @@ class Orders(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(OrderSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List the caller's orders, newest first."""
+        """List the caller's orders
+
+        Newest first.
+        """
         return page(ask("payments.list_orders", user_id=me().id, **query))
 
 
@@ -68,7 +73,10 @@ class Order(MethodView):
     @requires()
     @blp.response(200, OrderSchema)
     def get(self, order_id: UUID) -> Response:
-        """Show an order of the caller; any order to those with payments:read."""
+        """Retrieve an order
+
+        With `payments:read`, any user's order.
+        """
         return respond(Stored.of(ask("payments.show_order", order_id=order_id, user_id=_whose())))
 
 
@@ -78,7 +86,10 @@ class OrderTimeline(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(OrderStepSchema))
     def get(self, query: dict[str, Any], order_id: UUID) -> Page:
-        """Tell what happened to an order, from its checkout to access; of any order to those with payments:read."""
+        """List the history of an order
+
+        Returns its steps from checkout to access. With `payments:read`, any user's order.
+        """
         return page(ask("payments.show_timeline", order_id=order_id, user_id=_whose(), **query))
 
 
@@ -87,10 +98,13 @@ class OrderCancellation(MethodView):
     @requires(limit=MONEY)
     @blp.response(200, OrderSchema)
     def post(self, order_id: UUID) -> Any:
-        """Give up an unpaid order of the caller, and close its payment page."""
+        """Cancel an order
+
+        The order must be unpaid. Also closes its checkout session.
+        """
         return ask("payments.cancel_order", order_id=order_id, user_id=me().id)
 
 
 def _whose() -> UUID | None:
-    """None: anybody's."""
+    """Return the owner to filter by, or None for any owner (``payments:read``)."""
     return None if "payments:read" in me().permissions else me().id

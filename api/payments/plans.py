@@ -1,4 +1,4 @@
-"""What may be subscribed to."""
+"""Subscription plans."""
 
 from typing import Any
 from uuid import UUID
@@ -37,7 +37,7 @@ class PlanRequestSchema(Schema):
 class PlanChangeSchema(Schema):
     name = Line(longest=128)
     trial_days = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=365))
-    on_sale = Flag(metadata={"description": "false: nobody new may subscribe."})
+    on_sale = Flag(metadata={"description": "false closes the plan to new subscribers."})
 
 
 class PlanSchema(Schema):
@@ -57,14 +57,17 @@ class Plans(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(PlanSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List the plans on sale."""
+        """List plans on sale"""
         return page(ask("payments.list_plans", **query))
 
     @requires("payments:admin")
     @blp.arguments(PlanRequestSchema)
     @blp.response(201, PlanSchema)
     def post(self, plan: dict[str, Any]) -> Any:
-        """Offer a plan: courses that are paid for by the month or the year."""
+        """Create a plan
+
+        A plan gives access to its courses for a monthly or yearly price.
+        """
         price = plan.pop("price")
         return ask("payments.create_plan", **plan, **price)
 
@@ -74,7 +77,10 @@ class Plan(MethodView):
     @public
     @blp.response(200, PlanSchema)
     def get(self, plan_id: UUID) -> Response:
-        """Show a plan on sale; staff see one that is not on sale too."""
+        """Retrieve a plan
+
+        Plans that are not on sale are visible to callers with `payments:admin` only.
+        """
         return respond_private(ask("payments.show_plan", plan_id=plan_id, for_staff=is_sales_staff()))
 
     @requires("payments:admin")
@@ -83,6 +89,9 @@ class Plan(MethodView):
     @blp.arguments(PlanChangeSchema)
     @blp.response(200, PlanSchema)
     def patch(self, changes: dict[str, Any], plan_id: UUID, *, expected_version: int) -> Response:
-        """Change what is offered from now on; subscribers keep their terms. Needs If-Match."""
+        """Update a plan
+
+        Applies to new subscriptions; existing subscribers keep their terms.
+        """
         changed = ask("payments.change_plan", plan_id=plan_id, expected_version=expected_version, changes=changes)
         return respond(Stored.of(changed))

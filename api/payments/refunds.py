@@ -1,4 +1,4 @@
-"""Giving money back."""
+"""Refunds of orders."""
 
 from typing import Any
 from uuid import UUID
@@ -22,20 +22,20 @@ class RefundRequestSchema(Schema):
         strict=True,
         load_default=None,
         validate=ma.validate.Range(min=1, max=10**12),
-        metadata={"description": "Without it, all that is left."},
+        metadata={"description": "Defaults to the amount that can still be refunded."},
     )
     payment_id = ma.fields.UUID(
         load_default=None,
-        metadata={"description": "A payment of the order; without it, the one that paid the order."},
+        metadata={"description": "A payment of the order. Defaults to the one that paid it."},
     )
     reason = ma.fields.Str(
         required=True,
         validate=[ma.validate.Length(max=500), _NOT_BLANK],
-        metadata={"description": "For staff: the buyer is not shown it."},
+        metadata={"description": "Internal note; not shown to the buyer."},
     )
     keeps_access = Flag(
         load_default=False,
-        metadata={"description": "What was bought stays the buyer's, also where nothing is left of its money."},
+        metadata={"description": "Whether the buyer keeps access even after a full refund."},
     )
 
 
@@ -45,18 +45,18 @@ class RefundSchema(Schema):
     payment_id = ma.fields.UUID()
     status = ma.fields.Str(
         metadata={
-            "description": "succeeded or failed; pending: the bank is at work; created, unknown: the provider is asked "
-            "until it answers; review: a person looks at it."
+            "description": "`pending`: the bank is processing it. `created`, `unknown`: the provider's response is "
+            "outstanding and polled for. `review`: staff must resolve it. `succeeded`, `failed`: final."
         }
     )
     amount_minor = ma.fields.Int()
     currency = ma.fields.Str()
-    reason = ma.fields.Str(metadata={"description": "To the buyer, not what staff wrote."})
+    reason = ma.fields.Str(metadata={"description": "The reason shown to the buyer, not the internal note."})
     keeps_access = ma.fields.Bool()
-    problem = ma.fields.Str(allow_none=True, metadata={"description": "The provider's code for what went wrong."})
+    problem = ma.fields.Str(allow_none=True, metadata={"description": "The provider's error code."})
     owed_since = Timestamp(
         allow_none=True,
-        metadata={"description": "Money that came twice or too late: a refused refund of it is tried again."},
+        metadata={"description": "Set for duplicate or late payments: a rejected refund of them is retried."},
     )
     created_at = Timestamp()
     finished_at = Timestamp(allow_none=True)
@@ -71,9 +71,10 @@ class Refunds(MethodView):
     @blp.arguments(RefundRequestSchema)
     @blp.response(201, RefundSchema)
     def post(self, refund: dict[str, Any], order_id: UUID) -> Any:
-        """Give back a part or all of what was paid.
+        """Create a refund
 
-        What was bought ends when all of its money has gone back, a subscription with its present period.
+        Refunds an order fully or in part. Access ends when the full amount is refunded; a subscription ends with its
+        current period.
         """
         return ask(
             "payments.refund_order",
@@ -89,6 +90,9 @@ class Refunds(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, RefundPage)
     def get(self, query: dict[str, Any], order_id: UUID) -> Page:
-        """List the refunds of an order of the caller; of any order for those with payments:read."""
+        """List refunds of an order
+
+        With `payments:read`, any user's order.
+        """
         whose = None if "payments:read" in me().permissions else me().id
         return page(ask("payments.list_refunds", order_id=order_id, user_id=whose, **query))

@@ -1,4 +1,4 @@
-"""Payments as staff see them, and the way out of review for payments, refunds and disputes."""
+"""Staff views of payments and refunds, and resolution of payments, refunds and disputes in review."""
 
 from typing import Any
 from uuid import UUID
@@ -46,22 +46,23 @@ class PaymentSchema(Schema):
     status = ma.fields.Str(
         validate=ma.validate.OneOf(STATUSES),
         metadata={
-            "description": "review: the provider has something else than was asked for, a person decides; duplicate: "
-            "money that is not the order's, and goes back; unknown: the provider is asked until it answers."
+            "description": "`review`: the provider's payment does not match the request; staff must resolve it. "
+            "`duplicate`: the order was already paid, the funds are returned. `unknown`: the provider's response is "
+            "outstanding and polled for."
         },
     )
     provider = ma.fields.Str(metadata={"example": "stripe"})
-    provider_id = ma.fields.Str(allow_none=True, metadata={"description": "The provider's own id of the payment."})
-    amount_minor = ma.fields.Int(metadata={"description": "What was asked for."})
+    provider_id = ma.fields.Str(allow_none=True, metadata={"description": "The provider's payment id."})
+    amount_minor = ma.fields.Int(metadata={"description": "The requested amount."})
     currency = ma.fields.Str()
-    captured_minor = ma.fields.Int(metadata={"description": "What the provider has taken from the buyer."})
+    captured_minor = ma.fields.Int(metadata={"description": "The amount captured from the buyer."})
     captured_currency = ma.fields.Str()
     refund_pending_minor = ma.fields.Int()
     refunded_minor = ma.fields.Int()
     disputed_minor = ma.fields.Int()
     charged_back_minor = ma.fields.Int()
-    refundable_minor = ma.fields.Int(metadata={"description": "What may still be refunded."})
-    problem = ma.fields.Str(allow_none=True, metadata={"description": "Why it failed, or what does not match."})
+    refundable_minor = ma.fields.Int(metadata={"description": "The amount that can still be refunded."})
+    problem = ma.fields.Str(allow_none=True, metadata={"description": "The reason of the failure, or the mismatch."})
     created_at = Timestamp()
 
 
@@ -78,8 +79,8 @@ class PaymentResolutionSchema(Schema):
         required=True,
         validate=ma.validate.OneOf(["accept", "release", "refund"]),
         metadata={
-            "description": "accept: what was captured pays the order; refund: it goes back to the buyer; release: "
-            "nothing was captured, the page is closed and what is held is released."
+            "description": "`accept`: the captured amount pays the order. `refund`: the captured amount is returned to "
+            "the buyer. `release`: nothing was captured; the checkout session is closed and the authorization voided."
         },
     )
     note = _note()
@@ -89,7 +90,7 @@ class RefundResolutionSchema(Schema):
     action = ma.fields.Str(
         required=True,
         validate=ma.validate.OneOf(["accept", "release"]),
-        metadata={"description": "accept: it is booked with the provider's amount; release: nothing has gone back."},
+        metadata={"description": "`accept`: book the provider's amount. `release`: nothing was refunded."},
     )
     note = _note()
 
@@ -98,12 +99,12 @@ class DisputeResolutionSchema(RefundResolutionSchema):
     action = ma.fields.Str(
         required=True,
         validate=ma.validate.OneOf(["accept", "release"]),
-        metadata={"description": "accept: the bank takes amount_minor; release: it takes nothing."},
+        metadata={"description": "`accept`: the bank takes `amount_minor`. `release`: it takes nothing."},
     )
     amount_minor = ma.fields.Int(
         strict=True,
         validate=ma.validate.Range(min=1, max=10**12),
-        metadata={"description": "With accept: what the bank takes, in the payment's currency."},
+        metadata={"description": "With `accept` only: the disputed amount in the payment's currency."},
     )
 
     @ma.validates_schema
@@ -118,7 +119,10 @@ class Payments(MethodView):
     @blp.arguments(PaymentsQuery, location="query")
     @blp.response(200, page_of(PaymentSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List payments, newest first; of one order, or in one status, where it is named."""
+        """List payments
+
+        Newest first. Filter by order or status.
+        """
         return page(ask("payments.list_payments", **query))
 
 
@@ -127,7 +131,10 @@ class Payment(MethodView):
     @requires("payments:read")
     @blp.response(200, PaymentDetailsSchema)
     def get(self, payment_id: UUID) -> Any:
-        """Show a payment with the decisions about it."""
+        """Retrieve a payment
+
+        Returns the payment with its resolutions.
+        """
         return ask("payments.show_payment", payment_id=payment_id)
 
 
@@ -137,7 +144,10 @@ class PaymentResolution(MethodView):
     @blp.arguments(PaymentResolutionSchema)
     @blp.response(200, PaymentDetailsSchema)
     def post(self, resolution: dict[str, Any], payment_id: UUID) -> Any:
-        """Decide what a payment in review is. The decision is stored with the caller and the note."""
+        """Resolve a payment in review
+
+        The resolution is recorded with the caller and the note.
+        """
         return ask("payments.resolve_payment", payment_id=payment_id, actor=me().id, **resolution)
 
 
@@ -147,7 +157,10 @@ class AllRefunds(MethodView):
     @blp.arguments(RefundsQuery, location="query")
     @blp.response(200, RefundPage)
     def get(self, query: dict[str, Any]) -> Page:
-        """List the refunds of all orders, newest first; in one status, where it is named."""
+        """List all refunds
+
+        Newest first. Filter by status.
+        """
         return page(ask("payments.list_all_refunds", **query))
 
 
@@ -157,7 +170,10 @@ class RefundResolution(MethodView):
     @blp.arguments(RefundResolutionSchema)
     @blp.response(200, RefundSchema)
     def post(self, resolution: dict[str, Any], refund_id: UUID) -> Any:
-        """Decide what a refund in review is. The decision is stored with the caller and the note."""
+        """Resolve a refund in review
+
+        The resolution is recorded with the caller and the note.
+        """
         return ask("payments.resolve_refund", refund_id=refund_id, actor=me().id, **resolution)
 
 
@@ -167,7 +183,10 @@ class DisputeResolution(MethodView):
     @blp.arguments(DisputeResolutionSchema)
     @blp.response(200, DisputeSchema)
     def post(self, resolution: dict[str, Any], dispute_id: UUID) -> Any:
-        """Decide what a dispute in review is. The decision is stored with the caller and the note."""
+        """Resolve a dispute in review
+
+        The resolution is recorded with the caller and the note.
+        """
         return ask(
             "payments.resolve_dispute",
             dispute_id=dispute_id,

@@ -40,9 +40,11 @@ class PlanSubscriptionSchema(Schema):
     period_end = Timestamp()
     cancel_at_period_end = ma.fields.Bool()
     ends_at = Timestamp(
-        allow_none=True, metadata={"description": "While past_due: when access ends unless a payment arrives."}
+        allow_none=True, metadata={"description": "While `past_due`: when access ends unless a payment succeeds."}
     )
-    problem = ma.fields.Str(allow_none=True, metadata={"description": "Why the last charge failed, or why it is over."})
+    problem = ma.fields.Str(
+        allow_none=True, metadata={"description": "Why the last charge failed, or why the subscription ended."}
+    )
     created_at = Timestamp()
     ended_at = Timestamp(allow_none=True)
     version = ma.fields.Int()
@@ -53,14 +55,18 @@ class Subscriptions(MethodView):
     @requires(idempotency_key=True, limit=MONEY)
     @blp.arguments(PlanSubscriptionRequestSchema)
     @blp.response(201, PlanSubscriptionSchema)
-    def post(self, wish: dict[str, Any]) -> Any:
-        """Subscribe by what was paid with before, or by a trial; without either, begin by a checkout with plan_id."""
+    def post(self, body: dict[str, Any]) -> Any:
+        """Create a subscription
+
+        Charges the caller's saved payment method or starts a trial. With neither, create a checkout session with
+        `plan_id` instead.
+        """
         return ask(
             "payments.start_subscription",
             user_id=me().id,
-            plan_id=wish["plan_id"],
-            provider=wish["provider"],
-            receipt_email=wish.get("receipt_email") or me().email,
+            plan_id=body["plan_id"],
+            provider=body["provider"],
+            receipt_email=body.get("receipt_email") or me().email,
         )
 
 
@@ -70,7 +76,10 @@ class MySubscriptions(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(PlanSubscriptionSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List the caller's subscriptions, newest first."""
+        """List the caller's subscriptions
+
+        Newest first.
+        """
         return page(ask("payments.list_subscriptions", user_id=me().id, **query))
 
 
@@ -79,7 +88,10 @@ class Subscription(MethodView):
     @requires()
     @blp.response(200, PlanSubscriptionSchema)
     def get(self, subscription_id: UUID) -> Response:
-        """Show a subscription of the caller."""
+        """Retrieve a subscription
+
+        Only the caller's own.
+        """
         shown = ask("payments.show_subscription", subscription_id=subscription_id, user_id=me().id)
         return respond(Stored.of(shown))
 
@@ -89,5 +101,8 @@ class SubscriptionCancellation(MethodView):
     @requires()
     @blp.response(200, PlanSubscriptionSchema)
     def post(self, subscription_id: UUID) -> Any:
-        """Give notice: what is paid for stays until its period ends."""
+        """Cancel a subscription
+
+        Cancels at the end of the current period; access continues until then.
+        """
         return ask("payments.cancel_subscription", subscription_id=subscription_id, user_id=me().id)

@@ -1,4 +1,4 @@
-"""The providers' webhooks, passed on as they came once their sender is verified."""
+"""Payment provider webhooks: verify the sender, then forward the raw request to the payments service."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -27,7 +27,10 @@ class StripeWebhook(MethodView):
     @signed
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
-        """Take a webhook of Stripe's; it is signed."""
+        """Receive a Stripe webhook
+
+        Verified by its `Stripe-Signature` header.
+        """
         body, signature = webhook_body(), request.headers.get("Stripe-Signature", "")
         secrets = [secret.encode() for secret in settings.STRIPE_WEBHOOK_SECRETS]
         verify_stripe(body, signature, secrets, at=datetime.now(UTC))
@@ -39,7 +42,10 @@ class YooKassaWebhook(MethodView):
     @signed
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
-        """Take a notice of YooKassa's: a hint, from a known address, to ask what became of a payment."""
+        """Receive a YooKassa webhook
+
+        Verified by the sender's IP address. The body is only a hint to fetch the payment from YooKassa.
+        """
         verify_address(client_address(), settings.YOOKASSA_TRUSTED_NETWORKS, sender="yookassa")
         return _passed_on("yookassa", webhook_body(), {})
 
