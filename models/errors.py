@@ -1,10 +1,10 @@
-"""Every expected failure. Its class says what went wrong, its args say with what; it crosses the queue as both.
+"""Domain errors: every expected failure, with its HTTP status, its stable ``code`` and its message.
 
-No class here has an ``__init__``: the gateway rebuilds an error that a worker raised as ``cls(*args)``, so the args are
-JSON values (send ``str(id)``), and the message is made from them. ``code`` is stable: clients branch on it.
+An error that a worker raises crosses the queue as class name and args. The gateway rebuilds it as ``cls(*args)`` and
+formats the message with the args. Hence no class has an ``__init__``, and args are JSON values (``str(id)``).
 
-During an upgrade the reader of a reply may not know the class. Hence ``to_wire`` adds the status, the code and the
-text, and ``from_wire`` falls back to them.
+During an upgrade the receiver may not know the class. ``to_wire`` therefore adds status, code and text, and
+``from_wire`` falls back to them.
 """
 
 import re
@@ -19,12 +19,12 @@ _ERROR_STATUSES = {status.value for status in HTTPStatus if status >= HTTPStatus
 
 
 class DomainError(Exception):
-    """An expected failure. ``status`` is its HTTP status, ``code`` its stable name, ``message`` its text for people."""
+    """An expected failure. ``code`` is stable, so that clients can branch on it; ``message`` is for people."""
 
     status: int = 400
     code: str = "domain_error"
     message: ClassVar[str] = "The request could not be carried out."
-    # Seconds after which a repeat may succeed; None where only another request would. Whoever raises may know better.
+    # Seconds after which the same request may succeed; None if it cannot. The code that raises the error may set it.
     retry_after_seconds: int | None = None
 
     by_name: ClassVar[dict[str, type["DomainError"]]] = {}
@@ -40,16 +40,16 @@ class DomainError(Exception):
 
     @property
     def errors(self) -> list[dict[str, str]]:
-        """The fields at fault: [{"pointer", "detail"}], a JSON pointer each."""
+        """Return the invalid fields: [{"pointer", "detail"}], where ``pointer`` is a JSON pointer."""
         return []
 
     @property
     def transient(self) -> bool:
-        """Whether time alone may remove the cause, so that an event's handler is retried without limit."""
+        """Return whether the cause may disappear over time; event handlers are then retried without limit."""
         return isinstance(self, Unavailable)
 
     def to_wire(self) -> dict[str, Any]:
-        """The error as a reply carries it. Only ``name`` and ``args`` are read by a process that knows the class."""
+        """Return the form for replies. A receiver that knows the class reads only ``name`` and ``args``."""
         return {
             "name": type(self).__name__,
             "args": [str(arg) for arg in self.args],
@@ -63,18 +63,18 @@ class DomainError(Exception):
     def _detail(self) -> str:
         try:
             return str(self)
-        except (IndexError, KeyError):  # raised with too few args: the caller must get an answer nevertheless
+        except (IndexError, KeyError):  # raised with too few args; the caller must get a response nevertheless
             return self.message
 
     @staticmethod
     def from_wire(fields: Mapping[str, Any]) -> "DomainError":
-        """Rebuild the error of a reply, a stored answer or an operation. Never raises, whatever the fields hold."""
+        """Rebuild the error of a reply, a stored response or an operation. Never raises, even for invalid fields."""
         known, args = DomainError.by_name.get(str(fields.get("name"))), fields.get("args")
         if known is not None and isinstance(args, list):
             error = known(*args)
             try:
                 str(error)
-            except (IndexError, KeyError):  # the sender's class has other args than ours
+            except (IndexError, KeyError):  # the sender's version of the class has other args
                 pass
             else:
                 return error
@@ -82,7 +82,7 @@ class DomainError(Exception):
 
 
 class RemoteError(DomainError, registered=False):
-    """An error of a class that only the sender knows. ``args[0]`` is its name, ``args[1]`` its text."""
+    """An error whose class only the sender knows. ``args[0]`` is its class name, ``args[1]`` its text."""
 
     status = 500
     code = "internal_error"
@@ -95,7 +95,7 @@ class RemoteError(DomainError, registered=False):
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "RemoteError":
-        """Take over status, code and text where they have the right form."""
+        """Create the error from the status, code and text of a reply; invalid values are replaced by defaults."""
         detail, status, code = fields.get("detail"), fields.get("status"), fields.get("code")
         text = detail if isinstance(detail, str) else "Something went wrong on our side; it has been logged."
         error = cls(str(fields.get("name")), text)
@@ -105,16 +105,16 @@ class RemoteError(DomainError, registered=False):
             error.code = code
         retry_after_seconds, transient = fields.get("retry_after_seconds"), fields.get("transient")
         error.retry_after_seconds = retry_after_seconds if isinstance(retry_after_seconds, int) else None
-        # Without the flag assume the best: an unknown error must not discard the events of a newer service.
+        # Assume that an error without the flag is transient: it must not dead-letter the events of a newer service.
         error._transient = transient if isinstance(transient, bool) else True
         return error
 
     def to_wire(self) -> dict[str, Any]:
-        """The fields as they came, for a reader that may know the class."""
+        """Return the error under its original name, for a receiver that may know the class."""
         return {**super().to_wire(), "name": self.args[0], "args": []}
 
 
-# Families: raised through their members.
+# Base classes by HTTP status; code raises their subclasses.
 
 
 class Malformed(DomainError):
@@ -150,7 +150,7 @@ class Unavailable(DomainError):
     retry_after_seconds: int | None = 5
 
 
-# Who is asking.
+# Authentication and authorization.
 
 
 class TokenMissing(Unauthorized):
@@ -170,11 +170,11 @@ class PermissionMissing(Forbidden):
 
 
 class MachineRefused(Forbidden):
-    message = "This is for people: a program's own token is not taken here."
+    message = "Machine-to-machine tokens are not accepted on this endpoint."
 
 
 class AccountErased(Forbidden):
-    message = "This account was erased. Sign up anew, or wait for the receipt at its operation."
+    message = "This account was erased. Sign up again, or follow the operation of the erasure for the receipt."
 
 
 class AccountBlocked(Forbidden):
@@ -186,18 +186,18 @@ class OwnRoles(Forbidden):
 
 
 class HookRefused(Unauthorized):
-    message = "The hook's authorization is not the one agreed upon."
+    message = "The authorization of the webhook is not valid."
 
 
 class HookUnreadable(Malformed):
-    message = "The hook cannot be read: {0}."
+    message = "The webhook is malformed: {0}."
 
 
 class UnsubscribeLinkInvalid(NotFound):
-    message = "This is not a link of ours, or not the whole of it."
+    message = "This unsubscribe link is invalid, incomplete or expired."
 
 
-# How it is asked.
+# Requests, idempotency and availability.
 
 
 class IdempotencyKeyMissing(Malformed):
@@ -209,7 +209,7 @@ class IdempotencyKeyInvalid(Malformed):
 
 
 class SecretNotStored(Malformed):
-    message = "The answer holds a secret and is never stored: send the request without {0}."
+    message = "The response contains a secret and is never stored: send the request without {0}."
 
 
 class IdempotencyKeyReused(Invalid):
@@ -222,17 +222,17 @@ class RequestInProgress(Conflict):
 
 
 class CursorInvalid(Malformed):
-    message = "The cursor is not one of this list's."
+    message = "The cursor is not valid for this list."
 
 
 class PreconditionRequired(DomainError):
     status = 428
-    message = "Send If-Match with the ETag of what you change."
+    message = "Send If-Match with the ETag of the resource that you change."
 
 
 class PreconditionFailed(DomainError):
     status = 412
-    message = "The {0} has changed since: its version is {1}."
+    message = "The {0} has changed: its version is {1}."
 
 
 class RateLimited(DomainError):
@@ -242,27 +242,27 @@ class RateLimited(DomainError):
 
 
 class QueueFull(Unavailable):
-    message = "The {0} service has too much to do; nothing was done."
+    message = "The {0} service is overloaded; nothing was done."
 
 
 class TransactionConflict(Unavailable):
-    """PostgreSQL ended the transaction for the sake of another one: a deadlock or a serialization failure."""
+    """PostgreSQL aborted the transaction because of a deadlock or a serialization failure."""
 
     message = "Another request changed the same data of the {0} service at the same time; nothing was done."
     retry_after_seconds = 1
 
 
 class ServiceSlow(Unavailable):
-    message = "The {0} service answers slowly, and enough requests wait for it already; nothing was done."
+    message = "The {0} service responds slowly and has too many waiting requests; nothing was done."
 
 
 class OutcomeUnknown(DomainError):
     status = 504
-    message = "No answer in time: the outcome is unknown. Repeat the request with the same Idempotency-Key."
+    message = "No response in time: the outcome is unknown. Repeat the request with the same Idempotency-Key."
 
 
 class ProjectionBehind(Unavailable):
-    """A handler needs what another topic has not brought yet; the bridge sends its event again."""
+    """A handler needs an event of another topic that has not arrived; the bridge retries the handler."""
 
     message = "The {0} {1} has not arrived yet."
     retry_after_seconds = 1
@@ -273,11 +273,11 @@ class OperationBegun(Conflict):
 
 
 class OperationCanceled(Conflict):
-    message = "The operation was canceled before it began."
+    message = "The operation was canceled before it started."
 
 
 class TaskUnknown(Unavailable):
-    """A worker of another version was asked: an upgrade or a rollback is under way."""
+    """The worker has another version than the caller, during an upgrade or a rollback."""
 
     message = "This version of the service does not know the command {0}; nothing was done."
 
@@ -285,11 +285,11 @@ class TaskUnknown(Unavailable):
 class CommandCrashed(DomainError):
     status = 500
     code = "internal_error"
-    message = "Something went wrong on our side; it has been logged, and the command is not tried again."
+    message = "Something went wrong on our side; it has been logged, and the command is not retried."
 
 
 class EventTooLarge(Invalid):
-    message = "This makes an event {0} of {1} bytes; at most {2} bytes are published. Send less at once."
+    message = "The resulting event {0} has {1} bytes; the limit is {2} bytes. Send less data in one request."
 
 
 # Learning.
@@ -300,7 +300,7 @@ class NotEnrolled(Forbidden):
 
 
 class NoProgress(NotFound):
-    # The same code as on the lesson's own routes: for a client the reason is the same.
+    # The same code as for NotEnrolled: for a client the reason is the same.
     code = "not_enrolled"
     message = "You are not enrolled in course {0}."
 
@@ -362,7 +362,7 @@ class PrerequisiteCycle(Invalid):
 
 
 class CourseNotPublishable(Invalid):
-    """``args[0]`` is the course, ``args[1]`` the faults as JSON: [{"pointer", "detail"}]."""
+    """``args[0]`` is the id of the course, ``args[1]`` the errors as JSON: [{"pointer", "detail"}]."""
 
     message = "Course {0} cannot be published: see errors."
 
@@ -377,7 +377,7 @@ class CourseNotPublishable(Invalid):
 
 
 class ContentUnfit(Invalid):
-    message = "The content of a {0} lesson is {{{1}}}."
+    message = "The content of a {0} lesson must be {{{1}}}."
 
 
 # Selling.
@@ -388,7 +388,7 @@ class PaymentRequired(Conflict):
 
 
 class AlreadyPurchased(Conflict):
-    message = "You have bought the {0} {1} already."
+    message = "You already own the {0} {1}."
 
 
 class CurrencyNotSupported(Invalid):
@@ -396,49 +396,49 @@ class CurrencyNotSupported(Invalid):
 
 
 class AmountTooSmall(Invalid):
-    message = "The least amount that {0} charges is {1} {2}."
+    message = "The minimum amount for {0} is {1} {2}."
 
 
 class AmountTooLarge(Invalid):
-    message = "The largest amount that {0} charges is {1} {2}."
+    message = "The maximum amount for {0} is {1} {2}."
 
 
 class AmountNotDivisible(Invalid):
-    message = "{0} takes amounts in {1} only in steps of {2}."
+    message = "{0} supports amounts in {1} only in multiples of {2}."
 
 
 class ReceiptEmailMissing(Invalid):
-    message = "{0} sends its buyers a receipt by law: send receipt_email."
+    message = "{0} must send buyers a receipt by law: send receipt_email."
 
 
 class OrderClosed(Conflict):
-    message = "The order is {0} already."
+    message = "The order is already {0}."
 
 
 class AlreadySubscribed(Conflict):
-    message = "You are subscribed to plan {0} already."
+    message = "You are already subscribed to plan {0}."
 
 
 class SubscriptionEnded(Conflict):
-    message = "The subscription {0} is over, or has not begun."
+    message = "The subscription {0} has ended or has not started."
 
 
 class PaymentMethodMissing(Conflict):
-    message = "There is no means of payment saved at {0}: begin by a checkout with plan_id."
+    message = "No payment method is saved at {0}: start with a checkout with plan_id."
 
 
 class CheckoutOutcomeUnknown(Conflict):
-    message = "The payment provider has not answered for order {0} yet; it will be asked again."
+    message = "The payment provider has not answered for order {0} yet; the request will be retried."
     retry_after_seconds = 30
 
 
 class PaymentInProgress(Conflict):
-    message = "A payment for the {0} {1} is on its way: wait for its outcome."
+    message = "A payment for the {0} {1} is in progress: wait for its outcome."
     retry_after_seconds = 30
 
 
 class ReturnUrlRefused(Invalid):
-    message = "The return address {0} is not on the list of this shop."
+    message = "The return URL {0} is not allowed."
 
 
 class CouponUnknown(Invalid):
@@ -450,11 +450,11 @@ class CouponExpired(Invalid):
 
 
 class CouponUsedUp(Invalid):
-    message = "The coupon {0} has been used as often as it may be."
+    message = "The coupon {0} has reached its usage limit."
 
 
 class CouponNotApplicable(Invalid):
-    message = "The coupon {0} is not for this."
+    message = "The coupon {0} does not apply to this purchase."
 
 
 class CouponCurrencyMismatch(Invalid):
@@ -462,11 +462,11 @@ class CouponCurrencyMismatch(Invalid):
 
 
 class CouponTaken(Conflict):
-    message = "There is a coupon {0} already."
+    message = "A coupon {0} already exists."
 
 
 class CouponUsedMore(Conflict):
-    message = "The coupon was used {0} times already."
+    message = "The coupon has already been used {0} times."
 
 
 class OrderNotPaid(Conflict):
@@ -499,7 +499,7 @@ class PaymentRefused(DomainError):
 
 
 class ProviderUnavailable(Unavailable):
-    message = "{0} does not answer; nothing was charged."
+    message = "{0} does not respond; nothing was charged."
 
 
 class ProviderNotOffered(Invalid):
@@ -507,7 +507,7 @@ class ProviderNotOffered(Invalid):
 
 
 class ProviderOutcomeUnknown(Unavailable):
-    message = "{0} gave no clear answer."
+    message = "{0} did not return a definite result."
 
 
 class SignatureInvalid(Malformed):
@@ -518,38 +518,38 @@ class SenderRefused(Forbidden):
     message = "The webhook does not come from an address of {0}."
 
 
-# Telling.
+# Notifications.
 
 
 class NotReplayable(Conflict):
-    message = "What was told by {0} cannot be sent again."
+    message = "Notifications by {0} cannot be sent again."
 
 
 class LastEventIdInvalid(Malformed):
-    message = "The Last-Event-ID is not one of this stream's."
+    message = "The Last-Event-ID is not valid for this stream."
 
 
 class TooManyDevices(Conflict):
-    message = "You have {0} devices already: remove one first."
+    message = "You already have {0} devices: remove one first."
 
 
 class PushServiceRefused(Invalid):
-    message = "No known push service has the address {0}."
+    message = "{0} is not an address of a known push service."
 
 
 class PushNotConfigured(Conflict):
-    message = "This shop does not push by {0}."
+    message = "Push notifications by {0} are not configured."
 
 
-# Integrating.
+# Integrations and dead letters.
 
 
 class WebhookUrlRefused(Invalid):
-    message = "Webhooks are not sent there: {0}."
+    message = "Webhooks are not sent to this URL: {0}."
 
 
 class TooManyEndpoints(Conflict):
-    message = "There are {0} webhook endpoints already: delete one first."
+    message = "There are already {0} webhook endpoints: delete one first."
 
 
 class UnknownEventType(Invalid):
@@ -562,8 +562,8 @@ class EndpointDisabled(Conflict):
 
 class EventsPruned(DomainError):
     status = 410
-    message = "Events after {0} are forgotten already. Begin anew without after, and fetch what you need by the API."
+    message = "Events after {0} have expired. Start again without ``after``, and fetch the current state by the API."
 
 
 class DeadLetterClosed(Conflict):
-    message = "The dead letter was {0} already."
+    message = "The dead letter has already been {0}."
