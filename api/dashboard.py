@@ -43,7 +43,10 @@ class Dashboard(MethodView):
     @requires()
     @blp.response(200, DashboardSchema)
     def get(self) -> Any:
-        """Show the caller's profile, latest courses with progress, unread notes and subscriptions, all at once."""
+        """Retrieve the dashboard
+
+        Returns the caller's profile, latest courses with progress, unread notification count and subscriptions.
+        """
         caller = me()
         latest = {"user_id": caller.id, "after": None, "limit": _COURSES}
         told, failed = gather(

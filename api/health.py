@@ -110,7 +110,7 @@ class Liveness(MethodView):
     @liveness
     @blp.response(200, LivenessSchema)
     def get(self) -> Any:
-        """Say that this process answers."""
+        """Check liveness"""
         return {"status": "alive"}
 
 
@@ -120,7 +120,10 @@ class Ready(MethodView):
     @blp.alt_response(503, schema=ReadinessSchema, description="The queues cannot be reached.")
     @blp.response(200, ReadinessSchema)
     def get(self) -> Any:
-        """Say whether requests can be served, and which servers answer."""
+        """Check readiness
+
+        Returns whether requests can be served, and which servers respond.
+        """
         up = readiness.up()
         servers = {name: "up" if answers else "down" for name, answers in up.items()}
         if up["queue"]:

@@ -47,7 +47,7 @@ class Operation(MethodView):
     @requires()
     @blp.response(200, OperationSchema)
     def get(self, operation_id: str) -> Any:
-        """Show what became of a command of the caller's."""
+        """Retrieve an operation"""
         return _shown(_of_its_service("show_operation", operation_id))
 
 
@@ -56,7 +56,10 @@ class OperationCancellation(MethodView):
     @requires()
     @blp.response(200, OperationSchema)
     def post(self, operation_id: str) -> Any:
-        """Give up a command that has not begun; it then reads as failed with the code operation_canceled."""
+        """Cancel an operation
+
+        Only before it has started. It then has the status `failed` and the error code `operation_canceled`.
+        """
         return _shown(_of_its_service("cancel_operation", operation_id))
 
 

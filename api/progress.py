@@ -150,7 +150,7 @@ class CourseProgress(MethodView):
     @cached_page(_of_me)
     @blp.response(200, CourseProgressSchema)
     def get(self, course_id: UUID) -> Any:
-        """Show the caller's progress in a course."""
+        """Retrieve the caller's progress in a course"""
         return ask("progress.show_progress", user_id=me().id, course_id=course_id)
 
 
@@ -161,7 +161,10 @@ class Progress(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(CourseProgressSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List the caller's progress in all courses, the latest begun first."""
+        """List the caller's progress
+
+        One entry per course, most recently started first.
+        """
         return page(ask("progress.list_progress", user_id=me().id, **query))
 
 
@@ -171,7 +174,10 @@ class ProgressBatch(MethodView):
     @blp.arguments(BatchSchema)
     @blp.response(200, MergedBatchSchema)
     def post(self, batch: dict[str, Any]) -> Any:
-        """Make up for what was done offline. Nothing is undone by it, so the same events may come again."""
+        """Merge offline progress
+
+        Applies events recorded while a device was offline. Never reverts progress, so a batch can be sent again.
+        """
         return ask("progress.merge_progress", user_id=me().id, events=batch["events"])
 
 
@@ -180,13 +186,19 @@ class LessonCompletion(MethodView):
     @requires()
     @blp.response(200, CourseProgressSchema)
     def put(self, course_id: UUID, lesson_id: UUID) -> Any:
-        """Mark a lesson complete. Repeating it changes nothing."""
+        """Complete a lesson
+
+        Idempotent.
+        """
         return ask("progress.complete_lesson", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
 
     @requires()
     @blp.response(200, CourseProgressSchema)
     def delete(self, course_id: UUID, lesson_id: UUID) -> Any:
-        """Take the completion of a lesson back. A certificate that was issued stays."""
+        """Reopen a lesson
+
+        Removes its completion. Issued certificates remain valid.
+        """
         return ask("progress.reopen_lesson", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
 
 
@@ -195,7 +207,7 @@ class LessonPosition(MethodView):
     @requires()
     @blp.response(200, PositionSchema)
     def get(self, course_id: UUID, lesson_id: UUID) -> Any:
-        """Show where the caller is in a lesson, to go on from there."""
+        """Retrieve the playback position in a lesson"""
         return ask("progress.show_position", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
 
     @requires()
@@ -203,7 +215,10 @@ class LessonPosition(MethodView):
     @blp.arguments(PositionFieldsSchema)
     @blp.response(200, PositionSchema)
     def put(self, position: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Any:
-        """Keep where the caller is in a lesson; the furthest that they were never goes back."""
+        """Update the playback position in a lesson
+
+        `furthest_seconds` never decreases.
+        """
         return ask(
             "progress.move_position",
             user_id=me().id,
@@ -218,7 +233,10 @@ class Streak(MethodView):
     @requires()
     @blp.response(200, StreakSchema)
     def get(self) -> Any:
-        """Count the days in a row on which the caller completed a lesson, by the calendar of their time zone."""
+        """Retrieve the caller's streak
+
+        Consecutive days with a completed lesson, in the caller's time zone.
+        """
         caller = me()
         profile = profile_of(caller.id, email=caller.email, name=caller.name)
         return ask("progress.show_streak", user_id=caller.id, timezone=profile["timezone"])
@@ -231,7 +249,10 @@ class Certificates(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(CertificateSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List the caller's certificates, the newest first."""
+        """List the caller's certificates
+
+        Newest first.
+        """
         return page(ask("progress.list_certificates", user_id=me().id, **query))
 
 
@@ -240,7 +261,10 @@ class Certificate(MethodView):
     @public
     @blp.response(200, PublicCertificateSchema)
     def get(self, code: str) -> Response:
-        """Show a certificate to whoever has its code, as JSON or, to who accepts it, as HTML."""
+        """Verify a certificate
+
+        Public: the code is sufficient. Returns JSON, or HTML if `Accept` prefers it.
+        """
         certificate = look_up("progress.show_certificate", code=code.upper())
         shown = PublicCertificateSchema().dump({**certificate, "holder": _name_of(certificate["user_id"])})
         return printable(_CERTIFICATE_PAGE, shown)

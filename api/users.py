@@ -126,7 +126,10 @@ class Me(MethodView):
     @requires()
     @blp.response(200, ProfileSchema)
     def get(self) -> Response:
-        """Show the caller's profile; one that is still being made is shown from the token's claims."""
+        """Retrieve the caller's profile
+
+        Until the profile is created, it is built from the claims of the token.
+        """
         caller = me()
         if profile := own_profile(caller.sub):
             return respond(_confirmed(profile))
@@ -137,7 +140,7 @@ class Me(MethodView):
     @blp.arguments(ProfileChangesSchema)
     @blp.response(200, ProfileSchema)
     def patch(self, changes: dict[str, Any], *, expected_version: int) -> Response:
-        """Change the caller's profile: what is named. Needs If-Match."""
+        """Update the caller's profile"""
         return changed(
             profile_key(me().id),
             "users.change_profile",
@@ -150,9 +153,10 @@ class Me(MethodView):
     @if_match
     @blp.response(202, OperationSchema)
     def delete(self, *, expected_version: int) -> None:
-        """Erase the caller, in every service; the operation's result is the receipt. Needs If-Match.
+        """Erase the caller's account
 
-        What the law wants to be kept is named there, with the reason. The token remains good for reading the receipt.
+        Erases personal data in every service. The result of the operation is the receipt, which lists data retained
+        by law and the reasons. The token stays valid for reading it.
         """
         tell("users.erase_me", sub=me().sub, expected_version=expected_version)
 
@@ -162,13 +166,16 @@ class Export(MethodView):
     @requires()
     @blp.response(202, OperationSchema)
     def post(self) -> None:
-        """Have all that is kept of the caller laid out by every service; the operation's result says where."""
+        """Request a data export
+
+        Every service exports the caller's personal data. The result of the operation says where to find it.
+        """
         tell("users.request_export", user_id=me().id, owner=me().sub)
 
     @requires()
     @blp.response(200, ExportSchema)
     def get(self) -> Any:
-        """Show the last finished export."""
+        """Retrieve the latest data export"""
         export = ask("users.show_export", user_id=me().id)
         of_export = {"user_id": me().id, "export_id": export["id"]}
         parts = {
@@ -193,7 +200,10 @@ class Users(MethodView):
     @blp.arguments(UserQuery, location="query")
     @blp.response(200, UserPageSchema)
     def get(self, query: dict[str, Any]) -> Page:
-        """List users, newest first."""
+        """List users
+
+        Newest first.
+        """
         found = ask("users.list_users", **query)
         body, status, headers = page(found)
         return {**body, "total": found["total"]}, status, headers
@@ -204,7 +214,7 @@ class User(MethodView):
     @requires("users:admin")
     @blp.response(200, ProfileSchema)
     def get(self, user_id: UUID) -> Response:
-        """Show a user's profile."""
+        """Retrieve a user"""
         return cached(profile_key(user_id), "users.show_profile", user_id=user_id, email=None, name=None)
 
     @requires("users:admin")
@@ -213,7 +223,7 @@ class User(MethodView):
     @blp.arguments(ProfileChangesSchema)
     @blp.response(200, ProfileSchema)
     def patch(self, changes: dict[str, Any], user_id: UUID, *, expected_version: int) -> Response:
-        """Change a user's profile: what is named. Needs If-Match."""
+        """Update a user"""
         return changed(
             profile_key(user_id),
             "users.change_profile",
@@ -227,7 +237,10 @@ class User(MethodView):
     @if_match
     @blp.response(202, OperationSchema)
     def delete(self, user_id: UUID, *, expected_version: int) -> None:
-        """Erase a user, in every service; the operation's result is the receipt. Needs If-Match."""
+        """Erase a user
+
+        Erases personal data in every service. The result of the operation is the receipt.
+        """
         tell("users.erase_user", user_id=user_id, expected_version=expected_version, owner=me().sub)
 
 
@@ -239,7 +252,10 @@ class Roles(MethodView):
     @blp.arguments(RolesSchema)
     @blp.response(200, ProfileSchema)
     def put(self, body: dict[str, Any], user_id: UUID, *, expected_version: int) -> Response:
-        """Give a user these roles and no others; their next token has what the roles allow. Needs If-Match."""
+        """Set a user's roles
+
+        Replaces all roles. The user's next token carries the new permissions.
+        """
         return changed(
             profile_key(user_id),
             "users.set_roles",
@@ -256,7 +272,10 @@ class Auth0Hook(MethodView):
     @signed
     @blp.response(200, HookReceivedSchema)
     def post(self) -> Any:
-        """Take what an event stream or a log stream of Auth0's tells; its Authorization is the one agreed upon."""
+        """Receive an Auth0 webhook
+
+        From an event stream or log stream; verified by the shared token in `Authorization`.
+        """
         authorization = request.headers.get("Authorization", "")
         verify_auth0(authorization, settings.AUTH0_WEBHOOK_TOKENS)
         return ask_for_webhook("users.receive_auth0_hook", body=webhook_body(), authorization=authorization)

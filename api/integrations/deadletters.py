@@ -51,7 +51,10 @@ class DeadLetters(MethodView):
     @blp.arguments(DeadLetterQuery, location="query")
     @blp.response(200, page_of(DeadLetterSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List events that a handler could not take: service by service, the oldest of each first."""
+        """List dead letters
+
+        Ordered by service, then oldest first.
+        """
         limit, status = query["limit"], query["status"]
         service, seq = query["after"] or (celery_app.SERVICES[0], 0)
         items: list[dict[str, Any]] = []
@@ -68,7 +71,10 @@ class DeadLetterReplay(MethodView):
     @requires("ops:admin", machines=True)
     @blp.response(200, LettersReplayedSchema)
     def post(self, letter_id: str) -> Any:
-        """Give the open dead letters of one key to their handler again, in their order, until one fails."""
+        """Replay dead letters
+
+        Redelivers the open dead letters of this key to their handler in order, until one fails.
+        """
         service, seq = _parts(letter_id)
         return ask(f"{service}.replay_dead_letters", service=service, seq=seq)
 

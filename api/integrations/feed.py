@@ -62,5 +62,8 @@ class Events(MethodView):
     @blp.response(200, FeedPageSchema)
     @blp.alt_response(410, "Problem410")
     def get(self, query: dict[str, Any]) -> Any:
-        """Read the events of all services, each exactly once, in one order that never changes."""
+        """List events
+
+        Returns the events of all services, each exactly once, in a fixed order.
+        """
         return ask("integrations.list_events", after=int(query["after"]), types=query["types"], limit=query["limit"])

@@ -39,7 +39,10 @@ class QuarantinedEvents(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(QuarantinedEventSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List events that Kafka refuses for good: service by service, the oldest of each first."""
+        """List quarantined events
+
+        Events that Kafka permanently rejected, ordered by service, then oldest first.
+        """
         limit = query["limit"]
         service, seq = query["after"] or (celery_app.SERVICES[0], 0)
         items: list[dict[str, Any]] = []
@@ -56,7 +59,10 @@ class QuarantinedEventRelease(MethodView):
     @requires("ops:admin", machines=True)
     @blp.response(200, ReleasedSchema)
     def post(self, event_id: str) -> Any:
-        """Publish a quarantined event and the later ones of its key; what is refused again returns here."""
+        """Release a quarantined event
+
+        Publishes it and the later events of its key. Events that are rejected again return to quarantine.
+        """
         service, seq = _parts(event_id)
         return ask(f"{service}.release_quarantined", service=service, seq=seq)
 

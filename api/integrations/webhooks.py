@@ -116,14 +116,20 @@ class Endpoints(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, page_of(WebhookEndpointSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List webhook endpoints, the newest first."""
+        """List webhook endpoints
+
+        Newest first.
+        """
         return page(ask("integrations.list_endpoints", **query))
 
     @requires("ops:admin", machines=True, secret_answer=True)
     @blp.arguments(WebhookEndpointFieldsSchema)
     @blp.response(201, WebhookEndpointWithSecretSchema)
     def post(self, fields: dict[str, Any]) -> Any:
-        """Have events pushed to a URL. The answer has the secret of the signatures, and nothing else ever does."""
+        """Create a webhook endpoint
+
+        Events are sent to its URL. The signing secret is only returned here.
+        """
         return ask(
             "integrations.create_endpoint",
             url=fields["url"],
@@ -137,7 +143,7 @@ class Endpoint(MethodView):
     @requires("ops:admin", machines=True)
     @blp.response(200, WebhookEndpointSchema)
     def get(self, endpoint_id: UUID) -> Response:
-        """Show a webhook endpoint and how it fares."""
+        """Retrieve a webhook endpoint"""
         return respond(Stored.of(ask("integrations.show_endpoint", endpoint_id=endpoint_id)))
 
     @requires("ops:admin", machines=True)
@@ -146,7 +152,10 @@ class Endpoint(MethodView):
     @blp.arguments(WebhookEndpointChangesSchema)
     @blp.response(200, WebhookEndpointSchema)
     def patch(self, changes: dict[str, Any], endpoint_id: UUID, *, expected_version: int) -> Response:
-        """Change what is named; enable or disable it. Needs If-Match."""
+        """Update a webhook endpoint
+
+        Also enables or disables it.
+        """
         changed = ask(
             "integrations.change_endpoint", endpoint_id=endpoint_id, expected_version=expected_version, changes=changes
         )
@@ -155,7 +164,10 @@ class Endpoint(MethodView):
     @requires("ops:admin", machines=True)
     @blp.response(204)
     def delete(self, endpoint_id: UUID) -> None:
-        """Push nothing there any more, and forget what was."""
+        """Delete a webhook endpoint
+
+        Also deletes its deliveries.
+        """
         ask("integrations.delete_endpoint", endpoint_id=endpoint_id)
 
 
@@ -164,7 +176,10 @@ class SecretRotation(MethodView):
     @requires("ops:admin", machines=True, secret_answer=True)
     @blp.response(200, WebhookEndpointWithSecretSchema)
     def post(self, endpoint_id: UUID) -> Any:
-        """Sign with a new secret, which is shown here once. For a day webhooks have a signature by the old one too."""
+        """Rotate the signing secret
+
+        The new secret is only returned here. Webhooks are also signed with the old one for a day.
+        """
         return ask("integrations.rotate_secret", endpoint_id=endpoint_id)
 
 
@@ -173,7 +188,10 @@ class EndpointTrial(MethodView):
     @requires("ops:admin", machines=True)
     @blp.response(200, WebhookTrialSchema)
     def post(self, endpoint_id: UUID) -> Any:
-        """Push a WEBHOOK_TEST at once, and tell how it was taken. Works for a disabled endpoint too."""
+        """Send a test webhook
+
+        Sends a `WEBHOOK_TEST` event at once and returns the outcome. Also works for disabled endpoints.
+        """
         return ask("integrations.try_endpoint", endpoint_id=endpoint_id)
 
 
@@ -183,7 +201,10 @@ class EndpointReplay(MethodView):
     @blp.arguments(PastSchema)
     @blp.response(200, DeliveriesPlannedSchema)
     def post(self, replay: dict[str, Any], endpoint_id: UUID) -> Any:
-        """Push the events of a time again, as far back as the feed goes."""
+        """Replay events to a webhook endpoint
+
+        Sends the events of a period again, as far back as the event feed reaches.
+        """
         times = {name: replay.get(name) for name in ("since", "until")}
         return ask("integrations.replay_past", endpoint_id=endpoint_id, all_events=replay["all_events"], **times)
 
@@ -194,7 +215,10 @@ class Deliveries(MethodView):
     @blp.arguments(DeliveryQuery, location="query")
     @blp.response(200, page_of(WebhookDeliverySchema))
     def get(self, query: dict[str, Any], endpoint_id: UUID) -> Page:
-        """List what an endpoint was told, the newest first."""
+        """List webhook deliveries
+
+        Newest first.
+        """
         return page(ask("integrations.list_deliveries", endpoint_id=endpoint_id, **query))
 
 
@@ -203,5 +227,8 @@ class DeliveryReplay(MethodView):
     @requires("ops:admin", machines=True)
     @blp.response(200, WebhookDeliverySchema)
     def post(self, endpoint_id: UUID, delivery_id: UUID) -> Any:
-        """Push a delivery again, with the same webhook-id."""
+        """Resend a webhook delivery
+
+        Keeps its `webhook-id`.
+        """
         return ask("integrations.replay_delivery", endpoint_id=endpoint_id, delivery_id=delivery_id)

@@ -48,7 +48,10 @@ class Notifications(MethodView):
     @blp.arguments(NotificationQuery, location="query")
     @blp.response(200, page_of(NotificationSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List what was told to anybody, newest first, with what became of it."""
+        """List notifications of all users
+
+        Newest first, with their delivery state.
+        """
         limit, after = query.pop("limit"), query.pop("after")
         filters = {name: str(value) for name, value in query.items()}
         return page(ask("notifications.list_notifications", filters=filters, limit=limit, after=after))
@@ -59,5 +62,8 @@ class NotificationReplay(MethodView):
     @requires("notifications:admin")
     @blp.response(200, NotificationSchema)
     def post(self, notification_id: UUID) -> Any:
-        """Send an e-mail or a push that has ended once more; one that is under way is left alone."""
+        """Resend a notification
+
+        Sends a finished e-mail or push notification again. One that is in progress is left unchanged.
+        """
         return ask("notifications.replay_notification", notification_id=notification_id)

@@ -66,7 +66,10 @@ class Devices(MethodView):
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, DevicesSchema)
     def get(self, query: dict[str, Any]) -> Page:
-        """List the caller's devices, the oldest first."""
+        """List the caller's devices
+
+        Oldest first.
+        """
         found = ask("notifications.list_devices", user_id=me().id, **query)
         body, status, headers = page(found)
         return {**body, "web_push_key": found["web_push_key"]}, status, headers
@@ -75,7 +78,10 @@ class Devices(MethodView):
     @blp.arguments(NewDeviceSchema)
     @blp.response(201, DeviceSchema)
     def post(self, device: dict[str, Any]) -> Any:
-        """Have push messages sent to a device, which was another user's perhaps. Repeating it changes nothing."""
+        """Register a device
+
+        Push messages are sent to it from now on. A device registered by another user is reassigned. Idempotent.
+        """
         if subscription := device.get("subscription"):
             subscription.pop("expirationTime", None)
         return ask(
@@ -88,5 +94,8 @@ class Device(MethodView):
     @requires()
     @blp.response(204)
     def delete(self, device_id: UUID) -> None:
-        """Send no more push messages to a device."""
+        """Delete a device
+
+        Stops push messages to it.
+        """
         ask("notifications.remove_device", user_id=me().id, device_id=device_id)

@@ -45,7 +45,10 @@ class Feed(MethodView):
     @blp.arguments(FeedQuery, location="query")
     @blp.response(200, page_of(NoteSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List the caller's notes, newest first, without archived ones."""
+        """List the caller's notifications
+
+        Newest first, without archived ones.
+        """
         return page(ask("notifications.list_notes", user_id=me().id, **query))
 
 
@@ -55,7 +58,7 @@ class UnreadCount(MethodView):
     @cached_page(lambda: notes_of(me().id))
     @blp.response(200, UnreadCountSchema)
     def get(self) -> Any:
-        """Count the caller's unread notes."""
+        """Count unread notifications"""
         return ask("notifications.count_unread", user_id=me().id)
 
 
@@ -64,7 +67,7 @@ class AllRead(MethodView):
     @requires()
     @blp.response(200, UnreadCountSchema)
     def post(self) -> Any:
-        """Mark all of the caller's notes read."""
+        """Mark all notifications as read"""
         return ask("notifications.read_all_notes", user_id=me().id)
 
 
@@ -73,7 +76,10 @@ class Read(MethodView):
     @requires()
     @blp.response(200, NoteSchema)
     def post(self, note_id: UUID) -> Any:
-        """Mark a note read. Repeating it changes nothing."""
+        """Mark a notification as read
+
+        Idempotent.
+        """
         return ask("notifications.read_note", user_id=me().id, note_id=note_id)
 
 
@@ -82,7 +88,10 @@ class Archived(MethodView):
     @requires()
     @blp.response(200, NoteSchema)
     def post(self, note_id: UUID) -> Any:
-        """Take a note out of the feed. Repeating it changes nothing."""
+        """Archive a notification
+
+        Idempotent.
+        """
         return ask("notifications.archive_note", user_id=me().id, note_id=note_id)
 
 
@@ -91,10 +100,10 @@ class Stream(MethodView):
     @requires()
     @blp.response(307)
     def get(self) -> BaseResponse:
-        """Lead on to the stream of notes: server-sent events, `Last-Event-ID` goes on from a note.
+        """Stream notifications
 
-        It is served by a process of its own, which takes the same tokens: each event `notification` is a note as in
-        the feed, its id the place to go on from. A comment comes every 15 seconds where no note does, and the stream
-        ends with its token.
+        Redirects to a stream of server-sent events, which accepts the same tokens. Each `notification` event is a
+        notification as in the list; send its id as `Last-Event-ID` to resume. A comment is sent after 15 seconds
+        without an event. The stream ends when the token expires.
         """
         return redirect(f"{settings.STREAM_URL}{request.path}", 307)

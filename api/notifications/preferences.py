@@ -57,7 +57,7 @@ class Preferences(MethodView):
     @requires()
     @blp.response(200, PreferencesSchema)
     def get(self) -> Response:
-        """Show which notifications the caller gets by which channel."""
+        """Retrieve notification preferences"""
         return respond_versioned(ask("notifications.show_preferences", user_id=me().id))
 
     @requires()
@@ -65,7 +65,7 @@ class Preferences(MethodView):
     @blp.arguments(PreferencesSchema)
     @blp.response(200, PreferencesSchema)
     def put(self, preferences: dict[str, Any], *, expected_version: int) -> Response:
-        """Replace which notifications the caller gets by which channel. Needs If-Match."""
+        """Replace notification preferences"""
         changed = ask(
             "notifications.change_preferences",
             user_id=me().id,

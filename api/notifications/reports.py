@@ -28,7 +28,10 @@ class MailReports(MethodView):
     @signed
     @blp.response(200, ReportReceivedSchema)
     def post(self) -> Any:
-        """Take a report of a delivery, a bounce or a complaint; it is signed as Standard Webhooks say."""
+        """Receive an e-mail provider webhook
+
+        Reports a delivery, bounce or complaint. Verified by its Standard Webhooks signature.
+        """
         headers = {name: request.headers.get(name, "") for name in _SIGNED_BY}
         body = webhook_body()
         verify_standard(body, headers, settings.EMAIL_WEBHOOK_SECRETS, at=datetime.now(UTC))

@@ -60,13 +60,19 @@ class Unsubscribe(MethodView):
     @public
     @blp.response(200, {"type": "string"}, content_type="text/html")
     def get(self, token: str) -> Response:
-        """Show a page that asks before it unsubscribes: scanners of mails follow links."""
+        """Show the unsubscribe page
+
+        Asks for confirmation, because mail scanners follow links.
+        """
         return _page(ask("notifications.show_unsubscription", token=token))
 
     @signed
     @blp.response(200, UnsubscriptionSchema)
     def post(self, token: str) -> Response:
-        """Send no more e-mails of the link's category; a browser is answered with a page."""
+        """Unsubscribe
+
+        Stops e-mails of the link's category (RFC 8058 one-click). Browsers get an HTML page.
+        """
         ended = ask("notifications.unsubscribe", token=token)
         if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
             return _page(ended)
