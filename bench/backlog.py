@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -118,8 +119,11 @@ def skipped_a_second(events: int) -> float:
 
 def skipped() -> float:
     """How many events the bridge has skipped, by its own metrics."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=10) as answer:
-        found = re.search(_SKIPPED, answer.read().decode())
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=10) as answer:
+            found = re.search(_SKIPPED, answer.read().decode())
+    except urllib.error.URLError:  # the bridge is starting
+        return 0.0
     return float(found[1]) if found else 0.0
 
 

@@ -31,10 +31,10 @@ log = get_logger(__name__)
 # What is held of one partition before its reading is paused; the workers are the slow part. Each partition has its own
 # bound, because its events may wait for what an event on another partition brings. When a service holds more than its
 # share in all, its partitions are paused earlier, but each may go on.
-PARTITION_HELD_BYTES = 4 * 2**20
-SERVICE_HELD_BYTES = 16 * 2**20
+PARTITION_HELD_BYTES = 16 * 2**20
+SERVICE_HELD_BYTES = 48 * 2**20
 PARTITION_LEAST_BYTES = 256 * 2**10
-BATCH = 500  # messages between two looks at offsets and pauses
+BATCH = 2000  # messages between two looks at offsets and pauses
 LOOK_UP_FROM = 20  # when so many have come at once, or an old one, the database is asked which of them are known
 DRAIN_SECONDS = 5
 # An event is published again for OUTBOX_KEPT_DAYS. A record that is older than the rest of INBOX_KEPT_DAYS may hold one

@@ -6,15 +6,14 @@ from models.base import engine
 
 Wanted = tuple[str, str]  # handler and event id
 
-# One index lookup a pair, whatever the planner knows of the tables' sizes. A dead letter of any status counts: an open
-# one is replayed in its turn, a discarded one must never be handled.
+# The ids of one handler are one scan of the primary key: several times as fast as a lookup for each. A dead letter of
+# any status counts: an open one is replayed in its turn, a discarded one must never be handled.
 _KNOWN = """
-    SELECT place FROM unnest(%(handlers)s::text[], %(event_ids)s::uuid[]) WITH ORDINALITY AS wanted (name, id, place)
-    CROSS JOIN LATERAL (
-        (SELECT 1 FROM bus.inbox WHERE handler = name AND event_id = id LIMIT 1)
-        UNION ALL
-        (SELECT 1 FROM bus.dead_letters WHERE handler = name AND event_id = id LIMIT 1)
-    ) AS found
+    SELECT handler, event_id::text FROM bus.inbox
+    WHERE handler = ANY(%(handlers)s::text[]) AND event_id = ANY(%(event_ids)s::uuid[])
+    UNION ALL
+    SELECT handler, event_id::text FROM bus.dead_letters
+    WHERE handler = ANY(%(handlers)s::text[]) AND event_id = ANY(%(event_ids)s::uuid[])
 """
 _READ_ONLY = """
     SELECT set_config('transaction_read_only', 'on', true), set_config('statement_timeout', '2s', true),
@@ -30,7 +29,8 @@ def known_to(service: str, wanted: Sequence[Wanted]) -> set[Wanted]:
     if not wanted:
         return set()
     handlers, event_ids = zip(*wanted, strict=True)
+    values = {"handlers": list(set(handlers)), "event_ids": list(set(event_ids))}
     with engine(service).begin() as connection:
         connection.exec_driver_sql(_READ_ONLY)
-        rows = connection.exec_driver_sql(_KNOWN, {"handlers": list(handlers), "event_ids": list(event_ids)})
-        return {wanted[place - 1] for (place,) in rows}
+        found = {(handler, event_id) for handler, event_id in connection.exec_driver_sql(_KNOWN, values)}
+    return {(handler, event_id) for handler, event_id in wanted if (handler, event_id.lower()) in found}
