@@ -1,6 +1,7 @@
-"""The gateway: HTTP only. It authenticates, validates, enqueues and translates; it knows no table and no rule.
+"""The gateway: the HTTP process. It authenticates, validates, sends commands to workers and translates their replies.
 
-Every module of this package that has a ``blp`` is served; nothing is registered by hand.
+It contains no business rules and no database access. Every module or subpackage with a ``blp`` is registered
+automatically.
 """
 
 import importlib
@@ -16,7 +17,7 @@ from .shell import app_shell
 
 
 def create_app() -> Flask:
-    """The WSGI application. Raises SystemExit where production would speak to a stand-in."""
+    """Create the WSGI application. Raises SystemExit if the production settings are unsafe, such as a fake provider."""
     settings.refuse_unsafe_production()
     log.configure("gateway")
     app = app_shell(__name__, first=metrics.add_to)

@@ -1,4 +1,4 @@
-"""One log line a request: commands, and whatever failed. Reads are only counted, but where LOG_READS is on."""
+"""Access log: one line per request. Successful reads are logged only if LOG_READS is set; metrics count them anyway."""
 
 from flask import g, request
 
@@ -9,14 +9,14 @@ log = get_logger(__name__)
 
 _READS = {"GET", "HEAD", "OPTIONS"}
 _FAILED = 500
-_SECRET_PARTS = {"token"}  # of routes: who has the token of a mail's link may unsubscribe its reader
-_UNMATCHED_PARTS = 3  # of a path without a route: /v1/courses
+_SECRET_PARTS = {"token"}  # path parameters that are redacted: an unsubscribe token is a credential
+_UNMATCHED_PARTS = 3  # logged segments of a path without a route, such as /v1/courses
 
 
 def log_request(route: str, status: int, seconds: float) -> None:
-    """Write the line. No query: it may hold what somebody searched for."""
+    """Log the request. ``seconds`` is its duration. The query string is left out: it may contain personal data."""
     if request.method in _READS and status < _FAILED and not settings.LOG_READS:
-        return  # nothing else is as frequent, and nobody looks for it
+        return  # successful reads would be most of the log
     caller = g.get("caller")
     log.info(
         "request",
@@ -32,8 +32,8 @@ def log_request(route: str, status: int, seconds: float) -> None:
 
 
 def _path() -> str:
-    """Return the path of the request, without what is a secret in it."""
-    if request.url_rule is None:  # anything may be in it: a link of a mail that was typed wrongly
+    """Return the request path with secret path parameters redacted."""
+    if request.url_rule is None:  # truncate: it may be a mistyped link that contains a secret token
         return "/".join(request.path.split("/")[:_UNMATCHED_PARTS])
     path = request.path
     for name, value in (request.view_args or {}).items():

@@ -1,4 +1,4 @@
-"""The address of the client, as far as it can be known."""
+"""Client IP addresses, with and without trusted proxies."""
 
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
@@ -8,14 +8,14 @@ from flask import request
 import settings
 
 UNKNOWN = "unknown"
-_IPV6_NETWORK_BITS = 64  # what one client of an IPv6 provider may use
+_IPV6_NETWORK_BITS = 64  # IPv6 providers assign at least a /64 to each client
 
 
 def client_address() -> str:
-    """Return the client's IP address, or "unknown" where what stands in its place is no address.
+    """Return the client's IP address, or "unknown" if it cannot be parsed.
 
-    X-Forwarded-For counts only where TRUSTED_PROXIES says that proxies of ours write it, and the connection comes from
-    TRUSTED_PROXY_NETWORKS where those are set: anyone else could write any address into it.
+    X-Forwarded-For is used only if TRUSTED_PROXIES is set and the connection comes from TRUSTED_PROXY_NETWORKS (any
+    peer if that is empty). Otherwise clients could forge their address.
     """
     peer = request.environ.get("REMOTE_ADDR", "")
     if not settings.TRUSTED_PROXIES or not _is_proxy(peer):
@@ -25,7 +25,7 @@ def client_address() -> str:
 
 
 def client_bucket() -> str:
-    """Return what a limit by address is counted under: the address; of IPv6 its network."""
+    """Return the rate limit key of the client: its IPv4 address, or its IPv6 /64 network."""
     address = client_address()
     if ":" not in address:
         return address
@@ -50,9 +50,9 @@ def _text_of(written: str) -> str:
 
 
 def parsed_address(written: str) -> IPv4Address | IPv6Address | None:
-    """Read an address as proxies write it: with a port, in brackets, with a zone, IPv4 within IPv6.
+    """Parse an IP address in the forms that proxies write: with port, brackets, zone or as IPv4-mapped IPv6.
 
-    Returns None where the text is no address.
+    Returns None if the text is not an address.
     """
     text = written.strip().strip('"')
     if text.startswith("["):

@@ -1,7 +1,7 @@
-"""Bodies and queries, read strictly: what is not understood is refused, never passed over.
+"""Strict parsing of request bodies and queries: unknown fields are refused, never ignored.
 
-A body that is no clean JSON is a 400, whatever it might mean; clean JSON that does not fit its schema is a 422 with
-pointers. Both hold for every route of an ``api.blueprints.Blueprint``, also for those that take nothing.
+A body that is not valid JSON gets a 400; valid JSON that does not match its schema gets a 422 with JSON pointers. Both
+apply to every route of an ``api.blueprints.Blueprint``, including routes that take no body or query.
 """
 
 import json
@@ -18,20 +18,20 @@ from webargs.flaskparser import FlaskParser, abort
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 
 BODY_BYTES_MAX = 1024 * 1024
-DEPTH_MAX = 20  # of nested arrays and objects; the deepest body of ours has 6
+DEPTH_MAX = 20  # of nested arrays and objects; the deepest valid body has 6
 _DIGITS_MAX = 40
 
-# NUL and the halves of surrogate pairs: JSON can spell them, and no store can keep them.
+# NUL and lone surrogates: valid in JSON, but PostgreSQL and MongoDB cannot store them.
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class BoundedRequest(Request):
-    """A request whose body is at most BODY_BYTES_MAX long, or a 413."""
+    """A request whose body has at most BODY_BYTES_MAX bytes; reading a longer one raises RequestEntityTooLarge."""
 
     def get_data(self, *args: Any, **kwargs: Any) -> Any:
         try:
             data = super().get_data(*args, **kwargs)
-        except (ParseException, OSError) as error:  # a chunk of no size, a connection that ended within the body
+        except (ParseException, OSError) as error:  # invalid chunk size, or the connection closed within the body
             raise BadRequest("The body is not valid HTTP, or was not sent whole.") from error
         if len(data) > BODY_BYTES_MAX:
             raise RequestEntityTooLarge
@@ -39,21 +39,24 @@ class BoundedRequest(Request):
 
 
 def add_to(app: Flask) -> None:
-    """Bound the bodies of ``app``, and refuse paths that name nothing that could be stored."""
+    """Limit the body size of requests to ``app``, and answer 404 for paths with characters that cannot be stored."""
     app.request_class = BoundedRequest
-    # werkzeug reads a chunked body up to its limit and drops the rest in silence: one byte above ours tells.
+    # werkzeug silently truncates a chunked body at its limit. One byte more than BODY_BYTES_MAX reveals the truncation.
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX + 1
     app.before_request(_refuse_unwritable_path)
 
 
 def taken_by(view: Callable[..., Any]) -> frozenset[str]:
-    """Where ``view`` takes its arguments from: ``json``, ``query``."""
+    """Return the locations of the arguments of ``view``: ``json``, ``query``."""
     documented = getattr(view, "_apidoc", {}).get("arguments", {}).get("parameters", [])
     return frozenset(parameter["in"] for parameter in documented)
 
 
 def refuse_what_is_not_read(taken: frozenset[str], *, raw_body: bool) -> None:
-    """Refuse a query or a body where the view takes none."""
+    """Refuse a query or a body that the view does not take.
+
+    Raises BadRequest, UnsupportedMediaType, and UnprocessableEntity with the unknown fields.
+    """
     if "query" not in taken and request.query_string:
         _refuse_unreadable_query()
         _refuse_fields("query", request.args)
@@ -63,7 +66,7 @@ def refuse_what_is_not_read(taken: frozenset[str], *, raw_body: bool) -> None:
 
 
 def parsed_body(req: Request) -> Any:
-    """The JSON body. Raises UnsupportedMediaType, BadRequest; RequestEntityTooLarge where it is above the limit."""
+    """Return the parsed JSON body. Raises UnsupportedMediaType, BadRequest, RequestEntityTooLarge."""
     body = req.get_data(cache=True)
     if not req.is_json:
         raise UnsupportedMediaType("Send the body as JSON: Content-Type: application/json.")
@@ -72,15 +75,15 @@ def parsed_body(req: Request) -> Any:
         _refuse_depth(value, DEPTH_MAX)
     except RecursionError:
         raise BadRequest(_TOO_DEEP) from None
-    except ValueError as error:  # of which broken UTF-8 and broken JSON are kinds
+    except ValueError as error:  # base class of UnicodeDecodeError and JSONDecodeError
         raise BadRequest(f"The body is not valid JSON: {error}.") from None
     return value
 
 
 class StrictParser(FlaskParser):
-    """webargs that reads JSON strictly and refuses unknown fields in queries too."""
+    """A webargs parser with strict JSON that also refuses unknown and repeated query parameters."""
 
-    # None leaves it to the schema, which raises.
+    # None: the schema decides, and api.schemas.Schema raises on unknown fields.
     DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": None, "json": None}  # noqa: RUF012 as webargs has it
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
@@ -107,7 +110,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        # Of two members of one name parsers differ in which they take: a gate and what it guards must not.
+        # Parsers differ in which duplicate they take, so a firewall and this gateway could read different values.
         raise ValueError(f"the member {twice[:100]!r} stands there twice")
     return members
 
@@ -117,7 +120,7 @@ def _not_json(name: str) -> NoReturn:
 
 
 def _integer(digits: str) -> int | float:
-    # Python refuses to read thousands of digits. A field for integers refuses a float, with its pointer.
+    # int() raises on thousands of digits. An integer field refuses the float with a pointer to the field.
     return int(digits) if len(digits) <= _DIGITS_MAX else float("inf")
 
 
@@ -135,7 +138,7 @@ def _refuse_depth(value: Any, levels: int) -> None:
 
 
 def _unwritable(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Where text stands that no store can keep, nested as marshmallow nests its messages."""
+    """Yield an error message per text that cannot be stored, nested like marshmallow's messages."""
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, member in members:
         if isinstance(member, str):
@@ -164,7 +167,7 @@ def _refuse_unreadable_query() -> None:
 
 
 def _refuse_repeated(req: Request, schema: ma.Schema) -> None:
-    """Refuse a parameter that is given twice and read once: servers and proxies differ in which one they take."""
+    """Refuse a repeated parameter of a single-valued field: servers and proxies differ in which one they take."""
     lists = {field.data_key or name for name, field in schema.fields.items() if isinstance(field, ma.fields.List)}
     repeated = {
         name: ["Given more than once."] for name, values in req.args.lists() if len(values) > 1 and name not in lists

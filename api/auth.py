@@ -1,8 +1,8 @@
-"""Who is calling, and the policy of each route.
+"""Authentication of callers, and the access policy of each route.
 
-``@requires()`` is any signed-in person, ``@requires("courses:write")`` one with that permission; ``@public`` anybody,
-``@signed`` whoever signs the body, ``@liveness`` and ``@probe`` whoever watches over the process. A view without one of
-them does not pass the tests. What a policy asks is shown in the OpenAPI document by itself.
+``@requires()`` admits any signed-in user, ``@requires("courses:write")`` a caller with that permission, ``@public``
+any client. ``@signed`` is for webhooks, whose view verifies a signature; ``@liveness`` and ``@probe`` are for health
+checks. A test fails for a view without one of them. The OpenAPI document shows each policy.
 """
 
 import functools
@@ -42,15 +42,15 @@ _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What a route asks of its caller."""
+    """The access policy and rate limit of a route."""
 
     permissions: tuple[str, ...] = ()
-    anybody: bool = False
-    machines: bool = False  # programs may come with a token of their own
+    anybody: bool = False  # no token required
+    machines: bool = False  # accepts machine-to-machine tokens
     idempotency_key_required: bool = False
-    secret_answer: bool = False  # shown once: neither a key nor an operation may store it
-    raw_body: bool = False  # taken as it is, not as JSON
-    limit: Limit | None = None  # None: that of reads or of writes, by the method
+    secret_answer: bool = False  # the response has a secret: not stored for an idempotency key or an operation
+    raw_body: bool = False  # the body is passed as bytes, not parsed as JSON
+    limit: Limit | None = None  # None: READ or WRITE, by the method
     limited: bool = True
 
 
@@ -70,7 +70,7 @@ class Caller:
 
     @property
     def id(self) -> UUID:
-        """Our id of the user; a ``sub`` never seen before is given one now.
+        """The user id of the caller; the first request of a ``sub`` creates it.
 
         Raises MachineRefused, AccountErased, AccountBlocked.
         """
@@ -85,18 +85,18 @@ class Caller:
         return _account_of(self)
 
     def refuse_known_block(self) -> None:
-        """Refuse a blocked account where it has been read along. Raises AccountBlocked."""
+        """Refuse a blocked account, if the account is already loaded. Raises AccountBlocked."""
         if known := vars(self).get("account"):
             known.refuse_blocked()
 
     def keep_account(self, stored: Stored | None) -> None:
-        """Take the account that was read along with something else; without one it is asked for when needed."""
+        """Use an account from the cache; with None, the account is loaded when it is needed."""
         if stored:
             vars(self)["account"] = AccountState.decode(stored.body)
 
     @property
     def actor(self) -> str:
-        """What staff and programs are called in the record of their commands. Raises AccountErased."""
+        """The caller's name in the audit trail: ``client:<sub>`` or ``user:<id>``. Raises AccountErased."""
         return f"client:{self.sub}" if self.claims.machine else f"user:{self.account.user_id}"
 
     @property
@@ -109,19 +109,22 @@ class Caller:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the token claims of the person: email, name and email_verified."""
+        """The token's claims about the user: email, name and email_verified."""
         claims = self.claims
         return {"email": claims.email, "name": claims.name, "email_verified": claims.email_verified}
 
 
 def me() -> Caller:
-    """The caller of the request at hand."""
+    """Return the caller of the current request. Only for routes that require a token."""
     caller: Caller = g.caller
     return caller
 
 
 def visitor() -> Caller | None:
-    """Who calls a public view, where the request carries a person's token. Raises TokenInvalid."""
+    """Return the caller of a public view if the request has a user's token, else None.
+
+    Raises TokenMissing if the Authorization header is not a bearer token, and TokenInvalid.
+    """
     if "Authorization" not in request.headers:
         return None
     caller = _authenticate()
@@ -135,14 +138,15 @@ def requires(
     limit: Limit | None = None,
     secret_answer: bool = False,
 ) -> Callable[[View], View]:
-    """Admit signed-in callers that hold all ``permissions``; ``idempotency_key`` makes the header a must.
+    """Admit signed-in callers that hold all ``permissions``. ``idempotency_key`` makes that header mandatory.
 
-    A route with a ``secret_answer`` refuses the headers that would have its answer stored: SecretNotStored.
+    A route with a ``secret_answer`` refuses ``Idempotency-Key`` and ``Prefer: respond-async`` with SecretNotStored,
+    because both would store its response.
 
-    The token's permissions count only while the account allows it: not after an erasure, a block or a change of roles.
+    On a route with permissions, a token issued before the latest change of roles is refused with TokenOutdated.
 
-    Raises TokenMissing, TokenInvalid, MachineRefused, PermissionMissing, AccountErased, AccountBlocked, TokenOutdated,
-    and what the form of the request deserves, in the contract's order.
+    Raises TokenMissing, TokenInvalid, MachineRefused, PermissionMissing, AccountErased, AccountBlocked, TokenOutdated;
+    afterwards the errors of a malformed request.
     """
     policy = Policy(
         permissions=permissions,
@@ -155,22 +159,22 @@ def requires(
 
 
 def public(view: View) -> View:
-    """Admit anybody."""
+    """Admit any client, with or without a token."""
     return _guarded(Policy(anybody=True), view)
 
 
 def signed(view: View) -> View:
-    """Admit anybody, with any body: the view checks who signed it."""
+    """Admit any client with a raw body. The view must verify the signature."""
     return _guarded(Policy(anybody=True, raw_body=True, limit=WEBHOOK), view)
 
 
 def liveness(view: View) -> View:
-    """Admit anybody, as often as they like: a limit must not make a process look dead."""
+    """Admit any client without a rate limit: a limit must not make a live process look dead."""
     return _guarded(Policy(anybody=True, limited=False), view)
 
 
 def probe(view: View) -> View:
-    """Admit anybody, counted in this process alone."""
+    """Admit any client, with a rate limit that is counted in this process and needs no Redis."""
     return _guarded(Policy(anybody=True, limit=PROBE), view)
 
 
@@ -188,14 +192,14 @@ def _guarded(policy: Policy, view: View) -> View:
             arguments.refuse_what_is_not_read(taken, raw_body=policy.raw_body)
             return view(*args, **kwargs)
         except (HTTPException, Malformed, PreconditionRequired):
-            # Of a request in a wrong form the first thing to say is whether there is what it speaks of.
+            # A malformed request for an object that does not exist gets a 404, not a 400, 422 or 428.
             if find := getattr(view, "find", None):
                 find(**kwargs)
             raise
 
     guarded.policy = policy  # type: ignore[attr-defined]
-    guarded._apidoc = {**copy(getattr(view, "_apidoc", {})), "policy": policy}  # type: ignore[attr-defined]  # noqa: SLF001 flask-smorest's door for documentation
-    return guarded  # type: ignore[return-value]  # functools.wraps keeps the view's own type to itself
+    guarded._apidoc = {**copy(getattr(view, "_apidoc", {})), "policy": policy}  # type: ignore[attr-defined]  # noqa: SLF001 flask-smorest's attribute for documentation
+    return guarded  # type: ignore[return-value]  # functools.wraps does not return the view's type
 
 
 def _admit(policy: Policy) -> None:
@@ -207,13 +211,13 @@ def _admit(policy: Policy) -> None:
     try:
         g.caller = _authenticate()
     except Unauthorized:
-        limits.count(limit)  # an address may not try tokens for ever
+        limits.count(limit)  # limits the guessing of tokens by address
         raise
     is_person = not me().claims.machine
     key = cache.identity_key(me().sub) if is_person else None
     held = limits.count(limit, caller=me().sub, cached_key=key)
     if key:
-        # Purchases are counted in another Redis than the one of the cache, and nothing is read along there.
+        # Writes are counted on the queue Redis, which has no cached account, so that needs a second round trip.
         reads_apart = limit.server is not cache_redis
         me().keep_account(_cached_account(key) if reads_apart else cache.parse(held))
         me().refuse_known_block()
@@ -239,7 +243,7 @@ def _cached_account(key: str) -> Stored | None:
     try:
         return cache.get(key)
     except RedisError:
-        return None  # the users service knows as well
+        return None  # the users service is asked instead
 
 
 def _account_of(caller: Caller) -> AccountState:

@@ -1,4 +1,4 @@
-"""The blueprint of every service: strict arguments, and policies that document themselves."""
+"""The base blueprint: strict argument parsing, and access policies in the OpenAPI document."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Blueprint(flask_smorest.Blueprint):
-    """A flask-smorest blueprint whose routes keep the contract without a line of their own."""
+    """A flask-smorest blueprint that parses arguments strictly and documents the policy of each route."""
 
     ARGUMENTS_PARSER = StrictParser()
 
@@ -24,7 +24,7 @@ class Blueprint(flask_smorest.Blueprint):
     def arguments(
         self, schema: ma.Schema | type[ma.Schema], *, location: str = "json", required: bool = True, **kwargs: Any
     ) -> Callable[[View], View]:
-        """As flask-smorest's, but that a body which is ``required`` must be there."""
+        """Like flask-smorest's ``arguments``, but a missing body is a 400 if ``required``."""
         instance = schema() if isinstance(schema, type) else schema
         instance.stands_for_a_body = location == "json" and required  # type: ignore[attr-defined]  # read by StrictParser
         decorate: Callable[[View], View] = super().arguments(instance, location=location, required=required, **kwargs)

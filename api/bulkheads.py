@@ -1,4 +1,4 @@
-"""A slow service holds some of this process's threads, never all of them."""
+"""Bulkheads: limit the requests that wait for one service, so that a slow service cannot block all threads."""
 
 import threading
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from contextlib import contextmanager
 import settings
 from models.errors import ServiceSlow
 
-# A short queue before each service, so that a burst is served and only a service that stands still is refused.
+# Wait briefly for a slot: a short burst is served, and only a service that does not respond is refused.
 _WAIT_SECONDS = 0.25
 
 
-WEBHOOKS = "webhooks"  # of all providers; each is carried out in milliseconds, and repeated where it is refused
+WEBHOOKS = "webhooks"  # of all providers: each takes milliseconds, and providers resend the refused ones
 _WEBHOOKS_AT_ONCE = 2
 
 
 class Bulkheads:
-    """How many requests may wait for each service at the same time."""
+    """Semaphores by service: how many requests of this process may wait for it at the same time."""
 
     def __init__(self, limit: int) -> None:
         self._limits = {WEBHOOKS: min(_WEBHOOKS_AT_ONCE, limit)}
@@ -26,11 +26,11 @@ class Bulkheads:
 
     @contextmanager
     def slot(self, service: str) -> Iterator[None]:
-        """Wait for ``service`` within the block. Raises ServiceSlow while enough others do."""
+        """Hold a slot of ``service`` within the block. Raises ServiceSlow if none becomes free within _WAIT_SECONDS."""
         slots = self._of(service)
         if not slots.acquire(timeout=_WAIT_SECONDS):
             error = ServiceSlow(service)
-            # By then each of those that wait has its answer, or has given up.
+            # After this time every request that holds a slot has its reply or has timed out.
             error.retry_after_seconds = settings.ASK_TIMEOUT_SECONDS
             raise error
         try:

@@ -1,7 +1,6 @@
-"""Which front ends on other origins may call the API from a browser: those of CORS_ORIGINS.
+"""CORS: browsers may call the API from the origins in CORS_ORIGINS.
 
-No answer ever says Access-Control-Allow-Credentials: the API knows no cookies, and a token is sent by a script on
-purpose.
+Access-Control-Allow-Credentials is never sent: the API uses no cookies, scripts send the token explicitly.
 """
 
 from flask import Flask, Response, request
@@ -16,11 +15,11 @@ _SHOWN = (
     "ETag, Idempotent-Replayed, Link, Location, Preference-Applied, RateLimit, RateLimit-Policy, Retry-After, "
     "X-Request-Id"
 )
-_KEPT_SECONDS = 600  # a browser's memory of a preflight
+_KEPT_SECONDS = 600  # how long a browser caches the preflight response
 
 
 def add_to(app: Flask) -> None:
-    """Let browsers on the origins of CORS_ORIGINS read the answers of ``app``."""
+    """Add CORS headers to the responses of ``app``."""
     app.after_request(_share)
 
 

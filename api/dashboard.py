@@ -1,4 +1,4 @@
-"""The dashboard: what a front end shows first, in one answer."""
+"""The dashboard: the data of a front end's start page in one response."""
 
 from typing import Any
 
@@ -16,8 +16,8 @@ from .users import ProfileSchema
 
 blp = Blueprint("dashboard", __name__, url_prefix="/v1", description="What a front end shows first.")
 
-_WITHIN_SECONDS = 2  # a page that is nearly complete now is worth more than a complete one later
-_COURSES = 50  # the latest of them; GET /v1/me/enrollments lists all
+_WITHIN_SECONDS = 2  # then a partial response: better than a late complete one
+_COURSES = 50  # the latest ones; GET /v1/me/enrollments lists all
 _PARTS = ["profile", "enrollments", "progress", "unread_count", "subscriptions"]
 
 
@@ -26,7 +26,7 @@ class EnrolledCourseSchema(EnrollmentSchema):
 
 
 class DashboardSchema(Schema):
-    """A part that could not be had in time is null."""
+    """The dashboard; a part that is not available in time is null and listed in ``partial``."""
 
     profile = ma.fields.Nested(ProfileSchema, allow_none=True)
     enrollments = ma.fields.List(ma.fields.Nested(EnrolledCourseSchema), allow_none=True)

@@ -1,4 +1,4 @@
-"""``/openapi.json``, and ``/docs``: Swagger UI as its package ships it, nothing from elsewhere."""
+"""``/openapi.json``, and ``/docs``: Swagger UI from the flask-swagger-ui package, without files from other hosts."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from .openapi import Rest, document
 
 _SHIPPED = Path(flask_swagger_ui.__file__).parent / "dist"
 
-# Its own scripts only; it writes styles into its elements, and has pictures in its style sheet.
+# Swagger UI needs inline styles, and data: images in its style sheet. Scripts come only from this origin.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'"
@@ -39,7 +39,7 @@ _START = """SwaggerUIBundle({
 
 
 def add_to(app: Flask, rest: Rest) -> None:
-    """Serve the document of ``rest``, all of whose routes must be there, and the page that shows it."""
+    """Serve the OpenAPI document of ``rest`` and Swagger UI. Call this after all routes are registered."""
     specification = json.dumps(document(rest), indent=2)
 
     @app.get("/openapi.json")
@@ -54,7 +54,7 @@ def add_to(app: Flask, rest: Rest) -> None:
     def docs() -> BaseResponse:
         return _for_the_page(Response(_PAGE, content_type="text/html; charset=utf-8"))
 
-    # A token in the browser's storage is readable for every script of the API's origin.
+    # persistAuthorization stores the token in localStorage, where every script of this origin can read it.
     start = _START % ("false" if settings.ENVIRONMENT == "production" else "true")
 
     @app.get("/docs/start.js")

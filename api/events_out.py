@@ -1,4 +1,4 @@
-"""What is pushed to integrators, for the OpenAPI document: a webhook for each event, as models/events/ has them."""
+"""OpenAPI description of outgoing webhooks: one for each event type in models/events/."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ _ENVELOPE = {
 
 
 def add_to(spec: dict[str, Any]) -> None:
-    """Put the webhooks, and the schemas of what they tell, into an OpenAPI document."""
+    """Add the webhooks and the schemas of their events to an OpenAPI document. Personal fields are left out."""
     _, schemas = msgspec.json.schema_components(list(every_event()), ref_template="#/components/schemas/Event.{name}")
     for each in schemas.values():
         each.pop("title", None)

@@ -1,11 +1,11 @@
-"""Examples for the OpenAPI document: they work against a fresh local catalogue, whose ids are the same everywhere.
+"""Examples for the OpenAPI document. They work against a freshly seeded local catalogue, whose ids are constant.
 
-tests/flows/test_examples.py sends them; ops/local/seed.py makes what they name.
+ops/local/seed.py creates the objects; tests/flows/test_examples.py sends every example.
 """
 
 from typing import Any
 
-# What the local catalogue has, by the names that paths have for it: a free course, its first section and lesson.
+# Objects of the seeded catalogue: a free course, its first section and lesson. IN_PATHS maps path parameters to them.
 COURSE = "f9f088da-72c4-54a6-8f87-5cce24110019"
 _SLUG = "statistics-you-will-actually-use"
 _SECTION = "d9e32486-03cd-5bf5-8b1c-2a8f949c228d"
@@ -39,7 +39,7 @@ _OFFLINE = {
 }
 _WEBHOOK_ENDPOINT = {"url": "https://example.com/coursebus", "event_types": ["COURSE_PURCHASED"]}
 
-# By the names of schemas, as the document has them.
+# Request bodies by schema name in the OpenAPI document.
 BODIES: dict[str, Any] = {
     "CourseFields": _COURSE_FIELDS,
     "CourseChanges": {"summary": "Means, spreads and doubts, without fear."},
@@ -90,7 +90,7 @@ BODIES: dict[str, Any] = {
 
 
 def add_to(spec: dict[str, Any]) -> None:
-    """Put the examples into an OpenAPI document."""
+    """Add the examples to the path parameters and request bodies of an OpenAPI document."""
     for operations in spec["paths"].values():
         for parameter in operations.get("parameters", []):
             if parameter.get("name") in IN_PATHS:

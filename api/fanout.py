@@ -1,4 +1,4 @@
-"""Several questions at once: one thread asks several services, and waits no longer than the slowest one takes."""
+"""Concurrent queries: one thread sends queries to several services and waits for all replies at once."""
 
 import time
 from collections.abc import Mapping
@@ -14,15 +14,18 @@ from models.redis import queue_redis
 from .bulkheads import bulkheads
 from .queue import WorkerCrashed, opened, send_question
 
-Question = tuple[str, dict[str, Any]]  # a task that changes nothing, and its message
+Question = tuple[str, dict[str, Any]]  # the name of a read-only task, and its message
 
 
 def gather(questions: Mapping[str, Question], *, within_seconds: float) -> tuple[dict[str, Any], dict[str, Exception]]:
-    """The answers to ``questions`` by their names, and why there is none to the others."""
+    """Return the results and the failures of ``questions``, both by name.
+
+    A query without a reply after ``within_seconds`` fails with OutcomeUnknown. A failed query does not stop the others.
+    """
     expires_at = time.time() + within_seconds
     answers: dict[str, Any] = {}
     failures: dict[str, Exception] = {}
-    waiting: dict[str, str] = {}  # the name of each question, by the list of its reply
+    waiting: dict[str, str] = {}  # reply list → name of the query
     with ExitStack() as slots:
         for name, (task, message) in questions.items():
             try:
@@ -41,7 +44,7 @@ def gather(questions: Mapping[str, Question], *, within_seconds: float) -> tuple
 
 
 def _next_reply(lists: list[str], expires_at: float) -> tuple[str, dict[str, Any]] | None:
-    """The first reply to come, and its list; None when the time is over."""
+    """Wait for the first reply; return its list and content, or None after ``expires_at`` or if Redis is down."""
     try:
         popped = queue_redis().blpop(lists, timeout=max(expires_at - time.time(), 0.01))
     except RedisError:

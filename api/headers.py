@@ -1,4 +1,4 @@
-"""What every request carries: its id, its trace, and the claim of its Idempotency-Key."""
+"""Headers that all requests share: request id, trace context, Idempotency-Key, Prefer, and security headers."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ from models.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing, SecretNo
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# No browser is to guess, frame or embed an answer, nor to tell others which one it has seen.
+# Browsers must not sniff the content type, frame a response, load resources for it, or send its URL as referrer.
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -33,7 +33,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def follow(app: Flask) -> None:
-    """Give every request an id and a trace, and answer with them."""
+    """Set the request id and trace context of every request; add the common headers to every response."""
     app.before_request(_begin)
     app.after_request(_finish)
     app.teardown_request(_forget)
@@ -41,7 +41,9 @@ def follow(app: Flask) -> None:
 
 
 def claim_idempotency_key(caller: str, *, required: bool) -> None:
-    """Note the Idempotency-Key of a POST for the command that it starts.
+    """Store the claim for the Idempotency-Key of a POST in ``g.claim``; the command sends it to the worker.
+
+    The fingerprint covers URL and body, so that a key reused for another request is detected.
 
     Raises IdempotencyKeyMissing, IdempotencyKeyInvalid.
     """
@@ -61,7 +63,7 @@ def claim_idempotency_key(caller: str, *, required: bool) -> None:
 
 
 def refuse_storing() -> None:
-    """Refuse the headers that would have the answer stored. Raises SecretNotStored."""
+    """Refuse Idempotency-Key and Prefer: respond-async, which store the response. Raises SecretNotStored."""
     if "Idempotency-Key" in request.headers:
         raise SecretNotStored("Idempotency-Key")
     if prefers_async():
@@ -69,12 +71,12 @@ def refuse_storing() -> None:
 
 
 def is_command() -> bool:
-    """Whether the request at hand may change something."""
+    """Return whether the method of the current request can change state."""
     return request.method in _COMMANDS
 
 
 def prefers_async() -> bool:
-    """Whether the client would rather have an operation than wait for its command (RFC 7240)."""
+    """Return whether a command has ``Prefer: respond-async`` (RFC 7240), so that it becomes an operation."""
     if not is_command():
         return False
     preferences = ",".join(request.headers.getlist("Prefer")).split(",")
@@ -82,7 +84,7 @@ def prefers_async() -> bool:
 
 
 class _WithCommonHeaders:
-    """Adds to every answer what all have. Below Flask, where the headers are a list: a hook takes 5 times as long."""
+    """WSGI middleware that adds the common headers to every response. A Flask hook would take five times as long."""
 
     def __init__(self, app: "WSGIApplication") -> None:
         self._app = app
@@ -97,14 +99,14 @@ class _WithCommonHeaders:
 
 
 def _begin() -> None:
-    made = secrets.token_hex(40)  # one call of the system for all that may be needed
+    made = secrets.token_hex(40)  # one system call for request id, trace id and span id
     request.environ[_OUR_ID] = g.request_id = _taken("HTTP_X_REQUEST_ID", _REQUEST_ID) or made[:32]
     g.traceparent = _taken("HTTP_TRACEPARENT", _TRACEPARENT) or f"00-{made[32:64]}-{made[64:]}-01"
     bind_contextvars(request_id=g.request_id, traceparent=g.traceparent)
 
 
 def _forget(_error: BaseException | None) -> None:
-    clear_contextvars()  # the thread goes on with other work
+    clear_contextvars()  # the thread will serve other requests
 
 
 def _taken(variable: str, pattern: re.Pattern[str]) -> str | None:

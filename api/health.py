@@ -1,4 +1,4 @@
-"""Whether this process lives, and whether it could serve; for whoever restarts processes and spreads load."""
+"""Liveness and readiness probes, for orchestrators and load balancers."""
 
 import socket
 import threading
@@ -25,12 +25,12 @@ from .schemas import Schema
 blp = Blueprint("health", __name__, description="For whoever restarts processes and spreads load.")
 
 _TIMEOUT_SECONDS = 0.5
-_KEPT_SECONDS = 1.0  # probes of many balancers cost one round of checks
+_KEPT_SECONDS = 1.0  # results are reused, so that the probes of many load balancers cost one round of checks
 _DEFAULT_PORTS = {"redis": 6379, "rediss": 6380, "mongodb": 27017, "postgresql": 5432}
 
 
 def _answers(url: str) -> bool:
-    """Whether the Redis at ``url`` carries out commands."""
+    """Return whether the Redis server at ``url`` answers PING."""
     client = Redis.from_pool(
         connection_pool(
             url,
@@ -48,7 +48,7 @@ def _answers(url: str) -> bool:
 
 
 def _listens(url: str) -> bool:
-    """Whether somebody listens at one of the hosts of ``url``. The gateway has no database driver to ask with."""
+    """Return whether a host of ``url`` accepts TCP connections. The gateway loads no database driver for more."""
     parts = urlsplit(url if "//" in url else f"//{url}")
     default_port = _DEFAULT_PORTS.get(parts.scheme.partition("+")[0], 0)
     for address in parts.netloc.rpartition("@")[2].split(","):
@@ -61,7 +61,7 @@ def _listens(url: str) -> bool:
     return False
 
 
-# Only the first is needed to serve; the others are named, so that a person sees at once what is missing.
+# Only the queue decides readiness. The other servers are reported for operators.
 _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
     "queue": (_answers, settings.REDIS_URL),
     "cache": (_answers, settings.CACHE_URL),
@@ -72,7 +72,7 @@ _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
 
 
 class Readiness:
-    """The last round of checks, repeated when it is older than a second."""
+    """Caches the results of the latest round of checks for _KEPT_SECONDS."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -80,7 +80,7 @@ class Readiness:
         self._up: dict[str, bool] = {}
 
     def up(self) -> dict[str, bool]:
-        """Which servers answer, by name. Probes that arrive during a round of checks wait for its outcome."""
+        """Return by name whether each server is up. Concurrent callers wait for the running round of checks."""
         with self._lock:
             if time.monotonic() - self._checked_at > _KEPT_SECONDS:
                 with ThreadPoolExecutor(len(_CHECKS)) as pool:

@@ -1,4 +1,4 @@
-"""What all incoming webhooks have in common."""
+"""Bodies of incoming webhooks."""
 
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -7,7 +7,7 @@ WEBHOOK_BYTES_MAX = 256 * 1024  # several times the largest event that a provide
 
 
 def webhook_body() -> bytes:
-    """Return the body as it came. Raises RequestEntityTooLarge above WEBHOOK_BYTES_MAX."""
+    """Return the raw body, which signatures cover. Raises RequestEntityTooLarge above WEBHOOK_BYTES_MAX."""
     if (request.content_length or 0) > WEBHOOK_BYTES_MAX:
         raise RequestEntityTooLarge
     body: bytes = request.get_data()

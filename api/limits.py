@@ -1,7 +1,7 @@
-"""How often one may ask: each caller, and each address, in windows of a minute.
+"""Rate limits per caller and per address, in fixed windows of a minute.
 
-A limit is counted on the server that the request needs anyway, so that counting adds no way to fail: reads on the
-cache, commands on the queues. One script counts both and costs one round trip (docs/decisions/0030).
+A limit is counted on the Redis server that the request needs anyway, so that counting adds no point of failure: reads
+on the cache, commands on the queue. One script counts caller and address in one round trip (docs/decisions/0030).
 """
 
 import math
@@ -29,26 +29,26 @@ WINDOW_SECONDS = 60
 
 @dataclass(frozen=True)
 class Limit:
-    """Requests a minute. Many people may sit behind one address: a school, a mobile network."""
+    """Allowed requests per minute. An address gets more than a caller: schools and mobile networks share addresses."""
 
     name: str
     per_caller: int
     per_address: int
-    server: Callable[[], Redis] | None  # None: each process counts for itself
-    refused_without_redis: bool = False  # else each process counts for itself
+    server: Callable[[], Redis] | None  # None: counted in each process
+    refused_without_redis: bool = False  # False: counted in each process while Redis is down
 
 
-READ = Limit("read", 600, 6000, cache_redis)  # ten a second: a front end that loads a page asks for some five things
-WRITE = Limit("write", 120, 1200, queue_redis)  # a learner who clicks through lessons
-MONEY = Limit("money", 20, 200, queue_redis, refused_without_redis=True)  # stolen cards are tried in quick succession
-# Whether a process is ready must not depend on the servers that it reports on.
+READ = Limit("read", 600, 6000, cache_redis)  # 10 per second; a front end makes about five requests per page
+WRITE = Limit("write", 120, 1200, queue_redis)  # enough for a learner who clicks through lessons
+MONEY = Limit("money", 20, 200, queue_redis, refused_without_redis=True)  # against card testing
+# Counted in the process: the readiness probe must not depend on the servers that it reports on.
 PROBE = Limit("probe", 0, 600, None)
-WEBHOOK = Limit("webhook", 0, 6000, queue_redis)  # providers send what was missed in bursts, from few addresses
+WEBHOOK = Limit("webhook", 0, 6000, queue_redis)  # providers resend missed webhooks in bursts, from few addresses
 
 
 @dataclass(frozen=True)
 class Quota:
-    """What is left of a limit in its present window."""
+    """Usage of a limit in the current window."""
 
     name: str
     amount: int
@@ -60,7 +60,7 @@ class Quota:
         return max(self.amount - self.used, 0)
 
 
-# INCR and EXPIRE cannot be parted by a crash in between, which would leave a counter that never ends.
+# INCR and EXPIRE are one script: a crash between them would leave a counter that never expires.
 _COUNT = """
     local told = {}
     for _, key in ipairs(KEYS) do
@@ -78,7 +78,10 @@ _scripts: dict[Callable[[], Redis], Script] = {
 
 
 def add_to(app: Flask) -> None:
-    """Count requests that reach no view, whose policy would count them, and tell clients what is left to them."""
+    """Count requests that reach no view (404, 405, preflights), and add RateLimit headers to responses.
+
+    All other requests are counted by the policy of their view.
+    """
     app.before_request(_count_without_view)
     app.after_request(_tell)
 
@@ -89,9 +92,11 @@ def _count_without_view() -> None:
 
 
 def count(limit: Limit, *, caller: str | None = None, cached_key: str | None = None) -> bytes | None:
-    """Count the request at hand. Raises RateLimited above ``limit``, Unavailable for money without Redis.
+    """Count the current request by address and, if given, by caller.
 
-    Returns what the cache holds under ``cached_key``, where the limit is counted there: it saves a round trip.
+    Returns the cached value of ``cached_key`` if the limit is counted on the cache, which saves a round trip.
+
+    Raises RateLimited above ``limit``, and Unavailable if Redis is down and the limit is ``refused_without_redis``.
     """
     if not settings.RATE_LIMITS:
         return None
@@ -135,16 +140,16 @@ def _tell(response: Response) -> Response:
 
 
 class LocalWindows:
-    """The counts of this process alone, for when Redis is away."""
+    """Counters of this process, used while Redis is down and for limits without a server."""
 
-    MOST = 50_000  # keys; then all begin anew: a flood of addresses must not fill the memory
+    MOST = 50_000  # keys; above it all are cleared, so that a flood of addresses cannot exhaust memory
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._windows: dict[str, tuple[float, int]] = {}
 
     def count(self, keys: list[str]) -> list[int]:
-        """As the script answers: used and seconds left, for each key."""
+        """Count each key. Returns the same as the script: count and remaining seconds, for each key."""
         now = time.monotonic()
         told = []
         with self._lock:

@@ -1,6 +1,6 @@
-"""The gateway's numbers for Prometheus: how long each request took, by route and status.
+"""Prometheus metrics of the gateway: request durations by method, route and status.
 
-gunicorn's processes write into files by their slot; its master adds them up and serves them (ops/gunicorn.py).
+Each gunicorn worker writes to the files of its slot; the master aggregates and serves them (ops/gunicorn.py).
 """
 
 import os
@@ -19,7 +19,7 @@ _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 def add_to(app: Flask) -> None:
-    """Time every request of ``app``. Before all other hooks, whose time is the request's too."""
+    """Measure and log every request of ``app``. Call this first, so that the time of all other hooks is included."""
     exporter = _exporter(app)
     app.extensions["metrics_registry"] = exporter.registry
     seconds = Histogram(
@@ -37,7 +37,7 @@ def add_to(app: Flask) -> None:
 
     @app.after_request
     def count(response: Response) -> Response:
-        # Whoever asks for paths and methods that are not there must not make a series of each.
+        # Bound the number of time series: unknown paths and methods share one label each.
         route = request.url_rule.rule if request.url_rule else "none"
         method = request.method if request.method in _METHODS else "other"
         seconds = time.perf_counter() - g.began
@@ -47,11 +47,11 @@ def add_to(app: Flask) -> None:
 
 
 def _exporter(app: Flask) -> PrometheusMetrics:
-    # The exporter's own histogram and counters take 4 times as long, and make a series of any method that is sent. Its
-    # route for scrapes is left out too: numbers are served on METRICS_PORT, which is not published (ops/gunicorn.py).
+    # The exporter's default metrics are off: they take four times as long and create a series for any method name. Its
+    # /metrics route is off too: metrics are served on METRICS_PORT, which is not public (ops/gunicorn.py).
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        # One process: a test, a bare server.
+        # One process: tests, or the development server.
         return PrometheusMetrics(app, path=None, registry=CollectorRegistry(), export_defaults=False)
     slot = f"slot{os.environ['METRICS_SLOT']}"
-    values.ValueClass = values.MultiProcessValue(lambda: slot)  # by pid, each worker that ends would leave its files
+    values.ValueClass = values.MultiProcessValue(lambda: slot)  # files by pid would pile up as workers restart
     return GunicornPrometheusMetrics(app, export_defaults=False)

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what policies, the mechanism and the contract of errors say of a route is added by itself."""
+"""The OpenAPI document. Security, common headers and error responses of each route are derived from its policy."""
 
 import re
 from typing import Any
@@ -21,7 +21,7 @@ class FaultSchema(Schema):
 
 
 class ProblemDetailsSchema(Schema):
-    """An RFC 9457 problem. docs/errors.md lists the codes."""
+    """RFC 9457 problem details. docs/errors.md lists the codes."""
 
     type = ma.fields.Str()
     title = ma.fields.Str()
@@ -34,17 +34,17 @@ class ProblemDetailsSchema(Schema):
 
 
 class Rest(Api):
-    """flask-smorest with RFC 9457 problems in place of its own errors."""
+    """flask-smorest's Api, with errors as RFC 9457 problem details."""
 
     ERROR_SCHEMA = ProblemDetailsSchema
-    DEFAULT_ERROR_RESPONSE_NAME = None  # every status that a route may answer is named
+    DEFAULT_ERROR_RESPONSE_NAME = None  # no "default" response: describe() lists every possible status
 
     def handle_http_exception(self, error: HTTPException) -> Response:
         return problems.http_error(error)
 
 
 def rest(app: Flask) -> Rest:
-    """The API of ``app``, still without routes."""
+    """Create the API of ``app``, with the shared components and without routes."""
     api = Rest(app)
     api.spec.options["servers"] = [{"url": "/"}]
     components = api.spec.components
@@ -102,7 +102,7 @@ _SHOWN_ONCE = (
 
 
 def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_: Any) -> dict[str, Any]:
-    """Add to ``doc``, an operation, what its policy asks and how it may be refused. Called by flask-smorest."""
+    """Add security, headers and responses to ``doc``, an OpenAPI operation. A callback of flask-smorest."""
     policy = doc_info["policy"]
     command = method not in _SAFE_METHODS
     if policy.anybody:
@@ -138,7 +138,7 @@ def _refusals(policy: Any, doc_info: dict[str, Any], *, command: bool) -> set[in
     refusals = {400, 422}
     if policy.limited:
         refusals |= {404, 429, 503, 504}
-        refusals |= {401, 403}  # of public routes too: a visitor's token may be wrong, and a signature
+        refusals |= {401, 403}  # on public routes too: for an invalid optional token or webhook signature
     if command:
         refusals |= {409, 413, 415}
     if policy.limit and policy.limit.refused_without_redis:
@@ -149,7 +149,7 @@ def _refusals(policy: Any, doc_info: dict[str, Any], *, command: bool) -> set[in
 
 
 def document(api: Rest) -> dict[str, Any]:
-    """The whole document, each operation with a name that generated clients can use."""
+    """Build the OpenAPI document. Each operation gets an operationId, which generated clients use as a name."""
     spec: dict[str, Any] = api.spec.to_dict()
     for path, operations in spec["paths"].items():
         words = re.sub(r"[^a-z0-9]+", "_", path.removeprefix("/v1").lower()).strip("_")
@@ -163,7 +163,7 @@ def document(api: Rest) -> dict[str, Any]:
 
 
 def _translate_patterns(part: Any) -> None:
-    """From Python's regular expressions, matched from the start, to those of JSON Schema, searched for anywhere."""
+    """Anchor the patterns in ``part``: marshmallow matches from the start, JSON Schema searches anywhere."""
     if isinstance(part, dict):
         if isinstance(pattern := part.get("pattern"), str) and pattern.endswith(r"\Z"):
             part["pattern"] = f"^(?:{pattern[:-2]})$"

@@ -1,4 +1,4 @@
-"""Operations: commands that were sent with ``Prefer: respond-async``. Their id says which service carries them out."""
+"""Operations: commands sent with ``Prefer: respond-async``. The id of an operation contains the name of its service."""
 
 import re
 from typing import Any
@@ -65,7 +65,7 @@ class OperationCancellation(MethodView):
 
 @blp.app_errorhandler(Accepted)
 def accepted(accepted: Accepted) -> Response:
-    """202: the operation is committed, and found at Location."""
+    """Return a 202 with the operation, which is already committed, and its URL in Location."""
     operation = accepted.args[0]
     headers = {"Location": f"/v1/operations/{operation['id']}"}
     if prefers_async():

@@ -1,7 +1,7 @@
-"""Lists in pages: ``?limit=&cursor=``, a signed cursor, and the Link header that leads on.
+"""Cursor pagination: ``?limit=&cursor=``, with the next page in ``next_cursor`` and the Link header.
 
-A cursor holds the position of the last item shown, as the worker gave it, signed together with the list that it
-belongs to: a client can neither read meaning into it nor take it to another list or another filter.
+A cursor contains the worker's position of the last item. Its signature covers the position, the path and the filters,
+so that clients cannot forge a cursor or use it with another list or other filters.
 """
 
 import base64
@@ -27,13 +27,13 @@ Page = tuple[dict[str, Any], int, dict[str, str]]
 
 
 class Cursor(ma.fields.Str):
-    """Loads as the position that it holds. Raises CursorInvalid."""
+    """A field that deserializes a signed cursor into its position. Raises CursorInvalid."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         cursor = super()._deserialize(value, attr, data, **kwargs)
         try:
             signed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        except (binascii.Error, ValueError):  # not base64, or not ASCII
+        except (binascii.Error, ValueError):  # invalid base64 or not ASCII
             raise CursorInvalid from None
         mac, position = signed[:_MAC_BYTES], signed[_MAC_BYTES:]
         if not hmac.compare_digest(mac, _mac(position)):
@@ -42,14 +42,14 @@ class Cursor(ma.fields.Str):
 
 
 class PageQuery(Schema):
-    """The query of a list; a list with filters derives its own from it."""
+    """The query of a list. Lists with filters derive their own schema from it."""
 
     limit = ma.fields.Int(load_default=LIMIT_DEFAULT, validate=ma.validate.Range(min=1, max=LIMIT_MAX))
     after = Cursor(data_key="cursor", load_default=None)
 
 
 def page_of(item: type[Schema]) -> type[ma.Schema]:
-    """The schema of a page of ``item``."""
+    """Create the schema of a page with items of the schema ``item``."""
     fields: dict[str, ma.fields.Field[Any]] = {
         "items": ma.fields.List(ma.fields.Nested(item)),
         "next_cursor": ma.fields.Str(allow_none=True),
@@ -58,7 +58,10 @@ def page_of(item: type[Schema]) -> type[ma.Schema]:
 
 
 def page(found: dict[str, Any]) -> Page:
-    """Answer with ``found``: {"items": [...], "next": the last item's position, or None on the last page}."""
+    """Return body, status and headers of a page.
+
+    ``found`` has ``items``, and ``next``: the position of the last item, or None on the last page.
+    """
     if found["next"] is None:
         return {"items": found["items"], "next_cursor": None}, 200, {}
     cursor = _cursor(found["next"])

@@ -1,16 +1,16 @@
-"""What a program reads as JSON and a person prints as a page: the Accept header tells them apart."""
+"""Content negotiation for printable documents: JSON or an HTML page, by the Accept header."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from flask import Response, jsonify, render_template_string, request
 
-# Nothing from elsewhere.
+# The page has inline styles only and loads nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
 def printable(page: str, facts: Mapping[str, Any]) -> Response:
-    """``facts`` as JSON, or laid out by the Jinja2 template ``page`` for who would rather have HTML."""
+    """Return ``facts`` as JSON, or rendered with the Jinja2 template ``page`` if Accept prefers HTML."""
     wants_page = request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html"
     response = Response(render_template_string(page, **facts)) if wants_page else jsonify(facts)
     if wants_page:

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problems, whatever raised them: a view, a worker, the router, a parser, a bug."""
+"""RFC 9457 problem details for all errors: of views, workers, the router, parsers, and for unexpected exceptions."""
 
 from http import HTTPStatus
 from operator import itemgetter
@@ -13,7 +13,8 @@ from models.log import get_logger
 
 log = get_logger(__name__)
 
-# What Flask, the parsers and a crash are called: code, status, meaning. All other codes are in models/errors.py.
+# Codes of errors raised by Flask, parsers and unexpected exceptions: status and meaning. All other codes are in
+# models/errors.py.
 OWN_CODES = {
     "malformed": (400, "The body is not clean JSON, the query is not UTF-8, or the request is no HTTP."),
     "not_found": (404, "There is no such path, or no such thing, or it is not yours."),
@@ -30,14 +31,14 @@ _CODES = {status: code for code, (status, _) in OWN_CODES.items()}
 
 
 def handle(app: Flask) -> None:
-    """Answer every error of ``app`` with a problem."""
+    """Register error handlers that answer every error of ``app`` with problem details."""
     app.register_error_handler(DomainError, _domain_error)
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(Exception, _bug)
 
 
 def described(status: int, code: str, detail: str) -> dict[str, Any]:
-    """What went wrong, wherever that was."""
+    """Return the members of a problem that do not depend on the request."""
     return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -55,7 +56,7 @@ def problem(
     errors: list[dict[str, str]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """A problem+json response; ``errors`` are {"pointer", "detail"}, one for each field at fault."""
+    """Build a problem+json response. ``errors`` has one {"pointer", "detail"} per invalid field."""
     body = {**described(status, code, detail), "instance": request.path, "request_id": g.get("request_id")}
     if errors:
         body["errors"] = errors
@@ -70,18 +71,18 @@ def _domain_error(error: DomainError) -> Response:
 
 
 def http_error(error: HTTPException) -> Response:
-    """What the router or a parser refused. webargs leaves the fields at fault in ``error.data["messages"]``."""
+    """Answer an error of the router or a parser. webargs puts messages per field into ``error.data["messages"]``."""
     status = error.code or 500
     messages = getattr(error, "data", {}).get("messages", {})
     entries = (entry for place, fields in messages.items() for entry in _pointers(place, fields))
-    errors = sorted(entries, key=itemgetter("pointer"))  # marshmallow finds unknown fields in any order
+    errors = sorted(entries, key=itemgetter("pointer"))  # marshmallow reports unknown fields in random order
     headers = {"Allow": ", ".join(sorted(allowed))} if (allowed := getattr(error, "valid_methods", None)) else None
     detail = "The request does not fit: see errors." if errors else (error.description or HTTPStatus(status).phrase)
     return problem(status, _CODES.get(status, HTTPStatus(status).name.lower()), detail, errors=errors, headers=headers)
 
 
 def _pointers(place: str, messages: Any, path: str = "") -> list[dict[str, str]]:
-    """Marshmallow's nested messages as a list: a JSON pointer for the body, ``?name`` for the query."""
+    """Flatten marshmallow's nested messages. Pointers are JSON pointers into the body, or ``?name`` for the query."""
     if isinstance(messages, dict):
         return [
             entry

@@ -1,4 +1,4 @@
-"""Progress: what a learner has done, and what they have to show for it."""
+"""Progress routes: completions, playback positions, offline progress, streaks and certificates."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -24,7 +24,7 @@ blp = Blueprint("progress", __name__, url_prefix="/v1", description="What a lear
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-_LONGEST_SECONDS = 10**6  # of a lesson
+_LONGEST_SECONDS = 10**6  # maximum playback position
 
 _CERTIFICATE_PAGE = """<!doctype html>
 <html lang="en">
@@ -75,7 +75,7 @@ _REPEATED_ID = {"id": ["Another event of this batch has the same id."]}
 
 
 class OfflineEventSchema(Schema):
-    """What was done while the device was offline. ``id`` is the device's own name for it."""
+    """An event recorded on a device while it was offline. The device assigns the ``id``."""
 
     id = Line(required=True, longest=100)
     course_id = ma.fields.UUID(required=True)
@@ -135,7 +135,7 @@ def _of_me() -> str:
 
 
 def lesson_of_mine(view: View) -> View:
-    """Say 403 or 404 before what the form of the request deserves, where the caller has no such lesson."""
+    """Make a malformed request answer 403 or 404 first if the caller has no access to the lesson."""
     view.find = _find_lesson  # type: ignore[attr-defined]  # called by api.auth
     return view
 

@@ -1,4 +1,4 @@
-"""From the gateway to the workers: ``ask`` waits for the answer, ``tell`` answers 202."""
+"""RPC from the gateway to the workers: ``ask`` waits for the reply, ``tell`` responds with 202 and an operation."""
 
 import time
 from typing import Any, NoReturn
@@ -18,19 +18,20 @@ from .headers import is_command, prefers_async
 
 
 class WorkerCrashed(Exception):
-    """A bug in a worker; it is in the worker's log under the same request id."""
+    """A task failed with an unexpected exception, which the worker logs with the same request id."""
 
 
 class Accepted(Exception):
-    """The client does not wait: ``args[0]`` is the operation that carries its command out."""
+    """Raised to respond with 202: ``args[0]`` is the operation that executes the command."""
 
 
 def ask(task: str, **message: Any) -> Any:
-    """Have ``task`` done and return its answer, as JSON values.
+    """Send ``task`` to its service and return its result, as JSON values.
 
-    A repeated command answers as it did the first time; ``g.replayed`` says so. Raises what the worker raised as
-    a DomainError, QueueFull, ServiceSlow or Unavailable where nothing was begun, OutcomeUnknown after
-    ASK_TIMEOUT_SECONDS, of a read after READ_TIMEOUT_SECONDS, and Accepted where the client prefers that.
+    A command repeated with its idempotency key returns the first result and sets ``g.replayed``.
+
+    Raises the worker's DomainError; QueueFull, ServiceSlow or Unavailable if the task was not started; OutcomeUnknown
+    without a reply after ASK_TIMEOUT_SECONDS (reads: READ_TIMEOUT_SECONDS); Accepted if the client prefers 202.
     """
     claim = g.get("claim")
     if prefers_async() and "caller" in g:
@@ -39,23 +40,23 @@ def ask(task: str, **message: Any) -> Any:
 
 
 def tell(task: str, **message: Any) -> NoReturn:
-    """Begin what nobody waits for: ``task`` answers with its operation, the client with 202. Raises Accepted."""
+    """Start an asynchronous command: ``task`` returns its operation, and the response is a 202. Raises Accepted."""
     raise Accepted(_ask(task, message, claim=g.get("claim"), actor=g.get("actor")))
 
 
 def look_up(task: str, **message: Any) -> Any:
-    """``ask`` for what a request needs before its own command: the Idempotency-Key is not for this."""
+    """Like ``ask``, for a lookup besides the command of a request: does not use the Idempotency-Key or Prefer."""
     return _ask(task, message, claim=None)
 
 
 def ask_for_webhook(task: str, **message: Any) -> Any:
-    """``ask`` for a webhook: the requests of buyers do not wait behind those of providers."""
+    """Like ``look_up``, with the bulkhead of webhooks, so that webhooks cannot delay the requests of clients."""
     return _ask(task, message, claim=None, bulkhead=WEBHOOKS)
 
 
 def _accept(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> dict[str, Any]:
-    # The key is claimed twice: here, so that a repeat gets the same operation, and by the command itself, so that a
-    # repeat without the preference gets its answer.
+    # The idempotency key is claimed twice: here, so that a repetition returns the same operation, and by the command,
+    # so that a repetition without Prefer returns the command's result.
     claim_of_operation = claim and {**claim, "scope": f"respond-async {claim['scope']}"}
     asked = {"kind": task, "message": message, "owner": g.caller.sub, "claim": claim}
     operation: dict[str, Any] = _ask(
@@ -88,7 +89,7 @@ def send_question(
     claim: dict[str, str] | None = None,
     actor: str | None = None,
 ) -> str:
-    """Send ``task`` a message that is not begun after ``expires_at``; returns the list where the reply will be."""
+    """Send a message to ``task``, which is not started after ``expires_at``. Returns the key of the reply list."""
     task_id = celery_app.new_task_id()
     reply_to = f"reply:{task_id}"
     envelope = celery_app.Envelope(
@@ -118,7 +119,10 @@ def _awaited(reply_to: str, expires_at: float) -> dict[str, Any]:
 
 
 def opened(reply: dict[str, Any]) -> Any:
-    """The answer in a reply. Raises what the worker raised, and WorkerCrashed for a reply that has no known form."""
+    """Return the result in a reply, and set ``g.replayed``.
+
+    Raises the worker's DomainError, or WorkerCrashed for a crash or a malformed reply.
+    """
     g.replayed = bool(reply.get("replayed"))
     if "result" in reply:
         return reply["result"]

@@ -1,4 +1,4 @@
-"""Reads through the cache: a hit touches no queue, and a cache that is away costs speed only."""
+"""Reads through the cache. A hit needs no worker; if Redis is down, reads go to the worker and no request fails."""
 
 import functools
 import time
@@ -23,12 +23,12 @@ log = get_logger(__name__)
 Found = TypeVar("Found")
 View = TypeVar("View", bound=Callable[..., Any])
 
-_WAIT_SECONDS = 2.0  # for another's flight; then everybody asks alone
+_WAIT_SECONDS = 2.0  # how long to wait for a concurrent reader; after it each reader asks the worker itself
 _LOOK_SECONDS = 0.01
 
 
 def cached(key: str, task: str, **message: Any) -> Response:
-    """Answer with ``stored`` and its ETag; of what the client has already, its version alone is read."""
+    """Return ``stored(key, task, **message)`` with its ETag. A 304 reads only the version from the cache."""
     version = etags.known_version()
     if version and _still(key, version):
         return etags.unchanged(version)
@@ -36,10 +36,10 @@ def cached(key: str, task: str, **message: Any) -> Response:
 
 
 def stored(key: str, task: str, **message: Any) -> Stored:
-    """What is stored under ``key``; where nothing is, what ``task`` shows, stored for the next one.
+    """Return the cached view of ``key``; on a miss, ask ``task`` and cache its result.
 
-    ``task`` answers with a view that has its ``version``. Of all who miss at the same time one asks. That there is no
-    such thing is stored for a moment too. Raises what ``ask`` raises.
+    The result of ``task`` must have a ``version``. Of concurrent readers that miss, only one asks the worker. "Not
+    found" is cached for 10 seconds. Raises what ``ask`` raises.
     """
 
     def fetch() -> Stored:
@@ -54,7 +54,7 @@ def stored(key: str, task: str, **message: Any) -> Stored:
 
 
 def own_profile(sub: str) -> Stored | None:
-    """What is stored of the caller's profile; None where it has to be asked for, or is said to be missing."""
+    """Return the cached profile of the user with this ``sub``; None if it must be requested from the worker."""
     try:
         profile = cache.get_own_profile(sub)
     except RedisError:
@@ -63,11 +63,13 @@ def own_profile(sub: str) -> Stored | None:
 
 
 def cached_page(version_key: Callable[[], str], *, stale_seconds: int = 0) -> Callable[[View], View]:
-    """Answer with the bytes stored for this very request, before its query is read.
+    """Cache the response of a view by its path and query string; a hit does not even parse the query.
 
-    They hold until a commit outdates ``version_key()``, which for a page of one person's own must name that person. A
-    page older than a minute is asked for anew by one reader, and for ``stale_seconds`` still shown to the others, and
-    to all while it cannot be had. That there is no such thing is stored for a moment too.
+    A page is valid until a commit changes ``version_key()``. The version key of a user's own pages must contain the
+    user id, because it is the only part of the cache key that identifies the user.
+
+    After a minute one reader refreshes a page. For ``stale_seconds`` more, all others get the stale page, and so does
+    that reader if the service is unavailable. "Not found" is cached for 10 seconds.
     """
 
     def decorate(view: View) -> View:
@@ -77,13 +79,13 @@ def cached_page(version_key: Callable[[], str], *, stale_seconds: int = 0) -> Ca
             page = _in_one_flight(read.key, read.look, read.fetch, meanwhile=read.stale_page)
             return respond_page(page)
 
-        return through_the_cache  # type: ignore[return-value]  # functools.wraps keeps the view's own type to itself
+        return through_the_cache  # type: ignore[return-value]  # functools.wraps does not return the view's type
 
     return decorate
 
 
 class _PageRead:
-    """One request for a page: what is stored for it, and how it is made."""
+    """One request for a page: reads it from the cache, or makes and stores it."""
 
     def __init__(self, version_key: str, stale_seconds: int, make: Callable[[], Response]) -> None:
         self.key = cache.page_key(version_key, request.full_path)
@@ -94,7 +96,7 @@ class _PageRead:
         self._stale: bytes | None = None
 
     def look(self) -> bytes | None:
-        """Raises NotFound, as the one did who looked in vain."""
+        """Return the cached page if it is fresh, and note a stale one. Raises NotFound if that is cached."""
         self._version, page = cache.get_page(self._version_key, self.key)
         if page is None:
             return None
@@ -109,7 +111,7 @@ class _PageRead:
         return self._stale
 
     def fetch(self) -> bytes:
-        version_before = self._version  # a page made while something changes is of the version before
+        version_before = self._version  # not the current one: it may have changed while the page was made
         try:
             response = self._make()
         except NotFound as error:
@@ -128,15 +130,17 @@ def _in_one_flight(
     fetch: Callable[[], Found],
     meanwhile: Callable[[], Found | None] = lambda: None,
 ) -> Found:
-    """What ``look`` finds, or ``fetch`` brings: of those who miss at the same time, in all processes, one fetches.
+    """Return the result of ``look``; on a miss, of ``fetch``, called by one of all concurrent readers (single flight).
 
-    The others have what ``meanwhile`` has, or wait; all have it where ``fetch`` meets what may heal.
+    The other readers, in all processes, return the stale value of ``meanwhile`` if there is one. Otherwise they wait
+    for _WAIT_SECONDS and then call ``fetch``. If ``fetch`` raises Unavailable or OutcomeUnknown, its caller gets the
+    stale value too. If Redis is down, every reader calls ``fetch``.
     """
     until = time.monotonic() + _WAIT_SECONDS
     try:
         while (found := look()) is None:
             if cache.begin_flight(key):
-                found = look()  # an earlier flight may have landed between our look and our start
+                found = look()  # another reader may have stored it between our look and our lock
                 break
             if (old := meanwhile()) is not None:
                 return old
@@ -159,7 +163,7 @@ def _in_one_flight(
 
 
 def warmed(version_key: str, key: str) -> Any:
-    """What a job has laid ready under ``key``; None where there is nothing, or where it is no longer so."""
+    """Return the value that a job has cached under ``key``; None if there is none or ``version_key`` has changed."""
     try:
         _, page = cache.get_page(version_key, key)
     except RedisError:
@@ -168,26 +172,26 @@ def warmed(version_key: str, key: str) -> Any:
 
 
 def changed(key: str, task: str, **message: Any) -> Response:
-    """Have ``task`` change the resource stored under ``key``, and answer with its new view.
+    """Change the resource cached under ``key`` by ``task``, and return its new view.
 
-    It is stored before the client hears of it, so that it reads its own write.
+    Read your own writes: the view is cached before the response is sent.
     """
     try:
         view = ask(task, **message)
     except PreconditionFailed:
-        # Perhaps the stored view misled the client: a worker's word on a change may have missed the cache.
+        # The cached view may be outdated because an invalidation was lost: drop it, so that the client can retry.
         _kept_if_possible(lambda: cache.forget(key))
         raise
     return respond(_kept(key, view))
 
 
 def outdate(key: str, version: int) -> None:
-    """Say that what is stored under ``key`` is older than ``version``: the next reader asks the worker."""
+    """Invalidate views of ``key`` older than ``version``: the next read goes to the worker."""
     _kept_if_possible(lambda: cache.put(key, Stored(version, b"")))
 
 
 def outdate_catalogue() -> None:
-    """Say that every page of the catalogue is old."""
+    """Invalidate all pages of the catalogue."""
     _kept_if_possible(lambda: cache.put(cache.CATALOGUE, cache.changed()))
 
 

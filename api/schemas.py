@@ -1,4 +1,4 @@
-"""What all schemas share: strict bases, flags, money, times."""
+"""The base schema and the shared fields: flags, text, money and times."""
 
 from collections.abc import Collection
 from datetime import UTC, datetime
@@ -11,14 +11,14 @@ from models.text import LINE_MAX_LENGTH, LINE_PATTERN, is_line
 
 
 class Schema(ma.Schema):
-    """A body, a query or an answer; unknown fields are refused."""
+    """Base of all schemas of bodies, queries and responses. Refuses unknown fields."""
 
     class Meta:
         unknown = ma.RAISE
 
 
 class Flag(ma.fields.Bool):
-    """true or false of JSON, and nothing that resembles them."""
+    """A JSON boolean. Refuses values such as 1 or "true", which marshmallow's Boolean accepts."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bool:  # noqa: ARG002 marshmallow's signature
         if not isinstance(value, bool):
@@ -27,14 +27,14 @@ class Flag(ma.fields.Bool):
 
 
 class Line(ma.fields.Str):
-    """A line of text with something to see in it (models/text.py)."""
+    """A line of text that has a visible character (models/text.py)."""
 
     def __init__(self, *, longest: int = LINE_MAX_LENGTH, **kwargs: Any) -> None:
         super().__init__(validate=[ma.validate.Length(max=longest), _IsLine(LINE_PATTERN)], **kwargs)
 
 
 class _IsLine(ma.validate.Regexp):
-    """``is_line``, whose pattern stands in the OpenAPI document."""
+    """Validates with ``is_line``; the pattern is for the OpenAPI document."""
 
     def __call__(self, value: Any) -> Any:
         if not is_line(value):
@@ -43,7 +43,7 @@ class _IsLine(ma.validate.Regexp):
 
 
 class Currency(ma.fields.Str):
-    """A currency of ISO 4217 that a price can be in."""
+    """The ISO 4217 code of a currency that prices may use."""
 
     def __init__(self, **kwargs: Any) -> None:
         described = {"pattern": "^[A-Z]{3}$"}
@@ -56,18 +56,18 @@ def _is_currency(code: str) -> None:
 
 
 class Money(Schema):
-    """An amount in minor units of an ISO 4217 currency."""
+    """An amount of money in minor units of its currency."""
 
     amount_minor = ma.fields.Int(strict=True, required=True, validate=ma.validate.Range(min=0, max=10**12))
     currency = Currency(required=True)
 
 
-# Times that every store, driver and time zone can hold; beyond them a row could be written that cannot be read.
+# Range of times that all stores, drivers and time zones can represent. A time outside could be stored, but not read.
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class Moment(ma.fields.AwareDateTime):
-    """An RFC 3339 time with its offset in a request, between EARLIEST and LATEST; read as UTC."""
+    """An RFC 3339 time with offset in a request, from EARLIEST to before LATEST; deserialized as UTC."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"format": "iso", "validate": _is_storable, **kwargs})
@@ -93,7 +93,7 @@ _NOT_PROSE = "\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u2028\\u2029"
 
 
 class Prose(ma.fields.Str):
-    """Text of several lines, or none, without control characters."""
+    """Text of any number of lines, without control characters."""
 
     def __init__(self, *, longest: int, shortest: int = 0, **kwargs: Any) -> None:
         length = ma.validate.Length(min=shortest or None, max=longest)
@@ -102,13 +102,13 @@ class Prose(ma.fields.Str):
 
 
 def each_once(items: Collection[Any]) -> None:
-    """Refuse a list that names one thing twice."""
+    """Raise ValidationError if ``items`` has duplicates."""
     if len(set(items)) < len(items):
         raise ma.ValidationError("Each of them once.")
 
 
 class Timestamp(ma.fields.Str):
-    """An RFC 3339 time with ``Z``, as the workers send it."""
+    """An RFC 3339 time in UTC in a response; workers send it as text."""
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**{"metadata": {"format": "date-time"}, **kwargs})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The application shell that the gateway and the stream share: one set of headers, limits, arguments and errors."""
+"""The Flask setup that gateway and stream share: headers, rate limits, argument parsing and error responses."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,21 +9,21 @@ from . import arguments, cors, headers, limits, problems
 
 
 class Gateway(Flask):
-    """Flask without a search for async functions among its views and hooks: there are none."""
+    """Flask without support for async views and hooks, of which there are none."""
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        return func  # else ten looks at each request: 25 µs
+        return func  # saves ten checks for coroutines, 25 µs per request
 
 
 def app_shell(name: str, *, first: Callable[[Flask], object] | None = None) -> Gateway:
-    """Return an application with everything that each request of ours gets.
+    """Create an application with the common request handling.
 
-    ``first`` installs hooks that run before all others, and whose after_request hooks run last.
+    ``first`` installs hooks that run before all others; its after_request hooks run after all others.
     """
     app = Gateway(name, static_folder=None)
-    app.config["PROPAGATE_EXCEPTIONS"] = False  # a crash is a problem+json in tests too
-    app.json.sort_keys = False  # type: ignore[attr-defined]  # answers read in the order of their schemas
-    app.url_map.merge_slashes = False  # a path is right or a 404, never a redirect
+    app.config["PROPAGATE_EXCEPTIONS"] = False  # unexpected exceptions become problem+json in tests too
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # keep the field order of the schemas
+    app.url_map.merge_slashes = False  # // in a path is a 404, not a redirect
     if first:
         first(app)
     headers.follow(app)

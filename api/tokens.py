@@ -1,4 +1,4 @@
-"""Auth0's access tokens: their signatures, their claims, and the keys that they are signed with."""
+"""Verification of Auth0 access tokens: signatures, claims and signing keys."""
 
 import hashlib
 import re
@@ -24,28 +24,31 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Claims:
-    """What a verified token says of its bearer, each in the type that it should have."""
+    """The claims of a verified token, converted to their types."""
 
     sub: str
     permissions: frozenset[str]
     email: str | None
     name: str | None
     email_verified: bool
-    roles: tuple[str, ...]  # at Auth0, where an action puts them into the token
-    machine: bool  # a program's own token, with no person behind it
-    issued_at: float  # seconds since 1970, UTC; 0 where the token does not say
-    expires_at: float  # seconds since 1970, UTC
+    roles: tuple[str, ...]  # the roles in Auth0; an Auth0 action adds them to the token
+    machine: bool  # a machine-to-machine token (client credentials), not of a user
+    issued_at: float  # Unix time in seconds; 0 if the token has no valid iat
+    expires_at: float  # Unix time in seconds
 
 
-# Verified claims by the token's hash: verifying costs 100 µs, looking up 2. Kept for a minute, so that a key which
-# Auth0 has withdrawn is not trusted for longer.
+# Cache of verified claims by token hash: verifying takes 100 µs, a lookup 2. Entries expire after a minute, so that
+# tokens signed with a revoked key are not accepted for longer.
 _KEPT_SECONDS = 60
-_KEPT_TOKENS = 10_000  # some 10 MB
+_KEPT_TOKENS = 10_000  # about 10 MB
 _kept: OrderedDict[bytes, tuple[float, Claims]] = OrderedDict()
 
 
 def verified(token: str) -> Claims:
-    """The claims of an access token. Raises TokenInvalid, Unavailable where Auth0's keys cannot be had."""
+    """Verify an access token and return its claims.
+
+    Raises TokenInvalid, and Unavailable if Auth0's signing keys cannot be fetched.
+    """
     digest = hashlib.sha256(token.encode()).digest()
     known = _kept.get(digest)
     now = time.time()
@@ -59,7 +62,7 @@ def verified(token: str) -> Claims:
 
 
 _REGISTRY = jwt.JWTClaimsRegistry(
-    leeway=5,  # seconds: clocks differ a little
+    leeway=5,  # seconds of clock skew
     iss={"essential": True, "value": settings.AUTH0_ISSUER},
     aud={"essential": True, "value": settings.AUTH0_AUDIENCE},
     sub={"essential": True},
@@ -76,7 +79,7 @@ def _verify(token: str) -> Claims:
         raise
     except JoseError as error:
         raise TokenInvalid(error.error.replace("_", " ")) from error
-    except Exception as error:  # a stranger's bytes may bring the library to anything, and it means the same
+    except Exception as error:  # malformed input can raise any exception in the library
         raise TokenInvalid("malformed") from error
     if str(decoded.header.get("typ", "JWT")).lower() not in _ACCESS_TOKEN_TYPES:
         raise TokenInvalid("it is not an access token")
@@ -114,14 +117,14 @@ def _seconds(claim: object) -> float:
 
 
 class SigningKeys:
-    """Auth0's public keys: one fetch for all threads, and the keys that are known while Auth0 is away."""
+    """Auth0's public keys (JWKS). Threads share one fetch; known keys stay valid while Auth0 is down."""
 
-    MAX_AGE_SECONDS = 600  # then they are fetched again, behind the requests that use them
-    # Strangers invent key ids: they cost one fetch a second, and a key that Auth0 has just begun to sign with is found
-    # within that time all the same.
+    MAX_AGE_SECONDS = 600  # older keys are refreshed in the background
+    # Unknown key ids cause at most one fetch per second: invented ids cannot flood Auth0, and a new signing key is
+    # found within that time.
     COOL_DOWN_SECONDS = 1
-    WAIT_SECONDS = 0.25  # for a fetch by another thread, while other keys are known
-    RETRY_SECONDS = 2  # after a fetch that failed
+    WAIT_SECONDS = 0.25  # for the fetch of another thread, if any key is known
+    RETRY_SECONDS = 2  # after a failed fetch
     TIMEOUT_SECONDS = 3
 
     def __init__(self, url: str) -> None:
@@ -130,10 +133,10 @@ class SigningKeys:
         self._keys: dict[str, RSAKey] = {}
         self._fresh_until = float("-inf")
         self._search_again_at = float("-inf")
-        self._answered = True  # Auth0, at the last fetch
+        self._answered = True  # whether the last fetch succeeded
 
     def of(self, kid: object) -> RSAKey:
-        """The key with this id. Raises TokenInvalid where Auth0 has none, Unavailable where it cannot be asked."""
+        """Return the key with this id. Raises TokenInvalid if it does not exist, Unavailable if Auth0 is down."""
         if not isinstance(kid, str):
             raise TokenInvalid("it names no key")
         if kid not in self._keys:
@@ -145,8 +148,8 @@ class SigningKeys:
         raise TokenInvalid("its key is not known") if self._answered else Unavailable("Auth0")
 
     def _search(self, kid: str) -> None:
-        # An Auth0 that is slow must not hold one thread for each stranger: only the first requests of a process, which
-        # know no key yet, wait for the whole fetch.
+        # A slow Auth0 must not block a thread per token with an unknown key id: only the first requests of a process,
+        # while no key is known, wait for the whole fetch.
         if not self._fetching.acquire(timeout=self.WAIT_SECONDS if self._keys else -1):
             raise Unavailable("Auth0")
         try:  # another thread may have fetched the key while this one waited
@@ -182,7 +185,7 @@ class SigningKeys:
 
 
 def _importable(key_set: dict[str, Any]) -> list[tuple[str, RSAKey]]:
-    """The RSA keys of a JWKS by their ids; keys of kinds that sign no access token are passed over."""
+    """Return the ids and RSA signing keys of a JWKS; other keys are skipped. Raises ValueError if there are none."""
     found = [key for key in key_set["keys"] if key.get("kty") == "RSA" and key.get("use", "sig") == "sig"]
     if not found:
         raise ValueError("the key set has no key that signs")

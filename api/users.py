@@ -1,4 +1,4 @@
-"""Users: the caller's own profile, the directory of all, and everybody's right to see all and to go."""
+"""User routes: own profile, user administration, data export and erasure, and the Auth0 webhook."""
 
 import functools
 import zoneinfo
@@ -32,9 +32,9 @@ blp = Blueprint("users", __name__, url_prefix="/v1", description="Who you are to
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-@functools.cache  # it walks the whole time zone database
+@functools.cache  # reading the time zone database is slow
 def _time_zones() -> frozenset[str]:
-    # Names that mean another zone on each machine, or none; copies of the database in folders of its own.
+    # Exclude names without a fixed meaning (localtime, Factory) and the copies of the database in posix/ and right/.
     known = zoneinfo.available_timezones() - {"localtime", "Factory"}
     return frozenset(name for name in known if not name.startswith(("posix/", "right/")))
 
@@ -104,20 +104,23 @@ class HookReceivedSchema(Schema):
 
 
 def profile_of(user_id: UUID | str, *, email: str | None = None, name: str | None = None) -> dict[str, Any]:
-    """A user's profile, for what other routes want of it. Raises NotFound."""
+    """Return the profile of a user, from the cache or the users service. Raises NotFound."""
     view = stored(profile_key(user_id), "users.show_profile", user_id=user_id, email=email, name=name)
     profile: dict[str, Any] = msgspec.json.decode(view.body)
     return profile
 
 
 def _confirmed(profile: Stored) -> Stored:
-    """Return the caller's profile; an address that the token states as verified is noted, where it was not known."""
+    """Return the caller's profile, after marking the e-mail address as verified if the token says so.
+
+    If that fails, returns the profile unchanged.
+    """
     caller = me()
     if not (caller.claims.email_verified and caller.email and b'"email_verified":false' in profile.body):
         return profile
     try:
         return Stored.of(look_up("users.confirm_email", user_id=caller.id, email=caller.email))
-    except DomainError:  # the next request tries again
+    except DomainError:  # the next request retries
         return profile
 
 
@@ -185,7 +188,7 @@ class Export(MethodView):
 
 
 def existing_user(view: View) -> View:
-    """Say 404 before what the form of the request deserves."""
+    """Make a malformed request answer 404 first if the user does not exist."""
     view.find = _find_user  # type: ignore[attr-defined]  # called by api.auth
     return view
 

@@ -28,7 +28,8 @@ class Courses(MethodView):
     def get(self, query: dict[str, Any]) -> Page:
         """List or search courses on sale
 
-        With `q`, searches titles and descriptions; if nothing matches, similar spellings are tried.
+        With `q`, searches titles, tags and summaries, but not descriptions; if nothing matches, similar spellings are
+        tried.
         """
         asked = {name: query.pop(name) for name in ("sort", "after", "limit", "facets", "total")}
         is_popular = not query and asked == POPULAR_PAGE

@@ -1,6 +1,6 @@
-"""Integrations: the feed of all events, webhooks, and the events that a handler could not take."""
+"""Integration routes: event feed, webhook endpoints, dead letters and quarantined events."""
 
 from . import deadletters, feed, quarantine, webhooks
 from .blueprint import blp
 
-__all__ = ["blp", "deadletters", "feed", "quarantine", "webhooks"]  # importing them puts their routes on blp
+__all__ = ["blp", "deadletters", "feed", "quarantine", "webhooks"]  # importing them registers their routes on blp

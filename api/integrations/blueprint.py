@@ -1,4 +1,4 @@
-"""The blueprint that the routes of this package stand on."""
+"""The blueprint of the integration routes."""
 
 from api.blueprints import Blueprint
 

@@ -1,4 +1,4 @@
-"""Dead letters: events that a handler could not take. Every service has its own, and is asked for them."""
+"""Dead letters: events that a handler could not process. Each service stores its own and returns them on request."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""The feed: all events, for programs that come and ask."""
+"""The event feed: the events of all services, which other systems poll."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ class FeedQuery(Schema):
 
 
 class CloudEventSchema(Schema):
-    """CloudEvents 1.0. An event has the same id wherever it is seen."""
+    """An event as CloudEvents 1.0. Its id is the same in the feed and in webhooks."""
 
     specversion = ma.fields.Str()
     id = ma.fields.UUID()

@@ -1,4 +1,4 @@
-"""Events that Kafka refuses for good. Every service has its own, and is asked for them."""
+"""Quarantined events: Kafka permanently rejects them. Each service stores its own and returns them on request."""
 
 import re
 from typing import Any

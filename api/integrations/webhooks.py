@@ -1,4 +1,4 @@
-"""Webhook endpoints: where events are pushed to, by Standard Webhooks."""
+"""Webhook endpoints: URLs to which events are sent, signed as in Standard Webhooks."""
 
 from typing import Any
 from uuid import UUID

@@ -1,7 +1,7 @@
-"""Notifications: what was told to you, and what you want to be told how."""
+"""Notification routes: inbox, preferences, devices, unsubscribe links, e-mail webhook and administration."""
 
 from . import administration, devices, feed, preferences, reports, unsubscribe
 from .blueprint import blp
 
-# Importing them puts their routes on blp.
+# Importing the modules registers their routes on blp.
 __all__ = ["administration", "blp", "devices", "feed", "preferences", "reports", "unsubscribe"]

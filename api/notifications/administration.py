@@ -1,4 +1,4 @@
-"""What was told to whom, for those who answer for it."""
+"""Administration of notifications: list those of all users, resend one."""
 
 from typing import Any
 from uuid import UUID

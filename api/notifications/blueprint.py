@@ -1,4 +1,4 @@
-"""What the routes of notifications share."""
+"""The blueprint of the notification routes."""
 
 from api.blueprints import Blueprint
 

@@ -1,4 +1,4 @@
-"""The caller's devices, which push messages go to."""
+"""The caller's devices, to which push messages are sent."""
 
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ class SubscriptionKeysSchema(Schema):
 
 
 class SubscriptionSchema(Schema):
-    """What a browser's pushManager.subscribe() gives, as JSON."""
+    """The JSON form of the PushSubscription that a browser's pushManager.subscribe() returns."""
 
     endpoint = ma.fields.Str(required=True, validate=[ma.validate.Length(max=2000), _VISIBLE_ASCII])
     keys = ma.fields.Nested(SubscriptionKeysSchema, required=True)

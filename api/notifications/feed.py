@@ -1,4 +1,4 @@
-"""The caller's feed."""
+"""The caller's notification inbox."""
 
 from typing import Any
 from uuid import UUID

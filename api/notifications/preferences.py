@@ -1,4 +1,4 @@
-"""What the caller wants to be told, by which channel, and at which hours not."""
+"""The caller's notification preferences: channels per category, and quiet hours."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class _HoursSchema(Schema):
             raise ma.ValidationError("They end when they begin.", "to")
 
 
-# By from_dict: "from" is no name that a class body could give.
+# Built with from_dict, because the keyword "from" cannot be an attribute name in a class body.
 QuietHoursSchema = _HoursSchema.from_dict(
     {name: ma.fields.Str(required=True, validate=_is_time_of_day) for name in ("from", "to")}, name="QuietHours"
 )
@@ -38,7 +38,7 @@ CategoriesSchema = Schema.from_dict({name: ma.fields.Nested(ChannelsSchema) for 
 
 
 class PreferencesSchema(Schema):
-    """Receipts and what concerns the security of an account go out whatever is chosen here."""
+    """Notification preferences. Receipts and security notifications are sent regardless of them."""
 
     categories = ma.fields.Nested(
         CategoriesSchema, required=True, metadata={"description": "What is not named here is on."}

@@ -1,4 +1,4 @@
-"""What the mail provider reports of the mails that it took."""
+"""The webhook of the e-mail provider: deliveries, bounces and complaints."""
 
 from datetime import UTC, datetime
 from typing import Any

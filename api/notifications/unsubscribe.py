@@ -1,4 +1,4 @@
-"""The link at the end of a mail: a mailbox posts to it, a person is shown a page with a button (RFC 8058)."""
+"""Unsubscribe links in e-mails: mail clients POST to the link (RFC 8058 one-click), browsers get a page."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from api.schemas import Schema
 
 from .blueprint import blp
 
-# Nothing from elsewhere, and the form goes to where it came from.
+# The page has inline styles only, loads nothing, and its form may only be sent to this origin.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
 
 _PAGE = """<!doctype html>
