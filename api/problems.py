@@ -75,7 +75,7 @@ def http_error(error: HTTPException) -> Response:
     status = error.code or 500
     messages = getattr(error, "data", {}).get("messages", {})
     entries = (entry for place, fields in messages.items() for entry in _pointers(place, fields))
-    errors = sorted(entries, key=itemgetter("pointer"))  # marshmallow reports unknown fields in random order
+    errors = sorted(entries, key=itemgetter("pointer"))  # marshmallow reports unknown fields in no fixed order
     headers = {"Allow": ", ".join(sorted(allowed))} if (allowed := getattr(error, "valid_methods", None)) else None
     detail = "The request does not fit: see errors." if errors else (error.description or HTTPStatus(status).phrase)
     return problem(status, _CODES.get(status, HTTPStatus(status).name.lower()), detail, errors=errors, headers=headers)

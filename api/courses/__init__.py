@@ -11,4 +11,4 @@ __all__ = [
     "outline",
     "reviews",
     "versions",
-]  # importing them puts their routes on blp
+]  # importing them registers their routes on blp

@@ -16,7 +16,7 @@ from . import (
 )
 from .blueprint import blp
 
-# Importing them puts their routes on blp.
+# Importing the modules registers their routes on blp.
 __all__ = [
     "blp",
     "bundles",
