@@ -1,4 +1,4 @@
-"""Reads through the cache. A hit needs no worker; if Redis is down, reads go to the worker and no request fails."""
+"""Reads through the cache. A hit needs no worker; if the cache is down, reads go to the worker and none fails."""
 
 import functools
 import time
@@ -134,7 +134,7 @@ def _in_one_flight(
 
     The other readers, in all processes, return the stale value of ``meanwhile`` if there is one. Otherwise they wait
     for _WAIT_SECONDS and then call ``fetch``. If ``fetch`` raises Unavailable or OutcomeUnknown, its caller gets the
-    stale value too. If Redis is down, every reader calls ``fetch``.
+    stale value too. If the cache is down, every reader calls ``fetch``.
     """
     until = time.monotonic() + _WAIT_SECONDS
     try:

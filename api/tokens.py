@@ -136,7 +136,7 @@ class SigningKeys:
         self._answered = True  # whether the last fetch succeeded
 
     def of(self, kid: object) -> RSAKey:
-        """Return the key with this id. Raises TokenInvalid if it does not exist, Unavailable if Auth0 is down."""
+        """Return the key with this id. Raises TokenInvalid if there is none, Unavailable if Auth0 is down or slow."""
         if not isinstance(kid, str):
             raise TokenInvalid("it names no key")
         if kid not in self._keys:
