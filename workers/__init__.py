@@ -1,7 +1,8 @@
-"""The services. One module a service; its module, its queue and its tasks share one name.
+"""The services. Each service is one package; the package, its queue and the prefix of its task names are the same word.
 
-``@task`` is the edge: in a task's signature, what stands before the ``*`` the worker lends (workers/resources.py); what
-stands after it came over the queue, and its types are the schema of the message. ``@job`` is a task that time starts.
+``@task`` registers a function as a Celery task. Parameters before ``*`` are dependencies injected by the worker
+(workers/resources.py); parameters after it are the fields of the message, and their types are its schema. ``@job``
+registers a periodic task.
 """
 
 from . import _canary, _deadletters, _maintenance, _operations, _personal, _quarantine
@@ -10,7 +11,7 @@ from ._metrics import fact
 from ._projections import projection
 from ._tasks import task
 
-# Those with an underscore are tasks of every service.
+# Modules with an underscore contain the runtime and the tasks that every service has.
 __all__ = [
     "_canary",
     "_deadletters",

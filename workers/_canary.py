@@ -1,7 +1,8 @@
-"""Finds a worker that is up but deaf: its process runs, its connection stands, and it takes nothing off its queue.
+"""Watchdog that ends a worker process that stopped consuming its queue although its connection is open.
 
-Each worker pings its own queue while it hears nothing else. One that hears nothing although messages wait, with nothing
-in hand, ends itself, and its supervisor starts another. It loses nothing by that: it holds nothing.
+An idle worker sends a ping to its own queue. If messages wait in the queue, no task is in flight and no message is
+received for several checks in a row, the process exits and its supervisor restarts it. No message is lost, because the
+worker has none in flight.
 """
 
 import os
@@ -23,26 +24,26 @@ from ._tasks import task_of_every_service
 
 log = get_logger(__name__)
 
-DEAF_AFTER = 4  # looks in a row
+DEAF_AFTER = 4  # consecutive checks without a received message
 
 
 @task_of_every_service
 def ping() -> None:
-    """Nothing: that it was heard is the answer."""
+    """Do nothing: receiving the message is the sign of life."""
 
 
 class Canary(threading.Thread):
-    """Looks after the worker of ``queue`` in its own process; ``end`` is called when it is deaf."""
+    """Check from a thread of the worker that it still consumes ``queue``; call ``end`` when it does not."""
 
     def __init__(self, queue: str, end: Callable[[], object]) -> None:
         super().__init__(name="canary", daemon=True)
         self._queue = queue
         self._end = end
         self._heard = threading.Event()
-        self._silent = 0  # looks in a row, not seconds: a process that was paused has missed nothing
+        self._silent = 0  # checks, not seconds: a process that was paused must not count the pause as silence
 
     def hear(self, **_: object) -> None:
-        """A message has come."""
+        """Record that the worker received a message."""
         self._heard.set()
 
     def run(self) -> None:
@@ -55,14 +56,18 @@ class Canary(threading.Thread):
                 self.look()
 
     def look(self) -> None:
-        """After a silent period: ping, or count what waits unheard, or end."""
+        """Check a worker that received nothing for one interval.
+
+        Send a ping if the queue is empty. Otherwise count a missed check, unless tasks are in flight, and call ``end``
+        after DEAF_AFTER missed checks.
+        """
         try:
-            if queue_redis().llen(self._queue) == 0:  # another worker may have heard our last ping
+            if queue_redis().llen(self._queue) == 0:  # another worker of the queue may have received the last ping
                 self._silent = 0
                 celery_app.send(f"{self._queue}.ping", {}, celery_app.Envelope())
                 return
         except (RedisError, DomainError):
-            self._silent = 0  # Redis is away: there is nothing to be heard
+            self._silent = 0  # Redis is down: no worker can receive messages, so a restart would not help
             return
         self._silent = 0 if state.reserved_requests else self._silent + 1
         if self._silent >= DEAF_AFTER:

@@ -1,4 +1,4 @@
-"""Celery's consumer: publishes task events to Flower in batches, and answers messages of unknown tasks."""
+"""Celery consumer that publishes task events for Flower in batches and replies to messages of unknown tasks."""
 
 from typing import Any
 
@@ -18,11 +18,15 @@ TELL_EVERY_SECONDS = 0.25
 
 
 class Consumer(CeleryConsumer):
-    """Celery's own publishes after each task, which takes a third of what its loop does."""
+    """Consumer of every worker.
+
+    Celery's own consumer publishes task events after each task, which takes a third of the time of its event loop.
+    """
 
     _will_tell = False
 
     def on_send_event_buffered(self) -> None:
+        """Schedule one publication of the buffered task events, unless one is scheduled."""
         if self.hub and not self._will_tell:
             self._will_tell = True
             self.hub.call_later(TELL_EVERY_SECONDS, self._tell)
@@ -32,10 +36,10 @@ class Consumer(CeleryConsumer):
         self._flush_events()
 
     def on_unknown_task(self, _body: Any, message: Message, _error: Exception) -> None:
-        """Answer with 503 where Celery only drops the message: the caller would wait until its deadline.
+        """Reply with TaskUnknown (503). Celery only drops the message, and the caller would wait until its deadline.
 
-        A gateway that was upgraded before the workers sends such messages, and one that was rolled back after them. The
-        body is not logged: it may hold personal data.
+        Such messages arrive while gateway and workers run different versions. The body is not logged, because it may
+        contain personal data.
         """
         name, task_id = message.headers["task"], message.headers["id"]
         log.error("task unknown", task=name, task_id=task_id)

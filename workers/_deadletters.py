@@ -1,4 +1,4 @@
-"""Dead letters, for those who look after them by HTTP: every service shows and replays those of its own handlers."""
+"""Tasks behind the HTTP API for dead letters: every service lists and replays the dead letters of its own handlers."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,14 +15,17 @@ from ._delivery import Delivery, Sessions
 from ._tasks import CALLS, deliver, task_of_every_service
 from .resources import resource
 
-REPLAY_SECONDS = 3  # somebody waits; what is left over is for the next request
+REPLAY_SECONDS = 3  # an HTTP client waits for the reply; the next request replays the rest
 
 Handle = Callable[[DeadLetter], str | None]
 
 
 @resource
 def handle(_delivery: Delivery) -> Iterator[Handle]:
-    """``handle(letter)`` gives it to its handler as the bridge would; returns what went wrong, None where nothing."""
+    """``handle(letter)`` executes the handler of a dead letter with its event, as a message of the bridge would.
+
+    It returns the error text, or None on success.
+    """
 
     def carry_out(letter: DeadLetter) -> str | None:
         envelope = Envelope(
@@ -45,7 +48,7 @@ def handle(_delivery: Delivery) -> Iterator[Handle]:
 
 @task_of_every_service
 def list_dead_letters(session: Session, *, service: str, status: str, limit: int, after: int) -> list[dict[str, Any]]:
-    """The letters of a service behind number ``after``, in the order in which they came."""
+    """Return at most ``limit`` dead letters of a service with a number above ``after``, the oldest first."""
     wanted = select(DeadLetter).where(
         DeadLetter.handler.startswith(f"{service}."), DeadLetter.status == status, DeadLetter.seq > after
     )
@@ -54,10 +57,11 @@ def list_dead_letters(session: Session, *, service: str, status: str, limit: int
 
 @task_of_every_service
 def replay_dead_letters(sessions: Sessions, handle: Handle, *, service: str, seq: int) -> dict[str, Any]:
-    """Give the open letters of this one's key to their handler again, in their order, until one fails or time is up.
+    """Replay the open dead letters that have the handler and key of ``seq``, the oldest first.
 
-    Returns {"replayed": [names], "failed": {"id", "error"} or None, "left": how many are still open}. Safe to repeat:
-    the handler's inbox passes over what it has done. Raises NotFound, DeadLetterClosed.
+    Stops at the first failure and after REPLAY_SECONDS. Returns {"replayed": [ids], "failed": {"id", "error"} or None,
+    "left": number of dead letters still open}. Safe to repeat, because the inbox skips events that were processed.
+    Raises NotFound, DeadLetterClosed.
     """
     until = time.monotonic() + REPLAY_SECONDS
     with sessions.begin() as session:
@@ -78,6 +82,7 @@ def replay_dead_letters(sessions: Sessions, handle: Handle, *, service: str, seq
 
 
 def _letter(session: Session, service: str, seq: int) -> DeadLetter:
+    """Return an open dead letter of ``service``. Raises NotFound, DeadLetterClosed."""
     letter = session.get(DeadLetter, seq)
     if letter is None or not letter.handler.startswith(f"{service}."):
         raise NotFound("dead letter", f"{service}-{seq}")
@@ -87,6 +92,7 @@ def _letter(session: Session, service: str, seq: int) -> DeadLetter:
 
 
 def _count_open(session: Session, named: DeadLetter) -> int:
+    """Count the open dead letters with the handler and key of ``named``."""
     same_key = DeadLetter.handler == named.handler, DeadLetter.key == named.key
     waiting = select(func.count()).select_from(DeadLetter).where(*same_key, DeadLetter.status == "open")
     return session.scalars(waiting).one()

@@ -1,7 +1,7 @@
-"""One delivery of a message to a task: its deadline, its claims, its transactions, its answer.
+"""One execution of a task for one message: its deadline, claims, transactions and answer.
 
-The order of a transaction is the promise of docs/decisions/0002: deadline, claims, the task's own work, the answer,
-deadline again, COMMIT; only then the reply, the hints and the acknowledgement.
+Every transaction keeps the order of docs/decisions/0002: check the deadline, claim, run the task, store the answer,
+check the deadline again, COMMIT. The reply, the hints and the acknowledgement of the message follow the commit.
 """
 
 import time
@@ -39,37 +39,40 @@ log = get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
-# Refusals that a repeat would meet again; the others may change, so a repeat is a new try.
+# HTTP statuses of permanent errors. They are stored as the answer to an idempotency key; any other error is not, so
+# that a repetition of the command executes it again.
 _LASTING_REFUSALS = {400, 402, 422}
-_WITHOUT_DEADLINE_SECONDS = 30.0  # an event's handler or a job: its holder sends it again
+_WITHOUT_DEADLINE_SECONDS = 30.0  # for event handlers and jobs, which are started again after a failure
 _SET_TIMEOUTS = (
     "SELECT set_config('statement_timeout', %(statement)s, true), set_config('lock_timeout', %(lock)s, true)"
 )
-_STATEMENT_TIMEOUT, _LOCK_TIMEOUT = "57014", "55P03"  # PostgreSQL's codes
-_CONFLICTS = {"40P01", "40001"}  # deadlock, serialization failure
-_REPLY_KEPT_SECONDS = 60  # whoever asked has gone by then
+_STATEMENT_TIMEOUT, _LOCK_TIMEOUT = "57014", "55P03"  # SQLSTATE codes of PostgreSQL
+_CONFLICTS = {"40P01", "40001"}  # SQLSTATE: deadlock, serialization failure
+_REPLY_KEPT_SECONDS = 60  # a caller that still waits reads its reply within its deadline, which is shorter
 
 
 class Repeated(Exception):
-    """The message was carried out before. ``args[0]`` is the answer given then."""
+    """The message was processed before. ``args[0]`` is the stored answer."""
 
 
 class Poisonous(Exception):
-    """The event has failed too often, and is for people now. ``args[0]`` counts the attempts."""
+    """The event failed MAX_ATTEMPTS times and becomes a dead letter. ``args[0]`` is the number of attempts."""
 
 
 @dataclass
 class Delivery:
+    """The execution of one message by one task. It ends with ``finish``, which sends the reply."""
+
     task: str
     task_id: str
     envelope: Envelope
-    answer: dict[str, Any] = field(default_factory=dict)  # set when the task has returned, stored with its commit
-    # Hints, run after the last commit. Each may be lost: something durable stands behind it.
-    before_reply: list[Callable[[], object]] = field(default_factory=list)  # what the asker will look at next
+    answer: dict[str, Any] = field(default_factory=dict)  # set when the task has returned, stored in its transaction
+    # Hints: calls made after the last commit. Each may be lost, because a sweep or a version check makes up for it.
+    before_reply: list[Callable[[], object]] = field(default_factory=list)  # cache: read your own writes
     after_reply: list[Callable[[], object]] = field(default_factory=list)
-    subject: dict[str, str] = field(default_factory=dict)  # the ids that the message names
-    recorded: bool = False  # an event was committed: the relay has something to do
-    commits: int = 0  # transactions that are durable
+    subject: dict[str, str] = field(default_factory=dict)  # ids in the message, for StaffAction
+    recorded: bool = False  # an event was written to the outbox and committed: wake the relay
+    commits: int = 0  # number of committed transactions
 
     @property
     def service(self) -> str:
@@ -80,7 +83,7 @@ class Delivery:
         return claim_from(self.envelope.claim)
 
     def seconds_left(self) -> float:
-        """Until nobody waits for the answer. Raises OutcomeUnknown when that has passed."""
+        """Return the seconds until the deadline, 30 for a message without one. Raises OutcomeUnknown after it."""
         if self.envelope.expires_at is None:
             return _WITHOUT_DEADLINE_SECONDS
         left = self.envelope.expires_at - time.time()
@@ -90,13 +93,17 @@ class Delivery:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """The one transaction of a task: claims first, then the task, then its answer, then COMMIT."""
+        """Run the block as the one transaction of a task: claim, run, store the answer, COMMIT.
+
+        If the block raises a permanent error and an idempotency key is claimed, the work of the block is rolled back
+        and the error is committed as the answer before it is raised.
+        """
         refusal: DomainError | None = None
         with self.plain_transaction() as session:
             self._claim_event(session)
             self.claim_key(session)
             try:
-                # A lasting refusal undoes the task's work and keeps the claim.
+                # The savepoint lets a permanent error roll back the task's work without the claim.
                 with session.begin_nested() if self.claim else nullcontext():
                     yield session
             except DomainError as error:
@@ -109,9 +116,10 @@ class Delivery:
             raise refusal
 
     def claim_key(self, session: Session, *, lease_seconds: int | None = None) -> None:
-        """Claim the idempotency key, if there is one, waiting for a twin as long as somebody waits for us.
+        """Claim the idempotency key of the message, if it has one; wait for a concurrent duplicate until the deadline.
 
-        Raises Repeated, RequestInProgress.
+        ``lease_seconds`` lets another execution take the key over after that time. Raises Repeated when an answer is
+        stored, RequestInProgress when the duplicate has not ended in time.
         """
         try:
             answer = claim_key(session, self.claim, lease_seconds=lease_seconds) if self.claim else None
@@ -123,7 +131,10 @@ class Delivery:
             raise Repeated(answer)
 
     def keep_answer(self, session: Session) -> None:
-        """Store the answer with this transaction, for repeats of the claimed key, and who had the command done."""
+        """Store the answer under the claimed idempotency key, in this transaction.
+
+        For a successful command of a staff member, also add a StaffAction to the audit log.
+        """
         if self.envelope.actor and "result" in self.answer:
             session.add(
                 StaffAction.of(
@@ -135,10 +146,14 @@ class Delivery:
 
     @contextmanager
     def plain_transaction(self) -> Iterator[Session]:
-        """A transaction within the deadline, without claims."""
+        """Run the block in a transaction without claims, limited by the deadline of the message.
+
+        Raises Unavailable after a lock timeout, OutcomeUnknown after the deadline, TransactionConflict after a deadlock
+        or serialization failure.
+        """
         try:
             with sessions(self.service).begin() as session:
-                # By the driver: no statement is compiled, and every transaction begins with this one.
+                # Every transaction begins with this statement: by the driver, SQLAlchemy need not compile it.
                 session.connection().exec_driver_sql(_SET_TIMEOUTS, self._timeouts())
                 yield session
                 session.flush()
@@ -158,31 +173,36 @@ class Delivery:
 
     def _timeouts(self) -> dict[str, str]:
         left = self.seconds_left()
-        # Whoever waits for a lock gives up a little before the deadline, so that its answer still comes in time.
+        # The lock timeout ends before the deadline, so that the error still reaches the caller in time.
         lock = max(left - 0.5, left / 2) if self.envelope.expires_at else LOCK_TIMEOUT_SECONDS
         return {"statement": _milliseconds(left), "lock": _milliseconds(lock)}
 
     def refuse_poison(self) -> None:
-        """Count an event that comes back, in a transaction of its own: an attempt that kills the worker counts too.
+        """Count a repeated attempt at an event. Raises Poisonous after MAX_ATTEMPTS.
 
-        Raises Poisonous after MAX_ATTEMPTS.
+        The count is committed before the handler runs, so that an attempt that kills the worker counts too.
         """
         if self.envelope.event_id is None or self.envelope.attempt == 1:
             return
         event_id = UUID(self.envelope.event_id)
         with self.plain_transaction() as session:
             attempts = count_attempt(session, self.task, event_id)
-            # Done, and its replies were lost: no poison. A twin that is still at it is waited for here, and what was
-            # claimed for this question is rolled back.
+            # An event that was processed is not poison; only its replies were lost. ``first_delivery`` waits for a
+            # concurrent execution of the same event. The inbox row that it inserts is rolled back by the exception.
             if attempts >= MAX_ATTEMPTS and first_delivery(session, self.task, event_id):
                 raise Poisonous(attempts)
 
     def _claim_event(self, session: Session) -> None:
+        """Insert the event into the inbox of this handler. Raises Repeated if it is there."""
         if self.envelope.event_id and not first_delivery(session, self.task, UUID(self.envelope.event_id)):
             raise Repeated({"result": None})
 
     def finish(self) -> None:
-        """Run the hints and reply. Redis may be away: the client repeats, the bridge sends again, sweepers look."""
+        """Run the hints and send the reply.
+
+        If Redis is down, they are lost: the client repeats its request, the bridge redelivers the event, and sweeps
+        find the work of lost hints.
+        """
         reach("after the commit", self.task)
         for hint in (*self.before_reply, self._reply, *self.after_reply):
             try:
@@ -192,12 +212,12 @@ class Delivery:
         reach("after the reply", self.task)
 
     def forget_hints(self) -> None:
-        """What they speak of was rolled back."""
+        """Discard the hints of a transaction that was rolled back."""
         self.before_reply.clear()
         self.after_reply.clear()
 
     def _reply(self) -> None:
-        """Answer whoever asked and wake the relay, in one round trip."""
+        """Send the answer to the caller's reply list and wake the relay, in one round trip."""
         with queue_redis().pipeline(transaction=False) as pipeline:
             if reply_to := self.envelope.reply_to:
                 pipeline.rpush(reply_to, msgspec.json.encode({"task_id": self.task_id, **self.answer}))
@@ -209,10 +229,11 @@ class Delivery:
 
 
 class Sessions:
-    """For tasks that call out between transactions: ``with sessions.begin() as session``, as often as needed.
+    """Transactions of a task that calls a provider between them: ``with sessions.begin() as session``.
 
-    The first transaction claims the event or the idempotency key and leases it; ``answer`` stores the answer in the
-    last. A task cut off between them is entered again when the lease is over, so it is written to be entered again.
+    The first transaction claims the idempotency key, if there is one, with a lease; ``answer`` stores the answer in the
+    last one. If the worker is killed between them, the task runs again after the lease has expired, so the task must
+    find and continue what it did before (docs/decisions/0008).
     """
 
     def __init__(self, delivery: Delivery) -> None:
@@ -221,7 +242,10 @@ class Sessions:
 
     @property
     def command_id(self) -> UUID:
-        """The same whenever this command is entered: by it a task finds what it has made before it was cut off."""
+        """Return an id that is the same for every execution of this command.
+
+        With it a task finds the rows and provider objects that an interrupted execution created.
+        """
         claim = self._delivery.claim
         if claim is None:
             return UUID(self._delivery.task_id)
@@ -229,31 +253,35 @@ class Sessions:
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
+        """Run the block in a transaction; the first one also claims the idempotency key.
+
+        Raises Repeated, RequestInProgress, and what ``Delivery.plain_transaction`` raises.
+        """
         with ExitStack() as stack:
             if self._delivery.claim and not self._claimed:
                 yield self._begin_claimed(stack)
             else:
                 yield stack.enter_context(self._delivery.plain_transaction())
-        self._claimed = True  # durable: a transaction that was rolled back took its claim along
+        self._claimed = True  # only after the commit: a rollback removes the claim too
 
     def answer(self, session: Session, result: Answer) -> Answer:
-        """Store ``result`` as the answer to the claimed key with this transaction; returns it."""
+        """Store ``result`` as the answer to the claimed key in this transaction and return it."""
         self._delivery.answer = success(result)
         self._delivery.keep_answer(session)
         return result
 
     def refuse(self, error: DomainError) -> None:
-        """End a refused command: store a lasting refusal as its answer, release the key after any other refusal.
+        """End a command that raised ``error``: store a permanent error as its answer, else release the key.
 
-        Without this a repeat would wait for the lease of a command that has ended. A refusal in the first transaction
-        took the claim back with it, so the claim is made again together with the answer.
+        Otherwise a repetition would wait until the lease of the ended command expires. An error in the first
+        transaction rolled the claim back, so the key is claimed again together with the answer.
         """
         claim = self._delivery.claim
         lasting = error.status in _LASTING_REFUSALS
         if not claim or not (lasting or self._claimed):
             return
         with (
-            suppress(Repeated, RequestInProgress, IdempotencyKeyReused),  # another request has the key by now
+            suppress(Repeated, RequestInProgress, IdempotencyKeyReused),  # another request claimed the key first
             self._delivery.plain_transaction() as session,
         ):
             if not self._claimed:
@@ -265,7 +293,9 @@ class Sessions:
                 release_key(session, claim)
 
     def _begin_claimed(self, stack: ExitStack) -> Session:
-        # The twin's answer arrives with its last transaction, which no lock announces: hence the short poll.
+        """Begin the first transaction and claim the key, until one second before the deadline at most."""
+        # A concurrent duplicate stores its answer in its last transaction and holds no lock between its transactions,
+        # so there is no lock to wait for: poll.
         while True:
             try:
                 with ExitStack() as attempt:
@@ -280,17 +310,17 @@ class Sessions:
 
 
 def success(result: Any) -> dict[str, Any]:
-    """The answer of a task that returned ``result``, as JSON values."""
+    """Return the answer of a task that returned ``result``, as JSON values."""
     return {"result": msgspec.to_builtins(result)}
 
 
 def failure(error: DomainError) -> dict[str, Any]:
-    """The answer of a task that raised ``error``, from which the gateway rebuilds it."""
+    """Return the answer of a task that raised ``error``; the gateway rebuilds the exception from it."""
     return {"error": error.to_wire()}
 
 
 def _milliseconds(seconds: float) -> str:
-    return str(int(seconds * 1000) + 1)  # 0 would mean: no limit
+    return str(int(seconds * 1000) + 1)  # rounded up, because PostgreSQL takes 0 as "no timeout"
 
 
 def _sqlstate(error: OperationalError) -> str | None:

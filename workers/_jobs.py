@@ -1,4 +1,4 @@
-"""Tasks that time starts: beat sends hints, the ``jobs`` table decides."""
+"""Periodic tasks: Celery beat sends hints, and the ``jobs`` table decides which periods have to run."""
 
 import threading
 import time
@@ -24,18 +24,18 @@ log = get_logger(__name__)
 
 JobFunction = TypeVar("JobFunction", bound=Callable[..., None])
 
-# A hint may be lost with Redis; the next one finds the slot still open.
+# Redis may lose a hint; the next one finds the period still open. Hence hints are sent more often than jobs run.
 _POKE_EVERY_SECONDS = 60
 _RENEW_EVERY_SECONDS = LEASE.total_seconds() / 4
 _STARTED_AT = time.time()
 
 
 def job(*, every_seconds: int) -> Callable[[JobFunction], JobFunction]:
-    """Run ``fn(resource, …)`` once in each period of ``every_seconds``, whatever fails in between.
+    """Register ``fn(dependency, …)`` as a job that runs once in each period of ``every_seconds``.
 
-    A run that fails is repeated, five times at most; one that was killed at its end runs again: write it so that this
-    does no harm. A function with the keyword ``slot`` gets the start of its period. Then every period counts: one that
-    fails because something is unavailable is tried until it succeeds, and a later period does not make up for it.
+    A failed run is retried; after five attempts the period has failed for good. A run whose worker is killed before the
+    success is stored runs again, so ``fn`` must be safe to repeat. A function with the keyword ``slot`` gets the start
+    of its period, and a later period does not replace a failed one: transient errors are retried without a limit.
     """
 
     def decorate(fn: JobFunction) -> JobFunction:
@@ -46,7 +46,7 @@ def job(*, every_seconds: int) -> Callable[[JobFunction], JobFunction]:
 
 
 def job_of_every_service(*, every_seconds: int) -> Callable[[JobFunction], JobFunction]:
-    """Run ``fn`` as a job of each service, in whose transactions it then runs."""
+    """Register ``fn`` as a job of every service; each runs in the database of its service."""
 
     def decorate(fn: JobFunction) -> JobFunction:
         for service in SERVICES:
@@ -57,17 +57,18 @@ def job_of_every_service(*, every_seconds: int) -> Callable[[JobFunction], JobFu
 
 
 def _schedule(name: str, fn: Callable[..., None], every_seconds: int) -> None:
+    """Register the task ``name`` and let beat send hints for it."""
     register(name, JobCall(fn, every_seconds))
     poke_every_seconds = min(every_seconds, _POKE_EVERY_SECONDS)
     celery_app.conf.beat_schedule[name] = {
         "task": name,
         "schedule": poke_every_seconds,
-        "options": {"expires": poke_every_seconds},  # hints for a worker that is down do not pile up
+        "options": {"expires": poke_every_seconds},  # so that hints do not accumulate while the worker is down
     }
 
 
 class JobCall(Call):
-    """A call that is made only by the worker that claims the slot."""
+    """Definition of a job: each period (slot) is executed by the worker that claims it."""
 
     def __init__(self, fn: Callable[..., None], every_seconds: int) -> None:
         super().__init__(fn)
@@ -75,9 +76,11 @@ class JobCall(Call):
 
     @property
     def every_slot_counts(self) -> bool:
+        """Whether each period has to succeed, rather than the latest one only."""
         return "slot" in self.fields
 
     def perform(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
+        """Claim the current period, run the job and store the outcome; do nothing if there is nothing to claim."""
         with delivery.plain_transaction() as session:
             run = Job.claim(session, delivery.task, slot_of(now(), self.every_seconds))
         if run is None:
@@ -101,7 +104,7 @@ class JobCall(Call):
 def _renewed(run: Job, delivery: Delivery) -> Iterator[None]:
     """Renew the lease of ``run`` within the block, so that no other worker starts the slot while it runs."""
     ended = threading.Event()
-    # A delivery of its own: that of the job counts its own transactions.
+    # A separate Delivery, because that of the job counts the job's transactions to decide on a retry.
     own = Delivery(task=delivery.task, task_id=delivery.task_id, envelope=Envelope())
 
     def renew() -> None:
@@ -128,7 +131,7 @@ def _jobs_of(service: str) -> dict[str, JobCall]:
 
 
 def _last_success(session: Session, *, service: str) -> Rows:
-    # A job that has never run is overdue from the start of this worker on.
+    # The period of a job that never succeeded counts from the start of this worker.
     found = last_successes(session, list(_jobs_of(service)))
     return [(kind, at.timestamp() if at else _STARTED_AT) for kind, at in found.items()]
 

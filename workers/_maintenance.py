@@ -1,4 +1,4 @@
-"""What every service does for its own database: pruning what nobody needs any more."""
+"""Deletion of expired rows in the shared tables of every service."""
 
 import time
 
@@ -11,18 +11,18 @@ from ._jobs import job_of_every_service
 
 log = get_logger(__name__)
 
-BATCH = 1000  # rows a transaction: none is held for long
-BUDGET_SECONDS = 60  # below a job's lease; what is left over waits for the next hour
+BATCH = 1000  # rows per transaction, so that no lock is held for long
+BUDGET_SECONDS = 60  # below the lease of a job; the next hourly run deletes the rest
 
 
 @job_of_every_service(every_seconds=3600)
 def prune_bus(sessions: Sessions) -> None:
-    """Delete what has been kept for long enough."""
+    """Delete rows whose retention period has ended."""
     prune_expired(sessions, expired(now()))
 
 
 def prune_expired(sessions: Sessions, tables: Expired) -> None:
-    """Delete the rows that ``tables`` names, in batches, until none is left or the time is up."""
+    """Delete the rows that match ``tables``, in batches, until none is left or BUDGET_SECONDS have passed."""
     deadline = time.monotonic() + BUDGET_SECONDS
     for table, gone in tables.items():
         deleted, full = 0, True

@@ -1,4 +1,4 @@
-"""A worker's numbers for Prometheus: every delivery is timed, and the service's tables are asked at each scrape.
+"""Prometheus metrics of a worker: the duration of every task, and gauges that are queried from the tables at a scrape.
 
 @fact("coursebus_orders", "Orders, by what became of them.", "status")
 def orders(session):
@@ -31,17 +31,17 @@ from ._delivery import Delivery
 
 log = get_logger(__name__)
 
-Rows = Iterable[Sequence[Any]]  # the labels' values, then the number
+Rows = Iterable[Sequence[Any]]  # of label values followed by the number
 Adapter = TypeVar("Adapter")
 
 _ASKED_AT_MOST_EVERY_SECONDS = 5.0
-_SHARE_OF_TIME = 0.01  # a question that takes long is asked so much less often
+_SHARE_OF_TIME = 0.01  # queries use at most 1 % of the time: a slow one runs less often
 _STATEMENT_TIMEOUT = "SET LOCAL statement_timeout = '5s'"
 
 
 @contextmanager
 def measured(delivery: Delivery) -> Iterator[None]:
-    """Time one delivery, count and log how it ended."""
+    """Measure the waiting time and the duration of one execution, count its error and log its outcome."""
     queue = delivery.service
     _waited(queue).observe(max(time.time() - delivery.envelope.sent_at, 0))
     began = time.perf_counter()
@@ -54,6 +54,7 @@ def measured(delivery: Delivery) -> Iterator[None]:
 
 
 def _outcome(delivery: Delivery) -> str:
+    """Return the value of the ``outcome`` label, and count the error of a refused task."""
     answer = delivery.answer
     if "result" in answer:
         return "replayed" if answer.get("replayed") else "done"
@@ -75,7 +76,7 @@ def _waited(queue: str) -> Histogram:
 
 
 def watched(name: str, adapter: Adapter) -> Adapter:
-    """``adapter``, whose methods are timed as calls of ``name``."""
+    """Wrap ``adapter`` so that the duration of its method calls is recorded under ``name``."""
     return cast("Adapter", _Watched(name, adapter))
 
 
@@ -99,10 +100,10 @@ class _Watched:
 
 @dataclass
 class Fact:
-    """A number read from the tables of the service, with the last answer.
+    """A metric that is queried from the tables of a service; the last result is cached.
 
-    A question that fails is not asked again for a while either: one that times out would otherwise hold a connection
-    for 5 s at each scrape. Until it is answered again the number is absent, and ``unanswered`` says so.
+    A failed query is not repeated at once either: a query that times out would otherwise hold a connection for 5 s at
+    each scrape. Until a query succeeds, the metric is absent and ``unanswered`` is true.
     """
 
     name: str
@@ -114,7 +115,7 @@ class Fact:
     unanswered: bool = False
 
     def metric(self, service: str) -> Metric | None:
-        """Return the number as it is now, or was a little while ago; None where the last question failed."""
+        """Return the current or recently cached values; None if the last query failed."""
         if time.monotonic() >= self._next_at:
             self._refresh(service)
         if self.unanswered:
@@ -140,13 +141,14 @@ class Fact:
             self._next_at = began + max(_ASKED_AT_MOST_EVERY_SECONDS, took / _SHARE_OF_TIME)
 
 
-FACTS: list[tuple[str, Fact]] = []  # with the service whose tables tell it
+FACTS: list[tuple[str, Fact]] = []  # (service that owns the tables, metric)
 
 
 def fact(name: str, what: str, *labels: str) -> Callable[[Callable[[Session], Rows]], Callable[[Session], Rows]]:
-    """Export what the function reads as the metric ``name``; one that ends with ``_total`` never falls.
+    """Export the rows that the decorated query returns as the metric ``name``.
 
-    Every worker of the service exports the same number: take the max over instances, not the sum.
+    A name that ends with ``_total`` makes a counter, whose value must never decrease; any other name makes a gauge.
+    Every worker of the service exports the same number, so queries must take the max over instances, not the sum.
     """
 
     def decorate(ask: Callable[[Session], Rows]) -> Callable[[Session], Rows]:
@@ -157,14 +159,14 @@ def fact(name: str, what: str, *labels: str) -> Callable[[Callable[[Session], Ro
 
 
 class Facts(Collector):
-    """All facts of one service, at each scrape."""
+    """Collector that exports all database metrics of one service at each scrape."""
 
     def __init__(self, service: str) -> None:
         self._service = service
-        self._lock = threading.Lock()  # two scrapes ask once
+        self._lock = threading.Lock()  # concurrent scrapes run each query once
 
     def describe(self) -> Iterable[Metric]:
-        return []  # nothing is asked before the first scrape
+        return []  # so that registering the collector runs no query
 
     def collect(self) -> Iterator[Metric]:
         unanswered = GaugeMetricFamily(
@@ -182,6 +184,6 @@ class Facts(Collector):
 
 @signals.worker_init.connect
 def _serve(**_: object) -> None:
-    # The worker is one process of threads (docs/decisions/0007), so nothing forks after this.
+    # The worker is one process with threads (docs/decisions/0007): nothing forks after the server has started.
     REGISTRY.register(Facts(settings.SERVICE))
     serve()
