@@ -80,7 +80,7 @@ class JobCall(Call):
         return "slot" in self.fields
 
     def perform(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
-        """Claim the current period, run the job and store the outcome; do nothing if there is nothing to claim."""
+        """Claim the oldest due period, run the job and store the outcome; do nothing if no period is due."""
         with delivery.plain_transaction() as session:
             run = Job.claim(session, delivery.task, slot_of(now(), self.every_seconds))
         if run is None:

@@ -1,7 +1,8 @@
-"""Operations: commands whose caller does not wait, in every service.
+"""Operations: asynchronous commands, in every service.
 
-``accept_operation`` commits the row before the gateway says 202; ``run_operation`` carries the command out as if it had
-come over the queue, and its outcome is kept with its commit. The poke may be lost: ``sweep_operations`` looks after it.
+``accept_operation`` commits the operation before the gateway responds 202. ``run_operation`` executes its command like
+a message from the queue; the answer is stored in the command's transaction. The hint that starts an operation may be
+lost; ``sweep_operations`` finds such operations.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,22 +31,23 @@ Perform = Callable[[Operation], dict[str, Any]]
 
 @dataclass
 class OperationDelivery(Delivery):
-    """A delivery whose answer goes into the operation's row, with the command's own commit."""
+    """The execution of an operation's command."""
 
     def keep_answer(self, session: Session) -> None:
+        """Also store the answer in the operation, in the transaction of the command."""
         super().keep_answer(session)
         Operation.end(session, UUID(self.task_id), self.answer, at=now())
 
 
 @resource
 def perform(_delivery: Delivery) -> Iterator[Perform]:
-    """``perform(operation)`` carries its command out and returns the answer, a failure as well."""
+    """``perform(operation)`` executes its command and returns the answer: a result, an error or a crash."""
 
     def carry_out(operation: Operation) -> dict[str, Any]:
         call = CALLS.get(operation.kind)
         if call is None:
             return failure(TaskUnknown(operation.kind))
-        # The row may be older or newer than this worker: unknown fields are ignored.
+        # Another release may have stored the headers: unknown fields are ignored.
         envelope = msgspec.convert({**operation.headers, "claim": operation.claim}, Envelope)
         delivery = OperationDelivery(task=operation.kind, task_id=str(operation.id), envelope=envelope)
         deliver(call, delivery, operation.message)
@@ -58,7 +60,7 @@ def perform(_delivery: Delivery) -> Iterator[Perform]:
 def accept_operation(
     session: Session, poke: Poke, *, kind: str, message: dict[str, Any], owner: str, claim: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Store the command ``kind`` with its ``message`` for later; returns the operation. Raises TaskUnknown."""
+    """Store the command ``kind`` with its ``message`` for execution and return the operation. Raises TaskUnknown."""
     if kind not in CALLS:
         raise TaskUnknown(kind)
     operation = Operation.accept(kind=kind, message=message, owner=owner, claim=claim_from(claim))
@@ -69,26 +71,26 @@ def accept_operation(
 
 @task_of_every_service
 def run_operation(sessions: Sessions, perform: Perform, *, operation_id: UUID) -> None:
-    """Carry an operation out, unless that is done or under way."""
+    """Execute an operation, unless it is finished or in progress."""
     with sessions.begin() as session:
         operation = Operation.begin(session, operation_id, at=now())
     if operation is None:
         return
     answer = perform(operation)
-    # A command of several transactions, and every failure, has not kept it with a commit of its own.
+    # Errors, and commands that do not use the ``session`` dependency, may not have stored the answer themselves.
     with sessions.begin() as session:
         Operation.end(session, operation_id, answer, at=now())
 
 
 @task_of_every_service
 def show_operation(session: Session, *, operation_id: UUID, owner: str) -> dict[str, Any]:
-    """An operation of ``owner``. Raises NotFound."""
+    """Return an operation of ``owner``. Raises NotFound."""
     return Operation.of(session, operation_id, owner=owner).view()
 
 
 @task_of_every_service
 def cancel_operation(session: Session, *, operation_id: UUID, owner: str) -> dict[str, Any]:
-    """Give up an operation that has not begun. Raises NotFound, OperationBegun."""
+    """Cancel an operation that has not started. Raises NotFound, OperationBegun."""
     operation = Operation.of(session, operation_id, owner=owner, lock=True)
     operation.cancel(at=now())
     return operation.view()
@@ -96,11 +98,12 @@ def cancel_operation(session: Session, *, operation_id: UUID, owner: str) -> dic
 
 @job_of_every_service(every_seconds=10)
 def sweep_operations(session: Session, poke: Poke) -> None:
-    """Start what a lost poke or a killed worker has left behind."""
+    """Send the hint again for operations whose hint was lost or whose worker was killed."""
     for operation in Operation.lost(session, at=now(), limit=POKES_A_SWEEP):
         _poke(poke, operation)
 
 
 def _poke(poke: Poke, operation: Operation) -> None:
+    """Send the hint that starts ``operation``, after the commit."""
     service = operation.kind.partition(".")[0]
     poke(f"{service}.run_operation", operation_id=operation.id)

@@ -1,8 +1,8 @@
-"""The one client for URLs that come from outside (webhooks, browsers' push services): it calls public addresses only.
+"""HTTP client for URLs that users provide (webhooks, browser push services), protected against SSRF.
 
-A URL is read strictly, by one reader, when it is registered and again when it is called. Its name is resolved once and
-the connection is made to the address that was checked, so that a second answer of the name server changes nothing.
-Redirects are not followed, no proxy is used, and every call ends in time.
+It connects to public addresses only. The same strict parser reads a URL when it is registered and when it is called.
+The host name is resolved once and the connection is made to the checked address, so that DNS rebinding has no effect.
+Redirects are not followed, no proxy is used, and every call ends within its timeout (docs/decisions/0083).
 """
 
 import http.client
@@ -23,35 +23,35 @@ from typing import Any, Self
 import certifi
 
 ANSWER_BYTES_MAX = 64 * 1024
-NAME_SECONDS = 3.0  # for a name that a request waits for: below the deadline of the request
+NAME_SECONDS = 3.0  # for ``resolve``, which an HTTP request waits for: below the deadline of the request
 
-# Every reader of URLs agrees on these: no userinfo, backslash, space, control character or letter beyond ASCII.
+# The subset of URLs that all parsers read alike: no userinfo, backslash, space, control or non-ASCII character.
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>/[!-\[\]-~]*)?(?P<query>\?[!-\[\]-~]*)?",
 )
-_PORTS = (443, 8443)  # of strangers: no port of mail, databases or administration
-_LOOKING = threading.BoundedSemaphore(32)  # names asked for at once, those included that nobody waits for any more
+_PORTS = (443, 8443)  # HTTPS only: mail, database and administration ports cannot be reached
+_LOOKING = threading.BoundedSemaphore(32)  # concurrent lookups, including those whose caller timed out
 
 _IPV6_PUBLIC = IPv6Network("2000::/3")
-# Within it: what carries an IPv4 address along (6to4, Teredo), and what is only written in books.
+# Parts of 2000::/3 that embed an IPv4 address (6to4, Teredo) or are reserved for documentation.
 _IPV6_NOT_PUBLIC = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")))
-# Protocols; relays of 6to4; the platform's own server within every virtual machine of Azure.
+# IETF protocol assignments; 6to4 relays; the platform service that every virtual machine in Azure can reach.
 _IPV4_NOT_PUBLIC = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32")))
-_ISATAP = (0x00005EFE, 0x02005EFE)  # the upper half of an interface id whose lower half is an IPv4 address (RFC 5214)
+_ISATAP = (0x00005EFE, 0x02005EFE)  # upper half of an interface id that embeds an IPv4 address (RFC 5214)
 
 
 class Refused(Exception):
-    """A URL that is not called; the text says why."""
+    """The URL must not be called; the text states the reason."""
 
 
 class NameNotFound(Refused):
-    """The name of the host is not known, at present or at all."""
+    """The host name cannot be resolved."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """A URL, read: ``host`` without brackets, ``path`` with the query and without the fragment."""
+    """A parsed URL: ``host`` without brackets, ``path`` with the query and without the fragment."""
 
     scheme: str
     host: str
@@ -65,7 +65,7 @@ class Location:
 
 @dataclass(frozen=True)
 class Reply:
-    """What came of a call. ``status`` is None where no answer came; ``error`` then says why."""
+    """The outcome of a call. ``status`` is None if no response was read; ``error`` then states the reason."""
 
     status: int | None
     error: str | None  # timeout, tls, unreachable, address_refused, answer_too_large
@@ -75,7 +75,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Target:
-    """Where a URL leads, resolved and found to be allowed."""
+    """A URL with its resolved addresses, all of which may be connected to."""
 
     host: str
     port: int
@@ -89,7 +89,7 @@ class AnswerTooLarge(OSError):
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether ``address`` is somebody's in the public internet: not private, local, shared, reserved or multicast."""
+    """Whether ``address`` is a public unicast address: not private, local, shared, reserved or multicast."""
     if isinstance(address, IPv6Address):
         is_isatap = int(address) >> 32 & 0xFFFFFFFF in _ISATAP
         return address in _IPV6_PUBLIC and not (is_isatap or any(address in each for each in _IPV6_NOT_PUBLIC))
@@ -98,7 +98,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def read_url(url: str) -> Location:
-    """Return the parts of a URL. Raises Refused where it is not a plain http or https URL."""
+    """Parse a URL. Raises Refused if it is not a plain http or https URL."""
     if not (read := _URL.fullmatch(url.partition("#")[0])):
         raise Refused("it is no plain http or https URL, in ASCII and without user and password")
     port = int(read["port"] or {"http": 80, "https": 443}[read["scheme"]])
@@ -109,7 +109,10 @@ def read_url(url: str) -> Location:
 
 
 def resolve(url: str, *, loopback: bool = False) -> Target:
-    """Return where ``url`` leads; ``loopback`` also allows plain HTTP and any port of this machine. Raises Refused."""
+    """Resolve ``url`` and check that it may be called. Raises Refused.
+
+    ``loopback`` also allows loopback addresses, with plain HTTP and any port (development and tests).
+    """
     try:
         return _resolved(url, time.monotonic() + NAME_SECONDS, loopback=loopback)
     except TimeoutError:
@@ -117,14 +120,14 @@ def resolve(url: str, *, loopback: bool = False) -> Target:
 
 
 def _resolved(url: str, deadline: float, *, loopback: bool) -> Target:
-    """As ``resolve``; raises TimeoutError where the name servers take longer.
+    """Resolve and check ``url``. Raises Refused, TimeoutError if name resolution exceeds ``deadline``.
 
-    However an address is written, here it is what the system would connect to: 2130706433 is 127.0.0.1.
+    The check uses the addresses of ``getaddrinfo``, so no notation evades it: the host 2130706433 is 127.0.0.1.
     """
     location = read_url(url)
     addresses = _addresses(location.host, location.port, deadline)
     local = loopback and all(address.is_loopback for address in addresses)
-    # One private address among public ones is a trap as well.
+    # A name with public and private addresses is refused too: the connection might use a private one.
     if not local and not all(map(is_public, addresses)):
         raise Refused("its address is not public")
     if location.scheme == "http" and not local:
@@ -135,7 +138,7 @@ def _resolved(url: str, deadline: float, *, loopback: bool) -> Target:
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_seconds: float, loopback: bool = False) -> Reply:
-    """Send ``body`` once; every end is a Reply, and comes within ``timeout_seconds``."""
+    """Send ``body`` once and return within ``timeout_seconds``. Every failure is returned as a Reply."""
     began = time.monotonic()
     deadline = began + timeout_seconds
     status, error, retry_after = None, None, None
@@ -169,9 +172,10 @@ def _addresses(host: str, port: int, deadline: float) -> list[IPv4Address | IPv6
 
 
 def _looked_up(host: str, port: int, deadline: float) -> list[Any]:
-    """``getaddrinfo``, which knows no time-out: name servers that keep silent would hold a sender for a minute.
+    """Call ``getaddrinfo`` with a deadline. Raises TimeoutError, OSError, UnicodeError.
 
-    So it is asked by a thread of its own, which is left alone when it takes too long. Raises TimeoutError, OSError.
+    ``getaddrinfo`` has no timeout, and unresponsive name servers would block a sender for a minute. It runs in a
+    separate thread, which is abandoned at the deadline.
     """
     answers: SimpleQueue[list[Any] | Exception] = SimpleQueue()
     places = _LOOKING
@@ -198,13 +202,13 @@ def _looked_up(host: str, port: int, deadline: float) -> list[Any]:
 
 def _exchange(target: Target, body: bytes, headers: Mapping[str, str], *, deadline: float) -> http.client.HTTPResponse:
     with _Wire(_connected(target, deadline), deadline) as wire:
-        # Only writes and parses HTTP: it is given its connection, and would not know how to make another.
+        # HTTPConnection only writes and parses HTTP. It gets the checked connection and must not open another one.
         connection = http.client.HTTPConnection(target.host, target.port)
         connection.auto_open = 0
-        connection.sock = wire  # as much of a socket as it uses
+        connection.sock = wire  # has the socket methods that HTTPConnection uses
         connection.request("POST", target.path, body, {**headers, "Connection": "close", "Host": _host_of(target)})
         answer = connection.getresponse()
-        # Heard out, so that the receiver is not cut off. Nobody looks at it: the status has said all.
+        # Read the body so that the receiver can finish its response. Its content and errors do not matter.
         with suppress(OSError, http.client.HTTPException):
             answer.read(ANSWER_BYTES_MAX)
         return answer
@@ -214,7 +218,7 @@ def _connected(target: Target, deadline: float) -> socket.socket:
     plain = _reached(target, deadline)
     plain.setsockopt(
         socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-    )  # head and body are two writes: the second waits for none
+    )  # headers and body are two writes: do not delay the second
     if not target.tls:
         return plain
     try:
@@ -226,7 +230,7 @@ def _connected(target: Target, deadline: float) -> socket.socket:
 
 
 def _reached(target: Target, deadline: float) -> socket.socket:
-    """A connection to the first address that takes one; none may use up the time of those after it."""
+    """Connect to the first address that accepts; each gets an equal share of the time that is left."""
     for number, address in enumerate(target.addresses):
         others = len(target.addresses) - number
         try:
@@ -240,12 +244,15 @@ def _reached(target: Target, deadline: float) -> socket.socket:
 @cache
 def _tls() -> ssl.SSLContext:
     context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())  # a slim image may have none of its own
+    context.load_verify_locations(certifi.where())  # a slim container image may have no CA certificates
     return context
 
 
 class _Wire:
-    """A connected socket, each of whose operations has what is left until ``deadline``: dripping helps nobody."""
+    """A connected socket whose operations share one deadline.
+
+    A timeout per operation would let a receiver that sends single bytes keep the call open without end.
+    """
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
@@ -265,10 +272,12 @@ class _Wire:
         return io.BufferedReader(_Reading(self._connection, self._deadline))
 
     def close(self) -> None:
-        """Left to the block: the answer is still being read when HTTPConnection has done with us."""
+        """Do nothing. HTTPConnection calls this before the response is read; ``__exit__`` closes the socket."""
 
 
 class _Reading(io.RawIOBase):
+    """Reads the response until the deadline (TimeoutError) or ANSWER_BYTES_MAX bytes (AnswerTooLarge)."""
+
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         super().__init__()
         self._connection = connection
@@ -288,6 +297,7 @@ class _Reading(io.RawIOBase):
 
 
 def _left(deadline: float) -> float:
+    """Return the seconds until ``deadline`` (monotonic). Raises TimeoutError after it."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError
@@ -295,6 +305,7 @@ def _left(deadline: float) -> float:
 
 
 def _host_of(target: Target) -> str:
+    """Return the value of the Host header, with the port unless it is the default."""
     host = _in_url(target.host)
     return host if target.port == (443 if target.tls else 80) else f"{host}:{target.port}"
 
@@ -304,5 +315,5 @@ def _in_url(host: str) -> str:
 
 
 def _seconds(retry_after: str | None) -> int | None:
-    """Retry-After in seconds; a date is not worth the trouble."""
+    """Return Retry-After in seconds; None for the HTTP-date form, which is ignored."""
     return int(retry_after) if retry_after and retry_after.isascii() and retry_after.isdecimal() else None

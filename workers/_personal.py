@@ -1,4 +1,4 @@
-"""What every service answers of a person's data in the same way."""
+"""Personal-data tasks that every service has."""
 
 from typing import Any
 from uuid import UUID
@@ -12,5 +12,5 @@ from ._tasks import task_of_every_service
 
 @task_of_every_service
 def show_export_part(session: Session, *, service: str, user_id: UUID, export_id: UUID) -> dict[str, Any]:
-    """What ``service`` has laid out of a person's data. Raises NotFound."""
+    """Return the data that ``service`` stored for a user's export. Raises NotFound."""
     return ExportPart.of(session, service, user_id, export_id).data

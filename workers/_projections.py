@@ -1,7 +1,7 @@
-"""Projections: rows that follow from events alone, and can be made anew from them.
+"""Projections: tables that are derived from events alone and can be rebuilt from them.
 
-The rows of one key follow from the events of that key, so that a rebuild replaces them key by key, each in one
-transaction: readers find the old rows or the new ones, never none.
+The rows of a key depend on the events of that key only. A rebuild therefore replaces the rows key by key, each in one
+transaction: readers see the old rows or the new ones (docs/decisions/0015).
 """
 
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ Fold = Callable[..., None]  # (session, *, event), or (session, *, event, event_
 
 @dataclass(frozen=True)
 class Projection:
-    """How the rows of one key are taken away, and how each of its events brings them back."""
+    """How to delete the rows of a key and how to apply each event type (``folds``) to rebuild them."""
 
     forget: Forget
     folds: dict[EventClass, Fold]
@@ -37,12 +37,12 @@ class Projection:
 
     @property
     def topic(self) -> str:
-        (topic,) = {event.topic for event in self.folds}  # else there would be no one order of a key's events
+        (topic,) = {event.topic for event in self.folds}  # one topic only: events of two topics have no common order
         return topic
 
     def rebuild(self, session: Session, key: str, events: Sequence[tuple[EventClass, Any, int | None]]) -> None:
-        """Replace the rows of ``key`` by what ``events``, in their order, make."""
-        # What refers to the rows finds them again at the commit.
+        """Delete the rows of ``key`` and apply ``events`` (class, payload, aggregate version) in order."""
+        # Foreign keys to the deleted rows are checked at the commit, when the rows exist again.
         session.execute(text("SET CONSTRAINTS ALL DEFERRED"))
         self.forget(session, key)
         for event_class, payload, version in events:
@@ -52,14 +52,15 @@ class Projection:
         session.flush()
 
 
-PROJECTIONS: dict[str, Projection] = {}  # by "<service>.<what>"
+PROJECTIONS: dict[str, Projection] = {}  # by "<service>.<projection>"
 
 
 def projection(name: str, *, forget: Forget, folds: Sequence[Fold], for_days_only: bool = False) -> None:
-    """Declare that ``forget(session, key)`` and the ``folds(session, *, event)`` of its events rebuild ``name``.
+    """Register the projection ``name``: ``forget(session, key)`` deletes the rows of a key, ``folds`` rebuild them.
 
-    A fold does nothing but keep rows, and does no harm when it comes twice. Raises TypeError for an event that is not
-    ``kept_for_good``, unless ``for_days_only``: where the rows matter no longer than the outbox has the events anyway.
+    A fold ``(session, *, event)`` only writes rows and is safe to repeat. Raises TypeError for an event type that the
+    outbox does not keep forever (``kept_for_good``), unless ``for_days_only`` is set: for rows that are not needed
+    longer than the outbox keeps the events.
     """
     made_of: dict[EventClass, Fold] = {get_type_hints(fold)["event"]: fold for fold in folds}
     for event in made_of:
@@ -69,7 +70,7 @@ def projection(name: str, *, forget: Forget, folds: Sequence[Fold], for_days_onl
 
 
 class PastEvent(msgspec.Struct):
-    """An event as it lies in an outbox."""
+    """An event as stored in an outbox."""
 
     type: str
     payload: dict[str, Any]
@@ -78,12 +79,12 @@ class PastEvent(msgspec.Struct):
 
 @task_of_every_service
 def list_projections() -> dict[str, Any]:
-    """Every projection of the service: {name: {"topic", "types"}}."""
+    """Return the projections of the service: {name: {"topic", "types"}}."""
     return {name: {"topic": each.topic, "types": each.types} for name, each in PROJECTIONS.items()}
 
 
 @task_of_every_service
 def rebuild_projection(session: Session, *, name: str, key: str, events: list[PastEvent]) -> None:
-    """Make the rows of one key anew from all its events."""
+    """Rebuild the rows of one key from all its events."""
     told = [(Event.by_type[event.type], event.payload, event.version) for event in events]
     PROJECTIONS[name].rebuild(session, key, told)

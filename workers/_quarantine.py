@@ -1,4 +1,4 @@
-"""Events that Kafka refuses for good, for operators who look after them by HTTP."""
+"""Tasks behind the HTTP API for quarantined events: outbox rows that Kafka refused permanently."""
 
 from typing import Any
 
@@ -18,5 +18,5 @@ def list_quarantined(session: Session, *, service: str, limit: int, after: int) 
 
 @task_of_every_service
 def release_quarantined(session: Session, *, service: str, seq: int) -> dict[str, Any]:
-    """Have the event and the later ones of its key published; returns their number. Raises NotFound."""
+    """Release an event and the later ones of its key for publication; return their number. Raises NotFound."""
     return {"released": release(session, service, seq)}

@@ -1,4 +1,4 @@
-"""From a message to a plain function and back: typed fields, lent resources, one answer."""
+"""Registration and execution of tasks: message fields are converted, dependencies injected, the result answered."""
 
 import functools
 import inspect
@@ -25,33 +25,33 @@ log = get_logger(__name__)
 
 TaskFunction = TypeVar("TaskFunction", bound=Callable[..., Any])
 
-CALLS: dict[str, "Call"] = {}  # by the names of the tasks
+CALLS: dict[str, "Call"] = {}  # by task name
 
 
 def task(fn: TaskFunction) -> TaskFunction:
-    """Register ``fn(resource, …, *, message field, …)`` as the task ``<service>.<fn>``.
+    """Register ``fn(dependency, …, *, message field, …)`` as the task ``<service>.<fn>``.
 
-    One call is one transaction: it commits when ``fn`` returns and rolls back when ``fn`` raises. Returns ``fn``
-    unchanged, so that tests and other functions of the service call it plainly.
+    With the dependency ``session``, one call is one transaction: it commits when ``fn`` returns and rolls back when
+    ``fn`` raises. Returns ``fn`` unchanged, so that tests and other functions of the service can call it directly.
     """
     register(name_of(fn), Call(fn))
     return fn
 
 
 def task_of_every_service(fn: TaskFunction) -> TaskFunction:
-    """Register ``fn`` as a task of each service, in whose transactions it then runs."""
+    """Register ``fn`` as a task of every service; each runs in the database of its service."""
     for service in SERVICES:
         register(f"{service}.{fn.__name__}", Call(fn))
     return fn
 
 
 def name_of(fn: Callable[..., Any]) -> str:
-    """``<service>.<function>``: the service is the module below workers/ that ``fn`` stands in."""
+    """Return ``<service>.<function>``; the service is the package below workers/ that defines ``fn``."""
     return f"{fn.__module__.split('.')[1]}.{fn.__name__}"
 
 
 class Call:
-    """How to call ``fn``: which resources it wants, of which types its message is."""
+    """Definition of a task: its function, its dependencies (``resources``) and the fields of its message."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         parameters = inspect.signature(fn).parameters.values()
@@ -59,22 +59,24 @@ class Call:
         self.resources = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
         self.fields = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
 
-    @functools.cached_property  # not at import: an annotation may name what is defined further down
+    @functools.cached_property  # not at import: an annotation may name a class defined later
     def types(self) -> dict[str, Any]:
         return get_type_hints(self.fn)
 
     def typed(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Convert the fields of ``message``. Raises ValidationError.
+        """Convert the fields of ``message`` to their types. Raises ValidationError.
 
-        Fields of a newer sender are ignored; a field that an older sender leaves out has a default in the signature.
+        Unknown fields are ignored, because the sender may be newer. A field that older senders omit needs a default in
+        the signature.
         """
         given = [name for name in self.fields if name in message]
         return {name: msgspec.convert(message[name], self.types[name], strict=False) for name in given}
 
     def perform(self, delivery: Delivery, message: dict[str, Any]) -> dict[str, Any]:
-        """Lend, call, commit. Returns the answer; raises what ``fn`` raises, ValidationError for a wrong message.
+        """Inject the dependencies, call ``fn``, commit, and return the answer.
 
-        After a deadlock or a serialization failure the task runs a second time in a new transaction.
+        Raises what ``fn`` raises, Poisonous, and ValidationError for a message that does not fit the signature. After a
+        deadlock or a serialization failure the task runs a second time, in a new transaction.
         """
         delivery.refuse_poison()
         for name in ("event_id", "event_headers", "event_version"):
@@ -85,7 +87,7 @@ class Call:
             return self._attempt(delivery, message)
         except TransactionConflict:
             if delivery.commits > commits:
-                raise  # A task of several transactions may have called a provider between them: do not call it twice.
+                raise  # It may have called a provider after the first commit: do not call it twice.
             delivery.forget_hints()
             return self._attempt(delivery, message)
 
@@ -95,7 +97,7 @@ class Call:
         try:
             with ExitStack() as stack:
                 if delivery.claim and not {"session", "sessions"} & set(self.resources):
-                    stack.enter_context(delivery.transaction())  # the key is claimed there
+                    stack.enter_context(delivery.transaction())  # claims the key
                 lent = [stack.enter_context(RESOURCES[name](delivery)) for name in self.resources]
                 delivery.answer = success(self.fn(*lent, **typed))
         except Repeated as repeated:
@@ -120,12 +122,12 @@ def register(name: str, call: Call) -> None:
 
 
 def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
-    """Carry one message out and say how it ended to whoever asked. An unexpected error ends here, logged once."""
+    """Execute one message and reply to its caller. An unexpected error is logged here once and not raised."""
     with (
         bound(
             task=delivery.task,
             task_id=delivery.task_id,
-            # A job has no request before it: its events are correlated with each other by ids of its own.
+            # A job is not caused by a request: new ids correlate the events that it publishes.
             request_id=delivery.envelope.request_id or uuid4().hex,
             traceparent=delivery.envelope.traceparent or new_traceparent(),
             actor=delivery.envelope.actor,
@@ -141,16 +143,16 @@ def deliver(call: Call, delivery: Delivery, message: dict[str, Any]) -> None:
             delivery.forget_hints()
         except Poisonous as poisonous:
             delivery.answer = {"poison": poisonous.args[0]}
-        except Exception as error:  # noqa: BLE001 whatever it was, it is logged, and somebody waits for an answer
+        except Exception as error:  # noqa: BLE001 it is logged, and the caller needs a reply
             delivery.answer = _unexpected(error)
             delivery.forget_hints()
         delivery.finish()
 
 
 def _unexpected(error: Exception) -> dict[str, Any]:
-    """The answer after an error that no task raises."""
+    """Return the answer after an unexpected error: outcome unknown if the database was lost, otherwise a crash."""
     if isinstance(error, OperationalError | InterfaceError) and (error.connection_invalidated or not error.statement):
-        # Lost before, within or after the COMMIT: only a repeat can tell.
+        # The connection was lost before, during or after the COMMIT: only a repetition can find out.
         log.warning("database lost", reason=str(error.orig))
         return failure(OutcomeUnknown())
     log.error("task crashed", exc_info=error)
@@ -158,7 +160,7 @@ def _unexpected(error: Exception) -> dict[str, Any]:
 
 
 def _refuse_envelope(name: str, task_id: str, raw: Any, error: msgspec.ValidationError) -> None:
-    """Answer a message whose envelope has a wrong form, so that its sender does not wait in vain."""
+    """Reply to a message with an invalid envelope, so that its caller does not wait until the deadline."""
     log.error("envelope not readable", task=name, task_id=task_id, reason=str(error))
     reply_to = raw.get("reply_to") if isinstance(raw, dict) else None
     envelope = Envelope(reply_to=reply_to if isinstance(reply_to, str) else None)

@@ -1,7 +1,7 @@
-"""What a task may ask for by naming it before the ``*``.
+"""Dependencies that a task gets by naming them as parameters before the ``*``.
 
-A resource is a context manager over the task's Delivery, left when the task has returned. A service adds its own with
-``@resource`` (the payment providers stand in workers/payments/).
+A dependency (resource) is a context manager that takes the task's Delivery and exits when the task has returned or
+raised. A service adds its own with ``@resource``; the payment providers are an example (workers/payments/).
 """
 
 from collections.abc import Callable, Iterator
@@ -26,21 +26,21 @@ Lending = TypeVar("Lending", bound=Callable[[Delivery], Iterator[Any]])
 
 
 def resource(fn: Lending) -> Lending:
-    """Lend what ``fn`` yields to every task that names ``fn`` before its ``*``."""
+    """Inject what ``fn`` yields into every task that has a parameter named like ``fn`` before its ``*``."""
     RESOURCES[fn.__name__] = contextmanager(fn)
     return fn
 
 
 @resource
 def session(delivery: Delivery) -> Iterator[Session]:
-    """The one transaction around the whole task."""
+    """Inject a database session whose one transaction spans the whole task."""
     with delivery.transaction() as transaction:
         yield transaction
 
 
 @resource
 def sessions(delivery: Delivery) -> Iterator[Sessions]:
-    """For tasks that call a provider: no transaction is open during the call."""
+    """Inject Sessions, for tasks that call a provider: no transaction is open during the call."""
     lent = Sessions(delivery)
     try:
         yield lent
@@ -51,7 +51,10 @@ def sessions(delivery: Delivery) -> Iterator[Sessions]:
 
 @resource
 def poke(delivery: Delivery) -> Iterator[Poke]:
-    """``poke(task, **message)`` starts a task after the commit. It may be lost: a sweeper must find the work too."""
+    """``poke(task, **message)`` enqueues a task as a hint after the commit and the reply.
+
+    The hint may be lost, so a sweep must find the work too.
+    """
     cause = bound_cause()
     envelope = celery_app.Envelope(
         request_id=cause.get("request_id"),
@@ -67,8 +70,8 @@ def poke(delivery: Delivery) -> Iterator[Poke]:
 
 @resource
 def remember(delivery: Delivery) -> Iterator[Remember]:
-    """``remember(key, Stored(version, body))`` puts a view into the cache after the commit, unless a newer is there.
+    """``remember(key, Stored(version, body))`` caches a response after the commit and before the reply.
 
-    A function in its place is called after the commit.
+    A newer version in the cache stays. A function in place of the ``Stored`` is called after the commit.
     """
     yield lambda key, stored: delivery.before_reply.append(lambda: put(key, stored() if callable(stored) else stored))
