@@ -1,4 +1,4 @@
-"""Courses: writing and publishing them, showing what is on sale, and letting learners in."""
+"""Courses service: authoring, publishing, the catalogue, enrollments and access, quizzes and reviews."""
 
 from . import access, authoring, catalogue, facts, learning, outline, personal, reviews, versions
 

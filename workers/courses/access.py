@@ -55,7 +55,7 @@ def end_access(session: Session, *, event: PaymentRefunded, event_version: int |
 
 @task
 def restore_access(session: Session, *, event: RefundReturned, event_version: int | None = None) -> None:
-    """Restore what a refund revoked that the buyer's bank has sent back."""
+    """Restore the grants of an order after the buyer's bank returned the refund."""
     if event.order_restored:
         _restore(session, event.user_id, ("order", event.order_id), version=event_version)
 
@@ -75,7 +75,7 @@ def suspend_access(session: Session, *, event: PaymentDisputed, event_version: i
 
 @task
 def settle_access(session: Session, *, event: DisputeClosed, event_version: int | None = None) -> None:
-    """Restore what a dispute suspended, or revoke it, as the bank has decided."""
+    """Restore the suspended grants of an order, or revoke them if the dispute is lost."""
     source = ("order", event.order_id)
     if event.order_restored:
         _restore(session, event.user_id, source, version=event_version)
@@ -115,7 +115,7 @@ def readmit_subscriber(session: Session, *, event: SubscriptionRestored, event_v
 def let_in(
     session: Session, *, user_id: UUID, course_id: UUID, course_title: str, source: str, source_id: str
 ) -> Enrollment:
-    """Give access for a reason, and count a learner who is new to the course."""
+    """Add a grant to the user's enrollment, created if needed; count a new learner in the catalogue."""
     at = now()
     enrollment = Enrollment.reserve(session, user_id=user_id, course_id=course_id, at=at)
     is_new = not enrollment.grants
@@ -130,6 +130,7 @@ def let_in(
 
 
 def _restore(session: Session, user_id: UUID, source: Source, *, version: int | None) -> None:
+    """Restore the grants of a source, unless the event is outdated."""
     if not _applies(session, user_id, source, status="active", reason=None, version=version):
         return
     kind, source_id = source
@@ -140,6 +141,7 @@ def _restore(session: Session, user_id: UUID, source: Source, *, version: int | 
 
 
 def _revoke(session: Session, user_id: UUID, source: Source, *, reason: str, version: int | None) -> None:
+    """Revoke the grants of a source, unless the event is outdated."""
     if not _applies(session, user_id, source, status="revoked", reason=reason, version=version):
         return
     kind, source_id = source

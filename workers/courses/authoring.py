@@ -1,4 +1,4 @@
-"""What authors do with a course as a whole."""
+"""Commands and queries of authors on whole courses."""
 
 from typing import Any
 from uuid import UUID
@@ -24,12 +24,12 @@ from workers.resources import Remember
 
 @task
 def create_course(session: Session, *, instructor_id: UUID, fields: CourseFields) -> dict[str, Any]:
-    """Begin a course, as a draft that its author alone sees."""
+    """Create a course as a draft, which only its author and admins see."""
     course = Course.draft(fields, id=new_id(), slug=slug_of(fields["title"]), instructor_id=instructor_id, at=now())
     try:
         with session.begin_nested():
             session.add(course)
-    except IntegrityError:  # the slug is taken; the end of an id is not
+    except IntegrityError:  # the slug is taken; a suffix from the id makes it unique
         course.slug = f"{course.slug}-{course.id.hex[-8:]}"
         session.add(course)
     record(session, course, course.created())
@@ -40,14 +40,14 @@ def create_course(session: Session, *, instructor_id: UUID, fields: CourseFields
 def list_own_courses(
     session: Session, *, instructor_id: UUID, after: CoursePosition | None, limit: int
 ) -> dict[str, Any]:
-    """An instructor's own courses, drafts too, the newest first."""
+    """Return a page of an instructor's courses, drafts included, the newest first: {"items", "next"}."""
     courses, following = Course.page_of(session, instructor_id, after, limit)
     return {"items": [course.line() for course in courses], "next": following}
 
 
 @task
 def find_own_course(session: Session, *, ref: str, caller: Caller) -> None:
-    """Raises NotFound where the caller has no such course to change."""
+    """Check that the caller may change the course. Raises NotFound."""
     Course.own(session, ref, caller)
 
 
@@ -55,7 +55,7 @@ def find_own_course(session: Session, *, ref: str, caller: Caller) -> None:
 def change_course(
     session: Session, remember: Remember, *, ref: str, caller: Caller, expected_version: int, fields: CourseFields
 ) -> dict[str, Any]:
-    """Change what a course says of itself. A new price is live at once, all else with the next publish.
+    """Change fields of a course. A new price takes effect at once, other fields with the next publication.
 
     Raises NotFound, PreconditionFailed.
     """
@@ -80,9 +80,10 @@ def set_prerequisites(
     prerequisites: list[UUID],
     sequential: bool | None,
 ) -> dict[str, Any]:
-    """Say what comes first: other courses, and whether lessons come in their order. Live with the next publish.
+    """Set the required courses, and whether lessons must be completed in order; effective with the next publication.
 
-    Raises NotFound, for a course that was never published too, PreconditionFailed, OwnPrerequisite, PrerequisiteCycle.
+    Raises NotFound (also for a prerequisite that was never published), PreconditionFailed, OwnPrerequisite,
+    PrerequisiteCycle.
     """
     course = Course.own(session, str(course_id), caller)
     course.expect(expected_version)
@@ -100,7 +101,7 @@ def set_prerequisites(
 def archive_course(
     session: Session, remember: Remember, *, ref: str, caller: Caller, expected_version: int
 ) -> dict[str, Any]:
-    """Take a course from sale and from its author's list. Who has access keeps it.
+    """Remove a course from sale and from its author's list. Learners who have access keep it.
 
     Raises NotFound, PreconditionFailed.
     """
@@ -115,7 +116,10 @@ def archive_course(
 
 @task
 def publish_course(session: Session, remember: Remember, *, ref: str, caller: Caller) -> dict[str, Any]:
-    """Put the working copy on sale, as an immutable version. Raises NotFound, CourseEmpty, CourseNotPublishable."""
+    """Publish the working copy as an immutable version and put it on sale.
+
+    Raises NotFound, CourseEmpty, CourseNotPublishable.
+    """
     course = Course.own(session, ref, caller, contents=True)
     publish(session, course)
     _forget(remember, course)
@@ -124,7 +128,7 @@ def publish_course(session: Session, remember: Remember, *, ref: str, caller: Ca
 
 @task
 def unpublish_course(session: Session, remember: Remember, *, ref: str, caller: Caller) -> dict[str, Any]:
-    """Take a course from sale; nothing to do where it is not on sale. Raises NotFound."""
+    """Remove a course from sale; do nothing if it is not on sale. Raises NotFound."""
     course = Course.own(session, ref, caller)
     if course.on_sale:
         course.withdraw()
@@ -136,13 +140,13 @@ def unpublish_course(session: Session, remember: Remember, *, ref: str, caller: 
 
 @task
 def outdate_course(session: Session, remember: Remember, *, event: AnyEvent) -> None:
-    """Tell the cache once more that a course has changed: the word of the commit itself may be lost."""
+    """Invalidate the cache entries of a changed course again: the invalidation after its commit may be lost."""
     if course := session.get(Course, UUID(event["course_id"])):
         _forget(remember, course)
 
 
 def publish(session: Session, course: Course) -> None:
-    """Publish a course that this transaction has locked or made, its lessons' contents loaded.
+    """Publish a course that this transaction locked or created, with the contents of its lessons loaded.
 
     Raises CourseEmpty, CourseNotPublishable.
     """
@@ -157,6 +161,7 @@ def publish(session: Session, course: Course) -> None:
 
 
 def _forget(remember: Remember, course: Course) -> None:
+    """Invalidate the cached course, by id and by slug, and all catalogue pages after the commit."""
     for ref in (course.id, course.slug):
         remember(course_key(ref), Stored(course.version, b""))
     remember(CATALOGUE, changed)

@@ -1,4 +1,4 @@
-"""What everybody sees: the catalogue, and each course on sale."""
+"""Public queries: the catalogue and the courses on sale."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from models.courses.course import Caller, Course
 from models.courses.versions import CourseVersion
 from workers import job, task
 
-_WARM_SECONDS = 600  # two periods of the job: one may be late
+_WARM_SECONDS = 600  # two periods of the job, so that the page outlives one late run
 
 
 @task
@@ -26,10 +26,10 @@ def list_courses(
     facets: bool,
     total: bool,
 ) -> dict[str, Any]:
-    """A page of the courses on sale, with facets and total where they are asked for.
+    """Return a page of the courses on sale, with facets and total if requested.
 
-    Where nothing has the words of ``q``, they are taken for the words that they resemble most. Sorted by relevance
-    where there is a ``q``, else the newest first.
+    Sorts by relevance if there is a ``q``, else the newest first. If no course matches ``q``, each of its words is
+    replaced by the most similar known word.
     """
     search = Search(
         filters,
@@ -51,7 +51,10 @@ def list_courses(
 
 @job(every_seconds=300)
 def warm_popular_courses(session: Session) -> None:
-    """Lay ready what most visitors ask for first. What changes the catalogue meanwhile outdates it."""
+    """Cache the first catalogue page that most visitors request.
+
+    The page gets the cache version read before the query, so a change of the catalogue during the query invalidates it.
+    """
     version, _ = get_page(CATALOGUE, POPULAR)
     found = list_courses(session, filters=Filters(), **POPULAR_PAGE)
     put_page(POPULAR, version, msgspec.json.encode(found), stale_seconds=_WARM_SECONDS)
@@ -59,7 +62,7 @@ def warm_popular_courses(session: Session) -> None:
 
 @task
 def show_course(session: Session, *, ref: str, caller: Caller | None) -> dict[str, Any]:
-    """A course with its outline, by id or slug: its author sees the working copy, all others what is on sale.
+    """Return a course with its outline, by id or slug: the working copy to its author, else the version on sale.
 
     Raises NotFound.
     """

@@ -1,4 +1,4 @@
-"""What the courses tables tell Prometheus."""
+"""Prometheus metrics that are queried from the courses tables."""
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session

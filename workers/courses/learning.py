@@ -1,4 +1,4 @@
-"""What learners do with a course: enrol, and read its lessons. Grants are the only source of access."""
+"""Enrollment, lessons and quizzes for learners. Access depends on grants alone."""
 
 from typing import Any
 from uuid import UUID
@@ -21,9 +21,9 @@ from .access import let_in
 
 @task
 def enroll(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
-    """Enrol a user in a free course; an enrollment that is there already answers as a new one.
+    """Enroll a user in a free course and return the enrollment, also if it exists already.
 
-    Raises NotFound where the course is not on sale, PaymentRequired where it is not free.
+    Raises NotFound if the course is not on sale, PaymentRequired if it is not free.
     """
     course, version = CourseVersion.on_sale(session, str(course_id))
     if course.price_minor:
@@ -41,7 +41,7 @@ def enroll(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any
 
 @task
 def enroll_other(session: Session, *, user_id: UUID, course_id: UUID, granted_by: UUID) -> dict[str, Any]:
-    """Let a user in by an admin's word, whatever the course costs. Raises NotFound where it was never published."""
+    """Enroll a user on behalf of an admin, at any price. Raises NotFound if the course was never published."""
     version = CourseVersion.latest(session, course_id)
     enrollment = let_in(
         session,
@@ -58,7 +58,7 @@ def enroll_other(session: Session, *, user_id: UUID, course_id: UUID, granted_by
 def list_enrollments(
     session: Session, *, user_id: UUID, after: EnrollmentPosition | None, limit: int
 ) -> dict[str, Any]:
-    """A user's enrollments, the newest first."""
+    """Return a page of a user's enrollments, the newest first: {"items", "next"}."""
     at = now()
     enrollments, following = Enrollment.page(session, user_id, after, limit)
     return {"items": [enrollment.view(at=at) for enrollment in enrollments], "next": following}
@@ -66,7 +66,7 @@ def list_enrollments(
 
 @task
 def show_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
-    """Whether a user has access to a course, and why. Raises NotFound."""
+    """Return whether a user has access to a course, and the grants that give it. Raises NotFound."""
     if enrollment := Enrollment.find(session, user_id, course_id):
         return enrollment.access_view(at=now())
     CourseVersion.latest(session, course_id)
@@ -75,15 +75,15 @@ def show_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str
 
 @task
 def count_completion(session: Session, *, event: LessonCompleted, event_version: int | None = None) -> None:
-    """Store how far a learner is, for lists of enrollments."""
+    """Store the number of completed lessons, which lists of enrollments show."""
     enrollment = Enrollment.find(session, event.user_id, event.course_id, lock=True)
-    if enrollment:  # else its learner has gone: progress begins with ENROLLMENT_CREATED, which this service told
+    if enrollment:  # None only after an erasure: progress starts after ENROLLMENT_CREATED
         enrollment.count(event, version=event_version)
 
 
 @task
 def count_reopening(session: Session, *, event: LessonReopened, event_version: int | None = None) -> None:
-    """Store that a learner reopened a lesson."""
+    """Update the number of completed lessons after a lesson was reopened."""
     enrollment = Enrollment.find(session, event.user_id, event.course_id, lock=True)
     if enrollment:
         enrollment.count(event, version=event_version)
@@ -94,9 +94,9 @@ projection("courses.completion_counts", forget=Enrollment.forget_counts, folds=[
 
 @task
 def show_lesson(session: Session, *, course_id: UUID, lesson_id: UUID, caller: Caller | None) -> dict[str, Any]:
-    """A lesson with its contents, and the version that it is of: {"version", "view"}.
+    """Return a lesson with its contents and the version of the course that it belongs to: {"version", "view"}.
 
-    The author sees the working copy; learners, and everybody where it is a free preview, what was published.
+    The author gets the working copy, learners the published lesson; a free preview needs no enrollment or token.
     Raises NotFound, TokenMissing, NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen.
     """
     course = Course.find(session, str(course_id))
@@ -114,7 +114,7 @@ def show_lesson(session: Session, *, course_id: UUID, lesson_id: UUID, caller: C
 def attempt_quiz(
     session: Session, *, user_id: UUID, course_id: UUID, lesson_id: UUID, answers: dict[str, list[str]]
 ) -> dict[str, Any]:
-    """Grade a learner's answers to a quiz. Passing it completes a lesson whose rule is min_score.
+    """Grade a learner's answers to a quiz. A passed quiz completes a lesson whose completion rule is min_score.
 
     Raises NotFound, NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen, NotAQuiz, AnswersUnfit.
     """
@@ -127,7 +127,7 @@ def attempt_quiz(
 
 
 def _admitted(session: Session, enrollment: Enrollment | None, published: PublishedLesson) -> Enrollment:
-    """The learner's enrollment, where they may learn this lesson now.
+    """Return the enrollment if the learner may take this lesson now.
 
     Raises NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen.
     """

@@ -1,7 +1,7 @@
-"""What authors do with sections and lessons. All of it changes the working copy alone: learners see it when it is
-published.
+"""Commands of authors on sections and lessons.
 
-Each answers with the course's new version beside what it shows.
+They change the working copy only; learners see the changes after the next publication. Each command except
+``arrange_outline`` returns {"version": new version of the course, "view": the changed object or None}.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ from workers import task
 def arrange_outline(
     session: Session, *, course_id: UUID, caller: Caller, expected_version: int, sections: list[PlannedSection]
 ) -> dict[str, Any]:
-    """Put sections and lessons into a new order.
+    """Reorder sections and lessons; return the course.
 
     Raises NotFound, PreconditionFailed, TooManySections, OutlineIncomplete.
     """
@@ -32,7 +32,7 @@ def arrange_outline(
 
 @task
 def add_section(session: Session, *, course_id: UUID, caller: Caller, title: str) -> dict[str, Any]:
-    """Put a new section at the end. Raises NotFound, TooManySections."""
+    """Append a section. Raises NotFound, TooManySections."""
     course = Course.own(session, str(course_id), caller)
     section = course.add_section(title)
     return _changed(session, course, section.outline())
@@ -42,7 +42,7 @@ def add_section(session: Session, *, course_id: UUID, caller: Caller, title: str
 def rename_section(
     session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, expected_version: int, title: str
 ) -> dict[str, Any]:
-    """Raises NotFound, PreconditionFailed."""
+    """Change the title of a section. Raises NotFound, PreconditionFailed."""
     course = _own(session, course_id, caller, expected_version)
     section = course.section(section_id)
     section.title = title
@@ -53,7 +53,7 @@ def rename_section(
 def remove_section(
     session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, expected_version: int
 ) -> dict[str, Any]:
-    """Raises NotFound, PreconditionFailed, SectionNotEmpty."""
+    """Remove an empty section. Raises NotFound, PreconditionFailed, SectionNotEmpty."""
     course = _own(session, course_id, caller, expected_version)
     course.remove_section(section_id)
     return _changed(session, course, None)
@@ -63,7 +63,7 @@ def remove_section(
 def add_lesson(
     session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, fields: LessonFields
 ) -> dict[str, Any]:
-    """Put a lesson at the end of a section. Raises NotFound, TooManyLessons, ContentUnfit."""
+    """Append a lesson to a section. Raises NotFound, TooManyLessons, ContentUnfit."""
     course = Course.own(session, str(course_id), caller)
     lesson = course.add_lesson(section_id, fields)
     return _changed(session, course, lesson.view())
@@ -97,7 +97,7 @@ def change_lesson(
 def remove_lesson(
     session: Session, *, course_id: UUID, lesson_id: UUID, caller: Caller, expected_version: int
 ) -> dict[str, Any]:
-    """Raises NotFound, PreconditionFailed."""
+    """Remove a lesson. Raises NotFound, PreconditionFailed."""
     course = _own(session, course_id, caller, expected_version)
     lesson = course.lesson(lesson_id)
     course.remove_lesson(lesson)
@@ -106,11 +106,13 @@ def remove_lesson(
 
 
 def _own(session: Session, course_id: UUID, caller: Caller, expected_version: int) -> Course:
+    """Return the course, locked, if the caller may change it. Raises NotFound, PreconditionFailed."""
     course = Course.own(session, str(course_id), caller)
     course.expect(expected_version)
     return course
 
 
 def _changed(session: Session, course: Course, view: dict[str, Any] | None) -> dict[str, Any]:
+    """Record COURSE_UPDATED and return the reply of a command on the outline."""
     record(session, course, course.updated(at=now()))
     return {"version": course.version, "view": view}

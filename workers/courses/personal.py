@@ -1,4 +1,4 @@
-"""What this service knows of a person, shown and forgotten."""
+"""Export and erasure of personal data in the courses service."""
 
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from workers import task
 
 @task
 def export_data(session: Session, *, event: UserExportRequested) -> None:
-    """Lay out what a person learns, and what they have written."""
+    """Store the user's enrollments, quiz attempts, reviews and authored courses for the export."""
     enrollments = [
         {**enrollment.view(at=now()), "grants": [grant.view() for grant in enrollment.grants]}
         for enrollment in Enrollment.all_of(session, event.user_id)
@@ -35,7 +35,7 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
 
 @task
 def erase_data(session: Session, *, event: UserDeleted) -> None:
-    """Erase what a person was let into, their reviews and answers; courses that they wrote stay."""
+    """Erase the user's enrollments, reviews and quiz attempts. Courses that the user wrote are kept."""
     kept = []
     if written := Course.written_by(session, event.user_id):
         kept.append(
@@ -45,7 +45,7 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
             )
         )
     reviewed = Review.erase(session, event.user_id)
-    for course_id in sorted(reviewed):  # in one order, so that two erasures cannot wait for each other
+    for course_id in sorted(reviewed):  # sorted, so that concurrent erasures cannot deadlock
         CatalogueEntry.rate(session, course_id)
     rows = len(reviewed) + Attempt.erase(session, event.user_id) + Enrollment.erase(session, event.user_id)
     forget(session, "courses", event, rows=rows, kept=kept)

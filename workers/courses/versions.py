@@ -1,4 +1,4 @@
-"""The history of a course: what was published of it, and how to get it back."""
+"""Published versions of a course: list them and restore one as the working copy."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from workers import task
 
 @task
 def list_versions(session: Session, *, ref: str, caller: Caller, after: int | None, limit: int) -> dict[str, Any]:
-    """Return a page of what was published of a course, the newest first: {"items", "next"}. Raises NotFound."""
+    """Return a page of the published versions, the newest first: {"items", "next"}. Raises NotFound."""
     course = Course.own(session, ref, caller)
     found = CourseVersion.history(session, course.id, after=after, limit=limit + 1)
     shown = found[:limit]
@@ -25,7 +25,7 @@ def list_versions(session: Session, *, ref: str, caller: Caller, after: int | No
 def restore_version(
     session: Session, *, ref: str, caller: Caller, expected_version: int, course_version: int
 ) -> dict[str, Any]:
-    """Make a published version the working copy again; learners see it with the next publish.
+    """Replace the working copy by a published version; learners see it after the next publication.
 
     Raises NotFound, PreconditionFailed.
     """
@@ -33,7 +33,7 @@ def restore_version(
     course.expect(expected_version)
     version = CourseVersion.numbered(session, course.id, course_version)
     course.sections.clear()
-    session.flush()  # what comes back has the ids of what goes
+    session.flush()  # delete first: the restored rows have the same ids
     version.restore(course)
     record(session, course, course.updated(at=now()))
     return course.view()

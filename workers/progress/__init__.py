@@ -1,4 +1,4 @@
-"""Progress: learners' way through their courses, and what they have to show for it."""
+"""Progress service: lesson and course completion, playback positions, streaks and certificates."""
 
 from . import facts, learning, outlines, personal, showing
 

@@ -1,4 +1,4 @@
-"""What the progress tables tell Prometheus."""
+"""Prometheus metrics that are queried from the progress tables."""
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session

@@ -1,4 +1,4 @@
-"""What learners do: begin a course, go through its lessons, and take a completion back."""
+"""Progress of learners: start a course, complete and reopen lessons, store positions, merge offline progress."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,19 +21,22 @@ from models.progress import CourseProgress, LessonPosition, Outline
 from workers import task
 from workers.resources import Remember
 
-# Names of what AppliedVersion keeps for this service; keys begin with the user's id.
+# Names under which AppliedVersion stores versions for this service; the keys begin with the user id.
 ENDED_ENROLLMENTS = "progress.ended_enrollments"
-PASSED_QUIZZES = "progress.passed_quizzes"  # by the number of the attempt
+PASSED_QUIZZES = "progress.passed_quizzes"  # the version is the number of the attempt
 
 
 @task
 def start_course(
     session: Session, remember: Remember, *, event: EnrollmentCreated, event_version: int | None = None
 ) -> None:
-    """Start a learner's progress when access begins. Raises ProjectionBehind while the outline has not arrived."""
+    """Start or reopen a learner's progress when access begins.
+
+    Raises ProjectionBehind if the outline of the course is not known yet.
+    """
     if begun := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
         if begun.applies(event_version):
-            begun.closed_at = None  # access is back: what was done before still counts
+            begun.closed_at = None  # access is back; earlier progress still counts
             remember(progress_of(event.user_id), changed)
         return
     if is_erased(session, "progress", event.user_id):
@@ -44,7 +47,7 @@ def start_course(
     progress = CourseProgress.start(user_id=event.user_id, outline=outline, at=event.enrolled_at)
     progress.applies(event_version)
     ended_version = AppliedVersion.current(session, ENDED_ENROLLMENTS, progress.aggregate_id)
-    if event_version and ended_version > event_version:  # the end arrived first
+    if event_version and ended_version > event_version:  # ENROLLMENT_ENDED arrived first
         progress.applies(ended_version)
         progress.closed_at = now()
     session.add(progress)
@@ -56,7 +59,7 @@ def start_course(
 def close_course(
     session: Session, remember: Remember, *, event: EnrollmentEnded, event_version: int | None = None
 ) -> None:
-    """Close a course whose access has ended; what the learner has done is kept."""
+    """Close the progress in a course whose access has ended; the progress is kept."""
     if begun := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
         if begun.applies(event_version):
             begun.closed_at = event.ended_at
@@ -81,9 +84,9 @@ def complete_lesson(
 
 @task
 def complete_passed_quiz(session: Session, remember: Remember, *, event: QuizAttempted) -> None:
-    """Complete the lesson of a passed quiz. Raises ProjectionBehind before the learner's start has arrived.
+    """Complete the lesson of a passed quiz. Raises ProjectionBehind if the learner's progress has not started yet.
 
-    An attempt that was applied before changes nothing: the learner may have reopened the lesson since.
+    An attempt that was applied before has no effect, because the learner may have reopened the lesson since.
     """
     if not event.passed or is_erased(session, "progress", event.user_id):
         return
@@ -91,7 +94,7 @@ def complete_passed_quiz(session: Session, remember: Remember, *, event: QuizAtt
         progress = CourseProgress.locked(session, event.user_id, event.course_id)
     except NotEnrolled:
         if session.get(CourseProgress, (event.user_id, event.course_id)):
-            return  # access has ended meanwhile
+            return  # access has ended since the attempt
         raise ProjectionBehind("progress in course", str(event.course_id)) from None
     key = f"{progress.aggregate_id}:{event.lesson_id}"
     if not AppliedVersion.advance(session, PASSED_QUIZZES, key, event.attempt):
@@ -104,7 +107,7 @@ def complete_passed_quiz(session: Session, remember: Remember, *, event: QuizAtt
 def reopen_lesson(
     session: Session, remember: Remember, *, user_id: UUID, course_id: UUID, lesson_id: UUID
 ) -> dict[str, Any]:
-    """Take the completion of a lesson back. Raises NotEnrolled, NotFound."""
+    """Mark a lesson as not complete. Raises NotEnrolled, NotFound."""
     progress = CourseProgress.locked(session, user_id, course_id)
     if event := progress.reopen(lesson_id, at=now()):
         record(session, progress, event)
@@ -116,7 +119,7 @@ def reopen_lesson(
 def move_position(
     session: Session, remember: Remember, *, user_id: UUID, course_id: UUID, lesson_id: UUID, position_seconds: int
 ) -> dict[str, Any]:
-    """Keep where a learner is in a lesson; having viewed it completes a lesson whose rule says so.
+    """Store the playback position in a lesson; complete the lesson if its completion rule is met by viewing.
 
     Raises NotEnrolled, PrerequisiteMissing, NotFound, LessonLocked, LessonNotOpen.
     """
@@ -126,7 +129,7 @@ def move_position(
 
 
 class OfflineEvent(msgspec.Struct, kw_only=True):
-    """What a learner did while their device was offline; ``id`` is the device's own."""
+    """A learner's action while the device was offline; the device assigns ``id``."""
 
     id: str
     course_id: UUID
@@ -140,13 +143,13 @@ class OfflineEvent(msgspec.Struct, kw_only=True):
 def merge_progress(
     session: Session, remember: Remember, *, user_id: UUID, events: list[OfflineEvent]
 ) -> dict[str, Any]:
-    """Make up for what was done offline: {"results": [{"id", "merged", "code", "detail"}]}, in the order of ``events``.
+    """Apply offline actions; return {"results": [{"id", "merged", "code", "detail"}]} in the order of ``events``.
 
-    Nothing is undone by it, so that the same events may come again. What is refused refuses nothing else.
+    Safe to repeat, because offline actions only add progress. An event that is refused does not affect the others.
     """
     by_course = groupby(sorted(events, key=attrgetter("course_id", "at")), key=attrgetter("course_id"))
     results: dict[str, Any] = {}
-    for course_id, done in by_course:  # in one order, so that two batches of a learner cannot wait for each other
+    for course_id, done in by_course:  # sorted, so that two batches of a learner cannot deadlock
         results |= _merge(session, user_id, course_id, list(done))
     remember(progress_of(user_id), changed)
     return {"results": [results[event.id] for event in events]}
@@ -155,6 +158,7 @@ def merge_progress(
 def _merge(
     session: Session, user_id: UUID, course_id: UUID, events: list[OfflineEvent]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Apply the events of one course in order; yield (event id, result)."""
     progress: CourseProgress | None = None
     for event in events:
         refusal = None
@@ -167,7 +171,8 @@ def _merge(
 
 
 def _make_up(session: Session, progress: CourseProgress, event: OfflineEvent) -> None:
-    at = max(progress.started_at, min(event.at, now()))  # a device's clock may be wrong
+    """Apply one offline event at its time, limited to the time between the start of the course and now."""
+    at = max(progress.started_at, min(event.at, now()))  # the clock of the device may be wrong
     if event.kind == "position":
         _move(session, progress, event.lesson_id, event.position_seconds or 0, at=at)
     else:
@@ -203,6 +208,7 @@ def _move(
 
 
 def _entered(session: Session, user_id: UUID, course_id: UUID) -> CourseProgress:
+    """Return a learner's progress, locked. Raises NotEnrolled, PrerequisiteMissing."""
     progress = CourseProgress.locked(session, user_id, course_id)
     progress.expect_prerequisites(session)
     return progress

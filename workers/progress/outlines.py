@@ -1,4 +1,4 @@
-"""The outlines that learners follow and which courses are on sale, taken from the events of courses."""
+"""Projections of the courses service: published outlines, and which courses are on sale."""
 
 from sqlalchemy.orm import Session
 
@@ -9,7 +9,7 @@ from workers import projection, task
 
 @task
 def keep_outline(session: Session, *, event: CoursePublished, event_version: int | None = None) -> None:
-    """Store the outline of a published version, for those who start on it."""
+    """Store the outline of a published version, and that its course is on sale."""
     store_outline(session, event=event)
     begin_sale(session, event=event, event_version=event_version)
 

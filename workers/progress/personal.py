@@ -1,4 +1,4 @@
-"""What this service knows of a person, shown and forgotten."""
+"""Export and erasure of personal data in the progress service."""
 
 from sqlalchemy.orm import Session
 
@@ -15,7 +15,7 @@ from .learning import ENDED_ENROLLMENTS, PASSED_QUIZZES
 
 @task
 def export_data(session: Session, *, event: UserExportRequested) -> None:
-    """Lay out a learner's progress."""
+    """Store a learner's progress and playback positions for the export."""
     data = {
         "courses": CourseProgress.all_of(session, event.user_id),
         "positions": LessonPosition.all_of(session, event.user_id),

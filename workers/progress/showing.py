@@ -1,4 +1,4 @@
-"""What learners see of their progress, and what others see of a certificate."""
+"""Queries: progress, playback positions, streaks and certificates."""
 
 from typing import Any
 from uuid import UUID
@@ -14,27 +14,27 @@ from workers import task
 
 @task
 def show_progress(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
-    """A learner's progress in a course. Raises NoProgress."""
+    """Return a learner's progress in a course. Raises NoProgress."""
     return CourseProgress.of(session, user_id, course_id).view()
 
 
 @task
 def list_progress(session: Session, *, user_id: UUID, after: ProgressPosition | None, limit: int) -> dict[str, Any]:
-    """A learner's progress in all courses, the latest begun first."""
+    """Return a page of a learner's progress in all courses, the latest started first: {"items", "next"}."""
     courses, following = CourseProgress.page(session, user_id, after, limit)
     return {"items": [progress.view() for progress in courses], "next": following}
 
 
 @task
 def show_position(session: Session, *, user_id: UUID, course_id: UUID, lesson_id: UUID) -> dict[str, Any]:
-    """Where a learner is in a lesson. Raises NotEnrolled, NotFound."""
+    """Return a learner's playback position in a lesson. Raises NotEnrolled, NotFound."""
     CourseProgress.following(session, user_id, course_id).outline.lesson(lesson_id)
     return LessonPosition.of(session, user_id, course_id, lesson_id)
 
 
 @task
 def show_streak(session: Session, *, user_id: UUID, timezone: str) -> dict[str, Any]:
-    """For how many days in a row a learner has completed lessons, by the calendar of ``timezone``."""
+    """Return the streak: consecutive days with completed lessons in the calendar of ``timezone``."""
     return streak(active_days(session, user_id, timezone=timezone), today=local_day(now(), timezone))
 
 
@@ -51,7 +51,7 @@ def list_certificates(
 
 @task
 def show_certificate(session: Session, *, code: str) -> dict[str, Any]:
-    """The certificate with this code, and the ``user_id`` of its holder. Raises NotFound."""
+    """Return the certificate with this code and the ``user_id`` of its holder. Raises NotFound."""
     for progress in CourseProgress.certified(session, CourseProgress.certificate_code == code):
         return {**progress.certificate(), "user_id": progress.user_id}
     raise NotFound("certificate", code)
