@@ -1,7 +1,7 @@
 """One execution of a task for one message: its deadline, claims, transactions and answer.
 
-Every transaction keeps the order of docs/decisions/0002: check the deadline, claim, run the task, store the answer,
-check the deadline again, COMMIT. The reply, the hints and the acknowledgement of the message follow the commit.
+The transaction of a task keeps the order of docs/decisions/0002: check the deadline, claim, run the task, store the
+answer, check the deadline again, COMMIT. The reply, the hints and the acknowledgement of the message follow the commit.
 """
 
 import time
@@ -67,7 +67,7 @@ class Delivery:
     task_id: str
     envelope: Envelope
     answer: dict[str, Any] = field(default_factory=dict)  # set when the task has returned, stored in its transaction
-    # Hints: calls made after the last commit. Each may be lost, because a sweep or a version check makes up for it.
+    # Hints: calls after the last commit. Each may be lost: sweeps find the work, cache entries expire.
     before_reply: list[Callable[[], object]] = field(default_factory=list)  # cache: read your own writes
     after_reply: list[Callable[[], object]] = field(default_factory=list)
     subject: dict[str, str] = field(default_factory=dict)  # ids in the message, for StaffAction
@@ -118,8 +118,8 @@ class Delivery:
     def claim_key(self, session: Session, *, lease_seconds: int | None = None) -> None:
         """Claim the idempotency key of the message, if it has one; wait for a concurrent duplicate until the deadline.
 
-        ``lease_seconds`` lets another execution take the key over after that time. Raises Repeated when an answer is
-        stored, RequestInProgress when the duplicate has not ended in time.
+        ``lease_seconds`` lets another execution take the key over after that time. Raises Repeated if an answer is
+        stored, RequestInProgress if the duplicate has not ended in time, IdempotencyKeyReused if the body differs.
         """
         try:
             answer = claim_key(session, self.claim, lease_seconds=lease_seconds) if self.claim else None
@@ -255,7 +255,7 @@ class Sessions:
     def begin(self) -> Iterator[Session]:
         """Run the block in a transaction; the first one also claims the idempotency key.
 
-        Raises Repeated, RequestInProgress, and what ``Delivery.plain_transaction`` raises.
+        Raises what ``Delivery.claim_key`` and ``Delivery.plain_transaction`` raise.
         """
         with ExitStack() as stack:
             if self._delivery.claim and not self._claimed:

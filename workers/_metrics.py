@@ -148,7 +148,7 @@ def fact(name: str, what: str, *labels: str) -> Callable[[Callable[[Session], Ro
     """Export the rows that the decorated query returns as the metric ``name``.
 
     A name that ends with ``_total`` makes a counter, whose value must never decrease; any other name makes a gauge.
-    Every worker of the service exports the same number, so queries must take the max over instances, not the sum.
+    Every worker of the service exports the same number, so PromQL queries need max over instances, not sum.
     """
 
     def decorate(ask: Callable[[Session], Rows]) -> Callable[[Session], Rows]:

@@ -98,7 +98,7 @@ def cancel_operation(session: Session, *, operation_id: UUID, owner: str) -> dic
 
 @job_of_every_service(every_seconds=10)
 def sweep_operations(session: Session, poke: Poke) -> None:
-    """Send the hint again for operations whose hint was lost or whose worker was killed."""
+    """Send the hint again for operations that are due for a retry, or whose hint or worker was lost."""
     for operation in Operation.lost(session, at=now(), limit=POKES_A_SWEEP):
         _poke(poke, operation)
 
