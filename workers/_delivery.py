@@ -48,7 +48,7 @@ _SET_TIMEOUTS = (
 )
 _STATEMENT_TIMEOUT, _LOCK_TIMEOUT = "57014", "55P03"  # SQLSTATE codes of PostgreSQL
 _CONFLICTS = {"40P01", "40001"}  # SQLSTATE: deadlock, serialization failure
-_REPLY_KEPT_SECONDS = 60  # a caller that still waits reads its reply within its deadline, which is shorter
+_REPLY_KEPT_SECONDS = 60  # longer than the gateway waits for a reply
 
 
 class Repeated(Exception):

@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 JobFunction = TypeVar("JobFunction", bound=Callable[..., None])
 
-# Redis may lose a hint; the next one finds the period still open. Hence hints are sent more often than jobs run.
+# Redis may lose a hint; the next one finds the period still open. Hence at least one hint a minute.
 _POKE_EVERY_SECONDS = 60
 _RENEW_EVERY_SECONDS = LEASE.total_seconds() / 4
 _STARTED_AT = time.time()
