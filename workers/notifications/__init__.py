@@ -1,6 +1,6 @@
-"""Notifications: what happened, told to the person it concerns, in the feed and by e-mail.
+"""Notifications service: notify users of events in the in-app feed, by e-mail and by push.
 
-event → rule → notification → one delivery a channel → provider → outcome → NOTIFICATION_SENT
+event → rule → notification → one delivery per channel → provider → outcome → NOTIFICATION_SENT
 """
 
 from . import (

@@ -1,4 +1,4 @@
-"""E-mail addresses as SMTP and mail headers take them."""
+"""Parse and validate e-mail addresses for SMTP and mail headers."""
 
 import re
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 @dataclass(frozen=True)
 class Mailbox:
-    """An address whose domain is in its ASCII form (IDNA); only the local part may hold other letters."""
+    """E-mail address whose domain is in ASCII form (IDNA). Only the local part may contain non-ASCII characters."""
 
     local: str
     domain: str
@@ -26,12 +26,12 @@ class Mailbox:
 
     @property
     def needs_utf8(self) -> bool:
-        """Whether only servers with SMTPUTF8 can take it (RFC 6531)."""
+        """Return whether the address requires a server with SMTPUTF8 (RFC 6531)."""
         return not self.local.isascii()
 
     @classmethod
     def parse(cls, text: str) -> "Mailbox | None":
-        """Return the mailbox of an address without a display name; None where it is not valid."""
+        """Parse an address without a display name; return None if it is invalid."""
         local, at, domain = text.strip().rpartition("@")
         ascii_domain = _ascii_domain(domain)
         if not at or ascii_domain is None or not _LOCAL.fullmatch(local) or not _is_printable(local):
@@ -51,5 +51,5 @@ def _ascii_domain(domain: str) -> str | None:
 
 
 def _is_printable(local: str) -> bool:
-    # No invisible letters: they would make two addresses look alike, and no mail server creates them.
+    # Reject invisible characters: different addresses would look the same, and mail servers do not create them.
     return local.isprintable()

@@ -1,4 +1,4 @@
-"""Contacts: the projection of profiles that tells whom to write to, and how."""
+"""Contacts: a projection of user profiles with address, name, language and time zone."""
 
 from sqlalchemy.orm import Session
 
@@ -8,18 +8,18 @@ from workers import projection, task
 
 
 def meet(session: Session, *, event: UserCreated) -> None:
-    """Keep what the identity provider said of a new user; a part of welcoming."""
+    """Store the contact of a new user, as the identity provider states it. Called by ``welcome_user``."""
     Contact.keep(session, event.user_id, version=1, pii=event.pii)
 
 
 @task
 def keep_contact(session: Session, *, event: UserUpdated) -> None:
-    """Keep what a user's profile says now; an older event leaves it as it is."""
+    """Update the contact from a changed profile. An event older than the stored version is ignored."""
     Contact.keep(session, event.user_id, version=event.version, pii=event.pii)
 
 
 def part(session: Session, *, event: UserDeleted) -> None:
-    """Forget a person; a part of erasing."""
+    """Erase a user's contact. Called by ``erase_data``."""
     Contact.erase(session, event.user_id, at=event.deleted_at)
 
 

@@ -1,4 +1,7 @@
-"""Deliveries: sent once where that can be known, and again, as the same message, where it cannot."""
+"""Send deliveries by e-mail and push.
+
+A delivery whose outcome is known is sent once. If the outcome is unknown, the same message is sent again.
+"""
 
 import time
 from datetime import timedelta
@@ -36,26 +39,27 @@ from .smtp import Mailer
 
 log = get_logger(__name__)
 
-# Above the longest SMTP dialogue: a delivery that is `sending` for longer has lost its worker.
+# Longer than any SMTP session: the worker of a delivery that is `sending` for longer has died.
 LEASE = timedelta(seconds=settings.EMAIL_LEASE_SECONDS)
 FIRST_WAIT, LONGEST_WAIT = timedelta(seconds=15), timedelta(hours=1)
-MAX_ATTEMPTS = 80  # with these waits, three days of a mail server that is down
-MAX_PUSH_ATTEMPTS = 8  # half an hour: who is told later has seen it in the feed
-SWEEP_GRACE = timedelta(seconds=5)  # the poke of the handler comes first
+MAX_ATTEMPTS = 80  # with these waits, about three days
+MAX_PUSH_ATTEMPTS = 8  # about half an hour; a later push is of no use, as the note is in the feed
+SWEEP_GRACE = timedelta(seconds=5)  # leaves time for the task that the handler enqueued
 PRUNED_AT_ONCE = 1000
-PRUNING_SECONDS = 60  # below a job's lease; the next run goes on
-SWEEP_LIMIT = 100  # so that what waits for a mail server does not fill the queue that events come by
+PRUNING_SECONDS = 60  # shorter than a job's lease; the next run continues
+SWEEP_LIMIT = 100  # a run; the tasks share a queue with events and must not fill it while a mail server is down
 
-WELCOME = "welcome"  # the one mail to an address that is not verified: it holds no text of anybody
+WELCOME = "welcome"  # the only mail sent to unverified addresses: it contains no text written by a user
 
-DELIVER = {EMAIL: "notifications.deliver_email", PUSH: "notifications.deliver_push"}  # by channel, the task that sends
+DELIVER = {EMAIL: "notifications.deliver_email", PUSH: "notifications.deliver_push"}  # sending task per channel
 
 
 @task
 def deliver_email(sessions: Sessions, history: History, choices: Choices, mailer: Mailer, *, delivery_id: UUID) -> None:
-    """Send an e-mail that is due, unless something is against it. Started twice, it is sent by one of the two.
+    """Send a due e-mail unless it is suppressed, not allowed or not deliverable. A concurrent duplicate does nothing.
 
-    Cut off between the server's answer and our note of it, it is sent again after LEASE, with the same Message-ID.
+    If the worker dies after the server accepted the mail and before the outcome is stored, the mail is sent again
+    after LEASE with the same Message-ID.
     """
     if (delivery := _claim(sessions, history, delivery_id)) is None:
         return
@@ -93,9 +97,9 @@ def _sent(mailer: Mailer, delivery: Delivery, contact: Contact, to: Mailbox) -> 
 
 @task
 def deliver_push(sessions: Sessions, history: History, choices: Choices, push: Push, *, delivery_id: UUID) -> None:
-    """Send a push message that is due to all devices of its user; what one of them answers is nothing to the others.
+    """Send a due push message to all devices of its user; each device succeeds or fails independently.
 
-    A device that is gone is forgotten. One that cannot be reached now is tried again, and the others are not.
+    Devices that no longer exist are deleted. A retry sends only to devices that have not received the message.
     """
     if (delivery := _claim(sessions, history, delivery_id)) is None:
         return
@@ -118,14 +122,14 @@ def deliver_push(sessions: Sessions, history: History, choices: Choices, push: P
 
 @job(every_seconds=15)
 def sweep_deliveries(history: History, poke: Poke) -> None:
-    """Start the deliveries that nobody took up: their poke was lost, their wait is over, or their worker died."""
+    """Enqueue due deliveries: retries, and deliveries whose task was lost or whose worker died."""
     for delivery_id, channel in history.due(before=now() - SWEEP_GRACE, limit=SWEEP_LIMIT):
         poke(DELIVER[channel], delivery_id=delivery_id)
 
 
 @job(every_seconds=3600)
 def prune_notifications(history: History) -> None:
-    """Delete notes and ended deliveries that have been kept for NOTIFICATIONS_KEPT_DAYS."""
+    """Delete notes and ended deliveries that are older than NOTIFICATIONS_KEPT_DAYS."""
     before, deadline = now() - timedelta(days=settings.NOTIFICATIONS_KEPT_DAYS), time.monotonic() + PRUNING_SECONDS
     deleted, count = 0, PRUNED_AT_ONCE
     while count == PRUNED_AT_ONCE and time.monotonic() < deadline:
@@ -136,13 +140,13 @@ def prune_notifications(history: History) -> None:
 
 
 def wait_after(attempts: int) -> timedelta:
-    """How long to wait after so many attempts: 15 s, 30 s, 1 min … 1 h."""
-    doublings = min(attempts - 1, 16)  # no timedelta holds 2**80 of them
+    """Return the backoff after ``attempts`` attempts: 15 s, 30 s, 1 min … 1 h."""
+    doublings = min(attempts - 1, 16)  # a timedelta would overflow at 2**80
     return min(FIRST_WAIT * (1 << doublings), LONGEST_WAIT)
 
 
 def _take(sessions: Sessions, history: History, delivery: Delivery, answers: dict[UUID, Answer]) -> Outcome:
-    """Keep what the devices answered; what it means for the delivery."""
+    """Store the answers of the devices, delete unregistered devices, and return the outcome of the delivery."""
     if gone := [device_id for device_id, answer in answers.items() if answer is Answer.GONE]:
         with sessions.begin() as session:
             Device.forget(session, *gone)
@@ -157,7 +161,10 @@ def _take(sessions: Sessions, history: History, delivery: Delivery, answers: dic
 
 
 def _claim(sessions: Sessions, history: History, delivery_id: UUID) -> Delivery | None:
-    """Take up a delivery that is due; None when it is not, or when it has ended and only the history did not know."""
+    """Claim a delivery; return None if it is not due, or if it has ended already.
+
+    A crash between the commit and the write to MongoDB leaves an ended delivery open in the history; it is closed here.
+    """
     delivery = history.claim(delivery_id, at=now(), until=now() + LEASE)
     if delivery is None:
         return None
@@ -175,7 +182,7 @@ def _settle(sessions: Sessions, history: History, delivery: Delivery, outcome: O
             _end(sessions, history, delivery, outcome)
         case State.QUEUED:
             history.put_back(delivery, outcome, due_at=now() + wait_after(delivery.attempts))
-        case State.SENDING:  # perhaps it was taken: only a long wait makes a second copy unlikely
+        case State.SENDING:  # the mail may have been accepted: retry only after a whole lease
             history.put_back(delivery, outcome, due_at=now() + LEASE)
         case State.HELD:
             history.put_back(delivery, outcome, due_at=outcome.due_at or now())
@@ -184,9 +191,9 @@ def _settle(sessions: Sessions, history: History, delivery: Delivery, outcome: O
 
 
 def _end(sessions: Sessions, history: History, delivery: Delivery, outcome: Outcome) -> None:
-    """Tell the end of a delivery, once, and then write it into the history."""
+    """Publish the end of a delivery once, then store it in the history."""
     ended = EndedDelivery(delivery_id=delivery.id, state=outcome.state.value, reason=outcome.reason, ended_at=now())
-    # A sweeper may have started this attempt: the end follows from the event that the notification is about.
+    # The attempt may have been started by the sweeper. Set the notified event as the cause, not the sweeper's run.
     with bound(**delivery.cause), sessions.begin() as session:
         if ended.first(session):
             recipient = Recipient.locked(session, delivery.user_id)

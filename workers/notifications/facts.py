@@ -1,4 +1,4 @@
-"""What the notifications tables tell Prometheus."""
+"""Prometheus metrics that are read from the tables of notifications."""
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session

@@ -1,4 +1,4 @@
-"""When a learner is reminded: after how long, and at which hours of their day."""
+"""Reminder schedules: the delay of each step and the hours of the learner's day in which reminders are sent."""
 
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
@@ -7,30 +7,33 @@ from zoneinfo import ZoneInfo
 from models.notifications.reminders import ABANDONED_CHECKOUT, INACTIVITY, STREAK
 
 DAY = timedelta(days=1)
-LATEST = 30 * DAY  # after the last step
+LATEST = 30 * DAY  # after the last step: no reminder is sent later than this
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one kind of thing is reminded of."""
+    """Schedule of one kind of reminder."""
 
-    steps: tuple[timedelta, ...]  # after it began
-    hours: tuple[int, int] | None = None  # on the learner's clock: from, and before
+    steps: tuple[timedelta, ...]  # delays from the start of the wait
+    hours: tuple[int, int] | None = None  # local hours: first (inclusive), last (exclusive)
 
     def due(self, since: datetime, step: int, zone: ZoneInfo) -> datetime | None:
-        """When the reminder ``step`` (0, 1, 2 …) may go out; None after the last."""
+        """Return when reminder ``step`` (0, 1, 2 …) may be sent; None after the last step."""
         return self.opens(since + self.steps[step], zone) if step < len(self.steps) else None
 
     def step_at(self, since: datetime, at: datetime) -> int:
-        """The last step that has come by ``at``: who was away for a week is not reminded of the third day."""
+        """Return the last step that is due at ``at``. Earlier missed steps are skipped, not sent one after another."""
         return sum(since + step <= at for step in self.steps) - 1
 
     def given_up_after(self, since: datetime) -> datetime:
-        """From when on it is too late for any reminder: sooner than reminders that went out are forgotten."""
+        """Return the time after which no reminder is sent.
+
+        It must be earlier than the deletion of sent reminders; otherwise a reminder could be sent twice.
+        """
         return since + self.steps[-1] + LATEST
 
     def opens(self, at: datetime, zone: ZoneInfo) -> datetime:
-        """The first moment from ``at`` on that lies in the hours."""
+        """Return the first time at or after ``at`` that is within ``hours``."""
         if self.hours is None:
             return at
         first, last = self.hours
@@ -43,7 +46,8 @@ class Plan:
 
 PLANS = {
     INACTIVITY: Plan(steps=(3 * DAY, 7 * DAY, 30 * DAY), hours=(9, 12)),
-    # Begun with the day of the last lesson: due on the evening of the day after, which would break it.
+    # The wait starts with the day of the last lesson. The reminder is due in the evening of the following day,
+    # at whose end the streak breaks.
     STREAK: Plan(steps=(DAY,), hours=(19, 22)),
     ABANDONED_CHECKOUT: Plan(steps=(timedelta(hours=1), timedelta(hours=24))),
 }

@@ -1,4 +1,4 @@
-"""Preferences: what each user wants to be told by which channel, in MongoDB; read when something is to be sent."""
+"""Notification preferences per user, category and channel, in MongoDB. They are read when a delivery is sent."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,21 +19,21 @@ from .mongo import Document, mongo_or_unavailable
 
 @resource
 def choices(_delivery: Delivery) -> Iterator["Choices"]:
-    """What users have chosen. Raises Unavailable where MongoDB does not answer."""
+    """Provide the preferences of all users. Raises Unavailable if MongoDB does not respond."""
     with mongo_or_unavailable() as database:
         yield Choices(database)
 
 
 class Choices:
-    """The preferences of all users, a document each."""
+    """The preferences of all users: one document per user."""
 
     def __init__(self, database: Database[Document]) -> None:
         self._chosen = database["preferences"]
 
     def of(self, user_id: UUID) -> Preferences:
-        """What a user has chosen, or all there is."""
+        """Return a user's preferences; the defaults (everything on) if none are stored."""
         chosen = self._chosen.find_one({"_id": str(user_id)}) or {}
-        # The embedded server turns a false that it updates into 0.
+        # The embedded server changes a false into 0 when it updates a document: convert leniently.
         return msgspec.convert(chosen, Preferences, strict=False)
 
     def version_of(self, user_id: UUID) -> int:
@@ -42,9 +42,9 @@ class Choices:
         return int(stored.get("changes", 0)) + 1
 
     def replace(self, user_id: UUID, preferences: Preferences, *, expected_version: int) -> None:
-        """Replace what a user has chosen. Raises PreconditionFailed where it has changed since ``expected_version``.
+        """Replace a user's preferences. Raises PreconditionFailed if they changed since ``expected_version``.
 
-        The version is compared and counted in the same write: an unsubscription in between is not overwritten.
+        One write compares and increments the version, so that a concurrent unsubscription is not overwritten.
         """
         chosen = msgspec.to_builtins(preferences)
         changes = expected_version - 1
@@ -59,18 +59,18 @@ class Choices:
             raise PreconditionFailed("preferences", str(self.version_of(user_id)))
 
     def turn_off(self, user_id: UUID, category: str, channel: str) -> None:
-        """Have no more of ``category`` by ``channel``; the rest stays as it is."""
+        """Turn off ``category`` for ``channel``; other preferences are unchanged."""
         off = {f"categories.{category}.{channel}": False}
         self._chosen.update_one({"_id": str(user_id)}, {"$set": off, "$inc": {"changes": 1}}, upsert=True)
 
     def erase(self, user_id: UUID) -> int:
-        """Forget what a user has chosen; returns how many documents that was."""
+        """Delete a user's preferences; return the number of deleted documents."""
         return self._chosen.delete_one({"_id": str(user_id)}).deleted_count
 
 
 @task
 def show_preferences(choices: Choices, *, user_id: UUID) -> dict[str, Any]:
-    """Return what a user has chosen, with every category that there is: {"version", "view"}."""
+    """Return a user's preferences with every existing category: {"version", "view"}."""
     return _versioned(choices, user_id)
 
 
@@ -78,13 +78,14 @@ def show_preferences(choices: Choices, *, user_id: UUID) -> dict[str, Any]:
 def change_preferences(
     choices: Choices, *, user_id: UUID, expected_version: int, preferences: Preferences
 ) -> dict[str, Any]:
-    """Replace what a user has chosen; a category that is not named is on. Raises PreconditionFailed."""
+    """Replace a user's preferences; a category that is not given is on. Raises PreconditionFailed."""
     choices.replace(user_id, preferences.complete(), expected_version=expected_version)
     return _versioned(choices, user_id)
 
 
 def _versioned(choices: Choices, user_id: UUID) -> dict[str, Any]:
-    # The version first: preferences that change in between are shown under a version that does not match any more.
+    # Read the version first: if the preferences change between the two reads, the returned version is outdated, and
+    # a change based on it is rejected instead of overwriting the newer preferences.
     return {"version": choices.version_of(user_id), "view": _view(choices.of(user_id))}
 
 

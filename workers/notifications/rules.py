@@ -1,4 +1,4 @@
-"""Which event is told how: the whole policy of notifications on one page."""
+"""Notification rules: category, template and channels of each event type that users are notified of."""
 
 from dataclasses import dataclass
 
@@ -28,12 +28,12 @@ from models.notifications.reminders import ABANDONED_CHECKOUT, INACTIVITY, STREA
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How one kind of event is told."""
+    """How users are notified of one event type."""
 
-    category: str  # of models.notifications.CATEGORIES, by which a user chooses
+    category: str  # one of models.notifications.CATEGORIES; preferences are set per category
     template: str  # a section of templates/<language>.toml
     channels: tuple[str, ...] = (IN_APP, EMAIL, PUSH)
-    mandatory: bool = False  # goes out whatever the user prefers
+    mandatory: bool = False  # sent regardless of the user's preferences
 
 
 RULES: dict[type[Event], Rule] = {
@@ -51,12 +51,12 @@ RULES: dict[type[Event], Rule] = {
     SubscriptionCanceled: Rule(category="receipts", template="subscription_canceled", mandatory=True),
     SubscriptionExpired: Rule(category="receipts", template="subscription_expired", mandatory=True),
     SubscriptionRestored: Rule(category="receipts", template="subscription_restored", mandatory=True),
-    # In the feed alone: a player that was offline sends many completions at once.
+    # Feed only: a player that was offline reports many completions at once.
     LessonCompleted: Rule(category="progress", template="lesson_completed", channels=(IN_APP,)),
-    # A completed course and its certificate come at the same moment: the former is pushed, the latter is mailed.
+    # Both events occur at the same moment. One is pushed and the other is mailed, so the user gets one of each.
     CourseCompleted: Rule(category="progress", template="course_completed", channels=(IN_APP, PUSH)),
     CertificateIssued: Rule(category="progress", template="certificate", channels=(IN_APP, EMAIL)),
 }
 
-# What no event tells of, but that nothing happened.
+# Reminders are sent because an expected event did not happen.
 REMINDERS = {kind: Rule(category="reminders", template=kind) for kind in (INACTIVITY, STREAK, ABANDONED_CHECKOUT)}

@@ -1,7 +1,8 @@
-"""From a notice to a note in the feed, and a delivery for each other channel.
+"""Create the feed note of a notice and a delivery for each other channel.
 
-MongoDB takes part in no transaction of PostgreSQL. Every write there has an id that follows from the event, so a
-handler that is rolled back and run again finds what it wrote before. What it wrote is true meanwhile: the event is.
+Writes to MongoDB are not part of the PostgreSQL transaction. Each document has an id that is derived from the event, so
+a handler that is rolled back and retried finds its earlier documents and adds no second ones. A document written before
+a rollback is still correct: the event has happened.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -23,7 +24,7 @@ from .wording import words
 
 @resource
 def desk(delivery: _delivery.Delivery) -> Iterator["Desk"]:
-    """Where notices are handed in. Raises Unavailable where MongoDB does not answer."""
+    """Provide the sender of notices. Raises Unavailable if MongoDB does not respond."""
     with (
         RESOURCES["history"](delivery) as history,
         RESOURCES["choices"](delivery) as choices,
@@ -34,13 +35,15 @@ def desk(delivery: _delivery.Delivery) -> Iterator["Desk"]:
 
 @dataclass(frozen=True)
 class Desk:
+    """Sends notices to users by the channels of their rule."""
+
     history: History
     choices: Choices
     poke: Poke
-    announce: Callable[[UUID], None]  # once the commit is there
+    announce: Callable[[UUID], None]  # runs after the commit
 
     def send_out(self, session: Session, notice: Notice, contact: Contact, channels: Collection[str]) -> None:
-        """Tell ``notice`` to ``contact``, whose row is locked, by each of ``channels``."""
+        """Send ``notice`` to ``contact`` by each of ``channels``. The contact's row must be locked."""
         if IN_APP in channels:
             self._put_into_feed(session, notice, contact)
         if EMAIL in channels:
