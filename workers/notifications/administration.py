@@ -1,4 +1,4 @@
-"""What was told to whom, for those who answer for it: "why did I get no mail?", and sending again."""
+"""Administration of notifications: look up what was sent to users, and send a delivery again."""
 
 from typing import Any
 from uuid import UUID
@@ -17,15 +17,15 @@ from .history import History
 
 @task
 def list_notifications(history: History, *, filters: dict[str, str], limit: int, after: str | None) -> dict[str, Any]:
-    """A page of what was told to anybody, newest first: {"items", "next"}; ``filters`` are fields and their values."""
+    """Return a page of all users' notifications, newest first: {"items", "next"}. ``filters`` maps fields to values."""
     return history.list_told(filters, limit=limit, after=after)
 
 
 @task
 def replay_notification(session: Session, history: History, poke: Poke, *, notification_id: UUID) -> dict[str, Any]:
-    """Send a delivery that has ended once more, if nothing is against it now; one that is under way is left alone.
+    """Send an ended delivery again, unless preferences or suppression forbid it now. No effect on open deliveries.
 
-    Raises NotFound, NotReplayable for a note of the feed.
+    Raises NotFound, and NotReplayable for feed notes.
     """
     told = history.told(notification_id)
     if told["channel"] == IN_APP:

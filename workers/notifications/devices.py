@@ -1,4 +1,4 @@
-"""A user's devices: told of when somebody signs in on one, forgotten when it is gone."""
+"""Register, list and remove the devices that receive a user's push messages."""
 
 from typing import Any
 from uuid import UUID
@@ -14,11 +14,11 @@ from workers import task
 
 from .push import is_push_service, public_key
 
-MAX_DEVICES = 10  # each is a call; all of them are done within the lease of a delivery
+MAX_DEVICES = 10  # one call each; all calls must finish within the lease of a delivery
 
 
 class Subscription(msgspec.Struct):
-    """What a browser's pushManager.subscribe() gives."""
+    """Result of a browser's pushManager.subscribe()."""
 
     endpoint: str
     keys: dict[str, str]
@@ -28,11 +28,11 @@ class Subscription(msgspec.Struct):
 def register_device(
     session: Session, *, user_id: UUID, token: str | None = None, subscription: Subscription | None = None
 ) -> dict[str, Any]:
-    """Push to this device from now on; known already, it is kept as it is. One that was another user's is no longer.
+    """Register a device for push messages. Idempotent; a device registered by another user moves to this user.
 
     Raises PushNotConfigured, PushServiceRefused, TooManyDevices.
     """
-    Contact.of(session, user_id)  # locked: devices are counted one after another
+    Contact.of(session, user_id)  # locks the row, so that concurrent calls cannot exceed MAX_DEVICES
     kind, address, keys = (
         (WEB_PUSH, subscription.endpoint, subscription.keys) if subscription else (FCM, token or "", {})
     )
@@ -46,9 +46,9 @@ def register_device(
 
 @task
 def list_devices(session: Session, *, user_id: UUID, after: UUID | None, limit: int) -> dict[str, Any]:
-    """Return a page of a user's devices, the oldest first: {"items", "next", "web_push_key"}.
+    """Return a page of a user's devices, oldest first: {"items", "next", "web_push_key"}.
 
-    ``web_push_key`` is what a browser subscribes with, or None.
+    ``web_push_key`` is the VAPID public key for browsers; None if Web Push is not configured.
     """
     found = [device for device in Device.of(session, user_id) if after is None or device.id > after]
     shown = found[:limit]
@@ -58,7 +58,7 @@ def list_devices(session: Session, *, user_id: UUID, after: UUID | None, limit: 
 
 @task
 def remove_device(session: Session, *, user_id: UUID, device_id: UUID) -> None:
-    """Push to a device no more. Raises NotFound."""
+    """Remove a device; it receives no more push messages. Raises NotFound."""
     device = session.get(Device, device_id)
     if device is None or device.user_id != user_id:
         raise NotFound("device", str(device_id))
@@ -66,7 +66,7 @@ def remove_device(session: Session, *, user_id: UUID, device_id: UUID) -> None:
 
 
 def _refuse_strange(endpoint: str) -> None:
-    """Refuse what is no push service: any client may claim to be a browser.
+    """Reject endpoints that are not known push services. Clients could otherwise make this server call any URL.
 
     Raises PushNotConfigured, PushServiceRefused.
     """

@@ -1,4 +1,4 @@
-"""Push messages to apps, by Firebase Cloud Messaging. Loaded with the first of them."""
+"""Push messages to apps by Firebase Cloud Messaging (FCM). Imported when the first message is sent."""
 
 import json
 from functools import cache
@@ -18,12 +18,12 @@ log = get_logger(__name__)
 
 
 def send(device: Device, message: dict[str, Any]) -> Answer:
-    """Hand ``message`` to FCM for an app."""
+    """Send ``message`` to an app by FCM."""
     fitted = messaging.Message(
         token=device.address,
         notification=messaging.Notification(title=message["title"], body=message["body"]),
         data={"id": message["id"], **{name: _as_text(value) for name, value in message["data"].items()}},
-        # Sent again, it takes the place of the first.
+        # Tag and collapse id let a repeated message replace the first one on the device.
         android=messaging.AndroidConfig(
             ttl=KEPT_SECONDS, notification=messaging.AndroidNotification(tag=message["id"])
         ),
@@ -44,7 +44,7 @@ def send(device: Device, message: dict[str, Any]) -> Answer:
 
 @cache
 def _firebase() -> firebase_admin.App:
-    # The SDK has no setting for it; it is read when the first message is sent.
+    # The SDK has no setting for the URL; it reads this constant when the first message is sent.
     messaging._MessagingService.FCM_URL = f"{settings.FCM_URL}/v1/projects/{{0}}/messages:send"  # noqa: SLF001
     account = credentials.Certificate(str(settings.FIREBASE_CREDENTIALS))
     return firebase_admin.initialize_app(account, {"httpTimeout": settings.PUSH_TIMEOUT_SECONDS}, name="coursebus")

@@ -1,8 +1,8 @@
-"""What was told to whom, in MongoDB: one collection of feed notes and deliveries, a document a channel.
+"""Notification history in MongoDB: one collection of feed notes and deliveries, one document per channel.
 
-A document's ``_id`` follows from event, recipient and channel, so writing it twice writes it once. Ids and times are
-stored as text, times of equal length, so that they compare as they sort: the embedded server matches no binary ids and
-changes the type of a time that it updates. For the same reason null is asked for by ``$eq``.
+A document's ``_id`` is derived from event, recipient and channel, so that writes are idempotent. Ids and times are
+stored as text, because the embedded server does not match binary ids and changes the type of a time that it updates.
+All times have the same length, so that they sort as text. Null is matched by ``$eq``, also because of that server.
 """
 
 from collections.abc import Iterator
@@ -30,24 +30,24 @@ _TOLD_FIELDS = {
     "reason": None,
     "attempts": 0,
     "due_at": None,
-    "ended_at": None,  # which a note of the feed has not
+    "ended_at": None,  # absent in feed notes
 }
 _OPEN = [State.QUEUED.value, State.HELD.value, State.SENDING.value]
 _TAKEN = [State.SENT.value, State.DELIVERED.value, State.BOUNCED.value, State.COMPLAINED.value]
 _NULL = {"$eq": None}
 
-_indexed: set[str] = set()  # databases whose indexes this process has seen to
+_indexed: set[str] = set()  # databases in which this process has created the indexes
 
 
 @resource
 def history(delivery: _delivery.Delivery) -> Iterator["History"]:
-    """What was told to whom. Raises Unavailable where MongoDB does not answer."""
+    """Provide the notification history. Raises Unavailable if MongoDB does not respond."""
     with mongo_or_unavailable() as database, RESOURCES["remember"](delivery) as remember:
         yield History(database, remember)
 
 
 class History:
-    """The notifications of all users. What changes a feed outdates what is stored of it for readers."""
+    """The notifications of all users. Each change of a feed invalidates its cache entry after the commit."""
 
     def __init__(self, database: Database[Document], remember: Remember) -> None:
         self._told = database["notifications"]
@@ -60,10 +60,10 @@ class History:
             self._told.create_index([("created_at", ASCENDING)])
             _indexed.add(database.name)
 
-    # Made by the handlers of events.
+    # Writes of the event handlers.
 
     def add_note(self, notice: Notice, words: Words, *, position: int) -> None:
-        """Put a note into the user's feed, unread; the feed is ordered by ``position``."""
+        """Add an unread note to the user's feed. The feed is ordered by ``position``."""
         note = {
             "state": State.DELIVERED.value,
             "position": position,
@@ -77,7 +77,7 @@ class History:
         self._outdate(notice.user_id)
 
     def add_delivery(self, notice: Notice, channel: str) -> UUID:
-        """Queue a delivery, due at once; returns its id."""
+        """Add a delivery that is due immediately; return its id."""
         delivery = {
             "template": notice.template,
             "mandatory": notice.mandatory,
@@ -91,7 +91,7 @@ class History:
         return self._add(notice, channel, delivery)
 
     def add_skipped(self, notice: Notice, channel: str, reason: str) -> None:
-        """Write down why something is not told by ``channel``."""
+        """Record why a notice is not sent by ``channel``."""
         skipped = {"state": State.SKIPPED.value, "reason": reason, "ended_at": text(notice.created_at)}
         self._add(notice, channel, skipped)
 
@@ -104,33 +104,36 @@ class History:
             "category": notice.category,
             "data": notice.data,
             "created_at": text(notice.created_at),
-            "listed_as": new_id().hex,  # rises with time, and no two are alike
+            "listed_as": new_id().hex,  # sort key: unique and increasing with time
             **shown,
         }
         self._told.update_one({"_id": str(told_id)}, {"$setOnInsert": document}, upsert=True)
         return told_id
 
-    # Of one person.
+    # Export and erasure.
 
     def told_to(self, user_id: UUID) -> list[Document]:
-        """All that was told to a user, the oldest first."""
+        """Return all notifications of a user, oldest first."""
         found = self._told.find({"user_id": str(user_id)}).sort("created_at", ASCENDING)
         return [{("id" if name == "_id" else name): value for name, value in each.items()} for each in found]
 
     def erase(self, user_id: UUID) -> int:
-        """Forget all that was told to a user; returns how much that was."""
+        """Delete all notifications of a user; return the number of deleted documents."""
         return self._told.delete_many({"user_id": str(user_id)}).deleted_count
 
-    # Sent by deliver_*.
+    # Used by the deliver_* tasks and their jobs.
 
     def due(self, *, before: datetime, limit: int) -> list[tuple[UUID, str]]:
-        """Deliveries that somebody should have taken up by ``before``, the longest waiting first: (id, channel)."""
+        """Return open deliveries that were due at or before ``before``, longest overdue first: (id, channel)."""
         waiting = {"state": {"$in": _OPEN}, "due_at": {"$lte": text(before)}}
         found = self._told.find(waiting, {"_id": 1, "channel": 1}).sort("due_at", ASCENDING).limit(limit)
         return [(UUID(document["_id"]), document["channel"]) for document in found]
 
     def claim(self, delivery_id: UUID, *, at: datetime, until: datetime) -> Delivery | None:
-        """Take a delivery that is due; after ``until`` we pass for dead. None when it is not due, taken or ended."""
+        """Claim a due delivery; return None if it is not due, claimed by another worker or ended.
+
+        The claim expires at ``until``; another worker may then claim the delivery.
+        """
         claimed = self._told.find_one_and_update(
             {"_id": str(delivery_id), "state": {"$in": _OPEN}, "due_at": {"$lte": text(at)}},
             {"$set": {"state": State.SENDING.value, "due_at": text(until)}, "$inc": {"attempts": 1}},
@@ -139,9 +142,10 @@ class History:
         return msgspec.convert({**claimed, "id": claimed["_id"]}, Delivery, strict=False) if claimed else None
 
     def sent_since(self, delivery: Delivery, since: datetime) -> int:
-        """Count the other deliveries to the same user, by the same channel and of the same category, sent since then.
+        """Count other deliveries with the same user, channel and category that were sent since ``since``.
 
-        Those that are being sent count where they were made before: of two at once, one passes the limit.
+        Deliveries in progress count if they were created earlier. So of two concurrent ones only the first is counted
+        by the other, and not both are refused at the limit.
         """
         like = {
             "user_id": str(delivery.user_id),
@@ -154,26 +158,26 @@ class History:
         return sent + self._told.count_documents({**like, **under_way})
 
     def prune(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` notes and ended deliveries made before then; return how many those were."""
+        """Delete up to ``limit`` notes and ended deliveries created before ``before``; return the number deleted."""
         old = {"created_at": {"$lt": text(before)}, "state": {"$nin": _OPEN}}
         ids = [each["_id"] for each in self._told.find(old, {"_id": 1}).limit(limit)]
         return self._told.delete_many({"_id": {"$in": ids}}).deleted_count if ids else 0
 
     def reach(self, delivery: Delivery, devices: list[str]) -> None:
-        """Write down which devices have a claimed delivery, so that another try leaves them in peace."""
+        """Store which devices have received a claimed delivery, so that a retry skips them."""
         self._settle(delivery, {"reached": devices})
 
     def put_back(self, delivery: Delivery, outcome: Outcome, *, due_at: datetime) -> None:
-        """Leave a claimed delivery for another try at ``due_at``."""
+        """Reschedule a claimed delivery for ``due_at``."""
         self._settle(delivery, {"state": outcome.state.value, "reason": outcome.reason, "due_at": text(due_at)})
 
     def end(self, delivery: Delivery, outcome: Outcome, *, at: datetime) -> None:
-        """Write down how a claimed delivery ended."""
+        """Store the final outcome of a claimed delivery."""
         ended = {"state": outcome.state.value, "reason": outcome.reason, "due_at": None, "ended_at": text(at)}
         self._settle(delivery, ended)
 
     def report(self, delivery_id: UUID, outcome: Outcome, *, at: datetime) -> None:
-        """Write down what became of a delivery that the provider took; good news do not cover bad ones."""
+        """Store a report on an e-mail that the provider accepted. A bounce or complaint is not overridden."""
         before = [State.SENDING, State.SENT]
         if outcome.state is not State.DELIVERED:
             before += [State.DELIVERED, State.BOUNCED]
@@ -182,14 +186,14 @@ class History:
         self._told.update_one(reported, {"$set": later})
 
     def _settle(self, delivery: Delivery, outcome: Document) -> None:
-        # Whoever took it up after us counted one attempt more, and has the last word.
+        # If another worker has claimed the delivery since, ``attempts`` is higher and only that worker may write.
         ours = {"_id": str(delivery.id), "state": State.SENDING.value, "attempts": delivery.attempts}
         self._told.update_one(ours, {"$set": outcome})
 
-    # Looked at by those who answer for it.
+    # Administration.
 
     def list_told(self, filters: dict[str, str], *, limit: int, after: str | None) -> Document:
-        """A page of what was told to anybody, newest first: {"items", "next"}."""
+        """Return a page of the notifications of all users, newest first: {"items", "next"}."""
         asked: Document = {**filters, **({"listed_as": {"$lt": after}} if after else {})}
         found = list(self._told.find(asked).sort("listed_as", DESCENDING).limit(limit + 1))
         more = len(found) > limit
@@ -199,14 +203,14 @@ class History:
         }
 
     def told(self, told_id: UUID) -> Document:
-        """One notification by one channel. Raises NotFound."""
+        """Return one notification on one channel. Raises NotFound."""
         document = self._told.find_one({"_id": str(told_id)})
         if document is None:
             raise NotFound("notification", str(told_id))
         return _told_view(document)
 
     def queue_again(self, delivery_id: UUID, *, at: datetime) -> bool:
-        """Open a delivery that has ended; False where it is open."""
+        """Queue an ended delivery again; return False if it has not ended."""
         ended = {"_id": str(delivery_id), "state": {"$nin": _OPEN}}
         anew: Document = {
             "state": State.QUEUED.value,
@@ -218,10 +222,10 @@ class History:
         anew["reached"] = []
         return bool(self._told.update_one(ended, {"$set": anew}).modified_count)
 
-    # Read by the user.
+    # The user's feed.
 
     def feed(self, user_id: UUID, *, unread: bool, limit: int, after: int | None) -> Document:
-        """A page of the user's notes, newest first: {"items", "next"}; archived ones are left out."""
+        """Return a page of the user's notes without archived ones, newest first: {"items", "next"}."""
         shown: Document = {**feed_of(user_id), "archived_at": _NULL}
         if unread:
             shown["read_at"] = _NULL
@@ -235,11 +239,11 @@ class History:
         }
 
     def unread(self, user_id: UUID) -> int:
-        """How many notes the user has not read."""
+        """Return the number of unread notes that are not archived."""
         return self._told.count_documents({**feed_of(user_id), "read_at": _NULL, "archived_at": _NULL})
 
     def read(self, user_id: UUID, note_id: UUID, *, at: datetime) -> Document:
-        """Mark a note read; returns it. Read before, it keeps its time. Raises NotFound."""
+        """Mark a note as read and return it; a note that is already read keeps its time. Raises NotFound."""
         self._told.update_one(
             {**feed_of(user_id), "_id": str(note_id), "read_at": _NULL},
             {"$set": {"seen_at": text(at), "read_at": text(at)}},
@@ -248,14 +252,14 @@ class History:
         return self._note(user_id, note_id)
 
     def read_all(self, user_id: UUID, *, at: datetime) -> None:
-        """Mark all notes of the user read."""
+        """Mark all notes of the user as read."""
         self._told.update_many(
             {**feed_of(user_id), "read_at": _NULL}, {"$set": {"seen_at": text(at), "read_at": text(at)}}
         )
         self._outdate(user_id)
 
     def archive(self, user_id: UUID, note_id: UUID, *, at: datetime) -> Document:
-        """Take a note out of the feed; returns it. Archived before, it keeps its time. Raises NotFound."""
+        """Archive a note and return it; a note that is already archived keeps its time. Raises NotFound."""
         self._told.update_one(
             {**feed_of(user_id), "_id": str(note_id), "archived_at": _NULL}, {"$set": {"archived_at": text(at)}}
         )
@@ -273,7 +277,7 @@ class History:
 
 
 def text(at: datetime) -> str:
-    """A time as it is stored and sent: RFC 3339, UTC, always with microseconds."""
+    """Format a time for storage and responses: RFC 3339, UTC, always with microseconds."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 

@@ -1,4 +1,4 @@
-"""A delivery as an e-mail, and what an SMTP server's answer to it means."""
+"""Compose the e-mail of a delivery and translate the SMTP response into an outcome."""
 
 import smtplib
 from email.utils import format_datetime, parseaddr
@@ -19,11 +19,11 @@ if (_sender := Mailbox.parse(_SENDER_ADDRESS)) is None:
     raise SystemExit("MAIL_FROM must hold an address, such as Coursebus <no-reply@example.com>")
 _SENDER = _sender
 
-_PERMANENT = 500  # RFC 5321: from here on, repeating is in vain
+_PERMANENT = 500  # RFC 5321, 4.2.1: 5yz is a permanent failure and is not retried
 
 
 def compose(delivery: Delivery, contact: Contact, to: Mailbox) -> Mail:
-    """Compose the mail of ``delivery``. Composed again it has the same Message-ID, by which mailboxes find repetitions.
+    """Compose the mail of ``delivery``. A retry has the same Message-ID, so that mail clients can detect the duplicate.
 
     Raises MalformedMail.
     """
@@ -38,10 +38,10 @@ def compose(delivery: Delivery, contact: Contact, to: Mailbox) -> Mail:
     }
     url = None if delivery.mandatory else _unsubscribe_url(delivery)
     if url:
-        # RFC 8058: mailboxes show their own button, which posts. Both headers must stay plain.
+        # RFC 8058: mail clients show an unsubscribe button that sends a POST. Both headers must not be encoded.
         headers |= {"List-Unsubscribe": f"<{url}>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
     parts = [(kind, laid_out(layout, text, unsubscribe_url=url)) for kind, layout in _LAYOUTS.items()]
-    # "=_" occurs in no quoted-printable text.
+    # "=_" cannot occur in quoted-printable text, so the boundary cannot either.
     raw = mime.message(headers, parts, boundary=f"=_{delivery.id.hex}", utf8=to.needs_utf8)
     return Mail(_SENDER.address, to.address, raw, to.needs_utf8)
 
@@ -55,9 +55,10 @@ def _unsubscribe_url(delivery: Delivery) -> str:
 
 
 def hand_over(mailer: Mailer, mail: Mail) -> Outcome:
-    """Give ``mail`` to the SMTP server; return what becomes of its delivery.
+    """Send ``mail`` to the SMTP server and return the outcome.
 
-    SENT, FAILED for good, QUEUED where the server surely has not taken it, SENDING where it may have.
+    SENT: accepted. FAILED: rejected permanently. QUEUED: not accepted, to be retried. SENDING: unknown, as the
+    connection failed before the response.
     """
     try:
         mailer(mail)
@@ -69,7 +70,7 @@ def hand_over(mailer: Mailer, mail: Mail) -> Outcome:
     except smtplib.SMTPNotSupportedError:
         return Outcome(State.FAILED, "address_not_supported")
     except (ServerUnreachable, smtplib.SMTPSenderRefused) as error:
-        # The server had not taken responsibility for the message: sending it again makes no second copy.
+        # The server has not accepted the message: a retry causes no duplicate.
         log.warning("mail server did not take a mail", reason=repr(error))
         return Outcome(State.QUEUED, "not_taken")
     except (OSError, smtplib.SMTPException) as error:
@@ -79,7 +80,7 @@ def hand_over(mailer: Mailer, mail: Mail) -> Outcome:
 
 
 def _refused(code: int, answer: bytes | str) -> Outcome:
-    # The answer may quote the address, so it goes to the log, which masks it, and not into the history.
+    # The response may contain the address: write it to the log, which masks addresses, but not into the history.
     said = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
     log.warning("mail refused", code=code, reason=said)
     return Outcome(State.FAILED if code >= _PERMANENT else State.QUEUED, f"smtp_{code}")

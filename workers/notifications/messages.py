@@ -1,4 +1,4 @@
-"""From an event to what is to be told of it, by the rule of its kind."""
+"""Event handlers that notify users by the rule of each event type."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,38 +54,38 @@ PersonalEvent = (
     | CertificateIssued
 )
 
-# The contact knows the person better, and can be erased; a history would keep a copy.
+# Personal data is not copied into the history: the contact holds it, is more current and is erased with the user.
 _OF_THE_PERSON = {"user_id", "sub", "pii"}
 
 
 @task
 def welcome_user(session: Session, desk: Desk, *, event: UserCreated, event_id: UUID) -> None:
-    """Greet a new user, who is known here from now on."""
+    """Create the contact of a new user and send the welcome notification."""
     contacts.meet(session, event=event)
     _notify(session, desk, event, event_id)
 
 
 @task
 def welcome_learner(session: Session, desk: Desk, *, event: EnrollmentCreated, event_id: UUID) -> None:
-    """Tell a learner that a course is open. Raises ProjectionBehind."""
-    if event.source == "subscription":  # it opens many at once, and is told of itself
+    """Notify a learner of a new enrollment. Raises ProjectionBehind."""
+    if event.source == "subscription":  # opens many courses; SUBSCRIPTION_STARTED is notified
         _known(session, event)
     else:
         _notify(session, desk, event, event_id)
 
 
 def _telling(name: str, event_class: type[PersonalEvent]) -> Callable[..., None]:
-    """The task ``name``, which tells of each event of a kind by its rule. It raises ProjectionBehind."""
+    """Create the task ``name``, which notifies of events of one type by its rule. The task raises ProjectionBehind."""
 
     def tell(session: Session, desk: Desk, *, event: PersonalEvent, event_id: UUID) -> None:
         _notify(session, desk, event, event_id)
 
     tell.__name__ = name
-    tell.__annotations__["event"] = event_class  # what the message is read as
+    tell.__annotations__["event"] = event_class  # the type that the message is decoded to
     return task(tell)
 
 
-# What is told and nothing more. The names are those that bridge/routes.py starts and the inbox remembers.
+# Handlers that only notify. bridge/routes.py refers to these names, and the inbox stores them.
 send_receipt = _telling("send_receipt", PaymentSucceeded)
 report_failed_payment = _telling("report_failed_payment", PaymentFailed)
 report_refund = _telling("report_refund", PaymentRefunded)
@@ -120,7 +120,7 @@ def _notify(session: Session, desk: Desk, event: PersonalEvent, event_id: UUID) 
 
 
 def _known(session: Session, event: PersonalEvent) -> Contact | None:
-    """Whom an event is about, locked; what they may be reminded of is kept. None for someone who has gone."""
+    """Lock and return the contact of the event's user and update the user's waits. Returns None for erased users."""
     contact = Contact.of(session, event.user_id)
     if contact.erased_at:
         return None
@@ -129,6 +129,6 @@ def _known(session: Session, event: PersonalEvent) -> Contact | None:
 
 
 def _data(event: PersonalEvent) -> dict[str, Any]:
-    """The event as JSON values, for templates and for clients that lead from a note to its course or order."""
+    """Return the event as JSON values, for templates and for clients that link a note to its course or order."""
     fields: dict[str, Any] = msgspec.to_builtins(event)
     return {"event": event.type} | {name: value for name, value in fields.items() if name not in _OF_THE_PERSON}

@@ -1,7 +1,7 @@
-"""Mail messages as bytes: headers are encoded here, and the result is checked before it is sent.
+"""Build mail messages as bytes: encode headers and bodies, and check the result before it is sent.
 
-The folding of ``email.policy`` is not used. It decodes encoded words of its input, encodes headers that must stay plain
-(List-Unsubscribe), loses spaces and quotes, and does each differently by the version of Python.
+``email.policy`` is not used for folding. It decodes encoded words in its input, encodes headers that must not be
+encoded (List-Unsubscribe) and loses spaces and quotes; the details depend on the Python version.
 """
 
 import base64
@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 LINE_MAX_BYTES = 998  # RFC 5322, 2.1.1, without CRLF
-_LINE_OF_WORDS_MAX = 76  # of a line that holds an encoded word (RFC 2047, 2)
+_LINE_OF_WORDS_MAX = 76  # of a line with an encoded word (RFC 2047, 2)
 _WORD_OVERHEAD = len("=?utf-8?b??=")
-_PLAIN_MAX = 60  # letters of a subject or name that is sent as it is
+_PLAIN_MAX = 60  # characters of a subject or name that is sent unencoded
 
 _PLAIN = re.compile(r"[ -~]*")
 _FIELD = re.compile(rb"([!-9;-~]+): ?(.*)", re.DOTALL)
@@ -20,28 +20,28 @@ _BARE_BREAK = re.compile(rb"\r(?!\n)|(?<!\r)\n|\0")
 
 
 class MalformedMail(ValueError):
-    """A message that must not be sent; a fault of this program, found in time."""
+    """The composed message is malformed and must not be sent. Indicates a bug in this program."""
 
 
 def unstructured(name: str, text: str) -> str:
-    """Encode ``text`` as the value of the header ``name``: plain where short ASCII, else encoded words (RFC 2047)."""
+    """Encode ``text`` for the header ``name``: short ASCII text stays plain, else encoded words (RFC 2047)."""
     return text if _is_plain(text) else encoded_words(text, indent=len(name) + 2)
 
 
 def mailbox(name: str, display_name: str, address: str) -> str:
-    """Encode a display name and an address as the value of the header ``name``. ``address`` is valid already."""
+    """Encode a display name and an address for the header ``name``. ``address`` must be valid."""
     if not display_name:
         return address
     if _is_plain(display_name):
         phrase = '"' + re.sub(r'(["\\])', r"\\\1", display_name) + '"'
     else:
         phrase = encoded_words(display_name, indent=len(name) + 2)
-    # On a line of its own, so that the line of the phrase keeps its limit.
+    # Fold before the address, so that the line of the phrase stays within its limit.
     return f"{phrase}\r\n <{address}>"
 
 
 def encoded_words(text: str, *, indent: int) -> str:
-    """Encode ``text`` as encoded words, one a line; ``indent`` is the length of what precedes the first."""
+    """Encode ``text`` as encoded words, one per line. ``indent`` is the length of the text before the first word."""
     room, words, held = _room(indent), [], b""
     for letter in text:
         octets = letter.encode()
@@ -57,16 +57,15 @@ def _room(indent: int) -> int:
 
 
 def _is_plain(text: str) -> bool:
-    # What looks like an encoded word is encoded itself, so that readers see it as it was written. Readers drop space
-    # at the ends, which encoded words keep.
+    # Text that looks like an encoded word is encoded, so that mail clients show it literally. The same goes for
+    # leading and trailing spaces, which clients would strip.
     return len(text) <= _PLAIN_MAX and bool(_PLAIN.fullmatch(text)) and "=?" not in text and text == text.strip()
 
 
 def message(headers: Mapping[str, str], parts: Sequence[tuple[str, str]], *, boundary: str, utf8: bool) -> bytes:
-    """Return a multipart/alternative message of ``headers``, whose values are encoded, and of (subtype, text) parts.
+    """Return a multipart/alternative message of (subtype, text) ``parts``. Values of ``headers`` must be encoded.
 
-    Raises MalformedMail where the bytes are not exactly these headers and parts; ``utf8`` allows letters beyond ASCII
-    in headers (RFC 6532).
+    ``utf8`` allows non-ASCII characters in headers (RFC 6532). Raises MalformedMail if the result has other headers.
     """
     full = {
         **headers,
@@ -82,7 +81,7 @@ def message(headers: Mapping[str, str], parts: Sequence[tuple[str, str]], *, bou
 
 def _part(subtype: str, text: str, boundary: str) -> bytes:
     lines = "\n".join(text.splitlines()) + "\n"
-    # Ends of lines are kept, and everything beyond ASCII is encoded: any server on the way takes it.
+    # Line breaks stay and non-ASCII bytes are encoded, so that every mail server can transport the text.
     printable = binascii.b2a_qp(lines.encode(), istext=True).replace(b"\n", b"\r\n")
     head = (
         f'--{boundary}\r\nContent-Type: text/{subtype}; charset="utf-8"\r\n'
@@ -92,7 +91,7 @@ def _part(subtype: str, text: str, boundary: str) -> bytes:
 
 
 def check(raw: bytes, *, names: Sequence[str], utf8: bool) -> None:
-    """Raise MalformedMail unless ``raw`` has exactly the headers ``names``, in order, and whole lines."""
+    """Raise MalformedMail unless ``raw`` has exactly the headers ``names`` in order, CRLF and short lines."""
     if _BARE_BREAK.search(raw):
         raise MalformedMail("a bare line break or NUL")
     head, _, body = raw.partition(b"\r\n\r\n")

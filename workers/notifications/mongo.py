@@ -1,4 +1,4 @@
-"""The database of notifications, lent to those who keep or read them."""
+"""MongoDB connection of the notifications service."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ Document = dict[str, Any]
 
 @contextmanager
 def mongo_or_unavailable() -> Iterator[Database[Document]]:
-    """Lend the database; each write there is idempotent by its ``_id``. Raises Unavailable where it does not answer."""
+    """Yield the database. Raises Unavailable for each MongoDB error; writes must be idempotent by ``_id``."""
     try:
         yield client().get_default_database("coursebus")
     except PyMongoError as error:
@@ -26,8 +26,8 @@ def mongo_or_unavailable() -> Iterator[Database[Document]]:
 
 @cache
 def client() -> MongoClient[Document]:
-    """The connections of this process, made on first use."""
-    # A slow MongoDB must not hold the queue of notifications for the driver's default of 30 s.
+    """Return the client of this process; it is created on first use."""
+    # A slow MongoDB must not block the queue of notifications for the driver's default of 30 s.
     return MongoClient(
         settings.MONGO_URL,
         tz_aware=True,

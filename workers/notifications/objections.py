@@ -1,4 +1,4 @@
-"""What is against sending a delivery at this moment: asked when it is sent, not when it is made."""
+"""Decide whether a delivery may be sent now. Checked when it is sent, not when it is created."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -18,10 +18,10 @@ def objection(
     at: datetime,
     sent_since: Callable[[Delivery, datetime], int],
 ) -> Outcome | None:
-    """Return why ``delivery`` is not sent at ``at``: SKIPPED for good, or HELD for a while; None where it may be sent.
+    """Return why ``delivery`` is not sent at ``at``: SKIPPED (final) or HELD (until ``due_at``); None to send it.
 
-    Mandatory deliveries pass preferences, quiet hours and the limit of a day. ``sent_since`` counts other deliveries of
-    the same kind; it is asked last, so the limit also holds for what was held until the end of quiet hours.
+    Mandatory deliveries ignore preferences, quiet hours and the daily limit. ``sent_since`` counts other deliveries of
+    the same kind. It is called last, so that the limit also covers deliveries that were held during quiet hours.
     """
     if not still_so:
         return Outcome(State.SKIPPED, "no_longer_so")

@@ -1,4 +1,4 @@
-"""What this service knows of a person, shown and forgotten."""
+"""Export and erasure of the personal data of this service."""
 
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from .preferences import Choices
 
 @task
 def export_data(session: Session, history: History, choices: Choices, *, event: UserExportRequested) -> None:
-    """Lay out a person's contact and devices, what they have chosen, and all that they were told."""
+    """Export a user's contact, devices, preferences, reminders and notifications."""
     contact = session.get(Contact, event.user_id)
     known = (
         {name: getattr(contact, name) for name in ("email", "email_verified", "name", "locale", "timezone")}
@@ -39,9 +39,12 @@ def export_data(session: Session, history: History, choices: Choices, *, event: 
 
 @task
 def erase_data(session: Session, history: History, choices: Choices, *, event: UserDeleted) -> None:
-    """Forget a person's contact and devices, what they have chosen, and all that they were told."""
+    """Erase a user's contact, devices, preferences, reminders and notifications.
+
+    The hash of a suppressed address is retained.
+    """
     kept = _suppressed(session, event.user_id)
-    contacts.part(session, event=event)  # first: whoever tells them something at this moment is waited for
+    contacts.part(session, event=event)  # first: its lock waits for handlers that notify this user now
     rows = 1 + history.erase(event.user_id) + choices.erase(event.user_id)
     rows += Device.forget_all(session, event.user_id) + forget_reminders(session, event.user_id)
     forget(session, "notifications", event, rows=rows, kept=kept, told_of=Recipient.locked(session, event.user_id))

@@ -1,4 +1,4 @@
-"""Push messages: to apps by Firebase Cloud Messaging (fcm.py), to browsers by Web Push (web_push.py)."""
+"""Push messages to apps by Firebase Cloud Messaging (fcm.py) and to browsers by Web Push (web_push.py)."""
 
 import base64
 from collections.abc import Callable, Iterator
@@ -18,16 +18,16 @@ from workers.resources import resource
 from .wording import words
 
 _HTTPS_PORT = 443
-KEPT_SECONDS = 24 * 3600  # by the push service, for a device that is off
+KEPT_SECONDS = 24 * 3600  # how long the push service retains a message for an offline device
 
 
 class Answer(Enum):
-    """What a push service says of one message to one device."""
+    """Result of sending one message to one device."""
 
     TAKEN = "taken"
-    GONE = "gone"  # there is no such device any more
-    LATER = "later"  # perhaps at another time
-    REFUSED = "refused"  # this message never
+    GONE = "gone"  # the device is no longer registered
+    LATER = "later"  # transient error: retry
+    REFUSED = "refused"  # permanent error of this message
 
 
 Push = Callable[[Device, dict[str, Any]], Answer]
@@ -35,25 +35,25 @@ Push = Callable[[Device, dict[str, Any]], Answer]
 
 @resource
 def push(_delivery: _delivery.Delivery) -> Iterator[Push]:
-    """``push(device, message)`` hands a message to the push service of a device."""
+    """Provide ``push(device, message)``, which sends a message by the push service of the device."""
     yield hand_over
 
 
 def hand_over(device: Device, message: dict[str, Any]) -> Answer:
-    """Give ``message`` to the push service of ``device``."""
-    # Loaded with the first message: a worker that never pushes does without 50 MB of libraries.
+    """Send ``message`` by the push service of ``device``."""
+    # Import on first use: a worker that never pushes saves 50 MB of libraries.
     answer: Answer = import_module(f"{__package__}.{device.kind}").send(device, message)
     return answer
 
 
 def message_of(delivery: Delivery, contact: Contact) -> dict[str, Any]:
-    """What a device shows, and what leads on from it: {"id", "title", "body", "data"}."""
+    """Return the content of the push message: {"id", "title", "body", "data"}. ``data`` is for links in the client."""
     said = words(delivery.template, contact, delivery.data)
     return {"id": delivery.id.hex, "title": said.title, "body": said.lead, "data": delivery.data}
 
 
 def is_push_service(endpoint: str) -> bool:
-    """Whether an endpoint is a known push service: checked when it is registered, and again when it is called."""
+    """Return whether the host of ``endpoint`` is a known push service. Checked at registration and before each call."""
     try:
         location = read_url(endpoint)
     except Refused:
@@ -65,12 +65,12 @@ def is_push_service(endpoint: str) -> bool:
 
 
 def is_stand_in(endpoint: str) -> bool:
-    """Whether an endpoint is of the local stand-in, the only one without TLS and at a loopback address."""
+    """Return whether ``endpoint`` is the local fake. Only the fake may use HTTP and a loopback address."""
     return settings.ENVIRONMENT == "local" and read_url(endpoint).origin == read_url(settings.WEB_PUSH_STAND_IN).origin
 
 
 def public_key() -> str | None:
-    """What a browser subscribes with, as base64url; None where there is no Web Push."""
+    """Return the VAPID public key as base64url; None if Web Push is not configured."""
     if not settings.VAPID_PRIVATE_KEY:
         return None
     padded = settings.VAPID_PRIVATE_KEY + "=" * (-len(settings.VAPID_PRIVATE_KEY) % 4)

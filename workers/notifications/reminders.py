@@ -1,8 +1,7 @@
-"""Reminders: of a pause, of a streak that would break, of a checkout that was left open.
+"""Reminders of inactivity, of a streak about to break and of an open checkout.
 
-What began and what is over stands in rows (waiting.py); a job looks for what has lasted long enough. The reason is
-asked for when a reminder is made, and again when it is sent: between the two lie quiet hours and mail servers that are
-down.
+Events start and end waits (waiting.py); a job finds the waits that are due. The reason is checked when the reminder is
+created and again when it is sent, because quiet hours or a mail server outage may lie between the two.
 """
 
 from datetime import datetime, timedelta
@@ -23,35 +22,35 @@ from .plans import PLANS
 from .rules import REMINDERS
 from .sending import Desk
 
-LIMIT = 500  # a run; what is left is found by the next
+LIMIT = 500  # reminders per run; the next run continues
 _DAY = timedelta(days=1)
 
 
 @job(every_seconds=600)
 def look_for_reminders(session: Session, poke: Poke) -> None:
-    """Start the reminders whose time has come."""
+    """Enqueue the reminders that are due."""
     for kind, about in Wait.due(session, before=now(), limit=LIMIT):
         poke("notifications.remind", kind=kind, about=about)
 
 
 @task
 def remind(session: Session, desk: Desk, *, kind: str, about: UUID) -> None:
-    """Remind of what lasts, if it still does, at an hour that fits. Started twice, it is told once."""
+    """Send the reminder of a wait if its reason still holds and the local hour is allowed. Idempotent."""
     found = session.get(Wait, (kind, about))
     if found is None:
         return
     contact = Contact.of(session, found.user_id)
     wait, at, plan = Wait.find(session, kind, about), now(), PLANS[kind]
     if wait is None or wait.due_at is None or wait.due_at > at:
-        return  # somebody was faster, or it is over
+        return  # another worker sent it, or the wait has ended
     if contact.erased_at or (reason := _reason(session, wait, contact.zone, at)) is None:
         wait.due_at = None
         return
     if at > plan.given_up_after(wait.since):
-        wait.due_at = None  # nobody looked for so long, or the row was made anew
+        wait.due_at = None  # too late after an outage of the job or a rebuild
         return
     if (opens := plan.opens(at, contact.zone)) > at:
-        wait.due_at = opens  # the hour has passed, or the learner has moved
+        wait.due_at = opens  # outside the allowed hours, also after a change of the time zone
         return
     step = plan.step_at(wait.since, at)
     wait.due_at = plan.due(wait.since, step + 1, contact.zone)
@@ -63,7 +62,7 @@ def remind(session: Session, desk: Desk, *, kind: str, about: UUID) -> None:
 
 
 def still_holds(session: Session, delivery: Delivery, contact: Contact) -> bool:
-    """Whether what ``delivery`` tells is still so; of other things than reminders it always is."""
+    """Return whether the reason of a reminder still holds; always True for deliveries that are no reminders."""
     if delivery.template not in PLANS:
         return True
     wait = session.get(Wait, (delivery.template, UUID(delivery.data["about"])))
@@ -73,7 +72,7 @@ def still_holds(session: Session, delivery: Delivery, contact: Contact) -> bool:
 
 
 def _reason(session: Session, wait: Wait, zone: ZoneInfo, at: datetime) -> dict[str, Any] | None:
-    """What there is to be reminded of, for the words; None where there is nothing any more."""
+    """Return the template data of the reminder; None if its reason no longer holds."""
     if wait.kind == INACTIVITY:
         if (course := Learning.unfinished(session, wait.user_id)) is None:
             return None
@@ -94,5 +93,5 @@ def _notice(contact: Contact, kind: str, reminder_id: UUID, data: dict[str, Any]
         template=REMINDERS[kind].template,
         mandatory=REMINDERS[kind].mandatory,
         data=data,
-        created_at=present(),  # the mail's own time
+        created_at=present(),  # real time, not the test clock: it becomes the Date header
     )

@@ -1,9 +1,9 @@
-"""What the mail provider reports later of a mail that it took: delivered, bounced, called spam.
+"""Webhooks of the mail provider: accepted mails that were delivered, bounced or marked as spam.
 
-A report is signed as Standard Webhooks say, whose ``webhook-id`` tells a repetition; its body is
+Webhooks are signed by Standard Webhooks; duplicates are recognised by ``webhook-id``. The body is
 {"type": "email.delivered" / "email.bounced" / "email.complained", "timestamp",
-"data": {"email", "message_id": our Message-ID or null, "permanent": of a bounce}}. Providers with a form of their own
-are translated to it in front of us.
+"data": {"email", "message_id": Message-ID of the mail or null, "permanent": whether a bounce is permanent}}. Webhooks
+of providers with another format must be translated into this format before they reach this API.
 """
 
 from datetime import datetime
@@ -47,9 +47,9 @@ _STATES = {
 
 @task
 def receive_mail_report(session: Session, history: History, *, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
-    """Take a report; one that comes again changes nothing. Raises SignatureInvalid, HookUnreadable.
+    """Apply a delivery report; duplicates have no effect. Raises SignatureInvalid, HookUnreadable.
 
-    An address that bounces for good, or complains, is written to no more, receipts included.
+    After a permanent bounce or a complaint the address is suppressed: no mail is sent to it, receipts included.
     """
     report_id = verify_standard(body, headers, settings.EMAIL_WEBHOOK_SECRETS, at=now())
     report = _read(body)
@@ -76,7 +76,7 @@ def _read(body: bytes) -> _Report:
 
 
 def _delivery_of(message_id: str | None) -> UUID | None:
-    """The delivery that sent this; None where it is none of our Message-IDs."""
+    """Return the delivery id of a Message-ID; None if this system did not generate the Message-ID."""
     try:
         return UUID((message_id or "").strip("<> ").partition("@")[0])
     except ValueError:

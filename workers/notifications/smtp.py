@@ -1,4 +1,4 @@
-"""The connection to the SMTP server: verified TLS, and no login without it."""
+"""SMTP client: TLS with verified certificates; no login without TLS except to loopback or by smtp+insecure."""
 
 import smtplib
 import ssl
@@ -18,12 +18,12 @@ from workers.resources import resource
 
 @dataclass(frozen=True)
 class Mail:
-    """A composed message with its envelope."""
+    """A composed message with its envelope addresses."""
 
     sender: str
     recipient: str
     raw: bytes
-    needs_utf8: bool  # only a server with SMTPUTF8 can take it
+    needs_utf8: bool  # requires a server with SMTPUTF8
 
 
 Mailer = Callable[[Mail], None]
@@ -34,12 +34,12 @@ _SUBMISSION_TLS_PORT, _RELAY_PORT = 465, 25
 
 
 class ServerUnreachable(smtplib.SMTPException):
-    """No session came about: no connection, no verified TLS, or no login. No message was handed over."""
+    """Connection, TLS or login failed before a message was sent."""
 
 
 @resource
 def mailer(_delivery: Delivery) -> Iterator[Mailer]:
-    """``mailer(mail)`` hands a mail to the SMTP server. Raises OSError or SMTPException where that fails."""
+    """Provide ``mailer(mail)``, which sends a mail to the SMTP server. It raises OSError or SMTPException."""
     yield _send_mail
 
 
@@ -51,7 +51,7 @@ def _send_mail(mail: Mail) -> None:
 
 @contextmanager
 def _session() -> Iterator[smtplib.SMTP]:
-    """Yield a session with the server of SMTP_URL. Raises ServerUnreachable."""
+    """Yield a session with the server of SMTP_URL. Raises ServerUnreachable if it cannot be opened."""
     try:
         smtp = _opened(urlsplit(settings.SMTP_URL))
     except (OSError, smtplib.SMTPException, ValueError) as error:
@@ -97,7 +97,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def tls_context() -> ssl.SSLContext:
-    """Return a context that verifies certificate and name; SSL_CERT_FILE adds authorities of one's own."""
+    """Return a context that verifies certificate and host name. SSL_CERT_FILE adds private certificate authorities."""
     context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())  # slim images have no certificates of their own
+    context.load_verify_locations(certifi.where())  # slim images contain no CA certificates
     return context

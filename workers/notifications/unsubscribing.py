@@ -1,4 +1,4 @@
-"""The link at the end of a mail: no more mails of its category, whatever happens next."""
+"""Unsubscribe links of mails: turn off e-mail for the category of the mail."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from .wording import language_of
 
 @task
 def show_unsubscription(session: Session, choices: Choices, *, token: str) -> dict[str, Any]:
-    """What a link would end: {"category", "language", "subscribed"}. Raises UnsubscribeLinkInvalid."""
+    """Return what a link unsubscribes from: {"category", "language", "subscribed"}. Raises UnsubscribeLinkInvalid."""
     return _view(session, choices, Unsubscription.of(token))
 
 
 @task
 def unsubscribe(session: Session, choices: Choices, *, token: str) -> dict[str, Any]:
-    """Send no more mails of the link's category. Repeating it changes nothing. Raises UnsubscribeLinkInvalid."""
+    """Turn off mails of the link's category. Idempotent; no effect for erased users. Raises UnsubscribeLinkInvalid."""
     link = Unsubscription.of(token)
     contact = session.get(Contact, link.user_id, with_for_update={"read": True})
     if contact and not contact.erased_at:

@@ -1,8 +1,9 @@
-"""What learners may be reminded of, as events tell it: what began, goes on and is over.
+"""Waits: the projection of events from which reminders are derived (inactivity, streaks, open checkouts).
 
-A pause and a streak follow from all courses of a learner, whose rows are kept by two topics: each event sees to the
-columns of its own, and what follows is worked out anew. So either topic can be told again (``python -m bridge
-rebuild``), and rows that say the same come of it. What went out already is remembered apart: nothing goes out twice.
+Inactivity and streak are calculated from all of a learner's courses. Events of two topics update these rows; each topic
+writes its own columns, and the waits are recalculated after each event. Therefore each topic can be replayed
+separately (``python -m bridge rebuild``) with the same result. Sent reminders are stored in another table, so a rebuild
+sends none of them twice.
 """
 
 from datetime import UTC, datetime, time, timedelta
@@ -32,12 +33,12 @@ from .plans import PLANS
 
 log = get_logger(__name__)
 
-PRUNED_AT_ONCE = 1000  # rows a transaction: none is held for long
+PRUNED_AT_ONCE = 1000  # rows per transaction, so that no transaction is long
 _DAY = timedelta(days=1)
 
 
 def follow(session: Session, event: Event) -> None:
-    """Keep what ``event``, of which a learner is told as well, says of what they may be reminded of."""
+    """Update the waits from ``event``. For events whose handler also notifies the learner."""
     match event:
         case EnrollmentCreated():
             enroll(session, event=event)
@@ -53,7 +54,7 @@ def follow(session: Session, event: Event) -> None:
 
 
 def enroll(session: Session, *, event: EnrollmentCreated) -> None:
-    """A course is open to a learner."""
+    """Record that a learner has access to a course."""
     if contact := _known(session, event.user_id):
         Learning.enroll(
             session,
@@ -68,13 +69,13 @@ def enroll(session: Session, *, event: EnrollmentCreated) -> None:
 
 @task
 def leave_course(session: Session, *, event: EnrollmentEnded) -> None:
-    """End the reminders of a course that a learner has no access to any more."""
+    """Stop the reminders of a course to which a learner has lost access."""
     if _known(session, event.user_id):
         Learning.end(session, event.user_id, event.course_id, at=event.ended_at)
 
 
 def study(session: Session, *, event: LessonCompleted) -> None:
-    """A learner has completed a lesson."""
+    """Record that a learner has completed a lesson; its local day counts for the streak."""
     if contact := _known(session, event.user_id):
         Learning.study(
             session,
@@ -88,20 +89,20 @@ def study(session: Session, *, event: LessonCompleted) -> None:
 
 
 def complete(session: Session, *, event: CourseCompleted) -> None:
-    """A learner has completed a course."""
+    """Record that a learner has completed a course."""
     if contact := _known(session, event.user_id):
         Learning.complete(session, event.user_id, event.course_id, title=event.course_title, at=event.completed_at)
         _work_out(session, contact)
 
 
 def _known(session: Session, user_id: UUID) -> Contact | None:
-    """The contact of a user, locked; None of someone who has gone. Raises ProjectionBehind."""
+    """Lock and return a user's contact; None if the user is erased. Raises ProjectionBehind."""
     contact = Contact.of(session, user_id)
     return None if contact.erased_at else contact
 
 
 def _work_out(session: Session, contact: Contact) -> None:
-    """Since when a learner has paused, and for how many days in a row they have learned."""
+    """Recalculate since when a learner is inactive and how many consecutive days they have learned."""
     learnings = Learning.all_of(session, contact.user_id)
     paused_since = max(learning.active_at for learning in learnings if learning.active_at)
     due_at = PLANS[INACTIVITY].due(paused_since, 0, contact.zone)
@@ -125,7 +126,7 @@ projection("notifications.studies", forget=Learning.forget_studies, folds=[study
 
 @task
 def watch_checkout(session: Session, *, event: OrderCreated) -> None:
-    """Remind of a checkout that stays open. Raises ProjectionBehind."""
+    """Schedule the reminders of an open checkout. Raises ProjectionBehind."""
     if contact := _known(session, event.user_id):
         due_at = PLANS[ABANDONED_CHECKOUT].due(event.created_at, 0, contact.zone)
         facts = {
@@ -141,18 +142,18 @@ def watch_checkout(session: Session, *, event: OrderCreated) -> None:
 
 @task
 def drop_checkout(session: Session, *, event: OrderCanceled) -> None:
-    """End the reminders of a checkout that its buyer has canceled."""
+    """Stop the reminders of a canceled checkout."""
     if _known(session, event.user_id):
         Wait.end_checkout(session, event.order_id, user_id=event.user_id, at=event.canceled_at)
 
 
 def pay(session: Session, *, event: PaymentSucceeded) -> None:
-    """End the reminders of a checkout that was paid."""
+    """Stop the reminders of a paid checkout."""
     if _known(session, event.user_id):
         Wait.end_checkout(session, event.order_id, user_id=event.user_id, at=event.paid_at)
 
 
-# A checkout is reminded of for a day: what the outbox keeps is more than enough.
+# Checkout reminders are sent within a day, so a rebuild needs only the events that the outbox still retains.
 projection(
     "notifications.checkouts",
     forget=Wait.forget_checkout,
@@ -163,7 +164,7 @@ projection(
 
 @job(every_seconds=86400)
 def prune_reminders(sessions: Sessions) -> None:
-    """Forget what nobody is reminded of any more, and which reminders went out long ago."""
+    """Delete waits that cause no more reminders, and old records of sent reminders."""
     for table, gone in outdated(now()).items():
         count = PRUNED_AT_ONCE
         while count == PRUNED_AT_ONCE:

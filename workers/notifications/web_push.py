@@ -1,4 +1,4 @@
-"""Push messages to browsers: encrypted for each, signed by us (VAPID). Loaded with the first of them."""
+"""Push messages to browsers by Web Push: encrypted per device and signed by VAPID. Imported with the first message."""
 
 import json
 from dataclasses import dataclass, field
@@ -17,12 +17,12 @@ log = get_logger(__name__)
 
 _GONE = (404, 410)
 _TOO_MANY, _SERVER_ERROR = 429, 500
-_NO_ANSWER = 599  # above every status that is an answer, and read as a server's error
+_NO_ANSWER = 599  # no HTTP response: handled like a server error
 
 
 @dataclass(frozen=True)
 class _Response:
-    """As much of a response as pywebpush reads."""
+    """The attributes of a response that pywebpush reads."""
 
     status_code: int
     reason: str
@@ -31,7 +31,7 @@ class _Response:
 
 
 class _Session:
-    """Stands where pywebpush expects a session of requests, and sends by the client for URLs from outside."""
+    """Replacement for pywebpush's requests session that sends by ``_outbound``, which prevents SSRF."""
 
     def post(self, endpoint: str, *, data: bytes, headers: dict[str, str], timeout: float) -> _Response:
         reply = _outbound.post(endpoint, data, headers, timeout_seconds=timeout, loopback=is_stand_in(endpoint))
@@ -39,8 +39,8 @@ class _Session:
 
 
 def send(device: Device, message: dict[str, Any]) -> Answer:
-    """Hand ``message`` to the push service of a browser."""
-    if not is_push_service(device.address):  # registered before the present rules
+    """Send ``message`` to a browser by its push service."""
+    if not is_push_service(device.address):  # registered before the host was disallowed
         log.warning("push service refused", device_id=device.id)
         return Answer.GONE
     try:
@@ -50,14 +50,14 @@ def send(device: Device, message: dict[str, Any]) -> Answer:
             vapid_private_key=settings.VAPID_PRIVATE_KEY,
             vapid_claims={"sub": settings.VAPID_SUBJECT},
             ttl=KEPT_SECONDS,
-            # Sent again before the browser woke up, it takes the place of the first.
+            # RFC 8030, 5.4: a repeated message replaces one with the same topic that is not delivered yet.
             headers={"Topic": message["id"]},
             timeout=settings.PUSH_TIMEOUT_SECONDS,
             requests_session=_Session(),  # pywebpush calls nothing but post
         )
     except WebPushException as error:
         return _refusal(error.response)
-    except (ValueError, TypeError) as error:  # keys that are none
+    except (ValueError, TypeError) as error:  # invalid keys of the subscription
         log.warning("push cannot be encrypted", reason=str(error))
         return Answer.REFUSED
     return Answer.TAKEN

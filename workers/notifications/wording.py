@@ -1,7 +1,7 @@
-"""The words of a notification, in the user's language. Each is said once, for feed, mail text and mail HTML alike.
+"""Render the texts of notifications in the user's language. Feed, plain-text mail and HTML mail share them.
 
-A language is a file of templates/: for each notification ``title`` and ``lead``, which are all that the feed shows, and
-``more``, further paragraphs of the mail.
+Each language is a file in templates/. For each notification it has ``title`` and ``lead``, which the feed shows, and
+``more``, the further paragraphs of the mail.
 """
 
 import re
@@ -26,13 +26,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 LANGUAGES = tuple(sorted(path.stem for path in TEMPLATES.glob("*.toml")))
 FALLBACK_LANGUAGE = "en"
 
-NAME_MAX_LENGTH = 60  # of a name in a mail: longer ones are text
+NAME_MAX_LENGTH = 60  # of a name in a mail; longer names may be abused for messages
 _LIKE_A_LINK = re.compile(r"[/:\\@]|\.\w")
 
 
 @dataclass(frozen=True)
 class Words:
-    """A notification as plain text, a line each."""
+    """Texts of one notification: plain text without line breaks."""
 
     language: str
     greeting: str
@@ -44,7 +44,7 @@ class Words:
 
 
 def words(template: str, contact: Contact, data: Mapping[str, Any]) -> Words:
-    """The notification ``template`` for ``contact``, telling of ``data``."""
+    """Render the notification ``template`` for ``contact`` with ``data``."""
     language = language_of(contact.locale)
     texts = _texts(language)
     context = {
@@ -56,7 +56,7 @@ def words(template: str, contact: Contact, data: Mapping[str, Any]) -> Words:
     }
 
     def said(text: str) -> str:
-        # Text from outside starts no line of its own, and does not turn the direction of what follows it.
+        # Remove line breaks and bidirectional controls: data from users must not forge lines or reverse later text.
         return undirected(" ".join(_compiled(text).render(context).split()))
 
     parts = texts[template]
@@ -72,9 +72,9 @@ def words(template: str, contact: Contact, data: Mapping[str, Any]) -> Words:
 
 
 def name_of(contact: Contact) -> str:
-    """Return the name that mails call ``contact`` by; empty where it might carry a message or a link of a stranger.
+    """Return the name by which mails address ``contact``; empty if it could carry a message or link (spam).
 
-    To an address that is not verified nothing is sent that its user has written.
+    It is also empty for unverified addresses: mails to them contain no text written by the user.
     """
     if not contact.email_verified:
         return ""
@@ -84,13 +84,13 @@ def name_of(contact: Contact) -> str:
 
 
 def language_of(locale: str) -> str:
-    """The language that we speak best to someone of ``locale``: ru for ru-RU, en for whom we do not know to address."""
+    """Return the language for ``locale``: ru for ru-RU, FALLBACK_LANGUAGE if there are no texts in that language."""
     language = locale.partition("-")[0]
     return language if language in LANGUAGES else FALLBACK_LANGUAGE
 
 
 def laid_out(layout: str, words: Words, *, unsubscribe_url: str | None) -> str:
-    """``words`` in the file ``layout`` of templates/; in an .html file they are escaped."""
+    """Render ``words`` into the file ``layout`` of templates/; in .html files they are escaped."""
     return _environment().get_template(layout).render(words=words, unsubscribe_url=unsubscribe_url)
 
 
@@ -108,9 +108,9 @@ def _compiled(text: str) -> Template:
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
-        # Texts are plain until they are laid out; what is laid out as HTML is escaped.
+        # Texts stay plain text; they are escaped when an HTML layout is rendered.
         autoescape=select_autoescape(["html"], default_for_string=False),
-        undefined=StrictUndefined,  # a hole in a mail is a bug
+        undefined=StrictUndefined,  # a missing value is a bug: raise instead of sending a mail with a gap
         trim_blocks=True,
         lstrip_blocks=True,
     )
