@@ -1,6 +1,6 @@
-"""Integrations: the feed of all events, and webhooks to those who want to be told.
+"""Integrations service: the event feed and outgoing webhooks.
 
-event → feed → one delivery an endpoint → courier → outcome
+event → feed → one delivery per endpoint → sender threads → outcome
 """
 
 from . import deliveries, endpoints, facts, feed, personal

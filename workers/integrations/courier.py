@@ -1,6 +1,7 @@
-"""The courier: sends what is due by threads of its own, so that no receiver holds up who asks this service.
+"""Webhook sender: sends due deliveries in separate threads, so that slow receivers do not block tasks of this service.
 
-It keeps nothing: deliveries are rows, claimed for a while. Killed in the middle, it has told some receiver twice.
+Its state is in the database: deliveries are rows with a time-limited claim. If the process dies after sending and
+before storing the outcome, the webhook is sent twice with the same id.
 """
 
 import threading
@@ -27,11 +28,11 @@ from workers.resources import resource
 log = get_logger(__name__)
 
 _GOOD = range(200, 300)
-THREADS = 16  # a thread waits for its receiver nearly all the time
+THREADS = 16  # threads mostly wait for receivers
 
 
 class Courier:
-    """Works while something is due, and rests until it is woken."""
+    """Sends deliveries while any are due. Its thread ends when none are left; ``wake`` starts it again."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="webhook")
@@ -42,7 +43,7 @@ class Courier:
         self._stopped = False
 
     def wake(self) -> None:
-        """Something may be due."""
+        """Start the sender, or make it look again, as deliveries may be due."""
         with self._changed:
             self._woken = True
             self._changed.notify_all()
@@ -52,13 +53,13 @@ class Courier:
         threading.Thread(target=self._work, name="courier", daemon=True).start()
 
     def stop(self) -> None:
-        """Begin nothing any more."""
+        """Start no more attempts."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
     def join(self) -> None:
-        """Return when what was begun before ``stop`` has ended: after the time-out of an attempt at the latest."""
+        """Wait for the attempts in progress. Call ``stop`` before. Takes at most the timeout of one attempt."""
         with self._changed:
             self._changed.wait_for(lambda: not self._at_work)
         self._pool.shutdown()
@@ -68,11 +69,11 @@ class Courier:
             for parcel in self._claim():
                 with self._changed:
                     self._busy[parcel.endpoint_id] += 1
-                    self._woken = True  # where something was due there may be more
+                    self._woken = True  # more deliveries may be due: claim again
                 self._pool.submit(self._carry, parcel)
 
     def _go_on(self) -> bool:
-        """Wait for a thread, and for news while all that is due is under way. False when there is nothing to do."""
+        """Wait for a free thread and for a wake-up while attempts run. Return False if there is nothing to do."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._busy.total() < THREADS)
             self._changed.wait_for(lambda: self._stopped or self._woken or not self._busy.total())
@@ -85,7 +86,7 @@ class Courier:
         with self._changed:
             busy = {str(endpoint_id): count for endpoint_id, count in self._busy.items() if count}
         claimed = _run("integrations.claim_deliveries", busy=busy, limit=THREADS - sum(busy.values()))
-        return msgspec.convert(claimed or [], list[Parcel])  # a database that is away is asked again by the sweep
+        return msgspec.convert(claimed or [], list[Parcel])  # none on a database error; the sweep retries
 
     def _carry(self, parcel: Parcel) -> None:
         try:
@@ -108,7 +109,7 @@ class Courier:
 
 
 def post(url: str, event: dict[str, Any], *, secrets: Sequence[str], timeout_seconds: float) -> Outcome:
-    """Send ``event`` to ``url`` once, by Standard Webhooks: its id is the webhook-id."""
+    """Send ``event`` to ``url`` once, signed by Standard Webhooks. The event's id is the ``webhook-id``."""
     body, timestamp = msgspec.json.encode(event), int(time.time())
     headers = {
         "Content-Type": "application/cloudevents+json",
@@ -128,7 +129,7 @@ def post(url: str, event: dict[str, Any], *, secrets: Sequence[str], timeout_sec
 
 
 def kind_of(outcome: Outcome) -> str:
-    """How an attempt ended, in few words: a receiver that makes up a status makes no series of its own."""
+    """Return the metric label of an outcome. Statuses are grouped by class, so that receivers cannot add series."""
     if outcome.is_good:
         return "delivered"
     if outcome.status_code:
@@ -137,7 +138,7 @@ def kind_of(outcome: Outcome) -> str:
 
 
 def _run(task: str, **message: Any) -> Any:
-    """Carry a task of this service out in this thread; returns its result, None where it failed, which is logged."""
+    """Run a task of this service in this thread; return its result, or None if it failed, which is logged."""
     delivery = Delivery(task=task, task_id=new_task_id(), envelope=Envelope())
     deliver(CALLS[task], delivery, message)
     return delivery.answer.get("result")
@@ -148,7 +149,7 @@ _courier = Courier()
 
 @resource
 def courier(_delivery: Delivery) -> Iterator[Courier]:
-    """The courier of this process."""
+    """Provide the webhook sender of this process."""
     yield _courier
 
 

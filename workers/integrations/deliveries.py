@@ -1,4 +1,4 @@
-"""Deliveries: claimed in one transaction, sent by the courier in none, ended in another."""
+"""Webhook deliveries: claimed in one transaction, sent outside of any, completed in another."""
 
 from typing import Any
 from uuid import UUID
@@ -16,30 +16,30 @@ from .courier import Courier
 
 log = get_logger(__name__)
 
-SWEEP_SECONDS = 5  # how late a retry may be, and how soon a new worker takes up what a killed one had in hand
+SWEEP_SECONDS = 5  # a retry, or the delivery of a dead worker, may start this much late
 
 
 @task
 def send_due_webhooks(courier: Courier) -> None:
-    """Have the courier look: something is due."""
+    """Wake the webhook sender, as deliveries are due."""
     courier.wake()
 
 
 @job(every_seconds=SWEEP_SECONDS)
 def sweep_webhooks(courier: Courier) -> None:
-    """Have the courier look for retries whose time has come, and for what a lost poke or a killed worker has left."""
+    """Wake the webhook sender for retries and for deliveries whose task was lost or whose worker died."""
     courier.wake()
 
 
 @task
 def claim_deliveries(session: Session, *, busy: dict[UUID, int], limit: int) -> list[Parcel]:
-    """Take up to ``limit`` deliveries that are due; ``busy`` counts what is under way by endpoint."""
+    """Claim up to ``limit`` due deliveries. ``busy`` is the number of attempts in progress per endpoint."""
     return list(WebhookDelivery.claim(session, busy=busy, limit=limit, at=now()))
 
 
 @task
 def end_attempt(session: Session, *, endpoint_id: UUID, delivery_id: UUID, attempt: int, outcome: Outcome) -> None:
-    """Keep how an attempt ended. Raises NotFound where the endpoint was deleted meanwhile."""
+    """Store the outcome of an attempt. Raises NotFound if the endpoint has been deleted during the attempt."""
     endpoint = Endpoint.locked(session, endpoint_id)
     WebhookDelivery.locked(session, delivery_id, endpoint_id).end_attempt(attempt, outcome, at=now())
     if news := endpoint.note(outcome, at=now()):
@@ -51,7 +51,7 @@ def end_attempt(session: Session, *, endpoint_id: UUID, delivery_id: UUID, attem
 def list_deliveries(
     session: Session, *, endpoint_id: UUID, status: str | None, limit: int, after: UUID | None
 ) -> dict[str, Any]:
-    """A page of what an endpoint was told, the newest first: {"items", "next"}. Raises NotFound."""
+    """Return a page of an endpoint's deliveries, newest first: {"items", "next"}. Raises NotFound."""
     Endpoint.of(session, endpoint_id)
     found = WebhookDelivery.page(session, endpoint_id, status=status, limit=limit + 1, after=after)
     shown = found[:limit]
@@ -60,7 +60,7 @@ def list_deliveries(
 
 @task
 def replay_delivery(session: Session, poke: Poke, *, endpoint_id: UUID, delivery_id: UUID) -> dict[str, Any]:
-    """Send a delivery again, with the same webhook-id. Raises NotFound, EndpointDisabled."""
+    """Send a delivery again with the same ``webhook-id``. Raises NotFound, EndpointDisabled."""
     Endpoint.locked(session, endpoint_id).refuse_disabled()
     delivery = WebhookDelivery.locked(session, delivery_id, endpoint_id)
     delivery.replay(at=now())

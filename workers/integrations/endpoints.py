@@ -1,4 +1,4 @@
-"""Webhook endpoints: made, looked at, changed, tried out and told again of the past."""
+"""Webhook endpoints: create, show, change, delete, test and replay past events."""
 
 from datetime import datetime
 from typing import Any
@@ -16,12 +16,12 @@ from workers.resources import Poke
 
 from .courier import post
 
-TRIAL_SECONDS = 4  # somebody waits for the answer, who would not wait for the longest attempt
+TRIAL_SECONDS = 4  # the client waits for the result: shorter than the timeout of an attempt
 
 
 @task
 def create_endpoint(sessions: Sessions, *, url: str, description: str, event_types: list[str]) -> dict[str, Any]:
-    """Begin to tell ``url`` of events; the answer alone has the secret.
+    """Create an endpoint that receives events at ``url``. Only this response contains the secret.
 
     Raises WebhookUrlRefused, UnknownEventType, TooManyEndpoints.
     """
@@ -35,7 +35,7 @@ def create_endpoint(sessions: Sessions, *, url: str, description: str, event_typ
 
 @task
 def list_endpoints(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
-    """A page of endpoints, the newest first: {"items", "next"}."""
+    """Return a page of endpoints, newest first: {"items", "next"}."""
     found = Endpoint.page(session, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
@@ -43,7 +43,7 @@ def list_endpoints(session: Session, *, limit: int, after: UUID | None) -> dict[
 
 @task
 def show_endpoint(session: Session, *, endpoint_id: UUID) -> dict[str, Any]:
-    """An endpoint without its secret. Raises NotFound."""
+    """Return an endpoint without its secret. Raises NotFound."""
     return Endpoint.of(session, endpoint_id).view()
 
 
@@ -51,7 +51,7 @@ def show_endpoint(session: Session, *, endpoint_id: UUID) -> dict[str, Any]:
 def change_endpoint(
     sessions: Sessions, poke: Poke, *, endpoint_id: UUID, expected_version: int, changes: dict[str, Any]
 ) -> dict[str, Any]:
-    """Change what is named of an endpoint.
+    """Change the given fields of an endpoint.
 
     Raises NotFound, PreconditionFailed, WebhookUrlRefused, UnknownEventType.
     """
@@ -61,19 +61,19 @@ def change_endpoint(
         endpoint = Endpoint.locked(session, endpoint_id)
         endpoint.revise("webhook endpoint", expected_version)
         endpoint.change(changes, at=now())
-        poke("integrations.send_due_webhooks")  # enabled again, it may have something waiting
+        poke("integrations.send_due_webhooks")  # an endpoint that is enabled again may have due deliveries
         return sessions.answer(session, endpoint.view())
 
 
 @task
 def delete_endpoint(session: Session, *, endpoint_id: UUID) -> None:
-    """Tell an endpoint nothing any more, and forget what it was told. Raises NotFound."""
+    """Delete an endpoint and its deliveries. Raises NotFound."""
     session.delete(Endpoint.locked(session, endpoint_id, to_delete=True))
 
 
 @task
 def rotate_secret(session: Session, *, endpoint_id: UUID) -> dict[str, Any]:
-    """Give an endpoint a new secret, which the answer alone has; the old one signs too for a day. Raises NotFound."""
+    """Create a new secret, which only this response contains. The old one also signs for a day. Raises NotFound."""
     endpoint = Endpoint.locked(session, endpoint_id)
     endpoint.rotate_secret(at=now())
     return {**endpoint.view(), "secret": endpoint.secret}
@@ -81,7 +81,7 @@ def rotate_secret(session: Session, *, endpoint_id: UUID) -> dict[str, Any]:
 
 @task
 def try_endpoint(sessions: Sessions, *, endpoint_id: UUID) -> dict[str, Any]:
-    """Send a WEBHOOK_TEST at once, and tell how the receiver took it. It is in no feed and is not tried again.
+    """Send a WEBHOOK_TEST event and return the outcome. The event is not in the feed and is not retried.
 
     Raises NotFound.
     """
@@ -109,7 +109,7 @@ def try_endpoint(sessions: Sessions, *, endpoint_id: UUID) -> dict[str, Any]:
 def replay_past(
     session: Session, poke: Poke, *, endpoint_id: UUID, since: datetime, until: datetime | None, all_events: bool
 ) -> dict[str, Any]:
-    """Tell an endpoint again of what happened in that time: what it has not taken yet, or all of it.
+    """Send past events to an endpoint again: those it has not accepted, or all if ``all_events``.
 
     Raises NotFound, EndpointDisabled.
     """
@@ -122,7 +122,7 @@ def replay_past(
 
 
 def _refuse_unfit(url: str) -> None:
-    """Raises WebhookUrlRefused."""
+    """Raise WebhookUrlRefused if webhooks must not be sent to ``url`` (SSRF protection)."""
     try:
         _outbound.resolve(url, loopback=settings.WEBHOOK_LOOPBACK)
     except _outbound.Refused as error:

@@ -1,4 +1,4 @@
-"""What the tables of integrations tell Prometheus."""
+"""Prometheus metrics that are read from the tables of integrations."""
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session

@@ -1,4 +1,4 @@
-"""The feed: every event that any service tells, kept for those who read it or are told of it."""
+"""The event feed: stores the events of all services for clients that read it and for webhooks."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,14 +15,14 @@ from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
 
-PRUNED_AT_ONCE = 1000  # events a transaction: none is held for long
+PRUNED_AT_ONCE = 1000  # events per transaction, so that no transaction is long
 BATCHES_A_RUN = 200
 
 
 @task
 def keep_event(session: Session, poke: Poke, *, event: AnyEvent, event_id: UUID, event_headers: dict[str, str]) -> None:
-    """Append an event to the feed and have it told to every endpoint that listens."""
-    # A replay of long ago, which the inbox has forgotten: it was told then, and is no news.
+    """Append an event to the feed and create a delivery for each subscribed endpoint."""
+    # Ignore replayed events that are older than the retention: the inbox no longer knows that they were handled.
     if datetime.fromisoformat(event_headers["ce_time"]) < now() - timedelta(days=settings.EVENTS_KEPT_DAYS):
         return
     if not LoggedEvent.append(session, event_id, event_headers, event):
@@ -33,9 +33,9 @@ def keep_event(session: Session, poke: Poke, *, event: AnyEvent, event_id: UUID,
 
 @task
 def list_events(session: Session, *, after: int, types: list[str], limit: int) -> dict[str, Any]:
-    """The events behind ``after``: {"items", "next_after", "has_more"}. Raises UnknownEventType, EventsPruned.
+    """Return the events after ``after``: {"items", "next_after", "has_more"}. Raises UnknownEventType, EventsPruned.
 
-    ``next_after`` is never behind an event that has yet to appear, also where a filter leaves events out.
+    ``next_after`` never skips events that are not committed yet, even if a filter excludes events.
     """
     wanted = known_types(types)
     end = LoggedEvent.end(session, after=after)
@@ -50,7 +50,7 @@ def list_events(session: Session, *, after: int, types: list[str], limit: int) -
 
 @job(every_seconds=3600)
 def prune_feed(sessions: Sessions) -> None:
-    """Forget the events that have been kept for long enough, and their deliveries."""
+    """Delete events older than EVENTS_KEPT_DAYS and their deliveries."""
     before = now() - timedelta(days=settings.EVENTS_KEPT_DAYS)
     for _ in range(BATCHES_A_RUN):
         with sessions.begin() as session:

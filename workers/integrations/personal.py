@@ -1,4 +1,4 @@
-"""What this service knows of a person: what happened to them, under an id that only we can resolve."""
+"""Export and erasure of personal data: the feed contains events of a user only by a pseudonymous user id."""
 
 from sqlalchemy.orm import Session
 
@@ -10,12 +10,12 @@ from workers import task
 
 @task
 def export_data(session: Session, *, event: UserExportRequested) -> None:
-    """Lay out the events that tell of a person."""
+    """Export the feed's events of a user."""
     events = [logged.cloud_event() for logged in LoggedEvent.of_user(session, event.user_id)]
     lay_out(session, "integrations", event, {"events": events})
 
 
 @task
 def erase_data(session: Session, *, event: UserDeleted) -> None:
-    """Clear the bus; in the feed nobody was ever named."""
+    """Erase a user's personal data from the event bus. The feed itself contains none."""
     forget(session, "integrations", event, rows=0, kept=[])

@@ -177,7 +177,7 @@ class History:
         self._settle(delivery, ended)
 
     def report(self, delivery_id: UUID, outcome: Outcome, *, at: datetime) -> None:
-        """Store a report on an e-mail that the provider accepted. A bounce or complaint is not overridden."""
+        """Store a report on an e-mail that the provider accepted. "delivered" never replaces a bounce."""
         before = [State.SENDING, State.SENT]
         if outcome.state is not State.DELIVERED:
             before += [State.DELIVERED, State.BOUNCED]

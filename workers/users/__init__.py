@@ -1,4 +1,4 @@
-"""Users: who is who, their profiles and roles, what Auth0 tells of them, and their right to see all and to go."""
+"""Users service: identities, profiles, roles, Auth0 synchronisation, data exports and account erasures."""
 
 from collections.abc import Iterator
 
@@ -16,5 +16,5 @@ _AUTH0 = watched("auth0", Auth0.configured())
 
 @resource
 def auth0(_delivery: Delivery) -> Iterator[Auth0]:
-    """Auth0's management API. Call it with no transaction open."""
+    """Provide Auth0's management API. Do not call it in an open transaction."""
     yield _AUTH0

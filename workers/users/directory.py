@@ -1,4 +1,4 @@
-"""The directory: all users, for those who look after them, and who has which role."""
+"""User administration: list users and set roles."""
 
 import time
 from typing import Any
@@ -24,7 +24,7 @@ from .management import Auth0
 def list_users(
     session: Session, *, q: str, role: str | None, limit: int, after: UUID | None, total: bool
 ) -> dict[str, Any]:
-    """A page of users, newest first: {"items", "next", "total"}, the last one where it is asked for."""
+    """Return a page of users, newest first: {"items", "next", "total"}. ``total`` is None unless requested."""
     found = User.page(session, q=q, role=role, limit=limit + 1, after=after)
     shown = found[:limit]
     return {
@@ -46,11 +46,11 @@ def set_roles(
     actor: UUID,
     actor_token_issued_at: float,
 ) -> dict[str, Any]:
-    """Give a user these roles and no others; Auth0 is told at once, or by the job as soon as it answers.
+    """Replace a user's roles and push them to Auth0; if Auth0 does not respond, a job retries the push.
 
-    Permissions of the user's present tokens end with the commit, and no token is accepted for them before Auth0 has
-    the new roles: until then it may issue tokens with the old ones. ``actor`` is the administrator who asks; whoever
-    has lost that power since the gateway admitted the request is refused here, under a lock.
+    The user's current tokens become invalid with the commit. No token of the user is accepted until Auth0 has the new
+    roles, because until then Auth0 may issue tokens with the old ones. ``actor`` is the administrator. The actor's
+    account is checked again under a lock: its rights may have been withdrawn since the gateway checked the request.
 
     Raises OwnRoles, AccountErased, AccountBlocked, TokenOutdated, NotFound, PreconditionFailed, ProjectionBehind.
     """
@@ -72,13 +72,14 @@ def set_roles(
         remember(identity_key(user.sub), user.stored_account())
     if wish:
         tell_auth0(sessions, auth0, remember, wish)
-    # Tokens state the second in which they were issued: one issued after this answer must not count as an older one.
+    # ``iat`` of a token has a resolution of one second. Wait for the next second, so that a token issued after this
+    # reply is not rejected as an older one.
     time.sleep(next_second() - time.time())
     return user.view()
 
 
 def _authorized_target(session: Session, user_id: UUID, actor: UUID, actor_token_issued_at: float) -> User:
-    """Lock the user whose roles change and the administrator who asks; return the former."""
+    """Lock the target user and the administrator, check the administrator's token and return the target user."""
     users = User.get_all_for_update(session, user_id, actor)
     admin, user = users.get(actor), users.get(user_id)
     if admin is None or admin.erased_at:

@@ -1,4 +1,7 @@
-"""Being forgotten: told to every service by USER_DELETED, and over when each has answered by USER_DATA_ERASED."""
+"""Account erasure.
+
+USER_DELETED asks every service to erase its data. The erasure is complete when all have published USER_DATA_ERASED.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -30,7 +33,10 @@ RECEIPT_KEPT = KeptData(
 
 @task
 def erase_me(session: Session, remember: Remember, poke: Poke, *, sub: str, expected_version: int) -> dict[str, Any]:
-    """Forget the caller; returns the operation, the same one when asked again. Raises NotFound, PreconditionFailed."""
+    """Start the erasure of the caller's account; return its operation. Idempotent.
+
+    Raises NotFound, PreconditionFailed.
+    """
     user = User.named(session, sub)
     if user is None:
         known = Erasure.last_of(session, sub)
@@ -45,7 +51,10 @@ def erase_me(session: Session, remember: Remember, poke: Poke, *, sub: str, expe
 def erase_user(
     session: Session, remember: Remember, poke: Poke, *, user_id: UUID, expected_version: int, owner: str
 ) -> dict[str, Any]:
-    """Forget a user by an admin's word; returns the operation of ``owner``. Raises NotFound, PreconditionFailed."""
+    """Start the erasure of a user on behalf of an administrator; return the operation, which belongs to ``owner``.
+
+    Raises NotFound, PreconditionFailed.
+    """
     user = User.locked(session, user_id)
     user.expect(expected_version)
     return begin(session, remember, poke, user, owner=owner).view()
@@ -54,7 +63,11 @@ def erase_user(
 def begin(
     session: Session, remember: Remember, poke: Poke, user: User, *, owner: str, in_auth0: bool = True
 ) -> Operation:
-    """Forget ``user``, who is locked: the profile is gone with this commit, the rest as the services answer."""
+    """Start the erasure of ``user``, whose row must be locked; return the operation.
+
+    The profile is erased by this transaction, other data when the services process USER_DELETED. ``in_auth0`` also
+    deletes the account in Auth0.
+    """
     at, sub = now(), user.sub
     operation = Operation.under_way(kind=ERASURE, owner=owner, at=at)
     session.add(operation)
@@ -74,7 +87,7 @@ def begin(
 
 @task
 def erase_data(session: Session, *, event: UserDeleted) -> None:
-    """Erase what this service has of a person beside the profile. Raises Unavailable while the cache is away."""
+    """Erase this service's data other than the profile. Raises Unavailable if the cache does not respond."""
     user = session.get_one(User, event.user_id, with_for_update=True)
     _clear_cache(event, user.account_version)
     exports = Export.forget(session, event.user_id)
@@ -83,7 +96,7 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
 
 @task
 def gather_receipt(session: Session, *, event: UserDataErased) -> None:
-    """Put a service's answer on the receipt; the last one ends the operation."""
+    """Add a service's result to the receipt; the last one completes the operation."""
     erasure = Erasure.of(session, event.user_id)
     if erasure.answer(event.service, rows=event.rows, kept=event.kept, at=event.erased_at):
         close(session, erasure)
@@ -91,22 +104,25 @@ def gather_receipt(session: Session, *, event: UserDataErased) -> None:
 
 @job(every_seconds=3600)
 def prune_erased_subs(session: Session) -> None:
-    """Forget the last trace of those whose tokens have all run out."""
+    """Delete the hashed subs of erased accounts whose tokens have all expired."""
     ErasedSub.prune(session, at=now())
 
 
 def close(session: Session, erasure: Erasure) -> None:
-    """All have answered: show the receipt."""
+    """Complete the operation with the receipt as its result. Call it when all services have answered."""
     Operation.end(session, erasure.id, {"result": msgspec.to_builtins(erasure.view())}, at=now())
     forget_account(session, erasure.user_id)
 
 
 def _clear_cache(event: UserDeleted, account_version: int) -> None:
-    """As the command did by a hint, which may have been lost. An empty body is newer than all that was ever cached."""
+    """Clear the cached profile and account again: the command's own write to the cache may have been lost.
+
+    An empty body with this version replaces every older cache entry.
+    """
     try:
         cache.put(profile_key(event.user_id), Stored(cache.ERASED, b""))
         if event.pii.sub:
             cache.put(identity_key(event.pii.sub), Stored(account_version, b""))
-        announce(event.user_id)  # open streams look at the account and end
+        announce(event.user_id)  # makes open event streams check the account and close
     except RedisError as error:
         raise Unavailable("The cache") from error

@@ -1,4 +1,4 @@
-"""All that is kept of a person: asked of every service by USER_EXPORT_REQUESTED, laid out by each for itself."""
+"""Data exports. USER_EXPORT_REQUESTED asks every service to store its part; the gateway collects the parts."""
 
 from typing import Any
 from uuid import UUID
@@ -20,11 +20,11 @@ HREF = "/v1/me/export"
 
 @task
 def request_export(session: Session, *, user_id: UUID, owner: str) -> dict[str, Any]:
-    """Have all that is kept of a user laid out; returns the operation, that of the export under way where one is.
+    """Start an export of a user's data; return its operation. If an export is in progress, return that one.
 
     Raises NotFound.
     """
-    User.locked(session, user_id)  # who asks twice waits here
+    User.locked(session, user_id)  # locks the row: concurrent requests start one export
     if export := Export.under_way(session, user_id):
         return Operation.of(session, export.id, owner=owner).view()
     operation = Operation.under_way(kind=EXPORT, owner=owner, at=now())
@@ -37,7 +37,7 @@ def request_export(session: Session, *, user_id: UUID, owner: str) -> dict[str, 
 
 @task
 def export_data(session: Session, *, event: UserExportRequested) -> None:
-    """Lay out the profile."""
+    """Export the profile."""
     export, user = Export.locked(session, event.export_id), session.get_one(User, event.user_id)
     if export:
         profile = {**user.view(), "sub": user.sub, "identity_name": user.identity_name}
@@ -46,7 +46,10 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
 
 @task
 def gather_export(session: Session, *, event: UserDataExported) -> None:
-    """Note that a part is ready; the last one ends the operation. Of a user who has gone meanwhile there is none."""
+    """Record that a service's part is ready; the last one completes the operation.
+
+    An export that no longer exists, because the user was erased, is ignored.
+    """
     export = Export.locked(session, event.export_id)
     if export and export.answer(event.service, at=event.exported_at):
         result = {"href": HREF, "services": export.services}
@@ -55,5 +58,5 @@ def gather_export(session: Session, *, event: UserDataExported) -> None:
 
 @task
 def show_export(session: Session, *, user_id: UUID) -> dict[str, Any]:
-    """The last finished export of a user, by which the gateway collects its parts. Raises NotFound."""
+    """Return a user's last finished export, from which the gateway collects the parts. Raises NotFound."""
     return Export.last_finished(session, user_id).view()

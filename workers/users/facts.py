@@ -1,4 +1,4 @@
-"""What the users tables tell Prometheus."""
+"""Prometheus metrics that are read from the tables of users."""
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session

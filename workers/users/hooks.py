@@ -1,8 +1,8 @@
-"""Webhooks of Auth0: its event streams, and its log streams, which say less.
+"""Webhooks of Auth0: event streams, and log streams, which contain fewer fields.
 
-Both deliver at least once and in any order. So every entry is compared by its time: an entry older than what is known
-changes nothing, and an erased account comes back only when it was created after the erasure. An entry that cannot be
-read is logged, counted and skipped: the other entries of its batch are applied.
+Both deliver at least once and in any order. Entries are compared by time: an entry older than the stored state is
+ignored, and an erased account is recreated only if it was created at Auth0 after the erasure. An unreadable entry is
+logged, counted and skipped; the other entries of the batch are applied.
 """
 
 import json
@@ -34,7 +34,7 @@ log = get_logger(__name__)
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _SUB_MAX_LENGTH = 255
 
-OWNER = "auth0"  # of the operations that it begins, which are nobody's to see
+OWNER = "auth0"  # owner of erasures that Auth0 starts; no user can see them
 
 # https://auth0.com/docs/customize/events/event-types
 _OF_EVENTS: dict[str, Literal["told", "deleted"]] = {
@@ -43,19 +43,19 @@ _OF_EVENTS: dict[str, Literal["told", "deleted"]] = {
     "user.deleted": "deleted",
 }
 # https://auth0.com/docs/deploy-monitor/logs/log-event-type-codes: signed up; address verified; deleted.
-# Other lines say too little.
+# Other log types contain too few fields.
 _OF_LOGS: dict[str, Literal["told", "deleted"]] = {"ss": "told", "sv": "told", "sdu": "deleted", "du": "deleted"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class News:
-    """One thing that Auth0 says of one account."""
+    """One update of one account by Auth0."""
 
     kind: Literal["told", "deleted"]
     sub: str
     email: str | None
     name: str | None
-    email_verified: bool | None = None  # None: nothing is said of it
+    email_verified: bool | None = None  # None: not stated
     blocked: bool | None = None
     at: datetime
     created_at: datetime | None
@@ -65,9 +65,9 @@ class News:
 def receive_auth0_hook(
     session: Session, remember: Remember, poke: Poke, *, body: bytes, authorization: str
 ) -> dict[str, Any]:
-    """Apply the entries of a webhook of Auth0. Raises HookRefused, and HookUnreadable where no entry can be read."""
+    """Apply the entries of an Auth0 webhook. Raises HookRefused, and HookUnreadable if no entry is readable."""
     verify_auth0(authorization, settings.AUTH0_WEBHOOK_TOKENS)
-    # In one order, so that two hooks that speak of the same people do not wait for each other.
+    # Sort by user, so that concurrent webhooks lock users in the same order and cannot deadlock.
     for news in sorted(_read(body), key=lambda each: (each.sub, each.at)):
         if news.kind == "deleted":
             _let_go(session, remember, poke, news)
@@ -80,13 +80,13 @@ def _follow(session: Session, remember: Remember, news: News) -> None:
     erased_at = ErasedSub.erased_at_of(session, news.sub)
     if erased_at:
         if news.created_at is None or news.created_at <= erased_at:
-            return  # it speaks of the account that has gone
+            return  # it concerns the erased account
         ErasedSub.lift(session, news.sub)
     identity = Identity(
         email=news.email, name=news.name, email_verified=news.email_verified, blocked=news.blocked, at=news.at
     )
     if made := User.reserve(session, news.sub, at=now()):
-        if erased_at:  # tokens of the erased account are still around
+        if erased_at:  # tokens of the erased account may still be valid
             made.accept_tokens_from(int(erased_at.timestamp()) + 1)
         made.identity_at, made.identity_name = news.at, news.name
         made.block(blocked=news.blocked, at=now())
@@ -107,20 +107,20 @@ def _follow(session: Session, remember: Remember, news: News) -> None:
 def _let_go(session: Session, remember: Remember, poke: Poke, news: News) -> None:
     user = User.named(session, news.sub)
     if user is None:
-        # Told before the news of its making, it has to be known when that comes.
+        # The deletion arrived before the creation: store it, so that the late creation is ignored.
         ErasedSub.keep(session, news.sub, at=news.at)
     elif not (user.identity_at and user.identity_at > news.at):
         begin(session, remember, poke, user, owner=OWNER, in_auth0=False)
 
 
 def _read(body: bytes) -> list[News]:
-    """Return the news of all readable entries. Raises HookUnreadable where there are entries and none is readable."""
+    """Return the updates of all readable entries. Raises HookUnreadable if there are entries and none is readable."""
     entries, faults, found = _entries(body), 0, []
     for entry in entries:
         try:
             news = _of_event(entry) if "specversion" in entry or "spec_version" in entry else _of_log(entry)
         except (KeyError, TypeError, AttributeError, ValueError, OverflowError, msgspec.ValidationError) as error:
-            # Auth0 repeats a refused batch without end: one bad entry must not keep the others from being applied.
+            # Auth0 keeps retrying a rejected batch: one bad entry must not block the others.
             faults += 1
             HOOK_ENTRIES_SKIPPED.inc()
             log.warning("entry of an Auth0 hook skipped", reason=type(error).__name__, type=str(entry.get("type"))[:50])
@@ -133,7 +133,7 @@ def _read(body: bytes) -> list[News]:
 
 
 def _entries(body: bytes) -> list[dict[str, Any]]:
-    """An object, an array of objects, or an object a line: whichever form the stream was set to."""
+    """Parse an object, an array of objects or one object per line, as configured in the stream."""
     try:
         text = body.decode()
         try:

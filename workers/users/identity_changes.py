@@ -1,4 +1,4 @@
-"""What Auth0 is to be told: roles, and that an account is gone. No transaction is open; it is repeated until done."""
+"""Push pending changes to Auth0: roles and account deletions. Retried until Auth0 accepts them."""
 
 import time
 from uuid import UUID
@@ -24,20 +24,20 @@ WISHES_A_RUN = 50  # below Auth0's burst
 
 @task
 def push_identity_change(sessions: Sessions, auth0: Auth0, remember: Remember, *, change_id: UUID) -> None:
-    """Tell Auth0 one thing; done before, or overtaken by a newer wish, it is nothing."""
+    """Push one pending change to Auth0. No effect if it is done or replaced by a newer change."""
     tell_auth0(sessions, auth0, remember, change_id)
 
 
 @job(every_seconds=15)
 def sweep_identity_changes(session: Session, poke: Poke) -> None:
-    """Start what a lost poke, a killed worker or Auth0 itself has left behind."""
+    """Enqueue pending changes whose task was lost, whose worker died or which Auth0 did not accept."""
     for change in IdentityChange.due(session, at=now(), limit=WISHES_A_RUN):
         change.lease(at=now())
         poke("users.push_identity_change", change_id=change.id)
 
 
 def tell_auth0(sessions: Sessions, auth0: Auth0, remember: Remember, change_id: UUID) -> None:
-    """Tell Auth0 what was wished; where it does not take it now, the job repeats it. No transaction may be open."""
+    """Push one pending change to Auth0; on failure it is rescheduled. Do not call it in an open transaction."""
     with sessions.begin() as session:
         change = session.get(IdentityChange, change_id)
     if change is None:
@@ -54,7 +54,7 @@ def tell_auth0(sessions: Sessions, auth0: Auth0, remember: Remember, change_id: 
                 known.put_off(str(error), at=now(), seconds=error.retry_after_seconds)
         return
     with sessions.begin() as session:
-        # In the order of set_roles: first the user, then the change.
+        # Lock in the same order as set_roles, user before change: otherwise the two can deadlock.
         user = session.get(User, change.user_id, with_for_update=True)
         known = session.get(IdentityChange, change_id, with_for_update=True)
         if known is None:
@@ -72,12 +72,12 @@ def tell_auth0(sessions: Sessions, auth0: Auth0, remember: Remember, change_id: 
 
 
 def next_second() -> int:
-    """Return the second after the present one, since 1970."""
+    """Return the next full second as a Unix timestamp."""
     return int(time.time()) + 1
 
 
 def _wish_again(session: Session, remember: Remember, overtaken: IdentityChange, user: User | None) -> None:
-    """A newer wish was told while we told this one: which came last nobody knows, so it is told once more."""
+    """Create the change again if a newer one was pushed during this push: the order at Auth0 is unknown."""
     if overtaken.kind == "roles" and user and not user.erased_at:
         IdentityChange.want(session, user.id, "roles", sub=user.sub, roles=user.roles, at=now())
         user.hold_tokens()

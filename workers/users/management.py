@@ -1,4 +1,4 @@
-"""Auth0's management API, through Authlib's OAuth2 client: roles of a user, and the end of one."""
+"""Client of Auth0's management API: set the roles of a user and delete a user."""
 
 import threading
 import time
@@ -15,14 +15,14 @@ from models.log import get_logger
 
 log = get_logger(__name__)
 
-_EARLY_SECONDS = 60  # a token that ends during a call is none
-_LIMITED_SECONDS = 10  # where a 429 does not say for how long
+_EARLY_SECONDS = 60  # refresh the token this long before it expires
+_LIMITED_SECONDS = 10  # wait after a 429 that states no duration
 _LONGEST_WAIT_SECONDS = 3600
-_MAX_ROLES = 100  # a page of Auth0's; a tenant has a handful
+_MAX_ROLES = 100  # Auth0's maximum per page; no further pages are read
 
 
 class Auth0:
-    """One tenant. The token of its machine client is fetched once for all threads and kept while it is good."""
+    """One Auth0 tenant. All threads share one access token, which is fetched again before it expires."""
 
     def __init__(self, issuer: str, client_id: str, client_secret: str) -> None:
         self._issuer = issuer
@@ -35,7 +35,7 @@ class Auth0:
         return cls(settings.AUTH0_ISSUER, settings.AUTH0_CLIENT_ID, settings.AUTH0_CLIENT_SECRET)
 
     def set_roles(self, sub: str, roles: list[str]) -> None:
-        """Give the user these roles and no others. Doing it again changes nothing. Raises Unavailable."""
+        """Replace the user's roles. Idempotent. Raises Unavailable."""
         path = f"users/{quote(sub, safe='')}/roles"
         known = {role["name"]: role["id"] for role in self._call("GET", f"roles?per_page={_MAX_ROLES}")}
         if unknown := [role for role in roles if role not in known]:
@@ -48,13 +48,13 @@ class Auth0:
             self._call("DELETE", path, {"roles": surplus})
 
     def delete_user(self, sub: str) -> None:
-        """Delete the account; one that is gone already stays so. Raises Unavailable."""
+        """Delete the account. Idempotent. Raises Unavailable."""
         self._call("DELETE", f"users/{quote(sub, safe='')}")
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         response = self._send(method, path, body)
         if response.status_code == requests.codes.unauthorized:
-            self._token = {}  # withdrawn before its time
+            self._token = {}  # revoked before it expired: fetch a new one
             response = self._send(method, path, body)
         if response.status_code == requests.codes.too_many_requests:
             raise _limited(response)
@@ -94,7 +94,7 @@ class Auth0:
 
 
 def _limited(response: requests.Response) -> Unavailable:
-    """A 429, with how long Auth0 wants to be left alone: ``Retry-After``, or the time that the limit ends at."""
+    """Return the error for a 429, with the wait in seconds by ``Retry-After`` or ``x-ratelimit-reset``."""
     after, reset = response.headers.get("Retry-After", ""), response.headers.get("x-ratelimit-reset", "")
     seconds = int(after) if after.isdecimal() else int(reset) - int(time.time()) if reset.isdecimal() else 0
     return _unavailable("Auth0 (it limits us)", seconds=min(max(seconds, 0) or _LIMITED_SECONDS, _LONGEST_WAIT_SECONDS))

@@ -1,4 +1,4 @@
-"""Profiles: reserved by the first token, filled by its event, changed by their users."""
+"""Profiles: created with the user's first token, filled by USER_CREATED, changed by the user."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,15 +26,15 @@ def identify(
     email_verified: bool = False,
     roles: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Our id of Auth0's ``sub``: {"user_id", "account"}. One never seen before becomes a user, told once.
+    """Return the user of Auth0's ``sub``: {"user_id", "account"}. Creates an unknown user and publishes USER_CREATED.
 
-    "account" is the text that the cache stores (models/accounts.py). ``roles`` are those that the token names; later
-    they change through ``set_roles``.
+    "account" is in the format of the cache (models/accounts.py). ``roles`` are the roles in the token; they are used
+    only for a new user and later change by ``set_roles``.
 
-    Raises AccountErased for one whose tokens have outlived the account.
+    Raises AccountErased if the token is still valid but its account is erased.
     """
     user = User.reserve(session, sub, at=now(), roles=sorted(roles))
-    ErasedSub.refuse(session, sub)  # only now: an erasure that was under way has been waited for above
+    ErasedSub.refuse(session, sub)  # after ``reserve``, which waits for a concurrent erasure to commit
     if user:
         record(session, user, user.created(Person(email=email, name=name, email_verified=email_verified)))
     user = user or User.get_by_sub(session, sub)
@@ -44,7 +44,7 @@ def identify(
 
 @task
 def fill_profile(session: Session, remember: Remember, *, event: UserCreated) -> None:
-    """Save the profile of a new user, and cache it."""
+    """Fill the profile of a new user and cache it."""
     user = session.get_one(User, event.user_id, with_for_update=True)
     if news := user.fill(event.pii, at=now()):
         record(session, user, news)
@@ -53,7 +53,7 @@ def fill_profile(session: Session, remember: Remember, *, event: UserCreated) ->
 
 @task
 def cache_profile(session: Session, remember: Remember, *, event: UserUpdated) -> None:
-    """Cache the changed profile and account again: what the command itself had put there may be lost."""
+    """Cache the changed profile and account again: the command's own write to the cache may have been lost."""
     user = session.get_one(User, event.user_id)
     if not user.erased_at:
         remember(profile_key(user.id), Stored.of(user.view()))
@@ -64,7 +64,7 @@ def cache_profile(session: Session, remember: Remember, *, event: UserUpdated) -
 def show_profile(
     session: Session, *, user_id: UUID, email: str | None, name: str | None, email_verified: bool = False
 ) -> dict[str, Any]:
-    """A user's profile; while it is not filled, with what the token claims of the person."""
+    """Return a user's profile. Until it is filled, it shows the name and e-mail claims of the token."""
     user = User.of(session, user_id)
     claimed = {"email": email, "name": name, "email_verified": email_verified}
     return user.view() if user.filled_at else {**user.view(), **claimed}
@@ -72,9 +72,9 @@ def show_profile(
 
 @task
 def confirm_email(session: Session, remember: Remember, *, user_id: UUID, email: str) -> dict[str, Any]:
-    """Take over that ``email`` is verified, as a token states; nothing changes where the profile has another address.
+    """Mark ``email`` as verified, as stated by a token. No effect if the profile has another address.
 
-    For tenants whose event stream does not tell. Raises NotFound.
+    For tenants whose event stream does not report verification. Raises NotFound.
     """
     user = User.locked(session, user_id)
     if news := user.confirm_email(email, at=now()):
