@@ -48,8 +48,8 @@ def set_roles(
 ) -> dict[str, Any]:
     """Replace a user's roles and push them to Auth0; if Auth0 does not respond, a job retries the push.
 
-    The user's current tokens become invalid with the commit. No token of the user is accepted until Auth0 has the new
-    roles, because until then Auth0 may issue tokens with the old ones. ``actor`` is the administrator. The actor's
+    The permissions in the user's current tokens are rejected from the commit on. So are those of new tokens until Auth0
+    has the new roles, because until then Auth0 may issue tokens with the old ones. ``actor`` is the admin, whose
     account is checked again under a lock: its rights may have been withdrawn since the gateway checked the request.
 
     Raises OwnRoles, AccountErased, AccountBlocked, TokenOutdated, NotFound, PreconditionFailed, ProjectionBehind.
