@@ -1,7 +1,7 @@
-"""One try to pay an order: a page at a provider, and what became of it.
+"""Payment attempts: one try to pay an order with one provider, usually in a checkout session.
 
-An attempt is changed by what a provider said when we asked it (``Snapshot``), and by nothing else: never by a webhook's
-body, never by the buyer's return.
+The outcome comes only from the state fetched from the provider (``Snapshot``) or from an operator's decision, never
+from a webhook's body or the buyer's return to the success URL. In names, "page" means the checkout session.
 """
 
 from dataclasses import dataclass
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 Neutral = Literal["requires_action", "processing", "authorized", "succeeded", "failed", "canceled", "expired"]
 AttemptStatus = Literal[
     "created",  # committed before the provider is called; the call may have been made or not
-    "requires_action",  # the page is open
-    "processing",  # the buyer has done their part, the bank has not
-    "authorized",
+    "requires_action",  # the checkout session is open
+    "processing",  # the buyer has paid, the bank has not confirmed
+    "authorized",  # the money is reserved, not captured
     "succeeded",
-    "failed",  # declined; on a page that is still open the buyer may try again
+    "failed",  # declined; the buyer may retry while the checkout session is open
     "canceled",
     "expired",
-    "unknown",  # the call gave no clear answer: never treated as a failure
-    "review",  # the provider's object does not match ours: nothing is fulfilled until a person has looked
-    "duplicate",  # money for an order that was paid already
+    "unknown",  # the outcome of the call is unknown (timeout, error): never treated as a failure
+    "review",  # the provider's object does not match the attempt: nothing is fulfilled until an operator decides
+    "duplicate",  # captured money that does not pay the order (paid already, or not wanted): it is refunded
 ]
 
-# While one of these is there, no other page may be opened for the order.
+# An attempt in one of these statuses prevents another attempt for the order.
 LIVE = frozenset({"created", "requires_action", "processing", "authorized", "unknown", "review"})
-# Money has come: nothing takes it back but a refund.
+# Money was captured: only a refund or a dispute returns it.
 SETTLED = frozenset({"succeeded", "duplicate"})
-# What does not match where a snapshot is of another object than the attempt's own page.
+# A mismatch in one of these fields means that the snapshot is not of this attempt's checkout session.
 OF_ANOTHER_OBJECT = frozenset({"account", "live_mode", "page_id"})
 _ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 
@@ -47,7 +47,7 @@ _SYNC_AT_LEAST_EVERY = timedelta(hours=6)
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """On what a payment page is opened. Other terms need another page."""
+    """The parameters of a checkout session. Different terms need another session."""
 
     provider: str
     account: str
@@ -57,45 +57,45 @@ class Terms:
     success_url: str
     cancel_url: str | None
     receipt_email: str | None = None
-    saves_method: bool = False  # the buyer's card is kept for charges to come
-    # A saved card that is charged without the buyer, and whose it is at the provider; None: on a page.
+    saves_method: bool = False  # the provider saves the buyer's card for later charges
+    # The provider's ids of a saved card to charge without the buyer, and of its customer; None: checkout session.
     method_id: str | None = None
     customer_id: str | None = None
-    is_scheduled: bool = False  # charged by the renewal job, not at the buyer's request
+    is_scheduled: bool = False  # charged by the renewal job, not requested by the buyer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """What a provider says of a payment page and of the money behind it, in our words; fetched by us."""
+    """The state of a checkout session and its payment, fetched from the provider and translated to our statuses."""
 
     account: str
     live_mode: bool
-    page_id: str | None  # None: it was never opened
+    page_id: str | None  # None: the session was never created
     page_url: str | None
-    page_open: bool  # it can still be paid, after a decline too
+    page_open: bool  # the buyer can still pay, also after a decline
     payment_id: str | None
     status: Neutral
     amount_minor: int
     currency: str
     captured_minor: int
-    order_id: str | None  # as our metadata says
+    order_id: str | None  # order_id, attempt_id: from our metadata on the provider's object
     attempt_id: str | None
     failure_reason: str | None = None  # the provider's code of the last decline
-    receipt: str | None = None  # of the receipt that the law asks for: pending, succeeded, canceled
-    method_id: str | None = None  # what was saved, to be charged again
+    receipt: str | None = None  # status of the fiscal receipt: pending, succeeded, canceled
+    method_id: str | None = None  # the saved payment method, for later charges
     customer_id: str | None = None
-    lingers: bool = False  # given up by us, and the provider would still let the buyer pay
+    lingers: bool = False  # we gave the session up, but the provider still accepts a payment
 
     @property
     def is_final(self) -> bool:
-        """Whether the provider has nothing new to tell of it."""
+        """Whether the state at the provider cannot change any more, so polling may stop."""
         if self.page_open or self.lingers:
             return False
         return self.status in _ENDED and not (self.status == "succeeded" and self.receipt == "pending")
 
 
 class Attempt(Base):
-    """Its id is the idempotency key of the call that opens its page."""
+    """One payment attempt. Its id is the idempotency key of the call that creates the checkout session or charge."""
 
     __tablename__ = "attempts"
     __table_args__ = ({"schema": "payments"},)
@@ -108,28 +108,28 @@ class Attempt(Base):
     live_mode: Mapped[bool]
     amount_minor: Mapped[int]
     currency: Mapped[str]
-    # Money is counters, not statuses.
+    # Amounts are counters, because one payment may be refunded and disputed in parts. Minor units.
     captured_minor: Mapped[int]
-    captured_currency: Mapped[str | None]  # where it is not the one that was asked for: see money_currency
+    captured_currency: Mapped[str | None]  # only if it differs from the requested one: see money_currency
     refund_pending_minor: Mapped[int]
     refunded_minor: Mapped[int]
-    disputed_minor: Mapped[int]  # what a bank holds until a dispute is decided
-    charged_back_minor: Mapped[int]  # what it has taken for good
+    disputed_minor: Mapped[int]  # withheld by the bank until a dispute is decided
+    charged_back_minor: Mapped[int]  # lost to disputes
     success_url: Mapped[str]
     cancel_url: Mapped[str | None]
     saves_method: Mapped[bool]
     method_id: Mapped[str | None]
     customer_id: Mapped[str | None]
-    is_scheduled: Mapped[bool]  # by the renewal job: a failure is a step of dunning
+    is_scheduled: Mapped[bool]  # charged by the renewal job: a failure counts in dunning
     receipt_email: Mapped[str | None]
-    receipt_status: Mapped[str | None]  # pending, succeeded, canceled; None where no receipt is asked for
+    receipt_status: Mapped[str | None]  # pending, succeeded, canceled; None: no receipt requested
     page_id: Mapped[str | None]
     page_url: Mapped[str | None]
     page_open: Mapped[bool]
     payment_id: Mapped[str | None]
-    # Its page is given up, for another one or for good: its end is not the order's, and what it holds is let go.
+    # The session was replaced or abandoned: its end does not expire the order, and an authorization is voided.
     superseded: Mapped[bool]
-    problem: Mapped[str | None]  # why it failed, or what does not match
+    problem: Mapped[str | None]  # the decline code, or the fields that do not match
     failed_at: Mapped[datetime | None]  # the first decline
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
@@ -140,7 +140,7 @@ class Attempt(Base):
 
     @classmethod
     def begin(cls, terms: Terms, *, open_for: timedelta, at: datetime) -> Self:
-        """An attempt that is to be committed before its provider is called."""
+        """Create an attempt. The caller commits it before it calls the provider."""
         return cls(
             id=new_id(),
             status="created",
@@ -165,18 +165,18 @@ class Attempt(Base):
             superseded=False,
             created_at=at,
             expires_at=at + open_for,
-            # Should we die in the call, the job finds out what came of it.
+            # If the process dies during the call, the job fetches the outcome.
             next_sync_at=at + _FIRST_SYNC_AFTER,
             syncs=0,
         )
 
     @classmethod
     def named_by(cls, session: Session, provider: str, snapshot: Snapshot) -> Self | None:
-        """Return the provider's attempt that its object belongs to: by its page, or by our metadata on it."""
+        """Find the attempt of a provider's object by its checkout session, or by our metadata on the object."""
         by_page = (cls.account == snapshot.account) & (cls.page_id == snapshot.page_id)
         attempt_id = _uuid(snapshot.attempt_id)
         by_metadata = (cls.id == attempt_id) if attempt_id else false()
-        # The page first: where its metadata names another attempt, the comparison is to find that out.
+        # Prefer the match by session: if the metadata names another attempt, ``mismatches`` then reports it.
         own_page_first = cls.page_id.is_distinct_from(snapshot.page_id)
         return session.scalars(
             select(cls).where(cls.provider == provider, by_page | by_metadata).order_by(own_page_first).limit(1)
@@ -184,13 +184,13 @@ class Attempt(Base):
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
-        """Attempts about which the provider is to be asked now, locked; another's are left to them."""
+        """Return and lock attempts due for a sync with the provider. Rows locked by other workers are skipped."""
         due = select(cls).where(cls.next_sync_at <= at).order_by(cls.next_sync_at).limit(limit)
         return list(session.scalars(due.with_for_update(skip_locked=True)))
 
     @classmethod
     def find(cls, session: Session, payment_id: UUID) -> Self:
-        """Return a payment, read only. Raises NotFound."""
+        """Return a payment without locking it. Raises NotFound."""
         attempt = session.get(cls, payment_id)
         if attempt is None:
             raise NotFound("payment", str(payment_id))
@@ -200,7 +200,7 @@ class Attempt(Base):
     def page(
         cls, session: Session, *, order_id: UUID | None, status: str | None, limit: int, after: UUID | None
     ) -> list[Self]:
-        """Return payments, the newest first; ``after`` is the last one of the page before."""
+        """List payments, newest first. ``after`` is the last id of the previous page."""
         payments = select(cls).order_by(cls.id.desc()).limit(limit)
         if order_id:
             payments = payments.where(cls.order_id == order_id)
@@ -227,28 +227,28 @@ class Attempt(Base):
 
     @property
     def money_currency(self) -> str:
-        """The currency of what was captured."""
+        """The currency of the captured money."""
         return self.captured_currency or self.currency
 
     @property
     def refundable_minor(self) -> int:
-        """What may be given back: nothing that is away already, or that a bank has in its hands."""
+        """The captured amount that is not refunded, being refunded, disputed or charged back."""
         away_minor = self.refund_pending_minor + self.refunded_minor + self.disputed_minor + self.charged_back_minor
         return max(self.captured_minor - away_minor, 0)
 
     @property
     def reversed_minor(self) -> int:
-        """What has gone back for good: refunded, or lost to a dispute."""
+        """The amount that was refunded or lost to disputes."""
         return self.refunded_minor + self.charged_back_minor
 
     @property
     def is_live(self) -> bool:
-        """Whether it may still bring money without a new page."""
+        """Whether it may still bring money without a new checkout session."""
         return self.page_open or self.status in LIVE
 
     @property
     def is_open_question(self) -> bool:
-        """Whether the provider may still tell us something new about it."""
+        """Whether the state at the provider may still change, so that a sync is useful."""
         if self.status in SETTLED:
             return self.receipt_status == "pending"
         return self.is_live or self.page_id is not None
@@ -259,27 +259,27 @@ class Attempt(Base):
 
     @property
     def is_out_of_hand(self) -> bool:
-        """Whether the buyer can do nothing about it for now: a bank or a person of ours is at work."""
+        """Whether the buyer cannot act: the bank, the capture or an operator's review is pending."""
         return self.status in {"processing", "authorized", "review"}
 
     @property
     def waits_for_buyer(self) -> bool:
-        """Whether its page is open, and the buyer has not paid there yet."""
+        """Whether the checkout session is open and the buyer has not paid yet."""
         return self.page_open and not self.is_out_of_hand
 
     def is_payable_on(self, terms: Terms) -> bool:
-        """Whether its page is what a buyer on these terms is to be sent to."""
+        """Whether the open checkout session can be reused for a checkout on ``terms``."""
         return self.waits_for_buyer and self.terms == terms
 
     def heeds(self, snapshot: Snapshot) -> bool:
-        """Whether ``snapshot`` may change it. What has ended, and what a person looks at, gives way to money alone."""
-        # Money in review is in the books already: only the decision of a person moves it.
+        """Whether ``snapshot`` may change it. An ended attempt, and one in review, accepts only a success."""
+        # Money in review is booked in the suspense account already: only an operator's decision moves it.
         if self.status in SETTLED or (self.status == "review" and self.captured_minor):
             return False
         return snapshot.status == "succeeded" or (self.is_live and self.status != "review")
 
     def mismatches(self, snapshot: Snapshot) -> list[str]:
-        """The names of what is not as we asked for it."""
+        """Return the names of the fields in which ``snapshot`` differs from the request."""
         expected: dict[str, Any] = {
             "account": self.account,
             "live_mode": self.live_mode,
@@ -295,7 +295,7 @@ class Attempt(Base):
         return [name for name, value in expected.items() if getattr(snapshot, name) != value]
 
     def follow(self, snapshot: Snapshot, *, at: datetime) -> None:
-        """Take over a snapshot that matches."""
+        """Apply a snapshot without mismatches and schedule the next sync."""
         changed = self.status != snapshot.status
         self.status = snapshot.status
         self.page_id = snapshot.page_id
@@ -311,20 +311,20 @@ class Attempt(Base):
             self.syncs, self.next_sync_at = 0, at + _FIRST_SYNC_AFTER
 
     def follow_receipt(self, snapshot: Snapshot, *, at: datetime) -> bool:
-        """Take over how the receipt stands; True when it was canceled just now, which a person has to make good."""
+        """Apply the status of the fiscal receipt. Returns True if it was canceled now: staff must issue it manually."""
         was, self.receipt_status = self.receipt_status, snapshot.receipt
         if snapshot.receipt == "pending" and snapshot.status == "succeeded" and self.next_sync_at is None:
             self.next_sync_at = at + _FIRST_SYNC_AFTER
         return snapshot.receipt == "canceled" != was
 
     def rest(self) -> None:
-        """Ask no more: the provider has said its last word."""
+        """Stop polling: the state at the provider is final."""
         self.next_sync_at = None
 
     def hold_for_review(self, mismatches: list[str], snapshot: Snapshot | None = None) -> None:
-        """Stop until a person has decided: what the provider has is not what we asked for.
+        """Put the attempt in review until an operator decides, because the provider's object does not match.
 
-        What a ``snapshot`` of this attempt's own page says was captured is ours to account for all the same.
+        Money captured in this attempt's own checkout session is recorded nevertheless, so that the ledger has it.
         """
         self.status = "review"
         self.problem = f"does not match: {', '.join(mismatches)}"
@@ -333,13 +333,13 @@ class Attempt(Base):
             self._take_over(snapshot)
 
     def accept(self, snapshot: Snapshot) -> None:
-        """Leave review as a success with what was captured; what is booked in suspense already stays so much."""
+        """Leave review as a success. An amount that is booked in suspense already is not changed by ``snapshot``."""
         if not self.captured_minor:
             self._take_over(snapshot)
         self.status, self.problem, self.page_open = "succeeded", None, False
 
     def give_up(self, reason: str) -> None:
-        """Leave review without money: its page is closed, and what was held on it is released."""
+        """Leave review as failed. The caller closes the session and voids an authorization at the provider."""
         self.status, self.problem, self.page_open, self.next_sync_at = "failed", reason, False, None
 
     def _take_over(self, snapshot: Snapshot) -> None:
@@ -350,12 +350,15 @@ class Attempt(Base):
         self.captured_currency = snapshot.currency if snapshot.currency != self.currency else None
 
     def lose_sight(self) -> None:
-        """Note that the call which opens its page gave no clear answer."""
+        """Record that the call to create the checkout session or charge had no clear outcome."""
         if self.status == "created":
             self.status = "unknown"
 
     def fail_to_open(self, reason: str) -> bool:
-        """Record that its provider refused to open its page, so that no money can come; False if nothing changed."""
+        """Record that the provider refused to create the checkout session, so that no money can come.
+
+        Returns False if nothing changed.
+        """
         if self.page_id is not None or self.status not in {"created", "unknown"}:
             return False
         self.status = "failed"
@@ -364,7 +367,7 @@ class Attempt(Base):
         return True
 
     def never_opened(self) -> Snapshot:
-        """What there is to say when the provider does not know of the page, and will not make it any more."""
+        """Return the snapshot for a session that the provider does not know and that cannot be created any more."""
         return Snapshot(
             account=self.account,
             live_mode=self.live_mode,
@@ -381,19 +384,19 @@ class Attempt(Base):
         )
 
     def postpone_sync(self, *, at: datetime) -> None:
-        """Ask again after 2, 4, 8 … minutes, at least every six hours, and when the page has expired."""
+        """Sync again after 2, 4, 8 … minutes, at least every six hours, and one minute after ``expires_at``."""
         self.syncs += 1
         self.next_sync_at = at + min(_FIRST_SYNC_AFTER * 2 ** min(self.syncs, 10), _SYNC_AT_LEAST_EVERY)
         if at < self.expires_at:
             self.next_sync_at = min(self.next_sync_at, self.expires_at + _FIRST_SYNC_AFTER)
 
     def close_soon(self, *, at: datetime) -> None:
-        """Have its page closed by the next run of the job: its buyer is erased."""
+        """Let the next run of the job close the checkout session, because the buyer's account is erased."""
         self.superseded = True
         self.next_sync_at = at
 
     def forget_buyer(self) -> bool:
-        """Clear the addresses, which may tell who the buyer was; False where that was done before."""
+        """Clear the URLs, the e-mail and the provider's ids that may identify the buyer; False if already cleared."""
         was = (self.success_url, self.cancel_url, self.receipt_email, self.method_id, self.customer_id)
         self.success_url, self.cancel_url, self.receipt_email, self.method_id, self.customer_id = (
             "",
@@ -405,7 +408,7 @@ class Attempt(Base):
         return was != ("", None, None, None, None)
 
     def view(self) -> dict[str, Any]:
-        """As an item of GET /v1/payments."""
+        """Return the representation as an item of GET /v1/payments."""
         return {
             "id": self.id,
             "order_id": self.order_id,
@@ -426,7 +429,7 @@ class Attempt(Base):
         }
 
     def checkout_view(self) -> dict[str, Any]:
-        """As POST /v1/checkouts shows it."""
+        """Return the response of POST /v1/checkouts."""
         return {
             "id": self.id,
             "order_id": self.order_id,
@@ -442,4 +445,4 @@ def _uuid(text: str | None) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError:
-        return None  # another system's metadata
+        return None  # metadata of another system on the same provider account

@@ -1,4 +1,4 @@
-"""Money that a buyer's bank takes back. Told by the provider alone; we only follow."""
+"""Disputes (chargebacks): money that a buyer's bank takes back. Their state comes only from the provider."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 Told = Literal["inquiry", "open", "won", "lost"]
 DisputeStatus = Literal[
-    "inquiry",  # the bank asks, and takes nothing yet
-    "open",  # the money is away until it is decided
-    "won",  # by the shop: the money is with us again, or was never taken
+    "inquiry",  # the bank asks for information and has withheld no money
+    "open",  # the money is withheld until the bank decides
+    "won",  # by the seller: the money was returned, or never withheld
     "lost",
-    "review",  # its currency is not the payment's: a person has to look, and nothing is counted
+    "review",  # its currency differs from the payment's: an operator has to decide, and no counter includes it
 ]
 
-# The counter of the attempt that a dispute of this status is in.
+# The counter of the attempt that includes a dispute of this status.
 _COUNTERS: dict[DisputeStatus, str | None] = {
     "inquiry": None,
     "open": "disputed_minor",
@@ -34,7 +34,8 @@ _COUNTERS: dict[DisputeStatus, str | None] = {
     "won": None,
     "review": None,
 }
-# What may follow. News comes in any order; a bank may give back late what it had decided against us, never the reverse.
+# Accepted transitions. Updates arrive in any order. A bank may still return the money of a lost dispute; the reverse
+# does not happen, so "won" is final.
 _FOLLOWS: dict[DisputeStatus, frozenset[Told]] = {
     "inquiry": frozenset({"open", "won", "lost"}),
     "open": frozenset({"won", "lost"}),
@@ -46,23 +47,23 @@ _FOLLOWS: dict[DisputeStatus, frozenset[Told]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class DisputeSnapshot:
-    """What a provider says of a dispute, in our words; fetched by us."""
+    """The state of a dispute, fetched from the provider and translated to our statuses."""
 
-    object_id: str  # the provider's
+    object_id: str  # the provider's id
     status: Told
     amount_minor: int
     currency: str
-    reason: str  # the provider's code
-    respond_by: datetime | None  # until when evidence is taken
+    reason: str  # the provider's reason code
+    respond_by: datetime | None  # the deadline for evidence
 
     @property
     def has_taken(self) -> bool:
-        """Whether the bank has the money at present."""
+        """Whether the bank has withheld or taken the money in this state."""
         return _COUNTERS[self.status] is not None
 
 
 class Dispute(Base):
-    """What a bank holds against a payment. Changed under the lock of its order only."""
+    """A dispute of a payment. Changed only while the row of its order is locked."""
 
     __tablename__ = "disputes"
     __table_args__ = (UniqueConstraint("attempt_id", "object_id"), {"schema": "payments"})
@@ -77,14 +78,17 @@ class Dispute(Base):
     reason: Mapped[str]
     problem: Mapped[str | None]
     respond_by: Mapped[datetime | None]
-    opened_at: Mapped[datetime]  # when we first heard of it
+    opened_at: Mapped[datetime]  # when it was first recorded here
     closed_at: Mapped[datetime | None]
 
     @classmethod
     def told_of(
         cls, session: Session, attempt: Attempt, snapshot: DisputeSnapshot, *, at: datetime
     ) -> tuple[Self, bool]:
-        """The dispute of ``attempt`` that ``snapshot`` is of, and whether it is new; its order is locked."""
+        """Get or create the dispute of ``attempt`` for ``snapshot``; also return whether it was created.
+
+        The caller holds the lock of the order. A dispute in another currency is created in review.
+        """
         known = select(cls).where(cls.attempt_id == attempt.id, cls.object_id == snapshot.object_id)
         dispute = session.scalars(known.execution_options(populate_existing=True)).one_or_none()
         if dispute:
@@ -110,7 +114,7 @@ class Dispute(Base):
     def page(
         cls, session: Session, *, order_id: UUID | None, status: str | None, limit: int, after: UUID | None
     ) -> list[Self]:
-        """Disputes, the newest first. ``after`` is the last one of the page before."""
+        """List disputes, newest first. ``after`` is the last id of the previous page."""
         disputes = select(cls).order_by(cls.id.desc()).limit(limit)
         if order_id:
             disputes = disputes.where(cls.order_id == order_id)
@@ -120,7 +124,7 @@ class Dispute(Base):
 
     @classmethod
     def find(cls, session: Session, dispute_id: UUID) -> Self:
-        """Return a dispute, read only. Raises NotFound."""
+        """Return a dispute without locking it. Raises NotFound."""
         dispute = session.get(cls, dispute_id)
         if dispute is None:
             raise NotFound("dispute", str(dispute_id))
@@ -128,30 +132,33 @@ class Dispute(Base):
 
     @classmethod
     def of_order(cls, session: Session, order_id: UUID) -> list[Self]:
-        """Return the disputes of an order, the oldest first."""
+        """Return the disputes of an order, oldest first."""
         return list(session.scalars(select(cls).where(cls.order_id == order_id).order_by(cls.id)))
 
     def accept(self, amount_minor: int, currency: str) -> None:
-        """Leave review with what the bank takes in the payment's currency; ``apply`` then takes its status over."""
+        """Leave review with the amount in the payment's currency. The caller then applies the provider's status."""
         self.status, self.amount_minor, self.currency = "inquiry", amount_minor, currency
 
     def give_up(self, *, at: datetime) -> None:
-        """Leave review: the bank has taken nothing."""
+        """Leave review as won: the bank has taken nothing."""
         self.status, self.closed_at = "won", at
 
     @property
     def has_taken(self) -> bool:
-        """Whether its money is away."""
+        """Whether the bank has withheld or taken the money."""
         return _COUNTERS[self.status] is not None
 
     def apply(
         self, order: "Order", snapshot: DisputeSnapshot, *, at: datetime
     ) -> PaymentDisputed | DisputeClosed | None:
-        """Take over what the provider says of it; returns what there is to tell."""
+        """Apply the provider's state and recalculate the order's status; returns the event to publish, or None.
+
+        The amount of the first snapshot stays: a different one is recorded in ``problem`` only.
+        """
         if snapshot.status not in _FOLLOWS[self.status]:
             return None
         if (snapshot.amount_minor, snapshot.currency) != (self.amount_minor, self.currency):
-            self.problem = "does not match: amount or currency"  # counted as it was first told
+            self.problem = "does not match: amount or currency"  # the counters keep the amount of the first snapshot
         attempt, was_owned = order.attempt(self.attempt_id), order.is_owned
         before, self.status = self.status, snapshot.status
         for counter, change in ((_COUNTERS[before], -self.amount_minor), (_COUNTERS[self.status], self.amount_minor)):
@@ -175,7 +182,7 @@ class Dispute(Base):
             suspended = was_owned and not order.is_owned
             return PaymentDisputed(**about, reason=self.reason, order_suspended=suspended, disputed_at=at)
         if before == "inquiry" and self.status == "won":
-            return None  # nothing was ever taken
+            return None  # no money was withheld, so there is nothing to publish
         return DisputeClosed(
             **about,
             won=self.status == "won",
@@ -185,7 +192,7 @@ class Dispute(Base):
         )
 
     def view(self) -> dict[str, Any]:
-        """As an item of GET /v1/disputes."""
+        """Return the representation as an item of GET /v1/disputes."""
         return {
             "id": self.id,
             "order_id": self.order_id,

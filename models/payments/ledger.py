@@ -1,7 +1,7 @@
-"""The ledger: every movement of money in double entry. What is booked stays; a mistake is booked back.
+"""The ledger: every movement of money in append-only double entry. A mistake is corrected by a reversing transaction.
 
-A debit is positive, a credit negative, and each transaction sums to zero in each currency: the database refuses another
-one at its commit, and any change of what is booked.
+A debit is positive, a credit negative, and each transaction sums to zero per currency. The database enforces both: it
+rejects an unbalanced transaction at commit and any update or deletion of an entry.
 """
 
 from collections import defaultdict
@@ -23,25 +23,25 @@ from .refunds import Refund, RefundStatus
 Kind = Literal[
     "capture",
     "refund",
-    "refund_returned",  # the buyer's bank did not take it: the money is with the provider again
-    "dispute",  # the buyer's bank has taken it
-    "dispute_won",  # … and given it back
-    "review_resolved",  # a person has decided whose the money in suspense is
+    "refund_returned",  # the buyer's bank sent the refund back: the provider holds the money again
+    "dispute",  # the buyer's bank has withheld the money
+    "dispute_won",  # the buyer's bank has returned it
+    "review_resolved",  # an operator has decided about money in suspense
 ]
 
 SALES = "sales"
 REFUNDS = "refunds"
 DISPUTES = "disputes"
-OWED = "owed_to_buyers"  # money that came twice or too late
-SUSPENSE = "suspense"  # money that is not what was asked for, until a person has decided
+OWED = "owed_to_buyers"  # duplicate or late money, to be refunded
+SUSPENSE = "suspense"  # money in review, until an operator decides
 
-# Where the money of a payment that does not pay its order stands, by the payment's status.
+# The account for the money of a payment that does not pay its order, by the status of the payment.
 _NOT_THE_ORDERS = {"duplicate": OWED, "review": SUSPENSE}
 _ACCOUNTS_AT_MOST = 10_000
 
 
 class LedgerTransaction(Base):
-    """One movement of money, booked once: ``source_id`` is the attempt or the refund that it is of."""
+    """One movement of money, booked once per kind and source: ``source_id`` is an attempt, a refund or a dispute."""
 
     __tablename__ = "ledger_transactions"
     __table_args__ = (UniqueConstraint("kind", "source_id"), {"schema": "payments"})
@@ -71,7 +71,7 @@ class LedgerEntry(Base):
     def page(
         cls, session: Session, *, order_id: UUID | None, account: str | None, limit: int, after: UUID | None
     ) -> list[Self]:
-        """Entries with their transactions, newest first."""
+        """List entries with their transactions, newest first. ``after`` is the last id of the previous page."""
         entries = select(cls).options(joinedload(cls.transaction)).order_by(cls.id.desc()).limit(limit)
         if order_id:
             entries = entries.where(cls.transaction.has(order_id=order_id))
@@ -82,7 +82,7 @@ class LedgerEntry(Base):
         return list(session.scalars(entries))
 
     def view(self) -> dict[str, Any]:
-        """As an item of GET /v1/ledger/entries."""
+        """Return the representation as an item of GET /v1/ledger/entries."""
         return {
             "id": self.id,
             "transaction_id": self.transaction_id,
@@ -97,7 +97,7 @@ class LedgerEntry(Base):
 
 
 class Balance(msgspec.Struct):
-    """What an account holds of a currency; an item of GET /v1/ledger/accounts."""
+    """The balance of an account in one currency; an item of GET /v1/ledger/accounts."""
 
     account: str
     currency: str
@@ -105,13 +105,16 @@ class Balance(msgspec.Struct):
 
 
 def book_capture(session: Session, attempt: Attempt, *, at: datetime) -> None:
-    """Book what an attempt has brought, in the transaction that believes it."""
+    """Book the captured amount of an attempt. Call it in the transaction that records the capture."""
     sides = {_held(attempt): 1, _earned(attempt): -1}
     _book(session, attempt, "capture", attempt.id, sides, amount_minor=attempt.captured_minor, at=at)
 
 
 def book_resolution(session: Session, attempt: Attempt, *, at: datetime) -> None:
-    """Move a payment out of suspense, as if it had been from the start what a person has made of it."""
+    """Move a payment out of suspense after an operator's decision.
+
+    Its capture, refunds and disputes end up in the accounts where the new status would have booked them at first.
+    """
     disputed_minor = attempt.disputed_minor + attempt.charged_back_minor
     moved: dict[str, int] = defaultdict(int)
     moved[SUSPENSE] += attempt.captured_minor - attempt.refunded_minor - disputed_minor
@@ -122,7 +125,7 @@ def book_resolution(session: Session, attempt: Attempt, *, at: datetime) -> None
 
 
 def book_refund(session: Session, attempt: Attempt, refund: Refund, *, was: RefundStatus, at: datetime) -> None:
-    """Book money that went back when ``refund`` became what it is, or that the buyer's bank has returned since."""
+    """Book a refund that has succeeded, or its reversal by the buyer's bank; ``was`` is the previous status."""
     sides = {_given_back(attempt): 1, _held(attempt): -1}
     if refund.status == "succeeded":
         _book(session, attempt, "refund", refund.id, sides, amount_minor=refund.amount_minor, at=at)
@@ -131,8 +134,9 @@ def book_refund(session: Session, attempt: Attempt, refund: Refund, *, was: Refu
 
 
 def book_dispute(session: Session, attempt: Attempt, dispute: Dispute, *, had_taken: bool, at: datetime) -> None:
-    """Book what a bank has taken when ``dispute`` became what it is, or given back. What the provider asks for its
-    trouble is in its own books, as its fees for payments are.
+    """Book the money that the bank has withheld, or returned; ``had_taken`` is the previous ``has_taken``.
+
+    The provider's fees for disputes and payments are not in this ledger.
     """
     sides = {_taken_from(attempt): 1, _held(attempt): -1}
     if dispute.has_taken and not had_taken:
@@ -142,7 +146,7 @@ def book_dispute(session: Session, attempt: Attempt, dispute: Dispute, *, had_ta
 
 
 def balances(session: Session, *, limit: int, after: tuple[str, str] | None = None) -> list[Balance]:
-    """The accounts with what they hold, in the order of their names."""
+    """Return the balances, sorted by account and currency. ``after`` is the last such pair of the previous page."""
     place = (LedgerEntry.account, LedgerEntry.currency)
     sums = select(*place, func.sum(LedgerEntry.amount_minor)).group_by(*place).order_by(*place).limit(limit)
     if after:
@@ -151,9 +155,9 @@ def balances(session: Session, *, limit: int, after: tuple[str, str] | None = No
 
 
 def imbalances(session: Session) -> Iterator[str]:
-    """What does not add up, in words; nothing where all is well. For the invariants' job.
+    """Yield a description of each imbalance, for the job that checks invariants.
 
-    The sums are held by the database already; that the ledger and the counters of the attempts agree is not.
+    The database enforces that entries sum to zero, but not that the ledger agrees with the counters of the attempts.
     """
     currency, total = LedgerEntry.currency, func.sum(LedgerEntry.amount_minor)
     for each, off in session.execute(select(currency, total).group_by(currency).having(total != 0)):
@@ -170,7 +174,7 @@ def imbalances(session: Session) -> Iterator[str]:
 
 
 def _counted(session: Session) -> dict[tuple[str, str], int]:
-    """Return what the accounts of the providers, and suspense, should hold by the counters of the attempts."""
+    """Return the balances of the provider accounts and of suspense that the counters of the attempts imply."""
     currency = func.coalesce(Attempt.captured_currency, Attempt.currency)
     held = func.sum(_kept_minor())
     by_account = select(Attempt.provider, Attempt.account, currency, held).group_by(
@@ -185,13 +189,13 @@ def _counted(session: Session) -> dict[tuple[str, str], int]:
 
 
 def _kept_minor() -> Any:
-    """What is left at the provider of what an attempt has brought, as its counters say."""
+    """Return the SQL expression for the part of a captured amount that was not refunded, disputed or charged back."""
     away = Attempt.refunded_minor + Attempt.disputed_minor + Attempt.charged_back_minor
     return Attempt.captured_minor - away
 
 
 def _held(attempt: Attempt) -> str:
-    """The account of what a provider holds for us."""
+    """Return the ledger account of the money that the provider holds for the seller."""
     return f"provider.{attempt.provider}.{attempt.account}"
 
 
@@ -217,7 +221,7 @@ def _book(
     amount_minor: int,
     at: datetime,
 ) -> None:
-    """Book ``amount_minor`` times the weight of each account; debits are positive."""
+    """Add a transaction with ``amount_minor`` times the weight of each account; zero entries are left out."""
     entries = [
         LedgerEntry(id=new_id(), account=account, amount_minor=weight * amount_minor, currency=attempt.money_currency)
         for account, weight in sides.items()

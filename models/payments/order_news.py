@@ -1,4 +1,4 @@
-"""What there is to tell of an order."""
+"""Build the events that an order publishes."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -53,7 +53,7 @@ def paid(order: "Order", attempt: "Attempt", at: datetime) -> PaymentSucceeded:
 
 
 def purchased(order: "Order", at: datetime) -> Iterator[CoursePurchased]:
-    """One for each course. A subscription has no courses here: it tells of itself."""
+    """Yield one event per course. An order of a subscription yields none: the subscription publishes its own events."""
     for course_id, title in order.courses.items():
         yield CoursePurchased(
             order_id=order.id, user_id=order.user_id, course_id=course_id, course_title=title, purchased_at=at
@@ -73,5 +73,5 @@ def failed(order: "Order", attempt: "Attempt", at: datetime) -> PaymentFailed:
 
 
 def _goods(order: "Order") -> dict[str, Any]:
-    """What its events say of what is bought: an early reader of them knows of one course only."""
+    """Return the course fields of the events. ``course_id`` is for consumers older than ``course_ids``."""
     return {"course_id": next(iter(order.courses)), "course_ids": list(order.courses)}

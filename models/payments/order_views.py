@@ -1,4 +1,4 @@
-"""How an order is shown."""
+"""Representations of an order in API responses."""
 
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 
 def order_view(order: "Order") -> dict[str, Any]:
-    """As GET /v1/orders/{id} shows it."""
+    """Return the representation in GET /v1/orders/{id}."""
     return {
         "id": order.id,
         "status": order.status,
@@ -31,7 +31,7 @@ def order_view(order: "Order") -> dict[str, Any]:
 
 
 def free_checkout_view(order: "Order") -> dict[str, Any]:
-    """As POST /v1/checkouts shows an order that needs no payment, and so no page."""
+    """Return the response of POST /v1/checkouts for a free order, which needs no checkout session."""
     return {
         "id": order.id,
         "order_id": order.id,

@@ -1,4 +1,4 @@
-"""Orders: who buys what at which price, and the rules by which an order is paid, expires, and is fulfilled once."""
+"""Orders: what a buyer buys at which price, and the rules for paying, expiring and fulfilling an order once."""
 
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, Self
@@ -23,17 +23,17 @@ OrderStatus = Literal[
     "pending", "paid", "partially_refunded", "refunded", "disputed", "charged_back", "expired", "canceled"
 ]
 
-# What was bought is the buyer's.
+# Statuses in which the buyer has access to what was bought.
 OWNED = ("paid", "partially_refunded")
-# Access that a dispute has suspended may come back: it is not sold a second time.
+# A won dispute restores suspended access, so a disputed order also prevents a second purchase of the same goods.
 NOT_SOLD_AGAIN = (*OWNED, "disputed")
 
-# An order that nobody can pay any more is closed after this time: its buyer may have tried again until then.
+# A pending order without a live attempt expires this long after its creation; until then the buyer may retry.
 OPEN_FOR = timedelta(hours=24)
 
 
 class Priced(Protocol):
-    """What a price is named for: an offer, a subscription."""
+    """Anything with a title and a price that an order can be quoted for: goods or a subscription."""
 
     @property
     def title(self) -> str: ...
@@ -44,9 +44,9 @@ class Priced(Protocol):
 
 
 class Order(Aggregate, Base):
-    """One purchase: of a course, a bundle, or a period of a subscription.
+    """One purchase of a course, a bundle or a period of a subscription.
 
-    Its attempts are changed under its lock only.
+    Its attempts, refunds and disputes are changed only while the row of the order is locked.
     """
 
     __tablename__ = "orders"
@@ -61,7 +61,7 @@ class Order(Aggregate, Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
     status: Mapped[OrderStatus]
-    # What is bought and for how much, as it was offered when the order was last quoted.
+    # The goods and the price as of the last quote; exactly one of course_id, bundle_id and subscription_id is set.
     course_id: Mapped[UUID | None]
     bundle_id: Mapped[UUID | None]
     bundle_courses: Mapped[list[dict[str, Any]] | None]  # [{"course_id", "title"}]
@@ -80,9 +80,9 @@ class Order(Aggregate, Base):
 
     @classmethod
     def open(cls, session: Session, *, user_id: UUID, goods: Goods, at: datetime) -> tuple[Self | None, bool]:
-        """Return the buyer's open order for ``goods``, locked, and whether it was created by this call.
+        """Get or create the buyer's pending order for ``goods`` and lock it; also return whether it was created.
 
-        None where the order is being closed at this moment.
+        The order is None if a concurrent transaction closed it between the insert and the lock.
         """
         row = {
             "id": new_id(),
@@ -106,7 +106,10 @@ class Order(Aggregate, Base):
     def for_period(
         cls, session: Session, *, user_id: UUID, subscription_id: UUID, period: tuple[datetime, datetime], at: datetime
     ) -> Self | None:
-        """The pending order for a period of a subscription; None where it was paid meanwhile."""
+        """Get or create the subscription's pending order and lock it.
+
+        Returns None if no order is pending because one for this period exists already, for example a paid one.
+        """
         row = {
             "id": new_id(),
             "version": 0,
@@ -117,7 +120,7 @@ class Order(Aggregate, Base):
             "period_end": period[1],
             "course_title": "",
             "amount_minor": 0,
-            "currency": "XXX",  # quoted with its first attempt
+            "currency": "XXX",  # ISO 4217 "no currency" until its first attempt quotes the price
             "created_at": at,
         }
         made = session.scalar(insert(cls).values(row).on_conflict_do_nothing().returning(cls.id))
@@ -128,13 +131,13 @@ class Order(Aggregate, Base):
 
     @classmethod
     def locked_of_subscription(cls, session: Session, subscription_id: UUID) -> Self | None:
-        """The order that a subscription waits for, to be changed."""
+        """Return the pending order of a subscription, locked; None if there is none."""
         theirs = cls._whole().where(cls.subscription_id == subscription_id, cls.status == "pending")
         return session.scalars(theirs.with_for_update(of=cls)).one_or_none()
 
     @classmethod
     def of(cls, session: Session, order_id: UUID, *, user_id: UUID | None) -> Self:
-        """An order of this user (None: of any), read only. Raises NotFound, for another's too."""
+        """Return an order without lock; ``user_id`` None means any user. Raises NotFound, also for other users' orders."""
         order = session.scalars(cls._whole().where(cls.id == order_id)).one_or_none()
         if order is None or user_id not in (None, order.user_id):
             raise NotFound("order", str(order_id))
@@ -142,7 +145,7 @@ class Order(Aggregate, Base):
 
     @classmethod
     def locked_of(cls, session: Session, order_id: UUID, *, user_id: UUID) -> Self:
-        """A user's order with its attempts, to be changed. Raises NotFound, for another's too."""
+        """Return a user's order with its attempts, locked. Raises NotFound, also for another user's order."""
         wanted = cls._whole().where(cls.id == order_id, cls.user_id == user_id).with_for_update(of=cls)
         order = session.scalars(wanted).one_or_none()
         if order is None:
@@ -151,72 +154,78 @@ class Order(Aggregate, Base):
 
     @classmethod
     def given_up(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
-        """Orders that were open for long enough, and that nobody can pay, locked; another's are left to them."""
+        """Return and lock pending orders older than OPEN_FOR that have no live attempt.
+
+        Rows locked by other workers are skipped.
+        """
         live = exists().where(Attempt.order_id == cls.id, Attempt.page_open | Attempt.status.in_(LIVE))
-        # A subscription looks after its own.
+        # The orders of a subscription expire with its own steps.
         of_courses = (cls.status == "pending") & cls.subscription_id.is_(None)
         old = cls._whole().where(of_courses, cls.created_at <= at - OPEN_FOR, ~live)
         return list(session.scalars(old.order_by(cls.id).limit(limit).with_for_update(of=cls, skip_locked=True)))
 
     @classmethod
     def page(cls, session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> list[Self]:
-        """The user's orders, newest first: ids rise with time. ``after`` is the last one of the page before."""
+        """List the user's orders, newest first: ids rise with time. ``after`` is the last id of the previous page."""
         orders = cls._whole().where(cls.user_id == user_id).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(orders.where(cls.id < after) if after else orders))
 
     @classmethod
     def all_of(cls, session: Session, user_id: UUID) -> list[Self]:
-        """All orders of a user with their attempts, the oldest first, locked."""
+        """Return all orders of a user with their attempts, oldest first, locked."""
         theirs = cls._whole().where(cls.user_id == user_id)
         return list(session.scalars(theirs.order_by(cls.id).with_for_update(of=cls)))
 
     @classmethod
     def locked(cls, session: Session, order_id: UUID) -> Self:
-        """An order with its attempts, to be changed."""
+        """Return an order with its attempts, locked. The order must exist."""
         return session.scalars(cls._whole().where(cls.id == order_id).with_for_update(of=cls)).one()
 
     @classmethod
     def find_locked(cls, session: Session, order_id: UUID) -> Self:
-        """An order that somebody names, to be changed. Raises NotFound."""
+        """Return an order named by a caller, of any user, locked. Raises NotFound."""
         cls.of(session, order_id, user_id=None)
         return cls.locked(session, order_id)
 
     @classmethod
     def _whole(cls) -> Select[Self]:
-        # What this session read before the lock was its own must not be trusted under it.
+        # populate_existing: objects that the session loaded before it got the lock may be stale.
         whole = select(cls).options(selectinload(cls.attempts), joinedload(cls.redemption))
         return whole.execution_options(populate_existing=True)
 
     def rival_id(self, session: Session) -> UUID | None:
-        """Return the other order that was paid, or waits to be, for the same period of a subscription."""
+        """Return the id of another pending or paid order for the same period of the subscription."""
         cls = type(self)
         same = (cls.subscription_id == self.subscription_id) & (cls.period_start == self.period_start)
         open_or_paid = cls.status.not_in(("expired", "canceled"))
         return session.scalar(select(cls.id).where(same, open_or_paid, cls.id != self.id))
 
     def replace_pending(self, session: Session, *, at: datetime) -> None:
-        """Close the pending order for the same period, which late money for this one pays; not while it is charged."""
+        """Expire the pending order for the same period, because late money for this order pays that period.
+
+        The pending order stays open while it has a live attempt.
+        """
         if self.subscription_id and (rival_id := self.rival_id(session)):
             self.locked(session, rival_id).expire(at=at)
             session.flush()
 
     @property
     def courses(self) -> dict[UUID, str]:
-        """The courses that it pays for, with their titles."""
+        """Return the titles of the purchased courses by course id; empty for a subscription."""
         if self.course_id:
             return {self.course_id: self.course_title}
         return {UUID(each["course_id"]): each["title"] for each in self.bundle_courses or []}
 
     @property
     def live_attempt(self) -> Attempt | None:
-        """The one that may still bring money; a second one the database refuses."""
+        """Return the attempt that may still bring money. A unique index prevents a second one."""
         return next((attempt for attempt in self.attempts if attempt.is_live), None)
 
     def attempt(self, attempt_id: UUID) -> Attempt:
         return next(attempt for attempt in self.attempts if attempt.id == attempt_id)
 
     def payment(self, payment_id: UUID) -> Attempt:
-        """Return one of its payments that a caller named. Raises PaymentNotOfOrder."""
+        """Return the attempt that a caller named. Raises PaymentNotOfOrder."""
         payment = next((attempt for attempt in self.attempts if attempt.id == payment_id), None)
         if payment is None:
             raise PaymentNotOfOrder(str(self.id), str(payment_id))
@@ -227,7 +236,7 @@ class Order(Aggregate, Base):
         return news.created(self, provider)
 
     def begin(self, goods: Priced, terms: Terms, *, open_for: timedelta, at: datetime) -> Attempt:
-        """A new attempt at the present price. An open page keeps the price that it was opened with."""
+        """Quote the current price and add an attempt. A checkout session that is open already keeps its price."""
         self.quote(goods, at=at)
         attempt = Attempt.begin(terms, open_for=open_for, at=at)
         self.attempts.append(attempt)
@@ -235,7 +244,7 @@ class Order(Aggregate, Base):
         return attempt
 
     def quote(self, goods: Priced, *, at: datetime) -> None:
-        """Take over the present title and price, and hold the coupon by which it is what it is."""
+        """Set the current title and price, and reserve the coupon that the price includes."""
         self.course_title = goods.title
         self.amount_minor = goods.amount_minor
         self.currency = goods.currency
@@ -250,7 +259,10 @@ class Order(Aggregate, Base):
             self.redemption = held
 
     def let_coupon_go(self) -> None:
-        """Hold no coupon while nothing can be paid: others may use it. The next checkout may hold it again."""
+        """Release the coupon of a pending order without a live attempt, so that other buyers can use it.
+
+        The next checkout may reserve it again.
+        """
         if self.redemption and self.status == "pending" and not self.live_attempt:
             self.amount_minor += self.redemption.discount_minor
             self.redemption = None
@@ -262,8 +274,8 @@ class Order(Aggregate, Base):
     def apply(self, attempt: Attempt, snapshot: Snapshot, *, wanted: bool = True, at: datetime) -> list[Event]:
         """Apply the provider's state of ``attempt``; returns the events to publish.
 
-        A success is never taken back; a late one is applied after any other end. Money that is not ``wanted`` (see
-        ``ownership.reason_to_return``) does not pay the order.
+        A success is final, and a late success overrides any other final status. Money that is not ``wanted`` (see
+        ``ownership.reason_to_return``) does not pay the order: the attempt becomes a duplicate.
         """
         before = attempt.status
         events = self._follow(attempt, snapshot, at, wanted=wanted)
@@ -276,18 +288,18 @@ class Order(Aggregate, Base):
         return events
 
     def accept(self, attempt: Attempt, snapshot: Snapshot, *, wanted: bool, at: datetime) -> list[Event]:
-        """Take the money of a payment in review as it was captured: it pays the order, unless it is not ``wanted``."""
+        """Accept a payment in review with the captured amount. It pays the order unless it is not ``wanted``."""
         attempt.accept(snapshot)
         return self._take_money(attempt, at, wanted=wanted)
 
     def wants(self, attempt: Attempt) -> bool | None:
-        """Whether money that is held for ``attempt`` is to be taken or let go; None where a person is to decide."""
+        """Decide about authorized money: True to capture it, False to void it, None if an operator has to decide."""
         if attempt.status == "review":
             return None
         return attempt.status == "authorized" and self.status == "pending" and not attempt.superseded
 
     def cancel(self, *, at: datetime) -> list[Event]:
-        """Give the order up. Raises OrderClosed once it was paid or has expired, PaymentInProgress while it may be."""
+        """Cancel the order. Raises OrderClosed if it was paid or expired, PaymentInProgress if an attempt is live."""
         if self.status == "canceled":
             return []
         if self.status != "pending":
@@ -302,7 +314,7 @@ class Order(Aggregate, Base):
         return [news.canceled(self, at)]
 
     def expire(self, *, at: datetime) -> list[Event]:
-        """Close the order where nobody can pay it any more."""
+        """Expire a pending order without a live attempt; otherwise do nothing."""
         if self.status != "pending" or self.live_attempt:
             return []
         self.status = "expired"
@@ -313,12 +325,12 @@ class Order(Aggregate, Base):
         return [news.expired(self, at)]
 
     def note(self, step: str, *, at: datetime, attempt: Attempt | None = None, detail: str | None = None) -> None:
-        """Write a step into the order's history."""
+        """Add a step to the order's history."""
         about = {"payment_id": attempt.id, "provider": attempt.provider} if attempt else {}
         self.steps.add(OrderStep(id=new_id(), step=step, at=at, detail=detail, **about))
 
     def has_step(self, session: Session, step: str, *, at: datetime) -> bool:
-        """Return whether a step is in the order's history already."""
+        """Return whether the order's history contains this step at this time."""
         noted = self.steps.select().where(OrderStep.step == step, OrderStep.at == at)
         return session.scalars(noted.limit(1)).first() is not None
 
@@ -343,7 +355,7 @@ class Order(Aggregate, Base):
         if self.paid_at or not wanted:
             attempt.status = "duplicate"
             return self.expire(at=at)
-        # A page that was opened at an earlier price is paid at that price, whatever coupon came later.
+        # The checkout session was opened at an earlier price, so the coupon of the latest quote was not used.
         if attempt.amount_minor != self.amount_minor:
             self.redemption = None
         self.amount_minor, self.currency = attempt.captured_minor, attempt.money_currency
@@ -357,28 +369,28 @@ class Order(Aggregate, Base):
 
     def _tell_failure(self, attempt: Attempt, at: datetime) -> list[Event]:
         if attempt.failed_at:
-            return []  # on an open page the buyer sees each further decline themselves
+            return []  # published once per attempt: the checkout session shows the buyer each further decline
         attempt.failed_at = at
         return [news.failed(self, attempt, at)]
 
     def timeline(self, session: Session, *, limit: int, after: UUID | None) -> list[OrderStep]:
-        """What happened to it, the oldest first. ``after`` is the last step of the page before."""
+        """List the steps of the order, oldest first. ``after`` is the id of the last step of the previous page."""
         steps = self.steps.select().limit(limit)
         return list(session.scalars(steps.where(OrderStep.id > after) if after else steps))
 
     @property
     def paid_by(self) -> Attempt | None:
-        """The attempt whose money paid it; what came besides was never the order's."""
+        """Return the attempt that paid the order. Duplicate payments never belong to the order."""
         return next((attempt for attempt in self.attempts if attempt.status == "succeeded"), None)
 
     @property
     def is_owned(self) -> bool:
-        """Whether what was bought is the buyer's."""
+        """Whether the buyer has access to what was bought."""
         return self.status in OWNED
 
     @property
     def is_fully_reversed(self) -> bool:
-        """Whether all that paid it has been refunded or charged back, in whatever parts and order."""
+        """Whether the whole captured amount was refunded or charged back, in any combination."""
         return self.paid_by is not None and self.paid_by.reversed_minor >= self.paid_by.captured_minor
 
     def weigh_money(self) -> None:
@@ -387,12 +399,12 @@ class Order(Aggregate, Base):
         if payment is None:
             return
         if payment.disputed_minor:
-            self.status = "disputed"  # also for a part: the bank has not decided
+            self.status = "disputed"  # also if only a part is disputed: the bank has not decided
         elif self.is_fully_reversed:
             self.status = "charged_back" if payment.charged_back_minor else "refunded"
         else:
             self.status = "partially_refunded" if payment.reversed_minor else "paid"
 
     def view(self) -> dict[str, Any]:
-        """As GET /v1/orders/{id} shows it."""
+        """Return the representation in GET /v1/orders/{id}."""
         return order_view(self)

@@ -1,4 +1,4 @@
-"""Money that goes back. A refund is a row before its provider is called, and its id is the key of that call."""
+"""Refunds: a row is committed before the provider is called, and its id is the idempotency key of that call."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 RefundStatus = Literal[
     "created",  # committed before the provider is called; the call may have been made or not
-    "unknown",  # the call gave no clear answer: never treated as a failure
-    "pending",  # the provider has it, the buyer's bank has not
-    "review",  # the provider's object does not match ours, and a person has to look
+    "unknown",  # the outcome of the call is unknown (timeout, error): never treated as a failure
+    "pending",  # the provider accepted it, the buyer's bank has not received it
+    "review",  # the provider's object does not match the row: an operator has to decide
     "succeeded",
-    "failed",  # nothing has gone back
+    "failed",  # no money was returned
 ]
 
-# The counter of the attempt that a refund of this status is in.
+# The counter of the attempt that includes a refund of this status.
 _COUNTERS: dict[RefundStatus, str | None] = {
     "created": "refund_pending_minor",
     "unknown": "refund_pending_minor",
@@ -36,45 +36,45 @@ _COUNTERS: dict[RefundStatus, str | None] = {
     "failed": None,
 }
 
-# What the buyer reads in the place of what staff wrote.
+# Shown to the buyer instead of the reason that staff entered.
 SHOWN_REASON = "given back by the shop"
 
 _FIRST_SYNC_AFTER = timedelta(minutes=1)
 _SYNC_AT_LEAST_EVERY = timedelta(hours=6)
-# Owed money that a provider refuses to return is tried again after as long as it is owed already, within these bounds.
+# If the provider refuses to return owed money, the next try follows after the time it is owed so far, in these bounds.
 _RETRY_AFTER_AT_LEAST = timedelta(hours=1)
 _RETRY_AFTER_AT_MOST = timedelta(hours=12)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefundSnapshot:
-    """What a provider says of a refund, in our words; fetched by us."""
+    """The state of a refund, fetched from the provider and translated to our statuses."""
 
-    object_id: str | None  # the provider's; None: it was never made
+    object_id: str | None  # the provider's id; None: the refund was never made
     status: Literal["pending", "succeeded", "failed"]
     amount_minor: int
     currency: str
-    refund_id: str | None  # as our metadata says
+    refund_id: str | None  # from our metadata on the provider's object
     failure_reason: str | None = None
 
 
 class Refund(Base):
-    """A part or all of what an attempt has brought. Changed under the lock of its order only."""
+    """A full or partial refund of an attempt. Changed only while the row of its order is locked."""
 
     __tablename__ = "refunds"
     __table_args__ = (UniqueConstraint("attempt_id", "object_id"), {"schema": "payments"})
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    command_id: Mapped[UUID] = mapped_column(unique=True)  # what asked for it: a repeat finds it here
+    command_id: Mapped[UUID] = mapped_column(unique=True)  # the command that requested it: a retry of the command finds this row
     order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"))
     attempt_id: Mapped[UUID] = mapped_column(ForeignKey("payments.attempts.id"))
     status: Mapped[RefundStatus]
     amount_minor: Mapped[int]
     currency: Mapped[str]
     reason: Mapped[str]
-    requested_by: Mapped[UUID | None]  # None: by ourselves, or at the provider
-    keeps_access: Mapped[bool]  # what was bought stays the buyer's, though this should be the last of its money
-    # Since when the money is the buyer's without being asked for: it came twice, or too late. None: a refund like any.
+    requested_by: Mapped[UUID | None]  # None: made automatically, or in the provider's dashboard
+    keeps_access: Mapped[bool]  # the buyer keeps access even if this completes a full refund
+    # Since when duplicate or late money is owed to the buyer, without a request. None: an ordinary refund.
     owed_since: Mapped[datetime | None]
     object_id: Mapped[str | None]
     problem: Mapped[str | None]
@@ -96,9 +96,9 @@ class Refund(Base):
         owed_since: datetime | None = None,
         at: datetime,
     ) -> Self:
-        """Create a refund that is to be committed before the provider is called; its money is set aside.
+        """Create a refund and reserve its amount in ``refund_pending_minor`` of the attempt.
 
-        Raises RefundTooLarge.
+        The caller commits it before it calls the provider. Raises RefundTooLarge.
         """
         if not 0 < amount_minor <= attempt.refundable_minor:
             raise RefundTooLarge(attempt.refundable_minor, attempt.money_currency)
@@ -117,9 +117,9 @@ class Refund(Base):
     def return_owed(
         cls, attempt: Attempt, *, command_id: UUID, reason: str, at: datetime, owed_since: datetime | None = None
     ) -> Self | None:
-        """Create the refund of all that is left of money which was never ours to keep; None where nothing is left.
+        """Create the refund of the rest of a payment that must be returned; None if nothing is left.
 
-        It is tried until the provider has returned it.
+        A refused refund is retried until the money has been returned.
         """
         if not attempt.refundable_minor:
             return None
@@ -159,7 +159,7 @@ class Refund(Base):
             keeps_access=keeps_access,
             owed_since=owed_since,
             created_at=at,
-            # Should we die in the call, the job finds out what came of it.
+            # If the process dies during the call, the job fetches the outcome.
             next_sync_at=at + _FIRST_SYNC_AFTER,
             syncs=0,
         )
@@ -177,9 +177,9 @@ class Refund(Base):
         keeps_access: bool = False,
         at: datetime,
     ) -> Self:
-        """Create a refund of a payment of ``order``; of all that is left of it where no amount is named.
+        """Create a refund of a payment of ``order``; ``amount_minor`` None refunds the whole refundable amount.
 
-        ``payment_id`` names the payment; None: the one that paid the order. Raises OrderNotPaid, PaymentInReview,
+        ``payment_id`` None means the payment that paid the order. Raises OrderNotPaid, PaymentInReview,
         PaymentNotOfOrder, RefundTooLarge.
         """
         payment = order.payment(payment_id) if payment_id else order.paid_by
@@ -203,9 +203,9 @@ class Refund(Base):
 
     @classmethod
     def adopt(cls, attempt: Attempt, snapshot: RefundSnapshot, *, at: datetime) -> Self:
-        """Create the row of a refund that was made at the provider.
+        """Create the row of a refund that was made in the provider's dashboard.
 
-        It has happened, so no rule of ours applies: it is recorded also where it exceeds what was left.
+        It has happened already, so it is recorded even if it exceeds the refundable amount.
         """
         assert snapshot.object_id is not None
         command_id = uuid5(attempt.id, snapshot.object_id)
@@ -217,13 +217,13 @@ class Refund(Base):
 
     @classmethod
     def of_order(cls, session: Session, order_id: UUID) -> list[Self]:
-        """The refunds of an order, the oldest first, as they are under its lock."""
+        """Return the refunds of an order, oldest first, reloaded because objects read before the lock may be stale."""
         theirs = select(cls).where(cls.order_id == order_id).order_by(cls.id)
         return list(session.scalars(theirs.execution_options(populate_existing=True)))
 
     @classmethod
     def find(cls, session: Session, refund_id: UUID) -> Self:
-        """Return a refund, read only. Raises NotFound."""
+        """Return a refund without locking it. Raises NotFound."""
         refund = session.get(cls, refund_id)
         if refund is None:
             raise NotFound("refund", str(refund_id))
@@ -231,7 +231,7 @@ class Refund(Base):
 
     @classmethod
     def page(cls, session: Session, *, status: str | None, limit: int, after: UUID | None) -> list[Self]:
-        """Return refunds, the newest first; ``after`` is the last one of the page before."""
+        """List refunds, newest first. ``after`` is the last id of the previous page."""
         refunds = select(cls).order_by(cls.id.desc()).limit(limit)
         if status:
             refunds = refunds.where(cls.status == status)
@@ -239,41 +239,41 @@ class Refund(Base):
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
-        """Refunds about which the provider is to be asked now, locked; another's are left to them."""
+        """Return and lock refunds due for a sync with the provider. Rows locked by other workers are skipped."""
         due = select(cls).where(cls.next_sync_at <= at).order_by(cls.next_sync_at).limit(limit)
         return list(session.scalars(due.with_for_update(skip_locked=True)))
 
     @classmethod
     def is_owed(cls) -> ColumnElement[bool]:
-        """The condition for refunds of owed money that has not gone back, refused ones included."""
+        """Return the SQL condition for owed refunds that have not succeeded, including refused ones to be retried."""
         waits = cls.status.in_(("created", "unknown", "pending", "review")) | cls.next_sync_at.is_not(None)
         return cls.owed_since.is_not(None) & (cls.status != "succeeded") & waits
 
     @property
     def is_to_be_retried(self) -> bool:
-        """Whether the provider refused to return owed money: a new refund with a new key is to take its place."""
+        """Whether the provider refused an owed refund: a new refund with a new idempotency key must replace it."""
         return self.status == "failed" and self.next_sync_at is not None
 
     def renew(self, attempt: Attempt, *, at: datetime) -> Self | None:
-        """Create the refund that takes the place of this one; None where the money has gone back another way."""
+        """Create the refund that replaces this one; None if the money was returned in another way."""
         self.next_sync_at = None
         return self.return_owed(
             attempt, command_id=uuid5(self.id, "retry"), reason=self.reason, at=at, owed_since=self.owed_since
         )
 
     def accept(self, attempt: Attempt, snapshot: RefundSnapshot) -> None:
-        """Leave review with the amount that the provider gives back; ``apply`` then takes its status over."""
+        """Leave review with the amount that the provider refunds. The caller then applies the provider's status."""
         attempt.refund_pending_minor += snapshot.amount_minor - self.amount_minor
         self.amount_minor, self.currency = snapshot.amount_minor, snapshot.currency
         self.status, self.problem = "pending", None
 
     def give_up(self) -> None:
-        """Leave review without money; ``apply`` then takes over that it was not made."""
+        """Leave review without money. The caller then applies ``not_made``, which marks the refund as failed."""
         self.status, self.problem = "pending", None
 
     @property
     def is_open(self) -> bool:
-        """Whether the provider may still tell us something new about it."""
+        """Whether the state at the provider may still change, so that a sync is useful."""
         return self.status in {"created", "unknown", "pending"}
 
     def is_told_by(self, snapshot: RefundSnapshot) -> bool:
@@ -282,18 +282,21 @@ class Refund(Base):
         )
 
     def heeds(self, snapshot: RefundSnapshot) -> bool:
-        """Whether ``snapshot`` may change it. A bank may send back what has succeeded; nothing else follows an end."""
+        """Whether ``snapshot`` may change it.
+
+        A bank may reverse a succeeded refund. Any other final status is kept, except as noted below.
+        """
         if self.status == "succeeded":
             return snapshot.status == "failed"
         if self.status == "failed":
-            # We gave it up without having seen it, and the money went back after all.
+            # It was marked failed without a provider object, but the provider made it after all.
             return self.object_id is None and snapshot.status == "succeeded"
         return self.status != "review"
 
     def apply(
         self, order: "Order", snapshot: RefundSnapshot, *, at: datetime
     ) -> PaymentRefunded | RefundReturned | None:
-        """Take over what the provider says of it; returns what there is to tell."""
+        """Apply the provider's state and recalculate the order's status; returns the event to publish, or None."""
         if not self.heeds(snapshot):
             return None
         attempt, before, was_owned = order.attempt(self.attempt_id), self.status, order.is_owned
@@ -322,7 +325,7 @@ class Refund(Base):
         return None
 
     def _follow(self, attempt: Attempt, snapshot: RefundSnapshot, at: datetime) -> None:
-        # Also of one that does not match: by it the next snapshot finds this row, and makes no second one.
+        # Set it also on a mismatch: otherwise the next snapshot would not find this row and would create a second one.
         self.object_id = snapshot.object_id or self.object_id
         if (snapshot.amount_minor, snapshot.currency) != (self.amount_minor, self.currency):
             self._become("review", attempt, problem="does not match: amount or currency")
@@ -340,22 +343,22 @@ class Refund(Base):
         return at + min(max(at - self.owed_since, _RETRY_AFTER_AT_LEAST), _RETRY_AFTER_AT_MOST)
 
     def lose_sight(self) -> None:
-        """Note that the call gave no clear answer."""
+        """Record that the call had no clear outcome."""
         if self.status == "created":
             self.status = "unknown"
 
     def postpone_sync(self, *, at: datetime) -> None:
-        """Ask again after 2, 4, 8 … minutes, at least every six hours."""
+        """Sync again after 2, 4, 8 … minutes, at least every six hours."""
         self.syncs += 1
         self.next_sync_at = at + min(_FIRST_SYNC_AFTER * 2 ** min(self.syncs, 10), _SYNC_AT_LEAST_EVERY)
 
     def forget_buyer(self) -> bool:
-        """Clear the reason, which may tell who the buyer was; False where that was done before."""
+        """Clear the reason, which may identify the buyer; False if already cleared."""
         was, self.reason = self.reason, ""
         return was != ""
 
     def not_made(self, reason: str) -> RefundSnapshot:
-        """What there is to say when the provider has refused it, or does not know of it and will not any more."""
+        """Return the snapshot of a refund that the provider refused, or does not know and cannot make any more."""
         return RefundSnapshot(
             object_id=None,
             status="failed",
@@ -379,7 +382,7 @@ class Refund(Base):
         self.status, self.problem, self.next_sync_at = status, problem, next_sync_at
 
     def view(self) -> dict[str, Any]:
-        """As POST /v1/orders/{id}/refunds shows it."""
+        """Return the representation for staff, as in POST /v1/orders/{id}/refunds."""
         return {
             "id": self.id,
             "order_id": self.order_id,
@@ -396,5 +399,5 @@ class Refund(Base):
         }
 
     def buyers_view(self) -> dict[str, Any]:
-        """As its buyer sees it: what staff wrote down as the reason is between themselves."""
+        """Return the representation for the buyer, without the reason that staff entered."""
         return {**self.view(), "reason": SHOWN_REASON} if self.requested_by else self.view()

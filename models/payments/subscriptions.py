@@ -1,7 +1,8 @@
-"""Subscriptions: one engine for both providers, which are asked for nothing but charges.
+"""Subscriptions: one billing engine for both providers, which only execute the charges.
 
-Each period is paid by an order of its own (``UNIQUE(subscription_id, period_start)``), whose attempts are those of any
-order. What an order became is applied here under the order's lock, which is always taken before the subscription's.
+Each period is paid by an order of its own (unique per ``subscription_id`` and ``period_start``) with ordinary payment
+attempts. The outcome of an order is applied here under the order's lock. To avoid deadlocks, the order is always locked
+before the subscription.
 """
 
 from datetime import datetime, timedelta
@@ -33,21 +34,21 @@ SubscriptionStatus = Literal["incomplete", "trialing", "active", "past_due", "ca
 Step = Literal["tell", "charge", "end"]
 OPEN = ("incomplete", "trialing", "active", "past_due")
 
-# Why it is over where the money of the present period is: it comes back with the money.
+# End reasons for a subscription whose current period was refunded or disputed: it is restored if the money returns.
 MONEY_GONE = frozenset({"refunded", "disputed"})
-# So long it waits for its first payment.
+# A subscription without a first payment ends after this time.
 INCOMPLETE_FOR = timedelta(days=1)
 TRIAL_ENDING_TOLD_BEFORE = timedelta(days=3)
-# After each failed charge the job tries again, until the subscription has been past due for this long.
+# Dunning: the pause after the first, second, … failed charge. Retries end when it was past due for PAST_DUE_FOR.
 DUNNING = tuple(timedelta(days=days) for days in (2, 5, 7, 6))
 PAST_DUE_FOR = timedelta(days=21)
-# A trial that could not be charged gives access for this long, in which its buyer may pay on a page.
+# After a trial whose charge failed, access lasts this long, so that the buyer can pay in a checkout session.
 TRIAL_GRACE = timedelta(days=1)
-# A renewal whose outcome is not known after this time is past due.
+# A renewal whose outcome is still unknown after this time is treated as past due.
 OUTCOME_KNOWN_WITHIN = timedelta(days=7)
 LOOK_AGAIN_AFTER = timedelta(minutes=10)
-# A repeat of the same charge cannot succeed, and card networks fine some repeats: until the subscription ends, the
-# buyer may pay on a page, by another card or with their bank's confirmation.
+# Decline codes after which a retry of the same charge cannot succeed; card networks fine some retries. No further charge
+# is scheduled: until ``ends_at`` the buyer can pay in a checkout session, with another card or with authentication.
 HARD_DECLINES = frozenset(
     {
         *("authentication_required", "3d_secure_failed", "identification_required"),
@@ -69,25 +70,25 @@ class Subscription(Aggregate, Base):
     plan_id: Mapped[UUID]
     status: Mapped[SubscriptionStatus]
     provider: Mapped[str]
-    # The terms of the plan when it was begun.
+    # The plan's terms when the subscription was created, or when its first payment was requested.
     plan_name: Mapped[str]
     amount_minor: Mapped[int]
     currency: Mapped[str]
     interval: Mapped[Interval]
     course_ids: Mapped[list[str]]
     receipt_email: Mapped[str | None]
-    # Periods are counted from the anchor, so that the 31st comes back after February.
+    # Periods are counted from the anchor, so that a period that starts on the 31st does so again after February.
     anchor_at: Mapped[datetime]
     periods: Mapped[int]
     period_start: Mapped[datetime]
     period_end: Mapped[datetime]
-    paid_order_id: Mapped[UUID | None]  # what paid for the present period; None: a trial
+    paid_order_id: Mapped[UUID | None]  # the order that paid the current period; None: a trial
     had_trial: Mapped[bool]
     trial_end_told: Mapped[bool]
     failed_charges: Mapped[int]
     cancel_at_period_end: Mapped[bool]
-    problem: Mapped[str | None]  # why the last charge failed, or why it is over
-    next_step_at: Mapped[datetime | None]  # None: it is over
+    problem: Mapped[str | None]  # why the last charge failed, or why the subscription ended
+    next_step_at: Mapped[datetime | None]  # when the renewal job handles it next; None: ended
     ends_at: Mapped[datetime | None]  # past due: when access ends unless a payment arrives, as announced
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
@@ -96,9 +97,10 @@ class Subscription(Aggregate, Base):
     def open(
         cls, session: Session, *, user_id: UUID, plan: Plan, provider: str, receipt_email: str | None, at: datetime
     ) -> Self:
-        """The buyer's subscription to a plan that waits for a payment, locked; made where there is none.
+        """Get or create the buyer's subscription to ``plan`` that needs a payment, locked.
 
-        Raises AlreadySubscribed.
+        Raises AlreadySubscribed if it is active or will be canceled at the period end, PaymentInProgress if a
+        concurrent transaction is ending the previous subscription.
         """
         row = {
             "id": new_id(),
@@ -124,28 +126,28 @@ class Subscription(Aggregate, Base):
             "next_step_at": at + INCOMPLETE_FOR,
             "created_at": at,
         }
-        # One of a buyer's checkouts at a time: two plans over the same courses must not both begin with a trial.
+        # Serialize the buyer's checkouts: two plans with a common course must not both start with a trial.
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"subscriptions of {user_id}", 0))))
         session.execute(insert(cls).values(row).on_conflict_do_nothing())
         mine = select(cls.id).where(cls.user_id == user_id, cls.plan_id == plan.id, cls.status.in_(OPEN))
         subscription_id = session.scalars(mine).one_or_none()
         if subscription_id is None:
-            raise PaymentInProgress("plan", str(plan.id))  # the one before is ending at this moment
+            raise PaymentInProgress("plan", str(plan.id))  # a concurrent transaction is ending the previous one
         subscription, _order = cls.locked(session, subscription_id)
         if subscription.status == "active" or subscription.cancel_at_period_end:
             raise AlreadySubscribed(str(plan.id))
         if subscription.status == "incomplete":
-            # One that has begun keeps its terms until it is paid on others: a page may be opened and never paid.
+            # A started subscription keeps its provider and terms until a payment succeeds: the session may never be paid.
             subscription.take_terms(plan)
             subscription.provider, subscription.receipt_email = provider, receipt_email
         return subscription
 
     @classmethod
     def locked(cls, session: Session, subscription_id: UUID) -> tuple[Self, Order | None]:
-        """Lock the pending order of a subscription, if there is one, then the subscription; returns both.
+        """Lock the pending order of a subscription, if any, then the subscription; returns both.
 
-        Payments are applied in the same order of locks. A pending order that another transaction has added in between
-        would be locked after its subscription, so both locks are released and taken again.
+        Applying a payment takes the locks in the same order. If another transaction added a pending order between the
+        two locks, both are released by a savepoint and taken again.
         """
         while True:
             with session.begin_nested() as savepoint:
@@ -158,7 +160,7 @@ class Subscription(Aggregate, Base):
 
     @classmethod
     def of(cls, session: Session, subscription_id: UUID, *, user_id: UUID) -> Self:
-        """A user's subscription, read only. Raises NotFound, for another's too."""
+        """Return a user's subscription without lock. Raises NotFound, also for another user's subscription."""
         subscription = session.get(cls, subscription_id)
         if subscription is None or subscription.user_id != user_id:
             raise NotFound("subscription", str(subscription_id))
@@ -166,19 +168,19 @@ class Subscription(Aggregate, Base):
 
     @classmethod
     def page(cls, session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> list[Self]:
-        """A user's subscriptions, the newest first. ``after`` is the last one of the page before."""
+        """List a user's started subscriptions, newest first. ``after`` is the last id of the previous page."""
         theirs = select(cls).where(cls.user_id == user_id, cls.status != "incomplete").order_by(cls.id.desc())
         return list(session.scalars((theirs.where(cls.id < after) if after else theirs).limit(limit)))
 
     @classmethod
     def all_of(cls, session: Session, user_id: UUID, *, lock: bool = False) -> list[Self]:
-        """All subscriptions of a user, the oldest first."""
+        """Return all subscriptions of a user, oldest first; locked if ``lock``."""
         theirs = select(cls).where(cls.user_id == user_id).order_by(cls.id)
         return list(session.scalars(theirs.with_for_update() if lock else theirs))
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[UUID]:
-        """The ids of the subscriptions whose next step has come."""
+        """Return the ids of subscriptions whose next step is due, without locking them."""
         due = select(cls.id).where(cls.next_step_at <= at).order_by(cls.next_step_at).limit(limit)
         return list(session.scalars(due))
 
@@ -187,12 +189,15 @@ class Subscription(Aggregate, Base):
         return self.plan_name
 
     def take_terms(self, plan: Plan) -> None:
-        """Take over what the plan offers now."""
+        """Copy the plan's current terms."""
         self.plan_name, self.interval, self.course_ids = plan.name, plan.interval, plan.course_ids
         self.amount_minor, self.currency = plan.amount_minor, plan.currency
 
     def may_try(self, session: Session, plan: Plan) -> bool:
-        """Whether it begins with a trial: no earlier one of the buyer, of whatever plan, had a course of this plan."""
+        """Whether it starts with a trial.
+
+        It does not if the buyer has had a trial of any plan that contains a course of this plan.
+        """
         if not plan.trial_days or self.status != "incomplete":
             return False
         same = Subscription.course_ids.op("?|")(cast(plan.course_ids, ARRAY(Text)))
@@ -201,7 +206,7 @@ class Subscription(Aggregate, Base):
         )
 
     def begin_trial(self, plan: Plan, *, at: datetime) -> list[Event]:
-        """Begin without a payment."""
+        """Start the trial, without a payment; returns the events to publish."""
         self.status, self.had_trial = "trialing", True
         self.period_start, self.period_end = at, at + timedelta(days=plan.trial_days)
         self.anchor_at = self.period_end
@@ -209,13 +214,19 @@ class Subscription(Aggregate, Base):
         return [self._started(at)]
 
     def next_period(self) -> tuple[datetime, datetime]:
-        """What the next payment is for; the first period is counted from the payment itself."""
+        """Return start and end of the period that the next payment is for.
+
+        Before the first payment they are provisional: the first period starts when the payment succeeds.
+        """
         if self.status == "incomplete":
             return self.created_at, after_periods(self.created_at, self.interval, 1)
         return self.period_end, after_periods(self.anchor_at, self.interval, self.periods + 1)
 
     def paid(self, order: Order, attempt: Attempt, *, at: datetime) -> list[Event]:
-        """Begin the period that ``order`` is for, and charge the next one where and how ``attempt`` paid."""
+        """Start the period that ``order`` paid; later periods are charged at the provider of ``attempt``.
+
+        Does nothing if the subscription has ended. Returns the events to publish.
+        """
         if self.ended_at:
             return []
         was, self.status = self.status, "active"
@@ -245,9 +256,9 @@ class Subscription(Aggregate, Base):
         return [renewed]
 
     def charge_failed(self, reason: str, *, at: datetime) -> list[Event]:
-        """Record that a scheduled charge failed; the next one is made after a pause, or none if it cannot succeed.
+        """Record a failed scheduled charge and schedule the next one, or none after a hard decline.
 
-        The buyer is notified when the subscription becomes past due, and when only they can still pay.
+        Returns SUBSCRIPTION_PAST_DUE when the subscription becomes past due, and again on a hard decline.
         """
         was, self.status = self.status, "past_due"
         self.problem = reason
@@ -271,17 +282,17 @@ class Subscription(Aggregate, Base):
         return [past_due]
 
     def follow(self, order: Order, attempt: Attempt, *, at: datetime) -> list[Event]:
-        """Take over what became of an attempt to pay ``order``."""
+        """Apply the outcome of a payment attempt for ``order``; returns the events to publish."""
         if attempt.status == "succeeded":
             return self.paid(order, attempt, at=at)
-        # The buyer's own tries do not use up those of the job.
+        # Failed payments by the buyer in a checkout session do not count as dunning retries.
         is_step = attempt.status == "failed" and attempt.is_scheduled
         if is_step and not self.ended_at and not self.cancel_at_period_end:
             return self.charge_failed(attempt.problem or "declined", at=at)
         return []
 
     def step_due(self, *, at: datetime) -> Step | None:
-        """What is to be done now."""
+        """Return the step that is due now, or None."""
         if self.next_step_at is None or self.next_step_at > at:
             return None
         if self.status == "incomplete" or self.cancel_at_period_end or (self.ends_at and self.ends_at <= at):
@@ -291,12 +302,12 @@ class Subscription(Aggregate, Base):
         return "charge"
 
     def waits_for(self, attempt: Attempt, *, at: datetime) -> bool:
-        """Whether the step that is due is postponed for ``attempt``, which is under way.
+        """Whether the due step waits for the outcome of the live ``attempt``.
 
-        An open page does not prolong a trial, and nothing prolongs access beyond its announced end.
+        An open checkout session does not extend a trial, and nothing extends access beyond the announced end.
         """
         if self.status == "incomplete":
-            return True  # it gives no access
+            return True  # it gives no access, so waiting is harmless
         if self.cancel_at_period_end:
             return False
         if self.status == "trialing" and attempt.waits_for_buyer:
@@ -304,21 +315,21 @@ class Subscription(Aggregate, Base):
         return at < self._waits_until
 
     def gives_up(self, attempt: Attempt, *, at: datetime) -> bool:
-        """Whether ``attempt`` has stood in the way for too long: no outcome, or a page that could not be closed."""
+        """Whether to stop waiting for ``attempt``: no outcome in time, or a session that could not be closed."""
         return at >= self._waits_until and (attempt.superseded or not attempt.waits_for_buyer)
 
     def look_again(self, *, at: datetime) -> None:
-        """Take the step a little later, and no later than a payment is waited for."""
+        """Postpone the step by LOOK_AGAIN_AFTER, but not beyond the end of the wait for a payment."""
         later = at + LOOK_AGAIN_AFTER
         self.next_step_at = min(later, self._waits_until) if at < self._waits_until else later
 
     @property
     def _waits_until(self) -> datetime:
-        """When access no longer waits for the outcome of a payment."""
+        """The time until which access waits for the outcome of a payment."""
         return self.ends_at or self.period_end + (TRIAL_GRACE if self.status == "trialing" else OUTCOME_KNOWN_WITHIN)
 
     def tell_trial_ending(self, *, at: datetime) -> list[Event]:
-        """Tell once, some days before, that a trial ends."""
+        """Return the event that announces the end of the trial, once, TRIAL_ENDING_TOLD_BEFORE in advance."""
         self.next_step_at = self.period_end
         if self.trial_end_told:
             return []
@@ -335,7 +346,10 @@ class Subscription(Aggregate, Base):
         return [ending]
 
     def cancel(self, *, at: datetime) -> list[Event]:
-        """Give notice: what is paid for stays until its period ends. Raises SubscriptionEnded."""
+        """Cancel at the end of the paid period, or at once if it is past due.
+
+        Raises SubscriptionEnded if it has ended or never started.
+        """
         if self.ended_at or self.status == "incomplete":
             raise SubscriptionEnded(str(self.id))
         if self.cancel_at_period_end:
@@ -355,7 +369,7 @@ class Subscription(Aggregate, Base):
         return [canceled]
 
     def end(self, *, at: datetime, reason: str | None = None) -> list[Event]:
-        """Be over. Nobody hears of one that had not begun."""
+        """End the subscription. Returns no event if it never started."""
         begun = self.status != "incomplete"
         reason = reason or ("canceled" if self.cancel_at_period_end else "unpaid")
         self.status = "canceled" if self.cancel_at_period_end or reason in MONEY_GONE else "expired"
@@ -368,15 +382,15 @@ class Subscription(Aggregate, Base):
         return [expired]
 
     def lose(self, *, reason: str, at: datetime) -> list[Event]:
-        """Be over at once: the money of the present period is gone, for this reason of ``MONEY_GONE``."""
+        """End at once because the current period was refunded or disputed; ``reason`` is one of MONEY_GONE."""
         return [] if self.ended_at else self.end(at=at, reason=reason)
 
     def may_regain(self, *, at: datetime) -> bool:
-        """Whether it is over for want of money only, and its period is not."""
+        """Whether it ended for a reason of MONEY_GONE and its period has not ended yet."""
         return self.problem in MONEY_GONE and at < self.period_end
 
     def regain(self, *, at: datetime) -> list[Event]:
-        """Last until the period ends whose money came back. Nothing more is charged: it had been given up."""
+        """Restore access until the period ends, because its money returned. No further period is charged."""
         if not self.may_regain(at=at):
             return []
         self.status, self.ended_at, self.problem = "active", None, None
@@ -391,7 +405,7 @@ class Subscription(Aggregate, Base):
         return [restored]
 
     def replaced_by(self, session: Session) -> UUID | None:
-        """Return the id of the subscription to the plan that the buyer has opened since this one ended."""
+        """Return the id of the buyer's open subscription to the same plan, created after this one ended."""
         mine = (Subscription.user_id == self.user_id) & (Subscription.plan_id == self.plan_id)
         return session.scalar(select(Subscription.id).where(mine, Subscription.status.in_(OPEN)))
 
@@ -408,7 +422,7 @@ class Subscription(Aggregate, Base):
         )
 
     def trial_checkout_view(self) -> dict[str, Any]:
-        """As POST /v1/checkouts shows a trial, which needs no payment, and so no page."""
+        """Return the response of POST /v1/checkouts for a trial, which needs no checkout session."""
         return {
             "id": self.id,
             "order_id": None,
@@ -420,7 +434,7 @@ class Subscription(Aggregate, Base):
         }
 
     def view(self) -> dict[str, Any]:
-        """As GET /v1/subscriptions/{id} shows it."""
+        """Return the representation in GET /v1/subscriptions/{id}."""
         return {
             "id": self.id,
             "status": self.status,
