@@ -1,4 +1,4 @@
-"""Payments: offers on sale, orders for them, attempts to pay, refunds, disputes, and the events that providers send."""
+"""Payments domain: offers, orders, payment attempts, refunds, disputes, subscriptions, ledger and provider events."""
 
 from .attempts import Attempt, Snapshot, Terms
 from .bundles import Bundle

@@ -339,7 +339,7 @@ class Attempt(Base):
         self.status, self.problem, self.page_open = "succeeded", None, False
 
     def give_up(self, reason: str) -> None:
-        """Leave review as failed. The caller closes the session and voids an authorization at the provider."""
+        """Leave review as failed. The caller has closed the session and voided an authorization at the provider."""
         self.status, self.problem, self.page_open, self.next_sync_at = "failed", reason, False, None
 
     def _take_over(self, snapshot: Snapshot) -> None:

@@ -1,4 +1,4 @@
-"""Several courses at a price of their own."""
+"""Bundles: several courses sold together at one price."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -29,12 +29,12 @@ class Bundle(Revised, Base):
 
     @classmethod
     def compose(cls, fields: dict[str, Any], *, at: datetime) -> Self:
-        """A bundle that is on sale from now on: title, amount_minor, currency, course_ids."""
+        """Create a bundle that is on sale. ``fields``: title, amount_minor, currency, course_ids."""
         return cls(id=new_id(), on_sale=True, created_at=at, revision=1, **fields)
 
     @classmethod
     def of(cls, session: Session, bundle_id: UUID, *, lock: bool = False) -> Self:
-        """Raises NotFound."""
+        """Return a bundle, on sale or not; locked if ``lock``. Raises NotFound."""
         bundle = session.get(cls, bundle_id, with_for_update=lock)
         if bundle is None:
             raise NotFound("bundle", str(bundle_id))
@@ -42,12 +42,12 @@ class Bundle(Revised, Base):
 
     @classmethod
     def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
-        """Those on sale, newest first."""
+        """List the bundles on sale, newest first. ``after`` is the last id of the previous page."""
         bundles = select(cls).where(cls.on_sale).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(bundles.where(cls.id < after) if after else bundles))
 
     def goods(self, session: Session) -> Goods:
-        """What is sold of it now. Raises NotFound where it, or one of its courses, is not on sale."""
+        """Return it as goods at the current price. Raises NotFound if it or one of its courses is not on sale."""
         if not self.on_sale:
             raise NotFound("bundle on sale", str(self.id))
         offers = [Offer.of(session, UUID(course_id)) for course_id in self.course_ids]
@@ -60,7 +60,7 @@ class Bundle(Revised, Base):
         )
 
     def view(self) -> dict[str, Any]:
-        """As GET /v1/bundles shows it."""
+        """Return the representation as an item of GET /v1/bundles."""
         return {
             "id": self.id,
             "title": self.title,

@@ -1,4 +1,4 @@
-"""Coupons, and who holds one: a redemption is there from the order's first page until the order is given up."""
+"""Coupons and their redemptions: an order reserves a coupon from its quote until no attempt is live, or is paid."""
 
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -30,22 +30,22 @@ class Coupon(Revised, Base):
     __table_args__ = ({"schema": "payments"},)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    code: Mapped[str] = mapped_column(unique=True)  # in capital letters
+    code: Mapped[str] = mapped_column(unique=True)  # in upper case
     kind: Mapped[Literal["percent", "fixed"]]
-    value: Mapped[int]  # of a hundred, or minor units
-    currency: Mapped[str | None]  # of a fixed one
+    value: Mapped[int]  # percent, or minor units for a fixed discount
+    currency: Mapped[str | None]  # of a fixed discount
     max_redemptions: Mapped[int | None]
     max_per_user: Mapped[int | None]
     starts_at: Mapped[datetime | None]
     ends_at: Mapped[datetime | None]
-    course_ids: Mapped[list[str] | None]  # None: all
+    course_ids: Mapped[list[str] | None]  # None: valid for all courses
     created_at: Mapped[datetime]
-    # Counted by a trigger, whose constraint is what never oversells.
+    # Maintained by a trigger; a check constraint on it ensures that concurrent orders never exceed max_redemptions.
     redeemed: Mapped[int] = mapped_column(FetchedValue(), FetchedValue(for_update=True))
 
     @classmethod
     def issue(cls, session: Session, fields: dict[str, Any], *, at: datetime) -> Self:
-        """A new coupon. Raises CouponTaken."""
+        """Create a coupon. Raises CouponTaken if the code exists."""
         if session.scalar(select(cls.id).where(cls.code == fields["code"])):
             raise CouponTaken(fields["code"])
         coupon = cls(id=new_id(), created_at=at, revision=1, **fields)
@@ -57,8 +57,8 @@ class Coupon(Revised, Base):
     def locked(cls, session: Session, code: str, *, replaces: UUID | None = None) -> Self:
         """Return the coupon of a code, locked together with the coupon that it ``replaces``. Raises CouponUnknown.
 
-        Both are locked in the order of their ids: two orders that swap coupons would deadlock otherwise, because the
-        trigger that counts redemptions changes both rows.
+        Both are locked in the order of their ids. Otherwise two orders that swap coupons could deadlock, because the
+        trigger that counts redemptions updates both rows.
         """
         both = or_(cls.code == _as_stored(code), cls.id == replaces) if replaces else cls.code == _as_stored(code)
         wanted = select(cls).where(both).order_by(cls.id).with_for_update()
@@ -70,7 +70,7 @@ class Coupon(Revised, Base):
 
     @classmethod
     def of(cls, session: Session, coupon_id: UUID) -> Self:
-        """A coupon, to be changed. Raises NotFound."""
+        """Return a coupon, locked. Raises NotFound."""
         coupon = session.get(cls, coupon_id, with_for_update=True, populate_existing=True)
         if coupon is None:
             raise NotFound("coupon", str(coupon_id))
@@ -78,12 +78,12 @@ class Coupon(Revised, Base):
 
     @classmethod
     def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
-        """Newest first."""
+        """List coupons, newest first. ``after`` is the last id of the previous page."""
         coupons = select(cls).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(coupons.where(cls.id < after) if after else coupons))
 
     def change(self, fields: dict[str, Any]) -> None:
-        """Take over new limits and dates. Raises CouponUsedMore."""
+        """Set new limits and dates. Raises CouponUsedMore if ``max_redemptions`` is below the redemptions so far."""
         most = fields.get("max_redemptions")
         if most is not None and most < self.redeemed:
             raise CouponUsedMore(self.redeemed)
@@ -91,7 +91,7 @@ class Coupon(Revised, Base):
             setattr(self, name, value)
 
     def discount_on(self, session: Session, goods: Goods, *, user_id: UUID, order_id: UUID, at: datetime) -> Discount:
-        """What it takes off the price of ``goods``, for an order that may hold it already.
+        """Return the discount on ``goods`` for an order, which may have reserved this coupon already.
 
         Raises CouponExpired, CouponNotApplicable, CouponCurrencyMismatch, CouponUsedUp.
         """
@@ -106,7 +106,7 @@ class Coupon(Revised, Base):
         return Discount(coupon_id=self.id, code=self.code, amount_minor=amount_minor)
 
     def _discount_minor(self, price_minor: int) -> int:
-        """Return what it takes off a price. A percentage is rounded half up: 25 % of 19.99 are 5.00."""
+        """Return the discount on a price. A percentage is rounded half up: 25 % of 19.99 is 5.00."""
         if self.kind == "fixed":
             return min(self.value, price_minor)
         return (price_minor * self.value + _A_HUNDRED // 2) // _A_HUNDRED
@@ -122,19 +122,19 @@ class Coupon(Revised, Base):
             raise CouponUsedUp(self.code)
 
     def view(self) -> dict[str, Any]:
-        """As GET /v1/coupons shows it."""
+        """Return the representation as an item of GET /v1/coupons."""
         names = ("id", "code", "kind", "value", "currency", "max_redemptions", "max_per_user", "starts_at", "ends_at")
         shown = {name: getattr(self, name) for name in (*names, "course_ids", "redeemed", "created_at")}
         return {**shown, "version": self.revision}
 
 
 def _as_stored(code: str) -> str:
-    """Return a code as the table has it: buyers type it in any case, and paste spaces along."""
+    """Normalize a code: buyers type it in any case, and paste surrounding spaces."""
     return code.strip().upper()
 
 
 class Redemption(Base):
-    """An order that holds a coupon, or was paid with it."""
+    """The use of a coupon by one order: reserved while the order is pending, redeemed when it is paid."""
 
     __tablename__ = "coupon_redemptions"
     __table_args__ = ({"schema": "payments"},)
@@ -145,7 +145,7 @@ class Redemption(Base):
     code: Mapped[str]
     discount_minor: Mapped[int]
     redeemed_at: Mapped[datetime]
-    # The order was refunded in full: the coupon may be used again, and the order's invoice still shows it.
+    # Set when the order was refunded in full: the coupon can be used again. The row stays for the order's invoice.
     returned_at: Mapped[datetime | None]
 
     @classmethod
@@ -159,15 +159,15 @@ class Redemption(Base):
         )
 
     def give_back(self, *, at: datetime) -> None:
-        """Count the coupon as unused again; what was given back once stays so."""
+        """Release the coupon after a full refund. The first ``returned_at`` is kept."""
         self.returned_at = self.returned_at or at
 
     def view(self) -> dict[str, Any]:
-        """As an export shows it."""
+        """Return the representation in an export of personal data."""
         names = ("code", "discount_minor", "redeemed_at", "returned_at")
         return {name: getattr(self, name) for name in names}
 
     def take_over(self, other: "Redemption") -> None:
-        """Become another coupon's: the order has been quoted anew."""
+        """Replace the coupon and discount by those of ``other``, after a new quote."""
         self.coupon_id, self.code = other.coupon_id, other.code
         self.discount_minor, self.redeemed_at = other.discount_minor, other.redeemed_at

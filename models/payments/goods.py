@@ -1,4 +1,4 @@
-"""What somebody wants to buy, at its present price: a course, or several as a bundle."""
+"""Goods: a course, or a bundle of courses, at the current price."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -7,7 +7,7 @@ from uuid import UUID
 
 @dataclass(frozen=True, kw_only=True)
 class Discount:
-    """What a coupon takes off."""
+    """The amount that a coupon takes off a price, in minor units."""
 
     coupon_id: UUID
     code: str
@@ -17,10 +17,10 @@ class Discount:
 @dataclass(frozen=True, kw_only=True)
 class Goods:
     title: str
-    amount_minor: int  # what is to be paid
+    amount_minor: int  # the price after the discount
     currency: str
-    courses: dict[UUID, str]  # that it opens, with their titles
-    bundle_id: UUID | None = None  # None: it is its one course
+    courses: dict[UUID, str]  # titles by id of the courses that the buyer gets access to
+    bundle_id: UUID | None = None  # None: a single course
     discount: Discount | None = None
 
     @property
@@ -32,5 +32,5 @@ class Goods:
         return self.bundle_id or next(iter(self.courses))
 
     def less(self, discount: Discount) -> Self:
-        """The same for less money."""
+        """Return a copy with the discount taken off the price."""
         return replace(self, amount_minor=self.amount_minor - discount.amount_minor, discount=discount)

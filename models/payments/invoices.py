@@ -1,4 +1,4 @@
-"""What a buyer is given for the books: made of the order, with no number of its own to run out of order."""
+"""Invoices, derived from orders. The order id is the number, so there is no sequence that could have gaps."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from .orders import Order
 
 
 def invoice_of(order: Order) -> dict[str, Any]:
-    """As GET /v1/orders/{id}/invoice shows it. Raises OrderNotPaid, for what was free too."""
+    """Return the response of GET /v1/orders/{id}/invoice. Raises OrderNotPaid, also for a free order."""
     payment = order.paid_by
     if payment is None:
         raise OrderNotPaid(str(order.id))

@@ -1,4 +1,4 @@
-"""What is on sale at what price, as the courses service told it last."""
+"""Offers: prices of courses, a projection of the events of the courses service."""
 
 from datetime import datetime
 from typing import Self
@@ -32,7 +32,7 @@ class Offer(Base):
 
     @classmethod
     def keep(cls, session: Session, event: CoursePublished) -> None:
-        """Take over what was published, unless a later version is here already."""
+        """Upsert the published course, unless the same or a later version is stored."""
         row = {
             "course_id": event.course_id,
             "course_version": event.course_version,
@@ -42,7 +42,7 @@ class Offer(Base):
             "on_sale": True,
             "published_at": event.published_at,
         }
-        # A replay may bring versions again while a newer one is on sale.
+        # A replay may deliver older versions while a newer one is on sale.
         upsert = insert(cls).values(row)
         session.execute(
             upsert.on_conflict_do_update(
@@ -54,31 +54,31 @@ class Offer(Base):
 
     @classmethod
     def change(cls, session: Session, event: CourseUpdated) -> None:
-        """Store a new price or title, or the end of the sale."""
+        """Store a changed price or title, or the end of the sale."""
         changed = {
             "title": event.title,
             "amount_minor": event.price_minor,
             "currency": event.currency,
             "on_sale": event.on_sale,
         }
-        # An update that arrives before the publication it follows is the newer state of the two.
+        # The update may arrive before its publication. It is the newer state, so the row is created from it.
         row = insert(cls).values(course_id=event.course_id, course_version=0, published_at=event.updated_at, **changed)
         session.execute(row.on_conflict_do_update(index_elements=[cls.course_id], set_=changed))
 
     @classmethod
     def withdraw(cls, session: Session, course_id: UUID) -> None:
-        """End the sale."""
+        """End the sale of a course."""
         session.execute(update(cls).where(cls.course_id == course_id).values(on_sale=False))
 
     @classmethod
     def forget(cls, session: Session, course_id: str) -> None:
-        """Take the offer of a course away, for a rebuild."""
+        """Delete the offer of a course, so that the projection can be rebuilt."""
         session.execute(delete(cls).where(cls.course_id == UUID(course_id)))
         AppliedVersion.clear(session, OFFERS, course_id)
 
     @classmethod
     def of(cls, session: Session, course_id: UUID) -> Self:
-        """What is on sale of a course. Raises NotFound."""
+        """Return the offer of a course. Raises NotFound if it is not on sale."""
         offer = session.get(cls, course_id)
         if offer is None or not offer.on_sale:
             raise NotFound("course on sale", str(course_id))

@@ -137,7 +137,7 @@ class Order(Aggregate, Base):
 
     @classmethod
     def of(cls, session: Session, order_id: UUID, *, user_id: UUID | None) -> Self:
-        """Return an order without lock; ``user_id`` None means any user. Raises NotFound, also for other users' orders."""
+        """Return an order without lock; ``user_id`` None means any. Raises NotFound, also for another user's order."""
         order = session.scalars(cls._whole().where(cls.id == order_id)).one_or_none()
         if order is None or user_id not in (None, order.user_id):
             raise NotFound("order", str(order_id))

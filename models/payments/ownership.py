@@ -1,4 +1,4 @@
-"""What a buyer owns already, and why money that arrives late is not wanted any more."""
+"""Rules about courses that a buyer owns already: refuse a second purchase, return late or duplicate payments."""
 
 from uuid import UUID
 
@@ -11,46 +11,49 @@ from models.personal import is_erased
 from .goods import Goods
 from .orders import NOT_SOLD_AGAIN, Order
 
-# Reasons of refunds that we make without being asked. The buyer reads them.
+# Reasons of automatic refunds; they are shown to the buyer.
 ACCOUNT_ERASED = "account erased"
 ALREADY_OWNED = "already owned"
 PAID_TWICE = "paid twice"
 
 
 def lock_purchases(session: Session, user_id: UUID) -> None:
-    """Let one transaction at a time decide what this buyer owns. Take it after the lock of the order."""
+    """Serialize transactions that check what this buyer owns, by an advisory lock until the transaction ends.
+
+    Take it after the lock of the order; the opposite order could deadlock.
+    """
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"purchases of {user_id}", 0))))
 
 
 def refuse_erased(session: Session, user_id: UUID) -> None:
-    """Raise AccountErased: a command that was on its way when the account was erased sells nothing."""
+    """Raise AccountErased if the account was erased, for example while the command was queued."""
     if is_erased(session, "payments", user_id):
         raise AccountErased
 
 
 def owned_courses(session: Session, user_id: UUID) -> set[UUID]:
-    """Return the courses that paid orders of this buyer have opened for good, alone or in a bundle."""
+    """Return the courses of the buyer's paid and disputed orders, alone or in a bundle, without subscriptions."""
     return {course_id for order in session.scalars(_paid_for(user_id)) for course_id in order.courses}
 
 
 def refuse_owned(session: Session, user_id: UUID, kind: str, id_: UUID, course_ids: set[UUID]) -> None:
-    """Raise AlreadyPurchased where the buyer owns every course of what is sold: it would give nothing."""
+    """Raise AlreadyPurchased if the buyer owns every one of ``course_ids``, so that the purchase would add nothing."""
     if course_ids and course_ids <= owned_courses(session, user_id):
         raise AlreadyPurchased(kind, str(id_))
 
 
 def refuse_owned_goods(session: Session, user_id: UUID, goods: Goods) -> None:
-    """Raise AlreadyPurchased where the buyer owns every course of ``goods``, whichever orders paid for them."""
+    """Take the purchase lock and raise AlreadyPurchased if the buyer owns every course of ``goods``."""
     lock_purchases(session, user_id)
     refuse_owned(session, user_id, goods.kind, goods.id, set(goods.courses))
 
 
 def reason_to_return(session: Session, order: Order) -> str | None:
-    """Return why money for ``order``, which is locked and unpaid, has to go back; None where it pays the order."""
+    """Return why money for the locked, unpaid ``order`` must be refunded; None if it pays the order."""
     if is_erased(session, "payments", order.user_id):
         return ACCOUNT_ERASED
     if order.subscription_id:
-        # An order that was given up, and whose period another order has paid since, or is being charged for.
+        # The order had expired, and another order has paid its period since, or is pending for it.
         return PAID_TWICE if order.rival_id(session) else None
     lock_purchases(session, order.user_id)
     return ALREADY_OWNED if set(order.courses) <= owned_courses(session, order.user_id) else None

@@ -1,4 +1,4 @@
-"""Plans: courses that are paid for by the month or the year."""
+"""Plans: courses that a subscription gives access to, paid per month or year."""
 
 from calendar import monthrange
 from datetime import datetime
@@ -17,7 +17,7 @@ _MONTHS = {"month": 1, "year": 12}
 
 
 class Plan(Revised, Base):
-    """What is offered now. A subscription keeps the terms that it was begun on."""
+    """The terms offered now. A subscription has its own copy, so a change of the plan does not affect it."""
 
     __tablename__ = "plans"
     __table_args__ = ({"schema": "payments"},)
@@ -38,7 +38,7 @@ class Plan(Revised, Base):
 
     @classmethod
     def of(cls, session: Session, plan_id: UUID, *, lock: bool = False) -> Self:
-        """Return a plan, on sale or not. Raises NotFound."""
+        """Return a plan, on sale or not; locked if ``lock``. Raises NotFound."""
         plan = session.get(cls, plan_id, with_for_update=lock)
         if plan is None:
             raise NotFound("plan", str(plan_id))
@@ -46,7 +46,7 @@ class Plan(Revised, Base):
 
     @classmethod
     def offered(cls, session: Session, plan_id: UUID) -> Self:
-        """A plan that is on sale. Raises NotFound."""
+        """Return a plan that is on sale. Raises NotFound."""
         plan = cls.of(session, plan_id)
         if not plan.on_sale:
             raise NotFound("plan on sale", str(plan_id))
@@ -54,12 +54,12 @@ class Plan(Revised, Base):
 
     @classmethod
     def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
-        """What is on sale, the newest first. ``after`` is the last one of the page before."""
+        """List the plans on sale, newest first. ``after`` is the last id of the previous page."""
         plans = select(cls).where(cls.on_sale).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(plans.where(cls.id < after) if after else plans))
 
     def view(self) -> dict[str, Any]:
-        """As GET /v1/plans shows it."""
+        """Return the representation as an item of GET /v1/plans."""
         return {
             "id": self.id,
             "name": self.name,
@@ -73,7 +73,7 @@ class Plan(Revised, Base):
 
 
 def after_periods(begin: datetime, interval: Interval, periods: int) -> datetime:
-    """``begin`` and so many months or years later: the same day, or the last one of a shorter month."""
+    """Return ``begin`` plus ``periods`` months or years: the same day, or the last day of a shorter month."""
     month = begin.month - 1 + periods * _MONTHS[interval]
     year, month = begin.year + month // 12, month % 12 + 1
     return begin.replace(year=year, month=month, day=min(begin.day, monthrange(year, month)[1]))

@@ -1,4 +1,4 @@
-"""Customers whom a provider is to delete, because their account here is erased."""
+"""Customers that must be deleted at a provider, because their account was erased."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ _RETRY_AT_LEAST_EVERY = timedelta(hours=6)
 
 
 class ProviderErasure(Base):
-    """Waits until the provider has deleted the customer; then the row is deleted, and no id of them is left."""
+    """A pending deletion. The row is deleted after the provider has deleted the customer, so no customer id remains."""
 
     __tablename__ = "provider_erasures"
     __table_args__ = (UniqueConstraint("provider", "account", "customer_id"), {"schema": "payments"})
@@ -31,7 +31,7 @@ class ProviderErasure(Base):
 
     @classmethod
     def request(cls, session: Session, customers: Iterable[tuple[str, str, str]], *, at: datetime) -> None:
-        """Have these customers deleted: (provider, account, customer id)."""
+        """Request the deletion of customers, given as (provider, account, customer id). Requested ones are skipped."""
         rows = [
             {
                 "id": new_id(),
@@ -49,7 +49,7 @@ class ProviderErasure(Base):
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
-        """Return those whose time has come, locked; rows locked by other workers are skipped."""
+        """Return and lock deletions that are due. Rows locked by other workers are skipped."""
         due = select(cls).where(cls.next_try_at <= at).order_by(cls.next_try_at).limit(limit)
         return list(session.scalars(due.with_for_update(skip_locked=True)))
 

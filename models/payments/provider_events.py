@@ -1,4 +1,8 @@
-"""What the providers' webhooks said, kept before they are thanked: each once, each a hint to ask the provider."""
+"""Webhook events of the providers, stored once before they are acknowledged.
+
+Each event is only a hint to fetch the object from the provider. Events are also pulled from the provider's list, in
+case a webhook was never delivered.
+"""
 
 from datetime import datetime, timedelta
 from typing import Literal, Self
@@ -10,17 +14,20 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
 
-# By then the hint that follows the webhook has done its work, or was lost.
+# The task enqueued with the webhook has run after this time, or its message was lost: then the sweep takes the event.
 _SWEPT_AFTER = timedelta(seconds=15)
 _SWEPT_AT_LEAST_EVERY = timedelta(hours=1)
 MAX_CRASHES = 12
 _PROBLEM_MAX_LENGTH = 500
 _FIRST_PULL = timedelta(days=3)
-_LISTED_FOR = timedelta(days=30)  # Stripe keeps its events so long
+_LISTED_FOR = timedelta(days=30)  # Stripe lists events for this long
 
 
 class ProviderEvent(Base):
-    """A webhook without its body: what it told of is fetched, and buyers' addresses stay with the provider."""
+    """A webhook event without its body.
+
+    The object is fetched from the provider, so that no personal data of buyers in the body is stored.
+    """
 
     __tablename__ = "provider_events"
     __table_args__ = (
@@ -35,11 +42,11 @@ class ProviderEvent(Base):
     dedupe_key: Mapped[str]
     type: Mapped[str]
     object_id: Mapped[str]
-    # ignored: it belongs to no attempt of ours; failed: applying it crashed MAX_CRASHES times
+    # ignored: its object belongs to no attempt; failed: applying it crashed MAX_CRASHES times
     status: Mapped[Literal["received", "applied", "ignored", "failed"]]
     sweeps: Mapped[int]
     crashes: Mapped[int]
-    problem: Mapped[str | None]  # of the last crash
+    problem: Mapped[str | None]  # the error of the last crash
     due_at: Mapped[datetime]
     received_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
@@ -48,10 +55,11 @@ class ProviderEvent(Base):
     def keep(
         cls, session: Session, *, provider: str, account: str, dedupe_key: str, kind: str, object_id: str, at: datetime
     ) -> UUID | None:
-        """Store the event; returns its id, None where it is here already and somebody is at it.
+        """Store the event; returns its id if it must be applied now, or None if it is stored already.
 
-        One that was looked at and not borne out (the notice came early, or was forged) is looked at again at once.
-        So is a failed one: the provider's "resend" is how an operator starts it again.
+        Two kinds of stored events are reset and applied again: those that were swept but not confirmed by the
+        provider's object yet (they came early or were forged), and failed ones. An operator restarts a failed event by
+        resending it in the provider's dashboard.
         """
         row = {
             "id": new_id(),
@@ -87,17 +95,23 @@ class ProviderEvent(Base):
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
-        """Events that nobody has applied yet though they should have, locked; another's are left to them."""
+        """Return and lock events that are still not applied at ``due_at``. Rows locked by other workers are skipped."""
         due = select(cls).where(cls.status == "received", cls.due_at <= at).order_by(cls.due_at).limit(limit)
         return list(session.scalars(due.with_for_update(skip_locked=True)))
 
     def postpone(self, *, at: datetime) -> None:
-        """Look again after 30 s, 1, 2, 4 … minutes, at least every hour: an event is never given up."""
+        """Schedule the next try with a doubled pause, from 30 seconds up to one hour.
+
+        The number of tries is not limited: only repeated crashes make an event fail, see ``count_crash``.
+        """
         self.sweeps += 1
         self.due_at = at + min(_SWEPT_AFTER * 2 ** min(self.sweeps, 10), _SWEPT_AT_LEAST_EVERY)
 
     def count_crash(self, problem: str, *, at: datetime) -> None:
-        """Look again later; after MAX_CRASHES, which takes some five hours, the event has failed."""
+        """Record a crash and schedule the next try; after MAX_CRASHES crashes, about five hours, the event fails.
+
+        A failed event is not tried again until the provider resends it.
+        """
         self.crashes += 1
         self.problem = problem[:_PROBLEM_MAX_LENGTH]
         if self.crashes < MAX_CRASHES:
@@ -112,7 +126,7 @@ class ProviderEvent(Base):
 
 
 class ProviderPull(Base):
-    """The time until which everything that a provider lists has been stored."""
+    """The time up to which all events that a provider account lists have been stored."""
 
     __tablename__ = "provider_pulls"
     __table_args__ = ({"schema": "payments"},)
@@ -123,13 +137,13 @@ class ProviderPull(Base):
 
     @classmethod
     def since(cls, session: Session, provider: str, account: str, *, at: datetime) -> datetime:
-        """Return the time from which to pull: the end of the last pull, or some days back where there was none."""
+        """Return the start of the next pull: the end of the last one, or _FIRST_PULL ago if there was none."""
         last = session.get(cls, (provider, account), populate_existing=True)
         return max(last.pulled_until, at - _LISTED_FOR) if last else at - _FIRST_PULL
 
     @classmethod
     def finish(cls, session: Session, provider: str, account: str, *, until: datetime) -> None:
-        """Store that everything until then was pulled. Two pulls at once keep the later time."""
+        """Store the end of a pull. Of two concurrent pulls the later time is kept."""
         pull = insert(cls).values(provider=provider, account=account, pulled_until=until)
         latest = func.greatest(cls.pulled_until, pull.excluded.pulled_until)
         session.execute(

@@ -1,4 +1,4 @@
-"""What a provider says that it has moved for us in a day, beside what our ledger says of the same objects."""
+"""Reconciliation: compare a day's movements of money at a provider with the ledger's entries for the same objects."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -23,12 +23,12 @@ Kind = Literal["capture", "refund", "dispute"]
 
 DAY = timedelta(days=1)
 _DAY_SECONDS = 86400
-# What is on its way at the end of a day has arrived by then.
+# Movements from the end of a day have reached the ledger after this time.
 SETTLES_WITHIN = timedelta(hours=1)
-COMPARED_DAYS = 30  # so far back a day that was missed is compared
-# A day is compared again each night for some days: what changed late differs then.
+COMPARED_DAYS = 30  # days that were missed are compared up to this age
+# The newest days are compared again each night, so that late changes at the provider are found.
 RECHECKED_DAYS = 3
-# So long a day that does not agree is compared again, and counted.
+# A day with differences is compared again, and counted by the alert, up to this age.
 LOOKED_AFTER_FOR = timedelta(days=7)
 _BOOKED_AS: dict[str, Kind] = {
     "capture": "capture",
@@ -37,24 +37,25 @@ _BOOKED_AS: dict[str, Kind] = {
     "dispute": "dispute",
     "dispute_won": "dispute",
 }
-_NAMED_AT_MOST = 100  # of what differs
+_NAMED_AT_MOST = 100  # objects listed in ``differing``
 
 
 @dataclass(frozen=True, kw_only=True)
 class Movement:
-    """A payment, refund or dispute as its provider lists it."""
+    """A payment, refund or dispute as the provider lists it."""
 
     kind: Kind
-    object_id: str  # of the payment, the refund or the dispute
+    object_id: str  # the provider's id of the payment, refund or dispute
     payment_id: str
-    attempt_id: UUID | None  # as our metadata says; None: it may be somebody else's, on the same account
-    amount_minor: int  # that has moved: to us, or away with a refund or dispute; 0: it has not, or has come back
+    attempt_id: UUID | None  # from our metadata; None: possibly of another system that uses the same account
+    # Captured, refunded or taken by the bank, always positive; 0: nothing moved, or the money came back.
+    amount_minor: int
     currency: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A movement of which our ledger says another thing."""
+    """A movement with the amount that the ledger has for it; the two may be equal."""
 
     movement: Movement
     ours_minor: int
@@ -65,7 +66,7 @@ class Difference:
 
 
 class Reconciliation(Base):
-    """A day's comparison at one provider, of one kind of movement in one currency."""
+    """The report of one day at one provider account, for one kind of movement in one currency."""
 
     __tablename__ = "reconciliations"
     __table_args__ = (UniqueConstraint("provider", "account", "since", "kind", "currency"), {"schema": "payments"})
@@ -73,7 +74,7 @@ class Reconciliation(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     provider: Mapped[str]
     account: Mapped[str]
-    since: Mapped[datetime]  # when what is compared was made at the provider
+    since: Mapped[datetime]  # the objects were created at the provider from since, inclusive, to until, exclusive
     until: Mapped[datetime]
     kind: Mapped[Kind]
     currency: Mapped[str]
@@ -94,10 +95,10 @@ class Reconciliation(Base):
         at: datetime,
         unlisted: Iterable[Movement] = (),
     ) -> list[Difference]:
-        """Compare what a provider lists of a day with the ledger, and store the outcome; return what differs.
+        """Compare the provider's list of a day with the ledger, store the reports and return the differences.
 
-        ``unlisted`` are movements that the ledger has of the day and the provider has not, as the provider knows them
-        one by one. Most were made on another day: they are reported only where they differ.
+        ``unlisted`` are movements that the ledger has for the day but the provider's list has not; each was fetched
+        from the provider by its id. Most were created on another day, so they are reported only if they differ.
         """
         compared = list(_beside_ours(session, list(movements), provider, account))
         beside = _beside_ours(session, list(unlisted), provider, account)
@@ -122,18 +123,18 @@ class Reconciliation(Base):
 
     @classmethod
     def off(cls, session: Session) -> int:
-        """How many reports of the last days do not agree."""
+        """Count the reports of the last LOOKED_AFTER_FOR that contain differences."""
         recent = cls.since > func.now() - LOOKED_AFTER_FOR
         return session.scalar(select(func.count()).where(cls.differing != [], recent)) or 0
 
     @classmethod
     def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
-        """Reports, the newest first. ``after`` is the last one of the page before."""
+        """List reports, newest first. ``after`` is the last id of the previous page."""
         reports = select(cls).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(reports.where(cls.id < after) if after else reports))
 
     def view(self) -> dict[str, Any]:
-        """As an item of GET /v1/reconciliation/reports."""
+        """Return the representation as an item of GET /v1/reconciliation/reports."""
         return {
             "id": self.id,
             "provider": self.provider,
@@ -150,7 +151,7 @@ class Reconciliation(Base):
 
 
 class ReconciledDay(Base):
-    """A day that was compared with a provider, whether or not anything was listed of it."""
+    """Records that a day was compared with a provider account, also if the provider listed nothing."""
 
     __tablename__ = "reconciled_days"
     __table_args__ = ({"schema": "payments"},)
@@ -165,7 +166,7 @@ class ReconciledDay(Base):
     def store(
         cls, session: Session, provider: str, account: str, *, since: datetime, differing: int, at: datetime
     ) -> None:
-        """Store that the day was compared, and how many movements differed."""
+        """Store the time of the comparison and the number of differing movements."""
         outcome = {"compared_at": at, "differing": differing}
         day = insert(cls).values(provider=provider, account=account, since=since, **outcome)
         key = ["provider", "account", "since"]
@@ -173,10 +174,10 @@ class ReconciledDay(Base):
 
     @classmethod
     def due(cls, session: Session, provider: str, account: str, *, at: datetime) -> list[datetime]:
-        """Return the begin of each day that is to be compared now, newest first.
+        """Return the start of each day that must be compared now, newest first.
 
-        Due are days of the last COMPARED_DAYS that were not compared yet. Once a night also the last RECHECKED_DAYS,
-        and each day of LOOKED_AFTER_FOR that did not agree.
+        These are the days of the last COMPARED_DAYS that were never compared and, once per night, the last
+        RECHECKED_DAYS and the days of the last LOOKED_AFTER_FOR with differences.
         """
         last = last_settled_day(at)
         of_account = (cls.provider == provider) & (cls.account == account)
@@ -186,7 +187,7 @@ class ReconciledDay(Base):
         return [since for since in days if since not in compared or compared[since].is_due_again(last, at)]
 
     def is_due_again(self, last: datetime, at: datetime) -> bool:
-        """Whether the day, once compared, is to be compared again; ``last`` is the newest day."""
+        """Whether this compared day must be compared again; ``last`` is the start of the newest settled day."""
         if self.compared_at >= slot_of(at, _DAY_SECONDS):
             return False
         is_recent = self.since > last - RECHECKED_DAYS * DAY
@@ -194,7 +195,10 @@ class ReconciledDay(Base):
 
     @classmethod
     def missing(cls, session: Session, *, at: datetime) -> int:
-        """Count the days of the last COMPARED_DAYS that were compared at no provider account that was in use then."""
+        """Count the days of the last COMPARED_DAYS without a comparison, summed over the provider accounts.
+
+        Accounts without any compared day in this time are left out: they were not in use.
+        """
         last = last_settled_day(at)
         in_window = (cls.since > last - COMPARED_DAYS * DAY) & (cls.since <= last)
         compared = select(func.count()).where(in_window).group_by(cls.provider, cls.account)
@@ -202,14 +206,14 @@ class ReconciledDay(Base):
 
 
 def last_settled_day(at: datetime) -> datetime:
-    """Return the begin of the last day whose movements have arrived: from 23:00 to 23:00, compared from midnight on."""
+    """Return the start of the last settled day. A day lasts from 23:00 to 23:00 UTC and is settled at midnight."""
     return slot_of(at, _DAY_SECONDS) - DAY - SETTLES_WITHIN
 
 
 def booked_between(session: Session, provider: str, account: str, since: datetime, until: datetime) -> list[Movement]:
-    """Return what the ledger has recorded in this time of a provider's payments, refunds and disputes.
+    """Return the payments, refunds and disputes of a provider account that the ledger recorded in this time.
 
-    The amounts are 0: what has moved of each is the provider's to say.
+    Their amounts are 0, because only the provider can say what moved at its side.
     """
     recorded = (LedgerTransaction.recorded_at >= since) & (LedgerTransaction.recorded_at < until)
     of_account = (Attempt.provider == provider) & (Attempt.account == account)
@@ -238,7 +242,7 @@ def _row(each: Difference) -> dict[str, Any]:
 
 
 def _beside_ours(session: Session, movements: list[Movement], provider: str, account: str) -> Iterable[Difference]:
-    """Each movement that is ours, with what the ledger says of it. Another system's on the same account is left out."""
+    """Pair each of our movements with the ledger's amount; skip those of other systems on the same account."""
     of_account = (Attempt.provider == provider) & (Attempt.account == account)
     named = {each.payment_id for each in movements}
     told = {each.attempt_id for each in movements if each.attempt_id}
@@ -267,7 +271,7 @@ def _beside_ours(session: Session, movements: list[Movement], provider: str, acc
 def _ids_by_object(
     session: Session, model: type[Refund] | type[Dispute], of_account: Any, movements: list[Movement], kind: Kind
 ) -> dict[str, UUID]:
-    """Return our id of each refund or dispute among the movements, by the provider's."""
+    """Return our ids of the refunds or disputes among the movements, by the provider's id."""
     objects = {each.object_id for each in movements if each.kind == kind}
     ours = select(model.object_id, model.id).join(Attempt, Attempt.id == model.attempt_id)
     found = session.execute(ours.where(of_account, model.object_id.in_(objects)))
@@ -275,7 +279,7 @@ def _ids_by_object(
 
 
 def _booked(session: Session, account: str, kinds: tuple[str, ...], sources: set[UUID]) -> dict[UUID, int]:
-    """What the ledger has moved in ``account`` for each source."""
+    """Return the sum of the ledger entries in ``account`` by source id, debits positive."""
     total = func.sum(LedgerEntry.amount_minor)
     entries = select(LedgerTransaction.source_id, total).join(LedgerEntry.transaction)
     mine = entries.where(

@@ -65,7 +65,7 @@ class Refund(Base):
     __table_args__ = (UniqueConstraint("attempt_id", "object_id"), {"schema": "payments"})
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    command_id: Mapped[UUID] = mapped_column(unique=True)  # the command that requested it: a retry of the command finds this row
+    command_id: Mapped[UUID] = mapped_column(unique=True)  # a retry of the command finds this row
     order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"))
     attempt_id: Mapped[UUID] = mapped_column(ForeignKey("payments.attempts.id"))
     status: Mapped[RefundStatus]

@@ -1,4 +1,4 @@
-"""Decisions of staff about what was in review: who decided what, when and why."""
+"""Operators' decisions about payments, refunds and disputes in review: who decided what, when and why."""
 
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -14,7 +14,7 @@ Subject = Literal["payment", "refund", "dispute"]
 
 
 class Resolution(Base):
-    """One decision. The service may add rows and clear notes, and change nothing else."""
+    """One decision. The database role of the service may only insert rows and update ``note``."""
 
     __tablename__ = "resolutions"
     __table_args__ = ({"schema": "payments"},)
@@ -37,19 +37,19 @@ class Resolution(Base):
 
     @classmethod
     def of(cls, session: Session, subject_id: UUID) -> list[Self]:
-        """Return the decisions about one payment, refund or dispute, the oldest first."""
+        """Return the decisions about one payment, refund or dispute, oldest first."""
         return list(session.scalars(select(cls).where(cls.subject_id == subject_id).order_by(cls.id)))
 
     @classmethod
     def of_order(cls, session: Session, order_id: UUID) -> list[Self]:
-        """Return the decisions about an order's payments, refunds and disputes, the oldest first."""
+        """Return the decisions about an order's payments, refunds and disputes, oldest first."""
         return list(session.scalars(select(cls).where(cls.order_id == order_id).order_by(cls.id)))
 
     def forget_buyer(self) -> bool:
-        """Clear the note, which may say who the buyer was; False where that was done before."""
+        """Clear the note, which may identify the buyer; False if already cleared."""
         was, self.note = self.note, ""
         return was != ""
 
     def view(self) -> dict[str, Any]:
-        """As GET /v1/payments/{id} shows it."""
+        """Return the representation in GET /v1/payments/{id}."""
         return {"action": self.action, "note": self.note, "actor": self.actor, "resolved_at": self.resolved_at}

@@ -1,4 +1,4 @@
-"""Which rows of payments are kept for how long; money, orders and decisions stay for good."""
+"""Retention of the payments tables. Orders, money and operators' decisions are kept without limit."""
 
 from datetime import datetime, timedelta
 
@@ -10,7 +10,7 @@ from .steps import OrderStep
 
 
 def expired(at: datetime) -> Expired:
-    """Return by table the condition for rows that are pruned."""
+    """Return the condition for rows to delete, by table."""
     return {
         ProviderEvent: ProviderEvent.finished_at < at - timedelta(days=settings.PROVIDER_EVENTS_KEPT_DAYS),
         OrderStep: OrderStep.at < at - timedelta(days=settings.ORDER_STEPS_KEPT_DAYS),

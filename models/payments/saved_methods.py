@@ -1,4 +1,4 @@
-"""What buyers pay with when they are not there."""
+"""Saved payment methods, for charges without the buyer."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -14,7 +14,7 @@ from .attempts import Attempt, Snapshot
 
 
 class SavedMethod(Base):
-    """By what a buyer pays without being there: the provider's name for their card, never the card."""
+    """The provider's id of a buyer's saved payment method, one per provider account. Card data is never stored."""
 
     __tablename__ = "saved_methods"
     __table_args__ = ({"schema": "payments"},)
@@ -28,7 +28,7 @@ class SavedMethod(Base):
 
     @classmethod
     def keep(cls, session: Session, *, user_id: UUID, attempt: Attempt, snapshot: Snapshot, at: datetime) -> None:
-        """Keep the method that a page has saved; the last one counts."""
+        """Upsert the payment method saved in a checkout session. A newer one replaces the previous one."""
         row = {
             "user_id": user_id,
             "provider": attempt.provider,
@@ -48,15 +48,15 @@ class SavedMethod(Base):
 
     @classmethod
     def all_of(cls, session: Session, user_id: UUID) -> list[Self]:
-        """Return what a user has saved, by provider."""
+        """Return the saved methods of a user, sorted by provider and account."""
         return list(session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.provider, cls.account)))
 
     def view(self) -> dict[str, Any]:
-        """As an export shows it."""
+        """Return the representation in an export of personal data."""
         names = ("provider", "account", "method_id", "customer_id", "saved_at")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
     def forget(cls, session: Session, user_id: UUID) -> int:
-        """Forget how a user has paid; returns how many rows that were."""
+        """Delete the saved methods of a user; returns the number of deleted rows."""
         return len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.provider)).all())

@@ -1,4 +1,4 @@
-"""What happened to an order, step by step, for whoever asks where it hangs."""
+"""The history of an order, shown as its timeline to find out where it is stuck."""
 
 from datetime import datetime
 from typing import Any
@@ -11,21 +11,21 @@ from models.base import Base
 
 
 class OrderStep(Base):
-    """Written once, with the change that it tells of; never changed."""
+    """One step, inserted in the transaction of the change it records, and never updated."""
 
     __tablename__ = "order_steps"
     __table_args__ = ({"schema": "payments"},)
 
-    id: Mapped[UUID] = mapped_column(primary_key=True)  # rises with time
+    id: Mapped[UUID] = mapped_column(primary_key=True)  # UUIDs rise with time: the order of the steps
     order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"))
     step: Mapped[str]
-    payment_id: Mapped[UUID | None]  # the attempt that it is about
+    payment_id: Mapped[UUID | None]  # the attempt that the step concerns
     provider: Mapped[str | None]
     detail: Mapped[str | None]  # why
     at: Mapped[datetime]
 
     def view(self) -> dict[str, Any]:
-        """As an item of GET /v1/orders/{id}/timeline."""
+        """Return the representation as an item of GET /v1/orders/{id}/timeline."""
         return {
             "step": self.step,
             "payment_id": self.payment_id,

@@ -39,7 +39,7 @@ MONEY_GONE = frozenset({"refunded", "disputed"})
 # A subscription without a first payment ends after this time.
 INCOMPLETE_FOR = timedelta(days=1)
 TRIAL_ENDING_TOLD_BEFORE = timedelta(days=3)
-# Dunning: the pause after the first, second, … failed charge. Retries end when it was past due for PAST_DUE_FOR.
+# Pauses after the first, second, … failed charge. The subscription ends PAST_DUE_FOR after it became past due.
 DUNNING = tuple(timedelta(days=days) for days in (2, 5, 7, 6))
 PAST_DUE_FOR = timedelta(days=21)
 # After a trial whose charge failed, access lasts this long, so that the buyer can pay in a checkout session.
@@ -47,8 +47,8 @@ TRIAL_GRACE = timedelta(days=1)
 # A renewal whose outcome is still unknown after this time is treated as past due.
 OUTCOME_KNOWN_WITHIN = timedelta(days=7)
 LOOK_AGAIN_AFTER = timedelta(minutes=10)
-# Decline codes after which a retry of the same charge cannot succeed; card networks fine some retries. No further charge
-# is scheduled: until ``ends_at`` the buyer can pay in a checkout session, with another card or with authentication.
+# Decline codes after which a retry of the same charge cannot succeed; card networks fine some retries. So no further
+# charge is scheduled: until ``ends_at`` the buyer can pay in a checkout session, with another card or authentication.
 HARD_DECLINES = frozenset(
     {
         *("authentication_required", "3d_secure_failed", "identification_required"),
@@ -70,7 +70,7 @@ class Subscription(Aggregate, Base):
     plan_id: Mapped[UUID]
     status: Mapped[SubscriptionStatus]
     provider: Mapped[str]
-    # The plan's terms when the subscription was created, or when its first payment was requested.
+    # The plan's terms at the last checkout before the subscription started.
     plan_name: Mapped[str]
     amount_minor: Mapped[int]
     currency: Mapped[str]
@@ -137,7 +137,7 @@ class Subscription(Aggregate, Base):
         if subscription.status == "active" or subscription.cancel_at_period_end:
             raise AlreadySubscribed(str(plan.id))
         if subscription.status == "incomplete":
-            # A started subscription keeps its provider and terms until a payment succeeds: the session may never be paid.
+            # A started subscription keeps its terms. Its provider changes in ``paid`` only: a session may stay unpaid.
             subscription.take_terms(plan)
             subscription.provider, subscription.receipt_email = provider, receipt_email
         return subscription
