@@ -22,7 +22,7 @@ Neutral = Literal["requires_action", "processing", "authorized", "succeeded", "f
 AttemptStatus = Literal[
     "created",  # committed before the provider is called; the call may have been made or not
     "requires_action",  # the checkout session is open
-    "processing",  # the buyer has paid, the bank has not confirmed
+    "processing",  # the buyer has completed the checkout, the bank has not confirmed the payment
     "authorized",  # the money is reserved, not captured
     "succeeded",
     "failed",  # declined; the buyer may retry while the checkout session is open
@@ -255,6 +255,7 @@ class Attempt(Base):
 
     @property
     def needs_a_person(self) -> bool:
+        """Whether its outcome is unexpected, so that it is logged as an error."""
         return self.status in {"review", "duplicate"}
 
     @property

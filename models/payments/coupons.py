@@ -1,4 +1,4 @@
-"""Coupons and their redemptions: an order reserves a coupon from its quote until no attempt is live, or is paid."""
+"""Coupons and their redemptions: an order reserves a coupon while a payment is possible and redeems it when paid."""
 
 from datetime import datetime
 from typing import Any, Literal, Self
@@ -33,7 +33,7 @@ class Coupon(Revised, Base):
     code: Mapped[str] = mapped_column(unique=True)  # in upper case
     kind: Mapped[Literal["percent", "fixed"]]
     value: Mapped[int]  # percent, or minor units for a fixed discount
-    currency: Mapped[str | None]  # of a fixed discount
+    currency: Mapped[str | None]  # only of a fixed discount
     max_redemptions: Mapped[int | None]
     max_per_user: Mapped[int | None]
     starts_at: Mapped[datetime | None]
@@ -134,7 +134,7 @@ def _as_stored(code: str) -> str:
 
 
 class Redemption(Base):
-    """The use of a coupon by one order: reserved while the order is pending, redeemed when it is paid."""
+    """The use of a coupon by one order: reserved while a payment is possible, redeemed when the order is paid."""
 
     __tablename__ = "coupon_redemptions"
     __table_args__ = ({"schema": "payments"},)

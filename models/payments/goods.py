@@ -16,6 +16,8 @@ class Discount:
 
 @dataclass(frozen=True, kw_only=True)
 class Goods:
+    """What an order can be quoted for, with an optional discount."""
+
     title: str
     amount_minor: int  # the price after the discount
     currency: str

@@ -32,7 +32,7 @@ Kind = Literal[
 SALES = "sales"
 REFUNDS = "refunds"
 DISPUTES = "disputes"
-OWED = "owed_to_buyers"  # duplicate or late money, to be refunded
+OWED = "owed_to_buyers"  # money of duplicate payments, to be refunded
 SUSPENSE = "suspense"  # money in review, until an operator decides
 
 # The account for the money of a payment that does not pay its order, by the status of the payment.

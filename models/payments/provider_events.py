@@ -55,7 +55,7 @@ class ProviderEvent(Base):
     def keep(
         cls, session: Session, *, provider: str, account: str, dedupe_key: str, kind: str, object_id: str, at: datetime
     ) -> UUID | None:
-        """Store the event; returns its id if it must be applied now, or None if it is stored already.
+        """Store the event; returns its id if it must be applied now, or None if it is stored and needs no restart.
 
         Two kinds of stored events are reset and applied again: those that were swept but not confirmed by the
         provider's object yet (they came early or were forged), and failed ones. An operator restarts a failed event by

@@ -28,7 +28,7 @@ SETTLES_WITHIN = timedelta(hours=1)
 COMPARED_DAYS = 30  # days that were missed are compared up to this age
 # The newest days are compared again each night, so that late changes at the provider are found.
 RECHECKED_DAYS = 3
-# A day with differences is compared again, and counted by the alert, up to this age.
+# A day with differences is compared again, and counted by ``Reconciliation.off``, up to this age.
 LOOKED_AFTER_FOR = timedelta(days=7)
 _BOOKED_AS: dict[str, Kind] = {
     "capture": "capture",

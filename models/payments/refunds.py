@@ -41,7 +41,7 @@ SHOWN_REASON = "given back by the shop"
 
 _FIRST_SYNC_AFTER = timedelta(minutes=1)
 _SYNC_AT_LEAST_EVERY = timedelta(hours=6)
-# If the provider refuses to return owed money, the next try follows after the time it is owed so far, in these bounds.
+# After a refused refund of owed money the pause equals the time the money has been owed so far, within these bounds.
 _RETRY_AFTER_AT_LEAST = timedelta(hours=1)
 _RETRY_AFTER_AT_MOST = timedelta(hours=12)
 
@@ -277,6 +277,7 @@ class Refund(Base):
         return self.status in {"created", "unknown", "pending"}
 
     def is_told_by(self, snapshot: RefundSnapshot) -> bool:
+        """Whether ``snapshot`` is of this refund, by our metadata or by the provider's id."""
         return snapshot.refund_id == str(self.id) or (
             self.object_id is not None and snapshot.object_id == self.object_id
         )
@@ -284,12 +285,12 @@ class Refund(Base):
     def heeds(self, snapshot: RefundSnapshot) -> bool:
         """Whether ``snapshot`` may change it.
 
-        A bank may reverse a succeeded refund. Any other final status is kept, except as noted below.
+        A bank may reverse a succeeded refund. A failed refund may still succeed if it was never seen at the provider.
         """
         if self.status == "succeeded":
             return snapshot.status == "failed"
         if self.status == "failed":
-            # It was marked failed without a provider object, but the provider made it after all.
+            # It was marked as failed without a provider object, but the provider had made it.
             return self.object_id is None and snapshot.status == "succeeded"
         return self.status != "review"
 

@@ -1,4 +1,7 @@
-"""Retention of the payments tables. Orders, money and operators' decisions are kept without limit."""
+"""Retention of the payments tables: finished provider events and order steps are deleted after the configured days.
+
+Orders, ledger entries and operators' decisions are kept without limit.
+"""
 
 from datetime import datetime, timedelta
 

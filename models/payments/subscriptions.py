@@ -62,6 +62,8 @@ HARD_DECLINES = frozenset(
 
 
 class Subscription(Aggregate, Base):
+    """A buyer's subscription to a plan, with its own copy of the plan's terms."""
+
     __tablename__ = "subscriptions"
     __table_args__ = ({"schema": "payments"},)
 
