@@ -1,4 +1,4 @@
-"""Checkouts: from "I want this course" to a provider's payment page."""
+"""Start checkouts: create the order and open a checkout session at the payment provider."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,8 @@ from .provider import Provider, Providers, refuse_unpayable
 from .subscriptions import Buyer, open_subscription, order_period
 from .sync import apply_snapshot, ask_provider, close_page
 
-# At most: the page of a lost call is found, it is closed because it has other terms, a new one is opened.
+# Enough for the longest case: find the checkout session of a call whose response was lost, close that session because
+# its terms differ, open a new one.
 ROUNDS = 3
 
 
@@ -46,11 +47,11 @@ def start_checkout(
     bundle_id: UUID | None = None,
     coupon: str | None = None,
 ) -> dict[str, Any]:
-    """Open a payment page for a course, a bundle or a plan, or give back the open one.
+    """Open a checkout session for a course, a bundle or a plan, or return the open one if its terms are the same.
 
-    What costs nothing is fulfilled at once. Raises AccountErased, NotFound, AlreadyPurchased, AlreadySubscribed,
-    PaymentInProgress, ReturnUrlRefused, what ``refuse_unpayable`` raises, PaymentRefused, ProviderUnavailable,
-    CheckoutOutcomeUnknown, and why a coupon is refused: CouponUnknown, CouponExpired, CouponUsedUp,
+    A free order is fulfilled at once; a free trial starts at once. Raises AccountErased, NotFound, AlreadyPurchased,
+    AlreadySubscribed, PaymentInProgress, ReturnUrlRefused, the errors of ``refuse_unpayable``, PaymentRefused,
+    ProviderUnavailable, CheckoutOutcomeUnknown, and for coupons: CouponUnknown, CouponExpired, CouponUsedUp,
     CouponNotApplicable, CouponCurrencyMismatch.
     """
     for url in (success_url, cancel_url):
@@ -79,7 +80,7 @@ def start_checkout(
                 saves_method=plan_id is not None,
             )
             attempt = order.live_attempt or order.begin(goods, terms, open_for=shop.page_open_for, at=now())
-            # What is being paid at this moment is not given up any more.
+            # Do not supersede an attempt that the provider is processing: its payment may still succeed.
             attempt.superseded = attempt.terms != terms and not attempt.is_out_of_hand
         reach("after the attempt's commit")
         snapshot = page_of(sessions, providers, attempt, order)
@@ -95,20 +96,20 @@ def start_checkout(
     raise PaymentInProgress("order", str(order.id))
 
 
-# The order and what is paid for; where nothing is to be paid, the answer.
+# The order and the priced item; or the response of the task if nothing has to be paid.
 Ordered = tuple[Order, Priced] | dict[str, Any]
 
 
 def _on_sale(session: Session, course_id: UUID | None, bundle_id: UUID | None) -> Goods:
     if bundle_id:
         return Bundle.of(session, bundle_id).goods(session)
-    assert course_id is not None  # the gateway asks for one of them
+    assert course_id is not None  # the gateway requires one of the two
     return Offer.of(session, course_id).goods
 
 
 def _order_goods(session: Session, shop: Provider, buyer: Buyer, goods: Goods, coupon: str | None) -> Ordered:
     order, is_new = Order.open(session, user_id=buyer.user_id, goods=goods, at=now())
-    # After the order: an order that was being paid has been waited for by then.
+    # Check ownership after opening the order: that waits for a concurrent payment of the same order to commit.
     refuse_owned_goods(session, buyer.user_id, goods)
     if order is None:
         raise PaymentInProgress(goods.kind, str(goods.id))
@@ -121,7 +122,7 @@ def _order_goods(session: Session, shop: Provider, buyer: Buyer, goods: Goods, c
         record(session, order, order.created(buyer.provider))
     if goods.amount_minor == 0 and not order.live_attempt:
         return _give_away(session, order, goods)
-    if goods.amount_minor:  # otherwise an open page is closed first, and nothing is charged
+    if goods.amount_minor:  # a free order gets here only to close its open checkout session
         refuse_unpayable(shop, goods.amount_minor, goods.currency, buyer.receipt_email)
     return order, goods
 
@@ -143,7 +144,10 @@ def _give_away(session: Session, order: Order, goods: Goods) -> dict[str, Any]:
 
 
 def page_of(sessions: Sessions, providers: Providers, attempt: Attempt, order: Order) -> Snapshot:
-    """Open or fetch the attempt's page, or close it where another one is to take its place."""
+    """Open or fetch the checkout session of an attempt; close it if the attempt is superseded.
+
+    No transaction may be open. Raises PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
+    """
     try:
         if attempt.superseded and attempt.page_id:
             return close_page(sessions, providers, attempt)
@@ -153,7 +157,7 @@ def page_of(sessions: Sessions, providers: Providers, attempt: Attempt, order: O
 
 
 def _refuse_foreign(url: str | None) -> None:
-    """Raises ReturnUrlRefused where a payment page would send the buyer to an origin that is not on the list."""
+    """Raise ReturnUrlRefused if the origin of ``url`` is not in RETURN_URL_ORIGINS."""
     if url is None or "*" in settings.RETURN_URL_ORIGINS:
         return
     parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Disputes: what a buyer's bank takes back, and what it decides. Webhooks are hints to look at the payment's list."""
+"""Apply disputes (chargebacks) from the providers. A webhook only triggers fetching all disputes of the payment."""
 
 from typing import Any
 from uuid import UUID
@@ -21,14 +21,14 @@ log = get_logger(__name__)
 def list_disputes(
     session: Session, *, order_id: UUID | None, status: str | None, limit: int, after: UUID | None
 ) -> dict[str, Any]:
-    """A page of disputes, newest first: {"items", "next"}."""
+    """Return a page of disputes, newest first: {"items", "next"}."""
     found = Dispute.page(session, order_id=order_id, status=status, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
 
 
 def apply_dispute(session: Session, order: Order, attempt: Attempt, snapshot: DisputeSnapshot) -> None:
-    """Apply what the provider said of a dispute of ``attempt``, whose money has come, under the lock of its order."""
+    """Apply the provider's state of a dispute of ``attempt``, which is captured; the caller holds the order's lock."""
     dispute, is_new = Dispute.told_of(session, attempt, snapshot, at=now())
     before, had_taken, was_owned = dispute.status, dispute.has_taken, order.is_owned
     if event := dispute.apply(order, snapshot, at=now()):
@@ -38,5 +38,5 @@ def apply_dispute(session: Session, order: Order, attempt: Attempt, snapshot: Di
     book_dispute(session, attempt, dispute, had_taken=had_taken, at=now())
     if order.is_owned != was_owned:
         follow_money(session, order, reason="disputed")
-    # Each of them wants a person: evidence is taken for some days only.
+    # Logged as an error to alert staff: evidence is accepted for a few days only.
     log.error("dispute changed", dispute_id=dispute.id, was=before, status=dispute.status, problem=dispute.problem)

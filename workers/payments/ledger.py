@@ -1,4 +1,4 @@
-"""Reading the ledger; it is written where money is believed (sync.py, refunds.py)."""
+"""Read the ledger. Entries are written by sync.py, refunds.py, disputes.py and reviews.py, with each status change."""
 
 from typing import Any
 from uuid import UUID
@@ -11,7 +11,7 @@ from workers import task
 
 @task
 def list_ledger_accounts(session: Session, *, limit: int, after: tuple[str, str] | None) -> dict[str, Any]:
-    """The accounts and what they hold: {"items", "next"}; ``after`` is the "next" of the page before."""
+    """Return a page of account balances: {"items", "next"}. ``after`` is the "next" of the previous page."""
     found = balances(session, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": shown, "next": (shown[-1].account, shown[-1].currency) if len(found) > limit else None}
@@ -21,7 +21,7 @@ def list_ledger_accounts(session: Session, *, limit: int, after: tuple[str, str]
 def list_ledger_entries(
     session: Session, *, order_id: UUID | None, account: str | None, limit: int, after: UUID | None
 ) -> dict[str, Any]:
-    """A page of entries, newest first: {"items", "next"}."""
+    """Return a page of ledger entries, newest first: {"items", "next"}."""
     found = LedgerEntry.page(session, order_id=order_id, account=account, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [entry.view() for entry in shown], "next": shown[-1].id if len(found) > limit else None}

@@ -1,4 +1,4 @@
-"""Orders: reading them, giving them up, closing those that nobody pays."""
+"""Read, cancel and expire orders."""
 
 from typing import Any
 from uuid import UUID
@@ -23,19 +23,22 @@ ORDERS_A_RUN = 100
 
 @task
 def show_order(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
-    """An order of ``user_id``; of anybody where that is None. Raises NotFound."""
+    """Return an order of ``user_id``; of any user if ``user_id`` is None. Raises NotFound."""
     return Order.of(session, order_id, user_id=user_id).view()
 
 
 @task
 def show_invoice(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
-    """The invoice of an order of ``user_id`` (None: of anybody). Raises NotFound, OrderNotPaid."""
+    """Return the invoice of an order of ``user_id`` (None: of any user). Raises NotFound, OrderNotPaid."""
     return invoice_of(Order.of(session, order_id, user_id=user_id))
 
 
 @task
 def list_orders(session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> dict[str, Any]:
-    """A page of a user's orders, newest first: {"items", "next"}; ``after`` is the "next" of the page before."""
+    """Return a page of a user's orders, newest first: {"items", "next"}.
+
+    ``after`` is the "next" of the previous page.
+    """
     found = Order.page(session, user_id=user_id, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [order.view() for order in shown], "next": shown[-1].id if len(found) > limit else None}
@@ -45,7 +48,7 @@ def list_orders(session: Session, *, user_id: UUID, limit: int, after: UUID | No
 def show_timeline(
     session: Session, *, order_id: UUID, user_id: UUID | None, limit: int, after: UUID | None
 ) -> dict[str, Any]:
-    """A page of what happened to an order of ``user_id`` (None: of anybody), oldest first. Raises NotFound."""
+    """Return a page of the history of an order of ``user_id`` (None: of any user), oldest first. Raises NotFound."""
     found = Order.of(session, order_id, user_id=user_id).timeline(session, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [step.view() for step in shown], "next": shown[-1].id if len(found) > limit else None}
@@ -53,8 +56,8 @@ def show_timeline(
 
 @task
 def note_access(session: Session, *, event: EnrollmentCreated) -> None:
-    """Note in an order's history that its buyer was let in."""
-    # A replay of courses' events may name orders that this database never had.
+    """Record in an order's history that its buyer got access to the course."""
+    # Replayed events of the courses service may name orders that do not exist in this database.
     order = session.get(Order, UUID(event.source_id)) if event.source == "order" else None
     if order and not order.has_step(session, "access_given", at=event.enrolled_at):
         order.note("access_given", at=event.enrolled_at)
@@ -62,7 +65,7 @@ def note_access(session: Session, *, event: EnrollmentCreated) -> None:
 
 @task
 def cancel_order(sessions: Sessions, providers: Providers, *, order_id: UUID, user_id: UUID) -> dict[str, Any]:
-    """Give an unpaid order up, and close its payment page. What was given up stays so, however often it is asked.
+    """Cancel an unpaid order after closing its checkout session. Canceling a canceled order changes nothing.
 
     Raises NotFound, OrderClosed, PaymentInProgress, CheckoutOutcomeUnknown, ProviderUnavailable.
     """
@@ -83,7 +86,7 @@ def cancel_order(sessions: Sessions, providers: Providers, *, order_id: UUID, us
 
 @job(every_seconds=600)
 def expire_orders(session: Session) -> None:
-    """Close the orders whose payments were all declined or given up, and whose buyers have not come back."""
+    """Expire pending orders that are old enough and have no payment attempt that could still succeed."""
     for order in Order.given_up(session, at=now(), limit=ORDERS_A_RUN):
         for event in order.expire(at=now()):
             record(session, order, event)

@@ -1,7 +1,6 @@
-"""Giving money back. A refund is promised when its row is committed; calling the provider keeps the promise.
+"""Refund payments. The refund row is committed before the provider is called, so a crash cannot lose the refund.
 
-The answer of the call, the webhook and the minute's job all come to ``apply_refund``, at the same time
-if it so happens.
+The provider's response, webhooks and the periodic job all use ``apply_refund``, possibly at the same time.
 """
 
 from typing import Any
@@ -41,11 +40,12 @@ def refund_order(
     payment_id: UUID | None = None,
     keeps_access: bool = False,
 ) -> dict[str, Any]:
-    """Refund ``amount_minor`` of a payment of an order, or all that is left of it.
+    """Refund ``amount_minor`` of a payment of an order; None refunds the remaining amount.
 
-    Without ``payment_id`` it is the payment that paid the order. What was bought ends with the last of its money,
-    unless the refund ``keeps_access``. The answer may be that the outcome is not known yet. Raises NotFound,
-    OrderNotPaid, PaymentNotOfOrder, RefundTooLarge, AmountNotDivisible, PaymentRefused.
+    Without ``payment_id``, the payment that paid the order is refunded. A full refund ends the buyer's access unless
+    ``keeps_access`` is set. If the provider's outcome is unknown, the open refund is returned and the job completes
+    it. Raises NotFound, OrderNotPaid, PaymentInReview, PaymentNotOfOrder, RefundTooLarge, AmountNotDivisible,
+    PaymentRefused.
     """
     with sessions.begin() as session:
         order = Order.find_locked(session, order_id)
@@ -68,7 +68,7 @@ def refund_order(
     try:
         _give_back(sessions, providers, refund.id)
     except (ProviderUnavailable, ProviderOutcomeUnknown) as error:
-        # The refund is promised: the job asks until there is an answer.
+        # The refund is committed: the job retries until the provider responds.
         log.warning("refund waits for its provider", refund_id=refund.id, reason=str(error))
     reach("before the refund's answer")
     with sessions.begin() as session:
@@ -82,9 +82,9 @@ def refund_order(
 def list_refunds(
     session: Session, *, order_id: UUID, user_id: UUID | None, after: UUID | None, limit: int
 ) -> dict[str, Any]:
-    """Return a page of the refunds of an order, the oldest first: {"items", "next"}.
+    """Return a page of the refunds of an order, oldest first: {"items", "next"}.
 
-    The order must be that of ``user_id``, unless that is None. Raises NotFound.
+    The order must belong to ``user_id``, unless ``user_id`` is None (staff). Raises NotFound.
     """
     order = Order.of(session, order_id, user_id=user_id)
     found = [refund for refund in Refund.of_order(session, order.id) if after is None or refund.id > after]
@@ -95,23 +95,23 @@ def list_refunds(
 
 @task
 def sync_refund(sessions: Sessions, providers: Providers, *, refund_id: UUID) -> None:
-    """Ask the provider about one refund."""
+    """Submit one refund to its provider, or fetch its state, and apply the outcome."""
     _give_back(sessions, providers, refund_id)
 
 
 @job(every_seconds=60)
 def sync_refunds(session: Session, poke: Poke) -> None:
-    """Have the provider asked about each refund whose time has come."""
+    """Enqueue ``sync_refund`` for each refund whose next check is due."""
     for refund in Refund.due(session, at=now(), limit=SYNCS_A_RUN):
-        # Should the hint be lost, or the provider not answer, it comes up again.
+        # Reschedule first: if the hint is lost or the provider does not respond, the refund becomes due again.
         refund.postpone_sync(at=now())
         poke("payments.sync_refund", refund_id=refund.id)
 
 
 def apply_refund(session: Session, order: Order, attempt: Attempt, snapshot: RefundSnapshot) -> None:
-    """Apply what the provider said of a refund of ``attempt``, under the lock of its order.
+    """Apply the provider's state of a refund of ``attempt``; the caller holds the lock of the order.
 
-    One that is not ours was made at the provider, and counts like ours.
+    A refund unknown to us was made at the provider (its dashboard): a row is created for it, unless it failed.
     """
     known = (each for each in Refund.of_order(session, order.id) if each.attempt_id == attempt.id)
     refund = next((each for each in known if each.is_told_by(snapshot)), None)
@@ -135,9 +135,10 @@ def apply_refund(session: Session, order: Order, attempt: Attempt, snapshot: Ref
 
 
 def _give_back(sessions: Sessions, providers: Providers, refund_id: UUID) -> None:
-    """Have the provider give the money back, or say what became of it, and apply that. No transaction may be open.
+    """Submit the refund to its provider, or fetch its state, and apply the outcome. No transaction may be open.
 
-    Raises ProviderOutcomeUnknown, ProviderUnavailable.
+    A refused refund of money still owed to the buyer is first replaced by a new one. Raises ProviderOutcomeUnknown,
+    ProviderUnavailable.
     """
     with sessions.begin() as session:
         refund = session.get_one(Refund, refund_id)
@@ -164,7 +165,7 @@ def _give_back(sessions: Sessions, providers: Providers, refund_id: UUID) -> Non
 
 
 def _renewed(session: Session, refund: Refund) -> Refund | None:
-    """Put a new refund in the place of one that was refused. None where another worker did, or nothing is owed."""
+    """Replace a refused refund by a new one; return None if another worker has done it or nothing is owed any more."""
     order = Order.locked(session, refund.order_id)
     refund = session.get_one(Refund, refund.id, populate_existing=True)
     renewed = refund.renew(order.attempt(refund.attempt_id), at=now()) if refund.is_to_be_retried else None
@@ -191,11 +192,11 @@ def _outcome(provider: Provider, refund: Refund, request: RefundRequest) -> Refu
         try:
             return provider.refund(request)
         except ProviderOutcomeUnknown:
-            # Stripe keeps a 5xx under the key as well: a repeat may never hear more than the first call did.
+            # Stripe replays a 5xx for the same key: repeating the call may never return the refund, listing does.
             if refund.status == "unknown" and (found := _found(provider, refund, request)):
                 return found
             raise
-    # An older key would give the money back once more. What is in no list was never made.
+    # The key has expired, and repeating the call would refund twice. A refund in no list was never made.
     return _found(provider, refund, request) or refund.not_made("never made")
 
 

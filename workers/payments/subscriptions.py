@@ -1,6 +1,7 @@
-"""Subscriptions: begun with a saved card or by a page, renewed by a job, ended by notice or for want of money.
+"""Subscriptions: start, renew, cancel and end them.
 
-The money of each period goes the way of every order: ``sync.apply_snapshot`` tells the subscription what became of it.
+A subscription starts with a saved payment method or a checkout session, and a job renews it. Each period is paid by an
+order of its own; ``sync.apply_snapshot`` applies the outcome of the payment to the subscription.
 """
 
 from dataclasses import dataclass
@@ -31,10 +32,10 @@ from workers.resources import Poke
 from .provider import Providers, refuse_unpayable
 from .sync import apply_snapshot, ask_provider, close_page
 
-# A charge is not waited for by anybody: its key is good for as long as providers keep one.
+# No buyer waits for a charge, so it may take as long as the provider keeps its idempotency key.
 CHARGE_OPEN_FOR = timedelta(hours=23)
 STEPS_A_RUN = 100
-# At most: an open page is closed, then the saved method is charged.
+# Enough for the longest case: close an open checkout session, then charge the saved payment method.
 CALLS_A_STEP = 2
 
 Charge = tuple[Attempt, Order]
@@ -42,7 +43,7 @@ Charge = tuple[Attempt, Order]
 
 @dataclass(frozen=True)
 class Buyer:
-    """Who pays, at which provider."""
+    """The user who pays, and the provider."""
 
     user_id: UUID
     provider: str
@@ -50,7 +51,7 @@ class Buyer:
 
     @classmethod
     def of(cls, subscription: Subscription) -> Self:
-        """The subscriber, who pays as they last did."""
+        """Return the subscriber with the provider and receipt address of the last payment."""
         return cls(subscription.user_id, subscription.provider, subscription.receipt_email)
 
 
@@ -58,9 +59,9 @@ class Buyer:
 def start_subscription(
     sessions: Sessions, providers: Providers, *, user_id: UUID, plan_id: UUID, provider: str, receipt_email: str | None
 ) -> dict[str, Any]:
-    """Subscribe to a plan by what the buyer paid with last at this provider; first comes a trial, where there is one.
+    """Subscribe to a plan with the payment method saved at this provider; start with the trial if the buyer has one.
 
-    Raises NotFound, AlreadyPurchased, AlreadySubscribed, PaymentMethodMissing, CurrencyNotSupported,
+    Raises AccountErased, NotFound, AlreadyPurchased, AlreadySubscribed, PaymentMethodMissing, CurrencyNotSupported,
     ReceiptEmailMissing, PaymentInProgress, PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
     """
     shop, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
@@ -76,7 +77,7 @@ def start_subscription(
         if terms is None:
             raise PaymentMethodMissing(shop.name)
         attempt, order = _begin_charge(session, subscription, terms)
-        if attempt.terms != terms:  # a page, or a charge by another card or at another provider
+        if attempt.terms != terms:  # a checkout session, or a charge of another card or at another provider
             raise PaymentInProgress("order", str(order.id))
     try:
         snapshot = ask_provider(sessions, providers, attempt, order)
@@ -93,9 +94,9 @@ def start_subscription(
 
 
 def open_subscription(session: Session, buyer: Buyer, plan: Plan) -> tuple[Subscription, bool]:
-    """Return the buyer's subscription to a plan, and whether its trial begins with this.
+    """Get or create the buyer's subscription to a plan; return it and whether this call has started its trial.
 
-    Raises AccountErased, AlreadySubscribed, AlreadyPurchased where the buyer owns all its courses.
+    Raises AccountErased, AlreadySubscribed, and AlreadyPurchased if the buyer owns all courses of the plan.
     """
     refuse_erased(session, buyer.user_id)
     refuse_owned(session, buyer.user_id, "plan", plan.id, {UUID(course_id) for course_id in plan.course_ids})
@@ -116,13 +117,13 @@ def open_subscription(session: Session, buyer: Buyer, plan: Plan) -> tuple[Subsc
 
 @task
 def show_subscription(session: Session, *, subscription_id: UUID, user_id: UUID) -> dict[str, Any]:
-    """Raises NotFound, for another's too."""
+    """Return a subscription of a user. Raises NotFound, also for subscriptions of other users."""
     return Subscription.of(session, subscription_id, user_id=user_id).view()
 
 
 @task
 def list_subscriptions(session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> dict[str, Any]:
-    """A page of a user's subscriptions, newest first: {"items", "next"}."""
+    """Return a page of a user's subscriptions, newest first: {"items", "next"}."""
     found = Subscription.page(session, user_id=user_id, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
@@ -130,7 +131,7 @@ def list_subscriptions(session: Session, *, user_id: UUID, limit: int, after: UU
 
 @task
 def cancel_subscription(session: Session, *, subscription_id: UUID, user_id: UUID) -> dict[str, Any]:
-    """Give notice: what is paid for stays until its period ends. Raises NotFound, SubscriptionEnded."""
+    """Cancel at the end of the current period; access lasts until then. Raises NotFound, SubscriptionEnded."""
     Subscription.of(session, subscription_id, user_id=user_id)
     subscription, _order = Subscription.locked(session, subscription_id)
     _tell(session, subscription, subscription.cancel(at=clock.now()))
@@ -139,14 +140,17 @@ def cancel_subscription(session: Session, *, subscription_id: UUID, user_id: UUI
 
 @job(every_seconds=60)
 def advance_subscriptions(session: Session, poke: Poke) -> None:
-    """Have each subscription take its next step whose time has come."""
+    """Enqueue ``advance_subscription`` for each subscription whose next step is due."""
     for subscription_id in Subscription.due(session, at=clock.now(), limit=STEPS_A_RUN):
         poke("payments.advance_subscription", subscription_id=subscription_id)
 
 
 @task
 def advance_subscription(sessions: Sessions, providers: Providers, *, subscription_id: UUID) -> None:
-    """Announce the end of a trial, charge for the next period, or end a subscription, if it is time."""
+    """Take the due step: announce the end of the trial, charge for the next period, or end the subscription.
+
+    Raises ProviderUnavailable, ProviderOutcomeUnknown.
+    """
     for _ in range(CALLS_A_STEP):
         with sessions.begin() as session:
             to_do = _take_step(session, providers, subscription_id)
@@ -161,7 +165,7 @@ def advance_subscription(sessions: Sessions, providers: Providers, *, subscripti
                 else ask_provider(sessions, providers, attempt, order)
             )
         except PaymentRefused:
-            return  # it was recorded, also at the subscription
+            return  # already recorded at the attempt and the subscription
         with sessions.begin() as session:
             apply_snapshot(session, attempt, snapshot)
         if not is_closing:
@@ -169,7 +173,7 @@ def advance_subscription(sessions: Sessions, providers: Providers, *, subscripti
 
 
 def _take_step(session: Session, providers: Providers, subscription_id: UUID) -> Charge | None:
-    """Take the step that is due; returns the charge that is to be made, or the superseded page that is to be closed."""
+    """Take the due step; return the charge to make or the superseded attempt to close at the provider, or None."""
     at = clock.now()
     subscription, order = Subscription.locked(session, subscription_id)
     under_way = order.live_attempt if order else None
@@ -179,7 +183,7 @@ def _take_step(session: Session, providers: Providers, subscription_id: UUID) ->
     if step == "tell":
         _tell(session, subscription, subscription.tell_trial_ending(at=at))
     elif under_way and subscription.waits_for(under_way, at=at):
-        subscription.look_again(at=at)  # the job that syncs attempts learns the outcome
+        subscription.look_again(at=at)  # the job ``sync_attempts`` fetches the outcome
     elif step == "charge":
         return _charge(session, providers, subscription, order, at=at)
     else:
@@ -190,7 +194,7 @@ def _take_step(session: Session, providers: Providers, subscription_id: UUID) ->
 def _charge(
     session: Session, providers: Providers, subscription: Subscription, order: Order | None, *, at: datetime
 ) -> Charge | None:
-    """Charge the saved method. Where that is not possible a trial ends, and any other subscription is past due."""
+    """Charge the saved payment method; if that is impossible, end a trial, or record a failed charge (past due)."""
     under_way = order.live_attempt if order else None
     if under_way and subscription.gives_up(under_way, at=at):
         problem = "outcome_unknown"
@@ -208,7 +212,7 @@ def _charge(
 
 
 def _end(session: Session, subscription: Subscription, order: Order | None, *, at: datetime) -> Charge | None:
-    """End a subscription. Money that arrives later for its pending order is refunded or released."""
+    """End a subscription. A later payment of its pending order is refunded or voided."""
     reason = "trial_ended" if subscription.status == "trialing" and not subscription.cancel_at_period_end else None
     _tell(session, subscription, subscription.end(at=at, reason=reason))
     if order is None:
@@ -220,7 +224,7 @@ def _end(session: Session, subscription: Subscription, order: Order | None, *, a
 
 
 def _supersede(attempt: Attempt, order: Order) -> Charge | None:
-    """Give up an attempt; returns it where its page is open, which is to be closed."""
+    """Mark an attempt as superseded; return it if its open checkout session has to be closed."""
     attempt.superseded = True
     return (attempt, order) if attempt.waits_for_buyer else None
 
@@ -233,7 +237,7 @@ def _tell(session: Session, subscription: Subscription, events: list[Event]) -> 
 def _charge_terms(
     session: Session, subscription: Subscription, providers: Providers, buyer: Buyer, *, is_scheduled: bool = False
 ) -> Terms | None:
-    """Return the terms on which the buyer's saved method is charged for the next period; None without a method."""
+    """Return the terms for charging the saved payment method for the next period; None if no method is saved."""
     shop = providers[buyer.provider]
     method = SavedMethod.of(session, user_id=subscription.user_id, provider=buyer.provider, account=shop.account)
     if method is None:
@@ -254,13 +258,13 @@ def _charge_terms(
 
 
 def _begin_charge(session: Session, subscription: Subscription, terms: Terms) -> Charge:
-    """Begin a charge for the next period; returns the attempt that is under way instead, if there is one."""
+    """Create the attempt to charge for the next period, or return the live one; raises PaymentInProgress."""
     order = order_period(session, subscription)
     return order.live_attempt or order.begin(subscription, terms, open_for=CHARGE_OPEN_FOR, at=now()), order
 
 
 def order_period(session: Session, subscription: Subscription) -> Order:
-    """The order for the subscription's next period. Raises PaymentInProgress where it was paid at this moment."""
+    """Get or create the order for the next period. Raises PaymentInProgress if it is being paid concurrently."""
     order = Order.for_period(
         session,
         user_id=subscription.user_id,

@@ -1,6 +1,6 @@
-"""Asking the provider what became of an attempt, and applying what it says: the one way by which money is believed.
+"""Fetch the state of a payment attempt from its provider and apply it. No payment is booked from any other source.
 
-The webhook, the return page and the job all come here, at the same time if it so happens.
+Webhooks, the return page and the periodic job all use these functions, possibly at the same time.
 """
 
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ from .provider import PageRequest, Provider, Providers, provider_of
 
 log = get_logger(__name__)
 
-# Providers forget an idempotency key after 24 h, and a repeat after that would open a second page.
+# Providers delete an idempotency key after 24 h; repeating a call later would open a second checkout session.
 KEY_TRUSTED_FOR = timedelta(hours=23)
 SYNCS_A_RUN = 100
 TOO_LATE = "paid for a subscription that is over"
@@ -38,9 +38,10 @@ TOO_LATE = "paid for a subscription that is over"
 
 @task
 def sync_checkout(sessions: Sessions, providers: Providers, *, checkout_id: UUID, user_id: UUID) -> dict[str, Any]:
-    """Ask the provider on behalf of the buyer who has come back from its page; returns the order.
+    """Refresh a checkout when the buyer returns from the provider's page; return the order.
 
-    A checkout that cost nothing has its order's id, and nobody to ask. Raises NotFound, for another's checkout too.
+    ``checkout_id`` is the attempt's id, or the order's id if the order was free: then no provider is called. Raises
+    NotFound, also for checkouts of other users, and the errors of ``look_at_page``.
     """
     with sessions.begin() as session:
         attempt = session.get(Attempt, checkout_id)
@@ -54,7 +55,7 @@ def sync_checkout(sessions: Sessions, providers: Providers, *, checkout_id: UUID
 
 @task
 def sync_attempt(sessions: Sessions, providers: Providers, *, attempt_id: UUID) -> None:
-    """Ask the provider about one attempt."""
+    """Fetch the state of one attempt and apply it. An open attempt of an erased user is closed at the provider."""
     with sessions.begin() as session:
         attempt = session.get_one(Attempt, attempt_id)
         order = session.get_one(Order, attempt.order_id)
@@ -69,25 +70,26 @@ def sync_attempt(sessions: Sessions, providers: Providers, *, attempt_id: UUID) 
 
 @job(every_seconds=60)
 def sync_attempts(session: Session, poke: Poke) -> None:
-    """Have the provider asked about each attempt whose time has come."""
+    """Enqueue ``sync_attempt`` for each attempt whose next check is due."""
     for attempt in Attempt.due(session, at=now(), limit=SYNCS_A_RUN):
-        # Should the hint be lost, or the provider not answer, it comes up again.
+        # Reschedule first: if the hint is lost or the provider does not respond, the attempt becomes due again.
         attempt.postpone_sync(at=now())
         poke("payments.sync_attempt", attempt_id=attempt.id)
 
 
 def ask_provider(sessions: Sessions, providers: Providers, attempt: Attempt, order: Order) -> Snapshot:
-    """Fetch the state of the attempt from its provider, and capture or release money that is held for it.
+    """Fetch the state of the attempt from its provider; capture or void the payment if it is authorized.
 
-    Raises what ``look_at_page`` raises.
+    No transaction may be open. Raises the errors of ``look_at_page``.
     """
     return settle_hold(sessions, providers, attempt, look_at_page(sessions, providers, attempt, order))
 
 
 def settle_hold(sessions: Sessions, providers: Providers, attempt: Attempt, snapshot: Snapshot) -> Snapshot:
-    """Capture an authorized payment, or release it where the order is paid or given up; returns the page's new state.
+    """Capture an authorized payment, or void it if the order must not be paid with it; return the provider's new state.
 
-    The decision is committed under the order's lock before the provider is called, so that of two pages one is taken.
+    The authorization is committed under the order's lock before the provider is called. Thus of two paid checkout
+    sessions of an order only one is captured. A payment in review is neither captured nor voided.
     """
     if snapshot.status != "authorized":
         return snapshot
@@ -105,10 +107,10 @@ def settle_hold(sessions: Sessions, providers: Providers, attempt: Attempt, snap
 
 
 def look_at_page(sessions: Sessions, providers: Providers, attempt: Attempt, order: Order) -> Snapshot:
-    """Fetch the attempt's page from its provider, and open it first where it is not open yet.
+    """Fetch the attempt's checkout session from its provider; open one if the attempt has none.
 
-    No transaction may be open. The outcome of a failed call is recorded before its error is raised: PaymentRefused,
-    ProviderOutcomeUnknown, ProviderUnavailable.
+    No transaction may be open. Raises PaymentRefused and ProviderOutcomeUnknown, both after recording them at the
+    attempt, and ProviderUnavailable.
     """
     provider = provider_of(providers, attempt)
     try:
@@ -117,7 +119,7 @@ def look_at_page(sessions: Sessions, providers: Providers, attempt: Attempt, ord
         with sessions.begin() as session:
             order = Order.locked(session, attempt.order_id)
             refused = order.attempt(attempt.id)
-            # Another caller may have recorded the same refusal, and its subscription counts it once.
+            # A concurrent caller may have recorded the same refusal; the subscription must count it once.
             if refused.fail_to_open(str(refusal.args[0])):
                 _tell_subscription(session, refused)
             order.let_coupon_go()
@@ -130,21 +132,22 @@ def look_at_page(sessions: Sessions, providers: Providers, attempt: Attempt, ord
 
 
 def close_page(sessions: Sessions, providers: Providers, attempt: Attempt) -> Snapshot:
-    """Close the page of a superseded attempt, unless it was paid before; returns its state.
+    """Close the checkout session of a superseded attempt, unless it is already paid; return its state.
 
     Raises ProviderOutcomeUnknown, ProviderUnavailable.
     """
     assert attempt.page_id is not None
     snapshot = provider_of(providers, attempt).expire_page(attempt.page_id)
     if snapshot.status == "authorized":
-        # The buyer was faster: no other page can have been opened while this one was live.
+        # The buyer paid before the session was closed. No other session can have been opened while this one was live,
+        # so this payment may pay the order.
         with sessions.begin() as session:
             locked(session, attempt).superseded = False
     return settle_hold(sessions, providers, attempt, snapshot)
 
 
 def _close_for_good(sessions: Sessions, providers: Providers, attempt: Attempt, order: Order) -> Snapshot:
-    """Close a payment of an erased buyer. One that was not begun at the provider is not begun any more."""
+    """Close the checkout session of an erased user. If none was opened at the provider, none is opened any more."""
     if attempt.page_id:
         return close_page(sessions, providers, attempt)
     found = provider_of(providers, attempt).find(PageRequest.of(attempt, order))
@@ -152,10 +155,10 @@ def _close_for_good(sessions: Sessions, providers: Providers, attempt: Attempt, 
 
 
 def apply_snapshot(session: Session, attempt: Attempt, snapshot: Snapshot) -> Order:
-    """Apply the state that the provider has of ``attempt``, under the lock of its order; returns the order.
+    """Apply the provider's state of ``attempt`` under the lock of its order; return the order.
 
-    Applying the same state again changes nothing. A state that contradicts the tables is held for review: the next
-    webhook would meet the same contradiction.
+    Applying the same state again changes nothing. If the state violates a database constraint, the attempt is put in
+    review: a retry would violate the same constraint.
     """
     order = Order.locked(session, attempt.order_id)
     try:
@@ -182,7 +185,8 @@ def _apply(session: Session, order: Order, attempt: Attempt, snapshot: Snapshot)
             _save_method(session, order, attempt, snapshot)
     follow_up(session, order, attempt, events, was=before, unwanted=unwanted)
     if attempt.receipt_status == "canceled" != receipt_before:
-        log.error("receipt canceled", attempt_id=attempt.id, order_id=order.id)  # the law wants it made good by hand
+        # The law requires a fiscal receipt: staff must issue it.
+        log.error("receipt canceled", attempt_id=attempt.id, order_id=order.id)
 
 
 def _hold_for_review(order: Order, attempt: Attempt, error: IntegrityError) -> None:
@@ -196,9 +200,10 @@ def _hold_for_review(order: Order, attempt: Attempt, error: IntegrityError) -> N
 def follow_up(
     session: Session, order: Order, attempt: Attempt, events: list[Event], *, was: str, unwanted: str | None
 ) -> None:
-    """Publish what an attempt's change has caused, and pass it on: to its subscription, and back to the buyer.
+    """Publish ``events``. If the attempt's status changed, update its subscription and return a duplicate payment.
 
-    ``unwanted`` is why money that is not the order's has to go back, where that is known.
+    ``was`` is the previous status. ``unwanted`` is the reason to return the payment, if known; otherwise a duplicate is
+    returned with the reason PAID_TWICE.
     """
     for event in events:
         record(session, order, event)
@@ -213,24 +218,28 @@ def follow_up(
 
 
 def forget_erased(session: Session, order: Order, attempt: Attempt) -> None:
-    """Clear the addresses of an erased buyer, now that the provider need not be asked with them any more."""
+    """Clear the personal data of an erased user in an ended attempt; a live one needs the data for provider calls."""
     if not attempt.is_live and is_erased(session, "payments", order.user_id):
         attempt.forget_buyer()
 
 
 def _save_method(session: Session, order: Order, attempt: Attempt, snapshot: Snapshot) -> None:
-    """Save what a page was paid with, or have the provider delete it where the buyer is erased."""
+    """Save the payment method for later charges; if the user is erased, request deletion at the provider."""
     if is_erased(session, "payments", order.user_id):
         if snapshot.customer_id:
             customer = (attempt.provider, attempt.account, snapshot.customer_id)
             ProviderErasure.request(session, [customer], at=now())
         return
-    attempt.customer_id = snapshot.customer_id  # an earlier customer of the buyer is found by it
+    # Erasure finds the customer by the attempt, also after a later payment method has replaced this one.
+    attempt.customer_id = snapshot.customer_id
     SavedMethod.keep(session, user_id=order.user_id, attempt=attempt, snapshot=snapshot, at=now())
 
 
 def _tell_subscription(session: Session, attempt: Attempt) -> None:
-    """Apply the new status of ``attempt`` to the subscription whose period its order is for, if any."""
+    """Apply the new status of ``attempt`` to the subscription whose period its order pays for, if there is one.
+
+    A payment that succeeds after the end of the subscription is returned.
+    """
     order = session.get_one(Order, attempt.order_id)  # locked by the caller
     if order.subscription_id is None:
         return
@@ -252,27 +261,27 @@ def _fetched(provider: Provider, attempt: Attempt) -> Snapshot:
     assert attempt.page_id is not None
     snapshot = provider.fetch(attempt.page_id)
     if snapshot is None:
-        # It told us of this page once: a wrong account, or a provider that lost it. Neither is the buyer's failure.
+        # The provider returned this id earlier. A wrong account or lost data at the provider must not fail the payment.
         log.error("page is not known to its provider", attempt_id=attempt.id, provider=attempt.provider)
         raise ProviderOutcomeUnknown(attempt.provider)
     return snapshot
 
 
 def _opened(provider: Provider, attempt: Attempt, order: Order, *, at: datetime) -> Snapshot:
-    """Open the page, or find the one that an earlier call opened whose answer was lost."""
+    """Open a checkout session, or find the one opened by an earlier call whose response was lost."""
     request = PageRequest.of(attempt, order)
     if at < attempt.created_at + KEY_TRUSTED_FOR:
         try:
             return provider.open_page(request)
         except ProviderOutcomeUnknown:
-            # Stripe keeps a 5xx under the key as well: a repeat may never hear more than the first call did.
+            # Stripe replays a 5xx for the same key: repeating the call may never return the session, listing does.
             if attempt.status == "unknown" and (found := provider.find(request)):
                 return found
             raise
-    # An older key would open a second page. One that is in no list was never opened, and nobody can pay there.
+    # The key has expired, and repeating the call would open a second session. A session in no list was never opened.
     return provider.find(request) or attempt.never_opened()
 
 
 def locked(session: Session, attempt: Attempt) -> Attempt:
-    """The attempt, under the lock of its order."""
+    """Lock the order of an attempt; return the attempt as it is now."""
     return Order.locked(session, attempt.order_id).attempt(attempt.id)

@@ -1,4 +1,4 @@
-"""Providers' webhooks: verified, kept, thanked; then the provider itself is asked."""
+"""Receive webhooks of the payment providers: verify, store, acknowledge, then fetch the object from the provider."""
 
 from typing import Any
 from uuid import UUID
@@ -28,7 +28,10 @@ EVENTS_A_RUN = 100
 def receive_webhook(
     session: Session, providers: Providers, poke: Poke, *, provider: str, webhook: Webhook
 ) -> dict[str, Any]:
-    """Keep a webhook, so that its sender may forget it. Raises SignatureInvalid, SenderRefused, HookUnreadable."""
+    """Verify and store a webhook; the response acknowledges it. Raises SignatureInvalid, SenderRefused, HookUnreadable.
+
+    An event type that is not handled is acknowledged without being stored.
+    """
     sender = providers[provider]
     notice = sender.read_notice(webhook, at=now())
     if notice is None:
@@ -38,7 +41,7 @@ def receive_webhook(
 
 
 def take_in(session: Session, poke: Poke, sender: Provider, notice: Notice, *, provider: str) -> bool:
-    """Keep what ``sender`` told, once, and have it looked at; whether it is new."""
+    """Store a notice of ``sender`` once and enqueue ``apply_provider_event``; return whether the notice is new."""
     kept = ProviderEvent.keep(
         session,
         provider=provider,
@@ -55,15 +58,15 @@ def take_in(session: Session, poke: Poke, sender: Provider, notice: Notice, *, p
 
 @task
 def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_event_id: UUID) -> None:
-    """Fetch what a webhook told of, and apply that: the webhook itself is believed in nothing.
+    """Fetch the object the webhook refers to and apply its current state. The webhook body is never trusted.
 
-    It is done with when what was fetched bears it out. Until then it is looked at again: a forged notice that came
-    early must not take the place of the true one.
+    The event is finished when the fetched state confirms it; until then it is retried. Otherwise a forged notice that
+    arrives early would replace the genuine one, because both have the same deduplication key.
     """
     try:
         _apply(sessions, providers, provider_event_id)
     except Unavailable:
-        raise  # the provider is asked again, for as long as it does not answer
+        raise  # not counted as a crash: retried for as long as the provider is unavailable
     except Exception as error:
         _count_crash(sessions, provider_event_id, error)
         raise
@@ -82,7 +85,7 @@ def _apply(sessions: Sessions, providers: Providers, provider_event_id: UUID) ->
             event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
             event.finish("ignored", at=now())
             return
-    # An event about one refund or dispute is a hint to look at all of the payment's.
+    # An event about one refund or dispute triggers fetching all refunds or disputes of the payment.
     refunds = provider.refunds_of(event.object_id) if "refund" in event.type else []
     disputes = provider.disputes_of(event.object_id) if "dispute" in event.type else []
     reach("between a notice and its outcome")
@@ -95,7 +98,7 @@ def _apply(sessions: Sessions, providers: Providers, provider_event_id: UUID) ->
         attempt = order.attempt(attempt.id)
         for dispute in disputes if attempt.captured_minor else []:
             apply_dispute(session, order, attempt, dispute)
-        # A dispute over money of which we have not heard yet waits until we have. In review a person sees to it.
+        # Disputes are applied to captured payments only: retry until the capture is known. Staff handle one in review.
         is_known = attempt.captured_minor > 0 or attempt.status == "review" or not disputes
         if provider.bears_out(event.type, snapshot) and is_known:
             event.finish("applied", at=now())
@@ -113,7 +116,7 @@ def _count_crash(sessions: Sessions, provider_event_id: UUID, error: Exception) 
 
 @job(every_seconds=15)
 def sweep_provider_events(session: Session, poke: Poke) -> None:
-    """Have each event applied whose hint was lost, or whose provider did not answer."""
+    """Enqueue each event again whose hint was lost or whose provider did not respond."""
     for event in ProviderEvent.due(session, at=now(), limit=EVENTS_A_RUN):
         event.postpone(at=now())
         poke("payments.apply_provider_event", provider_event_id=event.id)
