@@ -1,7 +1,8 @@
-"""Payments: offers, checkouts, orders, and what the providers' webhooks make of them.
+"""Payments: offers, checkouts, orders, refunds, disputes, subscriptions and the providers' webhooks.
 
-The provider is called with no transaction open: an attempt is committed, the provider called with the attempt's id as
-its idempotency key, the outcome recorded in a second transaction. Whoever dies in between is entered again.
+No transaction is open while a provider is called. The attempt is committed first, the provider is called with the
+attempt's id as idempotency key, and the outcome is recorded in a second transaction. A task that crashes in between is
+resumed: by redelivery of the command or by a periodic job.
 """
 
 from collections.abc import Callable, Iterator
@@ -59,17 +60,17 @@ _CONFIGURED: dict[str, Callable[[], Provider]] = {"stripe": Stripe.configured, "
 
 
 class _Offered(dict[str, Provider]):
-    """The providers by name; a name that has no keys raises ProviderNotOffered."""
+    """The configured providers by name. Indexing with another name raises ProviderNotOffered."""
 
     def __missing__(self, name: str) -> Provider:
         raise ProviderNotOffered(name)
 
 
-# Made when the worker starts, which a wrong key or address thus ends.
+# Created at import, so that a worker with an invalid key or URL does not start.
 _PROVIDERS: Providers = _Offered({name: watched(name, _CONFIGURED[name]()) for name in settings.PAYMENT_PROVIDERS})
 
 
 @resource
 def providers(_delivery: Delivery) -> Iterator[Providers]:
-    """The payment providers by their names. Call them with no transaction open."""
+    """Inject the payment providers by name. Call a provider only while no transaction is open."""
     yield _PROVIDERS

@@ -1,4 +1,4 @@
-"""Bundles, for those who put them together; they are bought like a course."""
+"""Manage bundles of courses. Checkouts sell a bundle like a course."""
 
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from workers import task
 
 @task
 def compose_bundle(session: Session, *, fields: dict[str, Any]) -> dict[str, Any]:
-    """Put a bundle on sale. Raises NotFound where one of its courses is not."""
+    """Create a bundle. Raises NotFound if one of its courses is not on sale."""
     bundle = Bundle.compose(fields, at=now())
     bundle.goods(session)
     session.add(bundle)
@@ -22,7 +22,7 @@ def compose_bundle(session: Session, *, fields: dict[str, Any]) -> dict[str, Any
 
 @task
 def show_bundle(session: Session, *, bundle_id: UUID, for_staff: bool) -> dict[str, Any]:
-    """Return a bundle; one that is not on sale is shown to staff only. Raises NotFound."""
+    """Return a bundle. Raises NotFound, also if the bundle is not on sale and ``for_staff`` is False."""
     bundle = Bundle.of(session, bundle_id)
     if not bundle.on_sale and not for_staff:
         raise NotFound("bundle on sale", str(bundle_id))
@@ -33,7 +33,10 @@ def show_bundle(session: Session, *, bundle_id: UUID, for_staff: bool) -> dict[s
 def change_bundle(
     session: Session, *, bundle_id: UUID, expected_version: int, fields: dict[str, Any]
 ) -> dict[str, Any]:
-    """Change a bundle, or take it off sale; an open page keeps its price. Raises NotFound, PreconditionFailed."""
+    """Change a bundle or take it off sale; open checkout sessions keep their price.
+
+    Raises NotFound, PreconditionFailed.
+    """
     bundle = Bundle.of(session, bundle_id, lock=True)
     bundle.revise("bundle", expected_version)
     for name, value in fields.items():
@@ -45,7 +48,7 @@ def change_bundle(
 
 @task
 def list_bundles(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
-    """A page of the bundles on sale, newest first: {"items", "next"}."""
+    """Return a page of the bundles on sale, newest first: {"items", "next"}."""
     found = Bundle.page(session, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [bundle.view() for bundle in shown], "next": shown[-1].id if len(found) > limit else None}

@@ -1,4 +1,4 @@
-"""Coupons, for those who issue them; they are redeemed at the checkout."""
+"""Manage coupons. Checkouts redeem them."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from workers import task
 
 
 class CouponLimits(msgspec.Struct, omit_defaults=True):
-    """What may change of a coupon; what is left out stays, null takes a limit away."""
+    """The changeable fields of a coupon. An omitted field stays unchanged; null removes the limit."""
 
     max_redemptions: int | msgspec.UnsetType | None = msgspec.UNSET
     max_per_user: int | msgspec.UnsetType | None = msgspec.UNSET
@@ -26,7 +26,7 @@ class CouponLimits(msgspec.Struct, omit_defaults=True):
 
 
 class CouponTerms(CouponLimits, kw_only=True):
-    """A whole coupon."""
+    """All fields of a new coupon."""
 
     code: str
     kind: str
@@ -36,7 +36,7 @@ class CouponTerms(CouponLimits, kw_only=True):
 
 @task
 def issue_coupon(session: Session, *, terms: CouponTerms) -> dict[str, Any]:
-    """Issue a coupon. Raises CouponTaken."""
+    """Create a coupon. Raises CouponTaken."""
     return Coupon.issue(session, terms.fields(), at=now()).view()
 
 
@@ -48,7 +48,7 @@ def show_coupon(session: Session, *, coupon_id: UUID) -> dict[str, Any]:
 
 @task
 def change_coupon(session: Session, *, coupon_id: UUID, expected_version: int, limits: CouponLimits) -> dict[str, Any]:
-    """Change a coupon's limits; what was redeemed stays so. Raises NotFound, PreconditionFailed, CouponUsedMore."""
+    """Change a coupon's limits; redemptions stay valid. Raises NotFound, PreconditionFailed, CouponUsedMore."""
     coupon = Coupon.of(session, coupon_id)
     coupon.revise("coupon", expected_version)
     coupon.change(limits.fields())
@@ -57,7 +57,7 @@ def change_coupon(session: Session, *, coupon_id: UUID, expected_version: int, l
 
 @task
 def list_coupons(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
-    """A page of coupons, newest first: {"items", "next"}."""
+    """Return a page of coupons, newest first: {"items", "next"}."""
     found = Coupon.page(session, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [coupon.view() for coupon in shown], "next": shown[-1].id if len(found) > limit else None}

@@ -1,4 +1,4 @@
-"""What the payments tables tell Prometheus."""
+"""Prometheus metrics derived from the payments tables."""
 
 from datetime import timedelta
 

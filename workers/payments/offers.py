@@ -1,4 +1,4 @@
-"""The projection of what is on sale. Events older than what it reflects are ignored."""
+"""Projection of the courses on sale. Events older than the stored version of a course are ignored."""
 
 from sqlalchemy.orm import Session
 
@@ -11,14 +11,14 @@ from workers import projection, task
 
 @task
 def keep_offer(session: Session, *, event: CoursePublished, event_version: int | None = None) -> None:
-    """Store what is on sale at what price."""
+    """Store the offer of a published course."""
     if AppliedVersion.advance(session, OFFERS, str(event.course_id), event_version):
         Offer.keep(session, event)
 
 
 @task
 def change_offer(session: Session, *, event: CourseUpdated, event_version: int | None = None) -> None:
-    """Store a new price, which is live at once; an open page keeps the price that it was opened with."""
+    """Store a changed price. New checkouts use it at once; open checkout sessions keep the old price."""
     if AppliedVersion.advance(session, OFFERS, str(event.course_id), event_version):
         Offer.change(session, event)
 

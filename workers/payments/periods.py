@@ -1,4 +1,4 @@
-"""What becomes of a subscription when the money of its present period goes, and when it comes back."""
+"""End a subscription when the payment of its current period is reversed; restore it when the reversal is undone."""
 
 from sqlalchemy.orm import Session
 
@@ -12,9 +12,11 @@ log = get_logger(__name__)
 
 
 def follow_money(session: Session, order: Order, *, reason: str) -> None:
-    """Have the subscription follow whose period ``order`` paid for, if any; the caller has changed the order's status.
+    """End or restore the subscription whose period ``order`` paid for, if any.
 
-    Only the present period counts: who gets an earlier one back keeps what was paid for since.
+    The caller holds the order's lock and has already updated its status.
+
+    Only the current period counts: a refund of an earlier period does not end what was paid for since.
     """
     if order.subscription_id is None:
         return
@@ -29,13 +31,13 @@ def follow_money(session: Session, order: Order, *, reason: str) -> None:
     else:
         events = subscription.lose(reason=reason, at=clock.now())
         if waiting and events:
-            waiting.expire(at=now())  # what is being paid all the same goes back by itself
+            waiting.expire(at=now())  # a payment that still arrives is returned automatically
     for event in events:
         record(session, subscription, event)
 
 
 def _make_room(session: Session, subscription: Subscription) -> bool:
-    """End a later subscription to the same plan that was never paid; False where it has begun."""
+    """End a later, never paid subscription to the same plan; return False if the later one has started."""
     later_id = subscription.replaced_by(session)
     if later_id is None:
         return True
@@ -44,7 +46,7 @@ def _make_room(session: Session, subscription: Subscription) -> bool:
         return False
     later.end(at=clock.now())
     if waiting and waiting.live_attempt:
-        waiting.live_attempt.superseded = True  # what is paid there all the same goes back
+        waiting.live_attempt.superseded = True  # a payment that still arrives is voided or returned
     elif waiting:
         waiting.expire(at=now())
     session.flush()

@@ -1,4 +1,7 @@
-"""What this service knows of a person, shown and forgotten. What was paid has to be kept, and names nobody."""
+"""Export and erase the personal data of this service.
+
+Orders and payments are retained for bookkeeping, without data that identifies the user.
+"""
 
 from uuid import UUID
 
@@ -26,7 +29,7 @@ LATE = "money may still come for it, and has to be booked or given back"
 
 @task
 def export_data(session: Session, *, event: UserExportRequested) -> None:
-    """Lay out a person's orders and how they were paid."""
+    """Export a user's orders with payments, refunds and disputes, the subscriptions and the saved payment methods."""
     orders = [
         {
             **order.view(),
@@ -45,11 +48,14 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
 
 @task
 def erase_data(session: Session, *, event: UserDeleted) -> None:
-    """Take out of a person's orders what they brought along; the orders stay, under a number that leads to nobody."""
+    """Erase the personal data in a user's orders, end the subscriptions and delete the saved payment methods.
+
+    The orders remain under a user id that no longer identifies anyone. Live attempts are scheduled to be closed.
+    """
     orders = Order.all_of(session, event.user_id)
     attempts = [attempt for order in orders for attempt in order.attempts]
     ProviderErasure.request(session, _customers(session, event.user_id, attempts), at=now())
-    # What is under way keeps what its provider is asked with; ``sync.forget_erased`` clears it when it has ended.
+    # Live attempts keep the data that provider calls need; ``sync.forget_erased`` clears it when they end.
     under_way = [attempt for attempt in attempts if attempt.is_live]
     for attempt in under_way:
         attempt.close_soon(at=now())
@@ -72,20 +78,20 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
 
 @job(every_seconds=60)
 def forget_customers(session: Session, poke: Poke) -> None:
-    """Have the providers delete the customers whose accounts are erased."""
+    """Enqueue ``forget_customer`` for each provider customer of an erased user that is due for deletion."""
     for erasure in ProviderErasure.due(session, at=now(), limit=ERASURES_A_RUN):
-        # Should the hint be lost, or the provider not answer, it comes up again.
+        # Reschedule first: if the hint is lost or the provider does not respond, the erasure becomes due again.
         erasure.postpone(at=now())
         poke("payments.forget_customer", erasure_id=erasure.id)
 
 
 @task
 def forget_customer(sessions: Sessions, providers: Providers, *, erasure_id: UUID) -> None:
-    """Have a provider delete one customer. Raises ProviderUnavailable, ProviderOutcomeUnknown."""
+    """Delete one customer at its provider. Raises ProviderUnavailable, ProviderOutcomeUnknown."""
     with sessions.begin() as session:
         erasure = session.get(ProviderErasure, erasure_id)
     if erasure is None:
-        return  # another worker was faster
+        return  # done by another worker
     provider = providers.get(erasure.provider)
     if provider is None or provider.account != erasure.account:
         raise ProviderUnavailable(erasure.provider)
@@ -95,13 +101,16 @@ def forget_customer(sessions: Sessions, providers: Providers, *, erasure_id: UUI
 
 
 def _customers(session: Session, user_id: UUID, attempts: list[Attempt]) -> list[tuple[str, str, str]]:
-    """Return what the providers know a user by: (provider, account, customer id)."""
+    """Return the provider customers of a user: (provider, account, customer id)."""
     known: list[Attempt | SavedMethod] = [*attempts, *SavedMethod.all_of(session, user_id)]
     return [(each.provider, each.account, each.customer_id) for each in known if each.customer_id]
 
 
 def _end_subscriptions(session: Session, user_id: UUID) -> int:
-    """End them, so that nobody is charged who has gone; their orders are locked already."""
+    """End the user's subscriptions, so that an erased user is not charged; return their number.
+
+    The caller holds the locks of the orders.
+    """
     subscriptions = Subscription.all_of(session, user_id, lock=True)
     for subscription in subscriptions:
         subscription.receipt_email = None

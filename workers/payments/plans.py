@@ -1,4 +1,4 @@
-"""Plans: what may be subscribed to."""
+"""Manage subscription plans."""
 
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ def create_plan(
     trial_days: int,
     course_ids: list[UUID],
 ) -> dict[str, Any]:
-    """Offer a plan. Raises NotFound where one of its courses is not on sale."""
+    """Create a plan. Raises NotFound if one of its courses is not on sale."""
     for course_id in course_ids:
         Offer.of(session, course_id)
     plan = Plan.make(
@@ -39,7 +39,7 @@ def create_plan(
 
 @task
 def change_plan(session: Session, *, plan_id: UUID, expected_version: int, changes: dict[str, Any]) -> dict[str, Any]:
-    """Change what is offered from now on; subscribers keep their terms. Raises NotFound, PreconditionFailed."""
+    """Change a plan for new subscribers; existing subscribers keep their terms. Raises NotFound, PreconditionFailed."""
     plan = Plan.of(session, plan_id, lock=True)
     plan.revise("plan", expected_version)
     for name, value in changes.items():
@@ -49,13 +49,13 @@ def change_plan(session: Session, *, plan_id: UUID, expected_version: int, chang
 
 @task
 def show_plan(session: Session, *, plan_id: UUID, for_staff: bool) -> dict[str, Any]:
-    """Return a plan; one that is not on sale is shown to staff only. Raises NotFound."""
+    """Return a plan. Raises NotFound, also if the plan is not on sale and ``for_staff`` is False."""
     return (Plan.of if for_staff else Plan.offered)(session, plan_id).view()
 
 
 @task
 def list_plans(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
-    """A page of the plans on sale, newest first: {"items", "next"}."""
+    """Return a page of the plans on sale, newest first: {"items", "next"}."""
     found = Plan.page(session, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [plan.view() for plan in shown], "next": shown[-1].id if len(found) > limit else None}

@@ -1,6 +1,6 @@
-"""Asking the providers what we may have missed: each hour for news, each day for the sums.
+"""Reconcile with the providers: poll hourly for undelivered events, compare each day's movements with the ledger.
 
-What is found goes the way of a webhook: an event is kept once, and the provider asked what has become of its object.
+A finding is handled like a webhook: it is stored once, and the object is fetched from the provider.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,7 +31,7 @@ NOTICES_A_LOOKUP = 500
 
 @job(every_seconds=3600)
 def pull_missed_news(sessions: Sessions, providers: Providers, poke: Poke) -> None:
-    """Store what the providers list and no webhook has brought, since the last time that this was done."""
+    """Store the events that the providers list since the last run and that no webhook has delivered."""
 
     def pull(name: str, provider: Provider) -> None:
         until = now()
@@ -48,7 +48,7 @@ def pull_missed_news(sessions: Sessions, providers: Providers, poke: Poke) -> No
 
 @job(every_seconds=3600)
 def compare_days(sessions: Sessions, providers: Providers, poke: Poke) -> None:
-    """Compare each day that is due (``ReconciledDay.due``) with the ledger: a day that was missed is made up for."""
+    """Compare each due day (``ReconciledDay.due``) with the ledger. A missed day is due again in the next run."""
 
     def compare(name: str, provider: Provider) -> None:
         with sessions.begin() as session:
@@ -58,7 +58,7 @@ def compare_days(sessions: Sessions, providers: Providers, poke: Poke) -> None:
             try:
                 compare_day(sessions, poke, name, provider, since=since)
             except DomainError:
-                raise  # the provider does not answer: the other days wait for the next run
+                raise  # the provider is unavailable: leave the other days to the next run
             except Exception as error:
                 log.exception("day was not compared", provider=name, since=since)
                 crash = error
@@ -69,9 +69,10 @@ def compare_days(sessions: Sessions, providers: Providers, poke: Poke) -> None:
 
 
 def compare_day(sessions: Sessions, poke: Poke, name: str, provider: Provider, *, since: datetime) -> list[Difference]:
-    """Compare the day from ``since`` on at a provider with the ledger, in both directions; return what differs.
+    """Compare the provider's movements of the day from ``since`` with the ledger, in both directions.
 
-    What differs is looked at again, as if a webhook were about it: mostly one was lost, and that mends it.
+    Return the differences. Each one is handled like a webhook about its object: usually a webhook was lost, and
+    fetching the object resolves the difference. Raises ProviderUnavailable, ProviderOutcomeUnknown.
     """
     listed = list(provider.movements(since, since + DAY))
     with sessions.begin() as session:
@@ -100,7 +101,7 @@ def compare_day(sessions: Sessions, poke: Poke, name: str, provider: Provider, *
 
 
 def _looked_up(provider: Provider, booked: Movement) -> Movement:
-    """Return a movement that the provider has not listed with the amount that the provider names for it; 0 for none."""
+    """Return a booked but unlisted movement with the amount that the provider reports for its object, or 0."""
     amounts: Iterable[int]
     if booked.kind == "capture":
         snapshot = provider.fetch(booked.payment_id)
@@ -116,7 +117,7 @@ def _looked_up(provider: Provider, booked: Movement) -> Movement:
 
 @task
 def list_reconciliations(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
-    """A page of reports, newest first: {"items", "next"}."""
+    """Return a page of reconciliation reports, newest first: {"items", "next"}."""
     found = Reconciliation.page(session, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
@@ -139,7 +140,7 @@ def _take_in(sessions: Sessions, poke: Poke, name: str, provider: Provider, noti
 
 
 def _at_each(providers: Providers, do: Callable[[str, Provider], None]) -> None:
-    """Call ``do`` for each provider, also where another one fails. Raises the last failure: the job is repeated."""
+    """Call ``do`` for each provider, even if an earlier one fails; then raise the last error, so the job is retried."""
     failed: Exception | None = None
     for name, provider in providers.items():
         try:

@@ -1,6 +1,6 @@
-"""Resolving what is in review: payments, refunds and disputes that are not what we asked for or know of.
+"""Resolve payments, refunds and disputes in review: their state at the provider does not match our request or records.
 
-A person decides, the provider is asked what it has, and the decision is booked with the person's name and reason.
+Staff decide, the current state is fetched from the provider, and the decision is stored with its author and reason.
 """
 
 from dataclasses import replace
@@ -26,7 +26,7 @@ from .sync import follow_up
 
 log = get_logger(__name__)
 
-NOT_THE_ORDERS = "not the order's money"  # the reason of the refund, which the buyer reads
+NOT_THE_ORDERS = "not the order's money"  # refund reason, visible to the buyer
 
 
 @task
@@ -57,11 +57,12 @@ def show_payment(session: Session, *, payment_id: UUID) -> dict[str, Any]:
 def resolve_payment(
     sessions: Sessions, providers: Providers, *, payment_id: UUID, action: Action, note: str, actor: UUID
 ) -> dict[str, Any]:
-    """Decide what a payment in review is.
+    """Resolve a payment in review.
 
-    accept: what was captured pays the order, or goes back where the order needs it no more. refund: it goes back.
-    release: nothing was captured; its page is closed, and what is held is released. Raises NotFound, NotInReview,
-    ResolutionRefused, ProviderUnavailable, ProviderOutcomeUnknown.
+    ``accept`` pays the order with the captured amount, or refunds it if the order no longer needs it. ``refund``
+    refunds the captured amount. ``release`` requires that nothing was captured; it closes the checkout session and
+    voids an authorization. Raises NotFound, NotInReview, ResolutionRefused, ProviderUnavailable,
+    ProviderOutcomeUnknown.
     """
     with sessions.begin() as session:
         attempt = Attempt.find(session, payment_id)
@@ -84,10 +85,10 @@ def resolve_payment(
 def resolve_refund(
     sessions: Sessions, providers: Providers, *, refund_id: UUID, action: Action, note: str, actor: UUID
 ) -> dict[str, Any]:
-    """Decide what a refund in review is.
+    """Resolve a refund in review.
 
-    accept: it is booked with the amount that the provider has. release: nothing has gone back. Raises NotFound,
-    NotInReview, ResolutionRefused, ProviderUnavailable, ProviderOutcomeUnknown.
+    ``accept`` books the refund with the amount that the provider reports. ``release`` marks it as failed: nothing was
+    refunded. Raises NotFound, NotInReview, ResolutionRefused, ProviderUnavailable, ProviderOutcomeUnknown.
     """
     with sessions.begin() as session:
         refund = Refund.find(session, refund_id)
@@ -125,10 +126,10 @@ def resolve_dispute(
     note: str,
     actor: UUID,
 ) -> dict[str, Any]:
-    """Decide what a dispute in review is.
+    """Resolve a dispute in review.
 
-    accept: the bank takes ``amount_minor`` in the payment's currency. release: it takes nothing. Raises NotFound,
-    NotInReview, ResolutionRefused, ProviderUnavailable, ProviderOutcomeUnknown.
+    ``accept`` applies the dispute with ``amount_minor``, in the payment's currency. ``release`` closes it: the bank
+    withdraws nothing. Raises NotFound, NotInReview, ResolutionRefused, ProviderUnavailable, ProviderOutcomeUnknown.
     """
     with sessions.begin() as session:
         dispute = Dispute.find(session, dispute_id)
@@ -142,7 +143,7 @@ def resolve_dispute(
         if dispute.status != "review":
             raise NotInReview("dispute", str(dispute_id))
         if action == "accept":
-            assert amount_minor is not None  # the gateway asks for it
+            assert amount_minor is not None  # the gateway requires it
             snapshot = _of_dispute(reported, dispute)
             dispute.accept(amount_minor, attempt.money_currency)
             fitting = replace(snapshot, amount_minor=amount_minor, currency=attempt.money_currency)
@@ -155,9 +156,9 @@ def resolve_dispute(
 
 
 def _settled(providers: Providers, attempt: Attempt, order: Order, action: Action) -> Snapshot | None:
-    """Have the provider capture, or close and release, what is still open; returns what it has then.
+    """Capture, void or close at the provider what is still open; return the provider's state afterwards.
 
-    Raises ResolutionRefused where the action does not fit what was captured.
+    No transaction may be open. Raises ResolutionRefused if the action does not fit the captured amount.
     """
     provider = provider_of(providers, attempt)
     snapshot = provider.fetch(attempt.page_id) if attempt.page_id else provider.find(PageRequest.of(attempt, order))
@@ -174,7 +175,7 @@ def _settled(providers: Providers, attempt: Attempt, order: Order, action: Actio
 
 
 def _resolve(session: Session, order: Order, attempt: Attempt, snapshot: Snapshot | None, action: Action) -> None:
-    """Change the payment, book it, and pass on what follows."""
+    """Apply the decision to the payment, book it in the ledger and call ``follow_up``."""
     unwanted = None
     if action == "release":
         attempt.give_up("released from review")

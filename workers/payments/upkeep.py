@@ -1,4 +1,4 @@
-"""Pruning what payments keeps for a time only."""
+"""Delete payments data whose retention time is over."""
 
 from models.base import now
 from models.payments.retention import expired
@@ -9,5 +9,5 @@ from workers._maintenance import prune_expired
 
 @job(every_seconds=3600)
 def prune_payments(sessions: Sessions) -> None:
-    """Delete webhooks that were applied, and steps of orders, after their time."""
+    """Delete applied webhooks and order history entries whose retention time is over."""
     prune_expired(sessions, expired(now()))
