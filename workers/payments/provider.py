@@ -1,4 +1,4 @@
-"""What we ask of a payment provider: value types in, value types out; no tables, no HTTP, no SDK."""
+"""The interface of a payment provider and its value types, without tables, HTTP or SDKs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PageRequest:
-    """The payment page, or the charge, that an attempt wants.
+    """The checkout session to open, or the charge to make, for an attempt.
 
-    Made from stored rows alone, so that a repeat asks for the same.
+    Built from stored rows only, so that a retry sends the same request under the same idempotency key.
     """
 
     attempt_id: UUID  # the idempotency key
@@ -28,8 +28,8 @@ class PageRequest:
     success_url: str
     cancel_url: str | None
     receipt_email: str | None
-    saves_method: bool  # the buyer's card is kept for charges to come
-    method_id: str | None  # a saved card, which is charged without a page and without the buyer
+    saves_method: bool  # whether to save the payment method for later charges
+    method_id: str | None  # a saved payment method to charge without checkout session and buyer
     customer_id: str | None
     created_at: datetime
     expires_at: datetime
@@ -55,11 +55,11 @@ class PageRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RefundRequest:
-    """Money that is to go back. Made from stored rows alone, so that a repeat asks for the same."""
+    """The refund to make. Built from stored rows only, so that a retry sends the same request under the same key."""
 
     refund_id: UUID  # the idempotency key
     order_id: UUID
-    payment_id: str  # the provider's
+    payment_id: str  # of the provider
     description: str
     amount_minor: int
     currency: str
@@ -67,7 +67,7 @@ class RefundRequest:
 
     @classmethod
     def of(cls, refund: Refund, attempt: Attempt, order: Order) -> Self:
-        assert attempt.payment_id is not None  # it has brought money
+        assert attempt.payment_id is not None  # only captured payments are refunded
         return cls(
             refund_id=refund.id,
             order_id=order.id,
@@ -81,24 +81,24 @@ class RefundRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """What came to our door, as it came."""
+    """A webhook request as received."""
 
     body: bytes
-    headers: Mapping[str, str]  # their names in small letters
-    address: str  # of whoever sent it
+    headers: Mapping[str, str]  # with lower-case names
+    address: str  # IP address of the sender
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """A webhook whose sender is proved: something happened to an object of theirs, or so it says."""
+    """What a webhook of an authenticated sender refers to. The object's state is fetched, not read from the webhook."""
 
     dedupe_key: str
     type: str
-    object_id: str  # of the page or its payment; where a refund or dispute is told of, of the payment
+    object_id: str  # of the checkout session or payment; for refunds and disputes, of their payment
 
 
 class AmountRules(Protocol):
-    """Which amounts a provider takes; in minor units of ISO 4217."""
+    """The amounts that a provider accepts, in minor units of ISO 4217."""
 
     def check_charge(self, amount_minor: int, currency: str) -> None:
         """Raise CurrencyNotSupported, AmountTooSmall, AmountTooLarge or AmountNotDivisible."""
@@ -110,14 +110,14 @@ class AmountRules(Protocol):
 
 
 class Provider(Protocol):
-    """A payment provider, with one account of ours.
+    """A payment provider with one account.
 
-    Each call raises ProviderUnavailable where nothing was done, ProviderOutcomeUnknown where that is not certain.
+    Calls raise ProviderUnavailable if the provider did nothing, ProviderOutcomeUnknown if it may have acted.
     """
 
-    name: str  # as people know it
+    name: str  # for display
     page_open_for: timedelta
-    wants_receipt_email: bool  # the law has it send a receipt to each buyer
+    wants_receipt_email: bool  # the law requires a receipt for each buyer
 
     @property
     def account(self) -> str: ...
@@ -127,75 +127,77 @@ class Provider(Protocol):
 
     @property
     def live_mode(self) -> bool:
-        """Whether real money moves."""
+        """Return whether charges move real money."""
         ...
 
     def open_page(self, request: PageRequest) -> Snapshot:
-        """A new payment page, or the one that was opened under the same key, as it is now. Raises PaymentRefused.
+        """Open a checkout session, or return the current state of the one opened under the same key.
 
-        Where a saved method is named it is charged instead; the payment then stands for the page.
+        If the request has a ``method_id``, charge that payment method instead; the payment's id is then the
+        ``page_id``. Raises PaymentRefused.
         """
         ...
 
     def fetch(self, object_id: str) -> Snapshot | None:
-        """The payment page with this id, or that the payment with this id was made on; None where there is none."""
+        """Return the state of a checkout session, by its id or the id of its payment; None if the provider has none."""
         ...
 
     def find(self, request: PageRequest) -> Snapshot | None:
-        """The page that was opened for ``request``, looked for in the provider's lists."""
+        """Find the checkout session or charge made for ``request`` in the provider's lists; None if there is none."""
         ...
 
     def expire_page(self, page_id: str) -> Snapshot:
-        """Close a page, unless it was paid before; returns what it is now.
+        """Close a checkout session, unless it is already paid; return its state.
 
-        One that the provider will not close is told as canceled and lingering: what is held on it is to be released.
+        If the provider cannot close it, return it as canceled with ``lingers`` set: the buyer can still pay there, and
+        a later authorization has to be voided.
         """
         ...
 
     def take(self, snapshot: Snapshot) -> Snapshot:
-        """Take the money that is held on an authorized page, all of it; returns what the page is now."""
+        """Capture the full amount of an authorized payment; return the state afterwards."""
         ...
 
     def release(self, snapshot: Snapshot) -> Snapshot:
-        """Let the money go that is held on an authorized page; returns what the page is now."""
+        """Void an authorized payment; return the state afterwards."""
         ...
 
     def refund(self, request: RefundRequest) -> RefundSnapshot:
-        """Give money back, once for each key; returns what became of it. Raises PaymentRefused."""
+        """Refund a payment, once for each ``refund_id``; return the refund's state. Raises PaymentRefused."""
         ...
 
     def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
-        """All refunds of a payment, whoever has asked for them."""
+        """Return all refunds of a payment, including those made in the provider's dashboard."""
         ...
 
     def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:
-        """All disputes of a payment; none at a provider that does not tell of them."""
+        """Return all disputes of a payment; always none if the provider's API does not report disputes."""
         ...
 
     def forget_customer(self, customer_id: str) -> None:
-        """Delete a customer with the payment methods saved for them; one that is deleted already is no error."""
+        """Delete a customer with the saved payment methods. Deleting a deleted customer is no error."""
         ...
 
     def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
-        """A webhook's notice; None where it tells of nothing that we follow.
+        """Authenticate and parse a webhook; return None if its event type is not handled.
 
         Raises SignatureInvalid, SenderRefused, HookUnreadable.
         """
         ...
 
     def missed(self, since: datetime) -> Iterator[Notice]:
-        """Return everything that may have happened since then, as the provider's webhooks would report it.
+        """Return all events that may have happened since then, as the provider's webhooks would report them.
 
-        Nothing is left out because a webhook was accepted: the caller knows which notices are stored.
+        Delivered events are included: the caller filters out the stored ones.
         """
         ...
 
     def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:
-        """Return the payments, refunds and disputes that were made there from ``since`` to before ``until``."""
+        """Return the payments, refunds and disputes created in ``since`` <= time < ``until``."""
         ...
 
     def bears_out(self, kind: str, snapshot: Snapshot) -> bool:
-        """Whether what was fetched is as a notice of ``kind`` said, or beyond it."""
+        """Return whether the fetched state confirms a notice of type ``kind``, or is later than it."""
         ...
 
 
@@ -203,10 +205,7 @@ Providers = Mapping[str, Provider]
 
 
 def provider_of(providers: Providers, attempt: Attempt) -> Provider:
-    """Return the provider and account at which ``attempt`` was made: no other one may be asked about it.
-
-    Raises ProviderUnavailable where that account is not configured.
-    """
+    """Return the provider of ``attempt``. Raises ProviderUnavailable if its account is not the configured one."""
     provider = providers.get(attempt.provider)
     if provider is None or provider.account != attempt.account:
         log.error("no such account is configured", provider=attempt.provider, account=attempt.account)
@@ -215,7 +214,7 @@ def provider_of(providers: Providers, attempt: Attempt) -> Provider:
 
 
 def refuse_unpayable(shop: Provider, amount_minor: int, currency: str, receipt_email: str | None) -> None:
-    """Refuse what the provider would refuse, before anything is stored or held.
+    """Refuse amounts and currencies that the provider would refuse, before any payment attempt is created.
 
     Raises CurrencyNotSupported, AmountTooSmall, AmountTooLarge, AmountNotDivisible, ReceiptEmailMissing.
     """

@@ -1,4 +1,4 @@
-"""Stripe: hosted Checkout Sessions, through its own SDK."""
+"""Stripe: hosted Checkout Sessions and off-session charges, through Stripe's SDK."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,17 +24,17 @@ log = get_logger(__name__)
 NAME = "Stripe"
 API_HOST = "api.stripe.com"
 
-# An event may be listed a little later than its "created" says.
+# An event may appear in the list some time after its "created" timestamp.
 LISTED_WITHIN = timedelta(minutes=5)
 
 _WITH_PAYMENT = ["payment_intent"]
 
 
 class Stripe:
-    """One account at Stripe, or at the stand-in for it."""
+    """A Stripe account. ``url`` may point to the fake of Stripe, but not with a live key."""
 
     name = NAME
-    page_open_for = timedelta(hours=23)  # the longest that Stripe allows is 24 h from its own clock's now
+    page_open_for = timedelta(hours=23)  # Stripe allows at most 24 h, by its own clock
     wants_receipt_email = False
     amounts = StripeAmounts()
 
@@ -49,8 +49,8 @@ class Stripe:
         self._client = stripe.StripeClient(
             key,
             base_addresses={"api": url},
-            max_network_retries=2,  # without it the SDK gives up at once
-            http_client=stripe.RequestsClient(timeout=settings.PROVIDER_TIMEOUT_SECONDS),  # its own is 80 s
+            max_network_retries=2,  # set explicitly, the SDK would not retry otherwise
+            http_client=stripe.RequestsClient(timeout=settings.PROVIDER_TIMEOUT_SECONDS),  # SDK default: 80 s
         )
 
     @classmethod
@@ -111,7 +111,7 @@ class Stripe:
                 raise
 
     def find(self, request: PageRequest) -> Snapshot | None:
-        since = int((request.created_at - FURTHEST_AHEAD).timestamp())  # clocks differ a little
+        since = int((request.created_at - FURTHEST_AHEAD).timestamp())  # allows for clock skew
         until = int(request.expires_at.timestamp())
         query: Any = {"created": {"gte": since, "lte": until}, "limit": 100}
         with _errors_as_ours():
@@ -127,11 +127,12 @@ class Stripe:
             try:
                 return self._snapshot(self._sessions.expire(page_id, {"expand": _WITH_PAYMENT}))
             except stripe.InvalidRequestError:
-                # It is not open any more, or a charge. Whether it was paid or has expired is seen by looking.
+                # The session is no longer open, or is a charge. Fetch it to see whether it is paid or expired.
                 return self._looked_at(page_id)
 
     def take(self, snapshot: Snapshot) -> Snapshot:
-        with _errors_as_ours(), suppress(stripe.InvalidRequestError):  # it is held no more: looking tells
+        # InvalidRequestError: the payment is no longer authorized; the fetch returns its state.
+        with _errors_as_ours(), suppress(stripe.InvalidRequestError):
             self._payments.capture(_payment_id(snapshot), {}, _once("take", snapshot))
         return self._looked_at(snapshot.page_id)
 
@@ -228,11 +229,11 @@ class Stripe:
                     currency=told.currency,
                 )
 
-    def bears_out(self, kind: str, snapshot: Snapshot) -> bool:  # noqa: ARG002 it is signed: what it says has happened
+    def bears_out(self, kind: str, snapshot: Snapshot) -> bool:  # noqa: ARG002 a signed event has happened
         return True
 
     def _charge(self, request: PageRequest) -> Snapshot:
-        """Charge a saved card. One that is declined leaves a payment that says why."""
+        """Charge a saved card. A declined charge returns a failed payment with the decline code."""
         params: Any = {
             "amount": to_stripe(request.amount_minor, request.currency),
             "currency": request.currency.lower(),
@@ -250,13 +251,13 @@ class Stripe:
                     payment = self._payments.retrieve(payment.id)
                 return self._charge_snapshot(payment.to_dict())
             except stripe.CardError as error:
-                body: Any = error.json_body  # it names the payment that was made and declined
+                body: Any = error.json_body  # contains the id of the declined payment
                 return self._charge_snapshot(self._payments.retrieve(body["error"]["payment_intent"]["id"]).to_dict())
             except stripe.InvalidRequestError as error:
                 raise PaymentRefused(error.code or "invalid_request") from error
 
     def _made_on(self, payment_id: str, resource: Any) -> list[Any]:
-        """Return the refunds or disputes of a payment; none where Stripe does not know the payment."""
+        """Return the refunds or disputes of a payment; none if Stripe does not know the payment."""
         with _errors_as_ours():
             try:
                 return list(resource.list({"payment_intent": payment_id, "limit": 100}).auto_paging_iter())
@@ -280,13 +281,13 @@ class Stripe:
         return self._client.v1.checkout.sessions
 
     def _charge_snapshot(self, payment: dict[str, Any]) -> Snapshot:
-        """A payment without a page, as if it were its own."""
+        """Return the snapshot of a payment without Checkout Session; the payment's id serves as ``page_id``."""
         no_page = {"status": "complete", "payment_status": "unpaid"}
         page = {**no_page, "id": payment["id"], "url": None, "livemode": payment["livemode"], "customer": None}
         return self._told(page, payment, amount=payment["amount"], metadata=payment["metadata"])
 
     def _snapshot(self, session: Any) -> Snapshot:
-        page = session.to_dict()  # a StripeObject is no dict
+        page = session.to_dict()  # a StripeObject is not a dict
         return self._told(
             page, page["payment_intent"] or {}, amount=page["amount_total"], metadata=page["metadata"] or {}
         )
@@ -316,7 +317,7 @@ class Stripe:
 
 
 def _notice(event: StripeEvent) -> Notice | None:
-    """Return the notice of a followed event; None where it cannot be about a payment of ours."""
+    """Return the notice of a handled event; None if it refers to no payment intent and cannot be ours."""
     object_id = event.object_id
     return Notice(dedupe_key=event.id, type=event.type, object_id=object_id) if object_id else None
 
@@ -326,7 +327,7 @@ def _is_missing(error: stripe.InvalidRequestError) -> bool:
 
 
 def _is_replayed(made: Any) -> bool:
-    """Whether this is the answer of then: what was made under the key may have changed since."""
+    """Return whether the response is replayed for a used key: the object may have changed since."""
     return bool(made.last_response.headers.get("idempotent-replayed") == "true")
 
 
@@ -335,7 +336,7 @@ def _metadata(request: PageRequest) -> dict[str, str]:
 
 
 def _payment_id(snapshot: Snapshot) -> str:
-    assert snapshot.payment_id is not None  # what is held is held on a payment
+    assert snapshot.payment_id is not None  # an authorized snapshot has a payment
     return snapshot.payment_id
 
 
@@ -349,13 +350,13 @@ def _within_list(paths: list[str]) -> list[str]:
 
 @contextmanager
 def _errors_as_ours() -> Iterator[None]:
-    """Translate what the SDK raises, after its own retries."""
+    """Translate errors that the SDK raises after its retries to ProviderUnavailable or ProviderOutcomeUnknown."""
     try:
         yield
     except (stripe.RateLimitError, stripe.AuthenticationError, stripe.PermissionError) as error:
         log.warning("stripe turned us away", reason=error.code or type(error).__name__, status=error.http_status)
         raise ProviderUnavailable(NAME) from error
     except stripe.StripeError as error:
-        # A lost connection, a timeout, 5xx; 409, another call with this key is running; a key used with another body,
-        # by an earlier release of ours: each time there may be a page, which is to be found.
+        # Lost connection, timeout, 5xx, 409 (a call with this key is running), or a key used with another body by an
+        # earlier release: in each case the object may exist, and has to be looked up.
         raise ProviderOutcomeUnknown(NAME) from error

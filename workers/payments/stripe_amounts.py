@@ -21,23 +21,23 @@ PRESENTMENT = frozenset(
 # Stripe takes ISK and UGX with two decimal places, which must be 00, and MGA without its two.
 _HUNDREDFOLD = frozenset({"ISK", "UGX"})
 _HUNDREDTH = frozenset({"MGA"})
-# "To ensure compatibility with Stripe's payments partners" the last of three decimal places must be 0.
+# Stripe requires the last of three decimal places to be 0 ("to ensure compatibility with Stripe's payments partners").
 _STEPS_MINOR = {"BHD": 10, "JOD": 10, "KWD": 10, "OMR": 10, "TND": 10, "MGA": 100}
 
-# In the minor unit of ISO. They hold where the account settles in the currency. Otherwise Stripe compares the converted
-# amount with the minimum of the settlement currency, and may still refuse: PaymentRefused("amount_too_small").
+# Minimum charge in the minor unit of ISO 4217, if the account settles in the currency. Otherwise Stripe compares the
+# converted amount with the minimum of the settlement currency and may refuse: PaymentRefused("amount_too_small").
 _LEAST_MINOR = {
     "AED": 200, "AUD": 50, "BGN": 100, "BRL": 50, "CAD": 50, "CHF": 50, "CZK": 1500, "DKK": 250, "EUR": 50, "GBP": 30,
     "HKD": 400, "HUF": 17500, "INR": 50, "JPY": 50, "MXN": 1000, "MYR": 200, "NOK": 300, "NZD": 50, "PLN": 200,
     "RON": 200, "SEK": 300, "SGD": 50, "THB": 1000, "USD": 50,
 }  # fmt: skip
-# By the number of digits of Stripe's ``amount``.
+# Maximum number of digits of Stripe's ``amount``.
 _DIGITS = {"COP": 10, "HUF": 10, "IDR": 12, "INR": 9, "JPY": 10, "LBP": 11}
 _DIGITS_OF_OTHERS = 8
 
 
 class StripeAmounts:
-    """Which amounts can be charged and refunded; amounts are in the minor unit of ISO 4217."""
+    """The amounts that Stripe charges and refunds, in the minor unit of ISO 4217."""
 
     def check_charge(self, amount_minor: int, currency: str) -> None:
         """Raise CurrencyNotSupported, AmountTooSmall, AmountTooLarge or AmountNotDivisible."""
@@ -59,14 +59,14 @@ class StripeAmounts:
 
 
 def to_stripe(amount_minor: int, currency: str) -> int:
-    """Return Stripe's ``amount``. Raise PaymentRefused for one that it cannot express, such as 1.50 MGA."""
+    """Convert minor units of ISO 4217 to Stripe's ``amount``. Raise PaymentRefused for a fraction, such as 1.50 MGA."""
     if currency in _HUNDREDTH and amount_minor % 100:
         raise PaymentRefused(AmountNotDivisible.code)
     return _scaled(amount_minor, currency)
 
 
 def from_stripe(amount: int, currency: str) -> int:
-    """Return the minor units of ISO 4217 of Stripe's ``amount``."""
+    """Convert Stripe's ``amount`` to minor units of ISO 4217."""
     if currency.upper() in _HUNDREDFOLD:
         return amount // 100
     return amount * 100 if currency.upper() in _HUNDREDTH else amount

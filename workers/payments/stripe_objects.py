@@ -1,4 +1,4 @@
-"""Stripe's objects in our words."""
+"""Map objects of Stripe's API to provider-neutral types."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from models.payments.disputes import Told
 
 from .stripe_amounts import from_stripe
 
-# What changes a page, the payment made on it, its refunds or disputes. The rest repeats it in other words.
+# Events that change a Checkout Session, its payment, refunds or disputes. Other event types are redundant.
 FOLLOWED = frozenset(
     {
         "checkout.session.completed",
@@ -36,13 +36,13 @@ FOLLOWED = frozenset(
     }
 )
 
-# "requires_action" is the buyer's, and "pending" the bank's.
+# Other statuses are pending: "requires_action" waits for the buyer, "pending" for the bank.
 _REFUND_STATUS: dict[str, Literal["pending", "succeeded", "failed"]] = {
     "succeeded": "succeeded",
     "failed": "failed",
     "canceled": "failed",
 }
-# While one is open Stripe has the money, and gives it back with "won": inquiries ("warning") take none.
+# Stripe withdraws the money when a dispute opens and returns it when it is won. Inquiries ("warning_…") withdraw none.
 _DISPUTE_STATUS: dict[str, Told] = {
     "warning_needs_response": "inquiry",
     "warning_under_review": "inquiry",
@@ -54,7 +54,7 @@ _DISPUTE_STATUS: dict[str, Told] = {
 
 
 def refund_snapshot(refund: Any) -> RefundSnapshot:
-    """A refund, in our words."""
+    """Map a refund to a RefundSnapshot."""
     made = refund.to_dict()
     return RefundSnapshot(
         object_id=made["id"],
@@ -67,7 +67,7 @@ def refund_snapshot(refund: Any) -> RefundSnapshot:
 
 
 def dispute_snapshot(dispute: Any) -> DisputeSnapshot:
-    """A dispute, in our words."""
+    """Map a dispute to a DisputeSnapshot."""
     told = dispute.to_dict()
     respond_by = told["evidence_details"]["due_by"]
     return DisputeSnapshot(
@@ -81,7 +81,7 @@ def dispute_snapshot(dispute: Any) -> DisputeSnapshot:
 
 
 def status(page: dict[str, Any], payment: dict[str, Any]) -> Neutral:
-    """The neutral status; money is looked for first, for it wins over everything that a page says of itself."""
+    """Map to the neutral status. A succeeded payment takes precedence over the status of the Checkout Session."""
     paid = page["status"] == "complete" and page["payment_status"] in {"paid", "no_payment_required"}
     if paid or payment.get("status") == "succeeded":
         return "succeeded"
@@ -96,12 +96,12 @@ def status(page: dict[str, Any], payment: dict[str, Any]) -> Neutral:
     if status := of_payment.get(payment.get("status", "")):
         return status
     if payment.get("last_payment_error"):
-        return "failed"  # the payment asks for another card
+        return "failed"  # the payment requires another payment method
     return "requires_action" if page["status"] == "open" else "processing"
 
 
 def attempt_id(made: dict[str, Any]) -> UUID | None:
-    """The attempt that a payment was made for; None for another system's."""
+    """Return the attempt id in a payment's metadata; None if another system made the payment."""
     try:
         return UUID((made["metadata"] or {})["attempt_id"])
     except (KeyError, ValueError):
@@ -113,8 +113,8 @@ class _Reference(msgspec.Struct):
 
 
 class _Object(msgspec.Struct):
-    id: str | None = None  # a balance has none
-    payment_intent: str | _Reference | None = None  # an object where the endpoint expands it
+    id: str | None = None  # a balance has no id
+    payment_intent: str | _Reference | None = None  # an object if the webhook endpoint expands it
 
 
 class _Data(msgspec.Struct):
@@ -122,9 +122,9 @@ class _Data(msgspec.Struct):
 
 
 class StripeEvent(msgspec.Struct):
-    """An event as far as it is believed: only the id of the object is used, and the object is fetched.
+    """The fields of an event that are used. The event's object is not trusted: it is fetched by its id.
 
-    Other systems on the same account cause events of every kind, so that only ``id`` and ``type`` are required here.
+    Other systems on the same account cause events of any type, so only ``id`` and ``type`` are required here.
     """
 
     id: str
@@ -134,10 +134,10 @@ class StripeEvent(msgspec.Struct):
 
     @property
     def object_id(self) -> str | None:
-        """Return the id of the page or payment to fetch; None where the event is about no payment intent.
+        """Return the id of the Checkout Session or payment to fetch; None if there is no payment intent.
 
-        Refunds, disputes and their charges are looked up by their payment intent. Those of the older Charges API have
-        none and cannot be ours. Raises HookUnreadable.
+        Refunds, disputes and their charges are looked up by their payment intent. Objects of the older Charges API
+        have none and were made by other systems. Raises HookUnreadable.
         """
         try:
             thing = msgspec.convert(self.data, _Data).object
@@ -150,7 +150,7 @@ class StripeEvent(msgspec.Struct):
 
 
 def read_event(body: bytes) -> StripeEvent:
-    """Return the event of a webhook whose signature is verified. Raises HookUnreadable."""
+    """Parse a webhook whose signature is verified. Raises HookUnreadable."""
     try:
         return msgspec.json.decode(body, type=StripeEvent)
     except (msgspec.MsgspecError, RecursionError) as error:

@@ -1,7 +1,7 @@
-"""YooKassa: payments in roubles, through its own SDK, whose traps are closed here.
+"""YooKassa: payments in roubles, through its SDK, with workarounds for the SDK's defects.
 
-A payment is its own page. The provider will not close a page before its hour is over, so money on it is held first and
-taken by hand: what comes on a page that we have given up is let go (docs/decisions/0040).
+A payment is its own checkout session. YooKassa cannot close an open payment before it expires after one hour. Payments
+are therefore authorized first and captured explicitly; one on a superseded session is voided (docs/decisions/0040).
 """
 
 import re
@@ -49,21 +49,21 @@ FOLLOWED: dict[str, Neutral] = {
     "payment.succeeded": "succeeded",
     "payment.canceled": "canceled",
     "refund.succeeded": "succeeded",
-    "refund.canceled": "succeeded",  # it sends none: found in the list
+    "refund.canceled": "succeeded",  # YooKassa sends no such webhook: found by listing refunds
 }
-# Nothing comes after these.
+# Final statuses.
 FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
 ENDS_WITHIN = timedelta(days=7)
 LEAST_MINOR = 100
-# The id comes from a notice that nobody signs, and goes into a path: nothing but an id may pass.
+# The id comes from an unsigned webhook and becomes part of a URL path: accept nothing but a UUID.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-LONGEST_TEXT = 128  # of a description
-# Above its clock's distance from ours.
+LONGEST_TEXT = 128  # characters of a description
+# Larger than the skew between YooKassa's clock and ours.
 CLOCK_SLACK = timedelta(minutes=1)
 
 
 class YooKassaAmounts:
-    """Only roubles; the minimum holds for each of its payment methods."""
+    """Roubles only. The minimum applies to every payment method."""
 
     def check_charge(self, amount_minor: int, currency: str) -> None:
         """Raise CurrencyNotSupported or AmountTooSmall. The maximum depends on the method that the buyer chooses."""
@@ -73,11 +73,11 @@ class YooKassaAmounts:
             raise AmountTooSmall(NAME, format_amount(LEAST_MINOR, currency), currency)
 
     def check_refund(self, amount_minor: int, currency: str) -> None:
-        """Accept any amount: a refund may be of one kopeck."""
+        """Accept any amount: refunds have no minimum."""
 
 
 class YooKassa:
-    """One shop at YooKassa, or at the stand-in for it."""
+    """A YooKassa shop. ``url`` may point to the fake of YooKassa, but not with a live key."""
 
     name = NAME
     page_open_for = timedelta(hours=1)
@@ -125,7 +125,7 @@ class YooKassa:
                 return self._snapshot(self._payments.create(params, str(request.attempt_id)))
             except exceptions.BadRequestError as error:
                 if error.content.get("parameter") == "Idempotence-Key":
-                    # Used with another body, by an earlier release of ours: there may be a page, which is to be found.
+                    # The key was used with another body by an earlier release: the payment may exist, look it up.
                     raise ProviderOutcomeUnknown(NAME) from error
                 raise PaymentRefused(error.content.get("parameter") or error.content["code"]) from error
 
@@ -169,7 +169,7 @@ class YooKassa:
             "amount": _amount(request.amount_minor),
             "metadata": {"order_id": str(request.order_id), "refund_id": str(request.refund_id)},
         }
-        # Of a buyer who has gone we have no address; for a full refund YooKassa makes the receipt by itself.
+        # The address of an erased user is deleted. For a full refund YooKassa creates the receipt automatically.
         if self._vat_code and request.receipt_email:
             params["receipt"] = self._receipt(request)
         with _errors_as_ours():
@@ -184,17 +184,17 @@ class YooKassa:
         return [_refund_snapshot(refund) for refund in _listed(self._refunds, {"payment_id": payment_id, "limit": 100})]
 
     def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:  # noqa: ARG002
-        """Its API does not tell of them."""
+        """Return none: YooKassa's API does not report disputes."""
         return []
 
     def forget_customer(self, customer_id: str) -> None:
-        """Do nothing: YooKassa has no customers, and a saved method ends with its id on our side.
+        """Do nothing: YooKassa has no customers, and a saved payment method is unusable once its id is deleted here.
 
         https://yookassa.ru/developers/payment-acceptance/scenario-extensions/recurring-payments/pay-with-saved
         """
 
-    def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:  # noqa: ARG002 it is not dated
-        """Notices have no id and no signature: a known address makes them a hint, and looking makes them news."""
+    def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:  # noqa: ARG002 it has no timestamp
+        """Parse a webhook. It is unsigned: only known addresses are accepted, and the object is then fetched."""
         if not self._is_trusted(webhook.address):
             raise SenderRefused(NAME)
         try:
@@ -208,12 +208,12 @@ class YooKassa:
         for object_id in (told.id, looked_at):
             if not _ID.fullmatch(object_id):
                 raise HookUnreadable("an object's id is not one of YooKassa's")
-        # The same event of the same object is stored once, however often it is sent.
+        # Deduplicates repeated deliveries of the same event of the same object.
         key = f"{notification.event}:{told.id}"
         return Notice(dedupe_key=key, type=notification.event, object_id=looked_at)
 
     def missed(self, since: datetime) -> Iterator[Notice]:
-        # Only the time of creation can be asked for, and a hold or a refund may end days later.
+        # Lists filter by creation time only, and an authorization or a refund may end days later.
         made = {"created_at.gte": (since - ENDS_WITHIN).isoformat(), "limit": 100}
         for payment in _listed(self._payments, made):
             if (kind := f"payment.{payment.status}") in FOLLOWED:
@@ -259,7 +259,7 @@ class YooKassa:
         return any(address in network for network in self._trusted)
 
     def _receipt(self, request: PageRequest | RefundRequest) -> dict[str, Any]:
-        """What the tax office is told by the law 54-FZ."""
+        """Return the fiscal receipt required by the Russian law 54-FZ."""
         line = {
             "description": request.description[:LONGEST_TEXT],
             "quantity": "1",
@@ -276,7 +276,7 @@ class YooKassa:
             try:
                 return self._snapshot(end(snapshot.page_id, f"{snapshot.attempt_id}:{verb}"))
             except exceptions.BadRequestError:
-                # It is held no more. Whether it was taken or let go is seen by looking.
+                # The payment is no longer authorized. Fetch it to see whether it is captured or voided.
                 return self._looked_at(snapshot.page_id)
 
     def _looked_at(self, page_id: str) -> Snapshot:
@@ -284,7 +284,7 @@ class YooKassa:
             return self._snapshot(self._payments.find_one(page_id))
 
     def _snapshot(self, payment: Any) -> Snapshot:
-        metadata = payment.metadata or {}  # with a "cms_name" that the SDK puts in
+        metadata = payment.metadata or {}  # includes "cms_name", added by the SDK
         amount_minor = _minor(payment.amount)
         page_url = getattr(payment.confirmation, "confirmation_url", None)
         return Snapshot(
@@ -345,11 +345,11 @@ def _uuid(text: str | None) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError:
-        return None  # another system's
+        return None  # made by another system
 
 
 def _amount(amount_minor: int) -> dict[str, str]:
-    """As text: the SDK takes numbers through a float. Roubles have 100 kopecks."""
+    """Return an amount in roubles, as text: the SDK converts numbers through float. 1 rouble = 100 kopecks."""
     value = f"{Decimal(amount_minor) / 100:.2f}"
     sent = Amount({"value": value, "currency": "RUB"})
     if str(sent.value) != value:
@@ -362,7 +362,7 @@ def _minor(amount: Any) -> int:
 
 
 def _bound(resource: type[Any], connect: Callable[[], ApiClient]) -> Any:
-    """The SDK's class ``resource``, whose methods make a client of their own each time, with ours."""
+    """Return a subclass of the SDK's ``resource`` that uses our client; the SDK creates its own one for each call."""
 
     def connected(self: Any) -> None:
         self.client = connect()
@@ -371,16 +371,16 @@ def _bound(resource: type[Any], connect: Callable[[], ApiClient]) -> Any:
 
 
 class _Client(ApiClient):
-    """The SDK's client, with time-outs, an address that nobody else can move, and one error for a lost connection."""
+    """The SDK's client with timeouts, a fixed URL, and ProviderOutcomeUnknown for a lost connection."""
 
     def __init__(self, shop_id: str, key: str, url: str) -> None:
         yookassa.Configuration.configure(shop_id, key, api_url=url)
         super().__init__()
-        # The configuration is the whole process's, and a later configure() without api_url turns it to the live host.
+        # The SDK's configuration is global: a later configure() without api_url resets it to the live host.
         self.endpoint, self.shop_id, self.shop_password, self.auth_token = url, shop_id, key, None
 
     def get_session(self) -> requests.Session:
-        # The SDK's own session waits for ever, and on https repeats a 202 after longer and longer pauses: the job does.
+        # The SDK's session has no timeout and retries a 202 on https with backoff. Retrying is the job's task.
         session = requests.Session()
         session.mount("https://", _Impatient())
         session.mount("http://", _Impatient())
@@ -390,11 +390,11 @@ class _Client(ApiClient):
         try:
             return super().request(*args, **kwargs)
         except AttributeError as error:
-            # It looks for the answer of a call that had none: refused, lost, or timed out.
+            # After a refused, lost or timed-out connection the SDK accesses the response that does not exist.
             if isinstance(error.__context__, requests.RequestException):
                 raise ProviderOutcomeUnknown(NAME) from error
             raise
-        except requests.JSONDecodeError as error:  # what a proxy says of its own
+        except requests.JSONDecodeError as error:  # the body comes from a proxy
             raise ProviderOutcomeUnknown(NAME) from error
 
 
@@ -405,14 +405,14 @@ class _Impatient(HTTPAdapter):
 
 @contextmanager
 def _errors_as_ours() -> Iterator[None]:
-    """Translate what the SDK raises."""
+    """Translate errors of the SDK into ProviderUnavailable and ProviderOutcomeUnknown."""
     try:
         yield
     except (exceptions.TooManyRequestsError, exceptions.UnauthorizedError, exceptions.ForbiddenError) as error:
         log.warning("yookassa turned us away", reason=error.content.get("code"), status=error.HTTP_CODE)
         raise ProviderUnavailable(NAME) from error
     except exceptions.ApiError as error:
-        # 500 says by itself that nobody knows; 202, that the first call with this key is still running.
+        # 500: by definition the outcome is unknown. 202: the first call with this key is still running.
         raise ProviderOutcomeUnknown(NAME) from error
 
 
