@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from bridge import audit, kafka
 from bridge.audit import Auditor
@@ -43,9 +43,17 @@ def publish(topics: str, count: int = 1) -> None:
     assert producer.flush(10) == 0
 
 
+def ends_of_log() -> list[TopicPartition]:
+    """Return the end of each partition; none while a group that is new has no coordinator yet."""
+    try:
+        return [TopicPartition(place.topic, place.partition, place.end) for place in lag_of("progress")]
+    except KafkaException:
+        return []
+
+
 def pass_over() -> None:
     """Have the group of progress say that it has done everything."""
-    places = [TopicPartition(place.topic, place.partition, place.end) for place in lag_of("progress")]
+    places = eventually(ends_of_log, "the coordinator of the group", seconds=30)
     consumer = kafka.consumer("progress")
     consumer.commit(offsets=places, asynchronous=False)
     consumer.close()
