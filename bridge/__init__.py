@@ -1,1 +1,1 @@
-"""Between the results of tasks and cross-service events; the only importer of confluent_kafka."""
+"""The process between outboxes, Kafka and queues. The only package that imports confluent_kafka."""

@@ -1,6 +1,6 @@
-"""``python -m bridge`` runs the bridge: a relay for each database, a consumer for each service that reacts.
+"""``python -m bridge`` runs the bridge: one relay per database and one consumer per service that has handlers.
 
-With arguments it is the tool for looking after events: ``python -m bridge --help``.
+With arguments it is the operators' command line for events: ``python -m bridge --help``.
 """
 
 import signal
@@ -39,7 +39,7 @@ class Bridge:
         ]
 
     def run(self) -> int:
-        """Until asked to stop: 0, or until a thread has died: 1, and the supervisor starts us again."""
+        """Run until stopped (returns 0) or until a thread dies (returns 1; the supervisor restarts the process)."""
         self._dead_letters.reload()
         threads = [self._dispatcher, self._topics, *self._relays, *self._consumers, self._auditor]
         for thread in threads:
@@ -48,7 +48,7 @@ class Bridge:
             if not all(thread.is_alive() for thread in threads):
                 self.stop.set()
                 return 1
-        # The dispatcher last: the consumers still wait for replies to what the workers have in hand.
+        # Stop the dispatcher last: while they drain, the consumers still need the replies to events that are in flight.
         for thread in (*self._relays, *self._consumers):
             thread.join(15)
         self._stop_dispatcher.set()

@@ -1,4 +1,4 @@
-"""One question to a worker, for the command line: it waits for the answer."""
+"""RPC client of the command line: execute a task in a worker and wait for its reply."""
 
 import time
 from typing import Any
@@ -16,11 +16,14 @@ _BLOCK_SECONDS = 1  # well below the client's socket timeout
 
 
 class WorkerFailed(Exception):
-    """A bug in a worker, which has logged it. ``args[0]`` is what it said."""
+    """The task crashed or was refused as poison. ``args[0]`` is the reason; the worker has logged the details."""
 
 
 def ask(task: str, message: dict[str, Any], **envelope: Any) -> Any:
-    """Have ``task`` done; returns its result. Raises DomainError as the worker did, OutcomeUnknown, WorkerFailed."""
+    """Execute ``task`` in a worker and return its result.
+
+    Raises the task's DomainError, OutcomeUnknown after PATIENCE_SECONDS or if Redis fails, and WorkerFailed.
+    """
     reply_to = f"reply:{uuid4()}"
     expires_at = time.time() + PATIENCE_SECONDS
     celery_app.send(task, message, celery_app.Envelope(reply_to=reply_to, expires_at=expires_at, **envelope))

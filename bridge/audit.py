@@ -1,7 +1,7 @@
-"""Events that were published and never handled, found and handled without a hand.
+"""Compare outboxes with inboxes, and redeliver published events that no handler processed.
 
-It should never find one: the offset is stored behind the handlers' commits. But offsets can be moved by hand, and a
-topic can be emptied behind our back; outboxes and inboxes know better.
+Normally there are none, because offsets are stored after the handlers' commits. The audit covers what the offsets
+cannot show: an operator who moved the offsets of a group, or a topic whose records were deleted.
 """
 
 import itertools
@@ -35,32 +35,32 @@ from .tellers import tellers_of
 log = get_logger(__name__)
 
 PAGE = 1000
-FEED_SECONDS = 10.0  # for one service: then the others have their turn, and the lag of all is measured again
-CLOCKS_DIFFER = timedelta(seconds=5)  # ours and the database's
+FEED_SECONDS = 10.0  # per service, so that one does not delay the audit and the lag metrics of the others
+CLOCKS_DIFFER = timedelta(seconds=5)  # maximum clock skew between this host and the database
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """All that was published before ``at`` lies below ``ends``."""
+    """A watermark: every event published before ``at`` has an offset below ``ends`` (by topic and partition)."""
 
     at: datetime
     ends: dict[tuple[str, int], int]
 
     def is_passed(self, places: list[PartitionLag]) -> bool:
-        """Whether the group has stored that it has handled everything below."""
+        """Return whether the group has committed every offset below the watermark."""
         committed = {(place.topic, place.partition): place.committed for place in places}
         return all(committed.get(name, 0) >= end for name, end in self.ends.items())
 
     def is_void(self, places: list[PartitionLag]) -> bool:
-        """Whether the log is another one now, whose offsets say nothing about these."""
+        """Return whether a topic was recreated: its log ends below the watermark, so offsets are not comparable."""
         ends = {(place.topic, place.partition): place.end for place in places}
         return any(ends.get(name, 0) < end for name, end in self.ends.items())
 
 
 class Auditor(threading.Thread):
-    """Compares outboxes with inboxes, for each service up to where its group has said "done".
+    """Audits each service up to the watermark that its consumer group has committed.
 
-    Each bridge has one; what two of them find is handled once.
+    Every bridge runs one. If two of them redeliver the same event, the inbox processes it once.
     """
 
     def __init__(self, dispatcher: Dispatcher, stop: threading.Event) -> None:
@@ -78,11 +78,11 @@ class Auditor(threading.Thread):
                     self.audit(service)
                 except (KafkaException, DBAPIError, DispatcherEnded) as error:
                     log.warning("audit put off", service=service, reason=repr(error))
-                except Exception:  # the other services are audited, and this one later
+                except Exception:  # the other services must still be audited; this one is retried in the next round
                     log.exception("audit stumbled", service=service)
 
     def audit(self, service: str) -> None:
-        """Look after what the group of ``service`` has passed since its last mark, and set the next one."""
+        """Redeliver missing events up to the last watermark if the group has reached it, and set the next watermark."""
         at = now() - CLOCKS_DIFFER
         places = lag_of(service)
         tell_lag(
@@ -91,7 +91,7 @@ class Auditor(threading.Thread):
             seconds=max((place.seconds for place in places), default=0.0),
         )
         if is_refilling(ServiceConsumer.topics_of(service)):
-            # A mark says that all published events are on their topics, which holds again after the refill.
+            # A watermark assumes that all published events are on their topics; during a refill they are not.
             self._marks.pop(service, None)
             return
         mark = self._marks.get(service)
@@ -99,13 +99,16 @@ class Auditor(threading.Thread):
             at_first = mark.at - timedelta(hours=settings.AUDIT_WINDOW_HOURS)
             if not self._handle_the_missing(service, self._audited.get(service, at_first), mark.at):
                 log.warning("audit not finished in time", service=service)
-                return  # the next one finds what is still missing
+                return  # keep the start time, so that the next audit finds the events that are still missing
             self._audited[service] = mark.at
         if mark is None or mark.is_passed(places) or mark.is_void(places):
             self._marks[service] = _Mark(at, {(place.topic, place.partition): place.end for place in places})
 
     def _handle_the_missing(self, service: str, since: datetime, until: datetime) -> bool:
-        """Have the events of that time handled which were not; whether it was finished in FEED_SECONDS."""
+        """Redeliver events published in the period that were not handled.
+
+        Returns False if that was not finished within FEED_SECONDS.
+        """
         give_up_at = time.monotonic() + FEED_SECONDS
         is_finished = True
         for type_, handlers in ROUTES.items():
@@ -119,7 +122,7 @@ class Auditor(threading.Thread):
 
 
 def _missing(type_: str, teller: str, handler: str, since: datetime, until: datetime) -> Iterator[list[UUID]]:
-    """The events published in that time which ``handler`` has neither done nor left to people."""
+    """Yield pages of events published in the period that ``handler`` has neither processed nor dead-lettered."""
     place = (since, 0)
     while True:
         wanted = (

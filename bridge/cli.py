@@ -1,4 +1,4 @@
-"""``python -m bridge dead-letters|quarantine|replay|lag|rebuild|jobs``: looking after events and jobs by hand."""
+"""``python -m bridge dead-letters|quarantine|replay|lag|rebuild|jobs``: operators' commands for events and jobs."""
 
 import argparse
 import json
@@ -31,7 +31,7 @@ HANDLERS = sorted({handler for handlers in ROUTES.values() for handler in handle
 
 
 def main(arguments: list[str]) -> int:
-    """Carry one command out; returns the exit status: 0, or 1 where something is left undone."""
+    """Run one command; return the exit status: 0, or 1 if the command failed or left something undone."""
     chosen = _parser().parse_args(arguments)
     try:
         done: bool = chosen.run(chosen)
@@ -142,7 +142,7 @@ def _show(chosen: argparse.Namespace) -> bool:
 
 def _replay_letters(chosen: argparse.Namespace) -> bool:
     found = letters.every_letter() if chosen.all else map(letters.find, chosen.letters)
-    # A key is replayed as a whole, whichever of its letters was named.
+    # Replay whole keys: the dead letters of one key must be replayed in order, whichever of them was named.
     keys = dict.fromkeys((letter.handler, letter.key) for letter in found)
     outcomes = [_told(letters.replay(handler, key)) for handler, key in keys]
     if not outcomes:
@@ -158,7 +158,7 @@ def _discard(chosen: argparse.Namespace) -> bool:
 
 
 def _told(outcomes: Iterable[letters.Replayed]) -> bool:
-    """Print each outcome as it comes; whether all is done."""
+    """Print each outcome as it arrives; return whether all succeeded."""
     done = True
     for outcome in outcomes:
         print(f"{outcome.letter}: {outcome.error or 'done'}")
@@ -211,7 +211,7 @@ def _rebuild(chosen: argparse.Namespace) -> bool:
 
 
 def _list_jobs(_chosen: argparse.Namespace) -> bool:
-    """Whether no slot was given up."""
+    """Print the state of every job; return False if a slot was given up."""
     given_up = False
     for state in jobs.every_job():
         succeeded = state.last_success_at.isoformat(timespec="seconds") if state.last_success_at else "never"
@@ -231,7 +231,7 @@ def _run_job_again(chosen: argparse.Namespace) -> bool:
 
 @contextmanager
 def _dispatcher() -> Iterator[Dispatcher]:
-    """One of this command's own, beside the running bridge's."""
+    """Run a dispatcher for this command, independent of the running bridge."""
     stop = threading.Event()
     dead_letters = DeadLetters()
     dead_letters.reload()

@@ -1,6 +1,7 @@
-"""From Kafka to the handlers of one service: the offset is stored only when they have committed.
+"""Consume the events of one service: an offset is stored only after the handlers of all earlier events committed.
 
-An offset is a place in one log, and says of which: where a topic was made anew, its log is read from the beginning.
+Each committed offset carries the topic's id as metadata. If the topic was recreated, the new log is read from the
+beginning.
 """
 
 import re
@@ -28,17 +29,17 @@ from .topics import TopicWatch
 
 log = get_logger(__name__)
 
-# What is held of one partition before its reading is paused; the workers are the slow part. Each partition has its own
-# bound, because its events may wait for what an event on another partition brings. When a service holds more than its
-# share in all, its partitions are paused earlier, but each may go on.
+# Backpressure: a partition is paused while more than this is buffered, because workers are slower than Kafka. Each
+# partition has its own limit, because its events may depend on an event of another partition. Above the limit of the
+# service, partitions are paused at PARTITION_LEAST_BYTES, so that each of them still makes progress.
 PARTITION_HELD_BYTES = 16 * 2**20
 SERVICE_HELD_BYTES = 48 * 2**20
 PARTITION_LEAST_BYTES = 256 * 2**10
-BATCH = 2000  # messages between two looks at offsets and pauses
-LOOK_UP_FROM = 20  # when so many have come at once, or an old one, the database is asked which of them are known
+BATCH = 2000  # messages between two updates of offsets and pauses
+LOOK_UP_FROM = 20  # a batch of this size, or one with an old event, is checked for events that were handled before
 DRAIN_SECONDS = 5
-# An event is published again for OUTBOX_KEPT_DAYS. A record that is older than the rest of INBOX_KEPT_DAYS may hold one
-# that the inbox has forgotten: a second time it would turn state back (docs/decisions/0090).
+# An event may be republished for OUTBOX_KEPT_DAYS. A record older than the rest of INBOX_KEPT_DAYS may contain an event
+# whose inbox row was pruned; handling it a second time would revert newer state (docs/decisions/0090).
 MAX_AGE_SECONDS = (settings.INBOX_KEPT_DAYS - settings.OUTBOX_KEPT_DAYS) * 24 * 3600
 COMMITTED_SECONDS = 5
 
@@ -47,7 +48,7 @@ _EVENT_ID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Arrival:
-    """A message as Kafka gave it, with the headers by which known events are recognised."""
+    """A Kafka message with the parsed headers that are needed to recognise events that were handled before."""
 
     __slots__ = ("event_id", "is_event", "message", "offset", "partition", "time", "type")
 
@@ -62,7 +63,7 @@ class Arrival:
         self.is_event = bool(self.type) and _EVENT_ID.fullmatch(self.event_id) is not None
 
     def record(self) -> Record | None:
-        """Return the event; None for a message that no handler may take: one without an event, or too old."""
+        """Return the event; None for a message that must not be handled: not a valid event, or too old."""
         (topic, number), value = self.partition, self.message.value()
         if value is None or not self.is_event or not _is_json(value):
             log.error("message without an event", topic=topic, partition=number, offset=self.offset)
@@ -76,7 +77,7 @@ class Arrival:
 
 
 class ServiceConsumer(threading.Thread):
-    """The member of one service's group in this process."""
+    """Member of the consumer group of one service in this process."""
 
     def __init__(self, service: str, dispatcher: Dispatcher, watch: TopicWatch, stop: threading.Event) -> None:
         super().__init__(name=f"consume-{service}")
@@ -85,7 +86,7 @@ class ServiceConsumer(threading.Thread):
         self._watch = watch
         self._stop_asked = stop
         self._topics = self.topics_of(service)
-        self._topic_ids: dict[str, str] = {}  # as they were before we joined the group
+        self._topic_ids: dict[str, str] = {}  # as they were before this consumer joined the group
         self._lock = threading.Lock()
         self._lanes = Lanes()
         self._paused: set[Partition] = set()
@@ -94,14 +95,14 @@ class ServiceConsumer(threading.Thread):
 
     @staticmethod
     def topics_of(service: str) -> list[str]:
-        """The topics that hold events which ``service`` reacts to."""
+        """Return the topics with events that ``service`` has handlers for."""
         types = [type_ for type_, handlers in ROUTES.items() if _of(service, handlers)]
         heard = {teller for type_ in types for teller in tellers_of(type_)}
         return sorted(map(kafka.topic_of, heard))
 
     def run(self) -> None:
         while not self._stop_asked.is_set():
-            # A group that comes together over topics that are not all there may not notice when they come.
+            # Wait until all topics exist: a group that subscribes earlier may not notice topics that are created later.
             self._topic_ids = self._watch.ids(self._topics)
             if len(self._topic_ids) == len(self._topics):
                 self._read_these_topics()
@@ -109,7 +110,7 @@ class ServiceConsumer(threading.Thread):
                 self._stop_asked.wait(0.1)
 
     def _read_these_topics(self) -> None:
-        """Take part in the group until asked to stop, or until a topic is another one."""
+        """Consume as a member of the group until stopped, or until a topic is recreated."""
         consumer = kafka.consumer(self.service)
         try:
             consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._taken, on_lost=self._taken)
@@ -121,16 +122,16 @@ class ServiceConsumer(threading.Thread):
         except (KafkaException, DBAPIError) as error:
             log.warning("consumer starts again", service=self.service, reason=str(error))
             self._stop_asked.wait(1)
-        except Exception:  # what is in memory is forgotten, and Kafka gives it again
+        except Exception:  # discard the state in memory and consume again from the committed offsets
             log.exception("consumer stumbled", service=self.service)
             self._stop_asked.wait(1)
         finally:
             self._forget_everything()
-            consumer.close()  # commits what was stored
+            consumer.close()  # commits the stored offsets
 
     def _topics_are_others(self) -> bool:
-        # The embedded broker loses its groups together with its log: all begin anew in any case, and a member that
-        # leaves meanwhile can leave it waiting for ever.
+        # Not for the embedded broker: it loses its groups together with its log, so consumers start from the beginning
+        # in any case, and a member that leaves in that state can block the group for ever.
         return not settings.KAFKA_EMBEDDED and self._watch.ids(self._topics) != self._topic_ids
 
     def _turn(self, consumer: Consumer) -> None:
@@ -147,7 +148,10 @@ class ServiceConsumer(threading.Thread):
         self._store(consumer)
 
     def _poll(self, consumer: Consumer) -> None:
-        """Collect what has come. A partition may be taken from us between two messages: see ``_taken``."""
+        """Collect the messages that are available, BATCH at most.
+
+        A partition may be revoked between two messages; ``_taken`` then removes its messages from the batch.
+        """
         self._batch, timeout = [], 0.1
         for _ in range(BATCH):
             message = consumer.poll(timeout)
@@ -157,7 +161,7 @@ class ServiceConsumer(threading.Thread):
             timeout = 0
 
     def _take(self, arrivals: list[Arrival]) -> list[Record]:
-        """Queue what is to be handled; return what may start at once."""
+        """Queue the events that must be handled; return those that may start now."""
         known = self._known(arrivals)
         starting, skipped = [], 0
         with self._lock:
@@ -175,7 +179,10 @@ class ServiceConsumer(threading.Thread):
         return starting
 
     def _known(self, arrivals: list[Arrival]) -> set[Wanted]:
-        """Which of them a handler has handled before. A few new events are not delayed by the question."""
+        """Return the (handler, event id) pairs that were handled before.
+
+        Small batches of fresh events skip the query, because it would only delay them.
+        """
         if len(arrivals) < LOOK_UP_FROM and all(is_fresh(arrival.time) for arrival in arrivals):
             return set()
         events = [arrival for arrival in arrivals if arrival.is_event]
@@ -184,7 +191,7 @@ class ServiceConsumer(threading.Thread):
             return known_to(self.service, wanted)
         except DBAPIError as error:
             log.warning("known events not recognised", service=self.service, reason=str(error))
-            return set()  # then the workers' inboxes recognise them
+            return set()  # the inbox checks in the workers still recognise them
 
     def _handlers_of(self, type_: str) -> list[str]:
         handlers = self._handlers.get(type_)
@@ -193,7 +200,7 @@ class ServiceConsumer(threading.Thread):
         return handlers
 
     def _start(self, record: Record) -> None:
-        """Give ``record`` to its handlers. When all of them have committed, the next of its key starts."""
+        """Dispatch ``record`` to its handlers. After all of them committed, the next event of its key starts."""
         reach("polled", record.type)
         handlers = self._handlers_of(record.type)
         waiting = set(handlers)
@@ -244,11 +251,11 @@ class ServiceConsumer(threading.Thread):
             if self._is_of_another_log(place):
                 place.offset = OFFSET_BEGINNING
         kafka.assign(consumer, places)
-        self._dispatcher.learn_blocked_keys()  # their last owner may have buried some of their events
-        self._paused -= set(map(_place, partitions))  # new ones come unpaused, and those that stay are as they were
+        self._dispatcher.learn_blocked_keys()  # their previous owner may have dead-lettered some of their events
+        self._paused -= set(map(_place, partitions))  # new partitions start unpaused; kept ones do not change
 
     def _is_of_another_log(self, place: TopicPartition) -> bool:
-        # The embedded broker does not keep what an offset says of itself.
+        # The embedded broker stores no metadata with an offset, so ``place.metadata`` is empty there.
         return bool(place.metadata) and place.metadata != self._topic_ids[place.topic]
 
     def _taken(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -258,10 +265,10 @@ class ServiceConsumer(threading.Thread):
         self._batch = [each for each in self._batch if each.error() or (each.topic(), each.partition()) not in taken]
         with self._lock:
             self._lanes.drop(taken)
-        self._dispatcher.forget(self.service, taken)  # their next owner sends it
+        self._dispatcher.forget(self.service, taken)  # their next owner dispatches these events
 
     def _drain(self, consumer: Consumer) -> None:
-        """Wait a little for what the workers have in hand, so that a restart repeats nothing."""
+        """Wait up to DRAIN_SECONDS for events in flight, so that a restart does not redeliver them."""
         with self._lock:
             read = set(self._lanes.held_bytes())
             self._lanes.forget_waiting([])
@@ -283,11 +290,11 @@ class ServiceConsumer(threading.Thread):
 
 
 def _committed_places(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    """How far the group has come. Raises KafkaException."""
+    """Return the committed offsets of the group. Raises KafkaException."""
     try:
         return consumer.committed(partitions, timeout=COMMITTED_SECONDS) if partitions else []
     except KafkaException as error:
-        # What the client raises within its own callback comes out of ``poll`` as no exception that can be caught.
+        # Raise a new exception: one that the client raised within its own callback cannot be caught around ``poll``.
         raise KafkaException(*error.args) from error
 
 

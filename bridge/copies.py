@@ -1,6 +1,6 @@
-"""Copies of dead letters on Kafka, in ``<topic>.<handler>.dlq``, for readers of topics. The table is the truth.
+"""Publish copies of dead letters to the Kafka topics ``<topic>.<handler>.dlq``. ``bus.dead_letters`` is authoritative.
 
-A copy carries no personal data, and whatever happens to one disturbs neither the others nor the relay.
+A copy contains no personal data. A copy that fails affects neither the other copies nor the relay.
 """
 
 import time
@@ -21,8 +21,8 @@ from .topics import Topics
 log = get_logger(__name__)
 
 BATCH = 100
-FLUSH_SECONDS = 2  # the relay waits meanwhile
-PAUSE_SECONDS = 60  # after a failure of Kafka
+FLUSH_SECONDS = 2  # blocks the relay
+PAUSE_SECONDS = 60  # before the next try after Kafka failed
 PAYLOAD_MAX_BYTES = 512 * 1024
 
 _UNPUBLISHED = (
@@ -44,7 +44,7 @@ _MARK = text("UPDATE bus.dead_letters SET published_at = now() WHERE seq = ANY(:
 
 
 class LetterCopies:
-    """Sends each new dead letter to its topic; one that was cut off before its mark goes twice."""
+    """Sends each new dead letter to its topic at least once: a crash before the row is marked sends it again."""
 
     def __init__(self, connection: Connection, topics: Topics, producer: Producer) -> None:
         self._connection = connection
@@ -53,7 +53,7 @@ class LetterCopies:
         self._next_at = 0.0  # monotonic
 
     def publish(self) -> None:
-        """Send one batch. What Kafka does not acknowledge is sent again by a later call. Raises DBAPIError alone."""
+        """Send one batch; a later call sends unacknowledged copies again. Raises DBAPIError, but no Kafka error."""
         if time.monotonic() < self._next_at:
             return
         rows = self._connection.execute(_UNPUBLISHED).all()
@@ -72,7 +72,7 @@ class LetterCopies:
         self._connection.execute(_MARK, {"seqs": settled})
 
     def _produce(self, row: Row[Any], settled: list[int]) -> None:
-        """Hand one copy over; its seq joins ``settled`` when it has arrived, or never can."""
+        """Produce one copy; add its seq to ``settled`` when Kafka has acknowledged it or refused it permanently."""
 
         def settle(error: KafkaError | None, _message: Message | None) -> None:
             if error is None:
@@ -99,7 +99,7 @@ def _topic_of(row: Row[Any]) -> str:
 
 
 def _headers(row: Row[Any]) -> Iterator[tuple[str, str]]:
-    """Yield the event's own headers, its origin, and why it is a dead letter."""
+    """Yield the event's own headers, its original topic, partition and offset, and the reason of the dead letter."""
     origin = {"topic": row.topic, "partition": row.headers.get("partition"), "offset": row.headers.get("offset")}
     for name, value in row.headers.items():
         if name not in origin:

@@ -1,4 +1,4 @@
-"""What a handler could not take is kept for people, and later events of the key wait behind it."""
+"""Store events that a handler could not process, and park later events of the same key behind them."""
 
 import threading
 
@@ -17,30 +17,33 @@ log = get_logger(__name__)
 
 
 class DeadLetters:
-    """The dead letters of all services, and which keys they block."""
+    """Writes dead letters and caches which (handler, key) pairs have an open one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._blocked: set[tuple[str, str]] = set()
 
     def reload(self) -> None:
-        """Read which keys are blocked: at the start, and when partitions come from another bridge.
+        """Read the blocked keys from the databases: at the start, and when partitions arrive from another bridge.
 
-        One that has been freed meanwhile stays until its next event: ``bury`` asks the database.
+        Keys are only added. One that was freed stays cached until its next event, when ``bury`` checks the database.
         """
         blocked: set[tuple[str, str]] = set()
         for service in celery_app.SERVICES:
             with sessions(service).begin() as session:
                 blocked |= blocked_keys(session)
         with self._lock:
-            self._blocked |= blocked  # another thread may just have added one
+            self._blocked |= blocked  # do not replace: another thread may have added a key since the query
 
     def blocks(self, handler: str, key: str) -> bool:
-        """Whether events of ``key`` may have to wait; ``bury`` asks the database."""
+        """Return whether events of ``key`` may be blocked, from the cache; ``bury`` checks the database."""
         return (handler, key) in self._blocked
 
     def bury(self, handler: str, record: Record, reason: str) -> bool:
-        """Keep ``record`` as a dead letter. False for a parked one whose key has been freed meanwhile."""
+        """Store ``record`` as a dead letter.
+
+        Returns False, and stores nothing, if ``reason`` is "parked" and the key has no open dead letter any more.
+        """
         with sessions(handler.partition(".")[0]).begin() as session:
             lock_key(session, handler, record.key)
             if reason == "parked" and not first_open_letter(session, handler, record.key):

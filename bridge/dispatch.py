@@ -1,8 +1,8 @@
 """Send events to handlers and collect their replies, until each is handled or is a dead letter.
 
-One thread reads the replies; whatever else it does between two reads is bounded, so a backlog cannot keep it from
-reading. An event is sent again after a failure, and when its message is provably gone: the worker that took it died, or
-Redis lost it. The inbox makes each repetition harmless.
+One thread reads the replies. The rest of its work between two reads is bounded, so a backlog cannot delay the replies.
+An event is sent again after a failure, and when its message is provably lost: the worker that took it died, or Redis
+lost it. The inbox makes each redelivery harmless.
 """
 
 import heapq
@@ -35,13 +35,13 @@ from .outbound import Outbound, Pending, State, task_id_of
 
 log = get_logger(__name__)
 
-UNANSWERED_SECONDS = 1.0  # then it is checked whether the message still exists
-LOOK_SECONDS = 0.25  # between two such checks
-HELD_SECONDS = 3.0  # a worker that holds a message for longer may have been killed
-LOOKS_MISSED = 2  # a message is for a moment neither in the queue nor noted by the worker that takes it
+UNANSWERED_SECONDS = 1.0  # without a reply for this long, check whether the message still exists
+LOOK_SECONDS = 0.25  # interval of that check
+HELD_SECONDS = 3.0  # a worker that holds a message for longer may be dead
+LOOKS_MISSED = 2  # while a worker takes a message, it is briefly neither in the queue nor in the worker's unacked hash
 LONGEST_WAIT_SECONDS = 30.0
-CLOSED_SECONDS = 0.5  # nothing is sent to a queue that was full, or while Redis does not answer
-FAILED_TURNS = 50  # in a row: then the process ends, and its supervisor starts another
+CLOSED_SECONDS = 0.5  # pause for a queue after it was full or Redis did not answer
+FAILED_TURNS = 50  # consecutive failures after which the process ends; its supervisor restarts it
 _TICK_SECONDS = 0.2
 _REPLIES_AT_ONCE = 100
 _DELAYED_AT_ONCE = 200
@@ -51,9 +51,9 @@ PARKED = "parked"
 class Dispatcher(threading.Thread):
     """Sends events to handlers and reads their replies from one list for the whole process.
 
-    An unexpected error in a reply or in a turn of the loop is logged, and the loop goes on: what it concerned is sent
-    again. An error in a consumer's callback ends the thread and with it the process: the consumer's memory of what is
-    handled may then be wrong, and only a restart rebuilds it from Kafka.
+    An unexpected error in a reply or in an iteration of the loop is logged and the loop continues; the affected event
+    is sent again. An error in a consumer's callback ends the thread, and with it the process: the consumer's state may
+    be inconsistent, and only a restart rebuilds it from Kafka.
     """
 
     def __init__(self, stop: threading.Event, dead_letters: DeadLetters) -> None:
@@ -74,13 +74,14 @@ class Dispatcher(threading.Thread):
         return len(self._pending)
 
     def learn_blocked_keys(self) -> None:
-        """Ask the databases which keys are blocked. Raises DBAPIError."""
+        """Read the blocked keys from the databases. Raises DBAPIError."""
         self._dead_letters.reload()
 
     def dispatch(self, handler: str, record: Record, done: Callable[[], None]) -> None:
-        """Have ``handler`` take ``record``; call ``done`` from another thread when it is handled or a dead letter.
+        """Send ``record`` to ``handler``; call ``done`` when it is handled or dead-lettered.
 
-        An event that is on its way to the handler already, for another caller, is not sent twice.
+        ``done`` is called from another thread. If another caller dispatched the same event to the handler and it is
+        still pending, it is not sent twice; both callbacks are called.
         """
         with self._lock:
             if pending := self._pending.get(task_id_of(handler, record.event_id)):
@@ -92,7 +93,7 @@ class Dispatcher(threading.Thread):
         self._go_on(pending)
 
     def forget(self, service: str, partitions: Iterable[Partition]) -> list[Record]:
-        """Do not send what another bridge will read; return it. What is in flight stays until it is answered."""
+        """Discard unsent events of revoked partitions and return them. Events in flight stay until their reply."""
         lost, forgotten = set(partitions), list[Record]()
         with self._lock:
             for pending in list(self._pending.values()):
@@ -114,7 +115,7 @@ class Dispatcher(threading.Thread):
                 failed = 0
             except RedisError:
                 self._stop_asked.wait(_TICK_SECONDS)
-            except Exception:  # events of all services depend on this thread
+            except Exception:  # the events of all services depend on this thread
                 failed += 1
                 log.exception("dispatcher stumbled")
                 self._stop_asked.wait(_TICK_SECONDS)
@@ -134,13 +135,13 @@ class Dispatcher(threading.Thread):
     # Replies.
 
     def _hear_replies(self, seconds: float) -> int:
-        """Wait for replies and take them in; returns how many there were. Raises RedisError."""
+        """Wait for replies and process them; return their number. Raises RedisError."""
         popped: Any = queue_redis().blmpop(seconds, 1, self._reply_to, direction="LEFT", count=_REPLIES_AT_ONCE)
         replies: list[bytes] = popped[1] if popped else []
         for raw in replies:
             try:
                 self._hear(msgspec.json.decode(raw))
-            except Exception:  # the other replies are read, and this event is sent again
+            except Exception:  # continue with the other replies; this event is sent again
                 log.exception("reply not understood")
         return len(replies)
 
@@ -148,7 +149,7 @@ class Dispatcher(threading.Thread):
         with self._lock:
             pending = self._pending.get(reply["task_id"])
             if pending is None:
-                return  # the reply to a repetition
+                return  # a duplicate reply: the event was sent twice
             was_in_flight = self._outbound[pending.service].in_flight.pop(pending.task_id, None) is not None
         if "result" in reply:
             self._finish(pending, handled=True)
@@ -158,7 +159,11 @@ class Dispatcher(threading.Thread):
             self._put_off(pending, reply)
 
     def _put_off(self, pending: Pending, reply: dict[str, Any]) -> None:
-        """Send the event again later. A transient error counts by its time, any other by the number of attempts."""
+        """Schedule a retry with exponential backoff.
+
+        Transient errors are retried for EVENT_WAIT_SECONDS. Other errors count as attempts; the worker answers "poison"
+        after the last one.
+        """
         now, error = time.monotonic(), reply.get("error")
         transient = isinstance(error, dict) and DomainError.from_wire(error).transient
         pending.last_error = str(reply.get("crash") or error or "an answer without an outcome")
@@ -185,7 +190,7 @@ class Dispatcher(threading.Thread):
         try:
             for done in pending.done:
                 done()
-        except Exception:  # see the class
+        except Exception:  # the consumer's state may be inconsistent: see the class docstring
             log.exception("callback failed", handler=pending.handler, event_id=pending.record.event_id)
             self._callback_failed.set()
 
@@ -217,7 +222,10 @@ class Dispatcher(threading.Thread):
                 self._go_on(pending)
 
     def _send_ready(self, service: str) -> None:
-        """Send what may be sent. Bounded: a consumer that sends does not become the sender for all others."""
+        """Send events of ``service`` up to EVENTS_IN_FLIGHT.
+
+        Bounded, because the caller may be a consumer's thread, which must not send for all others without end.
+        """
         for _ in range(settings.EVENTS_IN_FLIGHT):
             with self._lock:
                 pending = self._outbound[service].take()
@@ -246,7 +254,7 @@ class Dispatcher(threading.Thread):
     # Lost messages.
 
     def _resend_lost(self) -> None:
-        """Send again what has lost its message, by one question to Redis for all. Raises RedisError."""
+        """Send events again whose message was lost; checks all of them by one round trip. Raises RedisError."""
         now = time.monotonic()
         with self._lock:
             overdue = [
@@ -258,14 +266,14 @@ class Dispatcher(threading.Thread):
         if not overdue:
             return
         queues = look_at_queues({pending.service for pending in overdue})
-        self._hear_replies_that_are_there()  # a worker replies before it acknowledges
+        self._hear_replies_that_are_there()  # a worker replies before it acknowledges: the reply may already be there
         for pending in overdue:
             with self._lock:
                 in_flight = self._outbound[pending.service].in_flight
                 is_lost = in_flight.get(pending.task_id) is pending and _is_lost(pending, queues[pending.service], now)
                 if is_lost:
                     del in_flight[pending.task_id]
-                    pending.attempt += 1  # the worker may have died of it
+                    pending.attempt += 1  # the message may have crashed the worker
                     pending.resends += 1
                     self._outbound[pending.service].add(pending)
             if is_lost:
@@ -278,7 +286,7 @@ class Dispatcher(threading.Thread):
             if self._hear_replies(0.01) < _REPLIES_AT_ONCE:
                 return
 
-    # Dead letters: written by a thread of their own, because a database that does not answer must not delay replies.
+    # Dead letters: written by a separate thread, because a database that does not answer must not delay replies.
 
     def _make_dead(self, pending: Pending, reason: str) -> None:
         pending.state = State.DEAD
@@ -291,10 +299,10 @@ class Dispatcher(threading.Thread):
             except Empty:
                 continue
             if pending.state is not State.DEAD:
-                continue  # a late reply said that it is handled
+                continue  # a late reply has reported that it is handled
             try:
                 self._write_dead_letter(pending, reason)
-            except Exception as error:  # noqa: BLE001 other dead letters are written, and this one is tried again
+            except Exception as error:  # noqa: BLE001 write the other dead letters; this one is retried
                 level = log.warning if isinstance(error, DBAPIError) else log.error
                 level("dead letter not written", handler=pending.handler, exc_info=error)
                 self._delay(pending, 1)
@@ -318,10 +326,10 @@ class Dispatcher(threading.Thread):
 
 
 def _is_lost(pending: Pending, queue: Queue, now: float) -> bool:
-    """Whether the message exists no more, or a worker holds it for longer than it may.
+    """Return whether the message no longer exists, or a worker has held it beyond its lease.
 
-    A worker that was killed holds its messages on, so the first time is short; it doubles with each repetition for
-    handlers that are slow.
+    The messages of a killed worker stay in its unacked hash, so the first lease is short. It doubles with each
+    redelivery, so that slow handlers can finish.
     """
     if pending.task_id in queue.held:
         pending.looks_missed = 0

@@ -1,4 +1,4 @@
-"""Past events, given to one handler as the topics gave them: a key's one after another, different keys in parallel."""
+"""Redeliver past events from the outbox to one handler: in order within a key, in parallel across keys."""
 
 import itertools
 import threading
@@ -19,16 +19,16 @@ from .known import known_to
 from .lanes import Lanes, Record
 from .rows import EVENTS, headers_of
 
-AT_ONCE = 100  # events under way; the workers are the slow part
+AT_ONCE = 100  # events in flight; the workers are the bottleneck
 PAGE = 500
 _LOOK_SECONDS = 0.5
-_NO_PARTITION = -1  # they come from the outbox, and their offset is its seq
+_NO_PARTITION = -1  # the records come from the outbox; their offset is its ``seq``
 
 
 def past_events(service: str, *conditions: ColumnElement[bool]) -> Iterator[Record]:
-    """The events that ``service`` has told, in their order, as records that no topic holds.
+    """Yield the events that ``service`` published, ordered by ``seq``, as records.
 
-    Those that handlers may not remember are left out.
+    Skips events whose inbox rows may have been pruned, because handlers could process them twice.
     """
     after = 0
     may_be_handed_over = or_(OutboxEvent.published_at.is_(None), may_be_repeated(now()))
@@ -49,7 +49,7 @@ def told_since(since: datetime | None) -> list[ColumnElement[bool]]:
 
 
 def feed(dispatcher: Dispatcher, handler: str, records: Iterable[Record]) -> int:
-    """Have ``handler`` take ``records``; return how many there were, when each is handled or a dead letter.
+    """Redeliver ``records`` to ``handler``; return their number after each is handled or dead-lettered.
 
     Raises DispatcherEnded.
     """
@@ -60,9 +60,10 @@ def feed(dispatcher: Dispatcher, handler: str, records: Iterable[Record]) -> int
 
 
 def feed_until(until: float, dispatcher: Dispatcher, handler: str, records: Iterable[Record]) -> bool:
-    """Like ``feed``, but return at ``until`` (monotonic) at the latest; whether all are handled or dead letters then.
+    """Like ``feed``, but return at ``until`` (monotonic) at the latest.
 
-    What is on its way goes on. To feed it again does no harm: it is not sent twice.
+    Returns whether all records are handled or dead-lettered. Records in flight at ``until`` continue; a second call
+    with the same records is safe, because the dispatcher does not send a pending event twice.
     """
     run = _Feed(dispatcher, handler, until=until)
     try:
@@ -74,7 +75,7 @@ def feed_until(until: float, dispatcher: Dispatcher, handler: str, records: Iter
 
 
 class DispatcherEnded(Exception):
-    """The dispatcher's thread has ended, so nothing that it was given is answered."""
+    """The dispatcher's thread has ended, so pending events will not be answered."""
 
 
 class _Feed:
@@ -86,7 +87,10 @@ class _Feed:
         self._lanes = Lanes()
 
     def take(self, records: Iterable[Record]) -> int:
-        """Give the records to the handler, AT_ONCE at a time; return how many there were. Raises TimeoutError."""
+        """Dispatch the records that were not handled before, AT_ONCE in flight; return the number of all records.
+
+        Raises TimeoutError and DispatcherEnded.
+        """
         count, coming = 0, iter(records)
         while page := list(itertools.islice(coming, PAGE)):
             count += len(page)
@@ -97,7 +101,7 @@ class _Feed:
         return count
 
     def wait(self) -> None:
-        """Wait for the end of all that was given. Raises TimeoutError."""
+        """Wait until all dispatched records are finished. Raises TimeoutError and DispatcherEnded."""
         with self._changed:
             self._wait_for(lambda: not len(self._lanes))
 

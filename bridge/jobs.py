@@ -1,4 +1,4 @@
-"""What people do with jobs: look at their state, and run a given-up slot again."""
+"""Operators' actions on jobs: list their state, and retry a slot that was given up."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -11,12 +11,12 @@ from models.jobs import JobState
 
 
 class SlotNotGivenUp(Exception):
-    """``args[0]`` names a slot that does not exist, is finished, or is still tried."""
+    """``args[0]`` names a slot that does not exist, is finished, or is still being retried."""
 
 
 def every_job() -> Iterator[JobState]:
-    """The state of every kind of job, by service."""
-    # Services may share a database: each is read once.
+    """Yield the state of every kind of job, by service."""
+    # Services may share a database: read each database once.
     for service in {settings.database_url(service): service for service in celery_app.SERVICES}.values():
         with sessions(service).begin() as session:
             states = jobs.states(session)
@@ -24,7 +24,7 @@ def every_job() -> Iterator[JobState]:
 
 
 def run_again(kind: str, slot: datetime) -> None:
-    """Open a given-up slot again: a worker runs it within a minute. Raises SlotNotGivenUp."""
+    """Reopen a slot that was given up; a worker runs it within a minute. Raises SlotNotGivenUp."""
     service = kind.partition(".")[0]
     if service in celery_app.SERVICES:
         with sessions(service).begin() as session:

@@ -1,4 +1,4 @@
-"""How we speak to Kafka: every setting with its reason."""
+"""Configuration of the Kafka clients, with the reason of every setting."""
 
 from typing import Any
 
@@ -7,21 +7,21 @@ from confluent_kafka.admin import AdminClient
 
 import settings
 
-# Of one message with its headers. An event has up to EVENT_MAX_BYTES, and PostgreSQL's text of it up to half as much
-# more, for the spaces behind commas and colons.
+# Of one message with its headers. An event has at most EVENT_MAX_BYTES; its JSON as PostgreSQL prints it may be half as
+# large again, because of the spaces after commas and colons.
 MESSAGE_MAX_BYTES = 1024 * 1024
-TOPIC_MESSAGE_MAX_BYTES = MESSAGE_MAX_BYTES + 4096  # a batch of one message, with its own header
+TOPIC_MESSAGE_MAX_BYTES = MESSAGE_MAX_BYTES + 4096  # a batch of one message, plus the batch header
 
 _COMMON: dict[str, Any] = {
     "bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS,
     "client.id": "coursebus-bridge",
-    "reconnect.backoff.max.ms": 1000,  # a broker that is back is found within a second
-    "log_level": 2,  # a broker that is away would fill the log twenty times a second; the relay says it once
+    "reconnect.backoff.max.ms": 1000,  # reconnect within a second after a broker is back
+    "log_level": 2,  # an unreachable broker would log twenty lines a second; the relay logs it once
 }
 
 
 def topic_of(service: str) -> str:
-    """The topic of a service's events."""
+    """Return the topic of a service's events."""
     return f"{settings.KAFKA_TOPIC_PREFIX}{service}"
 
 
@@ -30,30 +30,33 @@ def service_of(topic: str) -> str:
 
 
 def producer() -> Producer:
-    """A producer that keeps order. It does not survive a broker that forgot it: throw it away after any error."""
+    """Return an idempotent producer that keeps the order.
+
+    Discard it after any error: a broker that lost its state no longer knows the producer id.
+    """
     return Producer(
         {
             **_COMMON,
-            "enable.idempotence": True,  # a retry inside the client neither doubles nor reorders
+            "enable.idempotence": True,  # retries inside the client neither duplicate nor reorder messages
             "acks": "all",
             "message.max.bytes": MESSAGE_MAX_BYTES,
             "linger.ms": 5,
             "compression.type": "zstd",
-            "partitioner": "murmur2_random",  # as the Java clients place keys
-            "delivery.timeout.ms": 10_000,  # then the relay begins again with a new producer
-            "allow.auto.create.topics": False,  # made by the broker they would have its number of partitions
+            "partitioner": "murmur2_random",  # the partitioner of the Java clients
+            "delivery.timeout.ms": 10_000,  # after it the relay starts again with a new producer
+            "allow.auto.create.topics": False,  # the broker would create them with its default number of partitions
         }
     )
 
 
 def onlooker(service: str) -> Consumer:
-    """One who reads where the group of ``service`` stands, and takes no part in it."""
+    """Return a consumer that reads the offsets of the group of ``service`` without joining the group."""
     return Consumer(
         {
             **_COMMON,
             "group.id": group_of(service),
             "enable.auto.commit": False,
-            "enable.partition.eof": True,  # says "there is nothing more", which silence does not
+            "enable.partition.eof": True,  # the reliable sign that a partition has no more messages
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
         }
@@ -65,30 +68,30 @@ def group_of(service: str) -> str:
 
 
 def consumer(service: str) -> Consumer:
-    """A member of the group of ``service``: each service has its own, so that a slow one stalls nobody else."""
+    """Return a member of the group of ``service``. Groups are separate, so a slow service delays no other."""
     return Consumer(
         {
             **_COMMON,
             **(_EMBEDDED_GROUP if settings.KAFKA_EMBEDDED else _GROUP),
             "group.id": group_of(service),
             "fetch.wait.max.ms": settings.KAFKA_FETCH_WAIT_MS,
-            # All partitions share the client's one queue: a new event waits behind what was fetched ahead of others.
+            # All partitions share one queue in the client: new events wait behind messages that were prefetched for others.
             "queued.min.messages": 5000,
             "queued.max.messages.kbytes": 16 * 1024,
-            # A larger message comes alone: a broker gives at least one, whatever its size (KIP-74).
+            # A larger message is still delivered: a broker returns at least one message, whatever its size (KIP-74).
             "max.partition.fetch.bytes": 512 * 1024,
-            "enable.auto.offset.store": False,  # stored when the handlers have committed, never before
+            "enable.auto.offset.store": False,  # ServiceConsumer stores an offset after the handlers committed
             "auto.commit.interval.ms": 1000,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
-            # A group that came together before the topics were made again would otherwise wait for five minutes.
+            # With the default, a group that formed before the topics were recreated would wait for five minutes.
             "topic.metadata.refresh.interval.ms": 2000,
         }
     )
 
 
 def assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-    """From where to read what the group has given to us, as its protocol wants it said."""
+    """Set the start offsets of newly assigned partitions by the call that the assignment strategy requires."""
     if settings.KAFKA_EMBEDDED:
         consumer.assign(partitions)
     else:
@@ -100,13 +103,13 @@ def admin() -> AdminClient:
 
 
 _GROUP = {
-    "partition.assignment.strategy": "cooperative-sticky",  # a bridge that joins stops nobody else's partitions
-    "session.timeout.ms": 15_000,  # longer than a broker's restart, which then causes no rebalance
+    "partition.assignment.strategy": "cooperative-sticky",  # a join does not interrupt other members
+    "session.timeout.ms": 15_000,  # longer than the restart of a broker, so that a restart causes no rebalance
     "heartbeat.interval.ms": 1000,
     "max.poll.interval.ms": 60_000,
 }
-# The embedded broker lets a group wait for two thirds of the session at each join, and takes three times as long to
-# agree on a cooperative assignment.
+# The embedded broker delays each join by two thirds of the session timeout, and needs three times as long for a
+# cooperative assignment.
 _EMBEDDED_GROUP = {
     "partition.assignment.strategy": "range",
     "session.timeout.ms": 3000,

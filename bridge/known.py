@@ -1,4 +1,4 @@
-"""Which events a service has handled already, asked for many events at once."""
+"""Find out for many events at once which of them a service has handled already."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How far the services' consumer groups are behind, in events and in seconds."""
+"""Lag of the consumer groups, in events and in seconds."""
 
 import time
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ READ_SECONDS = 10
 
 @dataclass(frozen=True)
 class PartitionLag:
-    """What of one partition the group has handled: all below ``committed``, of what there is below ``end``."""
+    """The lag of a group in one partition: handled below ``committed``, published below ``end``."""
 
     topic: str
     partition: int
     committed: int
     end: int
-    oldest_at: float | None  # seconds since 1970: when the first event that waits was published
+    oldest_at: float | None  # seconds since 1970: when the first unhandled event was published
 
     @property
     def events(self) -> int:
@@ -33,12 +33,13 @@ class PartitionLag:
 
 
 def lag_of(service: str) -> list[PartitionLag]:
-    """Where the group of ``service`` stands in each partition that it reads. Raises KafkaException."""
+    """Return the lag of the group of ``service`` in each partition that it reads. Raises KafkaException."""
     consumer = kafka.onlooker(service)
     try:
         partitions = list(_partitions(consumer, ServiceConsumer.topics_of(service)))
         committed = {_name(each): max(each.offset, 0) for each in consumer.committed(partitions, timeout=5)}
-        # Reading is the one way to learn the true end from every broker: some report it for whole batches only.
+        # Read from the partition: it is the only way to get the true end from every broker, because some report the
+        # end for whole batches only.
         places = [TopicPartition(topic, number, offset) for (topic, number), offset in committed.items()]
         firsts = _first_messages(consumer, places)
         return [_lag(consumer, name, offset, firsts.get(name)) for name, offset in committed.items()]
@@ -53,7 +54,7 @@ def _partitions(consumer: Consumer, topics: list[str]) -> Iterator[TopicPartitio
 
 
 def _first_messages(consumer: Consumer, places: list[TopicPartition]) -> dict[tuple[str, int], Message]:
-    """The message at each of the places; none where the partition ends there."""
+    """Return the first message at or after each offset, without partitions that end there. Raises KafkaException."""
     consumer.assign(places)
     unknown = {_name(place) for place in places}
     firsts: dict[tuple[str, int], Message] = {}

@@ -1,4 +1,4 @@
-"""Records of one key one after another, different keys in parallel, and the offset that is safe to store."""
+"""Key ordering: one record of a key at a time, different keys in parallel, and the offsets that are safe to store."""
 
 import time
 from collections import Counter, deque
@@ -10,20 +10,20 @@ import msgspec
 
 Partition = tuple[str, int]  # topic and number
 
-FRESH_SECONDS = 60  # an event this young goes before older ones, which a backlog or a replay may bring by thousands
-_OVERHEAD_BYTES = 2000  # of one record in memory, beside its value: headers, key, its entries in tables
+FRESH_SECONDS = 60  # fresher events are sent before older ones, of which a backlog or a replay may bring thousands
+_OVERHEAD_BYTES = 2000  # memory of one record without its value: headers, key, entries in dictionaries
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One event as it lies on a topic."""
+    """One event as it is stored on a topic."""
 
     topic: str
     partition: int
     offset: int
     key: str
     headers: dict[str, str]
-    value: msgspec.Raw  # JSON as it came
+    value: msgspec.Raw  # unparsed JSON
 
     @property
     def event_id(self) -> str:
@@ -35,12 +35,12 @@ class Record:
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory the record takes."""
+        """Return the approximate memory of the record in bytes."""
         return _OVERHEAD_BYTES + len(memoryview(self.value))
 
 
 def is_fresh(ce_time: str) -> bool:
-    """Whether an event of that time was published a moment ago. False for a text that is no time."""
+    """Return whether ``ce_time`` is less than FRESH_SECONDS ago. False for a text that is no timestamp."""
     try:
         return time.time() - datetime.fromisoformat(ce_time).timestamp() < FRESH_SECONDS
     except ValueError:
@@ -48,32 +48,32 @@ def is_fresh(ce_time: str) -> bool:
 
 
 def attributes_of(headers: Mapping[str, str]) -> dict[str, str]:
-    """What CloudEvents says of an event, without what the way to here has added."""
+    """Return the CloudEvents attributes (``ce_…``) of ``headers``."""
     return {name: value for name, value in headers.items() if name.startswith("ce_")}
 
 
 class Lanes:
-    """The records of a consumer's partitions that are not handled yet. Not thread-safe: the owner holds a lock.
+    """The unhandled records of a consumer's partitions. Not thread-safe: the owner holds a lock.
 
-    Only records that are not handled are kept, so one record that is stuck costs no memory for those behind it.
+    Handled records are removed at once, so one record that is stuck costs no memory for handled ones behind it.
     """
 
     def __init__(self) -> None:
         self._lanes: dict[tuple[Partition, str], deque[Record]] = {}
-        self._open: dict[Partition, dict[int, None]] = {}  # offsets that are not handled, ascending
-        self._next: dict[Partition, int] = {}  # the offset behind the last record that was read
-        self._stored: dict[Partition, int] = {}  # what ``storable`` returned last, at first where reading began
+        self._open: dict[Partition, dict[int, None]] = {}  # unhandled offsets, ascending
+        self._next: dict[Partition, int] = {}  # the offset after the last record that was read
+        self._stored: dict[Partition, int] = {}  # last result of ``storable``; initially the first offset
         self._held_bytes: Counter[Partition] = Counter()
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
 
     def held_bytes(self) -> Mapping[Partition, int]:
-        """Return about how much memory the records of each partition take."""
+        """Return the approximate memory of the records of each partition."""
         return self._held_bytes
 
     def add(self, record: Record) -> bool:
-        """Queue ``record`` behind earlier ones of its key; return True when it is the first and may start."""
+        """Queue ``record`` behind earlier ones of its key; return whether it is the first and may start."""
         partition = (record.topic, record.partition)
         self._pass(partition, record.offset)
         self._open.setdefault(partition, {})[record.offset] = None
@@ -83,15 +83,15 @@ class Lanes:
         return len(lane) == 1
 
     def skip(self, partition: Partition, offset: int) -> None:
-        """Pass over a record that needs no handling, whatever is before it in its partition or key."""
+        """Mark the record at ``offset`` as needing no handling; earlier records of its partition or key may be open."""
         self._pass(partition, offset)
 
     def finish(self, record: Record) -> Record | None:
-        """Mark ``record`` handled; return the next one of its key, which may start now."""
+        """Mark ``record`` as handled; return the next one of its key, which may start now, or None."""
         partition = (record.topic, record.partition)
         lane = self._lanes.get((partition, record.key))
         if not lane or lane[0] is not record:
-            return None  # its partition was assigned to another consumer
+            return None  # its partition was revoked
         del self._open[partition][record.offset]
         self._held_bytes[partition] -= record.size
         lane.popleft()
@@ -101,7 +101,7 @@ class Lanes:
         return None
 
     def storable(self) -> dict[Partition, int]:
-        """Return for each partition that got further the offset below which everything is handled."""
+        """Return, for each partition with progress since the last call, the offset below which all are handled."""
         further = {}
         for partition, read in self._next.items():
             offset = next(iter(self._open.get(partition, ())), read)
@@ -111,7 +111,10 @@ class Lanes:
         return further
 
     def forget_waiting(self, unsent: Iterable[Record]) -> None:
-        """Keep only what has been started, but for ``unsent``; the next reader of the partition handles the rest."""
+        """Discard records that were not started, and ``unsent``; the next consumer of the partition handles them.
+
+        Their offsets stay open, so that ``storable`` does not go beyond them.
+        """
         for (partition, _key), lane in self._lanes.items():
             while len(lane) > 1:
                 self._held_bytes[partition] -= lane.pop().size
@@ -121,7 +124,7 @@ class Lanes:
                 del self._lanes[lane_name]
 
     def drop(self, partitions: Iterable[Partition]) -> None:
-        """Forget partitions that now belong to another consumer."""
+        """Remove partitions that were revoked."""
         dropped = set(partitions)
         self._lanes = {lane: records for lane, records in self._lanes.items() if lane[0] not in dropped}
         for partition in dropped:

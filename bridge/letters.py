@@ -1,8 +1,8 @@
-"""What people do with dead letters: look at them, replay them, discard them.
+"""Operators' actions on dead letters: list, show, replay, discard.
 
-A letter is named ``<service>-<seq>``. The letters of a key go in their order, each when the one before it is done; a
-letter stays open while it is on its way, so that the running bridge parks newer events behind it, and finds the key
-free once none is open.
+A dead letter is named ``<service>-<seq>``. Those of one key are replayed in order, each after the previous one is
+done. A dead letter stays open during its replay, so that the running bridge parks newer events of the key behind it;
+the key is free when no dead letter is open.
 """
 
 from collections.abc import Iterator
@@ -29,14 +29,14 @@ class NoSuchLetter(Exception):
 
 @dataclass(frozen=True)
 class Replayed:
-    """How the replay of one letter ended: ``error`` is None where its handler has committed."""
+    """The result of replaying one dead letter; ``error`` is None if its handler committed."""
 
     letter: str
     error: str | None
 
 
 def every_letter(*, status: str = "open") -> Iterator[DeadLetter]:
-    """The letters of all services, in the order in which they came."""
+    """Yield the dead letters of all services; those of one service in the order in which they were stored."""
     for service in celery_app.SERVICES:
         wanted = select(DeadLetter).where(DeadLetter.handler.startswith(f"{service}."), DeadLetter.status == status)
         with sessions(service).begin() as session:
@@ -45,7 +45,7 @@ def every_letter(*, status: str = "open") -> Iterator[DeadLetter]:
 
 
 def find(name: str) -> DeadLetter:
-    """The letter of this name. Raises NoSuchLetter."""
+    """Return the dead letter ``name``. Raises NoSuchLetter."""
     service, _, seq = name.partition("-")
     if service in celery_app.SERVICES and seq.isdecimal():
         with sessions(service).begin() as session:
@@ -56,9 +56,9 @@ def find(name: str) -> DeadLetter:
 
 
 def replay(handler: str, key: str) -> Iterator[Replayed]:
-    """Send the open letters of ``key`` to ``handler`` again, until none is left or one fails once more.
+    """Send the open dead letters of ``key`` to ``handler`` again until none is left or one fails.
 
-    Safe to repeat, and to do twice at the same time: the handler's inbox passes over what it has done.
+    Safe to repeat, also concurrently: the inbox makes the handler skip events that it has processed.
     """
     letter = _next_after(handler, key, None)
     while letter:
@@ -70,7 +70,7 @@ def replay(handler: str, key: str) -> Iterator[Replayed]:
 
 
 def discard(letter: DeadLetter, *, reason: str) -> None:
-    """Never handle ``letter``; what waits behind it may be replayed then."""
+    """Close ``letter`` without handling it; dead letters behind it can be replayed afterwards."""
     with sessions(_service_of(letter.handler)).begin() as session:
         lock_key(session, letter.handler, letter.key)
         close(session, letter, "discarded", reason=f"{letter.reason}; discarded: {reason}")

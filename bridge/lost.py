@@ -1,4 +1,4 @@
-"""Whether a message that was sent and not answered still exists, asked of Redis for all services at once."""
+"""Find out whether sent and unanswered messages still exist in Redis, for all services in one round trip."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ import msgspec
 
 from models.redis import queue_redis
 
-CLOCKS_DIFFER_SECONDS = 5.0  # between the hosts that send to one queue
+CLOCKS_DIFFER_SECONDS = 5.0  # maximum clock skew between the hosts that send to one queue
 
 
 @dataclass(frozen=True)
 class Queue:
-    """What is known of one queue at one moment."""
+    """A snapshot of one queue."""
 
     is_empty: bool
-    oldest_sent_at: float | None  # seconds since 1970; None where the message does not say
+    oldest_sent_at: float | None  # seconds since 1970; None if the message has no envelope
     held: frozenset[str]  # ids of the tasks whose message a worker has taken and not acknowledged
 
     def has_passed(self, sent_at: float) -> bool:
-        """Whether a message that was sent then is no longer in the queue.
+        """Return whether a message sent at ``sent_at`` is no longer in the queue.
 
-        A queue is first in, first out: a message that is older than the oldest one there was taken out of it.
+        A queue is first in, first out: a message older than its oldest one has been taken.
         """
         if self.is_empty:
             return True
@@ -30,12 +30,12 @@ class Queue:
 
 
 def look_at_queues(services: Iterable[str]) -> Mapping[str, Queue]:
-    """Return the queue of each of ``services``, by one round trip. Raises RedisError."""
+    """Return a snapshot of the queue of each service, by one round trip. Raises RedisError."""
     names = list(services)
     with queue_redis().pipeline(transaction=False) as pipeline:
         for service in names:
             pipeline.lindex(service, -1)
-            pipeline.hvals(f"unacked:{service}")  # a few at most: workers prefetch one message a thread
+            pipeline.hvals(f"unacked:{service}")  # small: workers prefetch one message per thread
         answers: list[Any] = pipeline.execute()
     return {
         service: Queue(oldest is None, _sent_at(oldest), frozenset(map(_held_task, held)))
@@ -46,12 +46,12 @@ def look_at_queues(services: Iterable[str]) -> Mapping[str, Queue]:
 def _sent_at(message: bytes | None) -> float | None:
     if message is None:
         return None
-    sent_at = _headers(message).get("envelope", {}).get("sent_at")  # beat's messages have no envelope
+    sent_at = _headers(message).get("envelope", {}).get("sent_at")  # messages from Celery beat have no envelope
     return sent_at if isinstance(sent_at, float | int) else None
 
 
 def _held_task(unacked: bytes) -> str:
-    """Return the task id of what kombu notes of a message: [message, exchange, routing key]."""
+    """Return the task id of an entry in kombu's unacked hash: [message, exchange, routing key]."""
     try:
         return str(msgspec.json.decode(unacked)[0]["headers"]["id"])
     except (msgspec.DecodeError, LookupError, TypeError):

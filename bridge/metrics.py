@@ -1,7 +1,8 @@
-"""The bus's numbers for Prometheus: what waits in queues and outboxes, what is dead, who has paid and has no access.
+"""Prometheus metrics of the bus: queues, outboxes, dead letters, lag, and purchases without access.
 
-The bridge tells them, not the workers: a queue is of most interest when its worker is down. Redis and the databases are
-asked at each scrape; what does not answer is left out, and counted in ``coursebus_unanswered_total``.
+The bridge exports them rather than the workers, because the length of a queue matters most when its worker is down.
+Redis and the databases are queried at each scrape; a query that fails is omitted from the scrape and counted in
+``coursebus_unanswered_total``.
 """
 
 import time
@@ -37,7 +38,7 @@ from .routes import ROUTES
 
 log = get_logger(__name__)
 
-ACCESS = "courses.grant_access"  # the handler whose work is what a buyer has paid for
+ACCESS = "courses.grant_access"  # the handler that gives a buyer access
 ACCESS_COMES_WITHIN = timedelta(minutes=1)
 
 LAG_EVENTS = Gauge("coursebus_consumer_lag_events", "Events on Kafka that the service has not handled.", ["service"])
@@ -50,23 +51,23 @@ UNANSWERED = Counter("coursebus_unanswered", "Questions of a scrape that a serve
 
 
 def serve() -> None:
-    """Answer scrapes, with what waits at that moment."""
+    """Start the metrics endpoint."""
     REGISTRY.register(Bus())
     metrics.serve()
 
 
 def count_published(rows: Sequence[Row[Any]], seqs: Sequence[int]) -> None:
-    """Count what Kafka has acknowledged of ``rows``."""
+    """Count the ``rows`` that Kafka acknowledged (``seqs``), by topic."""
     marked = set(seqs)
     for topic, number in Count(row.aggregatetype for row in rows if row.seq in marked).items():
         metrics.EVENTS_PUBLISHED.labels(topic).inc(number)
 
 
 def count_handled(handler: str, record: Record) -> None:
-    """Measure the time from the publication of an event to its commit by ``handler``; log its place on Kafka."""
+    """Measure the time from the creation of an event (``ce_time``) to its handler's reply; log its Kafka position."""
     try:
         seconds = max(time.time() - datetime.fromisoformat(record.headers["ce_time"]).timestamp(), 0)
-    except (KeyError, ValueError):  # not published by a relay of this version
+    except (KeyError, ValueError):  # published without a valid ``ce_time``
         seconds = 0.0
     else:
         _event_seconds(handler).observe(seconds)
@@ -83,7 +84,7 @@ def count_handled(handler: str, record: Record) -> None:
 
 
 def tell_lag(service: str, *, events: int, seconds: float) -> None:
-    """Note how far the group of ``service`` is behind."""
+    """Set the lag gauges of the consumer group of ``service``."""
     LAG_EVENTS.labels(service).set(events)
     LAG_SECONDS.labels(service).set(seconds)
 
@@ -94,10 +95,10 @@ def _event_seconds(handler: str) -> Histogram:
 
 
 class Bus(Collector):
-    """What waits, asked at each scrape."""
+    """Collects queue, outbox and dead-letter metrics at each scrape."""
 
     def describe(self) -> Iterable[Metric]:
-        return []  # nothing is asked before the first scrape
+        return []  # otherwise registering the collector would query all servers
 
     def collect(self) -> Iterator[Metric]:
         parts: dict[str, Callable[[], list[Metric]]] = {
@@ -136,12 +137,12 @@ def _queues() -> list[Metric]:
 
 
 def _age_of(message: bytes | None) -> float:
-    # beat's own pokes do not say when they were sent; they expire by themselves.
+    # Messages from Celery beat have no envelope, and so no time of sending; they expire automatically.
     envelope = msgspec.json.decode(message)["headers"].get("envelope") if message else None
     return max(time.time() - envelope["sent_at"], 0) if envelope else 0.0
 
 
-# As the index of the relay has it.
+# The condition of the partial index that the relay uses.
 _WAITING = (OutboxEvent.published_at.is_(None), OutboxEvent.failed_at.is_(None))
 
 

@@ -1,4 +1,4 @@
-"""The events that the bridge holds for one service: ready to be sent, sent, or waiting for their next attempt."""
+"""The events that the bridge holds for one service: ready to be sent, in flight, or waiting for a retry."""
 
 import time
 from collections import deque
@@ -11,11 +11,11 @@ import settings
 
 from .lanes import Record, is_fresh
 
-_OLD_EVERY = 4  # while fresh events wait too, one in so many that are sent is an old one
+_OLD_EVERY = 4  # while both kinds wait, every fourth event sent is an old one, so that old ones make progress
 
 
 class State(Enum):
-    """Where an event is. Each is in one place at a time."""
+    """The state of a pending event."""
 
     READY = "ready to be sent"
     IN_FLIGHT = "sent, and not answered"
@@ -26,22 +26,22 @@ class State(Enum):
 
 @dataclass(eq=False)
 class Pending:
-    """One event on its way through one handler."""
+    """One event that is pending for one handler."""
 
     handler: str
     record: Record
     done: list[Callable[[], None]]
     state: State = State.READY
     parked: bool = False  # behind a dead letter of its key
-    attempt: int = 1  # counts towards a dead letter; transient errors do not
-    refusals: int = 0  # in a row, for the delay
-    waiting_since: float | None = None  # monotonic: the first transient error
+    attempt: int = 1  # counts towards dead-lettering; transient errors do not count
+    refusals: int = 0  # consecutive, for the backoff
+    waiting_since: float | None = None  # monotonic: time of the first transient error
     last_error: str = "no answer"
-    resends: int = 0  # because the message was gone
+    resends: int = 0  # because the message was lost
     sent_at: float = 0.0  # monotonic
     sent_at_utc: float = 0.0  # seconds since 1970, as in the message
-    taken_since: float | None = None  # monotonic: when the message was first seen among those that a worker holds
-    looks_missed: int = 0  # in a row, at which the message was neither in the queue nor held by a worker
+    taken_since: float | None = None  # monotonic: when the message was first seen in a worker's unacked hash
+    looks_missed: int = 0  # consecutive checks that found it neither in the queue nor with a worker
     task_id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,15 +58,15 @@ class Pending:
 
 
 def task_id_of(handler: str, event_id: str) -> str:
-    """Return the same id for each repetition of an event, so that its replies find it."""
+    """Return the task id, which is the same for each redelivery, so that every reply can be matched."""
     return str(uuid5(NAMESPACE_URL, f"{handler} {event_id}"))
 
 
 class Outbound:
-    """What is to be sent to the queue of one service, and what was. Not thread-safe: the owner holds a lock.
+    """The events to send to the queue of one service, and those in flight. Not thread-safe: the owner holds a lock.
 
-    At most EVENTS_IN_FLIGHT messages are in the queue or with a worker; the rest waits here. So the queue stays short
-    for commands, and what Redis may lose is little.
+    At most EVENTS_IN_FLIGHT messages are in the queue or with a worker; the rest waits here. So commands do not wait
+    behind a long queue, and few messages are lost if Redis loses its data.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class Outbound:
         (self._fresh if is_fresh(pending.record.headers.get("ce_time", "")) else self._old).append(pending)
 
     def take(self) -> Pending | None:
-        """Return the next one to send, which then is in flight; None while no more may be sent."""
+        """Return the next event to send and mark it as in flight; None if nothing may be sent now."""
         if len(self.in_flight) >= settings.EVENTS_IN_FLIGHT or time.monotonic() < self.closed_until:
             return None
         while chosen := self._choose():
@@ -94,7 +94,7 @@ class Outbound:
         return None
 
     def put_back(self, pending: Pending, *, closed_seconds: float) -> None:
-        """Undo ``take`` for a message that could not be sent, and send none for a while."""
+        """Undo ``take`` for a message that could not be sent, and send nothing for ``closed_seconds``."""
         self.closed_until = time.monotonic() + closed_seconds
         if self.in_flight.pop(pending.task_id, None) and pending.state is State.IN_FLIGHT:
             pending.state = State.READY

@@ -1,4 +1,4 @@
-"""``python -m bridge quarantine``: events that Kafka refuses for good."""
+"""``python -m bridge quarantine``: operators' commands for events that Kafka refuses permanently."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ Change = Callable[[Session, str, int], int]
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add list, release and discard."""
+    """Add the subcommands list, release and discard."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="one line each, the oldest of each service first")
     listing.set_defaults(run=_list)
@@ -43,7 +43,7 @@ def _list(_chosen: argparse.Namespace) -> bool:
 
 
 def _release(chosen: argparse.Namespace) -> bool:
-    # One that was parked behind another is released together with that one.
+    # A parked event is released together with the quarantined event that it waits for.
     names = dict.fromkeys([event.id for event in _every_event()] if chosen.all else chosen.events)
     outcomes = [_change(name, release, "released") for name in names]
     with suppress(RedisError):

@@ -1,4 +1,4 @@
-"""Projections made anew from the outbox, key by key."""
+"""Rebuild projections from the outbox, key by key."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ PAGE = 500
 
 @dataclass(frozen=True)
 class Source:
-    """The events that a projection is made of."""
+    """The events that a projection is built from."""
 
     topic: str
     types: list[str]
@@ -29,9 +29,9 @@ class NoSuchProjection(Exception):
 
 
 def rebuild(projection: str) -> int:
-    """Make every key of ``projection`` anew from its events; returns how many keys. Raises NoSuchProjection.
+    """Rebuild every key of ``projection`` from its events; return the number of keys. Raises NoSuchProjection.
 
-    Handlers go on meanwhile. Rows of which the outbox has no event stay as they are.
+    Handlers continue during the rebuild. Rows whose key has no event in the outbox are not changed.
     """
     service = projection.partition(".")[0]
     known = ask(f"{service}.list_projections", {}) if service in celery_app.SERVICES else {}
@@ -46,8 +46,8 @@ def rebuild(projection: str) -> int:
 
 
 def _rebuild_key(service: str, projection: str, source: Source, key: str) -> None:
-    # An event that a handler took between our reading and the rebuild's commit was undone by it. It is in the outbox
-    # then, so reading again finds it.
+    # The rebuild undoes an event that a handler processed after the query and before the rebuild's commit. That event
+    # is in the outbox, so query and rebuild again until the number of events is stable.
     done = -1
     while True:
         with sessions(source.topic).begin() as session:

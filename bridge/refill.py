@@ -1,11 +1,11 @@
-"""Events published once more: after a loss of Kafka's log, and by ``python -m bridge replay``.
+"""Refill: publish events again after Kafka lost a log, or on request by ``python -m bridge replay``.
 
-Kafka gives every topic an id, and another one to a topic that is created again. PostgreSQL keeps the ids that were
-published to; where one has changed, the log is empty and is refilled from the outbox.
+Kafka assigns a new id to a topic that is recreated. PostgreSQL stores the id of the topic that was published to. If it
+differs from the broker's, the log was lost and is refilled from the outbox.
 
-A refill walks over the outbox by ``seq`` and keeps its place in ``bus.kafka_topics``. It changes no row of the outbox,
-so that millions of events cost no update, and a new leader goes on where the last one stopped. New events are
-published first. Only what ``may_be_repeated`` is published again.
+A refill reads the outbox by ``seq`` and stores its position in ``bus.kafka_topics``. It updates no outbox row, so
+millions of events cost no update, and a new leader continues where the previous one stopped. New events are published
+first. Only events that satisfy ``may_be_repeated`` are published again.
 """
 
 from collections.abc import Iterator
@@ -31,19 +31,19 @@ from .tellers import tellers_of
 log = get_logger(__name__)
 
 BATCH = 500
-WINDOW = 20_000  # seqs that one query looks at: events of other topics, and old ones, lie between those wanted
+WINDOW = 20_000  # seqs per query: between the wanted events are events of other topics and expired ones
 LOG_EVERY = 10_000  # events
 
 
 @dataclass(frozen=True)
 class Refill:
-    """One topic that is being refilled: above ``after``, up to ``until``."""
+    """A running refill of one topic: events with ``after`` < ``seq`` <= ``until``."""
 
     topic: str
     after: int
     until: int
     since: datetime | None
-    began_at: datetime  # what was published later is in the log
+    began_at: datetime  # events published later are in the new log
     sent: int
 
     @property
@@ -53,7 +53,7 @@ class Refill:
 
 @dataclass(frozen=True)
 class Batch:
-    """The next events of a refill, and its place when they are published."""
+    """The next events of a refill, and its position after they are published."""
 
     refill: Refill
     rows: Rows
@@ -61,7 +61,7 @@ class Batch:
 
 
 class Refills:
-    """The refills of one database, carried out by its leading relay."""
+    """The refills of one database, executed by the leading relay."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -69,7 +69,7 @@ class Refills:
         self._brought_forward: set[tuple[str, str]] = set()
 
     def begin_for_lost_logs(self, topic_ids: dict[str, str]) -> bool:
-        """Compare the broker's topics with those that were published to; returns whether one is to be refilled."""
+        """Start a refill for each topic whose id changed; return whether one was started."""
         known = {
             row.topic: row.topic_id for row in self._connection.execute(select(KafkaTopic.topic, KafkaTopic.topic_id))
         }
@@ -81,7 +81,7 @@ class Refills:
         return begun
 
     def reload(self) -> None:
-        """Read which refills are running; the command line may have asked for one."""
+        """Read the running refills from the database; the command line may have requested one."""
         rows = self._connection.execute(
             select(
                 KafkaTopic.topic,
@@ -97,13 +97,13 @@ class Refills:
         refills = {row["topic"]: Refill(**row) for row in rows}
         known = {refill.topic: refill.after for refill in self._refills}
         if not all(topic in known and refill.after >= known[topic] for topic, refill in refills.items()):
-            self._brought_forward.clear()  # a new refill, or one that begins earlier than it did
+            self._brought_forward.clear()  # a new refill, or one that was widened to earlier events
         self._refills = list(refills.values())
 
     def earlier_of(self, fresh: Rows) -> Iterator[Rows]:
-        """Return, in batches, the events that the log must have before ``fresh``: earlier ones of the same keys.
+        """Yield batches of earlier events with the keys of ``fresh``, which must be published before ``fresh``.
 
-        A key's new event would otherwise overtake those that were lost before they were handled.
+        Otherwise a new event would overtake lost events of its key that were not handled yet.
         """
         for refill in self._refills:
             keys = {key_of(row) for row in fresh if row.aggregatetype == refill.service} - self._brought_forward
@@ -115,7 +115,7 @@ class Refills:
                 self._brought_forward |= keys
 
     def batch(self) -> Batch | None:
-        """Return the next events of the refill that is furthest behind; None where none is running."""
+        """Return the next batch of the refill with the lowest position; None if none is running."""
         if not self._refills:
             return None
         refill = min(self._refills, key=lambda each: each.after)
@@ -125,11 +125,11 @@ class Refills:
         return Batch(refill, left, rows[-1].seq if len(rows) == BATCH else end)
 
     def keep_place(self, batch: Batch) -> None:
-        """Store that the events of ``batch`` are published."""
+        """Store the position after ``batch``, whose events are published."""
         refill, done = batch.refill, batch.place >= batch.refill.until
         place = {"refill_after": batch.place} if not done else dict.fromkeys(_PLACE)
         sent = refill.sent + len(batch.rows)
-        # Where the command line has asked for more meanwhile, the place is not ours to set: what it says is read below.
+        # Update only an unchanged refill: if the command line widened it concurrently, ``reload`` reads the new one.
         self._connection.execute(
             update(KafkaTopic)
             .where(KafkaTopic.topic == refill.topic)
@@ -149,10 +149,10 @@ class Refills:
             "refill_after": first - 1 if is_needed else None,
             "refill_until": last if is_needed else None,
             "refill_since": None,
-            "refill_began_at": func.now() if is_needed else None,  # compared with marks, by the same clock
+            "refill_began_at": func.now() if is_needed else None,  # by the clock of ``published_at``
             "refill_sent": 0,
         }
-        # One statement: a leader that dies here leaves either the old id or the new one with its refill.
+        # One statement: after a crash the table has either the old id, or the new one together with its refill.
         known = insert(KafkaTopic).values(topic=topic, topic_id=topic_id, known_since=now(), **place)
         names = ("topic_id", "known_since", *place)
         self._connection.execute(
@@ -163,9 +163,9 @@ class Refills:
 
 
 def ask_for_refill(service: str, *, since: datetime | None) -> int:
-    """Have the relay publish the events of ``service`` again that were recorded since then; returns their number.
+    """Request a refill of the events that ``service`` recorded since ``since``; return their number.
 
-    A refill that is running already is widened.
+    A refill that is already running is widened.
     """
     wanted = (*_repeatable(service), *([OutboxEvent.created_at >= since] if since else []))
     with sessions(service).begin() as session:
@@ -176,7 +176,7 @@ def ask_for_refill(service: str, *, since: datetime | None) -> int:
 
 
 def is_refilling(topics: list[str]) -> bool:
-    """Whether one of the topics does not hold all published events yet."""
+    """Return whether a refill is running for one of the topics, so that it lacks published events."""
     for name in topics:
         with sessions(kafka.service_of(name)).begin() as session:
             topic = session.get(KafkaTopic, name)
@@ -186,7 +186,7 @@ def is_refilling(topics: list[str]) -> bool:
 
 
 def has_older_events(service: str, *, since: datetime | None) -> bool:
-    """Whether ``service`` has published events since then that are too old to be repeated."""
+    """Return whether ``service`` has published events since ``since`` that are too old to be repeated."""
     told = (OutboxEvent.published_at.is_not(None), OutboxEvent.aggregatetype == service, ~may_be_repeated(now()))
     wanted = (*told, *([OutboxEvent.created_at >= since] if since else []))
     with sessions(service).begin() as session:
@@ -196,7 +196,7 @@ def has_older_events(service: str, *, since: datetime | None) -> bool:
 def _widen(session: Session, service: str, *, after: int, since: datetime | None) -> None:
     last, at = session.execute(select(func.max(OutboxEvent.seq), func.now())).one()
     name = kafka.topic_of(service)
-    # The id of a topic that no relay has seen yet is empty: the relay takes it for a new one and refills all of it.
+    # A topic that no relay has seen yet gets an empty id: the relay treats it as a new topic and refills all of it.
     new = insert(KafkaTopic).values(topic=name, topic_id="", known_since=now(), refill_sent=0)
     session.execute(new.on_conflict_do_nothing())
     topic = session.get_one(KafkaTopic, name, with_for_update=True)
@@ -222,7 +222,7 @@ def _events_of(refill: Refill) -> Select[Any]:
 
 
 def _repeatable(service: str) -> tuple[ColumnElement[bool], ...]:
-    # By type, because the index of published events begins with it.
+    # Filter by type, because it is the first column of the index of published events.
     return (
         OutboxEvent.aggregatetype == service,
         OutboxEvent.type.in_(_types(service)),

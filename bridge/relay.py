@@ -1,8 +1,8 @@
-"""From the outbox to Kafka: in order, one leader per database, marked only when Kafka has acknowledged.
+"""Publish the outbox to Kafka in order, with one leader per database; mark events after Kafka acknowledged them.
 
-The leader holds a PostgreSQL advisory lock on the one connection by which it also reads and marks, so that losing the
-lock and losing the right to mark are the same thing. A leader that is paused loses its connection after
-``idle_session_timeout``; its successor sends again what it had read, which the consumers' inboxes absorb.
+The leader holds a PostgreSQL advisory lock on the connection that it uses for reading and marking: without the lock it
+cannot mark. A paused leader loses its connection after ``idle_session_timeout``. Its successor publishes the unmarked
+events again, and the consumers' inboxes detect the duplicates.
 """
 
 import threading
@@ -33,9 +33,9 @@ from .topics import Topics
 log = get_logger(__name__)
 
 BATCH = 500
-POLL_SECONDS = 0.25  # behind the hint, which may be lost
+POLL_SECONDS = 0.25  # polling interval, because a hint may be lost
 CHECK_SECONDS = 1  # how often a relay checks whether the broker has lost its log
-CONSUMERS_NOTICE_SECONDS = 2  # above their heartbeat: by then they have lost their places, and begin at the beginning
+CONSUMERS_NOTICE_SECONDS = 2  # above their heartbeat: by then they have lost their offsets and start from the beginning
 _LEADER_LOCK = "SELECT pg_try_advisory_lock(hashtext('coursebus relay'))"
 _SETTINGS = "-c role=coursebus_bridge -c timezone=UTC -c idle_session_timeout=15s -c statement_timeout=60s"
 
@@ -68,7 +68,7 @@ _PARK = text(f"""
 
 
 class Relay(threading.Thread):
-    """Publishes the outbox of one database for as long as it leads there."""
+    """Publishes the outbox of one database while it is the leader."""
 
     def __init__(self, database_url: str, stop: threading.Event) -> None:
         super().__init__(name="relay")
@@ -92,7 +92,8 @@ class Relay(threading.Thread):
         topics.ensure()
         publisher = Publisher(connection, topics)
         if publisher.refills.begin_for_lost_logs(publisher.topic_ids) and settings.KAFKA_EMBEDDED:
-            # Its consumers do not know of which log their places are: they would read on in the middle of the new one.
+            # The embedded broker stores no topic id with an offset: its consumers would continue at their old offsets
+            # in the new log. Wait until they have lost them.
             self._stop_asked.wait(CONSUMERS_NOTICE_SECONDS)
         log.info("relay leads")
         checked_at = time.monotonic()
@@ -109,7 +110,7 @@ class Relay(threading.Thread):
 
 
 class Publisher:
-    """Publishes batches by one producer to one set of topics; good until the first exception."""
+    """Publishes batches with one producer to one set of topics. Must be discarded after an exception."""
 
     def __init__(self, connection: Connection, topics: Topics) -> None:
         self._connection = connection
@@ -121,9 +122,9 @@ class Publisher:
         self.refills = Refills(connection)
 
     def publish(self) -> int:
-        """Publish one batch of new events; returns how many events were read.
+        """Publish one batch of new events; return how many events were read.
 
-        Raises KafkaException when some of them did not arrive, or may not have.
+        Raises KafkaException if Kafka did not acknowledge some of them, whether or not it stored them.
         """
         rows = list(self._connection.execute(_UNPUBLISHED).all())
         if not rows:
@@ -132,8 +133,8 @@ class Publisher:
         for earlier in self.refills.earlier_of(free):
             self._repeat(earlier)
         sent = self._send(free)
-        # A broker that has lost its log can acknowledge what it does not keep, taking it for a repetition. So an
-        # acknowledgement counts when the topics are still the same after it.
+        # A broker that lost its log may take an event for a duplicate and acknowledge it without storing it. So an
+        # acknowledgement is valid only if the topic ids are unchanged after it.
         self.check_topics()
         reach("acknowledged, not marked")
         self._connection.execute(_MARK, {"seqs": sent.acknowledged})
@@ -143,9 +144,9 @@ class Publisher:
         return len(rows)
 
     def refill(self) -> bool:
-        """Publish the next batch of a refill; returns whether one is running.
+        """Publish the next batch of a refill; return whether one is running.
 
-        An event that Kafka refuses is left out: it was published before, and the audit finds it if it was not handled.
+        An event that Kafka refuses is skipped: it was published before, and the audit redelivers it if necessary.
         """
         batch = self.refills.batch()
         if batch is None:
@@ -156,7 +157,7 @@ class Publisher:
         return True
 
     def check_topics(self) -> None:
-        """Raises KafkaException when a topic is not the one that it was."""
+        """Raise KafkaException if the id of a topic has changed."""
         if self._topics.ids() != self.topic_ids:
             raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_ID))
 
@@ -195,13 +196,13 @@ def _await_hint() -> None:
     try:
         queue_redis().blpop([RELAY_HINT], timeout=POLL_SECONDS)
     except RedisError:
-        time.sleep(POLL_SECONDS)  # the poll goes on without Redis
+        time.sleep(POLL_SECONDS)  # polling continues without Redis
 
 
 def _engine(database_url: str) -> Engine:
     return create_engine(
         database_url,
-        isolation_level="AUTOCOMMIT",  # the lock belongs to the session; each statement stands for itself
+        isolation_level="AUTOCOMMIT",  # the advisory lock belongs to the session; each statement is its own transaction
         poolclass=NullPool,
         connect_args={"options": _SETTINGS, "connect_timeout": 5, "application_name": "coursebus-relay"},
     )

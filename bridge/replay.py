@@ -1,4 +1,4 @@
-"""Past events given to one handler once more. What it has done before is not done twice."""
+"""Redeliver past events to one handler. Events that it has processed have no second effect."""
 
 from datetime import datetime
 
@@ -11,9 +11,9 @@ from .tellers import tellers_of
 
 
 def hand_again(dispatcher: Dispatcher, handler: str, *, topic: str | None, since: datetime | None) -> int:
-    """Give ``handler`` the events that are routed to it, without Kafka; its inbox passes over what it has done.
+    """Send ``handler`` the past events that are routed to it, bypassing Kafka; return their number.
 
-    Returns how many events that were. One that it cannot take becomes a dead letter.
+    The handler's inbox skips events that it has processed. An event that fails becomes a dead letter.
     """
     types = sorted(type_ for type_, handlers in ROUTES.items() if handler in handlers)
     told_by = {teller for type_ in types for teller in tellers_of(type_)}

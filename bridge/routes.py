@@ -1,7 +1,7 @@
-"""The whole choreography: which event starts which tasks.
+"""The whole choreography: which event starts which handlers.
 
-The tasks of one event run in parallel, each through the queue of its service; events of one key reach a service one
-after another.
+The handlers of one event run in parallel, each in the queue of its service. A service gets events of one key one at a
+time.
 """
 
 from models.events import every_event
@@ -11,7 +11,7 @@ _SERVICES = ("users", "courses", "payments", "progress", "notifications", "integ
 _REACTIONS = {
     "USER_CREATED": ["users.fill_profile", "notifications.welcome_user"],
     "USER_UPDATED": ["users.cache_profile", "notifications.keep_contact"],
-    # A person's right to see all and to go: every service answers for itself.
+    # Rights of access and erasure: every service exports and erases its own data.
     "USER_EXPORT_REQUESTED": [f"{service}.export_data" for service in _SERVICES],
     "USER_DATA_EXPORTED": ["users.gather_export"],
     "USER_DELETED": [f"{service}.erase_data" for service in _SERVICES],
@@ -43,5 +43,5 @@ _REACTIONS = {
     "CERTIFICATE_ISSUED": ["notifications.send_certificate"],
 }
 
-# Integrators hear of everything: by the feed, and by webhooks.
+# Integrators receive every event, by the event feed and by webhooks.
 ROUTES = {event.type: [*_REACTIONS.get(event.type, []), "integrations.keep_event"] for event in every_event()}

@@ -1,4 +1,4 @@
-"""Outbox rows as the bridge reads them, and the headers of their messages."""
+"""The query for outbox rows, and the headers of their Kafka messages."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,14 +18,14 @@ EVENTS = select(
     OutboxEvent.aggregateid,
     OutboxEvent.aggregate_version,
     OutboxEvent.type,
-    cast(OutboxEvent.payload, Text).label("payload"),  # JSON as it stands: it is not parsed on its way
+    cast(OutboxEvent.payload, Text).label("payload"),  # JSON as text: the bridge does not parse it
     OutboxEvent.headers,
     OutboxEvent.created_at,
 )
 
 
 def key_of(row: Row[Any]) -> tuple[str, str]:
-    """Return the topic's service and the key: events with the same ones are published in their order."""
+    """Return the producing service and the key: events with the same pair are published in order."""
     return row.aggregatetype, row.aggregateid
 
 

@@ -1,4 +1,4 @@
-"""One batch of events to Kafka: which it has acknowledged, and which it will never take."""
+"""Send a batch of events to Kafka; report which were acknowledged and which are refused permanently."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,13 +13,13 @@ from models.faults import reach
 from . import kafka
 from .rows import headers_of, key_of
 
-# Together below the idle timeout of the relay's connection.
+# Their sum must be below the idle timeout of the relay's connection (15 s), or the relay loses its leadership.
 FLUSH_SECONDS = 8
-ALONE_SECONDS = 3  # for all events of a batch that are sent again by themselves; the others wait for the next batch
+ALONE_SECONDS = 3  # for all single resends of one batch; the rest is left to the next batch
 LOOK_UP_SECONDS = 0.5
 
-# The same event meets the same refusal whenever it is sent again. All other errors concern the broker or the way to
-# it, and end when that recovers.
+# Permanent: sending the same event again gets the same refusal. All other errors concern the broker or the network and
+# are retried.
 PERMANENT = {
     KafkaError.MSG_SIZE_TOO_LARGE: "larger than message.max.bytes of the producer or max.message.bytes of the topic",
     KafkaError.RECORD_LIST_TOO_LARGE: "larger than a segment of the log",
@@ -29,8 +29,8 @@ PERMANENT = {
     KafkaError.INVALID_TIMESTAMP: "the clocks of the bridge and the broker differ by more than the topic allows",
     KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT: "the topic's message format has no headers",
     KafkaError.POLICY_VIOLATION: "a policy of the broker forbids it",
-    # Of the whole topic. Its events wait in the quarantine, and those of the other services go on; after the ACL or
-    # the name was corrected, `quarantine release --all` publishes them in their order.
+    # These concern a whole topic. Its events are quarantined, and other topics continue. After the ACL or the name is
+    # corrected, `quarantine release --all` publishes them in order.
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "the bridge may not write to the topic",
     KafkaError.TOPIC_EXCEPTION: "the name of the topic is not accepted",
 }
@@ -40,24 +40,24 @@ Reports = dict[int, KafkaError | None]  # by seq; None is an acknowledgement
 
 @dataclass
 class Sent:
-    """What became of a batch."""
+    """The result of sending a batch."""
 
-    acknowledged: list[int] = field(default_factory=list)  # seqs, for each key without a gap
-    refused: dict[int, str] = field(default_factory=dict)  # why, by seq
+    acknowledged: list[int] = field(default_factory=list)  # seqs; for each key a prefix without gaps
+    refused: dict[int, str] = field(default_factory=dict)  # reason by seq
     is_whole: bool = True  # False: the outcome of some events is unknown
 
 
 class Sender:
-    """Sends batches with one producer; good until the first exception."""
+    """Sends batches with one producer. Must be discarded after an exception."""
 
     def __init__(self, producer: Producer, check_topics: Callable[[], None]) -> None:
         self._producer = producer
         self._check_topics = check_topics
 
     def send(self, rows: Sequence[Row[Any]]) -> Sent:
-        """Hand the rows to Kafka in their order. Behind a refused event its key stops; the other keys go on.
+        """Send the rows to Kafka in order. After a refused event, its key stops and the other keys continue.
 
-        Raises KafkaException where the producer is of no use any more.
+        Raises KafkaException if the producer can no longer be used.
         """
         sent, reports = Sent(), Reports()
         stopped: set[tuple[str, str]] = set()
@@ -74,7 +74,7 @@ class Sender:
         return sent
 
     def _sort_out(self, rows: Sequence[Row[Any]], reports: Reports, sent: Sent) -> None:
-        """Fill ``sent`` from the delivery reports. Events behind a gap of their key go with a later batch."""
+        """Fill ``sent`` from the delivery reports. Events behind a gap in their key are left to a later batch."""
         stopped: set[tuple[str, str]] = set()
         out_of_order: set[tuple[str, str]] = set()
         alone_until = time.monotonic() + ALONE_SECONDS
@@ -86,7 +86,7 @@ class Sender:
                 continue
             if error is None and key not in out_of_order:
                 sent.acknowledged.append(row.seq)
-            elif error is None:  # it was taken before an earlier event of its key
+            elif error is None:  # Kafka stored it before an earlier event of its key: publish it again
                 stopped.add(key)
             elif error.code() not in PERMANENT:
                 stopped.add(key)
@@ -97,7 +97,7 @@ class Sender:
                 stopped.add(key)
 
     def _is_taken_alone(self, row: Row[Any], reports: Reports, sent: Sent) -> bool:
-        """Send one event again by itself: Kafka refuses a batch as a whole for one of its events."""
+        """Send one event alone, because Kafka refuses a whole batch for one event; return whether it succeeded."""
         error = self._hand_over(row, reports)
         if error is None:
             self._flush(ALONE_SECONDS)
@@ -111,10 +111,10 @@ class Sender:
         return error is None
 
     def _hand_over(self, row: Row[Any], reports: Reports) -> KafkaError | None:
-        """Give one event to the producer; returns why this event can never be sent, None otherwise."""
+        """Produce one event; return the error if it is permanent, else None. Raises KafkaException for other errors."""
 
         def report(error: KafkaError | None, message: Message) -> None:
-            # An acknowledgement without an offset is none.
+            # An acknowledgement without an offset does not count.
             reports[row.seq] = error or (None if message.offset() is not None else _NO_REPORT)
 
         reports.pop(row.seq, None)
@@ -136,7 +136,7 @@ class Sender:
     def _flush(self, seconds: float = FLUSH_SECONDS) -> None:
         give_up_at = time.monotonic() + seconds
         while self._producer.flush(LOOK_UP_SECONDS) and time.monotonic() < give_up_at:
-            # The broker may have lost its log: a producer that it has forgotten waits without an error.
+            # If the broker lost its log, it no longer knows the producer, whose flush then waits without an error.
             self._check_topics()
 
 

@@ -1,4 +1,4 @@
-"""The services' topics at the broker, and which they are: Kafka gives a topic that is made anew another id."""
+"""Create the services' topics and watch their ids: Kafka assigns a new id to a topic that is recreated."""
 
 import threading
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ log = get_logger(__name__)
 
 _DAY_MS = 24 * 3600 * 1000
 LOOK_SECONDS = 1.0
-FIRST_LOOK_SECONDS = 0.2  # until there are topics: everybody waits for them
+FIRST_LOOK_SECONDS = 0.2  # until the topics exist, because all consumers wait for them
 
 
 class Topics:
@@ -28,20 +28,20 @@ class Topics:
         self._names = [kafka.topic_of(service) for service in celery_app.SERVICES]
 
     def ensure(self) -> None:
-        """Make those that are missing. Raises KafkaException while the broker is away."""
+        """Create missing topics. Raises KafkaException if the broker is unreachable."""
         config = {
             "max.message.bytes": str(kafka.TOPIC_MESSAGE_MAX_BYTES),
-            # As long as the outbox may publish an event again. INBOX_KEPT_DAYS is longer than both together, so a
-            # handler remembers every event that it can find here.
+            # As long as the outbox may publish an event again. INBOX_KEPT_DAYS is longer than the sum of both, so every
+            # event on a topic that was handled still has its inbox row.
             "retention.ms": str(settings.OUTBOX_KEPT_DAYS * _DAY_MS),
-            "segment.ms": str(_DAY_MS),  # retention deletes whole segments: a record stays for a day more at most
+            "segment.ms": str(_DAY_MS),  # retention deletes whole segments, so a record is kept up to a day longer
         }
         self._make(
             NewTopic(name, settings.KAFKA_PARTITIONS, settings.KAFKA_REPLICATION, config=config) for name in self._names
         )
 
     def ensure_for_letters(self, names: set[str]) -> None:
-        """Make the topics of dead letters that are missing: one partition, which few ever reach."""
+        """Create missing dead-letter topics, with one partition because they receive few messages."""
         kept = {
             "max.message.bytes": str(kafka.TOPIC_MESSAGE_MAX_BYTES),
             "retention.ms": str(settings.DEAD_LETTERS_KEPT_DAYS * _DAY_MS),
@@ -55,16 +55,16 @@ class Topics:
             try:
                 made.result(timeout=10)
             except KafkaException as error:
-                log.info("topic not made", topic=name, reason=str(error))  # another bridge was faster
+                log.info("topic not made", topic=name, reason=str(error))  # normally another bridge created it first
 
     def ids(self) -> dict[str, str]:
-        """The id of each topic. Raises KafkaException or TimeoutError where one cannot be told."""
+        """Return the id of each topic. Raises KafkaException or TimeoutError if one is not available."""
         described = self._admin.describe_topics(TopicCollection(self._names), request_timeout=5)
         return {name: str(topic.result(timeout=6).topic_id) for name, topic in described.items()}
 
 
 class TopicWatch(threading.Thread):
-    """Looks up the topics' ids for all consumers of a process."""
+    """Polls the topic ids for all consumers of the process."""
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__(name="topics")
@@ -74,12 +74,12 @@ class TopicWatch(threading.Thread):
     def run(self) -> None:
         topics = Topics()
         while not self._stop_asked.is_set():
-            # The broker may be away, or the relay makes them now; what was known holds until another is seen.
+            # The broker may be unreachable, or the relay has not created the topics yet: keep the last known ids.
             with suppress(KafkaException, TimeoutError):
                 self._ids = topics.ids()
             self._stop_asked.wait(LOOK_SECONDS if self._ids else FIRST_LOOK_SECONDS)
 
     def ids(self, topics: Iterable[str]) -> dict[str, str]:
-        """The id of each of ``topics``, all as of one look; empty until there was one."""
+        """Return the known ids of ``topics``, all from the same poll; empty before the first successful one."""
         ids = self._ids
         return {topic: ids[topic] for topic in topics if topic in ids}
