@@ -1,7 +1,7 @@
-"""The one Celery application, and the one way to send it a message.
+"""The Celery application, and the only function that sends messages to it.
 
-A task ``<service>.<verb>`` rides the queue ``<service>``. Nothing here is ever the only holder of a promise: losing
-what waits in Redis costs a repeat, never a purchase (docs/decisions/0002).
+A task ``<service>.<verb>`` is sent to the queue ``<service>``. Redis is never the only place of a commitment: if it
+loses messages, they are sent again, and no purchase is lost (docs/decisions/0002).
 """
 
 import base64
@@ -31,7 +31,7 @@ from models.errors import QueueFull, Unavailable
 from models.faults import reach
 from models.redis import queue_redis, tls_options, without_tls_options
 
-# A service is a module or a package of workers/; what serves them all is named here or begins with an underscore.
+# A service is a module or package of workers/. Shared modules are excluded here or start with an underscore.
 SERVICES = tuple(
     module.name
     for module in pkgutil.iter_modules([str(Path(__file__).parent / "workers")])
@@ -40,89 +40,89 @@ SERVICES = tuple(
 
 
 def queue_of(name: str, *_: object, **__: object) -> dict[str, str]:
-    """The queue of a task is the service in its name."""
+    """Route a task to the queue of the service in its name."""
     return {"queue": name.partition(".")[0]}
 
 
-# A worker's own alone: six times all of them would be twice the start and a third more memory. Beat and tests have all.
+# A worker loads only its own service: loading all six would double its start-up time and take a third more memory.
+# Beat and tests load all.
 LOADED = (settings.SERVICE,) if settings.SERVICE in SERVICES else SERVICES
 
 celery_app = Celery("coursebus", broker=without_tls_options(settings.REDIS_URL))
 celery_app.conf.update(
-    include=[f"workers.{service}" for service in LOADED],  # discovered by their file names, loaded by workers alone
+    include=[f"workers.{service}" for service in LOADED],  # imported by workers only
     task_routes=(queue_of,),
     task_queues=[Queue(service, Exchange(service), routing_key=service) for service in SERVICES],
-    task_create_missing_queues=False,  # a typo would be a list that nobody reads
-    task_ignore_result=True,  # the reply goes to a list of its own, after the commit
-    task_acks_late=True,  # a killed worker's task is run again …
-    task_reject_on_worker_lost=True,  # … a killed child's too
-    task_acks_on_failure_or_timeout=True,  # a failure is answered, and repeated by whoever holds the promise
-    worker_prefetch_multiplier=1,  # prefetched work waits a whole visibility timeout after a kill
-    worker_send_task_events=True,  # Flower shows them
+    task_create_missing_queues=False,  # otherwise a typo would create a queue that no worker reads
+    task_ignore_result=True,  # replies are pushed to a separate list after the commit
+    task_acks_late=True,  # the task of a killed worker is delivered again …
+    task_reject_on_worker_lost=True,  # … and that of a killed child process
+    task_acks_on_failure_or_timeout=True,  # a failure is replied to; the sender decides about a retry
+    worker_prefetch_multiplier=1,  # prefetched messages of a killed worker wait for the timeout
+    worker_send_task_events=True,  # for Flower
     worker_consumer="workers._consumer:Consumer",
-    worker_hijack_root_logger=False,  # our ECS lines stay
+    worker_hijack_root_logger=False,  # keep the ECS log format
     worker_redirect_stdouts=False,
-    worker_cancel_long_running_tasks_on_connection_loss=False,  # they commit in PostgreSQL; the inbox stops a twin
-    broker_transport="models.broker:Transport",  # in place of the URL's scheme, which would switch TLS on …
-    broker_use_ssl=tls_options(settings.REDIS_URL) or None,  # … and so this does
+    worker_cancel_long_running_tasks_on_connection_loss=False,  # the inbox stops a duplicate
+    broker_transport="models.broker:Transport",  # instead of the URL's scheme, which would also enable TLS …
+    broker_use_ssl=tls_options(settings.REDIS_URL) or None,  # … which is set here
     broker_connection_retry_on_startup=True,
-    broker_connection_max_retries=None,  # Redis may be away for longer than a hundred tries
+    broker_connection_max_retries=None,  # Redis may be down for longer than the default of 100 retries
     broker_transport_options={
-        # The default hands a killed worker's message out again after an hour.
+        # By default the message of a killed worker is delivered again after an hour only.
         "visibility_timeout": settings.VISIBILITY_TIMEOUT_SECONDS,
-        "unacked_restore_interval": 5,  # with the throttle below: looked for every 5 s, by default every 100 s
+        "unacked_restore_interval": 5,  # with the throttle: check every 5 s for expired messages, not every 100 s
         "unacked_restore_throttle": 1,
-        # With shared keys the shortest visibility timeout of all workers would win.
+        # Separate keys per service: with shared keys the shortest visibility timeout of all workers would apply.
         "unacked_key": f"unacked:{settings.SERVICE}",
         "unacked_index_key": f"unacked_index:{settings.SERVICE}",
         "unacked_mutex_key": f"unacked_mutex:{settings.SERVICE}",
-        # Who dies while looking leaves the mutex behind, and nobody looks until it ends: by default after 300 s.
+        # A worker that dies while it restores messages keeps the mutex, which blocks all others: by default for 300 s.
         "unacked_mutex_expire": 2,
-        "socket_timeout": 10,  # a publish could hang for ever
+        "socket_timeout": 10,  # otherwise a publish could hang for ever
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
-        "health_check_interval": 10,  # finds a half-open connection
-        "priority_steps": [0],  # one list a queue
+        "health_check_interval": 10,  # detects half-open connections
+        "priority_steps": [0],  # one Redis list per queue
     },
     beat_schedule={},  # filled by @job
-    beat_scheduler="celery.beat:Scheduler",  # no file to corrupt: the jobs table knows what has run
-    beat_max_loop_interval=5,  # a beat that lost Redis looks again soon
+    beat_scheduler="celery.beat:Scheduler",  # no schedule file: the jobs table records what has run
+    beat_max_loop_interval=5,  # so that beat retries soon after it lost Redis
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """What travels beside a message. Times are seconds since 1970, UTC.
+    """Metadata of a message. Times are seconds since 1970, UTC.
 
-    Sender and reader may be of different versions: a reader ignores fields that it does not know, and a new field has a
-    default.
+    Sender and reader may run different versions: a reader ignores unknown fields, and a new field needs a default.
     """
 
     sent_at: float = field(default_factory=time.time)
-    expires_at: float | None = None  # nobody waits any more: not to be begun after it
+    expires_at: float | None = None  # deadline: the task is not started after it
     reply_to: str | None = None  # a Redis list
     request_id: str | None = None
     traceparent: str | None = None
-    causation_id: str | None = None  # the event or command that asked for this task, where it is not ``event_id``
-    actor: str | None = None  # the member of staff or the program that the command comes from: user:<id>, client:<id>
+    causation_id: str | None = None  # the event or command that caused this task, if it is not ``event_id``
+    actor: str | None = None  # the staff user or client that sent the command: user:<id>, client:<id>
     claim: dict[str, Any] | None = None  # models.idempotency.Claim
-    event_id: str | None = None  # of the event that starts this task
-    event_headers: dict[str, str] | None = None  # its CloudEvents attributes, as they stand on Kafka
-    attempt: int = 1  # above 1: the event was sent before without a good end
+    event_id: str | None = None  # of the event that started this task
+    event_headers: dict[str, str] | None = None  # its CloudEvents attributes, as stored on Kafka
+    attempt: int = 1  # above 1: an earlier attempt with this event failed or was lost
 
     @property
     def event_version(self) -> int | None:
-        """The version of the event's aggregate (``ce_sequence``); None where no event started the task."""
+        """Return the version of the event's aggregate (``ce_sequence``); None if no event started the task."""
         sequence = (self.event_headers or {}).get("ce_sequence")
         return int(sequence) if sequence else None
 
 
-# One round trip: the length and the push cannot be parted by another sender. A full queue shows its oldest message.
+# A script, so that check and push are atomic and cost one round trip. Returns the oldest message if the queue is full.
 _PUSH_BELOW_LIMIT = queue_redis().register_script("""
     if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[2]) then return redis.call('LINDEX', KEYS[1], -1) end
     return redis.call('LPUSH', KEYS[1], ARGV[1])
 """)
-_LONGEST_RETRY_AFTER_SECONDS = 60  # a queue that stands still may move again at any time
+_LONGEST_RETRY_AFTER_SECONDS = 60  # upper bound, because a stalled queue may recover at any time
 _ORIGIN = f"{os.getpid()}@{socket.gethostname()}"
 _NO_CALLBACKS = {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
 
@@ -139,9 +139,9 @@ def send(
     task_id: str | None = None,
     limit: int = settings.QUEUE_LIMIT,
 ) -> str:
-    """Push ``message`` for ``task``; returns the task id. Costs a quarter of ``apply_async``.
+    """Push ``message`` to the queue of ``task``; return the task id. Takes a quarter of the time of ``apply_async``.
 
-    Raises QueueFull where ``limit`` messages wait already, Unavailable where Redis does not answer.
+    Raises QueueFull if ``limit`` messages are in the queue, Unavailable if Redis does not answer.
     """
     task_id = task_id or new_task_id()
     queue = queue_of(task)["queue"]
@@ -157,8 +157,8 @@ def send(
 
 
 def _queue_full(queue: str, *, oldest: bytes) -> QueueFull:
-    """With an honest Retry-After: a message that came now would wait about as long as the oldest one has waited."""
-    envelope = msgspec.json.decode(oldest)["headers"].get("envelope")  # beat's own messages have none
+    """Return QueueFull with Retry-After set to the age of the oldest message, which estimates the waiting time."""
+    envelope = msgspec.json.decode(oldest)["headers"].get("envelope")  # messages from Celery beat have none
     error = QueueFull(queue)
     if envelope:
         waited_seconds = math.ceil(time.time() - envelope["sent_at"])
@@ -167,7 +167,10 @@ def _queue_full(queue: str, *, oldest: bytes) -> QueueFull:
 
 
 def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, Any], envelope: Envelope) -> bytes:
-    """Celery's protocol 2 as kombu's Redis transport stores it; a test compares it with ``apply_async``'s own."""
+    """Encode a message of Celery's protocol 2 as kombu's Redis transport stores it.
+
+    A test compares it with the message of ``apply_async``.
+    """
     expires_at = envelope.expires_at
     headers = {
         "lang": "py",
@@ -181,7 +184,7 @@ def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, A
         "expires": datetime.fromtimestamp(expires_at, UTC).isoformat() if expires_at else None,
         "timelimit": [None, None],
         "argsrepr": "()",
-        "kwargsrepr": "{}",  # Flower and the logs show no message: it may hold personal data
+        "kwargsrepr": "{}",  # hide the message from Flower and logs: it may contain personal data
         "origin": _ORIGIN,
         "ignore_result": True,
         "envelope": envelope,
@@ -197,7 +200,7 @@ def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, A
                 "correlation_id": task_id,
                 "reply_to": "",
                 "delivery_mode": 2,
-                # No exchange: a message is put back without the table of bindings, which a FLUSHALL takes along.
+                # No exchange: kombu restores such a message without its binding table, which a FLUSHALL deletes.
                 "delivery_info": {"exchange": "", "routing_key": queue},
                 "priority": 0,
                 "body_encoding": "base64",
@@ -212,12 +215,15 @@ def _log_as_ecs(**_: object) -> None:
     log.configure(f"worker-{settings.SERVICE}" if settings.SERVICE in SERVICES else "beat")
     logging.getLogger("celery").setLevel(logging.INFO)
     for of_each_task in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
-        logging.getLogger(of_each_task).setLevel(logging.WARNING)  # the delivery says it once, with its trace
+        logging.getLogger(of_each_task).setLevel(logging.WARNING)  # the runtime logs each task once, with its trace
 
 
 @signals.beat_init.connect
 def _end_by_the_loop(sender: Service, **_: object) -> None:
-    """Have a SIGTERM end the loop too: Celery's own handler raises, and within a destructor that is lost."""
+    """Make SIGTERM and SIGINT stop beat's loop.
+
+    Celery's own handler only raises SystemExit, which is lost if it is raised within a destructor.
+    """
 
     def end(*_: object) -> None:
         sender.stop()

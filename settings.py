@@ -1,7 +1,7 @@
 """Every environment variable that Coursebus reads, typed, with the unit in its name.
 
-A server is embedded only where its URL is not set: without one the value points at the local stack, whose ports all
-follow ``PORT_BASE`` (see ops/local). Read once at import; a process is configured by its environment alone.
+The default of a server's URL is the server of the local stack, whose ports are relative to ``PORT_BASE`` (ops/local).
+The environment is read once at import and is the only configuration of a process.
 """
 
 import os
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent
 
 
 def _text(name: str, default: str) -> str:
-    # An empty variable means "not set", as in compose files and shells.
+    # Treat an empty variable as not set, as compose files and shells do.
     return os.environ.get(name, "").strip() or default
 
 
@@ -34,7 +34,7 @@ def _number(name: str, default: int) -> int:
 
 
 def _secrets(name: str, default: str) -> tuple[str, ...]:
-    """One secret, or two, comma separated, while one replaces the other."""
+    """Return one secret, or several, comma separated, during a rotation. Raises SystemExit for an empty one."""
     secrets = tuple(secret.strip() for secret in _text(name, default).split(","))
     if not all(secrets):
         raise SystemExit(f"{name} holds an empty secret, which anybody could sign with")
@@ -55,103 +55,103 @@ if ENVIRONMENT not in {"local", "production"}:
     raise SystemExit(f'ENVIRONMENT must be "local" or "production", not {ENVIRONMENT!r}')
 PRODUCTION = ENVIRONMENT == "production"
 PORT_BASE = _number("PORT_BASE", 8000)
-CLOCK = _text("CLOCK", "")  # for tests: the address of a clock that can be moved, see models/clock.py
-FAULT = _text("FAULT", "")  # for tests: where a process is to be killed, see models/faults.py
-LOG_LEVEL = _text("LOG_LEVEL", "info")  # of our own lines: debug, info, warning or error
+CLOCK = _text("CLOCK", "")  # for tests: the address of a fake clock, see models/clock.py
+FAULT = _text("FAULT", "")  # for tests: the crash point at which a process is killed, see models/faults.py
+LOG_LEVEL = _text("LOG_LEVEL", "info")  # of Coursebus's own log lines: debug, info, warning or error
 if LOG_LEVEL not in {"debug", "info", "warning", "error"}:
     raise SystemExit(f"LOG_LEVEL must be debug, info, warning or error, not {LOG_LEVEL!r}")
-LOG_READS = _is_on("LOG_READS")  # a line for every GET, too
-METRICS_HOST = _text("METRICS_HOST", "127.0.0.1")  # in a container 0.0.0.0, on a network that is inside
-METRICS_PORT = _number("METRICS_PORT", 0)  # where each process answers Prometheus; 0: nowhere
+LOG_READS = _is_on("LOG_READS")  # also log every GET
+METRICS_HOST = _text("METRICS_HOST", "127.0.0.1")  # in a container 0.0.0.0, on a private network
+METRICS_PORT = _number("METRICS_PORT", 0)  # of each process's Prometheus endpoint; 0: none
 STATE_DIR = Path(_text("STATE_DIR", str(ROOT / ".local")))  # data and logs of the embedded servers
 
 # Servers.
 DATABASE_URL = _text("DATABASE_URL", f"postgresql+psycopg2://coursebus@{_local(32)}/coursebus")
 REDIS_URL = _text("REDIS_URL", f"redis://{_local(79)}/0")  # queues and replies: AOF, noeviction
-CACHE_URL = _text("CACHE_URL", f"redis://{_local(78)}/0")  # stored reads: allkeys-lru
+CACHE_URL = _text("CACHE_URL", f"redis://{_local(78)}/0")  # read cache: allkeys-lru
 KAFKA_BOOTSTRAP_SERVERS = _text("KAFKA_BOOTSTRAP_SERVERS", _local(92))
 KAFKA_TOPIC_PREFIX = _text("KAFKA_TOPIC_PREFIX", "")
 KAFKA_REPLICATION = _number("KAFKA_REPLICATION", 3 if ENVIRONMENT == "production" else 1)
 KAFKA_EMBEDDED = not _is_set("KAFKA_BOOTSTRAP_SERVERS")
-KAFKA_PARTITIONS = _number("KAFKA_PARTITIONS", 3 if KAFKA_EMBEDDED else 12)  # one bridge is served well by few
-# How long the broker may keep a fetch that finds nothing. The embedded one is not woken by what arrives: what is
-# published there waits for the end of the fetch, and a shorter one costs the broker's CPU (docs/decisions/0033).
+KAFKA_PARTITIONS = _number("KAFKA_PARTITIONS", 3 if KAFKA_EMBEDDED else 12)  # 3 suffice for one local bridge
+# How long the broker may delay a fetch that finds no messages. The embedded broker does not end a fetch when a message
+# arrives: the message waits for the end of the fetch, and shorter fetches cost CPU (docs/decisions/0033).
 KAFKA_FETCH_WAIT_MS = _number("KAFKA_FETCH_WAIT_MS", 20 if KAFKA_EMBEDDED else 100)
 MONGO_URL = _text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
-# smtps:// is TLS from the first byte. smtp:// uses STARTTLS where it is offered, and demands it before a login on
-# another machine. Certificates are verified. smtp+insecure:// never uses TLS. User and password are percent-encoded.
+# smtps:// is implicit TLS. smtp:// uses STARTTLS if it is offered, and requires it before a login on another machine.
+# Certificates are verified. smtp+insecure:// never uses TLS. User and password are percent-encoded.
 SMTP_URL = _text("SMTP_URL", f"smtp://{_local(25)}")
 MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
-# Mails, and push messages, of one category to one person within 24 hours; what exceeds them is skipped and stays in the
-# feed. Receipts and other mandatory notifications are not counted.
+# Limit of e-mails, and of push messages, per category and user within 24 hours. Notifications above it are shown in the
+# in-app inbox only. Receipts and other mandatory notifications are not counted.
 NOTIFICATIONS_PER_DAY = _number("NOTIFICATIONS_PER_DAY", 5)
-UNSUBSCRIBE_LINK_DAYS = _number("UNSUBSCRIBE_LINK_DAYS", 365)  # how long the link of a mail works; laws ask for 30
-# Feed notes and the history of deliveries are deleted so many days after they were made.
+UNSUBSCRIBE_LINK_DAYS = _number("UNSUBSCRIBE_LINK_DAYS", 365)  # validity of the unsubscribe link; laws require 30
+# In-app notifications and delivery history are deleted this many days after their creation.
 NOTIFICATIONS_KEPT_DAYS = _number("NOTIFICATIONS_KEPT_DAYS", 365)
-EMAIL_LEASE_SECONDS = _number("EMAIL_LEASE_SECONDS", 120)  # after it, a mail that was being sent is sent again
-CLAIM_LEASE_SECONDS = _number("CLAIM_LEASE_SECONDS", 30)  # above what a provider call may take with its retries
-# After it, a message that a killed worker had in hand is handed out again: above what any task takes.
+EMAIL_LEASE_SECONDS = _number("EMAIL_LEASE_SECONDS", 120)  # after it, an interrupted e-mail is sent again
+CLAIM_LEASE_SECONDS = _number("CLAIM_LEASE_SECONDS", 30)  # longer than a provider call with its retries
+# After it, the message of a killed worker is delivered again. Must be longer than any task takes.
 VISIBILITY_TIMEOUT_SECONDS = _number("VISIBILITY_TIMEOUT_SECONDS", 60)
-CANARY_SECONDS = _number("CANARY_SECONDS", 15)  # a worker that hears nothing for so long pings its own queue
+CANARY_SECONDS = _number("CANARY_SECONDS", 15)  # after this time without a message, a worker pings its own queue
 
 
 def database_url(service: str) -> str:
-    """The database of ``service``: its own ``<SERVICE>_DATABASE_URL``, or the one that serves all."""
+    """Return the database of ``service``: ``<SERVICE>_DATABASE_URL``, by default DATABASE_URL."""
     return _text(f"{service.upper()}_DATABASE_URL", DATABASE_URL)
 
 
 # The gateway.
 PUBLIC_URL = _text("PUBLIC_URL", f"http://{_local(0)}")
-STREAM_BIND = _text("STREAM_BIND", _local(1))  # where the stream of notifications listens
-STREAM_URL = _text("STREAM_URL", f"http://{_local(1)}")  # where clients reach it, by the gateway's redirect
+STREAM_BIND = _text("STREAM_BIND", _local(1))  # address of the notification stream's server
+STREAM_URL = _text("STREAM_URL", f"http://{_local(1)}")  # its public URL, to which the gateway redirects
 ASK_TIMEOUT_SECONDS = _number("ASK_TIMEOUT_SECONDS", 10)  # the deadline of a synchronous command
-# The deadline of a read: who was asked has died, or the queue is long; either way a repeat costs nothing.
+# The deadline of a read. Shorter, because the worker is dead or its queue is long, and repeating a read is harmless.
 READ_TIMEOUT_SECONDS = _number("READ_TIMEOUT_SECONDS", 4)
-SECRET_KEY = _text("SECRET_KEY", "local")  # signs the cursors of lists and the links to unsubscribe
-QUEUE_LIMIT = _number("QUEUE_LIMIT", 1000)  # messages waiting in one queue before the gateway answers 503
-RATE_LIMITS = _text("RATE_LIMITS", "on") != "off"  # "off" is for load tests, and refused in production
-TRUSTED_PROXIES = _number("TRUSTED_PROXIES", 0)  # how many in front of us write X-Forwarded-For; 0: nobody is believed
-# Where those proxies connect from, comma separated; "": X-Forwarded-For is taken from whoever connects.
+SECRET_KEY = _text("SECRET_KEY", "local")  # signs list cursors and unsubscribe links
+QUEUE_LIMIT = _number("QUEUE_LIMIT", 1000)  # messages in one queue above which the gateway answers 503
+RATE_LIMITS = _text("RATE_LIMITS", "on") != "off"  # "off" is for load tests; refused in production
+TRUSTED_PROXIES = _number("TRUSTED_PROXIES", 0)  # proxies that write X-Forwarded-For; 0: it is ignored
+# Networks of those proxies, comma separated; "": X-Forwarded-For is accepted from every address.
 TRUSTED_PROXY_NETWORKS = _list("TRUSTED_PROXY_NETWORKS", "")
-# Front ends whose scripts may call the API, comma separated. Tokens travel in a header and never in a cookie, so "*"
-# opens nothing that a stranger's server could not reach; a developer's front end may stand anywhere.
+# Origins whose scripts may call the API, comma separated. Tokens are sent in a header, never in a cookie, so "*" gives
+# a script nothing that a server could not request. Locally a front end may run at any origin.
 CORS_ORIGINS = _list("CORS_ORIGINS", "" if ENVIRONMENT == "production" else "*")
-# Requests of one gateway process that wait for one service at the same time: below its 8 threads (ops/gunicorn.py), so
-# that a slow service leaves some to the others.
+# Bulkhead: concurrent requests of one gateway process that wait for one service. Below its 8 threads (ops/gunicorn.py),
+# so that a slow service leaves threads for the others.
 ASKS_PER_SERVICE = _number("ASKS_PER_SERVICE", 6)
 
-# What is kept for how long, and pruned after it.
-OUTBOX_KEPT_DAYS = _number("OUTBOX_KEPT_DAYS", 14)  # after publication; Kafka's own retention, at least
-INBOX_KEPT_DAYS = _number("INBOX_KEPT_DAYS", 30)  # longer than any topic or outbox can bring an event again
-# An event is published again for OUTBOX_KEPT_DAYS, and then stays on its topic as long, and a day until the segment is
-# deleted. Once more without the inbox it would turn state back.
+# Retention: rows are pruned after these times.
+OUTBOX_KEPT_DAYS = _number("OUTBOX_KEPT_DAYS", 14)  # after publication; also the retention of the Kafka topics
+INBOX_KEPT_DAYS = _number("INBOX_KEPT_DAYS", 30)  # longer than a topic or an outbox can redeliver an event
+# An event may be republished for OUTBOX_KEPT_DAYS. Then it stays on its topic for the same time, and up to a day until
+# the segment is deleted. Without its inbox row it would be handled a second time and revert newer state.
 if INBOX_KEPT_DAYS < 2 * OUTBOX_KEPT_DAYS + 2:
     raise SystemExit("INBOX_KEPT_DAYS must be at least twice OUTBOX_KEPT_DAYS, and two days more")
-# The outline of the largest course fits into one event.
+# Limits of a course, so that its outline fits into one event.
 COURSE_LESSONS_MAX = 1000
 COURSE_SECTIONS_MAX = 200
-EVENT_MAX_BYTES = 512 * 1024  # of an event's JSON; a command whose event is larger is refused
+EVENT_MAX_BYTES = 512 * 1024  # of an event's JSON; a command that causes a larger event is refused
 OPERATIONS_KEPT_DAYS = _number("OPERATIONS_KEPT_DAYS", 14)  # after their end
 JOBS_KEPT_DAYS = _number("JOBS_KEPT_DAYS", 14)  # after their end
 DEAD_LETTERS_KEPT_DAYS = _number("DEAD_LETTERS_KEPT_DAYS", 90)  # after they were replayed or discarded
-# A webhook is known again for longer than its provider may repeat it, and reconciliation looks back (3 days).
+# Longer than a provider may repeat a webhook, and longer than reconciliation looks back (3 days).
 PROVIDER_EVENTS_KEPT_DAYS = _number("PROVIDER_EVENTS_KEPT_DAYS", 90)  # after they were applied or ignored
-ORDER_STEPS_KEPT_DAYS = _number("ORDER_STEPS_KEPT_DAYS", 730)  # evidence for disputes, which come within 540 days
+ORDER_STEPS_KEPT_DAYS = _number("ORDER_STEPS_KEPT_DAYS", 730)  # evidence for disputes, which may be opened for 540 days
 
-# The feed for integrators: longer than a webhook is retried, and shorter than the inbox knows an event.
+# The event feed: longer than a webhook is retried, and shorter than INBOX_KEPT_DAYS.
 EVENTS_KEPT_DAYS = _number("EVENTS_KEPT_DAYS", 14)
 
-# An event that its handler should have had by now, and has not, is found within this time and handled.
+# The audit looks back this far for published events that no handler processed, and redelivers them.
 AUDIT_WINDOW_HOURS = _number("AUDIT_WINDOW_HOURS", 24)
 AUDIT_EVERY_SECONDS = _number("AUDIT_EVERY_SECONDS", 60)
-# Events of one service that a bridge has in the queue or with a worker: more than the service has worker threads, so
-# that none waits for work, but not many more, because commands wait behind them.
+# Events of one service that a bridge may have in the queue or with a worker: more than the worker has threads, so that
+# none is idle, but not many more, because commands wait behind them.
 EVENTS_IN_FLIGHT = _number("EVENTS_IN_FLIGHT", 64)
-# How long an event is sent again after errors that time may remove; then it is a dead letter, which can be replayed.
+# How long an event is retried after transient errors before it becomes a dead letter, which can be replayed.
 EVENT_WAIT_SECONDS = _number("EVENT_WAIT_SECONDS", 3600)
 
-# What the mail provider's reports of bounces and complaints are signed with, by Standard Webhooks: whsec_ and base64.
-# Without one every report is refused. The default is for the embedded mail server alone.
+# Secret of the mail provider's webhooks for bounces and complaints (Standard Webhooks: whsec_ and base64). Without one
+# every report is refused. The default is for the embedded mail server only.
 _LOCAL_MAIL_SECRET = "whsec_bG9jYWwgbWFpbCByZXBvcnRz"  # noqa: S105 published, and refused where it matters
 EMAIL_WEBHOOK_SECRETS = (
     _secrets("EMAIL_WEBHOOK_SECRET", _LOCAL_MAIL_SECRET)
@@ -159,110 +159,113 @@ EMAIL_WEBHOOK_SECRETS = (
     else ()
 )
 
-# Push by Firebase Cloud Messaging: the JSON of a service account, which the stand-in writes for itself.
+# Firebase Cloud Messaging: the JSON file of a service account. By default the file that the fake writes.
 FIREBASE_CREDENTIALS = Path(
     _text("FIREBASE_CREDENTIALS", str(STATE_DIR / "standins" / "push" / "service-account.json"))
 )
 FCM_URL = _text("FCM_URL", "https://fcm.googleapis.com" if _is_set("FIREBASE_CREDENTIALS") else f"http://{_local(35)}")
-# Web Push: the key that we sign with (P-256, base64url), whom a push service may write to about us, and the hosts that
-# may be posted to: a browser names its push service, and anybody may claim to be a browser.
+# Web Push: the signing key (P-256, base64url), the contact for push services, and the hosts that may be posted to. The
+# list of hosts prevents SSRF, because the client names the URL of its push service.
 _LOCAL_VAPID_KEY = "bG9jYWwgd2ViIHB1c2gga2V5LCBub3QgYSBzZWNyZXQ"
 VAPID_PRIVATE_KEY = _text("VAPID_PRIVATE_KEY", _LOCAL_VAPID_KEY if ENVIRONMENT == "local" else "")
 VAPID_SUBJECT = _text("VAPID_SUBJECT", "mailto:ops@coursebus.dev")
 WEB_PUSH_HOSTS = _list(
     "WEB_PUSH_HOSTS", "fcm.googleapis.com, updates.push.services.mozilla.com, push.apple.com, notify.windows.com"
 )
-WEB_PUSH_STAND_IN = f"http://{_local(35)}"  # the only address that is posted to without TLS, and locally
+WEB_PUSH_STAND_IN = f"http://{_local(35)}"  # the only local address, and the only one without TLS
 PUSH_TIMEOUT_SECONDS = _number("PUSH_TIMEOUT_SECONDS", 5)
 
-# Auth0, or the stand-in for it.
+# Auth0, by default its fake.
 AUTH0_DOMAIN = _text("AUTH0_DOMAIN", _local(10))
 AUTH0_ISSUER = f"https://{AUTH0_DOMAIN}/" if _is_set("AUTH0_DOMAIN") else f"http://{AUTH0_DOMAIN}/"
 AUTH0_AUDIENCE = _text("AUTH0_AUDIENCE", "https://api.coursebus.dev")
-# The machine client that speaks to Auth0's management API.
+# The machine-to-machine client of Auth0's Management API.
 AUTH0_CLIENT_ID = _text("AUTH0_CLIENT_ID", "coursebus-m2m")
 AUTH0_CLIENT_SECRET = _text("AUTH0_CLIENT_SECRET", "" if _is_set("AUTH0_DOMAIN") else "coursebus-m2m-local")
 # Prefix of the claims email, email_verified, name and roles, which an Action of the tenant adds to access tokens.
 CLAIMS_NAMESPACE = _text("CLAIMS_NAMESPACE", "https://coursebus.dev/")
 
-# Whether roles and erasures are told to Auth0: where a machine client is named, and to the stand-in.
+# Whether roles and erasures are pushed to Auth0: if a machine-to-machine client is configured, and to the fake.
 AUTH0_MANAGED = not _is_set("AUTH0_DOMAIN") or _is_set("AUTH0_CLIENT_ID")
-# What Auth0's log streams and event streams send as Authorization; "Bearer " before it is allowed. Without one
-# every hook is refused. The default is for the stand-in alone.
+# The Authorization header of Auth0's log streams and event streams, with or without "Bearer ". Without a token, every
+# webhook is refused. The default is for the fake only.
 AUTH0_WEBHOOK_TOKENS = (
     _secrets("AUTH0_WEBHOOK_TOKEN", "auth0-hook-local")
     if _is_set("AUTH0_WEBHOOK_TOKEN") or not (PRODUCTION or _is_set("AUTH0_DOMAIN"))
     else ()
 )
-ERASED_SUBS_KEPT_DAYS = _number("ERASED_SUBS_KEPT_DAYS", 30)  # longer than a token lives or a hook is late
+ERASED_SUBS_KEPT_DAYS = _number("ERASED_SUBS_KEPT_DAYS", 30)  # longer than token lifetime and webhook delay
 
-# Stripe, or the stand-in for it.
+# Stripe, by default its fake.
 STRIPE_SECRET_KEY = _text("STRIPE_SECRET_KEY", "sk_test_local")
 STRIPE_API_URL = _text(
     "STRIPE_API_URL", "https://api.stripe.com" if _is_set("STRIPE_SECRET_KEY") else f"http://{_local(20)}"
 )
-STRIPE_ACCOUNT = _text("STRIPE_ACCOUNT", "main")  # our name for the account of the key; its objects are kept under it
+STRIPE_ACCOUNT = _text("STRIPE_ACCOUNT", "main")  # name of the key's account; Stripe objects are stored with it
 STRIPE_WEBHOOK_SECRETS = (
     _secrets("STRIPE_WEBHOOK_SECRET", "whsec_local")
     if _is_set("STRIPE_WEBHOOK_SECRET") or not (PRODUCTION or _is_set("STRIPE_SECRET_KEY"))
     else ()
 )
 
-# YooKassa, or the stand-in for it.
+# YooKassa, by default its fake.
 YOOKASSA_SHOP_ID = _text("YOOKASSA_SHOP_ID", "100500")
 YOOKASSA_SECRET_KEY = _text("YOOKASSA_SECRET_KEY", "test_local")
 YOOKASSA_API_URL = _text(
     "YOOKASSA_API_URL", "https://api.yookassa.ru/v3" if _is_set("YOOKASSA_SHOP_ID") else f"http://{_local(30)}/v3"
 )
-# Where its notices come from: what its documentation lists, and what stands for that locally.
+# The networks of its webhooks, from its documentation; locally the address of the fake.
 YOOKASSA_TRUSTED_NETWORKS = _list(
     "YOOKASSA_TRUSTED_NETWORKS",
     "185.71.76.0/27,185.71.77.0/27,77.75.153.0/25,77.75.154.128/25,77.75.156.11,77.75.156.35,2a02:5180::/32"
     if _is_set("YOOKASSA_SHOP_ID") or PRODUCTION
     else "127.0.0.2",
 )
-# The rate of VAT on our receipts, as YooKassa numbers them (1: none). 0: receipts are sent by somebody else.
+# YooKassa's code of the VAT rate on receipts (1: no VAT). 0: the seller sends receipts by another system.
 YOOKASSA_VAT_CODE = _number("YOOKASSA_VAT_CODE", 1)
 
-# The payment providers that are offered: in production those that have their keys, one is enough.
+# The available payment providers: in production those with keys, at least one.
 PAYMENT_PROVIDERS = tuple(
     name
     for name, key in (("stripe", "STRIPE_SECRET_KEY"), ("yookassa", "YOOKASSA_SHOP_ID"))
     if _is_set(key) or not PRODUCTION
 )
-PAYMENT_TEST_KEYS = _is_on("PAYMENT_TEST_KEYS")  # lets production start with keys that move no money, for a trial
-# Lets production speak to servers without TLS or a password: where nobody else is on their network.
+PAYMENT_TEST_KEYS = _is_on("PAYMENT_TEST_KEYS")  # lets production start with test keys, for a trial
+# Lets production connect to servers without TLS or a password, on a trusted private network.
 ALLOW_PLAINTEXT_SERVERS = _is_on("ALLOW_PLAINTEXT_SERVERS")
 
 PROVIDER_TIMEOUT_SECONDS = _number("PROVIDER_TIMEOUT_SECONDS", 10)
-# Where a payment page may send the buyer back to: origins, comma separated. A front end on a developer's machine may
-# stand anywhere, so locally it is every origin.
+# Origins to which a checkout session may return the buyer, comma separated. Locally every origin, because a front end
+# may run anywhere.
 RETURN_URL_ORIGINS = tuple(_text("RETURN_URL_ORIGINS", PUBLIC_URL if ENVIRONMENT == "production" else "*").split(","))
-SELLER = _text("SELLER", "Coursebus")  # as invoices name the shop
-CHECKOUT_RETURN_URL = _text("CHECKOUT_RETURN_URL", PUBLIC_URL)  # where a checkout names no success_url
+SELLER = _text("SELLER", "Coursebus")  # the seller's name on invoices
+CHECKOUT_RETURN_URL = _text("CHECKOUT_RETURN_URL", PUBLIC_URL)  # for checkouts without a success_url
 
 
 # Webhooks to integrators.
-WEBHOOK_TIMEOUT_SECONDS = _number("WEBHOOK_TIMEOUT_SECONDS", 10)  # from the look at the name server to the last byte
-# After each failed attempt, give or take a fifth: three days in all.
+WEBHOOK_TIMEOUT_SECONDS = _number("WEBHOOK_TIMEOUT_SECONDS", 10)  # from the DNS query to the last byte
+# Delays after failed attempts, with 20 % jitter: three days in total.
 WEBHOOK_RETRIES_SECONDS = tuple(
     map(int, _list("WEBHOOK_RETRIES_SECONDS", "5,300,1800,7200,18000,36000,50400,64800,79200"))
 )
-WEBHOOK_DISABLED_AFTER_HOURS = _number("WEBHOOK_DISABLED_AFTER_HOURS", 72)  # of failures without one success
-WEBHOOK_ENDPOINTS_MAX = _number("WEBHOOK_ENDPOINTS_MAX", 100)  # an event is a row for each that listens to it
-WEBHOOK_SECRET_OVERLAP_HOURS = _number("WEBHOOK_SECRET_OVERLAP_HOURS", 24)  # an old secret signs beside the new one
-# Locally a receiver may stand on this machine and speak plain HTTP; other private addresses are refused everywhere.
+WEBHOOK_DISABLED_AFTER_HOURS = _number("WEBHOOK_DISABLED_AFTER_HOURS", 72)  # of failures without a success
+WEBHOOK_ENDPOINTS_MAX = _number("WEBHOOK_ENDPOINTS_MAX", 100)  # an event costs one row per subscribed endpoint
+WEBHOOK_SECRET_OVERLAP_HOURS = _number("WEBHOOK_SECRET_OVERLAP_HOURS", 24)  # both secrets sign after a rotation
+# Locally a receiver may run on this machine and use plain HTTP; other private addresses are always refused.
 WEBHOOK_LOOPBACK = _text("WEBHOOK_LOOPBACK", "refuse" if ENVIRONMENT == "production" else "allow") == "allow"
 
 
 def refuse_unsafe_production() -> None:
-    """Stop a process whose settings are unsafe, and name all that is wrong with them. Raises SystemExit."""
+    """Raise SystemExit with all faults if the settings are unsafe."""
     if found := faults():
         raise SystemExit("\n".join(found))
 
 
 def faults() -> list[str]:
-    """Return what is unsafe in these settings: in production, and with real providers anywhere."""
+    """Return the faults of the settings.
+
+    Published default secrets are also checked outside production, if the server that they protect is real.
+    """
     checks = [*_published_secrets()]
     if ENVIRONMENT == "production":
         checks += [*_of_production(), *_of_providers(), *_of_servers()]
@@ -274,7 +277,7 @@ _Checks = Iterator[tuple[bool, str]]
 
 
 def _published_secrets() -> _Checks:
-    """Everybody knows the defaults of the local stack: no server but those of the stack may trust them."""
+    """Refuse the local stack's secrets for real servers: they are published in this repository."""
     production = ENVIRONMENT == "production"
     for name, value, published, is_real in (
         ("SECRET_KEY", SECRET_KEY, "local", _is_set("AUTH0_DOMAIN")),
@@ -349,7 +352,7 @@ def _of_servers() -> _Checks:
 
 
 def _is_protected(url: str) -> bool:
-    """Whether ``url`` has a password, or a client's certificate, and says that TLS is used."""
+    """Return whether ``url`` has TLS, and a password or a client certificate."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     tls = (
@@ -361,5 +364,5 @@ def _is_protected(url: str) -> bool:
     return tls and bool(parts.password or certificate)
 
 
-if __name__ == "__main__":  # python -m settings: what is wrong with the environment of this shell
+if __name__ == "__main__":  # python -m settings: print the faults of the current environment
     raise SystemExit("\n".join(faults()) or 0)

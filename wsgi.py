@@ -1,4 +1,4 @@
-"""The gateway, for any WSGI server."""
+"""WSGI entry point of the gateway."""
 
 from api import create_app
 

@@ -75,7 +75,7 @@ def consumer(service: str) -> Consumer:
             **(_EMBEDDED_GROUP if settings.KAFKA_EMBEDDED else _GROUP),
             "group.id": group_of(service),
             "fetch.wait.max.ms": settings.KAFKA_FETCH_WAIT_MS,
-            # All partitions share one queue in the client: new events wait behind messages that were prefetched for others.
+            # All partitions share one queue in the client: a new event waits behind prefetched messages of others.
             "queued.min.messages": 5000,
             "queued.max.messages.kbytes": 16 * 1024,
             # A larger message is still delivered: a broker returns at least one message, whatever its size (KIP-74).

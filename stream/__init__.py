@@ -1,5 +1,5 @@
-"""The stream of notifications: server-sent events, in a process of its own.
+"""The notification stream: server-sent events, served by a separate process.
 
-An open stream would hold a thread of the gateway for hours; here it holds a greenlet. Tokens, problems and limits are
-the gateway's own; unlike the gateway this process reads MongoDB.
+In the gateway an open stream would occupy a thread for hours; here it occupies a greenlet. Tokens, errors and rate
+limits work as in the gateway. Unlike the gateway, this process reads MongoDB.
 """

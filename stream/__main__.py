@@ -1,8 +1,8 @@
-"""``python -m stream`` serves the stream of notifications at PORT_BASE + 1."""
+"""``python -m stream`` serves the notification stream at STREAM_BIND, by default port PORT_BASE + 1."""
 
 from gevent import monkey
 
-monkey.patch_all()  # before anything opens a socket or makes a lock
+monkey.patch_all()  # before any import opens a socket or creates a lock
 
 from stream.server import main  # noqa: E402 as above
 

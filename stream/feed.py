@@ -1,4 +1,4 @@
-"""The feed as a stream reads it: what came after a place, in order."""
+"""Read the notification inbox for a stream: the notifications after a position, in order."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from models.feed import feed_of, shown_note
 
 PAGE = 100
 
-Note = tuple[int, dict[str, Any]]  # its place in the feed, and what is shown of it
+Note = tuple[int, dict[str, Any]]  # position in the inbox, and the public fields
 
 
 class Feed:
-    """The notes of all users."""
+    """Reader of the notification inboxes in MongoDB."""
 
     def __init__(self) -> None:
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
@@ -26,13 +26,13 @@ class Feed:
         self._notes = client.get_default_database("coursebus")["notifications"]
 
     def end(self, user_id: str) -> int:
-        """The place of a user's newest note; 0 where there is none. Raises Unavailable."""
+        """Return the position of the user's newest notification, or 0 if there is none. Raises Unavailable."""
         with _unavailable():
             newest = self._notes.find_one(feed_of(user_id), sort=[("position", pymongo.DESCENDING)])
             return int(newest["position"]) if newest else 0
 
     def after(self, user_id: str, position: int) -> list[Note]:
-        """The next notes after ``position``, oldest first, PAGE at most. Raises Unavailable."""
+        """Return the notifications after ``position``, oldest first, PAGE at most. Raises Unavailable."""
         later = {**feed_of(user_id), "position": {"$gt": position}}
         with _unavailable():
             found = self._notes.find(later).sort("position", pymongo.ASCENDING).limit(PAGE)

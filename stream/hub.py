@@ -1,4 +1,4 @@
-"""One Redis subscription for all streams of the process: who has a new note is woken."""
+"""One Redis subscription for all streams of the process; it wakes the streams of users with new notifications."""
 
 import threading
 import time
@@ -14,29 +14,30 @@ from models.redis import cache_redis
 
 log = get_logger(__name__)
 
-STREAMS_PER_USER = 20  # tabs and devices of one person
-STREAMS = 2000  # of one process: each is a greenlet and a socket
-_QUIET_SECONDS = 5.0  # then the connection is tried
-_PAUSE_SECONDS = 1.0  # before Redis is asked again
+STREAMS_PER_USER = 20  # open tabs and devices of one user
+STREAMS = 2000  # per process; each costs a greenlet and a socket
+_QUIET_SECONDS = 5.0  # without a message for this long, the connection is checked
+_PAUSE_SECONDS = 1.0  # before the subscription is retried
 
 
 class Listener(threading.Event):
-    """Set whenever its user may have new notes."""
+    """Event of one stream, set when its user may have new notifications."""
 
-    ended = False  # its user opened others since, and this one is to go
+    ended = False  # True: replaced by newer streams of the same user
 
 
 class Hub:
-    """The open streams by their users, the oldest first."""
+    """The open streams by user, oldest first."""
 
     def __init__(self) -> None:
         self._streams: dict[str, list[Listener]] = {}
 
     @contextmanager
     def joined(self, user_id: str) -> Iterator[Listener]:
-        """A listener of the user's. One too many ends their oldest: most likely nobody has it any more.
+        """Register a stream of the user for the duration of the context. Raises Unavailable above STREAMS.
 
-        That a client has gone is noticed when it is written to, which may be a heartbeat later. Raises Unavailable.
+        Above STREAMS_PER_USER the user's oldest stream is ended: most likely its client has disconnected, which is
+        detected only at the next write, up to a heartbeat later.
         """
         if sum(map(len, self._streams.values())) >= STREAMS:
             raise Unavailable("The stream")
@@ -56,7 +57,7 @@ class Hub:
                 self._streams.pop(user_id, None)
 
     def listen(self) -> None:
-        """Wake streams as notes are announced, for ever."""
+        """Wake streams when notifications are announced. Never returns; reconnects after errors of Redis."""
         while True:
             try:
                 self._listen()
@@ -67,7 +68,7 @@ class Hub:
     def _listen(self) -> None:
         with cache_redis().pubsub(ignore_subscribe_messages=True) as subscription:
             subscription.subscribe(ANNOUNCED)
-            # What was announced before this moment was not heard.
+            # Announcements before the subscription were missed: wake all streams.
             for user_id in list(self._streams):
                 self._wake(user_id)
             while True:

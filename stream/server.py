@@ -1,4 +1,4 @@
-"""The server of the streams: who may listen, what they are sent, and until when."""
+"""The HTTP server of the notification stream: authentication, events, and the end of a stream."""
 
 import signal
 import time
@@ -23,16 +23,16 @@ from models.metrics import STREAM_NOTES, STREAMS, STREAMS_ENDED
 from .feed import Feed
 from .hub import Hub, Listener
 
-HEARTBEAT_SECONDS = 15  # proxies close what is silent for longer, often after 30
-RETRY_MILLISECONDS = 2000  # after which a client that lost its stream comes back
+HEARTBEAT_SECONDS = 15  # proxies close idle connections, often after 30 seconds
+RETRY_MILLISECONDS = 2000  # delay before a client reconnects
 _GREATEST_POSITION = 2**63 - 1
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no proxy is to collect what it passes on
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx must not buffer the stream
 
 logger = log.get_logger(__name__)
 
 
 def create_app(hub: Hub, feed: Feed) -> Flask:
-    """The WSGI application, with the gateway's own manners."""
+    """Return the WSGI application, with the gateway's authentication and error handling."""
     app = app_shell(__name__)
 
     @app.get("/v1/me/notifications/stream")
@@ -40,7 +40,7 @@ def create_app(hub: Hub, feed: Feed) -> Flask:
     def stream() -> Response:
         user_id = str(me().id)
         with ExitStack() as stack:
-            listener = stack.enter_context(hub.joined(user_id))  # first: what comes from now on is heard
+            listener = stack.enter_context(hub.joined(user_id))  # before the position is read: misses nothing
             asked = _last_event_id()
             position = feed.end(user_id) if asked is None else asked
             events = _events(feed, listener, user_id, position, me().claims)
@@ -58,12 +58,12 @@ def create_app(hub: Hub, feed: Feed) -> Flask:
 
 
 def _events(feed: Feed, listener: Listener, user_id: str, position: int, claims: Claims) -> Iterator[bytes]:
-    """The notes after ``position`` as they come, and a sign of life where none does.
+    """Yield the notifications after ``position`` as they arrive, and a heartbeat if there is none.
 
-    The stream ends when the token has expired, and within a heartbeat after the account was erased or blocked.
-    Every sign of life comes with a look at the feed: an announcement that was lost delays a note by that at most.
+    The stream ends when the token expires, and within a heartbeat after the account was erased or blocked. The inbox is
+    read after each heartbeat, so a lost announcement delays a notification by HEARTBEAT_SECONDS at most.
     """
-    reason = "gone"  # where the client leaves, we are not asked to go on
+    reason = "gone"  # if the client disconnects, the generator is closed and never reaches another reason
     try:
         yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
         while time.time() < claims.expires_at and not listener.ended:
@@ -79,7 +79,7 @@ def _events(feed: Feed, listener: Listener, user_id: str, position: int, claims:
             if not notes and not listener.wait(HEARTBEAT_SECONDS):
                 yield b": still here\n\n"
         reason = "replaced" if listener.ended else "expired"
-    except Unavailable as error:  # the client comes back, and says where it was
+    except Unavailable as error:  # the client reconnects with Last-Event-ID
         reason = "unavailable"
         logger.warning("stream ended", reason=str(error))
     finally:
@@ -87,9 +87,9 @@ def _events(feed: Feed, listener: Listener, user_id: str, position: int, claims:
 
 
 def _is_closed(user_id: str, sub: str) -> bool:
-    """Whether the cache says that the account was erased or blocked. A cache that does not answer says nothing.
+    """Return whether the account was erased or blocked, according to the cache; False if Redis does not answer.
 
-    The erasure is read from the profile: the same ``sub`` may belong to a new account since.
+    Erasure is read by user id from the profile, because the same ``sub`` may belong to a new account now.
     """
     try:
         erased = cache.get_version_of_change(cache.profile_key(user_id)) == cache.ERASED
@@ -100,7 +100,7 @@ def _is_closed(user_id: str, sub: str) -> bool:
 
 
 def _last_event_id() -> int | None:
-    """Where the client was. Raises LastEventIdInvalid."""
+    """Return the position in the Last-Event-ID header, or None. Raises LastEventIdInvalid."""
     text = request.headers.get("Last-Event-ID", "")
     if not text:
         return None
@@ -110,7 +110,7 @@ def _last_event_id() -> int | None:
 
 
 def main() -> None:
-    """Serve until told to end; clients come back to the next process by themselves."""
+    """Serve until SIGTERM or SIGINT; clients reconnect automatically to the next process."""
     settings.refuse_unsafe_production()
     log.configure("stream")
     metrics.serve()
@@ -118,6 +118,6 @@ def main() -> None:
     gevent.spawn(hub.listen)
     server = WSGIServer(settings.STREAM_BIND, create_app(hub, Feed()), log=None)
     for each in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(each, server.stop, 1)  # a second for what is being said
+        gevent.signal_handler(each, server.stop, 1)  # with one second to finish open responses
     logger.info("listening", address=settings.STREAM_BIND)
     server.serve_forever()
