@@ -14,6 +14,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
 
+from .attempts import Attempt
+
 # The task enqueued with the webhook has run after this time, or its message was lost: then the sweep takes the event.
 _SWEPT_AFTER = timedelta(seconds=15)
 _SWEPT_AT_LEAST_EVERY = timedelta(hours=1)
@@ -57,9 +59,9 @@ class ProviderEvent(Base):
     ) -> UUID | None:
         """Store the event; returns its id if it must be applied now, or None if it is stored and needs no restart.
 
-        Two kinds of stored events are reset and applied again: those that were swept but not confirmed by the
-        provider's object yet (they came early or were forged), and failed ones. An operator restarts a failed event by
-        resending it in the provider's dashboard.
+        Three kinds of stored events are reset and applied again: those that were swept but not confirmed by the
+        provider's object yet (they came early or were forged), ignored ones and failed ones. An operator restarts an
+        ignored or failed event by resending it in the provider's dashboard.
         """
         row = {
             "id": new_id(),
@@ -74,7 +76,7 @@ class ProviderEvent(Base):
             "due_at": at + _SWEPT_AFTER,
             "received_at": at,
         }
-        waits = ((cls.status == "received") & (cls.sweeps > 0)) | (cls.status == "failed")
+        waits = ((cls.status == "received") & (cls.sweeps > 0)) | cls.status.in_(("failed", "ignored"))
         told = (
             insert(cls)
             .values(row)
@@ -98,6 +100,15 @@ class ProviderEvent(Base):
         """Return and lock events that are still not applied at ``due_at``. Rows locked by other workers are skipped."""
         due = select(cls).where(cls.status == "received", cls.due_at <= at).order_by(cls.due_at).limit(limit)
         return list(session.scalars(due.with_for_update(skip_locked=True)))
+
+    def own_attempt(self, session: Session) -> Attempt | None:
+        """Return the attempt whose checkout session or payment is the event's object, at any account of the provider.
+
+        An event is stored under the account that is configured when it arrives, but it may come from an account that
+        was configured before.
+        """
+        named = (Attempt.page_id == self.object_id) | (Attempt.payment_id == self.object_id)
+        return session.scalars(select(Attempt).where(Attempt.provider == self.provider, named).limit(1)).one_or_none()
 
     def postpone(self, *, at: datetime) -> None:
         """Schedule the next try with a doubled pause, from 30 seconds up to one hour.

@@ -10,7 +10,6 @@ from sqlalchemy.orm import Session
 
 from models import clock
 from models.base import now
-from models.errors import ProviderUnavailable
 from models.events import KeptData, UserDeleted, UserExportRequested
 from models.outbox import record
 from models.payments import Attempt, Dispute, Order, ProviderErasure, Refund, Resolution, SavedMethod, Subscription
@@ -19,7 +18,7 @@ from workers import job, task
 from workers._delivery import Sessions
 from workers.resources import Poke
 
-from .provider import Providers
+from .provider import Providers, provider_at
 
 BOOKS = "the law on taxes and bookkeeping asks for every sale, in most countries for six to ten years"
 CLOSING = "the provider is asked to close them, and they are cleared as soon as it has"
@@ -92,10 +91,7 @@ def forget_customer(sessions: Sessions, providers: Providers, *, erasure_id: UUI
         erasure = session.get(ProviderErasure, erasure_id)
     if erasure is None:
         return  # done by another worker
-    provider = providers.get(erasure.provider)
-    if provider is None or provider.account != erasure.account:
-        raise ProviderUnavailable(erasure.provider)
-    provider.forget_customer(erasure.customer_id)
+    provider_at(providers, erasure.provider, erasure.account).forget_customer(erasure.customer_id)
     with sessions.begin() as session:
         session.execute(delete(ProviderErasure).where(ProviderErasure.id == erasure_id))
 

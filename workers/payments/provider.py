@@ -206,10 +206,15 @@ Providers = Mapping[str, Provider]
 
 def provider_of(providers: Providers, attempt: Attempt) -> Provider:
     """Return the provider of ``attempt``. Raises ProviderUnavailable if its account is not the configured one."""
-    provider = providers.get(attempt.provider)
-    if provider is None or provider.account != attempt.account:
-        log.error("no such account is configured", provider=attempt.provider, account=attempt.account)
-        raise ProviderUnavailable(attempt.provider)
+    return provider_at(providers, attempt.provider, attempt.account)
+
+
+def provider_at(providers: Providers, name: str, account: str) -> Provider:
+    """Return the provider ``name``. Raises ProviderUnavailable if ``account`` is not the configured account."""
+    provider = providers.get(name)
+    if provider is None or provider.account != account:
+        log.error("no such account is configured", provider=name, account=account)
+        raise ProviderUnavailable(name)
     return provider
 
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models.base import now
-from models.errors import Unavailable
+from models.errors import ProviderOutcomeUnknown, Unavailable
 from models.faults import reach
 from models.log import get_logger
 from models.payments import Attempt, ProviderEvent
@@ -15,7 +15,7 @@ from workers._delivery import Sessions
 from workers.resources import Poke
 
 from .disputes import apply_dispute
-from .provider import Notice, Provider, Providers, Webhook
+from .provider import Notice, Provider, Providers, Webhook, provider_at, provider_of
 from .refunds import apply_refund
 from .sync import apply_snapshot, settle_hold
 
@@ -62,6 +62,9 @@ def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_e
 
     The event is finished when the fetched state confirms it; until then it is retried. Otherwise a forged notice that
     arrives early would replace the genuine one, because both have the same deduplication key.
+
+    Raises ProviderUnavailable, so that the event is retried, while the account of the event or of its attempt is not
+    the configured one.
     """
     try:
         _apply(sessions, providers, provider_event_id)
@@ -77,11 +80,12 @@ def _apply(sessions: Sessions, providers: Providers, provider_event_id: UUID) ->
         event = session.get_one(ProviderEvent, provider_event_id)
         if event.status != "received":
             return
-    provider = providers[event.provider]
+        provider = _provider_of_event(session, providers, event)
     snapshot = provider.fetch(event.object_id)
     with sessions.begin() as session:
         attempt = Attempt.named_by(session, event.provider, snapshot) if snapshot else None
         if snapshot is None or attempt is None:
+            _refuse_to_ignore_own(session, providers, event)
             event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
             event.finish("ignored", at=now())
             return
@@ -104,6 +108,32 @@ def _apply(sessions: Sessions, providers: Providers, provider_event_id: UUID) ->
             event.finish("applied", at=now())
         else:
             event.postpone(at=now())
+
+
+def _provider_of_event(session: Session, providers: Providers, event: ProviderEvent) -> Provider:
+    """Return the provider with the account of the event's attempt, or of the event if it belongs to no attempt.
+
+    Raises ProviderUnavailable if that account is not the configured one.
+    """
+    configured = providers.get(event.provider)
+    if configured and configured.account == event.account:
+        return configured
+    attempt = event.own_attempt(session)
+    return provider_of(providers, attempt) if attempt else provider_at(providers, event.provider, event.account)
+
+
+def _refuse_to_ignore_own(session: Session, providers: Providers, event: ProviderEvent) -> None:
+    """Raise an error that lets the event be retried if its object belongs to an attempt.
+
+    Raises ProviderUnavailable if the attempt's account is not configured, and ProviderOutcomeUnknown if the configured
+    account does not return the object of an attempt.
+    """
+    attempt = event.own_attempt(session)
+    if attempt is None:
+        return
+    provider = provider_of(providers, attempt)
+    log.error("object is not known to its provider", attempt_id=attempt.id, object_id=event.object_id)
+    raise ProviderOutcomeUnknown(provider.name)
 
 
 def _count_crash(sessions: Sessions, provider_event_id: UUID, error: Exception) -> None:
