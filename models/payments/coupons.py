@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from uuid import UUID
 
 from sqlalchemy import FetchedValue, ForeignKey, or_, select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
@@ -46,11 +47,11 @@ class Coupon(Revised, Base):
     @classmethod
     def issue(cls, session: Session, fields: dict[str, Any], *, at: datetime) -> Self:
         """Create a coupon. Raises CouponTaken if the code exists."""
-        if session.scalar(select(cls.id).where(cls.code == fields["code"])):
+        row = {"id": new_id(), "created_at": at, "revision": 1, **fields}
+        issued = insert(cls).values(row).on_conflict_do_nothing(index_elements=["code"]).returning(cls)
+        coupon = session.scalars(issued).one_or_none()
+        if coupon is None:
             raise CouponTaken(fields["code"])
-        coupon = cls(id=new_id(), created_at=at, revision=1, **fields)
-        session.add(coupon)
-        session.flush()
         return coupon
 
     @classmethod

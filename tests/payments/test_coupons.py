@@ -1,11 +1,15 @@
 """Coupons: what they take off, for whom, and how often."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from models.base import now, sessions
 from models.errors import (
@@ -22,9 +26,9 @@ from models.errors import (
 from models.payments import Coupon, Redemption
 from tests.payments.shop import make_bundle, make_coupon, make_offer
 from tests.payments.test_races import Committing
-from tests.support.waiting import at_once
+from tests.support.waiting import at_once, eventually
 from workers.payments.checkouts import start_checkout
-from workers.payments.coupons import CouponLimits, change_coupon, list_coupons
+from workers.payments.coupons import CouponLimits, CouponTerms, change_coupon, issue_coupon, list_coupons
 from workers.payments.orders import cancel_order
 
 RACERS = 24
@@ -258,6 +262,23 @@ def test_the_database_refuses_one_redemption_too_many(shop, session, course_id):
     )
     with pytest.raises(IntegrityError, match="ck_coupons_redeemed"):
         session.flush()
+
+
+def test_code_that_is_issued_twice_at_once_is_taken(database):
+    issue = partial(issue_coupon, terms=CouponTerms(code=f"T{uuid4().hex}".upper(), kind="percent", value=10))
+    with ThreadPoolExecutor(1) as pool:
+        with sessions("payments").begin() as first:
+            issue(first)
+            second = pool.submit(in_transaction, issue)
+            eventually(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the second request")
+        with pytest.raises(CouponTaken):
+            second.result()
+    assert database.count("payments.coupons") == 1
+
+
+def in_transaction(act: Callable[[Session], Any]) -> Any:
+    with sessions("payments").begin() as session:
+        return act(session)
 
 
 def test_24_buyers_at_once_redeem_no_more_than_there_are(database, stripe, standin):
