@@ -26,7 +26,8 @@ class Job(Base):
 
     kind: Mapped[str] = mapped_column(primary_key=True)
     slot: Mapped[datetime] = mapped_column(primary_key=True)
-    attempts: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)  # those that count: a postponed one does not
+    claims: Mapped[int] = mapped_column(default=0)  # never reset, so it identifies the latest claim
     leased_until: Mapped[datetime | None]
     run_after: Mapped[datetime]
     finished_at: Mapped[datetime | None]
@@ -44,8 +45,8 @@ class Job(Base):
         Creates the run of ``slot`` if it does not exist. Commit immediately, so that an attempt that kills its process
         is counted.
         """
-        new_run = insert(cls).values(kind=kind, slot=slot, attempts=0, run_after=slot).on_conflict_do_nothing()
-        session.execute(new_run)
+        new_run = insert(cls).values(kind=kind, slot=slot, attempts=0, claims=0, run_after=slot)
+        session.execute(new_run.on_conflict_do_nothing())
         due = (
             select(cls)
             .where(
@@ -62,6 +63,7 @@ class Job(Base):
         run = session.scalars(due).one_or_none()
         if run:
             run.attempts += 1
+            run.claims += 1
             run.leased_until = now() + LEASE
         return run
 
@@ -86,9 +88,10 @@ class Job(Base):
         )
 
     def _change(self, session: Session, **values: Any) -> None:
-        # Match the attempt: an attempt whose lease has expired must not change the claim of the next one.
-        this_attempt = (Job.kind == self.kind, Job.slot == self.slot, Job.attempts == self.attempts)
-        session.execute(update(Job).where(*this_attempt, Job.finished_at.is_(None)).values(**values))
+        # Match the claim: an attempt whose lease has expired must not change the claim of the next one. Do not match
+        # ``attempts``: a number that was not counted is used again.
+        this_claim = (Job.kind == self.kind, Job.slot == self.slot, Job.claims == self.claims)
+        session.execute(update(Job).where(*this_claim, Job.finished_at.is_(None)).values(**values))
 
 
 @dataclass(frozen=True, kw_only=True)

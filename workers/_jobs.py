@@ -14,7 +14,8 @@ from celery_app import SERVICES, Envelope, celery_app
 from models.base import now
 from models.errors import DomainError
 from models.jobs import LEASE, Job, count_given_up, last_successes, slot_of
-from models.log import get_logger
+from models.log import described, get_logger, scrubbed
+from settings import SERVICES
 
 from ._delivery import Delivery
 from ._metrics import FACTS, Fact, Rows
@@ -91,13 +92,18 @@ class JobCall(Call):
         except Exception as error:
             with delivery.plain_transaction() as session:
                 if self.every_slot_counts and isinstance(error, DomainError) and error.transient:
-                    run.postpone(session, repr(error))
+                    run.postpone(session, _reason(error))
                 else:
-                    run.fail(session, repr(error))
+                    run.fail(session, _reason(error))
             raise
         with delivery.plain_transaction() as session:
             run.finish(session)
         return answer
+
+
+def _reason(error: Exception) -> str:
+    """Return what ``bridge jobs list`` shows of an error, without the SQL and the values of a database error."""
+    return scrubbed(str(error)) if isinstance(error, DomainError) else described(error)
 
 
 @contextmanager

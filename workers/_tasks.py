@@ -164,4 +164,4 @@ def _refuse_envelope(name: str, task_id: str, raw: Any, error: msgspec.Validatio
     log.error("envelope not readable", task=name, task_id=task_id, reason=str(error))
     reply_to = raw.get("reply_to") if isinstance(raw, dict) else None
     envelope = Envelope(reply_to=reply_to if isinstance(reply_to, str) else None)
-    Delivery(task=name, task_id=task_id, envelope=envelope, answer={"crash": repr(error)}).finish()
+    Delivery(task=name, task_id=task_id, envelope=envelope, answer={"crash": described(error)}).finish()

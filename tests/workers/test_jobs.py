@@ -1,5 +1,6 @@
 """The jobs table decides; beat, any number of them, only pokes."""
 
+import re
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -12,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from bridge import cli
 from celery_app import celery_app
+from models.base import sessions
 from models.errors import ProviderUnavailable
-from models.jobs import slot_of
+from models.jobs import Job, slot_of
 from tests.support.tasks import Killed, Notes, registered, write
 from tests.support.waiting import at_once, eventually
 from workers import _jobs
@@ -213,14 +215,57 @@ def test_run_that_lost_its_lease_does_not_end_the_next_one(database, deliver, no
     first = threading.Thread(target=deliver, args=["progress.take_long"])
     first.start()
     assert RUNNING.wait(10)
-    database.execute("UPDATE bus.jobs SET attempts = attempts + 1")  # another worker has claimed the slot
+    database.execute("UPDATE bus.jobs SET attempts = attempts + 1, claims = claims + 1")  # claimed again
     MAY_END.set()
     first.join()
 
     assert database.value("SELECT finished_at IS NULL AND leased_until IS NOT NULL FROM bus.jobs")
 
 
+def test_attempt_that_lost_its_lease_does_not_change_a_postponed_run(database, let_time_pass):
+    slot = slot_of(datetime.now(UTC), PERIOD_SECONDS)
+    with sessions("progress").begin() as session:
+        slow = Job.claim(session, "progress.compare", slot)
+    let_time_pass(minutes=3)
+    with sessions("progress").begin() as session:
+        second = Job.claim(session, "progress.compare", slot)
+    with sessions("progress").begin() as session:
+        second.postpone(session, "Stripe is unavailable.")  # its attempt does not count, so ``attempts`` is 1 again
+
+    with sessions("progress").begin() as session:
+        slow.renew(session)
+        slow.fail(session, "The slow attempt failed.")
+
+    [state] = database.rows("SELECT leased_until, last_error, attempts FROM bus.jobs")
+    assert state == (None, "Stripe is unavailable.", 1)
+
+
 # What people see of it.
+
+
+class Violation(Exception):
+    """An error of the driver."""
+
+    pgcode = "23505"
+
+
+@pytest.mark.parametrize(
+    ("fault", "shown"),
+    [
+        (ProviderUnavailable("Stripe"), "Stripe"),
+        (ValueError("a bug"), "a bug"),
+        (IntegrityError("INSERT", {}, Violation("duplicate key DETAIL: (phone)=(7431)")), "23505"),
+    ],
+    ids=["expected", "bug", "database"],
+)
+def test_last_error_is_readable_and_shows_no_internals(database, poke, notes: Notes, fault, shown):
+    FAULTS.append(fault)
+
+    poke()
+
+    last_error = database.value("SELECT last_error FROM bus.jobs")
+    assert shown in last_error
+    assert not re.search("INSERT|7431|ProviderUnavailable", last_error)
 
 
 def facts(name: str) -> dict[str, float]:

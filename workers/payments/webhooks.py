@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from models.base import now
 from models.errors import ProviderOutcomeUnknown, Unavailable
 from models.faults import reach
-from models.log import get_logger
+from models.log import described, get_logger
 from models.payments import Attempt, ProviderEvent
 from workers import job, task
 from workers._delivery import Sessions
@@ -139,7 +139,7 @@ def _refuse_to_ignore_own(session: Session, providers: Providers, event: Provide
 def _count_crash(sessions: Sessions, provider_event_id: UUID, error: Exception) -> None:
     with sessions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
-        event.count_crash(f"{type(error).__name__}: {error}", at=now())
+        event.count_crash(described(error), at=now())
         if event.status == "failed":
             log.error("webhook given up", provider_event_id=event.id, type=event.type, object_id=event.object_id)
 
