@@ -125,11 +125,16 @@ class CourseProgress(Aggregate, Base):
     @classmethod
     def locked(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
         """Return a learner's progress with outline and completed lessons, locked. Raises NotEnrolled."""
-        whole = (joinedload(cls.outline), selectinload(cls.completed))
-        progress = session.get(cls, (user_id, course_id), options=whole, with_for_update={"of": cls})
+        progress = cls.locked_or_none(session, user_id, course_id)
         if progress is None or progress.closed_at:
             raise NotEnrolled(str(course_id))
         return progress
+
+    @classmethod
+    def locked_or_none(cls, session: Session, user_id: UUID, course_id: UUID) -> Self | None:
+        """Return a learner's progress as ``locked`` does, also if access has ended; None if it has not started."""
+        whole = (joinedload(cls.outline), selectinload(cls.completed))
+        return session.get(cls, (user_id, course_id), options=whole, with_for_update={"of": cls})
 
     def expect_prerequisites(self, session: Session) -> None:
         """Raise PrerequisiteMissing if a required course is not completed.

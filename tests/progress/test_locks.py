@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 
 from models.base import now
 from models.errors import LessonNotOpen, PrerequisiteMissing, ProjectionBehind, QuizNotPassed
-from models.events import CourseArchived, CoursePublished, QuizAttempted
+from models.events import CourseArchived, CoursePublished, EnrollmentEnded, QuizAttempted
 from tests.progress.learners import Learner
 from tests.support.events import some
 from tests.support.tasks import forgotten
-from workers.progress.learning import complete_passed_quiz
+from workers.progress.learning import close_course, complete_passed_quiz, start_course
 from workers.progress.outlines import end_sale, keep_outline
 
 
@@ -44,6 +44,16 @@ def test_a_quiz_passed_before_the_start_has_arrived_is_taken_later(session: Sess
     learner.user_id = uuid4()
     with pytest.raises(ProjectionBehind):
         complete_passed_quiz(session, forgotten, event=attempted(learner, learner.lessons[0], passed=True))
+
+
+def test_quiz_passed_while_access_is_suspended_counts_after_it_is_restored(session: Session):
+    learner = Learner(session, completion_rule="min_score")
+    close_course(session, forgotten, event=some(EnrollmentEnded, **learner.in_course))
+
+    complete_passed_quiz(session, forgotten, event=attempted(learner, learner.lessons[0], passed=True))
+    start_course(session, forgotten, event=learner.enrolled())
+
+    assert learner.progress()["lessons_completed"] == 1
 
 
 def test_a_lesson_that_was_viewed_to_its_end_is_complete(session: Session):

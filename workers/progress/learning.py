@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from models.applied_versions import AppliedVersion
 from models.base import now
 from models.cache import changed, progress_of
-from models.errors import DomainError, NotEnrolled, ProjectionBehind
+from models.errors import DomainError, ProjectionBehind
 from models.events import EnrollmentCreated, EnrollmentEnded, QuizAttempted
 from models.outbox import record
 from models.personal import is_erased
@@ -86,16 +86,14 @@ def complete_lesson(
 def complete_passed_quiz(session: Session, remember: Remember, *, event: QuizAttempted) -> None:
     """Complete the lesson of a passed quiz. Raises ProjectionBehind if the learner's progress has not started yet.
 
-    An attempt that was applied before has no effect, because the learner may have reopened the lesson since.
+    An attempt that was applied before has no effect, because the learner may have reopened the lesson since. Progress
+    that is closed counts it too: the courses service checked access before grading, and access may be restored.
     """
     if not event.passed or is_erased(session, "progress", event.user_id):
         return
-    try:
-        progress = CourseProgress.locked(session, event.user_id, event.course_id)
-    except NotEnrolled:
-        if session.get(CourseProgress, (event.user_id, event.course_id)):
-            return  # access has ended since the attempt
-        raise ProjectionBehind("progress in course", str(event.course_id)) from None
+    progress = CourseProgress.locked_or_none(session, event.user_id, event.course_id)
+    if progress is None:
+        raise ProjectionBehind("progress in course", str(event.course_id))
     key = f"{progress.aggregate_id}:{event.lesson_id}"
     if not AppliedVersion.advance(session, PASSED_QUIZZES, key, event.attempt):
         return
