@@ -8,14 +8,12 @@ import base64
 import logging
 import math
 import os
-import pkgutil
 import signal
 import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -158,12 +156,35 @@ def send(
 
 def _queue_full(queue: str, *, oldest: bytes) -> QueueFull:
     """Return QueueFull with Retry-After set to the age of the oldest message, which estimates the waiting time."""
-    envelope = msgspec.json.decode(oldest)["headers"].get("envelope")  # messages from Celery beat have none
     error = QueueFull(queue)
-    if envelope:
-        waited_seconds = math.ceil(time.time() - envelope["sent_at"])
+    if sent_at := sent_at_of(oldest):
+        waited_seconds = math.ceil(time.time() - sent_at)
         error.retry_after_seconds = min(max(waited_seconds, 1), _LONGEST_RETRY_AFTER_SECONDS)
     return error
+
+
+class _SentAt(msgspec.Struct):
+    sent_at: float
+
+
+class _QueuedHeaders(msgspec.Struct):
+    envelope: _SentAt | None = None
+
+
+class _QueuedMessage(msgspec.Struct):
+    headers: _QueuedHeaders
+
+
+def sent_at_of(message: bytes) -> float | None:
+    """Return when a message in a queue was sent (Unix time), or None: beat's messages do not say, nor malformed ones.
+
+    Anybody with access to Redis can push a message. A malformed one must not fail the request or scrape that reads it.
+    """
+    try:
+        envelope = msgspec.json.decode(message, type=_QueuedMessage).headers.envelope
+    except ValueError:  # msgspec's errors, and UnicodeDecodeError
+        return None
+    return envelope.sent_at if envelope else None
 
 
 def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, Any], envelope: Envelope) -> bytes:

@@ -35,7 +35,10 @@ def ask(task: str, message: dict[str, Any], **envelope: Any) -> Any:
         raise OutcomeUnknown from error
     if popped is None:
         raise OutcomeUnknown
-    reply = msgspec.json.decode(popped[1])
+    try:
+        reply = msgspec.json.decode(popped[1], type=dict[str, Any])
+    except ValueError as error:  # msgspec's errors, and UnicodeDecodeError
+        raise OutcomeUnknown from error
     if refusal := reply.get("error"):
         raise DomainError.from_wire(refusal)
     if "result" not in reply:

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-import msgspec
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -137,9 +136,8 @@ def _queues() -> list[Metric]:
 
 
 def _age_of(message: bytes | None) -> float:
-    # Messages from Celery beat have no envelope, and so no time of sending; they expire automatically.
-    envelope = msgspec.json.decode(message)["headers"].get("envelope") if message else None
-    return max(time.time() - envelope["sent_at"], 0) if envelope else 0.0
+    sent_at = celery_app.sent_at_of(message) if message else None
+    return max(time.time() - sent_at, 0) if sent_at else 0.0
 
 
 # The condition of the partial index that the relay uses.

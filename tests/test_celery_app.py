@@ -81,6 +81,13 @@ def test_a_full_queue_takes_no_more(queue):
     assert queue_redis().llen(queue) == 2
 
 
+def test_full_queue_refuses_also_if_its_oldest_message_is_malformed(queue):
+    queue_redis().rpush(queue, b"not json")
+
+    with pytest.raises(QueueFull):
+        celery_app.send(TASK, MESSAGE, Envelope(), limit=1)
+
+
 def test_a_task_of_no_service_finds_no_queue():
     """A typo would be a list that nobody reads."""
     with pytest.raises(Exception, match="progres"):

@@ -12,8 +12,11 @@ from bridge.deadletters import DeadLetters
 from bridge.metrics import Bus
 from models.base import now
 from models.events import CoursePurchased
+from models.redis import queue_redis
 from tests.bridge.past import course_published, tell
 from tests.support.databases import Database
+
+MALFORMED = [b"not json", b"\xff", b"[]", b"{}", b'{"headers": null}', b'{"headers": {"envelope": {"sent_at": "now"}}}']
 
 
 def told(name: str, **labels: str) -> float:
@@ -33,6 +36,15 @@ def test_a_queue_is_as_old_as_its_oldest_message(database: Database):
     assert told("coursebus_queue_length", queue="users") == 2
     assert told("coursebus_queue_oldest_seconds", queue="users") == pytest.approx(30, abs=2)
     assert told("coursebus_queue_oldest_seconds", queue="courses") == 0
+
+
+@pytest.mark.parametrize("message", MALFORMED, ids=range(len(MALFORMED)))
+def test_malformed_message_at_the_head_of_a_queue_does_not_fail_the_scrape(database: Database, message: bytes):
+    queue_redis().rpush("users", message)
+
+    assert told("coursebus_queue_length", queue="users") == 1
+    assert told("coursebus_queue_oldest_seconds", queue="users") == 0
+    assert told("coursebus_outbox_pending", service="users") == 0
 
 
 def test_an_outbox_is_as_old_as_its_oldest_event(database: Database):
