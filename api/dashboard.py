@@ -3,12 +3,13 @@
 from typing import Any
 
 import marshmallow as ma
+import msgspec
 from flask.views import MethodView
 
 from .auth import me, requires
 from .blueprints import Blueprint
 from .courses.schemas import EnrollmentSchema
-from .fanout import gather
+from .fanout import Question, gather
 from .payments.subscriptions import PlanSubscriptionSchema
 from .progress import CourseProgressSchema
 from .schemas import Schema
@@ -19,6 +20,14 @@ blp = Blueprint("dashboard", __name__, url_prefix="/v1", description="What a fro
 _WITHIN_SECONDS = 2  # then a partial response: better than a late complete one
 _COURSES = 50  # the latest ones; GET /v1/me/enrollments lists all
 _PARTS = ["profile", "enrollments", "progress", "unread_count", "subscriptions"]
+
+
+class _Items(msgspec.Struct):
+    items: list[dict[str, Any]]
+
+
+class _Unread(msgspec.Struct):
+    unread: int
 
 
 class EnrolledCourseSchema(EnrollmentSchema):
@@ -49,16 +58,14 @@ class Dashboard(MethodView):
         """
         caller = me()
         latest = {"user_id": caller.id, "after": None, "limit": _COURSES}
+        identity = {"user_id": caller.id, "email": caller.email, "name": caller.name}
         told, failed = gather(
             {
-                "profile": (
-                    "users.show_profile",
-                    {"user_id": caller.id, "email": caller.email, "name": caller.name},
-                ),
-                "enrollments": ("courses.list_enrollments", latest),
-                "progress": ("progress.list_progress", latest),
-                "unread_count": ("notifications.count_unread", {"user_id": caller.id}),
-                "subscriptions": ("payments.list_subscriptions", latest),
+                "profile": Question("users.show_profile", identity),
+                "enrollments": Question("courses.list_enrollments", latest, _Items),
+                "progress": Question("progress.list_progress", latest, _Items),
+                "unread_count": Question("notifications.count_unread", {"user_id": caller.id}, _Unread),
+                "subscriptions": Question("payments.list_subscriptions", latest, _Items),
             },
             within_seconds=_WITHIN_SECONDS,
         )
@@ -67,12 +74,12 @@ class Dashboard(MethodView):
         return {
             "profile": told.get("profile"),
             "enrollments": _with_progress(told["enrollments"], told.get("progress")) if "enrollments" in told else None,
-            "unread_count": told["unread_count"]["unread"] if "unread_count" in told else None,
-            "subscriptions": told["subscriptions"]["items"] if "subscriptions" in told else None,
+            "unread_count": told["unread_count"].unread if "unread_count" in told else None,
+            "subscriptions": told["subscriptions"].items if "subscriptions" in told else None,
             "partial": sorted(failed),
         }
 
 
-def _with_progress(enrollments: dict[str, Any], progress: dict[str, Any] | None) -> list[dict[str, Any]]:
-    by_course = {each["course_id"]: each for each in progress["items"]} if progress else {}
-    return [{**each, "progress": by_course.get(each["course_id"])} for each in enrollments["items"]]
+def _with_progress(enrollments: _Items, progress: _Items | None) -> list[dict[str, Any]]:
+    by_course = {each.get("course_id"): each for each in progress.items} if progress else {}
+    return [{**each, "progress": by_course.get(each.get("course_id"))} for each in enrollments.items]

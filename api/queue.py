@@ -1,7 +1,7 @@
 """RPC from the gateway to the workers: ``ask`` waits for the reply, ``tell`` responds with 202 and an operation."""
 
 import time
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import msgspec
 from flask import g
@@ -111,11 +111,16 @@ def _awaited(reply_to: str, expires_at: float) -> dict[str, Any]:
         raise OutcomeUnknown from error
     if popped is None:
         raise OutcomeUnknown
+    return decoded(cast("bytes", popped[1]))
+
+
+def decoded(reply: bytes) -> dict[str, Any]:
+    """Return the content of a reply. Raises OutcomeUnknown if it is malformed."""
     try:
-        reply: dict[str, Any] = msgspec.json.decode(popped[1], type=dict[str, Any])
-    except msgspec.DecodeError as error:
+        content: dict[str, Any] = msgspec.json.decode(reply, type=dict[str, Any])
+    except ValueError as error:  # msgspec's errors, and UnicodeDecodeError
         raise OutcomeUnknown from error
-    return reply
+    return content
 
 
 def opened(reply: dict[str, Any]) -> Any:

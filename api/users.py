@@ -20,6 +20,7 @@ from models.webhooks import verify_auth0
 from .auth import me, requires, signed
 from .blueprints import Blueprint
 from .etags import if_match, respond
+from .fanout import Question, gather_all
 from .incoming import webhook_body
 from .operations import OperationSchema
 from .pages import Page, PageQuery, page, page_of
@@ -181,10 +182,11 @@ class Export(MethodView):
         """Retrieve the latest data export"""
         export = ask("users.show_export", user_id=me().id)
         of_export = {"user_id": me().id, "export_id": export["id"]}
-        parts = {
-            service: ask(f"{service}.show_export_part", service=service, **of_export) for service in export["services"]
+        questions = {
+            service: Question(f"{service}.show_export_part", {"service": service, **of_export})
+            for service in export["services"]
         }
-        return {**export, "services": parts}
+        return {**export, "services": gather_all(questions, within_seconds=settings.READ_TIMEOUT_SECONDS)}
 
 
 def existing_user(view: View) -> View:

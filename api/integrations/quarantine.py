@@ -6,7 +6,7 @@ from typing import Any
 import marshmallow as ma
 from flask.views import MethodView
 
-import celery_app
+import settings
 from api.auth import requires
 from api.pages import Page, PageQuery, page, page_of
 from api.queue import ask
@@ -14,6 +14,7 @@ from api.schemas import Schema, Timestamp
 from models.errors import NotFound
 
 from .blueprint import blp
+from .listing import items_of_services
 
 _ID = re.compile(r"([a-z]+)-([0-9]{1,18})")
 

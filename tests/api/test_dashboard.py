@@ -26,16 +26,22 @@ ANSWERS: dict[str, Any] = {
 }
 
 
+MALFORMED = [b"not json", b'"\xff"', b"[]", b"{}", b'{"result": null}', b'{"result": [7]}', b'{"error": {"name": 1}}']
+
+
 @contextmanager
-def answering(*services: str) -> Iterator[None]:
-    """Somebody at the queues of these services, who answers once each when all have been asked."""
+def answering(*services: str, **replies: bytes) -> Iterator[None]:
+    """Somebody at the queues of these services, who answers once each when all have been asked.
+
+    A service in ``replies`` replies with these bytes.
+    """
     all_asked = threading.Barrier(len(services), timeout=5)
 
     def answer(service: str) -> None:
         popped = queue_redis().blpop([service], timeout=5)
         all_asked.wait()
         reply_to = msgspec.json.decode(popped[1])["headers"]["envelope"]["reply_to"]
-        queue_redis().rpush(reply_to, msgspec.json.encode({"result": ANSWERS[service]}))
+        queue_redis().rpush(reply_to, replies.get(service) or msgspec.json.encode({"result": ANSWERS[service]}))
 
     threads = [threading.Thread(target=answer, args=[service]) for service in services]
     for thread in threads:
@@ -84,6 +90,24 @@ def test_a_part_that_does_not_come_in_time_is_null_and_named(ann: Person, missin
 
     assert told["partial"] == [named]
     assert [part for part, value in told.items() if value is None] == [null]
+
+
+@pytest.mark.parametrize("reply", MALFORMED, ids=range(len(MALFORMED)))
+@pytest.mark.parametrize(
+    ("service", "part"),
+    [
+        ("users", "profile"),
+        ("courses", "enrollments"),
+        ("notifications", "unread_count"),
+        ("payments", "subscriptions"),
+    ],
+)
+def test_part_with_a_malformed_reply_is_null_and_named(ann: Person, service: str, part: str, reply: bytes):
+    with answering(*ANSWERS, **{service: reply}):
+        response = ann.get("/v1/me/dashboard")
+
+    assert (response.status_code, response.json["partial"]) == (200, [part])
+    assert [name for name, value in response.json.items() if value is None] == [part]
 
 
 def test_courses_are_shown_without_progress_where_only_that_is_missing(ann: Person):
