@@ -75,21 +75,21 @@ def _verify(token: str) -> Claims:
     try:
         decoded = jwt.decode(token, lambda unverified: keys.of(unverified.headers().get("kid")), algorithms=["RS256"])
         _REGISTRY.validate(decoded.claims)
+        return _typed(decoded.header, decoded.claims)
     except DomainError:
         raise
     except JoseError as error:
         raise TokenInvalid(error.error.replace("_", " ")) from error
-    except Exception as error:  # malformed input can raise any exception in the library
+    except Exception as error:  # malformed input can raise any exception, here and in the library
         raise TokenInvalid("malformed") from error
-    if str(decoded.header.get("typ", "JWT")).lower() not in _ACCESS_TOKEN_TYPES:
-        raise TokenInvalid("it is not an access token")
-    return _typed(decoded.claims)
 
 
 _SUB = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def _typed(claims: dict[str, Any]) -> Claims:
+def _typed(header: dict[str, Any], claims: dict[str, Any]) -> Claims:
+    if str(header.get("typ", "JWT")).lower() not in _ACCESS_TOKEN_TYPES:
+        raise TokenInvalid("it is not an access token")
     if not _SUB.fullmatch(claims["sub"]):
         raise TokenInvalid("its sub is malformed")
     permissions = claims.get("permissions")

@@ -139,6 +139,7 @@ BAD = {
     "a sub that is too long": {"sub": "a" * 256},
     "an exp that is no number": {"exp": "tomorrow"},
     "an exp without end": {"exp": float("inf")},
+    "an exp that is no float": {"exp": 10**400},
     "an aud that is no text": {"aud": {"a": settings.AUTH0_AUDIENCE}},
 }
 
