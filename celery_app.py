@@ -29,13 +29,6 @@ from models.errors import QueueFull, Unavailable
 from models.faults import reach
 from models.redis import queue_redis, tls_options, without_tls_options
 
-# A service is a module or package of workers/. Shared modules are excluded here or start with an underscore.
-SERVICES = tuple(
-    module.name
-    for module in pkgutil.iter_modules([str(Path(__file__).parent / "workers")])
-    if module.name != "resources" and not module.name.startswith("_")
-)
-
 
 def queue_of(name: str, *_: object, **__: object) -> dict[str, str]:
     """Route a task to the queue of the service in its name."""
@@ -44,13 +37,13 @@ def queue_of(name: str, *_: object, **__: object) -> dict[str, str]:
 
 # A worker loads only its own service: loading all six would double its start-up time and take a third more memory.
 # Beat and tests load all.
-LOADED = (settings.SERVICE,) if settings.SERVICE in SERVICES else SERVICES
+LOADED = (settings.SERVICE,) if settings.SERVICE in settings.SERVICES else settings.SERVICES
 
 celery_app = Celery("coursebus", broker=without_tls_options(settings.REDIS_URL))
 celery_app.conf.update(
     include=[f"workers.{service}" for service in LOADED],  # imported by workers only
     task_routes=(queue_of,),
-    task_queues=[Queue(service, Exchange(service), routing_key=service) for service in SERVICES],
+    task_queues=[Queue(service, Exchange(service), routing_key=service) for service in settings.SERVICES],
     task_create_missing_queues=False,  # otherwise a typo would create a queue that no worker reads
     task_ignore_result=True,  # replies are pushed to a separate list after the commit
     task_acks_late=True,  # the task of a killed worker is delivered again …
@@ -233,7 +226,7 @@ def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, A
 
 @signals.setup_logging.connect
 def _log_as_ecs(**_: object) -> None:
-    log.configure(f"worker-{settings.SERVICE}" if settings.SERVICE in SERVICES else "beat")
+    log.configure(f"worker-{settings.SERVICE}" if settings.SERVICE in settings.SERVICES else "beat")
     logging.getLogger("celery").setLevel(logging.INFO)
     for of_each_task in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(of_each_task).setLevel(logging.WARNING)  # the runtime logs each task once, with its trace

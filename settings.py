@@ -49,6 +49,8 @@ def _is_on(name: str) -> bool:
     return _text(name, "off") != "off"
 
 
+# Each is a module or package of workers/, a queue, a topic and a schema.
+SERVICES = ("courses", "integrations", "notifications", "payments", "progress", "users")
 SERVICE = _text("SERVICE", "shared")  # the service whose queue this worker serves
 ENVIRONMENT = _text("ENVIRONMENT", "local")
 if ENVIRONMENT not in {"local", "production"}:

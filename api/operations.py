@@ -9,7 +9,7 @@ import msgspec
 from flask import Response
 from flask.views import MethodView
 
-import celery_app
+import settings
 from models.errors import DomainError, NotFound
 
 from . import problems
@@ -75,7 +75,7 @@ def accepted(accepted: Accepted) -> Response:
 
 def _of_its_service(verb: str, operation_id: str) -> dict[str, Any]:
     named = _ID.fullmatch(operation_id)
-    if named is None or named[1] not in celery_app.SERVICES:
+    if named is None or named[1] not in settings.SERVICES:
         raise NotFound("operation", operation_id)
     operation: dict[str, Any] = look_up(f"{named[1]}.{verb}", operation_id=UUID(named[2]), owner=me().sub)
     return operation

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 
-import celery_app
 import settings
 from models import log
 
@@ -29,12 +28,12 @@ class Bridge:
         self._stop_dispatcher = threading.Event()
         self._dispatcher = Dispatcher(self._stop_dispatcher, self._dead_letters)
         self._auditor = Auditor(self._dispatcher, self.stop)
-        databases = sorted({settings.database_url(service) for service in celery_app.SERVICES})
+        databases = sorted({settings.database_url(service) for service in settings.SERVICES})
         self._relays = [Relay(url, self.stop) for url in databases]
         self._topics = TopicWatch(self.stop)
         self._consumers = [
             ServiceConsumer(service, self._dispatcher, self._topics, self.stop)
-            for service in celery_app.SERVICES
+            for service in settings.SERVICES
             if ServiceConsumer.topics_of(service)
         ]
 

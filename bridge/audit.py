@@ -16,7 +16,6 @@ from confluent_kafka import KafkaException
 from sqlalchemy import select, tuple_
 from sqlalchemy.exc import DBAPIError
 
-import celery_app
 import settings
 from models.base import now, sessions
 from models.log import get_logger
@@ -67,7 +66,7 @@ class Auditor(threading.Thread):
         super().__init__(name="audit", daemon=True)
         self._dispatcher = dispatcher
         self._stop_asked = stop
-        self._services = [service for service in celery_app.SERVICES if ServiceConsumer.topics_of(service)]
+        self._services = [service for service in settings.SERVICES if ServiceConsumer.topics_of(service)]
         self._marks: dict[str, _Mark] = {}
         self._audited: dict[str, datetime] = {}
 

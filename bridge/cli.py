@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from confluent_kafka import KafkaException
 
-import celery_app
 import settings
 from models.base import now, sessions
 from models.deadletters import DeadLetter, name_of
@@ -62,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "--since", type=_moment, help="told at or after this time (ISO 8601; UTC where it says nothing)"
     )
-    replay.add_argument("--topic", choices=celery_app.SERVICES, help="told by this service")
+    replay.add_argument("--topic", choices=settings.SERVICES, help="told by this service")
     replay.add_argument("--handler", choices=HANDLERS, metavar="HANDLER", help="to this one only, and not by Kafka")
     replay.set_defaults(run=_replay, parser=replay)
 
@@ -176,7 +175,7 @@ def _replay(chosen: argparse.Namespace) -> bool:
             count = hand_again(dispatcher, chosen.handler, topic=chosen.topic, since=chosen.since)
         print(f"{count} events given to {chosen.handler}")
         return True
-    for service in [chosen.topic] if chosen.topic else celery_app.SERVICES:
+    for service in [chosen.topic] if chosen.topic else settings.SERVICES:
         print(f"{service}: {ask_for_refill(service, since=chosen.since)} events go to Kafka again")
         if has_older_events(service, since=chosen.since):
             days = settings.OUTBOX_KEPT_DAYS
@@ -185,7 +184,7 @@ def _replay(chosen: argparse.Namespace) -> bool:
 
 
 def _show_refills() -> bool:
-    for service in celery_app.SERVICES:
+    for service in settings.SERVICES:
         with sessions(service).begin() as session:
             topic = session.get(KafkaTopic, kafka.topic_of(service))
         if topic and topic.refill_began_at and topic.refill_until is not None:
@@ -197,7 +196,7 @@ def _show_refills() -> bool:
 
 
 def _lag(_chosen: argparse.Namespace) -> bool:
-    for service in celery_app.SERVICES:
+    for service in settings.SERVICES:
         if ServiceConsumer.topics_of(service):
             places = lag_of(service)
             events, seconds = sum(place.events for place in places), max(place.seconds for place in places)

@@ -5,7 +5,7 @@ import threading
 import msgspec
 from sqlalchemy.dialects.postgresql import insert
 
-import celery_app
+import settings
 from models.base import now, sessions
 from models.deadletters import DeadLetter, blocked_keys, first_open_letter, lock_key
 from models.faults import reach
@@ -29,7 +29,7 @@ class DeadLetters:
         Keys are only added. One that was freed stays cached until its next event, when ``bury`` checks the database.
         """
         blocked: set[tuple[str, str]] = set()
-        for service in celery_app.SERVICES:
+        for service in settings.SERVICES:
             with sessions(service).begin() as session:
                 blocked |= blocked_keys(session)
         with self._lock:

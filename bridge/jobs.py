@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-import celery_app
 import settings
 from models import jobs
 from models.base import sessions
@@ -17,7 +16,7 @@ class SlotNotGivenUp(Exception):
 def every_job() -> Iterator[JobState]:
     """Yield the state of every kind of job, by service."""
     # Services may share a database: read each database once.
-    for service in {settings.database_url(service): service for service in celery_app.SERVICES}.values():
+    for service in {settings.database_url(service): service for service in settings.SERVICES}.values():
         with sessions(service).begin() as session:
             states = jobs.states(session)
         yield from states
@@ -26,7 +25,7 @@ def every_job() -> Iterator[JobState]:
 def run_again(kind: str, slot: datetime) -> None:
     """Reopen a slot that was given up; a worker runs it within a minute. Raises SlotNotGivenUp."""
     service = kind.partition(".")[0]
-    if service in celery_app.SERVICES:
+    if service in settings.SERVICES:
         with sessions(service).begin() as session:
             if jobs.reopen(session, kind, slot):
                 return

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-import celery_app
+import settings
 from models.base import sessions
 from models.deadletters import DeadLetter, close, lock_key, name_of, next_open_letter
 from models.errors import DomainError
@@ -37,7 +37,7 @@ class Replayed:
 
 def every_letter(*, status: str = "open") -> Iterator[DeadLetter]:
     """Yield the dead letters of all services; those of one service in the order in which they were stored."""
-    for service in celery_app.SERVICES:
+    for service in settings.SERVICES:
         wanted = select(DeadLetter).where(DeadLetter.handler.startswith(f"{service}."), DeadLetter.status == status)
         with sessions(service).begin() as session:
             letters = list(session.scalars(wanted.order_by(DeadLetter.seq)))
@@ -47,7 +47,7 @@ def every_letter(*, status: str = "open") -> Iterator[DeadLetter]:
 def find(name: str) -> DeadLetter:
     """Return the dead letter ``name``. Raises NoSuchLetter."""
     service, _, seq = name.partition("-")
-    if service in celery_app.SERVICES and seq.isdecimal():
+    if service in settings.SERVICES and seq.isdecimal():
         with sessions(service).begin() as session:
             letter = session.get(DeadLetter, int(seq))
         if letter and _service_of(letter.handler) == service:

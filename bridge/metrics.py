@@ -121,13 +121,13 @@ def _queues() -> list[Metric]:
     age = GaugeMetricFamily("coursebus_queue_oldest_seconds", "The age of the oldest of them.", labels=["queue"])
     taken = GaugeMetricFamily("coursebus_queue_unacked", "Messages that a worker has in hand.", labels=["queue"])
     with queue_redis().pipeline(transaction=False) as pipeline:
-        for queue in celery_app.SERVICES:
+        for queue in settings.SERVICES:
             pipeline.llen(queue)
             pipeline.lindex(queue, -1)
             pipeline.hlen(f"unacked:{queue}")
         answers: list[Any] = pipeline.execute()
     for queue, waiting, oldest, unacked in zip(
-        celery_app.SERVICES, answers[::3], answers[1::3], answers[2::3], strict=True
+        settings.SERVICES, answers[::3], answers[1::3], answers[2::3], strict=True
     ):
         length.add_metric([queue], waiting)
         age.add_metric([queue], _age_of(oldest))
@@ -148,7 +148,7 @@ def _outbox() -> list[Metric]:
     pending = GaugeMetricFamily("coursebus_outbox_pending", "Events that Kafka does not have yet.", labels=["service"])
     age = GaugeMetricFamily("coursebus_outbox_oldest_seconds", "The age of the oldest of them.", labels=["service"])
     oldest = func.extract("epoch", func.now() - func.min(OutboxEvent.created_at))
-    for service in celery_app.SERVICES:
+    for service in settings.SERVICES:
         unpublished = (*_WAITING, OutboxEvent.aggregatetype == service)
         with sessions(service).begin() as session:
             number, seconds = session.execute(select(func.count(), oldest).where(*unpublished)).one()
@@ -170,7 +170,7 @@ def _quarantine() -> list[Metric]:
     is_parked = OutboxEvent.failure_reason == PARKED
     oldest = func.extract("epoch", func.now() - func.min(OutboxEvent.created_at))
     counts = select(func.count().filter(~is_parked), func.count().filter(is_parked), oldest)
-    for service in celery_app.SERVICES:
+    for service in settings.SERVICES:
         with sessions(service).begin() as session:
             row = session.execute(
                 counts.where(OutboxEvent.failed_at.is_not(None), OutboxEvent.aggregatetype == service)
@@ -185,7 +185,7 @@ def _refills() -> list[Metric]:
     left = GaugeMetricFamily(
         "coursebus_refill_seqs_left", "Outbox rows that a refill of the topic has not looked at.", labels=["service"]
     )
-    for service in celery_app.SERVICES:
+    for service in settings.SERVICES:
         with sessions(service).begin() as session:
             topic = session.get(KafkaTopic, kafka.topic_of(service))
         left.add_metric([service], topic.seqs_left if topic else 0)
@@ -197,7 +197,7 @@ def _dead_letters() -> list[Metric]:
     waiting: dict[str, int] = dict.fromkeys(sorted({name for names in ROUTES.values() for name in names}), 0)
     number_of = select(DeadLetter.handler, func.count().label("number")).group_by(DeadLetter.handler)
     opened = number_of.where(DeadLetter.status == "open")
-    for service in celery_app.SERVICES:
+    for service in settings.SERVICES:
         with sessions(service).begin() as session:
             rows = session.execute(opened.where(DeadLetter.handler.startswith(f"{service}.")))
             waiting |= {row.handler: row.number for row in rows}

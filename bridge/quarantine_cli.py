@@ -7,7 +7,7 @@ from contextlib import suppress
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
-import celery_app
+import settings
 from models.base import now, sessions
 from models.errors import NotFound
 from models.quarantine import Quarantined, discard, quarantined, release
@@ -61,7 +61,7 @@ def _discard(chosen: argparse.Namespace) -> bool:
 def _change(name: str, change: Change, word: str) -> bool:
     service, _, seq = name.partition("-")
     try:
-        with sessions(service if service in celery_app.SERVICES else celery_app.SERVICES[0]).begin() as session:
+        with sessions(service if service in settings.SERVICES else settings.SERVICES[0]).begin() as session:
             count = change(session, service, int(seq) if seq.isdecimal() else 0)
     except NotFound as error:
         print(error)
@@ -71,7 +71,7 @@ def _change(name: str, change: Change, word: str) -> bool:
 
 
 def _every_event() -> Iterator[Quarantined]:
-    for service in celery_app.SERVICES:
+    for service in settings.SERVICES:
         with sessions(service).begin() as session:
             events = list(quarantined(session, service))
         yield from events

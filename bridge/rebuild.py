@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-import celery_app
+import settings
 from models.base import sessions
 from models.outbox import OutboxEvent
 
@@ -34,7 +34,7 @@ def rebuild(projection: str) -> int:
     Handlers continue during the rebuild. Rows whose key has no event in the outbox are not changed.
     """
     service = projection.partition(".")[0]
-    known = ask(f"{service}.list_projections", {}) if service in celery_app.SERVICES else {}
+    known = ask(f"{service}.list_projections", {}) if service in settings.SERVICES else {}
     if projection not in known:
         raise NoSuchProjection(projection)
     source = Source(**known[projection])

@@ -5,16 +5,15 @@ time.
 """
 
 from models.events import every_event
-
-_SERVICES = ("users", "courses", "payments", "progress", "notifications", "integrations")
+from settings import SERVICES
 
 _REACTIONS = {
     "USER_CREATED": ["users.fill_profile", "notifications.welcome_user"],
     "USER_UPDATED": ["users.cache_profile", "notifications.keep_contact"],
     # Rights of access and erasure: every service exports and erases its own data.
-    "USER_EXPORT_REQUESTED": [f"{service}.export_data" for service in _SERVICES],
+    "USER_EXPORT_REQUESTED": [f"{service}.export_data" for service in SERVICES],
     "USER_DATA_EXPORTED": ["users.gather_export"],
-    "USER_DELETED": [f"{service}.erase_data" for service in _SERVICES],
+    "USER_DELETED": [f"{service}.erase_data" for service in SERVICES],
     "USER_DATA_ERASED": ["users.gather_receipt"],
     "COURSE_PUBLISHED": ["payments.keep_offer", "progress.keep_outline", "courses.outdate_course"],
     "COURSE_UPDATED": ["payments.change_offer", "progress.change_sale", "courses.outdate_course"],

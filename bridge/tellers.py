@@ -1,7 +1,7 @@
 """Which services publish which events."""
 
-from celery_app import SERVICES
 from models.events import EVERY_SERVICE, Event
+from settings import SERVICES
 
 
 def tellers_of(type_: str) -> tuple[str, ...]:

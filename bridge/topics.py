@@ -7,7 +7,6 @@ from contextlib import suppress
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.cimpl import NewTopic
 
-import celery_app
 import settings
 from models.log import get_logger
 
@@ -25,7 +24,7 @@ class Topics:
 
     def __init__(self) -> None:
         self._admin = kafka.admin()
-        self._names = [kafka.topic_of(service) for service in celery_app.SERVICES]
+        self._names = [kafka.topic_of(service) for service in settings.SERVICES]
 
     def ensure(self) -> None:
         """Create missing topics. Raises KafkaException if the broker is unreachable."""

@@ -6,7 +6,6 @@ from pathlib import Path
 import flask_migrate
 from flask import Flask
 
-import celery_app
 import settings
 from models.base import Base
 
@@ -21,7 +20,7 @@ def main(command: str = "upgrade", *revision: str) -> None:
     """Run one Flask-Migrate command on each distinct database."""
     app = Flask(__name__)
     flask_migrate.Migrate(app, _Tables(), directory=str(Path(__file__).parent))
-    for url in sorted({settings.database_url(service) for service in celery_app.SERVICES}):
+    for url in sorted({settings.database_url(service) for service in settings.SERVICES}):
         app.config["DATABASE_URL"] = url
         with app.app_context():
             _run(command, revision)

@@ -19,9 +19,8 @@ import msgspec
 
 from bridge.routes import ROUTES
 from bridge.tellers import tellers_of
-from celery_app import SERVICES
 from models.events import PERSONAL, EventClass, every_event
-from settings import ROOT
+from settings import ROOT, SERVICES
 
 DOCS = ROOT / "docs"
 Document = dict[str, Any]

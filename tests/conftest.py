@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from xdist.scheduler import LoadScopeScheduling
 
 import settings
-from celery_app import SERVICES
 from models.redis import RELAY_HINT, queue_redis
+from settings import SERVICES
 from tests.support import databases, deliveries
 from tests.support.databases import Database
 from tests.support.platform import Platform

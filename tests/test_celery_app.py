@@ -108,7 +108,7 @@ def test_a_worker_loads_its_own_service_and_what_that_needs():
         ).stdout.split()
     )
     assert "workers.progress" in loaded
-    assert not loaded & {f"workers.{service}" for service in set(celery_app.SERVICES) - {"progress"}}
+    assert not loaded & {f"workers.{service}" for service in set(settings.SERVICES) - {"progress"}}
     assert not loaded & {"stripe", "yookassa", "pymongo"}
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from bridge.routes import ROUTES
 from bridge.tellers import tellers_of
-from celery_app import SERVICES, celery_app, queue_of
+from celery_app import celery_app, queue_of
 from models.events import AnyEvent, Event, every_event
-from settings import ROOT
+from settings import ROOT, SERVICES
 from tests.gateway import gateway
 from workers._tasks import CALLS
 
@@ -119,6 +119,12 @@ def test_the_gateway_loads_no_driver_no_table_and_no_worker():
 def test_every_error_and_event_is_told_by_its_name():
     assert all(Event.by_type[event.type] is event for event in every_event())
     assert {teller for event in every_event() for teller in tellers_of(event.type)} <= set(SERVICES)
+
+
+def test_settings_name_every_service():
+    packages = {path.name.removesuffix(".py") for path in (ROOT / "workers").iterdir() if not path.name.startswith("_")}
+
+    assert packages - {"resources"} == set(SERVICES)
 
 
 def test_a_task_its_queue_and_its_module_share_one_name():

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from celery_app import SERVICES, Envelope, celery_app
+from celery_app import Envelope, celery_app
 from models.base import now
 from models.errors import DomainError
 from models.jobs import LEASE, Job, count_given_up, last_successes, slot_of

@@ -11,11 +11,12 @@ import msgspec
 from celery import Task
 from sqlalchemy.exc import InterfaceError, OperationalError
 
-from celery_app import SERVICES, Envelope, celery_app
+from celery_app import Envelope, celery_app
 from models.errors import DomainError, OutcomeUnknown, TransactionConflict
 from models.faults import reach
 from models.log import bound, described, get_logger, new_traceparent
 from models.staff_actions import subject_of
+from settings import SERVICES
 
 from ._delivery import Delivery, Poisonous, Repeated, failure, success
 from ._metrics import measured

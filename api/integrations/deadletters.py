@@ -56,15 +56,8 @@ class DeadLetters(MethodView):
 
         Ordered by service, then oldest first.
         """
-        limit, status = query["limit"], query["status"]
-        service, seq = query["after"] or (celery_app.SERVICES[0], 0)
-        items: list[dict[str, Any]] = []
-        for name in celery_app.SERVICES[celery_app.SERVICES.index(service) :]:
-            wanted = {"status": status, "limit": limit + 1 - len(items), "after": seq if name == service else 0}
-            items += ask(f"{name}.list_dead_letters", service=name, **wanted)
-            if len(items) > limit:
-                break
-        return page({"items": items[:limit], "next": _parts(items[limit - 1]["id"]) if len(items) > limit else None})
+        items, is_last = items_of_services("list_dead_letters", **query)
+        return page({"items": items, "next": None if is_last else _parts(items[-1]["id"])})
 
 
 @blp.route("/dead-letters/<letter_id>/replay")
@@ -82,6 +75,6 @@ class DeadLetterReplay(MethodView):
 
 def _parts(letter_id: str) -> tuple[str, int]:
     named = _ID.fullmatch(letter_id)
-    if named is None or named[1] not in celery_app.SERVICES:
+    if named is None or named[1] not in settings.SERVICES:
         raise NotFound("dead letter", letter_id)
     return named[1], int(named[2])

@@ -44,15 +44,8 @@ class QuarantinedEvents(MethodView):
 
         Events that Kafka permanently rejected, ordered by service, then oldest first.
         """
-        limit = query["limit"]
-        service, seq = query["after"] or (celery_app.SERVICES[0], 0)
-        items: list[dict[str, Any]] = []
-        for name in celery_app.SERVICES[celery_app.SERVICES.index(service) :]:
-            wanted = {"limit": limit + 1 - len(items), "after": seq if name == service else 0}
-            items += ask(f"{name}.list_quarantined", service=name, **wanted)
-            if len(items) > limit:
-                break
-        return page({"items": items[:limit], "next": _parts(items[limit - 1]["id"]) if len(items) > limit else None})
+        items, is_last = items_of_services("list_quarantined", **query)
+        return page({"items": items, "next": None if is_last else _parts(items[-1]["id"])})
 
 
 @blp.route("/quarantined-events/<event_id>/release")
@@ -70,6 +63,6 @@ class QuarantinedEventRelease(MethodView):
 
 def _parts(event_id: str) -> tuple[str, int]:
     named = _ID.fullmatch(event_id)
-    if named is None or named[1] not in celery_app.SERVICES:
+    if named is None or named[1] not in settings.SERVICES:
         raise NotFound("quarantined event", event_id)
     return named[1], int(named[2])

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from celery_app import SERVICES
 from ops.local import kafka, valkey
 from ops.local.ports import (
     METRICS_OF_BRIDGE,
@@ -15,6 +14,7 @@ from ops.local.ports import (
     METRICS_OF_WORKERS,
     OFFSETS,
 )
+from settings import SERVICES
 
 MARK = "COURSEBUS_STACK"  # in the environment of every process of a stack: whose it is
 SERVERS = ("postgres", "queue", "cache", "kafka", "mongo", "mail")  # what keeps or carries data

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import settings
 from bridge.consume import ServiceConsumer
 from bridge.routes import ROUTES
-from celery_app import SERVICES
+from settings import SERVICES
 from tests.support.platform import Platform
 
 from .checker import Reading, Row

@@ -20,7 +20,7 @@ from uuid import uuid4
 
 from redis.exceptions import RedisError
 
-from celery_app import SERVICES
+from settings import SERVICES
 from tests.support.apache_kafka import why_not
 
 from .checker import Finding, Told, repeated_mails

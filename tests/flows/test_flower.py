@@ -3,7 +3,7 @@
 import pytest
 import requests
 
-from celery_app import SERVICES
+from settings import SERVICES
 from tests.flows.shop import Shop
 from tests.support.waiting import eventually
 

@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 import requests
 
+from settings import SERVICES
 from tests.support.platform import Person, Platform
 from tests.support.waiting import eventually
 from tests.users.traces import in_tables
@@ -64,7 +65,7 @@ def test_somebody_sees_all_and_goes_and_only_the_receipt_is_left(stack: Platform
     receipt = ended(learner, learner.send("DELETE", "/v1/me", If_Match=etag))
     assert receipt["status"] == "succeeded"
     services = {part["service"]: part for part in receipt["result"]["services"]}
-    assert set(services) == {"auth0", "users", "courses", "payments", "progress", "notifications", "integrations"}
+    assert set(services) == {"auth0", *SERVICES}
     stack.wait_until_handled()
     assert list(in_tables(learner.email or "", stack.database)) == []
     assert learner.get("/v1/me").json()["code"] == "account_erased"

@@ -60,7 +60,7 @@ def test_it_runs_as_nobody_and_has_no_build_tools(image: Image):
 
 
 def test_every_process_finds_all_of_its_code(image: Image):
-    loads = "import celery_app; celery_app.celery_app.loader.import_default_modules(); print(*celery_app.SERVICES)"
+    loads = "import celery_app; celery_app.celery_app.loader.import_default_modules(); print(*celery_app.LOADED)"
     assert "payments" in image.run("python", "-c", loads)
     image.run("python", "-m", "bridge", "--help")
     image.run(

@@ -152,7 +152,7 @@ class World:
     def reset(self) -> None:
         """Begin anew: nobody has bought anything."""
         databases.clear(self.database)
-        queue_redis().delete(*celery_app.SERVICES, RELAY_HINT)
+        queue_redis().delete(*settings.SERVICES, RELAY_HINT)
         self.clock.offset = START - datetime.now(UTC)
         for name, fake in self.fakes.items():
             fake.reset(START)

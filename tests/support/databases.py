@@ -11,8 +11,8 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 import settings
-from celery_app import SERVICES
 from models import base
+from settings import SERVICES
 from tests.support import environment
 
 _TEMPLATE = f"{environment.RUN}_template"

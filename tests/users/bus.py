@@ -3,9 +3,9 @@
 from bridge.feed import past_events
 from bridge.lanes import Record, attributes_of
 from bridge.routes import ROUTES
-from celery_app import SERVICES
 from models.errors import DomainError
 from models.outbox import OutboxEvent
+from settings import SERVICES
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
 

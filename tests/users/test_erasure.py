@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from bridge.routes import ROUTES
-from celery_app import SERVICES
 from models import cache
 from models.base import now, sessions
 from models.cache import Stored, profile_key
@@ -17,6 +16,7 @@ from models.deadletters import DeadLetter
 from models.events import CoursePurchased, Person, UserUpdated
 from models.operations import Operation
 from models.payments import Attempt, Order, Terms
+from settings import SERVICES
 from tests.courses.factories import make_course
 from tests.support.databases import Database
 from tests.support.deliveries import deliver

@@ -6,9 +6,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from celery_app import SERVICES
 from models.base import sessions
 from models.cache import cache_redis
+from settings import SERVICES
 from tests.courses.factories import make_course
 from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.support.databases import Database

@@ -11,12 +11,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
-from celery_app import SERVICES, Envelope
+from celery_app import Envelope
 from models import base
 from models.base import new_id, sessions
 from models.events import CoursePublished, EnrollmentCreated, PublishedLesson, PublishedSection
 from models.progress import CourseProgress
 from models.redis import RELAY_HINT, queue_redis
+from settings import SERVICES
 from tests.support.deliveries import carry_out
 from tests.support.events import some
 from tests.support.tasks import Notes, registered, write

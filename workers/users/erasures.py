@@ -11,7 +11,6 @@ from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
 import settings
-from celery_app import SERVICES
 from models import cache
 from models.base import now
 from models.cache import Stored, identity_key, profile_key
@@ -22,6 +21,7 @@ from models.operations import Operation
 from models.outbox import record
 from models.personal import ERASURE, forget, forget_account
 from models.users import ErasedSub, Erasure, Export, IdentityChange, User
+from settings import SERVICES
 from workers import job, task
 from workers.resources import Poke, Remember
 

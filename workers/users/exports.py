@@ -5,13 +5,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from celery_app import SERVICES
 from models.base import now
 from models.events import UserDataExported, UserExportRequested
 from models.operations import Operation
 from models.outbox import record
 from models.personal import lay_out
 from models.users import Export, User
+from settings import SERVICES
 from workers import task
 
 EXPORT = "users.request_export"
