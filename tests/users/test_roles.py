@@ -62,13 +62,13 @@ class Ann:
             assert "result" in deliver("users.push_identity_change", {"change_id": change_id})
 
 
-def management(tenant, method: str, path: str) -> Any:
+def management(tenant, method: str, path: str, body: Any = None) -> Any:
     """As the tenant's administrator."""
     client = {"client_id": settings.AUTH0_CLIENT_ID, "client_secret": settings.AUTH0_CLIENT_SECRET}
     audience = {"audience": token_audience(tenant)}
     token = tenant.post("/oauth/token", grant_type="client_credentials", **client, **audience)["access_token"]
     response = requests.request(
-        method, f"{tenant.url}/api/v2/{path}", headers={"Authorization": f"Bearer {token}"}, timeout=5
+        method, f"{tenant.url}/api/v2/{path}", headers={"Authorization": f"Bearer {token}"}, json=body, timeout=5
     )
     return response.json() if response.content else None
 
@@ -188,6 +188,17 @@ def test_an_erased_user_is_deleted_there_and_auth0_is_on_the_receipt(ann: Ann):
     assert "auth0" in {part["service"] for part in done["result"]["services"]}
     assert management(ann.tenant, "GET", f'users?q=email:"{ann.email}"') == []
     assert ann.database.count("users.identity_changes") == 0
+
+
+def test_roles_beyond_the_first_page_are_found_given_and_taken(ann: Ann, auth0: Auth0):
+    names = [f"group {number:03}" for number in range(120)]  # a page has 50 roles by default, 100 at most
+    for name in names:
+        management(ann.tenant, "POST", "roles", {"name": name})
+
+    auth0.set_roles(ann.sub, names)
+    auth0.set_roles(ann.sub, [names[0], names[-1]])
+
+    assert ann.roles_there() == [names[0], names[-1]]
 
 
 def test_a_role_that_auth0_does_not_know_stays_a_wish(auth0: Auth0):

@@ -1,7 +1,9 @@
 """Client of Auth0's management API: set the roles of a user and delete a user."""
 
+import itertools
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -18,7 +20,7 @@ log = get_logger(__name__)
 _EARLY_SECONDS = 60  # refresh the token this long before it expires
 _LIMITED_SECONDS = 10  # wait after a 429 that states no duration
 _LONGEST_WAIT_SECONDS = 3600
-_MAX_ROLES = 100  # Auth0's maximum per page; no further pages are read
+_PAGE_SIZE = 100  # Auth0's maximum
 
 
 class Auth0:
@@ -37,10 +39,10 @@ class Auth0:
     def set_roles(self, sub: str, roles: list[str]) -> None:
         """Replace the user's roles. Idempotent. Raises Unavailable."""
         path = f"users/{quote(sub, safe='')}/roles"
-        known = {role["name"]: role["id"] for role in self._call("GET", f"roles?per_page={_MAX_ROLES}")}
+        known = {role["name"]: role["id"] for role in self._pages("roles")}
         if unknown := [role for role in roles if role not in known]:
             raise _unavailable(f"The role {unknown[0]} in Auth0")
-        has = {role["id"] for role in self._call("GET", path)}
+        has = {role["id"] for role in self._pages(path)}
         wanted = {known[role] for role in roles}
         if missing := sorted(wanted - has):
             self._call("POST", path, {"roles": missing})
@@ -50,6 +52,14 @@ class Auth0:
     def delete_user(self, sub: str) -> None:
         """Delete the account. Idempotent. Raises Unavailable."""
         self._call("DELETE", f"users/{quote(sub, safe='')}")
+
+    def _pages(self, path: str) -> Iterator[dict[str, Any]]:
+        """Yield the items of all pages of a list."""
+        for number in itertools.count():
+            items = self._call("GET", f"{path}?page={number}&per_page={_PAGE_SIZE}")
+            yield from items
+            if len(items) < _PAGE_SIZE:
+                return
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         response = self._send(method, path, body)

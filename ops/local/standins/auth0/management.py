@@ -13,8 +13,16 @@ from ops.local.standins.auth0 import keys, people
 from ops.local.standins.auth0.tokens import MANAGEMENT_AUDIENCE
 from ops.local.standins.store import Document, Documents, Store
 
-ERRORS = {400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 429: "Too Many Requests"}
+ERRORS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    409: "Conflict",
+    429: "Too Many Requests",
+}
 CHANGEABLE = ("name", "nickname", "picture", "blocked", "email", "email_verified", "app_metadata", "user_metadata")
+LARGEST_PAGE = 100
 LIMIT = 50  # requests in a burst, as told in the headers
 
 Answer = tuple[Any, int]
@@ -57,6 +65,7 @@ def add_to(app: Flask, store: Store) -> None:
     route("POST", "/users/<user_id>/roles", "create:role_members", add_roles)
     route("DELETE", "/users/<user_id>/roles", "delete:role_members", remove_roles)
     route("GET", "/roles", "read:roles", list_roles)
+    route("POST", "/roles", "create:roles", create_role)
 
 
 def _respond(body: Any, status: int) -> Response:
@@ -103,12 +112,21 @@ def list_users(db: Documents) -> Answer:
     """Pages of ``per_page``, counted from 0; ``q=email:"…"``; ``include_totals=true`` wraps the list."""
     query = request.args.get("q", "")
     filters = {"email": query.removeprefix("email:").strip('"').lower()} if query.startswith("email:") else {}
-    number, size = request.args.get("page", 0, int), min(request.args.get("per_page", 50, int), 100)
     users = db.find("user", **filters)
-    shown = [_shown(user) for user in users[number * size : (number + 1) * size]]
+    start, size = _page()
+    shown = [_shown(user) for user in users[start : start + size]]
     if request.args.get("include_totals") != "true":
         return shown, 200
-    return {"start": number * size, "limit": size, "length": len(shown), "total": len(users), "users": shown}, 200
+    return {"start": start, "limit": size, "length": len(shown), "total": len(users), "users": shown}, 200
+
+
+def _page() -> tuple[int, int]:
+    """Return where the requested page starts, and its size: 50 by default, at most 100."""
+    size = request.args.get("per_page", 50, int)
+    if size > LARGEST_PAGE:
+        message = f"Query validation error: 'Value {size} is greater than maximum {LARGEST_PAGE}' on property per_page."
+        raise ManagementError(400, message, "invalid_query_string")
+    return request.args.get("page", 0, int) * size, size
 
 
 def get_user(db: Documents, user_id: str) -> Answer:
@@ -138,32 +156,47 @@ def delete_user(db: Documents, user_id: str) -> Answer:
 
 
 def get_roles(db: Documents, user_id: str) -> Answer:
-    return [_role(role_id) for role_id in _user(db, user_id)["_roles"]], 200
+    start, size = _page()
+    known = people.roles(db)
+    return [_role(role_id, known) for role_id in _user(db, user_id)["_roles"][start : start + size]], 200
 
 
 def add_roles(db: Documents, user_id: str) -> Answer:
     user = _user(db, user_id)
-    people.save(db, user | {"_roles": [*dict.fromkeys([*user["_roles"], *_named_roles()])]})
+    people.save(db, user | {"_roles": [*dict.fromkeys([*user["_roles"], *_named_roles(db)])]})
     return None, 204
 
 
 def remove_roles(db: Documents, user_id: str) -> Answer:
-    user, gone = _user(db, user_id), _named_roles()
+    user, gone = _user(db, user_id), _named_roles(db)
     people.save(db, user | {"_roles": [role_id for role_id in user["_roles"] if role_id not in gone]})
     return None, 204
 
 
 def list_roles(db: Documents) -> Answer:
-    return [_role(role_id) for role_id in people.ROLES], 200
+    start, size = _page()
+    known = people.roles(db)
+    return [_role(role_id, known) for role_id in list(known)[start : start + size]], 200
 
 
-def _role(role_id: str) -> Document:
-    name = people.ROLES[role_id]["name"]
+def create_role(db: Documents) -> Answer:
+    name = str(request.get_json(force=True)["name"])
+    known = people.roles(db)
+    if name in {role["name"] for role in known.values()}:
+        raise ManagementError(409, "The role name is already used.", "role_conflict")
+    role_id = f"rol_{len(known):016d}"
+    db.save("role", {"id": role_id, "name": name, "permissions": []})
+    return _role(role_id, people.roles(db)), 200
+
+
+def _role(role_id: str, known: dict[str, Document]) -> Document:
+    name = known[role_id]["name"]
     return {"id": role_id, "name": name, "description": name.capitalize()}
 
 
-def _named_roles() -> list[str]:
+def _named_roles(db: Documents) -> list[str]:
     role_ids = list(request.get_json(force=True).get("roles", []))
-    if unknown := [role_id for role_id in role_ids if role_id not in people.ROLES]:
+    known = people.roles(db)
+    if unknown := [role_id for role_id in role_ids if role_id not in known]:
         raise ManagementError(404, f"The role does not exist: {unknown[0]}", "inexistent_role")
     return role_ids

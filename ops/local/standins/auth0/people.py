@@ -67,15 +67,22 @@ def save(db: Documents, user: Document) -> Document:
     return db.save("user", user | {"id": user["user_id"]})
 
 
-def permissions(user: Document) -> list[str]:
+def roles(db: Documents) -> dict[str, Document]:
+    """Return the tenant's roles by id: those of this project, then those created through the API."""
+    return ROLES | {role["id"]: role for role in db.find("role")}
+
+
+def permissions(db: Documents, user: Document) -> list[str]:
     """What the user's roles allow, in a fixed order."""
-    allowed = {permission for role_id in user["_roles"] for permission in ROLES[role_id]["permissions"]}
+    known = roles(db)
+    allowed = {permission for role_id in user["_roles"] for permission in known[role_id]["permissions"]}
     return [permission for permission in PERMISSIONS if permission in allowed]
 
 
-def role_names(user: Document) -> list[str]:
+def role_names(db: Documents, user: Document) -> list[str]:
     """Return the names of the user's roles."""
-    return [str(ROLES[role_id]["name"]) for role_id in user["_roles"]]
+    known = roles(db)
+    return [str(known[role_id]["name"]) for role_id in user["_roles"]]
 
 
 def moment(db: Documents) -> str:

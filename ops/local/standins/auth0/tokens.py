@@ -14,7 +14,9 @@ TOKEN_SECONDS = 24 * 3600
 PASSWORD = "demo"  # noqa: S105 of everybody, and told in the README
 PASSWORD_GRANTS = ("password", "http://auth0.com/oauth/grant-type/password-realm")
 MANAGEMENT_AUDIENCE = f"{settings.AUTH0_ISSUER}api/v2/"
-MANAGEMENT_SCOPES = "read:users update:users delete:users read:roles create:role_members delete:role_members"
+MANAGEMENT_SCOPES = (
+    "read:users update:users delete:users read:roles create:roles create:role_members delete:role_members"
+)
 DEFAULT_CLIENT = "coursebus-web"
 
 
@@ -117,12 +119,12 @@ def _for_user(db: Documents, message: Document) -> Document:
         f"{settings.CLAIMS_NAMESPACE}email": user["email"],
         f"{settings.CLAIMS_NAMESPACE}email_verified": user["email_verified"],
         f"{settings.CLAIMS_NAMESPACE}name": user["name"],
-        f"{settings.CLAIMS_NAMESPACE}roles": people.role_names(user),
+        f"{settings.CLAIMS_NAMESPACE}roles": people.role_names(db, user),
         # With openid the token serves /userinfo too, so that aud is a list.
         "aud": [audience, f"{settings.AUTH0_ISSUER}userinfo"] if openid else audience,
         "azp": client_id,
         "gty": "password",
-        "permissions": people.permissions(user),
+        "permissions": people.permissions(db, user),
     }
     answer = _answer(db, user["user_id"], scope, claims)
     if openid:
