@@ -5,6 +5,7 @@ The environment is read once at import and is the only configuration of a proces
 """
 
 import os
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -38,6 +39,21 @@ def _secrets(name: str, default: str) -> tuple[str, ...]:
     secrets = tuple(secret.strip() for secret in _text(name, default).split(","))
     if not all(secrets):
         raise SystemExit(f"{name} holds an empty secret, which anybody could sign with")
+    return secrets
+
+
+def _standard_secrets(name: str, default: str) -> tuple[str, ...]:
+    """Like ``_secrets``, for Standard Webhooks: base64 after ``whsec_``."""
+    secrets = _secrets(name, default)
+    for secret in secrets:
+        try:
+            key = b64decode(secret.removeprefix("whsec_"), validate=True)
+        except ValueError:
+            key = b""
+        if not key:
+            raise SystemExit(
+                f"{name} must be base64 after whsec_, as the provider shows it: no webhook would be accepted"
+            )
     return secrets
 
 
@@ -80,8 +96,9 @@ KAFKA_PARTITIONS = _number("KAFKA_PARTITIONS", 3 if KAFKA_EMBEDDED else 12)  # 3
 # arrives: the message waits for the end of the fetch, and shorter fetches cost CPU (docs/decisions/0033).
 KAFKA_FETCH_WAIT_MS = _number("KAFKA_FETCH_WAIT_MS", 20 if KAFKA_EMBEDDED else 100)
 MONGO_URL = _text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
-# smtps:// is implicit TLS. smtp:// uses STARTTLS if it is offered, and requires it before a login on another machine.
-# Certificates are verified. smtp+insecure:// never uses TLS. User and password are percent-encoded.
+# smtps:// is implicit TLS. smtp:// uses STARTTLS if offered. On another machine it requires it before a login and,
+# unless ALLOW_PLAINTEXT_SERVERS is on, in production. Certificates are verified. smtp+insecure:// never uses TLS. User
+# and password are percent-encoded.
 SMTP_URL = _text("SMTP_URL", f"smtp://{_local(25)}")
 MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
 # Limit of e-mails, and of push messages, per category and user within 24 hours. Notifications above it are shown in the
@@ -156,7 +173,7 @@ EVENT_WAIT_SECONDS = _number("EVENT_WAIT_SECONDS", 3600)
 # every report is refused. The default is for the embedded mail server only.
 _LOCAL_MAIL_SECRET = "whsec_bG9jYWwgbWFpbCByZXBvcnRz"  # noqa: S105 published, and refused where it matters
 EMAIL_WEBHOOK_SECRETS = (
-    _secrets("EMAIL_WEBHOOK_SECRET", _LOCAL_MAIL_SECRET)
+    _standard_secrets("EMAIL_WEBHOOK_SECRET", _LOCAL_MAIL_SECRET)
     if _is_set("EMAIL_WEBHOOK_SECRET") or not (PRODUCTION or _is_set("SMTP_URL"))
     else ()
 )
@@ -347,10 +364,11 @@ def _of_servers() -> _Checks:
         if url is not None:
             is_open = not ALLOW_PLAINTEXT_SERVERS and _is_set(name) and not _is_protected(url)
             yield is_open, f"{name} names no password or no TLS: ALLOW_PLAINTEXT_SERVERS=on allows it in production"
-    yield (
-        urlsplit(SMTP_URL).scheme == "smtp+insecure" and urlsplit(SMTP_URL).username is not None,
-        "SMTP_URL must not send a password without TLS in production",
-    )
+    if urlsplit(SMTP_URL).scheme == "smtp+insecure":
+        has_password = urlsplit(SMTP_URL).username is not None
+        yield has_password, "SMTP_URL must not send a password without TLS in production"
+        is_open = not has_password and not ALLOW_PLAINTEXT_SERVERS
+        yield is_open, "SMTP_URL uses no TLS: ALLOW_PLAINTEXT_SERVERS=on allows it in production"
 
 
 def _is_protected(url: str) -> bool:

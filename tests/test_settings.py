@@ -84,6 +84,8 @@ def test_environment_is_one_of_two_words(word):
         ({"CACHE_URL": "rediss://cache.example/0"}, "CACHE_URL"),
         ({"DATABASE_URL": "postgresql+psycopg2://coursebus:pw@db.example/coursebus"}, "DATABASE_URL"),
         ({"MONGO_URL": "mongodb://mongo.example/coursebus?tls=true"}, "MONGO_URL"),
+        ({"SMTP_URL": "smtp+insecure://mail.example"}, "SMTP_URL"),
+        ({"SMTP_URL": "smtp+insecure://u:pw@mail.example", "ALLOW_PLAINTEXT_SERVERS": "on"}, "SMTP_URL"),
     ],
     ids=str,
 )
@@ -99,7 +101,7 @@ def test_all_faults_are_named_at_once():
 
 
 def test_what_may_be_allowed_is_allowed():
-    plain = {"REDIS_URL": "redis://queue/0", "ALLOW_PLAINTEXT_SERVERS": "on"}
+    plain = {"REDIS_URL": "redis://queue/0", "SMTP_URL": "smtp+insecure://mail", "ALLOW_PLAINTEXT_SERVERS": "on"}
     trial = {"STRIPE_SECRET_KEY": "sk_test_1", "PAYMENT_TEST_KEYS": "on"}
 
     assert checked(PRODUCTION | STRIPE | plain | trial) == []
@@ -115,6 +117,15 @@ def test_what_may_be_allowed_is_allowed():
 )
 def test_published_secret_is_refused_with_a_real_server_everywhere(environ, named):
     assert [line.split()[0] for line in checked(environ)] == named
+
+
+@pytest.mark.parametrize("secret", ["whsec_no base64!", "whsec_abc", "whsec_", "plain-secret", "whsec_Zm9v,whsec_abc"])
+def test_webhook_secret_that_is_not_base64_is_refused_at_the_start(secret):
+    lines = checked({"SMTP_URL": "smtps://mail.example", "EMAIL_WEBHOOK_SECRET": secret})
+
+    assert lines == [
+        "EMAIL_WEBHOOK_SECRET must be base64 after whsec_, as the provider shows it: no webhook would be accepted"
+    ]
 
 
 @pytest.mark.parametrize(

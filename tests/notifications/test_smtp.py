@@ -154,6 +154,24 @@ def test_login_without_tls_is_refused(serve, monkeypatch):
     assert (server.logins, server.mails) == ([], [])
 
 
+@pytest.mark.parametrize(
+    ("production", "is_allowed", "outcome"),
+    [
+        (True, False, (State.QUEUED, "not_taken")),
+        (True, True, (State.SENT, None)),
+        (False, False, (State.SENT, None)),
+    ],
+)
+def test_production_sends_mail_to_another_machine_with_tls_only(serve, monkeypatch, production, is_allowed, outcome):
+    monkeypatch.setattr(smtp, "_is_loopback", lambda _host: False)
+    monkeypatch.setattr(settings, "PRODUCTION", production)
+    monkeypatch.setattr(settings, "ALLOW_PLAINTEXT_SERVERS", is_allowed)
+    server = serve("smtp://127.0.0.1:PORT", no_login=True)
+
+    assert send() == outcome
+    assert len(server.mails) == (outcome[0] is State.SENT)
+
+
 @pytest.mark.parametrize("url", ["smtp+insecure://relay:pw@127.0.0.1:PORT", "smtp://relay:pw@127.0.0.1:PORT"])
 def test_login_without_tls_is_allowed_where_asked_for_and_on_this_machine(serve, url: str):
     server = serve(url, auth_require_tls=False)

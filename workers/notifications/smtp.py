@@ -1,4 +1,7 @@
-"""SMTP client: TLS with verified certificates; no login without TLS except to loopback or by smtp+insecure."""
+"""SMTP client: TLS with verified certificates.
+
+No login, and in production no mail, is sent to another machine without TLS, except by smtp+insecure.
+"""
 
 import smtplib
 import ssl
@@ -72,7 +75,7 @@ def _opened(url: SplitResult) -> smtplib.SMTP:
     try:
         smtp.ehlo_or_helo_if_needed()
         if url.scheme == "smtp":
-            _start_tls(smtp, required=url.username is not None and not _is_loopback(host))
+            _start_tls(smtp, required=_needs_tls(url, host))
         if url.username is not None:
             smtp.login(unquote(url.username), unquote(url.password or ""))
     except BaseException:
@@ -86,7 +89,13 @@ def _start_tls(smtp: smtplib.SMTP, *, required: bool) -> None:
         smtp.starttls(context=tls_context())
         smtp.ehlo()
     elif required:
-        raise smtplib.SMTPNotSupportedError("The server offers no STARTTLS: refusing to log in without TLS.")
+        raise smtplib.SMTPNotSupportedError("The server offers no STARTTLS: refusing to log in or send without TLS.")
+
+
+def _needs_tls(url: SplitResult, host: str) -> bool:
+    """Return whether STARTTLS is mandatory: for a login, and in production unless ALLOW_PLAINTEXT_SERVERS is on."""
+    is_private = settings.PRODUCTION and not settings.ALLOW_PLAINTEXT_SERVERS
+    return (url.username is not None or is_private) and not _is_loopback(host)
 
 
 def _is_loopback(host: str) -> bool:
