@@ -15,6 +15,7 @@ from .audit import Auditor
 from .consume import ServiceConsumer
 from .deadletters import DeadLetters
 from .dispatch import Dispatcher
+from .reaching import SERVER_ERRORS, unreachable
 from .relay import Relay
 from .topics import TopicWatch
 
@@ -63,7 +64,13 @@ def serve() -> int:
     metrics.serve()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: bridge.stop.set())
-    return bridge.run()
+    try:
+        return bridge.run()
+    except SERVER_ERRORS as error:
+        if not (line := unreachable(error)):
+            raise
+        print(line, file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

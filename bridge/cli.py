@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from .consume import ServiceConsumer
 from .deadletters import DeadLetters
 from .dispatch import Dispatcher
 from .lag import lag_of
+from .reaching import SERVER_ERRORS, unreachable
 from .rebuild import NoSuchProjection, rebuild
 from .refill import ask_for_refill, has_older_events
 from .replay import hand_again
@@ -43,7 +45,13 @@ def main(arguments: list[str]) -> int:
     except NoSuchProjection as error:
         print(f"There is no projection {error}.")
         return 1
-    except (DomainError, WorkerFailed, KafkaException) as error:
+    except SERVER_ERRORS as error:
+        line = unreachable(error) or (str(error) if isinstance(error, KafkaException) else None)
+        if line is None:
+            raise
+        print(line, file=sys.stderr)
+        return 1
+    except (DomainError, WorkerFailed) as error:
         print(error)
         return 1
     return 0 if done else 1
