@@ -110,7 +110,8 @@ def platform(state_dir: Path, base: int) -> list[Process]:
             environ=f'METRICS_PORT="{base + METRICS_OF_STREAM}"',
             metrics=METRICS_OF_STREAM,
         ),
-        *(_worker(*each, base) for each in zip(SERVICES, METRICS_OF_WORKERS, strict=False)),
+        # The range may be longer than SERVICES, but a service without a port must not be left out silently.
+        *(_worker(*each, base) for each in zip(SERVICES, METRICS_OF_WORKERS[: len(SERVICES)], strict=True)),
         Process(
             *("bridge", _module("bridge"), "outbox to Kafka, Kafka to queues"),
             platform=True,
