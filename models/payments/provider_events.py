@@ -5,7 +5,7 @@ case a webhook was never delivered.
 """
 
 from datetime import datetime, timedelta
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from sqlalchemy import Index, UniqueConstraint, func, select, text
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.base import Base, new_id
+from models.log import bound_cause
 
 from .attempts import Attempt
 
@@ -52,6 +53,7 @@ class ProviderEvent(Base):
     due_at: Mapped[datetime]
     received_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+    headers: Mapped[dict[str, Any]]  # request_id, traceparent and causation_id of the delivery that stored it last
 
     @classmethod
     def keep(
@@ -75,14 +77,16 @@ class ProviderEvent(Base):
             "crashes": 0,
             "due_at": at + _SWEPT_AFTER,
             "received_at": at,
+            "headers": bound_cause(),
         }
+        again = {name: row[name] for name in ("status", "sweeps", "crashes", "due_at", "headers")}
         waits = ((cls.status == "received") & (cls.sweeps > 0)) | cls.status.in_(("failed", "ignored"))
         told = (
             insert(cls)
             .values(row)
             .on_conflict_do_update(
                 index_elements=["provider", "account", "dedupe_key"],
-                set_={"status": "received", "sweeps": 0, "crashes": 0, "finished_at": None, "due_at": row["due_at"]},
+                set_={**again, "finished_at": None},
                 where=waits,
             )
         )

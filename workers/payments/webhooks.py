@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from models.base import now
 from models.errors import ProviderOutcomeUnknown, Unavailable
 from models.faults import reach
-from models.log import described, get_logger
+from models.log import bound, described, get_logger
 from models.payments import Attempt, ProviderEvent
 from workers import job, task
 from workers._delivery import Sessions
@@ -81,6 +81,12 @@ def _apply(sessions: Sessions, providers: Providers, provider_event_id: UUID) ->
         if event.status != "received":
             return
         provider = _provider_of_event(session, providers, event)
+    with bound(**event.headers):  # a sweep is not caused by a request: continue the trace of the webhook
+        _apply_received(sessions, providers, provider, event)
+
+
+def _apply_received(sessions: Sessions, providers: Providers, provider: Provider, event: ProviderEvent) -> None:
+    provider_event_id = event.id
     snapshot = provider.fetch(event.object_id)
     with sessions.begin() as session:
         attempt = Attempt.named_by(session, event.provider, snapshot) if snapshot else None
