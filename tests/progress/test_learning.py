@@ -114,6 +114,13 @@ def test_what_is_refused_of_a_batch_refuses_nothing_else(session: Session):
     assert learner.progress()["lessons_completed"] == 1
 
 
+def test_events_of_two_devices_with_the_same_id_get_their_own_results(session: Session):
+    learner = Learner(session, sequential=True)
+    first, ahead = learner.did(learner.lessons[0], minute=1), learner.did(learner.lessons[2], minute=1)
+
+    assert learner.merge(first, ahead) == [None, "lesson_locked"]
+
+
 def test_courses_are_listed_the_latest_first_in_pages(session: Session):
     learner = Learner(session)
     other = Learner(session)

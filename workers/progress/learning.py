@@ -146,17 +146,17 @@ def merge_progress(
     Safe to repeat, because offline actions only add progress. An event that is refused does not affect the others.
     """
     by_course = groupby(sorted(events, key=attrgetter("course_id", "at")), key=attrgetter("course_id"))
-    results: dict[str, Any] = {}
+    results: dict[int, Any] = {}  # by identity: ``OfflineEvent.id`` is unique per device only
     for course_id, done in by_course:  # sorted, so that two batches of a learner cannot deadlock
         results |= _merge(session, user_id, course_id, list(done))
     remember(progress_of(user_id), changed)
-    return {"results": [results[event.id] for event in events]}
+    return {"results": [results[id(event)] for event in events]}
 
 
 def _merge(
     session: Session, user_id: UUID, course_id: UUID, events: list[OfflineEvent]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Apply the events of one course in order; yield (event id, result)."""
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Apply the events of one course in order; yield (identity of the event, result)."""
     progress: CourseProgress | None = None
     for event in events:
         refusal = None
@@ -165,7 +165,7 @@ def _merge(
             _make_up(session, progress, event)
         except DomainError as error:
             refusal = error
-        yield event.id, _result(event, refusal)
+        yield id(event), _result(event, refusal)
 
 
 def _make_up(session: Session, progress: CourseProgress, event: OfflineEvent) -> None:
