@@ -144,30 +144,53 @@ class Dispute(Base):
         self.status, self.closed_at = "won", at
 
     @property
-    def has_taken(self) -> bool:
-        """Whether the bank has withheld or taken the money."""
-        return _COUNTERS[self.status] is not None
+    def taken_minor(self) -> int:
+        """The amount that the bank has withheld or taken."""
+        return self.amount_minor if _COUNTERS[self.status] else 0
 
     def apply(
         self, order: "Order", snapshot: DisputeSnapshot, *, at: datetime
     ) -> PaymentDisputed | DisputeClosed | None:
         """Apply the provider's state and recalculate the order's status; returns the event to publish, or None.
 
-        The amount of the first snapshot stays: a different one is recorded in ``problem`` only.
+        A snapshot of an earlier status is outdated and changes nothing. Without a change of the status, a new amount is
+        published only if it gives or ends access.
         """
-        if snapshot.status not in _FOLLOWS[self.status]:
+        if snapshot.status not in {self.status, *_FOLLOWS[self.status]}:
             return None
-        if (snapshot.amount_minor, snapshot.currency) != (self.amount_minor, self.currency):
-            self.problem = "does not match: amount or currency"  # the counters keep the amount of the first snapshot
         attempt, was_owned = order.attempt(self.attempt_id), order.is_owned
-        before, self.status = self.status, snapshot.status
-        for counter, change in ((_COUNTERS[before], -self.amount_minor), (_COUNTERS[self.status], self.amount_minor)):
-            if counter:
-                setattr(attempt, counter, getattr(attempt, counter) + change)
+        before, taken_before = self.status, self.taken_minor
+        self._follow(attempt, snapshot)
+        if (self.status, self.taken_minor) == (before, taken_before):
+            return None
         order.weigh_money()
-        self.respond_by = snapshot.respond_by
-        self.closed_at = None if self.status == "open" else at
-        order.note(f"dispute_{self.status}", at=at, attempt=attempt, detail=f"{self.amount_minor} {self.currency}")
+        step = "dispute_amount" if self.status == before else f"dispute_{self.status}"
+        order.note(step, at=at, attempt=attempt, detail=f"{self.amount_minor} {self.currency}")
+        if self.status != before:
+            self.closed_at = None if self.status == "open" else at
+        elif order.is_owned == was_owned:
+            return None
+        return self._changed(order, attempt, before=before, was_owned=was_owned, at=at)
+
+    def _follow(self, attempt: Attempt, snapshot: DisputeSnapshot) -> None:
+        """Take over status, amount and deadline, and adjust the counters of the attempt.
+
+        An amount in another currency is not comparable: the known amount stays, and ``problem`` says so.
+        """
+        if counter := _COUNTERS[self.status]:
+            setattr(attempt, counter, getattr(attempt, counter) - self.amount_minor)
+        self.status, self.respond_by = snapshot.status, snapshot.respond_by
+        if snapshot.currency == self.currency:
+            self.amount_minor = snapshot.amount_minor
+        else:
+            self.problem = "does not match: currency"
+        if counter := _COUNTERS[self.status]:
+            setattr(attempt, counter, getattr(attempt, counter) + self.amount_minor)
+
+    def _changed(
+        self, order: "Order", attempt: Attempt, *, before: DisputeStatus, was_owned: bool, at: datetime
+    ) -> PaymentDisputed | DisputeClosed | None:
+        """Return the event about the change of the dispute from the status ``before``, or None."""
         about: dict[str, Any] = {
             "order_id": order.id,
             "dispute_id": self.id,

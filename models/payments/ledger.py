@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ForeignKey, UniqueConstraint, func, select, tuple_
+from sqlalchemy import ForeignKey, Index, func, select, text, tuple_
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship
 
 from models.base import Base, new_id
@@ -25,6 +25,7 @@ Kind = Literal[
     "refund",
     "refund_returned",  # the buyer's bank sent the refund back: the provider holds the money again
     "dispute",  # the buyer's bank has withheld the money
+    "dispute_changed",  # the bank has withheld more, or returned a part
     "dispute_won",  # the buyer's bank has returned it
     "review_resolved",  # an operator has decided about money in suspense
 ]
@@ -41,10 +42,22 @@ _ACCOUNTS_AT_MOST = 10_000
 
 
 class LedgerTransaction(Base):
-    """One movement of money, booked once per kind and source: ``source_id`` is an attempt, a refund or a dispute."""
+    """One movement of money; ``source_id`` is an attempt, a refund or a dispute.
+
+    Each kind is booked once per source, except that the amount of a dispute may change repeatedly.
+    """
 
     __tablename__ = "ledger_transactions"
-    __table_args__ = (UniqueConstraint("kind", "source_id"), {"schema": "payments"})
+    __table_args__ = (
+        Index(
+            "ux_ledger_transactions_source",
+            "source_id",
+            "kind",
+            unique=True,
+            postgresql_where=text("kind <> 'dispute_changed'"),
+        ),
+        {"schema": "payments"},
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[Kind]
@@ -133,16 +146,21 @@ def book_refund(session: Session, attempt: Attempt, refund: Refund, *, was: Refu
         _book(session, attempt, "refund_returned", refund.id, sides, amount_minor=-refund.amount_minor, at=at)
 
 
-def book_dispute(session: Session, attempt: Attempt, dispute: Dispute, *, had_taken: bool, at: datetime) -> None:
-    """Book the money that the bank has withheld, or returned; ``had_taken`` is the previous ``has_taken``.
+def book_dispute(
+    session: Session, attempt: Attempt, dispute: Dispute, *, taken_before_minor: int, at: datetime
+) -> None:
+    """Book the money that the bank has withheld or returned since its amount was ``taken_before_minor``.
 
     The provider's fees for disputes and payments are not in this ledger.
     """
     sides = {_taken_from(attempt): 1, _held(attempt): -1}
-    if dispute.has_taken and not had_taken:
-        _book(session, attempt, "dispute", dispute.id, sides, amount_minor=dispute.amount_minor, at=at)
-    elif had_taken and not dispute.has_taken:
-        _book(session, attempt, "dispute_won", dispute.id, sides, amount_minor=-dispute.amount_minor, at=at)
+    change_minor = dispute.taken_minor - taken_before_minor
+    kind: Kind = "dispute_changed"
+    if not taken_before_minor:
+        kind = "dispute"
+    elif not dispute.taken_minor:
+        kind = "dispute_won"
+    _book(session, attempt, kind, dispute.id, sides, amount_minor=change_minor, at=at)
 
 
 def balances(session: Session, *, limit: int, after: tuple[str, str] | None = None) -> list[Balance]:

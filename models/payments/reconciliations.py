@@ -35,6 +35,7 @@ _BOOKED_AS: dict[str, Kind] = {
     "refund": "refund",
     "refund_returned": "refund",
     "dispute": "dispute",
+    "dispute_changed": "dispute",
     "dispute_won": "dispute",
 }
 _NAMED_AT_MOST = 100  # objects listed in ``differing``
@@ -256,7 +257,7 @@ def _beside_ours(session: Session, movements: list[Movement], provider: str, acc
     held = f"provider.{provider}.{account}"
     captured = _booked(session, held, ("capture",), known)
     away = _booked(session, held, ("refund", "refund_returned"), set(refunds.values()))
-    away |= _booked(session, held, ("dispute", "dispute_won"), set(disputes.values()))
+    away |= _booked(session, held, ("dispute", "dispute_changed", "dispute_won"), set(disputes.values()))
     for each in movements:
         attempt_id = by_payment.get(each.payment_id, each.attempt_id)
         if each.kind == "capture":

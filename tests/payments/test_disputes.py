@@ -1,6 +1,8 @@
 """Disputes: a bank takes money back, and decides. Each is followed once, in whatever order it is told."""
 
+from collections import Counter
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from itertools import permutations
 from uuid import uuid4
@@ -8,17 +10,19 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from models.base import sessions
+from models.base import now, sessions
 from models.errors import AlreadyPurchased, RefundTooLarge
 from models.outbox import OutboxEvent
-from models.payments import Attempt, Dispute, DisputeSnapshot, Order
+from models.payments import Attempt, Dispute, DisputeSnapshot, Movement, Order, Reconciliation
 from models.payments.ledger import LedgerTransaction, imbalances
+from models.payments.reconciliations import DAY
 from tests.payments.shop import Shop, make_offer, paid, steps, told
 from tests.payments.test_ledger import booked
 from tests.payments.test_races import Committing
 from tests.support.waiting import at_once
 from workers.payments.checkouts import start_checkout
 from workers.payments.disputes import apply_dispute, list_disputes
+from workers.payments.ledger import list_ledger_entries
 from workers.payments.sync import apply_snapshot, sync_attempt
 
 RACERS = 24
@@ -218,15 +222,107 @@ def test_a_dispute_in_another_currency_is_for_a_person(shop, session, checkout):
     assert (counted(shop, checkout), news(shop, checkout)) == (("paid", 0, 0), [])
 
 
-def test_an_amount_that_changes_is_counted_as_it_was_first_told(shop, session, checkout):
+@pytest.mark.parametrize("status", ["open", "lost"])
+def test_changed_amount_of_a_dispute_is_counted_and_booked(shop, session, checkout, status):
     hear(shop, act(shop, checkout), "created")
     dispute = the_one(shop, checkout)
-    say(shop, checkout, replace(snapshot(dispute, "lost"), amount_minor=5900))
-    assert (counted(shop, checkout), dispute.problem) == (
-        ("charged_back", 0, 4900),
-        "does not match: amount or currency",
-    )
+
+    for amount_minor in (1900, 1900, 2900):
+        say(shop, checkout, replace(snapshot(dispute, status), amount_minor=amount_minor))
+
+    at_bank = (2900, 0) if status == "open" else (0, 2900)
+    assert counted(shop, checkout)[1:] == at_bank
+    assert (dispute.amount_minor, dispute.problem) == (2900, None)
+    assert booked_sum(session, checkout) == {"provider.stripe.main": -2900, "disputes": 2900}
     assert list(imbalances(session)) == []
+    say(shop, checkout, snapshot(dispute, "won"))
+    assert (counted(shop, checkout), booked_sum(session, checkout)) == (("paid", 0, 0), {})
+    assert list(imbalances(session)) == []
+
+
+def booked_sum(session, checkout) -> dict[str, int]:
+    """What the disputes of an order have moved, by account; accounts with the sum zero are left out."""
+    sums = Counter()
+    for kind in ("dispute", "dispute_changed", "dispute_won"):
+        page = list_ledger_entries(session, order_id=checkout["order_id"], account=None, limit=50, after=None)
+        for entry in page["items"]:
+            sums[entry["account"]] += entry["amount_minor"] if entry["kind"] == kind else 0
+    return {account: amount for account, amount in sums.items() if amount}
+
+
+def test_changed_amount_of_a_lost_dispute_moves_access(shop, checkout):
+    hear(shop, act(shop, checkout), "created")
+    dispute = the_one(shop, checkout)
+    say(shop, checkout, snapshot(dispute, "lost"))
+
+    say(shop, checkout, replace(snapshot(dispute, "lost"), amount_minor=1900))
+    say(shop, checkout, replace(snapshot(dispute, "lost"), amount_minor=2900))
+
+    assert counted(shop, checkout) == ("partially_refunded", 0, 2900)
+    assert news(shop, checkout) == [SUSPENDED, LOST, {**WON, "won": False}]
+
+
+def test_changed_amount_with_a_new_status_returns_what_was_taken(shop, session, checkout):
+    hear(shop, act(shop, checkout), "created")
+    dispute = the_one(shop, checkout)
+
+    say(shop, checkout, replace(snapshot(dispute, "won"), amount_minor=1900))
+
+    assert (counted(shop, checkout), booked_sum(session, checkout)) == (("paid", 0, 0), {})
+    assert list(imbalances(session)) == []
+
+
+def test_changed_deadline_and_amount_of_an_inquiry_are_stored(shop, session, checkout):
+    hear(shop, act(shop, checkout, inquiry="true"), "created")
+    dispute = the_one(shop, checkout)
+    later = dispute.respond_by + timedelta(days=5)
+
+    say(shop, checkout, replace(snapshot(dispute, "inquiry"), amount_minor=1900, respond_by=later))
+
+    assert (dispute.respond_by, dispute.amount_minor) == (later, 1900)
+    assert (booked_sum(session, checkout), news(shop, checkout)) == ({}, [])
+
+
+def test_changed_deadline_of_an_open_dispute_is_stored(shop, checkout):
+    hear(shop, act(shop, checkout), "created")
+    dispute = the_one(shop, checkout)
+    later = dispute.respond_by + timedelta(days=5)
+
+    say(shop, checkout, replace(snapshot(dispute, "open"), respond_by=later))
+
+    assert (dispute.respond_by, counted(shop, checkout)) == (later, ("disputed", 4900, 0))
+    assert news(shop, checkout) == [SUSPENDED]
+
+
+def test_amount_in_another_currency_does_not_replace_the_known_one(shop, session, checkout):
+    hear(shop, act(shop, checkout), "created")
+    dispute = the_one(shop, checkout)
+
+    say(shop, checkout, replace(snapshot(dispute, "lost"), amount_minor=5900, currency="EUR"))
+
+    assert (counted(shop, checkout), dispute.problem) == (("charged_back", 0, 4900), "does not match: currency")
+    assert list(imbalances(session)) == []
+
+
+def test_changed_amount_agrees_with_the_list_of_the_provider(shop, session, checkout):
+    dispute_id = act(shop, checkout)
+    hear(shop, dispute_id, "created")
+    say(shop, checkout, replace(snapshot(the_one(shop, checkout), "open"), amount_minor=1900))
+    payment_id = shop.attempt(checkout).payment_id
+    moved = Movement(
+        kind="dispute",
+        object_id=dispute_id,
+        payment_id=payment_id,
+        attempt_id=None,
+        amount_minor=1900,
+        currency="USD",
+    )
+
+    differing = Reconciliation.compare(
+        session, [moved], provider="stripe", account="main", since=now() - 2 * DAY, at=now()
+    )
+
+    assert differing == []
 
 
 def test_a_dispute_of_money_that_came_twice_is_not_the_orders(shop, session, checkout):

@@ -30,12 +30,12 @@ def list_disputes(
 def apply_dispute(session: Session, order: Order, attempt: Attempt, snapshot: DisputeSnapshot) -> None:
     """Apply the provider's state of a dispute of ``attempt``, which is captured; the caller holds the order's lock."""
     dispute, is_new = Dispute.told_of(session, attempt, snapshot, at=now())
-    before, had_taken, was_owned = dispute.status, dispute.has_taken, order.is_owned
+    before, taken_before_minor, was_owned = dispute.status, dispute.taken_minor, order.is_owned
     if event := dispute.apply(order, snapshot, at=now()):
         record(session, order, event)
-    if dispute.status == before and not is_new:
+    if (dispute.status, dispute.taken_minor) == (before, taken_before_minor) and not is_new:
         return
-    book_dispute(session, attempt, dispute, had_taken=had_taken, at=now())
+    book_dispute(session, attempt, dispute, taken_before_minor=taken_before_minor, at=now())
     if order.is_owned != was_owned:
         follow_money(session, order, reason="disputed")
     # Logged as an error to alert staff: evidence is accepted for a few days only.
