@@ -316,6 +316,10 @@ class Subscription(Aggregate, Base):
             return False
         return at < self._waits_until
 
+    def can_wait(self, *, at: datetime) -> bool:
+        """Whether access still waits for a payment of the due period."""
+        return at < self._waits_until
+
     def gives_up(self, attempt: Attempt, *, at: datetime) -> bool:
         """Whether to stop waiting for ``attempt``: no outcome in time, or a session that could not be closed."""
         return at >= self._waits_until and (attempt.superseded or not attempt.waits_for_buyer)

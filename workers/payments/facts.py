@@ -5,6 +5,7 @@ from datetime import timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+import settings
 from models.base import now
 from models.payments import (
     Attempt,
@@ -92,6 +93,14 @@ def charged_back(session: Session) -> Rows:
 @fact("coursebus_subscriptions", "Subscriptions, by what became of them.", "status")
 def subscriptions(session: Session) -> Rows:
     return session.execute(select(Subscription.status, func.count()).group_by(Subscription.status))
+
+
+@fact("coursebus_subscriptions_without_provider", "Subscriptions to charge whose provider is not configured.")
+def subscriptions_without_provider(session: Session) -> Rows:
+    is_charged = Subscription.ended_at.is_(None) & (Subscription.status != "incomplete")
+    is_charged &= ~Subscription.cancel_at_period_end
+    orphaned = Subscription.provider.not_in(settings.PAYMENT_PROVIDERS)
+    return session.execute(select(func.count()).where(is_charged, orphaned))
 
 
 @fact("coursebus_receipts_canceled", "Receipts that the law asks for and that were not made: each is to be made good.")

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from models import clock
@@ -22,6 +23,7 @@ from models.errors import (
     ProviderOutcomeUnknown,
 )
 from models.events import Event
+from models.log import get_logger
 from models.outbox import record
 from models.payments import Attempt, Order, Plan, SavedMethod, Subscription, Terms
 from models.payments.ownership import refuse_erased, refuse_owned
@@ -31,6 +33,8 @@ from workers.resources import Poke
 
 from .provider import Providers, refuse_unpayable
 from .sync import apply_snapshot, ask_provider, close_page
+
+log = get_logger(__name__)
 
 # No buyer waits for a charge, so it may take as long as the provider keeps its idempotency key.
 CHARGE_OPEN_FOR = timedelta(hours=23)
@@ -149,8 +153,19 @@ def advance_subscriptions(session: Session, poke: Poke) -> None:
 def advance_subscription(sessions: Sessions, providers: Providers, *, subscription_id: UUID) -> None:
     """Take the due step: announce the end of the trial, charge for the next period, or end the subscription.
 
-    Raises ProviderUnavailable, ProviderOutcomeUnknown.
+    A step that fails is postponed, so that failing steps do not hold up the other ones that are due. Raises
+    ProviderUnavailable, ProviderOutcomeUnknown.
     """
+    try:
+        _advance(sessions, providers, subscription_id)
+    except OperationalError:
+        raise  # the database is unavailable, or the worker repeats a transaction after a deadlock
+    except Exception:
+        _postpone_failed(sessions, subscription_id)
+        raise
+
+
+def _advance(sessions: Sessions, providers: Providers, subscription_id: UUID) -> None:
     for _ in range(CALLS_A_STEP):
         with sessions.begin() as session:
             to_do = _take_step(session, providers, subscription_id)
@@ -170,6 +185,14 @@ def advance_subscription(sessions: Sessions, providers: Providers, *, subscripti
             apply_snapshot(session, attempt, snapshot)
         if not is_closing:
             return
+
+
+def _postpone_failed(sessions: Sessions, subscription_id: UUID) -> None:
+    at = clock.now()
+    with sessions.begin() as session:
+        subscription, _order = Subscription.locked(session, subscription_id)
+        if subscription.step_due(at=at):
+            subscription.look_again(at=at)
 
 
 def _take_step(session: Session, providers: Providers, subscription_id: UUID) -> Charge | None:
@@ -194,10 +217,17 @@ def _take_step(session: Session, providers: Providers, subscription_id: UUID) ->
 def _charge(
     session: Session, providers: Providers, subscription: Subscription, order: Order | None, *, at: datetime
 ) -> Charge | None:
-    """Charge the saved payment method; if that is impossible, end a trial, or record a failed charge (past due)."""
+    """Charge the saved payment method; if that is impossible, end a trial, or record a failed charge (past due).
+
+    While the provider is not configured, the charge is postponed as long as access waits for a payment.
+    """
     under_way = order.live_attempt if order else None
     if under_way and subscription.gives_up(under_way, at=at):
         problem = "outcome_unknown"
+    elif subscription.provider not in providers and subscription.can_wait(at=at):
+        log.error("no such provider is configured", provider=subscription.provider, subscription_id=subscription.id)
+        subscription.look_again(at=at)
+        return None
     elif terms := _charge_terms(session, subscription, providers, Buyer.of(subscription), is_scheduled=True):
         if order and under_way:
             return _supersede(under_way, order)
@@ -237,8 +267,10 @@ def _tell(session: Session, subscription: Subscription, events: list[Event]) -> 
 def _charge_terms(
     session: Session, subscription: Subscription, providers: Providers, buyer: Buyer, *, is_scheduled: bool = False
 ) -> Terms | None:
-    """Return the terms for charging the saved payment method for the next period; None if no method is saved."""
-    shop = providers[buyer.provider]
+    """Return the terms for charging the saved payment method for the next period; None if there is none to charge."""
+    shop = providers.get(buyer.provider)
+    if shop is None:
+        return None
     method = SavedMethod.of(session, user_id=subscription.user_id, provider=buyer.provider, account=shop.account)
     if method is None:
         return None
