@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, false, select
+from sqlalchemy import ColumnElement, ForeignKey, false, func, select
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
 from models.base import Base, new_id
@@ -225,10 +226,15 @@ class Attempt(Base):
             is_scheduled=self.is_scheduled,
         )
 
-    @property
+    @hybrid_property
     def money_currency(self) -> str:
         """The currency of the captured money."""
         return self.captured_currency or self.currency
+
+    @money_currency.inplace.expression
+    @classmethod
+    def _money_currency(cls) -> ColumnElement[str]:
+        return func.coalesce(cls.captured_currency, cls.currency)
 
     @property
     def refundable_minor(self) -> int:
@@ -399,13 +405,8 @@ class Attempt(Base):
     def forget_buyer(self) -> bool:
         """Clear the URLs, the e-mail and the provider's ids that may identify the buyer; False if already cleared."""
         was = (self.success_url, self.cancel_url, self.receipt_email, self.method_id, self.customer_id)
-        self.success_url, self.cancel_url, self.receipt_email, self.method_id, self.customer_id = (
-            "",
-            None,
-            None,
-            None,
-            None,
-        )
+        self.success_url = ""
+        self.cancel_url = self.receipt_email = self.method_id = self.customer_id = None
         return was != ("", None, None, None, None)
 
     def view(self) -> dict[str, Any]:

@@ -193,7 +193,7 @@ def imbalances(session: Session) -> Iterator[str]:
 
 def _counted(session: Session) -> dict[tuple[str, str], int]:
     """Return the balances of the provider accounts and of suspense that the counters of the attempts imply."""
-    currency = func.coalesce(Attempt.captured_currency, Attempt.currency)
+    currency = Attempt.money_currency
     held = func.sum(_kept_minor())
     by_account = select(Attempt.provider, Attempt.account, currency, held).group_by(
         Attempt.provider, Attempt.account, currency

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from sqlalchemy import UniqueConstraint, func, select
+from sqlalchemy import UniqueConstraint, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -104,6 +104,10 @@ class Reconciliation(Base):
         compared = list(_beside_ours(session, list(movements), provider, account))
         beside = _beside_ours(session, list(unlisted), provider, account)
         compared += [each for each in beside if each.differs]
+        # A difference may have been the only row of its kind and currency: without it, no row replaces its report.
+        of_day = (cls.provider == provider) & (cls.account == account) & (cls.since == since)
+        agreeing = {"theirs_minor": 0, "ours_minor": 0, "differing": [], "compared_at": at}
+        session.execute(update(cls).where(of_day).values(agreeing))
         sums: dict[tuple[Kind, str], list[Difference]] = defaultdict(list)
         for each in compared:
             sums[each.movement.kind, each.movement.currency].append(each)
@@ -195,15 +199,18 @@ class ReconciledDay(Base):
         return is_recent or (self.differing > 0 and self.since > at - LOOKED_AFTER_FOR)
 
     @classmethod
-    def missing(cls, session: Session, *, at: datetime) -> int:
+    def missing(cls, session: Session, configured: Iterable[tuple[str, str]], *, at: datetime) -> int:
         """Count the days of the last COMPARED_DAYS without a comparison, summed over the provider accounts.
 
-        Accounts without any compared day in this time are left out: they were not in use.
+        ``configured`` are the provider accounts in use: (provider, account). Other accounts are left out if no day of
+        this time was compared.
         """
         last = last_settled_day(at)
         in_window = (cls.since > last - COMPARED_DAYS * DAY) & (cls.since <= last)
-        compared = select(func.count()).where(in_window).group_by(cls.provider, cls.account)
-        return sum(max(COMPARED_DAYS - count, 0) for count in session.scalars(compared))
+        counts = select(cls.provider, cls.account, func.count()).where(in_window).group_by(cls.provider, cls.account)
+        compared = dict.fromkeys(configured, 0)
+        compared |= {(provider, account): count for provider, account, count in session.execute(counts)}
+        return sum(max(COMPARED_DAYS - count, 0) for count in compared.values())
 
 
 def last_settled_day(at: datetime) -> datetime:
@@ -218,7 +225,7 @@ def booked_between(session: Session, provider: str, account: str, since: datetim
     """
     recorded = (LedgerTransaction.recorded_at >= since) & (LedgerTransaction.recorded_at < until)
     of_account = (Attempt.provider == provider) & (Attempt.account == account)
-    columns = LedgerTransaction.kind, Attempt.id, Attempt.payment_id, Attempt.currency
+    columns = LedgerTransaction.kind, Attempt.id, Attempt.payment_id, Attempt.money_currency
     captures = select(*columns, Attempt.payment_id).join(Attempt, Attempt.id == LedgerTransaction.source_id)
     found = list(session.execute(captures.where(recorded, of_account, LedgerTransaction.kind == "capture")))
     for model in (Refund, Dispute):

@@ -1,6 +1,8 @@
 """What no webhook has brought is found, by the hour and by the day, and counts once."""
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
@@ -11,10 +13,11 @@ from sqlalchemy import select
 from models.base import now, sessions
 from models.errors import ProviderOutcomeUnknown, ProviderUnavailable
 from models.payments import Movement, ProviderEvent, ProviderPull, ReconciledDay, Reconciliation, Refund
-from models.payments.reconciliations import DAY
+from models.payments.reconciliations import DAY, booked_between
 from tests.payments.shop import Shop, make_offer, paid
 from tests.payments.test_races import Committing
 from tests.support.waiting import at_once
+from workers.payments import facts
 from workers.payments.reconciliation import compare_day, compare_days, list_reconciliations, pull_missed_news
 from workers.payments.stripe import LISTED_WITHIN
 from workers.payments.webhooks import apply_provider_event
@@ -252,9 +255,10 @@ def test_a_day_has_one_report_a_kind_and_currency_which_follows_it(shop, session
     before = Reconciliation.off(session)
     attempt.account = "main"
     assert Reconciliation.compare(session, [moved], **about | {"account": "main"})[0].ours_minor == 4900
-    agreeing = Movement(**{**vars(moved), "amount_minor": 0, "attempt_id": None, "payment_id": "pi_none"})
-    assert Reconciliation.compare(session, [agreeing], **about) == []
     assert Reconciliation.off(session) == before + 1
+    of_another_system = Movement(**{**vars(moved), "amount_minor": 0, "attempt_id": None, "payment_id": "pi_none"})
+    assert Reconciliation.compare(session, [of_another_system], **about) == []
+    assert Reconciliation.off(session) == before
 
 
 # The days.
@@ -342,10 +346,28 @@ def test_day_that_differs_is_compared_again_for_a_week(shop, session, run_at, bo
 
 def test_missing_days_are_counted(shop, session, run_at, books):
     at = datetime(2026, 11, 1, 0, 5, tzinfo=UTC)
-    before = ReconciledDay.missing(session, at=at)
+    before = ReconciledDay.missing(session, [], at=at)
     run_at(1)
-    assert ReconciledDay.missing(session, at=at) == before
-    assert ReconciledDay.missing(session, at=at + 2 * DAY) == before + 2
+    for configured in ([], [("stripe", books.account)]):
+        assert ReconciledDay.missing(session, configured, at=at) == before
+        assert ReconciledDay.missing(session, configured, at=at + 2 * DAY) == before + 2
+
+
+def test_days_of_an_account_that_was_never_compared_are_missing(session, books):
+    at = datetime(2026, 11, 1, 0, 5, tzinfo=UTC)
+    before = ReconciledDay.missing(session, [], at=at)
+
+    assert ReconciledDay.missing(session, [("stripe", books.account)], at=at) == before + 30
+
+
+def test_metric_counts_missing_days_of_the_configured_accounts(session, monkeypatch):
+    monkeypatch.setattr("settings.PAYMENT_PROVIDERS", ("stripe",))
+    before = next(iter(facts.reconciliation_days_missing(session)))[0]
+
+    monkeypatch.setattr("settings.PAYMENT_PROVIDERS", ("stripe", "yookassa"))
+    monkeypatch.setattr("settings.YOOKASSA_SHOP_ID", "never-compared")
+
+    assert next(iter(facts.reconciliation_days_missing(session)))[0] == before + 30
 
 
 # Both directions.
@@ -355,6 +377,68 @@ def test_capture_that_the_provider_does_not_know_is_found(shop, session):
     checkout = shop.checkout(make_offer(session))
     shop.apply(checkout, **vars(paid(shop.attempt(checkout), payment_id="pi_nowhere")))
     assert compare(shop, "stripe")["pi_nowhere"] == (0, 4900)
+
+
+def test_unlisted_difference_that_is_mended_is_not_reported_any_more(shop, session):
+    checkout = shop.bought(make_offer(session))
+    attempt = shop.attempt(checkout)
+    about = {"provider": "stripe", "account": "main", "since": now() - 2 * DAY, "at": now()}
+    booked = Movement(
+        kind="capture",
+        object_id=attempt.payment_id,
+        payment_id=attempt.payment_id,
+        attempt_id=attempt.id,
+        amount_minor=0,
+        currency="USD",
+    )
+    before = Reconciliation.off(session)
+    Reconciliation.compare(session, [], unlisted=[booked], **about)
+    assert Reconciliation.off(session) == before + 1
+
+    Reconciliation.compare(session, [], unlisted=[replace(booked, amount_minor=4900)], **about)
+
+    assert Reconciliation.off(session) == before
+
+
+def test_booked_movement_has_the_currency_of_the_captured_money(shop, session):
+    checkout = shop.bought(make_offer(session))
+    attempt = shop.attempt(checkout)
+    attempt.captured_currency = "EUR"
+    session.flush()
+
+    booked = booked_between(session, "stripe", "main", now() - DAY, now() + DAY)
+
+    assert [each.currency for each in booked if each.attempt_id == attempt.id] == ["EUR"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "counter"),
+    [
+        (facts.captured, "captured_minor"),
+        (facts.refunded, "refunded_minor"),
+        (facts.charged_back, "charged_back_minor"),
+    ],
+    ids=lambda each: getattr(each, "__name__", each),
+)
+def test_metrics_of_money_use_the_captured_currency(shop, session, metric, counter):
+    attempt = shop.attempt(shop.bought(make_offer(session)))
+    setattr(attempt, counter, 4900)
+    session.flush()
+    before = by_currency(metric(session))
+
+    attempt.captured_currency = "EUR"
+    session.flush()
+
+    change = by_currency(metric(session))
+    change.subtract(before)
+    assert {currency: amount for currency, amount in change.items() if amount} == {
+        ("stripe", "USD"): -4900,
+        ("stripe", "EUR"): 4900,
+    }
+
+
+def by_currency(rows) -> Counter:
+    return Counter({(provider, currency): int(amount) for provider, currency, amount in rows})
 
 
 def test_refund_that_the_provider_does_not_know_is_found(shop, session):

@@ -1,8 +1,9 @@
 """Prometheus metrics derived from the payments tables."""
 
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 import settings
@@ -38,16 +39,22 @@ def payment_attempts(session: Session) -> Rows:
     return session.execute(select(Attempt.provider, Attempt.status, func.count()).group_by("provider", "status"))
 
 
+def _by_provider_and_currency(session: Session, total: ColumnElement[Any]) -> Rows:
+    """Sum over the attempts by provider and by the currency of the captured money."""
+    group = (Attempt.provider, Attempt.money_currency)
+    return session.execute(select(*group, total).group_by(*group))
+
+
 @fact("coursebus_captured_minor_total", "Money taken, in minor units.", "provider", "currency")
 def captured(session: Session) -> Rows:
     taken = func.sum(Attempt.captured_minor)
-    return session.execute(select(Attempt.provider, Attempt.currency, taken).group_by("provider", "currency"))
+    return _by_provider_and_currency(session, taken)
 
 
 @fact("coursebus_refunded_minor_total", "Money given back, in minor units.", "provider", "currency")
 def refunded(session: Session) -> Rows:
     given_back = func.sum(Attempt.refunded_minor)
-    return session.execute(select(Attempt.provider, Attempt.currency, given_back).group_by("provider", "currency"))
+    return _by_provider_and_currency(session, given_back)
 
 
 @fact("coursebus_refunds", "Refunds, by what became of them.", "status")
@@ -87,7 +94,7 @@ def disputes(session: Session) -> Rows:
 @fact("coursebus_charged_back_minor_total", "Money that banks took for good, in minor units.", "provider", "currency")
 def charged_back(session: Session) -> Rows:
     taken = func.sum(Attempt.charged_back_minor)
-    return session.execute(select(Attempt.provider, Attempt.currency, taken).group_by("provider", "currency"))
+    return _by_provider_and_currency(session, taken)
 
 
 @fact("coursebus_subscriptions", "Subscriptions, by what became of them.", "status")
@@ -132,7 +139,9 @@ def ledger_off_balance(session: Session) -> Rows:
 
 @fact("coursebus_reconciliation_days_missing", "Days of the last 30 that were not compared with a provider.")
 def reconciliation_days_missing(session: Session) -> Rows:
-    return [(ReconciledDay.missing(session, at=now()),)]
+    accounts = {"stripe": settings.STRIPE_ACCOUNT, "yookassa": settings.YOOKASSA_SHOP_ID}
+    configured = [(name, accounts[name]) for name in settings.PAYMENT_PROVIDERS]
+    return [(ReconciledDay.missing(session, configured, at=now()),)]
 
 
 @fact("coursebus_reconciliation_off", "Daily comparisons with the providers, of the last week, that do not agree.")
