@@ -1,5 +1,6 @@
 """Orders: what a buyer buys at which price, and the rules for paying, expiring and fulfilling an order once."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, Self
 from uuid import UUID
@@ -124,16 +125,16 @@ class Order(Aggregate, Base):
             "created_at": at,
         }
         made = session.scalar(insert(cls).values(row).on_conflict_do_nothing().returning(cls.id))
-        order = cls.locked_of_subscription(session, subscription_id)
+        order = next(iter(cls.locked_of_subscriptions(session, [subscription_id])), None)
         if order and made:
             order.note("order_created", at=at)
         return order
 
     @classmethod
-    def locked_of_subscription(cls, session: Session, subscription_id: UUID) -> Self | None:
-        """Return the pending order of a subscription, locked; None if there is none."""
-        theirs = cls._whole().where(cls.subscription_id == subscription_id, cls.status == "pending")
-        return session.scalars(theirs.with_for_update(of=cls)).one_or_none()
+    def locked_of_subscriptions(cls, session: Session, subscription_ids: Collection[UUID]) -> list[Self]:
+        """Return the pending orders of subscriptions, locked in the order of their ids; at most one of each."""
+        theirs = cls._whole().where(cls.subscription_id.in_(subscription_ids), cls.status == "pending")
+        return list(session.scalars(theirs.order_by(cls.id).with_for_update(of=cls)))
 
     @classmethod
     def of(cls, session: Session, order_id: UUID, *, user_id: UUID | None) -> Self:

@@ -5,6 +5,7 @@ attempts. The outcome of an order is applied here under the order's lock. To avo
 before the subscription.
 """
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 from uuid import UUID
@@ -146,18 +147,27 @@ class Subscription(Aggregate, Base):
 
     @classmethod
     def locked(cls, session: Session, subscription_id: UUID) -> tuple[Self, Order | None]:
-        """Lock the pending order of a subscription, if any, then the subscription; returns both.
+        """Lock the pending order of a subscription, if any, then the subscription; returns both."""
+        [found] = cls.all_locked(session, [subscription_id])
+        return found
+
+    @classmethod
+    def all_locked(cls, session: Session, subscription_ids: Collection[UUID]) -> list[tuple[Self, Order | None]]:
+        """Lock the pending orders of subscriptions, then the subscriptions, each by id; returns them in pairs.
 
         Applying a payment takes the locks in the same order. If another transaction added a pending order between the
-        two locks, both are released by a savepoint and taken again.
+        locks, all are released by a savepoint and taken again.
         """
+        wanted = select(cls).where(cls.id.in_(subscription_ids)).order_by(cls.id).with_for_update()
+        pending = select(Order.id).where(Order.subscription_id.in_(subscription_ids), Order.status == "pending")
         while True:
             with session.begin_nested() as savepoint:
-                order = Order.locked_of_subscription(session, subscription_id)
-                subscription = session.get_one(cls, subscription_id, with_for_update=True, populate_existing=True)
-                pending = select(Order.id).where(Order.subscription_id == subscription_id, Order.status == "pending")
-                if session.scalar(pending) == (order.id if order else None):
-                    return subscription, order
+                orders = {
+                    each.subscription_id: each for each in Order.locked_of_subscriptions(session, subscription_ids)
+                }
+                found = session.scalars(wanted.execution_options(populate_existing=True)).all()
+                if set(session.scalars(pending)) == {order.id for order in orders.values()}:
+                    return [(each, orders.get(each.id)) for each in found]
                 savepoint.rollback()
 
     @classmethod
@@ -410,10 +420,12 @@ class Subscription(Aggregate, Base):
         )
         return [restored]
 
-    def replaced_by(self, session: Session) -> UUID | None:
-        """Return the id of the buyer's open subscription to the same plan, created after this one ended."""
-        mine = (Subscription.user_id == self.user_id) & (Subscription.plan_id == self.plan_id)
-        return session.scalar(select(Subscription.id).where(mine, Subscription.status.in_(OPEN)))
+    @classmethod
+    def replacement_of(cls, session: Session, subscription_id: UUID) -> UUID | None:
+        """Return the id of the buyer's other open subscription to the same plan, or None. Locks nothing."""
+        this = session.get_one(cls, subscription_id)
+        others = (cls.user_id == this.user_id) & (cls.plan_id == this.plan_id) & (cls.id != this.id)
+        return session.scalar(select(cls.id).where(others, cls.status.in_(OPEN)))
 
     def _started(self, at: datetime) -> SubscriptionStarted:
         return SubscriptionStarted(

@@ -1,11 +1,12 @@
 """Many at once, with real commits: one subscription, one charge a period."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from models.base import now, sessions
 from models.errors import DomainError
@@ -13,8 +14,9 @@ from models.payments import Order, Plan, SavedMethod, Subscription
 from tests.payments.shop import make_offer
 from tests.payments.test_races import TWINS, Committing
 from tests.support.databases import Database
-from tests.support.waiting import at_once
+from tests.support.waiting import at_once, eventually
 from workers.payments.checkouts import start_checkout
+from workers.payments.periods import follow_money
 from workers.payments.subscriptions import advance_subscription, start_subscription
 from workers.payments.sync import sync_attempt
 
@@ -128,22 +130,47 @@ def test_trials_of_plans_with_a_common_course_at_once_begin_one(database, stripe
     assert statuses == [("incomplete",)] * (TWINS - 1) + [("trialing",)]
 
 
+def test_restoring_a_subscription_locks_the_order_of_the_later_one_first(database, stripe, wish):
+    begun = start_subscription(Committing(), {"stripe": stripe}, **wish)
+    with sessions("payments").begin() as session:
+        subscription = session.get_one(Subscription, begun["id"])
+        paid_order_id = subscription.paid_order_id
+        subscription.lose(reason="refunded", at=now())
+    page = {"course_id": None, "success_url": None, "cancel_url": None}
+    later_order_id = start_checkout(Committing(), {"stripe": stripe}, **wish | page)["order_id"]
+
+    def restore() -> None:
+        with sessions("payments").begin() as session:
+            follow_money(session, Order.locked(session, paid_order_id), reason="refunded")
+
+    with ThreadPoolExecutor(1) as pool:
+        with sessions("payments").begin() as session:
+            Order.locked(session, later_order_id)
+            restoring = pool.submit(restore)
+            eventually(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the other lock")
+            # It waits for the order. This transaction may lock the subscription, which must be free.
+            session.execute(select(Subscription.id).where(Subscription.id == begun["id"]).with_for_update(nowait=True))
+        restoring.result()
+    with sessions("payments")() as session:
+        assert session.get_one(Subscription, begun["id"]).status == "active"
+
+
 def test_pending_order_that_is_added_between_the_locks_is_locked_too(database, stripe, wish, monkeypatch):
     begun = start_subscription(Committing(), {"stripe": stripe}, **wish)
     with sessions("payments").begin() as session:
         period = session.get_one(Subscription, begun["id"]).next_period()
-    look = Order.locked_of_subscription
+    look = Order.locked_of_subscriptions
     added = []
 
-    def look_too_early(session, subscription_id):
-        found = look(session, subscription_id)
-        monkeypatch.setattr(Order, "locked_of_subscription", look)
-        renewal = {"user_id": wish["user_id"], "subscription_id": subscription_id, "period": period, "at": now()}
+    def look_too_early(session, subscription_ids):
+        found = look(session, subscription_ids)
+        monkeypatch.setattr(Order, "locked_of_subscriptions", look)
+        renewal = {"user_id": wish["user_id"], "subscription_id": begun["id"], "period": period, "at": now()}
         with sessions("payments").begin() as another:
             added.append(Order.for_period(another, **renewal).id)
         return found
 
-    monkeypatch.setattr(Order, "locked_of_subscription", look_too_early)
+    monkeypatch.setattr(Order, "locked_of_subscriptions", look_too_early)
     with sessions("payments").begin() as session:
         _subscription, order = Subscription.locked(session, begun["id"])
 

@@ -20,11 +20,16 @@ def follow_money(session: Session, order: Order, *, reason: str) -> None:
     """
     if order.subscription_id is None:
         return
-    subscription, waiting = Subscription.locked(session, order.subscription_id)
+    # The later subscription is locked here too: its order must not be locked after a subscription.
+    later_id = Subscription.replacement_of(session, order.subscription_id) if order.is_owned else None
+    ids = [order.subscription_id, later_id] if later_id else [order.subscription_id]
+    locked = {each.id: (each, pending) for each, pending in Subscription.all_locked(session, ids)}
+    subscription, waiting = locked[order.subscription_id]
     if subscription.paid_order_id != order.id:
         return
     if order.is_owned:
-        if subscription.may_regain(at=clock.now()) and not _make_room(session, subscription):
+        may_regain = subscription.may_regain(at=clock.now())
+        if may_regain and later_id and not _make_room(session, *locked[later_id]):
             log.error("subscription is not restored beside a newer one", subscription_id=subscription.id)
             return
         events = subscription.regain(at=clock.now())
@@ -36,12 +41,10 @@ def follow_money(session: Session, order: Order, *, reason: str) -> None:
         record(session, subscription, event)
 
 
-def _make_room(session: Session, subscription: Subscription) -> bool:
+def _make_room(session: Session, later: Subscription, waiting: Order | None) -> bool:
     """End a later, never paid subscription to the same plan; return False if the later one has started."""
-    later_id = subscription.replaced_by(session)
-    if later_id is None:
+    if later.ended_at:
         return True
-    later, waiting = Subscription.locked(session, later_id)
     if later.status != "incomplete":
         return False
     later.end(at=clock.now())
