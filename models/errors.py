@@ -499,7 +499,7 @@ class PaymentRefused(DomainError):
 
 
 class ProviderUnavailable(Unavailable):
-    message = "{0} does not respond; nothing was charged."
+    message = "{0} is unavailable; it has not carried out the request."
 
 
 class ProviderNotOffered(Invalid):

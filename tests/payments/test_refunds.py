@@ -251,7 +251,7 @@ def test_a_refund_that_the_provider_lost_is_asked_for_again_and_never_failed(sho
     refund.object_id = "re_lost"
     shop.session.flush()
     shop.attempt(checkout).payment_id = "pi_another"
-    with pytest.raises(ProviderOutcomeUnknown):
+    with pytest.raises(ProviderOutcomeUnknown, match=r"^Stripe did not return a definite result"):
         sync(shop, refund)
     assert refund.status == "pending"
 

@@ -186,7 +186,7 @@ def _outcome(provider: Provider, refund: Refund, request: RefundRequest) -> Refu
         found = _found(provider, refund, request)
         if found is None:
             log.error("refund is not known to its provider", refund_id=refund.id)
-            raise ProviderOutcomeUnknown(provider.account)
+            raise ProviderOutcomeUnknown(provider.name)
         return found
     if now() < refund.created_at + KEY_TRUSTED_FOR:
         try:

@@ -263,7 +263,7 @@ def _fetched(provider: Provider, attempt: Attempt) -> Snapshot:
     if snapshot is None:
         # The provider returned this id earlier. A wrong account or lost data at the provider must not fail the payment.
         log.error("page is not known to its provider", attempt_id=attempt.id, provider=attempt.provider)
-        raise ProviderOutcomeUnknown(attempt.provider)
+        raise ProviderOutcomeUnknown(provider.name)
     return snapshot
 
 
