@@ -1,7 +1,7 @@
 # The same words by hand and in CI. Settings are given as variables: make up PORT_BASE=9000
 PYTHON ?= python3
 VENV := .local/venv/bin
-STACK := $(VENV)/python -m ops.local
+STACK := $(VENV)/python -m ops.dev
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down reset status seed test chaos bench image prometheus lint migrate schemas openapi mails lock install
@@ -25,28 +25,28 @@ status: install  ## What runs
 	@$(STACK) status
 
 seed: install  ## Fill the catalogue with courses to try
-	@$(VENV)/python -m ops.local.seed
+	@$(VENV)/python -m ops.dev.seed
 
 migrate: install  ## Bring the database up to date
 	@$(VENV)/python -m migrations upgrade
 
 schemas: install  ## Write docs/schemas and docs/asyncapi.json from the events
-	@$(VENV)/python -m ops.schemas
+	@$(VENV)/python -m ops.generate_schemas
 
 openapi: install  ## Write docs/openapi.json and docs/errors.md from the routes
-	@$(VENV)/python -m ops.contract
+	@$(VENV)/python -m ops.generate_openapi
 
 mails: install  ## Compile the mails' layout from MJML
-	@$(VENV)/python -m ops.mails
+	@$(VENV)/python -m ops.compile_email_templates
 
-test: lint  ## Lint, then all tests but the index of logs; make test ARGS="-k webhook", make test ARGS="-m apart"
-	@$(VENV)/python -m pytest -n 3 -m "not apart" $(ARGS)
+test: lint  ## Lint, then all tests but the index of logs; make test ARGS="-k webhook", make test ARGS="-m slow"
+	@$(VENV)/python -m pytest -n 3 -m "not slow" $(ARGS)
 
 chaos: install  ## Kill at random, then check; make chaos MINUTES=10 SEED=7 ARGS=--apache
-	@$(VENV)/python -m tests.chaos.storm --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(VENV)/python -m tests.chaos.random_kills --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 bench: install  ## How fast the spine is; make bench ARGS="--rows 10000000"
-	@$(VENV)/python -m bench.spine $(ARGS)
+	@$(VENV)/python -m bench.end_to_end $(ARGS)
 
 image: install  ## Build the container image without an engine, and try it (root, apt-get install buildah debootstrap)
 	@$(VENV)/python -m pytest -m image -p no:cacheprovider tests/image
@@ -67,4 +67,4 @@ lock: install  ## Compile the requirements; make lock ARGS=--upgrade
 	@$(COMPILE) --output-file requirements-local.txt requirements-local.in
 
 install:
-	@$(PYTHON) ops/local/install.py
+	@$(PYTHON) ops/dev/install.py

@@ -1,6 +1,6 @@
 """Every environment variable that Coursebus reads, typed, with the unit in its name.
 
-The default of a server's URL is the server of the local stack, whose ports are relative to ``PORT_BASE`` (ops/local).
+The default of a server's URL is the server of the local stack, whose ports are relative to ``PORT_BASE`` (ops/dev).
 The environment is read once at import and is the only configuration of a process.
 """
 
@@ -38,7 +38,7 @@ def _secrets(name: str, default: str) -> tuple[str, ...]:
     """Return one secret, or several, comma separated, during a rotation. Raises SystemExit for an empty one."""
     secrets = tuple(secret.strip() for secret in _text(name, default).split(","))
     if not all(secrets):
-        raise SystemExit(f"{name} holds an empty secret, which anybody could sign with")
+        raise SystemExit(f"{name} contains an empty secret")
     return secrets
 
 
@@ -73,8 +73,10 @@ if ENVIRONMENT not in {"local", "production"}:
     raise SystemExit(f'ENVIRONMENT must be "local" or "production", not {ENVIRONMENT!r}')
 PRODUCTION = ENVIRONMENT == "production"
 PORT_BASE = _number("PORT_BASE", 8000)
-CLOCK = _text("CLOCK", "")  # for tests: the address of a fake clock, see models/clock.py
-FAULT = _text("FAULT", "")  # for tests: the crash point at which a process is killed, see models/faults.py
+TEST_CLOCK_URL = _text("TEST_CLOCK_URL", "")  # for tests: the address of a fake clock, see core/clock.py
+FAULT_INJECTION = _text(
+    "FAULT_INJECTION", ""
+)  # for tests: the crash point at which a process is killed, see core/fault_injection.py
 LOG_LEVEL = _text("LOG_LEVEL", "info")  # of Coursebus's own log lines: debug, info, warning or error
 if LOG_LEVEL not in {"debug", "info", "warning", "error"}:
     raise SystemExit(f"LOG_LEVEL must be debug, info, warning or error, not {LOG_LEVEL!r}")
@@ -106,12 +108,12 @@ MAIL_FROM = _text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
 NOTIFICATIONS_PER_DAY = _number("NOTIFICATIONS_PER_DAY", 5)
 UNSUBSCRIBE_LINK_DAYS = _number("UNSUBSCRIBE_LINK_DAYS", 365)  # validity of the unsubscribe link; laws require 30
 # In-app notifications and delivery history are deleted this many days after their creation.
-NOTIFICATIONS_KEPT_DAYS = _number("NOTIFICATIONS_KEPT_DAYS", 365)
+NOTIFICATIONS_RETENTION_DAYS = _number("NOTIFICATIONS_RETENTION_DAYS", 365)
 EMAIL_LEASE_SECONDS = _number("EMAIL_LEASE_SECONDS", 120)  # after it, an interrupted e-mail is sent again
-CLAIM_LEASE_SECONDS = _number("CLAIM_LEASE_SECONDS", 30)  # longer than a provider call with its retries
+IDEMPOTENCY_LEASE_SECONDS = _number("IDEMPOTENCY_LEASE_SECONDS", 30)  # longer than a provider call with its retries
 # After it, the message of a killed worker is delivered again. Must be longer than any task takes.
 VISIBILITY_TIMEOUT_SECONDS = _number("VISIBILITY_TIMEOUT_SECONDS", 60)
-CANARY_SECONDS = _number("CANARY_SECONDS", 15)  # after this time without a message, a worker pings its own queue
+WATCHDOG_SECONDS = _number("WATCHDOG_SECONDS", 15)  # after this time without a message, a worker pings its own queue
 
 
 def database_url(service: str) -> str:
@@ -123,7 +125,7 @@ def database_url(service: str) -> str:
 PUBLIC_URL = _text("PUBLIC_URL", f"http://{_local(0)}")
 STREAM_BIND = _text("STREAM_BIND", _local(1))  # address of the notification stream's server
 STREAM_URL = _text("STREAM_URL", f"http://{_local(1)}")  # its public URL, to which the gateway redirects
-ASK_TIMEOUT_SECONDS = _number("ASK_TIMEOUT_SECONDS", 10)  # the deadline of a synchronous command
+COMMAND_TIMEOUT_SECONDS = _number("COMMAND_TIMEOUT_SECONDS", 10)  # the deadline of a synchronous command
 # The deadline of a read. Shorter, because the worker is dead or its queue is long, and repeating a read is harmless.
 READ_TIMEOUT_SECONDS = _number("READ_TIMEOUT_SECONDS", 4)
 SECRET_KEY = _text("SECRET_KEY", "local")  # signs list cursors and unsubscribe links
@@ -137,28 +139,32 @@ TRUSTED_PROXY_NETWORKS = _list("TRUSTED_PROXY_NETWORKS", "")
 CORS_ORIGINS = _list("CORS_ORIGINS", "" if ENVIRONMENT == "production" else "*")
 # Bulkhead: concurrent requests of one gateway process that wait for one service. Below its 8 threads (ops/gunicorn.py),
 # so that a slow service leaves threads for the others.
-ASKS_PER_SERVICE = _number("ASKS_PER_SERVICE", 6)
+MAX_REQUESTS_PER_SERVICE = _number("MAX_REQUESTS_PER_SERVICE", 6)
 
 # Retention: rows are pruned after these times.
-OUTBOX_KEPT_DAYS = _number("OUTBOX_KEPT_DAYS", 14)  # after publication; also the retention of the Kafka topics
-INBOX_KEPT_DAYS = _number("INBOX_KEPT_DAYS", 30)  # longer than a topic or an outbox can redeliver an event
-# An event may be republished for OUTBOX_KEPT_DAYS. Then it stays on its topic for the same time, and up to a day until
-# the segment is deleted. Without its inbox row it would be handled a second time and revert newer state.
-if INBOX_KEPT_DAYS < 2 * OUTBOX_KEPT_DAYS + 2:
-    raise SystemExit("INBOX_KEPT_DAYS must be at least twice OUTBOX_KEPT_DAYS, and two days more")
+OUTBOX_RETENTION_DAYS = _number(
+    "OUTBOX_RETENTION_DAYS", 14
+)  # after publication; also the retention of the Kafka topics
+INBOX_RETENTION_DAYS = _number("INBOX_RETENTION_DAYS", 30)  # longer than a topic or an outbox can redeliver an event
+# An event may be republished for OUTBOX_RETENTION_DAYS. Then it stays on its topic for the same time, and up to a day
+# until the segment is deleted. Without its inbox row it would be handled a second time and revert newer state.
+if INBOX_RETENTION_DAYS < 2 * OUTBOX_RETENTION_DAYS + 2:
+    raise SystemExit("INBOX_RETENTION_DAYS must be at least twice OUTBOX_RETENTION_DAYS, and two days more")
 # Limits of a course, so that its outline fits into one event.
 COURSE_LESSONS_MAX = 1000
 COURSE_SECTIONS_MAX = 200
 EVENT_MAX_BYTES = 512 * 1024  # of an event's JSON; a command that causes a larger event is refused
-OPERATIONS_KEPT_DAYS = _number("OPERATIONS_KEPT_DAYS", 14)  # after their end
-JOBS_KEPT_DAYS = _number("JOBS_KEPT_DAYS", 14)  # after their end
-DEAD_LETTERS_KEPT_DAYS = _number("DEAD_LETTERS_KEPT_DAYS", 90)  # after they were replayed or discarded
+OPERATIONS_RETENTION_DAYS = _number("OPERATIONS_RETENTION_DAYS", 14)  # after their end
+JOBS_RETENTION_DAYS = _number("JOBS_RETENTION_DAYS", 14)  # after their end
+DEAD_LETTERS_RETENTION_DAYS = _number("DEAD_LETTERS_RETENTION_DAYS", 90)  # after they were replayed or discarded
 # Longer than a provider may repeat a webhook, and longer than reconciliation looks back (3 days).
-PROVIDER_EVENTS_KEPT_DAYS = _number("PROVIDER_EVENTS_KEPT_DAYS", 90)  # after they were applied or ignored
-ORDER_STEPS_KEPT_DAYS = _number("ORDER_STEPS_KEPT_DAYS", 730)  # evidence for disputes, which may be opened for 540 days
+PROVIDER_EVENTS_RETENTION_DAYS = _number("PROVIDER_EVENTS_RETENTION_DAYS", 90)  # after they were applied or ignored
+ORDER_HISTORY_RETENTION_DAYS = _number(
+    "ORDER_HISTORY_RETENTION_DAYS", 730
+)  # evidence for disputes, which may be opened for 540 days
 
-# The event feed: longer than a webhook is retried, and shorter than INBOX_KEPT_DAYS.
-EVENTS_KEPT_DAYS = _number("EVENTS_KEPT_DAYS", 14)
+# The event feed: longer than a webhook is retried, and shorter than INBOX_RETENTION_DAYS.
+EVENT_FEED_RETENTION_DAYS = _number("EVENT_FEED_RETENTION_DAYS", 14)
 
 # The audit looks back this far for published events that no handler processed, and redelivers them.
 AUDIT_WINDOW_HOURS = _number("AUDIT_WINDOW_HOURS", 24)
@@ -179,9 +185,7 @@ EMAIL_WEBHOOK_SECRETS = (
 )
 
 # Firebase Cloud Messaging: the JSON file of a service account. By default the file that the fake writes.
-FIREBASE_CREDENTIALS = Path(
-    _text("FIREBASE_CREDENTIALS", str(STATE_DIR / "standins" / "push" / "service-account.json"))
-)
+FIREBASE_CREDENTIALS = Path(_text("FIREBASE_CREDENTIALS", str(STATE_DIR / "fakes" / "push" / "service-account.json")))
 FCM_URL = _text("FCM_URL", "https://fcm.googleapis.com" if _is_set("FIREBASE_CREDENTIALS") else f"http://{_local(35)}")
 # Web Push: the signing key (P-256, base64url), the contact for push services, and the hosts that may be posted to. The
 # list of hosts prevents SSRF, because the client names the URL of its push service.
@@ -191,7 +195,7 @@ VAPID_SUBJECT = _text("VAPID_SUBJECT", "mailto:ops@coursebus.dev")
 WEB_PUSH_HOSTS = _list(
     "WEB_PUSH_HOSTS", "fcm.googleapis.com, updates.push.services.mozilla.com, push.apple.com, notify.windows.com"
 )
-WEB_PUSH_STAND_IN = f"http://{_local(35)}"  # the only local address, and the only one without TLS
+WEB_PUSH_FAKE_URL = f"http://{_local(35)}"  # the only local address, and the only one without TLS
 PUSH_TIMEOUT_SECONDS = _number("PUSH_TIMEOUT_SECONDS", 5)
 
 # Auth0, by default its fake.
@@ -205,7 +209,7 @@ AUTH0_CLIENT_SECRET = _text("AUTH0_CLIENT_SECRET", "" if _is_set("AUTH0_DOMAIN")
 CLAIMS_NAMESPACE = _text("CLAIMS_NAMESPACE", "https://coursebus.dev/")
 
 # Whether roles and erasures are pushed to Auth0: if a machine-to-machine client is configured, and to the fake.
-AUTH0_MANAGED = not _is_set("AUTH0_DOMAIN") or _is_set("AUTH0_CLIENT_ID")
+AUTH0_SYNC_ENABLED = not _is_set("AUTH0_DOMAIN") or _is_set("AUTH0_CLIENT_ID")
 # The Authorization header of Auth0's log streams and event streams, with or without "Bearer ". Without a token, every
 # webhook is refused. The default is for the fake only.
 AUTH0_WEBHOOK_TOKENS = (
@@ -213,7 +217,7 @@ AUTH0_WEBHOOK_TOKENS = (
     if _is_set("AUTH0_WEBHOOK_TOKEN") or not (PRODUCTION or _is_set("AUTH0_DOMAIN"))
     else ()
 )
-ERASED_SUBS_KEPT_DAYS = _number("ERASED_SUBS_KEPT_DAYS", 30)  # longer than token lifetime and webhook delay
+ERASED_SUBS_RETENTION_DAYS = _number("ERASED_SUBS_RETENTION_DAYS", 30)  # longer than token lifetime and webhook delay
 
 # Stripe, by default its fake.
 STRIPE_SECRET_KEY = _text("STRIPE_SECRET_KEY", "sk_test_local")
@@ -257,37 +261,37 @@ PROVIDER_TIMEOUT_SECONDS = _number("PROVIDER_TIMEOUT_SECONDS", 10)
 # Origins to which a checkout session may return the buyer, comma separated. Locally every origin, because a front end
 # may run anywhere.
 RETURN_URL_ORIGINS = tuple(_text("RETURN_URL_ORIGINS", PUBLIC_URL if ENVIRONMENT == "production" else "*").split(","))
-SELLER = _text("SELLER", "Coursebus")  # the seller's name on invoices
+INVOICE_SELLER_NAME = _text("INVOICE_SELLER_NAME", "Coursebus")  # the seller's name on invoices
 CHECKOUT_RETURN_URL = _text("CHECKOUT_RETURN_URL", PUBLIC_URL)  # for checkouts without a success_url
 
 
 # Webhooks to integrators.
 WEBHOOK_TIMEOUT_SECONDS = _number("WEBHOOK_TIMEOUT_SECONDS", 10)  # from the DNS query to the last byte
 # Delays after failed attempts, with 20 % jitter: three days in total.
-WEBHOOK_RETRIES_SECONDS = tuple(
-    map(int, _list("WEBHOOK_RETRIES_SECONDS", "5,300,1800,7200,18000,36000,50400,64800,79200"))
+WEBHOOK_RETRY_DELAYS_SECONDS = tuple(
+    map(int, _list("WEBHOOK_RETRY_DELAYS_SECONDS", "5,300,1800,7200,18000,36000,50400,64800,79200"))
 )
 WEBHOOK_DISABLED_AFTER_HOURS = _number("WEBHOOK_DISABLED_AFTER_HOURS", 72)  # of failures without a success
 WEBHOOK_ENDPOINTS_MAX = _number("WEBHOOK_ENDPOINTS_MAX", 100)  # an event costs one row per subscribed endpoint
 WEBHOOK_SECRET_OVERLAP_HOURS = _number("WEBHOOK_SECRET_OVERLAP_HOURS", 24)  # both secrets sign after a rotation
 # Locally a receiver may run on this machine and use plain HTTP; other private addresses are always refused.
-WEBHOOK_LOOPBACK = _text("WEBHOOK_LOOPBACK", "refuse" if ENVIRONMENT == "production" else "allow") == "allow"
+WEBHOOK_ALLOW_LOOPBACK = _text("WEBHOOK_ALLOW_LOOPBACK", "off" if ENVIRONMENT == "production" else "on") == "on"
 
 
-def refuse_unsafe_production() -> None:
+def validate_production_settings() -> None:
     """Raise SystemExit with all faults if the settings are unsafe."""
-    if found := faults():
+    if found := find_unsafe_settings():
         raise SystemExit("\n".join(found))
 
 
-def faults() -> list[str]:
+def find_unsafe_settings() -> list[str]:
     """Return the faults of the settings.
 
     Published default secrets are also checked outside production, if the server that they protect is real.
     """
-    checks = [*_published_secrets()]
+    checks = [*_default_secret_checks()]
     if ENVIRONMENT == "production":
-        checks += [*_of_production(), *_of_providers(), *_of_servers()]
+        checks += [*_production_checks(), *_provider_checks(), *_server_checks()]
     return list(dict.fromkeys(reason for is_unsafe, reason in checks if is_unsafe))
 
 
@@ -295,7 +299,7 @@ _SECRET_BYTES_MIN = 32
 _Checks = Iterator[tuple[bool, str]]
 
 
-def _published_secrets() -> _Checks:
+def _default_secret_checks() -> _Checks:
     """Refuse the local stack's secrets for real servers: they are published in this repository."""
     production = ENVIRONMENT == "production"
     for name, value, published, is_real in (
@@ -308,25 +312,25 @@ def _published_secrets() -> _Checks:
         ("VAPID_PRIVATE_KEY", VAPID_PRIVATE_KEY, _LOCAL_VAPID_KEY, production),
     ):
         held = value if isinstance(value, tuple) else (value,)
-        yield is_real and published in held, f"{name} must not be the published default: anybody may know it"
+        yield is_real and published in held, f"{name} must not be the published default, which is no secret"
 
 
-def _of_production() -> _Checks:
-    yield bool(FAULT), "FAULT kills processes, and must not be set in production"
-    yield bool(CLOCK), "CLOCK moves the time, and must not be set in production"
+def _production_checks() -> _Checks:
+    yield bool(FAULT_INJECTION), "FAULT_INJECTION kills processes, and must not be set in production"
+    yield bool(TEST_CLOCK_URL), "TEST_CLOCK_URL moves the time, and must not be set in production"
     yield not _is_set("AUTH0_DOMAIN"), "AUTH0_DOMAIN must be set in production"
     for name, secrets in (("SECRET_KEY", (SECRET_KEY,)), ("AUTH0_WEBHOOK_TOKEN", AUTH0_WEBHOOK_TOKENS)):
         is_short = any(len(secret.encode()) < _SECRET_BYTES_MIN for secret in secrets)
         yield is_short, f"{name} must have at least {_SECRET_BYTES_MIN} bytes in production: openssl rand -hex 32"
     for name, url in (("PUBLIC_URL", PUBLIC_URL), ("STREAM_URL", STREAM_URL)):
         yield urlsplit(url).scheme != "https", f"{name} must begin with https:// in production"
-    yield WEBHOOK_LOOPBACK, "WEBHOOK_LOOPBACK must not be allowed in production"
+    yield WEBHOOK_ALLOW_LOOPBACK, "WEBHOOK_ALLOW_LOOPBACK must not be on in production"
     yield not RATE_LIMITS, "RATE_LIMITS must not be off in production"
     yield "*" in RETURN_URL_ORIGINS, "RETURN_URL_ORIGINS must name the origins in production"
     yield "*" in CORS_ORIGINS, "CORS_ORIGINS must name the origins in production"
 
 
-def _of_providers() -> _Checks:
+def _provider_checks() -> _Checks:
     yield not PAYMENT_PROVIDERS, "STRIPE_SECRET_KEY or YOOKASSA_SHOP_ID must be set in production: one is enough"
     if "stripe" in PAYMENT_PROVIDERS:
         yield (
@@ -351,7 +355,7 @@ def _is_test_key(key: str) -> bool:
     return not PAYMENT_TEST_KEYS and key.startswith(("sk_test_", "rk_test_", "test_"))
 
 
-def _of_servers() -> _Checks:
+def _server_checks() -> _Checks:
     for name, url in (
         ("DATABASE_URL", DATABASE_URL),
         ("REDIS_URL", REDIS_URL),
@@ -362,8 +366,8 @@ def _of_servers() -> _Checks:
     ):
         yield not _is_set(name), f"{name} must be set in production: its default is the server of the local stack"
         if url is not None:
-            is_open = not ALLOW_PLAINTEXT_SERVERS and _is_set(name) and not _is_protected(url)
-            yield is_open, f"{name} names no password or no TLS: ALLOW_PLAINTEXT_SERVERS=on allows it in production"
+            is_open = not ALLOW_PLAINTEXT_SERVERS and _is_set(name) and not _is_encrypted_and_authenticated(url)
+            yield is_open, f"{name} has no password or no TLS: ALLOW_PLAINTEXT_SERVERS=on allows it in production"
     if urlsplit(SMTP_URL).scheme == "smtp+insecure":
         has_password = urlsplit(SMTP_URL).username is not None
         yield has_password, "SMTP_URL must not send a password without TLS in production"
@@ -371,7 +375,7 @@ def _of_servers() -> _Checks:
         yield is_open, "SMTP_URL uses no TLS: ALLOW_PLAINTEXT_SERVERS=on allows it in production"
 
 
-def _is_protected(url: str) -> bool:
+def _is_encrypted_and_authenticated(url: str) -> bool:
     """Return whether ``url`` has TLS, and a password or a client certificate."""
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
@@ -385,4 +389,4 @@ def _is_protected(url: str) -> bool:
 
 
 if __name__ == "__main__":  # python -m settings: print the faults of the current environment
-    raise SystemExit("\n".join(faults()) or 0)
+    raise SystemExit("\n".join(find_unsafe_settings()) or 0)

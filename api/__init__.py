@@ -10,22 +10,22 @@ import pkgutil
 from flask import Flask
 
 import settings
-from models import log
+from core import log
 
 from . import docs, metrics, openapi
-from .shell import app_shell
+from .base_app import create_base_app
 
 
 def create_app() -> Flask:
     """Create the WSGI application. Raises SystemExit if the production settings are unsafe, such as a fake provider."""
-    settings.refuse_unsafe_production()
+    settings.validate_production_settings()
     log.configure("gateway")
-    app = app_shell(__name__, first=metrics.add_to)
+    app = create_base_app(__name__, first_init=metrics.init_app)
     app.config.update(API_TITLE="Coursebus", API_VERSION="v1", OPENAPI_VERSION="3.1.0")
-    rest = openapi.rest(app)
+    rest = openapi.create_api(app)
     for module in pkgutil.iter_modules(__path__):
         blueprint = getattr(importlib.import_module(f"{__name__}.{module.name}"), "blp", None)
         if blueprint:
             rest.register_blueprint(blueprint, url_prefix=blueprint.url_prefix)
-    docs.add_to(app, rest)
+    docs.init_app(app, rest)
     return app

@@ -19,9 +19,9 @@ def client_address() -> str:
     """
     peer = request.environ.get("REMOTE_ADDR", "")
     if not settings.TRUSTED_PROXIES or not _is_proxy(peer):
-        return _text_of(peer)
+        return _normalize(peer)
     hops = request.environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    return _text_of(hops[-settings.TRUSTED_PROXIES] if len(hops) >= settings.TRUSTED_PROXIES and any(hops) else peer)
+    return _normalize(hops[-settings.TRUSTED_PROXIES] if len(hops) >= settings.TRUSTED_PROXIES and any(hops) else peer)
 
 
 def client_bucket() -> str:
@@ -40,16 +40,16 @@ def _networks(networks: tuple[str, ...]) -> tuple[object, ...]:
 def _is_proxy(peer: str) -> bool:
     if not settings.TRUSTED_PROXY_NETWORKS:
         return True
-    address = parsed_address(peer)
+    address = parse_address(peer)
     return address is not None and any(address in each for each in _networks(settings.TRUSTED_PROXY_NETWORKS))  # type: ignore[operator]  # networks
 
 
-def _text_of(written: str) -> str:
-    address = parsed_address(written)
+def _normalize(written: str) -> str:
+    address = parse_address(written)
     return UNKNOWN if address is None else str(address)
 
 
-def parsed_address(written: str) -> IPv4Address | IPv6Address | None:
+def parse_address(written: str) -> IPv4Address | IPv6Address | None:
     """Parse an IP address in the forms that proxies write: with port, brackets, zone or as IPv4-mapped IPv6.
 
     Returns None if the text is not an address.

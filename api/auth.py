@@ -1,7 +1,7 @@
 """Authentication of callers, and the access policy of each route.
 
-``@requires()`` admits any signed-in user, ``@requires("courses:write")`` a caller with that permission, ``@public``
-any client. ``@signed`` is for webhooks, whose view verifies a signature; ``@liveness`` and ``@probe`` are for health
+``@require_auth()`` admits signed-in users, ``@require_auth("courses:write")`` callers with that permission, ``@public``
+any client. ``@raw_webhook`` is for webhooks, whose view checks a signature; ``@liveness`` and ``@probe`` are for health
 checks. A test fails for a view without one of them. The OpenAPI document shows each policy.
 """
 
@@ -17,23 +17,23 @@ from flask import g, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from models import cache
+from core import cache
+from core.cache import CachedView
+from core.redis import cache_redis
 from models.accounts import AccountState
-from models.cache import Stored
 from models.errors import (
-    MachineRefused,
+    InsufficientPermission,
+    MachineTokenNotAllowed,
     Malformed,
-    PermissionMissing,
     PreconditionRequired,
     TokenMissing,
     Unauthorized,
 )
-from models.redis import cache_redis
 
-from . import arguments, limits, tokens
-from .headers import claim_idempotency_key, refuse_storing
-from .limits import PROBE, READ, WEBHOOK, WRITE, Limit
-from .queue import look_up
+from . import rate_limits, request_parsing, tokens
+from .rate_limits import PROBE, READ, WEBHOOK, WRITE, Limit
+from .request_context import claim_idempotency_key, reject_response_storage
+from .rpc import call_without_idempotency_key
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -45,13 +45,13 @@ class Policy:
     """The access policy and rate limit of a route."""
 
     permissions: tuple[str, ...] = ()
-    anybody: bool = False  # no token required
+    anonymous: bool = False  # no token required
     machines: bool = False  # accepts machine-to-machine tokens
     idempotency_key_required: bool = False
-    secret_answer: bool = False  # the response has a secret: not stored for an idempotency key or an operation
+    returns_secret: bool = False  # the response has a secret: not stored for an idempotency key or an operation
     raw_body: bool = False  # the body is passed as bytes, not parsed as JSON
     limit: Limit | None = None  # None: READ or WRITE, by the method
-    limited: bool = True
+    rate_limited: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,24 +72,24 @@ class Caller:
     def id(self) -> UUID:
         """The user id of the caller; the first request of a ``sub`` creates it.
 
-        Raises MachineRefused, AccountErased, AccountBlocked.
+        Raises MachineTokenNotAllowed, AccountErased, AccountBlocked.
         """
-        self.account.refuse_blocked()
+        self.account.require_not_blocked()
         return self.account.user_id
 
     @cached_property
     def account(self) -> AccountState:
-        """The user's account. Raises MachineRefused, AccountErased."""
+        """The user's account. Raises MachineTokenNotAllowed, AccountErased."""
         if self.claims.machine:
-            raise MachineRefused
-        return _account_of(self)
+            raise MachineTokenNotAllowed
+        return _get_account(self)
 
-    def refuse_known_block(self) -> None:
+    def reject_if_known_blocked(self) -> None:
         """Refuse a blocked account, if the account is already loaded. Raises AccountBlocked."""
         if known := vars(self).get("account"):
-            known.refuse_blocked()
+            known.require_not_blocked()
 
-    def keep_account(self, stored: Stored | None) -> None:
+    def use_cached_account(self, stored: CachedView | None) -> None:
         """Use an account from the cache; with None, the account is loaded when it is needed."""
         if stored:
             vars(self)["account"] = AccountState.decode(stored.body)
@@ -114,13 +114,13 @@ class Caller:
         return {"email": claims.email, "name": claims.name, "email_verified": claims.email_verified}
 
 
-def me() -> Caller:
+def current_caller() -> Caller:
     """Return the caller of the current request. Only for routes that require a token."""
     caller: Caller = g.caller
     return caller
 
 
-def visitor() -> Caller | None:
+def optional_caller() -> Caller | None:
     """Return the caller of a public view if the request has a user's token, else None.
 
     Raises TokenMissing if the Authorization header is not a bearer token, and TokenInvalid.
@@ -131,123 +131,125 @@ def visitor() -> Caller | None:
     return None if caller.claims.machine else caller
 
 
-def requires(
+def require_auth(
     *permissions: str,
     idempotency_key: bool = False,
     machines: bool = False,
     limit: Limit | None = None,
-    secret_answer: bool = False,
+    returns_secret: bool = False,
 ) -> Callable[[View], View]:
     """Admit signed-in callers that hold all ``permissions``. ``idempotency_key`` makes that header mandatory.
 
-    A route with a ``secret_answer`` refuses ``Idempotency-Key`` and ``Prefer: respond-async`` with SecretNotStored,
+    A route with a ``returns_secret`` refuses ``Idempotency-Key`` and ``Prefer: respond-async`` with SecretNotStored,
     because both would store its response.
 
     On a route with permissions, a token issued before the latest change of roles is refused with TokenOutdated.
 
-    Raises TokenMissing, TokenInvalid, MachineRefused, PermissionMissing, AccountErased, AccountBlocked, TokenOutdated;
-    afterwards the errors of a malformed request.
+    Raises TokenMissing, TokenInvalid, MachineTokenNotAllowed, InsufficientPermission, AccountErased, AccountBlocked,
+    TokenOutdated; afterwards the errors of a malformed request.
     """
     policy = Policy(
         permissions=permissions,
         idempotency_key_required=idempotency_key,
         machines=machines,
         limit=limit,
-        secret_answer=secret_answer,
+        returns_secret=returns_secret,
     )
-    return functools.partial(_guarded, policy)
+    return functools.partial(_with_policy, policy)
 
 
 def public(view: View) -> View:
     """Admit any client, with or without a token."""
-    return _guarded(Policy(anybody=True), view)
+    return _with_policy(Policy(anonymous=True), view)
 
 
-def signed(view: View) -> View:
+def raw_webhook(view: View) -> View:
     """Admit any client with a raw body. The view must verify the signature."""
-    return _guarded(Policy(anybody=True, raw_body=True, limit=WEBHOOK), view)
+    return _with_policy(Policy(anonymous=True, raw_body=True, limit=WEBHOOK), view)
 
 
 def liveness(view: View) -> View:
     """Admit any client without a rate limit: a limit must not make a live process look dead."""
-    return _guarded(Policy(anybody=True, limited=False), view)
+    return _with_policy(Policy(anonymous=True, rate_limited=False), view)
 
 
 def probe(view: View) -> View:
     """Admit any client, with a rate limit that is counted in this process and needs no Redis."""
-    return _guarded(Policy(anybody=True, limit=PROBE), view)
+    return _with_policy(Policy(anonymous=True, limit=PROBE), view)
 
 
-def _guarded(policy: Policy, view: View) -> View:
-    taken = arguments.taken_by(view)
+def _with_policy(policy: Policy, view: View) -> View:
+    declared = request_parsing.declared_locations(view)
 
     @functools.wraps(view)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        _admit(policy)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        _authorize(policy)
         try:
-            if policy.secret_answer:
-                refuse_storing()
-            elif request.method == "POST" and not policy.anybody:
-                claim_idempotency_key(me().sub, required=policy.idempotency_key_required)
-            arguments.refuse_what_is_not_read(taken, raw_body=policy.raw_body)
+            if policy.returns_secret:
+                reject_response_storage()
+            elif request.method == "POST" and not policy.anonymous:
+                claim_idempotency_key(current_caller().sub, required=policy.idempotency_key_required)
+            request_parsing.reject_unexpected_input(declared, raw_body=policy.raw_body)
             return view(*args, **kwargs)
         except (HTTPException, Malformed, PreconditionRequired):
             # A malformed request for an object that does not exist gets a 404, not a 400, 422 or 428.
-            if find := getattr(view, "find", None):
-                find(**kwargs)
+            if existence_check := getattr(view, "existence_check", None):
+                existence_check(**kwargs)
             raise
 
-    guarded.policy = policy  # type: ignore[attr-defined]
-    guarded._apidoc = {**copy(getattr(view, "_apidoc", {})), "policy": policy}  # type: ignore[attr-defined]  # noqa: SLF001 flask-smorest's attribute for documentation
-    return guarded  # type: ignore[return-value]  # functools.wraps does not return the view's type
+    wrapper.policy = policy  # type: ignore[attr-defined]
+    wrapper._apidoc = {**copy(getattr(view, "_apidoc", {})), "policy": policy}  # type: ignore[attr-defined]  # noqa: SLF001 flask-smorest's attribute for documentation
+    return wrapper  # type: ignore[return-value]  # functools.wraps does not return the view's type
 
 
-def _admit(policy: Policy) -> None:
+def _authorize(policy: Policy) -> None:
     limit = policy.limit or (READ if request.method in _SAFE_METHODS else WRITE)
-    if policy.anybody:
-        if policy.limited:
-            limits.count(limit)
+    if policy.anonymous:
+        if policy.rate_limited:
+            rate_limits.check(limit)
         return
     try:
         g.caller = _authenticate()
     except Unauthorized:
-        limits.count(limit)  # limits the guessing of tokens by address
+        rate_limits.check(limit)  # limits the guessing of tokens by address
         raise
-    is_person = not me().claims.machine
-    key = cache.identity_key(me().sub) if is_person else None
-    held = limits.count(limit, caller=me().sub, cached_key=key)
+    is_person = not current_caller().claims.machine
+    key = cache.identity_key(current_caller().sub) if is_person else None
+    cached = rate_limits.check(limit, caller=current_caller().sub, cached_key=key)
     if key:
         # Writes are counted on the queue Redis, which has no cached account, so that needs a second round trip.
-        reads_apart = limit.server is not cache_redis
-        me().keep_account(_cached_account(key) if reads_apart else cache.parse(held))
-        me().refuse_known_block()
-    if me().claims.machine and not policy.machines:
-        raise MachineRefused
+        needs_separate_read = limit.server is not cache_redis
+        current_caller().use_cached_account(_cached_account(key) if needs_separate_read else cache.parse(cached))
+        current_caller().reject_if_known_blocked()
+    if current_caller().claims.machine and not policy.machines:
+        raise MachineTokenNotAllowed
     for permission in policy.permissions:
-        if permission not in me().permissions:
-            raise PermissionMissing(permission)
+        if permission not in current_caller().permissions:
+            raise InsufficientPermission(permission)
     if policy.permissions and is_person:
-        me().account.refuse_outdated(me().claims.issued_at)
+        current_caller().account.require_current_token(current_caller().claims.issued_at)
     if policy.permissions:
-        g.actor = me().actor
+        g.actor = current_caller().actor
 
 
 def _authenticate() -> Caller:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise TokenMissing
-    return Caller(tokens.verified(token.strip()))
+    return Caller(tokens.verify_token(token.strip()))
 
 
-def _cached_account(key: str) -> Stored | None:
+def _cached_account(key: str) -> CachedView | None:
     try:
         return cache.get(key)
     except RedisError:
         return None  # the users service is asked instead
 
 
-def _account_of(caller: Caller) -> AccountState:
+def _get_account(caller: Caller) -> AccountState:
     if stored := _cached_account(cache.identity_key(caller.sub)):
         return AccountState.decode(stored.body)
-    identity = look_up("users.identify", sub=caller.sub, roles=caller.claims.roles, **caller.identity)
+    identity = call_without_idempotency_key(
+        "users.get_or_create_user", sub=caller.sub, roles=caller.claims.roles, **caller.identity
+    )
     return AccountState.decode(identity["account"].encode())

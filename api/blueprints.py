@@ -7,7 +7,7 @@ import flask_smorest
 import marshmallow as ma
 
 from . import openapi
-from .arguments import StrictParser
+from .request_parsing import StrictParser
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -26,6 +26,6 @@ class Blueprint(flask_smorest.Blueprint):
     ) -> Callable[[View], View]:
         """Like flask-smorest's ``arguments``, but a missing body is a 400 if ``required``."""
         instance = schema() if isinstance(schema, type) else schema
-        instance.stands_for_a_body = location == "json" and required  # type: ignore[attr-defined]  # read by StrictParser
+        instance.body_required = location == "json" and required  # type: ignore[attr-defined]  # read by StrictParser
         decorate: Callable[[View], View] = super().arguments(instance, location=location, required=required, **kwargs)
         return decorate

@@ -6,18 +6,18 @@ import marshmallow as ma
 import msgspec
 from flask.views import MethodView
 
-from .auth import me, requires
+from .auth import current_caller, require_auth
 from .blueprints import Blueprint
 from .courses.schemas import EnrollmentSchema
-from .fanout import Question, gather
+from .fanout import Call, gather
 from .payments.subscriptions import PlanSubscriptionSchema
 from .progress import CourseProgressSchema
 from .schemas import Schema
 from .users import ProfileSchema
 
-blp = Blueprint("dashboard", __name__, url_prefix="/v1", description="What a front end shows first.")
+blp = Blueprint("dashboard", __name__, url_prefix="/v1", description="The data of a front end's start page.")
 
-_WITHIN_SECONDS = 2  # then a partial response: better than a late complete one
+_TIMEOUT_SECONDS = 2  # then a partial response: better than a late complete one
 _COURSES = 50  # the latest ones; GET /v1/me/enrollments lists all
 _PARTS = ["profile", "enrollments", "progress", "unread_count", "subscriptions"]
 
@@ -43,40 +43,42 @@ class DashboardSchema(Schema):
     subscriptions = ma.fields.List(ma.fields.Nested(PlanSubscriptionSchema), allow_none=True)
     partial = ma.fields.List(  # type: ignore[assignment]  # an option of schemas has this name, and is not used
         ma.fields.Str(validate=ma.validate.OneOf(_PARTS)),
-        metadata={"description": "The parts that could not be had."},
+        metadata={"description": "The parts that were not available in time."},
     )
 
 
 @blp.route("/me/dashboard")
 class Dashboard(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(200, DashboardSchema)
     def get(self) -> Any:
         """Retrieve the dashboard
 
         Returns the caller's profile, latest courses with progress, unread notification count and subscriptions.
         """
-        caller = me()
+        caller = current_caller()
         latest = {"user_id": caller.id, "after": None, "limit": _COURSES}
         identity = {"user_id": caller.id, "email": caller.email, "name": caller.name}
-        told, failed = gather(
+        results, failures = gather(
             {
-                "profile": Question("users.show_profile", identity),
-                "enrollments": Question("courses.list_enrollments", latest, _Items),
-                "progress": Question("progress.list_progress", latest, _Items),
-                "unread_count": Question("notifications.count_unread", {"user_id": caller.id}, _Unread),
-                "subscriptions": Question("payments.list_subscriptions", latest, _Items),
+                "profile": Call("users.show_profile", identity),
+                "enrollments": Call("courses.list_enrollments", latest, _Items),
+                "progress": Call("progress.list_progress", latest, _Items),
+                "unread_count": Call("notifications.count_unread", {"user_id": caller.id}, _Unread),
+                "subscriptions": Call("payments.list_subscriptions", latest, _Items),
             },
-            within_seconds=_WITHIN_SECONDS,
+            timeout_seconds=_TIMEOUT_SECONDS,
         )
-        if not told:
-            raise next(iter(failed.values()))
+        if not results:
+            raise next(iter(failures.values()))
         return {
-            "profile": told.get("profile"),
-            "enrollments": _with_progress(told["enrollments"], told.get("progress")) if "enrollments" in told else None,
-            "unread_count": told["unread_count"].unread if "unread_count" in told else None,
-            "subscriptions": told["subscriptions"].items if "subscriptions" in told else None,
-            "partial": sorted(failed),
+            "profile": results.get("profile"),
+            "enrollments": _with_progress(results["enrollments"], results.get("progress"))
+            if "enrollments" in results
+            else None,
+            "unread_count": results["unread_count"].unread if "unread_count" in results else None,
+            "subscriptions": results["subscriptions"].items if "subscriptions" in results else None,
+            "partial": sorted(failures),
         }
 
 

@@ -9,12 +9,12 @@ from werkzeug import Response as BaseResponse
 import settings
 
 from .auth import public
-from .openapi import Rest, document
+from .openapi import RestApi, document
 
-_SHIPPED = Path(flask_swagger_ui.__file__).parent / "dist"
+_SWAGGER_UI_DIST = Path(flask_swagger_ui.__file__).parent / "dist"
 
 # Swagger UI needs inline styles, and data: images in its style sheet. Scripts come only from this origin.
-POLICY = (
+CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'"
 )
@@ -38,7 +38,7 @@ _START = """SwaggerUIBundle({
 """
 
 
-def add_to(app: Flask, rest: Rest) -> None:
+def init_app(app: Flask, rest: RestApi) -> None:
     """Serve the OpenAPI document of ``rest`` and Swagger UI. Call this after all routes are registered."""
     specification = json.dumps(document(rest), indent=2)
 
@@ -52,7 +52,7 @@ def add_to(app: Flask, rest: Rest) -> None:
     @app.get("/docs")
     @public
     def docs() -> BaseResponse:
-        return _for_the_page(Response(_PAGE, content_type="text/html; charset=utf-8"))
+        return _with_csp(Response(_PAGE, content_type="text/html; charset=utf-8"))
 
     # persistAuthorization stores the token in localStorage, where every script of this origin can read it.
     start = _START % ("false" if settings.ENVIRONMENT == "production" else "true")
@@ -60,14 +60,14 @@ def add_to(app: Flask, rest: Rest) -> None:
     @app.get("/docs/start.js")
     @public
     def docs_start() -> BaseResponse:
-        return _for_the_page(Response(start, content_type="text/javascript; charset=utf-8"))
+        return _with_csp(Response(start, content_type="text/javascript; charset=utf-8"))
 
     @app.get("/docs/<path:name>")
     @public
     def docs_file(name: str) -> BaseResponse:
-        return _for_the_page(send_from_directory(_SHIPPED, name))
+        return _with_csp(send_from_directory(_SWAGGER_UI_DIST, name))
 
 
-def _for_the_page(response: BaseResponse) -> BaseResponse:
-    response.headers["Content-Security-Policy"] = POLICY
+def _with_csp(response: BaseResponse) -> BaseResponse:
+    response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
     return response

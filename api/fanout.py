@@ -8,66 +8,67 @@ from typing import Any, NamedTuple, cast
 import msgspec
 from redis.exceptions import RedisError
 
+from core.messaging.rpc import TaskCrashed, decode_reply
+from core.redis import queue_redis
 from models.errors import DomainError, OutcomeUnknown
-from models.redis import queue_redis
 
 from .bulkheads import bulkheads
-from .queue import WorkerCrashed, decoded, opened, send_question
+from .rpc import send_request, unwrap_reply
 
 
-class Question(NamedTuple):
+class Call(NamedTuple):
     """A query: the name of a read-only task, its message, and the type of its result."""
 
     task: str
     message: dict[str, Any]
     type: Any = dict[str, Any]
 
-    def result_in(self, reply: bytes) -> Any:
-        """Return the result in a reply. Raises DomainError or WorkerCrashed, also for a malformed reply."""
+    def decode_result(self, reply: bytes) -> Any:
+        """Return the result in a reply. Raises DomainError or TaskCrashed, also for a malformed reply."""
         try:
-            return msgspec.convert(opened(decoded(reply)), self.type)
+            return msgspec.convert(unwrap_reply(decode_reply(reply)), self.type)
         except msgspec.ValidationError as error:
-            raise WorkerCrashed(f"a result of another type: {error}") from error
+            raise TaskCrashed(f"a result of another type: {error}") from error
 
 
-def gather_all(questions: Mapping[str, Question], *, within_seconds: float) -> dict[str, Any]:
-    """Return the results of ``questions`` by name and in their order. Raises the first failure."""
-    answers, failures = gather(questions, within_seconds=within_seconds)
+def gather_all(calls: Mapping[str, Call], *, timeout_seconds: float) -> dict[str, Any]:
+    """Return the results of ``calls`` by name and in their order. Raises the first failure."""
+    results, failures = gather(calls, timeout_seconds=timeout_seconds)
     for failure in failures.values():
         raise failure
-    return {name: answers[name] for name in questions}
+    return {name: results[name] for name in calls}
 
 
-def gather(questions: Mapping[str, Question], *, within_seconds: float) -> tuple[dict[str, Any], dict[str, Exception]]:
-    """Return the results and the failures of ``questions``, both by name.
+def gather(calls: Mapping[str, Call], *, timeout_seconds: float) -> tuple[dict[str, Any], dict[str, Exception]]:
+    """Return the results and the failures of ``calls``, both by name.
 
-    A query without a reply after ``within_seconds`` fails with OutcomeUnknown. A failed query does not stop the others.
+    A query without a reply after ``timeout_seconds`` fails with OutcomeUnknown. A failed query does not stop others.
     """
-    expires_at = time.time() + within_seconds
-    answers: dict[str, Any] = {}
+    expires_at = time.time() + timeout_seconds
+    results: dict[str, Any] = {}
     failures: dict[str, Exception] = {}
-    waiting: dict[str, str] = {}  # reply list → name of the query
+    pending: dict[str, str] = {}  # reply list → name of the query
     with ExitStack() as slots:
-        for name, question in questions.items():
+        for name, call in calls.items():
             try:
-                slots.enter_context(bulkheads.slot(question.task.partition(".")[0]))
-                waiting[send_question(question.task, question.message, expires_at=expires_at)] = name
+                slots.enter_context(bulkheads.slot(call.task.partition(".")[0]))
+                pending[send_request(call.task, call.message, expires_at=expires_at)] = name
             except DomainError as error:
                 failures[name] = error
-        while waiting and (popped := _next_reply(list(waiting), expires_at)):
+        while pending and (popped := _next_reply(list(pending), expires_at)):
             reply_to, reply = popped
-            name = waiting.pop(reply_to)
+            name = pending.pop(reply_to)
             try:
-                answers[name] = questions[name].result_in(reply)
-            except (DomainError, WorkerCrashed) as error:
+                results[name] = calls[name].decode_result(reply)
+            except (DomainError, TaskCrashed) as error:
                 failures[name] = error
-    return answers, failures | {name: OutcomeUnknown() for name in waiting.values()}
+    return results, failures | {name: OutcomeUnknown() for name in pending.values()}
 
 
-def _next_reply(lists: list[str], expires_at: float) -> tuple[str, bytes] | None:
+def _next_reply(reply_lists: list[str], expires_at: float) -> tuple[str, bytes] | None:
     """Wait for the first reply; return its list and the reply, or None after ``expires_at`` or if Redis is down."""
     try:
-        popped = queue_redis().blpop(lists, timeout=max(expires_at - time.time(), 0.01))
+        popped = queue_redis().blpop(reply_lists, timeout=max(expires_at - time.time(), 0.01))
     except RedisError:
         return None
     if popped is None:

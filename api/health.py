@@ -16,20 +16,20 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 import settings
-from models.redis import connection_pool
+from core.redis import connection_pool
 
 from .auth import liveness, probe
 from .blueprints import Blueprint
 from .schemas import Schema
 
-blp = Blueprint("health", __name__, description="For whoever restarts processes and spreads load.")
+blp = Blueprint("health", __name__, description="Health checks for orchestrators and load balancers.")
 
 _TIMEOUT_SECONDS = 0.5
-_KEPT_SECONDS = 1.0  # results are reused, so that the probes of many load balancers cost one round of checks
+_CACHE_SECONDS = 1.0  # results are reused, so that the probes of many load balancers cost one round of checks
 _DEFAULT_PORTS = {"redis": 6379, "rediss": 6380, "mongodb": 27017, "postgresql": 5432}
 
 
-def _answers(url: str) -> bool:
+def _responds_to_ping(url: str) -> bool:
     """Return whether the Redis server at ``url`` answers PING."""
     client = Redis.from_pool(
         connection_pool(
@@ -47,7 +47,7 @@ def _answers(url: str) -> bool:
         client.close()
 
 
-def _listens(url: str) -> bool:
+def _accepts_connections(url: str) -> bool:
     """Return whether a host of ``url`` accepts TCP connections. The gateway loads no database driver for more."""
     parts = urlsplit(url if "//" in url else f"//{url}")
     default_port = _DEFAULT_PORTS.get(parts.scheme.partition("+")[0], 0)
@@ -63,11 +63,11 @@ def _listens(url: str) -> bool:
 
 # Only the queue decides readiness. The other servers are reported for operators.
 _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
-    "queue": (_answers, settings.REDIS_URL),
-    "cache": (_answers, settings.CACHE_URL),
-    "kafka": (_listens, settings.KAFKA_BOOTSTRAP_SERVERS),
-    "mongo": (_listens, settings.MONGO_URL),
-    "postgres": (_listens, settings.DATABASE_URL),
+    "queue": (_responds_to_ping, settings.REDIS_URL),
+    "cache": (_responds_to_ping, settings.CACHE_URL),
+    "kafka": (_accepts_connections, settings.KAFKA_BOOTSTRAP_SERVERS),
+    "mongo": (_accepts_connections, settings.MONGO_URL),
+    "postgres": (_accepts_connections, settings.DATABASE_URL),
 }
 
 
@@ -82,7 +82,7 @@ class Readiness:
     def up(self) -> dict[str, bool]:
         """Return by name whether each server is up. Concurrent callers wait for the running round of checks."""
         with self._lock:
-            if time.monotonic() - self._checked_at > _KEPT_SECONDS:
+            if time.monotonic() - self._checked_at > _CACHE_SECONDS:
                 with ThreadPoolExecutor(len(_CHECKS)) as pool:
                     checks = {name: pool.submit(check, url) for name, (check, url) in _CHECKS.items()}
                     self._up = {name: check.result() for name, check in checks.items()}
@@ -117,7 +117,7 @@ class Liveness(MethodView):
 @blp.route("/readyz")
 class Ready(MethodView):
     @probe
-    @blp.alt_response(503, schema=ReadinessSchema, description="The queues cannot be reached.")
+    @blp.alt_response(503, schema=ReadinessSchema, description="The queue Redis does not respond.")
     @blp.response(200, ReadinessSchema)
     def get(self) -> Any:
         """Check readiness
@@ -125,7 +125,7 @@ class Ready(MethodView):
         Returns whether requests can be served, and which servers respond.
         """
         up = readiness.up()
-        servers = {name: "up" if answers else "down" for name, answers in up.items()}
+        servers = {name: "up" if is_up else "down" for name, is_up in up.items()}
         if up["queue"]:
             return {"status": "ready", "servers": servers}
         return {"status": "not_ready", "servers": servers}, 503

@@ -12,13 +12,13 @@ from prometheus_client import CollectorRegistry, Histogram, values
 from prometheus_flask_exporter import PrometheusMetrics
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
-from . import access
+from . import access_log
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
-def add_to(app: Flask) -> None:
+def init_app(app: Flask) -> None:
     """Measure and log every request of ``app``. Call this first, so that the time of all other hooks is included."""
     exporter = _exporter(app)
     app.extensions["metrics_registry"] = exporter.registry
@@ -33,16 +33,16 @@ def add_to(app: Flask) -> None:
 
     @app.before_request
     def begin() -> None:
-        g.began = time.perf_counter()
+        g.started_at = time.perf_counter()
 
     @app.after_request
     def count(response: Response) -> Response:
         # Bound the number of time series: unknown paths and methods share one label each.
         route = request.url_rule.rule if request.url_rule else "none"
         method = request.method if request.method in _METHODS else "other"
-        seconds = time.perf_counter() - g.began
+        seconds = time.perf_counter() - g.started_at
         observe(method, route, response.status_code)(seconds)
-        access.log_request(route, response.status_code, seconds)
+        access_log.log_request(route, response.status_code, seconds)
         return response
 
 

@@ -8,14 +8,14 @@ from flask import Flask, Response
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
-from . import events_out, examples, problems
+from . import openapi_examples, openapi_webhooks, problems
 from .schemas import Schema
 
 _SAFE_METHODS = {"get", "head"}
-_JSON_POINTER = "A JSON pointer into the body, or ?name for a field of the query."
+_JSON_POINTER = "A JSON pointer into the body, or ?name for a query parameter."
 
 
-class FaultSchema(Schema):
+class FieldErrorSchema(Schema):
     pointer = ma.fields.Str(metadata={"description": _JSON_POINTER})
     detail = ma.fields.Str()
 
@@ -26,14 +26,14 @@ class ProblemDetailsSchema(Schema):
     type = ma.fields.Str()
     title = ma.fields.Str()
     status = ma.fields.Int()
-    detail = ma.fields.Str(metadata={"description": "For people."})
+    detail = ma.fields.Str(metadata={"description": "Explanation for humans."})
     instance = ma.fields.Str()
-    code = ma.fields.Str(metadata={"description": "For programs: stable."})
+    code = ma.fields.Str(metadata={"description": "Stable error code for programs."})
     request_id = ma.fields.Str(metadata={"description": "As in X-Request-Id, and in every log line."})
-    errors = ma.fields.List(ma.fields.Nested(FaultSchema))
+    errors = ma.fields.List(ma.fields.Nested(FieldErrorSchema))
 
 
-class Rest(Api):
+class RestApi(Api):
     """flask-smorest's Api, with errors as RFC 9457 problem details."""
 
     ERROR_SCHEMA = ProblemDetailsSchema
@@ -43,9 +43,9 @@ class Rest(Api):
         return problems.http_error(error)
 
 
-def rest(app: Flask) -> Rest:
+def create_api(app: Flask) -> RestApi:
     """Create the API of ``app``, with the shared components and without routes."""
-    api = Rest(app)
+    api = RestApi(app)
     api.spec.options["servers"] = [{"url": "/"}]
     components = api.spec.components
     components.security_scheme("token", _TOKEN)
@@ -59,44 +59,44 @@ def rest(app: Flask) -> Rest:
     return api
 
 
-_TOKEN = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An access token of Auth0's."}
+_TOKEN = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An access token issued by Auth0."}
 _IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key",
-    "description": "A repeat with the same key and body is answered as the first one was, for 24 hours.",
+    "description": "A repetition with the same key and body gets the first response, for 24 hours.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
 _IF_MATCH = {
     "name": "If-Match",
     "required": True,
-    "description": "The ETag of what you change.",
+    "description": "The current ETag of the resource.",
     "schema": {"type": "string"},
     "example": '"1"',
 }
 _ACCEPTED = {
-    "description": "With Prefer: respond-async. The operation is found at Location.",
+    "description": "Accepted: with Prefer: respond-async. Location is the URL of the operation.",
     "content": {"application/json": {"schema": "Operation"}},
 }
-_UNCHANGED = {"description": "It is as If-None-Match says; where the answer had an ETag."}
+_NOT_MODIFIED = {"description": "Not modified: If-None-Match contains the current ETag."}
 _PROBLEMS = {
-    400: "The request cannot be read, or lacks a header.",
-    401: "There is no token, or it is not valid.",
-    402: "The payment provider refused.",
+    400: "The request is malformed, or a header is missing.",
+    401: "The token is missing or invalid.",
+    402: "The payment provider declined.",
     403: "The token does not allow this.",
-    404: "There is no such thing, or it is not yours.",
-    409: "Its state does not allow this.",
-    410: "It was there once, and is forgotten.",
-    412: "It has changed since: the ETag is another.",
+    404: "The object does not exist, or belongs to another user.",
+    409: "The state of the object does not allow this.",
+    410: "The object or position existed and is no longer available.",
+    412: "The object has changed: If-Match does not contain its current ETag.",
     413: "The body is above 1 MiB.",
     415: "The body is not JSON.",
-    422: "A field does not fit; errors tells which.",
+    422: "A field is invalid; see errors.",
     428: "If-Match is missing.",
-    429: "Too many requests; Retry-After tells when to come back.",
-    503: "Nothing was done; Retry-After tells when to come back.",
-    504: "The outcome is unknown; repeat with the same Idempotency-Key.",
+    429: "Too many requests; retry after Retry-After seconds.",
+    503: "The request was not executed; retry after Retry-After seconds.",
+    504: "The outcome is unknown; retry with the same Idempotency-Key.",
 }
 
-_SHOWN_ONCE = (
-    "The answer holds a secret, which is shown once and never stored. `Idempotency-Key` and `Prefer: respond-async` "
+_RETURNED_ONCE = (
+    "The response has a secret that is returned once and not stored. `Idempotency-Key` and `Prefer: respond-async` "
     "are refused (`secret_not_stored`)."
 )
 
@@ -105,17 +105,17 @@ def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_:
     """Add security, headers and responses to ``doc``, an OpenAPI operation. A callback of flask-smorest."""
     policy = doc_info["policy"]
     command = method not in _SAFE_METHODS
-    if policy.anybody:
-        doc["security"] = [] if command or not policy.limited else [{}, {"token": []}]
+    if policy.anonymous:
+        doc["security"] = [] if command or not policy.rate_limited else [{}, {"token": []}]
     else:
         doc["security"] = [{"token": []}]
         doc["x-permissions"] = list(policy.permissions)
         doc["x-machines"] = policy.machines
     headers = []
-    if policy.secret_answer:
-        doc["x-secret-answer"] = True
-        doc["description"] = f"{doc.get('description', '')}\n\n{_SHOWN_ONCE}".strip()
-    elif method == "post" and not policy.anybody:
+    if policy.returns_secret:
+        doc["x-returns-secret"] = True
+        doc["description"] = f"{doc.get('description', '')}\n\n{_RETURNED_ONCE}".strip()
+    elif method == "post" and not policy.anonymous:
         headers.append("IdempotencyKeyRequired" if policy.idempotency_key_required else "IdempotencyKey")
     if "if_match" in doc_info:
         headers.append("IfMatch")
@@ -123,32 +123,32 @@ def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_:
         doc["parameters"] = [*doc.get("parameters", []), *headers]
     if policy.raw_body:
         doc["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}}
-    responses = {status: told for status, told in doc.get("responses", {}).items() if str(status) != "422"}
-    for status in _refusals(policy, doc_info, command=command):
+    responses = {status: response for status, response in doc.get("responses", {}).items() if str(status) != "422"}
+    for status in _error_statuses(policy, doc_info, command=command):
         responses.setdefault(status, f"Problem{status}")
-    if command and not policy.anybody and not policy.secret_answer:
+    if command and not policy.anonymous and not policy.returns_secret:
         responses.setdefault(202, "Accepted")
-    if not command and policy.limited:
-        responses.setdefault(304, _UNCHANGED)
+    if not command and policy.rate_limited:
+        responses.setdefault(304, _NOT_MODIFIED)
     doc["responses"] = dict(sorted(responses.items(), key=lambda each: int(each[0])))
     return doc
 
 
-def _refusals(policy: Any, doc_info: dict[str, Any], *, command: bool) -> set[int]:
-    refusals = {400, 422}
-    if policy.limited:
-        refusals |= {404, 429, 503, 504}
-        refusals |= {401, 403}  # on public routes too: for an invalid optional token or webhook signature
+def _error_statuses(policy: Any, doc_info: dict[str, Any], *, command: bool) -> set[int]:
+    statuses = {400, 422}
+    if policy.rate_limited:
+        statuses |= {404, 429, 503, 504}
+        statuses |= {401, 403}  # on public routes too: for an invalid optional token or webhook signature
     if command:
-        refusals |= {409, 413, 415}
-    if policy.limit and policy.limit.refused_without_redis:
-        refusals.add(402)
+        statuses |= {409, 413, 415}
+    if policy.limit and policy.limit.fail_closed:
+        statuses.add(402)
     if "if_match" in doc_info:
-        refusals |= {412, 428}
-    return refusals
+        statuses |= {412, 428}
+    return statuses
 
 
-def document(api: Rest) -> dict[str, Any]:
+def document(api: RestApi) -> dict[str, Any]:
     """Build the OpenAPI document. Each operation gets an operationId, which generated clients use as a name."""
     spec: dict[str, Any] = api.spec.to_dict()
     for path, operations in spec["paths"].items():
@@ -157,8 +157,8 @@ def document(api: Rest) -> dict[str, Any]:
             if method.upper() in {"GET", "PUT", "POST", "PATCH", "DELETE"}:
                 operation["operationId"] = f"{method}_{words}"
     _translate_patterns(spec)
-    examples.add_to(spec)
-    events_out.add_to(spec)
+    openapi_examples.add_examples(spec)
+    openapi_webhooks.add_webhooks(spec)
     return spec
 
 

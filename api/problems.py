@@ -8,36 +8,36 @@ import msgspec
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
+from core.log import get_logger
 from models.errors import DomainError
-from models.log import get_logger
 
 log = get_logger(__name__)
 
 # Codes of errors raised by Flask, parsers and unexpected exceptions: status and meaning. All other codes are in
-# models/errors.py.
-OWN_CODES = {
-    "malformed": (400, "The body is not clean JSON, the query is not UTF-8, or the request is no HTTP."),
-    "not_found": (404, "There is no such path, or no such thing, or it is not yours."),
-    "method_not_allowed": (405, "The path does not know this method; Allow lists those that it knows."),
-    "request_timeout": (408, "The request was not sent whole within 10 seconds."),
+# models/errors/.
+GATEWAY_CODES = {
+    "malformed": (400, "The body is not valid JSON, the query is not UTF-8, or the request is not valid HTTP."),
+    "not_found": (404, "The path or the object does not exist, or the object belongs to another user."),
+    "method_not_allowed": (405, "The path does not support this method; Allow lists the supported ones."),
+    "request_timeout": (408, "The request was not complete within 10 seconds."),
     "body_too_large": (413, "The body is above 1 MiB, that of a webhook above 256 KiB."),
     "uri_too_long": (414, "The request line is above 8,190 characters."),
     "unsupported_media_type": (415, "The body is not sent as application/json."),
-    "validation_failed": (422, "Fields do not fit, are missing or unknown; errors names them."),
+    "validation_failed": (422, "Fields are invalid, missing or unknown; errors lists them."),
     "headers_too_large": (431, "A header is above 8,190 characters, or there are more than 100."),
-    "internal_error": (500, "A bug of ours; it has been logged under the request id."),
+    "internal_error": (500, "An internal error; it is logged with the request id."),
 }
-_CODES = {status: code for code, (status, _) in OWN_CODES.items()}
+_CODES = {status: code for code, (status, _) in GATEWAY_CODES.items()}
 
 
-def handle(app: Flask) -> None:
+def init_app(app: Flask) -> None:
     """Register error handlers that answer every error of ``app`` with problem details."""
     app.register_error_handler(DomainError, _domain_error)
     app.register_error_handler(HTTPException, http_error)
-    app.register_error_handler(Exception, _bug)
+    app.register_error_handler(Exception, _unexpected_error)
 
 
-def described(status: int, code: str, detail: str) -> dict[str, Any]:
+def problem_members(status: int, code: str, detail: str) -> dict[str, Any]:
     """Return the members of a problem that do not depend on the request."""
     return {
         "type": "about:blank",
@@ -57,7 +57,7 @@ def problem(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Build a problem+json response. ``errors`` has one {"pointer", "detail"} per invalid field."""
-    body = {**described(status, code, detail), "instance": request.path, "request_id": g.get("request_id")}
+    body = {**problem_members(status, code, detail), "instance": request.path, "request_id": g.get("request_id")}
     if errors:
         body["errors"] = errors
     return Response(msgspec.json.encode(body), status, headers, content_type="application/problem+json")
@@ -74,29 +74,29 @@ def http_error(error: HTTPException) -> Response:
     """Answer an error of the router or a parser. webargs puts messages per field into ``error.data["messages"]``."""
     status = error.code or 500
     messages = getattr(error, "data", {}).get("messages", {})
-    entries = (entry for place, fields in messages.items() for entry in _pointers(place, fields))
+    entries = (entry for location, fields in messages.items() for entry in _pointers(location, fields))
     errors = sorted(entries, key=itemgetter("pointer"))  # marshmallow reports unknown fields in no fixed order
     headers = {"Allow": ", ".join(sorted(allowed))} if (allowed := getattr(error, "valid_methods", None)) else None
-    detail = "The request does not fit: see errors." if errors else (error.description or HTTPStatus(status).phrase)
+    detail = "The request is invalid; see errors." if errors else (error.description or HTTPStatus(status).phrase)
     return problem(status, _CODES.get(status, HTTPStatus(status).name.lower()), detail, errors=errors, headers=headers)
 
 
-def _pointers(place: str, messages: Any, path: str = "") -> list[dict[str, str]]:
+def _pointers(location: str, messages: Any, path: str = "") -> list[dict[str, str]]:
     """Flatten marshmallow's nested messages. Pointers are JSON pointers into the body, or ``?name`` for the query."""
     if isinstance(messages, dict):
         return [
             entry
             for name, nested in messages.items()
-            for entry in _pointers(place, nested, path if name == "_schema" else f"{path}/{_escaped(str(name))}")
+            for entry in _pointers(location, nested, path if name == "_schema" else f"{path}/{_escape(str(name))}")
         ]
-    pointer = path if place.startswith("json") else f"?{path.lstrip('/')}"
+    pointer = path if location.startswith("json") else f"?{path.lstrip('/')}"
     return [{"pointer": pointer, "detail": str(message)} for message in messages]
 
 
-def _escaped(token: str) -> str:
+def _escape(token: str) -> str:
     return token.replace("~", "~0").replace("/", "~1")
 
 
-def _bug(error: Exception) -> Response:
+def _unexpected_error(error: Exception) -> Response:
     log.error("request crashed", path=request.path, method=request.method, exc_info=error)
-    return problem(500, "internal_error", "Something went wrong on our side; it has been logged under this request id.")
+    return problem(500, "internal_error", "An internal error occurred; it is logged with this request id.")

@@ -8,23 +8,25 @@ import marshmallow as ma
 from flask import Response
 from flask.views import MethodView
 
-from models.cache import progress_of
+from core.cache import progress_version_key
 from models.errors import NotFound
 
-from .auth import me, public, requires
+from .auth import current_caller, public, require_auth
 from .blueprints import Blueprint
-from .pages import Page, PageQuery, page, page_of
-from .printing import printable
-from .queue import ask, look_up
-from .reads import cached_page
-from .schemas import Line, Moment, Schema, Timestamp
-from .users import profile_of
+from .content_negotiation import json_or_html
+from .pagination import Page, PageQuery, page_response, page_schema
+from .read_cache import cached_page_view
+from .rpc import call, call_without_idempotency_key
+from .schemas import Line, Schema, Timestamp, UtcDateTime
+from .users import get_profile
 
-blp = Blueprint("progress", __name__, url_prefix="/v1", description="What a learner has done in a course.")
+blp = Blueprint(
+    "progress", __name__, url_prefix="/v1", description="Progress, playback positions, streaks and certificates."
+)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
-_LONGEST_SECONDS = 10**6  # maximum playback position
+_MAX_POSITION_SECONDS = 10**6  # maximum playback position
 
 _CERTIFICATE_PAGE = """<!doctype html>
 <html lang="en">
@@ -60,37 +62,40 @@ class CourseProgressSchema(Schema):
 
 class PositionFieldsSchema(Schema):
     position_seconds = ma.fields.Int(
-        strict=True, required=True, validate=ma.validate.Range(min=0, max=_LONGEST_SECONDS), metadata={"example": 95}
+        strict=True,
+        required=True,
+        validate=ma.validate.Range(min=0, max=_MAX_POSITION_SECONDS),
+        metadata={"example": 95},
     )
 
 
 class PositionSchema(Schema):
     lesson_id = ma.fields.UUID()
-    position_seconds = ma.fields.Int(metadata={"description": "Where the learner was last."})
-    furthest_seconds = ma.fields.Int(metadata={"description": "Never goes back."})
+    position_seconds = ma.fields.Int(metadata={"description": "The latest position."})
+    furthest_seconds = ma.fields.Int(metadata={"description": "The furthest position; never decreases."})
     moved_at = Timestamp(allow_none=True)
 
 
-_REPEATED_ID = {"id": ["Another event of this batch has the same id."]}
+_REPEATED_ID = {"id": ["Another event in this batch has the same id."]}
 
 
 class OfflineEventSchema(Schema):
     """An event recorded on a device while it was offline. The device assigns the ``id``."""
 
-    id = Line(required=True, longest=100)
+    id = Line(required=True, max_length=100)
     course_id = ma.fields.UUID(required=True)
     lesson_id = ma.fields.UUID(required=True)
     kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(["completed", "position"]))
-    position_seconds = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=_LONGEST_SECONDS))
-    at = Moment(required=True)
+    position_seconds = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=_MAX_POSITION_SECONDS))
+    at = UtcDateTime(required=True)
 
     @ma.validates_schema
-    def _a_position_has_seconds(self, event: dict[str, Any], **_: Any) -> None:
+    def _validate_position_seconds(self, event: dict[str, Any], **_: Any) -> None:
         if (event["kind"] == "position") != ("position_seconds" in event):
-            raise ma.ValidationError("The kind position, and no other, needs it.", "position_seconds")
+            raise ma.ValidationError("Required if kind is position, not allowed otherwise.", "position_seconds")
 
 
-class BatchSchema(Schema):
+class OfflineBatchSchema(Schema):
     events = ma.fields.List(
         ma.fields.Nested(OfflineEventSchema), required=True, validate=ma.validate.Length(min=1, max=500)
     )
@@ -102,15 +107,15 @@ class BatchSchema(Schema):
             raise ma.ValidationError({"events": repeated})
 
 
-class MergedSchema(Schema):
+class OfflineResultSchema(Schema):
     id = ma.fields.Str()
     merged = ma.fields.Bool()
-    code = ma.fields.Str(allow_none=True, metadata={"description": "Why it was refused."})
+    code = ma.fields.Str(allow_none=True, metadata={"description": "Error code if the event was rejected."})
     detail = ma.fields.Str(allow_none=True)
 
 
-class MergedBatchSchema(Schema):
-    results = ma.fields.List(ma.fields.Nested(MergedSchema))
+class OfflineBatchResultSchema(Schema):
+    results = ma.fields.List(ma.fields.Nested(OfflineResultSchema))
 
 
 class StreakSchema(Schema):
@@ -130,88 +135,90 @@ class PublicCertificateSchema(CertificateSchema):
     holder = ma.fields.Str(allow_none=True, metadata={"description": "The name in the learner's profile."})
 
 
-def _of_me() -> str:
-    return progress_of(me().id)
+def _progress_version_key() -> str:
+    return progress_version_key(current_caller().id)
 
 
-def lesson_of_mine(view: View) -> View:
+def require_lesson_access(view: View) -> View:
     """Make a malformed request answer 403 or 404 first if the caller has no access to the lesson."""
-    view.find = _find_lesson  # type: ignore[attr-defined]  # called by api.auth
+    view.existence_check = _find_lesson  # type: ignore[attr-defined]  # called by api.auth
     return view
 
 
 def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
-    look_up("progress.show_position", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
+    call_without_idempotency_key(
+        "progress.show_position", user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id
+    )
 
 
 @blp.route("/courses/<uuid:course_id>/progress")
 class CourseProgress(MethodView):
-    @requires()
-    @cached_page(_of_me)
+    @require_auth()
+    @cached_page_view(_progress_version_key)
     @blp.response(200, CourseProgressSchema)
     def get(self, course_id: UUID) -> Any:
         """Retrieve the caller's progress in a course"""
-        return ask("progress.show_progress", user_id=me().id, course_id=course_id)
+        return call("progress.show_progress", user_id=current_caller().id, course_id=course_id)
 
 
 @blp.route("/me/progress")
 class Progress(MethodView):
-    @requires()
-    @cached_page(_of_me)
+    @require_auth()
+    @cached_page_view(_progress_version_key)
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(CourseProgressSchema))
+    @blp.response(200, page_schema(CourseProgressSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's progress
 
         One entry per course, most recently started first.
         """
-        return page(ask("progress.list_progress", user_id=me().id, **query))
+        return page_response(call("progress.list_progress", user_id=current_caller().id, **query))
 
 
 @blp.route("/me/progress/batch")
 class ProgressBatch(MethodView):
-    @requires()
-    @blp.arguments(BatchSchema)
-    @blp.response(200, MergedBatchSchema)
+    @require_auth()
+    @blp.arguments(OfflineBatchSchema)
+    @blp.response(200, OfflineBatchResultSchema)
     def post(self, batch: dict[str, Any]) -> Any:
         """Merge offline progress
 
         Applies events recorded while a device was offline. Never reverts progress, so a batch can be sent again.
         """
-        return ask("progress.merge_progress", user_id=me().id, events=batch["events"])
+        return call("progress.sync_offline_progress", user_id=current_caller().id, events=batch["events"])
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion")
 class LessonCompletion(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(200, CourseProgressSchema)
     def put(self, course_id: UUID, lesson_id: UUID) -> Any:
         """Complete a lesson
 
         Idempotent.
         """
-        return ask("progress.complete_lesson", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
+        return call("progress.complete_lesson", user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id)
 
-    @requires()
+    @require_auth()
     @blp.response(200, CourseProgressSchema)
     def delete(self, course_id: UUID, lesson_id: UUID) -> Any:
         """Reopen a lesson
 
         Removes its completion. Issued certificates remain valid.
         """
-        return ask("progress.reopen_lesson", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
+        return call("progress.reopen_lesson", user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id)
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position")
 class LessonPosition(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(200, PositionSchema)
     def get(self, course_id: UUID, lesson_id: UUID) -> Any:
         """Retrieve the playback position in a lesson"""
-        return ask("progress.show_position", user_id=me().id, course_id=course_id, lesson_id=lesson_id)
+        return call("progress.show_position", user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id)
 
-    @requires()
-    @lesson_of_mine
+    @require_auth()
+    @require_lesson_access
     @blp.arguments(PositionFieldsSchema)
     @blp.response(200, PositionSchema)
     def put(self, position: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Any:
@@ -219,9 +226,9 @@ class LessonPosition(MethodView):
 
         `furthest_seconds` never decreases.
         """
-        return ask(
+        return call(
             "progress.move_position",
-            user_id=me().id,
+            user_id=current_caller().id,
             course_id=course_id,
             lesson_id=lesson_id,
             position_seconds=position["position_seconds"],
@@ -230,30 +237,30 @@ class LessonPosition(MethodView):
 
 @blp.route("/me/streak")
 class Streak(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(200, StreakSchema)
     def get(self) -> Any:
         """Retrieve the caller's streak
 
         Consecutive days with a completed lesson, in the caller's time zone.
         """
-        caller = me()
-        profile = profile_of(caller.id, email=caller.email, name=caller.name)
-        return ask("progress.show_streak", user_id=caller.id, timezone=profile["timezone"])
+        caller = current_caller()
+        profile = get_profile(caller.id, email=caller.email, name=caller.name)
+        return call("progress.show_streak", user_id=caller.id, timezone=profile["timezone"])
 
 
 @blp.route("/me/certificates")
 class Certificates(MethodView):
-    @requires()
-    @cached_page(_of_me)
+    @require_auth()
+    @cached_page_view(_progress_version_key)
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(CertificateSchema))
+    @blp.response(200, page_schema(CertificateSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's certificates
 
         Newest first.
         """
-        return page(ask("progress.list_certificates", user_id=me().id, **query))
+        return page_response(call("progress.list_certificates", user_id=current_caller().id, **query))
 
 
 @blp.route("/certificates/<code>")
@@ -265,14 +272,14 @@ class Certificate(MethodView):
 
         Public: the code is sufficient. Returns JSON, or HTML if `Accept` prefers it.
         """
-        certificate = look_up("progress.show_certificate", code=code.upper())
-        shown = PublicCertificateSchema().dump({**certificate, "holder": _name_of(certificate["user_id"])})
-        return printable(_CERTIFICATE_PAGE, shown)
+        certificate = call_without_idempotency_key("progress.show_certificate", code=code.upper())
+        shown = PublicCertificateSchema().dump({**certificate, "holder": _holder_name(certificate["user_id"])})
+        return json_or_html(_CERTIFICATE_PAGE, shown)
 
 
-def _name_of(user_id: str) -> str | None:
+def _holder_name(user_id: str) -> str | None:
     try:
-        name: str | None = profile_of(user_id)["name"]
+        name: str | None = get_profile(user_id)["name"]
     except NotFound:
         return None
     return name

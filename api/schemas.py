@@ -6,8 +6,8 @@ from typing import Any
 
 import marshmallow as ma
 
-from models.money import currencies
-from models.text import LINE_MAX_LENGTH, LINE_PATTERN, is_line
+from core.money import currencies
+from core.text import LINE_MAX_LENGTH, LINE_PATTERN, is_line
 
 
 class Schema(ma.Schema):
@@ -27,10 +27,10 @@ class Flag(ma.fields.Bool):
 
 
 class Line(ma.fields.Str):
-    """A line of text that has a visible character (models/text.py)."""
+    """A line of text that has a visible character (core/text.py)."""
 
-    def __init__(self, *, longest: int = LINE_MAX_LENGTH, **kwargs: Any) -> None:
-        super().__init__(validate=[ma.validate.Length(max=longest), _IsLine(LINE_PATTERN)], **kwargs)
+    def __init__(self, *, max_length: int = LINE_MAX_LENGTH, **kwargs: Any) -> None:
+        super().__init__(validate=[ma.validate.Length(max=max_length), _IsLine(LINE_PATTERN)], **kwargs)
 
 
 class _IsLine(ma.validate.Regexp):
@@ -38,7 +38,7 @@ class _IsLine(ma.validate.Regexp):
 
     def __call__(self, value: Any) -> Any:
         if not is_line(value):
-            raise ma.ValidationError("A line of text.")
+            raise ma.ValidationError("Must be a single line of text.")
         return value
 
 
@@ -66,7 +66,7 @@ class Money(Schema):
 EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
-class Moment(ma.fields.AwareDateTime):
+class UtcDateTime(ma.fields.AwareDateTime):
     """An RFC 3339 time with offset in a request, from EARLIEST to before LATEST; deserialized as UTC."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -80,7 +80,7 @@ class Moment(ma.fields.AwareDateTime):
             raise ma.ValidationError(_OUT_OF_RANGE) from None
 
 
-_OUT_OF_RANGE = "A time between 1970 and 2200; leave it out, or send null, for no limit."
+_OUT_OF_RANGE = "A time between 1970 and 2200. Omit the field, or send null, for no limit."
 
 
 def _is_storable(moment: datetime) -> None:
@@ -89,22 +89,22 @@ def _is_storable(moment: datetime) -> None:
 
 
 # Control characters except tab and line breaks, and the line separators of Unicode.
-_NOT_PROSE = "\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u2028\\u2029"
+_CONTROL_CHARACTERS = "\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u2028\\u2029"
 
 
 class Prose(ma.fields.Str):
     """Text of any number of lines, without control characters."""
 
-    def __init__(self, *, longest: int, shortest: int = 0, **kwargs: Any) -> None:
-        length = ma.validate.Length(min=shortest or None, max=longest)
-        fits = ma.validate.Regexp(rf"[^{_NOT_PROSE}]*\Z", error="Text without control characters.")
+    def __init__(self, *, max_length: int, min_length: int = 0, **kwargs: Any) -> None:
+        length = ma.validate.Length(min=min_length or None, max=max_length)
+        fits = ma.validate.Regexp(rf"[^{_CONTROL_CHARACTERS}]*\Z", error="Text without control characters.")
         super().__init__(validate=[length, fits], **kwargs)
 
 
-def each_once(items: Collection[Any]) -> None:
+def unique_items(items: Collection[Any]) -> None:
     """Raise ValidationError if ``items`` has duplicates."""
     if len(set(items)) < len(items):
-        raise ma.ValidationError("Each of them once.")
+        raise ma.ValidationError("Items must be unique.")
 
 
 class Timestamp(ma.fields.Str):

@@ -14,10 +14,10 @@ from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
 import settings
+from core.log import get_logger
+from core.text import line_or_none
 from models.accounts import NO_TOKEN_YET, ROLES
 from models.errors import DomainError, TokenInvalid, Unavailable
-from models.log import get_logger
-from models.text import line_or_none
 
 log = get_logger(__name__)
 
@@ -39,25 +39,25 @@ class Claims:
 
 # Cache of verified claims by token hash: verifying takes 100 µs, a lookup 2. Entries expire after a minute, so that
 # tokens signed with a revoked key are not accepted for longer.
-_KEPT_SECONDS = 60
-_KEPT_TOKENS = 10_000  # about 10 MB
-_kept: OrderedDict[bytes, tuple[float, Claims]] = OrderedDict()
+_CACHE_SECONDS = 60
+_CACHE_SIZE = 10_000  # about 10 MB
+_claims_cache: OrderedDict[bytes, tuple[float, Claims]] = OrderedDict()
 
 
-def verified(token: str) -> Claims:
+def verify_token(token: str) -> Claims:
     """Verify an access token and return its claims.
 
     Raises TokenInvalid, and Unavailable if Auth0's signing keys cannot be fetched.
     """
     digest = hashlib.sha256(token.encode()).digest()
-    known = _kept.get(digest)
+    known = _claims_cache.get(digest)
     now = time.time()
     if known and known[0] > now:
         return known[1]
     claims = _verify(token)
-    _kept[digest] = (min(claims.expires_at, now + _KEPT_SECONDS), claims)
-    while len(_kept) > _KEPT_TOKENS:
-        _kept.popitem(last=False)
+    _claims_cache[digest] = (min(claims.expires_at, now + _CACHE_SECONDS), claims)
+    while len(_claims_cache) > _CACHE_SIZE:
+        _claims_cache.popitem(last=False)
     return claims
 
 
@@ -73,9 +73,9 @@ _ACCESS_TOKEN_TYPES = {"jwt", "at+jwt"}
 
 def _verify(token: str) -> Claims:
     try:
-        decoded = jwt.decode(token, lambda unverified: keys.of(unverified.headers().get("kid")), algorithms=["RS256"])
+        decoded = jwt.decode(token, lambda unverified: keys.get(unverified.headers().get("kid")), algorithms=["RS256"])
         _REGISTRY.validate(decoded.claims)
-        return _typed(decoded.header, decoded.claims)
+        return _parse_claims(decoded.header, decoded.claims)
     except DomainError:
         raise
     except JoseError as error:
@@ -87,7 +87,7 @@ def _verify(token: str) -> Claims:
 _SUB = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-def _typed(header: dict[str, Any], claims: dict[str, Any]) -> Claims:
+def _parse_claims(header: dict[str, Any], claims: dict[str, Any]) -> Claims:
     if str(header.get("typ", "JWT")).lower() not in _ACCESS_TOKEN_TYPES:
         raise TokenInvalid("it is not an access token")
     if not _SUB.fullmatch(claims["sub"]):
@@ -133,9 +133,9 @@ class SigningKeys:
         self._keys: dict[str, RSAKey] = {}
         self._fresh_until = float("-inf")
         self._search_again_at = float("-inf")
-        self._answered = True  # whether the last fetch succeeded
+        self._last_fetch_succeeded = True  # whether the last fetch succeeded
 
-    def of(self, kid: object) -> RSAKey:
+    def get(self, kid: object) -> RSAKey:
         """Return the key with this id. Raises TokenInvalid if there is none, Unavailable if Auth0 is down or slow."""
         if not isinstance(kid, str):
             raise TokenInvalid("it names no key")
@@ -145,7 +145,7 @@ class SigningKeys:
             self._refresh()
         if key := self._keys.get(kid):
             return key
-        raise TokenInvalid("its key is not known") if self._answered else Unavailable("Auth0")
+        raise TokenInvalid("its key is not known") if self._last_fetch_succeeded else Unavailable("Auth0")
 
     def _search(self, kid: str) -> None:
         # A slow Auth0 must not block a thread per token with an unknown key id: only the first requests of a process,
@@ -156,16 +156,16 @@ class SigningKeys:
             if kid in self._keys or time.monotonic() < self._search_again_at:
                 return
             self._fetch()
-            pause_seconds = self.COOL_DOWN_SECONDS if self._answered else self.RETRY_SECONDS
+            pause_seconds = self.COOL_DOWN_SECONDS if self._last_fetch_succeeded else self.RETRY_SECONDS
             self._search_again_at = time.monotonic() + pause_seconds
         finally:
             self._fetching.release()
 
     def _refresh(self) -> None:
         if self._fetching.acquire(blocking=False):
-            threading.Thread(target=self._fetch_behind, name="signing-keys", daemon=True).start()
+            threading.Thread(target=self._fetch_in_background, name="signing-keys", daemon=True).start()
 
-    def _fetch_behind(self) -> None:
+    def _fetch_in_background(self) -> None:
         try:
             self._fetch()
         finally:
@@ -175,16 +175,16 @@ class SigningKeys:
         try:
             response = http.get(self._url, timeout=self.TIMEOUT_SECONDS)
             response.raise_for_status()
-            self._keys = dict(_importable(response.json()))
-            self._answered = True
+            self._keys = dict(_signing_keys(response.json()))
+            self._last_fetch_succeeded = True
         except (http.RequestException, ValueError, TypeError, KeyError) as error:
             log.warning("signing keys not fetched", reason=str(error))
-            self._answered = False
-        kept_seconds = self.MAX_AGE_SECONDS if self._answered else self.RETRY_SECONDS
-        self._fresh_until = time.monotonic() + kept_seconds
+            self._last_fetch_succeeded = False
+        fresh_seconds = self.MAX_AGE_SECONDS if self._last_fetch_succeeded else self.RETRY_SECONDS
+        self._fresh_until = time.monotonic() + fresh_seconds
 
 
-def _importable(key_set: dict[str, Any]) -> list[tuple[str, RSAKey]]:
+def _signing_keys(key_set: dict[str, Any]) -> list[tuple[str, RSAKey]]:
     """Return the ids and RSA signing keys of a JWKS; other keys are skipped. Raises ValueError if there are none."""
     found = [key for key in key_set["keys"] if key.get("kty") == "RSA" and key.get("use", "sig") == "sig"]
     if not found:

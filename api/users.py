@@ -12,23 +12,25 @@ from flask import Response, request
 from flask.views import MethodView
 
 import settings
+from core.cache import CachedView, profile_key
+from core.webhook_signatures import verify_auth0
 from models.accounts import ROLES
-from models.cache import Stored, profile_key
 from models.errors import DomainError
-from models.webhooks import verify_auth0
 
-from .auth import me, requires, signed
+from .auth import current_caller, raw_webhook, require_auth
 from .blueprints import Blueprint
-from .etags import if_match, respond
-from .fanout import Question, gather_all
-from .incoming import webhook_body
+from .conditional_requests import if_match, json_response
+from .fanout import Call, gather_all
+from .incoming_webhooks import webhook_body
 from .operations import OperationSchema
-from .pages import Page, PageQuery, page, page_of
-from .queue import ask, ask_for_webhook, look_up, tell
-from .reads import cached, changed, own_profile, stored
+from .pagination import Page, PageQuery, page_response, page_schema
+from .read_cache import cached_response, call_and_cache, get_cached_profile, get_or_fetch
+from .rpc import call, call_async, call_for_webhook, call_without_idempotency_key
 from .schemas import Line, Schema, Timestamp
 
-blp = Blueprint("users", __name__, url_prefix="/v1", description="Who you are to Coursebus.")
+blp = Blueprint(
+    "users", __name__, url_prefix="/v1", description="Profiles, user administration, data export and account erasure."
+)
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -49,7 +51,7 @@ class ProfileSchema(Schema):
     id = ma.fields.UUID()
     email = ma.fields.Str(allow_none=True)
     email_verified = ma.fields.Bool(
-        metadata={"description": "To an address that is not verified no mail is sent, but for the welcome."}
+        metadata={"description": "E-mails are sent to verified addresses only, except for the welcome e-mail."}
     )
     name = ma.fields.Str(allow_none=True)
     locale = ma.fields.Str()
@@ -83,13 +85,13 @@ class UserQuery(PageQuery):
     q = ma.fields.Str(
         load_default="",
         validate=ma.validate.Length(max=200),
-        metadata={"description": "Parts of name or e-mail address; all of them have to be there."},
+        metadata={"description": "Parts of the name or e-mail address; all must match."},
     )
     role = ma.fields.Str(load_default=None, validate=ma.validate.OneOf(ROLES))
-    total = ma.fields.Bool(load_default=False, metadata={"description": "Count all that fit."})
+    total = ma.fields.Bool(load_default=False, metadata={"description": "Also count all matching users."})
 
 
-class UserPageSchema(page_of(ProfileSchema)):  # type: ignore[misc]  # made at run time
+class UserPageSchema(page_schema(ProfileSchema)):  # type: ignore[misc]  # made at run time
     total = ma.fields.Int(allow_none=True)
 
 
@@ -97,63 +99,65 @@ class ExportSchema(Schema):
     id = ma.fields.UUID()
     requested_at = Timestamp()
     finished_at = Timestamp()
-    services = ma.fields.Dict(metadata={"description": "By service, all that it keeps of you."})
+    services = ma.fields.Dict(metadata={"description": "The caller's data, by service."})
 
 
-class HookReceivedSchema(Schema):
+class Auth0WebhookReceivedSchema(Schema):
     received = ma.fields.Bool()
 
 
-def profile_of(user_id: UUID | str, *, email: str | None = None, name: str | None = None) -> dict[str, Any]:
+def get_profile(user_id: UUID | str, *, email: str | None = None, name: str | None = None) -> dict[str, Any]:
     """Return the profile of a user, from the cache or the users service. Raises NotFound."""
-    view = stored(profile_key(user_id), "users.show_profile", user_id=user_id, email=email, name=name)
+    view = get_or_fetch(profile_key(user_id), "users.show_profile", user_id=user_id, email=email, name=name)
     profile: dict[str, Any] = msgspec.json.decode(view.body)
     return profile
 
 
-def _confirmed(profile: Stored) -> Stored:
+def _with_confirmed_email(profile: CachedView) -> CachedView:
     """Return the caller's profile, after marking the e-mail address as verified if the token says so.
 
     If that fails, returns the profile unchanged.
     """
-    caller = me()
+    caller = current_caller()
     if not (caller.claims.email_verified and caller.email and b'"email_verified":false' in profile.body):
         return profile
     try:
-        return Stored.of(look_up("users.confirm_email", user_id=caller.id, email=caller.email))
+        return CachedView.from_view(
+            call_without_idempotency_key("users.confirm_email", user_id=caller.id, email=caller.email)
+        )
     except DomainError:  # the next request retries
         return profile
 
 
 @blp.route("/me")
-class Me(MethodView):
-    @requires()
+class OwnProfile(MethodView):
+    @require_auth()
     @blp.response(200, ProfileSchema)
     def get(self) -> Response:
         """Retrieve the caller's profile
 
         Until the profile is created, it is built from the claims of the token.
         """
-        caller = me()
-        if profile := own_profile(caller.sub):
-            return respond(_confirmed(profile))
-        return cached(profile_key(caller.id), "users.show_profile", user_id=caller.id, **caller.identity)
+        caller = current_caller()
+        if profile := get_cached_profile(caller.sub):
+            return json_response(_with_confirmed_email(profile))
+        return cached_response(profile_key(caller.id), "users.show_profile", user_id=caller.id, **caller.identity)
 
-    @requires()
+    @require_auth()
     @if_match
     @blp.arguments(ProfileChangesSchema)
     @blp.response(200, ProfileSchema)
     def patch(self, changes: dict[str, Any], *, expected_version: int) -> Response:
         """Update the caller's profile"""
-        return changed(
-            profile_key(me().id),
+        return call_and_cache(
+            profile_key(current_caller().id),
             "users.change_profile",
-            user_id=me().id,
+            user_id=current_caller().id,
             expected_version=expected_version,
             changes=changes,
         )
 
-    @requires()
+    @require_auth()
     @if_match
     @blp.response(202, OperationSchema)
     def delete(self, *, expected_version: int) -> None:
@@ -162,46 +166,46 @@ class Me(MethodView):
         Erases personal data in every service. The result of the operation is the receipt, which lists data retained
         by law and the reasons. The token stays valid for reading it.
         """
-        tell("users.erase_me", sub=me().sub, expected_version=expected_version)
+        call_async("users.erase_own_account", sub=current_caller().sub, expected_version=expected_version)
 
 
 @blp.route("/me/export")
 class Export(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(202, OperationSchema)
     def post(self) -> None:
         """Request a data export
 
         Every service exports the caller's personal data. The result of the operation says where to find it.
         """
-        tell("users.request_export", user_id=me().id, owner=me().sub)
+        call_async("users.request_export", user_id=current_caller().id, owner=current_caller().sub)
 
-    @requires()
+    @require_auth()
     @blp.response(200, ExportSchema)
     def get(self) -> Any:
         """Retrieve the latest data export"""
-        export = ask("users.show_export", user_id=me().id)
-        of_export = {"user_id": me().id, "export_id": export["id"]}
-        questions = {
-            service: Question(f"{service}.show_export_part", {"service": service, **of_export})
+        export = call("users.show_export", user_id=current_caller().id)
+        part_query = {"user_id": current_caller().id, "export_id": export["id"]}
+        calls = {
+            service: Call(f"{service}.show_export_part", {"service": service, **part_query})
             for service in export["services"]
         }
-        return {**export, "services": gather_all(questions, within_seconds=settings.READ_TIMEOUT_SECONDS)}
+        return {**export, "services": gather_all(calls, timeout_seconds=settings.READ_TIMEOUT_SECONDS)}
 
 
-def existing_user(view: View) -> View:
+def require_existing_user(view: View) -> View:
     """Make a malformed request answer 404 first if the user does not exist."""
-    view.find = _find_user  # type: ignore[attr-defined]  # called by api.auth
+    view.existence_check = _find_user  # type: ignore[attr-defined]  # called by api.auth
     return view
 
 
 def _find_user(*, user_id: UUID, **_: object) -> None:
-    look_up("users.show_profile", user_id=user_id, email=None, name=None)
+    call_without_idempotency_key("users.show_profile", user_id=user_id, email=None, name=None)
 
 
 @blp.route("/users")
 class Users(MethodView):
-    @requires("users:admin")
+    @require_auth("users:admin")
     @blp.arguments(UserQuery, location="query")
     @blp.response(200, UserPageSchema)
     def get(self, query: dict[str, Any]) -> Page:
@@ -209,27 +213,27 @@ class Users(MethodView):
 
         Newest first.
         """
-        found = ask("users.list_users", **query)
-        body, status, headers = page(found)
+        found = call("users.list_users", **query)
+        body, status, headers = page_response(found)
         return {**body, "total": found["total"]}, status, headers
 
 
 @blp.route("/users/<uuid:user_id>")
 class User(MethodView):
-    @requires("users:admin")
+    @require_auth("users:admin")
     @blp.response(200, ProfileSchema)
     def get(self, user_id: UUID) -> Response:
         """Retrieve a user"""
-        return cached(profile_key(user_id), "users.show_profile", user_id=user_id, email=None, name=None)
+        return cached_response(profile_key(user_id), "users.show_profile", user_id=user_id, email=None, name=None)
 
-    @requires("users:admin")
-    @existing_user
+    @require_auth("users:admin")
+    @require_existing_user
     @if_match
     @blp.arguments(ProfileChangesSchema)
     @blp.response(200, ProfileSchema)
     def patch(self, changes: dict[str, Any], user_id: UUID, *, expected_version: int) -> Response:
         """Update a user"""
-        return changed(
+        return call_and_cache(
             profile_key(user_id),
             "users.change_profile",
             user_id=user_id,
@@ -237,8 +241,8 @@ class User(MethodView):
             changes=changes,
         )
 
-    @requires("users:admin")
-    @existing_user
+    @require_auth("users:admin")
+    @require_existing_user
     @if_match
     @blp.response(202, OperationSchema)
     def delete(self, user_id: UUID, *, expected_version: int) -> None:
@@ -246,13 +250,13 @@ class User(MethodView):
 
         Erases personal data in every service. The result of the operation is the receipt.
         """
-        tell("users.erase_user", user_id=user_id, expected_version=expected_version, owner=me().sub)
+        call_async("users.erase_user", user_id=user_id, expected_version=expected_version, owner=current_caller().sub)
 
 
 @blp.route("/users/<uuid:user_id>/roles")
 class Roles(MethodView):
-    @requires("users:admin")
-    @existing_user
+    @require_auth("users:admin")
+    @require_existing_user
     @if_match
     @blp.arguments(RolesSchema)
     @blp.response(200, ProfileSchema)
@@ -261,21 +265,21 @@ class Roles(MethodView):
 
         Replaces all roles. The user's next token carries the new permissions.
         """
-        return changed(
+        return call_and_cache(
             profile_key(user_id),
             "users.set_roles",
             user_id=user_id,
             expected_version=expected_version,
             roles=body["roles"],
-            actor=me().id,
-            actor_token_issued_at=me().claims.issued_at,
+            actor=current_caller().id,
+            actor_token_issued_at=current_caller().claims.issued_at,
         )
 
 
 @blp.route("/webhooks/auth0")
-class Auth0Hook(MethodView):
-    @signed
-    @blp.response(200, HookReceivedSchema)
+class Auth0Webhook(MethodView):
+    @raw_webhook
+    @blp.response(200, Auth0WebhookReceivedSchema)
     def post(self) -> Any:
         """Receive an Auth0 webhook
 
@@ -283,4 +287,4 @@ class Auth0Hook(MethodView):
         """
         authorization = request.headers.get("Authorization", "")
         verify_auth0(authorization, settings.AUTH0_WEBHOOK_TOKENS)
-        return ask_for_webhook("users.receive_auth0_hook", body=webhook_body(), authorization=authorization)
+        return call_for_webhook("users.receive_auth0_webhook", body=webhook_body(), authorization=authorization)

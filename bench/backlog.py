@@ -25,22 +25,22 @@ os.environ["AUDIT_EVERY_SECONDS"] = "86400"  # it would look at all of them too
 import psycopg2
 from confluent_kafka import Consumer, TopicPartition
 
-from bench.spine import (
+from bench.end_to_end import (
     BASE,
     STATE_DIR,
-    await_,
-    connected,
+    connect,
     insert_events,
     lesson_completed,
     process,
     query,
     report,
+    wait_until,
     worker,
 )
 from bridge.kafka import group_of, topic_of
-from models.redis import RELAY_HINT, queue_redis
-from ops.local.ports import METRICS_OF_BRIDGE
-from ops.local.stack import Stack
+from core.redis import RELAY_HINT, queue_redis
+from ops.dev.ports import METRICS_OF_BRIDGE
+from ops.dev.stack import Stack
 from settings import KAFKA_BOOTSTRAP_SERVERS, KAFKA_PARTITIONS, ROOT
 
 SERVICE, HANDLER = "progress", "progress.handle"
@@ -78,14 +78,14 @@ class NewEvents:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--events", type=int, default=20_000)
-    given = arguments.parse_args()
+    args = arguments.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
     stack = Stack(STATE_DIR, BASE, only=["postgres", "queue", "cache", "kafka"], environ=os.environ)
     try:
         stack.start()
         migrate = [sys.executable, "-m", "migrations", "upgrade"]
         subprocess.run(migrate, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-        measure(given.events)
+        measure(args.events)
     finally:
         stack.reset()
         shutil.rmtree(STATE_DIR, ignore_errors=True)
@@ -98,26 +98,26 @@ def measure(events: int) -> None:
     handled = _HANDLED_OLD.format(began_at=began_at, last=last_old)
     with bridge(), worker(), new_events() as new:
         began = time.monotonic()
-        await_(lambda: query(handled) >= unknown, 1800)
+        wait_until(lambda: query(handled) >= unknown, 1800)
         seconds = time.monotonic() - began
     print(f"published and handled: {events} events, {unknown} of them unknown, in {seconds:.1f} s")
-    tell("published and handled", new, unknown, since="published_at")
+    report_runs_and_latency("published and handled", new, unknown, since="published_at")
 
-    with reading_from_the_beginning() as new:
-        rate = skipped_a_second(events)
+    with reread_topic() as new:
+        rate = skip_rate(events)
     report("events read again a second", rate, 20_000)
-    tell("read again", new, 0, since="created_at")
+    report_runs_and_latency("read again", new, 0, since="created_at")
 
 
-def skipped_a_second(events: int) -> float:
+def skip_rate(events: int) -> float:
     """How many events a second the bridge passes over."""
-    began, first = time.monotonic(), skipped()
-    while (now := skipped()) < events:
+    began, first = time.monotonic(), skipped_total()
+    while (now := skipped_total()) < events:
         time.sleep(0.25)  # a scrape asks the databases too
     return (now - first) / (time.monotonic() - began)
 
 
-def skipped() -> float:
+def skipped_total() -> float:
     """How many events the bridge has skipped, by its own metrics."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=10) as answer:
@@ -131,21 +131,21 @@ def bridge() -> AbstractContextManager[object]:
     return process("bench.tasks", METRICS_PORT=str(METRICS_PORT))
 
 
-def tell(says: str, new: NewEvents, unknown: int, *, since: str) -> None:
+def report_runs_and_latency(label: str, new: NewEvents, unknown: int, *, since: str) -> None:
     """Print how often handlers ran for how many events, and how long new ones waited."""
     runs, handled = runs_since_last(), unknown + new.count
-    report(f"{says}: runs per event", runs / max(handled, 1), 1.05, at_most=True)
-    database = connected()
+    report(f"{label}: runs per event", runs / max(handled, 1), 1.05, at_most=True)
+    database = connect()
     with database.cursor() as cursor:
         cursor.execute(_LATENCY.format(since=since, first=new.first, last=new.last))
         [[p95, count]] = cursor.fetchall()
     database.close()
-    report(f"{says}: p95 of {count} new events, s", float(p95), 2, at_most=True)
+    report(f"{label}: p95 of {count} new events, s", float(p95), 2, at_most=True)
 
 
 def write_old_events(events: int) -> int:
     """Returns the seq of the last one."""
-    database = connected()
+    database = connect()
     with database, database.cursor() as cursor:
         cursor.execute(_OLD_EVENTS, [psycopg2.extras.Json(lesson_completed()), events])
         cursor.execute(_KNOWN_EVENTS, [HANDLER, int(KNOWN * 100)])
@@ -173,10 +173,10 @@ def new_events() -> Iterator[NewEvents]:
     finally:
         stop.set()
         thread.join()
-        await_(lambda: handled_of(new) == new.count, 120)
+        wait_until(lambda: count_handled(new) == new.count, 120)
 
 
-def handled_of(new: NewEvents) -> int:
+def count_handled(new: NewEvents) -> int:
     """How many of the new events are handled."""
     return query(
         f"SELECT count(*) FROM bus.inbox JOIN bus.outbox ON id = event_id WHERE seq BETWEEN {new.first} AND {new.last}"  # noqa: S608 our own
@@ -184,17 +184,17 @@ def handled_of(new: NewEvents) -> int:
 
 
 @contextmanager
-def reading_from_the_beginning() -> Iterator[NewEvents]:
+def reread_topic() -> Iterator[NewEvents]:
     """Have the group begin again."""
     places = [TopicPartition(topic_of(SERVICE), number, 0) for number in range(KAFKA_PARTITIONS)]
-    await_(lambda: committed(places), 60)
+    wait_until(lambda: try_commit(places), 60)
     with bridge(), worker():
-        await_(lambda: skipped() > 0, 60)  # it has joined its group
+        wait_until(lambda: skipped_total() > 0, 60)  # it has joined its group
         with new_events() as new:
             yield new
 
 
-def committed(places: list[TopicPartition]) -> bool:
+def try_commit(places: list[TopicPartition]) -> bool:
     """Commit in the name of the group, which has no members any more."""
     try:
         with closing(group()) as consumer:

@@ -18,16 +18,16 @@ os.environ["AUDIT_EVERY_SECONDS"] = "86400"  # nobody writes an inbox here, so a
 import msgspec
 import psutil
 
-from bench.spine import BASE, STATE_DIR, await_, count, insert_events, memory_of, process
-from models.redis import queue_redis
-from ops.local.stack import Stack
+from bench.end_to_end import BASE, STATE_DIR, count, insert_events, memory_of, process, wait_until
+from core.redis import queue_redis
+from ops.dev.stack import Stack
 from settings import ROOT
 
 STEPS = 20
 WANTED = 1.1
 
 
-class Answering(threading.Thread):
+class FakeWorker(threading.Thread):
     """Takes what is in the queue, and answers as a worker does that has committed."""
 
     def __init__(self) -> None:
@@ -50,36 +50,36 @@ class Answering(threading.Thread):
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--events", type=int, default=1_000_000)
-    given = arguments.parse_args()
+    args = arguments.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
     stack = Stack(STATE_DIR, BASE, only=["postgres", "queue", "cache", "kafka"], environ=os.environ)
     try:
         stack.start()
         subprocess.run([sys.executable, "-m", "migrations", "upgrade"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-        measure(given.events)
+        measure(args.events)
     finally:
         stack.reset()
         shutil.rmtree(STATE_DIR, ignore_errors=True)
 
 
 def measure(events: int) -> None:
-    answering, taken, began = Answering(), [], time.monotonic()
-    answering.start()
+    fake_worker, taken, began = FakeWorker(), [], time.monotonic()
+    fake_worker.start()
     with process("bench.tasks") as bridge:
         for step in range(1, STEPS + 1):
             first = insert_events(events // STEPS)
-            await_(lambda first=first: count("published_at IS NULL", first) == 0, 600)
-            await_(lambda step=step: len(answering.events) >= events // STEPS * step, 600)
+            wait_until(lambda first=first: count("published_at IS NULL", first) == 0, 600)
+            wait_until(lambda step=step: len(fake_worker.events) >= events // STEPS * step, 600)
             taken.append(memory_of(bridge))
-            rate = len(answering.events) / (time.monotonic() - began)
+            rate = len(fake_worker.events) / (time.monotonic() - began)
             private = psutil.Process(bridge.pid).memory_full_info().uss
             print(
-                f"{len(answering.events):9,} events  RSS {taken[-1] / 2**20:6.1f} MiB  USS {private / 2**20:6.1f} MiB"
+                f"{len(fake_worker.events):9,} events  RSS {taken[-1] / 2**20:6.1f} MiB  USS {private / 2**20:6.1f} MiB"
                 f"  {rate:.0f}/s",
                 flush=True,
             )
-    answering.stop.set()
-    answering.join()
+    fake_worker.stop.set()
+    fake_worker.join()
     grown = taken[-1] / taken[0]
     print(f"from the first twentieth to the last: {grown:.2f} (wanted: {WANTED} at most)")
 

@@ -21,7 +21,7 @@ from bench.reads import (  # sets the environment before anything reads the sett
     served,
     subjects,
 )
-from ops.local.stack import Stack
+from ops.dev.stack import Stack
 
 WANTED_MIB = 90
 STEPS = 4
@@ -38,7 +38,7 @@ def report(sent: int, gateway: psutil.Process) -> float:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--requests", type=int, default=100_000)
-    given = arguments.parse_args()
+    args = arguments.parse_args()
     stack = Stack(STATE_DIR, BASE, only=["queue", "cache", "auth0"], environ=os.environ)
     sub, user_id = f"auth0|{uuid4().hex}", str(uuid4())
     try:
@@ -51,7 +51,7 @@ def main() -> None:
                 load(subject, 0.5)  # what is loaded with the first request is no growth
             largest.append(report(sent, gateway))
             for step in range(1, STEPS + 1):
-                while sent < given.requests * step // STEPS:
+                while sent < args.requests * step // STEPS:
                     fill(sub, user_id)
                     sent += sum(load(subject, 1.0) for subject in asked)
                 largest.append(report(sent, gateway))

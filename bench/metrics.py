@@ -18,17 +18,17 @@ from bench.reads import BASE, BYTES, STATE_DIR, Subject, cpu_seconds, get, measu
 # isort: split
 import psutil
 
-import celery_app
 import settings
-from models import cache
-from models.cache import Stored
-from models.redis import queue_redis
-from ops.local.ready import is_ok, wait
-from ops.local.stack import Stack
+from core import cache
+from core.cache import CachedView
+from core.messaging import task_queue
+from core.redis import queue_redis
+from ops.dev.readiness import is_ok, wait
+from ops.dev.stack import Stack
 
 _NULL = subprocess.DEVNULL
 WANTED = 0.03
-MODULES = {"with": "bench.tasks", "without": "bench.unmeasured"}
+MODULES = {"with": "bench.tasks", "without": "bench.gateway_without_metrics"}
 
 
 def main() -> None:
@@ -36,12 +36,12 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=9)
     arguments.add_argument("--seconds", type=float, default=1.0, help="of each measurement of the gateway")
     arguments.add_argument("--tasks", type=int, default=1000, help="in each measurement of the worker")
-    given = arguments.parse_args()
+    args = arguments.parse_args()
     stack = Stack(STATE_DIR, BASE, only=["queue", "cache"], environ=os.environ)
     try:
         stack.start()
-        report("a stored course, gateway", *requests(given.rounds, given.seconds))
-        report("a task that does nothing, worker", *tasks(given.rounds, given.tasks))
+        report("a stored course, gateway", *requests(args.rounds, args.seconds))
+        report("a task that does nothing, worker", *tasks(args.rounds, args.tasks))
     finally:
         stack.reset()
 
@@ -61,11 +61,11 @@ def report(what: str, measured: list[float], unmeasured: list[float]) -> None:
 def requests(rounds: int, seconds: float) -> tuple[list[float], list[float]]:
     with ExitStack() as running:
         pair = []
-        for port, app in ((BASE, "wsgi:app"), (BASE + 1, "bench.unmeasured:gateway()")):
+        for port, app in ((BASE, "wsgi:app"), (BASE + 1, "bench.gateway_without_metrics:gateway()")):
             subject = Subject(app, port, get("/v1/courses/bench"))
             pair.append((subject, running.enter_context(served("gunicorn", app, port))))
             wait(lambda port=port: is_ok(f"http://127.0.0.1:{port}/livez"), app, timeout_seconds=20)
-        cache.put(cache.course_key("bench"), Stored(1, BYTES))
+        cache.put(cache.course_key("bench"), CachedView(1, BYTES))
         for _ in range(rounds):
             for subject, process in pair:
                 measure(subject, process, seconds)
@@ -78,7 +78,7 @@ def tasks(rounds: int, number: int) -> tuple[list[float], list[float]]:
         for which, measured in costs.items():
             with worker(which) as process:
                 before = cpu_seconds(process)
-                carry_out(number)
+                execute_tasks(number)
                 measured.append((cpu_seconds(process) - before) / number * 1000)
     return costs["with"], costs["without"]
 
@@ -90,16 +90,16 @@ def worker(which: str) -> Iterator[psutil.Process]:
     environ = os.environ | {"SERVICE": "progress"}
     with subprocess.Popen(command, cwd=settings.ROOT, env=environ, stdout=_NULL, stderr=_NULL) as running:
         try:
-            carry_out(100)
+            execute_tasks(100)
             yield psutil.Process(running.pid)
         finally:
             running.terminate()
 
 
-def carry_out(number: int) -> None:
+def execute_tasks(number: int) -> None:
     reply_to = f"reply:{uuid4()}"
     for _ in range(number):
-        celery_app.send("progress.noop", {}, celery_app.Envelope(reply_to=reply_to), limit=10**6)
+        task_queue.enqueue("progress.noop", {}, task_queue.Envelope(reply_to=reply_to), limit=10**6)
     for _ in range(number):
         while not queue_redis().blpop([reply_to], timeout=5):
             pass  # the worker is still starting

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from ops.local.ports import free_base
+from ops.dev.ports import free_base
 
 # Before anything reads the settings.
 BASE = free_base()
@@ -32,10 +32,10 @@ import psutil  # noqa: E402
 import requests  # noqa: E402
 
 import settings  # noqa: E402
-from bench.bare import BYTES, KEY  # noqa: E402
-from models import cache  # noqa: E402
-from models.cache import Stored  # noqa: E402
-from ops.local.stack import Stack  # noqa: E402
+from bench.celery_baseline import BYTES, KEY  # noqa: E402
+from core import cache  # noqa: E402
+from core.cache import CachedView  # noqa: E402
+from ops.dev.stack import Stack  # noqa: E402
 
 CLIENTS = 16
 CATALOGUE_PATH = "/v1/courses?category=music&limit=20"
@@ -173,10 +173,10 @@ def token_of(sub: str) -> str:
 
 def fill(sub: str, user_id: str) -> None:
     """Store what is read: a page of the catalogue for its 60 s, a course, a profile."""
-    cache.put_page(cache.page_key(cache.CATALOGUE, CATALOGUE_PATH), 0, b"\n" + BYTES, stale_seconds=600)
-    cache.put(cache.course_key("bench"), Stored(1, BYTES))
-    cache.put(cache.identity_key(sub), Stored(1, user_id.encode()))
-    cache.put(cache.profile_key(user_id), Stored(1, b'{"name":"Bench"' + b" " * 300 + b"}"))
+    cache.put_page(cache.page_key(cache.CATALOGUE_VERSION_KEY, CATALOGUE_PATH), 0, b"\n" + BYTES, stale_seconds=600)
+    cache.put(cache.course_key("bench"), CachedView(1, BYTES))
+    cache.put(cache.identity_key(sub), CachedView(1, user_id.encode()))
+    cache.put(cache.profile_key(user_id), CachedView(1, b'{"name":"Bench"' + b" " * 300 + b"}"))
     cache.cache_redis().set(KEY, BYTES)
 
 
@@ -199,21 +199,21 @@ def main() -> None:
     arguments.add_argument("--seconds", type=float, default=1.0, help="of each measurement")
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--server", choices=SERVERS, default="gunicorn")
-    given = arguments.parse_args()
+    args = arguments.parse_args()
     stack = Stack(STATE_DIR, BASE, only=["queue", "cache", "auth0"], environ=os.environ)
     sub, user_id = f"auth0|{uuid4().hex}", str(uuid4())
     try:
         stack.start()
         with (
-            served(given.server, "wsgi:app", BASE) as gateway,
-            served(given.server, "bench.bare:app", BASE + 1) as bare_server,
+            served(args.server, "wsgi:app", BASE) as gateway,
+            served(args.server, "bench.celery_baseline:app", BASE + 1) as bare_server,
         ):
             measured = subjects(BASE, BASE + 1, sub)
-            for _ in range(given.rounds):
+            for _ in range(args.rounds):
                 fill(sub, user_id)
                 for subject in measured:
-                    measure(subject, bare_server if subject.port == BASE + 1 else gateway, given.seconds)
-            report(given.server, measured, gateway)
+                    measure(subject, bare_server if subject.port == BASE + 1 else gateway, args.seconds)
+            report(args.server, measured, gateway)
     finally:
         stack.reset()
 

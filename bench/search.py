@@ -1,7 +1,7 @@
 """How long a search of 100,000 generated courses takes, nothing from the cache: ``python -m bench.search``.
 
 The tasks are called as a worker calls them, on a database of its own; HTTP and the queue come on top (bench.reads,
-bench.spine). Beside the time on the clock stands the processors' own, ours and the database's: what is left of the
+bench.end_to_end). Beside the time on the clock stands the processors' own, ours and the database's: what is left of the
 clock on a machine that has nothing else to do.
 """
 
@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ops.local.ports import free_base
+from ops.dev.ports import free_base
 
 # Before anything reads the settings.
 BASE = free_base()
@@ -25,10 +25,10 @@ os.environ.update(PORT_BASE=str(BASE), STATE_DIR=str(STATE_DIR))
 
 from sqlalchemy import text  # noqa: E402
 
+from core.db import session_factory  # noqa: E402
 from migrations.__main__ import main as migrate  # noqa: E402
-from models.base import sessions  # noqa: E402
 from models.courses.catalogue import Filters  # noqa: E402
-from ops.local.stack import Stack  # noqa: E402
+from ops.dev.stack import Stack  # noqa: E402
 from workers.courses.catalogue import list_courses  # noqa: E402
 
 WANTED_MS = 60
@@ -63,10 +63,10 @@ def fill(courses: int, words: list[str], chance: random.Random) -> None:
         "summaries": [" ".join(each[4:]) for each in texts],
         "categories": chance.choices(CATEGORIES, k=courses),
     }
-    with sessions("courses").begin() as session:
+    with session_factory("courses").begin() as session:
         for statement, values in ((_COURSES, made), (_CATALOGUE, {}), (_VOCABULARY, {})):
             session.execute(statement, values)
-    with sessions("courses")() as session:
+    with session_factory("courses")() as session:
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         # As autovacuum would within a minute; only who owns a table may, and others are told so by a warning.
         for statement in ("SET ROLE NONE", "VACUUM ANALYZE courses.catalogue", "RESET ROLE"):
@@ -76,14 +76,14 @@ def fill(courses: int, words: list[str], chance: random.Random) -> None:
 Took = tuple[float, float]  # ms on the clock, and ms of processors
 
 
-def search(filters: Filters, **asked: Any) -> Took:
+def search(filters: Filters, **options: Any) -> Took:
     """How long it takes, its transaction included."""
-    with sessions("courses").begin() as session:
+    with session_factory("courses").begin() as session:
         server = session.scalars(text("SELECT pg_backend_pid()")).one()
         # What further processes take would not be seen.
         session.execute(text("SET LOCAL max_parallel_workers_per_gather = 0"))
         began, worked = time.perf_counter(), _worked(server)
-        page = {"sort": None, "after": None, "limit": 20, "facets": False, "total": False, **asked}
+        page = {"sort": None, "after": None, "limit": 20, "facets": False, "total": False, **options}
         list_courses(session, filters=filters, **page)
         return (time.perf_counter() - began) * 1000, _worked(server) - worked
 
@@ -107,7 +107,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--courses", type=int, default=100_000)
     arguments.add_argument("--searches", type=int, default=300)
-    given = arguments.parse_args()
+    args = arguments.parse_args()
     chance = random.Random(7)
     words = list({"".join(chance.choices(SYLLABLES, k=chance.randint(3, 5))) for _ in range(5000)})
     counted = {"facets": True, "total": True}
@@ -127,11 +127,11 @@ def main() -> None:
     try:
         stack.start()
         migrate("upgrade")
-        fill(given.courses, words, chance)
-        print(f"{given.courses:,} courses, {len(words):,} words, {given.searches} searches of each kind")
+        fill(args.courses, words, chance)
+        print(f"{args.courses:,} courses, {len(words):,} words, {args.searches} searches of each kind")
         for name, look in subjects.items():
             look()
-            taken = list(zip(*(look() for _ in range(given.searches)), strict=True))
+            taken = list(zip(*(look() for _ in range(args.searches)), strict=True))
             clock, processors = ("p50 {:6.1f} ms  p95 {:6.1f} ms".format(*_cuts(each)) for each in taken)
             print(f"{name:32} clock {clock} (wanted {WANTED_MS})   processors {processors}", flush=True)
     finally:

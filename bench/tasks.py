@@ -8,9 +8,9 @@ from sqlalchemy.orm import Session
 from bridge import __main__ as bridge
 from bridge.routes import ROUTES
 from celery_app import celery_app as app
+from core.redis import queue_redis
 from models.events import LessonCompleted
-from models.redis import queue_redis
-from workers._tasks import Call, register
+from workers.runtime.tasks import TaskDefinition, register
 
 __all__ = ["app"]
 
@@ -28,11 +28,11 @@ def bare(*, reply_to: str) -> None:
     queue_redis().rpush(reply_to, b"1")
 
 
-register("progress.noop", Call(noop))
-register("progress.handle", Call(handle))
+register("progress.noop", TaskDefinition(noop))
+register("progress.handle", TaskDefinition(handle))
 app.task(bare, name="progress.bare")
 app.task(bare, name="users.bare")
-if os.environ.get("CELERY_AS_IT_COMES"):
+if os.environ.get("CELERY_DEFAULT_TRANSPORT"):
     app.conf.update(broker_transport=None, worker_consumer="celery.worker.consumer:Consumer")
 
 ROUTES.clear()

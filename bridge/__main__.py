@@ -8,16 +8,16 @@ import sys
 import threading
 
 import settings
-from models import log
+from core import log
 
 from . import cli, metrics
-from .audit import Auditor
-from .consume import ServiceConsumer
-from .deadletters import DeadLetters
-from .dispatch import Dispatcher
+from .admin.audit import Auditor
+from .consumer.dead_letter_store import DeadLetters
+from .consumer.dispatch import Dispatcher
+from .consumer.service_consumer import ServiceConsumer
+from .publisher.relay import Relay
 from .reaching import SERVER_ERRORS, unreachable
-from .relay import Relay
-from .topics import TopicWatch
+from .topics import TopicIdWatcher
 
 
 class Bridge:
@@ -31,7 +31,7 @@ class Bridge:
         self._auditor = Auditor(self._dispatcher, self.stop)
         databases = sorted({settings.database_url(service) for service in settings.SERVICES})
         self._relays = [Relay(url, self.stop) for url in databases]
-        self._topics = TopicWatch(self.stop)
+        self._topics = TopicIdWatcher(self.stop)
         self._consumers = [
             ServiceConsumer(service, self._dispatcher, self._topics, self.stop)
             for service in settings.SERVICES
@@ -40,7 +40,7 @@ class Bridge:
 
     def run(self) -> int:
         """Run until stopped (returns 0) or until a thread dies (returns 1; the supervisor restarts the process)."""
-        self._dead_letters.reload()
+        self._dead_letters.reload_blocked_keys()
         threads = [self._dispatcher, self._topics, *self._relays, *self._consumers, self._auditor]
         for thread in threads:
             thread.start()
@@ -58,7 +58,7 @@ class Bridge:
 
 def serve() -> int:
     """Run until SIGTERM."""
-    settings.refuse_unsafe_production()
+    settings.validate_production_settings()
     log.configure("bridge")
     bridge = Bridge()
     metrics.serve()

@@ -43,13 +43,13 @@ def producer() -> Producer:
             "linger.ms": 5,
             "compression.type": "zstd",
             "partitioner": "murmur2_random",  # the partitioner of the Java clients
-            "delivery.timeout.ms": 10_000,  # after it the relay starts again with a new producer
+            "delivery.timeout.ms": 10_000,  # after it the relay restarts with a new producer
             "allow.auto.create.topics": False,  # the broker would create them with its default number of partitions
         }
     )
 
 
-def onlooker(service: str) -> Consumer:
+def offset_reader(service: str) -> Consumer:
     """Return a consumer that reads the offsets of the group of ``service`` without joining the group."""
     return Consumer(
         {
@@ -72,7 +72,7 @@ def consumer(service: str) -> Consumer:
     return Consumer(
         {
             **_COMMON,
-            **(_EMBEDDED_GROUP if settings.KAFKA_EMBEDDED else _GROUP),
+            **(_EMBEDDED_GROUP_CONFIG if settings.KAFKA_EMBEDDED else _GROUP_CONFIG),
             "group.id": group_of(service),
             "fetch.wait.max.ms": settings.KAFKA_FETCH_WAIT_MS,
             # All partitions share one queue in the client: a new event waits behind prefetched messages of others.
@@ -102,7 +102,7 @@ def admin() -> AdminClient:
     return AdminClient(_COMMON)
 
 
-_GROUP = {
+_GROUP_CONFIG = {
     "partition.assignment.strategy": "cooperative-sticky",  # a join does not interrupt other members
     "session.timeout.ms": 15_000,  # longer than the restart of a broker, so that a restart causes no rebalance
     "heartbeat.interval.ms": 1000,
@@ -110,7 +110,7 @@ _GROUP = {
 }
 # The embedded broker delays each join by two thirds of the session timeout, and needs three times as long for a
 # cooperative assignment.
-_EMBEDDED_GROUP = {
+_EMBEDDED_GROUP_CONFIG = {
     "partition.assignment.strategy": "range",
     "session.timeout.ms": 3000,
     "heartbeat.interval.ms": 300,

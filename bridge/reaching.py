@@ -7,7 +7,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 import settings
-from models.log import scrubbed
+from core.log import scrub
 
 SERVER_ERRORS = (SQLAlchemyError, RedisError, KafkaException)
 _NO_BROKER = {
@@ -32,5 +32,5 @@ def unreachable(error: Exception) -> str | None:
 
 
 def _line(server: str, reason: str, names: str) -> str:
-    reason = scrubbed(" ".join(reason.split())).rstrip(".")
+    reason = scrub(" ".join(reason.split())).rstrip(".")
     return f"{server} cannot be reached ({reason}). The setting {names} decides where it is."

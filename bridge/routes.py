@@ -4,43 +4,50 @@ The handlers of one event run in parallel, each in the queue of its service. A s
 time.
 """
 
-from models.events import every_event
+from models.events import all_event_types
 from settings import SERVICES
 
-_REACTIONS = {
-    "USER_CREATED": ["users.fill_profile", "notifications.welcome_user"],
-    "USER_UPDATED": ["users.cache_profile", "notifications.keep_contact"],
+_HANDLERS_BY_EVENT = {
+    "USER_CREATED": ["users.initialize_profile", "notifications.send_welcome"],
+    "USER_UPDATED": ["users.refresh_profile_cache", "notifications.update_contact"],
     # Rights of access and erasure: every service exports and erases its own data.
     "USER_EXPORT_REQUESTED": [f"{service}.export_data" for service in SERVICES],
-    "USER_DATA_EXPORTED": ["users.gather_export"],
+    "USER_DATA_EXPORTED": ["users.record_service_export"],
     "USER_DELETED": [f"{service}.erase_data" for service in SERVICES],
-    "USER_DATA_ERASED": ["users.gather_receipt"],
-    "COURSE_PUBLISHED": ["payments.keep_offer", "progress.keep_outline", "courses.outdate_course"],
-    "COURSE_UPDATED": ["payments.change_offer", "progress.change_sale", "courses.outdate_course"],
-    "COURSE_ARCHIVED": ["payments.withdraw_offer", "progress.end_sale", "courses.outdate_course"],
-    "ENROLLMENT_CREATED": ["progress.start_course", "notifications.welcome_learner", "payments.note_access"],
-    "ENROLLMENT_ENDED": ["notifications.leave_course", "progress.close_course"],
-    "QUIZ_ATTEMPTED": ["progress.complete_passed_quiz"],
-    "ORDER_CREATED": ["notifications.watch_checkout"],
-    "ORDER_CANCELED": ["notifications.drop_checkout"],
+    "USER_DATA_ERASED": ["users.record_service_erasure"],
+    "COURSE_PUBLISHED": ["payments.upsert_offer", "progress.upsert_outline", "courses.invalidate_course_cache"],
+    "COURSE_UPDATED": ["payments.update_offer", "progress.change_sale", "courses.invalidate_course_cache"],
+    "COURSE_ARCHIVED": ["payments.withdraw_offer", "progress.end_sale", "courses.invalidate_course_cache"],
+    "ENROLLMENT_CREATED": [
+        "progress.start_course",
+        "notifications.send_enrollment_confirmation",
+        "payments.record_access_granted",
+    ],
+    "ENROLLMENT_ENDED": ["notifications.on_enrollment_ended", "progress.close_course_progress"],
+    "QUIZ_ATTEMPTED": ["progress.complete_quiz_lesson"],
+    "ORDER_CREATED": ["notifications.start_checkout_reminder"],
+    "ORDER_CANCELED": ["notifications.cancel_checkout_reminder"],
     "PAYMENT_SUCCEEDED": ["notifications.send_receipt"],
-    "PAYMENT_FAILED": ["notifications.report_failed_payment"],
-    "PAYMENT_REFUNDED": ["courses.end_access", "notifications.report_refund"],
-    "REFUND_RETURNED": ["courses.restore_access", "notifications.report_returned_refund"],
-    "PAYMENT_DISPUTED": ["courses.suspend_access", "notifications.report_dispute"],
-    "DISPUTE_CLOSED": ["courses.settle_access", "notifications.report_dispute_end"],
+    "PAYMENT_FAILED": ["notifications.send_payment_failed"],
+    "PAYMENT_REFUNDED": ["courses.revoke_access_on_refund", "notifications.send_refund_confirmation"],
+    "REFUND_REVERSED": ["courses.restore_access", "notifications.send_refund_reversed"],
+    "DISPUTE_OPENED": ["courses.suspend_access", "notifications.send_dispute_opened"],
+    "DISPUTE_CLOSED": ["courses.apply_dispute_outcome", "notifications.send_dispute_closed"],
     "COURSE_PURCHASED": ["courses.grant_access"],
-    "SUBSCRIPTION_STARTED": ["courses.admit_subscriber", "notifications.welcome_subscriber"],
-    "SUBSCRIPTION_PAST_DUE": ["notifications.report_past_due"],
-    "SUBSCRIPTION_TRIAL_ENDING": ["notifications.announce_trial_end"],
-    "SUBSCRIPTION_CANCELED": ["notifications.confirm_notice"],
-    "SUBSCRIPTION_EXPIRED": ["courses.dismiss_subscriber", "notifications.report_subscription_end"],
-    "SUBSCRIPTION_RESTORED": ["courses.readmit_subscriber", "notifications.report_restored_subscription"],
-    "LESSON_COMPLETED": ["courses.count_completion", "notifications.congratulate_on_lesson"],
-    "LESSON_REOPENED": ["courses.count_reopening"],
-    "COURSE_COMPLETED": ["notifications.congratulate_on_course"],
+    "SUBSCRIPTION_STARTED": ["courses.grant_subscription_access", "notifications.send_subscription_started"],
+    "SUBSCRIPTION_PAST_DUE": ["notifications.send_past_due"],
+    "SUBSCRIPTION_TRIAL_ENDING": ["notifications.send_trial_ending"],
+    "SUBSCRIPTION_CANCELED": ["notifications.send_cancellation_confirmation"],
+    "SUBSCRIPTION_EXPIRED": ["courses.revoke_subscription_access", "notifications.send_subscription_ended"],
+    "SUBSCRIPTION_RESTORED": ["courses.restore_subscription_access", "notifications.send_subscription_restored"],
+    "LESSON_COMPLETED": ["courses.update_progress_on_completion", "notifications.send_lesson_completed"],
+    "LESSON_REOPENED": ["courses.update_progress_on_reopen"],
+    "COURSE_COMPLETED": ["notifications.send_course_completed"],
     "CERTIFICATE_ISSUED": ["notifications.send_certificate"],
 }
 
 # Integrators receive every event, by the event feed and by webhooks.
-ROUTES = {event.type: [*_REACTIONS.get(event.type, []), "integrations.keep_event"] for event in every_event()}
+ROUTES = {
+    event.type: [*_HANDLERS_BY_EVENT.get(event.type, []), "integrations.append_event_to_log"]
+    for event in all_event_types()
+}

@@ -8,15 +8,15 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.cimpl import NewTopic
 
 import settings
-from models.log import get_logger
+from core.log import get_logger
 
 from . import kafka
 
 log = get_logger(__name__)
 
 _DAY_MS = 24 * 3600 * 1000
-LOOK_SECONDS = 1.0
-FIRST_LOOK_SECONDS = 0.2  # until the topics exist, because all consumers wait for them
+REFRESH_SECONDS = 1.0
+INITIAL_REFRESH_SECONDS = 0.2  # until the topics exist, because all consumers wait for them
 
 
 class Topics:
@@ -30,31 +30,31 @@ class Topics:
         """Create missing topics. Raises KafkaException if the broker is unreachable."""
         config = {
             "max.message.bytes": str(kafka.TOPIC_MESSAGE_MAX_BYTES),
-            # As long as the outbox may publish an event again. INBOX_KEPT_DAYS is longer than the sum of both, so every
-            # event on a topic that was handled still has its inbox row.
-            "retention.ms": str(settings.OUTBOX_KEPT_DAYS * _DAY_MS),
+            # As long as the outbox may publish an event again. INBOX_RETENTION_DAYS is longer than the sum of both, so
+            # every event on a topic that was handled still has its inbox row.
+            "retention.ms": str(settings.OUTBOX_RETENTION_DAYS * _DAY_MS),
             "segment.ms": str(_DAY_MS),  # retention deletes whole segments, so a record is kept up to a day longer
         }
-        self._make(
+        self._create(
             NewTopic(name, settings.KAFKA_PARTITIONS, settings.KAFKA_REPLICATION, config=config) for name in self._names
         )
 
-    def ensure_for_letters(self, names: set[str]) -> None:
+    def ensure_dead_letter_topics(self, names: set[str]) -> None:
         """Create missing dead-letter topics, with one partition because they receive few messages."""
-        kept = {
+        config = {
             "max.message.bytes": str(kafka.TOPIC_MESSAGE_MAX_BYTES),
-            "retention.ms": str(settings.DEAD_LETTERS_KEPT_DAYS * _DAY_MS),
+            "retention.ms": str(settings.DEAD_LETTERS_RETENTION_DAYS * _DAY_MS),
         }
-        self._make(NewTopic(name, 1, settings.KAFKA_REPLICATION, config=kept) for name in sorted(names))
+        self._create(NewTopic(name, 1, settings.KAFKA_REPLICATION, config=config) for name in sorted(names))
 
-    def _make(self, topics: Iterable[NewTopic]) -> None:
+    def _create(self, topics: Iterable[NewTopic]) -> None:
         known = self._admin.list_topics(timeout=5).topics
         missing = [topic for topic in topics if topic.topic not in known]
-        for name, made in (self._admin.create_topics(missing, operation_timeout=10) if missing else {}).items():
+        for name, created in (self._admin.create_topics(missing, operation_timeout=10) if missing else {}).items():
             try:
-                made.result(timeout=10)
+                created.result(timeout=10)
             except KafkaException as error:
-                log.info("topic not made", topic=name, reason=str(error))  # normally another bridge created it first
+                log.info("topic not created", topic=name, reason=str(error))  # normally another bridge created it first
 
     def ids(self) -> dict[str, str]:
         """Return the id of each topic. Raises KafkaException or TimeoutError if one is not available."""
@@ -62,21 +62,21 @@ class Topics:
         return {name: str(topic.result(timeout=6).topic_id) for name, topic in described.items()}
 
 
-class TopicWatch(threading.Thread):
+class TopicIdWatcher(threading.Thread):
     """Polls the topic ids for all consumers of the process."""
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__(name="topics")
-        self._stop_asked = stop
+        self._stop_requested = stop
         self._ids: dict[str, str] = {}
 
     def run(self) -> None:
         topics = Topics()
-        while not self._stop_asked.is_set():
+        while not self._stop_requested.is_set():
             # The broker may be unreachable, or the relay has not created the topics yet: keep the last known ids.
             with suppress(KafkaException, TimeoutError):
                 self._ids = topics.ids()
-            self._stop_asked.wait(LOOK_SECONDS if self._ids else FIRST_LOOK_SECONDS)
+            self._stop_requested.wait(REFRESH_SECONDS if self._ids else INITIAL_REFRESH_SECONDS)
 
     def ids(self, topics: Iterable[str]) -> dict[str, str]:
         """Return the known ids of ``topics``, all from the same poll; empty before the first successful one."""

@@ -7,7 +7,7 @@ import flask_migrate
 from flask import Flask
 
 import settings
-from models.base import Base
+from core.db import Base
 
 
 class _Tables:

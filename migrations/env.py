@@ -4,7 +4,7 @@ from alembic import context
 from flask import current_app
 from sqlalchemy import create_engine, pool, text
 
-from models.base import Base
+from core.db import Base
 
 engine = create_engine(current_app.config["DATABASE_URL"], poolclass=pool.NullPool)
 

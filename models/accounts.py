@@ -25,21 +25,21 @@ class AccountState:
     tokens_valid_from: int = 0  # Unix time in seconds; tokens issued earlier carry no permissions
     blocked: bool = False
 
-    def refuse_blocked(self) -> None:
+    def require_not_blocked(self) -> None:
         """Raise AccountBlocked if the account is blocked."""
         if self.blocked:
             raise AccountBlocked
 
-    def refuse_outdated(self, issued_at: float) -> None:
+    def require_current_token(self, issued_at: float) -> None:
         """Check that a token issued at ``issued_at`` is not outdated. Raises TokenOutdated, AccountBlocked."""
-        self.refuse_blocked()
+        self.require_not_blocked()
         if issued_at < self.tokens_valid_from:
             raise TokenOutdated
 
     def encode(self) -> bytes:
         """Return the cached form: ``<id>``, ``<id> <valid from>`` or ``<id> <valid from> blocked``.
 
-        A Lua script in models/cache.py parses this form.
+        A Lua script in core/cache.py parses this form.
         """
         parts = [str(self.user_id)]
         if self.tokens_valid_from or self.blocked:

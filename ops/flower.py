@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from flower.urls import handlers
 from tornado.web import HTTPError
 
-from models import log
+from core import log
 
 log.configure("flower")  # in place of Tornado's own lines
 persistent = False  # what the workers did before is in the logs
@@ -17,7 +17,7 @@ if not all(_passwords):
     raise SystemExit("FLOWER_BASIC_AUTH must be user:password, and the password must not be empty")
 
 
-def _refuse(*_: Any, **__: Any) -> NoReturn:
+def _reject(*_: Any, **__: Any) -> NoReturn:
     raise HTTPError(405, "Flower only shows: commands are given through the API")
 
 
@@ -25,4 +25,4 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 for _route in handlers:
     _handler = _route.handler_class if hasattr(_route, "handler_class") else _route[1]
     if _handler.__module__.startswith("flower.api.") and hasattr(_handler, "post"):
-        _handler.post = _refuse
+        _handler.post = _reject

@@ -12,11 +12,11 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
 import settings
-from models.log import LibraryLine
-from ops.connections import problem_response
+from core.log import EcsLibraryFormatter
+from ops.gunicorn_worker import problem_response
 
 bind = f"127.0.0.1:{settings.PORT_BASE}"
-worker_class = "ops.connections.DeadlineWorker"  # idle connections and unfinished requests hold no thread
+worker_class = "ops.gunicorn_worker.DeadlineWorker"  # idle connections and unfinished requests hold no thread
 worker_connections = 2000  # in each worker; the rest wait in the kernel
 workers = 2  # one a core of a small machine; the gateway mostly waits for workers' replies
 threads = 8  # requests that wait at the same time, in each worker
@@ -26,9 +26,9 @@ graceful_timeout = 20  # seconds; twice the deadline of a synchronous command
 timeout = 60  # seconds without a sign of life from a worker, never reached by a request
 limit_request_line = 8190  # the most that it can; a longer one is a 414
 max_requests = 0  # nothing leaks that a restart would have to hide
-accesslog = None  # the gateway logs its requests itself (api/access.py), with what it knows of them
+accesslog = None  # the gateway logs its requests itself (api/access_log.py), with what it knows of them
 logconfig_dict = {
-    "formatters": {"ecs": {"()": LibraryLine, "service": "coursebus-gateway"}},
+    "formatters": {"ecs": {"()": EcsLibraryFormatter, "service": "coursebus-gateway"}},
     "handlers": {"ecs": {"class": "logging.StreamHandler", "formatter": "ecs"}},
     "root": {"level": "WARNING", "handlers": ["ecs"]},
     "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["ecs"], "propagate": False}},

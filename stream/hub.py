@@ -7,74 +7,74 @@ from contextlib import contextmanager
 
 from redis.exceptions import RedisError
 
+from core.log import get_logger
+from core.redis import cache_redis
 from models.errors import Unavailable
-from models.feed import ANNOUNCED
-from models.log import get_logger
-from models.redis import cache_redis
+from models.notification_inbox import NEW_NOTIFICATION_CHANNEL
 
 log = get_logger(__name__)
 
-STREAMS_PER_USER = 20  # open tabs and devices of one user
-STREAMS = 2000  # per process; each costs a greenlet and a socket
+MAX_STREAMS_PER_USER = 20  # open tabs and devices of one user
+MAX_STREAMS = 2000  # per process; each costs a greenlet and a socket
 _QUIET_SECONDS = 5.0  # without a message for this long, the connection is checked
 _PAUSE_SECONDS = 1.0  # before the subscription is retried
 
 
-class Listener(threading.Event):
+class StreamSubscriber(threading.Event):
     """Event of one stream, set when its user may have new notifications."""
 
-    ended = False  # True: replaced by newer streams of the same user
+    is_replaced = False  # True: replaced by newer streams of the same user
 
 
-class Hub:
+class SubscriptionHub:
     """The open streams by user, oldest first."""
 
     def __init__(self) -> None:
-        self._streams: dict[str, list[Listener]] = {}
+        self._streams: dict[str, list[StreamSubscriber]] = {}
 
     @contextmanager
-    def joined(self, user_id: str) -> Iterator[Listener]:
-        """Register a stream of the user for the duration of the context. Raises Unavailable above STREAMS.
+    def subscribe(self, user_id: str) -> Iterator[StreamSubscriber]:
+        """Register a stream of the user for the duration of the context. Raises Unavailable above MAX_STREAMS.
 
-        Above STREAMS_PER_USER the user's oldest stream is ended: most likely its client has disconnected, which is
+        Above MAX_STREAMS_PER_USER the user's oldest stream is ended: most likely its client has disconnected, which is
         detected only at the next write, up to a heartbeat later.
         """
-        if sum(map(len, self._streams.values())) >= STREAMS:
+        if sum(map(len, self._streams.values())) >= MAX_STREAMS:
             raise Unavailable("The stream")
-        mine = self._streams.setdefault(user_id, [])
-        listener = Listener()
-        mine.append(listener)
-        if len(mine) > STREAMS_PER_USER:
-            oldest = mine.pop(0)
-            oldest.ended = True
+        own = self._streams.setdefault(user_id, [])
+        subscriber = StreamSubscriber()
+        own.append(subscriber)
+        if len(own) > MAX_STREAMS_PER_USER:
+            oldest = own.pop(0)
+            oldest.is_replaced = True
             oldest.set()
         try:
-            yield listener
+            yield subscriber
         finally:
-            if listener in mine:
-                mine.remove(listener)
-            if not mine:
+            if subscriber in own:
+                own.remove(subscriber)
+            if not own:
                 self._streams.pop(user_id, None)
 
-    def listen(self) -> None:
+    def run(self) -> None:
         """Wake streams when notifications are announced. Never returns; reconnects after errors of Redis."""
         while True:
             try:
-                self._listen()
+                self._run()
             except RedisError as error:
-                log.warning("announcements are not heard", reason=str(error))
+                log.warning("announcement subscription failed", reason=str(error))
                 time.sleep(_PAUSE_SECONDS)
 
-    def _listen(self) -> None:
+    def _run(self) -> None:
         with cache_redis().pubsub(ignore_subscribe_messages=True) as subscription:
-            subscription.subscribe(ANNOUNCED)
+            subscription.subscribe(NEW_NOTIFICATION_CHANNEL)
             # Announcements before the subscription were missed: wake all streams.
             for user_id in list(self._streams):
-                self._wake(user_id)
+                self._notify(user_id)
             while True:
-                if heard := subscription.get_message(timeout=_QUIET_SECONDS):
-                    self._wake(heard["data"].decode())
+                if message := subscription.get_message(timeout=_QUIET_SECONDS):
+                    self._notify(message["data"].decode())
 
-    def _wake(self, user_id: str) -> None:
-        for listener in self._streams.get(user_id, ()):
-            listener.set()
+    def _notify(self, user_id: str) -> None:
+        for subscriber in self._streams.get(user_id, ()):
+            subscriber.set()

@@ -12,38 +12,38 @@ from gevent.pywsgi import WSGIServer
 from redis.exceptions import RedisError
 
 import settings
-from api.auth import liveness, me, requires
-from api.shell import app_shell
+from api.auth import current_caller, liveness, require_auth
+from api.base_app import create_base_app
 from api.tokens import Claims
-from models import cache, log, metrics
+from core import cache, log, metrics
+from core.metrics import STREAM_NOTIFICATIONS, STREAMS, STREAMS_ENDED
 from models.accounts import AccountState
 from models.errors import LastEventIdInvalid, Unavailable
-from models.metrics import STREAM_NOTES, STREAMS, STREAMS_ENDED
 
-from .feed import Feed
-from .hub import Hub, Listener
+from .hub import StreamSubscriber, SubscriptionHub
+from .inbox_reader import InboxReader
 
 HEARTBEAT_SECONDS = 15  # proxies close idle connections, often after 30 seconds
 RETRY_MILLISECONDS = 2000  # delay before a client reconnects
-_GREATEST_POSITION = 2**63 - 1
+_MAX_POSITION = 2**63 - 1
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx must not buffer the stream
 
 logger = log.get_logger(__name__)
 
 
-def create_app(hub: Hub, feed: Feed) -> Flask:
+def create_app(hub: SubscriptionHub, inbox: InboxReader) -> Flask:
     """Return the WSGI application, with the gateway's authentication and error handling."""
-    app = app_shell(__name__)
+    app = create_base_app(__name__)
 
     @app.get("/v1/me/notifications/stream")
-    @requires()
+    @require_auth()
     def stream() -> Response:
-        user_id = str(me().id)
+        user_id = str(current_caller().id)
         with ExitStack() as stack:
-            listener = stack.enter_context(hub.joined(user_id))  # before the position is read: misses nothing
+            subscriber = stack.enter_context(hub.subscribe(user_id))  # before the position is read: misses nothing
             asked = _last_event_id()
-            position = feed.end(user_id) if asked is None else asked
-            events = _events(feed, listener, user_id, position, me().claims)
+            position = inbox.latest_position(user_id) if asked is None else asked
+            events = _events(inbox, subscriber, user_id, position, current_caller().claims)
             response = Response(events, content_type="text/event-stream", headers=_HEADERS)
             stack.enter_context(STREAMS.track_inprogress())
             response.call_on_close(stack.pop_all().close)
@@ -57,28 +57,30 @@ def create_app(hub: Hub, feed: Feed) -> Flask:
     return app
 
 
-def _events(feed: Feed, listener: Listener, user_id: str, position: int, claims: Claims) -> Iterator[bytes]:
+def _events(
+    inbox: InboxReader, subscriber: StreamSubscriber, user_id: str, position: int, claims: Claims
+) -> Iterator[bytes]:
     """Yield the notifications after ``position`` as they arrive, and a heartbeat if there is none.
 
     The stream ends when the token expires, and within a heartbeat after the account was erased or blocked. The inbox is
     read after each heartbeat, so a lost announcement delays a notification by HEARTBEAT_SECONDS at most.
     """
-    reason = "gone"  # if the client disconnects, the generator is closed and never reaches another reason
+    reason = "disconnected"  # if the client disconnects, the generator is closed and never reaches another reason
     try:
         yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
-        while time.time() < claims.expires_at and not listener.ended:
-            listener.clear()
+        while time.time() < claims.expires_at and not subscriber.is_replaced:
+            subscriber.clear()
             if _is_closed(user_id, claims.sub):
                 reason = "account_closed"
                 return
-            notes = feed.after(user_id, position)
-            for place, note in notes:
-                yield b"id: %d\nevent: notification\ndata: %s\n\n" % (place, msgspec.json.encode(note))
-                STREAM_NOTES.inc()
+            notifications = inbox.list_after(user_id, position)
+            for place, notification in notifications:
+                yield b"id: %d\nevent: notification\ndata: %s\n\n" % (place, msgspec.json.encode(notification))
+                STREAM_NOTIFICATIONS.inc()
                 position = place
-            if not notes and not listener.wait(HEARTBEAT_SECONDS):
-                yield b": still here\n\n"
-        reason = "replaced" if listener.ended else "expired"
+            if not notifications and not subscriber.wait(HEARTBEAT_SECONDS):
+                yield b": heartbeat\n\n"
+        reason = "replaced" if subscriber.is_replaced else "expired"
     except Unavailable as error:  # the client reconnects with Last-Event-ID
         reason = "unavailable"
         logger.warning("stream ended", reason=str(error))
@@ -92,7 +94,7 @@ def _is_closed(user_id: str, sub: str) -> bool:
     Erasure is read by user id from the profile, because the same ``sub`` may belong to a new account now.
     """
     try:
-        erased = cache.get_version_of_change(cache.profile_key(user_id)) == cache.ERASED
+        erased = cache.get_latest_version(cache.profile_key(user_id)) == cache.ERASED_VERSION
         account = cache.get(cache.identity_key(sub))
     except RedisError:
         return False
@@ -104,19 +106,19 @@ def _last_event_id() -> int | None:
     text = request.headers.get("Last-Event-ID", "")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) < len(str(_GREATEST_POSITION))):
+    if not (text.isascii() and text.isdecimal() and len(text) < len(str(_MAX_POSITION))):
         raise LastEventIdInvalid
     return int(text)
 
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; clients reconnect automatically to the next process."""
-    settings.refuse_unsafe_production()
+    settings.validate_production_settings()
     log.configure("stream")
     metrics.serve()
-    hub = Hub()
-    gevent.spawn(hub.listen)
-    server = WSGIServer(settings.STREAM_BIND, create_app(hub, Feed()), log=None)
+    hub = SubscriptionHub()
+    gevent.spawn(hub.run)
+    server = WSGIServer(settings.STREAM_BIND, create_app(hub, InboxReader()), log=None)
     for each in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(each, server.stop, 1)  # with one second to finish open responses
     logger.info("listening", address=settings.STREAM_BIND)

@@ -19,26 +19,26 @@ from sqlalchemy.orm import Session
 from xdist.scheduler import LoadScopeScheduling
 
 import settings
-from models.redis import RELAY_HINT, queue_redis
+from core.redis import RELAY_HINT, queue_redis
 from settings import SERVICES
 from tests.support import databases, deliveries
 from tests.support.databases import Database
 from tests.support.platform import Platform
 from tests.support.servers import Servers
-from workers.notifications import mongo
+from workers.notifications import mongodb
 
 
 def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
     if config.getoption("numprocesses", None):
-        environment.leave_to_others()
+        environment.restore_environment()
         config.option.loadscopereorder = False  # the order of the collection holds, not the number of tests
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_stage)
     if hasattr(config, "workerinput"):  # one of several processes
-        items.sort(key=_place)
+        items.sort(key=_group_order)
 
 
 _PLAIN, _FLOWS, _KAFKA, _STORM, _KILLS = range(5)
@@ -47,46 +47,46 @@ _PLAIN, _FLOWS, _KAFKA, _STORM, _KILLS = range(5)
 def _stage(item: pytest.Item) -> int:
     if item.get_closest_marker("kafka"):
         return _KAFKA  # they need no platform, and whoever goes through them has none yet
-    if item.path.name == "test_storm.py":
+    if item.path.name == "test_random_kills.py":
         return _STORM  # before the other kills: with a lost log all events there are go out again
     if item.get_closest_marker("chaos"):
         return _KILLS
-    return _FLOWS if item.get_closest_marker("flow") else _PLAIN
+    return _FLOWS if item.get_closest_marker("e2e") else _PLAIN
 
 
 # In this order there is one platform at work beside the fast tests, of which some measure time; when those are through,
 # there are three. The slow ones, which mostly wait, come last, so that all three have as much to do.
-PIECES = ["a platform that is taken apart", "fast", "a platform that is killed", "a platform", "slow"]
-_DEALT_OUT = {"fast", "slow"}  # the others share what takes long to start
+SCHEDULING_GROUPS = ["a platform that is taken apart", "fast", "a platform that is killed", "a platform", "slow"]
+_DISTRIBUTED_GROUPS = {"fast", "slow"}  # the others share what takes long to start
 
 
-def piece_of(nodeid: str) -> str:
-    """Which of PIECES a test belongs to."""
+def scheduling_group(nodeid: str) -> str:
+    """Which of SCHEDULING_GROUPS a test belongs to."""
     if nodeid.partition("::")[0].endswith(("test_apache_kafka.py", "test_sabotage.py")) or "three_minutes" in nodeid:
         return "a platform that is taken apart"
     if nodeid.startswith("tests/chaos/"):
         return "a platform that is killed"
-    if nodeid.startswith("tests/flows/"):
+    if nodeid.startswith("tests/e2e/"):
         return "a platform"
     return "slow" if nodeid.startswith(("tests/bridge/", "tests/maintenance/", "tests/operations/")) else "fast"
 
 
-def _place(item: pytest.Item) -> tuple[int, int]:
-    piece = PIECES.index(piece_of(item.nodeid))
+def _group_order(item: pytest.Item) -> tuple[int, int]:
+    piece = SCHEDULING_GROUPS.index(scheduling_group(item.nodeid))
     # What is taken apart begins with its platform, while the others have none yet, and ends with what needs none.
     return piece, (_STORM, _KILLS, _KAFKA).index(_stage(item)) if piece == 0 else 0
 
 
-class Pieces(LoadScopeScheduling):
+class GroupScheduling(LoadScopeScheduling):
     """What shares a running platform goes through one process as a whole; all else is dealt out one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        piece = piece_of(nodeid)
-        return nodeid if piece in _DEALT_OUT else piece
+        piece = scheduling_group(nodeid)
+        return nodeid if piece in _DISTRIBUTED_GROUPS else piece
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Pieces:
-    return Pieces(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    return GroupScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -96,7 +96,7 @@ def servers() -> Iterator[Servers]:
     try:
         servers.start()
         databases.migrate_template()
-        databases.copy("plain")
+        databases.create_database("plain")
         yield servers
         close_clients()
         databases.drop_all()
@@ -106,8 +106,8 @@ def servers() -> Iterator[Servers]:
 
 def close_clients() -> None:
     """Of this process, as a worker: their sockets would be warnings otherwise."""
-    if mongo.client.cache_info().currsize:  # nobody else would close it
-        mongo.client().close()
+    if mongodb.client.cache_info().currsize:  # nobody else would close it
+        mongodb.client().close()
 
 
 @pytest.fixture(scope="session")
@@ -128,7 +128,7 @@ def session(plain_engine: Engine) -> Iterator[Session]:
 
 @pytest.fixture(scope="session")
 def committed_database() -> Database:
-    return databases.copy("committed")
+    return databases.create_database("committed")
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def database(committed_database: Database) -> Iterator[Database]:
     """An empty database for real commits, which every service of this process uses; the queues are empty too."""
     queue_redis().delete(*SERVICES, RELAY_HINT)
     databases.clear(committed_database)
-    with databases.used(committed_database):
+    with databases.using_database(committed_database):
         yield committed_database
 
 
@@ -162,7 +162,7 @@ def running_platform(servers: Servers) -> Platform:
 
 @pytest.fixture
 def stack(running_platform: Platform, request) -> Platform:
-    """The whole platform, running. For tests that are marked ``flow`` or ``chaos``."""
-    assert request.node.get_closest_marker("flow") or request.node.get_closest_marker("chaos")
+    """The whole platform, running. For tests that are marked ``e2e`` or ``chaos``."""
+    assert request.node.get_closest_marker("e2e") or request.node.get_closest_marker("chaos")
     running_platform.wait_until_up()
     return running_platform

@@ -18,9 +18,9 @@ from werkzeug.test import TestResponse
 import settings
 from api import create_app, tokens
 from celery_app import celery_app
-from models import cache as cache_of_reads
+from core import cache as cache_of_reads
+from core.cache import CachedView
 from models.accounts import AccountState
-from models.cache import Stored
 
 _KEY = RSAKey.generate_key(2048, {"kid": "tests"})
 
@@ -70,11 +70,11 @@ class Person:
         return jwt.encode({"alg": "RS256", "kid": "tests"}, claims, _KEY)
 
 
-def know(person: Person, *, tokens_valid_from: int = 0, blocked: bool = False) -> None:
+def cache_account(person: Person, *, tokens_valid_from: int = 0, blocked: bool = False) -> None:
     """Put the person's account into the cache, for tests without a worker of the users service."""
     account = AccountState(user_id=uuid4(), tokens_valid_from=tokens_valid_from, blocked=blocked)
-    cache_of_reads.forget(cache_of_reads.identity_key(person.sub))
-    cache_of_reads.put(cache_of_reads.identity_key(person.sub), Stored(1, account.encode()))
+    cache_of_reads.delete(cache_of_reads.identity_key(person.sub))
+    cache_of_reads.put(cache_of_reads.identity_key(person.sub), CachedView(1, account.encode()))
 
 
 def trust_test_tokens(monkeypatch) -> None:

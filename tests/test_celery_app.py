@@ -14,16 +14,17 @@ import pytest
 
 import celery_app
 import settings
-from celery_app import Envelope
+from core.messaging import task_queue
+from core.messaging.task_queue import Envelope
+from core.redis import queue_redis, tls_options, without_tls_options
 from models.errors import QueueFull
-from models.redis import queue_redis, tls_options, without_tls_options
 
 MESSAGE = {"user_id": "u", "course_id": "c", "lesson_id": "l"}
 TASK = "progress.complete_lesson"
 # Made anew for each message, for people to read, or of the sender.
-OF_NO_MATTER = {"argsrepr", "kwargsrepr", "origin", "delivery_tag"}
+IGNORED_FIELDS = {"argsrepr", "kwargsrepr", "origin", "delivery_tag"}
 # Celery writes them, and its workers read them only where they hold something.
-LEFT_OUT = {"shadow", "group_index", "replaced_task_nesting", "stamped_headers", "stamps"}
+OMITTED_FIELDS = {"shadow", "group_index", "replaced_task_nesting", "stamped_headers", "stamps"}
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def queue() -> str:
     queue_redis().delete("progress")
 
 
-def popped() -> dict:
+def pop_message() -> dict:
     message = json.loads(queue_redis().rpop("progress"))
     message["body"] = json.loads(base64.b64decode(message["body"]))
     return message
@@ -45,10 +46,10 @@ def without(fields: dict, names: set[str]) -> dict:
 
 
 @pytest.mark.parametrize("expires_at", [None, datetime(2100, 1, 1, tzinfo=UTC).timestamp()])
-def test_a_message_is_what_celery_itself_would_send(queue, expires_at):
+def test_message_matches_celerys_own(queue, expires_at):
     task_id, envelope = str(uuid4()), Envelope(expires_at=expires_at, request_id="r")
-    celery_app.send(TASK, MESSAGE, envelope, task_id=task_id)
-    ours = popped()
+    task_queue.enqueue(TASK, MESSAGE, envelope, task_id=task_id)
+    ours = pop_message()
     celery_app.celery_app.send_task(
         TASK,
         kwargs=MESSAGE,
@@ -57,44 +58,44 @@ def test_a_message_is_what_celery_itself_would_send(queue, expires_at):
         ignore_result=True,
         headers={"envelope": asdict(envelope)},
     )
-    theirs = popped()
+    theirs = pop_message()
 
-    assert without(ours["headers"], OF_NO_MATTER) == without(theirs["headers"], OF_NO_MATTER | LEFT_OUT)
-    assert not any(theirs["headers"][name] for name in LEFT_OUT)
+    assert without(ours["headers"], IGNORED_FIELDS) == without(theirs["headers"], IGNORED_FIELDS | OMITTED_FIELDS)
+    assert not any(theirs["headers"][name] for name in OMITTED_FIELDS)
     # An expiration there is for brokers that look; the worker goes by the header.
-    of_no_matter = OF_NO_MATTER | {"reply_to", "expiration"}
-    assert without(ours["properties"], of_no_matter) == without(theirs["properties"], of_no_matter)
+    ignored_properties = IGNORED_FIELDS | {"reply_to", "expiration"}
+    assert without(ours["properties"], ignored_properties) == without(theirs["properties"], ignored_properties)
     assert ours["body"] == theirs["body"]
     assert without(ours, {"headers", "properties", "body"}) == without(theirs, {"headers", "properties", "body"})
 
 
-def test_no_message_is_shown_to_flower_or_the_logs(queue):
-    celery_app.send(TASK, {"email": "ann@example.com"}, Envelope())
-    assert "ann@" not in json.dumps(popped()["headers"])
+def test_message_headers_contain_no_arguments(queue):
+    task_queue.enqueue(TASK, {"email": "ann@example.com"}, Envelope())
+    assert "ann@" not in json.dumps(pop_message()["headers"])
 
 
-def test_a_full_queue_takes_no_more(queue):
+def test_full_queue_rejects_messages(queue):
     for _ in range(2):
-        celery_app.send(TASK, MESSAGE, Envelope(), limit=2)
+        task_queue.enqueue(TASK, MESSAGE, Envelope(), limit=2)
     with pytest.raises(QueueFull):
-        celery_app.send(TASK, MESSAGE, Envelope(), limit=2)
+        task_queue.enqueue(TASK, MESSAGE, Envelope(), limit=2)
     assert queue_redis().llen(queue) == 2
 
 
-def test_full_queue_refuses_also_if_its_oldest_message_is_malformed(queue):
+def test_full_queue_with_malformed_message_rejects_messages(queue):
     queue_redis().rpush(queue, b"not json")
 
     with pytest.raises(QueueFull):
-        celery_app.send(TASK, MESSAGE, Envelope(), limit=1)
+        task_queue.enqueue(TASK, MESSAGE, Envelope(), limit=1)
 
 
-def test_a_task_of_no_service_finds_no_queue():
+def test_task_of_unknown_service_is_rejected():
     """A typo would be a list that nobody reads."""
     with pytest.raises(Exception, match="progres"):
         celery_app.celery_app.send_task("progres.complete_lesson")
 
 
-def test_a_worker_loads_its_own_service_and_what_that_needs():
+def test_worker_loads_only_its_own_service():
     """The modules of five more services take memory and time; the keys of Stripe are no business of theirs."""
     loads = "import celery_app, sys; celery_app.celery_app.loader.import_default_modules(); print(*sys.modules)"
     loaded = set(
@@ -115,9 +116,9 @@ def test_a_worker_loads_its_own_service_and_what_that_needs():
 # What the first connection of each process is made by.
 CLIENTS = {
     "worker and beat": "from celery_app import celery_app; celery_app.connection_for_read().channel().client.ping()",
-    "sender": "from models.redis import queue_redis; queue_redis().ping()",
-    "cache": "from models.redis import cache_redis; cache_redis().ping()",
-    "readiness": "import settings; from api.health import _answers; _answers(settings.REDIS_URL)",
+    "sender": "from core.redis import queue_redis; queue_redis().ping()",
+    "cache": "from core.redis import cache_redis; cache_redis().ping()",
+    "readiness": "import settings; from api.health import _responds_to_ping; _responds_to_ping(settings.REDIS_URL)",
 }
 
 

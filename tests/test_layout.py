@@ -10,40 +10,33 @@ from pathlib import Path
 
 import pytest
 
+from bridge.producers import producers_of
 from bridge.routes import ROUTES
-from bridge.tellers import tellers_of
-from celery_app import celery_app, queue_of
-from models.events import AnyEvent, Event, every_event
+from celery_app import celery_app
+from core.messaging.task_queue import route_task
+from models.events import Event, EventPayload, all_event_types
 from settings import ROOT, SERVICES
 from tests.gateway import gateway
-from workers._tasks import CALLS
+from workers.runtime.tasks import TASKS
 
-OURS = {"api", "workers", "bridge", "models", "celery_app", "settings", "migrations", "ops", "stream", "tests", "bench"}
-SHARED_WITH_THE_GATEWAY = (
-    "accounts",
-    "cache",
-    "errors",
-    "events",
-    "faults",
-    "log",
-    "money",
-    "redis",
-    "text",
-    "webhooks",
-)
+OWN_PACKAGES = {
+    *("api", "workers", "bridge", "models", "core", "celery_app", "settings", "migrations", "ops", "stream"),
+    *("tests", "bench"),
+}
+# What needs neither a database driver nor tables.
+SHARED_WITH_THE_GATEWAY = {
+    *(f"core.{name}" for name in ("cache", "errors", "events", "fault_injection", "log", "messaging", "metrics")),
+    *(f"core.{name}" for name in ("money", "redis", "text", "webhook_signatures")),
+    *(f"models.{name}" for name in ("accounts", "errors", "events")),
+    "settings",
+}
 MAY_IMPORT = {
-    "models": {"models", "settings"},
-    "workers": {"workers", "models", "celery_app", "settings"},
-    "bridge": {"bridge", "models", "celery_app", "settings"},
-    "stream": {
-        "stream",
-        "api",
-        "models.feed",
-        "models.metrics",
-        *(f"models.{name}" for name in SHARED_WITH_THE_GATEWAY),
-        "settings",
-    },
-    "api": {"api", *(f"models.{name}" for name in SHARED_WITH_THE_GATEWAY), "celery_app", "settings"},
+    "core": {"core", "settings"},
+    "models": {"models", "core", "settings"},
+    "workers": {"workers", "models", "core", "celery_app", "settings"},
+    "bridge": {"bridge", "models", "core", "celery_app", "settings"},
+    "stream": {"stream", "api", "models.notification_inbox"} | SHARED_WITH_THE_GATEWAY,
+    "api": {"api"} | SHARED_WITH_THE_GATEWAY,
 }
 # What the gateway's process has no use for.
 NOT_IN_THE_GATEWAY = {"sqlalchemy", "psycopg2", "pymongo", "confluent_kafka", "workers", "bridge", "stripe", "yookassa"}
@@ -88,7 +81,7 @@ def test_imports_point_one_way(folder):
         f"{path.relative_to(ROOT)} imports {name}"
         for path in (ROOT / folder).rglob("*.py")
         for name in imports(path)
-        if is_within(name, OURS) and not is_within(name, MAY_IMPORT[folder])
+        if is_within(name, OWN_PACKAGES) and not is_within(name, MAY_IMPORT[folder])
     }
     assert not found
 
@@ -105,41 +98,40 @@ def test_services_do_not_import_each_other(folder):
     assert not found
 
 
-def test_kafka_is_known_to_the_bridge_alone():
+def test_only_the_bridge_imports_kafka():
     found = {path for path in PRODUCT if "bridge" not in path.parts for name in imports(path) if "kafka" in name}
-    assert {path.relative_to(ROOT).as_posix() for path in found} <= {"models/kafka_topics.py"}
+    assert {path.relative_to(ROOT).as_posix() for path in found} <= {"core/bus/kafka_topics.py"}
 
 
-def test_the_gateway_loads_no_driver_no_table_and_no_worker():
+def test_gateway_loads_no_driver_table_or_worker():
     program = "import sys, wsgi; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
     assert not NOT_IN_THE_GATEWAY & set(loaded.stdout.split())
 
 
-def test_every_error_and_event_is_told_by_its_name():
-    assert all(Event.by_type[event.type] is event for event in every_event())
-    assert {teller for event in every_event() for teller in tellers_of(event.type)} <= set(SERVICES)
+def test_events_are_registered_by_type_and_producer():
+    assert all(Event.by_type[event.type] is event for event in all_event_types())
+    assert {teller for event in all_event_types() for teller in producers_of(event.type)} <= set(SERVICES)
 
 
 def test_settings_name_every_service():
     packages = {path.name.removesuffix(".py") for path in (ROOT / "workers").iterdir() if not path.name.startswith("_")}
 
-    assert packages - {"resources"} == set(SERVICES)
+    assert packages - {"common", "runtime"} == set(SERVICES)
 
 
-def test_a_task_its_queue_and_its_module_share_one_name():
+def test_task_queue_and_module_share_service_name():
     queues = {queue.name for queue in celery_app.conf.task_queues}
     assert queues == set(SERVICES)
-    for name, call in CALLS.items():
+    for name, call in TASKS.items():
         service, _, verb = name.partition(".")
         module = call.fn.__module__.split(".")[1]
-        # What serves every service stands in a module that begins with an underscore.
-        assert module == service or (service in SERVICES and module.startswith("_"))
+        assert module == service or (service in SERVICES and module in {"common", "runtime"})
         assert call.fn.__name__ == verb
-        assert queue_of(name) == {"queue": service}
+        assert route_task(name) == {"queue": service}
 
 
-def test_no_two_functions_share_the_name_of_a_task():
+def test_task_names_are_unique():
     named = [
         (of_service(path), node.name)
         for path in (ROOT / "workers").rglob("*.py")
@@ -155,37 +147,39 @@ def _decorator(node: ast.expr) -> str:
 
 
 @pytest.mark.parametrize("type_", ROUTES)
-def test_every_route_leads_from_an_event_to_a_task_that_takes_it(type_):
+def test_routes_lead_to_tasks_that_accept_the_event(type_):
     event = Event.by_type[type_]
     for handler in ROUTES[type_]:
-        call = CALLS[handler]
+        call = TASKS[handler]
         # Without ``session`` nothing would write the inbox: delivered twice, done twice.
-        assert "session" in call.resources, f"{handler} takes no session"
-        assert call.types["event"] in (event, AnyEvent)
+        assert "session" in call.dependencies, f"{handler} takes no session"
+        assert call.types["event"] in (event, EventPayload)
         assert set(call.fields) <= {"event", "event_id", "event_headers", "event_version"}
 
 
-def test_every_task_that_takes_an_event_has_its_route():
+def test_event_handlers_are_routed():
     routed = {handler for handlers in ROUTES.values() for handler in handlers}
-    assert {name for name, call in CALLS.items() if "event" in call.fields} == routed
+    assert {name for name, call in TASKS.items() if "event" in call.fields} == routed
 
 
-def asked() -> list[tuple[str, str, ast.Call]]:
+def task_calls() -> list[tuple[str, str, ast.Call]]:
     """What the gateway and the services ask of a task by its name."""
     return [
         (path.relative_to(ROOT).as_posix(), call.args[0].value, call)
         for path in PRODUCT
         for call in calls(path)
-        if called(call) in {"ask", "ask_again", "tell", "poke", "send"}
+        if called(call) in {"call", "call_async", "enqueue_after_commit", "send"}
         and call.args
         and isinstance(call.args[0], ast.Constant)
         and str(call.args[0].value).partition(".")[0] in SERVICES
     ]
 
 
-@pytest.mark.parametrize(("path", "task", "call"), asked(), ids=lambda value: value if isinstance(value, str) else "")
-def test_what_is_asked_of_a_task_is_what_it_takes(path, task, call):
-    fields = {name: signature(CALLS[task].fn).parameters[name] for name in CALLS[task].fields}
+@pytest.mark.parametrize(
+    ("path", "task", "call"), task_calls(), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_callers_match_task_signatures(path, task, call):
+    fields = {name: signature(TASKS[task].fn).parameters[name] for name in TASKS[task].fields}
     given = {keyword.arg for keyword in call.keywords}
     assert given - {None} <= set(fields), f"{path} sends {task} what it does not take"
     if None not in given:  # ** hides what is given
@@ -193,7 +187,7 @@ def test_what_is_asked_of_a_task_is_what_it_takes(path, task, call):
         assert needed <= given, f"{path} does not send {task} all that it needs"
 
 
-def test_every_route_of_the_gateway_has_a_policy():
+def test_every_gateway_route_has_a_policy():
     app = gateway()
     without = []
     for rule in app.url_map.iter_rules():
@@ -205,7 +199,7 @@ def test_every_route_of_the_gateway_has_a_policy():
     assert set(without) <= {"GET /openapi.json", "GET /static/<path:filename>"}
 
 
-def test_no_task_waits_in_redis():
+def test_no_task_is_scheduled_in_redis():
     """Long waits are rows of the jobs table: Redis forgets them, or brings them twice."""
     found = {
         f"{path.relative_to(ROOT)}:{call.lineno}"
@@ -217,7 +211,7 @@ def test_no_task_waits_in_redis():
     assert not found
 
 
-def test_only_the_edge_commits():
+def test_only_task_runtime_commits():
     found = {
         path.relative_to(ROOT).as_posix()
         for path in PRODUCT
@@ -227,7 +221,7 @@ def test_only_the_edge_commits():
         or (called(call) == "begin" and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Call))
     }
     # One makes the sessions, the other is a task's transaction.
-    assert found == {"models/base.py", "workers/_delivery.py"}
+    assert found == {"core/db.py", "workers/runtime/execution.py"}
 
 
 DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from models.courses.catalogue import Filters
 from tests.courses.factories import make_catalogue
-from tests.progress.learners import Learner
+from tests.progress.builders import Learner
 from workers.courses.catalogue import list_courses
 
 PAGE = {"sort": None, "after": None, "limit": 20}
@@ -33,7 +33,7 @@ def at_most(statements: int, engine: Engine) -> Iterator[None]:
     assert len(seen) <= statements, seen
 
 
-def test_a_completion_takes_eight(session: Session, plain_engine: Engine):
+def test_completion_takes_eight_statements(session: Session, plain_engine: Engine):
     learner = Learner(session, lessons=2)
     for lesson_id in learner.lessons:  # the last one certifies as well
         session.flush()
@@ -43,7 +43,7 @@ def test_a_completion_takes_eight(session: Session, plain_engine: Engine):
             session.flush()
 
 
-def test_progress_is_read_by_one(session: Session, plain_engine: Engine):
+def test_progress_takes_one_statement(session: Session, plain_engine: Engine):
     learner = Learner(session)
     session.flush()
     session.expunge_all()
@@ -52,14 +52,14 @@ def test_progress_is_read_by_one(session: Session, plain_engine: Engine):
 
 
 @pytest.mark.parametrize("asked", [{}, {"facets": True, "total": True}, {"total": True}], ids=str)
-def test_a_list_of_courses_takes_two(session: Session, plain_engine: Engine, asked: dict[str, bool]):
+def test_course_list_takes_two_statements(session: Session, plain_engine: Engine, asked: dict[str, bool]):
     category = make_catalogue(session, {}, {})
     session.flush()
     with at_most(2, plain_engine):
         list_courses(session, filters=Filters(category=category), **PAGE, **{"facets": False, "total": False, **asked})
 
 
-def test_a_misspelled_search_takes_two(session: Session, plain_engine: Engine):
+def test_misspelled_search_takes_two_statements(session: Session, plain_engine: Engine):
     name = f"zx{uuid4().hex[:10]}"
     make_catalogue(session, {"title": f"{name} for all"})
     session.flush()

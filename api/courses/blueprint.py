@@ -7,11 +7,11 @@ from uuid import UUID
 import msgspec
 from flask import Response
 
-from api.auth import Caller, me
+from api.auth import Caller, current_caller
 from api.blueprints import Blueprint
-from api.etags import respond
-from api.queue import look_up
-from models.cache import Stored
+from api.conditional_requests import json_response
+from api.rpc import call_without_idempotency_key
+from core.cache import CachedView
 from models.errors import NotEnrolled
 
 blp = Blueprint("courses", "courses", url_prefix="/v1", description="Catalogue, authoring, enrollment and reviews.")
@@ -19,45 +19,51 @@ blp = Blueprint("courses", "courses", url_prefix="/v1", description="Catalogue, 
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def own_course(view: View) -> View:
+def require_own_course(view: View) -> View:
     """Answer 404 instead of a validation error if the caller has no such course to change."""
-    view.find = _find_own_course  # type: ignore[attr-defined]  # called by api.auth
+    view.existence_check = _find_own_course  # type: ignore[attr-defined]  # called by api.auth
     return view
 
 
 def _find_own_course(*, ref: str | None = None, course_id: UUID | None = None, **_: object) -> None:
-    look_up("courses.find_own_course", ref=ref or str(course_id), caller=said_of(me()))
+    call_without_idempotency_key(
+        "courses.check_course_editable", ref=ref or str(course_id), caller=caller_payload(current_caller())
+    )
 
 
-def learned_course(view: View) -> View:
+def require_course_access(view: View) -> View:
     """Answer 403 or 404 instead of a validation error if the caller has no access to the course."""
-    view.find = _find_access  # type: ignore[attr-defined]  # called by api.auth
+    view.existence_check = _find_access  # type: ignore[attr-defined]  # called by api.auth
     return view
 
 
 def _find_access(*, course_id: UUID) -> None:
-    if not look_up("courses.show_access", user_id=me().id, course_id=course_id)["access"]:
+    if not call_without_idempotency_key("courses.show_access", user_id=current_caller().id, course_id=course_id)[
+        "access"
+    ]:
         raise NotEnrolled(str(course_id))
 
 
-def own_lesson(view: View) -> View:
+def require_lesson_access(view: View) -> View:
     """Answer 403 or 404 instead of a validation error if the caller has no access to the lesson."""
-    view.find = _find_lesson  # type: ignore[attr-defined]  # called by api.auth
+    view.existence_check = _find_lesson  # type: ignore[attr-defined]  # called by api.auth
     return view
 
 
 def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
-    look_up("courses.show_lesson", course_id=course_id, lesson_id=lesson_id, caller=said_of(me()))
+    call_without_idempotency_key(
+        "courses.show_lesson", course_id=course_id, lesson_id=lesson_id, caller=caller_payload(current_caller())
+    )
 
 
-def said_of(caller: Caller) -> dict[str, Any]:
+def caller_payload(caller: Caller) -> dict[str, Any]:
     """Return the fields of the caller that the courses service needs to authorize a request."""
     return {"user_id": caller.id, "admin": "courses:admin" in caller.permissions}
 
 
-def respond_with(reply: dict[str, Any]) -> Response:
+def outline_item_response(reply: dict[str, Any]) -> Response:
     """Return ``reply["view"]`` with ``reply["version"]`` as its ETag; 204 if the view is None."""
-    response = respond(Stored(reply["version"], msgspec.json.encode(reply["view"])))
+    response = json_response(CachedView(reply["version"], msgspec.json.encode(reply["view"])))
     if reply["view"] is None:
         response.status_code = 204
     return response

@@ -5,12 +5,12 @@ from typing import Any
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import me, public, requires
-from api.etags import respond
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
-from api.reads import cached_page, warmed
-from models.cache import CATALOGUE, POPULAR, POPULAR_PAGE, Stored
+from api.auth import current_caller, public, require_auth
+from api.conditional_requests import json_response
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.read_cache import cached_page_view, get_prewarmed
+from api.rpc import call
+from core.cache import CATALOGUE_VERSION_KEY, POPULAR, POPULAR_PAGE, CachedView
 
 from .blueprint import blp, created
 from .schemas import CourseFieldsSchema, CourseSchema, CoursesPage, CoursesQuery, OwnCourseItemSchema
@@ -22,7 +22,7 @@ _STALE_SECONDS = 600
 @blp.route("/courses")
 class Courses(MethodView):
     @public
-    @cached_page(lambda: CATALOGUE, stale_seconds=_STALE_SECONDS)
+    @cached_page_view(lambda: CATALOGUE_VERSION_KEY, stale_seconds=_STALE_SECONDS)
     @blp.arguments(CoursesQuery, location="query")
     @blp.response(200, CoursesPage)
     def get(self, query: dict[str, Any]) -> Page:
@@ -31,13 +31,15 @@ class Courses(MethodView):
         With `q`, searches titles, tags and summaries, but not descriptions; if nothing matches, similar spellings are
         tried.
         """
-        asked = {name: query.pop(name) for name in ("sort", "after", "limit", "facets", "total")}
-        is_popular = not query and asked == POPULAR_PAGE
-        found = (is_popular and warmed(CATALOGUE, POPULAR)) or ask("courses.list_courses", filters=query, **asked)
-        body, status, headers = page(found)
+        paging = {name: query.pop(name) for name in ("sort", "after", "limit", "facets", "total")}
+        is_popular = not query and paging == POPULAR_PAGE
+        found = (is_popular and get_prewarmed(CATALOGUE_VERSION_KEY, POPULAR)) or call(
+            "courses.list_courses", filters=query, **paging
+        )
+        body, status, headers = page_response(found)
         return {**body, **{name: found[name] for name in ("facets", "total") if name in found}}, status, headers
 
-    @requires("courses:write")
+    @require_auth("courses:write")
     @blp.arguments(CourseFieldsSchema)
     @blp.response(201, CourseSchema)
     def post(self, fields: dict[str, Any]) -> Response:
@@ -45,18 +47,18 @@ class Courses(MethodView):
 
         The course is a draft that only its author sees until it is published.
         """
-        course = ask("courses.create_course", instructor_id=me().id, fields=fields)
-        return created(respond(Stored.of(course)), f"/v1/courses/{course['id']}")
+        course = call("courses.create_course", instructor_id=current_caller().id, fields=fields)
+        return created(json_response(CachedView.from_view(course)), f"/v1/courses/{course['id']}")
 
 
 @blp.route("/me/courses/teaching")
 class OwnCourses(MethodView):
-    @requires("courses:write")
+    @require_auth("courses:write")
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(OwnCourseItemSchema))
+    @blp.response(200, page_schema(OwnCourseItemSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's own courses
 
         Includes drafts, newest first.
         """
-        return page(ask("courses.list_own_courses", instructor_id=me().id, **query))
+        return page_response(call("courses.list_own_courses", instructor_id=current_caller().id, **query))

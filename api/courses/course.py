@@ -7,18 +7,18 @@ from uuid import UUID
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import me, public, requires, visitor
-from api.etags import if_match, respond
-from api.queue import ask
-from api.reads import cached, outdate, outdate_catalogue
-from models.cache import Stored, course_key
+from api.auth import current_caller, optional_caller, public, require_auth
+from api.conditional_requests import if_match, json_response
+from api.read_cache import cached_response, invalidate, invalidate_catalogue
+from api.rpc import call
+from core.cache import CachedView, course_key
 from models.errors import NotFound
 
-from .blueprint import blp, own_course, said_of
+from .blueprint import blp, caller_payload, require_own_course
 from .schemas import CourseChangesSchema, CourseSchema
 
 _SLUG = re.compile(r"[a-z0-9-]{1,100}")
-_AUTHORS = {"courses:write", "courses:admin"}
+_AUTHOR_PERMISSIONS = {"courses:write", "courses:admin"}
 
 
 @blp.route("/courses/<ref>")
@@ -30,17 +30,19 @@ class Course(MethodView):
 
         `ref` is the id or the slug. Returns the published version with its outline; authors get the working copy.
         """
-        ref = spelled(ref)
-        caller = visitor()
-        if caller and caller.permissions & _AUTHORS:
-            response = respond(Stored.of(ask("courses.show_course", ref=ref, caller=said_of(caller))))
+        ref = normalize_ref(ref)
+        caller = optional_caller()
+        if caller and caller.permissions & _AUTHOR_PERMISSIONS:
+            response = json_response(
+                CachedView.from_view(call("courses.show_course", ref=ref, caller=caller_payload(caller)))
+            )
         else:
-            response = cached(course_key(ref), "courses.show_course", ref=ref, caller=None)
+            response = cached_response(course_key(ref), "courses.show_course", ref=ref, caller=None)
         response.vary.add("Authorization")
         return response
 
-    @requires("courses:write")
-    @own_course
+    @require_auth("courses:write")
+    @require_own_course
     @if_match
     @blp.arguments(CourseChangesSchema)
     @blp.response(200, CourseSchema)
@@ -49,17 +51,17 @@ class Course(MethodView):
 
         A new price takes effect at once, all other changes with the next publish.
         """
-        course = ask(
+        course = call(
             "courses.change_course",
-            ref=spelled(ref),
-            caller=said_of(me()),
+            ref=normalize_ref(ref),
+            caller=caller_payload(current_caller()),
             expected_version=expected_version,
             fields=fields,
         )
-        return respond_changed(course)
+        return invalidate_and_respond(course)
 
-    @requires("courses:write")
-    @own_course
+    @require_auth("courses:write")
+    @require_own_course
     @if_match
     @blp.response(204)
     def delete(self, ref: str, *, expected_version: int) -> None:
@@ -67,45 +69,49 @@ class Course(MethodView):
 
         The course is taken off sale. Enrolled learners keep their access.
         """
-        caller = said_of(me())
-        respond_changed(
-            ask("courses.archive_course", ref=spelled(ref), caller=caller, expected_version=expected_version)
+        caller = caller_payload(current_caller())
+        invalidate_and_respond(
+            call("courses.archive_course", ref=normalize_ref(ref), caller=caller, expected_version=expected_version)
         )
 
 
 @blp.route("/courses/<ref>/publish")
-class Publication(MethodView):
-    @requires("courses:write")
+class CoursePublish(MethodView):
+    @require_auth("courses:write")
     @blp.response(200, CourseSchema)
     def post(self, ref: str) -> Response:
         """Publish a course
 
         Puts the working copy on sale as the next version. Published versions are immutable.
         """
-        return respond_changed(ask("courses.publish_course", ref=spelled(ref), caller=said_of(me())))
+        return invalidate_and_respond(
+            call("courses.publish_course", ref=normalize_ref(ref), caller=caller_payload(current_caller()))
+        )
 
 
 @blp.route("/courses/<ref>/unpublish")
-class Withdrawal(MethodView):
-    @requires("courses:write")
+class CourseUnpublish(MethodView):
+    @require_auth("courses:write")
     @blp.response(200, CourseSchema)
     def post(self, ref: str) -> Response:
         """Unpublish a course
 
         The course is taken off sale. Enrolled learners keep their access.
         """
-        return respond_changed(ask("courses.unpublish_course", ref=spelled(ref), caller=said_of(me())))
+        return invalidate_and_respond(
+            call("courses.unpublish_course", ref=normalize_ref(ref), caller=caller_payload(current_caller()))
+        )
 
 
-def respond_changed(course: dict[str, Any]) -> Response:
+def invalidate_and_respond(course: dict[str, Any]) -> Response:
     """Return a changed course, after invalidating its cache entries so that the author reads their own write."""
     for ref in (course["id"], course["slug"]):
-        outdate(course_key(ref), course["version"])
-    outdate_catalogue()
-    return respond(Stored.of(course))
+        invalidate(course_key(ref), course["version"])
+    invalidate_catalogue()
+    return json_response(CachedView.from_view(course))
 
 
-def spelled(ref: str) -> str:
+def normalize_ref(ref: str) -> str:
     """Return ``ref`` as a slug or a canonical UUID, the form used in cache keys. Raises NotFound if it is neither."""
     try:
         return str(UUID(ref))

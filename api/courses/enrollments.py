@@ -5,19 +5,19 @@ from uuid import UUID
 
 from flask.views import MethodView
 
-from api.auth import me, requires
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
-from api.users import profile_of
-from models.errors import PermissionMissing
+from api.auth import current_caller, require_auth
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rpc import call
+from api.users import get_profile
+from models.errors import InsufficientPermission
 
-from .blueprint import blp, own_lesson
-from .schemas import AccessSchema, AnswersSchema, AttemptSchema, EnrollmentSchema, EnrollSchema
+from .blueprint import blp, require_lesson_access
+from .schemas import AccessSchema, AnswersSchema, EnrollmentSchema, EnrollSchema, QuizAttemptSchema
 
 
 @blp.route("/courses/<uuid:course_id>/enrollments")
 class Enrollments(MethodView):
-    @requires()
+    @require_auth()
     @blp.arguments(EnrollSchema, required=False)
     @blp.response(201, EnrollmentSchema)
     def post(self, fields: dict[str, Any], course_id: UUID) -> Any:
@@ -26,49 +26,60 @@ class Enrollments(MethodView):
         Enrolls the caller in a free course. With `courses:admin`, enrolls another user in any course. Idempotent.
         """
         if "user_id" not in fields:
-            return ask("courses.enroll", user_id=me().id, course_id=course_id)
-        if "courses:admin" not in me().permissions:
-            raise PermissionMissing("courses:admin")
+            return call("courses.enroll", user_id=current_caller().id, course_id=course_id)
+        if "courses:admin" not in current_caller().permissions:
+            raise InsufficientPermission("courses:admin")
         # Raises NotFound. Other services learn of users by events only, so an unknown id would never become known.
-        profile_of(fields["user_id"])
-        return ask("courses.enroll_other", user_id=fields["user_id"], course_id=course_id, granted_by=me().id)
+        get_profile(fields["user_id"])
+        return call(
+            "courses.enroll_user_as_admin",
+            user_id=fields["user_id"],
+            course_id=course_id,
+            granted_by=current_caller().id,
+        )
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts")
-class Attempts(MethodView):
-    @requires()
-    @own_lesson
+class QuizAttempts(MethodView):
+    @require_auth()
+    @require_lesson_access
     @blp.arguments(AnswersSchema)
-    @blp.response(201, AttemptSchema)
+    @blp.response(201, QuizAttemptSchema)
     def post(self, attempt: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Any:
         """Submit a quiz attempt
 
         The attempt is graded at once. A passing score completes a lesson whose completion rule is `min_score`.
         """
         answers = attempt["answers"]
-        return ask("courses.attempt_quiz", user_id=me().id, course_id=course_id, lesson_id=lesson_id, answers=answers)
+        return call(
+            "courses.attempt_quiz",
+            user_id=current_caller().id,
+            course_id=course_id,
+            lesson_id=lesson_id,
+            answers=answers,
+        )
 
 
 @blp.route("/me/enrollments")
 class OwnEnrollments(MethodView):
-    @requires()
+    @require_auth()
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(EnrollmentSchema))
+    @blp.response(200, page_schema(EnrollmentSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's enrollments
 
         Newest first.
         """
-        return page(ask("courses.list_enrollments", user_id=me().id, **query))
+        return page_response(call("courses.list_enrollments", user_id=current_caller().id, **query))
 
 
 @blp.route("/me/courses/<uuid:course_id>/access")
 class Access(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(200, AccessSchema)
     def get(self, course_id: UUID) -> Any:
         """Check the caller's access to a course
 
         Returns whether the caller has access, and the grants that it rests on.
         """
-        return ask("courses.show_access", user_id=me().id, course_id=course_id)
+        return call("courses.show_access", user_id=current_caller().id, course_id=course_id)

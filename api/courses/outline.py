@@ -6,12 +6,12 @@ from uuid import UUID
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import me, public, requires, visitor
-from api.etags import if_match, respond
-from api.queue import ask
-from models.cache import Stored
+from api.auth import current_caller, optional_caller, public, require_auth
+from api.conditional_requests import if_match, json_response
+from api.rpc import call
+from core.cache import CachedView
 
-from .blueprint import blp, created, own_course, respond_with, said_of
+from .blueprint import blp, caller_payload, created, outline_item_response, require_own_course
 from .schemas import (
     CourseSchema,
     LessonChangesSchema,
@@ -25,8 +25,8 @@ from .schemas import (
 
 @blp.route("/courses/<uuid:course_id>/outline")
 class Outline(MethodView):
-    @requires("courses:write")
-    @own_course
+    @require_auth("courses:write")
+    @require_own_course
     @if_match
     @blp.arguments(OutlineSchema)
     @blp.response(200, CourseSchema)
@@ -35,20 +35,20 @@ class Outline(MethodView):
 
         Reorders all sections and lessons. Sections that are not listed are removed.
         """
-        course = ask(
-            "courses.arrange_outline",
+        course = call(
+            "courses.reorder_outline",
             course_id=course_id,
-            caller=said_of(me()),
+            caller=caller_payload(current_caller()),
             expected_version=expected_version,
             sections=outline["sections"],
         )
-        return respond(Stored.of(course))
+        return json_response(CachedView.from_view(course))
 
 
 @blp.route("/courses/<uuid:course_id>/sections")
 class Sections(MethodView):
-    @requires("courses:write")
-    @own_course
+    @require_auth("courses:write")
+    @require_own_course
     @blp.arguments(SectionFieldsSchema)
     @blp.response(201, SectionSchema)
     def post(self, fields: dict[str, Any], course_id: UUID) -> Response:
@@ -56,14 +56,16 @@ class Sections(MethodView):
 
         The section is appended to the outline.
         """
-        reply = ask("courses.add_section", course_id=course_id, caller=said_of(me()), title=fields["title"])
-        return created(respond_with(reply), f"/v1/courses/{course_id}/sections/{reply['view']['id']}")
+        reply = call(
+            "courses.add_section", course_id=course_id, caller=caller_payload(current_caller()), title=fields["title"]
+        )
+        return created(outline_item_response(reply), f"/v1/courses/{course_id}/sections/{reply['view']['id']}")
 
 
 @blp.route("/courses/<uuid:course_id>/sections/<uuid:section_id>")
 class Section(MethodView):
-    @requires("courses:write")
-    @own_course
+    @require_auth("courses:write")
+    @require_own_course
     @if_match
     @blp.arguments(SectionFieldsSchema)
     @blp.response(200, SectionSchema)
@@ -72,18 +74,18 @@ class Section(MethodView):
 
         Changes its title. `If-Match` takes the ETag of the course.
         """
-        reply = ask(
+        reply = call(
             "courses.rename_section",
             course_id=course_id,
             section_id=section_id,
-            caller=said_of(me()),
+            caller=caller_payload(current_caller()),
             expected_version=expected_version,
             title=fields["title"],
         )
-        return respond_with(reply)
+        return outline_item_response(reply)
 
-    @requires("courses:write")
-    @own_course
+    @require_auth("courses:write")
+    @require_own_course
     @if_match
     @blp.response(204)
     def delete(self, course_id: UUID, section_id: UUID, *, expected_version: int) -> Response:
@@ -91,20 +93,20 @@ class Section(MethodView):
 
         The section must be empty. `If-Match` takes the ETag of the course.
         """
-        reply = ask(
+        reply = call(
             "courses.remove_section",
             course_id=course_id,
             section_id=section_id,
-            caller=said_of(me()),
+            caller=caller_payload(current_caller()),
             expected_version=expected_version,
         )
-        return respond_with(reply)
+        return outline_item_response(reply)
 
 
 @blp.route("/courses/<uuid:course_id>/lessons")
 class Lessons(MethodView):
-    @requires("courses:write")
-    @own_course
+    @require_auth("courses:write")
+    @require_own_course
     @blp.arguments(LessonFieldsSchema)
     @blp.response(201, LessonSchema)
     def post(self, fields: dict[str, Any], course_id: UUID) -> Response:
@@ -113,10 +115,14 @@ class Lessons(MethodView):
         The lesson is appended to its section.
         """
         section_id = fields.pop("section_id")
-        reply = ask(
-            "courses.add_lesson", course_id=course_id, section_id=section_id, caller=said_of(me()), fields=fields
+        reply = call(
+            "courses.add_lesson",
+            course_id=course_id,
+            section_id=section_id,
+            caller=caller_payload(current_caller()),
+            fields=fields,
         )
-        return created(respond_with(reply), f"/v1/courses/{course_id}/lessons/{reply['view']['id']}")
+        return created(outline_item_response(reply), f"/v1/courses/{course_id}/lessons/{reply['view']['id']}")
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>")
@@ -128,19 +134,19 @@ class Lesson(MethodView):
 
         Returns the lesson with its content. Requires access to the course, unless the lesson is a free preview.
         """
-        caller = visitor()
-        reply = ask(
+        caller = optional_caller()
+        reply = call(
             "courses.show_lesson",
             course_id=course_id,
             lesson_id=lesson_id,
-            caller=said_of(caller) if caller else None,
+            caller=caller_payload(caller) if caller else None,
         )
-        response = respond_with(reply)
+        response = outline_item_response(reply)
         response.vary.add("Authorization")
         return response
 
-    @requires("courses:write")
-    @own_course
+    @require_auth("courses:write")
+    @require_own_course
     @if_match
     @blp.arguments(LessonChangesSchema)
     @blp.response(200, LessonSchema)
@@ -149,19 +155,19 @@ class Lesson(MethodView):
 
         A `section_id` moves the lesson to the end of that section. `If-Match` takes the ETag of the course.
         """
-        reply = ask(
+        reply = call(
             "courses.change_lesson",
             course_id=course_id,
             lesson_id=lesson_id,
-            caller=said_of(me()),
+            caller=caller_payload(current_caller()),
             expected_version=expected_version,
             section_id=fields.pop("section_id", None),
             fields=fields,
         )
-        return respond_with(reply)
+        return outline_item_response(reply)
 
-    @requires("courses:write")
-    @own_course
+    @require_auth("courses:write")
+    @require_own_course
     @if_match
     @blp.response(204)
     def delete(self, course_id: UUID, lesson_id: UUID, *, expected_version: int) -> Response:
@@ -169,11 +175,11 @@ class Lesson(MethodView):
 
         `If-Match` takes the ETag of the course.
         """
-        reply = ask(
+        reply = call(
             "courses.remove_lesson",
             course_id=course_id,
             lesson_id=lesson_id,
-            caller=said_of(me()),
+            caller=caller_payload(current_caller()),
             expected_version=expected_version,
         )
-        return respond_with(reply)
+        return outline_item_response(reply)

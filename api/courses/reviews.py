@@ -6,19 +6,19 @@ from uuid import UUID
 import marshmallow as ma
 from flask.views import MethodView
 
-from api.auth import me, public, requires
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
+from api.auth import current_caller, public, require_auth
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rpc import call
 from api.schemas import Prose, Schema, Timestamp
 
-from .blueprint import blp, learned_course
+from .blueprint import blp, require_course_access
 
 
 class ReviewFieldsSchema(Schema):
     rating = ma.fields.Int(
         strict=True, required=True, validate=ma.validate.Range(min=1, max=5), metadata={"example": 5}
     )
-    text = Prose(longest=5000, load_default="")
+    text = Prose(max_length=5000, load_default="")
 
 
 class ReviewSchema(Schema):
@@ -35,16 +35,16 @@ class ReviewSchema(Schema):
 class Reviews(MethodView):
     @public
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(ReviewSchema))
+    @blp.response(200, page_schema(ReviewSchema))
     def get(self, query: dict[str, Any], course_id: UUID) -> Page:
         """List reviews of a course
 
         Newest first.
         """
-        return page(ask("courses.list_reviews", course_id=course_id, **query))
+        return page_response(call("courses.list_reviews", course_id=course_id, **query))
 
-    @requires()
-    @learned_course
+    @require_auth()
+    @require_course_access
     @blp.arguments(ReviewFieldsSchema)
     @blp.response(201, ReviewSchema)
     def post(self, review: dict[str, Any], course_id: UUID) -> Any:
@@ -52,4 +52,4 @@ class Reviews(MethodView):
 
         Requires access to the course. Each learner has one review per course; a new one replaces it.
         """
-        return ask("courses.review_course", user_id=me().id, course_id=course_id, **review)
+        return call("courses.review_course", user_id=current_caller().id, course_id=course_id, **review)

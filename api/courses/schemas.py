@@ -5,14 +5,14 @@ from typing import Any
 import marshmallow as ma
 
 import settings
-from api.pages import PageQuery, page_of
-from api.schemas import Currency, Flag, Line, Moment, Money, Prose, Schema, Timestamp
+from api.pagination import PageQuery, page_schema
+from api.schemas import Currency, Flag, Line, Money, Prose, Schema, Timestamp, UtcDateTime
 
 LEVELS = ("beginner", "intermediate", "advanced")
 SORTS = ("relevance", "popular", "newest", "rating", "price", "-price")
 
 
-class Word(ma.fields.Str):
+class Slug(ma.fields.Str):
     """A machine-readable name: lower-case letters, digits and hyphens."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -32,7 +32,7 @@ def _level(**kwargs: Any) -> ma.fields.Str:
     return ma.fields.Str(validate=ma.validate.OneOf(LEVELS), **kwargs)
 
 
-def _minor() -> ma.fields.Int:
+def _amount_minor() -> ma.fields.Int:
     return ma.fields.Int(validate=ma.validate.Range(min=0, max=10**12))
 
 
@@ -43,15 +43,15 @@ class CoursesQuery(PageQuery):
     """``price_min`` and ``price_max`` are in minor units; combine them with ``currency``."""
 
     q = Line()
-    category = Word()
+    category = Slug()
     level = _level()
     language = Language()
-    tag = Word()
+    tag = Slug()
     instructor_id = ma.fields.UUID()
     free = ma.fields.Bool()
     currency = Currency()
-    price_min = _minor()
-    price_max = _minor()
+    price_min = _amount_minor()
+    price_max = _amount_minor()
     sort = ma.fields.Str(validate=ma.validate.OneOf(SORTS), load_default=None)
     facets = ma.fields.Bool(load_default=False)
     total = ma.fields.Bool(load_default=False)
@@ -59,7 +59,7 @@ class CoursesQuery(PageQuery):
     @ma.validates_schema
     def _relevance_needs_q(self, query: dict[str, Any], **_: Any) -> None:
         if query.get("sort") == "relevance" and "q" not in query:
-            raise ma.ValidationError("Relevance needs a q.", "sort")
+            raise ma.ValidationError("Sorting by relevance requires q.", "sort")
 
 
 class RatingSchema(Schema):
@@ -99,7 +99,7 @@ class FacetsSchema(Schema):
     price = ma.fields.List(ma.fields.Nested(FacetSchema))
 
 
-class CoursesPage(page_of(CourseItemSchema)):  # type: ignore[misc]  # made at run time
+class CoursesPage(page_schema(CourseItemSchema)):  # type: ignore[misc]  # made at run time
     facets = ma.fields.Nested(
         FacetsSchema,
         metadata={"description": "Counts by value. With `q`, only the 5000 most popular matches are counted."},
@@ -114,24 +114,24 @@ class CourseFieldsSchema(Schema):
     """The fields of a new course."""
 
     title = Line(required=True)
-    summary = Line(longest=500, load_default="")
-    description = Prose(longest=20_000)
-    category = Word(required=True)
+    summary = Line(max_length=500, load_default="")
+    description = Prose(max_length=20_000)
+    category = Slug(required=True)
     level = _level(required=True)
     language = Language(required=True)
-    tags = ma.fields.List(Word(), validate=ma.validate.Length(max=20))
+    tags = ma.fields.List(Slug(), validate=ma.validate.Length(max=20))
     price = ma.fields.Nested(Money, required=True)
     sequential = Flag()
 
 
 class CourseChangesSchema(Schema):
     title = Line()
-    summary = Line(longest=500)
-    description = Prose(longest=20_000)
-    category = Word()
+    summary = Line(max_length=500)
+    description = Prose(max_length=20_000)
+    category = Slug()
     level = _level()
     language = Language()
-    tags = ma.fields.List(Word(), validate=ma.validate.Length(max=20))
+    tags = ma.fields.List(Slug(), validate=ma.validate.Length(max=20))
     price = ma.fields.Nested(Money)
     sequential = Flag()
 
@@ -143,21 +143,21 @@ class CompletionSchema(Schema):
     min_score_percent = ma.fields.Int(strict=True, validate=ma.validate.Range(min=1, max=100))
 
     @ma.validates_schema
-    def _a_score_for_min_score(self, completion: dict[str, Any], **_: Any) -> None:
+    def _validate_min_score(self, completion: dict[str, Any], **_: Any) -> None:
         if (completion["rule"] == "min_score") != ("min_score_percent" in completion):
-            raise ma.ValidationError("The rule min_score, and no other, needs it.", "min_score_percent")
+            raise ma.ValidationError("Required if rule is min_score, not allowed otherwise.", "min_score_percent")
 
 
 class UnlockSchema(Schema):
     """When a lesson unlocks: a number of days after enrollment, or at a fixed time."""
 
     after_days = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=3650))
-    at = Moment()
+    at = UtcDateTime()
 
     @ma.validates_schema
-    def _one_of_them(self, unlock: dict[str, Any], **_: Any) -> None:
+    def _validate_exactly_one(self, unlock: dict[str, Any], **_: Any) -> None:
         if len(unlock) != 1:
-            raise ma.ValidationError("Either after_days or at.")
+            raise ma.ValidationError("Set either after_days or at.")
 
 
 class OutlineLessonSchema(Schema):
@@ -233,7 +233,7 @@ class PlannedSectionSchema(Schema):
     @ma.validates_schema
     def _has_id_or_title(self, section: dict[str, Any], **_: Any) -> None:
         if not {"id", "title"} & section.keys():
-            raise ma.ValidationError("Either id or title.")
+            raise ma.ValidationError("Set id, title or both.")
 
 
 class OutlineSchema(Schema):
@@ -257,39 +257,39 @@ class SectionFieldsSchema(Schema):
 
 
 class OptionSchema(Schema):
-    id = Word(required=True)
-    text = Line(longest=1000, required=True)
+    id = Slug(required=True)
+    text = Line(max_length=1000, required=True)
 
 
 class QuestionSchema(Schema):
     """``correct`` lists the ids of the correct options; it is never returned to learners."""
 
-    id = Word(required=True)
-    text = Prose(longest=5000, required=True)
+    id = Slug(required=True)
+    text = Prose(max_length=5000, required=True)
     options = ma.fields.List(ma.fields.Nested(OptionSchema), required=True, validate=ma.validate.Length(min=2, max=20))
     multiple = Flag(load_default=False)
-    correct = ma.fields.List(Word(), required=True, validate=ma.validate.Length(min=1))
+    correct = ma.fields.List(Slug(), required=True, validate=ma.validate.Length(min=1))
 
     @ma.validates_schema
-    def _answerable(self, question: dict[str, Any], **_: Any) -> None:
+    def _validate_options(self, question: dict[str, Any], **_: Any) -> None:
         options = [option["id"] for option in question["options"]]
         if len(set(options)) < len(options):
             raise ma.ValidationError("Two options have the same id.", "options")
         if not set(question["correct"]) <= set(options):
-            raise ma.ValidationError("Not one of the options.", "correct")
+            raise ma.ValidationError("Must be among the options.", "correct")
         if not question["multiple"] and len(question["correct"]) > 1:
-            raise ma.ValidationError("Only a multiple question has several.", "correct")
+            raise ma.ValidationError("Only a question with multiple: true may have several.", "correct")
 
 
 class ContentSchema(Schema):
     """Content of a lesson: ``url`` for a video, ``body`` (Markdown) for text, ``questions`` for a quiz."""
 
     url = ma.fields.Url(schemes={"https"}, validate=ma.validate.Length(max=2048))
-    body = Prose(longest=200_000)
+    body = Prose(max_length=200_000)
     questions = ma.fields.List(ma.fields.Nested(QuestionSchema), validate=ma.validate.Length(min=1, max=200))
 
     @ma.validates("questions")
-    def _ids_differ(self, questions: list[dict[str, Any]], **_: Any) -> None:
+    def _validate_unique_ids(self, questions: list[dict[str, Any]], **_: Any) -> None:
         ids = [question["id"] for question in questions]
         repeated = [place for place, id_ in enumerate(ids) if id_ in ids[:place]]
         if repeated:
@@ -332,15 +332,15 @@ class EnrollSchema(Schema):
 
 class AnswersSchema(Schema):
     answers = ma.fields.Dict(
-        keys=Word(),
-        values=ma.fields.List(Word(), validate=ma.validate.Length(max=20)),
+        keys=Slug(),
+        values=ma.fields.List(Slug(), validate=ma.validate.Length(max=20)),
         required=True,
         validate=ma.validate.Length(max=200),
         metadata={"description": "Ids of the selected options, by question id.", "example": {"capital": ["paris"]}},
     )
 
 
-class AttemptSchema(Schema):
+class QuizAttemptSchema(Schema):
     attempt = ma.fields.Int(metadata={"description": "Number of this attempt: 1, 2, 3 …"})
     score_percent = ma.fields.Int()
     passed = ma.fields.Bool()

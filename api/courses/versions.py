@@ -7,18 +7,18 @@ import marshmallow as ma
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import me, requires
-from api.etags import if_match
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
-from api.schemas import Flag, Schema, Timestamp, each_once
+from api.auth import current_caller, require_auth
+from api.conditional_requests import if_match
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rpc import call
+from api.schemas import Flag, Schema, Timestamp, unique_items
 
-from .blueprint import blp, own_course, said_of
-from .course import respond_changed, spelled
+from .blueprint import blp, caller_payload, require_own_course
+from .course import invalidate_and_respond, normalize_ref
 from .schemas import CourseSchema
 
 
-class VersionSchema(Schema):
+class CourseVersionSchema(Schema):
     course_version = ma.fields.Int(metadata={"description": "Number of the published version: 1, 2, 3 …"})
     title = ma.fields.Str()
     summary = ma.fields.Str()
@@ -33,7 +33,7 @@ class VersionSchema(Schema):
 
 
 class PrerequisitesSchema(Schema):
-    course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=[ma.validate.Length(max=20), each_once])
+    course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=[ma.validate.Length(max=20), unique_items])
     sequential = Flag(
         metadata={"description": "Whether a lesson stays locked until all earlier lessons are completed."}
     )
@@ -41,32 +41,36 @@ class PrerequisitesSchema(Schema):
 
 @blp.route("/courses/<ref>/versions")
 class Versions(MethodView):
-    @requires("courses:write")
+    @require_auth("courses:write")
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(VersionSchema))
+    @blp.response(200, page_schema(CourseVersionSchema))
     def get(self, query: dict[str, Any], ref: str) -> Page:
         """List published versions of a course
 
         Newest first.
         """
-        return page(ask("courses.list_versions", ref=spelled(ref), caller=said_of(me()), **query))
+        return page_response(
+            call("courses.list_versions", ref=normalize_ref(ref), caller=caller_payload(current_caller()), **query)
+        )
 
-    @requires("courses:write")
+    @require_auth("courses:write")
     @blp.response(201, CourseSchema)
     def post(self, ref: str) -> Response:
         """Create a version
 
         Publishes the working copy, like `POST /v1/courses/{ref}/publish`.
         """
-        response = respond_changed(ask("courses.publish_course", ref=spelled(ref), caller=said_of(me())))
+        response = invalidate_and_respond(
+            call("courses.publish_course", ref=normalize_ref(ref), caller=caller_payload(current_caller()))
+        )
         response.status_code = 201
         return response
 
 
 @blp.route("/courses/<ref>/versions/<int:course_version>/restore")
-class Restoration(MethodView):
-    @requires("courses:write")
-    @own_course
+class VersionRestore(MethodView):
+    @require_auth("courses:write")
+    @require_own_course
     @if_match
     @blp.response(200, CourseSchema)
     def post(self, ref: str, course_version: int, *, expected_version: int) -> Response:
@@ -74,34 +78,34 @@ class Restoration(MethodView):
 
         Replaces the working copy with a published version. Learners see it after the next publish.
         """
-        restored = ask(
+        restored = call(
             "courses.restore_version",
-            ref=spelled(ref),
-            caller=said_of(me()),
+            ref=normalize_ref(ref),
+            caller=caller_payload(current_caller()),
             expected_version=expected_version,
             course_version=course_version,
         )
-        return respond_changed(restored)
+        return invalidate_and_respond(restored)
 
 
 @blp.route("/courses/<uuid:course_id>/prerequisites")
 class Prerequisites(MethodView):
-    @requires("courses:write")
-    @own_course
+    @require_auth("courses:write")
+    @require_own_course
     @if_match
     @blp.arguments(PrerequisitesSchema)
     @blp.response(200, CourseSchema)
-    def put(self, first: dict[str, Any], course_id: UUID, *, expected_version: int) -> Response:
+    def put(self, body: dict[str, Any], course_id: UUID, *, expected_version: int) -> Response:
         """Set the prerequisites of a course
 
         Sets the courses to complete first and whether lessons are sequential. Takes effect with the next publish.
         """
-        course = ask(
+        course = call(
             "courses.set_prerequisites",
             course_id=course_id,
-            caller=said_of(me()),
+            caller=caller_payload(current_caller()),
             expected_version=expected_version,
-            prerequisites=first["course_ids"],
-            sequential=first.get("sequential"),
+            prerequisites=body["course_ids"],
+            sequential=body.get("sequential"),
         )
-        return respond_changed(course)
+        return invalidate_and_respond(course)

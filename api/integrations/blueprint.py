@@ -2,4 +2,9 @@
 
 from api.blueprints import Blueprint
 
-blp = Blueprint("integrations", __name__, url_prefix="/v1", description="What happens here, for other systems.")
+blp = Blueprint(
+    "integrations",
+    __name__,
+    url_prefix="/v1",
+    description="Event feed, webhook endpoints, dead letters and quarantined events.",
+)

@@ -3,10 +3,10 @@
 from typing import Any
 
 import settings
-from api.fanout import Question, gather
+from api.fanout import Call, gather
 
 
-def items_of_services(
+def list_across_services(
     verb: str, *, after: tuple[str, int] | None, limit: int, **filters: Any
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return up to ``limit`` rows after the cursor, and whether they are the last ones.
@@ -14,17 +14,17 @@ def items_of_services(
     Sends the task ``verb`` to all services at once. Raises the failure of a service whose rows belong on the page.
     """
     first, seq = after or (settings.SERVICES[0], 0)
-    questions = {
-        service: Question(
+    calls = {
+        service: Call(
             f"{service}.{verb}",
             {"service": service, "limit": limit + 1, "after": seq if service == first else 0, **filters},
             list[dict[str, Any]],
         )
         for service in settings.SERVICES[settings.SERVICES.index(first) :]
     }
-    found, failures = gather(questions, within_seconds=settings.READ_TIMEOUT_SECONDS)
+    found, failures = gather(calls, timeout_seconds=settings.READ_TIMEOUT_SECONDS)
     items: list[dict[str, Any]] = []
-    for service in questions:
+    for service in calls:
         if len(items) > limit:
             break
         if failure := failures.get(service):

@@ -2,4 +2,9 @@
 
 from api.blueprints import Blueprint
 
-blp = Blueprint("notifications", "notifications", url_prefix="/v1", description="What you are told, and how.")
+blp = Blueprint(
+    "notifications",
+    "notifications",
+    url_prefix="/v1",
+    description="Notification inbox, preferences, devices and unsubscribe links.",
+)

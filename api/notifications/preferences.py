@@ -6,9 +6,9 @@ import marshmallow as ma
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import me, requires
-from api.etags import if_match, respond_versioned
-from api.queue import ask
+from api.auth import current_caller, require_auth
+from api.conditional_requests import if_match, versioned_response
+from api.rpc import call
 from api.schemas import Flag, Schema
 
 from .blueprint import blp
@@ -23,15 +23,15 @@ class ChannelsSchema(Schema):
     in_app = Flag(load_default=True)
 
 
-class _HoursSchema(Schema):
+class _QuietHoursBase(Schema):
     @ma.validates_schema
-    def _last_for_a_while(self, hours: dict[str, str], **_: Any) -> None:
+    def _validate_not_empty(self, hours: dict[str, str], **_: Any) -> None:
         if hours["from"] == hours["to"]:
-            raise ma.ValidationError("They end when they begin.", "to")
+            raise ma.ValidationError("Must differ from the start.", "to")
 
 
 # Built with from_dict, because the keyword "from" cannot be an attribute name in a class body.
-QuietHoursSchema = _HoursSchema.from_dict(
+QuietHoursSchema = _QuietHoursBase.from_dict(
     {name: ma.fields.Str(required=True, validate=_is_time_of_day) for name in ("from", "to")}, name="QuietHours"
 )
 CategoriesSchema = Schema.from_dict({name: ma.fields.Nested(ChannelsSchema) for name in CATEGORIES}, name="Categories")
@@ -41,35 +41,35 @@ class PreferencesSchema(Schema):
     """Notification preferences. Receipts and security notifications are sent regardless of them."""
 
     categories = ma.fields.Nested(
-        CategoriesSchema, required=True, metadata={"description": "What is not named here is on."}
+        CategoriesSchema, required=True, metadata={"description": "Channels that are omitted are on."}
     )
     quiet_hours = ma.fields.Nested(
         QuietHoursSchema,
         load_default=None,
         allow_none=True,
-        metadata={"description": "On the caller's clock. What comes in them by e-mail or push waits for their end."},
+        metadata={"description": "In the caller's time zone. E-mails and push messages are held until the end."},
     )
     digest = ma.fields.Str(load_default="off", validate=ma.validate.OneOf(["off"]))
 
 
 @blp.route("/me/notification-preferences")
 class Preferences(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(200, PreferencesSchema)
     def get(self) -> Response:
         """Retrieve notification preferences"""
-        return respond_versioned(ask("notifications.show_preferences", user_id=me().id))
+        return versioned_response(call("notifications.show_preferences", user_id=current_caller().id))
 
-    @requires()
+    @require_auth()
     @if_match
     @blp.arguments(PreferencesSchema)
     @blp.response(200, PreferencesSchema)
     def put(self, preferences: dict[str, Any], *, expected_version: int) -> Response:
         """Replace notification preferences"""
-        changed = ask(
+        changed = call(
             "notifications.change_preferences",
-            user_id=me().id,
+            user_id=current_caller().id,
             expected_version=expected_version,
             preferences=preferences,
         )
-        return respond_versioned(changed)
+        return versioned_response(changed)

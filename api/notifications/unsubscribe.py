@@ -6,8 +6,8 @@ import marshmallow as ma
 from flask import Response, jsonify, render_template_string, request
 from flask.views import MethodView
 
-from api.auth import public, signed
-from api.queue import ask
+from api.auth import public, raw_webhook
+from api.rpc import call
 from api.schemas import Schema
 
 from .blueprint import blp
@@ -34,7 +34,7 @@ _PAGE = """<!doctype html>
 {% endif %}
 </html>
 """
-_WORDS = {
+_TEXTS = {
     "en": {
         "title": "E-mails from Coursebus",
         "ask": "You will get no more e-mails of this kind. You can turn them on again in your settings.",
@@ -64,21 +64,21 @@ class Unsubscribe(MethodView):
 
         Asks for confirmation, because mail scanners follow links.
         """
-        return _page(ask("notifications.show_unsubscription", token=token))
+        return _html_page(call("notifications.show_unsubscription", token=token))
 
-    @signed
+    @raw_webhook
     @blp.response(200, UnsubscriptionSchema)
     def post(self, token: str) -> Response:
         """Unsubscribe
 
         Stops e-mails of the link's category (RFC 8058 one-click). Browsers get an HTML page.
         """
-        ended = ask("notifications.unsubscribe", token=token)
+        ended = call("notifications.unsubscribe", token=token)
         if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-            return _page(ended)
+            return _html_page(ended)
         return jsonify({"category": ended["category"], "subscribed": ended["subscribed"]})
 
 
-def _page(view: dict[str, Any]) -> Response:
-    page = render_template_string(_PAGE, **view, words=_WORDS[view["language"]])
+def _html_page(view: dict[str, Any]) -> Response:
+    page = render_template_string(_PAGE, **view, words=_TEXTS[view["language"]])
     return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY})

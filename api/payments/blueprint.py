@@ -4,22 +4,22 @@ from typing import Any
 
 from flask import Response
 
-from api.auth import visitor
+from api.auth import optional_caller
 from api.blueprints import Blueprint
-from api.etags import respond
-from models.cache import Stored
+from api.conditional_requests import json_response
+from core.cache import CachedView
 
 blp = Blueprint("payments", "payments", url_prefix="/v1", description="Checkouts, orders, refunds and subscriptions.")
 
 
 def is_sales_staff() -> bool:
     """Return whether the caller has ``payments:admin``. False without a token."""
-    caller = visitor()
+    caller = optional_caller()
     return caller is not None and "payments:admin" in caller.permissions
 
 
-def respond_private(view: dict[str, Any]) -> Response:
+def caller_specific_response(view: dict[str, Any]) -> Response:
     """Return a view that differs by caller, with its ETag and ``Vary: Authorization``."""
-    response = respond(Stored.of(view))
+    response = json_response(CachedView.from_view(view))
     response.vary.add("Authorization")
     return response

@@ -7,14 +7,14 @@ import marshmallow as ma
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import public, requires
-from api.etags import existing, if_match, respond
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
+from api.auth import public, require_auth
+from api.conditional_requests import if_match, json_response, require_existing
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rpc import call
 from api.schemas import Flag, Line, Money, Schema
-from models.cache import Stored
+from core.cache import CachedView
 
-from .blueprint import blp, is_sales_staff, respond_private
+from .blueprint import blp, caller_specific_response, is_sales_staff
 
 
 class Price(Money):
@@ -30,9 +30,9 @@ class BundleChangesSchema(Schema):
     on_sale = Flag()
 
     @ma.validates("course_ids")
-    def _each_once(self, course_ids: list[UUID], **_: Any) -> None:
+    def _validate_unique_courses(self, course_ids: list[UUID], **_: Any) -> None:
         if len(set(course_ids)) < len(course_ids):
-            raise ma.ValidationError("Each course once.")
+            raise ma.ValidationError("Course ids must be unique.")
 
 
 class BundleRequestSchema(BundleChangesSchema):
@@ -57,15 +57,15 @@ class BundleSchema(Schema):
 class Bundles(MethodView):
     @public
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(BundleSchema))
+    @blp.response(200, page_schema(BundleSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List bundles on sale
 
         Newest first.
         """
-        return page(ask("payments.list_bundles", **query))
+        return page_response(call("payments.list_bundles", **query))
 
-    @requires("payments:admin")
+    @require_auth("payments:admin")
     @blp.arguments(BundleRequestSchema)
     @blp.response(201, BundleSchema)
     def post(self, bundle: dict[str, Any]) -> Any:
@@ -73,7 +73,7 @@ class Bundles(MethodView):
 
         A bundle sells several courses at one price.
         """
-        return ask("payments.compose_bundle", fields=_flat(bundle))
+        return call("payments.create_bundle", fields=_flatten_price(bundle))
 
 
 @blp.route("/bundles/<uuid:bundle_id>")
@@ -85,10 +85,10 @@ class Bundle(MethodView):
 
         Bundles that are not on sale are visible to callers with `payments:admin` only.
         """
-        return respond_private(ask("payments.show_bundle", bundle_id=bundle_id, for_staff=is_sales_staff()))
+        return caller_specific_response(call("payments.show_bundle", bundle_id=bundle_id, for_staff=is_sales_staff()))
 
-    @requires("payments:admin")
-    @existing("payments.show_bundle", for_staff=True)
+    @require_auth("payments:admin")
+    @require_existing("payments.show_bundle", for_staff=True)
     @if_match
     @blp.arguments(BundleChangesSchema)
     @blp.response(200, BundleSchema)
@@ -97,12 +97,15 @@ class Bundle(MethodView):
 
         Changes its fields, or takes it off sale with `on_sale: false`.
         """
-        changed = ask(
-            "payments.change_bundle", bundle_id=bundle_id, expected_version=expected_version, fields=_flat(changes)
+        changed = call(
+            "payments.change_bundle",
+            bundle_id=bundle_id,
+            expected_version=expected_version,
+            fields=_flatten_price(changes),
         )
-        return respond(Stored.of(changed))
+        return json_response(CachedView.from_view(changed))
 
 
-def _flat(bundle: dict[str, Any]) -> dict[str, Any]:
+def _flatten_price(bundle: dict[str, Any]) -> dict[str, Any]:
     price = bundle.get("price", {})
     return {**{name: value for name, value in bundle.items() if name != "price"}, **price}

@@ -6,9 +6,9 @@ from uuid import UUID
 import marshmallow as ma
 from flask.views import MethodView
 
-from api.auth import me, requires
-from api.limits import MONEY
-from api.queue import ask
+from api.auth import current_caller, require_auth
+from api.rate_limits import PAYMENT
+from api.rpc import call
 from api.schemas import Line, Schema, Timestamp
 
 from .blueprint import blp
@@ -26,7 +26,7 @@ class CheckoutRequestSchema(Schema):
     bundle_id = ma.fields.UUID()
     plan_id = ma.fields.UUID()
     # Surrounding spaces are ignored: pasted codes often have them.
-    coupon = Line(longest=60, metadata={"example": "WELCOME10"})
+    coupon = Line(max_length=60, metadata={"example": "WELCOME10"})
     provider = ma.fields.Str(required=True, validate=ma.validate.OneOf(PROVIDERS))
     # Where the hosted checkout page redirects the buyer; the origin must be listed in RETURN_URL_ORIGINS.
     success_url = ReturnUrl
@@ -34,11 +34,11 @@ class CheckoutRequestSchema(Schema):
     receipt_email = ReceiptEmail
 
     @ma.validates_schema
-    def _has_one_thing(self, checkout: dict[str, Any], **_: Any) -> None:
+    def _validate_product(self, checkout: dict[str, Any], **_: Any) -> None:
         if len(checkout.keys() & {"course_id", "bundle_id", "plan_id"}) != 1:
-            raise ma.ValidationError("Name a course, a bundle or a plan.", "course_id")
+            raise ma.ValidationError("Set exactly one of course_id, bundle_id and plan_id.", "course_id")
         if "plan_id" in checkout and "coupon" in checkout:
-            raise ma.ValidationError("Coupons are for courses and bundles.", "coupon")
+            raise ma.ValidationError("Coupons apply to courses and bundles only.", "coupon")
 
 
 class CheckoutSchema(Schema):
@@ -57,7 +57,7 @@ class CheckoutSchema(Schema):
 
 @blp.route("/checkouts")
 class Checkouts(MethodView):
-    @requires(idempotency_key=True, limit=MONEY)
+    @require_auth(idempotency_key=True, limit=PAYMENT)
     @blp.arguments(CheckoutRequestSchema)
     @blp.response(201, CheckoutSchema)
     def post(self, checkout: dict[str, Any]) -> Any:
@@ -66,9 +66,9 @@ class Checkouts(MethodView):
         Returns the open session for the same purchase if there is one. An order with a total of zero, for example
         after a coupon, is fulfilled at once.
         """
-        return ask(
+        return call(
             "payments.start_checkout",
-            user_id=me().id,
+            user_id=current_caller().id,
             course_id=checkout.get("course_id"),
             bundle_id=checkout.get("bundle_id"),
             plan_id=checkout.get("plan_id"),
@@ -76,17 +76,17 @@ class Checkouts(MethodView):
             provider=checkout["provider"],
             success_url=checkout.get("success_url"),
             cancel_url=checkout.get("cancel_url"),
-            receipt_email=checkout.get("receipt_email") or me().email,
+            receipt_email=checkout.get("receipt_email") or current_caller().email,
         )
 
 
 @blp.route("/checkouts/<uuid:checkout_id>/sync")
 class CheckoutSync(MethodView):
-    @requires(limit=MONEY)
+    @require_auth(limit=PAYMENT)
     @blp.response(200, OrderSchema)
     def post(self, checkout_id: UUID) -> Any:
         """Sync a checkout session
 
         Fetches the payment's status from the provider. Call it when the buyer returns from the hosted checkout page.
         """
-        return ask("payments.sync_checkout", checkout_id=checkout_id, user_id=me().id)
+        return call("payments.sync_checkout", checkout_id=checkout_id, user_id=current_caller().id)

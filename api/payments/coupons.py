@@ -7,28 +7,28 @@ import marshmallow as ma
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import requires
-from api.etags import existing, if_match, respond
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
-from api.schemas import Currency, Moment, Schema, Timestamp
-from models.cache import Stored
+from api.auth import require_auth
+from api.conditional_requests import if_match, json_response, require_existing
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rpc import call
+from api.schemas import Currency, Schema, Timestamp, UtcDateTime
+from core.cache import CachedView
 
 from .blueprint import blp
 
 _CODE = ma.validate.Regexp(r"[A-Za-z0-9_-]{3,40}\Z", error="3 to 40 letters, digits, hyphens and underscores.")
-_A_HUNDRED = 100
+_MAX_PERCENT = 100
 
 
-def _at_least_one(**kwargs: Any) -> ma.fields.Int:
+def _positive_int(**kwargs: Any) -> ma.fields.Int:
     return ma.fields.Int(strict=True, validate=ma.validate.Range(min=1, max=10**9), **kwargs)
 
 
 class CouponLimitsSchema(Schema):
-    max_redemptions = _at_least_one(allow_none=True)
-    max_per_user = _at_least_one(allow_none=True)
-    starts_at = Moment(allow_none=True)
-    ends_at = Moment(allow_none=True)
+    max_redemptions = _positive_int(allow_none=True)
+    max_per_user = _positive_int(allow_none=True)
+    starts_at = UtcDateTime(allow_none=True)
+    ends_at = UtcDateTime(allow_none=True)
     course_ids = ma.fields.List(
         ma.fields.UUID(),
         allow_none=True,
@@ -40,21 +40,21 @@ class CouponLimitsSchema(Schema):
     def _ends_after_it_starts(self, coupon: dict[str, Any], **_: Any) -> None:
         starts_at, ends_at = coupon.get("starts_at"), coupon.get("ends_at")
         if starts_at and ends_at and ends_at <= starts_at:
-            raise ma.ValidationError("Later than starts_at.", "ends_at")
+            raise ma.ValidationError("Must be later than starts_at.", "ends_at")
 
 
 class CouponTermsSchema(CouponLimitsSchema):
     code = ma.fields.Str(required=True, validate=_CODE, metadata={"example": "AUTUMN15"})
     kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(["percent", "fixed"]))
-    value = _at_least_one(required=True, metadata={"description": "Percentage for `percent`, minor units for `fixed`."})
+    value = _positive_int(required=True, metadata={"description": "Percentage for `percent`, minor units for `fixed`."})
     currency = Currency()
 
     @ma.validates_schema
-    def _fits_its_kind(self, coupon: dict[str, Any], **_: Any) -> None:
-        if coupon["kind"] == "percent" and coupon["value"] > _A_HUNDRED:
-            raise ma.ValidationError("At most a hundred.", "value")
+    def _validate_kind(self, coupon: dict[str, Any], **_: Any) -> None:
+        if coupon["kind"] == "percent" and coupon["value"] > _MAX_PERCENT:
+            raise ma.ValidationError("At most 100.", "value")
         if (coupon["kind"] == "fixed") != ("currency" in coupon):
-            raise ma.ValidationError("A fixed one has a currency, one in percent has none.", "currency")
+            raise ma.ValidationError("Required for fixed, not allowed for percent.", "currency")
 
 
 class CouponSchema(Schema):
@@ -75,17 +75,17 @@ class CouponSchema(Schema):
 
 @blp.route("/coupons")
 class Coupons(MethodView):
-    @requires("payments:admin")
+    @require_auth("payments:admin")
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(CouponSchema))
+    @blp.response(200, page_schema(CouponSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List coupons
 
         Newest first.
         """
-        return page(ask("payments.list_coupons", **query))
+        return page_response(call("payments.list_coupons", **query))
 
-    @requires("payments:admin")
+    @require_auth("payments:admin")
     @blp.arguments(CouponTermsSchema)
     @blp.response(201, CouponSchema)
     def post(self, coupon: dict[str, Any]) -> Any:
@@ -93,19 +93,19 @@ class Coupons(MethodView):
 
         Coupon codes are not case-sensitive.
         """
-        return ask("payments.issue_coupon", terms={**coupon, "code": coupon["code"].upper()})
+        return call("payments.create_coupon", terms={**coupon, "code": coupon["code"].upper()})
 
 
 @blp.route("/coupons/<uuid:coupon_id>")
 class Coupon(MethodView):
-    @requires("payments:admin")
+    @require_auth("payments:admin")
     @blp.response(200, CouponSchema)
     def get(self, coupon_id: UUID) -> Response:
         """Retrieve a coupon"""
-        return respond(Stored.of(ask("payments.show_coupon", coupon_id=coupon_id)))
+        return json_response(CachedView.from_view(call("payments.show_coupon", coupon_id=coupon_id)))
 
-    @requires("payments:admin")
-    @existing("payments.show_coupon")
+    @require_auth("payments:admin")
+    @require_existing("payments.show_coupon")
     @if_match
     @blp.arguments(CouponLimitsSchema)
     @blp.response(200, CouponSchema)
@@ -114,5 +114,5 @@ class Coupon(MethodView):
 
         Changes its limits and dates; null removes one.
         """
-        changed = ask("payments.change_coupon", coupon_id=coupon_id, expected_version=expected_version, limits=limits)
-        return respond(Stored.of(changed))
+        changed = call("payments.change_coupon", coupon_id=coupon_id, expected_version=expected_version, limits=limits)
+        return json_response(CachedView.from_view(changed))

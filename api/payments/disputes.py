@@ -5,9 +5,9 @@ from typing import Any
 import marshmallow as ma
 from flask.views import MethodView
 
-from api.auth import requires
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
+from api.auth import require_auth
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rpc import call
 from api.schemas import Schema, Timestamp
 
 from .blueprint import blp
@@ -44,12 +44,12 @@ class DisputeSchema(Schema):
 
 @blp.route("/disputes")
 class Disputes(MethodView):
-    @requires("payments:read")
+    @require_auth("payments:read")
     @blp.arguments(DisputesQuery, location="query")
-    @blp.response(200, page_of(DisputeSchema))
+    @blp.response(200, page_schema(DisputeSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List disputes
 
         Newest first. Filter by order or status.
         """
-        return page(ask("payments.list_disputes", **query))
+        return page_response(call("payments.list_disputes", **query))

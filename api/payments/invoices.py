@@ -7,9 +7,9 @@ import marshmallow as ma
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import me, requires
-from api.printing import printable
-from api.queue import ask
+from api.auth import current_caller, require_auth
+from api.content_negotiation import json_or_html
+from api.rpc import call
 from api.schemas import Schema, Timestamp
 
 from .blueprint import blp
@@ -29,7 +29,7 @@ _PAGE = """<!doctype html>
 {% for line in lines %}<tr><td>{{ line.title }}</td><td>{{ line.amount }} {{ currency }}</td></tr>
 {% endfor %}{% if discount_minor %}<tr><td>Coupon {{ coupon }}</td><td>-{{ discount }} {{ currency }}</td></tr>
 {% endif %}<tr><td><strong>Total</strong></td><td><strong>{{ total }} {{ currency }}</strong></td></tr>
-{% if refunded_minor %}<tr><td>Given back</td><td>-{{ refunded }} {{ currency }}</td></tr>
+{% if refunded_minor %}<tr><td>Refunded</td><td>-{{ refunded }} {{ currency }}</td></tr>
 {% endif %}</table>
 </html>
 """
@@ -59,7 +59,7 @@ class InvoiceSchema(Schema):
 
 @blp.route("/orders/<uuid:order_id>/invoice")
 class Invoice(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(200, InvoiceSchema)
     @blp.alt_response(409, "Problem409")
     def get(self, order_id: UUID) -> Response:
@@ -67,6 +67,6 @@ class Invoice(MethodView):
 
         The order must be paid. Returns JSON, or HTML if `Accept` prefers it. With `payments:read`, any user's order.
         """
-        whose = None if "payments:read" in me().permissions else me().id
-        invoice: dict[str, Any] = ask("payments.show_invoice", order_id=order_id, user_id=whose)
-        return printable(_PAGE, invoice)
+        owner_id = None if "payments:read" in current_caller().permissions else current_caller().id
+        invoice: dict[str, Any] = call("payments.show_invoice", order_id=order_id, user_id=owner_id)
+        return json_or_html(_PAGE, invoice)

@@ -5,9 +5,9 @@ from typing import Any
 import marshmallow as ma
 from flask.views import MethodView
 
-from api.auth import requires
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
+from api.auth import require_auth
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rpc import call
 from api.schemas import Schema, Timestamp
 
 from .blueprint import blp
@@ -38,7 +38,7 @@ class LedgerEntrySchema(Schema):
     recorded_at = Timestamp()
 
 
-class DifferenceSchema(Schema):
+class MismatchSchema(Schema):
     object_id = ma.fields.Str(metadata={"description": "Id of the provider's object."})
     theirs_minor = ma.fields.Int()
     ours_minor = ma.fields.Int()
@@ -55,45 +55,45 @@ class ReconciliationSchema(Schema):
     theirs_minor = ma.fields.Int(metadata={"description": "Total reported by the provider."})
     ours_minor = ma.fields.Int(metadata={"description": "Total in the ledger for the same objects."})
     differing = ma.fields.List(
-        ma.fields.Nested(DifferenceSchema), metadata={"description": "Objects whose amounts differ, at most 100."}
+        ma.fields.Nested(MismatchSchema), metadata={"description": "Objects whose amounts differ, at most 100."}
     )
     compared_at = Timestamp()
 
 
 @blp.route("/ledger/accounts")
 class LedgerAccounts(MethodView):
-    @requires("payments:admin")
+    @require_auth("payments:admin")
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(LedgerAccountSchema))
+    @blp.response(200, page_schema(LedgerAccountSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List ledger accounts
 
         Returns each account with its balance per currency.
         """
-        return page(ask("payments.list_ledger_accounts", **query))
+        return page_response(call("payments.list_ledger_accounts", **query))
 
 
 @blp.route("/ledger/entries")
 class LedgerEntries(MethodView):
-    @requires("payments:admin")
+    @require_auth("payments:admin")
     @blp.arguments(LedgerEntriesQuery, location="query")
-    @blp.response(200, page_of(LedgerEntrySchema))
+    @blp.response(200, page_schema(LedgerEntrySchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List ledger entries
 
         Newest first. Filter by order or account.
         """
-        return page(ask("payments.list_ledger_entries", **query))
+        return page_response(call("payments.list_ledger_entries", **query))
 
 
 @blp.route("/reconciliation/reports")
 class ReconciliationReports(MethodView):
-    @requires("payments:admin")
+    @require_auth("payments:admin")
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(ReconciliationSchema))
+    @blp.response(200, page_schema(ReconciliationSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List reconciliation reports
 
         Each report compares the provider's movements of a period with the ledger. Newest first.
         """
-        return page(ask("payments.list_reconciliations", **query))
+        return page_response(call("payments.list_reconciliations", **query))

@@ -7,13 +7,13 @@ import marshmallow as ma
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import me, requires
-from api.etags import respond
-from api.limits import MONEY
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
+from api.auth import current_caller, require_auth
+from api.conditional_requests import json_response
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rate_limits import PAYMENT
+from api.rpc import call
 from api.schemas import Schema, Timestamp
-from models.cache import Stored
+from core.cache import CachedView
 
 from .blueprint import blp
 
@@ -47,7 +47,7 @@ class OrderSchema(Schema):
     version = ma.fields.Int()
 
 
-class OrderStepSchema(Schema):
+class OrderHistoryEntrySchema(Schema):
     step = ma.fields.Str(metadata={"example": "payment_succeeded"})
     payment_id = ma.fields.UUID(allow_none=True)
     provider = ma.fields.Str(allow_none=True)
@@ -57,54 +57,56 @@ class OrderStepSchema(Schema):
 
 @blp.route("/orders")
 class Orders(MethodView):
-    @requires()
+    @require_auth()
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(OrderSchema))
+    @blp.response(200, page_schema(OrderSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's orders
 
         Newest first.
         """
-        return page(ask("payments.list_orders", user_id=me().id, **query))
+        return page_response(call("payments.list_orders", user_id=current_caller().id, **query))
 
 
 @blp.route("/orders/<uuid:order_id>")
 class Order(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(200, OrderSchema)
     def get(self, order_id: UUID) -> Response:
         """Retrieve an order
 
         With `payments:read`, any user's order.
         """
-        return respond(Stored.of(ask("payments.show_order", order_id=order_id, user_id=_whose())))
+        return json_response(
+            CachedView.from_view(call("payments.show_order", order_id=order_id, user_id=_owner_filter()))
+        )
 
 
 @blp.route("/orders/<uuid:order_id>/timeline")
 class OrderTimeline(MethodView):
-    @requires()
+    @require_auth()
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(OrderStepSchema))
+    @blp.response(200, page_schema(OrderHistoryEntrySchema))
     def get(self, query: dict[str, Any], order_id: UUID) -> Page:
         """List the history of an order
 
         Returns its steps from checkout to access. With `payments:read`, any user's order.
         """
-        return page(ask("payments.show_timeline", order_id=order_id, user_id=_whose(), **query))
+        return page_response(call("payments.show_timeline", order_id=order_id, user_id=_owner_filter(), **query))
 
 
 @blp.route("/orders/<uuid:order_id>/cancel")
 class OrderCancellation(MethodView):
-    @requires(limit=MONEY)
+    @require_auth(limit=PAYMENT)
     @blp.response(200, OrderSchema)
     def post(self, order_id: UUID) -> Any:
         """Cancel an order
 
         The order must be unpaid. Also closes its checkout session.
         """
-        return ask("payments.cancel_order", order_id=order_id, user_id=me().id)
+        return call("payments.cancel_order", order_id=order_id, user_id=current_caller().id)
 
 
-def _whose() -> UUID | None:
+def _owner_filter() -> UUID | None:
     """Return the owner to filter by, or None for any owner (``payments:read``)."""
-    return None if "payments:read" in me().permissions else me().id
+    return None if "payments:read" in current_caller().permissions else current_caller().id

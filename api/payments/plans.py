@@ -7,14 +7,14 @@ import marshmallow as ma
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import public, requires
-from api.etags import existing, if_match, respond
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
+from api.auth import public, require_auth
+from api.conditional_requests import if_match, json_response, require_existing
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rpc import call
 from api.schemas import Flag, Line, Money, Schema
-from models.cache import Stored
+from core.cache import CachedView
 
-from .blueprint import blp, is_sales_staff, respond_private
+from .blueprint import blp, caller_specific_response, is_sales_staff
 
 
 class PlanPriceSchema(Money):
@@ -22,20 +22,20 @@ class PlanPriceSchema(Money):
 
 
 class PlanRequestSchema(Schema):
-    name = Line(required=True, longest=128)
+    name = Line(required=True, max_length=128)
     price = ma.fields.Nested(PlanPriceSchema, required=True)
     interval = ma.fields.Str(required=True, validate=ma.validate.OneOf(["month", "year"]))
     trial_days = ma.fields.Int(strict=True, load_default=0, validate=ma.validate.Range(min=0, max=365))
     course_ids = ma.fields.List(ma.fields.UUID(), required=True, validate=ma.validate.Length(min=1, max=100))
 
     @ma.validates("course_ids")
-    def _each_once(self, course_ids: list[UUID], **_: Any) -> None:
+    def _validate_unique_courses(self, course_ids: list[UUID], **_: Any) -> None:
         if len(set(course_ids)) < len(course_ids):
-            raise ma.ValidationError("Each course once.")
+            raise ma.ValidationError("Course ids must be unique.")
 
 
 class PlanChangeSchema(Schema):
-    name = Line(longest=128)
+    name = Line(max_length=128)
     trial_days = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=365))
     on_sale = Flag(metadata={"description": "false closes the plan to new subscribers."})
 
@@ -55,12 +55,12 @@ class PlanSchema(Schema):
 class Plans(MethodView):
     @public
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(PlanSchema))
+    @blp.response(200, page_schema(PlanSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List plans on sale"""
-        return page(ask("payments.list_plans", **query))
+        return page_response(call("payments.list_plans", **query))
 
-    @requires("payments:admin")
+    @require_auth("payments:admin")
     @blp.arguments(PlanRequestSchema)
     @blp.response(201, PlanSchema)
     def post(self, plan: dict[str, Any]) -> Any:
@@ -69,7 +69,7 @@ class Plans(MethodView):
         A plan gives access to its courses for a monthly or yearly price.
         """
         price = plan.pop("price")
-        return ask("payments.create_plan", **plan, **price)
+        return call("payments.create_plan", **plan, **price)
 
 
 @blp.route("/plans/<uuid:plan_id>")
@@ -81,10 +81,10 @@ class Plan(MethodView):
 
         Plans that are not on sale are visible to callers with `payments:admin` only.
         """
-        return respond_private(ask("payments.show_plan", plan_id=plan_id, for_staff=is_sales_staff()))
+        return caller_specific_response(call("payments.show_plan", plan_id=plan_id, for_staff=is_sales_staff()))
 
-    @requires("payments:admin")
-    @existing("payments.show_plan", for_staff=True)
+    @require_auth("payments:admin")
+    @require_existing("payments.show_plan", for_staff=True)
     @if_match
     @blp.arguments(PlanChangeSchema)
     @blp.response(200, PlanSchema)
@@ -93,5 +93,5 @@ class Plan(MethodView):
 
         Applies to new subscriptions; existing subscribers keep their terms.
         """
-        changed = ask("payments.change_plan", plan_id=plan_id, expected_version=expected_version, changes=changes)
-        return respond(Stored.of(changed))
+        changed = call("payments.change_plan", plan_id=plan_id, expected_version=expected_version, changes=changes)
+        return json_response(CachedView.from_view(changed))

@@ -6,15 +6,15 @@ from uuid import UUID
 import marshmallow as ma
 from flask.views import MethodView
 
-from api.auth import me, requires
-from api.limits import MONEY
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
+from api.auth import current_caller, require_auth
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rate_limits import PAYMENT
+from api.rpc import call
 from api.schemas import Flag, Schema, Timestamp
 
 from .blueprint import blp
 
-_NOT_BLANK = ma.validate.Regexp(r"(?s).*\S", error="Say why.")
+_NOT_BLANK = ma.validate.Regexp(r"(?s).*\S", error="Must not be blank.")
 
 
 class RefundRequestSchema(Schema):
@@ -62,12 +62,12 @@ class RefundSchema(Schema):
     finished_at = Timestamp(allow_none=True)
 
 
-RefundPage = page_of(RefundSchema)
+RefundPage = page_schema(RefundSchema)
 
 
 @blp.route("/orders/<uuid:order_id>/refunds")
 class Refunds(MethodView):
-    @requires("payments:refund", idempotency_key=True, limit=MONEY)
+    @require_auth("payments:refund", idempotency_key=True, limit=PAYMENT)
     @blp.arguments(RefundRequestSchema)
     @blp.response(201, RefundSchema)
     def post(self, refund: dict[str, Any], order_id: UUID) -> Any:
@@ -76,17 +76,17 @@ class Refunds(MethodView):
         Refunds an order fully or in part. Access ends when the full amount is refunded; a subscription ends with its
         current period.
         """
-        return ask(
+        return call(
             "payments.refund_order",
             order_id=order_id,
             amount_minor=refund["amount_minor"],
             reason=refund["reason"],
-            requested_by=me().id,
+            requested_by=current_caller().id,
             payment_id=refund["payment_id"],
             keeps_access=refund["keeps_access"],
         )
 
-    @requires()
+    @require_auth()
     @blp.arguments(PageQuery, location="query")
     @blp.response(200, RefundPage)
     def get(self, query: dict[str, Any], order_id: UUID) -> Page:
@@ -94,5 +94,5 @@ class Refunds(MethodView):
 
         With `payments:read`, any user's order.
         """
-        whose = None if "payments:read" in me().permissions else me().id
-        return page(ask("payments.list_refunds", order_id=order_id, user_id=whose, **query))
+        owner_id = None if "payments:read" in current_caller().permissions else current_caller().id
+        return page_response(call("payments.list_refunds", order_id=order_id, user_id=owner_id, **query))

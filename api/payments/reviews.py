@@ -6,10 +6,10 @@ from uuid import UUID
 import marshmallow as ma
 from flask.views import MethodView
 
-from api.auth import me, requires
-from api.limits import MONEY
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
+from api.auth import current_caller, require_auth
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rate_limits import PAYMENT
+from api.rpc import call
 from api.schemas import Schema, Timestamp
 
 from .blueprint import blp
@@ -21,7 +21,7 @@ STATUSES = [
     *("unknown", "review", "duplicate"),
 ]
 REFUND_STATUSES = ["created", "unknown", "pending", "review", "succeeded", "failed"]
-_NOT_BLANK = ma.validate.Regexp(r"(?s).*\S", error="Say why.")
+_NOT_BLANK = ma.validate.Regexp(r"(?s).*\S", error="Must not be blank.")
 
 
 class PaymentsQuery(PageQuery):
@@ -108,39 +108,39 @@ class DisputeResolutionSchema(RefundResolutionSchema):
     )
 
     @ma.validates_schema
-    def _names_an_amount(self, resolution: dict[str, Any], **_: Any) -> None:
+    def _validate_amount(self, resolution: dict[str, Any], **_: Any) -> None:
         if (resolution["action"] == "accept") != ("amount_minor" in resolution):
-            raise ma.ValidationError("With accept, and only then.", "amount_minor")
+            raise ma.ValidationError("Required with accept, not allowed otherwise.", "amount_minor")
 
 
 @blp.route("/payments")
 class Payments(MethodView):
-    @requires("payments:read")
+    @require_auth("payments:read")
     @blp.arguments(PaymentsQuery, location="query")
-    @blp.response(200, page_of(PaymentSchema))
+    @blp.response(200, page_schema(PaymentSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List payments
 
         Newest first. Filter by order or status.
         """
-        return page(ask("payments.list_payments", **query))
+        return page_response(call("payments.list_payments", **query))
 
 
 @blp.route("/payments/<uuid:payment_id>")
 class Payment(MethodView):
-    @requires("payments:read")
+    @require_auth("payments:read")
     @blp.response(200, PaymentDetailsSchema)
     def get(self, payment_id: UUID) -> Any:
         """Retrieve a payment
 
         Returns the payment with its resolutions.
         """
-        return ask("payments.show_payment", payment_id=payment_id)
+        return call("payments.show_payment", payment_id=payment_id)
 
 
 @blp.route("/payments/<uuid:payment_id>/resolve")
 class PaymentResolution(MethodView):
-    @requires("payments:refund", idempotency_key=True, limit=MONEY)
+    @require_auth("payments:refund", idempotency_key=True, limit=PAYMENT)
     @blp.arguments(PaymentResolutionSchema)
     @blp.response(200, PaymentDetailsSchema)
     def post(self, resolution: dict[str, Any], payment_id: UUID) -> Any:
@@ -148,12 +148,12 @@ class PaymentResolution(MethodView):
 
         The resolution is recorded with the caller and the note.
         """
-        return ask("payments.resolve_payment", payment_id=payment_id, actor=me().id, **resolution)
+        return call("payments.resolve_payment", payment_id=payment_id, actor=current_caller().id, **resolution)
 
 
 @blp.route("/refunds")
 class AllRefunds(MethodView):
-    @requires("payments:read")
+    @require_auth("payments:read")
     @blp.arguments(RefundsQuery, location="query")
     @blp.response(200, RefundPage)
     def get(self, query: dict[str, Any]) -> Page:
@@ -161,12 +161,12 @@ class AllRefunds(MethodView):
 
         Newest first. Filter by status.
         """
-        return page(ask("payments.list_all_refunds", **query))
+        return page_response(call("payments.list_all_refunds", **query))
 
 
 @blp.route("/refunds/<uuid:refund_id>/resolve")
 class RefundResolution(MethodView):
-    @requires("payments:refund", idempotency_key=True, limit=MONEY)
+    @require_auth("payments:refund", idempotency_key=True, limit=PAYMENT)
     @blp.arguments(RefundResolutionSchema)
     @blp.response(200, RefundSchema)
     def post(self, resolution: dict[str, Any], refund_id: UUID) -> Any:
@@ -174,12 +174,12 @@ class RefundResolution(MethodView):
 
         The resolution is recorded with the caller and the note.
         """
-        return ask("payments.resolve_refund", refund_id=refund_id, actor=me().id, **resolution)
+        return call("payments.resolve_refund", refund_id=refund_id, actor=current_caller().id, **resolution)
 
 
 @blp.route("/disputes/<uuid:dispute_id>/resolve")
 class DisputeResolution(MethodView):
-    @requires("payments:refund", idempotency_key=True, limit=MONEY)
+    @require_auth("payments:refund", idempotency_key=True, limit=PAYMENT)
     @blp.arguments(DisputeResolutionSchema)
     @blp.response(200, DisputeSchema)
     def post(self, resolution: dict[str, Any], dispute_id: UUID) -> Any:
@@ -187,11 +187,11 @@ class DisputeResolution(MethodView):
 
         The resolution is recorded with the caller and the note.
         """
-        return ask(
+        return call(
             "payments.resolve_dispute",
             dispute_id=dispute_id,
             action=resolution["action"],
             amount_minor=resolution.get("amount_minor"),
             note=resolution["note"],
-            actor=me().id,
+            actor=current_caller().id,
         )

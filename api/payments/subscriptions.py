@@ -7,13 +7,13 @@ import marshmallow as ma
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import me, requires
-from api.etags import respond
-from api.limits import MONEY
-from api.pages import Page, PageQuery, page, page_of
-from api.queue import ask
+from api.auth import current_caller, require_auth
+from api.conditional_requests import json_response
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rate_limits import PAYMENT
+from api.rpc import call
 from api.schemas import Money, Schema, Timestamp
-from models.cache import Stored
+from core.cache import CachedView
 
 from .blueprint import blp
 from .checkouts import PROVIDERS, ReceiptEmail
@@ -52,7 +52,7 @@ class PlanSubscriptionSchema(Schema):
 
 @blp.route("/subscriptions")
 class Subscriptions(MethodView):
-    @requires(idempotency_key=True, limit=MONEY)
+    @require_auth(idempotency_key=True, limit=PAYMENT)
     @blp.arguments(PlanSubscriptionRequestSchema)
     @blp.response(201, PlanSubscriptionSchema)
     def post(self, body: dict[str, Any]) -> Any:
@@ -61,48 +61,48 @@ class Subscriptions(MethodView):
         Charges the caller's saved payment method or starts a trial. With neither, create a checkout session with
         `plan_id` instead.
         """
-        return ask(
+        return call(
             "payments.start_subscription",
-            user_id=me().id,
+            user_id=current_caller().id,
             plan_id=body["plan_id"],
             provider=body["provider"],
-            receipt_email=body.get("receipt_email") or me().email,
+            receipt_email=body.get("receipt_email") or current_caller().email,
         )
 
 
 @blp.route("/me/subscriptions")
-class MySubscriptions(MethodView):
-    @requires()
+class OwnSubscriptions(MethodView):
+    @require_auth()
     @blp.arguments(PageQuery, location="query")
-    @blp.response(200, page_of(PlanSubscriptionSchema))
+    @blp.response(200, page_schema(PlanSubscriptionSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's subscriptions
 
         Newest first.
         """
-        return page(ask("payments.list_subscriptions", user_id=me().id, **query))
+        return page_response(call("payments.list_subscriptions", user_id=current_caller().id, **query))
 
 
 @blp.route("/subscriptions/<uuid:subscription_id>")
 class Subscription(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(200, PlanSubscriptionSchema)
     def get(self, subscription_id: UUID) -> Response:
         """Retrieve a subscription
 
         Only the caller's own.
         """
-        shown = ask("payments.show_subscription", subscription_id=subscription_id, user_id=me().id)
-        return respond(Stored.of(shown))
+        shown = call("payments.show_subscription", subscription_id=subscription_id, user_id=current_caller().id)
+        return json_response(CachedView.from_view(shown))
 
 
 @blp.route("/subscriptions/<uuid:subscription_id>/cancel")
 class SubscriptionCancellation(MethodView):
-    @requires()
+    @require_auth()
     @blp.response(200, PlanSubscriptionSchema)
     def post(self, subscription_id: UUID) -> Any:
         """Cancel a subscription
 
         Cancels at the end of the current period; access continues until then.
         """
-        return ask("payments.cancel_subscription", subscription_id=subscription_id, user_id=me().id)
+        return call("payments.cancel_subscription", subscription_id=subscription_id, user_id=current_caller().id)

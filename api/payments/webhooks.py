@@ -9,11 +9,11 @@ from flask.views import MethodView
 
 import settings
 from api.addresses import client_address
-from api.auth import signed
-from api.incoming import webhook_body
-from api.queue import ask_for_webhook
+from api.auth import raw_webhook
+from api.incoming_webhooks import webhook_body
+from api.rpc import call_for_webhook
 from api.schemas import Schema
-from models.webhooks import verify_address, verify_stripe
+from core.webhook_signatures import verify_address, verify_stripe
 
 from .blueprint import blp
 
@@ -24,7 +24,7 @@ class WebhookReceivedSchema(Schema):
 
 @blp.route("/webhooks/stripe")
 class StripeWebhook(MethodView):
-    @signed
+    @raw_webhook
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Receive a Stripe webhook
@@ -34,12 +34,12 @@ class StripeWebhook(MethodView):
         body, signature = webhook_body(), request.headers.get("Stripe-Signature", "")
         secrets = [secret.encode() for secret in settings.STRIPE_WEBHOOK_SECRETS]
         verify_stripe(body, signature, secrets, at=datetime.now(UTC))
-        return _passed_on("stripe", body, {"stripe-signature": signature})
+        return _forward("stripe", body, {"stripe-signature": signature})
 
 
 @blp.route("/webhooks/yookassa")
 class YooKassaWebhook(MethodView):
-    @signed
+    @raw_webhook
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Receive a YooKassa webhook
@@ -47,9 +47,9 @@ class YooKassaWebhook(MethodView):
         Verified by the sender's IP address. The body is only a hint to fetch the payment from YooKassa.
         """
         verify_address(client_address(), settings.YOOKASSA_TRUSTED_NETWORKS, sender="yookassa")
-        return _passed_on("yookassa", webhook_body(), {})
+        return _forward("yookassa", webhook_body(), {})
 
 
-def _passed_on(provider: str, body: bytes, headers: dict[str, str]) -> Any:
+def _forward(provider: str, body: bytes, headers: dict[str, str]) -> Any:
     webhook = {"body": body, "headers": headers, "address": client_address()}
-    return ask_for_webhook("payments.receive_webhook", provider=provider, webhook=webhook)
+    return call_for_webhook("payments.receive_webhook", provider=provider, webhook=webhook)

@@ -8,7 +8,7 @@ from sqlalchemy import Index, delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base
+from core.db import Base
 
 
 class AccessSource(Base):
@@ -56,7 +56,9 @@ class AccessSource(Base):
         return session.execute(stored.returning(cls.version)).first() is not None
 
     @classmethod
-    def get_or_create(cls, session: Session, source: str, source_id: str, *, user_id: UUID, at: datetime) -> Self:
+    def get_or_create_for_update(
+        cls, session: Session, source: str, source_id: str, *, user_id: UUID, at: datetime
+    ) -> Self:
         """Return the state of a source, locked; created as active if no event has changed it yet.
 
         Because of the lock, a concurrent revocation waits for the grant and then applies to it.

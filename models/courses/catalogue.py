@@ -28,15 +28,15 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import TSVECTOR, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base
+from core.db import Base
 
-from .course import Course, Described
+from .course import Course, HasDescription
 from .reviews import Rating
-from .spelling import romanised
+from .transliteration import transliterate
 from .versions import CourseVersion
 
 
-class Word(Base):
+class VocabularyWord(Base):
     """A word of a title or tag in Latin letters, for the correction of misspelled searches."""
 
     __tablename__ = "vocabulary"
@@ -45,7 +45,7 @@ class Word(Base):
     word: Mapped[str] = mapped_column(primary_key=True)
 
 
-class CatalogueEntry(Described, Base):
+class CatalogueEntry(HasDescription, Base):
     """A course on sale. ``names`` is the title and the tags in Latin letters, ``words`` the full-text index."""
 
     __tablename__ = "catalogue"
@@ -66,10 +66,10 @@ class CatalogueEntry(Described, Base):
     words: Mapped[str] = mapped_column(TSVECTOR, Computed("…"), deferred=True)  # the expression is in the migration
 
     @classmethod
-    def offer(cls, session: Session, course: Course, version: CourseVersion, *, learners: int, rating: Rating) -> None:
+    def upsert(cls, session: Session, course: Course, version: CourseVersion, *, learners: int, rating: Rating) -> None:
         """Insert or update the entry of a course from its newest version."""
         entry = {
-            **version.description_of(),
+            **version.description_fields(),
             "slug": course.slug,
             "price_minor": course.price_minor,
             "currency": course.currency,
@@ -77,7 +77,7 @@ class CatalogueEntry(Described, Base):
             "lessons_total": version.lessons_total,
             "duration_seconds": version.duration_seconds,
             "published_at": course.published_at,
-            "names": romanised(" ".join((version.title, *version.tags))),
+            "names": transliterate(" ".join((version.title, *version.tags))),
         }
         counted = {"learners": learners, "ratings": rating.count, "rating_hundredths": rating.hundredths}
         row = insert(cls).values(course_id=course.id, **counted, **entry)
@@ -85,40 +85,40 @@ class CatalogueEntry(Described, Base):
         # Sorted, so that two concurrent publishes lock the rows of their words in the same order and cannot deadlock.
         words = [{"word": word} for word in sorted(set(entry["names"].split()))]
         if words:
-            session.execute(insert(Word).values(words).on_conflict_do_nothing())
+            session.execute(insert(VocabularyWord).values(words).on_conflict_do_nothing())
 
     @classmethod
-    def reprice(cls, session: Session, course: Course) -> None:
+    def update_price(cls, session: Session, course: Course) -> None:
         """Update the price from the course."""
         price = {"price_minor": course.price_minor, "currency": course.currency}
         session.execute(update(cls).where(cls.course_id == course.id).values(**price))
 
     @classmethod
-    def withdraw(cls, session: Session, course: Course) -> None:
+    def remove(cls, session: Session, course: Course) -> None:
         """Delete the entry of a course."""
         session.execute(delete(cls).where(cls.course_id == course.id))
 
     @classmethod
-    def count_learner(cls, session: Session, course_id: UUID) -> None:
+    def increment_learners(cls, session: Session, course_id: UUID) -> None:
         session.execute(update(cls).where(cls.course_id == course_id).values(learners=cls.learners + 1))
 
     @classmethod
-    def rate(cls, session: Session, course_id: UUID) -> None:
+    def recalculate_rating(cls, session: Session, course_id: UUID) -> None:
         """Recalculate the rating of a course from its reviews.
 
         The row lock makes a concurrent recalculation wait for this transaction, so that it includes its review.
         """
         session.execute(select(cls.course_id).where(cls.course_id == course_id).with_for_update(key_share=True))
-        rating = Rating.of(session, course_id)
+        rating = Rating.calculate(session, course_id)
         rated = {"ratings": rating.count, "rating_hundredths": rating.hundredths}
         session.execute(update(cls).where(cls.course_id == course_id).values(**rated))
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return an item of GET /v1/courses."""
         return {
             "id": self.course_id,
             "slug": self.slug,
-            **self.description_of(),
+            **self.description_fields(),
             "price": {"amount_minor": self.price_minor, "currency": self.currency},
             "instructor_id": self.instructor_id,
             "lessons_total": self.lessons_total,
@@ -159,7 +159,7 @@ class Filters(msgspec.Struct, kw_only=True, frozen=True):
         return conditions
 
 
-class Position(msgspec.Struct, array_like=True):
+class CatalogueCursor(msgspec.Struct, array_like=True):
     """Cursor: the last item of a page."""
 
     key: Any
@@ -167,10 +167,10 @@ class Position(msgspec.Struct, array_like=True):
     respelled: bool
 
 
-Page = tuple[list[CatalogueEntry], Position | None]
+CataloguePage = tuple[list[CatalogueEntry], CatalogueCursor | None]
 
-RANKED = 500  # entries that are ranked by relevance: 25 pages of twenty
-COUNTED = 5000  # upper bound of the entries that are counted for a search
+MAX_RANKED = 500  # entries that are ranked by relevance: 25 pages of twenty
+MAX_COUNTED = 5000  # upper bound of the entries that are counted for a search
 
 # Weights as in the migration's index: A is the title, B is title and tags in Latin letters.
 _TITLE_WORDS = func.ts_filter(CatalogueEntry.words, literal_column("'{a,b}'"))
@@ -193,7 +193,7 @@ class Search:
     sort: str  # newest, popular, rating, price, -price; relevance only with ``q``
     respelled: bool = False
 
-    def page(self, session: Session, after: Position | None, limit: int) -> Page:
+    def list_page(self, session: Session, after: CatalogueCursor | None, limit: int) -> CataloguePage:
         """Return up to ``limit`` entries after a cursor, and the next cursor if there are more."""
         if self.sort == "relevance":
             ranked = self._ranked().subquery()
@@ -201,7 +201,7 @@ class Search:
             statement = select(CatalogueEntry, key).join(ranked, ranked.c.course_id == CatalogueEntry.course_id)
         else:
             key, descending = _SORTS[self.sort]
-            statement = self._found(select(CatalogueEntry, key))
+            statement = self._filtered(select(CatalogueEntry, key))
         if after:
             row = tuple_(key, CatalogueEntry.course_id)
             last_key_value = literal(msgspec.convert(after.key, key.type.python_type), key.type)
@@ -212,17 +212,17 @@ class Search:
         if len(rows) <= limit:
             return [entry for entry, _ in rows], None
         last, last_key = rows[limit - 1]
-        return [entry for entry, _ in rows[:limit]], Position(last_key, last.course_id, self.respelled)
+        return [entry for entry, _ in rows[:limit]], CatalogueCursor(last_key, last.course_id, self.respelled)
 
     def count(self, session: Session) -> int:
-        """Return the number of matching entries, in one statement; with ``q`` at most COUNTED."""
+        """Return the number of matching entries, in one statement; with ``q`` at most MAX_COUNTED."""
         counted: int = session.scalars(select(func.count()).select_from(self._counted())).one()
         return counted
 
     def facets(self, session: Session) -> tuple[dict[str, list[dict[str, Any]]], int]:
         """Return the counts per category, level, language and price (free or paid), and the total, in one statement.
 
-        With ``q`` only the COUNTED most popular matches are counted.
+        With ``q`` only the MAX_COUNTED most popular matches are counted.
         """
         counted = self._counted().c
         columns = {"category": counted.category, "level": counted.level, "language": counted.language}
@@ -238,29 +238,29 @@ class Search:
     def _counted(self) -> Subquery:
         entry = CatalogueEntry
         columns: tuple[Any, ...] = (entry.category, entry.level, entry.language, (entry.price_minor == 0).label("free"))
-        found: Select[Any] = self._found(select(*columns))
-        return (found if self.filters.q is None else _most_popular(found, COUNTED)).subquery()
+        found: Select[Any] = self._filtered(select(*columns))
+        return (found if self.filters.q is None else _most_popular(found, MAX_COUNTED)).subquery()
 
     def _ranked(self) -> Select[Any]:
-        """Select course and rank of the RANKED most popular courses that match ``q`` in title or tags.
+        """Select course and rank of the MAX_RANKED most popular courses that match ``q`` in title or tags.
 
-        If there are fewer, up to RANKED other matches are ranked too. Ranking every match of a frequent word would be
-        slow.
+        If there are fewer, up to MAX_RANKED other matches are ranked too. Ranking every match of a frequent word would
+        be slow.
         """
         entry = CatalogueEntry
         columns: tuple[Any, ...] = (entry.course_id, entry.words)
         fitting = select(*columns).where(*self.filters.conditions())
         by_title = _TITLE_WORDS.bool_op("@@")(self._query)
-        titled = _most_popular(fitting.where(by_title), RANKED).cte("titled")
-        too_few = select(func.count()).select_from(titled).scalar_subquery() < RANKED
+        titled = _most_popular(fitting.where(by_title), MAX_RANKED).cte("titled")
+        too_few = select(func.count()).select_from(titled).scalar_subquery() < MAX_RANKED
         others = fitting.where(entry.words.bool_op("@@")(self._query), ~by_title, too_few)
-        ranked = union_all(select(titled), select(_most_popular(others, RANKED).subquery())).subquery().c
+        ranked = union_all(select(titled), select(_most_popular(others, MAX_RANKED).subquery())).subquery().c
         # Rank in millionths: a float would not survive the round trip through a cursor unchanged.
         return select(
             ranked.course_id, cast(func.ts_rank(ranked.words, self._query) * 1_000_000, BigInteger).label("key")
         )
 
-    def _found(self, statement: Select[Any]) -> Select[Any]:
+    def _filtered(self, statement: Select[Any]) -> Select[Any]:
         statement = statement.where(*self.filters.conditions())
         return statement if self.filters.q is None else statement.where(CatalogueEntry.words.bool_op("@@")(self._query))
 
@@ -268,7 +268,7 @@ class Search:
     def _query(self) -> ColumnElement[Any]:
         if self.respelled:
             # A CTE, so that the function is evaluated once and not for every use or row.
-            corrected = select(func.courses.respelled(romanised(self.filters.q or "")).label("words"))
+            corrected = select(func.courses.respelled(transliterate(self.filters.q or "")).label("words"))
             return select(corrected.cte("meant").c.words).scalar_subquery()
         return func.websearch_to_tsquery(literal_column("'russian'::regconfig"), self.filters.q)
 

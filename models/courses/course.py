@@ -11,14 +11,14 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
 import settings
-from models.base import Aggregate, Base, new_id
+from core.db import Aggregate, Base, new_id
 from models.errors import (
     CourseEmpty,
     NotFound,
     OutlineIncomplete,
-    OwnPrerequisite,
     PreconditionFailed,
     SectionNotEmpty,
+    SelfPrerequisite,
     TooManyLessons,
     TooManySections,
 )
@@ -61,14 +61,14 @@ class PlannedSection(msgspec.Struct, kw_only=True):
     lessons: list[UUID]
 
 
-class CoursePosition(msgspec.Struct, array_like=True):
+class CourseCursor(msgspec.Struct, array_like=True):
     """Cursor: the last item of a page."""
 
     created_at: datetime
     course_id: UUID
 
 
-class Described:
+class HasDescription:
     """The descriptive columns that the working copy, each published version and the catalogue share."""
 
     title: Mapped[str]
@@ -78,11 +78,11 @@ class Described:
     language: Mapped[str]
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
 
-    def description_of(self) -> dict[str, Any]:
+    def description_fields(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("title", "summary", "category", "level", "language", "tags")}
 
 
-class Presentation(Described):
+class Presentation(HasDescription):
     """The columns that the working copy and each published version share, except the outline."""
 
     description: Mapped[str] = mapped_column(default="")
@@ -111,7 +111,7 @@ class Course(Presentation, Aggregate, Base):
     )
 
     @classmethod
-    def draft(cls, fields: CourseFields, *, id: UUID, slug: str, instructor_id: UUID, at: datetime) -> Self:  # noqa: A002 the column's name
+    def create(cls, fields: CourseFields, *, id: UUID, slug: str, instructor_id: UUID, at: datetime) -> Self:  # noqa: A002 the column's name
         """Create a draft, which only its author can see."""
         course = cls(
             id=id,
@@ -130,16 +130,16 @@ class Course(Presentation, Aggregate, Base):
         return course
 
     @classmethod
-    def find(cls, session: Session, ref: str, *, outline: bool = False) -> Self:
+    def get(cls, session: Session, ref: str, *, outline: bool = False) -> Self:
         """Return a course by id or slug, on sale or not, without a lock. Raises NotFound."""
         options = [selectinload(cls.sections).selectinload(Section.lessons)] if outline else []
-        course = session.scalars(select(cls).where(cls.named(ref)).options(*options)).one_or_none()
+        course = session.scalars(select(cls).where(cls.matches_ref(ref)).options(*options)).one_or_none()
         if course is None:
             raise NotFound("course", ref)
         return course
 
     @classmethod
-    def own(cls, session: Session, ref: str, caller: Caller, *, contents: bool = False) -> Self:
+    def get_for_update(cls, session: Session, ref: str, caller: Caller, *, contents: bool = False) -> Self:
         """Return a course that the caller may change, locked and with its outline.
 
         ``contents`` loads the contents of the lessons too. Raises NotFound, also for a course of another author.
@@ -147,7 +147,7 @@ class Course(Presentation, Aggregate, Base):
         outline = selectinload(cls.sections).selectinload(Section.lessons)
         course = session.scalars(
             select(cls)
-            .where(cls.named(ref))
+            .where(cls.matches_ref(ref))
             # FOR NO KEY UPDATE: enrollments refer only to the key of the row and need not wait.
             .with_for_update(key_share=True)
             .options(outline.undefer(Lesson.content) if contents else outline)
@@ -158,9 +158,9 @@ class Course(Presentation, Aggregate, Base):
         return course
 
     @classmethod
-    def page_of(
-        cls, session: Session, instructor_id: UUID, after: CoursePosition | None, limit: int
-    ) -> tuple[list[Self], CoursePosition | None]:
+    def list_page(
+        cls, session: Session, instructor_id: UUID, after: CourseCursor | None, limit: int
+    ) -> tuple[list[Self], CourseCursor | None]:
         """Return up to ``limit`` courses of an instructor, newest first, and the next cursor if there are more."""
         wanted = select(cls).where(cls.instructor_id == instructor_id, cls.status != "archived")
         if after:
@@ -169,16 +169,16 @@ class Course(Presentation, Aggregate, Base):
         if len(rows) <= limit:
             return rows, None
         last = rows[limit - 1]
-        return rows[:limit], CoursePosition(last.created_at, last.id)
+        return rows[:limit], CourseCursor(last.created_at, last.id)
 
     @classmethod
-    def written_by(cls, session: Session, instructor_id: UUID) -> list[Self]:
+    def list_by_author(cls, session: Session, instructor_id: UUID) -> list[Self]:
         """Return all courses of an instructor, including archived ones, oldest first."""
         theirs = select(cls).where(cls.instructor_id == instructor_id)
         return list(session.scalars(theirs.order_by(cls.created_at, cls.id)))
 
     @classmethod
-    def named(cls, ref: str) -> ColumnElement[bool]:
+    def matches_ref(cls, ref: str) -> ColumnElement[bool]:
         """Return the condition for the course with this id or slug."""
         try:
             return cls.id == UUID(ref)
@@ -186,14 +186,14 @@ class Course(Presentation, Aggregate, Base):
             return cls.slug == ref
 
     @classmethod
-    def expect_all(cls, session: Session, course_ids: Collection[UUID]) -> None:
+    def require_existing(cls, session: Session, course_ids: Collection[UUID]) -> None:
         """Raise NotFound if one of the courses does not exist or was never published."""
         there = session.scalars(select(cls.id).where(cls.id.in_(course_ids), cls.published_version.is_not(None)))
         for missing in set(course_ids) - set(there):
             raise NotFound("course", str(missing))
 
     @classmethod
-    def on_sale_among(cls, session: Session, course_ids: Collection[UUID]) -> list[UUID]:
+    def filter_on_sale(cls, session: Session, course_ids: Collection[UUID]) -> list[UUID]:
         """Return the ids of those courses that are on sale."""
         if not course_ids:
             return []
@@ -206,7 +206,7 @@ class Course(Presentation, Aggregate, Base):
     def may_be_changed_by(self, caller: Caller) -> bool:
         return self.status != "archived" and (caller.admin or caller.user_id == self.instructor_id)
 
-    def expect(self, version: int) -> None:
+    def require_version(self, version: int) -> None:
         """Raise PreconditionFailed unless ``version`` is the current version."""
         if version != self.version:
             raise PreconditionFailed("course", str(self.version))
@@ -239,7 +239,7 @@ class Course(Presentation, Aggregate, Base):
         self._renumber()
 
     def add_lesson(self, section_id: UUID, fields: LessonFields) -> Lesson:
-        """Append a new lesson to a section. Raises NotFound, TooManyLessons, ContentUnfit."""
+        """Append a new lesson to a section. Raises NotFound, TooManyLessons, InvalidContent."""
         section = self.section(section_id)
         if sum(1 for _ in self.lessons()) >= settings.COURSE_LESSONS_MAX:
             raise TooManyLessons(settings.COURSE_LESSONS_MAX)
@@ -262,7 +262,7 @@ class Course(Presentation, Aggregate, Base):
         self._section_of(lesson).lessons.remove(lesson)
         self._renumber()
 
-    def arrange(self, plan: list[PlannedSection]) -> None:
+    def reorder_outline(self, plan: list[PlannedSection]) -> None:
         """Reorder all lessons; sections that the plan does not contain are deleted.
 
         Raises NotFound, TooManySections, and OutlineIncomplete if a lesson is missing or a lesson or section occurs
@@ -309,10 +309,10 @@ class Course(Presentation, Aggregate, Base):
         for section in self.sections:
             yield from section.lessons
 
-    def require(self, prerequisites: list[UUID]) -> None:
-        """Replace the prerequisites. Raises OwnPrerequisite."""
+    def set_prerequisites(self, prerequisites: list[UUID]) -> None:
+        """Replace the prerequisites. Raises SelfPrerequisite."""
         if self.id in prerequisites:
-            raise OwnPrerequisite
+            raise SelfPrerequisite
         self.prerequisites = prerequisites
 
     def publish(self, *, at: datetime) -> None:
@@ -323,7 +323,7 @@ class Course(Presentation, Aggregate, Base):
         self.published_version = (self.published_version or 0) + 1
         self.published_at = self.published_at or at
 
-    def created(self) -> CourseCreated:
+    def created_event(self) -> CourseCreated:
         return CourseCreated(
             course_id=self.id,
             slug=self.slug,
@@ -332,7 +332,7 @@ class Course(Presentation, Aggregate, Base):
             created_at=self.created_at,
         )
 
-    def updated(self, *, at: datetime) -> CourseUpdated:
+    def updated_event(self, *, at: datetime) -> CourseUpdated:
         return CourseUpdated(
             course_id=self.id,
             slug=self.slug,
@@ -343,7 +343,7 @@ class Course(Presentation, Aggregate, Base):
             updated_at=at,
         )
 
-    def withdraw(self) -> None:
+    def unpublish(self) -> None:
         """Unpublish the course. Learners keep their access."""
         self.status = "draft"
 
@@ -351,23 +351,23 @@ class Course(Presentation, Aggregate, Base):
         """Remove the course from sale and from its author's list. This cannot be undone."""
         self.status = "archived"
 
-    def archived(self, *, at: datetime) -> CourseArchived:
+    def archived_event(self, *, at: datetime) -> CourseArchived:
         return CourseArchived(course_id=self.id, archived_at=at)
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the working copy, as its author sees it."""
-        return self.showing(self, self.outline())
+        return self.build_response(self, self.outline())
 
     def outline(self) -> list[dict[str, Any]]:
         return [section.outline() for section in self.sections]
 
-    def line(self) -> dict[str, Any]:
+    def to_list_item(self) -> dict[str, Any]:
         """Return an item of the author's list of courses."""
         return {
             "id": self.id,
             "slug": self.slug,
             "status": self.status,
-            **self.description_of(),
+            **self.description_fields(),
             "price": {"amount_minor": self.price_minor, "currency": self.currency},
             "instructor_id": self.instructor_id,
             "created_at": self.created_at,
@@ -375,13 +375,13 @@ class Course(Presentation, Aggregate, Base):
             "version": self.version,
         }
 
-    def showing(self, shown: "Presentation", sections: list[dict[str, Any]]) -> dict[str, Any]:
+    def build_response(self, shown: "Presentation", sections: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the response of GET /v1/courses/{id}, with the contents of ``shown`` and ``sections``."""
         return {
             "id": self.id,
             "slug": self.slug,
             "status": self.status,
-            **shown.description_of(),
+            **shown.description_fields(),
             "description": shown.description,
             "price": {"amount_minor": self.price_minor, "currency": self.currency},
             "instructor_id": self.instructor_id,

@@ -10,7 +10,7 @@ from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, delete, select, t
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
-from models.base import Aggregate, Base, new_id
+from core.db import Aggregate, Base, new_id
 from models.events import EnrollmentCreated, EnrollmentEnded, LessonCompleted, LessonReopened
 
 from .access_sources import AccessSource
@@ -44,7 +44,7 @@ class Grant(Base):
     def gives_access(self, at: datetime) -> bool:
         return self.status == "active" and self.starts_at <= at and (self.ends_at is None or at < self.ends_at)
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         return {
             "source": self.source,
             "source_id": self.source_id,
@@ -55,7 +55,7 @@ class Grant(Base):
         }
 
 
-class EnrollmentPosition(msgspec.Struct, array_like=True):
+class EnrollmentCursor(msgspec.Struct, array_like=True):
     """Cursor: the last item of a page."""
 
     enrolled_at: datetime
@@ -81,7 +81,7 @@ class Enrollment(Aggregate, Base):
     __table_args__ = (UniqueConstraint("user_id", "course_id"), {"schema": "courses"})
 
     @classmethod
-    def reserve(cls, session: Session, *, user_id: UUID, course_id: UUID, at: datetime) -> Self:
+    def get_or_create_for_update(cls, session: Session, *, user_id: UUID, course_id: UUID, at: datetime) -> Self:
         """Return the user's enrollment in a course, locked; created without access if there was none.
 
         A concurrent call for the same enrollment waits here until this transaction has ended.
@@ -97,23 +97,23 @@ class Enrollment(Aggregate, Base):
             progress_version=0,
         )
         session.execute(row.on_conflict_do_nothing(index_elements=["user_id", "course_id"]))
-        enrollment = cls.find(session, user_id, course_id, lock=True)
+        enrollment = cls.find(session, user_id, course_id, for_update=True)
         assert enrollment is not None  # enrollments are never deleted
         return enrollment
 
     @classmethod
-    def find(cls, session: Session, user_id: UUID, course_id: UUID, *, lock: bool = False) -> Self | None:
+    def find(cls, session: Session, user_id: UUID, course_id: UUID, *, for_update: bool = False) -> Self | None:
         """Return the user's enrollment in a course with its grants; None if there is none."""
         wanted = select(cls).where(cls.user_id == user_id, cls.course_id == course_id)
-        if lock:
+        if for_update:
             wanted = wanted.with_for_update(key_share=True)
         fresh = {"populate_existing": True}
         return session.scalars(wanted.options(selectinload(cls.grants)).execution_options(**fresh)).one_or_none()
 
     @classmethod
-    def page(
-        cls, session: Session, user_id: UUID, after: EnrollmentPosition | None, limit: int
-    ) -> tuple[list[Self], EnrollmentPosition | None]:
+    def list_page(
+        cls, session: Session, user_id: UUID, after: EnrollmentCursor | None, limit: int
+    ) -> tuple[list[Self], EnrollmentCursor | None]:
         """Return up to ``limit`` enrollments of a user, newest first, and the next cursor if there are more."""
         wanted = select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants))
         if after:
@@ -123,10 +123,10 @@ class Enrollment(Aggregate, Base):
         if len(rows) <= limit:
             return rows, None
         last = rows[limit - 1]
-        return rows[:limit], EnrollmentPosition(last.enrolled_at, last.id)
+        return rows[:limit], EnrollmentCursor(last.enrolled_at, last.id)
 
     @classmethod
-    def unfinished(cls, session: Session, user_id: UUID, course_ids: Sequence[UUID]) -> list[UUID]:
+    def filter_incomplete(cls, session: Session, user_id: UUID, course_ids: Sequence[UUID]) -> list[UUID]:
         """Return those of the courses that the user has not completed, in the given order."""
         if not course_ids:
             return []
@@ -135,13 +135,15 @@ class Enrollment(Aggregate, Base):
         return [course_id for course_id in course_ids if course_id not in finished]
 
     @classmethod
-    def all_of(cls, session: Session, user_id: UUID) -> list[Self]:
+    def list_for_user(cls, session: Session, user_id: UUID) -> list[Self]:
         """Return all enrollments of a user with their grants, oldest first."""
         theirs = select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants))
         return list(session.scalars(theirs.order_by(cls.enrolled_at)))
 
     @classmethod
-    def granted_by(cls, session: Session, source: str, source_id: str, *, user_id: UUID) -> list[Self]:
+    def list_by_grant_source_for_update(
+        cls, session: Session, source: str, source_id: str, *, user_id: UUID
+    ) -> list[Self]:
         """Return the user's enrollments that have a grant of this source, with all their grants, locked."""
         granted = select(Grant.course_id).where(
             Grant.source == source, Grant.source_id == source_id, Grant.user_id == user_id
@@ -161,7 +163,7 @@ class Enrollment(Aggregate, Base):
         return any(grant.gives_access(at) for grant in self.grants)
 
     def grant(
-        self, source: str, source_id: str, *, course_title: str, at: datetime, known: AccessSource | None = None
+        self, source: str, source_id: str, *, course_title: str, at: datetime, source_state: AccessSource | None = None
     ) -> EnrollmentCreated | None:
         """Add a grant; return the event, or None if the user does not gain access by it.
 
@@ -171,8 +173,8 @@ class Enrollment(Aggregate, Base):
             return None  # a source grants once, even if the grant has been revoked since
         had_access = self.has_access(at)
         new = Grant(id=new_id(), source=source, source_id=source_id, status="active", starts_at=at)
-        if known and known.status != "active":
-            new.status, new.reason = known.status, known.reason
+        if source_state and source_state.status != "active":
+            new.status, new.reason = source_state.status, source_state.reason
         self.grants.append(new)
         return self._enrollment_created(new, course_title, at) if self.has_access(at) and not had_access else None
 
@@ -222,7 +224,7 @@ class Enrollment(Aggregate, Base):
             enrolled_at=at,
         )
 
-    def count(self, event: LessonCompleted | LessonReopened, *, version: int | None) -> None:
+    def update_progress(self, event: LessonCompleted | LessonReopened, *, version: int | None) -> None:
         """Apply a progress event. An event older than the last applied one is ignored."""
         if version is not None and version <= self.progress_version:
             return
@@ -232,18 +234,18 @@ class Enrollment(Aggregate, Base):
         self.progress_percent = 100 * event.lessons_completed // event.lessons_total
 
     @classmethod
-    def forget_counts(cls, session: Session, key: str) -> None:
+    def clear_progress(cls, session: Session, key: str) -> None:
         """Reset the progress of ``<user_id>:<course_id>``, for a rebuild of the projection."""
         user_id, course_id = map(UUID, key.split(":"))
         counted = update(cls).where(cls.user_id == user_id, cls.course_id == course_id)
         session.execute(counted.values(lessons_completed=0, progress_percent=0, progress_version=0))
 
-    def lesson_before(self, lesson_id: str, in_order: list[str]) -> str | None:
+    def blocking_lesson(self, lesson_id: str, in_order: list[str]) -> str | None:
         """Return the lesson to complete before this one in a sequential course; None if this lesson is open."""
         is_locked = lesson_id in in_order[self.lessons_completed + 1 :]
         return in_order[self.lessons_completed] if is_locked else None
 
-    def view(self, *, at: datetime) -> dict[str, Any]:
+    def to_response(self, *, at: datetime) -> dict[str, Any]:
         """Return an item of GET /v1/me/enrollments."""
         return {
             "course_id": self.course_id,
@@ -253,12 +255,12 @@ class Enrollment(Aggregate, Base):
             "progress_percent": self.progress_percent,
         }
 
-    def access_view(self, *, at: datetime) -> dict[str, Any]:
+    def to_access_response(self, *, at: datetime) -> dict[str, Any]:
         """Return the response of GET /v1/me/courses/{id}/access."""
         giving = [grant.source for grant in self.grants if grant.gives_access(at)]
         return {
             "access": bool(giving),
-            "grants": [grant.view() for grant in self.grants],
+            "grants": [grant.to_response() for grant in self.grants],
             "reason": giving[0] if giving else "ended",
         }
 

@@ -8,12 +8,12 @@ from sqlalchemy import ForeignKey, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, undefer
 
-from models.base import Base, new_id
-from models.errors import ContentUnfit, NotFound
+from core.db import Base, new_id
+from models.errors import InvalidContent, NotFound
 from models.events import LESSON_TITLE_MAX_LENGTH, PublishedLesson, PublishedSection
 
 # The one field of a lesson's content, by the kind of the lesson.
-CONTENT_OF = {"video": "url", "text": "body", "quiz": "questions"}
+CONTENT_FIELDS = {"video": "url", "text": "body", "quiz": "questions"}
 
 
 class LessonFields(TypedDict, total=False):
@@ -45,7 +45,7 @@ class Lesson(Base):
     unlock: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
 
     @classmethod
-    def find(cls, session: Session, course_id: UUID, lesson_id: UUID) -> Self:
+    def get(cls, session: Session, course_id: UUID, lesson_id: UUID) -> Self:
         """Return the working copy of a lesson with its content, without a lock. Raises NotFound."""
         wanted = select(cls).join(Section).where(Section.course_id == course_id, cls.id == lesson_id)
         lesson = session.scalars(wanted.options(undefer(cls.content))).one_or_none()
@@ -54,16 +54,16 @@ class Lesson(Base):
         return lesson
 
     @classmethod
-    def restored(cls, view: dict[str, Any]) -> Self:
+    def from_dict(cls, view: dict[str, Any]) -> Self:
         """Create a lesson from an earlier ``view()``."""
         return cls(**{**view, "id": UUID(view["id"]), "section_id": UUID(view["section_id"])})
 
     def change(self, fields: LessonFields) -> None:
-        """Apply the given fields. Raises ContentUnfit if the content does not match the kind of the lesson."""
+        """Apply the given fields. Raises InvalidContent if the content does not match the kind of the lesson."""
         for name, value in fields.items():
             setattr(self, name, value)
-        if set(self.content) != {CONTENT_OF[self.kind]}:
-            raise ContentUnfit(self.kind, CONTENT_OF[self.kind])
+        if set(self.content) != {CONTENT_FIELDS[self.kind]}:
+            raise InvalidContent(self.kind, CONTENT_FIELDS[self.kind])
 
     def outline(self) -> dict[str, Any]:
         """Return the lesson without its content, as part of an outline."""
@@ -78,7 +78,7 @@ class Lesson(Base):
             "unlock": self.unlock,
         }
 
-    def view(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the whole lesson, as its author sees it."""
         return {**self.outline(), "section_id": str(self.section_id), "content": self.content}
 
@@ -112,7 +112,7 @@ def counts(sections: list[dict[str, Any]]) -> dict[str, int]:
     }
 
 
-def published(sections: list[dict[str, Any]]) -> list[PublishedSection]:
+def to_published_sections(sections: list[dict[str, Any]]) -> list[PublishedSection]:
     """Convert an outline to the payload of COURSE_PUBLISHED."""
     return [
         PublishedSection(
@@ -120,7 +120,7 @@ def published(sections: list[dict[str, Any]]) -> list[PublishedSection]:
             lessons=[
                 PublishedLesson(
                     lesson_id=UUID(lesson["id"]),
-                    title=_shortened(lesson["title"]),
+                    title=_truncate(lesson["title"]),
                     duration_seconds=lesson["duration_seconds"],
                     completion_rule=lesson["completion"]["rule"],
                     opens_after_days=(lesson["unlock"] or {}).get("after_days"),
@@ -133,7 +133,7 @@ def published(sections: list[dict[str, Any]]) -> list[PublishedSection]:
     ]
 
 
-def _shortened(title: str) -> str:
+def _truncate(title: str) -> str:
     if len(title) <= LESSON_TITLE_MAX_LENGTH:
         return title
     return title[: LESSON_TITLE_MAX_LENGTH - 1].rstrip() + "…"
@@ -143,7 +143,7 @@ def _parse_datetime(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def learners_view(lesson: dict[str, Any]) -> dict[str, Any]:
+def without_answers(lesson: dict[str, Any]) -> dict[str, Any]:
     """Return a lesson as learners see it: without the correct options of a quiz."""
     if lesson["kind"] != "quiz":
         return lesson

@@ -14,7 +14,7 @@ from .course import Course
 from .outline import Lesson
 
 
-class Fault(NamedTuple):
+class FieldError(NamedTuple):
     """An error, and a JSON pointer to its place in the representation of the course."""
 
     pointer: str
@@ -23,12 +23,12 @@ class Fault(NamedTuple):
 
 def check_publishable(session: Session, course: Course) -> None:
     """Raise CourseNotPublishable with all errors of the course. The contents of its lessons must be loaded."""
-    faults = [*_lesson_faults(course), *_prerequisite_faults(session, course)]
-    if faults:
-        raise CourseNotPublishable.of(course.id, [fault._asdict() for fault in faults])
+    errors = [*_lesson_errors(course), *_prerequisite_errors(session, course)]
+    if errors:
+        raise CourseNotPublishable.from_field_errors(course.id, [error._asdict() for error in errors])
 
 
-def refuse_cycle(session: Session, course_id: UUID, prerequisites: Sequence[UUID]) -> None:
+def require_no_cycle(session: Session, course_id: UUID, prerequisites: Sequence[UUID]) -> None:
     """Raise PrerequisiteCycle if one of ``prerequisites`` requires the course, directly or through others.
 
     A lock serialises such changes. Otherwise two concurrent transactions could create a cycle together.
@@ -58,14 +58,14 @@ _REQUIRES = text("""
 """)
 
 
-def _lesson_faults(course: Course) -> Iterator[Fault]:
+def _lesson_errors(course: Course) -> Iterator[FieldError]:
     for place, section in enumerate(course.sections):
         for place_in_section, lesson in enumerate(section.lessons):
             pointer = f"/sections/{place}/lessons/{place_in_section}"
-            yield from (Fault(f"{pointer}{within}", detail) for within, detail in _faults_of(lesson))
+            yield from (FieldError(f"{pointer}{within}", detail) for within, detail in _errors_of(lesson))
 
 
-def _faults_of(lesson: Lesson) -> Iterator[tuple[str, str]]:
+def _errors_of(lesson: Lesson) -> Iterator[tuple[str, str]]:
     rule = lesson.completion["rule"]
     if rule == "min_score" and lesson.kind != "quiz":
         yield "/completion/rule", "Only a quiz is completed by a score."
@@ -76,12 +76,14 @@ def _faults_of(lesson: Lesson) -> Iterator[tuple[str, str]]:
         yield "/content/questions", f"Several questions have the id {repeated[0]}."
 
 
-def _prerequisite_faults(session: Session, course: Course) -> Iterator[Fault]:
-    on_sale = set(Course.on_sale_among(session, course.prerequisites))
+def _prerequisite_errors(session: Session, course: Course) -> Iterator[FieldError]:
+    on_sale = set(Course.filter_on_sale(session, course.prerequisites))
     for place, required in enumerate(course.prerequisites):
         if required not in on_sale:
-            yield Fault(f"/prerequisites/{place}", "The course is not on sale, so that it cannot be completed first.")
+            yield FieldError(
+                f"/prerequisites/{place}", "The course is not on sale, so that it cannot be completed first."
+            )
     try:
-        refuse_cycle(session, course.id, course.prerequisites)
+        require_no_cycle(session, course.id, course.prerequisites)
     except PrerequisiteCycle as cycle:
-        yield Fault("/prerequisites", str(cycle))
+        yield FieldError("/prerequisites", str(cycle))

@@ -8,8 +8,8 @@ from uuid import UUID
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base
-from models.errors import AnswersUnfit, NotAQuiz
+from core.db import Base
+from models.errors import InvalidAnswers, LessonIsNotAQuiz
 from models.events import QuizAttempted
 
 Answers = Mapping[str, list[str]]  # ids of the chosen options, by question id
@@ -17,7 +17,7 @@ Answers = Mapping[str, list[str]]  # ids of the chosen options, by question id
 _PERFECT_SCORE_PERCENT = 100
 
 
-class Attempt(Base):
+class QuizAttempt(Base):
     """A learner's answers to a quiz, and their score."""
 
     __tablename__ = "attempts"
@@ -33,7 +33,7 @@ class Attempt(Base):
     attempted_at: Mapped[datetime]
 
     @classmethod
-    def of(
+    def create(
         cls,
         session: Session,
         lesson: Mapping[str, Any],
@@ -45,7 +45,7 @@ class Attempt(Base):
     ) -> Self:
         """Grade the answers and add the learner's next attempt; their enrollment must be locked.
 
-        Raises NotAQuiz, AnswersUnfit.
+        Raises LessonIsNotAQuiz, InvalidAnswers.
         """
         lesson_id = UUID(lesson["id"])
         score_percent = grade(lesson, answers)
@@ -64,7 +64,7 @@ class Attempt(Base):
         return attempt
 
     @classmethod
-    def all_of(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
+    def list_for_user(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
         theirs = session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.attempted_at))
         return [
             {
@@ -72,7 +72,7 @@ class Attempt(Base):
                 "lesson_id": each.lesson_id,
                 "attempted_at": each.attempted_at,
                 "answers": each.answers,
-                **each.view(),
+                **each.to_response(),
             }
             for each in theirs
         ]
@@ -81,10 +81,10 @@ class Attempt(Base):
     def erase(cls, session: Session, user_id: UUID) -> int:
         return len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.attempt)).all())
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         return {"attempt": self.attempt, "score_percent": self.score_percent, "passed": self.passed}
 
-    def told(self) -> QuizAttempted:
+    def to_event(self) -> QuizAttempted:
         return QuizAttempted(
             user_id=self.user_id,
             course_id=self.course_id,
@@ -101,16 +101,16 @@ def grade(lesson: Mapping[str, Any], answers: Answers) -> int:
 
     A question counts as correct if exactly the correct options were chosen.
 
-    Raises NotAQuiz, AnswersUnfit.
+    Raises LessonIsNotAQuiz, InvalidAnswers.
     """
     questions = {question["id"]: question for question in lesson["content"].get("questions", [])}
     if not questions:
-        raise NotAQuiz(lesson["id"])
+        raise LessonIsNotAQuiz(lesson["id"])
     for question_id, chosen in answers.items():
         if question_id not in questions:
-            raise AnswersUnfit(question_id)
+            raise InvalidAnswers(question_id)
         options = {option["id"] for option in questions[question_id]["options"]}
         for option_id in set(chosen) - options:
-            raise AnswersUnfit(option_id)
+            raise InvalidAnswers(option_id)
     correct = sum(set(answers.get(name, [])) == set(question["correct"]) for name, question in questions.items())
     return 100 * correct // len(questions)

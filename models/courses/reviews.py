@@ -10,10 +10,10 @@ from sqlalchemy import UniqueConstraint, delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id
+from core.db import Base, new_id
 
 
-class ReviewPosition(msgspec.Struct, array_like=True):
+class ReviewCursor(msgspec.Struct, array_like=True):
     """Cursor: the last item of a page."""
 
     created_at: datetime
@@ -34,7 +34,7 @@ class Review(Base):
     __table_args__ = (UniqueConstraint("course_id", "user_id"), {"schema": "courses"})
 
     @classmethod
-    def write(cls, session: Session, *, course_id: UUID, user_id: UUID, rating: int, text: str, at: datetime) -> Self:
+    def upsert(cls, session: Session, *, course_id: UUID, user_id: UUID, rating: int, text: str, at: datetime) -> Self:
         """Insert the learner's review of a course, or replace the existing one."""
         fields = {"rating": rating, "text": text, "updated_at": at}
         row = insert(cls).values(id=new_id(), course_id=course_id, user_id=user_id, created_at=at, **fields)
@@ -42,9 +42,9 @@ class Review(Base):
         return session.scalars(written, execution_options={"populate_existing": True}).one()
 
     @classmethod
-    def page(
-        cls, session: Session, course_id: UUID, after: ReviewPosition | None, limit: int
-    ) -> tuple[list[Self], ReviewPosition | None]:
+    def list_page(
+        cls, session: Session, course_id: UUID, after: ReviewCursor | None, limit: int
+    ) -> tuple[list[Self], ReviewCursor | None]:
         """Return up to ``limit`` reviews of a course, newest first, and the next cursor if there are more."""
         wanted = select(cls).where(cls.course_id == course_id)
         if after:
@@ -53,19 +53,19 @@ class Review(Base):
         if len(rows) <= limit:
             return rows, None
         last = rows[limit - 1]
-        return rows[:limit], ReviewPosition(last.created_at, last.id)
+        return rows[:limit], ReviewCursor(last.created_at, last.id)
 
     @classmethod
-    def all_of(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
+    def list_for_user(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
         theirs = session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.created_at))
-        return [{"course_id": each.course_id, **each.view()} for each in theirs]
+        return [{"course_id": each.course_id, **each.to_response()} for each in theirs]
 
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> list[UUID]:
         """Delete the reviews of a user; return the ids of the reviewed courses."""
         return list(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.course_id)))
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return an item of GET /v1/courses/{id}/reviews, without the author."""
         return {
             "id": self.id,
@@ -84,7 +84,7 @@ class Rating:
     hundredths: int  # average rating times 100; 0 without reviews
 
     @classmethod
-    def of(cls, session: Session, course_id: UUID) -> Self:
+    def calculate(cls, session: Session, course_id: UUID) -> Self:
         average = func.coalesce(func.round(func.avg(Review.rating) * 100), 0)
         count, hundredths = session.execute(select(func.count(), average).where(Review.course_id == course_id)).one()
         return cls(count, int(hundredths))

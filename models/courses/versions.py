@@ -7,12 +7,12 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, ForeignKeyConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
-from models.base import Base
+from core.db import Base
 from models.errors import NotFound
 from models.events import CoursePublished
 
 from .course import Course, Presentation
-from .outline import Lesson, Section, counts, published
+from .outline import Lesson, Section, counts, to_published_sections
 
 
 class PublishedLesson(Base):
@@ -23,7 +23,7 @@ class PublishedLesson(Base):
     course_id: Mapped[UUID] = mapped_column(primary_key=True)
     lesson_id: Mapped[UUID] = mapped_column(primary_key=True)
     course_version: Mapped[int] = mapped_column(primary_key=True)
-    lesson: Mapped[dict[str, Any]]  # Lesson.view()
+    lesson: Mapped[dict[str, Any]]  # Lesson.to_dict()
 
     __table_args__ = (
         ForeignKeyConstraint(
@@ -34,7 +34,7 @@ class PublishedLesson(Base):
     )
 
     @classmethod
-    def latest(cls, session: Session, course_id: UUID, lesson_id: UUID) -> Self:
+    def get_latest(cls, session: Session, course_id: UUID, lesson_id: UUID) -> Self:
         """Return the lesson from the newest version that contains it.
 
         Learners on an older version can so open lessons that a newer version has removed.
@@ -74,12 +74,12 @@ class CourseVersion(Presentation, Base):
     lessons: Mapped[list[PublishedLesson]] = relationship(lazy="raise")
 
     @classmethod
-    def on_sale(cls, session: Session, ref: str) -> tuple[Course, Self]:
+    def get_on_sale(cls, session: Session, ref: str) -> tuple[Course, Self]:
         """Return a course by id or slug, with its version on sale. Raises NotFound if it is not on sale."""
         found = session.execute(
             select(Course, cls)
             .join(cls, (cls.course_id == Course.id) & (cls.course_version == Course.published_version))
-            .where(Course.named(ref), Course.status == "published")
+            .where(Course.matches_ref(ref), Course.status == "published")
         ).one_or_none()
         if found is None:
             raise NotFound("course", ref)
@@ -87,7 +87,7 @@ class CourseVersion(Presentation, Base):
         return course, version
 
     @classmethod
-    def latest(cls, session: Session, course_id: UUID) -> Self:
+    def get_latest(cls, session: Session, course_id: UUID) -> Self:
         """Return the newest version of a course, on sale or not. Raises NotFound if none was published."""
         newest = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(1)
         version = session.scalars(newest).one_or_none()
@@ -96,13 +96,13 @@ class CourseVersion(Presentation, Base):
         return version
 
     @classmethod
-    def history(cls, session: Session, course_id: UUID, *, after: int | None, limit: int) -> list[Self]:
+    def list_page(cls, session: Session, course_id: UUID, *, after: int | None, limit: int) -> list[Self]:
         """Return up to ``limit`` versions of a course below version ``after``, newest first."""
         versions = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(limit)
         return list(session.scalars(versions.where(cls.course_version < after) if after else versions))
 
     @classmethod
-    def numbered(cls, session: Session, course_id: UUID, course_version: int) -> Self:
+    def get_by_version(cls, session: Session, course_id: UUID, course_version: int) -> Self:
         """Return a version with the contents of its lessons. Raises NotFound."""
         version = session.get(cls, (course_id, course_version), options=[selectinload(cls.lessons)])
         if version is None:
@@ -114,22 +114,22 @@ class CourseVersion(Presentation, Base):
 
         Sections and lessons keep their ids, so that learners keep their progress.
         """
-        for name, value in self.description_of().items():
+        for name, value in self.description_fields().items():
             setattr(course, name, value)
         course.description, course.sequential = self.description, self.sequential
         course.prerequisites = list(self.prerequisites)
         contents = {published.lesson["id"]: published.lesson for published in self.lessons}
         for section in self.sections:
-            lessons = [Lesson.restored(contents[lesson["id"]]) for lesson in section["lessons"]]
+            lessons = [Lesson.from_dict(contents[lesson["id"]]) for lesson in section["lessons"]]
             position, title = section["position"], section["title"]
             course.sections.append(Section(id=UUID(section["id"]), title=title, position=position, lessons=lessons))
 
     @classmethod
-    def of(cls, course: Course, *, at: datetime) -> Self:
+    def create(cls, course: Course, *, at: datetime) -> Self:
         """Create the version of a course that was just published. The contents of its lessons must be loaded."""
         sections = course.outline()
         return cls(
-            **course.description_of(),
+            **course.description_fields(),
             **counts(sections),
             course_id=course.id,
             course_version=course.published_version,
@@ -138,14 +138,14 @@ class CourseVersion(Presentation, Base):
             prerequisites=course.prerequisites,
             sections=sections,
             published_at=at,
-            lessons=[PublishedLesson(lesson_id=lesson.id, lesson=lesson.view()) for lesson in course.lessons()],
+            lessons=[PublishedLesson(lesson_id=lesson.id, lesson=lesson.to_dict()) for lesson in course.lessons()],
         )
 
-    def view(self, course: Course) -> dict[str, Any]:
+    def to_response(self, course: Course) -> dict[str, Any]:
         """Return the public view: this version, at the current price."""
-        return course.showing(self, self.sections)
+        return course.build_response(self, self.sections)
 
-    def published(self, course: Course) -> CoursePublished:
+    def published_event(self, course: Course) -> CoursePublished:
         return CoursePublished(
             course_id=self.course_id,
             course_version=self.course_version,
@@ -155,16 +155,16 @@ class CourseVersion(Presentation, Base):
             price_minor=course.price_minor,
             currency=course.currency,
             sequential=self.sequential,
-            sections=published(self.sections),
+            sections=to_published_sections(self.sections),
             published_at=self.published_at,
             prerequisites=self.prerequisites,
         )
 
-    def line(self, course: Course) -> dict[str, Any]:
+    def to_list_item(self, course: Course) -> dict[str, Any]:
         """Return an item of the course's version history."""
         return {
             "course_version": self.course_version,
-            **self.description_of(),
+            **self.description_fields(),
             "lessons_total": self.lessons_total,
             "duration_seconds": self.duration_seconds,
             "published_at": self.published_at,

@@ -5,6 +5,17 @@ it. Within a schema version a payload may only gain attributes with defaults. Pe
 can be omitted or erased. Amounts are integers in minor units with an ISO 4217 currency; times are UTC.
 """
 
+from core.events import (
+    PII_FIELDS,
+    SHARED_TOPIC,
+    AwareDatetime,
+    Event,
+    EventClass,
+    EventPayload,
+    all_event_types,
+    without_pii,
+)
+
 from .courses import (
     LESSON_TITLE_MAX_LENGTH,
     CourseArchived,
@@ -18,20 +29,19 @@ from .courses import (
     PublishedSection,
     QuizAttempted,
 )
-from .event import EVERY_SERVICE, PERSONAL, AnyEvent, Event, EventClass, Moment, every_event, without_person
 from .integrations import WebhookEndpointDisabled
 from .notifications import NotificationFailed, NotificationSent
 from .payments import (
     CoursePurchased,
     DisputeClosed,
+    DisputeOpened,
     OrderCanceled,
     OrderCreated,
     OrderExpired,
-    PaymentDisputed,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
-    RefundReturned,
+    RefundReversed,
     SubscriptionCanceled,
     SubscriptionExpired,
     SubscriptionPastDue,
@@ -40,16 +50,16 @@ from .payments import (
     SubscriptionStarted,
     SubscriptionTrialEnding,
 )
-from .personal_data import KeptData, UserDataErased, UserDataExported
+from .personal_data import RetainedData, UserDataErased, UserDataExported
 from .progress import CertificateIssued, CourseCompleted, CourseStarted, LessonCompleted, LessonReopened
 from .users import Account, Person, UserCreated, UserDeleted, UserExportRequested, UserUpdated
 
 __all__ = [
-    "EVERY_SERVICE",
     "LESSON_TITLE_MAX_LENGTH",
-    "PERSONAL",
+    "PII_FIELDS",
+    "SHARED_TOPIC",
     "Account",
-    "AnyEvent",
+    "AwareDatetime",
     "CertificateIssued",
     "CourseArchived",
     "CourseCompleted",
@@ -60,20 +70,19 @@ __all__ = [
     "CourseStarted",
     "CourseUpdated",
     "DisputeClosed",
+    "DisputeOpened",
     "EnrollmentCreated",
     "EnrollmentEnded",
     "Event",
     "EventClass",
-    "KeptData",
+    "EventPayload",
     "LessonCompleted",
     "LessonReopened",
-    "Moment",
     "NotificationFailed",
     "NotificationSent",
     "OrderCanceled",
     "OrderCreated",
     "OrderExpired",
-    "PaymentDisputed",
     "PaymentFailed",
     "PaymentRefunded",
     "PaymentSucceeded",
@@ -81,7 +90,8 @@ __all__ = [
     "PublishedLesson",
     "PublishedSection",
     "QuizAttempted",
-    "RefundReturned",
+    "RefundReversed",
+    "RetainedData",
     "SubscriptionCanceled",
     "SubscriptionExpired",
     "SubscriptionPastDue",
@@ -96,6 +106,6 @@ __all__ = [
     "UserExportRequested",
     "UserUpdated",
     "WebhookEndpointDisabled",
-    "every_event",
-    "without_person",
+    "all_event_types",
+    "without_pii",
 ]

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 from uuid import UUID
 
-from .event import Event, Moment
+from core.events import AwareDatetime, Event
 
 LESSON_TITLE_MAX_LENGTH = 80
 
@@ -18,7 +18,7 @@ class PublishedLesson:
     duration_seconds: int | None = None
     completion_rule: str = "manual"  # manual, viewed or min_score (completed by passing its quiz)
     opens_after_days: int | None = None  # after the learner has started the course
-    opens_at: Moment | None = None
+    opens_at: AwareDatetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class PublishedSection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CoursePublished(Event, topic="courses", kept_for_good=True):
+class CoursePublished(Event, topic="courses", retained_forever=True):
     """A version of a course was published, with this outline and price."""
 
     schema_version: ClassVar[int] = 2  # version 1 also had titles of sections and kinds of lessons
@@ -42,7 +42,7 @@ class CoursePublished(Event, topic="courses", kept_for_good=True):
     currency: str
     sequential: bool  # lessons must be completed in order
     sections: list[PublishedSection]
-    published_at: Moment
+    published_at: AwareDatetime
     prerequisites: list[UUID] = field(default_factory=list)  # courses to complete first
 
 
@@ -54,11 +54,11 @@ class CourseCreated(Event, topic="courses"):
     slug: str
     title: str
     instructor_id: UUID
-    created_at: Moment
+    created_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class CourseUpdated(Event, topic="courses", kept_for_good=True):
+class CourseUpdated(Event, topic="courses", retained_forever=True):
     """The draft of a course, its price or its availability changed. A new price applies immediately."""
 
     course_id: UUID
@@ -67,19 +67,19 @@ class CourseUpdated(Event, topic="courses", kept_for_good=True):
     on_sale: bool
     price_minor: int
     currency: str
-    updated_at: Moment
+    updated_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class CourseArchived(Event, topic="courses", kept_for_good=True):
+class CourseArchived(Event, topic="courses", retained_forever=True):
     """A course was archived: it is no longer on sale or in its author's list. Learners keep their access."""
 
     course_id: UUID
-    archived_at: Moment
+    archived_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnrollmentCreated(Event, topic="courses", kept_for_good=True):
+class EnrollmentCreated(Event, topic="courses", retained_forever=True):
     """A user gained access to a course."""
 
     enrollment_id: UUID
@@ -88,18 +88,18 @@ class EnrollmentCreated(Event, topic="courses", kept_for_good=True):
     course_title: str
     source: str  # of the grant: order, free, manual …
     source_id: str
-    enrolled_at: Moment
+    enrolled_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnrollmentEnded(Event, topic="courses", kept_for_good=True):
+class EnrollmentEnded(Event, topic="courses", retained_forever=True):
     """A user lost access to a course: no active grant is left."""
 
     enrollment_id: UUID
     user_id: UUID
     course_id: UUID
     reason: str  # refunded, disputed, charged_back, subscription_ended …
-    ended_at: Moment
+    ended_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +112,7 @@ class QuizAttempted(Event, topic="courses"):
     attempt: int  # number of the attempt: 1, 2, 3 …
     score_percent: int
     passed: bool
-    attempted_at: Moment
+    attempted_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,4 +122,4 @@ class CourseRated(Event, topic="courses"):
     user_id: UUID
     course_id: UUID
     rating: int  # 1 to 5
-    rated_at: Moment
+    rated_at: AwareDatetime

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from .event import Event, Moment
+from core.events import AwareDatetime, Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,5 +12,5 @@ class WebhookEndpointDisabled(Event, topic="integrations"):
 
     endpoint_id: UUID
     reason: str  # failing or gone
-    failing_since: Moment
-    disabled_at: Moment
+    failing_since: AwareDatetime
+    disabled_at: AwareDatetime

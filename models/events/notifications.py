@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from .event import Event, Moment
+from core.events import AwareDatetime, Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class NotificationSent(Event, topic="notifications"):
     user_id: UUID
     category: str
     channel: str  # email …
-    sent_at: Moment
+    sent_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,4 +26,4 @@ class NotificationFailed(Event, topic="notifications"):
     category: str
     channel: str
     reason: str
-    failed_at: Moment
+    failed_at: AwareDatetime

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from .event import Event, Moment
+from core.events import AwareDatetime, Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class OrderCreated(Event, topic="payments"):
     amount_minor: int
     currency: str
     provider: str
-    created_at: Moment
+    created_at: AwareDatetime
     course_ids: list[UUID] = field(default_factory=list)
     description: str = ""  # names what is bought, for people
 
@@ -28,7 +28,7 @@ class OrderCanceled(Event, topic="payments"):
     order_id: UUID
     user_id: UUID
     course_id: UUID  # of a bundle the first
-    canceled_at: Moment
+    canceled_at: AwareDatetime
     course_ids: list[UUID] = field(default_factory=list)
 
 
@@ -39,7 +39,7 @@ class OrderExpired(Event, topic="payments"):
     order_id: UUID
     user_id: UUID
     course_id: UUID  # of a bundle the first
-    expired_at: Moment
+    expired_at: AwareDatetime
     course_ids: list[UUID] = field(default_factory=list)
 
 
@@ -54,7 +54,7 @@ class PaymentSucceeded(Event, topic="payments"):
     amount_minor: int
     currency: str
     provider: str
-    paid_at: Moment
+    paid_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class PaymentFailed(Event, topic="payments"):
     description: str
     provider: str
     reason: str  # the provider's code
-    failed_at: Moment
+    failed_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +82,13 @@ class PaymentRefunded(Event, topic="payments"):
     amount_minor: int
     currency: str
     provider: str
-    order_refunded: bool  # the order is fully refunded: its access ends
-    refunded_at: Moment
-    access_kept: bool = False  # the shop lets the buyer keep the access
+    is_full_refund: bool  # the order is fully refunded: its access ends
+    refunded_at: AwareDatetime
+    keeps_access: bool = False  # the shop lets the buyer keep the access
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefundReturned(Event, topic="payments"):
+class RefundReversed(Event, topic="payments"):
     """A refund was reversed because the buyer's bank did not accept it: the shop has the money again."""
 
     order_id: UUID
@@ -100,11 +100,11 @@ class RefundReturned(Event, topic="payments"):
     currency: str
     provider: str
     order_restored: bool  # the order had been fully refunded: its access is restored
-    returned_at: Moment
+    reversed_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaymentDisputed(Event, topic="payments"):
+class DisputeOpened(Event, topic="payments"):
     """A dispute was opened: the buyer's bank withholds a payment until the dispute is decided."""
 
     order_id: UUID
@@ -117,7 +117,7 @@ class PaymentDisputed(Event, topic="payments"):
     provider: str
     reason: str  # the provider's code
     order_suspended: bool  # the access is suspended until DISPUTE_CLOSED
-    disputed_at: Moment
+    opened_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ class DisputeClosed(Event, topic="payments"):
     won: bool  # by the shop, which has the money again
     order_restored: bool  # the access is restored
     order_charged_back: bool  # the whole amount of the order is lost: its access ends
-    closed_at: Moment
+    closed_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +146,7 @@ class CoursePurchased(Event, topic="payments"):
     user_id: UUID
     course_id: UUID
     course_title: str
-    purchased_at: Moment
+    purchased_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,8 +159,8 @@ class SubscriptionStarted(Event, topic="payments"):
     plan_name: str
     course_ids: list[UUID]
     trial: bool
-    period_end: Moment
-    started_at: Moment
+    period_end: AwareDatetime
+    started_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +171,9 @@ class SubscriptionRenewed(Event, topic="payments"):
     user_id: UUID
     plan_name: str
     order_id: UUID  # the order that paid for the period
-    period_start: Moment
-    period_end: Moment
-    renewed_at: Moment
+    period_start: AwareDatetime
+    period_end: AwareDatetime
+    renewed_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,8 +184,8 @@ class SubscriptionPastDue(Event, topic="payments"):
     user_id: UUID
     plan_name: str
     reason: str  # the provider's code
-    ends_at: Moment  # if it is not paid before
-    failed_at: Moment
+    ends_at: AwareDatetime  # if it is not paid before
+    failed_at: AwareDatetime
     is_retried: bool = True  # True: the saved method is charged again; False: the buyer must pay by a checkout
 
 
@@ -196,8 +196,8 @@ class SubscriptionCanceled(Event, topic="payments"):
     subscription_id: UUID
     user_id: UUID
     plan_name: str
-    ends_at: Moment
-    canceled_at: Moment
+    ends_at: AwareDatetime
+    canceled_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,7 @@ class SubscriptionExpired(Event, topic="payments"):
     user_id: UUID
     plan_name: str
     reason: str  # canceled, unpaid, trial_ended, account_erased, refunded, disputed
-    expired_at: Moment
+    expired_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,8 +218,8 @@ class SubscriptionRestored(Event, topic="payments"):
     subscription_id: UUID
     user_id: UUID
     plan_name: str
-    period_end: Moment
-    restored_at: Moment
+    period_end: AwareDatetime
+    restored_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,5 +231,5 @@ class SubscriptionTrialEnding(Event, topic="payments"):
     plan_name: str
     amount_minor: int
     currency: str
-    trial_ends_at: Moment
-    told_at: Moment
+    trial_ends_at: AwareDatetime
+    notified_at: AwareDatetime

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from .event import Event, Moment
+from core.events import AwareDatetime, Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,11 +14,11 @@ class CourseStarted(Event, topic="progress"):
     course_id: UUID
     course_version: int
     lessons_total: int
-    started_at: Moment
+    started_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class LessonCompleted(Event, topic="progress", kept_for_good=True):
+class LessonCompleted(Event, topic="progress", retained_forever=True):
     """A learner completed a lesson."""
 
     user_id: UUID
@@ -28,11 +28,11 @@ class LessonCompleted(Event, topic="progress", kept_for_good=True):
     lesson_title: str
     lessons_completed: int
     lessons_total: int
-    completed_at: Moment
+    completed_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class LessonReopened(Event, topic="progress", kept_for_good=True):
+class LessonReopened(Event, topic="progress", retained_forever=True):
     """A learner undid the completion of a lesson."""
 
     user_id: UUID
@@ -40,18 +40,18 @@ class LessonReopened(Event, topic="progress", kept_for_good=True):
     lesson_id: UUID
     lessons_completed: int
     lessons_total: int
-    reopened_at: Moment
+    reopened_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class CourseCompleted(Event, topic="progress", kept_for_good=True):
+class CourseCompleted(Event, topic="progress", retained_forever=True):
     """A learner completed all lessons of a course for the first time."""
 
     user_id: UUID
     course_id: UUID
     course_title: str
     lessons_total: int
-    completed_at: Moment
+    completed_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,4 +62,4 @@ class CertificateIssued(Event, topic="progress"):
     course_id: UUID
     course_title: str
     code: str
-    issued_at: Moment
+    issued_at: AwareDatetime

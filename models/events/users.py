@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from .event import Event, Moment
+from core.events import AwareDatetime, Event
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,23 +18,23 @@ class Person:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UserCreated(Event, topic="users", kept_for_good=True):
+class UserCreated(Event, topic="users", retained_forever=True):
     """A user signed in for the first time."""
 
     user_id: UUID
     sub: str  # Auth0's id of the user
     pii: Person
-    created_at: Moment
+    created_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
-class UserUpdated(Event, topic="users", kept_for_good=True):
+class UserUpdated(Event, topic="users", retained_forever=True):
     """A profile was initialised or changed. The payload is the whole profile."""
 
     user_id: UUID
     version: int  # of the profile, starting at 1; ignore the event if a greater version is stored
     pii: Person
-    updated_at: Moment
+    updated_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,13 @@ class Account:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UserDeleted(Event, topic="users", kept_for_good=True):
+class UserDeleted(Event, topic="users", retained_forever=True):
     """A user must be erased: every service erases its data and then publishes USER_DATA_ERASED."""
 
     user_id: UUID
     erasure_id: UUID
     pii: Account
-    deleted_at: Moment
+    deleted_at: AwareDatetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,4 +60,4 @@ class UserExportRequested(Event, topic="users"):
 
     user_id: UUID
     export_id: UUID
-    requested_at: Moment
+    requested_at: AwareDatetime

@@ -1,18 +1,18 @@
 """Integrations: the ordered event log for integrators (feed), webhook endpoints and deliveries."""
 
-from .deliveries import Parcel, WebhookDelivery
+from .deliveries import WebhookDelivery, WebhookRequest
 from .endpoints import Endpoint
-from .feed import LoggedEvent, PrunedFeed
+from .event_log import EventLogEntry, EventLogRetention
 from .outcomes import Outcome
 from .signing import new_secret, signatures
 
 __all__ = [
     "Endpoint",
-    "LoggedEvent",
+    "EventLogEntry",
+    "EventLogRetention",
     "Outcome",
-    "Parcel",
-    "PrunedFeed",
     "WebhookDelivery",
+    "WebhookRequest",
     "new_secret",
     "signatures",
 ]

@@ -12,19 +12,21 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship
 
 import settings
-from models.base import Base, new_id
+from core.db import Base, new_id
 from models.errors import NotFound
 
 from .endpoints import Endpoint
-from .feed import LoggedEvent
+from .event_log import EventLogEntry
 from .outcomes import Outcome
 
-AT_ONCE_PER_ENDPOINT = 4  # concurrent attempts per process; 1 while the endpoint fails, so that it occupies few threads
-LONGEST_RETRY_AFTER_SECONDS = 3600  # upper bound of a receiver's Retry-After
+MAX_IN_FLIGHT_PER_ENDPOINT = (
+    4  # concurrent attempts per process; 1 while the endpoint fails, so that it occupies few threads
+)
+MAX_RETRY_AFTER_SECONDS = 3600  # upper bound of a receiver's Retry-After
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parcel:
+class WebhookRequest:
     """The data of an attempt, so that the request can be sent outside of a transaction."""
 
     delivery_id: UUID
@@ -54,7 +56,7 @@ class WebhookDelivery(Base):
     ended_at: Mapped[datetime | None]
 
     endpoint: Mapped[Endpoint] = relationship(lazy="raise")
-    event: Mapped[LoggedEvent] = relationship(lazy="raise")
+    event: Mapped[EventLogEntry] = relationship(lazy="raise")
 
     __table_args__ = (
         UniqueConstraint("event_id", "endpoint_id"),
@@ -64,24 +66,31 @@ class WebhookDelivery(Base):
     )
 
     @classmethod
-    def plan(cls, session: Session, event_id: UUID, type_: str, *, at: datetime) -> int:
+    def schedule(cls, session: Session, event_id: UUID, type_: str, *, at: datetime) -> int:
         """Schedule an event for all subscribed endpoints; return their number."""
-        endpoints = Endpoint.listening_to(session, type_)
+        endpoints = Endpoint.list_subscribed(session, type_)
         if endpoints:
             session.execute(insert(cls), [cls._new_row(endpoint_id, event_id, at) for endpoint_id in endpoints])
         return len(endpoints)
 
     @classmethod
-    def plan_past(
-        cls, session: Session, endpoint: Endpoint, *, since: datetime, until: datetime, all_: bool, at: datetime
+    def schedule_replay(
+        cls,
+        session: Session,
+        endpoint: Endpoint,
+        *,
+        since: datetime,
+        until: datetime,
+        include_delivered: bool,
+        at: datetime,
     ) -> int:
         """Schedule the events of a period for an endpoint; return their number.
 
-        Without ``all_``, events that were delivered before are skipped.
+        Without ``include_delivered``, events that were delivered before are skipped.
         """
-        happened = select(LoggedEvent.id).where(LoggedEvent.told_at >= since, LoggedEvent.told_at < until)
+        happened = select(EventLogEntry.id).where(EventLogEntry.told_at >= since, EventLogEntry.told_at < until)
         if endpoint.event_types:
-            happened = happened.where(LoggedEvent.type.in_(endpoint.event_types))
+            happened = happened.where(EventLogEntry.type.in_(endpoint.event_types))
         rows = [cls._new_row(endpoint.id, event_id, at) for event_id in session.scalars(happened)]
         count = 0
         for start in range(0, len(rows), 1000):
@@ -90,13 +99,15 @@ class WebhookDelivery(Base):
             upsert = upsert.on_conflict_do_update(
                 index_elements=["event_id", "endpoint_id"],
                 set_=reset,
-                where=None if all_ else cls.status != "delivered",
+                where=None if include_delivered else cls.status != "delivered",
             )
             count += len(session.scalars(upsert.returning(cls.id)).all())
         return count
 
     @classmethod
-    def claim(cls, session: Session, *, busy: Mapping[UUID, int], limit: int, at: datetime) -> Iterator[Parcel]:
+    def claim(
+        cls, session: Session, *, in_flight: Mapping[UUID, int], limit: int, at: datetime
+    ) -> Iterator[WebhookRequest]:
         """Lease up to ``limit`` due deliveries, within the concurrency limit of each endpoint.
 
         ``busy`` is the number of attempts in flight by endpoint. Send the claimed deliveries immediately: the lease
@@ -107,13 +118,13 @@ class WebhookDelivery(Base):
         # In random order, so that endpoints with many deliveries do not starve others.
         wanted = select(Endpoint).where(*open_, mine.exists()).order_by(func.random())
         for endpoint in session.scalars(wanted).all():
-            room = (1 if endpoint.failures else AT_ONCE_PER_ENDPOINT) - busy.get(endpoint.id, 0)
-            for delivery in cls._due(session, endpoint, limit=min(room, limit), at=at):
+            room = (1 if endpoint.failures else MAX_IN_FLIGHT_PER_ENDPOINT) - in_flight.get(endpoint.id, 0)
+            for delivery in cls._due_for_update(session, endpoint, limit=min(room, limit), at=at):
                 delivery.attempts += 1
                 delivery.attempted_at = at
                 delivery.due_at = at + timedelta(seconds=2 * settings.WEBHOOK_TIMEOUT_SECONDS)
                 limit -= 1
-                yield delivery.parcel(endpoint, at=at)
+                yield delivery.to_request(endpoint, at=at)
 
     @classmethod
     def oldest_due_seconds(cls, session: Session, *, at: datetime) -> float:
@@ -124,7 +135,7 @@ class WebhookDelivery(Base):
         return max((at - oldest).total_seconds(), 0.0) if oldest else 0.0
 
     @classmethod
-    def _due(cls, session: Session, endpoint: Endpoint, *, limit: int, at: datetime) -> list[Self]:
+    def _due_for_update(cls, session: Session, endpoint: Endpoint, *, limit: int, at: datetime) -> list[Self]:
         due = (
             select(cls)
             .where(cls.endpoint_id == endpoint.id, cls.status == "pending", cls.due_at <= at)
@@ -136,7 +147,7 @@ class WebhookDelivery(Base):
         return list(session.scalars(due))
 
     @classmethod
-    def locked(cls, session: Session, delivery_id: UUID, endpoint_id: UUID) -> Self:
+    def get_for_update(cls, session: Session, delivery_id: UUID, endpoint_id: UUID) -> Self:
         """Return a delivery of an endpoint, locked. Lock the endpoint first. Raises NotFound."""
         whole = (joinedload(cls.event, innerjoin=True),)
         delivery = session.get(cls, delivery_id, options=whole, with_for_update={"of": cls})
@@ -145,7 +156,7 @@ class WebhookDelivery(Base):
         return delivery
 
     @classmethod
-    def page(
+    def list_page(
         cls, session: Session, endpoint_id: UUID, *, status: str | None, limit: int, after: UUID | None
     ) -> list[Self]:
         """Return up to ``limit`` deliveries of an endpoint, newest first."""
@@ -156,8 +167,8 @@ class WebhookDelivery(Base):
             newest = newest.where(cls.id < after)
         return list(session.scalars(newest.order_by(cls.id.desc()).limit(limit)))
 
-    def parcel(self, endpoint: Endpoint, *, at: datetime) -> Parcel:
-        return Parcel(
+    def to_request(self, endpoint: Endpoint, *, at: datetime) -> WebhookRequest:
+        return WebhookRequest(
             delivery_id=self.id,
             attempt=self.attempts,
             endpoint_id=endpoint.id,
@@ -166,21 +177,21 @@ class WebhookDelivery(Base):
             event=self.event.cloud_event(),
         )
 
-    def end_attempt(self, attempt: int, outcome: Outcome, *, at: datetime) -> None:
+    def finish_attempt(self, attempt: int, outcome: Outcome, *, at: datetime) -> None:
         """Record the result of an attempt: finish the delivery or schedule a retry.
 
         A failure is ignored if a later attempt has started.
         """
-        if self.status != "pending" or (attempt != self.attempts and not outcome.is_good):
+        if self.status != "pending" or (attempt != self.attempts and not outcome.is_success):
             return
         self.status_code, self.error, self.duration_ms = outcome.status_code, outcome.error, outcome.duration_ms
-        if outcome.is_good:
+        if outcome.is_success:
             self.status, self.ended_at = "delivered", at
-        elif outcome.is_farewell or attempt > len(settings.WEBHOOK_RETRIES_SECONDS):
+        elif outcome.is_gone or attempt > len(settings.WEBHOOK_RETRY_DELAYS_SECONDS):
             self.status, self.ended_at = "failed", at
         else:
-            asked_seconds = min(outcome.retry_after_seconds or 0, LONGEST_RETRY_AFTER_SECONDS)
-            planned_seconds = settings.WEBHOOK_RETRIES_SECONDS[attempt - 1] * random.uniform(0.8, 1.2)
+            asked_seconds = min(outcome.retry_after_seconds or 0, MAX_RETRY_AFTER_SECONDS)
+            planned_seconds = settings.WEBHOOK_RETRY_DELAYS_SECONDS[attempt - 1] * random.uniform(0.8, 1.2)
             self.due_at = at + timedelta(seconds=max(asked_seconds, planned_seconds))
 
     def replay(self, *, at: datetime) -> None:
@@ -189,7 +200,7 @@ class WebhookDelivery(Base):
             if name in _RESET_BY_REPLAY:
                 setattr(self, name, value)
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "event_id": self.event_id,

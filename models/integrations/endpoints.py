@@ -9,16 +9,16 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 import settings
-from models.base import Aggregate, Base, new_id
+from core.db import Aggregate, Base, new_id
+from core.revision import Revised
 from models.errors import EndpointDisabled, NotFound, TooManyEndpoints, UnknownEventType
 from models.events import Event, WebhookEndpointDisabled
-from models.revision import Revised
 
 from .outcomes import Outcome
 from .signing import new_secret
 
-FAILURES_BEFORE_REST = 5
-SHORTEST_REST, LONGEST_REST = timedelta(seconds=10), timedelta(minutes=15)
+FAILURE_THRESHOLD = 5
+MIN_OPEN_TIME, MAX_OPEN_TIME = timedelta(seconds=10), timedelta(minutes=15)
 
 _ALL: list[str] = []  # subscribed to all event types
 
@@ -45,7 +45,7 @@ class Endpoint(Revised, Aggregate, Base):
     created_at: Mapped[datetime]
 
     @classmethod
-    def refuse_one_more(cls, session: Session) -> None:
+    def require_capacity(cls, session: Session) -> None:
         """Raise TooManyEndpoints if no further endpoint may be created.
 
         A lock makes concurrent creations wait for this transaction, so that the limit holds.
@@ -56,7 +56,7 @@ class Endpoint(Revised, Aggregate, Base):
             raise TooManyEndpoints(str(count))
 
     @classmethod
-    def begin(cls, *, url: str, description: str, event_types: list[str], at: datetime) -> Self:
+    def create(cls, *, url: str, description: str, event_types: list[str], at: datetime) -> Self:
         """Create an endpoint with a new secret. Raises UnknownEventType."""
         return cls(
             id=new_id(),
@@ -64,57 +64,59 @@ class Endpoint(Revised, Aggregate, Base):
             revision=1,
             url=url,
             description=description,
-            event_types=known_types(event_types),
+            event_types=validate_event_types(event_types),
             secret=new_secret(),
             failures=0,
             created_at=at,
         )
 
     @classmethod
-    def of(cls, session: Session, endpoint_id: UUID) -> Self:
+    def get(cls, session: Session, endpoint_id: UUID) -> Self:
         """Return an endpoint without a lock. Raises NotFound."""
-        return cls._found(session.get(cls, endpoint_id), endpoint_id)
+        return cls._require_found(session.get(cls, endpoint_id), endpoint_id)
 
     @classmethod
-    def locked(cls, session: Session, endpoint_id: UUID, *, to_delete: bool = False) -> Self:
+    def get_for_update(cls, session: Session, endpoint_id: UUID, *, to_delete: bool = False) -> Self:
         """Return an endpoint, locked. Raises NotFound."""
         # FOR NO KEY UPDATE allows concurrent inserts of deliveries, which refer to the endpoint.
         lock = {"key_share": not to_delete}
-        return cls._found(session.get(cls, endpoint_id, with_for_update=lock, populate_existing=True), endpoint_id)
+        return cls._require_found(
+            session.get(cls, endpoint_id, with_for_update=lock, populate_existing=True), endpoint_id
+        )
 
     @classmethod
-    def _found(cls, endpoint: Self | None, endpoint_id: UUID) -> Self:
+    def _require_found(cls, endpoint: Self | None, endpoint_id: UUID) -> Self:
         if endpoint is None:
             raise NotFound("webhook endpoint", str(endpoint_id))
         return endpoint
 
     @classmethod
-    def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
+    def list_page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
         """Return up to ``limit`` endpoints, newest first."""
         newest = select(cls).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(newest.where(cls.id < after) if after else newest))
 
     @classmethod
-    def listening_to(cls, session: Session, type_: str) -> list[UUID]:
+    def list_subscribed(cls, session: Session, type_: str) -> list[UUID]:
         """Return the ids of the endpoints subscribed to an event type, locked against deletion."""
         subscribed = select(cls.id).where(
             cls.disabled_at.is_(None), or_(cls.event_types == _ALL, cls.event_types.contains([type_]))
         )
         return list(session.scalars(subscribed.with_for_update(read=True, key_share=True)))
 
-    def listens_to(self, type_: str) -> bool:
+    def is_subscribed_to(self, type_: str) -> bool:
         return not self.event_types or type_ in self.event_types
 
     def change(self, changes: dict[str, Any], *, at: datetime) -> None:
         """Apply the given changes. Enabling resets the failures. Raises UnknownEventType."""
         if "event_types" in changes:
-            self.event_types = known_types(changes["event_types"])
+            self.event_types = validate_event_types(changes["event_types"])
         self.url = changes.get("url", self.url)
         self.description = changes.get("description", self.description)
         match changes.get("enabled"):
             case True:
                 self.disabled_at = self.disabled_reason = None
-                self._recover()
+                self._close_circuit()
             case False if self.disabled_at is None:
                 self.disabled_at, self.disabled_reason = at, "asked"
 
@@ -129,37 +131,37 @@ class Endpoint(Revised, Aggregate, Base):
         overlaps = self.previous_secret and self.previous_secret_until and at < self.previous_secret_until
         return [self.secret, self.previous_secret] if overlaps and self.previous_secret else [self.secret]
 
-    def refuse_disabled(self) -> None:
+    def require_enabled(self) -> None:
         """Raise EndpointDisabled if the endpoint is disabled."""
         if self.disabled_reason:
             raise EndpointDisabled(self.disabled_reason)
 
-    def note(self, outcome: Outcome, *, at: datetime) -> WebhookEndpointDisabled | None:
+    def record_outcome(self, outcome: Outcome, *, at: datetime) -> WebhookEndpointDisabled | None:
         """Update the circuit breaker with the result of an attempt.
 
         Returns the event if this disables the endpoint, which happens after WEBHOOK_DISABLED_AFTER_HOURS of failures or
         after 410 Gone.
         """
-        if outcome.is_good:
-            self._recover()
+        if outcome.is_success:
+            self._close_circuit()
             return None
         self.failures += 1
         self.failing_since = self.failing_since or at
-        if self.failures >= FAILURES_BEFORE_REST:
-            rest = min(SHORTEST_REST * 2 ** min(self.failures - FAILURES_BEFORE_REST, 10), LONGEST_REST)
-            self.resting_until = at + rest * random.uniform(0.8, 1.2)
+        if self.failures >= FAILURE_THRESHOLD:
+            open_time = min(MIN_OPEN_TIME * 2 ** min(self.failures - FAILURE_THRESHOLD, 10), MAX_OPEN_TIME)
+            self.resting_until = at + open_time * random.uniform(0.8, 1.2)
         too_long = at - self.failing_since >= timedelta(hours=settings.WEBHOOK_DISABLED_AFTER_HOURS)
-        if self.disabled_at or not (too_long or outcome.is_farewell):
+        if self.disabled_at or not (too_long or outcome.is_gone):
             return None
-        self.disabled_at, self.disabled_reason = at, "gone" if outcome.is_farewell else "failing"
+        self.disabled_at, self.disabled_reason = at, "gone" if outcome.is_gone else "failing"
         return WebhookEndpointDisabled(
             endpoint_id=self.id, reason=self.disabled_reason, failing_since=self.failing_since, disabled_at=at
         )
 
-    def _recover(self) -> None:
+    def _close_circuit(self) -> None:
         self.failures, self.failing_since, self.resting_until = 0, None, None
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the endpoint as the API shows it, without its secrets."""
         return {
             "id": self.id,
@@ -177,7 +179,7 @@ class Endpoint(Revised, Aggregate, Base):
         }
 
 
-def known_types(types: list[str]) -> list[str]:
+def validate_event_types(types: list[str]) -> list[str]:
     """Return ``types`` sorted and without duplicates. Raises UnknownEventType."""
     for type_ in types:
         if type_ not in Event.by_type:

@@ -15,10 +15,10 @@ class Outcome:
     retry_after_seconds: int | None = None
 
     @property
-    def is_good(self) -> bool:
+    def is_success(self) -> bool:
         return self.error is None
 
     @property
-    def is_farewell(self) -> bool:
+    def is_gone(self) -> bool:
         """Return whether the receiver answered 410 Gone: it wants no more webhooks."""
         return self.status_code == _GONE

@@ -1,11 +1,11 @@
 """Notifications: contacts, preferences and delivery results in PostgreSQL; the notifications are in MongoDB."""
 
-from .contacts import Contact, Recipient, next_position
-from .deliveries import Delivery, EndedDelivery, Notice, Outcome, State
+from .contacts import Contact, NotificationSequence, next_inbox_position
+from .deliveries import Delivery, DeliveryOutcome, DeliveryResult, DeliveryState, Notification
 from .devices import Device
 from .preferences import CATEGORIES, CHANNELS, EMAIL, IN_APP, PUSH, Preferences, QuietHours
-from .suppressions import MailReport, Suppression
-from .unsubscribing import Unsubscription
+from .suppressions import EmailEvent, Suppression
+from .unsubscribe_links import UnsubscribeLink
 
 __all__ = [
     "CATEGORIES",
@@ -15,16 +15,16 @@ __all__ = [
     "PUSH",
     "Contact",
     "Delivery",
+    "DeliveryOutcome",
+    "DeliveryResult",
+    "DeliveryState",
     "Device",
-    "EndedDelivery",
-    "MailReport",
-    "Notice",
-    "Outcome",
+    "EmailEvent",
+    "Notification",
+    "NotificationSequence",
     "Preferences",
     "QuietHours",
-    "Recipient",
-    "State",
     "Suppression",
-    "Unsubscription",
-    "next_position",
+    "UnsubscribeLink",
+    "next_inbox_position",
 ]

@@ -9,12 +9,12 @@ from sqlalchemy import Sequence, delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Aggregate, Base
-from models.errors import ProjectionBehind
+from core.db import Aggregate, Base
+from models.errors import ProjectionNotReady
 from models.events import Person
 
-_NEVER_REACHED = 2**62
-_FEED_POSITION = Sequence("feed_position", schema="notifications")
+_MAX_VERSION = 2**62
+_INBOX_POSITION = Sequence("feed_position", schema="notifications")
 
 
 class Contact(Base):
@@ -37,7 +37,7 @@ class Contact(Base):
         return ZoneInfo(self.timezone)
 
     @classmethod
-    def keep(cls, session: Session, user_id: UUID, *, version: int, pii: Person) -> None:
+    def upsert(cls, session: Session, user_id: UUID, *, version: int, pii: Person) -> None:
         """Insert or update a contact, unless a newer version of the profile is stored."""
         row = insert(cls).values(
             user_id=user_id,
@@ -60,7 +60,7 @@ class Contact(Base):
         """Erase the contact. Its version is set so high that a late profile event cannot restore it."""
         erased = {
             "user_id": user_id,
-            "version": _NEVER_REACHED,
+            "version": _MAX_VERSION,
             "email": None,
             "email_verified": False,
             "name": None,
@@ -72,24 +72,24 @@ class Contact(Base):
         session.execute(upsert)
 
     @classmethod
-    def forget(cls, session: Session, user_id: str) -> None:
+    def clear(cls, session: Session, user_id: str) -> None:
         """Delete the contact of a user, for a rebuild of the projection."""
         session.execute(delete(cls).where(cls.user_id == UUID(user_id)))
 
     @classmethod
-    def of(cls, session: Session, user_id: UUID) -> Self:
+    def get_for_update(cls, session: Session, user_id: UUID) -> Self:
         """Return the contact of a user, locked.
 
-        The lock serialises notifications to the user, and an erasure waits for it. Raises ProjectionBehind if
+        The lock serialises notifications to the user, and an erasure waits for it. Raises ProjectionNotReady if
         USER_CREATED has not arrived.
         """
         contact = session.get(cls, user_id, with_for_update=True)
         if contact is None:
-            raise ProjectionBehind("contact of user", str(user_id))
+            raise ProjectionNotReady("contact of user", str(user_id))
         return contact
 
 
-class Recipient(Aggregate, Base):
+class NotificationSequence(Aggregate, Base):
     """The aggregate of the events about a user's deliveries. Apart from Contact, which can be rebuilt from events."""
 
     __tablename__ = "recipients"
@@ -102,16 +102,16 @@ class Recipient(Aggregate, Base):
         return str(self.user_id)
 
     @classmethod
-    def locked(cls, session: Session, user_id: UUID) -> Self:
+    def get_or_create_for_update(cls, session: Session, user_id: UUID) -> Self:
         """Return the recipient, locked; created if it does not exist."""
         session.execute(insert(cls).values(user_id=user_id, version=0).on_conflict_do_nothing())
         return session.get_one(cls, user_id, with_for_update=True)
 
 
-def next_position(session: Session) -> int:
+def next_inbox_position(session: Session) -> int:
     """Return the position of a user's next in-app notification. Lock the user's contact first.
 
     Under that lock a notification is stored before the next position is assigned. A reader that has seen a position has
     therefore seen all earlier ones.
     """
-    return session.scalar(_FEED_POSITION.next_value()) or 0
+    return session.scalar(_INBOX_POSITION.next_value()) or 0

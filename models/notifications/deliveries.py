@@ -10,11 +10,11 @@ from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base
+from core.db import Base
 from models.events import NotificationFailed, NotificationSent
 
 
-class EndedDelivery(Base):
+class DeliveryResult(Base):
     """The published result of a delivery, which is then not sent again, whatever its state in MongoDB."""
 
     __tablename__ = "ended_deliveries"
@@ -25,7 +25,7 @@ class EndedDelivery(Base):
     reason: Mapped[str | None]
     ended_at: Mapped[datetime]
 
-    def first(self, session: Session) -> bool:
+    def insert_once(self, session: Session) -> bool:
         """Insert the result; return False if there is one already.
 
         A concurrent insert for the same delivery waits here until this transaction has ended.
@@ -36,16 +36,16 @@ class EndedDelivery(Base):
             "reason": self.reason,
             "ended_at": self.ended_at,
         }
-        written = insert(EndedDelivery).values(**row).on_conflict_do_nothing().returning(EndedDelivery.delivery_id)
+        written = insert(DeliveryResult).values(**row).on_conflict_do_nothing().returning(DeliveryResult.delivery_id)
         return session.execute(written).first() is not None
 
     @classmethod
-    def forget(cls, session: Session, delivery_id: UUID) -> None:
+    def delete(cls, session: Session, delivery_id: UUID) -> None:
         """Delete the result, so that the delivery can be sent again and a new result be published."""
         session.execute(delete(cls).where(cls.delivery_id == delivery_id))
 
 
-class State(StrEnum):
+class DeliveryState(StrEnum):
     """The state of a delivery."""
 
     QUEUED = "queued"  # to be sent at due_at
@@ -61,16 +61,16 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DeliveryOutcome:
     """The result of an attempt. A delivery that is not finished is retried at ``due_at``."""
 
-    state: State
+    state: DeliveryState
     reason: str | None = None
     due_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notice:
+class Notification:
     """A notification to a user, before it is split by channels."""
 
     event_id: UUID
@@ -81,7 +81,7 @@ class Notice:
     data: dict[str, Any]  # variables of the template
     created_at: datetime
 
-    def id_on(self, channel: str) -> UUID:
+    def delivery_id(self, channel: str) -> UUID:
         """Return the delivery id: deterministic, so that a redelivered event cannot send the notification twice."""
         return uuid5(self.event_id, f"{self.user_id}/{channel}")
 
@@ -102,13 +102,13 @@ class Delivery:
     data: dict[str, Any]
     created_at: datetime
     attempts: int
-    cause: dict[str, str] = field(default_factory=dict)  # ``bound_cause()`` when it was queued
-    listed_as: str = ""  # the sort key in the history, ascending with time
+    cause: dict[str, str] = field(default_factory=dict)  # ``correlation_ids()`` when it was queued
+    sort_key: str = ""  # the sort key in the history, ascending with time
     reached: list[str] = field(default_factory=list)  # the ids of the devices that have received it
 
-    def ended(self, outcome: Outcome, at: datetime) -> NotificationSent | NotificationFailed:
+    def result_event(self, outcome: DeliveryOutcome, at: datetime) -> NotificationSent | NotificationFailed:
         """Create the event of the result: NOTIFICATION_SENT or NOTIFICATION_FAILED."""
-        if outcome.state is State.SENT:
+        if outcome.state is DeliveryState.SENT:
             return NotificationSent(
                 notification_id=self.id, user_id=self.user_id, category=self.category, channel=self.channel, sent_at=at
             )

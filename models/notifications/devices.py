@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id, now
+from core.db import Base, new_id, utc_now
 
 FCM, WEB_PUSH = "fcm", "web_push"
 
@@ -27,25 +27,25 @@ class Device(Base):
     created_at: Mapped[datetime]
 
     @classmethod
-    def keep(cls, session: Session, user_id: UUID, *, kind: str, address: str, keys: dict[str, str]) -> Self:
+    def upsert(cls, session: Session, user_id: UUID, *, kind: str, address: str, keys: dict[str, str]) -> Self:
         """Register the device at ``address`` for the user, also if another user had it before."""
         row = {"user_id": user_id, "kind": kind, "address": address, "keys": keys}
-        upsert = insert(cls).values(id=new_id(), created_at=now(), **row)
+        upsert = insert(cls).values(id=new_id(), created_at=utc_now(), **row)
         upsert = upsert.on_conflict_do_update(index_elements=["address"], set_=row)
         found = session.scalars(upsert.returning(cls), execution_options={"populate_existing": True})
         return found.one()
 
     @classmethod
-    def of(cls, session: Session, user_id: UUID) -> list[Self]:
+    def list_for_user(cls, session: Session, user_id: UUID) -> list[Self]:
         """Return the devices of a user, oldest first."""
         return list(session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.id)))
 
     @classmethod
-    def forget(cls, session: Session, *ids: UUID) -> None:
+    def delete(cls, session: Session, *ids: UUID) -> None:
         session.execute(delete(cls).where(cls.id.in_(ids)))
 
     @classmethod
-    def forget_all(cls, session: Session, user_id: UUID) -> int:
+    def erase(cls, session: Session, user_id: UUID) -> int:
         """Delete the devices of a user; return their number."""
         deleted = session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.id))
         return len(deleted.all())

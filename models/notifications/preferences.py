@@ -7,7 +7,7 @@ import msgspec
 
 IN_APP, EMAIL, PUSH = "in_app", "email", "push"
 CHANNELS = (EMAIL, PUSH, IN_APP)
-# Mandatory notifications (workers/notifications/rules.py) are sent regardless of these preferences.
+# Mandatory notifications (workers/notifications/notification_rules.py) are sent regardless of these preferences.
 CATEGORIES = ("account", "courses", "progress", "reminders", "receipts", "security")
 
 
@@ -30,7 +30,7 @@ class QuietHours(msgspec.Struct, frozen=True, rename={"start": "from", "end": "t
         return until if until.timestamp() > at.timestamp() else until.replace(fold=1)
 
 
-class Channels(msgspec.Struct, frozen=True):
+class ChannelChoices(msgspec.Struct, frozen=True):
     """The channels that are allowed for a category of notifications."""
 
     email: bool = True
@@ -41,14 +41,14 @@ class Channels(msgspec.Struct, frozen=True):
 class Preferences(msgspec.Struct, frozen=True):
     """A user's choices; without a choice every channel is allowed."""
 
-    categories: dict[str, Channels] = {}
+    categories: dict[str, ChannelChoices] = {}
     quiet_hours: QuietHours | None = None
     digest: str = "off"
 
     def allow(self, category: str, channel: str) -> bool:
-        return bool(getattr(self.categories.get(category, Channels()), channel))
+        return bool(getattr(self.categories.get(category, ChannelChoices()), channel))
 
     def complete(self) -> "Preferences":
         """Return the preferences with all categories filled in."""
-        chosen = {name: self.categories.get(name, Channels()) for name in CATEGORIES}
+        chosen = {name: self.categories.get(name, ChannelChoices()) for name in CATEGORIES}
         return msgspec.structs.replace(self, categories=chosen)

@@ -9,15 +9,15 @@ from sqlalchemy import ColumnElement, Date, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id
+from core.db import Base, new_id
 
 from .contacts import Contact
 
 INACTIVITY, STREAK, ABANDONED_CHECKOUT = "inactivity", "streak", "abandoned_checkout"
-KEPT = timedelta(days=90)  # longer than the period of any reminder, so that none is sent twice
+RETENTION = timedelta(days=90)  # longer than the period of any reminder, so that none is sent twice
 
 
-class Learning(Base):
+class LearningActivity(Base):
     """A learner's access to a course and their activity in it: a projection of two topics.
 
     Each topic writes its own columns, so that each can be rebuilt without the other.
@@ -44,7 +44,7 @@ class Learning(Base):
         return max((at for at in (self.enrolled_at, self.studied_at) if at), default=None)
 
     @classmethod
-    def enroll(
+    def record_access_start(
         cls, session: Session, user_id: UUID, course_id: UUID, *, enrollment_id: UUID, title: str, at: datetime
     ) -> None:
         """Store that access started or was restored; a later end or a later start is kept."""
@@ -59,7 +59,7 @@ class Learning(Base):
         )
 
     @classmethod
-    def end(cls, session: Session, user_id: UUID, course_id: UUID, *, at: datetime) -> None:
+    def record_access_end(cls, session: Session, user_id: UUID, course_id: UUID, *, at: datetime) -> None:
         """Store that access ended, also if its start has not arrived yet; a later start is kept."""
         ended = insert(cls).values(user_id=user_id, course_id=course_id, course_title="", studied_on=[], ended_at=at)
         is_newer = cls.enrolled_at.is_(None) | (cls.enrolled_at <= at)
@@ -72,7 +72,9 @@ class Learning(Base):
         )
 
     @classmethod
-    def study(cls, session: Session, user_id: UUID, course_id: UUID, *, title: str, at: datetime, day: date) -> None:
+    def record_activity(
+        cls, session: Session, user_id: UUID, course_id: UUID, *, title: str, at: datetime, day: date
+    ) -> None:
         """Store an activity on a day in the learner's time zone. Idempotent."""
         days = case((cls.studied_on.contains([day]), cls.studied_on), else_=func.array_append(cls.studied_on, day))
         later = {"studied_at": func.greatest(cls.studied_at, at), "studied_on": days}
@@ -80,7 +82,7 @@ class Learning(Base):
         cls._upsert(session, user_id, course_id, row, also=later)
 
     @classmethod
-    def complete(cls, session: Session, user_id: UUID, course_id: UUID, *, title: str, at: datetime) -> None:
+    def record_completion(cls, session: Session, user_id: UUID, course_id: UUID, *, title: str, at: datetime) -> None:
         """Store that the learner completed the course."""
         row = {"course_title": title, "studied_at": at, "completed_at": at}
         cls._upsert(session, user_id, course_id, row, also={"studied_at": func.greatest(cls.studied_at, at)})
@@ -94,13 +96,13 @@ class Learning(Base):
         session.execute(new.on_conflict_do_update(index_elements=["user_id", "course_id"], set_={**row, **also}))
 
     @classmethod
-    def forget_access(cls, session: Session, enrollment_id: str) -> None:
+    def clear_access(cls, session: Session, enrollment_id: str) -> None:
         """Clear the columns from the courses service for an enrollment, for a rebuild of the projection."""
         its = cls.enrollment_id == UUID(enrollment_id)
         cls._clear(session, its, {"enrollment_id": None, "enrolled_at": None, "ended_at": None})
 
     @classmethod
-    def forget_studies(cls, session: Session, key: str) -> None:
+    def clear_activity(cls, session: Session, key: str) -> None:
         """Clear the columns from the progress service for a learner and course, for a rebuild of the projection."""
         user_id, _, course_id = key.partition(":")
         its = (cls.user_id == UUID(user_id)) & (cls.course_id == UUID(course_id))
@@ -114,17 +116,21 @@ class Learning(Base):
         empty = cls.enrolled_at.is_(None) & cls.studied_at.is_(None)
         session.execute(delete(cls).where(cls.user_id.in_(users), empty))
         # Derived from all courses of a learner; the first event that is applied again recalculates these rows.
-        session.execute(delete(Wait).where(Wait.kind.in_((INACTIVITY, STREAK)), Wait.about.in_(users)))
+        session.execute(
+            delete(PendingReminder).where(
+                PendingReminder.kind.in_((INACTIVITY, STREAK)), PendingReminder.about.in_(users)
+            )
+        )
         session.expire_all()
 
     @classmethod
-    def all_of(cls, session: Session, user_id: UUID) -> Sequence[Self]:
+    def list_for_user(cls, session: Session, user_id: UUID) -> Sequence[Self]:
         """Return all courses of a learner."""
         mine = select(cls).where(cls.user_id == user_id).execution_options(populate_existing=True)
         return session.scalars(mine).all()
 
     @classmethod
-    def unfinished(cls, session: Session, user_id: UUID) -> Self | None:
+    def find_incomplete(cls, session: Session, user_id: UUID) -> Self | None:
         """Return the accessible, uncompleted course in which the learner was last active."""
         mine = select(cls).where(cls.user_id == user_id, cls.completed_at.is_(None), cls.ended_at.is_(None))
         last_first = func.greatest(cls.enrolled_at, cls.studied_at).desc()
@@ -137,7 +143,7 @@ class Learning(Base):
         return found is not None and found.ended_at is None
 
 
-class Wait(Base):
+class PendingReminder(Base):
     """A condition that leads to reminders while it lasts: inactivity, a streak, an open checkout."""
 
     __tablename__ = "waits"
@@ -152,7 +158,7 @@ class Wait(Base):
     facts: Mapped[dict[str, Any]]
 
     @classmethod
-    def begin(cls, session: Session, kind: str, about: UUID, **row: Any) -> None:
+    def upsert(cls, session: Session, kind: str, about: UUID, **row: Any) -> None:
         """Insert or restart a condition.
 
         If ``since`` and ``facts`` are unchanged, nothing changes, in particular not the time of the next reminder.
@@ -174,18 +180,18 @@ class Wait(Base):
         session.execute(ended.on_conflict_do_update(index_elements=["kind", "about"], set_=over))
 
     @classmethod
-    def begin_checkout(cls, session: Session, order_id: UUID, **row: Any) -> None:
+    def start_checkout(cls, session: Session, order_id: UUID, **row: Any) -> None:
         """Start the reminders of a checkout. One that was started or ended before stays as it is."""
         new = insert(cls).values(kind=ABANDONED_CHECKOUT, about=order_id, **row)
         session.execute(new.on_conflict_do_nothing(index_elements=["kind", "about"]))
 
     @classmethod
-    def forget_checkout(cls, session: Session, order_id: str) -> None:
+    def clear_checkout(cls, session: Session, order_id: str) -> None:
         """Delete the reminders of a checkout, for a rebuild of the projection."""
         session.execute(delete(cls).where(cls.kind == ABANDONED_CHECKOUT, cls.about == UUID(order_id)))
 
     @classmethod
-    def find(cls, session: Session, kind: str, about: UUID) -> Self | None:
+    def get_for_update(cls, session: Session, kind: str, about: UUID) -> Self | None:
         """Return the current row, locked. Lock the contact of its user first."""
         return session.get(cls, (kind, about), with_for_update=True)
 
@@ -209,32 +215,39 @@ class Reminder(Base):
     reason: Mapped[str]  # the condition and the number of the reminder; unique with user and kind
 
     @classmethod
-    def first(cls, session: Session, user_id: UUID, *, kind: str, local_day: date, reason: str) -> UUID | None:
+    def insert_once(cls, session: Session, user_id: UUID, *, kind: str, local_day: date, reason: str) -> UUID | None:
         """Insert a reminder; return its id, or None if there was one on that day or for that reason."""
         row = {"id": new_id(), "user_id": user_id, "kind": kind, "local_day": local_day, "reason": reason}
         return session.scalar(insert(cls).values(row).on_conflict_do_nothing().returning(cls.id))
 
 
-def outdated(at: datetime) -> dict[type[Base], ColumnElement[bool]]:
+def expired_rows(at: datetime) -> dict[type[Base], ColumnElement[bool]]:
     """Return by table the condition for rows that are not needed any more at ``at``."""
-    before = at - KEPT
+    before = at - RETENTION
     return {
-        Learning: Learning.ended_at < before,
-        Wait: (Wait.kind == ABANDONED_CHECKOUT) & (Wait.since < before),
+        LearningActivity: LearningActivity.ended_at < before,
+        PendingReminder: (PendingReminder.kind == ABANDONED_CHECKOUT) & (PendingReminder.since < before),
         Reminder: Reminder.local_day < before.date(),
     }
 
 
-def forget_reminders(session: Session, user_id: UUID) -> int:
+def erase_reminders(session: Session, user_id: UUID) -> int:
     """Delete all reminder data of a user; return the number of rows."""
     rows = 0
-    for table in (Learning, Wait, Reminder):
+    for table in (LearningActivity, PendingReminder, Reminder):
         deleted = session.scalars(delete(table).where(table.user_id == user_id).returning(table.user_id))
         rows += len(deleted.all())
     return rows
 
 
-def reminders_of(session: Session, user_id: UUID) -> list[dict[str, Any]]:
+def export_reminders(session: Session, user_id: UUID) -> list[dict[str, Any]]:
     """Return the pending reminders of a user, for a data export."""
-    waits = session.scalars(select(Wait).where(Wait.user_id == user_id).order_by(Wait.kind, Wait.since))
-    return [{"kind": wait.kind, "since": wait.since, "due_at": wait.due_at, **wait.facts} for wait in waits]
+    pending = session.scalars(
+        select(PendingReminder)
+        .where(PendingReminder.user_id == user_id)
+        .order_by(PendingReminder.kind, PendingReminder.since)
+    )
+    return [
+        {"kind": reminder.kind, "since": reminder.since, "due_at": reminder.due_at, **reminder.facts}
+        for reminder in pending
+    ]

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base
+from core.db import Base
 
 
 class Suppression(Base):
@@ -24,18 +24,18 @@ class Suppression(Base):
     since: Mapped[datetime]
 
     @classmethod
-    def keep(cls, session: Session, address: str, *, reason: str, since: datetime) -> None:
+    def insert_once(cls, session: Session, address: str, *, reason: str, since: datetime) -> None:
         """Suppress ``address``; an existing suppression keeps its reason."""
         row = {"address_hash": _hash(address), "reason": reason, "since": since}
         session.execute(insert(cls).values(row).on_conflict_do_nothing())
 
     @classmethod
-    def reason_of(cls, session: Session, address: str) -> str | None:
+    def find_reason(cls, session: Session, address: str) -> str | None:
         """Return why ``address`` is suppressed; None if it is not."""
         return session.scalar(select(cls.reason).where(cls.address_hash == _hash(address)))
 
 
-class MailReport(Base):
+class EmailEvent(Base):
     """A processed report of the mail provider, to detect duplicates."""
 
     __tablename__ = "mail_reports"
@@ -45,13 +45,13 @@ class MailReport(Base):
     kind: Mapped[str]
     received_at: Mapped[datetime]
 
-    def first(self, session: Session) -> bool:
+    def insert_once(self, session: Session) -> bool:
         """Insert the report; return False if it was processed before.
 
         A concurrent duplicate waits here until this transaction has ended.
         """
         row = {"id": self.id, "kind": self.kind, "received_at": self.received_at}
-        written = insert(MailReport).values(row).on_conflict_do_nothing().returning(MailReport.id)
+        written = insert(EmailEvent).values(row).on_conflict_do_nothing().returning(EmailEvent.id)
         return session.execute(written).first() is not None
 
 

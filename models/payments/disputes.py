@@ -8,16 +8,16 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id
+from core.db import Base, new_id
 from models.errors import NotFound
-from models.events import DisputeClosed, PaymentDisputed
+from models.events import DisputeClosed, DisputeOpened
 
-from .attempts import Attempt
+from .payment_attempts import PaymentAttempt
 
 if TYPE_CHECKING:
     from .orders import Order
 
-Told = Literal["inquiry", "open", "won", "lost"]
+ProviderDisputeStatus = Literal["inquiry", "open", "won", "lost"]
 DisputeStatus = Literal[
     "inquiry",  # the bank asks for information and has withheld no money
     "open",  # the money is withheld until the bank decides
@@ -36,7 +36,7 @@ _COUNTERS: dict[DisputeStatus, str | None] = {
 }
 # Accepted transitions. Updates arrive in any order. A bank may still return the money of a lost dispute; the reverse
 # does not happen, so "won" is final.
-_FOLLOWS: dict[DisputeStatus, frozenset[Told]] = {
+_ALLOWED_TRANSITIONS: dict[DisputeStatus, frozenset[ProviderDisputeStatus]] = {
     "inquiry": frozenset({"open", "won", "lost"}),
     "open": frozenset({"won", "lost"}),
     "lost": frozenset({"won"}),
@@ -50,14 +50,14 @@ class DisputeSnapshot:
     """The state of a dispute, fetched from the provider and translated to our statuses."""
 
     object_id: str  # the provider's id
-    status: Told
+    status: ProviderDisputeStatus
     amount_minor: int
     currency: str
     reason: str  # the provider's reason code
     respond_by: datetime | None  # the deadline for evidence
 
     @property
-    def has_taken(self) -> bool:
+    def holds_funds(self) -> bool:
         """Whether the bank has withheld or taken the money in this state."""
         return _COUNTERS[self.status] is not None
 
@@ -82,8 +82,8 @@ class Dispute(Base):
     closed_at: Mapped[datetime | None]
 
     @classmethod
-    def told_of(
-        cls, session: Session, attempt: Attempt, snapshot: DisputeSnapshot, *, at: datetime
+    def get_or_create(
+        cls, session: Session, attempt: PaymentAttempt, snapshot: DisputeSnapshot, *, at: datetime
     ) -> tuple[Self, bool]:
         """Get or create the dispute of ``attempt`` for ``snapshot``; also return whether it was created.
 
@@ -111,7 +111,7 @@ class Dispute(Base):
         return dispute, True
 
     @classmethod
-    def page(
+    def list_page(
         cls, session: Session, *, order_id: UUID | None, status: str | None, limit: int, after: UUID | None
     ) -> list[Self]:
         """List disputes, newest first. ``after`` is the last id of the previous page."""
@@ -123,7 +123,7 @@ class Dispute(Base):
         return list(session.scalars(disputes.where(cls.id < after) if after else disputes))
 
     @classmethod
-    def find(cls, session: Session, dispute_id: UUID) -> Self:
+    def get(cls, session: Session, dispute_id: UUID) -> Self:
         """Return a dispute without locking it. Raises NotFound."""
         dispute = session.get(cls, dispute_id)
         if dispute is None:
@@ -131,15 +131,15 @@ class Dispute(Base):
         return dispute
 
     @classmethod
-    def of_order(cls, session: Session, order_id: UUID) -> list[Self]:
+    def list_for_order(cls, session: Session, order_id: UUID) -> list[Self]:
         """Return the disputes of an order, oldest first."""
         return list(session.scalars(select(cls).where(cls.order_id == order_id).order_by(cls.id)))
 
-    def accept(self, amount_minor: int, currency: str) -> None:
+    def accept_from_review(self, amount_minor: int, currency: str) -> None:
         """Leave review with the amount in the payment's currency. The caller then applies the provider's status."""
         self.status, self.amount_minor, self.currency = "inquiry", amount_minor, currency
 
-    def give_up(self, *, at: datetime) -> None:
+    def release_from_review(self, *, at: datetime) -> None:
         """Leave review as won: the bank has taken nothing."""
         self.status, self.closed_at = "won", at
 
@@ -148,31 +148,29 @@ class Dispute(Base):
         """The amount that the bank has withheld or taken."""
         return self.amount_minor if _COUNTERS[self.status] else 0
 
-    def apply(
-        self, order: "Order", snapshot: DisputeSnapshot, *, at: datetime
-    ) -> PaymentDisputed | DisputeClosed | None:
+    def apply(self, order: "Order", snapshot: DisputeSnapshot, *, at: datetime) -> DisputeOpened | DisputeClosed | None:
         """Apply the provider's state and recalculate the order's status; returns the event to publish, or None.
 
         A snapshot of an earlier status is outdated and changes nothing. Without a change of the status, a new amount is
         published only if it gives or ends access.
         """
-        if snapshot.status not in {self.status, *_FOLLOWS[self.status]}:
+        if snapshot.status not in {self.status, *_ALLOWED_TRANSITIONS[self.status]}:
             return None
-        attempt, was_owned = order.attempt(self.attempt_id), order.is_owned
+        attempt, had_access = order.attempt(self.attempt_id), order.grants_access
         before, taken_before = self.status, self.taken_minor
         self._follow(attempt, snapshot)
         if (self.status, self.taken_minor) == (before, taken_before):
             return None
-        order.weigh_money()
+        order.recalculate_status()
         step = "dispute_amount" if self.status == before else f"dispute_{self.status}"
-        order.note(step, at=at, attempt=attempt, detail=f"{self.amount_minor} {self.currency}")
+        order.add_history_entry(step, at=at, attempt=attempt, detail=f"{self.amount_minor} {self.currency}")
         if self.status != before:
             self.closed_at = None if self.status == "open" else at
-        elif order.is_owned == was_owned:
+        elif order.grants_access == had_access:
             return None
-        return self._changed(order, attempt, before=before, was_owned=was_owned, at=at)
+        return self._changed(order, attempt, before=before, had_access=had_access, at=at)
 
-    def _follow(self, attempt: Attempt, snapshot: DisputeSnapshot) -> None:
+    def _follow(self, attempt: PaymentAttempt, snapshot: DisputeSnapshot) -> None:
         """Take over status, amount and deadline, and adjust the counters of the attempt.
 
         An amount in another currency is not comparable: the known amount stays, and ``problem`` says so.
@@ -188,8 +186,8 @@ class Dispute(Base):
             setattr(attempt, counter, getattr(attempt, counter) + self.amount_minor)
 
     def _changed(
-        self, order: "Order", attempt: Attempt, *, before: DisputeStatus, was_owned: bool, at: datetime
-    ) -> PaymentDisputed | DisputeClosed | None:
+        self, order: "Order", attempt: PaymentAttempt, *, before: DisputeStatus, had_access: bool, at: datetime
+    ) -> DisputeOpened | DisputeClosed | None:
         """Return the event about the change of the dispute from the status ``before``, or None."""
         about: dict[str, Any] = {
             "order_id": order.id,
@@ -202,19 +200,19 @@ class Dispute(Base):
             "provider": attempt.provider,
         }
         if self.status == "open":
-            suspended = was_owned and not order.is_owned
-            return PaymentDisputed(**about, reason=self.reason, order_suspended=suspended, disputed_at=at)
+            suspended = had_access and not order.grants_access
+            return DisputeOpened(**about, reason=self.reason, order_suspended=suspended, opened_at=at)
         if before == "inquiry" and self.status == "won":
             return None  # no money was withheld, so there is nothing to publish
         return DisputeClosed(
             **about,
             won=self.status == "won",
-            order_restored=order.is_owned and not was_owned,
-            order_charged_back=order.status == "charged_back" and attempt is order.paid_by,
+            order_restored=order.grants_access and not had_access,
+            order_charged_back=order.status == "charged_back" and attempt is order.successful_attempt,
             closed_at=at,
         )
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the representation as an item of GET /v1/disputes."""
         return {
             "id": self.id,

@@ -3,15 +3,15 @@
 from typing import Any
 
 import settings
+from core.money import format_amount
 from models.errors import OrderNotPaid
-from models.money import format_amount
 
 from .orders import Order
 
 
-def invoice_of(order: Order) -> dict[str, Any]:
+def invoice_response(order: Order) -> dict[str, Any]:
     """Return the response of GET /v1/orders/{id}/invoice. Raises OrderNotPaid, also for a free order."""
-    payment = order.paid_by
+    payment = order.successful_attempt
     if payment is None:
         raise OrderNotPaid(str(order.id))
     discount_minor = order.redemption.discount_minor if order.redemption else 0
@@ -24,7 +24,7 @@ def invoice_of(order: Order) -> dict[str, Any]:
     return {
         "number": str(order.id),
         "order_id": order.id,
-        "seller": settings.SELLER,
+        "seller": settings.INVOICE_SELLER_NAME,
         "issued_at": order.paid_at,
         "lines": [line],
         "coupon": order.redemption.code if order.redemption else None,

@@ -14,10 +14,10 @@ import msgspec
 from sqlalchemy import ForeignKey, Index, func, select, text, tuple_
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship
 
-from models.base import Base, new_id
+from core.db import Base, new_id
 
-from .attempts import Attempt
 from .disputes import Dispute
+from .payment_attempts import PaymentAttempt
 from .refunds import Refund, RefundStatus
 
 Kind = Literal[
@@ -33,12 +33,12 @@ Kind = Literal[
 SALES = "sales"
 REFUNDS = "refunds"
 DISPUTES = "disputes"
-OWED = "owed_to_buyers"  # money of duplicate payments, to be refunded
+REFUNDS_PAYABLE = "owed_to_buyers"  # money of duplicate payments, to be refunded
 SUSPENSE = "suspense"  # money in review, until an operator decides
 
 # The account for the money of a payment that does not pay its order, by the status of the payment.
-_NOT_THE_ORDERS = {"duplicate": OWED, "review": SUSPENSE}
-_ACCOUNTS_AT_MOST = 10_000
+_ACCOUNT_BY_STATUS = {"duplicate": REFUNDS_PAYABLE, "review": SUSPENSE}
+_MAX_ACCOUNTS = 10_000
 
 
 class LedgerTransaction(Base):
@@ -81,7 +81,7 @@ class LedgerEntry(Base):
     transaction: Mapped[LedgerTransaction] = relationship(lazy="raise", back_populates="entries")
 
     @classmethod
-    def page(
+    def list_page(
         cls, session: Session, *, order_id: UUID | None, account: str | None, limit: int, after: UUID | None
     ) -> list[Self]:
         """List entries with their transactions, newest first. ``after`` is the last id of the previous page."""
@@ -94,7 +94,7 @@ class LedgerEntry(Base):
             entries = entries.where(cls.id < after)
         return list(session.scalars(entries))
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the representation as an item of GET /v1/ledger/entries."""
         return {
             "id": self.id,
@@ -117,13 +117,13 @@ class Balance(msgspec.Struct):
     balance_minor: int
 
 
-def book_capture(session: Session, attempt: Attempt, *, at: datetime) -> None:
+def book_capture(session: Session, attempt: PaymentAttempt, *, at: datetime) -> None:
     """Book the captured amount of an attempt. Call it in the transaction that records the capture."""
-    sides = {_held(attempt): 1, _earned(attempt): -1}
-    _book(session, attempt, "capture", attempt.id, sides, amount_minor=attempt.captured_minor, at=at)
+    sides = {_provider_account(attempt): 1, _sales_account(attempt): -1}
+    _post(session, attempt, "capture", attempt.id, sides, amount_minor=attempt.captured_minor, at=at)
 
 
-def book_resolution(session: Session, attempt: Attempt, *, at: datetime) -> None:
+def book_resolution(session: Session, attempt: PaymentAttempt, *, at: datetime) -> None:
     """Move a payment out of suspense after an operator's decision.
 
     Its capture, refunds and disputes end up in the accounts where the new status would have booked them at first.
@@ -131,36 +131,40 @@ def book_resolution(session: Session, attempt: Attempt, *, at: datetime) -> None
     disputed_minor = attempt.disputed_minor + attempt.charged_back_minor
     moved: dict[str, int] = defaultdict(int)
     moved[SUSPENSE] += attempt.captured_minor - attempt.refunded_minor - disputed_minor
-    moved[_earned(attempt)] -= attempt.captured_minor
-    moved[_given_back(attempt)] += attempt.refunded_minor
-    moved[_taken_from(attempt)] += disputed_minor
-    _book(session, attempt, "review_resolved", attempt.id, moved, amount_minor=1, at=at)
+    moved[_sales_account(attempt)] -= attempt.captured_minor
+    moved[_refunds_account(attempt)] += attempt.refunded_minor
+    moved[_disputes_account(attempt)] += disputed_minor
+    _post(session, attempt, "review_resolved", attempt.id, moved, amount_minor=1, at=at)
 
 
-def book_refund(session: Session, attempt: Attempt, refund: Refund, *, was: RefundStatus, at: datetime) -> None:
-    """Book a refund that has succeeded, or its reversal by the buyer's bank; ``was`` is the previous status."""
-    sides = {_given_back(attempt): 1, _held(attempt): -1}
+def book_refund(
+    session: Session, attempt: PaymentAttempt, refund: Refund, *, previous_status: RefundStatus, at: datetime
+) -> None:
+    """Book a refund that has succeeded, or its reversal by the buyer's bank; ``previous_status`` is its status
+    before.
+    """
+    sides = {_refunds_account(attempt): 1, _provider_account(attempt): -1}
     if refund.status == "succeeded":
-        _book(session, attempt, "refund", refund.id, sides, amount_minor=refund.amount_minor, at=at)
-    elif was == "succeeded":
-        _book(session, attempt, "refund_returned", refund.id, sides, amount_minor=-refund.amount_minor, at=at)
+        _post(session, attempt, "refund", refund.id, sides, amount_minor=refund.amount_minor, at=at)
+    elif previous_status == "succeeded":
+        _post(session, attempt, "refund_returned", refund.id, sides, amount_minor=-refund.amount_minor, at=at)
 
 
 def book_dispute(
-    session: Session, attempt: Attempt, dispute: Dispute, *, taken_before_minor: int, at: datetime
+    session: Session, attempt: PaymentAttempt, dispute: Dispute, *, taken_before_minor: int, at: datetime
 ) -> None:
     """Book the money that the bank has withheld or returned since its amount was ``taken_before_minor``.
 
     The provider's fees for disputes and payments are not in this ledger.
     """
-    sides = {_taken_from(attempt): 1, _held(attempt): -1}
+    sides = {_disputes_account(attempt): 1, _provider_account(attempt): -1}
     change_minor = dispute.taken_minor - taken_before_minor
     kind: Kind = "dispute_changed"
     if not taken_before_minor:
         kind = "dispute"
     elif not dispute.taken_minor:
         kind = "dispute_won"
-    _book(session, attempt, kind, dispute.id, sides, amount_minor=change_minor, at=at)
+    _post(session, attempt, kind, dispute.id, sides, amount_minor=change_minor, at=at)
 
 
 def balances(session: Session, *, limit: int, after: tuple[str, str] | None = None) -> list[Balance]:
@@ -182,56 +186,56 @@ def imbalances(session: Session) -> Iterator[str]:
         yield f"the ledger is off by {off} {each}"
     booked = {
         (balance.account, balance.currency): balance.balance_minor
-        for balance in balances(session, limit=_ACCOUNTS_AT_MOST)
+        for balance in balances(session, limit=_MAX_ACCOUNTS)
         if balance.account.startswith("provider.") or balance.account == SUSPENSE
     }
-    counted = _counted(session)
+    counted = _expected_balances(session)
     for name in sorted(booked.keys() | counted.keys()):
         if booked.get(name, 0) != counted.get(name, 0):
             yield f"{' '.join(name)}: {booked.get(name, 0)} are booked, {counted.get(name, 0)} counted"
 
 
-def _counted(session: Session) -> dict[tuple[str, str], int]:
+def _expected_balances(session: Session) -> dict[tuple[str, str], int]:
     """Return the balances of the provider accounts and of suspense that the counters of the attempts imply."""
-    currency = Attempt.money_currency
-    held = func.sum(_kept_minor())
-    by_account = select(Attempt.provider, Attempt.account, currency, held).group_by(
-        Attempt.provider, Attempt.account, currency
+    currency = PaymentAttempt.money_currency
+    held = func.sum(_remaining_minor())
+    by_account = select(PaymentAttempt.provider, PaymentAttempt.account, currency, held).group_by(
+        PaymentAttempt.provider, PaymentAttempt.account, currency
     )
     counted = {
         (f"provider.{provider}.{account}", code): int(total)
         for provider, account, code, total in session.execute(by_account)
     }
-    in_review = select(currency, held).where(Attempt.status == "review").group_by(currency)
+    in_review = select(currency, held).where(PaymentAttempt.status == "review").group_by(currency)
     return counted | {(SUSPENSE, code): -int(total) for code, total in session.execute(in_review)}
 
 
-def _kept_minor() -> Any:
+def _remaining_minor() -> Any:
     """Return the SQL expression for the part of a captured amount that was not refunded, disputed or charged back."""
-    away = Attempt.refunded_minor + Attempt.disputed_minor + Attempt.charged_back_minor
-    return Attempt.captured_minor - away
+    away = PaymentAttempt.refunded_minor + PaymentAttempt.disputed_minor + PaymentAttempt.charged_back_minor
+    return PaymentAttempt.captured_minor - away
 
 
-def _held(attempt: Attempt) -> str:
+def _provider_account(attempt: PaymentAttempt) -> str:
     """Return the ledger account of the money that the provider holds for the seller."""
     return f"provider.{attempt.provider}.{attempt.account}"
 
 
-def _earned(attempt: Attempt) -> str:
-    return _NOT_THE_ORDERS.get(attempt.status, SALES)
+def _sales_account(attempt: PaymentAttempt) -> str:
+    return _ACCOUNT_BY_STATUS.get(attempt.status, SALES)
 
 
-def _given_back(attempt: Attempt) -> str:
-    return _NOT_THE_ORDERS.get(attempt.status, REFUNDS)
+def _refunds_account(attempt: PaymentAttempt) -> str:
+    return _ACCOUNT_BY_STATUS.get(attempt.status, REFUNDS)
 
 
-def _taken_from(attempt: Attempt) -> str:
-    return _NOT_THE_ORDERS.get(attempt.status, DISPUTES)
+def _disputes_account(attempt: PaymentAttempt) -> str:
+    return _ACCOUNT_BY_STATUS.get(attempt.status, DISPUTES)
 
 
-def _book(
+def _post(
     session: Session,
-    attempt: Attempt,
+    attempt: PaymentAttempt,
     kind: Kind,
     source_id: UUID,
     sides: Mapping[str, int],

@@ -8,12 +8,12 @@ from sqlalchemy import delete, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.applied_versions import AppliedVersion
-from models.base import Base
+from core.bus.applied_versions import AppliedVersion
+from core.db import Base
 from models.errors import NotFound
 from models.events import CoursePublished, CourseUpdated
 
-from .goods import Goods
+from .quote import PurchaseQuote
 
 OFFERS = "payments.offers"  # the name of the projection
 
@@ -31,7 +31,7 @@ class Offer(Base):
     published_at: Mapped[datetime]
 
     @classmethod
-    def keep(cls, session: Session, event: CoursePublished) -> None:
+    def upsert(cls, session: Session, event: CoursePublished) -> None:
         """Upsert the published course, unless the same or a later version is stored."""
         row = {
             "course_id": event.course_id,
@@ -53,7 +53,7 @@ class Offer(Base):
         )
 
     @classmethod
-    def change(cls, session: Session, event: CourseUpdated) -> None:
+    def apply_update(cls, session: Session, event: CourseUpdated) -> None:
         """Store a changed price or title, or the end of the sale."""
         changed = {
             "title": event.title,
@@ -71,13 +71,13 @@ class Offer(Base):
         session.execute(update(cls).where(cls.course_id == course_id).values(on_sale=False))
 
     @classmethod
-    def forget(cls, session: Session, course_id: str) -> None:
+    def delete(cls, session: Session, course_id: str) -> None:
         """Delete the offer of a course, so that the projection can be rebuilt."""
         session.execute(delete(cls).where(cls.course_id == UUID(course_id)))
         AppliedVersion.clear(session, OFFERS, course_id)
 
     @classmethod
-    def of(cls, session: Session, course_id: UUID) -> Self:
+    def get(cls, session: Session, course_id: UUID) -> Self:
         """Return the offer of a course. Raises NotFound if it is not on sale."""
         offer = session.get(cls, course_id)
         if offer is None or not offer.on_sale:
@@ -85,8 +85,8 @@ class Offer(Base):
         return offer
 
     @property
-    def goods(self) -> Goods:
-        return Goods(
+    def quote(self) -> PurchaseQuote:
+        return PurchaseQuote(
             title=self.title,
             amount_minor=self.amount_minor,
             currency=self.currency,

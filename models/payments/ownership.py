@@ -6,15 +6,15 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from models.errors import AccountErased, AlreadyPurchased
-from models.personal import is_erased
+from models.personal_data import is_erased
 
-from .goods import Goods
-from .orders import NOT_SOLD_AGAIN, Order
+from .orders import BLOCKS_REPURCHASE, Order
+from .quote import PurchaseQuote
 
 # Reasons of automatic refunds; they are shown to the buyer.
-ACCOUNT_ERASED = "account erased"
-ALREADY_OWNED = "already owned"
-PAID_TWICE = "paid twice"
+REASON_ACCOUNT_ERASED = "account erased"
+REASON_ALREADY_OWNED = "already owned"
+REASON_DUPLICATE_PAYMENT = "paid twice"
 
 
 def lock_purchases(session: Session, user_id: UUID) -> None:
@@ -25,7 +25,7 @@ def lock_purchases(session: Session, user_id: UUID) -> None:
     session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"purchases of {user_id}", 0))))
 
 
-def refuse_erased(session: Session, user_id: UUID) -> None:
+def require_not_erased(session: Session, user_id: UUID) -> None:
     """Raise AccountErased if the account was erased, for example while the command was queued."""
     if is_erased(session, "payments", user_id):
         raise AccountErased
@@ -33,32 +33,32 @@ def refuse_erased(session: Session, user_id: UUID) -> None:
 
 def owned_courses(session: Session, user_id: UUID) -> set[UUID]:
     """Return the courses of the buyer's paid and disputed orders, alone or in a bundle, without subscriptions."""
-    return {course_id for order in session.scalars(_paid_for(user_id)) for course_id in order.courses}
+    return {course_id for order in session.scalars(_select_owned_orders(user_id)) for course_id in order.courses}
 
 
-def refuse_owned(session: Session, user_id: UUID, kind: str, id_: UUID, course_ids: set[UUID]) -> None:
+def require_not_owned(session: Session, user_id: UUID, kind: str, id_: UUID, course_ids: set[UUID]) -> None:
     """Raise AlreadyPurchased if the buyer owns every one of ``course_ids``, so that the purchase would add nothing."""
     if course_ids and course_ids <= owned_courses(session, user_id):
         raise AlreadyPurchased(kind, str(id_))
 
 
-def refuse_owned_goods(session: Session, user_id: UUID, goods: Goods) -> None:
-    """Take the purchase lock and raise AlreadyPurchased if the buyer owns every course of ``goods``."""
+def lock_and_require_not_owned(session: Session, user_id: UUID, quote: PurchaseQuote) -> None:
+    """Take the purchase lock and raise AlreadyPurchased if the buyer owns every course of ``quote``."""
     lock_purchases(session, user_id)
-    refuse_owned(session, user_id, goods.kind, goods.id, set(goods.courses))
+    require_not_owned(session, user_id, quote.kind, quote.id, set(quote.courses))
 
 
-def reason_to_return(session: Session, order: Order) -> str | None:
+def find_refund_reason(session: Session, order: Order) -> str | None:
     """Return why money for the locked, unpaid ``order`` must be refunded; None if it pays the order."""
     if is_erased(session, "payments", order.user_id):
-        return ACCOUNT_ERASED
+        return REASON_ACCOUNT_ERASED
     if order.subscription_id:
         # The order had expired, and another order has paid its period since, or is pending for it.
-        return PAID_TWICE if order.rival_id(session) else None
+        return REASON_DUPLICATE_PAYMENT if order.competing_order_id(session) else None
     lock_purchases(session, order.user_id)
-    return ALREADY_OWNED if set(order.courses) <= owned_courses(session, order.user_id) else None
+    return REASON_ALREADY_OWNED if set(order.courses) <= owned_courses(session, order.user_id) else None
 
 
-def _paid_for(user_id: UUID) -> Select[Order]:
-    owned = select(Order).where(Order.user_id == user_id, Order.status.in_(NOT_SOLD_AGAIN))
+def _select_owned_orders(user_id: UUID) -> Select[Order]:
+    owned = select(Order).where(Order.user_id == user_id, Order.status.in_(BLOCKS_REPURCHASE))
     return owned.where(Order.subscription_id.is_(None))

@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id
+from core.db import Base, new_id
+from core.revision import Revised
 from models.errors import NotFound
-from models.revision import Revised
 
 Interval = Literal["month", "year"]
 _MONTHS = {"month": 1, "year": 12}
@@ -33,32 +33,32 @@ class Plan(Revised, Base):
     created_at: Mapped[datetime]
 
     @classmethod
-    def make(cls, *, id: UUID | None = None, at: datetime, **fields: Any) -> Self:  # noqa: A002 as the column
+    def create(cls, *, id: UUID | None = None, at: datetime, **fields: Any) -> Self:  # noqa: A002 as the column
         return cls(id=id or new_id(), on_sale=True, created_at=at, revision=1, **fields)
 
     @classmethod
-    def of(cls, session: Session, plan_id: UUID, *, lock: bool = False) -> Self:
-        """Return a plan, on sale or not; locked if ``lock``. Raises NotFound."""
-        plan = session.get(cls, plan_id, with_for_update=lock)
+    def get(cls, session: Session, plan_id: UUID, *, for_update: bool = False) -> Self:
+        """Return a plan, on sale or not; locked if ``for_update``. Raises NotFound."""
+        plan = session.get(cls, plan_id, with_for_update=for_update)
         if plan is None:
             raise NotFound("plan", str(plan_id))
         return plan
 
     @classmethod
-    def offered(cls, session: Session, plan_id: UUID) -> Self:
+    def get_on_sale(cls, session: Session, plan_id: UUID) -> Self:
         """Return a plan that is on sale. Raises NotFound."""
-        plan = cls.of(session, plan_id)
+        plan = cls.get(session, plan_id)
         if not plan.on_sale:
             raise NotFound("plan on sale", str(plan_id))
         return plan
 
     @classmethod
-    def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
+    def list_page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
         """List the plans on sale, newest first. ``after`` is the last id of the previous page."""
         plans = select(cls).where(cls.on_sale).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(plans.where(cls.id < after) if after else plans))
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the representation as an item of GET /v1/plans."""
         return {
             "id": self.id,
@@ -72,8 +72,8 @@ class Plan(Revised, Base):
         }
 
 
-def after_periods(begin: datetime, interval: Interval, periods: int) -> datetime:
-    """Return ``begin`` plus ``periods`` months or years: the same day, or the last day of a shorter month."""
-    month = begin.month - 1 + periods * _MONTHS[interval]
-    year, month = begin.year + month // 12, month % 12 + 1
-    return begin.replace(year=year, month=month, day=min(begin.day, monthrange(year, month)[1]))
+def add_periods(start: datetime, interval: Interval, periods: int) -> datetime:
+    """Return ``start`` plus ``periods`` months or years: the same day, or the last day of a shorter month."""
+    month = start.month - 1 + periods * _MONTHS[interval]
+    year, month = start.year + month // 12, month % 12 + 1
+    return start.replace(year=year, month=month, day=min(start.day, monthrange(year, month)[1]))

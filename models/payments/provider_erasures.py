@@ -9,10 +9,10 @@ from sqlalchemy import UniqueConstraint, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id
+from core.db import Base, new_id
 
 _FIRST_RETRY_AFTER = timedelta(minutes=1)
-_RETRY_AT_LEAST_EVERY = timedelta(hours=6)
+_MAX_RETRY_INTERVAL = timedelta(hours=6)
 
 
 class ProviderErasure(Base):
@@ -56,4 +56,4 @@ class ProviderErasure(Base):
     def postpone(self, *, at: datetime) -> None:
         """Try again after 2, 4, 8 … minutes, at least every six hours."""
         self.tries += 1
-        self.next_try_at = at + min(_FIRST_RETRY_AFTER * 2 ** min(self.tries, 10), _RETRY_AT_LEAST_EVERY)
+        self.next_try_at = at + min(_FIRST_RETRY_AFTER * 2 ** min(self.tries, 10), _MAX_RETRY_INTERVAL)

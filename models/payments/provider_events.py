@@ -12,14 +12,14 @@ from sqlalchemy import Index, UniqueConstraint, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id
-from models.log import bound_cause
+from core.db import Base, new_id
+from core.log import correlation_ids
 
-from .attempts import Attempt
+from .payment_attempts import PaymentAttempt
 
 # The task enqueued with the webhook has run after this time, or its message was lost: then the sweep takes the event.
-_SWEPT_AFTER = timedelta(seconds=15)
-_SWEPT_AT_LEAST_EVERY = timedelta(hours=1)
+_RETRY_DELAY = timedelta(seconds=15)
+_MAX_RETRY_DELAY = timedelta(hours=1)
 MAX_CRASHES = 12
 _PROBLEM_MAX_LENGTH = 500
 _FIRST_PULL = timedelta(days=3)
@@ -56,7 +56,7 @@ class ProviderEvent(Base):
     headers: Mapped[dict[str, Any]]  # request_id, traceparent and causation_id of the delivery that stored it last
 
     @classmethod
-    def keep(
+    def upsert(
         cls, session: Session, *, provider: str, account: str, dedupe_key: str, kind: str, object_id: str, at: datetime
     ) -> UUID | None:
         """Store the event; returns its id if it must be applied now, or None if it is stored and needs no restart.
@@ -75,13 +75,13 @@ class ProviderEvent(Base):
             "status": "received",
             "sweeps": 0,
             "crashes": 0,
-            "due_at": at + _SWEPT_AFTER,
+            "due_at": at + _RETRY_DELAY,
             "received_at": at,
-            "headers": bound_cause(),
+            "headers": correlation_ids(),
         }
         again = {name: row[name] for name in ("status", "sweeps", "crashes", "due_at", "headers")}
         waits = ((cls.status == "received") & (cls.sweeps > 0)) | cls.status.in_(("failed", "ignored"))
-        told = (
+        statement = (
             insert(cls)
             .values(row)
             .on_conflict_do_update(
@@ -90,10 +90,10 @@ class ProviderEvent(Base):
                 where=waits,
             )
         )
-        return session.scalars(told.returning(cls.id)).one_or_none()
+        return session.scalars(statement.returning(cls.id)).one_or_none()
 
     @classmethod
-    def unknown(cls, session: Session, provider: str, account: str, dedupe_keys: list[str]) -> set[str]:
+    def find_unknown_keys(cls, session: Session, provider: str, account: str, dedupe_keys: list[str]) -> set[str]:
         """Return those of ``dedupe_keys`` that are not stored."""
         of_account = (cls.provider == provider) & (cls.account == account)
         known = select(cls.dedupe_key).where(of_account, cls.dedupe_key.in_(dedupe_keys))
@@ -105,14 +105,16 @@ class ProviderEvent(Base):
         due = select(cls).where(cls.status == "received", cls.due_at <= at).order_by(cls.due_at).limit(limit)
         return list(session.scalars(due.with_for_update(skip_locked=True)))
 
-    def own_attempt(self, session: Session) -> Attempt | None:
+    def find_attempt(self, session: Session) -> PaymentAttempt | None:
         """Return the attempt whose checkout session or payment is the event's object, at any account of the provider.
 
         An event is stored under the account that is configured when it arrives, but it may come from an account that
         was configured before.
         """
-        named = (Attempt.page_id == self.object_id) | (Attempt.payment_id == self.object_id)
-        return session.scalars(select(Attempt).where(Attempt.provider == self.provider, named).limit(1)).one_or_none()
+        named = (PaymentAttempt.page_id == self.object_id) | (PaymentAttempt.payment_id == self.object_id)
+        return session.scalars(
+            select(PaymentAttempt).where(PaymentAttempt.provider == self.provider, named).limit(1)
+        ).one_or_none()
 
     def postpone(self, *, at: datetime) -> None:
         """Schedule the next try with a doubled pause, from 30 seconds up to one hour.
@@ -120,7 +122,7 @@ class ProviderEvent(Base):
         The number of tries is not limited: only repeated crashes make an event fail, see ``count_crash``.
         """
         self.sweeps += 1
-        self.due_at = at + min(_SWEPT_AFTER * 2 ** min(self.sweeps, 10), _SWEPT_AT_LEAST_EVERY)
+        self.due_at = at + min(_RETRY_DELAY * 2 ** min(self.sweeps, 10), _MAX_RETRY_DELAY)
 
     def count_crash(self, problem: str, *, at: datetime) -> None:
         """Record a crash and schedule the next try; after MAX_CRASHES crashes, about five hours, the event fails.
@@ -130,7 +132,7 @@ class ProviderEvent(Base):
         self.crashes += 1
         self.problem = problem[:_PROBLEM_MAX_LENGTH]
         if self.crashes < MAX_CRASHES:
-            self.due_at = at + min(_SWEPT_AFTER * 2**self.crashes, _SWEPT_AT_LEAST_EVERY)
+            self.due_at = at + min(_RETRY_DELAY * 2**self.crashes, _MAX_RETRY_DELAY)
         else:
             self.status = "failed"
             self.finished_at = at

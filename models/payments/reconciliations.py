@@ -11,12 +11,12 @@ from sqlalchemy import UniqueConstraint, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id
-from models.jobs import slot_of
+from core.bus.jobs import period_start
+from core.db import Base, new_id
 
-from .attempts import Attempt
 from .disputes import Dispute
 from .ledger import LedgerEntry, LedgerTransaction
+from .payment_attempts import PaymentAttempt
 from .refunds import Refund
 
 Kind = Literal["capture", "refund", "dispute"]
@@ -24,13 +24,13 @@ Kind = Literal["capture", "refund", "dispute"]
 DAY = timedelta(days=1)
 _DAY_SECONDS = 86400
 # Movements from the end of a day have reached the ledger after this time.
-SETTLES_WITHIN = timedelta(hours=1)
+SETTLEMENT_DELAY = timedelta(hours=1)
 COMPARED_DAYS = 30  # days that were missed are compared up to this age
 # The newest days are compared again each night, so that late changes at the provider are found.
 RECHECKED_DAYS = 3
-# A day with differences is compared again, and counted by ``Reconciliation.off``, up to this age.
-LOOKED_AFTER_FOR = timedelta(days=7)
-_BOOKED_AS: dict[str, Kind] = {
+# A day with differences is compared again, and counted by ``Reconciliation.count_mismatched``, up to this age.
+MISMATCH_RECHECK_WINDOW = timedelta(days=7)
+_KIND_BY_LEDGER_KIND: dict[str, Kind] = {
     "capture": "capture",
     "refund": "refund",
     "refund_returned": "refund",
@@ -38,11 +38,11 @@ _BOOKED_AS: dict[str, Kind] = {
     "dispute_changed": "dispute",
     "dispute_won": "dispute",
 }
-_NAMED_AT_MOST = 100  # objects listed in ``differing``
+_MAX_LISTED = 100  # objects listed in ``differing``
 
 
 @dataclass(frozen=True, kw_only=True)
-class Movement:
+class ProviderTransaction:
     """A payment, refund or dispute as the provider lists it."""
 
     kind: Kind
@@ -55,15 +55,15 @@ class Movement:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
+class ComparedTransaction:
     """A movement with the amount that the ledger has for it; the two may be equal."""
 
-    movement: Movement
+    transaction: ProviderTransaction
     ours_minor: int
 
     @property
     def differs(self) -> bool:
-        return self.movement.amount_minor != self.ours_minor
+        return self.transaction.amount_minor != self.ours_minor
 
 
 class Reconciliation(Base):
@@ -88,35 +88,35 @@ class Reconciliation(Base):
     def compare(
         cls,
         session: Session,
-        movements: Iterable[Movement],
+        transactions: Iterable[ProviderTransaction],
         *,
         provider: str,
         account: str,
         since: datetime,
         at: datetime,
-        unlisted: Iterable[Movement] = (),
-    ) -> list[Difference]:
+        unlisted: Iterable[ProviderTransaction] = (),
+    ) -> list[ComparedTransaction]:
         """Compare the provider's list of a day with the ledger, store the reports and return the differences.
 
         ``unlisted`` are movements that the ledger has for the day but the provider's list has not; each was fetched
         from the provider by its id. Most were created on another day, so they are reported only if they differ.
         """
-        compared = list(_beside_ours(session, list(movements), provider, account))
-        beside = _beside_ours(session, list(unlisted), provider, account)
-        compared += [each for each in beside if each.differs]
+        compared = list(_match_with_ledger(session, list(transactions), provider, account))
+        unlisted_compared = _match_with_ledger(session, list(unlisted), provider, account)
+        compared += [each for each in unlisted_compared if each.differs]
         # A difference may have been the only row of its kind and currency: without it, no row replaces its report.
         of_day = (cls.provider == provider) & (cls.account == account) & (cls.since == since)
         agreeing = {"theirs_minor": 0, "ours_minor": 0, "differing": [], "compared_at": at}
         session.execute(update(cls).where(of_day).values(agreeing))
-        sums: dict[tuple[Kind, str], list[Difference]] = defaultdict(list)
+        sums: dict[tuple[Kind, str], list[ComparedTransaction]] = defaultdict(list)
         for each in compared:
-            sums[each.movement.kind, each.movement.currency].append(each)
+            sums[each.transaction.kind, each.transaction.currency].append(each)
         for (kind, currency), rows in sums.items():
             differing = [row for row in rows if row.differs]
             report = {
-                "theirs_minor": sum(row.movement.amount_minor for row in rows),
+                "theirs_minor": sum(row.transaction.amount_minor for row in rows),
                 "ours_minor": sum(row.ours_minor for row in rows),
-                "differing": [_row(each) for each in differing[:_NAMED_AT_MOST]],
+                "differing": [_row(each) for each in differing[:_MAX_LISTED]],
                 "compared_at": at,
             }
             key = {"provider": provider, "account": account, "since": since, "kind": kind, "currency": currency}
@@ -127,18 +127,18 @@ class Reconciliation(Base):
         return differences
 
     @classmethod
-    def off(cls, session: Session) -> int:
-        """Count the reports of the last LOOKED_AFTER_FOR that contain differences."""
-        recent = cls.since > func.now() - LOOKED_AFTER_FOR
+    def count_mismatched(cls, session: Session) -> int:
+        """Count the reports of the last MISMATCH_RECHECK_WINDOW that contain differences."""
+        recent = cls.since > func.now() - MISMATCH_RECHECK_WINDOW
         return session.scalar(select(func.count()).where(cls.differing != [], recent)) or 0
 
     @classmethod
-    def page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
+    def list_page(cls, session: Session, *, limit: int, after: UUID | None) -> list[Self]:
         """List reports, newest first. ``after`` is the last id of the previous page."""
         reports = select(cls).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(reports.where(cls.id < after) if after else reports))
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the representation as an item of GET /v1/reconciliation/reports."""
         return {
             "id": self.id,
@@ -182,7 +182,7 @@ class ReconciledDay(Base):
         """Return the start of each day that must be compared now, newest first.
 
         These are the days of the last COMPARED_DAYS that were never compared and, once per night, the last
-        RECHECKED_DAYS and the days of the last LOOKED_AFTER_FOR with differences.
+        RECHECKED_DAYS and the days of the last MISMATCH_RECHECK_WINDOW with differences.
         """
         last = last_settled_day(at)
         of_account = (cls.provider == provider) & (cls.account == account)
@@ -193,13 +193,13 @@ class ReconciledDay(Base):
 
     def is_due_again(self, last: datetime, at: datetime) -> bool:
         """Whether this compared day must be compared again; ``last`` is the start of the newest settled day."""
-        if self.compared_at >= slot_of(at, _DAY_SECONDS):
+        if self.compared_at >= period_start(at, _DAY_SECONDS):
             return False
         is_recent = self.since > last - RECHECKED_DAYS * DAY
-        return is_recent or (self.differing > 0 and self.since > at - LOOKED_AFTER_FOR)
+        return is_recent or (self.differing > 0 and self.since > at - MISMATCH_RECHECK_WINDOW)
 
     @classmethod
-    def missing(cls, session: Session, configured: Iterable[tuple[str, str]], *, at: datetime) -> int:
+    def count_missing(cls, session: Session, configured: Iterable[tuple[str, str]], *, at: datetime) -> int:
         """Count the days of the last COMPARED_DAYS without a comparison, summed over the provider accounts.
 
         ``configured`` are the provider accounts in use: (provider, account). Other accounts are left out if no day of
@@ -215,25 +215,31 @@ class ReconciledDay(Base):
 
 def last_settled_day(at: datetime) -> datetime:
     """Return the start of the last settled day. A day lasts from 23:00 to 23:00 UTC and is settled at midnight."""
-    return slot_of(at, _DAY_SECONDS) - DAY - SETTLES_WITHIN
+    return period_start(at, _DAY_SECONDS) - DAY - SETTLEMENT_DELAY
 
 
-def booked_between(session: Session, provider: str, account: str, since: datetime, until: datetime) -> list[Movement]:
+def booked_between(
+    session: Session, provider: str, account: str, since: datetime, until: datetime
+) -> list[ProviderTransaction]:
     """Return the payments, refunds and disputes of a provider account that the ledger recorded in this time.
 
     Their amounts are 0, because only the provider can say what moved at its side.
     """
     recorded = (LedgerTransaction.recorded_at >= since) & (LedgerTransaction.recorded_at < until)
-    of_account = (Attempt.provider == provider) & (Attempt.account == account)
-    columns = LedgerTransaction.kind, Attempt.id, Attempt.payment_id, Attempt.money_currency
-    captures = select(*columns, Attempt.payment_id).join(Attempt, Attempt.id == LedgerTransaction.source_id)
+    of_account = (PaymentAttempt.provider == provider) & (PaymentAttempt.account == account)
+    columns = LedgerTransaction.kind, PaymentAttempt.id, PaymentAttempt.payment_id, PaymentAttempt.money_currency
+    captures = select(*columns, PaymentAttempt.payment_id).join(
+        PaymentAttempt, PaymentAttempt.id == LedgerTransaction.source_id
+    )
     found = list(session.execute(captures.where(recorded, of_account, LedgerTransaction.kind == "capture")))
     for model in (Refund, Dispute):
         sources = select(*columns, model.object_id).join(model, model.id == LedgerTransaction.source_id)
-        found += session.execute(sources.join(Attempt, Attempt.id == model.attempt_id).where(recorded, of_account))
+        found += session.execute(
+            sources.join(PaymentAttempt, PaymentAttempt.id == model.attempt_id).where(recorded, of_account)
+        )
     return [
-        Movement(
-            kind=_BOOKED_AS[kind],
+        ProviderTransaction(
+            kind=_KIND_BY_LEDGER_KIND[kind],
             object_id=object_id or "",
             payment_id=payment_id or "",
             attempt_id=attempt_id,
@@ -244,49 +250,59 @@ def booked_between(session: Session, provider: str, account: str, since: datetim
     ]
 
 
-def _row(each: Difference) -> dict[str, Any]:
-    moved = each.movement
-    return {"object_id": moved.object_id, "theirs_minor": moved.amount_minor, "ours_minor": each.ours_minor}
+def _row(each: ComparedTransaction) -> dict[str, Any]:
+    transaction = each.transaction
+    return {"object_id": transaction.object_id, "theirs_minor": transaction.amount_minor, "ours_minor": each.ours_minor}
 
 
-def _beside_ours(session: Session, movements: list[Movement], provider: str, account: str) -> Iterable[Difference]:
+def _match_with_ledger(
+    session: Session, transactions: list[ProviderTransaction], provider: str, account: str
+) -> Iterable[ComparedTransaction]:
     """Pair each of our movements with the ledger's amount; skip those of other systems on the same account."""
-    of_account = (Attempt.provider == provider) & (Attempt.account == account)
-    named = {each.payment_id for each in movements}
-    told = {each.attempt_id for each in movements if each.attempt_id}
+    of_account = (PaymentAttempt.provider == provider) & (PaymentAttempt.account == account)
+    named = {each.payment_id for each in transactions}
+    attempt_ids = {each.attempt_id for each in transactions if each.attempt_id}
     ours = session.execute(
-        select(Attempt.id, Attempt.payment_id).where(of_account, Attempt.payment_id.in_(named) | Attempt.id.in_(told))
+        select(PaymentAttempt.id, PaymentAttempt.payment_id).where(
+            of_account, PaymentAttempt.payment_id.in_(named) | PaymentAttempt.id.in_(attempt_ids)
+        )
     ).all()
     by_payment = {payment_id: attempt_id for attempt_id, payment_id in ours if payment_id}
     known = {attempt_id for attempt_id, _ in ours}
-    refunds = _ids_by_object(session, Refund, of_account, movements, "refund")
-    disputes = _ids_by_object(session, Dispute, of_account, movements, "dispute")
-    held = f"provider.{provider}.{account}"
-    captured = _booked(session, held, ("capture",), known)
-    away = _booked(session, held, ("refund", "refund_returned"), set(refunds.values()))
-    away |= _booked(session, held, ("dispute", "dispute_changed", "dispute_won"), set(disputes.values()))
-    for each in movements:
+    refunds = _ids_by_object(session, Refund, of_account, transactions, "refund")
+    disputes = _ids_by_object(session, Dispute, of_account, transactions, "dispute")
+    provider_account = f"provider.{provider}.{account}"
+    captured = _ledger_amounts(session, provider_account, ("capture",), known)
+    away = _ledger_amounts(session, provider_account, ("refund", "refund_returned"), set(refunds.values()))
+    away |= _ledger_amounts(
+        session, provider_account, ("dispute", "dispute_changed", "dispute_won"), set(disputes.values())
+    )
+    for each in transactions:
         attempt_id = by_payment.get(each.payment_id, each.attempt_id)
         if each.kind == "capture":
             if attempt_id:
-                yield Difference(movement=each, ours_minor=captured.get(attempt_id, 0))
+                yield ComparedTransaction(transaction=each, ours_minor=captured.get(attempt_id, 0))
             continue
         source_id = (refunds if each.kind == "refund" else disputes).get(each.object_id)
         if attempt_id or source_id:
-            yield Difference(movement=each, ours_minor=-away.get(source_id, 0) if source_id else 0)
+            yield ComparedTransaction(transaction=each, ours_minor=-away.get(source_id, 0) if source_id else 0)
 
 
 def _ids_by_object(
-    session: Session, model: type[Refund] | type[Dispute], of_account: Any, movements: list[Movement], kind: Kind
+    session: Session,
+    model: type[Refund] | type[Dispute],
+    of_account: Any,
+    transactions: list[ProviderTransaction],
+    kind: Kind,
 ) -> dict[str, UUID]:
     """Return our ids of the refunds or disputes among the movements, by the provider's id."""
-    objects = {each.object_id for each in movements if each.kind == kind}
-    ours = select(model.object_id, model.id).join(Attempt, Attempt.id == model.attempt_id)
+    objects = {each.object_id for each in transactions if each.kind == kind}
+    ours = select(model.object_id, model.id).join(PaymentAttempt, PaymentAttempt.id == model.attempt_id)
     found = session.execute(ours.where(of_account, model.object_id.in_(objects)))
     return {object_id: id_ for object_id, id_ in found if object_id}
 
 
-def _booked(session: Session, account: str, kinds: tuple[str, ...], sources: set[UUID]) -> dict[UUID, int]:
+def _ledger_amounts(session: Session, account: str, kinds: tuple[str, ...], sources: set[UUID]) -> dict[UUID, int]:
     """Return the sum of the ledger entries in ``account`` by source id, debits positive."""
     total = func.sum(LedgerEntry.amount_minor)
     entries = select(LedgerTransaction.source_id, total).join(LedgerEntry.transaction)

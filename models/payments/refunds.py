@@ -8,11 +8,11 @@ from uuid import UUID, uuid5
 from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id
+from core.db import Base, new_id
 from models.errors import NotFound, OrderNotPaid, PaymentInReview, RefundTooLarge
-from models.events import PaymentRefunded, RefundReturned
+from models.events import PaymentRefunded, RefundReversed
 
-from .attempts import Attempt
+from .payment_attempts import PaymentAttempt
 
 if TYPE_CHECKING:
     from .orders import Order
@@ -37,13 +37,13 @@ _COUNTERS: dict[RefundStatus, str | None] = {
 }
 
 # Shown to the buyer instead of the reason that staff entered.
-SHOWN_REASON = "given back by the shop"
+CUSTOMER_FACING_REASON = "refunded by the merchant"
 
 _FIRST_SYNC_AFTER = timedelta(minutes=1)
-_SYNC_AT_LEAST_EVERY = timedelta(hours=6)
+_MAX_SYNC_INTERVAL = timedelta(hours=6)
 # After a refused refund of owed money the pause equals the time the money has been owed so far, within these bounds.
-_RETRY_AFTER_AT_LEAST = timedelta(hours=1)
-_RETRY_AFTER_AT_MOST = timedelta(hours=12)
+_MIN_RETRY_DELAY = timedelta(hours=1)
+_MAX_RETRY_DELAY = timedelta(hours=12)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +84,9 @@ class Refund(Base):
     syncs: Mapped[int]
 
     @classmethod
-    def begin(
+    def create(
         cls,
-        attempt: Attempt,
+        attempt: PaymentAttempt,
         amount_minor: int,
         *,
         command_id: UUID,
@@ -114,8 +114,8 @@ class Refund(Base):
         )
 
     @classmethod
-    def return_owed(
-        cls, attempt: Attempt, *, command_id: UUID, reason: str, at: datetime, owed_since: datetime | None = None
+    def create_owed(
+        cls, attempt: PaymentAttempt, *, command_id: UUID, reason: str, at: datetime, owed_since: datetime | None = None
     ) -> Self | None:
         """Create the refund of the rest of a payment that must be returned; None if nothing is left.
 
@@ -123,7 +123,7 @@ class Refund(Base):
         """
         if not attempt.refundable_minor:
             return None
-        return cls.begin(
+        return cls.create(
             attempt,
             attempt.refundable_minor,
             command_id=command_id,
@@ -135,7 +135,7 @@ class Refund(Base):
     @classmethod
     def _create(
         cls,
-        attempt: Attempt,
+        attempt: PaymentAttempt,
         amount_minor: int,
         *,
         command_id: UUID,
@@ -165,7 +165,7 @@ class Refund(Base):
         )
 
     @classmethod
-    def of_paid(
+    def create_for_order(
         cls,
         order: "Order",
         amount_minor: int | None,
@@ -180,16 +180,16 @@ class Refund(Base):
         """Create a refund of a payment of ``order``; ``amount_minor`` None refunds the whole refundable amount.
 
         ``payment_id`` None means the payment that paid the order. Raises OrderNotPaid, PaymentInReview,
-        PaymentNotOfOrder, RefundTooLarge.
+        PaymentOrderMismatch, RefundTooLarge.
         """
-        payment = order.payment(payment_id) if payment_id else order.paid_by
+        payment = order.payment(payment_id) if payment_id else order.successful_attempt
         if payment is None:
             raise OrderNotPaid(str(order.id))
         if payment.status == "review":
             raise PaymentInReview(str(payment.id))
         if amount_minor is None:
             amount_minor = payment.refundable_minor
-        refund = cls.begin(
+        refund = cls.create(
             payment,
             amount_minor,
             command_id=command_id,
@@ -198,31 +198,35 @@ class Refund(Base):
             keeps_access=keeps_access,
             at=at,
         )
-        order.note("refund_begun", at=at, attempt=payment, detail=f"{amount_minor} {payment.money_currency}")
+        order.add_history_entry(
+            "refund_begun", at=at, attempt=payment, detail=f"{amount_minor} {payment.money_currency}"
+        )
         return refund
 
     @classmethod
-    def adopt(cls, attempt: Attempt, snapshot: RefundSnapshot, *, at: datetime) -> Self:
+    def create_from_provider(cls, attempt: PaymentAttempt, snapshot: RefundSnapshot, *, at: datetime) -> Self:
         """Create the row of a refund that was made in the provider's dashboard.
 
         It has happened already, so it is recorded even if it exceeds the refundable amount.
         """
         assert snapshot.object_id is not None
         command_id = uuid5(attempt.id, snapshot.object_id)
-        return cls._create(attempt, snapshot.amount_minor, command_id=command_id, reason="made at the provider", at=at)
+        return cls._create(
+            attempt, snapshot.amount_minor, command_id=command_id, reason="created at the provider", at=at
+        )
 
     @classmethod
-    def of_command(cls, session: Session, command_id: UUID) -> Self | None:
+    def find_by_command(cls, session: Session, command_id: UUID) -> Self | None:
         return session.scalars(select(cls).where(cls.command_id == command_id)).one_or_none()
 
     @classmethod
-    def of_order(cls, session: Session, order_id: UUID) -> list[Self]:
+    def list_for_order(cls, session: Session, order_id: UUID) -> list[Self]:
         """Return the refunds of an order, oldest first, reloaded because objects read before the lock may be stale."""
         theirs = select(cls).where(cls.order_id == order_id).order_by(cls.id)
         return list(session.scalars(theirs.execution_options(populate_existing=True)))
 
     @classmethod
-    def find(cls, session: Session, refund_id: UUID) -> Self:
+    def get(cls, session: Session, refund_id: UUID) -> Self:
         """Return a refund without locking it. Raises NotFound."""
         refund = session.get(cls, refund_id)
         if refund is None:
@@ -230,7 +234,7 @@ class Refund(Base):
         return refund
 
     @classmethod
-    def page(cls, session: Session, *, status: str | None, limit: int, after: UUID | None) -> list[Self]:
+    def list_page(cls, session: Session, *, status: str | None, limit: int, after: UUID | None) -> list[Self]:
         """List refunds, newest first. ``after`` is the last id of the previous page."""
         refunds = select(cls).order_by(cls.id.desc()).limit(limit)
         if status:
@@ -250,25 +254,25 @@ class Refund(Base):
         return cls.owed_since.is_not(None) & (cls.status != "succeeded") & waits
 
     @property
-    def is_to_be_retried(self) -> bool:
+    def must_be_retried(self) -> bool:
         """Whether the provider refused an owed refund: a new refund with a new idempotency key must replace it."""
         return self.status == "failed" and self.next_sync_at is not None
 
-    def renew(self, attempt: Attempt, *, at: datetime) -> Self | None:
+    def create_replacement(self, attempt: PaymentAttempt, *, at: datetime) -> Self | None:
         """Create the refund that replaces this one; None if the money was returned in another way."""
         self.next_sync_at = None
-        return self.return_owed(
+        return self.create_owed(
             attempt, command_id=uuid5(self.id, "retry"), reason=self.reason, at=at, owed_since=self.owed_since
         )
 
-    def accept(self, attempt: Attempt, snapshot: RefundSnapshot) -> None:
+    def accept_from_review(self, attempt: PaymentAttempt, snapshot: RefundSnapshot) -> None:
         """Leave review with the amount that the provider refunds. The caller then applies the provider's status."""
         attempt.refund_pending_minor += snapshot.amount_minor - self.amount_minor
         self.amount_minor, self.currency = snapshot.amount_minor, snapshot.currency
         self.status, self.problem = "pending", None
 
-    def give_up(self) -> None:
-        """Leave review without money. The caller then applies ``not_made``, which marks the refund as failed."""
+    def release_from_review(self) -> None:
+        """Leave review without money. The caller then applies ``failed_snapshot``, which marks the refund as failed."""
         self.status, self.problem = "pending", None
 
     @property
@@ -276,13 +280,13 @@ class Refund(Base):
         """Whether the state at the provider may still change, so that a sync is useful."""
         return self.status in {"created", "unknown", "pending"}
 
-    def is_told_by(self, snapshot: RefundSnapshot) -> bool:
+    def matches(self, snapshot: RefundSnapshot) -> bool:
         """Whether ``snapshot`` is of this refund, by our metadata or by the provider's id."""
         return snapshot.refund_id == str(self.id) or (
             self.object_id is not None and snapshot.object_id == self.object_id
         )
 
-    def heeds(self, snapshot: RefundSnapshot) -> bool:
+    def accepts(self, snapshot: RefundSnapshot) -> bool:
         """Whether ``snapshot`` may change it.
 
         A bank may reverse a succeeded refund. A failed refund may still succeed if it was never seen at the provider.
@@ -296,17 +300,17 @@ class Refund(Base):
 
     def apply(
         self, order: "Order", snapshot: RefundSnapshot, *, at: datetime
-    ) -> PaymentRefunded | RefundReturned | None:
+    ) -> PaymentRefunded | RefundReversed | None:
         """Apply the provider's state and recalculate the order's status; returns the event to publish, or None."""
-        if not self.heeds(snapshot):
+        if not self.accepts(snapshot):
             return None
-        attempt, before, was_owned = order.attempt(self.attempt_id), self.status, order.is_owned
+        attempt, before, had_access = order.attempt(self.attempt_id), self.status, order.grants_access
         was_reversed = order.is_fully_reversed
-        self._follow(attempt, snapshot, at)
-        order.weigh_money()
+        self._apply_snapshot(attempt, snapshot, at)
+        order.recalculate_status()
         if self.status != before:
             what = f"{self.amount_minor} {self.currency}"
-            order.note(f"refund_{self.status}", at=at, attempt=attempt, detail=self.problem or what)
+            order.add_history_entry(f"refund_{self.status}", at=at, attempt=attempt, detail=self.problem or what)
         about: dict[str, Any] = {
             "order_id": order.id,
             "refund_id": self.id,
@@ -320,30 +324,30 @@ class Refund(Base):
         if self.status == "succeeded" != before:
             all_of_it = order.is_fully_reversed and not was_reversed
             kept = all_of_it and self.keeps_access
-            return PaymentRefunded(**about, order_refunded=all_of_it, access_kept=kept, refunded_at=at)
+            return PaymentRefunded(**about, is_full_refund=all_of_it, keeps_access=kept, refunded_at=at)
         if self.status == "failed" and before == "succeeded":
-            return RefundReturned(**about, order_restored=order.is_owned and not was_owned, returned_at=at)
+            return RefundReversed(**about, order_restored=order.grants_access and not had_access, reversed_at=at)
         return None
 
-    def _follow(self, attempt: Attempt, snapshot: RefundSnapshot, at: datetime) -> None:
+    def _apply_snapshot(self, attempt: PaymentAttempt, snapshot: RefundSnapshot, at: datetime) -> None:
         # Set it also on a mismatch: otherwise the next snapshot would not find this row and would create a second one.
         self.object_id = snapshot.object_id or self.object_id
         if (snapshot.amount_minor, snapshot.currency) != (self.amount_minor, self.currency):
-            self._become("review", attempt, problem="does not match: amount or currency")
+            self._set_status("review", attempt, problem="does not match: amount or currency")
             return
         if snapshot.status == "pending":
-            self._become("pending", attempt, next_sync_at=self.next_sync_at or at + _FIRST_SYNC_AFTER)
+            self._set_status("pending", attempt, next_sync_at=self.next_sync_at or at + _FIRST_SYNC_AFTER)
         else:
             self.finished_at = at
             retry_at = self._retry_at(at) if snapshot.status == "failed" else None
-            self._become(snapshot.status, attempt, problem=snapshot.failure_reason, next_sync_at=retry_at)
+            self._set_status(snapshot.status, attempt, problem=snapshot.failure_reason, next_sync_at=retry_at)
 
     def _retry_at(self, at: datetime) -> datetime | None:
         if self.owed_since is None:
             return None
-        return at + min(max(at - self.owed_since, _RETRY_AFTER_AT_LEAST), _RETRY_AFTER_AT_MOST)
+        return at + min(max(at - self.owed_since, _MIN_RETRY_DELAY), _MAX_RETRY_DELAY)
 
-    def lose_sight(self) -> None:
+    def mark_unknown(self) -> None:
         """Record that the call had no clear outcome."""
         if self.status == "created":
             self.status = "unknown"
@@ -351,14 +355,14 @@ class Refund(Base):
     def postpone_sync(self, *, at: datetime) -> None:
         """Sync again after 2, 4, 8 … minutes, at least every six hours."""
         self.syncs += 1
-        self.next_sync_at = at + min(_FIRST_SYNC_AFTER * 2 ** min(self.syncs, 10), _SYNC_AT_LEAST_EVERY)
+        self.next_sync_at = at + min(_FIRST_SYNC_AFTER * 2 ** min(self.syncs, 10), _MAX_SYNC_INTERVAL)
 
-    def forget_buyer(self) -> bool:
+    def clear_personal_data(self) -> bool:
         """Clear the reason, which may identify the buyer; False if already cleared."""
         was, self.reason = self.reason, ""
         return was != ""
 
-    def not_made(self, reason: str) -> RefundSnapshot:
+    def failed_snapshot(self, reason: str) -> RefundSnapshot:
         """Return the snapshot of a refund that the provider refused, or does not know and cannot make any more."""
         return RefundSnapshot(
             object_id=None,
@@ -369,10 +373,10 @@ class Refund(Base):
             failure_reason=reason,
         )
 
-    def _become(
+    def _set_status(
         self,
         status: RefundStatus,
-        attempt: Attempt,
+        attempt: PaymentAttempt,
         *,
         problem: str | None = None,
         next_sync_at: datetime | None = None,
@@ -382,7 +386,7 @@ class Refund(Base):
                 setattr(attempt, counter, getattr(attempt, counter) + change)
         self.status, self.problem, self.next_sync_at = status, problem, next_sync_at
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the representation for staff, as in POST /v1/orders/{id}/refunds."""
         return {
             "id": self.id,
@@ -399,6 +403,6 @@ class Refund(Base):
             "finished_at": self.finished_at,
         }
 
-    def buyers_view(self) -> dict[str, Any]:
+    def to_customer_response(self) -> dict[str, Any]:
         """Return the representation for the buyer, without the reason that staff entered."""
-        return {**self.view(), "reason": SHOWN_REASON} if self.requested_by else self.view()
+        return {**self.to_response(), "reason": CUSTOMER_FACING_REASON} if self.requested_by else self.to_response()

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id
+from core.db import Base, new_id
 
 Action = Literal["accept", "release", "refund"]
 Subject = Literal["payment", "refund", "dispute"]
@@ -36,20 +36,20 @@ class Resolution(Base):
         return resolution
 
     @classmethod
-    def of(cls, session: Session, subject_id: UUID) -> list[Self]:
+    def list_for_subject(cls, session: Session, subject_id: UUID) -> list[Self]:
         """Return the decisions about one payment, refund or dispute, oldest first."""
         return list(session.scalars(select(cls).where(cls.subject_id == subject_id).order_by(cls.id)))
 
     @classmethod
-    def of_order(cls, session: Session, order_id: UUID) -> list[Self]:
+    def list_for_order(cls, session: Session, order_id: UUID) -> list[Self]:
         """Return the decisions about an order's payments, refunds and disputes, oldest first."""
         return list(session.scalars(select(cls).where(cls.order_id == order_id).order_by(cls.id)))
 
-    def forget_buyer(self) -> bool:
+    def clear_personal_data(self) -> bool:
         """Clear the note, which may identify the buyer; False if already cleared."""
         was, self.note = self.note, ""
         return was != ""
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the representation in GET /v1/payments/{id}."""
         return {"action": self.action, "note": self.note, "actor": self.actor, "resolved_at": self.resolved_at}

@@ -6,15 +6,15 @@ Orders, ledger entries and operators' decisions are kept without limit.
 from datetime import datetime, timedelta
 
 import settings
-from models.retention import Expired
+from core.bus.retention import ExpiredRows
 
+from .order_history import OrderHistoryEntry
 from .provider_events import ProviderEvent
-from .steps import OrderStep
 
 
-def expired(at: datetime) -> Expired:
+def expired_rows(at: datetime) -> ExpiredRows:
     """Return the condition for rows to delete, by table."""
     return {
-        ProviderEvent: ProviderEvent.finished_at < at - timedelta(days=settings.PROVIDER_EVENTS_KEPT_DAYS),
-        OrderStep: OrderStep.at < at - timedelta(days=settings.ORDER_STEPS_KEPT_DAYS),
+        ProviderEvent: ProviderEvent.finished_at < at - timedelta(days=settings.PROVIDER_EVENTS_RETENTION_DAYS),
+        OrderHistoryEntry: OrderHistoryEntry.at < at - timedelta(days=settings.ORDER_HISTORY_RETENTION_DAYS),
     }

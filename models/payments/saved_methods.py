@@ -8,9 +8,9 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base
+from core.db import Base
 
-from .attempts import Attempt, Snapshot
+from .payment_attempts import PaymentAttempt, PaymentSnapshot
 
 
 class SavedMethod(Base):
@@ -27,7 +27,9 @@ class SavedMethod(Base):
     saved_at: Mapped[datetime]
 
     @classmethod
-    def keep(cls, session: Session, *, user_id: UUID, attempt: Attempt, snapshot: Snapshot, at: datetime) -> None:
+    def upsert(
+        cls, session: Session, *, user_id: UUID, attempt: PaymentAttempt, snapshot: PaymentSnapshot, at: datetime
+    ) -> None:
         """Upsert the payment method saved in a checkout session. A newer one replaces the previous one."""
         row = {
             "user_id": user_id,
@@ -43,20 +45,20 @@ class SavedMethod(Base):
         session.execute(kept)
 
     @classmethod
-    def of(cls, session: Session, *, user_id: UUID, provider: str, account: str) -> Self | None:
+    def get(cls, session: Session, *, user_id: UUID, provider: str, account: str) -> Self | None:
         return session.get(cls, (user_id, provider, account))
 
     @classmethod
-    def all_of(cls, session: Session, user_id: UUID) -> list[Self]:
+    def list_for_user(cls, session: Session, user_id: UUID) -> list[Self]:
         """Return the saved methods of a user, sorted by provider and account."""
         return list(session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.provider, cls.account)))
 
-    def view(self) -> dict[str, Any]:
+    def to_export(self) -> dict[str, Any]:
         """Return the representation in an export of personal data."""
         names = ("provider", "account", "method_id", "customer_id", "saved_at")
         return {name: getattr(self, name) for name in names}
 
     @classmethod
-    def forget(cls, session: Session, user_id: UUID) -> int:
+    def delete_for_user(cls, session: Session, user_id: UUID) -> int:
         """Delete the saved methods of a user; returns the number of deleted rows."""
         return len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.provider)).all())

@@ -14,7 +14,7 @@ from sqlalchemy import Text, cast, exists, func, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Aggregate, Base, new_id
+from core.db import Aggregate, Base, new_id
 from models.errors import AlreadySubscribed, NotFound, PaymentInProgress, SubscriptionEnded
 from models.events import (
     Event,
@@ -27,27 +27,27 @@ from models.events import (
     SubscriptionTrialEnding,
 )
 
-from .attempts import Attempt
 from .orders import Order
-from .plans import Interval, Plan, after_periods
+from .payment_attempts import PaymentAttempt
+from .plans import Interval, Plan, add_periods
 
 SubscriptionStatus = Literal["incomplete", "trialing", "active", "past_due", "canceled", "expired"]
-Step = Literal["tell", "charge", "end"]
+Step = Literal["notify_trial_ending", "charge", "end"]
 OPEN = ("incomplete", "trialing", "active", "past_due")
 
 # End reasons for a subscription whose current period was refunded or disputed: it is restored if the money returns.
-MONEY_GONE = frozenset({"refunded", "disputed"})
+REVERSAL_END_REASONS = frozenset({"refunded", "disputed"})
 # A subscription without a first payment ends after this time.
-INCOMPLETE_FOR = timedelta(days=1)
-TRIAL_ENDING_TOLD_BEFORE = timedelta(days=3)
-# Pauses after the first, second, … failed charge. The subscription ends PAST_DUE_FOR after it became past due.
+INCOMPLETE_TTL = timedelta(days=1)
+TRIAL_END_NOTICE_PERIOD = timedelta(days=3)
+# Pauses after the first, second, … failed charge. The subscription ends GRACE_PERIOD after it became past due.
 DUNNING = tuple(timedelta(days=days) for days in (2, 5, 7, 6))
-PAST_DUE_FOR = timedelta(days=21)
+GRACE_PERIOD = timedelta(days=21)
 # After a trial whose charge failed, access lasts this long, so that the buyer can pay in a checkout session.
-TRIAL_GRACE = timedelta(days=1)
+TRIAL_GRACE_PERIOD = timedelta(days=1)
 # A renewal whose outcome is still unknown after this time is treated as past due.
-OUTCOME_KNOWN_WITHIN = timedelta(days=7)
-LOOK_AGAIN_AFTER = timedelta(minutes=10)
+OUTCOME_TIMEOUT = timedelta(days=7)
+RECHECK_DELAY = timedelta(minutes=10)
 # Decline codes after which a retry of the same charge cannot succeed; card networks fine some retries. So no further
 # charge is scheduled: until ``ends_at`` the buyer can pay in a checkout session, with another card or authentication.
 HARD_DECLINES = frozenset(
@@ -97,7 +97,7 @@ class Subscription(Aggregate, Base):
     ended_at: Mapped[datetime | None]
 
     @classmethod
-    def open(
+    def get_or_create_open(
         cls, session: Session, *, user_id: UUID, plan: Plan, provider: str, receipt_email: str | None, at: datetime
     ) -> Self:
         """Get or create the buyer's subscription to ``plan`` that needs a payment, locked.
@@ -126,7 +126,7 @@ class Subscription(Aggregate, Base):
             "trial_end_told": False,
             "failed_charges": 0,
             "cancel_at_period_end": False,
-            "next_step_at": at + INCOMPLETE_FOR,
+            "next_step_at": at + INCOMPLETE_TTL,
             "created_at": at,
         }
         # Serialize the buyer's checkouts: two plans with a common course must not both start with a trial.
@@ -136,17 +136,18 @@ class Subscription(Aggregate, Base):
         subscription_id = session.scalars(mine).one_or_none()
         if subscription_id is None:
             raise PaymentInProgress("plan", str(plan.id))  # a concurrent transaction is ending the previous one
-        subscription, _order = cls.locked(session, subscription_id)
+        subscription, _order = cls.get_for_update(session, subscription_id)
         if subscription.status == "active" or subscription.cancel_at_period_end:
             raise AlreadySubscribed(str(plan.id))
         if subscription.status == "incomplete":
-            # A started subscription keeps its terms. Its provider changes in ``paid`` only: a session may stay unpaid.
-            subscription.take_terms(plan)
+            # A started subscription keeps its terms. Its provider changes in ``start_paid_period`` only: a session may
+            # stay unpaid.
+            subscription.apply_plan_terms(plan)
             subscription.provider, subscription.receipt_email = provider, receipt_email
         return subscription
 
     @classmethod
-    def locked(cls, session: Session, subscription_id: UUID) -> tuple[Self, Order | None]:
+    def get_for_update(cls, session: Session, subscription_id: UUID) -> tuple[Self, Order | None]:
         """Lock the pending order of a subscription, if any, then the subscription; returns both."""
         [found] = cls.all_locked(session, [subscription_id])
         return found
@@ -171,7 +172,7 @@ class Subscription(Aggregate, Base):
                 savepoint.rollback()
 
     @classmethod
-    def of(cls, session: Session, subscription_id: UUID, *, user_id: UUID) -> Self:
+    def get(cls, session: Session, subscription_id: UUID, *, user_id: UUID) -> Self:
         """Return a user's subscription without lock. Raises NotFound, also for another user's subscription."""
         subscription = session.get(cls, subscription_id)
         if subscription is None or subscription.user_id != user_id:
@@ -179,16 +180,16 @@ class Subscription(Aggregate, Base):
         return subscription
 
     @classmethod
-    def page(cls, session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> list[Self]:
+    def list_page(cls, session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> list[Self]:
         """List a user's started subscriptions, newest first. ``after`` is the last id of the previous page."""
         theirs = select(cls).where(cls.user_id == user_id, cls.status != "incomplete").order_by(cls.id.desc())
         return list(session.scalars((theirs.where(cls.id < after) if after else theirs).limit(limit)))
 
     @classmethod
-    def all_of(cls, session: Session, user_id: UUID, *, lock: bool = False) -> list[Self]:
-        """Return all subscriptions of a user, oldest first; locked if ``lock``."""
+    def list_for_user(cls, session: Session, user_id: UUID, *, for_update: bool = False) -> list[Self]:
+        """Return all subscriptions of a user, oldest first; locked if ``for_update``."""
         theirs = select(cls).where(cls.user_id == user_id).order_by(cls.id)
-        return list(session.scalars(theirs.with_for_update() if lock else theirs))
+        return list(session.scalars(theirs.with_for_update() if for_update else theirs))
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[UUID]:
@@ -200,12 +201,12 @@ class Subscription(Aggregate, Base):
     def title(self) -> str:
         return self.plan_name
 
-    def take_terms(self, plan: Plan) -> None:
+    def apply_plan_terms(self, plan: Plan) -> None:
         """Copy the plan's current terms."""
         self.plan_name, self.interval, self.course_ids = plan.name, plan.interval, plan.course_ids
         self.amount_minor, self.currency = plan.amount_minor, plan.currency
 
-    def may_try(self, session: Session, plan: Plan) -> bool:
+    def is_trial_eligible(self, session: Session, plan: Plan) -> bool:
         """Whether it starts with a trial.
 
         It does not if the buyer has had a trial of any plan that contains a course of this plan.
@@ -217,13 +218,13 @@ class Subscription(Aggregate, Base):
             select(exists().where(Subscription.user_id == self.user_id, Subscription.had_trial, same))
         )
 
-    def begin_trial(self, plan: Plan, *, at: datetime) -> list[Event]:
+    def start_trial(self, plan: Plan, *, at: datetime) -> list[Event]:
         """Start the trial, without a payment; returns the events to publish."""
         self.status, self.had_trial = "trialing", True
         self.period_start, self.period_end = at, at + timedelta(days=plan.trial_days)
         self.anchor_at = self.period_end
-        self.next_step_at = max(at, self.period_end - TRIAL_ENDING_TOLD_BEFORE)
-        return [self._started(at)]
+        self.next_step_at = max(at, self.period_end - TRIAL_END_NOTICE_PERIOD)
+        return [self._started_event(at)]
 
     def next_period(self) -> tuple[datetime, datetime]:
         """Return start and end of the period that the next payment is for.
@@ -231,10 +232,10 @@ class Subscription(Aggregate, Base):
         Before the first payment they are provisional: the first period starts when the payment succeeds.
         """
         if self.status == "incomplete":
-            return self.created_at, after_periods(self.created_at, self.interval, 1)
-        return self.period_end, after_periods(self.anchor_at, self.interval, self.periods + 1)
+            return self.created_at, add_periods(self.created_at, self.interval, 1)
+        return self.period_end, add_periods(self.anchor_at, self.interval, self.periods + 1)
 
-    def paid(self, order: Order, attempt: Attempt, *, at: datetime) -> list[Event]:
+    def start_paid_period(self, order: Order, attempt: PaymentAttempt, *, at: datetime) -> list[Event]:
         """Start the period that ``order`` paid; later periods are charged at the provider of ``attempt``.
 
         Does nothing if the subscription has ended. Returns the events to publish.
@@ -247,7 +248,7 @@ class Subscription(Aggregate, Base):
         self.failed_charges, self.problem, self.ends_at = 0, None, None
         if was == "incomplete":
             self.anchor_at, self.periods = at, 1
-            self.period_start, self.period_end = at, after_periods(at, self.interval, 1)
+            self.period_start, self.period_end = at, add_periods(at, self.interval, 1)
         else:
             assert order.period_start is not None
             assert order.period_end is not None
@@ -255,7 +256,7 @@ class Subscription(Aggregate, Base):
             self.period_start, self.period_end = order.period_start, order.period_end
         self.next_step_at = self.period_end
         if was == "incomplete":
-            return [self._started(at)]
+            return [self._started_event(at)]
         renewed = SubscriptionRenewed(
             subscription_id=self.id,
             user_id=self.user_id,
@@ -267,7 +268,7 @@ class Subscription(Aggregate, Base):
         )
         return [renewed]
 
-    def charge_failed(self, reason: str, *, at: datetime) -> list[Event]:
+    def record_failed_charge(self, reason: str, *, at: datetime) -> list[Event]:
         """Record a failed scheduled charge and schedule the next one, or none after a hard decline.
 
         Returns SUBSCRIPTION_PAST_DUE when the subscription becomes past due, and again on a hard decline.
@@ -275,7 +276,7 @@ class Subscription(Aggregate, Base):
         was, self.status = self.status, "past_due"
         self.problem = reason
         if self.ends_at is None:
-            self.ends_at = max(at, self.period_end + TRIAL_GRACE) if was == "trialing" else at + PAST_DUE_FOR
+            self.ends_at = max(at, self.period_end + TRIAL_GRACE_PERIOD) if was == "trialing" else at + GRACE_PERIOD
         may_try_again = reason not in HARD_DECLINES and self.failed_charges < len(DUNNING)
         pause_ends_at = at + DUNNING[self.failed_charges] if may_try_again else self.ends_at
         self.next_step_at = min(pause_ends_at, self.ends_at)
@@ -293,27 +294,27 @@ class Subscription(Aggregate, Base):
         )
         return [past_due]
 
-    def follow(self, order: Order, attempt: Attempt, *, at: datetime) -> list[Event]:
+    def apply_payment_outcome(self, order: Order, attempt: PaymentAttempt, *, at: datetime) -> list[Event]:
         """Apply the outcome of a payment attempt for ``order``; returns the events to publish."""
         if attempt.status == "succeeded":
-            return self.paid(order, attempt, at=at)
+            return self.start_paid_period(order, attempt, at=at)
         # Failed payments by the buyer in a checkout session do not count as dunning retries.
         is_step = attempt.status == "failed" and attempt.is_scheduled
         if is_step and not self.ended_at and not self.cancel_at_period_end:
-            return self.charge_failed(attempt.problem or "declined", at=at)
+            return self.record_failed_charge(attempt.problem or "declined", at=at)
         return []
 
-    def step_due(self, *, at: datetime) -> Step | None:
+    def due_step(self, *, at: datetime) -> Step | None:
         """Return the step that is due now, or None."""
         if self.next_step_at is None or self.next_step_at > at:
             return None
         if self.status == "incomplete" or self.cancel_at_period_end or (self.ends_at and self.ends_at <= at):
             return "end"
         if self.status == "trialing" and at < self.period_end:
-            return "tell"
+            return "notify_trial_ending"
         return "charge"
 
-    def waits_for(self, attempt: Attempt, *, at: datetime) -> bool:
+    def waits_for(self, attempt: PaymentAttempt, *, at: datetime) -> bool:
         """Whether the due step waits for the outcome of the live ``attempt``.
 
         An open checkout session does not extend a trial, and nothing extends access beyond the announced end.
@@ -324,28 +325,28 @@ class Subscription(Aggregate, Base):
             return False
         if self.status == "trialing" and attempt.waits_for_buyer:
             return False
-        return at < self._waits_until
+        return at < self._wait_deadline
 
     def can_wait(self, *, at: datetime) -> bool:
         """Whether access still waits for a payment of the due period."""
-        return at < self._waits_until
+        return at < self._wait_deadline
 
-    def gives_up(self, attempt: Attempt, *, at: datetime) -> bool:
+    def stops_waiting_for(self, attempt: PaymentAttempt, *, at: datetime) -> bool:
         """Whether to stop waiting for ``attempt``: no outcome in time, or a session that could not be closed."""
-        return at >= self._waits_until and (attempt.superseded or not attempt.waits_for_buyer)
+        return at >= self._wait_deadline and (attempt.superseded or not attempt.waits_for_buyer)
 
-    def look_again(self, *, at: datetime) -> None:
-        """Postpone the step by LOOK_AGAIN_AFTER, but not beyond the end of the wait for a payment."""
-        later = at + LOOK_AGAIN_AFTER
-        self.next_step_at = min(later, self._waits_until) if at < self._waits_until else later
+    def postpone_step(self, *, at: datetime) -> None:
+        """Postpone the step by RECHECK_DELAY, but not beyond the end of the wait for a payment."""
+        later = at + RECHECK_DELAY
+        self.next_step_at = min(later, self._wait_deadline) if at < self._wait_deadline else later
 
     @property
-    def _waits_until(self) -> datetime:
+    def _wait_deadline(self) -> datetime:
         """The time until which access waits for the outcome of a payment."""
-        return self.ends_at or self.period_end + (TRIAL_GRACE if self.status == "trialing" else OUTCOME_KNOWN_WITHIN)
+        return self.ends_at or self.period_end + (TRIAL_GRACE_PERIOD if self.status == "trialing" else OUTCOME_TIMEOUT)
 
-    def tell_trial_ending(self, *, at: datetime) -> list[Event]:
-        """Return the event that announces the end of the trial, once, TRIAL_ENDING_TOLD_BEFORE in advance."""
+    def announce_trial_end(self, *, at: datetime) -> list[Event]:
+        """Return the event that announces the end of the trial, once, TRIAL_END_NOTICE_PERIOD in advance."""
         self.next_step_at = self.period_end
         if self.trial_end_told:
             return []
@@ -357,7 +358,7 @@ class Subscription(Aggregate, Base):
             amount_minor=self.amount_minor,
             currency=self.currency,
             trial_ends_at=self.period_end,
-            told_at=at,
+            notified_at=at,
         )
         return [ending]
 
@@ -386,28 +387,30 @@ class Subscription(Aggregate, Base):
 
     def end(self, *, at: datetime, reason: str | None = None) -> list[Event]:
         """End the subscription. Returns no event if it never started."""
-        begun = self.status != "incomplete"
+        had_started = self.status != "incomplete"
         reason = reason or ("canceled" if self.cancel_at_period_end else "unpaid")
-        self.status = "canceled" if self.cancel_at_period_end or reason in MONEY_GONE else "expired"
+        self.status = "canceled" if self.cancel_at_period_end or reason in REVERSAL_END_REASONS else "expired"
         self.problem, self.ended_at, self.next_step_at, self.ends_at = reason, at, None, None
-        if not begun:
+        if not had_started:
             return []
         expired = SubscriptionExpired(
             subscription_id=self.id, user_id=self.user_id, plan_name=self.plan_name, reason=reason, expired_at=at
         )
         return [expired]
 
-    def lose(self, *, reason: str, at: datetime) -> list[Event]:
-        """End at once because the current period was refunded or disputed; ``reason`` is one of MONEY_GONE."""
+    def end_for_reversal(self, *, reason: str, at: datetime) -> list[Event]:
+        """End at once because the current period was refunded or disputed; ``reason`` is one of
+        REVERSAL_END_REASONS.
+        """
         return [] if self.ended_at else self.end(at=at, reason=reason)
 
-    def may_regain(self, *, at: datetime) -> bool:
-        """Whether it ended for a reason of MONEY_GONE and its period has not ended yet."""
-        return self.problem in MONEY_GONE and at < self.period_end
+    def can_be_restored(self, *, at: datetime) -> bool:
+        """Whether it ended for a reason of REVERSAL_END_REASONS and its period has not ended yet."""
+        return self.problem in REVERSAL_END_REASONS and at < self.period_end
 
-    def regain(self, *, at: datetime) -> list[Event]:
+    def restore(self, *, at: datetime) -> list[Event]:
         """Restore access until the period ends, because its money returned. No further period is charged."""
-        if not self.may_regain(at=at):
+        if not self.can_be_restored(at=at):
             return []
         self.status, self.ended_at, self.problem = "active", None, None
         self.cancel_at_period_end, self.next_step_at = True, self.period_end
@@ -427,7 +430,7 @@ class Subscription(Aggregate, Base):
         others = (cls.user_id == this.user_id) & (cls.plan_id == this.plan_id) & (cls.id != this.id)
         return session.scalar(select(cls.id).where(others, cls.status.in_(OPEN)))
 
-    def _started(self, at: datetime) -> SubscriptionStarted:
+    def _started_event(self, at: datetime) -> SubscriptionStarted:
         return SubscriptionStarted(
             subscription_id=self.id,
             user_id=self.user_id,
@@ -439,7 +442,7 @@ class Subscription(Aggregate, Base):
             started_at=at,
         )
 
-    def trial_checkout_view(self) -> dict[str, Any]:
+    def to_trial_checkout_response(self) -> dict[str, Any]:
         """Return the response of POST /v1/checkouts for a trial, which needs no checkout session."""
         return {
             "id": self.id,
@@ -451,7 +454,7 @@ class Subscription(Aggregate, Base):
             "expires_at": None,
         }
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the representation in GET /v1/subscriptions/{id}."""
         return {
             "id": self.id,

@@ -2,17 +2,17 @@
 streaks.
 """
 
-from .course_progress import CertificatePosition, CompletedLesson, CourseProgress, ProgressPosition
+from .course_progress import CertificateCursor, CompletedLesson, CourseProgress, ProgressCursor
 from .course_sales import CourseSale
 from .outline import Outline
-from .positions import LessonPosition
+from .playback_positions import PlaybackPosition
 
 __all__ = [
-    "CertificatePosition",
+    "CertificateCursor",
     "CompletedLesson",
     "CourseProgress",
     "CourseSale",
-    "LessonPosition",
     "Outline",
-    "ProgressPosition",
+    "PlaybackPosition",
+    "ProgressCursor",
 ]

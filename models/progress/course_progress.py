@@ -10,8 +10,8 @@ import msgspec
 from sqlalchemy import ColumnElement, ForeignKeyConstraint, delete, select, tuple_
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship, selectinload
 
-from models.base import Aggregate, Base
-from models.errors import LessonLocked, LessonNotOpen, NoProgress, NotEnrolled, PrerequisiteMissing, QuizNotPassed
+from core.db import Aggregate, Base
+from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PrerequisiteMissing, ProgressNotFound, QuizNotPassed
 from models.events import (
     CertificateIssued,
     CourseCompleted,
@@ -44,14 +44,14 @@ class CompletedLesson(Base):
     )
 
 
-class ProgressPosition(msgspec.Struct, array_like=True):
+class ProgressCursor(msgspec.Struct, array_like=True):
     """Cursor: the last item of a page."""
 
     started_at: datetime
     course_id: UUID
 
 
-class CertificatePosition(msgspec.Struct, array_like=True):
+class CertificateCursor(msgspec.Struct, array_like=True):
     """Cursor: the last certificate of a page."""
 
     certified_at: datetime
@@ -107,15 +107,15 @@ class CourseProgress(Aggregate, Base):
         )
 
     @classmethod
-    def of(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
-        """Return a learner's progress without a lock. Raises NoProgress, also if access has ended."""
+    def get(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
+        """Return a learner's progress without a lock. Raises ProgressNotFound, also if access has ended."""
         progress = session.get(cls, (user_id, course_id))
         if progress is None or progress.closed_at:
-            raise NoProgress(str(course_id))
+            raise ProgressNotFound(str(course_id))
         return progress
 
     @classmethod
-    def following(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
+    def get_with_outline(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
         """Return a learner's progress with its outline, without a lock. Raises NotEnrolled."""
         progress = session.get(cls, (user_id, course_id), options=[joinedload(cls.outline)])
         if progress is None or progress.closed_at:
@@ -123,7 +123,7 @@ class CourseProgress(Aggregate, Base):
         return progress
 
     @classmethod
-    def locked(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
+    def get_for_update(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
         """Return a learner's progress with outline and completed lessons, locked. Raises NotEnrolled."""
         progress = cls.locked_or_none(session, user_id, course_id)
         if progress is None or progress.closed_at:
@@ -136,7 +136,7 @@ class CourseProgress(Aggregate, Base):
         whole = (joinedload(cls.outline), selectinload(cls.completed))
         return session.get(cls, (user_id, course_id), options=whole, with_for_update={"of": cls})
 
-    def expect_prerequisites(self, session: Session) -> None:
+    def require_prerequisites(self, session: Session) -> None:
         """Raise PrerequisiteMissing if a required course is not completed.
 
         A course is required if the learner's version and the newest one require it and it is on sale. An author can
@@ -144,8 +144,8 @@ class CourseProgress(Aggregate, Base):
         """
         if not self.outline.prerequisites:
             return
-        newest = Outline.latest(session, self.course_id)
-        withdrawn = CourseSale.withdrawn(session, self.outline.prerequisites)
+        newest = Outline.find_latest(session, self.course_id)
+        withdrawn = CourseSale.filter_withdrawn(session, self.outline.prerequisites)
         current = newest.prerequisites if newest else self.outline.prerequisites
         required = [each for each in self.outline.prerequisites if each in current and each not in withdrawn]
         theirs = select(CourseProgress.course_id).where(CourseProgress.user_id == self.user_id)
@@ -156,9 +156,9 @@ class CourseProgress(Aggregate, Base):
                 raise PrerequisiteMissing(str(course_id))
 
     @classmethod
-    def page(
-        cls, session: Session, user_id: UUID, after: ProgressPosition | None, limit: int
-    ) -> tuple[list[Self], ProgressPosition | None]:
+    def list_page(
+        cls, session: Session, user_id: UUID, after: ProgressCursor | None, limit: int
+    ) -> tuple[list[Self], ProgressCursor | None]:
         """Return up to ``limit`` courses of a learner, latest started first, and the next cursor if there are more."""
         wanted = select(cls).where(cls.user_id == user_id)
         if after:
@@ -168,14 +168,14 @@ class CourseProgress(Aggregate, Base):
         if len(rows) <= limit:
             return rows, None
         last = rows[limit - 1]
-        return rows[:limit], ProgressPosition(last.started_at, last.course_id)
+        return rows[:limit], ProgressCursor(last.started_at, last.course_id)
 
     @classmethod
-    def certified(
+    def list_certified(
         cls,
         session: Session,
         *conditions: ColumnElement[bool],
-        after: CertificatePosition | None = None,
+        after: CertificateCursor | None = None,
         limit: int = 1,
     ) -> list[Self]:
         """Return progress with a certificate, with the outlines, newest certificate first."""
@@ -185,12 +185,12 @@ class CourseProgress(Aggregate, Base):
         return list(session.scalars(issued.order_by(cls.certified_at.desc(), cls.course_id.desc()).limit(limit)))
 
     @classmethod
-    def all_of(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
+    def list_for_user(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
         """Return the progress of a learner in all courses, for a data export."""
         theirs = select(cls).where(cls.user_id == user_id).options(selectinload(cls.completed)).order_by(cls.started_at)
         return [
             {
-                **progress.view(),
+                **progress.to_response(),
                 "completed_lessons": [
                     {"lesson_id": each.lesson_id, "completed_at": each.completed_at} for each in progress.completed
                 ],
@@ -205,7 +205,7 @@ class CourseProgress(Aggregate, Base):
         rows = len(session.scalars(done).all())
         return rows + len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.course_id)).all())
 
-    def applies(self, enrollment_version: int | None) -> bool:
+    def accept_version(self, enrollment_version: int | None) -> bool:
         """Store the version of an enrollment event; return False if it or a newer one was applied before."""
         if enrollment_version is None:
             return True
@@ -214,7 +214,7 @@ class CourseProgress(Aggregate, Base):
         self.enrollment_version = enrollment_version
         return True
 
-    def started(self) -> CourseStarted:
+    def started_event(self) -> CourseStarted:
         return CourseStarted(
             user_id=self.user_id,
             course_id=self.course_id,
@@ -226,22 +226,22 @@ class CourseProgress(Aggregate, Base):
     def complete(self, lesson_id: UUID, *, at: datetime) -> list[Event]:
         """Complete a lesson; return the events, none if it was completed before.
 
-        Raises the errors of ``open_lesson``, and QuizNotPassed if only its quiz completes the lesson.
+        Raises the errors of ``require_open_lesson``, and QuizNotPassed if only its quiz completes the lesson.
         """
-        lesson = self.open_lesson(lesson_id, at=at)
-        if lesson_id in self._done():
+        lesson = self.require_open_lesson(lesson_id, at=at)
+        if lesson_id in self._completed_lesson_ids():
             return []
         if lesson.get("rule") == "min_score":
             raise QuizNotPassed(str(lesson_id))
         return self._complete(lesson, at)
 
-    def pass_quiz(self, lesson_id: UUID, *, at: datetime) -> list[Event]:
+    def complete_by_quiz(self, lesson_id: UUID, *, at: datetime) -> list[Event]:
         """Complete a lesson whose quiz was passed; return the events.
 
         The courses service has checked access before grading. A lesson that the learner's version does not contain, or
         that is not completed by a quiz, is ignored.
         """
-        if not self.outline.has(lesson_id) or lesson_id in self._done():
+        if not self.outline.has_lesson(lesson_id) or lesson_id in self._completed_lesson_ids():
             return []
         lesson = self.outline.lesson(lesson_id)
         return self._complete(lesson, at) if lesson.get("rule") == "min_score" else []
@@ -277,14 +277,14 @@ class CourseProgress(Aggregate, Base):
         self._recount()
         return self._lesson_reopened(lesson_id, at)
 
-    def open_lesson(self, lesson_id: UUID, *, at: datetime) -> dict[str, Any]:
+    def require_open_lesson(self, lesson_id: UUID, *, at: datetime) -> dict[str, Any]:
         """Return a lesson that the learner may open at ``at``.
 
         Raises NotFound if it is not in the learner's version, LessonLocked if an earlier lesson must be completed
         first, LessonNotOpen before its opening time.
         """
         lesson = self.outline.lesson(lesson_id)
-        is_ahead = lesson_id != self.next_lesson_id and lesson_id not in self._done()
+        is_ahead = lesson_id != self.next_lesson_id and lesson_id not in self._completed_lesson_ids()
         if self.outline.sequential and is_ahead:
             raise LessonLocked(str(self.next_lesson_id))
         opens = opens_at(lesson, started_at=self.started_at)
@@ -292,7 +292,7 @@ class CourseProgress(Aggregate, Base):
             raise LessonNotOpen(opens.isoformat())
         return lesson
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the response of GET /v1/courses/{id}/progress."""
         return {
             "course_id": self.course_id,
@@ -308,11 +308,11 @@ class CourseProgress(Aggregate, Base):
             "version": self.version,
         }
 
-    def certificate_position(self) -> CertificatePosition:
+    def certificate_cursor(self) -> CertificateCursor:
         assert self.certified_at is not None  # set together with the code
-        return CertificatePosition(self.certified_at, self.course_id)
+        return CertificateCursor(self.certified_at, self.course_id)
 
-    def certificate(self) -> dict[str, Any]:
+    def to_certificate_response(self) -> dict[str, Any]:
         """Return an item of GET /v1/me/certificates."""
         return {
             "code": self.certificate_code,
@@ -321,11 +321,11 @@ class CourseProgress(Aggregate, Base):
             "issued_at": self.certified_at,
         }
 
-    def _done(self) -> set[UUID]:
+    def _completed_lesson_ids(self) -> set[UUID]:
         return {completed.lesson_id for completed in self.completed}
 
     def _recount(self) -> None:
-        done = self._done()
+        done = self._completed_lesson_ids()
         self.lessons_completed = len(done)
         self.next_lesson_id = self.outline.next_after(done)
 

@@ -7,7 +7,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base
+from core.db import Base
 
 
 class CourseSale(Base):
@@ -29,11 +29,11 @@ class CourseSale(Base):
         session.execute(row.on_conflict_do_update(index_elements=["course_id"], set_=changed, where=is_newer))
 
     @classmethod
-    def withdrawn(cls, session: Session, course_ids: Sequence[UUID]) -> set[UUID]:
+    def filter_withdrawn(cls, session: Session, course_ids: Sequence[UUID]) -> set[UUID]:
         """Return those of the courses that are not on sale."""
         return set(session.scalars(select(cls.course_id).where(cls.course_id.in_(course_ids), ~cls.on_sale)))
 
     @classmethod
-    def forget(cls, session: Session, course_id: str) -> None:
+    def clear(cls, session: Session, course_id: str) -> None:
         """Delete the row of a course, for a rebuild of the projection."""
         session.execute(delete(cls).where(cls.course_id == UUID(course_id)))

@@ -9,7 +9,7 @@ from sqlalchemy import ARRAY, Uuid, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base
+from core.db import Base
 from models.errors import NotFound
 from models.events import CoursePublished, PublishedLesson
 
@@ -30,7 +30,7 @@ class Outline(Base):
     lessons: Mapped[list[dict[str, Any]]]
 
     @classmethod
-    def keep(cls, session: Session, event: CoursePublished) -> None:
+    def insert_once(cls, session: Session, event: CoursePublished) -> None:
         """Insert a published version, unless it is stored already."""
         lessons = [lesson for section in event.sections for lesson in section.lessons]
         row = insert(cls).values(
@@ -44,12 +44,12 @@ class Outline(Base):
         session.execute(row.on_conflict_do_nothing())
 
     @classmethod
-    def forget(cls, session: Session, course_id: str) -> None:
+    def clear(cls, session: Session, course_id: str) -> None:
         """Delete all versions of a course, for a rebuild of the projection."""
         session.execute(delete(cls).where(cls.course_id == UUID(course_id)))
 
     @classmethod
-    def latest(cls, session: Session, course_id: UUID) -> Self | None:
+    def find_latest(cls, session: Session, course_id: UUID) -> Self | None:
         """Return the newest version that has arrived; None if there is none."""
         newest = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(1)
         return session.scalars(newest).one_or_none()
@@ -61,7 +61,7 @@ class Outline(Base):
                 return lesson
         raise NotFound("lesson", str(lesson_id))
 
-    def has(self, lesson_id: UUID) -> bool:
+    def has_lesson(self, lesson_id: UUID) -> bool:
         return any(lesson["id"] == str(lesson_id) for lesson in self.lessons)
 
     def next_after(self, done: Iterable[UUID]) -> UUID | None:

@@ -11,9 +11,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 import settings
-from models.base import Base
+from core.db import Base
 from models.errors import AccountErased
-from models.events import KeptData
+from models.events import RetainedData
 
 
 class Erasure(Base):
@@ -26,31 +26,31 @@ class Erasure(Base):
     user_id: Mapped[UUID] = mapped_column(unique=True)
     sub_hash: Mapped[str]
     missing: Mapped[list[str]]  # services that have not published USER_DATA_ERASED yet
-    receipt: Mapped[list[dict[str, Any]]]  # [{"service", "erased_at", "rows", "kept"}]
+    receipt: Mapped[list[dict[str, Any]]]  # [{"service", "erased_at", "rows", "retained"}]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
     @classmethod
-    def begin(cls, *, id: UUID, user_id: UUID, sub: str, asked: list[str], at: datetime) -> Self:  # noqa: A002 the column's name
+    def create(cls, *, id: UUID, user_id: UUID, sub: str, services: list[str], at: datetime) -> Self:  # noqa: A002 the column's name
         """Create an erasure that waits for the services in ``asked``."""
-        return cls(id=id, user_id=user_id, sub_hash=_hash(sub), missing=asked, receipt=[], started_at=at)
+        return cls(id=id, user_id=user_id, sub_hash=_hash(sub), missing=services, receipt=[], started_at=at)
 
     @classmethod
-    def of(cls, session: Session, user_id: UUID) -> Self:
+    def get_for_update(cls, session: Session, user_id: UUID) -> Self:
         """Return the erasure of a user, locked, because two services may finish concurrently."""
         return session.scalars(select(cls).where(cls.user_id == user_id).with_for_update()).one()
 
     @classmethod
-    def last_of(cls, session: Session, sub: str) -> Self | None:
+    def find_latest(cls, session: Session, sub: str) -> Self | None:
         """Return the latest erasure of an account with this ``sub``; None if there is none."""
         theirs = select(cls).where(cls.sub_hash == _hash(sub)).order_by(cls.started_at.desc()).limit(1)
         return session.scalars(theirs).one_or_none()
 
-    def answer(self, service: str, *, rows: int, kept: list[KeptData], at: datetime) -> bool:
+    def record_service_result(self, service: str, *, rows: int, kept: list[RetainedData], at: datetime) -> bool:
         """Add the result of a service to the receipt; return True if it was the last one."""
         if service not in self.missing:
             return False
-        part = {"service": service, "erased_at": at, "rows": rows, "kept": kept}
+        part = {"service": service, "erased_at": at, "rows": rows, "retained": kept}
         self.receipt = sorted([*self.receipt, msgspec.to_builtins(part)], key=lambda each: each["service"])
         self.missing = [each for each in self.missing if each != service]
         if self.missing:
@@ -58,7 +58,7 @@ class Erasure(Base):
         self.finished_at = at
         return True
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the result of the operation."""
         return {"user_id": self.user_id, "services": self.receipt}
 
@@ -74,10 +74,10 @@ class ErasedSub(Base):
     kept_until: Mapped[datetime]
 
     @classmethod
-    def keep(cls, session: Session, sub: str, *, at: datetime) -> None:
+    def upsert(cls, session: Session, sub: str, *, at: datetime) -> None:
         """Store that this ``sub`` was erased, for as long as its tokens may be valid or webhooks may be late."""
         row = insert(cls).values(
-            sub_hash=_hash(sub), erased_at=at, kept_until=at + timedelta(days=settings.ERASED_SUBS_KEPT_DAYS)
+            sub_hash=_hash(sub), erased_at=at, kept_until=at + timedelta(days=settings.ERASED_SUBS_RETENTION_DAYS)
         )
         times = {"erased_at": row.excluded.erased_at, "kept_until": row.excluded.kept_until}
         session.execute(
@@ -87,17 +87,17 @@ class ErasedSub(Base):
         )
 
     @classmethod
-    def erased_at_of(cls, session: Session, sub: str) -> datetime | None:
+    def find_erased_at(cls, session: Session, sub: str) -> datetime | None:
         return session.scalars(select(cls.erased_at).where(cls.sub_hash == _hash(sub))).one_or_none()
 
     @classmethod
-    def refuse(cls, session: Session, sub: str) -> None:
+    def require_not_erased(cls, session: Session, sub: str) -> None:
         """Raise AccountErased if this ``sub`` was erased."""
-        if cls.erased_at_of(session, sub):
+        if cls.find_erased_at(session, sub):
             raise AccountErased
 
     @classmethod
-    def lift(cls, session: Session, sub: str) -> None:
+    def remove(cls, session: Session, sub: str) -> None:
         """Delete the entry, because the user has signed up again."""
         session.execute(delete(cls).where(cls.sub_hash == _hash(sub)))
 

@@ -8,7 +8,7 @@ from sqlalchemy import Index, UniqueConstraint, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.base import Base, new_id
+from core.db import Base, new_id
 
 LEASE = timedelta(seconds=60)  # longer than all calls of one push together
 _INITIAL_BACKOFF, _MAX_BACKOFF = timedelta(seconds=15), timedelta(hours=1)
@@ -36,7 +36,7 @@ class IdentityChange(Base):
     last_error: Mapped[str | None]
 
     @classmethod
-    def want(cls, session: Session, user_id: UUID, kind: Kind, *, sub: str, roles: list[str], at: datetime) -> UUID:
+    def request(cls, session: Session, user_id: UUID, kind: Kind, *, sub: str, roles: list[str], at: datetime) -> UUID:
         """Store a change, in place of an earlier one, leased to the caller; return its id."""
         row = {
             "id": new_id(),
@@ -58,7 +58,7 @@ class IdentityChange(Base):
         return list(session.scalars(due.with_for_update(skip_locked=True)))
 
     @classmethod
-    def forget(cls, session: Session, user_id: UUID, kind: Kind) -> None:
+    def delete(cls, session: Session, user_id: UUID, kind: Kind) -> None:
         """Delete a change that is no longer needed."""
         session.execute(delete(cls).where(cls.user_id == user_id, cls.kind == kind))
 
@@ -67,7 +67,7 @@ class IdentityChange(Base):
         self.attempts += 1
         self.due_at = at + LEASE
 
-    def put_off(self, error: str, *, at: datetime, seconds: int | None) -> None:
+    def schedule_retry(self, error: str, *, at: datetime, seconds: int | None) -> None:
         """Schedule a retry after ``seconds`` (Auth0's Retry-After), or else after 15 s, 30 s, 1 min … 1 h."""
         backoff = min(_INITIAL_BACKOFF * (1 << min(self.attempts, 16)), _MAX_BACKOFF)
         self.due_at = at + (timedelta(seconds=seconds) if seconds else backoff)

@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from core.cache import CachedView
+from core.db import Aggregate, Base, new_id
 from models.accounts import NO_TOKEN_YET, AccountState
-from models.base import Aggregate, Base, new_id
-from models.cache import Stored
-from models.errors import NotFound, PreconditionFailed, ProjectionBehind
+from models.errors import NotFound, PreconditionFailed, ProjectionNotReady
 from models.events import Account, Person, UserCreated, UserDeleted, UserUpdated
 
 
@@ -56,7 +56,7 @@ class User(Aggregate, Base):
     timezone: Mapped[str]
     avatar_url: Mapped[str | None]
     roles: Mapped[list[str]]
-    search: Mapped[str]  # e-mail address and name, normalised by ``searchable``
+    search: Mapped[str]  # e-mail address and name, normalised by ``normalize_for_search``
     identity_name: Mapped[str | None]  # the last name from Auth0; only a different one replaces the user's choice
     identity_at: Mapped[datetime | None]  # time of the last applied change from Auth0; older ones are ignored
     created_at: Mapped[datetime]
@@ -67,7 +67,7 @@ class User(Aggregate, Base):
     account_version: Mapped[int] = mapped_column(server_default="1")  # version of ``account`` in the cache
 
     @classmethod
-    def reserve(cls, session: Session, sub: str, *, at: datetime, roles: Sequence[str] = ()) -> Self | None:
+    def insert_once(cls, session: Session, sub: str, *, at: datetime, roles: Sequence[str] = ()) -> Self | None:
         """Insert and return the user of a new ``sub``; return None if there is one already.
 
         A concurrent call for the same ``sub`` waits here until this transaction has ended.
@@ -83,19 +83,19 @@ class User(Aggregate, Base):
         return session.scalars(select(cls).where(cls.sub == sub)).one()
 
     @classmethod
-    def named(cls, session: Session, sub: str) -> Self | None:
+    def get_by_sub_for_update(cls, session: Session, sub: str) -> Self | None:
         """Return the user with this ``sub``, locked; None if there is none or the user was erased."""
         return session.scalars(select(cls).where(cls.sub == sub).with_for_update()).one_or_none()
 
     @classmethod
-    def of(cls, session: Session, user_id: UUID) -> Self:
+    def get(cls, session: Session, user_id: UUID) -> Self:
         """Return a user without a lock. Raises NotFound, also for an erased user."""
-        return cls._found(session.get(cls, user_id), user_id)
+        return cls._require_found(session.get(cls, user_id), user_id)
 
     @classmethod
-    def locked(cls, session: Session, user_id: UUID) -> Self:
+    def get_for_update(cls, session: Session, user_id: UUID) -> Self:
         """Return a user, locked. Raises NotFound, also for an erased user."""
-        return cls._found(session.get(cls, user_id, with_for_update=True, populate_existing=True), user_id)
+        return cls._require_found(session.get(cls, user_id, with_for_update=True, populate_existing=True), user_id)
 
     @classmethod
     def get_all_for_update(cls, session: Session, *user_ids: UUID) -> dict[UUID, Self]:
@@ -104,34 +104,34 @@ class User(Aggregate, Base):
         return {user.id: user for user in session.scalars(users.execution_options(populate_existing=True))}
 
     @classmethod
-    def _found(cls, user: Self | None, user_id: UUID) -> Self:
+    def _require_found(cls, user: Self | None, user_id: UUID) -> Self:
         if user is None or user.erased_at:
             raise NotFound("user", str(user_id))
         return user
 
     @classmethod
-    def page(cls, session: Session, *, q: str, role: str | None, limit: int, after: UUID | None) -> list[Self]:
+    def list_page(cls, session: Session, *, q: str, role: str | None, limit: int, after: UUID | None) -> list[Self]:
         """Return up to ``limit`` users whose e-mail address and name contain all words of ``q``, newest first."""
-        users = select(cls).where(*cls._wanted(q, role)).order_by(cls.id.desc()).limit(limit)
+        users = select(cls).where(*cls._conditions(q, role)).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(users.where(cls.id < after) if after else users))
 
     @classmethod
     def count(cls, session: Session, *, q: str, role: str | None) -> int:
         """Return the total number of users that match."""
-        return session.scalars(select(func.count()).select_from(cls).where(*cls._wanted(q, role))).one()
+        return session.scalars(select(func.count()).select_from(cls).where(*cls._conditions(q, role))).one()
 
     @classmethod
-    def _wanted(cls, q: str, role: str | None) -> list[ColumnElement[bool]]:
-        wanted: list[ColumnElement[bool]] = [cls.erased_at.is_(None)]
-        wanted += [cls.search.contains(word, autoescape=True) for word in searchable(q).split()]
+    def _conditions(cls, q: str, role: str | None) -> list[ColumnElement[bool]]:
+        conditions: list[ColumnElement[bool]] = [cls.erased_at.is_(None)]
+        conditions += [cls.search.contains(word, autoescape=True) for word in normalize_for_search(q).split()]
         if role:
-            wanted.append(cls.roles.contains([role]))
-        return wanted
+            conditions.append(cls.roles.contains([role]))
+        return conditions
 
-    def created(self, pii: Person) -> UserCreated:
+    def created_event(self, pii: Person) -> UserCreated:
         return UserCreated(user_id=self.id, sub=self.sub, pii=pii, created_at=self.created_at)
 
-    def fill(self, pii: Person, *, at: datetime) -> UserUpdated | None:
+    def initialize_profile(self, pii: Person, *, at: datetime) -> UserUpdated | None:
         """Initialise the profile from USER_CREATED; return None if it is initialised already or the user was erased."""
         if self.filled_at or self.erased_at:
             return None
@@ -139,9 +139,9 @@ class User(Aggregate, Base):
         self.locale, self.timezone = pii.locale, pii.timezone
         self.identity_name = pii.name
         self.filled_at = at
-        return self._updated(at)
+        return self._updated_event(at)
 
-    def follow(self, identity: Identity, *, at: datetime) -> UserUpdated | None:
+    def apply_identity(self, identity: Identity, *, at: datetime) -> UserUpdated | None:
         """Apply a change from Auth0; return None if it is outdated or changes nothing.
 
         Auth0 owns the e-mail address. The user's own name is kept until Auth0 sends a different one than before.
@@ -156,7 +156,7 @@ class User(Aggregate, Base):
         if before == (self.email, self.name, self.email_verified) and self.filled_at:
             return None
         self.filled_at = self.filled_at or at
-        return self._updated(at)
+        return self._updated_event(at)
 
     def knows_newer_than(self, identity: Identity) -> bool:
         """Return whether a change as new as ``identity``, or newer, was applied before."""
@@ -174,35 +174,35 @@ class User(Aggregate, Base):
         if self.email != email or self.email_verified or not self.filled_at:
             return None
         self.email_verified = True
-        return self._updated(at)
+        return self._updated_event(at)
 
     def change(self, changes: ProfileChanges, *, expected_version: int, at: datetime) -> UserUpdated | None:
         """Apply ``changes`` if the profile has the expected version; return None if they change nothing.
 
-        Raises PreconditionFailed for another version, ProjectionBehind if the profile is not initialised yet.
+        Raises PreconditionFailed for another version, ProjectionNotReady if the profile is not initialised yet.
         """
-        self.expect(expected_version)
+        self.require_version(expected_version)
         different = {field: value for field, value in changes.items() if getattr(self, field) != value}
         if not different:
             return None
         for field, value in different.items():
             setattr(self, field, value)
-        return self._updated(at)
+        return self._updated_event(at)
 
-    def take_roles(self, roles: list[str], *, expected_version: int, at: datetime) -> UserUpdated | None:
+    def set_roles(self, roles: list[str], *, expected_version: int, at: datetime) -> UserUpdated | None:
         """Replace the roles; return None if they are unchanged. Raises the errors of ``change``."""
-        self.expect(expected_version)
+        self.require_version(expected_version)
         if self.roles == roles:
             return None
         self.roles = roles
-        return self._updated(at)
+        return self._updated_event(at)
 
-    def expect(self, version: int) -> None:
-        """Raise PreconditionFailed for another version, ProjectionBehind if the profile is not initialised yet."""
+    def require_version(self, version: int) -> None:
+        """Raise PreconditionFailed for another version, ProjectionNotReady if the profile is not initialised yet."""
         if self.version != version:
             raise PreconditionFailed("profile", str(self.version))
         if not self.filled_at:
-            raise ProjectionBehind("profile of user", str(self.id))
+            raise ProjectionNotReady("profile of user", str(self.id))
 
     def erase(self, erasure_id: UUID, *, at: datetime) -> UserDeleted:
         """Remove the personal data and return USER_DELETED. The row stays, because it orders later events."""
@@ -211,7 +211,7 @@ class User(Aggregate, Base):
         self.email = self.name = self.avatar_url = self.identity_name = self.identity_at = None
         self.locale, self.timezone, self.roles, self.search = "en", "UTC", [], ""
         self.erased_at, self.blocked_at, self.email_verified = at, None, False
-        self.hold_tokens()
+        self.reject_tokens()
         return event
 
     @property
@@ -220,11 +220,11 @@ class User(Aggregate, Base):
         blocked = self.blocked_at is not None
         return AccountState(user_id=self.id, tokens_valid_from=self.tokens_valid_from, blocked=blocked)
 
-    def stored_account(self) -> Stored:
+    def account_cache_entry(self) -> CachedView:
         """Return the cache entry of the account, for ``identity_key(sub)``."""
-        return Stored(self.account_version, self.account.encode())
+        return CachedView(self.account_version, self.account.encode())
 
-    def hold_tokens(self) -> None:
+    def reject_tokens(self) -> None:
         """Reject the permissions of all tokens until ``accept_tokens_from`` is called."""
         self._change_account(NO_TOKEN_YET)
 
@@ -232,7 +232,7 @@ class User(Aggregate, Base):
         """Accept the permissions of tokens issued at ``second`` (Unix time) or later."""
         self._change_account(second)
 
-    def block(self, *, blocked: bool | None, at: datetime) -> bool:
+    def set_blocked(self, *, blocked: bool | None, at: datetime) -> bool:
         """Block or unblock the account; return whether that changed it. None changes nothing."""
         if blocked is None or blocked == (self.blocked_at is not None):
             return False
@@ -244,7 +244,7 @@ class User(Aggregate, Base):
         self.tokens_valid_from = tokens_valid_from
         self.account_version += 1
 
-    def view(self) -> dict[str, Any]:
+    def to_response(self) -> dict[str, Any]:
         """Return the response of GET /v1/me."""
         return {
             "id": self.id,
@@ -259,8 +259,8 @@ class User(Aggregate, Base):
             "version": self.version,
         }
 
-    def _updated(self, at: datetime) -> UserUpdated:
-        self.search = searchable(f"{self.email or ''} {self.name or ''}")
+    def _updated_event(self, at: datetime) -> UserUpdated:
+        self.search = normalize_for_search(f"{self.email or ''} {self.name or ''}")
         return UserUpdated(
             user_id=self.id,
             version=self.version + 1,  # the version after this event is recorded
@@ -275,7 +275,7 @@ class User(Aggregate, Base):
         )
 
 
-def searchable(text: str) -> str:
+def normalize_for_search(text: str) -> str:
     """Return ``text`` without case and accents, with non-ASCII letters as ``x<hex>``.
 
     pg_trgm indexes ASCII in every locale, other letters only in some.

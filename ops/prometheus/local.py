@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from ops.local.ports import OFFSETS
-from ops.local.processes import platform
+from ops.dev.ports import OFFSETS
+from ops.dev.processes import platform
 from settings import PORT_BASE, STATE_DIR
 
 HERE = Path(__file__).parent

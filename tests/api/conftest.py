@@ -9,13 +9,13 @@ from flask.testing import FlaskClient
 from flask.views import MethodView
 
 from api import create_app
-from api.auth import me, public, requires, signed, visitor
+from api.auth import current_caller, optional_caller, public, raw_webhook, require_auth
 from api.blueprints import Blueprint
-from api.etags import if_match
-from api.limits import MONEY
+from api.conditional_requests import if_match
+from api.rate_limits import PAYMENT
 from api.schemas import Flag, Money, Schema
 from models.errors import NotFound
-from tests.gateway import Person, know, trust_test_tokens
+from tests.gateway import Person, cache_account, trust_test_tokens
 
 
 class ThingSchema(Schema):
@@ -30,13 +30,13 @@ class ThingQuery(Schema):
     q = ma.fields.Str()
 
 
-def thing_is_there(*, thing_id: str, **_: Any) -> None:
+def require_thing(*, thing_id: str, **_: Any) -> None:
     if thing_id == "gone":
         raise NotFound("thing", thing_id)
 
 
-def has_a_finder(view):
-    view.find = thing_is_there
+def with_existence_check(view):
+    view.existence_check = require_thing
     return view
 
 
@@ -48,18 +48,18 @@ def make_things() -> Blueprint:
         @public
         @blp.arguments(ThingQuery, location="query")
         def get(self, query: dict[str, Any]) -> Any:
-            caller = visitor()
+            caller = optional_caller()
             return {"query": query, "visitor": caller and caller.sub}
 
-        @requires()
+        @require_auth()
         @blp.arguments(ThingSchema)
         def post(self, thing: dict[str, Any]) -> Any:
             return thing
 
     @blp.route("/things/<thing_id>")
     class Thing(MethodView):
-        @requires("things:write")
-        @has_a_finder
+        @require_auth("things:write")
+        @with_existence_check
         @if_match
         @blp.arguments(ThingSchema)
         def put(self, thing: dict[str, Any], thing_id: str, *, expected_version: int) -> Any:  # noqa: ARG002
@@ -67,15 +67,15 @@ def make_things() -> Blueprint:
 
     @blp.route("/things/<thing_id>/purchase")
     class Purchase(MethodView):
-        @requires(idempotency_key=True, limit=MONEY)
+        @require_auth(idempotency_key=True, limit=PAYMENT)
         def post(self, thing_id: str) -> Any:
             return {"id": thing_id}
 
     @blp.route("/things/machines")
     class Machines(MethodView):
-        @requires("things:write", machines=True)
+        @require_auth("things:write", machines=True)
         def get(self) -> Any:
-            return {"sub": me().sub}
+            return {"sub": current_caller().sub}
 
     @blp.route("/things/crash")
     class Crash(MethodView):
@@ -85,7 +85,7 @@ def make_things() -> Blueprint:
 
     @blp.route("/things/hook")
     class Hook(MethodView):
-        @signed
+        @raw_webhook
         def post(self) -> Any:
             return {}
 
@@ -108,5 +108,5 @@ def client(app: Flask) -> FlaskClient:
 def ann(client: FlaskClient, monkeypatch) -> Person:
     trust_test_tokens(monkeypatch)
     person = Person(client, permissions=("things:write",))
-    know(person)
+    cache_account(person)
     return person

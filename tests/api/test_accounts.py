@@ -8,23 +8,25 @@ import pytest
 
 import settings
 from api import auth
-from models import cache
+from core import cache
+from core.cache import CachedView
 from models.accounts import AccountState
-from models.cache import Stored
 from models.errors import AccountErased
 from tests.api.test_policies import GUARDED, path_of
 from tests.api.test_problems import problem
-from tests.gateway import Person, know
+from tests.gateway import Person, cache_account
 
 WITH_PERMISSIONS = [(method, rule, policy) for method, rule, policy in GUARDED if policy.permissions]
-FOR_PEOPLE = [(method, rule) for method, rule, policy in GUARDED if not policy.permissions and not policy.anybody]
+WITHOUT_PERMISSIONS = [
+    (method, rule) for method, rule, policy in GUARDED if not policy.permissions and not policy.anonymous
+]
 NAMED = [f"{method} {rule}" for method, rule, _ in WITH_PERMISSIONS]
 
 
 @pytest.mark.parametrize(("method", "rule", "policy"), WITH_PERMISSIONS, ids=NAMED)
 def test_outdated_token_has_no_permission_on_any_route(ann: Person, method, rule, policy):
     ann.permissions = policy.permissions
-    know(ann, tokens_valid_from=int(time.time()) + 5)
+    cache_account(ann, tokens_valid_from=int(time.time()) + 5)
 
     assert problem(ann.send(method, path_of(rule))) == (401, "token_outdated")
 
@@ -32,15 +34,15 @@ def test_outdated_token_has_no_permission_on_any_route(ann: Person, method, rule
 @pytest.mark.parametrize(("method", "rule", "policy"), WITH_PERMISSIONS, ids=NAMED)
 def test_blocked_account_has_no_permission_on_any_route(ann: Person, method, rule, policy):
     ann.permissions = policy.permissions
-    know(ann, blocked=True)
+    cache_account(ann, blocked=True)
 
     assert problem(ann.send(method, path_of(rule))) == (403, "account_blocked")
 
 
-@pytest.mark.parametrize(("method", "rule"), FOR_PEOPLE, ids=[" ".join(each) for each in FOR_PEOPLE])
-def test_blocked_account_is_refused_on_routes_for_everyone(ann: Person, monkeypatch, method: str, rule: str):
+@pytest.mark.parametrize(("method", "rule"), WITHOUT_PERMISSIONS, ids=[" ".join(each) for each in WITHOUT_PERMISSIONS])
+def test_blocked_account_is_rejected_on_routes_for_everyone(ann: Person, monkeypatch, method: str, rule: str):
     monkeypatch.setattr(settings, "RATE_LIMITS", True)  # the account is read along with the limit
-    know(ann, blocked=True)
+    cache_account(ann, blocked=True)
 
     assert problem(ann.send(method, path_of(rule))) == (403, "account_blocked")
 
@@ -48,31 +50,31 @@ def test_blocked_account_is_refused_on_routes_for_everyone(ann: Person, monkeypa
 @pytest.mark.parametrize(("method", "rule", "policy"), WITH_PERMISSIONS, ids=NAMED)
 def test_erased_account_has_no_permission_on_any_route(ann: Person, monkeypatch, method, rule, policy):
     ann.permissions = policy.permissions
-    cache.put(cache.identity_key(ann.sub), Stored(2, b""))  # as an erasure leaves it: the users service is asked
+    cache.put(cache.identity_key(ann.sub), CachedView(2, b""))  # as an erasure leaves it: the users service is asked
 
     def refuse(task: str, **_: object) -> NoReturn:
-        assert task == "users.identify"
+        assert task == "users.get_or_create_user"
         raise AccountErased
 
-    monkeypatch.setattr(auth, "look_up", refuse)
+    monkeypatch.setattr(auth, "call_without_idempotency_key", refuse)
     assert problem(ann.send(method, path_of(rule))) == (403, "account_erased")
 
 
 def test_token_issued_in_the_first_valid_second_is_accepted(ann: Person):
     now = int(time.time())
-    know(ann, tokens_valid_from=now)
+    cache_account(ann, tokens_valid_from=now)
 
     assert ann.send("GET", "/v1/things/machines", claims={"iat": now}).status_code == 200
     assert problem(ann.send("GET", "/v1/things/machines", claims={"iat": now - 1})) == (401, "token_outdated")
 
 
-def test_outdated_token_still_serves_routes_for_everyone(ann: Person):
-    know(ann, tokens_valid_from=int(time.time()) + 5)
+def test_outdated_token_is_accepted_without_permissions(ann: Person):
+    cache_account(ann, tokens_valid_from=int(time.time()) + 5)
 
     assert ann.send("POST", "/v1/things/1/purchase", Idempotency_Key="k").status_code == 200
 
 
-def test_read_with_a_permission_costs_no_round_trip_of_its_own(ann: Person, monkeypatch):
+def test_permission_check_needs_no_extra_cache_round_trip(ann: Person, monkeypatch):
     monkeypatch.setattr(settings, "RATE_LIMITS", True)
     monkeypatch.setattr(cache, "get", lambda _key: pytest.fail("a second round trip"))
 
@@ -81,16 +83,16 @@ def test_read_with_a_permission_costs_no_round_trip_of_its_own(ann: Person, monk
 
 def test_blocked_account_is_not_shown_its_own_profile(ann: Person):
     user_id = ann.sub.removeprefix("auth0|")
-    cache.put(cache.profile_key(user_id), Stored(1, b"{}"))
+    cache.put(cache.profile_key(user_id), CachedView(1, b"{}"))
     identity = cache.identity_key(ann.sub)
 
     for version, state, shown in ((2, "", True), (3, " 7", True), (4, " 7 blocked", False)):
-        cache.put(identity, Stored(version, f"{user_id}{state}".encode()))
+        cache.put(identity, CachedView(version, f"{user_id}{state}".encode()))
         assert (cache.get_own_profile(ann.sub) is not None) == shown
 
 
 @pytest.mark.parametrize("account", [{}, {"tokens_valid_from": 1_700_000_000}, {"blocked": True}])
-def test_account_survives_the_cache(account):
+def test_account_state_encoding_roundtrip(account):
     kept = AccountState(user_id=uuid4(), **account)
 
     assert AccountState.decode(kept.encode()) == kept

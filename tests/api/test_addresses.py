@@ -9,7 +9,7 @@ from api.addresses import client_address, client_bucket
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def resolve_address(monkeypatch):
     """Ask for the address of a request from ``peer`` that carries ``forwarded``."""
 
     def ask(peer: str, forwarded: str | None, *, proxies: int = 1, networks: tuple[str, ...] = ()) -> tuple[str, str]:
@@ -36,8 +36,8 @@ def asked(monkeypatch):
         ("::ffff:10.0.0.1", "203.0.113.9", {"networks": ("10.0.0.0/8",)}, "203.0.113.9"),
     ],
 )
-def test_forwarded_address_counts_from_trusted_proxies_only(asked, peer, forwarded, trusted, address):
-    assert asked(peer, forwarded, **trusted)[0] == address
+def test_forwarded_address_is_used_from_trusted_proxies_only(resolve_address, peer, forwarded, trusted, address):
+    assert resolve_address(peer, forwarded, **trusted)[0] == address
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_forwarded_address_counts_from_trusted_proxies_only(asked, peer, forward
         ("[::ffff:1.2.3.4]:80", "1.2.3.4", "1.2.3.4"),
     ],
 )
-def test_address_is_read_in_every_spelling(asked, written, address, bucket):
-    assert asked("10.0.0.1", written) == (address, bucket)
+def test_address_is_parsed_in_every_notation(resolve_address, written, address, bucket):
+    assert resolve_address("10.0.0.1", written) == (address, bucket)
 
 
 @pytest.mark.parametrize("written", ["unknown", "a:b", "x" * 300, "1.2.3.4.5", "[", "]:", "_hidden", "%", "1.2.3.4,"])
-def test_unreadable_addresses_share_one_bucket(asked, written):
-    assert asked("10.0.0.1", written) == (addresses.UNKNOWN, addresses.UNKNOWN)
+def test_unreadable_addresses_share_one_bucket(resolve_address, written):
+    assert resolve_address("10.0.0.1", written) == (addresses.UNKNOWN, addresses.UNKNOWN)
 
 
-def test_missing_peer_is_unknown(asked):
-    assert asked("", None) == (addresses.UNKNOWN, addresses.UNKNOWN)
+def test_missing_peer_is_unknown(resolve_address):
+    assert resolve_address("", None) == (addresses.UNKNOWN, addresses.UNKNOWN)

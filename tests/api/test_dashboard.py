@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from api import dashboard
-from models import cache
-from models.cache import Stored
-from models.redis import queue_redis
+from core import cache
+from core.cache import CachedView
+from core.redis import queue_redis
 from tests.api.test_problems import problem
 from tests.gateway import Person
 
 COURSE = str(uuid4())
-ANSWERS: dict[str, Any] = {
+REPLIES: dict[str, Any] = {
     "users": {"name": "Ann"},
     "courses": {"items": [{"course_id": COURSE}, {"course_id": str(uuid4())}], "next": None},
     "progress": {"items": [{"course_id": COURSE, "percent": 50, "next_lesson_id": COURSE}], "next": None},
@@ -30,7 +30,7 @@ MALFORMED = [b"not json", b'"\xff"', b"[]", b"{}", b'{"result": null}', b'{"resu
 
 
 @contextmanager
-def answering(*services: str, **replies: bytes) -> Iterator[None]:
+def fake_services(*services: str, **replies: bytes) -> Iterator[None]:
     """Somebody at the queues of these services, who answers once each when all have been asked.
 
     A service in ``replies`` replies with these bytes.
@@ -41,7 +41,7 @@ def answering(*services: str, **replies: bytes) -> Iterator[None]:
         popped = queue_redis().blpop([service], timeout=5)
         all_asked.wait()
         reply_to = msgspec.json.decode(popped[1])["headers"]["envelope"]["reply_to"]
-        queue_redis().rpush(reply_to, replies.get(service) or msgspec.json.encode({"result": ANSWERS[service]}))
+        queue_redis().rpush(reply_to, replies.get(service) or msgspec.json.encode({"result": REPLIES[service]}))
 
     threads = [threading.Thread(target=answer, args=[service]) for service in services]
     for thread in threads:
@@ -52,20 +52,20 @@ def answering(*services: str, **replies: bytes) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch) -> None:
-    queue_redis().delete(*ANSWERS)
-    monkeypatch.setattr(dashboard, "_WITHIN_SECONDS", 1)
+def _short_timeout(monkeypatch) -> None:
+    queue_redis().delete(*REPLIES)
+    monkeypatch.setattr(dashboard, "_TIMEOUT_SECONDS", 1)
 
 
 @pytest.fixture
 def ann(ann: Person) -> Person:
-    cache.put(cache.identity_key(ann.sub), Stored(1, str(uuid4()).encode()))
+    cache.put(cache.identity_key(ann.sub), CachedView(1, str(uuid4()).encode()))
     return ann
 
 
-def test_all_is_asked_for_at_once(ann: Person, monkeypatch):
-    monkeypatch.setattr(dashboard, "_WITHIN_SECONDS", 5)
-    with answering(*ANSWERS):
+def test_services_are_queried_concurrently(ann: Person, monkeypatch):
+    monkeypatch.setattr(dashboard, "_TIMEOUT_SECONDS", 5)
+    with fake_services(*REPLIES):
         told = ann.get("/v1/me/dashboard").json
 
     assert (told["profile"]["name"], told["unread_count"], told["partial"]) == ("Ann", 3, [])
@@ -84,8 +84,8 @@ def test_all_is_asked_for_at_once(ann: Person, monkeypatch):
         ("payments", "subscriptions", "subscriptions"),
     ],
 )
-def test_a_part_that_does_not_come_in_time_is_null_and_named(ann: Person, missing, named, null):
-    with answering(*set(ANSWERS) - {missing}):
+def test_part_that_times_out_is_null_and_listed_as_partial(ann: Person, missing, named, null):
+    with fake_services(*set(REPLIES) - {missing}):
         told = ann.get("/v1/me/dashboard").json
 
     assert told["partial"] == [named]
@@ -102,21 +102,21 @@ def test_a_part_that_does_not_come_in_time_is_null_and_named(ann: Person, missin
         ("payments", "subscriptions"),
     ],
 )
-def test_part_with_a_malformed_reply_is_null_and_named(ann: Person, service: str, part: str, reply: bytes):
-    with answering(*ANSWERS, **{service: reply}):
+def test_part_with_malformed_reply_is_null_and_listed_as_partial(ann: Person, service: str, part: str, reply: bytes):
+    with fake_services(*REPLIES, **{service: reply}):
         response = ann.get("/v1/me/dashboard")
 
     assert (response.status_code, response.json["partial"]) == (200, [part])
     assert [name for name, value in response.json.items() if value is None] == [part]
 
 
-def test_courses_are_shown_without_progress_where_only_that_is_missing(ann: Person):
-    with answering("users", "courses", "notifications", "payments"):
+def test_courses_are_returned_when_only_progress_times_out(ann: Person):
+    with fake_services("users", "courses", "notifications", "payments"):
         told = ann.get("/v1/me/dashboard").json
 
     assert told["partial"] == ["progress"]
     assert [course["progress"] for course in told["enrollments"]] == [None, None]
 
 
-def test_where_nobody_answers_it_is_a_504(ann: Person):
+def test_dashboard_returns_504_when_no_service_replies(ann: Person):
     assert problem(ann.get("/v1/me/dashboard")) == (504, "outcome_unknown")

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from models import cache
+from core import cache
 from tests.api.test_problems import problem
 from tests.courses.factories import fields
 from tests.gateway import Person, gateway, running_worker, trust_test_tokens
@@ -28,7 +28,7 @@ def author(monkeypatch) -> Person:
 def make_author(**said) -> Person:
     author = Person(gateway().test_client(), permissions=("courses:write",), **said)
     # The users service has met them before.
-    cache.put(cache.identity_key(author.sub), cache.Stored(1, str(uuid4()).encode()))
+    cache.put(cache.identity_key(author.sub), cache.CachedView(1, str(uuid4()).encode()))
     return author
 
 
@@ -40,7 +40,7 @@ def courses_of(author: Person) -> list[str]:
     return [course["title"] for course in author.get("/v1/me/courses/teaching").json["items"]]
 
 
-def test_a_repeat_is_answered_as_the_first_one_was_and_says_so(author: Person):
+def test_repeated_command_replays_response_with_header(author: Person):
     first, again = create(author, "k", title="Chess"), create(author, "k", title="Chess")
 
     assert (first.status_code, again.status_code) == (201, 201)
@@ -51,21 +51,21 @@ def test_a_repeat_is_answered_as_the_first_one_was_and_says_so(author: Person):
     assert courses_of(author) == ["Chess"]
 
 
-def test_the_very_first_request_of_a_person_is_not_answered_with_their_identity(author: Person):
+def test_first_request_response_is_not_identity_lookup(author: Person):
     author = Person(author.client, permissions=author.permissions)
     # To know the caller another task is asked first; the key is not for that.
     assert create(author, "k", title="Chess").json["title"] == "Chess"
     assert create(author, "k", title="Chess").json["title"] == "Chess"
 
 
-def test_the_same_key_with_another_body_is_a_422(author: Person):
+def test_key_reused_with_other_body_returns_422(author: Person):
     create(author, "k", title="Chess")
 
     assert problem(create(author, "k", title="Go")) == (422, "idempotency_key_reused")
     assert courses_of(author) == ["Chess"]
 
 
-def test_keys_belong_to_their_caller_and_to_their_route(author: Person):
+def test_keys_are_scoped_to_caller_and_route(author: Person):
     other = make_author()
     mine, theirs = create(author, "k", title="Chess"), create(other, "k", title="Go")
     section = author.send("POST", f"/v1/courses/{mine.json['id']}/sections", {"title": "One"}, Idempotency_Key="k")
@@ -74,7 +74,7 @@ def test_keys_belong_to_their_caller_and_to_their_route(author: Person):
     assert section.status_code == 201
 
 
-def test_the_same_key_for_another_object_of_the_route_is_a_422(author: Person):
+def test_key_reused_for_other_resource_returns_422(author: Person):
     chess, go = create(author, "1", title="Chess").json, create(author, "2", title="Go").json
     author.send("POST", f"/v1/courses/{chess['id']}/sections", {"title": "One"}, Idempotency_Key="k")
     response = author.send("POST", f"/v1/courses/{go['id']}/sections", {"title": "One"}, Idempotency_Key="k")
@@ -82,17 +82,17 @@ def test_the_same_key_for_another_object_of_the_route_is_a_422(author: Person):
     assert problem(response) == (422, "idempotency_key_reused")
 
 
-def test_twins_at_the_same_moment_become_one_course_and_one_answer(author: Person):
+def test_concurrent_duplicates_create_one_course(author: Person):
     start = threading.Barrier(2)
 
-    def twin(_: int):
+    def send_duplicate(_: int):
         start.wait()
         return create(
             Person(gateway().test_client(), sub=author.sub, permissions=author.permissions), "k", title="Chess"
         )
 
     with ThreadPoolExecutor(2) as pool:
-        one, two = pool.map(twin, range(2))
+        one, two = pool.map(send_duplicate, range(2))
 
     assert (one.status_code, two.status_code) == (201, 201)
     assert one.json["id"] == two.json["id"]
@@ -100,7 +100,7 @@ def test_twins_at_the_same_moment_become_one_course_and_one_answer(author: Perso
     assert len(courses_of(author)) == 1
 
 
-def test_a_lasting_refusal_is_replayed_and_one_that_may_change_is_not(author: Person):
+def test_permanent_error_is_replayed_transient_is_not(author: Person):
     course = create(author, "1", title="Empty").json
     publish = f"/v1/courses/{course['id']}/publish"
     refused = author.send("POST", publish, Idempotency_Key="k")
@@ -114,7 +114,7 @@ def test_a_lasting_refusal_is_replayed_and_one_that_may_change_is_not(author: Pe
     assert author.send("POST", publish, Idempotency_Key="k").status_code == 200
 
 
-def test_a_body_that_was_refused_may_be_put_right_under_the_same_key(author: Person):
+def test_key_is_free_after_validation_error(author: Person):
     course = create(author, "1", title="Chess").json
     sections = f"/v1/courses/{course['id']}/sections"
 
@@ -122,7 +122,7 @@ def test_a_body_that_was_refused_may_be_put_right_under_the_same_key(author: Per
     assert author.send("POST", sections, {"title": "One"}, Idempotency_Key="k").status_code == 201
 
 
-def test_an_unknown_course_comes_before_the_form_of_the_request(author: Person):
+def test_unknown_course_returns_404_before_validation(author: Person):
     unknown = f"/v1/courses/{uuid4()}"
 
     assert problem(author.send("PATCH", unknown, {"no": "field"})) == (404, "not_found")

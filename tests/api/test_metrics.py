@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import settings
 from api import create_app
-from ops.local.ports import is_open
+from ops.dev.ports import is_open
 from tests.api.conftest import make_things
 from tests.api.test_server import free_port
-from tests.support.waiting import eventually
+from tests.support.polling import eventually
 
 REQUESTS = "coursebus_http_request_seconds_count"
 
@@ -31,7 +31,7 @@ def client() -> FlaskClient:
     return app.test_client()
 
 
-def counted(text: str) -> dict[tuple[str, str, str], float]:
+def request_counts(text: str) -> dict[tuple[str, str, str], float]:
     """How many requests there were, by method, route and status."""
     return {
         (sample.labels["method"], sample.labels["route"], sample.labels["status"]): sample.value
@@ -41,32 +41,32 @@ def counted(text: str) -> dict[tuple[str, str, str], float]:
     }
 
 
-def numbers(client: FlaskClient) -> str:
+def metrics_text(client: FlaskClient) -> str:
     return generate_latest(client.application.extensions["metrics_registry"]).decode()
 
 
-def test_requests_are_counted_by_their_route(client: FlaskClient):
+def test_requests_are_counted_by_route(client: FlaskClient):
     for name in ("one", "two"):
         client.put(f"/v1/things/{name}")
     client.get("/v1/things")
 
-    assert counted(numbers(client)) == {
+    assert request_counts(metrics_text(client)) == {
         ("PUT", "/v1/things/<thing_id>", "401"): 2,
         ("GET", "/v1/things", "200"): 1,
     }
 
 
-def test_what_is_not_there_makes_one_series(client: FlaskClient):
+def test_unknown_routes_share_one_metric_series(client: FlaskClient):
     for path in ("/a", "/b"):
         client.get(path)
     for method in ("BREW", "PROPFIND"):
         client.open("/v1/things", method=method)
 
-    assert counted(numbers(client)) == {("GET", "none", "404"): 2, ("other", "none", "405"): 2}
+    assert request_counts(metrics_text(client)) == {("GET", "none", "404"): 2, ("other", "none", "405"): 2}
 
 
 @pytest.mark.parametrize("path", ["/metrics", "//metrics", "/v1/metrics"])
-def test_numbers_are_not_served_where_clients_are(client: FlaskClient, path: str):
+def test_metrics_are_not_served_on_public_port(client: FlaskClient, path: str):
     assert client.get(path).status_code == 404
     assert client.get(path, environ_overrides={"SCRIPT_NAME": "/v1"}).status_code == 404
 
@@ -83,7 +83,7 @@ def gunicorn(tmp_path: Path) -> Iterator[psutil.Process]:
         running.terminate()
 
 
-def test_workers_that_come_and_go_leave_no_files_and_lose_no_count(gunicorn: psutil.Process, tmp_path: Path):
+def test_metrics_survive_worker_restarts_without_stale_files(gunicorn: psutil.Process, tmp_path: Path):
     url = f"http://127.0.0.1:{gunicorn.environ()['PORT']}"
     asked = 0
 
@@ -98,7 +98,7 @@ def test_workers_that_come_and_go_leave_no_files_and_lose_no_count(gunicorn: psu
         kill_one(gunicorn)
 
     scraped = requests.get(f"http://127.0.0.1:{gunicorn.environ()['METRICS_PORT']}/metrics", timeout=5).text
-    assert 20 <= counted(scraped)["GET", "/livez", "200"] <= asked  # a client may give up before its answer
+    assert 20 <= request_counts(scraped)["GET", "/livez", "200"] <= asked  # a client may give up before its answer
     assert len(list(tmp_path.rglob("*.db"))) <= 2
 
 

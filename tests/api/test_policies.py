@@ -7,13 +7,13 @@ from flask import Flask
 
 from api import create_app
 from api.auth import Policy
-from api.limits import MONEY
+from api.rate_limits import PAYMENT
 from tests.api.test_problems import problem
 from tests.gateway import Person, gateway
 
 MACHINE = {"gty": "client-credentials", "sub": "integrator@clients"}
-_UNWRITTEN = "0190f0a0-0000-7000-8000-000000000000"
-_NOT_THERE = {"<uuid:": _UNWRITTEN, "<int:": "1", "<": "nothing"}
+_UNUSED_ID = "0190f0a0-0000-7000-8000-000000000000"
+_UNKNOWN_VALUES = {"<uuid:": _UNUSED_ID, "<int:": "1", "<": "nothing"}
 
 
 def policies(app: Flask) -> list[tuple[str, str, Policy | None]]:
@@ -30,22 +30,23 @@ def policies(app: Flask) -> list[tuple[str, str, Policy | None]]:
 def path_of(rule: str) -> str:
     """A path that the rule matches, to something that is not there."""
     parts = [
-        next((there for kind, there in _NOT_THERE.items() if part.startswith(kind)), part) for part in rule.split("/")
+        next((there for kind, there in _UNKNOWN_VALUES.items() if part.startswith(kind)), part)
+        for part in rule.split("/")
     ]
     return "/".join(parts)
 
 
 ROUTES = policies(gateway())
-GUARDED = [(method, rule, policy) for method, rule, policy in ROUTES if policy and not policy.anybody]
+GUARDED = [(method, rule, policy) for method, rule, policy in ROUTES if policy and not policy.anonymous]
 NAMED = [f"{method} {rule}" for method, rule, _ in GUARDED]
 
 
-def test_no_route_is_without_a_policy():
+def test_every_route_has_a_policy():
     assert [f"{method} {rule}" for method, rule, policy in ROUTES if policy is None] == []
 
 
-def test_routes_that_call_a_payment_provider_have_the_limit_of_purchases():
-    limited = {f"{method} {rule}" for method, rule, policy in ROUTES if policy.limit is MONEY}
+def test_routes_calling_a_provider_have_the_payment_limit():
+    limited = {f"{method} {rule}" for method, rule, policy in ROUTES if policy.limit is PAYMENT}
 
     assert limited >= {
         "POST /v1/checkouts",
@@ -56,15 +57,15 @@ def test_routes_that_call_a_payment_provider_have_the_limit_of_purchases():
     }
 
 
-def test_a_route_without_a_policy_is_found():
+def test_route_without_policy_is_detected():
     app = create_app()
     app.add_url_rule("/v1/forgotten", view_func=lambda: "", endpoint="forgotten")
 
     assert [rule for _, rule, policy in policies(app) if policy is None] == ["/v1/forgotten"]
 
 
-def test_what_is_open_to_anybody_is_on_this_list():
-    opened = {f"{method} {rule}" for method, rule, policy in ROUTES if policy.anybody}
+def test_public_routes_are_allowlisted():
+    opened = {f"{method} {rule}" for method, rule, policy in ROUTES if policy.anonymous}
 
     # Who opens a route changes this list, and a reviewer reads it.
     assert opened == {
@@ -93,30 +94,30 @@ def test_what_is_open_to_anybody_is_on_this_list():
 
 
 @pytest.mark.parametrize(("method", "rule", "policy"), GUARDED, ids=NAMED)
-def test_a_guarded_route_refuses_strangers_and_those_without_its_permission(ann: Person, method, rule, policy):
+def test_guarded_route_requires_token_and_permission(ann: Person, method, rule, policy):
     path = path_of(rule)
     ann.permissions = ()
 
     assert problem(ann.client.open(path, method=method)) == (401, "token_missing")
     if policy.permissions:
-        assert problem(ann.send(method, path)) == (403, "permission_missing")
+        assert problem(ann.send(method, path)) == (403, "insufficient_permission")
     if not policy.machines:
         ann.permissions = policy.permissions
-        assert problem(ann.send(method, path, claims=MACHINE)) == (403, "machine_refused")
+        assert problem(ann.send(method, path, claims=MACHINE)) == (403, "machine_token_not_allowed")
 
 
-def test_a_machine_is_let_in_where_the_policy_says_so(ann: Person):
+def test_machine_token_is_accepted_if_policy_allows(ann: Person):
     assert ann.send("GET", "/v1/things/machines", claims=MACHINE).json == {"sub": "integrator@clients"}
     ann.permissions = ()
-    assert problem(ann.send("GET", "/v1/things/machines", claims=MACHINE)) == (403, "permission_missing")
+    assert problem(ann.send("GET", "/v1/things/machines", claims=MACHINE)) == (403, "insufficient_permission")
 
 
-def test_a_public_route_knows_its_visitor_and_refuses_a_bad_token(ann: Person):
+def test_public_route_identifies_caller_and_rejects_bad_token(ann: Person):
     assert ann.client.get("/v1/things").json["visitor"] is None
     assert ann.get("/v1/things").json["visitor"] == ann.sub
     assert ann.send("GET", "/v1/things", claims=MACHINE).json["visitor"] is None
     assert problem(ann.send("GET", "/v1/things", claims={"exp": int(time.time()) - 60})) == (401, "token_invalid")
 
 
-def test_a_signed_body_is_taken_as_it_is(client):
+def test_raw_webhook_accepts_any_body(client):
     assert client.post("/v1/things/hook", data=b"\x00 no JSON", content_type="text/plain").status_code == 200

@@ -5,11 +5,10 @@ import json
 import pytest
 from werkzeug.test import TestResponse
 
-import celery_app
 import settings
-from api import queue
+from core.messaging import rpc, task_queue
+from core.redis import queue_redis
 from models import errors
-from models.redis import queue_redis
 from tests.gateway import Person
 
 PRICE = {"amount_minor": 100, "currency": "EUR"}
@@ -33,7 +32,7 @@ def post(ann: Person, body: bytes | str, **headers: str) -> TestResponse:
     return ann.client.post("/v1/things", data=body, headers=sent)
 
 
-def test_a_query_parameter_given_twice_is_refused(ann: Person):
+def test_repeated_query_parameter_is_rejected(ann: Person):
     response = ann.client.get("/v1/courses?category=bread&category=cheese")
 
     assert problem(response) == (422, "validation_failed")
@@ -47,14 +46,14 @@ def test_a_query_parameter_given_twice_is_refused(ann: Person):
     ("changed", "expected"),
     [
         ({}, (401, "token_missing")),
-        ({"token": ()}, (403, "permission_missing")),
+        ({"token": ()}, (403, "insufficient_permission")),
         ({"token": ("things:write",)}, (404, "not_found")),
         ({"token": ("things:write",), "thing": "here"}, (428, "precondition_required")),
         ({"token": ("things:write",), "thing": "here", "If-Match": '"1"'}, (400, "malformed")),
         ({"token": ("things:write",), "thing": "here", "If-Match": '"1"', "body": "{}"}, (422, "validation_failed")),
     ],
 )
-def test_what_is_wrong_is_said_in_the_contracts_order(ann: Person, changed: dict, expected: tuple):
+def test_validation_order_follows_contract(ann: Person, changed: dict, expected: tuple):
     headers = {"Content-Type": "application/json", "If-Match": changed.get("If-Match", "")}
     if "token" in changed:
         ann.permissions = changed["token"]
@@ -68,13 +67,13 @@ def test_what_is_wrong_is_said_in_the_contracts_order(ann: Person, changed: dict
 # The router and the parsers.
 
 
-def test_an_unknown_path_is_a_404(client):
+def test_unknown_path_returns_404(client):
     assert problem(client.get("/v1/nothing")) == (404, "not_found")
     assert problem(client.get("//v1//things")) == (404, "not_found")
     assert problem(client.get("/v1/things/%00")) == (404, "not_found")
 
 
-def test_an_unknown_method_is_a_405_that_says_which_are_known(client):
+def test_unknown_method_returns_405_with_allow_header(client):
     response = client.delete("/v1/things")
 
     assert problem(response) == (405, "method_not_allowed")
@@ -102,20 +101,20 @@ def test_an_unknown_method_is_a_405_that_says_which_are_known(client):
     ],
     ids=range(15),
 )
-def test_a_body_that_is_no_clean_json_is_a_400(ann: Person, body: bytes | str):
+def test_malformed_json_returns_400(ann: Person, body: bytes | str):
     assert problem(post(ann, body)) == (400, "malformed")
 
 
-def test_a_body_that_is_missing_is_a_400(ann: Person):
+def test_missing_body_returns_400(ann: Person):
     assert problem(post(ann, "")) == (400, "malformed")
 
 
-def test_a_body_of_another_kind_is_a_415(ann: Person):
+def test_other_content_type_returns_415(ann: Person):
     assert problem(post(ann, "price=1", **{"Content-Type": "text/plain"})) == (415, "unsupported_media_type")
     assert problem(post(ann, "{}", **{"Content-Type": ""})) == (415, "unsupported_media_type")
 
 
-def test_a_body_above_one_mebibyte_is_a_413(ann: Person):
+def test_body_above_one_mebibyte_returns_413(ann: Person):
     largest = json.dumps({"price": PRICE, "name": ""})
     fits = largest.replace('""', f'"{"x" * (1024 * 1024 - len(largest))}"')
 
@@ -130,23 +129,23 @@ def test_a_body_above_one_mebibyte_is_a_413(ann: Person):
     "amount",
     ["100.0", "1e2", "1e-42", "true", "false", "null", '"100"', "[]", "{}", "-1", "1" * 30, "1" * 5000, "1e400"],
 )
-def test_money_that_is_no_small_whole_number_is_a_422(ann: Person, amount: str):
+def test_invalid_amount_returns_422(ann: Person, amount: str):
     response = post(ann, f'{{"price": {{"amount_minor": {amount}, "currency": "EUR"}}}}')
 
     assert pointers(response) == ["/price/amount_minor"]
 
 
 @pytest.mark.parametrize("flag", ["0", "1", "1.0", '"true"', '""', "null", "[]"])
-def test_what_resembles_true_is_not_true(ann: Person, flag: str):
+def test_boolean_field_rejects_truthy_values(ann: Person, flag: str):
     assert pointers(post(ann, json.dumps({"price": PRICE}).replace("{", f'{{"shiny": {flag}, ', 1))) == ["/shiny"]
 
 
 @pytest.mark.parametrize("body", ["[]", "null", "7", '"a"', "true"])
-def test_a_body_that_is_no_object_is_a_422(ann: Person, body: str):
+def test_non_object_body_returns_422(ann: Person, body: str):
     assert pointers(post(ann, body)) == [""]
 
 
-def test_text_that_no_store_can_keep_is_a_422_that_points_at_it(ann: Person):
+def test_unstorable_text_returns_422_with_pointer(ann: Person):
     parts = [{"price": PRICE}, {"price": PRICE, "name": "\ud800"}]
 
     assert pointers(post(ann, json.dumps({"price": PRICE, "name": "a\x00"}))) == ["/name"]
@@ -154,11 +153,11 @@ def test_text_that_no_store_can_keep_is_a_422_that_points_at_it(ann: Person):
     assert pointers(ann.get("/v1/things?q=a%00")) == ["?q"]
 
 
-def test_a_pointer_into_a_strange_name_is_escaped(ann: Person):
+def test_error_pointer_is_escaped(ann: Person):
     assert pointers(post(ann, json.dumps({"price": PRICE, "a/b~c": 1, "": 2}))) == ["/", "/a~1b~0c"]
 
 
-def test_unknown_fields_are_refused_wherever_they_stand(ann: Person):
+def test_unknown_fields_are_rejected_in_body_and_query(ann: Person):
     assert pointers(post(ann, json.dumps({"price": {**PRICE, "tax": 1}}))) == ["/price/tax"]
     assert pointers(ann.get("/v1/things?limit=1&offset=2")) == ["?offset"]
     # A route that takes nothing has no schema to say so.
@@ -167,17 +166,17 @@ def test_unknown_fields_are_refused_wherever_they_stand(ann: Person):
     assert ann.send("POST", "/v1/things/a/purchase", {}, Idempotency_Key="k").status_code == 200
 
 
-def test_a_query_that_is_not_utf_8_is_a_400(client):
+def test_query_with_invalid_utf8_returns_400(client):
     assert problem(client.get("/v1/things?q=%ff")) == (400, "malformed")
     assert problem(client.get("/v1/nothing/%ff")) == (404, "not_found")
 
 
-def test_a_query_of_ten_thousand_characters_is_read(client):
+def test_long_query_is_accepted(client):
     assert client.get(f"/v1/things?q={'x' * 10_000}").status_code == 200
     assert pointers(client.get(f"/v1/things?limit={'1' * 10_000}")) == ["?limit"]
 
 
-def test_a_command_without_its_idempotency_key_is_a_400(ann: Person):
+def test_missing_or_invalid_idempotency_key_returns_400(ann: Person):
     response = ann.send("POST", "/v1/things/a/purchase", Idempotency_Key="")
 
     assert problem(ann.send("POST", "/v1/things/a/purchase")) == (400, "idempotency_key_missing")
@@ -189,12 +188,12 @@ def test_a_command_without_its_idempotency_key_is_a_400(ann: Person):
 
 
 @pytest.fixture
-def answer(monkeypatch):
+def worker_reply(monkeypatch):
     """Have the worker answer so."""
 
     def prepare(reply: dict) -> None:
-        monkeypatch.setattr(queue, "_awaited", lambda *_: reply)
-        monkeypatch.setattr(celery_app, "send", lambda *_, **__: None)
+        monkeypatch.setattr(rpc, "wait_for_reply", lambda *_: reply)
+        monkeypatch.setattr(task_queue, "enqueue", lambda *_, **__: None)
 
     return prepare
 
@@ -209,14 +208,16 @@ def answer(monkeypatch):
         (errors.ProviderUnavailable, ["stripe"], (503, "provider_unavailable")),
     ],
 )
-def test_what_a_worker_refuses_is_the_same_problem_here(ann: Person, answer, error, args, expected):
-    answer({"error": {"name": error.__name__, "args": args}})
+def test_worker_error_becomes_problem_response(ann: Person, worker_reply, error, args, expected):
+    worker_reply({"error": {"name": error.__name__, "args": args}})
 
     assert problem(ann.get("/v1/operations/users-00000000-0000-0000-0000-000000000000")) == expected
 
 
-def test_error_that_only_the_worker_knows_becomes_a_problem_with_its_status(ann: Person, answer):
-    answer({"error": {"name": "NewerError", "args": [], "status": 409, "code": "newer", "detail": "It is newer."}})
+def test_unknown_worker_error_keeps_status_and_code(ann: Person, worker_reply):
+    worker_reply(
+        {"error": {"name": "NewerError", "args": [], "status": 409, "code": "newer", "detail": "It is newer."}}
+    )
 
     response = ann.get("/v1/operations/users-00000000-0000-0000-0000-000000000000")
 
@@ -225,15 +226,15 @@ def test_error_that_only_the_worker_knows_becomes_a_problem_with_its_status(ann:
 
 
 @pytest.mark.parametrize("reply", [{}, {"poison": 5}, {"error": None}, {"error": "NotFound"}], ids=str)
-def test_malformed_reply_is_an_internal_error(ann: Person, answer, reply):
-    answer(reply)
+def test_malformed_reply_is_an_internal_error(ann: Person, worker_reply, reply):
+    worker_reply(reply)
 
     problem_of_reply = problem(ann.get("/v1/operations/users-00000000-0000-0000-0000-000000000000"))
 
     assert problem_of_reply == (500, "internal_error")
 
 
-def test_a_full_queue_is_a_503_that_says_when_to_come_back(ann: Person):
+def test_full_queue_returns_503_with_retry_after(ann: Person):
     queue_redis().rpush("users", *['{"headers": {}}'] * settings.QUEUE_LIMIT)
     try:
         response = ann.get("/v1/me")
@@ -244,17 +245,17 @@ def test_a_full_queue_is_a_503_that_says_when_to_come_back(ann: Person):
     assert int(response.headers["Retry-After"]) > 0
 
 
-@pytest.mark.parametrize(("method", "deadline"), [("GET", "READ"), ("POST", "ASK")])
-def test_a_worker_that_does_not_answer_is_a_504(ann: Person, monkeypatch, method: str, deadline: str):
+@pytest.mark.parametrize(("method", "deadline"), [("GET", "READ"), ("POST", "COMMAND")])
+def test_worker_timeout_returns_504(ann: Person, monkeypatch, method: str, deadline: str):
     monkeypatch.setattr(settings, f"{deadline}_TIMEOUT_SECONDS", 0)
-    monkeypatch.setattr(celery_app, "send", lambda *_, **__: None)
+    monkeypatch.setattr(task_queue, "enqueue", lambda *_, **__: None)
 
     assert problem(ann.send(method, "/v1/me/export")) == (504, "outcome_unknown")
 
 
-def test_a_crash_tells_nothing_of_the_inside(ann: Person, client, answer):
+def test_crash_response_leaks_no_details(ann: Person, client, worker_reply):
     assert problem(client.get("/v1/things/crash")) == (500, "internal_error")
-    answer({"crash": "RuntimeError('the password is hunter2')"})
+    worker_reply({"crash": "RuntimeError('the password is hunter2')"})
     crashed = ann.get("/v1/operations/users-00000000-0000-0000-0000-000000000000")
 
     assert problem(crashed) == (500, "internal_error")

@@ -14,9 +14,9 @@ import pytest
 import requests
 
 import settings
-from ops.connections import REQUEST_SECONDS
-from ops.local.ports import is_free, is_open
-from tests.support.waiting import eventually
+from ops.dev.ports import is_free, is_open
+from ops.gunicorn_worker import REQUEST_SECONDS
+from tests.support.polling import eventually
 
 
 def free_port() -> int:
@@ -38,7 +38,7 @@ def port() -> Iterator[int]:
         gunicorn.terminate()
 
 
-def exchanged(port: int, sent: bytes) -> tuple[int, dict[str, str], dict]:
+def send_raw(port: int, sent: bytes) -> tuple[int, dict[str, str], dict]:
     """Send bytes as they are; returns status, headers and problem."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(sent)
@@ -76,26 +76,26 @@ POST = b"POST /v1/courses HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\
     ],
     ids=range(13),
 )
-def test_what_is_no_http_is_a_problem_too(port: int, sent: bytes, expected: tuple):
-    status, _, problem = exchanged(port, sent)
+def test_malformed_http_returns_problem(port: int, sent: bytes, expected: tuple):
+    status, _, problem = send_raw(port, sent)
 
     assert (status, problem["code"]) == expected
 
 
-def test_a_request_id_is_no_way_to_write_headers(port: int):
-    _, headers, _ = exchanged(port, GET + b"X-Request-Id: a%0d%0aSet-Cookie: b=c\r\nConnection: close\r\n\r\n")
+def test_request_id_cannot_inject_headers(port: int):
+    _, headers, _ = send_raw(port, GET + b"X-Request-Id: a%0d%0aSet-Cookie: b=c\r\nConnection: close\r\n\r\n")
 
     assert "set-cookie" not in headers
 
 
-def test_a_body_above_one_mebibyte_is_a_413_that_arrives(port: int):
+def test_client_receives_413_for_oversized_body(port: int):
     # On a route that takes no token; the answer must not be lost in a reset connection.
     response = requests.post(f"http://127.0.0.1:{port}/v1/webhooks/stripe", data=b"x" * 4 * 1024 * 1024, timeout=20)
 
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 
-def test_a_chunked_body_without_an_end_is_cut_off(port: int):
+def test_endless_chunked_body_returns_413(port: int):
     def chunks() -> Iterator[bytes]:
         for _ in range(100):
             yield b"x" * 64 * 1024
@@ -105,7 +105,7 @@ def test_a_chunked_body_without_an_end_is_cut_off(port: int):
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
 
 
-HALF = (
+INCOMPLETE_REQUESTS = (
     b"GET /livez HTTP/1.1\r\nHost: a\r\nX-A: ",
     HOOK + b"Content-Length: 100\r\n\r\n{",
     HOOK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
@@ -114,11 +114,11 @@ HALF = (
 )
 
 
-def test_slow_connections_do_not_stop_the_api(port: int):
+def test_slow_connections_do_not_block_the_api(port: int):
     with ExitStack() as stack:
         slow = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(60)]
         for number, connection in enumerate(slow):
-            connection.sendall(HALF[number % len(HALF)])
+            connection.sendall(INCOMPLETE_REQUESTS[number % len(INCOMPLETE_REQUESTS)])
         began = time.monotonic()
         for _ in range(5):
             assert requests.get(f"http://127.0.0.1:{port}/livez", timeout=10).status_code == 200

@@ -22,8 +22,8 @@ from api import tokens
 from models.errors import TokenInvalid, Unavailable
 from tests.api.test_problems import problem
 
-AUTH0S_KEY = RSAKey.generate_key(2048, {"kid": "current", "use": "sig"})
-STRANGERS_KEY = RSAKey.generate_key(2048)
+AUTH0_KEY = RSAKey.generate_key(2048, {"kid": "current", "use": "sig"})
+UNTRUSTED_KEY = RSAKey.generate_key(2048)
 
 
 class Tenant(ThreadingHTTPServer):
@@ -33,7 +33,7 @@ class Tenant(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), KeySetHandler)
-        self.keys: list[Any] = [AUTH0S_KEY]
+        self.keys: list[Any] = [AUTH0_KEY]
         self.fetches = 0
         self.down = False
         self.answering = threading.Event()
@@ -66,7 +66,9 @@ def tenant(monkeypatch) -> Iterator[Tenant]:
         thread = threading.Thread(target=tenant.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setattr(tokens, "keys", tokens.SigningKeys(tenant.url))
-        monkeypatch.setattr(tokens, "_kept", OrderedDict())  # another test's token of the same second is the same token
+        monkeypatch.setattr(
+            tokens, "_claims_cache", OrderedDict()
+        )  # another test's token of the same second is the same token
         yield tenant
         tenant.shutdown()
         thread.join()
@@ -81,7 +83,7 @@ def signature(key: RSAKey, message: bytes) -> bytes:
     return key.private_key.sign(message, padding.PKCS1v15(), hashes.SHA256())
 
 
-def make_token(*, key: RSAKey = AUTH0S_KEY, header: Any = None, **changed: Any) -> str:
+def make_token(*, key: RSAKey = AUTH0_KEY, header: Any = None, **changed: Any) -> str:
     """A good token but for what is ``changed``; None takes a claim away."""
     claims = {
         "iss": settings.AUTH0_ISSUER,
@@ -92,23 +94,23 @@ def make_token(*, key: RSAKey = AUTH0S_KEY, header: Any = None, **changed: Any) 
         **changed,
     }
     header = {"alg": "RS256", "typ": "JWT", "kid": "current"} | (header or {})
-    message = f"{encoded(cleaned(header))}.{encoded(cleaned(claims))}"
+    message = f"{encoded(without_none(header))}.{encoded(without_none(claims))}"
     signed = {
         "none": lambda: b"",
-        "HS256": lambda: hmac.digest(AUTH0S_KEY.as_pem(private=False), message.encode(), hashlib.sha256),
+        "HS256": lambda: hmac.digest(AUTH0_KEY.as_pem(private=False), message.encode(), hashlib.sha256),
     }.get(header["alg"], lambda: signature(key, message.encode()))
     return f"{message}.{encoded(signed())}"
 
 
-def cleaned(part: dict[str, Any]) -> dict[str, Any]:
+def without_none(part: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in part.items() if value is not None}
 
 
 def claims_of(**changed: Any) -> tokens.Claims:
-    return tokens.verified(make_token(**changed))
+    return tokens.verify_token(make_token(**changed))
 
 
-def test_a_good_token_says_who_bears_it_and_what_is_allowed(tenant: Tenant):
+def test_valid_token_yields_claims_and_permissions(tenant: Tenant):
     said = {f"{settings.CLAIMS_NAMESPACE}email": "ann@example.com", f"{settings.CLAIMS_NAMESPACE}name": "Ann"}
     claims = claims_of(permissions=["courses:write"], **said)
 
@@ -116,7 +118,7 @@ def test_a_good_token_says_who_bears_it_and_what_is_allowed(tenant: Tenant):
     assert (claims.email, claims.name, claims.machine) == ("ann@example.com", "Ann", False)
 
 
-BAD = {
+INVALID_TOKENS = {
     "alg none": {"header": {"alg": "none"}},
     "the public key as a secret": {"header": {"alg": "HS256"}},
     "another audience": {"aud": "https://other.example"},
@@ -127,12 +129,12 @@ BAD = {
     "no exp": {"exp": None},
     "no key id": {"header": {"kid": None}},
     "an unknown key id": {"header": {"kid": "unknown"}},
-    "the key id of another key": {"key": STRANGERS_KEY},
+    "the key id of another key": {"key": UNTRUSTED_KEY},
     "an id token": {"aud": "coursebus-web", "header": {"typ": "JWT"}},
     # Beyond the twelve.
     "an encrypted token": {"header": {"typ": "JWE"}},
     "a key id that is no text": {"header": {"kid": ["current"]}},
-    "a key in its own header": {"header": {"jwk": STRANGERS_KEY.as_dict(private=False)}, "key": STRANGERS_KEY},
+    "a key in its own header": {"header": {"jwk": UNTRUSTED_KEY.as_dict(private=False)}, "key": UNTRUSTED_KEY},
     "a type that is no text": {"header": {"typ": {"a": 1}}},
     "a sub that is no text": {"sub": ["auth0|ann"]},
     "a sub with a line break": {"sub": "auth0|ann\nx"},
@@ -144,8 +146,8 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("changed", BAD.values(), ids=BAD)
-def test_a_bad_token_is_a_401(client, tenant: Tenant, changed: dict):
+@pytest.mark.parametrize("changed", INVALID_TOKENS.values(), ids=INVALID_TOKENS)
+def test_invalid_token_returns_401(client, tenant: Tenant, changed: dict):
     response = client.get("/v1/me", headers={"Authorization": f"Bearer {make_token(**changed)}"})
 
     assert problem(response) == (401, "token_invalid")
@@ -167,19 +169,19 @@ def test_a_bad_token_is_a_401(client, tenant: Tenant, changed: dict):
     ],
     ids=range(9),
 )
-def test_bytes_that_are_no_token_are_a_401(client, tenant: Tenant, header: str):
+def test_malformed_token_returns_401(client, tenant: Tenant, header: str):
     assert problem(client.get("/v1/me", headers={"Authorization": header})) == (401, "token_invalid")
 
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Basic YTpi", "bearer"])
-def test_no_token_is_a_401(client, header: str):
+def test_missing_token_returns_401(client, header: str):
     assert problem(client.get("/v1/me", headers={"Authorization": header})) == (401, "token_missing")
 
 
 @pytest.mark.parametrize(
     "permissions", ["courses:write", 7, {"courses:write": True}, None, [["courses:write"]], [None]]
 )
-def test_permissions_of_another_type_allow_nothing(tenant: Tenant, permissions: Any):
+def test_permissions_of_wrong_type_are_ignored(tenant: Tenant, permissions: Any):
     assert claims_of(permissions=permissions).permissions == frozenset()
 
 
@@ -193,17 +195,17 @@ def test_permissions_of_another_type_allow_nothing(tenant: Tenant, permissions: 
         ({}, ()),
     ],
 )
-def test_roles_are_those_that_are_known(tenant: Tenant, claim: Any, roles: tuple):
+def test_unknown_roles_are_ignored(tenant: Tenant, claim: Any, roles: tuple):
     assert claims_of(**{f"{settings.CLAIMS_NAMESPACE}roles": claim}).roles == roles
 
 
 @pytest.mark.parametrize("name", [7, "", "  ", "Ann\x00", "Ann\r\nBcc: eve", "\ud800", ["Ann"]])
-def test_a_name_that_is_no_line_of_text_is_no_name(tenant: Tenant, name: Any):
+def test_invalid_name_claim_is_ignored(tenant: Tenant, name: Any):
     assert claims_of(**{f"{settings.CLAIMS_NAMESPACE}name": name}).name is None
 
 
 @pytest.mark.parametrize("claim", [False, "true", 1, None, [True]])
-def test_an_address_is_verified_where_the_token_says_true_alone(tenant: Tenant, claim: Any):
+def test_email_is_verified_only_if_claim_is_true(tenant: Tenant, claim: Any):
     name = f"{settings.CLAIMS_NAMESPACE}email_verified"
 
     assert claims_of(**{name: True}).email_verified
@@ -213,7 +215,7 @@ def test_an_address_is_verified_where_the_token_says_true_alone(tenant: Tenant, 
 # Auth0 and its keys.
 
 
-def at_once(call, times: int) -> list[Any]:
+def call_concurrently(call, times: int) -> list[Any]:
     start = threading.Barrier(20)
 
     def meet(number: int) -> Any:
@@ -227,38 +229,38 @@ def at_once(call, times: int) -> list[Any]:
         return list(pool.map(meet, range(times)))
 
 
-def test_two_hundred_tokens_of_an_unknown_key_cause_one_fetch(tenant: Tenant):
-    answers = at_once(lambda number: tokens.keys.of(f"invented-{number}"), 200)
+def test_concurrent_unknown_key_ids_fetch_keys_once(tenant: Tenant):
+    answers = call_concurrently(lambda number: tokens.keys.get(f"invented-{number}"), 200)
 
     assert set(answers) == {TokenInvalid}
     assert tenant.fetches == 1
 
 
-def test_the_first_requests_of_a_process_cause_one_fetch(tenant: Tenant):
-    answers = at_once(lambda _: tokens.keys.of("current").kid, 20)
+def test_concurrent_first_requests_fetch_keys_once(tenant: Tenant):
+    answers = call_concurrently(lambda _: tokens.keys.get("current").kid, 20)
 
     assert set(answers) == {"current"}
     assert tenant.fetches == 1
 
 
-def test_a_key_that_is_rotated_in_is_found_at_once_and_the_next_search_waits(tenant: Tenant, monkeypatch):
+def test_rotated_key_is_found_and_next_search_is_delayed(tenant: Tenant, monkeypatch):
     monkeypatch.setattr(tokens.keys, "COOL_DOWN_SECONDS", 0.2)
-    tokens.keys.of("current")
+    tokens.keys.get("current")
     time.sleep(0.2)
-    tenant.keys = [RSAKey.generate_key(2048, {"kid": "next", "use": "sig"}), AUTH0S_KEY]
+    tenant.keys = [RSAKey.generate_key(2048, {"kid": "next", "use": "sig"}), AUTH0_KEY]
 
-    assert tokens.keys.of("next").kid == "next"
+    assert tokens.keys.get("next").kid == "next"
     for _ in range(5):
         with pytest.raises(TokenInvalid):
-            tokens.keys.of("invented")
+            tokens.keys.get("invented")
     assert tenant.fetches == 2
 
 
-def test_old_keys_are_fetched_again_behind_the_request(tenant: Tenant, monkeypatch):
+def test_stale_keys_are_refreshed_in_background(tenant: Tenant, monkeypatch):
     monkeypatch.setattr(tokens.keys, "MAX_AGE_SECONDS", 0)
-    tokens.keys.of("current")
+    tokens.keys.get("current")
     tenant.answering.clear()
-    assert tokens.keys.of("current").kid == "current"  # while Auth0 has not yet answered
+    assert tokens.keys.get("current").kid == "current"  # while Auth0 has not yet answered
     deadline = time.monotonic() + 10
     while tenant.fetches < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -267,16 +269,16 @@ def test_old_keys_are_fetched_again_behind_the_request(tenant: Tenant, monkeypat
     tenant.answering.set()
 
 
-def test_known_keys_stay_while_auth0_is_down(tenant: Tenant, monkeypatch):
+def test_known_keys_stay_valid_while_auth0_is_down(tenant: Tenant, monkeypatch):
     monkeypatch.setattr(tokens.keys, "MAX_AGE_SECONDS", 0)
-    tokens.keys.of("current")
+    tokens.keys.get("current")
     tenant.down = True
     for _ in range(3):
-        assert tokens.keys.of("current").kid == "current"
+        assert tokens.keys.get("current").kid == "current"
         time.sleep(0.1)
 
 
-def test_while_auth0_is_down_an_unknown_key_is_a_503_not_a_401(client, tenant: Tenant):
+def test_unknown_key_returns_503_while_auth0_is_down(client, tenant: Tenant):
     tenant.down = True
     response = client.get("/v1/me", headers={"Authorization": f"Bearer {make_token()}"})
 
@@ -286,38 +288,38 @@ def test_while_auth0_is_down_an_unknown_key_is_a_503_not_a_401(client, tenant: T
     assert tenant.fetches == 1, "a tenant that is down is not asked for every request"
 
 
-def test_keys_of_other_kinds_do_no_harm(tenant: Tenant):
-    tenant.keys = [ECKey.generate_key("P-256", {"kid": "elliptic"}), AUTH0S_KEY]
+def test_keys_of_other_types_are_ignored(tenant: Tenant):
+    tenant.keys = [ECKey.generate_key("P-256", {"kid": "elliptic"}), AUTH0_KEY]
 
-    assert tokens.keys.of("current").kid == "current"
+    assert tokens.keys.get("current").kid == "current"
     with pytest.raises(TokenInvalid):
-        tokens.keys.of("elliptic")
+        tokens.keys.get("elliptic")
 
 
 # The cache of claims.
 
 
-def test_a_token_is_verified_once_a_minute(tenant: Tenant, monkeypatch):
+def test_verified_token_is_cached_for_a_minute(tenant: Tenant, monkeypatch):
     token = make_token()
-    first = tokens.verified(token)
+    first = tokens.verify_token(token)
     monkeypatch.setattr(tokens, "_verify", lambda _: pytest.fail("verified again"))
 
-    assert tokens.verified(token) is first
-    until, _ = tokens._kept[hashlib.sha256(token.encode()).digest()]  # noqa: SLF001
+    assert tokens.verify_token(token) is first
+    until, _ = tokens._claims_cache[hashlib.sha256(token.encode()).digest()]  # noqa: SLF001
     assert until - time.time() <= 60
 
 
-def test_a_token_that_ends_soon_is_not_kept_for_longer(tenant: Tenant):
+def test_cached_claims_expire_with_their_token(tenant: Tenant):
     token = make_token(exp=int(time.time()) + 1)
-    tokens.verified(token)
-    until, claims = tokens._kept[hashlib.sha256(token.encode()).digest()]  # noqa: SLF001
+    tokens.verify_token(token)
+    until, claims = tokens._claims_cache[hashlib.sha256(token.encode()).digest()]  # noqa: SLF001
 
     assert until == claims.expires_at
 
 
-def test_the_cache_of_claims_is_bounded(tenant: Tenant, monkeypatch):
-    monkeypatch.setattr(tokens, "_KEPT_TOKENS", 10)
+def test_claims_cache_is_bounded(tenant: Tenant, monkeypatch):
+    monkeypatch.setattr(tokens, "_CACHE_SIZE", 10)
     for number in range(20):
         claims_of(sub=f"auth0|{number}")
 
-    assert len(tokens._kept) == 10  # noqa: SLF001
+    assert len(tokens._claims_cache) == 10  # noqa: SLF001

@@ -1,8 +1,8 @@
 import pytest
 
-from tests.bridge.wire import Wire
+from tests.bridge.kafka_probe import KafkaProbe
 
 
 @pytest.fixture
-def wire(topics: str) -> Wire:
-    return Wire()
+def kafka_probe(topics: str) -> KafkaProbe:
+    return KafkaProbe()

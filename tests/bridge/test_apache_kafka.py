@@ -16,23 +16,23 @@ from confluent_kafka.admin import AdminClient
 
 import settings
 from bridge import kafka
-from models.base import new_id, now
+from core.db import new_id, utc_now
 from models.events import CourseCompleted
-from ops.local.ports import free_base
-from tests.bridge.house import House, house_in, running_relay, wait_until_published
-from tests.bridge.wire import Key, Wire, tell
+from ops.dev.ports import free_base
+from tests.bridge.harness import BridgeHarness, bridge_harness, running_relay, wait_until_published
+from tests.bridge.kafka_probe import KafkaProbe, SampleAggregate, publish
 from tests.support import environment
-from tests.support.apache_kafka import ApacheKafka, cluster_of_three, why_not
-from tests.support.events import some
-from tests.support.waiting import eventually, never
+from tests.support.apache_kafka import ApacheKafka, cluster_of_three, missing_requirement
+from tests.support.events import build_event
+from tests.support.polling import assert_never, eventually
 
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.chaos,
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is here"),
+    pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "it is here"),
 ]
 
-PATIENCE_SECONDS = 60  # a group that has lost a member or its coordinator comes together again
+TIMEOUT_SECONDS = 60  # a group that has lost a member or its coordinator comes together again
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ApacheKaf
 
 
 @pytest.fixture(scope="module")
-def house(brokers: list[ApacheKafka]) -> Iterator[House]:
+def harness(brokers: list[ApacheKafka]) -> Iterator[BridgeHarness]:
     """A bridge over the cluster, and hands that work the queues."""
     with pytest.MonkeyPatch.context() as patch:
         addresses = ",".join(broker.address for broker in brokers)
@@ -51,11 +51,11 @@ def house(brokers: list[ApacheKafka]) -> Iterator[House]:
         patch.setattr(settings, "KAFKA_EMBEDDED", False)
         patch.setattr(settings, "KAFKA_REPLICATION", 3)
         patch.setattr(settings, "KAFKA_PARTITIONS", 6)
-        with house_in("apache", seconds=PATIENCE_SECONDS) as house:
-            yield house
+        with bridge_harness("apache", seconds=TIMEOUT_SECONDS) as harness:
+            yield harness
 
 
-def shares() -> list[int]:
+def partition_counts() -> list[int]:
     """How many partitions each member of the group has."""
     admin = AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS})
     group = kafka.group_of("progress")
@@ -63,52 +63,52 @@ def shares() -> list[int]:
     return sorted(len(member.assignment.topic_partitions) for member in described.members)
 
 
-def test_three_bridges_share_the_work_and_no_rebalance_loses_doubles_or_reorders(house: House):
-    keys = [Key() for _ in range(12)]
+def test_rebalance_is_exactly_once_and_ordered(harness: BridgeHarness):
+    keys = [SampleAggregate() for _ in range(12)]
 
-    def go_on() -> None:
+    def publish_round() -> None:
         for _ in range(5):
-            tell(*keys)
+            publish(*keys)
 
-    go_on()
-    with House(house.database):
-        go_on()
-        with House(house.database):
-            go_on()
-            eventually(lambda: shares() == [2, 2, 2], "a share for each of three", seconds=PATIENCE_SECONDS)
-            go_on()
-        go_on()
-    go_on()
-    eventually(lambda: shares() == [6], "all for the one that is left", seconds=PATIENCE_SECONDS)
+    publish_round()
+    with BridgeHarness(harness.database):
+        publish_round()
+        with BridgeHarness(harness.database):
+            publish_round()
+            eventually(lambda: partition_counts() == [2, 2, 2], "a share for each of three", seconds=TIMEOUT_SECONDS)
+            publish_round()
+        publish_round()
+    publish_round()
+    eventually(lambda: partition_counts() == [6], "all for the one that is left", seconds=TIMEOUT_SECONDS)
     for key in keys:
-        house.wait_for(key, seconds=PATIENCE_SECONDS)
+        harness.wait_for(key, seconds=TIMEOUT_SECONDS)
 
-    assert [house.noted(key) for key in keys] == [list(range(1, 31))] * 12
+    assert [harness.handled(key) for key in keys] == [list(range(1, 31))] * 12
 
 
-def test_the_leader_of_a_partition_dies_and_nothing_is_lost(house: House, brokers: list[ApacheKafka]):
+def test_partition_leader_failure_loses_no_event(harness: BridgeHarness, brokers: list[ApacheKafka]):
     admin = AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS})
-    topic = admin.list_topics(Wire().topic, timeout=5).topics[Wire().topic]
+    topic = admin.list_topics(KafkaProbe().topic, timeout=5).topics[KafkaProbe().topic]
     leader = next(broker for broker in brokers if broker.node == topic.partitions[0].leader)
-    keys = [Key() for _ in range(24)]  # of which some lie on its partitions
+    keys = [SampleAggregate() for _ in range(24)]  # of which some lie on its partitions
     for _ in range(5):
-        tell(*keys)
+        publish(*keys)
     leader.stop()
     for _ in range(5):
-        tell(*keys)
+        publish(*keys)
     for key in keys:
-        house.wait_for(key, seconds=PATIENCE_SECONDS)
+        harness.wait_for(key, seconds=TIMEOUT_SECONDS)
     leader.start()
 
-    assert [house.noted(key) for key in keys] == [list(range(1, 11))] * 24
+    assert [harness.handled(key) for key in keys] == [list(range(1, 11))] * 24
     # On the topic one may lie twice, where its acknowledgement died with the leader; none is missing or early.
-    told = [list(dict.fromkeys(Wire().sequences(key))) for key in keys]
+    told = [list(dict.fromkeys(KafkaProbe().sequences(key))) for key in keys]
     assert told == [list(range(1, 11))] * 24
 
 
-def test_what_a_transaction_takes_back_is_never_handed_on(house: House):
+def test_aborted_kafka_transactions_are_not_consumed(harness: BridgeHarness):
     """Others may write to our topics within transactions; nobody here hears of one before it is committed."""
-    key = Key()
+    key = SampleAggregate()
     producer = Producer(
         {"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, "transactional.id": f"tests-{uuid4().hex}"}
     )
@@ -116,47 +116,47 @@ def test_what_a_transaction_takes_back_is_never_handed_on(house: House):
 
     def begin(number: int) -> None:
         producer.begin_transaction()
-        event = some(CourseCompleted, course_title=f"{key.aggregate_id} {number} some")
-        headers = {"ce_id": str(new_id()), "ce_type": event.type, "ce_sequence": str(number), "ce_time": f"{now()}"}
+        event = build_event(CourseCompleted, course_title=f"{key.aggregate_id} {number} some")
+        headers = {"ce_id": str(new_id()), "ce_type": event.type, "ce_sequence": str(number), "ce_time": f"{utc_now()}"}
         producer.produce(
-            Wire().topic, key=key.aggregate_id, value=msgspec.json.encode(event), headers=list(headers.items())
+            KafkaProbe().topic, key=key.aggregate_id, value=msgspec.json.encode(event), headers=list(headers.items())
         )
         assert producer.flush(10) == 0
 
     begin(1)
-    never(lambda: house.noted(key), "an event of an open transaction", seconds=1)
+    assert_never(lambda: harness.handled(key), "an event of an open transaction", seconds=1)
     producer.abort_transaction(10)
     begin(2)
-    never(lambda: house.noted(key), "an event of an open transaction", seconds=1)
+    assert_never(lambda: harness.handled(key), "an event of an open transaction", seconds=1)
     producer.commit_transaction(10)
-    house.wait_for(key, 1)
+    harness.wait_for(key, 1)
 
-    assert house.noted(key) == [2]
+    assert harness.handled(key) == [2]
 
 
-def test_an_offset_of_another_log_is_no_place_in_this_one(house: House):
+def test_offset_from_previous_log_is_ignored(harness: BridgeHarness):
     """As a bridge may leave behind that learned last of all that the log was lost."""
-    house.close()
-    key = Key()
+    harness.close()
+    key = SampleAggregate()
     for _ in range(5):
-        tell(key)
-    with running_relay(house.database):
-        wait_until_published(house.database)
-    ends = {message.partition: message.offset + 1 for message in Wire().messages()}
-    Wire().put([TopicPartition(Wire().topic, number, end, "of another") for number, end in ends.items()])
-    with House(house.database) as successor:
-        successor.wait_for(key, seconds=PATIENCE_SECONDS)
+        publish(key)
+    with running_relay(harness.database):
+        wait_until_published(harness.database)
+    ends = {message.partition: message.offset + 1 for message in KafkaProbe().messages()}
+    KafkaProbe().put([TopicPartition(KafkaProbe().topic, number, end, "of another") for number, end in ends.items()])
+    with BridgeHarness(harness.database) as successor:
+        successor.wait_for(key, seconds=TIMEOUT_SECONDS)
 
-    assert house.noted(key) == [1, 2, 3, 4, 5]
+    assert harness.handled(key) == [1, 2, 3, 4, 5]
 
 
-def test_all_that_holds_over_the_embedded_broker_holds_here(brokers: list[ApacheKafka]):
+def test_bridge_suite_passes_with_apache_kafka(brokers: list[ApacheKafka]):
     """Every other test of this folder, in a run of its own."""
     addresses = ",".join(broker.address for broker in brokers)
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", "not chaos", str(Path(__file__).parent)],
         cwd=settings.ROOT,
-        env={**environment.GIVEN, "KAFKA_BOOTSTRAP_SERVERS": addresses},  # and servers of its own beside it
+        env={**environment.PLATFORM_ENVIRON, "KAFKA_BOOTSTRAP_SERVERS": addresses},  # and servers of its own beside it
         capture_output=True,
         text=True,
         timeout=600,

@@ -8,13 +8,13 @@ from confluent_kafka import TopicPartition
 import settings
 from bridge import kafka
 from bridge.topics import Topics
-from tests.support.waiting import eventually
+from tests.support.polling import eventually
 
 # PostgreSQL's text of an event has up to half as much more than its JSON.
 LARGEST_EVENT_BYTES = settings.EVENT_MAX_BYTES * 3 // 2
 
 
-def test_the_largest_event_reaches_a_consumer(topics: str):
+def test_largest_event_reaches_a_consumer(topics: str):
     Topics().ensure()
     letters = random.Random(1).choices(string.printable, k=LARGEST_EVENT_BYTES)  # hardly compressible
     producer = kafka.producer()

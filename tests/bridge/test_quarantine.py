@@ -6,17 +6,18 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from bridge import cli, kafka, relay, sending
-from bridge.metrics import Bus
-from models.base import sessions
-from models.quarantine import PARKED, quarantined, release
-from tests.bridge.house import UNPUBLISHED, running_relay
+from bridge import cli, kafka
+from bridge.metrics import BusCollector
+from bridge.publisher import batch_sender, relay
+from core.bus.quarantine import PARKED, iter_quarantined, release
+from core.db import session_factory
+from tests.bridge.harness import UNPUBLISHED, running_relay
+from tests.bridge.kafka_probe import SERVICE, KafkaProbe, SampleAggregate, publish
 from tests.bridge.test_relay import publisher
-from tests.bridge.wire import SERVICE, Key, Wire, tell
 from tests.support.databases import Database
-from tests.support.waiting import eventually
+from tests.support.polling import eventually
 
-WAITING = f"{UNPUBLISHED} AND failed_at IS NULL"
+PENDING_COUNT = f"{UNPUBLISHED} AND failed_at IS NULL"
 FAILED = "SELECT aggregate_version, failure_reason = 'parked' FROM bus.outbox WHERE failed_at IS NOT NULL ORDER BY seq"
 
 
@@ -24,7 +25,7 @@ FAILED = "SELECT aggregate_version, failure_reason = 'parked' FROM bus.outbox WH
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(relay, "CONSUMERS_NOTICE_SECONDS", 0)
+    monkeypatch.setattr(relay, "EMBEDDED_CONSUMER_RESET_SECONDS", 0)
 
 
 @pytest.fixture
@@ -33,34 +34,34 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return lambda size: monkeypatch.setattr(kafka, "MESSAGE_MAX_BYTES", size)
 
 
-def tell_large(key: Key) -> None:
-    tell(key, title="x" * 20_000)
+def publish_large(key: SampleAggregate) -> None:
+    publish(key, title="x" * 20_000)
 
 
-def wait_until_nothing_waits(database: Database) -> None:
-    eventually(lambda: database.value(WAITING) == 0, "an empty outbox")
+def wait_until_outbox_is_empty(database: Database) -> None:
+    eventually(lambda: database.value(PENDING_COUNT) == 0, "an empty outbox")
 
 
-def refused() -> list[str]:
-    with sessions(SERVICE).begin() as session:
-        return [event.id for event in quarantined(session, SERVICE)]
+def quarantined_ids() -> list[str]:
+    with session_factory(SERVICE).begin() as session:
+        return [event.id for event in iter_quarantined(session, SERVICE)]
 
 
-def test_a_refused_event_waits_alone_with_its_key(database: Database, wire: Wire, limit):
+def test_rejected_event_is_quarantined_with_its_key(database: Database, kafka_probe: KafkaProbe, limit):
     limit(10_000)
-    large, other = Key(), Key()
-    tell(large, other)
-    tell_large(large)
-    tell(large, other)
-    tell(large)
+    large, other = SampleAggregate(), SampleAggregate()
+    publish(large, other)
+    publish_large(large)
+    publish(large, other)
+    publish(large)
 
     with running_relay(database):
-        wait_until_nothing_waits(database)
-        tell(large, other)
-        wait_until_nothing_waits(database)
+        wait_until_outbox_is_empty(database)
+        publish(large, other)
+        wait_until_outbox_is_empty(database)
 
-    assert wire.sequences(other) == [1, 2, 3]
-    assert wire.sequences(large) == [1]
+    assert kafka_probe.sequences(other) == [1, 2, 3]
+    assert kafka_probe.sequences(large) == [1]
     assert database.rows(FAILED) == [(2, False), (3, True), (4, True), (5, True)]
     [reason] = database.rows(
         "SELECT failure_reason FROM bus.outbox WHERE aggregate_version = 2 AND failed_at > 'epoch'"
@@ -68,43 +69,43 @@ def test_a_refused_event_waits_alone_with_its_key(database: Database, wire: Wire
     assert reason[0].startswith("MSG_SIZE_TOO_LARGE: ")
 
 
-def test_released_events_are_published_in_order(database: Database, wire: Wire, limit):
+def test_released_events_are_published_in_order(database: Database, kafka_probe: KafkaProbe, limit):
     limit(10_000)
-    key = Key()
-    tell_large(key)
-    tell(key)
+    key = SampleAggregate()
+    publish_large(key)
+    publish(key)
     with running_relay(database):
-        wait_until_nothing_waits(database)
+        wait_until_outbox_is_empty(database)
     limit(1_000_000)
-    with sessions(SERVICE).begin() as session:
-        released = release(session, SERVICE, int(refused()[0].partition("-")[2]))
+    with session_factory(SERVICE).begin() as session:
+        released = release(session, SERVICE, int(quarantined_ids()[0].partition("-")[2]))
 
     with running_relay(database):
-        wait_until_nothing_waits(database)
+        wait_until_outbox_is_empty(database)
 
     assert released == 2
-    assert wire.sequences(key) == [1, 2]
+    assert kafka_probe.sequences(key) == [1, 2]
     assert database.rows(FAILED) == []
 
 
-def test_an_event_that_is_refused_again_returns_to_the_quarantine(database: Database, wire: Wire, limit):
+def test_released_event_is_quarantined_when_rejected_again(database: Database, kafka_probe: KafkaProbe, limit):
     limit(10_000)
-    key = Key()
-    tell_large(key)
-    tell(key)
+    key = SampleAggregate()
+    publish_large(key)
+    publish(key)
     with running_relay(database):
-        wait_until_nothing_waits(database)
-        cli.main(["quarantine", "release", *refused()])
-        wait_until_nothing_waits(database)
+        wait_until_outbox_is_empty(database)
+        cli.main(["quarantine", "release", *quarantined_ids()])
+        wait_until_outbox_is_empty(database)
 
-    assert wire.sequences(key) == []
+    assert kafka_probe.sequences(key) == []
     assert database.rows(FAILED) == [(1, False), (2, True)]
 
 
-class Refusing:
+class RejectingProducer:
     """A producer whose broker refuses, as a whole, each batch that holds the second event of one key."""
 
-    def __init__(self, bad: Key, error: int) -> None:
+    def __init__(self, bad: SampleAggregate, error: int) -> None:
         self._producer = kafka.producer()
         self._bad, self._error = bad, error
         self._batch: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
@@ -127,28 +128,30 @@ class Refusing:
         return (kwargs["key"], dict(kwargs["headers"])["ce_sequence"]) == (self._bad.aggregate_id, "2")
 
 
-@pytest.mark.parametrize("error", sorted(sending.PERMANENT))
-def test_events_refused_together_with_a_bad_one_are_published(database: Database, wire: Wire, monkeypatch, error: int):
-    bad, fine = Key(), Key()
+@pytest.mark.parametrize("error", sorted(batch_sender.PERMANENT_ERRORS))
+def test_other_events_of_rejected_batch_are_published(
+    database: Database, kafka_probe: KafkaProbe, monkeypatch, error: int
+):
+    bad, fine = SampleAggregate(), SampleAggregate()
     for _ in range(3):
-        tell(bad, fine)
-    producer = Refusing(bad, error)
+        publish(bad, fine)
+    producer = RejectingProducer(bad, error)
     monkeypatch.setattr(kafka, "producer", lambda: producer)
 
     with publisher(database) as by_hand:
         by_hand.publish()
         by_hand.publish()  # parks what is behind it
 
-    assert wire.sequences(fine) == [1, 2, 3]
-    assert wire.sequences(bad) == [1]
+    assert kafka_probe.sequences(fine) == [1, 2, 3]
+    assert kafka_probe.sequences(bad) == [1]
     assert database.rows(FAILED) == [(2, False), (3, True)]
 
 
-def test_an_error_of_the_broker_quarantines_nothing(database: Database, wire: Wire, monkeypatch):
-    bad = Key()
-    tell(bad)
-    tell(bad)
-    producer = Refusing(bad, KafkaError.NOT_ENOUGH_REPLICAS)
+def test_transient_broker_error_does_not_quarantine(database: Database, kafka_probe: KafkaProbe, monkeypatch):
+    bad = SampleAggregate()
+    publish(bad)
+    publish(bad)
+    producer = RejectingProducer(bad, KafkaError.NOT_ENOUGH_REPLICAS)
     monkeypatch.setattr(kafka, "producer", lambda: producer)
 
     with publisher(database) as by_hand, pytest.raises(KafkaException):
@@ -158,15 +161,13 @@ def test_an_error_of_the_broker_quarantines_nothing(database: Database, wire: Wi
     assert database.value(UNPUBLISHED) == 2
 
 
-def test_an_event_taken_before_an_earlier_one_of_its_key_is_published_behind_it(
-    database: Database, wire: Wire, monkeypatch
-):
+def test_event_acked_before_a_rejected_one_is_republished(database: Database, kafka_probe: KafkaProbe, monkeypatch):
     """Kafka refused one batch with the first event, and acknowledged another with the second."""
-    key = Key()
-    tell(key)
-    tell(key)
+    key = SampleAggregate()
+    publish(key)
+    publish(key)
 
-    class Uneven(Refusing):
+    class PartlyRejectingProducer(RejectingProducer):
         is_first = True
 
         def flush(self, seconds: float) -> int:
@@ -176,17 +177,17 @@ def test_an_event_taken_before_an_earlier_one_of_its_key_is_published_behind_it(
                 kwargs["on_delivery"](KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), None)
             return super().flush(seconds)
 
-    producer = Uneven(Key(), 0)
+    producer = PartlyRejectingProducer(SampleAggregate(), 0)
     monkeypatch.setattr(kafka, "producer", lambda: producer)
     with publisher(database) as by_hand:
         by_hand.publish()
         by_hand.publish()
 
-    assert wire.sequences(key) == [2, 1, 2]
+    assert kafka_probe.sequences(key) == [2, 1, 2]
     assert database.value(UNPUBLISHED) == 0
 
 
-def test_many_parked_events_are_not_read_again(database: Database):
+def test_relay_query_skips_parked_events_by_index(database: Database):
     database.execute(
         f"""INSERT INTO bus.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers,
                                    created_at, published_at, failed_at, failure_reason)
@@ -196,7 +197,7 @@ def test_many_parked_events_are_not_read_again(database: Database):
            FROM generate_series(1, 20000) AS n"""  # noqa: S608 a constant
     )
     for _ in range(3):
-        tell(Key())
+        publish(SampleAggregate())
     database.execute("ANALYZE bus.outbox")
 
     with relay._engine(database.url).connect() as connection:  # noqa: SLF001 as Relay makes it
@@ -210,18 +211,18 @@ def test_many_parked_events_are_not_read_again(database: Database):
     assert "rows=3 " in plan[0].replace("rows=3.00", "rows=3")
 
 
-def test_quarantine_is_measured(database: Database, wire: Wire, limit):
+def test_quarantine_metrics_are_exported(database: Database, kafka_probe: KafkaProbe, limit):
     limit(10_000)
-    key = Key()
-    tell_large(key)
-    tell(key)
+    key = SampleAggregate()
+    publish_large(key)
+    publish(key)
     database.execute("UPDATE bus.outbox SET created_at = now() - interval '10 min'")
     with running_relay(database):
-        wait_until_nothing_waits(database)
+        wait_until_outbox_is_empty(database)
 
     samples = {
         sample.name: sample.value
-        for metric in Bus().collect()
+        for metric in BusCollector().collect()
         for sample in metric.samples
         if sample.labels.get("service") == SERVICE
     }
@@ -232,26 +233,26 @@ def test_quarantine_is_measured(database: Database, wire: Wire, limit):
     assert samples["coursebus_outbox_pending"] == 0
 
 
-def test_the_command_line_lists_releases_and_discards(database: Database, wire: Wire, limit, capsys):
+def test_cli_lists_releases_and_discards(database: Database, kafka_probe: KafkaProbe, limit, capsys):
     limit(10_000)
-    key = Key()
-    tell_large(key)
-    tell_large(key)
-    tell(key)
+    key = SampleAggregate()
+    publish_large(key)
+    publish_large(key)
+    publish(key)
     with running_relay(database):
-        wait_until_nothing_waits(database)
-        [name] = refused()
+        wait_until_outbox_is_empty(database)
+        [name] = quarantined_ids()
 
         assert cli.main(["quarantine", "list"]) == 0
-        shown = f"{name}  COURSE_COMPLETED  {key.aggregate_id}  0 min  2 waiting  MSG_SIZE_TOO_LARGE"
+        shown = f"{name}  COURSE_COMPLETED  {key.aggregate_id}  0 min  2 parked  MSG_SIZE_TOO_LARGE"
         assert shown in capsys.readouterr().out
 
         assert cli.main(["quarantine", "discard", name, "--reason", "it is of a test"]) == 0
         assert f"{name}: discarded; released 2 events\n" in capsys.readouterr().out
-        eventually(lambda: refused() and refused() != [name], "the quarantine of the second event")
+        eventually(lambda: quarantined_ids() and quarantined_ids() != [name], "the quarantine of the second event")
 
         assert cli.main(["quarantine", "release", name]) == 1
         assert "There is no quarantined event" in capsys.readouterr().out
         assert cli.main(["quarantine", "release", "--all"]) == 0
         assert f"{SERVICE}-{int(name.partition('-')[2]) + 1}: released 2 events\n" in capsys.readouterr().out
-    assert wire.sequences(key) == []
+    assert kafka_probe.sequences(key) == []

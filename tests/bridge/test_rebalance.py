@@ -9,27 +9,27 @@ import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message, TopicPartition
 
 from bridge import kafka
-from bridge.consume import ServiceConsumer
-from bridge.dispatch import Dispatcher
-from bridge.lanes import Partition, Record
-from bridge.topics import TopicWatch
+from bridge.consumer.dispatch import Dispatcher
+from bridge.consumer.key_ordering import Partition, Record
+from bridge.consumer.service_consumer import ServiceConsumer
+from bridge.topics import TopicIdWatcher
 
 TOPIC, PARTITION = "progress", 1
-NOTHING_YET, TAKEN_AWAY = "nothing yet", "taken away"
+EMPTY_POLL, REVOKED = "nothing yet", "taken away"
 
-Told = Callable[["Group", list[TopicPartition]], None]
+RevokeCallback = Callable[["FakeConsumer", list[TopicPartition]], None]
 
 
-class Group:
+class FakeConsumer:
     """A client as librdkafka has it: a rebalance is told from within ``poll`` and ``consume``, between two records."""
 
     def __init__(self, *coming: "Message | str") -> None:
         self.coming = list(coming)
-        self._told: Told = lambda *_: None
+        self._on_revoke: RevokeCallback = lambda *_: None
         self.stored: list[int] = []
 
-    def subscribe(self, _topics: list[str], **callbacks: Told) -> None:
-        self._told = callbacks["on_revoke"]
+    def subscribe(self, _topics: list[str], **callbacks: RevokeCallback) -> None:
+        self._on_revoke = callbacks["on_revoke"]
 
     def poll(self, _timeout: float) -> Message | None:
         return next(iter(self.consume(num_messages=1)), None)
@@ -38,10 +38,10 @@ class Group:
         got: list[Message] = []
         while self.coming and len(got) < num_messages:
             coming = self.coming.pop(0)
-            if coming == NOTHING_YET:
+            if coming == EMPTY_POLL:
                 break
-            if coming == TAKEN_AWAY:
-                self._told(self, [TopicPartition(TOPIC, PARTITION)])
+            if coming == REVOKED:
+                self._on_revoke(self, [TopicPartition(TOPIC, PARTITION)])
             else:
                 got.append(coming)
         return got
@@ -57,7 +57,7 @@ class Group:
     def close(self) -> None: ...
 
 
-class Started(Dispatcher):
+class RecordingDispatcher(Dispatcher):
     """Which records were given to a handler; none of them ever ends."""
 
     def __init__(self) -> None:
@@ -66,11 +66,11 @@ class Started(Dispatcher):
     def dispatch(self, _handler: str, record: Record, _done: Callable[[], None]) -> None:
         self.offsets.append(record.offset)
 
-    def forget(self, _service: str, _partitions: Iterable[Partition]) -> list[Record]:
+    def discard_unsent(self, _service: str, _partitions: Iterable[Partition]) -> list[Record]:
         return []
 
 
-class Known(TopicWatch):
+class FixedTopicIds(TopicIdWatcher):
     def __init__(self) -> None: ...
 
     def ids(self, topics: list[str]) -> dict[str, str]:
@@ -84,14 +84,14 @@ def event(offset: int) -> Message:
     return Message(**place, key=b"ann", value=b"{}", headers=headers)
 
 
-def test_what_was_fetched_of_a_partition_is_not_begun_when_the_partition_is_gone(monkeypatch: pytest.MonkeyPatch):
+def test_fetched_record_is_not_started_after_revocation(monkeypatch: pytest.MonkeyPatch):
     # The second of a key waits behind the first when another bridge takes both: begun, it would pass by the first.
-    group = Group(event(0), NOTHING_YET, event(1), TAKEN_AWAY)
+    group = FakeConsumer(event(0), EMPTY_POLL, event(1), REVOKED)
     monkeypatch.setattr(kafka, "consumer", lambda _service: group)
-    monkeypatch.setattr("bridge.consume.DRAIN_SECONDS", 0)
-    stop, started = threading.Event(), Started()
-    consumer = ServiceConsumer("courses", started, Known(), stop)
-    monkeypatch.setattr(consumer, "_hold_back", lambda _consumer: group.coming or stop.set())
+    monkeypatch.setattr("bridge.consumer.service_consumer.DRAIN_SECONDS", 0)
+    stop, started = threading.Event(), RecordingDispatcher()
+    consumer = ServiceConsumer("courses", started, FixedTopicIds(), stop)
+    monkeypatch.setattr(consumer, "_apply_backpressure", lambda _consumer: group.coming or stop.set())
 
     consumer.run()
 

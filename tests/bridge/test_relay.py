@@ -8,14 +8,15 @@ from confluent_kafka import KafkaException
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from bridge import kafka, relay
-from bridge.relay import Publisher
+from bridge import kafka
+from bridge.publisher import relay
+from bridge.publisher.relay import Publisher
 from bridge.topics import Topics
-from models.redis import RELAY_HINT, queue_redis
-from tests.bridge.house import UNPUBLISHED, running_relay, wait_until_published
-from tests.bridge.wire import Key, Wire, tell
+from core.redis import RELAY_HINT, queue_redis
+from tests.bridge.harness import UNPUBLISHED, running_relay, wait_until_published
+from tests.bridge.kafka_probe import KafkaProbe, SampleAggregate, publish
 from tests.support.databases import Database
-from tests.support.waiting import eventually, never
+from tests.support.polling import assert_never, eventually
 
 LEADERS = """
     SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
@@ -26,10 +27,10 @@ LEADERS = """
 def quick(monkeypatch):
     monkeypatch.setattr(relay, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(relay, "CONSUMERS_NOTICE_SECONDS", 0)  # nobody consumes here
+    monkeypatch.setattr(relay, "EMBEDDED_CONSUMER_RESET_SECONDS", 0)  # nobody consumes here
 
 
-def are_known(topics: Topics) -> bool:
+def topics_are_visible(topics: Topics) -> bool:
     """Whether the broker that is asked knows the topics: of several, some learn of a new one a moment later."""
     try:
         return bool(topics.ids())
@@ -42,30 +43,30 @@ def publisher(database: Database):
     """One that the test moves by hand."""
     topics = Topics()
     topics.ensure()
-    eventually(lambda: are_known(topics), "the new topics at every broker")
+    eventually(lambda: topics_are_visible(topics), "the new topics at every broker")
     with relay._engine(database.url).connect() as connection:  # noqa: SLF001 as Relay makes it
         publisher = Publisher(connection, topics)
         publisher.refills.begin_for_lost_logs(publisher.topic_ids)
         yield publisher
 
 
-def test_each_key_is_told_in_its_order(database, wire: Wire):
-    keys = [Key(), Key(), Key()]
+def test_events_of_a_key_are_published_in_order(database, kafka_probe: KafkaProbe):
+    keys = [SampleAggregate(), SampleAggregate(), SampleAggregate()]
     for number in range(30):
-        tell(*keys[: 1 + number % 3])
+        publish(*keys[: 1 + number % 3])
     with running_relay(database):
         wait_until_published(database)
 
     for key in keys:
-        assert wire.sequences(key) == list(range(1, key.version + 1))
+        assert kafka_probe.sequences(key) == list(range(1, key.version + 1))
 
 
-def test_a_message_is_a_cloud_event(database, wire: Wire):
-    key = Key()
-    tell(key, title="Sourdough")
+def test_message_is_a_cloudevent(database, kafka_probe: KafkaProbe):
+    key = SampleAggregate()
+    publish(key, title="Sourdough")
     with running_relay(database):
         wait_until_published(database)
-    [message] = wire.messages()
+    [message] = kafka_probe.messages()
 
     told = {name: value for name, value in message.headers.items() if name not in {"ce_id", "ce_time"}}
     assert told == {
@@ -82,25 +83,25 @@ def test_a_message_is_a_cloud_event(database, wire: Wire):
     assert b"Sourdough" in message.value
 
 
-def test_an_event_that_commits_late_is_told_although_a_later_one_was_told_before(database, wire: Wire):
+def test_late_committed_event_is_published(database, kafka_probe: KafkaProbe):
     """Its number in the outbox is lower than the last that was published."""
-    late, early = Key(), Key()
-    tell(late, early)
+    late, early = SampleAggregate(), SampleAggregate()
+    publish(late, early)
     with running_relay(database):
         wait_until_published(database)
         as_late = "UPDATE bus.outbox SET seq = -seq, published_at = NULL WHERE aggregateid = :key"
         database.execute(as_late, key=late.aggregate_id)
         wait_until_published(database)
 
-    assert wire.sequences(late) == [1, 1]
+    assert kafka_probe.sequences(late) == [1, 1]
 
 
-def test_only_what_kafka_has_acknowledged_is_marked_and_nothing_behind_it(database, wire: Wire, monkeypatch):
-    broken, fine = Key(), Key()
+def test_only_acknowledged_prefix_of_key_is_marked_published(database, kafka_probe: KafkaProbe, monkeypatch):
+    broken, fine = SampleAggregate(), SampleAggregate()
     for _ in range(3):
-        tell(broken, fine)
+        publish(broken, fine)
 
-    class Forgetful:
+    class LossyProducer:
         """Loses the second event of one key, without a word."""
 
         def __init__(self) -> None:
@@ -113,109 +114,109 @@ def test_only_what_kafka_has_acknowledged_is_marked_and_nothing_behind_it(databa
 
     producer = kafka.producer
     with monkeypatch.context() as forgetful:
-        forgetful.setattr(kafka, "producer", Forgetful)
+        forgetful.setattr(kafka, "producer", LossyProducer)
         with publisher(database) as by_hand, pytest.raises(KafkaException):
             by_hand.publish()
     marked = database.rows("SELECT aggregateid, aggregate_version FROM bus.outbox WHERE published_at IS NOT NULL")
     assert set(marked) == {(broken.aggregate_id, 1), *((fine.aggregate_id, number) for number in (1, 2, 3))}
     with running_relay(database):
         wait_until_published(database)
-    assert wire.sequences(broken)[-2:] == [2, 3]
-    assert wire.sequences(fine) == [1, 2, 3]
+    assert kafka_probe.sequences(broken)[-2:] == [2, 3]
+    assert kafka_probe.sequences(fine) == [1, 2, 3]
 
 
-def test_a_leader_whose_connection_is_gone_marks_nothing(database, wire: Wire, monkeypatch):
-    key = Key()
-    tell(key)
+def test_leader_with_lost_connection_marks_nothing(database, kafka_probe: KafkaProbe, monkeypatch):
+    key = SampleAggregate()
+    publish(key)
     with publisher(database) as by_hand:
         send = by_hand._send  # noqa: SLF001 the moment in question
 
-        def send_and_be_thrown_out(rows):
+        def send_and_lose_connection(rows):
             sent = send(rows)
             pid = by_hand._connection.execute(text("SELECT pg_backend_pid()")).scalar_one()  # noqa: SLF001 as above
             database.execute("SELECT pg_terminate_backend(:pid)", pid=pid)
             return sent
 
-        monkeypatch.setattr(by_hand, "_send", send_and_be_thrown_out)
+        monkeypatch.setattr(by_hand, "_send", send_and_lose_connection)
         with pytest.raises(DBAPIError):
             by_hand.publish()
-    assert wire.sequences(key) == [1]
+    assert kafka_probe.sequences(key) == [1]
     assert database.value(UNPUBLISHED) == 1
     with running_relay(database):
         wait_until_published(database)
 
-    assert wire.sequences(key) == [1, 1]  # the same event, told again
+    assert kafka_probe.sequences(key) == [1, 1]  # the same event, told again
 
 
-def test_of_two_relays_one_leads_and_the_other_takes_over(database, wire: Wire):
-    key = Key()
+def test_second_relay_takes_over_from_leader(database, kafka_probe: KafkaProbe):
+    key = SampleAggregate()
     with running_relay(database), running_relay(database):
         [(leader,)] = eventually(lambda: database.rows(LEADERS), "a leader")
         for _ in range(5):
-            tell(key)
+            publish(key)
         wait_until_published(database)
         database.execute("SELECT pg_terminate_backend(:pid)", pid=leader)
         [(successor,)] = eventually(lambda: [row for row in database.rows(LEADERS) if row != (leader,)], "a successor")
-        tell(key)
+        publish(key)
         wait_until_published(database)
         assert database.rows(LEADERS) == [(successor,)]
 
-    assert wire.sequences(key) == [1, 2, 3, 4, 5, 6]
+    assert kafka_probe.sequences(key) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_lost_log_is_found_out_and_told_again(database, wire: Wire):
-    key = Key()
-    tell(key)
-    tell(key)
+def test_lost_log_is_detected_and_republished(database, kafka_probe: KafkaProbe):
+    key = SampleAggregate()
+    publish(key)
+    publish(key)
     with running_relay(database):
         wait_until_published(database)
-        wire.forget()
-        eventually(lambda: database.value(UNPUBLISHED) > 0 or len(wire.messages()) == 2, "the discovery")
+        kafka_probe.delete_topic()
+        eventually(lambda: database.value(UNPUBLISHED) > 0 or len(kafka_probe.messages()) == 2, "the discovery")
         wait_until_published(database)
 
-    assert wire.sequences(key) == [1, 2]
+    assert kafka_probe.sequences(key) == [1, 2]
 
 
-def test_an_acknowledgement_counts_only_while_the_topics_are_the_same(database, wire: Wire):
-    tell(Key())
+def test_acknowledgement_from_recreated_topic_is_ignored(database, kafka_probe: KafkaProbe):
+    publish(SampleAggregate())
     with publisher(database) as by_hand:
         by_hand.publish()
-        wire.forget()
+        kafka_probe.delete_topic()
         Topics().ensure()  # by another program, say: our producer meets a topic and takes it for its own
-        tell(Key())
+        publish(SampleAggregate())
         with pytest.raises(KafkaException):
             by_hand.publish()
 
     assert database.value(UNPUBLISHED) == 1
 
 
-def test_a_log_that_was_lost_while_nobody_looked_is_told_again(database, wire: Wire):
-    key = Key()
-    tell(key)
+def test_log_lost_while_relay_is_stopped_is_republished(database, kafka_probe: KafkaProbe):
+    key = SampleAggregate()
+    publish(key)
     with running_relay(database):
         wait_until_published(database)
-    wire.forget()
-    tell(key)
+    kafka_probe.delete_topic()
+    publish(key)
     with running_relay(database):
         wait_until_published(database)
-    assert wire.sequences(key) == [1, 2]
+    assert kafka_probe.sequences(key) == [1, 2]
 
 
-def test_nothing_new_is_not_told_again(database, wire: Wire):
-    key = Key()
-    tell(key)
+def test_published_events_are_not_republished(database, kafka_probe: KafkaProbe):
+    key = SampleAggregate()
+    publish(key)
     for _ in range(2):
         with running_relay(database):
             wait_until_published(database)
-            never(lambda: database.value(UNPUBLISHED))
+            assert_never(lambda: database.value(UNPUBLISHED))
 
-    assert wire.sequences(key) == [1]
+    assert kafka_probe.sequences(key) == [1]
 
 
-def test_a_lost_wake_up_costs_only_the_poll(database, wire: Wire):
-    key = Key()
+def test_relay_polls_when_wakeup_is_lost(database, kafka_probe: KafkaProbe):
+    key = SampleAggregate()
     with running_relay(database):
         eventually(lambda: database.rows(LEADERS), "a leader")
         queue_redis().delete(RELAY_HINT)
-        tell(key)
+        publish(key)
         wait_until_published(database)

@@ -5,46 +5,46 @@ from uuid import uuid4
 import pytest
 
 from bridge import cli, kafka
-from bridge.consume import ServiceConsumer
+from bridge.consumer.service_consumer import ServiceConsumer
 from bridge.topics import Topics
-from tests.bridge.past import course_published, enrollment_created, tell
+from tests.bridge.event_builders import course_published, enrollment_created, store_event
 from tests.gateway import running_worker
 from tests.support.databases import Database
 
 pytestmark = pytest.mark.usefixtures("database")
 
 
-def test_another_services_events_are_left_alone(database: Database):
-    tell(course_published(), uuid4())
+def test_replay_leaves_other_topics_alone(database: Database):
+    store_event(course_published(), uuid4())
 
     cli.main(["replay", "--topic", "payments"])
 
     assert database.count("bus.kafka_topics") == 0
 
 
-def test_a_replay_must_say_of_what(capsys):
+def test_replay_requires_a_selection(capsys):
     with pytest.raises(SystemExit):
         cli.main(["replay"])
     assert "--since, --topic or --handler" in capsys.readouterr().err
 
 
-def test_events_are_given_to_one_handler_which_does_each_once(database: Database, capsys):
+def test_redelivery_to_handler_is_idempotent(database: Database, capsys):
     courses = [uuid4() for _ in range(3)]
     for course_id in courses:
         for version in (1, 2):
-            tell(course_published(course_id, version=version), course_id, version=version)
-    tell(enrollment_created(), uuid4())  # not routed to it
+            store_event(course_published(course_id, version=version), course_id, version=version)
+    store_event(enrollment_created(), uuid4())  # not routed to it
 
     with running_worker("progress"):
         for _ in range(2):
-            assert cli.main(["replay", "--handler", "progress.keep_outline"]) == 0
+            assert cli.main(["replay", "--handler", "progress.upsert_outline"]) == 0
 
-    assert capsys.readouterr().out == "6 events given to progress.keep_outline\n" * 2
+    assert capsys.readouterr().out == "6 events redelivered to progress.upsert_outline\n" * 2
     assert database.count("progress.outlines") == 6
     assert database.count("bus.inbox") == 6
 
 
-def test_the_lag_of_each_group_is_told_in_events_and_seconds(topics: str, capsys):
+def test_lag_is_reported_in_events_and_seconds(topics: str, capsys):
     Topics().ensure()
     producer = kafka.producer()
     for number in range(3):

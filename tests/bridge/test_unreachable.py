@@ -12,7 +12,7 @@ CLOSED = "127.0.0.1:9"
 
 
 @pytest.mark.parametrize("command", [[], ["dead-letters", "list"], ["jobs", "list"], ["quarantine", "list"]], ids=str)
-def test_unreachable_database_is_one_line_that_names_its_setting(command: list[str]):
+def test_unreachable_database_is_reported_with_its_setting(command: list[str]):
     environ = {"DATABASE_URL": f"postgresql+psycopg2://coursebus:s3cret@{CLOSED}/coursebus"}
 
     status, lines = run(command, environ)
@@ -24,7 +24,7 @@ def test_unreachable_database_is_one_line_that_names_its_setting(command: list[s
     assert "s3cret" not in line
 
 
-def test_unreachable_kafka_is_one_line_that_names_its_setting():
+def test_unreachable_kafka_is_reported_with_its_setting():
     status, lines = run(["lag"], {"KAFKA_BOOTSTRAP_SERVERS": CLOSED})
 
     assert status == 1

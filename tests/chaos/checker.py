@@ -15,7 +15,7 @@ Row = Mapping[str, Any]  # ids are text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class ClientRecord:
     """What a client was told: that a command was carried out, or (``refused …``) that it was not."""
 
     # registered, enrolled, ordered, paid, refunded, completed; refused payment, refused completion, refused order
@@ -37,7 +37,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SystemSnapshot:
     """All that there is to see, read at rest."""
 
     outbox: list[Row] = field(default_factory=list)
@@ -48,14 +48,14 @@ class Reading:
     charges: list[Row] = field(default_factory=list)  # what the provider has really taken
     mails: list[Row] = field(default_factory=list)
     deliveries: list[Row] = field(default_factory=list)
-    lists: dict[str, int] = field(default_factory=dict)  # what waits in Redis: by key, how much
-    notices: int = 0  # of the provider's, that nobody has accepted
+    redis_lists: dict[str, int] = field(default_factory=dict)  # what waits in Redis: by key, how much
+    undelivered_webhooks: int = 0  # of the provider's, that nobody has accepted
     handlers: Mapping[str, list[str]] = field(default_factory=dict)  # bridge/routes.py
 
     def table(self, name: str) -> list[Row]:
         return self.tables.get(name, [])
 
-    def about(self, users: Collection[str]) -> "Reading":
+    def for_users(self, users: Collection[str]) -> "SystemSnapshot":
         """The same, of these users only."""
         users = set(users)
         tables = {
@@ -65,13 +65,13 @@ class Reading:
             and name != "progress.outlines"
         }
         orders = {row["id"] for row in tables.get("payments.orders", [])}
-        outbox = [row for row in self.outbox if _whom(row) in users]
+        outbox = [row for row in self.outbox if _user_of(row) in users]
         ids = {row["id"] for row in outbox}
         addresses = {row["email"] for row in tables.get("users.users", [])}
         return replace(
             self,
             outbox=outbox,
-            topics=[row for row in self.topics if _whom(row) in users],
+            topics=[row for row in self.topics if _user_of(row) in users],
             inbox={(handler, event) for handler, event in self.inbox if event in ids},
             tables={
                 **tables,
@@ -83,18 +83,18 @@ class Reading:
             charges=[charge for charge in self.charges if charge["order_id"] in orders],
             mails=[mail for mail in self.mails if addresses & set(mail["to"])],
             deliveries=[row for row in self.deliveries if row["user_id"] in users],
-            lists={},  # anybody's
-            notices=0,
+            redis_lists={},  # anybody's
+            undelivered_webhooks=0,
         )
 
 
-def _whom(event: Row) -> str | None:
+def _user_of(event: Row) -> str | None:
     """The person whom an event is about."""
     payload = event["payload"]
     return payload.get("user_id") or (payload["instructor_id"] if event["type"] == "COURSE_CREATED" else None)
 
 
-Check = Callable[[Reading, Collection[Told]], Iterator[str]]
+Check = Callable[[SystemSnapshot, Collection[ClientRecord]], Iterator[str]]
 CHECKS: list[Check] = []
 
 
@@ -104,21 +104,21 @@ def check(fn: Check) -> Check:
     return fn
 
 
-def findings(reading: Reading, told: Collection[Told] = ()) -> list[Finding]:
+def findings(snapshot: SystemSnapshot, records: Collection[ClientRecord] = ()) -> list[Finding]:
     """Each broken promise; nothing where all were kept."""
     from . import checks  # noqa: PLC0415 they are made of what is above
 
     for module in pkgutil.iter_modules(checks.__path__, f"{checks.__name__}."):
         importlib.import_module(module.name)
     return [
-        Finding(check=each.__name__.replace("_", " "), text=text) for each in CHECKS for text in each(reading, told)
+        Finding(check=each.__name__.replace("_", " "), text=text) for each in CHECKS for text in each(snapshot, records)
     ]
 
 
-def repeats(reading: Reading) -> list[Finding]:
+def duplicates(snapshot: SystemSnapshot) -> list[Finding]:
     """What came twice: allowed where something was cut off, and a finding where nothing was."""
-    events = Counter((row["topic"], row["type"], row["id"]) for row in reading.topics)
-    mails = Counter(mail["headers"]["Message-ID"] for mail in reading.mails)
+    events = Counter((row["topic"], row["type"], row["id"]) for row in snapshot.topics)
+    mails = Counter(mail["headers"]["Message-ID"] for mail in snapshot.mails)
     return [
         Finding(check="nothing was sent twice", text=f"{what} came {times} times")
         for what, times in [*events.items(), *mails.items()]
@@ -126,9 +126,9 @@ def repeats(reading: Reading) -> list[Finding]:
     ]
 
 
-def repeated_mails(reading: Reading) -> int:
+def count_duplicate_mails(snapshot: SystemSnapshot) -> int:
     """How many mails came again with the same Message-ID: allowed where SMTP was cut off, and counted."""
-    return len(reading.mails) - len({mail["headers"]["Message-ID"] for mail in reading.mails})
+    return len(snapshot.mails) - len({mail["headers"]["Message-ID"] for mail in snapshot.mails})
 
 
 def grouped(rows: Iterable[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:

@@ -3,21 +3,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.apache_kafka import why_not
+from tests.support.apache_kafka import missing_requirement
 from tests.support.platform import Platform
 
-from .world import World, own_world
+from .chaos_platform import ChaosPlatform, running_chaos_platform
 
 
 @pytest.fixture
-def world(stack: Platform) -> World:
+def chaos_platform(stack: Platform) -> ChaosPlatform:
     """The running platform of the test run, to be hurt."""
-    return World(stack)
+    return ChaosPlatform(stack)
 
 
 @pytest.fixture(scope="package")
-def other_world() -> Iterator[World]:
+def sabotage_platform() -> Iterator[ChaosPlatform]:
     """A stack of its own: over Apache Kafka where that can be, its Pythons open to sabotage, and nobody repairs."""
     sabotage = str(Path(__file__).with_name("sabotage"))
-    with own_world(apache=not why_not(), PYTHONPATH=sabotage, AUDIT_EVERY_SECONDS="86400") as world:
-        yield world
+    with running_chaos_platform(
+        apache=not missing_requirement(), PYTHONPATH=sabotage, AUDIT_EVERY_SECONDS="86400"
+    ) as chaos_platform:
+        yield chaos_platform

@@ -2,46 +2,48 @@
 
 import pytest
 
-from tests.support.apache_kafka import why_not
-from tests.support.waiting import at_once, eventually
+from tests.support.apache_kafka import missing_requirement
+from tests.support.polling import eventually, run_concurrently
 
-from .world import Learner, World
+from .chaos_platform import ChaosPlatform, Learner
 
 pytestmark = [
     pytest.mark.chaos,
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "it is here"),
+    pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "it is here"),
 ]
 
 
-def completes(world: World) -> Learner:
-    learner = Learner(world).register()
-    learner.enrol(world.free_courses[0]["id"])
-    for lesson_id in learner.lessons(learner.enrolled_in)[:3]:
-        learner.complete(learner.enrolled_in, lesson_id)
+def complete_three_lessons(chaos_platform: ChaosPlatform) -> Learner:
+    learner = Learner(chaos_platform).register()
+    learner.enrol(chaos_platform.free_courses[0]["id"])
+    for lesson_id in learner.lessons(learner.course_id)[:3]:
+        learner.complete(learner.course_id, lesson_id)
     return learner
 
 
-def assert_all_is_well(world: World, learners: list[Learner]) -> None:
+def assert_no_findings(chaos_platform: ChaosPlatform, learners: list[Learner]) -> None:
     users = [learner.user_id for learner in learners]
-    world.rest(users)
-    assert world.findings([told for learner in learners for told in learner.told], users=users) == []
+    chaos_platform.wait_until_idle(users)
+    assert chaos_platform.findings([told for learner in learners for told in learner.records], users=users) == []
 
 
-def test_three_bridges_share_the_work_and_one_of_them_dies(other_world: World) -> None:
-    world = other_world
-    with world.another("bridge") as second, world.another("bridge"):
+def test_killed_bridge_among_three_loses_no_event(sabotage_platform: ChaosPlatform) -> None:
+    chaos_platform = sabotage_platform
+    with chaos_platform.extra_process("bridge") as second, chaos_platform.extra_process("bridge"):
         eventually(lambda: "partitions assigned" in second.log(), "a second bridge", seconds=60)
-        *learners, _ = at_once(*[lambda: completes(world)] * 3, second.process.kill)
-        assert_all_is_well(world, learners)
+        *learners, _ = run_concurrently(*[lambda: complete_three_lessons(chaos_platform)] * 3, second.process.kill)
+        assert_no_findings(chaos_platform, learners)
 
 
-def test_a_broker_that_comes_back_goes_on_where_it_was(other_world: World) -> None:
-    learner, _ = at_once(lambda: completes(other_world), lambda: other_world.kill("kafka"))
-    assert_all_is_well(other_world, [learner])
+def test_restarted_broker_keeps_its_log(sabotage_platform: ChaosPlatform) -> None:
+    learner, _ = run_concurrently(
+        lambda: complete_three_lessons(sabotage_platform), lambda: sabotage_platform.kill("kafka")
+    )
+    assert_no_findings(sabotage_platform, [learner])
 
 
-def test_a_log_that_is_gone_is_written_again(other_world: World) -> None:
-    before = completes(other_world)
-    other_world.rest([before.user_id])
-    other_world.empty_kafka()
-    assert_all_is_well(other_world, [before, completes(other_world)])
+def test_lost_log_is_republished(sabotage_platform: ChaosPlatform) -> None:
+    before = complete_three_lessons(sabotage_platform)
+    sabotage_platform.wait_until_idle([before.user_id])
+    sabotage_platform.wipe_kafka()
+    assert_no_findings(sabotage_platform, [before, complete_three_lessons(sabotage_platform)])

@@ -9,23 +9,23 @@ from functools import partial
 
 import pytest
 
-from tests.support.waiting import eventually
+from tests.support.polling import eventually
 
-from .world import Learner, World
+from .chaos_platform import ChaosPlatform, Learner
 
 pytestmark = pytest.mark.chaos
 
 CLIENTS = 3
 SIZES = (40, 80, 120)  # of the backlog, in deliveries to handlers; the broker's log is lost at all but the last
 ACCESS_SECONDS = 15  # from payment to access, a start of the broker included
-REST_SECONDS = 60
+IDLE_TIMEOUT_SECONDS = 60
 
 
 class Buyers:
     """Clients that buy one course after another, each for a new learner; one of them waits for access."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, chaos_platform: ChaosPlatform) -> None:
+        self._world = chaos_platform
         self._end = threading.Event()
         self.learners: list[Learner] = []
         self.access_seconds: list[float] = []
@@ -33,7 +33,7 @@ class Buyers:
     @contextmanager
     def buying(self) -> Iterator[None]:
         with ThreadPoolExecutor(CLIENTS + 1) as pool:
-            clients = [pool.submit(self._buy_until_the_end, await_access=client == 0) for client in range(CLIENTS + 1)]
+            clients = [pool.submit(self._buy_until_stopped, await_access=client == 0) for client in range(CLIENTS + 1)]
             try:
                 yield
             finally:
@@ -41,7 +41,7 @@ class Buyers:
             for client in clients:
                 client.result()
 
-    def _buy_until_the_end(self, *, await_access: bool) -> None:
+    def _buy_until_stopped(self, *, await_access: bool) -> None:
         course_id = self._world.paid_courses[0]["id"]
         while not self._end.is_set():
             learner = Learner(self._world).register()
@@ -53,25 +53,25 @@ class Buyers:
                 self.access_seconds.append(time.monotonic() - paid)
 
 
-def backlog_above(size: int, world: World) -> int:
+def backlog_above(size: int, chaos_platform: ChaosPlatform) -> int:
     """How many deliveries to handlers are left to do; 0 up to ``size``."""
-    left = world.platform.unhandled()
+    left = chaos_platform.platform.unhandled()
     return left if left > size else 0
 
 
-def test_new_purchases_give_access_while_a_backlog_grows(world: World) -> None:
-    world.rest()
-    buyers, sizes = Buyers(world), list[int]()  # each size is above the one before: the backlog grows
+def test_new_purchases_give_access_while_a_backlog_grows(chaos_platform: ChaosPlatform) -> None:
+    chaos_platform.wait_until_idle()
+    buyers, sizes = Buyers(chaos_platform), list[int]()  # each size is above the one before: the backlog grows
 
-    with world.paused("worker-notifications"), buyers.buying():
+    with chaos_platform.paused("worker-notifications"), buyers.buying():
         for size in SIZES:
-            sizes.append(eventually(partial(backlog_above, size, world), f"a backlog of {size}", seconds=90))
+            sizes.append(eventually(partial(backlog_above, size, chaos_platform), f"a backlog of {size}", seconds=90))
             if size != SIZES[-1]:
-                world.empty_kafka()
-    rest_seconds = world.rest(seconds=REST_SECONDS)
+                chaos_platform.wipe_kafka()
+    rest_seconds = chaos_platform.wait_until_idle(seconds=IDLE_TIMEOUT_SECONDS)
 
-    told = [each for learner in buyers.learners for each in learner.told]
+    told = [each for learner in buyers.learners for each in learner.records]
     print(f"purchases {len(buyers.learners)}, backlog {sizes}, rest after {rest_seconds:.1f} s")
     print(f"seconds to access {[round(each, 1) for each in buyers.access_seconds]}")
     assert 0 < max(buyers.access_seconds) < ACCESS_SECONDS
-    assert world.findings(told, users=[learner.user_id for learner in buyers.learners]) == []
+    assert chaos_platform.findings(told, users=[learner.user_id for learner in buyers.learners]) == []

@@ -8,32 +8,32 @@ import pytest
 
 import settings
 
-from .checker import Reading, Told, findings, repeats
+from .checker import ClientRecord, SystemSnapshot, duplicates, findings
 from .checks.messages import MAILED
 
 USER, COURSE, ORDER, ENROLLMENT = (str(uuid4()) for _ in range(4))
 PII = {"email": "a@example.com", "name": "A", "locale": "en", "timezone": "UTC"}
-TOLD = [
-    Told(what="registered", user_id=USER),
-    Told(what="paid", user_id=USER, course_id=COURSE, order_id=ORDER),
+RECORDS = [
+    ClientRecord(what="registered", user_id=USER),
+    ClientRecord(what="paid", user_id=USER, course_id=COURSE, order_id=ORDER),
 ]
 HANDLERS = {"COURSE_PURCHASED": ["courses.grant_access"]}
 
 
-def all_is_well() -> Reading:
+def consistent_snapshot() -> SystemSnapshot:
     """Somebody has registered and bought a course, and everything agrees."""
-    reading = Reading(handlers=HANDLERS)
-    tell(reading, "users", USER, "USER_CREATED", pii=PII)
-    tell(reading, "users", USER, "USER_UPDATED", pii=PII, version=2)
-    tell(reading, "payments", ORDER, "ORDER_CREATED", order_id=ORDER)
-    tell(reading, "payments", ORDER, "PAYMENT_SUCCEEDED", order_id=ORDER)
-    tell(reading, "payments", ORDER, "COURSE_PURCHASED", order_id=ORDER)
+    snapshot = SystemSnapshot(handlers=HANDLERS)
+    append_event(snapshot, "users", USER, "USER_CREATED", pii=PII)
+    append_event(snapshot, "users", USER, "USER_UPDATED", pii=PII, version=2)
+    append_event(snapshot, "payments", ORDER, "ORDER_CREATED", order_id=ORDER)
+    append_event(snapshot, "payments", ORDER, "PAYMENT_SUCCEEDED", order_id=ORDER)
+    append_event(snapshot, "payments", ORDER, "COURSE_PURCHASED", order_id=ORDER)
     grant = {"course_id": COURSE, "source": "order", "source_id": ORDER}
-    tell(reading, "courses", ENROLLMENT, "ENROLLMENT_CREATED", enrollment_id=ENROLLMENT, **grant)
+    append_event(snapshot, "courses", ENROLLMENT, "ENROLLMENT_CREATED", enrollment_id=ENROLLMENT, **grant)
     learner = {"user_id": USER, "course_id": COURSE}
-    tell(reading, "progress", f"{USER}:{COURSE}", "COURSE_STARTED", **learner, lessons_total=3)
+    append_event(snapshot, "progress", f"{USER}:{COURSE}", "COURSE_STARTED", **learner, lessons_total=3)
     order = {"id": ORDER, **learner, "version": 3, "status": "paid", "amount_minor": 100, "currency": "USD"}
-    reading.tables.update(
+    snapshot.tables.update(
         {
             "users.users": [{"id": USER, "version": 2, **PII}],
             "notifications.contacts": [{"user_id": USER, "version": 2, **PII}],
@@ -49,181 +49,183 @@ def all_is_well() -> Reading:
             "progress.course_progress": [{**learner, "version": 1, "lessons_completed": 0, "lessons_total": 3}],
         }
     )
-    reading.charges.append({"order_id": ORDER, "amount_minor": 100, "currency": "USD"})
-    for event in [each for each in reading.outbox if each["type"].endswith(("CREATED", "SUCCEEDED"))]:
+    snapshot.charges.append({"order_id": ORDER, "amount_minor": 100, "currency": "USD"})
+    for event in [each for each in snapshot.outbox if each["type"].endswith(("CREATED", "SUCCEEDED"))]:
         if event["type"] != "ORDER_CREATED":
-            send(reading, event)
-    [purchased] = [event["id"] for event in reading.outbox if event["type"] == "COURSE_PURCHASED"]
-    reading.inbox.add(("courses.grant_access", purchased))
-    return reading
+            append_notification(snapshot, event)
+    [purchased] = [event["id"] for event in snapshot.outbox if event["type"] == "COURSE_PURCHASED"]
+    snapshot.inbox.add(("courses.grant_access", purchased))
+    return snapshot
 
 
-def tell(reading: Reading, topic: str, key: str, type_: str, **payload: object) -> None:
-    version = 1 + sum(row["aggregateid"] == key and row["aggregatetype"] == topic for row in reading.outbox)
+def append_event(snapshot: SystemSnapshot, topic: str, key: str, type_: str, **payload: object) -> None:
+    version = 1 + sum(row["aggregateid"] == key and row["aggregatetype"] == topic for row in snapshot.outbox)
     event = {"id": str(uuid4()), "type": type_, "payload": {"user_id": USER, **payload}}
     row = {"aggregatetype": topic, "aggregateid": key, "aggregate_version": version, "published_at": "now"}
-    reading.outbox.append({**event, **row})
-    reading.topics.append({**event, "topic": topic, "key": key, "sequence": version, "partition": 0})
+    snapshot.outbox.append({**event, **row})
+    snapshot.topics.append({**event, "topic": topic, "key": key, "sequence": version, "partition": 0})
 
 
-def send(reading: Reading, event: dict) -> None:
+def append_notification(snapshot: SystemSnapshot, event: dict) -> None:
     delivery = str(uuid5(UUID(event["id"]), f"{USER}/email"))
-    reading.mails.append({"headers": {"Message-ID": f"<{delivery}@coursebus.dev>"}, "to": [PII["email"]]})
+    snapshot.mails.append({"headers": {"Message-ID": f"<{delivery}@coursebus.dev>"}, "to": [PII["email"]]})
     told = {"event_id": event["id"], "user_id": USER, "category": MAILED[event["type"]]}
-    reading.deliveries.append({"_id": delivery, "channel": "email", "state": "sent", "reason": None, **told})
-    reading.deliveries.append({"_id": str(uuid4()), "channel": "in_app", **told})
-    tell(reading, "notifications", USER, "NOTIFICATION_SENT", notification_id=delivery)
+    snapshot.deliveries.append({"_id": delivery, "channel": "email", "state": "sent", "reason": None, **told})
+    snapshot.deliveries.append({"_id": str(uuid4()), "channel": "in_app", **told})
+    append_event(snapshot, "notifications", USER, "NOTIFICATION_SENT", notification_id=delivery)
 
 
-def found(reading: Reading, told: list[Told] = TOLD) -> set[str]:
-    return {finding.check for finding in findings(reading, told)}
+def failed_checks(snapshot: SystemSnapshot, told: list[ClientRecord] = RECORDS) -> set[str]:
+    return {finding.check for finding in findings(snapshot, told)}
 
 
-def test_where_all_is_well_nothing_is_found() -> None:
-    assert findings(all_is_well(), TOLD) == []
-    assert findings(all_is_well().about([USER]), TOLD) == []
-    assert repeats(all_is_well()) == []
+def test_consistent_snapshot_has_no_findings() -> None:
+    assert findings(consistent_snapshot(), RECORDS) == []
+    assert findings(consistent_snapshot().for_users([USER]), RECORDS) == []
+    assert duplicates(consistent_snapshot()) == []
 
 
-WRONGS: dict[str, tuple[Callable[[Reading], object], str]] = {
+CORRUPTIONS: dict[str, tuple[Callable[[SystemSnapshot], object], str]] = {
     "an acknowledged purchase is gone": (
-        lambda reading: reading.outbox.remove(event(reading, "PAYMENT_SUCCEEDED")),
-        "what was acknowledged took effect once",
+        lambda snapshot: snapshot.outbox.remove(event(snapshot, "PAYMENT_SUCCEEDED")),
+        "acknowledged commands applied once",
     ),
     "a course was granted twice": (
-        lambda reading: tell(
-            reading, "courses", ENROLLMENT, "ENROLLMENT_CREATED", **event(reading, "ENROLLMENT_CREATED")["payload"]
+        lambda snapshot: append_event(
+            snapshot, "courses", ENROLLMENT, "ENROLLMENT_CREATED", **event(snapshot, "ENROLLMENT_CREATED")["payload"]
         ),
-        "nothing happened twice",
+        "no duplicate effects",
     ),
-    "an event is not on its topic": (lambda reading: reading.topics.pop(), "every event is on its topic"),
+    "an event is not on its topic": (lambda snapshot: snapshot.topics.pop(), "events are on their topics"),
     "two events changed places": (
-        lambda reading: reading.topics.insert(0, reading.topics.pop(1)),
+        lambda snapshot: snapshot.topics.insert(0, snapshot.topics.pop(1)),
         "versions are contiguous and in order",
     ),
     "a change was lost under another": (
-        lambda reading: reading.tables["users.users"][0].update(version=1),
-        "aggregates count their events",
+        lambda snapshot: snapshot.tables["users.users"][0].update(version=1),
+        "aggregate versions match events",
     ),
-    "an event was not handled": (lambda reading: reading.inbox.clear(), "every event was handled"),
+    "an event was not handled": (lambda snapshot: snapshot.inbox.clear(), "events are handled"),
     "a projection is behind": (
-        lambda reading: reading.tables["notifications.contacts"][0].update(name="B"),
+        lambda snapshot: snapshot.tables["notifications.contacts"][0].update(name="B"),
         "projections are the fold of events",
     ),
     "a buyer was charged twice": (
-        lambda reading: reading.charges.append(dict(reading.charges[0])),
-        "money was taken once and is accounted for",
+        lambda snapshot: snapshot.charges.append(dict(snapshot.charges[0])),
+        "money is captured once and accounted for",
     ),
     "money went back that nobody asked for": (
-        lambda reading: reading.charges[0].update(refunded_minor=100),
-        "what went back is what was promised",
+        lambda snapshot: snapshot.charges[0].update(refunded_minor=100),
+        "refunds match requests",
     ),
     "access ended without a refund": (
-        lambda reading: reading.tables["courses.grants"][0].update(status="revoked"),
-        "what went back is what was promised",
+        lambda snapshot: snapshot.tables["courses.grants"][0].update(status="revoked"),
+        "refunds match requests",
     ),
     "the ledger is off": (
-        lambda reading: reading.tables["payments.ledger_entries"][0].update(amount_minor=99),
-        "the ledger sums to zero",
+        lambda snapshot: snapshot.tables["payments.ledger_entries"][0].update(amount_minor=99),
+        "ledger sums to zero",
     ),
-    "a mail is missing": (lambda reading: reading.mails.pop(), "one mail for each event and recipient"),
+    "a mail is missing": (lambda snapshot: snapshot.mails.pop(), "one mail for each event and recipient"),
     "a mail was skipped below the limit of a day": (
-        lambda reading: skip_mail(reading, event(reading, "ENROLLMENT_CREATED")),
+        lambda snapshot: skip_mail(snapshot, event(snapshot, "ENROLLMENT_CREATED")),
         "one mail for each event and recipient",
     ),
     "a receipt was skipped": (
-        lambda reading: skip_mail(reading, event(reading, "PAYMENT_SUCCEEDED")),
+        lambda snapshot: skip_mail(snapshot, event(snapshot, "PAYMENT_SUCCEEDED")),
         "one mail for each event and recipient",
     ),
     "a completed lesson has no note": (
-        lambda reading: complete(reading) and reading.deliveries.pop(),
-        "one note for each event and recipient",
+        lambda snapshot: complete_lesson(snapshot) and snapshot.deliveries.pop(),
+        "one notification for each event and recipient",
     ),
     "a mail tells of nothing": (
-        lambda reading: reading.mails.append({"headers": {"Message-ID": "<x@y>"}, "to": []}),
+        lambda snapshot: snapshot.mails.append({"headers": {"Message-ID": "<x@y>"}, "to": []}),
         "one mail for each event and recipient",
     ),
     "a note is there twice": (
-        lambda reading: reading.deliveries.append(dict(reading.deliveries[-1])),
-        "one note for each event and recipient",
+        lambda snapshot: snapshot.deliveries.append(dict(snapshot.deliveries[-1])),
+        "one notification for each event and recipient",
     ),
     "a message is still in somebody's hands": (
-        lambda reading: reading.lists.update({"unacked:progress": 1}),
-        "nothing waits",
+        lambda snapshot: snapshot.redis_lists.update({"unacked:progress": 1}),
+        "no pending work",
     ),
 }
 
 
-def event(reading: Reading, type_: str) -> dict:
-    return next(row for row in reading.outbox if row["type"] == type_)
+def event(snapshot: SystemSnapshot, type_: str) -> dict:
+    return next(row for row in snapshot.outbox if row["type"] == type_)
 
 
-def skip_mail(reading: Reading, skipped: dict) -> None:
+def skip_mail(snapshot: SystemSnapshot, skipped: dict) -> None:
     """Have the mail of this event skipped, as above the limit of a day."""
-    delivery = next(row for row in reading.deliveries if row["event_id"] == skipped["id"] and row["channel"] == "email")
-    delivery.update(state="skipped", reason="capped")
-    reading.mails[:] = [mail for mail in reading.mails if delivery["_id"] not in mail["headers"]["Message-ID"]]
-    for ended in [row for row in reading.outbox if row["payload"].get("notification_id") == delivery["_id"]]:
-        reading.outbox.remove(ended)
-        reading.topics[:] = [row for row in reading.topics if row["id"] != ended["id"]]
+    delivery = next(
+        row for row in snapshot.deliveries if row["event_id"] == skipped["id"] and row["channel"] == "email"
+    )
+    delivery.update(state="skipped", reason="daily_limit")
+    snapshot.mails[:] = [mail for mail in snapshot.mails if delivery["_id"] not in mail["headers"]["Message-ID"]]
+    for ended in [row for row in snapshot.outbox if row["payload"].get("notification_id") == delivery["_id"]]:
+        snapshot.outbox.remove(ended)
+        snapshot.topics[:] = [row for row in snapshot.topics if row["id"] != ended["id"]]
 
 
-def complete(reading: Reading) -> bool:
+def complete_lesson(snapshot: SystemSnapshot) -> bool:
     """Complete a lesson: a note in the feed, and no mail."""
     lesson = {"course_id": COURSE, "lesson_id": str(uuid4())}
-    tell(reading, "progress", f"{USER}:{COURSE}", "LESSON_COMPLETED", **lesson)
-    [progress], [enrollment] = reading.tables["progress.course_progress"], reading.tables["courses.enrollments"]
+    append_event(snapshot, "progress", f"{USER}:{COURSE}", "LESSON_COMPLETED", **lesson)
+    [progress], [enrollment] = snapshot.tables["progress.course_progress"], snapshot.tables["courses.enrollments"]
     progress.update(version=2, lessons_completed=1)
     enrollment.update(lessons_completed=1)
-    reading.tables["progress.completed_lessons"] = [{"user_id": USER, **lesson}]
-    note = {"event_id": event(reading, "LESSON_COMPLETED")["id"], "user_id": USER, "category": "progress"}
-    reading.deliveries.append({"_id": str(uuid4()), "channel": "in_app", **note})
+    snapshot.tables["progress.completed_lessons"] = [{"user_id": USER, **lesson}]
+    note = {"event_id": event(snapshot, "LESSON_COMPLETED")["id"], "user_id": USER, "category": "progress"}
+    snapshot.deliveries.append({"_id": str(uuid4()), "channel": "in_app", **note})
     return True
 
 
-@pytest.mark.parametrize("wrong", WRONGS, ids=str)
-def test_what_is_wrong_is_found(wrong: str) -> None:
-    reading = deepcopy(all_is_well())
-    do, check = WRONGS[wrong]
-    do(reading)
-    assert check in found(reading)
+@pytest.mark.parametrize("wrong", CORRUPTIONS, ids=str)
+def test_inconsistency_is_found(wrong: str) -> None:
+    snapshot = deepcopy(consistent_snapshot())
+    do, check = CORRUPTIONS[wrong]
+    do(snapshot)
+    assert check in failed_checks(snapshot)
 
 
-def test_a_refused_payment_that_was_taken_is_found() -> None:
-    told = [Told(what="refused payment", user_id=USER, course_id=COURSE, order_id=ORDER)]
-    assert "what was refused had no effect" in found(all_is_well(), told)
+def test_captured_refused_payment_is_found() -> None:
+    told = [ClientRecord(what="refused payment", user_id=USER, course_id=COURSE, order_id=ORDER)]
+    assert "rejected commands had no effect" in failed_checks(consistent_snapshot(), told)
 
 
-def test_a_repeated_event_is_allowed_after_a_crash_and_found_without_one() -> None:
-    reading = all_is_well()
-    reading.topics.append(reading.topics[0])
-    assert findings(reading, TOLD) == []
-    assert {finding.check for finding in repeats(reading)} == {"nothing was sent twice"}
+def test_duplicate_event_is_reported_only_without_crash() -> None:
+    snapshot = consistent_snapshot()
+    snapshot.topics.append(snapshot.topics[0])
+    assert findings(snapshot, RECORDS) == []
+    assert {finding.check for finding in duplicates(snapshot)} == {"nothing was sent twice"}
 
 
-def test_a_completed_lesson_is_noted_and_not_mailed() -> None:
-    reading = all_is_well()
-    complete(reading)
-    assert findings(reading, TOLD) == []
+def test_completed_lesson_needs_in_app_notification_only() -> None:
+    snapshot = consistent_snapshot()
+    complete_lesson(snapshot)
+    assert findings(snapshot, RECORDS) == []
 
 
-def test_a_mail_above_the_limit_of_a_day_may_be_skipped() -> None:
-    reading = all_is_well()
-    skip_mail(reading, event(reading, "ENROLLMENT_CREATED"))
+def test_mail_above_daily_limit_may_be_skipped() -> None:
+    snapshot = consistent_snapshot()
+    skip_mail(snapshot, event(snapshot, "ENROLLMENT_CREATED"))
     before = {"user_id": USER, "channel": "email", "category": "courses", "state": "sent", "reason": None}
-    reading.deliveries.extend({"_id": str(uuid4()), **before} for _ in range(settings.NOTIFICATIONS_PER_DAY))
-    reading.tables["notifications.recipients"][0].update(version=2)  # no NOTIFICATION_SENT for the skipped mail
-    assert findings(reading, TOLD) == []
+    snapshot.deliveries.extend({"_id": str(uuid4()), **before} for _ in range(settings.NOTIFICATIONS_PER_DAY))
+    snapshot.tables["notifications.recipients"][0].update(version=2)  # no NOTIFICATION_SENT for the skipped mail
+    assert findings(snapshot, RECORDS) == []
 
 
-def test_what_time_alone_tells_of_is_told_once_or_not_at_all() -> None:
-    reading, reminder = all_is_well(), str(uuid4())
-    reading.tables["notifications.reminders"] = [{"id": reminder, "user_id": USER}]
-    assert findings(reading, TOLD) == []
+def test_reminders_are_sent_at_most_once() -> None:
+    snapshot, reminder = consistent_snapshot(), str(uuid4())
+    snapshot.tables["notifications.reminders"] = [{"id": reminder, "user_id": USER}]
+    assert findings(snapshot, RECORDS) == []
     mail = uuid5(UUID(reminder), f"{USER}/email")
-    reading.mails.append({"headers": {"Message-ID": f"<{mail}@coursebus.dev>"}, "to": [PII["email"]]})
+    snapshot.mails.append({"headers": {"Message-ID": f"<{mail}@coursebus.dev>"}, "to": [PII["email"]]})
     note = {"_id": str(uuid4()), "channel": "in_app", "event_id": reminder, "user_id": USER}
-    reading.deliveries.append(note)
-    assert findings(reading, TOLD) == []
-    reading.deliveries.append(note)
-    assert found(reading) == {"one note for each event and recipient"}
+    snapshot.deliveries.append(note)
+    assert findings(snapshot, RECORDS) == []
+    snapshot.deliveries.append(note)
+    assert failed_checks(snapshot) == {"one notification for each event and recipient"}

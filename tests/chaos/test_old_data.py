@@ -5,11 +5,11 @@ import pytest
 from settings import SERVICES
 from tests.support import databases
 from tests.support.deliveries import deliver
-from tests.support.waiting import eventually
+from tests.support.polling import eventually
 from tests.workers.test_redelivery import differences
 
-from .reading import read
-from .world import Learner, World
+from .chaos_platform import ChaosPlatform, Learner
+from .snapshot import take_snapshot
 
 pytestmark = pytest.mark.chaos
 
@@ -25,57 +25,64 @@ _TABLES = """
     SELECT table_schema || '.' || table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'
     AND table_schema = ANY(:schemas)
 """
-_FORGOTTEN = """
+_INBOX_IS_PRUNED = """
     SELECT count(*) = 0 FROM bus.inbox WHERE event_id IN (SELECT id FROM bus.outbox WHERE payload ->> 'user_id' = :user)
 """
 _LOGS = "SELECT topic_id FROM bus.kafka_topics WHERE refill_until IS NULL"
 
 
-def grow_old(world: World, learner: Learner) -> None:
+def age_data(chaos_platform: ChaosPlatform, learner: Learner) -> None:
     """Have all that the bus remembers of a learner happen 60 days earlier, and prune what is kept for less."""
     for sql in _AGE:
-        world.platform.database.execute(sql, user=learner.user_id)
-    world.platform.database.execute("DELETE FROM bus.jobs WHERE kind LIKE '%.prune_bus'")  # run again in this hour
-    with databases.used(world.platform.database):
+        chaos_platform.platform.database.execute(sql, user=learner.user_id)
+    chaos_platform.platform.database.execute(
+        "DELETE FROM bus.jobs WHERE kind LIKE '%.prune_bus'"
+    )  # run again in this hour
+    with databases.using_database(chaos_platform.platform.database):
         for service in SERVICES:
             deliver(f"{service}.prune_bus")
 
 
-def rows_about(world: World, learner: Learner) -> dict[str, list[str]]:
+def rows_about(chaos_platform: ChaosPlatform, learner: Learner) -> dict[str, list[str]]:
     """Every row of every table that names a learner, and their notifications, as text."""
-    database, about = world.platform.database, f"%{learner.user_id}%"
+    database, about = chaos_platform.platform.database, f"%{learner.user_id}%"
     rows = {
         name: [row for (row,) in database.rows(f"SELECT t::text FROM {name} t WHERE t::text LIKE :about", about=about)]  # noqa: S608 our tables
         for (name,) in database.rows(_TABLES, schemas=["bus", *SERVICES])
     }
-    rows["notifications"] = sorted(map(str, read(world.platform).about([learner.user_id]).deliveries))
+    rows["notifications"] = sorted(
+        map(str, take_snapshot(chaos_platform.platform).for_users([learner.user_id]).deliveries)
+    )
     return rows
 
 
-def logs_of(world: World) -> set[str]:
+def topic_ids(chaos_platform: ChaosPlatform) -> set[str]:
     """The ids of the logs that are filled, one a topic."""
-    return {topic_id for (topic_id,) in world.platform.database.rows(_LOGS)}
+    return {topic_id for (topic_id,) in chaos_platform.platform.database.rows(_LOGS)}
 
 
-def test_lost_log_and_forgotten_keys_change_no_data_of_60_days_ago(world: World) -> None:
-    free, (returned, kept) = world.free_courses[0]["id"], [course["id"] for course in world.paid_courses[:2]]
-    learner, newcomer = Learner(world).register(), Learner(world).register()
+def test_log_loss_after_pruning_changes_no_old_data(chaos_platform: ChaosPlatform) -> None:
+    free, (returned, kept) = (
+        chaos_platform.free_courses[0]["id"],
+        [course["id"] for course in chaos_platform.paid_courses[:2]],
+    )
+    learner, newcomer = Learner(chaos_platform).register(), Learner(chaos_platform).register()
     learner.enrol(free)
     learner.complete(free, learner.lessons(free)[0])
-    learner.get_back(learner.buy(returned)["order_id"])
-    learner.await_end(returned)
+    learner.get_refund(learner.buy(returned)["order_id"])
+    learner.await_access_end(returned)
     learner.buy(kept)
-    world.rest([learner.user_id])
-    grow_old(world, learner)
-    before, logs = rows_about(world, learner), logs_of(world)
+    chaos_platform.wait_until_idle([learner.user_id])
+    age_data(chaos_platform, learner)
+    before, logs = rows_about(chaos_platform, learner), topic_ids(chaos_platform)
 
-    world.empty_kafka()
+    chaos_platform.wipe_kafka()
     newcomer.buy(kept)
-    eventually(lambda: len(logs_of(world) - logs) == len(SERVICES), "the refill of all topics", seconds=60)
-    world.rest([learner.user_id, newcomer.user_id])
+    eventually(lambda: len(topic_ids(chaos_platform) - logs) == len(SERVICES), "the refill of all topics", seconds=60)
+    chaos_platform.wait_until_idle([learner.user_id, newcomer.user_id])
     repeated = learner.visitor.post("/v1/checkouts", {"course_id": kept, "provider": "stripe"}, key=learner.key)
 
-    assert not differences(before, rows_about(world, learner))
-    assert world.platform.database.value(_FORGOTTEN, user=learner.user_id)
+    assert not differences(before, rows_about(chaos_platform, learner))
+    assert chaos_platform.platform.database.value(_INBOX_IS_PRUNED, user=learner.user_id)
     assert repeated.status_code == 409
-    assert world.findings(newcomer.told, users=[newcomer.user_id]) == []
+    assert chaos_platform.findings(newcomer.records, users=[newcomer.user_id]) == []

@@ -6,69 +6,71 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.support.waiting import at_once, eventually
+from tests.support.polling import eventually, run_concurrently
 
-from .checker import repeats
-from .reading import read
-from .world import Learner, World
+from .chaos_platform import ChaosPlatform, Learner
+from .checker import duplicates
+from .snapshot import take_snapshot
 
 pytestmark = pytest.mark.chaos
 
 
 @pytest.fixture
-def world(other_world: World) -> World:
-    return other_world
+def chaos_platform(sabotage_platform: ChaosPlatform) -> ChaosPlatform:
+    return sabotage_platform
 
 
 @contextmanager
-def sabotaged(world: World, how: str, *names: str) -> Iterator[None]:
+def sabotaged(chaos_platform: ChaosPlatform, how: str, *names: str) -> Iterator[None]:
     """The processes ``names`` run as sabotage/sitecustomize.py has them for ``how``."""
-    sabotaged = world.platform.stack.state_dir / "sabotage"
+    sabotaged = chaos_platform.platform.stack.state_dir / "sabotage"
     sabotaged.write_text(how)
-    world.restart(*names)
+    chaos_platform.restart(*names)
     try:
         yield
     finally:
         sabotaged.unlink()
-        world.restart(*names)
+        chaos_platform.restart(*names)
 
 
-def somebody(world: World) -> Learner:
+def enrolled_learner(chaos_platform: ChaosPlatform) -> Learner:
     """Registered, enrolled in a free course whose lessons may be taken in any order, and all is quiet."""
-    learner = Learner(world).register()
-    learner.enrol(next(each["id"] for each in world.free_courses if not learner.course(each["id"])["sequential"]))
-    world.rest([learner.user_id])
+    learner = Learner(chaos_platform).register()
+    learner.enrol(
+        next(each["id"] for each in chaos_platform.free_courses if not learner.course(each["id"])["sequential"])
+    )
+    chaos_platform.wait_until_idle([learner.user_id])
     return learner
 
 
-def broken_promises(learner: Learner) -> set[str]:
-    learner.world.rest([learner.user_id])
-    return {finding.check for finding in learner.world.findings(learner.told, users=[learner.user_id])}
+def failed_checks(learner: Learner) -> set[str]:
+    learner.chaos_platform.wait_until_idle([learner.user_id])
+    return {finding.check for finding in learner.chaos_platform.findings(learner.records, users=[learner.user_id])}
 
 
-def test_without_the_inbox_a_repeated_event_is_found(world: World) -> None:
-    learner = somebody(world)
-    for lesson_id in learner.lessons(learner.enrolled_in)[:2]:
-        learner.complete(learner.enrolled_in, lesson_id)
-    assert broken_promises(learner) == set()
-    with sabotaged(world, "without_inbox", "worker-courses"):
-        repeat_the_first(world, learner, "LESSON_COMPLETED")
-        eventually(lambda: broken_promises(learner), "a finding", seconds=30)
-        assert broken_promises(learner) == {"projections are the fold of events"}
+def test_checker_finds_duplicate_event_without_inbox(chaos_platform: ChaosPlatform) -> None:
+    learner = enrolled_learner(chaos_platform)
+    for lesson_id in learner.lessons(learner.course_id)[:2]:
+        learner.complete(learner.course_id, lesson_id)
+    assert failed_checks(learner) == set()
+    with sabotaged(chaos_platform, "without_inbox", "worker-courses"):
+        republish_first_event(chaos_platform, learner, "LESSON_COMPLETED")
+        eventually(lambda: failed_checks(learner), "a finding", seconds=30)
+        assert failed_checks(learner) == {"projections are the fold of events"}
 
 
-def waits(world: World, task: str) -> bool:
+def is_queued(chaos_platform: ChaosPlatform, task: str) -> bool:
     """Whether a message for ``task`` is in its queue; pokes of jobs are there too while nobody takes them."""
-    messages = world.platform.queues.lrange(task.partition(".")[0], 0, -1)
+    messages = chaos_platform.platform.queues.lrange(task.partition(".")[0], 0, -1)
     return any(json.loads(message)["headers"]["task"] == task for message in messages)
 
 
-def repeat_the_first(world: World, learner: Learner, type_: str) -> None:
+def republish_first_event(chaos_platform: ChaosPlatform, learner: Learner, type_: str) -> None:
     """Have the relay send the learner's first event of ``type_`` once more, as after a crash.
 
     As a fresh event: an old one would be recognised by the bridge and not sent to a worker.
     """
-    world.platform.database.execute(
+    chaos_platform.platform.database.execute(
         """UPDATE bus.outbox SET published_at = NULL, created_at = now() WHERE seq =
         (SELECT min(seq) FROM bus.outbox WHERE type = :type AND payload ->> 'user_id' = :user)""",
         type=type_,
@@ -76,62 +78,71 @@ def repeat_the_first(world: World, learner: Learner, type_: str) -> None:
     )
 
 
-def test_without_the_idempotency_claim_a_repeated_command_is_found(world: World) -> None:
-    learner = somebody(world)
-    with sabotaged(world, "without_idempotency_claim", "worker-courses"):
+def test_checker_finds_duplicate_command_without_claim(chaos_platform: ChaosPlatform) -> None:
+    learner = enrolled_learner(chaos_platform)
+    with sabotaged(chaos_platform, "without_idempotency_claim", "worker-courses"):
         with pytest.raises(AssertionError, match="answered in another way"):
-            learner.write("Written twice")
-        assert broken_promises(learner) == {"nothing happened twice"}
+            learner.create_course("Written twice")
+        assert failed_checks(learner) == {"no duplicate effects"}
 
 
-def test_without_the_advisory_lock_a_second_relay_is_found(world: World) -> None:
-    learner = somebody(world)
-    with sabotaged(world, "without_advisory_lock", "bridge"), world.another("bridge") as second:
-        eventually(lambda: "relay leads" in second.log(), "a second relay", seconds=30)
-        learner.complete(learner.enrolled_in, learner.lessons(learner.enrolled_in)[0])
-        assert broken_promises(learner) == set()  # nobody is harmed …
-        sent_twice = eventually(lambda: repeats(read(world.platform).about([learner.user_id])), "a repeat", seconds=30)
+def test_checker_finds_second_relay_without_advisory_lock(chaos_platform: ChaosPlatform) -> None:
+    learner = enrolled_learner(chaos_platform)
+    with sabotaged(chaos_platform, "without_advisory_lock", "bridge"), chaos_platform.extra_process("bridge") as second:
+        eventually(lambda: "relay became leader" in second.log(), "a second relay", seconds=30)
+        learner.complete(learner.course_id, learner.lessons(learner.course_id)[0])
+        assert failed_checks(learner) == set()  # nobody is harmed …
+        sent_twice = eventually(
+            lambda: duplicates(take_snapshot(chaos_platform.platform).for_users([learner.user_id])),
+            "a repeat",
+            seconds=30,
+        )
     assert "nothing was sent twice" in {finding.check for finding in sent_twice}  # … but it shows
 
 
-def test_without_the_offset_rule_a_lost_event_is_found(world: World) -> None:
-    learner = somebody(world)
-    with sabotaged(world, "without_offset_rule", "bridge"), world.paused("worker-courses"):
-        learner.complete(learner.enrolled_in, learner.lessons(learner.enrolled_in)[0])
-        eventually(lambda: waits(world, "courses.count_completion"), "the event in its queue", seconds=60)
-        eventually(lambda: world.all_is_committed("courses"), "the commit of its offset", seconds=30)
-        world.restart("bridge")  # which would send it again …
-        world.platform.queues.flushall()  # … into a queue that is empty by now
-        world.kill("worker-courses")
+def test_checker_finds_lost_event_without_offset_rule(chaos_platform: ChaosPlatform) -> None:
+    learner = enrolled_learner(chaos_platform)
+    with sabotaged(chaos_platform, "commit_without_completion", "bridge"), chaos_platform.paused("worker-courses"):
+        learner.complete(learner.course_id, learner.lessons(learner.course_id)[0])
+        eventually(
+            lambda: is_queued(chaos_platform, "courses.update_progress_on_completion"),
+            "the event in its queue",
+            seconds=60,
+        )
+        eventually(lambda: chaos_platform.is_all_committed("courses"), "the commit of its offset", seconds=30)
+        chaos_platform.restart("bridge")  # which would send it again …
+        chaos_platform.platform.queues.flushall()  # … into a queue that is empty by now
+        chaos_platform.kill("worker-courses")
     with pytest.raises(AssertionError, match=r"no rest .*courses\.count_completion"):
-        world.rest([learner.user_id], seconds=12)
-    found = world.findings(learner.told, users=[learner.user_id])
-    assert {finding.check for finding in found} == {"every event was handled", "projections are the fold of events"}
+        chaos_platform.wait_until_idle([learner.user_id], seconds=12)
+    found = chaos_platform.findings(learner.records, users=[learner.user_id])
+    assert {finding.check for finding in found} == {"events are handled", "projections are the fold of events"}
 
 
-def test_without_the_row_lock_a_lost_change_is_found(world: World) -> None:
-    learner = somebody(world)
+def test_checker_finds_lost_update_without_row_lock(chaos_platform: ChaosPlatform) -> None:
+    learner = enrolled_learner(chaos_platform)
     # The constraint would stop the second one: it stands behind the lock, and is taken out with it.
-    world.platform.database.execute(
+    chaos_platform.platform.database.execute(
         "ALTER TABLE bus.outbox DROP CONSTRAINT outbox_aggregatetype_aggregateid_aggregate_version_key"
     )
-    with sabotaged(world, "without_row_lock", "worker-progress"):
-        world.rest([learner.user_id])
-        first, second = learner.lessons(learner.enrolled_in)[:2]
-        at_once(
-            lambda: learner.complete(learner.enrolled_in, first), lambda: learner.complete(learner.enrolled_in, second)
+    with sabotaged(chaos_platform, "without_row_lock", "worker-progress"):
+        chaos_platform.wait_until_idle([learner.user_id])
+        first, second = learner.lessons(learner.course_id)[:2]
+        run_concurrently(
+            lambda: learner.complete(learner.course_id, first), lambda: learner.complete(learner.course_id, second)
         )
-        assert {"aggregates count their events", "projections are the fold of events"} <= broken_promises(learner)
+        assert {"aggregate versions match events", "projections are the fold of events"} <= failed_checks(learner)
 
 
 @pytest.mark.parametrize(
-    ("service", "task"), [("progress", "progress.complete_lesson"), ("courses", "courses.count_completion")]
+    ("service", "task"),
+    [("progress", "progress.complete_lesson"), ("courses", "courses.update_progress_on_completion")],
 )
-def test_a_message_that_was_popped_and_not_yet_noted_is_made_good(world: World, service: str, task: str) -> None:
+def test_message_lost_between_pop_and_unacked_is_resent(chaos_platform: ChaosPlatform, service: str, task: str) -> None:
     """Celery's own hole on Redis: the message is in nobody's hands any more. A client or the bridge repeats it."""
-    learner = somebody(world)
-    with sabotaged(world, "mortal_when_it_pops", f"worker-{service}"):
-        world.arm(f"popped, not yet noted: {task}")
-        learner.complete(learner.enrolled_in, learner.lessons(learner.enrolled_in)[0])
-        eventually(lambda: world.has_struck, f"a worker that pops {task}", seconds=60)
-        assert broken_promises(learner) == set()
+    learner = enrolled_learner(chaos_platform)
+    with sabotaged(chaos_platform, "crash_between_pop_and_unacked", f"worker-{service}"):
+        chaos_platform.arm(f"popped, not yet noted: {task}")
+        learner.complete(learner.course_id, learner.lessons(learner.course_id)[0])
+        eventually(lambda: chaos_platform.has_triggered, f"a worker that pops {task}", seconds=60)
+        assert failed_checks(learner) == set()

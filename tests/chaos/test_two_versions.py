@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.waiting import eventually
+from tests.support.polling import eventually
 
-from .world import Learner, World
+from .chaos_platform import ChaosPlatform, Learner
 
 pytestmark = pytest.mark.chaos
 
@@ -20,28 +20,30 @@ BLOCKING_READ_SECONDS = 1.5  # a paused worker's last read of its queue ends wit
 
 
 @pytest.fixture
-def learner(world: World) -> Learner:
+def learner(chaos_platform: ChaosPlatform) -> Learner:
     """A learner in a free course whose lessons may be completed in any order."""
-    learner = Learner(world).register()
-    learner.enrol(next(each["id"] for each in world.free_courses if not learner.course(each["id"])["sequential"]))
-    world.rest([learner.user_id])
+    learner = Learner(chaos_platform).register()
+    learner.enrol(
+        next(each["id"] for each in chaos_platform.free_courses if not learner.course(each["id"])["sequential"])
+    )
+    chaos_platform.wait_until_idle([learner.user_id])
     return learner
 
 
-def taken_command(world: World) -> dict[str, Any]:
+def take_command(chaos_platform: ChaosPlatform) -> dict[str, Any]:
     """Take the first command off the queue of its service, as a worker does."""
 
     def command() -> dict[str, Any] | None:
-        for raw in world.platform.queues.lrange(QUEUE, 0, -1):
+        for raw in chaos_platform.platform.queues.lrange(QUEUE, 0, -1):
             message: dict[str, Any] = json.loads(raw)
-            if message["headers"]["task"] == COMMAND and world.platform.queues.lrem(QUEUE, 1, raw):
+            if message["headers"]["task"] == COMMAND and chaos_platform.platform.queues.lrem(QUEUE, 1, raw):
                 return message
         return None
 
     return eventually(command, "a command in the queue", seconds=30) or {}
 
 
-def as_from_a_newer_gateway(message: dict[str, Any]) -> bytes:
+def with_newer_fields(message: dict[str, Any]) -> bytes:
     """The message with a new field in its envelope and in its body."""
     arguments, fields, callbacks = json.loads(base64.b64decode(message["body"]))
     body = json.dumps([arguments, fields | NEW_FIELD, callbacks]).encode()
@@ -50,30 +52,30 @@ def as_from_a_newer_gateway(message: dict[str, Any]) -> bytes:
     return json.dumps({**message, "headers": headers, "body": base64.b64encode(body).decode()}).encode()
 
 
-def test_reply_and_message_of_a_newer_version_are_read(world: World, learner: Learner) -> None:
-    lessons = learner.lessons(learner.enrolled_in)
-    paths = [f"/v1/courses/{learner.enrolled_in}/lessons/{lesson_id}/completion" for lesson_id in lessons]
+def test_reply_and_message_of_a_newer_version_are_read(chaos_platform: ChaosPlatform, learner: Learner) -> None:
+    lessons = learner.lessons(learner.course_id)
+    paths = [f"/v1/courses/{learner.course_id}/lessons/{lesson_id}/completion" for lesson_id in lessons]
     error = {"name": "LessonWithdrawn", "args": [], "status": 422, "code": "lesson_withdrawn", "detail": "Withdrawn."}
-    queues = world.platform.queues
+    queues = chaos_platform.platform.queues
 
     with ThreadPoolExecutor(1) as pool:
-        with world.paused("worker-progress"):
+        with chaos_platform.paused("worker-progress"):
             time.sleep(BLOCKING_READ_SECONDS)
             refused = pool.submit(learner.visitor.person.put, paths[0])
-            asked = taken_command(world)["headers"]["envelope"]
+            asked = take_command(chaos_platform)["headers"]["envelope"]
             queues.rpush(asked["reply_to"], json.dumps({"task_id": "t", "error": error | NEW_FIELD, **NEW_FIELD}))
             answer = refused.result()
             completed = pool.submit(learner.visitor.person.put, paths[1])
-            queues.lpush(QUEUE, as_from_a_newer_gateway(taken_command(world)))
+            queues.lpush(QUEUE, with_newer_fields(take_command(chaos_platform)))
         assert completed.result().status_code == 200
 
     assert (answer.status_code, answer.json()["code"]) == (422, "lesson_withdrawn")
-    world.rest([learner.user_id])
-    assert world.findings(learner.told, users=[learner.user_id]) == []
+    chaos_platform.wait_until_idle([learner.user_id])
+    assert chaos_platform.findings(learner.records, users=[learner.user_id]) == []
 
 
-def test_event_with_new_fields_is_handled_behind_one_of_an_unknown_type(world: World, learner: Learner) -> None:
-    database, course_id = world.platform.database, learner.enrolled_in
+def test_event_with_new_fields_is_handled_after_unknown_type(chaos_platform: ChaosPlatform, learner: Learner) -> None:
+    database, course_id = chaos_platform.platform.database, learner.course_id
     about = {"user": learner.user_id, "course": course_id}
 
     database.execute(
@@ -86,7 +88,7 @@ def test_event_with_new_fields_is_handled_behind_one_of_an_unknown_type(world: W
             jsonb_build_object('user_id', CAST(:user AS text)), '{}', now() FROM raised""",
         **about,
     )
-    with world.paused("bridge"):
+    with chaos_platform.paused("bridge"):
         learner.complete(course_id, learner.lessons(course_id)[0])
         database.execute(
             """UPDATE bus.outbox SET payload = payload || CAST(:new AS jsonb)
@@ -95,5 +97,5 @@ def test_event_with_new_fields_is_handled_behind_one_of_an_unknown_type(world: W
             user=learner.user_id,
         )
 
-    world.rest([learner.user_id])
-    assert world.findings(learner.told, users=[learner.user_id]) == []
+    chaos_platform.wait_until_idle([learner.user_id])
+    assert chaos_platform.findings(learner.records, users=[learner.user_id]) == []

@@ -11,9 +11,10 @@ from typing import Any
 
 from msgspec import inspect as info
 
-from celery_app import Envelope, celery_app
-from workers._jobs import JobCall
-from workers._tasks import CALLS
+from celery_app import celery_app
+from core.messaging.task_queue import Envelope
+from workers.runtime.jobs import JobDefinition
+from workers.runtime.tasks import TASKS
 
 MESSAGES = Path(__file__).parent / "frozen" / "messages.json"
 ENVELOPE = Path(__file__).parent / "frozen" / "envelope.json"
@@ -73,15 +74,15 @@ def messages() -> dict[str, dict[str, Any]]:
     celery_app.loader.import_default_modules()
     return {
         name: {field: sample_of(call.types[field]) for field in call.fields}
-        for name, call in sorted(CALLS.items())
-        if not isinstance(call, JobCall) and not {"event", "event_id"} & set(call.fields)
+        for name, call in sorted(TASKS.items())
+        if not isinstance(call, JobDefinition) and not {"event", "event_id"} & set(call.fields)
     }
 
 
 def envelope() -> dict[str, Any]:
     """An envelope with all its fields."""
     return sample_of(Envelope) | {
-        "claim": {"scope": "auth0|ann POST /v1/courses", "key": "k-1", "fingerprint": "f"},
+        "idempotency_claim": {"scope": "auth0|ann POST /v1/courses", "key": "k-1", "fingerprint": "f"},
         "event_headers": {"ce_type": "COURSE_COMPLETED", "ce_sequence": "1"},
     }
 

@@ -12,17 +12,18 @@ import pytest
 from flask import Flask
 
 import celery_app
-from api import queue
-from celery_app import Envelope
+from api import rpc
+from core.bus.idempotency import IdempotencyClaim, claim_from
+from core.messaging import task_queue
+from core.messaging.task_queue import Envelope
+from core.redis import queue_redis
 from models.errors import DomainError
-from models.idempotency import Claim, claim_from
-from models.redis import queue_redis
 from tests.contracts import freeze
 from tests.gateway import running_worker
-from tests.support.tasks import Notes, registered, write
-from tests.support.waiting import eventually
-from workers._delivery import failure
-from workers._tasks import CALLS
+from tests.support.polling import eventually
+from tests.support.tasks import Notes, registered, write_note
+from workers.runtime.execution import failure
+from workers.runtime.tasks import TASKS
 
 celery_app.celery_app.loader.import_default_modules()
 
@@ -40,18 +41,18 @@ def with_new_fields(value: Any) -> Any:
 
 @pytest.mark.parametrize(("task", "message"), MESSAGES.items(), ids=MESSAGES)
 def test_message_of_the_last_version_is_read(task: str, message: dict[str, Any]):
-    assert task in CALLS, f"A gateway of the last version still sends {task}: keep it for one version."
-    call = CALLS[task]
+    assert task in TASKS, f"A gateway of the last version still sends {task}: keep it for one version."
+    call = TASKS[task]
 
-    typed = call.typed(message)
+    typed = call.convert(message)
 
     # Raises TypeError for a required field that the last version does not send: give it a default.
-    inspect.signature(call.fn).bind(*call.resources, **typed)
+    inspect.signature(call.fn).bind(*call.dependencies, **typed)
 
 
 @pytest.mark.parametrize(("task", "message"), MESSAGES.items(), ids=MESSAGES)
 def test_message_with_new_fields_is_read(task: str, message: dict[str, Any]):
-    typed = CALLS[task].typed(with_new_fields(message))
+    typed = TASKS[task].convert(with_new_fields(message))
 
     assert set(typed) == set(message)
 
@@ -59,16 +60,16 @@ def test_message_with_new_fields_is_read(task: str, message: dict[str, Any]):
 def test_envelope_of_the_last_version_is_read():
     envelope = msgspec.convert(ENVELOPE, Envelope)
 
-    assert claim_from(envelope.claim) == Claim(**ENVELOPE["claim"])
+    assert claim_from(envelope.idempotency_claim) == IdempotencyClaim(**ENVELOPE["idempotency_claim"])
     assert envelope.event_headers == ENVELOPE["event_headers"]
 
 
 def test_envelope_with_new_fields_is_read():
-    sent = ENVELOPE | {"tenant": "a", "claim": ENVELOPE["claim"] | {"realm": 7}}
+    sent = ENVELOPE | {"tenant": "a", "idempotency_claim": ENVELOPE["idempotency_claim"] | {"realm": 7}}
 
     envelope = msgspec.convert(sent, Envelope)
 
-    assert claim_from(envelope.claim) == Claim(**ENVELOPE["claim"])
+    assert claim_from(envelope.idempotency_claim) == IdempotencyClaim(**ENVELOPE["idempotency_claim"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ class EnvelopeOfAnOlderWorker:
     attempt: int = 1
 
 
-def test_todays_envelope_is_read_by_an_older_worker():
+def test_current_envelope_is_read_by_an_older_worker():
     sent = msgspec.to_builtins(Envelope(reply_to="r", expires_at=1.5))
 
     assert msgspec.convert(sent, EnvelopeOfAnOlderWorker) == EnvelopeOfAnOlderWorker(reply_to="r", expires_at=1.5)
@@ -90,10 +91,10 @@ def opened(reply: dict[str, Any]) -> Any:
     """What a view of the gateway gets: the result, or the error's status, code and text."""
     with Flask(__name__).app_context():
         try:
-            return queue.opened(reply)
+            return rpc.unwrap_reply(reply)
         except DomainError as error:
             return error.status, error.code, str(error)
-        except queue.WorkerCrashed:
+        except rpc.rpc.TaskCrashed:
             return 500
 
 
@@ -120,7 +121,7 @@ def test_reply_with_new_fields_is_read(name: str, reply: dict[str, Any]):
     assert opened({**reply, "from_a_newer_version": 1}) == EXPECTED[name]
 
 
-def test_todays_reply_is_read_by_an_older_gateway():
+def test_current_reply_is_read_by_an_older_gateway():
     """Which rebuilds an error from its name and its args alone."""
     error = failure(DomainError.by_name["LessonLocked"]("l-1"))["error"]
 
@@ -133,7 +134,7 @@ def test_todays_reply_is_read_by_an_older_gateway():
 
 
 def note(session: Any, *, note: str, amount_minor: int = 7) -> int:
-    write(session, note)
+    write_note(session, note)
     return amount_minor
 
 
@@ -160,7 +161,7 @@ def test_task_ignores_fields_of_a_newer_gateway(deliver, notes: Notes):
     assert (reply["result"], notes()) == (7, ["it"])
 
 
-def carry_out_raw(envelope: Any) -> None:
+def run_task_raw(envelope: Any) -> None:
     """As a worker carries out a message with such an envelope."""
     task = celery_app.celery_app.tasks["progress.note"]
     task.push_request(id="t-1", headers={"envelope": envelope})
@@ -172,22 +173,22 @@ def carry_out_raw(envelope: Any) -> None:
 
 def test_worker_ignores_envelope_fields_of_a_newer_gateway(notes: Notes, reply_to):
     with registered(note):
-        carry_out_raw({"reply_to": reply_to, "tenant": "a"})
+        run_task_raw({"reply_to": reply_to, "tenant": "a"})
 
     assert (reply_in(reply_to)["result"], notes()) == (7, ["it"])
 
 
-def test_unreadable_envelope_is_answered(notes: Notes, reply_to):
+def test_malformed_envelope_gets_an_error_reply(notes: Notes, reply_to):
     with registered(note):
-        carry_out_raw({"reply_to": reply_to, "expires_at": "tomorrow"})
+        run_task_raw({"reply_to": reply_to, "expires_at": "tomorrow"})
 
     assert "expires_at" in reply_in(reply_to)["crash"]
     assert notes() == []
 
 
-def test_task_of_a_newer_gateway_is_refused_at_once(database, reply_to):
+def test_unknown_task_of_a_newer_gateway_is_rejected(database, reply_to):
     with running_worker("progress"):
-        celery_app.send("progress.share_progress", {"with": "ann"}, Envelope(reply_to=reply_to))
+        task_queue.enqueue("progress.share_progress", {"with": "ann"}, Envelope(reply_to=reply_to))
         reply = reply_in(reply_to)
 
     assert opened(reply)[:2] == (503, "task_unknown")
@@ -195,7 +196,7 @@ def test_task_of_a_newer_gateway_is_refused_at_once(database, reply_to):
     eventually(lambda: queue_redis().llen("progress") == 0)
 
 
-def test_operation_of_an_unknown_command_is_refused(deliver):
+def test_operation_of_an_unknown_command_is_rejected(deliver):
     asked = {"kind": "progress.share_progress", "message": {}, "owner": "auth0|ann", "claim": None}
 
     reply = deliver("progress.accept_operation", asked)
@@ -214,7 +215,7 @@ def test_operation_of_an_unknown_command_waits_for_its_worker(database, deliver)
     assert database.rows("SELECT status, attempts FROM bus.operations") == [("running", 1)]
 
 
-def test_operation_row_of_another_version_is_carried_out(database, deliver, notes: Notes):
+def test_operation_row_of_another_version_is_executed(database, deliver, notes: Notes):
     with registered(note):
         asked = {"kind": "progress.note", "message": {"note": "it"}, "owner": "auth0|ann", "claim": None}
         operation_id = deliver("progress.accept_operation", asked)["result"]["id"].partition("-")[2]
@@ -226,7 +227,7 @@ def test_operation_row_of_another_version_is_carried_out(database, deliver, note
     assert notes() == ["it"]
 
 
-def test_stored_answer_of_a_newer_worker_is_replayed(database, deliver, notes: Notes):
+def test_stored_response_of_a_newer_worker_is_replayed(database, deliver, notes: Notes):
     claim = {"scope": "ann POST /v1/notes", "key": "1", "fingerprint": "f"}
     with registered(note):
         deliver("progress.note", {"note": "it"}, claim=claim)

@@ -6,11 +6,11 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models.base import now
+from core.bus.outbox import OutboxEvent
+from core.db import utc_now
 from models.courses.course import Caller, Course
 from models.events import CoursePurchased, LessonCompleted
-from models.outbox import OutboxEvent
-from tests.support.tasks import forgotten
+from tests.support.tasks import noop_cache
 from workers.courses.authoring import change_course, create_course, publish_course
 from workers.courses.outline import add_lesson, add_section
 
@@ -33,7 +33,7 @@ def make_draft(session: Session, *, lessons: int = 3, author: Caller | None = No
     section = add_section(session, course_id=course["id"], caller=author, title="All of it")["view"]
     for number in range(1, lessons + 1):
         make_lesson(session, course["id"], section["id"], author, title=f"Lesson {number}")
-    return Course.own(session, str(course["id"]), author)
+    return Course.get_for_update(session, str(course["id"]), author)
 
 
 def make_lesson(session: Session, course_id: UUID, section_id: str, author: Caller, **said: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def make_lesson(session: Session, course_id: UUID, section_id: str, author: Call
 def make_course(session: Session, **said: Any) -> Course:
     """A course on sale."""
     course = make_draft(session, **said)
-    publish_course(session, forgotten, ref=str(course.id), caller=author_of(course))
+    publish_course(session, noop_cache, ref=str(course.id), caller=author_of(course))
     return course
 
 
@@ -64,7 +64,7 @@ def reprice(session: Session, course: Course, amount_minor: int) -> None:
     price = {"amount_minor": amount_minor, "currency": course.currency}
     change_course(
         session,
-        forgotten,
+        noop_cache,
         ref=str(course.id),
         caller=author_of(course),
         expected_version=course.version,
@@ -73,7 +73,7 @@ def reprice(session: Session, course: Course, amount_minor: int) -> None:
 
 
 def purchase_of(course: Course, **said: Any) -> CoursePurchased:
-    told = {"order_id": uuid4(), "user_id": uuid4(), "course_title": course.title, "purchased_at": now()} | said
+    told = {"order_id": uuid4(), "user_id": uuid4(), "course_title": course.title, "purchased_at": utc_now()} | said
     return CoursePurchased(course_id=course.id, **told)
 
 
@@ -86,11 +86,11 @@ def completion_of(course: Course, user_id: UUID, *, lessons_completed: int, less
         lesson_title="A lesson",
         lessons_completed=lessons_completed,
         lessons_total=lessons_total,
-        completed_at=now(),
+        completed_at=utc_now(),
     )
 
 
-def told(session: Session, aggregate_id: object) -> list[OutboxEvent]:
+def published_events(session: Session, aggregate_id: object) -> list[OutboxEvent]:
     """The events of an aggregate, in their order."""
     session.flush()
     wanted = select(OutboxEvent).where(OutboxEvent.aggregateid == str(aggregate_id))

@@ -7,15 +7,23 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 from models.courses.course import Caller, PlannedSection
 from models.courses.versions import CourseVersion
 from models.errors import (
-    ContentUnfit,
     CourseEmpty,
+    InvalidContent,
     NotFound,
     OutlineIncomplete,
     PreconditionFailed,
     SectionNotEmpty,
 )
 from models.events import CoursePublished
-from tests.courses.factories import author_of, fields, forgotten, make_course, make_draft, make_lesson, told
+from tests.courses.factories import (
+    author_of,
+    fields,
+    make_course,
+    make_draft,
+    make_lesson,
+    noop_cache,
+    published_events,
+)
 from workers.courses.authoring import (
     archive_course,
     change_course,
@@ -28,15 +36,15 @@ from workers.courses.catalogue import show_course
 from workers.courses.learning import show_lesson
 from workers.courses.outline import (
     add_section,
-    arrange_outline,
     change_lesson,
     remove_lesson,
     remove_section,
     rename_section,
+    reorder_outline,
 )
 
 
-def lessons_of(course):
+def lesson_ids_by_title(course):
     return {lesson.title: lesson.id for lesson in course.lessons()}
 
 
@@ -44,14 +52,14 @@ def outline_of(shown):
     return {section["title"]: [lesson["title"] for lesson in section["lessons"]] for section in shown["sections"]}
 
 
-def test_a_new_course_is_a_draft_and_is_told(session):
+def test_new_course_is_draft_and_publishes_events(session):
     course = make_draft(session, lessons=0)
 
     assert (course.status, course.published_at) == ("draft", None)
-    assert [each.type for each in told(session, course.id)] == ["COURSE_CREATED", "COURSE_UPDATED"]
+    assert [each.type for each in published_events(session, course.id)] == ["COURSE_CREATED", "COURSE_UPDATED"]
 
 
-def test_two_courses_of_one_title_have_two_addresses(session):
+def test_courses_with_same_title_get_different_slugs(session):
     title = f"Twin {uuid4().hex}"
     first, second = (create_course(session, instructor_id=uuid4(), fields=fields(title=title)) for _ in range(2))
 
@@ -59,12 +67,12 @@ def test_two_courses_of_one_title_have_two_addresses(session):
     assert second["slug"].startswith(first["slug"])
 
 
-def test_a_change_upon_an_old_version_is_refused(session):
+def test_change_with_stale_version_is_rejected(session):
     course = make_draft(session)
     with pytest.raises(PreconditionFailed):
         change_course(
             session,
-            forgotten,
+            noop_cache,
             ref=course.slug,
             caller=author_of(course),
             expected_version=course.version - 1,
@@ -72,11 +80,11 @@ def test_a_change_upon_an_old_version_is_refused(session):
         )
 
 
-def test_a_change_takes_over_what_is_named_and_nothing_else(session):
+def test_change_updates_only_given_fields(session):
     course = make_draft(session, title="Before", tags=["kept"])
     changed = change_course(
         session,
-        forgotten,
+        noop_cache,
         ref=course.slug,
         caller=author_of(course),
         expected_version=course.version,
@@ -86,26 +94,26 @@ def test_a_change_takes_over_what_is_named_and_nothing_else(session):
     assert (changed["title"], changed["tags"], changed["sequential"]) == ("After", ["kept"], True)
 
 
-def test_anothers_course_is_not_found(session):
+def test_course_of_another_author_is_not_found(session):
     course = make_course(session)
     stranger = Caller(uuid4())
 
     with pytest.raises(NotFound):
-        publish_course(session, forgotten, ref=course.slug, caller=stranger)
+        publish_course(session, noop_cache, ref=course.slug, caller=stranger)
     with pytest.raises(NotFound):
         add_section(session, course_id=course.id, caller=stranger, title="Mine")
-    assert publish_course(session, forgotten, ref=course.slug, caller=Caller(uuid4(), admin=True))
+    assert publish_course(session, noop_cache, ref=course.slug, caller=Caller(uuid4(), admin=True))
 
 
-def test_a_course_without_a_lesson_is_not_published(session):
+def test_course_without_lessons_cannot_be_published(session):
     course = make_draft(session, lessons=0)
     with pytest.raises(CourseEmpty):
-        publish_course(session, forgotten, ref=course.slug, caller=author_of(course))
+        publish_course(session, noop_cache, ref=course.slug, caller=author_of(course))
 
 
-def test_a_publish_tells_the_whole_outline_and_the_price(session):
+def test_publish_event_contains_outline_and_price(session):
     course = make_course(session, lessons=2, sequential=True)
-    event = told(session, course.id)[-1]
+    event = published_events(session, course.id)[-1]
 
     assert event.type == CoursePublished.type
     assert event.payload["course_version"] == 1
@@ -115,17 +123,19 @@ def test_a_publish_tells_the_whole_outline_and_the_price(session):
     assert [lesson["title"] for lesson in section["lessons"]] == ["Lesson 1", "Lesson 2"]
 
 
-def test_events_of_a_course_count_without_gaps(session):
+def test_course_event_versions_have_no_gaps(session):
     course = make_course(session)
 
-    assert [each.aggregate_version for each in told(session, course.id)] == list(range(1, course.version + 1))
+    assert [each.aggregate_version for each in published_events(session, course.id)] == list(
+        range(1, course.version + 1)
+    )
 
 
-def test_edits_are_seen_with_the_next_publish_only(session):
+def test_edits_are_visible_after_next_publish_only(session):
     course = make_course(session, title="First edition", lessons=1)
     author = author_of(course)
     before = show_course(session, ref=course.slug, caller=None)
-    lesson_id = lessons_of(course)["Lesson 1"]
+    lesson_id = lesson_ids_by_title(course)["Lesson 1"]
 
     changed = change_lesson(
         session,
@@ -139,7 +149,7 @@ def test_edits_are_seen_with_the_next_publish_only(session):
     make_lesson(session, course.id, changed["view"]["section_id"], author, title="One more")
     change_course(
         session,
-        forgotten,
+        noop_cache,
         ref=course.slug,
         caller=author,
         expected_version=course.version,
@@ -149,14 +159,14 @@ def test_edits_are_seen_with_the_next_publish_only(session):
     assert {**unpublished_edits, "version": before["version"]} == before
     assert outline_of(show_course(session, ref=course.slug, caller=author)) == {"All of it": ["Rewritten", "One more"]}
 
-    publish_course(session, forgotten, ref=course.slug, caller=author)
+    publish_course(session, noop_cache, ref=course.slug, caller=author)
     after = show_course(session, ref=course.slug, caller=None)
     assert (after["title"], outline_of(after)) == ("Second edition", {"All of it": ["Rewritten", "One more"]})
     assert after["published_at"] == before["published_at"]
     assert after == show_course(session, ref=course.slug, caller=author)
 
 
-def test_a_published_version_cannot_be_changed(session):
+def test_published_version_is_immutable(session):
     course = make_course(session)
     session.flush()
     session.execute(text("SET LOCAL ROLE coursebus_courses"))
@@ -167,37 +177,37 @@ def test_a_published_version_cannot_be_changed(session):
         session.execute(text("DELETE FROM courses.published_lessons"))
 
 
-def test_a_course_on_sale_has_a_version_to_sell(session):
+def test_published_status_requires_published_version(session):
     course = make_draft(session)
     course.status = "published"
     with pytest.raises(IntegrityError, match="ck_courses_published"):
         session.flush()
 
 
-def test_a_withdrawn_course_comes_back_with_its_learners_counted(session):
+def test_unpublished_course_is_republished_as_new_version(session):
     course = make_course(session)
     author = author_of(course)
-    assert unpublish_course(session, forgotten, ref=course.slug, caller=author)["status"] == "draft"
+    assert unpublish_course(session, noop_cache, ref=course.slug, caller=author)["status"] == "draft"
     version = course.version
-    assert unpublish_course(session, forgotten, ref=course.slug, caller=author)["version"] == version
+    assert unpublish_course(session, noop_cache, ref=course.slug, caller=author)["version"] == version
 
-    shown = publish_course(session, forgotten, ref=course.slug, caller=author)
+    shown = publish_course(session, noop_cache, ref=course.slug, caller=author)
     assert shown["status"] == "published"
-    assert told(session, course.id)[-1].payload["course_version"] == 2
+    assert published_events(session, course.id)[-1].payload["course_version"] == 2
 
 
-def test_an_archived_course_is_gone_for_its_author_too(session):
+def test_archived_course_is_hidden_from_its_author(session):
     course = make_course(session)
     author = author_of(course)
-    archive_course(session, forgotten, ref=course.slug, caller=author, expected_version=course.version)
+    archive_course(session, noop_cache, ref=course.slug, caller=author, expected_version=course.version)
 
-    assert told(session, course.id)[-1].type == "COURSE_ARCHIVED"
+    assert published_events(session, course.id)[-1].type == "COURSE_ARCHIVED"
     assert list_own_courses(session, instructor_id=author.user_id, after=None, limit=20)["items"] == []
     with pytest.raises(NotFound):
-        publish_course(session, forgotten, ref=course.slug, caller=author)
+        publish_course(session, noop_cache, ref=course.slug, caller=author)
 
 
-def test_own_courses_are_listed_in_pages_drafts_too(session):
+def test_own_courses_are_paged_and_include_drafts(session):
     author = Caller(uuid4())
     slugs = [make_draft(session, author=author, lessons=0).slug for _ in range(3)]
     first = list_own_courses(session, instructor_id=author.user_id, after=None, limit=2)
@@ -207,15 +217,15 @@ def test_own_courses_are_listed_in_pages_drafts_too(session):
     assert rest["next"] is None
 
 
-def test_the_outline_takes_a_new_order(session):
+def test_outline_is_reordered(session):
     course = make_draft(session, lessons=3)
-    ids = lessons_of(course)
+    ids = lesson_ids_by_title(course)
     plan = [
         PlannedSection(title="Begin", lessons=[ids["Lesson 3"]]),
         PlannedSection(id=course.sections[0].id, title="Go on", lessons=[ids["Lesson 2"], ids["Lesson 1"]]),
         PlannedSection(title="To come", lessons=[]),
     ]
-    arrange_outline(
+    reorder_outline(
         session, course_id=course.id, caller=author_of(course), expected_version=course.version, sections=plan
     )
     session.flush()
@@ -227,11 +237,11 @@ def test_the_outline_takes_a_new_order(session):
     assert [lesson["position"] for lesson in shown["sections"][1]["lessons"]] == [1, 2]
 
 
-def test_sections_that_a_new_order_does_not_name_go(session):
+def test_reorder_removes_omitted_sections(session):
     course = make_draft(session, lessons=2)
-    ids = lessons_of(course)
+    ids = lesson_ids_by_title(course)
     plan = [PlannedSection(title="Only", lessons=list(ids.values()))]
-    arrange_outline(
+    reorder_outline(
         session, course_id=course.id, caller=author_of(course), expected_version=course.version, sections=plan
     )
     session.flush()
@@ -240,9 +250,9 @@ def test_sections_that_a_new_order_does_not_name_go(session):
     assert outline_of(show_course(session, ref=course.slug, caller=author_of(course))) == {"Only": list(ids)}
 
 
-def test_a_new_order_names_every_lesson_once(session):
+def test_reorder_requires_every_lesson_exactly_once(session):
     course = make_draft(session, lessons=2)
-    first, second = lessons_of(course).values()
+    first, second = lesson_ids_by_title(course).values()
     section_id = course.sections[0].id
     for wrong in (
         [PlannedSection(id=section_id, lessons=[first])],
@@ -250,17 +260,17 @@ def test_a_new_order_names_every_lesson_once(session):
         [PlannedSection(id=section_id, lessons=[first, second]), PlannedSection(id=section_id, lessons=[])],
     ):
         with pytest.raises(OutlineIncomplete):
-            course.arrange(wrong)
+            course.reorder_outline(wrong)
     with pytest.raises(NotFound):
-        course.arrange([PlannedSection(id=section_id, lessons=[first, second, uuid4()])])
+        course.reorder_outline([PlannedSection(id=section_id, lessons=[first, second, uuid4()])])
     with pytest.raises(NotFound):
-        course.arrange([PlannedSection(id=uuid4(), lessons=[first, second])])
+        course.reorder_outline([PlannedSection(id=uuid4(), lessons=[first, second])])
 
 
-def test_a_section_goes_when_it_is_empty(session):
+def test_only_empty_section_can_be_removed(session):
     course = make_draft(session, lessons=1)
     author = author_of(course)
-    (lesson_id,) = lessons_of(course).values()
+    (lesson_id,) = lesson_ids_by_title(course).values()
     section_id = course.sections[0].id
 
     with pytest.raises(SectionNotEmpty):
@@ -274,7 +284,7 @@ def test_a_section_goes_when_it_is_empty(session):
     assert show_course(session, ref=course.slug, caller=author)["sections"] == []
 
 
-def test_a_lesson_moves_to_the_end_of_another_section(session):
+def test_lesson_moves_to_end_of_other_section(session):
     course = make_draft(session, lessons=2)
     author = author_of(course)
     other = add_section(session, course_id=course.id, caller=author, title="Other")["view"]
@@ -289,7 +299,7 @@ def test_a_lesson_moves_to_the_end_of_another_section(session):
     moved = change_lesson(
         session,
         course_id=course.id,
-        lesson_id=lessons_of(course)["Lesson 1"],
+        lesson_id=lesson_ids_by_title(course)["Lesson 1"],
         caller=author,
         expected_version=course.version,
         section_id=UUID(other["id"]),
@@ -304,15 +314,15 @@ def test_a_lesson_moves_to_the_end_of_another_section(session):
     assert shown["sections"][0]["lessons"][0]["position"] == 1
 
 
-def test_a_lesson_holds_what_its_kind_holds(session):
+def test_lesson_content_must_match_its_kind(session):
     course = make_draft(session, lessons=1)
-    with pytest.raises(ContentUnfit):
+    with pytest.raises(InvalidContent):
         make_lesson(session, course.id, str(course.sections[0].id), author_of(course), kind="video")
-    with pytest.raises(ContentUnfit):
+    with pytest.raises(InvalidContent):
         change_lesson(
             session,
             course_id=course.id,
-            lesson_id=lessons_of(course)["Lesson 1"],
+            lesson_id=lesson_ids_by_title(course)["Lesson 1"],
             caller=author_of(course),
             expected_version=course.version,
             section_id=None,
@@ -320,7 +330,7 @@ def test_a_lesson_holds_what_its_kind_holds(session):
         )
 
 
-def test_the_author_reads_the_working_copy_with_the_right_answers(session):
+def test_author_sees_draft_lesson_with_correct_answers(session):
     course = make_draft(session, lessons=0)
     question = {"id": "q", "text": "?", "multiple": False, "correct": ["a"], "options": [{"id": "a", "text": "A"}]}
     section = add_section(session, course_id=course.id, caller=author_of(course), title="Quiz")["view"]

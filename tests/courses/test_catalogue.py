@@ -4,45 +4,45 @@ import msgspec
 import pytest
 from sqlalchemy import event
 
-from models.cache import CATALOGUE, POPULAR, POPULAR_PAGE, Stored, course_key, get_page
+from core.cache import CATALOGUE_VERSION_KEY, POPULAR, POPULAR_PAGE, CachedView, course_key, get_page
 from models.courses.catalogue import Filters
 from models.courses.course import Caller
 from models.errors import NotFound
 from tests.courses.factories import (
     author_of,
-    forgotten,
     make_catalogue,
     make_course,
     make_draft,
+    noop_cache,
     purchase_of,
     reprice,
 )
 from workers.courses.access import grant_access
-from workers.courses.authoring import archive_course, outdate_course, unpublish_course
+from workers.courses.authoring import archive_course, invalidate_course_cache, unpublish_course
 from workers.courses.catalogue import list_courses, show_course, warm_popular_courses
 
 
-def listed(session, *, sort=None, after=None, limit=20, facets=False, total=False, **filters):
+def query_catalogue(session, *, sort=None, after=None, limit=20, facets=False, total=False, **filters):
     return list_courses(
         session, filters=Filters(**filters), sort=sort, after=after, limit=limit, facets=facets, total=total
     )
 
 
 def titles(session, **question):
-    return [item["title"] for item in listed(session, **question)["items"]]
+    return [item["title"] for item in query_catalogue(session, **question)["items"]]
 
 
-def priced(amount_minor, currency="USD"):
+def price_fields(amount_minor, currency="USD"):
     return {"price": {"amount_minor": amount_minor, "currency": currency}}
 
 
 @pytest.mark.parametrize("sort", ["newest", "popular", "price", "-price"])
-def test_pages_show_every_course_once_while_another_is_published(session, sort):
+def test_paging_is_stable_while_course_is_published(session, sort):
     # Equal prices and equal numbers of learners: only the id tells them apart.
-    category = make_catalogue(session, *({"title": f"Course {n}", **priced(100 * (n % 3))} for n in range(26)))
+    category = make_catalogue(session, *({"title": f"Course {n}", **price_fields(100 * (n % 3))} for n in range(26)))
     seen, after = [], None
     for page in range(6):
-        found = listed(session, category=category, sort=sort, after=after, limit=5)
+        found = query_catalogue(session, category=category, sort=sort, after=after, limit=5)
         seen += [item["title"] for item in found["items"]]
         after = found["next"]
         if page == 2:
@@ -53,28 +53,28 @@ def test_pages_show_every_course_once_while_another_is_published(session, sort):
     assert len(seen) == len(set(seen))
 
 
-def test_a_position_survives_the_way_over_the_wire(session):
+def test_cursor_roundtrip(session):
     category = make_catalogue(session, {}, {}, {})
     for sort in ("newest", "price"):
-        position = listed(session, category=category, sort=sort, limit=2)["next"]
+        position = query_catalogue(session, category=category, sort=sort, limit=2)["next"]
         position = msgspec.json.decode(msgspec.json.encode(position), type=type(position))
-        assert len(listed(session, category=category, sort=sort, after=position)["items"]) == 1
+        assert len(query_catalogue(session, category=category, sort=sort, after=position)["items"]) == 1
 
 
-def test_prices_sort_up_and_down(session):
-    category = make_catalogue(session, *({"title": title, **priced(ord(title))} for title in "bca"))
+def test_courses_sort_by_price_in_both_directions(session):
+    category = make_catalogue(session, *({"title": title, **price_fields(ord(title))} for title in "bca"))
 
     assert titles(session, category=category, sort="price") == ["a", "b", "c"]
     assert titles(session, category=category, sort="-price") == ["c", "b", "a"]
 
 
-def test_popular_is_what_has_learners(session):
+def test_popular_sort_ranks_by_learner_count(session):
     category = make_catalogue(session, {"title": "Lonely"})
     course = make_course(session, category=category, title="Loved")
     make_course(session, category=category, title="New")
     grant_access(session, event=purchase_of(course))
 
-    found = listed(session, category=category, sort="popular")["items"]
+    found = query_catalogue(session, category=category, sort="popular")["items"]
     assert (found[0]["title"], found[0]["learners"]) == ("Loved", 1)
 
 
@@ -92,20 +92,20 @@ def test_popular_is_what_has_learners(session):
         ({"instructor_id": uuid4()}, set()),
     ],
 )
-def test_filters_narrow(session, filters, found):
+def test_filters_restrict_results(session, filters, found):
     category = make_catalogue(
         session,
-        {"title": "deep", "level": "advanced", "tags": ["sql", "locks"], **priced(5000)},
-        {"title": "русский", "language": "ru", "tags": ["sql"], **priced(490000, "RUB")},
-        {"title": "gift", **priced(0)},
+        {"title": "deep", "level": "advanced", "tags": ["sql", "locks"], **price_fields(5000)},
+        {"title": "русский", "language": "ru", "tags": ["sql"], **price_fields(490000, "RUB")},
+        {"title": "gift", **price_fields(0)},
     )
 
     assert set(titles(session, category=category, **filters)) == found
 
 
-def test_facets_count_what_the_filters_leave(session):
-    category = make_catalogue(session, {"level": "advanced"}, {**priced(0)}, {"language": "ru"})
-    found = listed(session, category=category, facets=True, total=True, limit=1)
+def test_facets_count_filtered_courses(session):
+    category = make_catalogue(session, {"level": "advanced"}, {**price_fields(0)}, {"language": "ru"})
+    found = query_catalogue(session, category=category, facets=True, total=True, limit=1)
 
     assert found["total"] == 3
     assert found["facets"] == {
@@ -114,13 +114,13 @@ def test_facets_count_what_the_filters_leave(session):
         "language": [{"value": "en", "count": 2}, {"value": "ru", "count": 1}],
         "price": [{"value": "paid", "count": 2}, {"value": "free", "count": 1}],
     }
-    assert listed(session, category=category, language="ru", facets=True)["facets"]["price"] == [
+    assert query_catalogue(session, category=category, language="ru", facets=True)["facets"]["price"] == [
         {"value": "paid", "count": 1}
     ]
 
 
-def test_an_empty_catalogue_has_empty_facets(session):
-    found = listed(session, category="nothing-here", facets=True, total=True)
+def test_empty_result_has_empty_facets(session):
+    found = query_catalogue(session, category="nothing-here", facets=True, total=True)
 
     assert found == {
         "items": [],
@@ -130,33 +130,35 @@ def test_an_empty_catalogue_has_empty_facets(session):
     }
 
 
-def test_a_list_is_one_statement_and_its_facets_another(session):
+def test_list_takes_one_query_and_facets_one_more(session):
     category = make_catalogue(session, {}, {})
     session.flush()
     statements = []
     event.listen(session.connection(), "before_cursor_execute", lambda *args: statements.append(args[2]))
 
-    listed(session, category=category)
+    query_catalogue(session, category=category)
     assert len(statements) == 1
-    listed(session, category=category, facets=True, total=True)
+    query_catalogue(session, category=category, facets=True, total=True)
     assert len(statements) == 3
 
 
-def test_what_is_not_on_sale_is_not_shown(session):
+def test_unpublished_courses_are_hidden(session):
     category = f"c{uuid4().hex}"
     make_draft(session, category=category)
     withdrawn = make_course(session, category=category)
-    unpublish_course(session, forgotten, ref=str(withdrawn.id), caller=author_of(withdrawn))
+    unpublish_course(session, noop_cache, ref=str(withdrawn.id), caller=author_of(withdrawn))
     archived = make_course(session, category=category)
-    archive_course(session, forgotten, ref=archived.slug, caller=author_of(archived), expected_version=archived.version)
+    archive_course(
+        session, noop_cache, ref=archived.slug, caller=author_of(archived), expected_version=archived.version
+    )
 
-    assert listed(session, category=category)["items"] == []
+    assert query_catalogue(session, category=category)["items"] == []
     for course in (withdrawn, archived):
         with pytest.raises(NotFound):
             show_course(session, ref=course.slug, caller=Caller(uuid4()))
 
 
-def test_a_draft_is_seen_by_its_author_and_by_admins_alone(session):
+def test_draft_is_visible_to_author_and_admins_only(session):
     draft = make_draft(session)
 
     assert show_course(session, ref=draft.slug, caller=author_of(draft))["status"] == "draft"
@@ -166,16 +168,16 @@ def test_a_draft_is_seen_by_its_author_and_by_admins_alone(session):
             show_course(session, ref=draft.slug, caller=stranger)
 
 
-def test_an_item_and_its_course_say_the_same(session):
+def test_catalogue_item_matches_course_details(session):
     course = make_course(session, title="Both", tags=["one", "two"])
-    (item,) = listed(session, instructor_id=course.instructor_id)["items"]
+    (item,) = query_catalogue(session, instructor_id=course.instructor_id)["items"]
     shown = show_course(session, ref=course.slug, caller=None)
 
     assert (item.pop("learners"), item.pop("rating")) == (0, {"average": None, "count": 0})
     assert {name: shown[name] for name in item} == item
 
 
-def test_a_course_shows_its_outline_without_contents(session):
+def test_course_shows_outline_without_lesson_content(session):
     course = make_course(session, lessons=2)
     shown = show_course(session, ref=str(course.id), caller=None)
 
@@ -194,29 +196,29 @@ def test_a_course_shows_its_outline_without_contents(session):
     assert (shown["lessons_total"], shown["duration_seconds"], shown["version"]) == (2, 120, course.version)
 
 
-def test_a_new_price_is_live_at_once(session):
+def test_price_change_is_visible_immediately(session):
     course = make_course(session)
     reprice(session, course, 100)
 
     assert show_course(session, ref=course.slug, caller=None)["price"]["amount_minor"] == 100
-    (item,) = listed(session, instructor_id=course.instructor_id)["items"]
+    (item,) = query_catalogue(session, instructor_id=course.instructor_id)["items"]
     assert item["price"] == {"amount_minor": 100, "currency": "USD"}
 
 
-def test_the_job_lays_ready_what_is_asked_for_first(session):
+def test_job_caches_first_page_of_popular_courses(session):
     make_course(session)
     warm_popular_courses(session)
-    _, page = get_page(CATALOGUE, POPULAR)
+    _, page = get_page(CATALOGUE_VERSION_KEY, POPULAR)
 
     asked = list_courses(session, filters=Filters(), **POPULAR_PAGE)
     assert page.body == msgspec.json.encode(asked)
 
 
-def test_a_change_that_the_cache_missed_is_made_good_by_its_event(session):
+def test_course_event_invalidates_cached_course_and_catalogue(session):
     course = make_course(session)
     reprice(session, course, 100)
     told = {}
-    outdate_course(session, told.__setitem__, event={"course_id": str(course.id)})
+    invalidate_course_cache(session, told.__setitem__, event={"course_id": str(course.id)})
 
-    assert told[course_key(course.slug)] == told[course_key(course.id)] == Stored(course.version, b"")
-    assert CATALOGUE in told
+    assert told[course_key(course.slug)] == told[course_key(course.id)] == CachedView(course.version, b"")
+    assert CATALOGUE_VERSION_KEY in told

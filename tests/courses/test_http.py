@@ -3,7 +3,7 @@ from uuid import uuid4
 
 import pytest
 
-from models.base import sessions
+from core.db import session_factory
 from tests.courses.factories import fields, make_catalogue, make_course
 from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 
@@ -30,12 +30,12 @@ def learner(client) -> Person:
     return Person(client)
 
 
-def committed(make, *args, **said):
-    with sessions("courses").begin() as session:
+def create_committed(make, *args, **said):
+    with session_factory("courses").begin() as session:
         return make(session, *args, **said)
 
 
-def code_of(response):
+def status_and_code(response):
     return response.status_code, response.json["code"]
 
 
@@ -48,8 +48,8 @@ def publish_by_http(author: Person, **said) -> dict:
     return author.send("POST", f"{path}/publish").json
 
 
-def test_the_catalogue_is_read_in_pages_by_anybody(client):
-    category = committed(make_catalogue, *({"title": f"Course {n}"} for n in range(5)))
+def test_catalogue_is_paged_without_authentication(client):
+    category = create_committed(make_catalogue, *({"title": f"Course {n}"} for n in range(5)))
     path, seen = f"/v1/courses?category={category}&limit=2&total=true", []
     while path:
         response = client.get(path)
@@ -62,8 +62,8 @@ def test_the_catalogue_is_read_in_pages_by_anybody(client):
     assert seen == [f"Course {n}" for n in (4, 3, 2, 1, 0)]
 
 
-def test_a_cursor_belongs_to_its_list(client):
-    category = committed(make_catalogue, {}, {})
+def test_cursor_is_valid_for_its_query_only(client):
+    category = create_committed(make_catalogue, {}, {})
     cursor = client.get(f"/v1/courses?category={category}&limit=1").json["next_cursor"]
 
     assert client.get(f"/v1/courses?category={category}&limit=1&cursor={cursor}").status_code == 200
@@ -73,7 +73,7 @@ def test_a_cursor_belongs_to_its_list(client):
         f"category={category}&sort=price&cursor={cursor}",
         f"cursor={cursor}",
     ):
-        assert code_of(client.get(f"/v1/courses?{wrong}")) == (400, "cursor_invalid")
+        assert status_and_code(client.get(f"/v1/courses?{wrong}")) == (400, "cursor_invalid")
 
 
 @pytest.mark.parametrize(
@@ -92,15 +92,15 @@ def test_a_cursor_belongs_to_its_list(client):
         "free=perhaps",
     ],
 )
-def test_a_query_that_does_not_fit_is_a_422(client, query):
+def test_invalid_query_returns_422(client, query):
     response = client.get(f"/v1/courses?{query}")
 
-    assert code_of(response) == (422, "validation_failed")
+    assert status_and_code(response) == (422, "validation_failed")
     assert response.json["errors"][0]["pointer"] == f"?{query.split('=')[0]}"
 
 
-def test_facets_come_where_they_are_asked_for(client):
-    category = committed(make_catalogue, {})
+def test_facets_are_returned_on_request(client):
+    category = create_committed(make_catalogue, {})
     plain = client.get(f"/v1/courses?category={category}").json
     counted = client.get(f"/v1/courses?category={category}&facets=true").json
 
@@ -108,8 +108,8 @@ def test_facets_come_where_they_are_asked_for(client):
     assert counted["facets"]["price"] == [{"value": "paid", "count": 1}]
 
 
-def test_a_course_is_found_by_id_and_by_slug(client):
-    course = committed(make_course)
+def test_course_is_found_by_id_and_slug(client):
+    course = create_committed(make_course)
     by_slug = client.get(f"/v1/courses/{course.slug}")
 
     assert by_slug.status_code == 200
@@ -118,19 +118,19 @@ def test_a_course_is_found_by_id_and_by_slug(client):
     assert client.get(f"/v1/courses/{course.id}", headers={"If-None-Match": by_slug.headers["ETag"]}).status_code == 304
 
 
-def test_an_unknown_course_is_a_404(client, author):
+def test_unknown_course_returns_404(client, author):
     for ref in (uuid4(), "no-such-course", "No Such", "%00", "a" * 500):
-        assert code_of(client.get(f"/v1/courses/{ref}")) == (404, "not_found")
-        assert code_of(author.get(f"/v1/courses/{ref}")) == (404, "not_found")
+        assert status_and_code(client.get(f"/v1/courses/{ref}")) == (404, "not_found")
+        assert status_and_code(author.get(f"/v1/courses/{ref}")) == (404, "not_found")
 
 
-def test_a_course_is_written_published_repriced_and_withdrawn(client, author):
+def test_course_lifecycle_over_http(client, author):
     created = author.send("POST", "/v1/courses", fields())
     path = created.headers["Location"]
     assert (created.status_code, created.json["status"], created.headers["ETag"]) == (201, "draft", '"1"')
     assert client.get(path).status_code == 404
     assert author.get(path).json == created.json
-    assert code_of(author.send("POST", f"{path}/publish")) == (409, "course_empty")
+    assert status_and_code(author.send("POST", f"{path}/publish")) == (409, "course_empty")
 
     section = author.send("POST", f"{path}/sections", {"title": "Only"})
     lesson = {"title": "One", "section_id": section.json["id"], "kind": "video", "content": {"url": "https://v.test/1"}}
@@ -154,7 +154,7 @@ def test_a_course_is_written_published_repriced_and_withdrawn(client, author):
     assert author.get(path).status_code == 404
 
 
-def test_sections_lessons_and_their_order_are_changed(author):
+def test_outline_is_edited_over_http(author):
     course = publish_by_http(author)
     path = f"/v1/courses/{course['id']}"
     (section,) = course["sections"]
@@ -168,29 +168,32 @@ def test_sections_lessons_and_their_order_are_changed(author):
     changed = change("PATCH", f"/lessons/{lesson['id']}", changes).json
     assert (changed["completion"], changed["unlock"]) == ({"rule": "viewed"}, {"at": "2029-12-31T22:00:00Z"})
     outline = {"sections": [{"title": "New"}, {"id": section["id"], "lessons": [lesson["id"]]}]}
-    assert code_of(change("PUT", "/outline", outline)) == (422, "validation_failed")
+    assert status_and_code(change("PUT", "/outline", outline)) == (422, "validation_failed")
     outline["sections"][0]["lessons"] = []
     shown = change("PUT", "/outline", outline).json
     assert [each["title"] for each in shown["sections"]] == ["New", "Renamed"]
     assert change("DELETE", f"/lessons/{lesson['id']}").status_code == 204
     assert change("DELETE", f"/sections/{section['id']}").status_code == 204
-    assert code_of(change("DELETE", f"/sections/{section['id']}")) == (404, "not_found")
+    assert status_and_code(change("DELETE", f"/sections/{section['id']}")) == (404, "not_found")
 
 
-def test_refusals_come_in_the_contracts_order(client, author, learner):
+def test_error_precedence_follows_contract(client, author, learner):
     course = publish_by_http(author)
     path, unknown = f"/v1/courses/{course['id']}", f"/v1/courses/{uuid4()}"
     stranger = Person(client, permissions=("courses:write",))
     bad = {"colour": "red"}
 
-    assert code_of(client.patch(path, json=bad)) == (401, "token_missing")
-    assert code_of(learner.send("PATCH", path, bad)) == (403, "permission_missing")
-    assert code_of(author.send("PATCH", unknown, bad)) == (404, "not_found")
-    assert code_of(stranger.send("PATCH", path, bad, If_Match='"1"')) == (404, "not_found")
-    assert code_of(author.send("PATCH", path, bad)) == (428, "precondition_required")
-    assert code_of(author.send("PATCH", path, bad, If_Match='"1"')) == (422, "validation_failed")
-    assert code_of(author.send("PATCH", path, {"title": "Late"}, If_Match='"1"')) == (412, "precondition_failed")
-    assert code_of(author.send("POST", f"{unknown}/lessons", bad)) == (404, "not_found")
+    assert status_and_code(client.patch(path, json=bad)) == (401, "token_missing")
+    assert status_and_code(learner.send("PATCH", path, bad)) == (403, "insufficient_permission")
+    assert status_and_code(author.send("PATCH", unknown, bad)) == (404, "not_found")
+    assert status_and_code(stranger.send("PATCH", path, bad, If_Match='"1"')) == (404, "not_found")
+    assert status_and_code(author.send("PATCH", path, bad)) == (428, "precondition_required")
+    assert status_and_code(author.send("PATCH", path, bad, If_Match='"1"')) == (422, "validation_failed")
+    assert status_and_code(author.send("PATCH", path, {"title": "Late"}, If_Match='"1"')) == (
+        412,
+        "precondition_failed",
+    )
+    assert status_and_code(author.send("POST", f"{unknown}/lessons", bad)) == (404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -210,14 +213,14 @@ def test_refusals_come_in_the_contracts_order(client, author, learner):
         ({"status": "published"}, "/status"),
     ],
 )
-def test_a_body_that_does_not_fit_is_a_422_that_points_at_the_fault(author, said, pointer):
+def test_invalid_body_returns_422_with_pointer(author, said, pointer):
     response = author.send("POST", "/v1/courses", fields(**said))
 
-    assert code_of(response) == (422, "validation_failed")
+    assert status_and_code(response) == (422, "validation_failed")
     assert [error["pointer"] for error in response.json["errors"]] == [pointer]
 
 
-def test_a_quiz_has_its_answers_among_its_options(author):
+def test_quiz_answers_must_be_among_options(author):
     course = author.send("POST", "/v1/courses", fields()).json
     path = f"/v1/courses/{course['id']}"
     section = author.send("POST", f"{path}/sections", {"title": "Quiz"}).json
@@ -227,42 +230,42 @@ def test_a_quiz_has_its_answers_among_its_options(author):
     for correct, status in ((["a"], 201), (["c"], 422), (["a", "b"], 422), ([], 422)):
         content = {"questions": [{**question, "correct": correct}]}
         assert author.send("POST", f"{path}/lessons", {**lesson, "content": content}).status_code == status
-    assert code_of(author.send("POST", f"{path}/lessons", {**lesson, "content": {"body": "No quiz."}})) == (
+    assert status_and_code(author.send("POST", f"{path}/lessons", {**lesson, "content": {"body": "No quiz."}})) == (
         422,
-        "content_unfit",
+        "invalid_content",
     )
 
 
-def test_a_free_course_is_joined_and_a_paid_one_is_not(author, learner):
+def test_only_free_course_allows_direct_enrollment(author, learner):
     free = publish_by_http(author, price={"amount_minor": 0, "currency": "USD"})
     paid = publish_by_http(author)
 
     first = learner.send("POST", f"/v1/courses/{free['id']}/enrollments")
     again = learner.send("POST", f"/v1/courses/{free['id']}/enrollments", {})
     assert (first.status_code, again.status_code, first.json) == (201, 201, again.json)
-    assert code_of(learner.send("POST", f"/v1/courses/{paid['id']}/enrollments")) == (409, "payment_required")
+    assert status_and_code(learner.send("POST", f"/v1/courses/{paid['id']}/enrollments")) == (409, "payment_required")
     assert learner.get("/v1/me/enrollments").json == {"items": [first.json], "next_cursor": None}
     assert learner.get(f"/v1/me/courses/{free['id']}/access").json["reason"] == "free"
     assert learner.get(f"/v1/me/courses/{paid['id']}/access").json["access"] is False
 
 
-def test_only_admins_let_others_in(client, author, learner):
+def test_only_admins_enroll_other_users(client, author, learner):
     course = publish_by_http(author)
     admin = Person(client, permissions=("courses:admin",))
     body = {"user_id": learner.get("/v1/me").json["id"]}
     lesson_id = course["sections"][0]["lessons"][0]["id"]
     path = f"/v1/courses/{course['id']}"
 
-    assert code_of(learner.send("POST", f"{path}/enrollments", body)) == (403, "permission_missing")
-    assert code_of(learner.get(f"{path}/lessons/{lesson_id}")) == (403, "not_enrolled")
-    assert code_of(client.get(f"{path}/lessons/{lesson_id}")) == (401, "token_missing")
+    assert status_and_code(learner.send("POST", f"{path}/enrollments", body)) == (403, "insufficient_permission")
+    assert status_and_code(learner.get(f"{path}/lessons/{lesson_id}")) == (403, "not_enrolled")
+    assert status_and_code(client.get(f"{path}/lessons/{lesson_id}")) == (401, "token_missing")
     assert admin.send("POST", f"{path}/enrollments", body).status_code == 201
     assert learner.get(f"{path}/lessons/{lesson_id}").json["content"] == {"body": "Words."}
 
 
-def test_own_courses_are_listed_for_their_author(author, learner):
+def test_author_lists_own_courses(author, learner):
     course = publish_by_http(author)
     listed = author.get("/v1/me/courses/teaching").json
 
     assert [(item["id"], item["status"]) for item in listed["items"]] == [(course["id"], "published")]
-    assert code_of(learner.get("/v1/me/courses/teaching")) == (403, "permission_missing")
+    assert status_and_code(learner.get("/v1/me/courses/teaching")) == (403, "insufficient_permission")

@@ -7,24 +7,31 @@ import msgspec
 import pytest
 from sqlalchemy import update
 
-from models.base import now, sessions
+from core.db import session_factory, utc_now
 from models.courses.course import Caller
 from models.courses.enrollments import Enrollment, Grant
 from models.errors import LessonNotOpen, NotEnrolled, NotFound, PaymentRequired, TokenMissing
 from tests.courses.factories import (
     author_of,
     completion_of,
-    forgotten,
     make_course,
     make_draft,
     make_lesson,
+    noop_cache,
+    published_events,
     purchase_of,
-    told,
 )
 from workers.courses.access import grant_access
 from workers.courses.authoring import archive_course, publish_course
 from workers.courses.catalogue import show_course
-from workers.courses.learning import count_completion, enroll, enroll_other, list_enrollments, show_access, show_lesson
+from workers.courses.learning import (
+    enroll,
+    enroll_user_as_admin,
+    list_enrollments,
+    show_access,
+    show_lesson,
+    update_progress_on_completion,
+)
 from workers.courses.outline import remove_lesson
 
 FREE = {"amount_minor": 0, "currency": "USD"}
@@ -34,25 +41,25 @@ def enrollment_of(session, user_id, course):
     return Enrollment.find(session, user_id, course.id)
 
 
-def first_lesson(course):
+def first_lesson_id(course):
     return next(course.lessons()).id
 
 
-def test_a_purchase_lets_the_buyer_in_and_is_told_once(session):
+def test_purchase_grants_access_and_publishes_event_once(session):
     course = make_course(session)
     purchase = purchase_of(course)
     grant_access(session, event=purchase)
     grant_access(session, event=purchase)
 
     enrollment = enrollment_of(session, purchase.user_id, course)
-    (event,) = told(session, enrollment.id)
+    (event,) = published_events(session, enrollment.id)
     assert event.type == "ENROLLMENT_CREATED"
     assert (event.payload["source"], event.payload["source_id"]) == ("order", str(purchase.order_id))
     assert len(enrollment.grants) == 1
     assert show_course(session, ref=course.slug, caller=None)["id"] == course.id
 
 
-def test_a_second_source_of_access_is_a_second_grant_and_no_news(session):
+def test_second_access_source_adds_grant_without_event(session):
     course = make_course(session, price=FREE)
     user_id = uuid4()
     enroll(session, user_id=user_id, course_id=course.id)
@@ -60,10 +67,10 @@ def test_a_second_source_of_access_is_a_second_grant_and_no_news(session):
 
     enrollment = enrollment_of(session, user_id, course)
     assert [grant.source for grant in enrollment.grants] == ["free", "order"]
-    assert len(told(session, enrollment.id)) == 1
+    assert len(published_events(session, enrollment.id)) == 1
 
 
-def test_access_that_has_ended_begins_anew_and_is_told_again(session):
+def test_new_purchase_restores_ended_access(session):
     course = make_course(session)
     first = purchase_of(course)
     grant_access(session, event=first)
@@ -73,11 +80,11 @@ def test_access_that_has_ended_begins_anew_and_is_told_again(session):
     assert show_access(session, user_id=first.user_id, course_id=course.id)["access"] is False
     grant_access(session, event=purchase_of(course, user_id=first.user_id))
     assert show_access(session, user_id=first.user_id, course_id=course.id)["access"] is True
-    assert len(told(session, enrollment_of(session, first.user_id, course).id)) == 2
+    assert len(published_events(session, enrollment_of(session, first.user_id, course).id)) == 2
 
 
-def test_a_purchase_that_is_delivered_twice_is_done_once(database, deliver):
-    with sessions("courses").begin() as session:
+def test_redelivered_purchase_is_idempotent(database, deliver):
+    with session_factory("courses").begin() as session:
         course = make_course(session)
     event_id, message = uuid4(), {"event": msgspec.to_builtins(purchase_of(course))}
     first, second = (deliver("courses.grant_access", message, event_id=event_id) for _ in range(2))
@@ -88,27 +95,27 @@ def test_a_purchase_that_is_delivered_twice_is_done_once(database, deliver):
     assert database.value("SELECT learners FROM courses.catalogue") == 1
 
 
-def test_a_completion_that_is_delivered_twice_is_counted_once(database, deliver):
-    with sessions("courses").begin() as session:
+def test_redelivered_completion_is_counted_once(database, deliver):
+    with session_factory("courses").begin() as session:
         course = make_course(session)
         purchase = purchase_of(course)
         grant_access(session, event=purchase)
     event_id = uuid4()
     message = {"event": msgspec.to_builtins(completion_of(course, purchase.user_id, lessons_completed=1))}
-    first, second = (deliver("courses.count_completion", message, event_id=event_id) for _ in range(2))
+    first, second = (deliver("courses.update_progress_on_completion", message, event_id=event_id) for _ in range(2))
 
     assert (first.get("replayed"), second["replayed"]) == (None, True)
     assert database.rows("SELECT lessons_completed, progress_percent FROM courses.enrollments") == [(1, 33)]
 
 
-def test_eight_parallel_enrollments_are_one(database):
-    with sessions("courses").begin() as session:
+def test_concurrent_enrollments_create_one(database):
+    with session_factory("courses").begin() as session:
         course = make_course(session, price=FREE)
     user_id, barrier = uuid4(), Barrier(8)
 
     def enroll_at_once(_):
         barrier.wait()
-        with sessions("courses").begin() as session:
+        with session_factory("courses").begin() as session:
             return enroll(session, user_id=user_id, course_id=course.id)
 
     with ThreadPoolExecutor(8) as threads:
@@ -119,27 +126,27 @@ def test_eight_parallel_enrollments_are_one(database):
     assert database.value("SELECT count(*) FROM bus.outbox WHERE type = 'ENROLLMENT_CREATED'") == 1
 
 
-def test_a_course_with_a_price_needs_a_payment(session):
+def test_paid_course_requires_payment(session):
     course = make_course(session)
     with pytest.raises(PaymentRequired):
         enroll(session, user_id=uuid4(), course_id=course.id)
 
 
-def test_a_course_that_is_not_on_sale_takes_no_learners(session):
+def test_unpublished_course_rejects_enrollment(session):
     draft = make_draft(session, price=FREE)
     for admit in (
         lambda: enroll(session, user_id=uuid4(), course_id=draft.id),
-        lambda: enroll_other(session, user_id=uuid4(), course_id=draft.id, granted_by=uuid4()),
+        lambda: enroll_user_as_admin(session, user_id=uuid4(), course_id=draft.id, granted_by=uuid4()),
         lambda: enroll(session, user_id=uuid4(), course_id=uuid4()),
     ):
         with pytest.raises(NotFound):
             admit()
 
 
-def test_an_admin_lets_anybody_into_any_course(session):
+def test_admin_enrollment_grants_manual_access(session):
     course = make_course(session)
     user_id, admin_id = uuid4(), uuid4()
-    enroll_other(session, user_id=user_id, course_id=course.id, granted_by=admin_id)
+    enroll_user_as_admin(session, user_id=user_id, course_id=course.id, granted_by=admin_id)
 
     access = show_access(session, user_id=user_id, course_id=course.id)
     (grant,) = access["grants"]
@@ -148,7 +155,7 @@ def test_an_admin_lets_anybody_into_any_course(session):
     assert (grant["ends_at"], grant["reason"]) == (None, None)
 
 
-def test_access_says_why_not(session):
+def test_access_denial_has_reason(session):
     course = make_course(session)
     assert show_access(session, user_id=uuid4(), course_id=course.id) == {
         "access": False,
@@ -159,23 +166,23 @@ def test_access_says_why_not(session):
         show_access(session, user_id=uuid4(), course_id=uuid4())
 
 
-def test_a_grant_that_has_run_out_gives_no_access(session):
+def test_expired_grant_gives_no_access(session):
     course = make_course(session)
     purchase = purchase_of(course)
     grant_access(session, event=purchase)
     session.execute(
         update(Grant)
         .where(Grant.user_id == purchase.user_id)
-        .values(starts_at=now() - timedelta(days=2), ends_at=now() - timedelta(days=1))
+        .values(starts_at=utc_now() - timedelta(days=2), ends_at=utc_now() - timedelta(days=1))
     )
 
     assert show_access(session, user_id=purchase.user_id, course_id=course.id)["reason"] == "ended"
     (item,) = list_enrollments(session, user_id=purchase.user_id, after=None, limit=20)["items"]
     assert item["status"] == "ended"
-    assert item["expires_at"] < now()
+    assert item["expires_at"] < utc_now()
 
 
-def test_enrollments_are_listed_in_pages_the_newest_first(session):
+def test_enrollments_are_paged_newest_first(session):
     user_id = uuid4()
     courses = [make_course(session, price=FREE, lessons=1) for _ in range(3)]
     for course in courses:
@@ -190,21 +197,21 @@ def test_enrollments_are_listed_in_pages_the_newest_first(session):
     assert (found[0]["status"], found[0]["expires_at"], found[0]["progress_percent"]) == ("active", None, 0)
 
 
-def test_progress_is_shown_with_the_enrollment_and_rounded_down(session):
+def test_enrollment_progress_percent_is_rounded_down(session):
     course = make_course(session)
     purchase = purchase_of(course)
     grant_access(session, event=purchase)
     for done, percent in ((1, 33), (2, 66), (2, 66), (3, 100)):
-        count_completion(session, event=completion_of(course, purchase.user_id, lessons_completed=done))
+        update_progress_on_completion(session, event=completion_of(course, purchase.user_id, lessons_completed=done))
         (item,) = list_enrollments(session, user_id=purchase.user_id, after=None, limit=20)["items"]
         assert item["progress_percent"] == percent
 
 
-def test_a_lesson_is_read_by_those_who_have_access(session):
+def test_lesson_requires_access(session):
     course = make_course(session)
     purchase = purchase_of(course)
     grant_access(session, event=purchase)
-    lesson_id = first_lesson(course)
+    lesson_id = first_lesson_id(course)
 
     told_lesson = show_lesson(session, course_id=course.id, lesson_id=lesson_id, caller=Caller(purchase.user_id))
     assert told_lesson["version"] == 1
@@ -217,7 +224,7 @@ def test_a_lesson_is_read_by_those_who_have_access(session):
         show_lesson(session, course_id=course.id, lesson_id=uuid4(), caller=Caller(purchase.user_id))
 
 
-def test_a_free_preview_is_read_by_everybody_while_it_is_on_sale(session):
+def test_free_preview_is_public_while_course_is_published(session):
     course = make_draft(session, lessons=0)
     author = author_of(course)
     section_id = str(course.add_section("Look inside").id)
@@ -226,28 +233,28 @@ def test_a_free_preview_is_read_by_everybody_while_it_is_on_sale(session):
 
     with pytest.raises(NotFound):
         show_lesson(session, **question)
-    publish_course(session, forgotten, ref=course.slug, caller=author)
+    publish_course(session, noop_cache, ref=course.slug, caller=author)
     assert show_lesson(session, **question)["view"]["title"] == "A lesson"
-    archive_course(session, forgotten, ref=course.slug, caller=author, expected_version=course.version)
+    archive_course(session, noop_cache, ref=course.slug, caller=author, expected_version=course.version)
     with pytest.raises(TokenMissing):
         show_lesson(session, **question)
 
 
-def test_learners_keep_what_they_bought(session):
+def test_learner_keeps_purchased_lesson_after_removal(session):
     course = make_course(session, lessons=2)
     author = author_of(course)
     purchase = purchase_of(course)
     grant_access(session, event=purchase)
-    lesson_id = first_lesson(course)
+    lesson_id = first_lesson_id(course)
     remove_lesson(session, course_id=course.id, lesson_id=lesson_id, caller=author, expected_version=course.version)
-    publish_course(session, forgotten, ref=course.slug, caller=author)
-    archive_course(session, forgotten, ref=course.slug, caller=author, expected_version=course.version)
+    publish_course(session, noop_cache, ref=course.slug, caller=author)
+    archive_course(session, noop_cache, ref=course.slug, caller=author, expected_version=course.version)
 
     learner = Caller(purchase.user_id)
     assert show_lesson(session, course_id=course.id, lesson_id=lesson_id, caller=learner)["view"]["title"] == "Lesson 1"
 
 
-def test_learners_do_not_see_the_right_answers(session):
+def test_correct_answers_are_hidden_from_learners(session):
     question = {
         "id": "q",
         "text": "?",
@@ -259,7 +266,7 @@ def test_learners_do_not_see_the_right_answers(session):
     author = author_of(course)
     section_id = str(course.add_section("Quiz").id)
     lesson = make_lesson(session, course.id, section_id, author, kind="quiz", content={"questions": [question]})
-    publish_course(session, forgotten, ref=course.slug, caller=author)
+    publish_course(session, noop_cache, ref=course.slug, caller=author)
     purchase = purchase_of(course)
     grant_access(session, event=purchase)
 
@@ -279,11 +286,11 @@ def test_learners_do_not_see_the_right_answers(session):
         ({"at": "2200-01-01T00:00:00Z"}, False),
     ],
 )
-def test_a_lesson_opens_when_its_time_has_come(session, unlock, opens):
+def test_lesson_opens_at_unlock_time(session, unlock, opens):
     course = make_draft(session, lessons=0)
     author = author_of(course)
     lesson = make_lesson(session, course.id, str(course.add_section("Drip").id), author, unlock=unlock)
-    publish_course(session, forgotten, ref=course.slug, caller=author)
+    publish_course(session, noop_cache, ref=course.slug, caller=author)
     purchase = purchase_of(course)
     grant_access(session, event=purchase)
 

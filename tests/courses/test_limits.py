@@ -10,18 +10,18 @@ from sqlalchemy.orm import Session
 
 import settings
 from api.courses.schemas import OutlineSchema
-from models.base import Aggregate
+from core.bus.outbox import OutboxEvent, record
+from core.db import Aggregate
 from models.courses.course import Course, PlannedSection
 from models.courses.outline import Lesson, Section
 from models.errors import EventTooLarge, TooManyLessons, TooManySections
 from models.events import CoursePublished, CourseUpdated
-from models.outbox import OutboxEvent, record
 from models.progress import Outline
 from tests.courses.factories import author_of, make_course, make_draft, make_lesson
-from tests.support.events import some
-from tests.support.tasks import forgotten
+from tests.support.events import build_event
+from tests.support.tasks import noop_cache
 from workers.courses.authoring import publish_course
-from workers.courses.outline import add_section, arrange_outline
+from workers.courses.outline import add_section, reorder_outline
 
 TITLE = "Ж" * 200  # two bytes a letter
 
@@ -50,10 +50,10 @@ def largest_course(session: Session) -> Course:
     return course
 
 
-def test_publication_of_the_largest_course_fits_into_an_event(session: Session):
+def test_publish_event_of_largest_course_fits_size_limit(session: Session):
     course = largest_course(session)
 
-    publish_course(session, forgotten, ref=str(course.id), caller=author_of(course))
+    publish_course(session, noop_cache, ref=str(course.id), caller=author_of(course))
 
     published_of = (OutboxEvent.type == "COURSE_PUBLISHED") & (OutboxEvent.aggregateid == str(course.id))
     event = session.scalars(select(OutboxEvent).where(published_of)).one()
@@ -62,33 +62,33 @@ def test_publication_of_the_largest_course_fits_into_an_event(session: Session):
     lessons = [lesson for section in published.sections for lesson in section.lessons]
     assert len(lessons) == settings.COURSE_LESSONS_MAX
     assert lessons[0].title == "Ж" * 79 + "…"
-    Outline.keep(session, published)
-    outline = Outline.latest(session, course.id)
+    Outline.insert_once(session, published)
+    outline = Outline.find_latest(session, course.id)
     assert outline
     assert len(outline.lessons) == settings.COURSE_LESSONS_MAX
 
 
-def test_a_course_has_a_limit_of_lessons(session: Session):
+def test_course_lesson_count_is_limited(session: Session):
     course = largest_course(session)
 
     with pytest.raises(TooManyLessons):
         make_lesson(session, course.id, str(course.sections[0].id), author_of(course))
 
 
-def test_a_course_has_a_limit_of_sections(session: Session):
+def test_course_section_count_is_limited(session: Session):
     course = largest_course(session)
 
     with pytest.raises(TooManySections):
         add_section(session, course_id=course.id, caller=author_of(course), title="One more")
 
 
-def test_an_arranged_outline_has_a_limit_of_sections(session: Session):
+def test_reordered_outline_section_count_is_limited(session: Session):
     course = make_draft(session, lessons=1)
     [lesson] = course.lessons()
     plan = [PlannedSection(title="New", lessons=[]) for _ in range(settings.COURSE_SECTIONS_MAX)]
 
     with pytest.raises(TooManySections):
-        arrange_outline(
+        reorder_outline(
             session,
             course_id=course.id,
             caller=author_of(course),
@@ -97,11 +97,11 @@ def test_an_arranged_outline_has_a_limit_of_sections(session: Session):
         )
 
 
-def test_all_sections_may_be_replaced_at_once(session: Session):
+def test_reorder_can_replace_all_sections(session: Session):
     course = largest_course(session)
     lessons = [lesson.id for lesson in course.lessons()]
 
-    arrange_outline(
+    reorder_outline(
         session,
         course_id=course.id,
         caller=author_of(course),
@@ -115,13 +115,13 @@ def test_all_sections_may_be_replaced_at_once(session: Session):
 @pytest.mark.parametrize(
     "outline", [[{"title": "t", "lessons": []}] * 201, [{"title": "t", "lessons": [str(uuid4())] * 1001}]]
 )
-def test_an_outline_above_the_limits_is_refused_with_its_place(outline: list[dict[str, object]]):
+def test_outline_above_limits_fails_schema_validation(outline: list[dict[str, object]]):
     assert list(OutlineSchema().validate({"sections": outline})) == ["sections"]
 
 
-def test_an_event_above_the_limit_is_refused(session: Session):
+def test_event_above_size_limit_is_rejected(session: Session):
     class Key(Aggregate):
         id, version = "k", 0
 
     with pytest.raises(EventTooLarge):
-        record(session, Key(), some(CourseUpdated, title="x" * settings.EVENT_MAX_BYTES))
+        record(session, Key(), build_event(CourseUpdated, title="x" * settings.EVENT_MAX_BYTES))

@@ -7,15 +7,15 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.bus.outbox import OutboxEvent
 from models.courses.course import Caller, Course
 from models.courses.quizzes import grade
-from models.errors import AnswersUnfit, LessonLocked, NotAQuiz, NotEnrolled, PrerequisiteMissing
-from models.outbox import OutboxEvent
+from models.errors import InvalidAnswers, LessonIsNotAQuiz, LessonLocked, NotEnrolled, PrerequisiteMissing
 from tests.courses.factories import author_of, completion_of, make_course, make_draft, make_lesson, purchase_of
-from tests.support.tasks import forgotten
+from tests.support.tasks import noop_cache
 from workers.courses.access import grant_access
 from workers.courses.authoring import publish_course, set_prerequisites
-from workers.courses.learning import attempt_quiz, count_completion, show_lesson
+from workers.courses.learning import attempt_quiz, show_lesson, update_progress_on_completion
 
 
 def question(name: str, *correct: str) -> dict[str, Any]:
@@ -30,7 +30,7 @@ QUIZ = {
 }
 
 
-class Pupil:
+class QuizLearner:
     """Somebody in a course whose second lesson is a quiz."""
 
     def __init__(self, session: Session, **said: Any) -> None:
@@ -40,7 +40,7 @@ class Pupil:
         self.text_id = next(self.course.lessons()).id
         section_id = str(self.course.sections[0].id)
         self.quiz_id = UUID(make_lesson(session, self.course.id, section_id, author, **QUIZ)["id"])
-        publish_course(session, forgotten, ref=str(self.course.id), caller=author)
+        publish_course(session, noop_cache, ref=str(self.course.id), caller=author)
         self.user_id = uuid4()
         grant_access(session, event=purchase_of(self.course, user_id=self.user_id))
 
@@ -63,12 +63,12 @@ class Pupil:
         ({"one": ["a"], "two": ["c", "b"]}, 100),
     ],
 )
-def test_a_question_is_right_where_just_the_right_options_are_chosen(answers, score_percent):
+def test_grading_requires_exactly_correct_options(answers, score_percent):
     assert grade({"id": "x", **QUIZ}, answers) == score_percent
 
 
-def test_attempts_are_counted_graded_and_told(session: Session):
-    pupil = Pupil(session)
+def test_attempt_is_numbered_graded_and_published(session: Session):
+    pupil = QuizLearner(session)
     assert pupil.answer(one=["b"]) == {"attempt": 1, "score_percent": 0, "passed": False}
     assert pupil.answer(one=["a"]) == {"attempt": 2, "score_percent": 50, "passed": True}
     session.flush()
@@ -77,45 +77,49 @@ def test_attempts_are_counted_graded_and_told(session: Session):
     assert all("answers" not in event.payload for event in told)
 
 
-def test_answers_to_what_was_not_asked_are_refused(session: Session):
-    pupil = Pupil(session)
-    with pytest.raises(AnswersUnfit, match="three"):
+def test_unknown_questions_and_options_are_rejected(session: Session):
+    pupil = QuizLearner(session)
+    with pytest.raises(InvalidAnswers, match="three"):
         pupil.answer(three=["a"])
-    with pytest.raises(AnswersUnfit, match="d"):
+    with pytest.raises(InvalidAnswers, match="d"):
         pupil.answer(one=["d"])
-    with pytest.raises(NotAQuiz):
+    with pytest.raises(LessonIsNotAQuiz):
         pupil.answer(pupil.text_id)
 
 
-def test_strangers_answer_nothing(session: Session):
-    pupil = Pupil(session)
+def test_quiz_requires_enrollment(session: Session):
+    pupil = QuizLearner(session)
     pupil.user_id = uuid4()
     with pytest.raises(NotEnrolled):
         pupil.answer(one=["a"])
 
 
-def test_a_lesson_of_a_sequential_course_is_locked_until_the_one_before_is_complete(session: Session):
-    pupil = Pupil(session, sequential=True)
+def test_sequential_lesson_is_locked_until_previous_is_complete(session: Session):
+    pupil = QuizLearner(session, sequential=True)
     assert pupil.read(pupil.text_id)["kind"] == "text"
     for look in (lambda: pupil.read(pupil.quiz_id), pupil.answer):
         with pytest.raises(LessonLocked, match=str(pupil.text_id)):
             look()
-    count_completion(session, event=completion_of(pupil.course, pupil.user_id, lessons_completed=1, lessons_total=2))
+    update_progress_on_completion(
+        session, event=completion_of(pupil.course, pupil.user_id, lessons_completed=1, lessons_total=2)
+    )
     assert pupil.read(pupil.quiz_id)["kind"] == "quiz"
 
 
-def test_a_course_is_locked_until_those_before_it_are_complete(session: Session):
-    first, pupil = make_course(session, lessons=1), Pupil(session)
-    require(session, pupil.course, first)
+def test_course_is_locked_until_prerequisites_are_complete(session: Session):
+    first, pupil = make_course(session, lessons=1), QuizLearner(session)
+    add_prerequisites(session, pupil.course, first)
     with pytest.raises(PrerequisiteMissing, match=str(first.id)):
         pupil.read(pupil.text_id)
     grant_access(session, event=purchase_of(first, user_id=pupil.user_id))
-    count_completion(session, event=completion_of(first, pupil.user_id, lessons_completed=1, lessons_total=1))
+    update_progress_on_completion(
+        session, event=completion_of(first, pupil.user_id, lessons_completed=1, lessons_total=1)
+    )
     assert pupil.read(pupil.text_id)["kind"] == "text"
 
 
-def require(session: Session, course: Course, *first: Course) -> None:
+def add_prerequisites(session: Session, course: Course, *first: Course) -> None:
     caller = author_of(course)
     said = {"prerequisites": [each.id for each in first], "sequential": None, "expected_version": course.version}
-    set_prerequisites(session, forgotten, course_id=course.id, caller=caller, **said)
-    publish_course(session, forgotten, ref=str(course.id), caller=caller)
+    set_prerequisites(session, noop_cache, course_id=course.id, caller=caller, **said)
+    publish_course(session, noop_cache, ref=str(course.id), caller=caller)

@@ -5,15 +5,15 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.orm import Session
 
-from models.base import sessions
+from core.db import session_factory
 from models.courses.catalogue import CatalogueEntry, Filters
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
 from models.errors import NotEnrolled, NotFound
-from tests.courses.factories import author_of, make_catalogue, make_course, purchase_of, told
+from tests.courses.factories import author_of, make_catalogue, make_course, published_events, purchase_of
 from tests.support.databases import Database
-from tests.support.tasks import forgotten
-from tests.support.waiting import at_once
+from tests.support.polling import run_concurrently
+from tests.support.tasks import noop_cache
 from workers.courses.access import grant_access
 from workers.courses.authoring import publish_course, unpublish_course
 from workers.courses.catalogue import list_courses
@@ -33,10 +33,10 @@ def review(session: Session, course: Course, rating: int, *, user_id: UUID | Non
 
 def rating_of(session: Session, course: Course) -> dict:
     entry = session.get_one(CatalogueEntry, course.id, populate_existing=True)
-    return entry.view()["rating"]
+    return entry.to_response()["rating"]
 
 
-def test_reviews_are_counted_in_the_catalogue(session: Session):
+def test_catalogue_rating_averages_reviews(session: Session):
     course = make_course(session)
     assert rating_of(session, course) == {"average": None, "count": 0}
     for rating in (5, 4, 4):
@@ -44,7 +44,7 @@ def test_reviews_are_counted_in_the_catalogue(session: Session):
     assert rating_of(session, course) == {"average": 4.33, "count": 3}
 
 
-def test_a_learner_has_one_review_and_may_change_it(session: Session):
+def test_second_review_replaces_first(session: Session):
     course = make_course(session)
     user_id = learner_of(session, course)
     first = review(session, course, 1, user_id=user_id, text="Dull.")
@@ -53,7 +53,7 @@ def test_a_learner_has_one_review_and_may_change_it(session: Session):
     assert rating_of(session, course) == {"average": 5.0, "count": 1}
 
 
-def test_a_review_is_told_and_does_not_outdate_what_the_author_edits(session: Session):
+def test_review_publishes_event_and_keeps_course_version(session: Session):
     course = make_course(session)
     version = course.version
     user_id = learner_of(session, course)
@@ -61,15 +61,15 @@ def test_a_review_is_told_and_does_not_outdate_what_the_author_edits(session: Se
     session.refresh(course)
     assert course.version == version
     enrollment = Enrollment.find(session, user_id, course.id)
-    assert [event.type for event in told(session, enrollment.id)] == ["ENROLLMENT_CREATED", "COURSE_RATED"]
+    assert [event.type for event in published_events(session, enrollment.id)] == ["ENROLLMENT_CREATED", "COURSE_RATED"]
 
 
-def test_whoever_does_not_learn_a_course_does_not_review_it(session: Session):
+def test_review_requires_enrollment(session: Session):
     with pytest.raises(NotEnrolled):
         review(session, make_course(session), 5, user_id=uuid4())
 
 
-def test_reviews_are_listed_the_newest_first_in_pages(session: Session):
+def test_reviews_are_paged_newest_first(session: Session):
     course = make_course(session)
     for rating in (1, 2, 3):
         review(session, course, rating)
@@ -81,7 +81,7 @@ def test_reviews_are_listed_the_newest_first_in_pages(session: Session):
         list_reviews(session, course_id=uuid4(), after=None, limit=2)
 
 
-def test_the_best_rated_come_first(session: Session):
+def test_rating_sort_puts_best_rated_first(session: Session):
     category = make_catalogue(session, {"title": "Good"}, {"title": "Better"}, {"title": "Unknown"})
     page = {"after": None, "limit": 10, "facets": False, "total": False}
     by_title = {
@@ -89,25 +89,25 @@ def test_the_best_rated_come_first(session: Session):
         for item in list_courses(session, filters=Filters(category=category), sort=None, **page)["items"]
     }
     for title, rating in (("Good", 3), ("Better", 5)):
-        review(session, Course.find(session, str(by_title[title])), rating)
+        review(session, Course.get(session, str(by_title[title])), rating)
     found = list_courses(session, filters=Filters(category=category), sort="rating", **page)["items"]
     assert [item["title"] for item in found] == ["Better", "Good", "Unknown"]
 
 
-def test_ratings_come_back_with_the_course(session: Session):
+def test_republished_course_keeps_its_rating(session: Session):
     course = make_course(session)
     review(session, course, 4)
     for task in (unpublish_course, publish_course):
-        task(session, forgotten, ref=str(course.id), caller=author_of(course))
+        task(session, noop_cache, ref=str(course.id), caller=author_of(course))
     assert rating_of(session, course) == {"average": 4.0, "count": 1}
 
 
-def test_eight_reviews_at_once_are_eight(database: Database, deliver):
-    with sessions("courses").begin() as session:
+def test_concurrent_reviews_are_all_counted(database: Database, deliver):
+    with session_factory("courses").begin() as session:
         course = make_course(session)
         learners = [learner_of(session, course) for _ in range(8)]
     message = {"course_id": course.id, "rating": 3, "text": ""}
-    at_once(
+    run_concurrently(
         *[
             lambda user_id=user_id: deliver("courses.review_course", {**message, "user_id": user_id})
             for user_id in learners

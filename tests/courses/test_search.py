@@ -1,9 +1,9 @@
 import pytest
 
 from models.courses import catalogue
-from models.courses.spelling import romanised, slug_of
+from models.courses.transliteration import slug_of, transliterate
 from tests.courses.factories import make_catalogue, make_course
-from tests.courses.test_catalogue import listed, titles
+from tests.courses.test_catalogue import query_catalogue, titles
 
 COURSES = (
     {"title": "Machine Learning Basics", "summary": "Train your first models."},
@@ -25,7 +25,7 @@ COURSES = (
         ('"with gas"', ["Cooking with Gas"]),
     ],
 )
-def test_words_are_found_the_best_first(session, q, found):
+def test_search_ranks_best_match_first(session, q, found):
     category = make_catalogue(session, *COURSES)
 
     assert titles(session, category=category, q=q) == found
@@ -40,13 +40,13 @@ def test_words_are_found_the_best_first(session, q, found):
         ("прогамирование", "Основы программирования на Python"),
     ],
 )
-def test_misspelled_words_are_found_all_the_same(session, q, found):
+def test_misspelled_words_are_found(session, q, found):
     category = make_catalogue(session, *COURSES)
 
     assert titles(session, category=category, q=q)[:1] == [found]
 
 
-def test_what_resembles_nothing_finds_nothing(session):
+def test_search_without_match_returns_nothing(session):
     category = make_catalogue(session, *COURSES)
 
     for q in ("zebra crossing", "%", "'; DROP TABLE", "the", "☃", "\\"):
@@ -55,11 +55,11 @@ def test_what_resembles_nothing_finds_nothing(session):
 
 @pytest.mark.parametrize("q", ["machine", "machne"])
 @pytest.mark.parametrize("sort", [None, "newest", "price"])
-def test_pages_of_a_search_show_every_course_once(session, q, sort):
+def test_search_pages_list_every_course_once(session, q, sort):
     category = make_catalogue(session, *({"title": f"Machine number {n}"} for n in range(7)))
     seen, after = [], None
     while after or not seen:
-        found = listed(session, category=category, q=q, sort=sort, limit=2, after=after, total=True)
+        found = query_catalogue(session, category=category, q=q, sort=sort, limit=2, after=after, total=True)
         assert found["total"] == 7
         seen += [item["title"] for item in found["items"]]
         after = found["next"]
@@ -67,8 +67,8 @@ def test_pages_of_a_search_show_every_course_once(session, q, sort):
     assert sorted(seen) == sorted(f"Machine number {n}" for n in range(7))
 
 
-def test_of_what_a_frequent_word_finds_titles_and_the_popular_are_ranked(session, monkeypatch):
-    monkeypatch.setattr(catalogue, "RANKED", 2)
+def test_frequent_term_ranks_titles_and_popular_courses(session, monkeypatch):
+    monkeypatch.setattr(catalogue, "MAX_RANKED", 2)
     texts = ({"title": f"Course {n}", "summary": "All about Machines."} for n in range(3))
     category = make_catalogue(session, *texts, {"title": "Machines"})
     assert titles(session, category=category, q="machine")[0] == "Machines"
@@ -81,22 +81,22 @@ def test_of_what_a_frequent_word_finds_titles_and_the_popular_are_ranked(session
     assert (len(found), all("Machines" in title for title in found)) == (2, True)
 
 
-def test_to_a_question_so_many_are_counted(session, monkeypatch):
+def test_search_total_is_capped(session, monkeypatch):
     category = make_catalogue(session, *({"title": f"Machine number {n}"} for n in range(3)))
-    monkeypatch.setattr(catalogue, "COUNTED", 2)
+    monkeypatch.setattr(catalogue, "MAX_COUNTED", 2)
     for question, count in (({"q": "machine"}, 2), ({}, 3)):
-        found = listed(session, category=category, facets=True, total=True, **question)
+        found = query_catalogue(session, category=category, facets=True, total=True, **question)
         assert (found["total"], found["facets"]["category"]) == (count, [{"value": category, "count": count}])
-        assert listed(session, category=category, total=True, **question)["total"] == count
+        assert query_catalogue(session, category=category, total=True, **question)["total"] == count
 
 
-def test_slugs_are_readable_in_both_alphabets():
+def test_slugs_are_transliterated():
     assert slug_of("Объём, щука & Ёж: издание 2") == "obem-shchuka-ezh-izdanie-2"
     assert slug_of("  Crème brûlée!  ") == "creme-brulee"
     assert slug_of("日本") == "course"
 
 
 @pytest.mark.parametrize("title", ["0190A9E6-0000-7000-8000-000000000001", "0190a9e60000700080000000000000f1"])
-def test_slug_of_a_title_that_reads_as_an_id_is_no_id(title: str):
+def test_slug_of_uuid_title_is_not_a_uuid(title: str):
     assert slug_of(title).startswith("course-0190a9e6")
-    assert romanised("C++ / C#") == "c c"
+    assert transliterate("C++ / C#") == "c c"

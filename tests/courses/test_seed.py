@@ -1,14 +1,14 @@
 import pytest
 from sqlalchemy import select
 
-from models.base import sessions
+from core.db import session_factory
 from models.courses.course import Course
-from ops.local import seed
-from ops.local.standins.auth0 import people
-from ops.local.standins.store import Store
+from ops.dev import seed
+from ops.fakes.auth0 import users
+from ops.fakes.store import Store
 
 
-def test_a_second_run_writes_nothing(database):
+def test_second_seed_run_writes_nothing(database):
     assert seed.seed() == 24
     events = database.count("bus.outbox")
 
@@ -19,9 +19,9 @@ def test_a_second_run_writes_nothing(database):
 
 
 @pytest.mark.usefixtures("database")
-def test_the_catalogue_is_worth_looking_at():
+def test_seed_catalogue_is_varied():
     seed.seed()
-    with sessions("courses").begin() as session:
+    with session_factory("courses").begin() as session:
         courses = list(session.scalars(select(Course)))
 
     assert {course.status for course in courses} == {"published"}
@@ -31,10 +31,10 @@ def test_the_catalogue_is_worth_looking_at():
     assert len({course.instructor_id for course in courses}) == 2
 
 
-def test_the_demo_instructor_is_the_stand_ins_one(tmp_path):
+def test_seed_instructor_matches_fake_auth0_user(tmp_path):
     store = Store(tmp_path / "auth0.db")
     with store.transaction() as documents:
-        user = people.signed_up(documents, "instructor@demo.test")
+        user = users.get_or_sign_up(documents, "instructor@demo.test")
     store.close()
 
     assert user["user_id"] == seed.sub_of("instructor@demo.test")

@@ -6,30 +6,30 @@ import pytest
 from sqlalchemy.orm import Session
 
 from models.courses.course import Caller, Course
-from models.errors import CourseNotPublishable, NotFound, OwnPrerequisite, PreconditionFailed, PrerequisiteCycle
+from models.errors import CourseNotPublishable, NotFound, PreconditionFailed, PrerequisiteCycle, SelfPrerequisite
 from tests.courses.factories import author_of, make_course, make_draft, make_lesson
-from tests.support.tasks import forgotten
+from tests.support.tasks import noop_cache
 from workers.courses.authoring import change_course, publish_course, set_prerequisites, unpublish_course
 from workers.courses.outline import remove_lesson
 from workers.courses.versions import list_versions, restore_version
 
 
-def changed_since(session: Session, course: Course) -> None:
+def edit_course(session: Session, course: Course) -> None:
     """Another title, the first lesson gone, a new one at the end."""
     caller, versioned = author_of(course), {"expected_version": course.version}
-    change_course(session, forgotten, ref=str(course.id), caller=caller, **versioned, fields={"title": "Another"})
+    change_course(session, noop_cache, ref=str(course.id), caller=caller, **versioned, fields={"title": "Another"})
     first = next(course.lessons()).id
     remove_lesson(session, course_id=course.id, lesson_id=first, caller=caller, expected_version=course.version)
     make_lesson(session, course.id, str(course.sections[0].id), caller, title="New")
 
 
-def test_a_version_is_the_working_copy_again_with_the_ids_that_it_had(session: Session):
+def test_restored_version_keeps_original_ids(session: Session):
     course = make_course(session, lessons=2)
     caller = author_of(course)
-    before = course.view()
-    changed_since(session, course)
-    publish_course(session, forgotten, ref=str(course.id), caller=caller)
-    assert course.view()["sections"] != before["sections"]
+    before = course.to_response()
+    edit_course(session, course)
+    publish_course(session, noop_cache, ref=str(course.id), caller=caller)
+    assert course.to_response()["sections"] != before["sections"]
 
     restored = restore_version(
         session, ref=str(course.id), caller=caller, expected_version=course.version, course_version=1
@@ -37,12 +37,12 @@ def test_a_version_is_the_working_copy_again_with_the_ids_that_it_had(session: S
     session.flush()
     session.expire_all()
     assert (restored["title"], restored["sections"]) == (before["title"], before["sections"])
-    again = Course.own(session, str(course.id), caller, contents=True)
+    again = Course.get_for_update(session, str(course.id), caller, contents=True)
     assert again.outline() == before["sections"]
     assert [lesson.content for lesson in again.lessons()] == [{"body": "Words."}] * 2
 
     # It is on sale with the next publish only, as a version of its own.
-    publish_course(session, forgotten, ref=str(course.id), caller=caller)
+    publish_course(session, noop_cache, ref=str(course.id), caller=caller)
     versions = list_versions(session, ref=str(course.id), caller=caller, after=None, limit=20)["items"]
     assert [(each["course_version"], each["title"] == before["title"], each["on_sale"]) for each in versions] == [
         (3, True, True),
@@ -51,7 +51,7 @@ def test_a_version_is_the_working_copy_again_with_the_ids_that_it_had(session: S
     ]
 
 
-def test_history_is_the_authors_own(session: Session):
+def test_version_history_is_restricted_to_author(session: Session):
     course = make_course(session)
     stranger = Caller(uuid4())
     with pytest.raises(NotFound):
@@ -64,16 +64,16 @@ def test_history_is_the_authors_own(session: Session):
         )
 
 
-def test_prerequisites_are_courses_that_there_are(session: Session):
+def test_prerequisites_must_be_existing_other_courses(session: Session):
     course, other = make_course(session), make_course(session)
 
     def require(*course_ids, version=None):
         said = {"prerequisites": list(course_ids), "sequential": True, "expected_version": version or course.version}
-        return set_prerequisites(session, forgotten, course_id=course.id, caller=author_of(course), **said)
+        return set_prerequisites(session, noop_cache, course_id=course.id, caller=author_of(course), **said)
 
     with pytest.raises(NotFound):
         require(uuid4())
-    with pytest.raises(OwnPrerequisite):
+    with pytest.raises(SelfPrerequisite):
         require(course.id)
     with pytest.raises(PreconditionFailed):
         require(other.id, version=1)
@@ -81,36 +81,36 @@ def test_prerequisites_are_courses_that_there_are(session: Session):
     assert (view["prerequisites"], view["sequential"]) == ([other.id], True)
 
 
-def requires(session: Session, course: Course, *others: Course) -> None:
-    course = Course.own(session, str(course.id), author_of(course))
+def add_prerequisites(session: Session, course: Course, *others: Course) -> None:
+    course = Course.get_for_update(session, str(course.id), author_of(course))
     said = {"prerequisites": [each.id for each in others], "sequential": None, "expected_version": course.version}
-    set_prerequisites(session, forgotten, course_id=course.id, caller=author_of(course), **said)
+    set_prerequisites(session, noop_cache, course_id=course.id, caller=author_of(course), **said)
 
 
-def publish_again(session: Session, course: Course) -> None:
-    publish_course(session, forgotten, ref=str(course.id), caller=author_of(course))
+def republish(session: Session, course: Course) -> None:
+    publish_course(session, noop_cache, ref=str(course.id), caller=author_of(course))
 
 
-def test_prerequisites_that_form_a_cycle_are_refused(session: Session):
+def test_prerequisite_cycle_is_rejected(session: Session):
     first, second, third = (make_course(session) for _ in range(3))
-    requires(session, first, second)
-    requires(session, second, third)
+    add_prerequisites(session, first, second)
+    add_prerequisites(session, second, third)
 
     with pytest.raises(PrerequisiteCycle, match=str(first.id)):
-        requires(session, third, first)
+        add_prerequisites(session, third, first)
 
 
-def test_cycle_of_published_versions_is_refused_although_the_draft_is_changed(session: Session):
+def test_cycle_of_published_versions_is_rejected_despite_draft(session: Session):
     first, second = make_course(session), make_course(session)
-    requires(session, first, second)
-    publish_again(session, first)
-    requires(session, first)
+    add_prerequisites(session, first, second)
+    republish(session, first)
+    add_prerequisites(session, first)
 
     with pytest.raises(PrerequisiteCycle):
-        requires(session, second, first)
+        add_prerequisites(session, second, first)
 
 
-def test_publishing_names_all_that_keeps_learners_from_completing_the_course(session: Session):
+def test_publish_error_lists_all_completion_obstacles(session: Session):
     withdrawn = make_course(session)
     course = make_draft(session, lessons=1)
     section_id = str(course.sections[0].id)
@@ -118,11 +118,11 @@ def test_publishing_names_all_that_keeps_learners_from_completing_the_course(ses
     score = {"completion": {"rule": "min_score", "min_score_percent": 50}}
     make_lesson(session, course.id, section_id, caller, **score)
     make_lesson(session, course.id, section_id, caller, completion={"rule": "viewed"}, duration_seconds=None)
-    requires(session, course, withdrawn)
-    unpublish_course(session, forgotten, ref=str(withdrawn.id), caller=author_of(withdrawn))
+    add_prerequisites(session, course, withdrawn)
+    unpublish_course(session, noop_cache, ref=str(withdrawn.id), caller=author_of(withdrawn))
 
     with pytest.raises(CourseNotPublishable) as refused:
-        publish_again(session, course)
+        republish(session, course)
 
     assert [fault["pointer"] for fault in refused.value.errors] == [
         "/sections/0/lessons/1/completion/rule",

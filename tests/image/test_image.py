@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ops.local.ready import is_ok
+from ops.dev.readiness import is_ok
 from settings import ROOT
-from tests.support.waiting import eventually
+from tests.support.polling import eventually
 
 pytestmark = pytest.mark.image
 
@@ -53,14 +53,16 @@ def image() -> Image:
     return Image(directory)
 
 
-def test_it_runs_as_nobody_and_has_no_build_tools(image: Image):
+def test_image_runs_unprivileged_without_build_tools(image: Image):
     assert image.run("id", "-u") == "10001"
     tools = image.run("sh", "-c", "command -v gcc cc make g++ ld /venv/bin/pip || true")
     assert tools == ""
 
 
-def test_every_process_finds_all_of_its_code(image: Image):
-    loads = "import celery_app; celery_app.celery_app.loader.import_default_modules(); print(*celery_app.LOADED)"
+def test_every_process_can_import_its_code(image: Image):
+    loads = (
+        "import celery_app; celery_app.celery_app.loader.import_default_modules(); print(*celery_app.LOADED_SERVICES)"
+    )
     assert "payments" in image.run("python", "-c", loads)
     image.run("python", "-m", "bridge", "--help")
     image.run(
@@ -72,7 +74,7 @@ def test_every_process_finds_all_of_its_code(image: Image):
     image.run("celery", "--quiet", "-A", "celery_app", "worker", "--help")
 
 
-def test_the_gateway_answers_from_inside(image: Image):
+def test_gateway_answers_inside_container(image: Image):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -80,7 +82,7 @@ def test_the_gateway_answers_from_inside(image: Image):
     with image.start(*command, ENVIRONMENT="local") as running:
         try:
             eventually(lambda: is_ok(f"http://127.0.0.1:{port}/livez"), "the gateway", seconds=60)
-            assert image.run("sh", "-c", f"sed s/8000/{port}/ ops/healthy.py | python -") == ""
+            assert image.run("sh", "-c", f"sed s/8000/{port}/ ops/healthcheck.py | python -") == ""
             assert is_ok(f"http://127.0.0.1:{port}/openapi.json")
         finally:
             for each in psutil.Process(running.pid).children(recursive=True):

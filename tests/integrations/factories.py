@@ -6,10 +6,10 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.orm import Session
 
-from models.base import new_id, now
+from core.db import new_id, utc_now
 from models.events import CoursePurchased, Event
-from models.integrations import Endpoint, LoggedEvent, WebhookDelivery
-from tests.support.events import some
+from models.integrations import Endpoint, EventLogEntry, WebhookDelivery
+from tests.support.events import build_event
 
 
 def headers_of(event: Event, *, sequence: int = 1, **more: str) -> dict[str, str]:
@@ -19,31 +19,31 @@ def headers_of(event: Event, *, sequence: int = 1, **more: str) -> dict[str, str
         "ce_source": f"/{event.topic}",
         "ce_subject": "some",
         "ce_sequence": str(sequence),
-        "ce_time": now().isoformat(),
+        "ce_time": utc_now().isoformat(),
         "ce_dataschema": f"https://coursebus.dev/schemas/{event.type}/1",
         **more,
     }
 
 
-def append(session: Session, event: Event | None = None, **more: str) -> UUID:
+def append_to_event_log(session: Session, event: Event | None = None, **more: str) -> UUID:
     """Put an event at the end of the feed; returns its id."""
-    event, event_id = event or some(CoursePurchased), new_id()
-    assert LoggedEvent.append(session, event_id, headers_of(event, **more), msgspec.to_builtins(event))
+    event, event_id = event or build_event(CoursePurchased), new_id()
+    assert EventLogEntry.append(session, event_id, headers_of(event, **more), msgspec.to_builtins(event))
     return event_id
 
 
 def make_endpoint(session: Session, url: str = "http://127.0.0.1:9/hook", *event_types: str) -> Endpoint:
-    endpoint = Endpoint.begin(url=url, description="", event_types=list(event_types), at=now())
+    endpoint = Endpoint.create(url=url, description="", event_types=list(event_types), at=utc_now())
     session.add(endpoint)
     session.flush()
     return endpoint
 
 
-def tell(session: Session, event: Event | None = None) -> UUID:
+def append_and_schedule(session: Session, event: Event | None = None) -> UUID:
     """Append an event and plan its deliveries."""
-    event = event or some(CoursePurchased)
-    event_id = append(session, event)
-    WebhookDelivery.plan(session, event_id, event.type, at=now())
+    event = event or build_event(CoursePurchased)
+    event_id = append_to_event_log(session, event)
+    WebhookDelivery.schedule(session, event_id, event.type, at=utc_now())
     return event_id
 
 

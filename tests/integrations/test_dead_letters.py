@@ -7,49 +7,49 @@ import msgspec
 import pytest
 from sqlalchemy.orm import Session
 
-from models.base import new_id, now, sessions
-from models.deadletters import DeadLetter, name_of
+from core.bus.dead_letters import DeadLetter, dead_letter_id
+from core.db import new_id, session_factory, utc_now
 from models.events import CourseCompleted
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
-from tests.support.events import some
-from tests.support.tasks import Notes, registered, write
+from tests.support.events import build_event
+from tests.support.tasks import Notes, registered, write_note
 
-FAULTS: list[str] = []  # the titles that are not taken
+REJECTED_TITLES: list[str] = []  # the titles that are not taken
 
 
-def take(session: Session, *, event: CourseCompleted) -> None:
-    if event.course_title in FAULTS:
+def record_title(session: Session, *, event: CourseCompleted) -> None:
+    if event.course_title in REJECTED_TITLES:
         raise ValueError("a bug")
-    write(session, event.course_title)
+    write_note(session, event.course_title)
 
 
 @pytest.fixture
 def notes(database: Database) -> Iterator[Notes]:
     database.execute("DROP TABLE IF EXISTS progress.notes")
-    with registered(take):
+    with registered(record_title):
         yield Notes(database)
-    FAULTS.clear()
+    REJECTED_TITLES.clear()
 
 
-def bury(title: str, *, key: str = "k", reason: str = "parked") -> str:
+def store_dead_letter(title: str, *, key: str = "k", reason: str = "parked") -> str:
     """Returns the name of the letter."""
     letter = DeadLetter(
-        handler="progress.take",
+        handler="progress.record_title",
         event_id=new_id(),
         topic="progress",
         key=key,
         type="COURSE_COMPLETED",
-        payload=msgspec.to_builtins(some(CourseCompleted, course_title=title)),
+        payload=msgspec.to_builtins(build_event(CourseCompleted, course_title=title)),
         headers={"ce_type": "COURSE_COMPLETED"},
         reason=reason,
         status="open",
-        created_at=now(),
+        created_at=utc_now(),
     )
-    with sessions("progress").begin() as session:
+    with session_factory("progress").begin() as session:
         session.add(letter)
         session.flush()
-        return name_of(letter)
+        return dead_letter_id(letter)
 
 
 def replay(name: str) -> dict[str, Any]:
@@ -57,52 +57,52 @@ def replay(name: str) -> dict[str, Any]:
     return deliver(f"{service}.replay_dead_letters", {"service": service, "seq": int(seq)})
 
 
-def listed(service: str, **asked: Any) -> list[str]:
+def list_dead_letter_ids(service: str, **asked: Any) -> list[str]:
     message = {"service": service, "status": "open", "limit": 10, "after": 0, **asked}
     return [letter["id"] for letter in deliver(f"{service}.list_dead_letters", message)["result"]]
 
 
-def test_a_service_lists_its_own(notes: Notes):
-    names = [bury("one"), bury("two")]
+def test_service_lists_own_dead_letters(notes: Notes):
+    names = [store_dead_letter("one"), store_dead_letter("two")]
 
-    assert listed("progress") == names
-    assert listed("progress", limit=1) == names[:1]
-    assert listed("progress", after=int(names[0].partition("-")[2])) == names[1:]
-    assert listed("payments") == []
+    assert list_dead_letter_ids("progress") == names
+    assert list_dead_letter_ids("progress", limit=1) == names[:1]
+    assert list_dead_letter_ids("progress", after=int(names[0].partition("-")[2])) == names[1:]
+    assert list_dead_letter_ids("payments") == []
 
 
-def test_all_of_a_key_are_replayed_in_their_order_whichever_is_named(notes: Notes):
-    names = [bury("one", reason="a bug"), bury("two"), bury("three")]
-    other = bury("another's", key="other")
+def test_replay_handles_whole_key_in_order(notes: Notes):
+    names = [store_dead_letter("one", reason="a bug"), store_dead_letter("two"), store_dead_letter("three")]
+    other = store_dead_letter("another's", key="other")
     reply = replay(names[1])
 
-    assert reply["result"] == {"replayed": names, "failed": None, "left": 0}
+    assert reply["result"] == {"replayed": names, "failed": None, "remaining": 0}
     assert notes() == ["one", "two", "three"]
-    assert listed("progress") == [other]
+    assert list_dead_letter_ids("progress") == [other]
     assert replay(names[0])["error"]["name"] == "DeadLetterClosed"
 
 
-def test_one_that_fails_again_keeps_the_later_ones_behind_it(notes: Notes):
-    names = [bury("one"), bury("two"), bury("three")]
-    FAULTS.append("two")
+def test_failed_replay_keeps_later_dead_letters_parked(notes: Notes):
+    names = [store_dead_letter("one"), store_dead_letter("two"), store_dead_letter("three")]
+    REJECTED_TITLES.append("two")
     reply = replay(names[0])["result"]
 
-    assert (reply["replayed"], reply["failed"]["id"], reply["left"]) == (names[:1], names[1], 2)
-    FAULTS.clear()
+    assert (reply["replayed"], reply["failed"]["id"], reply["remaining"]) == (names[:1], names[1], 2)
+    REJECTED_TITLES.clear()
     assert replay(names[1])["result"]["replayed"] == names[1:]
     assert notes() == ["one", "two", "three"]
 
 
-def test_what_was_done_meanwhile_is_not_done_twice(notes: Notes, database: Database):
-    name = bury("one")
+def test_replay_skips_event_already_handled(notes: Notes, database: Database):
+    name = store_dead_letter("one")
     [[event_id, payload]] = database.rows("SELECT event_id, payload FROM bus.dead_letters")
-    deliver("progress.take", {"event": payload}, event_id=event_id)
+    deliver("progress.record_title", {"event": payload}, event_id=event_id)
 
     assert replay(name)["result"]["replayed"] == [name]
     assert notes() == ["one"]
 
 
-def test_anothers_letter_is_not_found(notes: Notes):
-    _, _, seq = bury("one").partition("-")
+def test_dead_letter_of_other_service_is_not_found(notes: Notes):
+    _, _, seq = store_dead_letter("one").partition("-")
 
     assert replay(f"payments-{seq}")["error"]["name"] == "NotFound"

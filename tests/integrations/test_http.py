@@ -28,11 +28,11 @@ def create(admin: Person, **headers: str) -> Any:
     return admin.send("POST", "/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/"}, **headers)
 
 
-STORING = [{"Idempotency_Key": "k-1"}, {"Prefer": "respond-async"}]
+STORED_RESPONSE_HEADERS = [{"Idempotency_Key": "k-1"}, {"Prefer": "respond-async"}]
 
 
-@pytest.mark.parametrize("headers", STORING, ids=str)
-def test_secret_of_a_new_endpoint_is_stored_in_no_answer(admin: Person, database: Database, headers: dict[str, str]):
+@pytest.mark.parametrize("headers", STORED_RESPONSE_HEADERS, ids=str)
+def test_new_endpoint_secret_is_never_stored(admin: Person, database: Database, headers: dict[str, str]):
     response = create(admin, **headers)
 
     assert (response.status_code, response.json["code"]) == (400, "secret_not_stored")
@@ -40,8 +40,8 @@ def test_secret_of_a_new_endpoint_is_stored_in_no_answer(admin: Person, database
     assert database.count("bus.idempotency_keys") == database.count("bus.operations") == 0
 
 
-@pytest.mark.parametrize("headers", STORING, ids=str)
-def test_rotated_secret_is_stored_in_no_answer(admin: Person, database: Database, headers: dict[str, str]):
+@pytest.mark.parametrize("headers", STORED_RESPONSE_HEADERS, ids=str)
+def test_rotated_secret_is_never_stored(admin: Person, database: Database, headers: dict[str, str]):
     endpoint = create(admin).json
     path = f"/v1/webhook-endpoints/{endpoint['id']}/rotate-secret"
 
@@ -59,15 +59,15 @@ def names_of(schema: Any) -> set[str]:
     return {name for part in schema for name in names_of(part)} if isinstance(schema, list) else set()
 
 
-def test_answers_with_a_secret_are_those_whose_policy_says_so():
+def test_secret_responses_match_route_policy():
     secret = {
         (method, path)
         for (method, path), operation in OPERATIONS.items()
         if "WebhookEndpointWithSecret" in str(operation["responses"])
     }
 
-    assert secret == {each for each, operation in OPERATIONS.items() if operation.get("x-secret-answer")}
-    assert len(secret) == sum(policy.secret_answer for _, _, policy in ROUTES) == 2
+    assert secret == {each for each, operation in OPERATIONS.items() if operation.get("x-returns-secret")}
+    assert len(secret) == sum(policy.returns_secret for _, _, policy in ROUTES) == 2
     for each in secret:
         assert "Idempotency" not in str(OPERATIONS[each].get("parameters", []))
         assert "202" not in OPERATIONS[each]["responses"]
@@ -77,7 +77,7 @@ def actions(database: Database) -> list[tuple[str, str]]:
     return database.rows("SELECT actor, task FROM bus.staff_actions ORDER BY id")
 
 
-def test_command_of_staff_is_recorded_with_its_actor(admin: Person, database: Database):
+def test_staff_command_is_recorded_with_actor(admin: Person, database: Database):
     endpoint = create(admin).json
 
     admin.send("DELETE", f"/v1/webhook-endpoints/{endpoint['id']}")
@@ -90,14 +90,14 @@ def test_command_of_staff_is_recorded_with_its_actor(admin: Person, database: Da
     assert subject == {"endpoint_id": endpoint["id"]}
 
 
-def test_command_of_a_program_is_recorded_with_its_client(admin: Person, database: Database):
+def test_machine_command_is_recorded_with_client(admin: Person, database: Database):
     admin.sub = "deploy@clients"
     admin.send("POST", "/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/"}, claims={"gty": "client-credentials"})
 
     assert actions(database) == [("client:deploy@clients", "integrations.create_endpoint")]
 
 
-def test_refused_command_is_not_recorded(admin: Person, database: Database):
+def test_rejected_command_is_not_recorded(admin: Person, database: Database):
     admin.send("DELETE", "/v1/webhook-endpoints/00000000-0000-0000-0000-000000000000")
 
     assert actions(database) == []
@@ -111,5 +111,5 @@ def test_recorded_actions_cannot_be_changed(database: Database):
         assert not allowed
 
 
-def test_policy_stores_answers_unless_told_otherwise():
-    assert not Policy().secret_answer
+def test_policy_stores_responses_by_default():
+    assert not Policy().returns_secret

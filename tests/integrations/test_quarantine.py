@@ -2,24 +2,24 @@
 
 from typing import Any
 
-from models.base import sessions
+from core.bus.outbox import record
+from core.bus.quarantine import PARKED
+from core.db import session_factory
 from models.events import CourseCompleted
-from models.outbox import record
-from models.quarantine import PARKED
-from tests.bridge.wire import Key
+from tests.bridge.kafka_probe import SampleAggregate
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
-from tests.support.events import some
+from tests.support.events import build_event
 
 STATES = "SELECT failure_reason FROM bus.outbox ORDER BY seq"
 
 
 def quarantine(database: Database, *, parked: int) -> str:
     """Return the name of an event in quarantine with others behind it."""
-    key = Key()
-    with sessions("progress").begin() as session:
+    key = SampleAggregate()
+    with session_factory("progress").begin() as session:
         for _ in range(1 + parked):
-            record(session, key, some(CourseCompleted))  # type: ignore[arg-type]
+            record(session, key, build_event(CourseCompleted))  # type: ignore[arg-type]
     of_the_key = "WHERE aggregateid = :key"
     database.execute(
         f"""UPDATE bus.outbox SET failed_at = now(), failure_reason =
@@ -29,25 +29,25 @@ def quarantine(database: Database, *, parked: int) -> str:
     return f"progress-{database.value(f'SELECT min(seq) FROM bus.outbox {of_the_key}', key=key.aggregate_id)}"  # noqa: S608
 
 
-def listed(service: str, *, limit: int = 10, after: int = 0) -> list[dict[str, Any]]:
+def quarantined_events(service: str, *, limit: int = 10, after: int = 0) -> list[dict[str, Any]]:
     reply = deliver(f"{service}.list_quarantined", {"service": service, "limit": limit, "after": after})
     return list(reply["result"])
 
 
-def test_a_service_lists_its_own(database: Database):
+def test_service_lists_own_quarantined_events(database: Database):
     names = [quarantine(database, parked=2), quarantine(database, parked=0)]
 
-    events = listed("progress")
+    events = quarantined_events("progress")
 
     assert [event["id"] for event in events] == names
-    assert [event["waiting"] for event in events] == [2, 0]
+    assert [event["parked"] for event in events] == [2, 0]
     assert events[0]["reason"] == "INVALID_RECORD: a test"
-    assert [event["id"] for event in listed("progress", limit=1)] == names[:1]
-    assert [event["id"] for event in listed("progress", after=int(names[0].partition("-")[2]))] == names[1:]
-    assert listed("payments") == []
+    assert [event["id"] for event in quarantined_events("progress", limit=1)] == names[:1]
+    assert [event["id"] for event in quarantined_events("progress", after=int(names[0].partition("-")[2]))] == names[1:]
+    assert quarantined_events("payments") == []
 
 
-def test_a_release_frees_the_key_and_no_other(database: Database):
+def test_release_affects_only_its_key(database: Database):
     names = [quarantine(database, parked=2), quarantine(database, parked=0)]
     seq = int(names[0].partition("-")[2])
 
@@ -59,7 +59,7 @@ def test_a_release_frees_the_key_and_no_other(database: Database):
     assert again["error"]["name"] == "NotFound"
 
 
-def test_parked_and_foreign_events_are_not_released(database: Database):
+def test_parked_events_and_other_services_are_not_released(database: Database):
     name = quarantine(database, parked=1)
     seq = int(name.partition("-")[2])
 

@@ -11,31 +11,31 @@ from sqlalchemy.orm import Session
 from standardwebhooks import Webhook
 
 import settings
-from models.base import now, sessions
+from core.bus.outbox import OutboxEvent
+from core.db import session_factory, utc_now
 from models.errors import EndpointDisabled, NotFound, TooManyEndpoints, UnknownEventType
 from models.events import CourseCompleted, CoursePurchased, LessonCompleted
-from models.integrations import Endpoint, Outcome, Parcel, WebhookDelivery, new_secret, signatures
-from models.outbox import OutboxEvent
-from tests.integrations.factories import append, deliveries, headers_of, make_endpoint, tell
+from models.integrations import Endpoint, Outcome, WebhookDelivery, WebhookRequest, new_secret, signatures
+from tests.integrations.factories import append_and_schedule, append_to_event_log, deliveries, headers_of, make_endpoint
 from tests.support.databases import Database
-from tests.support.events import some
-from workers.integrations.deliveries import claim_deliveries, end_attempt, list_deliveries, replay_delivery
-from workers.integrations.endpoints import delete_endpoint, replay_past, rotate_secret, show_endpoint
+from tests.support.events import build_event
+from workers.integrations.deliveries import claim_deliveries, finish_attempt, list_deliveries, replay_delivery
+from workers.integrations.endpoints import delete_endpoint, replay_events, rotate_secret, show_endpoint
 
-GOOD = Outcome(status_code=204, error=None, duration_ms=5)
-BAD = Outcome(status_code=500, error="status_500", duration_ms=5)
+SUCCESS = Outcome(status_code=204, error=None, duration_ms=5)
+FAILURE = Outcome(status_code=500, error="status_500", duration_ms=5)
 
 
-def nobody(*_: object, **__: object) -> None:
+def ignore_hint(*_: object, **__: object) -> None:
     """Is poked."""
 
 
-def claim(session: Session, *, limit: int = 100, busy: dict[UUID, int] | None = None) -> list[Parcel]:
+def claim(session: Session, *, limit: int = 100, busy: dict[UUID, int] | None = None) -> list[WebhookRequest]:
     return claim_deliveries(session, busy=busy or {}, limit=limit)
 
 
-def end(session: Session, parcel: Parcel, outcome: Outcome) -> None:
-    end_attempt(
+def finish_parcel(session: Session, parcel: WebhookRequest, outcome: Outcome) -> None:
+    finish_attempt(
         session,
         endpoint_id=parcel.endpoint_id,
         delivery_id=parcel.delivery_id,
@@ -46,7 +46,7 @@ def end(session: Session, parcel: Parcel, outcome: Outcome) -> None:
 
 def make_due(session: Session) -> None:
     for delivery in deliveries(session, status="pending"):
-        delivery.due_at = now()
+        delivery.due_at = utc_now()
     for endpoint in session.query(Endpoint):
         endpoint.resting_until = None
     session.flush()
@@ -56,13 +56,13 @@ def fail(session: Session, times: int) -> None:
     for _ in range(times):
         make_due(session)
         for parcel in claim(session):
-            end(session, parcel, BAD)
+            finish_parcel(session, parcel, FAILURE)
 
 
-def test_the_official_library_takes_our_signatures():
+def test_standardwebhooks_library_verifies_signatures():
     old, new = new_secret(), new_secret()
     body = msgspec.json.encode({"type": "COURSE_PURCHASED", "title": "Grüße"})
-    timestamp = int(now().timestamp())
+    timestamp = int(utc_now().timestamp())
     headers = {
         "webhook-id": "some",
         "webhook-timestamp": str(timestamp),
@@ -70,47 +70,50 @@ def test_the_official_library_takes_our_signatures():
     }
 
     assert Webhook(new).verify(body, headers) == Webhook(old).verify(body, headers)
-    assert Webhook(new).sign("some", now().replace(microsecond=0), body.decode()).startswith("v1,")
+    assert Webhook(new).sign("some", utc_now().replace(microsecond=0), body.decode()).startswith("v1,")
     with pytest.raises(Exception, match="No matching signature"):
         Webhook(new_secret()).verify(body, headers)
 
 
-def test_who_listens_is_told_and_nobody_else(session: Session):
+def test_event_is_delivered_to_subscribed_endpoints_only(session: Session):
     everything = make_endpoint(session)
     lessons = make_endpoint(session, "http://127.0.0.1:9/", "LESSON_COMPLETED", "COURSE_COMPLETED")
     asleep = make_endpoint(session)
-    asleep.change({"enabled": False}, at=now())
-    lesson, purchase = tell(session, some(LessonCompleted)), tell(session, some(CoursePurchased))
+    asleep.change({"enabled": False}, at=utc_now())
+    lesson, purchase = (
+        append_and_schedule(session, build_event(LessonCompleted)),
+        append_and_schedule(session, build_event(CoursePurchased)),
+    )
 
     told = {(each.endpoint_id, each.event_id) for each in deliveries(session)}
     assert told == {(everything.id, lesson), (everything.id, purchase), (lessons.id, lesson)}
 
 
-def test_an_event_that_nobody_knows_cannot_be_listened_to(session: Session):
+def test_unknown_event_type_subscription_is_rejected(session: Session):
     with pytest.raises(UnknownEventType):
         make_endpoint(session, "http://127.0.0.1:9/", "COURSE_EATEN")
     with pytest.raises(UnknownEventType):
-        make_endpoint(session).change({"event_types": ["COURSE_EATEN"]}, at=now())
+        make_endpoint(session).change({"event_types": ["COURSE_EATEN"]}, at=utc_now())
 
 
-def test_a_poke_follows_an_event_that_somebody_listens_to(deliver, database: Database):
-    event = some(CoursePurchased)
+def test_event_creates_one_delivery_per_subscribed_endpoint(deliver, database: Database):
+    event = build_event(CoursePurchased)
     message, headers = {"event": event}, headers_of(event)
-    deliver("integrations.keep_event", message, event_id=uuid4(), event_headers=headers)
+    deliver("integrations.append_event_to_log", message, event_id=uuid4(), event_headers=headers)
     created = deliver(
         "integrations.create_endpoint", {"url": "http://127.0.0.1:9/", "description": "", "event_types": []}
     )
     assert created["result"]["secret"].startswith("whsec_")
     event_id = uuid4()
     for _ in range(2):
-        deliver("integrations.keep_event", message, event_id=event_id, event_headers=headers)
+        deliver("integrations.append_event_to_log", message, event_id=event_id, event_headers=headers)
 
     assert database.rows("SELECT event_id, status FROM integrations.webhook_deliveries") == [(event_id, "pending")]
 
 
-def test_a_webhook_carries_the_event_as_the_feed_shows_it(session: Session):
+def test_webhook_body_is_the_feed_event(session: Session):
     make_endpoint(session)
-    event_id = tell(session)
+    event_id = append_and_schedule(session)
     [parcel] = claim(session)
 
     assert parcel.event["id"] == str(event_id)
@@ -118,40 +121,40 @@ def test_a_webhook_carries_the_event_as_the_feed_shows_it(session: Session):
     assert parcel.attempt == 1
 
 
-def test_what_is_claimed_is_nobody_elses_until_it_is_taken_for_lost(session: Session):
+def test_claimed_delivery_is_leased(session: Session):
     make_endpoint(session)
-    tell(session)
+    append_and_schedule(session)
     [first] = claim(session)
     assert claim(session) == []
 
     [delivery] = deliveries(session)
-    lease = delivery.due_at - now()
+    lease = delivery.due_at - utc_now()
     assert timedelta(seconds=settings.WEBHOOK_TIMEOUT_SECONDS) < lease
-    delivery.due_at = now()  # as if its worker had been killed long ago
+    delivery.due_at = utc_now()  # as if its worker had been killed long ago
     [second] = claim(session)
     assert (first.event["id"], second.attempt) == (second.event["id"], 2)
-    end(session, second, GOOD)
+    finish_parcel(session, second, SUCCESS)
     assert claim(session) == []
 
 
-def test_a_late_failure_says_nothing_after_the_next_attempt_has_begun(session: Session):
+def test_superseded_attempt_counts_only_when_delivered(session: Session):
     make_endpoint(session)
-    tell(session)
+    append_and_schedule(session)
     [first] = claim(session)
     make_due(session)
     [second] = claim(session)
-    end(session, first, BAD)
+    finish_parcel(session, first, FAILURE)
     assert deliveries(session)[0].status_code is None
-    end(session, first, GOOD)
-    end(session, second, BAD)
+    finish_parcel(session, first, SUCCESS)
+    finish_parcel(session, second, FAILURE)
 
     assert [each.status for each in deliveries(session)] == ["delivered"]
 
 
-def test_one_endpoint_has_a_few_at_a_time_and_leaves_room_for_others(session: Session):
+def test_concurrent_deliveries_per_endpoint_are_limited(session: Session):
     slow, quick = make_endpoint(session), make_endpoint(session)
     for _ in range(10):
-        tell(session)
+        append_and_schedule(session)
     claimed = [parcel.endpoint_id for parcel in claim(session)]
     assert (claimed.count(slow.id), claimed.count(quick.id)) == (4, 4)
 
@@ -160,60 +163,63 @@ def test_one_endpoint_has_a_few_at_a_time_and_leaves_room_for_others(session: Se
     assert (claimed.count(slow.id), claimed.count(quick.id)) == (0, 1)
 
 
-def test_a_failing_endpoint_has_one_at_a_time(session: Session):
+def test_failing_endpoint_gets_one_delivery_at_a_time(session: Session):
     make_endpoint(session)
     for _ in range(3):
-        tell(session)
+        append_and_schedule(session)
     fail(session, 1)
     make_due(session)
 
     assert len(claim(session)) == 1
 
 
-def test_retries_come_later_and_later_for_three_days(session: Session, monkeypatch):
+def test_retries_back_off_over_three_days(session: Session, monkeypatch):
     monkeypatch.setattr(settings, "WEBHOOK_DISABLED_AFTER_HOURS", 1000)
-    assert timedelta(days=2.9) < timedelta(seconds=sum(settings.WEBHOOK_RETRIES_SECONDS)) < timedelta(days=3.1)
+    assert timedelta(days=2.9) < timedelta(seconds=sum(settings.WEBHOOK_RETRY_DELAYS_SECONDS)) < timedelta(days=3.1)
     make_endpoint(session)
-    tell(session)
+    append_and_schedule(session)
     waits = []
-    for _ in settings.WEBHOOK_RETRIES_SECONDS:
+    for _ in settings.WEBHOOK_RETRY_DELAYS_SECONDS:
         fail(session, 1)
-        waits.append((deliveries(session)[0].due_at - now()).total_seconds())
+        waits.append((deliveries(session)[0].due_at - utc_now()).total_seconds())
 
     assert all(
-        0.75 <= wait / planned <= 1.25 for wait, planned in zip(waits, settings.WEBHOOK_RETRIES_SECONDS, strict=True)
+        0.75 <= wait / planned <= 1.25
+        for wait, planned in zip(waits, settings.WEBHOOK_RETRY_DELAYS_SECONDS, strict=True)
     )
     fail(session, 1)
     [delivery] = deliveries(session)
-    assert (delivery.status, delivery.attempts) == ("failed", len(settings.WEBHOOK_RETRIES_SECONDS) + 1)
+    assert (delivery.status, delivery.attempts) == ("failed", len(settings.WEBHOOK_RETRY_DELAYS_SECONDS) + 1)
 
 
-def test_a_receiver_may_ask_for_more_time_but_not_for_all(session: Session):
+def test_retry_after_is_honored_up_to_one_hour(session: Session):
     make_endpoint(session)
     for asked, granted in ((60, 60), (10**9, 3600)):
-        tell(session)
+        append_and_schedule(session)
         make_due(session)
         [parcel] = claim(session)
-        end(session, parcel, Outcome(status_code=429, error="status_429", duration_ms=1, retry_after_seconds=asked))
-        wait = deliveries(session, id=parcel.delivery_id)[0].due_at - now()
+        finish_parcel(
+            session, parcel, Outcome(status_code=429, error="status_429", duration_ms=1, retry_after_seconds=asked)
+        )
+        wait = deliveries(session, id=parcel.delivery_id)[0].due_at - utc_now()
         assert abs(wait.total_seconds() - granted) < 2
         session.delete(deliveries(session, id=parcel.delivery_id)[0])
 
 
-def test_a_failing_endpoint_rests_longer_and_longer_and_recovers_at_once(session: Session):
+def test_failing_endpoint_backs_off_and_recovers_on_success(session: Session):
     endpoint = make_endpoint(session)
-    tell(session)
+    append_and_schedule(session)
     fail(session, 4)
     assert endpoint.resting_until is None
     fail(session, 1)
-    first = endpoint.resting_until - now()
-    tell(session)
+    first = endpoint.resting_until - utc_now()
+    append_and_schedule(session)
     assert claim(session) == []  # nobody is bothered meanwhile
     fail(session, 2)
-    assert endpoint.resting_until - now() > 1.5 * first
+    assert endpoint.resting_until - utc_now() > 1.5 * first
     make_due(session)
     [parcel] = claim(session)
-    end(session, parcel, GOOD)
+    finish_parcel(session, parcel, SUCCESS)
 
     assert (endpoint.failures, endpoint.failing_since, endpoint.resting_until) == (0, None, None)
 
@@ -224,69 +230,69 @@ def disabled_events(session: Session) -> list[str]:
     return [event.payload["reason"] for event in told]
 
 
-def test_an_endpoint_that_fails_for_days_is_disabled_and_that_is_told(session: Session):
+def test_persistently_failing_endpoint_is_disabled_with_event(session: Session):
     endpoint = make_endpoint(session)
-    tell(session)
+    append_and_schedule(session)
     fail(session, 1)
     assert endpoint.disabled_at is None
-    endpoint.failing_since = now() - timedelta(hours=73)
+    endpoint.failing_since = utc_now() - timedelta(hours=73)
     fail(session, 1)
 
     assert endpoint.disabled_reason == "failing"
     assert disabled_events(session) == ["failing"]
     make_due(session)
     assert claim(session) == []
-    endpoint.change({"enabled": True}, at=now())
+    endpoint.change({"enabled": True}, at=utc_now())
     session.flush()
     assert len(claim(session)) == 1  # what waited goes out
 
 
-def test_a_receiver_that_is_gone_is_told_nothing_more(session: Session):
+def test_http_410_disables_endpoint(session: Session):
     endpoint = make_endpoint(session)
-    tell(session)
+    append_and_schedule(session)
     [parcel] = claim(session)
-    end(session, parcel, Outcome(status_code=410, error="status_410", duration_ms=1))
+    finish_parcel(session, parcel, Outcome(status_code=410, error="status_410", duration_ms=1))
 
     assert endpoint.disabled_reason == "gone"
     assert [each.status for each in deliveries(session)] == ["failed"]
     assert disabled_events(session) == ["gone"]
 
 
-def test_a_rotated_secret_signs_beside_the_new_one_for_a_day(session: Session):
+def test_rotated_secret_stays_valid_for_one_day(session: Session):
     endpoint = make_endpoint(session)
     old = endpoint.secret
     new = rotate_secret(session, endpoint_id=endpoint.id)["secret"]
 
-    assert endpoint.secrets(at=now()) == [new, old]
-    assert endpoint.secrets(at=now() + timedelta(hours=25)) == [new]
+    assert endpoint.secrets(at=utc_now()) == [new, old]
+    assert endpoint.secrets(at=utc_now() + timedelta(hours=25)) == [new]
     assert "secret" not in show_endpoint(session, endpoint_id=endpoint.id)
 
 
-def test_a_delivery_replayed_by_hand_keeps_its_webhook_id(session: Session):
+def test_manual_replay_keeps_webhook_id(session: Session):
     endpoint = make_endpoint(session)
-    tell(session)
+    append_and_schedule(session)
     [parcel] = claim(session)
-    end(session, parcel, GOOD)
-    replay_delivery(session, nobody, endpoint_id=endpoint.id, delivery_id=parcel.delivery_id)
+    finish_parcel(session, parcel, SUCCESS)
+    replay_delivery(session, ignore_hint, endpoint_id=endpoint.id, delivery_id=parcel.delivery_id)
     session.flush()
     [again] = claim(session)
 
     assert (again.event["id"], again.attempt) == (parcel.event["id"], 1)
 
 
-def test_the_past_is_replayed_where_it_was_not_taken_or_all_of_it(session: Session):
-    before = append(session)
+def test_replay_covers_undelivered_or_all_past_events(session: Session):
+    before = append_to_event_log(session)
     endpoint = make_endpoint(session, "http://127.0.0.1:9/", "COURSE_PURCHASED")
-    tell(session)
+    append_and_schedule(session)
     for parcel in claim(session):
-        end(session, parcel, GOOD)
-    append(session, some(CourseCompleted))  # of no interest
-    tell(session)
-    since = now() - timedelta(minutes=1)
+        finish_parcel(session, parcel, SUCCESS)
+    append_to_event_log(session, build_event(CourseCompleted))  # of no interest
+    append_and_schedule(session)
+    since = utc_now() - timedelta(minutes=1)
 
     def replayed(**asked) -> int:
         asked = {"since": since, "until": None, "all_events": False, **asked}
-        return replay_past(session, nobody, endpoint_id=endpoint.id, **asked)["deliveries"]
+        return replay_events(session, ignore_hint, endpoint_id=endpoint.id, **asked)["scheduled"]
 
     assert replayed(until=since) == 0
     assert replayed() == 2
@@ -295,27 +301,27 @@ def test_the_past_is_replayed_where_it_was_not_taken_or_all_of_it(session: Sessi
     assert len(deliveries(session)) == 3
 
 
-def test_a_disabled_endpoint_is_not_told_of_the_past(session: Session):
+def test_replay_to_disabled_endpoint_is_rejected(session: Session):
     endpoint = make_endpoint(session)
-    endpoint.change({"enabled": False}, at=now())
+    endpoint.change({"enabled": False}, at=utc_now())
     with pytest.raises(EndpointDisabled):
-        replay_past(session, nobody, endpoint_id=endpoint.id, since=now(), until=None, all_events=False)
+        replay_events(session, ignore_hint, endpoint_id=endpoint.id, since=utc_now(), until=None, all_events=False)
 
 
-def test_what_an_endpoint_was_told_goes_with_it(session: Session):
+def test_deleting_endpoint_deletes_its_deliveries(session: Session):
     endpoint = make_endpoint(session)
-    tell(session)
+    append_and_schedule(session)
     [parcel] = claim(session)
     delete_endpoint(session, endpoint_id=endpoint.id)
 
     assert deliveries(session) == []
     with pytest.raises(NotFound):  # its last attempt ends after it
-        end(session, parcel, GOOD)
+        finish_parcel(session, parcel, SUCCESS)
 
 
-def test_deliveries_are_listed_newest_first_page_by_page(session: Session):
+def test_deliveries_are_paged_newest_first(session: Session):
     endpoint = make_endpoint(session)
-    told = [tell(session) for _ in range(3)]
+    told = [append_and_schedule(session) for _ in range(3)]
     first = list_deliveries(session, endpoint_id=endpoint.id, status=None, limit=2, after=None)
     second = list_deliveries(session, endpoint_id=endpoint.id, status="pending", limit=2, after=first["next"])
 
@@ -323,24 +329,24 @@ def test_deliveries_are_listed_newest_first_page_by_page(session: Session):
     assert second["next"] is None
 
 
-def test_another_endpoints_delivery_is_not_found(session: Session):
+def test_delivery_of_other_endpoint_is_not_found(session: Session):
     make_endpoint(session)
-    tell(session)
+    append_and_schedule(session)
     stranger = make_endpoint(session)
     [delivery] = deliveries(session)
     with pytest.raises(NotFound):
-        WebhookDelivery.locked(session, delivery.id, stranger.id)
+        WebhookDelivery.get_for_update(session, delivery.id, stranger.id)
 
 
-def test_no_more_endpoints_than_a_shop_may_have(monkeypatch, database: Database):
+def test_endpoint_count_is_limited_under_concurrency(monkeypatch, database: Database):
     monkeypatch.setattr(settings, "WEBHOOK_ENDPOINTS_MAX", 3)
     begin = threading.Barrier(6)
 
     def make(_: int) -> bool:
         begin.wait()
-        with sessions("integrations").begin() as session:
+        with session_factory("integrations").begin() as session:
             try:
-                Endpoint.refuse_one_more(session)
+                Endpoint.require_capacity(session)
             except TooManyEndpoints:
                 return False
             make_endpoint(session)
@@ -351,10 +357,10 @@ def test_no_more_endpoints_than_a_shop_may_have(monkeypatch, database: Database)
     assert database.count("integrations.webhook_endpoints") == 3
 
 
-def test_what_is_due_ages_unless_its_endpoint_rests(session: Session):
-    endpoint, at = make_endpoint(session), now() + timedelta(minutes=5)
+def test_oldest_due_age_excludes_endpoints_in_backoff(session: Session):
+    endpoint, at = make_endpoint(session), utc_now() + timedelta(minutes=5)
     assert WebhookDelivery.oldest_due_seconds(session, at=at) == 0
-    tell(session)
+    append_and_schedule(session)
     assert 290 < WebhookDelivery.oldest_due_seconds(session, at=at) < 310
     endpoint.resting_until = at + timedelta(minutes=1)
     session.flush()

@@ -14,15 +14,16 @@ from celery.beat import Scheduler, Service
 
 import celery_app
 import settings
-from bridge.lag import lag_of
-from models.redis import queue_redis
-from ops.local.ports import free_base
-from ops.local.ready import is_ok
-from tests.bridge.past import course_published, tell
+from bridge.admin.lag import consumer_lag
+from core.messaging import task_queue
+from core.redis import queue_redis
+from ops.dev.ports import free_base
+from ops.dev.readiness import is_ok
+from tests.bridge.event_builders import course_published, store_event
 from tests.gateway import running_worker
-from tests.operations.commands import creation
+from tests.operations.commands import course_message
 from tests.support.databases import Database
-from tests.support.waiting import eventually
+from tests.support.polling import eventually
 
 COMMANDS = 300
 EVENTS = 60  # what the workers take within the bridge's patience
@@ -66,9 +67,9 @@ def processes() -> Iterator[list[Process]]:
         process.kill()
 
 
-def test_a_worker_finishes_what_it_has_begun_and_hands_back_the_rest(database: Database, processes: list[Process]):
+def test_worker_finishes_started_tasks_and_requeues_the_rest(database: Database, processes: list[Process]):
     for _ in range(COMMANDS):
-        celery_app.send("courses.create_course", creation(), celery_app.Envelope())
+        task_queue.enqueue("courses.create_course", course_message(), task_queue.Envelope())
     worker = Process(database, *WORKER)
     processes.append(worker)
     eventually(lambda: database.count("courses.courses") > 20, "the first courses", seconds=30)
@@ -80,24 +81,22 @@ def test_a_worker_finishes_what_it_has_begun_and_hands_back_the_rest(database: D
     assert (done + waiting, queue_redis().hlen("unacked:courses")) == (COMMANDS, 0)
 
 
-def test_a_bridge_waits_for_its_handlers_and_stores_how_far_they_came(
-    database: Database, topics: str, processes: list[Process]
-):
+def test_bridge_waits_for_handlers_and_commits_offsets(database: Database, topics: str, processes: list[Process]):
     for _ in range(EVENTS):
-        tell(course_published(), uuid4(), published_ago=None)
+        store_event(course_published(), uuid4(), published_ago=None)
     with running_worker("progress", "payments"):
         bridge = Process(database, "bridge")
         processes.append(bridge)
-        handled = "SELECT count(*) FROM bus.inbox WHERE handler = 'progress.keep_outline'"
+        handled = "SELECT count(*) FROM bus.inbox WHERE handler = 'progress.upsert_outline'"
         eventually(lambda: database.value(handled), "the first events", seconds=60)
 
         assert bridge.terminate() == 0
 
-    places = lag_of("progress")
+    places = consumer_lag("progress")
     assert database.value(handled) == sum(place.committed for place in places if place.topic == f"{topics}courses")
 
 
-def test_a_gateway_answers_what_it_has_taken(database: Database, processes: list[Process]):
+def test_gateway_answers_accepted_requests_before_exit(database: Database, processes: list[Process]):
     base = free_base()
     gateway = Process(database, "gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", PORT_BASE=str(base))
     processes.append(gateway)
@@ -113,7 +112,7 @@ def test_a_gateway_answers_what_it_has_taken(database: Database, processes: list
     assert gateway.wait() == 0
 
 
-def test_a_beat_stops_when_it_is_told_to(database: Database, processes: list[Process], tmp_path):
+def test_beat_stops_on_sigterm(database: Database, processes: list[Process], tmp_path):
     beat = Process(database, "celery", "-A", "celery_app", "beat", "-s", str(tmp_path / "schedule"))
     processes.append(beat)
     eventually(lambda: queue_redis().llen("courses"), "its first poke", seconds=30)
@@ -121,19 +120,19 @@ def test_a_beat_stops_when_it_is_told_to(database: Database, processes: list[Pro
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_beat_that_is_told_so_within_a_destructor_stops_too(monkeypatch: pytest.MonkeyPatch):
+def test_beat_stops_on_sigterm_within_destructor(monkeypatch: pytest.MonkeyPatch):
     class Garbage:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGTERM)  # what its handler raises is lost here
 
-    class Poked(Scheduler):
+    class SignalingScheduler(Scheduler):
         def tick(self) -> float:
             Garbage()
             return 0.01
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        Service(celery_app.celery_app, scheduler_cls=Poked).start()  # returns
+        Service(celery_app.celery_app, scheduler_cls=SignalingScheduler).start()  # returns
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

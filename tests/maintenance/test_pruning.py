@@ -5,10 +5,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from models.base import new_id, now
+from core.db import new_id, utc_now
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
-from workers import _maintenance
+from workers.common import maintenance
 
 
 def prune(database: Database) -> None:
@@ -16,9 +16,9 @@ def prune(database: Database) -> None:
     assert "crash" not in deliver("courses.prune_bus")
 
 
-def keep_event(database: Database, type_: str, *, published_days_ago: int | None) -> UUID:
+def insert_event(database: Database, type_: str, *, published_days_ago: int | None) -> UUID:
     event_id = new_id()
-    at = None if published_days_ago is None else now() - timedelta(days=published_days_ago)
+    at = None if published_days_ago is None else utc_now() - timedelta(days=published_days_ago)
     database.execute(
         """INSERT INTO bus.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers,
                                    created_at, published_at)
@@ -30,12 +30,12 @@ def keep_event(database: Database, type_: str, *, published_days_ago: int | None
     return event_id
 
 
-def test_published_events_go_after_their_time_but_for_those_that_projections_are_made_of(database: Database):
-    keep_event(database, "ORDER_CREATED", published_days_ago=15)
+def test_published_events_are_pruned_except_projection_sources(database: Database):
+    insert_event(database, "ORDER_CREATED", published_days_ago=15)
     kept = {
-        keep_event(database, "ORDER_CREATED", published_days_ago=13),
-        keep_event(database, "ORDER_CREATED", published_days_ago=None),
-        keep_event(database, "COURSE_PUBLISHED", published_days_ago=400),
+        insert_event(database, "ORDER_CREATED", published_days_ago=13),
+        insert_event(database, "ORDER_CREATED", published_days_ago=None),
+        insert_event(database, "COURSE_PUBLISHED", published_days_ago=400),
     }
 
     prune(database)
@@ -44,7 +44,7 @@ def test_published_events_go_after_their_time_but_for_those_that_projections_are
 
 
 @pytest.mark.parametrize(
-    ("table", "columns", "row", "gone_after"),
+    ("table", "columns", "row", "retention"),
     [
         ("inbox", "handler, event_id, handled_at", "'h', gen_random_uuid(), {at}", timedelta(days=30)),
         (
@@ -69,9 +69,9 @@ def test_published_events_go_after_their_time_but_for_those_that_projections_are
         ),
     ],
 )
-def test_a_row_goes_after_its_time(database: Database, table: str, columns: str, row: str, gone_after: timedelta):
-    for n, age in enumerate((gone_after - timedelta(minutes=5), gone_after + timedelta(minutes=5))):
-        at = f"'{(now() - age).isoformat()}'"
+def test_row_is_pruned_after_retention(database: Database, table: str, columns: str, row: str, retention: timedelta):
+    for n, age in enumerate((retention - timedelta(minutes=5), retention + timedelta(minutes=5))):
+        at = f"'{(utc_now() - age).isoformat()}'"
         database.execute(f"INSERT INTO bus.{table} ({columns}) VALUES ({row.format(at=at, n=n)})")  # noqa: S608
 
     prune(database)
@@ -80,7 +80,7 @@ def test_a_row_goes_after_its_time(database: Database, table: str, columns: str,
     assert database.value(f"SELECT count(*) FROM bus.{table} WHERE {mine}") == 1  # noqa: S608
 
 
-def test_what_is_unfinished_stays_however_old(database: Database):
+def test_unfinished_rows_are_never_pruned(database: Database):
     database.execute("""
         INSERT INTO bus.operations
             (id, kind, message, owner, claim, headers, status, attempts, run_after, created_at)
@@ -99,8 +99,8 @@ def test_what_is_unfinished_stays_however_old(database: Database):
     assert database.value("SELECT count(*) FROM bus.jobs WHERE kind = 'k'") == 1
 
 
-def test_much_is_pruned_in_batches(database: Database, monkeypatch):
-    monkeypatch.setattr(_maintenance, "BATCH", 10)
+def test_pruning_deletes_in_batches(database: Database, monkeypatch):
+    monkeypatch.setattr(maintenance, "BATCH", 10)
     database.execute("""
         INSERT INTO bus.inbox SELECT 'h', gen_random_uuid(), '2000-01-01' FROM generate_series(1, 25)""")
     database.execute("INSERT INTO bus.inbox VALUES ('h', :id, now())", id=str(uuid4()))

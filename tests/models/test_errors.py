@@ -6,14 +6,14 @@ import msgspec
 import pytest
 from flask import Flask
 
-from api import queue
+from api import rpc
 from models.errors import DomainError
-from workers._delivery import failure
+from workers.runtime.execution import failure
 
-EVERY = sorted(DomainError.by_name.values(), key=lambda cls: cls.__name__)
+ALL_ERRORS = sorted(DomainError.by_name.values(), key=lambda cls: cls.__name__)
 
 
-def holes(cls: type[DomainError]) -> int:
+def placeholder_count(cls: type[DomainError]) -> int:
     """How many args the message of ``cls`` speaks of."""
     for count in range(5):
         try:
@@ -24,28 +24,28 @@ def holes(cls: type[DomainError]) -> int:
     raise AssertionError(cls.message)
 
 
-@pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
-def test_an_error_survives_the_queue(cls):
-    raised = cls(*(f"arg {number}" for number in range(holes(cls))))
+@pytest.mark.parametrize("cls", ALL_ERRORS, ids=lambda cls: cls.__name__)
+def test_error_roundtrips_through_queue(cls):
+    raised = cls(*(f"arg {number}" for number in range(placeholder_count(cls))))
     reply = msgspec.json.decode(msgspec.json.encode(failure(raised)))
     rebuilt = DomainError.from_wire(reply["error"])
     assert (type(rebuilt), rebuilt.args, str(rebuilt)) == (cls, raised.args, str(raised))
 
 
-@pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
-def test_an_error_is_made_of_its_class_and_args_alone(cls):
+@pytest.mark.parametrize("cls", ALL_ERRORS, ids=lambda cls: cls.__name__)
+def test_error_defines_no_init_or_str(cls):
     assert "__init__" not in vars(cls)
     assert "__str__" not in vars(cls)
 
 
-def test_no_two_errors_are_told_by_one_code():
+def test_error_codes_are_unique():
     # The one exception is meant: for a client it is the same.
-    codes = [cls.code for cls in EVERY]
+    codes = [cls.code for cls in ALL_ERRORS]
     assert {code for code in codes if codes.count(code) > 1} <= {"not_enrolled", "lesson_locked"}
 
 
-@pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
-def test_a_status_is_one_of_http(cls):
+@pytest.mark.parametrize("cls", ALL_ERRORS, ids=lambda cls: cls.__name__)
+def test_error_status_is_a_valid_http_status(cls):
     assert HTTPStatus(cls.status) >= HTTPStatus.BAD_REQUEST
 
 
@@ -78,7 +78,7 @@ def test_error_of_unknown_class_keeps_status_code_and_text():
     ],
     ids=["empty", "older sender", "wrong types", "no error", "unknown status"],
 )
-def test_error_of_unknown_form_is_an_internal_error_that_may_pass(fields):
+def test_malformed_error_becomes_transient_internal_error(fields):
     rebuilt = DomainError.from_wire(fields)
 
     assert (rebuilt.status, rebuilt.code, rebuilt.transient) == (500, "internal_error", True)
@@ -94,19 +94,19 @@ def test_known_error_with_other_args_keeps_its_text():
     assert (rebuilt.status, rebuilt.code, str(rebuilt)) == (422, "refund_too_large", sent["detail"])
 
 
-@pytest.mark.parametrize("cls", EVERY, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", ALL_ERRORS, ids=lambda cls: cls.__name__)
 def test_error_of_an_older_worker_is_rebuilt_from_name_and_args(cls):
-    args = [f"arg {number}" for number in range(holes(cls))]
+    args = [f"arg {number}" for number in range(placeholder_count(cls))]
 
     assert type(DomainError.from_wire({"name": cls.__name__, "args": args})) is cls
 
 
 def test_waiting_errors_are_transient():
-    assert {cls.__name__ for cls in EVERY if cls("a", "b", "c").transient} >= {"Unavailable", "ProjectionBehind"}
+    assert {cls.__name__ for cls in ALL_ERRORS if cls("a", "b", "c").transient} >= {"Unavailable", "ProjectionNotReady"}
     assert not DomainError.by_name["NotFound"]("a", "b").transient
 
 
-def test_the_gateway_raises_what_the_worker_raised(monkeypatch):
+def test_gateway_raises_the_workers_error(monkeypatch):
     with Flask(__name__).app_context(), pytest.raises(DomainError.by_name["LessonLocked"]) as raised:
-        queue.opened({"error": {"name": "LessonLocked", "args": ["x"]}})
+        rpc.unwrap_reply({"error": {"name": "LessonLocked", "args": ["x"]}})
     assert raised.value.args == ("x",)

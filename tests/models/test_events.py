@@ -9,99 +9,105 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bridge.producers import producers_of
 from bridge.routes import ROUTES
-from bridge.tellers import tellers_of
-from models.events import UserCreated, every_event
-from ops import schemas
+from models.events import UserCreated, all_event_types
+from ops import generate_schemas
 
-TYPES = [event.type for event in every_event()]
+TYPES = [event.type for event in all_event_types()]
 
 
 def committed(path: Path) -> dict:
-    assert (schemas.DOCS / path).exists(), f"docs/{path} is missing: make schemas"
-    return json.loads((schemas.DOCS / path).read_text())
+    assert (generate_schemas.DOCS / path).exists(), f"docs/{path} is missing: make schemas"
+    return json.loads((generate_schemas.DOCS / path).read_text())
 
 
-@pytest.mark.parametrize(("path", "document"), schemas.documents().items(), ids=str)
-def test_what_is_published_is_what_the_code_says(path, document):
-    assert committed(path) == json.loads(schemas.spelled(document)), "make schemas"
+@pytest.mark.parametrize(("path", "document"), generate_schemas.documents().items(), ids=str)
+def test_committed_schema_documents_are_current(path, document):
+    assert committed(path) == json.loads(generate_schemas.serialize(document)), "make schemas"
 
 
-@pytest.mark.parametrize("event", list(every_event()), ids=lambda event: event.type)
-def test_a_schema_keeps_what_was_promised(event):
-    promised = committed(Path("schemas", event.type, f"{event.schema_version}.json"))
-    assert not schemas.breaks(promised, schemas.schema_of(event))
+@pytest.mark.parametrize("event", list(all_event_types()), ids=lambda event: event.type)
+def test_schema_is_backward_compatible(event):
+    published_schema = committed(Path("schemas", event.type, f"{event.schema_version}.json"))
+    assert not generate_schemas.breaking_changes(published_schema, generate_schemas.schema_of(event))
 
 
-def test_no_schema_stands_without_its_event():
-    assert {path.parent.name for path in schemas.DOCS.glob("schemas/*/*.json")} == set(TYPES)
+def test_every_schema_has_an_event():
+    assert {path.parent.name for path in generate_schemas.DOCS.glob("schemas/*/*.json")} == set(TYPES)
 
 
-@pytest.mark.parametrize("event", list(every_event()), ids=lambda event: event.type)
-def test_an_event_is_frozen_and_told_by_keywords(event):
+@pytest.mark.parametrize("event", list(all_event_types()), ids=lambda event: event.type)
+def test_event_is_frozen_and_keyword_only(event):
     assert event.__dataclass_params__.frozen
     assert all(field.kw_only for field in fields(event))
 
 
 @pytest.fixture
-def promised() -> dict:
-    return schemas.schema_of(UserCreated)
+def published_schema() -> dict:
+    return generate_schemas.schema_of(UserCreated)
 
 
-def changed(promised: dict) -> tuple[dict, dict]:
+def changed(published_schema: dict) -> tuple[dict, dict]:
     """A copy of the schema, and its part that describes the user."""
-    schema = deepcopy(promised)
+    schema = deepcopy(published_schema)
     return schema, schema["$defs"]["UserCreated"]
 
 
-def test_an_attribute_with_a_default_may_come(promised):
-    schema, user = changed(promised)
+def test_optional_field_may_be_added(published_schema):
+    schema, user = changed(published_schema)
     user["properties"]["invited_by"] = {"type": "string", "default": ""}
-    assert not schemas.breaks(promised, schema)
-    assert not schemas.breaks(schema, promised)
+    assert not generate_schemas.breaking_changes(published_schema, schema)
+    assert not generate_schemas.breaking_changes(schema, published_schema)
 
 
-def test_words_for_people_may_change(promised):
-    schema, user = changed(promised)
+def test_schema_descriptions_may_change(published_schema):
+    schema, user = changed(published_schema)
     user["description"] = "Said better."
-    assert not schemas.breaks(promised, schema)
+    assert not generate_schemas.breaking_changes(published_schema, schema)
 
 
-def test_an_attribute_without_a_default_may_not_come(promised):
-    schema, user = changed(promised)
+def test_required_field_may_not_be_added(published_schema):
+    schema, user = changed(published_schema)
     user["properties"]["country"] = {"type": "string"}
     user["required"].append("country")
-    assert schemas.breaks(promised, schema) == ["/country is missing in what was told before"]
+    assert generate_schemas.breaking_changes(published_schema, schema) == [
+        "/country is missing in what was told before"
+    ]
 
 
-def test_an_attribute_may_not_go(promised):
-    schema, user = changed(promised)
+def test_field_may_not_be_removed(published_schema):
+    schema, user = changed(published_schema)
     del user["properties"]["sub"]
     user["required"].remove("sub")
-    assert schemas.breaks(promised, schema) == ["/sub was always there, which its readers rely on"]
+    assert generate_schemas.breaking_changes(published_schema, schema) == [
+        "/sub was always there, which its readers rely on"
+    ]
 
 
-def test_an_attribute_may_not_become_another_also_deep_inside(promised):
-    schema, _ = changed(promised)
+def test_nested_field_type_may_not_change(published_schema):
+    schema, _ = changed(published_schema)
     schema["$defs"]["Person"]["properties"]["locale"]["type"] = "integer"
-    assert schemas.breaks(promised, schema) == ["/pii/locale/type was 'string' and is 'integer'"]
+    assert generate_schemas.breaking_changes(published_schema, schema) == [
+        "/pii/locale/type was 'string' and is 'integer'"
+    ]
 
 
-def test_the_generator_refuses_to_break_a_promise(promised, tmp_path, monkeypatch):
-    schema, user = changed(promised)
+def test_generator_rejects_breaking_change(published_schema, tmp_path, monkeypatch):
+    schema, user = changed(published_schema)
     del user["properties"]["sub"]
     user["required"].remove("sub")
     path = tmp_path / "schemas" / "USER_CREATED" / "1.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(schema))
-    monkeypatch.setattr(schemas, "DOCS", tmp_path)
+    monkeypatch.setattr(generate_schemas, "DOCS", tmp_path)
     with pytest.raises(SystemExit, match="/sub is missing in what was told before"):
-        schemas.main()
+        generate_schemas.main()
     assert json.loads(path.read_text()) == schema
 
 
-def test_asyncapi_names_every_event_and_every_handler():
-    document = schemas.asyncapi()
+def test_asyncapi_lists_every_event_and_handler():
+    document = generate_schemas.asyncapi()
     assert set(document["components"]["messages"]) == set(TYPES)
     # What every service tells is heard on several topics: an operation for each.
     named = {".".join(name.split(".")[:2]) for name in document["operations"]}
@@ -109,10 +115,10 @@ def test_asyncapi_names_every_event_and_every_handler():
     for operation in document["operations"].values():
         for message in operation.get("messages", ()):
             channel, _, type_ = message["$ref"].removeprefix("#/channels/").partition("/messages/")
-            assert channel in tellers_of(type_)
+            assert channel in producers_of(type_)
 
 
-def test_a_moment_without_its_zone_is_refused():
+def test_timestamp_without_offset_is_rejected():
     event = {"user_id": "0190e000-0000-7000-8000-000000000000", "sub": "auth0|1", "pii": {"email": None, "name": None}}
     naive, aware = "2026-01-01T00:00:00", "2026-01-01T00:00:00Z"
     assert msgspec.convert(event | {"created_at": aware}, UserCreated).created_at == datetime(2026, 1, 1, tzinfo=UTC)
@@ -120,7 +126,7 @@ def test_a_moment_without_its_zone_is_refused():
         msgspec.convert(event | {"created_at": naive}, UserCreated)
 
 
-def test_a_reader_of_today_takes_what_tomorrow_adds():
+def test_events_accept_unknown_fields():
     told = {
         "user_id": "0190e000-0000-7000-8000-000000000000",
         "sub": "auth0|1",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from models import log
+from core import log
 from settings import ROOT
 
 SECRETS = {
@@ -45,8 +45,8 @@ def lines(monkeypatch) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     root.handlers[:], root.level = handlers, level
 
 
-def test_a_line_is_ecs_and_our_fields_stand_apart(lines):
-    with log.bound(request_id="r1", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01", task="users.show_me"):
+def test_line_is_ecs_with_custom_fields_namespaced(lines):
+    with log.bind_context(request_id="r1", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01", task="users.show_me"):
         log.get_logger("x").warning("payment captured", amount_minor=4900)
 
     [line] = lines()
@@ -64,7 +64,7 @@ def test_a_line_is_ecs_and_our_fields_stand_apart(lines):
 
 
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
-def test_no_secret_gets_into_a_line(lines, secret: str):
+def test_secrets_are_masked(lines, secret: str):
     error = RuntimeError(secret)
     logger = log.get_logger("x")
     logger.info(secret, value=f"x {secret}", nested={"deep": [secret, {secret}]}, error=error)
@@ -93,17 +93,17 @@ def test_plain_text_is_not_masked(lines, text: str):
 
 
 @pytest.mark.parametrize("name", ["password", "access_token", "Authorization", "client_secret", "Cookie"])
-def test_what_is_called_a_secret_is_one(lines, name: str):
+def test_fields_with_secret_names_are_masked(lines, name: str):
     log.get_logger("x").info("said", **{name: "hunter2"}, headers={name: "hunter2"})
 
     assert "hunter2" not in json.dumps(lines())
 
 
-def test_a_line_that_nobody_reads_fails_nothing():
+def test_logging_survives_closed_pipe():
     """A gateway's worker outlives its master for a moment, and what it has begun it answers."""
     read_end, write_end = os.pipe()
     os.close(read_end)
-    speaks = "from models import log; log.configure('test'); log.get_logger('a').info('b'); print('went on')"
+    speaks = "from core import log; log.configure('test'); log.get_logger('a').info('b'); print('went on')"
     said = subprocess.run(
         [sys.executable, "-c", speaks], stdout=subprocess.PIPE, stderr=write_end, check=False, cwd=ROOT, text=True
     )
@@ -111,9 +111,9 @@ def test_a_line_that_nobody_reads_fails_nothing():
     assert said.stdout == "went on\n"
 
 
-def test_a_line_for_a_stream_that_is_closed_harms_nobody():
+def test_logging_survives_closed_stream():
     closed = io.StringIO()
-    patient = log._Patient(closed)  # noqa: SLF001 as configure() has it; pytest's own standard error cannot be closed
+    patient = log._BestEffortStream(closed)  # noqa: SLF001 as configure() has it; pytest's own standard error cannot be closed
     closed.close()
 
     patient.write("nobody reads this")

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from models.money import currencies, decimal_places, format_amount, to_decimal
+from core.money import currencies, decimal_places, format_amount, to_decimal
 
 
 @pytest.mark.parametrize(

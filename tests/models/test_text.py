@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from models.text import IDENTITY_TEXT_MAX_LENGTH, LINE_PATTERN, is_line, line_or_none, undirected
+from core.text import IDENTITY_TEXT_MAX_LENGTH, LINE_PATTERN, is_line, line_or_none, strip_directional_formatting
 
 LINES = {
     "Persian with a non-joiner": "علی\u200cرض\u0627",
@@ -49,7 +49,7 @@ def test_lines_of_every_script_are_accepted(text: str):
 
 
 @pytest.mark.parametrize("text", NOT_LINES.values(), ids=NOT_LINES)
-def test_control_characters_and_invisible_lines_are_refused(text: str):
+def test_control_characters_and_invisible_lines_are_rejected(text: str):
     assert not is_line(text)
     assert line_or_none(text) is None
 
@@ -59,7 +59,7 @@ def test_identity_text_of_another_type_is_ignored(value: object):
     assert line_or_none(value) is None
 
 
-def test_identity_text_is_cut_to_the_longest():
+def test_identity_text_is_truncated_to_max_length():
     assert line_or_none("x" * 5000) == "x" * IDENTITY_TEXT_MAX_LENGTH
 
 
@@ -71,5 +71,5 @@ def test_matching_takes_linear_time():
     assert time.perf_counter() - began < 1
 
 
-def test_overrides_of_direction_are_taken_out_and_marks_stay():
-    assert undirected("Ann\u202e evil\u2066 \u200fאנה") == "Ann evil \u200fאנה"
+def test_direction_overrides_are_removed_and_marks_kept():
+    assert strip_directional_formatting("Ann\u202e evil\u2066 \u200fאנה") == "Ann evil \u200fאנה"

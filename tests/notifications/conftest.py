@@ -20,19 +20,19 @@ from sqlalchemy.orm import Session
 from werkzeug.serving import make_server
 
 import settings
-from models.base import new_id, now
-from models.outbox import OutboxEvent
-from ops.local.mail import Mails, Sink
-from ops.local.standins.push.__main__ import create_app
-from ops.local.standins.store import Store
+from core.bus.outbox import OutboxEvent
+from core.db import new_id, utc_now
+from ops.dev.mail import MailStore, SmtpHandler
+from ops.fakes.push.__main__ import create_app
+from ops.fakes.store import Store
 from tests.notifications.factories import certificate_issued, make_contact
-from tests.support.tasks import forgotten
-from workers.notifications import delivery, fcm, feed, messages, push, reminders
-from workers.notifications.history import History
-from workers.notifications.preferences import Choices
-from workers.notifications.sending import Desk
+from tests.support.tasks import noop_cache
+from workers.notifications import delivery, event_handlers, fcm, inbox, push, reminders
+from workers.notifications.dispatch import NotificationDispatcher
+from workers.notifications.notification_store import NotificationStore
+from workers.notifications.preferences import PreferenceStore
 from workers.notifications.smtp import Mail
-from workers.resources import RESOURCES
+from workers.runtime.dependencies import DEPENDENCIES
 
 
 @pytest.fixture(scope="session")
@@ -49,29 +49,31 @@ def mongo_database(mongo_client) -> Iterator[Database]:
 
 
 @pytest.fixture
-def history(mongo_database) -> History:
-    return History(mongo_database, forgotten)
+def notification_store(mongo_database) -> NotificationStore:
+    return NotificationStore(mongo_database, noop_cache)
 
 
 @pytest.fixture
-def choices(mongo_database) -> Choices:
-    return Choices(mongo_database)
+def preference_store(mongo_database) -> PreferenceStore:
+    return PreferenceStore(mongo_database)
 
 
-class Pokes(list):
-    """Stands for the queue: takes ``poke(task, **message)``."""
+class RecordedEnqueues(list):
+    """Stands for the queue: takes ``enqueue_after_commit(task, **message)``."""
 
     def __call__(self, task: str, **message) -> None:
         self.append((task, message))
 
 
 @pytest.fixture
-def desk(history, choices) -> Desk:
-    return Desk(history, choices, Pokes(), announce=lambda _user_id: None)
+def dispatcher(notification_store, preference_store) -> NotificationDispatcher:
+    return NotificationDispatcher(
+        notification_store, preference_store, RecordedEnqueues(), publish_new_notification=lambda _user_id: None
+    )
 
 
-class OneSession:
-    """Stands for ``sessions``: each transaction is a savepoint of the test's own."""
+class SavepointTransactions:
+    """Stands for ``transactions``: each transaction is a savepoint of the test's own."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -88,20 +90,20 @@ class MailServer:
     def __init__(self, home: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
-        self.answer_to_recipient = "250 OK"
-        self._mails = Mails(home / "mails.sqlite")
+        self.recipient_response = "250 OK"
+        self._mails = MailStore(home / "mails.sqlite")
         self._controller: Controller | None = None
 
     @property
     def mails(self) -> list[dict]:
-        return self._mails.to("")
+        return self._mails.list_for("")
 
     def raw(self, number: str = "1") -> bytes:
         """The mail ``number`` as it came, byte by byte."""
         return self._mails.raw(number)
 
     def start(self) -> None:
-        sink = Sink(self._mails)
+        sink = SmtpHandler(self._mails)
         sink.handle_RCPT = self._recipient
         self._controller = Controller(sink, hostname="127.0.0.1", port=self.port)
         self._controller.start()
@@ -112,9 +114,9 @@ class MailServer:
         self._controller = None
 
     async def _recipient(self, _server, _session, envelope, address, _options) -> str:
-        if self.answer_to_recipient.startswith("250"):
+        if self.recipient_response.startswith("250"):
             envelope.rcpt_tos.append(address)
-        return self.answer_to_recipient
+        return self.recipient_response
 
 
 @pytest.fixture
@@ -135,34 +137,40 @@ class Clock:
         self._ahead = timedelta(0)
 
     def now(self) -> datetime:
-        return now() + self._ahead
+        return utc_now() + self._ahead
 
     def advance(self, by: timedelta) -> None:
         self._ahead += by
 
     def set(self, to: datetime) -> None:
-        self._ahead = to - now()
+        self._ahead = to - utc_now()
 
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     moved = Clock()
-    for module in (delivery, feed, messages, reminders):
-        monkeypatch.setattr(module, "now", moved.now)
+    for module in (delivery, inbox, event_handlers, reminders):
+        monkeypatch.setattr(module, "business_now" if module is reminders else "utc_now", moved.now)
     return moved
 
 
-class PostOffice:
+class NotificationHarness:
     """One user's notifications, from the handler of an event to the mail server."""
 
-    def __init__(self, session: Session, history: History, choices: Choices, mail_server: MailServer) -> None:
+    def __init__(
+        self,
+        session: Session,
+        notification_store: NotificationStore,
+        preference_store: PreferenceStore,
+        mail_server: MailServer,
+    ) -> None:
         self.session = session
-        self.history = history
-        self.choices = choices
+        self.notification_store = notification_store
+        self.preference_store = preference_store
         self.server = mail_server
-        self.pokes = Pokes()
-        self.announced: list[UUID] = []
-        with RESOURCES["mailer"](None) as over_smtp:
+        self.enqueued = RecordedEnqueues()
+        self.pushed_user_ids: list[UUID] = []
+        with DEPENDENCIES["mailer"](None) as over_smtp:
             self.mailer = over_smtp
         self._began_after = session.scalar(select(func.coalesce(func.max(OutboxEvent.seq), 0)))
 
@@ -170,7 +178,9 @@ class PostOffice:
         """What the bridge starts."""
         handler(
             self.session,
-            Desk(self.history, self.choices, self.pokes, self.announced.append),
+            NotificationDispatcher(
+                self.notification_store, self.preference_store, self.enqueued, self.pushed_user_ids.append
+            ),
             event=event,
             event_id=event_id or new_id(),
         )
@@ -178,56 +188,60 @@ class PostOffice:
     def queue(self, user_id: UUID | None = None, **pii) -> UUID:
         """Queue a mail with a certificate, to a new user where none is named; returns its delivery's id."""
         user_id = user_id or make_contact(self.session, **pii)
-        self.handle(messages.send_certificate, certificate_issued(user_id))
-        [(_, message)] = self.pokes
-        self.pokes.clear()
+        self.handle(event_handlers.send_certificate, certificate_issued(user_id))
+        [(_, message)] = self.enqueued
+        self.enqueued.clear()
         return message["delivery_id"]
 
     def deliver(self, delivery_id: UUID, **resources) -> None:
         lent = {
-            "sessions": OneSession(self.session),
-            "history": self.history,
-            "choices": self.choices,
+            "transactions": SavepointTransactions(self.session),
+            "notification_store": self.notification_store,
+            "preference_store": self.preference_store,
             "mailer": self.mailer,
             **resources,
         }
         delivery.deliver_email(**lent, delivery_id=delivery_id)
 
-    def push(self, delivery_id: UUID, hand_over=push.hand_over) -> None:
-        lent = {"sessions": OneSession(self.session), "history": self.history, "choices": self.choices}
+    def push(self, delivery_id: UUID, hand_over=push.send) -> None:
+        lent = {
+            "transactions": SavepointTransactions(self.session),
+            "notification_store": self.notification_store,
+            "preference_store": self.preference_store,
+        }
         delivery.deliver_push(**lent, push=hand_over, delivery_id=delivery_id)
 
-    def deliver_poked(self) -> int:
+    def deliver_enqueued(self) -> int:
         """Send what waits in the queue; returns how many."""
-        started = list(self.pokes)
-        self.pokes.clear()
+        started = list(self.enqueued)
+        self.enqueued.clear()
         for _, message in started:
             self.deliver(**message)
         return len(started)
 
     def sweep(self) -> int:
         """Run the sweeper and what it starts; returns how many deliveries it found."""
-        delivery.sweep_deliveries(self.history, self.pokes)
-        return self.deliver_poked()
+        delivery.sweep_deliveries(self.notification_store, self.enqueued)
+        return self.deliver_enqueued()
 
-    def dying_mailer(self, mail: Mail) -> None:
+    def crashing_mailer(self, mail: Mail) -> None:
         """The server takes the mail, and the worker dies before it knows."""
         self.mailer(mail)
         raise Killed
 
-    def deaf_mailer(self, mail: Mail) -> None:
+    def disconnecting_mailer(self, mail: Mail) -> None:
         """The server takes the mail, and its answer is lost."""
         self.mailer(mail)
         raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
 
-    def standing(self, delivery_id: UUID) -> tuple[str, str | None]:
-        document = self.history._told.find_one({"_id": str(delivery_id)})  # noqa: SLF001 nobody else reads it yet
+    def state_of(self, delivery_id: UUID) -> tuple[str, str | None]:
+        document = self.notification_store._collection.find_one({"_id": str(delivery_id)})  # noqa: SLF001 nobody else reads it yet
         return document["state"], document["reason"]
 
     def feed(self, user_id: UUID) -> list[dict]:
-        return self.history.feed(user_id, unread=False, limit=100, after=None)["items"]
+        return self.notification_store.list_inbox(user_id, unread=False, limit=100, after=None)["items"]
 
-    def told(self) -> list[tuple[str, int]]:
+    def published_events(self) -> list[tuple[str, int]]:
         """The events told of deliveries, oldest first: type and version."""
         self.session.flush()
         told = (OutboxEvent.aggregatetype == "notifications", OutboxEvent.seq > self._began_after)
@@ -236,12 +250,14 @@ class PostOffice:
 
 
 @pytest.fixture
-def post(session: Session, history: History, choices: Choices, mail_server: MailServer) -> PostOffice:
-    return PostOffice(session, history, choices, mail_server)
+def harness(
+    session: Session, notification_store: NotificationStore, preference_store: PreferenceStore, mail_server: MailServer
+) -> NotificationHarness:
+    return NotificationHarness(session, notification_store, preference_store, mail_server)
 
 
 class PushService:
-    """The stand-in for FCM and browsers, at ``origin``."""
+    """The fake of FCM and browsers, at ``origin``."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -249,10 +265,10 @@ class PushService:
     def make_device(self, kind: str) -> dict:
         return requests.post(f"{self.origin}/__devices", json={"kind": kind}, timeout=5).json()
 
-    def throw_away(self, device: dict) -> None:
+    def unregister(self, device: dict) -> None:
         requests.delete(f"{self.origin}/__devices/{device['id']}", timeout=5)
 
-    def shown(self, device: dict) -> list[dict]:
+    def delivered_messages(self, device: dict) -> list[dict]:
         return requests.get(f"{self.origin}/__devices/{device['id']}/messages", timeout=5).json()
 
     def faults(self, **faults: int) -> None:
@@ -273,7 +289,7 @@ def push_service(tmp_path_factory) -> Iterator[PushService]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "FIREBASE_CREDENTIALS", account)
         patch.setattr(settings, "FCM_URL", origin)
-        patch.setattr(settings, "WEB_PUSH_STAND_IN", origin)
+        patch.setattr(settings, "WEB_PUSH_FAKE_URL", origin)
         yield PushService(origin)
     server.shutdown()
     thread.join()

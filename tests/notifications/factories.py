@@ -4,19 +4,19 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import new_id, now
+from core.db import new_id, utc_now
 from models.events import (
     CertificateIssued,
     CourseCompleted,
     DisputeClosed,
+    DisputeOpened,
     EnrollmentCreated,
     LessonCompleted,
-    PaymentDisputed,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
     Person,
-    RefundReturned,
+    RefundReversed,
     SubscriptionCanceled,
     SubscriptionExpired,
     SubscriptionPastDue,
@@ -26,9 +26,9 @@ from models.events import (
     UserCreated,
 )
 from models.notifications import Contact, Preferences
-from tests.support.events import some
-from workers.notifications import messages
-from workers.notifications.preferences import Choices
+from tests.support.events import build_event
+from workers.notifications import event_handlers
+from workers.notifications.preferences import PreferenceStore
 
 
 def make_person(**pii) -> Person:
@@ -37,17 +37,19 @@ def make_person(**pii) -> Person:
 
 def make_contact(session: Session, *, version: int = 1, **pii) -> UUID:
     user_id = new_id()
-    Contact.keep(session, user_id, version=version, pii=make_person(**pii))
+    Contact.upsert(session, user_id, version=version, pii=make_person(**pii))
     return user_id
 
 
-def choose(choices: Choices, user_id: UUID, preferences: Preferences) -> None:
+def choose(preference_store: PreferenceStore, user_id: UUID, preferences: Preferences) -> None:
     """Replace a user's preferences, whatever their version."""
-    choices.replace(user_id, preferences, expected_version=choices.version_of(user_id))
+    preference_store.replace(user_id, preferences, expected_version=preference_store.get_version(user_id))
 
 
 def user_created(user_id: UUID, **fields) -> UserCreated:
-    return UserCreated(**{"user_id": user_id, "sub": "auth0|ann", "pii": make_person(), "created_at": now(), **fields})
+    return UserCreated(
+        **{"user_id": user_id, "sub": "auth0|ann", "pii": make_person(), "created_at": utc_now(), **fields}
+    )
 
 
 def enrollment_created(user_id: UUID, **fields) -> EnrollmentCreated:
@@ -59,7 +61,7 @@ def enrollment_created(user_id: UUID, **fields) -> EnrollmentCreated:
             "course_title": "Practical Statistics",
             "source": "order",
             "source_id": str(new_id()),
-            "enrolled_at": now(),
+            "enrolled_at": utc_now(),
             **fields,
         }
     )
@@ -75,7 +77,7 @@ def payment_succeeded(user_id: UUID, **fields) -> PaymentSucceeded:
             "amount_minor": 4900,
             "currency": "USD",
             "provider": "stripe",
-            "paid_at": now(),
+            "paid_at": utc_now(),
             **fields,
         }
     )
@@ -90,7 +92,7 @@ def payment_failed(user_id: UUID, **fields) -> PaymentFailed:
             "description": "Practical Statistics",
             "provider": "stripe",
             "reason": "card_declined",
-            "failed_at": now(),
+            "failed_at": utc_now(),
             **fields,
         }
     )
@@ -107,51 +109,51 @@ def payment_refunded(user_id: UUID, **fields) -> PaymentRefunded:
             "amount_minor": 4900,
             "currency": "USD",
             "provider": "stripe",
-            "order_refunded": True,
-            "refunded_at": now(),
+            "is_full_refund": True,
+            "refunded_at": utc_now(),
             **fields,
         }
     )
 
 
-def refund_returned(user_id: UUID) -> RefundReturned:
+def refund_reversed(user_id: UUID) -> RefundReversed:
     told = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "order_restored": True}
-    return some(RefundReturned, user_id=user_id, **told)
+    return build_event(RefundReversed, user_id=user_id, **told)
 
 
-def payment_disputed(user_id: UUID) -> PaymentDisputed:
+def dispute_opened(user_id: UUID) -> DisputeOpened:
     told = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "order_suspended": True}
-    return some(PaymentDisputed, user_id=user_id, **told)
+    return build_event(DisputeOpened, user_id=user_id, **told)
 
 
 def dispute_closed(user_id: UUID) -> DisputeClosed:
     told = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "won": True}
-    return some(DisputeClosed, user_id=user_id, order_restored=True, **told)
+    return build_event(DisputeClosed, user_id=user_id, order_restored=True, **told)
 
 
 def subscription_started(user_id: UUID) -> SubscriptionStarted:
-    return some(SubscriptionStarted, user_id=user_id, plan_name="Statistics by the month", trial=True)
+    return build_event(SubscriptionStarted, user_id=user_id, plan_name="Statistics by the month", trial=True)
 
 
 def subscription_past_due(user_id: UUID) -> SubscriptionPastDue:
-    return some(SubscriptionPastDue, user_id=user_id, plan_name="Statistics by the month")
+    return build_event(SubscriptionPastDue, user_id=user_id, plan_name="Statistics by the month")
 
 
-def trial_ending(user_id: UUID) -> SubscriptionTrialEnding:
+def subscription_trial_ending(user_id: UUID) -> SubscriptionTrialEnding:
     told = {"plan_name": "Statistics by the month", "amount_minor": 99000, "currency": "RUB"}
-    return some(SubscriptionTrialEnding, user_id=user_id, **told)
+    return build_event(SubscriptionTrialEnding, user_id=user_id, **told)
 
 
 def subscription_canceled(user_id: UUID) -> SubscriptionCanceled:
-    return some(SubscriptionCanceled, user_id=user_id, plan_name="Statistics by the month")
+    return build_event(SubscriptionCanceled, user_id=user_id, plan_name="Statistics by the month")
 
 
 def subscription_expired(user_id: UUID) -> SubscriptionExpired:
-    return some(SubscriptionExpired, user_id=user_id, plan_name="Statistics by the month")
+    return build_event(SubscriptionExpired, user_id=user_id, plan_name="Statistics by the month")
 
 
 def subscription_restored(user_id: UUID) -> SubscriptionRestored:
-    return some(SubscriptionRestored, user_id=user_id, plan_name="Statistics by the month")
+    return build_event(SubscriptionRestored, user_id=user_id, plan_name="Statistics by the month")
 
 
 def lesson_completed(user_id: UUID, **fields) -> LessonCompleted:
@@ -164,7 +166,7 @@ def lesson_completed(user_id: UUID, **fields) -> LessonCompleted:
             "lesson_title": "Means and medians",
             "lessons_completed": 2,
             "lessons_total": 5,
-            "completed_at": now(),
+            "completed_at": utc_now(),
             **fields,
         }
     )
@@ -177,33 +179,35 @@ def course_completed(user_id: UUID, **fields) -> CourseCompleted:
             "course_id": new_id(),
             "course_title": "Practical Statistics",
             "lessons_total": 5,
-            "completed_at": now(),
+            "completed_at": utc_now(),
             **fields,
         }
     )
 
 
 def certificate_issued(user_id: UUID) -> CertificateIssued:
-    return some(CertificateIssued, user_id=user_id, course_title="Practical Statistics", code="7K2M-Q9XD-4WTB-0HFR")
+    return build_event(
+        CertificateIssued, user_id=user_id, course_title="Practical Statistics", code="7K2M-Q9XD-4WTB-0HFR"
+    )
 
 
 # Each event that is told, by its handler.
-TOLD = {
-    messages.welcome_user: user_created,
-    messages.welcome_learner: enrollment_created,
-    messages.send_receipt: payment_succeeded,
-    messages.report_failed_payment: payment_failed,
-    messages.report_refund: payment_refunded,
-    messages.report_returned_refund: refund_returned,
-    messages.report_dispute: payment_disputed,
-    messages.report_dispute_end: dispute_closed,
-    messages.welcome_subscriber: subscription_started,
-    messages.report_past_due: subscription_past_due,
-    messages.announce_trial_end: trial_ending,
-    messages.confirm_notice: subscription_canceled,
-    messages.report_subscription_end: subscription_expired,
-    messages.report_restored_subscription: subscription_restored,
-    messages.congratulate_on_lesson: lesson_completed,
-    messages.congratulate_on_course: course_completed,
-    messages.send_certificate: certificate_issued,
+EVENT_BY_HANDLER = {
+    event_handlers.send_welcome: user_created,
+    event_handlers.send_enrollment_confirmation: enrollment_created,
+    event_handlers.send_receipt: payment_succeeded,
+    event_handlers.send_payment_failed: payment_failed,
+    event_handlers.send_refund_confirmation: payment_refunded,
+    event_handlers.send_refund_reversed: refund_reversed,
+    event_handlers.send_dispute_opened: dispute_opened,
+    event_handlers.send_dispute_closed: dispute_closed,
+    event_handlers.send_subscription_started: subscription_started,
+    event_handlers.send_past_due: subscription_past_due,
+    event_handlers.send_trial_ending: subscription_trial_ending,
+    event_handlers.send_cancellation_confirmation: subscription_canceled,
+    event_handlers.send_subscription_ended: subscription_expired,
+    event_handlers.send_subscription_restored: subscription_restored,
+    event_handlers.send_lesson_completed: lesson_completed,
+    event_handlers.send_course_completed: course_completed,
+    event_handlers.send_certificate: certificate_issued,
 }

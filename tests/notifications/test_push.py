@@ -6,14 +6,14 @@ import pytest
 from sqlalchemy.orm import Session
 
 import settings
-from models.base import new_id
-from models.errors import NotFound, PushServiceRefused, TooManyDevices
+from core.db import new_id
+from models.errors import NotFound, PushServiceNotAllowed, TooManyDevices
 from models.notifications import Device, Preferences, QuietHours
 from tests.notifications.factories import choose, course_completed, make_contact
-from workers.notifications.delivery import MAX_PUSH_ATTEMPTS, wait_after
-from workers.notifications.devices import MAX_DEVICES, Subscription, list_devices, register_device, remove_device
-from workers.notifications.messages import congratulate_on_course
-from workers.notifications.push import Answer
+from workers.notifications.delivery import MAX_PUSH_ATTEMPTS, backoff
+from workers.notifications.devices import MAX_DEVICES, WebPushSubscription, list_devices, register_device, remove_device
+from workers.notifications.event_handlers import send_course_completed
+from workers.notifications.push import PushResult
 
 KINDS = ["fcm", "web_push"]
 KEYS = {"p256dh": "B" + "A" * 86, "auth": "A" * 22}
@@ -29,124 +29,126 @@ def register(session, user_id: UUID, device: dict) -> dict:
         return register_device(session, user_id=user_id, token=device["token"])
     given = device["subscription"]
     return register_device(
-        session, user_id=user_id, subscription=Subscription(endpoint=given["endpoint"], keys=given["keys"])
+        session, user_id=user_id, subscription=WebPushSubscription(endpoint=given["endpoint"], keys=given["keys"])
     )
 
 
 @pytest.fixture
-def signed_in(session, ann, push_service):
+def register_devices(session, ann, push_service):
     """``signed_in("fcm", …)``: Ann's devices, one of each kind that is named."""
 
-    def signed_in(*kinds: str) -> list[dict]:
+    def register_devices(*kinds: str) -> list[dict]:
         devices = [push_service.make_device(kind) for kind in kinds]
         for device in devices:
             register(session, ann, device)
         return devices
 
-    return signed_in
+    return register_devices
 
 
-def queued(post, user_id: UUID) -> UUID:
+def queue_push(harness, user_id: UUID) -> UUID:
     """A push message to a user that is due: its delivery's id."""
-    post.handle(congratulate_on_course, course_completed(user_id))
-    [delivery_id] = [message["delivery_id"] for task, message in post.pokes if task == "notifications.deliver_push"]
-    post.pokes.clear()
+    harness.handle(send_course_completed, course_completed(user_id))
+    [delivery_id] = [
+        message["delivery_id"] for task, message in harness.enqueued if task == "notifications.deliver_push"
+    ]
+    harness.enqueued.clear()
     return delivery_id
 
 
-def test_apps_and_browsers_are_shown_what_the_feed_says(post, ann, signed_in, push_service):
-    app, browser = signed_in("fcm", "web_push")
-    delivery_id = queued(post, ann)
-    post.push(delivery_id)
+def test_push_message_matches_inbox_notification(harness, ann, register_devices, push_service):
+    app, browser = register_devices("fcm", "web_push")
+    delivery_id = queue_push(harness, ann)
+    harness.push(delivery_id)
 
-    [note] = post.feed(ann)
-    [by_fcm], [by_web_push] = push_service.shown(app), push_service.shown(browser)
+    [note] = harness.feed(ann)
+    [by_fcm], [by_web_push] = push_service.delivered_messages(app), push_service.delivered_messages(browser)
     assert by_fcm["notification"] == {"title": note["title"], "body": note["body"]}
     assert by_fcm["data"]["event"] == "COURSE_COMPLETED"
     assert (by_web_push["title"], by_web_push["body"]) == (note["title"], note["body"])
     assert by_web_push["topic"] == by_fcm["android"]["notification"]["tag"] == delivery_id.hex
-    assert post.standing(delivery_id) == ("sent", None)
-    assert post.told() == [("NOTIFICATION_SENT", 1)]
+    assert harness.state_of(delivery_id) == ("sent", None)
+    assert harness.published_events() == [("NOTIFICATION_SENT", 1)]
 
 
-def test_a_message_started_twice_is_sent_once(post, ann, signed_in, push_service):
-    [app] = signed_in("fcm")
-    delivery_id = queued(post, ann)
+def test_repeated_push_task_sends_once(harness, ann, register_devices, push_service):
+    [app] = register_devices("fcm")
+    delivery_id = queue_push(harness, ann)
     for _ in range(2):
-        post.push(delivery_id)
+        harness.push(delivery_id)
 
-    assert len(push_service.shown(app)) == 1
-    assert post.told() == [("NOTIFICATION_SENT", 1)]
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_device_that_is_gone_is_forgotten_and_stops_no_other(post, ann, signed_in, push_service, kind):
-    dead, app, browser = signed_in(kind, "fcm", "web_push")
-    push_service.throw_away(dead)
-    delivery_id = queued(post, ann)
-    post.push(delivery_id)
-
-    assert [len(push_service.shown(device)) for device in (app, browser)] == [1, 1]
-    assert [device.kind for device in Device.of(post.session, ann)] == ["fcm", "web_push"]
-    assert post.standing(delivery_id) == ("sent", None)
+    assert len(push_service.delivered_messages(app)) == 1
+    assert harness.published_events() == [("NOTIFICATION_SENT", 1)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_last_device_that_is_gone_ends_the_message(post, ann, signed_in, push_service, kind):
-    [dead] = signed_in(kind)
-    push_service.throw_away(dead)
-    delivery_id = queued(post, ann)
-    post.push(delivery_id)
+def test_unregistered_device_is_removed_and_others_get_push(harness, ann, register_devices, push_service, kind):
+    dead, app, browser = register_devices(kind, "fcm", "web_push")
+    push_service.unregister(dead)
+    delivery_id = queue_push(harness, ann)
+    harness.push(delivery_id)
 
-    assert post.standing(delivery_id) == ("failed", "unregistered")
-    assert post.told() == [("NOTIFICATION_FAILED", 1)]
+    assert [len(push_service.delivered_messages(device)) for device in (app, browser)] == [1, 1]
+    assert [device.kind for device in Device.list_for_user(harness.session, ann)] == ["fcm", "web_push"]
+    assert harness.state_of(delivery_id) == ("sent", None)
 
 
-def test_a_service_that_is_away_is_asked_again_and_nobody_is_told_twice(post, ann, signed_in, push_service, clock):
-    browser, app = signed_in("web_push", "fcm")
+@pytest.mark.parametrize("kind", KINDS)
+def test_push_fails_when_last_device_is_unregistered(harness, ann, register_devices, push_service, kind):
+    [dead] = register_devices(kind)
+    push_service.unregister(dead)
+    delivery_id = queue_push(harness, ann)
+    harness.push(delivery_id)
+
+    assert harness.state_of(delivery_id) == ("failed", "unregistered")
+    assert harness.published_events() == [("NOTIFICATION_FAILED", 1)]
+
+
+def test_push_retry_skips_devices_already_reached(harness, ann, register_devices, push_service, clock):
+    browser, app = register_devices("web_push", "fcm")
     push_service.faults(error_500=1)
-    delivery_id = queued(post, ann)
-    post.push(delivery_id)
-    assert post.standing(delivery_id) == ("queued", "not_taken")
-    assert [len(push_service.shown(device)) for device in (browser, app)] == [0, 1]
+    delivery_id = queue_push(harness, ann)
+    harness.push(delivery_id)
+    assert harness.state_of(delivery_id) == ("queued", "not_accepted")
+    assert [len(push_service.delivered_messages(device)) for device in (browser, app)] == [0, 1]
 
-    clock.advance(wait_after(1) * 2)
-    post.push(delivery_id)
-    assert post.standing(delivery_id) == ("sent", None)
-    assert [len(push_service.shown(device)) for device in (browser, app)] == [1, 1]
+    clock.advance(backoff(1) * 2)
+    harness.push(delivery_id)
+    assert harness.state_of(delivery_id) == ("sent", None)
+    assert [len(push_service.delivered_messages(device)) for device in (browser, app)] == [1, 1]
 
 
-def test_a_service_that_stays_away_is_given_up(post, ann, signed_in, clock):
-    signed_in("fcm")
-    delivery_id = queued(post, ann)
+def test_push_fails_after_max_attempts(harness, ann, register_devices, clock):
+    register_devices("fcm")
+    delivery_id = queue_push(harness, ann)
     for attempt in range(MAX_PUSH_ATTEMPTS):
-        post.push(delivery_id, lambda _device, _message: Answer.LATER)
-        clock.advance(wait_after(attempt + 1) * 2)
+        harness.push(delivery_id, lambda _device, _message: PushResult.RETRY)
+        clock.advance(backoff(attempt + 1) * 2)
 
-    assert post.standing(delivery_id) == ("failed", "not_taken")
-
-
-def test_a_push_asks_preferences_and_keeps_quiet_hours(post, ann, signed_in, push_service):
-    [app] = signed_in("fcm")
-    choose(post.choices, ann, Preferences(quiet_hours=QuietHours("00:00", "23:59")))
-    held = queued(post, ann)
-    post.push(held)
-    post.choices.turn_off(ann, "progress", "push")
-    skipped = queued(post, ann)
-    post.push(skipped)
-
-    assert (post.standing(held), post.standing(skipped)) == (("held", "quiet_hours"), ("skipped", "preference"))
-    assert push_service.shown(app) == []
+    assert harness.state_of(delivery_id) == ("failed", "not_accepted")
 
 
-def test_who_has_no_device_is_not_pushed_to(post, ann):
-    post.handle(congratulate_on_course, course_completed(ann))
+def test_push_respects_preferences_and_quiet_hours(harness, ann, register_devices, push_service):
+    [app] = register_devices("fcm")
+    choose(harness.preference_store, ann, Preferences(quiet_hours=QuietHours("00:00", "23:59")))
+    held = queue_push(harness, ann)
+    harness.push(held)
+    harness.preference_store.turn_off(ann, "progress", "push")
+    skipped = queue_push(harness, ann)
+    harness.push(skipped)
 
-    assert post.pokes == []
+    assert (harness.state_of(held), harness.state_of(skipped)) == (("held", "quiet_hours"), ("skipped", "preference"))
+    assert push_service.delivered_messages(app) == []
+
+
+def test_user_without_device_gets_no_push(harness, ann):
+    harness.handle(send_course_completed, course_completed(ann))
+
+    assert harness.enqueued == []
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_device_registered_twice_is_one_and_goes_to_who_signed_in_last(session, ann, push_service, kind):
+def test_reregistered_device_moves_to_latest_user(session, ann, push_service, kind):
     device, bob = push_service.make_device(kind), make_contact(session)
     first = register(session, ann, device)
     assert register(session, ann, device) == first
@@ -156,7 +158,7 @@ def test_a_device_registered_twice_is_one_and_goes_to_who_signed_in_last(session
     assert list_devices(session, user_id=bob, after=None, limit=20)["items"] == [first]
 
 
-def test_a_device_is_removed_by_its_owner_alone(session, ann):
+def test_device_is_removed_by_owner_only(session, ann):
     device = register(session, ann, {"token": "some"})
     with pytest.raises(NotFound):
         remove_device(session, user_id=make_contact(session), device_id=device["id"])
@@ -164,10 +166,10 @@ def test_a_device_is_removed_by_its_owner_alone(session, ann):
     with pytest.raises(NotFound):
         remove_device(session, user_id=ann, device_id=new_id())
 
-    assert Device.of(session, ann) == []
+    assert Device.list_for_user(session, ann) == []
 
 
-def test_devices_are_as_many_as_can_be_called_in_time(session, ann):
+def test_device_count_per_user_is_limited(session, ann):
     for number in range(MAX_DEVICES):
         register(session, ann, {"token": str(number)})
     register(session, ann, {"token": "0"})
@@ -189,19 +191,19 @@ def test_devices_are_as_many_as_can_be_called_in_time(session, ann):
         "nowhere",
     ],
 )
-def test_nothing_but_a_push_service_is_posted_to(session, ann, endpoint: str):
-    with pytest.raises(PushServiceRefused):
-        register_device(session, user_id=ann, subscription=Subscription(endpoint=endpoint, keys=KEYS))
+def test_unknown_push_service_is_rejected(session, ann, endpoint: str):
+    with pytest.raises(PushServiceNotAllowed):
+        register_device(session, user_id=ann, subscription=WebPushSubscription(endpoint=endpoint, keys=KEYS))
 
 
 @pytest.mark.parametrize("host", ["fcm.googleapis.com", "web.push.apple.com", "db5p.notify.windows.com"])
-def test_the_push_services_of_browsers_are_known(session, ann, host: str):
-    subscription = Subscription(endpoint=f"https://{host}/1", keys=KEYS)
+def test_browser_push_services_are_accepted(session, ann, host: str):
+    subscription = WebPushSubscription(endpoint=f"https://{host}/1", keys=KEYS)
 
     assert register_device(session, user_id=ann, subscription=subscription)["kind"] == "web_push"
 
 
-def test_a_worker_that_has_not_pushed_has_loaded_no_library_for_it():
+def test_push_libraries_are_loaded_lazily():
     program = "import sys, workers.notifications; print(*sys.modules)"
     loaded = subprocess.run(
         [sys.executable, "-c", program], cwd=settings.ROOT, check=True, capture_output=True, text=True

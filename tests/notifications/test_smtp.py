@@ -17,11 +17,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 import settings
-from models.notifications import State
+from models.notifications import DeliveryState
 from workers.notifications import smtp
-from workers.notifications.mail import hand_over
+from workers.notifications.email import send_email
 from workers.notifications.smtp import Mail
-from workers.resources import RESOURCES
+from workers.runtime.dependencies import DEPENDENCIES
 
 MAIL = Mail("no-reply@coursebus.dev", "ann@example.com", b"Subject: x\r\n\r\nbody\r\n", needs_utf8=False)
 
@@ -105,99 +105,102 @@ def serve(monkeypatch) -> Iterator[Callable[..., Server]]:
         controller.stop()
 
 
-def send(mail: Mail = MAIL) -> tuple[State, str | None]:
-    with RESOURCES["mailer"](None) as mailer:
-        outcome = hand_over(mailer, mail)
+def send(mail: Mail = MAIL) -> tuple[DeliveryState, str | None]:
+    with DEPENDENCIES["mailer"](None) as mailer:
+        outcome = send_email(mailer, mail)
     return outcome.state, outcome.reason
 
 
-def test_smtps_sends_to_a_server_whose_certificate_is_verified(serve, certificate):
+def test_smtps_sends_after_certificate_verification(serve, certificate):
     server = serve("smtps://127.0.0.1:PORT", ssl_context=certificate.context(), no_login=True)
 
-    assert send() == (State.SENT, None)
+    assert send() == (DeliveryState.SENT, None)
     assert len(server.mails) == 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiosmtpd's side of the handshake
 @pytest.mark.parametrize("url", ["smtps://relay:s3cret@127.0.0.1:PORT", "smtp://relay:s3cret@127.0.0.1:PORT"])
-def test_certificate_of_another_name_gets_neither_mail_nor_password(serve, foreign_certificate, url: str):
+def test_wrong_hostname_gets_neither_mail_nor_password(serve, foreign_certificate, url: str):
     context = foreign_certificate.context()
     tls = {"ssl_context": context} if url.startswith("smtps") else {"tls_context": context}
     server = serve(url, **tls)
 
-    assert send() == (State.QUEUED, "not_taken")
+    assert send() == (DeliveryState.QUEUED, "not_accepted")
     assert (server.logins, server.mails) == ([], [])
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # as above
-def test_certificate_that_is_not_trusted_is_refused(serve, certificate, monkeypatch):
+def test_untrusted_certificate_is_rejected(serve, certificate, monkeypatch):
     monkeypatch.delenv("SSL_CERT_FILE")
     server = serve("smtps://127.0.0.1:PORT", ssl_context=certificate.context(), no_login=True)
 
-    assert send() == (State.QUEUED, "not_taken")
+    assert send() == (DeliveryState.QUEUED, "not_accepted")
     assert server.mails == []
 
 
-def test_starttls_comes_before_the_login_and_credentials_are_decoded(serve, certificate):
+def test_starttls_precedes_login_with_decoded_credentials(serve, certificate):
     server = serve("smtp://relay%40shop:p%3Aw%2F%25@127.0.0.1:PORT", tls_context=certificate.context())
 
-    assert send() == (State.SENT, None)
+    assert send() == (DeliveryState.SENT, None)
     assert server.logins == [(b"relay@shop", b"p:w/%", True)]
     assert server.mails == [(["ann@example.com"], True)]
 
 
-def test_login_without_tls_is_refused(serve, monkeypatch):
+def test_login_without_tls_is_rejected(serve, monkeypatch):
     monkeypatch.setattr(smtp, "_is_loopback", lambda _host: False)
     server = serve("smtp://relay:s3cret@127.0.0.1:PORT", auth_require_tls=False)
 
-    assert send() == (State.QUEUED, "not_taken")
+    assert send() == (DeliveryState.QUEUED, "not_accepted")
     assert (server.logins, server.mails) == ([], [])
 
 
 @pytest.mark.parametrize(
     ("production", "is_allowed", "outcome"),
     [
-        (True, False, (State.QUEUED, "not_taken")),
-        (True, True, (State.SENT, None)),
-        (False, False, (State.SENT, None)),
+        (True, False, (DeliveryState.QUEUED, "not_accepted")),
+        (True, True, (DeliveryState.SENT, None)),
+        (False, False, (DeliveryState.SENT, None)),
     ],
 )
-def test_production_sends_mail_to_another_machine_with_tls_only(serve, monkeypatch, production, is_allowed, outcome):
+def test_production_requires_tls_for_remote_smtp(serve, monkeypatch, production, is_allowed, outcome):
     monkeypatch.setattr(smtp, "_is_loopback", lambda _host: False)
     monkeypatch.setattr(settings, "PRODUCTION", production)
     monkeypatch.setattr(settings, "ALLOW_PLAINTEXT_SERVERS", is_allowed)
     server = serve("smtp://127.0.0.1:PORT", no_login=True)
 
     assert send() == outcome
-    assert len(server.mails) == (outcome[0] is State.SENT)
+    assert len(server.mails) == (outcome[0] is DeliveryState.SENT)
 
 
 @pytest.mark.parametrize("url", ["smtp+insecure://relay:pw@127.0.0.1:PORT", "smtp://relay:pw@127.0.0.1:PORT"])
-def test_login_without_tls_is_allowed_where_asked_for_and_on_this_machine(serve, url: str):
+def test_login_without_tls_is_allowed_if_insecure_or_loopback(serve, url: str):
     server = serve(url, auth_require_tls=False)
 
-    assert send() == (State.SENT, None)
+    assert send() == (DeliveryState.SENT, None)
     assert server.logins == [(b"relay", b"pw", False)]
 
 
-def test_address_beyond_ascii_goes_to_a_server_with_smtputf8(serve):
+def test_non_ascii_address_is_sent_with_smtputf8(serve):
     server = serve("smtp://127.0.0.1:PORT", enable_SMTPUTF8=True, no_login=True)
     raw = "To: jürgen@example.test\r\n\r\nbody\r\n".encode()
 
-    assert send(Mail("no-reply@coursebus.dev", "jürgen@example.test", raw, needs_utf8=True)) == (State.SENT, None)
+    assert send(Mail("no-reply@coursebus.dev", "jürgen@example.test", raw, needs_utf8=True)) == (
+        DeliveryState.SENT,
+        None,
+    )
     assert server.mails == [(["jürgen@example.test"], False)]
 
 
-def test_address_beyond_ascii_fails_with_its_reason_on_a_server_without_smtputf8(serve):
+def test_non_ascii_address_fails_without_smtputf8(serve):
     server = serve("smtp://127.0.0.1:PORT", enable_SMTPUTF8=False, no_login=True)
 
     outcome = send(Mail("no-reply@coursebus.dev", "jürgen@example.test", b"To: x\r\n\r\n", needs_utf8=True))
 
-    assert outcome == (State.FAILED, "address_not_supported")
+    assert outcome == (DeliveryState.FAILED, "address_not_supported")
     assert server.mails == []
 
 
-def test_production_refuses_to_send_a_password_without_tls(monkeypatch):
+def test_production_rejects_smtp_password_without_tls(monkeypatch):
     for name, value in {"ENVIRONMENT": "production", "SMTP_URL": "smtp+insecure://relay:pw@mail.example.com"}.items():
         monkeypatch.setattr(settings, name, value)
     # Everything else that production demands is not this test's affair.
@@ -205,11 +208,11 @@ def test_production_refuses_to_send_a_password_without_tls(monkeypatch):
     for name, value in {
         "STRIPE_API_URL": "https://api.stripe.com",
         "YOOKASSA_API_URL": "https://api.yookassa.ru",
-        "WEBHOOK_LOOPBACK": False,
+        "WEBHOOK_ALLOW_LOOPBACK": False,
         "RATE_LIMITS": True,
         "RETURN_URL_ORIGINS": (),
     }.items():
         monkeypatch.setattr(settings, name, value)
 
     with pytest.raises(SystemExit, match="SMTP_URL"):
-        settings.refuse_unsafe_production()
+        settings.validate_production_settings()

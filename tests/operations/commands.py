@@ -12,12 +12,12 @@ OWNER = "auth0|ann"
 
 def accept(kind: str = "courses.create_course", **said: Any) -> UUID:
     """Have a command accepted; its id is of PostgreSQL, without the service."""
-    asked = {"kind": kind, "message": creation(), "owner": OWNER, "claim": None} | said
+    asked = {"kind": kind, "message": course_message(), "owner": OWNER, "claim": None} | said
     accepted = deliver(f"{kind.partition('.')[0]}.accept_operation", asked, claim=said.get("claim_of_operation"))
     return UUID(accepted["result"]["id"].partition("-")[2])
 
 
-def creation(**said: Any) -> dict[str, Any]:
+def course_message(**said: Any) -> dict[str, Any]:
     return {"instructor_id": uuid4(), "fields": fields(**said)}
 
 
@@ -37,6 +37,6 @@ def cancel(operation_id: UUID, owner: str = OWNER) -> dict[str, Any]:
     return deliver("courses.cancel_operation", {"operation_id": operation_id, "owner": owner})
 
 
-def let_time_pass(database: Database) -> None:
+def expire_leases(database: Database) -> None:
     """As if the lease and the wait of every operation were over."""
     database.execute("UPDATE bus.operations SET run_after = now() - interval '1 h', leased_until = NULL")

@@ -7,12 +7,13 @@ from uuid import uuid4
 import pytest
 
 import celery_app
-from api import bulkheads, queue
-from models.redis import queue_redis
+from api import bulkheads, rpc
+from core.messaging import task_queue
+from core.redis import queue_redis
 from tests.courses.factories import fields
 from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.support.databases import Database
-from tests.support.waiting import eventually
+from tests.support.polling import eventually
 
 
 @pytest.fixture
@@ -31,31 +32,31 @@ def start(person: Person, **headers: str):
     return person.send("POST", "/v1/courses", fields(), Prefer="respond-async, wait=10", **headers)
 
 
-def ended(person: Person, path: str) -> dict:
+def wait_until_finished(person: Person, path: str) -> dict:
     return eventually(lambda: (shown := person.get(path).json)["finished_at"] and shown, "the end")
 
 
-def test_a_command_is_accepted_and_its_answer_fetched_later(ann: Person):
+def test_async_command_is_accepted_and_result_fetched_later(ann: Person):
     response = start(ann)
 
     assert response.status_code == 202
     assert response.headers["Preference-Applied"] == "respond-async"
     assert response.headers["Location"] == f"/v1/operations/{response.json['id']}"
-    shown = ended(ann, response.headers["Location"])
+    shown = wait_until_finished(ann, response.headers["Location"])
     assert (shown["kind"], shown["status"], shown["error"]) == ("courses.create_course", "succeeded", None)
     assert ann.get(f"/v1/courses/{shown['result']['id']}").status_code == 200
 
 
-def test_a_failure_is_a_problem_within_the_operation(ann: Person):
+def test_failed_operation_contains_problem(ann: Person):
     response = ann.send("POST", f"/v1/courses/{uuid4()}/enrollments", {}, Prefer="respond-async")
 
-    shown = ended(ann, response.headers["Location"])
+    shown = wait_until_finished(ann, response.headers["Location"])
 
     assert (shown["status"], shown["result"]) == ("failed", None)
     assert (shown["error"]["status"], shown["error"]["code"]) == (404, "not_found")
 
 
-def test_a_repeat_with_the_same_key_names_the_same_operation(ann: Person, database: Database):
+def test_repeated_key_returns_the_same_operation(ann: Person, database: Database):
     course = fields()
     first, second = (
         ann.send("POST", "/v1/courses", course, Prefer="respond-async", Idempotency_Key="k-1") for _ in range(2)
@@ -63,11 +64,11 @@ def test_a_repeat_with_the_same_key_names_the_same_operation(ann: Person, databa
 
     assert second.headers["Location"] == first.headers["Location"]
     assert second.headers["Idempotent-Replayed"] == "true"
-    ended(ann, first.headers["Location"])
+    wait_until_finished(ann, first.headers["Location"])
     assert database.count("courses.courses") == 1
 
 
-def test_the_same_key_with_another_body_is_a_422(ann: Person):
+def test_key_reused_with_other_body_returns_422(ann: Person):
     start(ann, Idempotency_Key="k-1")
 
     response = start(ann, Idempotency_Key="k-1")
@@ -75,7 +76,7 @@ def test_the_same_key_with_another_body_is_a_422(ann: Person):
     assert (response.status_code, response.json["code"]) == (422, "idempotency_key_reused")
 
 
-def test_another_person_finds_no_such_operation(ann: Person):
+def test_operation_of_another_user_returns_404(ann: Person):
     path = start(ann).headers["Location"]
     bob = Person(ann.client)
 
@@ -83,34 +84,34 @@ def test_another_person_finds_no_such_operation(ann: Person):
     assert bob.send("POST", f"{path}/cancel").status_code == 404
 
 
-def test_a_finished_operation_is_not_canceled(ann: Person):
+def test_cancel_of_finished_operation_returns_409(ann: Person):
     path = start(ann).headers["Location"]
-    ended(ann, path)
+    wait_until_finished(ann, path)
 
     response = ann.send("POST", f"{path}/cancel")
 
-    assert (response.status_code, response.json["code"]) == (409, "operation_begun")
+    assert (response.status_code, response.json["code"]) == (409, "operation_already_started")
 
 
 @pytest.mark.parametrize("name", ["courses", "nobody-0190163d-8694-739b-aea5-966c26f8ad91", "courses-1", "%20"])
-def test_what_is_no_operation_is_a_404(ann: Person, name: str):
+def test_malformed_operation_id_returns_404(ann: Person, name: str):
     assert ann.get(f"/v1/operations/{name}").status_code == 404
 
 
-def test_a_read_is_answered_whatever_is_preferred(ann: Person):
+def test_reads_ignore_respond_async(ann: Person):
     assert ann.get("/v1/courses", Prefer="respond-async").status_code == 200
 
 
-def test_a_full_queue_is_a_503_that_says_when_to_come_back(ann: Person, monkeypatch):
+def test_full_queue_returns_503_with_retry_after(ann: Person, monkeypatch):
     monkeypatch.setattr(celery_app.settings, "QUEUE_LIMIT", 1)
-    monkeypatch.setattr("celery_app.send.__kwdefaults__", {"task_id": None, "limit": 1})
+    monkeypatch.setattr("core.messaging.task_queue.enqueue.__kwdefaults__", {"task_id": None, "limit": 1})
     ann.get("/v1/me")  # known by now
     with queue_redis().pipeline() as pipeline:
         pipeline.delete("courses")
         pipeline.execute()
-    monkeypatch.setattr(celery_app, "queue_of", lambda name, *_: {"queue": f"nobody:{name.partition('.')[0]}"})
+    monkeypatch.setattr(task_queue, "route_task", lambda name, *_: {"queue": f"nobody:{name.partition('.')[0]}"})
     try:
-        celery_app.send("courses.x", {}, celery_app.Envelope(sent_at=celery_app.time.time() - 12.5))
+        task_queue.enqueue("courses.x", {}, task_queue.Envelope(sent_at=task_queue.time.time() - 12.5))
 
         response = ann.get("/v1/me/enrollments")
     finally:
@@ -119,13 +120,13 @@ def test_a_full_queue_is_a_503_that_says_when_to_come_back(ann: Person, monkeypa
     assert (response.status_code, response.json["code"], response.headers["Retry-After"]) == (503, "queue_full", "13")
 
 
-def test_a_slow_service_is_refused_to_more_than_may_wait_and_the_others_answer(ann: Person, monkeypatch):
-    monkeypatch.setattr(queue, "bulkheads", bulkheads.Bulkheads(1))
+def test_slow_service_does_not_block_other_services(ann: Person, monkeypatch):
+    monkeypatch.setattr(rpc, "bulkheads", bulkheads.Bulkheads(1))
     ann.get("/v1/me")
     begun, over = threading.Event(), threading.Event()
 
     def wait_for_courses() -> None:
-        with queue.bulkheads.slot("courses"):
+        with rpc.bulkheads.slot("courses"):
             begun.set()
             over.wait(10)
 
@@ -136,6 +137,10 @@ def test_a_slow_service_is_refused_to_more_than_may_wait_and_the_others_answer(a
     over.set()
     slow.join()
 
-    assert (refused.status_code, refused.json["code"], refused.headers["Retry-After"]) == (503, "service_slow", "10")
+    assert (refused.status_code, refused.json["code"], refused.headers["Retry-After"]) == (
+        503,
+        "service_overloaded",
+        "10",
+    )
     assert served.status_code == 200
     assert ann.get("/v1/me/enrollments").status_code == 200

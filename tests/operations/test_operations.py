@@ -5,13 +5,13 @@ from uuid import UUID
 
 import pytest
 
-from models.base import now, sessions
-from models.operations import MAX_ATTEMPTS, Operation
-from models.redis import queue_redis
-from tests.operations.commands import accept, cancel, claim, creation, let_time_pass, run, show
+from core.bus.operations import MAX_ATTEMPTS, Operation
+from core.db import session_factory, utc_now
+from core.redis import queue_redis
+from tests.operations.commands import accept, cancel, claim, course_message, expire_leases, run, show
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
-from tests.support.waiting import at_once
+from tests.support.polling import run_concurrently
 
 
 def outcome(operation_id: UUID) -> tuple[str, str | None]:
@@ -20,21 +20,21 @@ def outcome(operation_id: UUID) -> tuple[str, str | None]:
     return shown["status"], shown["error"] and shown["error"]["name"]
 
 
-def waiting() -> list[str]:
+def queued_tasks() -> list[str]:
     """The tasks that wait in the queue of courses."""
     return [json.loads(message)["headers"]["task"] for message in queue_redis().lrange("courses", 0, -1)]
 
 
-def test_a_command_is_a_row_before_anybody_hears_of_it(database: Database):
+def test_accepted_operation_is_persisted_and_enqueued(database: Database):
     operation_id = accept()
 
     assert database.value("SELECT status FROM bus.operations WHERE id = :id", id=operation_id) == "pending"
     assert database.count("courses.courses") == 0
-    assert waiting() == ["courses.run_operation"]
+    assert queued_tasks() == ["courses.run_operation"]
 
 
-def test_a_run_does_the_command_and_keeps_its_answer_with_the_same_commit(database: Database):
-    operation_id = accept(message=creation(title="Sailing"))
+def test_run_commits_command_and_result_together(database: Database):
+    operation_id = accept(message=course_message(title="Sailing"))
 
     run(operation_id)
 
@@ -46,17 +46,17 @@ def test_a_run_does_the_command_and_keeps_its_answer_with_the_same_commit(databa
     assert of_claim == of_operation
 
 
-def test_a_command_is_done_once_however_often_it_is_run(database: Database):
+def test_concurrent_and_repeated_runs_execute_once(database: Database):
     operation_id = accept()
 
-    at_once(*[lambda: run(operation_id)] * 4)
-    let_time_pass(database)
+    run_concurrently(*[lambda: run(operation_id)] * 4)
+    expire_leases(database)
     run(operation_id)
 
     assert database.count("courses.courses") == 1
 
 
-def test_a_worker_that_dies_after_the_commit_leaves_nothing_to_repeat(database: Database):
+def test_crash_after_commit_does_not_repeat_command(database: Database):
     operation_id = accept()
     run(operation_id)
     # As the row stood for a command of several transactions that was killed before it could tell how it ended.
@@ -68,37 +68,37 @@ def test_a_worker_that_dies_after_the_commit_leaves_nothing_to_repeat(database: 
     assert database.count("courses.courses") == 1
 
 
-def test_a_lost_poke_is_made_good_by_the_sweeper(database: Database):
+def test_sweeper_resumes_operation_after_lost_hint(database: Database):
     operation_id = accept()
     queue_redis().flushdb()
-    let_time_pass(database)
+    expire_leases(database)
 
     deliver("courses.sweep_operations")
 
-    assert waiting() == ["courses.run_operation"]
+    assert queued_tasks() == ["courses.run_operation"]
     run(operation_id)
     assert outcome(operation_id) == ("succeeded", None)
 
 
-def test_the_sweeper_leaves_alone_what_is_under_way(database: Database):
+def test_sweeper_skips_running_operations(database: Database):
     operation_id = accept()
-    with sessions("courses").begin() as session:
-        Operation.begin(session, operation_id, at=now())
+    with session_factory("courses").begin() as session:
+        Operation.start_attempt(session, operation_id, at=utc_now())
     queue_redis().flushdb()
 
     deliver("courses.sweep_operations")
 
-    assert waiting() == []
+    assert queued_tasks() == []
     run(operation_id)
     assert database.count("courses.courses") == 0
 
 
-def test_a_command_that_kills_its_worker_is_given_up_after_five_attempts(database: Database):
+def test_command_killing_its_worker_fails_after_five_attempts(database: Database):
     operation_id = accept()
     for _ in range(MAX_ATTEMPTS):
-        with sessions("courses").begin() as session:
-            assert Operation.begin(session, operation_id, at=now())  # and then the process is gone
-        let_time_pass(database)
+        with session_factory("courses").begin() as session:
+            assert Operation.start_attempt(session, operation_id, at=utc_now())  # and then the process is gone
+        expire_leases(database)
 
     run(operation_id)
 
@@ -106,7 +106,7 @@ def test_a_command_that_kills_its_worker_is_given_up_after_five_attempts(databas
     assert database.count("courses.courses") == 0
 
 
-def test_a_command_that_crashes_is_tried_five_times_and_reads_as_an_internal_error(database: Database):
+def test_crashing_command_fails_after_five_attempts(database: Database):
     operation_id = accept(message={"instructor_id": "nobody", "fields": {}})
 
     for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -116,7 +116,7 @@ def test_a_command_that_crashes_is_tried_five_times_and_reads_as_an_internal_err
     assert outcome(operation_id) == ("failed", "CommandCrashed")
 
 
-def test_a_refusal_is_the_outcome_at_once(database: Database):
+def test_domain_error_ends_operation_without_retry(database: Database):
     operation_id = accept("courses.enroll", message={"user_id": UUID(int=1), "course_id": UUID(int=2)})
 
     run(operation_id)
@@ -124,8 +124,8 @@ def test_a_refusal_is_the_outcome_at_once(database: Database):
     assert outcome(operation_id) == ("failed", "NotFound")
 
 
-def test_a_repeat_with_the_same_key_is_the_same_operation(database: Database):
-    asked = {"kind": "courses.create_course", "message": creation(), "owner": "auth0|ann", "claim": claim()}
+def test_repeated_key_returns_the_same_operation(database: Database):
+    asked = {"kind": "courses.create_course", "message": course_message(), "owner": "auth0|ann", "claim": claim()}
     of_operation = claim() | {"scope": "respond-async"}
 
     first = deliver("courses.accept_operation", asked, claim=of_operation)
@@ -137,8 +137,8 @@ def test_a_repeat_with_the_same_key_is_the_same_operation(database: Database):
 
 
 @pytest.mark.parametrize("operation_first", [True, False])
-def test_a_key_is_spent_once_with_the_preference_and_without(database: Database, operation_first: bool):  # noqa: FBT001
-    message = creation()
+def test_idempotency_key_is_shared_by_sync_and_async(database: Database, operation_first: bool):  # noqa: FBT001
+    message = course_message()
     operation_id = accept(message=message, claim=claim())
     acts = [lambda: run(operation_id), lambda: deliver("courses.create_course", message, claim=claim())]
 
@@ -150,14 +150,14 @@ def test_a_key_is_spent_once_with_the_preference_and_without(database: Database,
     assert show(operation_id)["result"]["result"]["id"] == str(course_id)
 
 
-def test_another_caller_finds_no_such_operation(database: Database):
+def test_operation_of_another_caller_is_not_found(database: Database):
     operation_id = accept()
 
     for look in (show, cancel):
         assert look(operation_id, owner="auth0|bob")["error"]["name"] == "NotFound"
 
 
-def test_a_pending_operation_is_canceled_and_never_runs(database: Database):
+def test_canceled_pending_operation_never_runs(database: Database):
     operation_id = accept()
 
     cancel(operation_id)
@@ -169,9 +169,9 @@ def test_a_pending_operation_is_canceled_and_never_runs(database: Database):
     assert database.count("courses.courses") == 0
 
 
-def test_an_operation_that_has_begun_is_not_canceled(database: Database):
+def test_started_operation_cannot_be_canceled(database: Database):
     operation_id = accept()
     run(operation_id)
 
-    assert cancel(operation_id)["error"]["name"] == "OperationBegun"
+    assert cancel(operation_id)["error"]["name"] == "OperationAlreadyStarted"
     assert outcome(operation_id) == ("succeeded", None)

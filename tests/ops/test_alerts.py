@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from ops.local.processes import platform
+from ops.dev.processes import platform
 from ops.prometheus.local import local_config
 from settings import ROOT, STATE_DIR
 
@@ -25,11 +25,11 @@ def promtool(*arguments: str) -> str:
 
 
 @with_promtool
-def test_alerts_go_off_when_they_should_and_not_otherwise():
+def test_alert_rules_pass_promtool_tests():
     assert promtool("test", "rules", "rules_test.yml") == ""
 
 
-def test_every_process_that_tells_numbers_is_asked():
+def test_every_process_with_metrics_is_scraped():
     config = local_config(8000)
     asked = {each for job in config["scrape_configs"] for group in job["static_configs"] for each in group["targets"]}
 
@@ -37,7 +37,7 @@ def test_every_process_that_tells_numbers_is_asked():
     assert asked == {f"127.0.0.1:{process.metrics_port(8000)}" for process in telling}
 
 
-def test_what_is_asked_locally_has_the_name_that_it_has_in_containers():
+def test_local_scrape_targets_match_container_names():
     local, written = local_config(8000), yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
     groups = [group for job in local["scrape_configs"] for group in job["static_configs"]]
     names = [name for job in written["scrape_configs"] for group in job["static_configs"] for name in group["targets"]]
@@ -49,18 +49,18 @@ def test_what_is_asked_locally_has_the_name_that_it_has_in_containers():
 
 
 @with_promtool
-def test_prometheus_takes_its_configuration():
+def test_prometheus_configuration_is_valid():
     assert promtool("check", "config", "prometheus.yml") == ""
 
 
-def test_every_alert_is_tried():
+def test_every_alert_has_a_rule_test():
     tests = yaml.safe_load((RULES.parent / "rules_test.yml").read_text())["tests"]
     tried = {each["alertname"] for test in tests for each in test["alert_rule_test"] if each["exp_alerts"]}
 
     assert tried == {alert["alert"] for alert in ALERTS}
 
 
-def test_every_alert_links_a_runbook_that_speaks_of_it():
+def test_every_alert_links_its_runbook():
     for alert in ALERTS:
         runbook = ROOT / alert["annotations"]["runbook"]
         assert alert["alert"] in runbook.read_text().splitlines()[0], f"{runbook} does not name {alert['alert']}"
@@ -102,11 +102,11 @@ def is_inhibited(alert: dict[str, str], by: dict[str, str]) -> bool:
         ("payments", {"alertname": "LedgerOffBalance"}, False),
     ],
 )
-def test_dead_process_mutes_only_what_it_causes(down: str, alert: dict[str, str], *, expected: bool):
+def test_process_down_inhibits_only_caused_alerts(down: str, alert: dict[str, str], *, expected: bool):
     assert is_inhibited(alert, by={"alertname": "ProcessDown", "service": down}) is expected
 
 
-def test_muted_alerts_have_the_label_that_is_compared():
+def test_inhibited_alerts_have_the_compared_label():
     exprs = {alert["alert"]: str(alert) for alert in ALERTS}
     for name in ("ProcessDown", "QueueStandsStill", "ConsumerLags"):
         assert "service" in exprs[name], name

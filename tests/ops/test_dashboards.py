@@ -1,4 +1,4 @@
-"""Grafana's dashboards as their files have them; tests/flows/test_monitoring.py asks their queries of Prometheus."""
+"""Grafana's dashboards as their files have them; tests/e2e/test_monitoring.py asks their queries of Prometheus."""
 
 import json
 from collections import Counter
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from models.money import currencies
+from core.money import currencies
 from settings import ROOT
 
 GRAFANA = ROOT / "ops" / "grafana"
@@ -22,7 +22,7 @@ def cells(panel: dict[str, Any]) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("name", sorted(DASHBOARDS))
-def test_the_panels_fill_the_page_and_none_covers_another(name: str):
+def test_panels_fill_the_page_without_overlap(name: str):
     taken = Counter(cell for panel in DASHBOARDS[name]["panels"] for cell in cells(panel))
 
     assert set(taken.values()) == {1}
@@ -31,7 +31,7 @@ def test_the_panels_fill_the_page_and_none_covers_another(name: str):
 
 
 @pytest.mark.parametrize("name", sorted(DASHBOARDS))
-def test_every_panel_says_its_unit_and_asks_the_provisioned_source(name: str):
+def test_every_panel_has_unit_and_provisioned_datasource(name: str):
     [source] = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yml").read_text())["datasources"]
     for panel in DASHBOARDS[name]["panels"]:
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
@@ -40,7 +40,7 @@ def test_every_panel_says_its_unit_and_asks_the_provisioned_source(name: str):
 
 
 @pytest.mark.parametrize("name", sorted(DASHBOARDS))
-def test_a_number_alone_shows_by_its_colour_whether_it_is_well(name: str):
+def test_stat_panels_have_color_thresholds(name: str):
     traffic = "Requests a second"  # neither good nor bad
     numbers = [panel for panel in DASHBOARDS[name]["panels"] if panel["type"] == "stat" and panel["title"] != traffic]
 
@@ -49,7 +49,7 @@ def test_a_number_alone_shows_by_its_colour_whether_it_is_well(name: str):
         assert "green" in str(panel["fieldConfig"]["defaults"].get("thresholds")), panel["title"]
 
 
-def test_money_panels_know_the_decimal_places_of_every_currency():
+def test_money_panels_use_decimal_places_of_every_currency():
     panels = [panel for panel in DASHBOARDS["payments"]["panels"] if "_minor_total" in str(panel["targets"])]
     zero, three = ("|".join(sorted(code for code, n in currencies().items() if n == places)) for places in (0, 3))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.local import processes
+from ops.dev import processes
 from settings import SERVICES
 
 

@@ -6,51 +6,53 @@ from pathlib import Path
 
 import pytest
 
-from ops.local.leash import leashed
-from ops.local.ports import free_base, is_open
-from ops.local.stack import Stack
+from ops.dev.child_process import popen_with_parent
+from ops.dev.ports import free_base, is_open
+from ops.dev.stack import Stack
 from settings import ROOT
 from tests.support import environment
-from tests.support.waiting import at_once, eventually
+from tests.support.polling import eventually, run_concurrently
 
-_STARTS_AND_WAITS = """
+_START_STACK_SCRIPT = """
 import sys, time
 from pathlib import Path
-from ops.local.stack import Stack
-stack = Stack(Path(sys.argv[1]), int(sys.argv[2]), only=["cache"], outlives_us=sys.argv[3] == "outlives")
+from ops.dev.stack import Stack
+stack = Stack(Path(sys.argv[1]), int(sys.argv[2]), only=["cache"], detached=sys.argv[3] == "outlives")
 stack.start()
 print("up", flush=True)
 time.sleep(60)
 """
 
 
-def kill_whoever_starts(state_dir: Path, base: int, how: str) -> None:
-    command = [sys.executable, "-c", _STARTS_AND_WAITS, str(state_dir), str(base), how]
-    with subprocess.Popen(command, cwd=ROOT, env=environment.GIVEN, stdout=subprocess.PIPE, text=True) as starter:
+def kill_stack_starter(state_dir: Path, base: int, how: str) -> None:
+    command = [sys.executable, "-c", _START_STACK_SCRIPT, str(state_dir), str(base), how]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment.PLATFORM_ENVIRON, stdout=subprocess.PIPE, text=True
+    ) as starter:
         assert starter.stdout
         assert starter.stdout.readline() == "up\n"
         starter.kill()
 
 
-def test_a_stack_ends_with_the_process_that_started_it(tmp_path):
+def test_stack_stops_when_its_starter_is_killed(tmp_path):
     base = free_base()
-    kill_whoever_starts(tmp_path, base, "ends")
-    stack = Stack(tmp_path, base, only=["cache"], environ=environment.GIVEN)
+    kill_stack_starter(tmp_path, base, "ends")
+    stack = Stack(tmp_path, base, only=["cache"], environ=environment.PLATFORM_ENVIRON)
     assert is_open(stack.port("cache"))
-    eventually(lambda: not stack.left_overs(), "the end of everything", seconds=30)
+    eventually(lambda: not stack.orphans(), "the end of everything", seconds=30)
 
 
-def test_a_child_does_not_end_with_the_thread_that_started_it():
-    (child,) = at_once(lambda: leashed(["sleep", "60"]))
+def test_child_process_survives_its_starting_thread():
+    (child,) = run_concurrently(lambda: popen_with_parent(["sleep", "60"]))
     with child:
         with pytest.raises(subprocess.TimeoutExpired):
             child.wait(0.5)
         child.kill()
 
 
-def test_one_that_is_to_outlive_it_goes_on(tmp_path):
+def test_detached_stack_survives_its_starter(tmp_path):
     base = free_base()
-    kill_whoever_starts(tmp_path, base, "outlives")
-    stack = Stack(tmp_path, base, only=["cache"], environ=environment.GIVEN)
+    kill_stack_starter(tmp_path, base, "outlives")
+    stack = Stack(tmp_path, base, only=["cache"], environ=environment.PLATFORM_ENVIRON)
     assert stack.pid("cache")
     stack.reset()

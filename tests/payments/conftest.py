@@ -1,12 +1,12 @@
-"""The stand-ins of both providers as processes of their own, and the service in front of them."""
+"""The fakes of both providers as processes of their own, and the service in front of them."""
 
 from collections.abc import Iterator
 
 import pytest
 from sqlalchemy.orm import Session
 
-from tests.payments.shop import Shop, make_stripe, make_yookassa
-from tests.standins.conftest import Receiver, StandIn
+from tests.fakes.conftest import FakeProcess, WebhookReceiver
+from tests.payments.harness import PaymentsHarness, make_stripe, make_yookassa
 
 NO_FAULTS = {
     "error_500": 0,
@@ -20,51 +20,51 @@ NO_FAULTS = {
 
 
 @pytest.fixture(scope="session")
-def receiver() -> Iterator[Receiver]:
-    receiver = Receiver()
+def receiver() -> Iterator[WebhookReceiver]:
+    receiver = WebhookReceiver()
     yield receiver
     receiver.close()
 
 
 @pytest.fixture(scope="session")
-def running_standin(tmp_path_factory, receiver) -> Iterator[StandIn]:
-    standin = StandIn("stripe", tmp_path_factory.mktemp("stripe"), receiver.url)
-    yield standin
-    standin.kill()
+def running_fake_stripe(tmp_path_factory, receiver) -> Iterator[FakeProcess]:
+    fake_stripe = FakeProcess("stripe", tmp_path_factory.mktemp("stripe"), receiver.url)
+    yield fake_stripe
+    fake_stripe.kill()
 
 
 @pytest.fixture
-def standin(running_standin) -> Iterator[StandIn]:
-    yield running_standin
-    running_standin.faults(**NO_FAULTS)
+def fake_stripe(running_fake_stripe) -> Iterator[FakeProcess]:
+    yield running_fake_stripe
+    running_fake_stripe.faults(**NO_FAULTS)
 
 
 @pytest.fixture(scope="session")
-def stripe(running_standin):
-    return make_stripe(running_standin.url)
+def stripe(running_fake_stripe):
+    return make_stripe(running_fake_stripe.url)
 
 
 @pytest.fixture(scope="session")
-def running_kassa(tmp_path_factory, receiver) -> Iterator[StandIn]:
-    kassa = StandIn("yookassa", tmp_path_factory.mktemp("yookassa"), receiver.url)
-    yield kassa
-    kassa.kill()
+def running_fake_yookassa(tmp_path_factory, receiver) -> Iterator[FakeProcess]:
+    fake_yookassa = FakeProcess("yookassa", tmp_path_factory.mktemp("yookassa"), receiver.url)
+    yield fake_yookassa
+    fake_yookassa.kill()
 
 
 @pytest.fixture
-def kassa(running_kassa) -> Iterator[StandIn]:
-    yield running_kassa
-    running_kassa.faults(**NO_FAULTS)
+def fake_yookassa(running_fake_yookassa) -> Iterator[FakeProcess]:
+    yield running_fake_yookassa
+    running_fake_yookassa.faults(**NO_FAULTS)
 
 
 @pytest.fixture
-def kassa_shop(shop: Shop, kassa) -> Shop:
+def harness_with_yookassa(harness: PaymentsHarness, fake_yookassa) -> PaymentsHarness:
     """The shop with both providers open."""
-    shop.kassa = kassa
-    shop.providers = {**shop.providers, "yookassa": make_yookassa(f"{kassa.url}/v3")}
-    return shop
+    harness.fake_yookassa = fake_yookassa
+    harness.providers = {**harness.providers, "yookassa": make_yookassa(f"{fake_yookassa.url}/v3")}
+    return harness
 
 
 @pytest.fixture
-def shop(session: Session, stripe, standin, receiver) -> Shop:
-    return Shop(session, {"stripe": stripe}, standin, receiver)
+def harness(session: Session, stripe, fake_stripe, receiver) -> PaymentsHarness:
+    return PaymentsHarness(session, {"stripe": stripe}, fake_stripe, receiver)

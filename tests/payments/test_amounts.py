@@ -4,14 +4,14 @@ from contextlib import suppress
 
 import pytest
 
+from core.money import currencies
 from models.errors import AmountNotDivisible, AmountTooLarge, AmountTooSmall, CurrencyNotSupported, DomainError
-from models.money import currencies
-from ops.local.standins.calls import Refusal
-from ops.local.standins.stripe import amounts as stripe_fake
-from tests.payments.shop import make_coupon, make_offer
-from tests.payments.test_coupons import redeemed
+from ops.fakes.calls import ApiError
+from ops.fakes.stripe import amounts as stripe_fake
+from tests.payments.harness import make_coupon, make_offer
+from tests.payments.test_coupons import redemption_count
 from workers.payments.orders import show_invoice
-from workers.payments.reconciliation import compare_day
+from workers.payments.reconciliation import reconcile_day
 from workers.payments.stripe_amounts import PRESENTMENT, StripeAmounts, from_stripe, to_stripe
 
 AMOUNTS = sorted(
@@ -20,32 +20,32 @@ AMOUNTS = sorted(
 AMOUNTS += [12345, 12340, 12300, 10000]
 
 
-def is_taken_by_fake(amount_minor: int, currency: str) -> bool:
+def is_accepted_by_fake(amount_minor: int, currency: str) -> bool:
     try:
         stripe_fake.check_charge(to_stripe(amount_minor, currency), currency.lower())
-    except Refusal:
+    except ApiError:
         return False
     except DomainError:
         return False
     return True
 
 
-def is_taken_by_adapter(amount_minor: int, currency: str) -> bool:
+def is_accepted_by_adapter(amount_minor: int, currency: str) -> bool:
     with suppress(DomainError):
         StripeAmounts().check_charge(amount_minor, currency)
         return True
     return False
 
 
-def test_adapter_refuses_what_stripe_refuses():
+def test_adapter_rejects_same_amounts_as_stripe():
     assert {code.upper() for code in stripe_fake.SUPPORTED} == PRESENTMENT
     for currency in sorted(PRESENTMENT):
         for amount_minor in AMOUNTS:
-            known = is_taken_by_adapter(amount_minor, currency)
-            assert known == is_taken_by_fake(amount_minor, currency), (amount_minor, currency)
+            known = is_accepted_by_adapter(amount_minor, currency)
+            assert known == is_accepted_by_fake(amount_minor, currency), (amount_minor, currency)
 
 
-def test_every_currency_survives_the_way_to_stripe_and_back():
+def test_stripe_amount_roundtrip():
     for currency in currencies():
         assert from_stripe(to_stripe(123400, currency), currency.lower()) == 123400
     assert (to_stripe(500, "ISK"), to_stripe(500, "UGX"), to_stripe(500, "MGA")) == (50000, 50000, 5)
@@ -64,38 +64,40 @@ def test_every_currency_survives_the_way_to_stripe_and_back():
         ((500000, "HUF"), 500000, "5000.00"),
     ],
 )
-def test_special_currency_is_charged_and_refunded_exactly(shop, session, price, at_stripe, total):
+def test_special_currency_is_charged_and_refunded_exactly(harness, session, price, at_stripe, total):
     amount_minor, currency = price
-    checkout = shop.bought(make_offer(session, price_minor=amount_minor, currency=currency))
+    checkout = harness.buy(make_offer(session, price_minor=amount_minor, currency=currency))
     part = amount_minor // 10
-    shop.refund(checkout, part)
+    harness.refund(checkout, part)
 
-    attempt, order = shop.attempt(checkout), shop.order(checkout)
-    [charge] = shop.standin.payments_of(str(checkout["order_id"]))
+    attempt, order = harness.attempt(checkout), harness.order(checkout)
+    [charge] = harness.fake_stripe.payments_of(str(checkout["order_id"]))
     assert charge["amount_minor"] == at_stripe
-    assert shop.given_back(checkout) == [at_stripe // 10]
+    assert harness.refunded_at_provider(checkout) == [at_stripe // 10]
     assert (attempt.captured_minor, attempt.refunded_minor, order.status) == (amount_minor, part, "partially_refunded")
-    assert show_invoice(session, order_id=order.id, user_id=shop.buyer)["total"] == total
+    assert show_invoice(session, order_id=order.id, user_id=harness.buyer)["total"] == total
 
 
 @pytest.mark.parametrize("currency", ["ISK", "MGA"])
-def test_dispute_of_special_currency_takes_the_exact_amount(shop, session, currency):
-    checkout = shop.bought(make_offer(session, price_minor=500000, currency=currency))
-    opened = shop.standin.post(f"/__dispute/{shop.attempt(checkout).payment_id}")
+def test_dispute_in_special_currency_has_exact_amount(harness, session, currency):
+    checkout = harness.buy(make_offer(session, price_minor=500000, currency=currency))
+    opened = harness.fake_stripe.post(f"/__dispute/{harness.attempt(checkout).payment_id}")
 
-    shop.hear(opened["id"], "charge.dispute.created")
+    harness.receive_and_apply(opened["id"], "charge.dispute.created")
 
-    assert shop.attempt(checkout).disputed_minor == 500000
+    assert harness.attempt(checkout).disputed_minor == 500000
 
 
-def test_reconciliation_compares_special_currencies_in_minor_units(shop, session):
-    checkout = shop.bought(make_offer(session, price_minor=500000, currency="ISK"))
-    shop.refund(checkout, 1000)
-    since = shop.attempt(checkout).created_at.replace(microsecond=0)
+def test_reconciliation_of_special_currency_uses_minor_units(harness, session):
+    checkout = harness.buy(make_offer(session, price_minor=500000, currency="ISK"))
+    harness.refund(checkout, 1000)
+    since = harness.attempt(checkout).created_at.replace(microsecond=0)
 
-    found = compare_day(shop.sessions, shop.poke, "stripe", shop.providers["stripe"], since=since)
+    found = reconcile_day(
+        harness.transactions, harness.enqueue_after_commit, "stripe", harness.providers["stripe"], since=since
+    )
 
-    assert shop.attempt(checkout).payment_id not in {each.movement.payment_id for each in found}
+    assert harness.attempt(checkout).payment_id not in {each.transaction.payment_id for each in found}
 
 
 @pytest.mark.parametrize(
@@ -112,31 +114,31 @@ def test_reconciliation_compares_special_currencies_in_minor_units(shop, session
         ("yookassa", (4900, "USD"), CurrencyNotSupported),
     ],
 )
-def test_amount_that_cannot_be_charged_is_refused(kassa_shop, session, provider, price, refusal):
+def test_unchargeable_amount_is_rejected(harness_with_yookassa, session, provider, price, refusal):
     course_id = make_offer(session, price_minor=price[0], currency=price[1])
 
     with pytest.raises(refusal):
-        kassa_shop.checkout(course_id, provider=provider)
+        harness_with_yookassa.checkout(course_id, provider=provider)
 
 
 @pytest.mark.parametrize(
     ("price", "percent", "refusal"),
     [((1000, "USD"), 99, AmountTooSmall), ((10050, "KWD"), 15, AmountNotDivisible)],
 )
-def test_coupon_whose_total_cannot_be_charged_is_not_held(shop, session, price, percent, refusal):
+def test_coupon_with_unchargeable_total_is_not_redeemed(harness, session, price, percent, refusal):
     course_id = make_offer(session, price_minor=price[0], currency=price[1])
     code = make_coupon(session, value=percent, max_redemptions=1)
 
     with pytest.raises(refusal):
-        shop.checkout(course_id, coupon=code)
+        harness.checkout(course_id, coupon=code)
 
-    assert redeemed(session, code) == 0
+    assert redemption_count(session, code) == 0
 
 
-def test_refund_that_stripe_cannot_express_is_refused_before_it_is_stored(shop, session):
-    checkout = shop.bought(make_offer(session, price_minor=12340, currency="KWD"))
+def test_indivisible_refund_is_rejected_before_insert(harness, session):
+    checkout = harness.buy(make_offer(session, price_minor=12340, currency="KWD"))
 
     with pytest.raises(AmountNotDivisible):
-        shop.refund(checkout, 1234)
+        harness.refund(checkout, 1234)
 
-    assert (shop.given_back(checkout), shop.attempt(checkout).refundable_minor) == ([], 12340)
+    assert (harness.refunded_at_provider(checkout), harness.attempt(checkout).refundable_minor) == ([], 12340)

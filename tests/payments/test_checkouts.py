@@ -1,7 +1,7 @@
 import pytest
 
 import settings
-from models.base import now
+from core.db import utc_now
 from models.errors import (
     AlreadyPurchased,
     CheckoutOutcomeUnknown,
@@ -9,13 +9,13 @@ from models.errors import (
     PaymentInProgress,
     PaymentRefused,
     ProviderUnavailable,
-    ReturnUrlRefused,
+    ReturnUrlNotAllowed,
 )
 from models.events import CourseUpdated
 from models.payments import Order
-from tests.payments.shop import Killed, Shop, make_offer, paid
-from workers.payments.offers import change_offer
-from workers.payments.sync import apply_snapshot
+from tests.payments.harness import Killed, PaymentsHarness, make_offer, paid_snapshot
+from workers.payments.offers import update_offer
+from workers.payments.payment_sync import apply_payment_snapshot
 
 
 @pytest.fixture
@@ -23,14 +23,14 @@ def course_id(session):
     return make_offer(session)
 
 
-def pages_of(shop: Shop, order_id) -> list[dict]:
+def checkout_sessions_of(harness: PaymentsHarness, order_id) -> list[dict]:
     """The payment pages that Stripe has for an order, newest first."""
-    return [page for page in shop.pages() if page["client_reference_id"] == str(order_id)]
+    return [page for page in harness.checkout_sessions() if page["client_reference_id"] == str(order_id)]
 
 
-def test_a_checkout_opens_a_page_at_the_offers_price(shop, course_id):
-    checkout = shop.checkout(course_id)
-    [page] = pages_of(shop, checkout["order_id"])
+def test_checkout_opens_session_at_offer_price(harness, course_id):
+    checkout = harness.checkout(course_id)
+    [page] = checkout_sessions_of(harness, checkout["order_id"])
     assert (page["amount_total"], page["currency"], page["success_url"]) == (4900, "usd", "https://shop.test/done")
     assert page["metadata"] == {"order_id": str(checkout["order_id"]), "attempt_id": str(checkout["id"])}
     assert checkout["redirect_url"] == page["url"]
@@ -38,184 +38,184 @@ def test_a_checkout_opens_a_page_at_the_offers_price(shop, course_id):
     assert int(checkout["expires_at"].timestamp()) == page["expires_at"]
 
 
-def test_an_order_is_told_once_when_it_is_made(shop, course_id):
-    checkout = shop.checkout(course_id)
-    shop.checkout(course_id)
-    assert shop.told(checkout) == ["ORDER_CREATED"]
+def test_order_created_event_is_published_once(harness, course_id):
+    checkout = harness.checkout(course_id)
+    harness.checkout(course_id)
+    assert harness.event_types(checkout) == ["ORDER_CREATED"]
 
 
-def test_a_second_checkout_on_the_same_terms_returns_the_same_page(shop, course_id):
-    first = shop.checkout(course_id)
-    assert shop.checkout(course_id) == first
-    assert len(pages_of(shop, first["order_id"])) == 1
+def test_repeated_checkout_returns_same_session(harness, course_id):
+    first = harness.checkout(course_id)
+    assert harness.checkout(course_id) == first
+    assert len(checkout_sessions_of(harness, first["order_id"])) == 1
 
 
-def test_after_a_decline_the_page_is_still_the_one(shop, course_id):
-    first = shop.checkout(course_id)
-    shop.pay(first, "decline")
-    again = shop.checkout(course_id)
+def test_declined_session_is_reused(harness, course_id):
+    first = harness.checkout(course_id)
+    harness.pay(first, "decline")
+    again = harness.checkout(course_id)
     assert (again["id"], again["redirect_url"], again["status"]) == (first["id"], first["redirect_url"], "failed")
 
 
-def test_other_terms_close_the_first_page_before_they_open_another(shop, course_id):
-    first = shop.checkout(course_id)
-    second = shop.checkout(course_id, success_url="https://shop.test/elsewhere")
+def test_changed_terms_replace_open_session(harness, course_id):
+    first = harness.checkout(course_id)
+    second = harness.checkout(course_id, success_url="https://shop.test/elsewhere")
     assert second["order_id"] == first["order_id"]
-    assert [page["status"] for page in pages_of(shop, first["order_id"])] == ["open", "expired"]
-    assert shop.attempt(first).status == "expired"
-    assert shop.order(first).status == "pending"
-    assert shop.told(first) == ["ORDER_CREATED"]
+    assert [page["status"] for page in checkout_sessions_of(harness, first["order_id"])] == ["open", "expired"]
+    assert harness.attempt(first).status == "expired"
+    assert harness.order(first).status == "pending"
+    assert harness.event_types(first) == ["ORDER_CREATED"]
 
 
-def test_a_new_price_opens_a_new_page(shop, course_id):
-    first = shop.checkout(course_id)
-    reprice(shop, course_id, 3900)
-    second = shop.checkout(course_id)
-    assert (first["amount_minor"], second["amount_minor"], shop.order(second).amount_minor) == (4900, 3900, 3900)
-    assert [page["status"] for page in pages_of(shop, first["order_id"])] == ["open", "expired"]
+def test_changed_price_replaces_open_session(harness, course_id):
+    first = harness.checkout(course_id)
+    reprice(harness, course_id, 3900)
+    second = harness.checkout(course_id)
+    assert (first["amount_minor"], second["amount_minor"], harness.order(second).amount_minor) == (4900, 3900, 3900)
+    assert [page["status"] for page in checkout_sessions_of(harness, first["order_id"])] == ["open", "expired"]
 
 
-def test_an_open_page_is_paid_at_the_price_it_was_opened_with(shop, course_id):
-    checkout = shop.checkout(course_id)
-    reprice(shop, course_id, 3900)
-    shop.pay(checkout)
-    shop.hear_completed(checkout)
-    assert (shop.order(checkout).status, shop.order(checkout).amount_minor) == ("paid", 4900)
+def test_open_session_keeps_its_price(harness, course_id):
+    checkout = harness.checkout(course_id)
+    reprice(harness, course_id, 3900)
+    harness.pay(checkout)
+    harness.complete_session(checkout)
+    assert (harness.order(checkout).status, harness.order(checkout).amount_minor) == ("paid", 4900)
 
 
-def test_a_page_that_was_paid_meanwhile_is_not_replaced(shop, course_id):
-    checkout = shop.checkout(course_id)
-    shop.pay(checkout)
+def test_paid_session_is_not_replaced(harness, course_id):
+    checkout = harness.checkout(course_id)
+    harness.pay(checkout)
     with pytest.raises(AlreadyPurchased):
-        shop.checkout(course_id, success_url="https://shop.test/elsewhere")
-    assert shop.order(checkout).status == "paid"
-    assert len(pages_of(shop, checkout["order_id"])) == 1
+        harness.checkout(course_id, success_url="https://shop.test/elsewhere")
+    assert harness.order(checkout).status == "paid"
+    assert len(checkout_sessions_of(harness, checkout["order_id"])) == 1
 
 
-def test_a_course_that_was_bought_is_not_sold_again(shop, course_id):
-    checkout = shop.checkout(course_id)
-    shop.pay(checkout)
-    shop.hear_completed(checkout)
+def test_purchased_course_is_not_sold_again(harness, course_id):
+    checkout = harness.checkout(course_id)
+    harness.pay(checkout)
+    harness.complete_session(checkout)
     with pytest.raises(AlreadyPurchased):
-        shop.checkout(course_id)
+        harness.checkout(course_id)
 
 
-def test_two_buyers_have_an_order_each(shop, course_id):
-    mine = shop.checkout(course_id)
-    theirs = shop.checkout(course_id, user_id=make_offer(shop.session))
+def test_buyers_get_separate_orders(harness, course_id):
+    mine = harness.checkout(course_id)
+    theirs = harness.checkout(course_id, user_id=make_offer(harness.session))
     assert mine["order_id"] != theirs["order_id"]
 
 
-def test_a_payment_on_its_way_is_waited_for(shop, course_id):
-    checkout = shop.checkout(course_id)
-    shop.pay(checkout, "processing")
+def test_processing_payment_blocks_new_checkout(harness, course_id):
+    checkout = harness.checkout(course_id)
+    harness.pay(checkout, "processing")
     for terms in ({}, {"success_url": "https://shop.test/elsewhere"}):
         with pytest.raises(PaymentInProgress):
-            shop.checkout(course_id, **terms)
-    assert shop.attempt(checkout).status == "processing"
+            harness.checkout(course_id, **terms)
+    assert harness.attempt(checkout).status == "processing"
 
 
-def test_an_unknown_course_is_not_found(shop):
+def test_unknown_course_is_not_found(harness):
     with pytest.raises(NotFound):
-        shop.checkout(shop.buyer)
+        harness.checkout(harness.buyer)
 
 
-def test_a_free_course_is_fulfilled_at_once(shop, session):
-    checkout = shop.checkout(make_offer(session, price_minor=0))
+def test_free_course_is_fulfilled_immediately(harness, session):
+    checkout = harness.checkout(make_offer(session, price_minor=0))
     assert (checkout["status"], checkout["redirect_url"], checkout["amount_minor"]) == ("succeeded", None, 0)
-    assert shop.order(checkout).status == "paid"
-    assert shop.told(checkout) == ["ORDER_CREATED", "COURSE_PURCHASED"]
-    assert shop.come_back(checkout)["status"] == "paid"
+    assert harness.order(checkout).status == "paid"
+    assert harness.event_types(checkout) == ["ORDER_CREATED", "COURSE_PURCHASED"]
+    assert harness.return_from_checkout(checkout)["status"] == "paid"
 
 
-def test_an_order_whose_course_became_free_loses_its_page_and_is_fulfilled(shop, course_id):
-    first = shop.checkout(course_id)
-    reprice(shop, course_id, 0)
-    second = shop.checkout(course_id)
+def test_pending_order_is_fulfilled_when_course_becomes_free(harness, course_id):
+    first = harness.checkout(course_id)
+    reprice(harness, course_id, 0)
+    second = harness.checkout(course_id)
     assert (second["order_id"], second["status"]) == (first["order_id"], "succeeded")
-    assert [page["status"] for page in pages_of(shop, first["order_id"])] == ["expired"]
-    assert shop.told(first) == ["ORDER_CREATED", "COURSE_PURCHASED"]
+    assert [page["status"] for page in checkout_sessions_of(harness, first["order_id"])] == ["expired"]
+    assert harness.event_types(first) == ["ORDER_CREATED", "COURSE_PURCHASED"]
 
 
-def test_a_checkout_cut_off_after_the_call_opens_one_page(shop, course_id):
-    dying = shop.sessions
+def test_checkout_crash_after_provider_call_opens_one_session(harness, course_id):
+    dying = harness.transactions
     dying.killed_before = 2
     with pytest.raises(Killed):
-        shop.checkout(course_id, sessions=dying)
-    checkout = shop.checkout(course_id)
-    assert len(pages_of(shop, checkout["order_id"])) == 1
-    shop.pay(checkout)
-    shop.hear_completed(checkout)
-    assert [row["amount_minor"] for row in shop.standin.payments_of(str(checkout["order_id"]))] == [4900]
-    assert shop.told(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
+        harness.checkout(course_id, transactions=dying)
+    checkout = harness.checkout(course_id)
+    assert len(checkout_sessions_of(harness, checkout["order_id"])) == 1
+    harness.pay(checkout)
+    harness.complete_session(checkout)
+    assert [row["amount_minor"] for row in harness.fake_stripe.payments_of(str(checkout["order_id"]))] == [4900]
+    assert harness.event_types(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
 
 @pytest.mark.parametrize("fault", ["error_500", "drop_response_after_commit"])
-def test_an_unclear_answer_is_a_409_with_the_order_and_no_failure(shop, course_id, fault):
-    shop.standin.faults(**{fault: 3})  # the SDK tries three times
+def test_unknown_outcome_leaves_order_pending(harness, course_id, fault):
+    harness.fake_stripe.faults(**{fault: 3})  # the SDK tries three times
     with pytest.raises(CheckoutOutcomeUnknown) as unknown:
-        shop.checkout(course_id)
-    order = Order.locked(shop.session, unknown.value.args[0])
+        harness.checkout(course_id)
+    order = Order.get_for_update(harness.session, unknown.value.args[0])
     [attempt] = order.attempts
     assert (order.status, attempt.status) == ("pending", "unknown")
 
 
 @pytest.mark.parametrize("fault", ["error_500", "drop_response_after_commit"])
-def test_a_repeat_after_an_unclear_answer_gets_the_one_page(shop, course_id, fault):
-    shop.standin.faults(**{fault: 3})
+def test_checkout_after_unknown_outcome_opens_one_session(harness, course_id, fault):
+    harness.fake_stripe.faults(**{fault: 3})
     with pytest.raises(CheckoutOutcomeUnknown) as unknown:
-        shop.checkout(course_id)
-    checkout = shop.checkout(course_id)
+        harness.checkout(course_id)
+    checkout = harness.checkout(course_id)
     assert str(checkout["order_id"]) == unknown.value.args[0]
-    assert len(pages_of(shop, checkout["order_id"])) == 1
+    assert len(checkout_sessions_of(harness, checkout["order_id"])) == 1
 
 
-def test_a_single_lost_answer_is_not_noticed(shop, course_id):
-    shop.standin.faults(drop_response_after_commit=1)
-    checkout = shop.checkout(course_id)
-    assert len(pages_of(shop, checkout["order_id"])) == 1
+def test_single_lost_response_is_retried(harness, course_id):
+    harness.fake_stripe.faults(drop_response_after_commit=1)
+    checkout = harness.checkout(course_id)
+    assert len(checkout_sessions_of(harness, checkout["order_id"])) == 1
 
 
-def test_a_provider_that_turns_us_away_has_done_nothing(shop, course_id):
-    shop.standin.faults(error_429=1)
+def test_rate_limited_checkout_can_be_repeated(harness, course_id):
+    harness.fake_stripe.faults(error_429=1)
     with pytest.raises(ProviderUnavailable):
-        shop.checkout(course_id)
-    assert shop.checkout(course_id)["status"] == "requires_action"
+        harness.checkout(course_id)
+    assert harness.checkout(course_id)["status"] == "requires_action"
 
 
-def test_a_refusal_of_the_provider_ends_the_attempt_and_not_the_order(shop, session):
+def test_provider_refusal_fails_attempt_but_not_order(harness, session):
     course_id = make_offer(session)
     with pytest.raises(PaymentRefused, match="url_invalid"):
-        shop.checkout(course_id, success_url="ftp://shop.test/done")
-    checkout = shop.checkout(course_id)
-    assert [attempt.status for attempt in Order.locked(session, checkout["order_id"]).attempts] == [
+        harness.checkout(course_id, success_url="ftp://shop.test/done")
+    checkout = harness.checkout(course_id)
+    assert [attempt.status for attempt in Order.get_for_update(session, checkout["order_id"]).attempts] == [
         "failed",
         "requires_action",
     ]
 
 
-def test_a_late_success_of_a_closed_page_wins(shop, course_id):
-    first = shop.checkout(course_id)
-    second = shop.checkout(course_id, success_url="https://shop.test/elsewhere")
-    apply_snapshot(shop.session, shop.attempt(first), paid(shop.attempt(first)))
-    assert shop.order(first).status == "paid"
-    shop.pay(second)
-    shop.hear_completed(second)
-    assert (shop.attempt(first).status, shop.attempt(second).status) == ("succeeded", "duplicate")
-    assert shop.told(first) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
+def test_late_success_of_expired_session_pays_order(harness, course_id):
+    first = harness.checkout(course_id)
+    second = harness.checkout(course_id, success_url="https://shop.test/elsewhere")
+    apply_payment_snapshot(harness.session, harness.attempt(first), paid_snapshot(harness.attempt(first)))
+    assert harness.order(first).status == "paid"
+    harness.pay(second)
+    harness.complete_session(second)
+    assert (harness.attempt(first).status, harness.attempt(second).status) == ("succeeded", "duplicate")
+    assert harness.event_types(first) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
 
 @pytest.mark.parametrize("url", ["https://evil.test/done", "https://shop.test@evil.test/", "http://shop.test/done"])
-def test_a_foreign_return_address_is_refused(shop, course_id, monkeypatch, url):
+def test_foreign_return_url_is_rejected(harness, course_id, monkeypatch, url):
     monkeypatch.setattr(settings, "RETURN_URL_ORIGINS", ("https://shop.test",))
-    with pytest.raises(ReturnUrlRefused):
-        shop.checkout(course_id, success_url=url)
-    with pytest.raises(ReturnUrlRefused):
-        shop.checkout(course_id, cancel_url=url)
-    assert shop.checkout(course_id)["status"] == "requires_action"
+    with pytest.raises(ReturnUrlNotAllowed):
+        harness.checkout(course_id, success_url=url)
+    with pytest.raises(ReturnUrlNotAllowed):
+        harness.checkout(course_id, cancel_url=url)
+    assert harness.checkout(course_id)["status"] == "requires_action"
 
 
-def reprice(shop: Shop, course_id, price_minor: int) -> None:
+def reprice(harness: PaymentsHarness, course_id, price_minor: int) -> None:
     event = CourseUpdated(
         course_id=course_id,
         slug="sourdough",
@@ -223,7 +223,7 @@ def reprice(shop: Shop, course_id, price_minor: int) -> None:
         on_sale=True,
         price_minor=price_minor,
         currency="USD",
-        updated_at=now(),
+        updated_at=utc_now(),
     )
-    change_offer(shop.session, event=event)
-    shop.session.expire_all()
+    update_offer(harness.session, event=event)
+    harness.session.expire_all()

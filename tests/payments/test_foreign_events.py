@@ -2,11 +2,11 @@
 
 import pytest
 
-from models.errors import HookUnreadable, SignatureInvalid
-from tests.payments.shop import Shop, make_offer, passed_on
+from models.errors import SignatureInvalid, WebhookMalformed
+from tests.fakes.conftest import eventually
+from tests.payments.harness import PaymentsHarness, as_gateway_message, make_offer
 from tests.payments.test_webhooks import signed, signed_body
-from tests.standins.conftest import eventually
-from workers.payments.provider import PageRequest
+from workers.payments.provider import PaymentRequest
 
 THIN = {"object": "v2.core.event", "data": None, "related_object": {"id": "meter_1", "type": "billing.meter"}}
 
@@ -28,76 +28,80 @@ THIN = {"object": "v2.core.event", "data": None, "related_object": {"id": "meter
     ],
     ids=lambda event: event["type"],
 )
-def test_event_that_cannot_be_ours_is_accepted_and_not_stored(shop, event):
-    assert shop.receive(signed(**event)) == {"received": True}
-    assert (shop.provider_events(), shop.poked) == ([], [])
+def test_foreign_event_is_acknowledged_and_not_stored(harness, event):
+    assert harness.receive(signed(**event)) == {"received": True}
+    assert (harness.provider_events(), harness.enqueued) == ([], [])
 
 
 @pytest.mark.parametrize(
     "body",
     [b"", b"nonsense", b"\xff", b"[]", b"null", b"{}", b'{"id": 7, "type": "a"}', b'{"id": "evt_1"}'],
 )
-def test_signed_body_that_is_no_event_is_unreadable(shop, body):
-    with pytest.raises(HookUnreadable):
-        shop.receive(signed_body(body))
+def test_malformed_signed_body_is_rejected(harness, body):
+    with pytest.raises(WebhookMalformed):
+        harness.receive(signed_body(body))
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"object": None}, {"object": {"id": 7}}, {"object": {"id": ["pi_1"]}}])
-def test_followed_event_of_another_shape_is_unreadable(shop, data):
-    with pytest.raises(HookUnreadable):
-        shop.receive(signed(type="payment_intent.succeeded", data=data))
+def test_handled_event_with_unexpected_shape_is_rejected(harness, data):
+    with pytest.raises(WebhookMalformed):
+        harness.receive(signed(type="payment_intent.succeeded", data=data))
 
 
 @pytest.mark.parametrize("timestamp", ["1" * 13, "9" * 400, "9" * 5000])
-def test_timestamp_of_many_digits_is_a_bad_signature(shop, timestamp):
+def test_oversized_timestamp_is_invalid_signature(harness, timestamp):
     body = signed()["body"]
     with pytest.raises(SignatureInvalid):
-        shop.receive(signed_body(body, timestamp=timestamp))
+        harness.receive(signed_body(body, timestamp=timestamp))
 
 
-def test_expanded_payment_intent_names_the_payment(shop):
-    shop.receive(signed(type="charge.refunded", data={"object": {"id": "ch_1", "payment_intent": {"id": "pi_1"}}}))
-    assert [event.object_id for event in shop.provider_events()] == ["pi_1"]
+def test_expanded_payment_intent_names_the_payment(harness):
+    harness.receive(signed(type="charge.refunded", data={"object": {"id": "ch_1", "payment_intent": {"id": "pi_1"}}}))
+    assert [event.object_id for event in harness.provider_events()] == ["pi_1"]
 
 
-def test_refunds_and_disputes_of_an_unknown_payment_are_none(shop):
-    stripe = shop.providers["stripe"]
-    assert (stripe.refunds_of("pi_unknown"), stripe.disputes_of("pi_unknown")) == ([], [])
+def test_unknown_payment_has_no_refunds_or_disputes(harness):
+    stripe = harness.providers["stripe"]
+    assert (stripe.list_refunds("pi_unknown"), stripe.list_disputes("pi_unknown")) == ([], [])
 
 
 @pytest.mark.parametrize("kind", ["refund.created", "charge.refunded", "charge.dispute.created"])
-def test_event_of_a_payment_that_is_not_ours_is_ignored(shop, kind):
-    client = shop.providers["stripe"]._client  # noqa: SLF001 another system
+def test_event_of_foreign_payment_is_ignored(harness, kind):
+    client = harness.providers["stripe"]._client  # noqa: SLF001 another system
     made = client.v1.payment_intents.create(
         {"amount": 4900, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True}
     )
-    assert outcomes(shop, signed(type=kind, data={"object": {"id": "x_1", "payment_intent": made.id}})) == ["ignored"]
+    assert outcomes(harness, signed(type=kind, data={"object": {"id": "x_1", "payment_intent": made.id}})) == [
+        "ignored"
+    ]
 
 
-def test_saved_card_of_another_system_is_ignored(shop):
-    client = shop.providers["stripe"]._client  # noqa: SLF001 another system
+def test_foreign_setup_session_is_ignored(harness):
+    client = harness.providers["stripe"]._client  # noqa: SLF001 another system
     page = client.v1.checkout.sessions.create({"mode": "setup", "success_url": "https://other.test/"})
-    shop.standin.pay(page.id, "succeed")
-    assert outcomes(shop, shop.webhook(page.id, "checkout.session.completed")) == ["ignored"]
+    harness.fake_stripe.pay(page.id, "succeed")
+    assert outcomes(harness, harness.webhook(page.id, "checkout.session.completed")) == ["ignored"]
 
 
-def test_pages_of_other_systems_do_not_hide_ours(shop, session):
-    client = shop.providers["stripe"]._client  # noqa: SLF001 another system
-    checkout = shop.checkout(make_offer(session))
+def test_session_is_found_among_foreign_sessions(harness, session):
+    client = harness.providers["stripe"]._client  # noqa: SLF001 another system
+    checkout = harness.checkout(make_offer(session))
     client.v1.checkout.sessions.create({"mode": "setup", "success_url": "https://other.test/"})
-    found = shop.providers["stripe"].find(PageRequest.of(shop.attempt(checkout), shop.order(checkout)))
-    assert found.page_id == shop.attempt(checkout).page_id
+    found = harness.providers["stripe"].find(
+        PaymentRequest.from_attempt(harness.attempt(checkout), harness.order(checkout))
+    )
+    assert found.page_id == harness.attempt(checkout).page_id
 
 
-def test_fake_sends_events_of_other_systems(shop):
-    made = shop.standin.post("/__events/balance.available", object={"object": "balance"})
-    sent = eventually(lambda: [each for each in shop.receiver.webhooks if each.event.get("id") == made["id"]])
-    assert shop.receive(passed_on(sent[0])) == {"received": True}
+def test_fake_sends_foreign_events(harness):
+    made = harness.fake_stripe.post("/__events/balance.available", object={"object": "balance"})
+    sent = eventually(lambda: [each for each in harness.receiver.webhooks if each.event.get("id") == made["id"]])
+    assert harness.receive(as_gateway_message(sent[0])) == {"received": True}
 
 
-def outcomes(shop: Shop, message: dict) -> list[str]:
+def outcomes(harness: PaymentsHarness, message: dict) -> list[str]:
     """Return what becomes of the events of a webhook."""
-    shop.poked.clear()
-    assert shop.receive(message) == {"received": True}
-    shop.do_as_poked()
-    return [event.status for event in shop.provider_events()]
+    harness.enqueued.clear()
+    assert harness.receive(message) == {"received": True}
+    harness.run_enqueued()
+    return [event.status for event in harness.provider_events()]

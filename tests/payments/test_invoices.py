@@ -3,14 +3,14 @@
 import pytest
 
 from models.errors import NotFound, OrderNotPaid
-from tests.payments.shop import make_coupon, make_offer
+from tests.payments.harness import make_coupon, make_offer
 from workers.payments.orders import show_invoice
 
 
-def test_an_invoice_adds_up(shop, session):
-    checkout = shop.bought(make_offer(session), coupon=make_coupon(session))
-    shop.refund(checkout, 1000)
-    invoice = show_invoice(session, order_id=checkout["order_id"], user_id=shop.buyer)
+def test_invoice_adds_up(harness, session):
+    checkout = harness.buy(make_offer(session), coupon=make_coupon(session))
+    harness.refund(checkout, 1000)
+    invoice = show_invoice(session, order_id=checkout["order_id"], user_id=harness.buyer)
     [line] = invoice["lines"]
     assert (line["title"], line["amount"], invoice["discount"], invoice["total"]) == (
         "Sourdough",
@@ -22,13 +22,13 @@ def test_an_invoice_adds_up(shop, session):
     assert (invoice["refunded"], invoice["currency"]) == ("10.00", "USD")
 
 
-def test_what_was_not_paid_has_no_invoice(shop, session):
-    checkout = shop.checkout(make_offer(session))
+def test_unpaid_order_has_no_invoice(harness, session):
+    checkout = harness.checkout(make_offer(session))
     with pytest.raises(OrderNotPaid):
-        show_invoice(session, order_id=checkout["order_id"], user_id=shop.buyer)
+        show_invoice(session, order_id=checkout["order_id"], user_id=harness.buyer)
 
 
-def test_anothers_invoice_is_not_found(shop, session):
-    checkout = shop.bought(make_offer(session))
+def test_invoice_of_another_user_is_not_found(harness, session):
+    checkout = harness.buy(make_offer(session))
     with pytest.raises(NotFound):
         show_invoice(session, order_id=checkout["order_id"], user_id=make_offer(session))

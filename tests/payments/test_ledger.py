@@ -7,31 +7,31 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from models.base import new_id, now, sessions
-from models.payments import Attempt
+from core.db import new_id, session_factory, utc_now
+from models.payments import PaymentAttempt
 from models.payments.ledger import LedgerEntry, LedgerTransaction, imbalances
-from tests.payments.shop import make_offer, paid
+from tests.payments.harness import make_offer, paid_snapshot
 from workers.payments.ledger import list_ledger_accounts, list_ledger_entries
-from workers.payments.sync import apply_snapshot
+from workers.payments.payment_sync import apply_payment_snapshot
 
-TAKEN = {"status": "succeeded", "page_open": False, "captured_minor": 4900}
+CAPTURED = {"status": "succeeded", "page_open": False, "captured_minor": 4900}
 
 
 @pytest.fixture
-def checkout(shop, session):
-    return shop.checkout(make_offer(session))
+def checkout(harness, session):
+    return harness.checkout(make_offer(session))
 
 
-def booked(session, checkout, *, kind: str = "capture") -> dict[str, int]:
+def entries_by_account(session, checkout, *, kind: str = "capture") -> dict[str, int]:
     """The entries of an order, by account."""
     page = list_ledger_entries(session, order_id=checkout["order_id"], account=None, limit=10, after=None)
     return {entry["account"]: entry["amount_minor"] for entry in page["items"] if entry["kind"] == kind}
 
 
-def test_a_capture_is_booked_with_it_and_once(shop, session, checkout):
+def test_capture_is_booked_once(harness, session, checkout):
     for _ in range(2):
-        shop.apply(checkout, **TAKEN)
-    assert booked(session, checkout) == {"provider.stripe.main": 4900, "sales": -4900}
+        harness.apply(checkout, **CAPTURED)
+    assert entries_by_account(session, checkout) == {"provider.stripe.main": 4900, "sales": -4900}
     assert list(imbalances(session)) == []
 
 
@@ -41,19 +41,19 @@ def balances(session) -> Counter:
     return Counter({(each.account, each.currency): each.balance_minor for each in accounts})
 
 
-def test_what_did_not_bring_money_is_not_booked(shop, session, checkout):
-    shop.apply(checkout, status="failed")
-    assert booked(session, checkout) == {}
+def test_failed_payment_is_not_booked(harness, session, checkout):
+    harness.apply(checkout, status="failed")
+    assert entries_by_account(session, checkout) == {}
 
 
-def test_money_for_an_order_that_is_paid_is_owed_to_the_buyer(shop, session, checkout):
+def test_duplicate_payment_is_booked_as_owed_to_buyer(harness, session, checkout):
     before = balances(session)
-    shop.apply(checkout, **TAKEN)
-    order = shop.order(checkout)
-    second = Attempt.begin(shop.attempt(checkout).terms, open_for=timedelta(hours=1), at=now())
+    harness.apply(checkout, **CAPTURED)
+    order = harness.order(checkout)
+    second = PaymentAttempt.create(harness.attempt(checkout).terms, ttl=timedelta(hours=1), at=utc_now())
     order.attempts.append(second)
     session.flush()
-    apply_snapshot(session, second, paid(second, payment_id="pi_second"))
+    apply_payment_snapshot(session, second, paid_snapshot(second, payment_id="pi_second"))
     assert second.status == "duplicate"
     after = balances(session)
     after.subtract(before)
@@ -64,8 +64,8 @@ def test_money_for_an_order_that_is_paid_is_owed_to_the_buyer(shop, session, che
     }
 
 
-def test_lists_of_the_ledger_go_on_where_they_ended(shop, session, checkout):
-    shop.apply(checkout, **TAKEN)
+def test_ledger_lists_are_paginated(harness, session, checkout):
+    harness.apply(checkout, **CAPTURED)
     first = list_ledger_accounts(session, limit=1, after=None)
     rest = list_ledger_accounts(session, limit=1, after=first["next"])
     assert first["items"][0].account < rest["items"][0].account
@@ -76,14 +76,14 @@ def test_lists_of_the_ledger_go_on_where_they_ended(shop, session, checkout):
     assert sale["amount_minor"] == -4900
 
 
-def test_counters_that_the_ledger_does_not_know_of_are_found(shop, session, checkout):
-    shop.apply(checkout, **TAKEN)
-    session.execute(update(Attempt).where(Attempt.id == checkout["id"]).values(captured_minor=4899))
+def test_counter_mismatch_is_reported_as_imbalance(harness, session, checkout):
+    harness.apply(checkout, **CAPTURED)
+    session.execute(update(PaymentAttempt).where(PaymentAttempt.id == checkout["id"]).values(captured_minor=4899))
     [found] = imbalances(session)
     assert found.startswith("provider.stripe.main USD: ")
 
 
-def test_a_transaction_that_does_not_sum_to_zero_is_refused_at_its_commit(shop, session, checkout):
+def test_database_rejects_unbalanced_transaction(harness, session, checkout):
     entries = [
         LedgerEntry(id=new_id(), account="sales", amount_minor=amount, currency=currency)
         for amount, currency in ((5, "USD"), (-5, "EUR"))
@@ -94,7 +94,7 @@ def test_a_transaction_that_does_not_sum_to_zero_is_refused_at_its_commit(shop, 
             kind="capture",
             source_id=new_id(),
             order_id=checkout["order_id"],
-            recorded_at=now(),
+            recorded_at=utc_now(),
             entries=entries,
         )
     )
@@ -112,12 +112,12 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("sql", CHANGES)
-def test_what_is_booked_stays_even_for_the_owner_of_the_table(session, sql):
+def test_ledger_is_append_only_for_table_owner(session, sql):
     with pytest.raises(DBAPIError, match="append-only"):
         session.execute(text(sql))
 
 
 @pytest.mark.parametrize("sql", CHANGES)
-def test_the_service_has_no_grant_to_change_what_is_booked(database, sql):
-    with sessions("payments")() as session, pytest.raises(DBAPIError, match="permission denied"):
+def test_service_role_cannot_change_ledger(database, sql):
+    with session_factory("payments")() as session, pytest.raises(DBAPIError, match="permission denied"):
         session.execute(text(sql))

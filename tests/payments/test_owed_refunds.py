@@ -5,17 +5,17 @@ from uuid import uuid4
 
 import pytest
 
-from models.base import now
-from models.errors import PaymentNotOfOrder, PaymentRefused
-from models.payments import Attempt, Refund
+from core.db import utc_now
+from models.errors import PaymentOrderMismatch, PaymentRefused
+from models.payments import PaymentAttempt, Refund
 from models.payments.ledger import imbalances
-from tests.payments.shop import Shop, make_offer
-from workers.payments.facts import owed_to_buyers, owed_to_buyers_seconds
+from tests.payments.harness import PaymentsHarness, make_offer
+from workers.payments.database_metrics import owed_to_buyers, owed_to_buyers_seconds
+from workers.payments.payment_sync import sync_attempt
 from workers.payments.refunds import sync_refund, sync_refunds
-from workers.payments.sync import sync_attempt
 
 
-class Refusing:
+class RefusingProvider:
     """The provider while its account has no money for refunds."""
 
     def __init__(self, provider) -> None:
@@ -29,115 +29,115 @@ class Refusing:
 
 
 @pytest.fixture
-def paid_twice(shop, session) -> Attempt:
+def duplicate_payment(harness, session) -> PaymentAttempt:
     """The second payment of an order, made on a real page."""
-    checkout = shop.bought(make_offer(session))
-    order = shop.order(checkout)
-    second = Attempt.begin(order.attempt(checkout["id"]).terms, open_for=timedelta(hours=23), at=now())
+    checkout = harness.buy(make_offer(session))
+    order = harness.order(checkout)
+    second = PaymentAttempt.create(order.attempt(checkout["id"]).terms, ttl=timedelta(hours=23), at=utc_now())
     order.attempts.append(second)
     session.flush()
-    sync_attempt(shop.sessions, shop.providers, attempt_id=second.id)
-    shop.standin.pay(second.page_id, "succeed")
-    sync_attempt(shop.sessions, shop.providers, attempt_id=second.id)
+    sync_attempt(harness.transactions, harness.providers, attempt_id=second.id)
+    harness.fake_stripe.pay(second.page_id, "succeed")
+    sync_attempt(harness.transactions, harness.providers, attempt_id=second.id)
     return second
 
 
-def refunds_of(shop: Shop, attempt: Attempt) -> list[Refund]:
-    return [each for each in Refund.of_order(shop.session, attempt.order_id) if each.attempt_id == attempt.id]
+def refunds_of(harness: PaymentsHarness, attempt: PaymentAttempt) -> list[Refund]:
+    return [each for each in Refund.list_for_order(harness.session, attempt.order_id) if each.attempt_id == attempt.id]
 
 
-def sync(shop: Shop, refund: Refund, *, refused: bool = False) -> None:
-    providers = {"stripe": Refusing(shop.providers["stripe"])} if refused else shop.providers
-    sync_refund(shop.sessions, providers, refund_id=refund.id)
-    shop.session.flush()
+def sync(harness: PaymentsHarness, refund: Refund, *, refused: bool = False) -> None:
+    providers = {"stripe": RefusingProvider(harness.providers["stripe"])} if refused else harness.providers
+    sync_refund(harness.transactions, providers, refund_id=refund.id)
+    harness.session.flush()
 
 
-def test_refused_refund_of_owed_money_is_retried_until_it_is_returned(shop, session, paid_twice):
-    [first] = refunds_of(shop, paid_twice)
-    sync(shop, first, refused=True)
+def test_refused_owed_refund_is_retried_until_it_succeeds(harness, session, duplicate_payment):
+    [first] = refunds_of(harness, duplicate_payment)
+    sync(harness, first, refused=True)
     assert (first.status, first.problem) == ("failed", "balance_insufficient")
-    assert timedelta(minutes=59) < first.next_sync_at - now() <= timedelta(hours=1)
+    assert timedelta(minutes=59) < first.next_sync_at - utc_now() <= timedelta(hours=1)
 
-    sync(shop, first, refused=True)
-    [_, second] = refunds_of(shop, paid_twice)
-    sync(shop, second)
-    [_, _, third] = refunds_of(shop, paid_twice)
+    sync(harness, first, refused=True)
+    [_, second] = refunds_of(harness, duplicate_payment)
+    sync(harness, second)
+    [_, _, third] = refunds_of(harness, duplicate_payment)
 
     assert [each.status for each in (first, second, third)] == ["failed", "failed", "succeeded"]
     assert [each.next_sync_at for each in (first, second, third)] == [None] * 3
     assert third.owed_since == first.owed_since
-    assert shop.given_back({"id": paid_twice.id}) == [4900]
+    assert harness.refunded_at_provider({"id": duplicate_payment.id}) == [4900]
     assert list(imbalances(session)) == []
 
 
-def test_retries_of_owed_money_come_less_often_and_never_end(shop, paid_twice):
-    [refund] = refunds_of(shop, paid_twice)
-    refund.owed_since = now() - timedelta(days=30)
+def test_owed_refund_retries_back_off_and_never_stop(harness, duplicate_payment):
+    [refund] = refunds_of(harness, duplicate_payment)
+    refund.owed_since = utc_now() - timedelta(days=30)
 
-    sync(shop, refund, refused=True)
+    sync(harness, refund, refused=True)
 
-    assert timedelta(hours=11) < refund.next_sync_at - now() <= timedelta(hours=12)
+    assert timedelta(hours=11) < refund.next_sync_at - utc_now() <= timedelta(hours=12)
 
 
-def test_concurrent_retries_of_one_refund_make_one_new_refund(shop, paid_twice):
-    [refund] = refunds_of(shop, paid_twice)
-    sync(shop, refund, refused=True)
+def test_repeated_sync_creates_one_replacement_refund(harness, duplicate_payment):
+    [refund] = refunds_of(harness, duplicate_payment)
+    sync(harness, refund, refused=True)
 
     for _ in range(2):
-        sync(shop, refund)
+        sync(harness, refund)
 
-    assert [each.status for each in refunds_of(shop, paid_twice)] == ["failed", "succeeded"]
+    assert [each.status for each in refunds_of(harness, duplicate_payment)] == ["failed", "succeeded"]
 
 
-def test_job_retries_owed_money_when_its_time_has_come(shop, session, paid_twice):
-    [refund] = refunds_of(shop, paid_twice)
-    sync(shop, refund, refused=True)
-    refund.next_sync_at = now()
+def test_job_retries_due_owed_refund(harness, session, duplicate_payment):
+    [refund] = refunds_of(harness, duplicate_payment)
+    sync(harness, refund, refused=True)
+    refund.next_sync_at = utc_now()
     session.flush()
 
-    sync_refunds(session, shop.poke)
+    sync_refunds(session, harness.enqueue_after_commit)
 
-    assert ("payments.sync_refund", {"refund_id": refund.id}) in shop.poked
+    assert ("payments.sync_refund", {"refund_id": refund.id}) in harness.enqueued
 
 
-def test_refused_refund_that_staff_asked_for_is_not_retried(shop, session):
-    checkout = shop.bought(make_offer(session))
+def test_refused_staff_refund_is_not_retried(harness, session):
+    checkout = harness.buy(make_offer(session))
     with pytest.raises(PaymentRefused):
-        shop.refund(checkout, providers={"stripe": Refusing(shop.providers["stripe"])})
+        harness.refund(checkout, providers={"stripe": RefusingProvider(harness.providers["stripe"])})
 
-    [refund] = Refund.of_order(session, checkout["order_id"])
+    [refund] = Refund.list_for_order(session, checkout["order_id"])
     assert (refund.status, refund.next_sync_at) == ("failed", None)
 
 
-def test_staff_refund_any_payment_of_an_order(shop, session, paid_twice):
-    [owed] = refunds_of(shop, paid_twice)
-    sync(shop, owed, refused=True)
+def test_staff_can_refund_duplicate_payment(harness, session, duplicate_payment):
+    [owed] = refunds_of(harness, duplicate_payment)
+    sync(harness, owed, refused=True)
 
-    refund = shop.refund({"order_id": paid_twice.order_id}, payment_id=paid_twice.id)
-    sync(shop, owed)
+    refund = harness.refund({"order_id": duplicate_payment.order_id}, payment_id=duplicate_payment.id)
+    sync(harness, owed)
 
-    assert (refund["payment_id"], refund["status"], refund["amount_minor"]) == (paid_twice.id, "succeeded", 4900)
-    assert len(refunds_of(shop, paid_twice)) == 2  # nothing is owed any more: the retry makes no third one
-    assert shop.order({"order_id": paid_twice.order_id}).status == "paid"
-
-
-def test_payment_of_another_order_is_refused(shop, session, paid_twice):
-    other = shop.bought(make_offer(session))
-
-    for payment_id in (paid_twice.id, uuid4()):
-        with pytest.raises(PaymentNotOfOrder):
-            shop.refund(other, payment_id=payment_id)
+    assert (refund["payment_id"], refund["status"], refund["amount_minor"]) == (duplicate_payment.id, "succeeded", 4900)
+    assert len(refunds_of(harness, duplicate_payment)) == 2  # nothing is owed any more: the retry makes no third one
+    assert harness.order({"order_id": duplicate_payment.order_id}).status == "paid"
 
 
-def test_owed_money_and_its_age_are_measured(shop, session, paid_twice):
+def test_refund_of_payment_of_another_order_is_rejected(harness, session, duplicate_payment):
+    other = harness.buy(make_offer(session))
+
+    for payment_id in (duplicate_payment.id, uuid4()):
+        with pytest.raises(PaymentOrderMismatch):
+            harness.refund(other, payment_id=payment_id)
+
+
+def test_owed_refund_amount_and_age_metrics(harness, session, duplicate_payment):
     before = dict(owed_to_buyers(session).all())["USD"]
-    [refund] = refunds_of(shop, paid_twice)
-    sync(shop, refund, refused=True)
-    refund.owed_since = now() - timedelta(days=400)
+    [refund] = refunds_of(harness, duplicate_payment)
+    sync(harness, refund, refused=True)
+    refund.owed_since = utc_now() - timedelta(days=400)
     session.flush()
     assert dict(owed_to_buyers(session).all())["USD"] == before
     assert owed_to_buyers_seconds(session).scalar_one() >= 399 * 86400
 
-    sync(shop, refund)
+    sync(harness, refund)
 
     assert dict(owed_to_buyers(session).all()).get("USD", 0) == before - 4900

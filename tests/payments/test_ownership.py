@@ -6,16 +6,16 @@ from uuid import uuid4
 
 import pytest
 
-from models.base import now, sessions
+from core.db import session_factory, utc_now
 from models.errors import AlreadyPurchased
-from models.payments import Attempt, Order, Plan, Refund
-from tests.payments.shop import Shop, make_bundle, make_offer, paid
-from tests.payments.test_races import Committing
-from tests.support.waiting import at_once
+from models.payments import Order, PaymentAttempt, Plan, Refund
+from tests.payments.harness import PaymentsHarness, make_bundle, make_offer, paid_snapshot
+from tests.payments.test_races import CommittingTransactions
+from tests.support.polling import run_concurrently
 from workers.payments.checkouts import start_checkout
+from workers.payments.payment_sync import apply_payment_snapshot, sync_attempt
 from workers.payments.refunds import sync_refund
 from workers.payments.subscriptions import start_subscription
-from workers.payments.sync import apply_snapshot, sync_attempt
 
 
 @pytest.fixture
@@ -23,103 +23,103 @@ def course_ids(session):
     return [make_offer(session) for _ in range(2)]
 
 
-def test_bundle_whose_courses_are_all_owned_is_refused(shop, session, course_ids):
+def test_bundle_of_owned_courses_is_rejected(harness, session, course_ids):
     for course_id in course_ids:
-        shop.bought(course_id)
+        harness.buy(course_id)
 
     with pytest.raises(AlreadyPurchased):
-        shop.checkout(bundle_id=make_bundle(session, *course_ids))
+        harness.checkout(bundle_id=make_bundle(session, *course_ids))
 
 
-def test_bundle_of_the_same_courses_as_an_owned_one_is_refused(shop, session, course_ids):
-    shop.bought(bundle_id=make_bundle(session, *course_ids))
+def test_bundle_equal_to_owned_bundle_is_rejected(harness, session, course_ids):
+    harness.buy(bundle_id=make_bundle(session, *course_ids))
 
     with pytest.raises(AlreadyPurchased):
-        shop.checkout(bundle_id=make_bundle(session, *reversed(course_ids)))
+        harness.checkout(bundle_id=make_bundle(session, *reversed(course_ids)))
 
 
-def test_bundle_that_is_owned_in_part_is_sold(shop, session, course_ids):
-    shop.bought(course_ids[0])
+def test_partly_owned_bundle_is_sold(harness, session, course_ids):
+    harness.buy(course_ids[0])
 
-    assert shop.checkout(bundle_id=make_bundle(session, *course_ids))["status"] == "requires_action"
-
-
-def test_bundle_is_sold_again_after_a_refund(shop, session, course_ids):
-    first, second = shop.bought(course_ids[0]), shop.bought(course_ids[1])
-    shop.refund(first)
-    shop.refund(second)
-
-    assert shop.checkout(bundle_id=make_bundle(session, *course_ids))["status"] == "requires_action"
+    assert harness.checkout(bundle_id=make_bundle(session, *course_ids))["status"] == "requires_action"
 
 
-def test_plan_whose_courses_are_all_owned_is_refused(shop, session, course_ids):
+def test_bundle_is_sold_again_after_a_refund(harness, session, course_ids):
+    first, second = harness.buy(course_ids[0]), harness.buy(course_ids[1])
+    harness.refund(first)
+    harness.refund(second)
+
+    assert harness.checkout(bundle_id=make_bundle(session, *course_ids))["status"] == "requires_action"
+
+
+def test_plan_of_owned_courses_is_rejected(harness, session, course_ids):
     fields = {"name": "All", "amount_minor": 900, "currency": "USD", "interval": "month", "trial_days": 0}
-    plan = Plan.make(at=now(), course_ids=[str(course_id) for course_id in course_ids], **fields)
+    plan = Plan.create(at=utc_now(), course_ids=[str(course_id) for course_id in course_ids], **fields)
     session.add(plan)
     session.flush()
-    shop.bought(bundle_id=make_bundle(session, *course_ids))
-    wish = {"user_id": shop.buyer, "plan_id": plan.id, "provider": "stripe", "receipt_email": None}
+    harness.buy(bundle_id=make_bundle(session, *course_ids))
+    command = {"user_id": harness.buyer, "plan_id": plan.id, "provider": "stripe", "receipt_email": None}
 
     with pytest.raises(AlreadyPurchased):
-        shop.checkout(plan_id=plan.id)
+        harness.checkout(plan_id=plan.id)
     with pytest.raises(AlreadyPurchased):
-        start_subscription(shop.sessions, shop.providers, **wish)
+        start_subscription(harness.transactions, harness.providers, **command)
 
 
-def the_refund(shop: Shop, order_id) -> Refund:
-    [refund] = Refund.of_order(shop.session, order_id)
+def refund_of(harness: PaymentsHarness, order_id) -> Refund:
+    [refund] = Refund.list_for_order(harness.session, order_id)
     return refund
 
 
-def test_page_of_a_course_paid_after_its_bundle_is_refunded_with_an_event(shop, session, course_ids):
-    page = shop.checkout(course_ids[0])
-    shop.bought(bundle_id=make_bundle(session, *course_ids))
+def test_course_paid_after_its_bundle_is_refunded(harness, session, course_ids):
+    page = harness.checkout(course_ids[0])
+    harness.buy(bundle_id=make_bundle(session, *course_ids))
 
-    shop.pay(page)
-    shop.sync(page)
-    refund = the_refund(shop, page["order_id"])
-    sync_refund(shop.sessions, shop.providers, refund_id=refund.id)
+    harness.pay(page)
+    harness.sync(page)
+    refund = refund_of(harness, page["order_id"])
+    sync_refund(harness.transactions, harness.providers, refund_id=refund.id)
 
-    assert (shop.attempt(page).status, shop.order(page).status) == ("duplicate", "expired")
+    assert (harness.attempt(page).status, harness.order(page).status) == ("duplicate", "expired")
     assert (refund.status, refund.reason) == ("succeeded", "already owned")
-    assert shop.given_back(page) == [4900]
-    assert shop.told(page) == ["ORDER_CREATED", "ORDER_EXPIRED", "PAYMENT_REFUNDED"]
+    assert harness.refunded_at_provider(page) == [4900]
+    assert harness.event_types(page) == ["ORDER_CREATED", "ORDER_EXPIRED", "PAYMENT_REFUNDED"]
 
 
-def test_page_of_a_bundle_paid_after_one_of_its_courses_stands(shop, session, course_ids):
-    page = shop.checkout(bundle_id=make_bundle(session, *course_ids))
-    shop.bought(course_ids[0])
+def test_bundle_paid_after_one_of_its_courses_is_kept(harness, session, course_ids):
+    page = harness.checkout(bundle_id=make_bundle(session, *course_ids))
+    harness.buy(course_ids[0])
 
-    shop.pay(page)
-    shop.sync(page)
+    harness.pay(page)
+    harness.sync(page)
 
-    assert shop.order(page).status == "paid"
+    assert harness.order(page).status == "paid"
 
 
-def test_hold_for_what_is_owned_is_released_and_never_captured(kassa_shop, session):
-    shop = kassa_shop
+def test_authorization_for_owned_course_is_voided(harness_with_yookassa, session):
+    harness = harness_with_yookassa
     course_id = make_offer(session, price_minor=199000, currency="RUB")
-    page = shop.checkout(course_id, provider="yookassa")
-    shop.bought(bundle_id=make_bundle(session, course_id))
-    shop.pay(page)
+    page = harness.checkout(course_id, provider="yookassa")
+    harness.buy(bundle_id=make_bundle(session, course_id))
+    harness.pay(page)
 
-    shop.sync(page)
+    harness.sync(page)
 
-    assert shop.attempt(page).status == "canceled"
-    assert shop.kassa.payments_of(str(page["order_id"])) == []
+    assert harness.attempt(page).status == "canceled"
+    assert harness.fake_yookassa.payments_of(str(page["order_id"])) == []
 
 
-def test_late_money_for_a_period_that_another_order_paid_is_given_back(shop, session, course_ids):
+def test_late_payment_for_paid_period_is_refunded(harness, session, course_ids):
     fields = {"name": "All", "amount_minor": 900, "currency": "USD", "interval": "month", "trial_days": 0}
-    plan = Plan.make(at=now(), course_ids=[str(course_id) for course_id in course_ids], **fields)
+    plan = Plan.create(at=utc_now(), course_ids=[str(course_id) for course_id in course_ids], **fields)
     session.add(plan)
     session.flush()
-    checkout = shop.bought(plan_id=plan.id)
-    paid_order = shop.order(checkout)
+    checkout = harness.buy(plan_id=plan.id)
+    paid_order = harness.order(checkout)
     given_up = Order(
         id=checkout["id"],
         version=0,
-        user_id=shop.buyer,
+        user_id=harness.buyer,
         status="expired",
         subscription_id=paid_order.subscription_id,
         period_start=paid_order.period_start,
@@ -127,35 +127,40 @@ def test_late_money_for_a_period_that_another_order_paid_is_given_back(shop, ses
         course_title="All",
         amount_minor=900,
         currency="USD",
-        created_at=now(),
+        created_at=utc_now(),
     )
-    attempt = Attempt.begin(shop.attempt(checkout).terms, open_for=timedelta(hours=1), at=now())
+    attempt = PaymentAttempt.create(harness.attempt(checkout).terms, ttl=timedelta(hours=1), at=utc_now())
     given_up.attempts.append(attempt)
     session.add(given_up)
     session.flush()
 
-    apply_snapshot(session, attempt, paid(attempt, page_id="cs_late", payment_id="pi_late"))
+    apply_payment_snapshot(session, attempt, paid_snapshot(attempt, page_id="cs_late", payment_id="pi_late"))
     session.flush()
 
     assert attempt.status == "duplicate"
-    assert the_refund(shop, given_up.id).reason == "paid twice"
+    assert refund_of(harness, given_up.id).reason == "paid twice"
 
 
-def test_course_and_its_bundle_paid_at_once_are_paid_for_once(database, stripe, standin):
-    with sessions("payments").begin() as session:
+def test_concurrent_course_and_bundle_payments_fulfil_once(database, stripe, fake_stripe):
+    with session_factory("payments").begin() as session:
         course_id = make_offer(session)
         bundle_id = make_bundle(session, course_id)
-    shops, buyer = {"stripe": stripe}, uuid4()
-    wish = {"user_id": buyer, "plan_id": None, "provider": "stripe", "success_url": None, "cancel_url": None}
+    providers, buyer = {"stripe": stripe}, uuid4()
+    command = {"user_id": buyer, "plan_id": None, "provider": "stripe", "success_url": None, "cancel_url": None}
     checkouts = [
-        start_checkout(Committing(), shops, **wish, receipt_email=None, **goods)
+        start_checkout(CommittingTransactions(), providers, **command, receipt_email=None, **goods)
         for goods in ({"course_id": course_id}, {"course_id": None, "bundle_id": bundle_id})
     ]
     for checkout in checkouts:
-        standin.pay(checkout["redirect_url"].rpartition("/")[2], "succeed")
+        fake_stripe.pay(checkout["redirect_url"].rpartition("/")[2], "succeed")
 
-    at_once(*[partial(sync_attempt, Committing(), shops, attempt_id=checkout["id"]) for checkout in checkouts])
+    run_concurrently(
+        *[
+            partial(sync_attempt, CommittingTransactions(), providers, attempt_id=checkout["id"])
+            for checkout in checkouts
+        ]
+    )
 
-    with sessions("payments")() as session:
-        statuses = [session.get_one(Attempt, checkout["id"]).status for checkout in checkouts]
+    with session_factory("payments")() as session:
+        statuses = [session.get_one(PaymentAttempt, checkout["id"]).status for checkout in checkouts]
     assert sorted(statuses) == ["duplicate", "succeeded"]

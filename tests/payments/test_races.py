@@ -13,37 +13,37 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models.base import sessions
+from core.db import session_factory
 from models.errors import AlreadyPurchased
-from models.payments import Attempt, Order
-from tests.payments.shop import make_offer, paid, told
-from tests.support.waiting import at_once, eventually
+from models.payments import Order, PaymentAttempt
+from tests.payments.harness import event_types, make_offer, paid_snapshot
+from tests.support.polling import eventually, run_concurrently
 from workers import payments
 from workers.payments.checkouts import start_checkout
+from workers.payments.payment_sync import apply_payment_snapshot
 from workers.payments.stripe_amounts import StripeAmounts
-from workers.payments.sync import apply_snapshot
 
-TWINS = 8  # as many as there are connections
+CONCURRENCY = 8  # as many as there are connections
 
 
-class Committing:
-    """``Sessions`` that claims nothing."""
+class CommittingTransactions:
+    """``Transactions`` that claims nothing."""
 
     def __init__(self, command_id: UUID | None = None) -> None:
         self.command_id = command_id or uuid4()
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        with sessions("payments").begin() as session:
+        with session_factory("payments").begin() as session:
             yield session
 
-    def answer(self, _session: Session, result: Any) -> Any:
+    def complete(self, _session: Session, result: Any) -> Any:
         return result
 
 
 @pytest.fixture
 def course_id(database):
-    with sessions("payments").begin() as session:
+    with session_factory("payments").begin() as session:
         return make_offer(session)
 
 
@@ -56,66 +56,67 @@ def message(course_id) -> dict[str, Any]:
 
 @pytest.fixture
 def check_out(message, stripe) -> Callable[[], dict[str, Any]]:
-    return partial(start_checkout, Committing(), {"stripe": stripe}, **message)
+    return partial(start_checkout, CommittingTransactions(), {"stripe": stripe}, **message)
 
 
-def take_money(attempt: Attempt) -> None:
+def apply_success(attempt: PaymentAttempt) -> None:
     """Hear of an attempt's success, in a transaction of one's own."""
-    with sessions("payments").begin() as session:
-        apply_snapshot(session, attempt, paid(attempt, payment_id=f"pi_{attempt.id}"))
+    with session_factory("payments").begin() as session:
+        apply_payment_snapshot(session, attempt, paid_snapshot(attempt, payment_id=f"pi_{attempt.id}"))
 
 
 def orders_of(session: Session, user_id) -> list[Order]:
     return list(session.scalars(select(Order).where(Order.user_id == user_id)))
 
 
-def test_twins_of_one_success_fulfil_once(check_out):
+def test_concurrent_success_snapshots_fulfil_once(check_out):
     checkout = check_out()
-    with sessions("payments")() as session:
-        attempt = session.get_one(Attempt, checkout["id"])
-    at_once(*[partial(take_money, attempt)] * TWINS)
-    with sessions("payments")() as session:
-        assert told(session, checkout["order_id"]) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
+    with session_factory("payments")() as session:
+        attempt = session.get_one(PaymentAttempt, checkout["id"])
+    run_concurrently(*[partial(apply_success, attempt)] * CONCURRENCY)
+    with session_factory("payments")() as session:
+        assert event_types(session, checkout["order_id"]) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
 
-def test_rivals_for_one_order_fulfil_it_once_and_the_rest_are_duplicates(check_out):
+def test_concurrent_payments_fulfil_once(check_out):
     checkout = check_out()
-    with sessions("payments").begin() as session:
-        order = Order.locked(session, checkout["order_id"])
+    with session_factory("payments").begin() as session:
+        order = Order.get_for_update(session, checkout["order_id"])
         [open_one] = order.attempts
         ended = [
-            Attempt.begin(open_one.terms, open_for=timedelta(hours=1), at=open_one.created_at) for _ in range(TWINS - 1)
+            PaymentAttempt.create(open_one.terms, ttl=timedelta(hours=1), at=open_one.created_at)
+            for _ in range(CONCURRENCY - 1)
         ]
         for attempt in ended:
             attempt.status = "expired"
         order.attempts += ended
-    at_once(*[partial(take_money, attempt) for attempt in (open_one, *ended)])
-    with sessions("payments")() as session:
-        statuses = sorted(attempt.status for attempt in Order.locked(session, order.id).attempts)
-        assert statuses == ["duplicate"] * (TWINS - 1) + ["succeeded"]
-        assert told(session, order.id) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
+    run_concurrently(*[partial(apply_success, attempt) for attempt in (open_one, *ended)])
+    with session_factory("payments")() as session:
+        statuses = sorted(attempt.status for attempt in Order.get_for_update(session, order.id).attempts)
+        assert statuses == ["duplicate"] * (CONCURRENCY - 1) + ["succeeded"]
+        assert event_types(session, order.id) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
 
-def test_twin_checkouts_of_one_buyer_share_one_order_and_one_page(check_out, message):
-    checkouts = at_once(*[check_out] * TWINS)
+def test_concurrent_checkouts_share_one_order_and_session(check_out, message):
+    checkouts = run_concurrently(*[check_out] * CONCURRENCY)
     assert len({(checkout["id"], checkout["redirect_url"]) for checkout in checkouts}) == 1
-    with sessions("payments")() as session:
+    with session_factory("payments")() as session:
         [order] = orders_of(session, message["user_id"])
-        assert len(Order.locked(session, order.id).attempts) == 1
-        assert told(session, order.id) == ["ORDER_CREATED"]
+        assert len(Order.get_for_update(session, order.id).attempts) == 1
+        assert event_types(session, order.id) == ["ORDER_CREATED"]
 
 
-def test_a_checkout_that_meets_a_payment_being_applied_finds_the_course_bought(check_out, message, database):
+def test_checkout_waits_for_concurrent_payment(check_out, message, database):
     checkout = check_out()
     with ThreadPoolExecutor(1) as pool:
-        with sessions("payments").begin() as session:
-            attempt = session.get_one(Attempt, checkout["id"])
-            apply_snapshot(session, attempt, paid(attempt))
+        with session_factory("payments").begin() as session:
+            attempt = session.get_one(PaymentAttempt, checkout["id"])
+            apply_payment_snapshot(session, attempt, paid_snapshot(attempt))
             meeting = pool.submit(check_out)
             eventually(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the checkout")
         with pytest.raises(AlreadyPurchased):
             meeting.result()
-    with sessions("payments")() as session:
+    with session_factory("payments")() as session:
         assert len(orders_of(session, message["user_id"])) == 1
 
 
@@ -131,38 +132,38 @@ def send(deliver, message, stripe, monkeypatch) -> Callable[..., dict[str, Any]]
     return send
 
 
-def test_a_repeat_under_the_same_key_gets_the_first_answer(send):
+def test_repeated_key_replays_first_response(send):
     first, repeat = send(), send()
     assert (repeat["result"], repeat["replayed"]) == (first["result"], True)
     assert send("another body")["error"]["name"] == "IdempotencyKeyReused"
 
 
-def test_twins_under_the_same_key_get_the_same_answer(send):
-    answers = at_once(*[send] * 4)
+def test_concurrent_duplicates_get_same_response(send):
+    answers = run_concurrently(*[send] * 4)
     assert len({answer["result"]["id"] for answer in answers}) == 1
     assert sum(not answer.get("replayed", False) for answer in answers) == 1
 
 
-def test_a_repeat_after_an_unclear_answer_need_not_wait_for_a_lease(send, standin):
-    standin.faults(error_500=3)
+def test_retry_after_unknown_outcome_does_not_wait_for_lease(send, fake_stripe):
+    fake_stripe.faults(error_500=3)
     began = time.monotonic()
     assert send()["error"]["name"] == "CheckoutOutcomeUnknown"
     assert send()["result"]["status"] == "requires_action"
     assert time.monotonic() - began < 5
 
 
-def test_a_refusal_that_lasts_is_the_answer_to_every_repeat(send, deliver, course_id, monkeypatch):
+def test_permanent_refusal_is_replayed(send, deliver, course_id, monkeypatch):
     # The account settles in a currency whose minimum we do not know, so Stripe itself refuses.
     monkeypatch.setattr(StripeAmounts, "check_charge", lambda *_: None)
     change = {"slug": "s", "title": "S", "on_sale": True, "currency": "USD", "updated_at": "2026-01-01T00:00:00Z"}
-    deliver("payments.change_offer", {"event": {"course_id": course_id, "price_minor": 1, **change}})
+    deliver("payments.update_offer", {"event": {"course_id": course_id, "price_minor": 1, **change}})
     assert [send()["error"]["name"] for _ in range(2)] == ["PaymentRefused"] * 2
-    deliver("payments.change_offer", {"event": {"course_id": course_id, "price_minor": 4900, **change}})
+    deliver("payments.update_offer", {"event": {"course_id": course_id, "price_minor": 4900, **change}})
     repeat = send()
     assert (repeat["error"]["name"], repeat["replayed"]) == ("PaymentRefused", True)
 
 
-def test_an_event_is_delivered_twice_and_kept_once(deliver, database, course_id):
+def test_repeated_event_is_handled_once(deliver, database, course_id):
     event = {
         "course_id": course_id,
         "course_version": 2,
@@ -176,6 +177,6 @@ def test_an_event_is_delivered_twice_and_kept_once(deliver, database, course_id)
         "published_at": "2026-01-01T00:00:00Z",
     }
     event_id = uuid4()
-    replies = [deliver("payments.keep_offer", {"event": event}, event_id=event_id) for _ in range(2)]
+    replies = [deliver("payments.upsert_offer", {"event": event}, event_id=event_id) for _ in range(2)]
     assert [reply.get("replayed", False) for reply in replies] == [False, True]
     assert database.rows("SELECT amount_minor FROM payments.offers") == [(5900,)]

@@ -9,9 +9,9 @@ import pytest
 
 import settings
 from models.errors import ProviderOutcomeUnknown, ProviderUnavailable
-from tests.payments.shop import make_offer, make_stripe
+from tests.payments.harness import make_offer, make_stripe
 from workers.payments.stripe import Stripe
-from workers.payments.stripe_objects import status as in_our_words
+from workers.payments.stripe_mapping import map_status as neutral_status
 
 OPEN = {"status": "open", "payment_status": "unpaid"}
 COMPLETE = {"status": "complete", "payment_status": "unpaid"}
@@ -41,25 +41,25 @@ DECLINED = {"status": "requires_payment_method", "last_payment_error": {"code": 
         (EXPIRED, {"status": "succeeded"}, "succeeded"),
     ],
 )
-def test_stripes_states_in_our_words(page, payment, status):
-    assert in_our_words(page, payment) == status
+def test_stripe_status_mapping(page, payment, status):
+    assert neutral_status(page, payment) == status
 
 
-def test_a_page_is_found_by_its_payment(shop, session):
-    checkout = shop.checkout(make_offer(session))
-    shop.pay(checkout)
-    stripe = shop.providers["stripe"]
-    by_page = stripe.fetch(shop.attempt(checkout).page_id)
+def test_session_is_found_by_its_payment_id(harness, session):
+    checkout = harness.checkout(make_offer(session))
+    harness.pay(checkout)
+    stripe = harness.providers["stripe"]
+    by_page = stripe.fetch(harness.attempt(checkout).page_id)
     assert (by_page.status, by_page.captured_minor, by_page.attempt_id) == ("succeeded", 4900, str(checkout["id"]))
     assert stripe.fetch(by_page.payment_id) == by_page
 
 
-def test_what_stripe_does_not_know_is_none(stripe):
+def test_unknown_stripe_object_returns_none(stripe):
     assert stripe.fetch("cs_test_unknown") is None
     assert stripe.fetch("pi_unknown") is None
 
 
-def test_a_refused_connection_is_an_unknown_outcome():
+def test_connection_error_is_unknown_outcome():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         away = make_stripe(f"http://127.0.0.1:{closed.getsockname()[1]}")
@@ -67,29 +67,29 @@ def test_a_refused_connection_is_an_unknown_outcome():
             away.fetch("cs_test_1")
 
 
-def test_a_wrong_key_is_no_failure_of_the_buyer(standin):
-    stranger = Stripe("sk_test_wrong", url=standin.url, account="main", webhook_secrets=("whsec_local",))
+def test_auth_error_is_provider_unavailable(fake_stripe):
+    stranger = Stripe("sk_test_wrong", url=fake_stripe.url, account="main", webhook_secrets=("whsec_local",))
     with pytest.raises(ProviderUnavailable):
         stranger.fetch("cs_test_1")
 
 
-def test_a_live_key_goes_to_stripes_own_host_alone(standin):
+def test_live_key_requires_stripe_host(fake_stripe):
     with pytest.raises(SystemExit, match="live key"):
-        Stripe("sk_live_1", url=standin.url, account="main", webhook_secrets=("whsec_local",))
+        Stripe("sk_live_1", url=fake_stripe.url, account="main", webhook_secrets=("whsec_local",))
     live = Stripe("rk_live_1", url="https://api.stripe.com", account="main", webhook_secrets=("whsec_local",))
     assert live.live_mode
 
 
 @pytest.mark.parametrize("secrets", [(), ("",), ("whsec_local", "")])
-def test_an_empty_webhook_secret_is_refused(standin, secrets):
+def test_empty_webhook_secret_is_rejected(fake_stripe, secrets):
     with pytest.raises(SystemExit, match="empty"):
-        make_stripe(standin.url, webhook_secrets=secrets)
+        make_stripe(fake_stripe.url, webhook_secrets=secrets)
 
 
-def test_a_process_with_an_empty_secret_does_not_start():
+def test_settings_reject_empty_webhook_secret():
     environ = os.environ | {"STRIPE_WEBHOOK_SECRET": "whsec_new,"}
     started = subprocess.run(  # noqa: PLW1510 it is to fail
         [sys.executable, "-c", "import settings"], cwd=settings.ROOT, env=environ, capture_output=True
     )
     assert started.returncode == 1
-    assert b"STRIPE_WEBHOOK_SECRET holds an empty secret" in started.stderr
+    assert b"STRIPE_WEBHOOK_SECRET contains an empty secret" in started.stderr

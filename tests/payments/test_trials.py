@@ -5,8 +5,8 @@
 import pytest
 
 from models.errors import PaymentMethodMissing
-from tests.payments.shop import make_offer
-from tests.payments.test_subscriptions import make_plan, run, shop, start, time  # noqa: F401 fixtures
+from tests.payments.harness import make_offer
+from tests.payments.test_subscriptions import harness, make_plan, run, start, time  # noqa: F401 fixtures
 
 
 @pytest.fixture
@@ -15,18 +15,18 @@ def course_ids(session) -> list[str]:
 
 
 @pytest.mark.parametrize("tried", [1, 2, 3])
-def test_plan_with_a_course_that_was_on_trial_begins_without_one(shop, make_plan, course_ids, time, tried):
-    start(shop, make_plan(trial_days=7, course_ids=course_ids[:tried]), "stripe")
+def test_plan_with_previously_tried_course_has_no_trial(harness, make_plan, course_ids, time, tried):
+    start(harness, make_plan(trial_days=7, course_ids=course_ids[:tried]), "stripe")
     with pytest.raises(PaymentMethodMissing):
-        start(shop, make_plan(trial_days=7, course_ids=course_ids), "stripe")
+        start(harness, make_plan(trial_days=7, course_ids=course_ids), "stripe")
     time.advance(days=7)
-    run(shop)
+    run(harness)
 
     with pytest.raises(PaymentMethodMissing):
-        start(shop, make_plan(trial_days=7, course_ids=course_ids), "stripe")
+        start(harness, make_plan(trial_days=7, course_ids=course_ids), "stripe")
 
 
-def test_plan_of_other_courses_begins_with_a_trial(shop, make_plan, course_ids):
-    start(shop, make_plan(trial_days=7, course_ids=course_ids[:1]), "stripe")
+def test_plan_of_untried_courses_has_trial(harness, make_plan, course_ids):
+    start(harness, make_plan(trial_days=7, course_ids=course_ids[:1]), "stripe")
 
-    assert start(shop, make_plan(trial_days=7, course_ids=course_ids[1:]), "stripe")["status"] == "trialing"
+    assert start(harness, make_plan(trial_days=7, course_ids=course_ids[1:]), "stripe")["status"] == "trialing"

@@ -7,15 +7,15 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from models.base import new_id, now
+from core.bus.outbox import OutboxEvent
+from core.db import new_id, utc_now
+from core.log import bind_context
 from models.errors import ProviderOutcomeUnknown, SignatureInvalid
-from models.log import bound
-from models.outbox import OutboxEvent
 from models.payments import ProviderEvent
 from models.payments.provider_events import MAX_CRASHES
-from tests.payments.shop import Shop, make_offer, make_stripe, passed_on
-from workers.payments.provider import Webhook
-from workers.payments.webhooks import apply_provider_event, sweep_provider_events
+from tests.payments.harness import PaymentsHarness, as_gateway_message, make_offer, make_stripe
+from workers.payments.provider import IncomingWebhook
+from workers.payments.webhooks import apply_provider_event, retry_pending_provider_events
 
 SECRET = "whsec_local"
 EVENT = {
@@ -27,8 +27,8 @@ EVENT = {
 
 
 @pytest.fixture
-def checkout(shop, session):
-    return shop.checkout(make_offer(session))
+def checkout(harness, session):
+    return harness.checkout(make_offer(session))
 
 
 def signed(*, secret: str = SECRET, age_seconds: float = 0, header: str | None = None, **event) -> dict:
@@ -43,126 +43,126 @@ def signed_body(body: bytes, *, secret: str = SECRET, timestamp: str | None = No
     return {"body": body, "headers": {"stripe-signature": header or f"t={timestamp},v1={digest}"}}
 
 
-def test_a_paid_page_pays_its_order(shop, checkout):
-    shop.pay(checkout)
-    shop.hear_completed(checkout)
-    assert shop.order(checkout).status == "paid"
-    assert shop.told(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
-    [event] = shop.provider_events()
+def test_paid_session_pays_order(harness, checkout):
+    harness.pay(checkout)
+    harness.complete_session(checkout)
+    assert harness.order(checkout).status == "paid"
+    assert harness.event_types(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
+    [event] = harness.provider_events()
     assert (event.type, event.status) == ("checkout.session.completed", "applied")
 
 
-def test_a_webhook_is_thanked_before_anything_is_asked(shop, checkout):
-    shop.pay(checkout)
-    assert shop.receive(shop.webhook(shop.attempt(checkout).page_id, "checkout.session.completed")) == {
+def test_webhook_is_acknowledged_before_processing(harness, checkout):
+    harness.pay(checkout)
+    assert harness.receive(harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")) == {
         "received": True
     }
-    [event] = shop.provider_events()
+    [event] = harness.provider_events()
     assert event.status == "received"
-    assert shop.poked == [("payments.apply_provider_event", {"provider_event_id": event.id})]
-    assert shop.order(checkout).status == "pending"
+    assert harness.enqueued == [("payments.apply_provider_event", {"provider_event_id": event.id})]
+    assert harness.order(checkout).status == "pending"
 
 
-def test_a_repeated_webhook_is_thanked_and_kept_once(shop, checkout):
-    shop.pay(checkout)
-    message = shop.webhook(shop.attempt(checkout).page_id, "checkout.session.completed")
-    assert [shop.receive(message) for _ in range(3)] == [{"received": True}] * 3
-    assert len(shop.provider_events()) == len(shop.poked) == 1
+def test_repeated_webhook_is_stored_once(harness, checkout):
+    harness.pay(checkout)
+    message = harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")
+    assert [harness.receive(message) for _ in range(3)] == [{"received": True}] * 3
+    assert len(harness.provider_events()) == len(harness.enqueued) == 1
 
 
-def test_swept_event_continues_the_trace_of_its_webhook(shop, checkout, session):
-    shop.pay(checkout)
+def test_swept_event_continues_the_trace_of_its_webhook(harness, checkout, session):
+    harness.pay(checkout)
     webhook = {"request_id": "f" * 32, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "causation_id": "receive-1"}
-    with bound(**webhook):
-        shop.receive(shop.webhook(shop.attempt(checkout).page_id, "checkout.session.completed"))
-    [event] = shop.provider_events()
+    with bind_context(**webhook):
+        harness.receive(harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed"))
+    [event] = harness.provider_events()
 
-    with bound(request_id="e" * 32, causation_id="sweep-1"):
-        apply_provider_event(shop.sessions, shop.providers, provider_event_id=event.id)
+    with bind_context(request_id="e" * 32, causation_id="sweep-1"):
+        apply_provider_event(harness.transactions, harness.providers, provider_event_id=event.id)
 
     wanted = select(OutboxEvent.headers).where(OutboxEvent.type == "PAYMENT_SUCCEEDED")
     assert session.scalars(wanted).all() == [webhook]
 
 
-def test_an_event_applied_twice_captures_once(shop, checkout):
-    shop.pay(checkout)
-    shop.hear_completed(checkout)
-    [event] = shop.provider_events()
+def test_reapplied_event_captures_once(harness, checkout):
+    harness.pay(checkout)
+    harness.complete_session(checkout)
+    [event] = harness.provider_events()
     event.status = "received"
-    apply_provider_event(shop.sessions, shop.providers, provider_event_id=event.id)
-    assert shop.told(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
+    apply_provider_event(harness.transactions, harness.providers, provider_event_id=event.id)
+    assert harness.event_types(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
 
-def test_every_webhook_of_one_payment_in_any_order_captures_once(shop, checkout):
-    shop.pay(checkout)
-    page_id = shop.attempt(checkout).page_id
-    shop.webhook(page_id, "checkout.session.completed")
-    sent = [webhook for webhook in shop.receiver.webhooks if str(checkout["order_id"]).encode() in webhook.body]
+def test_webhooks_in_any_order_capture_once(harness, checkout):
+    harness.pay(checkout)
+    page_id = harness.attempt(checkout).page_id
+    harness.webhook(page_id, "checkout.session.completed")
+    sent = [webhook for webhook in harness.receiver.webhooks if str(checkout["order_id"]).encode() in webhook.body]
     assert len(sent) > 1
     for webhook in reversed(sent):
-        shop.receive(passed_on(webhook))
-    for _task, message in shop.poked:
-        apply_provider_event(shop.sessions, shop.providers, **message)
-    assert shop.told(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
+        harness.receive(as_gateway_message(webhook))
+    for _task, message in harness.enqueued:
+        apply_provider_event(harness.transactions, harness.providers, **message)
+    assert harness.event_types(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
 
-def test_a_decline_is_told_and_the_page_may_still_be_paid(shop, checkout):
-    shop.pay(checkout, "decline")
-    payment_id = intent_of(shop, checkout)
-    shop.hear(payment_id, "payment_intent.payment_failed")
-    assert shop.attempt(checkout).status == "failed"
-    shop.pay(checkout)
-    shop.hear_completed(checkout)
-    assert shop.told(checkout) == ["ORDER_CREATED", "PAYMENT_FAILED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
+def test_declined_session_can_still_be_paid(harness, checkout):
+    harness.pay(checkout, "decline")
+    payment_id = intent_of(harness, checkout)
+    harness.receive_and_apply(payment_id, "payment_intent.payment_failed")
+    assert harness.attempt(checkout).status == "failed"
+    harness.pay(checkout)
+    harness.complete_session(checkout)
+    assert harness.event_types(checkout) == ["ORDER_CREATED", "PAYMENT_FAILED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
 
-def test_a_bank_that_is_slow_pays_in_the_end(shop, checkout):
-    page_id = shop.attempt(checkout).page_id
-    shop.pay(checkout, "processing")
-    shop.hear_completed(checkout)
-    assert (shop.attempt(checkout).status, shop.order(checkout).status) == ("processing", "pending")
-    shop.pay(checkout, "succeed")
-    shop.hear(page_id, "checkout.session.async_payment_succeeded")
-    assert shop.order(checkout).status == "paid"
+def test_delayed_payment_pays_order(harness, checkout):
+    page_id = harness.attempt(checkout).page_id
+    harness.pay(checkout, "processing")
+    harness.complete_session(checkout)
+    assert (harness.attempt(checkout).status, harness.order(checkout).status) == ("processing", "pending")
+    harness.pay(checkout, "succeed")
+    harness.receive_and_apply(page_id, "checkout.session.async_payment_succeeded")
+    assert harness.order(checkout).status == "paid"
 
 
-def test_an_expired_page_expires_the_order(shop, checkout):
-    page_id = shop.attempt(checkout).page_id
-    shop.providers["stripe"].expire_page(page_id)
-    shop.hear(page_id, "checkout.session.expired")
-    assert shop.order(checkout).status == "expired"
+def test_expired_session_expires_order(harness, checkout):
+    page_id = harness.attempt(checkout).page_id
+    harness.providers["stripe"].expire_checkout_session(page_id)
+    harness.receive_and_apply(page_id, "checkout.session.expired")
+    assert harness.order(checkout).status == "expired"
 
 
 @pytest.mark.parametrize("wrong", [{"unit_amount": 100}, {"currency": "eur"}], ids=["amount", "currency"])
-def test_a_paid_page_of_another_amount_or_currency_is_held_for_review(shop, checkout, wrong):
+def test_mismatched_session_goes_to_review(harness, checkout, wrong):
     metadata = {"order_id": str(checkout["order_id"]), "attempt_id": str(checkout["id"])}
     price = {"currency": "usd", "unit_amount": 4900, "product_data": {"name": "Sourdough"}} | wrong
-    page = stripes_own_page(shop, price, metadata)
-    shop.standin.pay(page["id"], "succeed")
-    shop.hear(page["id"], "checkout.session.completed")
-    assert (shop.attempt(checkout).status, shop.order(checkout).status) == ("review", "pending")
-    assert shop.told(checkout) == ["ORDER_CREATED"]
+    page = create_foreign_session(harness, price, metadata)
+    harness.fake_stripe.pay(page["id"], "succeed")
+    harness.receive_and_apply(page["id"], "checkout.session.completed")
+    assert (harness.attempt(checkout).status, harness.order(checkout).status) == ("review", "pending")
+    assert harness.event_types(checkout) == ["ORDER_CREATED"]
 
 
-def test_a_signed_lie_is_believed_in_nothing(shop, checkout):
-    page = {"id": shop.attempt(checkout).page_id, "status": "complete", "payment_status": "paid"}
-    shop.receive(signed(data={"object": page}))
-    [(_task, message)] = shop.poked
-    apply_provider_event(shop.sessions, shop.providers, **message)
-    assert (shop.attempt(checkout).status, shop.order(checkout).status) == ("requires_action", "pending")
+def test_webhook_body_is_not_trusted(harness, checkout):
+    page = {"id": harness.attempt(checkout).page_id, "status": "complete", "payment_status": "paid"}
+    harness.receive(signed(data={"object": page}))
+    [(_task, message)] = harness.enqueued
+    apply_provider_event(harness.transactions, harness.providers, **message)
+    assert (harness.attempt(checkout).status, harness.order(checkout).status) == ("requires_action", "pending")
 
 
 @pytest.mark.parametrize("object_id", ["cs_test_of_another_shop", "pi_of_another_shop"])
-def test_an_event_of_no_attempt_is_ignored(shop, object_id):
-    shop.receive(signed(data={"object": {"id": object_id}}))
-    [(_task, message)] = shop.poked
-    apply_provider_event(shop.sessions, shop.providers, **message)
-    assert [event.status for event in shop.provider_events()] == ["ignored"]
+def test_event_without_attempt_is_ignored(harness, object_id):
+    harness.receive(signed(data={"object": {"id": object_id}}))
+    [(_task, message)] = harness.enqueued
+    apply_provider_event(harness.transactions, harness.providers, **message)
+    assert [event.status for event in harness.provider_events()] == ["ignored"]
 
 
-def test_an_event_that_we_do_not_follow_is_thanked_and_not_kept(shop):
-    assert shop.receive(signed(type="customer.created")) == {"received": True}
-    assert shop.provider_events() == []
+def test_unhandled_event_type_is_not_stored(harness):
+    assert harness.receive(signed(type="customer.created")) == {"received": True}
+    assert harness.provider_events() == []
 
 
 @pytest.mark.parametrize(
@@ -180,56 +180,56 @@ def test_an_event_that_we_do_not_follow_is_thanked_and_not_kept(shop):
     ],
     ids=["secret", "old", "future", "digest", "nonsense", "no time", "not ascii", "400 digits", "mode"],
 )
-def test_a_bad_signature_is_refused_and_nothing_is_kept(shop, wrong):
-    refused(shop, signed(**wrong))
+def test_invalid_signature_is_rejected(harness, wrong):
+    assert_rejected(harness, signed(**wrong))
 
 
-def test_a_missing_signature_and_a_changed_body_are_refused(shop):
-    refused(shop, signed() | {"headers": {}})
-    refused(shop, signed() | {"body": b"{}"})
+def test_missing_signature_or_changed_body_is_rejected(harness):
+    assert_rejected(harness, signed() | {"headers": {}})
+    assert_rejected(harness, signed() | {"body": b"{}"})
 
 
-def refused(shop: Shop, webhook: dict) -> None:
+def assert_rejected(harness: PaymentsHarness, webhook: dict) -> None:
     with pytest.raises(SignatureInvalid):
-        shop.receive(webhook)
-    assert (shop.provider_events(), shop.poked) == ([], [])
+        harness.receive(webhook)
+    assert (harness.provider_events(), harness.enqueued) == ([], [])
 
 
-def test_while_a_secret_is_replaced_both_are_good(shop):
-    stripe = make_stripe(shop.standin.url, webhook_secrets=("whsec_new", "whsec_old"))
+def test_both_secrets_are_valid_during_rotation(harness):
+    stripe = make_stripe(harness.fake_stripe.url, webhook_secrets=("whsec_new", "whsec_old"))
     for secret in ("whsec_new", "whsec_old"):
         webhook = signed(secret=secret)
-        assert stripe.read_notice(Webhook(address="127.0.0.1", **webhook), at=now())
+        assert stripe.parse_webhook(IncomingWebhook(address="127.0.0.1", **webhook), at=utc_now())
 
 
-def test_an_event_whose_hint_was_lost_is_swept_up(shop: Shop, session):
-    shop.receive(signed())
-    [event] = shop.provider_events()
-    [hint] = shop.poked
-    sweep_provider_events(session, shop.poke)
-    assert shop.poked.count(hint) == 1  # it may still be on its way
-    event.due_at = now()
+def test_sweep_resends_lost_hint(harness: PaymentsHarness, session):
+    harness.receive(signed())
+    [event] = harness.provider_events()
+    [hint] = harness.enqueued
+    retry_pending_provider_events(session, harness.enqueue_after_commit)
+    assert harness.enqueued.count(hint) == 1  # it may still be on its way
+    event.due_at = utc_now()
     for _ in range(2):
-        sweep_provider_events(session, shop.poke)
-    assert shop.poked.count(hint) == 2
-    assert event.due_at > now()
+        retry_pending_provider_events(session, harness.enqueue_after_commit)
+    assert harness.enqueued.count(hint) == 2
+    assert event.due_at > utc_now()
 
 
-def test_an_event_waits_for_a_provider_that_is_away(shop, checkout):
-    shop.pay(checkout)
-    message = shop.webhook(shop.attempt(checkout).page_id, "checkout.session.completed")
-    shop.receive(message)
-    [event] = shop.provider_events()
-    shop.standin.faults(error_500=3)
+def test_event_is_retried_after_provider_outage(harness, checkout):
+    harness.pay(checkout)
+    message = harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")
+    harness.receive(message)
+    [event] = harness.provider_events()
+    harness.fake_stripe.faults(error_500=3)
     with pytest.raises(ProviderOutcomeUnknown):
-        apply_provider_event(shop.sessions, shop.providers, provider_event_id=event.id)
+        apply_provider_event(harness.transactions, harness.providers, provider_event_id=event.id)
     assert event.status == "received"
-    apply_provider_event(shop.sessions, shop.providers, provider_event_id=event.id)
-    assert shop.order(checkout).status == "paid"
+    apply_provider_event(harness.transactions, harness.providers, provider_event_id=event.id)
+    assert harness.order(checkout).status == "paid"
 
 
-def test_an_event_is_looked_at_less_and_less_and_never_given_up():
-    event, at = ProviderEvent(sweeps=0), now()
+def test_event_retries_back_off_to_one_hour():
+    event, at = ProviderEvent(sweeps=0), utc_now()
     waits = []
     for _ in range(12):
         event.postpone(at=at)
@@ -238,35 +238,35 @@ def test_an_event_is_looked_at_less_and_less_and_never_given_up():
     assert waits[-1] == timedelta(hours=1)
 
 
-def test_event_that_crashes_ends_as_failed_and_a_resend_starts_it_again(shop, session, checkout, monkeypatch):
-    shop.pay(checkout)
-    message = shop.webhook(shop.attempt(checkout).page_id, "checkout.session.completed")
-    shop.receive(message)
-    [event] = shop.provider_events()
+def test_crashing_event_fails_and_is_restarted_by_resend(harness, session, checkout, monkeypatch):
+    harness.pay(checkout)
+    message = harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")
+    harness.receive(message)
+    [event] = harness.provider_events()
     with monkeypatch.context() as patched:
-        patched.setattr("workers.payments.webhooks.apply_snapshot", lambda *_: None.bug)
+        patched.setattr("workers.payments.webhooks.apply_payment_snapshot", lambda *_: None.bug)
         for _ in range(MAX_CRASHES):
             assert event.status == "received"
             with pytest.raises(AttributeError):
-                apply_provider_event(shop.sessions, shop.providers, provider_event_id=event.id)
+                apply_provider_event(harness.transactions, harness.providers, provider_event_id=event.id)
     assert event.status == "failed"
     assert "AttributeError" in (event.problem or "")
-    event.due_at = now()
-    assert event not in ProviderEvent.due(session, at=now(), limit=100)
+    event.due_at = utc_now()
+    assert event not in ProviderEvent.due(session, at=utc_now(), limit=100)
 
-    shop.poked.clear()
-    shop.receive(message)
+    harness.enqueued.clear()
+    harness.receive(message)
     session.refresh(event)
     assert (event.status, event.crashes) == ("received", 0)
-    shop.do_as_poked()
-    assert (event.status, shop.order(checkout).status) == ("applied", "paid")
+    harness.run_enqueued()
+    assert (event.status, harness.order(checkout).status) == ("applied", "paid")
 
 
-def intent_of(shop: Shop, checkout) -> str:
-    return shop.providers["stripe"].fetch(shop.attempt(checkout).page_id).payment_id
+def intent_of(harness: PaymentsHarness, checkout) -> str:
+    return harness.providers["stripe"].fetch(harness.attempt(checkout).page_id).payment_id
 
 
-def stripes_own_page(shop: Shop, price: dict, metadata: dict) -> dict:
+def create_foreign_session(harness: PaymentsHarness, price: dict, metadata: dict) -> dict:
     """A page with our metadata that we have not opened: at another price, say."""
     params = {
         "mode": "payment",
@@ -275,4 +275,4 @@ def stripes_own_page(shop: Shop, price: dict, metadata: dict) -> dict:
         "metadata": metadata,
         "payment_intent_data": {"metadata": metadata},
     }
-    return shop.providers["stripe"]._client.v1.checkout.sessions.create(params).to_dict()  # noqa: SLF001 it never would
+    return harness.providers["stripe"]._client.v1.checkout.sessions.create(params).to_dict()  # noqa: SLF001 it never would

@@ -19,9 +19,9 @@ from models.errors import (
     ProviderUnavailable,
     ReceiptEmailMissing,
 )
-from tests.payments.shop import Shop, make_offer, make_yookassa, steps
-from workers.payments.provider import PageRequest
-from workers.payments.yookassa import YooKassa, _amount, _minor, _status
+from tests.payments.harness import PaymentsHarness, make_offer, make_yookassa, timeline_steps
+from workers.payments.provider import PaymentRequest
+from workers.payments.yookassa import YooKassa, _amount, _map_status, _to_minor
 
 UNKNOWN = "2d000000-000f-5000-9000-000000000000"
 
@@ -32,27 +32,27 @@ def course_id(session):
 
 
 @pytest.fixture
-def shop(kassa_shop) -> Shop:
-    return kassa_shop
+def harness(harness_with_yookassa) -> PaymentsHarness:
+    return harness_with_yookassa
 
 
 @pytest.fixture
-def adapter(shop) -> YooKassa:
-    return shop.providers["yookassa"]
+def adapter(harness) -> YooKassa:
+    return harness.providers["yookassa"]
 
 
 @pytest.fixture
-def checkout(shop, course_id):
-    return shop.checkout(course_id, provider="yookassa")
+def checkout(harness, course_id):
+    return harness.checkout(course_id, provider="yookassa")
 
 
-def payment_of(shop, checkout):
+def payment_of(harness, checkout):
     """The payment as YooKassa has it."""
-    return shop.providers["yookassa"]._payments.find_one(shop.attempt(checkout).page_id)  # noqa: SLF001 the SDK itself
+    return harness.providers["yookassa"]._payments.find_one(harness.attempt(checkout).page_id)  # noqa: SLF001 the SDK itself
 
 
 @contextmanager
-def answering(status: int, body: bytes = b"") -> Iterator[str]:
+def fixed_response_server(status: int, body: bytes = b"") -> Iterator[str]:
     """A server that gives everybody the same answer; its address."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,165 +73,168 @@ def answering(status: int, body: bytes = b"") -> Iterator[str]:
         thread.join()
 
 
-def test_a_checkout_opens_a_page_whose_money_is_held_first(shop, checkout):
-    payment = payment_of(shop, checkout)
+def test_checkout_authorizes_before_capture(harness, checkout):
+    payment = payment_of(harness, checkout)
     assert (str(payment.amount.value), payment.amount.currency, payment.status) == ("1990.00", "RUB", "pending")
     assert checkout["redirect_url"] == payment.confirmation.confirmation_url
     assert (checkout["status"], checkout["amount_minor"], checkout["currency"]) == ("requires_action", 199000, "RUB")
-    shop.pay(checkout)
-    assert payment_of(shop, checkout).status == "waiting_for_capture"
+    harness.pay(checkout)
+    assert payment_of(harness, checkout).status == "waiting_for_capture"
 
 
-def test_the_metadata_that_the_sdk_adds_disturbs_nobody(shop, checkout):
-    metadata = payment_of(shop, checkout).metadata
+def test_metadata_added_by_sdk_is_tolerated(harness, checkout):
+    metadata = payment_of(harness, checkout).metadata
     assert metadata == {
         "order_id": str(checkout["order_id"]),
         "attempt_id": str(checkout["id"]),
         "cms_name": "yookassa_sdk_python",
     }
-    shop.pay(checkout)
-    assert shop.come_back(checkout)["status"] == "paid"
+    harness.pay(checkout)
+    assert harness.return_from_checkout(checkout)["status"] == "paid"
 
 
-def test_another_currency_than_roubles_is_refused(shop, session):
+def test_only_roubles_are_accepted(harness, session):
     with pytest.raises(CurrencyNotSupported, match="YooKassa does not take USD"):
-        shop.checkout(make_offer(session), provider="yookassa")
+        harness.checkout(make_offer(session), provider="yookassa")
 
 
-def test_the_receipt_names_the_buyer_and_sums_to_the_amount(shop, checkout):
-    shop.pay(checkout)
-    shop.come_back(checkout)
-    [receipt] = yookassa.Receipt.list({"payment_id": shop.attempt(checkout).page_id}).items
+def test_receipt_line_matches_payment(harness, checkout):
+    harness.pay(checkout)
+    harness.return_from_checkout(checkout)
+    [receipt] = yookassa.Receipt.list({"payment_id": harness.attempt(checkout).page_id}).items
     [line] = receipt.items
     assert (str(line.amount.value), line.vat_code, line.payment_mode) == ("1990.00", 1, "full_payment")
-    assert shop.attempt(checkout).receipt_status == "succeeded"
+    assert harness.attempt(checkout).receipt_status == "succeeded"
 
 
-def test_without_an_address_for_the_receipt_there_is_no_page(shop, course_id):
+def test_checkout_without_receipt_email_is_rejected(harness, course_id):
     with pytest.raises(ReceiptEmailMissing):
-        shop.checkout(course_id, provider="yookassa", receipt_email=None)
+        harness.checkout(course_id, provider="yookassa", receipt_email=None)
 
 
-def test_a_shop_whose_receipts_others_send_asks_for_no_address(shop, course_id):
-    shop.providers["yookassa"] = make_yookassa(f"{shop.kassa.url}/v3", vat_code=None)
-    checkout = shop.checkout(course_id, provider="yookassa")
-    assert shop.attempt(checkout).receipt_email is None
-    assert payment_of(shop, checkout).receipt_registration is None
+def test_receipt_email_is_optional_without_own_receipts(harness, course_id):
+    harness.providers["yookassa"] = make_yookassa(f"{harness.fake_yookassa.url}/v3", vat_code=None)
+    checkout = harness.checkout(course_id, provider="yookassa")
+    assert harness.attempt(checkout).receipt_email is None
+    assert payment_of(harness, checkout).receipt_registration is None
 
 
-def test_a_receipt_that_was_canceled_is_an_alarm(shop, checkout, monkeypatch):
+def test_canceled_receipt_logs_error(harness, checkout, monkeypatch):
     alarms: list[str] = []
     log = SimpleNamespace(error=lambda event, **_: alarms.append(event), info=lambda *_, **__: None)
-    monkeypatch.setattr("workers.payments.sync.log", log)
-    shop.kassa.faults(cancel_receipts=1)
-    shop.pay(checkout)
-    shop.come_back(checkout)
-    assert (shop.order(checkout).status, alarms) == ("paid", ["receipt canceled"])
-    assert "receipt_canceled" in steps(shop, checkout)
+    monkeypatch.setattr("workers.payments.payment_sync.log", log)
+    harness.fake_yookassa.faults(cancel_receipts=1)
+    harness.pay(checkout)
+    harness.return_from_checkout(checkout)
+    assert (harness.order(checkout).status, alarms) == ("paid", ["receipt canceled"])
+    assert "receipt_canceled" in timeline_steps(harness, checkout)
 
 
 # The traps of the SDK.
 
 
-def test_the_sdk_is_given_a_timeout(monkeypatch):
+def test_sdk_call_times_out(monkeypatch):
     monkeypatch.setattr(settings, "PROVIDER_TIMEOUT_SECONDS", 0.1)
-    with socket.create_server(("127.0.0.1", 0)) as deaf, pytest.raises(ProviderOutcomeUnknown):
-        make_yookassa(f"http://127.0.0.1:{deaf.getsockname()[1]}").fetch(UNKNOWN)
+    with socket.create_server(("127.0.0.1", 0)) as silent_server, pytest.raises(ProviderOutcomeUnknown):
+        make_yookassa(f"http://127.0.0.1:{silent_server.getsockname()[1]}").fetch(UNKNOWN)
 
 
-def test_a_refused_connection_is_an_unknown_outcome():
+def test_connection_error_is_unknown_outcome():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         with pytest.raises(ProviderOutcomeUnknown):
             make_yookassa(f"http://127.0.0.1:{closed.getsockname()[1]}").fetch(UNKNOWN)
 
 
-def test_a_bug_of_ours_is_not_taken_for_a_lost_connection(adapter, monkeypatch):
+def test_programming_error_is_not_unknown_outcome(adapter, monkeypatch):
     monkeypatch.setattr("yookassa.client.ApiClient.request", lambda *_: None.bug)
     with pytest.raises(AttributeError, match="bug"):
         adapter.fetch(UNKNOWN)
 
 
-def test_what_a_proxy_says_is_an_unknown_outcome():
+def test_non_json_response_is_unknown_outcome():
     for status in (200, 502):
-        with answering(status, b"<html>") as url, pytest.raises(ProviderOutcomeUnknown):
+        with fixed_response_server(status, b"<html>") as url, pytest.raises(ProviderOutcomeUnknown):
             make_yookassa(url).fetch(UNKNOWN)
 
 
-def test_a_202_is_an_unknown_outcome():
-    with answering(202, b'{"type": "processing", "retry_after": 1800}') as url, pytest.raises(ProviderOutcomeUnknown):
+def test_202_response_is_unknown_outcome():
+    with (
+        fixed_response_server(202, b'{"type": "processing", "retry_after": 1800}') as url,
+        pytest.raises(ProviderOutcomeUnknown),
+    ):
         make_yookassa(url).fetch(UNKNOWN)
 
 
-def test_too_many_requests_leave_the_checkout_as_it_was(shop, course_id):
-    shop.kassa.faults(error_429=1)
+def test_rate_limited_checkout_can_be_repeated(harness, course_id):
+    harness.fake_yookassa.faults(error_429=1)
     with pytest.raises(ProviderUnavailable):
-        shop.checkout(course_id, provider="yookassa")
-    assert shop.checkout(course_id, provider="yookassa")["status"] == "requires_action"
+        harness.checkout(course_id, provider="yookassa")
+    assert harness.checkout(course_id, provider="yookassa")["status"] == "requires_action"
 
 
 @pytest.mark.parametrize("fault", ["error_500", "drop_response_after_commit"])
-def test_a_500_and_a_lost_answer_are_asked_again_with_the_same_key_and_body(shop, course_id, fault):
-    shop.kassa.faults(**{fault: 1})
+def test_retry_after_unknown_outcome_charges_once(harness, course_id, fault):
+    harness.fake_yookassa.faults(**{fault: 1})
     with pytest.raises(CheckoutOutcomeUnknown):
-        shop.checkout(course_id, provider="yookassa")
-    checkout = shop.checkout(course_id, provider="yookassa")
-    shop.pay(checkout)
-    assert shop.come_back(checkout)["status"] == "paid"
-    assert len(shop.kassa.payments_of(str(checkout["order_id"]))) == 1
+        harness.checkout(course_id, provider="yookassa")
+    checkout = harness.checkout(course_id, provider="yookassa")
+    harness.pay(checkout)
+    assert harness.return_from_checkout(checkout)["status"] == "paid"
+    assert len(harness.fake_yookassa.payments_of(str(checkout["order_id"]))) == 1
 
 
-def test_a_key_used_with_another_body_may_have_opened_a_page(shop, adapter, checkout):
-    request = PageRequest.of(shop.attempt(checkout), shop.order(checkout))
-    assert adapter.open_page(request).page_id == shop.attempt(checkout).page_id
-    shop.order(checkout).course_title = "another title"
+def test_key_reused_with_other_body_is_unknown_outcome(harness, adapter, checkout):
+    request = PaymentRequest.from_attempt(harness.attempt(checkout), harness.order(checkout))
+    assert adapter.open_checkout_session(request).page_id == harness.attempt(checkout).page_id
+    harness.order(checkout).course_title = "another title"
     with pytest.raises(ProviderOutcomeUnknown):
-        adapter.open_page(PageRequest.of(shop.attempt(checkout), shop.order(checkout)))
+        adapter.open_checkout_session(PaymentRequest.from_attempt(harness.attempt(checkout), harness.order(checkout)))
 
 
-def test_a_page_is_found_in_the_lists(shop, adapter, course_id, checkout):
+def test_session_is_found_in_payment_list(harness, adapter, course_id, checkout):
     for _ in range(3):
-        shop.checkout(course_id, provider="yookassa", user_id=checkout["id"])
-    found = adapter.find(PageRequest.of(shop.attempt(checkout), shop.order(checkout)))
-    assert found == adapter.fetch(shop.attempt(checkout).page_id)
+        harness.checkout(course_id, provider="yookassa", user_id=checkout["id"])
+    found = adapter.find(PaymentRequest.from_attempt(harness.attempt(checkout), harness.order(checkout)))
+    assert found == adapter.fetch(harness.attempt(checkout).page_id)
 
 
-def test_the_live_host_is_never_fallen_back_to(shop, adapter, checkout):
+def test_no_fallback_to_live_host(harness, adapter, checkout):
     yookassa.Configuration.configure("other", "key")
     assert "api.yookassa.ru" in yookassa.Configuration.api_url
-    assert adapter.fetch(shop.attempt(checkout).page_id).page_open
+    assert adapter.fetch(harness.attempt(checkout).page_id).page_open
 
 
-def test_nobody_else_in_the_process_changes_whose_key_is_sent(shop, checkout, monkeypatch):
-    adapter = shop.providers["yookassa"]
+def test_global_sdk_configuration_does_not_change_key(harness, checkout, monkeypatch):
+    adapter = harness.providers["yookassa"]
     monkeypatch.setattr(yookassa.Configuration, "instantiate", lambda: SimpleNamespace(
         account_id="other", secret_key="other", auth_token="other", timeout=1, max_attempts=1,
         agent_framework=None, agent_cms=None, agent_module=None, verify=None,
     ))  # fmt: skip
-    assert adapter.fetch(shop.attempt(checkout).page_id).page_open
+    assert adapter.fetch(harness.attempt(checkout).page_id).page_open
 
 
-def test_amounts_go_out_and_come_in_to_the_kopeck():
+def test_amount_roundtrip_is_exact():
     for minor in (1, 10, 99, 100, 199000, 999_999_999_99, 10**12):
         sent = _amount(minor)
         assert sent["value"] == f"{minor // 100}.{minor % 100:02}"
-        assert _minor(yookassa.domain.models.Amount(sent)) == minor
+        assert _to_minor(yookassa.domain.models.Amount(sent)) == minor
     with pytest.raises(ValueError, match="the SDK would send"):
         _amount(10**17 + 1)  # beyond what a float can tell
 
 
-def test_a_refusal_is_the_buyers(adapter, shop, session):
+def test_provider_refusal_raises_payment_refused(adapter, harness, session):
     with pytest.raises(PaymentRefused):
-        shop.checkout(make_offer(session, price_minor=10**12, currency="RUB"), provider="yookassa")
+        harness.checkout(make_offer(session, price_minor=10**12, currency="RUB"), provider="yookassa")
 
 
-def test_a_wrong_key_is_no_failure_of_the_buyer(shop):
-    stranger = YooKassa("100500", "test_wrong", url=f"{shop.kassa.url}/v3", trusted_networks=(), vat_code=1)
+def test_auth_error_is_provider_unavailable(harness):
+    stranger = YooKassa("100500", "test_wrong", url=f"{harness.fake_yookassa.url}/v3", trusted_networks=(), vat_code=1)
     with pytest.raises(ProviderUnavailable):
         stranger.fetch(UNKNOWN)
 
 
-def test_a_live_key_goes_to_yookassas_own_host_alone():
+def test_live_key_requires_yookassa_host():
     with pytest.raises(SystemExit, match="live key"):
         YooKassa("1", "live_1", url="https://pay.example/v3", trusted_networks=(), vat_code=1)
     assert YooKassa("1", "live_1", url="https://api.yookassa.ru/v3", trusted_networks=(), vat_code=1).live_mode
@@ -240,7 +243,7 @@ def test_a_live_key_goes_to_yookassas_own_host_alone():
 # What YooKassa's states mean.
 
 
-def ended(party: str, reason: str) -> dict:
+def canceled_payment(party: str, reason: str) -> dict:
     return {"status": "canceled", "cancellation_details": SimpleNamespace(party=party, reason=reason)}
 
 
@@ -251,46 +254,46 @@ def ended(party: str, reason: str) -> dict:
         ({"status": "pending"}, "processing"),
         ({"status": "waiting_for_capture"}, "authorized"),
         ({"status": "succeeded", "paid": True}, "succeeded"),
-        (ended("payment_network", "insufficient_funds"), "failed"),
-        (ended("yoo_money", "expired_on_confirmation"), "expired"),
-        (ended("yoo_money", "expired_on_capture"), "expired"),
-        (ended("merchant", "canceled_by_merchant"), "canceled"),
+        (canceled_payment("payment_network", "insufficient_funds"), "failed"),
+        (canceled_payment("yoo_money", "expired_on_confirmation"), "expired"),
+        (canceled_payment("yoo_money", "expired_on_capture"), "expired"),
+        (canceled_payment("merchant", "canceled_by_merchant"), "canceled"),
     ],
 )
-def test_yookassas_states_in_our_words(payment, status):
+def test_yookassa_status_mapping(payment, status):
     known = {"confirmation": None, "paid": False, "cancellation_details": None}
-    assert _status(SimpleNamespace(**known | payment)) == status
+    assert _map_status(SimpleNamespace(**known | payment)) == status
 
 
-def test_what_yookassa_does_not_know_is_none(adapter):
+def test_unknown_yookassa_object_returns_none(adapter):
     assert adapter.fetch(UNKNOWN) is None
 
 
-def test_a_decline_ends_the_page_and_the_buyer_may_try_again(shop, course_id, checkout):
-    shop.pay(checkout, "decline")
-    assert shop.come_back(checkout)["status"] == "pending"
-    assert (shop.attempt(checkout).status, shop.attempt(checkout).problem) == ("failed", "insufficient_funds")
-    again = shop.checkout(course_id, provider="yookassa")
+def test_buyer_can_retry_after_decline(harness, course_id, checkout):
+    harness.pay(checkout, "decline")
+    assert harness.return_from_checkout(checkout)["status"] == "pending"
+    assert (harness.attempt(checkout).status, harness.attempt(checkout).problem) == ("failed", "insufficient_funds")
+    again = harness.checkout(course_id, provider="yookassa")
     assert (again["order_id"], again["id"] != checkout["id"]) == (checkout["order_id"], True)
-    shop.pay(again)
-    shop.come_back(again)
-    assert shop.told(checkout) == ["ORDER_CREATED", "PAYMENT_FAILED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
+    harness.pay(again)
+    harness.return_from_checkout(again)
+    assert harness.event_types(checkout) == ["ORDER_CREATED", "PAYMENT_FAILED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
 
-def test_a_hold_is_taken_once_however_often_it_is_asked_for(shop, adapter, checkout):
-    shop.pay(checkout)
-    held = adapter.fetch(shop.attempt(checkout).page_id)
-    assert [adapter.take(held).status for _ in range(2)] == ["succeeded"] * 2
+def test_repeated_capture_captures_once(harness, adapter, checkout):
+    harness.pay(checkout)
+    held = adapter.fetch(harness.attempt(checkout).page_id)
+    assert [adapter.capture(held).status for _ in range(2)] == ["succeeded"] * 2
     # As others found out: to let go what was taken must not become a refund.
-    assert adapter.release(held).status == "succeeded"
-    assert [row["refunded_minor"] for row in shop.kassa.payments_of(str(checkout["order_id"]))] == [0]
+    assert adapter.void(held).status == "succeeded"
+    assert [row["refunded_minor"] for row in harness.fake_yookassa.payments_of(str(checkout["order_id"]))] == [0]
 
 
-def test_a_capture_whose_answer_is_lost_is_asked_for_again(shop, checkout):
-    shop.pay(checkout)
-    shop.kassa.faults(drop_response_after_commit=1)
+def test_lost_capture_response_is_retried(harness, checkout):
+    harness.pay(checkout)
+    harness.fake_yookassa.faults(drop_response_after_commit=1)
     with pytest.raises(ProviderOutcomeUnknown):
-        shop.come_back(checkout)
-    assert shop.attempt(checkout).status == "authorized"
-    assert shop.come_back(checkout)["status"] == "paid"
-    assert len(shop.kassa.payments_of(str(checkout["order_id"]))) == 1
+        harness.return_from_checkout(checkout)
+    assert harness.attempt(checkout).status == "authorized"
+    assert harness.return_from_checkout(checkout)["status"] == "paid"
+    assert len(harness.fake_yookassa.payments_of(str(checkout["order_id"]))) == 1

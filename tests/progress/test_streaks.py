@@ -7,12 +7,12 @@ from sqlalchemy.orm import Session
 
 from models.progress import CourseProgress
 from models.progress.streaks import active_days, local_day, streak
-from tests.progress.learners import Learner
+from tests.progress.builders import Learner
 
 TODAY = date(2026, 3, 10)
 
 
-def ago(*days: int) -> list[date]:
+def days_ago(*days: int) -> list[date]:
     return [TODAY - timedelta(days=each) for each in days]
 
 
@@ -28,17 +28,17 @@ def ago(*days: int) -> list[date]:
         ((3, 4), 0, 2),
     ],
 )
-def test_a_streak_lives_until_a_whole_day_has_gone_by_without(days, current, longest):
-    told = streak(ago(*days), today=TODAY)
+def test_streak_breaks_after_full_idle_day(days, current, longest):
+    told = streak(days_ago(*days), today=TODAY)
     assert (told["current_days"], told["longest_days"]) == (current, longest)
-    assert told["last_active_on"] == (ago(days[0])[0] if days else None)
+    assert told["last_active_on"] == (days_ago(days[0])[0] if days else None)
 
 
-def test_a_day_is_one_of_the_learners_own_calendar(session: Session):
+def test_active_days_use_learner_timezone(session: Session):
     learner = Learner(session)
     evening = datetime(2026, 3, 9, 22, 30, tzinfo=UTC)
     for lesson_id, at in zip(learner.lessons, (evening, evening + timedelta(hours=1)), strict=False):
-        CourseProgress.locked(session, **learner.in_course).complete(lesson_id, at=at)
+        CourseProgress.get_for_update(session, **learner.in_course).complete(lesson_id, at=at)
     session.flush()
     assert active_days(session, learner.user_id, timezone="UTC") == [date(2026, 3, 9)]
     assert active_days(session, learner.user_id, timezone="Europe/Moscow") == [date(2026, 3, 10)]

@@ -7,19 +7,19 @@ from uuid import uuid4
 import pytest
 
 from api.tokens import Claims
-from models import cache
+from core import cache
+from core.cache import CachedView
+from core.redis import cache_redis
 from models.accounts import AccountState
-from models.cache import Stored
-from models.redis import cache_redis
 from stream import server
-from stream.hub import Listener
+from stream.hub import StreamSubscriber
 
 USER_ID = str(uuid4())
-HEARTBEAT = b": still here\n\n"
+HEARTBEAT = b": heartbeat\n\n"
 
 
-class EmptyFeed:
-    def after(self, _user_id: str, _position: int) -> list[object]:
+class EmptyInbox:
+    def list_after(self, _user_id: str, _position: int) -> list[object]:
         return []
 
 
@@ -31,7 +31,7 @@ def sub(monkeypatch) -> Iterator[str]:
     cache_redis().delete(cache.identity_key(sub), cache.profile_key(USER_ID))
 
 
-def opened(sub: str) -> Iterator[bytes]:
+def open_stream(sub: str) -> Iterator[bytes]:
     """A stream that has begun."""
     claims = Claims(
         roles=(),
@@ -44,7 +44,7 @@ def opened(sub: str) -> Iterator[bytes]:
         issued_at=0,
         expires_at=time.time() + 60,
     )
-    events = server._events(EmptyFeed(), Listener(), USER_ID, 0, claims)  # noqa: SLF001 what a response iterates over
+    events = server._events(EmptyInbox(), StreamSubscriber(), USER_ID, 0, claims)  # noqa: SLF001 what a response iterates over
     assert next(events).startswith(b"retry:")
     return events
 
@@ -54,39 +54,39 @@ def account(**state) -> bytes:
 
 
 def test_stream_ends_when_its_account_is_blocked(sub: str):
-    cache.put(cache.identity_key(sub), Stored(1, account()))
-    events = opened(sub)
+    cache.put(cache.identity_key(sub), CachedView(1, account()))
+    events = open_stream(sub)
     assert next(events) == HEARTBEAT
 
-    cache.put(cache.identity_key(sub), Stored(2, account(blocked=True)))
+    cache.put(cache.identity_key(sub), CachedView(2, account(blocked=True)))
 
     assert list(events) == []
 
 
 def test_stream_ends_when_its_account_is_erased(sub: str):
-    cache.put(cache.profile_key(USER_ID), Stored(3, b"{}"))
-    events = opened(sub)
+    cache.put(cache.profile_key(USER_ID), CachedView(3, b"{}"))
+    events = open_stream(sub)
     assert next(events) == HEARTBEAT
 
-    cache.put(cache.profile_key(USER_ID), Stored(cache.ERASED, b""))
+    cache.put(cache.profile_key(USER_ID), CachedView(cache.ERASED_VERSION, b""))
 
     assert list(events) == []
 
 
-def test_stream_of_a_new_account_goes_on_though_the_old_one_of_its_sub_was_erased(sub: str):
-    cache.put(cache.identity_key(sub), Stored(7, b""))
+def test_stream_of_recreated_account_continues(sub: str):
+    cache.put(cache.identity_key(sub), CachedView(7, b""))
 
-    assert next(opened(sub)) == HEARTBEAT
+    assert next(open_stream(sub)) == HEARTBEAT
 
 
-def test_stream_goes_on_while_the_cache_knows_nothing_of_the_account(sub: str):
-    events = opened(sub)
+def test_stream_continues_without_cached_account_state(sub: str):
+    events = open_stream(sub)
 
     assert [next(events), next(events)] == [HEARTBEAT, HEARTBEAT]
 
 
-def test_stream_goes_on_while_the_cache_is_away(sub: str, monkeypatch):
-    events = opened(sub)
+def test_stream_continues_when_cache_is_down(sub: str, monkeypatch):
+    events = open_stream(sub)
 
     def away(_key: str) -> None:
         raise server.RedisError

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ops.local.leash import leashed
-from ops.local.ports import is_open
-from ops.local.processes import MARK
-from ops.local.ready import wait
+from ops.dev.child_process import popen_with_parent
+from ops.dev.ports import is_open
+from ops.dev.processes import STACK_ENV_VAR
+from ops.dev.readiness import wait
 from settings import ROOT
-from tests.support.maven import why_no_jars
-from tests.support.waiting import at_once
+from tests.support.maven import missing_jars_reason
+from tests.support.polling import run_concurrently
 
 _HERE = Path(__file__).parent / "kafka"
 _JARS = ROOT / ".local" / "kafka"
@@ -28,9 +28,9 @@ _JAVA = [
 ]
 
 
-def why_not() -> str:
+def missing_requirement() -> str:
     """Why there can be no Apache Kafka here; empty where there can. Fetches its jars the first time."""
-    return why_no_jars("Apache Kafka", _HERE / "pom.xml", _JARS)
+    return missing_jars_reason("Apache Kafka", _HERE / "pom.xml", _JARS)
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def cluster_of_three(directory: Path, port: int) -> Iterator[list["ApacheKafka"]
     nodes = {1: port, 2: port + 2, 3: port + 4}
     brokers = [ApacheKafka(directory, port, node=node, nodes=nodes) for node, port in nodes.items()]
     try:
-        at_once(*[broker.start for broker in brokers])  # none is up before two of them have met
+        run_concurrently(*[broker.start for broker in brokers])  # none is up before two of them have met
         yield brokers
     finally:
         for broker in brokers:
@@ -57,7 +57,7 @@ class ApacheKafka:
         self._directory = directory / f"apache-kafka-{node}"
         self._process: subprocess.Popen[bytes] | None = None
         # A stack that is started or stopped ends what is left over with this mark: so start this one after it.
-        self._environ = {**os.environ, MARK: str(directory.resolve())}
+        self._environ = {**os.environ, STACK_ENV_VAR: str(directory.resolve())}
 
     def start(self) -> None:
         """Return when it takes connections."""
@@ -67,7 +67,7 @@ class ApacheKafka:
         if not (self._directory / "data" / "meta.properties").exists():
             self._java("kafka.tools.StorageTool", "format", "--config", settings, "--cluster-id", _CLUSTER)
         with (self._directory / "log").open("ab") as log:
-            self._process = leashed(
+            self._process = popen_with_parent(
                 [*_JAVA, "kafka.Kafka", str(settings)],
                 env=self._environ,
                 stdout=log,

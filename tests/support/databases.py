@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
 
 import settings
-from models import base
+from core import db
 from settings import SERVICES
 from tests.support import environment
 
@@ -45,16 +45,16 @@ class Database:
 
 def migrate_template() -> None:
     """Make the database that the others are copied from. Nobody may be connected to it."""
-    url = _named(_TEMPLATE)
+    url = _database_url(_TEMPLATE)
     _on_server(f"CREATE DATABASE {_TEMPLATE}")
     upgrade = [sys.executable, "-m", "migrations", "upgrade"]
     subprocess.run(upgrade, cwd=settings.ROOT, env=os.environ | {"DATABASE_URL": url}, check=True)
 
 
-def copy(name: str) -> Database:
+def create_database(name: str) -> Database:
     """A new database of this run, with all tables and no rows."""
     _on_server(f"CREATE DATABASE {environment.RUN}_{name} TEMPLATE {_TEMPLATE}")
-    return Database(_named(f"{environment.RUN}_{name}"))
+    return Database(_database_url(f"{environment.RUN}_{name}"))
 
 
 def drop_all() -> None:
@@ -66,8 +66,8 @@ def drop_all() -> None:
 
 
 @contextmanager
-def used(database: Database) -> Iterator[None]:
-    """Have ``models.base`` of this process use ``database`` meanwhile."""
+def using_database(database: Database) -> Iterator[None]:
+    """Have ``core.db`` of this process use ``database`` meanwhile."""
     before = settings.DATABASE_URL
     _use(database.url)
     try:
@@ -93,13 +93,13 @@ _CLEAR = """
 
 def _use(url: str) -> None:
     for service in SERVICES:
-        base.engine(service).dispose()
-    base.engine.cache_clear()
-    base.sessions.cache_clear()
+        db.engine(service).dispose()
+    db.engine.cache_clear()
+    db.session_factory.cache_clear()
     settings.DATABASE_URL = url
 
 
-def _named(name: str) -> str:
+def _database_url(name: str) -> str:
     return make_url(environment.SERVER_URL).set(database=name).render_as_string(hide_password=False)
 
 

@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 import msgspec
 
 import celery_app
-from models.redis import queue_redis
+from core.messaging import task_queue
+from core.redis import queue_redis
 
 
 def deliver(
@@ -27,20 +28,20 @@ def deliver(
     An empty reply says that none was sent.
     """
     task_id, reply_to = str(uuid4()), f"reply:{uuid4()}"
-    envelope = celery_app.Envelope(
+    envelope = task_queue.Envelope(
         expires_at=None if seconds_left is None else time.time() + seconds_left,
         reply_to=reply_to,
-        claim=dict(claim) if claim else None,
+        idempotency_claim=dict(claim) if claim else None,
         event_id=str(event_id) if event_id else None,
         event_headers=None if event_headers is None else dict(event_headers),
         attempt=attempt,
     )
-    carry_out(task, msgspec.json.decode(msgspec.json.encode(message or {})), envelope, task_id=task_id)
+    run_task(task, msgspec.json.decode(msgspec.json.encode(message or {})), envelope, task_id=task_id)
     reply = queue_redis().lpop(reply_to)
     return msgspec.json.decode(reply) if isinstance(reply, bytes) else {}
 
 
-def carry_out(task: str, message: dict[str, Any], envelope: celery_app.Envelope, *, task_id: str) -> None:
+def run_task(task: str, message: dict[str, Any], envelope: task_queue.Envelope, *, task_id: str) -> None:
     """Call the Celery task within a request, as the worker's thread does."""
     celery_app.celery_app.loader.import_default_modules()
     celery_task = celery_app.celery_app.tasks[task]

@@ -6,21 +6,21 @@ from datetime import datetime
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
-from models.base import new_id, now
+from core.db import new_id, utc_now
 
 
-def some(kind: type, **told: Any) -> Any:
+def build_event(kind: type, **given: Any) -> Any:
     """An instance of the dataclass ``kind`` with ``told`` in it, and something fitting where nothing is told."""
     hints = get_type_hints(kind)
-    missing = [field.name for field in fields(kind) if field.default is MISSING and field.name not in told]
-    return kind(**told, **{name: _something(hints[name]) for name in missing})
+    missing = [field.name for field in fields(kind) if field.default is MISSING and field.name not in given]
+    return kind(**given, **{name: _default_value(hints[name]) for name in missing})
 
 
-def _something(kind: Any) -> Any:
+def _default_value(kind: Any) -> Any:
     if is_dataclass(kind):
-        return some(kind)  # type: ignore[arg-type]
+        return build_event(kind)  # type: ignore[arg-type]
     if get_origin(kind) in {Union, types.UnionType}:
-        return _something(get_args(kind)[0])
+        return _default_value(get_args(kind)[0])
     if get_origin(kind) is list:
         return []
-    return {UUID: new_id, datetime: now, str: lambda: "some", int: lambda: 1, bool: lambda: False}[kind]()
+    return {UUID: new_id, datetime: utc_now, str: lambda: "some", int: lambda: 1, bool: lambda: False}[kind]()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 @cache
-def why_no_jars(what: str, pom: Path, jars: Path) -> str:
+def missing_jars_reason(what: str, pom: Path, jars: Path) -> str:
     """Why the jars that ``pom`` asks for cannot be in ``jars``; empty where they are. Fetches them the first time."""
     missing = [program for program in ("java", "mvn") if not shutil.which(program)]
     if missing:

@@ -14,13 +14,13 @@ from redis import Redis
 
 import settings
 from bridge.routes import ROUTES
-from ops.local.ready import is_ok
-from ops.local.stack import Stack
+from ops.dev.readiness import is_ok
+from ops.dev.stack import Stack
 from tests.support import environment
 from tests.support.databases import Database
-from tests.support.waiting import eventually
+from tests.support.polling import eventually
 
-_PASSWORD = "demo"  # of everybody at the stand-in
+_PASSWORD = "demo"  # of everybody at the fake
 _UNHANDLED = """
     SELECT count(*) FROM bus.outbox
     JOIN jsonb_each(CAST(:routes AS jsonb)) AS routes (type, handlers) USING (type)
@@ -31,7 +31,7 @@ _UNHANDLED = """
 """
 
 
-_ANSWERS_A_SECRET = re.compile(r"/v1/webhook-endpoints(/[^/]+/rotate-secret)?")
+_RETURNS_SECRET = re.compile(r"/v1/webhook-endpoints(/[^/]+/rotate-secret)?")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Person:
 
     def post(self, path: str, json: Any = None, **headers: str) -> requests.Response:
         """With an Idempotency-Key of its own where none is given, and where one is taken."""
-        key = {} if _ANSWERS_A_SECRET.fullmatch(path) else {"Idempotency_Key": uuid4().hex}
+        key = {} if _RETURNS_SECRET.fullmatch(path) else {"Idempotency_Key": uuid4().hex}
         return self.send("POST", path, json, **{**key, **headers})
 
     def send(self, method: str, path: str, json: Any = None, **headers: str) -> requests.Response:
@@ -70,7 +70,7 @@ class Platform:
             for part in ("gateway", "auth0", "stripe", "yookassa", "clock", "mail-http")
         )
         self.database = Database(environment.SERVER_URL)
-        self.nobody = Person(self.url, token=None)
+        self.anonymous = Person(self.url, token=None)
 
     def person(self, email: str | None = None) -> Person:
         """Somebody signed in; without ``email`` somebody who has never been here before."""
@@ -80,8 +80,8 @@ class Platform:
         answer.raise_for_status()
         return Person(self.url, answer.json()["access_token"], email)
 
-    def minted(self, claims: dict[str, Any], **more: Any) -> Person:
-        """A bearer of exactly these claims; ``header`` and ``stranger`` as the stand-in's /__mint takes them."""
+    def client_with_claims(self, claims: dict[str, Any], **more: Any) -> Person:
+        """A bearer of exactly these claims; ``header`` and ``stranger`` as the fake's /__mint takes them."""
         answer = requests.post(f"{self.auth0}/__mint", json={"claims": claims, **more}, timeout=10)
         return Person(self.url, answer.json()["token"])
 
@@ -92,7 +92,7 @@ class Platform:
     @cached_property
     def queues(self) -> Redis:
         """The server of the queues, as the workers use it."""
-        given = environment.GIVEN.get("REDIS_URL")
+        given = environment.PLATFORM_ENVIRON.get("REDIS_URL")
         return Redis.from_url(given or f"redis://127.0.0.1:{self.stack.port('queue')}/0")
 
     def kill(self, name: str) -> int:
@@ -119,4 +119,4 @@ class Platform:
 
     def unhandled(self) -> int:
         """How many times an event waits for one of its handlers."""
-        return int(self.database.value(_UNHANDLED, routes=json_encoded(ROUTES), days=settings.OUTBOX_KEPT_DAYS))
+        return int(self.database.value(_UNHANDLED, routes=json_encoded(ROUTES), days=settings.OUTBOX_RETENTION_DAYS))

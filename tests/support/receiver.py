@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 
 @dataclass(frozen=True)
-class Received:
+class ReceivedWebhook:
     path: str
     headers: dict[str, str]  # names in lower case
     body: bytes
@@ -35,23 +35,23 @@ class Receiver:
     """Answers 204, or what is next in ``answers``: a status, or a function that is given the handler."""
 
     url: str
-    received: list[Received] = field(default_factory=list)
-    answers: list[Any] = field(default_factory=list)
+    received: list[ReceivedWebhook] = field(default_factory=list)
+    responses: list[Any] = field(default_factory=list)
 
-    def of(self, type_: str) -> list[Received]:
+    def of_type(self, type_: str) -> list[ReceivedWebhook]:
         return [each for each in list(self.received) if each.event["type"] == type_]
 
 
 @contextmanager
-def receiving(*answers: Any) -> Iterator[Receiver]:
+def running_receiver(*answers: Any) -> Iterator[Receiver]:
     """A receiver on a port of its own."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
-            receiver.received.append(Received(self.path, headers, body))
-            answer = receiver.answers.pop(0) if receiver.answers else 204
+            receiver.received.append(ReceivedWebhook(self.path, headers, body))
+            answer = receiver.responses.pop(0) if receiver.responses else 204
             if callable(answer):
                 answer(self)
                 return
@@ -69,7 +69,7 @@ def receiving(*answers: Any) -> Iterator[Receiver]:
             """The other side has gone: that is what some tests are about."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        receiver = Receiver(f"http://127.0.0.1:{server.server_port}/hook", answers=list(answers))
+        receiver = Receiver(f"http://127.0.0.1:{server.server_port}/hook", responses=list(answers))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

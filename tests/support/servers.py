@@ -1,17 +1,17 @@
 """The servers of a test run, started when the first test needs them, ended with the run."""
 
-from ops.local.ports import is_open
-from ops.local.processes import SERVERS
-from ops.local.stack import Stack
+from ops.dev.ports import is_open
+from ops.dev.processes import SERVERS
+from ops.dev.stack import Stack
 from tests.support import environment
-from tests.support.turns import turn
+from tests.support.locks import exclusive_start
 
 
 class Servers:
     """One stack for the whole run: at first what keeps and carries data, the platform for who asks for it."""
 
     def __init__(self) -> None:
-        self.stack = Stack(environment.STATE_DIR, environment.PORT_BASE, environ=environment.GIVEN)
+        self.stack = Stack(environment.STATE_DIR, environment.PORT_BASE, environ=environment.PLATFORM_ENVIRON)
         self.stack.processes = [each for each in self.stack.processes if not self._is_up(each)]
 
     def start(self) -> None:
@@ -19,12 +19,12 @@ class Servers:
         self.stack.start(SERVERS)
 
     def start_platform(self) -> None:
-        """Start all the rest: the stand-ins, the gateway, the workers, the bridge and beat."""
-        with turn():
-            self._forget_topics()
-            self.stack.start_the_rest()
+        """Start all the rest: the fakes, the gateway, the workers, the bridge and beat."""
+        with exclusive_start():
+            self._reset_kafka()
+            self.stack.start_remaining()
 
-    def _forget_topics(self) -> None:
+    def _reset_kafka(self) -> None:
         # Plain tests leave hundreds, which all of the platform's consumers would be told of. They are in memory only.
         if "kafka" in self.stack.pids():
             self.stack.supervisor.stop(["kafka"], timeout_seconds=30)

@@ -9,12 +9,12 @@ from sqlalchemy.orm import Session
 
 from celery_app import celery_app
 from tests.support.databases import Database
-from workers._tasks import CALLS, Call, register
+from workers.runtime.tasks import TASKS, TaskDefinition, register
 
 SERVICE = "progress"
 
 
-def forgotten(*_: object) -> None:
+def noop_cache(*_: object) -> None:
     """A cache that nobody looks into."""
 
 
@@ -24,7 +24,7 @@ class Killed(BaseException):
 
 @contextmanager
 def registered(
-    *functions: Callable[..., Any], as_call: Callable[..., Call] = Call, service: str = SERVICE
+    *functions: Callable[..., Any], as_call: Callable[..., TaskDefinition] = TaskDefinition, service: str = SERVICE
 ) -> Iterator[None]:
     """Have ``functions`` as tasks of ``service``, under their own names."""
     names = [f"{service}.{function.__name__}" for function in functions]
@@ -34,7 +34,7 @@ def registered(
         yield
     finally:
         for name in names:
-            del CALLS[name]
+            del TASKS[name]
             del celery_app.tasks[name]
 
 
@@ -52,6 +52,6 @@ class Notes:
         return [note for (note,) in self._database.rows("SELECT note FROM progress.notes ORDER BY seq")]
 
 
-def write(session: Session, note: str) -> None:
+def write_note(session: Session, note: str) -> None:
     """Note it in the task's own transaction."""
     session.execute(text("INSERT INTO progress.notes (note) VALUES (:note)"), {"note": note})

@@ -5,18 +5,18 @@ from uuid import UUID, uuid4
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from models.base import now, sessions
-from models.cache import Stored
+from core.bus.outbox import OutboxEvent
+from core.cache import CachedView
+from core.db import session_factory, utc_now
 from models.events import Person, UserCreated
-from models.outbox import OutboxEvent
 from models.users import User
-from workers.users.profiles import fill_profile, identify
+from workers.users.profiles import get_or_create_user, initialize_profile
 
 
-class Remembered(dict):
-    """Stands for the cache: takes ``remember(key, stored)``."""
+class CachedEntries(dict):
+    """Stands for the cache: takes ``cache_after_commit(key, stored)``."""
 
-    def __call__(self, key: str, stored: Stored) -> None:
+    def __call__(self, key: str, stored: CachedView) -> None:
         self[key] = stored
 
 
@@ -28,30 +28,30 @@ def make_sub() -> str:
     return f"auth0|{uuid4().hex}"
 
 
-def reserve(session: Session, sub: str | None = None) -> User:
+def make_new_user(session: Session, sub: str | None = None) -> User:
     """A user whose profile is on its way."""
-    identity = identify(session, Remembered(), sub=sub or make_sub(), email="ann@example.com", name="Ann")
+    identity = get_or_create_user(session, CachedEntries(), sub=sub or make_sub(), email="ann@example.com", name="Ann")
     return session.get_one(User, identity["user_id"])
 
 
 def make_user(session: Session, **pii) -> User:
     """A user with a profile; its version is 2."""
-    user = reserve(session)
-    fill_profile(session, Remembered(), event=creation_of(user, **pii))
+    user = make_new_user(session)
+    initialize_profile(session, CachedEntries(), event=creation_of(user, **pii))
     return user
 
 
 def make_admin() -> UUID:
     """A committed user who may change roles; returns the id."""
-    with sessions("users").begin() as session:
+    with session_factory("users").begin() as session:
         return make_user(session, name="Admin").id
 
 
 def creation_of(user: User, **pii) -> UserCreated:
-    return UserCreated(user_id=user.id, sub=user.sub, pii=make_person(**pii), created_at=now())
+    return UserCreated(user_id=user.id, sub=user.sub, pii=make_person(**pii), created_at=utc_now())
 
 
-def told(session: Session, key: object) -> list[tuple[str, int]]:
+def published_events(session: Session, key: object) -> list[tuple[str, int]]:
     """The events of an aggregate, oldest first: type and version."""
     session.flush()
     rows = select(OutboxEvent).where(OutboxEvent.aggregateid == str(key)).order_by(OutboxEvent.seq)

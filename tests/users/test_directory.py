@@ -13,16 +13,16 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 import settings
-from models import cache
-from models.base import sessions
-from models.cache import profile_key
+from core import cache
+from core.cache import profile_key
+from core.db import session_factory
 from models.users import User
 from tests.gateway import Person, gateway, running_worker, trust_test_tokens
-from tests.users.factories import Remembered, creation_of, make_user
+from tests.users.factories import CachedEntries, creation_of, make_user
 from workers.users.directory import list_users
-from workers.users.profiles import fill_profile
+from workers.users.profiles import initialize_profile
 
-pytestmark = pytest.mark.usefixtures("quiet_auth0")
+pytestmark = pytest.mark.usefixtures("auth0_sync_disabled")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,21 +40,21 @@ def admin(monkeypatch) -> Person:
 @pytest.fixture
 def ann(admin: Person) -> Person:
     person = Person(admin.client, email=f"{uuid4().hex}@example.com", name="Ann")
-    fill(person)
+    create_profile(person)
     return person
 
 
-def fill(person: Person) -> UUID:
+def create_profile(person: Person) -> UUID:
     """What the bridge does a moment after the first request."""
     user_id = UUID(person.get("/v1/me").json["id"])
-    with sessions("users").begin() as session:
+    with session_factory("users").begin() as session:
         user = session.get_one(User, user_id)
-        fill_profile(session, Remembered(), event=creation_of(user, email=person.email, name=person.name))
-    cache.forget(profile_key(user_id))
+        initialize_profile(session, CachedEntries(), event=creation_of(user, email=person.email, name=person.name))
+    cache.delete(profile_key(user_id))
     return user_id
 
 
-def found(session: Session, q: str = "", **wanted: Any) -> list[str]:
+def find_names(session: Session, q: str = "", **wanted: Any) -> list[str]:
     page = list_users(session, q=q, **{"role": None, "limit": 100, "after": None, "total": False, **wanted})
     return [user["name"] for user in page["items"]]
 
@@ -77,21 +77,21 @@ def found(session: Session, q: str = "", **wanted: Any) -> list[str]:
         *("a@", "  zoe   шура "),
     ],
 )
-def test_a_user_is_found_by_any_part_of_name_or_address_in_any_script(session: Session, q: str):
+def test_search_matches_name_and_address_in_any_script(session: Session, q: str):
     make_user(session, email="zoe.a@schön.example", name="Zoë Шура アン Anders")
     make_user(session, email="bob@example.com", name="Bob")
 
-    assert "Zoë Шура アン Anders" in found(session, q)
+    assert "Zoë Шура アン Anders" in find_names(session, q)
 
 
 @pytest.mark.parametrize("q", ["%", "_", "zoe bob", "xyzzy", "zoe%anders", "' OR 1=1 --"])
-def test_who_does_not_have_all_of_the_words_is_not_found(session: Session, q: str):
+def test_search_requires_all_words(session: Session, q: str):
     make_user(session, email="zoe@example.net", name="Zoë Anders")
 
-    assert "Zoë Anders" not in found(session, q)
+    assert "Zoë Anders" not in find_names(session, q)
 
 
-def test_a_search_uses_its_index(session: Session):
+def test_search_uses_index(session: Session):
     make_user(session)
     session.execute(text("SET LOCAL enable_seqscan = off"))
     plan = session.execute(text("EXPLAIN SELECT id FROM users.users WHERE search LIKE '%anders%'")).scalars()
@@ -113,10 +113,10 @@ def test_users_are_counted_and_paged_by_role(session: Session):
     assert second["next"] is None
 
 
-def test_the_list_is_searched_and_paged_over_http(admin: Person, ann: Person):
+def test_user_list_is_searched_and_paged_over_http(admin: Person, ann: Person):
     others = [Person(admin.client, email=f"{number}.{ann.email}", name="Ann") for number in range(2)]
     for other in others:
-        fill(other)
+        create_profile(other)
     first = admin.get(f"/v1/users?q={ann.email}&limit=2&total=true")
     second = admin.client.get(
         first.headers["Link"].split(">")[0].lstrip("<").removeprefix(settings.PUBLIC_URL),
@@ -129,16 +129,16 @@ def test_the_list_is_searched_and_paged_over_http(admin: Person, ann: Person):
     assert second.json["items"][0]["email"] == ann.email
 
 
-def test_without_being_asked_for_there_is_no_total(admin: Person):
+def test_total_is_returned_on_request_only(admin: Person):
     assert admin.get("/v1/users?limit=1").json["total"] is None
 
 
 @pytest.mark.parametrize("query", ["role=emperor", "limit=0", "q=" + "x" * 201, "total=perhaps", "name=Ann"])
-def test_a_query_that_does_not_fit_is_a_422(admin: Person, query: str):
+def test_invalid_query_returns_422(admin: Person, query: str):
     assert admin.get(f"/v1/users?{query}").status_code == 422
 
 
-def test_a_cursor_of_another_search_is_a_400(admin: Person, ann: Person):
+def test_cursor_of_other_search_returns_400(admin: Person, ann: Person):
     cursor = admin.get("/v1/users?limit=1").json["next_cursor"]
 
     assert admin.get(f"/v1/users?limit=1&q=ann&cursor={cursor}").status_code == 400
@@ -154,14 +154,14 @@ def test_a_cursor_of_another_search_is_a_400(admin: Person, ann: Person):
         ("PUT", "/v1/users/{id}/roles"),
     ],
 )
-def test_the_directory_is_for_admins(ann: Person, method: str, path: str):
+def test_directory_requires_admin_permission(ann: Person, method: str, path: str):
     own = ann.get("/v1/me").json["id"]
     response = ann.send(method, path.format(id=own))
 
-    assert (response.status_code, response.json["code"]) == (403, "permission_missing")
+    assert (response.status_code, response.json["code"]) == (403, "insufficient_permission")
 
 
-def test_an_admin_changes_a_profile_and_its_user_reads_it_at_once(admin: Person, ann: Person):
+def test_admin_profile_change_is_visible_immediately(admin: Person, ann: Person):
     user_id = ann.get("/v1/me").json["id"]
     shown = admin.get(f"/v1/users/{user_id}")
     changed = admin.send("PATCH", f"/v1/users/{user_id}", {"name": "Anna"}, If_Match=shown.headers["ETag"])
@@ -170,7 +170,7 @@ def test_an_admin_changes_a_profile_and_its_user_reads_it_at_once(admin: Person,
     assert ann.get("/v1/me").json == changed.json
 
 
-def test_an_admin_gives_roles(admin: Person, ann: Person):
+def test_admin_sets_roles(admin: Person, ann: Person):
     user_id = ann.get("/v1/me").json["id"]
     given = admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["instructor"]}, If_Match='"2"')
     stale = admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["admin"]}, If_Match='"2"')
@@ -181,15 +181,15 @@ def test_an_admin_gives_roles(admin: Person, ann: Person):
     assert ann.email in {user["email"] for user in admin.get("/v1/users?role=instructor&limit=100").json["items"]}
 
 
-def test_nobody_changes_their_own_roles(admin: Person):
-    fill(admin)
+def test_own_roles_cannot_be_changed(admin: Person):
+    create_profile(admin)
     own = admin.get("/v1/me").json["id"]
     response = admin.send("PUT", f"/v1/users/{own}/roles", {"roles": ["admin"]}, If_Match='"2"')
 
-    assert (response.status_code, response.json["code"]) == (403, "own_roles")
+    assert (response.status_code, response.json["code"]) == (403, "self_role_change")
 
 
-def test_demoted_administrator_loses_power_at_once_and_a_fresh_token_works(admin: Person, ann: Person):
+def test_role_change_invalidates_earlier_tokens_immediately(admin: Person, ann: Person):
     user_id = ann.get("/v1/me").json["id"]
     ann.permissions = ("users:admin",)
     assert ann.get(f"/v1/users/{user_id}").status_code == 200
@@ -211,7 +211,7 @@ def test_demoted_administrator_loses_power_at_once_and_a_fresh_token_works(admin
     assert ann.get("/v1/users").status_code == 200  # what a token holds now is what the identity provider says now
 
 
-def test_erased_administrator_loses_power_at_once(admin: Person, ann: Person):
+def test_erased_admin_loses_access_immediately(admin: Person, ann: Person):
     user_id = ann.get("/v1/me").json["id"]
     ann.permissions = ("users:admin",)
     assert ann.get("/v1/users").status_code == 200
@@ -221,18 +221,18 @@ def test_erased_administrator_loses_power_at_once(admin: Person, ann: Person):
     assert (refused.status_code, refused.json["code"]) == (403, "account_erased")
 
 
-def test_lost_cache_does_not_restore_power(admin: Person, ann: Person):
+def test_cache_loss_does_not_restore_outdated_token(admin: Person, ann: Person):
     user_id = ann.get("/v1/me").json["id"]
     ann.permissions = ("users:admin",)
     issued_before = {"iat": int(time.time())}
     admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["learner"]}, If_Match='"2"')
-    cache.forget(cache.identity_key(ann.sub))
+    cache.delete(cache.identity_key(ann.sub))
 
     assert ann.send("GET", "/v1/users", claims=issued_before).json["code"] == "token_outdated"
 
 
-def test_of_two_administrators_who_demote_each_other_one_succeeds(admin: Person, ann: Person):
-    fill(admin)
+def test_mutual_demotion_succeeds_once(admin: Person, ann: Person):
+    create_profile(admin)
     ann.permissions = ("users:admin",)
     ids = {person.sub: person.get("/v1/me").json["id"] for person in (admin, ann)}
     start = Barrier(2)
@@ -250,18 +250,18 @@ def test_of_two_administrators_who_demote_each_other_one_succeeds(admin: Person,
 
 
 @pytest.mark.parametrize("roles", [["emperor"], "admin", None, [7], ["admin"] * 4])
-def test_roles_that_there_are_not_are_a_422(admin: Person, ann: Person, roles: Any):
+def test_invalid_roles_return_422(admin: Person, ann: Person, roles: Any):
     user_id = ann.get("/v1/me").json["id"]
 
     assert admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": roles}, If_Match='"2"').status_code == 422
 
 
-def test_a_user_that_is_not_there_is_a_404_before_anything_else(admin: Person):
+def test_unknown_user_returns_404_before_other_errors(admin: Person):
     for method in ("GET", "PATCH", "DELETE"):
         assert admin.send(method, f"/v1/users/{uuid4()}").status_code == 404
 
 
-def test_changes_without_if_match_are_a_428(admin: Person, ann: Person):
+def test_changes_without_if_match_return_428(admin: Person, ann: Person):
     user_id = ann.get("/v1/me").json["id"]
     for method, path in (
         ("PATCH", f"/v1/users/{user_id}"),
@@ -272,7 +272,7 @@ def test_changes_without_if_match_are_a_428(admin: Person, ann: Person):
     assert ann.send("DELETE", "/v1/me").status_code == 428
 
 
-def test_an_erased_user_is_gone_at_once_and_the_operation_is_theirs_to_read(ann: Person, admin: Person):
+def test_erasure_is_immediate_and_operation_readable_by_owner(ann: Person, admin: Person):
     user_id = ann.get("/v1/me").json["id"]
     gone = ann.send("DELETE", "/v1/me", If_Match='"2"')
 
@@ -288,7 +288,7 @@ def test_an_erased_user_is_gone_at_once_and_the_operation_is_theirs_to_read(ann:
     assert ann.send("DELETE", "/v1/me", If_Match='"2"').json["id"] == gone.json["id"]
 
 
-def test_an_admin_erases_a_user(admin: Person, ann: Person):
+def test_admin_erases_user(admin: Person, ann: Person):
     user_id = ann.get("/v1/me").json["id"]
     gone = admin.send("DELETE", f"/v1/users/{user_id}", If_Match='"2"', Prefer="respond-async")
 
@@ -297,7 +297,7 @@ def test_an_admin_erases_a_user(admin: Person, ann: Person):
     assert admin.get(gone.headers["Location"]).json["kind"] == "users.erase_user"
 
 
-def test_a_hook_is_taken_with_its_token_alone(admin: Person):
+def test_auth0_webhook_requires_token(admin: Person):
     body = json.dumps({"log_id": "1", "data": {"date": "2026-05-01T12:00:00Z", "type": "s", "user_id": "auth0|x"}})
 
     def hook(authorization: str) -> tuple[int, Any]:
@@ -309,4 +309,4 @@ def test_a_hook_is_taken_with_its_token_alone(admin: Person):
         return response.status_code, response.json.get("code")
 
     assert hook(f"Bearer {settings.AUTH0_WEBHOOK_TOKENS[0]}") == (200, None)
-    assert hook("Bearer wrong") == (401, "hook_refused")
+    assert hook("Bearer wrong") == (401, "webhook_unauthorized")

@@ -9,22 +9,22 @@ import msgspec
 import pytest
 
 from bridge.routes import ROUTES
-from models import cache
-from models.base import now, sessions
-from models.cache import Stored, profile_key
-from models.deadletters import DeadLetter
+from core import cache
+from core.bus.dead_letters import DeadLetter
+from core.bus.operations import Operation
+from core.cache import CachedView, profile_key
+from core.db import session_factory, utc_now
 from models.events import CoursePurchased, Person, UserUpdated
-from models.operations import Operation
-from models.payments import Attempt, Order, Terms
+from models.payments import Order, PaymentAttempt, PaymentTerms
 from settings import SERVICES
 from tests.courses.factories import make_course
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
-from tests.users.bus import carry
+from tests.users.event_delivery import deliver_pending_events
 from tests.users.factories import make_admin, make_sub
-from tests.users.traces import traces_of
+from tests.users.personal_data import find_personal_data
 
-pytestmark = pytest.mark.usefixtures("quiet_auth0")
+pytestmark = pytest.mark.usefixtures("auth0_sync_disabled")
 
 
 class Ann:
@@ -34,25 +34,25 @@ class Ann:
         self.database = database
         self.sub = make_sub()
         self.email = f"{uuid4().hex}@example.com"
-        identity = asked("users.identify", sub=self.sub, email=self.email, name=f"Ann {self.email}")
+        identity = call_task("users.get_or_create_user", sub=self.sub, email=self.email, name=f"Ann {self.email}")
         self.id = UUID(identity["user_id"])
-        carry(database)
+        deliver_pending_events(database)
 
     @property
     def version(self) -> int:
         return self.database.value("SELECT version FROM users.users WHERE id = :id", id=self.id)
 
-    def leaves(self) -> str:
+    def request_erasure(self) -> str:
         """Ask to be forgotten; returns the operation's id."""
-        operation = asked("users.erase_me", sub=self.sub, expected_version=self.version)
+        operation = call_task("users.erase_own_account", sub=self.sub, expected_version=self.version)
         assert operation["status"] == "running"
         return operation["id"].removeprefix("users-")
 
     def operation(self, operation_id: str) -> dict[str, Any]:
-        return asked("users.show_operation", operation_id=operation_id, owner=self.sub)
+        return call_task("users.show_operation", operation_id=operation_id, owner=self.sub)
 
 
-def asked(task: str, **message: Any) -> Any:
+def call_task(task: str, **message: Any) -> Any:
     reply = deliver(task, message)
     assert "result" in reply, reply
     return reply["result"]
@@ -63,9 +63,9 @@ def ann(database: Database) -> Ann:
     return Ann(database)
 
 
-def buy(ann: Ann, course_id: UUID) -> UUID:
+def create_paid_order(ann: Ann, course_id: UUID) -> UUID:
     """An order that is paid, whose return address tells who bought."""
-    with sessions("payments").begin() as session:
+    with session_factory("payments").begin() as session:
         order = Order(
             id=uuid4(),
             version=0,
@@ -75,12 +75,12 @@ def buy(ann: Ann, course_id: UUID) -> UUID:
             course_title="SQL",
             amount_minor=100,
             currency="EUR",
-            created_at=now(),
-            paid_at=now(),
+            created_at=utc_now(),
+            paid_at=utc_now(),
         )
         session.add(order)
         session.flush()
-        terms = Terms(
+        terms = PaymentTerms(
             provider="stripe",
             account="main",
             live_mode=False,
@@ -89,26 +89,26 @@ def buy(ann: Ann, course_id: UUID) -> UUID:
             success_url=f"https://example.com/?who={ann.email}",
             cancel_url=f"https://example.com/?who={ann.email}",
         )
-        attempt = Attempt.begin(terms, open_for=timedelta(hours=1), at=now())
+        attempt = PaymentAttempt.create(terms, ttl=timedelta(hours=1), at=utc_now())
         attempt.order_id, attempt.status, attempt.captured_minor = order.id, "succeeded", 100
         session.add(attempt)
         return order.id
 
 
-def learn(ann: Ann, course_id: UUID) -> None:
+def grant_course(ann: Ann, course_id: UUID) -> None:
     event = CoursePurchased(
-        order_id=uuid4(), user_id=ann.id, course_id=course_id, course_title="SQL", purchased_at=now()
+        order_id=uuid4(), user_id=ann.id, course_id=course_id, course_title="SQL", purchased_at=utc_now()
     )
     assert "result" in deliver("courses.grant_access", {"event": msgspec.to_builtins(event)}, event_id=uuid4())
 
 
-def leave_traces_on_the_bus(ann: Ann) -> None:
+def store_personal_data_in_bus_tables(ann: Ann) -> None:
     """What commands, answers, failures and poison leave behind."""
-    event = UserUpdated(user_id=ann.id, version=9, pii=Person(email=ann.email, name="Ann"), updated_at=now())
-    with sessions("notifications").begin() as session:
+    event = UserUpdated(user_id=ann.id, version=9, pii=Person(email=ann.email, name="Ann"), updated_at=utc_now())
+    with session_factory("notifications").begin() as session:
         session.add(
             DeadLetter(
-                handler="notifications.keep_contact",
+                handler="notifications.update_contact",
                 event_id=uuid4(),
                 topic="users",
                 key=str(ann.id),
@@ -117,20 +117,20 @@ def leave_traces_on_the_bus(ann: Ann) -> None:
                 headers={},
                 reason=f"DataError: {ann.email}",
                 status="open",
-                created_at=now(),
+                created_at=utc_now(),
             )
         )
     claim = {"scope": f"{ann.sub} POST /v1/x", "key": "k", "fingerprint": "f"}
     reply = deliver("users.show_profile", {"user_id": ann.id, "email": None, "name": None}, claim=claim)
     assert reply["result"]["email"] == ann.email
-    promised = asked(
+    promised = call_task(
         "users.accept_operation",
         kind="users.change_profile",
         message={"user_id": str(ann.id), "expected_version": ann.version, "changes": {"name": ann.email}},
         owner=ann.sub,
         claim=None,
     )
-    asked("users.run_operation", operation_id=promised["id"].removeprefix("users-"))
+    call_task("users.run_operation", operation_id=promised["id"].removeprefix("users-"))
     ann.database.execute(
         "INSERT INTO bus.jobs (kind, slot, attempts, run_after, last_error)"
         " VALUES ('users.x', now(), 5, now(), :error)",
@@ -138,16 +138,16 @@ def leave_traces_on_the_bus(ann: Ann) -> None:
     )
 
 
-def test_a_person_with_traces_everywhere_leaves_none(ann: Ann):
-    with sessions("courses").begin() as session:
+def test_erasure_removes_all_personal_data(ann: Ann):
+    with session_factory("courses").begin() as session:
         course_id = make_course(session).id
-    carry(ann.database)
-    learn(ann, course_id)
-    buy(ann, course_id)
-    leave_traces_on_the_bus(ann)
-    carry(ann.database)
-    cache.put(profile_key(ann.id), Stored(3, ann.email.encode()))
-    before = traces_of(ann.email, ann.database)
+    deliver_pending_events(ann.database)
+    grant_course(ann, course_id)
+    create_paid_order(ann, course_id)
+    store_personal_data_in_bus_tables(ann)
+    deliver_pending_events(ann.database)
+    cache.put(profile_key(ann.id), CachedView(3, ann.email.encode()))
+    before = find_personal_data(ann.email, ann.database)
     assert {trace.partition(":")[0] for trace in before} >= {
         "users.users",
         "notifications.contacts",
@@ -160,13 +160,16 @@ def test_a_person_with_traces_everywhere_leaves_none(ann: Ann):
         "redis",
     }
 
-    operation_id = ann.leaves()
-    carry(ann.database)
+    operation_id = ann.request_erasure()
+    deliver_pending_events(ann.database)
 
-    assert traces_of(ann.email, ann.database) == []
+    assert find_personal_data(ann.email, ann.database) == []
     # Her name at Auth0 is what she may still read the receipt by, and nothing else.
-    assert {trace.partition(":")[0] for trace in traces_of(ann.sub, ann.database)} <= {"bus.operations", "redis"}
-    assert [trace for trace in traces_of(str(ann.id), ann.database) if trace.startswith("mongo")] == []
+    assert {trace.partition(":")[0] for trace in find_personal_data(ann.sub, ann.database)} <= {
+        "bus.operations",
+        "redis",
+    }
+    assert [trace for trace in find_personal_data(str(ann.id), ann.database) if trace.startswith("mongo")] == []
     for table in ("courses.enrollments", "courses.grants", "progress.course_progress"):
         assert ann.database.rows(f"SELECT * FROM {table} WHERE user_id = :id", id=ann.id) == []  # noqa: S608 as above
     operation = ann.operation(operation_id)
@@ -174,30 +177,30 @@ def test_a_person_with_traces_everywhere_leaves_none(ann: Ann):
     receipt = {part["service"]: part for part in operation["result"]["services"]}
     assert set(receipt) == set(SERVICES)
     assert all(part["rows"] > 0 and part["erased_at"] for part in receipt.values())
-    [books] = receipt["payments"]["kept"]
-    assert books["what"].startswith("1 paid orders")
-    assert "law" in books["why"]
+    [books] = receipt["payments"]["retained"]
+    assert books["description"].startswith("1 paid orders")
+    assert "law" in books["reason"]
 
 
-def test_the_receipt_waits_for_the_last_service(ann: Ann):
-    operation_id = ann.leaves()
-    carry(ann.database, without=("progress.erase_data",))
+def test_erasure_completes_after_last_service(ann: Ann):
+    operation_id = ann.request_erasure()
+    deliver_pending_events(ann.database, excluded_handlers=("progress.erase_data",))
     assert ann.operation(operation_id)["status"] == "running"
 
     ann.database.execute("UPDATE bus.outbox SET published_at = NULL WHERE type = 'USER_DELETED'")
-    carry(ann.database)
+    deliver_pending_events(ann.database)
     assert ann.operation(operation_id)["status"] == "succeeded"
 
 
-def test_every_service_answers_for_itself():
+def test_every_service_handles_erasure_and_export():
     for event, verb in (("USER_DELETED", "erase_data"), ("USER_EXPORT_REQUESTED", "export_data")):
         assert {f"{service}.{verb}" for service in SERVICES} <= set(ROUTES[event])
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_an_erasure_delivered_twice_is_done_and_told_once(ann: Ann, service: str):
-    ann.leaves()
-    carry(ann.database, twice=True)
+def test_redelivered_erasure_publishes_event_once(ann: Ann, service: str):
+    ann.request_erasure()
+    deliver_pending_events(ann.database, twice=True)
 
     told = ann.database.rows(
         "SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_ERASED' AND aggregatetype = :topic", topic=service
@@ -205,74 +208,74 @@ def test_an_erasure_delivered_twice_is_done_and_told_once(ann: Ann, service: str
     assert [payload["service"] for (payload,) in told] == [service]
 
 
-def test_a_receipt_gathered_twice_lists_a_service_once(ann: Ann):
-    operation_id = ann.leaves()
-    carry(ann.database, twice=True)
+def test_redelivered_confirmations_list_each_service_once(ann: Ann):
+    operation_id = ann.request_erasure()
+    deliver_pending_events(ann.database, twice=True)
 
     services = [part["service"] for part in ann.operation(operation_id)["result"]["services"]]
     assert services == sorted(SERVICES)
 
 
-def test_a_token_that_outlives_its_account_brings_nobody_back(ann: Ann):
-    ann.leaves()
-    reply = deliver("users.identify", {"sub": ann.sub, "email": ann.email, "name": "Ann"})
+def test_valid_token_of_erased_user_is_rejected(ann: Ann):
+    ann.request_erasure()
+    reply = deliver("users.get_or_create_user", {"sub": ann.sub, "email": ann.email, "name": "Ann"})
 
     assert reply["error"]["name"] == "AccountErased"
-    assert traces_of(ann.email, ann.database) != []  # nobody has been told yet
-    carry(ann.database)
-    assert traces_of(ann.email, ann.database) == []
+    assert find_personal_data(ann.email, ann.database) != []  # nobody has been told yet
+    deliver_pending_events(ann.database)
+    assert find_personal_data(ann.email, ann.database) == []
 
 
-def test_asked_again_it_is_the_same_operation(ann: Ann):
-    operation_id = ann.leaves()
+def test_repeated_erasure_request_returns_same_operation(ann: Ann):
+    operation_id = ann.request_erasure()
 
-    again = asked("users.erase_me", sub=ann.sub, expected_version=1)
+    again = call_task("users.erase_own_account", sub=ann.sub, expected_version=1)
     assert again["id"] == f"users-{operation_id}"
 
 
-def test_a_stale_version_erases_nobody(ann: Ann):
-    reply = deliver("users.erase_me", {"sub": ann.sub, "expected_version": ann.version - 1})
+def test_erasure_with_stale_version_is_rejected(ann: Ann):
+    reply = deliver("users.erase_own_account", {"sub": ann.sub, "expected_version": ann.version - 1})
 
     assert reply["error"]["name"] == "PreconditionFailed"
-    assert asked("users.show_profile", user_id=ann.id, email=None, name=None)["email"] == ann.email
+    assert call_task("users.show_profile", user_id=ann.id, email=None, name=None)["email"] == ann.email
 
 
-def test_late_news_of_someone_who_has_gone_start_nothing(ann: Ann):
-    with sessions("courses").begin() as session:
+def test_late_events_of_erased_user_are_ignored(ann: Ann):
+    with session_factory("courses").begin() as session:
         course_id = make_course(session).id
-    carry(ann.database)
-    ann.leaves()
-    carry(ann.database)
-    learn(ann, course_id)
-    stale = UserUpdated(user_id=ann.id, version=99, pii=Person(email=ann.email, name="Ann"), updated_at=now())
-    deliver("notifications.keep_contact", {"event": msgspec.to_builtins(stale)}, event_id=uuid4())
-    carry(ann.database)
+    deliver_pending_events(ann.database)
+    ann.request_erasure()
+    deliver_pending_events(ann.database)
+    grant_course(ann, course_id)
+    stale = UserUpdated(user_id=ann.id, version=99, pii=Person(email=ann.email, name="Ann"), updated_at=utc_now())
+    deliver("notifications.update_contact", {"event": msgspec.to_builtins(stale)}, event_id=uuid4())
+    deliver_pending_events(ann.database)
 
-    assert traces_of(ann.email, ann.database) == []
+    assert find_personal_data(ann.email, ann.database) == []
     assert ann.database.value("SELECT count(*) FROM courses.enrollments WHERE user_id = :id", id=ann.id) == 0
 
 
-def test_a_command_that_still_runs_is_waited_for(ann: Ann):
-    promised = asked(
+def test_erasure_waits_for_running_operation(ann: Ann):
+    promised = call_task(
         "users.accept_operation",
         kind="users.change_profile",
         message={"user_id": str(ann.id), "expected_version": 2, "changes": {"name": ann.email}},
         owner=ann.sub,
         claim=None,
     )
-    with sessions("users").begin() as session:
-        Operation.begin(session, UUID(promised["id"].removeprefix("users-")), at=now())
-    ann.leaves()
+    with session_factory("users").begin() as session:
+        Operation.start_attempt(session, UUID(promised["id"].removeprefix("users-")), at=utc_now())
+    ann.request_erasure()
     [[event_id, payload]] = ann.database.rows("SELECT id, payload FROM bus.outbox WHERE type = 'USER_DELETED'")
 
     reply = deliver("payments.erase_data", {"event": payload}, event_id=event_id)
 
-    assert reply["error"]["name"] == "ProjectionBehind"
+    assert reply["error"]["name"] == "ProjectionNotReady"
 
 
-def test_a_replayed_projection_of_contacts_comes_out_without_the_person(ann: Ann):
-    ann.leaves()
-    carry(ann.database)
+def test_rebuilt_contact_projection_omits_erased_user(ann: Ann):
+    ann.request_erasure()
+    deliver_pending_events(ann.database)
     known = ann.database.rows("SELECT * FROM notifications.contacts")
     events = [
         {"type": type_, "payload": payload}
@@ -282,13 +285,13 @@ def test_a_replayed_projection_of_contacts_comes_out_without_the_person(ann: Ann
             id=str(ann.id),
         )
     ]
-    asked("notifications.rebuild_projection", name="notifications.contacts", key=str(ann.id), events=events)
+    call_task("notifications.rebuild_projection", name="notifications.contacts", key=str(ann.id), events=events)
 
     assert ann.database.rows("SELECT * FROM notifications.contacts") == known
 
 
-def test_an_erased_user_is_a_404(ann: Ann):
-    ann.leaves()
+def test_erased_user_is_not_found(ann: Ann):
+    ann.request_erasure()
     for task, message in (
         ("users.show_profile", {"email": None, "name": None}),
         ("users.change_profile", {"expected_version": 3, "changes": {"name": "Eve"}}),

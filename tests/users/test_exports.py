@@ -6,16 +6,16 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from models.base import sessions
-from models.cache import cache_redis
+from core.cache import cache_redis
+from core.db import session_factory
 from settings import SERVICES
 from tests.courses.factories import make_course
 from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
-from tests.users.bus import carry
+from tests.users.event_delivery import deliver_pending_events
 
-pytestmark = pytest.mark.usefixtures("quiet_auth0")
+pytestmark = pytest.mark.usefixtures("auth0_sync_disabled")
 
 
 @pytest.fixture
@@ -26,18 +26,18 @@ def ann(database: Database, monkeypatch) -> Iterator[Person]:
     with running_worker(*SERVICES):
         person = Person(gateway().test_client(), email=f"{uuid4().hex}@example.com")
         user_id = person.get("/v1/me").json["id"]
-        with sessions("courses").begin() as session:
+        with session_factory("courses").begin() as session:
             course_id = make_course(session, price={"amount_minor": 0, "currency": "USD"}).id
-        carry(database)
+        deliver_pending_events(database)
         assert "result" in deliver("courses.enroll", {"user_id": user_id, "course_id": course_id})
-        carry(database)
+        deliver_pending_events(database)
         yield person
 
 
-def test_an_export_holds_the_part_of_every_service(ann: Person, database: Database):
+def test_export_contains_part_of_every_service(ann: Person, database: Database):
     begun = ann.send("POST", "/v1/me/export", Idempotency_Key=uuid4().hex)
     assert begun.status_code == 202
-    carry(database)
+    deliver_pending_events(database)
 
     operation = ann.get(begun.headers["Location"]).json
     assert (operation["status"], operation["result"]["href"]) == ("succeeded", "/v1/me/export")
@@ -52,60 +52,60 @@ def test_an_export_holds_the_part_of_every_service(ann: Person, database: Databa
     assert parts["payments"] == {"orders": [], "subscriptions": [], "saved_methods": []}
 
 
-def test_an_export_never_puts_what_it_holds_on_the_bus(ann: Person, database: Database):
+def test_export_events_contain_no_personal_data(ann: Person, database: Database):
     ann.send("POST", "/v1/me/export")
-    carry(database)
+    deliver_pending_events(database)
 
     told = database.rows("SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_EXPORTED'")
     assert len(told) == len(SERVICES)
     assert ann.email not in str(told)
 
 
-def test_while_one_is_made_no_other_begins(ann: Person, database: Database):
+def test_running_export_is_reused(ann: Person, database: Database):
     first = ann.send("POST", "/v1/me/export").json["id"]
     assert ann.send("POST", "/v1/me/export").json["id"] == first
-    carry(database)
+    deliver_pending_events(database)
 
     assert ann.send("POST", "/v1/me/export").json["id"] != first
 
 
-def test_a_repeated_key_answers_with_the_same_export(ann: Person, database: Database):
+def test_repeated_idempotency_key_returns_same_export(ann: Person, database: Database):
     key = uuid4().hex
     first = ann.send("POST", "/v1/me/export", Idempotency_Key=key)
-    carry(database)
+    deliver_pending_events(database)
     again = ann.send("POST", "/v1/me/export", Idempotency_Key=key)
 
     assert again.json["id"] == first.json["id"]
     assert again.headers["Idempotent-Replayed"] == "true"
 
 
-def test_before_the_first_export_there_is_none(ann: Person):
+def test_missing_export_returns_404(ann: Person):
     assert ann.get("/v1/me/export").status_code == 404
 
 
-def test_parts_delivered_twice_are_told_once(ann: Person, database: Database):
+def test_redelivered_export_parts_publish_event_once(ann: Person, database: Database):
     begun = ann.send("POST", "/v1/me/export")
-    carry(database, twice=True)
+    deliver_pending_events(database, twice=True)
 
     told: list[Any] = database.rows("SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_EXPORTED'")
     assert sorted(payload["service"] for (payload,) in told) == sorted(SERVICES)
     assert ann.get(begun.headers["Location"]).json["status"] == "succeeded"
 
 
-def test_anothers_export_is_a_404(ann: Person, database: Database):
+def test_export_of_another_user_is_not_found(ann: Person, database: Database):
     ann.send("POST", "/v1/me/export")
-    carry(database)
+    deliver_pending_events(database)
     export_id = ann.get("/v1/me/export").json["id"]
     message = {"service": "users", "user_id": uuid4(), "export_id": UUID(export_id)}
 
     assert deliver("users.show_export_part", message)["error"]["name"] == "NotFound"
 
 
-def test_who_leaves_before_the_export_is_ready_gets_none(ann: Person, database: Database):
+def test_erasure_deletes_pending_export(ann: Person, database: Database):
     etag = ann.get("/v1/me").headers["ETag"]
     ann.send("POST", "/v1/me/export")
     gone = ann.send("DELETE", "/v1/me", If_Match=etag)  # an export does not change the profile
-    carry(database)
+    deliver_pending_events(database)
 
     assert ann.get(gone.headers["Location"]).json["status"] == "succeeded"
     assert database.count("bus.export_parts") == 0

@@ -6,13 +6,13 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from models import cache
-from models.base import now, sessions
-from models.cache import Stored, identity_key, profile_key
+from core import cache
+from core.cache import CachedView, identity_key, profile_key
+from core.db import session_factory, utc_now
 from models.users import ErasedSub, User
 from tests.gateway import Person, gateway, running_worker, trust_test_tokens
-from tests.users.factories import Remembered, creation_of
-from workers.users.profiles import fill_profile
+from tests.users.factories import CachedEntries, creation_of
+from workers.users.profiles import initialize_profile
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +28,7 @@ def ann(monkeypatch) -> Person:
 
 
 @pytest.fixture
-def cache_is_away(monkeypatch) -> None:
+def cache_unavailable(monkeypatch) -> None:
     away = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
     monkeypatch.setattr(cache, "cache_redis", lambda: away)
     for script in (cache._PUT_UNLESS_NEWER, cache._OWN_PROFILE):  # noqa: SLF001 they keep their client
@@ -38,19 +38,19 @@ def cache_is_away(monkeypatch) -> None:
 @pytest.fixture
 def no_queue(monkeypatch) -> None:
     """Any push to a queue fails."""
-    monkeypatch.setattr("celery_app.send", lambda *_, **__: pytest.fail("a queue was touched"))
+    monkeypatch.setattr("core.messaging.task_queue.enqueue", lambda *_, **__: pytest.fail("a queue was touched"))
 
 
-def fill(person: Person) -> UUID:
+def create_profile(person: Person) -> UUID:
     """What the bridge does a moment after the first request."""
     user_id = UUID(person.get("/v1/me").json["id"])
-    with sessions("users").begin() as session:
-        fill_profile(session, Remembered(), event=creation_of(session.get_one(User, user_id)))
-    cache.forget(profile_key(user_id))
+    with session_factory("users").begin() as session:
+        initialize_profile(session, CachedEntries(), event=creation_of(session.get_one(User, user_id)))
+    cache.delete(profile_key(user_id))
     return user_id
 
 
-def test_a_first_request_is_served_from_the_claims_of_its_token(ann: Person):
+def test_first_request_is_served_from_token_claims(ann: Person):
     response = ann.get("/v1/me")
 
     assert response.status_code == 200
@@ -58,8 +58,8 @@ def test_a_first_request_is_served_from_the_claims_of_its_token(ann: Person):
     assert response.headers["ETag"] == '"1"'
 
 
-def test_the_profile_is_served_from_the_cache_without_a_queue(ann: Person, request):
-    fill(ann)
+def test_profile_is_served_from_cache_without_queue(ann: Person, request):
+    create_profile(ann)
     asked = ann.get("/v1/me")
     request.getfixturevalue("no_queue")
     cached = ann.get("/v1/me")
@@ -68,42 +68,42 @@ def test_the_profile_is_served_from_the_cache_without_a_queue(ann: Person, reque
     assert cached.headers["ETag"] == asked.headers["ETag"] == '"2"'
 
 
-def test_the_profile_is_had_from_the_cache_in_one_round_trip(ann: Person, monkeypatch):
-    fill(ann)
+def test_profile_is_read_from_cache_in_one_round_trip(ann: Person, monkeypatch):
+    create_profile(ann)
     asked = ann.get("/v1/me")
     monkeypatch.setattr(cache, "cache_redis", lambda: pytest.fail("the cache was asked again"))
 
     assert ann.get("/v1/me").data == asked.data
 
 
-def test_the_stored_profile_of_somebody_who_has_gone_is_not_shown(ann: Person):
-    user_id = fill(ann)
+def test_cached_profile_of_erased_user_is_not_shown(ann: Person):
+    user_id = create_profile(ann)
     ann.get("/v1/me")
-    with sessions("users").begin() as session:
-        ErasedSub.keep(session, session.get_one(User, user_id).sub, at=now())
-    cache.put(identity_key(ann.sub), Stored(2, b""))
+    with session_factory("users").begin() as session:
+        ErasedSub.upsert(session, session.get_one(User, user_id).sub, at=utc_now())
+    cache.put(identity_key(ann.sub), CachedView(2, b""))
 
     assert ann.get("/v1/me").json["code"] == "account_erased"
 
 
-def test_a_profile_that_the_client_has_is_a_304_without_a_body(ann: Person):
-    fill(ann)
+def test_matching_etag_returns_304_without_body(ann: Person):
+    create_profile(ann)
     response = ann.get("/v1/me", If_None_Match='W/"2"')
 
     assert (response.status_code, response.data, response.headers["ETag"]) == (304, b"", '"2"')
 
 
-def test_a_cache_that_is_away_costs_speed_only(ann: Person, request):
-    fill(ann)
-    request.getfixturevalue("cache_is_away")
+def test_profile_works_without_cache(ann: Person, request):
+    create_profile(ann)
+    request.getfixturevalue("cache_unavailable")
 
     assert ann.get("/v1/me").json["version"] == 2
     assert ann.send("PATCH", "/v1/me", {"name": "Anna"}, If_Match='"2"').status_code == 200
     assert ann.get("/v1/me").json["name"] == "Anna"
 
 
-def test_a_change_is_read_at_once_by_the_one_who_made_it(ann: Person):
-    fill(ann)
+def test_profile_change_is_read_immediately(ann: Person):
+    create_profile(ann)
     changed = ann.send(
         "PATCH",
         "/v1/me",
@@ -121,34 +121,34 @@ def test_a_change_is_read_at_once_by_the_one_who_made_it(ann: Person):
     assert changed.json["name"] == "Анна Иванова"
 
 
-def test_a_change_without_if_match_is_a_428_whatever_its_body(ann: Person):
+def test_missing_if_match_returns_428_before_validation(ann: Person):
     response = ann.send("PATCH", "/v1/me", {"no": "field"})
 
     assert (response.status_code, response.json["code"]) == (428, "precondition_required")
 
 
-def test_an_if_match_that_names_no_version_is_a_428(ann: Person):
+def test_wildcard_if_match_returns_428(ann: Person):
     assert ann.send("PATCH", "/v1/me", {"name": "Anna"}, If_Match="*").status_code == 428
 
 
 @pytest.mark.parametrize("etag", ['"1"', '"three"', '"99999999999999999999999"', '"2", "3"', '"²"', '"-2"'])
-def test_a_stale_or_foreign_etag_is_a_412(ann: Person, etag: str):
-    fill(ann)
+def test_stale_or_invalid_etag_returns_412(ann: Person, etag: str):
+    create_profile(ann)
     response = ann.send("PATCH", "/v1/me", {"name": "Anna"}, If_Match=etag)
 
     assert (response.status_code, response.json["code"]) == (412, "precondition_failed")
 
 
-def test_an_etag_that_a_proxy_made_weak_is_taken(ann: Person):
-    fill(ann)
+def test_weak_etag_is_accepted(ann: Person):
+    create_profile(ann)
 
     assert ann.send("PATCH", "/v1/me", {"name": "Anna"}, If_Match='W/"2"').status_code == 200
 
 
-def test_a_client_misled_by_a_stale_cache_reads_the_truth_after_its_412(ann: Person):
-    user_id = fill(ann)
-    stale = cache.Stored.of({**ann.get("/v1/me").json, "version": 1})
-    cache.forget(profile_key(user_id))
+def test_failed_precondition_refreshes_stale_cache(ann: Person):
+    user_id = create_profile(ann)
+    stale = cache.CachedView.from_view({**ann.get("/v1/me").json, "version": 1})
+    cache.delete(profile_key(user_id))
     cache.put(profile_key(user_id), stale)
 
     assert ann.get("/v1/me").headers["ETag"] == '"1"'
@@ -178,7 +178,7 @@ def test_a_client_misled_by_a_stale_cache_reads_the_truth_after_its_412(ann: Per
         ({"avatar_url": "https://example.com/" + "a" * 2048}, "/avatar_url"),
     ],
 )
-def test_a_change_that_does_not_fit_is_a_422_that_points_at_it(ann: Person, changes: dict, pointer: str):
+def test_invalid_change_returns_422_with_pointer(ann: Person, changes: dict, pointer: str):
     response = ann.send("PATCH", "/v1/me", changes, If_Match='"2"')
 
     assert response.status_code == 422
@@ -186,33 +186,33 @@ def test_a_change_that_does_not_fit_is_a_422_that_points_at_it(ann: Person, chan
 
 
 @pytest.mark.parametrize("name", ["Ann", "Анна", "O'Neil-Łukasz", "علی‌رضا", "👩‍🎓 Zoë"])
-def test_a_name_may_be_written_in_any_script(ann: Person, name: str):
-    fill(ann)
+def test_name_may_use_any_script(ann: Person, name: str):
+    create_profile(ann)
 
     assert ann.send("PATCH", "/v1/me", {"name": name}, If_Match='"2"').json["name"] == name
 
 
-def test_the_identity_is_asked_for_once(ann: Person):
-    user_id = fill(ann)
+def test_identity_is_cached(ann: Person):
+    user_id = create_profile(ann)
 
     assert cache.get(identity_key(ann.sub)).body.decode() == str(user_id)
 
 
-def test_profiles_of_two_people_are_their_own(ann: Person):
-    fill(ann)
+def test_profiles_are_separate_per_user(ann: Person):
+    create_profile(ann)
     bob = Person(ann.client, email="bob@example.com", name="Bob")
 
     assert bob.get("/v1/me").json["email"] == "bob@example.com"
     assert ann.get("/v1/me").json["email"] == "ann@example.com"
 
 
-def test_an_address_is_verified_once_a_token_says_so(ann: Person):
+def test_token_claim_verifies_email(ann: Person):
     ann.email_verified = False
-    fill(ann)
-    with sessions("users").begin() as session:
+    create_profile(ann)
+    with session_factory("users").begin() as session:
         user = session.get_one(User, UUID(ann.get("/v1/me").json["id"]))
         user.email_verified = False
-    cache.forget(profile_key(user.id))
+    cache.delete(profile_key(user.id))
     assert ann.get("/v1/me").json["email_verified"] is False
     assert ann.get("/v1/me").json["email_verified"] is False  # from the cache
 
@@ -222,12 +222,12 @@ def test_an_address_is_verified_once_a_token_says_so(ann: Person):
     assert ann.get("/v1/me").json["email_verified"] is True
 
 
-def test_a_token_does_not_verify_another_address(ann: Person):
-    fill(ann)
-    with sessions("users").begin() as session:
+def test_token_claim_does_not_verify_other_email(ann: Person):
+    create_profile(ann)
+    with session_factory("users").begin() as session:
         user = session.get_one(User, UUID(ann.get("/v1/me").json["id"]))
         user.email_verified = False
-    cache.forget(profile_key(user.id))
+    cache.delete(profile_key(user.id))
     ann.get("/v1/me")
     ann.email = "other@example.com"
 

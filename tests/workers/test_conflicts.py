@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from models.base import new_id
+from core.db import new_id
+from core.redis import queue_redis
 from models.errors import DomainError
 from models.events import CourseCompleted
-from models.redis import queue_redis
-from tests.support.events import some
-from tests.support.tasks import Notes, registered, write
-from tests.support.waiting import at_once
-from workers._delivery import Sessions
+from tests.support.events import build_event
+from tests.support.polling import run_concurrently
+from tests.support.tasks import Notes, registered, write_note
+from workers.runtime.execution import Transactions
 
 LOCK = text("SELECT 1 FROM progress.notes WHERE note = :note FOR UPDATE")
 CONFLICTS = {"deadlock": "40P01", "serialization failure": "40001"}
@@ -51,40 +51,40 @@ def tasks(conflicts: Conflicts):
         session.execute(LOCK, {"note": second})
         return "done"
 
-    def collide(session: Session, poke: Any, *, kind: str) -> str:
-        write(session, "tried")
-        poke("progress.ping")
+    def collide(session: Session, enqueue_after_commit: Any, *, kind: str) -> str:
+        write_note(session, "tried")
+        enqueue_after_commit("progress.ping")
         if conflicts.left:
             conflicts.left -= 1
             conflict(session, kind)
         return "done"
 
     def collide_on_event(session: Session, *, event: CourseCompleted) -> None:
-        write(session, "tried")
+        write_note(session, "tried")
         conflict(session, "deadlock")
 
-    def check_out(sessions: Sessions, *, at: str) -> Any:
-        with sessions.begin() as session:
-            write(session, "promised")
+    def check_out(transactions: Transactions, *, at: str) -> Any:
+        with transactions.begin() as session:
+            write_note(session, "promised")
             if at == "first" and conflicts.left:
                 conflicts.left -= 1
                 conflict(session, "deadlock")
         conflicts.called += 1
-        with sessions.begin() as session:
+        with transactions.begin() as session:
             if at == "last" and conflicts.left:
                 conflicts.left -= 1
                 conflict(session, "deadlock")
-            return sessions.answer(session, "done")
+            return transactions.complete(session, "done")
 
     with registered(lock_both, collide, collide_on_event, check_out):
         yield
 
 
-def test_deadlocked_task_runs_once_more(database, deliver, notes: Notes):
+def test_deadlocked_task_is_retried_once(database, deliver, notes: Notes):
     for note in ("a", "b"):
         database.execute("INSERT INTO progress.notes (note) VALUES (:note)", note=note)
 
-    replies = at_once(
+    replies = run_concurrently(
         lambda: deliver("progress.lock_both", {"first": "a", "second": "b"}),
         lambda: deliver("progress.lock_both", {"first": "b", "second": "a"}),
     )
@@ -93,7 +93,7 @@ def test_deadlocked_task_runs_once_more(database, deliver, notes: Notes):
 
 
 @pytest.mark.parametrize("kind", CONFLICTS)
-def test_one_conflict_is_not_seen_by_the_caller(deliver, notes: Notes, conflicts: Conflicts, kind: str):
+def test_single_conflict_is_retried_transparently(deliver, notes: Notes, conflicts: Conflicts, kind: str):
     conflicts.left = 1
 
     reply = deliver("progress.collide", {"kind": kind})
@@ -102,7 +102,7 @@ def test_one_conflict_is_not_seen_by_the_caller(deliver, notes: Notes, conflicts
 
 
 @pytest.mark.parametrize("kind", CONFLICTS)
-def test_second_conflict_is_unavailable(deliver, notes: Notes, conflicts: Conflicts, kind: str):
+def test_second_conflict_returns_503(deliver, notes: Notes, conflicts: Conflicts, kind: str):
     conflicts.left = 2
 
     error = DomainError.from_wire(deliver("progress.collide", {"kind": kind})["error"])
@@ -120,16 +120,14 @@ def test_hints_of_a_rolled_back_attempt_are_discarded(deliver, notes: Notes, con
 
 
 def test_conflict_does_not_count_towards_poison(database, deliver, notes: Notes):
-    event, event_id = some(CourseCompleted), new_id()
+    event, event_id = build_event(CourseCompleted), new_id()
 
     replies = [deliver("progress.collide_on_event", {"event": event}, event_id=event_id) for _ in range(6)]
 
     assert all(reply["error"]["transient"] for reply in replies)
 
 
-def test_task_of_several_transactions_is_entered_again_before_its_first_commit(
-    deliver, notes: Notes, conflicts: Conflicts
-):
+def test_multi_transaction_task_is_retried_before_first_commit(deliver, notes: Notes, conflicts: Conflicts):
     conflicts.left = 1
 
     reply = deliver("progress.check_out", {"at": "first"})

@@ -12,7 +12,7 @@ from celery_app import celery_app
 from models.errors import LessonLocked, ProviderUnavailable
 from tests.support.databases import Database
 from tests.support.tasks import registered
-from workers._metrics import FACTS, Fact, Facts, watched
+from workers.runtime.metrics import DATABASE_METRICS, DatabaseMetric, DatabaseMetricCollector, instrumented
 
 celery_app.loader.import_default_modules()  # the facts of all services
 
@@ -21,11 +21,11 @@ def count(name: str, **labels: str) -> float:
     return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-def ends(task: str, outcome: str) -> float:
+def task_count(task: str, outcome: str) -> float:
     return count("coursebus_task_seconds_count", queue="progress", task=f"progress.{task}", outcome=outcome)
 
 
-def well() -> None:
+def succeed() -> None:
     return None
 
 
@@ -37,23 +37,23 @@ def without_provider() -> None:
     raise ProviderUnavailable("Stripe")
 
 
-def badly() -> None:
+def crash() -> None:
     raise RuntimeError("a bug")
 
 
 @pytest.mark.parametrize(
     ("function", "outcome"),
-    [(well, "done"), (locked, "refused"), (without_provider, "unavailable"), (badly, "crashed")],
+    [(succeed, "done"), (locked, "refused"), (without_provider, "unavailable"), (crash, "crashed")],
 )
-def test_a_task_is_counted_by_its_end(deliver, function, outcome: str):
-    before = ends(function.__name__, outcome)
+def test_task_is_counted_by_outcome(deliver, function, outcome: str):
+    before = task_count(function.__name__, outcome)
     with registered(function):
         deliver(f"progress.{function.__name__}")
 
-    assert ends(function.__name__, outcome) == before + 1
+    assert task_count(function.__name__, outcome) == before + 1
 
 
-def test_a_refusal_is_counted_by_its_code(deliver):
+def test_error_is_counted_by_code(deliver):
     labels = {"task": "progress.locked", "code": "lesson_locked"}
     before = count("coursebus_task_refusals_total", **labels)
     with registered(locked):
@@ -71,33 +71,33 @@ class Provider:
         return number
 
 
-def test_calls_of_a_provider_are_counted_by_their_outcome():
-    provider = watched("shop", Provider())
+def test_provider_calls_are_counted_by_outcome():
+    provider = instrumented("shop", Provider())
 
     assert (provider.account, provider.fetch(3)) == ("main", 3)
     with pytest.raises(ProviderUnavailable):
         provider.fetch(-1)
 
     for outcome in ("ok", "provider_unavailable"):
-        assert count("coursebus_call_seconds_count", to="shop", call="fetch", outcome=outcome) == 1
+        assert count("coursebus_external_call_seconds_count", to="shop", call="fetch", outcome=outcome) == 1
 
 
-@pytest.mark.parametrize(("service", "fact"), FACTS, ids=[each.name for _, each in FACTS])
-def test_every_fact_can_be_told_with_the_grants_of_its_service(database: Database, service: str, fact: Fact):
+@pytest.mark.parametrize(("service", "fact"), DATABASE_METRICS, ids=[each.name for _, each in DATABASE_METRICS])
+def test_every_database_metric_is_readable_by_its_service(database: Database, service: str, fact: DatabaseMetric):
     metric = fact.metric(service)
 
     assert metric is not None
     assert metric.documentation
 
 
-def test_a_fact_that_takes_long_is_asked_seldom(database: Database):
+def test_slow_database_metric_is_queried_rarely(database: Database):
     asked = []
 
     def ask(session: Session) -> list[tuple[int]]:
         asked.append(session.scalar(text("SELECT pg_sleep(0.1)")))
         return [(len(asked),)]
 
-    slow = Fact("coursebus_slow", "", (), ask)
+    slow = DatabaseMetric("coursebus_slow", "", (), ask)
     began = time.monotonic()
     values = [slow.metric("progress").samples[0].value for _ in range(3)]
 
@@ -118,35 +118,38 @@ def times_out(asked: list[float]) -> Callable[[Session], list[tuple[int]]]:
     return ask
 
 
-def test_fact_that_times_out_is_not_asked_at_each_scrape(database: Database):
+def test_timed_out_metric_is_not_queried_at_each_scrape(database: Database):
     asked: list[float] = []
-    fact = Fact("coursebus_slow", "", (), times_out(asked))
+    fact = DatabaseMetric("coursebus_slow", "", (), times_out(asked))
 
     answers = [fact.metric("progress") for _ in range(5)]
 
     assert (answers, len(asked)) == ([None] * 5, 1)
 
 
-def test_fact_is_known_again_after_its_rest(database: Database):
-    fact = Fact("coursebus_slow", "", (), times_out([]))
+def test_timed_out_metric_recovers_after_pause(database: Database):
+    fact = DatabaseMetric("coursebus_slow", "", (), times_out([]))
     fact.metric("progress")
     fact._next_at = 0.0  # noqa: SLF001 the rest is over
 
     metric = fact.metric("progress")
 
     assert metric is not None
-    assert (metric.samples[0].value, fact.unanswered) == (7, False)
+    assert (metric.samples[0].value, fact.unavailable) == (7, False)
 
 
-def test_unanswered_fact_is_visible_and_hides_no_other(database: Database, monkeypatch):
+def test_failed_metric_is_reported_and_hides_no_other(database: Database, monkeypatch):
     def broken(session: Session) -> list[tuple[int]]:
         session.execute(text("SELECT * FROM payments.orders"))  # which progress may not read
         return []
 
-    facts = [("progress", Fact("coursebus_broken", "", (), broken)), ("progress", Fact("b", "", (), lambda _: [(7,)]))]
-    monkeypatch.setattr("workers._metrics.FACTS", facts)
+    facts = [
+        ("progress", DatabaseMetric("coursebus_broken", "", (), broken)),
+        ("progress", DatabaseMetric("b", "", (), lambda _: [(7,)])),
+    ]
+    monkeypatch.setattr("workers.runtime.metrics.DATABASE_METRICS", facts)
 
-    known, unanswered = Facts("progress").collect()
+    known, unanswered = DatabaseMetricCollector("progress").collect()
 
     assert known.name == "b"
-    assert {sample.labels["fact"]: sample.value for sample in unanswered.samples} == {"coursebus_broken": 1, "b": 0}
+    assert {sample.labels["metric"]: sample.value for sample in unanswered.samples} == {"coursebus_broken": 1, "b": 0}

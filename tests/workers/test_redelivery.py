@@ -9,24 +9,25 @@ import pymongo
 import pytest
 
 import settings
-from bridge.feed import past_events
-from bridge.lanes import Record, attributes_of
+from bridge.admin.past_events import iter_past_events
+from bridge.consumer.key_ordering import Record, cloudevent_attributes
 from bridge.routes import ROUTES
-from models.base import new_id, now, sessions
-from models.cache import cache_redis
+from core.bus.outbox import record
+from core.cache import cache_redis
+from core.db import new_id, session_factory, utc_now
 from models.courses.enrollments import Enrollment
 from models.events import (
     CoursePurchased,
     DisputeClosed,
+    DisputeOpened,
     Event,
     OrderCanceled,
     OrderCreated,
-    PaymentDisputed,
     PaymentFailed,
     PaymentRefunded,
     PaymentSucceeded,
     QuizAttempted,
-    RefundReturned,
+    RefundReversed,
     SubscriptionCanceled,
     SubscriptionExpired,
     SubscriptionPastDue,
@@ -34,27 +35,26 @@ from models.events import (
     SubscriptionStarted,
     SubscriptionTrialEnding,
 )
-from models.outbox import record
 from models.payments import Order
 from settings import SERVICES
 from tests.courses.factories import author_of, make_draft, make_lesson, reprice
 from tests.courses.test_quizzes import QUIZ
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
-from tests.support.events import some
-from tests.support.tasks import forgotten
-from tests.users.bus import carry
+from tests.support.events import build_event
+from tests.support.tasks import noop_cache
+from tests.users.event_delivery import deliver_pending_events
 from workers.courses.authoring import archive_course, publish_course
 
-pytestmark = pytest.mark.usefixtures("quiet_auth0")
+pytestmark = pytest.mark.usefixtures("auth0_sync_disabled")
 
 # Tables that only remember what was delivered.
 NOT_STATE = {"bus.inbox", "bus.failed_deliveries"}
 
 
 @pytest.fixture
-def quiet_auth0(monkeypatch) -> None:
-    monkeypatch.setattr(settings, "AUTH0_MANAGED", False)
+def auth0_sync_disabled(monkeypatch) -> None:
+    monkeypatch.setattr(settings, "AUTH0_SYNC_ENABLED", False)
 
 
 @dataclass
@@ -69,11 +69,11 @@ class Source:
         return str(self.id)
 
     def publish(self, *events: Event) -> None:
-        with sessions("payments").begin() as session:
+        with session_factory("payments").begin() as session:
             record(session, self, *events)  # type: ignore[arg-type]  # it has what an aggregate has
 
 
-class World:
+class EventHistory:
     """Two users, three courses, orders and a subscription, with every event that a handler reacts to."""
 
     def __init__(self, database: Database) -> None:
@@ -89,36 +89,36 @@ class World:
         self._carry()
 
     def _carry(self) -> None:
-        carry(self.database)
+        deliver_pending_events(self.database)
 
     def _sign_up(self, name: str) -> UUID:
         who = {"sub": f"auth0|{uuid4().hex}", "email": f"{name}@example.com", "name": name}
-        reply = deliver("users.identify", who)
-        carry(self.database)
+        reply = deliver("users.get_or_create_user", who)
+        deliver_pending_events(self.database)
         return UUID(reply["result"]["user_id"])
 
     def _publish_course(self, title: str) -> UUID:
-        with sessions("courses").begin() as session:
+        with session_factory("courses").begin() as session:
             course = make_draft(session, title=f"{title} {uuid4().hex}", lessons=1)
             quiz = make_lesson(session, course.id, str(course.sections[0].id), author_of(course), **QUIZ)
-            publish_course(session, forgotten, ref=str(course.id), caller=author_of(course))
+            publish_course(session, noop_cache, ref=str(course.id), caller=author_of(course))
             self.quiz_id = UUID(quiz["id"])
         self.last_course = course
         return course.id
 
     def _change_course(self) -> None:
         """Raise the price of one course, publish a second version of it, archive another."""
-        with sessions("courses").begin() as session:
+        with session_factory("courses").begin() as session:
             course = session.merge(self.last_course)
             reprice(session, course, 9900)
-        with sessions("courses").begin() as session:
-            publish_course(session, forgotten, ref=str(self.courses[2]), caller=author_of(self.last_course))
-        with sessions("courses").begin() as session:
+        with session_factory("courses").begin() as session:
+            publish_course(session, noop_cache, ref=str(self.courses[2]), caller=author_of(self.last_course))
+        with session_factory("courses").begin() as session:
             from models.courses.course import Course  # noqa: PLC0415
 
             cheese = session.get_one(Course, self.courses[1])
             archive_course(
-                session, forgotten, ref=str(cheese.id), caller=author_of(cheese), expected_version=cheese.version
+                session, noop_cache, ref=str(cheese.id), caller=author_of(cheese), expected_version=cheese.version
             )
 
     def _sell(self) -> None:
@@ -127,40 +127,44 @@ class World:
             order = Source(self._order_row(user_id, bread))
             about = {"order_id": order.id, "user_id": user_id, "course_id": bread}
             paid = {"order_id": order.id, "user_id": user_id, "payment_id": new_id()}
-            order.publish(some(OrderCreated, **about), some(PaymentFailed, **paid), some(PaymentSucceeded, **paid))
-            order.publish(some(CoursePurchased, **about))
+            order.publish(
+                build_event(OrderCreated, **about),
+                build_event(PaymentFailed, **paid),
+                build_event(PaymentSucceeded, **paid),
+            )
+            order.publish(build_event(CoursePurchased, **about))
             self._carry()
-            order.publish(some(PaymentDisputed, **paid, order_suspended=True))
+            order.publish(build_event(DisputeOpened, **paid, order_suspended=True))
             self._carry()
-            order.publish(some(DisputeClosed, **paid, won=True, order_restored=True))
+            order.publish(build_event(DisputeClosed, **paid, won=True, order_restored=True))
             self._carry()
-            order.publish(some(PaymentRefunded, **paid, order_refunded=True))
+            order.publish(build_event(PaymentRefunded, **paid, is_full_refund=True))
             self._carry()
-            order.publish(some(RefundReturned, **paid, order_restored=True))
+            order.publish(build_event(RefundReversed, **paid, order_restored=True))
             canceled = Source(new_id())
             about["order_id"] = canceled.id
-            canceled.publish(some(OrderCreated, **about), some(OrderCanceled, **about))
+            canceled.publish(build_event(OrderCreated, **about), build_event(OrderCanceled, **about))
         subscription = Source(new_id())
         its = {"subscription_id": subscription.id, "user_id": self.ada}
         subscription.publish(
-            some(SubscriptionStarted, **its, course_ids=[wine, bread]),
-            some(SubscriptionTrialEnding, **its),
-            some(SubscriptionPastDue, **its),
-            some(SubscriptionCanceled, **its),
+            build_event(SubscriptionStarted, **its, course_ids=[wine, bread]),
+            build_event(SubscriptionTrialEnding, **its),
+            build_event(SubscriptionPastDue, **its),
+            build_event(SubscriptionCanceled, **its),
         )
         self._carry()
-        subscription.publish(some(SubscriptionExpired, **its))
+        subscription.publish(build_event(SubscriptionExpired, **its))
         self._carry()
-        subscription.publish(some(SubscriptionRestored, **its))
+        subscription.publish(build_event(SubscriptionRestored, **its))
         self._carry()
-        subscription.publish(some(SubscriptionExpired, **its))
+        subscription.publish(build_event(SubscriptionExpired, **its))
 
     def _order_row(self, user_id: UUID, course_id: UUID) -> UUID:
         """Insert an order, in whose history access is noted."""
         order_id = new_id()
-        with sessions("payments").begin() as session:
+        with session_factory("payments").begin() as session:
             row = {"id": order_id, "version": 0, "user_id": user_id, "status": "pending", "course_id": course_id}
-            price = {"course_title": "Bread", "amount_minor": 100, "currency": "EUR", "created_at": now()}
+            price = {"course_title": "Bread", "amount_minor": 100, "currency": "EUR", "created_at": utc_now()}
             session.add(Order(**row, **price))
         return order_id
 
@@ -171,10 +175,10 @@ class World:
         outline = self.database.value("SELECT lessons FROM progress.outlines WHERE course_id = :id", id=course_id)
         text_id, quiz_id = (lesson["id"] for lesson in outline)
         assert "result" in deliver("progress.complete_lesson", {**in_course, "lesson_id": text_id})
-        with sessions("courses").begin() as session:
-            enrollment = Enrollment.find(session, self.ada, course_id, lock=True)
+        with session_factory("courses").begin() as session:
+            enrollment = Enrollment.find(session, self.ada, course_id, for_update=True)
             assert enrollment
-            record(session, enrollment, some(QuizAttempted, **in_course, lesson_id=UUID(quiz_id), passed=True))
+            record(session, enrollment, build_event(QuizAttempted, **in_course, lesson_id=UUID(quiz_id), passed=True))
         self._carry()
         assert "result" in deliver("progress.reopen_lesson", {**in_course, "lesson_id": quiz_id})
 
@@ -188,7 +192,9 @@ class World:
 
     def events(self) -> list[Record]:
         """Every event that was published, in the order of publication."""
-        return sorted((each for service in SERVICES for each in past_events(service)), key=lambda each: each.offset)
+        return sorted(
+            (each for service in SERVICES for each in iter_past_events(service)), key=lambda each: each.offset
+        )
 
     def tables(self) -> dict[str, list[str]]:
         """All rows of all tables and notifications, as text."""
@@ -210,9 +216,9 @@ class World:
 
 
 @pytest.fixture
-def world(database: Database) -> Iterator[World]:
+def event_history(database: Database) -> Iterator[EventHistory]:
     cache_redis().flushdb()
-    yield World(database)
+    yield EventHistory(database)
     cache_redis().flushdb()
 
 
@@ -220,7 +226,10 @@ def deliver_again(events: list[Record]) -> None:
     for event in events:
         for handler in ROUTES[event.type]:
             reply = deliver(
-                handler, {"event": event.value}, event_id=event.event_id, event_headers=attributes_of(event.headers)
+                handler,
+                {"event": event.value},
+                event_id=event.event_id,
+                event_headers=cloudevent_attributes(event.headers),
             )
             assert "result" in reply, (handler, reply)
 
@@ -234,17 +243,17 @@ def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> st
     return "\n".join(lines)
 
 
-def test_events_forgotten_by_the_inbox_change_nothing_when_redelivered(world: World):
-    events = world.events()
+def test_redelivery_after_inbox_pruning_changes_nothing(event_history: EventHistory):
+    events = event_history.events()
     assert {event.type for event in events} >= {type_ for type_, handlers in ROUTES.items() if len(handlers) > 1}
-    before = world.tables()
+    before = event_history.tables()
     chance = random.Random(7)
 
     for share in (1.0, 0.5, 0.25):
         prefix = events[: int(len(events) * share)]
-        world.database.execute(
+        event_history.database.execute(
             "DELETE FROM bus.inbox WHERE event_id = ANY(CAST(:ids AS uuid[]))", ids=[each.event_id for each in prefix]
         )
         deliver_again(chance.sample(prefix, len(prefix)))
 
-        assert not differences(before, world.tables())
+        assert not differences(before, event_history.tables())

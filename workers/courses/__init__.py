@@ -1,15 +1,15 @@
 """Courses service: authoring, publishing, the catalogue, enrollments and access, quizzes and reviews."""
 
-from . import access, authoring, catalogue, facts, learning, outline, personal, reviews, versions
+from . import access, authoring, catalogue, database_metrics, learning, outline, personal_data, reviews, versions
 
 __all__ = [  # importing them registers their tasks
     "access",
     "authoring",
     "catalogue",
-    "facts",
+    "database_metrics",
     "learning",
     "outline",
-    "personal",
+    "personal_data",
     "reviews",
     "versions",
 ]

@@ -8,7 +8,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import now
+from core.bus.outbox import record
+from core.db import utc_now
 from models.courses.access_sources import AccessSource
 from models.courses.catalogue import CatalogueEntry
 from models.courses.enrollments import Enrollment
@@ -16,15 +17,14 @@ from models.courses.versions import CourseVersion
 from models.events import (
     CoursePurchased,
     DisputeClosed,
-    PaymentDisputed,
+    DisputeOpened,
     PaymentRefunded,
-    RefundReturned,
+    RefundReversed,
     SubscriptionExpired,
     SubscriptionRestored,
     SubscriptionStarted,
 )
-from models.outbox import record
-from models.personal import is_erased
+from models.personal_data import is_erased
 from workers import task
 
 Source = tuple[str, UUID]  # ("order" or "subscription", its id)
@@ -36,7 +36,7 @@ def grant_access(session: Session, *, event: CoursePurchased) -> None:
     """Give the buyer access to a course. Erased buyers get none."""
     if is_erased(session, "courses", event.user_id):
         return
-    let_in(
+    grant_course_access(
         session,
         user_id=event.user_id,
         course_id=event.course_id,
@@ -47,34 +47,36 @@ def grant_access(session: Session, *, event: CoursePurchased) -> None:
 
 
 @task
-def end_access(session: Session, *, event: PaymentRefunded, event_version: int | None = None) -> None:
+def revoke_access_on_refund(session: Session, *, event: PaymentRefunded, event_version: int | None = None) -> None:
     """Revoke the grants of a refunded order; other grants of the learner stay."""
-    if event.order_refunded and not event.access_kept:
+    if event.is_full_refund and not event.keeps_access:
         _revoke(session, event.user_id, ("order", event.order_id), reason="refunded", version=event_version)
 
 
 @task
-def restore_access(session: Session, *, event: RefundReturned, event_version: int | None = None) -> None:
+def restore_access(session: Session, *, event: RefundReversed, event_version: int | None = None) -> None:
     """Restore the grants of an order after the buyer's bank returned the refund."""
     if event.order_restored:
         _restore(session, event.user_id, ("order", event.order_id), version=event_version)
 
 
 @task
-def suspend_access(session: Session, *, event: PaymentDisputed, event_version: int | None = None) -> None:
+def suspend_access(session: Session, *, event: DisputeOpened, event_version: int | None = None) -> None:
     """Suspend the grants of a disputed order until the bank has decided."""
     if not event.order_suspended:
         return
     order = ("order", event.order_id)
-    if not _applies(session, event.user_id, order, status="suspended", reason="disputed", version=event_version):
+    if not _apply_source_state(
+        session, event.user_id, order, status="suspended", reason="disputed", version=event_version
+    ):
         return
     for enrollment in _granted_by(session, event.user_id, order):
-        if ended := enrollment.suspend("order", str(event.order_id), reason="disputed", at=now()):
+        if ended := enrollment.suspend("order", str(event.order_id), reason="disputed", at=utc_now()):
             record(session, enrollment, ended)
 
 
 @task
-def settle_access(session: Session, *, event: DisputeClosed, event_version: int | None = None) -> None:
+def apply_dispute_outcome(session: Session, *, event: DisputeClosed, event_version: int | None = None) -> None:
     """Restore the suspended grants of an order, or revoke them if the dispute is lost."""
     source = ("order", event.order_id)
     if event.order_restored:
@@ -84,81 +86,87 @@ def settle_access(session: Session, *, event: DisputeClosed, event_version: int 
 
 
 @task
-def admit_subscriber(session: Session, *, event: SubscriptionStarted) -> None:
+def grant_subscription_access(session: Session, *, event: SubscriptionStarted) -> None:
     """Give a subscriber access to every course of the plan. Erased subscribers get none."""
     if is_erased(session, "courses", event.user_id):
         return
     for course_id in sorted(event.course_ids):
-        let_in(
+        grant_course_access(
             session,
             user_id=event.user_id,
             course_id=course_id,
-            course_title=CourseVersion.latest(session, course_id).title,
+            course_title=CourseVersion.get_latest(session, course_id).title,
             source="subscription",
             source_id=str(event.subscription_id),
         )
 
 
 @task
-def dismiss_subscriber(session: Session, *, event: SubscriptionExpired, event_version: int | None = None) -> None:
+def revoke_subscription_access(
+    session: Session, *, event: SubscriptionExpired, event_version: int | None = None
+) -> None:
     """Revoke the grants of a subscription; a course that was bought as well stays."""
     source = ("subscription", event.subscription_id)
     _revoke(session, event.user_id, source, reason="subscription_ended", version=event_version)
 
 
 @task
-def readmit_subscriber(session: Session, *, event: SubscriptionRestored, event_version: int | None = None) -> None:
+def restore_subscription_access(
+    session: Session, *, event: SubscriptionRestored, event_version: int | None = None
+) -> None:
     """Restore the grants of a subscription whose payment came back."""
     _restore(session, event.user_id, ("subscription", event.subscription_id), version=event_version)
 
 
-def let_in(
+def grant_course_access(
     session: Session, *, user_id: UUID, course_id: UUID, course_title: str, source: str, source_id: str
 ) -> Enrollment:
     """Add a grant to the user's enrollment, created if needed; count a new learner in the catalogue."""
-    at = now()
-    enrollment = Enrollment.reserve(session, user_id=user_id, course_id=course_id, at=at)
+    at = utc_now()
+    enrollment = Enrollment.get_or_create_for_update(session, user_id=user_id, course_id=course_id, at=at)
     is_new = not enrollment.grants
-    known = None
+    access_source = None
     if source in _PAID_SOURCES:
-        known = AccessSource.get_or_create(session, source, source_id, user_id=user_id, at=at)
-    if event := enrollment.grant(source, source_id, course_title=course_title, at=at, known=known):
+        access_source = AccessSource.get_or_create_for_update(session, source, source_id, user_id=user_id, at=at)
+    if event := enrollment.grant(source, source_id, course_title=course_title, at=at, source_state=access_source):
         record(session, enrollment, event)
     if is_new:
-        CatalogueEntry.count_learner(session, course_id)
+        CatalogueEntry.increment_learners(session, course_id)
     return enrollment
 
 
 def _restore(session: Session, user_id: UUID, source: Source, *, version: int | None) -> None:
     """Restore the grants of a source, unless the event is outdated."""
-    if not _applies(session, user_id, source, status="active", reason=None, version=version):
+    if not _apply_source_state(session, user_id, source, status="active", reason=None, version=version):
         return
     kind, source_id = source
     for enrollment in _granted_by(session, user_id, source):
-        title = CourseVersion.latest(session, enrollment.course_id).title
-        if begun := enrollment.restore(kind, str(source_id), course_title=title, at=now()):
-            record(session, enrollment, begun)
+        title = CourseVersion.get_latest(session, enrollment.course_id).title
+        if restored := enrollment.restore(kind, str(source_id), course_title=title, at=utc_now()):
+            record(session, enrollment, restored)
 
 
 def _revoke(session: Session, user_id: UUID, source: Source, *, reason: str, version: int | None) -> None:
     """Revoke the grants of a source, unless the event is outdated."""
-    if not _applies(session, user_id, source, status="revoked", reason=reason, version=version):
+    if not _apply_source_state(session, user_id, source, status="revoked", reason=reason, version=version):
         return
     kind, source_id = source
     for enrollment in _granted_by(session, user_id, source):
-        if ended := enrollment.revoke(kind, str(source_id), reason=reason, at=now()):
+        if ended := enrollment.revoke(kind, str(source_id), reason=reason, at=utc_now()):
             record(session, enrollment, ended)
 
 
-def _applies(
+def _apply_source_state(
     session: Session, user_id: UUID, source: Source, *, status: str, reason: str | None, version: int | None
 ) -> bool:
     """Store the new state of a source. Return False for an event that is too old, and for an erased user."""
     if is_erased(session, "courses", user_id):
         return False
-    return AccessSource.apply(session, source, user_id=user_id, status=status, reason=reason, version=version, at=now())
+    return AccessSource.apply(
+        session, source, user_id=user_id, status=status, reason=reason, version=version, at=utc_now()
+    )
 
 
 def _granted_by(session: Session, user_id: UUID, source: Source) -> list[Enrollment]:
     kind, source_id = source
-    return Enrollment.granted_by(session, kind, str(source_id), user_id=user_id)
+    return Enrollment.list_by_grant_source_for_update(session, kind, str(source_id), user_id=user_id)

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 from sqlalchemy.orm import Session
 
-from models.cache import CATALOGUE, POPULAR, POPULAR_PAGE, get_page, put_page
-from models.courses.catalogue import Filters, Position, Search
+from core.cache import CATALOGUE_VERSION_KEY, POPULAR, POPULAR_PAGE, get_page, put_page
+from models.courses.catalogue import CatalogueCursor, Filters, Search
 from models.courses.course import Caller, Course
 from models.courses.versions import CourseVersion
 from workers import job, task
@@ -21,7 +21,7 @@ def list_courses(
     *,
     filters: Filters,
     sort: str | None,
-    after: Position | None,
+    after: CatalogueCursor | None,
     limit: int,
     facets: bool,
     total: bool,
@@ -36,11 +36,11 @@ def list_courses(
         sort or ("relevance" if filters.q else "newest"),
         respelled=after.respelled if after else False,
     )
-    entries, following = search.page(session, after, limit)
+    entries, following = search.list_page(session, after, limit)
     if filters.q and not entries and not after:
         search = replace(search, respelled=True)
-        entries, following = search.page(session, after, limit)
-    found: dict[str, Any] = {"items": [entry.view() for entry in entries], "next": following}
+        entries, following = search.list_page(session, after, limit)
+    found: dict[str, Any] = {"items": [entry.to_response() for entry in entries], "next": following}
     if facets:
         counts, all_of_them = search.facets(session)
         found |= {"facets": counts, **({"total": all_of_them} if total else {})}
@@ -55,7 +55,7 @@ def warm_popular_courses(session: Session) -> None:
 
     The page gets the cache version read before the query, so a change of the catalogue during the query invalidates it.
     """
-    version, _ = get_page(CATALOGUE, POPULAR)
+    version, _ = get_page(CATALOGUE_VERSION_KEY, POPULAR)
     found = list_courses(session, filters=Filters(), **POPULAR_PAGE)
     put_page(POPULAR, version, msgspec.json.encode(found), stale_seconds=_WARM_SECONDS)
 
@@ -66,7 +66,7 @@ def show_course(session: Session, *, ref: str, caller: Caller | None) -> dict[st
 
     Raises NotFound.
     """
-    if caller and (draft := Course.find(session, ref, outline=True)).may_be_changed_by(caller):
-        return draft.view()
-    course, version = CourseVersion.on_sale(session, ref)
-    return version.view(course)
+    if caller and (draft := Course.get(session, ref, outline=True)).may_be_changed_by(caller):
+        return draft.to_response()
+    course, version = CourseVersion.get_on_sale(session, ref)
+    return version.to_response(course)

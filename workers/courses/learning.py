@@ -5,18 +5,18 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import now
+from core.bus.outbox import record
+from core.db import utc_now
 from models.courses.course import Caller, Course
-from models.courses.enrollments import Enrollment, EnrollmentPosition
-from models.courses.outline import Lesson, learners_view, opens_at
-from models.courses.quizzes import Attempt
+from models.courses.enrollments import Enrollment, EnrollmentCursor
+from models.courses.outline import Lesson, opens_at, without_answers
+from models.courses.quizzes import QuizAttempt
 from models.courses.versions import CourseVersion, PublishedLesson
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PaymentRequired, PrerequisiteMissing, TokenMissing
 from models.events import LessonCompleted, LessonReopened
-from models.outbox import record
 from workers import projection, task
 
-from .access import let_in
+from .access import grant_course_access
 
 
 @task
@@ -25,10 +25,10 @@ def enroll(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any
 
     Raises NotFound if the course is not on sale, PaymentRequired if it is not free.
     """
-    course, version = CourseVersion.on_sale(session, str(course_id))
+    course, version = CourseVersion.get_on_sale(session, str(course_id))
     if course.price_minor:
         raise PaymentRequired(str(course_id))
-    enrollment = let_in(
+    enrollment = grant_course_access(
         session,
         user_id=user_id,
         course_id=course_id,
@@ -36,14 +36,14 @@ def enroll(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any
         source="free",
         source_id=str(course_id),
     )
-    return enrollment.view(at=now())
+    return enrollment.to_response(at=utc_now())
 
 
 @task
-def enroll_other(session: Session, *, user_id: UUID, course_id: UUID, granted_by: UUID) -> dict[str, Any]:
+def enroll_user_as_admin(session: Session, *, user_id: UUID, course_id: UUID, granted_by: UUID) -> dict[str, Any]:
     """Enroll a user on behalf of an admin, at any price. Raises NotFound if the course was never published."""
-    version = CourseVersion.latest(session, course_id)
-    enrollment = let_in(
+    version = CourseVersion.get_latest(session, course_id)
+    enrollment = grant_course_access(
         session,
         user_id=user_id,
         course_id=course_id,
@@ -51,45 +51,49 @@ def enroll_other(session: Session, *, user_id: UUID, course_id: UUID, granted_by
         source="manual",
         source_id=str(granted_by),
     )
-    return enrollment.view(at=now())
+    return enrollment.to_response(at=utc_now())
 
 
 @task
-def list_enrollments(
-    session: Session, *, user_id: UUID, after: EnrollmentPosition | None, limit: int
-) -> dict[str, Any]:
+def list_enrollments(session: Session, *, user_id: UUID, after: EnrollmentCursor | None, limit: int) -> dict[str, Any]:
     """Return a page of a user's enrollments, the newest first: {"items", "next"}."""
-    at = now()
-    enrollments, following = Enrollment.page(session, user_id, after, limit)
-    return {"items": [enrollment.view(at=at) for enrollment in enrollments], "next": following}
+    at = utc_now()
+    enrollments, following = Enrollment.list_page(session, user_id, after, limit)
+    return {"items": [enrollment.to_response(at=at) for enrollment in enrollments], "next": following}
 
 
 @task
 def show_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
     """Return whether a user has access to a course, and the grants that give it. Raises NotFound."""
     if enrollment := Enrollment.find(session, user_id, course_id):
-        return enrollment.access_view(at=now())
-    CourseVersion.latest(session, course_id)
+        return enrollment.to_access_response(at=utc_now())
+    CourseVersion.get_latest(session, course_id)
     return {"access": False, "grants": [], "reason": "not_enrolled"}
 
 
 @task
-def count_completion(session: Session, *, event: LessonCompleted, event_version: int | None = None) -> None:
+def update_progress_on_completion(
+    session: Session, *, event: LessonCompleted, event_version: int | None = None
+) -> None:
     """Store the number of completed lessons, which lists of enrollments show."""
-    enrollment = Enrollment.find(session, event.user_id, event.course_id, lock=True)
+    enrollment = Enrollment.find(session, event.user_id, event.course_id, for_update=True)
     if enrollment:  # None only after an erasure: progress starts after ENROLLMENT_CREATED
-        enrollment.count(event, version=event_version)
+        enrollment.update_progress(event, version=event_version)
 
 
 @task
-def count_reopening(session: Session, *, event: LessonReopened, event_version: int | None = None) -> None:
+def update_progress_on_reopen(session: Session, *, event: LessonReopened, event_version: int | None = None) -> None:
     """Update the number of completed lessons after a lesson was reopened."""
-    enrollment = Enrollment.find(session, event.user_id, event.course_id, lock=True)
+    enrollment = Enrollment.find(session, event.user_id, event.course_id, for_update=True)
     if enrollment:
-        enrollment.count(event, version=event_version)
+        enrollment.update_progress(event, version=event_version)
 
 
-projection("courses.completion_counts", forget=Enrollment.forget_counts, folds=[count_completion, count_reopening])
+projection(
+    "courses.completion_counts",
+    clear_rows=Enrollment.clear_progress,
+    handlers=[update_progress_on_completion, update_progress_on_reopen],
+)
 
 
 @task
@@ -99,15 +103,15 @@ def show_lesson(session: Session, *, course_id: UUID, lesson_id: UUID, caller: C
     The author gets the working copy, learners the published lesson; a free preview needs no enrollment or token.
     Raises NotFound, TokenMissing, NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen.
     """
-    course = Course.find(session, str(course_id))
+    course = Course.get(session, str(course_id))
     if caller and course.may_be_changed_by(caller):
-        return {"version": course.version, "view": Lesson.find(session, course_id, lesson_id).view()}
-    published = PublishedLesson.latest(session, course_id, lesson_id)
+        return {"version": course.version, "view": Lesson.get(session, course_id, lesson_id).to_dict()}
+    published = PublishedLesson.get_latest(session, course_id, lesson_id)
     if not published.is_preview_of(course):
         if caller is None:
             raise TokenMissing
-        _admitted(session, Enrollment.find(session, caller.user_id, course_id), published)
-    return {"version": published.course_version, "view": learners_view(published.lesson)}
+        _require_lesson_access(session, Enrollment.find(session, caller.user_id, course_id), published)
+    return {"version": published.course_version, "view": without_answers(published.lesson)}
 
 
 @task
@@ -116,30 +120,32 @@ def attempt_quiz(
 ) -> dict[str, Any]:
     """Grade a learner's answers to a quiz. A passed quiz completes a lesson whose completion rule is min_score.
 
-    Raises NotFound, NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen, NotAQuiz, AnswersUnfit.
+    Raises NotFound, NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen, LessonIsNotAQuiz, InvalidAnswers.
     """
-    published = PublishedLesson.latest(session, course_id, lesson_id)
-    enrollment = Enrollment.find(session, user_id, course_id, lock=True)
-    enrollment = _admitted(session, enrollment, published)
-    attempt = Attempt.of(session, published.lesson, user_id=user_id, course_id=course_id, answers=answers, at=now())
-    record(session, enrollment, attempt.told())
-    return attempt.view()
+    published = PublishedLesson.get_latest(session, course_id, lesson_id)
+    enrollment = Enrollment.find(session, user_id, course_id, for_update=True)
+    enrollment = _require_lesson_access(session, enrollment, published)
+    attempt = QuizAttempt.create(
+        session, published.lesson, user_id=user_id, course_id=course_id, answers=answers, at=utc_now()
+    )
+    record(session, enrollment, attempt.to_event())
+    return attempt.to_response()
 
 
-def _admitted(session: Session, enrollment: Enrollment | None, published: PublishedLesson) -> Enrollment:
+def _require_lesson_access(session: Session, enrollment: Enrollment | None, published: PublishedLesson) -> Enrollment:
     """Return the enrollment if the learner may take this lesson now.
 
     Raises NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen.
     """
-    if enrollment is None or not enrollment.has_access(now()):
+    if enrollment is None or not enrollment.has_access(utc_now()):
         raise NotEnrolled(str(published.course_id))
     version = session.get_one(CourseVersion, (published.course_id, published.course_version))
-    for missing in Enrollment.unfinished(session, enrollment.user_id, _required_now(session, version)):
+    for missing in Enrollment.filter_incomplete(session, enrollment.user_id, _required_now(session, version)):
         raise PrerequisiteMissing(str(missing))
-    if version.sequential and (first := enrollment.lesson_before(published.lesson["id"], version.lesson_ids())):
+    if version.sequential and (first := enrollment.blocking_lesson(published.lesson["id"], version.lesson_ids())):
         raise LessonLocked(first)
     opens = opens_at(published.lesson["unlock"], enrolled_at=enrollment.enrolled_at)
-    if now() < opens:
+    if utc_now() < opens:
         raise LessonNotOpen(opens.isoformat())
     return enrollment
 
@@ -148,7 +154,7 @@ def _required_now(session: Session, version: CourseVersion) -> list[UUID]:
     """Return the prerequisites of a version that its author still requires and that can be completed at present."""
     if not version.prerequisites:
         return []
-    latest = CourseVersion.latest(session, version.course_id)
+    latest = CourseVersion.get_latest(session, version.course_id)
     wanted = [each for each in version.prerequisites if each in latest.prerequisites]
-    on_sale = set(Course.on_sale_among(session, wanted))
+    on_sale = set(Course.filter_on_sale(session, wanted))
     return [each for each in wanted if each in on_sale]

@@ -1,7 +1,7 @@
 """Commands of authors on sections and lessons.
 
 They change the working copy only; learners see the changes after the next publication. Each command except
-``arrange_outline`` returns {"version": new version of the course, "view": the changed object or None}.
+``reorder_outline`` returns {"version": new version of the course, "view": the changed object or None}.
 """
 
 from typing import Any
@@ -9,33 +9,33 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import now
+from core.bus.outbox import record
+from core.db import utc_now
 from models.courses.course import Caller, Course, PlannedSection
 from models.courses.outline import LessonFields
-from models.outbox import record
 from workers import task
 
 
 @task
-def arrange_outline(
+def reorder_outline(
     session: Session, *, course_id: UUID, caller: Caller, expected_version: int, sections: list[PlannedSection]
 ) -> dict[str, Any]:
     """Reorder sections and lessons; return the course.
 
     Raises NotFound, PreconditionFailed, TooManySections, OutlineIncomplete.
     """
-    course = _own(session, course_id, caller, expected_version)
-    course.arrange(sections)
-    record(session, course, course.updated(at=now()))
-    return course.view()
+    course = _get_course_for_edit(session, course_id, caller, expected_version)
+    course.reorder_outline(sections)
+    record(session, course, course.updated_event(at=utc_now()))
+    return course.to_response()
 
 
 @task
 def add_section(session: Session, *, course_id: UUID, caller: Caller, title: str) -> dict[str, Any]:
     """Append a section. Raises NotFound, TooManySections."""
-    course = Course.own(session, str(course_id), caller)
+    course = Course.get_for_update(session, str(course_id), caller)
     section = course.add_section(title)
-    return _changed(session, course, section.outline())
+    return _record_and_respond(session, course, section.outline())
 
 
 @task
@@ -43,10 +43,10 @@ def rename_section(
     session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, expected_version: int, title: str
 ) -> dict[str, Any]:
     """Change the title of a section. Raises NotFound, PreconditionFailed."""
-    course = _own(session, course_id, caller, expected_version)
+    course = _get_course_for_edit(session, course_id, caller, expected_version)
     section = course.section(section_id)
     section.title = title
-    return _changed(session, course, section.outline())
+    return _record_and_respond(session, course, section.outline())
 
 
 @task
@@ -54,19 +54,19 @@ def remove_section(
     session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, expected_version: int
 ) -> dict[str, Any]:
     """Remove an empty section. Raises NotFound, PreconditionFailed, SectionNotEmpty."""
-    course = _own(session, course_id, caller, expected_version)
+    course = _get_course_for_edit(session, course_id, caller, expected_version)
     course.remove_section(section_id)
-    return _changed(session, course, None)
+    return _record_and_respond(session, course, None)
 
 
 @task
 def add_lesson(
     session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, fields: LessonFields
 ) -> dict[str, Any]:
-    """Append a lesson to a section. Raises NotFound, TooManyLessons, ContentUnfit."""
-    course = Course.own(session, str(course_id), caller)
+    """Append a lesson to a section. Raises NotFound, TooManyLessons, InvalidContent."""
+    course = Course.get_for_update(session, str(course_id), caller)
     lesson = course.add_lesson(section_id, fields)
-    return _changed(session, course, lesson.view())
+    return _record_and_respond(session, course, lesson.to_dict())
 
 
 @task
@@ -82,15 +82,15 @@ def change_lesson(
 ) -> dict[str, Any]:
     """Change a lesson; ``section_id`` moves it to the end of that section.
 
-    Raises NotFound, PreconditionFailed, ContentUnfit.
+    Raises NotFound, PreconditionFailed, InvalidContent.
     """
-    course = _own(session, course_id, caller, expected_version)
+    course = _get_course_for_edit(session, course_id, caller, expected_version)
     lesson = course.lesson(lesson_id)
     session.refresh(lesson, ["content"])
     lesson.change(fields)
     if section_id:
         course.move_lesson(lesson, section_id)
-    return _changed(session, course, lesson.view())
+    return _record_and_respond(session, course, lesson.to_dict())
 
 
 @task
@@ -98,21 +98,21 @@ def remove_lesson(
     session: Session, *, course_id: UUID, lesson_id: UUID, caller: Caller, expected_version: int
 ) -> dict[str, Any]:
     """Remove a lesson. Raises NotFound, PreconditionFailed."""
-    course = _own(session, course_id, caller, expected_version)
+    course = _get_course_for_edit(session, course_id, caller, expected_version)
     lesson = course.lesson(lesson_id)
     course.remove_lesson(lesson)
     session.delete(lesson)
-    return _changed(session, course, None)
+    return _record_and_respond(session, course, None)
 
 
-def _own(session: Session, course_id: UUID, caller: Caller, expected_version: int) -> Course:
+def _get_course_for_edit(session: Session, course_id: UUID, caller: Caller, expected_version: int) -> Course:
     """Return the course, locked, if the caller may change it. Raises NotFound, PreconditionFailed."""
-    course = Course.own(session, str(course_id), caller)
-    course.expect(expected_version)
+    course = Course.get_for_update(session, str(course_id), caller)
+    course.require_version(expected_version)
     return course
 
 
-def _changed(session: Session, course: Course, view: dict[str, Any] | None) -> dict[str, Any]:
+def _record_and_respond(session: Session, course: Course, view: dict[str, Any] | None) -> dict[str, Any]:
     """Record COURSE_UPDATED and return the reply of a command on the outline."""
-    record(session, course, course.updated(at=now()))
+    record(session, course, course.updated_event(at=utc_now()))
     return {"version": course.version, "view": view}

@@ -4,21 +4,21 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from models.base import now
+from core.bus.outbox import record
+from core.db import utc_now
 from models.courses.course import Caller, Course
 from models.courses.versions import CourseVersion
-from models.outbox import record
 from workers import task
 
 
 @task
 def list_versions(session: Session, *, ref: str, caller: Caller, after: int | None, limit: int) -> dict[str, Any]:
     """Return a page of the published versions, the newest first: {"items", "next"}. Raises NotFound."""
-    course = Course.own(session, ref, caller)
-    found = CourseVersion.history(session, course.id, after=after, limit=limit + 1)
+    course = Course.get_for_update(session, ref, caller)
+    found = CourseVersion.list_page(session, course.id, after=after, limit=limit + 1)
     shown = found[:limit]
     following = shown[-1].course_version if len(found) > limit else None
-    return {"items": [version.line(course) for version in shown], "next": following}
+    return {"items": [version.to_list_item(course) for version in shown], "next": following}
 
 
 @task
@@ -29,11 +29,11 @@ def restore_version(
 
     Raises NotFound, PreconditionFailed.
     """
-    course = Course.own(session, ref, caller)
-    course.expect(expected_version)
-    version = CourseVersion.numbered(session, course.id, course_version)
+    course = Course.get_for_update(session, ref, caller)
+    course.require_version(expected_version)
+    version = CourseVersion.get_by_version(session, course.id, course_version)
     course.sections.clear()
     session.flush()  # delete first: the restored rows have the same ids
     version.restore(course)
-    record(session, course, course.updated(at=now()))
-    return course.view()
+    record(session, course, course.updated_event(at=utc_now()))
+    return course.to_response()

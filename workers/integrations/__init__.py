@@ -3,6 +3,6 @@
 event → feed → one delivery per endpoint → sender threads → outcome
 """
 
-from . import deliveries, endpoints, facts, feed, personal
+from . import database_metrics, deliveries, endpoints, event_log, personal_data
 
-__all__ = ["deliveries", "endpoints", "facts", "feed", "personal"]
+__all__ = ["database_metrics", "deliveries", "endpoints", "event_log", "personal_data"]

@@ -7,20 +7,20 @@ from models.notifications import Contact
 from workers import projection, task
 
 
-def meet(session: Session, *, event: UserCreated) -> None:
-    """Store the contact of a new user, as the identity provider states it. Called by ``welcome_user``."""
-    Contact.keep(session, event.user_id, version=1, pii=event.pii)
+def create_contact(session: Session, *, event: UserCreated) -> None:
+    """Store the contact of a new user, as the identity provider states it. Called by ``send_welcome``."""
+    Contact.upsert(session, event.user_id, version=1, pii=event.pii)
 
 
 @task
-def keep_contact(session: Session, *, event: UserUpdated) -> None:
+def update_contact(session: Session, *, event: UserUpdated) -> None:
     """Update the contact from a changed profile. An event older than the stored version is ignored."""
-    Contact.keep(session, event.user_id, version=event.version, pii=event.pii)
+    Contact.upsert(session, event.user_id, version=event.version, pii=event.pii)
 
 
-def part(session: Session, *, event: UserDeleted) -> None:
+def erase_contact(session: Session, *, event: UserDeleted) -> None:
     """Erase a user's contact. Called by ``erase_data``."""
     Contact.erase(session, event.user_id, at=event.deleted_at)
 
 
-projection("notifications.contacts", forget=Contact.forget, folds=[meet, keep_contact, part])
+projection("notifications.contacts", clear_rows=Contact.clear, handlers=[create_contact, update_contact, erase_contact])

@@ -9,37 +9,35 @@ from firebase_admin import credentials, exceptions, messaging
 from google.auth.exceptions import GoogleAuthError
 
 import settings
-from models.log import get_logger
+from core.log import get_logger
 from models.notifications import Device
 
-from .push import KEPT_SECONDS, Answer
+from .push import TTL_SECONDS, PushResult
 
 log = get_logger(__name__)
 
 
-def send(device: Device, message: dict[str, Any]) -> Answer:
+def send(device: Device, message: dict[str, Any]) -> PushResult:
     """Send ``message`` to an app by FCM."""
-    fitted = messaging.Message(
+    fcm_message = messaging.Message(
         token=device.address,
         notification=messaging.Notification(title=message["title"], body=message["body"]),
         data={"id": message["id"], **{name: _as_text(value) for name, value in message["data"].items()}},
         # Tag and collapse id let a repeated message replace the first one on the device.
-        android=messaging.AndroidConfig(
-            ttl=KEPT_SECONDS, notification=messaging.AndroidNotification(tag=message["id"])
-        ),
+        android=messaging.AndroidConfig(ttl=TTL_SECONDS, notification=messaging.AndroidNotification(tag=message["id"])),
         apns=messaging.APNSConfig(headers={"apns-collapse-id": message["id"]}),
     )
     try:
-        messaging.send(fitted, app=_firebase())
+        messaging.send(fcm_message, app=_firebase())
     except (messaging.UnregisteredError, messaging.SenderIdMismatchError):
-        return Answer.GONE
+        return PushResult.UNREGISTERED
     except exceptions.InvalidArgumentError as error:
-        log.warning("push refused", reason=str(error))
-        return Answer.REFUSED
+        log.warning("push rejected", reason=str(error))
+        return PushResult.REJECTED
     except (exceptions.FirebaseError, GoogleAuthError) as error:
-        log.warning("push not taken", reason=str(error))
-        return Answer.LATER
-    return Answer.TAKEN
+        log.warning("push not accepted", reason=str(error))
+        return PushResult.RETRY
+    return PushResult.ACCEPTED
 
 
 @cache

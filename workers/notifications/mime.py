@@ -42,14 +42,14 @@ def mailbox(name: str, display_name: str, address: str) -> str:
 
 def encoded_words(text: str, *, indent: int) -> str:
     """Encode ``text`` as encoded words, one per line. ``indent`` is the length of the text before the first word."""
-    room, words, held = _room(indent), [], b""
-    for letter in text:
-        octets = letter.encode()
-        if len(held) + len(octets) > room:
-            words.append(held)
-            room, held = _room(1), b""
-        held += octets
-    return "\r\n ".join(f"=?utf-8?b?{base64.b64encode(word).decode()}?=" for word in [*words, held])
+    room, words, chunk = _room(indent), [], b""
+    for character in text:
+        octets = character.encode()
+        if len(chunk) + len(octets) > room:
+            words.append(chunk)
+            room, chunk = _room(1), b""
+        chunk += octets
+    return "\r\n ".join(f"=?utf-8?b?{base64.b64encode(word).decode()}?=" for word in [*words, chunk])
 
 
 def _room(indent: int) -> int:

@@ -11,34 +11,34 @@ from pymongo.errors import DuplicateKeyError
 from models.errors import PreconditionFailed
 from models.notifications import Preferences
 from workers import task
-from workers._delivery import Delivery
-from workers.resources import resource
+from workers.runtime.dependencies import dependency
+from workers.runtime.execution import TaskExecution
 
-from .mongo import Document, mongo_or_unavailable
+from .mongodb import Document, mongo_database
 
 
-@resource
-def choices(_delivery: Delivery) -> Iterator["Choices"]:
+@dependency
+def preference_store(_execution: TaskExecution) -> Iterator["PreferenceStore"]:
     """Provide the preferences of all users. Raises Unavailable if MongoDB does not respond."""
-    with mongo_or_unavailable() as database:
-        yield Choices(database)
+    with mongo_database() as database:
+        yield PreferenceStore(database)
 
 
-class Choices:
+class PreferenceStore:
     """The preferences of all users: one document per user."""
 
     def __init__(self, database: Database[Document]) -> None:
-        self._chosen = database["preferences"]
+        self._collection = database["preferences"]
 
-    def of(self, user_id: UUID) -> Preferences:
+    def get(self, user_id: UUID) -> Preferences:
         """Return a user's preferences; the defaults (everything on) if none are stored."""
-        chosen = self._chosen.find_one({"_id": str(user_id)}) or {}
+        chosen = self._collection.find_one({"_id": str(user_id)}) or {}
         # The embedded server changes a false into 0 when it updates a document: convert leniently.
         return msgspec.convert(chosen, Preferences, strict=False)
 
-    def version_of(self, user_id: UUID) -> int:
+    def get_version(self, user_id: UUID) -> int:
         """Return the version of a user's preferences: 1 before the first change."""
-        stored = self._chosen.find_one({"_id": str(user_id)}, {"changes": 1}) or {}
+        stored = self._collection.find_one({"_id": str(user_id)}, {"changes": 1}) or {}
         return int(stored.get("changes", 0)) + 1
 
     def replace(self, user_id: UUID, preferences: Preferences, *, expected_version: int) -> None:
@@ -50,45 +50,45 @@ class Choices:
         changes = expected_version - 1
         if changes == 0:
             try:
-                self._chosen.insert_one({"_id": str(user_id), **chosen, "changes": 1})
+                self._collection.insert_one({"_id": str(user_id), **chosen, "changes": 1})
             except DuplicateKeyError:
-                raise PreconditionFailed("preferences", str(self.version_of(user_id))) from None
+                raise PreconditionFailed("preferences", str(self.get_version(user_id))) from None
             return
         change = {"$set": chosen, "$inc": {"changes": 1}}
-        if self._chosen.update_one({"_id": str(user_id), "changes": changes}, change).matched_count == 0:
-            raise PreconditionFailed("preferences", str(self.version_of(user_id)))
+        if self._collection.update_one({"_id": str(user_id), "changes": changes}, change).matched_count == 0:
+            raise PreconditionFailed("preferences", str(self.get_version(user_id)))
 
     def turn_off(self, user_id: UUID, category: str, channel: str) -> None:
         """Turn off ``category`` for ``channel``; other preferences are unchanged."""
         off = {f"categories.{category}.{channel}": False}
-        self._chosen.update_one({"_id": str(user_id)}, {"$set": off, "$inc": {"changes": 1}}, upsert=True)
+        self._collection.update_one({"_id": str(user_id)}, {"$set": off, "$inc": {"changes": 1}}, upsert=True)
 
     def erase(self, user_id: UUID) -> int:
         """Delete a user's preferences; return the number of deleted documents."""
-        return self._chosen.delete_one({"_id": str(user_id)}).deleted_count
+        return self._collection.delete_one({"_id": str(user_id)}).deleted_count
 
 
 @task
-def show_preferences(choices: Choices, *, user_id: UUID) -> dict[str, Any]:
+def show_preferences(preference_store: PreferenceStore, *, user_id: UUID) -> dict[str, Any]:
     """Return a user's preferences with every existing category: {"version", "view"}."""
-    return _versioned(choices, user_id)
+    return _versioned(preference_store, user_id)
 
 
 @task
 def change_preferences(
-    choices: Choices, *, user_id: UUID, expected_version: int, preferences: Preferences
+    preference_store: PreferenceStore, *, user_id: UUID, expected_version: int, preferences: Preferences
 ) -> dict[str, Any]:
     """Replace a user's preferences; a category that is not given is on. Raises PreconditionFailed."""
-    choices.replace(user_id, preferences.complete(), expected_version=expected_version)
-    return _versioned(choices, user_id)
+    preference_store.replace(user_id, preferences.complete(), expected_version=expected_version)
+    return _versioned(preference_store, user_id)
 
 
-def _versioned(choices: Choices, user_id: UUID) -> dict[str, Any]:
+def _versioned(preference_store: PreferenceStore, user_id: UUID) -> dict[str, Any]:
     # Read the version first: if the preferences change between the two reads, the returned version is outdated, and
     # a change based on it is rejected instead of overwriting the newer preferences.
-    return {"version": choices.version_of(user_id), "view": _view(choices.of(user_id))}
+    return {"version": preference_store.get_version(user_id), "view": _to_response(preference_store.get(user_id))}
 
 
-def _view(preferences: Preferences) -> dict[str, Any]:
+def _to_response(preferences: Preferences) -> dict[str, Any]:
     view: dict[str, Any] = msgspec.to_builtins(preferences.complete())
     return view

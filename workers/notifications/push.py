@@ -11,62 +11,64 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import settings
 from models.notifications import Contact, Delivery, Device
-from workers import _delivery
-from workers._outbound import Refused, read_url
-from workers.resources import resource
+from workers.runtime import execution
+from workers.runtime.dependencies import dependency
+from workers.runtime.safe_http import UrlNotAllowed, parse_url
 
-from .wording import words
+from .rendering import render
 
 _HTTPS_PORT = 443
-KEPT_SECONDS = 24 * 3600  # how long the push service retains a message for an offline device
+TTL_SECONDS = 24 * 3600  # how long the push service retains a message for an offline device
 
 
-class Answer(Enum):
+class PushResult(Enum):
     """Result of sending one message to one device."""
 
-    TAKEN = "taken"
-    GONE = "gone"  # the device is no longer registered
-    LATER = "later"  # transient error: retry
-    REFUSED = "refused"  # permanent error of this message
+    ACCEPTED = "accepted"
+    UNREGISTERED = "unregistered"  # the device is no longer registered
+    RETRY = "retry"  # transient error: retry
+    REJECTED = "rejected"  # permanent error of this message
 
 
-Push = Callable[[Device, dict[str, Any]], Answer]
+Push = Callable[[Device, dict[str, Any]], PushResult]
 
 
-@resource
-def push(_delivery: _delivery.Delivery) -> Iterator[Push]:
+@dependency
+def push(_execution: execution.TaskExecution) -> Iterator[Push]:
     """Provide ``push(device, message)``, which sends a message by the push service of the device."""
-    yield hand_over
+    yield send
 
 
-def hand_over(device: Device, message: dict[str, Any]) -> Answer:
+def send(device: Device, message: dict[str, Any]) -> PushResult:
     """Send ``message`` by the push service of ``device``."""
     # Import on first use: a worker that never pushes saves 50 MB of libraries.
-    answer: Answer = import_module(f"{__package__}.{device.kind}").send(device, message)
-    return answer
+    result: PushResult = import_module(f"{__package__}.{device.kind}").send(device, message)
+    return result
 
 
-def message_of(delivery: Delivery, contact: Contact) -> dict[str, Any]:
+def build_payload(delivery: Delivery, contact: Contact) -> dict[str, Any]:
     """Return the content of the push message: {"id", "title", "body", "data"}. ``data`` is for links in the client."""
-    said = words(delivery.template, contact, delivery.data)
-    return {"id": delivery.id.hex, "title": said.title, "body": said.lead, "data": delivery.data}
+    rendered = render(delivery.template, contact, delivery.data)
+    return {"id": delivery.id.hex, "title": rendered.title, "body": rendered.lead, "data": delivery.data}
 
 
 def is_push_service(endpoint: str) -> bool:
     """Return whether the host of ``endpoint`` is a known push service. Checked at registration and before each call."""
     try:
-        location = read_url(endpoint)
-    except Refused:
+        location = parse_url(endpoint)
+    except UrlNotAllowed:
         return False
-    if is_stand_in(endpoint):
+    if is_fake(endpoint):
         return True
     known = any(location.host == each or location.host.endswith(f".{each}") for each in settings.WEB_PUSH_HOSTS)
     return known and location.scheme == "https" and location.port == _HTTPS_PORT
 
 
-def is_stand_in(endpoint: str) -> bool:
+def is_fake(endpoint: str) -> bool:
     """Return whether ``endpoint`` is the local fake. Only the fake may use HTTP and a loopback address."""
-    return settings.ENVIRONMENT == "local" and read_url(endpoint).origin == read_url(settings.WEB_PUSH_STAND_IN).origin
+    return (
+        settings.ENVIRONMENT == "local" and parse_url(endpoint).origin == parse_url(settings.WEB_PUSH_FAKE_URL).origin
+    )
 
 
 def public_key() -> str | None:

@@ -14,9 +14,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import certifi
 
 import settings
-from models.metrics import calling
-from workers._delivery import Delivery
-from workers.resources import resource
+from core.metrics import observe_external_call
+from workers.runtime.dependencies import dependency
+from workers.runtime.execution import TaskExecution
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class ServerUnreachable(smtplib.SMTPException):
     """Connection, TLS or login failed before a message was sent."""
 
 
-@resource
-def mailer(_delivery: Delivery) -> Iterator[Mailer]:
+@dependency
+def mailer(_execution: TaskExecution) -> Iterator[Mailer]:
     """Provide ``mailer(mail)``, which sends a mail to the SMTP server. It raises OSError or SMTPException."""
     yield _send_mail
 
 
 def _send_mail(mail: Mail) -> None:
-    with calling("smtp", "send"), _session() as smtp:
+    with observe_external_call("smtp", "send"), _session() as smtp:
         options = ["SMTPUTF8", "BODY=8BITMIME"] if mail.needs_utf8 else []
         smtp.sendmail(mail.sender, [mail.recipient], mail.raw, options)
 
@@ -56,14 +56,14 @@ def _send_mail(mail: Mail) -> None:
 def _session() -> Iterator[smtplib.SMTP]:
     """Yield a session with the server of SMTP_URL. Raises ServerUnreachable if it cannot be opened."""
     try:
-        smtp = _opened(urlsplit(settings.SMTP_URL))
+        smtp = _connect(urlsplit(settings.SMTP_URL))
     except (OSError, smtplib.SMTPException, ValueError) as error:
         raise ServerUnreachable(repr(error)) from error
     with smtp:
         yield smtp
 
 
-def _opened(url: SplitResult) -> smtplib.SMTP:
+def _connect(url: SplitResult) -> smtplib.SMTP:
     if url.scheme not in _SCHEMES:
         raise ValueError(f"SMTP_URL begins with none of {_SCHEMES}")
     host = url.hostname or "127.0.0.1"

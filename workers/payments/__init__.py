@@ -8,28 +8,28 @@ resumed: by redelivery of the command or by a periodic job.
 from collections.abc import Callable, Iterator
 
 import settings
-from models.errors import ProviderNotOffered
-from workers._delivery import Delivery
-from workers._metrics import watched
-from workers.resources import resource
+from models.errors import ProviderNotConfigured
+from workers.runtime.dependencies import dependency
+from workers.runtime.execution import TaskExecution
+from workers.runtime.metrics import instrumented
 
 from . import (
     bundles,
     checkouts,
     coupons,
+    database_metrics,
     disputes,
-    facts,
     ledger,
     offers,
     orders,
-    personal,
+    payment_sync,
+    personal_data,
     plans,
     reconciliation,
     refunds,
+    retention,
     reviews,
     subscriptions,
-    sync,
-    upkeep,
     webhooks,
 )
 from .provider import Provider, Providers
@@ -40,37 +40,39 @@ __all__ = [
     "bundles",
     "checkouts",
     "coupons",
+    "database_metrics",
     "disputes",
-    "facts",
     "ledger",
     "offers",
     "orders",
-    "personal",
+    "payment_sync",
+    "personal_data",
     "plans",
     "reconciliation",
     "refunds",
+    "retention",
     "reviews",
     "subscriptions",
-    "sync",
-    "upkeep",
     "webhooks",
 ]
 
-_CONFIGURED: dict[str, Callable[[], Provider]] = {"stripe": Stripe.configured, "yookassa": YooKassa.configured}
+_FACTORIES: dict[str, Callable[[], Provider]] = {"stripe": Stripe.from_settings, "yookassa": YooKassa.from_settings}
 
 
-class _Offered(dict[str, Provider]):
-    """The configured providers by name. Indexing with another name raises ProviderNotOffered."""
+class _ConfiguredProviders(dict[str, Provider]):
+    """The configured providers by name. Indexing with another name raises ProviderNotConfigured."""
 
     def __missing__(self, name: str) -> Provider:
-        raise ProviderNotOffered(name)
+        raise ProviderNotConfigured(name)
 
 
 # Created at import, so that a worker with an invalid key or URL does not start.
-_PROVIDERS: Providers = _Offered({name: watched(name, _CONFIGURED[name]()) for name in settings.PAYMENT_PROVIDERS})
+_PROVIDERS: Providers = _ConfiguredProviders(
+    {name: instrumented(name, _FACTORIES[name]()) for name in settings.PAYMENT_PROVIDERS}
+)
 
 
-@resource
-def providers(_delivery: Delivery) -> Iterator[Providers]:
+@dependency
+def providers(_execution: TaskExecution) -> Iterator[Providers]:
     """Inject the payment providers by name. Call a provider only while no transaction is open."""
     yield _PROVIDERS

@@ -5,28 +5,28 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import now
+from core.db import utc_now
 from models.errors import NotFound
 from models.payments import Bundle
 from workers import task
 
 
 @task
-def compose_bundle(session: Session, *, fields: dict[str, Any]) -> dict[str, Any]:
+def create_bundle(session: Session, *, fields: dict[str, Any]) -> dict[str, Any]:
     """Create a bundle. Raises NotFound if one of its courses is not on sale."""
-    bundle = Bundle.compose(fields, at=now())
-    bundle.goods(session)
+    bundle = Bundle.create(fields, at=utc_now())
+    bundle.quote(session)
     session.add(bundle)
-    return bundle.view()
+    return bundle.to_response()
 
 
 @task
 def show_bundle(session: Session, *, bundle_id: UUID, for_staff: bool) -> dict[str, Any]:
     """Return a bundle. Raises NotFound, also if the bundle is not on sale and ``for_staff`` is False."""
-    bundle = Bundle.of(session, bundle_id)
+    bundle = Bundle.get(session, bundle_id)
     if not bundle.on_sale and not for_staff:
         raise NotFound("bundle on sale", str(bundle_id))
-    return bundle.view()
+    return bundle.to_response()
 
 
 @task
@@ -37,18 +37,18 @@ def change_bundle(
 
     Raises NotFound, PreconditionFailed.
     """
-    bundle = Bundle.of(session, bundle_id, lock=True)
+    bundle = Bundle.get(session, bundle_id, for_update=True)
     bundle.revise("bundle", expected_version)
     for name, value in fields.items():
         setattr(bundle, name, value)
     if bundle.on_sale:
-        bundle.goods(session)
-    return bundle.view()
+        bundle.quote(session)
+    return bundle.to_response()
 
 
 @task
 def list_bundles(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
     """Return a page of the bundles on sale, newest first: {"items", "next"}."""
-    found = Bundle.page(session, limit=limit + 1, after=after)
+    found = Bundle.list_page(session, limit=limit + 1, after=after)
     shown = found[:limit]
-    return {"items": [bundle.view() for bundle in shown], "next": shown[-1].id if len(found) > limit else None}
+    return {"items": [bundle.to_response() for bundle in shown], "next": shown[-1].id if len(found) > limit else None}

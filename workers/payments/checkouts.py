@@ -7,34 +7,44 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 import settings
-from models.base import now
+from core.bus.outbox import record
+from core.db import utc_now
+from core.fault_injection import crash_point
 from models.errors import (
     CheckoutOutcomeUnknown,
     PaymentInProgress,
     ProviderOutcomeUnknown,
-    ReturnUrlRefused,
+    ReturnUrlNotAllowed,
 )
-from models.faults import reach
-from models.outbox import record
-from models.payments import Attempt, Bundle, Coupon, Goods, Offer, Order, Plan, Snapshot, Terms
-from models.payments.order_views import free_checkout_view
+from models.payments import (
+    Bundle,
+    Coupon,
+    Offer,
+    Order,
+    PaymentAttempt,
+    PaymentSnapshot,
+    PaymentTerms,
+    Plan,
+    PurchaseQuote,
+)
+from models.payments.order_responses import free_checkout_response
 from models.payments.orders import Priced
-from models.payments.ownership import refuse_erased, refuse_owned_goods
+from models.payments.ownership import lock_and_require_not_owned, require_not_erased
 from workers import task
-from workers._delivery import Sessions
+from workers.runtime.execution import Transactions
 
-from .provider import Provider, Providers, refuse_unpayable
-from .subscriptions import Buyer, open_subscription, order_period
-from .sync import apply_snapshot, ask_provider, close_page
+from .payment_sync import apply_payment_snapshot, close_checkout_session, refresh_payment
+from .provider import Provider, Providers, require_payable
+from .subscriptions import Buyer, get_or_create_period_order, open_subscription
 
 # Enough for the longest case: find the checkout session of a call whose response was lost, close that session because
 # its terms differ, open a new one.
-ROUNDS = 3
+MAX_PROVIDER_CALLS = 3
 
 
 @task
 def start_checkout(
-    sessions: Sessions,
+    transactions: Transactions,
     providers: Providers,
     *,
     user_id: UUID,
@@ -50,116 +60,124 @@ def start_checkout(
     """Open a checkout session for a course, a bundle or a plan, or return the open one if its terms are the same.
 
     A free order is fulfilled at once; a free trial starts at once. Raises AccountErased, NotFound, AlreadyPurchased,
-    AlreadySubscribed, PaymentInProgress, ReturnUrlRefused, the errors of ``refuse_unpayable``, PaymentRefused,
-    ProviderUnavailable, CheckoutOutcomeUnknown, and for coupons: CouponUnknown, CouponExpired, CouponUsedUp,
+    AlreadySubscribed, PaymentInProgress, ReturnUrlNotAllowed, the errors of ``require_payable``, PaymentRefused,
+    ProviderUnavailable, CheckoutOutcomeUnknown, and for coupons: CouponUnknown, CouponExpired, CouponExhausted,
     CouponNotApplicable, CouponCurrencyMismatch.
     """
     for url in (success_url, cancel_url):
-        _refuse_foreign(url)
-    shop, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
-    for _ in range(ROUNDS):
-        with sessions.begin() as session:
-            refuse_erased(session, user_id)
+        _require_allowed_return_url(url)
+    payment_provider, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
+    for _ in range(MAX_PROVIDER_CALLS):
+        with transactions.begin() as session:
+            require_not_erased(session, user_id)
             ordered = (
-                _order_plan(session, shop, buyer, plan_id)
+                _order_plan(session, payment_provider, buyer, plan_id)
                 if plan_id
-                else _order_goods(session, shop, buyer, _on_sale(session, course_id, bundle_id), coupon)
+                else _order_courses(session, payment_provider, buyer, _get_quote(session, course_id, bundle_id), coupon)
             )
             if isinstance(ordered, dict):
-                return sessions.answer(session, ordered)
-            order, goods = ordered
-            terms = Terms(
+                return transactions.complete(session, ordered)
+            order, quote = ordered
+            terms = PaymentTerms(
                 provider=provider,
-                account=shop.account,
-                live_mode=shop.live_mode,
-                amount_minor=goods.amount_minor,
-                currency=goods.currency,
+                account=payment_provider.account,
+                live_mode=payment_provider.live_mode,
+                amount_minor=quote.amount_minor,
+                currency=quote.currency,
                 success_url=success_url or settings.CHECKOUT_RETURN_URL,
                 cancel_url=cancel_url,
-                receipt_email=receipt_email if shop.wants_receipt_email else None,
+                receipt_email=receipt_email if payment_provider.requires_receipt_email else None,
                 saves_method=plan_id is not None,
             )
-            attempt = order.live_attempt or order.begin(goods, terms, open_for=shop.page_open_for, at=now())
+            attempt = order.live_attempt or order.start_attempt(
+                quote, terms, ttl=payment_provider.checkout_session_ttl, at=utc_now()
+            )
             # Do not supersede an attempt that the provider is processing: its payment may still succeed.
-            attempt.superseded = attempt.terms != terms and not attempt.is_out_of_hand
-        reach("after the attempt's commit")
-        snapshot = page_of(sessions, providers, attempt, order)
-        reach("after the provider's answer")
-        with sessions.begin() as session:
-            order = apply_snapshot(session, attempt, snapshot)
-            reach("before the outcome's commit")
+            attempt.superseded = attempt.terms != terms and not attempt.is_awaiting_provider
+        crash_point("after the attempt's commit")
+        snapshot = refresh_or_close_checkout_session(transactions, providers, attempt, order)
+        crash_point("after the provider's response")
+        with transactions.begin() as session:
+            order = apply_payment_snapshot(session, attempt, snapshot)
+            crash_point("before the outcome's commit")
             attempt = order.attempt(attempt.id)
-            if attempt.is_payable_on(terms):
-                return sessions.answer(session, attempt.checkout_view())
-        if attempt.is_out_of_hand:
+            if attempt.can_reuse_for(terms):
+                return transactions.complete(session, attempt.to_checkout_response())
+        if attempt.is_awaiting_provider:
             break
     raise PaymentInProgress("order", str(order.id))
 
 
 # The order and the priced item; or the response of the task if nothing has to be paid.
-Ordered = tuple[Order, Priced] | dict[str, Any]
+OrderOrResponse = tuple[Order, Priced] | dict[str, Any]
 
 
-def _on_sale(session: Session, course_id: UUID | None, bundle_id: UUID | None) -> Goods:
+def _get_quote(session: Session, course_id: UUID | None, bundle_id: UUID | None) -> PurchaseQuote:
     if bundle_id:
-        return Bundle.of(session, bundle_id).goods(session)
+        return Bundle.get(session, bundle_id).quote(session)
     assert course_id is not None  # the gateway requires one of the two
-    return Offer.of(session, course_id).goods
+    return Offer.get(session, course_id).quote
 
 
-def _order_goods(session: Session, shop: Provider, buyer: Buyer, goods: Goods, coupon: str | None) -> Ordered:
-    order, is_new = Order.open(session, user_id=buyer.user_id, goods=goods, at=now())
+def _order_courses(
+    session: Session, payment_provider: Provider, buyer: Buyer, quote: PurchaseQuote, coupon: str | None
+) -> OrderOrResponse:
+    order, is_new = Order.get_or_create_pending(session, user_id=buyer.user_id, quote=quote, at=utc_now())
     # Check ownership after opening the order: that waits for a concurrent payment of the same order to commit.
-    refuse_owned_goods(session, buyer.user_id, goods)
+    lock_and_require_not_owned(session, buyer.user_id, quote)
     if order is None:
-        raise PaymentInProgress(goods.kind, str(goods.id))
+        raise PaymentInProgress(quote.kind, str(quote.id))
     if coupon:
-        held = order.redemption
-        issued = Coupon.locked(session, coupon, replaces=held.coupon_id if held else None)
-        goods = goods.less(issued.discount_on(session, goods, user_id=buyer.user_id, order_id=order.id, at=now()))
+        redemption = order.redemption
+        issued = Coupon.get_by_code_for_update(session, coupon, replaces=redemption.coupon_id if redemption else None)
+        quote = quote.discounted(
+            issued.discount_on(session, quote, user_id=buyer.user_id, order_id=order.id, at=utc_now())
+        )
     if is_new:
-        order.quote(goods, at=now())
-        record(session, order, order.created(buyer.provider))
-    if goods.amount_minor == 0 and not order.live_attempt:
-        return _give_away(session, order, goods)
-    if goods.amount_minor:  # a free order gets here only to close its open checkout session
-        refuse_unpayable(shop, goods.amount_minor, goods.currency, buyer.receipt_email)
-    return order, goods
+        order.apply_quote(quote, at=utc_now())
+        record(session, order, order.created_event(buyer.provider))
+    if quote.amount_minor == 0 and not order.live_attempt:
+        return _fulfil_free_order(session, order, quote)
+    if quote.amount_minor:  # a free order gets here only to close its open checkout session
+        require_payable(payment_provider, quote.amount_minor, quote.currency, buyer.receipt_email)
+    return order, quote
 
 
-def _order_plan(session: Session, shop: Provider, buyer: Buyer, plan_id: UUID) -> Ordered:
-    plan = Plan.offered(session, plan_id)
-    refuse_unpayable(shop, plan.amount_minor, plan.currency, buyer.receipt_email)
+def _order_plan(session: Session, payment_provider: Provider, buyer: Buyer, plan_id: UUID) -> OrderOrResponse:
+    plan = Plan.get_on_sale(session, plan_id)
+    require_payable(payment_provider, plan.amount_minor, plan.currency, buyer.receipt_email)
     subscription, is_on_trial = open_subscription(session, buyer, plan)
     if is_on_trial:
-        return subscription.trial_checkout_view()
-    return order_period(session, subscription), subscription
+        return subscription.to_trial_checkout_response()
+    return get_or_create_period_order(session, subscription), subscription
 
 
-def _give_away(session: Session, order: Order, goods: Goods) -> dict[str, Any]:
-    order.quote(goods, at=now())
-    for event in order.give_away(at=now()):
+def _fulfil_free_order(session: Session, order: Order, quote: PurchaseQuote) -> dict[str, Any]:
+    order.apply_quote(quote, at=utc_now())
+    for event in order.fulfil_free(at=utc_now()):
         record(session, order, event)
-    return free_checkout_view(order)
+    return free_checkout_response(order)
 
 
-def page_of(sessions: Sessions, providers: Providers, attempt: Attempt, order: Order) -> Snapshot:
+def refresh_or_close_checkout_session(
+    transactions: Transactions, providers: Providers, attempt: PaymentAttempt, order: Order
+) -> PaymentSnapshot:
     """Open or fetch the checkout session of an attempt; close it if the attempt is superseded.
 
     No transaction may be open. Raises PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
     """
     try:
         if attempt.superseded and attempt.page_id:
-            return close_page(sessions, providers, attempt)
-        return ask_provider(sessions, providers, attempt, order)
+            return close_checkout_session(transactions, providers, attempt)
+        return refresh_payment(transactions, providers, attempt, order)
     except ProviderOutcomeUnknown as error:
         raise CheckoutOutcomeUnknown(str(order.id)) from error
 
 
-def _refuse_foreign(url: str | None) -> None:
-    """Raise ReturnUrlRefused if the origin of ``url`` is not in RETURN_URL_ORIGINS."""
+def _require_allowed_return_url(url: str | None) -> None:
+    """Raise ReturnUrlNotAllowed if the origin of ``url`` is not in RETURN_URL_ORIGINS."""
     if url is None or "*" in settings.RETURN_URL_ORIGINS:
         return
     parts = urlsplit(url)
     if f"{parts.scheme}://{parts.netloc}" not in settings.RETURN_URL_ORIGINS:
-        raise ReturnUrlRefused(url)
+        raise ReturnUrlNotAllowed(url)

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.orm import Session
 
-from models.base import now
+from core.db import utc_now
 from models.payments import Coupon
 from workers import task
 
@@ -35,29 +35,29 @@ class CouponTerms(CouponLimits, kw_only=True):
 
 
 @task
-def issue_coupon(session: Session, *, terms: CouponTerms) -> dict[str, Any]:
-    """Create a coupon. Raises CouponTaken."""
-    return Coupon.issue(session, terms.fields(), at=now()).view()
+def create_coupon(session: Session, *, terms: CouponTerms) -> dict[str, Any]:
+    """Create a coupon. Raises CouponCodeExists."""
+    return Coupon.create(session, terms.fields(), at=utc_now()).to_response()
 
 
 @task
 def show_coupon(session: Session, *, coupon_id: UUID) -> dict[str, Any]:
     """Return a coupon. Raises NotFound."""
-    return Coupon.of(session, coupon_id).view()
+    return Coupon.get_for_update(session, coupon_id).to_response()
 
 
 @task
 def change_coupon(session: Session, *, coupon_id: UUID, expected_version: int, limits: CouponLimits) -> dict[str, Any]:
-    """Change a coupon's limits; redemptions stay valid. Raises NotFound, PreconditionFailed, CouponUsedMore."""
-    coupon = Coupon.of(session, coupon_id)
+    """Change a coupon's limits; redemptions stay valid. Raises NotFound, PreconditionFailed, CouponLimitBelowUsage."""
+    coupon = Coupon.get_for_update(session, coupon_id)
     coupon.revise("coupon", expected_version)
     coupon.change(limits.fields())
-    return coupon.view()
+    return coupon.to_response()
 
 
 @task
 def list_coupons(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
     """Return a page of coupons, newest first: {"items", "next"}."""
-    found = Coupon.page(session, limit=limit + 1, after=after)
+    found = Coupon.list_page(session, limit=limit + 1, after=after)
     shown = found[:limit]
-    return {"items": [coupon.view() for coupon in shown], "next": shown[-1].id if len(found) > limit else None}
+    return {"items": [coupon.to_response() for coupon in shown], "next": shown[-1].id if len(found) > limit else None}

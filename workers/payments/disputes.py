@@ -5,14 +5,14 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import now
-from models.log import get_logger
-from models.outbox import record
-from models.payments import Attempt, Dispute, DisputeSnapshot, Order
+from core.bus.outbox import record
+from core.db import utc_now
+from core.log import get_logger
+from models.payments import Dispute, DisputeSnapshot, Order, PaymentAttempt
 from models.payments.ledger import book_dispute
 from workers import task
 
-from .periods import follow_money
+from .periods import end_or_restore_subscription
 
 log = get_logger(__name__)
 
@@ -22,21 +22,21 @@ def list_disputes(
     session: Session, *, order_id: UUID | None, status: str | None, limit: int, after: UUID | None
 ) -> dict[str, Any]:
     """Return a page of disputes, newest first: {"items", "next"}."""
-    found = Dispute.page(session, order_id=order_id, status=status, limit=limit + 1, after=after)
+    found = Dispute.list_page(session, order_id=order_id, status=status, limit=limit + 1, after=after)
     shown = found[:limit]
-    return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
+    return {"items": [each.to_response() for each in shown], "next": shown[-1].id if len(found) > limit else None}
 
 
-def apply_dispute(session: Session, order: Order, attempt: Attempt, snapshot: DisputeSnapshot) -> None:
+def apply_dispute(session: Session, order: Order, attempt: PaymentAttempt, snapshot: DisputeSnapshot) -> None:
     """Apply the provider's state of a dispute of ``attempt``, which is captured; the caller holds the order's lock."""
-    dispute, is_new = Dispute.told_of(session, attempt, snapshot, at=now())
-    before, taken_before_minor, was_owned = dispute.status, dispute.taken_minor, order.is_owned
-    if event := dispute.apply(order, snapshot, at=now()):
+    dispute, is_new = Dispute.get_or_create(session, attempt, snapshot, at=utc_now())
+    before, taken_before_minor, had_access = dispute.status, dispute.taken_minor, order.grants_access
+    if event := dispute.apply(order, snapshot, at=utc_now()):
         record(session, order, event)
     if (dispute.status, dispute.taken_minor) == (before, taken_before_minor) and not is_new:
         return
-    book_dispute(session, attempt, dispute, taken_before_minor=taken_before_minor, at=now())
-    if order.is_owned != was_owned:
-        follow_money(session, order, reason="disputed")
+    book_dispute(session, attempt, dispute, taken_before_minor=taken_before_minor, at=utc_now())
+    if order.grants_access != had_access:
+        end_or_restore_subscription(session, order, reason="disputed")
     # Logged as an error to alert staff: evidence is accepted for a few days only.
     log.error("dispute changed", dispute_id=dispute.id, was=before, status=dispute.status, problem=dispute.problem)

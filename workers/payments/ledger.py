@@ -1,4 +1,6 @@
-"""Read the ledger. Entries are written by sync.py, refunds.py, disputes.py and reviews.py, with each status change."""
+"""Read the ledger. Entries are written by payment_sync.py, refunds.py, disputes.py and reviews.py, with each status
+change.
+"""
 
 from typing import Any
 from uuid import UUID
@@ -22,6 +24,6 @@ def list_ledger_entries(
     session: Session, *, order_id: UUID | None, account: str | None, limit: int, after: UUID | None
 ) -> dict[str, Any]:
     """Return a page of ledger entries, newest first: {"items", "next"}."""
-    found = LedgerEntry.page(session, order_id=order_id, account=account, limit=limit + 1, after=after)
+    found = LedgerEntry.list_page(session, order_id=order_id, account=account, limit=limit + 1, after=after)
     shown = found[:limit]
-    return {"items": [entry.view() for entry in shown], "next": shown[-1].id if len(found) > limit else None}
+    return {"items": [entry.to_response() for entry in shown], "next": shown[-1].id if len(found) > limit else None}

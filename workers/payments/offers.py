@@ -2,7 +2,7 @@
 
 from sqlalchemy.orm import Session
 
-from models.applied_versions import AppliedVersion
+from core.bus.applied_versions import AppliedVersion
 from models.events import CourseArchived, CoursePublished, CourseUpdated
 from models.payments import Offer
 from models.payments.offers import OFFERS
@@ -10,17 +10,17 @@ from workers import projection, task
 
 
 @task
-def keep_offer(session: Session, *, event: CoursePublished, event_version: int | None = None) -> None:
+def upsert_offer(session: Session, *, event: CoursePublished, event_version: int | None = None) -> None:
     """Store the offer of a published course."""
     if AppliedVersion.advance(session, OFFERS, str(event.course_id), event_version):
-        Offer.keep(session, event)
+        Offer.upsert(session, event)
 
 
 @task
-def change_offer(session: Session, *, event: CourseUpdated, event_version: int | None = None) -> None:
+def update_offer(session: Session, *, event: CourseUpdated, event_version: int | None = None) -> None:
     """Store a changed price. New checkouts use it at once; open checkout sessions keep the old price."""
     if AppliedVersion.advance(session, OFFERS, str(event.course_id), event_version):
-        Offer.change(session, event)
+        Offer.apply_update(session, event)
 
 
 @task
@@ -30,4 +30,4 @@ def withdraw_offer(session: Session, *, event: CourseArchived, event_version: in
         Offer.withdraw(session, event.course_id)
 
 
-projection(OFFERS, forget=Offer.forget, folds=[keep_offer, change_offer, withdraw_offer])
+projection(OFFERS, clear_rows=Offer.delete, handlers=[upsert_offer, update_offer, withdraw_offer])

@@ -6,15 +6,23 @@ from datetime import datetime, timedelta
 from typing import Protocol, Self
 from uuid import UUID
 
+from core.log import get_logger
 from models.errors import ProviderUnavailable, ReceiptEmailMissing
-from models.log import get_logger
-from models.payments import Attempt, DisputeSnapshot, Movement, Order, Refund, RefundSnapshot, Snapshot
+from models.payments import (
+    DisputeSnapshot,
+    Order,
+    PaymentAttempt,
+    PaymentSnapshot,
+    ProviderTransaction,
+    Refund,
+    RefundSnapshot,
+)
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PageRequest:
+class PaymentRequest:
     """The checkout session to open, or the charge to make, for an attempt.
 
     Built from stored rows only, so that a retry sends the same request under the same idempotency key.
@@ -35,7 +43,7 @@ class PageRequest:
     expires_at: datetime
 
     @classmethod
-    def of(cls, attempt: Attempt, order: Order) -> Self:
+    def from_attempt(cls, attempt: PaymentAttempt, order: Order) -> Self:
         return cls(
             attempt_id=attempt.id,
             order_id=order.id,
@@ -66,7 +74,7 @@ class RefundRequest:
     receipt_email: str | None
 
     @classmethod
-    def of(cls, refund: Refund, attempt: Attempt, order: Order) -> Self:
+    def from_refund(cls, refund: Refund, attempt: PaymentAttempt, order: Order) -> Self:
         assert attempt.payment_id is not None  # only captured payments are refunded
         return cls(
             refund_id=refund.id,
@@ -80,7 +88,7 @@ class RefundRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Webhook:
+class IncomingWebhook:
     """A webhook request as received."""
 
     body: bytes
@@ -89,7 +97,7 @@ class Webhook:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notice:
+class ProviderNotification:
     """What a webhook of an authenticated sender refers to. The object's state is fetched, not read from the webhook."""
 
     dedupe_key: str
@@ -116,8 +124,8 @@ class Provider(Protocol):
     """
 
     name: str  # for display
-    page_open_for: timedelta
-    wants_receipt_email: bool  # the law requires a receipt for each buyer
+    checkout_session_ttl: timedelta
+    requires_receipt_email: bool  # the law requires a receipt for each buyer
 
     @property
     def account(self) -> str: ...
@@ -130,7 +138,7 @@ class Provider(Protocol):
         """Return whether charges move real money."""
         ...
 
-    def open_page(self, request: PageRequest) -> Snapshot:
+    def open_checkout_session(self, request: PaymentRequest) -> PaymentSnapshot:
         """Open a checkout session, or return the current state of the one opened under the same key.
 
         If the request has a ``method_id``, charge that payment method instead; the payment's id is then the
@@ -138,27 +146,27 @@ class Provider(Protocol):
         """
         ...
 
-    def fetch(self, object_id: str) -> Snapshot | None:
+    def fetch(self, object_id: str) -> PaymentSnapshot | None:
         """Return the state of a checkout session, by its id or the id of its payment; None if the provider has none."""
         ...
 
-    def find(self, request: PageRequest) -> Snapshot | None:
+    def find(self, request: PaymentRequest) -> PaymentSnapshot | None:
         """Find the checkout session or charge made for ``request`` in the provider's lists; None if there is none."""
         ...
 
-    def expire_page(self, page_id: str) -> Snapshot:
+    def expire_checkout_session(self, page_id: str) -> PaymentSnapshot:
         """Close a checkout session, unless it is already paid; return its state.
 
-        If the provider cannot close it, return it as canceled with ``lingers`` set: the buyer can still pay there, and
-        a later authorization has to be voided.
+        If the provider cannot close it, return it as canceled with ``still_payable`` set: the buyer can still pay
+        there, and a later authorization has to be voided.
         """
         ...
 
-    def take(self, snapshot: Snapshot) -> Snapshot:
+    def capture(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
         """Capture the full amount of an authorized payment; return the state afterwards."""
         ...
 
-    def release(self, snapshot: Snapshot) -> Snapshot:
+    def void(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
         """Void an authorized payment; return the state afterwards."""
         ...
 
@@ -166,45 +174,45 @@ class Provider(Protocol):
         """Refund a payment, once for each ``refund_id``; return the refund's state. Raises PaymentRefused."""
         ...
 
-    def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
+    def list_refunds(self, payment_id: str) -> list[RefundSnapshot]:
         """Return all refunds of a payment, including those made in the provider's dashboard."""
         ...
 
-    def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:
+    def list_disputes(self, payment_id: str) -> list[DisputeSnapshot]:
         """Return all disputes of a payment; always none if the provider's API does not report disputes."""
         ...
 
-    def forget_customer(self, customer_id: str) -> None:
+    def delete_customer(self, customer_id: str) -> None:
         """Delete a customer with the saved payment methods. Deleting a deleted customer is no error."""
         ...
 
-    def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
+    def parse_webhook(self, webhook: IncomingWebhook, *, at: datetime) -> ProviderNotification | None:
         """Authenticate and parse a webhook; return None if its event type is not handled.
 
-        Raises SignatureInvalid, SenderRefused, HookUnreadable.
+        Raises SignatureInvalid, SenderNotAllowed, WebhookMalformed.
         """
         ...
 
-    def missed(self, since: datetime) -> Iterator[Notice]:
+    def list_events(self, since: datetime) -> Iterator[ProviderNotification]:
         """Return all events that may have happened since then, as the provider's webhooks would report them.
 
         Delivered events are included: the caller filters out the stored ones.
         """
         ...
 
-    def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:
+    def list_transactions(self, since: datetime, until: datetime) -> Iterator[ProviderTransaction]:
         """Return the payments, refunds and disputes created in ``since`` <= time < ``until``."""
         ...
 
-    def bears_out(self, kind: str, snapshot: Snapshot) -> bool:
-        """Return whether the fetched state confirms a notice of type ``kind``, or is later than it."""
+    def confirms(self, kind: str, snapshot: PaymentSnapshot) -> bool:
+        """Return whether the fetched state confirms a notification of type ``kind``, or is later than it."""
         ...
 
 
 Providers = Mapping[str, Provider]
 
 
-def provider_of(providers: Providers, attempt: Attempt) -> Provider:
+def provider_of(providers: Providers, attempt: PaymentAttempt) -> Provider:
     """Return the provider of ``attempt``. Raises ProviderUnavailable if its account is not the configured one."""
     return provider_at(providers, attempt.provider, attempt.account)
 
@@ -213,16 +221,16 @@ def provider_at(providers: Providers, name: str, account: str) -> Provider:
     """Return the provider ``name``. Raises ProviderUnavailable if ``account`` is not the configured account."""
     provider = providers.get(name)
     if provider is None or provider.account != account:
-        log.error("no such account is configured", provider=name, account=account)
+        log.error("provider account is not configured", provider=name, account=account)
         raise ProviderUnavailable(name)
     return provider
 
 
-def refuse_unpayable(shop: Provider, amount_minor: int, currency: str, receipt_email: str | None) -> None:
+def require_payable(provider: Provider, amount_minor: int, currency: str, receipt_email: str | None) -> None:
     """Refuse amounts and currencies that the provider would refuse, before any payment attempt is created.
 
     Raises CurrencyNotSupported, AmountTooSmall, AmountTooLarge, AmountNotDivisible, ReceiptEmailMissing.
     """
-    shop.amounts.check_charge(amount_minor, currency)
-    if shop.wants_receipt_email and not receipt_email:
-        raise ReceiptEmailMissing(shop.name)
+    provider.amounts.check_charge(amount_minor, currency)
+    if provider.requires_receipt_email and not receipt_email:
+        raise ReceiptEmailMissing(provider.name)

@@ -12,144 +12,175 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import now
+from core.db import utc_now
+from core.log import get_logger
 from models.errors import DomainError
-from models.log import get_logger
-from models.payments import Movement, ProviderEvent, ProviderPull, ReconciledDay, Reconciliation
-from models.payments.reconciliations import DAY, Difference, booked_between
+from models.payments import ProviderEvent, ProviderPull, ProviderTransaction, ReconciledDay, Reconciliation
+from models.payments.reconciliations import DAY, ComparedTransaction, booked_between
 from workers import job, task
-from workers._delivery import Sessions
-from workers.resources import Poke
+from workers.runtime.dependencies import EnqueueAfterCommit
+from workers.runtime.execution import Transactions
 
-from .provider import Notice, Provider, Providers
-from .webhooks import take_in
+from .provider import Provider, ProviderNotification, Providers
+from .webhooks import store_notification
 
 log = get_logger(__name__)
 
-NOTICES_A_LOOKUP = 500
+LOOKUP_BATCH_SIZE = 500
 
 
 @job(every_seconds=3600)
-def pull_missed_news(sessions: Sessions, providers: Providers, poke: Poke) -> None:
+def fetch_undelivered_events(
+    transactions: Transactions, providers: Providers, enqueue_after_commit: EnqueueAfterCommit
+) -> None:
     """Store the events that the providers list since the last run and that no webhook has delivered."""
 
     def pull(name: str, provider: Provider) -> None:
-        until = now()
-        with sessions.begin() as session:
+        until = utc_now()
+        with transactions.begin() as session:
             since = ProviderPull.since(session, name, provider.account, at=until)
-        notices = provider.missed(since)
-        while some := list(islice(notices, NOTICES_A_LOOKUP)):
-            _take_in_unknown(sessions, poke, name, provider, some)
-        with sessions.begin() as session:
+        notifications = provider.list_events(since)
+        while batch := list(islice(notifications, LOOKUP_BATCH_SIZE)):
+            _store_unknown_notifications(transactions, enqueue_after_commit, name, provider, batch)
+        with transactions.begin() as session:
             ProviderPull.finish(session, name, provider.account, until=until)
 
-    _at_each(providers, pull)
+    _for_each_provider(providers, pull)
 
 
 @job(every_seconds=3600)
-def compare_days(sessions: Sessions, providers: Providers, poke: Poke) -> None:
+def reconcile_recent_days(
+    transactions: Transactions, providers: Providers, enqueue_after_commit: EnqueueAfterCommit
+) -> None:
     """Compare each due day (``ReconciledDay.due``) with the ledger. A missed day is due again in the next run."""
 
     def compare(name: str, provider: Provider) -> None:
-        with sessions.begin() as session:
-            due = ReconciledDay.due(session, name, provider.account, at=now())
+        with transactions.begin() as session:
+            due = ReconciledDay.due(session, name, provider.account, at=utc_now())
         crash: Exception | None = None
         for since in due:
             try:
-                compare_day(sessions, poke, name, provider, since=since)
+                reconcile_day(transactions, enqueue_after_commit, name, provider, since=since)
             except DomainError:
                 raise  # the provider is unavailable: leave the other days to the next run
             except Exception as error:
-                log.exception("day was not compared", provider=name, since=since)
+                log.exception("reconciliation of a day failed", provider=name, since=since)
                 crash = error
         if crash:
             raise crash
 
-    _at_each(providers, compare)
+    _for_each_provider(providers, compare)
 
 
-def compare_day(sessions: Sessions, poke: Poke, name: str, provider: Provider, *, since: datetime) -> list[Difference]:
+def reconcile_day(
+    transactions: Transactions,
+    enqueue_after_commit: EnqueueAfterCommit,
+    name: str,
+    provider: Provider,
+    *,
+    since: datetime,
+) -> list[ComparedTransaction]:
     """Compare the provider's movements of the day from ``since`` with the ledger, in both directions.
 
     Return the differences. Each one is handled like a webhook about its object: usually a webhook was lost, and
     fetching the object resolves the difference. Raises ProviderUnavailable, ProviderOutcomeUnknown.
     """
-    listed = list(provider.movements(since, since + DAY))
-    with sessions.begin() as session:
+    listed = list(provider.list_transactions(since, since + DAY))
+    with transactions.begin() as session:
         booked = booked_between(session, name, provider.account, since, since + DAY)
     known = {(each.kind, each.object_id) for each in listed}
-    unlisted = [_looked_up(provider, each) for each in booked if (each.kind, each.object_id) not in known]
-    with sessions.begin() as session:
+    unlisted = [_with_provider_amount(provider, each) for each in booked if (each.kind, each.object_id) not in known]
+    with transactions.begin() as session:
         differing = Reconciliation.compare(
-            session, listed, provider=name, account=provider.account, since=since, at=now(), unlisted=unlisted
+            session, listed, provider=name, account=provider.account, since=since, at=utc_now(), unlisted=unlisted
         )
     for each in differing:
-        moved = each.movement
+        transaction = each.transaction
         log.error(
             "provider and ledger differ",
             provider=name,
-            kind=moved.kind,
-            object_id=moved.object_id,
-            theirs_minor=moved.amount_minor,
+            kind=transaction.kind,
+            object_id=transaction.object_id,
+            theirs_minor=transaction.amount_minor,
             ours_minor=each.ours_minor,
-            currency=moved.currency,
+            currency=transaction.currency,
         )
-        kind = "payment.reconciled" if moved.kind == "capture" else f"{moved.kind}.reconciled"
-        key = f"reconciled:{moved.object_id}:{now().date()}"
-        _take_in(sessions, poke, name, provider, Notice(dedupe_key=key, type=kind, object_id=moved.payment_id))
+        kind = "payment.reconciled" if transaction.kind == "capture" else f"{transaction.kind}.reconciled"
+        key = f"reconciled:{transaction.object_id}:{utc_now().date()}"
+        _store_and_log_notification(
+            transactions,
+            enqueue_after_commit,
+            name,
+            provider,
+            ProviderNotification(dedupe_key=key, type=kind, object_id=transaction.payment_id),
+        )
     return differing
 
 
-def _looked_up(provider: Provider, booked: Movement) -> Movement:
+def _with_provider_amount(provider: Provider, booked: ProviderTransaction) -> ProviderTransaction:
     """Return a booked but unlisted movement with the amount that the provider reports for its object, or 0."""
     amounts: Iterable[int]
     if booked.kind == "capture":
         snapshot = provider.fetch(booked.payment_id)
         amounts = [snapshot.captured_minor] if snapshot else []
     elif booked.kind == "refund":
-        refunds = [each for each in provider.refunds_of(booked.payment_id) if each.object_id == booked.object_id]
+        refunds = [each for each in provider.list_refunds(booked.payment_id) if each.object_id == booked.object_id]
         amounts = [each.amount_minor for each in refunds if each.status == "succeeded"]
     else:
-        disputes = [each for each in provider.disputes_of(booked.payment_id) if each.object_id == booked.object_id]
-        amounts = [each.amount_minor for each in disputes if each.has_taken]
+        disputes = [each for each in provider.list_disputes(booked.payment_id) if each.object_id == booked.object_id]
+        amounts = [each.amount_minor for each in disputes if each.holds_funds]
     return replace(booked, amount_minor=sum(amounts))
 
 
 @task
 def list_reconciliations(session: Session, *, limit: int, after: UUID | None) -> dict[str, Any]:
     """Return a page of reconciliation reports, newest first: {"items", "next"}."""
-    found = Reconciliation.page(session, limit=limit + 1, after=after)
+    found = Reconciliation.list_page(session, limit=limit + 1, after=after)
     shown = found[:limit]
-    return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
+    return {"items": [each.to_response() for each in shown], "next": shown[-1].id if len(found) > limit else None}
 
 
-def _take_in_unknown(sessions: Sessions, poke: Poke, name: str, provider: Provider, notices: list[Notice]) -> None:
-    with sessions.begin() as session:
-        keys = [notice.dedupe_key for notice in notices]
-        unknown = ProviderEvent.unknown(session, name, provider.account, keys)
-    for notice in notices:
-        if notice.dedupe_key in unknown:
-            _take_in(sessions, poke, name, provider, notice)
+def _store_unknown_notifications(
+    transactions: Transactions,
+    enqueue_after_commit: EnqueueAfterCommit,
+    name: str,
+    provider: Provider,
+    notifications: list[ProviderNotification],
+) -> None:
+    with transactions.begin() as session:
+        keys = [notification.dedupe_key for notification in notifications]
+        unknown = ProviderEvent.find_unknown_keys(session, name, provider.account, keys)
+    for notification in notifications:
+        if notification.dedupe_key in unknown:
+            _store_and_log_notification(transactions, enqueue_after_commit, name, provider, notification)
 
 
-def _take_in(sessions: Sessions, poke: Poke, name: str, provider: Provider, notice: Notice) -> None:
-    with sessions.begin() as session:
-        is_new = take_in(session, poke, provider, notice, provider=name)
+def _store_and_log_notification(
+    transactions: Transactions,
+    enqueue_after_commit: EnqueueAfterCommit,
+    name: str,
+    provider: Provider,
+    notification: ProviderNotification,
+) -> None:
+    with transactions.begin() as session:
+        is_new = store_notification(session, enqueue_after_commit, provider, notification, provider=name)
     if is_new:
-        log.warning("news that no webhook has brought", provider=name, kind=notice.type, object_id=notice.object_id)
+        log.warning(
+            "provider event without webhook", provider=name, kind=notification.type, object_id=notification.object_id
+        )
 
 
-def _at_each(providers: Providers, do: Callable[[str, Provider], None]) -> None:
+def _for_each_provider(providers: Providers, do: Callable[[str, Provider], None]) -> None:
     """Call ``do`` for each provider, even if an earlier one fails; then raise the last error, so the job is retried."""
     failed: Exception | None = None
     for name, provider in providers.items():
         try:
             do(name, provider)
         except DomainError as error:
-            log.warning("provider was not asked", provider=name, reason=str(error))
+            log.warning("provider call failed", provider=name, reason=str(error))
             failed = error
         except Exception as error:
-            log.exception("provider was not asked", provider=name)
+            log.exception("provider call failed", provider=name)
             failed = error
     if failed:
         raise failed

@@ -10,14 +10,28 @@ import msgspec
 import stripe
 
 import settings
-from models.errors import HookUnreadable, PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable, SignatureInvalid
-from models.log import get_logger
-from models.payments import DisputeSnapshot, Movement, RefundSnapshot, Snapshot
-from models.webhooks import FURTHEST_AHEAD, verify_stripe
+from core.log import get_logger
+from core.webhook_signatures import MAX_CLOCK_SKEW, verify_stripe
+from models.errors import (
+    PaymentRefused,
+    ProviderOutcomeUnknown,
+    ProviderUnavailable,
+    SignatureInvalid,
+    WebhookMalformed,
+)
+from models.payments import DisputeSnapshot, PaymentSnapshot, ProviderTransaction, RefundSnapshot
 
-from .provider import Notice, PageRequest, RefundRequest, Webhook
+from .provider import IncomingWebhook, PaymentRequest, ProviderNotification, RefundRequest
 from .stripe_amounts import StripeAmounts, from_stripe, to_stripe
-from .stripe_objects import FOLLOWED, StripeEvent, attempt_id, dispute_snapshot, read_event, refund_snapshot, status
+from .stripe_mapping import (
+    HANDLED_EVENTS,
+    StripeEvent,
+    dispute_snapshot,
+    map_status,
+    parse_attempt_id,
+    parse_event,
+    refund_snapshot,
+)
 
 log = get_logger(__name__)
 
@@ -25,7 +39,7 @@ NAME = "Stripe"
 API_HOST = "api.stripe.com"
 
 # An event may appear in the list some time after its "created" timestamp.
-LISTED_WITHIN = timedelta(minutes=5)
+EVENT_LIST_DELAY = timedelta(minutes=5)
 
 _WITH_PAYMENT = ["payment_intent"]
 
@@ -34,17 +48,17 @@ class Stripe:
     """A Stripe account. ``url`` may point to the fake of Stripe, but not with a live key."""
 
     name = NAME
-    page_open_for = timedelta(hours=23)  # Stripe allows at most 24 h, by its own clock
-    wants_receipt_email = False
+    checkout_session_ttl = timedelta(hours=23)  # Stripe allows at most 24 h, by its own clock
+    requires_receipt_email = False
     amounts = StripeAmounts()
 
     def __init__(self, key: str, *, url: str, account: str, webhook_secrets: tuple[str, ...]) -> None:
         self.account = account
         self.live_mode = key.startswith(("sk_live_", "rk_live_"))
         if self.live_mode and urlsplit(url).hostname != API_HOST:
-            raise SystemExit("a live key of Stripe is sent to Stripe's own host alone")
+            raise SystemExit("a live key of Stripe may only be sent to api.stripe.com")
         if not webhook_secrets or not all(webhook_secrets):
-            raise SystemExit("an empty webhook secret is one that anybody could sign with")
+            raise SystemExit("a webhook secret of Stripe is empty")
         self._webhook_secrets = [secret.encode() for secret in webhook_secrets]
         self._client = stripe.StripeClient(
             key,
@@ -54,7 +68,7 @@ class Stripe:
         )
 
     @classmethod
-    def configured(cls) -> Self:
+    def from_settings(cls) -> Self:
         return cls(
             settings.STRIPE_SECRET_KEY,
             url=settings.STRIPE_API_URL,
@@ -62,7 +76,7 @@ class Stripe:
             webhook_secrets=settings.STRIPE_WEBHOOK_SECRETS,
         )
 
-    def open_page(self, request: PageRequest) -> Snapshot:
+    def open_checkout_session(self, request: PaymentRequest) -> PaymentSnapshot:
         if request.method_id:
             return self._charge(request)
         metadata = _metadata(request)
@@ -86,7 +100,7 @@ class Stripe:
         if request.saves_method:
             params["customer_creation"] = "always"
             params["payment_intent_data"]["setup_future_usage"] = "off_session"
-        with _errors_as_ours():
+        with _translate_errors():
             try:
                 session = self._sessions.create(params, {"idempotency_key": str(request.attempt_id)})
             except (stripe.CardError, stripe.InvalidRequestError) as error:
@@ -95,51 +109,57 @@ class Stripe:
                 session = self._sessions.retrieve(session.id, {"expand": _WITH_PAYMENT})
             return self._snapshot(session)
 
-    def fetch(self, object_id: str) -> Snapshot | None:
-        with _errors_as_ours():
+    def fetch(self, object_id: str) -> PaymentSnapshot | None:
+        with _translate_errors():
             try:
                 if object_id.startswith("cs_"):
-                    page = self._sessions.retrieve(object_id, {"expand": _WITH_PAYMENT})
-                    return self._snapshot(page) if page.mode == "payment" else None
-                made_by = self._sessions.list({"payment_intent": object_id, "expand": _within_list(_WITH_PAYMENT)})
-                if made_by.data:
-                    return self._snapshot(made_by.data[0])
+                    checkout_session = self._sessions.retrieve(object_id, {"expand": _WITH_PAYMENT})
+                    return self._snapshot(checkout_session) if checkout_session.mode == "payment" else None
+                listed_sessions = self._sessions.list(
+                    {"payment_intent": object_id, "expand": _within_list(_WITH_PAYMENT)}
+                )
+                if listed_sessions.data:
+                    return self._snapshot(listed_sessions.data[0])
                 return self._charge_snapshot(self._payments.retrieve(object_id).to_dict())
             except stripe.InvalidRequestError as error:
                 if _is_missing(error):
                     return None
                 raise
 
-    def find(self, request: PageRequest) -> Snapshot | None:
-        since = int((request.created_at - FURTHEST_AHEAD).timestamp())  # allows for clock skew
+    def find(self, request: PaymentRequest) -> PaymentSnapshot | None:
+        since = int((request.created_at - MAX_CLOCK_SKEW).timestamp())  # allows for clock skew
         until = int(request.expires_at.timestamp())
         query: Any = {"created": {"gte": since, "lte": until}, "limit": 100}
-        with _errors_as_ours():
+        with _translate_errors():
             if request.method_id:
                 made = (self._charge_snapshot(each.to_dict()) for each in self._payments.list(query).auto_paging_iter())
             else:
                 opened = self._sessions.list({**query, "expand": _within_list(_WITH_PAYMENT)})
-                made = (self._snapshot(page) for page in opened.auto_paging_iter() if page.mode == "payment")
+                made = (
+                    self._snapshot(checkout_session)
+                    for checkout_session in opened.auto_paging_iter()
+                    if checkout_session.mode == "payment"
+                )
             return next((each for each in made if each.attempt_id == str(request.attempt_id)), None)
 
-    def expire_page(self, page_id: str) -> Snapshot:
-        with _errors_as_ours():
+    def expire_checkout_session(self, page_id: str) -> PaymentSnapshot:
+        with _translate_errors():
             try:
                 return self._snapshot(self._sessions.expire(page_id, {"expand": _WITH_PAYMENT}))
             except stripe.InvalidRequestError:
                 # The session is no longer open, or is a charge. Fetch it to see whether it is paid or expired.
-                return self._looked_at(page_id)
+                return self._refetch(page_id)
 
-    def take(self, snapshot: Snapshot) -> Snapshot:
+    def capture(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
         # InvalidRequestError: the payment is no longer authorized; the fetch returns its state.
-        with _errors_as_ours(), suppress(stripe.InvalidRequestError):
-            self._payments.capture(_payment_id(snapshot), {}, _once("take", snapshot))
-        return self._looked_at(snapshot.page_id)
+        with _translate_errors(), suppress(stripe.InvalidRequestError):
+            self._payments.capture(_payment_id(snapshot), {}, _idempotency_key("capture", snapshot))
+        return self._refetch(snapshot.page_id)
 
-    def release(self, snapshot: Snapshot) -> Snapshot:
-        with _errors_as_ours(), suppress(stripe.InvalidRequestError):
-            self._payments.cancel(_payment_id(snapshot), {}, _once("release", snapshot))
-        return self._looked_at(snapshot.page_id)
+    def void(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
+        with _translate_errors(), suppress(stripe.InvalidRequestError):
+            self._payments.cancel(_payment_id(snapshot), {}, _idempotency_key("void", snapshot))
+        return self._refetch(snapshot.page_id)
 
     def refund(self, request: RefundRequest) -> RefundSnapshot:
         params: Any = {
@@ -147,7 +167,7 @@ class Stripe:
             "amount": to_stripe(request.amount_minor, request.currency),
             "metadata": {"order_id": str(request.order_id), "refund_id": str(request.refund_id)},
         }
-        with _errors_as_ours():
+        with _translate_errors():
             try:
                 refund = self._client.v1.refunds.create(params, {"idempotency_key": str(request.refund_id)})
             except (stripe.CardError, stripe.InvalidRequestError) as error:
@@ -156,60 +176,60 @@ class Stripe:
                 refund = self._client.v1.refunds.retrieve(refund.id)
             return refund_snapshot(refund)
 
-    def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
-        return [refund_snapshot(refund) for refund in self._made_on(payment_id, self._client.v1.refunds)]
+    def list_refunds(self, payment_id: str) -> list[RefundSnapshot]:
+        return [refund_snapshot(refund) for refund in self._list_for_payment(payment_id, self._client.v1.refunds)]
 
-    def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:
-        return [dispute_snapshot(dispute) for dispute in self._made_on(payment_id, self._client.v1.disputes)]
+    def list_disputes(self, payment_id: str) -> list[DisputeSnapshot]:
+        return [dispute_snapshot(dispute) for dispute in self._list_for_payment(payment_id, self._client.v1.disputes)]
 
-    def forget_customer(self, customer_id: str) -> None:
-        with _errors_as_ours():
+    def delete_customer(self, customer_id: str) -> None:
+        with _translate_errors():
             try:
                 self._client.v1.customers.delete(customer_id)
             except stripe.InvalidRequestError as error:
                 if error.code != "resource_missing":
                     raise
 
-    def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:
+    def parse_webhook(self, webhook: IncomingWebhook, *, at: datetime) -> ProviderNotification | None:
         verify_stripe(webhook.body, webhook.headers.get("stripe-signature", ""), self._webhook_secrets, at=at)
-        event = read_event(webhook.body)
-        if event.type not in FOLLOWED:
+        event = parse_event(webhook.body)
+        if event.type not in HANDLED_EVENTS:
             return None
         if event.livemode != self.live_mode:
-            raise SignatureInvalid("it is of the other mode than our key")
-        return _notice(event)
+            raise SignatureInvalid("the live mode of the event differs from the key's")
+        return _notification(event)
 
-    def missed(self, since: datetime) -> Iterator[Notice]:
+    def list_events(self, since: datetime) -> Iterator[ProviderNotification]:
         # Not by delivery_success: Stripe counts no delivery as failed while an endpoint is disabled or missing.
-        created = {"gte": int((since - LISTED_WITHIN).timestamp())}
-        query: Any = {"types": sorted(FOLLOWED), "created": created, "limit": 100}
-        with _errors_as_ours():
+        created = {"gte": int((since - EVENT_LIST_DELAY).timestamp())}
+        query: Any = {"types": sorted(HANDLED_EVENTS), "created": created, "limit": 100}
+        with _translate_errors():
             for listed in self._client.v1.events.list(query).auto_paging_iter():
                 try:
                     event = msgspec.convert(listed.to_dict(), type=StripeEvent)
-                    notice = _notice(event) if event.livemode == self.live_mode else None
-                except (msgspec.ValidationError, HookUnreadable) as error:
-                    log.warning("event cannot be read", provider=NAME, object_id=listed.id, reason=str(error))
+                    notification = _notification(event) if event.livemode == self.live_mode else None
+                except (msgspec.ValidationError, WebhookMalformed) as error:
+                    log.warning("event cannot be parsed", provider=NAME, object_id=listed.id, reason=str(error))
                     continue
-                if notice:
-                    yield notice
+                if notification:
+                    yield notification
 
-    def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:
+    def list_transactions(self, since: datetime, until: datetime) -> Iterator[ProviderTransaction]:
         query: Any = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100}
-        with _errors_as_ours():
+        with _translate_errors():
             for payment in self._payments.list(query).auto_paging_iter():
                 made = payment.to_dict()
-                yield Movement(
+                yield ProviderTransaction(
                     kind="capture",
                     object_id=made["id"],
                     payment_id=made["id"],
-                    attempt_id=attempt_id(made),
+                    attempt_id=parse_attempt_id(made),
                     amount_minor=from_stripe(made["amount_received"], made["currency"]),
                     currency=made["currency"].upper(),
                 )
             for refund in self._client.v1.refunds.list(query).auto_paging_iter():
                 made = refund.to_dict()
-                yield Movement(
+                yield ProviderTransaction(
                     kind="refund",
                     object_id=made["id"],
                     payment_id=made["payment_intent"] or "",
@@ -219,20 +239,20 @@ class Stripe:
                 )
 
             for dispute in self._client.v1.disputes.list(query).auto_paging_iter():
-                told = dispute_snapshot(dispute)
-                yield Movement(
+                reported = dispute_snapshot(dispute)
+                yield ProviderTransaction(
                     kind="dispute",
-                    object_id=told.object_id,
+                    object_id=reported.object_id,
                     payment_id=str(dispute.payment_intent or ""),
                     attempt_id=None,
-                    amount_minor=told.amount_minor if told.has_taken else 0,
-                    currency=told.currency,
+                    amount_minor=reported.amount_minor if reported.holds_funds else 0,
+                    currency=reported.currency,
                 )
 
-    def bears_out(self, kind: str, snapshot: Snapshot) -> bool:  # noqa: ARG002 a signed event has happened
+    def confirms(self, kind: str, snapshot: PaymentSnapshot) -> bool:  # noqa: ARG002 a signed event has happened
         return True
 
-    def _charge(self, request: PageRequest) -> Snapshot:
+    def _charge(self, request: PaymentRequest) -> PaymentSnapshot:
         """Charge a saved card. A declined charge returns a failed payment with the decline code."""
         params: Any = {
             "amount": to_stripe(request.amount_minor, request.currency),
@@ -244,7 +264,7 @@ class Stripe:
             "description": request.description,
             "metadata": _metadata(request),
         }
-        with _errors_as_ours():
+        with _translate_errors():
             try:
                 payment = self._payments.create(params, {"idempotency_key": str(request.attempt_id)})
                 if _is_replayed(payment):
@@ -256,9 +276,9 @@ class Stripe:
             except stripe.InvalidRequestError as error:
                 raise PaymentRefused(error.code or "invalid_request") from error
 
-    def _made_on(self, payment_id: str, resource: Any) -> list[Any]:
+    def _list_for_payment(self, payment_id: str, resource: Any) -> list[Any]:
         """Return the refunds or disputes of a payment; none if Stripe does not know the payment."""
-        with _errors_as_ours():
+        with _translate_errors():
             try:
                 return list(resource.list({"payment_intent": payment_id, "limit": 100}).auto_paging_iter())
             except stripe.InvalidRequestError as error:
@@ -266,7 +286,7 @@ class Stripe:
                     return []
                 raise
 
-    def _looked_at(self, page_id: str | None) -> Snapshot:
+    def _refetch(self, page_id: str | None) -> PaymentSnapshot:
         snapshot = self.fetch(page_id) if page_id else None
         if snapshot is None:
             raise ProviderOutcomeUnknown(NAME)
@@ -280,31 +300,40 @@ class Stripe:
     def _sessions(self) -> Any:
         return self._client.v1.checkout.sessions
 
-    def _charge_snapshot(self, payment: dict[str, Any]) -> Snapshot:
+    def _charge_snapshot(self, payment: dict[str, Any]) -> PaymentSnapshot:
         """Return the snapshot of a payment without Checkout Session; the payment's id serves as ``page_id``."""
-        no_page = {"status": "complete", "payment_status": "unpaid"}
-        page = {**no_page, "id": payment["id"], "url": None, "livemode": payment["livemode"], "customer": None}
-        return self._told(page, payment, amount=payment["amount"], metadata=payment["metadata"])
+        no_session = {"status": "complete", "payment_status": "unpaid"}
+        checkout_session = {
+            **no_session,
+            "id": payment["id"],
+            "url": None,
+            "livemode": payment["livemode"],
+            "customer": None,
+        }
+        return self._build_snapshot(checkout_session, payment, amount=payment["amount"], metadata=payment["metadata"])
 
-    def _snapshot(self, session: Any) -> Snapshot:
-        page = session.to_dict()  # a StripeObject is not a dict
-        return self._told(
-            page, page["payment_intent"] or {}, amount=page["amount_total"], metadata=page["metadata"] or {}
+    def _snapshot(self, session: Any) -> PaymentSnapshot:
+        checkout_session = session.to_dict()  # a StripeObject is not a dict
+        return self._build_snapshot(
+            checkout_session,
+            checkout_session["payment_intent"] or {},
+            amount=checkout_session["amount_total"],
+            metadata=checkout_session["metadata"] or {},
         )
 
-    def _told(
-        self, page: dict[str, Any], payment: dict[str, Any], *, amount: int, metadata: dict[str, str]
-    ) -> Snapshot:
-        currency = (payment or page)["currency"].upper()
+    def _build_snapshot(
+        self, checkout_session: dict[str, Any], payment: dict[str, Any], *, amount: int, metadata: dict[str, str]
+    ) -> PaymentSnapshot:
+        currency = (payment or checkout_session)["currency"].upper()
         failure = payment.get("last_payment_error") or {}
-        return Snapshot(
+        return PaymentSnapshot(
             account=self.account,
-            live_mode=page["livemode"],
-            page_id=page["id"],
-            page_url=page["url"],
-            page_open=page["status"] == "open",
+            live_mode=checkout_session["livemode"],
+            page_id=checkout_session["id"],
+            page_url=checkout_session["url"],
+            page_open=checkout_session["status"] == "open",
             payment_id=payment.get("id"),
-            status=status(page, payment),
+            status=map_status(checkout_session, payment),
             amount_minor=from_stripe(amount, currency),
             currency=currency,
             captured_minor=from_stripe(payment.get("amount_received", 0), currency),
@@ -312,14 +341,14 @@ class Stripe:
             attempt_id=metadata.get("attempt_id"),
             failure_reason=failure.get("decline_code") or failure.get("code"),
             method_id=payment.get("payment_method") if payment.get("setup_future_usage") else None,
-            customer_id=page["customer"],
+            customer_id=checkout_session["customer"],
         )
 
 
-def _notice(event: StripeEvent) -> Notice | None:
-    """Return the notice of a handled event; None if it refers to no payment intent and cannot be ours."""
+def _notification(event: StripeEvent) -> ProviderNotification | None:
+    """Return the notification of a handled event; None if it refers to no payment intent and cannot be ours."""
     object_id = event.object_id
-    return Notice(dedupe_key=event.id, type=event.type, object_id=object_id) if object_id else None
+    return ProviderNotification(dedupe_key=event.id, type=event.type, object_id=object_id) if object_id else None
 
 
 def _is_missing(error: stripe.InvalidRequestError) -> bool:
@@ -331,16 +360,16 @@ def _is_replayed(made: Any) -> bool:
     return bool(made.last_response.headers.get("idempotent-replayed") == "true")
 
 
-def _metadata(request: PageRequest) -> dict[str, str]:
+def _metadata(request: PaymentRequest) -> dict[str, str]:
     return {"order_id": str(request.order_id), "attempt_id": str(request.attempt_id)}
 
 
-def _payment_id(snapshot: Snapshot) -> str:
+def _payment_id(snapshot: PaymentSnapshot) -> str:
     assert snapshot.payment_id is not None  # an authorized snapshot has a payment
     return snapshot.payment_id
 
 
-def _once(verb: str, snapshot: Snapshot) -> Any:
+def _idempotency_key(verb: str, snapshot: PaymentSnapshot) -> Any:
     return {"idempotency_key": f"{snapshot.attempt_id}:{verb}"}
 
 
@@ -349,12 +378,12 @@ def _within_list(paths: list[str]) -> list[str]:
 
 
 @contextmanager
-def _errors_as_ours() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Translate errors that the SDK raises after its retries to ProviderUnavailable or ProviderOutcomeUnknown."""
     try:
         yield
     except (stripe.RateLimitError, stripe.AuthenticationError, stripe.PermissionError) as error:
-        log.warning("stripe turned us away", reason=error.code or type(error).__name__, status=error.http_status)
+        log.warning("stripe rejected the call", reason=error.code or type(error).__name__, status=error.http_status)
         raise ProviderUnavailable(NAME) from error
     except stripe.StripeError as error:
         # Lost connection, timeout, 5xx, 409 (a call with this key is running), or a key used with another body by an

@@ -3,8 +3,8 @@
 Stripe's ``amount`` differs from the minor unit of ISO 4217 in three currencies, and some amounts are refused.
 """
 
+from core.money import format_amount
 from models.errors import AmountNotDivisible, AmountTooLarge, AmountTooSmall, CurrencyNotSupported, PaymentRefused
-from models.money import format_amount
 
 NAME = "Stripe"
 
@@ -26,14 +26,14 @@ _STEPS_MINOR = {"BHD": 10, "JOD": 10, "KWD": 10, "OMR": 10, "TND": 10, "MGA": 10
 
 # Minimum charge in the minor unit of ISO 4217, if the account settles in the currency. Otherwise Stripe compares the
 # converted amount with the minimum of the settlement currency and may refuse: PaymentRefused("amount_too_small").
-_LEAST_MINOR = {
+_MIN_CHARGE_MINOR = {
     "AED": 200, "AUD": 50, "BGN": 100, "BRL": 50, "CAD": 50, "CHF": 50, "CZK": 1500, "DKK": 250, "EUR": 50, "GBP": 30,
     "HKD": 400, "HUF": 17500, "INR": 50, "JPY": 50, "MXN": 1000, "MYR": 200, "NOK": 300, "NZD": 50, "PLN": 200,
     "RON": 200, "SEK": 300, "SGD": 50, "THB": 1000, "USD": 50,
 }  # fmt: skip
 # Maximum number of digits of Stripe's ``amount``.
 _DIGITS = {"COP": 10, "HUF": 10, "IDR": 12, "INR": 9, "JPY": 10, "LBP": 11}
-_DIGITS_OF_OTHERS = 8
+_DEFAULT_DIGITS = 8
 
 
 class StripeAmounts:
@@ -43,10 +43,10 @@ class StripeAmounts:
         """Raise CurrencyNotSupported, AmountTooSmall, AmountTooLarge or AmountNotDivisible."""
         if currency not in PRESENTMENT:
             raise CurrencyNotSupported(NAME, currency)
-        least_minor = _LEAST_MINOR.get(currency, 1)
+        least_minor = _MIN_CHARGE_MINOR.get(currency, 1)
         if amount_minor < least_minor:
             raise AmountTooSmall(NAME, format_amount(least_minor, currency), currency)
-        largest = 10 ** _DIGITS.get(currency, _DIGITS_OF_OTHERS) - 1
+        largest = 10 ** _DIGITS.get(currency, _DEFAULT_DIGITS) - 1
         if _scaled(amount_minor, currency) > largest:
             raise AmountTooLarge(NAME, format_amount(from_stripe(largest, currency), currency), currency)
         self.check_refund(amount_minor, currency)

@@ -1,7 +1,7 @@
 """Subscriptions: start, renew, cancel and end them.
 
 A subscription starts with a saved payment method or a checkout session, and a job renews it. Each period is paid by an
-order of its own; ``sync.apply_snapshot`` applies the outcome of the payment to the subscription.
+order of its own; ``payment_sync.apply_payment_snapshot`` applies the outcome of the payment to the subscription.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,10 @@ from uuid import UUID
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from models import clock
-from models.base import now
+from core import clock
+from core.bus.outbox import record
+from core.db import utc_now
+from core.log import get_logger
 from models.errors import (
     AlreadySubscribed,
     CheckoutOutcomeUnknown,
@@ -23,26 +25,24 @@ from models.errors import (
     ProviderOutcomeUnknown,
 )
 from models.events import Event
-from models.log import get_logger
-from models.outbox import record
-from models.payments import Attempt, Order, Plan, SavedMethod, Subscription, Terms
-from models.payments.ownership import refuse_erased, refuse_owned
+from models.payments import Order, PaymentAttempt, PaymentTerms, Plan, SavedMethod, Subscription
+from models.payments.ownership import require_not_erased, require_not_owned
 from workers import job, task
-from workers._delivery import Sessions
-from workers.resources import Poke
+from workers.runtime.dependencies import EnqueueAfterCommit
+from workers.runtime.execution import Transactions
 
-from .provider import Providers, refuse_unpayable
-from .sync import apply_snapshot, ask_provider, close_page
+from .payment_sync import apply_payment_snapshot, close_checkout_session, refresh_payment
+from .provider import Providers, require_payable
 
 log = get_logger(__name__)
 
 # No buyer waits for a charge, so it may take as long as the provider keeps its idempotency key.
-CHARGE_OPEN_FOR = timedelta(hours=23)
-STEPS_A_RUN = 100
+CHARGE_TTL = timedelta(hours=23)
+BATCH_SIZE = 100
 # Enough for the longest case: close an open checkout session, then charge the saved payment method.
-CALLS_A_STEP = 2
+MAX_CALLS_PER_STEP = 2
 
-Charge = tuple[Attempt, Order]
+PendingCharge = tuple[PaymentAttempt, Order]
 
 
 @dataclass(frozen=True)
@@ -54,44 +54,50 @@ class Buyer:
     receipt_email: str | None
 
     @classmethod
-    def of(cls, subscription: Subscription) -> Self:
+    def from_subscription(cls, subscription: Subscription) -> Self:
         """Return the subscriber with the provider and receipt address of the last payment."""
         return cls(subscription.user_id, subscription.provider, subscription.receipt_email)
 
 
 @task
 def start_subscription(
-    sessions: Sessions, providers: Providers, *, user_id: UUID, plan_id: UUID, provider: str, receipt_email: str | None
+    transactions: Transactions,
+    providers: Providers,
+    *,
+    user_id: UUID,
+    plan_id: UUID,
+    provider: str,
+    receipt_email: str | None,
 ) -> dict[str, Any]:
     """Subscribe to a plan with the payment method saved at this provider; start with the trial if the buyer has one.
 
     Raises AccountErased, NotFound, AlreadyPurchased, AlreadySubscribed, PaymentMethodMissing, CurrencyNotSupported,
     ReceiptEmailMissing, PaymentInProgress, PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
     """
-    shop, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
-    with sessions.begin() as session:
-        plan = Plan.offered(session, plan_id)
-        refuse_unpayable(shop, plan.amount_minor, plan.currency, receipt_email)
+    payment_provider, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
+    with transactions.begin() as session:
+        plan = Plan.get_on_sale(session, plan_id)
+        require_payable(payment_provider, plan.amount_minor, plan.currency, receipt_email)
         subscription, is_on_trial = open_subscription(session, buyer, plan)
         if is_on_trial:
-            return sessions.answer(session, subscription.view())
+            return transactions.complete(session, subscription.to_response())
         if subscription.status == "trialing":
             raise AlreadySubscribed(str(plan_id))
         terms = _charge_terms(session, subscription, providers, buyer)
         if terms is None:
-            raise PaymentMethodMissing(shop.name)
-        attempt, order = _begin_charge(session, subscription, terms)
+            raise PaymentMethodMissing(payment_provider.name)
+        attempt, order = _start_charge(session, subscription, terms)
         if attempt.terms != terms:  # a checkout session, or a charge of another card or at another provider
             raise PaymentInProgress("order", str(order.id))
     try:
-        snapshot = ask_provider(sessions, providers, attempt, order)
+        snapshot = refresh_payment(transactions, providers, attempt, order)
     except ProviderOutcomeUnknown as error:
         raise CheckoutOutcomeUnknown(str(order.id)) from error
-    with sessions.begin() as session:
-        attempt = apply_snapshot(session, attempt, snapshot).attempt(attempt.id)
-        subscription = Subscription.of(session, subscription.id, user_id=user_id)
+    with transactions.begin() as session:
+        attempt = apply_payment_snapshot(session, attempt, snapshot).attempt(attempt.id)
+        subscription = Subscription.get(session, subscription.id, user_id=user_id)
         if attempt.status == "succeeded":
-            return sessions.answer(session, subscription.view())
+            return transactions.complete(session, subscription.to_response())
     if attempt.status == "failed":
         raise PaymentRefused(attempt.problem)
     raise PaymentInProgress("order", str(order.id))
@@ -102,10 +108,10 @@ def open_subscription(session: Session, buyer: Buyer, plan: Plan) -> tuple[Subsc
 
     Raises AccountErased, AlreadySubscribed, and AlreadyPurchased if the buyer owns all courses of the plan.
     """
-    refuse_erased(session, buyer.user_id)
-    refuse_owned(session, buyer.user_id, "plan", plan.id, {UUID(course_id) for course_id in plan.course_ids})
-    at = clock.now()
-    subscription = Subscription.open(
+    require_not_erased(session, buyer.user_id)
+    require_not_owned(session, buyer.user_id, "plan", plan.id, {UUID(course_id) for course_id in plan.course_ids})
+    at = clock.business_now()
+    subscription = Subscription.get_or_create_open(
         session,
         user_id=buyer.user_id,
         plan=plan,
@@ -113,100 +119,100 @@ def open_subscription(session: Session, buyer: Buyer, plan: Plan) -> tuple[Subsc
         receipt_email=buyer.receipt_email,
         at=at,
     )
-    if not subscription.may_try(session, plan):
+    if not subscription.is_trial_eligible(session, plan):
         return subscription, False
-    _tell(session, subscription, subscription.begin_trial(plan, at=at))
+    _record(session, subscription, subscription.start_trial(plan, at=at))
     return subscription, True
 
 
 @task
 def show_subscription(session: Session, *, subscription_id: UUID, user_id: UUID) -> dict[str, Any]:
     """Return a subscription of a user. Raises NotFound, also for subscriptions of other users."""
-    return Subscription.of(session, subscription_id, user_id=user_id).view()
+    return Subscription.get(session, subscription_id, user_id=user_id).to_response()
 
 
 @task
 def list_subscriptions(session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> dict[str, Any]:
     """Return a page of a user's subscriptions, newest first: {"items", "next"}."""
-    found = Subscription.page(session, user_id=user_id, limit=limit + 1, after=after)
+    found = Subscription.list_page(session, user_id=user_id, limit=limit + 1, after=after)
     shown = found[:limit]
-    return {"items": [each.view() for each in shown], "next": shown[-1].id if len(found) > limit else None}
+    return {"items": [each.to_response() for each in shown], "next": shown[-1].id if len(found) > limit else None}
 
 
 @task
 def cancel_subscription(session: Session, *, subscription_id: UUID, user_id: UUID) -> dict[str, Any]:
     """Cancel at the end of the current period; access lasts until then. Raises NotFound, SubscriptionEnded."""
-    Subscription.of(session, subscription_id, user_id=user_id)
-    subscription, _order = Subscription.locked(session, subscription_id)
-    _tell(session, subscription, subscription.cancel(at=clock.now()))
-    return subscription.view()
+    Subscription.get(session, subscription_id, user_id=user_id)
+    subscription, _order = Subscription.get_for_update(session, subscription_id)
+    _record(session, subscription, subscription.cancel(at=clock.business_now()))
+    return subscription.to_response()
 
 
 @job(every_seconds=60)
-def advance_subscriptions(session: Session, poke: Poke) -> None:
-    """Enqueue ``advance_subscription`` for each subscription whose next step is due."""
-    for subscription_id in Subscription.due(session, at=clock.now(), limit=STEPS_A_RUN):
-        poke("payments.advance_subscription", subscription_id=subscription_id)
+def process_due_subscriptions(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
+    """Enqueue ``process_subscription`` for each subscription whose next step is due."""
+    for subscription_id in Subscription.due(session, at=clock.business_now(), limit=BATCH_SIZE):
+        enqueue_after_commit("payments.process_subscription", subscription_id=subscription_id)
 
 
 @task
-def advance_subscription(sessions: Sessions, providers: Providers, *, subscription_id: UUID) -> None:
+def process_subscription(transactions: Transactions, providers: Providers, *, subscription_id: UUID) -> None:
     """Take the due step: announce the end of the trial, charge for the next period, or end the subscription.
 
     A step that fails is postponed, so that failing steps do not hold up the other ones that are due. Raises
     ProviderUnavailable, ProviderOutcomeUnknown.
     """
     try:
-        _advance(sessions, providers, subscription_id)
+        _advance(transactions, providers, subscription_id)
     except OperationalError:
         raise  # the database is unavailable, or the worker repeats a transaction after a deadlock
     except Exception:
-        _postpone_failed(sessions, subscription_id)
+        _postpone_failed(transactions, subscription_id)
         raise
 
 
-def _advance(sessions: Sessions, providers: Providers, subscription_id: UUID) -> None:
-    for _ in range(CALLS_A_STEP):
-        with sessions.begin() as session:
-            to_do = _take_step(session, providers, subscription_id)
-        if to_do is None:
+def _advance(transactions: Transactions, providers: Providers, subscription_id: UUID) -> None:
+    for _ in range(MAX_CALLS_PER_STEP):
+        with transactions.begin() as session:
+            pending = _run_due_step(session, providers, subscription_id)
+        if pending is None:
             return
-        attempt, order = to_do
+        attempt, order = pending
         is_closing = attempt.superseded
         try:
             snapshot = (
-                close_page(sessions, providers, attempt)
+                close_checkout_session(transactions, providers, attempt)
                 if is_closing
-                else ask_provider(sessions, providers, attempt, order)
+                else refresh_payment(transactions, providers, attempt, order)
             )
         except PaymentRefused:
             return  # already recorded at the attempt and the subscription
-        with sessions.begin() as session:
-            apply_snapshot(session, attempt, snapshot)
+        with transactions.begin() as session:
+            apply_payment_snapshot(session, attempt, snapshot)
         if not is_closing:
             return
 
 
-def _postpone_failed(sessions: Sessions, subscription_id: UUID) -> None:
-    at = clock.now()
-    with sessions.begin() as session:
-        subscription, _order = Subscription.locked(session, subscription_id)
-        if subscription.step_due(at=at):
-            subscription.look_again(at=at)
+def _postpone_failed(transactions: Transactions, subscription_id: UUID) -> None:
+    at = clock.business_now()
+    with transactions.begin() as session:
+        subscription, _order = Subscription.get_for_update(session, subscription_id)
+        if subscription.due_step(at=at):
+            subscription.postpone_step(at=at)
 
 
-def _take_step(session: Session, providers: Providers, subscription_id: UUID) -> Charge | None:
+def _run_due_step(session: Session, providers: Providers, subscription_id: UUID) -> PendingCharge | None:
     """Take the due step; return the charge to make or the superseded attempt to close at the provider, or None."""
-    at = clock.now()
-    subscription, order = Subscription.locked(session, subscription_id)
-    under_way = order.live_attempt if order else None
-    step = subscription.step_due(at=at)
+    at = clock.business_now()
+    subscription, order = Subscription.get_for_update(session, subscription_id)
+    live_attempt = order.live_attempt if order else None
+    step = subscription.due_step(at=at)
     if step is None:
         return None
-    if step == "tell":
-        _tell(session, subscription, subscription.tell_trial_ending(at=at))
-    elif under_way and subscription.waits_for(under_way, at=at):
-        subscription.look_again(at=at)  # the job ``sync_attempts`` fetches the outcome
+    if step == "notify_trial_ending":
+        _record(session, subscription, subscription.announce_trial_end(at=at))
+    elif live_attempt and subscription.waits_for(live_attempt, at=at):
+        subscription.postpone_step(at=at)  # the job ``sync_attempts`` fetches the outcome
     elif step == "charge":
         return _charge(session, providers, subscription, order, at=at)
     else:
@@ -216,93 +222,97 @@ def _take_step(session: Session, providers: Providers, subscription_id: UUID) ->
 
 def _charge(
     session: Session, providers: Providers, subscription: Subscription, order: Order | None, *, at: datetime
-) -> Charge | None:
+) -> PendingCharge | None:
     """Charge the saved payment method; if that is impossible, end a trial, or record a failed charge (past due).
 
     While the provider is not configured, the charge is postponed as long as access waits for a payment.
     """
-    under_way = order.live_attempt if order else None
-    if under_way and subscription.gives_up(under_way, at=at):
+    live_attempt = order.live_attempt if order else None
+    if live_attempt and subscription.stops_waiting_for(live_attempt, at=at):
         problem = "outcome_unknown"
     elif subscription.provider not in providers and subscription.can_wait(at=at):
         log.error("no such provider is configured", provider=subscription.provider, subscription_id=subscription.id)
-        subscription.look_again(at=at)
+        subscription.postpone_step(at=at)
         return None
-    elif terms := _charge_terms(session, subscription, providers, Buyer.of(subscription), is_scheduled=True):
-        if order and under_way:
-            return _supersede(under_way, order)
-        subscription.look_again(at=at)
-        return _begin_charge(session, subscription, terms)
+    elif terms := _charge_terms(
+        session, subscription, providers, Buyer.from_subscription(subscription), is_scheduled=True
+    ):
+        if order and live_attempt:
+            return _supersede(live_attempt, order)
+        subscription.postpone_step(at=at)
+        return _start_charge(session, subscription, terms)
     else:
         problem = "no_payment_method"
     if subscription.status == "trialing":
         return _end(session, subscription, order, at=at)
-    _tell(session, subscription, subscription.charge_failed(problem, at=at))
+    _record(session, subscription, subscription.record_failed_charge(problem, at=at))
     return None
 
 
-def _end(session: Session, subscription: Subscription, order: Order | None, *, at: datetime) -> Charge | None:
+def _end(session: Session, subscription: Subscription, order: Order | None, *, at: datetime) -> PendingCharge | None:
     """End a subscription. A later payment of its pending order is refunded or voided."""
     reason = "trial_ended" if subscription.status == "trialing" and not subscription.cancel_at_period_end else None
-    _tell(session, subscription, subscription.end(at=at, reason=reason))
+    _record(session, subscription, subscription.end(at=at, reason=reason))
     if order is None:
         return None
-    if under_way := order.live_attempt:
-        return _supersede(under_way, order)
-    order.expire(at=now())
+    if live_attempt := order.live_attempt:
+        return _supersede(live_attempt, order)
+    order.expire(at=utc_now())
     return None
 
 
-def _supersede(attempt: Attempt, order: Order) -> Charge | None:
+def _supersede(attempt: PaymentAttempt, order: Order) -> PendingCharge | None:
     """Mark an attempt as superseded; return it if its open checkout session has to be closed."""
     attempt.superseded = True
     return (attempt, order) if attempt.waits_for_buyer else None
 
 
-def _tell(session: Session, subscription: Subscription, events: list[Event]) -> None:
+def _record(session: Session, subscription: Subscription, events: list[Event]) -> None:
     for event in events:
         record(session, subscription, event)
 
 
 def _charge_terms(
     session: Session, subscription: Subscription, providers: Providers, buyer: Buyer, *, is_scheduled: bool = False
-) -> Terms | None:
+) -> PaymentTerms | None:
     """Return the terms for charging the saved payment method for the next period; None if there is none to charge."""
-    shop = providers.get(buyer.provider)
-    if shop is None:
+    payment_provider = providers.get(buyer.provider)
+    if payment_provider is None:
         return None
-    method = SavedMethod.of(session, user_id=subscription.user_id, provider=buyer.provider, account=shop.account)
+    method = SavedMethod.get(
+        session, user_id=subscription.user_id, provider=buyer.provider, account=payment_provider.account
+    )
     if method is None:
         return None
-    return Terms(
+    return PaymentTerms(
         provider=buyer.provider,
-        account=shop.account,
-        live_mode=shop.live_mode,
+        account=payment_provider.account,
+        live_mode=payment_provider.live_mode,
         amount_minor=subscription.amount_minor,
         currency=subscription.currency,
         success_url="",
         cancel_url=None,
-        receipt_email=buyer.receipt_email if shop.wants_receipt_email else None,
+        receipt_email=buyer.receipt_email if payment_provider.requires_receipt_email else None,
         method_id=method.method_id,
         customer_id=method.customer_id,
         is_scheduled=is_scheduled,
     )
 
 
-def _begin_charge(session: Session, subscription: Subscription, terms: Terms) -> Charge:
+def _start_charge(session: Session, subscription: Subscription, terms: PaymentTerms) -> PendingCharge:
     """Create the attempt to charge for the next period, or return the live one; raises PaymentInProgress."""
-    order = order_period(session, subscription)
-    return order.live_attempt or order.begin(subscription, terms, open_for=CHARGE_OPEN_FOR, at=now()), order
+    order = get_or_create_period_order(session, subscription)
+    return order.live_attempt or order.start_attempt(subscription, terms, ttl=CHARGE_TTL, at=utc_now()), order
 
 
-def order_period(session: Session, subscription: Subscription) -> Order:
+def get_or_create_period_order(session: Session, subscription: Subscription) -> Order:
     """Get or create the order for the next period. Raises PaymentInProgress if it is being paid concurrently."""
-    order = Order.for_period(
+    order = Order.get_or_create_for_period(
         session,
         user_id=subscription.user_id,
         subscription_id=subscription.id,
         period=subscription.next_period(),
-        at=now(),
+        at=utc_now(),
     )
     if order is None:
         raise PaymentInProgress("plan", str(subscription.plan_id))

@@ -5,104 +5,119 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import now
+from core.db import utc_now
+from core.fault_injection import crash_point
+from core.log import bind_context, describe_error, get_logger
 from models.errors import ProviderOutcomeUnknown, Unavailable
-from models.faults import reach
-from models.log import bound, described, get_logger
-from models.payments import Attempt, ProviderEvent
+from models.payments import PaymentAttempt, ProviderEvent
 from workers import job, task
-from workers._delivery import Sessions
-from workers.resources import Poke
+from workers.runtime.dependencies import EnqueueAfterCommit
+from workers.runtime.execution import Transactions
 
 from .disputes import apply_dispute
-from .provider import Notice, Provider, Providers, Webhook, provider_at, provider_of
+from .payment_sync import apply_payment_snapshot, capture_or_void
+from .provider import IncomingWebhook, Provider, ProviderNotification, Providers, provider_at, provider_of
 from .refunds import apply_refund
-from .sync import apply_snapshot, settle_hold
 
 log = get_logger(__name__)
 
-EVENTS_A_RUN = 100
+BATCH_SIZE = 100
 
 
 @task
 def receive_webhook(
-    session: Session, providers: Providers, poke: Poke, *, provider: str, webhook: Webhook
+    session: Session,
+    providers: Providers,
+    enqueue_after_commit: EnqueueAfterCommit,
+    *,
+    provider: str,
+    webhook: IncomingWebhook,
 ) -> dict[str, Any]:
-    """Verify and store a webhook; the response acknowledges it. Raises SignatureInvalid, SenderRefused, HookUnreadable.
+    """Verify and store a webhook; the response acknowledges it. Raises SignatureInvalid, SenderNotAllowed,
+    WebhookMalformed.
 
     An event type that is not handled is acknowledged without being stored.
     """
     sender = providers[provider]
-    notice = sender.read_notice(webhook, at=now())
-    if notice is None:
+    notification = sender.parse_webhook(webhook, at=utc_now())
+    if notification is None:
         return {"received": True}
-    take_in(session, poke, sender, notice, provider=provider)
+    store_notification(session, enqueue_after_commit, sender, notification, provider=provider)
     return {"received": True}
 
 
-def take_in(session: Session, poke: Poke, sender: Provider, notice: Notice, *, provider: str) -> bool:
-    """Store a notice of ``sender`` once and enqueue ``apply_provider_event``; return whether the notice is new."""
-    kept = ProviderEvent.keep(
+def store_notification(
+    session: Session,
+    enqueue_after_commit: EnqueueAfterCommit,
+    sender: Provider,
+    notification: ProviderNotification,
+    *,
+    provider: str,
+) -> bool:
+    """Store a notification of ``sender`` once and enqueue ``apply_provider_event``; return whether the notification
+    is new.
+    """
+    stored_id = ProviderEvent.upsert(
         session,
         provider=provider,
         account=sender.account,
-        dedupe_key=notice.dedupe_key,
-        kind=notice.type,
-        object_id=notice.object_id,
-        at=now(),
+        dedupe_key=notification.dedupe_key,
+        kind=notification.type,
+        object_id=notification.object_id,
+        at=utc_now(),
     )
-    if kept:
-        poke("payments.apply_provider_event", provider_event_id=kept)
-    return bool(kept)
+    if stored_id:
+        enqueue_after_commit("payments.apply_provider_event", provider_event_id=stored_id)
+    return bool(stored_id)
 
 
 @task
-def apply_provider_event(sessions: Sessions, providers: Providers, *, provider_event_id: UUID) -> None:
+def apply_provider_event(transactions: Transactions, providers: Providers, *, provider_event_id: UUID) -> None:
     """Fetch the object the webhook refers to and apply its current state. The webhook body is never trusted.
 
-    The event is finished when the fetched state confirms it; until then it is retried. Otherwise a forged notice that
+    The event is finished when the fetched state confirms it; until then it is retried. Otherwise a forged webhook that
     arrives early would replace the genuine one, because both have the same deduplication key.
 
     Raises ProviderUnavailable, so that the event is retried, while the account of the event or of its attempt is not
     the configured one.
     """
     try:
-        _apply(sessions, providers, provider_event_id)
+        _apply(transactions, providers, provider_event_id)
     except Unavailable:
         raise  # not counted as a crash: retried for as long as the provider is unavailable
     except Exception as error:
-        _count_crash(sessions, provider_event_id, error)
+        _count_crash(transactions, provider_event_id, error)
         raise
 
 
-def _apply(sessions: Sessions, providers: Providers, provider_event_id: UUID) -> None:
-    with sessions.begin() as session:
+def _apply(transactions: Transactions, providers: Providers, provider_event_id: UUID) -> None:
+    with transactions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id)
         if event.status != "received":
             return
         provider = _provider_of_event(session, providers, event)
-    with bound(**event.headers):  # a sweep is not caused by a request: continue the trace of the webhook
-        _apply_received(sessions, providers, provider, event)
+    with bind_context(**event.headers):  # a sweep is not caused by a request: continue the trace of the webhook
+        _apply_received(transactions, providers, provider, event)
 
 
-def _apply_received(sessions: Sessions, providers: Providers, provider: Provider, event: ProviderEvent) -> None:
+def _apply_received(transactions: Transactions, providers: Providers, provider: Provider, event: ProviderEvent) -> None:
     provider_event_id = event.id
     snapshot = provider.fetch(event.object_id)
-    with sessions.begin() as session:
-        attempt = Attempt.named_by(session, event.provider, snapshot) if snapshot else None
+    with transactions.begin() as session:
+        attempt = PaymentAttempt.find_by_provider_object(session, event.provider, snapshot) if snapshot else None
         if snapshot is None or attempt is None:
-            _refuse_to_ignore_own(session, providers, event)
+            _require_foreign_object(session, providers, event)
             event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
-            event.finish("ignored", at=now())
+            event.finish("ignored", at=utc_now())
             return
     # An event about one refund or dispute triggers fetching all refunds or disputes of the payment.
-    refunds = provider.refunds_of(event.object_id) if "refund" in event.type else []
-    disputes = provider.disputes_of(event.object_id) if "dispute" in event.type else []
-    reach("between a notice and its outcome")
-    snapshot = settle_hold(sessions, providers, attempt, snapshot)
-    with sessions.begin() as session:
+    refunds = provider.list_refunds(event.object_id) if "refund" in event.type else []
+    disputes = provider.list_disputes(event.object_id) if "dispute" in event.type else []
+    crash_point("between a webhook and its outcome")
+    snapshot = capture_or_void(transactions, providers, attempt, snapshot)
+    with transactions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
-        order = apply_snapshot(session, attempt, snapshot)
+        order = apply_payment_snapshot(session, attempt, snapshot)
         for refund in refunds:
             apply_refund(session, order, order.attempt(attempt.id), refund)
         attempt = order.attempt(attempt.id)
@@ -110,10 +125,10 @@ def _apply_received(sessions: Sessions, providers: Providers, provider: Provider
             apply_dispute(session, order, attempt, dispute)
         # Disputes are applied to captured payments only: retry until the capture is known. Staff handle one in review.
         is_known = attempt.captured_minor > 0 or attempt.status == "review" or not disputes
-        if provider.bears_out(event.type, snapshot) and is_known:
-            event.finish("applied", at=now())
+        if provider.confirms(event.type, snapshot) and is_known:
+            event.finish("applied", at=utc_now())
         else:
-            event.postpone(at=now())
+            event.postpone(at=utc_now())
 
 
 def _provider_of_event(session: Session, providers: Providers, event: ProviderEvent) -> Provider:
@@ -124,35 +139,37 @@ def _provider_of_event(session: Session, providers: Providers, event: ProviderEv
     configured = providers.get(event.provider)
     if configured and configured.account == event.account:
         return configured
-    attempt = event.own_attempt(session)
+    attempt = event.find_attempt(session)
     return provider_of(providers, attempt) if attempt else provider_at(providers, event.provider, event.account)
 
 
-def _refuse_to_ignore_own(session: Session, providers: Providers, event: ProviderEvent) -> None:
+def _require_foreign_object(session: Session, providers: Providers, event: ProviderEvent) -> None:
     """Raise an error that lets the event be retried if its object belongs to an attempt.
 
     Raises ProviderUnavailable if the attempt's account is not configured, and ProviderOutcomeUnknown if the configured
     account does not return the object of an attempt.
     """
-    attempt = event.own_attempt(session)
+    attempt = event.find_attempt(session)
     if attempt is None:
         return
     provider = provider_of(providers, attempt)
-    log.error("object is not known to its provider", attempt_id=attempt.id, object_id=event.object_id)
+    log.error("object is unknown to the provider", attempt_id=attempt.id, object_id=event.object_id)
     raise ProviderOutcomeUnknown(provider.name)
 
 
-def _count_crash(sessions: Sessions, provider_event_id: UUID, error: Exception) -> None:
-    with sessions.begin() as session:
+def _count_crash(transactions: Transactions, provider_event_id: UUID, error: Exception) -> None:
+    with transactions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
-        event.count_crash(described(error), at=now())
+        event.count_crash(describe_error(error), at=utc_now())
         if event.status == "failed":
-            log.error("webhook given up", provider_event_id=event.id, type=event.type, object_id=event.object_id)
+            log.error(
+                "webhook failed permanently", provider_event_id=event.id, type=event.type, object_id=event.object_id
+            )
 
 
 @job(every_seconds=15)
-def sweep_provider_events(session: Session, poke: Poke) -> None:
+def retry_pending_provider_events(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue each event again whose hint was lost or whose provider did not respond."""
-    for event in ProviderEvent.due(session, at=now(), limit=EVENTS_A_RUN):
-        event.postpone(at=now())
-        poke("payments.apply_provider_event", provider_event_id=event.id)
+    for event in ProviderEvent.due(session, at=utc_now(), limit=BATCH_SIZE):
+        event.postpone(at=utc_now())
+        enqueue_after_commit("payments.apply_provider_event", provider_event_id=event.id)

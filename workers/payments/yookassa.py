@@ -24,27 +24,27 @@ from yookassa.domain import exceptions
 from yookassa.domain.models import Amount
 
 import settings
+from core.log import get_logger
+from core.money import format_amount
 from models.errors import (
     AmountTooSmall,
     CurrencyNotSupported,
-    HookUnreadable,
     PaymentRefused,
     ProviderOutcomeUnknown,
     ProviderUnavailable,
-    SenderRefused,
+    SenderNotAllowed,
+    WebhookMalformed,
 )
-from models.log import get_logger
-from models.money import format_amount
-from models.payments import DisputeSnapshot, Movement, RefundSnapshot, Snapshot
-from models.payments.attempts import Neutral
+from models.payments import DisputeSnapshot, PaymentSnapshot, ProviderTransaction, RefundSnapshot
+from models.payments.payment_attempts import ProviderPaymentStatus
 
-from .provider import Notice, PageRequest, RefundRequest, Webhook
+from .provider import IncomingWebhook, PaymentRequest, ProviderNotification, RefundRequest
 
 log = get_logger(__name__)
 
 NAME = "YooKassa"
 API_HOST = "api.yookassa.ru"
-FOLLOWED: dict[str, Neutral] = {
+HANDLED_EVENTS: dict[str, ProviderPaymentStatus] = {
     "payment.waiting_for_capture": "authorized",
     "payment.succeeded": "succeeded",
     "payment.canceled": "canceled",
@@ -52,14 +52,14 @@ FOLLOWED: dict[str, Neutral] = {
     "refund.canceled": "succeeded",  # YooKassa sends no such webhook: found by listing refunds
 }
 # Final statuses.
-FINAL = frozenset({"succeeded", "failed", "canceled", "expired"})
-ENDS_WITHIN = timedelta(days=7)
-LEAST_MINOR = 100
+FINAL_STATUSES = frozenset({"succeeded", "failed", "canceled", "expired"})
+MAX_PENDING_TIME = timedelta(days=7)
+MIN_CHARGE_MINOR = 100
 # The id comes from an unsigned webhook and becomes part of a URL path: accept nothing but a UUID.
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-LONGEST_TEXT = 128  # characters of a description
+MAX_DESCRIPTION_LENGTH = 128  # characters of a description
 # Larger than the skew between YooKassa's clock and ours.
-CLOCK_SLACK = timedelta(minutes=1)
+MAX_CLOCK_SKEW = timedelta(minutes=1)
 
 
 class YooKassaAmounts:
@@ -69,8 +69,8 @@ class YooKassaAmounts:
         """Raise CurrencyNotSupported or AmountTooSmall. The maximum depends on the method that the buyer chooses."""
         if currency != "RUB":
             raise CurrencyNotSupported(NAME, currency)
-        if amount_minor < LEAST_MINOR:
-            raise AmountTooSmall(NAME, format_amount(LEAST_MINOR, currency), currency)
+        if amount_minor < MIN_CHARGE_MINOR:
+            raise AmountTooSmall(NAME, format_amount(MIN_CHARGE_MINOR, currency), currency)
 
     def check_refund(self, amount_minor: int, currency: str) -> None:
         """Accept any amount: refunds have no minimum."""
@@ -80,7 +80,7 @@ class YooKassa:
     """A YooKassa shop. ``url`` may point to the fake of YooKassa, but not with a live key."""
 
     name = NAME
-    page_open_for = timedelta(hours=1)
+    checkout_session_ttl = timedelta(hours=1)
     amounts = YooKassaAmounts()
 
     def __init__(
@@ -88,16 +88,16 @@ class YooKassa:
     ) -> None:
         self.account = shop_id
         self.live_mode = key.startswith("live_")
-        self.wants_receipt_email = vat_code is not None
+        self.requires_receipt_email = vat_code is not None
         if self.live_mode and urlsplit(url).hostname != API_HOST:
-            raise SystemExit("a live key of YooKassa is sent to YooKassa's own host alone")
+            raise SystemExit("a live key of YooKassa may only be sent to api.yookassa.ru")
         self._trusted = [ip_network(network) for network in trusted_networks]
         self._vat_code = vat_code
-        self._payments = _bound(yookassa.Payment, lambda: _Client(shop_id, key, url))
-        self._refunds = _bound(yookassa.Refund, lambda: _Client(shop_id, key, url))
+        self._payments = _bind_client(yookassa.Payment, lambda: _Client(shop_id, key, url))
+        self._refunds = _bind_client(yookassa.Refund, lambda: _Client(shop_id, key, url))
 
     @classmethod
-    def configured(cls) -> Self:
+    def from_settings(cls) -> Self:
         return cls(
             settings.YOOKASSA_SHOP_ID,
             settings.YOOKASSA_SECRET_KEY,
@@ -106,11 +106,11 @@ class YooKassa:
             vat_code=settings.YOOKASSA_VAT_CODE or None,
         )
 
-    def open_page(self, request: PageRequest) -> Snapshot:
+    def open_checkout_session(self, request: PaymentRequest) -> PaymentSnapshot:
         params: dict[str, Any] = {
             "amount": _amount(request.amount_minor),
             "capture": False,
-            "description": request.description[:LONGEST_TEXT],
+            "description": request.description[:MAX_DESCRIPTION_LENGTH],
             "metadata": {"order_id": str(request.order_id), "attempt_id": str(request.attempt_id)},
         }
         if request.method_id:
@@ -120,7 +120,7 @@ class YooKassa:
             params["save_payment_method"] = request.saves_method
         if self._vat_code:
             params["receipt"] = self._receipt(request)
-        with _errors_as_ours():
+        with _translate_errors():
             try:
                 return self._snapshot(self._payments.create(params, str(request.attempt_id)))
             except exceptions.BadRequestError as error:
@@ -129,39 +129,41 @@ class YooKassa:
                     raise ProviderOutcomeUnknown(NAME) from error
                 raise PaymentRefused(error.content.get("parameter") or error.content["code"]) from error
 
-    def fetch(self, object_id: str) -> Snapshot | None:
+    def fetch(self, object_id: str) -> PaymentSnapshot | None:
         if not _ID.fullmatch(object_id):
             return None
-        with _errors_as_ours():
+        with _translate_errors():
             try:
                 return self._snapshot(self._payments.find_one(object_id))
             except exceptions.NotFoundError:
                 return None
 
-    def find(self, request: PageRequest) -> Snapshot | None:
+    def find(self, request: PaymentRequest) -> PaymentSnapshot | None:
         made = {
-            "created_at.gte": (request.created_at - CLOCK_SLACK).isoformat(),
+            "created_at.gte": (request.created_at - MAX_CLOCK_SKEW).isoformat(),
             "created_at.lte": request.expires_at.isoformat(),
             "limit": 100,
         }
-        for payment in _listed(self._payments, made):
+        for payment in _iter_all(self._payments, made):
             snapshot = self._snapshot(payment)
             if snapshot.attempt_id == str(request.attempt_id):
                 return snapshot
         return None
 
-    def expire_page(self, page_id: str) -> Snapshot:
-        snapshot = self._looked_at(page_id)
+    def expire_checkout_session(self, page_id: str) -> PaymentSnapshot:
+        snapshot = self._refetch(page_id)
         if snapshot.status in {"requires_action", "processing"}:
-            return replace(snapshot, status="canceled", page_open=False, lingers=True)
+            return replace(snapshot, status="canceled", page_open=False, still_payable=True)
         return snapshot
 
-    def take(self, snapshot: Snapshot) -> Snapshot:
+    def capture(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
         amount = {"amount": _amount(snapshot.amount_minor)}
-        return self._end_hold(snapshot, lambda id_, key: self._payments.capture(id_, amount, key), "take")
+        return self._settle_authorization(
+            snapshot, lambda id_, key: self._payments.capture(id_, amount, key), "capture"
+        )
 
-    def release(self, snapshot: Snapshot) -> Snapshot:
-        return self._end_hold(snapshot, self._payments.cancel, "release")
+    def void(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
+        return self._settle_authorization(snapshot, self._payments.cancel, "void")
 
     def refund(self, request: RefundRequest) -> RefundSnapshot:
         params: dict[str, Any] = {
@@ -172,7 +174,7 @@ class YooKassa:
         # The address of an erased user is deleted. For a full refund YooKassa creates the receipt automatically.
         if self._vat_code and request.receipt_email:
             params["receipt"] = self._receipt(request)
-        with _errors_as_ours():
+        with _translate_errors():
             try:
                 return _refund_snapshot(self._refunds.create(params, str(request.refund_id)))
             except exceptions.BadRequestError as error:
@@ -180,53 +182,55 @@ class YooKassa:
                     raise ProviderOutcomeUnknown(NAME) from error
                 raise PaymentRefused(error.content.get("parameter") or error.content["code"]) from error
 
-    def refunds_of(self, payment_id: str) -> list[RefundSnapshot]:
-        return [_refund_snapshot(refund) for refund in _listed(self._refunds, {"payment_id": payment_id, "limit": 100})]
+    def list_refunds(self, payment_id: str) -> list[RefundSnapshot]:
+        return [
+            _refund_snapshot(refund) for refund in _iter_all(self._refunds, {"payment_id": payment_id, "limit": 100})
+        ]
 
-    def disputes_of(self, payment_id: str) -> list[DisputeSnapshot]:  # noqa: ARG002
+    def list_disputes(self, payment_id: str) -> list[DisputeSnapshot]:  # noqa: ARG002
         """Return none: YooKassa's API does not report disputes."""
         return []
 
-    def forget_customer(self, customer_id: str) -> None:
+    def delete_customer(self, customer_id: str) -> None:
         """Do nothing: YooKassa has no customers, and a saved payment method is unusable once its id is deleted here.
 
         https://yookassa.ru/developers/payment-acceptance/scenario-extensions/recurring-payments/pay-with-saved
         """
 
-    def read_notice(self, webhook: Webhook, *, at: datetime) -> Notice | None:  # noqa: ARG002 it has no timestamp
+    def parse_webhook(self, webhook: IncomingWebhook, *, at: datetime) -> ProviderNotification | None:  # noqa: ARG002 it has no timestamp
         """Parse a webhook. It is unsigned: only known addresses are accepted, and the object is then fetched."""
         if not self._is_trusted(webhook.address):
-            raise SenderRefused(NAME)
+            raise SenderNotAllowed(NAME)
         try:
             notification = msgspec.json.decode(webhook.body, type=_Notification)
         except msgspec.MsgspecError as error:
-            raise HookUnreadable(str(error)) from error
-        if notification.event not in FOLLOWED:
+            raise WebhookMalformed(str(error)) from error
+        if notification.event not in HANDLED_EVENTS:
             return None
-        told = notification.object
-        looked_at = told.id if told.payment_id is None else told.payment_id
-        for object_id in (told.id, looked_at):
+        reported = notification.object
+        payment_id = reported.id if reported.payment_id is None else reported.payment_id
+        for object_id in (reported.id, payment_id):
             if not _ID.fullmatch(object_id):
-                raise HookUnreadable("an object's id is not one of YooKassa's")
+                raise WebhookMalformed("an object id is malformed")
         # Deduplicates repeated deliveries of the same event of the same object.
-        key = f"{notification.event}:{told.id}"
-        return Notice(dedupe_key=key, type=notification.event, object_id=looked_at)
+        key = f"{notification.event}:{reported.id}"
+        return ProviderNotification(dedupe_key=key, type=notification.event, object_id=payment_id)
 
-    def missed(self, since: datetime) -> Iterator[Notice]:
+    def list_events(self, since: datetime) -> Iterator[ProviderNotification]:
         # Lists filter by creation time only, and an authorization or a refund may end days later.
-        made = {"created_at.gte": (since - ENDS_WITHIN).isoformat(), "limit": 100}
-        for payment in _listed(self._payments, made):
-            if (kind := f"payment.{payment.status}") in FOLLOWED:
-                yield Notice(dedupe_key=f"{kind}:{payment.id}", type=kind, object_id=payment.id)
-        for refund in _listed(self._refunds, made):
-            if (kind := f"refund.{refund.status}") in FOLLOWED:
-                yield Notice(dedupe_key=f"{kind}:{refund.id}", type=kind, object_id=refund.payment_id)
+        made = {"created_at.gte": (since - MAX_PENDING_TIME).isoformat(), "limit": 100}
+        for payment in _iter_all(self._payments, made):
+            if (kind := f"payment.{payment.status}") in HANDLED_EVENTS:
+                yield ProviderNotification(dedupe_key=f"{kind}:{payment.id}", type=kind, object_id=payment.id)
+        for refund in _iter_all(self._refunds, made):
+            if (kind := f"refund.{refund.status}") in HANDLED_EVENTS:
+                yield ProviderNotification(dedupe_key=f"{kind}:{refund.id}", type=kind, object_id=refund.payment_id)
 
-    def movements(self, since: datetime, until: datetime) -> Iterator[Movement]:
+    def list_transactions(self, since: datetime, until: datetime) -> Iterator[ProviderTransaction]:
         made = {"created_at.gte": since.isoformat(), "created_at.lt": until.isoformat(), "limit": 100}
-        for payment in _listed(self._payments, made):
+        for payment in _iter_all(self._payments, made):
             snapshot = self._snapshot(payment)
-            yield Movement(
+            yield ProviderTransaction(
                 kind="capture",
                 object_id=payment.id,
                 payment_id=payment.id,
@@ -234,19 +238,19 @@ class YooKassa:
                 amount_minor=snapshot.captured_minor,
                 currency=snapshot.currency,
             )
-        for refund in _listed(self._refunds, made):
-            told = _refund_snapshot(refund)
-            yield Movement(
+        for refund in _iter_all(self._refunds, made):
+            reported = _refund_snapshot(refund)
+            yield ProviderTransaction(
                 kind="refund",
                 object_id=refund.id,
                 payment_id=refund.payment_id,
                 attempt_id=None,
-                amount_minor=told.amount_minor if told.status == "succeeded" else 0,
-                currency=told.currency,
+                amount_minor=reported.amount_minor if reported.status == "succeeded" else 0,
+                currency=reported.currency,
             )
 
-    def bears_out(self, kind: str, snapshot: Snapshot) -> bool:
-        return snapshot.status in {FOLLOWED.get(kind, "succeeded"), *FINAL}
+    def confirms(self, kind: str, snapshot: PaymentSnapshot) -> bool:
+        return snapshot.status in {HANDLED_EVENTS.get(kind, "succeeded"), *FINAL_STATUSES}
 
     def _is_trusted(self, text: str) -> bool:
         try:
@@ -258,10 +262,10 @@ class YooKassa:
             address = address.ipv4_mapped
         return any(address in network for network in self._trusted)
 
-    def _receipt(self, request: PageRequest | RefundRequest) -> dict[str, Any]:
+    def _receipt(self, request: PaymentRequest | RefundRequest) -> dict[str, Any]:
         """Return the fiscal receipt required by the Russian law 54-FZ."""
         line = {
-            "description": request.description[:LONGEST_TEXT],
+            "description": request.description[:MAX_DESCRIPTION_LENGTH],
             "quantity": "1",
             "amount": _amount(request.amount_minor),
             "vat_code": self._vat_code,
@@ -270,31 +274,33 @@ class YooKassa:
         }
         return {"customer": {"email": request.receipt_email}, "items": [line]}
 
-    def _end_hold(self, snapshot: Snapshot, end: Callable[[str, str], Any], verb: str) -> Snapshot:
+    def _settle_authorization(
+        self, snapshot: PaymentSnapshot, settle: Callable[[str, str], Any], verb: str
+    ) -> PaymentSnapshot:
         assert snapshot.page_id is not None
-        with _errors_as_ours():
+        with _translate_errors():
             try:
-                return self._snapshot(end(snapshot.page_id, f"{snapshot.attempt_id}:{verb}"))
+                return self._snapshot(settle(snapshot.page_id, f"{snapshot.attempt_id}:{verb}"))
             except exceptions.BadRequestError:
                 # The payment is no longer authorized. Fetch it to see whether it is captured or voided.
-                return self._looked_at(snapshot.page_id)
+                return self._refetch(snapshot.page_id)
 
-    def _looked_at(self, page_id: str) -> Snapshot:
-        with _errors_as_ours():
+    def _refetch(self, page_id: str) -> PaymentSnapshot:
+        with _translate_errors():
             return self._snapshot(self._payments.find_one(page_id))
 
-    def _snapshot(self, payment: Any) -> Snapshot:
+    def _snapshot(self, payment: Any) -> PaymentSnapshot:
         metadata = payment.metadata or {}  # includes "cms_name", added by the SDK
-        amount_minor = _minor(payment.amount)
+        amount_minor = _to_minor(payment.amount)
         page_url = getattr(payment.confirmation, "confirmation_url", None)
-        return Snapshot(
+        return PaymentSnapshot(
             account=payment.recipient.account_id,
             live_mode=not payment.test,
             page_id=payment.id,
             page_url=page_url,
             page_open=payment.status == "pending" and page_url is not None,
             payment_id=payment.id,
-            status=_status(payment),
+            status=_map_status(payment),
             amount_minor=amount_minor,
             currency=payment.amount.currency,
             captured_minor=amount_minor if payment.status == "succeeded" else 0,
@@ -306,9 +312,9 @@ class YooKassa:
         )
 
 
-def _listed(resource: Any, query: dict[str, Any]) -> Iterator[Any]:
+def _iter_all(resource: Any, query: dict[str, Any]) -> Iterator[Any]:
     while True:
-        with _errors_as_ours():
+        with _translate_errors():
             page = resource.list(query)
         yield from page.items
         if not page.next_cursor:
@@ -321,14 +327,14 @@ def _refund_snapshot(refund: Any) -> RefundSnapshot:
     return RefundSnapshot(
         object_id=refund.id,
         status=ended.get(refund.status, "pending"),
-        amount_minor=_minor(refund.amount),
+        amount_minor=_to_minor(refund.amount),
         currency=refund.amount.currency,
         refund_id=(refund.metadata or {}).get("refund_id"),
         failure_reason=refund.cancellation_details.reason if refund.cancellation_details else None,
     )
 
 
-def _status(payment: Any) -> Neutral:
+def _map_status(payment: Any) -> ProviderPaymentStatus:
     if payment.status == "succeeded" and payment.paid:
         return "succeeded"
     if payment.status == "waiting_for_capture":
@@ -357,11 +363,11 @@ def _amount(amount_minor: int) -> dict[str, str]:
     return {"value": value, "currency": "RUB"}
 
 
-def _minor(amount: Any) -> int:
+def _to_minor(amount: Any) -> int:
     return int(amount.value * 100)
 
 
-def _bound(resource: type[Any], connect: Callable[[], ApiClient]) -> Any:
+def _bind_client(resource: type[Any], connect: Callable[[], ApiClient]) -> Any:
     """Return a subclass of the SDK's ``resource`` that uses our client; the SDK creates its own one for each call."""
 
     def connected(self: Any) -> None:
@@ -382,8 +388,8 @@ class _Client(ApiClient):
     def get_session(self) -> requests.Session:
         # The SDK's session has no timeout and retries a 202 on https with backoff. Retrying is the job's task.
         session = requests.Session()
-        session.mount("https://", _Impatient())
-        session.mount("http://", _Impatient())
+        session.mount("https://", _TimeoutAdapter())
+        session.mount("http://", _TimeoutAdapter())
         return session
 
     def request(self, *args: Any, **kwargs: Any) -> Any:
@@ -398,18 +404,18 @@ class _Client(ApiClient):
             raise ProviderOutcomeUnknown(NAME) from error
 
 
-class _Impatient(HTTPAdapter):
+class _TimeoutAdapter(HTTPAdapter):
     def send(self, request: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         return super().send(request, **kwargs | {"timeout": settings.PROVIDER_TIMEOUT_SECONDS})
 
 
 @contextmanager
-def _errors_as_ours() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Translate errors of the SDK into ProviderUnavailable and ProviderOutcomeUnknown."""
     try:
         yield
     except (exceptions.TooManyRequestsError, exceptions.UnauthorizedError, exceptions.ForbiddenError) as error:
-        log.warning("yookassa turned us away", reason=error.content.get("code"), status=error.HTTP_CODE)
+        log.warning("yookassa rejected the call", reason=error.content.get("code"), status=error.HTTP_CODE)
         raise ProviderUnavailable(NAME) from error
     except exceptions.ApiError as error:
         # 500: by definition the outcome is unknown. 202: the first call with this key is still running.

@@ -1,5 +1,11 @@
 """Progress service: lesson and course completion, playback positions, streaks and certificates."""
 
-from . import facts, learning, outlines, personal, showing
+from . import database_metrics, learning, outline_projection, personal_data, queries
 
-__all__ = ["facts", "learning", "outlines", "personal", "showing"]  # importing them registers their tasks
+__all__ = [
+    "database_metrics",
+    "learning",
+    "outline_projection",
+    "personal_data",
+    "queries",
+]  # importing them registers their tasks

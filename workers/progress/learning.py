@@ -10,16 +10,16 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.orm import Session
 
-from models.applied_versions import AppliedVersion
-from models.base import now
-from models.cache import changed, progress_of
-from models.errors import DomainError, ProjectionBehind
+from core.bus.applied_versions import AppliedVersion
+from core.bus.outbox import record
+from core.cache import invalidation_marker, progress_version_key
+from core.db import utc_now
+from models.errors import DomainError, ProjectionNotReady
 from models.events import EnrollmentCreated, EnrollmentEnded, QuizAttempted
-from models.outbox import record
-from models.personal import is_erased
-from models.progress import CourseProgress, LessonPosition, Outline
+from models.personal_data import is_erased
+from models.progress import CourseProgress, Outline, PlaybackPosition
 from workers import task
-from workers.resources import Remember
+from workers.runtime.dependencies import CacheAfterCommit
 
 # Names under which AppliedVersion stores versions for this service; the keys begin with the user id.
 ENDED_ENROLLMENTS = "progress.ended_enrollments"
@@ -28,63 +28,67 @@ PASSED_QUIZZES = "progress.passed_quizzes"  # the version is the number of the a
 
 @task
 def start_course(
-    session: Session, remember: Remember, *, event: EnrollmentCreated, event_version: int | None = None
+    session: Session,
+    cache_after_commit: CacheAfterCommit,
+    *,
+    event: EnrollmentCreated,
+    event_version: int | None = None,
 ) -> None:
     """Start or reopen a learner's progress when access begins.
 
-    Raises ProjectionBehind if the outline of the course is not known yet.
+    Raises ProjectionNotReady if the outline of the course is not known yet.
     """
-    if begun := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
-        if begun.applies(event_version):
-            begun.closed_at = None  # access is back; earlier progress still counts
-            remember(progress_of(event.user_id), changed)
+    if existing := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
+        if existing.accept_version(event_version):
+            existing.closed_at = None  # access is back; earlier progress still counts
+            cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
         return
     if is_erased(session, "progress", event.user_id):
         return
-    outline = Outline.latest(session, event.course_id)
+    outline = Outline.find_latest(session, event.course_id)
     if outline is None:
-        raise ProjectionBehind("outline of course", str(event.course_id))
+        raise ProjectionNotReady("outline of course", str(event.course_id))
     progress = CourseProgress.start(user_id=event.user_id, outline=outline, at=event.enrolled_at)
-    progress.applies(event_version)
+    progress.accept_version(event_version)
     ended_version = AppliedVersion.current(session, ENDED_ENROLLMENTS, progress.aggregate_id)
     if event_version and ended_version > event_version:  # ENROLLMENT_ENDED arrived first
-        progress.applies(ended_version)
-        progress.closed_at = now()
+        progress.accept_version(ended_version)
+        progress.closed_at = utc_now()
     session.add(progress)
-    record(session, progress, progress.started())
-    remember(progress_of(event.user_id), changed)
+    record(session, progress, progress.started_event())
+    cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
 
 
 @task
-def close_course(
-    session: Session, remember: Remember, *, event: EnrollmentEnded, event_version: int | None = None
+def close_course_progress(
+    session: Session, cache_after_commit: CacheAfterCommit, *, event: EnrollmentEnded, event_version: int | None = None
 ) -> None:
     """Close the progress in a course whose access has ended; the progress is kept."""
-    if begun := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
-        if begun.applies(event_version):
-            begun.closed_at = event.ended_at
-            remember(progress_of(event.user_id), changed)
+    if existing := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
+        if existing.accept_version(event_version):
+            existing.closed_at = event.ended_at
+            cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
     elif not is_erased(session, "progress", event.user_id):
         AppliedVersion.advance(session, ENDED_ENROLLMENTS, f"{event.user_id}:{event.course_id}", event_version)
 
 
 @task
 def complete_lesson(
-    session: Session, remember: Remember, *, user_id: UUID, course_id: UUID, lesson_id: UUID
+    session: Session, cache_after_commit: CacheAfterCommit, *, user_id: UUID, course_id: UUID, lesson_id: UUID
 ) -> dict[str, Any]:
     """Mark a lesson complete.
 
     Raises NotEnrolled, PrerequisiteMissing, NotFound, LessonLocked, LessonNotOpen, QuizNotPassed.
     """
-    progress = _entered(session, user_id, course_id)
-    _complete(session, progress, lesson_id, at=now())
-    remember(progress_of(user_id), changed)
-    return progress.view()
+    progress = _get_accessible_progress(session, user_id, course_id)
+    _complete(session, progress, lesson_id, at=utc_now())
+    cache_after_commit(progress_version_key(user_id), invalidation_marker)
+    return progress.to_response()
 
 
 @task
-def complete_passed_quiz(session: Session, remember: Remember, *, event: QuizAttempted) -> None:
-    """Complete the lesson of a passed quiz. Raises ProjectionBehind if the learner's progress has not started yet.
+def complete_quiz_lesson(session: Session, cache_after_commit: CacheAfterCommit, *, event: QuizAttempted) -> None:
+    """Complete the lesson of a passed quiz. Raises ProjectionNotReady if the learner's progress has not started yet.
 
     An attempt that was applied before has no effect, because the learner may have reopened the lesson since. Progress
     that is closed counts it too: the courses service checked access before grading, and access may be restored.
@@ -93,37 +97,43 @@ def complete_passed_quiz(session: Session, remember: Remember, *, event: QuizAtt
         return
     progress = CourseProgress.locked_or_none(session, event.user_id, event.course_id)
     if progress is None:
-        raise ProjectionBehind("progress in course", str(event.course_id))
+        raise ProjectionNotReady("progress in course", str(event.course_id))
     key = f"{progress.aggregate_id}:{event.lesson_id}"
     if not AppliedVersion.advance(session, PASSED_QUIZZES, key, event.attempt):
         return
-    record(session, progress, *progress.pass_quiz(event.lesson_id, at=event.attempted_at))
-    remember(progress_of(event.user_id), changed)
+    record(session, progress, *progress.complete_by_quiz(event.lesson_id, at=event.attempted_at))
+    cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
 
 
 @task
 def reopen_lesson(
-    session: Session, remember: Remember, *, user_id: UUID, course_id: UUID, lesson_id: UUID
+    session: Session, cache_after_commit: CacheAfterCommit, *, user_id: UUID, course_id: UUID, lesson_id: UUID
 ) -> dict[str, Any]:
     """Mark a lesson as not complete. Raises NotEnrolled, NotFound."""
-    progress = CourseProgress.locked(session, user_id, course_id)
-    if event := progress.reopen(lesson_id, at=now()):
+    progress = CourseProgress.get_for_update(session, user_id, course_id)
+    if event := progress.reopen(lesson_id, at=utc_now()):
         record(session, progress, event)
-    remember(progress_of(user_id), changed)
-    return progress.view()
+    cache_after_commit(progress_version_key(user_id), invalidation_marker)
+    return progress.to_response()
 
 
 @task
 def move_position(
-    session: Session, remember: Remember, *, user_id: UUID, course_id: UUID, lesson_id: UUID, position_seconds: int
+    session: Session,
+    cache_after_commit: CacheAfterCommit,
+    *,
+    user_id: UUID,
+    course_id: UUID,
+    lesson_id: UUID,
+    position_seconds: int,
 ) -> dict[str, Any]:
     """Store the playback position in a lesson; complete the lesson if its completion rule is met by viewing.
 
     Raises NotEnrolled, PrerequisiteMissing, NotFound, LessonLocked, LessonNotOpen.
     """
-    progress = _entered(session, user_id, course_id)
-    remember(progress_of(user_id), changed)
-    return _move(session, progress, lesson_id, position_seconds, at=now())
+    progress = _get_accessible_progress(session, user_id, course_id)
+    cache_after_commit(progress_version_key(user_id), invalidation_marker)
+    return _update_position(session, progress, lesson_id, position_seconds, at=utc_now())
 
 
 class OfflineEvent(msgspec.Struct, kw_only=True):
@@ -138,8 +148,8 @@ class OfflineEvent(msgspec.Struct, kw_only=True):
 
 
 @task
-def merge_progress(
-    session: Session, remember: Remember, *, user_id: UUID, events: list[OfflineEvent]
+def sync_offline_progress(
+    session: Session, cache_after_commit: CacheAfterCommit, *, user_id: UUID, events: list[OfflineEvent]
 ) -> dict[str, Any]:
     """Apply offline actions; return {"results": [{"id", "merged", "code", "detail"}]} in the order of ``events``.
 
@@ -148,12 +158,12 @@ def merge_progress(
     by_course = groupby(sorted(events, key=attrgetter("course_id", "at")), key=attrgetter("course_id"))
     results: dict[int, Any] = {}  # by identity: ``OfflineEvent.id`` is unique per device only
     for course_id, done in by_course:  # sorted, so that two batches of a learner cannot deadlock
-        results |= _merge(session, user_id, course_id, list(done))
-    remember(progress_of(user_id), changed)
+        results |= _apply_course_events(session, user_id, course_id, list(done))
+    cache_after_commit(progress_version_key(user_id), invalidation_marker)
     return {"results": [results[id(event)] for event in events]}
 
 
-def _merge(
+def _apply_course_events(
     session: Session, user_id: UUID, course_id: UUID, events: list[OfflineEvent]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Apply the events of one course in order; yield (identity of the event, result)."""
@@ -161,18 +171,18 @@ def _merge(
     for event in events:
         refusal = None
         try:
-            progress = progress or _entered(session, user_id, course_id)
-            _make_up(session, progress, event)
+            progress = progress or _get_accessible_progress(session, user_id, course_id)
+            _apply_offline_event(session, progress, event)
         except DomainError as error:
             refusal = error
         yield id(event), _result(event, refusal)
 
 
-def _make_up(session: Session, progress: CourseProgress, event: OfflineEvent) -> None:
+def _apply_offline_event(session: Session, progress: CourseProgress, event: OfflineEvent) -> None:
     """Apply one offline event at its time, limited to the time between the start of the course and now."""
-    at = max(progress.started_at, min(event.at, now()))  # the clock of the device may be wrong
+    at = max(progress.started_at, min(event.at, utc_now()))  # the clock of the device may be wrong
     if event.kind == "position":
-        _move(session, progress, event.lesson_id, event.position_seconds or 0, at=at)
+        _update_position(session, progress, event.lesson_id, event.position_seconds or 0, at=at)
     else:
         _complete(session, progress, event.lesson_id, at=at)
 
@@ -186,11 +196,11 @@ def _result(event: OfflineEvent, refusal: DomainError | None) -> dict[str, Any]:
     }
 
 
-def _move(
+def _update_position(
     session: Session, progress: CourseProgress, lesson_id: UUID, position_seconds: int, *, at: datetime
 ) -> dict[str, Any]:
-    progress.open_lesson(lesson_id, at=at)
-    view = LessonPosition.move(
+    progress.require_open_lesson(lesson_id, at=at)
+    view = PlaybackPosition.upsert(
         session,
         user_id=progress.user_id,
         course_id=progress.course_id,
@@ -205,10 +215,10 @@ def _move(
     return view
 
 
-def _entered(session: Session, user_id: UUID, course_id: UUID) -> CourseProgress:
+def _get_accessible_progress(session: Session, user_id: UUID, course_id: UUID) -> CourseProgress:
     """Return a learner's progress, locked. Raises NotEnrolled, PrerequisiteMissing."""
-    progress = CourseProgress.locked(session, user_id, course_id)
-    progress.expect_prerequisites(session)
+    progress = CourseProgress.get_for_update(session, user_id, course_id)
+    progress.require_prerequisites(session)
     return progress
 
 

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator
 
-from workers._delivery import Delivery
-from workers._metrics import watched
-from workers.resources import resource
+from workers.runtime.dependencies import dependency
+from workers.runtime.execution import TaskExecution
+from workers.runtime.metrics import instrumented
 
-from . import directory, erasures, exports, facts, hooks, identity_changes, profiles
-from .management import Auth0
+from . import auth0_sync, auth0_webhooks, database_metrics, directory, erasures, exports, profiles
+from .auth0_client import Auth0
 
-__all__ = ["directory", "erasures", "exports", "facts", "hooks", "identity_changes", "profiles"]
+__all__ = ["auth0_sync", "auth0_webhooks", "database_metrics", "directory", "erasures", "exports", "profiles"]
 
-_AUTH0 = watched("auth0", Auth0.configured())
+_AUTH0 = instrumented("auth0", Auth0.configured())
 
 
-@resource
-def auth0(_delivery: Delivery) -> Iterator[Auth0]:
+@dependency
+def auth0(_execution: TaskExecution) -> Iterator[Auth0]:
     """Provide Auth0's management API. Do not call it in an open transaction."""
     yield _AUTH0

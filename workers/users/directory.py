@@ -7,17 +7,17 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 import settings
-from models.base import now
-from models.cache import Stored, identity_key, profile_key
-from models.errors import AccountErased, NotFound, OwnRoles
-from models.outbox import record
+from core.bus.outbox import record
+from core.cache import CachedView, identity_key, profile_key
+from core.db import utc_now
+from models.errors import AccountErased, NotFound, SelfRoleChange
 from models.users import IdentityChange, User
 from workers import task
-from workers._delivery import Sessions
-from workers.resources import Remember
+from workers.runtime.dependencies import CacheAfterCommit
+from workers.runtime.execution import Transactions
 
-from .identity_changes import next_second, tell_auth0
-from .management import Auth0
+from .auth0_client import Auth0
+from .auth0_sync import next_second, push_change
 
 
 @task
@@ -25,10 +25,10 @@ def list_users(
     session: Session, *, q: str, role: str | None, limit: int, after: UUID | None, total: bool
 ) -> dict[str, Any]:
     """Return a page of users, newest first: {"items", "next", "total"}. ``total`` is None unless requested."""
-    found = User.page(session, q=q, role=role, limit=limit + 1, after=after)
+    found = User.list_page(session, q=q, role=role, limit=limit + 1, after=after)
     shown = found[:limit]
     return {
-        "items": [user.view() for user in shown],
+        "items": [user.to_response() for user in shown],
         "next": shown[-1].id if len(found) > limit else None,
         "total": User.count(session, q=q, role=role) if total else None,
     }
@@ -36,9 +36,9 @@ def list_users(
 
 @task
 def set_roles(
-    sessions: Sessions,
+    transactions: Transactions,
     auth0: Auth0,
-    remember: Remember,
+    cache_after_commit: CacheAfterCommit,
     *,
     user_id: UUID,
     expected_version: int,
@@ -52,30 +52,31 @@ def set_roles(
     has the new roles, because until then Auth0 may issue tokens with the old ones. ``actor`` is the admin, whose
     account is checked again under a lock: its rights may have been withdrawn since the gateway checked the request.
 
-    Raises OwnRoles, AccountErased, AccountBlocked, TokenOutdated, NotFound, PreconditionFailed, ProjectionBehind.
+    Raises SelfRoleChange, AccountErased, AccountBlocked, TokenOutdated, NotFound, PreconditionFailed,
+    ProjectionNotReady.
     """
     if actor == user_id:
-        raise OwnRoles
-    wish: UUID | None = None
-    with sessions.begin() as session:
+        raise SelfRoleChange
+    change_id: UUID | None = None
+    with transactions.begin() as session:
         user = _authorized_target(session, user_id, actor, actor_token_issued_at)
-        news = user.take_roles(sorted(set(roles)), expected_version=expected_version, at=now())
-        if news is None:
-            return user.view()
-        record(session, user, news)
-        if settings.AUTH0_MANAGED:
-            wish = IdentityChange.want(session, user_id, "roles", sub=user.sub, roles=user.roles, at=now())
-            user.hold_tokens()
+        event = user.set_roles(sorted(set(roles)), expected_version=expected_version, at=utc_now())
+        if event is None:
+            return user.to_response()
+        record(session, user, event)
+        if settings.AUTH0_SYNC_ENABLED:
+            change_id = IdentityChange.request(session, user_id, "roles", sub=user.sub, roles=user.roles, at=utc_now())
+            user.reject_tokens()
         else:
             user.accept_tokens_from(next_second())
-        remember(profile_key(user.id), Stored.of(user.view()))
-        remember(identity_key(user.sub), user.stored_account())
-    if wish:
-        tell_auth0(sessions, auth0, remember, wish)
+        cache_after_commit(profile_key(user.id), CachedView.from_view(user.to_response()))
+        cache_after_commit(identity_key(user.sub), user.account_cache_entry())
+    if change_id:
+        push_change(transactions, auth0, cache_after_commit, change_id)
     # ``iat`` of a token has a resolution of one second. Wait for the next second, so that a token issued after this
     # reply is not rejected as an older one.
     time.sleep(next_second() - time.time())
-    return user.view()
+    return user.to_response()
 
 
 def _authorized_target(session: Session, user_id: UUID, actor: UUID, actor_token_issued_at: float) -> User:
@@ -84,7 +85,7 @@ def _authorized_target(session: Session, user_id: UUID, actor: UUID, actor_token
     admin, user = users.get(actor), users.get(user_id)
     if admin is None or admin.erased_at:
         raise AccountErased
-    admin.account.refuse_outdated(actor_token_issued_at)
+    admin.account.require_current_token(actor_token_issued_at)
     if user is None or user.erased_at:
         raise NotFound("user", str(user_id))
     return user

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import now
+from core.bus.operations import Operation
+from core.bus.outbox import record
+from core.db import utc_now
 from models.events import UserDataExported, UserExportRequested
-from models.operations import Operation
-from models.outbox import record
-from models.personal import lay_out
+from models.personal_data import store_export_part
 from models.users import Export, User
 from settings import SERVICES
 from workers import task
@@ -24,39 +24,39 @@ def request_export(session: Session, *, user_id: UUID, owner: str) -> dict[str, 
 
     Raises NotFound.
     """
-    User.locked(session, user_id)  # locks the row: concurrent requests start one export
-    if export := Export.under_way(session, user_id):
-        return Operation.of(session, export.id, owner=owner).view()
-    operation = Operation.under_way(kind=EXPORT, owner=owner, at=now())
+    User.get_for_update(session, user_id)  # locks the row: concurrent requests start one export
+    if export := Export.find_unfinished(session, user_id):
+        return Operation.get(session, export.id, owner=owner).to_response()
+    operation = Operation.start_async(kind=EXPORT, owner=owner, at=utc_now())
     session.add(operation)
-    export = Export.begin(id=operation.id, user_id=user_id, asked=list(SERVICES), at=now())
+    export = Export.create(id=operation.id, user_id=user_id, services=list(SERVICES), at=utc_now())
     session.add(export)
-    record(session, export, export.requested())
-    return operation.view()
+    record(session, export, export.requested_event())
+    return operation.to_response()
 
 
 @task
 def export_data(session: Session, *, event: UserExportRequested) -> None:
     """Export the profile."""
-    export, user = Export.locked(session, event.export_id), session.get_one(User, event.user_id)
+    export, user = Export.get_for_update(session, event.export_id), session.get_one(User, event.user_id)
     if export:
-        profile = {**user.view(), "sub": user.sub, "identity_name": user.identity_name}
-        lay_out(session, "users", event, {"profile": profile}, told_of=export)
+        profile = {**user.to_response(), "sub": user.sub, "identity_name": user.identity_name}
+        store_export_part(session, "users", event, {"profile": profile}, aggregate=export)
 
 
 @task
-def gather_export(session: Session, *, event: UserDataExported) -> None:
+def record_service_export(session: Session, *, event: UserDataExported) -> None:
     """Record that a service's part is ready; the last one completes the operation.
 
     An export that no longer exists, because the user was erased, is ignored.
     """
-    export = Export.locked(session, event.export_id)
-    if export and export.answer(event.service, at=event.exported_at):
+    export = Export.get_for_update(session, event.export_id)
+    if export and export.record_service_part(event.service, at=event.exported_at):
         result = {"href": HREF, "services": export.services}
-        Operation.end(session, export.id, {"result": result}, at=now())
+        Operation.record_attempt_result(session, export.id, {"result": result}, at=utc_now())
 
 
 @task
 def show_export(session: Session, *, user_id: UUID) -> dict[str, Any]:
     """Return a user's last finished export, from which the gateway collects the parts. Raises NotFound."""
-    return Export.last_finished(session, user_id).view()
+    return Export.get_latest_finished(session, user_id).to_response()

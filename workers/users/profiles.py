@@ -6,19 +6,19 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from models.base import now
-from models.cache import Stored, identity_key, profile_key
+from core.bus.outbox import record
+from core.cache import CachedView, identity_key, profile_key
+from core.db import utc_now
 from models.events import Person, UserCreated, UserUpdated
-from models.outbox import record
 from models.users import ErasedSub, ProfileChanges, User
 from workers import task
-from workers.resources import Remember
+from workers.runtime.dependencies import CacheAfterCommit
 
 
 @task
-def identify(
+def get_or_create_user(
     session: Session,
-    remember: Remember,
+    cache_after_commit: CacheAfterCommit,
     *,
     sub: str,
     email: str | None,
@@ -33,31 +33,31 @@ def identify(
 
     Raises AccountErased if the token is still valid but its account is erased.
     """
-    user = User.reserve(session, sub, at=now(), roles=sorted(roles))
-    ErasedSub.refuse(session, sub)  # after ``reserve``, which waits for a concurrent erasure to commit
+    user = User.insert_once(session, sub, at=utc_now(), roles=sorted(roles))
+    ErasedSub.require_not_erased(session, sub)  # after ``reserve``, which waits for a concurrent erasure to commit
     if user:
-        record(session, user, user.created(Person(email=email, name=name, email_verified=email_verified)))
+        record(session, user, user.created_event(Person(email=email, name=name, email_verified=email_verified)))
     user = user or User.get_by_sub(session, sub)
-    remember(identity_key(sub), user.stored_account())
+    cache_after_commit(identity_key(sub), user.account_cache_entry())
     return {"user_id": user.id, "account": user.account.encode().decode()}
 
 
 @task
-def fill_profile(session: Session, remember: Remember, *, event: UserCreated) -> None:
+def initialize_profile(session: Session, cache_after_commit: CacheAfterCommit, *, event: UserCreated) -> None:
     """Fill the profile of a new user and cache it."""
     user = session.get_one(User, event.user_id, with_for_update=True)
-    if news := user.fill(event.pii, at=now()):
-        record(session, user, news)
-        remember(profile_key(user.id), Stored.of(user.view()))
+    if updated := user.initialize_profile(event.pii, at=utc_now()):
+        record(session, user, updated)
+        cache_after_commit(profile_key(user.id), CachedView.from_view(user.to_response()))
 
 
 @task
-def cache_profile(session: Session, remember: Remember, *, event: UserUpdated) -> None:
+def refresh_profile_cache(session: Session, cache_after_commit: CacheAfterCommit, *, event: UserUpdated) -> None:
     """Cache the changed profile and account again: the command's own write to the cache may have been lost."""
     user = session.get_one(User, event.user_id)
     if not user.erased_at:
-        remember(profile_key(user.id), Stored.of(user.view()))
-        remember(identity_key(user.sub), user.stored_account())
+        cache_after_commit(profile_key(user.id), CachedView.from_view(user.to_response()))
+        cache_after_commit(identity_key(user.sub), user.account_cache_entry())
 
 
 @task
@@ -65,31 +65,38 @@ def show_profile(
     session: Session, *, user_id: UUID, email: str | None, name: str | None, email_verified: bool = False
 ) -> dict[str, Any]:
     """Return a user's profile. Until it is filled, it shows the name and e-mail claims of the token."""
-    user = User.of(session, user_id)
+    user = User.get(session, user_id)
     claimed = {"email": email, "name": name, "email_verified": email_verified}
-    return user.view() if user.filled_at else {**user.view(), **claimed}
+    return user.to_response() if user.filled_at else {**user.to_response(), **claimed}
 
 
 @task
-def confirm_email(session: Session, remember: Remember, *, user_id: UUID, email: str) -> dict[str, Any]:
+def confirm_email(
+    session: Session, cache_after_commit: CacheAfterCommit, *, user_id: UUID, email: str
+) -> dict[str, Any]:
     """Mark ``email`` as verified, as stated by a token. No effect if the profile has another address.
 
     For tenants whose event stream does not report verification. Raises NotFound.
     """
-    user = User.locked(session, user_id)
-    if news := user.confirm_email(email, at=now()):
-        record(session, user, news)
-        remember(profile_key(user.id), Stored.of(user.view()))
-    return user.view()
+    user = User.get_for_update(session, user_id)
+    if updated := user.confirm_email(email, at=utc_now()):
+        record(session, user, updated)
+        cache_after_commit(profile_key(user.id), CachedView.from_view(user.to_response()))
+    return user.to_response()
 
 
 @task
 def change_profile(
-    session: Session, remember: Remember, *, user_id: UUID, expected_version: int, changes: ProfileChanges
+    session: Session,
+    cache_after_commit: CacheAfterCommit,
+    *,
+    user_id: UUID,
+    expected_version: int,
+    changes: ProfileChanges,
 ) -> dict[str, Any]:
-    """Change a user's profile. Raises NotFound, PreconditionFailed, ProjectionBehind."""
-    user = User.locked(session, user_id)
-    if news := user.change(changes, expected_version=expected_version, at=now()):
-        record(session, user, news)
-        remember(profile_key(user.id), Stored.of(user.view()))
-    return user.view()
+    """Change a user's profile. Raises NotFound, PreconditionFailed, ProjectionNotReady."""
+    user = User.get_for_update(session, user_id)
+    if updated := user.change(changes, expected_version=expected_version, at=utc_now()):
+        record(session, user, updated)
+        cache_after_commit(profile_key(user.id), CachedView.from_view(user.to_response()))
+    return user.to_response()

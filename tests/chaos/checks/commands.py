@@ -3,40 +3,40 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
-from tests.chaos.checker import Reading, Row, Told, check, grouped
+from tests.chaos.checker import ClientRecord, Row, SystemSnapshot, check, grouped
 
 
 @check
-def what_was_acknowledged_took_effect_once(reading: Reading, told: Collection[Told]) -> Iterator[str]:
-    happened = Counter(_happenings(reading.outbox))
-    for each in told:
+def acknowledged_commands_applied_once(snapshot: SystemSnapshot, records: Collection[ClientRecord]) -> Iterator[str]:
+    happened = Counter(_effects_of_events(snapshot.outbox))
+    for each in records:
         for effect in _effects(each):
             if happened[effect] != 1:
                 yield f"{each} was acknowledged, and {effect} is there {happened[effect]} times"
 
 
-def _effects(told: Told) -> list[tuple[str, ...]]:
+def _effects(record: ClientRecord) -> list[tuple[str, ...]]:
     effects: dict[str, list[tuple[str, ...]]] = {
-        "registered": [("USER_CREATED", told.user_id)],
+        "registered": [("USER_CREATED", record.user_id)],
         "enrolled": [
-            ("ENROLLMENT_CREATED", told.user_id, told.course_id),
-            ("COURSE_STARTED", told.user_id, told.course_id),
+            ("ENROLLMENT_CREATED", record.user_id, record.course_id),
+            ("COURSE_STARTED", record.user_id, record.course_id),
         ],
-        "ordered": [("ORDER_CREATED", told.order_id)],
+        "ordered": [("ORDER_CREATED", record.order_id)],
         "paid": [
-            ("PAYMENT_SUCCEEDED", told.order_id),
-            ("COURSE_PURCHASED", told.order_id),
-            ("ENROLLMENT_CREATED", told.user_id, told.course_id),
-            ("COURSE_STARTED", told.user_id, told.course_id),
+            ("PAYMENT_SUCCEEDED", record.order_id),
+            ("COURSE_PURCHASED", record.order_id),
+            ("ENROLLMENT_CREATED", record.user_id, record.course_id),
+            ("COURSE_STARTED", record.user_id, record.course_id),
         ],
-        "refunded": [("PAYMENT_REFUNDED", told.refund_id)],
-        "written": [("COURSE_CREATED", told.course_id)],
-        "completed": [("LESSON_COMPLETED", told.user_id, told.course_id, told.lesson_id)],
+        "refunded": [("PAYMENT_REFUNDED", record.refund_id)],
+        "written": [("COURSE_CREATED", record.course_id)],
+        "completed": [("LESSON_COMPLETED", record.user_id, record.course_id, record.lesson_id)],
     }
-    return effects.get(told.what, [])
+    return effects.get(record.what, [])
 
 
-def _happenings(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
+def _effects_of_events(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
     """Each event as what it says has happened."""
     by = {
         "USER_CREATED": ("user_id",),
@@ -47,8 +47,8 @@ def _happenings(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
         "PAYMENT_FAILED": ("order_id",),
         "COURSE_PURCHASED": ("order_id",),
         "PAYMENT_REFUNDED": ("refund_id",),
-        "REFUND_RETURNED": ("refund_id",),
-        "PAYMENT_DISPUTED": ("dispute_id",),
+        "REFUND_REVERSED": ("refund_id",),
+        "DISPUTE_OPENED": ("dispute_id",),
         "DISPUTE_CLOSED": ("dispute_id", "won"),
         "ENROLLMENT_ENDED": ("enrollment_id",),
         "LESSON_COMPLETED": ("user_id", "course_id", "lesson_id"),
@@ -64,23 +64,23 @@ def _happenings(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
 
 
 @check
-def nothing_happened_twice(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
-    for happening, times in Counter(_happenings(reading.outbox)).items():
+def no_duplicate_effects(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
+    for happening, times in Counter(_effects_of_events(snapshot.outbox)).items():
         if times > 1 and happening[0] != "PAYMENT_FAILED":  # one for each attempt
             yield f"{happening} happened {times} times"
-    for order, orders in grouped(reading.table("payments.orders"), "user_id", "course_id").items():
+    for order, orders in grouped(snapshot.table("payments.orders"), "user_id", "course_id").items():
         if sum(row["status"] in {"paid", "pending"} for row in orders) > 1:
             yield f"{order} was ordered {len(orders)} times"
-    courses = [row["payload"] for row in reading.outbox if row["type"] == "COURSE_CREATED"]
+    courses = [row["payload"] for row in snapshot.outbox if row["type"] == "COURSE_CREATED"]
     for course, written in grouped(courses, "instructor_id", "title").items():
         if len(written) > 1:
             yield f"{course} was written {len(written)} times"
 
 
 @check
-def what_was_refused_had_no_effect(reading: Reading, told: Collection[Told]) -> Iterator[str]:
-    happened = set(_happenings(reading.outbox))
-    for each in told:
+def rejected_commands_had_no_effect(snapshot: SystemSnapshot, records: Collection[ClientRecord]) -> Iterator[str]:
+    happened = set(_effects_of_events(snapshot.outbox))
+    for each in records:
         refused = {
             "refused payment": ("PAYMENT_SUCCEEDED", each.order_id),
             "refused completion": ("LESSON_COMPLETED", each.user_id, each.course_id, each.lesson_id),
@@ -89,6 +89,6 @@ def what_was_refused_had_no_effect(reading: Reading, told: Collection[Told]) -> 
             yield f"{each}, and it happened"
         if each.what == "refused order" and any(
             (row["user_id"], row["course_id"]) == (each.user_id, each.course_id)
-            for row in reading.table("payments.orders")
+            for row in snapshot.table("payments.orders")
         ):
             yield f"{each}, and there is an order"

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 
-from tests.chaos.checker import Reading, Told, check, grouped
+from tests.chaos.checker import ClientRecord, SystemSnapshot, check, grouped
 
 # The table of each kind of aggregate: its topic, its name, the columns that make its key.
 AGGREGATES = {
@@ -16,19 +16,19 @@ AGGREGATES = {
 
 
 @check
-def every_event_is_on_its_topic(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
-    written = {(row["id"], row["aggregatetype"], row["aggregateid"], row["type"]) for row in reading.outbox}
-    read = {(row["id"], row["topic"], row["key"], row["type"]) for row in reading.topics}
+def events_are_on_their_topics(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
+    written = {(row["id"], row["aggregatetype"], row["aggregateid"], row["type"]) for row in snapshot.outbox}
+    read = {(row["id"], row["topic"], row["key"], row["type"]) for row in snapshot.topics}
     yield from (f"{event} is in the outbox, and not on the topic" for event in sorted(written - read))
     yield from (f"{event} is on the topic, and not in the outbox" for event in sorted(read - written))
-    for row in reading.outbox:
+    for row in snapshot.outbox:
         if row["published_at"] is None:
             yield f"{row['type']} {row['id']} is not marked as published"
 
 
 @check
-def versions_are_contiguous_and_in_order(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
-    for key, rows in grouped(reading.topics, "topic", "key").items():
+def versions_are_contiguous_and_in_order(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
+    for key, rows in grouped(snapshot.topics, "topic", "key").items():
         if len({row["partition"] for row in rows}) > 1:
             yield f"{key} is on more than one partition"
         reached = 0
@@ -41,36 +41,36 @@ def versions_are_contiguous_and_in_order(reading: Reading, _told: Collection[Tol
 
 
 @check
-def aggregates_count_their_events(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
+def aggregate_versions_match_events(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
     versions = {
         key: sorted(row["aggregate_version"] for row in rows)
-        for key, rows in grouped(reading.outbox, "aggregatetype", "aggregateid").items()
+        for key, rows in grouped(snapshot.outbox, "aggregatetype", "aggregateid").items()
     }
     for key, counted in versions.items():
         if counted != list(range(1, len(counted) + 1)):
             yield f"{key} has the versions {counted}"
     for table, (topic, columns) in AGGREGATES.items():
-        for row in reading.table(table):
+        for row in snapshot.table(table):
             told = len(versions.get((topic, ":".join(row[column] for column in columns)), []))
             if row["version"] != told:
                 yield f"{table} {[row[column] for column in columns]} has version {row['version']}, and {told} events"
 
 
 @check
-def every_event_was_handled(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
-    settled = {*reading.inbox, *reading.dead_letters}
-    for event in reading.outbox:
-        for handler in reading.handlers.get(event["type"], []):
+def events_are_handled(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
+    settled = {*snapshot.inbox, *snapshot.dead_letters}
+    for event in snapshot.outbox:
+        for handler in snapshot.handlers.get(event["type"], []):
             if (handler, event["id"]) not in settled:
                 yield f"{handler} has not done {event['type']} {event['id']}"
-    known = {event["id"] for event in reading.outbox}
+    known = {event["id"] for event in snapshot.outbox}
     yield from (
-        f"{handler} has done {event}, which never was" for handler, event in reading.inbox if event not in known
+        f"{handler} has done {event}, which never was" for handler, event in snapshot.inbox if event not in known
     )
 
 
 @check
-def nothing_waits(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
-    yield from (f"{length} wait in {name}" for name, length in reading.lists.items() if length)
-    if reading.notices:
-        yield f"{reading.notices} webhooks were not accepted"
+def no_pending_work(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
+    yield from (f"{length} wait in {name}" for name, length in snapshot.redis_lists.items() if length)
+    if snapshot.undelivered_webhooks:
+        yield f"{snapshot.undelivered_webhooks} webhooks were not accepted"

@@ -5,65 +5,69 @@ from collections.abc import Collection, Iterator
 from uuid import UUID, uuid5
 
 import settings
-from tests.chaos.checker import Reading, Row, Told, check
+from tests.chaos.checker import ClientRecord, Row, SystemSnapshot, check
 
 # The category of each mailed event. Repeated here, because the checker must not depend on the rules that it checks.
 MAILED = {
     "USER_CREATED": "account",
     **dict.fromkeys(("ENROLLMENT_CREATED", "SUBSCRIPTION_STARTED"), "courses"),
-    **dict.fromkeys(("PAYMENT_SUCCEEDED", "PAYMENT_FAILED", "PAYMENT_REFUNDED", "REFUND_RETURNED"), "receipts"),
-    **dict.fromkeys(("PAYMENT_DISPUTED", "DISPUTE_CLOSED"), "receipts"),
+    **dict.fromkeys(("PAYMENT_SUCCEEDED", "PAYMENT_FAILED", "PAYMENT_REFUNDED", "REFUND_REVERSED"), "receipts"),
+    **dict.fromkeys(("DISPUTE_OPENED", "DISPUTE_CLOSED"), "receipts"),
     **dict.fromkeys(("SUBSCRIPTION_PAST_DUE", "SUBSCRIPTION_TRIAL_ENDING"), "receipts"),
     **dict.fromkeys(("SUBSCRIPTION_CANCELED", "SUBSCRIPTION_EXPIRED", "SUBSCRIPTION_RESTORED"), "receipts"),
     "CERTIFICATE_ISSUED": "progress",
 }
-NOTED = {*MAILED, "LESSON_COMPLETED", "COURSE_COMPLETED"}
+NOTIFIED = {*MAILED, "LESSON_COMPLETED", "COURSE_COMPLETED"}
 UNLIMITED = "receipts"  # mandatory: these mails ignore the limit of a day
 
 
 @check
-def one_mail_for_each_event_and_recipient(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
-    capped = set(_capped(reading))
-    wanted = {_mail_of(event["id"], event["payload"]["user_id"]): event for event in _notified(reading, MAILED)}
+def one_mail_for_each_event_and_recipient(
+    snapshot: SystemSnapshot, _records: Collection[ClientRecord]
+) -> Iterator[str]:
+    capped = set(_capped(snapshot))
+    wanted = {_mail_of(event["id"], event["payload"]["user_id"]): event for event in _notified(snapshot, MAILED)}
     due = {mail: event for mail, event in wanted.items() if mail not in capped}
     # A reminder is sent only while its reason still holds.
-    reminders = {_mail_of(row["id"], row["user_id"]) for row in reading.table("notifications.reminders")}
-    sent = {mail["headers"]["Message-ID"].strip("<>").partition("@")[0] for mail in reading.mails}
+    reminders = {_mail_of(row["id"], row["user_id"]) for row in snapshot.table("notifications.reminders")}
+    sent = {mail["headers"]["Message-ID"].strip("<>").partition("@")[0] for mail in snapshot.mails}
     yield from (f"no mail tells of {due[each]['type']} {due[each]['id']}" for each in sorted(due.keys() - sent))
     yield from (f"nothing happened that mail {each} tells of" for each in sorted(sent - due.keys() - reminders))
     ended = Counter(
-        event["payload"]["notification_id"] for event in reading.outbox if event["type"] == "NOTIFICATION_SENT"
+        event["payload"]["notification_id"] for event in snapshot.outbox if event["type"] == "NOTIFICATION_SENT"
     )
     yield from (f"mail {each} is told {ended[each]} times as sent" for each in due if ended[each] != 1)
-    for row in reading.deliveries:
+    for row in snapshot.deliveries:
         if row["channel"] == "email" and row["state"] not in {"sent", "skipped"}:
             yield f"delivery {row['_id']} is {row['state']}"
 
 
 @check
-def one_note_for_each_event_and_recipient(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
-    due = Counter((event["id"], event["payload"]["user_id"]) for event in _notified(reading, NOTED))
-    reminders = {(row["id"], row["user_id"]) for row in reading.table("notifications.reminders")}
-    shown = Counter((row["event_id"], row["user_id"]) for row in reading.deliveries if row["channel"] == "in_app")
+def one_notification_for_each_event_and_recipient(
+    snapshot: SystemSnapshot, _records: Collection[ClientRecord]
+) -> Iterator[str]:
+    due = Counter((event["id"], event["payload"]["user_id"]) for event in _notified(snapshot, NOTIFIED))
+    reminders = {(row["id"], row["user_id"]) for row in snapshot.table("notifications.reminders")}
+    shown = Counter((row["event_id"], row["user_id"]) for row in snapshot.deliveries if row["channel"] == "in_app")
     for each in due | shown:
         if shown[each] != due[each] and not (each in reminders and shown[each] == 1):
             yield f"{shown[each]} notes tell of {each}"
 
 
-def _notified(reading: Reading, types: Collection[str]) -> Iterator[Row]:
-    for event in reading.outbox:
+def _notified(snapshot: SystemSnapshot, types: Collection[str]) -> Iterator[Row]:
+    for event in snapshot.outbox:
         # A subscription opens many courses at once; its start is the one message.
         if event["type"] in types and event["payload"].get("source") != "subscription":
             yield event
 
 
-def _capped(reading: Reading) -> Iterator[str]:
+def _capped(snapshot: SystemSnapshot) -> Iterator[str]:
     """Yield the mails that were rightly skipped, because the user had got all that a day allows of their category."""
-    mails = [row for row in reading.deliveries if row["channel"] == "email"]
+    mails = [row for row in snapshot.deliveries if row["channel"] == "email"]
     sent = Counter((row["user_id"], row["category"]) for row in mails if row["state"] == "sent")
     for row in mails:
         allowed = sent[row["user_id"], row["category"]] < settings.NOTIFICATIONS_PER_DAY
-        if row["reason"] == "capped" and row["category"] != UNLIMITED and not allowed:
+        if row["reason"] == "daily_limit" and row["category"] != UNLIMITED and not allowed:
             yield row["_id"]
 
 

@@ -3,17 +3,19 @@
 from collections import Counter
 from collections.abc import Collection, Iterator
 
-from tests.chaos.checker import Reading, Told, check, grouped
+from tests.chaos.checker import ClientRecord, SystemSnapshot, check, grouped
 
 # What an order is called whose money has come.
 PAID = {"paid", "partially_refunded", "refunded", "disputed", "charged_back"}
 
 
 @check
-def money_was_taken_once_and_is_accounted_for(reading: Reading, told: Collection[Told]) -> Iterator[str]:
-    charged = grouped(reading.charges, "order_id")
-    paid = {event["payload"]["order_id"] for event in reading.outbox if event["type"] == "PAYMENT_SUCCEEDED"}
-    for order in reading.table("payments.orders"):
+def money_is_captured_once_and_accounted_for(
+    snapshot: SystemSnapshot, records: Collection[ClientRecord]
+) -> Iterator[str]:
+    charged = grouped(snapshot.charges, "order_id")
+    paid = {event["payload"]["order_id"] for event in snapshot.outbox if event["type"] == "PAYMENT_SUCCEEDED"}
+    for order in snapshot.table("payments.orders"):
         charges = charged.pop((order["id"],), [])
         if len(charges) != (order["status"] in PAID):
             yield f"order {order['id']} is {order['status']}, and charged {len(charges)} times"
@@ -24,28 +26,28 @@ def money_was_taken_once_and_is_accounted_for(reading: Reading, told: Collection
             if costs != taken:
                 yield f"order {order['id']} costs {costs}, and the provider took {taken}"
     yield from (f"charges for order {order_id}, which does not exist" for (order_id,) in charged)
-    ours = sum(row["captured_minor"] for row in reading.table("payments.attempts"))
-    theirs = sum(charge["amount_minor"] for charge in reading.charges)
+    ours = sum(row["captured_minor"] for row in snapshot.table("payments.attempts"))
+    theirs = sum(charge["amount_minor"] for charge in snapshot.charges)
     if ours != theirs:
         yield f"we count {ours}, the provider {theirs}"
-    for each in told:
+    for each in records:
         if each.what == "refused payment" and charged.get((each.order_id,)):
             yield f"{each}, and it was charged"
 
 
 @check
-def what_went_back_is_what_was_promised(reading: Reading, told: Collection[Told]) -> Iterator[str]:
+def refunds_match_requests(snapshot: SystemSnapshot, records: Collection[ClientRecord]) -> Iterator[str]:
     promised: Counter[str] = Counter()
-    for each in told:
+    for each in records:
         if each.what == "refunded":
             promised[each.order_id] += each.amount_minor
     ours: Counter[str] = Counter()
-    for row in reading.table("payments.refunds"):
+    for row in snapshot.table("payments.refunds"):
         if row["status"] == "succeeded":
             ours[row["order_id"]] += row["amount_minor"]
-    ended = {row["source_id"] for row in reading.table("courses.grants") if row.get("status") == "revoked"}
-    statuses = {order["id"]: order["status"] for order in reading.table("payments.orders")}
-    for charge in reading.charges:
+    ended = {row["source_id"] for row in snapshot.table("courses.grants") if row.get("status") == "revoked"}
+    statuses = {order["id"]: order["status"] for order in snapshot.table("payments.orders")}
+    for charge in snapshot.charges:
         order_id, theirs = charge["order_id"], charge.get("refunded_minor", 0)
         if not theirs == ours[order_id] == promised[order_id] <= charge["amount_minor"]:
             yield f"of order {order_id} {theirs} went back; {ours[order_id]} we count, {promised[order_id]} we promised"
@@ -55,13 +57,13 @@ def what_went_back_is_what_was_promised(reading: Reading, told: Collection[Told]
 
 
 @check
-def the_ledger_sums_to_zero(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
-    entries = reading.table("payments.ledger_entries")
+def ledger_sums_to_zero(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
+    entries = snapshot.table("payments.ledger_entries")
     for key, rows in grouped(entries, "transaction_id", "currency").items():
         if total := sum(row["amount_minor"] for row in rows):
             yield f"{key} is off by {total}"
     if entries:
         booked = sum(row["amount_minor"] for row in entries if row["account"].startswith("provider."))
-        held = sum(charge["amount_minor"] - charge.get("refunded_minor", 0) for charge in reading.charges)
+        held = sum(charge["amount_minor"] - charge.get("refunded_minor", 0) for charge in snapshot.charges)
         if booked != held:
             yield f"{booked} are booked as held by the provider, who holds {held}"

@@ -4,14 +4,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from tests.chaos.checker import Reading, Row, Told, check
+from tests.chaos.checker import ClientRecord, Row, SystemSnapshot, check
 
 
 @check
-def projections_are_the_fold_of_events(reading: Reading, _told: Collection[Told]) -> Iterator[str]:
+def projections_are_the_fold_of_events(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
     for name, (fold, columns) in _PROJECTIONS.items():
-        shown = {tuple(row[column] for column in columns) for row in reading.table(name)}
-        folded = set(fold(_by_type(reading.outbox)))
+        shown = {tuple(row[column] for column in columns) for row in snapshot.table(name)}
+        folded = set(fold(_by_type(snapshot.outbox)))
         yield from (f"{name} has {row}, and no event says so" for row in sorted(shown - folded, key=str))
         yield from (f"{name} lacks {row}" for row in sorted(folded - shown, key=str))
 

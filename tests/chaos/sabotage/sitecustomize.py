@@ -14,17 +14,17 @@ from pathlib import Path
 
 
 def _without_inbox() -> None:
-    from celery_app import Envelope
-    from models import inbox
+    from core.bus import inbox
+    from core.messaging.task_queue import Envelope
 
-    kept = inbox.first_delivery
-    inbox.first_delivery = lambda *claim: kept(*claim) or True
+    kept = inbox.claim_event
+    inbox.claim_event = lambda *claim: kept(*claim) or True
     # The second guard: handlers that know its version ignore an event older than their state.
     Envelope.event_version = property(lambda _envelope: None)
 
 
 def _without_idempotency_claim() -> None:
-    from models import idempotency
+    from core.bus import idempotency
 
     idempotency.claim_key = lambda *_claim, **_lease: None
 
@@ -32,7 +32,7 @@ def _without_idempotency_claim() -> None:
 def _without_row_lock() -> None:
     from models.progress import CourseProgress
 
-    kept = CourseProgress.locked.__func__
+    kept = CourseProgress.get_for_update.__func__
 
     def unlocked(cls, session, *key):
         get = session.get
@@ -45,11 +45,11 @@ def _without_row_lock() -> None:
         time.sleep(1)  # so that another is sure to read the same
         return found
 
-    CourseProgress.locked = classmethod(unlocked)
+    CourseProgress.get_for_update = classmethod(unlocked)
 
 
 def _without_advisory_lock() -> None:
-    from bridge import relay
+    from bridge.publisher import relay
 
     relay._LEADER_LOCK = "SELECT true"
     _slow_relay()
@@ -57,7 +57,7 @@ def _without_advisory_lock() -> None:
 
 def _slow_relay() -> None:
     """Harmless while one relay leads: a second one would send the same meanwhile."""
-    from bridge.relay import Publisher
+    from bridge.publisher.relay import Publisher
 
     kept = Publisher._send
 
@@ -69,27 +69,27 @@ def _slow_relay() -> None:
     Publisher._send = slow
 
 
-def _without_offset_rule() -> None:
-    from bridge.lanes import Lanes
+def _commit_without_completion() -> None:
+    from bridge.consumer.key_ordering import KeyOrderedBuffer
 
     def all_of_them(self):
         further = {partition: read for partition, read in self._next.items() if read > self._stored[partition]}
         self._stored |= further
         return further
 
-    Lanes.storable = all_of_them
+    KeyOrderedBuffer.committable_offsets = all_of_them
 
 
-def _mortal_when_it_pops() -> None:
+def _crash_between_pop_and_unacked() -> None:
     """A crash point between the two steps by which kombu takes a message off its queue and notes it as in hand."""
     from kombu.transport.redis import QoS
 
-    from models.faults import reach
+    from core.fault_injection import crash_point
 
     kept = QoS.append
 
     def append(self, message, tag):
-        reach("popped, not yet noted", message.headers["task"])
+        crash_point("popped, not yet noted", message.headers["task"])
         return kept(self, message, tag)
 
     QoS.append = append

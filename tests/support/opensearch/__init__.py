@@ -17,11 +17,11 @@ from typing import Any
 
 import requests
 
-from ops.local.leash import leashed
-from ops.local.processes import MARK
+from ops.dev.child_process import popen_with_parent
+from ops.dev.processes import STACK_ENV_VAR
 from settings import ROOT
-from tests.support.maven import why_no_jars
-from tests.support.waiting import eventually
+from tests.support.maven import missing_jars_reason
+from tests.support.polling import eventually
 
 _JARS = ROOT / ".local" / "opensearch"
 _JAVA = [
@@ -30,9 +30,9 @@ _JAVA = [
 ]
 
 
-def why_not() -> str:
+def missing_requirement() -> str:
     """Why there can be no OpenSearch here; empty where there can. Fetches its jars the first time."""
-    return why_no_jars("OpenSearch", Path(__file__).parent / "pom.xml", _JARS)
+    return missing_jars_reason("OpenSearch", Path(__file__).parent / "pom.xml", _JARS)
 
 
 class Node:
@@ -81,10 +81,10 @@ def running_node(directory: Path) -> Iterator[Node]:
     named = ["-clusterName", f"coursebus-{os.getpid()}", "-basePath", str(directory)]
     with (
         log.open("wb") as told,
-        leashed(
+        popen_with_parent(
             [*_JAVA, *named, "-numOfNode", "1", "-baseHttpPort", "9200"],
             # A stack that is started or stopped ends what is left over with this mark.
-            env={**os.environ, MARK: str(directory.resolve())},
+            env={**os.environ, STACK_ENV_VAR: str(directory.resolve())},
             stdout=told,
             stderr=told,
             start_new_session=True,

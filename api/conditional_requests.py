@@ -1,0 +1,130 @@
+"""Conditional requests. The ETag of a resource is its version, so a 304 needs no rendering and no hashing."""
+
+import functools
+import hashlib
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+from flask import Response, request
+from werkzeug.datastructures import Headers
+
+from core.cache import CachedView
+from models.errors import PreconditionRequired
+
+from .rpc import call_without_idempotency_key
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+_VERSION_TAG = re.compile(r'"[1-9][0-9]{0,15}"')
+_NO_VERSION = 0  # versions count from 1
+
+
+# The client may cache the response, but must revalidate it before each use.
+_REVALIDATE = ("Cache-Control", "private, no-cache")
+_JSON = ("Content-Type", "application/json")
+
+
+class _PreparedResponse(Response):
+    """A response with complete headers. Skips werkzeug's processing of headers, a tenth of the cost of a 304."""
+
+    default_mimetype = None
+    automatically_set_content_length = False
+
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:  # noqa: ARG002 werkzeug's signature
+        return self.headers
+
+
+def json_response(stored: CachedView) -> Response:
+    """Return the stored body with its ETag, or a 304 if the ETag is in If-None-Match."""
+    return _conditional_response(str(stored.version), stored.body)
+
+
+def versioned_response(reply: dict[str, Any]) -> Response:
+    """Return ``reply["view"]`` as JSON, with ``reply["version"]`` as ETag."""
+    return json_response(CachedView(reply["version"], msgspec.json.encode(reply["view"])))
+
+
+def cached_page_response(page: bytes) -> Response:
+    """Return a stored list page: Link header, line break, body. Its ETag is a hash of both."""
+    link, _, body = page.partition(b"\n")
+    return _conditional_response(hashlib.blake2b(page, digest_size=12).hexdigest(), body, link=link.decode())
+
+
+def not_modified(version: int) -> Response:
+    """Return a 304 with the ETag of ``version``."""
+    return _PreparedResponse(status=304, headers=[("ETag", f'"{version}"'), _REVALIDATE])
+
+
+def if_none_match_version() -> int | None:
+    """Return the version in If-None-Match of a GET or HEAD; None unless it is exactly one ETag of a version."""
+    tag = request.environ.get("HTTP_IF_NONE_MATCH", "")
+    if not _VERSION_TAG.fullmatch(tag) or request.method not in {"GET", "HEAD"}:
+        return None
+    return int(tag[1:-1])
+
+
+def _conditional_response(tag: str, body: bytes, *, link: str = "") -> Response:
+    headers = [("ETag", f'"{tag}"'), _REVALIDATE]
+    if link:
+        headers.append(("Link", link))
+    if _matches_if_none_match(tag):
+        return _PreparedResponse(status=304, headers=headers)
+    return _PreparedResponse(body, headers=[*headers, _JSON, ("Content-Length", str(len(body)))])
+
+
+def _matches_if_none_match(tag: str) -> bool:
+    """Return whether If-None-Match of a GET or HEAD contains ``tag``."""
+    header = request.environ.get("HTTP_IF_NONE_MATCH")
+    if header is None or request.method not in {"GET", "HEAD"}:
+        return False
+    # Nearly every client sends exactly the ETag that it received: compare the text before parsing the header.
+    return header == f'"{tag}"' or request.if_none_match.contains_weak(tag)
+
+
+def require_existing(task: str, **message: Any) -> Callable[[View], View]:
+    """Make a malformed request answer 404 first if ``task`` does not find the object in the path.
+
+    ``task`` gets the path parameters and ``message``.
+    """
+
+    def decorate(view: View) -> View:
+        def existence_check(**path_parameters: Any) -> None:
+            call_without_idempotency_key(task, **path_parameters, **message)
+
+        view.existence_check = existence_check  # type: ignore[attr-defined]  # called by api.auth
+        return view
+
+    return decorate
+
+
+def if_match(view: View) -> View:
+    """Require If-Match before the body is parsed, and pass its version to the view as ``expected_version``.
+
+    Raises PreconditionRequired.
+    """
+
+    @functools.wraps(view)
+    def conditional(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs, expected_version=expected_version())
+
+    conditional._apidoc = {**getattr(view, "_apidoc", {}), "if_match": True}  # type: ignore[attr-defined]  # noqa: SLF001 flask-smorest's attribute for documentation
+    return conditional  # type: ignore[return-value]  # functools.wraps does not return the view's type
+
+
+def expected_version() -> int:
+    """Return the version in If-Match, or _NO_VERSION, which matches no resource, for any other ETag.
+
+    Raises PreconditionRequired if the header is missing or ``*``, which does not say what the client has seen.
+    """
+    tags = request.if_match
+    if not tags or tags.star_tag:
+        raise PreconditionRequired
+    # Accept weak ETags: compressing proxies weaken them, but the version in them stays exact.
+    named = tags.as_set(include_weak=True)
+    tag = (named.pop() or "") if len(named) == 1 else ""
+    return int(tag) if tag.isascii() and tag.isdecimal() and len(tag) < len(str(2**63)) else _NO_VERSION

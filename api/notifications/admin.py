@@ -1,0 +1,69 @@
+"""Administration of notifications: list those of all users, resend one."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask.views import MethodView
+
+from api.auth import require_auth
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.rpc import call
+from api.schemas import Schema, Timestamp
+
+from .blueprint import blp
+
+CHANNELS = ["email", "push", "in_app"]
+STATES = [
+    *("queued", "held", "sending", "sent", "delivered"),
+    *("bounced", "complained", "failed", "suppressed", "skipped"),
+]
+
+
+class NotificationDeliverySchema(Schema):
+    id = ma.fields.UUID()
+    user_id = ma.fields.UUID()
+    event_id = ma.fields.UUID()
+    category = ma.fields.Str()
+    channel = ma.fields.Str(validate=ma.validate.OneOf(CHANNELS))
+    state = ma.fields.Str(validate=ma.validate.OneOf(STATES))
+    reason = ma.fields.Str(allow_none=True, metadata={"description": "Why it was not sent, or is delayed."})
+    attempts = ma.fields.Int()
+    due_at = Timestamp(allow_none=True, metadata={"description": "Time of the next attempt."})
+    created_at = Timestamp()
+    ended_at = Timestamp(allow_none=True)
+    data = ma.fields.Dict(metadata={"description": "The event behind the notification: `event` and its fields."})
+
+
+class NotificationDeliveryQuery(PageQuery):
+    user_id = ma.fields.UUID()
+    channel = ma.fields.Str(validate=ma.validate.OneOf(CHANNELS))
+    state = ma.fields.Str(validate=ma.validate.OneOf(STATES))
+    category = ma.fields.Str(validate=ma.validate.Length(max=40))
+
+
+@blp.route("/notifications")
+class NotificationDeliveries(MethodView):
+    @require_auth("notifications:admin")
+    @blp.arguments(NotificationDeliveryQuery, location="query")
+    @blp.response(200, page_schema(NotificationDeliverySchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List notifications of all users
+
+        Newest first, with their delivery state.
+        """
+        limit, after = query.pop("limit"), query.pop("after")
+        filters = {name: str(value) for name, value in query.items()}
+        return page_response(call("notifications.list_notifications", filters=filters, limit=limit, after=after))
+
+
+@blp.route("/notifications/<uuid:notification_id>/replay")
+class NotificationReplay(MethodView):
+    @require_auth("notifications:admin")
+    @blp.response(200, NotificationDeliverySchema)
+    def post(self, notification_id: UUID) -> Any:
+        """Resend a notification
+
+        Sends a finished e-mail or push notification again. One that is in progress is left unchanged.
+        """
+        return call("notifications.replay_notification", notification_id=notification_id)

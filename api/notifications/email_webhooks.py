@@ -1,0 +1,38 @@
+"""The webhook of the e-mail provider: deliveries, bounces and complaints."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import marshmallow as ma
+from flask import request
+from flask.views import MethodView
+
+import settings
+from api.auth import raw_webhook
+from api.incoming_webhooks import webhook_body
+from api.rpc import call_for_webhook
+from api.schemas import Schema
+from core.webhook_signatures import verify_standard
+
+from .blueprint import blp
+
+_SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
+
+
+class EmailWebhookReceivedSchema(Schema):
+    received = ma.fields.Bool()
+
+
+@blp.route("/webhooks/email")
+class EmailWebhook(MethodView):
+    @raw_webhook
+    @blp.response(200, EmailWebhookReceivedSchema)
+    def post(self) -> Any:
+        """Receive an e-mail provider webhook
+
+        Reports a delivery, bounce or complaint. Verified by its Standard Webhooks signature.
+        """
+        headers = {name: request.headers.get(name, "") for name in _SIGNATURE_HEADERS}
+        body = webhook_body()
+        verify_standard(body, headers, settings.EMAIL_WEBHOOK_SECRETS, at=datetime.now(UTC))
+        return call_for_webhook("notifications.receive_email_event", body=body, headers=headers)

@@ -1,0 +1,109 @@
+"""The caller's notification inbox."""
+
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+from flask import redirect, request
+from flask.views import MethodView
+from werkzeug import Response as BaseResponse
+
+import settings
+from api.auth import current_caller, require_auth
+from api.pagination import Page, PageQuery, page_response, page_schema
+from api.read_cache import cached_page_view
+from api.rpc import call
+from api.schemas import Schema, Timestamp
+from core.cache import notifications_version_key
+
+from .blueprint import blp
+
+
+class NotificationSchema(Schema):
+    id = ma.fields.UUID()
+    category = ma.fields.Str()
+    title = ma.fields.Str()
+    body = ma.fields.Str()
+    data = ma.fields.Dict(metadata={"description": "The event behind the notification: `event` and its fields."})
+    created_at = Timestamp()
+    seen_at = Timestamp(allow_none=True)
+    read_at = Timestamp(allow_none=True)
+    archived_at = Timestamp(allow_none=True)
+
+
+class InboxQuery(PageQuery):
+    unread = ma.fields.Bool(load_default=False)
+
+
+class UnreadCountSchema(Schema):
+    unread = ma.fields.Int()
+
+
+@blp.route("/me/notifications")
+class Inbox(MethodView):
+    @require_auth()
+    @blp.arguments(InboxQuery, location="query")
+    @blp.response(200, page_schema(NotificationSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List the caller's notifications
+
+        Newest first, without archived ones.
+        """
+        return page_response(call("notifications.list_inbox", user_id=current_caller().id, **query))
+
+
+@blp.route("/me/notifications/unread-count")
+class UnreadCount(MethodView):
+    @require_auth()
+    @cached_page_view(lambda: notifications_version_key(current_caller().id))
+    @blp.response(200, UnreadCountSchema)
+    def get(self) -> Any:
+        """Count unread notifications"""
+        return call("notifications.count_unread", user_id=current_caller().id)
+
+
+@blp.route("/me/notifications/read-all")
+class MarkAllRead(MethodView):
+    @require_auth()
+    @blp.response(200, UnreadCountSchema)
+    def post(self) -> Any:
+        """Mark all notifications as read"""
+        return call("notifications.mark_all_read", user_id=current_caller().id)
+
+
+@blp.route("/me/notifications/<uuid:notification_id>/read")
+class MarkRead(MethodView):
+    @require_auth()
+    @blp.response(200, NotificationSchema)
+    def post(self, notification_id: UUID) -> Any:
+        """Mark a notification as read
+
+        Idempotent.
+        """
+        return call("notifications.mark_read", user_id=current_caller().id, notification_id=notification_id)
+
+
+@blp.route("/me/notifications/<uuid:notification_id>/archive")
+class Archive(MethodView):
+    @require_auth()
+    @blp.response(200, NotificationSchema)
+    def post(self, notification_id: UUID) -> Any:
+        """Archive a notification
+
+        Idempotent.
+        """
+        return call("notifications.archive_notification", user_id=current_caller().id, notification_id=notification_id)
+
+
+@blp.route("/me/notifications/stream")
+class NotificationStream(MethodView):
+    @require_auth()
+    @blp.response(307)
+    def get(self) -> BaseResponse:
+        """Stream notifications
+
+        Redirects to a stream of server-sent events, which accepts the same tokens. Each `notification` event is a
+        notification as in the list; send its id as `Last-Event-ID` to resume. A comment is sent after 15 seconds
+        without an event. The stream ends when the token expires.
+        """
+        return redirect(f"{settings.STREAM_URL}{request.path}", 307)

@@ -1,0 +1,372 @@
+"""How fast the spine is: ``make bench``. Ratios, taken in one run on one machine, so that they mean the same elsewhere.
+
+Everything runs on this machine: the servers, one worker of four threads, one bridge, and the clients.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from ops.dev.ports import OFFSETS, free_base
+
+# Before anything reads the settings.
+BASE = free_base()
+STATE_DIR = Path(tempfile.mkdtemp(prefix="coursebus-bench-"))
+STATE_DIR.chmod(0o711)
+os.environ.update(PORT_BASE=str(BASE), STATE_DIR=str(STATE_DIR), RATE_LIMITS="off", COMMAND_TIMEOUT_SECONDS="30")
+os.environ["MAX_REQUESTS_PER_SERVICE"] = "64"
+
+import psutil  # noqa: E402
+import psycopg2  # noqa: E402
+from psycopg2.extras import execute_values  # noqa: E402
+
+from api import create_app  # noqa: E402
+from api.rpc import call  # noqa: E402
+from core.messaging import task_queue  # noqa: E402
+from core.redis import RELAY_HINT, queue_redis  # noqa: E402
+from ops.dev.stack import Stack  # noqa: E402
+from settings import ROOT  # noqa: E402
+
+CLIENTS = 8
+LESSONS = 20
+USERS = 400
+COURSE = str(uuid4())
+PEOPLE = [str(uuid4()) for _ in range(USERS)]
+LESSON_IDS = [str(uuid4()) for _ in range(LESSONS)]
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--seconds", type=float, default=6, help="of each measurement of a rate")
+    arguments.add_argument("--events", type=int, default=20_000, help="through the relay and the consumer")
+    arguments.add_argument("--rows", type=int, default=1_000_000, help="of outbox and inbox that must cost nothing")
+    args = arguments.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
+    stack = Stack(STATE_DIR, BASE, only=["postgres", "queue", "cache", "kafka"], environ=os.environ)
+    try:
+        stack.start()
+        subprocess.run([sys.executable, "-m", "migrations", "upgrade"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        measure(args)
+    finally:
+        stack.reset()
+        shutil.rmtree(STATE_DIR, ignore_errors=True)
+
+
+def measure(args: argparse.Namespace) -> None:
+    make_learners()
+    app = create_app()
+    with worker(), worker("users", CELERY_DEFAULT_TRANSPORT="1"):
+        noop, completion = commands(app, args.seconds)
+    with worker():
+        alone = handlers_alone(args.events)
+    relay, through = events(args.events)
+    print(f"commit to handled, p95 at 50 events/s:   {latency_p95(seconds=8) * 1000:.0f} ms (wanted: 60)", flush=True)
+    fill(args.rows)
+    with worker(), worker("users", CELERY_DEFAULT_TRANSPORT="1"):
+        later_noop, later_completion = commands(app, args.seconds, label="with these rows ")
+    later_relay, later_through = events(args.events, label="with these rows ")
+    report("consumer / workers alone", through / alone, 0.8)
+    report(
+        "completion, relay, consumer: slower by",
+        max((completion / noop) / (later_completion / later_noop), relay / later_relay, through / later_through),
+        1.2,
+        at_most=True,
+    )
+
+
+def report(what: str, value: float, wanted: float, *, at_most: bool = False) -> None:
+    met = value <= wanted if at_most else value >= wanted
+    print(
+        f"{what + ':':40} {value:.2f} (wanted: {wanted}{' at most' if at_most else ''}) {'met' if met else 'NOT MET'}",
+        flush=True,
+    )
+
+
+# Commands.
+
+
+def commands(app, seconds: float, label: str = "") -> tuple[float, float]:
+    def call_task(task: str, **message: object) -> None:
+        with app.test_request_context("/"):
+            call(task, **message)
+
+    def bare(service: str = "users") -> None:
+        reply_to = f"reply:{uuid4()}"
+        task_queue.enqueue(f"{service}.bare", {"reply_to": reply_to}, task_queue.Envelope())
+        assert queue_redis().blpop([reply_to], timeout=30)
+
+    database = connect()
+    with database.cursor() as cursor:  # all is to be learned again
+        cursor.execute("DELETE FROM progress.completed_lessons; DELETE FROM bus.outbox WHERE published_at IS NULL")
+        cursor.execute("UPDATE progress.course_progress SET lessons_completed = 0, completed_at = NULL")
+        cursor.execute("UPDATE progress.course_progress SET version = version + 1000")
+    database.close()
+    todo = iter([(user, lesson) for lesson in LESSON_IDS for user in PEOPLE])
+    lock = threading.Lock()
+
+    def complete_lesson() -> None:
+        with lock:
+            user, lesson = next(todo)
+        call_task("progress.complete_lesson", user_id=user, course_id=COURSE, lesson_id=lesson)
+
+    def bare_on_own_transport() -> None:
+        bare("progress")
+
+    rate(bare, 1)  # warm
+    # In turns, so that whatever else this machine does is shared fairly.
+    bares, ours, noops, completions = [], [], [], []
+    for _ in range(3):
+        bares.append(rate(bare, seconds / 3))
+        ours.append(rate(bare_on_own_transport, seconds / 3))
+        noops.append(rate(lambda: call_task("progress.noop"), seconds / 3))
+        completions.append(rate(complete_lesson, seconds / 3))
+    best, our_best, noop, completion = map(statistics.median, (bares, ours, noops, completions))
+    p50 = statistics.median(durations(lambda: call_task("progress.noop"), seconds / 3))
+    p50_completion = statistics.median(durations(complete_lesson, seconds / 3))
+    print(f"{label}bare round trip {best:.0f}/s, by our worker {our_best:.0f}/s")
+    print(f"{label}no-op call {noop:.0f}/s, lesson completion {completion:.0f}/s")
+    print(f"{label}p50 at one client: no-op {p50 * 1000:.1f} ms, completion {p50_completion * 1000:.1f} ms (wanted: 6)")
+    report(f"{label}no-op call / bare round trip", noop / best, 0.9)
+    report(f"{label}completion / no-op", completion / noop, 0.6)
+    return noop, completion
+
+
+def rate(act: Callable[[], None], seconds: float) -> float:
+    """How often a second ``act`` is done by CLIENTS at once."""
+    until = time.monotonic() + seconds
+
+    def go_on() -> int:
+        done = 0
+        while time.monotonic() < until:
+            act()
+            done += 1
+        return done
+
+    began = time.monotonic()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        done = sum(each.result() for each in [pool.submit(go_on) for _ in range(CLIENTS)])
+    return done / (time.monotonic() - began)
+
+
+def durations(act: Callable[[], None], seconds: float) -> list[float]:
+    until, took = time.monotonic() + seconds, []
+    while time.monotonic() < until:
+        began = time.perf_counter()
+        act()
+        took.append(time.perf_counter() - began)
+    return took
+
+
+# Events.
+
+
+def handlers_alone(number: int) -> float:
+    """How many events a second the worker handles that finds all of them in its queue."""
+    number = min(number, 5000)
+    reply_to = f"reply:{uuid4()}"
+    event = lesson_completed()
+    began = time.monotonic()
+    for _ in range(number):
+        envelope = task_queue.Envelope(reply_to=reply_to, event_id=str(uuid4()))
+        task_queue.enqueue("progress.handle", {"event": event}, envelope, limit=10**6)
+    sent = time.monotonic()
+    left = number - int(queue_redis().llen(reply_to))
+    wait_until(lambda: queue_redis().llen(reply_to) >= number, 300)
+    handled = left / (time.monotonic() - sent)  # sending takes from the worker's cores, so only what came after it
+    queue_redis().delete(reply_to)
+    print(f"handlers alone, from a full queue: {handled:.0f}/s (sent at {number / (sent - began):.0f}/s)")
+    return handled
+
+
+def events(number: int, label: str = "") -> tuple[float, float]:
+    """Events a second of the relay and of the consumer; tells by how much the bridge's memory grew."""
+    begin_at = insert_events(number)
+    with process("bench.tasks") as bridge:
+        wait_until(lambda: count("published_at IS NOT NULL", begin_at) > 0, 60)
+        began, first = time.monotonic(), count("published_at IS NOT NULL", begin_at)
+        wait_until(lambda: count("published_at IS NULL", begin_at) == 0, 300)
+        relay = (number - first) / (time.monotonic() - began)
+        with worker():
+            wait_until(lambda: handled(begin_at) > number / 10, 120)
+            began, first, before = time.monotonic(), handled(begin_at), memory_of(bridge)
+            wait_until(lambda: handled(begin_at) >= number, 600)
+            through = (number - first) / (time.monotonic() - began)
+            grown = memory_of(bridge) / before
+    print(f"{label}relay {relay:.0f} events/s (wanted: 5000), consumer {through:.0f} events/s")
+    report(f"{label}bridge's memory after {number} events", grown, 1.1, at_most=True)
+    return relay, through
+
+
+def latency_p95(*, seconds: float) -> float:
+    """From the event's own time, just before its commit, to the time that its handler claims it."""
+    with process("bench.tasks"), worker():
+        warm = insert_events(50)
+        wait_until(lambda: handled(warm) >= 50, 60)
+        first = None
+        for _ in range(int(seconds * 50)):
+            began = insert_events(1)
+            first = first or began
+            queue_redis().lpush(RELAY_HINT, 1)
+            time.sleep(0.02)
+        wait_until(lambda: handled(first) >= int(seconds * 50), 60)
+    database = connect()
+    with database, database.cursor() as cursor:
+        cursor.execute(
+            """SELECT percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM handled_at - created_at))
+            FROM bus.inbox JOIN bus.outbox ON id = event_id WHERE seq >= %s""",
+            [first],
+        )
+        [took] = cursor.fetchone()
+    database.close()
+    return float(took)
+
+
+def insert_events(number: int) -> int:
+    """Write events of as many learners into the outbox, with ids as new_id() gives them; returns the first seq."""
+    database = connect()
+    with database, database.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO bus.outbox
+            (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers, created_at)
+            SELECT uuidv7(), 'progress', gen_random_uuid()::text, 1, 'LESSON_COMPLETED', %s, '{}',
+            clock_timestamp() FROM generate_series(1, %s) RETURNING seq""",
+            [psycopg2.extras.Json(lesson_completed()), number],
+        )
+        [first] = cursor.fetchone()
+    database.close()
+    return int(first)
+
+
+def lesson_completed() -> dict[str, object]:
+    ids = {name: str(uuid4()) for name in ("user_id", "course_id", "lesson_id")}
+    counts = {"lessons_completed": 1, "lessons_total": LESSONS, "completed_at": "2026-01-01T00:00:00Z"}
+    return {**ids, "course_title": "A course", "lesson_title": "A lesson", **counts}
+
+
+def count(condition: str, begin_at: int) -> int:
+    return query(f"SELECT count(*) FROM bus.outbox WHERE seq >= {begin_at} AND {condition}")  # noqa: S608 our own
+
+
+def handled(begin_at: int) -> int:
+    return query(
+        f"SELECT count(*) FROM bus.outbox JOIN bus.inbox ON event_id = id AND handler = 'progress.handle' WHERE seq >= {begin_at}"  # noqa: S608, E501 our own
+    )
+
+
+def memory_of(running: subprocess.Popen[bytes]) -> int:
+    return psutil.Process(running.pid).memory_info().rss
+
+
+# The surroundings.
+
+
+def make_learners() -> None:
+    database = connect()
+    lessons = [{"id": lesson, "title": "A lesson"} for lesson in LESSON_IDS]
+    with database, database.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO progress.outlines (course_id, course_version, title, sequential, lessons)
+            VALUES (%s, 1, 'A course', false, %s)""",
+            [COURSE, psycopg2.extras.Json(lessons)],
+        )
+        execute_values(
+            cursor,
+            """INSERT INTO progress.course_progress
+            (user_id, course_id, course_version, version, lessons_total, lessons_completed, started_at) VALUES %s""",
+            [(user, COURSE, 1, 0, LESSONS, 0, "2026-01-01T00:00:00Z") for user in PEOPLE],
+        )
+    database.close()
+
+
+def fill(rows: int) -> None:
+    """What years leave behind. Ids rise with time, as core.db.new_id() gives them; clients' keys are random."""
+    database = connect()
+    with database, database.cursor() as cursor:
+        cursor.execute(
+            """INSERT INTO bus.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers,
+            created_at, published_at) SELECT uuidv7(), 'progress', uuidv7()::text, 1, 'OLD', %s, '{}',
+            now(), now() FROM generate_series(1, %s)""",
+            [psycopg2.extras.Json(lesson_completed()), rows],
+        )
+        cursor.execute(
+            "INSERT INTO bus.inbox SELECT 'progress.handle', uuidv7(), now() FROM generate_series(1, %s)",
+            [rows],
+        )
+        cursor.execute(
+            """INSERT INTO bus.idempotency_keys (scope, key, fingerprint, answer, created_at)
+            SELECT 'a', gen_random_uuid()::text, 'b', '{}', now() FROM generate_series(1, %s)""",
+            [rows // 10],
+        )
+    database.close()
+    database = connect()
+    with database.cursor() as cursor:
+        # As they are after years, and not while autovacuum is still at work on what came in one minute.
+        cursor.execute("VACUUM (ANALYZE) bus.outbox, bus.inbox, bus.idempotency_keys")
+        cursor.execute("CHECKPOINT")
+    database.close()
+    print(
+        f"now with {rows} published rows in the outbox, {rows} in the inbox, {rows // 10} idempotency keys", flush=True
+    )
+
+
+@contextmanager
+def worker(service: str = "progress", **environ: str) -> Iterator[None]:
+    """One worker of a service, as the platform runs it."""
+    options = ["worker", "-P", "threads", "-c", "4", "-Q", service, "-n", f"{service}@%h", "-E"]
+    command = ["celery", "-A", "bench.tasks", *options, "--without-gossip", "--without-mingle"]
+    with process(*command, SERVICE=service, **environ):
+        task_queue.enqueue(f"{service}.bare", {"reply_to": "reply:ready"}, task_queue.Envelope())
+        assert queue_redis().blpop(["reply:ready"], timeout=30)
+        yield
+
+
+@contextmanager
+def process(module: str, *arguments: str, **environ: str) -> Iterator[subprocess.Popen[bytes]]:
+    log, command = (STATE_DIR / "logs" / f"bench-{module}.log").open("ab"), [sys.executable, "-m", module, *arguments]
+    environment = {**os.environ, **environ}
+    with log, subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log) as running:
+        try:
+            yield running
+        finally:
+            running.terminate()
+            running.wait(30)
+
+
+def wait_until(ready: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, f"it did not come within {seconds:g} s"
+        time.sleep(0.1)
+
+
+def query(sql: str) -> int:
+    database = connect()
+    with database.cursor() as cursor:
+        cursor.execute(sql)
+        [[value]] = cursor.fetchall()
+    database.close()
+    return int(value)
+
+
+def connect():
+    connection = psycopg2.connect(
+        host="127.0.0.1", port=BASE + OFFSETS["postgres"], user="coursebus", dbname="coursebus"
+    )
+    connection.autocommit = True
+    return connection
+
+
+if __name__ == "__main__":
+    main()

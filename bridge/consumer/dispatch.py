@@ -1,0 +1,346 @@
+"""Send events to handlers and collect their replies, until each is handled or is a dead letter.
+
+One thread reads the replies. The rest of its work between two reads is bounded, so a backlog cannot delay the replies.
+An event is sent again after a failure, and when its message is provably lost: the worker that took it died, or Redis
+lost it. The inbox makes each redelivery harmless.
+"""
+
+import heapq
+import itertools
+import random
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from queue import Empty, SimpleQueue
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError
+
+import settings
+from bridge.metrics import EVENTS_IN_FLIGHT, EVENTS_RESENT, EVENTS_WAITING, observe_handled
+from core.fault_injection import crash_point
+from core.log import get_logger
+from core.messaging import task_queue
+from core.redis import queue_redis
+from models.errors import DomainError
+
+from .dead_letter_store import DeadLetters
+from .key_ordering import Partition, Record, cloudevent_attributes
+from .outbound import Outbound, Pending, State, task_id_of
+from .queue_inspection import QueueSnapshot, inspect_queues
+
+log = get_logger(__name__)
+
+REPLY_TIMEOUT_SECONDS = 1.0  # without a reply for this long, check whether the message still exists
+LOST_CHECK_SECONDS = 0.25  # interval of that check
+UNACKED_TIMEOUT_SECONDS = 3.0  # a worker that holds a message for longer may be dead
+MISSED_CHECKS_UNTIL_LOST = (
+    2  # while a worker takes a message, it is briefly neither in the queue nor in the worker's unacked hash
+)
+MAX_BACKOFF_SECONDS = 30.0
+QUEUE_PAUSE_SECONDS = 0.5  # pause for a queue after it was full or Redis did not answer
+MAX_CONSECUTIVE_FAILURES = 50  # consecutive failures after which the process ends; its supervisor restarts it
+_TICK_SECONDS = 0.2
+_REPLY_BATCH = 100
+_DELAYED_BATCH = 200
+PARKED = "parked"
+
+
+class Dispatcher(threading.Thread):
+    """Sends events to handlers and reads their replies from one list for the whole process.
+
+    An unexpected error in a reply or in an iteration of the loop is logged and the loop continues; the affected event
+    is sent again. An error in a consumer's callback ends the thread, and with it the process: the consumer's state may
+    be inconsistent, and only a restart rebuilds it from Kafka.
+    """
+
+    def __init__(self, stop: threading.Event, dead_letters: DeadLetters) -> None:
+        super().__init__(name="dispatch", daemon=True)
+        self._stop_requested = stop
+        self._dead_letters = dead_letters
+        self._reply_to = f"reply:bridge:{uuid4()}"
+        self._lock = threading.Lock()
+        self._pending: dict[str, Pending] = {}  # by task id
+        self._outbound: dict[str, Outbound] = defaultdict(Outbound)  # by service
+        self._delayed: list[tuple[float, int, Pending]] = []  # a heap, by the time of the next attempt
+        self._numbers = itertools.count()
+        self._dead_letter_queue: SimpleQueue[tuple[Pending, str]] = SimpleQueue()
+        self._callback_failed = threading.Event()
+        self._next_check_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def reload_blocked_keys(self) -> None:
+        """Read the blocked keys from the databases. Raises DBAPIError."""
+        self._dead_letters.reload_blocked_keys()
+
+    def dispatch(self, handler: str, record: Record, done: Callable[[], None]) -> None:
+        """Send ``record`` to ``handler``; call ``done`` when it is handled or dead-lettered.
+
+        ``done`` is called from another thread. If another caller dispatched the same event to the handler and it is
+        still pending, it is not sent twice; both callbacks are called.
+        """
+        with self._lock:
+            if pending := self._pending.get(task_id_of(handler, record.event_id)):
+                pending.on_done.append(done)
+                return
+            pending = Pending(handler, record, [done])
+            self._pending[pending.task_id] = pending
+        pending.parked = self._dead_letters.is_blocked(handler, record.key)
+        self._park_or_send(pending)
+
+    def discard_unsent(self, service: str, partitions: Iterable[Partition]) -> list[Record]:
+        """Discard unsent events of revoked partitions and return them. Events in flight stay until their reply."""
+        revoked, discarded = set(partitions), list[Record]()
+        with self._lock:
+            for pending in list(self._pending.values()):
+                place = (pending.record.topic, pending.record.partition)
+                is_unsent = pending.state in {State.READY, State.DELAYED} and len(pending.on_done) == 1
+                if is_unsent and pending.service == service and place in revoked:
+                    pending.state = State.REMOVED
+                    del self._pending[pending.task_id]
+                    discarded.append(pending.record)
+        return discarded
+
+    def run(self) -> None:
+        writer = threading.Thread(target=self._write_dead_letters, name="dead-letters", daemon=True)
+        writer.start()
+        failed = 0
+        while (
+            not self._stop_requested.is_set()
+            and not self._callback_failed.is_set()
+            and failed < MAX_CONSECUTIVE_FAILURES
+        ):
+            try:
+                self._run_once()
+                failed = 0
+            except RedisError:
+                self._stop_requested.wait(_TICK_SECONDS)
+            except Exception:  # the events of all services depend on this thread
+                failed += 1
+                log.exception("dispatcher iteration failed")
+                self._stop_requested.wait(_TICK_SECONDS)
+        if self._stop_requested.is_set():
+            writer.join(1)
+
+    def _run_once(self) -> None:
+        self._read_replies(_TICK_SECONDS)
+        self._release_delayed()
+        for service in list(self._outbound):
+            self._send_ready(service)
+        if time.monotonic() >= self._next_check_at:
+            self._next_check_at = time.monotonic() + LOST_CHECK_SECONDS
+            self._measure()
+            self._resend_lost()
+
+    # Replies.
+
+    def _read_replies(self, seconds: float) -> int:
+        """Wait for replies and process them; return their number. Raises RedisError."""
+        popped: Any = queue_redis().blmpop(seconds, 1, self._reply_to, direction="LEFT", count=_REPLY_BATCH)
+        replies: list[bytes] = popped[1] if popped else []
+        for raw in replies:
+            try:
+                self._on_reply(msgspec.json.decode(raw))
+            except Exception:  # continue with the other replies; this event is sent again
+                log.exception("reply not processed")
+        return len(replies)
+
+    def _on_reply(self, reply: dict[str, Any]) -> None:
+        with self._lock:
+            pending = self._pending.get(reply["task_id"])
+            if pending is None:
+                return  # a duplicate reply: the event was sent twice
+            was_in_flight = self._outbound[pending.service].in_flight.pop(pending.task_id, None) is not None
+        if "result" in reply:
+            self._finish(pending, handled=True)
+        elif "poison" in reply:
+            self._enqueue_dead_letter(pending, pending.last_error)
+        elif was_in_flight:
+            self._schedule_retry(pending, reply)
+
+    def _schedule_retry(self, pending: Pending, reply: dict[str, Any]) -> None:
+        """Schedule a retry with exponential backoff.
+
+        Transient errors are retried for EVENT_WAIT_SECONDS. Other errors count as attempts; the worker answers "poison"
+        after the last one.
+        """
+        now, error = time.monotonic(), reply.get("error")
+        transient = isinstance(error, dict) and DomainError.from_wire(error).transient
+        pending.last_error = str(reply.get("crash") or error or "a reply without an outcome")
+        pending.attempt = 1 if transient else pending.attempt + 1
+        if transient:
+            pending.waiting_since = pending.waiting_since or now
+            if now - pending.waiting_since >= settings.EVENT_WAIT_SECONDS:
+                self._enqueue_dead_letter(pending, f"waited too long: {pending.last_error}")
+                return
+        pending.consecutive_refusals += 1
+        wait_seconds = min(0.1 * 2 ** min(pending.consecutive_refusals, 20), MAX_BACKOFF_SECONDS)
+        self._delay(pending, wait_seconds * random.uniform(0.75, 1.25))
+        event_id, reason = pending.record.event_id, pending.last_error
+        log.info("event retry scheduled", handler=pending.handler, event_id=event_id, reason=reason)
+
+    def _finish(self, pending: Pending, *, handled: bool) -> None:
+        with self._lock:
+            if self._pending.get(pending.task_id) is not pending:
+                return
+            del self._pending[pending.task_id]
+            pending.state = State.REMOVED
+        if handled:
+            observe_handled(pending.handler, pending.record)
+        try:
+            for done in pending.on_done:
+                done()
+        except Exception:  # the consumer's state may be inconsistent: see the class docstring
+            log.exception("callback failed", handler=pending.handler, event_id=pending.record.event_id)
+            self._callback_failed.set()
+
+    # Sending.
+
+    def _park_or_send(self, pending: Pending) -> None:
+        if pending.parked:
+            self._enqueue_dead_letter(pending, PARKED)
+        else:
+            self._make_ready(pending)
+
+    def _make_ready(self, pending: Pending) -> None:
+        with self._lock:
+            self._outbound[pending.service].add(pending)
+        self._send_ready(pending.service)
+
+    def _delay(self, pending: Pending, seconds: float) -> None:
+        with self._lock:
+            pending.state = State.DELAYED
+            heapq.heappush(self._delayed, (time.monotonic() + seconds, next(self._numbers), pending))
+
+    def _release_delayed(self) -> None:
+        now, due = time.monotonic(), list[Pending]()
+        with self._lock:
+            while self._delayed and self._delayed[0][0] <= now and len(due) < _DELAYED_BATCH:
+                due.append(heapq.heappop(self._delayed)[2])
+        for pending in due:
+            if pending.state is State.DELAYED:
+                self._park_or_send(pending)
+
+    def _send_ready(self, service: str) -> None:
+        """Send events of ``service`` up to EVENTS_IN_FLIGHT.
+
+        Bounded, because the caller may be a consumer's thread, which must not send for all others without end.
+        """
+        for _ in range(settings.EVENTS_IN_FLIGHT):
+            with self._lock:
+                pending = self._outbound[service].take()
+            if pending is None:
+                return
+            try:
+                self._send(pending)
+            except DomainError:  # the queue is full, or Redis does not answer
+                with self._lock:
+                    self._outbound[service].put_back(pending, pause_seconds=QUEUE_PAUSE_SECONDS)
+                return
+
+    def _send(self, pending: Pending) -> None:
+        record = pending.record
+        envelope = task_queue.Envelope(
+            reply_to=self._reply_to,
+            request_id=record.headers.get("ce_correlationid"),
+            traceparent=record.headers.get("traceparent"),
+            event_id=record.event_id,
+            event_headers=cloudevent_attributes(record.headers),
+            attempt=pending.attempt,
+        )
+        task_queue.enqueue(pending.handler, {"event": record.value}, envelope, task_id=pending.task_id)
+        crash_point("sent", pending.handler)
+
+    # Lost messages.
+
+    def _resend_lost(self) -> None:
+        """Send events again whose message was lost; checks all of them by one round trip. Raises RedisError."""
+        now = time.monotonic()
+        with self._lock:
+            overdue = [
+                pending
+                for outbound in self._outbound.values()
+                for pending in outbound.in_flight.values()
+                if now - pending.sent_at > REPLY_TIMEOUT_SECONDS
+            ]
+        if not overdue:
+            return
+        queues = inspect_queues({pending.service for pending in overdue})
+        self._drain_replies()  # a worker replies before it acknowledges: the reply may already be there
+        for pending in overdue:
+            with self._lock:
+                in_flight = self._outbound[pending.service].in_flight
+                is_lost = in_flight.get(pending.task_id) is pending and _is_lost(pending, queues[pending.service], now)
+                if is_lost:
+                    del in_flight[pending.task_id]
+                    pending.attempt += 1  # the message may have crashed the worker
+                    pending.resends += 1
+                    self._outbound[pending.service].add(pending)
+            if is_lost:
+                EVENTS_RESENT.labels(pending.service).inc()
+                log.info("message lost, event resent", handler=pending.handler, event_id=pending.record.event_id)
+                self._send_ready(pending.service)
+
+    def _drain_replies(self) -> None:
+        for _ in range(10):
+            if self._read_replies(0.01) < _REPLY_BATCH:
+                return
+
+    # Dead letters: written by a separate thread, because a database that does not answer must not delay replies.
+
+    def _enqueue_dead_letter(self, pending: Pending, reason: str) -> None:
+        pending.state = State.DEAD
+        self._dead_letter_queue.put((pending, reason))
+
+    def _write_dead_letters(self) -> None:
+        while not self._stop_requested.is_set():
+            try:
+                pending, reason = self._dead_letter_queue.get(timeout=_TICK_SECONDS)
+            except Empty:
+                continue
+            if pending.state is not State.DEAD:
+                continue  # a late reply has reported that it is handled
+            try:
+                self._write_dead_letter(pending, reason)
+            except Exception as error:  # noqa: BLE001 write the other dead letters; this one is retried
+                level = log.warning if isinstance(error, DBAPIError) else log.error
+                level("dead letter not written", handler=pending.handler, exc_info=error)
+                self._delay(pending, 1)
+
+    def _write_dead_letter(self, pending: Pending, reason: str) -> None:
+        if self._dead_letters.store(pending.handler, pending.record, reason):
+            self._finish(pending, handled=False)
+        else:
+            pending.parked = False  # its key is free again
+            self._make_ready(pending)
+
+    def _measure(self) -> None:
+        with self._lock:
+            held = dict.fromkeys(self._outbound, 0)
+            for pending in self._pending.values():
+                held[pending.service] = held.get(pending.service, 0) + 1
+            in_flight = {service: len(outbound.in_flight) for service, outbound in self._outbound.items()}
+        for service, number in held.items():
+            EVENTS_IN_FLIGHT.labels(service).set(in_flight.get(service, 0))
+            EVENTS_WAITING.labels(service).set(number - in_flight.get(service, 0))
+
+
+def _is_lost(pending: Pending, queue: QueueSnapshot, now: float) -> bool:
+    """Return whether the message no longer exists, or a worker has held it beyond its lease.
+
+    The messages of a killed worker stay in its unacked hash, so the first lease is short. It doubles with each
+    redelivery, so that slow handlers can finish.
+    """
+    if pending.task_id in queue.held:
+        pending.missed_checks = 0
+        pending.held_since = pending.held_since or now
+        lease_seconds = min(UNACKED_TIMEOUT_SECONDS * 2**pending.resends, MAX_BACKOFF_SECONDS)
+        return queue.has_passed(pending.sent_at_utc) and now - pending.held_since > lease_seconds
+    pending.missed_checks = pending.missed_checks + 1 if queue.has_passed(pending.sent_at_utc) else 0
+    return pending.missed_checks >= MISSED_CHECKS_UNTIL_LOST

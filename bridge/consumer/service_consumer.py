@@ -1,0 +1,328 @@
+"""Consume the events of one service: an offset is stored only after the handlers of all earlier events committed.
+
+Each committed offset carries the topic's id as metadata. If the topic was recreated, the new log is read from the
+beginning.
+"""
+
+import re
+import threading
+import time
+from functools import partial
+from typing import Any, cast
+
+import msgspec
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from sqlalchemy.exc import DBAPIError
+
+import settings
+from bridge import kafka
+from bridge.metrics import EVENTS_SKIPPED
+from bridge.producers import producers_of
+from bridge.routes import ROUTES
+from bridge.topics import TopicIdWatcher
+from core.fault_injection import crash_point
+from core.log import get_logger
+
+from .dispatch import Dispatcher
+from .handled_events import HandlerEvent, find_handled
+from .key_ordering import KeyOrderedBuffer, Partition, Record, is_fresh
+
+log = get_logger(__name__)
+
+# Backpressure: a partition is paused while more than this is buffered, because workers are slower than Kafka. Each
+# partition has its own limit, because its events may depend on an event of another partition. Above the limit of the
+# service, partitions are paused at PARTITION_MIN_BYTES, so that each of them still makes progress.
+PARTITION_BUFFER_BYTES = 16 * 2**20
+SERVICE_BUFFER_BYTES = 48 * 2**20
+PARTITION_MIN_BYTES = 256 * 2**10
+BATCH = 2000  # messages between two updates of offsets and pauses
+HANDLED_LOOKUP_MIN_MESSAGES = (
+    20  # a batch of this size, or one with an old event, is checked for events that were handled before
+)
+DRAIN_SECONDS = 5
+# An event may be republished for OUTBOX_RETENTION_DAYS. A record older than the rest of INBOX_RETENTION_DAYS may
+# contain an event whose inbox row was pruned; handling it a second time would revert newer state (docs/decisions/0090).
+MAX_AGE_SECONDS = (settings.INBOX_RETENTION_DAYS - settings.OUTBOX_RETENTION_DAYS) * 24 * 3600
+COMMITTED_TIMEOUT_SECONDS = 5
+
+
+_EVENT_ID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+class Arrival:
+    """A Kafka message with the parsed headers that are needed to recognise events that were handled before."""
+
+    __slots__ = ("event_id", "is_event", "message", "offset", "partition", "time", "type")
+
+    def __init__(self, message: Message) -> None:
+        headers = dict(cast("list[tuple[str, Any]]", message.headers() or []))
+        self.message = message
+        self.partition: Partition = (cast("str", message.topic()), cast("int", message.partition()))
+        self.offset = cast("int", message.offset())
+        self.event_id = _text(headers.get("ce_id", b""))
+        self.type = _text(headers.get("ce_type", b""))
+        self.time = _text(headers.get("ce_time", b""))
+        self.is_event = bool(self.type) and _EVENT_ID.fullmatch(self.event_id) is not None
+
+    def record(self) -> Record | None:
+        """Return the event; None for a message that must not be handled: not a valid event, or too old."""
+        (topic, number), value = self.partition, self.message.value()
+        if value is None or not self.is_event or not _is_json(value):
+            log.error("message without an event", topic=topic, partition=number, offset=self.offset)
+            return None
+        if time.time() - self.message.timestamp()[1] / 1000 > MAX_AGE_SECONDS:
+            log.error("message older than inbox retention", topic=topic, partition=number, offset=self.offset)
+            return None
+        headers = {name: _text(text) for name, text in cast("list[tuple[str, Any]]", self.message.headers() or [])}
+        key = _text(self.message.key() or b"")
+        return Record(topic, number, self.offset, key, headers, msgspec.Raw(value))
+
+
+class ServiceConsumer(threading.Thread):
+    """Member of the consumer group of one service in this process."""
+
+    def __init__(self, service: str, dispatcher: Dispatcher, watch: TopicIdWatcher, stop: threading.Event) -> None:
+        super().__init__(name=f"consume-{service}")
+        self.service = service
+        self._dispatcher = dispatcher
+        self._topic_watcher = watch
+        self._stop_requested = stop
+        self._topics = self.topics_of(service)
+        self._topic_ids: dict[str, str] = {}  # as they were before this consumer joined the group
+        self._lock = threading.Lock()
+        self._buffer = KeyOrderedBuffer()
+        self._paused: set[Partition] = set()
+        self._batch: list[Message] = []
+        self._handlers: dict[str, list[str]] = {}  # by event type
+
+    @staticmethod
+    def topics_of(service: str) -> list[str]:
+        """Return the topics with events that ``service`` has handlers for."""
+        types = [type_ for type_, handlers in ROUTES.items() if _handlers_in_service(service, handlers)]
+        producers = {teller for type_ in types for teller in producers_of(type_)}
+        return sorted(map(kafka.topic_of, producers))
+
+    def run(self) -> None:
+        while not self._stop_requested.is_set():
+            # Wait until all topics exist: a group that subscribes earlier may not notice topics that are created later.
+            self._topic_ids = self._topic_watcher.ids(self._topics)
+            if len(self._topic_ids) == len(self._topics):
+                self._consume_until_topics_change()
+            else:
+                self._stop_requested.wait(0.1)
+
+    def _consume_until_topics_change(self) -> None:
+        """Consume as a member of the group until stopped, or until a topic is recreated."""
+        consumer = kafka.consumer(self.service)
+        try:
+            consumer.subscribe(
+                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+            )
+            while not self._topics_recreated():
+                self._poll_once(consumer)
+                if self._stop_requested.is_set():
+                    return self._drain(consumer)
+            log.warning("topics were recreated", service=self.service)
+        except (KafkaException, DBAPIError) as error:
+            log.warning("consumer restarts", service=self.service, reason=str(error))
+            self._stop_requested.wait(1)
+        except Exception:  # discard the state in memory and consume again from the committed offsets
+            log.exception("consumer failed", service=self.service)
+            self._stop_requested.wait(1)
+        finally:
+            self._reset()
+            consumer.close()  # commits the stored offsets
+
+    def _topics_recreated(self) -> bool:
+        # Not for the embedded broker: it loses its groups together with its log, so consumers start from the beginning
+        # in any case, and a member that leaves in that state can block the group for ever.
+        return not settings.KAFKA_EMBEDDED and self._topic_watcher.ids(self._topics) != self._topic_ids
+
+    def _poll_once(self, consumer: Consumer) -> None:
+        self._apply_backpressure(consumer)
+        self._poll_messages(consumer)
+        arrivals = []
+        for message in self._batch:
+            if error := message.error():
+                _raise_if_fatal(error)
+            else:
+                arrivals.append(Arrival(message))
+        for record in self._accept(arrivals):
+            self._start(record)
+        self._store_offsets(consumer)
+
+    def _poll_messages(self, consumer: Consumer) -> None:
+        """Collect the messages that are available, BATCH at most.
+
+        A partition may be revoked between two messages; ``_on_revoke`` then removes its messages from the batch.
+        """
+        self._batch, timeout = [], 0.1
+        for _ in range(BATCH):
+            message = consumer.poll(timeout)
+            if message is None:
+                return
+            self._batch.append(message)
+            timeout = 0
+
+    def _accept(self, arrivals: list[Arrival]) -> list[Record]:
+        """Queue the events that must be handled; return those that may start now."""
+        known = self._find_handled(arrivals)
+        starting, skipped = [], 0
+        with self._lock:
+            for arrival in arrivals:
+                handlers = self._handlers_of(arrival.type)
+                is_known = bool(handlers) and all((handler, arrival.event_id) in known for handler in handlers)
+                skipped += is_known
+                is_unrouted = arrival.is_event and not handlers
+                if is_known or is_unrouted or (record := arrival.record()) is None:
+                    self._buffer.skip(arrival.partition, arrival.offset)
+                elif self._buffer.add(record):
+                    starting.append(record)
+        if skipped:
+            EVENTS_SKIPPED.labels(self.service).inc(skipped)
+        return starting
+
+    def _find_handled(self, arrivals: list[Arrival]) -> set[HandlerEvent]:
+        """Return the (handler, event id) pairs that were handled before.
+
+        Small batches of fresh events skip the query, because it would only delay them.
+        """
+        if len(arrivals) < HANDLED_LOOKUP_MIN_MESSAGES and all(is_fresh(arrival.time) for arrival in arrivals):
+            return set()
+        events = [arrival for arrival in arrivals if arrival.is_event]
+        wanted = [(handler, event.event_id) for event in events for handler in self._handlers_of(event.type)]
+        try:
+            return find_handled(self.service, wanted)
+        except DBAPIError as error:
+            log.warning("handled-event lookup failed", service=self.service, reason=str(error))
+            return set()  # the inbox checks in the workers still recognise them
+
+    def _handlers_of(self, type_: str) -> list[str]:
+        handlers = self._handlers.get(type_)
+        if handlers is None:
+            handlers = self._handlers[type_] = _handlers_in_service(self.service, ROUTES.get(type_, []))
+        return handlers
+
+    def _start(self, record: Record) -> None:
+        """Dispatch ``record`` to its handlers. After all of them committed, the next event of its key starts."""
+        crash_point("polled", record.type)
+        handlers = self._handlers_of(record.type)
+        waiting = set(handlers)
+        for handler in handlers:
+            self._dispatcher.dispatch(handler, record, partial(self._on_handled, record, handler, waiting))
+
+    def _on_handled(self, record: Record, handler: str, waiting: set[str]) -> None:
+        with self._lock:
+            waiting.discard(handler)
+            if waiting:
+                return
+        crash_point("handled, not stored", record.type)
+        if following := self._finish(record):
+            self._start(following)
+
+    def _finish(self, record: Record) -> Record | None:
+        with self._lock:
+            return self._buffer.finish(record)
+
+    def _store_offsets(self, consumer: Consumer) -> None:
+        with self._lock:
+            further = self._buffer.committable_offsets()
+        offsets = [
+            TopicPartition(topic, number, offset, self._topic_ids[topic]) for (topic, number), offset in further.items()
+        ]
+        if offsets:
+            consumer.store_offsets(offsets=offsets)
+            crash_point("stored, not committed", self.service)
+
+    def _apply_backpressure(self, consumer: Consumer) -> None:
+        with self._lock:
+            held = dict(self._buffer.held_bytes())
+        limit = PARTITION_MIN_BYTES if sum(held.values()) > SERVICE_BUFFER_BYTES else PARTITION_BUFFER_BYTES
+        full = {partition for partition, size in held.items() if size > limit} - self._paused
+        if full:
+            consumer.pause([TopicPartition(*partition) for partition in full])
+        freed = {partition for partition in self._paused if held.get(partition, 0) < limit / 2}
+        if freed:
+            consumer.resume([TopicPartition(*partition) for partition in freed])
+        self._paused = (self._paused | full) - freed
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.info("partitions assigned", service=self.service, count=len(partitions))
+        places = _committed_offsets(consumer, partitions)
+        for place in places:
+            if place.error:
+                raise KafkaException(place.error)
+            if self._is_from_previous_log(place):
+                place.offset = OFFSET_BEGINNING
+        kafka.assign(consumer, places)
+        self._dispatcher.reload_blocked_keys()  # their previous owner may have dead-lettered some of their events
+        self._paused -= set(map(_partition_key, partitions))  # new partitions start unpaused; kept ones do not change
+
+    def _is_from_previous_log(self, place: TopicPartition) -> bool:
+        # The embedded broker stores no metadata with an offset, so ``place.metadata`` is empty there.
+        return bool(place.metadata) and place.metadata != self._topic_ids[place.topic]
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._store_offsets(consumer)
+        revoked = set(map(_partition_key, partitions))
+        self._paused -= revoked
+        self._batch = [each for each in self._batch if each.error() or (each.topic(), each.partition()) not in revoked]
+        with self._lock:
+            self._buffer.revoke(revoked)
+        self._dispatcher.discard_unsent(self.service, revoked)  # their next owner dispatches these events
+
+    def _drain(self, consumer: Consumer) -> None:
+        """Wait up to DRAIN_SECONDS for events in flight, so that a restart does not redeliver them."""
+        with self._lock:
+            read = set(self._buffer.held_bytes())
+            self._buffer.discard_pending([])
+        unsent = self._dispatcher.discard_unsent(self.service, read)
+        with self._lock:
+            self._buffer.discard_pending(unsent)
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while len(self._buffer) and time.monotonic() < deadline:
+            consumer.pause(consumer.assignment())
+            consumer.poll(0.05)
+        self._store_offsets(consumer)
+
+    def _reset(self) -> None:
+        self._paused, self._batch = set(), []
+        with self._lock:
+            read = set(self._buffer.held_bytes())
+            self._buffer = KeyOrderedBuffer()
+        self._dispatcher.discard_unsent(self.service, read)
+
+
+def _committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """Return the committed offsets of the group. Raises KafkaException."""
+    try:
+        return consumer.committed(partitions, timeout=COMMITTED_TIMEOUT_SECONDS) if partitions else []
+    except KafkaException as error:
+        # Raise a new exception: one that the client raised within its own callback cannot be caught around ``poll``.
+        raise KafkaException(*error.args) from error
+
+
+def _partition_key(partition: TopicPartition) -> Partition:
+    return partition.topic, partition.partition
+
+
+def _handlers_in_service(service: str, handlers: list[str]) -> list[str]:
+    return [handler for handler in handlers if handler.startswith(f"{service}.")]
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _raise_if_fatal(error: KafkaError) -> None:
+    if error.fatal():
+        raise KafkaException(error)
+    log.info("kafka error", reason=str(error))
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""Clients of the two Redis servers: one for the queues, one for the cache."""
+
+from functools import cache
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from redis import ConnectionPool, Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+import settings
+
+RELAY_HINT = "relay:hint"  # a list of at most one element, which wakes the outbox relay
+
+
+@cache
+def queue_redis() -> Redis:
+    """Return the client for queues and replies. This server is not a system of record: its data may be lost."""
+    return _client(settings.REDIS_URL, timeout_seconds=settings.COMMAND_TIMEOUT_SECONDS + 5)
+
+
+@cache
+def cache_redis() -> Redis:
+    """Return the client for the cache. If this server is down, reads go to the worker."""
+    return _client(settings.CACHE_URL, timeout_seconds=1)
+
+
+def tls_options(url: str) -> dict[str, Any]:
+    """Return the TLS arguments of a ``rediss://`` URL for redis-py and kombu; none for ``redis://``.
+
+    The certificate is verified unless the URL has ``?ssl_cert_reqs=none``. Other options of the query are
+    ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname``.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "rediss":
+        return {}
+    given: dict[str, Any] = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
+    # Celery's documentation writes CERT_REQUIRED, redis-py's writes required.
+    given["ssl_cert_reqs"] = given.get("ssl_cert_reqs", "required").lower().removeprefix("cert_")
+    if "ssl_check_hostname" in given:
+        given["ssl_check_hostname"] = given["ssl_check_hostname"].lower() not in {"false", "0", "no"}
+    return given
+
+
+def without_tls_options(url: str) -> str:
+    """Return the URL without the TLS options: each library would interpret them differently."""
+    parts = urlsplit(url)
+    others = [(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("ssl_")]
+    return parts._replace(query=urlencode(others)).geturl()
+
+
+def connection_pool(url: str, **options: Any) -> ConnectionPool:
+    """Return a connection pool for ``url``; ``options`` are those of redis-py's ``ConnectionPool``."""
+    return ConnectionPool.from_url(without_tls_options(url), **tls_options(url), **options)
+
+
+def _client(url: str, *, timeout_seconds: float) -> Redis:
+    # redis-py 8 retries a blocking read that timed out, which turns the 7 s of BLPOP into 59 s. Hence no retries, and a
+    # socket timeout above every blocking time.
+    return Redis(
+        connection_pool=connection_pool(
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=2,
+            socket_keepalive=True,
+            health_check_interval=10,
+            retry=Retry(NoBackoff(), 0),
+        )
+    )

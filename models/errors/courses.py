@@ -1,0 +1,62 @@
+"""Errors of authoring and enrollment."""
+
+from uuid import UUID
+
+import msgspec
+
+from core.errors import Conflict, Forbidden, Invalid
+
+
+class CourseEmpty(Conflict):
+    message = "Course {0} has no lesson to publish."
+
+
+class SectionNotEmpty(Conflict):
+    message = "Move or delete the lessons of section {0} first."
+
+
+class TooManyLessons(Conflict):
+    message = "A course has up to {0} lessons."
+
+
+class TooManySections(Conflict):
+    message = "A course has up to {0} sections."
+
+
+class OutlineIncomplete(Invalid):
+    message = "The outline must name every lesson of the course once: {0}."
+
+
+class SelfPrerequisite(Invalid):
+    message = "A course cannot be completed before itself."
+
+
+class PrerequisiteCycle(Invalid):
+    message = "Course {0} requires this course, directly or through others."
+
+
+class CourseNotPublishable(Invalid):
+    """``args[0]`` is the id of the course, ``args[1]`` the errors as JSON: [{"pointer", "detail"}]."""
+
+    message = "Course {0} cannot be published: see errors."
+
+    @classmethod
+    def from_field_errors(cls, course_id: UUID, field_errors: list[dict[str, str]]) -> "CourseNotPublishable":
+        return cls(str(course_id), msgspec.json.encode(field_errors).decode())
+
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        field_errors: list[dict[str, str]] = msgspec.json.decode(self.args[1])
+        return field_errors
+
+
+class InvalidContent(Invalid):
+    message = "The content of a {0} lesson must be {{{1}}}."
+
+
+class NotEnrolled(Forbidden):
+    message = "You have no access to course {0}."
+
+
+class PrerequisiteMissing(Conflict):
+    message = "Complete course {0} first."

@@ -1,0 +1,30 @@
+"""Errors of learning."""
+
+from core.errors import Conflict, Invalid, NotFound
+
+
+class ProgressNotFound(NotFound):
+    # The same code as for NotEnrolled: for a client the reason is the same.
+    code = "not_enrolled"
+    message = "You are not enrolled in course {0}."
+
+
+class LessonLocked(Conflict):
+    message = "Complete lesson {0} first."
+
+
+class LessonNotOpen(Conflict):
+    code = "lesson_locked"
+    message = "The lesson opens at {0}."
+
+
+class QuizNotPassed(Conflict):
+    message = "Lesson {0} is completed by passing its quiz."
+
+
+class LessonIsNotAQuiz(Conflict):
+    message = "Lesson {0} has no questions."
+
+
+class InvalidAnswers(Invalid):
+    message = "The quiz has no question or option {0}."

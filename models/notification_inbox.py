@@ -1,0 +1,27 @@
+"""A user's in-app notifications: the MongoDB filter, their public form, and the Redis channel for new ones."""
+
+from typing import Any
+from uuid import UUID
+
+from core.redis import cache_redis
+
+NEW_NOTIFICATION_CHANNEL = (
+    "new-notifications"  # the Redis channel; a message is the id of a user with a new notification
+)
+
+_PUBLIC_FIELDS = ("category", "title", "body", "data", "created_at", "seen_at", "read_at", "archived_at")
+
+
+def inbox_filter(user_id: UUID | str) -> dict[str, Any]:
+    """Return the MongoDB filter for the in-app notifications of a user."""
+    return {"user_id": str(user_id), "channel": "in_app", "state": "delivered"}
+
+
+def notification_response(notification: dict[str, Any]) -> dict[str, Any]:
+    """Return the public fields of a notification."""
+    return {"id": notification["_id"]} | {field: notification[field] for field in _PUBLIC_FIELDS}
+
+
+def publish_new_notification(user_id: UUID) -> None:
+    """Wake the open streams of a user. The message may be lost: streams also poll at intervals."""
+    cache_redis().publish(NEW_NOTIFICATION_CHANNEL, str(user_id))

@@ -1,0 +1,176 @@
+"""The mail sink: takes every mail by SMTP and shows it by HTTP: ``python -m ops.dev.mail``.
+
+A mail is acknowledged when it is on disk, so a killed sink has lost none that the sender believes delivered.
+
+GET /messages?to=   [{id, from, to, subject, headers, text, html, received_at}], the newest last
+GET /messages/<id>/raw  the bytes as they came by SMTP: what a parser may have repaired is to be seen there
+DELETE /messages    forgets all of them
+GET /               the same for the eye
+"""
+
+import email
+import json
+import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import default as modern
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from flask import Flask, Response, jsonify, render_template_string, request
+from werkzeug.serving import make_server
+
+from ops.dev.ports import OFFSETS
+from settings import ENVIRONMENT, PORT_BASE, STATE_DIR
+
+_TABLE = "CREATE TABLE IF NOT EXISTS mails (id INTEGER PRIMARY KEY AUTOINCREMENT, message TEXT NOT NULL)"
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8"><title>Mail sink</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+  summary { cursor: pointer; padding: .5rem 0; border-top: 1px solid #ccc; }
+  iframe { width: 100%; height: 32rem; border: 1px solid #ccc; }
+  pre { white-space: pre-wrap; } small { color: #555; }
+</style>
+<h1>Mail sink</h1>
+<p>{{ messages | length }} mails, the newest first.</p>
+{% for message in messages | reverse %}
+<details {% if loop.first %}open{% endif %}>
+  <summary><b>{{ message.subject }}</b> to {{ message.to | join(", ") }}
+    <small>{{ message.received_at }}</small></summary>
+  {# Sandboxed: a mail may hold anything, and runs nothing here. #}
+  {% if message.html %}<iframe sandbox title="{{ message.subject }}" srcdoc="{{ message.html }}"></iframe>
+  {% else %}<pre>{{ message.text }}</pre>{% endif %}
+</details>
+{% endfor %}
+</html>
+"""
+
+
+class MailStore:
+    """The mails of one sink, in one SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        with self._transaction() as rows:
+            rows.execute(_TABLE)
+
+    def add(self, message: dict[str, Any]) -> None:
+        """Keep ``message``; it is on disk when this returns."""
+        with self._transaction() as rows:
+            rows.execute("INSERT INTO mails (message) VALUES (?)", [json.dumps(message)])
+
+    def list_for(self, address: str) -> list[dict[str, Any]]:
+        """The mails to ``address``, or all for an empty one, the newest last."""
+        with self._transaction() as rows:
+            kept = rows.execute("SELECT id, message FROM mails ORDER BY id").fetchall()
+        messages = [{"id": str(number), **json.loads(text)} for number, text in kept]
+        for message in messages:
+            message.pop("raw", None)
+        return [message for message in messages if not address or address.lower() in map(str.lower, message["to"])]
+
+    def raw(self, number: str) -> bytes | None:
+        """Return the bytes of a mail as they came; None where there is no such mail."""
+        with self._transaction() as rows:
+            found = rows.execute("SELECT message FROM mails WHERE id = ?", [number]).fetchone()
+        text = json.loads(found[0]).get("raw") if found else None
+        return None if text is None else str(text).encode("latin-1")
+
+    def clear(self) -> None:
+        """Forget all mails."""
+        with self._transaction() as rows:
+            rows.execute("DELETE FROM mails")
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        # A connection each time: SMTP and HTTP live in different threads.
+        with closing(sqlite3.connect(self._path)) as connection:
+            connection.execute("PRAGMA synchronous = FULL")
+            with connection:
+                yield connection
+
+
+class SmtpHandler:
+    """What aiosmtpd calls with each mail."""
+
+    def __init__(self, mails: MailStore) -> None:
+        self._mails = mails
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 its name
+        """Keep the mail, then say so."""
+        self._mails.add(parse(envelope.original_content or b"", envelope.rcpt_tos))
+        return "250 kept"
+
+
+def parse(raw: bytes, recipients: list[str]) -> dict[str, Any]:
+    """The parts of a mail that a person or a test looks at. ``to`` is whom the envelope names."""
+    mail = email.message_from_bytes(raw, _class=EmailMessage, policy=modern)
+    return {
+        "from": str(mail["From"]),
+        "to": recipients,
+        "subject": str(mail["Subject"]),
+        "headers": {name: str(value) for name, value in mail.items()},
+        "text": _body(mail, "plain"),
+        "html": _body(mail, "html"),
+        "received_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "raw": raw.decode("latin-1"),  # a letter for each byte
+    }
+
+
+def _body(mail: EmailMessage, kind: str) -> str | None:
+    part = mail.get_body((kind,))
+    return None if part is None else str(part.get_content())
+
+
+def create_app(mails: MailStore) -> Flask:
+    """The sink as seen by HTTP."""
+    app = Flask(__name__)
+
+    @app.get("/messages")
+    def messages() -> Response:
+        return jsonify(mails.list_for(request.args.get("to", "")))
+
+    @app.get("/messages/<number>/raw")
+    def raw(number: str) -> Response:
+        found = mails.raw(number)
+        return Response(found, 200 if found else 404, content_type="message/rfc822")
+
+    @app.delete("/messages")
+    def clear() -> tuple[str, int]:
+        mails.clear()
+        return "", 204
+
+    @app.get("/")
+    def page() -> str:
+        return render_template_string(_PAGE, messages=mails.list_for(request.args.get("to", "")))
+
+    return app
+
+
+def main() -> None:
+    """Serve until told to end."""
+    if ENVIRONMENT == "production":
+        raise SystemExit("The mail sink swallows every mail, and refuses to do so in production.")
+    mails = MailStore(STATE_DIR / "mail" / "mails.sqlite")
+    smtp = Controller(
+        SmtpHandler(mails), hostname="127.0.0.1", port=PORT_BASE + OFFSETS["mail"], ident="Coursebus mail sink"
+    )
+    http = make_server("127.0.0.1", PORT_BASE + OFFSETS["mail-http"], create_app(mails), threaded=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    smtp.start()
+    try:
+        http.serve_forever()
+    finally:
+        smtp.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""The stack: all processes of one state directory, started in order, found again, stopped to the last.
+
+stack = Stack(tmp_path, free_base())
+stack.start()                      or Stack(…, only=["postgres", "queue"])
+os.kill(stack.pid("worker-payments"), signal.SIGKILL)
+stack.stop()
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import psutil
+
+from ops.dev.ports import OFFSETS, is_free, is_open
+from ops.dev.processes import SERVERS, STACK_ENV_VAR, Process
+from ops.dev.readiness import accepts_sessions, is_ok, wait
+from ops.dev.supervisor import Supervisor
+from settings import ROOT
+
+from . import postgres, processes
+
+# Everything that a stack writes into its state directory; nothing else there is ever deleted.
+_STATE_ENTRIES = (
+    "beat",
+    "cache",
+    "logs",
+    "mail",
+    "metrics",
+    "mongo",
+    "queue",
+    "seeded",
+    "supervisord.conf",
+    "supervisord.pid",
+)
+
+START_SECONDS = 120  # of each process, at most: on two cores that start several stacks at once it takes half of that
+
+
+class Stack:
+    """The local platform over one state directory, with its ports from ``port_base`` upwards."""
+
+    def __init__(
+        self,
+        state_dir: Path,
+        port_base: int,
+        *,
+        only: Collection[str] | None = None,
+        environ: Mapping[str, str] = os.environ,
+        detached: bool = False,
+    ) -> None:
+        """``only`` names the processes that are wanted, where not all are; ``environ`` is what they inherit.
+
+        They end with this process, however it ends, unless the stack ``detached``.
+        """
+        self.state_dir = state_dir.resolve()
+        self.port_base = port_base
+        self.environ = processes.environment(self.state_dir, port_base, environ)
+        self.processes = [
+            process
+            for process in processes.enabled_processes(self.state_dir, port_base, environ)
+            if only is None or process.name in only
+        ]
+        self.supervisor = Supervisor(self.state_dir)
+        self._detached = detached
+
+    def start(self, initial: Collection[str] | None = None) -> bool:
+        """Run everything, and return when it is ready; False when it was running already.
+
+        ``at_first`` names what is to run until start_remaining().
+        Raises SystemExit for a taken port or a failed step, TimeoutError where something does not get ready.
+        """
+        running = self.supervisor.identifier()
+        if running not in (None, self._identifier):
+            raise SystemExit(f"Another stack is up over {self.state_dir} ({running}). First: make down")
+        wanted = [process for process in self.processes if initial is None or process.name in initial]
+        if running is None:
+            self._start_processes(wanted)
+        self._wait(wanted)
+        return running is None
+
+    def start_remaining(self) -> None:
+        """Run what start() was told to leave out; nothing where it left out nothing."""
+        idle = self.supervisor.stopped_processes()
+        self._start_in_order([process for process in self.processes if process.name in idle])
+        self._wait(self.processes)
+
+    def stop(self) -> bool:
+        """End every process, left-overs of a killed supervisor too; False when there was none."""
+        running = self.supervisor.identifier() is not None
+        if running:
+            self._stop_in_order()
+        left_over = self.orphans()
+        _kill_all(left_over)
+        return running or bool(left_over)
+
+    def kill(self) -> None:
+        """End every process at once, as a power cut does; PostgreSQL by its own "stop at once"."""
+        self.supervisor.kill()
+        postgres.kill_remaining_processes(postgres.home(self.state_dir) / "data")
+        _kill_all(self.orphans())
+
+    def reset(self) -> None:
+        """Stop, and delete all data and logs."""
+        self.stop()
+        self.delete()
+
+    def delete(self) -> None:
+        """Delete all data and logs of a stack that is down."""
+        postgres.remove(self.state_dir)
+        for name in _STATE_ENTRIES:
+            path = self.state_dir / name
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def pids(self) -> dict[str, int]:
+        """The pid of each process that is up, by name; a gateway's is its master's."""
+        return {state["name"]: state["pid"] for state in self.supervisor.states() if state["pid"]}
+
+    def pid(self, name: str) -> int:
+        """The pid of the process ``name``; KeyError while it is down."""
+        return self.pids()[name]
+
+    def port(self, name: str) -> int:
+        """The port of the part ``name``, as in ports.OFFSETS."""
+        return self.port_base + OFFSETS[name]
+
+    def log(self, name: str) -> str:
+        """What the process ``name`` has written so far, its rotated files left out."""
+        return (self.supervisor.logs / f"{name}.log").read_text(errors="replace")
+
+    def wait_until_up(self, name: str, timeout_seconds: float = 30) -> None:
+        """Return when the process ``name`` can be spoken to (again)."""
+        process = next(process for process in self.processes if process.name == name)
+        wait(lambda: self._is_ready(process), name, timeout_seconds)
+
+    def orphans(self) -> list[psutil.Process]:
+        """The processes of this stack that are alive, found without the supervisor."""
+        marked = [process for process in psutil.process_iter() if _belongs_to_stack(process, self.state_dir)]
+        # PostgreSQL writes its title over its environment.
+        data = postgres.home(self.state_dir) / "data"
+        return [*marked, *(process for process in postgres.server_processes(data) if process not in marked)]
+
+    @property
+    def _identifier(self) -> str:
+        return f"coursebus-{self.port_base}"
+
+    def _start_processes(self, wanted: list[Process]) -> None:
+        _kill_all(self.orphans())
+        self._require_free_ports()
+        self.supervisor.launch(self.processes, self._identifier, self.environ, detached=self._detached)
+        wait(lambda: self.supervisor.identifier() is not None, "supervisord", START_SECONDS)
+        try:
+            self._start_in_order(wanted)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_in_order(self, wanted: list[Process]) -> None:
+        first = [process for process in wanted if not process.platform]
+        platform = [process for process in wanted if process.platform]
+        self.supervisor.start([process.name for process in first])
+        self._wait(first)
+        if platform:
+            self._prepare()
+            self.supervisor.start([process.name for process in platform])
+
+    def _stop_in_order(self) -> None:
+        supervisord = self._supervisord()
+        names = [state["name"] for state in self.supervisor.states()]
+        # Those that keep data go last: a worker that finishes its task still needs them.
+        servers = [name for name in names if name in SERVERS]
+        for group in ([name for name in names if name not in servers], servers):
+            self.supervisor.stop(group, timeout_seconds=40)  # more than the longest stop_seconds
+        self.supervisor.shut_down()
+        psutil.wait_procs(supervisord, timeout=10)
+
+    def _prepare(self) -> None:
+        self._run("migrations", "upgrade")
+        seeded = self.state_dir / "seeded"
+        if not seeded.exists():
+            self._run("ops.dev.seed")
+            seeded.touch()
+
+    def _run(self, *module: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", *module],
+            env=self.environ,
+            cwd=ROOT,
+            check=False,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if done.returncode:
+            raise SystemExit(f"{done.stdout}\npython -m {' '.join(module)} failed with {done.returncode}.")
+
+    def _wait(self, expected: list[Process]) -> None:
+        for process in expected:
+            try:
+                wait(partial(self._is_ready, process), process.name, START_SECONDS)
+            except TimeoutError as error:
+                last_lines = "\n".join(self.log(process.name).splitlines()[-20:])
+                raise SystemExit(
+                    f"{last_lines}\n{error}; its log is {self.supervisor.logs / process.name}.log"
+                ) from None
+
+    def _is_ready(self, process: Process) -> bool:
+        port = process.port(self.port_base)
+        if process.name == "gateway":
+            return is_ok(f"http://127.0.0.1:{port}/readyz")
+        if process.name == "postgres":
+            return accepts_sessions(self.port("postgres"))
+        return is_open(port) if port else process.name in self.pids()
+
+    def _require_free_ports(self) -> None:
+        for process in self.processes:
+            port = process.port(self.port_base)
+            if port and not is_free(port):
+                raise SystemExit(
+                    f"Port {port}, for {process.name}, is taken by another program. "
+                    f"Stop that, or move all ports: make up PORT_BASE={self.port_base + 1000}"
+                )
+
+    def _supervisord(self) -> list[psutil.Process]:
+        try:
+            return [psutil.Process(int((self.state_dir / "supervisord.pid").read_text()))]
+        except (OSError, ValueError, psutil.NoSuchProcess):
+            return []  # it is about to end
+
+
+def _belongs_to_stack(process: psutil.Process, state_dir: Path) -> bool:
+    try:
+        return process.environ().get(STACK_ENV_VAR) == str(state_dir) and process.pid != os.getpid()
+    except psutil.Error:
+        return False  # it ended meanwhile, or belongs to somebody else
+
+
+def _kill_all(left_over: list[psutil.Process]) -> None:
+    for process in left_over:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left_over, timeout=10)

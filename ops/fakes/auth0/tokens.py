@@ -1,0 +1,160 @@
+"""Discovery, keys, and ``POST /oauth/token``; ``/__rotate`` and ``/__mint`` for what no tenant would do."""
+
+import hmac
+import time
+
+from flask import Flask, Response, jsonify, request
+
+import settings
+from ops.fakes import faults
+from ops.fakes.store import Document, Documents, Store
+
+from . import keys, users
+
+TOKEN_SECONDS = 24 * 3600
+PASSWORD = "demo"  # noqa: S105 of everybody, and told in the README
+PASSWORD_GRANTS = ("password", "http://auth0.com/oauth/grant-type/password-realm")
+MANAGEMENT_AUDIENCE = f"{settings.AUTH0_ISSUER}api/v2/"
+MANAGEMENT_SCOPES = (
+    "read:users update:users delete:users read:roles create:roles create:role_members delete:role_members"
+)
+DEFAULT_CLIENT = "coursebus-web"
+
+
+class OAuthError(Exception):
+    """Auth0's error answer: ``{"error", "error_description"}``."""
+
+    def __init__(self, status: int, error: str, description: str) -> None:
+        super().__init__(error)
+        self.status = status
+        self.body = {"error": error, "error_description": description}
+
+
+def add_to(app: Flask, store: Store) -> None:
+    @app.get("/.well-known/openid-configuration")
+    def discovery() -> Document:
+        return _discovery()
+
+    @app.get("/.well-known/jwks.json")
+    def jwks() -> tuple[Document, int]:
+        with store.transaction() as db:
+            db.increment("jwks_fetches")
+            if faults.should_trigger(db, "error_500"):
+                return {"error": "server_error"}, 500
+            delay_seconds, published = faults.delay_seconds(db), keys.jwks(db)
+        time.sleep(delay_seconds)
+        return published, 200
+
+    @app.post("/oauth/token")
+    def token() -> tuple[Document, int]:
+        message = request.get_json(silent=True) or request.form.to_dict()
+        try:
+            with store.transaction() as db:
+                db.increment("tokens")
+                return _grant_token(db, message), 200
+        except OAuthError as error:
+            return error.body, error.status
+
+    @app.get("/__state")
+    def state() -> Document:
+        with store.transaction() as db:
+            counts = {name: db.value(name, 0) for name in ("jwks_fetches", "tokens")}
+            return counts | {"kids": [key["kid"] for key in keys.jwks(db)["keys"]]}
+
+    @app.post("/__rotate")
+    def rotate() -> Document:
+        with store.transaction() as db:
+            return {"kid": keys.rotate(db), "jwks_fetches": db.value("jwks_fetches", 0)}
+
+    @app.post("/__mint")
+    def mint() -> tuple[Response, int]:
+        """``{"claims", "header", "unpublished_key"}``: exactly these claims, see keys.sign."""
+        wanted = request.get_json(force=True)
+        unpublished_key = bool(wanted.get("unpublished_key", False))
+        try:
+            with store.transaction() as db:
+                signed = keys.sign(db, wanted.get("claims", {}), wanted.get("header"), unpublished_key=unpublished_key)
+        except keys.UnknownAlgorithmError as error:
+            return jsonify({"error": f"cannot sign with {error}"}), 400
+        return jsonify({"token": signed, "access_token": signed, "token_type": "Bearer"}), 200
+
+
+def _discovery() -> Document:
+    issuer = settings.AUTH0_ISSUER
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}authorize",
+        "token_endpoint": f"{issuer}oauth/token",
+        "userinfo_endpoint": f"{issuer}userinfo",
+        "jwks_uri": f"{issuer}.well-known/jwks.json",
+        "grant_types_supported": ["client_credentials", *PASSWORD_GRANTS],
+        "response_types_supported": ["code", "token", "id_token"],
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
+    }
+
+
+def _grant_token(db: Documents, message: Document) -> Document:
+    grant_type = message.get("grant_type")
+    if not grant_type:
+        raise OAuthError(400, "invalid_request", "Missing required parameter: grant_type")
+    if grant_type in PASSWORD_GRANTS:
+        return _grant_to_user(db, message)
+    if grant_type == "client_credentials":
+        return _grant_to_client(db, message)
+    raise OAuthError(403, "unsupported_grant_type", f"Unsupported grant type: {grant_type}")
+
+
+def _grant_to_user(db: Documents, message: Document) -> Document:
+    email, scope = str(message.get("username", "")), str(message.get("scope", ""))
+    if "@" not in email or message.get("password") != PASSWORD:
+        raise OAuthError(403, "invalid_grant", "Wrong email or password.")
+    user = users.get_or_sign_up(db, email)
+    if user["blocked"]:
+        raise OAuthError(403, "unauthorized", "user is blocked")
+    users.save(db, user | {"logins_count": user["logins_count"] + 1})
+    audience, openid = message.get("audience") or settings.AUTH0_AUDIENCE, "openid" in scope.split()
+    client_id = message.get("client_id") or DEFAULT_CLIENT
+    claims = {
+        f"{settings.CLAIMS_NAMESPACE}email": user["email"],
+        f"{settings.CLAIMS_NAMESPACE}email_verified": user["email_verified"],
+        f"{settings.CLAIMS_NAMESPACE}name": user["name"],
+        f"{settings.CLAIMS_NAMESPACE}roles": users.role_names(db, user),
+        # With openid the token serves /userinfo too, so that aud is a list.
+        "aud": [audience, f"{settings.AUTH0_ISSUER}userinfo"] if openid else audience,
+        "azp": client_id,
+        "gty": "password",
+        "permissions": users.permissions(db, user),
+    }
+    answer = _token_response(db, user["user_id"], scope, claims)
+    if openid:
+        identity = {"aud": client_id, "email": user["email"], "email_verified": True, "name": user["name"]}
+        answer["id_token"] = keys.sign(db, _claims(user["user_id"], identity))
+    return answer
+
+
+def _grant_to_client(db: Documents, message: Document) -> Document:
+    basic = request.authorization
+    client_id = (basic and basic.username) or str(message.get("client_id", ""))
+    secret = (basic and basic.password) or str(message.get("client_secret", ""))
+    right = client_id == settings.AUTH0_CLIENT_ID and hmac.compare_digest(secret, settings.AUTH0_CLIENT_SECRET)
+    if not right:
+        raise OAuthError(401, "access_denied", "Unauthorized")
+    audience = message.get("audience") or settings.AUTH0_AUDIENCE
+    granted = MANAGEMENT_SCOPES.split() if audience == MANAGEMENT_AUDIENCE else list(users.PERMISSIONS)
+    if wanted := str(message.get("scope", "")).split():
+        granted = [scope for scope in granted if scope in wanted]
+    scope = " ".join(granted)
+    claims = {"aud": audience, "azp": client_id, "gty": "client-credentials", "permissions": granted}
+    return _token_response(db, f"{client_id}@clients", scope, claims)
+
+
+def _token_response(db: Documents, subject: str, scope: str, claims: Document) -> Document:
+    signed = keys.sign(db, _claims(subject, claims | {"scope": scope}))
+    return {"access_token": signed, "scope": scope, "expires_in": TOKEN_SECONDS, "token_type": "Bearer"}
+
+
+def _claims(subject: str, more: Document) -> Document:
+    now = int(time.time())
+    return {"iss": settings.AUTH0_ISSUER, "sub": subject, "iat": now, "exp": now + TOKEN_SECONDS} | more

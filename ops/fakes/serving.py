@@ -1,0 +1,121 @@
+"""The process of a fake: its store, its server, and the ``/__`` paths that all of them have."""
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.serving import make_server
+
+import settings
+from ops.dev import ports
+from ops.fakes.store import Document, Documents, Store
+
+from . import faults, webhook_sender
+
+TICK_SECONDS = 1.0
+
+Tick = Callable[[Documents], None]
+
+
+def _no_tick(db: Documents) -> None:
+    """A fake where nothing runs out."""
+
+
+def require_non_production() -> None:
+    """Raises SystemExit where a fake has no business."""
+    if settings.ENVIRONMENT == "production":
+        raise SystemExit("a fake refuses to start with ENVIRONMENT=production")
+
+
+def open_store(name: str) -> Store:
+    return Store(settings.STATE_DIR / "fakes" / f"{name}.sqlite3")
+
+
+def make_app(name: str) -> Flask:
+    app = Flask(f"fake-{name}", template_folder=str(settings.ROOT / "ops/fakes/templates"))
+    # An error that no view expected reaches the server, which logs it once; a dropped answer takes the same way.
+    app.config["PROPAGATE_EXCEPTIONS"] = True
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    return app
+
+
+def add_controls(
+    app: Flask,
+    store: Store,
+    *,
+    tick: Tick = _no_tick,
+    forge: Callable[[Documents, Document], Callable[[], int]] | None = None,
+) -> None:
+    """``/__faults``, ``/__clock`` and ``/__webhooks``.
+
+    ``tick`` does what time alone brings about. ``forge`` prepares a false notice; what it returns sends it.
+    """
+
+    def set_faults() -> tuple[Response, int]:
+        wanted = dict(request.get_json(force=True))
+        forged = wanted.pop("forge_webhook", None)
+        send = None
+        try:
+            with store.transaction() as db:
+                faults.configure(db, wanted)
+                if wanted.get("resend"):
+                    webhook_sender.resend_dropped(db)
+                if forged is not None and forge:
+                    send = forge(db, forged)
+                answer = faults.current(db)
+        except faults.UnknownFaultError as error:
+            return jsonify({"error": str(error)}), 400
+        # Sent outside the transaction: the receiver may well ask back before it answers.
+        if send:
+            answer["forged_webhook_status"] = send()
+        return jsonify(answer), 200
+
+    def show_faults() -> Document:
+        with store.transaction() as db:
+            return faults.current(db)
+
+    def move_clock() -> Document:
+        with store.transaction() as db:
+            advance_seconds = float(request.get_json(force=True)["advance_seconds"])
+            db.set_value("clock_offset_seconds", db.value("clock_offset_seconds", 0) + advance_seconds)
+            tick(db)
+            return {"now": db.now()}
+
+    def show_webhooks() -> Response:
+        with store.transaction() as db:
+            return jsonify(webhook_sender.journal(db))
+
+    app.add_url_rule("/__faults", view_func=set_faults, methods=["POST"])
+    app.add_url_rule("/__faults", view_func=show_faults, methods=["GET"])
+    app.add_url_rule("/__clock", view_func=move_clock, methods=["POST"])
+    app.add_url_rule("/__webhooks", view_func=show_webhooks, methods=["GET"])
+
+
+def start_ticking(store: Store, tick: Tick) -> None:
+    def run() -> None:
+        while True:
+            with store.transaction() as db:
+                tick(db)
+            time.sleep(TICK_SECONDS)
+
+    threading.Thread(target=run, name="tick", daemon=True).start()
+
+
+def _exit_on_thread_failure(failure: threading.ExceptHookArgs) -> None:
+    """A fake without its senders would only look alive: it ends, and is started again."""
+    sys.excepthook(failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
+    os._exit(1)
+
+
+def serve(app: Flask, name: str) -> None:
+    """Answer on loopback, at the port of ``name``, until the process is killed."""
+    port = settings.PORT_BASE + ports.OFFSETS[name]
+    threading.excepthook = _exit_on_thread_failure
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a request would drown the rest
+    logging.getLogger(app.name).info("listening on http://127.0.0.1:%d", port)
+    make_server("127.0.0.1", port, app, threaded=True).serve_forever()

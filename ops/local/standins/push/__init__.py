@@ -1,1 +1,0 @@
-"""A stand-in for Firebase Cloud Messaging and for the push services of browsers, with devices that can read."""

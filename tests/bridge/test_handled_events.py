@@ -1,0 +1,36 @@
+"""Which events were handled before, asked for many at once."""
+
+from uuid import uuid4
+
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from bridge.consumer.dead_letter_store import DeadLetters
+from bridge.consumer.handled_events import find_handled
+from tests.bridge.event_builders import course_published, store_event
+from tests.support.databases import Database
+
+OUTLINE_HANDLER, ENROLLMENT_HANDLER = "progress.upsert_outline", "progress.start_course"
+
+
+def test_handled_and_dead_lettered_events_are_found(database: Database):
+    handled, dead, new = (store_event(course_published(), uuid4()) for _ in range(3))
+    database.execute(
+        "INSERT INTO bus.inbox VALUES (:handler, :id, now())", handler=OUTLINE_HANDLER, id=handled.event_id
+    )
+    DeadLetters().store(OUTLINE_HANDLER, dead, "it crashed")
+    database.execute("UPDATE bus.dead_letters SET status = 'discarded'")
+    wanted = [
+        (handler, each.event_id) for each in (handled, dead, new) for handler in (OUTLINE_HANDLER, ENROLLMENT_HANDLER)
+    ]
+
+    assert find_handled("progress", wanted) == {(OUTLINE_HANDLER, handled.event_id), (OUTLINE_HANDLER, dead.event_id)}
+
+
+def test_empty_lookup_returns_empty_set(database: Database):
+    assert find_handled("progress", []) == set()
+
+
+def test_invalid_event_id_raises_database_error(database: Database):
+    with pytest.raises(DBAPIError):
+        find_handled("progress", [(OUTLINE_HANDLER, "no id")])

@@ -1,0 +1,37 @@
+"""The storm of the test run, over both brokers; ``make chaos`` rages for as long as wanted."""
+
+import os
+import random
+
+import pytest
+
+from .chaos_platform import ChaosPlatform
+from .random_kills import Intensity, Outcome, storm
+
+pytestmark = pytest.mark.chaos
+
+
+# Each blow costs a start, and other tests want the two cores too.
+MODERATE = Intensity(clients=2, between_scenarios=(0, 1), between_kills=(2, 6))
+
+
+def run_storm(chaos_platform: ChaosPlatform, *, seconds: float) -> Outcome:
+    seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
+    chaos_platform.wait_until_idle()  # until every service has heard of the courses
+    outcome = storm(chaos_platform, seconds=seconds, seed=seed, intensity=MODERATE)
+    print(f"seed {seed}\n{outcome}")
+    return outcome
+
+
+def assert_exactly_once(outcome: Outcome) -> None:
+    assert not outcome.failed_scenarios
+    assert not outcome.findings
+    assert outcome.records
+
+
+def test_three_minutes_of_random_kills_are_exactly_once(sabotage_platform: ChaosPlatform) -> None:
+    assert_exactly_once(run_storm(sabotage_platform, seconds=180))
+
+
+def test_random_kills_over_embedded_broker_are_exactly_once(chaos_platform: ChaosPlatform) -> None:
+    assert_exactly_once(run_storm(chaos_platform, seconds=30))

@@ -1,0 +1,11 @@
+import pytest
+
+from tests.support.platform import Platform
+
+from .harness import ScenarioHarness
+
+
+@pytest.fixture
+def harness(stack: Platform) -> ScenarioHarness:
+    """The running platform, shared by all stories: each brings learners of its own."""
+    return ScenarioHarness(stack)

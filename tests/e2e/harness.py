@@ -1,0 +1,166 @@
+"""The shop as its visitors meet it: the catalogue, hosted payment pages, mailboxes."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import requests
+
+from tests.support.platform import Person, Platform
+
+Found = TypeVar("Found")
+_MIN_LESSONS = 3
+TIMEOUT_SECONDS = 45  # a killed broker, its empty log sent again, groups that join anew
+
+
+def eventually(look: Callable[[], Found], *, within_seconds: float = TIMEOUT_SECONDS) -> Found:
+    """The first true answer of ``look``; a shop that cannot be reached at the moment has no answer."""
+    deadline = time.monotonic() + within_seconds
+    while True:
+        try:
+            if found := look():
+                return found
+        except requests.RequestException:
+            pass
+        assert time.monotonic() < deadline, f"it did not come within {within_seconds} s"
+        time.sleep(0.05)
+
+
+class ScenarioHarness:
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+
+    def kill(self, *names: str) -> None:
+        """As a crash would: no process gets to say goodbye. The supervisor starts them again."""
+        for name in names:
+            self.platform.kill(name)
+
+    def visitor(self) -> "Visitor":
+        return Visitor(self, self.platform.anonymous)
+
+    def learner(self) -> "Visitor":
+        """Somebody who has never been here before."""
+        return Visitor(self, self.platform.person())
+
+    def visitor_with_claims(self, claims: dict[str, Any], header: dict[str, Any]) -> "Visitor":
+        """Somebody with a token of just these claims, signed with Auth0's true key."""
+        return Visitor(self, self.platform.client_with_claims(claims, header=header))
+
+    def courses(self, **query: Any) -> list[dict[str, Any]]:
+        answer = self.visitor().get("/v1/courses?" + urlencode({"limit": 100, **query}))
+        return list(answer.json()["items"])
+
+    def paid_course(self, currency: str = "USD") -> dict[str, Any]:
+        return next(
+            course
+            for course in self.courses()
+            if course["price"]["amount_minor"] and course["price"]["currency"] == currency
+        )
+
+    def free_course(self) -> dict[str, Any]:
+        """One of some lessons, which completing them completes: other stories publish quizzes, and short ones."""
+        free = [course for course in self.courses() if course["price"]["amount_minor"] == 0]
+        long = (course for course in free if course["lessons_total"] >= _MIN_LESSONS)
+        return next(course for course in long if "quiz" not in self._kinds(course["id"]))
+
+    def _kinds(self, course_id: str) -> set[str]:
+        sections = self.visitor().get(f"/v1/courses/{course_id}").json()["sections"]
+        return {lesson["kind"] for section in sections for lesson in section["lessons"]}
+
+    def pay(self, page_url: str, outcome: str = "succeed") -> requests.Response:
+        """What the buyer does on the provider's page."""
+        return requests.post(page_url, data={"outcome": outcome}, timeout=10)
+
+    def charges(self, order_id: str) -> list[dict[str, Any]]:
+        """What the providers have really taken for an order, or hold."""
+        states = [
+            requests.get(f"{provider}/__state", timeout=5).json()
+            for provider in (self.platform.stripe, self.platform.yookassa)
+        ]
+        return [payment for state in states for payment in state["payments"] if payment["order_id"] == order_id]
+
+    def faults(self, *, at: str | None = None, **faults: Any) -> dict[str, Any]:
+        """Tell a fake what goes wrong, Stripe's where no other is named."""
+        told = requests.post(f"{at or self.platform.stripe}/__faults", json=faults, timeout=5)
+        told.raise_for_status()
+        return dict(told.json())
+
+
+class Visitor:
+    """Somebody with, or without, a token."""
+
+    def __init__(self, harness: ScenarioHarness, person: Person) -> None:
+        self.harness = harness
+        self.person = person
+
+    def get(self, path: str, **headers: str) -> requests.Response:
+        """The answer, asked for again while there is none in time: as a careful client does."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while (answer := self.person.get(path, **headers)).status_code in {503, 504} and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return answer
+
+    def put(self, path: str) -> requests.Response:
+        return self.person.put(path)
+
+    def post(self, path: str, body: Any = None, *, key: str | None = None) -> requests.Response:
+        return self.person.send("POST", path, body, **({"Idempotency_Key": key} if key else {}))
+
+    def profile(self) -> dict[str, Any]:
+        """GET /v1/me, once the profile has been saved (its second version)."""
+        return eventually(lambda: (me := self.get("/v1/me").json()).get("version", 0) >= 2 and me)
+
+    def check_out(self, course_id: str, *, provider: str = "stripe", key: str | None = None) -> dict[str, Any]:
+        """Open a checkout, repeating it with the same key until there is an answer: as a careful client does."""
+        key = key or uuid4().hex
+        body = {"course_id": course_id, "provider": provider}
+
+        def opened() -> Any:
+            answer = self.post("/v1/checkouts", body, key=key)
+            assert answer.status_code in {201, 409, 503, 504}, answer.text
+            return answer.status_code == 201 and answer.json()
+
+        return dict(eventually(opened))
+
+    def progress(self, course_id: str) -> dict[str, Any] | None:
+        answer = self.get(f"/v1/courses/{course_id}/progress")
+        return answer.json() if answer.status_code == 200 else None
+
+    def complete(self, course_id: str, lesson_id: str) -> dict[str, Any]:
+        """Complete a lesson, repeating it until there is an answer."""
+
+        def completed() -> Any:
+            answer = self.put(f"/v1/courses/{course_id}/lessons/{lesson_id}/completion")
+            assert answer.status_code in {200, 503, 504}, answer.text
+            return answer.status_code == 200 and answer.json()
+
+        return dict(eventually(completed))
+
+    def lessons(self, course_id: str) -> list[str]:
+        outline = self.get(f"/v1/courses/{course_id}").json()
+        return [lesson["id"] for section in outline["sections"] for lesson in section["lessons"]]
+
+    def enroll_in_free_course(self) -> "tuple[Visitor, str]":
+        """Enrol in a free course; returns ourselves and the course's id once progress has begun."""
+        course = self.harness.free_course()
+        self.profile()
+        answer = self.post(f"/v1/courses/{course['id']}/enrollments", {})
+        assert answer.status_code in {200, 201}, answer.text
+        eventually(lambda: self.progress(course["id"]))
+        return self, course["id"]
+
+    def subjects(self) -> list[str]:
+        return sorted(mail["subject"] for mail in self.harness.platform.mails(self.person.email))
+
+    def notification_events(self) -> list[str]:
+        answer = self.get("/v1/me/notifications?limit=100")
+        # While a worker is down the feed is not to be had.
+        notes = answer.json()["items"] if answer.status_code == 200 else []
+        return sorted(note["data"]["event"] for note in notes)
+
+    def wait_for_notifications(self, events: Iterable[str], *, mails: int) -> None:
+        """Wait for exactly these notes in the feed, and this number of mails."""
+        expected = sorted(events)
+        eventually(lambda: self.notification_events() == expected and len(self.subjects()) == mails)

@@ -1,0 +1,26 @@
+"""What the platform's own processes write down while a story goes on."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from tests.e2e.harness import ScenarioHarness
+
+
+class Logs:
+    """What our own processes have written since this was made."""
+
+    def __init__(self, harness: ScenarioHarness) -> None:
+        stack = harness.platform.stack
+        ours = [process.name for process in stack.processes if process.platform]
+        self._read = lambda: {name: stack.log(name) for name in ours}
+        self._before = {name: len(text) for name, text in self._read().items()}
+
+    def texts(self) -> Iterator[tuple[str, str]]:
+        for name, text in self._read().items():
+            for line in text[self._before[name] :].splitlines():
+                yield name, line
+
+    def lines(self, trace_id: str | None = None) -> list[dict[str, Any]]:
+        read = [json.loads(text) for _, text in self.texts()]
+        return [line for line in read if trace_id in (None, line.get("trace", {}).get("id"))]

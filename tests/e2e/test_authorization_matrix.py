@@ -1,0 +1,238 @@
+"""Every route, called by nobody, by another user, by the owner of what it names, and by an admin: with real objects.
+
+A route is expected to be as its policy says, by mechanism. Where somebody's object is named in the path, another user
+finds none (404). What is otherwise stands below, with its reason; a new kind of object needs a line in
+``owner_resources``.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+import settings
+from api.openapi_examples import BODIES
+from tests.api.test_policies import ROUTES
+from tests.e2e.test_contract import PERMISSIONS
+from tests.support.platform import Person, Platform
+from tests.support.polling import eventually
+
+from .harness import ScenarioHarness, Visitor
+
+pytestmark = pytest.mark.e2e
+
+ALLOWED = "let in"  # whatever else may be wrong with the request: it is not said to be a stranger's
+UNKNOWN, FORBIDDEN, NOT_FOUND = 401, 403, 404
+
+ALLOWED_OR_NOT_FOUND = frozenset({ALLOWED, NOT_FOUND})
+
+# Permissions to do something with what is one's own; all others are to do it with anybody's.
+OWN_RESOURCE_PERMISSIONS = {"courses:write"}
+
+Outcomes = tuple[Any, Any, Any, Any]  # for nobody, another user, the owner, an admin
+
+PUBLIC: Outcomes = (ALLOWED, ALLOWED, ALLOWED, ALLOWED)
+EXCEPTIONS: dict[str, Outcomes] = {
+    # What is on sale, and what its holder shows around.
+    "GET /v1/courses/<ref>": PUBLIC,
+    "GET /v1/courses/<uuid:course_id>/reviews": PUBLIC,
+    "GET /v1/plans/<uuid:plan_id>": PUBLIC,
+    "GET /v1/bundles/<uuid:bundle_id>": PUBLIC,
+    "GET /v1/certificates/<code>": PUBLIC,
+    "GET /docs/<path:name>": PUBLIC,
+    # Whoever has the link of a mail may end such mails.
+    "GET /v1/unsubscribe/<token>": PUBLIC,
+    "POST /v1/unsubscribe/<token>": PUBLIC,
+    # Without its signature a hook is nobody's; YooKassa's come from its own addresses.
+    "POST /v1/webhooks/yookassa": (FORBIDDEN, FORBIDDEN, FORBIDDEN, FORBIDDEN),
+    "POST /v1/webhooks/auth0": (UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN),
+    # It leads on to another process, to which these clients take no token along.
+    "GET /v1/me/notifications/stream": (UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN),
+    # Nobody has asked for one yet.
+    "GET /v1/me/export": (UNKNOWN, NOT_FOUND, NOT_FOUND, NOT_FOUND),
+    # A course is everybody's to ask about; its lessons are for those who have access, and for admins.
+    "POST /v1/courses/<uuid:course_id>/enrollments": (UNKNOWN, ALLOWED, ALLOWED, ALLOWED),
+    "GET /v1/me/courses/<uuid:course_id>/access": (UNKNOWN, ALLOWED, ALLOWED, ALLOWED),
+    "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>": (UNKNOWN, FORBIDDEN, ALLOWED, ALLOWED),
+    "PUT /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
+    "DELETE /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
+    "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
+    "PUT /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
+    "POST /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts": (UNKNOWN, FORBIDDEN, ALLOWED, ALLOWED),
+    "POST /v1/courses/<uuid:course_id>/reviews": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
+    # Support reads orders (payments:read).
+    "GET /v1/orders/<uuid:order_id>": (UNKNOWN, NOT_FOUND, ALLOWED, ALLOWED),
+    "GET /v1/orders/<uuid:order_id>/invoice": (UNKNOWN, NOT_FOUND, ALLOWED, ALLOWED),
+    "GET /v1/orders/<uuid:order_id>/refunds": (UNKNOWN, NOT_FOUND, ALLOWED, ALLOWED),
+    "GET /v1/orders/<uuid:order_id>/timeline": (UNKNOWN, NOT_FOUND, ALLOWED, ALLOWED),
+}
+
+
+@dataclass(frozen=True)
+class Identities:
+    """Who calls, and what the owner has: by the names that paths have for it."""
+
+    anonymous: Person
+    other: Person
+    owner: Person
+    admin: Person
+    owner_resources: dict[str, str]
+
+    def path(self, rule: str) -> str:
+        """The rule's path to the owner's things; what the owner has none of is named, but is not there."""
+        things = {name: self.owner_resources.get(name, str(uuid4())) for name in names_in(rule)}
+        for name, thing in things.items():
+            rule = re.sub(rf"<(\w+:)?{name}>", thing, rule)
+        return rule
+
+
+def names_in(rule: str) -> list[str]:
+    return re.findall(r"<(?:\w+:)?(\w+)>", rule)
+
+
+def person_with_permissions(stack: Platform, *permissions: str) -> Person:
+    claims = {
+        "sub": f"auth0|{uuid4().hex}",
+        "iss": f"{stack.auth0}/",
+        "aud": settings.AUTH0_AUDIENCE,
+        "exp": int(time.time()) + 3600,
+        "permissions": list(permissions),
+        f"{settings.CLAIMS_NAMESPACE}email": f"{uuid4().hex}@example.com",
+        f"{settings.CLAIMS_NAMESPACE}email_verified": True,
+    }
+    return stack.client_with_claims(claims)
+
+
+def created(answer: Any) -> dict[str, Any]:
+    assert answer.ok, answer.text
+    return dict(answer.json())
+
+
+def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> dict[str, str]:
+    """One of each kind of thing that a path can name, all of them the owner's."""
+    visitor = Visitor(harness, owner)
+    user_id = visitor.profile()["id"]
+    course = created(owner.post("/v1/courses", COURSE))
+    section = created(owner.post(f"/v1/courses/{course['id']}/sections", {"title": "All"}))
+    lesson = {"title": "One", "section_id": section["id"], "kind": "text", "content": {"body": "Words."}}
+    lesson_id = created(owner.post(f"/v1/courses/{course['id']}/lessons", lesson))["id"]
+    created(owner.post(f"/v1/courses/{course['id']}/publish"))
+    eventually(lambda: admin.post(f"/v1/courses/{course['id']}/enrollments", {"user_id": user_id}).ok)
+    eventually(lambda: visitor.progress(course["id"]), seconds=45)
+    completion = f"/v1/courses/{course['id']}/lessons/{lesson_id}/completion"
+    operation = created(owner.put(completion, Prefer="respond-async"))
+    certificates = eventually(lambda: owner.get("/v1/me/certificates").json()["items"])
+    notes = eventually(lambda: owner.get("/v1/me/notifications").json()["items"], seconds=45)
+    checkout = visitor.check_out(harness.paid_course()["id"])
+    plan = created(owner.post("/v1/checkouts", {"plan_id": PLAN, "provider": "stripe"}))
+    harness.pay(plan["redirect_url"])
+    subscriptions = eventually(lambda: owner.get("/v1/me/subscriptions").json()["items"], seconds=45)
+    device = created(owner.post("/v1/me/devices", BODIES["NewDevice"]))
+    price = {"amount_minor": 100, "currency": "USD"}
+    bundle = {"title": "One of them", "price": price, "course_ids": [course["id"]]}
+    bundle_id = eventually(lambda: admin.post("/v1/bundles", bundle).json().get("id"), seconds=45)
+    return {
+        "user_id": user_id,
+        "ref": course["id"],
+        "course_id": course["id"],
+        "course_version": "1",
+        "section_id": section["id"],
+        "lesson_id": lesson_id,
+        "operation_id": operation["id"],
+        "code": certificates[0]["code"],
+        "notification_id": notes[0]["id"],
+        "checkout_id": checkout["id"],
+        "order_id": checkout["order_id"],
+        "bundle_id": bundle_id,
+        "plan_id": PLAN,
+        "subscription_id": subscriptions[0]["id"],
+        "device_id": device["id"],
+        "token": eventually(lambda: unsubscribe_token(harness.platform, visitor.profile()["email"]), seconds=45),
+        "name": "start.js",
+    }
+
+
+def unsubscribe_token(stack: Platform, address: str) -> str | None:
+    """That of a mail to ``address``, once one has come that may be ended."""
+    links = [mail["headers"].get("List-Unsubscribe") for mail in stack.mails(address)]
+    return next((link.strip("<>").rpartition("/")[2] for link in links if link), None)
+
+
+PLAN = BODIES["PlanSubscriptionRequest"]["plan_id"]
+COURSE = {
+    "title": "Whose course is this",
+    "category": "law",
+    "level": "beginner",
+    "language": "en",
+    "price": {"amount_minor": 100, "currency": "USD"},
+}
+
+
+@pytest.fixture(scope="module")
+def identities_of(running_platform: Platform) -> Callable[[ScenarioHarness], Identities]:
+    known: list[Identities] = []
+
+    def identities(harness: ScenarioHarness) -> Identities:
+        if not known:
+            owner, admin = (
+                person_with_permissions(running_platform, "courses:write"),
+                person_with_permissions(running_platform, *PERMISSIONS.split()),
+            )
+            things = owner_resources(harness, owner, admin)
+            known.append(
+                Identities(running_platform.anonymous, person_with_permissions(running_platform), owner, admin, things)
+            )
+        return known[0]
+
+    return identities
+
+
+def expected(method: str, rule: str, policy: Any, owner_resources: dict[str, str]) -> Outcomes:
+    """What the policy of a route promises."""
+    missing = set(names_in(rule)) - set(owner_resources)
+    name = f"{method} {rule}"
+    if name in EXCEPTIONS:
+        return EXCEPTIONS[name]
+    assert not (policy.anonymous and "<" in rule), f"who may see what {name} names? Say it in EXCEPTIONS"
+    if policy.anonymous:
+        return PUBLIC
+    if set(policy.permissions) - OWN_RESOURCE_PERMISSIONS:
+        return (UNKNOWN, FORBIDDEN, FORBIDDEN, ALLOWED_OR_NOT_FOUND if missing else ALLOWED)
+    assert not missing, f"give the owner a thing in owner_resources(): {missing}"
+    if "<" not in rule:
+        return (UNKNOWN, ALLOWED, ALLOWED, ALLOWED)  # it speaks of the caller, and of nobody else
+    return (UNKNOWN, NOT_FOUND, ALLOWED, ALLOWED if policy.permissions else NOT_FOUND)
+
+
+def outcome(status: int) -> Any:
+    assert status < 500, "that is nobody's fault but ours"
+    return status if status in {UNKNOWN, FORBIDDEN, NOT_FOUND} else ALLOWED
+
+
+# The course is on sale until the end.
+IN_ORDER = sorted(ROUTES, key=lambda route: (route[1].endswith("/unpublish"), str(route)))
+ROUTE_PARAMS = [pytest.param(method, rule, policy, id=f"{method} {rule}") for method, rule, policy in IN_ORDER]
+
+
+@pytest.mark.parametrize(("method", "rule", "policy"), ROUTE_PARAMS)
+def test_authorization_matrix(harness: ScenarioHarness, identities_of, method, rule, policy):
+    identities = identities_of(harness)
+    path = identities.path(rule)
+    # Another author has the permission too: it is to change what is theirs.
+    others_permissions = [*policy.permissions] if set(policy.permissions) <= OWN_RESOURCE_PERMISSIONS else []
+    other = person_with_permissions(harness.platform, *others_permissions) if others_permissions else identities.other
+    callers = (identities.anonymous, other, identities.owner, identities.admin)
+
+    # Without body and If-Match nothing is changed that others need; strangers are refused before that is looked at.
+    met = tuple(outcome(caller.send(method, path).status_code) for caller in callers)
+
+    for one, allowed in zip(met, expected(method, rule, policy, identities.owner_resources), strict=True):
+        assert one in (allowed if isinstance(allowed, frozenset) else {allowed}), met
+
+
+def test_matrix_exceptions_name_existing_routes():
+    assert set(EXCEPTIONS) <= {f"{method} {rule}" for method, rule, _ in ROUTES}

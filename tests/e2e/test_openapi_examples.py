@@ -1,0 +1,87 @@
+"""The examples of the OpenAPI document work against the running stack: whoever pastes one gets what is documented."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import requests
+
+from api.openapi_examples import COURSE
+
+from .harness import ScenarioHarness, Visitor, eventually
+from .test_authorization_matrix import person_with_permissions
+from .test_contract import PERMISSIONS
+
+pytestmark = pytest.mark.e2e
+
+# Not sent to the catalogue that all stories share, or not to be sent by anybody.
+EXCLUDED = {
+    "post_coupons": "a code is taken once somebody has sent it; test_coupons.py issues others",
+    "delete_me": "nobody could go on after it; test_erasure.py does it",
+    "delete_courses_ref": "the course is archived for good",
+    "post_courses_ref_unpublish": "other stories learn the course",
+    "post_courses_ref_publish": "other stories learn its first version",
+    "post_courses_ref_versions": "the same",
+    "post_courses_ref_versions_course_version_restore": "it would undo what another example has done",
+    "put_courses_course_id_outline": "it names all lessons, of which another example adds one",
+    "delete_courses_course_id_sections_section_id": "the section has lessons: 409",
+    "delete_courses_course_id_lessons_lesson_id": "the others are about it",
+    "post_courses_course_id_lessons_lesson_id_attempts": "the lesson is no quiz: 409",
+    "post_webhook_endpoints": "the address is looked up, and there is no network here",
+    "post_subscriptions": "it needs a means of payment from an earlier checkout: 409",
+    "get_me_notifications_stream": "it leads on to a stream, which does not end",
+    "get_me_export": "404 until an export has been asked for and made",
+}
+FIRST = "post_courses_course_id_enrollments"  # who is not enrolled learns nothing
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Method, path and operation of all whose examples can be sent as they are."""
+    found = []
+    for path, described in document["paths"].items():
+        shared = described.get("parameters", [])
+        for parameter in shared:
+            if "example" in parameter:
+                path = path.replace(f"{{{parameter['name']}}}", str(parameter["example"]))  # noqa: PLW2901
+        for method, operation in described.items():
+            if method != "parameters" and "{" not in path and path.startswith("/v1/") and "/webhooks/" not in path:
+                found.append((method.upper(), path, operation))
+    return sorted(found, key=lambda each: (each[2]["operationId"] != FIRST, each[0] != "GET", each[1]))
+
+
+def body_of(operation: dict[str, Any]) -> Any:
+    """Raises KeyError for a body without an example."""
+    if "requestBody" not in operation:
+        return None
+    return operation["requestBody"]["content"]["application/json"]["example"]
+
+
+def version_of(reader: Visitor, path: str) -> str:
+    """The ETag of what a change of ``path`` changes: a course, or what the path names."""
+    parts = path.split("/")
+    return reader.get("/".join(parts[:4]) if parts[2] == "courses" else path).headers["ETag"]
+
+
+def test_openapi_examples_return_documented_status(harness: ScenarioHarness) -> None:
+    document = requests.get(f"{harness.platform.url}/openapi.json", timeout=10).json()
+    person = Visitor(harness, person_with_permissions(harness.platform, *PERMISSIONS.split()))
+    person.profile()
+    person.post(f"/v1/courses/{COURSE}/publish")  # whoever tried every operation before may have taken it from sale
+    answers = {}
+    for method, path, operation in operations(document):
+        name = operation["operationId"]
+        if name in EXCLUDED:
+            continue
+        stored = method == "POST" and not operation.get("x-returns-secret")
+        headers = {"Idempotency_Key": uuid4().hex} if stored else {}
+        if {"$ref": "#/components/parameters/IfMatch"} in operation.get("parameters", []):
+            headers["If_Match"] = version_of(person, path)
+        answer = person.person.send(method, path, body_of(operation), **headers)
+        answers[name] = answer.status_code
+        assert answer.ok, f"{name}: {answer.status_code} {answer.text}"
+        assert str(answer.status_code) in operation["responses"]
+        if name == FIRST:
+            eventually(lambda path=path: person.progress(path.split("/")[3]))
+
+    assert len(answers) > 30
+    assert set(EXCLUDED) <= {operation["operationId"] for _, _, operation in operations(document)}

@@ -1,0 +1,120 @@
+"""Story 2: a checkout, the provider's page, its webhook; access, progress and a receipt follow, once."""
+
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from models.courses.transliteration import slug_of
+from ops.dev.seed import TEXTS, id_of
+
+from .harness import ScenarioHarness, Visitor, eventually
+
+pytestmark = pytest.mark.e2e
+
+PURCHASE_NOTIFICATIONS = ["ENROLLMENT_CREATED", "PAYMENT_SUCCEEDED", "USER_CREATED"]
+
+
+def assert_purchased_once(learner: Visitor, course_id: str, checkout: dict[str, str]) -> None:
+    eventually(lambda: learner.progress(course_id))
+    learner.wait_for_notifications(PURCHASE_NOTIFICATIONS, mails=3)
+    order = learner.get(f"/v1/orders/{checkout['order_id']}").json()
+    assert order["status"] == "paid"
+    assert len(learner.harness.charges(checkout["order_id"])) == 1
+    enrollments = learner.get("/v1/me/enrollments").json()["items"]
+    assert [enrollment["course_id"] for enrollment in enrollments] == [course_id]
+
+
+def test_catalogue_has_24_courses(harness: ScenarioHarness) -> None:
+    seeded = {str(id_of(slug_of(text["title"]))) for text in tomllib.loads(TEXTS.read_text())["courses"]}
+    assert len(seeded & {course["id"] for course in harness.courses()}) == 24  # other stories may have published more
+
+
+def test_paid_checkout_session_grants_access(harness: ScenarioHarness) -> None:
+    learner, course = harness.learner(), harness.paid_course()
+    learner.profile()
+    checkout = learner.check_out(course["id"])
+    assert (checkout["amount_minor"], checkout["currency"]) == (course["price"]["amount_minor"], "USD")
+    assert learner.progress(course["id"]) is None
+    harness.pay(checkout["redirect_url"])
+    assert_purchased_once(learner, course["id"], checkout)
+
+
+def test_repeated_checkout_replays_response(harness: ScenarioHarness) -> None:
+    learner, course, key = harness.learner(), harness.paid_course(), uuid4().hex
+    body = {"course_id": course["id"], "provider": "stripe"}
+    first, second = (learner.post("/v1/checkouts", body, key=key) for _ in range(2))
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert second.json() == first.json()
+    assert second.headers["Idempotent-Replayed"] == "true"
+    other = learner.post("/v1/checkouts", {**body, "course_id": str(uuid4())}, key=key)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_concurrent_checkouts_open_one_order(harness: ScenarioHarness) -> None:
+    learner, course = harness.learner(), harness.paid_course()
+    learner.profile()
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: learner.check_out(course["id"]), range(8)))
+    assert len({checkout["order_id"] for checkout in opened}) == 1
+    harness.pay(opened[0]["redirect_url"])
+    assert_purchased_once(learner, course["id"], opened[0])
+
+
+def test_repeated_and_reordered_webhooks_grant_access_once(harness: ScenarioHarness) -> None:
+    learner, course = harness.learner(), harness.paid_course()
+    learner.profile()
+    checkout = learner.check_out(course["id"])
+    harness.faults(duplicate_webhooks=3, reorder_webhooks=True)
+    harness.pay(checkout["redirect_url"])
+    assert_purchased_once(learner, course["id"], checkout)
+    harness.faults(duplicate_webhooks=0, reorder_webhooks=False)
+
+
+def test_lost_provider_response_does_not_charge_twice(harness: ScenarioHarness) -> None:
+    learner, course = harness.learner(), harness.paid_course()
+    learner.profile()
+    harness.faults(drop_response_after_commit=1)
+    checkout = learner.check_out(course["id"])
+    harness.pay(checkout["redirect_url"])
+    assert_purchased_once(learner, course["id"], checkout)
+
+
+def test_declined_card_keeps_order_payable_and_notifies_buyer(harness: ScenarioHarness) -> None:
+    learner, course = harness.learner(), harness.paid_course()
+    learner.profile()
+    checkout = learner.check_out(course["id"])
+    harness.pay(checkout["redirect_url"], "decline")
+    learner.wait_for_notifications(["PAYMENT_FAILED", "USER_CREATED"], mails=2)
+    assert learner.progress(course["id"]) is None
+    harness.pay(checkout["redirect_url"])
+    eventually(lambda: learner.progress(course["id"]))
+
+
+@pytest.mark.parametrize(
+    "victims",
+    [["worker-payments"], ["worker-courses"], ["worker-progress"], ["bridge"], ["kafka"], ["queue"], ["postgres"]],
+    ids="+".join,
+)
+def test_purchase_is_exactly_once_after_crash(harness: ScenarioHarness, victims: list[str]) -> None:
+    learner, course = harness.learner(), harness.paid_course()
+    learner.profile()
+    checkout = learner.check_out(course["id"])
+    harness.pay(checkout["redirect_url"])
+    harness.kill(*victims)
+    assert_purchased_once(learner, course["id"], checkout)
+
+
+def test_worker_crash_during_checkout_opens_one_session(harness: ScenarioHarness) -> None:
+    learner, course = harness.learner(), harness.paid_course()
+    learner.profile()
+    harness.faults(delay_ms=700)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(learner.check_out, course["id"])
+        eventually(lambda: not asked.done())
+        harness.kill("worker-payments")
+        harness.faults(delay_ms=0)
+        checkout = asked.result()
+    harness.pay(checkout["redirect_url"])
+    assert_purchased_once(learner, course["id"], checkout)

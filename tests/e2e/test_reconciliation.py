@@ -1,0 +1,44 @@
+"""A provider whose webhooks never come: what was paid is found by the hour, and gives access once."""
+
+import pytest
+import requests
+
+from .harness import ScenarioHarness, Visitor
+from .test_bad_input import problem
+from .test_purchase import assert_purchased_once
+
+pytestmark = pytest.mark.e2e
+
+MANY = 1000
+
+
+def run(harness: ScenarioHarness, job: str) -> None:
+    answer = requests.post(f"{harness.platform.clock}/__jobs/{job}/run", timeout=40)
+    assert answer.json()["finished"]
+
+
+@pytest.mark.parametrize(("provider", "currency"), [("stripe", "USD"), ("yookassa", "RUB")])
+def test_payment_without_webhook_grants_access_once(harness: ScenarioHarness, provider: str, currency: str) -> None:
+    at = harness.platform.stripe if provider == "stripe" else harness.platform.yookassa
+    learner = harness.learner()
+    learner.profile()
+    course = harness.paid_course(currency)
+    harness.faults(at=at, drop_webhooks=MANY)
+    try:
+        checkout = learner.check_out(course["id"], provider=provider)
+        harness.pay(checkout["redirect_url"])
+        assert learner.get(f"/v1/orders/{checkout['order_id']}").json()["status"] == "pending"
+        run(harness, "payments.fetch_undelivered_events")
+        assert_purchased_once(learner, course["id"], checkout)
+        run(harness, "payments.fetch_undelivered_events")
+        run(harness, "payments.reconcile_recent_days")
+    finally:
+        harness.faults(at=at, drop_webhooks=0)
+    assert_purchased_once(learner, course["id"], checkout)
+    assert len(harness.charges(checkout["order_id"])) == 1
+
+
+def test_reconciliation_reports_require_permission(harness: ScenarioHarness) -> None:
+    admin = Visitor(harness, harness.platform.person("admin@demo.test"))
+    assert admin.get("/v1/reconciliation/reports?limit=1").status_code == 200
+    assert problem(harness.learner().get("/v1/reconciliation/reports")) == (403, "insufficient_permission")

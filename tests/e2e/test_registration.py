@@ -1,0 +1,36 @@
+"""Story 1: a first token becomes a profile, a welcome mail and a note in the feed."""
+
+import pytest
+
+from .harness import ScenarioHarness, eventually
+
+pytestmark = pytest.mark.e2e
+
+
+def test_first_request_is_served_and_creates_profile(harness: ScenarioHarness) -> None:
+    learner = harness.learner()
+    first = learner.get("/v1/me")
+    assert first.status_code == 200
+    assert first.json()["email"] == learner.person.email
+
+    saved = learner.profile()
+
+    assert (saved["id"], saved["email"]) == (first.json()["id"], learner.person.email)
+    learner.wait_for_notifications(["USER_CREATED"], mails=1)
+
+
+def test_unchanged_profile_returns_304(harness: ScenarioHarness) -> None:
+    learner = harness.learner()
+    learner.profile()
+    first = learner.get("/v1/me")
+    again = learner.get("/v1/me", If_None_Match=first.headers["ETag"])
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("victims", [["worker-users"], ["worker-notifications"], ["bridge"], ["kafka"]], ids="+".join)
+def test_registration_completes_after_crash(harness: ScenarioHarness, victims: list[str]) -> None:
+    learner = harness.learner()
+    assert eventually(lambda: learner.get("/v1/me").status_code == 200)
+    harness.kill(*victims)
+    learner.profile()
+    learner.wait_for_notifications(["USER_CREATED"], mails=1)

@@ -1,0 +1,185 @@
+"""The Auth0 tenant on loopback, read by Authlib and joserfc as the gateway reads it."""
+
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+import requests
+from authlib.integrations.requests_client import OAuth2Session
+from joserfc import jwt
+from joserfc.errors import BadSignatureError, InvalidKeyIdError, JoseError
+from joserfc.jwk import KeySet
+
+import settings
+from api import tokens
+from models.errors import TokenInvalid, Unavailable
+from ops.fakes.auth0.users import PERMISSIONS
+from tests.fakes.conftest import eventually
+
+AUDIENCE = settings.AUTH0_AUDIENCE
+
+
+@pytest.fixture(scope="module")
+def tenant(start_fake):
+    return start_fake("auth0")
+
+
+def sign_in(tenant, email: str, **more: str) -> dict:
+    with OAuth2Session("web", token_endpoint=f"{tenant.url}/oauth/token") as client:
+        return client.fetch_token(grant_type="password", username=email, password="demo", **more)
+
+
+def machine_token(tenant, **message: str) -> str:
+    client = {"client_id": settings.AUTH0_CLIENT_ID, "client_secret": settings.AUTH0_CLIENT_SECRET}
+    return tenant.post("/oauth/token", grant_type="client_credentials", **client, **message)["access_token"]
+
+
+def read(tenant, token: str) -> dict:
+    keys = KeySet.import_key_set(tenant.get("/.well-known/jwks.json"))
+    return jwt.decode(token, keys, algorithms=["RS256"]).claims
+
+
+def test_repeated_sign_up_returns_the_same_learner(tenant):
+    first = read(tenant, sign_in(tenant, "New.Learner@example.com")["access_token"])
+    again = read(tenant, sign_in(tenant, "new.learner@example.com")["access_token"])
+    assert first["sub"] == again["sub"]
+    assert first["sub"].startswith("auth0|")
+    assert first["iss"] == f"{tenant.url}/"
+    assert (first["aud"], first["permissions"]) == (AUDIENCE, [])
+    assert first["exp"] - first["iat"] == 24 * 3600
+    assert first[f"{settings.CLAIMS_NAMESPACE}email"] == "new.learner@example.com"
+
+
+def test_rotated_key_is_accepted_under_unknown_key_id_load(tenant):
+    keys = tokens.SigningKeys(f"{tenant.url}/.well-known/jwks.json")
+    old = jwt.decode(sign_in(tenant, "a@example.com")["access_token"], keys_of(tenant)).header["kid"]
+    assert keys.get(old)
+    over = threading.Event()
+
+    def invent() -> None:
+        while not over.wait(0.005):
+            with suppress(TokenInvalid, Unavailable):
+                keys.get(secrets.token_hex())
+
+    strangers = [threading.Thread(target=invent) for _ in range(4)]
+    for stranger in strangers:
+        stranger.start()
+    fetched_before = tenant.post("/__rotate")["jwks_fetches"]
+    kid = jwt.decode(sign_in(tenant, "a@example.com")["access_token"], keys_of(tenant)).header["kid"]
+    rotated_at = time.monotonic()
+    eventually(lambda: is_known(keys, kid))
+    took_seconds = time.monotonic() - rotated_at
+    over.set()
+    for stranger in strangers:
+        stranger.join()
+
+    assert took_seconds < 5
+    assert tenant.post("/__rotate")["jwks_fetches"] - fetched_before < 10
+
+
+def is_known(keys: tokens.SigningKeys, kid: str) -> bool:
+    with suppress(TokenInvalid, Unavailable):
+        return bool(keys.get(kid))
+    return False
+
+
+def keys_of(tenant) -> KeySet:
+    return KeySet.import_key_set(tenant.get("/.well-known/jwks.json"))
+
+
+def test_sign_up_sends_event_once(tenant, receiver):
+    sub = read(tenant, sign_in(tenant, "hooked@example.com")["access_token"])["sub"]
+    sign_in(tenant, "hooked@example.com")
+    sent = eventually(lambda: [each for each in receiver.webhooks if sub.encode() in each.body])
+    [event] = [each.event for each in sent]
+    assert (event["type"], event["data"]["object"]["email"]) == ("user.created", "hooked@example.com")
+    assert sent[0].headers["Authorization"] == f"Bearer {settings.AUTH0_WEBHOOK_TOKENS[0]}"
+
+
+def test_demo_users_have_their_permissions(tenant):
+    assert read(tenant, sign_in(tenant, "admin@demo.test")["access_token"])["permissions"] == list(PERMISSIONS)
+    assert read(tenant, sign_in(tenant, "instructor@demo.test")["access_token"])["permissions"] == ["courses:write"]
+
+
+def test_wrong_password_returns_403(tenant):
+    form = {"grant_type": "password", "username": "learner@demo.test", "password": "wrong"}
+    answer = requests.post(f"{tenant.url}/oauth/token", data=form, timeout=5)
+    assert answer.status_code == 403
+    assert answer.json() == {"error": "invalid_grant", "error_description": "Wrong email or password."}
+
+
+def test_openid_scope_returns_id_token_for_the_client(tenant):
+    answer = sign_in(tenant, "learner@demo.test", scope="openid profile")
+    assert read(tenant, answer["id_token"])["aud"] == "web"
+    assert read(tenant, answer["access_token"])["aud"][0] == AUDIENCE
+
+
+def test_machine_token_has_requested_scope(tenant):
+    claims = read(tenant, machine_token(tenant, scope="payments:read"))
+    assert (claims["gty"], claims["permissions"]) == ("client-credentials", ["payments:read"])
+    assert claims["sub"] == f"{settings.AUTH0_CLIENT_ID}@clients"
+    wrong = tenant.post("/oauth/token", grant_type="client_credentials", client_id="x", client_secret="y")
+    assert wrong["error"] == "access_denied"
+
+
+def test_previous_key_verifies_until_next_rotation(tenant):
+    before = sign_in(tenant, "learner@demo.test")["access_token"]
+    tenant.post("/__rotate")
+    assert len(tenant.get("/.well-known/jwks.json")["keys"]) == 2
+    read(tenant, before)
+    tenant.post("/__rotate")
+    with pytest.raises(InvalidKeyIdError):
+        read(tenant, before)
+
+
+def test_keys_survive_crash(tenant):
+    token = sign_in(tenant, "learner@demo.test")["access_token"]
+    tenant.kill()
+    tenant.start()
+    read(tenant, token)
+
+
+def test_invalid_tokens_can_be_minted(tenant):
+    def mint(**header: str | None) -> str:
+        return tenant.post("/__mint", claims={"sub": "mallory"}, header=header)["token"]
+
+    assert read(tenant, mint(typ="at+jwt")) == {"sub": "mallory"}
+    assert mint(alg="none").endswith(".")
+    for token in (mint(alg="none"), mint(alg="HS256"), mint(kid="unknown")):
+        with pytest.raises(JoseError):
+            read(tenant, token)
+    stranger = tenant.post("/__mint", claims={"sub": "mallory"}, unpublished_key=True)["token"]
+    with pytest.raises(BadSignatureError):
+        read(tenant, stranger)
+
+
+def test_role_added_by_management_api_is_in_next_token(tenant):
+    user_id = read(tenant, sign_in(tenant, "promoted@example.com")["access_token"])["sub"]
+    token = machine_token(tenant, audience=f"{tenant.url}/api/v2/")
+    with requests.Session() as management_api:
+        management_api.headers["Authorization"] = f"Bearer {token}"
+        roles = management_api.get(f"{tenant.url}/api/v2/roles").json()
+        instructor = next(role["id"] for role in roles if role["name"] == "instructor")
+        granted = management_api.post(f"{tenant.url}/api/v2/users/{user_id}/roles", json={"roles": [instructor]})
+        assert granted.status_code == 204
+        assert read(tenant, sign_in(tenant, "promoted@example.com")["access_token"])["permissions"] == ["courses:write"]
+        tenant.faults(error_429=1)
+        limited = management_api.get(f"{tenant.url}/api/v2/users/{user_id}")
+        assert (limited.status_code, limited.headers["x-ratelimit-remaining"]) == (429, "0")
+        assert management_api.get(f"{tenant.url}/api/v2/users/{user_id}").json()["email"] == "promoted@example.com"
+        management_api.headers["Authorization"] = f"Bearer {machine_token(tenant)}"
+        assert management_api.get(f"{tenant.url}/api/v2/users").status_code == 401
+
+
+@pytest.mark.parametrize("name", ["auth0", "stripe", "yookassa"])
+def test_fake_refuses_production(name, tmp_path):
+    environ = os.environ | {"ENVIRONMENT": "production", "STATE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", f"ops.fakes.{name}"]
+    refused = subprocess.run(command, cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "refuses to start" in refused.stderr

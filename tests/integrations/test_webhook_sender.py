@@ -1,0 +1,152 @@
+"""The courier, with real receivers: it keeps up, and no receiver holds up another."""
+
+import threading
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+import settings
+from core.db import session_factory, utc_now
+from models.integrations import Outcome
+from tests.integrations.factories import append_and_schedule, make_endpoint
+from tests.support.databases import Database
+from tests.support.polling import eventually
+from tests.support.receiver import running_receiver
+from workers.integrations.webhook_sender import WebhookSender, outcome_label
+
+
+@pytest.fixture
+def webhook_sender(database: Database, monkeypatch) -> Iterator[WebhookSender]:
+    monkeypatch.setattr(settings, "WEBHOOK_TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(settings, "WEBHOOK_RETRY_DELAYS_SECONDS", (0, 0, 600))
+    webhook_sender = WebhookSender()
+    yield webhook_sender
+    webhook_sender.stop()
+    webhook_sender.join()
+
+
+def make_endpoints(*urls: str) -> list[str]:
+    """Endpoints at ``urls``; returns their secrets."""
+    with session_factory("integrations").begin() as session:
+        return [make_endpoint(session, url).secret for url in urls]
+
+
+def append_events(times: int = 1) -> list[str]:
+    with session_factory("integrations").begin() as session:
+        return [str(append_and_schedule(session)) for _ in range(times)]
+
+
+def delivery_statuses(database: Database) -> list[str]:
+    return [status for (status,) in database.rows("SELECT DISTINCT status FROM integrations.webhook_deliveries")]
+
+
+def test_all_endpoints_receive_signed_webhooks(webhook_sender: WebhookSender, database: Database):
+    with running_receiver() as ann, running_receiver() as bob:
+        ann_secret, bob_secret = make_endpoints(ann.url, bob.url)
+        told = append_events(30)
+        webhook_sender.wake()
+        eventually(lambda: delivery_statuses(database) == ["delivered"], "the last webhook")
+
+        assert sorted(each.webhook_id for each in ann.received) == sorted(told)
+        assert all(each.verified(ann_secret) for each in ann.received)
+        assert all(each.verified(bob_secret) for each in bob.received)
+        assert {each.headers["content-type"] for each in bob.received} == {"application/cloudevents+json"}
+
+
+def test_retry_keeps_webhook_id(webhook_sender: WebhookSender, database: Database):
+    with running_receiver(500, 503) as receiver:
+        [secret] = make_endpoints(receiver.url)
+        [told] = append_events()
+
+        def taken() -> bool:
+            webhook_sender.wake()  # as the sweep does
+            return delivery_statuses(database) == ["delivered"]
+
+        eventually(taken, "the third attempt")
+
+        assert [each.verified(secret)["id"] for each in receiver.received] == [told] * 3
+    assert database.value("SELECT attempts FROM integrations.webhook_deliveries") == 3
+
+
+def test_slow_receiver_does_not_delay_others(webhook_sender: WebhookSender, database: Database):
+    released = threading.Event()
+
+    def sleep(handler) -> None:
+        released.wait(10)
+        handler.send_response(204)
+        handler.end_headers()
+
+    with running_receiver(*[sleep] * 99) as slow, running_receiver() as quick:
+        make_endpoints(slow.url, quick.url)
+        append_events(40)
+        webhook_sender.wake()
+        eventually(lambda: len(quick.received) == 40, "the quick one's last", seconds=1.9)
+        assert len(slow.received) == 4
+        released.set()
+
+
+def test_in_flight_webhooks_survive_crash(webhook_sender: WebhookSender, database: Database):
+    with running_receiver() as receiver:
+        make_endpoints(receiver.url)
+        [told] = append_events()
+        database.execute(
+            "UPDATE integrations.webhook_deliveries SET attempts = 1, attempted_at = :at, due_at = :due",
+            at=utc_now() - timedelta(seconds=5),
+            due=utc_now() + timedelta(seconds=0.3),
+        )
+
+        def taken() -> bool:
+            webhook_sender.wake()
+            return bool(receiver.received)
+
+        eventually(taken, "the second attempt")
+        assert receiver.received[0].webhook_id == told
+
+
+def test_stopped_sender_finishes_in_flight_webhooks_only(webhook_sender: WebhookSender, database: Database):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def answer(handler) -> None:
+        begun.set()
+        go_on.wait(5)
+        handler.send_response(204)
+        handler.end_headers()
+
+    with running_receiver(answer) as receiver:
+        make_endpoints(receiver.url)
+        append_events()
+        webhook_sender.wake()
+        assert begun.wait(5)
+        webhook_sender.stop()
+        append_events()
+        webhook_sender.wake()
+        go_on.set()
+        webhook_sender.join()
+
+        rows = database.rows("SELECT status FROM integrations.webhook_deliveries ORDER BY id")
+        assert rows == [("delivered",), ("pending",)]
+
+
+def test_unreachable_receiver_does_not_delay_others(webhook_sender: WebhookSender, database: Database):
+    with running_receiver() as receiver:
+        make_endpoints("http://127.0.0.1:9/", "http://127.0.0.1:9/other", receiver.url)
+        append_events(20)
+        began = time.monotonic()
+        webhook_sender.wake()
+        eventually(lambda: len(receiver.received) == 20, "the last webhook")
+        assert time.monotonic() - began < 3
+    assert database.value("SELECT max(failures) FROM integrations.webhook_endpoints") >= 5
+
+
+@pytest.mark.parametrize(
+    ("outcome", "kind"),
+    [
+        (Outcome(status_code=204, error=None, duration_ms=5), "delivered"),
+        (Outcome(status_code=418, error="status_418", duration_ms=5), "status_4xx"),
+        (Outcome(status_code=None, error="timeout", duration_ms=5), "timeout"),
+    ],
+)
+def test_outcome_labels(outcome: Outcome, kind: str):
+    assert outcome_label(outcome) == kind

@@ -1,0 +1,311 @@
+"""What is true after a sequence: a model of the providers' side, and the invariants that compare ours with it.
+
+Money is what the providers say. Our tables are asked for nothing but what an order is for.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import permutations
+from typing import Any
+from uuid import UUID
+
+from core.db import session_factory
+from models.payments.ledger import balances, imbalances
+from models.payments.plans import add_periods
+from models.payments.subscriptions import GRACE_PERIOD, OUTCOME_TIMEOUT, TRIAL_GRACE_PERIOD
+from tests.payments.simulation import PaymentsSimulation
+
+# What is paid in the first period is counted from when we hear of it; jobs run some time after what is due.
+SLACK = timedelta(hours=7)
+
+
+@dataclass(frozen=True)
+class Payment:
+    """Money that a provider took."""
+
+    id: str
+    provider: str
+    order_id: UUID
+    amount_minor: int
+    taken_at: datetime
+    refunded_minor: int
+    disputed_minor: int  # of disputes that are open or lost
+    is_contested: bool  # a dispute is open
+    is_lost: bool  # a dispute was lost
+
+    @property
+    def kept_minor(self) -> int:
+        return self.amount_minor - self.refunded_minor - self.disputed_minor
+
+    @property
+    def pays(self) -> bool:
+        """Whether the buyer may have what it was paid for."""
+        return self.kept_minor > 0 and not self.is_contested
+
+
+@dataclass(frozen=True)
+class SoldItem:
+    """What an order is for."""
+
+    courses: frozenset[UUID]
+    subscription_id: UUID | None
+    period: tuple[datetime, datetime] | None
+
+
+@dataclass(frozen=True)
+class SubscriptionState:
+    id: UUID
+    courses: frozenset[UUID]
+    created_at: datetime
+    trial_end: datetime | None
+    grace_end: datetime | None  # announced, while no notice was given
+
+
+class ReferenceModel:
+    """What the providers say at this moment."""
+
+    def __init__(self, simulation: PaymentsSimulation) -> None:
+        self.simulation = simulation
+        self.at = simulation.clock()
+        self.payments = [*_of_stripe(simulation), *_of_yookassa(simulation)]
+
+    @cached_property
+    def sold(self) -> dict[UUID, SoldItem]:
+        rows = self.simulation.database.rows(
+            "SELECT id, course_id, bundle_courses, subscription_id, period_start, period_end FROM payments.orders"
+        )
+        found = {}
+        for id_, course_id, bundle, subscription_id, start, end in rows:
+            courses = {course_id} if course_id else {UUID(each["course_id"]) for each in bundle or []}
+            found[id_] = SoldItem(frozenset(courses), subscription_id, (start, end) if start else None)
+        return found
+
+    @cached_property
+    def subscriptions(self) -> list[SubscriptionState]:
+        trials = {
+            UUID(payload["subscription_id"]): datetime.fromisoformat(payload["period_end"])
+            for (payload,) in self.simulation.database.rows(
+                "SELECT payload FROM bus.outbox WHERE type = 'SUBSCRIPTION_STARTED' AND (payload->>'trial')::boolean"
+            )
+        }
+        announced = {
+            UUID(payload["subscription_id"]): datetime.fromisoformat(payload["ends_at"])
+            for (payload,) in self.simulation.database.rows(
+                "SELECT payload FROM bus.outbox past_due WHERE type = 'SUBSCRIPTION_PAST_DUE' AND NOT EXISTS ("
+                " SELECT FROM bus.outbox WHERE type = 'SUBSCRIPTION_CANCELED' AND aggregateid = past_due.aggregateid"
+                ") ORDER BY seq"
+            )
+        }
+        rows = self.simulation.database.rows("SELECT id, course_ids, created_at FROM payments.subscriptions")
+        return [
+            SubscriptionState(id_, frozenset(map(UUID, course_ids)), created_at, trials.get(id_), announced.get(id_))
+            for id_, course_ids, created_at in rows
+        ]
+
+    def paying_orders(self) -> list[SoldItem]:
+        """What orders of courses are paid for."""
+        return [
+            self.sold[payment.order_id]
+            for payment in self.payments
+            if payment.pays and not self.sold[payment.order_id].subscription_id
+        ]
+
+    def periods(self, subscription: SubscriptionState) -> list[tuple[datetime, datetime, bool]]:
+        """Each period for which a provider took money: start, end, whether it is still paid for; in order."""
+        found: dict[datetime, tuple[datetime, datetime, bool]] = {}
+        for payment in self.payments:
+            sold = self.sold[payment.order_id]
+            if sold.subscription_id != subscription.id or sold.period is None:
+                continue
+            start, end = sold.period
+            if start == subscription.created_at:  # the first one is counted from its payment
+                start, end = payment.taken_at, add_periods(payment.taken_at, "month", 1)
+            pays = payment.pays or found.get(sold.period[0], (start, end, False))[2]
+            found[sold.period[0]] = (start, end, pays)
+        return [found[start] for start in sorted(found)]
+
+    def must_have(self, course_id: UUID) -> str | None:
+        """Why the buyer must have access to a course, if so."""
+        if self.simulation.erased_at:
+            return None
+        if any(course_id in sold.courses for sold in self.paying_orders()):
+            return "an order is paid"
+        for subscription in self.subscriptions:
+            if course_id not in subscription.courses:
+                continue
+            periods = self.periods(subscription)
+            if not periods and subscription.trial_end and self.at < subscription.trial_end:
+                return "it is on trial"
+            if periods and periods[-1][2] and periods[-1][0] <= self.at < periods[-1][1]:
+                return "the period is paid"
+            is_lost = bool(periods) and not periods[-1][2]
+            if subscription.grace_end and self.at < subscription.grace_end and not is_lost:
+                return "it is in grace"
+        return None
+
+    def may_have(self, course_id: UUID) -> bool:
+        """Whether anything at all allows access: it is paid for, on trial or in grace."""
+        if self.simulation.erased_at:
+            return False
+        if any(course_id in sold.courses for sold in self.paying_orders()):
+            return True
+        return any(
+            course_id in subscription.courses and self.at < self._ends(subscription)
+            for subscription in self.subscriptions
+        )
+
+    def _ends(self, subscription: SubscriptionState) -> datetime:
+        """When access by a subscription ends at the latest."""
+        periods = self.periods(subscription)
+        if periods:
+            start, end, pays = periods[-1]
+            return end + OUTCOME_TIMEOUT + GRACE_PERIOD + SLACK if pays else start
+        if subscription.trial_end:
+            return subscription.trial_end + TRIAL_GRACE_PERIOD + SLACK
+        return subscription.created_at
+
+
+def _of_stripe(simulation: PaymentsSimulation) -> Iterator[Payment]:
+    fake = simulation.fakes["stripe"]
+    state = fake.process.get("/__state")
+    charged = {each["payment_intent"]: each["created"] for each in fake.documents("charge") if each["captured"]}
+    disputes = [each for each in fake.documents("dispute") if each["status"] != "won"]
+    for row in state["payments"]:
+        if row["id"] not in charged or row["order_id"] is None:
+            continue
+        against = [each for each in disputes if each["payment_intent"] == row["id"]]
+        yield Payment(
+            **_common(row, state["refunds"], "stripe"),
+            taken_at=datetime.fromtimestamp(charged[row["id"]], UTC),
+            disputed_minor=sum(each["amount"] for each in against),
+            is_contested=any(each["status"] != "lost" for each in against),
+            is_lost=any(each["status"] == "lost" for each in against),
+        )
+
+
+def _of_yookassa(simulation: PaymentsSimulation) -> Iterator[Payment]:
+    fake = simulation.fakes["yookassa"]
+    state = fake.process.get("/__state")
+    taken = {each["id"]: each.get("captured_at") for each in fake.documents("payment")}
+    for row in state["payments"]:
+        if row["status"] == "succeeded":
+            taken_at = datetime.fromisoformat(taken[row["id"]])
+            yield Payment(
+                **_common(row, state["refunds"], "yookassa"),
+                taken_at=taken_at,
+                disputed_minor=0,
+                is_contested=False,
+                is_lost=False,
+            )
+
+
+def _common(row: dict[str, Any], refunds: list[dict[str, Any]], provider: str) -> dict[str, Any]:
+    made = [each for each in refunds if each["payment_id"] == row["id"] and each["status"] == "succeeded"]
+    return {
+        "id": row["id"],
+        "provider": provider,
+        "order_id": UUID(row["order_id"]),
+        "amount_minor": row["amount_minor"],
+        "refunded_minor": sum(each["amount_minor"] for each in made),
+    }
+
+
+# The invariants: each returns what contradicts it, in words.
+
+
+def ledger_agrees(truth: ReferenceModel) -> Iterator[str]:
+    """What the providers hold for us is what the ledger says, and what the counters of the payments say."""
+    with session_factory("payments")() as session:
+        yield from imbalances(session)
+        booked = {
+            each.account.split(".")[1]: each.balance_minor
+            for each in balances(session, limit=100)
+            if each.account.startswith("provider.")
+        }
+    for provider in truth.simulation.fakes:
+        held = sum(each.kept_minor for each in truth.payments if each.provider == provider)
+        if booked.get(provider, 0) != held:
+            yield f"{provider} holds {held}, the ledger says {booked.get(provider, 0)}"
+
+
+def no_access_without_payment(truth: ReferenceModel) -> Iterator[str]:
+    """Nobody has access to what is neither paid for, nor on trial, nor in grace."""
+    for number, course_id in enumerate(truth.simulation.courses):
+        if truth.simulation.has_access(course_id) and not truth.may_have(course_id):
+            yield f"access to course {number} that is not paid for"
+
+
+def no_payment_without_access(truth: ReferenceModel) -> Iterator[str]:
+    """Whoever has paid, or is on trial, has access."""
+    for number, course_id in enumerate(truth.simulation.courses):
+        if (why := truth.must_have(course_id)) and not truth.simulation.has_access(course_id):
+            yield f"no access to course {number}, though {why}"
+
+
+def nothing_is_paid_twice(truth: ReferenceModel) -> Iterator[str]:
+    """Money that came twice for the same has gone back."""
+    kept = [payment for payment in truth.payments if payment.pays and not payment.is_lost]
+    paid: dict[Any, list[str]] = {}
+    for payment in kept:
+        sold = truth.sold[payment.order_id]
+        key = (sold.subscription_id, sold.period) if sold.subscription_id else payment.order_id
+        paid.setdefault(key, []).append(payment.id)
+    for what, ids in paid.items():
+        if len(ids) > 1:
+            yield f"{what} was paid by {ids}, and none of it went back"
+    bought = [truth.sold[payment.order_id].courses for payment in kept]
+    bought = [courses for courses in bought if courses]
+    if not any(_each_adds_something(order) for order in permutations(bought)):
+        yield f"courses were sold again that are owned: {bought}"
+
+
+def _each_adds_something(bought: tuple[frozenset[UUID], ...]) -> bool:
+    owned: set[UUID] = set()
+    for courses in bought:
+        if courses <= owned:
+            return False
+        owned |= courses
+    return True
+
+
+def nobody_pays_after_their_erasure(truth: ReferenceModel) -> Iterator[str]:
+    """Money that came after the buyer's account was erased has gone back."""
+    erased_at = truth.simulation.erased_at
+    for payment in truth.payments:
+        if erased_at and payment.taken_at > erased_at + timedelta(seconds=1) and payment.pays and not payment.is_lost:
+            yield f"{payment.id} was taken from an erased buyer, and did not go back"
+
+
+def nothing_is_left_unfinished(truth: ReferenceModel) -> Iterator[str]:
+    """Every webhook is done with, and no payment or refund waits for a person."""
+    rows = truth.simulation.database.rows
+    for kind, status, problem in rows(
+        "SELECT type, status, problem FROM payments.provider_events WHERE status IN ('received', 'failed')"
+    ):
+        yield f"the webhook {kind} is {status}: {problem}"
+    for id_, status, problem in rows(
+        "SELECT id, status, problem FROM payments.attempts WHERE status IN ('review', 'authorized')"
+    ):
+        yield f"payment {id_} is {status}: {problem}"
+    for id_, status, problem in rows(
+        "SELECT id, status, problem FROM payments.refunds WHERE status IN ('created', 'unknown', 'pending', 'review')"
+    ):
+        yield f"refund {id_} is {status}: {problem}"
+
+
+INVARIANTS = (
+    ledger_agrees,
+    no_access_without_payment,
+    no_payment_without_access,
+    nothing_is_paid_twice,
+    nobody_pays_after_their_erasure,
+    nothing_is_left_unfinished,
+)
+
+
+def broken(simulation: PaymentsSimulation) -> list[str]:
+    """All that contradicts an invariant now."""
+    truth = ReferenceModel(simulation)
+    return [f"{invariant.__name__}: {problem}" for invariant in INVARIANTS for problem in invariant(truth)]

@@ -1,0 +1,75 @@
+"""Hands that work off a queue as a worker's threads do, and that a test may make clumsy."""
+
+import base64
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Self
+
+import msgspec
+
+from core.messaging.task_queue import Envelope
+from core.redis import queue_redis
+from tests.support.deliveries import run_task
+from tests.support.tasks import Killed
+
+
+class FakeWorkers:
+    """Four threads at the queue of ``service``. Those that are killed are replaced at once."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.runs: Counter[str] = Counter()  # by event id: how often its handler was run
+        self.drop_messages = 0  # so many are popped, and their worker dies before it begins
+        self.drop_replies = 0  # so many are carried out, and nobody hears of it
+        self._pause_requested, self._stop_requested = threading.Event(), threading.Event()
+        self._busy = [threading.Lock() for _ in range(4)]
+        self._threads = [threading.Thread(target=self._work, args=[busy]) for busy in self._busy]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_requested.set()
+        for thread in self._threads:
+            thread.join()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the queue alone meanwhile."""
+        self._pause_requested.set()
+        for busy in self._busy:
+            with busy:
+                pass  # its thread has put down what it had in hand
+        try:
+            yield
+        finally:
+            self._pause_requested.clear()
+
+    def _work(self, busy: threading.Lock) -> None:
+        while not self._stop_requested.wait(0.01 if self._pause_requested.is_set() else 0):
+            with busy:
+                if self._pause_requested.is_set():
+                    continue
+                if popped := queue_redis().brpop([self.service], timeout=0.1):
+                    self._run_task(msgspec.json.decode(popped[1]))
+
+    def _run_task(self, message: dict) -> None:
+        headers = message["headers"]
+        envelope = Envelope(**headers["envelope"])
+        if self.drop_messages:
+            self.drop_messages -= 1
+            return
+        if self.drop_replies:
+            self.drop_replies -= 1
+            envelope = replace(envelope, reply_to=None)
+        self.runs[str(envelope.event_id)] += 1
+        _args, fields, _options = msgspec.json.decode(base64.b64decode(message["body"]))
+        try:
+            run_task(headers["task"], fields, envelope, task_id=headers["id"])
+        except Killed:
+            return

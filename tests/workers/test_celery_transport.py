@@ -1,0 +1,70 @@
+"""Celery's way to Redis and to Flower, as we have it."""
+
+from kombu import Connection
+
+import settings
+from celery_app import celery_app
+from core.messaging.celery_transport import Transport
+from tests.support.polling import eventually
+from workers.runtime.consumer import Consumer
+
+
+def test_channel_reuses_client_until_pool_changes():
+    with celery_app.connection_for_read() as connection, connection.channel() as channel:
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
+        channel._pool = None  # noqa: SLF001 as kombu leaves it after a lost connection
+        with channel.conn_or_acquire() as third:
+            assert third is not first
+            assert third.ping()
+
+
+def test_message_of_our_transport_is_read_by_kombu():
+    with celery_app.connection_for_write() as ours, Connection(settings.REDIS_URL) as theirs:
+        assert isinstance(ours.transport, Transport)
+        with ours.SimpleQueue("test_broker") as out, theirs.SimpleQueue("test_broker") as received:
+            out.put({"n": 1})
+            message = received.get(timeout=10)
+            assert message.payload == {"n": 1}
+            message.ack()
+
+
+def test_unacked_mutex_expires_quickly():
+    with celery_app.connection_for_read() as connection, connection.channel() as channel:
+        db = channel.client
+        key, left_behind_seconds = channel.unacked_mutex_key, channel.unacked_mutex_expire
+        db.delete(key, channel.unacked_key, channel.unacked_index_key)
+        try:
+            connection.SimpleQueue("test_left", channel=channel).put({"n": 1})
+            assert channel.basic_get("test_left")  # popped, and its worker dies
+            db.zadd(channel.unacked_index_key, dict.fromkeys(db.zrange(channel.unacked_index_key, 0, -1), 1.0))
+            assert db.lock(key, timeout=left_behind_seconds).acquire(blocking=False)  # who looks dies too
+            eventually(lambda: channel.qos.restore_visible(interval=1) or db.llen("test_left"))
+        finally:
+            db.delete(key, "test_left")
+
+
+def test_flower_events_are_flushed_in_batches():
+    class Hub:
+        asked: list = []  # noqa: RUF012 of one test
+
+        def call_later(self, _seconds: float, tell) -> None:
+            self.asked.append(tell)
+
+    class RecordingConsumer(Consumer):
+        flushed = 0
+
+        def __init__(self) -> None:
+            self.hub = Hub()
+
+        def _flush_events(self) -> None:
+            self.flushed += 1
+
+    consumer = RecordingConsumer()
+    for _ in range(3):
+        consumer.on_send_event_buffered()
+    assert len(Hub.asked) == 1
+    Hub.asked.pop()()
+    assert consumer.flushed == 1
+    consumer.on_send_event_buffered()
+    assert len(Hub.asked) == 1

@@ -1,0 +1,20 @@
+"""Prometheus metrics that are queried from the courses tables."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from models.courses.enrollments import Enrollment, Grant
+from workers import database_metric
+from workers.runtime.metrics import Rows
+
+
+@database_metric("coursebus_enrollments_total", "Users in courses.")
+def enrollments(session: Session) -> Rows:
+    return session.execute(select(func.count()).select_from(Enrollment))
+
+
+@database_metric(
+    "coursebus_grants", "Reasons for access, by where they come from and whether they still hold.", "source", "status"
+)
+def grants(session: Session) -> Rows:
+    return session.execute(select(Grant.source, Grant.status, func.count()).group_by(Grant.source, Grant.status))

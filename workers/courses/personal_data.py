@@ -1,0 +1,51 @@
+"""Export and erasure of personal data in the courses service."""
+
+from sqlalchemy.orm import Session
+
+from core.db import utc_now
+from models.courses.catalogue import CatalogueEntry
+from models.courses.course import Course
+from models.courses.enrollments import Enrollment
+from models.courses.quizzes import QuizAttempt
+from models.courses.reviews import Review
+from models.events import RetainedData, UserDeleted, UserExportRequested
+from models.personal_data import erase_personal_data, store_export_part
+from workers import task
+
+
+@task
+def export_data(session: Session, *, event: UserExportRequested) -> None:
+    """Store the user's enrollments, quiz attempts, reviews and authored courses for the export."""
+    enrollments = [
+        {**enrollment.to_response(at=utc_now()), "grants": [grant.to_response() for grant in enrollment.grants]}
+        for enrollment in Enrollment.list_for_user(session, event.user_id)
+    ]
+    courses = [
+        {"id": course.id, "slug": course.slug, "status": course.status, **course.description_fields()}
+        for course in Course.list_by_author(session, event.user_id)
+    ]
+    data = {
+        "enrollments": enrollments,
+        "courses": courses,
+        "reviews": Review.list_for_user(session, event.user_id),
+        "attempts": QuizAttempt.list_for_user(session, event.user_id),
+    }
+    store_export_part(session, "courses", event, data)
+
+
+@task
+def erase_data(session: Session, *, event: UserDeleted) -> None:
+    """Erase the user's enrollments, reviews and quiz attempts. Courses that the user wrote are kept."""
+    kept = []
+    if written := Course.list_by_author(session, event.user_id):
+        kept.append(
+            RetainedData(
+                description=f"{len(written)} courses that they wrote, under a number that leads to nobody",
+                reason="others learn from them, by contract",
+            )
+        )
+    reviewed = Review.erase(session, event.user_id)
+    for course_id in sorted(reviewed):  # sorted, so that concurrent erasures cannot deadlock
+        CatalogueEntry.recalculate_rating(session, course_id)
+    rows = len(reviewed) + QuizAttempt.erase(session, event.user_id) + Enrollment.erase(session, event.user_id)
+    erase_personal_data(session, "courses", event, rows=rows, retained=kept)

@@ -1,0 +1,71 @@
+"""Create the feed note of a notice and a delivery for each other channel.
+
+Writes to MongoDB are not part of the PostgreSQL transaction. Each document has an id that is derived from the event, so
+a handler that is rolled back and retried finds its earlier documents and adds no second ones. A document written before
+a rollback is still correct: the event has happened.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.notification_inbox import publish_new_notification
+from models.notifications import EMAIL, IN_APP, PUSH, Contact, Device, Notification, next_inbox_position
+from workers.runtime import execution
+from workers.runtime.dependencies import DEPENDENCIES, EnqueueAfterCommit, dependency
+
+from .notification_store import NotificationStore
+from .preferences import PreferenceStore
+from .rendering import render
+
+
+@dependency
+def dispatcher(execution: execution.TaskExecution) -> Iterator["NotificationDispatcher"]:
+    """Provide the sender of notices. Raises Unavailable if MongoDB does not respond."""
+    with (
+        DEPENDENCIES["notification_store"](execution) as notification_store,
+        DEPENDENCIES["preference_store"](execution) as preference_store,
+        DEPENDENCIES["enqueue_after_commit"](execution) as enqueue_after_commit,
+    ):
+        yield NotificationDispatcher(
+            notification_store,
+            preference_store,
+            enqueue_after_commit,
+            lambda user_id: execution.hooks_after_reply.append(partial(publish_new_notification, user_id)),
+        )
+
+
+@dataclass(frozen=True)
+class NotificationDispatcher:
+    """Sends notices to users by the channels of their rule."""
+
+    notification_store: NotificationStore
+    preference_store: PreferenceStore
+    enqueue_after_commit: EnqueueAfterCommit
+    publish_new_notification: Callable[[UUID], None]  # runs after the commit
+
+    def send(self, session: Session, notification: Notification, contact: Contact, channels: Collection[str]) -> None:
+        """Send ``notice`` to ``contact`` by each of ``channels``. The contact's row must be locked."""
+        if IN_APP in channels:
+            self._add_to_inbox(session, notification, contact)
+        if EMAIL in channels:
+            self.enqueue_after_commit(
+                "notifications.deliver_email", delivery_id=self.notification_store.add_delivery(notification, EMAIL)
+            )
+        if PUSH in channels and Device.list_for_user(session, notification.user_id):
+            self.enqueue_after_commit(
+                "notifications.deliver_push", delivery_id=self.notification_store.add_delivery(notification, PUSH)
+            )
+
+    def _add_to_inbox(self, session: Session, notification: Notification, contact: Contact) -> None:
+        if notification.mandatory or self.preference_store.get(notification.user_id).allow(
+            notification.category, IN_APP
+        ):
+            rendered = render(notification.template, contact, notification.data)
+            self.notification_store.add_in_app(notification, rendered, position=next_inbox_position(session))
+            self.publish_new_notification(notification.user_id)
+        else:
+            self.notification_store.add_skipped(notification, IN_APP, "preference")

@@ -1,0 +1,300 @@
+"""Notification history in MongoDB: one collection of feed notes and deliveries, one document per channel.
+
+A document's ``_id`` is derived from event, recipient and channel, so that writes are idempotent. Ids and times are
+stored as text, because the embedded server does not match binary ids and changes the type of a time that it updates.
+All times have the same length, so that they sort as text. Null is matched by ``$eq``, also because of that server.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from uuid import UUID
+
+import msgspec
+from pymongo import ASCENDING, DESCENDING, ReturnDocument
+from pymongo.database import Database
+
+from core.cache import invalidation_marker, notifications_version_key
+from core.db import new_id
+from core.log import correlation_ids
+from models.errors import NotFound
+from models.notification_inbox import inbox_filter, notification_response
+from models.notifications import EMAIL, IN_APP, Delivery, DeliveryOutcome, DeliveryState, Notification
+from workers.runtime import execution
+from workers.runtime.dependencies import DEPENDENCIES, CacheAfterCommit, dependency
+
+from .mongodb import Document, mongo_database
+from .rendering import RenderedMessage
+
+_FIELDS = {
+    **dict.fromkeys(("user_id", "event_id", "category", "channel", "state", "created_at", "data")),
+    "reason": None,
+    "attempts": 0,
+    "due_at": None,
+    "ended_at": None,  # absent in feed notes
+}
+_OPEN = [DeliveryState.QUEUED.value, DeliveryState.HELD.value, DeliveryState.SENDING.value]
+_ACCEPTED = [
+    DeliveryState.SENT.value,
+    DeliveryState.DELIVERED.value,
+    DeliveryState.BOUNCED.value,
+    DeliveryState.COMPLAINED.value,
+]
+_NULL = {"$eq": None}
+
+_indexed: set[str] = set()  # databases in which this process has created the indexes
+
+
+@dependency
+def notification_store(execution: execution.TaskExecution) -> Iterator["NotificationStore"]:
+    """Provide the notification history. Raises Unavailable if MongoDB does not respond."""
+    with mongo_database() as database, DEPENDENCIES["cache_after_commit"](execution) as cache_after_commit:
+        yield NotificationStore(database, cache_after_commit)
+
+
+class NotificationStore:
+    """The notifications of all users. Each change of a feed invalidates its cache entry after the commit."""
+
+    def __init__(self, database: Database[Document], cache_after_commit: CacheAfterCommit) -> None:
+        self._collection = database["notifications"]
+        self._cache_after_commit = cache_after_commit
+        if database.name not in _indexed:
+            self._collection.create_index([("user_id", ASCENDING), ("channel", ASCENDING), ("position", DESCENDING)])
+            self._collection.create_index([("state", ASCENDING), ("due_at", ASCENDING)])
+            self._collection.create_index([("state", ASCENDING), ("sort_key", DESCENDING)])
+            self._collection.create_index([("sort_key", DESCENDING)])
+            self._collection.create_index([("created_at", ASCENDING)])
+            _indexed.add(database.name)
+
+    # Writes of the event handlers.
+
+    def add_in_app(self, notification: Notification, words: RenderedMessage, *, position: int) -> None:
+        """Add an unread note to the user's feed. The feed is ordered by ``position``."""
+        note = {
+            "state": DeliveryState.DELIVERED.value,
+            "position": position,
+            "title": words.title,
+            "body": words.lead,
+            "seen_at": None,
+            "read_at": None,
+            "archived_at": None,
+        }
+        self._add(notification, IN_APP, note)
+        self._invalidate_cache(notification.user_id)
+
+    def add_delivery(self, notification: Notification, channel: str) -> UUID:
+        """Add a delivery that is due immediately; return its id."""
+        delivery = {
+            "template": notification.template,
+            "mandatory": notification.mandatory,
+            "state": DeliveryState.QUEUED.value,
+            "reason": None,
+            "attempts": 0,
+            "due_at": to_rfc3339(notification.created_at),
+            "ended_at": None,
+            "cause": correlation_ids(),
+        }
+        return self._add(notification, channel, delivery)
+
+    def add_skipped(self, notification: Notification, channel: str, reason: str) -> None:
+        """Record why a notice is not sent by ``channel``."""
+        skipped = {
+            "state": DeliveryState.SKIPPED.value,
+            "reason": reason,
+            "ended_at": to_rfc3339(notification.created_at),
+        }
+        self._add(notification, channel, skipped)
+
+    def _add(self, notification: Notification, channel: str, fields: Document) -> UUID:
+        notification_id = notification.delivery_id(channel)
+        document = {
+            "user_id": str(notification.user_id),
+            "event_id": str(notification.event_id),
+            "channel": channel,
+            "category": notification.category,
+            "data": notification.data,
+            "created_at": to_rfc3339(notification.created_at),
+            "sort_key": new_id().hex,  # sort key: unique and increasing with time
+            **fields,
+        }
+        self._collection.update_one({"_id": str(notification_id)}, {"$setOnInsert": document}, upsert=True)
+        return notification_id
+
+    # Export and erasure.
+
+    def list_for_user(self, user_id: UUID) -> list[Document]:
+        """Return all notifications of a user, oldest first."""
+        found = self._collection.find({"user_id": str(user_id)}).sort("created_at", ASCENDING)
+        return [{("id" if name == "_id" else name): value for name, value in each.items()} for each in found]
+
+    def erase(self, user_id: UUID) -> int:
+        """Delete all notifications of a user; return the number of deleted documents."""
+        return self._collection.delete_many({"user_id": str(user_id)}).deleted_count
+
+    # Used by the deliver_* tasks and their jobs.
+
+    def due(self, *, before: datetime, limit: int) -> list[tuple[UUID, str]]:
+        """Return open deliveries that were due at or before ``before``, longest overdue first: (id, channel)."""
+        waiting = {"state": {"$in": _OPEN}, "due_at": {"$lte": to_rfc3339(before)}}
+        found = self._collection.find(waiting, {"_id": 1, "channel": 1}).sort("due_at", ASCENDING).limit(limit)
+        return [(UUID(document["_id"]), document["channel"]) for document in found]
+
+    def claim(self, delivery_id: UUID, *, at: datetime, until: datetime) -> Delivery | None:
+        """Claim a due delivery; return None if it is not due, claimed by another worker or ended.
+
+        The claim expires at ``until``; another worker may then claim the delivery.
+        """
+        claimed = self._collection.find_one_and_update(
+            {"_id": str(delivery_id), "state": {"$in": _OPEN}, "due_at": {"$lte": to_rfc3339(at)}},
+            {"$set": {"state": DeliveryState.SENDING.value, "due_at": to_rfc3339(until)}, "$inc": {"attempts": 1}},
+            return_document=ReturnDocument.AFTER,
+        )
+        return msgspec.convert({**claimed, "id": claimed["_id"]}, Delivery, strict=False) if claimed else None
+
+    def sent_since(self, delivery: Delivery, since: datetime) -> int:
+        """Count other deliveries with the same user, channel and category that were sent since ``since``.
+
+        Deliveries in progress count if they were created earlier. So of two concurrent ones only the first is counted
+        by the other, and not both are refused at the limit.
+        """
+        like = {
+            "user_id": str(delivery.user_id),
+            "channel": delivery.channel,
+            "category": delivery.category,
+            "_id": {"$ne": str(delivery.id)},
+        }
+        sent = self._collection.count_documents(
+            {**like, "state": {"$in": _ACCEPTED}, "ended_at": {"$gte": to_rfc3339(since)}}
+        )
+        in_flight = {"state": DeliveryState.SENDING.value, "sort_key": {"$lt": delivery.sort_key}}
+        return sent + self._collection.count_documents({**like, **in_flight})
+
+    def prune(self, *, before: datetime, limit: int) -> int:
+        """Delete up to ``limit`` notes and ended deliveries created before ``before``; return the number deleted."""
+        old = {"created_at": {"$lt": to_rfc3339(before)}, "state": {"$nin": _OPEN}}
+        ids = [each["_id"] for each in self._collection.find(old, {"_id": 1}).limit(limit)]
+        return self._collection.delete_many({"_id": {"$in": ids}}).deleted_count if ids else 0
+
+    def mark_devices_reached(self, delivery: Delivery, devices: list[str]) -> None:
+        """Store which devices have received a claimed delivery, so that a retry skips them."""
+        self._update_claimed(delivery, {"reached": devices})
+
+    def reschedule(self, delivery: Delivery, outcome: DeliveryOutcome, *, due_at: datetime) -> None:
+        """Reschedule a claimed delivery for ``due_at``."""
+        self._update_claimed(
+            delivery, {"state": outcome.state.value, "reason": outcome.reason, "due_at": to_rfc3339(due_at)}
+        )
+
+    def finish(self, delivery: Delivery, outcome: DeliveryOutcome, *, at: datetime) -> None:
+        """Store the final outcome of a claimed delivery."""
+        ended = {"state": outcome.state.value, "reason": outcome.reason, "due_at": None, "ended_at": to_rfc3339(at)}
+        self._update_claimed(delivery, ended)
+
+    def record_provider_report(self, delivery_id: UUID, outcome: DeliveryOutcome, *, at: datetime) -> None:
+        """Store a report on an e-mail that the provider accepted. "delivered" never replaces a bounce."""
+        before = [DeliveryState.SENDING, DeliveryState.SENT]
+        if outcome.state is not DeliveryState.DELIVERED:
+            before += [DeliveryState.DELIVERED, DeliveryState.BOUNCED]
+        reported = {"_id": str(delivery_id), "channel": EMAIL, "state": {"$in": [state.value for state in before]}}
+        later = {"state": outcome.state.value, "reason": outcome.reason, "due_at": None, "ended_at": to_rfc3339(at)}
+        self._collection.update_one(reported, {"$set": later})
+
+    def _update_claimed(self, delivery: Delivery, outcome: Document) -> None:
+        # If another worker has claimed the delivery since, ``attempts`` is higher and only that worker may write.
+        ours = {"_id": str(delivery.id), "state": DeliveryState.SENDING.value, "attempts": delivery.attempts}
+        self._collection.update_one(ours, {"$set": outcome})
+
+    # Administration.
+
+    def list_all(self, filters: dict[str, str], *, limit: int, after: str | None) -> Document:
+        """Return a page of the notifications of all users, newest first: {"items", "next"}."""
+        query: Document = {**filters, **({"sort_key": {"$lt": after}} if after else {})}
+        found = list(self._collection.find(query).sort("sort_key", DESCENDING).limit(limit + 1))
+        more = len(found) > limit
+        return {
+            "items": [_to_response(document) for document in found[:limit]],
+            "next": found[limit - 1]["sort_key"] if more else None,
+        }
+
+    def get(self, notification_id: UUID) -> Document:
+        """Return one notification on one channel. Raises NotFound."""
+        document = self._collection.find_one({"_id": str(notification_id)})
+        if document is None:
+            raise NotFound("notification", str(notification_id))
+        return _to_response(document)
+
+    def requeue(self, delivery_id: UUID, *, at: datetime) -> bool:
+        """Queue an ended delivery again; return False if it has not ended."""
+        ended = {"_id": str(delivery_id), "state": {"$nin": _OPEN}}
+        requeued: Document = {
+            "state": DeliveryState.QUEUED.value,
+            "reason": None,
+            "attempts": 0,
+            "due_at": to_rfc3339(at),
+            "ended_at": None,
+        }
+        requeued["reached"] = []
+        return bool(self._collection.update_one(ended, {"$set": requeued}).modified_count)
+
+    # The user's feed.
+
+    def list_inbox(self, user_id: UUID, *, unread: bool, limit: int, after: int | None) -> Document:
+        """Return a page of the user's notes without archived ones, newest first: {"items", "next"}."""
+        shown: Document = {**inbox_filter(user_id), "archived_at": _NULL}
+        if unread:
+            shown["read_at"] = _NULL
+        if after is not None:
+            shown["position"] = {"$lt": after}
+        notes = list(self._collection.find(shown).sort("position", DESCENDING).limit(limit + 1))
+        more = len(notes) > limit
+        return {
+            "items": [notification_response(note) for note in notes[:limit]],
+            "next": notes[limit - 1]["position"] if more else None,
+        }
+
+    def count_unread(self, user_id: UUID) -> int:
+        """Return the number of unread notes that are not archived."""
+        return self._collection.count_documents({**inbox_filter(user_id), "read_at": _NULL, "archived_at": _NULL})
+
+    def mark_read(self, user_id: UUID, notification_id: UUID, *, at: datetime) -> Document:
+        """Mark a note as read and return it; a note that is already read keeps its time. Raises NotFound."""
+        self._collection.update_one(
+            {**inbox_filter(user_id), "_id": str(notification_id), "read_at": _NULL},
+            {"$set": {"seen_at": to_rfc3339(at), "read_at": to_rfc3339(at)}},
+        )
+        self._invalidate_cache(user_id)
+        return self._get_in_app(user_id, notification_id)
+
+    def mark_all_read(self, user_id: UUID, *, at: datetime) -> None:
+        """Mark all notes of the user as read."""
+        self._collection.update_many(
+            {**inbox_filter(user_id), "read_at": _NULL},
+            {"$set": {"seen_at": to_rfc3339(at), "read_at": to_rfc3339(at)}},
+        )
+        self._invalidate_cache(user_id)
+
+    def archive(self, user_id: UUID, notification_id: UUID, *, at: datetime) -> Document:
+        """Archive a note and return it; a note that is already archived keeps its time. Raises NotFound."""
+        self._collection.update_one(
+            {**inbox_filter(user_id), "_id": str(notification_id), "archived_at": _NULL},
+            {"$set": {"archived_at": to_rfc3339(at)}},
+        )
+        self._invalidate_cache(user_id)
+        return self._get_in_app(user_id, notification_id)
+
+    def _invalidate_cache(self, user_id: UUID) -> None:
+        self._cache_after_commit(notifications_version_key(user_id), invalidation_marker)
+
+    def _get_in_app(self, user_id: UUID, notification_id: UUID) -> Document:
+        note = self._collection.find_one({**inbox_filter(user_id), "_id": str(notification_id)})
+        if note is None:
+            raise NotFound("notification", str(notification_id))
+        return notification_response(note)
+
+
+def to_rfc3339(at: datetime) -> str:
+    """Format a time for storage and responses: RFC 3339, UTC, always with microseconds."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _to_response(document: Document) -> Document:
+    return {"id": document["_id"]} | {name: document.get(name, absent) for name, absent in _FIELDS.items()}

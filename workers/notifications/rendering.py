@@ -1,0 +1,130 @@
+"""Render the texts of notifications in the user's language. Feed, plain-text mail and HTML mail share them.
+
+Each language is a file in templates/. For each notification it has ``title`` and ``lead``, which the feed shows, and
+``more``, the further paragraphs of the mail.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, pass_context, select_autoescape
+from jinja2.runtime import Context
+
+import settings
+from core.money import format_amount
+from core.text import is_line, strip_directional_formatting
+from models.notifications import Contact
+
+TEMPLATES = Path(__file__).parent / "templates"
+LANGUAGES = tuple(sorted(path.stem for path in TEMPLATES.glob("*.toml")))
+FALLBACK_LANGUAGE = "en"
+
+NAME_MAX_LENGTH = 60  # of a name in a mail; longer names may be abused for messages
+_LIKE_A_LINK = re.compile(r"[/:\\@]|\.\w")
+
+
+@dataclass(frozen=True)
+class RenderedMessage:
+    """Texts of one notification: plain text without line breaks."""
+
+    language: str
+    greeting: str
+    title: str
+    lead: str
+    more: list[str]
+    closing: str
+    unsubscribe: str
+
+
+def render(template: str, contact: Contact, data: Mapping[str, Any]) -> RenderedMessage:
+    """Render the notification ``template`` for ``contact`` with ``data``."""
+    language = language_of(contact.locale)
+    texts = _texts(language)
+    context = {
+        **data,
+        "name": name_of(contact),
+        "timezone": contact.timezone,
+        "public_url": settings.PUBLIC_URL,
+        "decimal_mark": texts["decimal_mark"],
+    }
+
+    def render_line(text: str) -> str:
+        # Remove line breaks and bidirectional controls: data from users must not forge lines or reverse later text.
+        return strip_directional_formatting(" ".join(_compiled(text).render(context).split()))
+
+    parts = texts[template]
+    return RenderedMessage(
+        language=language,
+        greeting=render_line(texts["greeting"]),
+        title=render_line(parts["title"]),
+        lead=render_line(parts["lead"]),
+        more=[render_line(paragraph) for paragraph in parts["more"]],
+        closing=render_line(texts["closing"]),
+        unsubscribe=render_line(texts["unsubscribe"]),
+    )
+
+
+def name_of(contact: Contact) -> str:
+    """Return the name by which mails address ``contact``; empty if it could carry a message or link (spam).
+
+    It is also empty for unverified addresses: mails to them contain no text written by the user.
+    """
+    if not contact.email_verified:
+        return ""
+    name = strip_directional_formatting(" ".join((contact.name or "").split()))
+    harmless = len(name) <= NAME_MAX_LENGTH and not _LIKE_A_LINK.search(name) and is_line(name)
+    return name if harmless else ""
+
+
+def language_of(locale: str) -> str:
+    """Return the language for ``locale``: ru for ru-RU, FALLBACK_LANGUAGE if there are no texts in that language."""
+    language = locale.partition("-")[0]
+    return language if language in LANGUAGES else FALLBACK_LANGUAGE
+
+
+def render_layout(layout: str, message: RenderedMessage, *, unsubscribe_url: str | None) -> str:
+    """Render ``words`` into the file ``layout`` of templates/; in .html files they are escaped."""
+    return _environment().get_template(layout).render(message=message, unsubscribe_url=unsubscribe_url)
+
+
+@cache
+def _texts(language: str) -> dict[str, Any]:
+    return tomllib.loads((TEMPLATES / f"{language}.toml").read_text())
+
+
+@cache
+def _compiled(text: str) -> Template:
+    return _environment().from_string(text)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        # Texts stay plain text; they are escaped when an HTML layout is rendered.
+        autoescape=select_autoescape(["html"], default_for_string=False),
+        undefined=StrictUndefined,  # a missing value is a bug: raise instead of sending a mail with a gap
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(money=_money, local_time=_format_time)
+    return environment
+
+
+@pass_context
+def _money(context: Context, amount_minor: int, currency: str) -> str:
+    amount = format_amount(amount_minor, currency).replace(".", context["decimal_mark"])
+    return f"{amount} {currency}"
+
+
+@pass_context
+def _format_time(context: Context, at: str) -> str:
+    local = datetime.fromisoformat(at).astimezone(ZoneInfo(context["timezone"]))
+    return f"{local:%Y-%m-%d %H:%M} ({context['timezone']})"

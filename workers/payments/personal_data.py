@@ -1,0 +1,143 @@
+"""Export and erase the personal data of this service.
+
+Orders and payments are retained for bookkeeping, without data that identifies the user.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from core import clock
+from core.bus.outbox import record
+from core.db import utc_now
+from models.events import RetainedData, UserDeleted, UserExportRequested
+from models.payments import (
+    Dispute,
+    Order,
+    PaymentAttempt,
+    ProviderErasure,
+    Refund,
+    Resolution,
+    SavedMethod,
+    Subscription,
+)
+from models.personal_data import erase_personal_data, store_export_part
+from workers import job, task
+from workers.runtime.dependencies import EnqueueAfterCommit
+from workers.runtime.execution import Transactions
+
+from .provider import Providers, provider_at
+
+BOOKS = "the law on taxes and bookkeeping asks for every sale, in most countries for six to ten years"
+CLOSING = "the provider is asked to close them, and they are cleared as soon as it has"
+ERASURES_A_RUN = 100
+LATE = "money may still come for it, and has to be booked or given back"
+
+
+@task
+def export_data(session: Session, *, event: UserExportRequested) -> None:
+    """Export a user's orders with payments, refunds and disputes, the subscriptions and the saved payment methods."""
+    orders = [
+        {
+            **order.to_response(),
+            "attempts": [_shown(attempt) for attempt in order.attempts],
+            "refunds": [refund.to_response() for refund in Refund.list_for_order(session, order.id)],
+            "disputes": [dispute.to_response() for dispute in Dispute.list_for_order(session, order.id)],
+            "redeemed_coupon": order.redemption.to_export() if order.redemption else None,
+        }
+        for order in Order.list_for_user_for_update(session, event.user_id)
+    ]
+    subscriptions = [each.to_response() for each in Subscription.list_for_user(session, event.user_id)]
+    methods = [each.to_export() for each in SavedMethod.list_for_user(session, event.user_id)]
+    data = {"orders": orders, "subscriptions": subscriptions, "saved_methods": methods}
+    store_export_part(session, "payments", event, data)
+
+
+@task
+def erase_data(session: Session, *, event: UserDeleted) -> None:
+    """Erase the personal data in a user's orders, end the subscriptions and delete the saved payment methods.
+
+    The orders remain under a user id that no longer identifies anyone. Live attempts are scheduled to be closed.
+    """
+    orders = Order.list_for_user_for_update(session, event.user_id)
+    attempts = [attempt for order in orders for attempt in order.attempts]
+    ProviderErasure.request(session, _customers(session, event.user_id, attempts), at=utc_now())
+    # Live attempts keep the data that provider calls need; ``payment_sync.clear_data_if_erased`` clears it when they
+    # end.
+    under_way = [attempt for attempt in attempts if attempt.is_live]
+    for attempt in under_way:
+        attempt.schedule_close(at=utc_now())
+    for order in orders:
+        order.release_coupon()
+    rows = sum(attempt.clear_personal_data() for attempt in attempts if not attempt.is_live)
+    rows += sum(each.clear_personal_data() for order in orders for each in Resolution.list_for_order(session, order.id))
+    rows += sum(refund.clear_personal_data() for order in orders for refund in Refund.list_for_order(session, order.id))
+    rows += _end_subscriptions(session, event.user_id) + SavedMethod.delete_for_user(session, event.user_id)
+    paid = sum(order.paid_at is not None for order in orders)
+    kept = []
+    if paid:
+        kept.append(RetainedData(description=f"{paid} paid orders with their payments", reason=BOOKS))
+    if unpaid := len(orders) - paid:
+        kept.append(RetainedData(description=f"{unpaid} orders without a payment", reason=LATE))
+    if under_way:
+        kept.append(
+            RetainedData(description=f"{len(under_way)} payments under way with their addresses", reason=CLOSING)
+        )
+    erase_personal_data(session, "payments", event, rows=rows, retained=kept)
+
+
+@job(every_seconds=60)
+def forget_customers(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
+    """Enqueue ``forget_customer`` for each provider customer of an erased user that is due for deletion."""
+    for erasure in ProviderErasure.due(session, at=utc_now(), limit=ERASURES_A_RUN):
+        # Reschedule first: if the hint is lost or the provider does not respond, the erasure becomes due again.
+        erasure.postpone(at=utc_now())
+        enqueue_after_commit("payments.forget_customer", erasure_id=erasure.id)
+
+
+@task
+def forget_customer(transactions: Transactions, providers: Providers, *, erasure_id: UUID) -> None:
+    """Delete one customer at its provider. Raises ProviderUnavailable, ProviderOutcomeUnknown."""
+    with transactions.begin() as session:
+        erasure = session.get(ProviderErasure, erasure_id)
+    if erasure is None:
+        return  # done by another worker
+    provider_at(providers, erasure.provider, erasure.account).delete_customer(erasure.customer_id)
+    with transactions.begin() as session:
+        session.execute(delete(ProviderErasure).where(ProviderErasure.id == erasure_id))
+
+
+def _customers(session: Session, user_id: UUID, attempts: list[PaymentAttempt]) -> list[tuple[str, str, str]]:
+    """Return the provider customers of a user: (provider, account, customer id)."""
+    known: list[PaymentAttempt | SavedMethod] = [*attempts, *SavedMethod.list_for_user(session, user_id)]
+    return [(each.provider, each.account, each.customer_id) for each in known if each.customer_id]
+
+
+def _end_subscriptions(session: Session, user_id: UUID) -> int:
+    """End the user's subscriptions, so that an erased user is not charged; return their number.
+
+    The caller holds the locks of the orders.
+    """
+    subscriptions = Subscription.list_for_user(session, user_id, for_update=True)
+    for subscription in subscriptions:
+        subscription.receipt_email = None
+        if subscription.ended_at is None:
+            for told in subscription.end(at=clock.business_now(), reason="account_erased"):
+                record(session, subscription, told)
+    return len(subscriptions)
+
+
+def _shown(attempt: PaymentAttempt) -> dict[str, object]:
+    return {
+        "provider": attempt.provider,
+        "status": attempt.status,
+        "amount_minor": attempt.amount_minor,
+        "currency": attempt.currency,
+        "captured_minor": attempt.captured_minor,
+        "refunded_minor": attempt.refunded_minor,
+        "success_url": attempt.success_url,
+        "cancel_url": attempt.cancel_url,
+        "receipt_email": attempt.receipt_email,
+        "created_at": attempt.created_at,
+    }

@@ -1,0 +1,32 @@
+"""Export and erasure of personal data in the progress service."""
+
+from sqlalchemy.orm import Session
+
+from core.bus.applied_versions import AppliedVersion
+from core.cache import invalidation_marker, progress_version_key
+from models.events import UserDeleted, UserExportRequested
+from models.personal_data import erase_personal_data, store_export_part
+from models.progress import CourseProgress, PlaybackPosition
+from workers import task
+from workers.runtime.dependencies import CacheAfterCommit
+
+from .learning import ENDED_ENROLLMENTS, PASSED_QUIZZES
+
+
+@task
+def export_data(session: Session, *, event: UserExportRequested) -> None:
+    """Store a learner's progress and playback positions for the export."""
+    data = {
+        "courses": CourseProgress.list_for_user(session, event.user_id),
+        "positions": PlaybackPosition.list_for_user(session, event.user_id),
+    }
+    store_export_part(session, "progress", event, data)
+
+
+@task
+def erase_data(session: Session, cache_after_commit: CacheAfterCommit, *, event: UserDeleted) -> None:
+    """Erase a learner's progress, certificates included."""
+    AppliedVersion.erase_user(session, (ENDED_ENROLLMENTS, PASSED_QUIZZES), event.user_id)
+    rows = PlaybackPosition.erase(session, event.user_id) + CourseProgress.erase(session, event.user_id)
+    erase_personal_data(session, "progress", event, rows=rows, retained=[])
+    cache_after_commit(progress_version_key(event.user_id), invalidation_marker)

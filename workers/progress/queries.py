@@ -1,0 +1,57 @@
+"""Queries: progress, playback positions, streaks and certificates."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from core.db import utc_now
+from models.errors import NotFound
+from models.progress import CertificateCursor, CourseProgress, PlaybackPosition, ProgressCursor
+from models.progress.streaks import active_days, local_day, streak
+from workers import task
+
+
+@task
+def show_progress(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
+    """Return a learner's progress in a course. Raises ProgressNotFound."""
+    return CourseProgress.get(session, user_id, course_id).to_response()
+
+
+@task
+def list_progress(session: Session, *, user_id: UUID, after: ProgressCursor | None, limit: int) -> dict[str, Any]:
+    """Return a page of a learner's progress in all courses, the latest started first: {"items", "next"}."""
+    courses, following = CourseProgress.list_page(session, user_id, after, limit)
+    return {"items": [progress.to_response() for progress in courses], "next": following}
+
+
+@task
+def show_position(session: Session, *, user_id: UUID, course_id: UUID, lesson_id: UUID) -> dict[str, Any]:
+    """Return a learner's playback position in a lesson. Raises NotEnrolled, NotFound."""
+    CourseProgress.get_with_outline(session, user_id, course_id).outline.lesson(lesson_id)
+    return PlaybackPosition.get(session, user_id, course_id, lesson_id)
+
+
+@task
+def show_streak(session: Session, *, user_id: UUID, timezone: str) -> dict[str, Any]:
+    """Return the streak: consecutive days with completed lessons in the calendar of ``timezone``."""
+    return streak(active_days(session, user_id, timezone=timezone), today=local_day(utc_now(), timezone))
+
+
+@task
+def list_certificates(
+    session: Session, *, user_id: UUID, after: CertificateCursor | None, limit: int
+) -> dict[str, Any]:
+    """Return a page of a learner's certificates, the newest first: {"items", "next"}."""
+    found = CourseProgress.list_certified(session, CourseProgress.user_id == user_id, after=after, limit=limit + 1)
+    shown = found[:limit]
+    following = shown[-1].certificate_cursor() if len(found) > limit else None
+    return {"items": [progress.to_certificate_response() for progress in shown], "next": following}
+
+
+@task
+def show_certificate(session: Session, *, code: str) -> dict[str, Any]:
+    """Return the certificate with this code and the ``user_id`` of its holder. Raises NotFound."""
+    for progress in CourseProgress.list_certified(session, CourseProgress.certificate_code == code):
+        return {**progress.to_certificate_response(), "user_id": progress.user_id}
+    raise NotFound("certificate", code)

@@ -1,0 +1,79 @@
+"""Dependencies that a task gets by naming them as parameters before the ``*``.
+
+A dependency is a context manager that takes the TaskExecution and exits when the task has returned or
+raised. A service adds its own with ``@dependency``; the payment providers are an example (workers/payments/).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
+
+from core.cache import CachedView, put
+from core.log import correlation_ids
+from core.messaging import task_queue
+from models.errors import DomainError
+
+from .execution import TaskExecution, Transactions
+
+Dependency = Callable[[TaskExecution], AbstractContextManager[Any]]
+DEPENDENCIES: dict[str, Dependency] = {}
+
+EnqueueAfterCommit = Callable[..., None]
+CacheAfterCommit = Callable[[str, CachedView | Callable[[], CachedView]], None]
+DependencyFunction = TypeVar("DependencyFunction", bound=Callable[[TaskExecution], Iterator[Any]])
+
+
+def dependency(fn: DependencyFunction) -> DependencyFunction:
+    """Inject what ``fn`` yields into every task that has a parameter named like ``fn`` before its ``*``."""
+    DEPENDENCIES[fn.__name__] = contextmanager(fn)
+    return fn
+
+
+@dependency
+def session(execution: TaskExecution) -> Iterator[Session]:
+    """Inject a database session whose one transaction spans the whole task."""
+    with execution.transaction() as transaction:
+        yield transaction
+
+
+@dependency
+def transactions(execution: TaskExecution) -> Iterator[Transactions]:
+    """Inject Transactions, for tasks that call a provider: no transaction is open during the call."""
+    injected = Transactions(execution)
+    try:
+        yield injected
+    except DomainError as error:
+        injected.reject(error)
+        raise
+
+
+@dependency
+def enqueue_after_commit(execution: TaskExecution) -> Iterator[EnqueueAfterCommit]:
+    """``enqueue_after_commit(task, **message)`` enqueues a task as a hint after the commit and the reply.
+
+    The hint may be lost, so a sweep must find the work too.
+    """
+    cause = correlation_ids()
+    envelope = task_queue.Envelope(
+        request_id=cause.get("request_id"),
+        traceparent=cause.get("traceparent"),
+        causation_id=cause.get("causation_id"),
+    )
+
+    def enqueue(task: str, **message: Any) -> None:
+        execution.hooks_after_reply.append(lambda: task_queue.enqueue(task, message, envelope))
+
+    yield enqueue
+
+
+@dependency
+def cache_after_commit(execution: TaskExecution) -> Iterator[CacheAfterCommit]:
+    """``cache_after_commit(key, Stored(version, body))`` caches a response after the commit and before the reply.
+
+    A newer version in the cache stays. A function in place of the ``CachedView`` is called after the commit.
+    """
+    yield lambda key, stored: execution.hooks_before_reply.append(
+        lambda: put(key, stored() if callable(stored) else stored)
+    )

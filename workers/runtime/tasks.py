@@ -1,0 +1,171 @@
+"""Registration and execution of tasks: message fields are converted, dependencies injected, the result answered."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import Any, TypeVar, get_type_hints
+from uuid import uuid4
+
+import msgspec
+from celery import Task
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from celery_app import celery_app
+from core.bus.staff_actions import uuid_fields
+from core.fault_injection import crash_point
+from core.log import bind_context, describe_error, get_logger, new_traceparent
+from core.messaging.task_queue import Envelope
+from models.errors import DomainError, OutcomeUnknown, TransactionConflict
+from settings import SERVICES
+
+from .dependencies import DEPENDENCIES
+from .execution import AlreadyProcessed, PoisonMessage, TaskExecution, failure, success
+from .metrics import observe_execution
+
+log = get_logger(__name__)
+
+TaskFunction = TypeVar("TaskFunction", bound=Callable[..., Any])
+
+TASKS: dict[str, "TaskDefinition"] = {}  # by task name
+
+
+def task(fn: TaskFunction) -> TaskFunction:
+    """Register ``fn(dependency, …, *, message field, …)`` as the task ``<service>.<fn>``.
+
+    With the dependency ``session``, one call is one transaction: it commits when ``fn`` returns and rolls back when
+    ``fn`` raises. Returns ``fn`` unchanged, so that tests and other functions of the service can call it directly.
+    """
+    register(task_name(fn), TaskDefinition(fn))
+    return fn
+
+
+def per_service_task(fn: TaskFunction) -> TaskFunction:
+    """Register ``fn`` as a task of every service; each runs in the database of its service."""
+    for service in SERVICES:
+        register(f"{service}.{fn.__name__}", TaskDefinition(fn))
+    return fn
+
+
+def task_name(fn: Callable[..., Any]) -> str:
+    """Return ``<service>.<function>``; the service is the package below workers/ that defines ``fn``."""
+    return f"{fn.__module__.split('.')[1]}.{fn.__name__}"
+
+
+class TaskDefinition:
+    """Definition of a task: its function, its dependencies (``dependencies``) and the fields of its message."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        parameters = inspect.signature(fn).parameters.values()
+        self.fn = fn
+        self.dependencies = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+        self.fields = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+
+    @functools.cached_property  # not at import: an annotation may name a class defined later
+    def types(self) -> dict[str, Any]:
+        return get_type_hints(self.fn)
+
+    def convert(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Convert the fields of ``message`` to their types. Raises ValidationError.
+
+        Unknown fields are ignored, because the sender may be newer. A field that older senders omit needs a default in
+        the signature.
+        """
+        given = [name for name in self.fields if name in message]
+        return {name: msgspec.convert(message[name], self.types[name], strict=False) for name in given}
+
+    def execute(self, execution: TaskExecution, message: dict[str, Any]) -> dict[str, Any]:
+        """Inject the dependencies, call ``fn``, commit, and return the response.
+
+        Raises what ``fn`` raises, PoisonMessage, and ValidationError for a message that does not fit the signature.
+        After a deadlock or a serialization failure the task runs a second time, in a new transaction.
+        """
+        execution.reject_poison_message()
+        for name in ("event_id", "event_headers", "event_version"):
+            if name in self.fields:
+                message = {**message, name: getattr(execution.envelope, name)}
+        commits = execution.commits
+        try:
+            return self._attempt(execution, message)
+        except TransactionConflict:
+            if execution.commits > commits:
+                raise  # It may have called a provider after the first commit: do not call it twice.
+            execution.discard_hooks()
+            return self._attempt(execution, message)
+
+    def _attempt(self, execution: TaskExecution, message: dict[str, Any]) -> dict[str, Any]:
+        typed = self.convert(message)
+        execution.subject = uuid_fields(message)
+        try:
+            with ExitStack() as stack:
+                if execution.claim and not {"session", "transactions"} & set(self.dependencies):
+                    stack.enter_context(execution.transaction())  # claims the key
+                injected = [stack.enter_context(DEPENDENCIES[name](execution)) for name in self.dependencies]
+                execution.response = success(self.fn(*injected, **typed))
+        except AlreadyProcessed as processed:
+            return {**processed.args[0], "replayed": True}
+        return execution.response
+
+
+def register(name: str, definition: TaskDefinition) -> None:
+    """Make ``definition`` the Celery task ``name``."""
+
+    def run(self: Task, **message: Any) -> None:
+        raw: Any = (self.request.headers or {}).get("envelope", {})
+        try:
+            envelope = msgspec.convert(raw, Envelope)
+        except msgspec.ValidationError as error:
+            _reject_envelope(name, self.request.id, raw, error)
+        else:
+            execute_message(definition, TaskExecution(task=name, task_id=self.request.id, envelope=envelope), message)
+
+    TASKS[name] = definition
+    celery_app.task(run, name=name, bind=True)
+
+
+def execute_message(definition: TaskDefinition, execution: TaskExecution, message: dict[str, Any]) -> None:
+    """Execute one message and reply to its caller. An unexpected error is logged here once and not raised."""
+    with (
+        bind_context(
+            task=execution.task,
+            task_id=execution.task_id,
+            # A job is not caused by a request: new ids correlate the events that it publishes.
+            request_id=execution.envelope.request_id or uuid4().hex,
+            traceparent=execution.envelope.traceparent or new_traceparent(),
+            actor=execution.envelope.actor,
+            causation_id=execution.envelope.event_id or execution.envelope.causation_id or execution.task_id,
+        ),
+        observe_execution(execution),
+    ):
+        crash_point("started", execution.task)
+        try:
+            execution.response = definition.execute(execution, message)
+        except DomainError as error:
+            execution.response = failure(error)
+            execution.discard_hooks()
+        except PoisonMessage as poison:
+            execution.response = {"poison": poison.args[0]}
+        except Exception as error:  # noqa: BLE001 it is logged, and the caller needs a reply
+            execution.response = _crash_response(error)
+            execution.discard_hooks()
+        execution.run_after_commit()
+
+
+def _crash_response(error: Exception) -> dict[str, Any]:
+    """Return the response after an unexpected error: outcome unknown if the database was lost, otherwise a crash."""
+    if isinstance(error, OperationalError | InterfaceError) and (error.connection_invalidated or not error.statement):
+        # The connection was lost before, during or after the COMMIT: only a repetition can find out.
+        log.warning("database lost", reason=str(error.orig))
+        return failure(OutcomeUnknown())
+    log.error("task crashed", exc_info=error)
+    return {"crash": describe_error(error)}
+
+
+def _reject_envelope(name: str, task_id: str, raw: Any, error: msgspec.ValidationError) -> None:
+    """Reply to a message with an invalid envelope, so that its caller does not wait until the deadline."""
+    log.error("envelope not readable", task=name, task_id=task_id, reason=str(error))
+    reply_to = raw.get("reply_to") if isinstance(raw, dict) else None
+    envelope = Envelope(reply_to=reply_to if isinstance(reply_to, str) else None)
+    TaskExecution(
+        task=name, task_id=task_id, envelope=envelope, response={"crash": describe_error(error)}
+    ).run_after_commit()
