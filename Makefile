@@ -54,10 +54,11 @@ image: install  ## Build the container image without an engine, and try it (root
 prometheus: install  ## Prometheus with the rules over the running stack (apt-get install prometheus)
 	@$(VENV)/python -m ops.prometheus.local
 
-lint: install  ## Ruff and mypy
+lint: install  ## Ruff, mypy and the vocabulary
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
+	@$(VENV)/python -m ops.vocabulary
 
 COMPILE = $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
