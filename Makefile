@@ -58,6 +58,7 @@ lint: install  ## Ruff, mypy and the vocabulary
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
+	@$(VENV)/lint-imports --no-logo
 	@$(VENV)/python -m ops.vocabulary
 
 COMPILE = $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
