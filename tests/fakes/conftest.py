@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,17 +17,7 @@ import requests
 
 import settings
 from ops.dev import ports
-
-TIMEOUT_SECONDS = 10
-
-
-def eventually(look: Callable[[], Any]) -> Any:
-    """The first true answer of ``look``."""
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)
-    return found
+from tests.support.polling import eventually
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import settings
 from api import tokens
 from models.errors import TokenInvalid, Unavailable
 from ops.fakes.auth0.users import PERMISSIONS
-from tests.fakes.conftest import eventually
+from tests.support.polling import eventually
 
 AUDIENCE = settings.AUTH0_AUDIENCE
 

@@ -10,7 +10,7 @@ import requests
 import stripe
 
 import settings
-from tests.fakes.conftest import eventually
+from tests.support.polling import eventually
 
 SECRET = settings.STRIPE_WEBHOOK_SECRETS[0]
 

@@ -17,7 +17,7 @@ from yookassa.domain.exceptions import (
 
 import settings
 from ops.fakes.yookassa.notifications import TRUSTED_ADDRESS
-from tests.fakes.conftest import eventually
+from tests.support.polling import eventually
 
 LONG_URL = f"https://shop.test/{'x' * 2048}"
 

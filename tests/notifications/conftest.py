@@ -26,7 +26,7 @@ from ops.dev.mail import MailStore, SmtpHandler
 from ops.fakes.push.__main__ import create_app
 from ops.fakes.store import Store
 from tests.notifications.factories import certificate_issued, make_contact
-from tests.support.tasks import noop_cache
+from tests.support.tasks import Killed, noop_cache
 from workers.notifications import delivery, event_handlers, fcm, inbox, push, reminders
 from workers.notifications.dispatch import NotificationDispatcher
 from workers.notifications.notification_store import NotificationStore
@@ -126,10 +126,6 @@ def mail_server(tmp_path, monkeypatch) -> Iterator[MailServer]:
     server.start()
     yield server
     server.stop()
-
-
-class Killed(BaseException):
-    """The worker dies here; nothing that it could catch."""
 
 
 class Clock:

@@ -9,8 +9,8 @@ from core.db import new_id, utc_now
 from core.log import bind_context
 from models.events import UserUpdated
 from models.notifications import DeliveryOutcome, DeliveryState
-from tests.notifications.conftest import Killed
 from tests.notifications.factories import certificate_issued, make_contact, make_person, payment_succeeded, user_created
+from tests.support.tasks import Killed
 from workers.notifications import mime
 from workers.notifications.contacts import update_contact
 from workers.notifications.delivery import LEASE, MAX_ATTEMPTS, backoff

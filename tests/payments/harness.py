@@ -16,6 +16,7 @@ from models.events import CoursePublished
 from models.payments import Bundle, Coupon, Order, PaymentAttempt, PaymentSnapshot, ProviderEvent
 from tests.fakes.conftest import FakeProcess, WebhookReceiver
 from tests.fakes.conftest import ReceivedWebhook as Sent
+from tests.support.tasks import Killed
 from workers.payments.checkouts import start_checkout
 from workers.payments.offers import upsert_offer
 from workers.payments.payment_sync import apply_payment_snapshot, sync_attempt, sync_checkout
@@ -24,10 +25,6 @@ from workers.payments.refunds import refund_order
 from workers.payments.stripe import Stripe
 from workers.payments.webhooks import apply_provider_event, receive_webhook
 from workers.payments.yookassa import YooKassa
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
 
 
 class NestedTransactions:

@@ -35,12 +35,12 @@ from models.payments import Bundle, Coupon, Plan
 from ops.fakes.stripe.events import signature
 from tests.courses.factories import make_course
 from tests.fakes.conftest import FakeProcess
-from tests.payments.harness import Killed
 from tests.payments.test_races import CommittingTransactions
 from tests.support import databases
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
 from tests.support.events import build_event
+from tests.support.tasks import Killed
 from tests.users.event_delivery import deliver_pending_events
 from workers import payments
 from workers.courses.learning import show_access

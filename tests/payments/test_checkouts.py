@@ -13,7 +13,8 @@ from models.errors import (
 )
 from models.events import CourseUpdated
 from models.payments import Order
-from tests.payments.harness import Killed, PaymentsHarness, make_offer, paid_snapshot
+from tests.payments.harness import PaymentsHarness, make_offer, paid_snapshot
+from tests.support.tasks import Killed
 from workers.payments.offers import update_offer
 from workers.payments.payment_sync import apply_payment_snapshot
 

@@ -3,9 +3,9 @@
 import pytest
 
 from models.errors import SignatureInvalid, WebhookMalformed
-from tests.fakes.conftest import eventually
 from tests.payments.harness import PaymentsHarness, as_gateway_message, make_offer
 from tests.payments.test_webhooks import signed, signed_body
+from tests.support.polling import eventually
 from workers.payments.provider import PaymentRequest
 
 THIN = {"object": "v2.core.event", "data": None, "related_object": {"id": "meter_1", "type": "billing.meter"}}

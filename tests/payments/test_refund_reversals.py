@@ -11,9 +11,10 @@ from core.db import session_factory
 from models.payments import Order, PaymentAttempt, Refund
 from models.payments.ledger import LedgerTransaction, imbalances
 from models.payments.refunds import CUSTOMER_FACING_REASON
-from tests.payments.harness import Killed, PaymentsHarness, event_types, make_offer
+from tests.payments.harness import PaymentsHarness, event_types, make_offer
 from tests.payments.test_races import CommittingTransactions
 from tests.support.polling import run_concurrently
+from tests.support.tasks import Killed
 from workers.payments.checkouts import start_checkout
 from workers.payments.payment_sync import sync_attempt
 from workers.payments.refunds import apply_refund, list_refunds, refund_order

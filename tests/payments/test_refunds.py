@@ -20,10 +20,11 @@ from models.errors import (
 )
 from models.payments import PaymentAttempt, Refund
 from models.payments.ledger import imbalances
-from tests.payments.harness import Killed, NestedTransactions, make_offer
+from tests.payments.harness import NestedTransactions, make_offer
 from tests.payments.test_ledger import entries_by_account
 from tests.payments.test_races import CommittingTransactions
 from tests.support.polling import run_concurrently
+from tests.support.tasks import Killed
 from workers.payments.checkouts import start_checkout
 from workers.payments.payment_sync import sync_attempt
 from workers.payments.refunds import list_refunds, refund_order, sync_refund, sync_refunds

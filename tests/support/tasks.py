@@ -19,7 +19,7 @@ def noop_cache(*_: object) -> None:
 
 
 class Killed(BaseException):
-    """The process ends here: nothing that it could catch, and no goodbye."""
+    """Simulates the death of a process: a ``BaseException`` that product code does not catch."""
 
 
 @contextmanager
