@@ -1,8 +1,9 @@
-"""How fast a backlog of old events drains and how long new ones wait: ``python -m bench.backlog --events 100000``.
+"""Measure how fast a backlog of old events drains and how long new events wait.
 
-Nine in ten old events are in the inbox already, as after the loss of a Kafka log. They are read twice: first as the
-relay publishes them, then from the beginning of the topic, which shows the consumer alone. The servers, the bridge and
-the one worker of four threads are real; all share this machine.
+Run it with ``python -m bench.backlog --events 100000``. Nine in ten old events are in the inbox already, as after the
+loss of a Kafka log. The bridge reads the events twice: while the relay publishes them, and again from the beginning of
+the topic, which measures the consumer alone. The servers, the bridge and the one worker with four threads are real;
+all share this machine.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 
-os.environ["AUDIT_EVERY_SECONDS"] = "86400"  # it would look at all of them too
+os.environ["AUDIT_EVERY_SECONDS"] = "86400"  # the audit would also read the whole backlog
 
 import psycopg2
 from confluent_kafka import Consumer, TopicPartition
@@ -68,7 +69,7 @@ _LATENCY = """
 
 @dataclass
 class NewEvents:
-    """The events that come while old ones are read."""
+    """The events published while the backlog is read: first and last ``seq``, and their number."""
 
     first: int = 0
     last: int = 0
@@ -79,7 +80,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--events", type=int, default=20_000)
     args = arguments.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: stops every process
     stack = Stack(STATE_DIR, BASE, only=["postgres", "queue", "cache", "kafka"], environ=os.environ)
     try:
         stack.start()
@@ -110,19 +111,19 @@ def measure(events: int) -> None:
 
 
 def skip_rate(events: int) -> float:
-    """How many events a second the bridge passes over."""
+    """Return how many known events the bridge skips per second."""
     began, first = time.monotonic(), skipped_total()
     while (now := skipped_total()) < events:
-        time.sleep(0.25)  # a scrape asks the databases too
+        time.sleep(0.25)  # each scrape also queries the databases
     return (now - first) / (time.monotonic() - began)
 
 
 def skipped_total() -> float:
-    """How many events the bridge has skipped, by its own metrics."""
+    """Return the number of skipped events from the metrics of the bridge."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=10) as answer:
-            found = re.search(_SKIPPED, answer.read().decode())
-    except urllib.error.URLError:  # the bridge is starting
+        with urllib.request.urlopen(f"http://127.0.0.1:{METRICS_PORT}/metrics", timeout=10) as response:
+            found = re.search(_SKIPPED, response.read().decode())
+    except urllib.error.URLError:  # the bridge is still starting
         return 0.0
     return float(found[1]) if found else 0.0
 
@@ -132,7 +133,7 @@ def bridge() -> AbstractContextManager[object]:
 
 
 def report_runs_and_latency(label: str, new: NewEvents, unknown: int, *, since: str) -> None:
-    """Print how often handlers ran for how many events, and how long new ones waited."""
+    """Print the handler runs per event and the 95th percentile of the latency of new events."""
     runs, handled = runs_since_last(), unknown + new.count
     report(f"{label}: runs per event", runs / max(handled, 1), 1.05, at_most=True)
     database = connect()
@@ -144,7 +145,7 @@ def report_runs_and_latency(label: str, new: NewEvents, unknown: int, *, since: 
 
 
 def write_old_events(events: int) -> int:
-    """Returns the seq of the last one."""
+    """Insert the old events; return the ``seq`` of the last one."""
     database = connect()
     with database, database.cursor() as cursor:
         cursor.execute(_OLD_EVENTS, [psycopg2.extras.Json(lesson_completed()), events])
@@ -177,29 +178,29 @@ def new_events() -> Iterator[NewEvents]:
 
 
 def count_handled(new: NewEvents) -> int:
-    """How many of the new events are handled."""
+    """Return how many of the new events are handled."""
     return query(
-        f"SELECT count(*) FROM bus.inbox JOIN bus.outbox ON id = event_id WHERE seq BETWEEN {new.first} AND {new.last}"  # noqa: S608 our own
+        f"SELECT count(*) FROM bus.inbox JOIN bus.outbox ON id = event_id WHERE seq BETWEEN {new.first} AND {new.last}"  # noqa: S608 numbers only
     )
 
 
 @contextmanager
 def reread_topic() -> Iterator[NewEvents]:
-    """Have the group begin again."""
-    places = [TopicPartition(topic_of(SERVICE), number, 0) for number in range(KAFKA_PARTITIONS)]
-    wait_until(lambda: try_commit(places), 60)
+    """Reset the consumer group to the beginning of the topic and publish new events while it reads."""
+    offsets = [TopicPartition(topic_of(SERVICE), number, 0) for number in range(KAFKA_PARTITIONS)]
+    wait_until(lambda: try_commit(offsets), 60)
     with bridge(), worker():
-        wait_until(lambda: skipped_total() > 0, 60)  # it has joined its group
+        wait_until(lambda: skipped_total() > 0, 60)  # the consumer has joined its group
         with new_events() as new:
             yield new
 
 
-def try_commit(places: list[TopicPartition]) -> bool:
-    """Commit in the name of the group, which has no members any more."""
+def try_commit(offsets: list[TopicPartition]) -> bool:
+    """Commit offsets for the consumer group; return False while the broker still counts a member."""
     try:
         with closing(group()) as consumer:
-            consumer.commit(offsets=places, asynchronous=False)
-    except Exception:  # noqa: BLE001 the broker still counts a member
+            consumer.commit(offsets=offsets, asynchronous=False)
+    except Exception:  # noqa: BLE001 the client raises several types
         return False
     return True
 
@@ -215,7 +216,7 @@ def group() -> Consumer:
 
 
 def runs_since_last() -> int:
-    """How often the handler ran, by the worker's log."""
+    """Count the runs of the handler in the worker's log, and empty the log."""
     log = STATE_DIR / "logs" / "bench-celery.log"
     lines = [line for line in log.read_text().splitlines() if "task ended" in line and HANDLER in line]
     log.write_text("")

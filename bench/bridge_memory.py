@@ -1,7 +1,7 @@
-"""Whether the bridge's memory stays flat: ``python -m bench.bridge_memory``, a million events in some fifteen minutes.
+"""Measure whether the memory of the bridge stays flat: ``python -m bench.bridge_memory``.
 
-The outbox, the broker, the queue and the bridge are the real ones. In the workers' place stands somebody who answers
-"done" at once: workers would take hours.
+A million events take about fifteen minutes. The outbox, the broker, the queue and the bridge are real. A fake worker
+replies "done" at once, because real workers would take hours.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 
-os.environ["AUDIT_EVERY_SECONDS"] = "86400"  # nobody writes an inbox here, so all events would be found missing
+os.environ["AUDIT_EVERY_SECONDS"] = "86400"  # no inbox rows are written, so the audit would report all events
 
 import msgspec
 import psutil
@@ -28,7 +28,7 @@ WANTED = 1.1
 
 
 class FakeWorker(threading.Thread):
-    """Takes what is in the queue, and answers as a worker does that has committed."""
+    """Take messages from the queue and send the reply of a committed task for each."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -42,8 +42,8 @@ class FakeWorker(threading.Thread):
                 for message in popped[1] if popped else []:
                     headers = msgspec.json.decode(message)["headers"]
                     self.events.add(headers["id"])
-                    answer = msgspec.json.encode({"task_id": headers["id"], "result": None})
-                    pipeline.rpush(headers["envelope"]["reply_to"], answer)
+                    reply = msgspec.json.encode({"task_id": headers["id"], "result": None})
+                    pipeline.rpush(headers["envelope"]["reply_to"], reply)
                 pipeline.execute()
 
 
@@ -51,7 +51,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--events", type=int, default=1_000_000)
     args = arguments.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: stops every process
     stack = Stack(STATE_DIR, BASE, only=["postgres", "queue", "cache", "kafka"], environ=os.environ)
     try:
         stack.start()
@@ -63,25 +63,25 @@ def main() -> None:
 
 
 def measure(events: int) -> None:
-    fake_worker, taken, began = FakeWorker(), [], time.monotonic()
+    fake_worker, memory, began = FakeWorker(), [], time.monotonic()
     fake_worker.start()
     with process("bench.tasks") as bridge:
         for step in range(1, STEPS + 1):
             first = insert_events(events // STEPS)
             wait_until(lambda first=first: count("published_at IS NULL", first) == 0, 600)
             wait_until(lambda step=step: len(fake_worker.events) >= events // STEPS * step, 600)
-            taken.append(memory_of(bridge))
+            memory.append(memory_of(bridge))
             rate = len(fake_worker.events) / (time.monotonic() - began)
             private = psutil.Process(bridge.pid).memory_full_info().uss
             print(
-                f"{len(fake_worker.events):9,} events  RSS {taken[-1] / 2**20:6.1f} MiB  USS {private / 2**20:6.1f} MiB"
-                f"  {rate:.0f}/s",
+                f"{len(fake_worker.events):9,} events  RSS {memory[-1] / 2**20:6.1f} MiB"
+                f"  USS {private / 2**20:6.1f} MiB  {rate:.0f}/s",
                 flush=True,
             )
     fake_worker.stop.set()
     fake_worker.join()
-    grown = taken[-1] / taken[0]
-    print(f"from the first twentieth to the last: {grown:.2f} (wanted: {WANTED} at most)")
+    growth = memory[-1] / memory[0]
+    print(f"growth from the first twentieth to the last: {growth:.2f} (target: at most {WANTED})")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a stored read is measured against: Flask with nothing around it."""
+"""The baseline for cached reads: Flask without middleware."""
 
 from flask import Flask, Response
 
@@ -12,11 +12,11 @@ app = Flask(__name__)
 
 @app.get("/bare")
 def bare() -> Response:
-    """The bytes, made by nobody."""
+    """Return constant bytes."""
     return Response(BYTES, content_type="application/json")
 
 
 @app.get("/from-cache")
 def from_cache() -> Response:
-    """The bytes from one GET: what no stored read can be faster than."""
+    """Return the bytes of one GET from the cache: the lower bound for a cached read."""
     return Response(cache_redis().get(KEY), content_type="application/json")

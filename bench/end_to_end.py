@@ -1,6 +1,7 @@
-"""How fast the spine is: ``make bench``. Ratios, taken in one run on one machine, so that they mean the same elsewhere.
+"""Measure commands, relay, consumer and workers end to end: ``make bench``.
 
-Everything runs on this machine: the servers, one worker of four threads, one bridge, and the clients.
+The results are ratios taken in one run on one machine, so that they are comparable between machines. The servers, one
+worker with four threads, one bridge and the clients all run on this machine.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from uuid import uuid4
 
 from ops.dev.ports import OFFSETS, free_base
 
-# Before anything reads the settings.
+# Set before the first import that reads the settings.
 BASE = free_base()
 STATE_DIR = Path(tempfile.mkdtemp(prefix="coursebus-bench-"))
 STATE_DIR.chmod(0o711)
@@ -51,9 +52,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--seconds", type=float, default=6, help="of each measurement of a rate")
     arguments.add_argument("--events", type=int, default=20_000, help="through the relay and the consumer")
-    arguments.add_argument("--rows", type=int, default=1_000_000, help="of outbox and inbox that must cost nothing")
+    arguments.add_argument(
+        "--rows", type=int, default=1_000_000, help="of outbox and inbox that must not slow anything down"
+    )
     args = arguments.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: stops every process
     stack = Stack(STATE_DIR, BASE, only=["postgres", "queue", "cache", "kafka"], environ=os.environ)
     try:
         stack.start()
@@ -108,7 +111,7 @@ def commands(app, seconds: float, label: str = "") -> tuple[float, float]:
         assert queue_redis().blpop([reply_to], timeout=30)
 
     database = connect()
-    with database.cursor() as cursor:  # all is to be learned again
+    with database.cursor() as cursor:  # reset the progress of all learners
         cursor.execute("DELETE FROM progress.completed_lessons; DELETE FROM bus.outbox WHERE published_at IS NULL")
         cursor.execute("UPDATE progress.course_progress SET lessons_completed = 0, completed_at = NULL")
         cursor.execute("UPDATE progress.course_progress SET version = version + 1000")
@@ -124,8 +127,8 @@ def commands(app, seconds: float, label: str = "") -> tuple[float, float]:
     def bare_on_own_transport() -> None:
         bare("progress")
 
-    rate(bare, 1)  # warm
-    # In turns, so that whatever else this machine does is shared fairly.
+    rate(bare, 1)  # warm-up
+    # The subjects take turns, so that other load on this machine affects all of them equally.
     bares, ours, noops, completions = [], [], [], []
     for _ in range(3):
         bares.append(rate(bare, seconds / 3))
@@ -144,10 +147,10 @@ def commands(app, seconds: float, label: str = "") -> tuple[float, float]:
 
 
 def rate(act: Callable[[], None], seconds: float) -> float:
-    """How often a second ``act`` is done by CLIENTS at once."""
+    """Return the calls of ``act`` per second by CLIENTS threads."""
     until = time.monotonic() + seconds
 
-    def go_on() -> int:
+    def call_repeatedly() -> int:
         done = 0
         while time.monotonic() < until:
             act()
@@ -156,24 +159,24 @@ def rate(act: Callable[[], None], seconds: float) -> float:
 
     began = time.monotonic()
     with ThreadPoolExecutor(CLIENTS) as pool:
-        done = sum(each.result() for each in [pool.submit(go_on) for _ in range(CLIENTS)])
+        done = sum(each.result() for each in [pool.submit(call_repeatedly) for _ in range(CLIENTS)])
     return done / (time.monotonic() - began)
 
 
 def durations(act: Callable[[], None], seconds: float) -> list[float]:
-    until, took = time.monotonic() + seconds, []
+    until, seconds_taken = time.monotonic() + seconds, []
     while time.monotonic() < until:
         began = time.perf_counter()
         act()
-        took.append(time.perf_counter() - began)
-    return took
+        seconds_taken.append(time.perf_counter() - began)
+    return seconds_taken
 
 
 # Events.
 
 
 def handlers_alone(number: int) -> float:
-    """How many events a second the worker handles that finds all of them in its queue."""
+    """Return how many events per second the worker handles from a full queue."""
     number = min(number, 5000)
     reply_to = f"reply:{uuid4()}"
     event = lesson_completed()
@@ -184,14 +187,14 @@ def handlers_alone(number: int) -> float:
     sent = time.monotonic()
     left = number - int(queue_redis().llen(reply_to))
     wait_until(lambda: queue_redis().llen(reply_to) >= number, 300)
-    handled = left / (time.monotonic() - sent)  # sending takes from the worker's cores, so only what came after it
+    handled = left / (time.monotonic() - sent)  # sending uses the same cores, so count only events handled after it
     queue_redis().delete(reply_to)
     print(f"handlers alone, from a full queue: {handled:.0f}/s (sent at {number / (sent - began):.0f}/s)")
     return handled
 
 
 def events(number: int, label: str = "") -> tuple[float, float]:
-    """Events a second of the relay and of the consumer; tells by how much the bridge's memory grew."""
+    """Return the events per second of the relay and of the consumer; print the memory growth of the bridge."""
     begin_at = insert_events(number)
     with process("bench.tasks") as bridge:
         wait_until(lambda: count("published_at IS NOT NULL", begin_at) > 0, 60)
@@ -203,14 +206,14 @@ def events(number: int, label: str = "") -> tuple[float, float]:
             began, first, before = time.monotonic(), handled(begin_at), memory_of(bridge)
             wait_until(lambda: handled(begin_at) >= number, 600)
             through = (number - first) / (time.monotonic() - began)
-            grown = memory_of(bridge) / before
+            growth = memory_of(bridge) / before
     print(f"{label}relay {relay:.0f} events/s (wanted: 5000), consumer {through:.0f} events/s")
-    report(f"{label}bridge's memory after {number} events", grown, 1.1, at_most=True)
+    report(f"{label}bridge's memory after {number} events", growth, 1.1, at_most=True)
     return relay, through
 
 
 def latency_p95(*, seconds: float) -> float:
-    """From the event's own time, just before its commit, to the time that its handler claims it."""
+    """Return the 95th percentile in seconds from the creation of an event to its row in the inbox."""
     with process("bench.tasks"), worker():
         warm = insert_events(50)
         wait_until(lambda: handled(warm) >= 50, 60)
@@ -228,13 +231,15 @@ def latency_p95(*, seconds: float) -> float:
             FROM bus.inbox JOIN bus.outbox ON id = event_id WHERE seq >= %s""",
             [first],
         )
-        [took] = cursor.fetchone()
+        [p95] = cursor.fetchone()
     database.close()
-    return float(took)
+    return float(p95)
 
 
 def insert_events(number: int) -> int:
-    """Write events of as many learners into the outbox, with ids as new_id() gives them; returns the first seq."""
+    """Insert events of ``number`` learners into the outbox, with ids like those of new_id(); return the first
+    ``seq``.
+    """
     database = connect()
     with database, database.cursor() as cursor:
         cursor.execute(
@@ -256,12 +261,12 @@ def lesson_completed() -> dict[str, object]:
 
 
 def count(condition: str, begin_at: int) -> int:
-    return query(f"SELECT count(*) FROM bus.outbox WHERE seq >= {begin_at} AND {condition}")  # noqa: S608 our own
+    return query(f"SELECT count(*) FROM bus.outbox WHERE seq >= {begin_at} AND {condition}")  # noqa: S608 fixed conditions
 
 
 def handled(begin_at: int) -> int:
     return query(
-        f"SELECT count(*) FROM bus.outbox JOIN bus.inbox ON event_id = id AND handler = 'progress.handle' WHERE seq >= {begin_at}"  # noqa: S608, E501 our own
+        f"SELECT count(*) FROM bus.outbox JOIN bus.inbox ON event_id = id AND handler = 'progress.handle' WHERE seq >= {begin_at}"  # noqa: S608, E501 a number only
     )
 
 
@@ -269,7 +274,7 @@ def memory_of(running: subprocess.Popen[bytes]) -> int:
     return psutil.Process(running.pid).memory_info().rss
 
 
-# The surroundings.
+# Set-up, processes and queries.
 
 
 def make_learners() -> None:
@@ -291,7 +296,7 @@ def make_learners() -> None:
 
 
 def fill(rows: int) -> None:
-    """What years leave behind. Ids rise with time, as core.db.new_id() gives them; clients' keys are random."""
+    """Insert the rows of years. Ids rise with time, like those of core.db.new_id(); idempotency keys are random."""
     database = connect()
     with database, database.cursor() as cursor:
         cursor.execute(
@@ -312,7 +317,8 @@ def fill(rows: int) -> None:
     database.close()
     database = connect()
     with database.cursor() as cursor:
-        # As they are after years, and not while autovacuum is still at work on what came in one minute.
+        # Tables of years are vacuumed. Without this, autovacuum would still work on the new rows during the
+        # measurement.
         cursor.execute("VACUUM (ANALYZE) bus.outbox, bus.inbox, bus.idempotency_keys")
         cursor.execute("CHECKPOINT")
     database.close()
@@ -323,7 +329,7 @@ def fill(rows: int) -> None:
 
 @contextmanager
 def worker(service: str = "progress", **environ: str) -> Iterator[None]:
-    """One worker of a service, as the platform runs it."""
+    """Run one worker of a service with the options of the platform."""
     options = ["worker", "-P", "threads", "-c", "4", "-Q", service, "-n", f"{service}@%h", "-E"]
     command = ["celery", "-A", "bench.tasks", *options, "--without-gossip", "--without-mingle"]
     with process(*command, SERVICE=service, **environ):
@@ -347,7 +353,7 @@ def process(module: str, *arguments: str, **environ: str) -> Iterator[subprocess
 def wait_until(ready: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
-        assert time.monotonic() < deadline, f"it did not come within {seconds:g} s"
+        assert time.monotonic() < deadline, f"condition not met within {seconds:g} s"
         time.sleep(0.1)
 
 

@@ -1,7 +1,8 @@
-"""What the metrics cost: ``python -m bench.metrics``. The same work with them and without, in turns, in one run.
+"""Measure the cost of the metrics: ``python -m bench.metrics``.
 
-What counts is the CPU time of the serving processes per request or task, so that what else the machine does matters
-little. The cheapest work there is, a stored read and a task that does nothing, has the most to lose.
+The same work runs with and without metrics, alternately and in one run. The result is the CPU time of the serving
+processes per request or task, which depends little on other load. The work is the cheapest possible, a cached read and
+a no-op task, because the metrics add the largest share to it.
 """
 
 import argparse
@@ -40,14 +41,14 @@ def main() -> None:
     stack = Stack(STATE_DIR, BASE, only=["queue", "cache"], environ=os.environ)
     try:
         stack.start()
-        report("a stored course, gateway", *requests(args.rounds, args.seconds))
+        report("a cached course, gateway", *requests(args.rounds, args.seconds))
         report("a task that does nothing, worker", *tasks(args.rounds, args.tasks))
     finally:
         stack.reset()
 
 
 def report(what: str, measured: list[float], unmeasured: list[float]) -> None:
-    # Pairs of one round have met the same machine.
+    # Compare pairs of one round: both measurements ran under the same load.
     costs = [one / other - 1 for one, other in zip(measured, unmeasured, strict=True)]
     cost = statistics.median(costs)
     median = [statistics.median(each) for each in (measured, unmeasured)]

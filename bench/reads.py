@@ -1,8 +1,8 @@
-"""What a stored read costs: ``python -m bench.reads``. Ratios to a bare Flask view that sends the same bytes from one
-GET of the cache, in one run on the same server.
+"""Measure the cost of a cached read: ``python -m bench.reads``.
 
-Servers, gateway and clients run on this machine. Each round measures all subjects one after the other, so that what
-else the machine does meets all of them; the median round counts. CPU is that of the server's processes.
+The results are ratios to a bare Flask view that returns the same bytes from one GET of the cache, in one run on the
+same server. Servers, gateway and clients run on this machine. Each round measures all subjects one after the other, so
+that other load affects all of them; the median round counts. CPU is the CPU time of the server's processes.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from ops.dev.ports import free_base
 
-# Before anything reads the settings.
+# Set before the first import that reads the settings.
 BASE = free_base()
 STATE_DIR = Path(tempfile.mkdtemp(prefix="coursebus-bench-"))
 STATE_DIR.chmod(0o711)
@@ -50,7 +50,7 @@ SERVERS = {
 
 @dataclass
 class Subject:
-    """A request, and what was measured of it."""
+    """A request and its measurements."""
 
     name: str
     port: int
@@ -68,7 +68,7 @@ class Subject:
 
 
 class Connection:
-    """A kept-alive connection with one request under way, as cheap as Python has it."""
+    """A keep-alive connection with one request in flight, on a plain socket to keep the client cheap."""
 
     def __init__(self, subject: Subject) -> None:
         self.socket = socket.create_connection(("127.0.0.1", subject.port))
@@ -80,7 +80,7 @@ class Connection:
         self.left = -1
 
     def receive(self) -> bool:
-        """Whether the answer is complete."""
+        """Read from the socket; return whether the response is complete."""
         data = self.socket.recv(65536)
         if not data:
             sys.exit("The server has closed a connection.")
@@ -97,7 +97,7 @@ class Connection:
 
 
 def load(subject: Subject, seconds: float) -> int:
-    """Keep CLIENTS requests under way; returns how many were answered."""
+    """Keep CLIENTS requests in flight for ``seconds``; return the number of responses."""
     answered = 0
     with selectors.DefaultSelector() as selector:
         connections = [Connection(subject) for _ in range(CLIENTS)]
@@ -172,7 +172,7 @@ def token_of(sub: str) -> str:
 
 
 def fill(sub: str, user_id: str) -> None:
-    """Store what is read: a page of the catalogue for its 60 s, a course, a profile."""
+    """Fill the cache: a page of the catalogue (valid for 60 s), a course and a profile."""
     cache.put_page(cache.page_key(cache.CATALOGUE_VERSION_KEY, CATALOGUE_PATH), 0, b"\n" + BYTES, stale_seconds=600)
     cache.put(cache.course_key("bench"), CachedView(1, BYTES))
     cache.put(cache.identity_key(sub), CachedView(1, user_id.encode()))

@@ -1,8 +1,8 @@
-"""How long a search of 100,000 generated courses takes, nothing from the cache: ``python -m bench.search``.
+"""Measure searches of 100,000 generated courses without the cache: ``python -m bench.search``.
 
-The tasks are called as a worker calls them, on a database of its own; HTTP and the queue come on top (bench.reads,
-bench.end_to_end). Beside the time on the clock stands the processors' own, ours and the database's: what is left of the
-clock on a machine that has nothing else to do.
+The tasks are called as a worker calls them, on a separate database. HTTP and the queue are measured by bench.reads and
+bench.end_to_end. The output has the wall-clock time and the CPU time of this process and of the database server; the
+CPU time is the wall-clock time of an idle machine.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 
 from ops.dev.ports import free_base
 
-# Before anything reads the settings.
+# Set before the first import that reads the settings.
 BASE = free_base()
 STATE_DIR = Path(tempfile.mkdtemp(prefix="coursebus-bench-"))
 STATE_DIR.chmod(0o711)
@@ -52,55 +52,56 @@ _VOCABULARY = text("""
     SELECT DISTINCT word FROM courses.catalogue, regexp_split_to_table(names, ' ') AS word""")
 
 
-def fill(courses: int, words: list[str], chance: random.Random) -> None:
-    """Put ``courses`` on sale, their titles and summaries made of ``words``, of which some are frequent."""
+def fill(courses: int, words: list[str], generator: random.Random) -> None:
+    """Publish ``courses`` courses whose titles and summaries are random ``words``; the first words are frequent."""
     weights = [1 / rank for rank in range(1, len(words) + 1)]
-    texts = [chance.choices(words, weights, k=24) for _ in range(courses)]
+    texts = [generator.choices(words, weights, k=24) for _ in range(courses)]
     made = {
         "ids": [f"00000000-0000-7000-8000-{number:012x}" for number in range(courses)],
         "numbers": list(range(courses)),
         "titles": [" ".join(each[:4]).capitalize() for each in texts],
         "summaries": [" ".join(each[4:]) for each in texts],
-        "categories": chance.choices(CATEGORIES, k=courses),
+        "categories": generator.choices(CATEGORIES, k=courses),
     }
     with session_factory("courses").begin() as session:
         for statement, values in ((_COURSES, made), (_CATALOGUE, {}), (_VOCABULARY, {})):
             session.execute(statement, values)
     with session_factory("courses")() as session:
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
-        # As autovacuum would within a minute; only who owns a table may, and others are told so by a warning.
+        # Do what autovacuum does within a minute. PostgreSQL only warns if the role does not own the table, so reset
+        # it.
         for statement in ("SET ROLE NONE", "VACUUM ANALYZE courses.catalogue", "RESET ROLE"):
             session.execute(text(statement))
 
 
-Took = tuple[float, float]  # ms on the clock, and ms of processors
+Duration = tuple[float, float]  # wall-clock ms, CPU ms
 
 
-def search(filters: Filters, **options: Any) -> Took:
-    """How long it takes, its transaction included."""
+def search(filters: Filters, **options: Any) -> Duration:
+    """Return how long a search takes, including its transaction."""
     with session_factory("courses").begin() as session:
         server = session.scalars(text("SELECT pg_backend_pid()")).one()
-        # What further processes take would not be seen.
+        # The CPU time of parallel workers would not be measured.
         session.execute(text("SET LOCAL max_parallel_workers_per_gather = 0"))
-        began, worked = time.perf_counter(), _worked(server)
+        started, cpu_before = time.perf_counter(), _cpu_ms(server)
         page = {"sort": None, "after": None, "limit": 20, "facets": False, "total": False, **options}
         list_courses(session, filters=filters, **page)
-        return (time.perf_counter() - began) * 1000, _worked(server) - worked
+        return (time.perf_counter() - started) * 1000, _cpu_ms(server) - cpu_before
 
 
-def _worked(pid: int) -> float:
-    """Processor time of this thread and of the server process ``pid`` so far, in ms."""
-    theirs = int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
-    return (time.thread_time_ns() + theirs) / 1e6
+def _cpu_ms(pid: int) -> float:
+    """Return the CPU time of this thread and of the server process ``pid`` so far, in ms."""
+    server_ns = int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+    return (time.thread_time_ns() + server_ns) / 1e6
 
 
-def misspelled(word: str, chance: random.Random) -> str:
-    place = chance.randrange(1, len(word) - 1)
-    return word[:place] + chance.choice("aeiou") + word[place + 1 :]
+def misspelled(word: str, generator: random.Random) -> str:
+    position = generator.randrange(1, len(word) - 1)
+    return word[:position] + generator.choice("aeiou") + word[position + 1 :]
 
 
-def _cuts(taken: Sequence[float]) -> tuple[float, float]:
-    return statistics.median(taken), sorted(taken)[int(len(taken) * 0.95)]
+def _cuts(durations: Sequence[float]) -> tuple[float, float]:
+    return statistics.median(durations), sorted(durations)[int(len(durations) * 0.95)]
 
 
 def main() -> None:
@@ -108,31 +109,31 @@ def main() -> None:
     arguments.add_argument("--courses", type=int, default=100_000)
     arguments.add_argument("--searches", type=int, default=300)
     args = arguments.parse_args()
-    chance = random.Random(7)
-    words = list({"".join(chance.choices(SYLLABLES, k=chance.randint(3, 5))) for _ in range(5000)})
+    generator = random.Random(7)
+    words = list({"".join(generator.choices(SYLLABLES, k=generator.randint(3, 5))) for _ in range(5000)})
     counted = {"facets": True, "total": True}
-    subjects: dict[str, Callable[[], Took]] = {
-        "one word": lambda: search(Filters(q=chance.choice(words))),
-        "two words": lambda: search(Filters(q=" ".join(chance.choices(words[:200], k=2)))),
-        "a word of most of the courses": lambda: search(Filters(q=chance.choice(words[:5]))),
-        "a misspelled word": lambda: search(Filters(q=misspelled(chance.choice(words), chance))),
-        "a category, newest first": lambda: search(Filters(category=chance.choice(CATEGORIES))),
+    subjects: dict[str, Callable[[], Duration]] = {
+        "one word": lambda: search(Filters(q=generator.choice(words))),
+        "two words": lambda: search(Filters(q=" ".join(generator.choices(words[:200], k=2)))),
+        "a word of most of the courses": lambda: search(Filters(q=generator.choice(words[:5]))),
+        "a misspelled word": lambda: search(Filters(q=misspelled(generator.choice(words), generator))),
+        "a category, newest first": lambda: search(Filters(category=generator.choice(CATEGORIES))),
         "the most popular": lambda: search(Filters(), sort="popular"),
-        "one word, with facets and total": lambda: search(Filters(q=chance.choice(words)), **counted),
-        "a word of most, with facets": lambda: search(Filters(q=chance.choice(words[:5])), **counted),
-        "a category, with facets": lambda: search(Filters(category=chance.choice(CATEGORIES)), **counted),
+        "one word, with facets and total": lambda: search(Filters(q=generator.choice(words)), **counted),
+        "a word of most, with facets": lambda: search(Filters(q=generator.choice(words[:5])), **counted),
+        "a category, with facets": lambda: search(Filters(category=generator.choice(CATEGORIES)), **counted),
         "everything, with facets": lambda: search(Filters(), **counted),
     }
     stack = Stack(STATE_DIR, BASE, only=["postgres"], environ=os.environ)
     try:
         stack.start()
         migrate("upgrade")
-        fill(args.courses, words, chance)
+        fill(args.courses, words, generator)
         print(f"{args.courses:,} courses, {len(words):,} words, {args.searches} searches of each kind")
-        for name, look in subjects.items():
-            look()
-            taken = list(zip(*(look() for _ in range(args.searches)), strict=True))
-            clock, processors = ("p50 {:6.1f} ms  p95 {:6.1f} ms".format(*_cuts(each)) for each in taken)
+        for name, run in subjects.items():
+            run()
+            durations = list(zip(*(run() for _ in range(args.searches)), strict=True))
+            clock, processors = ("p50 {:6.1f} ms  p95 {:6.1f} ms".format(*_cuts(each)) for each in durations)
             print(f"{name:32} clock {clock} (wanted {WANTED_MS})   processors {processors}", flush=True)
     finally:
         stack.reset()

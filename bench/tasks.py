@@ -1,4 +1,4 @@
-"""What the benchmarks run besides the product: ``celery -A bench.tasks worker``, ``python -m bench.tasks`` a bridge."""
+"""Tasks of the benchmarks: ``celery -A bench.tasks worker`` runs a worker, ``python -m bench.tasks`` a bridge."""
 
 import os
 import sys
@@ -16,15 +16,15 @@ __all__ = ["app"]
 
 
 def noop() -> None:
-    """Nothing, by way of the whole delivery."""
+    """Do nothing; measures the delivery of a command and its reply."""
 
 
 def handle(session: Session, *, event: LessonCompleted) -> None:
-    """An event whose handler has nothing to do: what is left is the inbox and the commit."""
+    """Do nothing; measures the inbox and the commit of an event."""
 
 
 def bare(*, reply_to: str) -> None:
-    """What Celery and Redis can do at best: no envelope, no answer, no deadline."""
+    """Push one byte; measures Celery and Redis without envelope, reply and deadline."""
     queue_redis().rpush(reply_to, b"1")
 
 

@@ -1,8 +1,8 @@
-"""How long the stories take against a running stack: ``make up RATE_LIMITS=off``, then ``python -m bench.user_flows``.
+"""Measure user flows against a running stack: ``make up RATE_LIMITS=off``, then ``python -m bench.user_flows``.
 
-Prints p50 and p95 in milliseconds of a lesson completion over HTTP at 1 and at 8 clients; of a commit until the mail
-that it leads to has been handed to SMTP; of a provider's webhook until it is stored and answered; of a payment until
-access, and until the course can be begun; and the memory of all processes of the stack.
+Prints p50 and p95 in milliseconds of a lesson completion over HTTP with 1 and with 8 clients; from the commit of a
+completion to the delivery of its mail over SMTP; of a provider's webhook until it is stored and answered; from a
+payment to access and to the first progress; and the memory of all processes of the stack.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ def url(part: str, path: str) -> str:
 
 
 class Client:
-    """A learner on one kept-alive connection."""
+    """A learner on one keep-alive connection."""
 
     def __init__(self) -> None:
         self.email = f"{uuid4().hex[:12]}@bench.test"
@@ -47,15 +47,15 @@ class Client:
         self.wait_until(lambda: self.request("GET", "/v1/me")["version"] >= 2)
 
     def request(self, method: str, path: str, **more: Any) -> Any:
-        answer = self.http.request(method, url("gateway", path), timeout=20, **more)
-        answer.raise_for_status()
-        return answer.json()
+        response = self.http.request(method, url("gateway", path), timeout=20, **more)
+        response.raise_for_status()
+        return response.json()
 
     def wait_until(self, done: Callable[[], object]) -> None:
         deadline = time.monotonic() + 30
         while not done():
             if time.monotonic() > deadline:
-                sys.exit("It did not come within 30 s.")
+                sys.exit("Condition not met within 30 s.")
             time.sleep(0.005)
 
     def wait_until_started(self, course_id: str) -> None:
@@ -65,7 +65,7 @@ class Client:
         self.wait_until(lambda: self.request("GET", f"/v1/me/courses/{course_id}/access")["access"])
 
     def enroll(self) -> list[str]:
-        """In a free course; returns the paths of its lessons' completions."""
+        """Enrol in a free course; return the completion paths of its lessons."""
         courses = self.request("GET", "/v1/courses?limit=100")["items"]
         free = next(course["id"] for course in courses if course["price"]["amount_minor"] == 0)
         self.request("POST", f"/v1/courses/{free}/enrollments", json={})
@@ -76,40 +76,40 @@ class Client:
 
 
 def completions(clients: int) -> list[float]:
-    """Milliseconds of each of COMPLETIONS requests, most of them of lessons that are newly completed."""
+    """Return the milliseconds of each of COMPLETIONS requests, most of which complete a lesson for the first time."""
     rounds = COMPLETIONS // clients
 
     def work(_: int) -> list[float]:
-        took: list[float] = []
-        while len(took) < rounds:
+        durations: list[float] = []
+        while len(durations) < rounds:
             learner = Client()
             for path in learner.enroll():
                 began = time.perf_counter()
                 learner.request("PUT", path)
-                took.append((time.perf_counter() - began) * 1000)
-        return took
+                durations.append((time.perf_counter() - began) * 1000)
+        return durations
 
     with ThreadPoolExecutor(clients) as pool:
-        return [each for took in pool.map(work, range(clients)) for each in took]
+        return [each for durations in pool.map(work, range(clients)) for each in durations]
 
 
 def mails() -> list[float]:
-    """Milliseconds from the commit of a completion to the mail sink's receipt of its mail."""
-    took: list[float] = []
-    while len(took) < MAILS:
+    """Return the milliseconds from the commit of each completion to the receipt of its mail by the mail sink."""
+    durations: list[float] = []
+    while len(durations) < MAILS:
         learner = Client()
-        # Before them come the welcome, and the welcome to the course.
+        # Two mails come first: the welcome and the confirmation of the enrolment.
         for known, path in enumerate(learner.enroll(), start=2):
             mail_number(learner, known)
             committed = time.time()
             learner.request("PUT", path)
             received = mail_number(learner, known + 1)["received_at"]
-            took.append((datetime.fromisoformat(received).timestamp() - committed) * 1000)
-    return took
+            durations.append((datetime.fromisoformat(received).timestamp() - committed) * 1000)
+    return durations
 
 
 def mail_number(learner: Client, count: int) -> dict[str, Any]:
-    """The learner's mail of that number, counted from 1, as soon as it is there."""
+    """Wait for the learner's mail number ``count``, counted from 1, and return it."""
     learner.wait_until(lambda: len(inbox(learner.email)) >= count)
     return inbox(learner.email)[count - 1]
 
@@ -119,17 +119,20 @@ def inbox(email: str) -> list[dict[str, Any]]:
 
 
 def webhooks() -> list[float]:
-    """Milliseconds from a signed notice of Stripe's to the 200 that says it is stored. It tells of nothing we know."""
-    took: list[float] = []
+    """Return the milliseconds from a signed Stripe webhook to its 200, which confirms that it is stored.
+
+    The webhooks refer to unknown checkout sessions.
+    """
+    durations: list[float] = []
     stripe = requests.Session()
-    while len(took) < WEBHOOKS:
+    while len(durations) < WEBHOOKS:
         body, at = _webhook_body(), int(time.time())
         mac = hmac.digest(settings.STRIPE_WEBHOOK_SECRETS[0].encode(), f"{at}.".encode() + body, hashlib.sha256)
         headers = {"Stripe-Signature": f"t={at},v1={mac.hex()}", "Content-Type": "application/json"}
         began = time.perf_counter()
         stripe.post(url("gateway", "/v1/webhooks/stripe"), body, headers=headers, timeout=20).raise_for_status()
-        took.append((time.perf_counter() - began) * 1000)
-    return took
+        durations.append((time.perf_counter() - began) * 1000)
+    return durations
 
 
 def _webhook_body() -> bytes:
@@ -139,8 +142,8 @@ def _webhook_body() -> bytes:
 
 
 def purchases() -> tuple[list[float], list[float]]:
-    """Milliseconds until access, and until the course's progress is there, since the hosted page said: paid."""
-    accessed, begun = [], []
+    """Return the milliseconds from payment on the checkout session to access, and to the first progress."""
+    accessed, progressed = [], []
     learner = Client()
     courses = learner.request("GET", "/v1/courses?limit=100")["items"]
     for_sale = [course for course in courses if course["price"]["amount_minor"]]
@@ -153,20 +156,20 @@ def purchases() -> tuple[list[float], list[float]]:
             learner.wait_until_access(course["id"])
             accessed.append((time.perf_counter() - began) * 1000)
             learner.wait_until_started(course["id"])
-            begun.append((time.perf_counter() - began) * 1000)
+            progressed.append((time.perf_counter() - began) * 1000)
         learner = Client()
-    return accessed, begun
+    return accessed, progressed
 
 
 def memory() -> dict[str, float]:
-    """MiB of each process of the stack, shared pages counted once."""
+    """Return the MiB of each process of the stack, with shared pages divided between them."""
     own = {process.pid: process.memory_full_info().pss / 2**20 for process in Stack(STATE_DIR, PORT_BASE).orphans()}
     return {psutil.Process(pid).name() + f" {pid}": mib for pid, mib in own.items()}
 
 
-def show(what: str, took: list[float]) -> None:
-    cuts = statistics.quantiles(took, n=20)
-    print(f"{what:<44} n={len(took):<5} p50 {statistics.median(took):7.1f} ms   p95 {cuts[18]:7.1f} ms")
+def show(what: str, durations: list[float]) -> None:
+    cuts = statistics.quantiles(durations, n=20)
+    print(f"{what:<44} n={len(durations):<5} p50 {statistics.median(durations):7.1f} ms   p95 {cuts[18]:7.1f} ms")
 
 
 def main() -> None:
@@ -175,9 +178,9 @@ def main() -> None:
     show("lesson completion, 8 clients", completions(8))
     show("commit of a completion -> mail at SMTP", mails())
     show("provider's webhook stored and answered (30)", webhooks())
-    accessed, begun = purchases()
-    show("the hosted page says paid -> access (300)", accessed)
-    show("the hosted page says paid -> progress", begun)
+    accessed, progressed = purchases()
+    show("paid on the checkout session -> access (300)", accessed)
+    show("paid on the checkout session -> progress", progressed)
 
 
 if __name__ == "__main__":

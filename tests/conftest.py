@@ -1,11 +1,11 @@
-"""One stack of real servers a process; plain tests first, whole stories then, kills last.
+"""Start one stack of real servers per test process and order the tests: fast tests, end-to-end tests, chaos tests.
 
-``make test`` runs three processes. One begins with what needs a platform made for it (Apache Kafka, where Java is),
-the others with the fast tests; then one goes through the kills, and one through the stories. Whoever is through takes
-of the plain tests that wait for Kafka.
+``make test`` runs three processes. One starts with the tests that need a platform of their own (with Apache Kafka if
+Java is installed), the others start with the fast tests. Then one process runs the chaos tests and one the end-to-end
+tests. A process that has finished takes slow tests, which mostly wait for Kafka.
 """
 
-from tests.support import environment  # before anything that imports settings
+from tests.support import environment  # before the first import of settings
 
 # isort: split
 import signal
@@ -29,15 +29,15 @@ from workers.notifications import mongodb
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: stops every process
     if config.getoption("numprocesses", None):
         environment.restore_environment()
-        config.option.loadscopereorder = False  # the order of the collection holds, not the number of tests
+        config.option.loadscopereorder = False  # keep the order of the collection; do not sort by number of tests
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(key=_stage)
-    if hasattr(config, "workerinput"):  # one of several processes
+    if hasattr(config, "workerinput"):  # set by xdist: one of several processes
         items.sort(key=_group_order)
 
 
@@ -46,43 +46,43 @@ _PLAIN, _FLOWS, _KAFKA, _STORM, _KILLS = range(5)
 
 def _stage(item: pytest.Item) -> int:
     if item.get_closest_marker("kafka"):
-        return _KAFKA  # they need no platform, and whoever goes through them has none yet
+        return _KAFKA  # needs no running platform, and its process has not started one yet
     if item.path.name == "test_random_kills.py":
-        return _STORM  # before the other kills: with a lost log all events there are go out again
+        return _STORM  # before the other chaos tests: after a lost log all existing events are published again
     if item.get_closest_marker("chaos"):
         return _KILLS
     return _FLOWS if item.get_closest_marker("e2e") else _PLAIN
 
 
-# In this order there is one platform at work beside the fast tests, of which some measure time; when those are through,
-# there are three. The slow ones, which mostly wait, come last, so that all three have as much to do.
-SCHEDULING_GROUPS = ["a platform that is taken apart", "fast", "a platform that is killed", "a platform", "slow"]
-_DISTRIBUTED_GROUPS = {"fast", "slow"}  # the others share what takes long to start
+# The order limits the load while the fast tests run, because some of them measure time: only one platform runs beside
+# them, and three run after them. The slow tests mostly wait. They come last, so that all processes end together.
+SCHEDULING_GROUPS = ["own platform", "fast", "chaos platform", "e2e platform", "slow"]
+_DISTRIBUTED_GROUPS = {"fast", "slow"}  # tests of the other groups share a platform, which is slow to start
 
 
 def scheduling_group(nodeid: str) -> str:
-    """Which of SCHEDULING_GROUPS a test belongs to."""
+    """Return the one of SCHEDULING_GROUPS that a test belongs to."""
     if nodeid.partition("::")[0].endswith(("test_apache_kafka.py", "test_sabotage.py")) or "three_minutes" in nodeid:
-        return "a platform that is taken apart"
+        return "own platform"
     if nodeid.startswith("tests/chaos/"):
-        return "a platform that is killed"
+        return "chaos platform"
     if nodeid.startswith("tests/e2e/"):
-        return "a platform"
+        return "e2e platform"
     return "slow" if nodeid.startswith(("tests/bridge/", "tests/maintenance/", "tests/operations/")) else "fast"
 
 
 def _group_order(item: pytest.Item) -> tuple[int, int]:
-    piece = SCHEDULING_GROUPS.index(scheduling_group(item.nodeid))
-    # What is taken apart begins with its platform, while the others have none yet, and ends with what needs none.
-    return piece, (_STORM, _KILLS, _KAFKA).index(_stage(item)) if piece == 0 else 0
+    group = SCHEDULING_GROUPS.index(scheduling_group(item.nodeid))
+    # Start with the tests that run a platform, while the other processes have none, and end with those that need none.
+    return group, (_STORM, _KILLS, _KAFKA).index(_stage(item)) if group == 0 else 0
 
 
 class GroupScheduling(LoadScopeScheduling):
-    """What shares a running platform goes through one process as a whole; all else is dealt out one by one."""
+    """Keep the tests that share a platform in one process; distribute the fast and slow tests one by one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        piece = scheduling_group(nodeid)
-        return nodeid if piece in _DISTRIBUTED_GROUPS else piece
+        group = scheduling_group(nodeid)
+        return nodeid if group in _DISTRIBUTED_GROUPS else group
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
@@ -91,7 +91,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupSchedul
 
 @pytest.fixture(scope="session", autouse=True)
 def servers() -> Iterator[Servers]:
-    """The servers, with a migrated database ``plain`` for tests that leave nothing behind."""
+    """Start the servers and create a migrated database ``plain`` for tests that roll back."""
     servers = Servers()
     try:
         servers.start()
@@ -105,8 +105,8 @@ def servers() -> Iterator[Servers]:
 
 
 def close_clients() -> None:
-    """Of this process, as a worker: their sockets would be warnings otherwise."""
-    if mongodb.client.cache_info().currsize:  # nobody else would close it
+    """Close the clients of this process, as a worker does: open sockets would cause ResourceWarnings."""
+    if mongodb.client.cache_info().currsize:  # pymongo does not close it at exit
         mongodb.client().close()
 
 
@@ -119,7 +119,7 @@ def plain_engine() -> Iterator[Engine]:
 
 @pytest.fixture
 def session(plain_engine: Engine) -> Iterator[Session]:
-    """A session on the migrated database, undone after the test, commits and all."""
+    """Return a session on the migrated database; everything, including commits, is rolled back after the test."""
     with plain_engine.connect() as connection, connection.begin() as transaction:
         with Session(connection, join_transaction_mode="create_savepoint", expire_on_commit=False) as session:
             yield session
@@ -133,7 +133,7 @@ def committed_database() -> Database:
 
 @pytest.fixture
 def database(committed_database: Database) -> Iterator[Database]:
-    """An empty database for real commits, which every service of this process uses; the queues are empty too."""
+    """Return an empty database for real commits, used by every service of this process; empty the queues too."""
     queue_redis().delete(*SERVICES, RELAY_HINT)
     databases.clear(committed_database)
     with databases.using_database(committed_database):
@@ -142,13 +142,13 @@ def database(committed_database: Database) -> Iterator[Database]:
 
 @pytest.fixture
 def deliver(database: Database) -> Callable[..., dict[str, Any]]:
-    """``deliver(task, message, event_id=…, claim=…)`` does a task as a worker does it, in ``database``."""
+    """Return ``deliver(task, message, event_id=…, claim=…)``, which executes a task like a worker, in ``database``."""
     return deliveries.deliver
 
 
 @pytest.fixture
 def topics(monkeypatch) -> str:
-    """Kafka topics and consumer groups of the test's own; returns their prefix."""
+    """Give the test its own Kafka topics and consumer groups; return their prefix."""
     monkeypatch.setattr(settings, "KAFKA_TOPIC_PREFIX", f"{uuid4().hex[:8]}.")
     monkeypatch.setattr(settings, "KAFKA_PARTITIONS", 3)
     return settings.KAFKA_TOPIC_PREFIX
@@ -162,7 +162,7 @@ def running_platform(servers: Servers) -> Platform:
 
 @pytest.fixture
 def stack(running_platform: Platform, request) -> Platform:
-    """The whole platform, running. For tests that are marked ``e2e`` or ``chaos``."""
+    """Return the running platform. Only for tests that are marked ``e2e`` or ``chaos``."""
     assert request.node.get_closest_marker("e2e") or request.node.get_closest_marker("chaos")
     running_platform.wait_until_up()
     return running_platform

@@ -1,4 +1,4 @@
-"""The gateway as a client sees it, for tests of HTTP: real tokens, real queues, a real worker in a thread."""
+"""An HTTP client of the gateway for tests, with real tokens, real queues and a real worker in a thread."""
 
 import time
 from collections.abc import Iterator
@@ -27,13 +27,16 @@ _KEY = RSAKey.generate_key(2048, {"kid": "tests"})
 
 @cache
 def gateway() -> Flask:
-    """That of this process, as it is. Who changes it, or the settings that it is made by, makes one of their own."""
+    """Return the shared gateway of this process.
+
+    A test that changes the gateway, or the settings it is created from, must create its own.
+    """
     return create_app()
 
 
 @dataclass
 class Person:
-    """Somebody with a token, who speaks to the gateway."""
+    """A user with a token, as a client of the gateway."""
 
     client: FlaskClient
     email: str = "ann@example.com"
@@ -48,7 +51,9 @@ class Person:
     def send(
         self, method: str, path: str, json: Any = None, *, claims: dict[str, Any] | None = None, **headers: str
     ) -> TestResponse:
-        """Headers by keyword, an underscore for each hyphen; ``claims`` lie over those of the token."""
+        """Send a request. Headers are keywords with underscores for hyphens; ``claims`` override claims of the
+        token.
+        """
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.client.open(
             path, method=method, json=json, headers={"Authorization": f"Bearer {self.token(**claims or {})}", **named}
@@ -71,23 +76,23 @@ class Person:
 
 
 def cache_account(person: Person, *, tokens_valid_from: int = 0, blocked: bool = False) -> None:
-    """Put the person's account into the cache, for tests without a worker of the users service."""
+    """Cache the account state of ``person``, for tests without a worker of the users service."""
     account = AccountState(user_id=uuid4(), tokens_valid_from=tokens_valid_from, blocked=blocked)
     cache_of_reads.delete(cache_of_reads.identity_key(person.sub))
     cache_of_reads.put(cache_of_reads.identity_key(person.sub), CachedView(1, account.encode()))
 
 
 def trust_test_tokens(monkeypatch) -> None:
-    """Let the gateway know the key of ``Person.token`` as one of Auth0's."""
-    known = tokens.SigningKeys("http://nobody.invalid")
-    known._keys = {"tests": _KEY}  # noqa: SLF001 the test stands for Auth0
-    known._fresh_until = float("inf")  # noqa: SLF001
-    monkeypatch.setattr(tokens, "keys", known)
+    """Make the gateway accept the key of ``Person.token`` as a key of Auth0."""
+    signing_keys = tokens.SigningKeys("http://auth0.invalid")
+    signing_keys._keys = {"tests": _KEY}  # noqa: SLF001 the test replaces Auth0
+    signing_keys._fresh_until = float("inf")  # noqa: SLF001
+    monkeypatch.setattr(tokens, "keys", signing_keys)
 
 
 @contextmanager
 def running_worker(*services: str) -> Iterator[None]:
-    """A worker on the queues of ``services``. One at a time: two would share the event loop of the process."""
+    """Run a worker on the queues of ``services``. One at a time: two would share the event loop of the process."""
     for service in services:
         celery_app.loader.import_module(f"workers.{service}")
     with start_worker(celery_app, pool="threads", concurrency=2, queues=list(services), perform_ping_check=False):

@@ -1,4 +1,4 @@
-"""Our own push is read by Celery as one of its own, and a full queue says so."""
+"""Messages of ``task_queue`` have Celery's format, and a full queue rejects them."""
 
 import base64
 import json
@@ -21,15 +21,15 @@ from models.errors import QueueFull
 
 MESSAGE = {"user_id": "u", "course_id": "c", "lesson_id": "l"}
 TASK = "progress.complete_lesson"
-# Made anew for each message, for people to read, or of the sender.
+# Fields that differ in each message, are for people only, or describe the sender.
 IGNORED_FIELDS = {"argsrepr", "kwargsrepr", "origin", "delivery_tag"}
-# Celery writes them, and its workers read them only where they hold something.
+# Fields that Celery always writes and its workers read only if they have a value.
 OMITTED_FIELDS = {"shadow", "group_index", "replaced_task_nesting", "stamped_headers", "stamps"}
 
 
 @pytest.fixture
 def queue() -> str:
-    """The queue of TASK, empty before and after."""
+    """Empty the queue of TASK before and after the test; return its name."""
     queue_redis().delete("progress")
     yield "progress"
     queue_redis().delete("progress")
@@ -62,7 +62,7 @@ def test_message_matches_celerys_own(queue, expires_at):
 
     assert without(ours["headers"], IGNORED_FIELDS) == without(theirs["headers"], IGNORED_FIELDS | OMITTED_FIELDS)
     assert not any(theirs["headers"][name] for name in OMITTED_FIELDS)
-    # An expiration there is for brokers that look; the worker goes by the header.
+    # Only brokers read the expiration in the properties; the worker reads the header.
     ignored_properties = IGNORED_FIELDS | {"reply_to", "expiration"}
     assert without(ours["properties"], ignored_properties) == without(theirs["properties"], ignored_properties)
     assert ours["body"] == theirs["body"]
@@ -90,13 +90,13 @@ def test_full_queue_with_malformed_message_rejects_messages(queue):
 
 
 def test_task_of_unknown_service_is_rejected():
-    """A typo would be a list that nobody reads."""
+    """A misspelled service would create a Redis list that no worker reads."""
     with pytest.raises(Exception, match="progres"):
         celery_app.celery_app.send_task("progres.complete_lesson")
 
 
 def test_worker_loads_only_its_own_service():
-    """The modules of five more services take memory and time; the keys of Stripe are no business of theirs."""
+    """Modules of the other services would cost memory and start-up time, and load the Stripe keys without need."""
     loads = "import celery_app, sys; celery_app.celery_app.loader.import_default_modules(); print(*sys.modules)"
     loaded = set(
         subprocess.run(
@@ -113,7 +113,7 @@ def test_worker_loads_only_its_own_service():
     assert not loaded & {"stripe", "yookassa", "pymongo"}
 
 
-# What the first connection of each process is made by.
+# The code that opens the first Redis connection of each process.
 CLIENTS = {
     "worker and beat": "from celery_app import celery_app; celery_app.connection_for_read().channel().client.ping()",
     "sender": "from core.redis import queue_redis; queue_redis().ping()",
@@ -123,7 +123,7 @@ CLIENTS = {
 
 
 def first_bytes_of(client: str, scheme: str, query: str) -> bytes:
-    """What ``client`` sends first to a server at such a URL."""
+    """Return the first bytes that ``client`` sends to a server at a URL with ``scheme`` and ``query``."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(30)
         url = f"{scheme}://:secretpw@127.0.0.1:{server.getsockname()[1]}/0{query}"

@@ -1,4 +1,4 @@
-"""What holds the house together: who may import whom, one name for one thing, no promise that nobody keeps."""
+"""Rules of the code base: allowed imports, unique names, and every reference leads to an existing target."""
 
 import ast
 import re
@@ -23,7 +23,7 @@ OWN_PACKAGES = {
     *("api", "workers", "bridge", "models", "core", "celery_app", "settings", "migrations", "ops", "stream"),
     *("tests", "bench"),
 }
-# What needs neither a database driver nor tables.
+# Modules that need neither a database driver nor tables.
 SHARED_WITH_THE_GATEWAY = {
     *(f"core.{name}" for name in ("cache", "errors", "events", "fault_injection", "log", "messaging", "metrics")),
     *(f"core.{name}" for name in ("money", "redis", "text", "webhook_signatures")),
@@ -38,15 +38,15 @@ MAY_IMPORT = {
     "stream": {"stream", "api", "models.notification_inbox"} | SHARED_WITH_THE_GATEWAY,
     "api": {"api"} | SHARED_WITH_THE_GATEWAY,
 }
-# What the gateway's process has no use for.
+# Packages that the gateway process must not load.
 NOT_IN_THE_GATEWAY = {"sqlalchemy", "psycopg2", "pymongo", "confluent_kafka", "workers", "bridge", "stripe", "yookassa"}
 PRODUCT = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))] + [ROOT / "celery_app.py"]
 
-celery_app.loader.import_default_modules()  # the tasks of all services
+celery_app.loader.import_default_modules()  # registers the tasks of all services
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The full name of everything that a file imports, at whatever depth of it."""
+    """Yield the full name of every import of a file, including imports inside functions."""
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -65,42 +65,42 @@ def calls(path: Path) -> Iterator[ast.Call]:
 
 
 def called(call: ast.Call) -> str:
-    """``f`` of ``f()`` and of ``x.f()``."""
+    """Return ``f`` for ``f()`` and for ``x.f()``."""
     return getattr(call.func, "attr", None) or getattr(call.func, "id", "")
 
 
 def of_service(path: Path) -> str | None:
-    """The service that a file below workers/ or models/ belongs to; None for what all share."""
+    """Return the service of a file below workers/ or models/; None for shared code."""
     name = path.relative_to(ROOT).parts[1].removesuffix(".py")
     return name if name in SERVICES else None
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_imports_point_one_way(folder):
-    found = {
+    violations = {
         f"{path.relative_to(ROOT)} imports {name}"
         for path in (ROOT / folder).rglob("*.py")
         for name in imports(path)
         if is_within(name, OWN_PACKAGES) and not is_within(name, MAY_IMPORT[folder])
     }
-    assert not found
+    assert not violations
 
 
 @pytest.mark.parametrize("folder", ["workers", "models"])
 def test_services_do_not_import_each_other(folder):
-    found = {
+    violations = {
         f"{path.relative_to(ROOT)} imports {name}"
         for path in (ROOT / folder).rglob("*.py")
         for name in imports(path)
         for other in set(SERVICES) - {of_service(path)}
         if is_within(name, {f"workers.{other}", f"models.{other}"})
     }
-    assert not found
+    assert not violations
 
 
 def test_only_the_bridge_imports_kafka():
-    found = {path for path in PRODUCT if "bridge" not in path.parts for name in imports(path) if "kafka" in name}
-    assert {path.relative_to(ROOT).as_posix() for path in found} <= {"core/bus/kafka_topics.py"}
+    importers = {path for path in PRODUCT if "bridge" not in path.parts for name in imports(path) if "kafka" in name}
+    assert {path.relative_to(ROOT).as_posix() for path in importers} <= {"core/bus/kafka_topics.py"}
 
 
 def test_gateway_loads_no_driver_table_or_worker():
@@ -111,7 +111,7 @@ def test_gateway_loads_no_driver_table_or_worker():
 
 def test_events_are_registered_by_type_and_producer():
     assert all(Event.by_type[event.type] is event for event in all_event_types())
-    assert {teller for event in all_event_types() for teller in producers_of(event.type)} <= set(SERVICES)
+    assert {producer for event in all_event_types() for producer in producers_of(event.type)} <= set(SERVICES)
 
 
 def test_settings_name_every_service():
@@ -151,8 +151,8 @@ def test_routes_lead_to_tasks_that_accept_the_event(type_):
     event = Event.by_type[type_]
     for handler in ROUTES[type_]:
         call = TASKS[handler]
-        # Without ``session`` nothing would write the inbox: delivered twice, done twice.
-        assert "session" in call.dependencies, f"{handler} takes no session"
+        # The inbox is written only for handlers with a session. Without it a redelivery would have its effect twice.
+        assert "session" in call.dependencies, f"{handler} has no parameter session"
         assert call.types["event"] in (event, EventPayload)
         assert set(call.fields) <= {"event", "event_id", "event_headers", "event_version"}
 
@@ -163,7 +163,7 @@ def test_event_handlers_are_routed():
 
 
 def task_calls() -> list[tuple[str, str, ast.Call]]:
-    """What the gateway and the services ask of a task by its name."""
+    """Return file, task name and call of every task call in the gateway and the services."""
     return [
         (path.relative_to(ROOT).as_posix(), call.args[0].value, call)
         for path in PRODUCT
@@ -180,48 +180,48 @@ def task_calls() -> list[tuple[str, str, ast.Call]]:
 )
 def test_callers_match_task_signatures(path, task, call):
     fields = {name: signature(TASKS[task].fn).parameters[name] for name in TASKS[task].fields}
-    given = {keyword.arg for keyword in call.keywords}
-    assert given - {None} <= set(fields), f"{path} sends {task} what it does not take"
-    if None not in given:  # ** hides what is given
-        needed = {name for name, field in fields.items() if field.default is Parameter.empty}
-        assert needed <= given, f"{path} does not send {task} all that it needs"
+    passed = {keyword.arg for keyword in call.keywords}
+    assert passed - {None} <= set(fields), f"{path} sends unknown fields to {task}"
+    if None not in passed:  # ** hides the names of the fields
+        required = {name for name, field in fields.items() if field.default is Parameter.empty}
+        assert required <= passed, f"{path} does not send all required fields to {task}"
 
 
 def test_every_gateway_route_has_a_policy():
     app = gateway()
-    without = []
+    unprotected = []
     for rule in app.url_map.iter_rules():
         view = app.view_functions[rule.endpoint]
         for method in rule.methods - {"HEAD", "OPTIONS"}:
             policy_of = getattr(getattr(view, "view_class", None), method.lower(), view)
             if not hasattr(policy_of, "policy"):
-                without.append(f"{method} {rule}")
-    assert set(without) <= {"GET /openapi.json", "GET /static/<path:filename>"}
+                unprotected.append(f"{method} {rule}")
+    assert set(unprotected) <= {"GET /openapi.json", "GET /static/<path:filename>"}
 
 
 def test_no_task_is_scheduled_in_redis():
-    """Long waits are rows of the jobs table: Redis forgets them, or brings them twice."""
-    found = {
+    """Long waits are rows of the jobs table: Redis could lose scheduled messages or deliver them twice."""
+    violations = {
         f"{path.relative_to(ROOT)}:{call.lineno}"
         for path in PRODUCT
         for call in calls(path)
         if {keyword.arg for keyword in call.keywords} & {"eta", "countdown"}
         or called(call) in {"apply_async", "delay", "send_task", "retry"}
     }
-    assert not found
+    assert not violations
 
 
 def test_only_task_runtime_commits():
-    found = {
+    committers = {
         path.relative_to(ROOT).as_posix()
         for path in PRODUCT
-        if "bridge" not in path.parts  # it serves no command: what it keeps for itself are marks and dead letters
+        if "bridge" not in path.parts  # the bridge executes no commands; it commits only audit marks and dead letters
         for call in calls(path)
         if called(call) in {"commit", "sessionmaker", "create_engine"}
         or (called(call) == "begin" and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Call))
     }
-    # One makes the sessions, the other is a task's transaction.
-    assert found == {"core/db.py", "workers/runtime/execution.py"}
+    # core/db.py creates the sessions, execution.py runs the transaction of a task.
+    assert committers == {"core/db.py", "workers/runtime/execution.py"}
 
 
 DECISIONS = sorted((ROOT / "docs/decisions").glob("[0-9]*.md"))

@@ -1,4 +1,4 @@
-"""What the settings refuse: published secrets with real servers, and a production that is none."""
+"""The settings reject published secrets with real servers, and incomplete or unsafe production settings."""
 
 import subprocess
 import sys
@@ -29,11 +29,11 @@ PRODUCTION = {
 
 
 def check_settings(environ: dict[str, str]) -> list[str]:
-    """The lines that ``python -m settings`` ends with in this environment."""
+    """Run ``python -m settings`` in this environment; return the lines of its standard error."""
     command = [sys.executable, "-m", "settings"]
-    done = subprocess.run(command, cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=False)
-    lines = done.stderr.splitlines()
-    assert bool(lines) == bool(done.returncode), done.stderr
+    completed = subprocess.run(command, cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=False)
+    lines = completed.stderr.splitlines()
+    assert bool(lines) == bool(completed.returncode), completed.stderr
     return lines
 
 
@@ -138,6 +138,8 @@ def test_non_base64_webhook_secret_is_rejected_at_startup(secret):
 )
 def test_real_server_without_a_secret_trusts_no_webhook(name, environ):
     code = f"import settings; print(settings.{name})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=settings.ROOT, env=environ, capture_output=True, check=True)
+    completed = subprocess.run(
+        [sys.executable, "-c", code], cwd=settings.ROOT, env=environ, capture_output=True, check=True
+    )
 
-    assert done.stdout == b"()\n"
+    assert completed.stdout == b"()\n"

@@ -1,4 +1,4 @@
-"""How many statements the busiest tasks need, counted; what every transaction begins with is not theirs."""
+"""The number of SQL statements of the most frequent tasks, without those that begin every transaction."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,24 +18,24 @@ PAGE = {"sort": None, "after": None, "limit": 20}
 
 @contextmanager
 def at_most(statements: int, engine: Engine) -> Iterator[None]:
-    """Fails where the block has the database do more. What SAVEPOINT brackets it is the fixture's own."""
-    seen: list[str] = []
+    """Fail if the block executes more statements. Savepoints are not counted: the session fixture creates them."""
+    executed: list[str] = []
 
     def note(_connection, _cursor, statement: str, *_: object) -> None:
         if "SAVEPOINT" not in statement:
-            seen.append(statement)
+            executed.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield
     finally:
         event.remove(engine, "before_cursor_execute", note)
-    assert len(seen) <= statements, seen
+    assert len(executed) <= statements, executed
 
 
 def test_completion_takes_eight_statements(session: Session, plain_engine: Engine):
     learner = Learner(session, lessons=2)
-    for lesson_id in learner.lessons:  # the last one certifies as well
+    for lesson_id in learner.lessons:  # the last completion also issues the certificate
         session.flush()
         session.expunge_all()
         with at_most(8, plain_engine):
@@ -51,12 +51,14 @@ def test_progress_takes_one_statement(session: Session, plain_engine: Engine):
         learner.progress()
 
 
-@pytest.mark.parametrize("asked", [{}, {"facets": True, "total": True}, {"total": True}], ids=str)
-def test_course_list_takes_two_statements(session: Session, plain_engine: Engine, asked: dict[str, bool]):
+@pytest.mark.parametrize("options", [{}, {"facets": True, "total": True}, {"total": True}], ids=str)
+def test_course_list_takes_two_statements(session: Session, plain_engine: Engine, options: dict[str, bool]):
     category = make_catalogue(session, {}, {})
     session.flush()
     with at_most(2, plain_engine):
-        list_courses(session, filters=Filters(category=category), **PAGE, **{"facets": False, "total": False, **asked})
+        list_courses(
+            session, filters=Filters(category=category), **PAGE, **{"facets": False, "total": False, **options}
+        )
 
 
 def test_misspelled_search_takes_two_statements(session: Session, plain_engine: Engine):

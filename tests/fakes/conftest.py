@@ -1,4 +1,4 @@
-"""Fakes as processes of their own, and a receiver for the webhooks that they send."""
+"""Fakes in separate processes, and a receiver for their webhooks."""
 
 import json
 import os
@@ -32,7 +32,7 @@ class ReceivedWebhook:
 
 
 class WebhookReceiver:
-    """Stands where the gateway would. ``refuse`` says how many webhooks still get a 500."""
+    """Receives the webhooks instead of the gateway. The next ``fail_next`` webhooks get a 500."""
 
     def __init__(self) -> None:
         self.webhooks: list[ReceivedWebhook] = []
@@ -43,8 +43,8 @@ class WebhookReceiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.webhooks.append(ReceivedWebhook(body, dict(self.headers), self.client_address[0]))
-                refused, receiver.fail_next = receiver.fail_next > 0, max(receiver.fail_next - 1, 0)
-                self.send_response(500 if refused else 200)
+                failing, receiver.fail_next = receiver.fail_next > 0, max(receiver.fail_next - 1, 0)
+                self.send_response(500 if failing else 200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -56,7 +56,7 @@ class WebhookReceiver:
         threading.Thread(target=self._server.serve_forever, args=[0.05], daemon=True).start()
 
     def received(self, object_id: str, kind: str) -> list[ReceivedWebhook]:
-        """What came of ``kind`` ("refund.succeeded", …) about that object, at either provider."""
+        """Return the webhooks of ``kind`` ("refund.succeeded", …) for that object, from either provider."""
         return [w for w in list(self.webhooks) if _subject_of(w.event) == (object_id, kind)]
 
     def wait_for_one(self, object_id: str, kind: str) -> ReceivedWebhook:
@@ -68,12 +68,14 @@ class WebhookReceiver:
 
 
 def _subject_of(event: dict) -> tuple[str | None, str]:
-    told = event.get("object") if event.get("type") == "notification" else (event.get("data") or {}).get("object", {})
-    return told.get("id"), event.get("event") or event["type"]
+    subject = (
+        event.get("object") if event.get("type") == "notification" else (event.get("data") or {}).get("object", {})
+    )
+    return subject.get("id"), event.get("event") or event["type"]
 
 
 class FakeProcess:
-    """One fake in a process, with a state that outlives it."""
+    """One fake in a separate process, whose state survives a kill."""
 
     def __init__(self, name: str, state: Path, public_url: str) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""The Auth0 tenant on loopback, read by Authlib and joserfc as the gateway reads it."""
+"""The fake of Auth0, used by Authlib and joserfc like in the gateway."""
 
 import os
 import secrets
@@ -59,24 +59,24 @@ def test_rotated_key_is_accepted_under_unknown_key_id_load(tenant):
     keys = tokens.SigningKeys(f"{tenant.url}/.well-known/jwks.json")
     old = jwt.decode(sign_in(tenant, "a@example.com")["access_token"], keys_of(tenant)).header["kid"]
     assert keys.get(old)
-    over = threading.Event()
+    stop = threading.Event()
 
-    def invent() -> None:
-        while not over.wait(0.005):
+    def request_unknown_keys() -> None:
+        while not stop.wait(0.005):
             with suppress(TokenInvalid, Unavailable):
                 keys.get(secrets.token_hex())
 
-    strangers = [threading.Thread(target=invent) for _ in range(4)]
-    for stranger in strangers:
-        stranger.start()
+    threads = [threading.Thread(target=request_unknown_keys) for _ in range(4)]
+    for thread in threads:
+        thread.start()
     fetched_before = tenant.post("/__rotate")["jwks_fetches"]
     kid = jwt.decode(sign_in(tenant, "a@example.com")["access_token"], keys_of(tenant)).header["kid"]
     rotated_at = time.monotonic()
     eventually(lambda: is_known(keys, kid))
     took_seconds = time.monotonic() - rotated_at
-    over.set()
-    for stranger in strangers:
-        stranger.join()
+    stop.set()
+    for thread in threads:
+        thread.join()
 
     assert took_seconds < 5
     assert tenant.post("/__rotate")["jwks_fetches"] - fetched_before < 10
@@ -108,15 +108,15 @@ def test_demo_users_have_their_permissions(tenant):
 
 def test_wrong_password_returns_403(tenant):
     form = {"grant_type": "password", "username": "learner@demo.test", "password": "wrong"}
-    answer = requests.post(f"{tenant.url}/oauth/token", data=form, timeout=5)
-    assert answer.status_code == 403
-    assert answer.json() == {"error": "invalid_grant", "error_description": "Wrong email or password."}
+    response = requests.post(f"{tenant.url}/oauth/token", data=form, timeout=5)
+    assert response.status_code == 403
+    assert response.json() == {"error": "invalid_grant", "error_description": "Wrong email or password."}
 
 
 def test_openid_scope_returns_id_token_for_the_client(tenant):
-    answer = sign_in(tenant, "learner@demo.test", scope="openid profile")
-    assert read(tenant, answer["id_token"])["aud"] == "web"
-    assert read(tenant, answer["access_token"])["aud"][0] == AUDIENCE
+    issued = sign_in(tenant, "learner@demo.test", scope="openid profile")
+    assert read(tenant, issued["id_token"])["aud"] == "web"
+    assert read(tenant, issued["access_token"])["aud"][0] == AUDIENCE
 
 
 def test_machine_token_has_requested_scope(tenant):
@@ -153,9 +153,9 @@ def test_invalid_tokens_can_be_minted(tenant):
     for token in (mint(alg="none"), mint(alg="HS256"), mint(kid="unknown")):
         with pytest.raises(JoseError):
             read(tenant, token)
-    stranger = tenant.post("/__mint", claims={"sub": "mallory"}, unpublished_key=True)["token"]
+    forged_token = tenant.post("/__mint", claims={"sub": "mallory"}, unpublished_key=True)["token"]
     with pytest.raises(BadSignatureError):
-        read(tenant, stranger)
+        read(tenant, forged_token)
 
 
 def test_role_added_by_management_api_is_in_next_token(tenant):

@@ -97,7 +97,7 @@ def test_concurrent_duplicate_returns_409(fake, client, make_client, order_id):
     time.sleep(0.2)
     with pytest.raises(stripe.APIError) as refused:
         other.v1.payment_intents.create(charge_params(order_id), key(order_id))
-    # The SDK leaves .code empty on a 409; the body has it.
+    # The SDK leaves .code empty on a 409; the code is in the body.
     assert (refused.value.http_status, refused.value.error.code) == (409, "idempotency_key_in_use")
     slow.join()
     fake.faults(delay_ms=0)
@@ -120,12 +120,12 @@ def test_faults_raise_matching_sdk_errors(fake, client, make_client, order_id):
         fake.faults(**{fault: 1})
         with pytest.raises(error):
             client.v1.payment_intents.create(charge_params(order_id), key(order_id))
-    # The first two never ran; the third did, and its answer was lost.
+    # The first two requests were not executed. The third was executed, and its response was lost.
     assert len(fake.payments_of(order_id)) == 1
-    hasty = make_client(timeout_seconds=0.2)
+    impatient_client = make_client(timeout_seconds=0.2)
     fake.faults(delay_ms=500)
     with pytest.raises(stripe.APIConnectionError):
-        hasty.v1.payment_intents.retrieve("pi_any")
+        impatient_client.v1.payment_intents.retrieve("pi_any")
     fake.faults(delay_ms=0)
 
 
@@ -183,7 +183,7 @@ def test_checkout_session_is_paid_once(fake, client, receiver, order_id):
 
 
 def submitted(url: str, outcome: str) -> requests.Response:
-    """What a browser gets when a button is pressed."""
+    """Submit the form like a browser and return the response."""
     accept = {"Accept": "text/html,*/*"}
     return requests.post(url, data={"outcome": outcome}, headers=accept, timeout=5, allow_redirects=False)
 
@@ -193,8 +193,8 @@ def test_browser_is_redirected_to_the_shop(client, order_id):
     page = requests.get(session.url, timeout=5)
     assert "Woodwork for beginners" in page.text
     assert "49.00 USD" in page.text
-    left = submitted(session.url, "abandon")
-    assert (left.status_code, left.headers["Location"]) == (303, "https://shop.test/cart")
+    abandoned = submitted(session.url, "abandon")
+    assert (abandoned.status_code, abandoned.headers["Location"]) == (303, "https://shop.test/cart")
     paid = submitted(session.url, "succeed")
     assert paid.headers["Location"] == f"https://shop.test/done?session={session.id}"
 
@@ -230,23 +230,23 @@ def test_saved_card_is_charged_off_session_until_declined(fake, client, order_id
     saved = {"payment_method": method_id, "customer": customer.id, "off_session": True}
     assert charged(client, order_id, **saved).status == "succeeded"
     fake.post(f"/__methods/{method_id}", card="authenticationRequired")
-    with pytest.raises(stripe.CardError) as asked:
+    with pytest.raises(stripe.CardError) as declined:
         charged(client, order_id, **saved)
-    assert asked.value.code == "authentication_required"
+    assert declined.value.code == "authentication_required"
 
 
 def test_authorization_is_captured_or_canceled(fake, client, order_id):
-    hold = charged(client, order_id, capture_method="manual")
-    assert (hold.status, hold.amount_capturable) == ("requires_capture", 4900)
+    authorization = charged(client, order_id, capture_method="manual")
+    assert (authorization.status, authorization.amount_capturable) == ("requires_capture", 4900)
     with pytest.raises(stripe.InvalidRequestError):
-        client.v1.payment_intents.capture(hold.id, {"amount_to_capture": 5000})
-    assert client.v1.payment_intents.capture(hold.id, {"amount_to_capture": 4000}).amount_received == 4000
+        client.v1.payment_intents.capture(authorization.id, {"amount_to_capture": 5000})
+    assert client.v1.payment_intents.capture(authorization.id, {"amount_to_capture": 4000}).amount_received == 4000
     for change in (client.v1.payment_intents.capture, client.v1.payment_intents.cancel):
         with pytest.raises(stripe.InvalidRequestError) as late:
-            change(hold.id)
+            change(authorization.id)
         assert late.value.code == "payment_intent_unexpected_state"
-    released = charged(client, order_id, capture_method="manual")
-    client.v1.payment_intents.cancel(released.id)
+    voided = charged(client, order_id, capture_method="manual")
+    client.v1.payment_intents.cancel(voided.id)
     assert [row["amount_minor"] for row in fake.payments_of(order_id)] == [4000]
 
 
@@ -266,9 +266,9 @@ def test_coupon_reduces_total_and_is_used_once(fake, client, order_id):
     session = opened_session(client, order_id, discounts=[{"coupon": coupon.id}])
     assert session.amount_total == 0
     assert fake.pay(session.id, "succeed").json()["payment_status"] == "no_payment_required"
-    with pytest.raises(stripe.InvalidRequestError) as spent:
+    with pytest.raises(stripe.InvalidRequestError) as used_up:
         opened_session(client, order_id, discounts=[{"coupon": coupon.id}])
-    assert spent.value.code == "coupon_expired"
+    assert used_up.value.code == "coupon_expired"
 
 
 def test_errors_match_stripe(client, make_client, order_id):
@@ -278,16 +278,16 @@ def test_errors_match_stripe(client, make_client, order_id):
     with pytest.raises(stripe.InvalidRequestError) as unknown:
         charged(client, order_id, colour="red")
     assert unknown.value.code == "parameter_unknown"
-    stranger = make_client("sk_other")
+    other_account = make_client("sk_other")
     with pytest.raises(stripe.AuthenticationError):
-        stranger.v1.events.list()
+        other_account.v1.events.list()
 
 
 def test_list_pagination_returns_every_object(client, order_id):
     customer = client.v1.customers.create({"email": "pages@example.com"})
-    made = [charged(client, order_id, customer=customer.id).id for _ in range(5)]
+    charges = [charged(client, order_id, customer=customer.id).id for _ in range(5)]
     listed = client.v1.payment_intents.list({"customer": customer.id, "limit": 2})
-    assert [intent.id for intent in listed.auto_paging_iter()] == made[::-1]
+    assert [intent.id for intent in listed.auto_paging_iter()] == charges[::-1]
 
 
 def test_webhook_is_signed_and_retried_until_accepted(client, receiver, order_id):
@@ -296,8 +296,8 @@ def test_webhook_is_signed_and_retried_until_accepted(client, receiver, order_id
     undelivered = client.v1.events.list({"delivery_success": False, "types": ["payment_intent.succeeded"]})
     assert intent.id in [event.data.object.id for event in undelivered.data]
     receiver.fail_next = 2
-    came = eventually(lambda: receiver.fail_next == 0 and receiver.received(intent.id, "payment_intent.succeeded"))
-    event = stripe.Webhook.construct_event(came[-1].body, came[-1].headers["Stripe-Signature"], SECRET)
+    received = eventually(lambda: receiver.fail_next == 0 and receiver.received(intent.id, "payment_intent.succeeded"))
+    event = stripe.Webhook.construct_event(received[-1].body, received[-1].headers["Stripe-Signature"], SECRET)
     assert event.type == "payment_intent.succeeded"
     eventually(lambda: client.v1.events.retrieve(event.id).pending_webhooks == 0)
 
@@ -325,8 +325,8 @@ def test_webhooks_can_be_duplicated_dropped_and_reordered(fake, client, receiver
     fake.faults(resend=True)
     receiver.wait_for_one(dropped.id, "payment_intent.succeeded")
     fake.faults(resend=False, reorder_webhooks=True)
-    turned = charged(client, order_id)
-    receiver.wait_for_one(turned.id, "payment_intent.created")
+    reordered = charged(client, order_id)
+    receiver.wait_for_one(reordered.id, "payment_intent.created")
     fake.faults(reorder_webhooks=False)
     kinds = [w.event["type"] for w in receiver.webhooks[-3:]]
     assert kinds == ["payment_intent.succeeded", "charge.succeeded", "payment_intent.created"]
@@ -340,7 +340,7 @@ def test_forged_webhook_has_invalid_signature(fake, receiver):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "code"),
+    ("invalid", "code"),
     [
         ({"currency": "zzz"}, None),
         ({"amount": 49}, "amount_too_small"),
@@ -355,9 +355,9 @@ def test_forged_webhook_has_invalid_signature(fake, receiver):
     ],
     ids=lambda case: str(case)[:40],
 )
-def test_invalid_payment_is_rejected(client, order_id, wrong, code):
+def test_invalid_payment_is_rejected(client, order_id, invalid, code):
     with pytest.raises(stripe.InvalidRequestError) as refused:
-        charged(client, order_id, **wrong)
+        charged(client, order_id, **invalid)
     assert (refused.value.http_status, refused.value.code) == (400, code)
 
 
@@ -367,7 +367,7 @@ def with_line(**price: object) -> dict:
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    "invalid",
     [
         with_line(colour="red"),
         with_line(product_data={"name": "Woodwork", "colour": "red"}),
@@ -381,9 +381,9 @@ def with_line(**price: object) -> dict:
     ],
     ids=range(9),
 )
-def test_invalid_checkout_session_is_rejected(client, order_id, wrong):
+def test_invalid_checkout_session_is_rejected(client, order_id, invalid):
     with pytest.raises(stripe.InvalidRequestError):
-        opened_session(client, order_id, **wrong)
+        opened_session(client, order_id, **invalid)
 
 
 def test_three_decimal_refund_must_end_in_zero(client, order_id):

@@ -1,4 +1,4 @@
-"""How long a provider waits before it sends a notice again."""
+"""The delay before a provider sends a webhook again."""
 
 from ops.fakes.webhook_sender import retry_delay_seconds
 

@@ -74,9 +74,9 @@ def test_payment_is_confirmed_on_page_once(fake, receiver, order_id):
     found = Payment.find_one(payment.id)
     assert (found.status, found.refundable, str(found.income_amount.value)) == ("succeeded", True, "1920.35")
     assert [row["amount_minor"] for row in fake.payments_of(order_id)] == [199000]
-    notice = receiver.wait_for_one(payment.id, "payment.succeeded")
-    assert notice.address == TRUSTED_ADDRESS
-    assert notice.event["object"]["metadata"]["order_id"] == order_id
+    webhook = receiver.wait_for_one(payment.id, "payment.succeeded")
+    assert webhook.address == TRUSTED_ADDRESS
+    assert webhook.event["object"]["metadata"]["order_id"] == order_id
 
 
 def test_repeated_key_returns_the_same_payment(fake, order_id):
@@ -124,19 +124,19 @@ def test_pending_refund_reserves_its_amount_until_canceled(fake, order_id):
 
 
 def test_authorization_is_captured_canceled_or_expires(fake, receiver, order_id):
-    held = [paid(fake, order_id, capture=False).id for _ in range(3)]
-    receiver.wait_for_one(held[0], "payment.waiting_for_capture")
+    authorized = [paid(fake, order_id, capture=False).id for _ in range(3)]
+    receiver.wait_for_one(authorized[0], "payment.waiting_for_capture")
     with pytest.raises(BadRequestError):
-        Payment.capture(held[0], {"amount": rubles("2000.00")})
-    assert str(Payment.capture(held[0], {"amount": rubles("1000.00")}).amount.value) == "1000.00"
+        Payment.capture(authorized[0], {"amount": rubles("2000.00")})
+    assert str(Payment.capture(authorized[0], {"amount": rubles("1000.00")}).amount.value) == "1000.00"
     with pytest.raises(BadRequestError):
-        Payment.capture(held[0])
-    assert Payment.cancel(held[1]).cancellation_details.reason == "canceled_by_merchant"
+        Payment.capture(authorized[0])
+    assert Payment.cancel(authorized[1]).cancellation_details.reason == "canceled_by_merchant"
     waiting = Payment.create(payment_params(order_id))
     with pytest.raises(BadRequestError):
         Payment.cancel(waiting.id)
     fake.post("/__clock", advance_seconds=8 * 24 * 3600)
-    assert Payment.find_one(held[2]).cancellation_details.reason == "expired_on_capture"
+    assert Payment.find_one(authorized[2]).cancellation_details.reason == "expired_on_capture"
     assert Payment.find_one(waiting.id).cancellation_details.reason == "expired_on_confirmation"
 
 
@@ -166,7 +166,7 @@ def test_retry_after_lost_response_charges_once(fake, order_id):
     saved = paid(fake, order_id, save_payment_method=True).payment_method.id
     auto = {"amount": rubles("500.00"), "payment_method_id": saved, "capture": True, "metadata": {"order_id": order_id}}
     fake.faults(drop_response_after_commit=1)
-    # The SDK trips over an error that has no response: the adapter must expect this.
+    # The SDK itself fails on an error without a response, so the adapter must expect this exception.
     with pytest.raises(AttributeError):
         Payment.create(auto, order_id)
     repeated = Payment.create(auto, order_id)
@@ -181,17 +181,17 @@ def test_faults_raise_matching_sdk_errors(fake, order_id):
     with pytest.raises(NotFoundError):
         Payment.find_one("2d000000-000f-5000-9000-000000000000")
     Configuration.configure(settings.YOOKASSA_SHOP_ID, "wrong", api_url=f"{fake.url}/v3")
-    with pytest.raises(UnauthorizedError) as stranger:
+    with pytest.raises(UnauthorizedError) as unauthorized:
         Payment.list()
-    assert isinstance(stranger.value, ApiError)
+    assert isinstance(unauthorized.value, ApiError)
 
 
 def test_list_is_filtered_by_time_and_paged(order_id):
-    made = [Payment.create(payment_params(order_id)).id for _ in range(3)]
-    since = datetime.fromisoformat(Payment.find_one(made[0]).created_at).isoformat()
+    payments = [Payment.create(payment_params(order_id)).id for _ in range(3)]
+    since = datetime.fromisoformat(Payment.find_one(payments[0]).created_at).isoformat()
     first = Payment.list({"created_at.gte": since, "limit": 2})
-    rest = Payment.list({"created_at.gte": since, "limit": 2, "cursor": first.next_cursor})
-    assert [payment.id for payment in [*first.items, *rest.items]] == made[::-1]
+    second = Payment.list({"created_at.gte": since, "limit": 2, "cursor": first.next_cursor})
+    assert [payment.id for payment in [*first.items, *second.items]] == payments[::-1]
     future = (datetime.now(UTC) + timedelta(days=365)).isoformat()
     assert Payment.list({"created_at.gte": future}).items == []
 
@@ -218,7 +218,7 @@ def test_forged_notification_has_chosen_sender_address(fake, receiver, order_id)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "parameter"),
+    ("invalid", "parameter"),
     [
         ({"amount": rubles("0.99")}, "amount.value"),
         ({"amount": rubles("1e3")}, "amount.value"),
@@ -233,25 +233,25 @@ def test_forged_notification_has_chosen_sender_address(fake, receiver, order_id)
             {"confirmation": {"type": "redirect", "return_url": f"https://a.test/{'x' * 2048}"}},
             "confirmation.return_url",
         ),
-        ({"receipt": receipt_of("1990.00") | {"customer": {"email": "nobody"}}}, "receipt.customer.email"),
+        ({"receipt": receipt_of("1990.00") | {"customer": {"email": "invalid"}}}, "receipt.customer.email"),
     ],
     ids=lambda case: str(case)[:40],
 )
-def test_invalid_payment_is_rejected(fake, order_id, wrong, parameter):
+def test_invalid_payment_is_rejected(fake, order_id, invalid, parameter):
     shop = (settings.YOOKASSA_SHOP_ID, settings.YOOKASSA_SECRET_KEY)
     key = {"Idempotence-Key": str(uuid.uuid4())}
-    sent = payment_params(order_id) | wrong  # not by the SDK, which refuses some of it
+    sent = payment_params(order_id) | invalid  # not with the SDK, which rejects some of these values
     refused = requests.post(f"{fake.url}/v3/payments", json=sent, headers=key, auth=shop, timeout=5)
     assert (refused.status_code, refused.json()["parameter"]) == (400, parameter)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "parameter"), [({"colour": "red"}, "colour"), ({"description": "x" * 251}, "description")]
+    ("invalid", "parameter"), [({"colour": "red"}, "colour"), ({"description": "x" * 251}, "description")]
 )
-def test_invalid_refund_is_rejected(fake, order_id, wrong, parameter):
+def test_invalid_refund_is_rejected(fake, order_id, invalid, parameter):
     payment = paid(fake, order_id)
     shop = (settings.YOOKASSA_SHOP_ID, settings.YOOKASSA_SECRET_KEY)
     key = {"Idempotence-Key": str(uuid.uuid4())}
-    sent = refund_params(payment.id, "1.00") | wrong
+    sent = refund_params(payment.id, "1.00") | invalid
     refused = requests.post(f"{fake.url}/v3/refunds", json=sent, headers=key, auth=shop, timeout=5)
     assert (refused.status_code, refused.json()["parameter"]) == (400, parameter)

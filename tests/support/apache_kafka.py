@@ -1,4 +1,4 @@
-"""A real Apache Kafka in KRaft mode: its jars come from Maven Central, where Java and Maven are there.
+"""A real Apache Kafka in KRaft mode. Maven fetches its jars from Maven Central, if Java and Maven are installed.
 
 kafka = ApacheKafka(tmp_path, port); kafka.start() … kafka.restart() … kafka.wipe() … kafka.stop()
 with cluster_of_three(tmp_path, port) as brokers: …
@@ -29,17 +29,19 @@ _JAVA = [
 
 
 def missing_requirement() -> str:
-    """Why there can be no Apache Kafka here; empty where there can. Fetches its jars the first time."""
+    """Return why Apache Kafka cannot run here, or an empty string. The first call fetches the jars."""
     return missing_jars_reason("Apache Kafka", _HERE / "pom.xml", _JARS)
 
 
 @contextmanager
 def cluster_of_three(directory: Path, port: int) -> Iterator[list["ApacheKafka"]]:
-    """Three brokers, each with a vote, on ``port`` and the five after it: what one loses the others have."""
+    """Run three replicated brokers, each of them also a controller, on ``port`` and the next five ports."""
     nodes = {1: port, 2: port + 2, 3: port + 4}
     brokers = [ApacheKafka(directory, port, node=node, nodes=nodes) for node, port in nodes.items()]
     try:
-        run_concurrently(*[broker.start for broker in brokers])  # none is up before two of them have met
+        run_concurrently(
+            *[broker.start for broker in brokers]
+        )  # a broker is up only after two of them have formed a quorum
         yield brokers
     finally:
         for broker in brokers:
@@ -47,7 +49,7 @@ def cluster_of_three(directory: Path, port: int) -> Iterator[list["ApacheKafka"]
 
 
 class ApacheKafka:
-    """One broker, below ``directory``, on ``port`` and the next one; ``nodes`` are the ports of a whole cluster."""
+    """One broker in ``directory``, on ``port`` and the next port; ``nodes`` has the ports of all brokers by node id."""
 
     def __init__(self, directory: Path, port: int, *, node: int = 1, nodes: Mapping[int, int] | None = None) -> None:
         self.address = f"127.0.0.1:{port}"
@@ -56,11 +58,11 @@ class ApacheKafka:
         self._nodes = nodes or {node: port}
         self._directory = directory / f"apache-kafka-{node}"
         self._process: subprocess.Popen[bytes] | None = None
-        # A stack that is started or stopped ends what is left over with this mark: so start this one after it.
+        # Starting or stopping a stack kills leftover processes with this mark, so start this broker after the stack.
         self._environ = {**os.environ, STACK_ENV_VAR: str(directory.resolve())}
 
     def start(self) -> None:
-        """Return when it takes connections."""
+        """Start the broker; return when it accepts connections."""
         self._directory.mkdir(parents=True, exist_ok=True)
         settings = self._directory / "server.properties"
         settings.write_text("".join(f"{name}={value}\n" for name, value in self._settings().items()))
@@ -77,19 +79,19 @@ class ApacheKafka:
         wait(lambda: is_open(self._port), "Apache Kafka", timeout_seconds=120)
 
     def stop(self) -> None:
-        """SIGKILL."""
+        """Kill the broker with SIGKILL."""
         if self._process:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def restart(self) -> None:
-        """Kill it, and start it again over its log."""
+        """Kill the broker and start it again with its log."""
         self.stop()
         self.start()
 
     def wipe(self) -> None:
-        """Kill it, and start it again with an empty log."""
+        """Kill the broker and start it again with an empty log."""
         self.stop()
         shutil.rmtree(self._directory / "data", ignore_errors=True)
         self.start()

@@ -1,4 +1,4 @@
-"""Databases for tests: one is migrated, the others are copied from it."""
+"""Databases for tests: copies of one migrated template."""
 
 import os
 import subprocess
@@ -19,24 +19,24 @@ _TEMPLATE = f"{environment.RUN}_template"
 
 
 class Database:
-    """A migrated database, read and written past all roles."""
+    """A migrated database, accessed as the owner without the roles of the services."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._engine = create_engine(url, poolclass=NullPool)
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
-        """What ``sql`` selects."""
+        """Return the rows that ``sql`` selects."""
         with self._engine.begin() as connection:
             return [tuple(row) for row in connection.execute(text(sql), values)]
 
     def value(self, sql: str, **values: Any) -> Any:
-        """The one value that ``sql`` selects."""
-        [[found]] = self.rows(sql, **values)
-        return found
+        """Return the single value that ``sql`` selects."""
+        [[value]] = self.rows(sql, **values)
+        return value
 
     def count(self, table: str) -> int:
-        return int(self.value(f"SELECT count(*) FROM {table}"))  # noqa: S608 a test's own words
+        return int(self.value(f"SELECT count(*) FROM {table}"))  # noqa: S608 constant in the test
 
     def execute(self, sql: str, **values: Any) -> None:
         with self._engine.begin() as connection:
@@ -44,7 +44,7 @@ class Database:
 
 
 def migrate_template() -> None:
-    """Make the database that the others are copied from. Nobody may be connected to it."""
+    """Create the template database. PostgreSQL copies it only while no client is connected to it."""
     url = _database_url(_TEMPLATE)
     _on_server(f"CREATE DATABASE {_TEMPLATE}")
     upgrade = [sys.executable, "-m", "migrations", "upgrade"]
@@ -52,13 +52,13 @@ def migrate_template() -> None:
 
 
 def create_database(name: str) -> Database:
-    """A new database of this run, with all tables and no rows."""
+    """Create a database of this run with all tables and no rows."""
     _on_server(f"CREATE DATABASE {environment.RUN}_{name} TEMPLATE {_TEMPLATE}")
     return Database(_database_url(f"{environment.RUN}_{name}"))
 
 
 def drop_all() -> None:
-    """Drop every database of this run: a given server lives on."""
+    """Drop every database of this run: a server from DATABASE_URL outlives the run."""
     for (name,) in Database(environment.SERVER_URL).rows(
         "SELECT datname FROM pg_database WHERE datname LIKE :ours", ours=f"{environment.RUN}%"
     ):
@@ -67,7 +67,7 @@ def drop_all() -> None:
 
 @contextmanager
 def using_database(database: Database) -> Iterator[None]:
-    """Have ``core.db`` of this process use ``database`` meanwhile."""
+    """Make ``core.db`` of this process use ``database`` within the block."""
     before = settings.DATABASE_URL
     _use(database.url)
     try:
@@ -77,13 +77,13 @@ def using_database(database: Database) -> Iterator[None]:
 
 
 def clear(database: Database) -> None:
-    """Delete all rows: ten times as fast as another copy."""
+    """Delete all rows, which is ten times as fast as a new copy."""
     database.execute(_CLEAR)
 
 
 _CLEAR = """
     DO $$ DECLARE name text; BEGIN
-        SET LOCAL session_replication_role = replica;  -- no foreign key looks at the order
+        SET LOCAL session_replication_role = replica;  -- foreign keys are not checked
         FOR name IN
             SELECT format('%I.%I', schemaname, tablename) FROM pg_tables
             WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND tablename <> 'alembic_version'

@@ -1,4 +1,4 @@
-"""A message delivered to its task as a Celery worker delivers it: claims, commits, reply and all."""
+"""Delivery of a message to its task like a Celery worker, including claims, commits and reply."""
 
 import time
 from collections.abc import Mapping
@@ -23,9 +23,9 @@ def deliver(
     attempt: int = 1,
     seconds_left: float | None = None,
 ) -> dict[str, Any]:
-    """Carry ``message`` out; returns the reply: {"task_id", "result" or "error" or "crash" or "poison", "replayed"}.
+    """Execute ``message``; return the reply: {"task_id", "result" or "error" or "crash" or "poison", "replayed"}.
 
-    An empty reply says that none was sent.
+    An empty dict means that no reply was sent.
     """
     task_id, reply_to = str(uuid4()), f"reply:{uuid4()}"
     envelope = task_queue.Envelope(
@@ -42,7 +42,7 @@ def deliver(
 
 
 def run_task(task: str, message: dict[str, Any], envelope: task_queue.Envelope, *, task_id: str) -> None:
-    """Call the Celery task within a request, as the worker's thread does."""
+    """Call the Celery task within a request, like a thread of the worker."""
     celery_app.celery_app.loader.import_default_modules()
     celery_task = celery_app.celery_app.tasks[task]
     celery_task.push_request(id=task_id, headers={"envelope": asdict(envelope)})

@@ -1,4 +1,4 @@
-"""Some event of each kind, for tests that are not about what it tells."""
+"""Builder of events for tests that do not depend on the fields."""
 
 import types
 from dataclasses import MISSING, fields, is_dataclass
@@ -10,7 +10,7 @@ from core.db import new_id, utc_now
 
 
 def build_event(kind: type, **given: Any) -> Any:
-    """An instance of the dataclass ``kind`` with ``told`` in it, and something fitting where nothing is told."""
+    """Return an instance of the dataclass ``kind`` with the ``given`` fields and default values for the others."""
     hints = get_type_hints(kind)
     missing = [field.name for field in fields(kind) if field.default is MISSING and field.name not in given]
     return kind(**given, **{name: _default_value(hints[name]) for name in missing})

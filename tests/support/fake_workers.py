@@ -1,4 +1,4 @@
-"""Hands that work off a queue as a worker's threads do, and that a test may make clumsy."""
+"""Fake workers, which execute the tasks of a queue like a worker's threads and can be told to fail."""
 
 import base64
 import threading
@@ -17,13 +17,13 @@ from tests.support.tasks import Killed
 
 
 class FakeWorkers:
-    """Four threads at the queue of ``service``. Those that are killed are replaced at once."""
+    """Four threads that execute the tasks of the queue of ``service``. A thread continues after ``Killed``."""
 
     def __init__(self, service: str) -> None:
         self.service = service
-        self.runs: Counter[str] = Counter()  # by event id: how often its handler was run
-        self.drop_messages = 0  # so many are popped, and their worker dies before it begins
-        self.drop_replies = 0  # so many are carried out, and nobody hears of it
+        self.runs: Counter[str] = Counter()  # handler runs by event id
+        self.drop_messages = 0  # number of messages to pop and lose, as if the worker died before it started
+        self.drop_replies = 0  # number of messages to execute without sending the reply
         self._pause_requested, self._stop_requested = threading.Event(), threading.Event()
         self._busy = [threading.Lock() for _ in range(4)]
         self._threads = [threading.Thread(target=self._work, args=[busy]) for busy in self._busy]
@@ -40,11 +40,11 @@ class FakeWorkers:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the queue alone meanwhile."""
+        """Stop taking messages within the block."""
         self._pause_requested.set()
         for busy in self._busy:
             with busy:
-                pass  # its thread has put down what it had in hand
+                pass  # wait until the thread has finished its message
         try:
             yield
         finally:

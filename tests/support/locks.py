@@ -1,4 +1,4 @@
-"""What the processes of one test run do one after another."""
+"""Locks between the processes of one test run."""
 
 import fcntl
 import os
@@ -9,10 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def exclusive_start() -> Iterator[None]:
-    """Nobody else starts a platform meanwhile: three at once take a minute on two cores, and each of them times out."""
-    here = os.open(Path(__file__).parent, os.O_RDONLY)
+    """Let only one process start a platform at a time: three at once need a minute on two cores and time out."""
+    directory = os.open(Path(__file__).parent, os.O_RDONLY)
     try:
-        fcntl.flock(here, fcntl.LOCK_EX)
+        fcntl.flock(directory, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(here)
+        os.close(directory)

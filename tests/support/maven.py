@@ -1,4 +1,4 @@
-"""Servers that are written in Java: their jars come from Maven Central, where Java and Maven are there."""
+"""Jars of servers written in Java, fetched from Maven Central if Java and Maven are installed."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @cache
 def missing_jars_reason(what: str, pom: Path, jars: Path) -> str:
-    """Why the jars that ``pom`` asks for cannot be in ``jars``; empty where they are. Fetches them the first time."""
+    """Return why the jars of ``pom`` are missing from ``jars``, or an empty string. The first call fetches them."""
     missing = [program for program in ("java", "mvn") if not shutil.which(program)]
     if missing:
         return f"{what} needs {' and '.join(missing)}, which are not installed here"
@@ -19,16 +19,16 @@ def missing_jars_reason(what: str, pom: Path, jars: Path) -> str:
     fetched = jars.with_suffix(f".{os.getpid()}")
     shutil.rmtree(fetched, ignore_errors=True)
     maven = ["mvn", "-B", "-q", "-f", str(pom), "dependency:copy-dependencies"]
-    done = subprocess.run(
+    completed = subprocess.run(
         [*maven, f"-DoutputDirectory={fetched}", "-DincludeScope=runtime"],
         check=False,
         capture_output=True,
         text=True,
         timeout=300,
     )
-    if done.returncode:
-        return f"Maven could not fetch {what}: {(done.stdout + done.stderr).strip().splitlines()[:1]}"
-    with suppress(OSError):  # another process was faster
+    if completed.returncode:
+        return f"Maven could not fetch {what}: {(completed.stdout + completed.stderr).strip().splitlines()[:1]}"
+    with suppress(OSError):  # another process has already fetched them
         fetched.rename(jars)
     shutil.rmtree(fetched, ignore_errors=True)
     return ""

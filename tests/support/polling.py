@@ -1,4 +1,4 @@
-"""Waiting for what comes by itself."""
+"""Waiting for conditions, and concurrent calls."""
 
 import threading
 import time
@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 Found = TypeVar("Found")
 
 
-def eventually(check: Callable[[], Found], what: str = "it", *, seconds: float = 15) -> Found:
-    """The first true answer of ``look``. Fails after ``seconds``."""
+def eventually(check: Callable[[], Found], what: str = "the condition", *, seconds: float = 15) -> Found:
+    """Call ``check`` until its result is true; return that result. Fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (found := poll_once(check)):
-        assert time.monotonic() < deadline, f"{what} did not come within {seconds:g} s"
+        assert time.monotonic() < deadline, f"timed out after {seconds:g} s waiting for {what}"
     return found
 
 
 def poll_once(check: Callable[[], Found]) -> Found:
-    """What ``look`` finds; after an empty look a pause, in which what is waited for has most of the machine."""
+    """Return the result of ``check``; if it is false, sleep first and leave most of the CPU to other processes."""
     began = time.monotonic()
     found = check()
     if not found:
@@ -26,21 +26,21 @@ def poll_once(check: Callable[[], Found]) -> Found:
     return found
 
 
-def assert_never(check: Callable[[], Any], what: str = "it", *, seconds: float = 0.5) -> None:
-    """Fails as soon as ``look`` is true within ``seconds``."""
+def assert_never(check: Callable[[], Any], what: str = "a true result", *, seconds: float = 0.5) -> None:
+    """Fail as soon as ``check`` returns a true value within ``seconds``."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        assert not check(), f"{what} came"
+        assert not check(), f"unexpected: {what}"
         time.sleep(0.02)
 
 
 def run_concurrently(*functions: Callable[[], Any]) -> list[Any]:
-    """What each of ``acts`` returned, all begun at the same moment in threads of their own."""
+    """Start all ``functions`` at the same moment, each in its own thread; return their results."""
     barrier = threading.Barrier(len(functions))
 
-    def begin(act: Callable[[], Any]) -> Any:
+    def run(function: Callable[[], Any]) -> Any:
         barrier.wait()
-        return act()
+        return function()
 
     with ThreadPoolExecutor(len(functions)) as pool:
-        return list(pool.map(begin, functions))
+        return list(pool.map(run, functions))

@@ -1,4 +1,4 @@
-"""Somebody else's system, which webhooks are sent to: a real HTTP server that answers as it is told."""
+"""A webhook receiver of an integrator: a real HTTP server with configurable responses."""
 
 import threading
 from collections.abc import Iterator
@@ -26,13 +26,13 @@ class ReceivedWebhook:
         return self.headers["webhook-id"]
 
     def verified(self, secret: str) -> dict[str, Any]:
-        """The event, if the official library takes its signature. Raises WebhookVerificationError."""
+        """Verify the signature with the official library and return the event. Raises WebhookVerificationError."""
         return Webhook(secret).verify(self.body, self.headers)
 
 
 @dataclass
 class Receiver:
-    """Answers 204, or what is next in ``answers``: a status, or a function that is given the handler."""
+    """Records webhooks and responds with 204 or the next of ``responses``: a status, or a function of the handler."""
 
     url: str
     received: list[ReceivedWebhook] = field(default_factory=list)
@@ -43,33 +43,33 @@ class Receiver:
 
 
 @contextmanager
-def running_receiver(*answers: Any) -> Iterator[Receiver]:
-    """A receiver on a port of its own."""
+def running_receiver(*responses: Any) -> Iterator[Receiver]:
+    """Run a receiver on a free port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             headers = {name.lower(): value for name, value in self.headers.items()}
             receiver.received.append(ReceivedWebhook(self.path, headers, body))
-            answer = receiver.responses.pop(0) if receiver.responses else 204
-            if callable(answer):
-                answer(self)
+            response = receiver.responses.pop(0) if receiver.responses else 204
+            if callable(response):
+                response(self)
                 return
-            self.send_response(answer)
+            self.send_response(response)
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Nobody reads it."""
+            """Write no access log."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         request_queue_size = 200
 
         def handle_error(self, *_: Any) -> None:
-            """The other side has gone: that is what some tests are about."""
+            """Ignore closed connections, which some tests cause."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
-        receiver = Receiver(f"http://127.0.0.1:{server.server_port}/hook", responses=list(answers))
+        receiver = Receiver(f"http://127.0.0.1:{server.server_port}/hook", responses=list(responses))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:

@@ -1,4 +1,4 @@
-"""The servers of a test run, started when the first test needs them, ended with the run."""
+"""The servers of a test run, started when the first test needs them and stopped at its end."""
 
 from ops.dev.ports import is_open
 from ops.dev.processes import SERVERS
@@ -8,7 +8,7 @@ from tests.support.locks import exclusive_start
 
 
 class Servers:
-    """One stack for the whole run: at first what keeps and carries data, the platform for who asks for it."""
+    """One stack for the whole run: databases, queues and broker first; the platform when a test requests it."""
 
     def __init__(self) -> None:
         self.stack = Stack(environment.STATE_DIR, environment.PORT_BASE, environ=environment.PLATFORM_ENVIRON)
@@ -19,20 +19,21 @@ class Servers:
         self.stack.start(SERVERS)
 
     def start_platform(self) -> None:
-        """Start all the rest: the fakes, the gateway, the workers, the bridge and beat."""
+        """Start the fakes, the gateway, the workers, the bridge and beat."""
         with exclusive_start():
             self._reset_kafka()
             self.stack.start_remaining()
 
     def _reset_kafka(self) -> None:
-        # Plain tests leave hundreds, which all of the platform's consumers would be told of. They are in memory only.
+        # Other tests leave hundreds of topics, whose metadata all consumers of the platform would get. The topics are
+        # in memory only, so a restart removes them.
         if "kafka" in self.stack.pids():
             self.stack.supervisor.stop(["kafka"], timeout_seconds=30)
             self.stack.supervisor.start(["kafka"])
             self.stack.wait_until_up("kafka")
 
     def stop(self) -> None:
-        """End every process, and delete what they have written. Nobody needs it: it need not end in peace."""
+        """Kill every process and delete their files. No data is needed any more, so the processes are not drained."""
         self.stack.kill()
         self.stack.delete()
 

@@ -1,4 +1,4 @@
-"""Tasks and jobs that only a test knows, in the queue and with the grants of a real service."""
+"""Tasks and jobs that exist only in a test, with the queue and the database role of a real service."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ SERVICE = "progress"
 
 
 def noop_cache(*_: object) -> None:
-    """A cache that nobody looks into."""
+    """Write to no cache."""
 
 
 class Killed(BaseException):
@@ -26,7 +26,7 @@ class Killed(BaseException):
 def registered(
     *functions: Callable[..., Any], as_call: Callable[..., TaskDefinition] = TaskDefinition, service: str = SERVICE
 ) -> Iterator[None]:
-    """Have ``functions`` as tasks of ``service``, under their own names."""
+    """Register ``functions`` as tasks of ``service`` under their own names within the block."""
     names = [f"{service}.{function.__name__}" for function in functions]
     for name, function in zip(names, functions, strict=True):
         register(name, as_call(function))
@@ -39,7 +39,7 @@ def registered(
 
 
 class Notes:
-    """A table of SERVICE for what a test's tasks have done."""
+    """A table of SERVICE in which the tasks of a test record what they have done."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,10 +48,10 @@ class Notes:
         )
 
     def __call__(self) -> list[str]:
-        """All that is committed, the oldest first."""
+        """Return all committed notes, the oldest first."""
         return [note for (note,) in self._database.rows("SELECT note FROM progress.notes ORDER BY seq")]
 
 
 def write_note(session: Session, note: str) -> None:
-    """Note it in the task's own transaction."""
+    """Insert a note in the transaction of the task."""
     session.execute(text("INSERT INTO progress.notes (note) VALUES (:note)"), {"note": note})
