@@ -1,4 +1,4 @@
-# The same words by hand and in CI. Settings are given as variables: make up PORT_BASE=9000
+# The same targets serve developers and CI. Settings are passed as variables: make up PORT_BASE=9000
 PYTHON ?= python3
 VENV := .local/venv/bin
 STACK := $(VENV)/python -m ops.dev
@@ -6,28 +6,28 @@ STACK := $(VENV)/python -m ops.dev
 .DEFAULT_GOAL := help
 .PHONY: help run up down reset status seed test chaos bench image prometheus lint migrate schemas openapi mails lock install
 
-help:  ## This list
+help:  ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-run: install  ## The whole platform in the foreground; Ctrl-C stops it
+run: install  ## Run the whole platform in the foreground; Ctrl-C stops it
 	@$(STACK) run
 
-up: install  ## The same in the background; returns when it is ready
+up: install  ## Start the platform in the background; return when it is ready
 	@$(STACK) up
 
-down: install  ## Stop it; data stays
+down: install  ## Stop the platform and keep its data
 	@$(STACK) down
 
-reset: install  ## Stop it and delete its data
+reset: install  ## Stop the platform and delete its data
 	@$(STACK) reset
 
-status: install  ## What runs
+status: install  ## List the running processes
 	@$(STACK) status
 
-seed: install  ## Fill the catalogue with courses to try
+seed: install  ## Add demo courses, plans, bundles and coupons
 	@$(VENV)/python -m ops.dev.seed
 
-migrate: install  ## Bring the database up to date
+migrate: install  ## Apply the migrations
 	@$(VENV)/python -m migrations upgrade
 
 schemas: install  ## Write docs/schemas and docs/asyncapi.json from the events
@@ -36,25 +36,25 @@ schemas: install  ## Write docs/schemas and docs/asyncapi.json from the events
 openapi: install  ## Write docs/openapi.json and docs/errors.md from the routes
 	@$(VENV)/python -m ops.generate_openapi
 
-mails: install  ## Compile the mails' layout from MJML
+mails: install  ## Compile the layout of the mails from MJML to HTML
 	@$(VENV)/python -m ops.compile_email_templates
 
-test: lint  ## Lint, then all tests but the index of logs; make test ARGS="-k webhook", make test ARGS="-m slow"
+test: lint  ## Lint, then run all tests except the slow ones; make test ARGS="-k webhook", make test ARGS="-m slow"
 	@$(VENV)/python -m pytest -n 3 -m "not slow" $(ARGS)
 
-chaos: install  ## Kill at random, then check; make chaos MINUTES=10 SEED=7 ARGS=--apache
+chaos: install  ## Kill processes at random, then check the invariants; make chaos MINUTES=10 SEED=7 ARGS=--apache
 	@$(VENV)/python -m tests.chaos.random_kills --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-bench: install  ## How fast the spine is; make bench ARGS="--rows 10000000"
+bench: install  ## Measure throughput and latency end to end; make bench ARGS="--rows 10000000"
 	@$(VENV)/python -m bench.end_to_end $(ARGS)
 
-image: install  ## Build the container image without an engine, and try it (root, apt-get install buildah debootstrap)
+image: install  ## Build the container image without an engine and test it (as root; apt-get install buildah debootstrap)
 	@$(VENV)/python -m pytest -m image -p no:cacheprovider tests/image
 
-prometheus: install  ## Prometheus with the rules over the running stack (apt-get install prometheus)
+prometheus: install  ## Run Prometheus with the alert rules over the running stack (apt-get install prometheus)
 	@$(VENV)/python -m ops.prometheus.local
 
-lint: install  ## Ruff, mypy and the vocabulary
+lint: install  ## Check with ruff, mypy and the vocabulary
 	@$(VENV)/ruff check .
 	@$(VENV)/ruff format --check .
 	@$(VENV)/mypy
@@ -64,7 +64,7 @@ lint: install  ## Ruff, mypy and the vocabulary
 COMPILE = $(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
-lock: install  ## Compile the requirements; make lock ARGS=--upgrade
+lock: install  ## Compile the requirements with hashes; make lock ARGS=--upgrade
 	@$(COMPILE) --output-file requirements.txt requirements.in
 	@$(COMPILE) --output-file requirements-local.txt requirements-local.in
 

@@ -1,1 +1,3 @@
-"""Numbered steps of the schema; ``python -m migrations upgrade`` brings every database of the services up to date."""
+"""Numbered migrations of the schema; ``python -m migrations upgrade`` applies them to every database of the
+services.
+"""

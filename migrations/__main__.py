@@ -1,4 +1,4 @@
-"""``python -m migrations upgrade|downgrade REVISION|current|history``: Flask-Migrate over every service's database."""
+"""Run Flask-Migrate on the database of every service: ``upgrade``, ``downgrade REVISION``, ``current``, ``history``."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from core.db import Base
 
 
 class _Tables:
-    """What Flask-Migrate asks a Flask-SQLAlchemy object for; the gateway has none."""
+    """Provides the attributes of a Flask-SQLAlchemy object that Flask-Migrate reads."""
 
     metadata = Base.metadata
 

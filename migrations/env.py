@@ -1,4 +1,4 @@
-"""How Alembic reaches a database: one transaction a step, at the URL that ``__main__`` sets."""
+"""Connect Alembic to the database that ``__main__`` names; each migration runs in its own transaction."""
 
 from alembic import context
 from flask import current_app
@@ -9,7 +9,7 @@ from core.db import Base
 engine = create_engine(current_app.config["DATABASE_URL"], poolclass=pool.NullPool)
 
 with engine.connect() as connection:
-    # Two starters at once: the second waits here and then finds nothing left to do.
+    # A second concurrent process waits here and then finds nothing left to do.
     connection.execute(text("SELECT pg_advisory_lock(hashtext('coursebus migrations'))"))
     connection.commit()
     context.configure(

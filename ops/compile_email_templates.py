@@ -1,4 +1,4 @@
-"""Compile the mails' layout from MJML, which no mailbox reads, to the HTML that all of them do: ``make mails``."""
+"""Compile the layout of the mails from MJML to HTML, which mail clients can display: ``make mails``."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ SOURCE, COMPILED = TEMPLATES / "layout.mjml", TEMPLATES / "layout.html"
 
 
 def compile_layout() -> str:
-    """The HTML of the layout; what Jinja2 reads in it goes through untouched."""
+    """Return the HTML of the layout. Jinja2 placeholders are left unchanged."""
     output = mrml.to_html(SOURCE.read_text())
     if output.warnings:
         raise SystemExit(f"{SOURCE.name}: {output.warnings}")

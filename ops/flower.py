@@ -1,4 +1,4 @@
-"""How Flower runs: it reads this file as its configuration. FLOWER_BASIC_AUTH stands in the environment."""
+"""Configure Flower, which loads this file. FLOWER_BASIC_AUTH comes from the environment."""
 
 import os
 from typing import Any, NoReturn
@@ -8,20 +8,20 @@ from tornado.web import HTTPError
 
 from core import log
 
-log.configure("flower")  # in place of Tornado's own lines
-persistent = False  # what the workers did before is in the logs
+log.configure("flower")  # replaces Tornado's log format
+persistent = False  # past tasks are in the logs
 
-# An open Flower shows who does what; "ops:" is open too.
+# Flower shows the arguments of tasks, so it must not start without a password; "ops:" has an empty one.
 _passwords = [each.partition(":")[2] for each in os.environ.get("FLOWER_BASIC_AUTH", "").split(",")]
 if not all(_passwords):
     raise SystemExit("FLOWER_BASIC_AUTH must be user:password, and the password must not be empty")
 
 
 def _reject(*_: Any, **__: Any) -> NoReturn:
-    raise HTTPError(405, "Flower only shows: commands are given through the API")
+    raise HTTPError(405, "Flower is read-only: use the API to send commands")
 
 
-# Its API starts any task with any arguments, past every permission of the gateway, and stops workers.
+# Flower's API starts any task with any arguments, without the permissions that the gateway checks, and stops workers.
 for _route in handlers:
     _handler = _route.handler_class if hasattr(_route, "handler_class") else _route[1]
     if _handler.__module__.startswith("flower.api.") and hasattr(_handler, "post"):

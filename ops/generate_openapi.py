@@ -1,6 +1,6 @@
-"""``python -m ops.generate_openapi`` writes the gateway's contract: docs/openapi.json and docs/errors.md. make openapi
+"""Write the gateway's documents docs/openapi.json and docs/errors.md: ``make openapi``.
 
-Both are committed, so that a change of the contract is seen in review; tests/api/test_openapi.py compares them.
+Both are committed, so that a review shows changes of the API. tests/api/test_openapi.py compares them with the code.
 """
 
 import json
@@ -16,27 +16,27 @@ ERRORS = ROOT / "docs" / "errors.md"
 
 _ERRORS_HEADER = """# Errors
 
-Every error is an RFC 9457 problem (`application/problem+json`). Branch on `code`: it is stable; `title` and `detail`
-are for people. `errors` names the fields at fault by JSON pointers, `request_id` finds the log lines. Where a number
-stands under "again after", the same request may succeed after so many seconds (`Retry-After`).
+Every error is an RFC 9457 problem (`application/problem+json`). Branch on `code`, which is stable; `title` and `detail`
+are for people. `errors` lists the invalid fields as JSON pointers. `request_id` finds the log lines. If the column
+"retry after" has a number, the same request may succeed after that many seconds (`Retry-After`).
 
-| status | code | meaning | again after |
+| status | code | meaning | retry after |
 |---|---|---|---|
 """
 
 
 def openapi() -> str:
-    """The OpenAPI document, as it is served."""
+    """Return the OpenAPI document as the gateway serves it."""
     document = create_app().test_client().get("/openapi.json").get_json()
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def errors() -> str:
-    """A table of all codes, by status."""
+    """Return a table of all error codes, ordered by status."""
     rows = {
         (error.status, error.code): (_without_placeholders(error.message), str(error.retry_after_seconds or ""))
         for error in DomainError.by_name.values()
-        if error.message not in {DomainError.message, "{0}"}  # families, which are raised through their members
+        if error.message not in {DomainError.message, "{0}"}  # base classes, of which only subclasses are raised
     }
     rows |= {(status, code): (meaning, "") for code, (status, meaning) in GATEWAY_CODES.items()}
     return _ERRORS_HEADER + "".join(
@@ -46,7 +46,7 @@ def errors() -> str:
 
 
 def _without_placeholders(message: str) -> str:
-    """A message without its fields: {0} becomes an ellipsis."""
+    """Replace the placeholders of a message, such as {0}, by an ellipsis."""
     return re.sub(r"\{\d\}", "…", message.replace("{{", "").replace("}}", ""))
 
 

@@ -1,11 +1,11 @@
-"""The events as documents for whoever listens: ``python -m ops.generate_schemas`` writes them from models/events/.
+"""Write the documentation of the events for consumers from models/events/: ``python -m ops.generate_schemas``.
 
 docs/schemas/<TYPE>/<version>.json          the JSON Schema of each payload
-docs/schemas/<TYPE>/<version>.public.json   of what integrators get of it, where that is less
+docs/schemas/<TYPE>/<version>.public.json   the part that integrators receive, if it is less than the payload
 docs/asyncapi.json                          an AsyncAPI 3 document of all topics, events and handlers
 
-A published schema is a promise within its version: a payload may only gain attributes that have a default. Whoever must
-break it counts the event's ``schema_version`` up.
+A published schema is stable within its version: a payload may only gain attributes with a default. A breaking change
+requires an increment of the event's ``schema_version``.
 """
 
 import json
@@ -25,12 +25,12 @@ from settings import ROOT, SERVICES
 DOCS = ROOT / "docs"
 Document = dict[str, Any]
 
-_DOCUMENTATION_KEYS = {"title", "description"}  # a change of these changes nothing
+_DOCUMENTATION_KEYS = {"title", "description"}  # ignored when schemas are compared
 _OBJECT_KEYS = {"properties", "required"}
 
 
 def documents() -> dict[Path, Document]:
-    """Every document as it has to be, by its path below docs/."""
+    """Return every document by its path below docs/."""
     schemas = {_path(event): schema_of(event) for event in all_event_types()}
     public = {_path(event).with_suffix(".public.json"): public_schema_of(event) for event in all_event_types()}
     said = {path: schema for path, schema in public.items() if schema}
@@ -38,7 +38,7 @@ def documents() -> dict[Path, Document]:
 
 
 def schema_of(event: EventClass) -> Document:
-    """The JSON Schema of an event's payload."""
+    """Return the JSON Schema of an event's payload."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"https://coursebus.dev/schemas/{event.type}/{event.schema_version}",
@@ -47,14 +47,14 @@ def schema_of(event: EventClass) -> Document:
 
 
 def public_schema_of(event: EventClass) -> Document | None:
-    """The JSON Schema of what integrators get of an event; None where that is all of it."""
+    """Return the JSON Schema of the payload that integrators receive; None if it is the whole payload."""
     schema = schema_of(event)
     payload = schema["$defs"].pop(event.__name__)
     if not payload["properties"].keys() & set(PII_FIELDS):
         return None
     kept = {name: value for name, value in payload["properties"].items() if name not in PII_FIELDS}
     required = [name for name in payload["required"] if name in kept]
-    # What only the person's attributes were made of stands in no public schema.
+    # Omit definitions that only personal data refers to.
     words = json.dumps(kept)
     defs = {name: part for name, part in schema["$defs"].items() if f'"#/$defs/{name}"' in words}
     defs[event.__name__] = {**payload, "properties": kept, "required": required}
@@ -62,7 +62,7 @@ def public_schema_of(event: EventClass) -> Document | None:
 
 
 def asyncapi() -> Document:
-    """All topics and events, who sends and who handles them."""
+    """Return the AsyncAPI document of all topics and events with their producers and handlers."""
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Coursebus events", "version": "1", "description": _ENVELOPE_DESCRIPTION},
@@ -77,12 +77,12 @@ def asyncapi() -> Document:
 
 
 def breaking_changes(old: Document, new: Document) -> list[str]:
-    """What a reader of ``old`` could not read of ``new``, or the other way round; empty where both can."""
+    """Return the incompatibilities between two schemas in either direction; empty if both sides can read each other."""
     return list(_iter_breaking_changes(_resolve_references(old), _resolve_references(new), at=""))
 
 
 def main() -> None:
-    """Write what has changed. Refuses to break a published schema."""
+    """Write the documents. Raises SystemExit for a breaking change of a published schema."""
     wanted = documents()
     broken = [
         f"docs/{path}: {fault}"
@@ -91,14 +91,14 @@ def main() -> None:
         for fault in breaking_changes(json.loads((DOCS / path).read_text()), document)
     ]
     if broken:
-        raise SystemExit("\n".join([*broken, "Count schema_version up, or keep the promise."]))
+        raise SystemExit("\n".join([*broken, "Increment schema_version, or keep the schema compatible."]))
     for path, document in wanted.items():
         (DOCS / path).parent.mkdir(parents=True, exist_ok=True)
         (DOCS / path).write_text(serialize(document))
 
 
 def serialize(document: Document) -> str:
-    """``document`` as it lies on disk."""
+    """Return ``document`` as text for the file."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -110,7 +110,7 @@ def _channel(service: str) -> Document:
     told = [event.type for event in all_event_types() if service in producers_of(event.type)]
     return {
         "address": service,
-        "description": f"What the {service} service tells. Ordered by key.",
+        "description": f"Events of the {service} service, ordered by key.",
         "messages": {type_: {"$ref": f"#/components/messages/{type_}"} for type_ in told},
     }
 
@@ -124,7 +124,7 @@ def _message(event: EventClass) -> Document:
         "contentType": "application/json",
         "headers": {"$ref": "#/components/schemas/CloudEvent"},
         "payload": {"$ref": str(_path(event))},
-        "bindings": {"kafka": {"key": {"type": "string", "description": "The aggregate's id: ce_subject."}}},
+        "bindings": {"kafka": {"key": {"type": "string", "description": "The aggregate id, as in ce_subject."}}},
     }
 
 
@@ -146,7 +146,7 @@ def _receive_operations() -> Iterator[tuple[str, Document]]:
     for handler, topic in heard:
         types = [type_ for type_, handlers in ROUTES.items() if handler in handlers and topic in producers_of(type_)]
         yield (
-            handler if places[handler] == 1 else f"{handler}.{topic}",  # an operation has one channel
+            handler if places[handler] == 1 else f"{handler}.{topic}",  # an AsyncAPI operation has exactly one channel
             {
                 "action": "receive",
                 "channel": {"$ref": f"#/channels/{topic}"},
@@ -156,8 +156,8 @@ def _receive_operations() -> Iterator[tuple[str, Document]]:
 
 
 _ENVELOPE_DESCRIPTION = (
-    "CloudEvents 1.0 in Kafka's binary mode: the headers are the envelope, the value is the payload. An event may come "
-    "twice, always with the same ce_id; ce_sequence counts 1, 2, 3 … for each key."
+    "CloudEvents 1.0 in Kafka's binary mode: the headers are the envelope, the value is the payload. An event may be "
+    "delivered more than once, always with the same ce_id; ce_sequence counts 1, 2, 3 … for each key."
 )
 
 
@@ -170,17 +170,19 @@ _HEADERS = {
     "properties": {
         "content-type": _text("application/json"),
         "ce_specversion": _text("1.0"),
-        "ce_id": _text("A UUIDv7, the same whenever the event is sent again.", format="uuid"),
-        "ce_source": _text("/ and the service that tells it."),
-        "ce_type": _text("The name of the event."),
-        "ce_subject": _text("The aggregate's id."),
-        "ce_time": _text("When it was recorded, UTC.", format="date-time"),
-        "ce_dataschema": _text("The $id of the payload's schema.", format="uri"),
-        "ce_partitionkey": _text("As ce_subject."),
-        "ce_sequence": _text("The aggregate's version that this event made."),
-        "ce_correlationid": _text("The X-Request-Id of the request that began it."),
-        "ce_causationid": _text("The event or task that it follows from."),
-        "traceparent": _text("W3C trace context."),
+        "ce_id": _text("A UUIDv7 that stays the same when the event is sent again.", format="uuid"),
+        "ce_source": _text("A slash followed by the service that published the event."),
+        "ce_type": _text("The type of the event."),
+        "ce_subject": _text("The aggregate id."),
+        "ce_time": _text("The time at which the event was recorded, in UTC.", format="date-time"),
+        "ce_dataschema": _text("The $id of the schema of the payload.", format="uri"),
+        "ce_partitionkey": _text("The same as ce_subject."),
+        "ce_sequence": _text("The version of the aggregate after the event."),
+        "ce_correlationid": _text(
+            "The X-Request-Id of the request that caused the event, directly or through other events."
+        ),
+        "ce_causationid": _text("The id of the event or task that directly caused the event."),
+        "traceparent": _text("The W3C trace context."),
     },
     "required": [
         *("content-type", "ce_specversion", "ce_id", "ce_source", "ce_type", "ce_subject", "ce_time"),
@@ -190,7 +192,7 @@ _HEADERS = {
 
 
 def _resolve_references(document: Document) -> Any:
-    """``document`` with every reference replaced by what it names."""
+    """Return ``document`` with every reference replaced by its definition."""
 
     def resolved(part: Any) -> Any:
         if isinstance(part, dict):
@@ -219,9 +221,9 @@ def _iter_breaking_changes(old: Any, new: Any, *, at: str) -> Iterator[str]:
 def _iter_breaking_object_changes(old: Document, new: Document, *, at: str) -> Iterator[str]:
     before, after = set(old.get("required", ())), set(new.get("required", ()))
     for name in sorted(before - after):
-        yield f"{at}/{name} was always there, which its readers rely on"
+        yield f"{at}/{name} is no longer required, but readers rely on it"
     for name in sorted(after - before):
-        yield f"{at}/{name} is missing in what was told before"
+        yield f"{at}/{name} is required, but earlier events do not have it"
     for name in sorted(old["properties"].keys() & new["properties"].keys()):
         yield from _iter_breaking_changes(old["properties"][name], new["properties"][name], at=f"{at}/{name}")
 

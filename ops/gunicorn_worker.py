@@ -1,8 +1,8 @@
-"""gunicorn's threaded worker with a deadline for whole requests.
+"""Extend gunicorn's threaded worker with a deadline for reading whole requests.
 
-gunicorn reads a request in one of its threads, and waits there for as long as the client takes: some dozens of slow
-connections stop the API. Here the worker's event loop collects a request, headers and body, and a thread gets it once
-it is whole; what is not whole after REQUEST_SECONDS is refused. A thread thus never waits for a client's next byte.
+gunicorn reads a request in one of its threads and waits there for the client, so a few dozen slow connections block
+the API. This worker collects the header and body of a request in its event loop and passes complete requests to a
+thread. Requests that are incomplete after REQUEST_SECONDS are rejected. A thread never waits for a client's next byte.
 """
 
 import json
@@ -20,13 +20,13 @@ from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-REQUEST_SECONDS = 10.0  # from the first byte to the last; a MiB over a slow mobile network takes some five
-DRAIN_SECONDS = 2.0  # for what a refused client still sends: a closed socket would lose the answer
-BODY_BYTES_MAX = 1024 * 1024  # as api/request_parsing.py has it
-HEAD_BYTES_MAX = 64 * 1024  # above what gunicorn reads
-BUFFERED_BYTES_MAX = 64 * 1024 * 1024  # of all unfinished requests of a worker
+REQUEST_SECONDS = 10.0  # from the first byte to the last; a MiB over a slow mobile network takes about five
+DRAIN_SECONDS = 2.0  # for reading the rest of a rejected request: closing the socket earlier would lose the response
+BODY_BYTES_MAX = 1024 * 1024  # as in api/request_parsing.py
+HEAD_BYTES_MAX = 64 * 1024  # above gunicorn's limits
+BUFFERED_BYTES_MAX = 64 * 1024 * 1024  # of all incomplete requests of a worker
 _READ_BYTES = 64 * 1024
-_SOCKET_TIMEOUT_SECONDS = 10  # of a thread that writes to a client who does not read
+_SOCKET_TIMEOUT_SECONDS = 10  # of a thread that writes to a client that does not read
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
@@ -34,12 +34,12 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:[^\r\n]*chunked", re.IGNORE
 _EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
 _DIGITS = re.compile(rb"[0-9]{1,19}")
 _CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
-_TOO_LONG = "The request is longer than is read."
+_TOO_LONG = "The request is too large."
 
 
 class ReadState(Enum):
     PARTIAL = auto()
-    COMPLETE = auto()  # or malformed, which gunicorn's parser refuses
+    COMPLETE = auto()  # or malformed, which gunicorn's parser rejects
     HEAD_TOO_LONG = auto()
     BODY_TOO_LONG = auto()
 
@@ -50,17 +50,17 @@ class IncomingRequest:
     def __init__(self) -> None:
         self.data = bytearray()
         self.expects_continue = False
-        self._body_at = 0  # 0: the head is not whole
+        self._body_at = 0  # 0: the head is incomplete
         self._length: int | None = None  # of the body; None: it is chunked
-        self._chunk_at = 0  # where the next line with a chunk's size begins
+        self._chunk_at = 0  # start of the next line with a chunk size
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes that are kept in memory."""
+        """Return the number of bytes kept in memory."""
         return len(self.data)
 
     def add(self, data: bytes) -> ReadState:
-        """Take bytes; returns whether the request is whole with them."""
+        """Add bytes and return the state of the request."""
         searched = max(len(self.data) - len(_HEAD_END), 0)
         self.data += data
         if not self._body_at:
@@ -78,14 +78,14 @@ class IncomingRequest:
         return ReadState.COMPLETE if len(self.data) >= self._body_at + self._length else ReadState.PARTIAL
 
     def _read_head(self, end: int) -> bool:
-        """Find out how the body ends. Returns False for a head that gunicorn refuses."""
+        """Determine how the body ends. Return False for a head that gunicorn rejects."""
         head = bytes(self.data[: end + 2])
         lengths = _LENGTH.findall(head)
         is_chunked = bool(_CHUNKED.search(head))
         if len(lengths) + is_chunked > 1 or not all(_DIGITS.fullmatch(each) for each in lengths):
             return False
         self.expects_continue = bool(_EXPECTS.search(head))
-        if self.expects_continue:  # it is answered here, and not by gunicorn again
+        if self.expects_continue:  # 100 Continue is sent here, and must not be sent by gunicorn again
             head = _EXPECTS.sub(b"", head)
             self.data[: end + 2] = head
         self._body_at = self._chunk_at = len(head) + 2
@@ -109,39 +109,39 @@ class IncomingRequest:
         return self._check_body_size()
 
     def _check_body_size(self) -> ReadState:
-        # The frames of chunks count too: a body in chunks of one byte is six times as long on the wire.
+        # The framing of chunks counts too: a body in chunks of one byte is six times as long on the wire.
         is_long = len(self.data) - self._body_at > BODY_BYTES_MAX + HEAD_BYTES_MAX
         return ReadState.BODY_TOO_LONG if is_long else ReadState.PARTIAL
 
 
 class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # it ships no types
-    """A ThreadWorker whose threads get whole requests."""
+    """A ThreadWorker whose threads receive complete requests only."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._buffered_bytes = 0
-        self._draining: deque[TConn] = deque()  # refused connections whose rest is read and dropped
+        self._draining: deque[TConn] = deque()  # rejected connections whose remaining bytes are read and dropped
 
     def accept(self, listener: socket.socket) -> None:
-        """Take a connection, and read what has arrived with it."""
+        """Accept a connection and read the bytes that arrived with it."""
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
-        # Past a proxy's death or a client that does not read, a thread goes on.
+        # Without a timeout a thread would wait forever for a dead proxy or a client that does not read.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SOCKET_TIMEOUT_SECONDS, 0))
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _SOCKET_TIMEOUT_SECONDS, 0))
         self.nr_conns += 1
         self._start_request(TConn(self.cfg, client, address, listener.getsockname()))
 
     def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
-        """Begin the next request of a kept-alive connection."""
+        """Start the next request of a keep-alive connection."""
         self.poller.unregister(client)
         self.keepalived_conns.remove(conn)
         self._start_request(conn)
 
     def finish_request(self, conn: TConn, fs: Any) -> None:
-        """Keep the connection alive, or close it; begin with what was sent ahead of the answer."""
+        """Keep the connection alive or close it; start the next request if the client has already sent it."""
         is_kept = not fs.cancelled() and not fs.exception() and fs.result()
         ahead = conn.parser.unreader.take_buffered() if is_kept else b""
         if not ahead:
@@ -151,16 +151,16 @@ class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # it ships no types
         self._start_request(conn, ahead)
 
     def murder_pending(self) -> None:
-        """Refuse requests that are not whole in time."""
+        """Reject requests that are incomplete after REQUEST_SECONDS."""
         now = time.monotonic()
         while self.pending_conns and self.pending_conns[0].timeout <= now:
-            detail = f"The request was not sent whole within {REQUEST_SECONDS:.0f} seconds."
+            detail = f"The request was not received completely within {REQUEST_SECONDS:.0f} seconds."
             self._reject(self.pending_conns[0], HTTPStatus.REQUEST_TIMEOUT, "request_timeout", detail)
         while self._draining and self._draining[0].timeout <= now:
             self._close(self._draining[0], self._draining)
 
     def _start_request(self, conn: TConn, ahead: bytes = b"") -> None:
-        """Read a request, or wait for its first byte as long as for the next one of a kept-alive connection."""
+        """Read a request, or wait for its first byte as long as for the next one of a keep-alive connection."""
         try:
             data = ahead or conn.sock.recv(_READ_BYTES)
         except BlockingIOError:
@@ -185,7 +185,7 @@ class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # it ships no types
             self._receive(conn, b"")
 
     def _receive(self, conn: TConn, data: bytes) -> None:
-        if not data:  # the client has gone
+        if not data:  # the client has disconnected
             self._buffered_bytes -= conn.incoming.buffered_bytes
             self._close(conn, self.pending_conns)
             return
@@ -199,7 +199,7 @@ class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # it ships no types
         elif state is ReadState.BODY_TOO_LONG:
             self._reject(conn, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", _TOO_LONG)
         elif self._buffered_bytes > BUFFERED_BYTES_MAX:
-            self._reject(conn, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Too many requests are being sent.")
+            self._reject(conn, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Too many requests are being received.")
         elif conn.incoming.expects_continue:
             conn.incoming.expects_continue = False
             self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -214,7 +214,7 @@ class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # it ships no types
         self.enqueue_req(conn)
 
     def _reject(self, conn: TConn, status: HTTPStatus, code: str, detail: str) -> None:
-        """Answer with a problem, and read on for a moment what the client still sends."""
+        """Respond with a problem and read for a moment what the client still sends."""
         self._send(conn, problem_response(status, code, detail))
         self.pending_conns.remove(conn)
         self._buffered_bytes -= conn.incoming.buffered_bytes
@@ -230,7 +230,7 @@ class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # it ships no types
         except BlockingIOError:
             return
         except OSError:
-            self.log.debug("Ignoring a client that has gone.")
+            self.log.debug("Ignoring a client that disconnected.")
         self._close(conn, self._draining)
 
     def _close(self, conn: TConn, connections: deque[TConn]) -> None:
@@ -241,13 +241,13 @@ class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # it ships no types
 
     def _send(self, conn: TConn, data: bytes) -> None:
         try:
-            conn.sock.send(data)  # it fits into an empty buffer; a client whose buffer is full does not read anyway
+            conn.sock.send(data)  # fits into an empty buffer; a client whose buffer is full does not read
         except OSError:
-            self.log.debug("Ignoring a client that has gone.")
+            self.log.debug("Ignoring a client that disconnected.")
 
 
 def problem_response(status: HTTPStatus, code: str, detail: str) -> bytes:
-    """Return a whole response for a request that no application sees; the connection closes after it."""
+    """Return a complete response for a request that does not reach the application; the connection closes after it."""
     request_id = secrets.token_hex(16)
     problem = {
         "type": "about:blank",

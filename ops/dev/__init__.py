@@ -1,10 +1,10 @@
-"""The whole platform on one machine: real servers from wheels, kept up by supervisord, no root and no Docker.
+"""Run the whole platform on one machine: servers installed from wheels, supervised by supervisord, no root, no Docker.
 
-make up                              the same by hand: python -m ops.dev up
-Stack(state_dir, port_base).start()  the same from a test
+make up                              start the stack; the same as python -m ops.dev up
+Stack(state_dir, port_base).start()  start a stack from a test
 
-processes.py   what runs, on which port, by which command
-stack.py       starts it in order, finds it again, stops all of it
+processes.py   the table of processes with their ports and commands
+stack.py       starts the processes in order, finds them again and stops them
 postgres.py, valkey.py, kafka.py, mongo.py, mail.py   one embedded server each
-../fakes/      local servers that implement the APIs of Auth0, Stripe and YooKassa
+../fakes/      local servers that implement the APIs of Auth0, Stripe, YooKassa and the push services
 """

@@ -1,4 +1,4 @@
-"""``python -m ops.dev up|run|down|reset|status``: what the Makefile calls."""
+"""Control the local stack for the Makefile: ``python -m ops.dev up|run|down|reset|status``."""
 
 import signal
 import sys
@@ -11,41 +11,41 @@ from settings import PORT_BASE, STATE_DIR
 
 
 def up(stack: Stack) -> None:
-    """Start in the background; say where everything is."""
+    """Start the stack in the background and print its addresses."""
     began = time.monotonic()
     started = stack.start()
     print(_addresses(stack))
-    print(f"Ready after {time.monotonic() - began:.1f} s." if started else "It was running already.")
+    print(f"Ready after {time.monotonic() - began:.1f} s." if started else "It was already running.")
 
 
 def run(stack: Stack) -> None:
-    """Run until Ctrl-C, then stop everything."""
+    """Run until Ctrl-C, then stop all processes."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
     up(stack)
-    print(f"Logs: {stack.supervisor.logs}. Ctrl-C stops everything.", flush=True)
+    print(f"Logs: {stack.supervisor.logs}. Press Ctrl-C to stop.", flush=True)
     while not ended.wait(timeout=1):
         if stack.supervisor.identifier() is None:
             stack.stop()
-            raise SystemExit("The supervisor has ended.")
+            raise SystemExit("supervisord has exited.")
     print("Stopping.", flush=True)
     stack.stop()
 
 
 def down(stack: Stack) -> None:
-    """Stop everything; data stays."""
+    """Stop all processes and keep their data."""
     print("Stopped." if stack.stop() else "Nothing was running.")
 
 
 def reset(stack: Stack) -> None:
-    """Stop everything and delete its data."""
+    """Stop all processes and delete their data."""
     stack.reset()
-    print(f"Stopped, and the data in {stack.state_dir} is deleted.")
+    print(f"Stopped. Deleted the data in {stack.state_dir}.")
 
 
 def status(stack: Stack) -> None:
-    """List the processes; exit code 1 when nothing runs."""
+    """Print the state of each process; exit with code 1 if no stack is running."""
     if stack.supervisor.identifier() is None:
         raise SystemExit("Nothing is running.")
     for state in stack.supervisor.states():
@@ -58,8 +58,8 @@ def _addresses(stack: Stack) -> str:
         for process in stack.processes
         for port in [process.port(stack.port_base)]
     ]
-    mails = f"{'mail, to read':22}http://127.0.0.1:{stack.port_base + OFFSETS['mail-http']}/"
-    gateway = f"{'API, to read':22}http://127.0.0.1:{stack.port_base}/docs"
+    mails = f"{'mail sink, web page':22}http://127.0.0.1:{stack.port_base + OFFSETS['mail-http']}/"
+    gateway = f"{'API documentation':22}http://127.0.0.1:{stack.port_base}/docs"
     return "\n".join([*lines, "", gateway, *([mails] if any(p.name == "mail" for p in stack.processes) else [])])
 
 
@@ -67,8 +67,8 @@ COMMANDS = {"up": up, "run": run, "down": down, "reset": reset, "status": status
 
 
 def main() -> None:
-    """Carry out the one command given."""
-    if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:  # noqa: PLR2004 the program and its command
+    """Run the command that the first argument names."""
+    if len(sys.argv) != 2 or sys.argv[1] not in COMMANDS:  # noqa: PLR2004 program name and command
         raise SystemExit(f"usage: python -m ops.dev {'|'.join(COMMANDS)}")
     COMMANDS[sys.argv[1]](Stack(STATE_DIR, PORT_BASE, detached=True))
 

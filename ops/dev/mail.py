@@ -1,11 +1,11 @@
-"""The mail sink: takes every mail by SMTP and shows it by HTTP: ``python -m ops.dev.mail``.
+"""Run the mail sink, which accepts mails by SMTP and shows them by HTTP: ``python -m ops.dev.mail``.
 
-A mail is acknowledged when it is on disk, so a killed sink has lost none that the sender believes delivered.
+The sink acknowledges a mail after writing it to disk, so a killed sink loses no mail that the sender saw accepted.
 
-GET /messages?to=   [{id, from, to, subject, headers, text, html, received_at}], the newest last
-GET /messages/<id>/raw  the bytes as they came by SMTP: what a parser may have repaired is to be seen there
-DELETE /messages    forgets all of them
-GET /               the same for the eye
+GET /messages?to=       [{id, from, to, subject, headers, text, html, received_at}], newest last
+GET /messages/<id>/raw  the bytes received by SMTP, before any parser
+DELETE /messages        deletes all mails
+GET /                   the same as a web page
 """
 
 import email
@@ -40,12 +40,12 @@ _PAGE = """<!doctype html>
   pre { white-space: pre-wrap; } small { color: #555; }
 </style>
 <h1>Mail sink</h1>
-<p>{{ messages | length }} mails, the newest first.</p>
+<p>{{ messages | length }} mails, newest first.</p>
 {% for message in messages | reverse %}
 <details {% if loop.first %}open{% endif %}>
   <summary><b>{{ message.subject }}</b> to {{ message.to | join(", ") }}
     <small>{{ message.received_at }}</small></summary>
-  {# Sandboxed: a mail may hold anything, and runs nothing here. #}
+  {# Sandboxed, because a mail may contain any HTML; scripts do not run. #}
   {% if message.html %}<iframe sandbox title="{{ message.subject }}" srcdoc="{{ message.html }}"></iframe>
   {% else %}<pre>{{ message.text }}</pre>{% endif %}
 </details>
@@ -55,7 +55,7 @@ _PAGE = """<!doctype html>
 
 
 class MailStore:
-    """The mails of one sink, in one SQLite file."""
+    """Stores the mails of one sink in a SQLite file."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,12 +64,12 @@ class MailStore:
             rows.execute(_TABLE)
 
     def add(self, message: dict[str, Any]) -> None:
-        """Keep ``message``; it is on disk when this returns."""
+        """Store ``message``; it is on disk when this returns."""
         with self._transaction() as rows:
             rows.execute("INSERT INTO mails (message) VALUES (?)", [json.dumps(message)])
 
     def list_for(self, address: str) -> list[dict[str, Any]]:
-        """The mails to ``address``, or all for an empty one, the newest last."""
+        """Return the mails to ``address``, newest last; all mails if ``address`` is empty."""
         with self._transaction() as rows:
             kept = rows.execute("SELECT id, message FROM mails ORDER BY id").fetchall()
         messages = [{"id": str(number), **json.loads(text)} for number, text in kept]
@@ -78,20 +78,20 @@ class MailStore:
         return [message for message in messages if not address or address.lower() in map(str.lower, message["to"])]
 
     def raw(self, number: str) -> bytes | None:
-        """Return the bytes of a mail as they came; None where there is no such mail."""
+        """Return the received bytes of a mail, or None if there is no such mail."""
         with self._transaction() as rows:
             found = rows.execute("SELECT message FROM mails WHERE id = ?", [number]).fetchone()
         text = json.loads(found[0]).get("raw") if found else None
         return None if text is None else str(text).encode("latin-1")
 
     def clear(self) -> None:
-        """Forget all mails."""
+        """Delete all mails."""
         with self._transaction() as rows:
             rows.execute("DELETE FROM mails")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        # A connection each time: SMTP and HTTP live in different threads.
+        # SMTP and HTTP run in different threads, and a SQLite connection belongs to one thread.
         with closing(sqlite3.connect(self._path)) as connection:
             connection.execute("PRAGMA synchronous = FULL")
             with connection:
@@ -99,19 +99,19 @@ class MailStore:
 
 
 class SmtpHandler:
-    """What aiosmtpd calls with each mail."""
+    """Handles the mails that aiosmtpd receives."""
 
     def __init__(self, mails: MailStore) -> None:
         self._mails = mails
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 its name
-        """Keep the mail, then say so."""
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 aiosmtpd defines the name
+        """Store the mail, then acknowledge it."""
         self._mails.add(parse(envelope.original_content or b"", envelope.rcpt_tos))
         return "250 kept"
 
 
 def parse(raw: bytes, recipients: list[str]) -> dict[str, Any]:
-    """The parts of a mail that a person or a test looks at. ``to`` is whom the envelope names."""
+    """Return the parts of a mail that people and tests inspect. ``to`` lists the recipients of the envelope."""
     mail = email.message_from_bytes(raw, _class=EmailMessage, policy=modern)
     return {
         "from": str(mail["From"]),
@@ -121,7 +121,7 @@ def parse(raw: bytes, recipients: list[str]) -> dict[str, Any]:
         "text": _body(mail, "plain"),
         "html": _body(mail, "html"),
         "received_at": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        "raw": raw.decode("latin-1"),  # a letter for each byte
+        "raw": raw.decode("latin-1"),  # one character per byte
     }
 
 
@@ -131,7 +131,7 @@ def _body(mail: EmailMessage, kind: str) -> str | None:
 
 
 def create_app(mails: MailStore) -> Flask:
-    """The sink as seen by HTTP."""
+    """Return the HTTP application of the sink."""
     app = Flask(__name__)
 
     @app.get("/messages")
@@ -156,9 +156,9 @@ def create_app(mails: MailStore) -> Flask:
 
 
 def main() -> None:
-    """Serve until told to end."""
+    """Serve until SIGTERM or Ctrl-C."""
     if ENVIRONMENT == "production":
-        raise SystemExit("The mail sink swallows every mail, and refuses to do so in production.")
+        raise SystemExit("The mail sink delivers no mail and refuses to start with ENVIRONMENT=production.")
     mails = MailStore(STATE_DIR / "mail" / "mails.sqlite")
     smtp = Controller(
         SmtpHandler(mails), hostname="127.0.0.1", port=PORT_BASE + OFFSETS["mail"], ident="Coursebus mail sink"

@@ -1,6 +1,6 @@
-"""Run the embedded server that speaks MongoDB's protocol, and stores in SQLite: ``python -m ops.dev.mongo``.
+"""Run the embedded server that speaks MongoDB's protocol and stores in SQLite: ``python -m ops.dev.mongo``.
 
-It stores sub-documents that are pushed into an array as strings, so documents are never ``$push``-ed.
+The server stores sub-documents that are pushed into an array as strings, so the project never uses ``$push``.
 """
 
 import sys
@@ -13,14 +13,15 @@ from settings import PORT_BASE, STATE_DIR
 
 
 def arguments(home: Path, port: int) -> list[str]:
-    """Make ``home`` ready, and return the arguments that keep everything the server writes inside it."""
+    """Prepare ``home`` and return the arguments that keep every file of the server inside it."""
     home.mkdir(parents=True, exist_ok=True)
     pid_file = home / "pid"
-    # A killed server leaves its file behind, and the next one takes whoever has that pid now for itself.
+    # A killed server leaves its pid file. The next server would treat an unrelated process with that pid as its
+    # predecessor.
     pid_file.unlink(missing_ok=True)
     return [
         *("--host", "127.0.0.1", "--port", str(port), "--data-dir", str(home / "data")),
-        *("--pid-file", str(pid_file), "--log-file", "/dev/null"),  # the log comes by standard error as well
+        *("--pid-file", str(pid_file), "--log-file", "/dev/null"),  # the log is written to standard error as well
     ]
 
 

@@ -1,4 +1,4 @@
-"""Where each part listens: an offset from ``PORT_BASE``, so that one number moves all of them."""
+"""Define where each process listens: an offset from ``PORT_BASE``, so that one number moves all ports."""
 
 import random
 import socket
@@ -21,15 +21,15 @@ OFFSETS = {
     "prometheus": 90,
     "kafka": 92,
 }
-# Where Prometheus asks: one port a process.
+# Ports that Prometheus scrapes, one per process.
 METRICS_OF_WORKERS, METRICS_OF_BRIDGE, METRICS_OF_GATEWAY, METRICS_OF_STREAM = range(50, 60), 60, 61, 62
 METRICS = (*METRICS_OF_WORKERS, METRICS_OF_BRIDGE, METRICS_OF_GATEWAY, METRICS_OF_STREAM)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on ``port`` of the loopback address now."""
+    """Return whether a server could listen on ``port`` of the loopback address now."""
     with socket.socket() as candidate:
-        # As servers do: what the kernel still remembers of closed connections is no obstacle.
+        # Servers set SO_REUSEADDR too: closed connections that the kernel still remembers do not occupy the port.
         candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             candidate.bind(("127.0.0.1", port))
@@ -39,14 +39,14 @@ def is_free(port: int) -> bool:
 
 
 def is_open(port: int) -> bool:
-    """Whether somebody listens on ``port`` of the loopback address."""
+    """Return whether a server listens on ``port`` of the loopback address."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def free_base() -> int:
-    """A ``PORT_BASE`` that has all its ports free, below those that the kernel gives to outgoing connections."""
+    """Return a ``PORT_BASE`` with all ports free, below the range the kernel uses for outgoing connections."""
     for base in random.sample(range(10_000, 32_000, 100), k=200):
         if all(is_free(base + offset) for offset in (*OFFSETS.values(), *METRICS)):
             return base

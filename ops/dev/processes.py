@@ -1,4 +1,4 @@
-"""Every process of the local platform, in one table: what it is, where it listens, by which command it runs."""
+"""Define every process of the local platform: what it is, where it listens and which command runs it."""
 
 import os
 import sys
@@ -11,50 +11,51 @@ from settings import SERVICES
 
 from . import kafka, valkey
 
-STACK_ENV_VAR = "COURSEBUS_STACK"  # in the environment of every process of a stack: whose it is
-SERVERS = ("postgres", "queue", "cache", "kafka", "mongo", "mail")  # what keeps or carries data
+STACK_ENV_VAR = "COURSEBUS_STACK"  # set in the environment of every process of a stack, to find the stack it belongs to
+SERVERS = ("postgres", "queue", "cache", "kafka", "mongo", "mail")  # processes that store or transport data
 
 
 @dataclass(frozen=True)
 class Process:
-    """One program that the supervisor keeps up."""
+    """A program that the supervisor keeps running."""
 
     name: str
     command: list[str]
     description: str
-    replaced_by_env: str = ""  # the variable that points at the real thing; where it is set, this is not started
-    platform: bool = False  # one of our own: starts when the servers answer and the tables are there
-    environ: str = ""  # what it has in its environment besides, as NAME="value"
-    # The offset of the port where Prometheus asks it; one without another port has started when it answers there.
+    replaced_by_env: str = ""  # the setting that names an external server; if it is set, this process is not started
+    platform: bool = False  # a process of this project: starts after the servers answer and the tables exist
+    environ: str = ""  # additional environment variables, as NAME="value"
+    # The offset of the port that Prometheus scrapes. A process without another port counts as started when it answers
+    # there.
     metrics: int | None = None
     stop_signal: str = "TERM"
-    stop_seconds: int = 10  # how long it may take to end in peace
+    stop_seconds: int = 10  # seconds between the stop signal and SIGKILL
 
     def port(self, base: int) -> int | None:
-        """Where it listens under this ``PORT_BASE``; None for a process that nobody calls."""
+        """Return the port under ``base``, or None for a process that listens nowhere."""
         offset = OFFSETS.get(self.name, self.metrics)
         return None if offset is None else base + offset
 
     def metrics_port(self, base: int) -> int | None:
-        """Return where Prometheus asks the process; None for one that has no numbers."""
+        """Return the port that Prometheus scrapes, or None for a process without metrics."""
         return None if self.metrics is None else base + self.metrics
 
 
 def enabled_processes(state_dir: Path, base: int, environ: Mapping[str, str]) -> list[Process]:
-    """The processes that ``environ`` leaves to be run here."""
+    """Return the processes to start here, given the external servers that ``environ`` names."""
     processes = [*servers(state_dir, base), *fakes(), *platform(state_dir, base)]
     if environ.get("TEST_CLOCK_URL") == f"http://127.0.0.1:{base + OFFSETS['clock']}":
-        processes.append(Process("clock", _module("ops.fakes.clock"), "a clock that tests move"))
+        processes.append(Process("clock", _module("ops.fakes.clock"), "test clock"))
     return [process for process in processes if not environ.get(process.replaced_by_env, "").strip()]
 
 
 def servers(state_dir: Path, base: int) -> list[Process]:
-    """What keeps or carries data: SERVERS."""
+    """Return the processes of SERVERS."""
     return [
         Process(
             *("postgres", _module("ops.dev.postgres"), "PostgreSQL 18"),
             replaced_by_env="DATABASE_URL",
-            stop_signal="INT",  # its "fast" shutdown: open sessions are ended, and a checkpoint is written
+            stop_signal="INT",  # "fast" shutdown: sessions are ended and a checkpoint is written
             stop_seconds=30,
         ),
         Process(
@@ -62,7 +63,7 @@ def servers(state_dir: Path, base: int) -> list[Process]:
             replaced_by_env="REDIS_URL",
         ),
         Process(
-            *("cache", valkey.cache_command(state_dir / "cache", base + OFFSETS["cache"]), "Valkey: stored reads"),
+            *("cache", valkey.cache_command(state_dir / "cache", base + OFFSETS["cache"]), "Valkey: read cache"),
             replaced_by_env="CACHE_URL",
         ),
         Process(
@@ -78,7 +79,7 @@ def servers(state_dir: Path, base: int) -> list[Process]:
 
 
 def fakes() -> list[Process]:
-    """What plays the companies that the platform calls."""
+    """Return the fakes of the external providers."""
     return [
         Process("auth0", _module("ops.fakes.auth0"), "fake of Auth0", "AUTH0_DOMAIN"),
         Process("stripe", _module("ops.fakes.stripe"), "fake of Stripe", "STRIPE_SECRET_KEY"),
@@ -88,45 +89,45 @@ def fakes() -> list[Process]:
 
 
 def platform(state_dir: Path, base: int) -> list[Process]:
-    """The platform's own processes; the gateway first, whose answer is waited for."""
+    """Return the project's own processes, the gateway first, because readiness waits for it."""
     schedule = str(state_dir / "beat" / "schedule")
     flower = ["flower", "--conf=ops/flower.py", "--address=127.0.0.1", f"--port={base + OFFSETS['flower']}"]
     return [
         Process(
-            *("gateway", _module("gunicorn", "wsgi:app", "-c", "ops/gunicorn.py"), "the API"),
+            *("gateway", _module("gunicorn", "wsgi:app", "-c", "ops/gunicorn.py"), "HTTP API"),
             platform=True,
             environ=f'METRICS_PORT="{base + METRICS_OF_GATEWAY}"',
             metrics=METRICS_OF_GATEWAY,
-            stop_seconds=25,  # longer than its own graceful_timeout
+            stop_seconds=25,  # longer than graceful_timeout in ops/gunicorn.py
         ),
         Process(
-            *("stream", _module("stream"), "the stream of notifications"),
+            *("stream", _module("stream"), "notification stream (SSE)"),
             platform=True,
             environ=f'METRICS_PORT="{base + METRICS_OF_STREAM}"',
             metrics=METRICS_OF_STREAM,
         ),
-        # The range may be longer than SERVICES, but a service without a port must not be left out silently.
+        # The range may be longer than SERVICES, but a service without a port must not be skipped silently.
         *(_worker(*each, base) for each in zip(SERVICES, METRICS_OF_WORKERS[: len(SERVICES)], strict=True)),
         Process(
             *("bridge", _module("bridge"), "outbox to Kafka, Kafka to queues"),
             platform=True,
             environ=f'METRICS_PORT="{base + METRICS_OF_BRIDGE}"',
             metrics=METRICS_OF_BRIDGE,
-            stop_seconds=20,  # it hears what the workers have in hand, and waits for what Kafka has
+            stop_seconds=20,  # waits for replies of the workers and for acknowledgements of Kafka
         ),
-        Process("beat", _celery("beat", "-s", schedule), "pokes due jobs", platform=True),
-        Process("flower", _celery(*flower), "Flower: what the workers do", platform=True),
+        Process("beat", _celery("beat", "-s", schedule), "starts due jobs", platform=True),
+        Process("flower", _celery(*flower), "Flower: tasks and workers", platform=True),
     ]
 
 
 def _worker(service: str, metrics: int, base: int) -> Process:
     options = ["-P", "threads", "-c", "4", "-Q", service, "-n", f"{service}@%h", "-E"]
-    # Gossip and mingle are talk among workers, which none of ours listens to.
+    # Gossip and mingle exchange messages between workers, which no worker here uses.
     worker = _celery("worker", *options, "--without-gossip", "--without-mingle")
     return Process(
         f"worker-{service}",
         worker,
-        f"the work of {service}",
+        f"worker of the {service} service",
         environ=f'SERVICE="{service}",METRICS_PORT="{base + metrics}"',
         metrics=metrics,
         platform=True,
@@ -135,21 +136,22 @@ def _worker(service: str, metrics: int, base: int) -> Process:
 
 
 def _celery(*arguments: str) -> list[str]:
-    return _module("celery", "--quiet", "-A", "celery_app", *arguments)  # no banner among the log lines
+    return _module("celery", "--quiet", "-A", "celery_app", *arguments)  # no banner in the log
 
 
 def _module(*arguments: str) -> list[str]:
-    # Of the interpreter that runs this: whatever is on the PATH does not matter.
+    # The interpreter that runs this module, independent of the PATH.
     return [sys.executable, "-m", *arguments]
 
 
 def environment(state_dir: Path, base: int, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What the processes find in their environment, above what the caller has in ``environ``."""
+    """Return the variables of every process that are added to ``environ``."""
     return {
-        # One arena: threads that wait need no heap of their own. It halves what a worker takes.
+        # One malloc arena halves the memory of a worker, whose threads mostly wait.
         "MALLOC_ARENA_MAX": "2",
-        "FLOWER_BASIC_AUTH": "ops:ops",  # Flower reads it by this name; a command line would show it to everybody
-        "PYTHONWARNINGS": "ignore:You're running the worker",  # as root, where there is nobody else
+        # Flower reads this variable; a command line would show the password to every user
+        "FLOWER_BASIC_AUTH": "ops:ops",
+        "PYTHONWARNINGS": "ignore:You're running the worker",  # as root, where no other user exists
         **environ,
         "PORT_BASE": str(base),
         "STATE_DIR": str(state_dir),

@@ -1,4 +1,4 @@
-"""Waiting: for a server that speaks, for a gateway that is ready."""
+"""Wait until servers accept connections and the gateway is ready."""
 
 import time
 from collections.abc import Callable
@@ -11,16 +11,16 @@ POLL_SECONDS = 0.05
 
 
 def wait(is_ready: Callable[[], bool], what: str, timeout_seconds: float) -> None:
-    """Return as soon as ``ready()`` is true. Raises TimeoutError, which says ``what`` did not come."""
+    """Return as soon as ``ready()`` is true. Raises TimeoutError, which names ``what``."""
     deadline = time.monotonic() + timeout_seconds
     while not is_ready():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what} did not come within {timeout_seconds:g} s")
+            raise TimeoutError(f"{what} was not ready within {timeout_seconds:g} s")
         time.sleep(POLL_SECONDS)
 
 
 def accepts_sessions(port: int) -> bool:
-    """Whether the embedded PostgreSQL takes sessions; its port is open a while before that."""
+    """Return whether the embedded PostgreSQL accepts sessions; its port is open before that."""
     try:
         psycopg2.connect(host="127.0.0.1", port=port, user="coursebus", dbname="coursebus").close()
     except psycopg2.OperationalError:
@@ -29,9 +29,9 @@ def accepts_sessions(port: int) -> bool:
 
 
 def is_ok(url: str) -> bool:
-    """Whether ``url`` answers 200."""
+    """Return whether ``url`` responds with status 200."""
     try:
-        with urlopen(url, timeout=2) as response:  # noqa: S310 our own address
-            return bool(response.status == 200)  # noqa: PLR2004 HTTP's word for it
+        with urlopen(url, timeout=2) as response:  # noqa: S310 a local address
+            return bool(response.status == 200)  # noqa: PLR2004 HTTP status OK
     except (URLError, OSError):
         return False

@@ -1,6 +1,6 @@
-"""Fill the catalogue with courses and a plan to try: ``python -m ops.dev.seed``. Run again it changes nothing.
+"""Add demo courses, plans, bundles and coupons: ``python -m ops.dev.seed``. A second run changes nothing.
 
-They are written as their authors would write them, so that COURSE_PUBLISHED brings them to the other services.
+The courses are written through the commands of their authors, so that COURSE_PUBLISHED brings them to all services.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ _FIELDS = ("title", "summary", "description", "category", "level", "language", "
 
 
 def seed() -> int:
-    """Write what is not there yet: courses, plans, bundles, coupons. Returns how many courses there were to write."""
+    """Add the missing courses, plans, bundles and coupons. Return the number of courses added."""
     texts = tomllib.loads(TEXTS.read_text())
     instructors = {name: _user_id(**person) for name, person in texts["instructors"].items()}
     with session_factory("courses").begin() as session:
-        # Two at once: the second waits here and then finds nothing left to do.
+        # A second concurrent run waits here and then finds nothing left to do.
         session.execute(select(func.pg_advisory_xact_lock(func.hashtext("coursebus seed"))))
         known = set(session.scalars(select(Course.id)))
         missing = [text for text in texts["courses"] if id_of(slug_of(text["title"])) not in known]
@@ -43,7 +43,7 @@ def seed() -> int:
 
 
 def _seed_plans(plans: list[dict[str, Any]]) -> None:
-    """Put the plans on sale that are not there yet."""
+    """Add the missing plans."""
     with session_factory("payments").begin() as session:
         for text in plans:
             plan_id = id_of("plan", slug_of(text["name"]))
@@ -54,7 +54,7 @@ def _seed_plans(plans: list[dict[str, Any]]) -> None:
 
 
 def _seed_bundles(bundles: list[dict[str, Any]]) -> None:
-    """Put the bundles on sale that are not there yet."""
+    """Add the missing bundles."""
     with session_factory("payments").begin() as session:
         for text in bundles:
             bundle_id = id_of("bundle", slug_of(text["title"]))
@@ -68,7 +68,7 @@ def _seed_bundles(bundles: list[dict[str, Any]]) -> None:
 
 
 def _seed_coupons(coupons: list[dict[str, Any]]) -> None:
-    """Issue the coupons that are not there yet."""
+    """Add the missing coupons."""
     with session_factory("payments").begin() as session:
         known = set(session.scalars(select(Coupon.code)))
         for text in coupons:
@@ -78,7 +78,7 @@ def _seed_coupons(coupons: list[dict[str, Any]]) -> None:
 
 def _user_id(email: str, name: str) -> UUID:
     with session_factory("users").begin() as session:
-        # The cache may be empty: it learns of the user with the first request.
+        # The cache may be empty; the user's first request fills it.
         user_id = get_or_create_user(session, lambda _key, _stored: None, sub=sub_of(email), email=email, name=name)[
             "user_id"
         ]
@@ -87,12 +87,12 @@ def _user_id(email: str, name: str) -> UUID:
 
 
 def sub_of(email: str) -> str:
-    # As the fake of Auth0 makes it, so that the instructor's token finds the courses.
+    # The id that the fake of Auth0 assigns, so that the instructor's token finds the courses.
     return f"auth0|{hashlib.sha256(email.encode()).hexdigest()[:24]}"
 
 
 def id_of(*path: str) -> UUID:
-    # The same in every database, so that examples can be pasted.
+    # The same ids in every database, so that examples can be copied.
     return uuid5(NAMESPACE_URL, "/".join(("https://coursebus.dev/demo", *path)))
 
 
@@ -134,4 +134,4 @@ def _content(kind: str, slug: str, text: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(f"{seed()} courses written")
+    print(f"{seed()} courses added")

@@ -1,4 +1,4 @@
-"""The stack: all processes of one state directory, started in order, found again, stopped to the last.
+"""Start all processes of one state directory in order, find them again and stop them.
 
 stack = Stack(tmp_path, free_base())
 stack.start()                      or Stack(…, only=["postgres", "queue"])
@@ -25,7 +25,7 @@ from settings import ROOT
 
 from . import postgres, processes
 
-# Everything that a stack writes into its state directory; nothing else there is ever deleted.
+# All entries that a stack writes into its state directory; reset() deletes nothing else.
 _STATE_ENTRIES = (
     "beat",
     "cache",
@@ -39,11 +39,11 @@ _STATE_ENTRIES = (
     "supervisord.pid",
 )
 
-START_SECONDS = 120  # of each process, at most: on two cores that start several stacks at once it takes half of that
+START_SECONDS = 120  # maximum for each process; half of it is needed if two cores start several stacks at once
 
 
 class Stack:
-    """The local platform over one state directory, with its ports from ``port_base`` upwards."""
+    """The local platform over one state directory, with ports from ``port_base`` upwards."""
 
     def __init__(
         self,
@@ -54,9 +54,9 @@ class Stack:
         environ: Mapping[str, str] = os.environ,
         detached: bool = False,
     ) -> None:
-        """``only`` names the processes that are wanted, where not all are; ``environ`` is what they inherit.
+        """Create a stack; ``only`` limits it to the named processes, ``environ`` is what they inherit.
 
-        They end with this process, however it ends, unless the stack ``detached``.
+        The processes end with this process, however it ends, unless the stack is ``detached``.
         """
         self.state_dir = state_dir.resolve()
         self.port_base = port_base
@@ -70,14 +70,14 @@ class Stack:
         self._detached = detached
 
     def start(self, initial: Collection[str] | None = None) -> bool:
-        """Run everything, and return when it is ready; False when it was running already.
+        """Start all processes and return when they are ready; False if the stack was already running.
 
-        ``at_first`` names what is to run until start_remaining().
-        Raises SystemExit for a taken port or a failed step, TimeoutError where something does not get ready.
+        ``at_first`` limits the start to the named processes; start_remaining() starts the others.
+        Raises SystemExit for an occupied port, a failed step or a process that is not ready in time.
         """
         running = self.supervisor.identifier()
         if running not in (None, self._identifier):
-            raise SystemExit(f"Another stack is up over {self.state_dir} ({running}). First: make down")
+            raise SystemExit(f"Another stack is running over {self.state_dir} ({running}). Stop it first: make down")
         wanted = [process for process in self.processes if initial is None or process.name in initial]
         if running is None:
             self._start_processes(wanted)
@@ -85,13 +85,13 @@ class Stack:
         return running is None
 
     def start_remaining(self) -> None:
-        """Run what start() was told to leave out; nothing where it left out nothing."""
+        """Start the processes that start() left out, if any."""
         idle = self.supervisor.stopped_processes()
         self._start_in_order([process for process in self.processes if process.name in idle])
         self._wait(self.processes)
 
     def stop(self) -> bool:
-        """End every process, left-overs of a killed supervisor too; False when there was none."""
+        """End every process, including those that a killed supervisor left behind; False if there was none."""
         running = self.supervisor.identifier() is not None
         if running:
             self._stop_in_order()
@@ -100,18 +100,18 @@ class Stack:
         return running or bool(left_over)
 
     def kill(self) -> None:
-        """End every process at once, as a power cut does; PostgreSQL by its own "stop at once"."""
+        """End every process at once, like a power failure; PostgreSQL by its immediate shutdown."""
         self.supervisor.kill()
         postgres.kill_remaining_processes(postgres.home(self.state_dir) / "data")
         _kill_all(self.orphans())
 
     def reset(self) -> None:
-        """Stop, and delete all data and logs."""
+        """Stop the stack and delete all data and logs."""
         self.stop()
         self.delete()
 
     def delete(self) -> None:
-        """Delete all data and logs of a stack that is down."""
+        """Delete all data and logs of a stopped stack."""
         postgres.remove(self.state_dir)
         for name in _STATE_ENTRIES:
             path = self.state_dir / name
@@ -121,30 +121,30 @@ class Stack:
                 path.unlink(missing_ok=True)
 
     def pids(self) -> dict[str, int]:
-        """The pid of each process that is up, by name; a gateway's is its master's."""
+        """Return the pid of each running process by name; for the gateway the pid of its master."""
         return {state["name"]: state["pid"] for state in self.supervisor.states() if state["pid"]}
 
     def pid(self, name: str) -> int:
-        """The pid of the process ``name``; KeyError while it is down."""
+        """Return the pid of the process ``name``. Raises KeyError if it is not running."""
         return self.pids()[name]
 
     def port(self, name: str) -> int:
-        """The port of the part ``name``, as in ports.OFFSETS."""
+        """Return the port of ``name`` in ports.OFFSETS."""
         return self.port_base + OFFSETS[name]
 
     def log(self, name: str) -> str:
-        """What the process ``name`` has written so far, its rotated files left out."""
+        """Return the current log of the process ``name`` without its rotated files."""
         return (self.supervisor.logs / f"{name}.log").read_text(errors="replace")
 
     def wait_until_up(self, name: str, timeout_seconds: float = 30) -> None:
-        """Return when the process ``name`` can be spoken to (again)."""
+        """Return when the process ``name`` is ready (again). Raises TimeoutError."""
         process = next(process for process in self.processes if process.name == name)
         wait(lambda: self._is_ready(process), name, timeout_seconds)
 
     def orphans(self) -> list[psutil.Process]:
-        """The processes of this stack that are alive, found without the supervisor."""
+        """Find the running processes of this stack without the supervisor."""
         marked = [process for process in psutil.process_iter() if _belongs_to_stack(process, self.state_dir)]
-        # PostgreSQL writes its title over its environment.
+        # PostgreSQL overwrites its environment with its process title.
         data = postgres.home(self.state_dir) / "data"
         return [*marked, *(process for process in postgres.server_processes(data) if process not in marked)]
 
@@ -175,10 +175,10 @@ class Stack:
     def _stop_in_order(self) -> None:
         supervisord = self._supervisord()
         names = [state["name"] for state in self.supervisor.states()]
-        # Those that keep data go last: a worker that finishes its task still needs them.
+        # Servers stop last, because a worker that finishes its task still needs them.
         servers = [name for name in names if name in SERVERS]
         for group in ([name for name in names if name not in servers], servers):
-            self.supervisor.stop(group, timeout_seconds=40)  # more than the longest stop_seconds
+            self.supervisor.stop(group, timeout_seconds=40)  # longer than the longest stop_seconds
         self.supervisor.shut_down()
         psutil.wait_procs(supervisord, timeout=10)
 
@@ -209,7 +209,7 @@ class Stack:
             except TimeoutError as error:
                 last_lines = "\n".join(self.log(process.name).splitlines()[-20:])
                 raise SystemExit(
-                    f"{last_lines}\n{error}; its log is {self.supervisor.logs / process.name}.log"
+                    f"{last_lines}\n{error}. The log is {self.supervisor.logs / process.name}.log"
                 ) from None
 
     def _is_ready(self, process: Process) -> bool:
@@ -225,22 +225,22 @@ class Stack:
             port = process.port(self.port_base)
             if port and not is_free(port):
                 raise SystemExit(
-                    f"Port {port}, for {process.name}, is taken by another program. "
-                    f"Stop that, or move all ports: make up PORT_BASE={self.port_base + 1000}"
+                    f"Port {port} of {process.name} is in use by another program. "
+                    f"Stop that program, or move all ports: make up PORT_BASE={self.port_base + 1000}"
                 )
 
     def _supervisord(self) -> list[psutil.Process]:
         try:
             return [psutil.Process(int((self.state_dir / "supervisord.pid").read_text()))]
         except (OSError, ValueError, psutil.NoSuchProcess):
-            return []  # it is about to end
+            return []  # supervisord is about to end
 
 
 def _belongs_to_stack(process: psutil.Process, state_dir: Path) -> bool:
     try:
         return process.environ().get(STACK_ENV_VAR) == str(state_dir) and process.pid != os.getpid()
     except psutil.Error:
-        return False  # it ended meanwhile, or belongs to somebody else
+        return False  # the process has ended or belongs to another user
 
 
 def _kill_all(left_over: list[psutil.Process]) -> None:

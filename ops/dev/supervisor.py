@@ -1,4 +1,4 @@
-"""supervisord: its configuration, its start, and the way to speak with it."""
+"""Configure, start and control supervisord."""
 
 import hashlib
 import os
@@ -60,78 +60,78 @@ stdout_logfile_backups = 2
 
 
 class Supervisor:
-    """The supervisor of one state directory, running or not."""
+    """The supervisord of one state directory, running or not."""
 
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
         self.logs = state_dir / "logs"
         self._socket = _socket(state_dir)
-        self._process: subprocess.Popen[bytes] | None = None  # None where another process has started it
+        self._process: subprocess.Popen[bytes] | None = None  # None if another process started it
 
     def launch(self, processes: list[Process], identifier: str, environ: Mapping[str, str], *, detached: bool) -> None:
-        """Start supervisord; ``processes`` wait for start()."""
+        """Start supervisord; ``processes`` are started by start()."""
         self.logs.mkdir(parents=True, exist_ok=True)
         for directory in ("beat", "mail", "mongo"):
             (self.state_dir / directory).mkdir(exist_ok=True)
         path = self.state_dir / "supervisord.conf"
         path.write_text(self._configuration(processes, identifier))
         with (self.logs / "supervisord.err").open("w") as errors:
-            # A session of its own: the terminal's Ctrl-C goes to `make run`, which stops everything in order.
+            # Its own session: Ctrl-C in the terminal must reach only `make run`, which stops all processes in order.
             launch = subprocess.Popen if detached else popen_with_parent
             self._process = launch(
                 [sys.executable, "-m", "supervisor.supervisord", "-c", str(path)],
                 env=environ,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # it writes the same lines into its log
+                stdout=subprocess.DEVNULL,  # supervisord writes the same lines into its log
                 stderr=errors,
                 start_new_session=True,
             )
 
     def identifier(self) -> str | None:
-        """The name given at launch; None when no supervisor answers."""
+        """Return the identifier given at launch, or None if supervisord does not answer."""
         try:
             return str(self._call("getIdentification"))
         except (OSError, HTTPException, Error):
             return None
 
     def start(self, names: list[str]) -> None:
-        """Start these processes, and wait for none of them."""
+        """Start the processes without waiting for them."""
         for name in names:
-            self._call("startProcess", name, False)  # noqa: FBT003 the protocol knows no keywords
+            self._call("startProcess", name, False)  # noqa: FBT003 XML-RPC has no keyword arguments
 
     def stop(self, names: Collection[str], timeout_seconds: float) -> None:
-        """Stop these processes, all at the same time, and return when they have ended."""
+        """Stop the processes concurrently and return when they have ended. Raises TimeoutError."""
         for name in names:
-            # Fault: it is not running, which is what was asked for.
+            # Fault: the process is not running.
             with suppress(Fault):
-                self._call("stopProcess", name, False)  # noqa: FBT003 the protocol knows no keywords
-        wait(lambda: not self._running(names), f"the end of {', '.join(names)}", timeout_seconds)
+                self._call("stopProcess", name, False)  # noqa: FBT003 XML-RPC has no keyword arguments
+        wait(lambda: not self._running(names), f"{', '.join(names)} (stopping)", timeout_seconds)
 
     def _running(self, names: Collection[str]) -> list[str]:
         return [state["name"] for state in self.states() if state["name"] in names and state["pid"]]
 
     def states(self) -> list[dict[str, Any]]:
-        """Of each process: ``name``, ``statename``, ``pid``, ``description``, and more."""
+        """Return ``name``, ``statename``, ``pid``, ``description`` and more of each process."""
         return list(self._call("getAllProcessInfo"))
 
     def stopped_processes(self) -> set[str]:
-        """The processes that nobody has started, or that were stopped."""
+        """Return the processes that were not started or were stopped."""
         return {state["name"] for state in self.states() if state["statename"] == "STOPPED"}
 
     def shut_down(self) -> None:
-        """Ask supervisord to stop what still runs, and itself."""
+        """Ask supervisord to stop the remaining processes and itself."""
         self._call("shutdown")
         if self._process:
             self._process.wait(timeout=20)
 
     def kill(self) -> None:
-        """End a supervisord that was launched here, at once. What it has started goes on."""
+        """Kill a supervisord that this process launched. The processes it started keep running."""
         if self._process:
             self._process.kill()
             self._process.wait()
 
     def _call(self, method: str, *arguments: object) -> Any:
-        # Closed at once: a socket left to the garbage collector is a warning, and in tests an error.
+        # Closed at once: a socket left to the garbage collector causes a warning, which fails a test.
         with closing(SupervisorTransport(None, None, f"unix://{self._socket}")) as transport:
             return getattr(ServerProxy("http://127.0.0.1", transport=transport).supervisor, method)(*arguments)
 
@@ -164,7 +164,7 @@ def _literal(text: str) -> str:
 
 
 def _socket(state_dir: Path) -> Path:
-    # A socket's path may have 107 bytes, and supervisord first binds to a longer name beside it.
+    # A socket path is limited to 107 bytes, and supervisord first binds to a longer name beside it.
     path = state_dir / "supervisor.sock"
     if len(bytes(path)) <= 90:  # noqa: PLR2004 explained above
         return path

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts lifecycle, templates and Kibana's saved objects in their places. Safe to repeat.
+# Creates the lifecycle policy, the index templates and Kibana's saved objects. Safe to repeat.
 set -eu
 cd "$(dirname "$0")"
 elasticsearch=${ELASTICSEARCH_URL:-http://elasticsearch:9200}

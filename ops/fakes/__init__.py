@@ -1,6 +1,6 @@
-"""The outside world on loopback: Auth0, Stripe and YooKassa, spoken to by their real SDKs.
+"""Fakes of the external providers on the loopback address. Their real SDKs talk to them: Auth0, Stripe, YooKassa, FCM.
 
-Each is one process, ``python -m ops.fakes.<name>``; what they share lies beside them:
-``store`` (what is remembered), ``calls`` (one API call, told once for both providers), ``faults``, ``notices``
-(webhooks), ``pages`` (the hosted page), ``serving``.
+Each fake is one process, ``python -m ops.fakes.<name>``. Shared modules: ``store`` (the database of a fake), ``calls``
+(an API call of either payment provider), ``faults`` (injected failures), ``webhook_sender``, ``pages`` (the hosted
+payment page), ``serving`` (the server and the control endpoints). README.md lists versions, refusals and controls.
 """

@@ -1,7 +1,7 @@
-"""One call to a payment provider's API, told once for both: who asks, what goes wrong, what was answered before.
+"""Handle one call of a payment provider's API: authentication, injected faults, idempotency, transaction.
 
-A provider's view is a plain function of a ``Call``; it runs in one transaction, which also keeps its answer under the
-idempotency key and the notices that it gave.
+A view is a function of a ``Call``. It runs in one transaction, which also stores the response under the idempotency key
+and the webhooks of the call.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ from ops.fakes.store import Document, Documents, Store
 
 from . import faults
 
-KEY_TTL_SECONDS = 24 * 3600  # as at both providers: an older key is a new one
+KEY_TTL_SECONDS = 24 * 3600  # as at both providers: an older key counts as new
 
 View = Callable[..., Document]
 
 
 class ApiError(Exception):
-    """An error answer of a provider, in its own words.
+    """An error response of a provider.
 
-    ``keeps_changes``: what the call has changed stays (a declined card is remembered).
-    ``stored``: a repeat under the same idempotency key reads the same answer.
+    ``keeps_changes``: the changes of the call are committed, as for a declined card.
+    ``stored``: a repetition with the same idempotency key gets the same response.
     """
 
     def __init__(self, status: int, body: Document, *, keeps_changes: bool = False, stored: bool = False) -> None:
@@ -43,7 +43,7 @@ class ApiError(Exception):
 
 @dataclass(frozen=True)
 class Call:
-    """A request inside its transaction, or (without a request id) what happens on its own. ``now``: Unix seconds."""
+    """A request in its transaction, or an internal change without a request id. ``now``: Unix seconds."""
 
     db: Documents
     message: Document
@@ -60,7 +60,7 @@ class ApiResponse:
 
 
 class ProviderApi(ABC):
-    """What every call of one provider goes through; a subclass speaks its dialect."""
+    """Handles the calls of one provider; a subclass defines the provider's authentication, formats and errors."""
 
     def __init__(self, app: Flask, store: Store) -> None:
         self._app = app
@@ -70,19 +70,19 @@ class ProviderApi(ABC):
 
     @abstractmethod
     def authenticate(self) -> None:
-        """Raises Refusal unless the request carries the shop's key."""
+        """Check the shop's credentials. Raises ApiError if they are missing or wrong."""
 
     @abstractmethod
     def idempotency_key(self) -> str | None:
-        """The key under which the answer is kept. Raises Refusal where one is missing or too long."""
+        """Return the idempotency key. Raises ApiError for a missing or overlong key."""
 
     @abstractmethod
     def read_message(self) -> Document:
-        """The request's query or body, decoded. Raises Refusal when it is malformed."""
+        """Return the decoded query or body of the request. Raises ApiError if it is malformed."""
 
     @abstractmethod
     def error(self, reason: str) -> ApiError:
-        """The provider's words for "server_error", "rate_limited", "key_reused", "key_in_use"."""
+        """Return the provider's error for "server_error", "rate_limited", "key_reused" or "key_in_use"."""
 
     @abstractmethod
     def respond(self, answer: ApiResponse, request_id: str, key: str | None) -> Response: ...
@@ -91,7 +91,7 @@ class ProviderApi(ABC):
     def new_request_id(self) -> str: ...
 
     def present(self, call: Call, document: Document) -> Document:
-        """What of ``document`` a client sees."""
+        """Return the public form of ``document``."""
         return document
 
     def route(self, method: str, rule: str, view: View) -> None:
@@ -120,7 +120,7 @@ class ProviderApi(ABC):
 
     @contextmanager
     def _reserve_key(self, key: str | None) -> Iterator[None]:
-        """Refuse a twin that comes while the first is still running."""
+        """Reserve the key for this request. Raises ApiError while an earlier request with the key is running."""
         if key is None:
             yield
             return
@@ -166,7 +166,7 @@ class ProviderApi(ABC):
         return ApiResponse(row["status"], row["body"], replayed=True)
 
     def _execute(self, view: View, path: dict[str, str], call: Call) -> tuple[int, Document, bool]:
-        """Status, body, and whether they are kept under the key."""
+        """Run the view. Return status, body and whether the response is stored under the key."""
         call.db.execute("SAVEPOINT view")
         try:
             return 200, self.present(call, view(call, **path)), True
@@ -179,9 +179,9 @@ class ProviderApi(ABC):
         with self.store.transaction() as db:
             dropped = faults.should_trigger(db, "drop_response_after_commit")
         if dropped:
-            # The server lets go of a connection that breaks, and would keep this one open.
+            # The server closes a connection after an exception; a normal response would keep it open.
             request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            raise ConnectionAbortedError("the answer is dropped on purpose")
+            raise ConnectionAbortedError("the response is dropped by an injected fault")
 
 
 def _fingerprint(message: Document) -> str:

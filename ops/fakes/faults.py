@@ -1,7 +1,7 @@
-"""What goes wrong on purpose, told by ``POST /__faults``.
+"""Inject faults, configured by ``POST /__faults``.
 
-Counts go down by one each time the fault strikes; ``delay_ms`` and the switches stay until they are set again. They
-are stored, so that a restarted fake goes on failing as it was told.
+Counters decrease by one each time the fault is triggered. ``delay_ms`` and the switches last until they are changed.
+All are stored, so that a restarted fake continues with the same faults.
 """
 
 from typing import Any
@@ -9,24 +9,24 @@ from typing import Any
 from ops.fakes.store import Document, Documents
 
 COUNTS = (
-    "drop_response_after_commit",  # POST: the state is committed, then the connection closes without an answer
+    "drop_response_after_commit",  # POST: the state is committed, then the connection closes without a response
     "error_500",
     "error_429",
-    "duplicate_webhooks",  # the notice is sent twice
-    "drop_webhooks",  # the notice is not sent; see "resend"
+    "duplicate_webhooks",  # the webhook is sent twice
+    "drop_webhooks",  # the webhook is not sent; see "resend"
     "pending_refunds",  # the refund stays pending until POST /__refund/{id}
-    "refuse_refunds",  # the shop has not enough money for the refund
+    "refuse_refunds",  # the shop's balance is too low for the refund
     "cancel_receipts",  # YooKassa: receipt_registration ends as "canceled"
 )
 NUMBERS = ("delay_ms",)
 SWITCHES = (
-    "reorder_webhooks",  # notices are held for a second and sent newest first
-    "resend",  # dropped notices are sent later, as a real provider would
+    "reorder_webhooks",  # webhooks are held for a second and sent newest first
+    "resend",  # dropped webhooks are sent later, as real providers do
 )
 
 
 class UnknownFaultError(ValueError):
-    """A fault that is not listed here, or a value that does not fit it."""
+    """Raised for an unknown fault or a value of the wrong type."""
 
 
 def current(db: Documents) -> Document:
@@ -49,7 +49,7 @@ def _validated(name: str, value: Any) -> int | bool:
 
 
 def should_trigger(db: Documents, name: str) -> bool:
-    """Whether the counted fault ``name`` strikes now; if so, one less is left."""
+    """Return whether the counted fault ``name`` is triggered now, and decrease its counter."""
     left = int(db.value(f"fault.{name}", 0))
     if left:
         db.set_value(f"fault.{name}", left - 1)

@@ -1,4 +1,4 @@
-"""The provider's hosted payment page, and how its answer depends on who asks."""
+"""Render the hosted payment page of a provider, for browsers and for tests."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from ops.fakes.store import Document
 
 @dataclass(frozen=True)
 class Page:
-    """``lines`` are (text, amount) pairs; a page that is not ``payable`` has no buttons."""
+    """The content of a page. ``lines`` are (text, amount) pairs; only a ``payable`` page has buttons."""
 
     provider: str
     title: str
@@ -25,14 +25,14 @@ def show(page: Page) -> str:
 
 
 def submitted() -> Document:
-    """The form or the JSON object that was posted to the page."""
+    """Return the form or JSON object that was posted to the page."""
     if request.is_json:
         return dict(request.get_json())
     return request.form.to_dict()
 
 
 def redirect_or_json(document: Document, *, location: str | None, status: int = 200) -> AnyResponse:
-    """A redirect to ``location`` for a browser; the ``document`` as JSON for everything else, which need not follow."""
+    """Redirect browsers to ``location``; return ``document`` as JSON to other clients."""
     if location and "text/html" in request.headers.get("Accept", ""):
         return redirect(location, 303)
     response: Response = jsonify(document | {"redirect_url": location})

@@ -1,4 +1,4 @@
-"""The process of a fake: its store, its server, and the ``/__`` paths that all of them have."""
+"""Run the process of a fake: its store, its server and the control endpoints that all fakes have."""
 
 import logging
 import os
@@ -22,11 +22,11 @@ Tick = Callable[[Documents], None]
 
 
 def _no_tick(db: Documents) -> None:
-    """A fake where nothing runs out."""
+    """Do nothing: the objects of this fake do not expire."""
 
 
 def require_non_production() -> None:
-    """Raises SystemExit where a fake has no business."""
+    """Raise SystemExit in production."""
     if settings.ENVIRONMENT == "production":
         raise SystemExit("a fake refuses to start with ENVIRONMENT=production")
 
@@ -37,7 +37,7 @@ def open_store(name: str) -> Store:
 
 def make_app(name: str) -> Flask:
     app = Flask(f"fake-{name}", template_folder=str(settings.ROOT / "ops/fakes/templates"))
-    # An error that no view expected reaches the server, which logs it once; a dropped answer takes the same way.
+    # Unexpected errors reach the server, which logs each once. A dropped response uses the same path.
     app.config["PROPAGATE_EXCEPTIONS"] = True
     app.json.sort_keys = False  # type: ignore[attr-defined]
     return app
@@ -50,9 +50,10 @@ def add_controls(
     tick: Tick = _no_tick,
     forge: Callable[[Documents, Document], Callable[[], int]] | None = None,
 ) -> None:
-    """``/__faults``, ``/__clock`` and ``/__webhooks``.
+    """Add the control endpoints ``/__faults``, ``/__clock`` and ``/__webhooks``.
 
-    ``tick`` does what time alone brings about. ``forge`` prepares a false notice; what it returns sends it.
+    ``tick`` expires objects after the clock moved. ``forge`` prepares a forged webhook and returns the function that
+    sends it.
     """
 
     def set_faults() -> tuple[Response, int]:
@@ -69,7 +70,7 @@ def add_controls(
                 answer = faults.current(db)
         except faults.UnknownFaultError as error:
             return jsonify({"error": str(error)}), 400
-        # Sent outside the transaction: the receiver may well ask back before it answers.
+        # Sent after the transaction, because the receiver may call this fake before it responds.
         if send:
             answer["forged_webhook_status"] = send()
         return jsonify(answer), 200
@@ -106,16 +107,16 @@ def start_ticking(store: Store, tick: Tick) -> None:
 
 
 def _exit_on_thread_failure(failure: threading.ExceptHookArgs) -> None:
-    """A fake without its senders would only look alive: it ends, and is started again."""
+    """End the process when a thread fails: a fake without its sender threads would look alive but send no webhooks."""
     sys.excepthook(failure.exc_type, failure.exc_value or failure.exc_type(), failure.exc_traceback)
     os._exit(1)
 
 
 def serve(app: Flask, name: str) -> None:
-    """Answer on loopback, at the port of ``name``, until the process is killed."""
+    """Serve on the loopback address at the port of ``name`` until the process is killed."""
     port = settings.PORT_BASE + ports.OFFSETS[name]
     threading.excepthook = _exit_on_thread_failure
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a request would drown the rest
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # one line per request would hide the other lines
     logging.getLogger(app.name).info("listening on http://127.0.0.1:%d", port)
     make_server("127.0.0.1", port, app, threaded=True).serve_forever()

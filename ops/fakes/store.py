@@ -1,7 +1,7 @@
-"""What a fake remembers: documents, answers by idempotency key, notices, and named values.
+"""Store the state of a fake: documents, responses by idempotency key, webhooks and named values.
 
-One SQLite file a fake, in WAL mode. Every change is committed before it is answered, so a killed process loses
-nothing that a caller has seen.
+Each fake has one SQLite file in WAL mode. A change is committed before the response is sent, so a killed process loses
+no change that a caller has seen.
 """
 
 import json
@@ -50,23 +50,25 @@ CREATE TABLE IF NOT EXISTS named (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 
 
 class Store:
-    """One SQLite file, one transaction at a time."""
+    """One SQLite file with one transaction at a time."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Threads take turns under the lock, so one connection serves them all.
+        # The lock allows one thread at a time, so all threads can share a connection.
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._connection.row_factory = sqlite3.Row
         self._lock = threading.Lock()
-        self.webhook_added = threading.Event()  # a notice is to be sent, once the transaction at hand is over
+        self.webhook_added = (
+            threading.Event()
+        )  # set when a webhook was added; the sender waits for the running transaction
         self._connection.execute("PRAGMA journal_mode = WAL")
-        # WAL with NORMAL survives a killed process; only a power cut could take the last commits.
+        # WAL with NORMAL survives a killed process; only a power failure could lose the last commits.
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.executescript(SCHEMA)
 
     @contextmanager
     def transaction(self) -> Iterator["Documents"]:
-        """Commit what the block has done, or nothing of it if it raises."""
+        """Run the block in a transaction; roll back if it raises."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -82,7 +84,7 @@ class Store:
 
 
 class Documents:
-    """What may be read and written inside a transaction."""
+    """Reads and writes the data of the store in a transaction."""
 
     def __init__(self, connection: sqlite3.Connection, webhook_added: threading.Event) -> None:
         self._connection = connection
@@ -92,7 +94,7 @@ class Documents:
         return self._connection.execute(sql, values)
 
     def save(self, kind: str, document: Document) -> Document:
-        """Store ``document`` under its "id", in place of an earlier one; gives it back."""
+        """Store ``document`` under its "id", replacing an earlier version, and return it."""
         self.execute(
             "INSERT INTO documents (id, kind, body) VALUES (?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET body = excluded.body",
@@ -112,7 +114,7 @@ class Documents:
         self.execute("DELETE FROM documents WHERE id = ?", document_id)
 
     def find(self, kind: str, **fields: Any) -> list[Document]:
-        """The documents of ``kind`` whose top-level ``fields`` have these values, newest first."""
+        """Return the documents of ``kind`` whose top-level ``fields`` have these values, newest first."""
         where = "".join(f" AND json_extract(body, '$.{name}') = ?" for name in fields)
         rows = self.execute(
             f"SELECT body FROM documents WHERE kind = ?{where} ORDER BY seq DESC", kind, *fields.values()
@@ -127,11 +129,11 @@ class Documents:
         self.execute("INSERT OR REPLACE INTO named (name, value) VALUES (?, ?)", name, json.dumps(value))
 
     def increment(self, name: str) -> int:
-        """Add one to the number called ``name``; returns it."""
+        """Increment the number ``name`` and return it."""
         number = int(self.value(name, 0)) + 1
         self.set_value(name, number)
         return number
 
     def now(self) -> float:
-        """The fake's time in Unix seconds: the machine's, moved by ``POST /__clock``."""
+        """Return the time of the fake in Unix seconds: the system time plus the offset of ``POST /__clock``."""
         return time.time() + float(self.value("clock_offset_seconds", 0))

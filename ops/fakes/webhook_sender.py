@@ -1,4 +1,4 @@
-"""Webhooks: kept with the change that they tell of, sent by a thread of their own, resent until they are accepted."""
+"""Send webhooks: stored in the transaction of the change, sent by a thread, resent until they are accepted."""
 
 import http.client
 import logging
@@ -15,23 +15,23 @@ from . import faults
 
 log = logging.getLogger(__name__)
 
-SENDERS = 4  # one slow receiver must not hold up all notices
+SENDERS = 4  # so that one slow receiver does not delay all webhooks
 POLL_SECONDS = 0.1
 TIMEOUT_SECONDS = 10
-LEASE_SECONDS = 2 * TIMEOUT_SECONDS + 5  # a notice in somebody's hands; two sendings when it is duplicated
-# Providers wait longer each time, hours in the end, so that a receiver that is down is not flooded when it comes back.
-# The first pauses are short, for tests and for restarts; an outage delays a notice by at most its own length again.
+LEASE_SECONDS = 2 * TIMEOUT_SECONDS + 5  # while a thread sends a webhook, twice if it is duplicated
+# Providers increase the pause up to hours, so that a recovering receiver is not flooded. The first pauses are short for
+# tests and restarts; after an outage a webhook is delayed by at most the length of the outage.
 INITIAL_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS = 0.2, 12 * 3600
 RETENTION_SECONDS = 3 * 24 * 3600
-REORDER_SECONDS = 1.0  # how long notices gather before they go out newest first
+REORDER_SECONDS = 1.0  # how long webhooks are collected before they are sent newest first
 RESEND_SECONDS = 2.0
 
 Headers = dict[str, str]
 
 
 def add(db: Documents, event: str, body: str, event_id: str | None = None) -> None:
-    """Keep a notice of ``event`` in the transaction of the change itself."""
-    # Notices live in the machine's time: a moved clock must not make them late or stale.
+    """Store a webhook about ``event`` in the transaction of the change."""
+    # Webhooks use the system time: moving the clock of the fake must not delay or expire them.
     now = time.time()
     due_at = now + REORDER_SECONDS if faults.is_enabled(db, "reorder_webhooks") else now
     db.execute(
@@ -42,7 +42,7 @@ def add(db: Documents, event: str, body: str, event_id: str | None = None) -> No
         due_at,
         now,
     )
-    db.webhook_added.set()  # the sender waits for its turn, and so for our commit
+    db.webhook_added.set()  # the sender waits for the lock of the store and so for this commit
 
 
 def resend_dropped(db: Documents) -> None:
@@ -50,7 +50,7 @@ def resend_dropped(db: Documents) -> None:
 
 
 def undelivered(db: Documents) -> set[str]:
-    """The ids of the events that nobody has accepted yet."""
+    """Return the ids of the events that no receiver has accepted yet."""
     rows = db.execute("SELECT event_id FROM webhooks WHERE state <> 'delivered' AND event_id IS NOT NULL")
     return {row["event_id"] for row in rows}
 
@@ -61,10 +61,10 @@ def journal(db: Documents) -> list[Document]:
 
 
 def post(url: str, body: bytes, headers: Headers, *, source_address: str | None = None) -> int:
-    """POST ``body`` and return the status, 0 when nobody answered. ``source_address`` is bound on loopback only."""
+    """POST ``body`` and return the status, 0 without a response. ``source_address`` is bound on loopback only."""
     parts = urlsplit(url)
     host = parts.hostname or ""
-    # 127.0.0.2 cannot reach another machine, as between containers.
+    # 127.0.0.2 cannot reach other machines or containers.
     loopback = host == "localhost" or host.startswith("127.")
     make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     source = (source_address, 0) if source_address and loopback else None
@@ -82,7 +82,7 @@ def post(url: str, body: bytes, headers: Headers, *, source_address: str | None 
 
 
 def retry_delay_seconds(attempts: int) -> float:
-    """Return the seconds until a notice is sent again that was refused after so many earlier attempts."""
+    """Return the delay before the next attempt to send a webhook after ``attempts`` earlier ones."""
     return min(INITIAL_BACKOFF_SECONDS * 2 ** min(attempts, 30), MAX_BACKOFF_SECONDS)
 
 
@@ -96,9 +96,9 @@ class PendingWebhook:
 
 
 class WebhookSender:
-    """Sends what is due from a thread of its own.
+    """Sends due webhooks from its own threads.
 
-    ``send`` posts one body; it says whether that was accepted, and the status.
+    ``send`` posts one body and returns whether it was accepted, and the status.
     """
 
     def __init__(self, store: Store, send: Callable[[bytes], tuple[bool, int]]) -> None:
@@ -108,7 +108,7 @@ class WebhookSender:
 
     def start(self) -> None:
         with self._store.transaction() as db:
-            # What a killed process had in its hands is free again.
+            # Release the webhooks that a killed process had claimed.
             db.execute("UPDATE webhooks SET due_at = ? WHERE state = 'pending'", time.time())
         threading.Thread(target=self._run, name="webhooks", daemon=True).start()
 
@@ -121,12 +121,12 @@ class WebhookSender:
             else:
                 for notice in webhooks:
                     self._pool.submit(self._deliver, notice)
-            # A provider sends at once; what is due later, or again, is found by looking.
+            # New webhooks set the event; later attempts are found by polling.
             self._store.webhook_added.wait(POLL_SECONDS)
             self._store.webhook_added.clear()
 
     def _claim_due(self, db: Documents, now: float) -> tuple[bool, list[PendingWebhook]]:
-        """The notices to send now, and whether they must go one after another."""
+        """Claim the due webhooks. Return whether they must be sent in order, and the webhooks."""
         due = "state = 'pending' AND due_at <= ?"
         if not db.execute(f"SELECT 1 FROM webhooks WHERE {due} LIMIT 1", now).fetchone():
             return False, []
@@ -167,7 +167,7 @@ class WebhookSender:
         state = "delivered" if accepted else "pending"
         if not accepted and now - webhook.created_at > RETENTION_SECONDS:
             state = "abandoned"
-            log.warning("notice %s was never accepted", webhook.id)
+            log.warning("webhook %s was never accepted", webhook.id)
         with self._store.transaction() as db:
             db.execute(
                 "UPDATE webhooks SET state = ?, attempts = attempts + 1, last_status = ?, due_at = ? WHERE id = ?",

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Builds the image where no container engine runs: buildah in a chroot, as root, on a Debian base that stands in for
-# python:3.11-slim (Debian 12 has Python 3.11). What it makes stays in the directory that is given.
+# Builds the image without a container engine: buildah in a chroot, as root. The base is Debian 12 with its Python 3.11
+# in place of python:3.11-slim. All files are written below the given directory.
 #   ops/image/build_without_engine.sh /var/tmp/image     then: buildah --root /var/tmp/image/storage images
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-directory=${1:?where to put the storage}
+directory=${1:?usage: build_without_engine.sh DIRECTORY}
 mkdir -p "$directory"
-# A storage of its own: the machine's images are left alone. vfs works without overlay mounts.
+# A separate storage leaves the images of the machine unchanged. vfs works without overlay mounts.
 driver=overlay
 [[ $(stat -f -c %T "$directory") == overlayfs ]] && driver=vfs
 buildah() { command buildah --root "$directory/storage" --runroot "$directory/run" --storage-driver "$driver" "$@"; }
@@ -22,7 +22,7 @@ if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
   buildah commit --quiet --rm --disable-compression "$container" "$base" >/dev/null
 fi
 
-# A company's own index and certificates, where this machine's pip is set up for them.
+# The private package index and certificates that pip uses on this machine, if any.
 volumes=()
 for file in /etc/pip.conf "${PIP_CERT:-}" "$(python3 -m pip config get global.cert 2>/dev/null || true)"; do
   [[ -f $file ]] && volumes+=(--volume "$file:$file:ro")

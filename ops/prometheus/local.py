@@ -1,6 +1,6 @@
-"""``python -m ops.prometheus.local``: Prometheus over the running local stack, with the rules; Debian's package does.
+"""Run Prometheus with the alert rules over the local stack: ``python -m ops.prometheus.local``.
 
-It listens at PORT_BASE+90 and keeps its data in STATE_DIR/prometheus.
+Debian's package is sufficient. Prometheus listens at PORT_BASE+90 and stores its data in STATE_DIR/prometheus.
 """
 
 import os
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def local_config(base: int) -> dict[str, Any]:
-    """prometheus.yml with the ports of the stack at ``base`` for the names of compose.yml."""
+    """Return prometheus.yml with the addresses of compose.yml replaced by the ports of the stack at ``base``."""
     config: dict[str, Any] = yaml.safe_load((HERE / "prometheus.yml").read_text())
     config["rule_files"] = [str(HERE / "rules.yml")]
     del config["alerting"]
@@ -27,12 +27,12 @@ def local_config(base: int) -> dict[str, Any]:
         for group in job["static_configs"]:
             [target] = group["targets"]
             group["targets"] = [f"127.0.0.1:{ports[target.partition(':')[0]]}"]
-            group["labels"] = {"instance": target}  # alerts and panels name the process, not the port
+            group["labels"] = {"instance": target}  # alerts and panels show the name of the process instead of the port
     return config
 
 
 def command(directory: Path, port: int) -> list[str]:
-    """How Prometheus is started over ``directory``, which holds its configuration and its data."""
+    """Return the command of Prometheus over ``directory``, which contains its configuration and data."""
     return [
         "prometheus",
         f"--config.file={directory / 'prometheus.yml'}",
@@ -45,13 +45,13 @@ def command(directory: Path, port: int) -> list[str]:
 def main() -> None:
     """Replace this process by Prometheus."""
     if not shutil.which("prometheus"):
-        raise SystemExit("There is no prometheus here. On Debian: apt-get install prometheus")
+        raise SystemExit("Prometheus is not installed. On Debian: apt-get install prometheus")
     directory = STATE_DIR / "prometheus"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "prometheus.yml").write_text(yaml.safe_dump(local_config(PORT_BASE)))
     port = PORT_BASE + OFFSETS["prometheus"]
     print(
-        f"Prometheus: http://127.0.0.1:{port}/classic/alerts (/alerts where it is not Debian's), Ctrl-C stops it.",
+        f"Prometheus: http://127.0.0.1:{port}/classic/alerts (/alerts if not Debian's). Press Ctrl-C to stop.",
         flush=True,
     )
     started = command(directory, port)

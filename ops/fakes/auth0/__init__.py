@@ -1,4 +1,4 @@
-"""The fake of an Auth0 tenant: tokens, keys, and a small part of the management API.
+"""The fake of an Auth0 tenant: tokens, signing keys and a part of the management API.
 
-Any e-mail address signs up with the password "demo"; the ``/__`` paths mint and rotate what a test needs.
+Any e-mail address signs up with the password "demo". The control endpoints below ``/__`` mint tokens and rotate keys.
 """

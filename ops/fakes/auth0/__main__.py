@@ -1,4 +1,4 @@
-"""``python -m ops.fakes.auth0`` serves the fake at PORT_BASE + 10."""
+"""Serve the fake of Auth0 at PORT_BASE + 10: ``python -m ops.fakes.auth0``."""
 
 from flask import Flask
 

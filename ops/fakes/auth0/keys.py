@@ -1,4 +1,4 @@
-"""The tenant's RS256 keys, and signing with them: rightly, or wrongly on purpose."""
+"""Manage the RS256 keys of the tenant and sign tokens, also incorrectly on request."""
 
 import base64
 import hashlib
@@ -13,22 +13,22 @@ from joserfc.jwk import KeySet, RSAKey
 
 from ops.fakes.store import Document, Documents
 
-KEPT_KEYS = 2  # the key that signs, and the one before it: its tokens are still about
+KEPT_KEYS = 2  # the signing key and its predecessor, whose tokens are still valid
 RSA_HASHES = {"RS256": hashes.SHA256(), "RS384": hashes.SHA384(), "RS512": hashes.SHA512()}
 
 
 class UnknownAlgorithmError(ValueError):
-    """An algorithm that nothing here signs with."""
+    """Raised for an algorithm that this fake cannot sign with."""
 
 
 def ensure(db: Documents) -> None:
-    """Make the keys on the first start."""
+    """Create the keys on the first start."""
     while len(_stored_keys(db)) < KEPT_KEYS:
         rotate(db)
 
 
 def rotate(db: Documents) -> str:
-    """Sign with a fresh key from now on, and forget the oldest; returns the new key's id."""
+    """Replace the signing key, delete the oldest key and return the id of the new one."""
     kid = f"local-{db.increment('keys_made')}"
     key = RSAKey.generate_key(2048, {"kid": kid, "use": "sig", "alg": "RS256"}, private=True)
     db.set_value("keys", [key.as_dict(private=True), *_stored_keys(db)][:KEPT_KEYS])
@@ -40,26 +40,26 @@ def _stored_keys(db: Documents) -> list[Document]:
 
 
 def key_set(db: Documents) -> KeySet:
-    """The signing key first."""
+    """Return all keys, the signing key first."""
     return KeySet([_read(json.dumps(key)) for key in _stored_keys(db)])
 
 
 @lru_cache(maxsize=2 * KEPT_KEYS)
 def _read(key: str) -> RSAKey:
-    """The key that this JWK is. Read once: OpenSSL checks the primes each time, which takes longer than to sign."""
+    """Import a JWK. Cached, because OpenSSL checks the primes on each import, which takes longer than signing."""
     return RSAKey.import_key(json.loads(key))
 
 
 def jwks(db: Documents) -> Document:
-    """The JWKS: the public halves."""
+    """Return the JWKS with the public keys."""
     return dict(key_set(db).as_dict(private=False))
 
 
 def sign(db: Documents, claims: Document, header: Document | None = None, *, unpublished_key: bool = False) -> str:
-    """A token of ``claims`` as they are. ``header`` lies over the honest one, and null takes a field away.
+    """Sign ``claims`` as given. ``header`` overrides fields of the correct header; null removes a field.
 
-    alg "none" leaves the signature empty; "HS256" signs with the public key's PEM as the secret, which is what an
-    attacker has; a ``stranger``'s key is one that nobody has published. Raises UnknownAlgorithmError.
+    The algorithm "none" leaves the signature empty. "HS256" signs with the PEM of the public key as the secret, like an
+    attacker. ``unpublished_key`` signs with a key that is not in the JWKS. Raises UnknownAlgorithmError.
     """
     current = _read(json.dumps(_stored_keys(db)[0]))
     full: dict[str, Any] = {"alg": "RS256", "typ": "JWT", "kid": current.kid} | (header or {})
@@ -77,7 +77,7 @@ def _signature(key: RSAKey, alg: str | None, message: bytes) -> bytes:
     if alg not in RSA_HASHES:
         raise UnknownAlgorithmError(alg)
     private = key.private_key
-    assert private is not None, "both keys here were made with their private half"
+    assert private is not None, "all keys are created with their private part"
     return private.sign(message, padding.PKCS1v15(), RSA_HASHES[alg])
 
 

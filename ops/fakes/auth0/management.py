@@ -1,4 +1,4 @@
-"""The part of Auth0's management API that a back end uses: users and their roles."""
+"""Implement the part of Auth0's management API that the users service calls: users and their roles."""
 
 import time
 from collections.abc import Callable
@@ -24,13 +24,13 @@ ERRORS = {
 }
 CHANGEABLE = ("name", "nickname", "picture", "blocked", "email", "email_verified", "app_metadata", "user_metadata")
 LARGEST_PAGE = 100
-LIMIT = 50  # requests in a burst, as told in the headers
+LIMIT = 50  # requests in a burst, reported in the headers
 
 JsonResponse = tuple[Any, int]
 
 
 class ManagementError(Exception):
-    """Auth0's error answer: ``{"statusCode", "error", "message", "errorCode"}``."""
+    """An error response of Auth0: ``{"statusCode", "error", "message", "errorCode"}``."""
 
     def __init__(self, status: int, message: str, code: str) -> None:
         super().__init__(message)
@@ -110,7 +110,7 @@ def _public_user(user: Document) -> Document:
 
 
 def list_users(db: Documents) -> JsonResponse:
-    """Pages of ``per_page``, counted from 0; ``q=email:"…"``; ``include_totals=true`` wraps the list."""
+    """Return a page of ``per_page`` users; pages start at 0. Supports ``q=email:"…"`` and ``include_totals=true``."""
     query = request.args.get("q", "")
     filters = {"email": query.removeprefix("email:").strip('"').lower()} if query.startswith("email:") else {}
     found = db.find("user", **filters)
@@ -122,7 +122,7 @@ def list_users(db: Documents) -> JsonResponse:
 
 
 def _page() -> tuple[int, int]:
-    """Return where the requested page starts, and its size: 50 by default, at most 100."""
+    """Return the start of the requested page and its size: 50 by default, at most 100."""
     size = request.args.get("per_page", 50, int)
     if size > LARGEST_PAGE:
         message = f"Query validation error: 'Value {size} is greater than maximum {LARGEST_PAGE}' on property per_page."
@@ -140,7 +140,7 @@ def patch_user(db: Documents, user_id: str) -> JsonResponse:
         if name not in CHANGEABLE:
             message = f"Payload validation error: 'Additional properties not allowed: {name}'."
             raise ManagementError(400, message, "invalid_body")
-        # Metadata is merged at its first level, and null takes an entry away.
+        # Metadata is merged at the first level; null removes an entry.
         merged = (
             {key: kept for key, kept in (user[name] | value).items() if kept is not None}
             if "metadata" in name
@@ -151,7 +151,7 @@ def patch_user(db: Documents, user_id: str) -> JsonResponse:
 
 
 def delete_user(db: Documents, user_id: str) -> JsonResponse:
-    if db.get(user_id, "user"):  # deleting a stranger is a 204 as well
+    if db.get(user_id, "user"):  # Auth0 responds with 204 for an unknown user as well
         db.delete(user_id)
     return None, 204
 

@@ -1,4 +1,4 @@
-"""Discovery, keys, and ``POST /oauth/token``; ``/__rotate`` and ``/__mint`` for what no tenant would do."""
+"""Serve discovery, the JWKS and ``POST /oauth/token``; the control endpoints are ``/__rotate`` and ``/__mint``."""
 
 import hmac
 import time
@@ -12,7 +12,7 @@ from ops.fakes.store import Document, Documents, Store
 from . import keys, users
 
 TOKEN_SECONDS = 24 * 3600
-PASSWORD = "demo"  # noqa: S105 of everybody, and told in the README
+PASSWORD = "demo"  # noqa: S105 the password of every demo user, documented in the README
 PASSWORD_GRANTS = ("password", "http://auth0.com/oauth/grant-type/password-realm")
 MANAGEMENT_AUDIENCE = f"{settings.AUTH0_ISSUER}api/v2/"
 MANAGEMENT_SCOPES = (
@@ -22,7 +22,7 @@ DEFAULT_CLIENT = "coursebus-web"
 
 
 class OAuthError(Exception):
-    """Auth0's error answer: ``{"error", "error_description"}``."""
+    """An error response of Auth0: ``{"error", "error_description"}``."""
 
     def __init__(self, status: int, error: str, description: str) -> None:
         super().__init__(error)
@@ -68,7 +68,7 @@ def add_to(app: Flask, store: Store) -> None:
 
     @app.post("/__mint")
     def mint() -> tuple[Response, int]:
-        """``{"claims", "header", "unpublished_key"}``: exactly these claims, see keys.sign."""
+        """Sign a token from ``{"claims", "header", "unpublished_key"}``, see keys.sign."""
         wanted = request.get_json(force=True)
         unpublished_key = bool(wanted.get("unpublished_key", False))
         try:
@@ -121,7 +121,7 @@ def _grant_to_user(db: Documents, message: Document) -> Document:
         f"{settings.CLAIMS_NAMESPACE}email_verified": user["email_verified"],
         f"{settings.CLAIMS_NAMESPACE}name": user["name"],
         f"{settings.CLAIMS_NAMESPACE}roles": users.role_names(db, user),
-        # With openid the token serves /userinfo too, so that aud is a list.
+        # With the scope openid the token is valid for /userinfo too, so aud is a list.
         "aud": [audience, f"{settings.AUTH0_ISSUER}userinfo"] if openid else audience,
         "azp": client_id,
         "gty": "password",

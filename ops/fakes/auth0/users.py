@@ -1,4 +1,4 @@
-"""The tenant's users and roles."""
+"""Manage the users and roles of the tenant."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -30,15 +30,15 @@ DEMO_ROLES = {
 
 
 def ensure(db: Documents) -> None:
-    """The demo users are there before they first sign in."""
+    """Create the demo users, which exist before their first sign-in."""
     for email in DEMO_ROLES:
         get_or_sign_up(db, email)
 
 
 def get_or_sign_up(db: Documents, email: str) -> Document:
-    """Return the user with that address; an unknown one signs up as a learner, which the event stream reports."""
+    """Return the user with that address. An unknown address signs up as a learner, which the event stream reports."""
     email = email.strip().lower()
-    # The same person after a reset: rows elsewhere may still carry the id.
+    # The id is derived from the address: after a reset other services may still have rows of the same user.
     user_id = f"auth0|{hashlib.sha256(email.encode()).hexdigest()[:24]}"
     if known := db.get(user_id, "user"):
         return known
@@ -59,7 +59,7 @@ def get_or_sign_up(db: Documents, email: str) -> Document:
         "updated_at": now,
         "_roles": DEMO_ROLES.get(email, ["rol_learner"]),
     }
-    if email not in DEMO_ROLES:  # those were there before the stream was
+    if email not in DEMO_ROLES:  # the demo users are older than the event stream
         webhooks.user_created(db, user)
     return save(db, user)
 
@@ -69,12 +69,12 @@ def save(db: Documents, user: Document) -> Document:
 
 
 def roles(db: Documents) -> dict[str, Document]:
-    """Return the tenant's roles by id: those of this project, then those created through the API."""
+    """Return the roles of the tenant by id: those of this project, then those created through the API."""
     return ROLES | {role["id"]: role for role in db.find("role")}
 
 
 def permissions(db: Documents, user: Document) -> list[str]:
-    """What the user's roles allow, in a fixed order."""
+    """Return the permissions of the user's roles in a fixed order."""
     known = roles(db)
     allowed = {permission for role_id in user["_roles"] for permission in known[role_id]["permissions"]}
     return [permission for permission in PERMISSIONS if permission in allowed]

@@ -1,4 +1,4 @@
-"""The tenant's event stream: ``user.created`` when somebody signs up, as Auth0 sends it to a webhook."""
+"""Send the event stream of the tenant: ``user.created`` after a sign-up, in the format of Auth0's webhooks."""
 
 import json
 import secrets
@@ -12,7 +12,7 @@ SHOWN = ("user_id", "email", "email_verified", "name", "nickname", "picture", "i
 
 
 def user_created(db: Documents, user: Document) -> None:
-    """Send the event of a new account, with the change itself (https://auth0.com/docs/customize/events)."""
+    """Store the event of a new account in the same transaction (https://auth0.com/docs/customize/events)."""
     event = {
         "specversion": "1.0",
         "id": f"evt_{secrets.token_hex(8)}",
@@ -25,7 +25,7 @@ def user_created(db: Documents, user: Document) -> None:
 
 
 def send(body: bytes) -> tuple[bool, int]:
-    """POST one event with the token that the tenant and its receiver share."""
+    """POST one event with the token that the tenant shares with its receiver."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {settings.AUTH0_WEBHOOK_TOKENS[0]}"}
     status = webhook_sender.post(f"{settings.PUBLIC_URL}{WEBHOOK_PATH}", body, headers)
     return 200 <= status < 300, status

@@ -1,1 +1,1 @@
-"""A clock that tests move, so that subscriptions see months pass; and a hand on the jobs that time would start."""
+"""A clock that tests advance, so that subscriptions go through months, and an endpoint that runs jobs on demand."""

@@ -1,7 +1,7 @@
-"""``python -m ops.fakes.clock`` serves the clock at PORT_BASE + 40, where ``TEST_CLOCK_URL`` points there.
+"""Serve the test clock at PORT_BASE + 40, which TEST_CLOCK_URL refers to: ``python -m ops.fakes.clock``.
 
-``POST /__clock {"advance_seconds": n}`` moves the time of core/clock.py; ``POST /__jobs/{kind}/run`` has a job run
-now, once more in its period if need be, and answers when it is done.
+``POST /__clock {"advance_seconds": n}`` advances the time of core/clock.py. ``POST /__jobs/{kind}/run`` runs a job at
+once, if necessary a second time in its period, and responds when it has finished.
 """
 
 import time
@@ -47,13 +47,15 @@ def _shown(db: Documents) -> Document:
 
 
 def _run(kind: str) -> bool:
-    """Open a slot of its own for one run, and wait for its end."""
+    """Insert a slot for one run and wait for its end."""
     service, slot = kind.partition(".")[0], utc_now()
     with session_factory(service).begin() as session:
         session.add(JobRun(kind=kind, slot=slot, attempts=0, run_after=slot))
     deadline = time.monotonic() + JOB_SECONDS
     while time.monotonic() < deadline:
-        task_queue.enqueue(kind, {}, task_queue.Envelope())  # each poke takes the oldest slot, which may be another
+        task_queue.enqueue(
+            kind, {}, task_queue.Envelope()
+        )  # each message runs the oldest due slot, which may be another one
         time.sleep(0.2)
         with session_factory(service)() as session:
             if session.get_one(JobRun, (kind, slot)).finished_at:
@@ -63,7 +65,7 @@ def _run(kind: str) -> bool:
 
 def main() -> None:
     serving.require_non_production()
-    celery_app.celery_app.loader.import_default_modules()  # the jobs of all services
+    celery_app.celery_app.loader.import_default_modules()  # registers the jobs of all services
     serving.serve(create_app(serving.open_store("clock")), "clock")
 
 

@@ -1,1 +1,1 @@
-"""A fake of Firebase Cloud Messaging and for the push services of browsers, with devices that can read."""
+"""A fake of Firebase Cloud Messaging and of the push services of browsers, with devices that decrypt their messages."""

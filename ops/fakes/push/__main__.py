@@ -1,4 +1,4 @@
-"""``python -m ops.fakes.push`` serves the fake at PORT_BASE + 35."""
+"""Serve the fake of the push services at PORT_BASE + 35: ``python -m ops.fakes.push``."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from . import browsers, devices, fcm
 
 
 def create_app(store: Store, *, account: Path, origin: str) -> Flask:
-    """The fake at ``origin``. It writes the service account that may send to its apps into the file ``account``."""
+    """Create the fake at ``origin`` and write the service account that may send into the file ``account``."""
     app = serving.make_app("push")
     fcm.add_to(app, store, account=account, origin=origin)
     browsers.add_to(app, store, origin=origin)

@@ -1,4 +1,4 @@
-"""The push service of browsers, and the browsers: what comes is verified (VAPID), decrypted (RFC 8291) and shown."""
+"""Implement a Web Push service and its browsers: messages are verified (VAPID), decrypted (RFC 8291) and stored."""
 
 import json
 
@@ -24,7 +24,7 @@ def add_to(app: Flask, store: Store, *, origin: str) -> None:
             if not request.headers.get("TTL", "").isdecimal():
                 return "TTL is missing", 400
             if not _is_signed(request.headers.get("Authorization", ""), origin):
-                return "not signed as RFC 8292 says", 403
+                return "not signed according to RFC 8292", 403
             try:
                 message = _decrypted(device, request.get_data())
             except (http_ece.ECEException, ValueError):
@@ -36,7 +36,9 @@ def add_to(app: Flask, store: Store, *, origin: str) -> None:
 
 
 def _is_signed(authorization: str, origin: str) -> bool:
-    """Whether the header says ``vapid t=<token>, k=<the key that signed it>``, for this service."""
+    """Return whether the header has the form ``vapid t=<token>, k=<public key>`` with a valid token for this
+    service.
+    """
     scheme, _, rest = authorization.partition(" ")
     fields = dict(part.strip().partition("=")[::2] for part in rest.split(","))
     if scheme != "vapid" or not {"t", "k"} <= fields.keys():

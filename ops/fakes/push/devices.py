@@ -1,8 +1,8 @@
-"""The devices: made, read and thrown away by whoever tries the platform out.
+"""Manage the devices that tests create, read and delete.
 
-POST   /__devices {"kind": "fcm" or "web_push"}   {"id", and what the device registers with: "token" or "subscription"}
-GET    /__devices/{id}/messages                    what it has been shown, the oldest first
-DELETE /__devices/{id}                             it is gone: its push service says so from now on
+POST   /__devices {"kind": "fcm" or "web_push"}   {"id", and its registration: "token" or "subscription"}
+GET    /__devices/{id}/messages                    the received messages, oldest first
+DELETE /__devices/{id}                             removes the device: its push service reports it as unregistered
 """
 
 import base64
@@ -43,12 +43,12 @@ def add_to(app: Flask, store: Store, *, origin: str) -> None:
 
 
 def deliver(db: Documents, device: Document, message: Document) -> None:
-    """The device has this message now."""
+    """Store a message that the device received."""
     db.save("device", {**device, "messages": [*device["messages"], message]})
 
 
 def triggered_error_status(db: Documents) -> int | None:
-    """The status that a told fault wants; None where none strikes."""
+    """Return the status of an injected fault, or None."""
     return next((int(name[-3:]) for name in ("error_500", "error_429") if faults.should_trigger(db, name)), None)
 
 
@@ -61,7 +61,7 @@ def decoded(text: str) -> bytes:
 
 
 def _new_subscription(endpoint: str) -> Document:
-    """What a browser keeps of a subscription, and what it gives away of it."""
+    """Return what a browser stores of a subscription, and the part that it sends to the server."""
     key, auth = ec.generate_private_key(ec.SECP256R1()), secrets.token_bytes(16)
     point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
     given = {"endpoint": endpoint, "expirationTime": None, "keys": {"p256dh": encoded(point), "auth": encoded(auth)}}

@@ -1,4 +1,4 @@
-"""Firebase Cloud Messaging, as far as a sender sees it: access tokens for a service account, and messages:send."""
+"""Implement the sender's side of Firebase Cloud Messaging: access tokens for a service account, and messages:send."""
 
 import json
 import secrets
@@ -15,8 +15,10 @@ from ops.fakes.store import Store
 
 PROJECT = "coursebus-local"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # of those that the SDK asks for, the one that opens FCM
-AUDIENCE = "https://oauth2.googleapis.com/token"  # Google's library names it wherever it sends the assertion to
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # the scope for FCM, one of several that the SDK requests
+AUDIENCE = (
+    "https://oauth2.googleapis.com/token"  # Google's library always uses this audience, wherever it sends the assertion
+)
 TOKEN_SECONDS = 3600
 
 
@@ -24,7 +26,7 @@ def add_to(app: Flask, store: Store, *, account: Path, origin: str) -> None:
     key = _account_key(account, origin)
 
     def token() -> tuple[Response, int]:
-        """RFC 7523: who holds the account's key may send."""
+        """Return an access token for an assertion signed with the key of the service account (RFC 7523)."""
         try:
             claims = jwt.decode(request.form["assertion"], key, algorithms=["RS256"]).claims
         except (JoseError, ValueError, KeyError):
@@ -64,7 +66,7 @@ def _error_response(status: int, name: str, fcm_code: str) -> tuple[Response, in
 
 
 def _account_key(account: Path, origin: str) -> RSAKey:
-    """The key of the service account, which is written down where there is none yet."""
+    """Return the key of the service account; create and store it if it does not exist."""
     if not account.exists():
         made = RSAKey.generate_key(2048)
         credentials = {
@@ -79,5 +81,5 @@ def _account_key(account: Path, origin: str) -> RSAKey:
         account.parent.mkdir(parents=True, exist_ok=True)
         draft = account.with_suffix(".draft")
         draft.write_text(json.dumps(credentials))
-        draft.rename(account)  # whoever reads it reads the whole of it
+        draft.rename(account)  # renamed, so that readers never see an incomplete file
     return RSAKey.import_key(json.loads(account.read_text())["private_key"])

@@ -1,6 +1,6 @@
-"""The fake of Stripe: the API that the ``stripe`` SDK calls, the hosted page, signed webhooks.
+"""The fake of Stripe: the API calls of the ``stripe`` SDK, the hosted payment page and signed webhooks.
 
-Controls, besides those of ``serving.add_controls``: ``GET/POST /__pay/{session or intent}``,
+Control endpoints in addition to those of ``serving.add_controls``: ``GET/POST /__pay/{session or intent}``,
 ``POST /__dispute/{payment intent}``, ``POST /__refund/{refund}``, ``POST /__methods/{payment method}``,
 ``GET /__state``.
 """

@@ -1,4 +1,4 @@
-"""``python -m ops.fakes.stripe`` serves the fake at PORT_BASE + 20."""
+"""Serve the fake of Stripe at PORT_BASE + 20: ``python -m ops.fakes.stripe``."""
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import NotFound

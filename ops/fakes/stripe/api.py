@@ -1,4 +1,4 @@
-"""Stripe's manners: Bearer key, bracketed forms, Idempotency-Key, Request-Id."""
+"""Define the conventions of Stripe's API: Bearer key, bracketed form fields, Idempotency-Key, Request-Id."""
 
 import hmac
 
@@ -13,7 +13,7 @@ from . import errors, forms, objects
 
 class StripeApi(ProviderApi):
     def authenticate(self) -> None:
-        # The SDK sends Bearer; curl -u sends the key as the user's name.
+        # The SDK sends a Bearer token; curl -u sends the key as the user name.
         basic = request.authorization.username if request.authorization else None
         key = basic or request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(key.encode(), settings.STRIPE_SECRET_KEY.encode()):

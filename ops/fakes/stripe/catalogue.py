@@ -1,4 +1,4 @@
-"""Products, prices and coupons."""
+"""Implement products, prices and coupons."""
 
 from ops.fakes.calls import Call
 from ops.fakes.store import Document
@@ -70,7 +70,7 @@ def update_product(call: Call, product_id: str) -> Document:
 
 
 def new_price(call: Call, message: Document, product_id: str) -> Document:
-    """A price of ``message``'s currency and unit_amount; an unsaved one serves an ad-hoc line."""
+    """Return a price with the currency and unit_amount of ``message``. Prices of ad-hoc line items are not saved."""
     recurring = message.get("recurring")
     return objects.new(
         call,
@@ -157,7 +157,10 @@ def delete_coupon(call: Call, coupon_id: str) -> Document:
 
 
 def discount_minor(call: Call, coupon_id: str, *, subtotal_minor: int, currency: str) -> int:
-    """What the coupon takes off ``subtotal_minor``. Raises for an unknown, spent or foreign coupon."""
+    """Return the discount of the coupon.
+
+    Raises ApiError for an unknown, expired or used-up coupon or another currency.
+    """
     coupon = objects.get_or_400(call, "coupon", coupon_id, "discounts[0][coupon]")
     late = coupon["redeem_by"] is not None and coupon["redeem_by"] <= call.now
     spent = coupon["max_redemptions"] is not None and coupon["times_redeemed"] >= coupon["max_redemptions"]

@@ -1,4 +1,4 @@
-"""Charges: one for every attempt at a card."""
+"""Implement charges: one per attempt to charge a card."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def update(call: Call, charge_id: str) -> Document:
 
 
 def create_succeeded(call: Call, intent: Document, method: Document, *, captured: bool) -> Document:
-    """Take the intent's amount, or hold it where it is not ``captured``."""
+    """Charge the intent's amount, or only authorize it unless ``captured``."""
     taken: Document = {
         "amount_captured": intent["amount"] if captured else 0,
         "balance_transaction": objects.new_id("txn") if captured else None,
@@ -55,7 +55,7 @@ def create_failed(call: Call, intent: Document, method: Document, card: payment_
 
 
 def capture(call: Call, charge: Document, amount_minor: int) -> None:
-    """Take ``amount_minor`` of what was held; the rest is released."""
+    """Capture ``amount_minor`` of an authorized charge and release the rest."""
     charge |= {"amount_captured": amount_minor, "captured": True, "balance_transaction": objects.new_id("txn")}
     objects.save(call, charge)
     objects.emit(call, "charge.captured", charge)

@@ -1,6 +1,6 @@
-"""What the buyer does on the hosted page of a session, or of an intent that asks for a confirmation.
+"""Act as the buyer on the hosted page of a session, or of an intent that requires authentication.
 
-``outcome``: "succeed", "decline", "requires_action", "abandon", or "processing" (a slow method such as a bank debit:
+``outcome``: "succeed", "decline", "requires_action", "abandon", or "processing" (a delayed method such as a bank debit:
 the session completes unpaid, and a later "succeed" or "decline" settles it). ``card`` names a test card for "succeed".
 """
 
@@ -18,7 +18,7 @@ DEFAULT_EMAIL = "learner@demo.test"
 
 @dataclass(frozen=True)
 class PageResult:
-    """Where the page leads: ``location`` for a browser, ``status`` and ``document`` for everything else."""
+    """The result of the page: ``location`` for a browser, ``status`` and ``document`` for other clients."""
 
     document: Document
     location: str | None = None
@@ -26,7 +26,10 @@ class PageResult:
 
 
 def pay(call: Call, session: Document) -> PageResult:
-    """Do what ``call.message`` says on the session's page. A session is paid once: afterwards it answers 409."""
+    """Apply the outcome in ``call.message`` on the session's page.
+
+    A session can be paid once; later requests get 409.
+    """
     outcome = forms.one_of(call.message, "outcome", OUTCOMES)
     if _is_processing(call, session) and outcome in ("succeed", "decline"):
         return _settle_processing(call, session, outcome)
@@ -55,7 +58,7 @@ def _attempt(call: Call, session: Document, outcome: str) -> PageResult:
         objects.save(call, intent)
         objects.emit(call, "payment_intent.processing", intent)
         return _complete(call, session, "unpaid")
-    # "succeed" is also the buyer's answer to a bank that asked.
+    # "succeed" is also the buyer's confirmation of an intent that requires authentication.
     if outcome == "succeed" and payment_methods.card_of(method).requires_authentication:
         method = payment_methods.new(call, "visa", method["billing_details"])
     payment_intents.attempt(call, intent, method, return_url=_success_url(session))
@@ -65,7 +68,7 @@ def _attempt(call: Call, session: Document, outcome: str) -> PageResult:
 
 
 def _intent_of(call: Call, session: Document) -> Document:
-    """The session's intent; the first attempt makes it, and the customer where the card is to be kept."""
+    """Return the intent of the session. The first attempt creates it, and the customer if the card is to be saved."""
     if session["payment_intent"]:
         return objects.get_or_404(call, "payment_intent", session["payment_intent"])
     data = session["_payment_intent_data"]
@@ -117,7 +120,7 @@ def _settle_processing(call: Call, session: Document, outcome: str) -> PageResul
         payment_intents.settle(call, intent, method)
         session["payment_status"] = "paid"
     else:
-        with suppress(ApiError):  # a declined debit is what was asked for; the intent remembers it
+        with suppress(ApiError):  # the decline was requested; the intent stores the error
             payment_intents.attempt(call, intent, payment_methods.new(call, "chargeDeclined"))
     objects.save(call, session)
     ending = "succeeded" if outcome == "succeed" else "failed"
@@ -134,7 +137,7 @@ def _summary(session: Document) -> Document:
 
 
 def confirm_by_buyer(call: Call, intent: Document) -> PageResult:
-    """The buyer's answer to a bank that asked, for an intent without a session: "succeed" or "decline"."""
+    """Confirm or decline an intent without a session that requires authentication: "succeed" or "decline"."""
     outcome = forms.one_of(call.message, "outcome", OUTCOMES)
     summary = {"id": intent["id"], "status": intent["status"]}
     if intent["status"] != "requires_action":

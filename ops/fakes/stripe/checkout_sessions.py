@@ -1,4 +1,4 @@
-"""Checkout sessions: what they sell, for how much, until when. ``checkout.py`` is the page where they are paid."""
+"""Implement checkout sessions: line items, totals and expiry. ``checkout.py`` implements their payment page."""
 
 import re
 
@@ -12,7 +12,7 @@ from . import amounts, catalogue, errors, forms, objects, payment_intents, suppo
 
 MIN_LIFETIME_SECONDS, MAX_LIFETIME_SECONDS = 30 * 60, 24 * 3600
 MAX_LINE_ITEMS, REFERENCE_MAX_LENGTH = 100, 200
-CLOCK_SLACK_SECONDS = 10  # the client took its time before the request arrived
+CLOCK_SLACK_SECONDS = 10  # tolerance for the time between building the request and receiving it
 
 
 def routes(api: StripeApi) -> None:
@@ -54,7 +54,7 @@ def create(call: Call) -> Document:
         invoice=None,
         locale=message.get("locale"),
         mode=mode,
-        payment_intent=None,  # made when the buyer pays
+        payment_intent=None,  # created when the buyer pays
         payment_link=None,
         payment_method_types=message.get("payment_method_types") or ["card"],
         payment_status="no_payment_required" if mode == "setup" else "unpaid",
@@ -189,7 +189,7 @@ def expire(call: Call, session_id: str) -> Document:
 
 
 def expired(call: Call, session: Document) -> Document:
-    """Close the page, and the intent of an attempt that was made on it."""
+    """Expire the session and cancel the intent of an attempt on its page."""
     if session["payment_intent"]:
         intent = objects.get_or_404(call, "payment_intent", session["payment_intent"])
         payment_intents.canceled(call, intent, reason="automatic")
@@ -200,7 +200,7 @@ def expired(call: Call, session: Document) -> Document:
 
 
 def expire_due(db: Documents) -> None:
-    """What time alone brings about."""
+    """Expire sessions by time."""
     call = Call(db, {}, db.now())
     for session in db.find("checkout.session", status="open"):
         if session["expires_at"] <= call.now:

@@ -1,4 +1,4 @@
-"""The ``/__`` paths of this fake: the hosted page, disputes, refunds, cards, and what was charged."""
+"""Serve the control endpoints of this fake: the hosted page, disputes, refunds, cards and the list of payments."""
 
 from collections.abc import Callable
 
@@ -83,7 +83,7 @@ def _page(payable: Document) -> str:
 
 
 def _payments(db: Documents) -> list[Document]:
-    """One row for each charge that took money or holds it, oldest first."""
+    """Return one row per charge that is captured or authorized, oldest first."""
     rows = []
     for charge in reversed(db.find("charge", status="succeeded")):
         intent = db.get(charge["payment_intent"]) or {}

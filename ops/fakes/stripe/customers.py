@@ -1,4 +1,4 @@
-"""Customers."""
+"""Implement customers."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def routes(api: StripeApi) -> None:
 
 
 def create_customer(call: Call, **fields: Any) -> Document:
-    """A saved customer, told of by customer.created."""
+    """Create a customer and emit customer.created."""
     empty: Document = dict.fromkeys(FIELDS)
     more = {"balance": 0, "currency": None, "delinquent": False, "default_source": None, "invoice_prefix": "LOCAL"}
     settings_ = {"invoice_settings": {"custom_fields": None, "default_payment_method": None, "footer": None}}

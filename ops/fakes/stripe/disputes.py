@@ -1,4 +1,4 @@
-"""Disputes: opened and closed by ``POST /__dispute/{payment intent}``, looked at through the API."""
+"""Implement disputes: ``POST /__dispute/{payment intent}`` opens and closes them, the API returns them."""
 
 from ops.fakes.calls import Call
 from ops.fakes.store import Document
@@ -50,9 +50,10 @@ def accept(call: Call, dispute_id: str) -> Document:
 
 
 def control(call: Call, intent_id: str) -> Document:
-    """Open a dispute (``reason``, ``amount``), or end the open one (``outcome`` "won" or "lost", the shop's view).
+    """Open a dispute (``reason``, ``amount``) or close the open one (``outcome`` "won" or "lost", from the shop's
+    view).
 
-    With ``inquiry`` the bank only asks; such a one is ended as "won", or goes on as a dispute ("escalated").
+    With ``inquiry`` the bank only inquires; an inquiry is closed as "won" or becomes a dispute ("escalated").
     """
     intent = objects.get_or_404(call, "payment_intent", intent_id)
     if call.message.get("outcome"):
@@ -94,7 +95,7 @@ def _open(call: Call, intent: Document) -> Document:
 
 
 def _withdraw_funds(call: Call, dispute: Document, event_type: str) -> Document:
-    """The bank takes the money until it has decided."""
+    """Withdraw the disputed amount until the bank has decided."""
     dispute["is_charge_refundable"] = False
     objects.save(call, dispute)
     objects.emit(call, event_type, dispute)

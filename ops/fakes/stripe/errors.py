@@ -1,4 +1,4 @@
-"""Stripe's errors: ``{"error": {"type", "code", "message", "param"}}``."""
+"""Define Stripe's errors: ``{"error": {"type", "code", "message", "param"}}``."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def invalid(message: str, param: str | None = None, code: str | None = None, **m
 
 
 def missing(kind: str, object_id: str, *, param: str = "id", status: int = 404) -> ApiError:
-    """Nothing of that id: 404 in a path, 400 in a parameter."""
+    """Return the error for an unknown id: 404 in a path, 400 in a parameter."""
     message = f"No such {kind}: '{object_id}'"
     return _refusal(status, "invalid_request_error", message, param=param, code="resource_missing")
 
@@ -27,7 +27,7 @@ def unexpected_state(action: str, intent: dict[str, Any]) -> ApiError:
 
 
 def card_error(code: str, message: str, **more: Any) -> ApiError:
-    """A declined card: what the attempt has changed stays, and a repeat reads the same answer."""
+    """Return the error of a declined card. The attempt's changes are committed; a repetition gets the same response."""
     refusal = _refusal(402, "card_error", message, code=code, **more)
     return ApiError(402, refusal.body, keeps_changes=True, stored=True)
 

@@ -1,4 +1,4 @@
-"""Events: listed, retrieved, signed and sent; and forged on purpose."""
+"""Implement events: list, retrieve, sign and send; also forged events."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ from ops.fakes.stripe.api import StripeApi
 
 from . import errors, objects
 
-MAX_TYPES = 20  # in a filter of the list
+MAX_TYPES = 20  # in the filter of a list
 WEBHOOK_PATH = "/v1/webhooks/stripe"
 
 
@@ -29,7 +29,7 @@ def retrieve(call: Call, event_id: str) -> Document:
 
 
 def listed(call: Call) -> Document:
-    """Filtered by ``type``, ``types`` and ``delivery_success``."""
+    """Return events filtered by ``type``, ``types`` and ``delivery_success``."""
     events = call.db.find("event")
     waiting = webhook_sender.undelivered(call.db)
     types = call.message.get("types") or ([call.message["type"]] if "type" in call.message else None)
@@ -45,16 +45,16 @@ def listed(call: Call) -> Document:
 
 
 def emit_foreign_event(call: Call, kind: str) -> Document:
-    """Send and list an event that another system on the account has caused, about any ``object``.
+    """Send and list an event about any ``object`` that another system on the account caused.
 
-    A field that is given takes the place of the event's own: ``{"data": null}`` makes a thin event of API v2.
+    A given field replaces that of the event: ``{"data": null}`` makes a thin event of API v2.
     """
     fields = dict(call.message)
     return objects.emit(call, kind, fields.pop("object", {}), **fields)
 
 
 def send(body: bytes) -> tuple[bool, int]:
-    """POST one event, signed now, as Stripe signs each try anew."""
+    """POST one event. Stripe signs each attempt with its own timestamp."""
     status = _post(body, signature(body, settings.STRIPE_WEBHOOK_SECRETS[0], int(time.time())))
     return 200 <= status < 300, status
 
@@ -72,9 +72,9 @@ def _post(body: bytes, stripe_signature: str | None) -> int:
 
 
 def forge(db: Documents, wanted: Document) -> Callable[[], int]:
-    """An event that never happened: ``{"type", "object", "secret", "age_seconds", "signature", "id"}``, all optional.
+    """Prepare a forged event: ``{"type", "object", "secret", "age_seconds", "signature", "id"}``, all optional.
 
-    The secret is a wrong one unless it is given, a ``signature`` of null sends none, and a negative age is the future.
+    The secret is wrong unless given, a ``signature`` of null sends none, and a negative age is in the future.
     """
     now = int(time.time())
     event = {
@@ -95,6 +95,6 @@ def forge(db: Documents, wanted: Document) -> Callable[[], int]:
 
 
 def _forged_object(db: Documents, wanted: Document) -> Document:
-    """The true object of that id, if there is one, with the forger's fields laid over it."""
+    """Return the real object with that id, if any, overridden by the fields of the forged one."""
     known = db.get(str(wanted.get("id", ""))) or {}
     return dict(objects.public_view(known)) | wanted

@@ -1,4 +1,4 @@
-"""Stripe's requests: form fields with nested brackets, ``line_items[0][price_data][currency]=usd``."""
+"""Decode and validate Stripe's requests: form fields with brackets, ``line_items[0][price_data][currency]=usd``."""
 
 import re
 from typing import Any
@@ -18,7 +18,7 @@ METADATA_MAX_KEYS, METADATA_KEY_MAX_LENGTH, METADATA_VALUE_MAX_LENGTH = (
 
 
 def decode(pairs: list[tuple[str, str]]) -> Document:
-    """The document that the bracketed ``pairs`` spell; every leaf is a string."""
+    """Decode bracketed ``pairs`` into a document; every leaf is a string."""
     document: Document = {}
     for name, value in pairs:
         steps = re.findall(r"[^\[\]]+|(?<=\[)(?=\])", name)
@@ -33,14 +33,14 @@ def decode(pairs: list[tuple[str, str]]) -> Document:
 def _with_lists(node: Any, name: str = "") -> Any:
     if not isinstance(node, dict):
         return node
-    # A key of metadata may well be a number.
+    # The keys of metadata may be numbers.
     if node and name != "metadata" and all(key.isdigit() for key in node):
         return [_with_lists(node[key]) for key in sorted(node, key=int)]
     return {key: _with_lists(value, key) for key, value in node.items()}
 
 
 def require_known_fields(message: Document, names: tuple[str, ...], within: str = "") -> None:
-    """Raises parameter_unknown for a field that the endpoint, or its parameter ``within``, does not have."""
+    """Check field names. Raises parameter_unknown for a field that the endpoint, or its parameter ``within``, lacks."""
     for name in message:
         if name not in names and (within or name != "expand"):
             param = f"{within}[{name}]" if within else name
@@ -48,7 +48,7 @@ def require_known_fields(message: Document, names: tuple[str, ...], within: str 
 
 
 def text(message: Document, name: str, max_length: int = TEXT_MAX_LENGTH) -> str | None:
-    """Return the text of a field, if it is there. Raises for one that is too long."""
+    """Return the text of a field, or None. Raises ApiError if it is too long."""
     value = message.get(name)
     if value is not None and len(str(value)) > max_length:
         shown = f"{str(value)[:10]}..."
@@ -64,7 +64,7 @@ def required(message: Document, name: str) -> Any:
 
 
 def integer(message: Document, name: str, default: int | None = None) -> int:
-    """A whole number; without a ``default`` it must be there."""
+    """Return a whole number. Raises ApiError if it is missing and has no ``default``."""
     if default is not None and message.get(name) in (None, ""):
         return default
     text = str(required(message, name))
@@ -101,7 +101,7 @@ def currency(message: Document, name: str = "currency") -> str:
 
 
 def metadata(message: Document, known: Document | None = None) -> Document:
-    """``known`` with the message's entries laid over it; an empty value takes an entry away."""
+    """Return ``known`` updated with the metadata of the message; an empty value removes a key."""
     given = message.get("metadata")
     if given == "":
         return {}

@@ -1,6 +1,6 @@
-"""What all of Stripe's objects have in common: ids, lists, ``expand[]``, and the events that tell of a change.
+"""Shared parts of Stripe's objects: ids, lists, ``expand[]`` and the events that report a change.
 
-A field whose name begins with "_" is the fake's own and never shown.
+Fields with a leading "_" are internal to the fake and never shown.
 """
 
 import copy
@@ -15,7 +15,7 @@ from ops.fakes.store import Document
 
 from . import errors, forms
 
-API_VERSION = "2026-10-28.endive"  # what stripe 16 speaks
+API_VERSION = "2026-10-28.endive"  # the version of stripe 16
 ALPHABET = string.ascii_letters + string.digits
 
 
@@ -24,7 +24,7 @@ def new_id(prefix: str) -> str:
 
 
 def new(call: Call, kind: str, prefix: str, **fields: Any) -> Document:
-    """A fresh, unsaved object of ``kind``."""
+    """Return a new, unsaved object of ``kind``."""
     head = {"id": new_id(prefix), "object": kind, "created": int(call.now), "livemode": False}
     return head | {"metadata": {}} | fields
 
@@ -34,7 +34,7 @@ def save(call: Call, document: Document) -> Document:
 
 
 def get_or_404(call: Call, kind: str, object_id: str) -> Document:
-    """The object that the path names. Raises 404 resource_missing."""
+    """Return the object that the path names. Raises 404 resource_missing."""
     document = call.db.get(object_id, kind)
     if document is None:
         raise errors.missing(kind, object_id)
@@ -42,7 +42,7 @@ def get_or_404(call: Call, kind: str, object_id: str) -> Document:
 
 
 def get_or_400(call: Call, kind: str, object_id: str, param: str) -> Document:
-    """The object that a parameter names. Raises 400 resource_missing."""
+    """Return the object that a parameter names. Raises 400 resource_missing."""
     document = call.db.get(object_id, kind)
     if document is None:
         raise errors.missing(kind, object_id, param=param, status=400)
@@ -50,14 +50,14 @@ def get_or_400(call: Call, kind: str, object_id: str, param: str) -> Document:
 
 
 def public_view(document: Any) -> Any:
-    """``document`` without the fake's own fields."""
+    """Return ``document`` without internal fields."""
     if isinstance(document, dict):
         return {name: public_view(value) for name, value in document.items() if not name.startswith("_")}
     return [public_view(value) for value in document] if isinstance(document, list) else document
 
 
 def filters(call: Call, names: tuple[str, ...], *, refers: str = "payment_intent") -> Document:
-    """Return the filters of a list that the message names. One that refers to nothing is 400 resource_missing."""
+    """Return the list filters in the message. Raises 400 resource_missing if one refers to an unknown object."""
     found = {name: call.message[name] for name in names if name in call.message}
     if refers in found:
         get_or_400(call, refers, found[refers], refers)
@@ -65,7 +65,7 @@ def filters(call: Call, names: tuple[str, ...], *, refers: str = "payment_intent
 
 
 def emit(call: Call, kind: str, document: Document, **overrides: Any) -> Document:
-    """Record the event ``kind`` about ``document`` as it is now, and its webhook; ``overrides`` overrides fields."""
+    """Record the event ``kind`` with the current ``document`` and its webhook; ``overrides`` replaces fields."""
     event: Document = {
         "id": new_id("evt"),
         "object": "event",
@@ -83,7 +83,9 @@ def emit(call: Call, kind: str, document: Document, **overrides: Any) -> Documen
 
 
 def page(call: Call, documents: list[Document], url: str) -> Document:
-    """One page of ``documents`` (newest first), by ``limit``, ``starting_after``, ``ending_before`` and ``created``."""
+    """Return a page of ``documents`` (newest first) by ``limit``, ``starting_after``, ``ending_before``,
+    ``created``.
+    """
     limit = forms.integer(call.message, "limit", 10)
     if not 1 <= limit <= 100:
         raise errors.invalid("Invalid limit: must be between 1 and 100", "limit", "parameter_invalid_integer")
@@ -116,7 +118,7 @@ def _created_within(document: Document, bounds: Any) -> bool:
 
 
 def expanded(call: Call, document: Document, paths: list[str]) -> Document:
-    """A copy of ``document`` with the objects in the place of the ids that ``paths`` lead to."""
+    """Return a copy of ``document`` in which the ids at ``paths`` are replaced by their objects."""
     document = copy.deepcopy(document)
     for path in paths:
         _expand(call, document, path.split("."))
@@ -139,7 +141,7 @@ def _expand(call: Call, node: Any, steps: list[str]) -> None:
 
 
 def _expandable_list(call: Call, node: Document, name: str) -> Any:
-    """The lists that Stripe leaves out until they are asked for."""
+    """Return a list that Stripe includes only when it is expanded."""
     if (node.get("object"), name) == ("checkout.session", "line_items"):
         return embedded_list(node["_line_items"], f"/v1/checkout/sessions/{node['id']}/line_items")
     if (node.get("object"), name) == ("charge", "refunds"):

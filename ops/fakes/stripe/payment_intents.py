@@ -1,4 +1,4 @@
-"""Payment intents: from requires_payment_method to succeeded, and every way astray."""
+"""Implement payment intents, from requires_payment_method to succeeded or canceled."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def create(call: Call) -> Document:
 
 
 def new(call: Call, message: Document, **fields: Any) -> Document:
-    """An unsaved intent with what ``message`` (a request, or a session's payment_intent_data) says of it."""
+    """Return an unsaved intent from ``message``: a request or a session's payment_intent_data."""
     intent = objects.new(
         call,
         "payment_intent",
@@ -122,7 +122,7 @@ def _confirm(call: Call, intent: Document) -> Document:
 def attempt(
     call: Call, intent: Document, method: Document, *, off_session: bool = False, return_url: str | None = None
 ) -> Document:
-    """Charge the card. Raises a card error (402) when it declines, or asks while the buyer is away."""
+    """Charge the card. Raises a card error (402) if it declines, or requires authentication off session."""
     card = payment_methods.card_of(method)
     intent["payment_method"] = method["id"]
     if card.code:
@@ -135,7 +135,7 @@ def attempt(
 
 
 def settle(call: Call, intent: Document, method: Document) -> Document:
-    """The bank has agreed: the money is taken, or held where the capture is manual."""
+    """Capture the payment, or authorize it if the capture is manual."""
     is_manual = intent["capture_method"] == "manual"
     if intent["setup_future_usage"] and intent["customer"]:
         payment_methods.attach_to_customer(call, method, intent["customer"])
@@ -151,7 +151,7 @@ def settle(call: Call, intent: Document, method: Document) -> Document:
 
 
 def require_action(call: Call, intent: Document, *, return_url: str | None) -> Document:
-    """The bank wants the buyer's confirmation, which the hosted page of the intent gives."""
+    """Require authentication by the buyer, which the hosted page of the intent provides."""
     page = f"{request.host_url}__pay/{intent['id']}"
     redirect = {"type": "redirect_to_url", "redirect_to_url": {"url": page, "return_url": return_url}}
     intent |= {"status": "requires_action", "next_action": redirect}
@@ -199,14 +199,14 @@ def cancel(call: Call, intent_id: str) -> Document:
     intent = retrieve(call, intent_id)
     if intent["status"] not in CANCELABLE:
         raise errors.unexpected_state("canceled", intent)
-    # A page that is still open would pay it all the same: Stripe wants the session expired instead.
+    # The open page could still pay a canceled intent, so Stripe requires expiring the session instead.
     if intent["status"] != "requires_capture" and call.db.find("checkout.session", payment_intent=intent_id):
         raise errors.invalid("You cannot cancel this PaymentIntent because it was created by Checkout.", "intent")
     return canceled(call, intent, reason=call.message.get("cancellation_reason"))
 
 
 def canceled(call: Call, intent: Document, *, reason: str | None) -> Document:
-    """The intent is closed, and a hold is released."""
+    """Cancel the intent and release an authorized amount."""
     intent |= {"status": "canceled", "canceled_at": int(call.now), "cancellation_reason": reason}
     intent |= {"amount_capturable": 0, "next_action": None}
     objects.save(call, intent)

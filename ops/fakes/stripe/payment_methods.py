@@ -1,4 +1,4 @@
-"""Payment methods, and the test cards that they behave like."""
+"""Implement payment methods and the test cards that they behave like."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from . import errors, forms, objects
 
 @dataclass(frozen=True)
 class Card:
-    """How a test card behaves. ``can_be_saved``: it may be saved although it declines later."""
+    """The behaviour of a test card. ``can_be_saved``: saving succeeds although later charges are declined."""
 
     last4: str
     brand: str = "visa"
@@ -19,10 +19,10 @@ class Card:
     decline_code: str | None = None
     message: str = "Your card was declined."
     can_be_saved: bool = True
-    requires_authentication: bool = False  # the bank wants a confirmation from the buyer
+    requires_authentication: bool = False  # the bank requires authentication by the buyer
 
 
-# Stripe's own names: pm_card_visa is the card "visa", tok_chargeDeclined is "chargeDeclined".
+# Stripe's names: pm_card_visa is the card "visa", tok_chargeDeclined is "chargeDeclined".
 CARDS = {
     "visa": Card("4242"),
     "mastercard": Card("4444", brand="mastercard"),
@@ -59,7 +59,7 @@ def card_of(method: Document) -> Card:
 
 
 def resolve(call: Call, token: str, *, param: str = "payment_method") -> Document:
-    """The saved method of that id, or a fresh one for a test token such as pm_card_visa."""
+    """Return the saved method with that id, or a new one for a test token such as pm_card_visa."""
     name = token.removeprefix("pm_card_")
     if name != token and name in CARDS:
         return new(call, name)
@@ -161,7 +161,7 @@ def detach(call: Call, method_id: str) -> Document:
 
 
 def change_card(call: Call, method_id: str, name: str) -> Document:
-    """Let a saved card behave like the test card ``name`` from now on, such as one that has run dry."""
+    """Make a saved card behave like the test card ``name``, for example one with insufficient funds."""
     method = objects.get_or_404(call, "payment_method", method_id)
     if name not in CARDS:
         raise errors.invalid(f"No such card: {name}", "card")

@@ -1,4 +1,4 @@
-"""Refunds: never above what was captured."""
+"""Implement refunds, which never exceed the captured amount."""
 
 from ops.fakes import faults
 from ops.fakes.calls import Call
@@ -58,7 +58,7 @@ def create(call: Call) -> Document:
 
 
 def _charge(call: Call) -> Document:
-    """The charge to give back from, by its own id or its intent's."""
+    """Return the charge to refund, by its own id or by its intent."""
     if charge_id := call.message.get("charge"):
         return objects.get_or_400(call, "charge", charge_id, "charge")
     intent_id = forms.required(call.message, "payment_intent")
@@ -71,7 +71,7 @@ def _charge(call: Call) -> Document:
 
 
 def _refundable_minor(call: Call, charge: Document) -> int:
-    """What is left to give back. Raises for a charge that cannot be refunded at all."""
+    """Return the amount that can still be refunded. Raises ApiError for a charge that cannot be refunded."""
     if not charge["captured"]:
         raise errors.invalid("This charge has not been captured; cancel it instead.", "charge", "charge_not_refundable")
     if charge["refunded"]:
@@ -103,7 +103,7 @@ def update(call: Call, refund_id: str) -> Document:
 
 
 def finish(call: Call, refund_id: str) -> Document:
-    """End a pending refund, or let a succeeded one come back from the bank: ``outcome`` "succeed" or "fail"."""
+    """Finish a pending refund, or reverse a succeeded one: ``outcome`` "succeed" or "fail"."""
     refund = objects.get_or_404(call, "refund", refund_id)
     outcome = forms.one_of(call.message, "outcome", ("succeed", "fail"))
     if refund["status"] == "failed" or (refund["status"] == "succeeded" and outcome == "succeed"):

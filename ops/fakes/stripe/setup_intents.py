@@ -1,4 +1,4 @@
-"""Setup intents: a card is saved for later, nothing is charged."""
+"""Implement setup intents, which save a card without charging it."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def routes(api: StripeApi) -> None:
 
 
 def new(call: Call, message: Document, **fields: Any) -> Document:
-    """An unsaved setup intent with what ``message`` says of it."""
+    """Return an unsaved setup intent from ``message``."""
     setup = objects.new(
         call,
         "setup_intent",
@@ -76,7 +76,7 @@ def _confirm(call: Call, setup: Document) -> Document:
 
 
 def settle(call: Call, setup: Document, method: Document) -> Document:
-    """Save the card for the setup's customer. Raises a card error (402) when it declines."""
+    """Save the card for the setup's customer. Raises a card error (402) if it is declined."""
     card = payment_methods.card_of(method)
     if card.code and not card.can_be_saved:
         error = {"type": "card_error", "code": card.code, "decline_code": card.decline_code, "message": card.message}

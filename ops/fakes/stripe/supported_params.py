@@ -1,4 +1,4 @@
-"""The parameters of the calls that make something: what the SDK may send. Everything else is a mistake, and refused."""
+"""List the parameters that create calls accept. Any other parameter is rejected."""
 
 SESSION = (
     "adaptive_pricing", "after_expiration", "allow_promotion_codes", "allowed_payment_method_types",
@@ -26,7 +26,7 @@ REFUND = (
     "amount", "charge", "currency", "customer", "instructions_email", "metadata", "origin", "payment_intent",
     "reason", "refund_application_fee", "reverse_transfer",
 )  # fmt: skip
-# Of what is within them.
+# Parameters nested in others.
 LINE_ITEM = ("adjustable_quantity", "dynamic_tax_rates", "metadata", "price", "price_data", "quantity", "tax_rates")
 PRICE_DATA = (
     "currency", "product", "product_data", "recurring", "tax_behavior", "unit_amount", "unit_amount_decimal",

@@ -1,5 +1,5 @@
-"""The fake of YooKassa: the API that the ``yookassa`` SDK calls, the hosted page, notifications.
+"""The fake of YooKassa: the API calls of the ``yookassa`` SDK, the hosted payment page and notifications.
 
-Controls, besides those of ``serving.add_controls``: ``GET/POST /__pay/{payment}``, ``POST /__refund/{refund}``,
-``POST /__methods/{saved method}``, ``GET /__state``.
+Control endpoints in addition to those of ``serving.add_controls``: ``GET/POST /__pay/{payment}``,
+``POST /__refund/{refund}``, ``POST /__methods/{saved method}``, ``GET /__state``.
 """

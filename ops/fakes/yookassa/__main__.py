@@ -1,4 +1,4 @@
-"""``python -m ops.fakes.yookassa`` serves the fake at PORT_BASE + 30."""
+"""Serve the fake of YooKassa at PORT_BASE + 30: ``python -m ops.fakes.yookassa``."""
 
 from flask import Flask
 

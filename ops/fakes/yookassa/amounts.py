@@ -1,4 +1,4 @@
-"""Amounts as YooKassa writes them: ``{"value": "100.00", "currency": "RUB"}``."""
+"""Parse and format YooKassa's amounts: ``{"value": "100.00", "currency": "RUB"}``."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ from ops.fakes.store import Document
 
 from . import errors
 
-FEE_PERCENT = 3.5  # what the provider keeps; income_amount is the rest
+FEE_PERCENT = 3.5  # the provider's fee; income_amount is the rest
 
 
 def rubles(amount_minor: int) -> Document:
@@ -15,7 +15,7 @@ def rubles(amount_minor: int) -> Document:
 
 
 def minor(amount: Any, parameter: str) -> int:
-    """Kopecks. Raises for anything that is not a positive sum in roubles."""
+    """Return an amount in kopecks. Raises ApiError unless it is a positive amount in roubles."""
     if not isinstance(amount, dict):
         raise errors.invalid("Amount is missing.", parameter)
     value = str(amount.get("value", ""))

@@ -1,4 +1,4 @@
-"""YooKassa's manners: Basic auth, JSON, Idempotence-Key on every POST."""
+"""Define the conventions of YooKassa's API: Basic auth, JSON, Idempotence-Key on every POST."""
 
 import hmac
 import uuid
@@ -34,7 +34,7 @@ class YooKassaApi(ProviderApi):
         if not request.data:
             return {}
         message = request.get_json(silent=True, force=True)
-        # The SDK sends the JSON "null" for a capture without a body.
+        # The SDK sends the JSON value null for a capture without a body.
         if message is not None and not isinstance(message, dict):
             raise errors.invalid("The body must be a JSON object.")
         return message or {}

@@ -1,4 +1,4 @@
-"""The ``/__`` paths of this fake: the hosted page, refunds, saved cards, and what was charged."""
+"""Serve the control endpoints of this fake: the hosted page, refunds, saved cards and the list of payments."""
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -35,7 +35,7 @@ def add_to(app: Flask, store: Store) -> None:
             return jsonify(refusal.body), refusal.status
 
     def change_method(method_id: str) -> tuple[Response, int]:
-        """Let a saved card decline from now on: ``declines`` is the reason, or null."""
+        """Make a saved card decline with the reason ``declines``; null makes it succeed again."""
         with store.transaction() as db:
             payment = db.get(method_id, "payment")
             if payment is None:
@@ -70,7 +70,7 @@ def _page(payment: Document) -> str:
 
 
 def _pay(call: Call, payment: Document) -> AnyResponse:
-    """A payment is paid once: afterwards its page answers 409."""
+    """Apply the outcome of the page. A payment can be paid once; later requests get 409."""
     outcome = call.message.get("outcome")
     if outcome not in OUTCOMES:
         return pages.redirect_or_json(
@@ -93,7 +93,7 @@ def _summary(payment: Document) -> Document:
 
 
 def _payments(db: Documents) -> list[Document]:
-    """One row for each payment that took money or holds it, oldest first."""
+    """Return one row per payment that is captured or authorized, oldest first."""
     return [
         {
             "id": payment["id"],

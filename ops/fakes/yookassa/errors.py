@@ -1,4 +1,4 @@
-"""YooKassa's errors: ``{"type": "error", "id", "code", "description", "parameter"}``."""
+"""Define YooKassa's errors: ``{"type": "error", "id", "code", "description", "parameter"}``."""
 
 import uuid
 
@@ -28,7 +28,7 @@ def key_reused() -> ApiError:
 
 
 def key_in_use() -> ApiError:
-    """The first request with this key is still running. The wait is in milliseconds."""
+    """Return the error for a key whose first request is still running. ``retry_after`` is in milliseconds."""
     description = "Request accepted, but not processed yet. Retry the request with the same Idempotence-Key."
     return ApiError(202, {"type": "processing", "description": description, "retry_after": 1800})
 

@@ -1,4 +1,4 @@
-"""Notifications: no id, no signature; what makes them YooKassa's is the address that they come from."""
+"""Send notifications. They have no id and no signature; a receiver can only check the address of the sender."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ UNTRUSTED_ADDRESS = "127.0.0.1"
 
 
 def send(body: bytes) -> tuple[bool, int]:
-    """POST one notification. Only 200 is an acceptance."""
+    """POST one notification. Only status 200 accepts it."""
     status = _post(body, TRUSTED_ADDRESS)
     return status == 200, status
 
@@ -26,10 +26,10 @@ def _post(body: bytes, source_address: str) -> int:
 
 
 def forge(db: Documents, wanted: Document) -> Callable[[], int]:
-    """A notification of what never happened: ``{"event", "object", "source"}``, all optional.
+    """Prepare a forged notification: ``{"event", "object", "source"}``, all optional.
 
-    It comes from a stranger's address unless ``source`` is the trusted one; the true object of the forged id, if there
-    is one, lies under the forger's fields.
+    It is sent from an untrusted address unless ``source`` is the trusted one. The fields of ``object`` override those
+    of the real object with the same id, if any.
     """
     given = wanted.get("object") or {}
     event = wanted.get("event", "payment.succeeded")

@@ -1,6 +1,6 @@
-"""What YooKassa's objects have in common: ids, times, lists, notifications.
+"""Shared parts of YooKassa's objects: ids, times, lists, notifications.
 
-A field whose name begins with "_" is the fake's own and never shown.
+Fields with a leading "_" are internal to the fake and never shown.
 """
 
 import json
@@ -23,7 +23,7 @@ def new_id() -> str:
 
 
 def timestamp(seconds: float) -> str:
-    """Unix ``seconds`` as YooKassa writes them, to the millisecond in UTC."""
+    """Return Unix ``seconds`` in YooKassa's format: UTC with milliseconds."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -35,7 +35,7 @@ def get_or_404(call: Call, kind: str, object_id: str) -> Document:
 
 
 def public_view(document: Document) -> Document:
-    """``document`` as the API shows it: nothing private, and nothing that is not set."""
+    """Return ``document`` without internal and unset fields."""
     return {name: value for name, value in document.items() if not name.startswith("_") and value is not None}
 
 
@@ -45,7 +45,7 @@ def notify(call: Call, event: str, document: Document) -> None:
 
 
 def metadata(message: Document) -> Document:
-    """Up to 16 short strings."""
+    """Return up to 16 short strings. Raises ApiError for others."""
     given = message.get("metadata") or {}
     fits = len(given) <= 16 and all(
         len(name) <= 32 and isinstance(value, str) and len(value) <= 512 for name, value in given.items()
@@ -56,7 +56,7 @@ def metadata(message: Document) -> Document:
 
 
 def page(call: Call, documents: list[Document]) -> Document:
-    """One page of ``documents`` (newest first), by ``limit``, ``cursor`` and bounds such as ``created_at.gte``."""
+    """Return a page of ``documents`` (newest first) by ``limit``, ``cursor`` and bounds such as ``created_at.gte``."""
     try:
         limit = int(call.message.get("limit", 10))
     except ValueError:

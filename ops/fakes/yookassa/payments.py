@@ -1,4 +1,4 @@
-"""Payments: pending, waiting_for_capture, succeeded, canceled. A declined one is canceled for good."""
+"""Implement payments: pending, waiting_for_capture, succeeded, canceled. A declined payment is canceled."""
 
 import re
 
@@ -34,9 +34,9 @@ SUPPORTED_PARAMS = {
     "statements",
 }
 CAPTURE_PARAMS = {"amount", "receipt", "airline", "transfers", "deal"}
-CONFIRMATION_SECONDS = 3600  # the page of a pending payment
+CONFIRMATION_SECONDS = 3600  # for the page of a pending payment
 URL_MAX_LENGTH = 2048
-MIN_AMOUNT_MINOR = 100  # of every payment method
+MIN_AMOUNT_MINOR = 100  # the same for every payment method
 AUTHORIZATION_SECONDS = 7 * 24 * 3600
 
 
@@ -83,9 +83,9 @@ def _new(call: Call, amount_minor: int) -> Document:
         "metadata": objects.metadata(message),
         "merchant_customer_id": message.get("merchant_customer_id"),
         "receipt_registration": "pending" if message.get("receipt") else None,
-        "_capture": bool(message.get("capture", False)),  # two steps unless one is asked for, as at YooKassa
+        "_capture": bool(message.get("capture", False)),  # two-step by default, as at YooKassa
         "_save": bool(message.get("save_payment_method", False)),
-        "_declines": None,  # why the card saved here declines from now on
+        "_declines": None,  # the reason with which the card saved here declines
         "_return_url": None,
         "_receipt": message.get("receipt"),
         "_amount_minor": amount_minor,
@@ -106,7 +106,7 @@ def _confirmation(message: Document, payment: Document) -> Document:
 
 
 def _charge_saved(call: Call, payment: Document, method_id: str) -> Document:
-    """Charge a saved card without the buyer. A card that declines cancels the payment; the answer is a 200."""
+    """Charge a saved card without the buyer. A declined card cancels the payment; the response is still a 200."""
     # As at YooKassa, a saved method has the id of the payment that saved it.
     saved_by = call.db.get(method_id, "payment")
     if saved_by is None or not saved_by.get("payment_method", {}).get("saved"):
@@ -118,7 +118,7 @@ def _charge_saved(call: Call, payment: Document, method_id: str) -> Document:
 
 
 def pay_by_card(call: Call, payment: Document) -> Document:
-    """The buyer pays on the page; the card is kept where that was asked for."""
+    """Pay with a card on the page and save the card if requested."""
     card = {"first6": "555555", "last4": "4444", "expiry_month": "12", "expiry_year": "2034"}
     card |= {"card_type": "MasterCard", "issuer_country": "RU"}
     method = {"type": "bank_card", "id": payment["id"], "saved": payment["_save"], "status": "active"}
@@ -127,7 +127,7 @@ def pay_by_card(call: Call, payment: Document) -> Document:
 
 
 def confirm_payment(call: Call, payment: Document) -> Document:
-    """The buyer's bank has agreed: the money is taken, or held where capture was not asked for."""
+    """Capture the payment, or authorize it if capture was not requested."""
     payment |= {
         "paid": True,
         "confirmation": None,
@@ -205,7 +205,7 @@ def cancel(call: Call, payment_id: str) -> Document:
 
 
 def expire_due(db: Documents) -> None:
-    """What time alone brings about: unpaid pages and holds run out."""
+    """Cancel payments whose page or authorization has expired."""
     call = Call(db, {}, db.now())
     ends = {"pending": "expired_on_confirmation", "waiting_for_capture": "expired_on_capture"}
     for status, reason in ends.items():

@@ -1,4 +1,4 @@
-"""Receipts after 54-FZ: what they must say, and the list of what was registered."""
+"""Validate receipts according to 54-FZ and list the registered ones."""
 
 import re
 from decimal import Decimal, InvalidOperation
@@ -25,7 +25,7 @@ def routes(api: YooKassaApi) -> None:
 
 
 def check(receipt: Any, amount_minor: int) -> None:
-    """Raises unless the receipt, where there is one, names the buyer and its lines sum to ``amount_minor``."""
+    """Check that a receipt names the buyer and that its lines sum to ``amount_minor``. Raises ApiError."""
     if receipt is None:
         return
     customer = receipt.get("customer") or {}
@@ -59,7 +59,7 @@ def _line_minor(item: Document, parameter: str) -> Decimal:
 
 
 def register(call: Call, receipt: Document, *, payment_id: str, refund_id: str | None = None) -> str:
-    """Keep the receipt of a payment, or of one of its refunds; returns how it ended: "succeeded" or "canceled"."""
+    """Register the receipt of a payment or of one of its refunds. Return its status: "succeeded" or "canceled"."""
     status = "canceled" if faults.should_trigger(call.db, "cancel_receipts") else "succeeded"
     registered: Document = {
         "id": f"rt-{objects.new_id()}",

@@ -1,4 +1,4 @@
-"""Refunds: never above what was captured."""
+"""Implement refunds, which never exceed the captured amount."""
 
 from ops.fakes import faults
 from ops.fakes.calls import Call
@@ -47,7 +47,7 @@ def create(call: Call) -> Document:
     if faults.should_trigger(call.db, "refuse_refunds"):
         details = {"party": "yoo_money", "reason": "insufficient_funds"}
         return call.db.save("refund", refund | {"status": "canceled", "cancellation_details": details})
-    # A refund that is still pending counts: two of them must not give back the same money.
+    # Pending refunds count too: two of them together must not exceed the captured amount.
     _count(call, payment, amount_minor)
     if faults.should_trigger(call.db, "pending_refunds"):
         return call.db.save("refund", refund)
@@ -79,9 +79,9 @@ def listed(call: Call) -> Document:
 
 
 def finish(call: Call, refund_id: str) -> Document:
-    """End a pending refund, or let a succeeded one come back from the bank: ``outcome`` "succeed" or "fail".
+    """Finish a pending refund, or reverse a succeeded one: ``outcome`` "succeed" or "fail".
 
-    YooKassa has no event for a canceled one.
+    YooKassa sends no notification for a canceled refund.
     """
     refund = objects.get_or_404(call, "refund", refund_id)
     succeeds = call.message.get("outcome") == "succeed"
