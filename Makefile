@@ -4,10 +4,10 @@ VENV := .local/venv/bin
 STACK := $(VENV)/python -m ops.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down reset status seed test chaos bench image prometheus lint migrate schemas openapi mails lock install
+.PHONY: help run up down reset status seed test test-fast chaos bench image prometheus lint migrate schemas openapi mails lock install
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 run: install  ## Run the whole platform in the foreground; Ctrl-C stops it
 	@$(STACK) run
