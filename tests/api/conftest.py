@@ -1,4 +1,4 @@
-"""A gateway with a service that is not there: its routes show what every route gets by itself."""
+"""A gateway with routes of a fictional service, which show the behaviour common to all routes."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ class ThingQuery(Schema):
 
 
 def require_thing(*, thing_id: str, **_: Any) -> None:
-    if thing_id == "gone":
+    if thing_id == "missing":
         raise NotFound("thing", thing_id)
 
 

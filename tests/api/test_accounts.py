@@ -41,7 +41,7 @@ def test_blocked_account_has_no_permission_on_any_route(ann: Person, method, rul
 
 @pytest.mark.parametrize(("method", "rule"), WITHOUT_PERMISSIONS, ids=[" ".join(each) for each in WITHOUT_PERMISSIONS])
 def test_blocked_account_is_rejected_on_routes_for_everyone(ann: Person, monkeypatch, method: str, rule: str):
-    monkeypatch.setattr(settings, "RATE_LIMITS", True)  # the account is read along with the limit
+    monkeypatch.setattr(settings, "RATE_LIMITS", True)  # the account state is read together with the rate limit
     cache_account(ann, blocked=True)
 
     assert problem(ann.send(method, path_of(rule))) == (403, "account_blocked")
@@ -50,7 +50,8 @@ def test_blocked_account_is_rejected_on_routes_for_everyone(ann: Person, monkeyp
 @pytest.mark.parametrize(("method", "rule", "policy"), WITH_PERMISSIONS, ids=NAMED)
 def test_erased_account_has_no_permission_on_any_route(ann: Person, monkeypatch, method, rule, policy):
     ann.permissions = policy.permissions
-    cache.put(cache.identity_key(ann.sub), CachedView(2, b""))  # as an erasure leaves it: the users service is asked
+    # Invalidate the account state like an erasure, so that the gateway calls the users service.
+    cache.put(cache.identity_key(ann.sub), CachedView(2, b""))
 
     def refuse(task: str, **_: object) -> NoReturn:
         assert task == "users.get_or_create_user"
@@ -76,7 +77,7 @@ def test_outdated_token_is_accepted_without_permissions(ann: Person):
 
 def test_permission_check_needs_no_extra_cache_round_trip(ann: Person, monkeypatch):
     monkeypatch.setattr(settings, "RATE_LIMITS", True)
-    monkeypatch.setattr(cache, "get", lambda _key: pytest.fail("a second round trip"))
+    monkeypatch.setattr(cache, "get", lambda _key: pytest.fail("a second round trip to the cache"))
 
     assert ann.get("/v1/things/machines").status_code == 200
 
@@ -93,6 +94,6 @@ def test_blocked_account_is_not_shown_its_own_profile(ann: Person):
 
 @pytest.mark.parametrize("account", [{}, {"tokens_valid_from": 1_700_000_000}, {"blocked": True}])
 def test_account_state_encoding_roundtrip(account):
-    kept = AccountState(user_id=uuid4(), **account)
+    state = AccountState(user_id=uuid4(), **account)
 
-    assert AccountState.decode(kept.encode()) == kept
+    assert AccountState.decode(state.encode()) == state

@@ -1,4 +1,4 @@
-"""The client's address: believed from our own proxies only, read in every spelling that proxies use."""
+"""The client address is taken from trusted proxies only and parsed in every notation that proxies use."""
 
 import pytest
 from flask import Flask
@@ -10,16 +10,18 @@ from api.addresses import client_address, client_bucket
 
 @pytest.fixture
 def resolve_address(monkeypatch):
-    """Ask for the address of a request from ``peer`` that carries ``forwarded``."""
+    """Return a function that resolves the address of a request from ``peer`` with the X-Forwarded-For ``forwarded``."""
 
-    def ask(peer: str, forwarded: str | None, *, proxies: int = 1, networks: tuple[str, ...] = ()) -> tuple[str, str]:
+    def resolve(
+        peer: str, forwarded: str | None, *, proxies: int = 1, networks: tuple[str, ...] = ()
+    ) -> tuple[str, str]:
         monkeypatch.setattr(settings, "TRUSTED_PROXIES", proxies)
         monkeypatch.setattr(settings, "TRUSTED_PROXY_NETWORKS", networks)
         headers = {} if forwarded is None else {"X-Forwarded-For": forwarded}
         with Flask("test").test_request_context(headers=headers, environ_base={"REMOTE_ADDR": peer}):
             return client_address(), client_bucket()
 
-    return ask
+    return resolve
 
 
 @pytest.mark.parametrize(

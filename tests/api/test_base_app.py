@@ -1,4 +1,4 @@
-"""The gateway and the stream answer with the same headers, limits and errors, for they share one shell."""
+"""The gateway and the stream share a base app and respond with the same headers, limits and errors."""
 
 import secrets
 from ipaddress import IPv4Address
@@ -45,19 +45,19 @@ def test_unknown_paths_are_limited_by_forwarded_address(process: Flask, monkeypa
     monkeypatch.setattr(settings, "TRUSTED_PROXIES", 1)
     client = process.test_client()
 
-    def ask(address: str) -> str:
+    def request_limit(address: str) -> str:
         response = client.get("/nothing", headers={"X-Forwarded-For": address})
         assert problem(response) == (404, "not_found")
         return response.headers["RateLimit"]
 
     one, other = (str(IPv4Address(secrets.randbits(32))) for _ in range(2))
-    left = [ask(f"{one}:1234"), ask(one), ask(other)]
-    assert [each.partition(";t=")[0] for each in left] == [f'"address";r={count}' for count in (5999, 5998, 5999)]
+    limits = [request_limit(f"{one}:1234"), request_limit(one), request_limit(other)]
+    assert [each.partition(";t=")[0] for each in limits] == [f'"address";r={count}' for count in (5999, 5998, 5999)]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/nothing", "//livez", "/metrics"])
 def test_gateway_and_stream_send_common_headers(process: Flask, path: str):
-    address = f"203.0.113.{secrets.randbelow(256)}"  # other tests may have used up the limit of the loopback address
+    address = f"203.0.113.{secrets.randbelow(256)}"  # other tests may have exhausted the limit of the loopback address
     response = process.test_client().get(path, environ_base={"REMOTE_ADDR": address})
 
     assert response.status_code == (200 if path == "/livez" else 404)

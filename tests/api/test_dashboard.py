@@ -1,4 +1,4 @@
-"""One answer from five services: all asked at once, none waited for too long, none of them needed."""
+"""One response from five services: queried concurrently with a timeout, and each of them is optional."""
 
 import threading
 from collections.abc import Iterator
@@ -31,19 +31,19 @@ MALFORMED = [b"not json", b'"\xff"', b"[]", b"{}", b'{"result": null}', b'{"resu
 
 @contextmanager
 def fake_services(*services: str, **replies: bytes) -> Iterator[None]:
-    """Somebody at the queues of these services, who answers once each when all have been asked.
+    """Fake these services: each replies once, after all of them have received their message.
 
     A service in ``replies`` replies with these bytes.
     """
     all_asked = threading.Barrier(len(services), timeout=5)
 
-    def answer(service: str) -> None:
+    def reply_once(service: str) -> None:
         popped = queue_redis().blpop([service], timeout=5)
         all_asked.wait()
         reply_to = msgspec.json.decode(popped[1])["headers"]["envelope"]["reply_to"]
         queue_redis().rpush(reply_to, replies.get(service) or msgspec.json.encode({"result": REPLIES[service]}))
 
-    threads = [threading.Thread(target=answer, args=[service]) for service in services]
+    threads = [threading.Thread(target=reply_once, args=[service]) for service in services]
     for thread in threads:
         thread.start()
     yield
@@ -66,13 +66,13 @@ def ann(ann: Person) -> Person:
 def test_services_are_queried_concurrently(ann: Person, monkeypatch):
     monkeypatch.setattr(dashboard, "_TIMEOUT_SECONDS", 5)
     with fake_services(*REPLIES):
-        told = ann.get("/v1/me/dashboard").json
+        body = ann.get("/v1/me/dashboard").json
 
-    assert (told["profile"]["name"], told["unread_count"], told["partial"]) == ("Ann", 3, [])
-    [first, second] = told["enrollments"]
+    assert (body["profile"]["name"], body["unread_count"], body["partial"]) == ("Ann", 3, [])
+    [first, second] = body["enrollments"]
     assert (first["progress"]["percent"], first["progress"]["next_lesson_id"]) == (50, COURSE)
     assert second["progress"] is None
-    assert told["subscriptions"] == [{"status": "active"}]
+    assert body["subscriptions"] == [{"status": "active"}]
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ def test_services_are_queried_concurrently(ann: Person, monkeypatch):
 )
 def test_part_that_times_out_is_null_and_listed_as_partial(ann: Person, missing, named, null):
     with fake_services(*set(REPLIES) - {missing}):
-        told = ann.get("/v1/me/dashboard").json
+        body = ann.get("/v1/me/dashboard").json
 
-    assert told["partial"] == [named]
-    assert [part for part, value in told.items() if value is None] == [null]
+    assert body["partial"] == [named]
+    assert [part for part, value in body.items() if value is None] == [null]
 
 
 @pytest.mark.parametrize("reply", MALFORMED, ids=range(len(MALFORMED)))
@@ -112,10 +112,10 @@ def test_part_with_malformed_reply_is_null_and_listed_as_partial(ann: Person, se
 
 def test_courses_are_returned_when_only_progress_times_out(ann: Person):
     with fake_services("users", "courses", "notifications", "payments"):
-        told = ann.get("/v1/me/dashboard").json
+        body = ann.get("/v1/me/dashboard").json
 
-    assert told["partial"] == ["progress"]
-    assert [course["progress"] for course in told["enrollments"]] == [None, None]
+    assert body["partial"] == ["progress"]
+    assert [course["progress"] for course in body["enrollments"]] == [None, None]
 
 
 def test_dashboard_returns_504_when_no_service_replies(ann: Person):

@@ -1,4 +1,4 @@
-"""Responses with a part of every service: all services are asked before any of them has to reply."""
+"""Responses with a part from every service: all services are queried before any of them has to reply."""
 
 from uuid import uuid4
 
@@ -22,7 +22,7 @@ def admin(monkeypatch) -> Person:
 
 
 def replies(*failing: str, **results: object) -> dict[str, bytes]:
-    """The reply of every service: its result, by default an empty list; a crash for ``failing``."""
+    """Return the reply of every service: its result, by default an empty list; a crash for ``failing``."""
     return {
         service: msgspec.json.encode({"crash": "a bug"} if service in failing else {"result": results.get(service, [])})
         for service in SERVICES
@@ -48,12 +48,12 @@ def test_next_page_continues_within_a_service(admin: Person):
         *SERVICES, **replies("users", courses=make_items("courses", 1), payments=make_items("payments", 1, 2))
     ):
         page = admin.get("/v1/dead-letters?limit=2").json
-    after = [service for service in SERVICES if service >= "payments"]
-    with fake_services(*after, **replies(payments=make_items("payments", 2), users=make_items("users", 1))):
-        rest = admin.get(f"/v1/dead-letters?limit=2&cursor={page['next_cursor']}").json
+    remaining = [service for service in SERVICES if service >= "payments"]
+    with fake_services(*remaining, **replies(payments=make_items("payments", 2), users=make_items("users", 1))):
+        next_page = admin.get(f"/v1/dead-letters?limit=2&cursor={page['next_cursor']}").json
 
     assert [item["id"] for item in page["items"]] == ["courses-1", "payments-1"]
-    assert [item["id"] for item in rest["items"]] == ["payments-2", "users-1"]
+    assert [item["id"] for item in next_page["items"]] == ["payments-2", "users-1"]
 
 
 def test_list_fails_when_one_service_fails(admin: Person):

@@ -1,4 +1,4 @@
-"""What every answer carries, whoever made it."""
+"""Headers that every response has, including errors."""
 
 import re
 import subprocess
@@ -33,9 +33,9 @@ def test_every_response_has_security_headers(client, path: str):
 
 
 def test_request_id_is_accepted_or_generated(client):
-    taken = client.get("/livez", headers={"X-Request-Id": "front-end:7.a_b-c"})
+    accepted = client.get("/livez", headers={"X-Request-Id": "front-end:7.a_b-c"})
 
-    assert taken.headers["X-Request-Id"] == "front-end:7.a_b-c"
+    assert accepted.headers["X-Request-Id"] == "front-end:7.a_b-c"
     assert len(client.get("/livez").headers["X-Request-Id"]) == 32
 
 
@@ -73,15 +73,15 @@ def test_other_origins_get_no_cors_headers(client, allowed_origin, origin: str):
     response = client.get("/v1/things", headers={"Origin": origin})
 
     assert cors(response) == {}
-    assert "Origin" in response.headers["Vary"], "a cache must not give this answer to a listed one"
+    assert "Origin" in response.headers["Vary"], "a cache must not return this response to an allowed origin"
 
 
 def test_preflight_needs_no_token(client, allowed_origin):
-    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "If-Match"}
-    told = cors(client.options("/v1/things/7", headers=asked))
+    preflight = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "If-Match"}
+    allowed = cors(client.options("/v1/things/7", headers=preflight))
 
-    assert "PUT" in told["Access-Control-Allow-Methods"]
-    assert {"Authorization", "Idempotency-Key", "If-Match"} <= set(told["Access-Control-Allow-Headers"].split(", "))
+    assert "PUT" in allowed["Access-Control-Allow-Methods"]
+    assert {"Authorization", "Idempotency-Key", "If-Match"} <= set(allowed["Access-Control-Allow-Headers"].split(", "))
 
 
 def test_error_responses_have_cors_headers(client, allowed_origin):
@@ -106,7 +106,7 @@ def test_production_allows_no_origin_by_default():
 
 
 def origins_under(environ: dict[str, str]) -> list[str]:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", "import settings; print(*settings.CORS_ORIGINS)"],
         env=environ,
         cwd=settings.ROOT,
@@ -114,7 +114,7 @@ def origins_under(environ: dict[str, str]) -> list[str]:
         text=True,
         check=True,
     )
-    return done.stdout.split()
+    return completed.stdout.split()
 
 
 def test_docs_load_no_external_resources():
@@ -125,7 +125,7 @@ def test_docs_load_no_external_resources():
     assert "script-src 'self'" in page.headers["Content-Security-Policy"]
     for reference in re.findall(r'(?:src|href)="([^"]+)"', page.text):
         assert reference.startswith("/docs/")
-        with client.get(reference) as shipped:  # closes the file that it sends
-            assert shipped.status_code == 200
+        with client.get(reference) as response:  # closes the served file
+            assert response.status_code == 200
     assert client.get("/docs/../settings.py").status_code == 404
     assert client.get("/docs/nothing.js").status_code == 404

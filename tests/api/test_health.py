@@ -19,7 +19,7 @@ def reset_readiness(monkeypatch):
 
 
 def disconnect(monkeypatch, server: str, url: str) -> None:
-    check, _ = health._CHECKS[server]  # noqa: SLF001 the test stands for the network
+    check, _ = health._CHECKS[server]  # noqa: SLF001 simulates the network
     monkeypatch.setitem(health._CHECKS, server, (check, url))  # noqa: SLF001
 
 

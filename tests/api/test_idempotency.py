@@ -1,4 +1,4 @@
-"""A command that is repeated with its Idempotency-Key is done once, over HTTP and with a real worker."""
+"""A command repeated with the same Idempotency-Key is executed once, over HTTP and with a real worker."""
 
 import threading
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def author(monkeypatch) -> Person:
 
 def make_author(**said) -> Person:
     author = Person(gateway().test_client(), permissions=("courses:write",), **said)
-    # The users service has met them before.
+    # As if the users service already knew the author.
     cache.put(cache.identity_key(author.sub), cache.CachedView(1, str(uuid4()).encode()))
     return author
 
@@ -53,7 +53,7 @@ def test_repeated_command_replays_response_with_header(author: Person):
 
 def test_first_request_response_is_not_identity_lookup(author: Person):
     author = Person(author.client, permissions=author.permissions)
-    # To know the caller another task is asked first; the key is not for that.
+    # The gateway first calls a task that identifies the caller; the key must not apply to that call.
     assert create(author, "k", title="Chess").json["title"] == "Chess"
     assert create(author, "k", title="Chess").json["title"] == "Chess"
 
@@ -127,5 +127,5 @@ def test_unknown_course_returns_404_before_validation(author: Person):
 
     assert problem(author.send("PATCH", unknown, {"no": "field"})) == (404, "not_found")
     assert problem(author.send("POST", f"{unknown}/sections?no=field", {}, Idempotency_Key="")) == (404, "not_found")
-    # What is not said of the form of the request is not kept under the key either.
+    # A request with a valid key and an invalid body also gets the 404 first.
     assert problem(author.send("POST", f"{unknown}/sections", {}, Idempotency_Key="k")) == (404, "not_found")

@@ -1,4 +1,4 @@
-"""Webhooks of strangers are refused before they cost a place in a queue, and never hold up anyone else."""
+"""Forged webhooks are rejected before they are enqueued, and webhooks do not delay other requests."""
 
 import base64
 import hashlib
@@ -38,14 +38,14 @@ def client() -> FlaskClient:
 
 @pytest.fixture
 def sent(monkeypatch) -> list[str]:
-    """The tasks that were sent to a queue; each is answered at once."""
+    """Record the names of enqueued tasks; each gets its reply at once."""
     tasks: list[str] = []
 
-    def answer(task: str, *_: object, **__: object) -> str:
+    def record(task: str, *_: object, **__: object) -> str:
         tasks.append(task)
         return "reply"
 
-    monkeypatch.setattr(rpc, "send_request", answer)
+    monkeypatch.setattr(rpc, "send_request", record)
     monkeypatch.setattr(rpc.rpc, "wait_for_reply", lambda *_: {"result": {"received": True}})
     return tasks
 
@@ -91,7 +91,7 @@ def test_malformed_sender_address_returns_403(client, sent, monkeypatch, address
         (AUTH0, {"Authorization": f"Bearer {settings.AUTH0_WEBHOOK_TOKENS[0]}"}, {}, "users.receive_auth0_webhook"),
     ],
 )
-def test_genuine_webhook_is_enqueued(client, sent, path, headers, environ, task):  # noqa: PLR0917 a table
+def test_genuine_webhook_is_enqueued(client, sent, path, headers, environ, task):  # noqa: PLR0917 columns of a table
     assert client.post(path, data=b"{}", headers=headers, environ_base=environ).json == {"received": True}
     assert sent == [task]
 
@@ -113,5 +113,5 @@ def test_webhook_bulkhead_is_separate_from_services(client, sent):
 
         assert problem(client.post(STRIPE, data=b"{}", headers=stripe_headers(b"{}"))) == (503, "service_overloaded")
         with rpc.bulkheads.slot("payments"):
-            pass  # a buyer's request finds its place
+            pass  # requests of buyers still get a slot
     assert client.post(STRIPE, data=b"{}", headers=stripe_headers(b"{}")).status_code == 200

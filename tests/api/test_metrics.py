@@ -1,4 +1,4 @@
-"""What the gateway tells Prometheus, and whom it tells it."""
+"""Metrics of the gateway, which are served on the internal port only."""
 
 import os
 import subprocess
@@ -25,14 +25,14 @@ REQUESTS = "coursebus_http_request_seconds_count"
 
 @pytest.fixture
 def client() -> FlaskClient:
-    """Of a gateway that has counted nothing yet."""
+    """Return a client of a new gateway without counted requests."""
     app = create_app()
     app.register_blueprint(make_things())
     return app.test_client()
 
 
 def request_counts(text: str) -> dict[tuple[str, str, str], float]:
-    """How many requests there were, by method, route and status."""
+    """Return the number of requests by method, route and status."""
     return {
         (sample.labels["method"], sample.labels["route"], sample.labels["status"]): sample.value
         for family in text_string_to_metric_families(text)
@@ -73,7 +73,9 @@ def test_metrics_are_not_served_on_public_port(client: FlaskClient, path: str):
 
 @pytest.fixture
 def gunicorn(tmp_path: Path) -> Iterator[psutil.Process]:
-    """The gateway as it is served, with files of its own; its ports are in ``PORT`` and ``METRICS_PORT``."""
+    """Run the gateway under gunicorn with its own files; its ports are in the variables ``PORT`` and
+    ``METRICS_PORT``.
+    """
     port, metrics_port = str(free_port()), str(free_port())
     command = [sys.executable, "-m", "gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", "-b", f"127.0.0.1:{port}"]
     environ = os.environ | {"STATE_DIR": str(tmp_path), "PORT": port, "METRICS_PORT": metrics_port}
@@ -85,32 +87,33 @@ def gunicorn(tmp_path: Path) -> Iterator[psutil.Process]:
 
 def test_metrics_survive_worker_restarts_without_stale_files(gunicorn: psutil.Process, tmp_path: Path):
     url = f"http://127.0.0.1:{gunicorn.environ()['PORT']}"
-    asked = 0
+    requested = 0
 
-    def answered() -> bool:
-        nonlocal asked
-        asked += 1
-        return is_answered(f"{url}/livez")
+    def got_response() -> bool:
+        nonlocal requested
+        requested += 1
+        return is_served(f"{url}/livez")
 
     for _ in range(2):
         for _ in range(10):
-            eventually(answered, "an answer")
+            eventually(got_response, "a response")
         kill_one(gunicorn)
 
     scraped = requests.get(f"http://127.0.0.1:{gunicorn.environ()['METRICS_PORT']}/metrics", timeout=5).text
-    assert 20 <= request_counts(scraped)["GET", "/livez", "200"] <= asked  # a client may give up before its answer
+    # A client may time out before the response.
+    assert 20 <= request_counts(scraped)["GET", "/livez", "200"] <= requested
     assert len(list(tmp_path.rglob("*.db"))) <= 2
 
 
 def kill_one(gunicorn: psutil.Process) -> None:
-    """Kill one of the two workers; return when there are two again."""
+    """Kill one of the two workers; return when two are running again."""
     before = eventually(lambda: len(found := gunicorn.children()) == 2 and found)
     before[0].kill()
     eventually(lambda: len(now := gunicorn.children()) == 2 and set(now) != set(before))
 
 
-def is_answered(url: str) -> bool:
+def is_served(url: str) -> bool:
     try:
         return requests.get(url, timeout=5).ok
     except (requests.ConnectionError, requests.Timeout):
-        return False  # the worker that took it has just ended, or had not yet begun
+        return False  # the worker was killed, or is still starting

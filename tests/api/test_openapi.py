@@ -1,4 +1,4 @@
-"""The committed documents say what the routes do."""
+"""The committed OpenAPI documents match the routes."""
 
 import json
 import re
@@ -95,14 +95,14 @@ def fields_of_bodies() -> list[tuple[str, ma.fields.Field]]:
 @pytest.mark.parametrize(("path", "field"), fields_of_bodies(), ids=lambda each: each if isinstance(each, str) else "")
 def test_request_field_accepts_only_its_own_type(path: str, field: ma.fields.Field):
     if isinstance(field, ma.fields.Integer):
-        assert field.strict, "5.0 and true are no whole numbers: strict=True"
+        assert field.strict, "use strict=True, which rejects 5.0 and true"
     if isinstance(field, ma.fields.Boolean):
-        assert isinstance(field, Flag), "0 and 'no' are not false: api.schemas.Flag"
-    assert not isinstance(field, ma.fields.Float | ma.fields.Decimal), "money and counts are whole numbers"
+        assert isinstance(field, Flag), "use api.schemas.Flag, which rejects 0 and 'no'"
+    assert not isinstance(field, ma.fields.Float | ma.fields.Decimal), "money and counts are integers"
 
 
 def schemas_of_bodies() -> dict[str, ma.Schema]:
-    """By their names in the document."""
+    """Return the schemas of request bodies by their names in the document."""
     found = {}
     for view in gateway().view_functions.values():
         for method in getattr(view, "methods", None) or ():
@@ -116,7 +116,7 @@ def schemas_of_bodies() -> dict[str, ma.Schema]:
 
 @pytest.mark.parametrize(("name", "schema"), schemas_of_bodies().items(), ids=str)
 def test_every_request_schema_has_a_valid_example(name: str, schema: ma.Schema):
-    assert name in openapi_examples.BODIES, "give it an example in api/openapi_examples.py"
+    assert name in openapi_examples.BODIES, "add an example to api/openapi_examples.py"
     schema.load(openapi_examples.BODIES[name])
 
 
@@ -129,7 +129,7 @@ def test_example_ids_exist_in_local_catalogue():
 
 
 def request_strings(schema: dict, name: str) -> list[tuple[str, dict]]:
-    """The string fields of a request's schema, with the path to each."""
+    """Return the string fields of a request schema with their paths."""
     while "$ref" in schema:
         schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     found = [(name, schema)] if "string" in str(schema.get("type", "")) else []
@@ -141,8 +141,8 @@ def request_strings(schema: dict, name: str) -> list[tuple[str, dict]]:
 
 
 def test_every_request_string_has_a_constraint():
-    """A string without a pattern takes control characters, which end up in mails, logs and pages."""
-    open_ended = {
+    """A string without a pattern accepts control characters, which then reach mails, logs and pages."""
+    unconstrained = {
         path_of_field
         for operation in OPERATIONS.values()
         for content in operation.get("requestBody", {}).get("content", {}).values()
@@ -150,7 +150,7 @@ def test_every_request_string_has_a_constraint():
         if not {"enum", "pattern", "format"} & schema.keys()
     }
 
-    assert not open_ended
+    assert not unconstrained
 
 
 def test_request_timestamps_use_the_bounded_field():

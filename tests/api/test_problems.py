@@ -1,4 +1,4 @@
-"""Whatever is wrong with a request is a clear problem, in the contract's order, and never a 500."""
+"""Invalid requests get a problem response in the documented order of checks, never a 500."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_repeated_query_parameter_is_rejected(ann: Person):
     assert "category" in str(response.json["errors"])
 
 
-# The order: 401, 403, 404, 428, 400, 422.
+# Order of the checks: 401, 403, 404, 428, 400, 422.
 
 
 @pytest.mark.parametrize(
@@ -48,9 +48,12 @@ def test_repeated_query_parameter_is_rejected(ann: Person):
         ({}, (401, "token_missing")),
         ({"token": ()}, (403, "insufficient_permission")),
         ({"token": ("things:write",)}, (404, "not_found")),
-        ({"token": ("things:write",), "thing": "here"}, (428, "precondition_required")),
-        ({"token": ("things:write",), "thing": "here", "If-Match": '"1"'}, (400, "malformed")),
-        ({"token": ("things:write",), "thing": "here", "If-Match": '"1"', "body": "{}"}, (422, "validation_failed")),
+        ({"token": ("things:write",), "thing": "existing"}, (428, "precondition_required")),
+        ({"token": ("things:write",), "thing": "existing", "If-Match": '"1"'}, (400, "malformed")),
+        (
+            {"token": ("things:write",), "thing": "existing", "If-Match": '"1"', "body": "{}"},
+            (422, "validation_failed"),
+        ),
     ],
 )
 def test_validation_order_follows_contract(ann: Person, changed: dict, expected: tuple):
@@ -58,13 +61,13 @@ def test_validation_order_follows_contract(ann: Person, changed: dict, expected:
     if "token" in changed:
         ann.permissions = changed["token"]
         headers["Authorization"] = f"Bearer {ann.token()}"
-    path = f"/v1/things/{changed.get('thing', 'gone')}"
+    path = f"/v1/things/{changed.get('thing', 'missing')}"
     response = ann.client.put(path, data=changed.get("body", "{"), headers=headers)
 
     assert problem(response) == expected
 
 
-# The router and the parsers.
+# Router and parsers.
 
 
 def test_unknown_path_returns_404(client):
@@ -122,7 +125,7 @@ def test_body_above_one_mebibyte_returns_413(ann: Person):
     assert problem(post(ann, fits + " ")) == (413, "body_too_large")
 
 
-# The schema.
+# Schemas.
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ def test_error_pointer_is_escaped(ann: Person):
 def test_unknown_fields_are_rejected_in_body_and_query(ann: Person):
     assert pointers(post(ann, json.dumps({"price": {**PRICE, "tax": 1}}))) == ["/price/tax"]
     assert pointers(ann.get("/v1/things?limit=1&offset=2")) == ["?offset"]
-    # A route that takes nothing has no schema to say so.
+    # A route without parameters has no schema, but rejects unknown parameters too.
     assert pointers(ann.send("POST", "/v1/things?dry_run=true", {"price": PRICE})) == ["?dry_run"]
     assert pointers(ann.send("POST", "/v1/things/a/purchase", {"amount": 1}, Idempotency_Key="k")) == ["/amount"]
     assert ann.send("POST", "/v1/things/a/purchase", {}, Idempotency_Key="k").status_code == 200
@@ -184,12 +187,12 @@ def test_missing_or_invalid_idempotency_key_returns_400(ann: Person):
     assert problem(ann.send("POST", "/v1/things/a/purchase", Idempotency_Key="a" * 256))[0] == 400
 
 
-# The queue and the workers.
+# Queue and workers.
 
 
 @pytest.fixture
 def worker_reply(monkeypatch):
-    """Have the worker answer so."""
+    """Return a function that sets the reply of the worker."""
 
     def prepare(reply: dict) -> None:
         monkeypatch.setattr(rpc, "wait_for_reply", lambda *_: reply)
@@ -216,13 +219,13 @@ def test_worker_error_becomes_problem_response(ann: Person, worker_reply, error,
 
 def test_unknown_worker_error_keeps_status_and_code(ann: Person, worker_reply):
     worker_reply(
-        {"error": {"name": "NewerError", "args": [], "status": 409, "code": "newer", "detail": "It is newer."}}
+        {"error": {"name": "NewerError", "args": [], "status": 409, "code": "newer", "detail": "A newer error."}}
     )
 
     response = ann.get("/v1/operations/users-00000000-0000-0000-0000-000000000000")
 
     assert problem(response) == (409, "newer")
-    assert response.json["detail"] == "It is newer."
+    assert response.json["detail"] == "A newer error."
 
 
 @pytest.mark.parametrize("reply", [{}, {"poison": 5}, {"error": None}, {"error": "NotFound"}], ids=str)

@@ -1,4 +1,4 @@
-"""Nobody asks without end; and Redis being away stops sales before it stops reading."""
+"""Rate limits per caller and address. If Redis is down, purchases are rejected and reads continue."""
 
 import time
 
@@ -26,9 +26,9 @@ def rate_limits_enabled(monkeypatch):
 
 @pytest.fixture
 def redis_unavailable(monkeypatch):
-    away = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
-    for script in rate_limits._scripts.values():  # noqa: SLF001 the test stands for the network
-        monkeypatch.setattr(script, "registered_client", away)
+    unreachable = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
+    for script in rate_limits._scripts.values():  # noqa: SLF001 simulates the network
+        monkeypatch.setattr(script, "registered_client", unreachable)
 
 
 def use_up(limit: rate_limits.Limit, key: str, amount: int) -> None:

@@ -1,4 +1,4 @@
-"""A stored read costs no queue, a missing one costs one ask, and a cache that is away costs speed only."""
+"""Cached reads use no queue, a cache miss calls the worker once, and if the cache is down, reads go to the worker."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,7 @@ CLIENTS = 200
 
 
 class Worker:
-    """Stands for the courses worker: counts what it is asked."""
+    """A fake worker that counts its calls."""
 
     def __init__(self) -> None:
         self.call_count = 0
@@ -60,15 +60,15 @@ def slug() -> str:
 
 @pytest.fixture
 def category() -> str:
-    """A filter that nobody else asks for: a page of the test's own."""
+    """Return a unique category, so that the page is not shared with other tests."""
     return uuid4().hex
 
 
 @pytest.fixture
 def cache_unavailable(monkeypatch):
-    away = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
-    monkeypatch.setattr(cache, "cache_redis", lambda: away)
-    monkeypatch.setattr(cache._PUT_UNLESS_NEWER, "registered_client", away)  # noqa: SLF001 it keeps its client
+    unreachable = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
+    monkeypatch.setattr(cache, "cache_redis", lambda: unreachable)
+    monkeypatch.setattr(cache._PUT_UNLESS_NEWER, "registered_client", unreachable)  # noqa: SLF001 it holds its own client
 
 
 def get_concurrently(path: str) -> list:
@@ -82,7 +82,7 @@ def get_concurrently(path: str) -> list:
         return list(pool.map(get, range(CLIENTS)))
 
 
-# A course.
+# Courses.
 
 
 def test_course_is_fetched_once_then_cached(client, worker: Worker, slug: str):
@@ -113,11 +113,11 @@ def test_invalidation_is_not_undone_by_stale_write(client, worker: Worker, slug:
 def test_matching_etag_returns_304_without_reading_body(client, worker: Worker, slug: str, monkeypatch):
     etag = client.get(f"/v1/courses/{slug}").headers["ETag"]
     with monkeypatch.context() as no_bodies:
-        no_bodies.setattr(cache, "get", lambda _: pytest.fail("the body was read"))
+        no_bodies.setattr(cache, "get", lambda _: pytest.fail("the body was fetched"))
         response = client.get(f"/v1/courses/{slug}", headers={"If-None-Match": etag})
     assert (response.status_code, response.data, response.headers["ETag"]) == (304, b"", etag)
 
-    cache.put(cache.course_key(slug), CachedView(4, b""))  # changed, and not yet asked for
+    cache.put(cache.course_key(slug), CachedView(4, b""))  # invalidated and not fetched again yet
     assert client.get(f"/v1/courses/{slug}", headers={"If-None-Match": '"4"'}).status_code == 200
 
 
@@ -155,7 +155,7 @@ def test_crashed_fetcher_releases_waiters(client, worker: Worker, slug: str, mon
     assert client.get(f"/v1/courses/{slug}").status_code == 200
 
 
-# The catalogue.
+# Catalogue pages.
 
 
 def test_catalogue_page_is_fetched_once_then_cached(client, worker: Worker, category: str):
@@ -187,11 +187,11 @@ def test_catalogue_change_invalidates_every_page(client, worker: Worker, categor
 
 
 def test_page_fetched_during_change_is_not_cached(client, worker: Worker, category: str, monkeypatch):
-    def ask(*_: object, **__: object) -> dict:
+    def change_and_fetch(*_: object, **__: object) -> dict:
         cache.put(cache.CATALOGUE_VERSION_KEY, cache.invalidation_marker())
         return worker("")
 
-    monkeypatch.setattr(catalogue, "call", ask)
+    monkeypatch.setattr(catalogue, "call", change_and_fetch)
     for _ in range(2):
         client.get(f"/v1/courses?category={category}")
 
@@ -207,7 +207,7 @@ def test_concurrent_page_misses_fetch_once(worker: Worker, category: str):
 
 
 def make_pages_stale(monkeypatch) -> None:
-    """Let more than a page's fresh minute go by, for whoever looks at the clock."""
+    """Advance the clock of the cache by more than the minute for which a page is fresh."""
     clock = time.time
     monkeypatch.setattr(cache.time, "time", lambda: clock() + 61)
 
@@ -264,7 +264,7 @@ def test_reads_go_to_worker_when_cache_is_down(client, worker: Worker, slug: str
     assert worker.call_count == 4
 
 
-# A person's own pages.
+# Personal pages.
 
 
 @pytest.fixture
@@ -323,7 +323,7 @@ def test_personal_reads_go_to_worker_when_cache_is_down(ann: Person, own_pages: 
 
 
 def cache_identity(person: Person) -> str:
-    """Have an id for somebody, as the users service would have stored it."""
+    """Cache a new user id for ``person``, as the users service does; return the id."""
     user_id = str(uuid4())
     cache.put(cache.identity_key(person.sub), CachedView(1, user_id.encode()))
     return user_id

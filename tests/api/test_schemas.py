@@ -1,4 +1,4 @@
-"""Fields that many schemas share refuse what no store, page or mail can hold."""
+"""Shared schema fields reject values that databases, pages or mails cannot represent."""
 
 from datetime import UTC, datetime
 
@@ -20,11 +20,11 @@ class Request(Schema):
 @pytest.mark.parametrize(
     "moment",
     [
-        "9999-12-31T23:59:59-05:00",  # year 10000 in UTC: a driver cannot read it back
+        "9999-12-31T23:59:59-05:00",  # year 10000 in UTC, which the database driver cannot read
         "0001-01-01T00:00:00+14:00",
         "1969-12-31T23:59:59Z",
         "2200-01-01T00:00:00Z",
-        "2026-01-31T00:00:00",  # without its offset
+        "2026-01-31T00:00:00",  # without offset
     ],
 )
 def test_timestamp_out_of_range_is_rejected(moment: str):

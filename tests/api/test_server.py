@@ -1,4 +1,4 @@
-"""What only shows behind the real server: bytes that are no HTTP, and bodies that do not end."""
+"""Behaviour of the real server: malformed HTTP, slow connections and endless bodies."""
 
 import http.client
 import json
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    """gunicorn as it serves the gateway, with ops/gunicorn.py."""
+    """Run the gateway under gunicorn with ops/gunicorn.py; return its port."""
     port = free_port()
     command = [sys.executable, "-m", "gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", "-b", f"127.0.0.1:{port}"]
     with subprocess.Popen(command, cwd=settings.ROOT, env=os.environ, stderr=subprocess.DEVNULL) as gunicorn:
@@ -39,7 +39,7 @@ def port() -> Iterator[int]:
 
 
 def send_raw(port: int, sent: bytes) -> tuple[int, dict[str, str], dict]:
-    """Send bytes as they are; returns status, headers and problem."""
+    """Send raw bytes; return status, headers and problem."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(sent)
         response = http.client.HTTPResponse(connection)
@@ -89,7 +89,7 @@ def test_request_id_cannot_inject_headers(port: int):
 
 
 def test_client_receives_413_for_oversized_body(port: int):
-    # On a route that takes no token; the answer must not be lost in a reset connection.
+    # The route needs no token. The response must not be lost through a reset of the connection.
     response = requests.post(f"http://127.0.0.1:{port}/v1/webhooks/stripe", data=b"x" * 4 * 1024 * 1024, timeout=20)
 
     assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
@@ -138,10 +138,10 @@ def test_pipelined_requests_are_answered_in_order(port: int):
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n" * 2 + GET + b"Connection: close\r\n\r\n")
         with connection.makefile("rb") as received:
-            answer = received.read()
+            responses = received.read()
 
-    assert answer.count(b"200 OK") == 2
-    assert answer.rindex(b"200 OK") < answer.index(b"401 UNAUTHORIZED")
+    assert responses.count(b"200 OK") == 2
+    assert responses.rindex(b"200 OK") < responses.index(b"401 UNAUTHORIZED")
 
 
 def test_expected_continue_is_sent_once(port: int):
@@ -150,6 +150,6 @@ def test_expected_continue_is_sent_once(port: int):
         assert connection.recv(1000) == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(b"{}")
         with connection.makefile("rb") as received:
-            answer = received.read()
+            response = received.read()
 
-    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert response.startswith(b"HTTP/1.1 400 ")

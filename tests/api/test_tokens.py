@@ -1,4 +1,4 @@
-"""Only Auth0's own access tokens for this API are taken, and Auth0 is asked as seldom as that can be."""
+"""Only access tokens of Auth0 for this API are accepted, and the key set is fetched rarely."""
 
 import base64
 import hashlib
@@ -27,7 +27,10 @@ UNTRUSTED_KEY = RSAKey.generate_key(2048)
 
 
 class Tenant(ThreadingHTTPServer):
-    """Auth0's key set, counted; ``down`` makes it answer 500, and without ``answering`` it holds its answers back."""
+    """A fake of Auth0's key set that counts fetches.
+
+    ``down`` makes it respond with 500; while ``answering`` is not set, it delays its responses.
+    """
 
     daemon_threads = True
 
@@ -49,7 +52,7 @@ class KeySetHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.fetches += 1
-        time.sleep(0.05)  # long enough for others to arrive meanwhile
+        time.sleep(0.05)  # long enough for concurrent requests to arrive
         self.server.answering.wait(10)
         body = json.dumps(KeySet(self.server.keys).as_dict(private=False)).encode()
         self.send_response(500 if self.server.down else 200)
@@ -66,9 +69,8 @@ def tenant(monkeypatch) -> Iterator[Tenant]:
         thread = threading.Thread(target=tenant.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         monkeypatch.setattr(tokens, "keys", tokens.SigningKeys(tenant.url))
-        monkeypatch.setattr(
-            tokens, "_claims_cache", OrderedDict()
-        )  # another test's token of the same second is the same token
+        # Tests that run in the same second create identical tokens.
+        monkeypatch.setattr(tokens, "_claims_cache", OrderedDict())
         yield tenant
         tenant.shutdown()
         thread.join()
@@ -84,7 +86,7 @@ def signature(key: RSAKey, message: bytes) -> bytes:
 
 
 def make_token(*, key: RSAKey = AUTH0_KEY, header: Any = None, **changed: Any) -> str:
-    """A good token but for what is ``changed``; None takes a claim away."""
+    """Return a valid token except for the ``changed`` claims; None removes a claim."""
     claims = {
         "iss": settings.AUTH0_ISSUER,
         "aud": [settings.AUTH0_AUDIENCE, "https://tenant/userinfo"],
@@ -111,8 +113,8 @@ def claims_of(**changed: Any) -> tokens.Claims:
 
 
 def test_valid_token_yields_claims_and_permissions(tenant: Tenant):
-    said = {f"{settings.CLAIMS_NAMESPACE}email": "ann@example.com", f"{settings.CLAIMS_NAMESPACE}name": "Ann"}
-    claims = claims_of(permissions=["courses:write"], **said)
+    profile = {f"{settings.CLAIMS_NAMESPACE}email": "ann@example.com", f"{settings.CLAIMS_NAMESPACE}name": "Ann"}
+    claims = claims_of(permissions=["courses:write"], **profile)
 
     assert (claims.sub, claims.permissions) == ("auth0|ann", {"courses:write"})
     assert (claims.email, claims.name, claims.machine) == ("ann@example.com", "Ann", False)
@@ -120,7 +122,7 @@ def test_valid_token_yields_claims_and_permissions(tenant: Tenant):
 
 INVALID_TOKENS = {
     "alg none": {"header": {"alg": "none"}},
-    "the public key as a secret": {"header": {"alg": "HS256"}},
+    "public key as secret": {"header": {"alg": "HS256"}},
     "another audience": {"aud": "https://other.example"},
     "another issuer": {"iss": "https://evil.example/"},
     "expired": {"exp": int(time.time()) - 60},
@@ -128,21 +130,21 @@ INVALID_TOKENS = {
     "no sub": {"sub": None},
     "no exp": {"exp": None},
     "no key id": {"header": {"kid": None}},
-    "an unknown key id": {"header": {"kid": "unknown"}},
-    "the key id of another key": {"key": UNTRUSTED_KEY},
-    "an id token": {"aud": "coursebus-web", "header": {"typ": "JWT"}},
-    # Beyond the twelve.
-    "an encrypted token": {"header": {"typ": "JWE"}},
-    "a key id that is no text": {"header": {"kid": ["current"]}},
-    "a key in its own header": {"header": {"jwk": UNTRUSTED_KEY.as_dict(private=False)}, "key": UNTRUSTED_KEY},
-    "a type that is no text": {"header": {"typ": {"a": 1}}},
-    "a sub that is no text": {"sub": ["auth0|ann"]},
-    "a sub with a line break": {"sub": "auth0|ann\nx"},
-    "a sub that is too long": {"sub": "a" * 256},
-    "an exp that is no number": {"exp": "tomorrow"},
-    "an exp without end": {"exp": float("inf")},
-    "an exp that is no float": {"exp": 10**400},
-    "an aud that is no text": {"aud": {"a": settings.AUTH0_AUDIENCE}},
+    "unknown key id": {"header": {"kid": "unknown"}},
+    "signature of another key": {"key": UNTRUSTED_KEY},
+    "id token": {"aud": "coursebus-web", "header": {"typ": "JWT"}},
+    # Malformed headers and claims.
+    "encrypted token": {"header": {"typ": "JWE"}},
+    "key id not a string": {"header": {"kid": ["current"]}},
+    "key embedded in header": {"header": {"jwk": UNTRUSTED_KEY.as_dict(private=False)}, "key": UNTRUSTED_KEY},
+    "type not a string": {"header": {"typ": {"a": 1}}},
+    "sub not a string": {"sub": ["auth0|ann"]},
+    "sub with line break": {"sub": "auth0|ann\nx"},
+    "sub too long": {"sub": "a" * 256},
+    "exp not a number": {"exp": "tomorrow"},
+    "exp infinite": {"exp": float("inf")},
+    "exp too large for a float": {"exp": 10**400},
+    "aud not a string": {"aud": {"a": settings.AUTH0_AUDIENCE}},
 }
 
 
@@ -212,13 +214,13 @@ def test_email_is_verified_only_if_claim_is_true(tenant: Tenant, claim: Any):
     assert not claims_of(**{name: claim}).email_verified
 
 
-# Auth0 and its keys.
+# Key set.
 
 
 def call_concurrently(call, times: int) -> list[Any]:
     start = threading.Barrier(20)
 
-    def meet(number: int) -> Any:
+    def call_together(number: int) -> Any:
         start.wait()
         try:
             return call(number)
@@ -226,20 +228,20 @@ def call_concurrently(call, times: int) -> list[Any]:
             return type(error)
 
     with ThreadPoolExecutor(20) as pool:
-        return list(pool.map(meet, range(times)))
+        return list(pool.map(call_together, range(times)))
 
 
 def test_concurrent_unknown_key_ids_fetch_keys_once(tenant: Tenant):
-    answers = call_concurrently(lambda number: tokens.keys.get(f"invented-{number}"), 200)
+    results = call_concurrently(lambda number: tokens.keys.get(f"invented-{number}"), 200)
 
-    assert set(answers) == {TokenInvalid}
+    assert set(results) == {TokenInvalid}
     assert tenant.fetches == 1
 
 
 def test_concurrent_first_requests_fetch_keys_once(tenant: Tenant):
-    answers = call_concurrently(lambda _: tokens.keys.get("current").kid, 20)
+    results = call_concurrently(lambda _: tokens.keys.get("current").kid, 20)
 
-    assert set(answers) == {"current"}
+    assert set(results) == {"current"}
     assert tenant.fetches == 1
 
 
@@ -260,12 +262,12 @@ def test_stale_keys_are_refreshed_in_background(tenant: Tenant, monkeypatch):
     monkeypatch.setattr(tokens.keys, "MAX_AGE_SECONDS", 0)
     tokens.keys.get("current")
     tenant.answering.clear()
-    assert tokens.keys.get("current").kid == "current"  # while Auth0 has not yet answered
+    assert tokens.keys.get("current").kid == "current"  # before Auth0 has responded
     deadline = time.monotonic() + 10
     while tenant.fetches < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert tenant.fetches == 2
-    assert not tokens.keys._fetching.acquire(blocking=False)  # noqa: SLF001 the fetch still waits
+    assert not tokens.keys._fetching.acquire(blocking=False)  # noqa: SLF001 the fetch is still waiting
     tenant.answering.set()
 
 
@@ -285,7 +287,7 @@ def test_unknown_key_returns_503_while_auth0_is_down(client, tenant: Tenant):
     assert problem(response) == (503, "unavailable")
     assert tenant.fetches == 1
     client.get("/v1/me", headers={"Authorization": f"Bearer {make_token()}"})
-    assert tenant.fetches == 1, "a tenant that is down is not asked for every request"
+    assert tenant.fetches == 1, "the key set is not fetched for every request while Auth0 is down"
 
 
 def test_keys_of_other_types_are_ignored(tenant: Tenant):
@@ -296,13 +298,13 @@ def test_keys_of_other_types_are_ignored(tenant: Tenant):
         tokens.keys.get("elliptic")
 
 
-# The cache of claims.
+# Claims cache.
 
 
 def test_verified_token_is_cached_for_a_minute(tenant: Tenant, monkeypatch):
     token = make_token()
     first = tokens.verify_token(token)
-    monkeypatch.setattr(tokens, "_verify", lambda _: pytest.fail("verified again"))
+    monkeypatch.setattr(tokens, "_verify", lambda _: pytest.fail("the token was verified again"))
 
     assert tokens.verify_token(token) is first
     until, _ = tokens._claims_cache[hashlib.sha256(token.encode()).digest()]  # noqa: SLF001

@@ -1,7 +1,7 @@
-"""``python -m tests.contracts.freeze`` freezes today's messages as those of the last version. Run it at each release.
+"""``python -m tests.contracts.freeze`` freezes the current messages as those of the last version.
 
-The frozen files stand for processes of the last release, which send to today's processes during an upgrade. Between two
-releases they change by this command only for tasks that no release has had.
+Run it at each release. The frozen files represent processes of the last release, which send messages to current
+processes during an upgrade. Between two releases, run it only to add tasks that no release contains yet.
 """
 
 import json
@@ -34,11 +34,11 @@ _SIMPLE = {
 
 
 def sample_of(kind: Any) -> Any:
-    """A JSON value of the type ``kind`` with all its fields."""
+    """Return a JSON value of the type ``kind`` with all its fields."""
     return _sample(info.type_info(kind))
 
 
-def _sample(kind: info.Type) -> Any:  # noqa: C901 one case a kind of type
+def _sample(kind: info.Type) -> Any:  # noqa: C901 one case per kind of type
     match kind:
         case info.Metadata(type=inner):
             sample = _sample(inner)
@@ -49,7 +49,7 @@ def _sample(kind: info.Type) -> Any:  # noqa: C901 one case a kind of type
         case info.StructType(fields=fields) | info.DataclassType(fields=fields) | info.TypedDictType(fields=fields):
             sample = {field.encode_name: _sample(field.type) for field in fields}
         case info.TupleType() | info.NamedTupleType():
-            sample = [_sample(each) for each in _places(kind)]
+            sample = [_sample(each) for each in _item_types(kind)]
         case info.ListType(item_type=item) | info.SetType(item_type=item) | info.VarTupleType(item_type=item):
             sample = [_sample(item)]
         case info.LiteralType(values=values):
@@ -65,12 +65,12 @@ def _sample(kind: info.Type) -> Any:  # noqa: C901 one case a kind of type
     return sample
 
 
-def _places(kind: info.TupleType | info.NamedTupleType) -> Iterable[info.Type]:
+def _item_types(kind: info.TupleType | info.NamedTupleType) -> Iterable[info.Type]:
     return kind.item_types if isinstance(kind, info.TupleType) else [field.type for field in kind.fields]
 
 
 def messages() -> dict[str, dict[str, Any]]:
-    """One message for each task that a gateway, a bridge or another task sends; events have their own schemas."""
+    """Return one message per task that the gateway, the bridge or another task sends; events have their own schemas."""
     celery_app.loader.import_default_modules()
     return {
         name: {field: sample_of(call.types[field]) for field in call.fields}
@@ -80,7 +80,7 @@ def messages() -> dict[str, dict[str, Any]]:
 
 
 def envelope() -> dict[str, Any]:
-    """An envelope with all its fields."""
+    """Return an envelope with all its fields."""
     return sample_of(Envelope) | {
         "idempotency_claim": {"scope": "auth0|ann POST /v1/courses", "key": "k-1", "fingerprint": "f"},
         "event_headers": {"ce_type": "COURSE_COMPLETED", "ce_sequence": "1"},

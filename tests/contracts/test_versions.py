@@ -1,4 +1,4 @@
-"""Processes of two versions run side by side during an upgrade: each reads what the other one sends."""
+"""Processes of two versions run side by side during an upgrade and must read each other's messages."""
 
 import inspect
 import json
@@ -33,7 +33,7 @@ REPLIES: dict[str, dict[str, Any]] = json.loads(Path(freeze.MESSAGES.parent, "re
 
 
 def with_new_fields(value: Any) -> Any:
-    """``value`` as a newer version would send it: each object has one field more. Maps are frozen as empty."""
+    """Return ``value`` with one more field in each object, as a newer version sends it. Maps are frozen as empty."""
     if isinstance(value, dict) and value:
         return {**{name: with_new_fields(each) for name, each in value.items()}, "from_a_newer_version": {"a": 1}}
     return [with_new_fields(each) for each in value] if isinstance(value, list) else value
@@ -46,7 +46,7 @@ def test_message_of_the_last_version_is_read(task: str, message: dict[str, Any])
 
     typed = call.convert(message)
 
-    # Raises TypeError for a required field that the last version does not send: give it a default.
+    # Raises TypeError if a required field is missing from messages of the last version: such a field needs a default.
     inspect.signature(call.fn).bind(*call.dependencies, **typed)
 
 
@@ -87,8 +87,8 @@ def test_current_envelope_is_read_by_an_older_worker():
     assert msgspec.convert(sent, EnvelopeOfAnOlderWorker) == EnvelopeOfAnOlderWorker(reply_to="r", expires_at=1.5)
 
 
-def opened(reply: dict[str, Any]) -> Any:
-    """What a view of the gateway gets: the result, or the error's status, code and text."""
+def unwrapped(reply: dict[str, Any]) -> Any:
+    """Return what a view of the gateway gets: the result, or status, code and text of the error."""
     with Flask(__name__).app_context():
         try:
             return rpc.unwrap_reply(reply)
@@ -110,7 +110,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize(("name", "reply"), REPLIES.items(), ids=REPLIES)
 def test_reply_of_the_last_version_is_read(name: str, reply: dict[str, Any]):
-    assert opened(reply) == EXPECTED[name]
+    assert unwrapped(reply) == EXPECTED[name]
 
 
 @pytest.mark.parametrize(("name", "reply"), REPLIES.items(), ids=REPLIES)
@@ -118,11 +118,11 @@ def test_reply_with_new_fields_is_read(name: str, reply: dict[str, Any]):
     if "error" in reply:
         reply = {**reply, "error": with_new_fields(reply["error"])}
 
-    assert opened({**reply, "from_a_newer_version": 1}) == EXPECTED[name]
+    assert unwrapped({**reply, "from_a_newer_version": 1}) == EXPECTED[name]
 
 
 def test_current_reply_is_read_by_an_older_gateway():
-    """Which rebuilds an error from its name and its args alone."""
+    """An older gateway rebuilds an error from its name and args alone."""
     error = failure(DomainError.by_name["LessonLocked"]("l-1"))["error"]
 
     rebuilt = DomainError.by_name[error["name"]](*error["args"])
@@ -162,7 +162,7 @@ def test_task_ignores_fields_of_a_newer_gateway(deliver, notes: Notes):
 
 
 def run_task_raw(envelope: Any) -> None:
-    """As a worker carries out a message with such an envelope."""
+    """Execute the task like a worker that received this raw envelope."""
     task = celery_app.celery_app.tasks["progress.note"]
     task.push_request(id="t-1", headers={"envelope": envelope})
     try:
@@ -191,24 +191,24 @@ def test_unknown_task_of_a_newer_gateway_is_rejected(database, reply_to):
         task_queue.enqueue("progress.share_progress", {"with": "ann"}, Envelope(reply_to=reply_to))
         reply = reply_in(reply_to)
 
-    assert opened(reply)[:2] == (503, "task_unknown")
-    assert reply["error"]["transient"]  # the bridge sends the event again
+    assert unwrapped(reply)[:2] == (503, "task_unknown")
+    assert reply["error"]["transient"]  # transient, so the bridge sends the event again
     eventually(lambda: queue_redis().llen("progress") == 0)
 
 
 def test_operation_of_an_unknown_command_is_rejected(deliver):
-    asked = {"kind": "progress.share_progress", "message": {}, "owner": "auth0|ann", "claim": None}
+    operation = {"kind": "progress.share_progress", "message": {}, "owner": "auth0|ann", "claim": None}
 
-    reply = deliver("progress.accept_operation", asked)
+    reply = deliver("progress.accept_operation", operation)
 
-    assert opened(reply)[:2] == (503, "task_unknown")
+    assert unwrapped(reply)[:2] == (503, "task_unknown")
 
 
 def test_operation_of_an_unknown_command_waits_for_its_worker(database, deliver):
-    """The row was accepted by a newer worker, and an older one takes it."""
+    """A newer worker operation the operation, and an older worker takes it."""
     with registered(note):
-        asked = {"kind": "progress.note", "message": {"note": "it"}, "owner": "auth0|ann", "claim": None}
-        operation_id = deliver("progress.accept_operation", asked)["result"]["id"].partition("-")[2]
+        operation = {"kind": "progress.note", "message": {"note": "it"}, "owner": "auth0|ann", "claim": None}
+        operation_id = deliver("progress.accept_operation", operation)["result"]["id"].partition("-")[2]
 
     deliver("progress.run_operation", {"operation_id": operation_id})
 
@@ -217,8 +217,8 @@ def test_operation_of_an_unknown_command_waits_for_its_worker(database, deliver)
 
 def test_operation_row_of_another_version_is_executed(database, deliver, notes: Notes):
     with registered(note):
-        asked = {"kind": "progress.note", "message": {"note": "it"}, "owner": "auth0|ann", "claim": None}
-        operation_id = deliver("progress.accept_operation", asked)["result"]["id"].partition("-")[2]
+        operation = {"kind": "progress.note", "message": {"note": "it"}, "owner": "auth0|ann", "claim": None}
+        operation_id = deliver("progress.accept_operation", operation)["result"]["id"].partition("-")[2]
         database.execute(
             """UPDATE bus.operations SET headers = headers || '{"tenant": "a"}', claim = claim || '{"realm": 1}'"""
         )
@@ -237,4 +237,4 @@ def test_stored_response_of_a_newer_worker_is_replayed(database, deliver, notes:
         database.execute("UPDATE bus.idempotency_keys SET answer = CAST(:answer AS json)", answer=json.dumps(newer))
         reply = deliver("progress.note", {"note": "it"}, claim=claim)
 
-    assert opened(reply) == (422, "note_too_long", "Long.")
+    assert unwrapped(reply) == (422, "note_too_long", "Long.")

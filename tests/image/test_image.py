@@ -1,4 +1,4 @@
-"""The image, built without an engine, and every process of it begun from inside."""
+"""The container image, built without a container engine: every process can start in it."""
 
 import os
 import shutil
@@ -19,34 +19,34 @@ MISSING = [tool for tool in ("buildah", "debootstrap") if shutil.which(tool) is 
 
 
 class Image:
-    """The built image, in a storage of its own."""
+    """A container of the built image in its own storage."""
 
     def __init__(self, directory: Path) -> None:
         self._buildah = ["buildah", "--root", str(directory / "storage"), "--runroot", str(directory / "run")]
-        self._container = self._done("from", "localhost/coursebus")
+        self._container = self._output_of("from", "localhost/coursebus")
 
     def run(self, *command: str, **environ: str) -> str:
-        """What ``command`` prints inside, as the image's own user."""
-        return self._done(*self._running(command, environ))
+        """Run ``command`` in the container as the user of the image; return its output."""
+        return self._output_of(*self._run_arguments(command, environ))
 
     def start(self, *command: str, **environ: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([*self._buildah, *self._running(command, environ)])
+        return subprocess.Popen([*self._buildah, *self._run_arguments(command, environ)])
 
-    def _running(self, command: tuple[str, ...], environ: dict[str, str]) -> list[str]:
+    def _run_arguments(self, command: tuple[str, ...], environ: dict[str, str]) -> list[str]:
         variables = [part for name, value in environ.items() for part in ("--env", f"{name}={value}")]
         return ["run", "--isolation", "chroot", *variables, self._container, "--", *command]
 
-    def _done(self, *arguments: str) -> str:
-        ran = subprocess.run([*self._buildah, *arguments], capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, ran.stderr
-        return ran.stdout.strip()
+    def _output_of(self, *arguments: str) -> str:
+        completed = subprocess.run([*self._buildah, *arguments], capture_output=True, text=True, check=False)
+        assert completed.returncode == 0, completed.stderr
+        return completed.stdout.strip()
 
 
 @pytest.fixture(scope="module")
 def image() -> Image:
     if os.geteuid() != 0 or MISSING:
         pytest.skip(f"the image is built by root with buildah and debootstrap; missing: {', '.join(MISSING) or 'root'}")
-    directory = ROOT / ".local" / "image"  # kept: the next build begins with the same base
+    directory = ROOT / ".local" / "image"  # kept, so that the next build reuses the base
     build = [ROOT / "ops" / "image" / "build_without_engine.sh", directory]
     built = subprocess.run(build, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]

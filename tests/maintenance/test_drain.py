@@ -1,4 +1,4 @@
-"""A process that is told to stop finishes what it holds, or hands it back."""
+"""On SIGTERM a process finishes its work or returns it to the queue."""
 
 import os
 import signal
@@ -26,12 +26,12 @@ from tests.support.databases import Database
 from tests.support.polling import eventually
 
 COMMANDS = 300
-EVENTS = 60  # what the workers take within the bridge's patience
+EVENTS = 60  # few enough to be handled within the drain timeout of the bridge
 WORKER = ["celery", "-A", "celery_app", "worker", "-P", "threads", "-c", "4", "-Q", "courses", "--without-mingle"]
 
 
 class Process:
-    """A process of the platform on the test's own database and topics."""
+    """A process of the platform on the database and topics of the test."""
 
     def __init__(self, database: Database, *command: str, **environ: str) -> None:
         environment = os.environ | {
@@ -44,7 +44,7 @@ class Process:
         self._process = subprocess.Popen([sys.executable, "-m", *command], cwd=settings.ROOT, env=environment)
 
     def terminate(self) -> int:
-        """Ask it to stop; returns its exit status, when it has."""
+        """Send SIGTERM; return the exit status when the process has ended."""
         self.ask_to_stop()
         return self.wait()
 
@@ -92,8 +92,10 @@ def test_bridge_waits_for_handlers_and_commits_offsets(database: Database, topic
 
         assert bridge.terminate() == 0
 
-    places = consumer_lag("progress")
-    assert database.value(handled) == sum(place.committed for place in places if place.topic == f"{topics}courses")
+    partitions = consumer_lag("progress")
+    assert database.value(handled) == sum(
+        partition.committed for partition in partitions if partition.topic == f"{topics}courses"
+    )
 
 
 def test_gateway_answers_accepted_requests_before_exit(database: Database, processes: list[Process]):
@@ -103,11 +105,11 @@ def test_gateway_answers_accepted_requests_before_exit(database: Database, proce
     url = f"http://127.0.0.1:{base}"
     eventually(lambda: is_ok(f"{url}/livez"), "the gateway", seconds=30)
     with ThreadPoolExecutor(1) as client:
-        asked = client.submit(requests.get, f"{url}/v1/courses/{uuid4()}", timeout=30)
-        eventually(lambda: queue_redis().llen("courses"), "the question in its queue")
+        request = client.submit(requests.get, f"{url}/v1/courses/{uuid4()}", timeout=30)
+        eventually(lambda: queue_redis().llen("courses"), "the request in its queue")
         gateway.ask_to_stop()
         with running_worker("courses"):
-            assert asked.result().status_code == 404  # the worker's own answer, not that of a broken connection
+            assert request.result().status_code == 404  # the response of the worker, not an error of the connection
 
     assert gateway.wait() == 0
 
@@ -115,7 +117,7 @@ def test_gateway_answers_accepted_requests_before_exit(database: Database, proce
 def test_beat_stops_on_sigterm(database: Database, processes: list[Process], tmp_path):
     beat = Process(database, "celery", "-A", "celery_app", "beat", "-s", str(tmp_path / "schedule"))
     processes.append(beat)
-    eventually(lambda: queue_redis().llen("courses"), "its first poke", seconds=30)
+    eventually(lambda: queue_redis().llen("courses"), "the first hint", seconds=30)
     assert beat.terminate() == 0
 
 
@@ -123,7 +125,7 @@ def test_beat_stops_on_sigterm(database: Database, processes: list[Process], tmp
 def test_beat_stops_on_sigterm_within_destructor(monkeypatch: pytest.MonkeyPatch):
     class Garbage:
         def __del__(self) -> None:
-            signal.raise_signal(signal.SIGTERM)  # what its handler raises is lost here
+            signal.raise_signal(signal.SIGTERM)  # Python ignores what the signal handler raises here
 
     class SignalingScheduler(Scheduler):
         def tick(self) -> float:
@@ -132,7 +134,7 @@ def test_beat_stops_on_sigterm_within_destructor(monkeypatch: pytest.MonkeyPatch
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        Service(celery_app.celery_app, scheduler_cls=SignalingScheduler).start()  # returns
+        Service(celery_app.celery_app, scheduler_cls=SignalingScheduler).start()  # must return
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)

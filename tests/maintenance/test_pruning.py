@@ -1,4 +1,4 @@
-"""What nobody needs any more is deleted, and nothing else."""
+"""Pruning deletes rows after their retention and no other rows."""
 
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -12,7 +12,8 @@ from workers.common import maintenance
 
 
 def prune(database: Database) -> None:
-    database.execute("DELETE FROM bus.jobs WHERE kind = 'courses.prune_bus'")  # its hour may have been served
+    # The job may have run in this hour already.
+    database.execute("DELETE FROM bus.jobs WHERE kind = 'courses.prune_bus'")
     assert "crash" not in deliver("courses.prune_bus")
 
 
@@ -76,8 +77,8 @@ def test_row_is_pruned_after_retention(database: Database, table: str, columns: 
 
     prune(database)
 
-    mine = "kind = 'k'" if table == "jobs" else "true"
-    assert database.value(f"SELECT count(*) FROM bus.{table} WHERE {mine}") == 1  # noqa: S608
+    matching = "kind = 'k'" if table == "jobs" else "true"
+    assert database.value(f"SELECT count(*) FROM bus.{table} WHERE {matching}") == 1  # noqa: S608
 
 
 def test_unfinished_rows_are_never_pruned(database: Database):

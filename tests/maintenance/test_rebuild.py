@@ -1,4 +1,4 @@
-"""Every projection can be emptied and made anew from events, and comes out equal."""
+"""Every projection can be cleared and rebuilt from events with an equal result."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ def database(database: Database) -> Iterator[Database]:
 
 
 def handle(handler: str, record: Record) -> None:
-    """What the bridge has the worker do."""
+    """Deliver the event to the handler, as the bridge does through the worker."""
     message = {"event": msgspec.json.decode(record.value)}
     reply = deliver(handler, message, event_id=record.event_id, event_headers=cloudevent_attributes(record.headers))
     assert "result" in reply, reply
@@ -56,7 +56,7 @@ def course_updated(course_id: UUID, price_minor: int) -> CourseUpdated:
     return CourseUpdated(
         course_id=course_id,
         slug="sailing",
-        title="Sailing anew",
+        title="Sailing again",
         on_sale=True,
         price_minor=price_minor,
         currency="EUR",
@@ -70,7 +70,7 @@ def published_versions() -> None:
         for version in (1, 2):
             event = course_published(course_id, version=version, lessons=lessons)
             handle("progress.upsert_outline", store_event(event, course_id, version=version))
-    # Somebody is under way on a version, which a rebuild must not pull from under them.
+    # A learner has started this version, so a rebuild must not replace it.
     handle("progress.start_course", store_event(enrollment_created(course_id), uuid4()))
 
 
@@ -140,14 +140,14 @@ def learner() -> UUID:
 
 
 def accesses() -> None:
-    stays, leaves = learner(), learner()
-    for user_id in (stays, leaves):
+    current, former = learner(), learner()
+    for user_id in (current, former):
         event = replace(enrollment_created(uuid4()), user_id=user_id)
         handle("notifications.send_enrollment_confirmation", store_event(event, event.enrollment_id))
-        # What another topic told of the same course stays as it is.
+        # Activity of the same course comes from another topic and must not change.
         handle("notifications.send_lesson_completed", store_completion(user_id, event.course_id, 1))
-    told = {"enrollment_id": event.enrollment_id, "user_id": leaves, "course_id": event.course_id}
-    ended = build_event(EnrollmentEnded, **told, ended_at=utc_now())
+    ids = {"enrollment_id": event.enrollment_id, "user_id": former, "course_id": event.course_id}
+    ended = build_event(EnrollmentEnded, **ids, ended_at=utc_now())
     handle("notifications.on_enrollment_ended", store_event(ended, event.enrollment_id, version=2))
 
 
@@ -180,14 +180,14 @@ def checkouts() -> None:
 
 @dataclass(frozen=True)
 class Scenario:
-    """How the rows of a projection come about, and how they are spoiled."""
+    """Handlers that fill a projection, the rows to compare, and SQL that corrupts them."""
 
-    tell: Callable[[], None]
+    fill: Callable[[], None]
     rows: str
-    spoil: str
+    corrupt: str
 
 
-# What learners may be reminded of, of all tables that it stands in.
+# The rows of all tables that reminders are made from.
 _REMINDERS = """(SELECT to_jsonb(learnings) FROM notifications.learnings
                 UNION ALL SELECT to_jsonb(waits) FROM notifications.waits)"""
 
@@ -227,31 +227,31 @@ def test_every_projection_has_a_scenario():
 
 
 def test_projection_of_pruned_events_is_rejected():
-    def forget(session: Session, key: str) -> None: ...
+    def clear(session: Session, key: str) -> None: ...
     def fold(session: Session, *, event: OrderCreated) -> None: ...
 
     with pytest.raises(TypeError, match="ORDER_CREATED"):
-        projection("payments.some", clear_rows=forget, handlers=[fold])
+        projection("payments.some", clear_rows=clear, handlers=[fold])
 
 
 def test_permanent_events_feed_a_projection():
-    made_of = {type_ for each in PROJECTIONS.values() for type_ in each.types}
-    assert {event.type for event in all_event_types() if event.retained_forever} <= made_of
+    projected = {type_ for each in PROJECTIONS.values() for type_ in each.types}
+    assert {event.type for event in all_event_types() if event.retained_forever} <= projected
 
 
 @pytest.mark.parametrize("projection", SCENARIOS)
 def test_rebuilt_projection_is_equal(projection: str, database: Database):
     scenario = SCENARIOS[projection]
     rows = f"SELECT kept::text FROM {scenario.rows} kept ORDER BY 1"  # noqa: S608
-    scenario.tell()
+    scenario.fill()
     before = database.rows(rows)
-    database.execute(scenario.spoil)
+    database.execute(scenario.corrupt)
     assert database.rows(rows) != before
 
     assert cli.main(["rebuild", projection]) == 0
     assert database.rows(rows) == before
 
-    # Nor does a second one change anything.
+    # A second rebuild changes nothing.
     assert cli.main(["rebuild", projection]) == 0
     assert database.rows(rows) == before
 
@@ -259,12 +259,12 @@ def test_rebuilt_projection_is_equal(projection: str, database: Database):
 def test_event_handled_during_rebuild_is_kept(database: Database, monkeypatch):
     course_id = uuid4()
     handle("payments.upsert_offer", store_event(course_published(course_id), course_id))
-    ask = rebuilding.call_task
+    call_task_unchanged = rebuilding.call_task
 
     def change_price_and_call(task: str, message: dict[str, Any]) -> Any:
         if task == "payments.rebuild_projection" and len(message["events"]) == 1:
             handle("payments.update_offer", store_event(course_updated(course_id, 700), course_id, version=2))
-        return ask(task, message)
+        return call_task_unchanged(task, message)
 
     monkeypatch.setattr(rebuilding, "call_task", change_price_and_call)
 

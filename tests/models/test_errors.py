@@ -1,4 +1,4 @@
-"""An error that a worker raised reaches the client as it was, by way of JSON."""
+"""Errors survive the JSON encoding between worker and gateway."""
 
 from http import HTTPStatus
 
@@ -14,7 +14,7 @@ ALL_ERRORS = sorted(DomainError.by_name.values(), key=lambda cls: cls.__name__)
 
 
 def placeholder_count(cls: type[DomainError]) -> int:
-    """How many args the message of ``cls`` speaks of."""
+    """Return the number of placeholders in the message of ``cls``."""
     for count in range(5):
         try:
             cls.message.format(*map(str, range(count)))
@@ -39,7 +39,7 @@ def test_error_defines_no_init_or_str(cls):
 
 
 def test_error_codes_are_unique():
-    # The one exception is meant: for a client it is the same.
+    # These two codes are shared deliberately: the errors mean the same for a client.
     codes = [cls.code for cls in ALL_ERRORS]
     assert {code for code in codes if codes.count(code) > 1} <= {"not_enrolled", "lesson_locked"}
 
@@ -86,7 +86,7 @@ def test_malformed_error_becomes_transient_internal_error(fields):
 
 
 def test_known_error_with_other_args_keeps_its_text():
-    """The sender's class has one arg, ours two."""
+    """The class of the sender has one arg, the class of the receiver has two."""
     sent = {**DomainError.by_name["RefundTooLarge"]("5").to_wire(), "detail": "At most 5.00 USD can be refunded."}
 
     rebuilt = DomainError.from_wire(sent)

@@ -1,4 +1,4 @@
-"""What is published of an event is a promise: its schema stands in docs/, and changes only so that all can read it."""
+"""Event schemas are a public contract: docs/ contains them, and they change only in backward compatible ways."""
 
 import json
 from copy import deepcopy
@@ -49,7 +49,7 @@ def published_schema() -> dict:
 
 
 def changed(published_schema: dict) -> tuple[dict, dict]:
-    """A copy of the schema, and its part that describes the user."""
+    """Return a copy of the schema, and its definition of the event."""
     schema = deepcopy(published_schema)
     return schema, schema["$defs"]["UserCreated"]
 
@@ -63,7 +63,7 @@ def test_optional_field_may_be_added(published_schema):
 
 def test_schema_descriptions_may_change(published_schema):
     schema, user = changed(published_schema)
-    user["description"] = "Said better."
+    user["description"] = "A better description."
     assert not generate_schemas.breaking_changes(published_schema, schema)
 
 
@@ -109,7 +109,7 @@ def test_generator_rejects_breaking_change(published_schema, tmp_path, monkeypat
 def test_asyncapi_lists_every_event_and_handler():
     document = generate_schemas.asyncapi()
     assert set(document["components"]["messages"]) == set(TYPES)
-    # What every service tells is heard on several topics: an operation for each.
+    # An event that every service publishes has one operation per topic.
     named = {".".join(name.split(".")[:2]) for name in document["operations"]}
     assert {handler for handlers in ROUTES.values() for handler in handlers} <= named
     for operation in document["operations"].values():

@@ -1,4 +1,4 @@
-"""Log lines: ECS, under one name each, and nothing in them that must not be read."""
+"""Log lines follow ECS, use one name per field and contain no secrets or personal data."""
 
 import io
 import json
@@ -33,7 +33,7 @@ SECRETS = {
 
 @pytest.fixture
 def lines(monkeypatch) -> Iterator[Callable[[], list[dict[str, Any]]]]:
-    """All that was logged, read as JSON."""
+    """Return all log lines, decoded from JSON."""
     written = io.StringIO()
     monkeypatch.setattr("sys.stderr", written)
     before, root = structlog.get_config(), logging.getLogger()
@@ -100,21 +100,21 @@ def test_fields_with_secret_names_are_masked(lines, name: str):
 
 
 def test_logging_survives_closed_pipe():
-    """A gateway's worker outlives its master for a moment, and what it has begun it answers."""
+    """A worker of the gateway may outlive its master; it must still answer its open requests."""
     read_end, write_end = os.pipe()
     os.close(read_end)
-    speaks = "from core import log; log.configure('test'); log.get_logger('a').info('b'); print('went on')"
-    said = subprocess.run(
-        [sys.executable, "-c", speaks], stdout=subprocess.PIPE, stderr=write_end, check=False, cwd=ROOT, text=True
+    script = "from core import log; log.configure('test'); log.get_logger('a').info('b'); print('continued')"
+    completed = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=write_end, check=False, cwd=ROOT, text=True
     )
     os.close(write_end)
-    assert said.stdout == "went on\n"
+    assert completed.stdout == "continued\n"
 
 
 def test_logging_survives_closed_stream():
     closed = io.StringIO()
-    patient = log._BestEffortStream(closed)  # noqa: SLF001 as configure() has it; pytest's own standard error cannot be closed
+    stream = log._BestEffortStream(closed)  # noqa: SLF001 like configure(); pytest's standard error cannot be closed
     closed.close()
 
-    patient.write("nobody reads this")
-    patient.flush()
+    stream.write("lost")
+    stream.flush()

@@ -1,4 +1,4 @@
-"""Currencies of ISO 4217."""
+"""Currencies of ISO 4217 and their decimal places."""
 
 from decimal import Decimal
 

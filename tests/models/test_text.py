@@ -1,4 +1,4 @@
-"""The rule for lines of text: every script passes, control characters and invisible lines do not."""
+"""Single-line texts: every script is accepted; control characters and blank lines are rejected."""
 
 import re
 import time

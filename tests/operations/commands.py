@@ -1,4 +1,4 @@
-"""Commands as the gateway hands them over: "create a course" stands for all of them."""
+"""Asynchronous commands as the gateway sends them, with ``create_course`` as the example."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -10,15 +10,15 @@ from tests.support.deliveries import deliver
 OWNER = "auth0|ann"
 
 
-def accept(kind: str = "courses.create_course", **said: Any) -> UUID:
-    """Have a command accepted; its id is of PostgreSQL, without the service."""
-    asked = {"kind": kind, "message": course_message(), "owner": OWNER, "claim": None} | said
-    accepted = deliver(f"{kind.partition('.')[0]}.accept_operation", asked, claim=said.get("claim_of_operation"))
+def accept(kind: str = "courses.create_course", **changes: Any) -> UUID:
+    """Accept a command as an operation; return its UUID without the prefix of the service."""
+    operation = {"kind": kind, "message": course_message(), "owner": OWNER, "claim": None} | changes
+    accepted = deliver(f"{kind.partition('.')[0]}.accept_operation", operation, claim=changes.get("claim_of_operation"))
     return UUID(accepted["result"]["id"].partition("-")[2])
 
 
-def course_message(**said: Any) -> dict[str, Any]:
-    return {"instructor_id": uuid4(), "fields": fields(**said)}
+def course_message(**changes: Any) -> dict[str, Any]:
+    return {"instructor_id": uuid4(), "fields": fields(**changes)}
 
 
 def claim(key: str = "k-1") -> dict[str, str]:
@@ -38,5 +38,5 @@ def cancel(operation_id: UUID, owner: str = OWNER) -> dict[str, Any]:
 
 
 def expire_leases(database: Database) -> None:
-    """As if the lease and the wait of every operation were over."""
+    """Expire the lease and the waiting time of every operation."""
     database.execute("UPDATE bus.operations SET run_after = now() - interval '1 h', leased_until = NULL")

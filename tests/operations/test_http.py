@@ -1,4 +1,4 @@
-"""``Prefer: respond-async``, as a client sees it."""
+"""``Prefer: respond-async`` over HTTP."""
 
 import threading
 from collections.abc import Iterator
@@ -93,7 +93,7 @@ def test_cancel_of_finished_operation_returns_409(ann: Person):
     assert (response.status_code, response.json["code"]) == (409, "operation_already_started")
 
 
-@pytest.mark.parametrize("name", ["courses", "nobody-0190163d-8694-739b-aea5-966c26f8ad91", "courses-1", "%20"])
+@pytest.mark.parametrize("name", ["courses", "unknown-0190163d-8694-739b-aea5-966c26f8ad91", "courses-1", "%20"])
 def test_malformed_operation_id_returns_404(ann: Person, name: str):
     assert ann.get(f"/v1/operations/{name}").status_code == 404
 
@@ -105,17 +105,17 @@ def test_reads_ignore_respond_async(ann: Person):
 def test_full_queue_returns_503_with_retry_after(ann: Person, monkeypatch):
     monkeypatch.setattr(celery_app.settings, "QUEUE_LIMIT", 1)
     monkeypatch.setattr("core.messaging.task_queue.enqueue.__kwdefaults__", {"task_id": None, "limit": 1})
-    ann.get("/v1/me")  # known by now
+    ann.get("/v1/me")  # creates the user
     with queue_redis().pipeline() as pipeline:
         pipeline.delete("courses")
         pipeline.execute()
-    monkeypatch.setattr(task_queue, "route_task", lambda name, *_: {"queue": f"nobody:{name.partition('.')[0]}"})
+    monkeypatch.setattr(task_queue, "route_task", lambda name, *_: {"queue": f"idle:{name.partition('.')[0]}"})
     try:
         task_queue.enqueue("courses.x", {}, task_queue.Envelope(sent_at=task_queue.time.time() - 12.5))
 
         response = ann.get("/v1/me/enrollments")
     finally:
-        queue_redis().delete("nobody:courses")
+        queue_redis().delete("idle:courses")
 
     assert (response.status_code, response.json["code"], response.headers["Retry-After"]) == (503, "queue_full", "13")
 
@@ -123,18 +123,18 @@ def test_full_queue_returns_503_with_retry_after(ann: Person, monkeypatch):
 def test_slow_service_does_not_block_other_services(ann: Person, monkeypatch):
     monkeypatch.setattr(rpc, "bulkheads", bulkheads.Bulkheads(1))
     ann.get("/v1/me")
-    begun, over = threading.Event(), threading.Event()
+    started, release = threading.Event(), threading.Event()
 
     def wait_for_courses() -> None:
         with rpc.bulkheads.slot("courses"):
-            begun.set()
-            over.wait(10)
+            started.set()
+            release.wait(10)
 
     slow = threading.Thread(target=wait_for_courses)
     slow.start()
-    begun.wait(5)
+    started.wait(5)
     refused, served = ann.get("/v1/me/enrollments"), ann.get("/v1/me")
-    over.set()
+    release.set()
     slow.join()
 
     assert (refused.status_code, refused.json["code"], refused.headers["Retry-After"]) == (

@@ -1,4 +1,4 @@
-"""Commands that nobody waits for: promised by a row, done once, whatever dies meanwhile."""
+"""Asynchronous commands: persisted when accepted and executed once, even if processes crash."""
 
 import json
 from uuid import UUID
@@ -15,13 +15,13 @@ from tests.support.polling import run_concurrently
 
 
 def outcome(operation_id: UUID) -> tuple[str, str | None]:
-    """The status, and the name of the error."""
+    """Return the status and the name of the error."""
     shown = show(operation_id)["result"]
     return shown["status"], shown["error"] and shown["error"]["name"]
 
 
 def queued_tasks() -> list[str]:
-    """The tasks that wait in the queue of courses."""
+    """Return the names of the tasks in the queue of courses."""
     return [json.loads(message)["headers"]["task"] for message in queue_redis().lrange("courses", 0, -1)]
 
 
@@ -40,7 +40,7 @@ def test_run_commits_command_and_result_together(database: Database):
 
     shown = show(operation_id)["result"]
     assert (shown["status"], shown["result"]["title"], shown["error"]) == ("succeeded", "Sailing", None)
-    # Rows of one transaction have one xmin; the command's own rows stand in a savepoint of it.
+    # Rows of one transaction have the same xmin. The rows of the command itself belong to a savepoint and have another.
     [[of_claim, of_operation]] = database.rows("""
         SELECT claim.xmin::text, operation.xmin::text FROM bus.idempotency_keys claim, bus.operations operation""")
     assert of_claim == of_operation
@@ -59,7 +59,7 @@ def test_concurrent_and_repeated_runs_execute_once(database: Database):
 def test_crash_after_commit_does_not_repeat_command(database: Database):
     operation_id = accept()
     run(operation_id)
-    # As the row stood for a command of several transactions that was killed before it could tell how it ended.
+    # Restore the state of a command with several transactions whose worker was killed before it stored the outcome.
     database.execute("UPDATE bus.operations SET status = 'running', answer = NULL, finished_at = NULL")
 
     run(operation_id)
@@ -97,7 +97,8 @@ def test_command_killing_its_worker_fails_after_five_attempts(database: Database
     operation_id = accept()
     for _ in range(MAX_ATTEMPTS):
         with session_factory("courses").begin() as session:
-            assert Operation.start_attempt(session, operation_id, at=utc_now())  # and then the process is gone
+            # The attempt never ends, as after a crash.
+            assert Operation.start_attempt(session, operation_id, at=utc_now())
         expire_leases(database)
 
     run(operation_id)
@@ -107,7 +108,7 @@ def test_command_killing_its_worker_fails_after_five_attempts(database: Database
 
 
 def test_crashing_command_fails_after_five_attempts(database: Database):
-    operation_id = accept(message={"instructor_id": "nobody", "fields": {}})
+    operation_id = accept(message={"instructor_id": "no UUID", "fields": {}})
 
     for attempt in range(1, MAX_ATTEMPTS + 1):
         assert outcome(operation_id)[0] == ("pending" if attempt == 1 else "running")
@@ -125,11 +126,11 @@ def test_domain_error_ends_operation_without_retry(database: Database):
 
 
 def test_repeated_key_returns_the_same_operation(database: Database):
-    asked = {"kind": "courses.create_course", "message": course_message(), "owner": "auth0|ann", "claim": claim()}
+    operation = {"kind": "courses.create_course", "message": course_message(), "owner": "auth0|ann", "claim": claim()}
     of_operation = claim() | {"scope": "respond-async"}
 
-    first = deliver("courses.accept_operation", asked, claim=of_operation)
-    second = deliver("courses.accept_operation", asked, claim=of_operation)
+    first = deliver("courses.accept_operation", operation, claim=of_operation)
+    second = deliver("courses.accept_operation", operation, claim=of_operation)
 
     assert second["result"] == first["result"]
     assert second["replayed"]
@@ -140,10 +141,10 @@ def test_repeated_key_returns_the_same_operation(database: Database):
 def test_idempotency_key_is_shared_by_sync_and_async(database: Database, operation_first: bool):  # noqa: FBT001
     message = course_message()
     operation_id = accept(message=message, claim=claim())
-    acts = [lambda: run(operation_id), lambda: deliver("courses.create_course", message, claim=claim())]
+    calls = [lambda: run(operation_id), lambda: deliver("courses.create_course", message, claim=claim())]
 
-    for act in acts if operation_first else reversed(acts):
-        act()
+    for call in calls if operation_first else reversed(calls):
+        call()
 
     assert database.count("courses.courses") == 1
     [[course_id]] = database.rows("SELECT id FROM courses.courses")
@@ -153,8 +154,8 @@ def test_idempotency_key_is_shared_by_sync_and_async(database: Database, operati
 def test_operation_of_another_caller_is_not_found(database: Database):
     operation_id = accept()
 
-    for look in (show, cancel):
-        assert look(operation_id, owner="auth0|bob")["error"]["name"] == "NotFound"
+    for task in (show, cancel):
+        assert task(operation_id, owner="auth0|bob")["error"]["name"] == "NotFound"
 
 
 def test_canceled_pending_operation_never_runs(database: Database):

@@ -1,4 +1,4 @@
-"""The alerts: what sets them off, and that each leads somewhere."""
+"""Alert rules of Prometheus: conditions, runbooks, scrape targets and inhibitions."""
 
 import re
 import shutil
@@ -15,13 +15,13 @@ RULES = ROOT / "ops" / "prometheus" / "rules.yml"
 ALERTS = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule]
 
 with_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="there is no promtool here: apt-get install prometheus"
+    shutil.which("promtool") is None, reason="promtool is not installed: apt-get install prometheus"
 )
 
 
 def promtool(*arguments: str) -> str:
-    ran = subprocess.run(["promtool", *arguments], cwd=RULES.parent, capture_output=True, text=True, check=False)
-    return "" if ran.returncode == 0 else ran.stdout + ran.stderr
+    completed = subprocess.run(["promtool", *arguments], cwd=RULES.parent, capture_output=True, text=True, check=False)
+    return "" if completed.returncode == 0 else completed.stdout + completed.stderr
 
 
 @with_promtool
@@ -31,16 +31,16 @@ def test_alert_rules_pass_promtool_tests():
 
 def test_every_process_with_metrics_is_scraped():
     config = local_config(8000)
-    asked = {each for job in config["scrape_configs"] for group in job["static_configs"] for each in group["targets"]}
+    scraped = {each for job in config["scrape_configs"] for group in job["static_configs"] for each in group["targets"]}
 
-    telling = [process for process in platform(STATE_DIR, 8000) if process.metrics]
-    assert asked == {f"127.0.0.1:{process.metrics_port(8000)}" for process in telling}
+    exporting = [process for process in platform(STATE_DIR, 8000) if process.metrics]
+    assert scraped == {f"127.0.0.1:{process.metrics_port(8000)}" for process in exporting}
 
 
 def test_local_scrape_targets_match_container_names():
-    local, written = local_config(8000), yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
+    local, deployed = local_config(8000), yaml.safe_load((RULES.parent / "prometheus.yml").read_text())
     groups = [group for job in local["scrape_configs"] for group in job["static_configs"]]
-    names = [name for job in written["scrape_configs"] for group in job["static_configs"] for name in group["targets"]]
+    names = [name for job in deployed["scrape_configs"] for group in job["static_configs"] for name in group["targets"]]
 
     assert [group["labels"]["instance"] for group in groups] == names
     ports = {process.name: process.metrics_port(8000) for process in platform(STATE_DIR, 8000)}
@@ -55,9 +55,9 @@ def test_prometheus_configuration_is_valid():
 
 def test_every_alert_has_a_rule_test():
     tests = yaml.safe_load((RULES.parent / "rules_test.yml").read_text())["tests"]
-    tried = {each["alertname"] for test in tests for each in test["alert_rule_test"] if each["exp_alerts"]}
+    tested = {each["alertname"] for test in tests for each in test["alert_rule_test"] if each["exp_alerts"]}
 
-    assert tried == {alert["alert"] for alert in ALERTS}
+    assert tested == {alert["alert"] for alert in ALERTS}
 
 
 def test_every_alert_links_its_runbook():
@@ -70,11 +70,13 @@ INHIBITIONS = yaml.safe_load((RULES.parent / "alertmanager.yml").read_text())["i
 
 
 def matches(alert: dict[str, str], matchers: list[str]) -> bool:
-    """Whether the labels of ``alert`` are those of Alertmanager's matchers, of which we use ``=`` and ``=~``."""
+    """Return whether the labels of ``alert`` satisfy Alertmanager's ``matchers``; only ``=`` and ``=~`` are
+    supported.
+    """
     for matcher in matchers:
-        name, sign, pattern = re.fullmatch(r'(\w+)(=~?)"(.*)"', matcher).groups()
-        fits = re.fullmatch(pattern if sign == "=~" else re.escape(pattern), alert.get(name, ""))
-        if not fits:
+        name, operator, pattern = re.fullmatch(r'(\w+)(=~?)"(.*)"', matcher).groups()
+        matched = re.fullmatch(pattern if operator == "=~" else re.escape(pattern), alert.get(name, ""))
+        if not matched:
             return False
     return True
 

@@ -1,4 +1,4 @@
-"""The compose files: valid by their specification, and with every process that the local stack has."""
+"""The compose files are valid and contain every process of the local stack."""
 
 import subprocess
 import sys
@@ -19,9 +19,9 @@ OWN_SERVICES = {name: service for name, service in SERVICES.items() if service.g
 @pytest.mark.parametrize("path", [PATH, DEMO], ids=lambda path: path.name)
 def test_compose_file_matches_specification(path: Path):
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
-    ran = subprocess.run(check, capture_output=True, text=True, check=False)
+    completed = subprocess.run(check, capture_output=True, text=True, check=False)
 
-    assert ran.returncode == 0, ran.stdout
+    assert completed.returncode == 0, completed.stdout
 
 
 def test_every_process_has_a_container():
@@ -33,7 +33,7 @@ def test_own_containers_are_unprivileged_and_read_only(name: str):
     service = OWN_SERVICES[name]
 
     assert service["read_only"] is True
-    assert service["tmpfs"] == "/tmp"  # noqa: S108 the container's own
+    assert service["tmpfs"] == "/tmp"  # noqa: S108 private to the container
     assert service["cap_drop"] == ["ALL"]
     assert service["environment"]["ENVIRONMENT"] == "production"
 

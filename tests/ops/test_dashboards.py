@@ -1,4 +1,4 @@
-"""Grafana's dashboards as their files have them; tests/e2e/test_monitoring.py asks their queries of Prometheus."""
+"""The files of the Grafana dashboards; tests/e2e/test_monitoring.py runs their queries on Prometheus."""
 
 import json
 from collections import Counter
@@ -17,17 +17,17 @@ COLUMNS = 24
 
 
 def cells(panel: dict[str, Any]) -> list[tuple[int, int]]:
-    at = panel["gridPos"]
-    return list(product(range(at["x"], at["x"] + at["w"]), range(at["y"], at["y"] + at["h"])))
+    grid = panel["gridPos"]
+    return list(product(range(grid["x"], grid["x"] + grid["w"]), range(grid["y"], grid["y"] + grid["h"])))
 
 
 @pytest.mark.parametrize("name", sorted(DASHBOARDS))
 def test_panels_fill_the_page_without_overlap(name: str):
-    taken = Counter(cell for panel in DASHBOARDS[name]["panels"] for cell in cells(panel))
+    covered = Counter(cell for panel in DASHBOARDS[name]["panels"] for cell in cells(panel))
 
-    assert set(taken.values()) == {1}
-    height = max(y for _, y in taken) + 1
-    assert set(taken) == set(product(range(COLUMNS), range(height)))
+    assert set(covered.values()) == {1}
+    height = max(y for _, y in covered) + 1
+    assert set(covered) == set(product(range(COLUMNS), range(height)))
 
 
 @pytest.mark.parametrize("name", sorted(DASHBOARDS))
@@ -41,7 +41,7 @@ def test_every_panel_has_unit_and_provisioned_datasource(name: str):
 
 @pytest.mark.parametrize("name", sorted(DASHBOARDS))
 def test_stat_panels_have_color_thresholds(name: str):
-    traffic = "Requests a second"  # neither good nor bad
+    traffic = "Requests a second"  # a value without good or bad ranges
     numbers = [panel for panel in DASHBOARDS[name]["panels"] if panel["type"] == "stat" and panel["title"] != traffic]
 
     assert numbers

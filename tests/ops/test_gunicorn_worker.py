@@ -1,4 +1,4 @@
-"""Requests as the worker's event loop collects them: whole at their last byte, and never before."""
+"""The event loop of the worker passes a request on when its last byte has arrived, never earlier."""
 
 import pytest
 

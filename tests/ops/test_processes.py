@@ -1,4 +1,4 @@
-"""The table of the local platform's processes."""
+"""The process table of the local platform."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Nothing runs on from a test run that was killed."""
+"""Processes of a killed test run do not survive it."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_stack_stops_when_its_starter_is_killed(tmp_path):
     kill_stack_starter(tmp_path, base, "ends")
     stack = Stack(tmp_path, base, only=["cache"], environ=environment.PLATFORM_ENVIRON)
     assert is_open(stack.port("cache"))
-    eventually(lambda: not stack.orphans(), "the end of everything", seconds=30)
+    eventually(lambda: not stack.orphans(), "the end of all processes", seconds=30)
 
 
 def test_child_process_survives_its_starting_thread():

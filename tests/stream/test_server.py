@@ -1,4 +1,4 @@
-"""When a stream ends."""
+"""The conditions under which a stream ends."""
 
 import time
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def sub(monkeypatch) -> Iterator[str]:
 
 
 def open_stream(sub: str) -> Iterator[bytes]:
-    """A stream that has begun."""
+    """Return the events of a stream after its first message."""
     claims = Claims(
         roles=(),
         sub=sub,
@@ -44,7 +44,7 @@ def open_stream(sub: str) -> Iterator[bytes]:
         issued_at=0,
         expires_at=time.time() + 60,
     )
-    events = server._events(EmptyInbox(), StreamSubscriber(), USER_ID, 0, claims)  # noqa: SLF001 what a response iterates over
+    events = server._events(EmptyInbox(), StreamSubscriber(), USER_ID, 0, claims)  # noqa: SLF001 the iterator of the response
     assert next(events).startswith(b"retry:")
     return events
 
@@ -88,9 +88,9 @@ def test_stream_continues_without_cached_account_state(sub: str):
 def test_stream_continues_when_cache_is_down(sub: str, monkeypatch):
     events = open_stream(sub)
 
-    def away(_key: str) -> None:
+    def fail(_key: str) -> None:
         raise server.RedisError
 
-    monkeypatch.setattr(cache, "get", away)
+    monkeypatch.setattr(cache, "get", fail)
 
     assert next(events) == HEARTBEAT
