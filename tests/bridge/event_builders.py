@@ -1,4 +1,4 @@
-"""Events of the past: in the outbox, and as records."""
+"""Builders of past events, as rows of the outbox and as records."""
 
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -46,7 +46,9 @@ def enrollment_created(course_id: UUID | None = None, *, user_id: UUID | None = 
 def store_event(
     event: Event, key: UUID | str, *, version: int = 1, published_ago: timedelta | None = timedelta(0)
 ) -> Record:
-    """Put ``event`` into the outbox of its service, as published unless ``published_ago`` is None."""
+    """Insert ``event`` into the outbox of its service, published unless ``published_ago`` is None; return its
+    record.
+    """
     row = OutboxEvent(
         id=new_id(),
         aggregatetype=event.topic,

@@ -1,4 +1,4 @@
-"""A bridge of this process, and a handler that does what its events say."""
+"""A bridge in this process, and a handler whose behaviour is controlled by its events."""
 
 import threading
 import time
@@ -28,15 +28,16 @@ from tests.support.polling import eventually
 from tests.support.tasks import Notes, registered, write_note
 
 UNPUBLISHED = "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL"
-FAULTS: dict[str, list[BaseException]] = defaultdict(list)  # by the word that the event tells, raised one a time
-RELEASE = threading.Event()  # set: who is told "wait" goes on
+# Exceptions by the word in the event's title; the handler raises one per run.
+FAULTS: dict[str, list[BaseException]] = defaultdict(list)
+RELEASE = threading.Event()  # set: handlers of "wait" events continue
 IN_PROGRESS: set[str] = set()
-OUT_OF_ORDER: set[str] = set()  # who was told "effect" before anybody was told "cause"
+OUT_OF_ORDER: set[str] = set()  # keys whose "effect" event was handled before any "cause" event
 MAX_IN_PROGRESS: list[int] = [0]
 
 
 def recording_handler(session: Session, *, event: CourseCompleted) -> None:
-    """Note "<key> <number>". What else is to happen the event tells."""
+    """Write the note "<key> <number>"; the word at the end of the title selects further behaviour."""
     key, number, word = event.course_title.split()
     IN_PROGRESS.add(key)
     MAX_IN_PROGRESS[0] = max(MAX_IN_PROGRESS[0], len(IN_PROGRESS))
@@ -58,11 +59,11 @@ def recording_handler(session: Session, *, event: CourseCompleted) -> None:
 
 
 def idle_handler(session: Session, *, event: CourseCompleted) -> None:
-    """A handler of another service, whose worker may sleep."""
+    """A handler of another service, whose workers a test can pause."""
 
 
 class BridgeHarness:
-    """A bridge of this process, its database, and hands that work the queues."""
+    """A bridge in this process with its database and fake workers."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -80,7 +81,7 @@ class BridgeHarness:
 
     def __enter__(self) -> Self:
         for thread in self.threads:
-            thread.daemon = True  # one that hangs fails the test, and not the run
+            thread.daemon = True  # a thread that hangs fails its test, but does not block the end of the run
             thread.start()
         return self
 
@@ -95,7 +96,7 @@ class BridgeHarness:
             assert not thread.is_alive()
 
     def handled(self, key: SampleAggregate) -> list[int]:
-        """Which events of ``key`` were taken, in this order."""
+        """Return the numbers of the handled events of ``key`` in their order."""
         notes = (note.split() for note in self.notes())
         return [int(number) for noted, number in notes if noted == key.aggregate_id]
 
@@ -104,12 +105,12 @@ class BridgeHarness:
         eventually(lambda: len(self.handled(key)) >= count, f"event {count} of the key", seconds=seconds)
 
     def done(self, key: SampleAggregate, handler: str) -> int:
-        """How many events of ``key`` are in the inbox of ``handler``."""
+        """Return the number of events of ``key`` in the inbox of ``handler``."""
         sql = "SELECT count(*) FROM bus.inbox JOIN bus.outbox ON event_id = id WHERE aggregateid = :key"
         return int(self.database.value(f"{sql} AND handler = :handler", handler=handler, key=key.aggregate_id))
 
     def open_dead_letters(self, key: SampleAggregate) -> list[tuple[int, str]]:
-        """The open dead letters of ``key``: which of its events, and whether it was parked or is the cause."""
+        """Return the open dead letters of ``key``: the number of the event, and "cause" or "parked"."""
         sql = """SELECT CAST(headers ->> 'ce_sequence' AS int), reason = 'parked' FROM bus.dead_letters
                  WHERE key = :key AND handler = 'progress.recording_handler' AND status = 'open' ORDER BY seq"""
         return [
@@ -120,7 +121,7 @@ class BridgeHarness:
 
 @contextmanager
 def bridge_harness(name: str, *, seconds: float) -> Iterator[BridgeHarness]:
-    """A house on a database of its own with both handlers at work, once its groups have come together."""
+    """Run a bridge on its own database with both handlers; yield it when its consumer groups have formed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "KAFKA_TOPIC_PREFIX", f"{uuid4().hex[:8]}.")
         patch.setattr(
@@ -148,7 +149,7 @@ def bridge_harness(name: str, *, seconds: float) -> Iterator[BridgeHarness]:
 def running_relay(database: Database) -> Iterator[Relay]:
     stop = threading.Event()
     thread = Relay(database.url, stop)
-    thread.daemon = True  # one that hangs fails the test, and not the run
+    thread.daemon = True  # a thread that hangs fails its test, but does not block the end of the run
     thread.start()
     try:
         yield thread
@@ -159,4 +160,4 @@ def running_relay(database: Database) -> Iterator[Relay]:
 
 
 def wait_until_published(database: Database) -> None:
-    eventually(lambda: database.value(UNPUBLISHED) == 0, "the last mark")
+    eventually(lambda: database.value(UNPUBLISHED) == 0, "the publication of all events")

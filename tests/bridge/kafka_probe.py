@@ -1,4 +1,4 @@
-"""Events put into the outbox, and what of them lies on the topics."""
+"""Helpers that write events to the outbox and read the topics."""
 
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ SERVICE = "progress"
 
 
 class SampleAggregate:
-    """An aggregate whose row needs no locking: a test is its only writer."""
+    """An aggregate without a row, and so without a lock: the test is its only writer."""
 
     def __init__(self) -> None:
         self.aggregate_id = uuid4().hex[:8]
@@ -27,11 +27,11 @@ class SampleAggregate:
 
 
 def publish(*keys: SampleAggregate, title: str = "some") -> None:
-    """One event of each of ``keys``, committed together. It tells its key, and which of the key's events it is."""
+    """Publish one event of each of ``keys`` in one transaction. Its title is "<key> <number> <title>"."""
     with session_factory(SERVICE).begin() as session:
         for key in keys:
-            told = f"{key.aggregate_id} {key.version + 1} {title}"
-            record(session, key, build_event(CourseCompleted, course_title=told))  # type: ignore[arg-type]
+            full_title = f"{key.aggregate_id} {key.version + 1} {title}"
+            record(session, key, build_event(CourseCompleted, course_title=full_title))  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Message:
 
 
 class KafkaProbe:
-    """The topic of SERVICE."""
+    """Access to the topic and the consumer group of SERVICE."""
 
     topic = property(lambda _: kafka.topic_of(SERVICE))
 
     def messages(self) -> list[Message]:
-        """All that lies there, partition by partition."""
+        """Return all messages of the topic, partition by partition."""
         reading = {"group.id": uuid4().hex, "enable.partition.eof": True, "fetch.wait.max.ms": 10}
         consumer = Consumer({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, **reading})
         unread = set(range(settings.KAFKA_PARTITIONS))
@@ -63,11 +63,11 @@ class KafkaProbe:
             while unread:
                 for message in consumer.consume(num_messages=500, timeout=0.1):
                     if message.error():
-                        unread.discard(message.partition())  # its end, or there is no such topic yet
+                        unread.discard(message.partition())  # end of the partition, or the topic does not exist yet
                     else:
                         headers = {name: value.decode() for name, value in message.headers()}
-                        place = message.partition(), message.offset()
-                        found.append(Message(*place, message.key().decode(), headers, message.value()))
+                        position = message.partition(), message.offset()
+                        found.append(Message(*position, message.key().decode(), headers, message.value()))
         finally:
             consumer.close()
         return found
@@ -76,22 +76,22 @@ class KafkaProbe:
         return [message.sequence for message in self.messages() if message.key == key.aggregate_id]
 
     def committed_messages(self) -> int:
-        """How many messages the group of SERVICE has behind it, over all partitions."""
+        """Return the number of messages before the committed offsets of the group, over all partitions."""
         partitions = [TopicPartition(self.topic, number) for number in range(settings.KAFKA_PARTITIONS)]
         with self._group() as consumer:
-            return sum(max(place.offset, 0) for place in consumer.committed(partitions, timeout=5))
+            return sum(max(partition.offset, 0) for partition in consumer.committed(partitions, timeout=5))
 
-    def put(self, places: list[TopicPartition]) -> None:
-        """Commit in the name of the group of SERVICE."""
+    def put(self, offsets: list[TopicPartition]) -> None:
+        """Commit offsets for the group of SERVICE."""
         with self._group() as consumer:
-            consumer.commit(offsets=places, asynchronous=False)
+            consumer.commit(offsets=offsets, asynchronous=False)
 
     def _group(self) -> closing[Consumer]:
         group = {"group.id": kafka.group_of(SERVICE), "enable.auto.commit": False}
         return closing(Consumer({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, **group}))
 
     def delete_topic(self) -> None:
-        """Take the topic away, as a broker does that has lost its disk."""
+        """Delete the topic, like a broker that lost its disk."""
         admin = AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS})
         admin.delete_topics([self.topic], operation_timeout=5)[self.topic].result(timeout=5)
         eventually(lambda: self.topic not in admin.list_topics(timeout=5).topics)

@@ -1,6 +1,6 @@
-"""The bridge over Apache Kafka, three brokers of it: what holds over the embedded one, and what only a cluster can do.
+"""The bridge with three brokers of Apache Kafka: the bridge tests again, and tests that need a cluster.
 
-make test ARGS="-m kafka"
+Run them with ``make test ARGS="-m kafka"``.
 """
 
 import subprocess
@@ -29,10 +29,10 @@ from tests.support.polling import assert_never, eventually
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.chaos,
-    pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "it is here"),
+    pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "installed"),
 ]
 
-TIMEOUT_SECONDS = 60  # a group that has lost a member or its coordinator comes together again
+TIMEOUT_SECONDS = 60  # a group without a member or its coordinator needs time to form again
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +43,11 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ApacheKaf
 
 @pytest.fixture(scope="module")
 def harness(brokers: list[ApacheKafka]) -> Iterator[BridgeHarness]:
-    """A bridge over the cluster, and hands that work the queues."""
+    """Run a bridge with fake workers on the cluster."""
     with pytest.MonkeyPatch.context() as patch:
         addresses = ",".join(broker.address for broker in brokers)
         patch.setattr(settings, "KAFKA_BOOTSTRAP_SERVERS", addresses)
-        patch.setitem(kafka._COMMON, "bootstrap.servers", addresses)  # noqa: SLF001 read from settings before
+        patch.setitem(kafka._COMMON, "bootstrap.servers", addresses)  # noqa: SLF001 copied from the settings at import
         patch.setattr(settings, "KAFKA_EMBEDDED", False)
         patch.setattr(settings, "KAFKA_REPLICATION", 3)
         patch.setattr(settings, "KAFKA_PARTITIONS", 6)
@@ -56,7 +56,7 @@ def harness(brokers: list[ApacheKafka]) -> Iterator[BridgeHarness]:
 
 
 def partition_counts() -> list[int]:
-    """How many partitions each member of the group has."""
+    """Return the sorted numbers of partitions of the group's members."""
     admin = AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS})
     group = kafka.group_of("progress")
     described = admin.describe_consumer_groups([group], request_timeout=5)[group].result(timeout=6)
@@ -75,11 +75,15 @@ def test_rebalance_is_exactly_once_and_ordered(harness: BridgeHarness):
         publish_round()
         with BridgeHarness(harness.database):
             publish_round()
-            eventually(lambda: partition_counts() == [2, 2, 2], "a share for each of three", seconds=TIMEOUT_SECONDS)
+            eventually(
+                lambda: partition_counts() == [2, 2, 2],
+                "two partitions for each of three members",
+                seconds=TIMEOUT_SECONDS,
+            )
             publish_round()
         publish_round()
     publish_round()
-    eventually(lambda: partition_counts() == [6], "all for the one that is left", seconds=TIMEOUT_SECONDS)
+    eventually(lambda: partition_counts() == [6], "all partitions for the last member", seconds=TIMEOUT_SECONDS)
     for key in keys:
         harness.wait_for(key, seconds=TIMEOUT_SECONDS)
 
@@ -90,7 +94,7 @@ def test_partition_leader_failure_loses_no_event(harness: BridgeHarness, brokers
     admin = AdminClient({"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS})
     topic = admin.list_topics(KafkaProbe().topic, timeout=5).topics[KafkaProbe().topic]
     leader = next(broker for broker in brokers if broker.node == topic.partitions[0].leader)
-    keys = [SampleAggregate() for _ in range(24)]  # of which some lie on its partitions
+    keys = [SampleAggregate() for _ in range(24)]  # some of them are on partitions of this leader
     for _ in range(5):
         publish(*keys)
     leader.stop()
@@ -101,13 +105,14 @@ def test_partition_leader_failure_loses_no_event(harness: BridgeHarness, brokers
     leader.start()
 
     assert [harness.handled(key) for key in keys] == [list(range(1, 11))] * 24
-    # On the topic one may lie twice, where its acknowledgement died with the leader; none is missing or early.
-    told = [list(dict.fromkeys(KafkaProbe().sequences(key))) for key in keys]
-    assert told == [list(range(1, 11))] * 24
+    # An event may be on the topic twice if its acknowledgement was lost with the leader. None is missing or out of
+    # order.
+    published = [list(dict.fromkeys(KafkaProbe().sequences(key))) for key in keys]
+    assert published == [list(range(1, 11))] * 24
 
 
 def test_aborted_kafka_transactions_are_not_consumed(harness: BridgeHarness):
-    """Others may write to our topics within transactions; nobody here hears of one before it is committed."""
+    """Other producers may use Kafka transactions; the bridge consumes only events of committed ones."""
     key = SampleAggregate()
     producer = Producer(
         {"bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS, "transactional.id": f"tests-{uuid4().hex}"}
@@ -135,7 +140,7 @@ def test_aborted_kafka_transactions_are_not_consumed(harness: BridgeHarness):
 
 
 def test_offset_from_previous_log_is_ignored(harness: BridgeHarness):
-    """As a bridge may leave behind that learned last of all that the log was lost."""
+    """A bridge that has not noticed the loss of the log yet can commit such an offset."""
     harness.close()
     key = SampleAggregate()
     for _ in range(5):
@@ -151,12 +156,12 @@ def test_offset_from_previous_log_is_ignored(harness: BridgeHarness):
 
 
 def test_bridge_suite_passes_with_apache_kafka(brokers: list[ApacheKafka]):
-    """Every other test of this folder, in a run of its own."""
+    """Run every other test of this folder in a separate pytest process."""
     addresses = ",".join(broker.address for broker in brokers)
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-m", "not chaos", str(Path(__file__).parent)],
         cwd=settings.ROOT,
-        env={**environment.PLATFORM_ENVIRON, "KAFKA_BOOTSTRAP_SERVERS": addresses},  # and servers of its own beside it
+        env={**environment.PLATFORM_ENVIRON, "KAFKA_BOOTSTRAP_SERVERS": addresses},  # the other servers are its own
         capture_output=True,
         text=True,
         timeout=600,

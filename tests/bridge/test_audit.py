@@ -1,4 +1,4 @@
-"""Events that were published and never handled are found, and only they."""
+"""The audit finds published events that were never handled, and no other events."""
 
 import threading
 import time
@@ -37,7 +37,7 @@ def auditor(database: Database, topics: str) -> Iterator[Auditor]:
 
 
 def publish(topics: str, count: int = 1) -> None:
-    """Put records on the topic of courses, which nobody consumes."""
+    """Produce records on the topic of courses, which has no consumer in these tests."""
     producer = kafka.producer()
     for number in range(count):
         producer.produce(f"{topics}courses", key=f"k{number}", value="{}")
@@ -45,7 +45,7 @@ def publish(topics: str, count: int = 1) -> None:
 
 
 def ends_of_log() -> list[TopicPartition]:
-    """Return the end of each partition; none while a group that is new has no coordinator yet."""
+    """Return the end of each partition, or an empty list while the new group has no coordinator."""
     try:
         return [TopicPartition(place.topic, place.partition, place.end) for place in consumer_lag("progress")]
     except KafkaException:
@@ -53,10 +53,10 @@ def ends_of_log() -> list[TopicPartition]:
 
 
 def commit_end_offsets() -> None:
-    """Have the group of progress say that it has done everything."""
-    places = eventually(ends_of_log, "the coordinator of the group", seconds=30)
+    """Commit the end offsets for the group of progress, as if it had handled everything."""
+    offsets = eventually(ends_of_log, "the coordinator of the group", seconds=30)
     consumer = kafka.consumer("progress")
-    consumer.commit(offsets=places, asynchronous=False)
+    consumer.commit(offsets=offsets, asynchronous=False)
     consumer.close()
 
 
@@ -64,7 +64,7 @@ def test_skipped_event_is_handled(auditor: Auditor, database: Database):
     course_id = uuid4()
     store_event(course_published(course_id), course_id, published_ago=LONG_AGO)
 
-    auditor.audit("progress")  # sets the mark
+    auditor.audit("progress")  # sets the audit mark
     auditor.audit("progress")
 
     assert database.rows("SELECT course_id FROM progress.outlines") == [(course_id,)]
@@ -86,10 +86,10 @@ def test_event_beyond_committed_offset_is_left_to_consumer(auditor: Auditor, top
 
 
 def test_dead_letters_and_handled_events_are_skipped(auditor: Auditor, database: Database, monkeypatch):
-    buried, done = (store_event(course_published(), uuid4(), published_ago=LONG_AGO) for _ in range(2))
-    DeadLetters().store("progress.upsert_outline", buried, "it crashed")
-    database.execute("INSERT INTO bus.inbox VALUES ('progress.upsert_outline', :id, now())", id=done.event_id)
-    monkeypatch.setattr(audit, "redeliver_until", lambda *_: pytest.fail("something was missed"))
+    dead_lettered, handled = (store_event(course_published(), uuid4(), published_ago=LONG_AGO) for _ in range(2))
+    DeadLetters().store("progress.upsert_outline", dead_lettered, "it crashed")
+    database.execute("INSERT INTO bus.inbox VALUES ('progress.upsert_outline', :id, now())", id=handled.event_id)
+    monkeypatch.setattr(audit, "redeliver_until", lambda *_: pytest.fail("an event was redelivered"))
 
     for _ in range(2):
         auditor.audit("progress")
@@ -108,7 +108,7 @@ def test_waiting_event_does_not_block_audit(auditor: Auditor, database: Database
     monkeypatch.setattr(audit, "REDELIVERY_SECONDS", 0.5)
     early = enrollment_created()
     store_event(early, early.enrollment_id, published_ago=LONG_AGO)
-    auditor.audit("progress")  # sets the mark
+    auditor.audit("progress")  # sets the audit mark
 
     began = time.monotonic()
     auditor.audit("progress")

@@ -1,4 +1,4 @@
-"""Thousands of old events at once: most are known, and new ones do not wait for them."""
+"""Thousands of old events at once, most of them handled before, do not delay new events."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from tests.support.polling import eventually
 
 OLD, KNOWN_OF_TEN = 4000, 9
 HANDLERS = ("progress.recording_handler", "notifications.idle_handler")
-# Far above what bench/backlog.py measures, and far below the minutes of a dispatcher that stands still.
+# Far above the results of bench/backlog.py, and far below the minutes of a stalled dispatcher.
 MAX_STALL_SECONDS = MAX_NEW_EVENT_LATENCY_SECONDS = 15.0
 RUNS_PER_EVENT = 1.05
 
@@ -50,7 +50,7 @@ def harness() -> Iterator[BridgeHarness]:
 
 
 def write_backlog(harness: BridgeHarness, name: str) -> None:
-    """Put old events into the outbox, of which nine in ten are in the inboxes of both handlers."""
+    """Insert old events into the outbox; nine in ten of them are in the inboxes of both handlers."""
     payload = msgspec.json.encode(build_event(CourseCompleted)).decode()
     harness.database.execute(_OLD_EVENTS, name=name, payload=payload, events=OLD)
     for handler in HANDLERS:
@@ -66,7 +66,7 @@ def handled(harness: BridgeHarness) -> int:
 
 
 class StallTimer:
-    """The longest time without progress, but for times in which workers rest."""
+    """Measures the longest time without progress, except while workers are paused."""
 
     def __init__(self) -> None:
         self.longest_seconds = 0.0
@@ -120,8 +120,9 @@ def test_backlog_is_handled_steadily_without_delaying_new_events(harness: Bridge
     runs = harness.fake_workers.runs
 
     assert stall.longest_seconds < MAX_STALL_SECONDS
-    # Deliveries that were in flight when Redis lost its data are sent again; some of them had already run.
+    # Deliveries that were in flight during the flush of Redis are sent again, and some of them had already run.
     assert sum(runs.values()) - sum(lost) <= len(runs) * RUNS_PER_EVENT
-    # Known events that arrive one by one, as after a pause of the broker, are left to the inbox of the worker.
+    # Known events that arrive one by one, for example after a pause of the broker, are sent: the worker's inbox skips
+    # them.
     assert unknown + len(new) <= len(runs) <= unknown + len(new) + (OLD - unknown) // 10
     assert max(latencies) < MAX_NEW_EVENT_LATENCY_SECONDS

@@ -1,4 +1,4 @@
-"""From a real broker to the handlers of a service, by workers that die, stumble and sleep."""
+"""Events from a real broker reach the handlers of a service although workers crash, fail and pause."""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -27,12 +27,12 @@ from tests.bridge.kafka_probe import KafkaProbe, SampleAggregate, publish
 from tests.support.polling import assert_never, eventually
 from tests.support.tasks import Killed
 
-MALFORMED_MESSAGES: list[int] = []  # how many messages without an event were put on the topic
+MALFORMED_MESSAGES: list[int] = []  # numbers of messages without an event on the topic
 
 
 @pytest.fixture(scope="module")
 def harness() -> Iterator[BridgeHarness]:
-    """One for all tests of this file: each tells of keys of its own, and joining a group takes seconds."""
+    """Run one bridge for all tests of this file: each test has its own keys, and joining a group takes seconds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(settings, "KAFKA_PARTITIONS", 3)
         patch.setattr(dispatch, "MAX_BACKOFF_SECONDS", 0.3)
@@ -70,9 +70,8 @@ def test_offset_is_committed_after_its_handlers(harness: BridgeHarness):
     before, key = KafkaProbe().committed_messages(), SampleAggregate()
     publish(key, title="wait")
     eventually(lambda: key.aggregate_id in IN_PROGRESS, "the handler")
-    assert_never(
-        lambda: KafkaProbe().committed_messages() != before, "an offset", seconds=1.5
-    )  # longer than the commit interval
+    # Longer than the commit interval.
+    assert_never(lambda: KafkaProbe().committed_messages() != before, "an offset", seconds=1.5)
     RELEASE.set()
 
     harness.wait_for(key)
@@ -101,8 +100,8 @@ def test_event_is_resent_when_worker_dies_before_start(harness: BridgeHarness):
 
 def test_event_is_resent_when_worker_dies_during_handling(harness: BridgeHarness):
     key = SampleAggregate()
-    FAULTS["deadly"] = [Killed(), Killed()]
-    publish(key, title="deadly")
+    FAULTS["crash"] = [Killed(), Killed()]
+    publish(key, title="crash")
     publish(key)
     harness.wait_for(key)
 
@@ -110,7 +109,7 @@ def test_event_is_resent_when_worker_dies_during_handling(harness: BridgeHarness
 
 
 def test_transient_error_is_retried_without_counting_attempts(harness: BridgeHarness):
-    """However often: six are more than the five after which a failing event is given up."""
+    """Six transient errors exceed the five attempts after which a failing event becomes a dead letter."""
     key = SampleAggregate()
     FAULTS["early"] = [ProjectionNotReady("outline", "x") for _ in range(6)]
     publish(key, title="early")
@@ -152,7 +151,7 @@ def test_poison_event_is_dead_lettered_and_later_ones_parked(harness: BridgeHarn
     publish(poisoned)
     publish(healthy)
     harness.wait_for(healthy)
-    eventually(lambda: len(harness.open_dead_letters(poisoned)) == 3, "the letters", seconds=40)
+    eventually(lambda: len(harness.open_dead_letters(poisoned)) == 3, "the dead letters", seconds=40)
 
     assert len(FAULTS["poison"]) == 4
     assert harness.handled(poisoned) == [1]
@@ -161,11 +160,11 @@ def test_poison_event_is_dead_lettered_and_later_ones_parked(harness: BridgeHarn
 
 
 def test_every_event_behind_a_dead_letter_is_parked(harness: BridgeHarness):
-    """Longer than what the consumer holds in memory, or a stack is deep."""
+    """The queue is longer than the buffer of the consumer and than the recursion limit allows."""
     key = SampleAggregate()
     store_dead_letter(harness, key)
     publish(*[key] * 350)
-    eventually(lambda: len(harness.open_dead_letters(key)) == 351, "the last letter", seconds=60)
+    eventually(lambda: len(harness.open_dead_letters(key)) == 351, "the last dead letter", seconds=60)
 
     assert [number for number, _ in harness.open_dead_letters(key)] == list(range(351))
     assert harness.handled(key) == []
@@ -175,7 +174,7 @@ def test_key_resumes_after_dead_letter_is_replayed(harness: BridgeHarness):
     key = SampleAggregate()
     store_dead_letter(harness, key)
     publish(key)
-    eventually(lambda: len(harness.open_dead_letters(key)) == 2, "the letter")
+    eventually(lambda: len(harness.open_dead_letters(key)) == 2, "the dead letter")
     harness.database.execute("UPDATE bus.dead_letters SET status = 'replayed' WHERE key = :key", key=key.aggregate_id)
     publish(key)
     harness.wait_for(key, 1)
@@ -209,20 +208,19 @@ def test_stopped_service_does_not_block_others(harness: BridgeHarness):
             publish(key)
         harness.wait_for(key)
         assert harness.done(key, "notifications.idle_handler") == 0
-    eventually(lambda: harness.done(key, "notifications.idle_handler") == 5, "the sleeper")
+    eventually(lambda: harness.done(key, "notifications.idle_handler") == 5, "the events of the paused service")
 
     assert harness.handled(key) == [1, 2, 3, 4, 5]
 
 
 def test_events_queued_during_outage_are_handled_once(harness: BridgeHarness):
-    """It lies in the queue: nobody sends it again, and nothing counts it as failed."""
+    """The message is in the queue, so the bridge neither sends it again nor counts a failed attempt."""
     key = SampleAggregate()
     with harness.fake_workers.paused():
         publish(key)
         eventually(lambda: queue_redis().llen("progress"), "the message")
-        assert_never(
-            lambda: queue_redis().llen("progress") != 1, "another", seconds=1
-        )  # longer than REPLY_TIMEOUT_SECONDS
+        # Longer than REPLY_TIMEOUT_SECONDS.
+        assert_never(lambda: queue_redis().llen("progress") != 1, "another message", seconds=1)
     harness.wait_for(key)
 
     assert harness.handled(key) == [1]
@@ -231,7 +229,7 @@ def test_events_queued_during_outage_are_handled_once(harness: BridgeHarness):
 
 
 def test_new_bridge_takes_over_in_flight_events(harness: BridgeHarness):
-    """Also when Redis has forgotten it: the offset was not stored."""
+    """The offset was not committed, so a new bridge delivers the event even if Redis lost it."""
     harness.close()
     key = SampleAggregate()
     with pytest.MonkeyPatch.context() as patch, harness.fake_workers.paused():
@@ -249,7 +247,7 @@ def test_new_bridge_takes_over_in_flight_events(harness: BridgeHarness):
 
 
 def test_consumer_rejoins_when_committed_offsets_time_out(harness: BridgeHarness, monkeypatch: pytest.MonkeyPatch):
-    class Impatient(Consumer):
+    class TimingOutConsumer(Consumer):
         timed_out: ClassVar[set[int]] = set()
 
         def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
@@ -257,10 +255,10 @@ def test_consumer_rejoins_when_committed_offsets_time_out(harness: BridgeHarness
             self.timed_out.add(id(self))
             return super().committed(partitions, timeout=0 if first else timeout)
 
-    monkeypatch.setattr(kafka, "Consumer", Impatient)
+    monkeypatch.setattr(kafka, "Consumer", TimingOutConsumer)
     key = SampleAggregate()
     with BridgeHarness(harness.database) as other:
-        eventually(lambda: len(Impatient.timed_out) > 2, "another try", seconds=30)
+        eventually(lambda: len(TimingOutConsumer.timed_out) > 2, "another attempt", seconds=30)
         publish(key)
         harness.wait_for(key)
         assert all(thread.is_alive() for thread in other.threads)

@@ -1,4 +1,4 @@
-"""``python -m bridge dead-letters``: looked at, replayed in order, discarded."""
+"""``python -m bridge dead-letters``: list, show, replay in order, discard."""
 
 import os
 import subprocess
@@ -27,20 +27,20 @@ ENROLLMENT_HANDLER = "progress.start_course"
 
 @pytest.fixture(autouse=True)
 def database(database: Database) -> Iterator[Database]:
-    database.execute("ALTER TABLE bus.dead_letters ALTER COLUMN seq RESTART")  # letters are named by it
+    database.execute("ALTER TABLE bus.dead_letters ALTER COLUMN seq RESTART")  # names of dead letters contain it
     with running_worker("progress"):
         yield database
 
 
 @pytest.fixture
 def dead_letters() -> DeadLetters:
-    """What the running bridge knows."""
+    """Return the store of the running bridge."""
     return DeadLetters()
 
 
 @pytest.fixture
 def versions(dead_letters: DeadLetters) -> list[Record]:
-    """Two versions of one course: the first was poison, the second is parked behind it."""
+    """Store two versions of one course: the first is a dead letter, the second is parked behind it."""
     course_id = uuid4()
     records = [store_event(course_published(course_id, version=n), course_id, version=n) for n in (1, 2)]
     dead_letters.store(OUTLINE_HANDLER, records[0], "it crashed")
@@ -71,7 +71,7 @@ def test_failed_replay_exits_with_status_1(database: Database, dead_letters: Dea
     early = enrollment_created()
     dead_letters.store(ENROLLMENT_HANDLER, store_event(early, early.enrollment_id), "it crashed")
 
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "bridge", "dead-letters", "replay", "progress-1"],
         cwd=settings.ROOT,
         env=os.environ | {"DATABASE_URL": database.url},
@@ -80,8 +80,8 @@ def test_failed_replay_exits_with_status_1(database: Database, dead_letters: Dea
         check=False,
     )
 
-    assert ended.returncode == 1
-    assert ended.stdout == f"progress-1: The outline of course {early.course_id} has not arrived yet.\n"
+    assert completed.returncode == 1
+    assert completed.stdout == f"progress-1: The outline of course {early.course_id} has not arrived yet.\n"
 
 
 def test_dead_letter_is_shown(versions: list[Record], capsys):
@@ -90,7 +90,7 @@ def test_dead_letter_is_shown(versions: list[Record], capsys):
     assert versions[0].event_id in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["progress-99", "payments-1", "nobody-1", "1", "progress-x"])
+@pytest.mark.parametrize("name", ["progress-99", "payments-1", "unknown-1", "1", "progress-x"])
 @pytest.mark.parametrize("command", [["show"], ["replay"], ["discard", "--reason", "old"]])
 def test_unknown_dead_letter_is_reported(command: list[str], name: str, capsys):
     assert cli.main(["dead-letters", *command, name]) == 1
@@ -147,7 +147,7 @@ def test_replay_unblocks_parked_key(versions: list[Record], dead_letters: DeadLe
 
     cli.main(["dead-letters", "replay", "--all"])
 
-    assert dead_letters.is_blocked(OUTLINE_HANDLER, course_id)  # as far as it has heard
+    assert dead_letters.is_blocked(OUTLINE_HANDLER, course_id)  # in its cache, which is refreshed by the next store()
     assert not dead_letters.store(OUTLINE_HANDLER, fourth, "parked")
     assert not dead_letters.is_blocked(OUTLINE_HANDLER, course_id)
     assert statuses(database) == ["replayed"] * 3
@@ -155,13 +155,13 @@ def test_replay_unblocks_parked_key(versions: list[Record], dead_letters: DeadLe
 
 def test_dead_letter_is_published_with_origin_and_error(versions: list[Record], database: Database, topics: str):
     producer = kafka.producer()
-    letters = [Record(kafka.topic_of("courses"), 2, 41, "k", versions[0].headers, versions[0].value)]
+    records = [Record(kafka.topic_of("courses"), 2, 41, "k", versions[0].headers, versions[0].value)]
     database.execute("DELETE FROM bus.dead_letters")
-    DeadLetters().store(OUTLINE_HANDLER, letters[0], "it crashed")
+    DeadLetters().store(OUTLINE_HANDLER, records[0], "it crashed")
     with engine("progress").connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        copies = DeadLetterPublisher(connection, Topics(), producer)
-        copies.publish()
-        copies.publish()
+        publisher = DeadLetterPublisher(connection, Topics(), producer)
+        publisher.publish()
+        publisher.publish()
 
     assert database.value("SELECT count(published_at) FROM bus.dead_letters") == 1
     consumer = kafka.offset_reader("progress")

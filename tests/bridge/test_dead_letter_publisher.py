@@ -1,4 +1,4 @@
-"""Copies of dead letters: bounded, without personal data, and harmless to the relay."""
+"""Published copies of dead letters are bounded, contain no personal data and do not block the relay."""
 
 from typing import Any
 
@@ -50,13 +50,13 @@ def store_dead_letter(
 
 
 def published_dead_letters(kafka_probe: KafkaProbe) -> list[tuple[Any, dict[str, str]]]:
-    """Payload and headers of each copy."""
+    """Return payload and headers of each copy."""
     consumer = kafka.offset_reader("progress")
     found: list[tuple[Any, dict[str, str]]] = []
     try:
         consumer.assign([TopicPartition(f"{kafka_probe.topic}.progress.recording_handler.dlq", 0, 0)])
         while True:
-            message = eventually(lambda: consumer.poll(0.5), "a copy or the end", seconds=30)
+            message = eventually(lambda: consumer.poll(0.5), "a copy or the end of the partition", seconds=30)
             if message.error():
                 return found
             headers = {name: value.decode() for name, value in message.headers()}
@@ -99,9 +99,9 @@ def test_published_dead_letter_has_no_personal_data(database: Database, kafka_pr
 
 def test_relay_continues_when_topic_cannot_be_created(database: Database, kafka_probe: KafkaProbe, monkeypatch):
     def refuse(*_: object) -> None:
-        raise kafka_refuses
+        raise error
 
-    kafka_refuses = TimeoutError("no topic")
+    error = TimeoutError("no topic")
     monkeypatch.setattr(Topics, "ensure_dead_letter_topics", refuse)
     store_dead_letter(database, kafka_probe, {})
 

@@ -1,4 +1,4 @@
-"""What the dispatcher does with replies, lost messages and backlogs. The test stands for the worker."""
+"""The dispatcher handles replies, lost messages and backlogs. The test plays the worker."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ SERVICE, HANDLER = "progress", "progress.recording_handler"
 
 
 class Worker:
-    """Takes messages off the queue and answers them."""
+    """A fake worker that takes messages from the queue and replies as the test decides."""
 
     def take(self) -> dict[str, Any]:
         """Return the headers of the next message."""
@@ -42,7 +42,7 @@ class Worker:
 
 
 class Done:
-    """Notes which records were finished."""
+    """Records the offsets of finished records."""
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
@@ -121,7 +121,7 @@ def test_malformed_reply_does_not_stop_the_dispatcher(dispatcher, worker, done, 
     ids=str,
 )
 def test_unknown_error_of_a_newer_worker_is_retried(dispatcher, worker, done, error, next_attempt):
-    """One that is not transient counts towards a dead letter: the next attempt has a higher number."""
+    """An error that is not transient counts as an attempt, so the next attempt has a higher number."""
     dispatch_all(dispatcher, done, make_record())
     worker.reply(worker.take(), error=error)
 
@@ -152,7 +152,7 @@ def test_event_waiting_too_long_becomes_a_dead_letter(dispatcher, worker, done, 
 
 
 def test_event_is_retried_after_wait_limit_before_dead_letter(dispatcher, worker, done, database, monkeypatch):
-    """After an outage of hours its handler works again, and it must not become a dead letter unseen."""
+    """After an outage of hours the event must be tried once more before it becomes a dead letter."""
     monkeypatch.setattr(settings, "EVENT_WAIT_SECONDS", 1)
     dispatch_all(dispatcher, done, make_record())
     worker.reply(worker.take(), error=ProjectionNotReady("contact of user", "ann").to_wire())
@@ -174,7 +174,7 @@ def test_dead_letter_is_not_counted_as_handled(dispatcher, worker, done, databas
     worker.reply(messages[0], poison=5)
     worker.reply(messages[1], result=None)
 
-    eventually(lambda: sorted(done.offsets) == [0, 1], "the end of both")
+    eventually(lambda: sorted(done.offsets) == [0, 1], "the end of both events")
     assert handled == [HANDLER]
     assert len(stored_dead_letters(database)) == 1
 
@@ -213,7 +213,7 @@ def test_event_dispatched_twice_is_sent_once(dispatcher, worker, done):
 
     worker.reply(message, result=None)
 
-    eventually(lambda: done.offsets == [0, 0], "both callers")
+    eventually(lambda: done.offsets == [0, 0], "both callbacks")
 
 
 # Credits.
@@ -222,13 +222,13 @@ def test_event_dispatched_twice_is_sent_once(dispatcher, worker, done):
 def test_messages_in_flight_are_bounded(dispatcher, worker, done, monkeypatch):
     monkeypatch.setattr(settings, "EVENTS_IN_FLIGHT", 5)
     dispatch_all(dispatcher, done, *(make_record(number, key=f"key {number}") for number in range(50)))
-    assert_never(lambda: worker.waiting() > 5, "more than may be in flight", seconds=0.8)
+    assert_never(lambda: worker.waiting() > 5, "more messages in flight than allowed", seconds=0.8)
 
     for _ in range(50):
         worker.reply(worker.take(), result=None)
         assert worker.waiting() <= 5
 
-    eventually(lambda: len(done.offsets) == 50, "all of them")
+    eventually(lambda: len(done.offsets) == 50, "the end of all events")
 
 
 def test_fresh_events_are_sent_before_backlog_without_starvation(dispatcher, worker, done, monkeypatch):
@@ -241,7 +241,7 @@ def test_fresh_events_are_sent_before_backlog_without_starvation(dispatcher, wor
 
     for _ in range(40):
         worker.reply(worker.take(), result=None)
-    eventually(lambda: len(done.offsets) == 40, "the first of them")
+    eventually(lambda: len(done.offsets) == 40, "the end of the first 40 events")
 
     assert set(done.offsets[:30]) >= set(range(100, 120))
     assert any(offset < 100 for offset in done.offsets[1:30])
@@ -264,7 +264,7 @@ def test_unsent_events_of_revoked_partition_are_dropped(dispatcher, worker, done
 
 
 def mark_unacked(headers: dict[str, Any]) -> None:
-    """Note the message as kombu does for a worker that has taken it."""
+    """Store the message in the unacked hash, as kombu does when a worker takes it."""
     queue_redis().hset(f"unacked:{SERVICE}", "tag", msgspec.json.encode([{"headers": headers}, "", SERVICE]))
 
 
@@ -292,8 +292,8 @@ def test_unacked_message_is_resent_with_increasing_delay(dispatcher, worker, don
     mark_unacked(worker.take())
     assert_never(worker.waiting, "a second message", seconds=0.5)
 
-    first = worker.take()  # the worker may have been killed
-    assert_never(worker.waiting, "a third message", seconds=0.6)  # each time it may take twice as long
+    first = worker.take()  # sent again, because the worker may have been killed
+    assert_never(worker.waiting, "a third message", seconds=0.6)  # the delay doubles with each attempt
 
     worker.reply(first, result=None)
     eventually(lambda: done.offsets == [0], "the end of the event")
@@ -302,18 +302,18 @@ def test_unacked_message_is_resent_with_increasing_delay(dispatcher, worker, don
 def test_unacked_message_is_not_resent_while_resent_copy_waits(dispatcher, worker, done):
     dispatch_all(dispatcher, done, make_record())
     mark_unacked(worker.take())
-    eventually(worker.waiting, "the repetition")
+    eventually(worker.waiting, "the second message")
 
-    assert_never(lambda: worker.waiting() > 1, "another one", seconds=1.5)
+    assert_never(lambda: worker.waiting() > 1, "a third message", seconds=1.5)
 
 
 def test_message_overtaken_by_newer_ones_is_resent(dispatcher, worker, done, monkeypatch):
-    """Commands keep the queue from ever being empty."""
+    """Commands can keep the queue from ever being empty, so an empty queue is no condition for resending."""
     dispatch_all(dispatcher, done, make_record())
     lost = worker.take()
     later = {"headers": {"id": "x", "envelope": {"sent_at": time.time() + 60}}}
     queue_redis().lpush(SERVICE, msgspec.json.encode(later))
 
-    eventually(lambda: worker.waiting() == 2, "the repetition")
+    eventually(lambda: worker.waiting() == 2, "the second message")
     worker.take()
     assert worker.take()["id"] == lost["id"]

@@ -1,4 +1,4 @@
-"""Events that an inbox has forgotten are not given to a handler again: they would turn its state back."""
+"""Events older than the inbox retention are not delivered again: they would revert the state of a handler."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -37,9 +37,9 @@ StoredEvents = list[tuple[UUID, str, Event]]
 
 @pytest.fixture
 def publish_history(database: Database) -> Callable[..., StoredEvents]:
-    """Publish and handle events as they happened, each some days ago, and prune what is old."""
+    """Return a function that publishes and handles events, each some days ago, and then prunes old rows."""
 
-    def happen(*history: tuple[str, Event, int], key: UUID) -> StoredEvents:
+    def publish(*history: tuple[str, Event, int], key: UUID) -> StoredEvents:
         stored_events = []
         for version, (handler, event, days) in enumerate(history, 1):
             event_id = new_id()
@@ -66,7 +66,7 @@ def publish_history(database: Database) -> Callable[..., StoredEvents]:
             deliver(f"{service}.prune_bus")
         return stored_events
 
-    return happen
+    return publish
 
 
 def by_refill(database: Database) -> Iterator[UUID]:
@@ -77,21 +77,21 @@ def by_refill(database: Database) -> Iterator[UUID]:
 
 
 def by_past_events(_database: Database) -> Iterator[UUID]:
-    """As the audit and ``replay --handler`` read them."""
+    """Yield the events that the audit and ``replay --handler`` read."""
     yield from (UUID(record.event_id) for record in iter_past_events("courses"))
 
 
 @pytest.fixture(params=[by_refill, by_past_events])
 def redeliver(request: Any, database: Database, kafka_probe: KafkaProbe) -> Callable[[StoredEvents], int]:
-    """Give the handlers what comes again; returns how many events that were."""
+    """Return a function that redelivers events to their handlers and returns their number."""
 
     def repeat(stored_events: StoredEvents) -> int:
         handled = {event_id: (handler, event) for event_id, handler, event in stored_events}
-        again = list(request.param(database))
-        for event_id in again:
+        redelivered = list(request.param(database))
+        for event_id in redelivered:
             handler, event = handled[event_id]
             deliver(handler, {"event": event}, event_id=event_id)
-        return len(again)
+        return len(redelivered)
 
     return repeat
 
@@ -146,13 +146,13 @@ def test_record_older_than_inbox_retention_is_skipped(days: int, taken: int):
 def test_topic_retention_is_shorter_than_inbox_retention(topics: str):
     Topics().ensure()
     resource = ConfigResource(ConfigResource.Type.TOPIC, kafka.topic_of("courses"))
-    admin = kafka.admin()  # which must outlive the question
+    admin = kafka.admin()  # must stay alive until the result is read
 
     def described() -> dict[str, str | None]:
-        [answer] = admin.describe_configs([resource]).values()
+        [result] = admin.describe_configs([resource]).values()
         try:
-            return {name: entry.value for name, entry in answer.result(timeout=10).items()}
-        except KafkaException:  # of several brokers, some learn of a new topic a moment later
+            return {name: entry.value for name, entry in result.result(timeout=10).items()}
+        except KafkaException:  # some brokers of a cluster do not know a new topic yet
             return {}
 
     config = eventually(described, "the settings of the topic")

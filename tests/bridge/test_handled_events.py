@@ -1,4 +1,4 @@
-"""Which events were handled before, asked for many at once."""
+"""The lookup of handled events for many events at once."""
 
 from uuid import uuid4
 

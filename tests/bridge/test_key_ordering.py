@@ -1,4 +1,4 @@
-"""One key in order, keys in parallel, and no offset before its time."""
+"""Events of one key are ordered, keys run in parallel, and an offset is committed only after all earlier events."""
 
 import random
 
@@ -15,140 +15,142 @@ def make_record(offset: int, key: str = "ann", partition: int = 0) -> Record:
 
 
 @pytest.fixture
-def lanes() -> KeyOrderedBuffer:
+def buffer() -> KeyOrderedBuffer:
     return KeyOrderedBuffer()
 
 
-def test_second_record_of_key_waits_for_the_first(lanes):
+def test_second_record_of_key_waits_for_the_first(buffer):
     first, second = make_record(0), make_record(1)
 
-    assert lanes.add(first)
-    assert not lanes.add(second)
-    assert lanes.finish(first) is second
-    assert lanes.finish(second) is None
+    assert buffer.add(first)
+    assert not buffer.add(second)
+    assert buffer.finish(first) is second
+    assert buffer.finish(second) is None
 
 
-def test_other_key_starts_immediately(lanes):
-    assert lanes.add(make_record(0, "ann"))
-    assert lanes.add(make_record(1, "bob"))
+def test_other_key_starts_immediately(buffer):
+    assert buffer.add(make_record(0, "ann"))
+    assert buffer.add(make_record(1, "bob"))
 
 
-def test_finished_key_accepts_new_records(lanes):
+def test_finished_key_accepts_new_records(buffer):
     first = make_record(0)
-    lanes.add(first)
-    lanes.finish(first)
+    buffer.add(first)
+    buffer.finish(first)
 
-    assert lanes.add(make_record(1))
+    assert buffer.add(make_record(1))
 
 
-def test_offset_is_committable_when_all_earlier_are_done(lanes):
-    ann, bob, eve = make_record(5, "ann"), make_record(6, "bob"), make_record(9, "eve")  # offsets may have holes
+def test_offset_is_committable_when_all_earlier_are_done(buffer):
+    ann, bob, eve = make_record(5, "ann"), make_record(6, "bob"), make_record(9, "eve")  # offsets may have gaps
     for record in (ann, bob, eve):
-        lanes.add(record)
-    lanes.finish(bob)
-    lanes.finish(eve)
-    assert lanes.committable_offsets() == {}
-    lanes.finish(ann)
+        buffer.add(record)
+    buffer.finish(bob)
+    buffer.finish(eve)
+    assert buffer.committable_offsets() == {}
+    buffer.finish(ann)
 
-    assert lanes.committable_offsets() == {PARTITION: 10}
-    assert lanes.committable_offsets() == {}
-
-
-def test_partitions_are_committed_independently(lanes):
-    held, done = make_record(0, "ann", partition=0), make_record(7, "ann", partition=1)
-    lanes.add(held)
-    lanes.add(done)
-    lanes.finish(done)
-
-    assert lanes.committable_offsets() == {("progress", 1): 8}
+    assert buffer.committable_offsets() == {PARTITION: 10}
+    assert buffer.committable_offsets() == {}
 
 
-def test_revoked_partition_is_dropped(lanes):
+def test_partitions_are_committed_independently(buffer):
+    running, done = make_record(0, "ann", partition=0), make_record(7, "ann", partition=1)
+    buffer.add(running)
+    buffer.add(done)
+    buffer.finish(done)
+
+    assert buffer.committable_offsets() == {("progress", 1): 8}
+
+
+def test_revoked_partition_is_dropped(buffer):
     first, second, kept = make_record(0), make_record(1), make_record(0, partition=1)
     for record in (first, second, kept):
-        lanes.add(record)
-    lanes.revoke([PARTITION])
+        buffer.add(record)
+    buffer.revoke([PARTITION])
 
-    assert len(lanes) == 1
-    assert lanes.finish(first) is None
-    assert lanes.committable_offsets() == {}
+    assert len(buffer) == 1
+    assert buffer.finish(first) is None
+    assert buffer.committable_offsets() == {}
 
 
-def test_late_reply_does_not_finish_refetched_record(lanes):
+def test_late_reply_does_not_finish_refetched_record(buffer):
     before, again = make_record(0), make_record(0)
-    lanes.add(before)
-    lanes.revoke([PARTITION])
-    lanes.add(again)
-    lanes.finish(before)
+    buffer.add(before)
+    buffer.revoke([PARTITION])
+    buffer.add(again)
+    buffer.finish(before)
 
-    assert lanes.committable_offsets() == {}
+    assert buffer.committable_offsets() == {}
 
 
-def test_stuck_record_does_not_retain_later_records(lanes):
-    lanes.add(make_record(0, "stuck"))
-    one_record_bytes = lanes.held_bytes()[PARTITION]
+def test_stuck_record_does_not_retain_later_records(buffer):
+    buffer.add(make_record(0, "stuck"))
+    one_record_bytes = buffer.held_bytes()[PARTITION]
 
     for offset in range(1, 5001):
         record = make_record(offset, f"key {offset}")
-        lanes.add(record)
-        lanes.finish(record)
+        buffer.add(record)
+        buffer.finish(record)
 
-    assert lanes.committable_offsets() == {}
-    assert lanes.held_bytes()[PARTITION] == one_record_bytes
-    assert len(lanes._open[PARTITION]) == 1  # noqa: SLF001 its size is what is tested
+    assert buffer.committable_offsets() == {}
+    assert buffer.held_bytes()[PARTITION] == one_record_bytes
+    assert len(buffer._open[PARTITION]) == 1  # noqa: SLF001 its size is under test
 
 
-def test_skipped_offset_is_committable_after_earlier_ones(lanes):
+def test_skipped_offset_is_committable_after_earlier_ones(buffer):
     first = make_record(3)
-    lanes.add(first)
-    lanes.skip(PARTITION, 4)
-    assert lanes.committable_offsets() == {}
+    buffer.add(first)
+    buffer.skip(PARTITION, 4)
+    assert buffer.committable_offsets() == {}
 
-    lanes.finish(first)
-    lanes.skip(PARTITION, 5)
+    buffer.finish(first)
+    buffer.skip(PARTITION, 5)
 
-    assert lanes.committable_offsets() == {PARTITION: 6}
+    assert buffer.committable_offsets() == {PARTITION: 6}
 
 
-def test_discarded_pending_records_are_not_committed(lanes):
+def test_discarded_pending_records_are_not_committed(buffer):
     first, second = make_record(0), make_record(1)
-    lanes.add(first)
-    lanes.add(second)
-    lanes.discard_pending([])
-    lanes.finish(first)
+    buffer.add(first)
+    buffer.add(second)
+    buffer.discard_pending([])
+    buffer.finish(first)
 
-    assert lanes.committable_offsets() == {PARTITION: 1}
+    assert buffer.committable_offsets() == {PARTITION: 1}
 
 
-def test_discarded_unsent_records_are_not_committed(lanes):
+def test_discarded_unsent_records_are_not_committed(buffer):
     sent, unsent = make_record(0, "ann"), make_record(1, "bob")
-    lanes.add(sent)
-    lanes.add(unsent)
-    lanes.discard_pending([unsent])
-    lanes.finish(sent)
+    buffer.add(sent)
+    buffer.add(unsent)
+    buffer.discard_pending([unsent])
+    buffer.finish(sent)
 
-    assert len(lanes) == 0
-    assert lanes.finish(unsent) is None
-    assert lanes.committable_offsets() == {PARTITION: 1}
+    assert len(buffer) == 0
+    assert buffer.finish(unsent) is None
+    assert buffer.committable_offsets() == {PARTITION: 1}
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_offsets_advance_for_any_completion_order(lanes, seed):
-    chance = random.Random(seed)
-    records = [make_record(offset, chance.choice("abcd")) for offset in range(60)]
-    running, finished, stored, coming = [], [], 0, iter(records)
+def test_offsets_advance_for_any_completion_order(buffer, seed):
+    generator = random.Random(seed)
+    records = [make_record(offset, generator.choice("abcd")) for offset in range(60)]
+    running, finished, stored, remaining = [], [], 0, iter(records)
     while len(finished) < len(records):
-        record = next(coming, None) if chance.random() < 0.6 else None
-        if record and lanes.add(record):
+        record = next(remaining, None) if generator.random() < 0.6 else None
+        if record and buffer.add(record):
             running.append(record)
         elif not record and running:
-            done = running.pop(chance.randrange(len(running)))
+            done = running.pop(generator.randrange(len(running)))
             finished.append(done)
-            if following := lanes.finish(done):
+            if following := buffer.finish(done):
                 running.append(following)
-        assert len({record.key for record in running}) == len(running), "two of one key at a time"
-        stored = lanes.committable_offsets().get(PARTITION, stored)
-        assert {record.offset for record in finished} >= set(range(stored)), "stored before it was done"
+        assert len({record.key for record in running}) == len(running), "two records of one key are running"
+        stored = buffer.committable_offsets().get(PARTITION, stored)
+        assert {record.offset for record in finished} >= set(range(stored)), (
+            "an offset is committable before its record is done"
+        )
 
     assert stored == len(records)
     for key in "abcd":

@@ -1,4 +1,4 @@
-"""The largest message that an event makes passes from the producer to a consumer."""
+"""The largest possible event reaches a consumer."""
 
 import random
 import string
@@ -10,15 +10,15 @@ from bridge import kafka
 from bridge.topics import Topics
 from tests.support.polling import eventually
 
-# PostgreSQL's text of an event has up to half as much more than its JSON.
+# PostgreSQL's text of an event can be 1.5 times as long as its JSON.
 LARGEST_EVENT_BYTES = settings.EVENT_MAX_BYTES * 3 // 2
 
 
 def test_largest_event_reaches_a_consumer(topics: str):
     Topics().ensure()
-    letters = random.Random(1).choices(string.printable, k=LARGEST_EVENT_BYTES)  # hardly compressible
+    characters = random.Random(1).choices(string.printable, k=LARGEST_EVENT_BYTES)  # hardly compressible
     producer = kafka.producer()
-    for value in ("".join(letters), "small"):
+    for value in ("".join(characters), "small"):
         producer.produce(f"{topics}courses", key="k", value=value, partition=0)
     assert producer.flush(10) == 0
 

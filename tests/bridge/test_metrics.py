@@ -1,4 +1,4 @@
-"""What the bridge tells Prometheus of queues, outboxes, dead letters, and of who has paid and has no access."""
+"""Metrics of the bridge: queues, outboxes, dead letters, and purchases without access."""
 
 import time
 from datetime import timedelta
@@ -72,10 +72,10 @@ def store_purchase(*, published_ago: timedelta | None) -> str:
 
 def test_paid_without_access_metric(database: Database):
     store_purchase(published_ago=timedelta(minutes=5))
-    store_purchase(published_ago=None)  # Kafka is away
-    store_purchase(published_ago=timedelta(seconds=5))  # on its way
-    given = store_purchase(published_ago=timedelta(minutes=5))
-    database.execute("INSERT INTO bus.inbox VALUES ('courses.grant_access', :id, now())", id=given)
+    store_purchase(published_ago=None)  # not published, as while Kafka is down
+    store_purchase(published_ago=timedelta(seconds=5))  # still being delivered
+    granted = store_purchase(published_ago=timedelta(minutes=5))
+    database.execute("INSERT INTO bus.inbox VALUES ('courses.grant_access', :id, now())", id=granted)
     assert metric_value("coursebus_paid_without_access") == 1
 
     database.execute("UPDATE bus.outbox SET created_at = now() - interval '2 min' WHERE published_at IS NULL")
@@ -83,9 +83,9 @@ def test_paid_without_access_metric(database: Database):
 
 
 def test_scrape_without_redis_exports_other_metrics(database: Database, monkeypatch):
-    def away() -> None:
+    def fail() -> None:
         raise metrics.RedisError
 
-    monkeypatch.setattr(metrics, "_queues", away)
+    monkeypatch.setattr(metrics, "_queues", fail)
 
     assert metric_value("coursebus_outbox_pending", service="users") == 0

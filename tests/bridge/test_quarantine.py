@@ -1,4 +1,4 @@
-"""Events that Kafka refuses for good: each waits alone with the later events of its key, and all others go on."""
+"""An event that Kafka rejects permanently is quarantined with the later events of its key; others are published."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Set the size of a message above which the producer refuses it."""
+    """Return a function that sets the maximum message size of the producer."""
     return lambda size: monkeypatch.setattr(kafka, "MESSAGE_MAX_BYTES", size)
 
 
@@ -103,7 +103,7 @@ def test_released_event_is_quarantined_when_rejected_again(database: Database, k
 
 
 class RejectingProducer:
-    """A producer whose broker refuses, as a whole, each batch that holds the second event of one key."""
+    """A producer whose broker rejects every batch that contains the second event of one key."""
 
     def __init__(self, bad: SampleAggregate, error: int) -> None:
         self._producer = kafka.producer()
@@ -138,9 +138,9 @@ def test_other_events_of_rejected_batch_are_published(
     producer = RejectingProducer(bad, error)
     monkeypatch.setattr(kafka, "producer", lambda: producer)
 
-    with publisher(database) as by_hand:
-        by_hand.publish()
-        by_hand.publish()  # parks what is behind it
+    with publisher(database) as manual_publisher:
+        manual_publisher.publish()
+        manual_publisher.publish()  # parks the later event of the key
 
     assert kafka_probe.sequences(fine) == [1, 2, 3]
     assert kafka_probe.sequences(bad) == [1]
@@ -154,15 +154,15 @@ def test_transient_broker_error_does_not_quarantine(database: Database, kafka_pr
     producer = RejectingProducer(bad, KafkaError.NOT_ENOUGH_REPLICAS)
     monkeypatch.setattr(kafka, "producer", lambda: producer)
 
-    with publisher(database) as by_hand, pytest.raises(KafkaException):
-        by_hand.publish()
+    with publisher(database) as manual_publisher, pytest.raises(KafkaException):
+        manual_publisher.publish()
 
     assert database.rows(FAILED) == []
     assert database.value(UNPUBLISHED) == 2
 
 
 def test_event_acked_before_a_rejected_one_is_republished(database: Database, kafka_probe: KafkaProbe, monkeypatch):
-    """Kafka refused one batch with the first event, and acknowledged another with the second."""
+    """Kafka rejected the batch of the first event and acknowledged the batch of the second."""
     key = SampleAggregate()
     publish(key)
     publish(key)
@@ -179,9 +179,9 @@ def test_event_acked_before_a_rejected_one_is_republished(database: Database, ka
 
     producer = PartlyRejectingProducer(SampleAggregate(), 0)
     monkeypatch.setattr(kafka, "producer", lambda: producer)
-    with publisher(database) as by_hand:
-        by_hand.publish()
-        by_hand.publish()
+    with publisher(database) as manual_publisher:
+        manual_publisher.publish()
+        manual_publisher.publish()
 
     assert kafka_probe.sequences(key) == [2, 1, 2]
     assert database.value(UNPUBLISHED) == 0
@@ -194,13 +194,13 @@ def test_relay_query_skips_parked_events_by_index(database: Database):
            SELECT gen_random_uuid(), 'progress', (n % 50)::text, n, 'LESSON_COMPLETED', '{{}}', '{{}}', now(),
                   CASE WHEN n % 2 = 0 THEN now() END, CASE WHEN n % 2 = 1 THEN now() END,
                   CASE WHEN n % 2 = 1 THEN '{PARKED}' END
-           FROM generate_series(1, 20000) AS n"""  # noqa: S608 a constant
+           FROM generate_series(1, 20000) AS n"""  # noqa: S608 constant
     )
     for _ in range(3):
         publish(SampleAggregate())
     database.execute("ANALYZE bus.outbox")
 
-    with relay._engine(database.url).connect() as connection:  # noqa: SLF001 as Relay makes it
+    with relay._engine(database.url).connect() as connection:  # noqa: SLF001 the engine of Relay
         statement = relay._UNPUBLISHED.compile(connection, compile_kwargs={"literal_binds": True})  # noqa: SLF001
         plan = [line for (line,) in connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS OFF) {statement}")]
 

@@ -1,4 +1,4 @@
-"""What was fetched before a rebalance and what comes after it must not mix."""
+"""Records fetched before a rebalance must not be started after it."""
 
 import threading
 import time
@@ -15,16 +15,18 @@ from bridge.consumer.service_consumer import ServiceConsumer
 from bridge.topics import TopicIdWatcher
 
 TOPIC, PARTITION = "progress", 1
-EMPTY_POLL, REVOKED = "nothing yet", "taken away"
+EMPTY_POLL, REVOKED = "empty poll", "revoked"
 
 RevokeCallback = Callable[["FakeConsumer", list[TopicPartition]], None]
 
 
 class FakeConsumer:
-    """A client as librdkafka has it: a rebalance is told from within ``poll`` and ``consume``, between two records."""
+    """A fake of the client: like librdkafka, it calls ``on_revoke`` within ``poll`` and ``consume``, between
+    records.
+    """
 
-    def __init__(self, *coming: "Message | str") -> None:
-        self.coming = list(coming)
+    def __init__(self, *script: "Message | str") -> None:
+        self.script = list(script)
         self._on_revoke: RevokeCallback = lambda *_: None
         self.stored: list[int] = []
 
@@ -35,16 +37,16 @@ class FakeConsumer:
         return next(iter(self.consume(num_messages=1)), None)
 
     def consume(self, *, num_messages: int, **_: float) -> list[Message]:
-        got: list[Message] = []
-        while self.coming and len(got) < num_messages:
-            coming = self.coming.pop(0)
-            if coming == EMPTY_POLL:
+        messages: list[Message] = []
+        while self.script and len(messages) < num_messages:
+            step = self.script.pop(0)
+            if step == EMPTY_POLL:
                 break
-            if coming == REVOKED:
+            if step == REVOKED:
                 self._on_revoke(self, [TopicPartition(TOPIC, PARTITION)])
             else:
-                got.append(coming)
-        return got
+                messages.append(step)
+        return messages
 
     def store_offsets(self, offsets: list[TopicPartition]) -> None:
         self.stored += [each.offset for each in offsets]
@@ -58,7 +60,7 @@ class FakeConsumer:
 
 
 class RecordingDispatcher(Dispatcher):
-    """Which records were given to a handler; none of them ever ends."""
+    """Records the offsets of dispatched records; none of them ever ends."""
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
@@ -80,18 +82,19 @@ class FixedTopicIds(TopicIdWatcher):
 def event(offset: int) -> Message:
     headers = [("ce_id", str(uuid4()).encode()), ("ce_type", b"LESSON_COMPLETED")]
     written_at = (TIMESTAMP_CREATE_TIME, int(time.time() * 1000))
-    place = {"topic": TOPIC, "partition": PARTITION, "offset": offset, "timestamp": written_at}
-    return Message(**place, key=b"ann", value=b"{}", headers=headers)
+    position = {"topic": TOPIC, "partition": PARTITION, "offset": offset, "timestamp": written_at}
+    return Message(**position, key=b"ann", value=b"{}", headers=headers)
 
 
 def test_fetched_record_is_not_started_after_revocation(monkeypatch: pytest.MonkeyPatch):
-    # The second of a key waits behind the first when another bridge takes both: begun, it would pass by the first.
+    # Another bridge takes over both records of the key. If this bridge started the second one, it could overtake the
+    # first.
     group = FakeConsumer(event(0), EMPTY_POLL, event(1), REVOKED)
     monkeypatch.setattr(kafka, "consumer", lambda _service: group)
     monkeypatch.setattr("bridge.consumer.service_consumer.DRAIN_SECONDS", 0)
     stop, started = threading.Event(), RecordingDispatcher()
     consumer = ServiceConsumer("courses", started, FixedTopicIds(), stop)
-    monkeypatch.setattr(consumer, "_apply_backpressure", lambda _consumer: group.coming or stop.set())
+    monkeypatch.setattr(consumer, "_apply_backpressure", lambda _consumer: group.script or stop.set())
 
     consumer.run()
 

@@ -1,4 +1,4 @@
-"""A log that was lost is filled again from the outbox: in batches, behind new events, and only with what is young."""
+"""A lost log is refilled from the outbox: in batches, after new events, and only within the retention period."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -19,7 +19,7 @@ from tests.support.databases import Database
 from tests.support.polling import eventually
 
 RUNNING_REFILLS = "SELECT count(*) FROM bus.kafka_topics WHERE refill_until IS NOT NULL"
-# LESSON_COMPLETED of many keys, published an hour ago.
+# Inserts LESSON_COMPLETED events of many keys, published an hour ago.
 STORE_MANY_EVENTS = """
     INSERT INTO bus.outbox (id, aggregatetype, aggregateid, aggregate_version, type, payload, headers, created_at,
                             published_at)
@@ -52,10 +52,10 @@ def test_new_event_is_not_delayed_by_refill(database: Database, kafka_probe: Kaf
         publish(key)
         published = "SELECT extract(epoch FROM published_at - created_at) FROM bus.outbox WHERE aggregateid = :key"
         eventually(lambda: database.value(published, key=key.aggregate_id) is not None, "the new event")
-        assert database.value(RUNNING_REFILLS) == 1, "the refill was over before the new event came"
+        assert database.value(RUNNING_REFILLS) == 1, "the refill ended before the new event was published"
         wait_until_refilled(database)
 
-    assert database.value(published, key=key.aggregate_id) < 10  # the refill itself takes longer
+    assert database.value(published, key=key.aggregate_id) < 10  # the whole refill takes longer
     assert (
         database.value("SELECT refill_sent FROM bus.kafka_topics WHERE topic = :topic", topic=kafka_probe.topic)
         == 50_000
@@ -101,11 +101,11 @@ def test_new_event_does_not_overtake_refilled_events_of_its_key(
     for _ in range(3):
         publish(key)
     database.execute("UPDATE bus.outbox SET published_at = now() WHERE published_at IS NULL")
-    with publisher(database) as by_hand:
-        by_hand.refill()
+    with publisher(database) as manual_publisher:
+        manual_publisher.refill()
         publish(key)
-        by_hand.publish()
-        while by_hand.refill():
+        manual_publisher.publish()
+        while manual_publisher.refill():
             pass
 
     assert kafka_probe.sequences(key) == [1, 2, 3, 4]
@@ -115,9 +115,9 @@ def test_new_event_does_not_overtake_refilled_events_of_its_key(
 def test_log_lost_during_refill_restarts_it(database: Database, kafka_probe: KafkaProbe, monkeypatch):
     monkeypatch.setattr(refill, "BATCH", 10)
     database.execute(STORE_MANY_EVENTS, count=100)
-    with publisher(database) as by_hand:
+    with publisher(database) as manual_publisher:
         for _ in range(3):
-            by_hand.refill()
+            manual_publisher.refill()
         kafka_probe.delete_topic()
 
     with running_relay(database):
@@ -126,8 +126,8 @@ def test_log_lost_during_refill_restarts_it(database: Database, kafka_probe: Kaf
 
 
 def test_events_older_than_retention_are_not_refilled(database: Database, kafka_probe: KafkaProbe):
-    young, old = SampleAggregate(), SampleAggregate()
-    publish(young, old)
+    recent, old = SampleAggregate(), SampleAggregate()
+    publish(recent, old)
     database.execute("UPDATE bus.outbox SET published_at = now() - interval '2 days'")
     too_old = timedelta(days=settings.OUTBOX_RETENTION_DAYS, hours=1)
     database.execute(
@@ -136,9 +136,9 @@ def test_events_older_than_retention_are_not_refilled(database: Database, kafka_
 
     with running_relay(database):
         wait_until_refilled(database)
-        eventually(kafka_probe.messages, "the young one")
+        eventually(kafka_probe.messages, "the recent event")
 
-    assert kafka_probe.sequences(young) == [1]
+    assert kafka_probe.sequences(recent) == [1]
     assert kafka_probe.sequences(old) == []
 
 
@@ -165,7 +165,7 @@ def test_replay_since_republishes_later_events(database: Database, kafka_probe: 
         since = (utc_now() - timedelta(days=1)).isoformat()
         assert cli.main(["replay", "--topic", SERVICE, "--since", since]) == 0
         assert f"{SERVICE}: 1 events will be published again\n" in capsys.readouterr().out
-        eventually(lambda: kafka_probe.sequences(keys[1]) == [1, 1], "the second time")
+        eventually(lambda: kafka_probe.sequences(keys[1]) == [1, 1], "the second publication")
         wait_until_refilled(database)
 
     assert kafka_probe.sequences(keys[0]) == [1]

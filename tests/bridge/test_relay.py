@@ -1,4 +1,4 @@
-"""From the outbox to a real broker: in order, marked when acknowledged, by one at a time."""
+"""The relay publishes the outbox to a real broker in order, marks acknowledged events, and has one leader."""
 
 from contextlib import contextmanager
 from uuid import UUID
@@ -27,11 +27,11 @@ LEADERS = """
 def quick(monkeypatch):
     monkeypatch.setattr(relay, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(relay, "EMBEDDED_CONSUMER_RESET_SECONDS", 0)  # nobody consumes here
+    monkeypatch.setattr(relay, "EMBEDDED_CONSUMER_RESET_SECONDS", 0)  # these tests have no consumers
 
 
 def topics_are_visible(topics: Topics) -> bool:
-    """Whether the broker that is asked knows the topics: of several, some learn of a new one a moment later."""
+    """Return whether the broker knows the topics: in a cluster, new topics become visible at different times."""
     try:
         return bool(topics.ids())
     except KafkaException:
@@ -40,11 +40,11 @@ def topics_are_visible(topics: Topics) -> bool:
 
 @contextmanager
 def publisher(database: Database):
-    """One that the test moves by hand."""
+    """Yield a publisher whose steps the test calls itself."""
     topics = Topics()
     topics.ensure()
     eventually(lambda: topics_are_visible(topics), "the new topics at every broker")
-    with relay._engine(database.url).connect() as connection:  # noqa: SLF001 as Relay makes it
+    with relay._engine(database.url).connect() as connection:  # noqa: SLF001 the engine of Relay
         publisher = Publisher(connection, topics)
         publisher.refills.begin_for_lost_logs(publisher.topic_ids)
         yield publisher
@@ -68,8 +68,8 @@ def test_message_is_a_cloudevent(database, kafka_probe: KafkaProbe):
         wait_until_published(database)
     [message] = kafka_probe.messages()
 
-    told = {name: value for name, value in message.headers.items() if name not in {"ce_id", "ce_time"}}
-    assert told == {
+    headers = {name: value for name, value in message.headers.items() if name not in {"ce_id", "ce_time"}}
+    assert headers == {
         "content-type": "application/json",
         "ce_specversion": "1.0",
         "ce_source": "/progress",
@@ -84,13 +84,13 @@ def test_message_is_a_cloudevent(database, kafka_probe: KafkaProbe):
 
 
 def test_late_committed_event_is_published(database, kafka_probe: KafkaProbe):
-    """Its number in the outbox is lower than the last that was published."""
+    """The ``seq`` of the event is lower than the last published one."""
     late, early = SampleAggregate(), SampleAggregate()
     publish(late, early)
     with running_relay(database):
         wait_until_published(database)
-        as_late = "UPDATE bus.outbox SET seq = -seq, published_at = NULL WHERE aggregateid = :key"
-        database.execute(as_late, key=late.aggregate_id)
+        mark_late = "UPDATE bus.outbox SET seq = -seq, published_at = NULL WHERE aggregateid = :key"
+        database.execute(mark_late, key=late.aggregate_id)
         wait_until_published(database)
 
     assert kafka_probe.sequences(late) == [1, 1]
@@ -102,7 +102,7 @@ def test_only_acknowledged_prefix_of_key_is_marked_published(database, kafka_pro
         publish(broken, fine)
 
     class LossyProducer:
-        """Loses the second event of one key, without a word."""
+        """Loses the second event of one key without an error."""
 
         def __init__(self) -> None:
             self._producer = producer()
@@ -113,10 +113,10 @@ def test_only_acknowledged_prefix_of_key_is_marked_published(database, kafka_pro
                 self._producer.produce(topic, key=key, headers=headers, **rest)
 
     producer = kafka.producer
-    with monkeypatch.context() as forgetful:
-        forgetful.setattr(kafka, "producer", LossyProducer)
-        with publisher(database) as by_hand, pytest.raises(KafkaException):
-            by_hand.publish()
+    with monkeypatch.context() as patch:
+        patch.setattr(kafka, "producer", LossyProducer)
+        with publisher(database) as manual_publisher, pytest.raises(KafkaException):
+            manual_publisher.publish()
     marked = database.rows("SELECT aggregateid, aggregate_version FROM bus.outbox WHERE published_at IS NOT NULL")
     assert set(marked) == {(broken.aggregate_id, 1), *((fine.aggregate_id, number) for number in (1, 2, 3))}
     with running_relay(database):
@@ -128,24 +128,24 @@ def test_only_acknowledged_prefix_of_key_is_marked_published(database, kafka_pro
 def test_leader_with_lost_connection_marks_nothing(database, kafka_probe: KafkaProbe, monkeypatch):
     key = SampleAggregate()
     publish(key)
-    with publisher(database) as by_hand:
-        send = by_hand._send  # noqa: SLF001 the moment in question
+    with publisher(database) as manual_publisher:
+        send = manual_publisher._send  # noqa: SLF001 the connection is lost after this call
 
         def send_and_lose_connection(rows):
             sent = send(rows)
-            pid = by_hand._connection.execute(text("SELECT pg_backend_pid()")).scalar_one()  # noqa: SLF001 as above
+            pid = manual_publisher._connection.execute(text("SELECT pg_backend_pid()")).scalar_one()  # noqa: SLF001 as above
             database.execute("SELECT pg_terminate_backend(:pid)", pid=pid)
             return sent
 
-        monkeypatch.setattr(by_hand, "_send", send_and_lose_connection)
+        monkeypatch.setattr(manual_publisher, "_send", send_and_lose_connection)
         with pytest.raises(DBAPIError):
-            by_hand.publish()
+            manual_publisher.publish()
     assert kafka_probe.sequences(key) == [1]
     assert database.value(UNPUBLISHED) == 1
     with running_relay(database):
         wait_until_published(database)
 
-    assert kafka_probe.sequences(key) == [1, 1]  # the same event, told again
+    assert kafka_probe.sequences(key) == [1, 1]  # the same event, published again
 
 
 def test_second_relay_takes_over_from_leader(database, kafka_probe: KafkaProbe):
@@ -171,7 +171,9 @@ def test_lost_log_is_detected_and_republished(database, kafka_probe: KafkaProbe)
     with running_relay(database):
         wait_until_published(database)
         kafka_probe.delete_topic()
-        eventually(lambda: database.value(UNPUBLISHED) > 0 or len(kafka_probe.messages()) == 2, "the discovery")
+        eventually(
+            lambda: database.value(UNPUBLISHED) > 0 or len(kafka_probe.messages()) == 2, "the detection of the lost log"
+        )
         wait_until_published(database)
 
     assert kafka_probe.sequences(key) == [1, 2]
@@ -179,13 +181,13 @@ def test_lost_log_is_detected_and_republished(database, kafka_probe: KafkaProbe)
 
 def test_acknowledgement_from_recreated_topic_is_ignored(database, kafka_probe: KafkaProbe):
     publish(SampleAggregate())
-    with publisher(database) as by_hand:
-        by_hand.publish()
+    with publisher(database) as manual_publisher:
+        manual_publisher.publish()
         kafka_probe.delete_topic()
-        Topics().ensure()  # by another program, say: our producer meets a topic and takes it for its own
+        Topics().ensure()  # another program recreates the topic, so the producer finds a topic with the right name
         publish(SampleAggregate())
         with pytest.raises(KafkaException):
-            by_hand.publish()
+            manual_publisher.publish()
 
     assert database.value(UNPUBLISHED) == 1
 

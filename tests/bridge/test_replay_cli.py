@@ -33,7 +33,7 @@ def test_redelivery_to_handler_is_idempotent(database: Database, capsys):
     for course_id in courses:
         for version in (1, 2):
             store_event(course_published(course_id, version=version), course_id, version=version)
-    store_event(enrollment_created(), uuid4())  # not routed to it
+    store_event(enrollment_created(), uuid4())  # not routed to the handler
 
     with running_worker("progress"):
         for _ in range(2):
@@ -53,7 +53,7 @@ def test_lag_is_reported_in_events_and_seconds(topics: str, capsys):
 
     assert cli.main(["lag"]) == 0
 
-    told = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
-    assert told["progress"].startswith("3 events, ")
-    for service, lag in told.items():
+    lags = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    assert lags["progress"].startswith("3 events, ")
+    for service, lag in lags.items():
         assert (lag == "0 events, 0 s") == (f"{topics}courses" not in ServiceConsumer.topics_of(service))

@@ -1,4 +1,4 @@
-"""``python -m bridge`` while a server cannot be reached: one line, no traceback, exit status 1."""
+"""If a server is unreachable, ``python -m bridge`` prints one line without traceback and exits with status 1."""
 
 import os
 import subprocess
@@ -28,14 +28,14 @@ def test_unreachable_kafka_is_reported_with_its_setting():
     status, lines = run(["lag"], {"KAFKA_BOOTSTRAP_SERVERS": CLOSED})
 
     assert status == 1
-    [line] = [line for line in lines if "|" not in line]  # librdkafka writes lines of its own
+    [line] = [line for line in lines if "|" not in line]  # librdkafka writes additional lines
     assert line.startswith(f"Kafka cannot be reached ({CLOSED}: ")
     assert "KAFKA_BOOTSTRAP_SERVERS" in line
 
 
 def run(command: list[str], environ: dict[str, str]) -> tuple[int, list[str]]:
-    """Run ``python -m bridge`` in this environment; return its exit status and what it wrote to standard error."""
-    done = subprocess.run(
+    """Run ``python -m bridge`` in this environment; return its exit status and the lines of its standard error."""
+    completed = subprocess.run(
         [sys.executable, "-m", "bridge", *command],
         cwd=settings.ROOT,
         env=os.environ | environ,
@@ -44,4 +44,4 @@ def run(command: list[str], environ: dict[str, str]) -> tuple[int, list[str]]:
         timeout=60,
         check=False,
     )
-    return done.returncode, done.stderr.splitlines()
+    return completed.returncode, completed.stderr.splitlines()

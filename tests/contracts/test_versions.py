@@ -205,7 +205,7 @@ def test_operation_of_an_unknown_command_is_rejected(deliver):
 
 
 def test_operation_of_an_unknown_command_waits_for_its_worker(database, deliver):
-    """A newer worker operation the operation, and an older worker takes it."""
+    """A newer worker accepted the operation, and an older worker takes it."""
     with registered(note):
         operation = {"kind": "progress.note", "message": {"note": "it"}, "owner": "auth0|ann", "claim": None}
         operation_id = deliver("progress.accept_operation", operation)["result"]["id"].partition("-")[2]

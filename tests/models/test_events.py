@@ -127,11 +127,11 @@ def test_timestamp_without_offset_is_rejected():
 
 
 def test_events_accept_unknown_fields():
-    told = {
+    event = {
         "user_id": "0190e000-0000-7000-8000-000000000000",
         "sub": "auth0|1",
         "pii": {"email": None, "name": None, "phone": "+1"},
         "created_at": "2026-01-01T00:00:00Z",
         "invited_by": "ann",
     }
-    assert msgspec.convert(told, UserCreated).sub == "auth0|1"
+    assert msgspec.convert(event, UserCreated).sub == "auth0|1"

@@ -1,4 +1,4 @@
-"""Fake workers, which execute the tasks of a queue like a worker's threads and can be told to fail."""
+"""Fake workers, which execute the tasks of a queue like a worker's threads and can be made to fail."""
 
 import base64
 import threading

@@ -1,9 +1,9 @@
-"""A real OpenSearch, the Elasticsearch that Maven Central has whole: one node, where Java and Maven are there.
+"""A real OpenSearch with one node, in place of Elasticsearch. Maven fetches it, if Java and Maven are installed.
 
 with running_node(tmp_path) as node: node.put("_index_template/x", {...}); node.search("logs-*", {...})
 
-It has data streams, index templates and Elasticsearch's field types, but not its lifecycles, which are no part of what
-is free there.
+OpenSearch supports data streams, index templates and Elasticsearch's field types, but not Elasticsearch's lifecycle
+policies. Elasticsearch itself is not available from Maven Central.
 """
 
 import json
@@ -31,12 +31,12 @@ _JAVA = [
 
 
 def missing_requirement() -> str:
-    """Why there can be no OpenSearch here; empty where there can. Fetches its jars the first time."""
+    """Return why OpenSearch cannot run here, or an empty string. The first call fetches the jars."""
     return missing_jars_reason("OpenSearch", Path(__file__).parent / "pom.xml", _JARS)
 
 
 class Node:
-    """What is asked of it. Raises requests.HTTPError where it refuses."""
+    """A client of one node. Raises requests.HTTPError for errors."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -45,48 +45,48 @@ class Node:
         requests.put(f"{self._url}/{path}", json=body, timeout=30).raise_for_status()
 
     def get(self, path: str) -> dict[str, Any]:
-        answer = requests.get(f"{self._url}/{path}", timeout=30)
-        answer.raise_for_status()
-        return dict(answer.json())
+        response = requests.get(f"{self._url}/{path}", timeout=30)
+        response.raise_for_status()
+        return dict(response.json())
 
     def add(self, index: str, lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Index ``lines`` in bulk, as Filebeat does, and make them be found; returns what it refused and why."""
+        """Index ``lines`` in bulk, like Filebeat, and refresh the index; return the errors of rejected lines."""
         create = json.dumps({"create": {"_index": index}})
         body = "".join(f"{create}\n{json.dumps(line)}\n" for line in lines)
-        answer = requests.post(
+        response = requests.post(
             f"{self._url}/_bulk?refresh=true",
             data=body.encode(),
             headers={"Content-Type": "application/x-ndjson"},
             timeout=60,
         )
-        answer.raise_for_status()
-        return [item["create"]["error"] for item in answer.json()["items"] if "error" in item["create"]]
+        response.raise_for_status()
+        return [item["create"]["error"] for item in response.json()["items"] if "error" in item["create"]]
 
     def search(self, index: str, query: dict[str, Any], **more: Any) -> list[dict[str, Any]]:
-        """The documents that ``query`` finds, a thousand at most; ``more`` beside the query, such as ``sort``."""
+        """Return at most 1000 documents that match ``query``; ``more`` are further parameters, such as ``sort``."""
         body = {"query": query, "size": 1000, **more}
-        answer = requests.post(f"{self._url}/{index}/_search", json=body, timeout=30)
-        answer.raise_for_status()
-        return [hit["_source"] for hit in answer.json()["hits"]["hits"]]
+        response = requests.post(f"{self._url}/{index}/_search", json=body, timeout=30)
+        response.raise_for_status()
+        return [hit["_source"] for hit in response.json()["hits"]["hits"]]
 
 
 @contextmanager
 def running_node(directory: Path) -> Iterator[Node]:
-    """A node of its own, with its data below ``directory``; it takes a free port at 9201 and up, on loopback."""
+    """Run a node with its data in ``directory``; it listens on a free loopback port from 9201 upwards."""
     config = directory / "node_1" / "config"
     config.mkdir(parents=True)
-    # It would otherwise look for others like it on this machine.
+    # Otherwise the node would search for other nodes on this machine.
     (config / "opensearch.yml").write_text("discovery.type: single-node\nnetwork.host: 127.0.0.1\n")
     log = directory / "log"
     named = ["-clusterName", f"coursebus-{os.getpid()}", "-basePath", str(directory)]
     with (
-        log.open("wb") as told,
+        log.open("wb") as output,
         popen_with_parent(
             [*_JAVA, *named, "-numOfNode", "1", "-baseHttpPort", "9200"],
-            # A stack that is started or stopped ends what is left over with this mark.
+            # Starting or stopping a stack kills leftover processes with this mark.
             env={**os.environ, STACK_ENV_VAR: str(directory.resolve())},
-            stdout=told,
-            stderr=told,
+            stdout=output,
+            stderr=output,
             start_new_session=True,
         ) as process,
     ):
@@ -97,7 +97,7 @@ def running_node(directory: Path) -> Iterator[Node]:
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    """Where it answers; empty as long as it is starting."""
+    """Return the URL of the node; empty while it is starting."""
     text = log.read_text(errors="replace")
     assert process.poll() is None, text[-2000:]
     found = re.search(r"HttpServerTransport\s*\] publish_address \{([\d.:]+)\}", text)
