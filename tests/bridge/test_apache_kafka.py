@@ -155,6 +155,7 @@ def test_offset_from_previous_log_is_ignored(harness: BridgeHarness):
     assert harness.handled(key) == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_bridge_suite_passes_with_apache_kafka(brokers: list[ApacheKafka]):
     """Run every other test of this folder in a separate pytest process."""
     addresses = ",".join(broker.address for broker in brokers)

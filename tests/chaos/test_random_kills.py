@@ -29,6 +29,7 @@ def assert_exactly_once(outcome: Outcome) -> None:
     assert outcome.records
 
 
+@pytest.mark.slow
 def test_three_minutes_of_random_kills_are_exactly_once(sabotage_platform: ChaosPlatform) -> None:
     assert_exactly_once(run_storm(sabotage_platform, seconds=180))
 
