@@ -113,7 +113,7 @@ def test_checker_finds_lost_event_without_offset_rule(chaos_platform: ChaosPlatf
         chaos_platform.restart("bridge")  # which would send it again …
         chaos_platform.platform.queues.flushall()  # … into a queue that is empty by now
         chaos_platform.kill("worker-courses")
-    with pytest.raises(AssertionError, match=r"no rest .*courses\.count_completion"):
+    with pytest.raises(AssertionError, match=r"no rest .*courses\.update_progress_on_completion"):
         chaos_platform.wait_until_idle([learner.user_id], seconds=12)
     found = chaos_platform.findings(learner.records, users=[learner.user_id])
     assert {finding.check for finding in found} == {"events are handled", "projections are the fold of events"}

@@ -80,8 +80,9 @@ def test_swept_event_continues_the_trace_of_its_webhook(harness, checkout, sessi
     with bind_context(request_id="e" * 32, causation_id="sweep-1"):
         apply_provider_event(harness.transactions, harness.providers, provider_event_id=event.id)
 
-    wanted = select(OutboxEvent.headers).where(OutboxEvent.type == "PAYMENT_SUCCEEDED")
-    assert session.scalars(wanted).all() == [webhook]
+    of_order = OutboxEvent.aggregateid == str(checkout["order_id"])
+    published = select(OutboxEvent.headers).where(OutboxEvent.type == "PAYMENT_SUCCEEDED", of_order)
+    assert session.scalars(published).all() == [webhook]
 
 
 def test_reapplied_event_captures_once(harness, checkout):
