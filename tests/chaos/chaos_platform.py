@@ -1,4 +1,4 @@
-"""A running platform to be hurt, and careful clients who live through it."""
+"""A running platform for fault injection, and clients that retry until they know the outcome."""
 
 import json
 import os
@@ -42,14 +42,14 @@ TIMEOUT_SECONDS = 120
 
 class ChaosPlatform:
     def __init__(self, platform: Platform, kafka: ApacheKafka | None = None) -> None:
-        """``kafka`` where it is not the embedded broker."""
+        """Wrap ``platform``; ``kafka`` is given only if it replaces the embedded broker."""
         self.platform = platform
         self.kafka = kafka
         self.harness = ScenarioHarness(platform)
 
     @classmethod
     def from_stack(cls, stack: Stack, kafka: ApacheKafka | None = None) -> "ChaosPlatform":
-        """Over a stack of its own, not that of the test run."""
+        """Create the platform for a separate stack, not the one of the test run."""
         platform = Platform(stack)
         platform.database = Database(f"postgresql+psycopg2://coursebus@127.0.0.1:{stack.port('postgres')}/coursebus")
         platform.queues = Redis.from_url(f"redis://127.0.0.1:{stack.port('queue')}/0")
@@ -58,8 +58,8 @@ class ChaosPlatform:
     @cached_property
     def courses(self) -> list[dict[str, Any]]:
         def listed() -> list[dict[str, Any]]:
-            answer = self.harness.visitor().get("/v1/courses?limit=100")
-            return list(answer.json()["items"]) if answer.status_code == 200 else []
+            response = self.harness.visitor().get("/v1/courses?limit=100")
+            return list(response.json()["items"]) if response.status_code == 200 else []
 
         return retry(listed)
 
@@ -76,7 +76,7 @@ class ChaosPlatform:
         ]
 
     def arm(self, point: str, *, victim: str | None = None) -> None:
-        """Have whoever reaches ``point`` next killed there, or the process ``victim`` in its place."""
+        """Kill the process that reaches ``point`` next, or the process ``victim`` instead."""
         self.disarm()
         armed = self.platform.stack.state_dir / "fault"
         written = armed.with_suffix(".new")
@@ -95,7 +95,7 @@ class ChaosPlatform:
         return retry(lambda: self.platform.stack.pids().get(name) or 0)
 
     def kill(self, name: str) -> None:
-        """SIGKILL; the supervisor starts it again."""
+        """Kill a process with SIGKILL; the supervisor starts it again."""
         if name == "kafka" and self.kafka:
             self.kafka.restart()
             return
@@ -103,7 +103,7 @@ class ChaosPlatform:
             os.kill(self.pid(name), signal.SIGKILL)
 
     def restart(self, *names: str) -> None:
-        """Kill these, and return when others have taken their place, ready or not."""
+        """Kill these processes; return when new ones run, even if they are not ready."""
         killed = {name: self.pid(name) for name in names}
         for name in names:
             self.kill(name)
@@ -112,7 +112,7 @@ class ChaosPlatform:
 
     @contextmanager
     def paused(self, name: str) -> Iterator[None]:
-        """As on a machine that swaps: alive, and not answering."""
+        """Stop the process with SIGSTOP within the block, as on a machine that swaps."""
         pid = self.pid(name)
         os.kill(pid, signal.SIGSTOP)
         try:
@@ -123,7 +123,7 @@ class ChaosPlatform:
 
     @contextmanager
     def stopped(self, name: str, *, seconds: float) -> Iterator[None]:
-        """Stopped, and started again ``seconds`` later, or after the block if that takes longer."""
+        """Stop the process; start it again after ``seconds``, or after the block if that takes longer."""
         back_at = time.monotonic() + seconds
         self.platform.stack.supervisor.stop([name], timeout_seconds=30)
         try:
@@ -134,7 +134,7 @@ class ChaosPlatform:
 
     @contextmanager
     def extra_process(self, module: str) -> Iterator["ExtraProcess"]:
-        """One more process of ``python -m module``, beside that of the supervisor."""
+        """Run an additional process of ``python -m module`` beside the one of the supervisor."""
         path = self.platform.stack.supervisor.logs / f"another-{module.split(maxsplit=1)[0]}-{uuid4().hex[:8]}.log"
         with path.open("wb") as log:
             process = subprocess.Popen(
@@ -151,39 +151,39 @@ class ChaosPlatform:
                 process.wait()
 
     def wipe_kafka(self) -> None:
-        """Have the broker lose its log. The embedded one keeps it in memory only."""
+        """Delete the log of the broker. The embedded broker keeps it in memory, so a restart is enough."""
         if self.kafka:
             self.kafka.wipe()
         else:
             self.kill("kafka")
 
     def is_all_committed(self, service: str) -> bool:
-        """Whether the group of ``service`` has left nothing on the topics behind, as Kafka knows it."""
+        """Return whether the group of ``service`` has committed the offsets of all records."""
         return not lag(self.platform, service)
 
     def wait_until_idle(self, users: Collection[str] = (), *, seconds: float = TIMEOUT_SECONDS) -> float:
         return wait_until_idle(self.platform, users, seconds=seconds)
 
     def findings(self, records: Collection[ClientRecord], *, users: Collection[str] = ()) -> list[checker.Finding]:
-        """What the checker finds now, about ``users`` only where some are named."""
+        """Return the findings of the checker, limited to ``users`` if any are given."""
         reading = take_snapshot(self.platform)
         return checker.findings(reading.for_users(users) if users else reading, records)
 
 
 @contextmanager
 def running_chaos_platform(*, apache: bool = False, **environ: str) -> Iterator[ChaosPlatform]:
-    """A stack of its own, over the embedded broker or Apache Kafka, with ``environ`` above what tests give."""
+    """Run a separate stack with the embedded broker or Apache Kafka; ``environ`` overrides the environment of tests."""
     state_dir = Path(tempfile.mkdtemp(prefix="coursebus-chaos-"))
-    state_dir.chmod(0o711)  # PostgreSQL, which does not run as root, walks through it
+    state_dir.chmod(0o711)  # PostgreSQL does not run as root and must be able to traverse it
     base = free_base()
     kafka = ApacheKafka(state_dir, base + OFFSETS["kafka"]) if apache else None
     servers = {"KAFKA_BOOTSTRAP_SERVERS": kafka.address} if kafka else {}
-    # No server that the test run itself was given.
+    # The stack starts its own servers, so remove the URLs of the servers of the test run.
     given = {
         name: value for name, value in environment.PLATFORM_ENVIRON.items() if not name.endswith(("_URL", "_SERVERS"))
     }
     stack = Stack(state_dir, base, environ={**given, "RATE_LIMITS": "off", **servers, **environ})
-    stack.processes = [process for process in stack.processes if process.name != "flower"]  # nobody looks
+    stack.processes = [process for process in stack.processes if process.name != "flower"]  # not needed by these tests
     try:
         with exclusive_start():
             stack.start(SERVERS)
@@ -191,7 +191,7 @@ def running_chaos_platform(*, apache: bool = False, **environ: str) -> Iterator[
                 kafka.start()
             stack.start_remaining()
         chaos_platform = ChaosPlatform.from_stack(stack, kafka)
-        chaos_platform.wait_until_idle()  # until every service has heard of the courses
+        chaos_platform.wait_until_idle()  # until every service has handled the events of the courses
         yield chaos_platform
     finally:
         stack.kill()
@@ -210,21 +210,21 @@ class ExtraProcess:
         return self.path.read_text(errors="replace")
 
 
-def retry(look: Callable[[], Found], *, seconds: float = TIMEOUT_SECONDS) -> Found:
-    """The first true answer; whoever does not answer is asked again."""
+def retry(check: Callable[[], Found], *, seconds: float = TIMEOUT_SECONDS) -> Found:
+    """Call ``check`` until its result is true; return it. Connection errors are retried."""
     deadline, pause_seconds = time.monotonic() + seconds, 0.1
     while True:
         with suppress(requests.RequestException, OSError):
-            if found := look():
+            if found := check():
                 return found
-        assert time.monotonic() < deadline, f"no answer within {seconds:g} s"
+        assert time.monotonic() < deadline, f"no result within {seconds:g} s"
         time.sleep(pause_seconds)
         pause_seconds = min(1.5 * pause_seconds, 0.5)
 
 
 @dataclass
 class Learner:
-    """A careful client: repeats with the same Idempotency-Key until it knows the outcome, and writes that down."""
+    """A client that repeats commands with the same Idempotency-Key until it knows the outcome, and records it."""
 
     chaos_platform: ChaosPlatform
     records: list[ClientRecord] = field(default_factory=list)
@@ -235,14 +235,14 @@ class Learner:
         self.visitor = retry(self.chaos_platform.harness.learner)
 
     def register(self) -> "Learner":
-        """Sign in for the first time; returns when the profile is there."""
+        """Sign in for the first time; return when the profile exists."""
         me = self._until({200}, lambda: self.visitor.get("/v1/me")).json()
         self.user_id = me["id"]
         self._record("registered")
         return self
 
     def enrol(self, course_id: str) -> None:
-        """Enrol in a free course; returns when its progress has begun."""
+        """Enrol in a free course; return when its progress exists."""
         path, key = f"/v1/courses/{course_id}/enrollments", uuid4().hex
         self._until({200, 201}, lambda: self.visitor.post(path, {}, key=key))
         self._record("enrolled", course_id=course_id)
@@ -257,7 +257,7 @@ class Learner:
         self._record("completed", course_id=course_id, lesson_id=lesson_id)
 
     def complete_async(self, course_id: str, lesson_id: str) -> None:
-        """The same by an operation; returns when that has succeeded."""
+        """Complete a lesson by an operation; return when the operation has succeeded."""
         key, send = uuid4().hex, self.visitor.person.send
         prefer = {"Prefer": "respond-async", "Idempotency_Key": key}
         accepted = self._until({202}, lambda: send("PUT", _completion(course_id, lesson_id), **prefer))
@@ -271,20 +271,20 @@ class Learner:
         return dict(opened)
 
     def buy(self, course_id: str) -> dict[str, Any]:
-        """Pay on the provider's page; returns the checkout when access is there."""
+        """Pay on the checkout session; return the checkout when the learner has access."""
         checkout = self.pay_for(course_id)
         self.await_access(course_id)
         return checkout
 
     def pay_for(self, course_id: str) -> dict[str, Any]:
-        """Pay on the provider's page, and leave it at that; returns the checkout."""
+        """Pay on the checkout session without waiting for access; return the checkout."""
         checkout = self.check_out(course_id)
         self._pay(checkout, "succeed")
         self._record("paid", course_id=course_id, order_id=checkout["order_id"])
         return checkout
 
     def get_refund(self, order_id: str, amount_minor: int | None = None) -> None:
-        """Have an admin give back a part of what we paid, or all that is left of it."""
+        """Refund a part of the order as an administrator, or everything that is left."""
         admin = retry(lambda: self.chaos_platform.platform.person("admin@demo.test"))
         wanted = {"reason": "the storm", **({"amount_minor": amount_minor} if amount_minor else {})}
         path, key = f"/v1/orders/{order_id}/refunds", uuid4().hex
@@ -292,7 +292,7 @@ class Learner:
         self._record("refunded", order_id=order_id, refund_id=refund["id"], amount_minor=refund["amount_minor"])
 
     def await_access_end(self, course_id: str) -> None:
-        """Return when access has ended."""
+        """Wait until access has ended."""
         self._until({404}, lambda: self.visitor.get(f"/v1/courses/{course_id}/progress"), but={200})
 
     def pay_with_declined_card(self, course_id: str) -> None:
@@ -304,31 +304,31 @@ class Learner:
         retry(lambda: [self.chaos_platform.harness.pay(checkout["redirect_url"], outcome)])
 
     def reuse_idempotency_key(self, course_id: str) -> None:
-        """Order another course under the key of the last checkout, which is refused."""
+        """Order another course with the key of the last checkout, which is rejected."""
         body = {"course_id": course_id, "provider": "stripe"}
         self._until({422}, lambda: self.visitor.post("/v1/checkouts", body, key=self.key))
         self._record("refused order", course_id=course_id)
 
     def access_without_enrollment(self, course_id: str) -> None:
-        """Complete a lesson of a course that nobody has let us into."""
+        """Complete a lesson of a course without enrolment, which is rejected."""
         lesson_id = self.lessons(course_id)[0]
         self._until({403}, lambda: self.visitor.put(_completion(course_id, lesson_id)))
         self._record("refused completion", course_id=course_id, lesson_id=lesson_id)
 
     def create_course(self, title: str) -> None:
-        """Begin a course of one's own, and ask for it once more as if the answer had been lost."""
+        """Create a course and repeat the request, as if the response had been lost."""
         claims = json.loads(b64decode(self.visitor.person.token.split(".")[1] + "=="))
         author = retry(
             lambda: self.chaos_platform.platform.client_with_claims({**claims, "permissions": ["courses:write"]})
         )
         key, free = uuid4().hex, {"amount_minor": 0, "currency": "USD"}
         course = {"title": title, "category": "history", "level": "beginner", "language": "en", "price": free}
-        answers = [
+        responses = [
             self._until({201}, lambda: author.send("POST", "/v1/courses", course, Idempotency_Key=key))
             for _ in range(2)
         ]
-        assert answers[0].json() == answers[1].json(), "the repeated request was answered in another way"
-        self._record("written", course_id=answers[0].json()["id"])
+        assert responses[0].json() == responses[1].json(), "the repeated request got a different response"
+        self._record("written", course_id=responses[0].json()["id"])
 
     def course(self, course_id: str) -> dict[str, Any]:
         return dict(self._until({200}, lambda: self.visitor.get(f"/v1/courses/{course_id}")).json())
@@ -342,14 +342,17 @@ class Learner:
     def _until(
         self, wanted: set[int], ask: Callable[[], requests.Response], *, but: Collection[int] = ()
     ) -> requests.Response:
-        """Ask until there is a wanted answer. One that is neither that nor "ask again" is a broken promise."""
+        """Repeat the request until its status is in ``wanted``.
 
-        def answers() -> list[requests.Response]:  # a refusal alone would pass for no answer: it is false
-            answer = ask()
-            assert answer.status_code in {*wanted, *but, 409, 429, 502, 503, 504}, answer.text
-            return [answer] if answer.status_code in wanted else []
+        A status that is not retryable either fails the test.
+        """
 
-        return retry(answers)[0]
+        def responses() -> list[requests.Response]:  # a list, because an error response itself is false
+            response = ask()
+            assert response.status_code in {*wanted, *but, 409, 429, 502, 503, 504}, response.text
+            return [response] if response.status_code in wanted else []
+
+        return retry(responses)[0]
 
 
 def _completion(course_id: str, lesson_id: str) -> str:

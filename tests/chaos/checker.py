@@ -1,7 +1,7 @@
-"""Whether every promise was kept: pure functions over what was read when all was quiet again.
+"""Checks of the guarantees of the platform: pure functions over a snapshot of the idle system.
 
-In the manner of Jepsen: clients write down what they were told, the platform is read to the last row, and each check
-compares the two, or two readings that must agree. A finding is a broken promise.
+Like Jepsen: clients record the outcomes of their commands, the snapshot contains all data of the platform, and each
+check compares the records with the snapshot, or two parts of the snapshot. A finding is a violated guarantee.
 """
 
 import importlib
@@ -16,7 +16,7 @@ Row = Mapping[str, Any]  # ids are text
 
 @dataclass(frozen=True, kw_only=True)
 class ClientRecord:
-    """What a client was told: that a command was carried out, or (``refused …``) that it was not."""
+    """The outcome of a command that a client received: executed, or (``refused …``) rejected."""
 
     # registered, enrolled, ordered, paid, refunded, completed; refused payment, refused completion, refused order
     what: str
@@ -30,7 +30,7 @@ class ClientRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A promise that was broken."""
+    """A violated guarantee."""
 
     check: str
     text: str
@@ -38,25 +38,25 @@ class Finding:
 
 @dataclass(frozen=True)
 class SystemSnapshot:
-    """All that there is to see, read at rest."""
+    """All data of the platform, read while it is idle."""
 
     outbox: list[Row] = field(default_factory=list)
-    topics: list[Row] = field(default_factory=list)  # in the order of their partition
+    topics: list[Row] = field(default_factory=list)  # in partition order
     inbox: set[tuple[str, str]] = field(default_factory=set)  # handler, event
     dead_letters: Collection[tuple[str, str]] = ()
     tables: dict[str, list[Any]] = field(default_factory=dict)
-    charges: list[Row] = field(default_factory=list)  # what the provider has really taken
+    charges: list[Row] = field(default_factory=list)  # captured by the provider
     mails: list[Row] = field(default_factory=list)
     deliveries: list[Row] = field(default_factory=list)
-    redis_lists: dict[str, int] = field(default_factory=dict)  # what waits in Redis: by key, how much
-    undelivered_webhooks: int = 0  # of the provider's, that nobody has accepted
+    redis_lists: dict[str, int] = field(default_factory=dict)  # lengths of the Redis lists by key
+    undelivered_webhooks: int = 0  # webhooks of the provider that were not accepted
     handlers: Mapping[str, list[str]] = field(default_factory=dict)  # bridge/routes.py
 
     def table(self, name: str) -> list[Row]:
         return self.tables.get(name, [])
 
     def for_users(self, users: Collection[str]) -> "SystemSnapshot":
-        """The same, of these users only."""
+        """Return the part of the snapshot that belongs to these users."""
         users = set(users)
         tables = {
             name: [row for row in rows if str(row.get("user_id", row.get("id"))) in users]
@@ -83,13 +83,13 @@ class SystemSnapshot:
             charges=[charge for charge in self.charges if charge["order_id"] in orders],
             mails=[mail for mail in self.mails if addresses & set(mail["to"])],
             deliveries=[row for row in self.deliveries if row["user_id"] in users],
-            redis_lists={},  # anybody's
+            redis_lists={},  # cannot be assigned to users
             undelivered_webhooks=0,
         )
 
 
 def _user_of(event: Row) -> str | None:
-    """The person whom an event is about."""
+    """Return the id of the user that an event belongs to."""
     payload = event["payload"]
     return payload.get("user_id") or (payload["instructor_id"] if event["type"] == "COURSE_CREATED" else None)
 
@@ -99,14 +99,14 @@ CHECKS: list[Check] = []
 
 
 def check(fn: Check) -> Check:
-    """Have ``findings`` ask this too: it yields a sentence for each broken promise."""
+    """Register a check; it yields a sentence for each violated guarantee."""
     CHECKS.append(fn)
     return fn
 
 
 def findings(snapshot: SystemSnapshot, records: Collection[ClientRecord] = ()) -> list[Finding]:
-    """Each broken promise; nothing where all were kept."""
-    from . import checks  # noqa: PLC0415 they are made of what is above
+    """Return the findings of all checks."""
+    from . import checks  # noqa: PLC0415 the checks import this module
 
     for module in pkgutil.iter_modules(checks.__path__, f"{checks.__name__}."):
         importlib.import_module(module.name)
@@ -116,23 +116,23 @@ def findings(snapshot: SystemSnapshot, records: Collection[ClientRecord] = ()) -
 
 
 def duplicates(snapshot: SystemSnapshot) -> list[Finding]:
-    """What came twice: allowed where something was cut off, and a finding where nothing was."""
+    """Return events and mails that were sent twice: allowed after crashes, a finding without them."""
     events = Counter((row["topic"], row["type"], row["id"]) for row in snapshot.topics)
     mails = Counter(mail["headers"]["Message-ID"] for mail in snapshot.mails)
     return [
-        Finding(check="nothing was sent twice", text=f"{what} came {times} times")
+        Finding(check="nothing was sent twice", text=f"{what} was sent {times} times")
         for what, times in [*events.items(), *mails.items()]
         if times > 1
     ]
 
 
 def count_duplicate_mails(snapshot: SystemSnapshot) -> int:
-    """How many mails came again with the same Message-ID: allowed where SMTP was cut off, and counted."""
+    """Return the number of mails with a repeated Message-ID, which are allowed if an SMTP connection broke."""
     return len(snapshot.mails) - len({mail["headers"]["Message-ID"] for mail in snapshot.mails})
 
 
 def grouped(rows: Iterable[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
-    """Rows by what they have in these columns."""
+    """Group the rows by the values of these columns."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in rows:
         groups[tuple(row[column] for column in columns)].append(row)

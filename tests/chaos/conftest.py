@@ -11,13 +11,15 @@ from .chaos_platform import ChaosPlatform, running_chaos_platform
 
 @pytest.fixture
 def chaos_platform(stack: Platform) -> ChaosPlatform:
-    """The running platform of the test run, to be hurt."""
+    """Return the running platform of the test run for fault injection."""
     return ChaosPlatform(stack)
 
 
 @pytest.fixture(scope="package")
 def sabotage_platform() -> Iterator[ChaosPlatform]:
-    """A stack of its own: over Apache Kafka where that can be, its Pythons open to sabotage, and nobody repairs."""
+    """Run a separate stack, with Apache Kafka if it is installed, whose processes load sabotage; the audit is
+    disabled.
+    """
     sabotage = str(Path(__file__).with_name("sabotage"))
     with running_chaos_platform(
         apache=not missing_requirement(), PYTHONPATH=sabotage, AUDIT_EVERY_SECONDS="86400"

@@ -1,8 +1,8 @@
-"""The random killer: ``python -m tests.chaos.random_kills --minutes 10 --seed 7``, or ``make chaos MINUTES=10 SEED=7``.
+"""Random kills: ``python -m tests.chaos.random_kills --minutes 10 --seed 7``, or ``make chaos MINUTES=10 SEED=7``.
 
-People register, buy, learn and write courses while processes are killed at random, queues are flushed and the broker
-loses its log. Then it is quiet, and the checker reads everything. The seed gives the same intentions, not the same
-moments.
+Clients register, buy, learn and create courses while processes are killed at random, queues are flushed and the broker
+loses its log. When the platform is idle again, the checker reads everything. The same seed repeats the same choices,
+but not the same timing.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from .checker import ClientRecord, Finding, count_duplicate_mails
 from .checker import findings as found_in
 from .snapshot import take_snapshot
 
-RECOVERY_SECONDS = 180  # until all stories have ended, and all is quiet
+RECOVERY_SECONDS = 180  # until all scenarios have ended and the platform is idle
 _OFTEN = [*(f"worker-{service}" for service in SERVICES), "bridge", "gateway"]
 _VICTIMS = [*_OFTEN, *_OFTEN, "beat", "queue", "cache", "kafka", "postgres", "mongo", "mail"]
 _UNRELIABLE_STRIPE = "make Stripe unreliable"
@@ -36,13 +36,14 @@ _UNRELIABLE_STRIPE = "make Stripe unreliable"
 
 @dataclass(frozen=True)
 class Intensity:
-    """How many clients there are at once, and how long each rests between two stories and the killer between two blows:
-    so many seconds, from the first to the second.
+    """The number of concurrent clients, and the pauses between scenarios and between faults.
+
+    Each pause is a random number of seconds from the first to the second value.
     """
 
     clients: int = 3
     between_scenarios: tuple[float, float] = (0, 0)
-    between_kills: tuple[float, float] = (1.5, 4)  # while somebody gets back on their feet
+    between_kills: tuple[float, float] = (1.5, 4)  # while killed processes restart
     only_purchases: bool = False
 
 
@@ -51,25 +52,25 @@ FULL = Intensity()
 
 @dataclass
 class Outcome:
-    """What a storm has done, and what the checker found after it."""
+    """The faults and records of a run, and the findings of the checker after it."""
 
     kills: Counter[str] = field(default_factory=Counter)
     records: list[ClientRecord] = field(default_factory=list)
-    failed_scenarios: list[str] = field(default_factory=list)  # stories that did not end well
+    failed_scenarios: list[str] = field(default_factory=list)  # scenarios that failed
     findings: list[Finding] = field(default_factory=list)
     repeated_mails: int = 0
     idle_after_seconds: float = 0.0
 
     def __str__(self) -> str:
-        purchases = sum(told.what == "paid" for told in self.records)
+        purchases = sum(record.what == "paid" for record in self.records)
         lines = [
             f"purchases:       {purchases}",
-            f"kills:           {sum(times for blow, times in self.kills.items() if blow != _UNRELIABLE_STRIPE)}",
-            f"blows:           {dict(self.kills)}",
-            f"told to clients: {dict(Counter(told.what for told in self.records))}",
-            f"quiet after:     {self.idle_after_seconds:.1f} s",
-            f"mails that came twice with the same Message-ID: {self.repeated_mails}",
-            *(f"BROKEN STORY     {story}" for story in self.failed_scenarios),
+            f"kills:           {sum(times for fault, times in self.kills.items() if fault != _UNRELIABLE_STRIPE)}",
+            f"faults:          {dict(self.kills)}",
+            f"client records:  {dict(Counter(record.what for record in self.records))}",
+            f"idle after:      {self.idle_after_seconds:.1f} s",
+            f"mails sent twice with the same Message-ID: {self.repeated_mails}",
+            *(f"FAILED SCENARIO  {scenario}" for scenario in self.failed_scenarios),
             *(f"FINDING          {finding.check}: {finding.text}" for finding in self.findings),
             f"findings:        {len(self.findings) + len(self.failed_scenarios)}",
         ]
@@ -79,82 +80,86 @@ class Outcome:
 def storm(
     chaos_platform: ChaosPlatform, *, seconds: float, seed: int, intensity: Intensity = FULL, whole: bool = False
 ) -> Outcome:
-    """Live through ``seconds`` of it. The checker looks at its people only, or at the ``whole`` platform."""
-    outcome, over = Outcome(), threading.Event()
-    lives = [
+    """Run clients and faults for ``seconds``, then check the data of these clients, or of the ``whole`` platform."""
+    outcome, stop = Outcome(), threading.Event()
+    threads = [
         threading.Thread(
-            target=_run_scenarios, args=(chaos_platform, random.Random(f"{seed}/{n}"), intensity, over, outcome)
+            target=_run_scenarios, args=(chaos_platform, random.Random(f"{seed}/{n}"), intensity, stop, outcome)
         )
         for n in range(intensity.clients)
     ]
-    for life in lives:
-        life.start()
+    for thread in threads:
+        thread.start()
     try:
         _kill_loop(chaos_platform, random.Random(seed), intensity, time.monotonic() + seconds, outcome)
     finally:
-        over.set()
+        stop.set()
         began = time.monotonic()
-        for life in lives:
-            life.join(RECOVERY_SECONDS)
-    users = set() if whole else {told.user_id for told in outcome.records}
+        for thread in threads:
+            thread.join(RECOVERY_SECONDS)
+    users = set() if whole else {record.user_id for record in outcome.records}
     chaos_platform.wait_until_idle(seconds=RECOVERY_SECONDS)
     outcome.idle_after_seconds = time.monotonic() - began
-    reading = take_snapshot(chaos_platform.platform)
-    outcome.findings = found_in(reading.for_users(users) if users else reading, outcome.records)
-    outcome.repeated_mails = count_duplicate_mails(reading)
+    snapshot = take_snapshot(chaos_platform.platform)
+    outcome.findings = found_in(snapshot.for_users(users) if users else snapshot, outcome.records)
+    outcome.repeated_mails = count_duplicate_mails(snapshot)
     return outcome
 
 
 def _kill_loop(
-    chaos_platform: ChaosPlatform, dice: random.Random, force: Intensity, until: float, outcome: Outcome
+    chaos_platform: ChaosPlatform, generator: random.Random, intensity: Intensity, until: float, outcome: Outcome
 ) -> None:
     began = time.monotonic()
-    # Once in each storm, however short.
-    certain = [("flush the queues", 0.4), ("empty the broker's log", 0.7)]
+    # Faults that happen in every run, however short.
+    scheduled = [("flush the queues", 0.4), ("empty the broker's log", 0.7)]
     while time.monotonic() < until:
         share = (time.monotonic() - began) / (until - began)
-        if certain and share > certain[0][1]:
-            blow = certain.pop(0)[0]
+        if scheduled and share > scheduled[0][1]:
+            fault = scheduled.pop(0)[0]
         else:
-            blow = dice.choice([*_VICTIMS, "flush the queues", _UNRELIABLE_STRIPE, _UNRELIABLE_STRIPE])
-        outcome.kills[blow] += 1
-        _kill(chaos_platform, blow, dice)
-        time.sleep(dice.uniform(*force.between_kills))
+            fault = generator.choice([*_VICTIMS, "flush the queues", _UNRELIABLE_STRIPE, _UNRELIABLE_STRIPE])
+        outcome.kills[fault] += 1
+        _kill(chaos_platform, fault, generator)
+        time.sleep(generator.uniform(*intensity.between_kills))
     chaos_platform.harness.faults(duplicate_webhooks=0, drop_response_after_commit=0, reorder_webhooks=False)
 
 
-def _kill(chaos_platform: ChaosPlatform, blow: str, dice: random.Random) -> None:
-    if blow == "flush the queues":
-        with suppress(RedisError):  # it is down itself
+def _kill(chaos_platform: ChaosPlatform, fault: str, generator: random.Random) -> None:
+    if fault == "flush the queues":
+        with suppress(RedisError):  # the queue server is down
             chaos_platform.platform.queues.flushall()
-    elif blow == "empty the broker's log":
+    elif fault == "empty the broker's log":
         chaos_platform.wipe_kafka()
-    elif blow == _UNRELIABLE_STRIPE:
-        faults = {"duplicate_webhooks": dice.randint(0, 3), "drop_response_after_commit": dice.randint(0, 2)}
-        chaos_platform.harness.faults(**faults, reorder_webhooks=dice.random() < 0.5)
+    elif fault == _UNRELIABLE_STRIPE:
+        faults = {"duplicate_webhooks": generator.randint(0, 3), "drop_response_after_commit": generator.randint(0, 2)}
+        chaos_platform.harness.faults(**faults, reorder_webhooks=generator.random() < 0.5)
     else:
-        chaos_platform.kill(blow)
+        chaos_platform.kill(fault)
 
 
 def _run_scenarios(
-    chaos_platform: ChaosPlatform, dice: random.Random, force: Intensity, over: threading.Event, outcome: Outcome
+    chaos_platform: ChaosPlatform,
+    generator: random.Random,
+    intensity: Intensity,
+    stop: threading.Event,
+    outcome: Outcome,
 ) -> None:
-    """One story after another, each of somebody new."""
-    while not over.is_set():
+    """Run one scenario after another, each with a new user."""
+    while not stop.is_set():
         learner = None
-        story = _buy if force.only_purchases else dice.choice(_SCENARIOS)
+        scenario = _buy if intensity.only_purchases else generator.choice(_SCENARIOS)
         try:
             learner = Learner(chaos_platform)
-            story(learner.register(), dice)
-        except Exception as error:  # noqa: BLE001 whatever it is, the story has ended badly
-            outcome.failed_scenarios.append(f"{story.__name__}, {_failed_step(error)}: {error!r}")
+            scenario(learner.register(), generator)
+        except Exception as error:  # noqa: BLE001 any error means that the scenario failed
+            outcome.failed_scenarios.append(f"{scenario.__name__}, {_failed_step(error)}: {error!r}")
         finally:
             outcome.records += learner.records if learner else []
-        over.wait(dice.uniform(*force.between_scenarios))
+        stop.wait(generator.uniform(*intensity.between_scenarios))
 
 
 def _failed_step(error: Exception) -> str:
-    """The step of its story, a method of Learner, that raised ``error``."""
+    """Return the step of the scenario, a method of Learner, that raised ``error``."""
     steps = [
         frame.name
         for frame in traceback.extract_tb(error.__traceback__)
@@ -163,38 +168,38 @@ def _failed_step(error: Exception) -> str:
     return steps[0] if steps else "before its first step"
 
 
-def _learn(learner: Learner, dice: random.Random) -> None:
-    course_id = dice.choice(learner.chaos_platform.free_courses)["id"]
+def _learn(learner: Learner, generator: random.Random) -> None:
+    course_id = generator.choice(learner.chaos_platform.free_courses)["id"]
     learner.enrol(course_id)
-    for lesson_id in learner.lessons(course_id)[: dice.randint(1, 4)]:
-        dice.choice([learner.complete, learner.complete, learner.complete_async])(course_id, lesson_id)
+    for lesson_id in learner.lessons(course_id)[: generator.randint(1, 4)]:
+        generator.choice([learner.complete, learner.complete, learner.complete_async])(course_id, lesson_id)
 
 
-def _buy(learner: Learner, dice: random.Random) -> None:
-    mine, other = dice.sample(learner.chaos_platform.paid_courses, 2)
+def _buy(learner: Learner, generator: random.Random) -> None:
+    mine, other = generator.sample(learner.chaos_platform.paid_courses, 2)
     learner.buy(mine["id"])
     learner.reuse_idempotency_key(other["id"])
     learner.complete(mine["id"], learner.lessons(mine["id"])[0])
 
 
-def _get_refund(learner: Learner, dice: random.Random) -> None:
-    course_id = dice.choice(learner.chaos_platform.paid_courses)["id"]
+def _get_refund(learner: Learner, generator: random.Random) -> None:
+    course_id = generator.choice(learner.chaos_platform.paid_courses)["id"]
     order_id = learner.buy(course_id)["order_id"]
-    learner.get_refund(order_id, dice.randint(100, 900))
-    if dice.random() < 0.7:
+    learner.get_refund(order_id, generator.randint(100, 900))
+    if generator.random() < 0.7:
         learner.get_refund(order_id)
         learner.await_access_end(course_id)
         learner.access_without_enrollment(course_id)
 
 
-def _get_declined(learner: Learner, dice: random.Random) -> None:
-    course_id = dice.choice(learner.chaos_platform.paid_courses)["id"]
+def _get_declined(learner: Learner, generator: random.Random) -> None:
+    course_id = generator.choice(learner.chaos_platform.paid_courses)["id"]
     learner.pay_with_declined_card(course_id)
     learner.access_without_enrollment(course_id)
 
 
-def _create_course(learner: Learner, dice: random.Random) -> None:
-    learner.create_course(f"A course about {dice.randbytes(4).hex()} {uuid4().hex[:8]}")
+def _create_course(learner: Learner, generator: random.Random) -> None:
+    learner.create_course(f"A course about {generator.randbytes(4).hex()} {uuid4().hex[:8]}")
 
 
 _SCENARIOS: list[Callable[[Learner, random.Random], None]] = [
@@ -208,25 +213,25 @@ _SCENARIOS: list[Callable[[Learner, random.Random], None]] = [
 
 
 def main() -> int:
-    """A storm over a stack of its own."""
+    """Run the storm on a separate stack."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--minutes", type=float, default=10)
     arguments.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    arguments.add_argument("--apache", action="store_true", help="over Apache Kafka in place of the embedded broker")
+    arguments.add_argument("--apache", action="store_true", help="use Apache Kafka instead of the embedded broker")
     arguments.add_argument("--clients", type=int, default=FULL.clients)
-    arguments.add_argument("--kills", type=int, help="about so many in all, in place of one every few seconds")
-    arguments.add_argument("--purchases", action="store_true", help="learners buy, and do nothing else")
-    given = arguments.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: everything is stopped
-    if given.apache and (reason := missing_requirement()):
+    arguments.add_argument("--kills", type=int, help="approximate number of faults, instead of one every few seconds")
+    arguments.add_argument("--purchases", action="store_true", help="only run purchases")
+    args = arguments.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: stops every process
+    if args.apache and (reason := missing_requirement()):
         raise SystemExit(reason)
-    print(f"seed {given.seed}, {given.minutes:g} minutes", flush=True)
-    force = Intensity(clients=given.clients, only_purchases=given.purchases)
-    if given.kills:
-        pause_seconds = given.minutes * 60 / given.kills
-        force = replace(force, between_kills=(pause_seconds / 2, pause_seconds * 1.5))
-    with running_chaos_platform(apache=given.apache) as chaos_platform:
-        outcome = storm(chaos_platform, seconds=given.minutes * 60, seed=given.seed, intensity=force, whole=True)
+    print(f"seed {args.seed}, {args.minutes:g} minutes", flush=True)
+    intensity = Intensity(clients=args.clients, only_purchases=args.purchases)
+    if args.kills:
+        pause_seconds = args.minutes * 60 / args.kills
+        intensity = replace(intensity, between_kills=(pause_seconds / 2, pause_seconds * 1.5))
+    with running_chaos_platform(apache=args.apache) as chaos_platform:
+        outcome = storm(chaos_platform, seconds=args.minutes * 60, seed=args.seed, intensity=intensity, whole=True)
     print(outcome)
     return bool(outcome.findings or outcome.failed_scenarios)
 

@@ -1,4 +1,4 @@
-"""Everything that there is to read of a running platform, and whether it is at rest."""
+"""Snapshots of a running platform, and whether it is idle."""
 
 import json
 import time
@@ -47,7 +47,7 @@ _UNAVAILABLE_ERRORS = (
     TimeoutError,
     requests.RequestException,
 )
-# What somebody still has to do; the first number that is not 0 tells what the platform is busy with.
+# Pending work; the first count above 0 is reported.
 _PENDING = {
     "events to be published": "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL",
     "topics to be refilled": "SELECT count(*) FROM bus.kafka_topics WHERE refill_until IS NOT NULL",
@@ -59,7 +59,7 @@ _PENDING = {
 
 
 def take_snapshot(platform: Platform, *, seconds: float = 60) -> SystemSnapshot:
-    """What can be seen now; comparing it makes sense when ``busy`` says nothing. Servers may be on their way back."""
+    """Return the current data, retrying while servers restart. It is consistent only if ``pending_work`` is empty."""
     deadline = time.monotonic() + seconds
     while True:
         try:
@@ -87,7 +87,7 @@ def _take_snapshot(platform: Platform) -> SystemSnapshot:
 
 
 def pending_work(platform: Platform, users: Collection[str] = ()) -> str:
-    """What the platform still has to do, in words, empty at rest. With ``users``, of events and mails only theirs."""
+    """Describe the pending work; empty if the platform is idle. ``users`` limits it to their events and mails."""
     for what, sql in _PENDING.items():
         if number := platform.database.value(sql):
             return f"{number} {what}"
@@ -97,29 +97,29 @@ def pending_work(platform: Platform, users: Collection[str] = ()) -> str:
     if mails := [row for row in waiting if not users or row["user_id"] in users]:
         return f"{len(mails)} mails to be sent"
     if users:
-        return ""  # what else is under way may be anybody's
+        return ""  # other work cannot be assigned to users
     return ", ".join(f"{length} in {name}" for name, length in _lists(platform.queues).items() if length)
 
 
 def wait_until_idle(platform: Platform, users: Collection[str] = (), *, seconds: float) -> float:
-    """Return when nothing is left to do; how long that took."""
-    began, doing, quiet = time.monotonic(), "everything", 0
+    """Wait until there is no pending work; return the seconds that it took."""
+    began, pending, quiet = time.monotonic(), "everything", 0
     while time.monotonic() - began < seconds:
-        looked = time.monotonic()
+        checked_at = time.monotonic()
         try:
-            doing = pending_work(platform, users)
+            pending = pending_work(platform, users)
         except _UNAVAILABLE_ERRORS as error:
-            doing = repr(error)  # a server that is not back yet
-        quiet = 0 if doing else quiet + 1
+            pending = repr(error)  # a server that is still restarting
+        quiet = 0 if pending else quiet + 1
         if quiet == 2:
             return time.monotonic() - began
-        time.sleep(min(max(0.1, 4 * (time.monotonic() - looked)), 1))  # the machine is theirs who are busy
-    last_words = "\n".join(platform.stack.log("bridge").splitlines()[-30:])
-    raise AssertionError(f"no rest within {seconds:g} s: {doing}. The bridge's last words:\n{last_words}")
+        time.sleep(min(max(0.1, 4 * (time.monotonic() - checked_at)), 1))  # leave the CPU to the platform
+    log_end = "\n".join(platform.stack.log("bridge").splitlines()[-30:])
+    raise AssertionError(f"not idle within {seconds:g} s: {pending}. The end of the bridge's log:\n{log_end}")
 
 
 def _rows(platform: Platform, table: str) -> list[Row]:
-    found = platform.database.rows(f"SELECT to_jsonb(t) FROM {table} t ORDER BY 1")  # noqa: S608 our own names
+    found = platform.database.rows(f"SELECT to_jsonb(t) FROM {table} t ORDER BY 1")  # noqa: S608 constant names
     return [row for (row,) in found]
 
 
@@ -130,7 +130,7 @@ def _unhandled(platform: Platform, users: Collection[str]) -> list[str]:
         JOIN jsonb_to_recordset(CAST(:wanted AS jsonb)) AS handler (type text, name text) USING (type)
         WHERE NOT EXISTS (SELECT FROM bus.inbox WHERE event_id = outbox.id AND handler = handler.name)
         AND NOT EXISTS (SELECT FROM bus.dead_letters WHERE event_id = outbox.id AND handler = handler.name)
-        -- The inbox forgets old events, which are not published again.
+        -- The inbox is pruned; events of that age are not published again.
         AND coalesce(published_at, now()) > now() - make_interval(days => :days)""",
         days=settings.OUTBOX_RETENTION_DAYS,
         wanted=json.dumps(wanted),
@@ -139,13 +139,13 @@ def _unhandled(platform: Platform, users: Collection[str]) -> list[str]:
 
 
 def _on_topics(platform: Platform) -> list[Row]:
-    """Every record that the broker has, in the order of its partition."""
+    """Return every record of the broker in partition order."""
     reader = {"enable.partition.eof": True, "enable.auto.commit": False, "group.id": f"checker.{uuid4()}"}
     with closing(Consumer({"bootstrap.servers": brokers_of(platform), **reader})) as consumer:
         known = consumer.list_topics(timeout=10).topics
-        places = [(name, number) for name in SERVICES if name in known for number in known[name].partitions]
-        consumer.assign([TopicPartition(*place, OFFSET_BEGINNING) for place in places])
-        return list(_to_the_end(consumer, set(places)))
+        partitions = [(name, number) for name in SERVICES if name in known for number in known[name].partitions]
+        consumer.assign([TopicPartition(*partition, OFFSET_BEGINNING) for partition in partitions])
+        return list(_to_the_end(consumer, set(partitions)))
 
 
 def _to_the_end(consumer: Consumer, unfinished: set[tuple[str, int]]) -> Iterator[Row]:
@@ -157,21 +157,21 @@ def _to_the_end(consumer: Consumer, unfinished: set[tuple[str, int]]) -> Iterato
             error = message.error()
             if error is None:
                 yield _record(message)
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 it has no public name
-                # Told by the reading itself: the embedded broker answers another question about its end wrongly.
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 there is no public name
+                # Use the EOF of the consumer: the embedded broker returns wrong watermarks.
                 unfinished.discard((message.topic(), message.partition()))
             elif not error.retriable():
                 raise KafkaException(error)
 
 
 def lag(platform: Platform, service: str) -> int:
-    """How many records the group of ``service`` has not committed yet."""
+    """Return the number of records that the group of ``service`` has not committed yet."""
     topics = set(ServiceConsumer.topics_of(service))
     records = [row for row in _on_topics(platform) if row["topic"] in topics]
-    places = [TopicPartition(*place) for place in {(row["topic"], row["partition"]) for row in records}]
+    partitions = [TopicPartition(*partition) for partition in {(row["topic"], row["partition"]) for row in records}]
     group = {"bootstrap.servers": brokers_of(platform), "group.id": f"coursebus.{service}", "enable.auto.commit": False}
     with closing(Consumer(group)) as consumer:
-        committed = {(each.topic, each.partition): each.offset for each in consumer.committed(places, timeout=10)}
+        committed = {(each.topic, each.partition): each.offset for each in consumer.committed(partitions, timeout=10)}
     return sum(row["offset"] >= committed[row["topic"], row["partition"]] for row in records)
 
 
@@ -201,12 +201,12 @@ def _notifications(platform: Platform) -> list[Row]:
 
 
 def _lists(queues: Redis) -> dict[str, int]:
-    """What lies in Redis and is somebody's duty: queues, what workers have in hand, what the bridge has not heard."""
+    """Return the lengths of Redis lists with pending work: queues, unacked messages, and replies to the bridge."""
     waiting = {service: int(queues.llen(service)) for service in SERVICES}
     for key in queues.scan_iter("unacked:*"):
         waiting[key.decode()] = int(queues.hlen(key))
     for key in queues.scan_iter("reply:*"):
-        if queues.ttl(key) == -1:  # the others end by themselves: whoever asked has gone
+        if queues.ttl(key) == -1:  # reply lists with a TTL expire: their clients have timed out
             waiting[key.decode()] = int(queues.llen(key))
     return waiting
 

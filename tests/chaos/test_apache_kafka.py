@@ -1,4 +1,4 @@
-"""The same promises over a real Apache Kafka, whose log lives on disk and whose groups rebalance by their own rules."""
+"""The same guarantees with a real Apache Kafka, which keeps its log on disk and rebalances groups itself."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from .chaos_platform import ChaosPlatform, Learner
 
 pytestmark = [
     pytest.mark.chaos,
-    pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "it is here"),
+    pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "installed"),
 ]
 
 
@@ -24,7 +24,7 @@ def complete_three_lessons(chaos_platform: ChaosPlatform) -> Learner:
 def assert_no_findings(chaos_platform: ChaosPlatform, learners: list[Learner]) -> None:
     users = [learner.user_id for learner in learners]
     chaos_platform.wait_until_idle(users)
-    assert chaos_platform.findings([told for learner in learners for told in learner.records], users=users) == []
+    assert chaos_platform.findings([record for learner in learners for record in learner.records], users=users) == []
 
 
 def test_killed_bridge_among_three_loses_no_event(sabotage_platform: ChaosPlatform) -> None:

@@ -16,16 +16,16 @@ from .chaos_platform import ChaosPlatform, Learner
 pytestmark = pytest.mark.chaos
 
 CLIENTS = 3
-SIZES = (40, 80, 120)  # of the backlog, in deliveries to handlers; the broker's log is lost at all but the last
-ACCESS_SECONDS = 15  # from payment to access, a start of the broker included
+SIZES = (40, 80, 120)  # backlog sizes in deliveries to handlers; the broker's log is lost at each size except the last
+ACCESS_SECONDS = 15  # from payment to access, including a restart of the broker
 IDLE_TIMEOUT_SECONDS = 60
 
 
 class Buyers:
-    """Clients that buy one course after another, each for a new learner; one of them waits for access."""
+    """Clients that buy a course for one new learner after another; one client also waits for access."""
 
     def __init__(self, chaos_platform: ChaosPlatform) -> None:
-        self._world = chaos_platform
+        self._chaos_platform = chaos_platform
         self._end = threading.Event()
         self.learners: list[Learner] = []
         self.access_seconds: list[float] = []
@@ -42,9 +42,9 @@ class Buyers:
                 client.result()
 
     def _buy_until_stopped(self, *, await_access: bool) -> None:
-        course_id = self._world.paid_courses[0]["id"]
+        course_id = self._chaos_platform.paid_courses[0]["id"]
         while not self._end.is_set():
-            learner = Learner(self._world).register()
+            learner = Learner(self._chaos_platform).register()
             self.learners.append(learner)
             learner.pay_for(course_id)
             paid = time.monotonic()
@@ -54,14 +54,14 @@ class Buyers:
 
 
 def backlog_above(size: int, chaos_platform: ChaosPlatform) -> int:
-    """How many deliveries to handlers are left to do; 0 up to ``size``."""
+    """Return the number of pending deliveries to handlers if it is above ``size``, else 0."""
     left = chaos_platform.platform.unhandled()
     return left if left > size else 0
 
 
 def test_new_purchases_give_access_while_a_backlog_grows(chaos_platform: ChaosPlatform) -> None:
     chaos_platform.wait_until_idle()
-    buyers, sizes = Buyers(chaos_platform), list[int]()  # each size is above the one before: the backlog grows
+    buyers, sizes = Buyers(chaos_platform), list[int]()  # sizes grow
 
     with chaos_platform.paused("worker-notifications"), buyers.buying():
         for size in SIZES:
@@ -70,8 +70,8 @@ def test_new_purchases_give_access_while_a_backlog_grows(chaos_platform: ChaosPl
                 chaos_platform.wipe_kafka()
     rest_seconds = chaos_platform.wait_until_idle(seconds=IDLE_TIMEOUT_SECONDS)
 
-    told = [each for learner in buyers.learners for each in learner.records]
+    records = [each for learner in buyers.learners for each in learner.records]
     print(f"purchases {len(buyers.learners)}, backlog {sizes}, rest after {rest_seconds:.1f} s")
     print(f"seconds to access {[round(each, 1) for each in buyers.access_seconds]}")
     assert 0 < max(buyers.access_seconds) < ACCESS_SECONDS
-    assert chaos_platform.findings(told, users=[learner.user_id for learner in buyers.learners]) == []
+    assert chaos_platform.findings(records, users=[learner.user_id for learner in buyers.learners]) == []

@@ -1,4 +1,4 @@
-"""The checker alone: a reading in which all is well, and what it says of each way in which it may not be."""
+"""The checker without a platform: a consistent snapshot has no findings, and each corruption is found."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -21,7 +21,7 @@ HANDLERS = {"COURSE_PURCHASED": ["courses.grant_access"]}
 
 
 def consistent_snapshot() -> SystemSnapshot:
-    """Somebody has registered and bought a course, and everything agrees."""
+    """Return a consistent snapshot in which one user has registered and bought a course."""
     snapshot = SystemSnapshot(handlers=HANDLERS)
     append_event(snapshot, "users", USER, "USER_CREATED", pii=PII)
     append_event(snapshot, "users", USER, "USER_UPDATED", pii=PII, version=2)
@@ -69,14 +69,14 @@ def append_event(snapshot: SystemSnapshot, topic: str, key: str, type_: str, **p
 def append_notification(snapshot: SystemSnapshot, event: dict) -> None:
     delivery = str(uuid5(UUID(event["id"]), f"{USER}/email"))
     snapshot.mails.append({"headers": {"Message-ID": f"<{delivery}@coursebus.dev>"}, "to": [PII["email"]]})
-    told = {"event_id": event["id"], "user_id": USER, "category": MAILED[event["type"]]}
-    snapshot.deliveries.append({"_id": delivery, "channel": "email", "state": "sent", "reason": None, **told})
-    snapshot.deliveries.append({"_id": str(uuid4()), "channel": "in_app", **told})
+    fields = {"event_id": event["id"], "user_id": USER, "category": MAILED[event["type"]]}
+    snapshot.deliveries.append({"_id": delivery, "channel": "email", "state": "sent", "reason": None, **fields})
+    snapshot.deliveries.append({"_id": str(uuid4()), "channel": "in_app", **fields})
     append_event(snapshot, "notifications", USER, "NOTIFICATION_SENT", notification_id=delivery)
 
 
-def failed_checks(snapshot: SystemSnapshot, told: list[ClientRecord] = RECORDS) -> set[str]:
-    return {finding.check for finding in findings(snapshot, told)}
+def failed_checks(snapshot: SystemSnapshot, records: list[ClientRecord] = RECORDS) -> set[str]:
+    return {finding.check for finding in findings(snapshot, records)}
 
 
 def test_consistent_snapshot_has_no_findings() -> None:
@@ -86,7 +86,7 @@ def test_consistent_snapshot_has_no_findings() -> None:
 
 
 CORRUPTIONS: dict[str, tuple[Callable[[SystemSnapshot], object], str]] = {
-    "an acknowledged purchase is gone": (
+    "an acknowledged purchase is lost": (
         lambda snapshot: snapshot.outbox.remove(event(snapshot, "PAYMENT_SUCCEEDED")),
         "acknowledged commands applied once",
     ),
@@ -97,11 +97,11 @@ CORRUPTIONS: dict[str, tuple[Callable[[SystemSnapshot], object], str]] = {
         "no duplicate effects",
     ),
     "an event is not on its topic": (lambda snapshot: snapshot.topics.pop(), "events are on their topics"),
-    "two events changed places": (
+    "two events are out of order": (
         lambda snapshot: snapshot.topics.insert(0, snapshot.topics.pop(1)),
         "versions are contiguous and in order",
     ),
-    "a change was lost under another": (
+    "an update was lost": (
         lambda snapshot: snapshot.tables["users.users"][0].update(version=1),
         "aggregate versions match events",
     ),
@@ -114,7 +114,7 @@ CORRUPTIONS: dict[str, tuple[Callable[[SystemSnapshot], object], str]] = {
         lambda snapshot: snapshot.charges.append(dict(snapshot.charges[0])),
         "money is captured once and accounted for",
     ),
-    "money went back that nobody asked for": (
+    "a refund was not requested": (
         lambda snapshot: snapshot.charges[0].update(refunded_minor=100),
         "refunds match requests",
     ),
@@ -122,12 +122,12 @@ CORRUPTIONS: dict[str, tuple[Callable[[SystemSnapshot], object], str]] = {
         lambda snapshot: snapshot.tables["courses.grants"][0].update(status="revoked"),
         "refunds match requests",
     ),
-    "the ledger is off": (
+    "the ledger is unbalanced": (
         lambda snapshot: snapshot.tables["payments.ledger_entries"][0].update(amount_minor=99),
         "ledger sums to zero",
     ),
     "a mail is missing": (lambda snapshot: snapshot.mails.pop(), "one mail for each event and recipient"),
-    "a mail was skipped below the limit of a day": (
+    "a mail was skipped below the daily limit": (
         lambda snapshot: skip_mail(snapshot, event(snapshot, "ENROLLMENT_CREATED")),
         "one mail for each event and recipient",
     ),
@@ -135,19 +135,19 @@ CORRUPTIONS: dict[str, tuple[Callable[[SystemSnapshot], object], str]] = {
         lambda snapshot: skip_mail(snapshot, event(snapshot, "PAYMENT_SUCCEEDED")),
         "one mail for each event and recipient",
     ),
-    "a completed lesson has no note": (
+    "a completed lesson has no notification": (
         lambda snapshot: complete_lesson(snapshot) and snapshot.deliveries.pop(),
         "one notification for each event and recipient",
     ),
-    "a mail tells of nothing": (
+    "a mail has no event": (
         lambda snapshot: snapshot.mails.append({"headers": {"Message-ID": "<x@y>"}, "to": []}),
         "one mail for each event and recipient",
     ),
-    "a note is there twice": (
+    "a notification is duplicated": (
         lambda snapshot: snapshot.deliveries.append(dict(snapshot.deliveries[-1])),
         "one notification for each event and recipient",
     ),
-    "a message is still in somebody's hands": (
+    "a message is still unacked": (
         lambda snapshot: snapshot.redis_lists.update({"unacked:progress": 1}),
         "no pending work",
     ),
@@ -159,7 +159,7 @@ def event(snapshot: SystemSnapshot, type_: str) -> dict:
 
 
 def skip_mail(snapshot: SystemSnapshot, skipped: dict) -> None:
-    """Have the mail of this event skipped, as above the limit of a day."""
+    """Mark the mail of this event as skipped because of the daily limit."""
     delivery = next(
         row for row in snapshot.deliveries if row["event_id"] == skipped["id"] and row["channel"] == "email"
     )
@@ -171,7 +171,7 @@ def skip_mail(snapshot: SystemSnapshot, skipped: dict) -> None:
 
 
 def complete_lesson(snapshot: SystemSnapshot) -> bool:
-    """Complete a lesson: a note in the feed, and no mail."""
+    """Complete a lesson: an in-app notification and no mail."""
     lesson = {"course_id": COURSE, "lesson_id": str(uuid4())}
     append_event(snapshot, "progress", f"{USER}:{COURSE}", "LESSON_COMPLETED", **lesson)
     [progress], [enrollment] = snapshot.tables["progress.course_progress"], snapshot.tables["courses.enrollments"]
@@ -186,14 +186,14 @@ def complete_lesson(snapshot: SystemSnapshot) -> bool:
 @pytest.mark.parametrize("wrong", CORRUPTIONS, ids=str)
 def test_inconsistency_is_found(wrong: str) -> None:
     snapshot = deepcopy(consistent_snapshot())
-    do, check = CORRUPTIONS[wrong]
-    do(snapshot)
+    corrupt, check = CORRUPTIONS[wrong]
+    corrupt(snapshot)
     assert check in failed_checks(snapshot)
 
 
 def test_captured_refused_payment_is_found() -> None:
-    told = [ClientRecord(what="refused payment", user_id=USER, course_id=COURSE, order_id=ORDER)]
-    assert "rejected commands had no effect" in failed_checks(consistent_snapshot(), told)
+    records = [ClientRecord(what="refused payment", user_id=USER, course_id=COURSE, order_id=ORDER)]
+    assert "rejected commands had no effect" in failed_checks(consistent_snapshot(), records)
 
 
 def test_duplicate_event_is_reported_only_without_crash() -> None:

@@ -1,4 +1,4 @@
-"""A process is killed exactly there, while a scenario passes; the scenario ends well."""
+"""A process is killed at a named point of a scenario, and the scenario still succeeds."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -41,55 +41,55 @@ def buy_course(learner: Learner) -> None:
 class Point:
     name: str
     scenario: Scenario
-    victim: str | None = None  # who is killed, where it is not whoever gets there
+    victim: str | None = None  # the process to kill; by default the one that reaches the point
 
     def __str__(self) -> str:
         return f"{self.name}, {self.victim} is killed" if self.victim else self.name
 
 
 POINTS = [
-    # The gateway.
+    # Gateway.
     Point("before the push: progress.complete_lesson", complete_first_lesson),
     Point("after the push: progress.complete_lesson", complete_first_lesson),
     Point("answered: progress.complete_lesson", complete_first_lesson),
     Point("answered: payments.start_checkout", buy_course),
-    Point("after the push: payments.start_checkout", buy_course, "gateway"),  # the parent is killed, its child waits on
-    # The queue's server.
+    # The master is killed, its worker keeps waiting.
+    Point("after the push: payments.start_checkout", buy_course, "gateway"),
+    # Queue server.
     Point("before the push: progress.complete_lesson", complete_first_lesson, "queue"),
     Point("after the push: payments.start_checkout", buy_course, "queue"),
-    # A worker, at a command.
+    # Worker during a command.
     Point("started: progress.complete_lesson", complete_first_lesson),
     Point("in the transaction: progress.complete_lesson", complete_first_lesson),
     Point("after the commit: progress.complete_lesson", complete_first_lesson),
     Point("after the reply: progress.complete_lesson", complete_first_lesson),
     Point("after the commit: progress.accept_operation", complete_first_lesson_async),
     Point("started: progress.run_operation", complete_first_lesson_async),
-    # A worker, with a payment provider.
+    # Worker during a call of a payment provider.
     Point("after the attempt's commit", buy_course),
     Point("after the provider's response", buy_course),
     Point("before the outcome's commit", buy_course),
     Point("in the transaction: payments.receive_webhook", buy_course),
     Point("after the commit: payments.receive_webhook", buy_course),
     Point("between a webhook and its outcome", buy_course),
-    # The relay.
+    # Relay.
     Point("produced, not acknowledged", complete_first_lesson),
     Point("acknowledged, not marked", complete_first_lesson),
     Point("produced, not acknowledged", complete_first_lesson, "kafka"),
     Point("acknowledged, not marked", complete_first_lesson, "kafka"),
-    # The bridge, between Kafka and a handler.
+    # Bridge between Kafka and a handler.
     Point("polled: COURSE_PURCHASED", buy_course),
     Point("sent: courses.grant_access", buy_course),
     Point("handled, not stored: COURSE_PURCHASED", buy_course),
     Point("stored, not committed: courses", buy_course),
-    # A worker, at an event.
+    # Worker during an event.
     Point("started: courses.grant_access", buy_course),
     Point("in the transaction: courses.grant_access", buy_course),
     Point("after the commit: courses.grant_access", buy_course),
     Point("after the reply: courses.grant_access", buy_course),
-    Point(
-        "in the transaction: notifications.deliver_email", enrol_in_free_course
-    ),  # the mail has gone out, and nobody has noted it
-    # What keeps the data, during any of it.
+    # The mail has been sent, but is not recorded as sent.
+    Point("in the transaction: notifications.deliver_email", enrol_in_free_course),
+    # Data stores and other processes.
     Point("in the transaction: progress.complete_lesson", complete_first_lesson, "postgres"),
     Point("in the transaction: courses.grant_access", buy_course, "postgres"),
     Point("started: notifications.send_enrollment_confirmation", enrol_in_free_course, "mongo"),
@@ -99,41 +99,41 @@ POINTS = [
 
 
 class Scenarios:
-    """The scenarios of all points that were asked for, each begun as soon as the point before has struck.
+    """The scenarios of all selected points; each starts as soon as the previous point has triggered.
 
-    They end while the next ones run: most of the time a scenario waits for a process to come back.
+    Scenarios overlap, because most of the time a scenario waits for a process to restart.
     """
 
     def __init__(self, chaos_platform: ChaosPlatform, points: list[Point]) -> None:
-        self._world = chaos_platform
+        self._chaos_platform = chaos_platform
         self._pool = ThreadPoolExecutor(10)
         self._started = {point: Future[Future[Learner]]() for point in points}
         self._driver = threading.Thread(target=self._drive)
         self._driver.start()
 
     def finished_learner(self, point: Point) -> Learner:
-        """The learner whose scenario has ended, after the process was killed at ``point``."""
+        """Return the learner when its scenario has ended after the kill at ``point``."""
         return self._started[point].result().result()
 
     def close(self) -> None:
         self._driver.join()
         self._pool.shutdown()
-        self._world.disarm()
+        self._chaos_platform.disarm()
 
     def _drive(self) -> None:
-        for point, begun in self._started.items():
+        for point, started in self._started.items():
             try:
-                begun.set_result(self._start(point))
-            except Exception as error:  # noqa: BLE001 whatever it is, the test of this point tells
-                begun.set_exception(error)
+                started.set_result(self._start(point))
+            except Exception as error:  # noqa: BLE001 raised again by the test of this point
+                started.set_exception(error)
 
     def _start(self, point: Point) -> "Future[Learner]":
-        learner = Learner(self._world).register()
+        learner = Learner(self._chaos_platform).register()
         if point.scenario in {complete_first_lesson, complete_first_lesson_async}:
-            learner.enrol(self._world.free_courses[0]["id"])
-        self._world.arm(point.name, victim=point.victim)
+            learner.enrol(self._chaos_platform.free_courses[0]["id"])
+        self._chaos_platform.arm(point.name, victim=point.victim)
         scenario = self._pool.submit(lambda: point.scenario(learner) or learner)
-        eventually(lambda: self._world.has_triggered, f"somebody at {point.name!r}", seconds=90)
+        eventually(lambda: self._chaos_platform.has_triggered, f"a process at {point.name!r}", seconds=90)
         return scenario
 
 
@@ -158,8 +158,7 @@ def assert_no_findings(chaos_platform: ChaosPlatform, learner: Learner) -> None:
         found[:] = chaos_platform.findings(learner.records, users=[learner.user_id])
         return not found
 
-    # The point of another scenario may have struck the broker meanwhile: what it lost is sent again. Nothing else
-    # heals.
+    # Another scenario may have killed the broker, whose lost events are sent again. No other inconsistency is repaired.
     with suppress(AssertionError):
         eventually(is_consistent, seconds=30)
     assert found == []

@@ -1,4 +1,4 @@
-"""Data of 60 days, of which the inbox and the idempotency keys are forgotten: a lost log changes none of it."""
+"""The loss of the log changes no data that is 60 days old, although inbox and idempotency keys are pruned."""
 
 import pytest
 
@@ -32,22 +32,21 @@ _LOGS = "SELECT topic_id FROM bus.kafka_topics WHERE refill_until IS NULL"
 
 
 def age_data(chaos_platform: ChaosPlatform, learner: Learner) -> None:
-    """Have all that the bus remembers of a learner happen 60 days earlier, and prune what is kept for less."""
+    """Move all bus rows of a learner 60 days into the past, and prune rows older than their retention."""
     for sql in _AGE:
         chaos_platform.platform.database.execute(sql, user=learner.user_id)
-    chaos_platform.platform.database.execute(
-        "DELETE FROM bus.jobs WHERE kind LIKE '%.prune_bus'"
-    )  # run again in this hour
+    # Let the job run again in this hour.
+    chaos_platform.platform.database.execute("DELETE FROM bus.jobs WHERE kind LIKE '%.prune_bus'")
     with databases.using_database(chaos_platform.platform.database):
         for service in SERVICES:
             deliver(f"{service}.prune_bus")
 
 
 def rows_about(chaos_platform: ChaosPlatform, learner: Learner) -> dict[str, list[str]]:
-    """Every row of every table that names a learner, and their notifications, as text."""
+    """Return all rows that contain the id of a learner, and the learner's notifications, as text."""
     database, about = chaos_platform.platform.database, f"%{learner.user_id}%"
     rows = {
-        name: [row for (row,) in database.rows(f"SELECT t::text FROM {name} t WHERE t::text LIKE :about", about=about)]  # noqa: S608 our tables
+        name: [row for (row,) in database.rows(f"SELECT t::text FROM {name} t WHERE t::text LIKE :about", about=about)]  # noqa: S608 names of tables
         for (name,) in database.rows(_TABLES, schemas=["bus", *SERVICES])
     }
     rows["notifications"] = sorted(
@@ -57,7 +56,7 @@ def rows_about(chaos_platform: ChaosPlatform, learner: Learner) -> dict[str, lis
 
 
 def topic_ids(chaos_platform: ChaosPlatform) -> set[str]:
-    """The ids of the logs that are filled, one a topic."""
+    """Return the ids of the topics whose logs are complete."""
     return {topic_id for (topic_id,) in chaos_platform.platform.database.rows(_LOGS)}
 
 

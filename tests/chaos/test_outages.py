@@ -1,4 +1,4 @@
-"""What is no single moment: a leader that sleeps, a broker that is long away, a second beat, poison."""
+"""Longer faults: a paused leader, a long outage of the broker, a second beat, and a poison message."""
 
 import json
 from uuid import uuid4
@@ -12,11 +12,11 @@ from .chaos_platform import ChaosPlatform, Learner
 
 pytestmark = pytest.mark.chaos
 
-OUTAGE_SECONDS = 25  # the relay gives up on a broker after 8: what ten minutes are to it, three rounds are as well
+OUTAGE_SECONDS = 25  # the relay reconnects after 8 s; three rounds behave like ten minutes
 
 
 def enrolled_learner(chaos_platform: ChaosPlatform) -> Learner:
-    """Registered, and enrolled in a free course whose lessons may be taken in any order."""
+    """Return an enrolled learner of a free, non-sequential course."""
     learner = Learner(chaos_platform).register()
     learner.enrol(
         next(each["id"] for each in chaos_platform.free_courses if not learner.course(each["id"])["sequential"])
@@ -45,26 +45,30 @@ def test_long_broker_outage_is_recovered(chaos_platform: ChaosPlatform) -> None:
     learner = enrolled_learner(chaos_platform)
     with chaos_platform.stopped("kafka", seconds=OUTAGE_SECONDS):
         learner.complete(learner.course_id, learner.lessons(learner.course_id)[0])
-        bought = chaos_platform.paid_courses[0]["id"]
-        learner.pay_for(bought)  # taken, although its access has to wait
-    learner.await_access(bought)
+        course_id = chaos_platform.paid_courses[0]["id"]
+        learner.pay_for(course_id)  # captured, but access is delayed
+    learner.await_access(course_id)
     assert_no_findings(learner)
 
 
 def test_second_beat_does_not_duplicate_jobs(chaos_platform: ChaosPlatform) -> None:
-    begun = chaos_platform.platform.database.value("SELECT now()::text")
+    started_at = chaos_platform.platform.database.value("SELECT now()::text")
     learner = enrolled_learner(chaos_platform)
     with chaos_platform.extra_process(
         f"celery -A celery_app beat -s {chaos_platform.platform.stack.state_dir}/second-beat"
     ):
         with chaos_platform.paused("beat"):
             since = chaos_platform.platform.database.value("SELECT now()::text")
-            poked = "SELECT count(*) FROM bus.jobs WHERE slot > CAST(:since AS timestamptz)"
-            eventually(lambda: chaos_platform.platform.database.value(poked, since=since) > 2, "its pokes", seconds=60)
+            recent_jobs = "SELECT count(*) FROM bus.jobs WHERE slot > CAST(:since AS timestamptz)"
+            eventually(
+                lambda: chaos_platform.platform.database.value(recent_jobs, since=since) > 2,
+                "the hints of the second beat",
+                seconds=60,
+            )
         learner.complete(learner.course_id, learner.lessons(learner.course_id)[0])
         assert_no_findings(learner)
-    twice = "SELECT kind FROM bus.jobs WHERE slot >= CAST(:begun AS timestamptz) AND attempts > 1"
-    assert chaos_platform.platform.database.rows(twice, begun=begun) == []
+    repeated_jobs = "SELECT kind FROM bus.jobs WHERE slot >= CAST(:started_at AS timestamptz) AND attempts > 1"
+    assert chaos_platform.platform.database.rows(repeated_jobs, started_at=started_at) == []
 
 
 @pytest.mark.parametrize("point", ["dead letter written, not committed", "dead letter committed, not stored"])
@@ -74,17 +78,18 @@ def test_crash_while_dead_lettering_stores_one_dead_letter(chaos_platform: Chaos
     event_id = publish_malformed_event(chaos_platform, about=learner)
     eventually(lambda: chaos_platform.has_triggered, f"a bridge at {point!r}", seconds=60)
     chaos_platform.wait_until_idle([learner.user_id])
-    letters = "SELECT handler, status FROM bus.dead_letters WHERE event_id = :event ORDER BY handler"
-    readers = set(ROUTES["COURSE_ARCHIVED"]) - {"integrations.append_event_to_log"}  # which keeps whatever comes
-    one_each = [(handler, "open") for handler in sorted(readers)]
-    assert chaos_platform.platform.database.rows(letters, event=event_id) == one_each
-    learner.complete(learner.course_id, learner.lessons(learner.course_id)[0])  # other keys go on
+    dead_letters = "SELECT handler, status FROM bus.dead_letters WHERE event_id = :event ORDER BY handler"
+    # Stores every event without reading it.
+    handlers = set(ROUTES["COURSE_ARCHIVED"]) - {"integrations.append_event_to_log"}
+    one_each = [(handler, "open") for handler in sorted(handlers)]
+    assert chaos_platform.platform.database.rows(dead_letters, event=event_id) == one_each
+    learner.complete(learner.course_id, learner.lessons(learner.course_id)[0])  # other keys are not blocked
     assert_no_findings(learner)
     delete_event(chaos_platform, event_id)
 
 
 def publish_malformed_event(chaos_platform: ChaosPlatform, *, about: Learner) -> str:
-    """An event that no handler can read; returns its id."""
+    """Publish an event that no handler can decode; return its id."""
     event_id = str(uuid4())
     chaos_platform.platform.database.execute(
         """INSERT INTO bus.outbox
@@ -97,6 +102,6 @@ def publish_malformed_event(chaos_platform: ChaosPlatform, *, about: Learner) ->
 
 
 def delete_event(chaos_platform: ChaosPlatform, event_id: str) -> None:
-    """So that whoever waits for the last event's handler does not wait for this one's."""
+    """Delete the event, so that later tests do not wait for its handlers."""
     for table, column in {"bus.dead_letters": "event_id", "bus.outbox": "id"}.items():
-        chaos_platform.platform.database.execute(f"DELETE FROM {table} WHERE {column} = CAST(:id AS uuid)", id=event_id)  # noqa: S608 our own names
+        chaos_platform.platform.database.execute(f"DELETE FROM {table} WHERE {column} = CAST(:id AS uuid)", id=event_id)  # noqa: S608 constant names

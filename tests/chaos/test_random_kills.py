@@ -1,4 +1,4 @@
-"""The storm of the test run, over both brokers; ``make chaos`` rages for as long as wanted."""
+"""Short runs of random kills with both brokers; ``make chaos`` runs longer."""
 
 import os
 import random
@@ -11,13 +11,13 @@ from .random_kills import Intensity, Outcome, storm
 pytestmark = pytest.mark.chaos
 
 
-# Each blow costs a start, and other tests want the two cores too.
+# Each fault costs a restart, and other tests share the two cores.
 MODERATE = Intensity(clients=2, between_scenarios=(0, 1), between_kills=(2, 6))
 
 
 def run_storm(chaos_platform: ChaosPlatform, *, seconds: float) -> Outcome:
     seed = int(os.environ.get("SEED") or random.SystemRandom().randrange(10**6))
-    chaos_platform.wait_until_idle()  # until every service has heard of the courses
+    chaos_platform.wait_until_idle()  # until every service has handled the events of the courses
     outcome = storm(chaos_platform, seconds=seconds, seed=seed, intensity=MODERATE)
     print(f"seed {seed}\n{outcome}")
     return outcome

@@ -1,4 +1,4 @@
-"""The checker is worth something only if it finds what it is there for: each guard is taken out in turn."""
+"""Each guard of the platform is removed in turn, and the checker must find the resulting inconsistency."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def chaos_platform(sabotage_platform: ChaosPlatform) -> ChaosPlatform:
 
 @contextmanager
 def sabotaged(chaos_platform: ChaosPlatform, how: str, *names: str) -> Iterator[None]:
-    """The processes ``names`` run as sabotage/sitecustomize.py has them for ``how``."""
+    """Run the processes ``names`` with the sabotage ``how`` of sabotage/sitecustomize.py within the block."""
     sabotaged = chaos_platform.platform.stack.state_dir / "sabotage"
     sabotaged.write_text(how)
     chaos_platform.restart(*names)
@@ -34,7 +34,7 @@ def sabotaged(chaos_platform: ChaosPlatform, how: str, *names: str) -> Iterator[
 
 
 def enrolled_learner(chaos_platform: ChaosPlatform) -> Learner:
-    """Registered, enrolled in a free course whose lessons may be taken in any order, and all is quiet."""
+    """Return an enrolled learner of a free, non-sequential course when the platform is idle."""
     learner = Learner(chaos_platform).register()
     learner.enrol(
         next(each["id"] for each in chaos_platform.free_courses if not learner.course(each["id"])["sequential"])
@@ -60,15 +60,15 @@ def test_checker_finds_duplicate_event_without_inbox(chaos_platform: ChaosPlatfo
 
 
 def is_queued(chaos_platform: ChaosPlatform, task: str) -> bool:
-    """Whether a message for ``task`` is in its queue; pokes of jobs are there too while nobody takes them."""
+    """Return whether a message for ``task`` is in its queue. The queue of a paused worker also contains job hints."""
     messages = chaos_platform.platform.queues.lrange(task.partition(".")[0], 0, -1)
     return any(json.loads(message)["headers"]["task"] == task for message in messages)
 
 
 def republish_first_event(chaos_platform: ChaosPlatform, learner: Learner, type_: str) -> None:
-    """Have the relay send the learner's first event of ``type_`` once more, as after a crash.
+    """Make the relay publish the learner's first event of ``type_`` again, as after a crash.
 
-    As a fresh event: an old one would be recognised by the bridge and not sent to a worker.
+    The event is made recent, because the bridge skips old known events without sending them to a worker.
     """
     chaos_platform.platform.database.execute(
         """UPDATE bus.outbox SET published_at = NULL, created_at = now() WHERE seq =
@@ -81,7 +81,7 @@ def republish_first_event(chaos_platform: ChaosPlatform, learner: Learner, type_
 def test_checker_finds_duplicate_command_without_claim(chaos_platform: ChaosPlatform) -> None:
     learner = enrolled_learner(chaos_platform)
     with sabotaged(chaos_platform, "without_idempotency_claim", "worker-courses"):
-        with pytest.raises(AssertionError, match="answered in another way"):
+        with pytest.raises(AssertionError, match="got a different response"):
             learner.create_course("Written twice")
         assert failed_checks(learner) == {"no duplicate effects"}
 
@@ -91,13 +91,13 @@ def test_checker_finds_second_relay_without_advisory_lock(chaos_platform: ChaosP
     with sabotaged(chaos_platform, "without_advisory_lock", "bridge"), chaos_platform.extra_process("bridge") as second:
         eventually(lambda: "relay became leader" in second.log(), "a second relay", seconds=30)
         learner.complete(learner.course_id, learner.lessons(learner.course_id)[0])
-        assert failed_checks(learner) == set()  # nobody is harmed …
+        assert failed_checks(learner) == set()  # the inbox hides the duplicate …
         sent_twice = eventually(
             lambda: duplicates(take_snapshot(chaos_platform.platform).for_users([learner.user_id])),
             "a repeat",
             seconds=30,
         )
-    assert "nothing was sent twice" in {finding.check for finding in sent_twice}  # … but it shows
+    assert "nothing was sent twice" in {finding.check for finding in sent_twice}  # … but the topic contains it
 
 
 def test_checker_finds_lost_event_without_offset_rule(chaos_platform: ChaosPlatform) -> None:
@@ -110,10 +110,10 @@ def test_checker_finds_lost_event_without_offset_rule(chaos_platform: ChaosPlatf
             seconds=60,
         )
         eventually(lambda: chaos_platform.is_all_committed("courses"), "the commit of its offset", seconds=30)
-        chaos_platform.restart("bridge")  # which would send it again …
-        chaos_platform.platform.queues.flushall()  # … into a queue that is empty by now
+        chaos_platform.restart("bridge")  # a new bridge would send an uncommitted event again …
+        chaos_platform.platform.queues.flushall()  # … so remove the only copy
         chaos_platform.kill("worker-courses")
-    with pytest.raises(AssertionError, match=r"no rest .*courses\.update_progress_on_completion"):
+    with pytest.raises(AssertionError, match=r"not idle .*courses\.update_progress_on_completion"):
         chaos_platform.wait_until_idle([learner.user_id], seconds=12)
     found = chaos_platform.findings(learner.records, users=[learner.user_id])
     assert {finding.check for finding in found} == {"events are handled", "projections are the fold of events"}
@@ -121,7 +121,7 @@ def test_checker_finds_lost_event_without_offset_rule(chaos_platform: ChaosPlatf
 
 def test_checker_finds_lost_update_without_row_lock(chaos_platform: ChaosPlatform) -> None:
     learner = enrolled_learner(chaos_platform)
-    # The constraint would stop the second one: it stands behind the lock, and is taken out with it.
+    # The constraint is a second guard behind the row lock, so remove it too.
     chaos_platform.platform.database.execute(
         "ALTER TABLE bus.outbox DROP CONSTRAINT outbox_aggregatetype_aggregateid_aggregate_version_key"
     )
@@ -139,7 +139,7 @@ def test_checker_finds_lost_update_without_row_lock(chaos_platform: ChaosPlatfor
     [("progress", "progress.complete_lesson"), ("courses", "courses.update_progress_on_completion")],
 )
 def test_message_lost_between_pop_and_unacked_is_resent(chaos_platform: ChaosPlatform, service: str, task: str) -> None:
-    """Celery's own hole on Redis: the message is in nobody's hands any more. A client or the bridge repeats it."""
+    """Between pop and unacked, Celery loses the message if the worker dies. The client or the bridge sends it again."""
     learner = enrolled_learner(chaos_platform)
     with sabotaged(chaos_platform, "crash_between_pop_and_unacked", f"worker-{service}"):
         chaos_platform.arm(f"popped, not yet noted: {task}")

@@ -1,4 +1,4 @@
-"""Processes of two versions over one queue and one broker: what a newer one sends is read by the running platform."""
+"""Processes of two versions share queue and broker: the running platform reads messages of a newer version."""
 
 import base64
 import json
@@ -16,12 +16,12 @@ pytestmark = pytest.mark.chaos
 
 QUEUE, COMMAND = "progress", "progress.complete_lesson"
 NEW_FIELD = {"from_a_newer_version": {"a": 1}}
-BLOCKING_READ_SECONDS = 1.5  # a paused worker's last read of its queue ends within a second and takes what comes first
+BLOCKING_READ_SECONDS = 1.5  # the last blocking read of a paused worker ends within a second and may take a message
 
 
 @pytest.fixture
 def learner(chaos_platform: ChaosPlatform) -> Learner:
-    """A learner in a free course whose lessons may be completed in any order."""
+    """Return an enrolled learner of a free, non-sequential course."""
     learner = Learner(chaos_platform).register()
     learner.enrol(
         next(each["id"] for each in chaos_platform.free_courses if not learner.course(each["id"])["sequential"])
@@ -31,7 +31,7 @@ def learner(chaos_platform: ChaosPlatform) -> Learner:
 
 
 def take_command(chaos_platform: ChaosPlatform) -> dict[str, Any]:
-    """Take the first command off the queue of its service, as a worker does."""
+    """Take the first command from the queue of its service, like a worker."""
 
     def command() -> dict[str, Any] | None:
         for raw in chaos_platform.platform.queues.lrange(QUEUE, 0, -1):
@@ -44,7 +44,7 @@ def take_command(chaos_platform: ChaosPlatform) -> dict[str, Any]:
 
 
 def with_newer_fields(message: dict[str, Any]) -> bytes:
-    """The message with a new field in its envelope and in its body."""
+    """Return the message with a new field in its envelope and in its body."""
     arguments, fields, callbacks = json.loads(base64.b64decode(message["body"]))
     body = json.dumps([arguments, fields | NEW_FIELD, callbacks]).encode()
     envelope = message["headers"]["envelope"] | NEW_FIELD

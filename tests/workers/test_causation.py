@@ -1,4 +1,4 @@
-"""Every event names what it follows from: the request, the trace, and the event or command before it."""
+"""Every event carries its cause: the request, the trace, and the preceding event or command."""
 
 import re
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def headers(database: Database) -> list[dict[str, Any]]:
 
 
 def run_enqueued_task() -> None:
-    """Take what was poked off the queue, as a worker does."""
+    """Take the enqueued hint from the queue and run its task, like a worker."""
     [message] = map(msgspec.json.decode, queue_redis().lrange("progress", 0, -1))
     envelope = msgspec.convert(message["headers"]["envelope"], task_queue.Envelope)
     run_task("progress.follow", {}, envelope, task_id=str(uuid4()))
@@ -87,7 +87,7 @@ def test_event_has_causation_id_of_its_event(database: Database):
 
 @pytest.mark.parametrize("task", ["progress.tick", "progress.complete"])
 def test_correlation_starts_without_a_request(database: Database, task: str):
-    """As of a job, and of a sender that gives no ids."""
+    """Jobs, and senders without ids, start a new correlation id and trace."""
     deliver(task)
     run_enqueued_task()
 

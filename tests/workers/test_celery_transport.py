@@ -1,4 +1,4 @@
-"""Celery's way to Redis and to Flower, as we have it."""
+"""The Celery transport for Redis, and the batched events for Flower."""
 
 from kombu import Connection
 
@@ -13,7 +13,7 @@ def test_channel_reuses_client_until_pool_changes():
     with celery_app.connection_for_read() as connection, connection.channel() as channel:
         with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
             assert first is second
-        channel._pool = None  # noqa: SLF001 as kombu leaves it after a lost connection
+        channel._pool = None  # noqa: SLF001 the state of kombu after a lost connection
         with channel.conn_or_acquire() as third:
             assert third is not first
             assert third.ping()
@@ -36,9 +36,10 @@ def test_unacked_mutex_expires_quickly():
         db.delete(key, channel.unacked_key, channel.unacked_index_key)
         try:
             connection.SimpleQueue("test_left", channel=channel).put({"n": 1})
-            assert channel.basic_get("test_left")  # popped, and its worker dies
+            assert channel.basic_get("test_left")  # popped by a worker that then dies
             db.zadd(channel.unacked_index_key, dict.fromkeys(db.zrange(channel.unacked_index_key, 0, -1), 1.0))
-            assert db.lock(key, timeout=left_behind_seconds).acquire(blocking=False)  # who looks dies too
+            # A worker that restores messages dies too.
+            assert db.lock(key, timeout=left_behind_seconds).acquire(blocking=False)
             eventually(lambda: channel.qos.restore_visible(interval=1) or db.llen("test_left"))
         finally:
             db.delete(key, "test_left")
@@ -46,10 +47,10 @@ def test_unacked_mutex_expires_quickly():
 
 def test_flower_events_are_flushed_in_batches():
     class Hub:
-        asked: list = []  # noqa: RUF012 of one test
+        callbacks: list = []  # noqa: RUF012 used by one test only
 
-        def call_later(self, _seconds: float, tell) -> None:
-            self.asked.append(tell)
+        def call_later(self, _seconds: float, callback) -> None:
+            self.callbacks.append(callback)
 
     class RecordingConsumer(Consumer):
         flushed = 0
@@ -63,8 +64,8 @@ def test_flower_events_are_flushed_in_batches():
     consumer = RecordingConsumer()
     for _ in range(3):
         consumer.on_send_event_buffered()
-    assert len(Hub.asked) == 1
-    Hub.asked.pop()()
+    assert len(Hub.callbacks) == 1
+    Hub.callbacks.pop()()
     assert consumer.flushed == 1
     consumer.on_send_event_buffered()
-    assert len(Hub.asked) == 1
+    assert len(Hub.callbacks) == 1

@@ -1,4 +1,4 @@
-"""Deadlocks and serialization failures: the task runs once more, and nothing is called twice."""
+"""After a deadlock or serialization failure the task is retried once, and providers are not called twice."""
 
 import threading
 import time
@@ -22,12 +22,12 @@ CONFLICTS = {"deadlock": "40P01", "serialization failure": "40001"}
 
 
 def conflict(session: Session, kind: str) -> None:
-    """Have PostgreSQL itself raise a conflict."""
+    """Make PostgreSQL raise a conflict."""
     session.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = '{CONFLICTS[kind]}'; END $$"))
 
 
 class Conflicts:
-    """How many more attempts end in a conflict, and what the attempts called."""
+    """The number of remaining conflicts, and of provider calls."""
 
     def __init__(self) -> None:
         self.left = 0
@@ -47,7 +47,7 @@ def tasks(conflicts: Conflicts):
         session.execute(LOCK, {"note": first})
         if first not in met:
             met.add(first)
-            barrier.wait(5)  # the first attempts only
+            barrier.wait(5)  # only in the first attempts
         session.execute(LOCK, {"note": second})
         return "done"
 
@@ -65,7 +65,7 @@ def tasks(conflicts: Conflicts):
 
     def check_out(transactions: Transactions, *, at: str) -> Any:
         with transactions.begin() as session:
-            write_note(session, "promised")
+            write_note(session, "persisted")
             if at == "first" and conflicts.left:
                 conflicts.left -= 1
                 conflict(session, "deadlock")
@@ -132,7 +132,7 @@ def test_multi_transaction_task_is_retried_before_first_commit(deliver, notes: N
 
     reply = deliver("progress.check_out", {"at": "first"})
 
-    assert (reply["result"], notes(), conflicts.called) == ("done", ["promised"], 1)
+    assert (reply["result"], notes(), conflicts.called) == ("done", ["persisted"], 1)
 
 
 def test_provider_is_not_called_twice_after_a_conflict(deliver, notes: Notes, conflicts: Conflicts):
@@ -144,4 +144,4 @@ def test_provider_is_not_called_twice_after_a_conflict(deliver, notes: Notes, co
     assert (reply["error"]["name"], conflicts.called) == ("TransactionConflict", 1)
     began = time.monotonic()
     assert deliver("progress.check_out", {"at": "last"}, claim=claim, seconds_left=5)["result"] == "done"
-    assert time.monotonic() - began < 2  # the key is free at once
+    assert time.monotonic() - began < 2  # the key is released at once

@@ -1,4 +1,4 @@
-"""A command under an Idempotency-Key is done once, and answered the same each time."""
+"""A command with an Idempotency-Key is executed once and always gets the same reply."""
 
 import time
 from typing import Any
@@ -16,9 +16,9 @@ from tests.support.polling import run_concurrently
 from tests.support.tasks import Killed, Notes, registered, write_note
 
 REFUSALS = {
-    "lasting": InvalidContent("video", "a URL"),
+    "permanent": InvalidContent("video", "a URL"),
     "declined": PaymentRefused("card"),
-    "passing": CourseEmpty("x"),
+    "transient": CourseEmpty("x"),
 }
 
 
@@ -37,10 +37,10 @@ def return_lock_timeout(session: Session) -> str:
 
 
 def refuse_at_first(session: Session, *, refusal: str) -> str:
-    """Refuses until somebody has noted that it is all right now."""
-    fine = session.execute(text("SELECT count(*) FROM progress.notes WHERE note = 'fine'")).scalar_one()
+    """Raise the error of ``refusal`` until the note "fine" exists."""
+    allowed = session.execute(text("SELECT count(*) FROM progress.notes WHERE note = 'fine'")).scalar_one()
     write_note(session, "tried")
-    if not fine:
+    if not allowed:
         raise REFUSALS[refusal]
     return "done"
 
@@ -107,7 +107,7 @@ def test_duplicate_times_out_while_first_is_running(deliver, notes: Notes, claim
     with session_factory("progress").begin() as session:
         claim_key(session, IdempotencyClaim(**claim))
         began = time.monotonic()
-        reply = deliver("progress.note", {"note": "twin"}, claim=claim, seconds_left=0.5)
+        reply = deliver("progress.note", {"note": "duplicate"}, claim=claim, seconds_left=0.5)
 
     assert outcome(reply) == "RequestInProgress"
     assert 0.2 < time.monotonic() - began < 3
@@ -115,13 +115,13 @@ def test_duplicate_times_out_while_first_is_running(deliver, notes: Notes, claim
 
 
 def test_lock_timeout_follows_command_deadline(deliver, claim):
-    """Longer than the connection's own lock_timeout, and so that the answer still comes in time."""
-    patience = deliver("progress.return_lock_timeout", claim=claim, seconds_left=9)["result"]
+    """The lock timeout exceeds the default of the connection, but leaves time for the reply."""
+    lock_timeout = deliver("progress.return_lock_timeout", claim=claim, seconds_left=9)["result"]
 
-    assert 7000 < int(patience.removesuffix("ms")) <= 8500
+    assert 7000 < int(lock_timeout.removesuffix("ms")) <= 8500
 
 
-@pytest.mark.parametrize("refusal", ["lasting", "declined"])
+@pytest.mark.parametrize("refusal", ["permanent", "declined"])
 def test_permanent_error_is_stored_and_work_rolled_back(database, deliver, notes: Notes, claim, refusal):
     first = deliver("progress.refuse_at_first", {"refusal": refusal}, claim=claim)
     database.execute("INSERT INTO progress.notes (note) VALUES ('fine')")
@@ -133,9 +133,9 @@ def test_permanent_error_is_stored_and_work_rolled_back(database, deliver, notes
 
 
 def test_transient_error_is_retried(database, deliver, notes: Notes, claim):
-    first = deliver("progress.refuse_at_first", {"refusal": "passing"}, claim=claim)
+    first = deliver("progress.refuse_at_first", {"refusal": "transient"}, claim=claim)
     database.execute("INSERT INTO progress.notes (note) VALUES ('fine')")
-    repeat = deliver("progress.refuse_at_first", {"refusal": "passing"}, claim=claim)
+    repeat = deliver("progress.refuse_at_first", {"refusal": "transient"}, claim=claim)
 
     assert (outcome(first), outcome(repeat)) == ("CourseEmpty", "done")
     assert notes() == ["fine", "tried"]

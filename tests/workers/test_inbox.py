@@ -1,4 +1,4 @@
-"""An event is delivered as often as need be, and done once by each of its handlers."""
+"""An event may be delivered several times, and each handler has its effect once."""
 
 import time
 from contextlib import suppress
@@ -20,7 +20,7 @@ from workers.runtime.tasks import TASKS
 
 celery_app.loader.import_default_modules()
 HANDLERS = [(type_, handler) for type_, handlers in ROUTES.items() for handler in handlers]
-FAULTS: list[BaseException] = []  # raised one after another, each after the work
+FAULTS: list[BaseException] = []  # raised one per run, after the work of the handler
 
 
 def note(session: Session, *, event: CourseCompleted) -> None:
@@ -82,10 +82,10 @@ def test_failed_delivery_is_not_recorded_as_handled(send, notes: Notes, fault):
 
 @pytest.mark.parametrize(("type_", "handler"), HANDLERS, ids=lambda value: value)
 def test_every_handler_is_idempotent(deliver, monkeypatch, type_, handler):
-    """With the handler's own signature and resources, and something in its place that counts."""
+    """The function of the handler is replaced by a counter; its signature and dependencies are real."""
     call, done = TASKS[handler], []
-    call.types  # noqa: B018 read from the handler before something else stands in its place
-    monkeypatch.setattr(call, "fn", lambda *_lent, **_message: done.append(handler))
+    call.types  # noqa: B018 cached before the function is replaced
+    monkeypatch.setattr(call, "fn", lambda *_dependencies, **_message: done.append(handler))
     event_id, event = new_id(), build_event(Event.by_type[type_])
     replies = [deliver(handler, {"event": event}, event_id=event_id, event_headers={}) for _ in range(2)]
 
@@ -94,7 +94,7 @@ def test_every_handler_is_idempotent(deliver, monkeypatch, type_, handler):
 
 
 def test_event_is_poison_after_five_attempts(send, notes: Notes):
-    """The bridge counts from 2; each attempt is counted before it begins, so one that kills its worker counts too."""
+    """Each attempt is counted before it starts, so an attempt that kills its worker counts too."""
     for attempt in range(1, 6):
         FAULTS.append(Killed() if attempt % 2 else ValueError("a bug"))
         with suppress(Killed):
@@ -114,7 +114,7 @@ def test_fifth_attempt_is_still_executed(send, notes: Notes):
 
 
 def test_event_in_progress_is_not_poison(deliver, notes: Notes):
-    """A handler that takes its time is sent again while it works; its event must not be taken away from it."""
+    """An event of a slow handler is sent again while the handler runs; it must not become a dead letter."""
     event_id, event = new_id(), build_event(CourseCompleted)
     send = partial(deliver, "progress.note", {"event": event}, event_id=event_id, seconds_left=0.4)
     with session_factory("progress").begin() as session:

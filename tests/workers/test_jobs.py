@@ -1,4 +1,4 @@
-"""The jobs table decides; beat, any number of them, only pokes."""
+"""The jobs table decides which job runs; beat only sends hints, and several beats are harmless."""
 
 import re
 import threading
@@ -23,7 +23,7 @@ from workers.runtime.jobs import JobDefinition
 from workers.runtime.metrics import DATABASE_METRICS, DatabaseMetricCollector
 from workers.runtime.tasks import TASKS
 
-PERIOD_SECONDS = 10_000_000  # no test sees the end of it
+PERIOD_SECONDS = 10_000_000  # longer than any test
 FAULTS: list[BaseException] = []
 SLOTS: list[datetime] = []
 RUNNING = threading.Event()
@@ -44,7 +44,7 @@ def compare(session: Session, *, slot: datetime) -> None:
 
 
 def take_long(session: Session) -> None:
-    write_note(session, "begun")
+    write_note(session, "started")
     RUNNING.set()
     assert MAY_END.wait(10)
 
@@ -66,7 +66,7 @@ def send_hint(deliver):
 
 @pytest.fixture
 def advance_time(database):
-    """Moves every mark of time into the past."""
+    """Return a function that moves every lease and waiting time into the past."""
     earlier = "UPDATE bus.jobs SET leased_until = leased_until - :by, run_after = run_after - :by"
     return lambda **by: database.execute(earlier, by=timedelta(**by))
 
@@ -109,7 +109,7 @@ def test_killed_job_is_resumed_after_lease(send_hint, notes: Notes, advance_time
         send_hint()
     FAULTS.clear()
     send_hint()
-    assert notes() == []  # for all that one knows it is still at work
+    assert notes() == []  # the lease has not expired, so the job may still be running
     advance_time(minutes=3)
     send_hint()
 
@@ -167,7 +167,7 @@ def test_beat_schedules_every_job_with_expiring_hints():
         assert entry["options"]["expires"] <= entry["schedule"]
 
 
-# Its slot.
+# Slots.
 
 
 def test_job_receives_its_slot(database, deliver):
@@ -193,7 +193,7 @@ def test_unavailable_provider_does_not_count_for_slot_jobs(
     assert attempts(database) == attempts_counted
 
 
-# Its lease.
+# Leases.
 
 
 def test_running_job_renews_its_lease(database, deliver, notes: Notes, advance_time, monkeypatch):
@@ -208,14 +208,14 @@ def test_running_job_renews_its_lease(database, deliver, notes: Notes, advance_t
     MAY_END.set()
     first.join()
 
-    assert (notes(), attempts(database)) == (["begun"], 1)
+    assert (notes(), attempts(database)) == (["started"], 1)
 
 
 def test_run_without_lease_does_not_finish_the_next_run(database, deliver, notes: Notes, advance_time):
     first = threading.Thread(target=deliver, args=["progress.take_long"])
     first.start()
     assert RUNNING.wait(10)
-    database.execute("UPDATE bus.jobs SET attempts = attempts + 1, claims = claims + 1")  # claimed again
+    database.execute("UPDATE bus.jobs SET attempts = attempts + 1, claims = claims + 1")  # claimed by another run
     MAY_END.set()
     first.join()
 
@@ -230,7 +230,7 @@ def test_attempt_without_lease_does_not_change_postponed_run(database, advance_t
     with session_factory("progress").begin() as session:
         second = JobRun.claim(session, "progress.compare", slot)
     with session_factory("progress").begin() as session:
-        second.postpone(session, "Stripe is unavailable.")  # its attempt does not count, so ``attempts`` is 1 again
+        second.postpone(session, "Stripe is unavailable.")  # not counted, so ``attempts`` is 1 again
 
     with session_factory("progress").begin() as session:
         slow.renew(session)
@@ -240,11 +240,11 @@ def test_attempt_without_lease_does_not_change_postponed_run(database, advance_t
     assert state == (None, "Stripe is unavailable.", 1)
 
 
-# What people see of it.
+# Messages, metrics and the CLI.
 
 
 class Violation(Exception):
-    """An error of the driver."""
+    """An error of the database driver."""
 
     pgcode = "23505"
 
@@ -269,7 +269,7 @@ def test_last_error_is_readable_and_shows_no_internals(database, send_hint, note
 
 
 def metric_samples(name: str) -> dict[str, float]:
-    """The samples of one metric, by kind."""
+    """Return the samples of one metric by kind."""
     found = [metric for metric in DatabaseMetricCollector("progress").collect() if metric.name == name]
     return {sample.labels["kind"]: sample.value for metric in found for sample in metric.samples}
 
@@ -278,8 +278,8 @@ def metric_samples(name: str) -> dict[str, float]:
 def uncached_metrics(monkeypatch):
     monkeypatch.setattr("workers.runtime.metrics._MIN_QUERY_INTERVAL_SECONDS", 0)
     monkeypatch.setattr("workers.runtime.metrics._MAX_QUERY_TIME_SHARE", 1e9)
-    for _, fact in DATABASE_METRICS:
-        monkeypatch.setattr(fact, "_next_at", 0.0)
+    for _, metric in DATABASE_METRICS:
+        monkeypatch.setattr(metric, "_next_at", 0.0)
 
 
 def test_last_success_of_a_job_is_exported(database, deliver, notes: Notes):
@@ -329,7 +329,7 @@ def test_given_up_slot_job_is_exported_until_that_slot_succeeds(database, delive
 def test_jobs_are_listed_with_their_given_up_slots(database, deliver, notes: Notes, advance_time, capsys):
     deliver("progress.sweep")
     give_up(deliver, advance_time, "progress.compare")
-    capsys.readouterr()  # the log
+    capsys.readouterr()  # discard the log
 
     status = cli.main(["jobs", "list"])
 

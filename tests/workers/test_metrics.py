@@ -1,4 +1,4 @@
-"""What a worker tells Prometheus: each delivery by its end, and what its tables say."""
+"""Metrics of a worker: deliveries by outcome, and values queried from its tables."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.support.databases import Database
 from tests.support.tasks import registered
 from workers.runtime.metrics import DATABASE_METRICS, DatabaseMetric, DatabaseMetricCollector, instrumented
 
-celery_app.loader.import_default_modules()  # the facts of all services
+celery_app.loader.import_default_modules()  # registers the database metrics of all services
 
 
 def count(name: str, **labels: str) -> float:
@@ -91,46 +91,46 @@ def test_every_database_metric_is_readable_by_its_service(database: Database, se
 
 
 def test_slow_database_metric_is_queried_rarely(database: Database):
-    asked = []
+    results = []
 
-    def ask(session: Session) -> list[tuple[int]]:
-        asked.append(session.scalar(text("SELECT pg_sleep(0.1)")))
-        return [(len(asked),)]
+    def query(session: Session) -> list[tuple[int]]:
+        results.append(session.scalar(text("SELECT pg_sleep(0.1)")))
+        return [(len(results),)]
 
-    slow = DatabaseMetric("coursebus_slow", "", (), ask)
+    slow = DatabaseMetric("coursebus_slow", "", (), query)
     began = time.monotonic()
     values = [slow.metric("progress").samples[0].value for _ in range(3)]
 
     assert values == [1, 1, 1]
-    assert slow._next_at - began > 10  # noqa: SLF001 what it promises: 1 % of the time at most
+    assert slow._next_at - began > 10  # noqa: SLF001 queries take at most 1 % of the time
 
 
-def times_out(asked: list[float]) -> Callable[[Session], list[tuple[int]]]:
-    """A question that PostgreSQL ends, the first time that it is asked."""
+def times_out(queried_at: list[float]) -> Callable[[Session], list[tuple[int]]]:
+    """Return a query that PostgreSQL cancels the first time."""
 
-    def ask(session: Session) -> list[tuple[int]]:
-        asked.append(time.monotonic())
-        if len(asked) == 1:
+    def query(session: Session) -> list[tuple[int]]:
+        queried_at.append(time.monotonic())
+        if len(queried_at) == 1:
             session.execute(text("SET LOCAL statement_timeout = '100ms'"))
             session.execute(text("SELECT pg_sleep(1)"))
         return [(7,)]
 
-    return ask
+    return query
 
 
 def test_timed_out_metric_is_not_queried_at_each_scrape(database: Database):
-    asked: list[float] = []
-    fact = DatabaseMetric("coursebus_slow", "", (), times_out(asked))
+    queried_at: list[float] = []
+    fact = DatabaseMetric("coursebus_slow", "", (), times_out(queried_at))
 
-    answers = [fact.metric("progress") for _ in range(5)]
+    results = [fact.metric("progress") for _ in range(5)]
 
-    assert (answers, len(asked)) == ([None] * 5, 1)
+    assert (results, len(queried_at)) == ([None] * 5, 1)
 
 
 def test_timed_out_metric_recovers_after_pause(database: Database):
     fact = DatabaseMetric("coursebus_slow", "", (), times_out([]))
     fact.metric("progress")
-    fact._next_at = 0.0  # noqa: SLF001 the rest is over
+    fact._next_at = 0.0  # noqa: SLF001 the pause is over
 
     metric = fact.metric("progress")
 
@@ -140,7 +140,7 @@ def test_timed_out_metric_recovers_after_pause(database: Database):
 
 def test_failed_metric_is_reported_and_hides_no_other(database: Database, monkeypatch):
     def broken(session: Session) -> list[tuple[int]]:
-        session.execute(text("SELECT * FROM payments.orders"))  # which progress may not read
+        session.execute(text("SELECT * FROM payments.orders"))  # the role of progress may not read it
         return []
 
     facts = [
@@ -149,7 +149,7 @@ def test_failed_metric_is_reported_and_hides_no_other(database: Database, monkey
     ]
     monkeypatch.setattr("workers.runtime.metrics.DATABASE_METRICS", facts)
 
-    known, unanswered = DatabaseMetricCollector("progress").collect()
+    available, unavailable = DatabaseMetricCollector("progress").collect()
 
-    assert known.name == "b"
-    assert {sample.labels["metric"]: sample.value for sample in unanswered.samples} == {"coursebus_broken": 1, "b": 0}
+    assert available.name == "b"
+    assert {sample.labels["metric"]: sample.value for sample in unavailable.samples} == {"coursebus_broken": 1, "b": 0}

@@ -1,4 +1,4 @@
-"""A command of two transactions: what dies between them is entered again, by one at a time."""
+"""A command with two transactions is resumed after a crash between them, by one worker at a time."""
 
 import threading
 import time
@@ -17,7 +17,7 @@ CLAIM = {"scope": "ann POST /v1/checkouts", "key": "1", "fingerprint": "as sent"
 
 
 class Provider:
-    """What happens between the transactions."""
+    """A fake provider that is called between the transactions."""
 
     def __init__(self) -> None:
         self.error: BaseException | None = None

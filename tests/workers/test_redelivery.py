@@ -1,4 +1,4 @@
-"""Events that come again after the inbox has forgotten them, or too late, leave every table as it was."""
+"""Redelivered events change no table, even if they are late or pruned from the inbox."""
 
 import random
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ from workers.courses.authoring import archive_course, publish_course
 
 pytestmark = pytest.mark.usefixtures("auth0_sync_disabled")
 
-# Tables that only remember what was delivered.
+# Tables that record deliveries only.
 NOT_STATE = {"bus.inbox", "bus.failed_deliveries"}
 
 
@@ -59,7 +59,7 @@ def auth0_sync_disabled(monkeypatch) -> None:
 
 @dataclass
 class Source:
-    """An order or subscription that exists in its events alone."""
+    """An order or subscription that exists only as events."""
 
     id: UUID
     version: int = 0
@@ -70,11 +70,11 @@ class Source:
 
     def publish(self, *events: Event) -> None:
         with session_factory("payments").begin() as session:
-            record(session, self, *events)  # type: ignore[arg-type]  # it has what an aggregate has
+            record(session, self, *events)  # type: ignore[arg-type]  # has the attributes of an aggregate
 
 
 class EventHistory:
-    """Two users, three courses, orders and a subscription, with every event that a handler reacts to."""
+    """Two users, three courses, orders and a subscription, with every event type that has handlers."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -82,18 +82,18 @@ class EventHistory:
         self.courses = [self._publish_course(title) for title in ("Bread", "Cheese", "Wine")]
         self._change_course()
         self._sell()
-        self._carry()
-        self._learn()
-        self._carry()
+        self._deliver_events()
+        self._complete_course()
+        self._deliver_events()
         self._export_and_erase()
-        self._carry()
+        self._deliver_events()
 
-    def _carry(self) -> None:
+    def _deliver_events(self) -> None:
         deliver_pending_events(self.database)
 
     def _sign_up(self, name: str) -> UUID:
-        who = {"sub": f"auth0|{uuid4().hex}", "email": f"{name}@example.com", "name": name}
-        reply = deliver("users.get_or_create_user", who)
+        user = {"sub": f"auth0|{uuid4().hex}", "email": f"{name}@example.com", "name": name}
+        reply = deliver("users.get_or_create_user", user)
         deliver_pending_events(self.database)
         return UUID(reply["result"]["user_id"])
 
@@ -107,7 +107,7 @@ class EventHistory:
         return course.id
 
     def _change_course(self) -> None:
-        """Raise the price of one course, publish a second version of it, archive another."""
+        """Raise the price of one course, publish its second version, and archive another course."""
         with session_factory("courses").begin() as session:
             course = session.merge(self.last_course)
             reprice(session, course, 9900)
@@ -133,34 +133,34 @@ class EventHistory:
                 build_event(PaymentSucceeded, **paid),
             )
             order.publish(build_event(CoursePurchased, **about))
-            self._carry()
+            self._deliver_events()
             order.publish(build_event(DisputeOpened, **paid, order_suspended=True))
-            self._carry()
+            self._deliver_events()
             order.publish(build_event(DisputeClosed, **paid, won=True, order_restored=True))
-            self._carry()
+            self._deliver_events()
             order.publish(build_event(PaymentRefunded, **paid, is_full_refund=True))
-            self._carry()
+            self._deliver_events()
             order.publish(build_event(RefundReversed, **paid, order_restored=True))
             canceled = Source(new_id())
             about["order_id"] = canceled.id
             canceled.publish(build_event(OrderCreated, **about), build_event(OrderCanceled, **about))
         subscription = Source(new_id())
-        its = {"subscription_id": subscription.id, "user_id": self.ada}
+        subscriber = {"subscription_id": subscription.id, "user_id": self.ada}
         subscription.publish(
-            build_event(SubscriptionStarted, **its, course_ids=[wine, bread]),
-            build_event(SubscriptionTrialEnding, **its),
-            build_event(SubscriptionPastDue, **its),
-            build_event(SubscriptionCanceled, **its),
+            build_event(SubscriptionStarted, **subscriber, course_ids=[wine, bread]),
+            build_event(SubscriptionTrialEnding, **subscriber),
+            build_event(SubscriptionPastDue, **subscriber),
+            build_event(SubscriptionCanceled, **subscriber),
         )
-        self._carry()
-        subscription.publish(build_event(SubscriptionExpired, **its))
-        self._carry()
-        subscription.publish(build_event(SubscriptionRestored, **its))
-        self._carry()
-        subscription.publish(build_event(SubscriptionExpired, **its))
+        self._deliver_events()
+        subscription.publish(build_event(SubscriptionExpired, **subscriber))
+        self._deliver_events()
+        subscription.publish(build_event(SubscriptionRestored, **subscriber))
+        self._deliver_events()
+        subscription.publish(build_event(SubscriptionExpired, **subscriber))
 
     def _order_row(self, user_id: UUID, course_id: UUID) -> UUID:
-        """Insert an order, in whose history access is noted."""
+        """Insert an order; its history records the access."""
         order_id = new_id()
         with session_factory("payments").begin() as session:
             row = {"id": order_id, "version": 0, "user_id": user_id, "status": "pending", "course_id": course_id}
@@ -168,8 +168,8 @@ class EventHistory:
             session.add(Order(**row, **price))
         return order_id
 
-    def _learn(self) -> None:
-        """Complete a course, its quiz included; then reopen the quiz."""
+    def _complete_course(self) -> None:
+        """Complete a course including its quiz, then reopen the quiz."""
         course_id = self.courses[0]
         in_course = {"user_id": self.ada, "course_id": course_id}
         outline = self.database.value("SELECT lessons FROM progress.outlines WHERE course_id = :id", id=course_id)
@@ -179,25 +179,25 @@ class EventHistory:
             enrollment = Enrollment.find(session, self.ada, course_id, for_update=True)
             assert enrollment
             record(session, enrollment, build_event(QuizAttempted, **in_course, lesson_id=UUID(quiz_id), passed=True))
-        self._carry()
+        self._deliver_events()
         assert "result" in deliver("progress.reopen_lesson", {**in_course, "lesson_id": quiz_id})
 
     def _export_and_erase(self) -> None:
         for user_id in (self.ada, self.bob):
             assert "result" in deliver("users.request_export", {"user_id": user_id, "owner": "owner"})
-        self._carry()
+        self._deliver_events()
         version = self.database.value("SELECT version FROM users.users WHERE id = :id", id=self.bob)
         erased = {"user_id": self.bob, "expected_version": version, "owner": "owner"}
         assert "result" in deliver("users.erase_user", erased)
 
     def events(self) -> list[Record]:
-        """Every event that was published, in the order of publication."""
+        """Return all published events in the order of publication."""
         return sorted(
             (each for service in SERVICES for each in iter_past_events(service)), key=lambda each: each.offset
         )
 
     def tables(self) -> dict[str, list[str]]:
-        """All rows of all tables and notifications, as text."""
+        """Return all rows of all tables and all notifications as text."""
         names = self.database.rows(
             "SELECT table_schema || '.' || table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE'"
             " AND table_schema = ANY(:schemas)",
@@ -235,7 +235,7 @@ def deliver_again(events: list[Record]) -> None:
 
 
 def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> str:
-    """The rows that are only in one of two snapshots, a line each; empty where they are equal."""
+    """Return the rows that are in only one of two snapshots, one per line; empty if the snapshots are equal."""
     lines = []
     for name, rows in before.items():
         lines += [f"- {name} {row}" for row in rows if row not in after[name]]
@@ -247,13 +247,13 @@ def test_redelivery_after_inbox_pruning_changes_nothing(event_history: EventHist
     events = event_history.events()
     assert {event.type for event in events} >= {type_ for type_, handlers in ROUTES.items() if len(handlers) > 1}
     before = event_history.tables()
-    chance = random.Random(7)
+    generator = random.Random(7)
 
     for share in (1.0, 0.5, 0.25):
         prefix = events[: int(len(events) * share)]
         event_history.database.execute(
             "DELETE FROM bus.inbox WHERE event_id = ANY(CAST(:ids AS uuid[]))", ids=[each.event_id for each in prefix]
         )
-        deliver_again(chance.sample(prefix, len(prefix)))
+        deliver_again(generator.sample(prefix, len(prefix)))
 
         assert not differences(before, event_history.tables())

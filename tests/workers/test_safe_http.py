@@ -1,4 +1,4 @@
-"""The client for URLs from outside: no call to a private address, and none without an end."""
+"""The HTTP client for external URLs calls no private address and enforces time and size limits."""
 
 import socket
 import ssl
@@ -94,19 +94,19 @@ def test_production_rejects_loopback(monkeypatch):
 
 
 def test_name_with_any_private_address_is_rejected(monkeypatch):
-    places = [(socket.AF_INET, 1, 6, "", (address, 443)) for address in ("93.184.216.34", "10.0.0.1")]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: places)
+    addresses = [(socket.AF_INET, 1, 6, "", (address, 443)) for address in ("93.184.216.34", "10.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: addresses)
     with pytest.raises(UrlNotAllowed):
         resolve("https://example.com/")
 
 
 def test_dns_rebinding_is_blocked(monkeypatch):
-    """DNS rebinding: the address that was looked at is the one that is called."""
-    asked = []
+    """The address that was checked is the one that is called, so a second lookup cannot change it."""
+    hosts = []
 
     def rebinding(host, port, **_):
-        asked.append(host)
-        address = "127.0.0.1" if len(asked) == 1 else "10.0.0.1"
+        hosts.append(host)
+        address = "127.0.0.1" if len(hosts) == 1 else "10.0.0.1"
         return [(socket.AF_INET, 1, 6, "", (address, port))]
 
     with running_receiver() as receiver:
@@ -119,7 +119,7 @@ def test_dns_rebinding_is_blocked(monkeypatch):
         )
         assert send_post(url).status == 204
         assert receiver.received[0].headers["host"].startswith("hooks.example.com:")
-    assert asked == ["hooks.example.com"]
+    assert hosts == ["hooks.example.com"]
 
 
 def test_response_status_is_returned():
@@ -149,17 +149,17 @@ def test_proxy_environment_is_ignored(monkeypatch):
 
 
 def test_closed_port_is_unreachable():
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        assert send_post(f"http://127.0.0.1:{nobody.getsockname()[1]}/").error == "unreachable"
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        assert send_post(f"http://127.0.0.1:{closed.getsockname()[1]}/").error == "unreachable"
 
 
 @contextmanager
 def fake_server(*chunks: bytes, pause_seconds: float = 0.0):
-    """A server that says ``chunks`` over and over, whatever is asked."""
+    """Run a server that sends ``chunks`` to its first client, regardless of the request."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def talk() -> None:
+        def serve() -> None:
             connection, _ = server.accept()
             with connection:
                 try:
@@ -170,7 +170,7 @@ def fake_server(*chunks: bytes, pause_seconds: float = 0.0):
                 except OSError:
                     return
 
-        thread = threading.Thread(target=talk, daemon=True)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.getsockname()[1]}/"
         thread.join(5)
@@ -190,7 +190,7 @@ def test_slow_response_hits_total_deadline(chunks: list[bytes], error: str):
 
 def test_endless_body_is_not_read():
     with fake_server(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", *[b"x" * 65536] * 50) as url:
-        assert send_post(url).error is None  # its status has said all
+        assert send_post(url).error is None  # the status is sufficient
 
 
 def test_endless_headers_are_rejected():
@@ -206,7 +206,7 @@ def test_non_http_response_is_unreachable(noise: bytes):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> str:
-    """Of hooks.example.com, signed by itself; key and all in one file."""
+    """Create a self-signed certificate of hooks.example.com; return the path of the file with key and certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hooks.example.com")])
     signed = (
@@ -232,7 +232,7 @@ def certificate(tmp_path_factory) -> str:
 @pytest.mark.parametrize(
     ("trust", "host", "error"),
     [("us", "hooks.example.com", None), ("us", "other.example.com", "tls"), ("others", "hooks.example.com", "tls")],
-    ids=["its own name", "another name", "a stranger"],
+    ids=["own name", "other name", "untrusted issuer"],
 )
 def test_tls_hostname_is_verified_when_connecting_by_ip(
     monkeypatch, certificate: str, trust: str, host: str, error: str | None
@@ -261,11 +261,11 @@ def test_tls_hostname_is_verified_when_connecting_by_ip(
 
 
 def test_silent_name_server_times_out(monkeypatch):
-    asked, enough = threading.Event(), threading.Event()
+    lookup_started, stop = threading.Event(), threading.Event()
 
     def silent(*_, **__):
-        asked.set()
-        enough.wait(10)
+        lookup_started.set()
+        stop.wait(10)
         raise OSError
 
     monkeypatch.setattr(socket, "getaddrinfo", silent)
@@ -273,17 +273,17 @@ def test_silent_name_server_times_out(monkeypatch):
     began = time.monotonic()
     try:
         assert send_post("https://example.com/", timeout_seconds=0.2).error == "timeout"
-        assert asked.is_set()
+        assert lookup_started.is_set()
         with pytest.raises(UrlNotAllowed, match="not found in time"):
             resolve("https://example.com/")
-        # Those that nobody waits for any more keep a place each: there are no more of them than places.
+        # An abandoned lookup keeps its slot, so the number of lookup threads is limited.
         monkeypatch.setattr(safe_http, "_DNS_SLOTS", threading.BoundedSemaphore(1))
         for _ in range(2):
             assert send_post("https://example.com/", timeout_seconds=0.2).error == "timeout"
         assert len(lookup_threads()) == 3
         assert time.monotonic() - began < 5
     finally:
-        enough.set()
+        stop.set()
         for thread in lookup_threads():
             thread.join()
 

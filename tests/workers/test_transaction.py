@@ -1,4 +1,4 @@
-"""One call is one transaction: all of it or nothing, in time or not at all, and nobody hears of it before."""
+"""A command is one transaction: it commits before its deadline or not at all, and replies after the commit."""
 
 import time
 from typing import Any
@@ -27,7 +27,7 @@ from workers.runtime import execution
 
 @pytest.fixture
 def learner(deliver) -> dict[str, Any]:
-    """Somebody at the first of two lessons: what progress.complete_lesson wants to know."""
+    """Create a learner at the first of two lessons; return the fields of progress.complete_lesson."""
     lessons = [build_event(PublishedLesson), build_event(PublishedLesson)]
     course = build_event(CoursePublished, sections=[build_event(PublishedSection, lessons=lessons)], sequential=True)
     enrollment = build_event(EnrollmentCreated, course_id=course.course_id)
@@ -49,7 +49,7 @@ def test_result_is_returned_and_events_are_committed(database, deliver, learner)
 
 
 def test_crash_rolls_back_the_transaction(database, deliver, learner, monkeypatch):
-    monkeypatch.setattr(CourseProgress, "to_response", lambda _: 1 / 0)  # the last thing that the task does
+    monkeypatch.setattr(CourseProgress, "to_response", lambda _: 1 / 0)  # the last step of the task
     reply = deliver("progress.complete_lesson", learner)
 
     assert "ZeroDivisionError" in reply["crash"]
@@ -71,7 +71,7 @@ def test_invalid_message_changes_nothing(database, deliver, learner):
 
 
 def test_concurrent_commands_on_aggregate_are_serialized(database, deliver, learner):
-    """Versions of one key are contiguous, whoever writes."""
+    """Versions of one key are contiguous with several writers."""
     replies = run_concurrently(*[lambda: deliver("progress.complete_lesson", learner)] * 4)
 
     assert [reply["result"]["lessons_completed"] for reply in replies] == [1] * 4
@@ -120,17 +120,17 @@ def test_statement_is_canceled_at_the_deadline(deliver, notes: Notes):
 
 
 def test_reply_is_sent_after_commit(deliver, notes: Notes, monkeypatch):
-    seen = []
-    reply = execution.TaskExecution._send_reply  # noqa: SLF001 the moment in question
-    monkeypatch.setattr(execution.TaskExecution, "_send_reply", lambda self: (seen.append(notes()), reply(self)))
+    committed = []
+    reply = execution.TaskExecution._send_reply  # noqa: SLF001 observes the moment of the reply
+    monkeypatch.setattr(execution.TaskExecution, "_send_reply", lambda self: (committed.append(notes()), reply(self)))
     deliver("progress.note", {"note": "done"})
 
-    assert seen == [["done"]]
+    assert committed == [["done"]]
 
 
 def test_lost_reply_and_wakeup_do_not_affect_the_commit(database, deliver, learner, monkeypatch):
-    away = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
-    monkeypatch.setattr(execution, "queue_redis", lambda: away)
+    unreachable = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
+    monkeypatch.setattr(execution, "queue_redis", lambda: unreachable)
 
     assert deliver("progress.complete_lesson", learner) == {}
     assert event_types(database) == ["COURSE_STARTED", "LESSON_COMPLETED"]
@@ -145,7 +145,7 @@ def test_relay_is_woken_by_events_only(deliver, learner):
 
 
 def note_and_enqueue(session: Session, enqueue_after_commit: Any, *, fails: bool) -> int:
-    write_note(session, "poked")
+    write_note(session, "enqueued")
     enqueue_after_commit("users.show_profile")
     if fails:
         raise ValueError

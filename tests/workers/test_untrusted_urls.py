@@ -1,4 +1,4 @@
-"""Every client that calls URLs from outside refuses the same hostile ones: when they are registered and when called."""
+"""All clients of external URLs reject the same hostile URLs, at registration and at each call."""
 
 import socket
 from uuid import UUID
@@ -44,14 +44,14 @@ KEYS = {
 
 @pytest.fixture(autouse=True)
 def no_call(monkeypatch) -> list[tuple[str, int]]:
-    """Places that something connected to, in spite of all. Nothing on this machine is an exception here."""
+    """Record connections; tests assert that there are none. The exception for loopback addresses is disabled."""
     called: list[tuple[str, int]] = []
     monkeypatch.setattr(settings, "WEBHOOK_ALLOW_LOOPBACK", False)
     monkeypatch.setattr(safe_http.socket, "create_connection", lambda place, **_: called.append(place))
     real = socket.getaddrinfo
 
     def known_names(host: str, port: int, **options):
-        # Of names none is asked for: all would be public.
+        # Names are not looked up: each resolves to a public address.
         name = not host.replace(".", "").isdecimal() and ":" not in host and not host.startswith("0x")
         return real("93.184.216.34" if name else host, port, **options)
 
@@ -87,13 +87,13 @@ def test_hostile_url_is_rejected_as_push_service(session: Session, no_call, url:
     with pytest.raises(PushServiceNotAllowed):
         register_device(session, user_id=user_id, subscription=WebPushSubscription(endpoint=url, keys=KEYS))
 
-    assert push_to(url) is PushResult.UNREGISTERED  # as if it had been stored before the present rules
+    assert push_to(url) is PushResult.UNREGISTERED  # like a URL stored before these rules existed
     assert no_call == []
 
 
 def test_push_service_resolving_to_private_address_is_not_called(no_call, monkeypatch):
-    place = (socket.AF_INET, 1, 6, "", ("10.0.0.1", 443))
-    monkeypatch.setattr(safe_http.socket, "getaddrinfo", lambda *_, **__: [place])
+    address = (socket.AF_INET, 1, 6, "", ("10.0.0.1", 443))
+    monkeypatch.setattr(safe_http.socket, "getaddrinfo", lambda *_, **__: [address])
 
     assert push_to("https://fcm.googleapis.com/x") is PushResult.RETRY
     assert no_call == []

@@ -1,4 +1,4 @@
-"""A worker that is up but deaf ends itself; one that is busy, alone or without Redis does not."""
+"""The watchdog ends a worker that stopped consuming, but not a busy or idle worker, or one without Redis."""
 
 from types import SimpleNamespace
 

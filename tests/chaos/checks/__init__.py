@@ -1,1 +1,1 @@
-"""The checks: every function below with ``@check`` is one; tests/chaos/checker.py finds them."""
+"""The checks: functions with ``@check`` in the modules of this package, imported by tests/chaos/checker.py."""

@@ -1,4 +1,4 @@
-"""Commands: what was acknowledged has happened, once, and what was refused has not."""
+"""Commands: acknowledged commands were executed once, and rejected commands had no effect."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
@@ -12,7 +12,7 @@ def acknowledged_commands_applied_once(snapshot: SystemSnapshot, records: Collec
     for each in records:
         for effect in _effects(each):
             if happened[effect] != 1:
-                yield f"{each} was acknowledged, and {effect} is there {happened[effect]} times"
+                yield f"{each} was acknowledged, but {effect} exists {happened[effect]} times"
 
 
 def _effects(record: ClientRecord) -> list[tuple[str, ...]]:
@@ -37,7 +37,7 @@ def _effects(record: ClientRecord) -> list[tuple[str, ...]]:
 
 
 def _effects_of_events(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
-    """Each event as what it says has happened."""
+    """Yield the effect that each event reports."""
     by = {
         "USER_CREATED": ("user_id",),
         "ENROLLMENT_CREATED": ("user_id", "course_id"),
@@ -66,15 +66,15 @@ def _effects_of_events(outbox: Iterable[Row]) -> Iterator[tuple[str, ...]]:
 @check
 def no_duplicate_effects(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
     for happening, times in Counter(_effects_of_events(snapshot.outbox)).items():
-        if times > 1 and happening[0] != "PAYMENT_FAILED":  # one for each attempt
+        if times > 1 and happening[0] != "PAYMENT_FAILED":  # one per attempt
             yield f"{happening} happened {times} times"
     for order, orders in grouped(snapshot.table("payments.orders"), "user_id", "course_id").items():
         if sum(row["status"] in {"paid", "pending"} for row in orders) > 1:
             yield f"{order} was ordered {len(orders)} times"
     courses = [row["payload"] for row in snapshot.outbox if row["type"] == "COURSE_CREATED"]
-    for course, written in grouped(courses, "instructor_id", "title").items():
-        if len(written) > 1:
-            yield f"{course} was written {len(written)} times"
+    for course, created in grouped(courses, "instructor_id", "title").items():
+        if len(created) > 1:
+            yield f"{course} was created {len(created)} times"
 
 
 @check
@@ -86,9 +86,9 @@ def rejected_commands_had_no_effect(snapshot: SystemSnapshot, records: Collectio
             "refused completion": ("LESSON_COMPLETED", each.user_id, each.course_id, each.lesson_id),
         }
         if refused.get(each.what) in happened:
-            yield f"{each}, and it happened"
+            yield f"{each}, but it was executed"
         if each.what == "refused order" and any(
             (row["user_id"], row["course_id"]) == (each.user_id, each.course_id)
             for row in snapshot.table("payments.orders")
         ):
-            yield f"{each}, and there is an order"
+            yield f"{each}, but there is an order"

@@ -1,10 +1,10 @@
-"""Events: all of the outbox is on the topics, in order, and handled."""
+"""Events: every event of the outbox is on its topic in order and was handled."""
 
 from collections.abc import Collection, Iterator
 
 from tests.chaos.checker import ClientRecord, SystemSnapshot, check, grouped
 
-# The table of each kind of aggregate: its topic, its name, the columns that make its key.
+# The topic and the key columns of each aggregate table.
 AGGREGATES = {
     "users.users": ("users", ("id",)),
     "courses.courses": ("courses", ("id",)),
@@ -19,8 +19,8 @@ AGGREGATES = {
 def events_are_on_their_topics(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
     written = {(row["id"], row["aggregatetype"], row["aggregateid"], row["type"]) for row in snapshot.outbox}
     read = {(row["id"], row["topic"], row["key"], row["type"]) for row in snapshot.topics}
-    yield from (f"{event} is in the outbox, and not on the topic" for event in sorted(written - read))
-    yield from (f"{event} is on the topic, and not in the outbox" for event in sorted(read - written))
+    yield from (f"{event} is in the outbox, but not on the topic" for event in sorted(written - read))
+    yield from (f"{event} is on the topic, but not in the outbox" for event in sorted(read - written))
     for row in snapshot.outbox:
         if row["published_at"] is None:
             yield f"{row['type']} {row['id']} is not marked as published"
@@ -32,7 +32,7 @@ def versions_are_contiguous_and_in_order(snapshot: SystemSnapshot, _records: Col
         if len({row["partition"] for row in rows}) > 1:
             yield f"{key} is on more than one partition"
         reached = 0
-        for row in rows:  # repeats are allowed, gaps are not, nor is a later one before an earlier one
+        for row in rows:  # repetitions are allowed, gaps and reordering are not
             if row["sequence"] > reached + 1:
                 yield f"{key} goes from version {reached} to {row['sequence']}"
             reached = max(reached, row["sequence"])
@@ -51,9 +51,10 @@ def aggregate_versions_match_events(snapshot: SystemSnapshot, _records: Collecti
             yield f"{key} has the versions {counted}"
     for table, (topic, columns) in AGGREGATES.items():
         for row in snapshot.table(table):
-            told = len(versions.get((topic, ":".join(row[column] for column in columns)), []))
-            if row["version"] != told:
-                yield f"{table} {[row[column] for column in columns]} has version {row['version']}, and {told} events"
+            published = len(versions.get((topic, ":".join(row[column] for column in columns)), []))
+            if row["version"] != published:
+                key_values = [row[column] for column in columns]
+                yield f"{table} {key_values} has version {row['version']}, but {published} events"
 
 
 @check
@@ -62,15 +63,17 @@ def events_are_handled(snapshot: SystemSnapshot, _records: Collection[ClientReco
     for event in snapshot.outbox:
         for handler in snapshot.handlers.get(event["type"], []):
             if (handler, event["id"]) not in settled:
-                yield f"{handler} has not done {event['type']} {event['id']}"
+                yield f"{handler} has not handled {event['type']} {event['id']}"
     known = {event["id"] for event in snapshot.outbox}
     yield from (
-        f"{handler} has done {event}, which never was" for handler, event in snapshot.inbox if event not in known
+        f"{handler} has handled {event}, which does not exist"
+        for handler, event in snapshot.inbox
+        if event not in known
     )
 
 
 @check
 def no_pending_work(snapshot: SystemSnapshot, _records: Collection[ClientRecord]) -> Iterator[str]:
-    yield from (f"{length} wait in {name}" for name, length in snapshot.redis_lists.items() if length)
+    yield from (f"{length} messages wait in {name}" for name, length in snapshot.redis_lists.items() if length)
     if snapshot.undelivered_webhooks:
         yield f"{snapshot.undelivered_webhooks} webhooks were not accepted"

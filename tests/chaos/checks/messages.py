@@ -1,4 +1,4 @@
-"""Messages: one note, and one mail where the rules ask for it, for each event and recipient."""
+"""Messages: one in-app notification, and one mail if the rules require it, per event and recipient."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -7,7 +7,7 @@ from uuid import UUID, uuid5
 import settings
 from tests.chaos.checker import ClientRecord, Row, SystemSnapshot, check
 
-# The category of each mailed event. Repeated here, because the checker must not depend on the rules that it checks.
+# The category of each mailed event, repeated here because the checker must not depend on the rules that it checks.
 MAILED = {
     "USER_CREATED": "account",
     **dict.fromkeys(("ENROLLMENT_CREATED", "SUBSCRIPTION_STARTED"), "courses"),
@@ -18,7 +18,7 @@ MAILED = {
     "CERTIFICATE_ISSUED": "progress",
 }
 NOTIFIED = {*MAILED, "LESSON_COMPLETED", "COURSE_COMPLETED"}
-UNLIMITED = "receipts"  # mandatory: these mails ignore the limit of a day
+UNLIMITED = "receipts"  # mandatory: not subject to the daily limit
 
 
 @check
@@ -28,15 +28,15 @@ def one_mail_for_each_event_and_recipient(
     capped = set(_capped(snapshot))
     wanted = {_mail_of(event["id"], event["payload"]["user_id"]): event for event in _notified(snapshot, MAILED)}
     due = {mail: event for mail, event in wanted.items() if mail not in capped}
-    # A reminder is sent only while its reason still holds.
+    # A reminder is optional: it is sent only while its reason still holds.
     reminders = {_mail_of(row["id"], row["user_id"]) for row in snapshot.table("notifications.reminders")}
     sent = {mail["headers"]["Message-ID"].strip("<>").partition("@")[0] for mail in snapshot.mails}
-    yield from (f"no mail tells of {due[each]['type']} {due[each]['id']}" for each in sorted(due.keys() - sent))
-    yield from (f"nothing happened that mail {each} tells of" for each in sorted(sent - due.keys() - reminders))
+    yield from (f"there is no mail about {due[each]['type']} {due[each]['id']}" for each in sorted(due.keys() - sent))
+    yield from (f"mail {each} has no event" for each in sorted(sent - due.keys() - reminders))
     ended = Counter(
         event["payload"]["notification_id"] for event in snapshot.outbox if event["type"] == "NOTIFICATION_SENT"
     )
-    yield from (f"mail {each} is told {ended[each]} times as sent" for each in due if ended[each] != 1)
+    yield from (f"mail {each} has {ended[each]} NOTIFICATION_SENT events" for each in due if ended[each] != 1)
     for row in snapshot.deliveries:
         if row["channel"] == "email" and row["state"] not in {"sent", "skipped"}:
             yield f"delivery {row['_id']} is {row['state']}"
@@ -51,18 +51,18 @@ def one_notification_for_each_event_and_recipient(
     shown = Counter((row["event_id"], row["user_id"]) for row in snapshot.deliveries if row["channel"] == "in_app")
     for each in due | shown:
         if shown[each] != due[each] and not (each in reminders and shown[each] == 1):
-            yield f"{shown[each]} notes tell of {each}"
+            yield f"{each} has {shown[each]} in-app notifications"
 
 
 def _notified(snapshot: SystemSnapshot, types: Collection[str]) -> Iterator[Row]:
     for event in snapshot.outbox:
-        # A subscription opens many courses at once; its start is the one message.
+        # A subscription gives access to many courses at once; only its start is notified.
         if event["type"] in types and event["payload"].get("source") != "subscription":
             yield event
 
 
 def _capped(snapshot: SystemSnapshot) -> Iterator[str]:
-    """Yield the mails that were rightly skipped, because the user had got all that a day allows of their category."""
+    """Yield the mails that were correctly skipped, because the user had reached the daily limit of their category."""
     mails = [row for row in snapshot.deliveries if row["channel"] == "email"]
     sent = Counter((row["user_id"], row["category"]) for row in mails if row["state"] == "sent")
     for row in mails:
@@ -71,5 +71,5 @@ def _capped(snapshot: SystemSnapshot) -> Iterator[str]:
             yield row["_id"]
 
 
-def _mail_of(told_id: str, user_id: str) -> str:
-    return str(uuid5(UUID(told_id), f"{user_id}/email"))
+def _mail_of(event_id: str, user_id: str) -> str:
+    return str(uuid5(UUID(event_id), f"{user_id}/email"))

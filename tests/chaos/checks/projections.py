@@ -1,4 +1,4 @@
-"""Projections: each is the fold of the events that it is made of."""
+"""Projections: each equals the fold of its events."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -12,20 +12,20 @@ def projections_are_the_fold_of_events(snapshot: SystemSnapshot, _records: Colle
     for name, (fold, columns) in _PROJECTIONS.items():
         shown = {tuple(row[column] for column in columns) for row in snapshot.table(name)}
         folded = set(fold(_by_type(snapshot.outbox)))
-        yield from (f"{name} has {row}, and no event says so" for row in sorted(shown - folded, key=str))
+        yield from (f"{name} has {row}, but the events do not" for row in sorted(shown - folded, key=str))
         yield from (f"{name} lacks {row}" for row in sorted(folded - shown, key=str))
 
 
-Events = Mapping[str, list[Row]]  # the payloads of each type, in their order
+Events = Mapping[str, list[Row]]  # the payloads by type, in order of version
 
 
 def _contacts(events: Events) -> Iterator[tuple[Any, ...]]:
-    told: dict[str, tuple[int, Row]] = {}
+    contacts: dict[str, tuple[int, Row]] = {}
     for payload in events["USER_CREATED"]:
-        told[payload["user_id"]] = (1, payload["pii"])
+        contacts[payload["user_id"]] = (1, payload["pii"])
     for payload in events["USER_UPDATED"]:
-        told[payload["user_id"]] = (payload["version"], payload["pii"])
-    for user_id, (version, pii) in told.items():
+        contacts[payload["user_id"]] = (payload["version"], payload["pii"])
+    for user_id, (version, pii) in contacts.items():
         yield (user_id, version, pii["email"], pii["name"], pii["locale"], pii["timezone"])
 
 

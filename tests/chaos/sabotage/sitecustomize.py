@@ -1,10 +1,9 @@
-"""Loaded by each Python of a sabotaged stack: does to it what the file STATE_DIR/sabotage names, mostly taking out
-the one guard that a test is about.
+"""Loaded by each Python process of a sabotaged stack; applies the sabotage named in the file STATE_DIR/sabotage.
 
-The product knows nothing of it; what is replaced here is replaced before the product's own modules import it.
+Most sabotages remove one guard of the product. They are applied before the modules of the product import the guard.
 """
 
-# ruff: noqa: PLC0415, SLF001 it reaches into what is about to be imported
+# ruff: noqa: PLC0415, SLF001 patches private names of modules before their first import
 
 import os
 import sys
@@ -17,9 +16,9 @@ def _without_inbox() -> None:
     from core.bus import inbox
     from core.messaging.task_queue import Envelope
 
-    kept = inbox.claim_event
-    inbox.claim_event = lambda *claim: kept(*claim) or True
-    # The second guard: handlers that know its version ignore an event older than their state.
+    original = inbox.claim_event
+    inbox.claim_event = lambda *claim: original(*claim) or True
+    # Remove the second guard too: handlers ignore an event whose version is older than their state.
     Envelope.event_version = property(lambda _envelope: None)
 
 
@@ -32,7 +31,7 @@ def _without_idempotency_claim() -> None:
 def _without_row_lock() -> None:
     from models.progress import CourseProgress
 
-    kept = CourseProgress.get_for_update.__func__
+    original = CourseProgress.get_for_update.__func__
 
     def unlocked(cls, session, *key):
         get = session.get
@@ -41,8 +40,8 @@ def _without_row_lock() -> None:
             return get(*what, **how)
 
         session.get = without_lock
-        found = kept(cls, session, *key)
-        time.sleep(1)  # so that another is sure to read the same
+        found = original(cls, session, *key)
+        time.sleep(1)  # so that a concurrent transaction reads the same row
         return found
 
     CourseProgress.get_for_update = classmethod(unlocked)
@@ -56,13 +55,13 @@ def _without_advisory_lock() -> None:
 
 
 def _slow_relay() -> None:
-    """Harmless while one relay leads: a second one would send the same meanwhile."""
+    """Slow the relay down, so that a second leader sends the same events. One leader alone stays correct."""
     from bridge.publisher.relay import Publisher
 
-    kept = Publisher._send
+    original = Publisher._send
 
     def slow(self, rows):
-        sent = kept(self, rows)
+        sent = original(self, rows)
         time.sleep(1.5)
         return sent
 
@@ -81,22 +80,22 @@ def _commit_without_completion() -> None:
 
 
 def _crash_between_pop_and_unacked() -> None:
-    """A crash point between the two steps by which kombu takes a message off its queue and notes it as in hand."""
+    """Add a crash point between kombu's pop of a message and its entry in the unacked hash."""
     from kombu.transport.redis import QoS
 
     from core.fault_injection import crash_point
 
-    kept = QoS.append
+    original = QoS.append
 
     def append(self, message, tag):
         crash_point("popped, not yet noted", message.headers["task"])
-        return kept(self, message, tag)
+        return original(self, message, tag)
 
     QoS.append = append
 
 
 def _commit(sabotage: str) -> None:
-    # Only Celery's workers and the bridge; the command line is not split up yet.
+    # Only for Celery's workers and the bridge; sys.argv is not set yet.
     if {"celery", "bridge"} & set(sys.orig_argv):
         sys.path.insert(0, str(Path(__file__).parents[3]))
         globals()[f"_{sabotage}"]()
