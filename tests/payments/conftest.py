@@ -1,4 +1,4 @@
-"""The fakes of both providers as processes of their own, and the service in front of them."""
+"""Fixtures: the fakes of both providers in processes of their own, and the payments harness in front of them."""
 
 from collections.abc import Iterator
 
@@ -59,7 +59,7 @@ def fake_yookassa(running_fake_yookassa) -> Iterator[FakeProcess]:
 
 @pytest.fixture
 def harness_with_yookassa(harness: PaymentsHarness, fake_yookassa) -> PaymentsHarness:
-    """The shop with both providers open."""
+    """Return a harness in which both providers are configured."""
     harness.fake_yookassa = fake_yookassa
     harness.providers = {**harness.providers, "yookassa": make_yookassa(f"{fake_yookassa.url}/v3")}
     return harness

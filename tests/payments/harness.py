@@ -1,4 +1,4 @@
-"""The payments service as its tests use it: one transaction for all, a fake that speaks to the real SDK."""
+"""Harness for the payments service: all calls share one transaction, and the real SDKs call the fakes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +28,10 @@ from workers.payments.yookassa import YooKassa
 
 
 class NestedTransactions:
-    """``Transactions`` inside the one transaction of a test. ``killed_before`` ends the process before the nth."""
+    """``Transactions`` as savepoints of the test's transaction.
+
+    ``killed_before=n`` raises ``Killed`` before the nth transaction begins.
+    """
 
     def __init__(self, session: Session, *, command_id: UUID | None = None) -> None:
         self.command_id = command_id or uuid4()
@@ -69,7 +72,7 @@ class PaymentsHarness:
     def checkout(
         self, course_id: UUID | None = None, *, transactions: NestedTransactions | None = None, **fields: Any
     ) -> dict[str, Any]:
-        wanted = {
+        defaults = {
             "plan_id": None,
             "user_id": self.buyer,
             "provider": "stripe",
@@ -77,10 +80,11 @@ class PaymentsHarness:
             "cancel_url": None,
             "receipt_email": "ann@example.com",
         }
-        return start_checkout(transactions or self.transactions, self.providers, course_id=course_id, **wanted | fields)
+        message = defaults | fields
+        return start_checkout(transactions or self.transactions, self.providers, course_id=course_id, **message)
 
     def buy(self, course_id: UUID | None = None, **fields: Any) -> dict[str, Any]:
-        """A checkout whose page was paid, and whose order is."""
+        """Check out, pay the checkout session and synchronize the order. Returns the checkout."""
         checkout = self.checkout(course_id, **fields)
         self.pay(checkout)
         self.sync(checkout)
@@ -95,13 +99,17 @@ class PaymentsHarness:
         providers: Providers | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
-        wanted = {"order_id": checkout["order_id"], "reason": "asked for", "requested_by": uuid4()} | fields
+        arguments = {
+            "order_id": checkout["order_id"],
+            "reason": "requested by the buyer",
+            "requested_by": uuid4(),
+        } | fields
         return refund_order(
-            transactions or self.transactions, providers or self.providers, amount_minor=amount_minor, **wanted
+            transactions or self.transactions, providers or self.providers, amount_minor=amount_minor, **arguments
         )
 
     def refunded_at_provider(self, checkout: dict[str, Any]) -> list[int]:
-        """The amounts that the provider has really given back, the oldest first."""
+        """Return the amounts that the provider has refunded, the oldest first."""
         payment_id = self.attempt(checkout).payment_id
         refunds = [each for each in self.fake_stripe.get("/__state")["refunds"] if each["payment_id"] == payment_id]
         return [refund["amount_minor"] for refund in refunds if refund["status"] != "failed"]
@@ -118,7 +126,7 @@ class PaymentsHarness:
         at.pay(attempt.page_id, outcome, **more)
 
     def webhook(self, object_id: str, kind: str) -> dict[str, Any]:
-        """The message of a webhook that a fake has sent: body and headers as the gateway passes them on."""
+        """Return a webhook that a fake has sent, as the gateway passes it to the worker."""
         return as_gateway_message(self.receiver.wait_for_one(object_id, kind))
 
     def receive(self, message: dict[str, Any], *, provider: str = "stripe") -> dict[str, Any]:
@@ -128,7 +136,7 @@ class PaymentsHarness:
         )
 
     def receive_and_apply(self, object_id: str, kind: str, *, provider: str = "stripe") -> None:
-        """Receive a webhook, and do what it starts."""
+        """Receive a webhook and run the tasks that it enqueues."""
         self.enqueued.clear()
         self.receive(self.webhook(object_id, kind), provider=provider)
         self.run_enqueued()
@@ -144,31 +152,31 @@ class PaymentsHarness:
         sync_attempt(self.transactions, self.providers, attempt_id=checkout["id"])
 
     def return_from_checkout(self, checkout: dict[str, Any], *, user_id: UUID | None = None) -> dict[str, Any]:
-        """Do what the return page does."""
-        whose = user_id or self.buyer
-        return sync_checkout(self.transactions, self.providers, checkout_id=checkout["id"], user_id=whose)
+        """Synchronize the checkout as the return page does."""
+        user_id = user_id or self.buyer
+        return sync_checkout(self.transactions, self.providers, checkout_id=checkout["id"], user_id=user_id)
 
-    def apply(self, checkout: dict[str, Any], **said: Any) -> None:
-        """Apply a provider's word about the checkout that is as it should be but for ``said``."""
+    def apply(self, checkout: dict[str, Any], **overrides: Any) -> None:
+        """Apply a snapshot that matches the attempt except for ``overrides``."""
         attempt = self.attempt(checkout)
-        apply_payment_snapshot(self.session, attempt, replace(make_snapshot(attempt), **said))
+        apply_payment_snapshot(self.session, attempt, replace(make_snapshot(attempt), **overrides))
 
     def event_types(self, checkout: dict[str, Any]) -> list[str]:
         return event_types(self.session, checkout["order_id"])
 
     def provider_events(self) -> list[ProviderEvent]:
-        """Those of this test; others may have committed theirs."""
-        mine = select(ProviderEvent).where(ProviderEvent.id > self.since)
-        return list(self.session.scalars(mine.order_by(ProviderEvent.id)))
+        """Return the provider events of this test; other tests may have committed more."""
+        statement = select(ProviderEvent).where(ProviderEvent.id > self.since)
+        return list(self.session.scalars(statement.order_by(ProviderEvent.id)))
 
     def checkout_sessions(self) -> list[dict[str, Any]]:
-        """The payment pages that Stripe has, newest first; at most a hundred."""
-        client = self.providers["stripe"]._client  # noqa: SLF001 the adapter has no need of such a list
+        """Return the newest hundred checkout sessions at Stripe, newest first."""
+        client = self.providers["stripe"]._client  # noqa: SLF001 the adapter does not need this list
         return [page.to_dict() for page in client.v1.checkout.sessions.list({"limit": 100}).data]
 
 
 def as_gateway_message(sent: Sent) -> dict[str, Any]:
-    """A webhook as the gateway passes it on."""
+    """Convert a webhook into the message that the gateway sends to the worker."""
     return {
         "body": sent.body,
         "headers": {name.lower(): value for name, value in sent.headers.items()},
@@ -177,8 +185,8 @@ def as_gateway_message(sent: Sent) -> dict[str, Any]:
 
 
 def make_yookassa(url: str, **fields: Any) -> YooKassa:
-    given = {"url": url, "trusted_networks": ("127.0.0.2",), "vat_code": 1}
-    return YooKassa(settings.YOOKASSA_SHOP_ID, settings.YOOKASSA_SECRET_KEY, **given | fields)
+    defaults = {"url": url, "trusted_networks": ("127.0.0.2",), "vat_code": 1}
+    return YooKassa(settings.YOOKASSA_SHOP_ID, settings.YOOKASSA_SECRET_KEY, **defaults | fields)
 
 
 def make_stripe(url: str, **fields: Any) -> Stripe:
@@ -188,9 +196,9 @@ def make_stripe(url: str, **fields: Any) -> Stripe:
 
 
 def make_offer(session: Session, *, course_id: UUID | None = None, course_version: int = 1, **fields: Any) -> UUID:
-    """A course on sale; returns its id."""
+    """Put a course on sale; returns its id."""
     course_id = course_id or new_id()
-    wanted = {"title": "Sourdough", "price_minor": 4900, "currency": "USD"} | fields
+    defaults = {"title": "Sourdough", "price_minor": 4900, "currency": "USD"} | fields
     event = CoursePublished(
         course_id=course_id,
         course_version=course_version,
@@ -199,14 +207,14 @@ def make_offer(session: Session, *, course_id: UUID | None = None, course_versio
         sequential=False,
         sections=[],
         published_at=utc_now(),
-        **wanted,
+        **defaults,
     )
     upsert_offer(session, event=event)
     return course_id
 
 
-def make_snapshot(attempt: PaymentAttempt, **said: Any) -> PaymentSnapshot:
-    """What a provider says of an attempt whose page is open."""
+def make_snapshot(attempt: PaymentAttempt, **overrides: Any) -> PaymentSnapshot:
+    """Return the provider's state of an attempt whose checkout session is open."""
     matching = PaymentSnapshot(
         account=attempt.account,
         live_mode=attempt.live_mode,
@@ -221,35 +229,35 @@ def make_snapshot(attempt: PaymentAttempt, **said: Any) -> PaymentSnapshot:
         order_id=str(attempt.order_id),
         attempt_id=str(attempt.id),
     )
-    return replace(matching, **said)
+    return replace(matching, **overrides)
 
 
-def paid_snapshot(attempt: PaymentAttempt, **said: Any) -> PaymentSnapshot:
-    taken = {"status": "succeeded", "page_open": False, "captured_minor": attempt.amount_minor, "payment_id": "pi_1"}
-    return make_snapshot(attempt, **taken | said)
+def paid_snapshot(attempt: PaymentAttempt, **overrides: Any) -> PaymentSnapshot:
+    paid = {"status": "succeeded", "page_open": False, "captured_minor": attempt.amount_minor, "payment_id": "pi_1"}
+    return make_snapshot(attempt, **paid | overrides)
 
 
 def event_types(session: Session, order_id: UUID) -> list[str]:
-    """The types of an order's events, oldest first."""
+    """Return the event types of an order, oldest first."""
     session.flush()
     events = select(OutboxEvent.type).where(OutboxEvent.aggregateid == str(order_id))
     return list(session.scalars(events.order_by(OutboxEvent.aggregate_version)))
 
 
 def timeline_steps(harness: PaymentsHarness, checkout: dict[str, Any]) -> list[str]:
-    """What the order's timeline tells."""
+    """Return the steps of the order's timeline."""
     harness.session.flush()
     return [step.step for step in harness.order(checkout).list_history(harness.session, limit=50, after=None)]
 
 
 def make_coupon(session: Session, **terms: Any) -> str:
-    """A coupon of ten percent, or on other terms; returns its code."""
-    wanted = {"code": f"C{uuid4().hex[:12]}".upper(), "kind": "percent", "value": 10} | terms
-    return Coupon.create(session, wanted, at=utc_now()).code
+    """Create a coupon, by default of ten percent; returns its code."""
+    defaults = {"code": f"C{uuid4().hex[:12]}".upper(), "kind": "percent", "value": 10} | terms
+    return Coupon.create(session, defaults, at=utc_now()).code
 
 
 def make_bundle(session: Session, *course_ids: UUID) -> UUID:
-    """These courses for 60 dollars; returns the bundle's id."""
+    """Create a bundle of these courses for 60 dollars; returns its id."""
     fields = {"title": "All of it", "amount_minor": 6000, "currency": "USD"}
     bundle = Bundle.create({**fields, "course_ids": [str(course_id) for course_id in course_ids]}, at=utc_now())
     session.add(bundle)

@@ -1,6 +1,6 @@
-"""What is true after a sequence: a model of the providers' side, and the invariants that compare ours with it.
+"""Reference model of the providers' side, and the invariants that compare the product with it.
 
-Money is what the providers say. Our tables are asked for nothing but what an order is for.
+Amounts come from the providers only. The product's tables are only read to learn what an order is for.
 """
 
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from models.payments.plans import add_periods
 from models.payments.subscriptions import GRACE_PERIOD, OUTCOME_TIMEOUT, TRIAL_GRACE_PERIOD
 from tests.payments.simulation import PaymentsSimulation
 
-# What is paid in the first period is counted from when we hear of it; jobs run some time after what is due.
+# The first period starts when the product learns of its payment, and jobs run some time after the due time.
 SLACK = timedelta(hours=7)
 
 
 @dataclass(frozen=True)
 class Payment:
-    """Money that a provider took."""
+    """A payment that a provider captured."""
 
     id: str
     provider: str
@@ -31,9 +31,9 @@ class Payment:
     amount_minor: int
     taken_at: datetime
     refunded_minor: int
-    disputed_minor: int  # of disputes that are open or lost
-    is_contested: bool  # a dispute is open
-    is_lost: bool  # a dispute was lost
+    disputed_minor: int  # sum of the open and lost disputes
+    is_contested: bool  # has an open dispute
+    is_lost: bool  # has a lost dispute
 
     @property
     def kept_minor(self) -> int:
@@ -41,13 +41,13 @@ class Payment:
 
     @property
     def pays(self) -> bool:
-        """Whether the buyer may have what it was paid for."""
+        """Whether the payment entitles the buyer to what it paid for."""
         return self.kept_minor > 0 and not self.is_contested
 
 
 @dataclass(frozen=True)
 class SoldItem:
-    """What an order is for."""
+    """What an order sells."""
 
     courses: frozenset[UUID]
     subscription_id: UUID | None
@@ -60,11 +60,11 @@ class SubscriptionState:
     courses: frozenset[UUID]
     created_at: datetime
     trial_end: datetime | None
-    grace_end: datetime | None  # announced, while no notice was given
+    grace_end: datetime | None  # the announced end, unless the subscription was canceled
 
 
 class ReferenceModel:
-    """What the providers say at this moment."""
+    """The providers' state at this moment."""
 
     def __init__(self, simulation: PaymentsSimulation) -> None:
         self.simulation = simulation
@@ -105,7 +105,7 @@ class ReferenceModel:
         ]
 
     def paying_orders(self) -> list[SoldItem]:
-        """What orders of courses are paid for."""
+        """Return what is sold by the paid orders that belong to no subscription."""
         return [
             self.sold[payment.order_id]
             for payment in self.payments
@@ -113,21 +113,21 @@ class ReferenceModel:
         ]
 
     def periods(self, subscription: SubscriptionState) -> list[tuple[datetime, datetime, bool]]:
-        """Each period for which a provider took money: start, end, whether it is still paid for; in order."""
+        """Return each captured period as (start, end, whether it is still paid), in order."""
         found: dict[datetime, tuple[datetime, datetime, bool]] = {}
         for payment in self.payments:
             sold = self.sold[payment.order_id]
             if sold.subscription_id != subscription.id or sold.period is None:
                 continue
             start, end = sold.period
-            if start == subscription.created_at:  # the first one is counted from its payment
+            if start == subscription.created_at:  # the first period starts at its payment
                 start, end = payment.taken_at, add_periods(payment.taken_at, "month", 1)
             pays = payment.pays or found.get(sold.period[0], (start, end, False))[2]
             found[sold.period[0]] = (start, end, pays)
         return [found[start] for start in sorted(found)]
 
     def must_have(self, course_id: UUID) -> str | None:
-        """Why the buyer must have access to a course, if so."""
+        """Return why the buyer must have access to a course, or None."""
         if self.simulation.erased_at:
             return None
         if any(course_id in sold.courses for sold in self.paying_orders()):
@@ -146,7 +146,7 @@ class ReferenceModel:
         return None
 
     def may_have(self, course_id: UUID) -> bool:
-        """Whether anything at all allows access: it is paid for, on trial or in grace."""
+        """Return whether any payment, trial or grace period allows access."""
         if self.simulation.erased_at:
             return False
         if any(course_id in sold.courses for sold in self.paying_orders()):
@@ -157,7 +157,7 @@ class ReferenceModel:
         )
 
     def _ends(self, subscription: SubscriptionState) -> datetime:
-        """When access by a subscription ends at the latest."""
+        """Return when access by a subscription ends at the latest."""
         periods = self.periods(subscription)
         if periods:
             start, end, pays = periods[-1]
@@ -188,10 +188,10 @@ def _of_stripe(simulation: PaymentsSimulation) -> Iterator[Payment]:
 def _of_yookassa(simulation: PaymentsSimulation) -> Iterator[Payment]:
     fake = simulation.fakes["yookassa"]
     state = fake.process.get("/__state")
-    taken = {each["id"]: each.get("captured_at") for each in fake.documents("payment")}
+    captured_at = {each["id"]: each.get("captured_at") for each in fake.documents("payment")}
     for row in state["payments"]:
         if row["status"] == "succeeded":
-            taken_at = datetime.fromisoformat(taken[row["id"]])
+            taken_at = datetime.fromisoformat(captured_at[row["id"]])
             yield Payment(
                 **_common(row, state["refunds"], "yookassa"),
                 taken_at=taken_at,
@@ -202,21 +202,21 @@ def _of_yookassa(simulation: PaymentsSimulation) -> Iterator[Payment]:
 
 
 def _common(row: dict[str, Any], refunds: list[dict[str, Any]], provider: str) -> dict[str, Any]:
-    made = [each for each in refunds if each["payment_id"] == row["id"] and each["status"] == "succeeded"]
+    succeeded = [each for each in refunds if each["payment_id"] == row["id"] and each["status"] == "succeeded"]
     return {
         "id": row["id"],
         "provider": provider,
         "order_id": UUID(row["order_id"]),
         "amount_minor": row["amount_minor"],
-        "refunded_minor": sum(each["amount_minor"] for each in made),
+        "refunded_minor": sum(each["amount_minor"] for each in succeeded),
     }
 
 
-# The invariants: each returns what contradicts it, in words.
+# Invariants: each yields its violations as text.
 
 
 def ledger_agrees(truth: ReferenceModel) -> Iterator[str]:
-    """What the providers hold for us is what the ledger says, and what the counters of the payments say."""
+    """The ledger and the counters of the attempts equal the balances at the providers."""
     with session_factory("payments")() as session:
         yield from imbalances(session)
         booked = {
@@ -225,27 +225,27 @@ def ledger_agrees(truth: ReferenceModel) -> Iterator[str]:
             if each.account.startswith("provider.")
         }
     for provider in truth.simulation.fakes:
-        held = sum(each.kept_minor for each in truth.payments if each.provider == provider)
-        if booked.get(provider, 0) != held:
-            yield f"{provider} holds {held}, the ledger says {booked.get(provider, 0)}"
+        kept = sum(each.kept_minor for each in truth.payments if each.provider == provider)
+        if booked.get(provider, 0) != kept:
+            yield f"balance at {provider} is {kept}, in the ledger {booked.get(provider, 0)}"
 
 
 def no_access_without_payment(truth: ReferenceModel) -> Iterator[str]:
-    """Nobody has access to what is neither paid for, nor on trial, nor in grace."""
+    """A buyer has no access to a course that is neither paid, nor on trial, nor in grace."""
     for number, course_id in enumerate(truth.simulation.courses):
         if truth.simulation.has_access(course_id) and not truth.may_have(course_id):
-            yield f"access to course {number} that is not paid for"
+            yield f"access to unpaid course {number}"
 
 
 def no_payment_without_access(truth: ReferenceModel) -> Iterator[str]:
-    """Whoever has paid, or is on trial, has access."""
+    """A buyer who has paid, or is on trial, has access."""
     for number, course_id in enumerate(truth.simulation.courses):
         if (why := truth.must_have(course_id)) and not truth.simulation.has_access(course_id):
             yield f"no access to course {number}, though {why}"
 
 
 def nothing_is_paid_twice(truth: ReferenceModel) -> Iterator[str]:
-    """Money that came twice for the same has gone back."""
+    """A second payment for the same item is refunded."""
     kept = [payment for payment in truth.payments if payment.pays and not payment.is_lost]
     paid: dict[Any, list[str]] = {}
     for payment in kept:
@@ -254,11 +254,11 @@ def nothing_is_paid_twice(truth: ReferenceModel) -> Iterator[str]:
         paid.setdefault(key, []).append(payment.id)
     for what, ids in paid.items():
         if len(ids) > 1:
-            yield f"{what} was paid by {ids}, and none of it went back"
+            yield f"{what} was paid by {ids} and not refunded"
     bought = [truth.sold[payment.order_id].courses for payment in kept]
     bought = [courses for courses in bought if courses]
     if not any(_each_adds_something(order) for order in permutations(bought)):
-        yield f"courses were sold again that are owned: {bought}"
+        yield f"owned courses were sold again: {bought}"
 
 
 def _each_adds_something(bought: tuple[frozenset[UUID], ...]) -> bool:
@@ -270,16 +270,16 @@ def _each_adds_something(bought: tuple[frozenset[UUID], ...]) -> bool:
     return True
 
 
-def nobody_pays_after_their_erasure(truth: ReferenceModel) -> Iterator[str]:
-    """Money that came after the buyer's account was erased has gone back."""
+def no_payment_after_erasure(truth: ReferenceModel) -> Iterator[str]:
+    """A payment captured after the erasure of the buyer's account is refunded."""
     erased_at = truth.simulation.erased_at
     for payment in truth.payments:
         if erased_at and payment.taken_at > erased_at + timedelta(seconds=1) and payment.pays and not payment.is_lost:
-            yield f"{payment.id} was taken from an erased buyer, and did not go back"
+            yield f"{payment.id} was captured from an erased buyer and not refunded"
 
 
 def nothing_is_left_unfinished(truth: ReferenceModel) -> Iterator[str]:
-    """Every webhook is done with, and no payment or refund waits for a person."""
+    """Every webhook is processed, and no payment or refund waits for a decision of staff."""
     rows = truth.simulation.database.rows
     for kind, status, problem in rows(
         "SELECT type, status, problem FROM payments.provider_events WHERE status IN ('received', 'failed')"
@@ -300,12 +300,12 @@ INVARIANTS = (
     no_access_without_payment,
     no_payment_without_access,
     nothing_is_paid_twice,
-    nobody_pays_after_their_erasure,
+    no_payment_after_erasure,
     nothing_is_left_unfinished,
 )
 
 
-def broken(simulation: PaymentsSimulation) -> list[str]:
-    """All that contradicts an invariant now."""
+def violations(simulation: PaymentsSimulation) -> list[str]:
+    """Return all violated invariants."""
     truth = ReferenceModel(simulation)
     return [f"{invariant.__name__}: {problem}" for invariant in INVARIANTS for problem in invariant(truth)]

@@ -1,7 +1,7 @@
-"""A small world for the proof of money: one buyer, both providers, payments and courses with real commits, one clock.
+"""Simulation of one buyer, both providers, payments and courses with real commits and one clock.
 
-Everything is deterministic: the providers' webhooks are read from their stores and delivered by the test, tasks and
-jobs run when the test calls them, and time passes when the test says so.
+Everything is deterministic: the test reads the providers' webhooks from their stores and delivers them, calls tasks and
+jobs, and moves the clock.
 """
 
 import json
@@ -57,7 +57,7 @@ log = get_logger(__name__)
 
 START = datetime(2030, 1, 10, 12, tzinfo=UTC)
 TRIAL_DAYS = 7
-# Nothing of the other services concerns money or access.
+# The handlers of the other services affect neither money nor access.
 OTHER_HANDLERS = tuple(
     handler for handlers in ROUTES.values() for handler in handlers if not handler.startswith(("payments.", "courses."))
 )
@@ -78,7 +78,7 @@ JOBS = (
 
 
 class Clock:
-    """The time of all services."""
+    """The clock that all services use."""
 
     def __init__(self) -> None:
         self.offset = timedelta()
@@ -88,14 +88,14 @@ class Clock:
 
 
 class FakeProvider:
-    """A provider's fake, whose store is read and emptied past its API."""
+    """The fake of a provider, whose store is read and cleared directly and not by its API."""
 
     def __init__(self, process: FakeProcess, state: Path) -> None:
         self.process = process
         self._path = state / "fakes" / f"{process.name}.sqlite3"
 
     def reset(self, at: datetime) -> None:
-        """Forget everything, and let it be ``at``. Its webhooks are never sent: the test reads them."""
+        """Delete everything and set the clock to ``at``. The fake sends no webhooks: the test reads them."""
         with self._store() as store:
             for table in ("documents", "responses", "webhooks", "named"):
                 store.execute(f"DELETE FROM {table}")  # noqa: S608 names from here
@@ -103,13 +103,13 @@ class FakeProvider:
             store.executemany("INSERT INTO named VALUES (?, ?)", [(k, json.dumps(v)) for k, v in named.items()])
 
     def documents(self, kind: str) -> list[dict[str, Any]]:
-        """All of a kind, the oldest first."""
+        """Return all documents of a kind, the oldest first."""
         with self._store() as store:
             rows = store.execute("SELECT body FROM documents WHERE kind = ? ORDER BY seq", (kind,))
             return [json.loads(body) for (body,) in rows]
 
     def webhooks(self, after: int) -> list[tuple[int, bytes]]:
-        """The webhooks since the one with this number."""
+        """Return the webhooks after the one with this number."""
         with self._store() as store:
             rows = store.execute("SELECT id, body FROM webhooks WHERE id > ? ORDER BY id", (after,))
             return [(number, body.encode()) for number, body in rows]
@@ -126,7 +126,7 @@ class FakeProvider:
 
 @dataclass(frozen=True)
 class Pending:
-    """A webhook that its provider wants to deliver."""
+    """A webhook that its provider has not delivered yet."""
 
     provider: str
     body: bytes
@@ -134,7 +134,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class Command:
-    """What a client sends, and sends again under the same key."""
+    """A client's command, which is repeated under the same key."""
 
     task: str
     message: dict[str, Any]
@@ -150,7 +150,7 @@ class PaymentsSimulation:
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew: nobody has bought anything."""
+        """Start over with a buyer who has bought nothing."""
         databases.clear(self.database)
         queue_redis().delete(*settings.SERVICES, RELAY_HINT)
         self.clock.offset = START - datetime.now(UTC)
@@ -197,13 +197,13 @@ class PaymentsSimulation:
         return f"key-{self._keys}"
 
     def send(self, command: Command, *, crash_at: str | None = None) -> dict[str, Any] | None:
-        """Have a command carried out as the worker does it; returns its result, None where it was refused or died."""
+        """Execute a command as the worker does. Returns its result, or None if it was refused or crashed."""
         self.crash_at = crash_at
         claim = {"scope": f"{self.buyer}", "key": command.key, "fingerprint": "the body"}
         try:
             reply = deliver(command.task, command.message, claim=claim, seconds_left=20)
         except Killed:
-            # The lease of its key runs out before the client repeats the command.
+            # The lease of its idempotency key expires before the client repeats the command.
             self.advance(minutes=1)
             return None
         finally:
@@ -213,13 +213,13 @@ class PaymentsSimulation:
         return result if isinstance(result, dict) else None
 
     def crash_if_armed(self, points: set[str]) -> None:
-        """Stands for ``core.fault_injection``: the process dies at the armed point."""
+        """Replace ``core.fault_injection``: kill the process at the armed point."""
         if self.crash_at in points:
             self.crash_at = None
             raise Killed
 
     def erase(self) -> None:
-        """Delete the buyer's account in both services."""
+        """Erase the buyer's account in both services."""
         event = build_event(UserDeleted, user_id=self.buyer)
         for handler in ("payments.erase_data", "courses.erase_data"):
             reply = deliver(handler, {"event": event}, event_id=uuid5(NAMESPACE_OID, f"{self.buyer}"))
@@ -229,7 +229,7 @@ class PaymentsSimulation:
     # Webhooks.
 
     def webhooks(self) -> list[Pending]:
-        """What the providers want to deliver, and the test has neither delivered nor dropped."""
+        """Return the webhooks that the test has neither delivered nor dropped."""
         for name, fake in self.fakes.items():
             for number, body in fake.webhooks(self._read[name]):
                 self._read[name] = number
@@ -237,9 +237,9 @@ class PaymentsSimulation:
         return self.pending
 
     def receive(self, webhook: Pending, *, forged: bool = False, hint_lost: bool = False) -> None:
-        """Deliver a webhook, and what follows it unless the hint is lost."""
-        pokes: list[tuple[str, dict[str, Any]]] = []
-        secret = "whsec_of_a_stranger" if forged else settings.STRIPE_WEBHOOK_SECRETS[0]
+        """Deliver a webhook, and run its task unless the hint is lost."""
+        enqueued: list[tuple[str, dict[str, Any]]] = []
+        secret = "whsec_forged" if forged else settings.STRIPE_WEBHOOK_SECRETS[0]
         signed = signature(webhook.body, secret, int(self.clock().timestamp()))
         headers = {"stripe-signature": signed, "content-type": "application/json"}
         passed_on = IncomingWebhook(body=webhook.body, headers=headers, address="127.0.0.1" if forged else "127.0.0.2")
@@ -247,8 +247,8 @@ class PaymentsSimulation:
             with session_factory("payments").begin() as session:
                 receive_webhook(
                     session,
-                    payments._PROVIDERS,  # noqa: SLF001 as the worker has them
-                    lambda task, **message: pokes.append((task, message)),
+                    payments._PROVIDERS,  # noqa: SLF001 as the worker injects them
+                    lambda task, **message: enqueued.append((task, message)),
                     provider=webhook.provider,
                     webhook=passed_on,
                 )
@@ -257,48 +257,48 @@ class PaymentsSimulation:
             return
         assert not forged
         if not hint_lost:
-            self._run(pokes)
+            self._run(enqueued)
 
     # Time.
 
     def advance(self, **time_: float) -> None:
-        """Let time pass everywhere, with nobody at work."""
+        """Advance all clocks while no service works."""
         step = timedelta(**time_)
         self.clock.offset += step
         for fake in self.fakes.values():
             fake.process.post("/__clock", advance_seconds=step.total_seconds())
 
     def run_jobs(self) -> None:
-        """Run what beat starts, and all tasks that this starts."""
+        """Run the due jobs and all tasks that they enqueue."""
         with session_factory("payments").begin() as session:
             expire_orders(session)
         for job in JOBS:
-            pokes: list[tuple[str, dict[str, Any]]] = []
+            enqueued: list[tuple[str, dict[str, Any]]] = []
             with session_factory("payments").begin() as session:
-                job(session, lambda task, pokes=pokes, **message: pokes.append((task, message)))
-            self._run(pokes)
+                job(session, lambda task, enqueued=enqueued, **message: enqueued.append((task, message)))
+            self._run(enqueued)
 
     def fetch_missed_events(self) -> None:
         """Run the hourly job that asks the providers for missed events."""
-        pokes: list[tuple[str, dict[str, Any]]] = []
+        enqueued: list[tuple[str, dict[str, Any]]] = []
         try:
             providers = payments._PROVIDERS  # noqa: SLF001 as the worker injects them
             fetch_undelivered_events(
-                CommittingTransactions(), providers, lambda task, **message: pokes.append((task, message))
+                CommittingTransactions(), providers, lambda task, **message: enqueued.append((task, message))
             )
         except Unavailable:
-            log.info("pull was not finished")  # the next run asks again
-        self._run(pokes)
+            log.info("fetching missed events did not finish")  # the next run asks again
+        self._run(enqueued)
 
-    def _run(self, pokes: list[tuple[str, dict[str, Any]]]) -> None:
-        for task, message in pokes:
+    def _run(self, enqueued: list[tuple[str, dict[str, Any]]]) -> None:
+        for task, message in enqueued:
             try:
-                TASKS[task](CommittingTransactions(), payments._PROVIDERS, **message)  # noqa: SLF001 as the worker has them
+                TASKS[task](CommittingTransactions(), payments._PROVIDERS, **message)  # noqa: SLF001 as the worker injects them
             except DomainError as error:
-                log.info("task refused", task=task, reason=str(error))  # as in the worker: it comes up again
+                log.info("task refused", task=task, reason=str(error))  # as in the worker: a sweep enqueues it again
 
     def deliver_events(self) -> None:
-        """Have courses and payments hear of everything that was published."""
+        """Deliver all published events to courses and payments."""
         deliver_pending_events(self.database, excluded_handlers=OTHER_HANDLERS)
 
     def has_access(self, course_id: UUID) -> bool:
@@ -311,13 +311,13 @@ class PaymentsSimulation:
         return self.fakes[provider].process.pay(page_id, outcome)
 
     def checkout_sessions(self) -> list[tuple[str, str]]:
-        """All payment pages that were ever opened: (provider, id), at Stripe first."""
+        """Return all checkout sessions ever opened as (provider, id), Stripe's first."""
         at_stripe = [("stripe", page["id"]) for page in self.fakes["stripe"].documents("checkout.session")]
         return at_stripe + [("yookassa", page["id"]) for page in self.fakes["yookassa"].documents("payment")]
 
     def refund_at_provider(self, provider: str, payment_id: str, amount_minor: int) -> None:
-        """Give money back in the provider's dashboard; nothing where it refuses."""
-        adapter: Any = payments._PROVIDERS[provider]  # noqa: SLF001 as the worker has them
+        """Refund in the provider's dashboard; does nothing if the provider refuses."""
+        adapter: Any = payments._PROVIDERS[provider]  # noqa: SLF001 as the worker injects them
         try:
             if provider == "stripe":
                 adapter._client.v1.refunds.create({"payment_intent": payment_id, "amount": amount_minor})  # noqa: SLF001
@@ -325,11 +325,12 @@ class PaymentsSimulation:
                 amount = {"value": f"{amount_minor / 100:.2f}", "currency": "RUB"}
                 adapter._refunds.create({"payment_id": payment_id, "amount": amount}, uuid4().hex)  # noqa: SLF001
         except (stripe.StripeError, ApiError, requests.RequestException) as error:
-            log.info("refund at the provider refused", reason=str(error))  # disputed, more than is left, or broken
+            # disputed, above the refundable amount, or an injected fault
+            log.info("refund at the provider refused", reason=str(error))
 
 
 def move_time(monkeypatch: pytest.MonkeyPatch, moved: Clock) -> None:
-    """Have every module that is loaded ask ``moved`` for the time."""
+    """Replace ``utc_now`` by ``moved`` in every loaded module."""
     celery_app.celery_app.loader.import_default_modules()
     real = db.utc_now
     for module in list(sys.modules.values()):

@@ -1,4 +1,4 @@
-"""Amounts that a provider refuses are refused before anything is stored; those that it takes arrive as they are."""
+"""Amounts that a provider refuses are rejected before anything is stored; accepted amounts arrive unchanged."""
 
 from contextlib import suppress
 
@@ -41,8 +41,8 @@ def test_adapter_rejects_same_amounts_as_stripe():
     assert {code.upper() for code in stripe_fake.SUPPORTED} == PRESENTMENT
     for currency in sorted(PRESENTMENT):
         for amount_minor in AMOUNTS:
-            known = is_accepted_by_adapter(amount_minor, currency)
-            assert known == is_accepted_by_fake(amount_minor, currency), (amount_minor, currency)
+            accepted = is_accepted_by_adapter(amount_minor, currency)
+            assert accepted == is_accepted_by_fake(amount_minor, currency), (amount_minor, currency)
 
 
 def test_stripe_amount_roundtrip():

@@ -1,6 +1,6 @@
-"""An attempt is asked of the provider and account at which it was made, and of no other one."""
+"""The state of an attempt is only fetched from the provider and account with which it was created."""
 # ruff: noqa: F811
-# The fixtures are those of test_subscriptions.
+# The fixtures come from test_subscriptions.
 
 from dataclasses import replace
 
@@ -24,18 +24,18 @@ from workers.payments.provider import provider_of
 
 
 def attempts_of(harness, plan) -> list[PaymentAttempt]:
-    """The buyer's attempts to pay for a plan, the oldest first."""
+    """Return the buyer's attempts to pay for a plan, the oldest first."""
     harness.session.flush()
-    theirs = select(PaymentAttempt).join(Order).join(Subscription, Subscription.id == Order.subscription_id)
-    mine = theirs.where(Subscription.user_id == harness.buyer, Subscription.plan_id == plan.id)
+    attempts = select(PaymentAttempt).join(Order).join(Subscription, Subscription.id == Order.subscription_id)
+    statement = attempts.where(Subscription.user_id == harness.buyer, Subscription.plan_id == plan.id)
     return list(
-        harness.session.scalars(mine.order_by(PaymentAttempt.created_at).execution_options(populate_existing=True))
+        harness.session.scalars(statement.order_by(PaymentAttempt.created_at).execution_options(populate_existing=True))
     )
 
 
 @pytest.fixture
 def saved_methods_at_both_providers(harness, make_plan):
-    """A buyer who has a saved method at each provider, and receipts are off, so that YooKassa takes any request."""
+    """A buyer with a saved method at each provider. Receipts are off, so YooKassa accepts every request."""
     harness.providers = {
         **harness.providers,
         "yookassa": make_yookassa(f"{harness.fake_yookassa.url}/v3", vat_code=None),
@@ -50,7 +50,7 @@ def saved_methods_at_both_providers(harness, make_plan):
 @pytest.mark.parametrize(("lost", "other"), [("stripe", "yookassa"), ("yookassa", "stripe")])
 def test_unknown_charge_is_not_repeated_at_other_provider(harness, make_plan, lost, other):
     plan = make_plan()
-    answers = 3 if lost == "stripe" else 1  # Stripe's SDK repeats a call twice
+    answers = 3 if lost == "stripe" else 1  # Stripe's SDK retries a call twice
     {"stripe": harness.fake_stripe, "yookassa": harness.fake_yookassa}[lost].faults(drop_response_after_commit=answers)
     with pytest.raises(CheckoutOutcomeUnknown):
         start(harness, plan, lost)
@@ -116,7 +116,7 @@ def test_metadata_does_not_match_attempt_of_other_provider(harness):
 
 
 class RefusingProvider:
-    """A provider that refuses to charge."""
+    """A provider that refuses every charge."""
 
     def __init__(self, provider) -> None:
         self._provider = provider

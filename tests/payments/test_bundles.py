@@ -1,4 +1,4 @@
-"""Several courses in one order."""
+"""Orders of several courses."""
 
 from uuid import uuid4
 
@@ -18,7 +18,7 @@ def course_id(session):
 
 
 def test_bundle_purchase_publishes_one_event_per_course(harness, session):
-    # lifterlms#2568: the hook of a bundle named one course only.
+    # lifterlms#2568: the webhook of a bundle named one course only.
     course_ids = [make_offer(session, title=f"Course {number}") for number in range(3)]
     checkout = harness.buy(bundle_id=make_bundle(session, *course_ids))
     assert harness.event_types(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED"] + ["COURSE_PURCHASED"] * 3

@@ -25,7 +25,7 @@ def course_id(session):
 
 
 def checkout_sessions_of(harness: PaymentsHarness, order_id) -> list[dict]:
-    """The payment pages that Stripe has for an order, newest first."""
+    """Return Stripe's checkout sessions of an order, newest first."""
     return [page for page in harness.checkout_sessions() if page["client_reference_id"] == str(order_id)]
 
 
@@ -102,9 +102,9 @@ def test_purchased_course_is_not_sold_again(harness, course_id):
 
 
 def test_buyers_get_separate_orders(harness, course_id):
-    mine = harness.checkout(course_id)
-    theirs = harness.checkout(course_id, user_id=make_offer(harness.session))
-    assert mine["order_id"] != theirs["order_id"]
+    own = harness.checkout(course_id)
+    other = harness.checkout(course_id, user_id=make_offer(harness.session))
+    assert own["order_id"] != other["order_id"]
 
 
 def test_processing_payment_blocks_new_checkout(harness, course_id):
@@ -139,10 +139,10 @@ def test_pending_order_is_fulfilled_when_course_becomes_free(harness, course_id)
 
 
 def test_checkout_crash_after_provider_call_opens_one_session(harness, course_id):
-    dying = harness.transactions
-    dying.killed_before = 2
+    crashing = harness.transactions
+    crashing.killed_before = 2
     with pytest.raises(Killed):
-        harness.checkout(course_id, transactions=dying)
+        harness.checkout(course_id, transactions=crashing)
     checkout = harness.checkout(course_id)
     assert len(checkout_sessions_of(harness, checkout["order_id"])) == 1
     harness.pay(checkout)

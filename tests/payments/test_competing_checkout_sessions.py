@@ -1,4 +1,4 @@
-"""One order, two providers: only one page may bring money, and what was given up brings none."""
+"""One order, two providers: only one checkout session can be paid, and an abandoned one brings no money."""
 
 from datetime import timedelta
 
@@ -42,7 +42,7 @@ def cancel(harness: PaymentsHarness, checkout: dict) -> dict:
 
 
 def payment_statuses(harness: PaymentsHarness, checkout: dict) -> list[str]:
-    """What both providers have taken or hold for an order."""
+    """Return the payments of an order at both providers that are captured or authorized."""
     at_both = (
         *harness.fake_stripe.payments_of(str(checkout["order_id"])),
         *harness.fake_yookassa.payments_of(str(checkout["order_id"])),
@@ -50,7 +50,7 @@ def payment_statuses(harness: PaymentsHarness, checkout: dict) -> list[str]:
     return [payment["status"] for payment in at_both]
 
 
-# Another page for the same order.
+# A second checkout session for the same order.
 
 
 def test_stripe_session_expires_before_yookassa_session_opens(harness, course_id):
@@ -94,7 +94,7 @@ def test_job_voids_orphaned_authorization(harness, course_id, yookassa_checkout)
     harness.pay(yookassa_checkout)
     sync_attempt(harness.transactions, harness.providers, attempt_id=yookassa_checkout["id"])
     assert payment_statuses(harness, yookassa_checkout) == []
-    assert harness.attempt(yookassa_checkout).next_sync_at is None  # there is nothing left to hear
+    assert harness.attempt(yookassa_checkout).next_sync_at is None  # no outcome is expected any more
 
 
 def test_session_paid_before_supersession_pays_order(harness, course_id, yookassa_checkout):
@@ -125,12 +125,14 @@ def test_session_being_captured_is_not_superseded(harness, course_id, yookassa_c
 
 def test_mismatched_authorization_goes_to_review(harness, yookassa_checkout):
     attempt = harness.attempt(yookassa_checkout)
-    held = make_snapshot(attempt, status="authorized", page_open=False, amount_minor=1, payment_id=attempt.page_id)
-    assert capture_or_void(harness.transactions, harness.providers, attempt, held) is held
+    authorized = make_snapshot(
+        attempt, status="authorized", page_open=False, amount_minor=1, payment_id=attempt.page_id
+    )
+    assert capture_or_void(harness.transactions, harness.providers, attempt, authorized) is authorized
     assert attempt.status == "review"
 
 
-# Giving an order up.
+# Cancellation of an order.
 
 
 def test_canceled_order_expires_its_session(harness, course_id):
@@ -188,7 +190,7 @@ def test_order_with_unknown_session_can_be_canceled(harness, course_id):
     assert payment_statuses(harness, {"order_id": attempt.order_id}) == []
 
 
-# Orders that nobody comes back to.
+# Abandoned orders.
 
 
 def test_unpayable_order_expires_after_a_day(harness, session, yookassa_checkout):
@@ -217,7 +219,7 @@ def test_expired_session_expires_order(harness, yookassa_checkout):
     assert (harness.order(yookassa_checkout).status, attempt.next_sync_at) == ("expired", None)
 
 
-# The history.
+# The timeline.
 
 
 def test_timeline_lists_steps_from_checkout_to_access(harness, session, course_id, yookassa_checkout):
@@ -240,11 +242,11 @@ def test_timeline_lists_steps_from_checkout_to_access(harness, session, course_i
 
 
 def test_timeline_is_paginated_and_visible_to_its_owner_only(harness, session, yookassa_checkout):
-    whose = {"order_id": yookassa_checkout["order_id"], "user_id": harness.buyer}
+    order_of_buyer = {"order_id": yookassa_checkout["order_id"], "user_id": harness.buyer}
     session.flush()
-    first = show_timeline(session, **whose, limit=2, after=None)
-    rest = show_timeline(session, **whose, limit=2, after=first["next"])
+    first = show_timeline(session, **order_of_buyer, limit=2, after=None)
+    rest = show_timeline(session, **order_of_buyer, limit=2, after=first["next"])
     assert [step["step"] for step in first["items"] + rest["items"]] == timeline_steps(harness, yookassa_checkout)
     assert rest["next"] is None
     with pytest.raises(NotFound):
-        show_timeline(session, **whose | {"user_id": yookassa_checkout["id"]}, limit=2, after=None)
+        show_timeline(session, **order_of_buyer | {"user_id": yookassa_checkout["id"]}, limit=2, after=None)

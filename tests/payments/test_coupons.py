@@ -1,4 +1,4 @@
-"""Coupons: what they take off, for whom, and how often."""
+"""Coupons: the discount, who may redeem them, and how often."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +77,7 @@ def test_coupon_code_whitespace_is_ignored(harness, session, course_id):
 
 
 class RefusingProvider:
-    """A provider that opens no page."""
+    """A provider that opens no checkout session."""
 
     def __init__(self, provider) -> None:
         self._provider = provider
@@ -90,13 +90,13 @@ class RefusingProvider:
 
 
 def test_refused_checkout_does_not_redeem_coupon(harness, session, course_id):
-    code, real = make_coupon(session, max_redemptions=1), harness.providers
-    harness.providers = {"stripe": RefusingProvider(real["stripe"])}
+    code, providers = make_coupon(session, max_redemptions=1), harness.providers
+    harness.providers = {"stripe": RefusingProvider(providers["stripe"])}
     with pytest.raises(PaymentRefused):
         harness.checkout(course_id, coupon=code)
     assert redemption_count(session, code) == 0
 
-    harness.providers = real
+    harness.providers = providers
     refused_buyer, harness.buyer = harness.buyer, uuid4()
     other = harness.checkout(course_id, coupon=code)
     assert (other["amount_minor"], redemption_count(session, code)) == (4410, 1)
@@ -189,7 +189,7 @@ def test_course_coupon_requires_bundle_of_its_courses_only(harness, session, cou
 def test_coupon_limits_total_and_per_user_redemptions(harness, session, course_id):
     once, each_once = make_coupon(session, max_redemptions=1), make_coupon(session, max_per_user=1)
     harness.checkout(course_id, coupon=once)
-    harness.checkout(course_id, coupon=once)  # the same order holds it already
+    harness.checkout(course_id, coupon=once)  # the same order keeps its redemption
     harness.buyer = uuid4()
     with pytest.raises(CouponExhausted):
         harness.checkout(course_id, coupon=once)
@@ -290,7 +290,7 @@ def in_transaction(act: Callable[[Session], Any]) -> Any:
 
 
 def test_concurrent_buyers_never_exceed_coupon_limit(database, stripe, fake_stripe):
-    # shopper#510: a coupon was sold more often than it was issued.
+    # shopper#510: a coupon was redeemed more often than its limit.
     with session_factory("payments").begin() as session:
         course_id, code = make_offer(session), make_coupon(session, max_redemptions=5, value=100)
     command = {"course_id": course_id, "plan_id": None, "provider": "stripe", "coupon": code}
@@ -341,11 +341,11 @@ def test_swapping_coupons_does_not_deadlock(database, stripe, fake_stripe):
             "amount_minor"
         ]
 
-    taken = {
+    discounts = {
         tuple(run_concurrently(partial(check_out, 0, codes[turn % 2]), partial(check_out, 1, codes[1 - turn % 2])))
         for turn in range(8)
     }
 
-    assert taken == {(4410, 3920), (3920, 4410)}
+    assert discounts == {(4410, 3920), (3920, 4410)}
     with session_factory("payments")() as session:
         assert [Coupon.get_by_code_for_update(session, code).redeemed for code in codes] == [1, 1]

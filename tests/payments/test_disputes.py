@@ -1,4 +1,4 @@
-"""Disputes: a bank takes money back, and decides. Each is followed once, in whatever order it is told."""
+"""Disputes: a bank withdraws a payment and decides. Each outcome is applied once, in any order of events."""
 
 from collections import Counter
 from dataclasses import replace
@@ -36,7 +36,7 @@ def checkout(harness, session):
 
 
 def post_dispute(harness: PaymentsHarness, checkout, **message) -> str:
-    """What the bank does, by the fake's hand; returns the dispute's id there."""
+    """Open, win or lose a dispute at the fake; returns the dispute's id."""
     return str(harness.fake_stripe.post(f"/__dispute/{harness.attempt(checkout).payment_id}", **message)["id"])
 
 
@@ -52,16 +52,16 @@ def dispute_of(harness: PaymentsHarness, checkout) -> Dispute:
 
 
 def order_state(harness: PaymentsHarness, checkout) -> tuple[str, int, int]:
-    """The order's status; what a bank holds, and what it has taken for good."""
+    """Return the order's status, its disputed amount and its charged back amount."""
     attempt = harness.attempt(checkout)
     return harness.order(checkout).status, attempt.disputed_minor, attempt.charged_back_minor
 
 
 def dispute_events(harness: PaymentsHarness, checkout) -> list[dict]:
-    """What was told of disputes, without what does not change."""
+    """Return the dispute events of an order, without their constant fields."""
     harness.session.flush()
-    mine = (OutboxEvent.aggregateid == str(checkout["order_id"])) & OutboxEvent.type.contains("DISPUTE")
-    events = harness.session.scalars(select(OutboxEvent).where(mine).order_by(OutboxEvent.aggregate_version))
+    of_order = (OutboxEvent.aggregateid == str(checkout["order_id"])) & OutboxEvent.type.contains("DISPUTE")
+    events = harness.session.scalars(select(OutboxEvent).where(of_order).order_by(OutboxEvent.aggregate_version))
     names = ("won", "order_suspended", "order_restored", "order_charged_back")
     return [{name: event.payload[name] for name in names if name in event.payload} for event in events]
 
@@ -79,9 +79,9 @@ def test_open_dispute_suspends_order_once(harness, session, checkout):
     assert dispute_events(harness, checkout) == [SUSPENDED]
     assert list(imbalances(session)) == []
     assert timeline_steps(harness, checkout)[-1] == "dispute_open"
-    with pytest.raises(RefundTooLarge):  # it must not go back twice
+    with pytest.raises(RefundTooLarge):  # a disputed amount must not be refunded as well
         harness.refund(checkout)
-    with pytest.raises(AlreadyPurchased):  # nor be paid twice, while it may be theirs again
+    with pytest.raises(AlreadyPurchased):  # a second purchase is refused while the dispute may be won
         harness.checkout(harness.order(checkout).course_id)
 
 
@@ -120,7 +120,7 @@ def test_late_dispute_events_converge_in_any_order(harness, session, checkout, k
     assert dispute_events(harness, checkout) == [LOST]
 
 
-def snapshot(dispute: Dispute, status: str) -> DisputeSnapshot:
+def snapshot_of(dispute: Dispute, status: str) -> DisputeSnapshot:
     return DisputeSnapshot(
         object_id=dispute.object_id,
         status=status,
@@ -131,9 +131,9 @@ def snapshot(dispute: Dispute, status: str) -> DisputeSnapshot:
     )
 
 
-def apply_dispute_snapshot(harness: PaymentsHarness, checkout, said: DisputeSnapshot) -> None:
+def apply_dispute_snapshot(harness: PaymentsHarness, checkout, snapshot: DisputeSnapshot) -> None:
     order = harness.order(checkout)
-    apply_dispute(harness.session, order, order.attempt(checkout["id"]), said)
+    apply_dispute(harness.session, order, order.attempt(checkout["id"]), snapshot)
     harness.session.flush()
 
 
@@ -141,7 +141,7 @@ def test_stale_dispute_snapshot_is_ignored(harness, session, checkout):
     receive_dispute_webhooks(harness, post_dispute(harness, checkout), "created")
     dispute = dispute_of(harness, checkout)
     for status in ("won", "open", "lost", "inquiry"):
-        apply_dispute_snapshot(harness, checkout, snapshot(dispute, status))
+        apply_dispute_snapshot(harness, checkout, snapshot_of(dispute, status))
     assert (order_state(harness, checkout), dispute.status) == (("paid", 0, 0), "won")
     assert dispute_events(harness, checkout) == [SUSPENDED, WON]
 
@@ -150,7 +150,7 @@ def test_lost_dispute_can_still_be_won(harness, session, checkout):
     receive_dispute_webhooks(harness, post_dispute(harness, checkout), "created")
     dispute = dispute_of(harness, checkout)
     for status in ("lost", "won"):
-        apply_dispute_snapshot(harness, checkout, snapshot(dispute, status))
+        apply_dispute_snapshot(harness, checkout, snapshot_of(dispute, status))
     assert order_state(harness, checkout) == ("paid", 0, 0)
     assert dispute_events(harness, checkout) == [SUSPENDED, LOST, WON]
     assert list(imbalances(session)) == []
@@ -215,11 +215,11 @@ def test_dispute_of_refunded_order_suspends_nothing(harness, checkout):
 
 
 def test_dispute_in_other_currency_goes_to_review(harness, session, checkout):
-    said = DisputeSnapshot(
+    snapshot = DisputeSnapshot(
         object_id="du_1", status="open", amount_minor=4900, currency="EUR", reason="fraudulent", respond_by=None
     )
     for _ in range(2):
-        apply_dispute_snapshot(harness, checkout, said)
+        apply_dispute_snapshot(harness, checkout, snapshot)
     dispute = dispute_of(harness, checkout)
     assert (dispute.status, dispute.problem) == ("review", "does not match: currency")
     assert (order_state(harness, checkout), dispute_events(harness, checkout)) == (("paid", 0, 0), [])
@@ -231,20 +231,20 @@ def test_changed_dispute_amount_updates_counters_and_ledger(harness, session, ch
     dispute = dispute_of(harness, checkout)
 
     for amount_minor in (1900, 1900, 2900):
-        apply_dispute_snapshot(harness, checkout, replace(snapshot(dispute, status), amount_minor=amount_minor))
+        apply_dispute_snapshot(harness, checkout, replace(snapshot_of(dispute, status), amount_minor=amount_minor))
 
     at_bank = (2900, 0) if status == "open" else (0, 2900)
     assert order_state(harness, checkout)[1:] == at_bank
     assert (dispute.amount_minor, dispute.problem) == (2900, None)
     assert dispute_entries_sum(session, checkout) == {"provider.stripe.main": -2900, "disputes": 2900}
     assert list(imbalances(session)) == []
-    apply_dispute_snapshot(harness, checkout, snapshot(dispute, "won"))
+    apply_dispute_snapshot(harness, checkout, snapshot_of(dispute, "won"))
     assert (order_state(harness, checkout), dispute_entries_sum(session, checkout)) == (("paid", 0, 0), {})
     assert list(imbalances(session)) == []
 
 
 def dispute_entries_sum(session, checkout) -> dict[str, int]:
-    """What the disputes of an order have moved, by account; accounts with the sum zero are left out."""
+    """Return the sum of the order's dispute entries by account, without accounts whose sum is zero."""
     sums = Counter()
     for kind in ("dispute", "dispute_changed", "dispute_won"):
         page = list_ledger_entries(session, order_id=checkout["order_id"], account=None, limit=50, after=None)
@@ -256,10 +256,10 @@ def dispute_entries_sum(session, checkout) -> dict[str, int]:
 def test_changed_amount_of_lost_dispute_changes_access(harness, checkout):
     receive_dispute_webhooks(harness, post_dispute(harness, checkout), "created")
     dispute = dispute_of(harness, checkout)
-    apply_dispute_snapshot(harness, checkout, snapshot(dispute, "lost"))
+    apply_dispute_snapshot(harness, checkout, snapshot_of(dispute, "lost"))
 
-    apply_dispute_snapshot(harness, checkout, replace(snapshot(dispute, "lost"), amount_minor=1900))
-    apply_dispute_snapshot(harness, checkout, replace(snapshot(dispute, "lost"), amount_minor=2900))
+    apply_dispute_snapshot(harness, checkout, replace(snapshot_of(dispute, "lost"), amount_minor=1900))
+    apply_dispute_snapshot(harness, checkout, replace(snapshot_of(dispute, "lost"), amount_minor=2900))
 
     assert order_state(harness, checkout) == ("partially_refunded", 0, 2900)
     assert dispute_events(harness, checkout) == [SUSPENDED, LOST, {**WON, "won": False}]
@@ -269,7 +269,7 @@ def test_won_dispute_with_changed_amount_restores_full_amount(harness, session, 
     receive_dispute_webhooks(harness, post_dispute(harness, checkout), "created")
     dispute = dispute_of(harness, checkout)
 
-    apply_dispute_snapshot(harness, checkout, replace(snapshot(dispute, "won"), amount_minor=1900))
+    apply_dispute_snapshot(harness, checkout, replace(snapshot_of(dispute, "won"), amount_minor=1900))
 
     assert (order_state(harness, checkout), dispute_entries_sum(session, checkout)) == (("paid", 0, 0), {})
     assert list(imbalances(session)) == []
@@ -281,7 +281,7 @@ def test_changed_deadline_and_amount_of_an_inquiry_are_stored(harness, session, 
     later = dispute.respond_by + timedelta(days=5)
 
     apply_dispute_snapshot(
-        harness, checkout, replace(snapshot(dispute, "inquiry"), amount_minor=1900, respond_by=later)
+        harness, checkout, replace(snapshot_of(dispute, "inquiry"), amount_minor=1900, respond_by=later)
     )
 
     assert (dispute.respond_by, dispute.amount_minor) == (later, 1900)
@@ -293,7 +293,7 @@ def test_changed_deadline_of_an_open_dispute_is_stored(harness, checkout):
     dispute = dispute_of(harness, checkout)
     later = dispute.respond_by + timedelta(days=5)
 
-    apply_dispute_snapshot(harness, checkout, replace(snapshot(dispute, "open"), respond_by=later))
+    apply_dispute_snapshot(harness, checkout, replace(snapshot_of(dispute, "open"), respond_by=later))
 
     assert (dispute.respond_by, order_state(harness, checkout)) == (later, ("disputed", 4900, 0))
     assert dispute_events(harness, checkout) == [SUSPENDED]
@@ -303,7 +303,7 @@ def test_amount_in_other_currency_does_not_replace_stored_amount(harness, sessio
     receive_dispute_webhooks(harness, post_dispute(harness, checkout), "created")
     dispute = dispute_of(harness, checkout)
 
-    apply_dispute_snapshot(harness, checkout, replace(snapshot(dispute, "lost"), amount_minor=5900, currency="EUR"))
+    apply_dispute_snapshot(harness, checkout, replace(snapshot_of(dispute, "lost"), amount_minor=5900, currency="EUR"))
 
     assert (order_state(harness, checkout), dispute.problem) == (("charged_back", 0, 4900), "does not match: currency")
     assert list(imbalances(session)) == []
@@ -313,10 +313,10 @@ def test_changed_dispute_amount_matches_provider_list(harness, session, checkout
     dispute_id = post_dispute(harness, checkout)
     receive_dispute_webhooks(harness, dispute_id, "created")
     apply_dispute_snapshot(
-        harness, checkout, replace(snapshot(dispute_of(harness, checkout), "open"), amount_minor=1900)
+        harness, checkout, replace(snapshot_of(dispute_of(harness, checkout), "open"), amount_minor=1900)
     )
     payment_id = harness.attempt(checkout).payment_id
-    moved = ProviderTransaction(
+    transaction = ProviderTransaction(
         kind="dispute",
         object_id=dispute_id,
         payment_id=payment_id,
@@ -326,7 +326,7 @@ def test_changed_dispute_amount_matches_provider_list(harness, session, checkout
     )
 
     differing = Reconciliation.compare(
-        session, [moved], provider="stripe", account="main", since=utc_now() - 2 * DAY, at=utc_now()
+        session, [transaction], provider="stripe", account="main", since=utc_now() - 2 * DAY, at=utc_now()
     )
 
     assert differing == []
@@ -340,10 +340,10 @@ def test_dispute_of_duplicate_payment_keeps_order_paid(harness, session, checkou
     order.attempts.append(rival)
     session.flush()
     apply_payment_snapshot(session, rival, paid_snapshot(rival, payment_id="pi_rival"))
-    said = DisputeSnapshot(
+    snapshot = DisputeSnapshot(
         object_id="du_2", status="open", amount_minor=4900, currency="USD", reason="duplicate", respond_by=None
     )
-    apply_dispute(session, harness.order(checkout), rival, said)
+    apply_dispute(session, harness.order(checkout), rival, snapshot)
     assert (harness.order(checkout).status, rival.disputed_minor) == ("paid", 4900)
     assert entries_by_account(session, checkout, kind="dispute") == {
         "provider.stripe.main": -4900,
@@ -356,9 +356,9 @@ def test_disputes_are_filtered_by_order_and_status(harness, session, checkout):
     dispute = post_dispute(harness, checkout)
     receive_dispute_webhooks(harness, dispute, "created")
     query = {"limit": 5, "after": None}
-    [seen] = list_disputes(session, order_id=checkout["order_id"], status="open", **query)["items"]
-    assert (seen["provider_id"], seen["reason"], seen["amount_minor"]) == (dispute, "fraudulent", 4900)
-    assert seen["respond_by"] > seen["opened_at"]
+    [view] = list_disputes(session, order_id=checkout["order_id"], status="open", **query)["items"]
+    assert (view["provider_id"], view["reason"], view["amount_minor"]) == (dispute, "fraudulent", 4900)
+    assert view["respond_by"] > view["opened_at"]
     assert list_disputes(session, order_id=checkout["order_id"], status="lost", **query)["items"] == []
 
 
@@ -380,10 +380,10 @@ def test_concurrent_dispute_updates_apply_once(database, stripe, fake_stripe):
     fake_stripe.post(f"/__dispute/{payment_id}", outcome="won")
     [won] = stripe.list_disputes(payment_id)
 
-    def apply_in_transaction(said: DisputeSnapshot) -> None:
+    def apply_in_transaction(snapshot: DisputeSnapshot) -> None:
         with session_factory("payments").begin() as session:
             order = Order.get_for_update(session, checkout["order_id"])
-            apply_dispute(session, order, order.attempt(checkout["id"]), said)
+            apply_dispute(session, order, order.attempt(checkout["id"]), snapshot)
 
     apply_in_transaction(opened)
     run_concurrently(*[partial(apply_in_transaction, opened), partial(apply_in_transaction, won)] * (CONCURRENCY // 2))
@@ -391,7 +391,7 @@ def test_concurrent_dispute_updates_apply_once(database, stripe, fake_stripe):
         attempt = session.get_one(PaymentAttempt, checkout["id"])
         assert (attempt.disputed_minor, attempt.charged_back_minor) == (0, 0)
         assert event_types(session, checkout["order_id"])[-2:] == ["DISPUTE_OPENED", "DISPUTE_CLOSED"]
-        mine = LedgerTransaction.order_id == checkout["order_id"]
-        kinds = sorted(session.scalars(select(LedgerTransaction.kind).where(mine)))
+        of_order = LedgerTransaction.order_id == checkout["order_id"]
+        kinds = sorted(session.scalars(select(LedgerTransaction.kind).where(of_order)))
         assert kinds == ["capture", "dispute", "dispute_won"]
         assert list(imbalances(session)) == []

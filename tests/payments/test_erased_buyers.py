@@ -1,4 +1,4 @@
-"""A buyer whose account is erased pays for nothing more: pages close, late money goes back, providers forget them."""
+"""An erased buyer pays nothing more: sessions expire, late payments are refunded, providers delete the customer."""
 
 from datetime import timedelta
 
@@ -40,8 +40,8 @@ def erasures(harness: PaymentsHarness, provider: str = "stripe") -> list[Provide
 
 
 def customers(harness: PaymentsHarness) -> set[str]:
-    """The customers whom Stripe knows."""
-    client = harness.providers["stripe"]._client  # noqa: SLF001 the adapter has no need of such a list
+    """Return the ids of Stripe's customers."""
+    client = harness.providers["stripe"]._client  # noqa: SLF001 the adapter does not need this list
     return {customer.id for customer in client.v1.customers.list({"limit": 100}).data}
 
 
@@ -62,7 +62,7 @@ def test_authorization_of_erased_buyer_is_voided(harness, session):
     checkout = harness.checkout(course_id, provider="yookassa")
     erase(harness)
     harness.sync(checkout)
-    harness.pay(checkout)  # YooKassa's page cannot be closed
+    harness.pay(checkout)  # YooKassa's checkout session cannot be expired
 
     harness.sync(checkout)
 
@@ -138,7 +138,7 @@ def test_provider_customer_of_erased_buyer_is_deleted(harness, session, make_pla
     assert erasures(harness) == []
     assert provider_erasures_seconds(session).scalar_one() < 399 * 86400
     assert method.customer_id not in customers(harness)
-    harness.providers["stripe"].delete_customer(method.customer_id)  # deleted already: no error
+    harness.providers["stripe"].delete_customer(method.customer_id)  # deleting a deleted customer is no error
 
 
 def test_erased_buyer_cannot_start_checkout(harness, session, make_plan):  # noqa: F811 fixture

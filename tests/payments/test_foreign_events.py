@@ -1,4 +1,4 @@
-"""Other systems on the same Stripe account cause events of every kind: each is accepted, and none has an effect."""
+"""Events of other systems on the same Stripe account are accepted and have no effect."""
 
 import pytest
 
@@ -68,10 +68,10 @@ def test_unknown_payment_has_no_refunds_or_disputes(harness):
 @pytest.mark.parametrize("kind", ["refund.created", "charge.refunded", "charge.dispute.created"])
 def test_event_of_foreign_payment_is_ignored(harness, kind):
     client = harness.providers["stripe"]._client  # noqa: SLF001 another system
-    made = client.v1.payment_intents.create(
+    payment = client.v1.payment_intents.create(
         {"amount": 4900, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True}
     )
-    assert outcomes(harness, signed(type=kind, data={"object": {"id": "x_1", "payment_intent": made.id}})) == [
+    assert outcomes(harness, signed(type=kind, data={"object": {"id": "x_1", "payment_intent": payment.id}})) == [
         "ignored"
     ]
 
@@ -94,13 +94,13 @@ def test_session_is_found_among_foreign_sessions(harness, session):
 
 
 def test_fake_sends_foreign_events(harness):
-    made = harness.fake_stripe.post("/__events/balance.available", object={"object": "balance"})
-    sent = eventually(lambda: [each for each in harness.receiver.webhooks if each.event.get("id") == made["id"]])
+    event = harness.fake_stripe.post("/__events/balance.available", object={"object": "balance"})
+    sent = eventually(lambda: [each for each in harness.receiver.webhooks if each.event.get("id") == event["id"]])
     assert harness.receive(as_gateway_message(sent[0])) == {"received": True}
 
 
 def outcomes(harness: PaymentsHarness, message: dict) -> list[str]:
-    """Return what becomes of the events of a webhook."""
+    """Return the statuses of the events of a webhook after their processing."""
     harness.enqueued.clear()
     assert harness.receive(message) == {"received": True}
     harness.run_enqueued()

@@ -42,7 +42,7 @@ def free_course_ids() -> list[str]:
 
 def make_buyer() -> Person:
     buyer = Person(gateway().test_client())
-    # The users service would give an id to whoever is new.
+    # The users service would assign the id of a new user.
     cache.put(cache.identity_key(buyer.sub), cache.CachedView(1, str(uuid4()).encode()))
     return buyer
 
@@ -89,9 +89,9 @@ def test_checkout_webhook_and_sync_mark_order_paid(buyer, course_id, fake_stripe
 
 
 def test_webhooks_do_not_block_buyers(buyer):
-    with ExitStack() as waiting:
+    with ExitStack() as stack:
         for _ in range(2):
-            waiting.enter_context(rpc.bulkheads.slot("webhooks"))
+            stack.enter_context(rpc.bulkheads.slot("webhooks"))
 
         assert buyer.get("/v1/orders").status_code == 200
 
@@ -175,13 +175,13 @@ def test_checkout_and_order_of_another_user_return_404(buyer, course_id):
 
 
 def test_orders_are_paginated(buyer, free_course_ids):
-    made = [buy(buyer, course_id).json["order_id"] for course_id in free_course_ids]
+    order_ids = [buy(buyer, course_id).json["order_id"] for course_id in free_course_ids]
     first = buyer.get("/v1/orders?limit=2")
-    assert [order["id"] for order in first.json["items"]] == made[:0:-1]
+    assert [order["id"] for order in first.json["items"]] == order_ids[:0:-1]
     url = first.headers["Link"].partition(">")[0].removeprefix(f"<{settings.PUBLIC_URL}")
     assert first.headers["Link"].endswith('; rel="next"')
     last = buyer.get(url)
-    assert [order["id"] for order in last.json["items"]] == made[:1]
+    assert [order["id"] for order in last.json["items"]] == order_ids[:1]
     assert last.json["next_cursor"] is None
     assert "Link" not in last.headers
 
@@ -205,7 +205,7 @@ STAFF = frozenset({"payments:read", "payments:refund"})
 
 @pytest.fixture
 def in_review(buyer, course_id, fake_stripe) -> dict:
-    """A checkout whose page took another amount than its payment names now."""
+    """A checkout in review: the session was paid with another amount than the attempt now expects."""
     checkout = buy(buyer, course_id).json
     with session_factory("payments").begin() as session:
         session.get_one(PaymentAttempt, UUID(checkout["id"])).amount_minor = 5000
@@ -278,7 +278,7 @@ def test_refund_of_foreign_or_reviewed_payment_is_rejected(buyer, in_review, mon
     path = f"/v1/orders/{in_review['order_id']}/refunds"
 
     def refund(payment_id: str):
-        body = {"reason": "asked for", "payment_id": payment_id}
+        body = {"reason": "requested by the buyer", "payment_id": payment_id}
         answer = buyer.send("POST", path, json=body, Idempotency_Key=uuid4().hex)
         return answer.status_code, answer.json["code"]
 

@@ -1,4 +1,4 @@
-"""Idempotency keys of the commands that call a provider: a lasting refusal is the answer to its key."""
+"""Idempotency keys of commands that call a provider: a permanent refusal is stored as the response."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +19,7 @@ CHECKOUT_FIELDS = {"provider": "stripe", "success_url": None, "cancel_url": None
 
 
 class RefusingProvider:
-    """A provider that closes no page."""
+    """A provider that refuses to expire a checkout session."""
 
     def __init__(self, provider: Any) -> None:
         self._provider = provider
@@ -32,11 +32,12 @@ class RefusingProvider:
 
 
 class RejectedCommands:
-    """A buyer with an open order, and what each command of the table needs to be refused for good."""
+    """A buyer with an open order, and the data with which each command of the table is refused permanently."""
 
     def __init__(self, stripe: Any, fake_stripe: Any) -> None:
-        self._stripe, self._standin, self.buyer_id = stripe, fake_stripe, uuid4()
-        terms = {"amount_minor": 4900, "currency": "XAU", "interval": "month", "trial_days": 0}  # not taken by Stripe
+        self._stripe, self._fake, self.buyer_id = stripe, fake_stripe, uuid4()
+        # a currency that Stripe refuses
+        terms = {"amount_minor": 4900, "currency": "XAU", "interval": "month", "trial_days": 0}
         with session_factory("payments").begin() as session:
             self.course_id = make_offer(session)
             plan = Plan.create(name="Baking", course_ids=[str(self.course_id)], at=utc_now(), **terms)
@@ -63,11 +64,11 @@ class RejectedCommands:
         return {"order_id": self._order(is_paid=False), "user_id": self.buyer_id}
 
     def _order(self, *, is_paid: bool) -> UUID:
-        wanted = {"user_id": self.buyer_id, "course_id": self.course_id, "plan_id": None, **CHECKOUT_FIELDS}
-        checkout = start_checkout(CommittingTransactions(), {"stripe": self._stripe}, **wanted)
+        message = {"user_id": self.buyer_id, "course_id": self.course_id, "plan_id": None, **CHECKOUT_FIELDS}
+        checkout = start_checkout(CommittingTransactions(), {"stripe": self._stripe}, **message)
         if is_paid:
             with session_factory("payments")() as session:
-                self._standin.pay(session.get_one(PaymentAttempt, checkout["id"]).page_id, "succeed")
+                self._fake.pay(session.get_one(PaymentAttempt, checkout["id"]).page_id, "succeed")
             sync_attempt(CommittingTransactions(), {"stripe": self._stripe}, attempt_id=checkout["id"])
         return checkout["order_id"]
 

@@ -1,4 +1,4 @@
-"""What a buyer is given for the books."""
+"""Invoices and credit notes of an order."""
 
 import pytest
 

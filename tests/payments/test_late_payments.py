@@ -1,6 +1,6 @@
-"""Money that arrives after its order was given up, and states of a provider that the tables do not allow."""
+"""Payments that arrive after their order ended, and provider states that the state machine does not expect."""
 # ruff: noqa: F811
-# The fixtures are those of test_subscriptions.
+# The fixtures come from test_subscriptions.
 
 import pytest
 
@@ -27,7 +27,7 @@ def subscription(harness, plan):
 
 @pytest.fixture
 def abandoned_charge(harness, subscription, time) -> PaymentAttempt:
-    """A charge for the second period, whose answer was lost and that was in no list of its provider."""
+    """A charge for the second period whose response was lost and which the provider did not list."""
     time.at = subscription.period_end
     lose_charge_response(harness)
     attempt = live_attempt(harness)
@@ -59,7 +59,7 @@ def test_late_payment_for_paid_period_is_duplicate(harness, subscription, abando
 
 
 def test_late_payment_replaces_pending_order_of_period(harness, subscription, abandoned_charge, time):
-    waiting = Order.get_or_create_for_period(
+    renewal_order = Order.get_or_create_for_period(
         harness.session,
         user_id=harness.buyer,
         subscription_id=subscription.id,
@@ -71,7 +71,7 @@ def test_late_payment_replaces_pending_order_of_period(harness, subscription, ab
     apply_payment_snapshot(harness.session, abandoned_charge, late_snapshot(abandoned_charge))
 
     assert (abandoned_charge.status, statuses(harness)) == ("succeeded", ["paid", "paid", "expired"])
-    assert waiting.status == "expired"
+    assert renewal_order.status == "expired"
     assert (subscription.status, subscription.ends_at) == ("active", None)
     assert subscription_events(harness, subscription) == ["STARTED", "RENEWED"]
 
@@ -100,9 +100,9 @@ def test_snapshot_violating_constraint_goes_to_review(harness):
 def test_webhook_violating_constraint_finishes_as_applied(harness):
     first, second = (harness.checkout(make_offer(harness.session)) for _ in range(2))
     harness.pay(second)
-    taken = harness.providers["stripe"].fetch(harness.attempt(second).page_id).payment_id
+    payment_id = harness.providers["stripe"].fetch(harness.attempt(second).page_id).payment_id
     apply_payment_snapshot(
-        harness.session, harness.attempt(first), paid_snapshot(harness.attempt(first), payment_id=taken)
+        harness.session, harness.attempt(first), paid_snapshot(harness.attempt(first), payment_id=payment_id)
     )
 
     harness.complete_session(second)

@@ -1,4 +1,4 @@
-"""What is booked, and that it cannot be booked otherwise."""
+"""The entries of the ledger, and the constraints that reject wrong ones."""
 
 from collections import Counter
 from datetime import timedelta
@@ -23,7 +23,7 @@ def checkout(harness, session):
 
 
 def entries_by_account(session, checkout, *, kind: str = "capture") -> dict[str, int]:
-    """The entries of an order, by account."""
+    """Return the entries of an order by account."""
     page = list_ledger_entries(session, order_id=checkout["order_id"], account=None, limit=10, after=None)
     return {entry["account"]: entry["amount_minor"] for entry in page["items"] if entry["kind"] == kind}
 
@@ -36,7 +36,7 @@ def test_capture_is_booked_once(harness, session, checkout):
 
 
 def balances(session) -> Counter:
-    """What the accounts hold; other tests have committed theirs."""
+    """Return the balances of the accounts; other tests may have committed more."""
     accounts = list_ledger_accounts(session, limit=100, after=None)["items"]
     return Counter({(each.account, each.currency): each.balance_minor for each in accounts})
 

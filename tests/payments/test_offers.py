@@ -12,8 +12,8 @@ from workers.payments.offers import update_offer, upsert_offer, withdraw_offer
 
 
 def course_updated(course_id, **fields) -> CourseUpdated:
-    wanted = {"title": "Sourdough", "price_minor": 4900, "currency": "USD", "on_sale": True} | fields
-    return CourseUpdated(course_id=course_id, slug="sourdough", updated_at=utc_now(), **wanted)
+    defaults = {"title": "Sourdough", "price_minor": 4900, "currency": "USD", "on_sale": True} | fields
+    return CourseUpdated(course_id=course_id, slug="sourdough", updated_at=utc_now(), **defaults)
 
 
 def test_published_course_is_on_sale_at_its_price(session):

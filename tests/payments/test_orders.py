@@ -30,11 +30,11 @@ def test_staff_can_read_any_order(harness, session):
 
 def test_own_orders_are_paginated_newest_first(harness, session):
     orders = [buy(harness, session) for _ in range(5)]
-    harness.buyer, mine = uuid4(), harness.buyer
+    harness.buyer, buyer = uuid4(), harness.buyer
     buy(harness, session)
     seen, after = [], None
     while True:
-        page = list_orders(session, user_id=mine, limit=2, after=after)
+        page = list_orders(session, user_id=buyer, limit=2, after=after)
         seen += [order["id"] for order in page["items"]]
         if (after := page["next"]) is None:
             break

@@ -1,4 +1,4 @@
-"""Money that came twice or too late is owed to its buyer, and tried until it is returned."""
+"""Duplicate and late payments are owed to the buyer; the refund is retried until it succeeds."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -16,7 +16,7 @@ from workers.payments.refunds import sync_refund, sync_refunds
 
 
 class RefusingProvider:
-    """The provider while its account has no money for refunds."""
+    """A provider whose account has no balance for refunds."""
 
     def __init__(self, provider) -> None:
         self._provider = provider
@@ -30,7 +30,7 @@ class RefusingProvider:
 
 @pytest.fixture
 def duplicate_payment(harness, session) -> PaymentAttempt:
-    """The second payment of an order, made on a real page."""
+    """The second payment of an order, made at a real checkout session."""
     checkout = harness.buy(make_offer(session))
     order = harness.order(checkout)
     second = PaymentAttempt.create(order.attempt(checkout["id"]).terms, ttl=timedelta(hours=23), at=utc_now())
@@ -117,7 +117,8 @@ def test_staff_can_refund_duplicate_payment(harness, session, duplicate_payment)
     sync(harness, owed)
 
     assert (refund["payment_id"], refund["status"], refund["amount_minor"]) == (duplicate_payment.id, "succeeded", 4900)
-    assert len(refunds_of(harness, duplicate_payment)) == 2  # nothing is owed any more: the retry makes no third one
+    # nothing is owed any more: the retry creates no third refund
+    assert len(refunds_of(harness, duplicate_payment)) == 2
     assert harness.order({"order_id": duplicate_payment.order_id}).status == "paid"
 
 

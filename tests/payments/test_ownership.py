@@ -1,4 +1,4 @@
-"""What a buyer owns is not sold to them again, whichever order paid for it."""
+"""An owned course is not sold to its owner again, whichever order paid for it."""
 
 from datetime import timedelta
 from functools import partial
@@ -116,7 +116,7 @@ def test_late_payment_for_paid_period_is_refunded(harness, session, course_ids):
     session.flush()
     checkout = harness.buy(plan_id=plan.id)
     paid_order = harness.order(checkout)
-    given_up = Order(
+    abandoned = Order(
         id=checkout["id"],
         version=0,
         user_id=harness.buyer,
@@ -130,15 +130,15 @@ def test_late_payment_for_paid_period_is_refunded(harness, session, course_ids):
         created_at=utc_now(),
     )
     attempt = PaymentAttempt.create(harness.attempt(checkout).terms, ttl=timedelta(hours=1), at=utc_now())
-    given_up.attempts.append(attempt)
-    session.add(given_up)
+    abandoned.attempts.append(attempt)
+    session.add(abandoned)
     session.flush()
 
     apply_payment_snapshot(session, attempt, paid_snapshot(attempt, page_id="cs_late", payment_id="pi_late"))
     session.flush()
 
     assert attempt.status == "duplicate"
-    assert refund_of(harness, given_up.id).reason == "paid twice"
+    assert refund_of(harness, abandoned.id).reason == "paid twice"
 
 
 def test_concurrent_course_and_bundle_payments_fulfil_once(database, stripe, fake_stripe):

@@ -1,4 +1,4 @@
-"""What a provider's word does to an attempt and its order."""
+"""Applying a provider's snapshot to an attempt and its order."""
 
 from datetime import timedelta
 
@@ -52,7 +52,7 @@ def test_repeated_snapshot_is_noop(harness, checkout):
 def test_mismatched_success_goes_to_review(harness, checkout, wrong):
     harness.apply(checkout, **CAPTURED | wrong)
     attempt, order = harness.attempt(checkout), harness.order(checkout)
-    # What another page, account or mode has is not ours to count.
+    # A payment of another session, account or mode is not counted.
     captured_minor = 0 if IDENTITY_FIELDS & set(wrong) else wrong.get("captured_minor", 4900)
     assert (attempt.status, attempt.captured_minor, order.status) == ("review", captured_minor, "pending")
     assert all(name in attempt.problem for name in wrong)

@@ -21,7 +21,7 @@ def checkout(harness, course_id):
 
 @pytest.fixture
 def attempt_with_lost_response(harness, course_id):
-    """The attempt of a checkout whose page was opened while its answer was lost."""
+    """The attempt of a checkout whose session was opened while the provider's response was lost."""
     return checkout_with_fault(harness, course_id, "drop_response_after_commit")
 
 
@@ -108,7 +108,7 @@ def test_payment_on_lost_session_is_found_by_webhook(harness, attempt_with_lost_
 
 def test_lost_session_with_expired_key_is_found_in_list(harness, attempt_with_lost_response):
     age(attempt_with_lost_response, hours=23, minutes=1)
-    attempt_with_lost_response.expires_at = utc_now()  # the fake's page is younger than its attempt now says
+    attempt_with_lost_response.expires_at = utc_now()  # the fake's session is younger than its attempt now
     [page, *_] = before = harness.checkout_sessions()
     sync_attempt(harness.transactions, harness.providers, attempt_id=attempt_with_lost_response.id)
     assert (attempt_with_lost_response.status, attempt_with_lost_response.page_id) == ("requires_action", page["id"])
@@ -123,11 +123,12 @@ def test_unlisted_session_with_expired_key_expires_attempt(harness, unsent_attem
 
 
 def test_refusal_during_sync_fails_attempt(harness, unsent_attempt):
-    age(unsent_attempt, hours=22, minutes=45)  # the page would be open for less than Stripe allows
+    age(unsent_attempt, hours=22, minutes=45)  # the session would be open for less than Stripe's minimum
     with pytest.raises(PaymentRefused):
         sync_attempt(harness.transactions, harness.providers, attempt_id=unsent_attempt.id)
     assert unsent_attempt.status == "failed"
-    sync_attempt(harness.transactions, harness.providers, attempt_id=unsent_attempt.id)  # nobody is asked any more
+    # the provider is not called again
+    sync_attempt(harness.transactions, harness.providers, attempt_id=unsent_attempt.id)
     assert unsent_attempt.status == "failed"
 
 

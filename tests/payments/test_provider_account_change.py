@@ -1,4 +1,4 @@
-"""After a change of the provider's account, what belongs to the earlier account waits; it is not lost."""
+"""After a change of the provider's account, objects of the previous account wait and are not lost."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from workers.payments.webhooks import apply_provider_event
 
 @pytest.fixture
 def checkout(harness, session):
-    """A checkout that is paid at the earlier account, and whose webhook is not applied yet."""
+    """A checkout that was paid at the previous account and whose webhook is not applied yet."""
     checkout = harness.checkout(make_offer(session))
     harness.pay(checkout)
     return checkout
@@ -28,7 +28,7 @@ def completed_session_webhook(harness: PaymentsHarness, checkout) -> dict:
 
 
 class EmptyProvider:
-    """The provider with another account, at which no object of the earlier account exists."""
+    """A provider with another account, which has no object of the previous account."""
 
     account = "another"
     name = "Stripe"

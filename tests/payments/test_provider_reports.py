@@ -1,4 +1,4 @@
-"""What a provider reports has happened: it is booked in any order, and never refused."""
+"""Facts that a provider reports are recorded in any order, and never refused."""
 
 from dataclasses import replace
 from itertools import permutations
@@ -19,11 +19,11 @@ def checkout(harness, session):
     return harness.buy(make_offer(session))
 
 
-def refund_snapshot(object_id: str, amount_minor: int, status: str = "succeeded", **said) -> RefundSnapshot:
+def refund_snapshot(object_id: str, amount_minor: int, status: str = "succeeded", **overrides) -> RefundSnapshot:
     matching = RefundSnapshot(
         object_id=object_id, status=status, amount_minor=amount_minor, currency="USD", refund_id=None
     )
-    return replace(matching, **said)
+    return replace(matching, **overrides)
 
 
 def dispute_snapshot(object_id: str, amount_minor: int, status: str) -> DisputeSnapshot:
@@ -45,14 +45,14 @@ def report(harness: PaymentsHarness, checkout, fact: RefundSnapshot | DisputeSna
 
 
 def has_access(harness: PaymentsHarness, checkout) -> bool:
-    """Whether a reader of the order's events gives access to what was bought."""
-    mine = OutboxEvent.aggregateid == str(checkout["order_id"])
+    """Return whether a consumer of the order's events grants access."""
+    of_order = OutboxEvent.aggregateid == str(checkout["order_id"])
     access = False
-    for event in harness.session.scalars(select(OutboxEvent).where(mine).order_by(OutboxEvent.aggregate_version)):
-        said = event.payload
-        if event.type == "COURSE_PURCHASED" or said.get("order_restored"):
+    for event in harness.session.scalars(select(OutboxEvent).where(of_order).order_by(OutboxEvent.aggregate_version)):
+        payload = event.payload
+        if event.type == "COURSE_PURCHASED" or payload.get("order_restored"):
             access = True
-        elif said.get("order_suspended") or said.get("is_full_refund") or said.get("order_charged_back"):
+        elif payload.get("order_suspended") or payload.get("is_full_refund") or payload.get("order_charged_back"):
             access = False
     return access
 
@@ -102,11 +102,11 @@ def test_refund_of_rest_after_partial_chargeback_ends_access(harness, checkout):
 def test_dashboard_refund_after_dispute_is_booked(harness, session, checkout):
     payment_id = harness.attempt(checkout).payment_id
     client = harness.providers["stripe"]._client  # noqa: SLF001 a click in the dashboard
-    made = client.v1.refunds.create({"payment_intent": payment_id, "amount": 1000})
+    at_provider = client.v1.refunds.create({"payment_intent": payment_id, "amount": 1000})
     dispute = str(harness.fake_stripe.post(f"/__dispute/{payment_id}")["id"])
 
     harness.receive_and_apply(dispute, "charge.dispute.created")
-    harness.receive_and_apply(made.id, "refund.created")
+    harness.receive_and_apply(at_provider.id, "refund.created")
 
     [refund] = Refund.list_for_order(session, checkout["order_id"])
     assert (refund.status, refund.amount_minor) == ("succeeded", 1000)

@@ -1,4 +1,4 @@
-"""Many at once, with real commits in a database of their own and under the grants that the service has."""
+"""Concurrent requests with real commits, in a database of their own and with the service's database role."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +23,11 @@ from workers.payments.checkouts import start_checkout
 from workers.payments.payment_sync import apply_payment_snapshot
 from workers.payments.stripe_amounts import StripeAmounts
 
-CONCURRENCY = 8  # as many as there are connections
+CONCURRENCY = 8  # one for each connection
 
 
 class CommittingTransactions:
-    """``Transactions`` that claims nothing."""
+    """``Transactions`` without an idempotency claim."""
 
     def __init__(self, command_id: UUID | None = None) -> None:
         self.command_id = command_id or uuid4()
@@ -49,7 +49,7 @@ def course_id(database):
 
 @pytest.fixture
 def message(course_id) -> dict[str, Any]:
-    """A buyer's wish."""
+    """The message of a checkout."""
     terms = {"provider": "stripe", "success_url": "https://shop.test/done", "cancel_url": None, "receipt_email": None}
     return {"user_id": uuid4(), "course_id": course_id, "plan_id": None, **terms}
 
@@ -60,7 +60,7 @@ def check_out(message, stripe) -> Callable[[], dict[str, Any]]:
 
 
 def apply_success(attempt: PaymentAttempt) -> None:
-    """Hear of an attempt's success, in a transaction of one's own."""
+    """Apply the success of an attempt in its own transaction."""
     with session_factory("payments").begin() as session:
         apply_payment_snapshot(session, attempt, paid_snapshot(attempt, payment_id=f"pi_{attempt.id}"))
 
@@ -112,17 +112,17 @@ def test_checkout_waits_for_concurrent_payment(check_out, message, database):
         with session_factory("payments").begin() as session:
             attempt = session.get_one(PaymentAttempt, checkout["id"])
             apply_payment_snapshot(session, attempt, paid_snapshot(attempt))
-            meeting = pool.submit(check_out)
+            waiting_checkout = pool.submit(check_out)
             eventually(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the checkout")
         with pytest.raises(AlreadyPurchased):
-            meeting.result()
+            waiting_checkout.result()
     with session_factory("payments")() as session:
         assert len(orders_of(session, message["user_id"])) == 1
 
 
 @pytest.fixture
 def send(deliver, message, stripe, monkeypatch) -> Callable[..., dict[str, Any]]:
-    """Has the wish carried out as the worker does it, under an Idempotency-Key."""
+    """Execute the checkout as the worker does, with an Idempotency-Key."""
     monkeypatch.setattr(payments, "_PROVIDERS", {"stripe": stripe})
 
     def send(fingerprint: str = "as sent") -> dict[str, Any]:
@@ -153,7 +153,7 @@ def test_retry_after_unknown_outcome_does_not_wait_for_lease(send, fake_stripe):
 
 
 def test_permanent_refusal_is_replayed(send, deliver, course_id, monkeypatch):
-    # The account settles in a currency whose minimum we do not know, so Stripe itself refuses.
+    # The account settles in a currency whose minimum is unknown, so only Stripe refuses the charge.
     monkeypatch.setattr(StripeAmounts, "check_charge", lambda *_: None)
     change = {"slug": "s", "title": "S", "on_sale": True, "currency": "USD", "updated_at": "2026-01-01T00:00:00Z"}
     deliver("payments.update_offer", {"event": {"course_id": course_id, "price_minor": 1, **change}})

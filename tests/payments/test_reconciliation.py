@@ -1,4 +1,4 @@
-"""What no webhook has brought is found, by the hour and by the day, and counts once."""
+"""Payments without a webhook are found by the hourly and the daily job, and counted once."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -48,14 +48,14 @@ def checkout(harness, session, provider):
 
 @pytest.fixture(autouse=True)
 def earlier_events_pulled(harness, session):
-    """What other tests have caused was pulled before."""
+    """Mark the events of other tests as fetched."""
     for name, provider in harness.providers.items():
         ProviderPull.finish(session, name, provider.account, until=utc_now() + EVENT_LIST_DELAY)
 
 
 @pytest.fixture
 def webhooks_disabled(harness):
-    """Webhooks are switched off at both providers."""
+    """Switch webhooks off at both providers."""
     for fake_stripe in (harness.fake_stripe, harness.fake_yookassa):
         fake_stripe.faults(drop_webhooks=MANY)
 
@@ -67,10 +67,10 @@ def pull(harness: PaymentsHarness) -> None:
 
 
 def stored_event_count(harness: PaymentsHarness, object_id: str) -> int:
-    """How many events of an object were kept."""
+    """Return the number of stored events of an object."""
     harness.session.flush()
-    mine = select(ProviderEvent).where(ProviderEvent.object_id == object_id)
-    return len(list(harness.session.scalars(mine)))
+    of_object = select(ProviderEvent).where(ProviderEvent.object_id == object_id)
+    return len(list(harness.session.scalars(of_object)))
 
 
 def test_payment_without_webhook_is_found_once(harness, webhooks_disabled, checkout):
@@ -85,20 +85,20 @@ def test_payment_without_webhook_is_found_once(harness, webhooks_disabled, check
 def test_event_accepted_by_another_endpoint_is_found(harness, session):
     checkout = harness.checkout(make_offer(session))
     harness.pay(checkout)
-    harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")  # accepted, and not by this system
+    harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")  # accepted, but not by this system
     pull(harness)
     assert harness.order(checkout).status == "paid"
 
 
 def test_pull_continues_after_last_complete_pull(harness, session, monkeypatch):
-    asked = []
+    since_values = []
 
     class Listing:
         account = "books"
 
         def list_events(self, since):
-            asked.append(since)
-            if len(asked) == 2:
+            since_values.append(since)
+            if len(since_values) == 2:
                 raise ProviderUnavailable("Books")
             return iter(())
 
@@ -108,15 +108,15 @@ def test_pull_continues_after_last_complete_pull(harness, session, monkeypatch):
     with pytest.raises(ProviderUnavailable):
         fetch_undelivered_events(harness.transactions, listing, harness.enqueue_after_commit)
     fetch_undelivered_events(harness.transactions, listing, harness.enqueue_after_commit)
-    assert asked[0] < began - timedelta(days=2)
-    assert began <= asked[1] == asked[2]
+    assert since_values[0] < began - timedelta(days=2)
+    assert began <= since_values[1] == since_values[2]
 
 
 def test_malformed_event_does_not_stop_pull(harness, session, webhooks_disabled):
     checkout = harness.checkout(make_offer(session))
     harness.pay(checkout)
-    for thing in ({"object": "charge"}, {"id": 7}, {"id": "ch_1", "payment_intent": ["pi_1"]}):
-        harness.fake_stripe.post("/__events/charge.refunded", object=thing)
+    for malformed in ({"object": "charge"}, {"id": 7}, {"id": "ch_1", "payment_intent": ["pi_1"]}):
+        harness.fake_stripe.post("/__events/charge.refunded", object=malformed)
     harness.fake_stripe.post("/__events/payment_intent.succeeded", data=None)
     pull(harness)
     assert harness.order(checkout).status == "paid"
@@ -137,7 +137,7 @@ def test_late_yookassa_refund_cancellation_is_found(harness, session):
     harness.refund(checkout)
     [refund] = Refund.list_for_order(session, checkout["order_id"])
     assert harness.order(checkout).status == "refunded"
-    harness.fake_yookassa.post(f"/__refund/{refund.object_id}", outcome="fail")  # and it has no event for that
+    harness.fake_yookassa.post(f"/__refund/{refund.object_id}", outcome="fail")  # YooKassa has no event for it
     for _ in range(2):
         pull(harness)
     assert (harness.order(checkout).status, refund.status) == ("paid", "failed")
@@ -154,9 +154,9 @@ def test_dispute_without_webhook_is_found(harness, session, webhooks_disabled):
 def test_unavailable_provider_does_not_stop_other_provider(harness, session, webhooks_disabled):
     checkout = harness.checkout(make_offer(session, price_minor=199000, currency="RUB"), provider="yookassa")
     harness.pay(checkout)
-    harness.fake_stripe.faults(error_500=3)  # Stripe's SDK asks three times
+    harness.fake_stripe.faults(error_500=3)  # Stripe's SDK tries three times
     harness.enqueued.clear()
-    with pytest.raises(ProviderOutcomeUnknown):  # the job comes again
+    with pytest.raises(ProviderOutcomeUnknown):  # the next run of the job tries again
         fetch_undelivered_events(harness.transactions, harness.providers, harness.enqueue_after_commit)
     harness.run_enqueued()
     assert harness.order(checkout).status == "paid"
@@ -166,8 +166,8 @@ def test_concurrent_pulls_store_each_event_once(database, stripe, fake_stripe):
     fake_stripe.faults(drop_webhooks=MANY)
     with session_factory("payments").begin() as session:
         ProviderPull.finish(session, "stripe", "main", until=utc_now() + EVENT_LIST_DELAY)
-    client = stripe._client  # noqa: SLF001 somebody's payment, of which nothing is told
-    made = client.v1.payment_intents.create(
+    client = stripe._client  # noqa: SLF001 a foreign payment without webhooks
+    payment = client.v1.payment_intents.create(
         {"amount": 4900, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True}
     )
     kept: list[dict] = []
@@ -179,18 +179,22 @@ def test_concurrent_pulls_store_each_event_once(database, stripe, fake_stripe):
     )
     run_concurrently(*[pull] * 8)
     with session_factory("payments")() as session:
-        mine = (ProviderEvent.object_id == made.id) & (ProviderEvent.type == "payment_intent.succeeded")
-        assert len(list(session.scalars(select(ProviderEvent).where(mine)))) == 1
+        of_payment = (ProviderEvent.object_id == payment.id) & (ProviderEvent.type == "payment_intent.succeeded")
+        assert len(list(session.scalars(select(ProviderEvent).where(of_payment)))) == 1
     assert len({message["provider_event_id"] for message in kept}) == len(kept)
     for message in kept:
-        apply_provider_event(CommittingTransactions(), {"stripe": stripe}, **message)  # nobody's here: ignored
+        # payments of other systems are ignored
+        apply_provider_event(CommittingTransactions(), {"stripe": stripe}, **message)
 
 
-# The sums.
+# The amounts of a day.
 
 
 def compare(harness: PaymentsHarness, provider: str) -> dict[str, tuple[int, int]]:
-    """What differs of the last hours, by object: theirs and ours. Those of other tests differ, who took theirs back."""
+    """Return the differences of the last hours by object as (provider's amount, own amount).
+
+    Objects of other tests, whose own amounts were rolled back, differ too.
+    """
     since = (utc_now() - timedelta(hours=20)).replace(microsecond=0)
     differing = reconcile_day(
         harness.transactions, harness.enqueue_after_commit, provider, harness.providers[provider], since=since
@@ -199,7 +203,7 @@ def compare(harness: PaymentsHarness, provider: str) -> dict[str, tuple[int, int
 
 
 def payment_of(harness: PaymentsHarness, provider: str, checkout) -> str:
-    """The provider's payment, whether we have heard of it or not."""
+    """Return the id of the provider's payment, even if its success is not applied yet."""
     snapshot = harness.providers[provider].fetch(harness.attempt(checkout).page_id)
     return str(snapshot.payment_id)
 
@@ -214,7 +218,7 @@ def test_matching_transactions_are_not_reported(harness, checkout, provider):
 
 def test_unbooked_payment_is_reported_and_booked(harness, webhooks_disabled, checkout, provider):
     harness.pay(checkout)
-    if provider == "yookassa":  # what is only held has not moved yet
+    if provider == "yookassa":  # an authorization alone moves no money
         harness.providers[provider].capture(harness.providers[provider].fetch(harness.attempt(checkout).page_id))
     payment_id = payment_of(harness, provider, checkout)
     harness.enqueued.clear()
@@ -226,29 +230,29 @@ def test_unbooked_payment_is_reported_and_booked(harness, webhooks_disabled, che
 
 def test_unbooked_refund_is_reported_and_booked(harness, session, webhooks_disabled):
     checkout = harness.buy(make_offer(session))
-    client = harness.providers["stripe"]._client  # noqa: SLF001 somebody's click in the dashboard
-    made = client.v1.refunds.create({"payment_intent": harness.attempt(checkout).payment_id, "amount": 1900})
+    client = harness.providers["stripe"]._client  # noqa: SLF001 a click in the dashboard
+    refund = client.v1.refunds.create({"payment_intent": harness.attempt(checkout).payment_id, "amount": 1900})
     harness.enqueued.clear()
-    assert compare(harness, "stripe")[made.id] == (1900, 0)
+    assert compare(harness, "stripe")[refund.id] == (1900, 0)
     harness.run_enqueued()
     assert harness.order(checkout).status == "partially_refunded"
-    assert made.id not in compare(harness, "stripe")
+    assert refund.id not in compare(harness, "stripe")
 
 
 def test_foreign_payment_on_same_account_is_skipped(harness):
-    client = harness.providers["stripe"]._client  # noqa: SLF001 another system's
-    made = client.v1.payment_intents.create(
+    client = harness.providers["stripe"]._client  # noqa: SLF001 another system
+    payment = client.v1.payment_intents.create(
         {"amount": 4900, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True}
     )
-    refund = client.v1.refunds.create({"payment_intent": made.id})
-    assert not {made.id, refund.id} & compare(harness, "stripe").keys()
+    refund = client.v1.refunds.create({"payment_intent": payment.id})
+    assert not {payment.id, refund.id} & compare(harness, "stripe").keys()
 
 
 def test_day_has_one_report_per_kind_and_currency(harness, session):
     checkout = harness.buy(make_offer(session))
     attempt = harness.attempt(checkout)
     since = utc_now() - 2 * DAY
-    moved = ProviderTransaction(
+    transaction = ProviderTransaction(
         kind="capture",
         object_id=attempt.payment_id,
         payment_id=attempt.payment_id,
@@ -257,29 +261,29 @@ def test_day_has_one_report_per_kind_and_currency(harness, session):
         currency="USD",
     )
     about = {"provider": "stripe", "account": "books", "since": since, "at": utc_now()}
-    attempt.account = "books"  # of which nothing is booked
+    attempt.account = "books"  # an account without ledger entries
     session.flush()
-    assert len(Reconciliation.compare(session, [moved], **about)) == 1
+    assert len(Reconciliation.compare(session, [transaction], **about)) == 1
     [report] = list_reconciliations(session, limit=1, after=None)["items"]
     assert (report["theirs_minor"], report["ours_minor"]) == (5000, 0)
-    assert report["differing"] == [{"object_id": moved.object_id, "theirs_minor": 5000, "ours_minor": 0}]
+    assert report["differing"] == [{"object_id": transaction.object_id, "theirs_minor": 5000, "ours_minor": 0}]
     assert session.get_one(ReconciledDay, ("stripe", "books", since)).differing == 1
     before = Reconciliation.count_mismatched(session)
     attempt.account = "main"
-    assert Reconciliation.compare(session, [moved], **about | {"account": "main"})[0].ours_minor == 4900
+    assert Reconciliation.compare(session, [transaction], **about | {"account": "main"})[0].ours_minor == 4900
     assert Reconciliation.count_mismatched(session) == before + 1
     of_another_system = ProviderTransaction(
-        **{**vars(moved), "amount_minor": 0, "attempt_id": None, "payment_id": "pi_none"}
+        **{**vars(transaction), "amount_minor": 0, "attempt_id": None, "payment_id": "pi_none"}
     )
     assert Reconciliation.compare(session, [of_another_system], **about) == []
     assert Reconciliation.count_mismatched(session) == before
 
 
-# The days.
+# The days that are compared.
 
 
 class IsolatedProvider:
-    """A provider of whose account nothing else in the database knows; it remembers the days that it was asked about."""
+    """A provider whose account no other data refers to. Records the days for which it was asked."""
 
     def __init__(self) -> None:
         self.account = f"books-{uuid4()}"
@@ -301,7 +305,7 @@ def isolated_provider() -> IsolatedProvider:
 
 @pytest.fixture
 def run_at(harness, isolated_provider, monkeypatch):
-    """Run the job at some time of November 2026; returns the days that were compared."""
+    """Run the job at a time in November 2026; returns the days that were compared."""
 
     def run(day: int, hour: int = 0) -> list[datetime]:
         isolated_provider.asked.clear()
@@ -384,7 +388,7 @@ def test_metric_counts_missing_days_of_the_configured_accounts(session, monkeypa
     assert next(iter(database_metrics.reconciliation_days_missing(session)))[0] == before + 30
 
 
-# Both directions.
+# Differences in both directions.
 
 
 def test_capture_unknown_to_provider_is_reported(harness, session):

@@ -1,4 +1,4 @@
-"""Refunds that the buyer's bank sends back: what they had taken is restored, once, in whatever order it is heard."""
+"""Refunds that the buyer's bank returns: their effects are undone once, in any order of events."""
 
 from functools import partial
 from uuid import uuid4
@@ -37,10 +37,10 @@ def reverse_refund(harness: PaymentsHarness, refund: Refund) -> None:
 
 
 def reversal_events(session, order_id) -> list[tuple[int, bool]]:
-    """What REFUND_REVERSED told: the amounts, and whether what the order gave is the buyer's again."""
+    """Return the amount of each REFUND_REVERSED and whether it restored the order."""
     session.flush()
-    mine = (OutboxEvent.aggregateid == str(order_id)) & (OutboxEvent.type == "REFUND_REVERSED")
-    events = session.scalars(select(OutboxEvent.payload).where(mine).order_by(OutboxEvent.aggregate_version))
+    of_order = (OutboxEvent.aggregateid == str(order_id)) & (OutboxEvent.type == "REFUND_REVERSED")
+    events = session.scalars(select(OutboxEvent.payload).where(of_order).order_by(OutboxEvent.aggregate_version))
     return [(event["amount_minor"], event["order_restored"]) for event in events]
 
 
@@ -58,7 +58,7 @@ def test_refund_reversal_restores_order_once(harness, session, checkout):
     )
     assert reversal_events(session, order.id) == [(4900, True)]
     assert list(imbalances(session)) == []
-    harness.refund(checkout)  # the money may go another way
+    harness.refund(checkout)  # a second refund may be sent another way
     assert harness.event_types(checkout)[-3:] == ["PAYMENT_REFUNDED", "REFUND_REVERSED", "PAYMENT_REFUNDED"]
 
 
@@ -68,19 +68,19 @@ def test_late_refund_webhook_after_reversal_has_no_effect(harness, session, chec
     refund = only_refund(harness, checkout)
     reverse_refund(harness, refund)
     harness.receive_and_apply(refund.object_id, "refund.failed")
-    harness.receive_and_apply(refund.object_id, kind)  # of what was fetched, the last word counts
+    harness.receive_and_apply(refund.object_id, kind)  # the state that was fetched last is applied
     assert (harness.order(checkout).status, refund.status) == ("paid", "failed")
     assert reversal_events(session, checkout["order_id"]) == [(4900, True)]
 
 
 def test_unknown_failed_refund_is_ignored(harness, session, checkout):
-    cut_off = harness.transactions
-    cut_off.killed_before = 3  # the provider has given back, and we have not heard
+    crashing = harness.transactions
+    crashing.killed_before = 3  # the provider has refunded, and the response is lost
     with pytest.raises(Killed):
-        harness.refund(checkout, transactions=cut_off)
-    [made] = harness.providers["stripe"].list_refunds(harness.attempt(checkout).payment_id)
-    harness.fake_stripe.post(f"/__refund/{made.object_id}", outcome="fail")
-    harness.receive_and_apply(made.object_id, "refund.failed")
+        harness.refund(checkout, transactions=crashing)
+    [refund] = harness.providers["stripe"].list_refunds(harness.attempt(checkout).payment_id)
+    harness.fake_stripe.post(f"/__refund/{refund.object_id}", outcome="fail")
+    harness.receive_and_apply(refund.object_id, "refund.failed")
     assert (harness.order(checkout).status, harness.attempt(checkout).refund_pending_minor) == ("paid", 0)
     assert "PAYMENT_REFUNDED" not in harness.event_types(checkout)
     assert reversal_events(session, checkout["order_id"]) == []
@@ -107,8 +107,8 @@ def test_concurrent_reversal_updates_restore_once(database, stripe, fake_stripe)
     with session_factory("payments")() as session:
         fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).page_id, "succeed")
     sync_attempt(CommittingTransactions(), providers, attempt_id=checkout["id"])
-    asked = {"order_id": checkout["order_id"], "reason": "asked for", "requested_by": uuid4()}
-    refund_order(CommittingTransactions(), providers, amount_minor=None, **asked)
+    message = {"order_id": checkout["order_id"], "reason": "requested by the buyer", "requested_by": uuid4()}
+    refund_order(CommittingTransactions(), providers, amount_minor=None, **message)
     with session_factory("payments")() as session:
         attempt = session.get_one(PaymentAttempt, checkout["id"])
     [was] = stripe.list_refunds(attempt.payment_id)
@@ -124,22 +124,22 @@ def test_concurrent_reversal_updates_restore_once(database, stripe, fake_stripe)
     with session_factory("payments")() as session:
         assert session.get_one(PaymentAttempt, checkout["id"]).refunded_minor == 0
         assert event_types(session, checkout["order_id"]).count("REFUND_REVERSED") == 1
-        mine = LedgerTransaction.order_id == checkout["order_id"]
-        kinds = sorted(session.scalars(select(LedgerTransaction.kind).where(mine)))
+        of_order = LedgerTransaction.order_id == checkout["order_id"]
+        kinds = sorted(session.scalars(select(LedgerTransaction.kind).where(of_order)))
         assert kinds == ["capture", "refund", "refund_returned"]
         assert list(imbalances(session)) == []
 
 
 def test_refund_can_keep_access(harness, session, checkout):
     harness.refund(checkout, keeps_access=True)
-    mine = (OutboxEvent.aggregateid == str(checkout["order_id"])) & (OutboxEvent.type == "PAYMENT_REFUNDED")
-    [event] = session.scalars(select(OutboxEvent.payload).where(mine))
+    of_order = (OutboxEvent.aggregateid == str(checkout["order_id"])) & (OutboxEvent.type == "PAYMENT_REFUNDED")
+    [event] = session.scalars(select(OutboxEvent.payload).where(of_order))
     assert (event["is_full_refund"], event["keeps_access"]) == (True, True)
 
 
 def test_refund_reason_hidden_from_buyer(harness, session, checkout):
-    harness.refund(checkout, 100, reason="threatened us on the phone")
-    mine = {"order_id": checkout["order_id"]}
-    [seen] = list_refunds(session, **mine, user_id=harness.buyer, after=None, limit=20)["items"]
-    [known] = list_refunds(session, **mine, user_id=None, after=None, limit=20)["items"]
-    assert (seen["reason"], known["reason"]) == (CUSTOMER_FACING_REASON, "threatened us on the phone")
+    harness.refund(checkout, 100, reason="abusive phone call")
+    order = {"order_id": checkout["order_id"]}
+    [buyer_view] = list_refunds(session, **order, user_id=harness.buyer, after=None, limit=20)["items"]
+    [staff_view] = list_refunds(session, **order, user_id=None, after=None, limit=20)["items"]
+    assert (buyer_view["reason"], staff_view["reason"]) == (CUSTOMER_FACING_REASON, "abusive phone call")

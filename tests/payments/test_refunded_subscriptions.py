@@ -1,6 +1,6 @@
-"""A subscription lives on the money of its present period: it ends when that goes back, and lasts when it returns."""
+"""A refund of the current period ends a subscription; its reversal restores the subscription."""
 # ruff: noqa: F811
-# The fixtures are those of test_subscriptions.
+# The fixtures come from test_subscriptions.
 
 from dataclasses import replace
 
@@ -33,7 +33,7 @@ def refund_order(harness, order: Order, amount_minor: int | None = None, **field
 
 
 def reverse_refund(harness, refund: Refund) -> None:
-    """The bank sends the money back, and we hear of it."""
+    """Return a refund by the bank, and apply the webhook."""
     fake_stripe = harness.fake_stripe if refund.object_id.startswith("re_") else harness.fake_yookassa
     fake_stripe.post(f"/__refund/{refund.object_id}", outcome="fail")
     order = Order.get_for_update(harness.session, refund.order_id)
@@ -78,7 +78,7 @@ def test_refund_of_earlier_period_keeps_subscription(harness, subscription, time
 def test_refund_of_last_period_ends_past_due_subscription(harness, subscription, provider, time):
     last = current_order(harness, subscription)
     time.at = subscription.period_end
-    waiting = Order.get_or_create_for_period(
+    renewal_order = Order.get_or_create_for_period(
         harness.session,
         user_id=harness.buyer,
         subscription_id=subscription.id,
@@ -87,7 +87,7 @@ def test_refund_of_last_period_ends_past_due_subscription(harness, subscription,
     )
     subscription.record_failed_charge("insufficient_funds", at=time.at)
     refund_order(harness, last)
-    assert (subscription.status, waiting.status) == ("canceled", "expired")
+    assert (subscription.status, renewal_order.status) == ("canceled", "expired")
 
 
 def test_refund_reversal_restores_until_period_end(harness, subscription, time):
@@ -131,7 +131,7 @@ def test_refund_reversal_restores_beside_unpaid_session(harness, plan, subscript
         "active",
         ["STARTED", "EXPIRED", "RESTORED"],
     )
-    # What was paid there all the same is released at YooKassa, and refunded at Stripe.
+    # The payment is voided at YooKassa and refunded at Stripe.
     assert harness.attempt(checkout).refundable_minor == 0
 
 

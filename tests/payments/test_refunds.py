@@ -1,4 +1,4 @@
-"""Money that goes back: never too much, never twice, and never forgotten."""
+"""Refunds never exceed the capture, happen once, and are never lost."""
 
 from datetime import timedelta
 from functools import partial
@@ -48,16 +48,16 @@ def refund_of(harness, checkout) -> Refund:
 
 
 def order_amounts(harness, checkout) -> tuple[str, int, int]:
-    """Status of the order; what is set aside, what has gone back."""
+    """Return the order's status, its pending and its completed refund amount."""
     view = harness.order(checkout).to_response()
     return view["status"], view["refund_pending_minor"], view["refunded_minor"]
 
 
 def refund_events(session, checkout) -> list[tuple[int, bool]]:
-    """What PAYMENT_REFUNDED told: the amounts, and whether the whole order has gone back."""
+    """Return the amount of each PAYMENT_REFUNDED and whether the whole order was refunded."""
     session.flush()
-    mine = OutboxEvent.aggregateid == str(checkout["order_id"])
-    statement = select(OutboxEvent.payload).where(mine, OutboxEvent.type == "PAYMENT_REFUNDED")
+    of_order = OutboxEvent.aggregateid == str(checkout["order_id"])
+    statement = select(OutboxEvent.payload).where(of_order, OutboxEvent.type == "PAYMENT_REFUNDED")
     events = session.scalars(statement.order_by(OutboxEvent.aggregate_version))
     return [(event["amount_minor"], event["is_full_refund"]) for event in events]
 
@@ -66,7 +66,7 @@ def sync(harness, refund: Refund) -> None:
     sync_refund(harness.transactions, harness.providers, refund_id=refund.id)
 
 
-# What goes well.
+# Successful refunds.
 
 
 def test_full_refund_ends_order_and_is_booked(harness, session, checkout):
@@ -82,7 +82,7 @@ def test_full_refund_ends_order_and_is_booked(harness, session, checkout):
 def test_partial_refunds_add_up_to_full_refund(harness, session, checkout):
     harness.refund(checkout, 1900)
     assert order_amounts(harness, checkout) == ("partially_refunded", 0, 1900)
-    with pytest.raises(AlreadyPurchased):  # access is still there
+    with pytest.raises(AlreadyPurchased):  # the buyer still has access
         harness.checkout(harness.order(checkout).course_id)
     assert harness.refund(checkout)["amount_minor"] == 3000
     assert order_amounts(harness, checkout) == ("refunded", 0, 4900)
@@ -100,14 +100,14 @@ def test_refunded_course_can_be_bought_again(harness, checkout):
 
 
 def test_refund_does_not_affect_other_orders(harness, session, checkout):
-    # tutor#2346: refunding order A took what order B had paid for.
+    # tutor#2346: a refund of order A revoked what order B had paid for.
     other = harness.buy(make_offer(session))
     harness.refund(checkout)
     assert order_amounts(harness, other) == ("paid", 0, 0)
     assert refund_events(session, other) == []
 
 
-# What is refused.
+# Refused refunds.
 
 
 @pytest.mark.parametrize("amount_minor", [4901, 10**12])
@@ -148,23 +148,27 @@ def test_refund_of_unknown_order_is_not_found(harness, session, checkout):
 
 
 def test_database_rejects_refund_above_capture(harness, session, checkout):
-    session.add(Refund.create(harness.attempt(checkout), 4900, command_id=uuid4(), reason="asked for", at=utc_now()))
+    session.add(
+        Refund.create(
+            harness.attempt(checkout), 4900, command_id=uuid4(), reason="requested by the buyer", at=utc_now()
+        )
+    )
     harness.attempt(checkout).refund_pending_minor += 1
     session.flush()
     with pytest.raises(IntegrityError, match="exceeds what was captured"):
         session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
 
 
-# What goes wrong on the way.
+# Crashes, lost responses and provider errors.
 
 
 @pytest.mark.parametrize("killed_before", [2, 3, 4])
 def test_crashed_refund_command_resumes_and_refunds_once(harness, checkout, killed_before):
     command_id = uuid4()
-    cut_off = NestedTransactions(harness.session, command_id=command_id)
-    cut_off.killed_before = killed_before
+    crashing = NestedTransactions(harness.session, command_id=command_id)
+    crashing.killed_before = killed_before
     with pytest.raises(Killed):
-        harness.refund(checkout, 1900, transactions=cut_off)
+        harness.refund(checkout, 1900, transactions=crashing)
     refund = harness.refund(checkout, 1900, transactions=NestedTransactions(harness.session, command_id=command_id))
     assert refund["status"] == "succeeded"
     assert harness.refunded_at_provider(checkout) == [1900]
@@ -173,10 +177,10 @@ def test_crashed_refund_command_resumes_and_refunds_once(harness, checkout, kill
 
 def test_resumed_command_finds_refund_completed_by_job(harness, checkout):
     command_id = uuid4()
-    cut_off = NestedTransactions(harness.session, command_id=command_id)
-    cut_off.killed_before = 2
+    crashing = NestedTransactions(harness.session, command_id=command_id)
+    crashing.killed_before = 2
     with pytest.raises(Killed):
-        harness.refund(checkout, 1900, transactions=cut_off)
+        harness.refund(checkout, 1900, transactions=crashing)
     sync(harness, refund_of(harness, checkout))
     harness.refund(checkout, 1900, transactions=NestedTransactions(harness.session, command_id=command_id))
     assert harness.refunded_at_provider(checkout) == [1900]
@@ -186,7 +190,8 @@ def test_resumed_command_finds_refund_completed_by_job(harness, checkout):
 def test_unknown_refund_is_completed_by_job(harness, checkout, fault):
     harness.fake_stripe.faults(**{fault: 3})
     assert harness.refund(checkout)["status"] == "unknown"
-    assert order_amounts(harness, checkout) == ("paid", 4900, 0)  # nobody gets it a second time meanwhile
+    # the amount cannot be refunded a second time before the outcome is known
+    assert order_amounts(harness, checkout) == ("paid", 4900, 0)
     harness.fake_stripe.faults(**{fault: 0})
     sync(harness, refund_of(harness, checkout))
     assert harness.refunded_at_provider(checkout) == [4900]
@@ -257,7 +262,7 @@ def test_refund_missing_at_provider_is_not_failed(harness, checkout):
     assert refund.status == "pending"
 
 
-# What the provider tells.
+# Reports of the provider.
 
 
 def receive_refund_webhook(harness, refund: Refund, kind: str) -> None:
@@ -286,12 +291,12 @@ def test_repeated_refund_webhook_counts_once(harness, session, checkout):
 
 
 def test_webhook_before_response_creates_no_second_refund(harness, session, checkout):
-    cut_off = harness.transactions
-    cut_off.killed_before = 3  # the provider has given back, and we have not heard
+    crashing = harness.transactions
+    crashing.killed_before = 3  # the provider has refunded, and the response is lost
     with pytest.raises(Killed):
-        harness.refund(checkout, transactions=cut_off)
-    [made] = harness.providers["stripe"].list_refunds(harness.attempt(checkout).payment_id)
-    harness.receive_and_apply(made.object_id, "refund.updated")
+        harness.refund(checkout, transactions=crashing)
+    [refund] = harness.providers["stripe"].list_refunds(harness.attempt(checkout).payment_id)
+    harness.receive_and_apply(refund.object_id, "refund.updated")
     assert order_amounts(harness, checkout) == ("refunded", 0, 4900)
     assert len(Refund.list_for_order(session, checkout["order_id"])) == 1
 
@@ -321,11 +326,11 @@ def test_refund_reversal_is_booked(harness, session, checkout):
 
 
 def test_dashboard_refund_is_booked(harness, session, checkout):
-    client = harness.providers["stripe"]._client  # noqa: SLF001 somebody's click in the dashboard
-    made = client.v1.refunds.create({"payment_intent": harness.attempt(checkout).payment_id, "amount": 1900})
-    harness.receive_and_apply(made.id, "refund.updated")
+    client = harness.providers["stripe"]._client  # noqa: SLF001 a click in the dashboard
+    at_provider = client.v1.refunds.create({"payment_intent": harness.attempt(checkout).payment_id, "amount": 1900})
+    harness.receive_and_apply(at_provider.id, "refund.updated")
     refund = refund_of(harness, checkout)
-    assert (refund.status, refund.object_id, refund.requested_by) == ("succeeded", made.id, None)
+    assert (refund.status, refund.object_id, refund.requested_by) == ("succeeded", at_provider.id, None)
     assert order_amounts(harness, checkout) == ("partially_refunded", 0, 1900)
     with pytest.raises(RefundTooLarge):
         harness.refund(checkout, 3001)
@@ -333,9 +338,9 @@ def test_dashboard_refund_is_booked(harness, session, checkout):
 
 
 def test_charge_refunded_webhook_applies_refund(harness, checkout):
-    client = harness.providers["stripe"]._client  # noqa: SLF001 somebody's click in the dashboard
-    made = client.v1.refunds.create({"payment_intent": harness.attempt(checkout).payment_id})
-    harness.receive_and_apply(made.charge, "charge.refunded")
+    client = harness.providers["stripe"]._client  # noqa: SLF001 a click in the dashboard
+    refund = client.v1.refunds.create({"payment_intent": harness.attempt(checkout).payment_id})
+    harness.receive_and_apply(refund.charge, "charge.refunded")
     assert order_amounts(harness, checkout) == ("refunded", 0, 4900)
 
 
@@ -350,11 +355,11 @@ def test_refund_with_mismatched_amount_goes_to_review(harness, checkout):
     assert order_amounts(harness, checkout) == ("paid", 4000, 0)
 
 
-# Money that came twice.
+# Duplicate payments.
 
 
 def test_duplicate_payment_is_refunded_automatically(harness, session, checkout, fake_stripe):
-    # lago-api#5708: the page was open while another attempt was charged, and both were paid.
+    # lago-api#5708: the session was open while another attempt was charged, and both were paid.
     order = harness.order(checkout)
     rival = PaymentAttempt.create(harness.attempt(checkout).terms, ttl=timedelta(hours=1), at=utc_now())
     order.attempts.append(rival)
@@ -368,17 +373,17 @@ def test_duplicate_payment_is_refunded_automatically(harness, session, checkout,
     sync(harness, refund)
     assert (refund.status, rival.refunded_minor) == ("succeeded", 4900)
     assert order_amounts(harness, checkout) == ("paid", 0, 0)
-    assert refund_events(session, checkout) == [(4900, False)]  # access stays
+    assert refund_events(session, checkout) == [(4900, False)]  # the order keeps its access
     assert entries_by_account(session, checkout, kind="refund")["owed_to_buyers"] == 4900
     assert list(imbalances(session)) == []
 
 
-# Many at once.
+# Concurrent refunds.
 
 
 @pytest.fixture
 def committed_checkout(database, stripe, fake_stripe) -> dict:
-    """The checkout of an order that is paid, all of it committed."""
+    """The committed checkout of a paid order."""
     with session_factory("payments").begin() as session:
         course_id = make_offer(session)
     message = {"provider": "stripe", "success_url": "https://shop.test/done", "cancel_url": None, "receipt_email": None}
@@ -392,9 +397,13 @@ def committed_checkout(database, stripe, fake_stripe) -> dict:
 
 
 def test_concurrent_refunds_never_exceed_capture(committed_checkout, stripe, fake_stripe):
-    # hyperswitch#13182: concurrent refunds above the capture.
+    # hyperswitch#13182: concurrent refunds exceeded the capture.
     def refund() -> str:
-        message = {"order_id": committed_checkout["order_id"], "reason": "asked for", "requested_by": uuid4()}
+        message = {
+            "order_id": committed_checkout["order_id"],
+            "reason": "requested by the buyer",
+            "requested_by": uuid4(),
+        }
         try:
             return refund_order(CommittingTransactions(), {"stripe": stripe}, amount_minor=1000, **message)["status"]
         except RefundTooLarge:
@@ -412,7 +421,7 @@ def test_concurrent_refunds_never_exceed_capture(committed_checkout, stripe, fak
 
 def test_concurrent_runs_of_one_command_refund_once(committed_checkout, stripe, fake_stripe):
     command_id = uuid4()
-    message = {"order_id": committed_checkout["order_id"], "reason": "asked for", "requested_by": uuid4()}
+    message = {"order_id": committed_checkout["order_id"], "reason": "requested by the buyer", "requested_by": uuid4()}
     entry = partial(refund_order, CommittingTransactions(command_id), {"stripe": stripe}, amount_minor=1000, **message)
     assert len({refund["id"] for refund in run_concurrently(*[entry] * CONCURRENCY)}) == 1
     [payment] = fake_stripe.payments_of(str(committed_checkout["order_id"]))

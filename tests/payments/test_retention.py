@@ -1,4 +1,4 @@
-"""What payments keeps for a time only is pruned after it, and nothing else."""
+"""Rows of payments with a retention period are pruned after it; all other rows stay."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""The way out of review: staff decide what a payment, refund or dispute is, and the decision is booked and kept."""
+"""Reviews: staff decide how to record a payment, refund or dispute, and the decision is recorded and kept."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -36,7 +36,7 @@ def checkout(harness, session):
 
 @pytest.fixture
 def in_review(harness, checkout):
-    """A checkout whose page took 4900 where 5000 are expected."""
+    """A checkout that was paid with 4900 where 5000 are expected."""
     return pay_with_mismatch(harness, checkout, amount_minor=5000)
 
 
@@ -52,14 +52,14 @@ def pay_with_mismatch(harness: PaymentsHarness, checkout, **expected):
 
 
 def resolve(harness: PaymentsHarness, checkout, action: str) -> dict:
-    decision = {"action": action, "note": "as the buyer wrote", "actor": ACTOR}
+    decision = {"action": action, "note": "confirmed by the buyer", "actor": ACTOR}
     resolved = resolve_payment(harness.transactions, harness.providers, payment_id=checkout["id"], **decision)
     harness.session.flush()
     return resolved
 
 
 def balance(session, checkout) -> dict[str, int]:
-    """What the entries of an order add up to, by account."""
+    """Return the sums of the entries of an order by account."""
     session.flush()
     sums = text("""
         SELECT account, sum(amount_minor)::int FROM payments.ledger_entries JOIN payments.ledger_transactions t
@@ -202,7 +202,7 @@ def test_resolution_stores_actor_time_and_note(harness, session, in_review):
     resolve(harness, in_review, "accept")
 
     [decision] = show_payment(session, payment_id=in_review["id"])["resolutions"]
-    assert (decision["action"], decision["actor"], decision["note"]) == ("accept", ACTOR, "as the buyer wrote")
+    assert (decision["action"], decision["actor"], decision["note"]) == ("accept", ACTOR, "confirmed by the buyer")
     assert utc_now() - decision["resolved_at"] < timedelta(minutes=1)
 
 
@@ -233,7 +233,7 @@ def test_service_role_cannot_change_resolutions(database, change):
 
 @pytest.fixture
 def refund(harness, session) -> Refund:
-    """A refund of 4900 at the provider, of which we have promised 4000."""
+    """A refund of 4900 at the provider where 4000 are recorded."""
     checkout = harness.buy(make_offer(session))
     harness.fake_stripe.faults(pending_refunds=1)
     harness.refund(checkout)
@@ -250,7 +250,7 @@ def refund(harness, session) -> Refund:
 
 
 def decide(harness: PaymentsHarness, refund: Refund, action: str) -> dict:
-    decision = {"action": action, "note": "as the dashboard says", "actor": ACTOR}
+    decision = {"action": action, "note": "confirmed in the dashboard", "actor": ACTOR}
     return resolve_refund(harness.transactions, harness.providers, refund_id=refund.id, **decision)
 
 
@@ -284,7 +284,7 @@ def test_released_refund_frees_amount(harness, session, refund):
 
 @pytest.fixture
 def dispute(harness, session) -> Dispute:
-    """A dispute at the provider, first reported in another currency."""
+    """A dispute that the provider first reported in another currency."""
     checkout = harness.buy(make_offer(session))
     object_id = str(harness.fake_stripe.post(f"/__dispute/{harness.attempt(checkout).payment_id}")["id"])
     report(harness, checkout, replace(dispute_snapshot(object_id, 4500, "open"), currency="EUR"))
@@ -294,7 +294,7 @@ def dispute(harness, session) -> Dispute:
 
 
 def decide_dispute(harness: PaymentsHarness, dispute: Dispute, action: str, amount_minor: int | None = None) -> dict:
-    decision = {"action": action, "amount_minor": amount_minor, "note": "as the bank wrote", "actor": ACTOR}
+    decision = {"action": action, "amount_minor": amount_minor, "note": "confirmed by the bank", "actor": ACTOR}
     return resolve_dispute(harness.transactions, harness.providers, dispute_id=dispute.id, **decision)
 
 
@@ -312,6 +312,6 @@ def test_released_dispute_has_no_effect(harness, session, dispute):
     assert decide_dispute(harness, dispute, "release")["status"] == "won"
 
     assert harness.order({"order_id": dispute.order_id}).status == "paid"
-    assert [each.note for each in Resolution.list_for_order(session, dispute.order_id)] == ["as the bank wrote"]
+    assert [each.note for each in Resolution.list_for_order(session, dispute.order_id)] == ["confirmed by the bank"]
     with pytest.raises(NotInReview):
         decide_dispute(harness, dispute, "release")

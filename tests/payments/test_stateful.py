@@ -1,10 +1,10 @@
-"""The proof of money: any sequence of purchases, payments, refunds, disputes, lost messages, crashes and time.
+"""Stateful test of payments: random sequences of purchases, refunds, disputes, lost messages, crashes and time.
 
-After each sequence everything is given time to settle, and then the invariants of ``truth`` hold: the providers'
-charges minus refunds are the ledger and the counters; access lasts exactly while it is paid for, on trial or in grace;
-nobody is charged twice without a refund; no webhook is left unfinished.
+After each sequence time passes until everything has settled. Then the invariants of ``reference_model`` must hold: the
+providers' charges minus refunds equal the ledger and the counters; the buyer has access exactly while it is paid for,
+on trial or in grace; no duplicate charge is left without a refund; no webhook is left unprocessed.
 
-The sequences are the same in each run. For a long search with new ones: ``HYPOTHESIS_PROFILE=long``.
+The sequences are the same in each run. ``HYPOTHESIS_PROFILE=long`` searches longer with new ones.
 """
 
 import os
@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from tests.fakes.conftest import FakeProcess
 from tests.payments.conftest import WebhookReceiver
 from tests.payments.harness import make_stripe, make_yookassa
-from tests.payments.reference_model import ReferenceModel, broken, no_access_without_payment
+from tests.payments.reference_model import ReferenceModel, no_access_without_payment, violations
 from tests.payments.simulation import Clock, Command, FakeProvider, PaymentsSimulation, arm_crashes, move_time
 from workers import payments
 
@@ -34,7 +34,7 @@ STABLE = settings(
 )
 LONG = settings(STABLE, max_examples=2000, stateful_step_count=25, derandomize=False)
 
-pytestmark = pytest.mark.slow  # it takes minutes: make test ARGS="-m slow tests/payments/test_stateful.py"
+pytestmark = pytest.mark.slow  # takes minutes: make test ARGS="-m slow tests/payments/test_stateful.py"
 
 PROVIDERS = st.sampled_from(["stripe", "yookassa"])
 GOODS = st.sampled_from(["course", "plan", "bundle", "trial", "plan", "other course"])
@@ -45,11 +45,11 @@ CRASHES = st.sampled_from(
 FAULTS = st.sampled_from(
     [{"drop_response_after_commit": 3}, {"error_500": 3}, {"pending_refunds": 1}, {"refuse_refunds": 1}]
 )
-# Pages of Stripe live for a day, a week is the longest that workers are down, trials last a week, dunning three.
+# Stripe's sessions expire after a day, workers are down for a week at most, trials last one week, dunning three.
 HOURS = st.sampled_from([1, 6, 23, 25, 3 * 24, 7 * 24, 31 * 24])
 SETTLING_HOURS = (0.2, 1, 1, 3, 6, 6, 12, 24, 12, 12, 24, 48, 24, 24, 48)
 
-# Without these the invariants would say little.
+# If the sequences do not reach these states, the invariants prove little.
 EXPECTED_STATES = {
     *("orders: paid", "orders: expired", "refunds: succeeded", "erased"),
     *("subscriptions: active", "subscriptions: expired"),
@@ -58,7 +58,7 @@ EXPECTED_STATES = {
 
 @pytest.fixture(scope="module")
 def fakes(tmp_path_factory) -> Any:
-    """Fakes of this test's own: their time is moved by years."""
+    """Return the fakes of this test, whose clocks are moved by years."""
     started = {}
     receiver = WebhookReceiver()
     for name in ("stripe", "yookassa"):
@@ -86,7 +86,7 @@ def simulation(database, fakes, monkeypatch) -> PaymentsSimulation:
 
 
 class Shopping(RuleBasedStateMachine):
-    """What a buyer, their bank, staff, both providers, the network and time may do."""
+    """The possible actions of a buyer, the bank, staff, both providers, the network and time."""
 
     def __init__(self, simulation: PaymentsSimulation) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class Shopping(RuleBasedStateMachine):
     @rule(pick=PICKS)
     @precondition(lambda self: self.commands)
     def repeat(self, pick: int) -> None:
-        """Send a command again, under its key."""
+        """Repeat a command with its key."""
         self.simulation.send(_pick(self.commands, pick))
 
     @rule(pick=PICKS, outcome=st.sampled_from(["succeed", "succeed", "succeed", "decline", "processing", "abandon"]))
@@ -130,13 +130,13 @@ class Shopping(RuleBasedStateMachine):
 
     @initialize(goods=GOODS, provider=PROVIDERS, is_returning=st.booleans())
     def begin(self, goods: str, provider: str, is_returning: bool) -> None:  # noqa: FBT001 drawn
-        """Begin with a purchase: little else can happen before one."""
+        """Start with a purchase, because little else can happen before one."""
         self.buy(goods, provider, is_returning)
 
     @rule(goods=GOODS, provider=PROVIDERS, is_returning=st.booleans())
     def buy(self, goods: str, provider: str, is_returning: bool) -> None:  # noqa: FBT001 drawn
-        """Check out and pay; the buyer comes back, or closes the browser."""
-        for _ in range(2 if goods == "trial" else 1):  # first comes the trial, then a page that saves the card
+        """Check out and pay; the buyer returns or closes the browser."""
+        for _ in range(2 if goods == "trial" else 1):  # first the trial, then a session that saves the card
             self.check_out(goods, provider, None, None, 0)
         pages = [page for page in self.simulation.checkout_sessions() if page[0] == provider]
         if pages:
@@ -146,7 +146,7 @@ class Shopping(RuleBasedStateMachine):
 
     @rule(pick=PICKS)
     def return_from_checkout(self, pick: int) -> None:
-        """Return from a payment page: the newest one at 0."""
+        """Return from a checkout session; 0 is the newest one."""
         ids = [id_ for (id_,) in self.simulation.database.rows("SELECT id FROM payments.attempts ORDER BY id")]
         if ids:
             self._send("payments.sync_checkout", checkout_id=_pick(ids, pick), user_id=self.simulation.buyer)
@@ -173,8 +173,8 @@ class Shopping(RuleBasedStateMachine):
             self._send("payments.cancel_subscription", **command)
 
     @rule(days=st.sampled_from([3, 9]), provider=PROVIDERS)
-    def keep_a_page_of_the_plan_open(self, days: int, provider: str) -> None:
-        """Open a new page before the last one expires, and never pay."""
+    def keep_session_of_plan_open(self, days: int, provider: str) -> None:
+        """Open a new session of the plan before the last one expires, and never pay."""
         for number in range(days):
             self.check_out("trial", provider, None, None, number)
             self._pass(hours=22)
@@ -185,7 +185,7 @@ class Shopping(RuleBasedStateMachine):
     def erase_account(self) -> None:
         self.simulation.erase()
 
-    # The provider, the bank, staff.
+    # The provider, the bank and staff.
 
     @rule(
         pick=PICKS,
@@ -196,13 +196,13 @@ class Shopping(RuleBasedStateMachine):
         paid = self.simulation.database.rows("SELECT id FROM payments.orders WHERE paid_at IS NOT NULL ORDER BY id")
         if paid:
             [order_id] = _pick(paid, pick)
-            about = {"order_id": order_id, "reason": "asked for", "requested_by": UUID(int=1)}
-            self._send("payments.refund_order", amount_minor=part, crash_at=crash, **about)
+            message = {"order_id": order_id, "reason": "requested by the buyer", "requested_by": UUID(int=1)}
+            self._send("payments.refund_order", amount_minor=part, crash_at=crash, **message)
 
     @rule(pick=PICKS, part=st.sampled_from([1500, 4000, 5000]))
     def refund_at_provider(self, pick: int, part: int) -> None:
-        if taken := ReferenceModel(self.simulation).payments:
-            payment = _pick(taken, pick)
+        if payments := ReferenceModel(self.simulation).payments:
+            payment = _pick(payments, pick)
             self.simulation.refund_at_provider(payment.provider, payment.id, part)
 
     @rule(pick=PICKS, part=st.sampled_from([None, 1000]))
@@ -214,13 +214,14 @@ class Shopping(RuleBasedStateMachine):
         self._dispute(pick, outcome=outcome)
 
     def _dispute(self, pick: int, **message: Any) -> None:
-        taken = [payment.id for payment in ReferenceModel(self.simulation).payments if payment.provider == "stripe"]
-        if taken:
-            self.simulation.fakes["stripe"].process.post(f"/__dispute/{_pick(taken, pick)}", **message)
+        payments = ReferenceModel(self.simulation).payments
+        payment_ids = [payment.id for payment in payments if payment.provider == "stripe"]
+        if payment_ids:
+            self.simulation.fakes["stripe"].process.post(f"/__dispute/{_pick(payment_ids, pick)}", **message)
 
     @rule(days=st.sampled_from([0, 8, 31]), declines=st.booleans())
     def change_cards(self, days: int, declines: bool) -> None:  # noqa: FBT001 drawn
-        """Have all saved cards decline, or accept again, for some days."""
+        """Make all saved cards decline, or accept again, for some days."""
         stripe, fake_yookassa = self.simulation.fakes["stripe"], self.simulation.fakes["yookassa"]
         for method in stripe.documents("payment_method"):
             card = "chargeCustomerFail" if declines else "visa"
@@ -263,7 +264,7 @@ class Shopping(RuleBasedStateMachine):
         self._pass(hours)
 
     def _pass(self, hours: float) -> None:
-        """Let time pass; the jobs run at the end of each week at the latest."""
+        """Advance the clock; the jobs run at least once a week."""
         while hours > 0:
             self.simulation.advance(hours=min(hours, 7 * 24))
             hours -= 7 * 24
@@ -275,7 +276,7 @@ class Shopping(RuleBasedStateMachine):
     def carry_events(self) -> None:
         self.simulation.deliver_events()
 
-    # The end.
+    # The end of a sequence.
 
     def teardown(self) -> None:
         self._settle_pending_at_providers()
@@ -287,13 +288,13 @@ class Shopping(RuleBasedStateMachine):
             if self._is_settled():
                 break
         self._count()
-        problems = broken(self.simulation)
+        problems = violations(self.simulation)
         for row in self.simulation.database.rows("SELECT order_id, step, detail FROM payments.order_steps ORDER BY id"):
             note(str(row))
         assert not problems, "\n".join(problems)
 
     def _settle_pending_at_providers(self) -> None:
-        """Banks settle what is being processed, and providers what is pending."""
+        """Settle the payments that banks process and the refunds that providers have pending."""
         for fake in self.simulation.fakes.values():
             fake.process.faults(
                 **dict.fromkeys(("error_500", "drop_response_after_commit", "pending_refunds", "refuse_refunds"), 0)
@@ -306,7 +307,7 @@ class Shopping(RuleBasedStateMachine):
                 self.simulation.pay("stripe", page["id"], "succeed")
 
     def _count(self) -> None:
-        """Count how often what matters has happened."""
+        """Count the states that the sequences reach."""
         for table in ("orders", "attempts", "refunds", "disputes", "subscriptions"):
             statuses = f"SELECT DISTINCT status FROM payments.{table}"  # noqa: S608 names from here
             for (status,) in self.simulation.database.rows(statuses):
@@ -316,25 +317,25 @@ class Shopping(RuleBasedStateMachine):
         self.simulation.seen["examples"] += 1
 
     def _is_settled(self) -> bool:
-        """Whether nothing is left that time alone would change, besides subscriptions."""
-        waiting = """
+        """Return whether nothing but subscriptions would still change with time."""
+        unsettled = """
             SELECT (SELECT count(*) FROM payments.provider_events WHERE status = 'received')
                 + (SELECT count(*) FROM payments.attempts WHERE next_sync_at IS NOT NULL OR page_open)
                 + (SELECT count(*) FROM payments.refunds WHERE next_sync_at IS NOT NULL)
                 + (SELECT count(*) FROM payments.provider_erasures)
                 + (SELECT count(*) FROM payments.orders WHERE status = 'pending' AND subscription_id IS NULL)
         """
-        return self.simulation.database.value(waiting) == 0
+        return self.simulation.database.value(unsettled) == 0
 
 
 def _pick(things: list[Any], pick: int) -> Any:
-    """One of them, the newest at 0."""
+    """Pick an element; 0 is the newest one."""
     return things[-1 - pick % len(things)]
 
 
 def test_money_and_access_match_providers_after_any_sequence(simulation):
-    wanted = LONG if os.environ.get("HYPOTHESIS_PROFILE") == "long" else STABLE
-    run_state_machine_as_test(lambda: Shopping(simulation), settings=wanted)
+    profile = LONG if os.environ.get("HYPOTHESIS_PROFILE") == "long" else STABLE
+    run_state_machine_as_test(lambda: Shopping(simulation), settings=profile)
     print(dict(sorted(simulation.seen.items())))
     assert set(simulation.seen) >= EXPECTED_STATES, (
         f"the sequences no longer reach {EXPECTED_STATES - set(simulation.seen)}"

@@ -1,4 +1,4 @@
-"""The adapter: what Stripe's objects and errors mean to us."""
+"""The Stripe adapter: translation of Stripe's objects and errors."""
 
 import os
 import socket
@@ -62,9 +62,9 @@ def test_unknown_stripe_object_returns_none(stripe):
 def test_connection_error_is_unknown_outcome():
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        away = make_stripe(f"http://127.0.0.1:{closed.getsockname()[1]}")
+        unreachable = make_stripe(f"http://127.0.0.1:{closed.getsockname()[1]}")
         with pytest.raises(ProviderOutcomeUnknown):
-            away.fetch("cs_test_1")
+            unreachable.fetch("cs_test_1")
 
 
 def test_auth_error_is_provider_unavailable(fake_stripe):
@@ -88,7 +88,7 @@ def test_empty_webhook_secret_is_rejected(fake_stripe, secrets):
 
 def test_settings_reject_empty_webhook_secret():
     environ = os.environ | {"STRIPE_WEBHOOK_SECRET": "whsec_new,"}
-    started = subprocess.run(  # noqa: PLW1510 it is to fail
+    started = subprocess.run(  # noqa: PLW1510 the process must fail
         [sys.executable, "-c", "import settings"], cwd=settings.ROOT, env=environ, capture_output=True
     )
     assert started.returncode == 1

@@ -1,6 +1,6 @@
-"""Access without payment ends when it was announced to, whatever pages are open and whatever charges are unknown."""
+"""Unpaid access ends at the announced time, even with open sessions and charges of unknown outcome."""
 # ruff: noqa: F811
-# The fixtures are those of test_subscriptions.
+# The fixtures come from test_subscriptions.
 
 from datetime import timedelta
 from uuid import uuid4
@@ -53,20 +53,20 @@ def live_attempt(harness: PaymentsHarness) -> PaymentAttempt:
 
 
 def lose_charge_response(harness: PaymentsHarness) -> None:
-    """Run the job while Stripe's answer to the charge is lost."""
-    harness.fake_stripe.faults(drop_response_after_commit=3)  # its SDK repeats a call twice
+    """Run the job while Stripe's response to the charge is lost."""
+    harness.fake_stripe.faults(drop_response_after_commit=3)  # its SDK retries a call twice
     with pytest.raises(ProviderOutcomeUnknown):
         run(harness)
 
 
 def start_trial(harness: PaymentsHarness, make_plan, provider: str, **fields) -> Subscription:
-    """A trial of seven days."""
+    """Start a trial of seven days."""
     plan = make_plan(name="With a trial", trial_days=7, **fields)
     start(harness, plan, provider)
     return subscription_of_plan(harness, plan)
 
 
-# Open pages.
+# Open checkout sessions.
 
 
 def test_open_session_does_not_extend_trial(harness, make_plan, time):
@@ -140,7 +140,7 @@ def test_paid_session_moves_subscription_to_its_provider(harness, make_plan):
     assert (trial.status, trial.provider, trial.receipt_email) == ("active", "yookassa", "other@example.com")
 
 
-# Charges that fail, or whose outcome is not known.
+# Failed charges and charges of unknown outcome.
 
 
 def test_trial_expires_a_day_after_declined_charge(harness, make_plan, time):
@@ -229,7 +229,7 @@ def test_processing_charge_postpones_next_step(harness, plan, time):
     assert (subscription.status, subscription.next_step_at) == ("active", time.at + RECHECK_DELAY)
 
 
-# The buyer's own tries.
+# Payments by the buyer.
 
 
 def test_manual_charges_do_not_consume_dunning_retries(harness, plan, time):
@@ -247,15 +247,15 @@ def test_manual_charges_do_not_consume_dunning_retries(harness, plan, time):
     assert subscription.status == "past_due"
 
 
-# Declines that only the buyer can mend.
+# Declines that require an action of the buyer.
 
 
 def test_charge_requiring_authentication_is_not_retried(harness, plan, time):
     subscription = subscribe(harness, plan, "stripe")
     method = harness.session.scalars(select(SavedMethod).where(SavedMethod.user_id == harness.buyer)).one()
-    client = harness.providers["stripe"]._client.v1  # noqa: SLF001 the bank of this card asks for a confirmation
-    asking = client.payment_methods.attach("pm_card_authenticationRequired", {"customer": method.customer_id})
-    method.method_id = asking.id
+    client = harness.providers["stripe"]._client.v1  # noqa: SLF001 the bank of this card requires a confirmation
+    card = client.payment_methods.attach("pm_card_authenticationRequired", {"customer": method.customer_id})
+    method.method_id = card.id
     time.at = subscription.period_end
     run(harness)
     time.advance(days=20)
@@ -303,8 +303,8 @@ def test_buyer_is_notified_when_card_is_no_longer_retried(harness, plan, time):
     ],
 )
 def test_hard_decline_keeps_full_grace_period(plan, time, reason):
-    begun = {"id": plan.id, "plan_name": plan.name, "user_id": uuid4(), "failed_charges": 0}
-    subscription = Subscription(status="active", period_end=time.at, **begun)
+    fields = {"id": plan.id, "plan_name": plan.name, "user_id": uuid4(), "failed_charges": 0}
+    subscription = Subscription(status="active", period_end=time.at, **fields)
 
     [past_due] = subscription.record_failed_charge(reason, at=time.at)
 

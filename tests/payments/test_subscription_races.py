@@ -1,4 +1,4 @@
-"""Many at once, with real commits: one subscription, one charge a period."""
+"""Concurrent requests with real commits: one subscription, one charge a period."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,9 +23,9 @@ from workers.payments.subscriptions import process_subscription, start_subscript
 
 @pytest.fixture
 def buyer(database: Database, stripe) -> UUID:
-    """Somebody whose card is saved."""
+    """A buyer with a saved card."""
     buyer = uuid4()
-    client = stripe._client.v1  # noqa: SLF001 the card of somebody who was here before
+    client = stripe._client.v1  # noqa: SLF001 a card from an earlier purchase
     customer = client.customers.create({})
     card = client.payment_methods.attach("pm_card_visa", {"customer": customer.id})
     with session_factory("payments").begin() as session:
@@ -44,7 +44,7 @@ def subscribe_command(database: Database, buyer: UUID) -> dict[str, Any]:
 
 
 def outcome(act: partial) -> Any:
-    """What ``act`` returned, or the name of what it refused with."""
+    """Return the result of ``act``, or the name of the error it raised."""
     try:
         return act()
     except DomainError as refusal:
@@ -52,7 +52,7 @@ def outcome(act: partial) -> Any:
 
 
 def charges(fake_stripe, database: Database) -> int:
-    """How many payments Stripe has taken for the orders that are here."""
+    """Return the number of Stripe's payments for the stored orders."""
     ours = {str(order_id) for (order_id,) in database.rows("SELECT id FROM payments.orders")}
     return sum(payment["order_id"] in ours for payment in fake_stripe.get("/__state")["payments"])
 
@@ -158,7 +158,7 @@ def test_restore_locks_order_of_later_subscription_first(database, stripe, subsc
             Order.get_for_update(session, later_order_id)
             restoring = pool.submit(restore)
             eventually(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the other lock")
-            # It waits for the order. This transaction may lock the subscription, which must be free.
+            # ``restore`` waits for the order. This transaction may lock the subscription, which must be free.
             session.execute(
                 select(Subscription.id).where(Subscription.id == started["id"]).with_for_update(nowait=True)
             )
@@ -171,12 +171,12 @@ def test_pending_order_inserted_between_locks_is_locked(database, stripe, subscr
     started = start_subscription(CommittingTransactions(), {"stripe": stripe}, **subscribe_command)
     with session_factory("payments").begin() as session:
         period = session.get_one(Subscription, started["id"]).next_period()
-    look = Order.locked_of_subscriptions
+    locked_of_subscriptions = Order.locked_of_subscriptions
     added = []
 
     def select_before_insert(session, subscription_ids):
-        found = look(session, subscription_ids)
-        monkeypatch.setattr(Order, "locked_of_subscriptions", look)
+        found = locked_of_subscriptions(session, subscription_ids)
+        monkeypatch.setattr(Order, "locked_of_subscriptions", locked_of_subscriptions)
         renewal = {
             "user_id": subscribe_command["user_id"],
             "subscription_id": started["id"],

@@ -1,6 +1,6 @@
-"""A subscription whose step fails waits, and does not hold up the steps of other subscriptions."""
+"""A failing step of a subscription is postponed and does not delay other subscriptions."""
 # ruff: noqa: F811
-# The fixtures are those of test_subscriptions.
+# The fixtures come from test_subscriptions.
 
 from contextlib import suppress
 from datetime import timedelta
@@ -27,7 +27,7 @@ def subscription(harness, plan):
 
 
 def run(harness) -> list:
-    """Run the job and its tasks as the worker does: a task that raises does not stop the others. Returns the tasks."""
+    """Run the job and its tasks as the worker does: a failing task does not stop the others. Returns the tasks."""
     harness.session.flush()
     harness.enqueued.clear()
     process_due_subscriptions(harness.session, harness.enqueue_after_commit)
@@ -112,6 +112,6 @@ def test_crashing_step_does_not_delay_later_steps(harness, subscription, make_pl
             return getattr(yookassa, name)
 
     harness.providers = {**harness.providers, "yookassa": Broken()}
-    stepped = run(harness) + run(harness)
+    processed = run(harness) + run(harness)
 
-    assert stepped == [failing.id, later_id]
+    assert processed == [failing.id, later_id]

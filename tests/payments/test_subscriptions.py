@@ -1,4 +1,4 @@
-"""Subscriptions by plain calls, at both providers: begun, renewed, past due, given up, over."""
+"""The life of a subscription at both providers: start, renewal, past due, cancellation, expiry."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -47,9 +47,9 @@ class Clock:
 
 @pytest.fixture
 def time(monkeypatch) -> Clock:
-    moved = Clock()
-    monkeypatch.setattr(clock, "business_now", moved)
-    return moved
+    patched_clock = Clock()
+    monkeypatch.setattr(clock, "business_now", patched_clock)
+    return patched_clock
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def plan(make_plan) -> Plan:
 
 @pytest.fixture
 def subscription(harness, plan, provider) -> Subscription:
-    """One that was paid for on a page."""
+    """A subscription whose first period was paid at a checkout session."""
     return subscribe(harness, plan, provider)
 
 
@@ -105,7 +105,7 @@ def start(harness: PaymentsHarness, plan: Plan, provider: str) -> dict:
 
 
 def run(harness: PaymentsHarness) -> None:
-    """What the job starts."""
+    """Run the tasks that the job enqueues."""
     harness.session.flush()
     harness.enqueued.clear()
     process_due_subscriptions(harness.session, harness.enqueue_after_commit)
@@ -123,7 +123,7 @@ def announced_end(harness: PaymentsHarness, subscription: Subscription) -> datet
 
 
 def last_past_due(harness: PaymentsHarness, subscription: Subscription) -> dict:
-    """The payload of the last SUBSCRIPTION_PAST_DUE."""
+    """Return the payload of the last SUBSCRIPTION_PAST_DUE."""
     harness.session.flush()
     past_due = (OutboxEvent.aggregateid == str(subscription.id)) & (OutboxEvent.type == "SUBSCRIPTION_PAST_DUE")
     [*_, payload] = harness.session.scalars(
@@ -133,24 +133,24 @@ def last_past_due(harness: PaymentsHarness, subscription: Subscription) -> dict:
 
 
 def orders(harness: PaymentsHarness) -> list[Order]:
-    """The buyer's, with their attempts."""
+    """Return the buyer's orders with their attempts."""
     return Order.list_for_user_for_update(harness.session, harness.buyer)
 
 
 def charge_statuses(harness: PaymentsHarness) -> list[str]:
-    """What the providers have taken for all orders of the buyer."""
+    """Return the statuses of all payments of the buyer at the provider."""
     at_both = [*harness.fake_stripe.get("/__state")["payments"], *harness.fake_yookassa.get("/__state")["payments"]]
     theirs = {str(order.id) for order in orders(harness)}
     return [payment["status"] for payment in at_both if payment["order_id"] in theirs]
 
 
 def decline(harness: PaymentsHarness, reason: str | None = "insufficient_funds") -> None:
-    """Let the card that was saved at YooKassa decline from now on; None: no more."""
+    """Make the card that is saved at YooKassa decline from now on; None makes it accept again."""
     [method] = harness.session.scalars(select(SavedMethod).where(SavedMethod.user_id == harness.buyer))
     harness.fake_yookassa.post(f"/__methods/{method.method_id}", declines=reason)
 
 
-# Begun.
+# Start.
 
 
 def test_paid_session_starts_subscription_and_saves_card(harness, subscription, time, provider):
@@ -207,7 +207,7 @@ def test_plan_not_on_sale_is_not_found(harness, make_plan, plan):
         harness.checkout(plan_id=plan.id)
 
 
-# Renewed.
+# Renewal.
 
 
 def test_each_period_is_charged_once(harness, subscription, time):
@@ -225,11 +225,11 @@ def test_each_period_is_charged_once(harness, subscription, time):
     assert len({order.period_start for order in orders(harness)}) == 3
 
 
-@pytest.mark.parametrize("age_hours", [0, 24], ids=["by its key", "in the lists"])
+@pytest.mark.parametrize("age_hours", [0, 24], ids=["found by key", "found in list"])
 def test_lost_charge_response_does_not_charge_twice(harness, subscription, provider, time, age_hours):
     time.at = subscription.period_end
     fake_stripe = harness.fake_yookassa if provider == "yookassa" else harness.fake_stripe
-    fake_stripe.faults(drop_response_after_commit=1 if provider == "yookassa" else 3)  # Stripe's SDK asks three times
+    fake_stripe.faults(drop_response_after_commit=1 if provider == "yookassa" else 3)  # Stripe's SDK tries three times
     with pytest.raises(ProviderOutcomeUnknown):
         run(harness)
     run(harness)
@@ -331,7 +331,7 @@ def test_unpaid_subscription_expires_after_hard_decline(harness, plan, time):
 def test_stripe_declines_raise_payment_refused(harness, make_plan, plan):
     subscribe(harness, plan, "stripe")
     [method] = harness.session.scalars(select(SavedMethod).where(SavedMethod.user_id == harness.buyer))
-    client = harness.providers["stripe"]._client.v1  # noqa: SLF001 the card of another kind, as only a test has one
+    client = harness.providers["stripe"]._client.v1  # noqa: SLF001 a card that only tests have
     card = client.payment_methods.create({"type": "card", "card": {"token": "tok_chargeCustomerFail"}})
     method.method_id = client.payment_methods.attach(card.id, {"customer": method.customer_id}).id
     with pytest.raises(PaymentRefused, match="generic_decline"):
@@ -399,7 +399,7 @@ def test_checkout_of_trial_plan_needs_no_session(harness, make_plan, provider):
     assert (checkout["status"], checkout["amount_minor"], checkout["redirect_url"]) == ("succeeded", 0, None)
 
 
-# Given up.
+# Cancellation.
 
 
 def test_cancellation_keeps_paid_period(harness, subscription, time):

@@ -1,6 +1,6 @@
-"""A person tries the courses of a plan once, whichever plan offers them."""
+"""A user tries the courses of a plan once, whichever plan offers them."""
 # ruff: noqa: F811
-# The fixtures are those of test_subscriptions.
+# The fixtures come from test_subscriptions.
 
 import pytest
 

@@ -32,7 +32,7 @@ def checkout(harness, session):
 
 
 def signed(*, secret: str = SECRET, age_seconds: float = 0, header: str | None = None, **event) -> dict:
-    """A webhook as the gateway passes it on."""
+    """Return a signed webhook as the gateway passes it on."""
     body = json.dumps(EVENT | {"id": f"evt_{new_id().hex}"} | event).encode()
     return signed_body(body, secret=secret, timestamp=str(int(time.time() - age_seconds)), header=header)
 
@@ -208,7 +208,7 @@ def test_sweep_resends_lost_hint(harness: PaymentsHarness, session):
     [event] = harness.provider_events()
     [hint] = harness.enqueued
     retry_pending_provider_events(session, harness.enqueue_after_commit)
-    assert harness.enqueued.count(hint) == 1  # it may still be on its way
+    assert harness.enqueued.count(hint) == 1  # the hint may still be in the queue
     event.due_at = utc_now()
     for _ in range(2):
         retry_pending_provider_events(session, harness.enqueue_after_commit)
@@ -231,12 +231,12 @@ def test_event_is_retried_after_provider_outage(harness, checkout):
 
 def test_event_retries_back_off_to_one_hour():
     event, at = ProviderEvent(sweeps=0), utc_now()
-    waits = []
+    delays = []
     for _ in range(12):
         event.postpone(at=at)
-        waits.append(event.due_at - at)
-    assert waits[:3] == [timedelta(seconds=30), timedelta(seconds=60), timedelta(seconds=120)]
-    assert waits[-1] == timedelta(hours=1)
+        delays.append(event.due_at - at)
+    assert delays[:3] == [timedelta(seconds=30), timedelta(seconds=60), timedelta(seconds=120)]
+    assert delays[-1] == timedelta(hours=1)
 
 
 def test_crashing_event_fails_and_is_restarted_by_resend(harness, session, checkout, monkeypatch):
@@ -268,7 +268,7 @@ def intent_of(harness: PaymentsHarness, checkout) -> str:
 
 
 def create_foreign_session(harness: PaymentsHarness, price: dict, metadata: dict) -> dict:
-    """A page with our metadata that we have not opened: at another price, say."""
+    """Create a session that carries the product's metadata but was not opened by it, for example at another price."""
     params = {
         "mode": "payment",
         "line_items": [{"price_data": price, "quantity": 1}],
@@ -276,4 +276,4 @@ def create_foreign_session(harness: PaymentsHarness, price: dict, metadata: dict
         "metadata": metadata,
         "payment_intent_data": {"metadata": metadata},
     }
-    return harness.providers["stripe"]._client.v1.checkout.sessions.create(params).to_dict()  # noqa: SLF001 it never would
+    return harness.providers["stripe"]._client.v1.checkout.sessions.create(params).to_dict()  # noqa: SLF001 the adapter never creates one

@@ -1,4 +1,4 @@
-"""The adapter of YooKassa: each trap of the SDK, and what YooKassa's objects and errors mean to us."""
+"""The YooKassa adapter: defects of the SDK, and translation of YooKassa's objects and errors."""
 
 import socket
 import threading
@@ -47,13 +47,13 @@ def checkout(harness, course_id):
 
 
 def payment_of(harness, checkout):
-    """The payment as YooKassa has it."""
+    """Return the payment as YooKassa's SDK reads it."""
     return harness.providers["yookassa"]._payments.find_one(harness.attempt(checkout).page_id)  # noqa: SLF001 the SDK itself
 
 
 @contextmanager
 def fixed_response_server(status: int, body: bytes = b"") -> Iterator[str]:
-    """A server that gives everybody the same answer; its address."""
+    """Run a server that gives every request the same response; yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -130,7 +130,7 @@ def test_canceled_receipt_logs_error(harness, checkout, monkeypatch):
     assert "receipt_canceled" in timeline_steps(harness, checkout)
 
 
-# The traps of the SDK.
+# Defects of the SDK.
 
 
 def test_sdk_call_times_out(monkeypatch):
@@ -220,7 +220,7 @@ def test_amount_roundtrip_is_exact():
         assert sent["value"] == f"{minor // 100}.{minor % 100:02}"
         assert _to_minor(yookassa.domain.models.Amount(sent)) == minor
     with pytest.raises(ValueError, match="the SDK would send"):
-        _amount(10**17 + 1)  # beyond what a float can tell
+        _amount(10**17 + 1)  # above the precision of a float
 
 
 def test_provider_refusal_raises_payment_refused(adapter, harness, session):
@@ -240,7 +240,7 @@ def test_live_key_requires_yookassa_host():
     assert YooKassa("1", "live_1", url="https://api.yookassa.ru/v3", trusted_networks=(), vat_code=1).live_mode
 
 
-# What YooKassa's states mean.
+# Translation of YooKassa's states.
 
 
 def canceled_payment(party: str, reason: str) -> dict:
@@ -250,7 +250,7 @@ def canceled_payment(party: str, reason: str) -> dict:
 @pytest.mark.parametrize(
     ("payment", "status"),
     [
-        ({"status": "pending", "confirmation": "a page"}, "requires_action"),
+        ({"status": "pending", "confirmation": "url"}, "requires_action"),
         ({"status": "pending"}, "processing"),
         ({"status": "waiting_for_capture"}, "authorized"),
         ({"status": "succeeded", "paid": True}, "succeeded"),
@@ -261,8 +261,8 @@ def canceled_payment(party: str, reason: str) -> dict:
     ],
 )
 def test_yookassa_status_mapping(payment, status):
-    known = {"confirmation": None, "paid": False, "cancellation_details": None}
-    assert _map_status(SimpleNamespace(**known | payment)) == status
+    defaults = {"confirmation": None, "paid": False, "cancellation_details": None}
+    assert _map_status(SimpleNamespace(**defaults | payment)) == status
 
 
 def test_unknown_yookassa_object_returns_none(adapter):
@@ -282,10 +282,10 @@ def test_buyer_can_retry_after_decline(harness, course_id, checkout):
 
 def test_repeated_capture_captures_once(harness, adapter, checkout):
     harness.pay(checkout)
-    held = adapter.fetch(harness.attempt(checkout).page_id)
-    assert [adapter.capture(held).status for _ in range(2)] == ["succeeded"] * 2
-    # As others found out: to let go what was taken must not become a refund.
-    assert adapter.void(held).status == "succeeded"
+    authorized = adapter.fetch(harness.attempt(checkout).page_id)
+    assert [adapter.capture(authorized).status for _ in range(2)] == ["succeeded"] * 2
+    # To void a captured payment must not refund it.
+    assert adapter.void(authorized).status == "succeeded"
     assert [row["refunded_minor"] for row in harness.fake_yookassa.payments_of(str(checkout["order_id"]))] == [0]
 
 

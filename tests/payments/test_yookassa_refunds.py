@@ -1,4 +1,4 @@
-"""Money back at YooKassa: its own words for the same promises."""
+"""Refunds at YooKassa: the same guarantees as at Stripe."""
 
 import pytest
 
@@ -71,10 +71,10 @@ def test_canceled_refund_is_found_by_sync(harness, checkout):
 
 
 def test_refused_refund_frees_amount(harness, checkout):
-    # Somebody was faster in YooKassa's own cabinet, and we have not heard of it.
+    # A refund in YooKassa's dashboard is not applied yet.
     adapter = harness.providers["yookassa"]
     amount = {"value": "1990.00", "currency": "RUB"}
-    adapter._refunds.create({"payment_id": harness.attempt(checkout).payment_id, "amount": amount}, "by hand")  # noqa: SLF001
+    adapter._refunds.create({"payment_id": harness.attempt(checkout).payment_id, "amount": amount}, "dashboard")  # noqa: SLF001 the SDK itself
     with pytest.raises(PaymentRefused):
         harness.refund(checkout)
     assert harness.order(checkout).to_response()["refund_pending_minor"] == 0

@@ -1,4 +1,4 @@
-"""YooKassa's notices: a hint from a known address, believed only when looking bears it out."""
+"""YooKassa's webhooks are hints from a known address; only the fetched object is trusted."""
 
 import json
 from datetime import timedelta
@@ -26,7 +26,7 @@ def checkout(harness, session):
 
 
 def yookassa_webhook(object_id: str, /, event: str = "payment.succeeded", *, address: str = YOOKASSA, **said) -> dict:
-    """A notice as the gateway passes it on."""
+    """Return a webhook as the gateway passes it on."""
     payload_object = {"id": object_id, "status": event.partition(".")[2], "paid": True, **said}
     body = json.dumps({"type": "notification", "event": event, "object": payload_object}).encode()
     return {"body": body, "headers": {}, "address": address}
