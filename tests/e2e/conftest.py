@@ -7,5 +7,5 @@ from .harness import ScenarioHarness
 
 @pytest.fixture
 def harness(stack: Platform) -> ScenarioHarness:
-    """The running platform, shared by all stories: each brings learners of its own."""
+    """The running platform, shared by all scenarios: each creates its own learners."""
     return ScenarioHarness(stack)

@@ -1,4 +1,4 @@
-"""The shop as its visitors meet it: the catalogue, hosted payment pages, mailboxes."""
+"""Harness of the end-to-end scenarios: catalogue, checkout sessions, mailboxes, faults."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -12,11 +12,11 @@ from tests.support.platform import Person, Platform
 
 Found = TypeVar("Found")
 _MIN_LESSONS = 3
-TIMEOUT_SECONDS = 45  # a killed broker, its empty log sent again, groups that join anew
+TIMEOUT_SECONDS = 45  # a killed broker, its empty log refilled, consumer groups that rejoin
 
 
 def eventually(look: Callable[[], Found], *, within_seconds: float = TIMEOUT_SECONDS) -> Found:
-    """The first true answer of ``look``; a shop that cannot be reached at the moment has no answer."""
+    """Return the first true result of ``look``. A failed connection counts as no result."""
     deadline = time.monotonic() + within_seconds
     while True:
         try:
@@ -24,7 +24,7 @@ def eventually(look: Callable[[], Found], *, within_seconds: float = TIMEOUT_SEC
                 return found
         except requests.RequestException:
             pass
-        assert time.monotonic() < deadline, f"it did not come within {within_seconds} s"
+        assert time.monotonic() < deadline, f"no result within {within_seconds} s"
         time.sleep(0.05)
 
 
@@ -33,7 +33,7 @@ class ScenarioHarness:
         self.platform = platform
 
     def kill(self, *names: str) -> None:
-        """As a crash would: no process gets to say goodbye. The supervisor starts them again."""
+        """Kill processes without a shutdown, as a crash would. The supervisor restarts them."""
         for name in names:
             self.platform.kill(name)
 
@@ -41,11 +41,11 @@ class ScenarioHarness:
         return Visitor(self, self.platform.anonymous)
 
     def learner(self) -> "Visitor":
-        """Somebody who has never been here before."""
+        """Return a visitor with a new account."""
         return Visitor(self, self.platform.person())
 
     def visitor_with_claims(self, claims: dict[str, Any], header: dict[str, Any]) -> "Visitor":
-        """Somebody with a token of just these claims, signed with Auth0's true key."""
+        """Return a visitor whose token has exactly these claims, signed with Auth0's valid key."""
         return Visitor(self, self.platform.client_with_claims(claims, header=header))
 
     def courses(self, **query: Any) -> list[dict[str, Any]]:
@@ -60,7 +60,10 @@ class ScenarioHarness:
         )
 
     def free_course(self) -> dict[str, Any]:
-        """One of some lessons, which completing them completes: other stories publish quizzes, and short ones."""
+        """Return a free course with several lessons and no quiz.
+
+        Completing its lessons completes it. Other scenarios publish short courses and quizzes.
+        """
         free = [course for course in self.courses() if course["price"]["amount_minor"] == 0]
         long = (course for course in free if course["lessons_total"] >= _MIN_LESSONS)
         return next(course for course in long if "quiz" not in self._kinds(course["id"]))
@@ -70,11 +73,11 @@ class ScenarioHarness:
         return {lesson["kind"] for section in sections for lesson in section["lessons"]}
 
     def pay(self, page_url: str, outcome: str = "succeed") -> requests.Response:
-        """What the buyer does on the provider's page."""
+        """Pay, or decline, at the provider's checkout session."""
         return requests.post(page_url, data={"outcome": outcome}, timeout=10)
 
     def charges(self, order_id: str) -> list[dict[str, Any]]:
-        """What the providers have really taken for an order, or hold."""
+        """Return the payments of an order that the providers have captured or authorized."""
         states = [
             requests.get(f"{provider}/__state", timeout=5).json()
             for provider in (self.platform.stripe, self.platform.yookassa)
@@ -82,21 +85,21 @@ class ScenarioHarness:
         return [payment for state in states for payment in state["payments"] if payment["order_id"] == order_id]
 
     def faults(self, *, at: str | None = None, **faults: Any) -> dict[str, Any]:
-        """Tell a fake what goes wrong, Stripe's where no other is named."""
-        told = requests.post(f"{at or self.platform.stripe}/__faults", json=faults, timeout=5)
-        told.raise_for_status()
-        return dict(told.json())
+        """Configure the faults of a fake, by default Stripe's."""
+        answer = requests.post(f"{at or self.platform.stripe}/__faults", json=faults, timeout=5)
+        answer.raise_for_status()
+        return dict(answer.json())
 
 
 class Visitor:
-    """Somebody with, or without, a token."""
+    """A client with or without a token."""
 
     def __init__(self, harness: ScenarioHarness, person: Person) -> None:
         self.harness = harness
         self.person = person
 
     def get(self, path: str, **headers: str) -> requests.Response:
-        """The answer, asked for again while there is none in time: as a careful client does."""
+        """Send a GET, and retry it while the gateway is unavailable."""
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while (answer := self.person.get(path, **headers)).status_code in {503, 504} and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -109,11 +112,11 @@ class Visitor:
         return self.person.send("POST", path, body, **({"Idempotency_Key": key} if key else {}))
 
     def profile(self) -> dict[str, Any]:
-        """GET /v1/me, once the profile has been saved (its second version)."""
+        """Return GET /v1/me once the profile has been saved (its second version)."""
         return eventually(lambda: (me := self.get("/v1/me").json()).get("version", 0) >= 2 and me)
 
     def check_out(self, course_id: str, *, provider: str = "stripe", key: str | None = None) -> dict[str, Any]:
-        """Open a checkout, repeating it with the same key until there is an answer: as a careful client does."""
+        """Start a checkout, repeated with the same key until it succeeds."""
         key = key or uuid4().hex
         body = {"course_id": course_id, "provider": provider}
 
@@ -129,7 +132,7 @@ class Visitor:
         return answer.json() if answer.status_code == 200 else None
 
     def complete(self, course_id: str, lesson_id: str) -> dict[str, Any]:
-        """Complete a lesson, repeating it until there is an answer."""
+        """Complete a lesson, repeated until it succeeds."""
 
         def completed() -> Any:
             answer = self.put(f"/v1/courses/{course_id}/lessons/{lesson_id}/completion")
@@ -143,7 +146,7 @@ class Visitor:
         return [lesson["id"] for section in outline["sections"] for lesson in section["lessons"]]
 
     def enroll_in_free_course(self) -> "tuple[Visitor, str]":
-        """Enrol in a free course; returns ourselves and the course's id once progress has begun."""
+        """Enrol in a free course; returns the visitor and the course's id once progress exists."""
         course = self.harness.free_course()
         self.profile()
         answer = self.post(f"/v1/courses/{course['id']}/enrollments", {})
@@ -156,11 +159,11 @@ class Visitor:
 
     def notification_events(self) -> list[str]:
         answer = self.get("/v1/me/notifications?limit=100")
-        # While a worker is down the feed is not to be had.
+        # The inbox is unavailable while its worker is down.
         notes = answer.json()["items"] if answer.status_code == 200 else []
         return sorted(note["data"]["event"] for note in notes)
 
     def wait_for_notifications(self, events: Iterable[str], *, mails: int) -> None:
-        """Wait for exactly these notes in the feed, and this number of mails."""
+        """Wait for exactly these notifications in the inbox, and for this number of mails."""
         expected = sorted(events)
         eventually(lambda: self.notification_events() == expected and len(self.subjects()) == mails)

@@ -1,4 +1,4 @@
-"""What the platform's own processes write down while a story goes on."""
+"""Reader of the log lines that the platform's processes write during a scenario."""
 
 import json
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from tests.e2e.harness import ScenarioHarness
 
 
 class Logs:
-    """What our own processes have written since this was made."""
+    """The log lines that the platform's processes wrote after this object was created."""
 
     def __init__(self, harness: ScenarioHarness) -> None:
         stack = harness.platform.stack
-        ours = [process.name for process in stack.processes if process.platform]
-        self._read = lambda: {name: stack.log(name) for name in ours}
+        names = [process.name for process in stack.processes if process.platform]
+        self._read = lambda: {name: stack.log(name) for name in names}
         self._before = {name: len(text) for name, text in self._read().items()}
 
     def texts(self) -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
-"""Every route, called by nobody, by another user, by the owner of what it names, and by an admin: with real objects.
+"""Authorization matrix: every route, called anonymously, by another user, by the owner of its objects and by an admin.
 
-A route is expected to be as its policy says, by mechanism. Where somebody's object is named in the path, another user
-finds none (404). What is otherwise stands below, with its reason; a new kind of object needs a line in
+The expected outcome of a route follows from its policy. If the path names an object of the owner, another user gets
+404. ``EXCEPTIONS`` lists all other outcomes with their reasons. A new kind of object needs a line in
 ``owner_resources``.
 """
 
@@ -25,36 +25,36 @@ from .harness import ScenarioHarness, Visitor
 
 pytestmark = pytest.mark.e2e
 
-ALLOWED = "let in"  # whatever else may be wrong with the request: it is not said to be a stranger's
+ALLOWED = "allowed"  # any status but 401, 403 and 404, whatever else may be wrong with the request
 UNKNOWN, FORBIDDEN, NOT_FOUND = 401, 403, 404
 
 ALLOWED_OR_NOT_FOUND = frozenset({ALLOWED, NOT_FOUND})
 
-# Permissions to do something with what is one's own; all others are to do it with anybody's.
+# Permissions for the caller's own objects; all others are for the objects of every user.
 OWN_RESOURCE_PERMISSIONS = {"courses:write"}
 
-Outcomes = tuple[Any, Any, Any, Any]  # for nobody, another user, the owner, an admin
+Outcomes = tuple[Any, Any, Any, Any]  # for an anonymous caller, another user, the owner, an admin
 
 PUBLIC: Outcomes = (ALLOWED, ALLOWED, ALLOWED, ALLOWED)
 EXCEPTIONS: dict[str, Outcomes] = {
-    # What is on sale, and what its holder shows around.
+    # Published objects, and certificates that their holder shares.
     "GET /v1/courses/<ref>": PUBLIC,
     "GET /v1/courses/<uuid:course_id>/reviews": PUBLIC,
     "GET /v1/plans/<uuid:plan_id>": PUBLIC,
     "GET /v1/bundles/<uuid:bundle_id>": PUBLIC,
     "GET /v1/certificates/<code>": PUBLIC,
     "GET /docs/<path:name>": PUBLIC,
-    # Whoever has the link of a mail may end such mails.
+    # The link in a mail unsubscribes without a sign-in.
     "GET /v1/unsubscribe/<token>": PUBLIC,
     "POST /v1/unsubscribe/<token>": PUBLIC,
-    # Without its signature a hook is nobody's; YooKassa's come from its own addresses.
+    # Webhooks need a signature or token; YooKassa's need a known address.
     "POST /v1/webhooks/yookassa": (FORBIDDEN, FORBIDDEN, FORBIDDEN, FORBIDDEN),
     "POST /v1/webhooks/auth0": (UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN),
-    # It leads on to another process, to which these clients take no token along.
+    # Redirects to another process; these clients send no token there.
     "GET /v1/me/notifications/stream": (UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN),
-    # Nobody has asked for one yet.
+    # No export has been requested.
     "GET /v1/me/export": (UNKNOWN, NOT_FOUND, NOT_FOUND, NOT_FOUND),
-    # A course is everybody's to ask about; its lessons are for those who have access, and for admins.
+    # Every user may ask about a course; its lessons need access or an admin.
     "POST /v1/courses/<uuid:course_id>/enrollments": (UNKNOWN, ALLOWED, ALLOWED, ALLOWED),
     "GET /v1/me/courses/<uuid:course_id>/access": (UNKNOWN, ALLOWED, ALLOWED, ALLOWED),
     "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>": (UNKNOWN, FORBIDDEN, ALLOWED, ALLOWED),
@@ -74,7 +74,7 @@ EXCEPTIONS: dict[str, Outcomes] = {
 
 @dataclass(frozen=True)
 class Identities:
-    """Who calls, and what the owner has: by the names that paths have for it."""
+    """The callers, and the owner's objects by their names in paths."""
 
     anonymous: Person
     other: Person
@@ -83,10 +83,10 @@ class Identities:
     owner_resources: dict[str, str]
 
     def path(self, rule: str) -> str:
-        """The rule's path to the owner's things; what the owner has none of is named, but is not there."""
-        things = {name: self.owner_resources.get(name, str(uuid4())) for name in names_in(rule)}
-        for name, thing in things.items():
-            rule = re.sub(rf"<(\w+:)?{name}>", thing, rule)
+        """Fill the rule with the ids of the owner's objects, or with unknown ids."""
+        resources = {name: self.owner_resources.get(name, str(uuid4())) for name in names_in(rule)}
+        for name, resource_id in resources.items():
+            rule = re.sub(rf"<(\w+:)?{name}>", resource_id, rule)
         return rule
 
 
@@ -113,7 +113,7 @@ def created(answer: Any) -> dict[str, Any]:
 
 
 def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> dict[str, str]:
-    """One of each kind of thing that a path can name, all of them the owner's."""
+    """Create one object of each kind that a path can name, all of the owner."""
     visitor = Visitor(harness, owner)
     user_id = visitor.profile()["id"]
     course = created(owner.post("/v1/courses", COURSE))
@@ -133,7 +133,7 @@ def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> d
     subscriptions = eventually(lambda: owner.get("/v1/me/subscriptions").json()["items"], seconds=45)
     device = created(owner.post("/v1/me/devices", BODIES["NewDevice"]))
     price = {"amount_minor": 100, "currency": "USD"}
-    bundle = {"title": "One of them", "price": price, "course_ids": [course["id"]]}
+    bundle = {"title": "Bundle of one", "price": price, "course_ids": [course["id"]]}
     bundle_id = eventually(lambda: admin.post("/v1/bundles", bundle).json().get("id"), seconds=45)
     return {
         "user_id": user_id,
@@ -157,14 +157,14 @@ def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> d
 
 
 def unsubscribe_token(stack: Platform, address: str) -> str | None:
-    """That of a mail to ``address``, once one has come that may be ended."""
+    """Return the token of a mail to ``address`` that has an unsubscribe link, or None."""
     links = [mail["headers"].get("List-Unsubscribe") for mail in stack.mails(address)]
     return next((link.strip("<>").rpartition("/")[2] for link in links if link), None)
 
 
 PLAN = BODIES["PlanSubscriptionRequest"]["plan_id"]
 COURSE = {
-    "title": "Whose course is this",
+    "title": "Authorization matrix",
     "category": "law",
     "level": "beginner",
     "language": "en",
@@ -174,46 +174,48 @@ COURSE = {
 
 @pytest.fixture(scope="module")
 def identities_of(running_platform: Platform) -> Callable[[ScenarioHarness], Identities]:
-    known: list[Identities] = []
+    created_identities: list[Identities] = []
 
     def identities(harness: ScenarioHarness) -> Identities:
-        if not known:
+        if not created_identities:
             owner, admin = (
                 person_with_permissions(running_platform, "courses:write"),
                 person_with_permissions(running_platform, *PERMISSIONS.split()),
             )
-            things = owner_resources(harness, owner, admin)
-            known.append(
-                Identities(running_platform.anonymous, person_with_permissions(running_platform), owner, admin, things)
+            resources = owner_resources(harness, owner, admin)
+            created_identities.append(
+                Identities(
+                    running_platform.anonymous, person_with_permissions(running_platform), owner, admin, resources
+                )
             )
-        return known[0]
+        return created_identities[0]
 
     return identities
 
 
 def expected(method: str, rule: str, policy: Any, owner_resources: dict[str, str]) -> Outcomes:
-    """What the policy of a route promises."""
+    """Return the outcomes that the policy of a route requires."""
     missing = set(names_in(rule)) - set(owner_resources)
     name = f"{method} {rule}"
     if name in EXCEPTIONS:
         return EXCEPTIONS[name]
-    assert not (policy.anonymous and "<" in rule), f"who may see what {name} names? Say it in EXCEPTIONS"
+    assert not (policy.anonymous and "<" in rule), f"add {name} to EXCEPTIONS: who may see its object?"
     if policy.anonymous:
         return PUBLIC
     if set(policy.permissions) - OWN_RESOURCE_PERMISSIONS:
         return (UNKNOWN, FORBIDDEN, FORBIDDEN, ALLOWED_OR_NOT_FOUND if missing else ALLOWED)
-    assert not missing, f"give the owner a thing in owner_resources(): {missing}"
+    assert not missing, f"add to owner_resources(): {missing}"
     if "<" not in rule:
-        return (UNKNOWN, ALLOWED, ALLOWED, ALLOWED)  # it speaks of the caller, and of nobody else
+        return (UNKNOWN, ALLOWED, ALLOWED, ALLOWED)  # concerns the caller only
     return (UNKNOWN, NOT_FOUND, ALLOWED, ALLOWED if policy.permissions else NOT_FOUND)
 
 
 def outcome(status: int) -> Any:
-    assert status < 500, "that is nobody's fault but ours"
+    assert status < 500, "server error"
     return status if status in {UNKNOWN, FORBIDDEN, NOT_FOUND} else ALLOWED
 
 
-# The course is on sale until the end.
+# The course is unpublished last.
 IN_ORDER = sorted(ROUTES, key=lambda route: (route[1].endswith("/unpublish"), str(route)))
 ROUTE_PARAMS = [pytest.param(method, rule, policy, id=f"{method} {rule}") for method, rule, policy in IN_ORDER]
 
@@ -222,16 +224,16 @@ ROUTE_PARAMS = [pytest.param(method, rule, policy, id=f"{method} {rule}") for me
 def test_authorization_matrix(harness: ScenarioHarness, identities_of, method, rule, policy):
     identities = identities_of(harness)
     path = identities.path(rule)
-    # Another author has the permission too: it is to change what is theirs.
+    # Another author has the same permission, but for their own objects only.
     others_permissions = [*policy.permissions] if set(policy.permissions) <= OWN_RESOURCE_PERMISSIONS else []
     other = person_with_permissions(harness.platform, *others_permissions) if others_permissions else identities.other
     callers = (identities.anonymous, other, identities.owner, identities.admin)
 
-    # Without body and If-Match nothing is changed that others need; strangers are refused before that is looked at.
-    met = tuple(outcome(caller.send(method, path).status_code) for caller in callers)
+    # Without a body and If-Match the requests change nothing; authorization is checked before both.
+    outcomes = tuple(outcome(caller.send(method, path).status_code) for caller in callers)
 
-    for one, allowed in zip(met, expected(method, rule, policy, identities.owner_resources), strict=True):
-        assert one in (allowed if isinstance(allowed, frozenset) else {allowed}), met
+    for actual, allowed in zip(outcomes, expected(method, rule, policy, identities.owner_resources), strict=True):
+        assert actual in (allowed if isinstance(allowed, frozenset) else {allowed}), outcomes
 
 
 def test_matrix_exceptions_name_existing_routes():

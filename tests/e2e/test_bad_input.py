@@ -1,4 +1,4 @@
-"""What must be refused is refused with a clear problem, and leaves nothing behind."""
+"""Invalid requests are refused with a clear problem and leave nothing behind."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""A mail is traced back to the request that it follows from, by the headers of the outbox alone."""
+"""A mail is traced back to the request that caused it, by the headers of the outbox alone."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.e2e
 
 
 def test_mail_is_traced_back_to_its_request(harness: ScenarioHarness):
-    # Its first request creates the account: no webhook of the identity provider comes before.
+    # The first request of this user creates the account, because no webhook of Auth0 precedes it.
     learner = Visitor(harness, person_with_permissions(harness.platform))
     request_ids = set()
 
@@ -24,7 +24,7 @@ def test_mail_is_traced_back_to_its_request(harness: ScenarioHarness):
     user_id = learner.profile()["id"]
 
     def event(condition: str, value: str) -> dict[str, Any] | None:
-        sql = f"SELECT id, type, headers FROM bus.outbox WHERE {condition}"  # noqa: S608 written below
+        sql = f"SELECT id, type, headers FROM bus.outbox WHERE {condition}"  # noqa: S608 fixed text
         found = [
             {"id": str(row[0]), "type": row[1], **row[2]} for row in harness.platform.database.rows(sql, value=value)
         ]

@@ -1,4 +1,4 @@
-"""Story 3: lessons are completed; progress shows it at once, the feed follows, and the certificate comes by mail."""
+"""Scenario: completed lessons count at once, the inbox follows, and the certificate arrives by mail."""
 
 from concurrent.futures import ThreadPoolExecutor
 

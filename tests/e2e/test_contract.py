@@ -1,7 +1,7 @@
-"""Every operation of the OpenAPI document, called with what fits its schema and with what does not.
+"""Every operation of the OpenAPI document, called with valid and invalid input.
 
-schemathesis makes the requests: no 5xx, no status and no body that is not documented, nothing taken that the schema
-refuses. A find is printed with a curl line; give its request a test of its own below tests/api.
+schemathesis generates the requests. It reports each 5xx, each undocumented status or body, and each accepted request
+that the schema forbids. A finding is printed with a curl line; write a test for its request in tests/api.
 """
 
 import subprocess
@@ -27,7 +27,7 @@ PERMISSIONS = (
 
 @pytest.fixture
 def admin(stack: Platform) -> Person:
-    """Somebody who may do everything."""
+    """A person with every permission."""
     claims = {
         "sub": f"auth0|{uuid4().hex}",
         "iss": f"{stack.auth0}/",
@@ -46,13 +46,13 @@ def test_operations_conform_to_openapi_document(stack: Platform, admin: Person, 
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(EXPECTATIONS)),
             *("run", f"{stack.url}/openapi.json", "--header", f"Authorization: Bearer {admin.token}"),
             *("--phases", "examples,coverage,fuzzing", "--max-examples", "20", "--max-time", str(SECONDS)),
-            "--generation-deterministic",  # the same requests for everybody: what fails is the change's fault
-            "--no-shrink",  # a find is told as it is; making it small takes minutes
-            *("--exclude-operation-id", "delete_me"),  # nobody could go on after it; test_erasure.py does it
-            *("--exclude-path-regex", "^/(readyz|livez|metrics)"),  # they tell of the machine, not of the contract
+            "--generation-deterministic",  # every run sends the same requests, so a new finding is caused by a change
+            "--no-shrink",  # minimizing a finding takes minutes
+            *("--exclude-operation-id", "delete_me"),  # ends the account; tested by test_erasure.py
+            *("--exclude-path-regex", "^/(readyz|livez|metrics)"),  # their responses depend on the machine
             *("--warnings", "off"),
         ],
-        cwd=tmp_path,  # it writes down what it found
+        cwd=tmp_path,  # it writes its findings to files
         capture_output=True,
         text=True,
         timeout=4 * SECONDS,

@@ -1,4 +1,4 @@
-"""Coupons and bundles as buyers and sellers meet them."""
+"""Coupons and bundles: sold, redeemed and refused."""
 
 from typing import Any
 from uuid import uuid4
@@ -31,9 +31,9 @@ def issue(admin: Visitor, **terms: Any) -> dict[str, Any]:
     return dict(answer.json())
 
 
-def check_out(learner: Visitor, **wanted: Any) -> Any:
-    """The answer to a checkout, asked for again with the same key while its outcome is unknown: as a careful client."""
-    key, body = uuid4().hex, {"provider": "stripe", **wanted}
+def check_out(learner: Visitor, **item: Any) -> Any:
+    """Start a checkout, repeated with the same key while its outcome is unknown."""
+    key, body = uuid4().hex, {"provider": "stripe", **item}
     return eventually(lambda: final_answer(learner.post("/v1/checkouts", body, key=key)))[0]
 
 
@@ -90,12 +90,12 @@ def test_bundle_grants_all_courses_until_refunded(harness: ScenarioHarness, lear
 def test_invalid_checkout_requests_are_rejected(harness: ScenarioHarness, learner: Visitor, admin: Visitor) -> None:
     course_id = harness.paid_course()["id"]
     euros = issue(admin, kind="fixed", value=500, currency="EUR")["code"]
-    elsewhere = issue(admin, course_ids=[str(uuid4())])["code"]
+    for_other_course = issue(admin, course_ids=[str(uuid4())])["code"]
     over = issue(admin, ends_at="2020-01-01T00:00:00Z")["code"]
     refusals = {
         "NOBODYS": "coupon_unknown",
         euros: "coupon_currency_mismatch",
-        elsewhere: "coupon_not_applicable",
+        for_other_course: "coupon_not_applicable",
         over: "coupon_expired",
     }
     for code, refusal in refusals.items():
@@ -111,9 +111,9 @@ def test_coupon_is_created_listed_and_limited(admin: Visitor) -> None:
     assert coupon["code"].isupper()
     assert coupon in admin.get("/v1/coupons").json()["items"]
     path = f"/v1/coupons/{coupon['id']}"
-    seen = admin.get(path).headers["ETag"]
-    changed = admin.person.send("PATCH", path, {"max_per_user": None, "ends_at": "2030-01-01T00:00:00Z"}, If_Match=seen)
-    assert problem(admin.person.send("PATCH", path, {"max_per_user": 1}, If_Match=seen)) == (412, "precondition_failed")
+    etag = admin.get(path).headers["ETag"]
+    changed = admin.person.send("PATCH", path, {"max_per_user": None, "ends_at": "2030-01-01T00:00:00Z"}, If_Match=etag)
+    assert problem(admin.person.send("PATCH", path, {"max_per_user": 1}, If_Match=etag)) == (412, "precondition_failed")
     assert (changed.json()["max_per_user"], changed.json()["value"]) == (None, 20)
     assert problem(admin.post("/v1/coupons", {"code": coupon["code"], "kind": "percent", "value": 5})) == (
         409,

@@ -1,4 +1,4 @@
-"""A course from its first draft to its archive: written, published, found, changed, taken from sale."""
+"""The life of a course: draft, publication, search, changes, unpublishing, archive."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 
 class Author(Visitor):
-    """Somebody with a course, which has a lesson and an unusual word in its title."""
+    """The author of a course with one lesson and a unique word in its title."""
 
     def __init__(self, harness: ScenarioHarness) -> None:
         super().__init__(harness, harness.platform.person("instructor@demo.test"))
@@ -40,7 +40,7 @@ class Author(Visitor):
 
 @pytest.fixture
 def author(harness: ScenarioHarness) -> Iterator[Author]:
-    """Their course is gone from the shop when the story has ended: others look for courses there too."""
+    """An author whose course is archived after the test, because other tests search the same catalogue."""
     author = Author(harness)
     yield author
     if author.get(author.path).ok:
@@ -54,8 +54,8 @@ def search_course_ids(harness: ScenarioHarness, **query: Any) -> list[str]:
 def test_course_is_created_published_and_found(harness: ScenarioHarness, author: Author) -> None:
     again = author.post("/v1/courses", author.fields, key=author.key)
     assert (again.status_code, again.json()["id"]) == (201, author.course["id"])
-    mine = author.get("/v1/me/courses/teaching?limit=100").json()["items"]
-    assert [course["title"] for course in mine].count(author.fields["title"]) == 1
+    own_courses = author.get("/v1/me/courses/teaching?limit=100").json()["items"]
+    assert [course["title"] for course in own_courses].count(author.fields["title"]) == 1
     assert problem(harness.visitor().get(author.path)) == (404, "not_found")
     assert problem(author.post(f"{author.path}/publish")) == (409, "course_empty")
 
@@ -84,7 +84,7 @@ def test_course_update_requires_current_etag(harness: ScenarioHarness, author: A
     assert author.change(price, If_Match=stale) == (200, "")
     assert author.change({"title": "Late"}, If_Match=stale) == (412, "precondition_failed")
     assert author.change({"price": {"amount_minor": -1, "currency": "EUR"}}, If_Match=author.etag())[0] == 422
-    # A price is live at once, for whoever asks after the author has heard of it.
+    # Read your own writes: the new price is visible once the author has the response.
     assert harness.visitor().get(author.path).json()["price"] == price["price"]
     stranger = harness.learner().person.send("PATCH", author.path, price, If_Match=author.etag())
     assert problem(stranger) == (403, "insufficient_permission")

@@ -1,4 +1,4 @@
-"""A buyer's bank takes a payment back: access waits for its decision, and follows it."""
+"""A buyer's bank disputes a payment: access is suspended and follows the bank's decision."""
 
 from typing import Any
 from uuid import uuid4
@@ -19,7 +19,7 @@ def purchase(harness: ScenarioHarness) -> Purchase:
 
 
 def post_dispute(purchase: Purchase, **message: Any) -> None:
-    """What the buyer's bank does, by the fake's hand."""
+    """Open or decide a dispute at the fake."""
     [payment] = purchase.harness.charges(purchase.order_id)
     answer = requests.post(f"{purchase.provider_url}/__dispute/{payment['id']}", json=message, timeout=5)
     answer.raise_for_status()
@@ -69,7 +69,7 @@ def test_lost_dispute_revokes_access(purchase: Purchase) -> None:
     assert (dispute["status"], problem(purchase.refund())) == ("lost", (422, "refund_too_large"))
     steps = purchase.learner.get(f"/v1/orders/{purchase.order_id}/timeline").json()["items"]
     assert "dispute_lost" in [step["step"] for step in steps]
-    again = purchase.learner.check_out(purchase.course["id"])  # who wants it after all may buy it
+    again = purchase.learner.check_out(purchase.course["id"])  # the course may be bought again
     assert again["order_id"] != purchase.order_id
 
 

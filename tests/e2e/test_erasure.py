@@ -1,4 +1,4 @@
-"""Story: somebody is given a role, sees all that is kept of them, and is forgotten, by every service and by Auth0."""
+"""Scenario: a user gets a role, exports all data, and is erased by every service and in Auth0."""
 
 from uuid import uuid4
 
@@ -19,7 +19,7 @@ def admin(stack: Platform) -> Person:
 
 
 def profile(person: Person) -> requests.Response:
-    """GET /v1/me, once the profile has been saved."""
+    """Return the response of GET /v1/me once the profile has been saved."""
     eventually(lambda: person.get("/v1/me").json()["version"] >= 2, "the profile", seconds=45)
     return person.get("/v1/me")
 
@@ -38,8 +38,8 @@ def test_assigned_role_is_in_next_token(stack: Platform, admin: Person):
     assert [user["email"] for user in listed] == [learner.email]
     [user] = listed
     if_match = {"If_Match": f'"{user["version"]}"'}
-    given = admin.put(f"/v1/users/{user['id']}/roles", {"roles": ["instructor"]}, **if_match)
-    assert given.status_code == 200, given.text
+    assigned = admin.put(f"/v1/users/{user['id']}/roles", {"roles": ["instructor"]}, **if_match)
+    assert assigned.status_code == 200, assigned.text
 
     course = {"title": "Mine", "summary": "s", "description": "d", "category": "c", "level": "beginner"}
     course |= {"language": "en", "tags": [], "price": {"amount_minor": 0, "currency": "USD"}}

@@ -1,4 +1,4 @@
-"""Flower: closed to strangers, and showing every queue and the tasks by their names, without what was in them."""
+"""Flower requires a login, and shows queues and task names without message contents."""
 
 import pytest
 import requests

@@ -1,4 +1,4 @@
-"""A learner's way through a course, over HTTP: going back, going on, and what there is to show for it."""
+"""A learner's course over HTTP: positions, completions, quizzes, reviews and certificates."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def learner(harness: ScenarioHarness) -> tuple[Visitor, str, list[str]]:
-    """Somebody in a free course, its id and its lessons."""
+    """A learner in a free course, with the course's id and its lesson ids."""
     visitor, course_id = harness.learner().enroll_in_free_course()
     return visitor, course_id, visitor.lessons(course_id)
 
@@ -24,8 +24,8 @@ def test_course_is_resumed_completed_and_certified(harness: ScenarioHarness, lea
     visitor, course_id, lessons = learner
     place = f"/v1/courses/{course_id}/lessons/{lessons[0]}/position"
     for seconds, furthest in ((95, 95), (30, 95)):
-        moved = visitor.person.put(place, {"position_seconds": seconds}).json()
-        assert (moved["position_seconds"], moved["furthest_seconds"]) == (seconds, furthest)
+        position = visitor.person.put(place, {"position_seconds": seconds}).json()
+        assert (position["position_seconds"], position["furthest_seconds"]) == (seconds, furthest)
     assert visitor.get(place).json()["furthest_seconds"] == 95
     assert visitor.progress(course_id)["last_lesson_id"] == lessons[0]
 
@@ -43,7 +43,7 @@ def test_course_is_resumed_completed_and_certified(harness: ScenarioHarness, lea
     assert visitor.get("/v1/me/streak").json()["current_days"] == 1
     link = f"{harness.platform.url}/v1/certificates/{certificate['code']}"
     eventually(lambda: any(link in mail["text"] for mail in harness.platform.mails(visitor.person.email)))
-    page = requests.get(link, headers={"Accept": "text/html,*/*;q=0.8"}, timeout=10)  # a browser follows it
+    page = requests.get(link, headers={"Accept": "text/html,*/*;q=0.8"}, timeout=10)  # as a browser requests it
     assert (page.headers["Content-Type"], page.headers["Vary"]) == ("text/html; charset=utf-8", "Accept")
     assert all(each in page.text for each in (shown["code"], shown["course_title"], shown["holder"]))
 
@@ -102,9 +102,9 @@ QUIZ = {
 
 
 def test_quiz_is_passed_and_course_completed_and_reviewed(harness: ScenarioHarness) -> None:
-    author, pupil = Visitor(harness, harness.platform.person("instructor@demo.test")), harness.learner()
+    author, learner = Visitor(harness, harness.platform.person("instructor@demo.test")), harness.learner()
     author.profile()
-    pupil.profile()
+    learner.profile()
     course = author.post("/v1/courses", COURSE).json()
     path = f"/v1/courses/{course['id']}"
     section = author.post(f"{path}/sections", {"title": "All"}).json()
@@ -118,29 +118,29 @@ def test_quiz_is_passed_and_course_completed_and_reviewed(harness: ScenarioHarne
     assert author.person.put(f"{path}/prerequisites", first, If_Match=etag).json()["sequential"]
     assert author.post(f"{path}/versions").status_code == 201
 
-    assert pupil.post(f"{path}/enrollments", {}).status_code == 201
-    eventually(lambda: pupil.progress(course["id"]))
-    locked = pupil.get(f"{path}/lessons/{quiz_id}")
+    assert learner.post(f"{path}/enrollments", {}).status_code == 201
+    eventually(lambda: learner.progress(course["id"]))
+    locked = learner.get(f"{path}/lessons/{quiz_id}")
     assert problem(locked) == (409, "lesson_locked")
     assert text["id"] in locked.json()["detail"]
-    assert problem(pupil.put(f"{path}/lessons/{quiz_id}/completion")) == (409, "lesson_locked")
-    pupil.complete(course["id"], text["id"])
-    assert problem(pupil.put(f"{path}/lessons/{quiz_id}/completion")) == (409, "quiz_not_passed")
+    assert problem(learner.put(f"{path}/lessons/{quiz_id}/completion")) == (409, "lesson_locked")
+    learner.complete(course["id"], text["id"])
+    assert problem(learner.put(f"{path}/lessons/{quiz_id}/completion")) == (409, "quiz_not_passed")
 
     attempts = f"{path}/lessons/{quiz_id}/attempts"
-    eventually(lambda: pupil.get(f"{path}/lessons/{quiz_id}").status_code == 200)
-    assert problem(pupil.post(attempts, {"answers": {"reef": ["holds"]}})) == (422, "invalid_answers")
-    failed = pupil.post(attempts, {"answers": {"bowline": ["slips"]}}).json()
+    eventually(lambda: learner.get(f"{path}/lessons/{quiz_id}").status_code == 200)
+    assert problem(learner.post(attempts, {"answers": {"reef": ["holds"]}})) == (422, "invalid_answers")
+    failed = learner.post(attempts, {"answers": {"bowline": ["slips"]}}).json()
     assert failed == {"attempt": 1, "score_percent": 0, "passed": False}
     key = uuid4().hex
-    passed = [pupil.post(attempts, {"answers": {"bowline": ["holds"]}}, key=key).json() for _ in range(2)]
+    passed = [learner.post(attempts, {"answers": {"bowline": ["holds"]}}, key=key).json() for _ in range(2)]
     assert passed == [{"attempt": 2, "score_percent": 100, "passed": True}] * 2
-    eventually(lambda: pupil.progress(course["id"])["status"] == "completed")
+    eventually(lambda: learner.progress(course["id"])["status"] == "completed")
 
-    assert pupil.post(f"{path}/reviews", {"rating": 5, "text": "Held."}).status_code == 201
+    assert learner.post(f"{path}/reviews", {"rating": 5, "text": "Held."}).status_code == 201
     assert [review["rating"] for review in harness.visitor().get(f"{path}/reviews").json()["items"]] == [5]
     assert problem(harness.learner().post(f"{path}/reviews", {"rating": 1})) == (403, "not_enrolled")
-    assert problem(pupil.post(f"{path}/reviews", {"rating": 6})) == (422, "validation_failed")
+    assert problem(learner.post(f"{path}/reviews", {"rating": 6})) == (422, "validation_failed")
     [version] = author.get(f"{path}/versions").json()["items"]
     restore, seen = f"{path}/versions/{version['course_version']}/restore", author.get(path).headers["ETag"]
     assert problem(author.post(restore)) == (428, "precondition_required")

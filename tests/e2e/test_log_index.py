@@ -1,4 +1,4 @@
-"""The log lines in a real index, under the templates of ops/elk: nothing is refused, and one trace is one story.
+"""The log lines in a real index with the templates of ops/elk: each is accepted, and one trace covers one request.
 
 make test ARGS="-m slow tests/e2e/test_log_index.py"
 """
@@ -19,7 +19,7 @@ from tests.support.opensearch import Node, missing_requirement, running_node
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
-    pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "it is here"),
+    pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "available"),
 ]
 
 ELK = ROOT / "ops" / "elk"
@@ -28,7 +28,7 @@ LINES, DEAD_LINES = "logs-coursebus-default", "logs-coursebus.deadletter-default
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """With the templates as ops/elk/setup.sh puts them, but for the lifecycle, which OpenSearch has not."""
+    """A node with the templates of ops/elk/setup.sh, without the lifecycle policies, which OpenSearch lacks."""
     with running_node(tmp_path_factory.mktemp("opensearch")) as node:
         for name in ("template", "template-deadletter"):
             template = json.loads((ELK / f"{name}.json").read_text())
@@ -43,7 +43,7 @@ def saved_searches() -> dict[str, dict[str, Any]]:
 
 
 def kuery(attributes: dict[str, Any]) -> str:
-    """What a saved search asks, as Lucene asks it: that wants its words in capitals, and its ranges after the colon."""
+    """Convert the query of a saved search to Lucene syntax: capital operators, and ranges after the colon."""
     text = str(json.loads(attributes["kibanaSavedObjectMeta"]["searchSourceJSON"])["query"]["query"])
     return text.replace(" or ", " OR ").replace(" : ", ":").replace(" >= ", ":>=")
 
@@ -75,7 +75,7 @@ def test_trace_finds_request_from_http_to_mail(harness: ScenarioHarness, node: N
     } <= set(logged)
     moments = [line["@timestamp"] for line in found]
     assert moments == sorted(line["@timestamp"] for line in lines if line.get("trace") == {"id": trace_id})
-    # The completion alone, and not the purchase before it.
+    # Only the completion, not the purchase before it.
     assert len(found) < len(lines) / 2
 
     payments = node.search(LINES, {"query_string": {"query": kuery(saved_searches()["coursebus-payments"])}})
@@ -90,7 +90,7 @@ def test_saved_searches_show_existing_fields(node: Node):
 
 
 def log_line(**more: Any) -> dict[str, Any]:
-    return {"@timestamp": utc_now().isoformat(), "message": "told", "service": {"name": "coursebus-test"}, **more}
+    return {"@timestamp": utc_now().isoformat(), "message": "text", "service": {"name": "coursebus-test"}, **more}
 
 
 def test_custom_log_fields_have_stable_mappings(node: Node):
@@ -113,14 +113,14 @@ def test_saved_search_finds_errors(node: Node):
 
 
 def test_rejected_lines_go_to_dead_letter_index(node: Node):
-    odd = log_line(message="odd", http={"response": {"status_code": "teapot"}}, error={"type": "json"})
-    [refused] = node.add(LINES, [odd])
+    mistyped = log_line(message="odd", http={"response": {"status_code": "teapot"}}, error={"type": "json"})
+    [refused] = node.add(LINES, [mistyped])
     assert refused["type"] == "mapper_parsing_exception"
-    assert node.add(DEAD_LINES, [odd]) == []
-    assert node.search(DEAD_LINES, {"match": {"message": "odd"}}) == [odd]
+    assert node.add(DEAD_LINES, [mistyped]) == []
+    assert node.search(DEAD_LINES, {"match": {"message": "odd"}}) == [mistyped]
     streams = {stream["name"]: stream for stream in node.get("_data_stream")["data_streams"]}
     assert {name: stream["template"] for name, stream in streams.items()} == {
         LINES: "template",
         DEAD_LINES: "template-deadletter",
     }
-    assert {stream["status"] for stream in streams.values()} == {"GREEN"}  # with the one node that there is
+    assert {stream["status"] for stream in streams.values()} == {"GREEN"}  # one node is enough

@@ -1,4 +1,4 @@
-"""A purchase and a completion as the logs tell them: ECS JSON, one trace from HTTP to the mail, no secrets."""
+"""The logs of a purchase and a completion: ECS JSON, one trace from HTTP to the mail, no secrets."""
 
 import json
 from collections.abc import Iterator
@@ -65,8 +65,8 @@ def test_trace_follows_request_from_http_to_mail(harness: ScenarioHarness):
 
     for line in logs.lines():
         assert {"@timestamp", "log.level", "message", "service"} <= line.keys()
-        strange = {name for name in flat(line) if not name.startswith("coursebus.")} - mapped_fields()
-        assert not strange, f"the index has no mapping for {strange}"
+        unmapped = {name for name in flat(line) if not name.startswith("coursebus.")} - mapped_fields()
+        assert not unmapped, f"the index has no mapping for {unmapped}"
     token, email = learner.person.token, learner.person.email
     leaks = [(name, text) for name, text in logs.texts() if token in text or email in text or "sk_test" in text]
     assert leaks == []

@@ -1,4 +1,4 @@
-"""What is watched: after a story every number is there that a rule or a panel asks for, and Prometheus answers."""
+"""Monitoring: after a purchase every metric of the alert rules and panels exists, and Prometheus answers each query."""
 
 import json
 import re
@@ -34,7 +34,7 @@ Ask = Callable[..., list[Any]]
 
 
 def purchase_and_complete_lesson(harness: ScenarioHarness) -> None:
-    """A purchase, paid and delivered, and a lesson completed."""
+    """Buy a course and complete one of its lessons."""
     learner = harness.learner()
     learner.profile()
     course_id = harness.paid_course()["id"]
@@ -46,7 +46,7 @@ def purchase_and_complete_lesson(harness: ScenarioHarness) -> None:
 
 
 def families(harness: ScenarioHarness) -> set[str]:
-    """The names of all metrics that all processes tell."""
+    """Return the names of all metrics that the processes export."""
     config = local_config(harness.platform.stack.port_base)
     targets = [
         target for job in config["scrape_configs"] for group in job["static_configs"] for target in group["targets"]
@@ -65,9 +65,9 @@ def test_metrics_of_rules_and_panels_are_exported(harness: ScenarioHarness):
 
 @pytest.fixture
 def prometheus(harness: ScenarioHarness, tmp_path: Path) -> Iterator[Ask]:
-    """Prometheus over the running stack, hurried: asks its API."""
+    """Run Prometheus with short intervals over the running stack; yields a function that calls its API."""
     if shutil.which("prometheus") is None:
-        pytest.skip("there is no prometheus here: apt-get install prometheus")
+        pytest.skip("prometheus is not installed: apt-get install prometheus")
     base = harness.platform.stack.port_base
     config = local_config(base) | {"global": {"scrape_interval": "1s", "evaluation_interval": "1s"}}
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
@@ -93,7 +93,7 @@ def test_prometheus_scrapes_processes_and_answers_panels(harness: ScenarioHarnes
 
     purchase_and_complete_lesson(harness)
     eventually(up, "the targets", seconds=150)
-    # A rate is of what is seen to grow: a counter that is met at 1 and stays there has none.
+    # A rate needs an observed increase: a counter that first appears at 1 and stays there has none.
     purchase_and_complete_lesson(harness)
     for title, query in QUERIES.items():
         # The audit reads the lag once a minute.

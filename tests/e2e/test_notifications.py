@@ -1,4 +1,4 @@
-"""What learners are told, how they choose, and what a mail provider says later."""
+"""Notifications, preferences, and reports of the e-mail provider."""
 
 from typing import Any
 from uuid import uuid4
@@ -17,7 +17,7 @@ _KINDS = ["fcm", "fcm", "web_push"]
 
 
 def enroll(learner: Visitor, number: int) -> None:
-    """Enrol in one of the free courses, and wait for the note that says so."""
+    """Enrol in one of the free courses, and wait for its notification."""
     course = [course for course in learner.harness.courses() if course["price"]["amount_minor"] == 0][number]
     assert learner.post(f"/v1/courses/{course['id']}/enrollments", {}).status_code == 201
     eventually(lambda: learner.notification_events().count("ENROLLMENT_CREATED") == number + 1)
@@ -37,7 +37,7 @@ def admin(harness: ScenarioHarness) -> Visitor:
 
 
 def delivery_outcomes(harness: ScenarioHarness, learner: Visitor, channel: str, category: str) -> list[tuple[str, str]]:
-    """What became of the deliveries of a category, oldest first."""
+    """Return state and reason of the deliveries of a category, oldest first."""
     query = f"user_id={learner.profile()['id']}&channel={channel}&category={category}&limit=100"
     items = admin(harness).get(f"/v1/notifications?{query}").json()["items"]
     return [(each["state"], each["reason"]) for each in reversed(items)]
@@ -86,11 +86,11 @@ def test_push_reaches_remaining_devices(harness: ScenarioHarness) -> None:
     learner = harness.learner()
     learner.profile()
     push_service = f"http://127.0.0.1:{harness.platform.stack.port('push')}"
-    made = [requests.post(f"{push_service}/__devices", json={"kind": kind}, timeout=10).json() for kind in _KINDS]
-    for kind, device in zip(_KINDS, made, strict=True):
-        given = {name: device[name] for name in ("token", "subscription") if name in device}
-        assert learner.post("/v1/me/devices", {"kind": kind, **given}).status_code == 201
-    dead, *alive = made
+    devices = [requests.post(f"{push_service}/__devices", json={"kind": kind}, timeout=10).json() for kind in _KINDS]
+    for kind, device in zip(_KINDS, devices, strict=True):
+        fields = {name: device[name] for name in ("token", "subscription") if name in device}
+        assert learner.post("/v1/me/devices", {"kind": kind, **fields}).status_code == 201
+    dead, *alive = devices
     requests.delete(f"{push_service}/__devices/{dead['id']}", timeout=10)
 
     enroll(learner, 0)

@@ -1,4 +1,4 @@
-"""The examples of the OpenAPI document work against the running stack: whoever pastes one gets what is documented."""
+"""The examples of the OpenAPI document work against the running stack and return what is documented."""
 
 from typing import Any
 from uuid import uuid4
@@ -14,29 +14,29 @@ from .test_contract import PERMISSIONS
 
 pytestmark = pytest.mark.e2e
 
-# Not sent to the catalogue that all stories share, or not to be sent by anybody.
+# Examples that would change the shared catalogue or cannot be sent as they are.
 EXCLUDED = {
-    "post_coupons": "a code is taken once somebody has sent it; test_coupons.py issues others",
-    "delete_me": "nobody could go on after it; test_erasure.py does it",
+    "post_coupons": "the code is in use after the first run; tested by test_coupons.py",
+    "delete_me": "it ends the account; tested by test_erasure.py",
     "delete_courses_ref": "the course is archived for good",
-    "post_courses_ref_unpublish": "other stories learn the course",
-    "post_courses_ref_publish": "other stories learn its first version",
+    "post_courses_ref_unpublish": "other tests use the course",
+    "post_courses_ref_publish": "other tests use its first version",
     "post_courses_ref_versions": "the same",
     "post_courses_ref_versions_course_version_restore": "it would undo what another example has done",
-    "put_courses_course_id_outline": "it names all lessons, of which another example adds one",
+    "put_courses_course_id_outline": "it lists all lessons, and another example adds one",
     "delete_courses_course_id_sections_section_id": "the section has lessons: 409",
-    "delete_courses_course_id_lessons_lesson_id": "the others are about it",
+    "delete_courses_course_id_lessons_lesson_id": "other examples use the lesson",
     "post_courses_course_id_lessons_lesson_id_attempts": "the lesson is no quiz: 409",
-    "post_webhook_endpoints": "the address is looked up, and there is no network here",
-    "post_subscriptions": "it needs a means of payment from an earlier checkout: 409",
-    "get_me_notifications_stream": "it leads on to a stream, which does not end",
-    "get_me_export": "404 until an export has been asked for and made",
+    "post_webhook_endpoints": "the host name is resolved, and tests have no network",
+    "post_subscriptions": "it needs a payment method from an earlier checkout: 409",
+    "get_me_notifications_stream": "it redirects to a stream, which does not end",
+    "get_me_export": "404 until an export is complete",
 }
-FIRST = "post_courses_course_id_enrollments"  # who is not enrolled learns nothing
+FIRST = "post_courses_course_id_enrollments"  # the other examples need the enrolment
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Method, path and operation of all whose examples can be sent as they are."""
+    """Return method, path and operation of all examples that can be sent as they are."""
     found = []
     for path, described in document["paths"].items():
         shared = described.get("parameters", [])
@@ -50,14 +50,14 @@ def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]
 
 
 def body_of(operation: dict[str, Any]) -> Any:
-    """Raises KeyError for a body without an example."""
+    """Return the example of the request body. Raises KeyError if there is none."""
     if "requestBody" not in operation:
         return None
     return operation["requestBody"]["content"]["application/json"]["example"]
 
 
 def version_of(reader: Visitor, path: str) -> str:
-    """The ETag of what a change of ``path`` changes: a course, or what the path names."""
+    """Return the ETag of the course, or of the other object, that a request to ``path`` changes."""
     parts = path.split("/")
     return reader.get("/".join(parts[:4]) if parts[2] == "courses" else path).headers["ETag"]
 
@@ -66,7 +66,7 @@ def test_openapi_examples_return_documented_status(harness: ScenarioHarness) -> 
     document = requests.get(f"{harness.platform.url}/openapi.json", timeout=10).json()
     person = Visitor(harness, person_with_permissions(harness.platform, *PERMISSIONS.split()))
     person.profile()
-    person.post(f"/v1/courses/{COURSE}/publish")  # whoever tried every operation before may have taken it from sale
+    person.post(f"/v1/courses/{COURSE}/publish")  # an earlier run of every operation may have unpublished it
     answers = {}
     for method, path, operation in operations(document):
         name = operation["operationId"]

@@ -1,4 +1,4 @@
-"""Story: other systems hear what happens here, by webhooks and by the feed."""
+"""Scenario: integrators receive events by webhooks and by the event feed."""
 
 import re
 import time
@@ -23,12 +23,12 @@ TIMEOUT_SECONDS = 45
 
 
 class Integrator:
-    """An endpoint, whose receiver hears of nothing but new users."""
+    """A webhook endpoint for USER_CREATED, with its receiver."""
 
     def __init__(self, admin: Person, receiver: Receiver) -> None:
         self.admin = admin
         self.receiver = receiver
-        body = {"url": receiver.url, "event_types": ["USER_CREATED"], "description": "a test's"}
+        body = {"url": receiver.url, "event_types": ["USER_CREATED"], "description": "test endpoint"}
         created = admin.post("/v1/webhook-endpoints", body)
         assert created.status_code == 201, created.text
         self.secret = created.json()["secret"]
@@ -45,12 +45,12 @@ class Integrator:
         deliveries = self.admin.get(f"{self.path}/deliveries?limit=100").json()["items"]
         return next(each for each in deliveries if each["event_id"] == received.webhook_id)
 
-    def wait_until(self, received: ReceivedWebhook, **wanted: Any) -> dict[str, Any]:
-        def shown() -> Any:
+    def wait_until(self, received: ReceivedWebhook, **expected: Any) -> dict[str, Any]:
+        def matching_delivery() -> Any:
             delivery = self.delivery_of(received)
-            return wanted.items() <= delivery.items() and delivery
+            return expected.items() <= delivery.items() and delivery
 
-        return dict(eventually(shown, f"a delivery with {wanted}", seconds=TIMEOUT_SECONDS))
+        return dict(eventually(matching_delivery, f"a delivery with {expected}", seconds=TIMEOUT_SECONDS))
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def admin(stack: Platform) -> Person:
 
 @pytest.fixture
 def integrate(admin: Person) -> Iterator[Any]:
-    """``integrate(*answers)``: an integrator whose receiver answers so, and well from then on."""
+    """``integrate(*answers)`` creates an integrator whose receiver gives these answers first, and 204 afterwards."""
     with ExitStack() as stack:
 
         def make(*answers: Any) -> Integrator:
@@ -72,16 +72,16 @@ def integrate(admin: Person) -> Iterator[Any]:
 
 
 def sign_up(stack: Platform) -> str:
-    """Somebody who has never been here; returns their id."""
+    """Create an account; returns the user's id."""
     return str(stack.person().get("/v1/me").json()["id"])
 
 
 def feed(admin: Person, after: str, *types: str) -> Iterator[dict[str, Any]]:
-    """Everything behind ``after``, page by page."""
+    """Yield all events after ``after``, page by page."""
     has_more = True
     while has_more:
-        asked = requests.Request(params={"after": after, "limit": 3, "type": types}, url="http://x", method="GET")
-        page = admin.get("/v1/events?" + str(asked.prepare().url).partition("?")[2]).json()
+        request = requests.Request(params={"after": after, "limit": 3, "type": types}, url="http://x", method="GET")
+        page = admin.get("/v1/events?" + str(request.prepare().url).partition("?")[2]).json()
         yield from page["items"]
         after, has_more = page["next_after"], page["has_more"]
 
@@ -103,11 +103,11 @@ def test_new_user_event_is_published_without_pii(stack: Platform, admin: Person,
 
 
 def test_redirect_is_not_followed_but_retried(stack: Platform, integrate):
-    elsewhere = integrate()
+    other_integrator = integrate()
 
     def redirect(handler) -> None:
         handler.send_response(308)
-        handler.send_header("Location", elsewhere.receiver.url)
+        handler.send_header("Location", other_integrator.receiver.url)
         handler.end_headers()
 
     integrator = integrate(redirect)
@@ -117,7 +117,7 @@ def test_redirect_is_not_followed_but_retried(stack: Platform, integrate):
     assert len({received.webhook_id for received in attempts}) == 1
     assert all(received.verified(integrator.secret) for received in attempts)
     assert integrator.wait_until(attempts[0], status="delivered")["attempts"] == 2
-    assert len(elsewhere.received_for(user_id)) == 1  # its own
+    assert len(other_integrator.received_for(user_id)) == 1  # its own registration
     assert integrator.admin.get(integrator.path).json()["failures"] == 0
 
 
@@ -127,13 +127,13 @@ def test_worker_crash_resends_in_flight_webhook(stack: Platform, integrate):
 
     integrator = integrate(wait)
     user_id = sign_up(stack)
-    [cut_off] = integrator.wait_for(user_id)
+    [interrupted] = integrator.wait_for(user_id)
     stack.kill("worker-integrations")
     during = sign_up(stack)
     twice = integrator.wait_for(user_id, times=2)
 
-    assert {received.webhook_id for received in twice} == {cut_off.webhook_id}
-    assert integrator.wait_until(cut_off, status="delivered")["attempts"] == 2
+    assert {received.webhook_id for received in twice} == {interrupted.webhook_id}
+    assert integrator.wait_until(interrupted, status="delivered")["attempts"] == 2
     assert len(integrator.wait_for(during)) == 1
 
 
@@ -150,9 +150,9 @@ def test_failed_deliveries_are_shown_and_replayed(stack: Platform, admin: Person
     integrator.wait_until(attempts[0], status="delivered")
 
     since = (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
-    for odd in ("0283-10-05T03:15:01-20:29", "9999-12-31T23:59:59-12:00"):
-        assert problem(admin.post(f"{integrator.path}/replay", {"since": odd})) == (422, "validation_failed")
-    later = "2199-01-01T00:00:00-20:29"  # what is of the past goes out now all the same
+    for out_of_range in ("0283-10-05T03:15:01-20:29", "9999-12-31T23:59:59-12:00"):
+        assert problem(admin.post(f"{integrator.path}/replay", {"since": out_of_range})) == (422, "validation_failed")
+    later = "2199-01-01T00:00:00-20:29"  # the open end covers past events, which are sent now
     again = admin.post(f"{integrator.path}/replay", {"since": since, "until": later, "all_events": True})
     assert again.json()["scheduled"] >= 1
     integrator.wait_for(user_id, times=4)
@@ -172,9 +172,9 @@ def test_trial_delivery_reports_result_and_secrets_overlap(admin: Person, integr
 
 def test_disabled_endpoint_receives_nothing(stack: Platform, admin: Person, integrate):
     disabled_endpoint, enabled_endpoint = integrate(), integrate()
-    seen = admin.get(disabled_endpoint.path).headers["ETag"]
-    disabled = admin.send("PATCH", disabled_endpoint.path, {"enabled": False}, If_Match=seen).json()
-    late = admin.send("PATCH", disabled_endpoint.path, {"enabled": True}, If_Match=seen)
+    etag = admin.get(disabled_endpoint.path).headers["ETag"]
+    disabled = admin.send("PATCH", disabled_endpoint.path, {"enabled": False}, If_Match=etag).json()
+    late = admin.send("PATCH", disabled_endpoint.path, {"enabled": True}, If_Match=etag)
     assert problem(late) == (412, "precondition_failed")
     assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "asked")
     user_id = sign_up(stack)
@@ -286,17 +286,17 @@ def test_webhook_matches_openapi_schema(stack: Platform, integrate: Any):
 
 
 def test_number_of_endpoints_is_limited(admin: Person):
-    made = []
+    endpoint_ids = []
     try:
         while (answer := admin.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/"})).status_code == 201:
-            made.append(answer.json()["id"])
+            endpoint_ids.append(answer.json()["id"])
         assert problem(answer) == (409, "too_many_endpoints")
-        assert admin.send("DELETE", f"/v1/webhook-endpoints/{made.pop()}").status_code == 204
+        assert admin.send("DELETE", f"/v1/webhook-endpoints/{endpoint_ids.pop()}").status_code == 204
         again = admin.post("/v1/webhook-endpoints", {"url": "http://127.0.0.1:9/"})
         assert again.status_code == 201
-        made.append(again.json()["id"])
+        endpoint_ids.append(again.json()["id"])
     finally:
-        for endpoint_id in made:
+        for endpoint_id in endpoint_ids:
             admin.send("DELETE", f"/v1/webhook-endpoints/{endpoint_id}")
 
 

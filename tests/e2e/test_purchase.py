@@ -1,4 +1,4 @@
-"""Story 2: a checkout, the provider's page, its webhook; access, progress and a receipt follow, once."""
+"""Scenario: a checkout, its session and its webhook; access, progress and one receipt follow."""
 
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +28,7 @@ def assert_purchased_once(learner: Visitor, course_id: str, checkout: dict[str, 
 
 def test_catalogue_has_24_courses(harness: ScenarioHarness) -> None:
     seeded = {str(id_of(slug_of(text["title"]))) for text in tomllib.loads(TEXTS.read_text())["courses"]}
-    assert len(seeded & {course["id"] for course in harness.courses()}) == 24  # other stories may have published more
+    assert len(seeded & {course["id"] for course in harness.courses()}) == 24  # other tests may have published more
 
 
 def test_paid_checkout_session_grants_access(harness: ScenarioHarness) -> None:
@@ -111,10 +111,10 @@ def test_worker_crash_during_checkout_opens_one_session(harness: ScenarioHarness
     learner.profile()
     harness.faults(delay_ms=700)
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(learner.check_out, course["id"])
-        eventually(lambda: not asked.done())
+        request = pool.submit(learner.check_out, course["id"])
+        eventually(lambda: not request.done())
         harness.kill("worker-payments")
         harness.faults(delay_ms=0)
-        checkout = asked.result()
+        checkout = request.result()
     harness.pay(checkout["redirect_url"])
     assert_purchased_once(learner, course["id"], checkout)

@@ -1,4 +1,4 @@
-"""What the README has integrators paste works as it stands there, on other ports."""
+"""The code that the README offers to integrators works unchanged on other ports."""
 
 import os
 import re
@@ -21,14 +21,14 @@ README = (ROOT / "README.md").read_text()
 
 
 def blocks(section: str, language: str) -> list[str]:
-    """The code of one language below a heading."""
+    """Return the code blocks of one language below a heading."""
     text = re.search(rf"^## {section}$(.*?)(?=^## )", README, re.MULTILINE | re.DOTALL)
     assert text, section
     return re.findall(rf"^```{language}\n(.*?)^```$", text[1], re.MULTILINE | re.DOTALL)
 
 
 def with_stack_ports(code: str, stack: Platform, receiver_port: int) -> str:
-    """``code`` with the ports of ``stack``."""
+    """Replace the ports in ``code`` by those of ``stack``."""
     ports = {8000 + OFFSETS[part]: stack.stack.port(part) for part in ("gateway", "auth0")} | {9999: receiver_port}
     for written, real in ports.items():
         code = re.sub(rf"127\.0\.0\.1(:|\", ){written}", rf"127.0.0.1\g<1>{real}", code)
@@ -36,7 +36,7 @@ def with_stack_ports(code: str, stack: Platform, receiver_port: int) -> str:
 
 
 def test_readme_receiver_receives_webhooks(stack: Platform, tmp_path: Path):
-    port = stack.stack.port("gateway") + 99  # nobody's
+    port = stack.stack.port("gateway") + 99  # unused
     [receiver], [commands] = blocks("For integrators", "python"), blocks("For integrators", "sh")
     prelude = "".join(re.findall(r"^(?:API=|json\(\)).*\n", README, re.MULTILINE))
     (tmp_path / "receiver.py").write_text(with_stack_ports(receiver, stack, port))
@@ -44,7 +44,7 @@ def test_readme_receiver_receives_webhooks(stack: Platform, tmp_path: Path):
         with_stack_ports(prelude + commands, stack, port) + "\necho $ENDPOINT > endpoint; wait\n"
     )
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    with (tmp_path / "said").open("wb") as output_file:
+    with (tmp_path / "output").open("wb") as output_file:
         shell = subprocess.Popen(
             ["bash", "-eu", "all.sh"],
             cwd=tmp_path,
@@ -55,12 +55,12 @@ def test_readme_receiver_receives_webhooks(stack: Platform, tmp_path: Path):
         )
     try:
         eventually(lambda: (tmp_path / "endpoint").exists() or shell.poll() is not None, "the last command", seconds=30)
-        output = (tmp_path / "said").read_text()
+        output = (tmp_path / "output").read_text()
         assert "WEBHOOK_TEST {" in output, output
         assert re.search(r'"delivered": ?true', output), output
         assert '"next_after"' in output, output
         stack.person().get("/v1/me")
-        eventually(lambda: "USER_CREATED {" in (tmp_path / "said").read_text(), "the webhook", seconds=30)
+        eventually(lambda: "USER_CREATED {" in (tmp_path / "output").read_text(), "the webhook", seconds=30)
     finally:
         os.killpg(shell.pid, signal.SIGTERM)
         shell.wait()

@@ -1,4 +1,4 @@
-"""A provider whose webhooks never come: what was paid is found by the hour, and gives access once."""
+"""A provider without webhooks: the hourly job finds the payment and grants access once."""
 
 import pytest
 import requests

@@ -1,4 +1,4 @@
-"""Money back: by an admin, at both providers, whatever goes wrong on the way; access ends with all of it."""
+"""Refunds by an admin at both providers, with faults on the way; a full refund ends access."""
 
 from typing import Any
 from uuid import uuid4
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.e2e
 
 
 class Purchase:
-    """A course that somebody has bought, and the admin who may give the money back."""
+    """A purchased course, and the admin who may refund it."""
 
     def __init__(self, harness: ScenarioHarness, provider: str, currency: str) -> None:
         self.harness = harness
@@ -42,7 +42,7 @@ class Purchase:
         return int(charge["refunded_minor"])
 
     def completion_status(self) -> int:
-        """How the gateway answers who wants to complete the first lesson."""
+        """Return the status of the learner's attempt to complete the first lesson."""
         lesson_id = self.learner.lessons(self.course["id"])[0]
         return self.learner.put(f"/v1/courses/{self.course['id']}/lessons/{lesson_id}/completion").status_code
 
@@ -106,7 +106,7 @@ def test_lost_provider_response_refunds_once(purchase: Purchase) -> None:
     purchase.harness.faults(drop_response_after_commit=3, duplicate_webhooks=3)
     assert purchase.refund().status_code == 201
     purchase.harness.faults(drop_response_after_commit=0, duplicate_webhooks=0)
-    eventually(lambda: purchase.order()["status"] == "refunded")  # by its webhooks; the job would come as well
+    eventually(lambda: purchase.order()["status"] == "refunded")  # by its webhooks; the job would do it as well
     purchase.assert_access_ended()
     assert purchase.refunded_at_provider() == purchase.amount_minor
 
@@ -120,11 +120,11 @@ def test_worker_crash_during_refund_refunds_once(purchase: Purchase) -> None:
     assert purchase.refunded_at_provider() == purchase.amount_minor == answer.json()["amount_minor"]
 
 
-# Refunds that the buyer's bank sends back.
+# Refunds that the buyer's bank returns.
 
 
 def reverse_refund(purchase: Purchase) -> None:
-    """The bank does not take the money that was given back last."""
+    """Return the last refund by the bank."""
     state = requests.get(f"{purchase.provider_url}/__state", timeout=5).json()
     [payment] = purchase.harness.charges(purchase.order_id)
     refund = [each for each in state["refunds"] if each["payment_id"] == payment["id"]][-1]
@@ -151,18 +151,18 @@ def test_refund_reversal_restores_access(purchase: Purchase, fault: str) -> None
     entries = purchase.admin.get(f"/v1/ledger/entries?order_id={purchase.order_id}").json()["items"]
     kinds = [entry["kind"] for entry in reversed(entries)]
     assert kinds == ["capture"] * 2 + ["refund"] * 2 + ["refund_returned"] * 2
-    assert purchase.refund().json()["status"] == "succeeded"  # the money goes another way
+    assert purchase.refund().json()["status"] == "succeeded"  # the second refund is sent another way
     purchase.assert_access_ended()
 
 
 def test_refund_can_keep_access_and_hide_reason(purchase: Purchase) -> None:
     path = f"/v1/orders/{purchase.order_id}/refunds"
-    body = {"reason": "a friend of the house", "keeps_access": True}
+    body = {"reason": "goodwill", "keeps_access": True}
     assert problem(purchase.admin.post(path, {**body, "keeps_access": "yes"}, key=uuid4().hex))[0] == 422
-    made = purchase.admin.post(path, body, key=uuid4().hex).json()
-    assert (made["reason"], made["keeps_access"], purchase.order()["status"]) == (body["reason"], True, "refunded")
+    refund = purchase.admin.post(path, body, key=uuid4().hex).json()
+    assert (refund["reason"], refund["keeps_access"], purchase.order()["status"]) == (body["reason"], True, "refunded")
     eventually(lambda: any("refund" in subject for subject in purchase.learner.subjects()))
     assert purchase.completion_status() == 200
-    [seen] = purchase.learner.get(path).json()["items"]
-    [known] = purchase.admin.get(path).json()["items"]
-    assert (seen["reason"], known["reason"]) == ("refunded by the merchant", body["reason"])
+    [buyer_view] = purchase.learner.get(path).json()["items"]
+    [staff_view] = purchase.admin.get(path).json()["items"]
+    assert (buyer_view["reason"], staff_view["reason"]) == ("refunded by the merchant", body["reason"])

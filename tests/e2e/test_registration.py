@@ -1,4 +1,4 @@
-"""Story 1: a first token becomes a profile, a welcome mail and a note in the feed."""
+"""Scenario: the first request with a token creates a profile, a welcome mail and a notification."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What time alone brings: a pause, a streak, a checkout left open, a trial that ends: told once, if it is so still."""
+"""Reminders: a pause, a streak, an open checkout or an ending trial is reported once, if it still applies."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ DAY = timedelta(days=1)
 
 
 class Clock:
-    """The clock of the stack, and the jobs that it would start."""
+    """The clock of the stack, and the jobs of its schedule."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -32,7 +32,7 @@ class Clock:
         requests.post(f"{self.origin}/__clock", json={"advance_seconds": seconds}, timeout=5).raise_for_status()
 
     def set(self, to: datetime) -> None:
-        """Forward or back, counted from the true present."""
+        """Set the clock to a time after or before the real time."""
         self.advance((to - datetime.now(UTC)).total_seconds() - self.advanced_seconds())
 
     def run(self, job: str, *, times: int = 1) -> None:
@@ -42,7 +42,7 @@ class Clock:
 
 @pytest.fixture
 def clock(harness: ScenarioHarness) -> Iterator[Clock]:
-    """Right when a story begins, and what it was for the others when it has ended."""
+    """A clock that shows the real time at the start of the test, and is reset at the end."""
     clock = Clock(harness.platform.clock)
     before = clock.advanced_seconds()
     clock.advance(-before)
@@ -51,19 +51,19 @@ def clock(harness: ScenarioHarness) -> Iterator[Clock]:
 
 
 def morning(days: int) -> datetime:
-    """Ten o'clock, so many whole days from now at the earliest."""
+    """Return ten o'clock at least ``days`` days from now."""
     at = datetime.now(UTC) + days * DAY
     ten = datetime.combine(at.date(), time(10), UTC)
     return ten if ten >= at else ten + DAY
 
 
 def run_reminder_job(clock: Clock) -> None:
-    """What the clock would start every ten minutes, twice."""
+    """Run the reminder job twice, as the schedule does every ten minutes."""
     clock.run("notifications.enqueue_due_reminders", times=2)
 
 
 def reminders(learner: Visitor) -> list[dict[str, Any]]:
-    """The notes of reminders, the oldest first."""
+    """Return the reminders in the inbox, the oldest first."""
     notes = learner.get("/v1/me/notifications?limit=100").json()["items"]
     return [note["data"] for note in reversed(notes) if note["data"]["event"] == "REMINDER"]
 
@@ -134,7 +134,7 @@ def test_delayed_reminder_is_skipped_after_payment(harness: ScenarioHarness, clo
     os.kill(mail, signal.SIGSTOP)
     try:
         run_reminder_job(clock)
-        # The first attempt has given up: the next one comes when we have paid.
+        # The first attempt has failed. The order is paid before the next one.
         eventually(lambda: any(reason for _, reason in delivery_outcomes(harness, learner, "email", "reminders")))
         harness.pay(checkout["redirect_url"])
         eventually(lambda: learner.progress(course["id"]))
@@ -148,7 +148,7 @@ def test_delayed_reminder_is_skipped_after_payment(harness: ScenarioHarness, clo
 def test_streak_reminder_on_last_evening(harness: ScenarioHarness, clock: Clock) -> None:
     learner, course_id = harness.learner().enroll_in_free_course()
     user_id = learner.profile()["id"]
-    harness.platform.database.execute(  # nobody's history begins today
+    harness.platform.database.execute(  # no learner's history begins today
         "UPDATE progress.course_progress SET started_at = started_at - interval '9 days' WHERE user_id = :user_id",
         user_id=user_id,
     )
@@ -182,9 +182,9 @@ def test_trial_end_reminder_unless_canceled(harness: ScenarioHarness, clock: Clo
     plan = make_plan(
         harness, harness.platform.person("admin@demo.test"), trial_days=14, name=f"Trial {uuid4().hex[:6]}"
     )
-    begun = learner.post("/v1/subscriptions", {"plan_id": plan["id"], "provider": "stripe"}, key=uuid4().hex)
+    trial = learner.post("/v1/subscriptions", {"plan_id": plan["id"], "provider": "stripe"}, key=uuid4().hex)
     if then == "given up":
-        learner.post(f"/v1/subscriptions/{begun.json()['id']}/cancel")
+        learner.post(f"/v1/subscriptions/{trial.json()['id']}/cancel")
     clock.set(datetime.now(UTC) + 11 * DAY + timedelta(minutes=5))
     clock.run("payments.process_due_subscriptions", times=2)
     ends = f"Your trial of “{plan['name']}” ends soon"
@@ -200,9 +200,9 @@ def test_reminder_opt_out_and_invalid_preference(
     learner = harness.learner()
     learner.profile()
     path = "/v1/me/notification-preferences"
-    seen = learner.get(path).headers["ETag"]
+    etag = learner.get(path).headers["ETag"]
     off = {"categories": {"reminders": {"email": False, "push": False, "in_app": False}}}
-    chosen = learner.person.put(path, off, If_Match=seen)
+    chosen = learner.person.put(path, off, If_Match=etag)
     assert chosen.status_code == 200
-    refused = learner.person.put(path, {"categories": {"nagging": {"email": True}}}, If_Match=seen)
+    refused = learner.person.put(path, {"categories": {"nagging": {"email": True}}}, If_Match=etag)
     assert (refused.status_code, refused.json()["code"]) == (422, "validation_failed")

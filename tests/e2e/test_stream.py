@@ -1,4 +1,4 @@
-"""The stream of notifications: live, from where one was, and many at once."""
+"""The stream of notifications: live, resumable, and for many listeners."""
 
 import json
 import socket
@@ -29,7 +29,7 @@ def open_stream(learner: Visitor, **headers: str) -> Iterator["Listener"]:
         while answer.readline().strip():
             pass  # headers
         listener = Listener(answer)
-        assert listener.line() == "retry: 2000"  # from now on nothing is missed
+        assert listener.line() == "retry: 2000"  # the listener is subscribed from this line on
         yield listener
 
 
@@ -38,16 +38,16 @@ class Listener:
         self._answer = answer
 
     def line(self) -> str:
-        """The next event or comment: a chunk each, framed by its length."""
+        """Return the next event or comment: one chunk, framed by its length."""
         size = int(self._answer.readline(), 16)
         return str(self._answer.read(size + 2).decode().strip())
 
     def has_ended(self) -> bool:
-        """Whether nothing more comes: the chunk of no length is there."""
+        """Return whether the response has ended (the chunk of length zero)."""
         return int(self._answer.readline(), 16) == 0
 
     def next_notification(self) -> tuple[str, dict[str, Any]]:
-        """The next note, and the id of its event."""
+        """Return the next notification and the id of its event."""
         fields = dict(line.split(": ", 1) for line in self.line().splitlines())
         assert fields["event"] == "notification"
         return fields["id"], json.loads(fields["data"])
@@ -60,7 +60,7 @@ def enroll(learner: Visitor, number: int) -> None:
 
 @pytest.fixture
 def learner(harness: ScenarioHarness) -> Visitor:
-    """Somebody who was welcomed."""
+    """A learner whose welcome notification has arrived."""
     learner = harness.learner()
     learner.profile()
     eventually(lambda: learner.notification_events() == ["USER_CREATED"])
@@ -70,14 +70,14 @@ def learner(harness: ScenarioHarness) -> Visitor:
 def test_notification_is_streamed_to_its_user_only(harness: ScenarioHarness, learner: Visitor) -> None:
     other = harness.learner()
     other.profile()
-    with open_stream(learner) as mine, open_stream(other) as others:
+    with open_stream(learner) as listener, open_stream(other) as other_listener:
         enroll(learner, 0)
-        _, note = mine.next_notification()
+        _, note = listener.next_notification()
         [newest, _] = learner.get("/v1/me/notifications").json()["items"]
         assert note == newest
         enroll(other, 1)
-        while (received := others.next_notification()[1])["category"] == "account":
-            pass  # the welcome may still have been on its way
+        while (received := other_listener.next_notification()[1])["category"] == "account":
+            pass  # the welcome notification may still arrive
         assert received["id"] != note["id"]
 
 
@@ -111,9 +111,9 @@ def test_all_streams_of_a_user_receive_same_notification(harness: ScenarioHarnes
         for each in crowd:
             for _ in range(20):
                 stack.enter_context(open_stream(each))
-        mine = [stack.enter_context(open_stream(learner)) for _ in range(8)]
+        listeners = [stack.enter_context(open_stream(learner)) for _ in range(8)]
         enroll(learner, 0)
-        assert len({listener.next_notification()[1]["id"] for listener in mine}) == 1
+        assert len({listener.next_notification()[1]["id"] for listener in listeners}) == 1
 
 
 def test_stream_survives_cache_restart(harness: ScenarioHarness, learner: Visitor) -> None:
@@ -128,8 +128,8 @@ def test_stream_requires_token_and_valid_event_id(harness: ScenarioHarness, lear
     url = f"http://127.0.0.1:{harness.platform.stack.port('stream')}{PATH}"
     assert problem(requests.get(url, timeout=10)) == (401, "token_missing")
     token = {"Authorization": f"Bearer {learner.person.token}"}
-    for strange in ("x", "-1", "9" * 30, "1.5"):
-        refused = requests.get(url, headers={**token, "Last-Event-ID": strange}, timeout=10)
+    for invalid in ("x", "-1", "9" * 30, "1.5"):
+        refused = requests.get(url, headers={**token, "Last-Event-ID": invalid}, timeout=10)
         assert problem(refused) == (400, "last_event_id_invalid")
     unknown = requests.get(f"{url}?from={uuid4()}", headers=token, timeout=10)
     assert problem(unknown)[0] == 422

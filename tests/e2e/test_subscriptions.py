@@ -1,4 +1,4 @@
-"""A plan: paid for on a page, renewed as months pass, past due and paid again, given up."""
+"""A plan: paid at a checkout session, renewed monthly, past due and paid again, canceled."""
 
 from typing import Any
 from uuid import uuid4
@@ -41,7 +41,7 @@ def make_plan(harness: ScenarioHarness, admin: Person, **fields: Any) -> dict[st
 
 
 def subscribe(learner: Visitor, plan: dict[str, Any], provider: str) -> str:
-    """Pay the first period on a page; returns the subscription's id."""
+    """Pay the first period at a checkout session; returns the subscription's id."""
     request_body = {"plan_id": plan["id"], "provider": provider}
     checkout = learner.post("/v1/checkouts", request_body, key=uuid4().hex)
     assert checkout.status_code == 201, checkout.text
@@ -55,7 +55,7 @@ def get_subscription(learner: Visitor, subscription_id: str) -> dict[str, Any]:
 
 
 def advance_clock(harness: ScenarioHarness, *, days: int) -> None:
-    """Move the clock, and have the job run that looks at it."""
+    """Advance the clock and run the job that processes due subscriptions."""
     clock = harness.platform.clock
     requests.post(f"{clock}/__clock", json={"advance_seconds": days * 86400}, timeout=5).raise_for_status()
     run = requests.post(f"{clock}/__jobs/payments.process_due_subscriptions/run", timeout=40)
@@ -128,8 +128,10 @@ def test_refund_ends_subscription_and_reversal_restores_it(
     assert (ended["status"], ended["problem"]) == ("canceled", "refunded")
     [payment] = harness.charges(order["id"])
     state = requests.get(f"{harness.platform.stripe}/__state", timeout=5).json()
-    [made] = [each["id"] for each in state["refunds"] if each["payment_id"] == payment["id"]]
-    requests.post(f"{harness.platform.stripe}/__refund/{made}", json={"outcome": "fail"}, timeout=5).raise_for_status()
+    [refund_id] = [each["id"] for each in state["refunds"] if each["payment_id"] == payment["id"]]
+    requests.post(
+        f"{harness.platform.stripe}/__refund/{refund_id}", json={"outcome": "fail"}, timeout=5
+    ).raise_for_status()
     eventually(lambda: access(learner, plan) == [True, True])
     again = get_subscription(learner, subscription_id)
     assert (again["status"], again["cancel_at_period_end"]) == ("active", True)

@@ -1,4 +1,4 @@
-"""A worker that is up and hears nothing is found by its canary, and another takes its place."""
+"""The watchdog detects a worker that stopped consuming, and the supervisor starts another one."""
 
 from socket import gethostname
 
@@ -19,7 +19,7 @@ def test_worker_that_stopped_consuming_is_replaced(harness: ScenarioHarness) -> 
     with Celery(broker=queues, set_as_current=False) as operator:
         to = [f"progress@{gethostname()}"]
         assert operator.control.cancel_consumer("progress", destination=to, reply=True, limit=1, timeout=10)
-    # Each is repeated until there is an answer; what the worker's last BRPOP brings it still gets one.
+    # Each request is repeated until it succeeds. A message of the worker's last BRPOP is still answered.
     eventually(
         lambda: learner.complete(course_id, lesson_id) and pids().get("worker-progress") not in (None, stopped_pid),
         within_seconds=90,

@@ -1,4 +1,4 @@
-"""A course in roubles: YooKassa's page, its notices from a known address, and one order between two providers."""
+"""A course in roubles: YooKassa's session, its webhooks from a known address, and one order between two providers."""
 
 from typing import Any
 from uuid import uuid4
@@ -26,7 +26,7 @@ def learner(harness: ScenarioHarness) -> Visitor:
 
 
 def send_forged_webhook(harness: ScenarioHarness, page_url: str, **more: str) -> int:
-    """Send a notice of what never happened; returns what it was answered with."""
+    """Send a webhook about a payment that did not happen; returns the status of the response."""
     payment = {"id": page_url.rpartition("/")[2], "status": "succeeded", "paid": True}
     webhook = {"event": "payment.succeeded", "object": payment, **more}
     return int(harness.faults(at=harness.platform.yookassa, forge_webhook=webhook)["forged_webhook_status"])
@@ -77,7 +77,7 @@ def test_two_paid_sessions_capture_once(harness: ScenarioHarness, learner: Visit
     second = learner.check_out(course["id"], provider="stripe")
     assert second["order_id"] == first["order_id"]
     harness.pay(first["redirect_url"])
-    eventually(lambda: not harness.charges(first["order_id"]))  # held, and let go
+    eventually(lambda: not harness.charges(first["order_id"]))  # authorized, then voided
     harness.pay(second["redirect_url"])
     assert_purchased_once(learner, course["id"], second)
 

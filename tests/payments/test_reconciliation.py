@@ -287,14 +287,14 @@ class IsolatedProvider:
 
     def __init__(self) -> None:
         self.account = f"books-{uuid4()}"
-        self.asked: list[datetime] = []
+        self.listed_days: list[datetime] = []
         self.fails: dict[datetime, Exception] = {}
 
     def list_transactions(self, since: datetime, until: datetime) -> Iterator[ProviderTransaction]:
         assert until - since == DAY
         if since in self.fails:
             raise self.fails[since]
-        self.asked.append(since)
+        self.listed_days.append(since)
         return iter(())
 
 
@@ -308,11 +308,11 @@ def run_at(harness, isolated_provider, monkeypatch):
     """Run the job at a time in November 2026; returns the days that were compared."""
 
     def run(day: int, hour: int = 0) -> list[datetime]:
-        isolated_provider.asked.clear()
+        isolated_provider.listed_days.clear()
         moment = datetime(2026, 11, day, hour, 5, tzinfo=UTC)
         monkeypatch.setattr("workers.payments.reconciliation.utc_now", lambda: moment)
         reconcile_recent_days(harness.transactions, {"stripe": isolated_provider}, harness.enqueue_after_commit)
-        return list(isolated_provider.asked)
+        return list(isolated_provider.listed_days)
 
     return run
 
@@ -352,7 +352,7 @@ def test_crashing_day_does_not_stop_other_days(run_at, isolated_provider):
     isolated_provider.fails[bad] = KeyError("amount")
     with pytest.raises(KeyError):
         run_at(1)
-    assert isolated_provider.asked == [day for day in days(*range(31, 1, -1)) if day != bad]
+    assert isolated_provider.listed_days == [day for day in days(*range(31, 1, -1)) if day != bad]
 
 
 def test_mismatched_day_is_compared_again_for_a_week(harness, session, run_at, isolated_provider):

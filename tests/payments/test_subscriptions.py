@@ -66,8 +66,8 @@ def provider(request) -> str:
 def make_plan(session):
     def make(**fields) -> Plan:
         course_ids = [str(make_offer(session)) for _ in range(2)]
-        wanted = {"name": "All of baking", "amount_minor": 99000, "currency": "RUB", "interval": "month"}
-        plan = Plan.create(at=utc_now(), **wanted | {"trial_days": 0, "course_ids": course_ids} | fields)
+        defaults = {"name": "All of baking", "amount_minor": 99000, "currency": "RUB", "interval": "month"}
+        plan = Plan.create(at=utc_now(), **defaults | {"trial_days": 0, "course_ids": course_ids} | fields)
         session.add(plan)
         session.flush()
         return plan

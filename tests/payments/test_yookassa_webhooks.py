@@ -25,9 +25,9 @@ def checkout(harness, session):
     return harness.checkout(make_offer(session, price_minor=199000, currency="RUB"), provider="yookassa")
 
 
-def yookassa_webhook(object_id: str, /, event: str = "payment.succeeded", *, address: str = YOOKASSA, **said) -> dict:
+def yookassa_webhook(object_id: str, /, event: str = "payment.succeeded", *, address: str = YOOKASSA, **fields) -> dict:
     """Return a webhook as the gateway passes it on."""
-    payload_object = {"id": object_id, "status": event.partition(".")[2], "paid": True, **said}
+    payload_object = {"id": object_id, "status": event.partition(".")[2], "paid": True, **fields}
     body = json.dumps({"type": "notification", "event": event, "object": payload_object}).encode()
     return {"body": body, "headers": {}, "address": address}
 
