@@ -60,7 +60,7 @@ def test_new_course_is_draft_and_publishes_events(session):
 
 
 def test_courses_with_same_title_get_different_slugs(session):
-    title = f"Twin {uuid4().hex}"
+    title = f"Same title {uuid4().hex}"
     first, second = (create_course(session, instructor_id=uuid4(), fields=fields(title=title)) for _ in range(2))
 
     assert second["slug"] != first["slug"]

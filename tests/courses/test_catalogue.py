@@ -38,19 +38,19 @@ def price_fields(amount_minor, currency="USD"):
 
 @pytest.mark.parametrize("sort", ["newest", "popular", "price", "-price"])
 def test_paging_is_stable_while_course_is_published(session, sort):
-    # Equal prices and equal numbers of learners: only the id tells them apart.
+    # Prices and numbers of learners are equal: only the id decides the order.
     category = make_catalogue(session, *({"title": f"Course {n}", **price_fields(100 * (n % 3))} for n in range(26)))
-    seen, after = [], None
+    titles, after = [], None
     for page in range(6):
         found = query_catalogue(session, category=category, sort=sort, after=after, limit=5)
-        seen += [item["title"] for item in found["items"]]
+        titles += [item["title"] for item in found["items"]]
         after = found["next"]
         if page == 2:
             make_course(session, category=category, title="Another", lessons=1)
 
     assert after is None
-    assert sorted(set(seen) - {"Another"}) == sorted(f"Course {n}" for n in range(26))
-    assert len(seen) == len(set(seen))
+    assert sorted(set(titles) - {"Another"}) == sorted(f"Course {n}" for n in range(26))
+    assert len(titles) == len(set(titles))
 
 
 def test_cursor_roundtrip(session):
@@ -210,15 +210,15 @@ def test_job_caches_first_page_of_popular_courses(session):
     warm_popular_courses(session)
     _, page = get_page(CATALOGUE_VERSION_KEY, POPULAR)
 
-    asked = list_courses(session, filters=Filters(), **POPULAR_PAGE)
-    assert page.body == msgspec.json.encode(asked)
+    response = list_courses(session, filters=Filters(), **POPULAR_PAGE)
+    assert page.body == msgspec.json.encode(response)
 
 
 def test_course_event_invalidates_cached_course_and_catalogue(session):
     course = make_course(session)
     reprice(session, course, 100)
-    told = {}
-    invalidate_course_cache(session, told.__setitem__, event={"course_id": str(course.id)})
+    cached = {}
+    invalidate_course_cache(session, cached.__setitem__, event={"course_id": str(course.id)})
 
-    assert told[course_key(course.slug)] == told[course_key(course.id)] == CachedView(course.version, b"")
-    assert CATALOGUE_VERSION_KEY in told
+    assert cached[course_key(course.slug)] == cached[course_key(course.id)] == CachedView(course.version, b"")
+    assert CATALOGUE_VERSION_KEY in cached

@@ -1,4 +1,4 @@
-"""A dispute suspends what its order granted, until the bank has decided."""
+"""A dispute suspends the access that its order granted until the bank has decided."""
 
 from uuid import uuid4
 
@@ -81,13 +81,13 @@ def test_stale_dispute_event_is_ignored(session, purchase):
 
 
 @pytest.mark.parametrize(
-    ("task", "told"), [("suspend_access", dispute_opened), ("apply_dispute_outcome", dispute_lost)]
+    ("task", "make_event"), [("suspend_access", dispute_opened), ("apply_dispute_outcome", dispute_lost)]
 )
-def test_redelivered_dispute_event_is_idempotent(database, deliver, task, told):
+def test_redelivered_dispute_event_is_idempotent(database, deliver, task, make_event):
     with session_factory("courses").begin() as session:
         purchase = purchase_of(make_course(session))
         grant_access(session, event=purchase)
-    message = {"event": msgspec.to_builtins(told(purchase))}
+    message = {"event": msgspec.to_builtins(make_event(purchase))}
     sent = {"event_id": uuid4(), "event_headers": {"ce_sequence": "3"}}
     first, second = (deliver(f"courses.{task}", message, **sent) for _ in range(2))
     assert (first.get("replayed"), second["replayed"]) == (None, True)

@@ -30,17 +30,17 @@ def learner(client) -> Person:
     return Person(client)
 
 
-def create_committed(make, *args, **said):
+def create_committed(make, *args, **overrides):
     with session_factory("courses").begin() as session:
-        return make(session, *args, **said)
+        return make(session, *args, **overrides)
 
 
 def status_and_code(response):
     return response.status_code, response.json["code"]
 
 
-def publish_by_http(author: Person, **said) -> dict:
-    course = author.send("POST", "/v1/courses", fields(**said)).json
+def publish_by_http(author: Person, **overrides) -> dict:
+    course = author.send("POST", "/v1/courses", fields(**overrides)).json
     path = f"/v1/courses/{course['id']}"
     section = author.send("POST", f"{path}/sections", {"title": "All of it"}).json
     lesson = {"title": "One", "section_id": section["id"], "kind": "text", "content": {"body": "Words."}}
@@ -50,16 +50,16 @@ def publish_by_http(author: Person, **said) -> dict:
 
 def test_catalogue_is_paged_without_authentication(client):
     category = create_committed(make_catalogue, *({"title": f"Course {n}"} for n in range(5)))
-    path, seen = f"/v1/courses?category={category}&limit=2&total=true", []
+    path, titles = f"/v1/courses?category={category}&limit=2&total=true", []
     while path:
         response = client.get(path)
         assert response.json["total"] == 5
-        seen += [item["title"] for item in response.json["items"]]
+        titles += [item["title"] for item in response.json["items"]]
         link = response.headers.get("Link")
         assert (link is None) == (response.json["next_cursor"] is None)
         path = link and link.split("/v1")[1].split(">")[0].join(("/v1", ""))
 
-    assert seen == [f"Course {n}" for n in (4, 3, 2, 1, 0)]
+    assert titles == [f"Course {n}" for n in (4, 3, 2, 1, 0)]
 
 
 def test_cursor_is_valid_for_its_query_only(client):
@@ -197,7 +197,7 @@ def test_error_precedence_follows_contract(client, author, learner):
 
 
 @pytest.mark.parametrize(
-    ("said", "pointer"),
+    ("overrides", "pointer"),
     [
         ({"title": ""}, "/title"),
         ({"title": "\x00"}, "/title"),
@@ -213,8 +213,8 @@ def test_error_precedence_follows_contract(client, author, learner):
         ({"status": "published"}, "/status"),
     ],
 )
-def test_invalid_body_returns_422_with_pointer(author, said, pointer):
-    response = author.send("POST", "/v1/courses", fields(**said))
+def test_invalid_body_returns_422_with_pointer(author, overrides, pointer):
+    response = author.send("POST", "/v1/courses", fields(**overrides))
 
     assert status_and_code(response) == (422, "validation_failed")
     assert [error["pointer"] for error in response.json["errors"]] == [pointer]

@@ -76,7 +76,7 @@ def test_new_purchase_restores_ended_access(session):
     grant_access(session, event=first)
     session.execute(update(Grant).where(Grant.user_id == first.user_id).values(status="revoked", reason="refunded"))
 
-    grant_access(session, event=first)  # a repeat of the old purchase gives nothing back
+    grant_access(session, event=first)  # a redelivery of the old purchase restores nothing
     assert show_access(session, user_id=first.user_id, course_id=course.id)["access"] is False
     grant_access(session, event=purchase_of(course, user_id=first.user_id))
     assert show_access(session, user_id=first.user_id, course_id=course.id)["access"] is True

@@ -1,4 +1,4 @@
-"""How large a course may be: its publication is one event, which must fit into a message."""
+"""The size limit of a course: its publication is one event, which must fit into a Kafka message."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -23,11 +23,11 @@ from tests.support.tasks import noop_cache
 from workers.courses.authoring import publish_course
 from workers.courses.outline import add_section, reorder_outline
 
-TITLE = "Ж" * 200  # two bytes a letter
+TITLE = "Ж" * 200  # two bytes a character
 
 
 def largest_course(session: Session) -> Course:
-    """Make the draft with the longest event: as many lessons, sections and rules as are allowed."""
+    """Create the draft with the largest event: the maximum of lessons, sections and prerequisites."""
     course = make_draft(session, lessons=0, title=TITLE)
     course.prerequisites = [make_course(session, lessons=1).id for _ in range(20)]
     lessons_each = settings.COURSE_LESSONS_MAX // settings.COURSE_SECTIONS_MAX

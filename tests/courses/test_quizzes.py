@@ -31,11 +31,11 @@ QUIZ = {
 
 
 class QuizLearner:
-    """Somebody in a course whose second lesson is a quiz."""
+    """A learner in a course whose second lesson is a quiz."""
 
-    def __init__(self, session: Session, **said: Any) -> None:
+    def __init__(self, session: Session, **overrides: Any) -> None:
         self.session = session
-        self.course = make_draft(session, lessons=1, **said)
+        self.course = make_draft(session, lessons=1, **overrides)
         author = author_of(self.course)
         self.text_id = next(self.course.lessons()).id
         section_id = str(self.course.sections[0].id)
@@ -72,9 +72,9 @@ def test_attempt_is_numbered_graded_and_published(session: Session):
     assert pupil.answer(one=["b"]) == {"attempt": 1, "score_percent": 0, "passed": False}
     assert pupil.answer(one=["a"]) == {"attempt": 2, "score_percent": 50, "passed": True}
     session.flush()
-    told = session.scalars(select(OutboxEvent).where(OutboxEvent.type == "QUIZ_ATTEMPTED").order_by(OutboxEvent.seq))
-    assert [(event.payload["attempt"], event.payload["passed"]) for event in told] == [(1, False), (2, True)]
-    assert all("answers" not in event.payload for event in told)
+    events = session.scalars(select(OutboxEvent).where(OutboxEvent.type == "QUIZ_ATTEMPTED").order_by(OutboxEvent.seq))
+    assert [(event.payload["attempt"], event.payload["passed"]) for event in events] == [(1, False), (2, True)]
+    assert all("answers" not in event.payload for event in events)
 
 
 def test_unknown_questions_and_options_are_rejected(session: Session):
@@ -120,6 +120,6 @@ def test_course_is_locked_until_prerequisites_are_complete(session: Session):
 
 def add_prerequisites(session: Session, course: Course, *first: Course) -> None:
     caller = author_of(course)
-    said = {"prerequisites": [each.id for each in first], "sequential": None, "expected_version": course.version}
-    set_prerequisites(session, noop_cache, course_id=course.id, caller=caller, **said)
+    rules = {"prerequisites": [each.id for each in first], "sequential": None, "expected_version": course.version}
+    set_prerequisites(session, noop_cache, course_id=course.id, caller=caller, **rules)
     publish_course(session, noop_cache, ref=str(course.id), caller=caller)

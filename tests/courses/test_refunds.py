@@ -1,4 +1,4 @@
-"""A refund ends what its order granted, and nothing else."""
+"""A refund ends the grants of its order, and no others."""
 
 from uuid import uuid4
 
@@ -94,7 +94,7 @@ def test_refund_keeps_access_from_second_order(session, course, purchase):
 
 def test_repurchase_after_refund_restores_access(session, course, purchase):
     revoke_access_on_refund(session, event=refund_of(purchase))
-    grant_access(session, event=purchase)  # the old purchase, delivered late, gives nothing back
+    grant_access(session, event=purchase)  # the old purchase, delivered late, restores nothing
     assert not has_access(session, purchase)
     grant_access(session, event=purchase_of(course, user_id=purchase.user_id))
     assert has_access(session, purchase)
@@ -114,7 +114,7 @@ def test_redelivered_refund_is_idempotent(database, deliver):
     assert database.value("SELECT count(*) FROM bus.outbox WHERE type = 'ENROLLMENT_ENDED'") == 1
 
 
-# Refunds that come back.
+# Refund reversals.
 
 
 def test_refund_reversal_restores_access_once(session, purchase):

@@ -16,8 +16,8 @@ COURSES = (
 @pytest.mark.parametrize(
     ("q", "found"),
     [
-        ("learning machines", ["Machine Learning Basics"]),  # other forms of the words
-        ("machine", ["Machine Learning Basics", "Cooking with Gas"]),  # a title counts for more than a summary
+        ("learning machines", ["Machine Learning Basics"]),  # other word forms
+        ("machine", ["Machine Learning Basics", "Cooking with Gas"]),  # a title outranks a summary
         ("программирование", ["Основы программирования на Python"]),
         ("programmirovaniya", ["Основы программирования на Python"]),  # typed in Latin letters
         ("devops", ["Kubernetes in Production"]),  # a tag
@@ -57,14 +57,14 @@ def test_search_without_match_returns_nothing(session):
 @pytest.mark.parametrize("sort", [None, "newest", "price"])
 def test_search_pages_list_every_course_once(session, q, sort):
     category = make_catalogue(session, *({"title": f"Machine number {n}"} for n in range(7)))
-    seen, after = [], None
-    while after or not seen:
+    titles, after = [], None
+    while after or not titles:
         found = query_catalogue(session, category=category, q=q, sort=sort, limit=2, after=after, total=True)
         assert found["total"] == 7
-        seen += [item["title"] for item in found["items"]]
+        titles += [item["title"] for item in found["items"]]
         after = found["next"]
 
-    assert sorted(seen) == sorted(f"Machine number {n}" for n in range(7))
+    assert sorted(titles) == sorted(f"Machine number {n}" for n in range(7))
 
 
 def test_frequent_term_ranks_titles_and_popular_courses(session, monkeypatch):
@@ -72,7 +72,7 @@ def test_frequent_term_ranks_titles_and_popular_courses(session, monkeypatch):
     texts = ({"title": f"Course {n}", "summary": "All about Machines."} for n in range(3))
     category = make_catalogue(session, *texts, {"title": "Machines"})
     assert titles(session, category=category, q="machine")[0] == "Machines"
-    assert len(titles(session, category=category, q="machine")) == 3  # the title, and two of the texts
+    assert len(titles(session, category=category, q="machine")) == 3  # the title and two of the texts
     assert len(titles(session, category=category, q="machine", sort="newest")) == 4
 
     for title in ("Machines again", "Machines for ever"):

@@ -1,4 +1,4 @@
-"""A subscription opens the courses of its plan, all of them, and closes what nothing else keeps open."""
+"""A subscription grants access to all courses of its plan; its end revokes only its own grants."""
 
 from uuid import uuid4
 
@@ -79,20 +79,20 @@ def test_restored_subscription_restores_access(session, courses, started):
     for _ in range(2):
         restore_subscription_access(session, event=restored(started), event_version=3)
     assert access(session, started.user_id, courses) == [True] * 3
-    revoke_subscription_access(session, event=ended(started), event_version=2)  # repaired, and too late
+    revoke_subscription_access(session, event=ended(started), event_version=2)  # redelivered after a newer event
     assert access(session, started.user_id, courses) == [True] * 3
     enrollment = Enrollment.find(session, started.user_id, courses[0].id)
-    told_of = [event.type for event in published_events(session, enrollment.id)]
-    assert told_of == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED", "ENROLLMENT_CREATED"]
+    event_types = [event.type for event in published_events(session, enrollment.id)]
+    assert event_types == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED", "ENROLLMENT_CREATED"]
 
 
 def test_redelivered_subscription_restore_is_idempotent(database, deliver):
     with session_factory("courses").begin() as session:
         course = make_course(session)
-        begun = build_event(SubscriptionStarted, user_id=uuid4(), course_ids=[course.id])
-        grant_subscription_access(session, event=begun)
-        revoke_subscription_access(session, event=ended(begun))
-    message = {"event": msgspec.to_builtins(restored(begun))}
+        started = build_event(SubscriptionStarted, user_id=uuid4(), course_ids=[course.id])
+        grant_subscription_access(session, event=started)
+        revoke_subscription_access(session, event=ended(started))
+    message = {"event": msgspec.to_builtins(restored(started))}
     sent = {"event_id": uuid4(), "event_headers": {"ce_sequence": "3"}}
     first, second = (deliver("courses.restore_subscription_access", message, **sent) for _ in range(2))
     assert (first.get("replayed"), second["replayed"]) == (None, True)

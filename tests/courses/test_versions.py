@@ -1,4 +1,4 @@
-"""The history of a course, and what comes before it."""
+"""Versions of a course, and restoring an earlier one."""
 
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from workers.courses.versions import list_versions, restore_version
 
 
 def edit_course(session: Session, course: Course) -> None:
-    """Another title, the first lesson gone, a new one at the end."""
+    """Change the title, remove the first lesson and add a new one."""
     caller, versioned = author_of(course), {"expected_version": course.version}
     change_course(session, noop_cache, ref=str(course.id), caller=caller, **versioned, fields={"title": "Another"})
     first = next(course.lessons()).id
@@ -41,7 +41,7 @@ def test_restored_version_keeps_original_ids(session: Session):
     assert again.outline() == before["sections"]
     assert [lesson.content for lesson in again.lessons()] == [{"body": "Words."}] * 2
 
-    # It is on sale with the next publish only, as a version of its own.
+    # The restored draft goes on sale with its publication, as a new version.
     publish_course(session, noop_cache, ref=str(course.id), caller=caller)
     versions = list_versions(session, ref=str(course.id), caller=caller, after=None, limit=20)["items"]
     assert [(each["course_version"], each["title"] == before["title"], each["on_sale"]) for each in versions] == [
@@ -68,8 +68,8 @@ def test_prerequisites_must_be_existing_other_courses(session: Session):
     course, other = make_course(session), make_course(session)
 
     def require(*course_ids, version=None):
-        said = {"prerequisites": list(course_ids), "sequential": True, "expected_version": version or course.version}
-        return set_prerequisites(session, noop_cache, course_id=course.id, caller=author_of(course), **said)
+        rules = {"prerequisites": list(course_ids), "sequential": True, "expected_version": version or course.version}
+        return set_prerequisites(session, noop_cache, course_id=course.id, caller=author_of(course), **rules)
 
     with pytest.raises(NotFound):
         require(uuid4())
@@ -83,8 +83,8 @@ def test_prerequisites_must_be_existing_other_courses(session: Session):
 
 def add_prerequisites(session: Session, course: Course, *others: Course) -> None:
     course = Course.get_for_update(session, str(course.id), author_of(course))
-    said = {"prerequisites": [each.id for each in others], "sequential": None, "expected_version": course.version}
-    set_prerequisites(session, noop_cache, course_id=course.id, caller=author_of(course), **said)
+    rules = {"prerequisites": [each.id for each in others], "sequential": None, "expected_version": course.version}
+    set_prerequisites(session, noop_cache, course_id=course.id, caller=author_of(course), **rules)
 
 
 def republish(session: Session, course: Course) -> None:

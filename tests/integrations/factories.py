@@ -1,4 +1,4 @@
-"""Events in the feed and endpoints that listen, without the way there."""
+"""Factories of events in the event feed and of webhook endpoints."""
 
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from tests.support.events import build_event
 
 
 def headers_of(event: Event, *, sequence: int = 1, **more: str) -> dict[str, str]:
-    """As they stand on Kafka."""
+    """Return the headers of an event as Kafka carries them."""
     return {
         "ce_type": event.type,
         "ce_source": f"/{event.topic}",
@@ -26,7 +26,7 @@ def headers_of(event: Event, *, sequence: int = 1, **more: str) -> dict[str, str
 
 
 def append_to_event_log(session: Session, event: Event | None = None, **more: str) -> UUID:
-    """Put an event at the end of the feed; returns its id."""
+    """Append an event to the feed; returns its id."""
     event, event_id = event or build_event(CoursePurchased), new_id()
     assert EventLogEntry.append(session, event_id, headers_of(event, **more), msgspec.to_builtins(event))
     return event_id
@@ -40,14 +40,14 @@ def make_endpoint(session: Session, url: str = "http://127.0.0.1:9/hook", *event
 
 
 def append_and_schedule(session: Session, event: Event | None = None) -> UUID:
-    """Append an event and plan its deliveries."""
+    """Append an event and schedule its deliveries."""
     event = event or build_event(CoursePurchased)
     event_id = append_to_event_log(session, event)
     WebhookDelivery.schedule(session, event_id, event.type, at=utc_now())
     return event_id
 
 
-def deliveries(session: Session, **wanted: Any) -> list[WebhookDelivery]:
+def deliveries(session: Session, **filters: Any) -> list[WebhookDelivery]:
     session.flush()
     session.expire_all()
-    return list(session.query(WebhookDelivery).filter_by(**wanted).order_by(WebhookDelivery.id))
+    return list(session.query(WebhookDelivery).filter_by(**filters).order_by(WebhookDelivery.id))

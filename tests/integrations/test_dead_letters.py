@@ -1,4 +1,4 @@
-"""Dead letters by HTTP: each service shows and replays its own, in the order of their key."""
+"""Dead letters over HTTP: each service shows and replays its own, in key order."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +15,7 @@ from tests.support.deliveries import deliver
 from tests.support.events import build_event
 from tests.support.tasks import Notes, registered, write_note
 
-REJECTED_TITLES: list[str] = []  # the titles that are not taken
+REJECTED_TITLES: list[str] = []  # titles that the handler refuses
 
 
 def record_title(session: Session, *, event: CourseCompleted) -> None:
@@ -33,8 +33,8 @@ def notes(database: Database) -> Iterator[Notes]:
 
 
 def store_dead_letter(title: str, *, key: str = "k", reason: str = "parked") -> str:
-    """Returns the name of the letter."""
-    letter = DeadLetter(
+    """Store a dead dead_letter; returns its public id."""
+    dead_letter = DeadLetter(
         handler="progress.record_title",
         event_id=new_id(),
         topic="progress",
@@ -47,9 +47,9 @@ def store_dead_letter(title: str, *, key: str = "k", reason: str = "parked") -> 
         created_at=utc_now(),
     )
     with session_factory("progress").begin() as session:
-        session.add(letter)
+        session.add(dead_letter)
         session.flush()
-        return dead_letter_id(letter)
+        return dead_letter_id(dead_letter)
 
 
 def replay(name: str) -> dict[str, Any]:
@@ -57,9 +57,9 @@ def replay(name: str) -> dict[str, Any]:
     return deliver(f"{service}.replay_dead_letters", {"service": service, "seq": int(seq)})
 
 
-def list_dead_letter_ids(service: str, **asked: Any) -> list[str]:
-    message = {"service": service, "status": "open", "limit": 10, "after": 0, **asked}
-    return [letter["id"] for letter in deliver(f"{service}.list_dead_letters", message)["result"]]
+def list_dead_letter_ids(service: str, **filters: Any) -> list[str]:
+    message = {"service": service, "status": "open", "limit": 10, "after": 0, **filters}
+    return [dead_letter["id"] for dead_letter in deliver(f"{service}.list_dead_letters", message)["result"]]
 
 
 def test_service_lists_own_dead_letters(notes: Notes):

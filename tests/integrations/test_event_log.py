@@ -1,4 +1,4 @@
-"""The feed: every event once, in one order, nobody named, and none passed over."""
+"""The event feed: each event once, in one order, without personal data, and none skipped."""
 
 from datetime import timedelta
 from uuid import UUID, uuid4
@@ -116,11 +116,11 @@ def test_old_replayed_event_is_not_stored(deliver, database: Database):
 
 
 def test_feed_has_no_gaps_with_late_commits(database: Database):
-    """The one that came first commits last: until it has, nobody sees what came after it."""
+    """An event that is inserted first and committed last hides the later events until its commit."""
     with session_factory("integrations").begin() as slow:
         late = append_to_event_log(slow)
 
-        def come_after() -> UUID:
+        def append_later() -> UUID:
             with session_factory("integrations").begin() as quick:
                 return append_to_event_log(quick)
 
@@ -130,7 +130,7 @@ def test_feed_has_no_gaps_with_late_commits(database: Database):
             slow.commit()
             return []
 
-        quick_id, _ = run_concurrently(come_after, watch)
+        quick_id, _ = run_concurrently(append_later, watch)
     with session_factory("integrations").begin() as reader:
         assert ids(read_page(reader)) == [late, quick_id]
 
@@ -187,6 +187,6 @@ def test_unissued_cursor_is_rejected(session: Session):
 def test_export_contains_only_events_of_user(session: Session):
     user_id = uuid4()
     append_to_event_log(session, build_event(CoursePurchased))
-    theirs = append_to_event_log(session, build_event(CoursePurchased, user_id=user_id))
+    event_id = append_to_event_log(session, build_event(CoursePurchased, user_id=user_id))
 
-    assert [event.id for event in EventLogEntry.list_for_user(session, user_id)] == [theirs]
+    assert [event.id for event in EventLogEntry.list_for_user(session, user_id)] == [event_id]

@@ -1,4 +1,4 @@
-"""Webhook endpoints over HTTP: their secret is stored in no answer, and the commands of staff are recorded."""
+"""Webhook endpoints over HTTP: responses with a secret are not stored, and commands of staff are recorded."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -53,7 +53,7 @@ def test_rotated_secret_is_never_stored(admin: Person, database: Database, heade
 
 
 def names_of(schema: Any) -> set[str]:
-    """The names of all fields within a response of the OpenAPI document."""
+    """Return the names of all fields in a response of the OpenAPI document."""
     if isinstance(schema, dict):
         return set(schema) | {name for part in schema.values() for name in names_of(part)}
     return {name for part in schema for name in names_of(part)} if isinstance(schema, list) else set()

@@ -1,4 +1,4 @@
-"""Quarantined events by HTTP: each service shows and releases its own."""
+"""Quarantined events over HTTP: each service shows and releases its own."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ STATES = "SELECT failure_reason FROM bus.outbox ORDER BY seq"
 
 
 def quarantine(database: Database, *, parked: int) -> str:
-    """Return the name of an event in quarantine with others behind it."""
+    """Quarantine an event and park others behind it; returns its public id."""
     key = SampleAggregate()
     with session_factory("progress").begin() as session:
         for _ in range(1 + parked):

@@ -1,4 +1,4 @@
-"""The courier, with real receivers: it keeps up, and no receiver holds up another."""
+"""The webhook sender with real receivers: it keeps up, and a slow receiver delays no other."""
 
 import threading
 import time
@@ -28,7 +28,7 @@ def webhook_sender(database: Database, monkeypatch) -> Iterator[WebhookSender]:
 
 
 def make_endpoints(*urls: str) -> list[str]:
-    """Endpoints at ``urls``; returns their secrets."""
+    """Create endpoints at ``urls``; returns their secrets."""
     with session_factory("integrations").begin() as session:
         return [make_endpoint(session, url).secret for url in urls]
 
@@ -45,11 +45,11 @@ def delivery_statuses(database: Database) -> list[str]:
 def test_all_endpoints_receive_signed_webhooks(webhook_sender: WebhookSender, database: Database):
     with running_receiver() as ann, running_receiver() as bob:
         ann_secret, bob_secret = make_endpoints(ann.url, bob.url)
-        told = append_events(30)
+        event_ids = append_events(30)
         webhook_sender.wake()
         eventually(lambda: delivery_statuses(database) == ["delivered"], "the last webhook")
 
-        assert sorted(each.webhook_id for each in ann.received) == sorted(told)
+        assert sorted(each.webhook_id for each in ann.received) == sorted(event_ids)
         assert all(each.verified(ann_secret) for each in ann.received)
         assert all(each.verified(bob_secret) for each in bob.received)
         assert {each.headers["content-type"] for each in bob.received} == {"application/cloudevents+json"}
@@ -58,15 +58,15 @@ def test_all_endpoints_receive_signed_webhooks(webhook_sender: WebhookSender, da
 def test_retry_keeps_webhook_id(webhook_sender: WebhookSender, database: Database):
     with running_receiver(500, 503) as receiver:
         [secret] = make_endpoints(receiver.url)
-        [told] = append_events()
+        [event_id] = append_events()
 
-        def taken() -> bool:
+        def is_delivered() -> bool:
             webhook_sender.wake()  # as the sweep does
             return delivery_statuses(database) == ["delivered"]
 
-        eventually(taken, "the third attempt")
+        eventually(is_delivered, "the third attempt")
 
-        assert [each.verified(secret)["id"] for each in receiver.received] == [told] * 3
+        assert [each.verified(secret)["id"] for each in receiver.received] == [event_id] * 3
     assert database.value("SELECT attempts FROM integrations.webhook_deliveries") == 3
 
 
@@ -82,7 +82,7 @@ def test_slow_receiver_does_not_delay_others(webhook_sender: WebhookSender, data
         make_endpoints(slow.url, quick.url)
         append_events(40)
         webhook_sender.wake()
-        eventually(lambda: len(quick.received) == 40, "the quick one's last", seconds=1.9)
+        eventually(lambda: len(quick.received) == 40, "the last webhook of the fast receiver", seconds=1.9)
         assert len(slow.received) == 4
         released.set()
 
@@ -90,27 +90,27 @@ def test_slow_receiver_does_not_delay_others(webhook_sender: WebhookSender, data
 def test_in_flight_webhooks_survive_crash(webhook_sender: WebhookSender, database: Database):
     with running_receiver() as receiver:
         make_endpoints(receiver.url)
-        [told] = append_events()
+        [event_id] = append_events()
         database.execute(
             "UPDATE integrations.webhook_deliveries SET attempts = 1, attempted_at = :at, due_at = :due",
             at=utc_now() - timedelta(seconds=5),
             due=utc_now() + timedelta(seconds=0.3),
         )
 
-        def taken() -> bool:
+        def is_delivered() -> bool:
             webhook_sender.wake()
             return bool(receiver.received)
 
-        eventually(taken, "the second attempt")
-        assert receiver.received[0].webhook_id == told
+        eventually(is_delivered, "the second attempt")
+        assert receiver.received[0].webhook_id == event_id
 
 
 def test_stopped_sender_finishes_in_flight_webhooks_only(webhook_sender: WebhookSender, database: Database):
-    begun, go_on = threading.Event(), threading.Event()
+    started, released = threading.Event(), threading.Event()
 
     def answer(handler) -> None:
-        begun.set()
-        go_on.wait(5)
+        started.set()
+        released.wait(5)
         handler.send_response(204)
         handler.end_headers()
 
@@ -118,11 +118,11 @@ def test_stopped_sender_finishes_in_flight_webhooks_only(webhook_sender: Webhook
         make_endpoints(receiver.url)
         append_events()
         webhook_sender.wake()
-        assert begun.wait(5)
+        assert started.wait(5)
         webhook_sender.stop()
         append_events()
         webhook_sender.wake()
-        go_on.set()
+        released.set()
         webhook_sender.join()
 
         rows = database.rows("SELECT status FROM integrations.webhook_deliveries ORDER BY id")

@@ -1,4 +1,4 @@
-"""Endpoints and what they are told: who listens, with which signatures, how often, and when it is given up."""
+"""Webhook endpoints and deliveries: subscriptions, signatures, retries, and automatic disabling."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +27,7 @@ FAILURE = Outcome(status_code=500, error="status_500", duration_ms=5)
 
 
 def ignore_hint(*_: object, **__: object) -> None:
-    """Is poked."""
+    """Ignore the hint."""
 
 
 def claim(session: Session, *, limit: int = 100, busy: dict[UUID, int] | None = None) -> list[WebhookRequest]:
@@ -85,8 +85,8 @@ def test_event_is_delivered_to_subscribed_endpoints_only(session: Session):
         append_and_schedule(session, build_event(CoursePurchased)),
     )
 
-    told = {(each.endpoint_id, each.event_id) for each in deliveries(session)}
-    assert told == {(everything.id, lesson), (everything.id, purchase), (lessons.id, lesson)}
+    scheduled = {(each.endpoint_id, each.event_id) for each in deliveries(session)}
+    assert scheduled == {(everything.id, lesson), (everything.id, purchase), (lessons.id, lesson)}
 
 
 def test_unknown_event_type_subscription_is_rejected(session: Session):
@@ -178,14 +178,14 @@ def test_retries_back_off_over_three_days(session: Session, monkeypatch):
     assert timedelta(days=2.9) < timedelta(seconds=sum(settings.WEBHOOK_RETRY_DELAYS_SECONDS)) < timedelta(days=3.1)
     make_endpoint(session)
     append_and_schedule(session)
-    waits = []
+    delays = []
     for _ in settings.WEBHOOK_RETRY_DELAYS_SECONDS:
         fail(session, 1)
-        waits.append((deliveries(session)[0].due_at - utc_now()).total_seconds())
+        delays.append((deliveries(session)[0].due_at - utc_now()).total_seconds())
 
     assert all(
-        0.75 <= wait / planned <= 1.25
-        for wait, planned in zip(waits, settings.WEBHOOK_RETRY_DELAYS_SECONDS, strict=True)
+        0.75 <= delay / planned <= 1.25
+        for delay, planned in zip(delays, settings.WEBHOOK_RETRY_DELAYS_SECONDS, strict=True)
     )
     fail(session, 1)
     [delivery] = deliveries(session)
@@ -194,15 +194,17 @@ def test_retries_back_off_over_three_days(session: Session, monkeypatch):
 
 def test_retry_after_is_honored_up_to_one_hour(session: Session):
     make_endpoint(session)
-    for asked, granted in ((60, 60), (10**9, 3600)):
+    for retry_after, applied in ((60, 60), (10**9, 3600)):
         append_and_schedule(session)
         make_due(session)
         [parcel] = claim(session)
         finish_parcel(
-            session, parcel, Outcome(status_code=429, error="status_429", duration_ms=1, retry_after_seconds=asked)
+            session,
+            parcel,
+            Outcome(status_code=429, error="status_429", duration_ms=1, retry_after_seconds=retry_after),
         )
-        wait = deliveries(session, id=parcel.delivery_id)[0].due_at - utc_now()
-        assert abs(wait.total_seconds() - granted) < 2
+        delay = deliveries(session, id=parcel.delivery_id)[0].due_at - utc_now()
+        assert abs(delay.total_seconds() - applied) < 2
         session.delete(deliveries(session, id=parcel.delivery_id)[0])
 
 
@@ -214,7 +216,7 @@ def test_failing_endpoint_backs_off_and_recovers_on_success(session: Session):
     fail(session, 1)
     first = endpoint.resting_until - utc_now()
     append_and_schedule(session)
-    assert claim(session) == []  # nobody is bothered meanwhile
+    assert claim(session) == []  # the endpoint is not called during its pause
     fail(session, 2)
     assert endpoint.resting_until - utc_now() > 1.5 * first
     make_due(session)
@@ -226,8 +228,8 @@ def test_failing_endpoint_backs_off_and_recovers_on_success(session: Session):
 
 def disabled_events(session: Session) -> list[str]:
     session.flush()
-    told = session.query(OutboxEvent).filter_by(type="WEBHOOK_ENDPOINT_DISABLED")
-    return [event.payload["reason"] for event in told]
+    events = session.query(OutboxEvent).filter_by(type="WEBHOOK_ENDPOINT_DISABLED")
+    return [event.payload["reason"] for event in events]
 
 
 def test_persistently_failing_endpoint_is_disabled_with_event(session: Session):
@@ -244,7 +246,7 @@ def test_persistently_failing_endpoint_is_disabled_with_event(session: Session):
     assert claim(session) == []
     endpoint.change({"enabled": True}, at=utc_now())
     session.flush()
-    assert len(claim(session)) == 1  # what waited goes out
+    assert len(claim(session)) == 1  # the waiting delivery is sent
 
 
 def test_http_410_disables_endpoint(session: Session):
@@ -286,13 +288,13 @@ def test_replay_covers_undelivered_or_all_past_events(session: Session):
     append_and_schedule(session)
     for parcel in claim(session):
         finish_parcel(session, parcel, SUCCESS)
-    append_to_event_log(session, build_event(CourseCompleted))  # of no interest
+    append_to_event_log(session, build_event(CourseCompleted))  # not subscribed
     append_and_schedule(session)
     since = utc_now() - timedelta(minutes=1)
 
-    def replayed(**asked) -> int:
-        asked = {"since": since, "until": None, "all_events": False, **asked}
-        return replay_events(session, ignore_hint, endpoint_id=endpoint.id, **asked)["scheduled"]
+    def replayed(**message) -> int:
+        message = {"since": since, "until": None, "all_events": False, **message}
+        return replay_events(session, ignore_hint, endpoint_id=endpoint.id, **message)["scheduled"]
 
     assert replayed(until=since) == 0
     assert replayed() == 2
@@ -315,17 +317,17 @@ def test_deleting_endpoint_deletes_its_deliveries(session: Session):
     delete_endpoint(session, endpoint_id=endpoint.id)
 
     assert deliveries(session) == []
-    with pytest.raises(NotFound):  # its last attempt ends after it
+    with pytest.raises(NotFound):  # the attempt ends after the deletion
         finish_parcel(session, parcel, SUCCESS)
 
 
 def test_deliveries_are_paged_newest_first(session: Session):
     endpoint = make_endpoint(session)
-    told = [append_and_schedule(session) for _ in range(3)]
+    event_ids = [append_and_schedule(session) for _ in range(3)]
     first = list_deliveries(session, endpoint_id=endpoint.id, status=None, limit=2, after=None)
     second = list_deliveries(session, endpoint_id=endpoint.id, status="pending", limit=2, after=first["next"])
 
-    assert [each["event_id"] for each in first["items"] + second["items"]] == told[::-1]
+    assert [each["event_id"] for each in first["items"] + second["items"]] == event_ids[::-1]
     assert second["next"] is None
 
 

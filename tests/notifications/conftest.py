@@ -1,4 +1,4 @@
-"""A MongoDB of one test's own, a mail server that may be down, a clock that can be moved."""
+"""Fixtures: a MongoDB database, a mail server that can be stopped, a clock that can be moved."""
 
 import smtplib
 import socket
@@ -59,7 +59,7 @@ def preference_store(mongo_database) -> PreferenceStore:
 
 
 class RecordedEnqueues(list):
-    """Stands for the queue: takes ``enqueue_after_commit(task, **message)``."""
+    """Fake of the queue: records the calls of ``enqueue_after_commit(task, **message)``."""
 
     def __call__(self, task: str, **message) -> None:
         self.append((task, message))
@@ -73,7 +73,7 @@ def dispatcher(notification_store, preference_store) -> NotificationDispatcher:
 
 
 class SavepointTransactions:
-    """Stands for ``transactions``: each transaction is a savepoint of the test's own."""
+    """``Transactions`` as savepoints of the test's transaction."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -85,7 +85,7 @@ class SavepointTransactions:
 
 
 class MailServer:
-    """The mail sink on a port of its own, and what it is told to refuse."""
+    """The fake mail server on its own port, with a configurable response to RCPT."""
 
     def __init__(self, home: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -99,7 +99,7 @@ class MailServer:
         return self._mails.list_for("")
 
     def raw(self, number: str = "1") -> bytes:
-        """The mail ``number`` as it came, byte by byte."""
+        """Return the received bytes of mail ``number``."""
         return self._mails.raw(number)
 
     def start(self) -> None:
@@ -144,14 +144,14 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
-    moved = Clock()
+    patched = Clock()
     for module in (delivery, inbox, event_handlers, reminders):
-        monkeypatch.setattr(module, "business_now" if module is reminders else "utc_now", moved.now)
-    return moved
+        monkeypatch.setattr(module, "business_now" if module is reminders else "utc_now", patched.now)
+    return patched
 
 
 class NotificationHarness:
-    """One user's notifications, from the handler of an event to the mail server."""
+    """The notifications of one user, from the handler of an event to the mail server."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class NotificationHarness:
         self._began_after = session.scalar(select(func.coalesce(func.max(OutboxEvent.seq), 0)))
 
     def handle(self, handler, event, *, event_id: UUID | None = None) -> None:
-        """What the bridge starts."""
+        """Run a handler as the bridge does."""
         handler(
             self.session,
             NotificationDispatcher(
@@ -182,7 +182,7 @@ class NotificationHarness:
         )
 
     def queue(self, user_id: UUID | None = None, **pii) -> UUID:
-        """Queue a mail with a certificate, to a new user where none is named; returns its delivery's id."""
+        """Queue a mail with a certificate, by default to a new user; returns the delivery's id."""
         user_id = user_id or make_contact(self.session, **pii)
         self.handle(event_handlers.send_certificate, certificate_issued(user_id))
         [(_, message)] = self.enqueued
@@ -190,25 +190,25 @@ class NotificationHarness:
         return message["delivery_id"]
 
     def deliver(self, delivery_id: UUID, **resources) -> None:
-        lent = {
+        dependencies = {
             "transactions": SavepointTransactions(self.session),
             "notification_store": self.notification_store,
             "preference_store": self.preference_store,
             "mailer": self.mailer,
             **resources,
         }
-        delivery.deliver_email(**lent, delivery_id=delivery_id)
+        delivery.deliver_email(**dependencies, delivery_id=delivery_id)
 
-    def push(self, delivery_id: UUID, hand_over=push.send) -> None:
-        lent = {
+    def push(self, delivery_id: UUID, send=push.send) -> None:
+        dependencies = {
             "transactions": SavepointTransactions(self.session),
             "notification_store": self.notification_store,
             "preference_store": self.preference_store,
         }
-        delivery.deliver_push(**lent, push=hand_over, delivery_id=delivery_id)
+        delivery.deliver_push(**dependencies, push=send, delivery_id=delivery_id)
 
     def deliver_enqueued(self) -> int:
-        """Send what waits in the queue; returns how many."""
+        """Deliver the enqueued notifications; returns how many."""
         started = list(self.enqueued)
         self.enqueued.clear()
         for _, message in started:
@@ -216,32 +216,32 @@ class NotificationHarness:
         return len(started)
 
     def sweep(self) -> int:
-        """Run the sweeper and what it starts; returns how many deliveries it found."""
+        """Run the sweep and its tasks; returns how many deliveries it found."""
         delivery.sweep_deliveries(self.notification_store, self.enqueued)
         return self.deliver_enqueued()
 
     def crashing_mailer(self, mail: Mail) -> None:
-        """The server takes the mail, and the worker dies before it knows."""
+        """Send the mail, then kill the worker before it records the response."""
         self.mailer(mail)
         raise Killed
 
     def disconnecting_mailer(self, mail: Mail) -> None:
-        """The server takes the mail, and its answer is lost."""
+        """Send the mail, then lose the server's response."""
         self.mailer(mail)
         raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
 
     def state_of(self, delivery_id: UUID) -> tuple[str, str | None]:
-        document = self.notification_store._collection.find_one({"_id": str(delivery_id)})  # noqa: SLF001 nobody else reads it yet
+        document = self.notification_store._collection.find_one({"_id": str(delivery_id)})  # noqa: SLF001 the store has no reader of one delivery's state
         return document["state"], document["reason"]
 
     def feed(self, user_id: UUID) -> list[dict]:
         return self.notification_store.list_inbox(user_id, unread=False, limit=100, after=None)["items"]
 
     def published_events(self) -> list[tuple[str, int]]:
-        """The events told of deliveries, oldest first: type and version."""
+        """Return type and version of the published delivery events, oldest first."""
         self.session.flush()
-        told = (OutboxEvent.aggregatetype == "notifications", OutboxEvent.seq > self._began_after)
-        rows = self.session.scalars(select(OutboxEvent).where(*told).order_by(OutboxEvent.seq))
+        own_events = (OutboxEvent.aggregatetype == "notifications", OutboxEvent.seq > self._began_after)
+        rows = self.session.scalars(select(OutboxEvent).where(*own_events).order_by(OutboxEvent.seq))
         return [(row.type, row.aggregate_version) for row in rows]
 
 
@@ -253,7 +253,7 @@ def harness(
 
 
 class PushService:
-    """The fake of FCM and browsers, at ``origin``."""
+    """The fake of FCM and Web Push, at ``origin``."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
@@ -290,5 +290,5 @@ def push_service(tmp_path_factory) -> Iterator[PushService]:
     server.shutdown()
     thread.join()
     server.server_close()
-    if fcm._firebase.cache_info().currsize:  # noqa: SLF001 nobody else would close its connections
+    if fcm._firebase.cache_info().currsize:  # noqa: SLF001 the adapter never closes its connections
         firebase_admin.delete_app(fcm._firebase())  # noqa: SLF001 as above

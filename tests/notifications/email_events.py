@@ -1,4 +1,4 @@
-"""Reports as a mail provider signs them."""
+"""Webhooks as the e-mail provider signs them."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ def make_email_event(kind: str, email: str, **mail) -> bytes:
 
 
 def signature_headers(body: bytes, *, report_id: str | None = None, age_seconds: int = 0) -> dict[str, str]:
-    """The headers of a report."""
+    """Return the headers of a signed webhook."""
     report_id = report_id or f"msg_{uuid4().hex}"
     sent_at = str(int(datetime.now(UTC).timestamp()) - age_seconds)
     key = base64.b64decode(settings.EMAIL_WEBHOOK_SECRETS[0].removeprefix("whsec_"))

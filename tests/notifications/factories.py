@@ -1,4 +1,4 @@
-"""Contacts and events with defaults."""
+"""Factories of contacts and events with defaults."""
 
 from uuid import UUID
 
@@ -42,7 +42,7 @@ def make_contact(session: Session, *, version: int = 1, **pii) -> UUID:
 
 
 def choose(preference_store: PreferenceStore, user_id: UUID, preferences: Preferences) -> None:
-    """Replace a user's preferences, whatever their version."""
+    """Replace a user's preferences at their current version."""
     preference_store.replace(user_id, preferences, expected_version=preference_store.get_version(user_id))
 
 
@@ -117,18 +117,18 @@ def payment_refunded(user_id: UUID, **fields) -> PaymentRefunded:
 
 
 def refund_reversed(user_id: UUID) -> RefundReversed:
-    told = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "order_restored": True}
-    return build_event(RefundReversed, user_id=user_id, **told)
+    fields = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "order_restored": True}
+    return build_event(RefundReversed, user_id=user_id, **fields)
 
 
 def dispute_opened(user_id: UUID) -> DisputeOpened:
-    told = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "order_suspended": True}
-    return build_event(DisputeOpened, user_id=user_id, **told)
+    fields = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "order_suspended": True}
+    return build_event(DisputeOpened, user_id=user_id, **fields)
 
 
 def dispute_closed(user_id: UUID) -> DisputeClosed:
-    told = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "won": True}
-    return build_event(DisputeClosed, user_id=user_id, order_restored=True, **told)
+    fields = {"description": "Practical Statistics", "amount_minor": 4900, "currency": "USD", "won": True}
+    return build_event(DisputeClosed, user_id=user_id, order_restored=True, **fields)
 
 
 def subscription_started(user_id: UUID) -> SubscriptionStarted:
@@ -140,8 +140,8 @@ def subscription_past_due(user_id: UUID) -> SubscriptionPastDue:
 
 
 def subscription_trial_ending(user_id: UUID) -> SubscriptionTrialEnding:
-    told = {"plan_name": "Statistics by the month", "amount_minor": 99000, "currency": "RUB"}
-    return build_event(SubscriptionTrialEnding, user_id=user_id, **told)
+    fields = {"plan_name": "Statistics by the month", "amount_minor": 99000, "currency": "RUB"}
+    return build_event(SubscriptionTrialEnding, user_id=user_id, **fields)
 
 
 def subscription_canceled(user_id: UUID) -> SubscriptionCanceled:
@@ -191,7 +191,7 @@ def certificate_issued(user_id: UUID) -> CertificateIssued:
     )
 
 
-# Each event that is told, by its handler.
+# The event of each handler.
 EVENT_BY_HANDLER = {
     event_handlers.send_welcome: user_created,
     event_handlers.send_enrollment_confirmation: enrollment_created,

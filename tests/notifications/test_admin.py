@@ -17,7 +17,7 @@ def ann(session: Session) -> UUID:
 
 def list_channel_states(harness, *, limit: int = 100, after=None, **filters) -> list[str]:
     found = list_notifications(harness.notification_store, filters=filters, limit=limit, after=after)
-    return [f"{told['channel']} {told['state']}" for told in found["items"]]
+    return [f"{each['channel']} {each['state']}" for each in found["items"]]
 
 
 def test_notifications_are_filtered_by_user_channel_and_state(session, harness, ann):
@@ -41,7 +41,7 @@ def test_notification_list_is_paged_newest_first(harness, ann):
     pages, after = [], None
     while not pages or after:
         found = list_notifications(harness.notification_store, filters={}, limit=2, after=after)
-        pages.append([told["id"] for told in found["items"]])
+        pages.append([each["id"] for each in found["items"]])
         after = found["next"]
 
     assert [len(page) for page in pages] == [2, 2, 2]

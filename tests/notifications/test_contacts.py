@@ -28,7 +28,7 @@ def test_user_update_changes_contact(session: Session):
 
 def test_older_event_does_not_overwrite_newer_contact(session: Session):
     user_id = new_id()
-    for version, name in ((3, "third"), (2, "second"), (3, "third again")):
+    for version, name in ((3, "third"), (2, "second"), (3, "third repeated")):
         update_contact(session, event=user_updated(user_id, version, name=name))
 
     assert stored_contact(session, user_id).name == "third"

@@ -16,7 +16,7 @@ from workers.notifications.contacts import update_contact
 from workers.notifications.delivery import LEASE, MAX_ATTEMPTS, backoff
 from workers.notifications.event_handlers import send_certificate, send_receipt, send_welcome
 
-SWEEP_MARGIN = timedelta(seconds=10)  # above what the sweeper leaves to the poke
+SWEEP_MARGIN = timedelta(seconds=10)  # longer than the sweep leaves a delivery to its hint
 
 
 def test_delivery_is_sent_and_publishes_event(harness):
@@ -74,8 +74,8 @@ def test_crash_after_publishing_event_does_not_resend(harness, clock, monkeypatc
         raise Killed
 
     delivery_id = harness.queue()
-    with monkeypatch.context() as dying:
-        dying.setattr(harness.notification_store, "finish", die)
+    with monkeypatch.context() as crashing:
+        crashing.setattr(harness.notification_store, "finish", die)
         with pytest.raises(Killed):
             harness.deliver(delivery_id)
     clock.advance(LEASE + SWEEP_MARGIN)
@@ -114,7 +114,7 @@ def test_sweep_sends_queued_delivery_after_smtp_outage(harness, clock):
     harness.server.stop()
     harness.deliver(delivery_id)
     assert harness.state_of(delivery_id) == ("queued", "not_accepted")
-    assert harness.sweep() == 0  # its wait is not over
+    assert harness.sweep() == 0  # its backoff is not over
 
     harness.server.start()
     clock.advance(backoff(1) + SWEEP_MARGIN)
@@ -125,7 +125,7 @@ def test_sweep_sends_queued_delivery_after_smtp_outage(harness, clock):
 
 def test_sweep_sends_delivery_after_lost_hint(harness, clock):
     delivery_id = harness.queue()
-    assert harness.sweep() == 0  # the poke may still come
+    assert harness.sweep() == 0  # its hint may still be in the queue
 
     clock.advance(SWEEP_MARGIN)
     assert harness.sweep() == 1
@@ -190,8 +190,8 @@ def test_invalid_address_fails_without_smtp(harness, email):
 def test_address_is_read_at_send_time(session, harness):
     user_id = make_contact(session, email="old@example.com")
     harness.handle(send_certificate, certificate_issued(user_id))
-    moved = make_person(email="new@example.com")
-    update_contact(session, event=UserUpdated(user_id=user_id, version=2, pii=moved, updated_at=utc_now()))
+    changed = make_person(email="new@example.com")
+    update_contact(session, event=UserUpdated(user_id=user_id, version=2, pii=changed, updated_at=utc_now()))
     harness.deliver_enqueued()
 
     assert [mail["to"] for mail in harness.server.mails] == [["new@example.com"]]
@@ -262,7 +262,7 @@ def test_verified_address_receives_mail(session, harness):
 
 
 def test_delivery_event_keeps_causation_of_original_event(session, harness):
-    """Whoever sends it: a task that the handler poked, or the sweeper an hour later."""
+    """The sender may be the task that the handler enqueued or a later sweep."""
     cause = {"request_id": "f" * 32, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "causation_id": str(uuid4())}
     user_id = make_contact(session)
     with bind_context(**cause):

@@ -53,7 +53,7 @@ def raw_message(delivery: Delivery, **contact) -> bytes:
 
 
 def raw_header_lines(raw: bytes, name: str) -> list[str]:
-    """The raw lines of a header, the folded ones included; a second header of this name would be found as well."""
+    """Return the raw lines of all headers with this name, including folded lines."""
     head = raw.partition(b"\r\n\r\n")[0].decode()
     return [found for found in re.split(r"\r\n(?![ \t])", head) if found.lower().startswith(f"{name.lower()}:")]
 
@@ -64,7 +64,7 @@ def decoded_header(raw: bytes, name: str) -> str:
 
 
 def parsed_message(delivery: Delivery, **contact) -> EmailMessage:
-    """The mail as the other side reads it."""
+    """Return the mail as a mail client parses it."""
     return message_from_bytes(raw_message(delivery, **contact), policy=default)
 
 
@@ -94,7 +94,7 @@ def test_mail_uses_recipient_language():
     "name", ["Анна Ивановна Константинопольская-Рождественская", 'Ann "Q", Jr.', "Zoë <x>", "张伟"]
 )
 def test_recipient_name_roundtrips_in_any_script(name: str):
-    # Not the modern parser: Python 3.11's puts a space between two encoded words of a phrase.
+    # The legacy parser, because the modern one of Python 3.11 puts a space between two encoded words.
     encoded, address = parseaddr(message_from_bytes(raw_message(make_delivery(), name=name))["To"])
 
     assert (str(make_header(decode_header(encoded))), address) == (name, "ann@example.com")
@@ -184,7 +184,7 @@ def test_random_subjects_roundtrip():
         lines = field.split("\r\n")
         assert all(len(line) <= 76 and line.isascii() for line in lines)
         assert all(line.startswith(" ") for line in lines[1:])
-        unfolded = "".join(lines)  # RFC 5322: unfolding takes out the line break alone
+        unfolded = "".join(lines)  # RFC 5322: unfolding removes the line break only
         assert str(make_header(decode_header(unfolded.removeprefix("Subject: ")))) == subject
         assert message_from_bytes(f"{field}\r\n\r\n".encode(), policy=default)["Subject"] == subject
 

@@ -11,7 +11,7 @@ from workers.notifications.event_handlers import send_receipt
 
 @pytest.fixture
 def report(session, notification_store):
-    """``report(kind, email, …)`` as the provider sends it."""
+    """Return ``report(kind, email, …)``, which receives a webhook as the provider sends it."""
 
     def report(kind: str, email: str, *, report_id: str | None = None, **mail) -> None:
         body = make_email_event(kind, email, **mail)
@@ -23,7 +23,7 @@ def report(session, notification_store):
 
 
 def deliver_mail(harness, **pii) -> tuple:
-    """A mail that the server took: its delivery's id, its Message-ID."""
+    """Deliver a mail; returns the delivery's id and the Message-ID."""
     delivery_id = harness.queue(**pii)
     harness.deliver(delivery_id)
     return delivery_id, harness.server.mails[-1]["headers"]["Message-ID"]
@@ -61,7 +61,7 @@ def test_bounced_or_complained_address_is_suppressed(session, harness, report, k
     harness.deliver_enqueued()
 
     assert harness.server.mails == []
-    [mail] = [told for told in harness.notification_store.list_for_user(user_id) if told["channel"] == "email"]
+    [mail] = [each for each in harness.notification_store.list_for_user(user_id) if each["channel"] == "email"]
     assert (mail["state"], mail["reason"]) == ("suppressed", kind)
     assert len(harness.feed(user_id)) == 1
 
@@ -83,7 +83,7 @@ def test_transient_bounce_does_not_suppress_address(harness, report):
 def test_redelivered_email_event_is_ignored(session, harness, report):
     delivery_id, message_id = deliver_mail(harness)
     report("complained", "ann@example.com", message_id=message_id, report_id="msg_1")
-    # What is said under the id of another report is not listened to.
+    # A webhook with a known id is a redelivery, whatever it contains.
     report("bounced", "ann@example.com", message_id=message_id, report_id="msg_1")
 
     assert harness.state_of(delivery_id) == ("complained", "permanent")

@@ -34,8 +34,8 @@ def test_redelivered_event_notifies_once(session, harness, handler):
     harness.deliver_enqueued()
 
     [note] = harness.feed(user_id)
-    said = [(mail["to"], mail["subject"], note["body"] in mail["text"]) for mail in harness.server.mails]
-    assert said == ([(["ann@example.com"], note["title"], True)] if is_mailed(event) else [])
+    sent = [(mail["to"], mail["subject"], note["body"] in mail["text"]) for mail in harness.server.mails]
+    assert sent == ([(["ann@example.com"], note["title"], True)] if is_mailed(event) else [])
 
 
 @handlers

@@ -1,4 +1,4 @@
-"""From an event on the queue to the feed over HTTP, through the workers' own delivery."""
+"""From an event in the queue to the inbox over HTTP, through the worker's own delivery."""
 
 import time
 from collections.abc import Iterator
@@ -115,12 +115,12 @@ def test_inbox_requires_authentication(ann, path: str):
 
 
 def test_preferences_roundtrip(ann):
-    wanted = {
+    preferences = {
         "categories": {"courses": {"email": False}},
         "quiet_hours": {"from": "22:00", "to": "08:00"},
         "digest": "off",
     }
-    put = change_preferences(ann, wanted)
+    put = change_preferences(ann, preferences)
     assert put.status_code == 200
     assert put.json["categories"]["courses"] == {"email": False, "push": True, "in_app": True}
     assert put.json == ann.get(PREFERENCES_PATH).json
@@ -132,15 +132,15 @@ def test_preferences_roundtrip(ann):
 PREFERENCES_PATH = "/v1/me/notification-preferences"
 
 
-def change_preferences(ann, wanted: dict):
-    return ann.send("PUT", PREFERENCES_PATH, wanted, If_Match=ann.get(PREFERENCES_PATH).headers["ETag"])
+def change_preferences(ann, preferences: dict):
+    return ann.send("PUT", PREFERENCES_PATH, preferences, If_Match=ann.get(PREFERENCES_PATH).headers["ETag"])
 
 
 def test_stale_preferences_update_returns_412(ann):
-    seen = ann.get(PREFERENCES_PATH).headers["ETag"]
+    etag = ann.get(PREFERENCES_PATH).headers["ETag"]
     assert change_preferences(ann, {"categories": {"courses": {"email": False}}}).status_code == 200
 
-    late = ann.send("PUT", PREFERENCES_PATH, {"categories": {}}, If_Match=seen)
+    late = ann.send("PUT", PREFERENCES_PATH, {"categories": {}}, If_Match=etag)
 
     assert (late.status_code, late.json["code"]) == (412, "precondition_failed")
     assert ann.get(PREFERENCES_PATH).json["categories"]["courses"]["email"] is False
@@ -148,7 +148,7 @@ def test_stale_preferences_update_returns_412(ann):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "pointer"),
+    ("preferences", "pointer"),
     [
         ({}, "/categories"),
         ({"categories": {"weather": {}}}, "/categories/weather"),
@@ -160,6 +160,6 @@ def test_stale_preferences_update_returns_412(ann):
         ({"categories": {}, "digest": "hourly"}, "/digest"),
     ],
 )
-def test_invalid_preferences_return_422_with_pointer(ann, wanted: dict, pointer: str):
-    refused = change_preferences(ann, wanted)
+def test_invalid_preferences_return_422_with_pointer(ann, preferences: dict, pointer: str):
+    refused = change_preferences(ann, preferences)
     assert (refused.status_code, [fault["pointer"] for fault in refused.json["errors"]]) == (422, [pointer])

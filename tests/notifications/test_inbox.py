@@ -17,7 +17,7 @@ def ann(session: Session) -> UUID:
 
 @pytest.fixture
 def add_notifications(session: Session, dispatcher):
-    """Puts notes into a user's feed."""
+    """Return a function that adds notifications to a user's inbox."""
 
     def add_notifications(user_id: UUID, *lessons: str) -> None:
         for lesson in lessons:

@@ -37,7 +37,7 @@ ALL_CHANNELS_OFF = Preferences(
 
 
 def quiet_until(start: str, end: str, at: str) -> str | None:
-    """When it is no longer quiet in Berlin, at a moment of its clock."""
+    """Return the end of quiet hours in Berlin as UTC, for a local time."""
     local = datetime.fromisoformat(at)
     found = QuietHours(start, end).until((local if local.tzinfo else local.replace(tzinfo=BERLIN)), BERLIN)
     return found and found.astimezone(UTC).strftime("%d %H:%M")
@@ -51,7 +51,7 @@ def quiet_until(start: str, end: str, at: str) -> str | None:
         ("2026-06-11T00:00", "11 06:00"),
         ("2026-06-11T07:59", "11 06:00"),
         ("2026-06-11T08:00", None),
-        # The clock goes forward, and then back: the night is an hour shorter, and an hour longer.
+        # Daylight saving time starts, then ends: the night is one hour shorter, then one hour longer.
         ("2026-03-28T23:00", "29 06:00"),
         ("2026-10-24T23:00", "25 07:00"),
     ],
@@ -69,7 +69,7 @@ def test_quiet_hours_within_one_day(at: str, ends: str | None):
 
 
 def test_quiet_hours_at_dst_gap():
-    assert quiet_until("22:00", "02:30", "2026-03-29T01:30") == "29 01:30"  # 03:30 there
+    assert quiet_until("22:00", "02:30", "2026-03-29T01:30") == "29 01:30"  # 03:30 in Berlin
 
 
 def test_quiet_hours_at_dst_fold():
@@ -96,12 +96,12 @@ def test_default_preferences_enable_all_channels(preference_store):
 def test_preferences_are_replaced_as_a_whole(preference_store):
     user_id = new_id()
     first = Preferences(categories={"progress": ChannelChoices(email=False)}, quiet_hours=QuietHours("22:00", "08:00"))
-    shown = change_preferences(preference_store, user_id=user_id, expected_version=1, preferences=first)["view"]
-    assert shown["categories"]["progress"] == {"email": False, "push": True, "in_app": True}
-    assert shown["quiet_hours"] == {"from": "22:00", "to": "08:00"}
+    view = change_preferences(preference_store, user_id=user_id, expected_version=1, preferences=first)["view"]
+    assert view["categories"]["progress"] == {"email": False, "push": True, "in_app": True}
+    assert view["quiet_hours"] == {"from": "22:00", "to": "08:00"}
 
-    shown = change_preferences(preference_store, user_id=user_id, expected_version=2, preferences=Preferences())["view"]
-    assert shown == show_preferences(preference_store, user_id=new_id())["view"]
+    view = change_preferences(preference_store, user_id=user_id, expected_version=2, preferences=Preferences())["view"]
+    assert view == show_preferences(preference_store, user_id=new_id())["view"]
 
 
 def test_turning_off_one_channel_keeps_others(preference_store):
@@ -122,9 +122,9 @@ def ann(session: Session) -> UUID:
 
 def channel_outcomes(harness, user_id: UUID) -> set[tuple[str, str, str | None]]:
     return {
-        (told["channel"], told["state"], told["reason"])
-        for told in harness.notification_store.list_for_user(user_id)
-        if "reason" in told
+        (each["channel"], each["state"], each["reason"])
+        for each in harness.notification_store.list_for_user(user_id)
+        if "reason" in each
     }
 
 
@@ -164,7 +164,7 @@ def test_mail_is_held_until_quiet_hours_end(harness, ann, clock):
     delivery_id = harness.queue(ann)
     harness.deliver(delivery_id)
     assert harness.state_of(delivery_id) == ("held", "quiet_hours")
-    assert len(harness.feed(ann)) == 1  # the feed makes no sound
+    assert len(harness.feed(ann)) == 1  # the inbox ignores quiet hours
 
     clock.set(datetime(2027, 6, 11, 7, 59, tzinfo=BERLIN))
     assert harness.sweep() == 0
@@ -191,7 +191,7 @@ def test_redelivered_event_is_skipped_once(harness, ann):
     for _ in range(2):
         harness.handle(send_certificate, event, event_id=event_id)
 
-    assert len(harness.notification_store.list_for_user(ann)) == 2  # one a channel
+    assert len(harness.notification_store.list_for_user(ann)) == 2  # one for each channel
 
 
 def outcomes(harness, user_id: UUID, channel: str) -> list[tuple[str, str | None]]:
@@ -218,7 +218,7 @@ def test_mails_per_category_are_limited_per_day(harness, ann, clock, monkeypatch
     monkeypatch.setattr(settings, "NOTIFICATIONS_PER_DAY", 2)
     for _ in range(4):
         harness.handle(send_certificate, certificate_issued(ann))
-    harness.handle(send_enrollment_confirmation, enrollment_created(ann))  # of another category
+    harness.handle(send_enrollment_confirmation, enrollment_created(ann))  # another category
     for _ in range(3):
         harness.handle(send_receipt, payment_succeeded(ann))  # mandatory
     harness.deliver_enqueued()

@@ -27,15 +27,17 @@ def ann(session: Session) -> UUID:
 def register(session, user_id: UUID, device: dict) -> dict:
     if "token" in device:
         return register_device(session, user_id=user_id, token=device["token"])
-    given = device["subscription"]
+    subscription = device["subscription"]
     return register_device(
-        session, user_id=user_id, subscription=WebPushSubscription(endpoint=given["endpoint"], keys=given["keys"])
+        session,
+        user_id=user_id,
+        subscription=WebPushSubscription(endpoint=subscription["endpoint"], keys=subscription["keys"]),
     )
 
 
 @pytest.fixture
 def register_devices(session, ann, push_service):
-    """``signed_in("fcm", …)``: Ann's devices, one of each kind that is named."""
+    """Return ``register_devices("fcm", …)``, which registers one device of each kind for Ann."""
 
     def register_devices(*kinds: str) -> list[dict]:
         devices = [push_service.make_device(kind) for kind in kinds]
@@ -47,7 +49,7 @@ def register_devices(session, ann, push_service):
 
 
 def queue_push(harness, user_id: UUID) -> UUID:
-    """A push message to a user that is due: its delivery's id."""
+    """Queue a due push message to a user; returns the delivery's id."""
     harness.handle(send_course_completed, course_completed(user_id))
     [delivery_id] = [
         message["delivery_id"] for task, message in harness.enqueued if task == "notifications.deliver_push"
@@ -131,13 +133,16 @@ def test_push_fails_after_max_attempts(harness, ann, register_devices, clock):
 def test_push_respects_preferences_and_quiet_hours(harness, ann, register_devices, push_service):
     [app] = register_devices("fcm")
     choose(harness.preference_store, ann, Preferences(quiet_hours=QuietHours("00:00", "23:59")))
-    held = queue_push(harness, ann)
-    harness.push(held)
+    delayed = queue_push(harness, ann)
+    harness.push(delayed)
     harness.preference_store.turn_off(ann, "progress", "push")
     skipped = queue_push(harness, ann)
     harness.push(skipped)
 
-    assert (harness.state_of(held), harness.state_of(skipped)) == (("held", "quiet_hours"), ("skipped", "preference"))
+    assert (harness.state_of(delayed), harness.state_of(skipped)) == (
+        ("held", "quiet_hours"),
+        ("skipped", "preference"),
+    )
     assert push_service.delivered_messages(app) == []
 
 

@@ -58,7 +58,7 @@ def ann(session: Session) -> UUID:
 
 
 class LearnerTimeline:
-    """The days of one learner: what happens in them, and what the job finds."""
+    """A learner's days: events that happen, and runs of the reminder job."""
 
     def __init__(self, harness, clock, user_id: UUID) -> None:
         self.harness, self.clock, self.user_id = harness, clock, user_id
@@ -78,17 +78,17 @@ class LearnerTimeline:
         return event
 
     def run_reminder_job(self, at: datetime) -> list[str]:
-        """Run the job and what it starts; which reminders are in the feed by then, oldest first."""
+        """Run the job and its tasks; returns the reminders in the inbox by then, oldest first."""
         self.clock.set(at)
-        pokes = []
-        enqueue_due_reminders(self.harness.session, lambda task, **message: pokes.append((task, message)))
+        enqueued = []
+        enqueue_due_reminders(self.harness.session, lambda task, **message: enqueued.append((task, message)))
         dispatcher = NotificationDispatcher(
             self.harness.notification_store,
             self.harness.preference_store,
             self.harness.enqueued,
             publish_new_notification=lambda _user_id: None,
         )
-        for _, message in pokes:
+        for _, message in enqueued:
             send_reminder(self.harness.session, dispatcher, **message)
         return self.reminders_in_inbox()
 
@@ -104,8 +104,8 @@ def days(harness, clock, ann) -> LearnerTimeline:
 
 def test_inactivity_reminders_after_3_7_and_30_days(days):
     days.enroll(MONDAY + 20 * HOUR)
-    assert days.run_reminder_job(MONDAY + 3 * DAY + 9 * HOUR) == []  # not three days yet
-    assert days.run_reminder_job(MONDAY + 3 * DAY + 23 * HOUR) == []  # three, and the night
+    assert days.run_reminder_job(MONDAY + 3 * DAY + 9 * HOUR) == []  # less than three days
+    assert days.run_reminder_job(MONDAY + 3 * DAY + 23 * HOUR) == []  # three days, but at night
     assert days.run_reminder_job(MONDAY + 4 * DAY + 9 * HOUR) == ["inactivity 3"]
     assert days.run_reminder_job(MONDAY + 4 * DAY + 10 * HOUR) == ["inactivity 3"]
     assert days.run_reminder_job(MONDAY + 8 * DAY + 9 * HOUR) == ["inactivity 3", "inactivity 7"]
@@ -145,7 +145,7 @@ def test_repeated_reminder_task_notifies_once(days):
 def test_inactivity_reminder_is_not_repeated_after_rebuild(days):
     days.enroll(MONDAY + 8 * HOUR)
     assert days.run_reminder_job(MONDAY + 3 * DAY + 10 * HOUR) == ["inactivity 3"]
-    for _ in range(2):  # made anew, as by a rebuild: due again
+    for _ in range(2):  # due again after a rebuild of the projection
         make_reminder_due(days)
         assert days.run_reminder_job(MONDAY + 4 * DAY + 10 * HOUR) == ["inactivity 3"]
 
@@ -165,7 +165,7 @@ def test_ended_course_has_no_inactivity_reminder(days, end: str):
     else:
         event = build_event(EnrollmentEnded, user_id=days.user_id, course_id=days.course_id, ended_at=at)
         on_enrollment_ended(days.harness.session, event=event)
-        days.learn(MONDAY + 10 * HOUR)  # late news from another topic bring nothing back
+        days.learn(MONDAY + 10 * HOUR)  # an older event from another topic restores nothing
 
     assert days.run_reminder_job(MONDAY + 5 * DAY + 10 * HOUR) == []
 
@@ -213,7 +213,7 @@ def test_reminder_uses_current_timezone(session, days):
     days.enroll(MONDAY + 8 * HOUR)
     Contact.upsert(session, days.user_id, version=2, pii=make_person(timezone="Asia/Tokyo"))
     session.expire_all()
-    assert days.run_reminder_job(MONDAY + 3 * DAY + 10 * HOUR) == []  # five in the afternoon there
+    assert days.run_reminder_job(MONDAY + 3 * DAY + 10 * HOUR) == []  # five in the afternoon in Tokyo
     assert days.run_reminder_job(datetime(2027, 6, 11, 9, 30, tzinfo=TOKYO)) == ["inactivity 3"]
 
 
@@ -266,7 +266,7 @@ def test_checkout_reminders_after_one_hour_and_one_day(days):
     assert days.run_reminder_job(MONDAY + 90 * HOUR) == ["abandoned_checkout"] * 2
 
 
-@pytest.mark.parametrize("end", ["paid", "canceled", "bought otherwise"])
+@pytest.mark.parametrize("end", ["paid", "canceled", "bought in another order"])
 def test_finished_checkout_has_no_reminder(days, end: str):
     order, at = days.order(MONDAY + 10 * HOUR), (MONDAY + 10 * HOUR).astimezone(UTC)
     if end == "paid":
@@ -296,7 +296,10 @@ def test_redelivered_order_is_tracked_once(session, days):
 def test_erased_user_gets_no_reminders(session, days):
     days.enroll(MONDAY + 8 * HOUR)
     days.order(MONDAY + 8 * HOUR)
-    assert {wait["kind"] for wait in export_reminders(session, days.user_id)} == {INACTIVITY, ABANDONED_CHECKOUT}
+    assert {reminder["kind"] for reminder in export_reminders(session, days.user_id)} == {
+        INACTIVITY,
+        ABANDONED_CHECKOUT,
+    }
     Contact.erase(session, days.user_id, at=utc_now())
     session.expire_all()
     assert days.run_reminder_job(MONDAY + 5 * DAY + 10 * HOUR) == []
@@ -308,7 +311,7 @@ def test_erased_user_gets_no_reminders(session, days):
 @pytest.mark.parametrize(
     ("at", "opens"),
     [
-        ("2026-03-29T01:30", "2026-03-29T09:00"),  # the night that is an hour shorter
+        ("2026-03-29T01:30", "2026-03-29T09:00"),  # the night is one hour shorter
         ("2026-10-25T02:30", "2026-10-25T09:00"),
         ("2026-06-10T11:59", "2026-06-10T11:59"),
         ("2026-06-10T12:00", "2026-06-11T09:00"),

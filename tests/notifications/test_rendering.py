@@ -19,8 +19,8 @@ def make_recipient(**contact) -> Contact:
 
 def render_receipt(locale: str = "en", timezone: str = "UTC", **fields) -> str:
     data = msgspec.to_builtins(payment_succeeded(new_id(), **fields))
-    said = render("receipt", make_recipient(locale=locale, timezone=timezone), data)
-    return "\n".join([said.lead, *said.more])
+    rendered = render("receipt", make_recipient(locale=locale, timezone=timezone), data)
+    return "\n".join([rendered.lead, *rendered.more])
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -36,9 +36,11 @@ def test_every_language_has_all_templates_and_parts(language: str):
 @pytest.mark.parametrize("name", ["Ann", None])
 def test_every_event_is_rendered_in_every_language(language: str, make_event, name: str | None):
     event = make_event(new_id())
-    said = render(RULES[type(event)].template, make_recipient(name=name, locale=language), msgspec.to_builtins(event))
+    rendered = render(
+        RULES[type(event)].template, make_recipient(name=name, locale=language), msgspec.to_builtins(event)
+    )
 
-    assert "None" not in " ".join([said.greeting, said.title, said.lead, *said.more])
+    assert "None" not in " ".join([rendered.greeting, rendered.title, rendered.lead, *rendered.more])
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_unsupported_locale_falls_back_to_english(locale: str, language: str):
 
 
 @pytest.mark.parametrize(
-    ("amount_minor", "currency", "locale", "said"),
+    ("amount_minor", "currency", "locale", "expected"),
     [
         (4900, "USD", "en", "49.00 USD"),
         (5, "USD", "en", "0.05 USD"),
@@ -60,8 +62,8 @@ def test_unsupported_locale_falls_back_to_english(locale: str, language: str):
         (12345, "OMR", "ru", "12,345 OMR"),
     ],
 )
-def test_receipt_shows_exact_amount(amount_minor: int, currency: str, locale: str, said: str):
-    assert said in render_receipt(locale, amount_minor=amount_minor, currency=currency)
+def test_receipt_shows_exact_amount(amount_minor: int, currency: str, locale: str, expected: str):
+    assert expected in render_receipt(locale, amount_minor=amount_minor, currency=currency)
 
 
 def test_receipt_shows_time_in_recipient_timezone():

@@ -1,4 +1,4 @@
-"""TLS towards the SMTP server: verified, and demanded before any login."""
+"""TLS to the SMTP server: its certificate is verified, and TLS is required before a login."""
 
 import socket
 import ssl
@@ -54,21 +54,21 @@ class Certificate:
 @pytest.fixture
 def certificate(tmp_path, monkeypatch) -> Certificate:
     """A certificate of 127.0.0.1 that this machine trusts."""
-    made = Certificate(tmp_path, x509.IPAddress(ip_address("127.0.0.1")))
-    monkeypatch.setenv("SSL_CERT_FILE", str(made.path))
-    return made
+    certificate = Certificate(tmp_path, x509.IPAddress(ip_address("127.0.0.1")))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+    return certificate
 
 
 @pytest.fixture
 def foreign_certificate(tmp_path, monkeypatch) -> Certificate:
-    """A certificate of another name, which this machine would trust for that name."""
-    made = Certificate(tmp_path, x509.DNSName("mail.other.example"))
-    monkeypatch.setenv("SSL_CERT_FILE", str(made.path))
-    return made
+    """A trusted certificate of another host name."""
+    certificate = Certificate(tmp_path, x509.DNSName("mail.other.example"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.path))
+    return certificate
 
 
 class Server:
-    """A server that takes mail, and keeps what it was shown: logins, and mails with whether they came by TLS."""
+    """A server that records logins and mails, each with whether TLS was used."""
 
     def __init__(self) -> None:
         self.logins: list[tuple[bytes, bytes, bool]] = []
@@ -85,7 +85,10 @@ class Server:
 
 @pytest.fixture
 def serve(monkeypatch) -> Iterator[Callable[..., Server]]:
-    """``serve(url, …)``: a server as aiosmtpd takes its arguments, and SMTP_URL with its port in the place of PORT."""
+    """Return ``serve(url, …)``, which starts aiosmtpd with these arguments.
+
+    SMTP_URL becomes ``url`` with the server's port in the place of PORT.
+    """
     running: list[Controller] = []
 
     def serve(url: str, **options) -> Server:
@@ -118,7 +121,8 @@ def test_smtps_sends_after_certificate_verification(serve, certificate):
     assert len(server.mails) == 1
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # aiosmtpd's side of the handshake
+# raised on aiosmtpd's side of the handshake
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("url", ["smtps://relay:s3cret@127.0.0.1:PORT", "smtp://relay:s3cret@127.0.0.1:PORT"])
 def test_wrong_hostname_gets_neither_mail_nor_password(serve, foreign_certificate, url: str):
     context = foreign_certificate.context()
@@ -203,7 +207,7 @@ def test_non_ascii_address_fails_without_smtputf8(serve):
 def test_production_rejects_smtp_password_without_tls(monkeypatch):
     for name, value in {"ENVIRONMENT": "production", "SMTP_URL": "smtp+insecure://relay:pw@mail.example.com"}.items():
         monkeypatch.setattr(settings, name, value)
-    # Everything else that production demands is not this test's affair.
+    # The other settings of production are not tested here.
     monkeypatch.setattr(settings, "_is_set", lambda _name: True)
     for name, value in {
         "STRIPE_API_URL": "https://api.stripe.com",

@@ -29,7 +29,7 @@ def test_link_unsubscribes_from_its_category_only(session, harness, ann, link):
     harness.handle(send_enrollment_confirmation, enrollment_created(ann))
     harness.handle(
         send_enrollment_confirmation, enrollment_created(ann)
-    )  # into another course: nobody asked for mails again
+    )  # a second enrolment does not undo the unsubscribe
     harness.handle(send_certificate, certificate_issued(ann))
     harness.deliver_enqueued()
 

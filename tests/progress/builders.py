@@ -1,4 +1,4 @@
-"""Somebody who learns, in the transaction of a test."""
+"""A learner whose commands run in the transaction of a test."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -27,7 +27,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 class Learner:
-    """Somebody in a course of ``lessons`` lessons."""
+    """A learner in a course of ``lessons`` lessons."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Learner:
         return reopen_lesson(self.session, noop_cache, **self.in_course, lesson_id=lesson_id)
 
     def move(self, lesson_id: UUID, position_seconds: int) -> tuple[int, int]:
-        """Where they were last, and the furthest."""
+        """Move the playback position; returns the last position and the furthest one."""
         message = {"lesson_id": lesson_id, "position_seconds": position_seconds}
         position = move_position(self.session, noop_cache, **self.in_course, **message)
         return position["position_seconds"], position["furthest_seconds"]
@@ -86,7 +86,7 @@ class Learner:
         return show_progress(self.session, **self.in_course)
 
     def offline_event(self, lesson_id: UUID, *, minute: int, position_seconds: int | None = None) -> OfflineEvent:
-        """Something done offline, so many minutes after NOON."""
+        """Build an event that happened offline ``minute`` minutes after NOON."""
         return OfflineEvent(
             id=f"device-{minute}",
             course_id=self.course_id,
@@ -97,7 +97,7 @@ class Learner:
         )
 
     def merge(self, *events: OfflineEvent) -> list[str | None]:
-        """Why each was refused."""
+        """Merge offline events; returns the refusal code of each, or None."""
         merged = sync_offline_progress(self.session, noop_cache, user_id=self.user_id, events=list(events))
         assert [result["id"] for result in merged["results"]] == [event.id for event in events]
         return [result["code"] for result in merged["results"]]

@@ -54,11 +54,11 @@ def test_lesson_of_other_course_is_not_found(session: Session):
 
 
 def test_progress_requires_enrollment(session: Session):
-    nobody = {"user_id": uuid4(), "course_id": uuid4()}
+    unknown = {"user_id": uuid4(), "course_id": uuid4()}
     with pytest.raises(NotEnrolled):
-        complete_lesson(session, noop_cache, **nobody, lesson_id=uuid4())
+        complete_lesson(session, noop_cache, **unknown, lesson_id=uuid4())
     with pytest.raises(ProgressNotFound):
-        show_progress(session, **nobody)
+        show_progress(session, **unknown)
 
 
 def test_renewed_access_keeps_progress(session: Session):
@@ -70,9 +70,9 @@ def test_renewed_access_keeps_progress(session: Session):
 
 def test_start_before_outline_raises_projection_behind(session: Session):
     enrolled = Learner(session).enrolled()
-    elsewhere = EnrollmentCreated(**{**vars(enrolled), "course_id": uuid4()})
+    other_course = EnrollmentCreated(**{**vars(enrolled), "course_id": uuid4()})
     with pytest.raises(ProjectionNotReady):
-        start_course(session, noop_cache, event=elsewhere)
+        start_course(session, noop_cache, event=other_course)
 
 
 def test_ended_access_hides_and_keeps_progress(session: Session):

@@ -1,4 +1,4 @@
-"""What else learners do: take a completion back, stop and go on, make up for what they did offline."""
+"""Reopened lessons, playback positions and merged offline progress."""
 
 from dataclasses import replace
 from uuid import uuid4
@@ -101,13 +101,13 @@ def test_late_offline_position_updates_furthest_only(session: Session):
 
 def test_offline_batch_is_partially_applied(session: Session):
     learner = Learner(session, sequential=True)
-    elsewhere = Learner(session).offline_event(uuid4(), minute=1)
-    elsewhere.course_id = uuid4()
+    other_course = Learner(session).offline_event(uuid4(), minute=1)
+    other_course.course_id = uuid4()
     ahead, first = (
         learner.offline_event(learner.lessons[2], minute=2),
         learner.offline_event(learner.lessons[0], minute=3),
     )
-    assert learner.merge(elsewhere, ahead, first) == ["not_enrolled", "lesson_locked", None]
+    assert learner.merge(other_course, ahead, first) == ["not_enrolled", "lesson_locked", None]
     assert learner.progress()["lessons_completed"] == 1
 
 
@@ -135,26 +135,26 @@ def test_course_progress_list_is_paged(session: Session):
 def test_concurrent_completions_are_all_counted(database: Database, deliver):
     with session_factory("progress").begin() as session:
         learner = Learner(session, lessons=8)
-    acts = [
+    calls = [
         lambda lesson_id=lesson_id: deliver("progress.complete_lesson", {**learner.in_course, "lesson_id": lesson_id})
         for lesson_id in learner.lessons
     ]
-    percents = sorted(reply["result"]["percent"] for reply in run_concurrently(*acts))
+    percents = sorted(reply["result"]["percent"] for reply in run_concurrently(*calls))
     assert percents == [12, 25, 37, 50, 62, 75, 87, 100]
-    told = database.rows(
+    counts = database.rows(
         "SELECT payload->>'lessons_completed' FROM bus.outbox WHERE type = :type", type=LessonCompleted.type
     )
-    assert sorted(int(count) for (count,) in told) == list(range(1, 9))
+    assert sorted(int(count) for (count,) in counts) == list(range(1, 9))
 
 
 def test_enrollment_end_before_start_closes_course(session):
     learner = Learner(session)
     late = uuid4()
-    begun = replace(learner.enrolled(), user_id=late)
+    enrolled = replace(learner.enrolled(), user_id=late)
     ended = build_event(EnrollmentEnded, user_id=late, course_id=learner.course_id)
 
     close_course_progress(session, noop_cache, event=ended, event_version=2)
-    start_course(session, noop_cache, event=begun, event_version=1)
+    start_course(session, noop_cache, event=enrolled, event_version=1)
 
     with pytest.raises(ProgressNotFound):
         show_progress(session, user_id=late, course_id=learner.course_id)

@@ -1,4 +1,4 @@
-"""What stands between a learner and a lesson: its time, its quiz, another course."""
+"""Locked lessons: by opening time, by quiz, by prerequisite course."""
 
 from datetime import timedelta
 from uuid import uuid4
@@ -68,7 +68,7 @@ def test_lesson_opens_at_scheduled_time(session: Session):
     late = Learner(session, opens_at=utc_now() + timedelta(hours=1))
     with pytest.raises(LessonNotOpen):
         late.complete(late.lessons[0])
-    opened = Learner(session, opens_after_days=1)  # they began long ago
+    opened = Learner(session, opens_after_days=1)  # the course started long ago
     assert opened.complete(opened.lessons[0])["lessons_completed"] == 1
 
 

@@ -1,4 +1,4 @@
-"""Days in a row, by the learner's own calendar."""
+"""Streaks of days in the learner's time zone."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -29,9 +29,9 @@ def days_ago(*days: int) -> list[date]:
     ],
 )
 def test_streak_breaks_after_full_idle_day(days, current, longest):
-    told = streak(days_ago(*days), today=TODAY)
-    assert (told["current_days"], told["longest_days"]) == (current, longest)
-    assert told["last_active_on"] == (days_ago(days[0])[0] if days else None)
+    shown = streak(days_ago(*days), today=TODAY)
+    assert (shown["current_days"], shown["longest_days"]) == (current, longest)
+    assert shown["last_active_on"] == (days_ago(days[0])[0] if days else None)
 
 
 def test_active_days_use_learner_timezone(session: Session):

@@ -1,4 +1,4 @@
-"""Auth0 for tests of the users service: away, or the fake in a process of its own."""
+"""Fixtures: Auth0 switched off, or its fake in a process of its own."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from workers.users.auth0_client import Auth0
 
 @pytest.fixture
 def auth0_sync_disabled(monkeypatch) -> None:
-    """A tenant whose management API we have no key to."""
+    """Disable the synchronization with Auth0's management API."""
     monkeypatch.setattr(settings, "AUTH0_SYNC_ENABLED", False)
 
 
@@ -25,7 +25,7 @@ def tenant(tmp_path_factory) -> Iterator[FakeProcess]:
 
 @pytest.fixture
 def auth0(tenant: FakeProcess, monkeypatch) -> Auth0:
-    """The client of that tenant, as the workers' resource lends it."""
+    """The client of the fake tenant, as the worker injects it."""
     tenant.faults(error_429=0)
     client = Auth0(f"{tenant.url}/", settings.AUTH0_CLIENT_ID, settings.AUTH0_CLIENT_SECRET)
     monkeypatch.setattr(users, "_AUTH0", client)

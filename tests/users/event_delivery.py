@@ -1,4 +1,4 @@
-"""The bridge without Kafka: what services have told is carried to whoever listens, until all is quiet."""
+"""The bridge without Kafka: delivers the events of all services to their handlers until no event is left."""
 
 from bridge.admin.past_events import iter_past_events
 from bridge.consumer.key_ordering import Record, cloudevent_attributes
@@ -15,22 +15,23 @@ _ROUNDS = 50
 def deliver_pending_events(
     database: Database, *, twice: bool = False, excluded_handlers: tuple[str, ...] = ()
 ) -> list[str]:
-    """Deliver every event to its handlers, in order; returns their types. ``without`` leaves handlers out."""
-    carried = []
+    """Deliver every event to its handlers in order; returns the event types. ``excluded_handlers`` are skipped."""
+    delivered = []
     for _ in range(_ROUNDS):
-        told = [
+        pending = [
             record for service in SERVICES for record in iter_past_events(service, OutboxEvent.published_at.is_(None))
         ]
-        if not told:
-            return carried
-        for record in sorted(told, key=lambda each: each.offset):
+        if not pending:
+            return delivered
+        for record in sorted(pending, key=lambda each: each.offset):
             handlers = [handler for handler in ROUTES.get(record.type, []) if handler not in excluded_handlers]
-            # As the bridge: one that was put off is asked again, and the event is done when all have committed.
+            # As in the bridge, a postponed handler runs again, and an event is done when all its handlers have
+            # committed.
             done = [_handled(handler, record, twice=twice) for handler in handlers]
             if all(done):
                 database.execute("UPDATE bus.outbox SET published_at = now() WHERE id = :id", id=record.event_id)
-                carried.append(record.type)
-    raise AssertionError(f"it never gets quiet: {told}")
+                delivered.append(record.type)
+    raise AssertionError(f"events are still pending: {pending}")
 
 
 def _handled(handler: str, record: Record, *, twice: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Users with defaults."""
+"""Factories of users with defaults."""
 
 from uuid import UUID, uuid4
 
@@ -14,7 +14,7 @@ from workers.users.profiles import get_or_create_user, initialize_profile
 
 
 class CachedEntries(dict):
-    """Stands for the cache: takes ``cache_after_commit(key, stored)``."""
+    """Fake of the cache: records the calls of ``cache_after_commit(key, stored)``."""
 
     def __call__(self, key: str, stored: CachedView) -> None:
         self[key] = stored
@@ -29,20 +29,20 @@ def make_sub() -> str:
 
 
 def make_new_user(session: Session, sub: str | None = None) -> User:
-    """A user whose profile is on its way."""
+    """Create a user whose profile is not stored yet."""
     identity = get_or_create_user(session, CachedEntries(), sub=sub or make_sub(), email="ann@example.com", name="Ann")
     return session.get_one(User, identity["user_id"])
 
 
 def make_user(session: Session, **pii) -> User:
-    """A user with a profile; its version is 2."""
+    """Create a user with a profile; its version is 2."""
     user = make_new_user(session)
     initialize_profile(session, CachedEntries(), event=creation_of(user, **pii))
     return user
 
 
 def make_admin() -> UUID:
-    """A committed user who may change roles; returns the id."""
+    """Create a committed user who may change roles; returns the id."""
     with session_factory("users").begin() as session:
         return make_user(session, name="Admin").id
 
@@ -52,7 +52,7 @@ def creation_of(user: User, **pii) -> UserCreated:
 
 
 def published_events(session: Session, key: object) -> list[tuple[str, int]]:
-    """The events of an aggregate, oldest first: type and version."""
+    """Return type and version of the events of an aggregate, oldest first."""
     session.flush()
     rows = select(OutboxEvent).where(OutboxEvent.aggregateid == str(key)).order_by(OutboxEvent.seq)
     return [(row.type, row.aggregate_version) for row in session.scalars(rows)]

@@ -1,4 +1,4 @@
-"""Looking everywhere for something that should be nowhere."""
+"""Search for personal data in every store of the platform."""
 
 from collections.abc import Iterator
 
@@ -11,12 +11,12 @@ from tests.support.databases import Database
 
 
 def find_personal_data(words: str, database: Database) -> list[str]:
-    """Where ``words`` stand: tables of all schemas, collections, keys and values of both Redis servers."""
+    """Return where ``words`` occur: all PostgreSQL tables, MongoDB collections, and both Redis servers."""
     return [*in_tables(words, database), *_in_collections(words), *_in_redis(words)]
 
 
 def in_tables(words: str, database: Database) -> Iterator[str]:
-    """Where they stand in PostgreSQL."""
+    """Yield the rows of PostgreSQL tables that contain ``words``."""
     tables = database.rows(
         "SELECT table_schema, table_name FROM information_schema.tables"
         " WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('pg_catalog', 'information_schema')"
@@ -24,7 +24,7 @@ def in_tables(words: str, database: Database) -> Iterator[str]:
     assert len(tables) > 20
     for schema, table in tables:
         for (row,) in database.rows(
-            f"SELECT found::text FROM {schema}.{table} found WHERE strpos(found::text, :words) > 0",  # noqa: S608 our own tables
+            f"SELECT found::text FROM {schema}.{table} found WHERE strpos(found::text, :words) > 0",  # noqa: S608 tables of the product
             words=words,
         ):
             yield f"{schema}.{table}: {row}"

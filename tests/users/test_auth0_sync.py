@@ -1,4 +1,4 @@
-"""Roles, as Auth0 gets to know of them: through its own API in the fake, whatever goes wrong on the way."""
+"""Role changes are pushed to Auth0 through the management API of its fake, with faults on the way."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from workers.users.auth0_client import Auth0
 
 
 class Ann:
-    """A user of ours whom the tenant knows."""
+    """A user who exists in the product and in the tenant."""
 
     def __init__(self, tenant, database: Database) -> None:
         self.tenant, self.database = tenant, database
@@ -51,7 +51,7 @@ class Ann:
         return AccountState.decode(cache.get(identity_key(self.sub)).body)
 
     def pending_changes(self) -> list[tuple[str, int]]:
-        """What Auth0 is still to be told: kind, and in how many seconds."""
+        """Return kind and remaining seconds of the changes that are not pushed to Auth0 yet."""
         rows = self.database.rows(
             "SELECT kind, extract(epoch FROM due_at - now())::int FROM users.identity_changes WHERE user_id = :id",
             id=self.id,
@@ -59,13 +59,13 @@ class Ann:
         return [(kind, seconds) for kind, seconds in rows]
 
     def push_pending_changes(self) -> None:
-        """What the job does when a wish is due."""
+        """Push all changes as the job does when they are due."""
         for (change_id,) in self.database.rows("SELECT id FROM users.identity_changes"):
             assert "result" in deliver("users.push_identity_change", {"change_id": change_id})
 
 
 def management(tenant, method: str, path: str, body: Any = None) -> Any:
-    """As the tenant's administrator."""
+    """Call the management API as the tenant's administrator."""
     client = {"client_id": settings.AUTH0_CLIENT_ID, "client_secret": settings.AUTH0_CLIENT_SECRET}
     audience = {"audience": token_audience(tenant)}
     token = tenant.post("/oauth/token", grant_type="client_credentials", **client, **audience)["access_token"]
@@ -111,9 +111,9 @@ def test_management_token_is_reused(ann: Ann):
 def test_rate_limited_push_is_retried_by_job(ann: Ann):
     ann.tenant.faults(error_429=1)
     profile = ann.set_roles("admin")
-    assert profile["roles"] == ["admin"]  # ours at once; Auth0's as soon as it lets us
+    assert profile["roles"] == ["admin"]  # stored at once; pushed to Auth0 after its rate limit
     [(kind, seconds)] = ann.pending_changes()
-    assert (kind, seconds <= 15) == ("roles", True)  # its header said when
+    assert (kind, seconds <= 15) == ("roles", True)  # from the header of Auth0's response
 
     ann.push_pending_changes()
     assert ann.auth0_roles() == ["admin"]
@@ -157,14 +157,14 @@ def test_latest_pending_role_change_wins(ann: Ann, monkeypatch, auth0: Auth0):
 
 
 def test_superseded_role_change_is_pushed_again(ann: Ann, auth0: Auth0, monkeypatch):
-    def overtaken(sub: str, roles: list[str]) -> None:
+    def push_after_change(sub: str, roles: list[str]) -> None:
         if roles == ["admin"]:
-            ann.set_roles("instructor")  # told while we are on our way
+            ann.set_roles("instructor")  # changed during the request to Auth0
         Auth0.set_roles(auth0, sub, roles)
 
-    monkeypatch.setattr(auth0, "set_roles", overtaken)
+    monkeypatch.setattr(auth0, "set_roles", push_after_change)
     ann.set_roles("admin")
-    assert ann.auth0_roles() == ["admin"]  # the older word came last
+    assert ann.auth0_roles() == ["admin"]  # the older request arrived last
 
     ann.push_pending_changes()
     assert ann.auth0_roles() == ["instructor"]
@@ -181,11 +181,11 @@ def test_erasure_deletes_auth0_account_and_lists_auth0(ann: Ann):
     version = ann.database.value("SELECT version FROM users.users WHERE id = :id", id=ann.id)
     operation = deliver("users.erase_own_account", {"sub": ann.sub, "expected_version": version})["result"]
     deliver_pending_events(ann.database)
-    shown = {"operation_id": operation["id"].removeprefix("users-"), "owner": ann.sub}
-    assert deliver("users.show_operation", shown)["result"]["status"] == "running"  # Auth0 has not answered
+    message = {"operation_id": operation["id"].removeprefix("users-"), "owner": ann.sub}
+    assert deliver("users.show_operation", message)["result"]["status"] == "running"  # Auth0 has not answered
 
     ann.push_pending_changes()
-    done = deliver("users.show_operation", shown)["result"]
+    done = deliver("users.show_operation", message)["result"]
     assert done["status"] == "succeeded"
     assert "auth0" in {part["service"] for part in done["result"]["services"]}
     assert management(ann.tenant, "GET", f'users?q=email:"{ann.email}"') == []

@@ -1,4 +1,4 @@
-"""Auth0's hooks: at least once, in any order, in every form that a stream can be set to."""
+"""Auth0's webhooks: at least once, in any order, in every format that a stream can be configured for."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -29,8 +29,8 @@ def at(minutes: int) -> str:
     return (STARTED_AT + timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
 
 
-def event(kind: str, sub: str, minutes: int, **said: Any) -> dict[str, Any]:
-    """An event as https://auth0.com/docs/customize/events/event-types has it."""
+def event(kind: str, sub: str, minutes: int, **overrides: Any) -> dict[str, Any]:
+    """Build an event as https://auth0.com/docs/customize/events/event-types describes it."""
     account = {
         "user_id": sub,
         "email": "ann@example.com",
@@ -46,7 +46,7 @@ def event(kind: str, sub: str, minutes: int, **said: Any) -> dict[str, Any]:
         "specversion": "1.0",
         "type": f"user.{kind}",
         "time": at(minutes),
-        "data": {"object": account | said},
+        "data": {"object": account | overrides},
         "a0tenant": "coursebus",
         "a0stream": "est_1",
     }
@@ -122,7 +122,7 @@ def test_recreated_account_becomes_new_user(session: Session):
     receive(session, event("created", sub, 0))
     first = user_of(session, sub).id
     receive(session, event("deleted", sub, 5))
-    # What was erased now is older than an account of tomorrow.
+    # The account was created after the erasure, so it is a new one.
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     receive(session, event("created", sub, 9, created_at=tomorrow, updated_at=tomorrow))
 
@@ -219,12 +219,12 @@ def invalid_entry(**changed: Any) -> dict[str, Any]:
 )
 def test_invalid_entry_does_not_discard_batch(session: Session, bad: dict[str, Any]):
     skipped = AUTH0_WEBHOOK_ENTRIES_SKIPPED._value.get()  # noqa: SLF001 the library has no reader of one value
-    first, gone = make_user(session), make_user(session)
+    first, deleted = make_user(session), make_user(session)
 
-    receive(session, event("updated", first.sub, 5, email="new@example.com"), bad, event("deleted", gone.sub, 6))
+    receive(session, event("updated", first.sub, 5, email="new@example.com"), bad, event("deleted", deleted.sub, 6))
 
     assert first.email == "new@example.com"
-    assert gone.erased_at
+    assert deleted.erased_at
     assert AUTH0_WEBHOOK_ENTRIES_SKIPPED._value.get() == skipped + 1  # noqa: SLF001 as above
 
 
@@ -262,8 +262,8 @@ def test_user_created_event_has_email_verified(session: Session):
 
 
 def account(session: Session, sub: str) -> AccountState:
-    said = get_or_create_user(session, CachedEntries(), sub=sub, email=None, name=None)
-    return AccountState.decode(said["account"].encode())
+    identity = get_or_create_user(session, CachedEntries(), sub=sub, email=None, name=None)
+    return AccountState.decode(identity["account"].encode())
 
 
 def test_account_stays_blocked_until_auth0_unblocks_it(session: Session):
@@ -273,11 +273,11 @@ def test_account_stays_blocked_until_auth0_unblocks_it(session: Session):
     receive(session, event("updated", user.sub, 5, blocked=True))
     with pytest.raises(AccountBlocked):
         account(session, user.sub).require_not_blocked()
-    assert user.account_cache_entry().version > before  # replaces what the gateway has cached
+    assert user.account_cache_entry().version > before  # replaces the cached entry of the gateway
 
     receive(session, event("updated", user.sub, 4, blocked=False))  # older
     assert account(session, user.sub).blocked
-    receive(session, event("updated", user.sub, 6))  # says nothing of it
+    receive(session, event("updated", user.sub, 6))  # without the blocked state
     assert account(session, user.sub).blocked
 
     receive(session, event("updated", user.sub, 7, blocked=False))

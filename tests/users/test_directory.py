@@ -1,4 +1,4 @@
-"""The directory as an admin sees it over HTTP, and search in any script."""
+"""The user directory of admins over HTTP, and search in any script."""
 
 import json
 import time
@@ -45,7 +45,7 @@ def ann(admin: Person) -> Person:
 
 
 def create_profile(person: Person) -> UUID:
-    """What the bridge does a moment after the first request."""
+    """Create the profile as the bridge does a moment after the first request."""
     user_id = UUID(person.get("/v1/me").json["id"])
     with session_factory("users").begin() as session:
         user = session.get_one(User, user_id)
@@ -54,8 +54,8 @@ def create_profile(person: Person) -> UUID:
     return user_id
 
 
-def find_names(session: Session, q: str = "", **wanted: Any) -> list[str]:
-    page = list_users(session, q=q, **{"role": None, "limit": 100, "after": None, "total": False, **wanted})
+def find_names(session: Session, q: str = "", **filters: Any) -> list[str]:
+    page = list_users(session, q=q, **{"role": None, "limit": 100, "after": None, "total": False, **filters})
     return [user["name"] for user in page["items"]]
 
 
@@ -172,10 +172,10 @@ def test_admin_profile_change_is_visible_immediately(admin: Person, ann: Person)
 
 def test_admin_sets_roles(admin: Person, ann: Person):
     user_id = ann.get("/v1/me").json["id"]
-    given = admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["instructor"]}, If_Match='"2"')
+    assigned = admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["instructor"]}, If_Match='"2"')
     stale = admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["admin"]}, If_Match='"2"')
 
-    assert (given.status_code, given.json["roles"], given.headers["ETag"]) == (200, ["instructor"], '"3"')
+    assert (assigned.status_code, assigned.json["roles"], assigned.headers["ETag"]) == (200, ["instructor"], '"3"')
     assert (stale.status_code, stale.json["code"]) == (412, "precondition_failed")
     assert ann.get("/v1/me").json["roles"] == ["instructor"]
     assert ann.email in {user["email"] for user in admin.get("/v1/users?role=instructor&limit=100").json["items"]}
@@ -208,7 +208,7 @@ def test_role_change_invalidates_earlier_tokens_immediately(admin: Person, ann: 
         assert (refused.status_code, refused.json["code"]) == (401, "token_outdated")
     assert ann.client.get("/v1/users", headers={"Authorization": f"Bearer {old}"}).status_code == 401
     assert ann.send("GET", "/v1/me", claims=issued_before).status_code == 200
-    assert ann.get("/v1/users").status_code == 200  # what a token holds now is what the identity provider says now
+    assert ann.get("/v1/users").status_code == 200  # Auth0 has confirmed the permissions of the current token
 
 
 def test_erased_admin_loses_access_immediately(admin: Person, ann: Person):
@@ -240,8 +240,8 @@ def test_mutual_demotion_succeeds_once(admin: Person, ann: Person):
     def demote(actor: Person, target: Person) -> int:
         path, version = f"/v1/users/{ids[target.sub]}/roles", actor.get(f"/v1/users/{ids[target.sub]}").headers["ETag"]
         start.wait()
-        mine = Person(gateway().test_client(), sub=actor.sub, permissions=actor.permissions)
-        return mine.send("PUT", path, {"roles": ["learner"]}, If_Match=version).status_code
+        same_actor = Person(gateway().test_client(), sub=actor.sub, permissions=actor.permissions)
+        return same_actor.send("PUT", path, {"roles": ["learner"]}, If_Match=version).status_code
 
     with ThreadPoolExecutor(2) as pool:
         outcomes = [pool.submit(demote, admin, ann), pool.submit(demote, ann, admin)]
@@ -274,27 +274,27 @@ def test_changes_without_if_match_return_428(admin: Person, ann: Person):
 
 def test_erasure_is_immediate_and_operation_readable_by_owner(ann: Person, admin: Person):
     user_id = ann.get("/v1/me").json["id"]
-    gone = ann.send("DELETE", "/v1/me", If_Match='"2"')
+    accepted = ann.send("DELETE", "/v1/me", If_Match='"2"')
 
-    assert gone.status_code == 202
-    assert gone.json["status"] == "running"
-    operation = ann.get(gone.headers["Location"])
+    assert accepted.status_code == 202
+    assert accepted.json["status"] == "running"
+    operation = ann.get(accepted.headers["Location"])
     assert (operation.status_code, operation.json["kind"]) == (200, "users.erase_user")
-    assert admin.get(gone.headers["Location"]).status_code == 404
+    assert admin.get(accepted.headers["Location"]).status_code == 404
     assert admin.get(f"/v1/users/{user_id}").status_code == 404
     assert admin.get(f"/v1/users?q={ann.email}").json["items"] == []
     refused = ann.get("/v1/me")
     assert (refused.status_code, refused.json["code"]) == (403, "account_erased")
-    assert ann.send("DELETE", "/v1/me", If_Match='"2"').json["id"] == gone.json["id"]
+    assert ann.send("DELETE", "/v1/me", If_Match='"2"').json["id"] == accepted.json["id"]
 
 
 def test_admin_erases_user(admin: Person, ann: Person):
     user_id = ann.get("/v1/me").json["id"]
-    gone = admin.send("DELETE", f"/v1/users/{user_id}", If_Match='"2"', Prefer="respond-async")
+    accepted = admin.send("DELETE", f"/v1/users/{user_id}", If_Match='"2"', Prefer="respond-async")
 
-    assert gone.status_code == 202
-    assert gone.headers["Preference-Applied"] == "respond-async"
-    assert admin.get(gone.headers["Location"]).json["kind"] == "users.erase_user"
+    assert accepted.status_code == 202
+    assert accepted.headers["Preference-Applied"] == "respond-async"
+    assert admin.get(accepted.headers["Location"]).json["kind"] == "users.erase_user"
 
 
 def test_auth0_webhook_requires_token(admin: Person):

@@ -1,4 +1,4 @@
-"""The right to be forgotten, with every service's own handler, real databases, and a look into every corner."""
+"""Account erasure with every service's own handler, real databases, and a search of every store."""
 
 import time
 from datetime import timedelta
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("auth0_sync_disabled")
 
 
 class Ann:
-    """Somebody who has left traces in every service."""
+    """A user with personal data in every service."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -43,7 +43,7 @@ class Ann:
         return self.database.value("SELECT version FROM users.users WHERE id = :id", id=self.id)
 
     def request_erasure(self) -> str:
-        """Ask to be forgotten; returns the operation's id."""
+        """Request the erasure; returns the operation's id."""
         operation = call_task("users.erase_own_account", sub=self.sub, expected_version=self.version)
         assert operation["status"] == "running"
         return operation["id"].removeprefix("users-")
@@ -64,7 +64,7 @@ def ann(database: Database) -> Ann:
 
 
 def create_paid_order(ann: Ann, course_id: UUID) -> UUID:
-    """An order that is paid, whose return address tells who bought."""
+    """Create a paid order whose return URL contains the buyer's email address."""
     with session_factory("payments").begin() as session:
         order = Order(
             id=uuid4(),
@@ -103,7 +103,7 @@ def grant_course(ann: Ann, course_id: UUID) -> None:
 
 
 def store_personal_data_in_bus_tables(ann: Ann) -> None:
-    """What commands, answers, failures and poison leave behind."""
+    """Store what commands, replies, failures and dead letters leave behind."""
     event = UserUpdated(user_id=ann.id, version=9, pii=Person(email=ann.email, name="Ann"), updated_at=utc_now())
     with session_factory("notifications").begin() as session:
         session.add(
@@ -164,7 +164,7 @@ def test_erasure_removes_all_personal_data(ann: Ann):
     deliver_pending_events(ann.database)
 
     assert find_personal_data(ann.email, ann.database) == []
-    # Her name at Auth0 is what she may still read the receipt by, and nothing else.
+    # Auth0's user id stays only where the user may still read the outcome of the erasure.
     assert {trace.partition(":")[0] for trace in find_personal_data(ann.sub, ann.database)} <= {
         "bus.operations",
         "redis",
@@ -202,10 +202,10 @@ def test_redelivered_erasure_publishes_event_once(ann: Ann, service: str):
     ann.request_erasure()
     deliver_pending_events(ann.database, twice=True)
 
-    told = ann.database.rows(
+    payloads = ann.database.rows(
         "SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_ERASED' AND aggregatetype = :topic", topic=service
     )
-    assert [payload["service"] for (payload,) in told] == [service]
+    assert [payload["service"] for (payload,) in payloads] == [service]
 
 
 def test_redelivered_confirmations_list_each_service_once(ann: Ann):
@@ -221,7 +221,7 @@ def test_valid_token_of_erased_user_is_rejected(ann: Ann):
     reply = deliver("users.get_or_create_user", {"sub": ann.sub, "email": ann.email, "name": "Ann"})
 
     assert reply["error"]["name"] == "AccountErased"
-    assert find_personal_data(ann.email, ann.database) != []  # nobody has been told yet
+    assert find_personal_data(ann.email, ann.database) != []  # no service has handled the event yet
     deliver_pending_events(ann.database)
     assert find_personal_data(ann.email, ann.database) == []
 
@@ -276,7 +276,7 @@ def test_erasure_waits_for_running_operation(ann: Ann):
 def test_rebuilt_contact_projection_omits_erased_user(ann: Ann):
     ann.request_erasure()
     deliver_pending_events(ann.database)
-    known = ann.database.rows("SELECT * FROM notifications.contacts")
+    contacts = ann.database.rows("SELECT * FROM notifications.contacts")
     events = [
         {"type": type_, "payload": payload}
         for type_, payload in ann.database.rows(
@@ -287,7 +287,7 @@ def test_rebuilt_contact_projection_omits_erased_user(ann: Ann):
     ]
     call_task("notifications.rebuild_projection", name="notifications.contacts", key=str(ann.id), events=events)
 
-    assert ann.database.rows("SELECT * FROM notifications.contacts") == known
+    assert ann.database.rows("SELECT * FROM notifications.contacts") == contacts
 
 
 def test_erased_user_is_not_found(ann: Ann):

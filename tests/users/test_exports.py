@@ -1,4 +1,4 @@
-"""The right to see all: every service lays out its part, and the gateway puts them together."""
+"""Data exports: every service exports its part, and the gateway combines the parts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("auth0_sync_disabled")
 
 @pytest.fixture
 def ann(database: Database, monkeypatch) -> Iterator[Person]:
-    """Somebody who has signed in and enrolled."""
+    """A user who has signed in and enrolled."""
     trust_test_tokens(monkeypatch)
     cache_redis().flushdb()
     with running_worker(*SERVICES):
@@ -35,11 +35,11 @@ def ann(database: Database, monkeypatch) -> Iterator[Person]:
 
 
 def test_export_contains_part_of_every_service(ann: Person, database: Database):
-    begun = ann.send("POST", "/v1/me/export", Idempotency_Key=uuid4().hex)
-    assert begun.status_code == 202
+    accepted = ann.send("POST", "/v1/me/export", Idempotency_Key=uuid4().hex)
+    assert accepted.status_code == 202
     deliver_pending_events(database)
 
-    operation = ann.get(begun.headers["Location"]).json
+    operation = ann.get(accepted.headers["Location"]).json
     assert (operation["status"], operation["result"]["href"]) == ("succeeded", "/v1/me/export")
     export = ann.get("/v1/me/export").json
     parts = export["services"]
@@ -56,9 +56,9 @@ def test_export_events_contain_no_personal_data(ann: Person, database: Database)
     ann.send("POST", "/v1/me/export")
     deliver_pending_events(database)
 
-    told = database.rows("SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_EXPORTED'")
-    assert len(told) == len(SERVICES)
-    assert ann.email not in str(told)
+    parts = database.rows("SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_EXPORTED'")
+    assert len(parts) == len(SERVICES)
+    assert ann.email not in str(parts)
 
 
 def test_running_export_is_reused(ann: Person, database: Database):
@@ -84,12 +84,12 @@ def test_missing_export_returns_404(ann: Person):
 
 
 def test_redelivered_export_parts_publish_event_once(ann: Person, database: Database):
-    begun = ann.send("POST", "/v1/me/export")
+    accepted = ann.send("POST", "/v1/me/export")
     deliver_pending_events(database, twice=True)
 
-    told: list[Any] = database.rows("SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_EXPORTED'")
-    assert sorted(payload["service"] for (payload,) in told) == sorted(SERVICES)
-    assert ann.get(begun.headers["Location"]).json["status"] == "succeeded"
+    parts: list[Any] = database.rows("SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_EXPORTED'")
+    assert sorted(payload["service"] for (payload,) in parts) == sorted(SERVICES)
+    assert ann.get(accepted.headers["Location"]).json["status"] == "succeeded"
 
 
 def test_export_of_another_user_is_not_found(ann: Person, database: Database):
@@ -104,9 +104,9 @@ def test_export_of_another_user_is_not_found(ann: Person, database: Database):
 def test_erasure_deletes_pending_export(ann: Person, database: Database):
     etag = ann.get("/v1/me").headers["ETag"]
     ann.send("POST", "/v1/me/export")
-    gone = ann.send("DELETE", "/v1/me", If_Match=etag)  # an export does not change the profile
+    accepted = ann.send("DELETE", "/v1/me", If_Match=etag)  # an export does not change the profile
     deliver_pending_events(database)
 
-    assert ann.get(gone.headers["Location"]).json["status"] == "succeeded"
+    assert ann.get(accepted.headers["Location"]).json["status"] == "succeeded"
     assert database.count("bus.export_parts") == 0
     assert database.count("users.exports") == 0

@@ -36,10 +36,10 @@ def test_known_sub_keeps_id_without_new_event(session: Session):
 
 
 def test_identity_is_cached_in_gateway_format(session: Session):
-    remembered, sub = CachedEntries(), make_sub()
-    identity = get_or_create_user(session, remembered, sub=sub, email=None, name=None)
+    cached, sub = CachedEntries(), make_sub()
+    identity = get_or_create_user(session, cached, sub=sub, email=None, name=None)
 
-    assert remembered[identity_key(sub)].body.decode() == str(identity["user_id"])
+    assert cached[identity_key(sub)].body.decode() == str(identity["user_id"])
 
 
 def test_profile_shows_roles_of_first_token(session: Session):
@@ -64,5 +64,5 @@ def test_concurrent_first_requests_create_one_user():
     with session_factory("users").begin() as session:
         assert published_events(session, user_id) == [("USER_CREATED", 1)]
         session.delete(session.get_one(User, user_id))
-        # Nobody is to be told of the people of a test.
+        # The users of this test must not be published.
         session.delete(session.scalars(select(OutboxEvent).where(OutboxEvent.aggregateid == str(user_id))).one())

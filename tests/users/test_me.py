@@ -29,20 +29,20 @@ def ann(monkeypatch) -> Person:
 
 @pytest.fixture
 def cache_unavailable(monkeypatch) -> None:
-    away = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
-    monkeypatch.setattr(cache, "cache_redis", lambda: away)
-    for script in (cache._PUT_UNLESS_NEWER, cache._OWN_PROFILE):  # noqa: SLF001 they keep their client
-        monkeypatch.setattr(script, "registered_client", away)
+    unreachable = Redis(host="127.0.0.1", port=1, retry=Retry(NoBackoff(), 0))
+    monkeypatch.setattr(cache, "cache_redis", lambda: unreachable)
+    for script in (cache._PUT_UNLESS_NEWER, cache._OWN_PROFILE):  # noqa: SLF001 the scripts keep their client
+        monkeypatch.setattr(script, "registered_client", unreachable)
 
 
 @pytest.fixture
 def no_queue(monkeypatch) -> None:
-    """Any push to a queue fails."""
-    monkeypatch.setattr("core.messaging.task_queue.enqueue", lambda *_, **__: pytest.fail("a queue was touched"))
+    """Fail on any push to a queue."""
+    monkeypatch.setattr("core.messaging.task_queue.enqueue", lambda *_, **__: pytest.fail("a task was enqueued"))
 
 
 def create_profile(person: Person) -> UUID:
-    """What the bridge does a moment after the first request."""
+    """Create the profile as the bridge does a moment after the first request."""
     user_id = UUID(person.get("/v1/me").json["id"])
     with session_factory("users").begin() as session:
         initialize_profile(session, CachedEntries(), event=creation_of(session.get_one(User, user_id)))
@@ -60,20 +60,20 @@ def test_first_request_is_served_from_token_claims(ann: Person):
 
 def test_profile_is_served_from_cache_without_queue(ann: Person, request):
     create_profile(ann)
-    asked = ann.get("/v1/me")
+    first = ann.get("/v1/me")
     request.getfixturevalue("no_queue")
     cached = ann.get("/v1/me")
 
-    assert cached.data == asked.data
-    assert cached.headers["ETag"] == asked.headers["ETag"] == '"2"'
+    assert cached.data == first.data
+    assert cached.headers["ETag"] == first.headers["ETag"] == '"2"'
 
 
 def test_profile_is_read_from_cache_in_one_round_trip(ann: Person, monkeypatch):
     create_profile(ann)
-    asked = ann.get("/v1/me")
-    monkeypatch.setattr(cache, "cache_redis", lambda: pytest.fail("the cache was asked again"))
+    first = ann.get("/v1/me")
+    monkeypatch.setattr(cache, "cache_redis", lambda: pytest.fail("the cache was read again"))
 
-    assert ann.get("/v1/me").data == asked.data
+    assert ann.get("/v1/me").data == first.data
 
 
 def test_cached_profile_of_erased_user_is_not_shown(ann: Person):

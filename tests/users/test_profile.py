@@ -11,10 +11,10 @@ from workers.users.profiles import change_profile, initialize_profile, show_prof
 
 
 def test_user_created_event_initializes_and_caches_profile(session: Session):
-    user, remembered = make_new_user(session), CachedEntries()
-    initialize_profile(session, remembered, event=creation_of(user, locale="ru", timezone="Europe/Moscow"))
+    user, cached = make_new_user(session), CachedEntries()
+    initialize_profile(session, cached, event=creation_of(user, locale="ru", timezone="Europe/Moscow"))
 
-    stored = remembered[profile_key(user.id)]
+    stored = cached[profile_key(user.id)]
     assert stored.version == 2
     assert msgspec.json.decode(stored.body) == msgspec.to_builtins(
         {
@@ -59,22 +59,22 @@ def test_token_claims_are_ignored_once_profile_exists(session: Session):
 
 
 def test_change_is_cached_and_publishes_event(session: Session):
-    user, remembered = make_user(session), CachedEntries()
+    user, cached = make_user(session), CachedEntries()
     changed = change_profile(
-        session, remembered, user_id=user.id, expected_version=2, changes={"locale": "ru", "avatar_url": None}
+        session, cached, user_id=user.id, expected_version=2, changes={"locale": "ru", "avatar_url": None}
     )
 
     assert (changed["locale"], changed["name"], changed["version"]) == ("ru", "Ann", 3)
-    assert remembered[profile_key(user.id)].version == 3
+    assert cached[profile_key(user.id)].version == 3
     assert published_events(session, user.id)[-1] == ("USER_UPDATED", 3)
 
 
 def test_change_without_effect_publishes_no_event(session: Session):
-    user, remembered = make_user(session), CachedEntries()
-    unchanged = change_profile(session, remembered, user_id=user.id, expected_version=2, changes={"name": "Ann"})
+    user, cached = make_user(session), CachedEntries()
+    unchanged = change_profile(session, cached, user_id=user.id, expected_version=2, changes={"name": "Ann"})
 
     assert unchanged["version"] == 2
-    assert not remembered
+    assert not cached
     assert len(published_events(session, user.id)) == 2
 
 
