@@ -213,9 +213,9 @@ def test_lesson_requires_access(session):
     grant_access(session, event=purchase)
     lesson_id = first_lesson_id(course)
 
-    told_lesson = show_lesson(session, course_id=course.id, lesson_id=lesson_id, caller=Caller(purchase.user_id))
-    assert told_lesson["version"] == 1
-    assert told_lesson["view"]["content"] == {"body": "Words."}
+    lesson = show_lesson(session, course_id=course.id, lesson_id=lesson_id, caller=Caller(purchase.user_id))
+    assert lesson["version"] == 1
+    assert lesson["view"]["content"] == {"body": "Words."}
     with pytest.raises(NotEnrolled):
         show_lesson(session, course_id=course.id, lesson_id=lesson_id, caller=Caller(uuid4()))
     with pytest.raises(TokenMissing):

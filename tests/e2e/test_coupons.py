@@ -93,7 +93,7 @@ def test_invalid_checkout_requests_are_rejected(harness: ScenarioHarness, learne
     for_other_course = issue(admin, course_ids=[str(uuid4())])["code"]
     over = issue(admin, ends_at="2020-01-01T00:00:00Z")["code"]
     refusals = {
-        "NOBODYS": "coupon_unknown",
+        "UNKNOWN": "coupon_unknown",
         euros: "coupon_currency_mismatch",
         for_other_course: "coupon_not_applicable",
         over: "coupon_expired",

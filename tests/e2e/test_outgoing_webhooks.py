@@ -224,7 +224,7 @@ def test_unknown_endpoint_or_dead_letter_returns_404(admin: Person):
         admin.post(f"{path}/rotate-secret"),
         admin.post(f"{path}/deliveries/{uuid4()}/replay"),
         admin.post("/v1/dead-letters/courses-999999999/replay"),
-        admin.post("/v1/dead-letters/nobody-1/replay"),
+        admin.post("/v1/dead-letters/unknown-1/replay"),
     ):
         assert problem(answer) == (404, "not_found")
 

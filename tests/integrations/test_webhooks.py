@@ -34,12 +34,12 @@ def claim(session: Session, *, limit: int = 100, busy: dict[UUID, int] | None = 
     return claim_deliveries(session, busy=busy or {}, limit=limit)
 
 
-def finish_parcel(session: Session, parcel: WebhookRequest, outcome: Outcome) -> None:
+def finish(session: Session, request: WebhookRequest, outcome: Outcome) -> None:
     finish_attempt(
         session,
-        endpoint_id=parcel.endpoint_id,
-        delivery_id=parcel.delivery_id,
-        attempt=parcel.attempt,
+        endpoint_id=request.endpoint_id,
+        delivery_id=request.delivery_id,
+        attempt=request.attempt,
         outcome=outcome,
     )
 
@@ -55,8 +55,8 @@ def make_due(session: Session) -> None:
 def fail(session: Session, times: int) -> None:
     for _ in range(times):
         make_due(session)
-        for parcel in claim(session):
-            finish_parcel(session, parcel, FAILURE)
+        for request in claim(session):
+            finish(session, request, FAILURE)
 
 
 def test_standardwebhooks_library_verifies_signatures():
@@ -114,11 +114,11 @@ def test_event_creates_one_delivery_per_subscribed_endpoint(deliver, database: D
 def test_webhook_body_is_the_feed_event(session: Session):
     make_endpoint(session)
     event_id = append_and_schedule(session)
-    [parcel] = claim(session)
+    [request] = claim(session)
 
-    assert parcel.event["id"] == str(event_id)
-    assert parcel.event["type"] == "COURSE_PURCHASED"
-    assert parcel.attempt == 1
+    assert request.event["id"] == str(event_id)
+    assert request.event["type"] == "COURSE_PURCHASED"
+    assert request.attempt == 1
 
 
 def test_claimed_delivery_is_leased(session: Session):
@@ -133,7 +133,7 @@ def test_claimed_delivery_is_leased(session: Session):
     delivery.due_at = utc_now()  # as if its worker had been killed long ago
     [second] = claim(session)
     assert (first.event["id"], second.attempt) == (second.event["id"], 2)
-    finish_parcel(session, second, SUCCESS)
+    finish(session, second, SUCCESS)
     assert claim(session) == []
 
 
@@ -143,10 +143,10 @@ def test_superseded_attempt_counts_only_when_delivered(session: Session):
     [first] = claim(session)
     make_due(session)
     [second] = claim(session)
-    finish_parcel(session, first, FAILURE)
+    finish(session, first, FAILURE)
     assert deliveries(session)[0].status_code is None
-    finish_parcel(session, first, SUCCESS)
-    finish_parcel(session, second, FAILURE)
+    finish(session, first, SUCCESS)
+    finish(session, second, FAILURE)
 
     assert [each.status for each in deliveries(session)] == ["delivered"]
 
@@ -155,11 +155,11 @@ def test_concurrent_deliveries_per_endpoint_are_limited(session: Session):
     slow, quick = make_endpoint(session), make_endpoint(session)
     for _ in range(10):
         append_and_schedule(session)
-    claimed = [parcel.endpoint_id for parcel in claim(session)]
+    claimed = [request.endpoint_id for request in claim(session)]
     assert (claimed.count(slow.id), claimed.count(quick.id)) == (4, 4)
 
     make_due(session)
-    claimed = [parcel.endpoint_id for parcel in claim(session, busy={slow.id: 4, quick.id: 3}, limit=9)]
+    claimed = [request.endpoint_id for request in claim(session, busy={slow.id: 4, quick.id: 3}, limit=9)]
     assert (claimed.count(slow.id), claimed.count(quick.id)) == (0, 1)
 
 
@@ -197,15 +197,15 @@ def test_retry_after_is_honored_up_to_one_hour(session: Session):
     for retry_after, applied in ((60, 60), (10**9, 3600)):
         append_and_schedule(session)
         make_due(session)
-        [parcel] = claim(session)
-        finish_parcel(
+        [request] = claim(session)
+        finish(
             session,
-            parcel,
+            request,
             Outcome(status_code=429, error="status_429", duration_ms=1, retry_after_seconds=retry_after),
         )
-        delay = deliveries(session, id=parcel.delivery_id)[0].due_at - utc_now()
+        delay = deliveries(session, id=request.delivery_id)[0].due_at - utc_now()
         assert abs(delay.total_seconds() - applied) < 2
-        session.delete(deliveries(session, id=parcel.delivery_id)[0])
+        session.delete(deliveries(session, id=request.delivery_id)[0])
 
 
 def test_failing_endpoint_backs_off_and_recovers_on_success(session: Session):
@@ -220,8 +220,8 @@ def test_failing_endpoint_backs_off_and_recovers_on_success(session: Session):
     fail(session, 2)
     assert endpoint.resting_until - utc_now() > 1.5 * first
     make_due(session)
-    [parcel] = claim(session)
-    finish_parcel(session, parcel, SUCCESS)
+    [request] = claim(session)
+    finish(session, request, SUCCESS)
 
     assert (endpoint.failures, endpoint.failing_since, endpoint.resting_until) == (0, None, None)
 
@@ -252,8 +252,8 @@ def test_persistently_failing_endpoint_is_disabled_with_event(session: Session):
 def test_http_410_disables_endpoint(session: Session):
     endpoint = make_endpoint(session)
     append_and_schedule(session)
-    [parcel] = claim(session)
-    finish_parcel(session, parcel, Outcome(status_code=410, error="status_410", duration_ms=1))
+    [request] = claim(session)
+    finish(session, request, Outcome(status_code=410, error="status_410", duration_ms=1))
 
     assert endpoint.disabled_reason == "gone"
     assert [each.status for each in deliveries(session)] == ["failed"]
@@ -273,21 +273,21 @@ def test_rotated_secret_stays_valid_for_one_day(session: Session):
 def test_manual_replay_keeps_webhook_id(session: Session):
     endpoint = make_endpoint(session)
     append_and_schedule(session)
-    [parcel] = claim(session)
-    finish_parcel(session, parcel, SUCCESS)
-    replay_delivery(session, ignore_hint, endpoint_id=endpoint.id, delivery_id=parcel.delivery_id)
+    [request] = claim(session)
+    finish(session, request, SUCCESS)
+    replay_delivery(session, ignore_hint, endpoint_id=endpoint.id, delivery_id=request.delivery_id)
     session.flush()
     [again] = claim(session)
 
-    assert (again.event["id"], again.attempt) == (parcel.event["id"], 1)
+    assert (again.event["id"], again.attempt) == (request.event["id"], 1)
 
 
 def test_replay_covers_undelivered_or_all_past_events(session: Session):
     before = append_to_event_log(session)
     endpoint = make_endpoint(session, "http://127.0.0.1:9/", "COURSE_PURCHASED")
     append_and_schedule(session)
-    for parcel in claim(session):
-        finish_parcel(session, parcel, SUCCESS)
+    for request in claim(session):
+        finish(session, request, SUCCESS)
     append_to_event_log(session, build_event(CourseCompleted))  # not subscribed
     append_and_schedule(session)
     since = utc_now() - timedelta(minutes=1)
@@ -313,12 +313,12 @@ def test_replay_to_disabled_endpoint_is_rejected(session: Session):
 def test_deleting_endpoint_deletes_its_deliveries(session: Session):
     endpoint = make_endpoint(session)
     append_and_schedule(session)
-    [parcel] = claim(session)
+    [request] = claim(session)
     delete_endpoint(session, endpoint_id=endpoint.id)
 
     assert deliveries(session) == []
     with pytest.raises(NotFound):  # the attempt ends after the deletion
-        finish_parcel(session, parcel, SUCCESS)
+        finish(session, request, SUCCESS)
 
 
 def test_deliveries_are_paged_newest_first(session: Session):

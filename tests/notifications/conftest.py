@@ -234,7 +234,7 @@ class NotificationHarness:
         document = self.notification_store._collection.find_one({"_id": str(delivery_id)})  # noqa: SLF001 the store has no reader of one delivery's state
         return document["state"], document["reason"]
 
-    def feed(self, user_id: UUID) -> list[dict]:
+    def inbox(self, user_id: UUID) -> list[dict]:
         return self.notification_store.list_inbox(user_id, unread=False, limit=100, after=None)["items"]
 
     def published_events(self) -> list[tuple[str, int]]:

@@ -45,7 +45,7 @@ def test_notification_list_is_paged_newest_first(harness, ann):
         after = found["next"]
 
     assert [len(page) for page in pages] == [2, 2, 2]
-    assert len({told_id for page in pages for told_id in page}) == 6
+    assert len({id_ for page in pages for id_ in page}) == 6
 
 
 def replay(session, harness, delivery_id: UUID) -> dict:
@@ -84,7 +84,7 @@ def test_replay_rechecks_preferences(session, harness, ann):
 
 def test_replay_rejects_in_app_and_unknown_notifications(session, harness, ann):
     harness.queue(ann)
-    [note] = harness.feed(ann)
+    [note] = harness.inbox(ann)
 
     with pytest.raises(NotificationNotReplayable):
         replay(session, harness, UUID(note["id"]))

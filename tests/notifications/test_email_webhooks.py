@@ -63,7 +63,7 @@ def test_bounced_or_complained_address_is_suppressed(session, harness, report, k
     assert harness.server.mails == []
     [mail] = [each for each in harness.notification_store.list_for_user(user_id) if each["channel"] == "email"]
     assert (mail["state"], mail["reason"]) == ("suppressed", kind)
-    assert len(harness.feed(user_id)) == 1
+    assert len(harness.inbox(user_id)) == 1
 
 
 def test_suppression_does_not_affect_other_address(harness, report):

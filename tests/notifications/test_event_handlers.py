@@ -33,7 +33,7 @@ def test_redelivered_event_notifies_once(session, harness, handler):
         harness.handle(handler, event, event_id=event_id)
     harness.deliver_enqueued()
 
-    [note] = harness.feed(user_id)
+    [note] = harness.inbox(user_id)
     sent = [(mail["to"], mail["subject"], note["body"] in mail["text"]) for mail in harness.server.mails]
     assert sent == ([(["ann@example.com"], note["title"], True)] if is_mailed(event) else [])
 
@@ -46,7 +46,7 @@ def test_each_event_is_notified_separately(session, harness, handler):
         harness.handle(handler, event)
     harness.deliver_enqueued()
 
-    assert len(harness.feed(user_id)) == 2
+    assert len(harness.inbox(user_id)) == 2
     assert len(harness.server.mails) == sum(map(is_mailed, events))
 
 
@@ -72,7 +72,7 @@ def test_event_before_its_user_raises_projection_behind(harness, handler):
     with pytest.raises(ProjectionNotReady):
         harness.handle(handler, EVENT_BY_HANDLER[handler](user_id))
 
-    assert harness.feed(user_id) == harness.enqueued == []
+    assert harness.inbox(user_id) == harness.enqueued == []
 
 
 def test_handler_rerun_after_rollback_notifies_once(session, harness):
@@ -83,14 +83,14 @@ def test_handler_rerun_after_rollback_notifies_once(session, harness):
         savepoint.rollback()
     harness.handle(send_lesson_completed, event, event_id=event_id)
 
-    assert len(harness.feed(user_id)) == 1
+    assert len(harness.inbox(user_id)) == 1
 
 
 def test_redelivery_keeps_notification_read(session, harness):
     user_id = make_contact(session)
     event, event_id = lesson_completed(user_id), new_id()
     harness.handle(send_lesson_completed, event, event_id=event_id)
-    [note] = harness.feed(user_id)
+    [note] = harness.inbox(user_id)
     harness.notification_store.mark_read(user_id, note["id"], at=utc_now())
     harness.handle(send_lesson_completed, event, event_id=event_id)
 
@@ -102,7 +102,7 @@ def test_notification_data_has_event_and_no_pii(session, harness):
     event = payment_succeeded(user_id)
     harness.handle(send_receipt, event)
 
-    [note] = harness.feed(user_id)
+    [note] = harness.inbox(user_id)
     assert note["data"]["event"] == "PAYMENT_SUCCEEDED"
     assert note["data"]["order_id"] == str(event.order_id)
     assert note["data"].keys().isdisjoint({"user_id", "sub", "pii"})
@@ -113,14 +113,14 @@ def test_notification_uses_recipient_language(session, harness):
     user_id = make_contact(session, locale="ru-RU")
     harness.handle(send_lesson_completed, lesson_completed(user_id))
 
-    assert harness.feed(user_id)[0]["title"] == "Урок пройден: Means and medians"
+    assert harness.inbox(user_id)[0]["title"] == "Урок пройден: Means and medians"
 
 
 def test_subscription_enrollment_is_not_notified(session, harness):
     user_id = make_contact(session)
     harness.handle(send_enrollment_confirmation, enrollment_created(user_id, source="subscription"))
 
-    assert harness.feed(user_id) == []
+    assert harness.inbox(user_id) == []
 
 
 def test_certificate_notification_has_verification_link(session, harness):
@@ -129,6 +129,6 @@ def test_certificate_notification_has_verification_link(session, harness):
     harness.handle(send_certificate, event)
     harness.deliver_enqueued()
 
-    [note], [mail] = harness.feed(user_id), harness.server.mails
+    [note], [mail] = harness.inbox(user_id), harness.server.mails
     assert (note["data"]["code"], event.code in note["body"]) == (event.code, True)
     assert f"{settings.PUBLIC_URL}/v1/certificates/{event.code}" in mail["text"]

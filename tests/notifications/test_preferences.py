@@ -133,7 +133,7 @@ def test_disabled_channels_are_skipped_with_reason(harness, ann):
     harness.handle(send_enrollment_confirmation, enrollment_created(ann))
     harness.deliver_enqueued()
 
-    assert harness.feed(ann) == harness.server.mails == []
+    assert harness.inbox(ann) == harness.server.mails == []
     assert channel_outcomes(harness, ann) == {("email", "skipped", "preference"), ("in_app", "skipped", "preference")}
     assert harness.published_events() == []
 
@@ -155,7 +155,7 @@ def test_receipt_ignores_preferences_and_quiet_hours(harness, ann):
     harness.handle(send_receipt, payment_succeeded(ann))
     harness.deliver_enqueued()
 
-    assert len(harness.feed(ann)) == len(harness.server.mails) == 1
+    assert len(harness.inbox(ann)) == len(harness.server.mails) == 1
 
 
 def test_mail_is_held_until_quiet_hours_end(harness, ann, clock):
@@ -164,7 +164,7 @@ def test_mail_is_held_until_quiet_hours_end(harness, ann, clock):
     delivery_id = harness.queue(ann)
     harness.deliver(delivery_id)
     assert harness.state_of(delivery_id) == ("held", "quiet_hours")
-    assert len(harness.feed(ann)) == 1  # the inbox ignores quiet hours
+    assert len(harness.inbox(ann)) == 1  # the inbox ignores quiet hours
 
     clock.set(datetime(2027, 6, 11, 7, 59, tzinfo=BERLIN))
     assert harness.sweep() == 0
@@ -209,7 +209,7 @@ def test_many_completions_send_one_mail(harness, ann):
     harness.handle(send_certificate, certificate_issued(ann))
     harness.deliver_enqueued()
 
-    assert len(harness.feed(ann)) == 10
+    assert len(harness.inbox(ann)) == 10
     [mail] = harness.server.mails
     assert "You have completed the course “Practical Statistics”" in mail["text"]
 
@@ -227,7 +227,7 @@ def test_mails_per_category_are_limited_per_day(harness, ann, clock, monkeypatch
         *[("skipped", "daily_limit")] * 2,
         *[("sent", None)] * 4,
     ]
-    assert len(harness.feed(ann)) == 8
+    assert len(harness.inbox(ann)) == 8
 
     clock.advance(timedelta(hours=25))
     tomorrow = harness.queue(ann)

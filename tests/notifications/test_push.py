@@ -63,7 +63,7 @@ def test_push_message_matches_inbox_notification(harness, ann, register_devices,
     delivery_id = queue_push(harness, ann)
     harness.push(delivery_id)
 
-    [note] = harness.feed(ann)
+    [note] = harness.inbox(ann)
     [by_fcm], [by_web_push] = push_service.delivered_messages(app), push_service.delivered_messages(browser)
     assert by_fcm["notification"] == {"title": note["title"], "body": note["body"]}
     assert by_fcm["data"]["event"] == "COURSE_COMPLETED"

@@ -93,7 +93,7 @@ class LearnerTimeline:
         return self.reminders_in_inbox()
 
     def reminders_in_inbox(self) -> list[str]:
-        data = [note["data"] for note in reversed(self.harness.feed(self.user_id))]
+        data = [note["data"] for note in reversed(self.harness.inbox(self.user_id))]
         return [f"{each['kind']} {each.get('days', '')}".strip() for each in data if each["event"] == "REMINDER"]
 
 

@@ -34,7 +34,7 @@ def test_link_unsubscribes_from_its_category_only(session, harness, ann, link):
     harness.deliver_enqueued()
 
     assert [mail["subject"] for mail in harness.server.mails] == ["Ваш сертификат: «Practical Statistics»"]
-    assert len(harness.feed(ann)) == 3
+    assert len(harness.inbox(ann)) == 3
 
 
 def test_unsubscribe_is_idempotent(session, preference_store, ann, link):

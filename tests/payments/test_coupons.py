@@ -174,7 +174,7 @@ def test_inapplicable_coupon_is_rejected_with_reason(harness, session, course_id
 
 def test_unknown_coupon_is_rejected(harness, course_id):
     with pytest.raises(CouponUnknown):
-        harness.checkout(course_id, coupon="NOBODYS")
+        harness.checkout(course_id, coupon="UNKNOWN")
 
 
 def test_course_coupon_requires_bundle_of_its_courses_only(harness, session, course_id):
@@ -227,7 +227,7 @@ def test_new_checkout_replaces_or_releases_coupon(harness, session, course_id):
 def test_rejected_coupon_keeps_open_session(harness, session, course_id):
     open_one = harness.checkout(course_id)
     with pytest.raises(CouponUnknown):
-        harness.checkout(course_id, coupon="NOBODYS")
+        harness.checkout(course_id, coupon="UNKNOWN")
     assert harness.checkout(course_id)["id"] == open_one["id"]
 
 

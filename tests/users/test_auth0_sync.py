@@ -205,4 +205,4 @@ def test_roles_beyond_first_page_are_added_and_removed(ann: Ann, auth0: Auth0):
 
 def test_unknown_auth0_role_raises_unavailable(auth0: Auth0):
     with pytest.raises(Unavailable):
-        auth0.set_roles("auth0|somebody", ["emperor"])
+        auth0.set_roles("auth0|unknown", ["emperor"])
