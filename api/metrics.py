@@ -24,7 +24,7 @@ def init_app(app: Flask) -> None:
     app.extensions["metrics_registry"] = exporter.registry
     seconds = Histogram(
         "coursebus_http_request_seconds",
-        "From the first hook of a request to its last.",
+        "Duration of a request, from the first hook to the last.",
         ["method", "route", "status"],
         buckets=_BUCKETS,
         registry=exporter.registry,

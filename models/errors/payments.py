@@ -110,7 +110,7 @@ class ResolutionNotAllowed(Conflict):
 
 
 class RefundTooLarge(Invalid):
-    message = "At most {0} {1} (minor units) can be given back."
+    message = "At most {0} {1} (minor units) can be refunded."
 
 
 class PaymentRefused(DomainError):

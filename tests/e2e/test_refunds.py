@@ -147,7 +147,7 @@ def test_refund_reversal_restores_access(purchase: Purchase, fault: str) -> None
     access = purchase.learner.get(f"/v1/me/courses/{purchase.course['id']}/access").json()
     assert (access["access"], [grant["status"] for grant in access["grants"]]) == (True, ["active"])
     assert (purchase.completion_status(), purchase.order()["refunded_minor"]) == (200, 0)
-    eventually(lambda: sum("came back to us" in subject for subject in purchase.learner.subjects()) == 1)
+    eventually(lambda: sum("was returned" in subject for subject in purchase.learner.subjects()) == 1)
     entries = purchase.admin.get(f"/v1/ledger/entries?order_id={purchase.order_id}").json()["items"]
     kinds = [entry["kind"] for entry in reversed(entries)]
     assert kinds == ["capture"] * 2 + ["refund"] * 2 + ["refund_returned"] * 2

@@ -120,7 +120,7 @@ def test_abandoned_checkout_reminder_until_paid(harness: ScenarioHarness, clock:
     harness.platform.wait_until_handled()
     clock.set(datetime.now(UTC) + timedelta(hours=25))
     run_reminder_job(clock)
-    assert len(reminders(learner)) == count_mails(learner, "is not finished") == 1
+    assert len(reminders(learner)) == count_mails(learner, "is not complete") == 1
 
 
 def test_delayed_reminder_is_skipped_after_payment(harness: ScenarioHarness, clock: Clock) -> None:
@@ -142,7 +142,7 @@ def test_delayed_reminder_is_skipped_after_payment(harness: ScenarioHarness, clo
         os.kill(mail, signal.SIGCONT)
     skipped = [("skipped", "no_longer_applicable")]
     eventually(lambda: delivery_outcomes(harness, learner, "email", "reminders") == skipped, within_seconds=60)
-    assert count_mails(learner, "is not finished") == 0
+    assert count_mails(learner, "is not complete") == 0
 
 
 def test_streak_reminder_on_last_evening(harness: ScenarioHarness, clock: Clock) -> None:
@@ -187,7 +187,7 @@ def test_trial_end_reminder_unless_canceled(harness: ScenarioHarness, clock: Clo
         learner.post(f"/v1/subscriptions/{trial.json()['id']}/cancel")
     clock.set(datetime.now(UTC) + 11 * DAY + timedelta(minutes=5))
     clock.run("payments.process_due_subscriptions", times=2)
-    ends = f"Your trial of “{plan['name']}” ends soon"
+    ends = f"Your free trial of “{plan['name']}” ends soon"
     if then == "goes on":
         mail_of(learner, ends)
     harness.platform.wait_until_handled()

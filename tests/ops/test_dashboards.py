@@ -41,7 +41,7 @@ def test_every_panel_has_unit_and_provisioned_datasource(name: str):
 
 @pytest.mark.parametrize("name", sorted(DASHBOARDS))
 def test_stat_panels_have_color_thresholds(name: str):
-    traffic = "Requests a second"  # a value without good or bad ranges
+    traffic = "Requests per second"  # a value without good or bad ranges
     numbers = [panel for panel in DASHBOARDS[name]["panels"] if panel["type"] == "stat" and panel["title"] != traffic]
 
     assert numbers

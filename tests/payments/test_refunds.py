@@ -123,7 +123,7 @@ def test_pending_refund_reduces_refundable_amount(harness, checkout):
     assert order_amounts(harness, checkout) == ("paid", 4000, 0)
     with pytest.raises(RefundTooLarge) as refusal:
         harness.refund(checkout, 901)
-    assert str(refusal.value) == "At most 900 USD (minor units) can be given back."
+    assert str(refusal.value) == "At most 900 USD (minor units) can be refunded."
 
 
 def test_refunded_order_is_not_refunded_again(harness, checkout):

@@ -8,13 +8,11 @@ from workers import database_metric
 from workers.runtime.metrics import Rows
 
 
-@database_metric("coursebus_enrollments_total", "Users in courses.")
+@database_metric("coursebus_enrollments_total", "Enrollments of users in courses.")
 def enrollments(session: Session) -> Rows:
     return session.execute(select(func.count()).select_from(Enrollment))
 
 
-@database_metric(
-    "coursebus_grants", "Reasons for access, by where they come from and whether they still hold.", "source", "status"
-)
+@database_metric("coursebus_grants", "Grants by source and status.", "source", "status")
 def grants(session: Session) -> Rows:
     return session.execute(select(Grant.source, Grant.status, func.count()).group_by(Grant.source, Grant.status))

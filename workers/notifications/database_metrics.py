@@ -8,6 +8,6 @@ from workers import database_metric
 from workers.runtime.metrics import Rows
 
 
-@database_metric("coursebus_notifications_total", "Deliveries that have ended: sent or failed.", "state")
+@database_metric("coursebus_notifications_total", "Finished deliveries: sent or failed.", "state")
 def notifications(session: Session) -> Rows:
     return session.execute(select(DeliveryResult.state, func.count()).group_by(DeliveryResult.state))

@@ -102,7 +102,7 @@ def _build_and_send(mailer: Mailer, delivery: Delivery, contact: Contact, to: Ma
     try:
         mail = build_message(delivery, contact, to)
     except MalformedMail:
-        log.exception("mail not sent: it is malformed", delivery_id=delivery.id)
+        log.exception("malformed mail not sent", delivery_id=delivery.id)
         return DeliveryOutcome(DeliveryState.FAILED, "malformed")
     return send_email(mailer, mail)
 

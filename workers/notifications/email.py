@@ -71,10 +71,10 @@ def send_email(mailer: Mailer, mail: Mail) -> DeliveryOutcome:
         return DeliveryOutcome(DeliveryState.FAILED, "address_not_supported")
     except (ServerUnreachable, smtplib.SMTPSenderRefused) as error:
         # The server has not accepted the message: a retry causes no duplicate.
-        log.warning("mail server did not accept a mail", reason=repr(error))
+        log.warning("mail not accepted by the server", reason=repr(error))
         return DeliveryOutcome(DeliveryState.QUEUED, "not_accepted")
     except (OSError, smtplib.SMTPException) as error:
-        log.warning("mail server's response was lost", reason=repr(error))
+        log.warning("mail outcome unknown: response lost", reason=repr(error))
         return DeliveryOutcome(DeliveryState.SENDING, "response_lost")
     return DeliveryOutcome(DeliveryState.SENT)
 

@@ -24,19 +24,17 @@ from workers import database_metric
 from workers.runtime.metrics import Rows
 
 
-@database_metric("coursebus_orders", "Orders, by what became of them.", "status")
+@database_metric("coursebus_orders", "Orders by status.", "status")
 def orders(session: Session) -> Rows:
     return session.execute(select(Order.status, func.count()).group_by(Order.status))
 
 
-@database_metric("coursebus_orders_paid_total", "Orders that were paid, or were free.")
+@database_metric("coursebus_orders_paid_total", "Paid and free orders.")
 def orders_paid(session: Session) -> Rows:
     return session.execute(select(func.count()).where(Order.paid_at.is_not(None)))
 
 
-@database_metric(
-    "coursebus_payment_attempts", "Payment pages, by provider and by what became of them.", "provider", "status"
-)
+@database_metric("coursebus_payment_attempts", "Payment attempts by provider and status.", "provider", "status")
 def payment_attempts(session: Session) -> Rows:
     return session.execute(
         select(PaymentAttempt.provider, PaymentAttempt.status, func.count()).group_by("provider", "status")
@@ -49,74 +47,74 @@ def _by_provider_and_currency(session: Session, total: ColumnElement[Any]) -> Ro
     return session.execute(select(*group, total).group_by(*group))
 
 
-@database_metric("coursebus_captured_minor_total", "Money taken, in minor units.", "provider", "currency")
+@database_metric("coursebus_captured_minor_total", "Captured money, in minor units.", "provider", "currency")
 def captured(session: Session) -> Rows:
     taken = func.sum(PaymentAttempt.captured_minor)
     return _by_provider_and_currency(session, taken)
 
 
-@database_metric("coursebus_refunded_minor_total", "Money given back, in minor units.", "provider", "currency")
+@database_metric("coursebus_refunded_minor_total", "Refunded money, in minor units.", "provider", "currency")
 def refunded(session: Session) -> Rows:
     given_back = func.sum(PaymentAttempt.refunded_minor)
     return _by_provider_and_currency(session, given_back)
 
 
-@database_metric("coursebus_refunds", "Refunds, by what became of them.", "status")
+@database_metric("coursebus_refunds", "Refunds by status.", "status")
 def refunds(session: Session) -> Rows:
     return session.execute(select(Refund.status, func.count()).group_by(Refund.status))
 
 
 @database_metric(
-    "coursebus_owed_to_buyers_minor", "Money that came twice or too late and is not returned yet.", "currency"
+    "coursebus_owed_to_buyers_minor",
+    "Duplicate and late payments that are not refunded yet, in minor units.",
+    "currency",
 )
 def owed_to_buyers(session: Session) -> Rows:
     owed = func.sum(Refund.amount_minor)
     return session.execute(select(Refund.currency, owed).where(Refund.is_owed()).group_by(Refund.currency))
 
 
-@database_metric("coursebus_owed_to_buyers_seconds", "For how long the oldest of it has been owed.")
+@database_metric(
+    "coursebus_owed_to_buyers_seconds", "Age of the oldest duplicate or late payment that is not refunded yet."
+)
 def owed_to_buyers_seconds(session: Session) -> Rows:
     oldest = func.extract("epoch", func.now() - func.min(Refund.owed_since))
     return session.execute(select(func.coalesce(oldest, 0)).where(Refund.is_owed()))
 
 
 @database_metric(
-    "coursebus_provider_erasures_seconds", "For how long the oldest customer waits to be deleted at a provider."
+    "coursebus_provider_erasures_seconds", "Age of the oldest pending deletion of a customer at a provider."
 )
 def provider_erasures_seconds(session: Session) -> Rows:
     oldest = func.extract("epoch", func.now() - func.min(ProviderErasure.requested_at))
     return session.execute(select(func.coalesce(oldest, 0)))
 
 
-@database_metric(
-    "coursebus_payments_overdrawn", "Payments of which refunds and chargebacks have taken more than was captured."
-)
+@database_metric("coursebus_payments_overdrawn", "Payments whose refunds and chargebacks exceed the captured amount.")
 def payments_overdrawn(session: Session) -> Rows:
     reversed_minor = PaymentAttempt.refunded_minor + PaymentAttempt.charged_back_minor
     return session.execute(select(func.count()).where(reversed_minor > PaymentAttempt.captured_minor))
 
 
-@database_metric("coursebus_disputes", "Disputes, by what became of them.", "status")
+@database_metric("coursebus_disputes", "Disputes by status.", "status")
 def disputes(session: Session) -> Rows:
     return session.execute(select(Dispute.status, func.count()).group_by(Dispute.status))
 
 
 @database_metric(
-    "coursebus_charged_back_minor_total", "Money that banks took for good, in minor units.", "provider", "currency"
+    "coursebus_charged_back_minor_total", "Money lost in disputes, in minor units.", "provider", "currency"
 )
 def charged_back(session: Session) -> Rows:
     taken = func.sum(PaymentAttempt.charged_back_minor)
     return _by_provider_and_currency(session, taken)
 
 
-@database_metric("coursebus_subscriptions", "Subscriptions, by what became of them.", "status")
+@database_metric("coursebus_subscriptions", "Subscriptions by status.", "status")
 def subscriptions(session: Session) -> Rows:
     return session.execute(select(Subscription.status, func.count()).group_by(Subscription.status))
 
 
-@database_metric(
-    "coursebus_subscriptions_without_provider", "Subscriptions to charge whose provider is not configured."
-)
+@database_metric("coursebus_subscriptions_without_provider", "Subscriptions whose provider is not configured.")
 def subscriptions_without_provider(session: Session) -> Rows:
     is_charged = Subscription.ended_at.is_(None) & (Subscription.status != "incomplete")
     is_charged &= ~Subscription.cancel_at_period_end
@@ -124,31 +122,33 @@ def subscriptions_without_provider(session: Session) -> Rows:
     return session.execute(select(func.count()).where(is_charged, orphaned))
 
 
-@database_metric(
-    "coursebus_receipts_canceled", "Receipts that the law asks for and that were not made: each is to be made good."
-)
+@database_metric("coursebus_receipts_canceled", "Fiscal receipts that the provider could not register.")
 def receipts_canceled(session: Session) -> Rows:
     return session.execute(select(func.count()).where(PaymentAttempt.receipt_status == "canceled"))
 
 
-@database_metric("coursebus_webhooks_waiting", "Webhooks that were thanked for and are not applied yet.")
+@database_metric("coursebus_webhooks_waiting", "Acknowledged webhooks that are not applied yet.")
 def webhooks_waiting(session: Session) -> Rows:
     return session.execute(select(func.count()).where(ProviderEvent.status == "received"))
 
 
-@database_metric("coursebus_webhooks_waiting_seconds", "The age of the oldest of them.")
+@database_metric(
+    "coursebus_webhooks_waiting_seconds", "Age of the oldest acknowledged webhook that is not applied yet."
+)
 def webhooks_waiting_seconds(session: Session) -> Rows:
     oldest = func.extract("epoch", func.now() - func.min(ProviderEvent.received_at))
     return session.execute(select(func.coalesce(oldest, 0)).where(ProviderEvent.status == "received"))
 
 
-@database_metric("coursebus_webhooks_failed", "Webhooks of the last week that could not be applied and were given up.")
+@database_metric("coursebus_webhooks_failed", "Webhooks of the last week that failed permanently.")
 def webhooks_failed(session: Session) -> Rows:
     recent = ProviderEvent.received_at > func.now() - timedelta(days=7)
     return session.execute(select(func.count()).where(ProviderEvent.status == "failed", recent))
 
 
-@database_metric("coursebus_ledger_off_balance", "What does not add up, in the ledger or between it and the attempts.")
+@database_metric(
+    "coursebus_ledger_off_balance", "Differences within the ledger, or between the ledger and the payment attempts."
+)
 def ledger_off_balance(session: Session) -> Rows:
     return [(sum(1 for _ in imbalances(session)),)]
 
@@ -161,7 +161,7 @@ def reconciliation_days_missing(session: Session) -> Rows:
 
 
 @database_metric(
-    "coursebus_reconciliation_off", "Daily comparisons with the providers, of the last week, that do not agree."
+    "coursebus_reconciliation_off", "Comparisons of the last week that show differences between provider and ledger."
 )
 def reconciliation_off(session: Session) -> Rows:
     return [(Reconciliation.count_mismatched(session),)]

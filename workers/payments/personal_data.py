@@ -29,10 +29,10 @@ from workers.runtime.execution import Transactions
 
 from .provider import Providers, provider_at
 
-BOOKS = "the law on taxes and bookkeeping asks for every sale, in most countries for six to ten years"
-CLOSING = "the provider is asked to close them, and they are cleared as soon as it has"
+BOOKS = "tax and accounting laws require records of every sale, in most countries for six to ten years"
+CLOSING = "the provider has been asked to close them; they are deleted when it confirms"
 ERASURES_A_RUN = 100
-LATE = "money may still come for it, and has to be booked or given back"
+LATE = "a payment may still arrive, which has to be booked or refunded"
 
 
 @task

@@ -8,11 +8,11 @@ from workers import database_metric
 from workers.runtime.metrics import Rows
 
 
-@database_metric("coursebus_lessons_completed", "Lessons that learners have completed.")
+@database_metric("coursebus_lessons_completed", "Completed lessons.")
 def lessons_completed(session: Session) -> Rows:
     return session.execute(select(func.sum(CourseProgress.lessons_completed)))
 
 
-@database_metric("coursebus_courses_completed", "Courses that learners have completed.")
+@database_metric("coursebus_courses_completed", "Completed courses.")
 def courses_completed(session: Session) -> Rows:
     return session.execute(select(func.count()).where(CourseProgress.completed_at.is_not(None)))

@@ -1,6 +1,6 @@
 """Prometheus metrics of a worker: the duration of every task, and gauges that are queried from the tables at a scrape.
 
-@database_metric("coursebus_orders", "Orders, by what became of them.", "status")
+@database_metric("coursebus_orders", "Orders by status.", "status")
 def orders(session):
     return session.execute(select(Order.status, func.count()).group_by(Order.status))
 """
@@ -173,7 +173,7 @@ class DatabaseMetricCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         unavailable = GaugeMetricFamily(
             "coursebus_database_metric_unavailable",
-            "Whether a number of the tables is unknown: 1 or 0.",
+            "1 if the metric cannot be read from the tables, else 0.",
             labels=("metric",),
         )
         for service, each in DATABASE_METRICS:

@@ -69,7 +69,7 @@ class Auth0:
         if response.status_code == requests.codes.too_many_requests:
             raise _rate_limited(response)
         if not response.ok:
-            log.warning("Auth0 refused", method=method, status=response.status_code, code=_code(response))
+            log.warning("Auth0 rejected the call", method=method, status=response.status_code, code=_code(response))
             raise _unavailable("Auth0's management API")
         return response.json() if response.content else None
 
@@ -82,7 +82,7 @@ class Auth0:
                 )
                 return response
         except (requests.RequestException, AuthlibBaseError) as error:
-            log.warning("Auth0 does not answer", reason=repr(error))
+            log.warning("Auth0 did not respond", reason=repr(error))
             raise _unavailable("Auth0") from error
 
     def _fresh_token(self) -> dict[str, Any]:

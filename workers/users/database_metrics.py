@@ -8,6 +8,6 @@ from workers import database_metric
 from workers.runtime.metrics import Rows
 
 
-@database_metric("coursebus_users", "Profiles, the erased left out.")
+@database_metric("coursebus_users", "Users without erased accounts.")
 def users(session: Session) -> Rows:
     return session.execute(select(func.count()).where(User.erased_at.is_(None)))
