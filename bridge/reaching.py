@@ -33,4 +33,4 @@ def unreachable(error: Exception) -> str | None:
 
 def _line(server: str, reason: str, names: str) -> str:
     reason = scrub(" ".join(reason.split())).rstrip(".")
-    return f"{server} cannot be reached ({reason}). The setting {names} decides where it is."
+    return f"{server} cannot be reached ({reason}). Its address is set by {names}."

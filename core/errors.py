@@ -94,7 +94,7 @@ class RemoteError(DomainError, registered=False):
     def from_fields(cls, fields: Mapping[str, Any]) -> "RemoteError":
         """Create the error from the status, code and text of a reply; invalid values are replaced by defaults."""
         detail, status, code = fields.get("detail"), fields.get("status"), fields.get("code")
-        text = detail if isinstance(detail, str) else "Something went wrong on our side; it has been logged."
+        text = detail if isinstance(detail, str) else "An internal error occurred; it has been logged."
         error = cls(str(fields.get("name")), text)
         if isinstance(status, int) and status in _ERROR_STATUSES:
             error.status = status
@@ -163,7 +163,7 @@ class TokenOutdated(Unauthorized):
 
 
 class InsufficientPermission(Forbidden):
-    message = "This needs the permission {0}."
+    message = "The permission {0} is required."
 
 
 class MachineTokenNotAllowed(Forbidden):
@@ -190,7 +190,7 @@ class SenderNotAllowed(Forbidden):
 
 
 class IdempotencyKeyMissing(Malformed):
-    message = "This request needs an Idempotency-Key header."
+    message = "This request requires an Idempotency-Key header."
 
 
 class IdempotencyKeyInvalid(Malformed):
@@ -216,7 +216,7 @@ class CursorInvalid(Malformed):
 
 class PreconditionRequired(DomainError):
     status = 428
-    message = "Send If-Match with the ETag of the resource that you change."
+    message = "Send If-Match with the current ETag of the resource."
 
 
 class PreconditionFailed(DomainError):
@@ -274,7 +274,7 @@ class TaskUnknown(Unavailable):
 class CommandCrashed(DomainError):
     status = 500
     code = "internal_error"
-    message = "Something went wrong on our side; it has been logged, and the command is not retried."
+    message = "An internal error occurred; it has been logged, and the command is not retried."
 
 
 class EventTooLarge(Invalid):

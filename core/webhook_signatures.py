@@ -33,7 +33,7 @@ def verify_stripe(body: bytes, header: str, secrets: Iterable[bytes], *, at: dat
     signed = times[0].encode() + b"." + body
     expected = [hmac.new(secret, signed, hashlib.sha256).hexdigest().encode() for secret in secrets]
     if not any(hmac.compare_digest(each, given) for each in expected for given in signatures):
-        raise SignatureInvalid("it is not made with our secret")
+        raise SignatureInvalid("it was not made with the configured secret")
     _check_timestamp(int(times[0]), at, ahead=MAX_CLOCK_SKEW)
 
 
@@ -50,7 +50,7 @@ def verify_standard(body: bytes, headers: Mapping[str, str], secrets: Iterable[s
     expected = {_standard_signature(secret, signed) for secret in secrets}
     signatures = [each.encode() for each in headers["webhook-signature"].split()]
     if not any(hmac.compare_digest(given, each) for given in signatures for each in expected):
-        raise SignatureInvalid("no signature fits")
+        raise SignatureInvalid("no signature matches")
     return webhook_id
 
 
@@ -76,7 +76,7 @@ def verify_address(address: str, networks: Iterable[str], *, sender: str) -> Non
 def _check_timestamp(sent_at: int, at: datetime, *, ahead: timedelta) -> None:
     age_seconds = at.timestamp() - sent_at
     if not -ahead.total_seconds() <= age_seconds <= MAX_AGE.total_seconds():
-        raise SignatureInvalid("it is too old, or from the future")
+        raise SignatureInvalid("its timestamp is too old or in the future")
 
 
 def _standard_signature(secret: str, signed: bytes) -> bytes:

@@ -33,8 +33,8 @@ def documents() -> dict[Path, Document]:
     """Return every document by its path below docs/."""
     schemas = {_path(event): schema_of(event) for event in all_event_types()}
     public = {_path(event).with_suffix(".public.json"): public_schema_of(event) for event in all_event_types()}
-    said = {path: schema for path, schema in public.items() if schema}
-    return {**schemas, **said, Path("asyncapi.json"): asyncapi()}
+    public_only = {path: schema for path, schema in public.items() if schema}
+    return {**schemas, **public_only, Path("asyncapi.json"): asyncapi()}
 
 
 def schema_of(event: EventClass) -> Document:
@@ -107,20 +107,20 @@ def _path(event: EventClass) -> Path:
 
 
 def _channel(service: str) -> Document:
-    told = [event.type for event in all_event_types() if service in producers_of(event.type)]
+    types = [event.type for event in all_event_types() if service in producers_of(event.type)]
     return {
         "address": service,
         "description": f"Events of the {service} service, ordered by key.",
-        "messages": {type_: {"$ref": f"#/components/messages/{type_}"} for type_ in told},
+        "messages": {type_: {"$ref": f"#/components/messages/{type_}"} for type_ in types},
     }
 
 
 def _message(event: EventClass) -> Document:
     schema = msgspec.json.schema(event)["$defs"][event.__name__]
-    told = {"summary": schema["description"]} if "description" in schema else {}
+    summary = {"summary": schema["description"]} if "description" in schema else {}
     return {
         "name": event.type,
-        **told,
+        **summary,
         "contentType": "application/json",
         "headers": {"$ref": "#/components/schemas/CloudEvent"},
         "payload": {"$ref": str(_path(event))},
@@ -134,7 +134,7 @@ def _send_operations() -> Iterator[tuple[str, Document]]:
 
 
 def _receive_operations() -> Iterator[tuple[str, Document]]:
-    heard = sorted(
+    subscriptions = sorted(
         {
             (handler, topic)
             for type_, handlers in ROUTES.items()
@@ -142,8 +142,8 @@ def _receive_operations() -> Iterator[tuple[str, Document]]:
             for topic in producers_of(type_)
         }
     )
-    places = Counter(handler for handler, _ in heard)
-    for handler, topic in heard:
+    places = Counter(handler for handler, _ in subscriptions)
+    for handler, topic in subscriptions:
         types = [type_ for type_, handlers in ROUTES.items() if handler in handlers and topic in producers_of(type_)]
         yield (
             handler if places[handler] == 1 else f"{handler}.{topic}",  # an AsyncAPI operation has exactly one channel

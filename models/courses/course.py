@@ -279,7 +279,7 @@ class Course(Presentation, Aggregate, Base):
                 raise OutlineIncomplete(str(lesson_id))
         sections = [self.section(each.id) if each.id else self._new_section(each.title or "") for each in plan]
         if len({section.id for section in sections}) < len(sections):
-            raise OutlineIncomplete("a section is named twice")
+            raise OutlineIncomplete("a section is listed twice")
         for section, each in zip(sections, plan, strict=True):
             section.title = each.title or section.title
             section.lessons = [lessons[lesson_id] for lesson_id in each.lessons]

@@ -68,9 +68,9 @@ def _lesson_errors(course: Course) -> Iterator[FieldError]:
 def _errors_of(lesson: Lesson) -> Iterator[tuple[str, str]]:
     rule = lesson.completion["rule"]
     if rule == "min_score" and lesson.kind != "quiz":
-        yield "/completion/rule", "Only a quiz is completed by a score."
+        yield "/completion/rule", "Only a quiz can be completed by a minimum score."
     if rule == "viewed" and not lesson.duration_seconds:
-        yield "/duration_seconds", "A lesson that is completed by viewing needs its duration."
+        yield "/duration_seconds", "A lesson that is completed by viewing must have a duration."
     counts = Counter(question["id"] for question in lesson.content.get("questions", []))
     if repeated := [each for each, count in counts.items() if count > 1]:
         yield "/content/questions", f"Several questions have the id {repeated[0]}."
@@ -80,9 +80,7 @@ def _prerequisite_errors(session: Session, course: Course) -> Iterator[FieldErro
     on_sale = set(Course.filter_on_sale(session, course.prerequisites))
     for place, required in enumerate(course.prerequisites):
         if required not in on_sale:
-            yield FieldError(
-                f"/prerequisites/{place}", "The course is not on sale, so that it cannot be completed first."
-            )
+            yield FieldError(f"/prerequisites/{place}", "The course is not on sale, so it cannot be a prerequisite.")
     try:
         require_no_cycle(session, course.id, course.prerequisites)
     except PrerequisiteCycle as cycle:

@@ -28,7 +28,7 @@ class OutlineIncomplete(Invalid):
 
 
 class SelfPrerequisite(Invalid):
-    message = "A course cannot be completed before itself."
+    message = "A course cannot be its own prerequisite."
 
 
 class PrerequisiteCycle(Invalid):

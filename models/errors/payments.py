@@ -12,7 +12,7 @@ class AlreadyPurchased(Conflict):
 
 
 class CurrencyNotSupported(Invalid):
-    message = "{0} does not take {1}."
+    message = "{0} does not accept {1}."
 
 
 class AmountTooSmall(Invalid):
@@ -48,7 +48,7 @@ class PaymentMethodMissing(Conflict):
 
 
 class CheckoutOutcomeUnknown(Conflict):
-    message = "The payment provider has not answered for order {0} yet; the request will be retried."
+    message = "The payment provider has not responded for order {0} yet; the request will be retried."
     retry_after_seconds = 30
 
 
@@ -78,7 +78,7 @@ class CouponNotApplicable(Invalid):
 
 
 class CouponCurrencyMismatch(Invalid):
-    message = "The coupon {0} is in {1}."
+    message = "The coupon {0} is only valid for prices in {1}."
 
 
 class CouponCodeExists(Conflict):
@@ -119,7 +119,7 @@ class PaymentRefused(DomainError):
 
 
 class ProviderUnavailable(Unavailable):
-    message = "{0} is unavailable; it has not carried out the request."
+    message = "{0} is unavailable; the request was not executed."
 
 
 class ProviderNotConfigured(Invalid):

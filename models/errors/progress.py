@@ -15,7 +15,7 @@ class LessonLocked(Conflict):
 
 class LessonNotOpen(Conflict):
     code = "lesson_locked"
-    message = "The lesson opens at {0}."
+    message = "The lesson unlocks at {0}."
 
 
 class QuizNotPassed(Conflict):

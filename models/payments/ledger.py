@@ -183,7 +183,7 @@ def imbalances(session: Session) -> Iterator[str]:
     """
     currency, total = LedgerEntry.currency, func.sum(LedgerEntry.amount_minor)
     for each, off in session.execute(select(currency, total).group_by(currency).having(total != 0)):
-        yield f"the ledger is off by {off} {each}"
+        yield f"the ledger entries sum to {off} {each}, not to zero"
     booked = {
         (balance.account, balance.currency): balance.balance_minor
         for balance in balances(session, limit=_MAX_ACCOUNTS)

@@ -98,7 +98,7 @@ def test_provider_is_found_by_name_and_account(harness):
 
     for providers in ({}, {"stripe": make_stripe(harness.fake_stripe.url, account="another")}):
         # The text is also read after refunds and deletions, so it must not say what was charged.
-        with pytest.raises(ProviderUnavailable, match=r"^stripe is unavailable; it has not carried out the request"):
+        with pytest.raises(ProviderUnavailable, match=r"^stripe is unavailable; the request was not executed"):
             sync_attempt(harness.transactions, providers, attempt_id=attempt.id)
 
     assert attempt.status == "requires_action"

@@ -94,7 +94,7 @@ def test_metadata_added_by_sdk_is_tolerated(harness, checkout):
 
 
 def test_only_roubles_are_accepted(harness, session):
-    with pytest.raises(CurrencyNotSupported, match="YooKassa does not take USD"):
+    with pytest.raises(CurrencyNotSupported, match="YooKassa does not accept USD"):
         harness.checkout(make_offer(session), provider="yookassa")
 
 

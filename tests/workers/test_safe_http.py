@@ -274,7 +274,7 @@ def test_silent_name_server_times_out(monkeypatch):
     try:
         assert send_post("https://example.com/", timeout_seconds=0.2).error == "timeout"
         assert lookup_started.is_set()
-        with pytest.raises(UrlNotAllowed, match="not found in time"):
+        with pytest.raises(UrlNotAllowed, match="not resolved in time"):
             resolve("https://example.com/")
         # An abandoned lookup keeps its slot, so the number of lookup threads is limited.
         monkeypatch.setattr(safe_http, "_DNS_SLOTS", threading.BoundedSemaphore(1))

@@ -40,8 +40,8 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
     if written := Course.list_by_author(session, event.user_id):
         kept.append(
             RetainedData(
-                description=f"{len(written)} courses that they wrote, under a number that leads to nobody",
-                reason="others learn from them, by contract",
+                description=f"{len(written)} authored courses, under an id that identifies no person",
+                reason="other learners use them, by contract",
             )
         )
     reviewed = Review.erase(session, event.user_id)

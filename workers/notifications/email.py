@@ -16,7 +16,7 @@ log = get_logger(__name__)
 
 _SENDER_NAME, _SENDER_ADDRESS = parseaddr(settings.MAIL_FROM)
 if (_sender := Mailbox.parse(_SENDER_ADDRESS)) is None:
-    raise SystemExit("MAIL_FROM must hold an address, such as Coursebus <no-reply@example.com>")
+    raise SystemExit("MAIL_FROM must contain an address, such as Coursebus <no-reply@example.com>")
 _SENDER = _sender
 
 _PERMANENT = 500  # RFC 5321, 4.2.1: 5yz is a permanent failure and is not retried

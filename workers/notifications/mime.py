@@ -98,7 +98,7 @@ def check(raw: bytes, *, names: Sequence[str], utf8: bool) -> None:
     if any(len(line) > LINE_MAX_BYTES for line in raw.split(b"\r\n")):
         raise MalformedMail("a line is too long")
     if not (body.isascii() and (utf8 or head.isascii())):
-        raise MalformedMail("letters beyond ASCII")
+        raise MalformedMail("non-ASCII characters")
     found = [name.decode() for name, _ in _fields(head)]
     if found != list(names):
         raise MalformedMail(f"headers {found}")
@@ -107,5 +107,5 @@ def check(raw: bytes, *, names: Sequence[str], utf8: bool) -> None:
 def _fields(head: bytes) -> Iterator[tuple[bytes, bytes]]:
     for field in re.split(rb"\r\n(?![ \t])", head):
         if not (read := _FIELD.fullmatch(field)):
-            raise MalformedMail("a line that is no header")
+            raise MalformedMail("a line that is not a header")
         yield read[1], read[2]

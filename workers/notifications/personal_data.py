@@ -77,6 +77,7 @@ def _suppressed(session: Session, user_id: UUID) -> list[RetainedData]:
         return []
     return [
         RetainedData(
-            description="a hash of the address", reason="It bounced or complained: nobody is to write to it again."
+            description="a hash of the address",
+            reason="The address bounced or complained; no mail may be sent to it again.",
         )
     ]

@@ -65,7 +65,7 @@ def _session() -> Iterator[smtplib.SMTP]:
 
 def _connect(url: SplitResult) -> smtplib.SMTP:
     if url.scheme not in _SCHEMES:
-        raise ValueError(f"SMTP_URL begins with none of {_SCHEMES}")
+        raise ValueError(f"SMTP_URL must begin with one of {_SCHEMES}")
     host = url.hostname or "127.0.0.1"
     if url.scheme == "smtps":
         port = url.port or _SUBMISSION_TLS_PORT
@@ -89,7 +89,9 @@ def _start_tls(smtp: smtplib.SMTP, *, required: bool) -> None:
         smtp.starttls(context=tls_context())
         smtp.ehlo()
     elif required:
-        raise smtplib.SMTPNotSupportedError("The server offers no STARTTLS: refusing to log in or send without TLS.")
+        raise smtplib.SMTPNotSupportedError(
+            "The server does not support STARTTLS; credentials and mails are not sent without TLS."
+        )
 
 
 def _needs_tls(url: SplitResult, host: str) -> bool:

@@ -221,7 +221,7 @@ def _require_acceptable_refund(reported: RefundSnapshot | None, attempt: Payment
         raise ResolutionNotAllowed("The provider has refunded nothing: release the refund.")
     if reported.currency != attempt.money_currency:
         raise ResolutionNotAllowed(
-            f"The provider refunded in {reported.currency}: release the refund, and book it by hand."
+            f"The provider refunded in {reported.currency}: release the refund, and book it manually."
         )
     return reported
 
@@ -229,7 +229,7 @@ def _require_acceptable_refund(reported: RefundSnapshot | None, attempt: Payment
 def _find_dispute_snapshot(reported: list[DisputeSnapshot], dispute: Dispute) -> DisputeSnapshot:
     snapshot = next((each for each in reported if each.object_id == dispute.object_id), None)
     if snapshot is None:
-        raise ResolutionNotAllowed("The provider does not know this dispute any more: release it.")
+        raise ResolutionNotAllowed("The dispute no longer exists at the provider: release it.")
     return snapshot
 
 

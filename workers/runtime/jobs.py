@@ -156,9 +156,9 @@ def _given_up(session: Session, *, service: str) -> Rows:
 
 
 _JOB_METRICS: list[tuple[str, str, Callable[..., Rows]]] = [
-    ("coursebus_job_last_success_timestamp_seconds", "When a job last finished a period.", _last_success),
-    ("coursebus_job_period_seconds", "How often a job has to run.", _periods),
-    ("coursebus_jobs_given_up", "Periods that a job has failed in for good.", _given_up),
+    ("coursebus_job_last_success_timestamp_seconds", "Time at which a job last finished a period.", _last_success),
+    ("coursebus_job_period_seconds", "Period of a job.", _periods),
+    ("coursebus_jobs_given_up", "Periods for which a job failed permanently.", _given_up),
 ]
 DATABASE_METRICS.extend(
     (service, DatabaseMetric(name, documentation, ("kind",), partial(query, service=service)))

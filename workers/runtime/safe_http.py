@@ -100,7 +100,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 def parse_url(url: str) -> Location:
     """Parse a URL. Raises UrlNotAllowed if it is not a plain http or https URL."""
     if not (read := _URL.fullmatch(url.partition("#")[0])):
-        raise UrlNotAllowed("it is no plain http or https URL, in ASCII and without user and password")
+        raise UrlNotAllowed("it must be an http or https URL in ASCII without user and password")
     port = int(read["port"] or {"http": 80, "https": 443}[read["scheme"]])
     if not 0 < port < 2**16:
         raise UrlNotAllowed("its port is out of range")
@@ -116,7 +116,7 @@ def resolve(url: str, *, loopback: bool = False) -> ResolvedTarget:
     try:
         return _resolve(url, time.monotonic() + DNS_TIMEOUT_SECONDS, loopback=loopback)
     except TimeoutError:
-        raise HostNotFound("its name is not found in time") from None
+        raise HostNotFound("its host name was not resolved in time") from None
 
 
 def _resolve(url: str, deadline: float, *, loopback: bool) -> ResolvedTarget:
@@ -131,9 +131,9 @@ def _resolve(url: str, deadline: float, *, loopback: bool) -> ResolvedTarget:
     if not local and not all(map(is_public, addresses)):
         raise UrlNotAllowed("its address is not public")
     if location.scheme == "http" and not local:
-        raise UrlNotAllowed("it has to be https")
+        raise UrlNotAllowed("it must use https")
     if location.port not in _PORTS and not local:
-        raise UrlNotAllowed("its port is neither 443 nor 8443")
+        raise UrlNotAllowed("its port must be 443 or 8443")
     return ResolvedTarget(
         location.host, location.port, location.path, location.scheme == "https", tuple(map(str, addresses))
     )
@@ -171,7 +171,7 @@ def _addresses(host: str, port: int, deadline: float) -> list[IPv4Address | IPv6
     except (OSError, UnicodeError) as error:
         if isinstance(error, TimeoutError):
             raise
-        raise HostNotFound("its name is not found") from None
+        raise HostNotFound("its host name cannot be resolved") from None
     return [ip_address(str(place[0]).partition("%")[0]) for *_, place in found]
 
 

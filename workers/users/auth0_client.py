@@ -108,7 +108,8 @@ def _rate_limited(response: requests.Response) -> Unavailable:
     after, reset = response.headers.get("Retry-After", ""), response.headers.get("x-ratelimit-reset", "")
     seconds = int(after) if after.isdecimal() else int(reset) - int(time.time()) if reset.isdecimal() else 0
     return _unavailable(
-        "Auth0 (it limits us)", seconds=min(max(seconds, 0) or _DEFAULT_RETRY_AFTER_SECONDS, _MAX_RETRY_AFTER_SECONDS)
+        "Auth0 (rate limit reached)",
+        seconds=min(max(seconds, 0) or _DEFAULT_RETRY_AFTER_SECONDS, _MAX_RETRY_AFTER_SECONDS),
     )
 
 

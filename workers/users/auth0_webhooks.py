@@ -148,7 +148,7 @@ def _parse_changes(body: bytes) -> list[AccountChange]:
         if change:
             found.append(change)
     if entries and unreadable == len(entries):
-        raise WebhookMalformed("no entry is readable")
+        raise WebhookMalformed("no entry can be parsed")
     return found
 
 
@@ -161,10 +161,10 @@ def _parse_entries(body: bytes) -> list[dict[str, Any]]:
         except ValueError:
             parsed = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (ValueError, RecursionError) as error:
-        raise WebhookMalformed("it is no JSON") from error
+        raise WebhookMalformed("it is not JSON") from error
     entries = parsed if isinstance(parsed, list) else [parsed]
     if not text.strip() or not all(isinstance(entry, dict) for entry in entries):
-        raise WebhookMalformed("it holds no objects")
+        raise WebhookMalformed("it contains no objects")
     return entries
 
 

@@ -26,8 +26,8 @@ from workers import job, task
 from workers.runtime.dependencies import CacheAfterCommit, EnqueueAfterCommit
 
 RETAINED_RECEIPT = RetainedData(
-    description="the receipt, with the id of the account and a hash of its name at the identity provider",
-    reason="to prove the erasure, and so that tokens and messages still under way do not bring the account back",
+    description="the receipt, with the id of the account and a hash of its id at the identity provider",
+    reason="proof of the erasure; prevents tokens and messages in transit from creating the account again",
 )
 
 
