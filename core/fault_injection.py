@@ -14,7 +14,7 @@ ARMED = "armed"
 
 
 def crash_point(name: str, detail: str = "") -> None:
-    """Kill the process if ``point`` is armed; ``of`` distinguishes callers that share a point (``<point>: <of>``)."""
+    """Kill the process if the crash point ``name`` is armed; ``detail`` distinguishes callers that share a name."""
     if settings.FAULT_INJECTION:
         _crash_if_armed({name, f"{name}: {detail}"})
 

@@ -90,7 +90,7 @@ def language_of(locale: str) -> str:
 
 
 def render_layout(layout: str, message: RenderedMessage, *, unsubscribe_url: str | None) -> str:
-    """Render ``words`` into the file ``layout`` of templates/; in .html files they are escaped."""
+    """Render ``message`` into the file ``layout`` of templates/; values in .html files are escaped."""
     return _environment().get_template(layout).render(message=message, unsubscribe_url=unsubscribe_url)
 
 
