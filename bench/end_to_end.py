@@ -310,7 +310,7 @@ def fill(rows: int) -> None:
             [rows],
         )
         cursor.execute(
-            """INSERT INTO bus.idempotency_keys (scope, key, fingerprint, answer, created_at)
+            """INSERT INTO bus.idempotency_keys (scope, key, fingerprint, response, created_at)
             SELECT 'a', gen_random_uuid()::text, 'b', '{}', now() FROM generate_series(1, %s)""",
             [rows // 10],
         )

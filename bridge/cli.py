@@ -198,8 +198,8 @@ def _show_refills() -> bool:
     for service in settings.SERVICES:
         with session_factory(service).begin() as session:
             topic = session.get(KafkaTopic, kafka.topic_of(service))
-        if topic and topic.refill_began_at and topic.refill_until is not None:
-            minutes = (utc_now() - topic.refill_began_at).total_seconds() / 60
+        if topic and topic.refill_started_at and topic.refill_until is not None:
+            minutes = (utc_now() - topic.refill_started_at).total_seconds() / 60
             print(f"{service}: {topic.refill_sent} events in {minutes:.0f} min, {topic.seqs_left} outbox rows left")
         else:
             print(f"{service}: no refill is running")

@@ -86,7 +86,7 @@ def store_export_part(
         "user_id": event.user_id,
         "export_id": event.export_id,
         "data": msgspec.to_builtins(data),
-        "made_at": utc_now(),
+        "created_at": utc_now(),
     }
     upsert = insert(ExportPart).values(part).on_conflict_do_update(index_elements=["service", "user_id"], set_=part)
     session.execute(upsert)

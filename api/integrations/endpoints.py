@@ -55,7 +55,7 @@ class WebhookEndpointSchema(Schema):
     enabled = ma.fields.Bool()
     disabled_reason = ma.fields.Str(
         allow_none=True,
-        validate=ma.validate.OneOf(["asked", "failing", "gone"]),
+        validate=ma.validate.OneOf(["manual", "failing", "gone"]),
         metadata={"description": "failing: no success for three days. gone: the receiver responded with 410."},
     )
     disabled_at = Timestamp(allow_none=True)

@@ -40,8 +40,8 @@ class LedgerEntrySchema(Schema):
 
 class MismatchSchema(Schema):
     object_id = ma.fields.Str(metadata={"description": "Id of the provider's object."})
-    theirs_minor = ma.fields.Int()
-    ours_minor = ma.fields.Int()
+    provider_minor = ma.fields.Int()
+    ledger_minor = ma.fields.Int()
 
 
 class ReconciliationSchema(Schema):
@@ -52,8 +52,8 @@ class ReconciliationSchema(Schema):
     until = Timestamp()
     kind = ma.fields.Str(validate=ma.validate.OneOf(["capture", "refund", "dispute"]))
     currency = ma.fields.Str()
-    theirs_minor = ma.fields.Int(metadata={"description": "Total reported by the provider."})
-    ours_minor = ma.fields.Int(metadata={"description": "Total in the ledger for the same objects."})
+    provider_minor = ma.fields.Int(metadata={"description": "Total reported by the provider."})
+    ledger_minor = ma.fields.Int(metadata={"description": "Total in the ledger for the same objects."})
     differing = ma.fields.List(
         ma.fields.Nested(MismatchSchema), metadata={"description": "Objects whose amounts differ, at most 100."}
     )

@@ -88,7 +88,7 @@ class Refills:
                 KafkaTopic.refill_after.label("after"),
                 KafkaTopic.refill_until.label("until"),
                 KafkaTopic.refill_since.label("since"),
-                KafkaTopic.refill_began_at.label("began_at"),
+                KafkaTopic.refill_started_at.label("began_at"),
                 KafkaTopic.refill_sent.label("sent"),
             )
             .where(KafkaTopic.refill_until.is_not(None))
@@ -154,7 +154,7 @@ class Refills:
             "refill_after": first - 1 if is_needed else None,
             "refill_until": last if is_needed else None,
             "refill_since": None,
-            "refill_began_at": func.now() if is_needed else None,  # by the clock of ``published_at``
+            "refill_started_at": func.now() if is_needed else None,  # by the clock of ``published_at``
             "refill_sent": 0,
         }
         # One statement: after a crash the table has either the old id, or the new one together with its refill.
@@ -214,7 +214,7 @@ def _widen(session: Session, service: str, *, after: int, since: datetime | None
     elif topic.refill_since:
         topic.refill_since = min(topic.refill_since, since) if since else None
     topic.refill_after = after if topic.refill_after is None else min(topic.refill_after, after)
-    topic.refill_until, topic.refill_began_at = last, at
+    topic.refill_until, topic.refill_started_at = last, at
 
 
 def _events_of(refill: Refill) -> Select[Any]:

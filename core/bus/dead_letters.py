@@ -22,7 +22,7 @@ class HandlerFailure(Base):
     An attempt is counted before it starts, so that one that kills the worker counts too.
     """
 
-    __tablename__ = "failed_deliveries"
+    __tablename__ = "handler_failures"
 
     handler: Mapped[str] = mapped_column(primary_key=True)
     event_id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -20,7 +20,7 @@ class ExportPart(Base):
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     export_id: Mapped[UUID]
     data: Mapped[dict[str, Any]]
-    made_at: Mapped[datetime]
+    created_at: Mapped[datetime]
 
     @classmethod
     def get(cls, session: Session, service: str, user_id: UUID, export_id: UUID) -> Self:

@@ -36,7 +36,7 @@ class IdempotencyKey(Base):
     key: Mapped[str] = mapped_column(primary_key=True)
     fingerprint: Mapped[str]
     # The reply; None while the command runs. JSON instead of JSONB, to keep the order of its fields.
-    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    response: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     leased_until: Mapped[datetime | None]  # of a running command of several transactions
     created_at: Mapped[datetime]
 
@@ -65,11 +65,11 @@ def claim_key(session: Session, claim: IdempotencyClaim, *, lease_seconds: int |
     stored = session.get_one(IdempotencyKey, (claim.scope, claim.key), with_for_update=True)
     if stored.fingerprint != claim.fingerprint:
         raise IdempotencyKeyReused
-    if stored.answer is None:
+    if stored.response is None:
         if stored.leased_until and stored.leased_until > utc_now():
             raise RequestInProgress
         stored.leased_until = leased_until
-    return stored.answer
+    return stored.response
 
 
 def store_response(session: Session, claim: IdempotencyClaim, response: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ def store_response(session: Session, claim: IdempotencyClaim, response: dict[str
     session.execute(
         update(IdempotencyKey)
         .where(IdempotencyKey.scope == claim.scope, IdempotencyKey.key == claim.key)
-        .values(answer=response)
+        .values(response=response)
     )
 
 

@@ -21,7 +21,7 @@ class KafkaTopic(Base):
     refill_after: Mapped[int | None]
     refill_until: Mapped[int | None]
     refill_since: Mapped[datetime | None]  # only events recorded at or after it are republished
-    refill_began_at: Mapped[datetime | None]
+    refill_started_at: Mapped[datetime | None]
     refill_sent: Mapped[int] = mapped_column(default=0)  # events published by the current or last refill
 
     __table_args__ = (

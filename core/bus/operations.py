@@ -47,7 +47,7 @@ class Operation(Base):
     attempts: Mapped[int]
     leased_until: Mapped[datetime | None]
     run_after: Mapped[datetime]  # from then on the sweeper sends a hint to run it
-    answer: Mapped[dict[str, Any] | None]  # the reply: {"result"} or {"error"}
+    reply: Mapped[dict[str, Any] | None]  # the reply: {"result"} or {"error"}
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
 
@@ -149,18 +149,18 @@ class Operation(Base):
         """Cancel a pending operation; one that was canceled before stays so. Raises OperationAlreadyStarted."""
         if self.status == "pending":
             self.finish({"error": OperationCanceled().to_wire()}, at)
-        elif (self.answer or {}).get("error", {}).get("name") != OperationCanceled.__name__:
+        elif (self.reply or {}).get("error", {}).get("name") != OperationCanceled.__name__:
             raise OperationAlreadyStarted(self.status)
 
     def to_response(self) -> dict[str, Any]:
         """Return the response of GET /v1/operations/{id}; the gateway turns ``error`` into a problem document."""
-        answer = self.answer or {}
+        reply = self.reply or {}
         return {
             "id": f"{self.kind.partition('.')[0]}-{self.id}",
             "kind": self.kind,
             "status": self.status,
-            "result": answer.get("result"),
-            "error": answer.get("error"),
+            "result": reply.get("result"),
+            "error": reply.get("error"),
             "created_at": self.created_at,
             "finished_at": self.finished_at,
         }
@@ -168,7 +168,7 @@ class Operation(Base):
     def finish(self, reply: dict[str, Any], at: datetime) -> None:
         """Store the result and delete the message."""
         self.status = "failed" if "error" in reply else "succeeded"
-        self.answer = reply
+        self.reply = reply
         self.message = {}  # it may hold personal data, and is not needed any more
         self.leased_until = None
         self.finished_at = at

@@ -32,7 +32,7 @@ def expired_rows(at: datetime) -> ExpiredRows:
         HandlerFailure: HandlerFailure.failed_at < at - timedelta(days=settings.INBOX_RETENTION_DAYS),
         IdempotencyKey: IdempotencyKey.created_at < at - RETENTION,
         Operation: Operation.finished_at < at - timedelta(days=settings.OPERATIONS_RETENTION_DAYS),
-        ExportPart: ExportPart.made_at < at - timedelta(days=settings.OPERATIONS_RETENTION_DAYS),
+        ExportPart: ExportPart.created_at < at - timedelta(days=settings.OPERATIONS_RETENTION_DAYS),
         JobRun: or_(JobRun.finished_at.is_not(None), failed)
         & (JobRun.slot < at - timedelta(days=settings.JOBS_RETENTION_DAYS)),
         DeadLetter: DeadLetter.closed_at < at - timedelta(days=settings.DEAD_LETTERS_RETENTION_DAYS),

@@ -268,7 +268,7 @@ class Search:
     def _query(self) -> ColumnElement[Any]:
         if self.respelled:
             # A CTE, so that the function is evaluated once and not for every use or row.
-            corrected = select(func.courses.respelled(transliterate(self.filters.q or "")).label("words"))
+            corrected = select(func.courses.correct_spelling(transliterate(self.filters.q or "")).label("words"))
             return select(corrected.cte("meant").c.words).scalar_subquery()
         return func.websearch_to_tsquery(literal_column("'russian'::regconfig"), self.filters.q)
 

@@ -20,7 +20,7 @@ _PERFECT_SCORE_PERCENT = 100
 class QuizAttempt(Base):
     """A learner's answers to a quiz, and their score."""
 
-    __tablename__ = "attempts"
+    __tablename__ = "quiz_attempts"
     __table_args__ = ({"schema": "courses"},)
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)

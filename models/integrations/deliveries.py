@@ -88,7 +88,7 @@ class WebhookDelivery(Base):
 
         Without ``include_delivered``, events that were delivered before are skipped.
         """
-        happened = select(EventLogEntry.id).where(EventLogEntry.told_at >= since, EventLogEntry.told_at < until)
+        happened = select(EventLogEntry.id).where(EventLogEntry.occurred_at >= since, EventLogEntry.occurred_at < until)
         if endpoint.event_types:
             happened = happened.where(EventLogEntry.type.in_(endpoint.event_types))
         rows = [cls._new_row(endpoint.id, event_id, at) for event_id in session.scalars(happened)]
@@ -114,7 +114,10 @@ class WebhookDelivery(Base):
         expires after twice the timeout of an attempt, and the delivery is then retried.
         """
         mine = select(cls.id).where(cls.endpoint_id == Endpoint.id, cls.status == "pending", cls.due_at <= at)
-        open_ = Endpoint.disabled_at.is_(None), or_(Endpoint.resting_until.is_(None), Endpoint.resting_until <= at)
+        open_ = (
+            Endpoint.disabled_at.is_(None),
+            or_(Endpoint.circuit_open_until.is_(None), Endpoint.circuit_open_until <= at),
+        )
         # In random order, so that endpoints with many deliveries do not starve others.
         wanted = select(Endpoint).where(*open_, mine.exists()).order_by(func.random())
         for endpoint in session.scalars(wanted).all():
@@ -129,7 +132,10 @@ class WebhookDelivery(Base):
     @classmethod
     def oldest_due_seconds(cls, session: Session, *, at: datetime) -> float:
         """Return for how many seconds the oldest sendable delivery has been due; 0 if there is none."""
-        open_ = Endpoint.disabled_at.is_(None), or_(Endpoint.resting_until.is_(None), Endpoint.resting_until <= at)
+        open_ = (
+            Endpoint.disabled_at.is_(None),
+            or_(Endpoint.circuit_open_until.is_(None), Endpoint.circuit_open_until <= at),
+        )
         due = select(func.min(cls.due_at)).join(Endpoint, Endpoint.id == cls.endpoint_id)
         oldest = session.scalars(due.where(cls.status == "pending", *open_)).one()
         return max((at - oldest).total_seconds(), 0.0) if oldest else 0.0

@@ -36,11 +36,11 @@ class Endpoint(Revised, Aggregate, Base):
     secret: Mapped[str]
     previous_secret: Mapped[str | None]
     previous_secret_until: Mapped[datetime | None]
-    # The circuit breaker: open until ``resting_until``. ``failures`` counts since the last success.
+    # The circuit breaker: open until ``circuit_open_until``. ``failures`` counts since the last success.
     failures: Mapped[int]
     failing_since: Mapped[datetime | None]
-    resting_until: Mapped[datetime | None]
-    disabled_reason: Mapped[str | None]  # asked, failing or gone
+    circuit_open_until: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]  # manual, failing or gone
     disabled_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
@@ -118,7 +118,7 @@ class Endpoint(Revised, Aggregate, Base):
                 self.disabled_at = self.disabled_reason = None
                 self._close_circuit()
             case False if self.disabled_at is None:
-                self.disabled_at, self.disabled_reason = at, "asked"
+                self.disabled_at, self.disabled_reason = at, "manual"
 
     def rotate_secret(self, *, at: datetime) -> None:
         """Create a new secret. The previous one also signs for WEBHOOK_SECRET_OVERLAP_HOURS."""
@@ -149,7 +149,7 @@ class Endpoint(Revised, Aggregate, Base):
         self.failing_since = self.failing_since or at
         if self.failures >= FAILURE_THRESHOLD:
             open_time = min(MIN_OPEN_TIME * 2 ** min(self.failures - FAILURE_THRESHOLD, 10), MAX_OPEN_TIME)
-            self.resting_until = at + open_time * random.uniform(0.8, 1.2)
+            self.circuit_open_until = at + open_time * random.uniform(0.8, 1.2)
         too_long = at - self.failing_since >= timedelta(hours=settings.WEBHOOK_DISABLED_AFTER_HOURS)
         if self.disabled_at or not (too_long or outcome.is_gone):
             return None
@@ -159,7 +159,7 @@ class Endpoint(Revised, Aggregate, Base):
         )
 
     def _close_circuit(self) -> None:
-        self.failures, self.failing_since, self.resting_until = 0, None, None
+        self.failures, self.failing_since, self.circuit_open_until = 0, None, None
 
     def to_response(self) -> dict[str, Any]:
         """Return the endpoint as the API shows it, without its secrets."""

@@ -25,7 +25,7 @@ class EventLogEntry(Base):
     source: Mapped[str]
     subject: Mapped[str]
     sequence: Mapped[int]  # 1, 2, 3 … per subject
-    told_at: Mapped[datetime]
+    occurred_at: Mapped[datetime]
     correlation_id: Mapped[str | None]
     schema: Mapped[str]
     data: Mapped[dict[str, Any]]
@@ -53,7 +53,7 @@ class EventLogEntry(Base):
             "source": headers["ce_source"],
             "subject": headers["ce_subject"],
             "sequence": int(headers["ce_sequence"]),
-            "told_at": datetime.fromisoformat(headers["ce_time"]),
+            "occurred_at": datetime.fromisoformat(headers["ce_time"]),
             "correlation_id": headers.get("ce_correlationid"),
             "schema": schema if data == payload else f"{schema}/public",
             "data": data,
@@ -100,7 +100,7 @@ class EventLogEntry(Base):
             "source": self.source,
             "type": self.type,
             "subject": self.subject,
-            "time": self.told_at,
+            "time": self.occurred_at,
             "datacontenttype": "application/json",
             "dataschema": self.schema,
             "sequence": str(self.sequence),
@@ -113,7 +113,7 @@ class EventLogEntry(Base):
 class EventLogRetention(Base):
     """The last position that was deleted from the log. One row, or none if nothing was deleted."""
 
-    __tablename__ = "pruned_feed"
+    __tablename__ = "event_log_retention"
     __table_args__ = ({"schema": "integrations"},)
 
     id: Mapped[int] = mapped_column(primary_key=True)

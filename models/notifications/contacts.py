@@ -14,7 +14,7 @@ from models.errors import ProjectionNotReady
 from models.events import Person
 
 _MAX_VERSION = 2**62
-_INBOX_POSITION = Sequence("feed_position", schema="notifications")
+_INBOX_POSITION = Sequence("inbox_position", schema="notifications")
 
 
 class Contact(Base):
@@ -92,7 +92,7 @@ class Contact(Base):
 class NotificationSequence(Aggregate, Base):
     """The aggregate of the events about a user's deliveries. Apart from Contact, which can be rebuilt from events."""
 
-    __tablename__ = "recipients"
+    __tablename__ = "notification_sequences"
     __table_args__ = ({"schema": "notifications"},)
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -17,7 +17,7 @@ from models.events import NotificationFailed, NotificationSent
 class DeliveryResult(Base):
     """The published result of a delivery, which is then not sent again, whatever its state in MongoDB."""
 
-    __tablename__ = "ended_deliveries"
+    __tablename__ = "delivery_results"
     __table_args__ = ({"schema": "notifications"},)
 
     delivery_id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -22,7 +22,7 @@ class Device(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
     kind: Mapped[str]  # FCM or WEB_PUSH
-    address: Mapped[str]  # the token, or the subscription's endpoint; unique
+    address: Mapped[str] = mapped_column(unique=True)  # the token, or the endpoint of the subscription
     keys: Mapped[dict[str, Any]]  # of a subscription: p256dh and auth
     created_at: Mapped[datetime]
 

@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Date, UniqueConstraint, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -23,7 +23,7 @@ class LearningActivity(Base):
     Each topic writes its own columns, so that each can be rebuilt without the other.
     """
 
-    __tablename__ = "learnings"
+    __tablename__ = "learning_activity"
     __table_args__ = ({"schema": "notifications"},)
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -146,7 +146,7 @@ class LearningActivity(Base):
 class PendingReminder(Base):
     """A condition that leads to reminders while it lasts: inactivity, a streak, an open checkout."""
 
-    __tablename__ = "waits"
+    __tablename__ = "pending_reminders"
     __table_args__ = ({"schema": "notifications"},)
 
     kind: Mapped[str] = mapped_column(primary_key=True)
@@ -206,13 +206,17 @@ class Reminder(Base):
     """A reminder that was sent: at most one per kind and day, and one per kind and reason."""
 
     __tablename__ = "reminders"
-    __table_args__ = ({"schema": "notifications"},)
+    __table_args__ = (
+        UniqueConstraint("user_id", "kind", "local_day"),
+        UniqueConstraint("user_id", "kind", "reason"),
+        {"schema": "notifications"},
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
     kind: Mapped[str]
-    local_day: Mapped[date]  # in the learner's time zone; unique with user and kind
-    reason: Mapped[str]  # the condition and the number of the reminder; unique with user and kind
+    local_day: Mapped[date]  # in the learner's time zone
+    reason: Mapped[str]  # the condition and the number of the reminder
 
     @classmethod
     def insert_once(cls, session: Session, user_id: UUID, *, kind: str, local_day: date, reason: str) -> UUID | None:

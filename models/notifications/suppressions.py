@@ -38,7 +38,7 @@ class Suppression(Base):
 class EmailEvent(Base):
     """A processed report of the mail provider, to detect duplicates."""
 
-    __tablename__ = "mail_reports"
+    __tablename__ = "email_events"
     __table_args__ = ({"schema": "notifications"},)
 
     id: Mapped[str] = mapped_column(primary_key=True)  # the provider's

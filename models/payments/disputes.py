@@ -70,7 +70,7 @@ class Dispute(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"))
-    attempt_id: Mapped[UUID] = mapped_column(ForeignKey("payments.attempts.id"))
+    attempt_id: Mapped[UUID] = mapped_column(ForeignKey("payments.payment_attempts.id"))
     object_id: Mapped[str]
     status: Mapped[DisputeStatus]
     amount_minor: Mapped[int]

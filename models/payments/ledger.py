@@ -23,7 +23,7 @@ from .refunds import Refund, RefundStatus
 Kind = Literal[
     "capture",
     "refund",
-    "refund_returned",  # the buyer's bank sent the refund back: the provider holds the money again
+    "refund_reversed",  # the buyer's bank sent the refund back: the provider holds the money again
     "dispute",  # the buyer's bank has withheld the money
     "dispute_changed",  # the bank has withheld more, or returned a part
     "dispute_won",  # the buyer's bank has returned it
@@ -147,7 +147,7 @@ def book_refund(
     if refund.status == "succeeded":
         _post(session, attempt, "refund", refund.id, sides, amount_minor=refund.amount_minor, at=at)
     elif previous_status == "succeeded":
-        _post(session, attempt, "refund_returned", refund.id, sides, amount_minor=-refund.amount_minor, at=at)
+        _post(session, attempt, "refund_reversed", refund.id, sides, amount_minor=-refund.amount_minor, at=at)
 
 
 def book_dispute(

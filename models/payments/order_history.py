@@ -13,7 +13,7 @@ from core.db import Base
 class OrderHistoryEntry(Base):
     """One step, inserted in the transaction of the change it records, and never updated."""
 
-    __tablename__ = "order_steps"
+    __tablename__ = "order_history"
     __table_args__ = ({"schema": "payments"},)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)  # UUIDs rise with time: the order of the steps

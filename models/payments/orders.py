@@ -166,7 +166,7 @@ class Order(Aggregate, Base):
         Rows locked by other workers are skipped.
         """
         live = exists().where(
-            PaymentAttempt.order_id == cls.id, PaymentAttempt.page_open | PaymentAttempt.status.in_(LIVE)
+            PaymentAttempt.order_id == cls.id, PaymentAttempt.checkout_session_open | PaymentAttempt.status.in_(LIVE)
         )
         # The orders of a subscription expire with its own steps.
         of_courses = (cls.status == "pending") & cls.subscription_id.is_(None)
@@ -249,7 +249,7 @@ class Order(Aggregate, Base):
         self.apply_quote(item, at=at)
         attempt = PaymentAttempt.create(terms, ttl=ttl, at=at)
         self.attempts.append(attempt)
-        self.add_history_entry("payment_begun", at=at, attempt=attempt)
+        self.add_history_entry("payment_started", at=at, attempt=attempt)
         return attempt
 
     def apply_quote(self, item: Priced, *, at: datetime) -> None:

@@ -1,7 +1,7 @@
 """Payment attempts: one try to pay an order with one provider, usually in a checkout session.
 
 The outcome comes only from the state fetched from the provider (``PaymentSnapshot``) or from an operator's decision,
-never from a webhook's body or the buyer's return to the success URL. In names, "page" means the checkout session.
+never from a webhook's body or the buyer's return to the success URL.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ForeignKey, false, func, select
+from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, false, func, select
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 
@@ -41,7 +41,7 @@ LIVE = frozenset({"created", "requires_action", "processing", "authorized", "unk
 # Money was captured: only a refund or a dispute returns it.
 SETTLED = frozenset({"succeeded", "duplicate"})
 # A mismatch in one of these fields means that the snapshot is not of this attempt's checkout session.
-IDENTITY_FIELDS = frozenset({"account", "live_mode", "page_id"})
+IDENTITY_FIELDS = frozenset({"account", "live_mode", "checkout_session_id"})
 _ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 _FIRST_SYNC_AFTER = timedelta(minutes=1)
@@ -73,9 +73,9 @@ class PaymentSnapshot:
 
     account: str
     live_mode: bool
-    page_id: str | None  # None: the session was never created
-    page_url: str | None
-    page_open: bool  # the buyer can still pay, also after a decline
+    checkout_session_id: str | None  # None: the session was never created
+    checkout_url: str | None
+    checkout_session_open: bool  # the buyer can still pay, also after a decline
     payment_id: str | None
     status: ProviderPaymentStatus
     amount_minor: int
@@ -92,7 +92,7 @@ class PaymentSnapshot:
     @property
     def is_final(self) -> bool:
         """Whether the state at the provider cannot change any more, so polling may stop."""
-        if self.page_open or self.still_payable:
+        if self.checkout_session_open or self.still_payable:
             return False
         return self.status in _ENDED and not (self.status == "succeeded" and self.receipt == "pending")
 
@@ -100,8 +100,13 @@ class PaymentSnapshot:
 class PaymentAttempt(Base):
     """One payment attempt. Its id is the idempotency key of the call that creates the checkout session or charge."""
 
-    __tablename__ = "attempts"
-    __table_args__ = ({"schema": "payments"},)
+    __tablename__ = "payment_attempts"
+    __table_args__ = (
+        # An object of a provider belongs to one attempt.
+        UniqueConstraint("provider", "account", "checkout_session_id"),
+        UniqueConstraint("provider", "account", "payment_id"),
+        {"schema": "payments"},
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"))
@@ -126,9 +131,9 @@ class PaymentAttempt(Base):
     is_scheduled: Mapped[bool]  # charged by the renewal job: a failure counts in dunning
     receipt_email: Mapped[str | None]
     receipt_status: Mapped[str | None]  # pending, succeeded, canceled; None: no receipt requested
-    page_id: Mapped[str | None]
-    page_url: Mapped[str | None]
-    page_open: Mapped[bool]
+    checkout_session_id: Mapped[str | None]
+    checkout_url: Mapped[str | None]
+    checkout_session_open: Mapped[bool]
     payment_id: Mapped[str | None]
     # The session was replaced or abandoned: its end does not expire the order, and an authorization is voided.
     superseded: Mapped[bool]
@@ -164,7 +169,7 @@ class PaymentAttempt(Base):
             method_id=terms.method_id,
             customer_id=terms.customer_id,
             is_scheduled=terms.is_scheduled,
-            page_open=False,
+            checkout_session_open=False,
             superseded=False,
             created_at=at,
             expires_at=at + ttl,
@@ -176,11 +181,11 @@ class PaymentAttempt(Base):
     @classmethod
     def find_by_provider_object(cls, session: Session, provider: str, snapshot: PaymentSnapshot) -> Self | None:
         """Find the attempt of a provider's object by its checkout session, or by our metadata on the object."""
-        by_session = (cls.account == snapshot.account) & (cls.page_id == snapshot.page_id)
+        by_session = (cls.account == snapshot.account) & (cls.checkout_session_id == snapshot.checkout_session_id)
         attempt_id = _uuid(snapshot.attempt_id)
         by_metadata = (cls.id == attempt_id) if attempt_id else false()
         # Prefer the match by session: if the metadata names another attempt, ``mismatches`` then reports it.
-        own_session_first = cls.page_id.is_distinct_from(snapshot.page_id)
+        own_session_first = cls.checkout_session_id.is_distinct_from(snapshot.checkout_session_id)
         return session.scalars(
             select(cls).where(cls.provider == provider, by_session | by_metadata).order_by(own_session_first).limit(1)
         ).one_or_none()
@@ -252,14 +257,14 @@ class PaymentAttempt(Base):
     @property
     def is_live(self) -> bool:
         """Whether it may still bring money without a new checkout session."""
-        return self.page_open or self.status in LIVE
+        return self.checkout_session_open or self.status in LIVE
 
     @property
     def may_still_change(self) -> bool:
         """Whether the state at the provider may still change, so that a sync is useful."""
         if self.status in SETTLED:
             return self.receipt_status == "pending"
-        return self.is_live or self.page_id is not None
+        return self.is_live or self.checkout_session_id is not None
 
     @property
     def needs_manual_review(self) -> bool:
@@ -274,7 +279,7 @@ class PaymentAttempt(Base):
     @property
     def waits_for_buyer(self) -> bool:
         """Whether the checkout session is open and the buyer has not paid yet."""
-        return self.page_open and not self.is_awaiting_provider
+        return self.checkout_session_open and not self.is_awaiting_provider
 
     def can_reuse_for(self, terms: PaymentTerms) -> bool:
         """Whether the open checkout session can be reused for a checkout on ``terms``."""
@@ -297,8 +302,8 @@ class PaymentAttempt(Base):
             "amount_minor": self.amount_minor,
             "currency": self.currency,
         }
-        if self.page_id:
-            expected["page_id"] = self.page_id
+        if self.checkout_session_id:
+            expected["checkout_session_id"] = self.checkout_session_id
         if snapshot.status == "succeeded":
             expected["captured_minor"] = self.amount_minor
         return [name for name, value in expected.items() if getattr(snapshot, name) != value]
@@ -307,9 +312,9 @@ class PaymentAttempt(Base):
         """Apply a snapshot without mismatches and schedule the next sync."""
         changed = self.status != snapshot.status
         self.status = snapshot.status
-        self.page_id = snapshot.page_id
-        self.page_url = snapshot.page_url
-        self.page_open = snapshot.page_open
+        self.checkout_session_id = snapshot.checkout_session_id
+        self.checkout_url = snapshot.checkout_url
+        self.checkout_session_open = snapshot.checkout_session_open
         self.payment_id = snapshot.payment_id
         self.problem = snapshot.failure_reason if snapshot.status == "failed" else None
         if snapshot.status == "succeeded":
@@ -345,15 +350,15 @@ class PaymentAttempt(Base):
         """Leave review as a success. An amount that is booked in suspense already is not changed by ``snapshot``."""
         if not self.captured_minor:
             self._copy_provider_state(snapshot)
-        self.status, self.problem, self.page_open = "succeeded", None, False
+        self.status, self.problem, self.checkout_session_open = "succeeded", None, False
 
     def release_from_review(self, reason: str) -> None:
         """Leave review as failed. The caller has closed the session and voided an authorization at the provider."""
-        self.status, self.problem, self.page_open, self.next_sync_at = "failed", reason, False, None
+        self.status, self.problem, self.checkout_session_open, self.next_sync_at = "failed", reason, False, None
 
     def _copy_provider_state(self, snapshot: PaymentSnapshot) -> None:
-        self.page_id = self.page_id or snapshot.page_id
-        self.page_open = snapshot.page_open
+        self.checkout_session_id = self.checkout_session_id or snapshot.checkout_session_id
+        self.checkout_session_open = snapshot.checkout_session_open
         self.payment_id = snapshot.payment_id
         self.captured_minor = snapshot.captured_minor
         self.captured_currency = snapshot.currency if snapshot.currency != self.currency else None
@@ -368,7 +373,7 @@ class PaymentAttempt(Base):
 
         Returns False if nothing changed.
         """
-        if self.page_id is not None or self.status not in {"created", "unknown"}:
+        if self.checkout_session_id is not None or self.status not in {"created", "unknown"}:
             return False
         self.status = "failed"
         self.problem = reason
@@ -380,9 +385,9 @@ class PaymentAttempt(Base):
         return PaymentSnapshot(
             account=self.account,
             live_mode=self.live_mode,
-            page_id=None,
-            page_url=None,
-            page_open=False,
+            checkout_session_id=None,
+            checkout_url=None,
+            checkout_session_open=False,
             payment_id=None,
             status="expired",
             amount_minor=self.amount_minor,
@@ -440,7 +445,7 @@ class PaymentAttempt(Base):
             "status": self.status,
             "amount_minor": self.amount_minor,
             "currency": self.currency,
-            "redirect_url": self.page_url,
+            "redirect_url": self.checkout_url,
             "expires_at": self.expires_at,
         }
 

@@ -111,7 +111,7 @@ class ProviderEvent(Base):
         An event is stored under the account that is configured when it arrives, but it may come from an account that
         was configured before.
         """
-        named = (PaymentAttempt.page_id == self.object_id) | (PaymentAttempt.payment_id == self.object_id)
+        named = (PaymentAttempt.checkout_session_id == self.object_id) | (PaymentAttempt.payment_id == self.object_id)
         return session.scalars(
             select(PaymentAttempt).where(PaymentAttempt.provider == self.provider, named).limit(1)
         ).one_or_none()

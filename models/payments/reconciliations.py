@@ -33,7 +33,7 @@ MISMATCH_RECHECK_WINDOW = timedelta(days=7)
 _KIND_BY_LEDGER_KIND: dict[str, Kind] = {
     "capture": "capture",
     "refund": "refund",
-    "refund_returned": "refund",
+    "refund_reversed": "refund",
     "dispute": "dispute",
     "dispute_changed": "dispute",
     "dispute_won": "dispute",
@@ -59,11 +59,11 @@ class ComparedTransaction:
     """A movement with the amount that the ledger has for it; the two may be equal."""
 
     transaction: ProviderTransaction
-    ours_minor: int
+    ledger_minor: int
 
     @property
     def differs(self) -> bool:
-        return self.transaction.amount_minor != self.ours_minor
+        return self.transaction.amount_minor != self.ledger_minor
 
 
 class Reconciliation(Base):
@@ -79,9 +79,9 @@ class Reconciliation(Base):
     until: Mapped[datetime]
     kind: Mapped[Kind]
     currency: Mapped[str]
-    theirs_minor: Mapped[int]
-    ours_minor: Mapped[int]
-    differing: Mapped[list[dict[str, Any]]]  # [{"object_id", "theirs_minor", "ours_minor"}]
+    provider_minor: Mapped[int]
+    ledger_minor: Mapped[int]
+    differing: Mapped[list[dict[str, Any]]]  # [{"object_id", "provider_minor", "ledger_minor"}]
     compared_at: Mapped[datetime]
 
     @classmethod
@@ -106,7 +106,7 @@ class Reconciliation(Base):
         compared += [each for each in unlisted_compared if each.differs]
         # A difference may have been the only row of its kind and currency: without it, no row replaces its report.
         of_day = (cls.provider == provider) & (cls.account == account) & (cls.since == since)
-        agreeing = {"theirs_minor": 0, "ours_minor": 0, "differing": [], "compared_at": at}
+        agreeing = {"provider_minor": 0, "ledger_minor": 0, "differing": [], "compared_at": at}
         session.execute(update(cls).where(of_day).values(agreeing))
         sums: dict[tuple[Kind, str], list[ComparedTransaction]] = defaultdict(list)
         for each in compared:
@@ -114,8 +114,8 @@ class Reconciliation(Base):
         for (kind, currency), rows in sums.items():
             differing = [row for row in rows if row.differs]
             report = {
-                "theirs_minor": sum(row.transaction.amount_minor for row in rows),
-                "ours_minor": sum(row.ours_minor for row in rows),
+                "provider_minor": sum(row.transaction.amount_minor for row in rows),
+                "ledger_minor": sum(row.ledger_minor for row in rows),
                 "differing": [_row(each) for each in differing[:_MAX_LISTED]],
                 "compared_at": at,
             }
@@ -148,8 +148,8 @@ class Reconciliation(Base):
             "until": self.until,
             "kind": self.kind,
             "currency": self.currency,
-            "theirs_minor": self.theirs_minor,
-            "ours_minor": self.ours_minor,
+            "provider_minor": self.provider_minor,
+            "ledger_minor": self.ledger_minor,
             "differing": self.differing,
             "compared_at": self.compared_at,
         }
@@ -252,7 +252,11 @@ def booked_between(
 
 def _row(each: ComparedTransaction) -> dict[str, Any]:
     transaction = each.transaction
-    return {"object_id": transaction.object_id, "theirs_minor": transaction.amount_minor, "ours_minor": each.ours_minor}
+    return {
+        "object_id": transaction.object_id,
+        "provider_minor": transaction.amount_minor,
+        "ledger_minor": each.ledger_minor,
+    }
 
 
 def _match_with_ledger(
@@ -273,7 +277,7 @@ def _match_with_ledger(
     disputes = _ids_by_object(session, Dispute, of_account, transactions, "dispute")
     provider_account = f"provider.{provider}.{account}"
     captured = _ledger_amounts(session, provider_account, ("capture",), known)
-    away = _ledger_amounts(session, provider_account, ("refund", "refund_returned"), set(refunds.values()))
+    away = _ledger_amounts(session, provider_account, ("refund", "refund_reversed"), set(refunds.values()))
     away |= _ledger_amounts(
         session, provider_account, ("dispute", "dispute_changed", "dispute_won"), set(disputes.values())
     )
@@ -281,11 +285,11 @@ def _match_with_ledger(
         attempt_id = by_payment.get(each.payment_id, each.attempt_id)
         if each.kind == "capture":
             if attempt_id:
-                yield ComparedTransaction(transaction=each, ours_minor=captured.get(attempt_id, 0))
+                yield ComparedTransaction(transaction=each, ledger_minor=captured.get(attempt_id, 0))
             continue
         source_id = (refunds if each.kind == "refund" else disputes).get(each.object_id)
         if attempt_id or source_id:
-            yield ComparedTransaction(transaction=each, ours_minor=-away.get(source_id, 0) if source_id else 0)
+            yield ComparedTransaction(transaction=each, ledger_minor=-away.get(source_id, 0) if source_id else 0)
 
 
 def _ids_by_object(

@@ -67,7 +67,7 @@ class Refund(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     command_id: Mapped[UUID] = mapped_column(unique=True)  # a retry of the command finds this row
     order_id: Mapped[UUID] = mapped_column(ForeignKey("payments.orders.id"))
-    attempt_id: Mapped[UUID] = mapped_column(ForeignKey("payments.attempts.id"))
+    attempt_id: Mapped[UUID] = mapped_column(ForeignKey("payments.payment_attempts.id"))
     status: Mapped[RefundStatus]
     amount_minor: Mapped[int]
     currency: Mapped[str]
@@ -199,7 +199,7 @@ class Refund(Base):
             at=at,
         )
         order.add_history_entry(
-            "refund_begun", at=at, attempt=payment, detail=f"{amount_minor} {payment.money_currency}"
+            "refund_started", at=at, attempt=payment, detail=f"{amount_minor} {payment.money_currency}"
         )
         return refund
 

@@ -87,7 +87,7 @@ class Subscription(Aggregate, Base):
     period_end: Mapped[datetime]
     paid_order_id: Mapped[UUID | None]  # the order that paid the current period; None: a trial
     had_trial: Mapped[bool]
-    trial_end_told: Mapped[bool]
+    trial_end_notified: Mapped[bool]
     failed_charges: Mapped[int]
     cancel_at_period_end: Mapped[bool]
     problem: Mapped[str | None]  # why the last charge failed, or why the subscription ended
@@ -123,7 +123,7 @@ class Subscription(Aggregate, Base):
             "period_start": at,
             "period_end": at,
             "had_trial": False,
-            "trial_end_told": False,
+            "trial_end_notified": False,
             "failed_charges": 0,
             "cancel_at_period_end": False,
             "next_step_at": at + INCOMPLETE_TTL,
@@ -348,9 +348,9 @@ class Subscription(Aggregate, Base):
     def announce_trial_end(self, *, at: datetime) -> list[Event]:
         """Return the event that announces the end of the trial, once, TRIAL_END_NOTICE_PERIOD in advance."""
         self.next_step_at = self.period_end
-        if self.trial_end_told:
+        if self.trial_end_notified:
             return []
-        self.trial_end_told = True
+        self.trial_end_notified = True
         ending = SubscriptionTrialEnding(
             subscription_id=self.id,
             user_id=self.user_id,

@@ -72,7 +72,9 @@ class CourseProgress(Aggregate, Base):
     last_lesson_id: Mapped[UUID | None]
     started_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]  # None again while a lesson is reopened
-    certificate_code: Mapped[str | None]  # issued at the first completion and never withdrawn
+    certificate_code: Mapped[str | None] = mapped_column(
+        unique=True
+    )  # issued at the first completion and never withdrawn
     certified_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]  # access has ended; the progress is kept in case access is restored
     enrollment_version: Mapped[int] = mapped_column(default=0)  # of the last applied event of the enrollment
@@ -82,7 +84,9 @@ class CourseProgress(Aggregate, Base):
 
     __table_args__ = (
         ForeignKeyConstraint(
-            ["course_id", "course_version"], ["progress.outlines.course_id", "progress.outlines.course_version"]
+            ["course_id", "course_version"],
+            ["progress.outlines.course_id", "progress.outlines.course_version"],
+            deferrable=True,  # a rebuild replaces outlines within one transaction
         ),
         {"schema": "progress"},
     )

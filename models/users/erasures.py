@@ -71,15 +71,15 @@ class ErasedSub(Base):
 
     sub_hash: Mapped[str] = mapped_column(primary_key=True)
     erased_at: Mapped[datetime]
-    kept_until: Mapped[datetime]
+    retained_until: Mapped[datetime]
 
     @classmethod
     def upsert(cls, session: Session, sub: str, *, at: datetime) -> None:
         """Store that this ``sub`` was erased, for as long as its tokens may be valid or webhooks may be late."""
         row = insert(cls).values(
-            sub_hash=_hash(sub), erased_at=at, kept_until=at + timedelta(days=settings.ERASED_SUBS_RETENTION_DAYS)
+            sub_hash=_hash(sub), erased_at=at, retained_until=at + timedelta(days=settings.ERASED_SUBS_RETENTION_DAYS)
         )
-        times = {"erased_at": row.excluded.erased_at, "kept_until": row.excluded.kept_until}
+        times = {"erased_at": row.excluded.erased_at, "retained_until": row.excluded.retained_until}
         session.execute(
             row.on_conflict_do_update(
                 index_elements=["sub_hash"], set_=times, where=cls.erased_at < row.excluded.erased_at
@@ -103,7 +103,7 @@ class ErasedSub(Base):
 
     @classmethod
     def prune(cls, session: Session, *, at: datetime) -> None:
-        session.execute(delete(cls).where(cls.kept_until < at))
+        session.execute(delete(cls).where(cls.retained_until < at))
 
 
 def _hash(sub: str) -> str:

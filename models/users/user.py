@@ -39,7 +39,7 @@ class Identity:
 
 
 class User(Aggregate, Base):
-    """A user's profile. ``filled_at`` is None until the handler of USER_CREATED has initialised it.
+    """A user's profile. ``initialized_at`` is None until the handler of USER_CREATED has initialised it.
 
     The row of an erased user stays, without personal data, because it orders the user's events.
     """
@@ -60,7 +60,7 @@ class User(Aggregate, Base):
     identity_name: Mapped[str | None]  # the last name from Auth0; only a different one replaces the user's choice
     identity_at: Mapped[datetime | None]  # time of the last applied change from Auth0; older ones are ignored
     created_at: Mapped[datetime]
-    filled_at: Mapped[datetime | None]
+    initialized_at: Mapped[datetime | None]
     erased_at: Mapped[datetime | None]
     blocked_at: Mapped[datetime | None]  # in Auth0
     tokens_valid_from: Mapped[int] = mapped_column(server_default="0")  # see models.accounts.AccountState
@@ -133,12 +133,12 @@ class User(Aggregate, Base):
 
     def initialize_profile(self, pii: Person, *, at: datetime) -> UserUpdated | None:
         """Initialise the profile from USER_CREATED; return None if it is initialised already or the user was erased."""
-        if self.filled_at or self.erased_at:
+        if self.initialized_at or self.erased_at:
             return None
         self.email, self.name, self.email_verified = pii.email, pii.name, pii.email_verified
         self.locale, self.timezone = pii.locale, pii.timezone
         self.identity_name = pii.name
-        self.filled_at = at
+        self.initialized_at = at
         return self._updated_event(at)
 
     def apply_identity(self, identity: Identity, *, at: datetime) -> UserUpdated | None:
@@ -153,9 +153,9 @@ class User(Aggregate, Base):
         self._apply_email(identity)
         if identity.name and identity.name != self.identity_name:
             self.name = self.identity_name = identity.name
-        if before == (self.email, self.name, self.email_verified) and self.filled_at:
+        if before == (self.email, self.name, self.email_verified) and self.initialized_at:
             return None
-        self.filled_at = self.filled_at or at
+        self.initialized_at = self.initialized_at or at
         return self._updated_event(at)
 
     def knows_newer_than(self, identity: Identity) -> bool:
@@ -171,7 +171,7 @@ class User(Aggregate, Base):
 
     def confirm_email(self, email: str, *, at: datetime) -> UserUpdated | None:
         """Mark ``email`` as verified; return None if it is not the user's address, or verified already."""
-        if self.email != email or self.email_verified or not self.filled_at:
+        if self.email != email or self.email_verified or not self.initialized_at:
             return None
         self.email_verified = True
         return self._updated_event(at)
@@ -201,7 +201,7 @@ class User(Aggregate, Base):
         """Raise PreconditionFailed for another version, ProjectionNotReady if the profile is not initialised yet."""
         if self.version != version:
             raise PreconditionFailed("profile", str(self.version))
-        if not self.filled_at:
+        if not self.initialized_at:
             raise ProjectionNotReady("profile of user", str(self.id))
 
     def erase(self, erasure_id: UUID, *, at: datetime) -> UserDeleted:

@@ -224,7 +224,7 @@ def test_events_queued_during_outage_are_handled_once(harness: BridgeHarness):
     harness.wait_for(key)
 
     assert harness.handled(key) == [1]
-    failed = "SELECT count(*) FROM bus.failed_deliveries JOIN bus.outbox ON event_id = id WHERE aggregateid = :key"
+    failed = "SELECT count(*) FROM bus.handler_failures JOIN bus.outbox ON event_id = id WHERE aggregateid = :key"
     assert harness.database.value(failed + " AND handler = 'progress.recording_handler'", key=key.aggregate_id) == 0
 
 

@@ -61,7 +61,9 @@ class SystemSnapshot:
         tables = {
             name: [row for row in rows if str(row.get("user_id", row.get("id"))) in users]
             for name, rows in self.tables.items()
-            if not name.startswith(("payments.attempts", "payments.refunds", "payments.ledger", "payments.offers"))
+            if not name.startswith(
+                ("payments.payment_attempts", "payments.refunds", "payments.ledger", "payments.offers")
+            )
             and name != "progress.outlines"
         }
         orders = {row["id"] for row in tables.get("payments.orders", [])}
@@ -77,7 +79,7 @@ class SystemSnapshot:
                 **tables,
                 **{
                     name: [row for row in self.table(name) if row["order_id"] in orders]
-                    for name in ("payments.attempts", "payments.refunds")
+                    for name in ("payments.payment_attempts", "payments.refunds")
                 },
             },
             charges=[charge for charge in self.charges if charge["order_id"] in orders],

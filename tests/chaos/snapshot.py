@@ -31,13 +31,13 @@ _TABLES = (
         "courses.enrollments",
         "courses.grants",
         "payments.orders",
-        "payments.attempts",
+        "payments.payment_attempts",
         "payments.refunds",
         "payments.ledger_entries",
         "payments.offers",
     ),
     *("progress.course_progress", "progress.completed_lessons", "progress.outlines"),
-    *("notifications.contacts", "notifications.recipients", "notifications.reminders"),
+    *("notifications.contacts", "notifications.notification_sequences", "notifications.reminders"),
 )
 _UNAVAILABLE_ERRORS = (
     SQLAlchemyError,
@@ -52,7 +52,9 @@ _PENDING = {
     "events to be published": "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL",
     "topics to be refilled": "SELECT count(*) FROM bus.kafka_topics WHERE refill_until IS NOT NULL",
     "webhooks to be applied": "SELECT count(*) FROM payments.provider_events WHERE status = 'received'",
-    "payments of unknown outcome": "SELECT count(*) FROM payments.attempts WHERE status IN ('created', 'unknown')",
+    "payments of unknown outcome": (
+        "SELECT count(*) FROM payments.payment_attempts WHERE status IN ('created', 'unknown')"
+    ),
     "refunds": "SELECT count(*) FROM payments.refunds WHERE status IN ('created', 'unknown', 'pending')",
     "operations": "SELECT count(*) FROM bus.operations WHERE finished_at IS NULL",
 }

@@ -37,9 +37,9 @@ def consistent_snapshot() -> SystemSnapshot:
         {
             "users.users": [{"id": USER, "version": 2, **PII}],
             "notifications.contacts": [{"user_id": USER, "version": 2, **PII}],
-            "notifications.recipients": [{"user_id": USER, "version": 3}],
+            "notifications.notification_sequences": [{"user_id": USER, "version": 3}],
             "payments.orders": [order],
-            "payments.attempts": [{"order_id": ORDER, "captured_minor": 100}],
+            "payments.payment_attempts": [{"order_id": ORDER, "captured_minor": 100}],
             "payments.ledger_entries": [
                 {"transaction_id": "1", "account": "provider.stripe.main", "currency": "USD", "amount_minor": 100},
                 {"transaction_id": "1", "account": "sales", "currency": "USD", "amount_minor": -100},
@@ -214,7 +214,9 @@ def test_mail_above_daily_limit_may_be_skipped() -> None:
     skip_mail(snapshot, event(snapshot, "ENROLLMENT_CREATED"))
     before = {"user_id": USER, "channel": "email", "category": "courses", "state": "sent", "reason": None}
     snapshot.deliveries.extend({"_id": str(uuid4()), **before} for _ in range(settings.NOTIFICATIONS_PER_DAY))
-    snapshot.tables["notifications.recipients"][0].update(version=2)  # no NOTIFICATION_SENT for the skipped mail
+    snapshot.tables["notifications.notification_sequences"][0].update(
+        version=2
+    )  # no NOTIFICATION_SENT for the skipped mail
     assert findings(snapshot, RECORDS) == []
 
 

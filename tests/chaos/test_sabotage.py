@@ -123,7 +123,7 @@ def test_checker_finds_lost_update_without_row_lock(chaos_platform: ChaosPlatfor
     learner = enrolled_learner(chaos_platform)
     # The constraint is a second guard behind the row lock, so remove it too.
     chaos_platform.platform.database.execute(
-        "ALTER TABLE bus.outbox DROP CONSTRAINT outbox_aggregatetype_aggregateid_aggregate_version_key"
+        "ALTER TABLE bus.outbox DROP CONSTRAINT uq_outbox_aggregatetype_aggregateid_aggregate_version"
     )
     with sabotaged(chaos_platform, "without_row_lock", "worker-progress"):
         chaos_platform.wait_until_idle([learner.user_id])

@@ -234,7 +234,7 @@ def test_stored_response_of_a_newer_worker_is_replayed(database, deliver, notes:
         newer = {
             "error": {"name": "NoteTooLong", "args": [], "status": 422, "code": "note_too_long", "detail": "Long."}
         }
-        database.execute("UPDATE bus.idempotency_keys SET answer = CAST(:answer AS json)", answer=json.dumps(newer))
+        database.execute("UPDATE bus.idempotency_keys SET response = CAST(:answer AS json)", answer=json.dumps(newer))
         reply = deliver("progress.note", {"note": "it"}, claim=claim)
 
     assert unwrapped(reply) == (422, "note_too_long", "Long.")

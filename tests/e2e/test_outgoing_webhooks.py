@@ -176,7 +176,7 @@ def test_disabled_endpoint_receives_nothing(stack: Platform, admin: Person, inte
     disabled = admin.send("PATCH", disabled_endpoint.path, {"enabled": False}, If_Match=etag).json()
     late = admin.send("PATCH", disabled_endpoint.path, {"enabled": True}, If_Match=etag)
     assert problem(late) == (412, "precondition_failed")
-    assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "asked")
+    assert (disabled["enabled"], disabled["disabled_reason"]) == (False, "manual")
     user_id = sign_up(stack)
     enabled_endpoint.wait_for(user_id)
 

@@ -70,7 +70,7 @@ def test_access_ends_only_with_full_refund(harness: ScenarioHarness, provider: s
     assert purchase.refunded_at_provider() == purchase.amount_minor
     eventually(lambda: sum("refund" in subject for subject in purchase.learner.subjects()) == 2)
     steps = purchase.learner.get(f"/v1/orders/{purchase.order_id}/timeline").json()["items"]
-    assert [step["step"] for step in steps if "refund" in step["step"]] == ["refund_begun", "refund_succeeded"] * 2
+    assert [step["step"] for step in steps if "refund" in step["step"]] == ["refund_started", "refund_succeeded"] * 2
     entries = purchase.admin.get(f"/v1/ledger/entries?order_id={purchase.order_id}").json()["items"]
     assert (len(entries), sum(entry["amount_minor"] for entry in entries)) == (6, 0)
 
@@ -150,7 +150,7 @@ def test_refund_reversal_restores_access(purchase: Purchase, fault: str) -> None
     eventually(lambda: sum("was returned" in subject for subject in purchase.learner.subjects()) == 1)
     entries = purchase.admin.get(f"/v1/ledger/entries?order_id={purchase.order_id}").json()["items"]
     kinds = [entry["kind"] for entry in reversed(entries)]
-    assert kinds == ["capture"] * 2 + ["refund"] * 2 + ["refund_returned"] * 2
+    assert kinds == ["capture"] * 2 + ["refund"] * 2 + ["refund_reversed"] * 2
     assert purchase.refund().json()["status"] == "succeeded"  # the second refund is sent another way
     purchase.assert_access_ended()
 

@@ -44,7 +44,7 @@ def test_yookassa_payment_grants_access_and_fills_timeline(
     harness.pay(checkout["redirect_url"])
     assert_purchased_once(learner, course["id"], checkout)
     assert [row["status"] for row in harness.charges(checkout["order_id"])] == ["succeeded"]
-    eventually(lambda: "access_given" in steps(learner, checkout["order_id"]))
+    eventually(lambda: "access_granted" in steps(learner, checkout["order_id"]))
 
 
 def test_unsupported_currency_is_rejected(harness: ScenarioHarness, learner: Visitor) -> None:

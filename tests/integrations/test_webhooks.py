@@ -48,7 +48,7 @@ def make_due(session: Session) -> None:
     for delivery in deliveries(session, status="pending"):
         delivery.due_at = utc_now()
     for endpoint in session.query(Endpoint):
-        endpoint.resting_until = None
+        endpoint.circuit_open_until = None
     session.flush()
 
 
@@ -212,18 +212,18 @@ def test_failing_endpoint_backs_off_and_recovers_on_success(session: Session):
     endpoint = make_endpoint(session)
     append_and_schedule(session)
     fail(session, 4)
-    assert endpoint.resting_until is None
+    assert endpoint.circuit_open_until is None
     fail(session, 1)
-    first = endpoint.resting_until - utc_now()
+    first = endpoint.circuit_open_until - utc_now()
     append_and_schedule(session)
     assert claim(session) == []  # the endpoint is not called during its pause
     fail(session, 2)
-    assert endpoint.resting_until - utc_now() > 1.5 * first
+    assert endpoint.circuit_open_until - utc_now() > 1.5 * first
     make_due(session)
     [request] = claim(session)
     finish(session, request, SUCCESS)
 
-    assert (endpoint.failures, endpoint.failing_since, endpoint.resting_until) == (0, None, None)
+    assert (endpoint.failures, endpoint.failing_since, endpoint.circuit_open_until) == (0, None, None)
 
 
 def disabled_events(session: Session) -> list[str]:
@@ -364,6 +364,6 @@ def test_oldest_due_age_excludes_endpoints_in_backoff(session: Session):
     assert WebhookDelivery.oldest_due_seconds(session, at=at) == 0
     append_and_schedule(session)
     assert 290 < WebhookDelivery.oldest_due_seconds(session, at=at) < 310
-    endpoint.resting_until = at + timedelta(minutes=1)
+    endpoint.circuit_open_until = at + timedelta(minutes=1)
     session.flush()
     assert WebhookDelivery.oldest_due_seconds(session, at=at) == 0

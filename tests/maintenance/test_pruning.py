@@ -49,7 +49,7 @@ def test_published_events_are_pruned_except_projection_sources(database: Databas
     [
         ("inbox", "handler, event_id, handled_at", "'h', gen_random_uuid(), {at}", timedelta(days=30)),
         (
-            "failed_deliveries",
+            "handler_failures",
             "handler, event_id, attempts, failed_at",
             "'h', gen_random_uuid(), 1, {at}",
             timedelta(30),
@@ -57,7 +57,7 @@ def test_published_events_are_pruned_except_projection_sources(database: Databas
         ("idempotency_keys", "scope, key, fingerprint, created_at", "'s', '{n}', 'f', {at}", timedelta(hours=24)),
         (
             "operations",
-            "id, kind, message, owner, claim, headers, status, attempts, run_after, answer, created_at, finished_at",
+            "id, kind, message, owner, claim, headers, status, attempts, run_after, reply, created_at, finished_at",
             "gen_random_uuid(), 'k', '{{}}', 'o', '{{}}', '{{}}', 'succeeded', 1, {at}, '{{}}', {at}, {at}",
             timedelta(days=14),
         ),

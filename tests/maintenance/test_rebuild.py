@@ -188,8 +188,8 @@ class Scenario:
 
 
 # The rows of all tables that reminders are made from.
-_REMINDERS = """(SELECT to_jsonb(learnings) FROM notifications.learnings
-                UNION ALL SELECT to_jsonb(waits) FROM notifications.waits)"""
+_REMINDERS = """(SELECT to_jsonb(learning_activity) FROM notifications.learning_activity
+                UNION ALL SELECT to_jsonb(pending_reminders) FROM notifications.pending_reminders)"""
 
 SCENARIOS = {
     "progress.outlines": Scenario(
@@ -204,16 +204,18 @@ SCENARIOS = {
     "notifications.course_access": Scenario(
         accesses,
         _REMINDERS,
-        """UPDATE notifications.learnings SET enrolled_at = '2000-01-01', ended_at = NULL;
-           DELETE FROM notifications.waits""",
+        """UPDATE notifications.learning_activity SET enrolled_at = '2000-01-01', ended_at = NULL;
+           DELETE FROM notifications.pending_reminders""",
     ),
     "notifications.learning_activity": Scenario(
         studies,
         _REMINDERS,
-        """UPDATE notifications.learnings SET studied_at = NULL, studied_on = '{}', completed_at = NULL;
-           UPDATE notifications.waits SET since = '2000-01-01'""",
+        """UPDATE notifications.learning_activity SET studied_at = NULL, studied_on = '{}', completed_at = NULL;
+           UPDATE notifications.pending_reminders SET since = '2000-01-01'""",
     ),
-    "notifications.checkouts": Scenario(checkouts, "notifications.waits", "DELETE FROM notifications.waits"),
+    "notifications.checkouts": Scenario(
+        checkouts, "notifications.pending_reminders", "DELETE FROM notifications.pending_reminders"
+    ),
     "courses.completion_counts": Scenario(
         completion_counts,
         "courses.enrollments",

@@ -60,7 +60,7 @@ def test_crash_after_commit_does_not_repeat_command(database: Database):
     operation_id = accept()
     run(operation_id)
     # Restore the state of a command with several transactions whose worker was killed before it stored the outcome.
-    database.execute("UPDATE bus.operations SET status = 'running', answer = NULL, finished_at = NULL")
+    database.execute("UPDATE bus.operations SET status = 'running', reply = NULL, finished_at = NULL")
 
     run(operation_id)
 

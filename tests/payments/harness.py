@@ -123,7 +123,7 @@ class PaymentsHarness:
     def pay(self, checkout: dict[str, Any], outcome: str = "succeed", **more: str) -> None:
         attempt = self.attempt(checkout)
         at = self.fake_stripe if attempt.provider == "stripe" else self.fake_yookassa
-        at.pay(attempt.page_id, outcome, **more)
+        at.pay(attempt.checkout_session_id, outcome, **more)
 
     def webhook(self, object_id: str, kind: str) -> dict[str, Any]:
         """Return a webhook that a fake has sent, as the gateway passes it to the worker."""
@@ -146,7 +146,7 @@ class PaymentsHarness:
             apply_provider_event(self.transactions, self.providers, **message)
 
     def complete_session(self, checkout: dict[str, Any]) -> None:
-        self.receive_and_apply(self.attempt(checkout).page_id, "checkout.session.completed")
+        self.receive_and_apply(self.attempt(checkout).checkout_session_id, "checkout.session.completed")
 
     def sync(self, checkout: dict[str, Any]) -> None:
         sync_attempt(self.transactions, self.providers, attempt_id=checkout["id"])
@@ -218,9 +218,9 @@ def make_snapshot(attempt: PaymentAttempt, **overrides: Any) -> PaymentSnapshot:
     matching = PaymentSnapshot(
         account=attempt.account,
         live_mode=attempt.live_mode,
-        page_id=attempt.page_id or f"cs_{attempt.id.hex}",
-        page_url="https://pay.test",
-        page_open=True,
+        checkout_session_id=attempt.checkout_session_id or f"cs_{attempt.id.hex}",
+        checkout_url="https://pay.test",
+        checkout_session_open=True,
         payment_id=None,
         status="requires_action",
         amount_minor=attempt.amount_minor,
@@ -233,7 +233,12 @@ def make_snapshot(attempt: PaymentAttempt, **overrides: Any) -> PaymentSnapshot:
 
 
 def paid_snapshot(attempt: PaymentAttempt, **overrides: Any) -> PaymentSnapshot:
-    paid = {"status": "succeeded", "page_open": False, "captured_minor": attempt.amount_minor, "payment_id": "pi_1"}
+    paid = {
+        "status": "succeeded",
+        "checkout_session_open": False,
+        "captured_minor": attempt.amount_minor,
+        "payment_id": "pi_1",
+    }
     return make_snapshot(attempt, **paid | overrides)
 
 

@@ -286,7 +286,7 @@ def nothing_is_left_unfinished(truth: ReferenceModel) -> Iterator[str]:
     ):
         yield f"the webhook {kind} is {status}: {problem}"
     for id_, status, problem in rows(
-        "SELECT id, status, problem FROM payments.attempts WHERE status IN ('review', 'authorized')"
+        "SELECT id, status, problem FROM payments.payment_attempts WHERE status IN ('review', 'authorized')"
     ):
         yield f"payment {id_} is {status}: {problem}"
     for id_, status, problem in rows(

@@ -307,8 +307,8 @@ class PaymentsSimulation:
 
     # The buyer and the providers' dashboards.
 
-    def pay(self, provider: str, page_id: str, outcome: str) -> requests.Response:
-        return self.fakes[provider].process.pay(page_id, outcome)
+    def pay(self, provider: str, checkout_session_id: str, outcome: str) -> requests.Response:
+        return self.fakes[provider].process.pay(checkout_session_id, outcome)
 
     def checkout_sessions(self) -> list[tuple[str, str]]:
         """Return all checkout sessions ever opened as (provider, id), Stripe's first."""

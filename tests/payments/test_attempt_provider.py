@@ -106,7 +106,9 @@ def test_provider_is_found_by_name_and_account(harness):
 
 def test_metadata_does_not_match_attempt_of_other_provider(harness):
     attempt = harness.attempt(harness.checkout(make_offer(harness.session)))
-    foreign = replace(make_snapshot(attempt), page_id="foreign", account=harness.providers["yookassa"].account)
+    foreign = replace(
+        make_snapshot(attempt), checkout_session_id="foreign", account=harness.providers["yookassa"].account
+    )
 
     assert PaymentAttempt.find_by_provider_object(harness.session, "yookassa", foreign) is None
     assert (

@@ -58,18 +58,18 @@ def test_stripe_session_expires_before_yookassa_session_opens(harness, course_id
     second = harness.checkout(course_id, provider="yookassa")
     assert second["order_id"] == first["order_id"]
     assert (harness.attempt(first).status, harness.attempt(second).status) == ("expired", "requires_action")
-    assert harness.fake_stripe.pay(harness.attempt(first).page_id, "succeed").status_code == 409
+    assert harness.fake_stripe.pay(harness.attempt(first).checkout_session_id, "succeed").status_code == 409
 
 
 def test_payment_on_superseded_session_is_voided(harness, course_id, yookassa_checkout):
     second = harness.checkout(course_id)
-    assert (harness.attempt(yookassa_checkout).status, harness.attempt(yookassa_checkout).page_open) == (
+    assert (harness.attempt(yookassa_checkout).status, harness.attempt(yookassa_checkout).checkout_session_open) == (
         "canceled",
         False,
     )
     harness.pay(yookassa_checkout)
     harness.receive_and_apply(
-        harness.attempt(yookassa_checkout).page_id, "payment.waiting_for_capture", provider="yookassa"
+        harness.attempt(yookassa_checkout).checkout_session_id, "payment.waiting_for_capture", provider="yookassa"
     )
     assert (payment_statuses(harness, second), harness.order(second).status) == ([], "pending")
     harness.pay(second)
@@ -83,7 +83,7 @@ def test_two_paid_sessions_capture_once(harness, course_id, yookassa_checkout):
     harness.pay(yookassa_checkout)
     harness.return_from_checkout(second)
     harness.receive_and_apply(
-        harness.attempt(yookassa_checkout).page_id, "payment.waiting_for_capture", provider="yookassa"
+        harness.attempt(yookassa_checkout).checkout_session_id, "payment.waiting_for_capture", provider="yookassa"
     )
     assert (payment_statuses(harness, second), harness.event_types(second)) == (["succeeded"], PURCHASE_EVENTS)
 
@@ -113,7 +113,10 @@ def test_session_being_captured_is_not_superseded(harness, course_id, yookassa_c
     with pytest.raises(ProviderOutcomeUnknown):
         harness.return_from_checkout(yookassa_checkout)
     harness.apply(
-        yookassa_checkout, status="authorized", page_open=False, payment_id=harness.attempt(yookassa_checkout).page_id
+        yookassa_checkout,
+        status="authorized",
+        checkout_session_open=False,
+        payment_id=harness.attempt(yookassa_checkout).checkout_session_id,
     )
     with pytest.raises(AlreadyPurchased):
         harness.checkout(course_id)
@@ -126,7 +129,11 @@ def test_session_being_captured_is_not_superseded(harness, course_id, yookassa_c
 def test_mismatched_authorization_goes_to_review(harness, yookassa_checkout):
     attempt = harness.attempt(yookassa_checkout)
     authorized = make_snapshot(
-        attempt, status="authorized", page_open=False, amount_minor=1, payment_id=attempt.page_id
+        attempt,
+        status="authorized",
+        checkout_session_open=False,
+        amount_minor=1,
+        payment_id=attempt.checkout_session_id,
     )
     assert capture_or_void(harness.transactions, harness.providers, attempt, authorized) is authorized
     assert attempt.status == "review"
@@ -138,7 +145,7 @@ def test_mismatched_authorization_goes_to_review(harness, yookassa_checkout):
 def test_canceled_order_expires_its_session(harness, course_id):
     checkout = harness.checkout(course_id)
     assert cancel(harness, checkout)["status"] == "canceled"
-    assert harness.fake_stripe.pay(harness.attempt(checkout).page_id, "succeed").status_code == 409
+    assert harness.fake_stripe.pay(harness.attempt(checkout).checkout_session_id, "succeed").status_code == 409
     assert harness.event_types(checkout) == ["ORDER_CREATED", "ORDER_CANCELED"]
     cancel(harness, checkout)
     assert harness.event_types(checkout) == ["ORDER_CREATED", "ORDER_CANCELED"]
@@ -149,7 +156,7 @@ def test_payment_of_canceled_order_is_voided(harness, yookassa_checkout):
     cancel(harness, yookassa_checkout)
     harness.pay(yookassa_checkout)
     harness.receive_and_apply(
-        harness.attempt(yookassa_checkout).page_id, "payment.waiting_for_capture", provider="yookassa"
+        harness.attempt(yookassa_checkout).checkout_session_id, "payment.waiting_for_capture", provider="yookassa"
     )
     assert (payment_statuses(harness, yookassa_checkout), harness.order(yookassa_checkout).status) == ([], "canceled")
 
@@ -164,7 +171,7 @@ def test_paid_order_cannot_be_canceled(harness, course_id, provider):
 
 
 def test_order_with_processing_payment_cannot_be_canceled(harness, yookassa_checkout):
-    harness.apply(yookassa_checkout, status="processing", page_open=False)
+    harness.apply(yookassa_checkout, status="processing", checkout_session_open=False)
     with pytest.raises(PaymentInProgress):
         cancel(harness, yookassa_checkout)
 
@@ -185,7 +192,7 @@ def test_order_with_unknown_session_can_be_canceled(harness, course_id):
         harness.checkout(course_id, provider="yookassa")
     [attempt] = Order.get_for_update(harness.session, unknown.value.args[0]).attempts
     assert cancel(harness, {"order_id": attempt.order_id})["status"] == "canceled"
-    harness.fake_yookassa.pay(attempt.page_id, "succeed")
+    harness.fake_yookassa.pay(attempt.checkout_session_id, "succeed")
     harness.sync({"id": attempt.id})
     assert payment_statuses(harness, {"order_id": attempt.order_id}) == []
 
@@ -215,7 +222,9 @@ def test_order_with_open_session_does_not_expire(harness, session, yookassa_chec
 
 def test_expired_session_expires_order(harness, yookassa_checkout):
     attempt = harness.attempt(yookassa_checkout)
-    apply_payment_snapshot(harness.session, attempt, make_snapshot(attempt, status="expired", page_open=False))
+    apply_payment_snapshot(
+        harness.session, attempt, make_snapshot(attempt, status="expired", checkout_session_open=False)
+    )
     assert (harness.order(yookassa_checkout).status, attempt.next_sync_at) == ("expired", None)
 
 
@@ -230,14 +239,14 @@ def test_timeline_lists_steps_from_checkout_to_access(harness, session, course_i
     record_access_granted(session, event=enrollment)
     assert timeline_steps(harness, second) == [
         "order_created",
-        "payment_begun",
+        "payment_started",
         "payment_requires_action",
         "payment_canceled",
-        "payment_begun",
+        "payment_started",
         "payment_requires_action",
         "order_paid",
         "payment_succeeded",
-        "access_given",
+        "access_granted",
     ]
 
 

@@ -117,7 +117,7 @@ def test_failed_payment_releases_coupon(harness, session, course_id):
     code = make_coupon(session, max_redemptions=1)
     checkout = harness.checkout(course_id, coupon=code)
 
-    harness.apply(checkout, status="failed", page_open=False)
+    harness.apply(checkout, status="failed", checkout_session_open=False)
 
     order = harness.order(checkout).to_response()
     assert (order["status"], order["coupon"], order["amount_minor"], redemption_count(session, code)) == (
@@ -205,7 +205,7 @@ def test_canceled_or_expired_order_releases_coupon(harness, session, course_id):
     cancel_order(harness.transactions, harness.providers, order_id=canceled["order_id"], user_id=harness.buyer)
     assert redemption_count(session, code) == 0
     expired = harness.checkout(course_id, coupon=code)
-    harness.apply(expired, status="expired", page_open=False)
+    harness.apply(expired, status="expired", checkout_session_open=False)
     assert (harness.order(expired).status, redemption_count(session, code)) == ("expired", 0)
     assert harness.buy(course_id, coupon=code)
     assert redemption_count(session, code) == 1

@@ -371,7 +371,7 @@ def test_concurrent_dispute_updates_apply_once(database, stripe, fake_stripe):
         CommittingTransactions(), providers, user_id=uuid4(), course_id=course_id, plan_id=None, **command
     )
     with session_factory("payments")() as session:
-        fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).page_id, "succeed")
+        fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).checkout_session_id, "succeed")
     sync_attempt(CommittingTransactions(), providers, attempt_id=checkout["id"])
     with session_factory("payments")() as session:
         payment_id = session.get_one(PaymentAttempt, checkout["id"]).payment_id

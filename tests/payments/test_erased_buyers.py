@@ -53,8 +53,8 @@ def test_erasure_expires_open_session_and_clears_addresses(harness, session):
     harness.sync(checkout)
 
     attempt = harness.attempt(checkout)
-    assert harness.fake_stripe.pay(attempt.page_id, "succeed").status_code == 409
-    assert (attempt.page_open, attempt.success_url, attempt.receipt_email) == (False, "", None)
+    assert harness.fake_stripe.pay(attempt.checkout_session_id, "succeed").status_code == 409
+    assert (attempt.checkout_session_open, attempt.success_url, attempt.receipt_email) == (False, "", None)
 
 
 def test_authorization_of_erased_buyer_is_voided(harness, session):

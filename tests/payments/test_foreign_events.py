@@ -90,7 +90,7 @@ def test_session_is_found_among_foreign_sessions(harness, session):
     found = harness.providers["stripe"].find(
         PaymentRequest.from_attempt(harness.attempt(checkout), harness.order(checkout))
     )
-    assert found.page_id == harness.attempt(checkout).page_id
+    assert found.checkout_session_id == harness.attempt(checkout).checkout_session_id
 
 
 def test_fake_sends_foreign_events(harness):

@@ -77,9 +77,9 @@ def test_repeated_checkout_replays_response(buyer, course_id):
 
 def test_checkout_webhook_and_sync_mark_order_paid(buyer, course_id, fake_stripe, receiver):
     checkout = buy(buyer, course_id).json
-    page_id = checkout["redirect_url"].rpartition("/")[2]
-    fake_stripe.pay(page_id, "succeed")
-    sent = receiver.wait_for_one(page_id, "checkout.session.completed")
+    checkout_session_id = checkout["redirect_url"].rpartition("/")[2]
+    fake_stripe.pay(checkout_session_id, "succeed")
+    sent = receiver.wait_for_one(checkout_session_id, "checkout.session.completed")
     assert buyer.client.post("/v1/webhooks/stripe", data=sent.body, headers=sent.headers).json == {"received": True}
     order = buyer.send("POST", f"/v1/checkouts/{checkout['id']}/sync")
     assert (order.status_code, order.json["status"]) == (200, "paid")

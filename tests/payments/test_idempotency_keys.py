@@ -68,7 +68,7 @@ class RejectedCommands:
         checkout = start_checkout(CommittingTransactions(), {"stripe": self._stripe}, **message)
         if is_paid:
             with session_factory("payments")() as session:
-                self._fake.pay(session.get_one(PaymentAttempt, checkout["id"]).page_id, "succeed")
+                self._fake.pay(session.get_one(PaymentAttempt, checkout["id"]).checkout_session_id, "succeed")
             sync_attempt(CommittingTransactions(), {"stripe": self._stripe}, attempt_id=checkout["id"])
         return checkout["order_id"]
 

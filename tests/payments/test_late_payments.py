@@ -37,7 +37,7 @@ def abandoned_charge(harness, subscription, time) -> PaymentAttempt:
 
 
 def late_snapshot(attempt: PaymentAttempt):
-    return paid_snapshot(attempt, page_id="pi_late", payment_id="pi_late")
+    return paid_snapshot(attempt, checkout_session_id="pi_late", payment_id="pi_late")
 
 
 def statuses(harness: PaymentsHarness) -> list[str]:
@@ -93,14 +93,14 @@ def test_snapshot_violating_constraint_goes_to_review(harness):
 
     harness.session.flush()
     assert (first.status, second.status, second.captured_minor) == ("succeeded", "review", 0)
-    assert "attempts_provider_account_payment_id_key" in second.problem
+    assert "uq_payment_attempts_provider_account_payment_id" in second.problem
     assert harness.order({"order_id": second.order_id}).status == "pending"
 
 
 def test_webhook_violating_constraint_finishes_as_applied(harness):
     first, second = (harness.checkout(make_offer(harness.session)) for _ in range(2))
     harness.pay(second)
-    payment_id = harness.providers["stripe"].fetch(harness.attempt(second).page_id).payment_id
+    payment_id = harness.providers["stripe"].fetch(harness.attempt(second).checkout_session_id).payment_id
     apply_payment_snapshot(
         harness.session, harness.attempt(first), paid_snapshot(harness.attempt(first), payment_id=payment_id)
     )

@@ -14,7 +14,7 @@ from tests.payments.harness import make_offer, paid_snapshot
 from workers.payments.ledger import list_ledger_accounts, list_ledger_entries
 from workers.payments.payment_sync import apply_payment_snapshot
 
-CAPTURED = {"status": "succeeded", "page_open": False, "captured_minor": 4900}
+CAPTURED = {"status": "succeeded", "checkout_session_open": False, "captured_minor": 4900}
 
 
 @pytest.fixture

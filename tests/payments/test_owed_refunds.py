@@ -37,7 +37,7 @@ def duplicate_payment(harness, session) -> PaymentAttempt:
     order.attempts.append(second)
     session.flush()
     sync_attempt(harness.transactions, harness.providers, attempt_id=second.id)
-    harness.fake_stripe.pay(second.page_id, "succeed")
+    harness.fake_stripe.pay(second.checkout_session_id, "succeed")
     sync_attempt(harness.transactions, harness.providers, attempt_id=second.id)
     return second
 

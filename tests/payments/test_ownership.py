@@ -134,7 +134,9 @@ def test_late_payment_for_paid_period_is_refunded(harness, session, course_ids):
     session.add(abandoned)
     session.flush()
 
-    apply_payment_snapshot(session, attempt, paid_snapshot(attempt, page_id="cs_late", payment_id="pi_late"))
+    apply_payment_snapshot(
+        session, attempt, paid_snapshot(attempt, checkout_session_id="cs_late", payment_id="pi_late")
+    )
     session.flush()
 
     assert attempt.status == "duplicate"

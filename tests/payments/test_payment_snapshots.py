@@ -11,7 +11,7 @@ from models.payments.payment_attempts import IDENTITY_FIELDS
 from tests.payments.harness import event_types, make_offer, paid_snapshot
 from workers.payments.payment_sync import apply_payment_snapshot
 
-CAPTURED = {"status": "succeeded", "page_open": False, "captured_minor": 4900}
+CAPTURED = {"status": "succeeded", "checkout_session_open": False, "captured_minor": 4900}
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_repeated_snapshot_is_noop(harness, checkout):
         {"account": "another"},
         {"order_id": None},
         {"attempt_id": "another"},
-        {"page_id": "cs_another"},
+        {"checkout_session_id": "cs_another"},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
@@ -62,7 +62,7 @@ def test_mismatched_success_goes_to_review(harness, checkout, wrong):
 def test_review_only_cleared_by_matching_success(harness, checkout):
     harness.apply(checkout, amount_minor=100)
     harness.apply(checkout)
-    harness.apply(checkout, status="expired", page_open=False)
+    harness.apply(checkout, status="expired", checkout_session_open=False)
     assert harness.attempt(checkout).status == "review"
     harness.apply(checkout, **CAPTURED)
     assert (harness.attempt(checkout).status, harness.order(checkout).status) == ("succeeded", "paid")
@@ -81,7 +81,7 @@ def test_decline_publishes_event_once(harness, checkout):
 
 @pytest.mark.parametrize("end", ["failed", "canceled", "expired"])
 def test_late_success_overrides_other_final_statuses(harness, checkout, end):
-    harness.apply(checkout, status=end, page_open=False)
+    harness.apply(checkout, status=end, checkout_session_open=False)
     harness.apply(checkout, **CAPTURED)
     assert (harness.attempt(checkout).status, harness.order(checkout).status) == ("succeeded", "paid")
 
@@ -95,13 +95,13 @@ def test_success_is_never_reverted(harness, checkout, late):
 
 @pytest.mark.parametrize("late", ["requires_action", "processing", "authorized", "failed"])
 def test_stale_snapshot_does_not_reopen_expired_attempt(harness, checkout, late):
-    harness.apply(checkout, status="expired", page_open=False)
+    harness.apply(checkout, status="expired", checkout_session_open=False)
     harness.apply(checkout, status=late)
     assert harness.attempt(checkout).status == "expired"
 
 
 def test_expired_session_expires_order(harness, checkout):
-    harness.apply(checkout, status="expired", page_open=False)
+    harness.apply(checkout, status="expired", checkout_session_open=False)
     assert (harness.attempt(checkout).status, harness.order(checkout).status) == ("expired", "expired")
     assert harness.event_types(checkout) == ["ORDER_CREATED", "ORDER_EXPIRED"]
 
@@ -109,7 +109,7 @@ def test_expired_session_expires_order(harness, checkout):
 def test_checkout_after_expired_order_creates_new_order(harness, session):
     course_id = make_offer(session)
     first = harness.checkout(course_id)
-    harness.apply(first, status="expired", page_open=False)
+    harness.apply(first, status="expired", checkout_session_open=False)
     assert harness.checkout(course_id)["order_id"] != first["order_id"]
 
 
@@ -133,7 +133,7 @@ def test_payment_of_paid_order_is_duplicate(harness, checkout):
 def test_database_rejects_second_live_attempt(harness, checkout):
     order = Order.get_for_update(harness.session, checkout["order_id"])
     order.attempts.append(PaymentAttempt.create(order.attempts[0].terms, ttl=timedelta(hours=1), at=utc_now()))
-    with pytest.raises(IntegrityError, match="ux_attempts_live"):
+    with pytest.raises(IntegrityError, match="ux_payment_attempts_live"):
         harness.session.flush()
 
 
@@ -142,5 +142,5 @@ def test_database_rejects_negative_counters(harness, checkout, counters):
     attempt = harness.attempt(checkout)
     for name, value in counters.items():
         setattr(attempt, name, value)
-    with pytest.raises(IntegrityError, match="ck_attempts"):
+    with pytest.raises(IntegrityError, match="ck_payment_attempts"):
         harness.session.flush()

@@ -72,7 +72,10 @@ def test_settled_checkout_needs_no_provider_call(harness, checkout):
 
 def test_lost_session_is_found_by_same_key(harness, attempt_with_lost_response):
     sync_attempt(harness.transactions, harness.providers, attempt_id=attempt_with_lost_response.id)
-    assert (attempt_with_lost_response.status, attempt_with_lost_response.page_open) == ("requires_action", True)
+    assert (attempt_with_lost_response.status, attempt_with_lost_response.checkout_session_open) == (
+        "requires_action",
+        True,
+    )
 
 
 def test_payment_on_lost_session_is_found_by_sync(harness, attempt_with_lost_response):
@@ -83,7 +86,7 @@ def test_payment_on_lost_session_is_found_by_sync(harness, attempt_with_lost_res
 
 def test_unsent_session_is_opened_by_same_key(harness, unsent_attempt):
     sync_attempt(harness.transactions, harness.providers, attempt_id=unsent_attempt.id)
-    assert (unsent_attempt.status, unsent_attempt.page_open) == ("requires_action", True)
+    assert (unsent_attempt.status, unsent_attempt.checkout_session_open) == ("requires_action", True)
 
 
 def test_lost_session_found_when_key_replays_error(harness, attempt_with_lost_response):
@@ -100,10 +103,13 @@ def test_unresolved_attempt_stays_unknown(harness, unsent_attempt):
 
 
 def test_payment_on_lost_session_is_found_by_webhook(harness, attempt_with_lost_response):
-    page_id = harness.checkout_sessions()[0]["id"]
-    harness.fake_stripe.pay(page_id, "succeed")
-    harness.receive_and_apply(page_id, "checkout.session.completed")
-    assert (attempt_with_lost_response.status, attempt_with_lost_response.page_id) == ("succeeded", page_id)
+    checkout_session_id = harness.checkout_sessions()[0]["id"]
+    harness.fake_stripe.pay(checkout_session_id, "succeed")
+    harness.receive_and_apply(checkout_session_id, "checkout.session.completed")
+    assert (attempt_with_lost_response.status, attempt_with_lost_response.checkout_session_id) == (
+        "succeeded",
+        checkout_session_id,
+    )
 
 
 def test_lost_session_with_expired_key_is_found_in_list(harness, attempt_with_lost_response):
@@ -111,7 +117,10 @@ def test_lost_session_with_expired_key_is_found_in_list(harness, attempt_with_lo
     attempt_with_lost_response.expires_at = utc_now()  # the fake's session is younger than its attempt now
     [page, *_] = before = harness.checkout_sessions()
     sync_attempt(harness.transactions, harness.providers, attempt_id=attempt_with_lost_response.id)
-    assert (attempt_with_lost_response.status, attempt_with_lost_response.page_id) == ("requires_action", page["id"])
+    assert (attempt_with_lost_response.status, attempt_with_lost_response.checkout_session_id) == (
+        "requires_action",
+        page["id"],
+    )
     assert harness.checkout_sessions() == before
 
 

@@ -24,7 +24,7 @@ def previous_providers(harness):
 
 
 def completed_session_webhook(harness: PaymentsHarness, checkout) -> dict:
-    return harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")
+    return harness.webhook(harness.attempt(checkout).checkout_session_id, "checkout.session.completed")
 
 
 class EmptyProvider:
@@ -66,7 +66,7 @@ def test_event_before_account_change_waits_for_old_account(harness, checkout, pr
 def test_old_account_event_after_change_is_not_ignored(harness, session, kind):
     checkout = harness.buy(make_offer(session))
     attempt, previous_providers = harness.attempt(checkout), harness.providers
-    page = {"id": attempt.page_id}
+    page = {"id": attempt.checkout_session_id}
     refund = {"id": "re_1", "payment_intent": attempt.payment_id}
     change_account(harness)
     harness.receive(signed(type=kind, data={"object": page if kind.startswith("checkout") else refund}))

@@ -85,7 +85,9 @@ def test_payment_without_webhook_is_found_once(harness, webhooks_disabled, check
 def test_event_accepted_by_another_endpoint_is_found(harness, session):
     checkout = harness.checkout(make_offer(session))
     harness.pay(checkout)
-    harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")  # accepted, but not by this system
+    harness.webhook(
+        harness.attempt(checkout).checkout_session_id, "checkout.session.completed"
+    )  # accepted, but not by this system
     pull(harness)
     assert harness.order(checkout).status == "paid"
 
@@ -125,10 +127,10 @@ def test_malformed_event_does_not_stop_pull(harness, session, webhooks_disabled)
 def test_received_event_is_not_stored_again(harness, session):
     checkout = harness.checkout(make_offer(session))
     harness.pay(checkout)
-    page_id = harness.attempt(checkout).page_id
+    checkout_session_id = harness.attempt(checkout).checkout_session_id
     harness.complete_session(checkout)
     pull(harness)
-    assert stored_event_count(harness, page_id) == 1
+    assert stored_event_count(harness, checkout_session_id) == 1
 
 
 def test_late_yookassa_refund_cancellation_is_found(harness, session):
@@ -199,12 +201,12 @@ def compare(harness: PaymentsHarness, provider: str) -> dict[str, tuple[int, int
     differing = reconcile_day(
         harness.transactions, harness.enqueue_after_commit, provider, harness.providers[provider], since=since
     )
-    return {each.transaction.object_id: (each.transaction.amount_minor, each.ours_minor) for each in differing}
+    return {each.transaction.object_id: (each.transaction.amount_minor, each.ledger_minor) for each in differing}
 
 
 def payment_of(harness: PaymentsHarness, provider: str, checkout) -> str:
     """Return the id of the provider's payment, even if its success is not applied yet."""
-    snapshot = harness.providers[provider].fetch(harness.attempt(checkout).page_id)
+    snapshot = harness.providers[provider].fetch(harness.attempt(checkout).checkout_session_id)
     return str(snapshot.payment_id)
 
 
@@ -219,7 +221,9 @@ def test_matching_transactions_are_not_reported(harness, checkout, provider):
 def test_unbooked_payment_is_reported_and_booked(harness, webhooks_disabled, checkout, provider):
     harness.pay(checkout)
     if provider == "yookassa":  # an authorization alone moves no money
-        harness.providers[provider].capture(harness.providers[provider].fetch(harness.attempt(checkout).page_id))
+        harness.providers[provider].capture(
+            harness.providers[provider].fetch(harness.attempt(checkout).checkout_session_id)
+        )
     payment_id = payment_of(harness, provider, checkout)
     harness.enqueued.clear()
     assert compare(harness, provider)[payment_id] == (199000, 0)
@@ -265,12 +269,12 @@ def test_day_has_one_report_per_kind_and_currency(harness, session):
     session.flush()
     assert len(Reconciliation.compare(session, [transaction], **about)) == 1
     [report] = list_reconciliations(session, limit=1, after=None)["items"]
-    assert (report["theirs_minor"], report["ours_minor"]) == (5000, 0)
-    assert report["differing"] == [{"object_id": transaction.object_id, "theirs_minor": 5000, "ours_minor": 0}]
+    assert (report["provider_minor"], report["ledger_minor"]) == (5000, 0)
+    assert report["differing"] == [{"object_id": transaction.object_id, "provider_minor": 5000, "ledger_minor": 0}]
     assert session.get_one(ReconciledDay, ("stripe", "books", since)).differing == 1
     before = Reconciliation.count_mismatched(session)
     attempt.account = "main"
-    assert Reconciliation.compare(session, [transaction], **about | {"account": "main"})[0].ours_minor == 4900
+    assert Reconciliation.compare(session, [transaction], **about | {"account": "main"})[0].ledger_minor == 4900
     assert Reconciliation.count_mismatched(session) == before + 1
     of_another_system = ProviderTransaction(
         **{**vars(transaction), "amount_minor": 0, "attempt_id": None, "payment_id": "pi_none"}

@@ -105,7 +105,7 @@ def test_concurrent_reversal_updates_restore_once(database, stripe, fake_stripe)
         CommittingTransactions(), providers, user_id=uuid4(), course_id=course_id, plan_id=None, **command
     )
     with session_factory("payments")() as session:
-        fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).page_id, "succeed")
+        fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).checkout_session_id, "succeed")
     sync_attempt(CommittingTransactions(), providers, attempt_id=checkout["id"])
     message = {"order_id": checkout["order_id"], "reason": "requested by the buyer", "requested_by": uuid4()}
     refund_order(CommittingTransactions(), providers, amount_minor=None, **message)
@@ -126,7 +126,7 @@ def test_concurrent_reversal_updates_restore_once(database, stripe, fake_stripe)
         assert event_types(session, checkout["order_id"]).count("REFUND_REVERSED") == 1
         of_order = LedgerTransaction.order_id == checkout["order_id"]
         kinds = sorted(session.scalars(select(LedgerTransaction.kind).where(of_order)))
-        assert kinds == ["capture", "refund", "refund_returned"]
+        assert kinds == ["capture", "refund", "refund_reversed"]
         assert list(imbalances(session)) == []
 
 

@@ -318,7 +318,7 @@ def test_refund_reversal_is_booked(harness, session, checkout):
     harness.fake_stripe.post(f"/__refund/{refund.object_id}", outcome="fail")
     receive_refund_webhook(harness, refund, "refund.failed")
     assert order_amounts(harness, checkout) == ("paid", 0, 0)
-    assert entries_by_account(session, checkout, kind="refund_returned") == {
+    assert entries_by_account(session, checkout, kind="refund_reversed") == {
         "provider.stripe.main": 4900,
         "refunds": -4900,
     }
@@ -365,7 +365,7 @@ def test_duplicate_payment_is_refunded_automatically(harness, session, checkout,
     order.attempts.append(rival)
     session.flush()
     sync_attempt(harness.transactions, harness.providers, attempt_id=rival.id)
-    fake_stripe.pay(rival.page_id, "succeed")
+    fake_stripe.pay(rival.checkout_session_id, "succeed")
     sync_attempt(harness.transactions, harness.providers, attempt_id=rival.id)
     assert rival.status == "duplicate"
     refund = refund_of(harness, checkout)
@@ -391,7 +391,7 @@ def committed_checkout(database, stripe, fake_stripe) -> dict:
         CommittingTransactions(), {"stripe": stripe}, user_id=uuid4(), course_id=course_id, plan_id=None, **message
     )
     with session_factory("payments")() as session:
-        fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).page_id, "succeed")
+        fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).checkout_session_id, "succeed")
     sync_attempt(CommittingTransactions(), {"stripe": stripe}, attempt_id=checkout["id"])
     return checkout
 

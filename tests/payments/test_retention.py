@@ -27,13 +27,13 @@ def test_old_webhooks_and_order_history_are_pruned(harness, session):
     session.expire_all()
 
     assert harness.provider_events() == []
-    assert timeline_steps(harness, checkout)[0] == "payment_begun"
+    assert timeline_steps(harness, checkout)[0] == "payment_started"
 
 
 def test_pending_webhook_is_never_pruned(harness, session):
     checkout = harness.checkout(make_offer(session))
     harness.pay(checkout)
-    harness.receive(harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed"))
+    harness.receive(harness.webhook(harness.attempt(checkout).checkout_session_id, "checkout.session.completed"))
     [event] = harness.provider_events()
     event.received_at = utc_now() - timedelta(days=900)
     session.flush()

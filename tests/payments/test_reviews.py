@@ -106,7 +106,7 @@ def test_accepted_payment_of_paid_order_is_refunded_as_duplicate(harness, sessio
     rival = PaymentAttempt.create(order.attempt(in_review["id"]).terms, ttl=timedelta(hours=1), at=utc_now())
     order.attempts.append(rival)
     session.flush()
-    apply_payment_snapshot(session, rival, paid_snapshot(rival, page_id="cs_rival", payment_id="pi_rival"))
+    apply_payment_snapshot(session, rival, paid_snapshot(rival, checkout_session_id="cs_rival", payment_id="pi_rival"))
 
     assert resolve(harness, in_review, "accept")["status"] == "duplicate"
 
@@ -145,7 +145,7 @@ def test_released_session_is_expired_at_provider(harness, checkout):
 
     assert resolve(harness, checkout, "release")["status"] == "failed"
 
-    assert harness.fake_stripe.pay(harness.attempt(checkout).page_id, "succeed").status_code == 409
+    assert harness.fake_stripe.pay(harness.attempt(checkout).checkout_session_id, "succeed").status_code == 409
     assert harness.order(checkout).live_attempt is None
 
 
@@ -186,13 +186,20 @@ def test_dispute_of_payment_in_review_finishes_its_webhook(harness, in_review):
 
 
 def test_mismatched_payment_goes_to_review_beside_live_attempt(harness, session, checkout):
-    harness.apply(checkout, status="expired", page_open=False)
+    harness.apply(checkout, status="expired", checkout_session_open=False)
     order = harness.order(checkout)
     order.status = "pending"
     order.attempts.append(PaymentAttempt.create(order.attempts[0].terms, ttl=timedelta(hours=1), at=utc_now()))
     session.flush()
 
-    harness.apply(checkout, status="succeeded", page_open=False, amount_minor=1, captured_minor=1, payment_id="pi_late")
+    harness.apply(
+        checkout,
+        status="succeeded",
+        checkout_session_open=False,
+        amount_minor=1,
+        captured_minor=1,
+        payment_id="pi_late",
+    )
     session.flush()
 
     assert harness.attempt(checkout).status == "review"

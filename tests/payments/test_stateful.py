@@ -147,7 +147,7 @@ class Shopping(RuleBasedStateMachine):
     @rule(pick=PICKS)
     def return_from_checkout(self, pick: int) -> None:
         """Return from a checkout session; 0 is the newest one."""
-        ids = [id_ for (id_,) in self.simulation.database.rows("SELECT id FROM payments.attempts ORDER BY id")]
+        ids = [id_ for (id_,) in self.simulation.database.rows("SELECT id FROM payments.payment_attempts ORDER BY id")]
         if ids:
             self._send("payments.sync_checkout", checkout_id=_pick(ids, pick), user_id=self.simulation.buyer)
 
@@ -289,7 +289,9 @@ class Shopping(RuleBasedStateMachine):
                 break
         self._count()
         problems = violations(self.simulation)
-        for row in self.simulation.database.rows("SELECT order_id, step, detail FROM payments.order_steps ORDER BY id"):
+        for row in self.simulation.database.rows(
+            "SELECT order_id, step, detail FROM payments.order_history ORDER BY id"
+        ):
             note(str(row))
         assert not problems, "\n".join(problems)
 
@@ -308,7 +310,7 @@ class Shopping(RuleBasedStateMachine):
 
     def _count(self) -> None:
         """Count the states that the sequences reach."""
-        for table in ("orders", "attempts", "refunds", "disputes", "subscriptions"):
+        for table in ("orders", "payment_attempts", "refunds", "disputes", "subscriptions"):
             statuses = f"SELECT DISTINCT status FROM payments.{table}"  # noqa: S608 names from here
             for (status,) in self.simulation.database.rows(statuses):
                 self.simulation.seen[f"{table}: {status}"] += 1
@@ -320,7 +322,8 @@ class Shopping(RuleBasedStateMachine):
         """Return whether nothing but subscriptions would still change with time."""
         unsettled = """
             SELECT (SELECT count(*) FROM payments.provider_events WHERE status = 'received')
-                + (SELECT count(*) FROM payments.attempts WHERE next_sync_at IS NOT NULL OR page_open)
+                + (SELECT count(*) FROM payments.payment_attempts
+                   WHERE next_sync_at IS NOT NULL OR checkout_session_open)
                 + (SELECT count(*) FROM payments.refunds WHERE next_sync_at IS NOT NULL)
                 + (SELECT count(*) FROM payments.provider_erasures)
                 + (SELECT count(*) FROM payments.orders WHERE status = 'pending' AND subscription_id IS NULL)

@@ -49,7 +49,7 @@ def test_session_is_found_by_its_payment_id(harness, session):
     checkout = harness.checkout(make_offer(session))
     harness.pay(checkout)
     stripe = harness.providers["stripe"]
-    by_page = stripe.fetch(harness.attempt(checkout).page_id)
+    by_page = stripe.fetch(harness.attempt(checkout).checkout_session_id)
     assert (by_page.status, by_page.captured_minor, by_page.attempt_id) == ("succeeded", 4900, str(checkout["id"]))
     assert stripe.fetch(by_page.payment_id) == by_page
 

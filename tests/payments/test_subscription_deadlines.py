@@ -81,7 +81,7 @@ def test_open_session_does_not_extend_trial(harness, make_plan, time):
 
     assert (trial.status, trial.problem) == ("expired", "trial_ended")
     assert subscription_events(harness, trial) == ["STARTED", "TRIAL_ENDING", "EXPIRED"]
-    assert harness.fake_stripe.pay(harness.attempt(page).page_id, "succeed").status_code == 409
+    assert harness.fake_stripe.pay(harness.attempt(page).checkout_session_id, "succeed").status_code == 409
     assert [order.status for order in Order.list_for_user_for_update(harness.session, harness.buyer)] == ["expired"]
 
 
@@ -100,7 +100,7 @@ def test_open_session_does_not_extend_dunning(harness, plan, time):
     run(harness)
 
     assert (subscription.status, subscription.problem) == ("expired", "unpaid")
-    assert harness.fake_stripe.pay(harness.attempt(page).page_id, "succeed").status_code == 409
+    assert harness.fake_stripe.pay(harness.attempt(page).checkout_session_id, "succeed").status_code == 409
 
 
 def test_payment_on_session_after_trial_end_is_voided(harness, make_plan, time):
@@ -110,7 +110,9 @@ def test_payment_on_session_after_trial_end_is_voided(harness, make_plan, time):
     run(harness)
 
     harness.pay(page)
-    harness.receive_and_apply(harness.attempt(page).page_id, "payment.waiting_for_capture", provider="yookassa")
+    harness.receive_and_apply(
+        harness.attempt(page).checkout_session_id, "payment.waiting_for_capture", provider="yookassa"
+    )
 
     assert (trial.status, charge_statuses(harness), harness.attempt(page).captured_minor) == ("expired", [], 0)
 
@@ -125,7 +127,7 @@ def test_unpaid_session_keeps_saved_card_of_trial(harness, make_plan, time):
     run(harness)
 
     assert (trial.status, trial.provider) == ("active", "stripe")
-    assert (harness.attempt(page).superseded, harness.attempt(page).page_open) == (True, False)
+    assert (harness.attempt(page).superseded, harness.attempt(page).checkout_session_open) == (True, False)
     assert charge_statuses(harness) == ["succeeded"] * 2
 
 
@@ -209,7 +211,9 @@ def test_renewal_with_unknown_outcome_becomes_past_due(harness, plan, time):
     run(harness)
     assert subscription.status == "expired"
 
-    apply_payment_snapshot(harness.session, attempt, make_snapshot(attempt, status="failed", page_open=False))
+    apply_payment_snapshot(
+        harness.session, attempt, make_snapshot(attempt, status="failed", checkout_session_open=False)
+    )
     assert [order.status for order in Order.list_for_user_for_update(harness.session, harness.buyer)] == [
         "paid",
         "expired",
@@ -221,7 +225,9 @@ def test_processing_charge_postpones_next_step(harness, plan, time):
     time.at = subscription.period_end
     lose_charge_response(harness)
     attempt = live_attempt(harness)
-    apply_payment_snapshot(harness.session, attempt, make_snapshot(attempt, status="processing", page_open=False))
+    apply_payment_snapshot(
+        harness.session, attempt, make_snapshot(attempt, status="processing", checkout_session_open=False)
+    )
 
     time.advance(days=3)
     run(harness)

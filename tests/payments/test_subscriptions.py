@@ -167,7 +167,7 @@ def test_unpaid_session_starts_no_subscription(harness, plan, provider, time):
     checkout = harness.checkout(plan_id=plan.id, provider=provider)
     assert harness.checkout(plan_id=plan.id, provider=provider) == checkout
     assert subscription_of_buyer(harness).status == "incomplete"
-    harness.apply(checkout, status="expired", page_open=False)
+    harness.apply(checkout, status="expired", checkout_session_open=False)
     time.advance(days=1)
     run(harness)
     assert (subscription_of_buyer(harness).status, subscription_events(harness, subscription_of_buyer(harness))) == (

@@ -54,9 +54,9 @@ def test_paid_session_pays_order(harness, checkout):
 
 def test_webhook_is_acknowledged_before_processing(harness, checkout):
     harness.pay(checkout)
-    assert harness.receive(harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")) == {
-        "received": True
-    }
+    assert harness.receive(
+        harness.webhook(harness.attempt(checkout).checkout_session_id, "checkout.session.completed")
+    ) == {"received": True}
     [event] = harness.provider_events()
     assert event.status == "received"
     assert harness.enqueued == [("payments.apply_provider_event", {"provider_event_id": event.id})]
@@ -65,7 +65,7 @@ def test_webhook_is_acknowledged_before_processing(harness, checkout):
 
 def test_repeated_webhook_is_stored_once(harness, checkout):
     harness.pay(checkout)
-    message = harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")
+    message = harness.webhook(harness.attempt(checkout).checkout_session_id, "checkout.session.completed")
     assert [harness.receive(message) for _ in range(3)] == [{"received": True}] * 3
     assert len(harness.provider_events()) == len(harness.enqueued) == 1
 
@@ -74,7 +74,7 @@ def test_swept_event_continues_the_trace_of_its_webhook(harness, checkout, sessi
     harness.pay(checkout)
     webhook = {"request_id": "f" * 32, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "causation_id": "receive-1"}
     with bind_context(**webhook):
-        harness.receive(harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed"))
+        harness.receive(harness.webhook(harness.attempt(checkout).checkout_session_id, "checkout.session.completed"))
     [event] = harness.provider_events()
 
     with bind_context(request_id="e" * 32, causation_id="sweep-1"):
@@ -96,8 +96,8 @@ def test_reapplied_event_captures_once(harness, checkout):
 
 def test_webhooks_in_any_order_capture_once(harness, checkout):
     harness.pay(checkout)
-    page_id = harness.attempt(checkout).page_id
-    harness.webhook(page_id, "checkout.session.completed")
+    checkout_session_id = harness.attempt(checkout).checkout_session_id
+    harness.webhook(checkout_session_id, "checkout.session.completed")
     sent = [webhook for webhook in harness.receiver.webhooks if str(checkout["order_id"]).encode() in webhook.body]
     assert len(sent) > 1
     for webhook in reversed(sent):
@@ -118,19 +118,19 @@ def test_declined_session_can_still_be_paid(harness, checkout):
 
 
 def test_delayed_payment_pays_order(harness, checkout):
-    page_id = harness.attempt(checkout).page_id
+    checkout_session_id = harness.attempt(checkout).checkout_session_id
     harness.pay(checkout, "processing")
     harness.complete_session(checkout)
     assert (harness.attempt(checkout).status, harness.order(checkout).status) == ("processing", "pending")
     harness.pay(checkout, "succeed")
-    harness.receive_and_apply(page_id, "checkout.session.async_payment_succeeded")
+    harness.receive_and_apply(checkout_session_id, "checkout.session.async_payment_succeeded")
     assert harness.order(checkout).status == "paid"
 
 
 def test_expired_session_expires_order(harness, checkout):
-    page_id = harness.attempt(checkout).page_id
-    harness.providers["stripe"].expire_checkout_session(page_id)
-    harness.receive_and_apply(page_id, "checkout.session.expired")
+    checkout_session_id = harness.attempt(checkout).checkout_session_id
+    harness.providers["stripe"].expire_checkout_session(checkout_session_id)
+    harness.receive_and_apply(checkout_session_id, "checkout.session.expired")
     assert harness.order(checkout).status == "expired"
 
 
@@ -146,7 +146,7 @@ def test_mismatched_session_goes_to_review(harness, checkout, wrong):
 
 
 def test_webhook_body_is_not_trusted(harness, checkout):
-    page = {"id": harness.attempt(checkout).page_id, "status": "complete", "payment_status": "paid"}
+    page = {"id": harness.attempt(checkout).checkout_session_id, "status": "complete", "payment_status": "paid"}
     harness.receive(signed(data={"object": page}))
     [(_task, message)] = harness.enqueued
     apply_provider_event(harness.transactions, harness.providers, **message)
@@ -218,7 +218,7 @@ def test_sweep_resends_lost_hint(harness: PaymentsHarness, session):
 
 def test_event_is_retried_after_provider_outage(harness, checkout):
     harness.pay(checkout)
-    message = harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")
+    message = harness.webhook(harness.attempt(checkout).checkout_session_id, "checkout.session.completed")
     harness.receive(message)
     [event] = harness.provider_events()
     harness.fake_stripe.faults(error_500=3)
@@ -241,7 +241,7 @@ def test_event_retries_back_off_to_one_hour():
 
 def test_crashing_event_fails_and_is_restarted_by_resend(harness, session, checkout, monkeypatch):
     harness.pay(checkout)
-    message = harness.webhook(harness.attempt(checkout).page_id, "checkout.session.completed")
+    message = harness.webhook(harness.attempt(checkout).checkout_session_id, "checkout.session.completed")
     harness.receive(message)
     [event] = harness.provider_events()
     with monkeypatch.context() as patched:
@@ -264,7 +264,7 @@ def test_crashing_event_fails_and_is_restarted_by_resend(harness, session, check
 
 
 def intent_of(harness: PaymentsHarness, checkout) -> str:
-    return harness.providers["stripe"].fetch(harness.attempt(checkout).page_id).payment_id
+    return harness.providers["stripe"].fetch(harness.attempt(checkout).checkout_session_id).payment_id
 
 
 def create_foreign_session(harness: PaymentsHarness, price: dict, metadata: dict) -> dict:

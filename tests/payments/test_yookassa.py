@@ -48,7 +48,7 @@ def checkout(harness, course_id):
 
 def payment_of(harness, checkout):
     """Return the payment as YooKassa's SDK reads it."""
-    return harness.providers["yookassa"]._payments.find_one(harness.attempt(checkout).page_id)  # noqa: SLF001 the SDK itself
+    return harness.providers["yookassa"]._payments.find_one(harness.attempt(checkout).checkout_session_id)  # noqa: SLF001 the SDK itself
 
 
 @contextmanager
@@ -101,7 +101,7 @@ def test_only_roubles_are_accepted(harness, session):
 def test_receipt_line_matches_payment(harness, checkout):
     harness.pay(checkout)
     harness.return_from_checkout(checkout)
-    [receipt] = yookassa.Receipt.list({"payment_id": harness.attempt(checkout).page_id}).items
+    [receipt] = yookassa.Receipt.list({"payment_id": harness.attempt(checkout).checkout_session_id}).items
     [line] = receipt.items
     assert (str(line.amount.value), line.vat_code, line.payment_mode) == ("1990.00", 1, "full_payment")
     assert harness.attempt(checkout).receipt_status == "succeeded"
@@ -186,7 +186,7 @@ def test_retry_after_unknown_outcome_charges_once(harness, course_id, fault):
 
 def test_key_reused_with_other_body_is_unknown_outcome(harness, adapter, checkout):
     request = PaymentRequest.from_attempt(harness.attempt(checkout), harness.order(checkout))
-    assert adapter.open_checkout_session(request).page_id == harness.attempt(checkout).page_id
+    assert adapter.open_checkout_session(request).checkout_session_id == harness.attempt(checkout).checkout_session_id
     harness.order(checkout).course_title = "another title"
     with pytest.raises(ProviderOutcomeUnknown):
         adapter.open_checkout_session(PaymentRequest.from_attempt(harness.attempt(checkout), harness.order(checkout)))
@@ -196,13 +196,13 @@ def test_session_is_found_in_payment_list(harness, adapter, course_id, checkout)
     for _ in range(3):
         harness.checkout(course_id, provider="yookassa", user_id=checkout["id"])
     found = adapter.find(PaymentRequest.from_attempt(harness.attempt(checkout), harness.order(checkout)))
-    assert found == adapter.fetch(harness.attempt(checkout).page_id)
+    assert found == adapter.fetch(harness.attempt(checkout).checkout_session_id)
 
 
 def test_no_fallback_to_live_host(harness, adapter, checkout):
     yookassa.Configuration.configure("other", "key")
     assert "api.yookassa.ru" in yookassa.Configuration.api_url
-    assert adapter.fetch(harness.attempt(checkout).page_id).page_open
+    assert adapter.fetch(harness.attempt(checkout).checkout_session_id).checkout_session_open
 
 
 def test_global_sdk_configuration_does_not_change_key(harness, checkout, monkeypatch):
@@ -211,7 +211,7 @@ def test_global_sdk_configuration_does_not_change_key(harness, checkout, monkeyp
         account_id="other", secret_key="other", auth_token="other", timeout=1, max_attempts=1,
         agent_framework=None, agent_cms=None, agent_module=None, verify=None,
     ))  # fmt: skip
-    assert adapter.fetch(harness.attempt(checkout).page_id).page_open
+    assert adapter.fetch(harness.attempt(checkout).checkout_session_id).checkout_session_open
 
 
 def test_amount_roundtrip_is_exact():
@@ -282,7 +282,7 @@ def test_buyer_can_retry_after_decline(harness, course_id, checkout):
 
 def test_repeated_capture_captures_once(harness, adapter, checkout):
     harness.pay(checkout)
-    authorized = adapter.fetch(harness.attempt(checkout).page_id)
+    authorized = adapter.fetch(harness.attempt(checkout).checkout_session_id)
     assert [adapter.capture(authorized).status for _ in range(2)] == ["succeeded"] * 2
     # To void a captured payment must not refund it.
     assert adapter.void(authorized).status == "succeeded"

@@ -39,11 +39,11 @@ def deliver_webhook(harness: PaymentsHarness, message: dict) -> None:
 
 
 def test_webhook_of_paid_session_pays_order(harness, checkout):
-    page_id = harness.attempt(checkout).page_id
+    checkout_session_id = harness.attempt(checkout).checkout_session_id
     harness.pay(checkout)
-    harness.receive_and_apply(page_id, "payment.waiting_for_capture", provider="yookassa")
+    harness.receive_and_apply(checkout_session_id, "payment.waiting_for_capture", provider="yookassa")
     assert harness.order(checkout).status == "paid"
-    harness.receive_and_apply(page_id, "payment.succeeded", provider="yookassa")
+    harness.receive_and_apply(checkout_session_id, "payment.succeeded", provider="yookassa")
     assert harness.event_types(checkout) == PURCHASE_EVENTS
     assert [event.status for event in harness.provider_events()] == ["applied"] * 2
 
@@ -51,7 +51,7 @@ def test_webhook_of_paid_session_pays_order(harness, checkout):
 def test_repeated_webhook_is_stored_once_before_processing(harness, checkout):
     harness.pay(checkout)
     for _ in range(3):
-        harness.receive(yookassa_webhook(harness.attempt(checkout).page_id), provider="yookassa")
+        harness.receive(yookassa_webhook(harness.attempt(checkout).checkout_session_id), provider="yookassa")
     assert len(harness.provider_events()) == len(harness.enqueued) == 1
     assert harness.order(checkout).status == "pending"
 
@@ -73,7 +73,9 @@ def test_repeated_webhook_is_stored_once_before_processing(harness, checkout):
 )
 def test_webhook_from_untrusted_address_is_rejected(harness, checkout, address):
     with pytest.raises(SenderNotAllowed):
-        harness.receive(yookassa_webhook(harness.attempt(checkout).page_id, address=address), provider="yookassa")
+        harness.receive(
+            yookassa_webhook(harness.attempt(checkout).checkout_session_id, address=address), provider="yookassa"
+        )
     assert harness.provider_events() == []
 
 
@@ -107,33 +109,37 @@ def test_fetch_of_malformed_id_returns_none(harness):
 
 def test_forged_success_does_not_pay_order(harness, checkout):
     deliver_webhook(
-        harness, yookassa_webhook(harness.attempt(checkout).page_id, amount={"value": "1990.00", "currency": "RUB"})
+        harness,
+        yookassa_webhook(harness.attempt(checkout).checkout_session_id, amount={"value": "1990.00", "currency": "RUB"}),
     )
     assert (harness.order(checkout).status, harness.attempt(checkout).status) == ("pending", "requires_action")
 
 
 def test_forged_cancellation_is_ignored(harness, checkout):
-    deliver_webhook(harness, yookassa_webhook(harness.attempt(checkout).page_id, "payment.canceled"))
-    assert (harness.attempt(checkout).status, harness.attempt(checkout).page_open) == ("requires_action", True)
+    deliver_webhook(harness, yookassa_webhook(harness.attempt(checkout).checkout_session_id, "payment.canceled"))
+    assert (harness.attempt(checkout).status, harness.attempt(checkout).checkout_session_open) == (
+        "requires_action",
+        True,
+    )
 
 
 @pytest.mark.parametrize("event", ["payment.waiting_for_capture", "payment.succeeded"])
 def test_forged_webhook_does_not_mask_genuine_webhook(harness, checkout, event):
-    page_id = harness.attempt(checkout).page_id
-    deliver_webhook(harness, yookassa_webhook(page_id, event))
+    checkout_session_id = harness.attempt(checkout).checkout_session_id
+    deliver_webhook(harness, yookassa_webhook(checkout_session_id, event))
     [event] = harness.provider_events()
     assert (event.status, event.due_at > utc_now()) == ("received", True)
     harness.pay(checkout)
-    deliver_webhook(harness, yookassa_webhook(page_id, event.type))
+    deliver_webhook(harness, yookassa_webhook(checkout_session_id, event.type))
     assert (harness.order(checkout).status, event.status) == ("paid", "applied")
 
 
 def test_genuine_webhook_is_applied_beside_pending_forged_one(harness, session, checkout):
-    page_id = harness.attempt(checkout).page_id
-    harness.receive(yookassa_webhook(page_id), provider="yookassa")
+    checkout_session_id = harness.attempt(checkout).checkout_session_id
+    harness.receive(yookassa_webhook(checkout_session_id), provider="yookassa")
     [forged] = harness.enqueued
     harness.enqueued.clear()
-    harness.receive(yookassa_webhook(page_id), provider="yookassa")
+    harness.receive(yookassa_webhook(checkout_session_id), provider="yookassa")
     assert harness.enqueued == []
     apply_provider_event(harness.transactions, harness.providers, **forged[1])
     harness.pay(checkout)
@@ -146,7 +152,7 @@ def test_genuine_webhook_is_applied_beside_pending_forged_one(harness, session, 
 
 def test_forged_webhook_of_failed_payment_is_finished(harness, checkout):
     harness.pay(checkout, "decline")
-    deliver_webhook(harness, yookassa_webhook(harness.attempt(checkout).page_id))
+    deliver_webhook(harness, yookassa_webhook(harness.attempt(checkout).checkout_session_id))
     assert [event.status for event in harness.provider_events()] == ["applied"]
     assert harness.attempt(checkout).status == "failed"
 

@@ -151,7 +151,7 @@ def test_erasure_removes_all_personal_data(ann: Ann):
     assert {trace.partition(":")[0] for trace in before} >= {
         "users.users",
         "notifications.contacts",
-        "payments.attempts",
+        "payments.payment_attempts",
         "bus.outbox",
         "bus.dead_letters",
         "bus.operations",

@@ -49,7 +49,7 @@ from workers.courses.authoring import archive_course, publish_course
 pytestmark = pytest.mark.usefixtures("auth0_sync_disabled")
 
 # Tables that record deliveries only.
-NOT_STATE = {"bus.inbox", "bus.failed_deliveries"}
+NOT_STATE = {"bus.inbox", "bus.handler_failures"}
 
 
 @pytest.fixture

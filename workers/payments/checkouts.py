@@ -167,7 +167,7 @@ def refresh_or_close_checkout_session(
     No transaction may be open. Raises PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
     """
     try:
-        if attempt.superseded and attempt.page_id:
+        if attempt.superseded and attempt.checkout_session_id:
             return close_checkout_session(transactions, providers, attempt)
         return refresh_payment(transactions, providers, attempt, order)
     except ProviderOutcomeUnknown as error:

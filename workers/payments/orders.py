@@ -59,8 +59,8 @@ def record_access_granted(session: Session, *, event: EnrollmentCreated) -> None
     """Record in an order's history that its buyer got access to the course."""
     # Replayed events of the courses service may name orders that do not exist in this database.
     order = session.get(Order, UUID(event.source_id)) if event.source == "order" else None
-    if order and not order.has_history_entry(session, "access_given", at=event.enrolled_at):
-        order.add_history_entry("access_given", at=event.enrolled_at)
+    if order and not order.has_history_entry(session, "access_granted", at=event.enrolled_at):
+        order.add_history_entry("access_granted", at=event.enrolled_at)
 
 
 @task

@@ -126,7 +126,7 @@ def fetch_or_open_checkout_session(
     try:
         return (
             _fetch_checkout_session(provider, attempt)
-            if attempt.page_id
+            if attempt.checkout_session_id
             else _open_checkout_session(provider, attempt, order, at=utc_now())
         )
     except PaymentRefused as refusal:
@@ -152,8 +152,8 @@ def close_checkout_session(
 
     Raises ProviderOutcomeUnknown, ProviderUnavailable.
     """
-    assert attempt.page_id is not None
-    snapshot = provider_of(providers, attempt).expire_checkout_session(attempt.page_id)
+    assert attempt.checkout_session_id is not None
+    snapshot = provider_of(providers, attempt).expire_checkout_session(attempt.checkout_session_id)
     if snapshot.status == "authorized":
         # The buyer paid before the session was closed. No other session can have been opened while this one was live,
         # so this payment may pay the order.
@@ -166,7 +166,7 @@ def _close_for_erased_user(
     transactions: Transactions, providers: Providers, attempt: PaymentAttempt, order: Order
 ) -> PaymentSnapshot:
     """Close the checkout session of an erased user. If none was opened at the provider, none is opened any more."""
-    if attempt.page_id:
+    if attempt.checkout_session_id:
         return close_checkout_session(transactions, providers, attempt)
     found = provider_of(providers, attempt).find(PaymentRequest.from_attempt(attempt, order))
     return capture_or_void(transactions, providers, attempt, found or attempt.not_found_snapshot())
@@ -284,8 +284,8 @@ def _refund_owed(session: Session, attempt: PaymentAttempt, reason: str) -> None
 
 
 def _fetch_checkout_session(provider: Provider, attempt: PaymentAttempt) -> PaymentSnapshot:
-    assert attempt.page_id is not None
-    snapshot = provider.fetch(attempt.page_id)
+    assert attempt.checkout_session_id is not None
+    snapshot = provider.fetch(attempt.checkout_session_id)
     if snapshot is None:
         # The provider returned this id earlier. A wrong account or lost data at the provider must not fail the payment.
         log.error("checkout session is unknown to the provider", attempt_id=attempt.id, provider=attempt.provider)

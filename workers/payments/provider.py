@@ -142,7 +142,7 @@ class Provider(Protocol):
         """Open a checkout session, or return the current state of the one opened under the same key.
 
         If the request has a ``method_id``, charge that payment method instead; the payment's id is then the
-        ``page_id``. Raises PaymentRefused.
+        ``checkout_session_id``. Raises PaymentRefused.
         """
         ...
 
@@ -154,7 +154,7 @@ class Provider(Protocol):
         """Find the checkout session or charge made for ``request`` in the provider's lists; None if there is none."""
         ...
 
-    def expire_checkout_session(self, page_id: str) -> PaymentSnapshot:
+    def expire_checkout_session(self, checkout_session_id: str) -> PaymentSnapshot:
         """Close a checkout session, unless it is already paid; return its state.
 
         If the provider cannot close it, return it as canceled with ``still_payable`` set: the buyer can still pay

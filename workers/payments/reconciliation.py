@@ -101,8 +101,8 @@ def reconcile_day(
             provider=name,
             kind=transaction.kind,
             object_id=transaction.object_id,
-            theirs_minor=transaction.amount_minor,
-            ours_minor=each.ours_minor,
+            provider_minor=transaction.amount_minor,
+            ledger_minor=each.ledger_minor,
             currency=transaction.currency,
         )
         kind = "payment.reconciled" if transaction.kind == "capture" else f"{transaction.kind}.reconciled"

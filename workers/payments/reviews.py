@@ -179,14 +179,14 @@ def _settle_at_provider(
     """
     provider = provider_of(providers, attempt)
     snapshot = (
-        provider.fetch(attempt.page_id)
-        if attempt.page_id
+        provider.fetch(attempt.checkout_session_id)
+        if attempt.checkout_session_id
         else provider.find(PaymentRequest.from_attempt(attempt, order))
     )
     if snapshot and snapshot.status == "authorized":
         snapshot = provider.capture(snapshot) if action == "accept" else provider.void(snapshot)
-    elif snapshot and snapshot.page_id and snapshot.page_open and action == "release":
-        snapshot = provider.expire_checkout_session(snapshot.page_id)
+    elif snapshot and snapshot.checkout_session_id and snapshot.checkout_session_open and action == "release":
+        snapshot = provider.expire_checkout_session(snapshot.checkout_session_id)
     captured = bool(snapshot and snapshot.captured_minor and snapshot.account == attempt.account)
     if captured and action == "release":
         raise ResolutionNotAllowed("Money was captured: accept or refund the payment.")

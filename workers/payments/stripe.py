@@ -142,24 +142,24 @@ class Stripe:
                 )
             return next((each for each in made if each.attempt_id == str(request.attempt_id)), None)
 
-    def expire_checkout_session(self, page_id: str) -> PaymentSnapshot:
+    def expire_checkout_session(self, checkout_session_id: str) -> PaymentSnapshot:
         with _translate_errors():
             try:
-                return self._snapshot(self._sessions.expire(page_id, {"expand": _WITH_PAYMENT}))
+                return self._snapshot(self._sessions.expire(checkout_session_id, {"expand": _WITH_PAYMENT}))
             except stripe.InvalidRequestError:
                 # The session is no longer open, or is a charge. Fetch it to see whether it is paid or expired.
-                return self._refetch(page_id)
+                return self._refetch(checkout_session_id)
 
     def capture(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
         # InvalidRequestError: the payment is no longer authorized; the fetch returns its state.
         with _translate_errors(), suppress(stripe.InvalidRequestError):
             self._payments.capture(_payment_id(snapshot), {}, _idempotency_key("capture", snapshot))
-        return self._refetch(snapshot.page_id)
+        return self._refetch(snapshot.checkout_session_id)
 
     def void(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
         with _translate_errors(), suppress(stripe.InvalidRequestError):
             self._payments.cancel(_payment_id(snapshot), {}, _idempotency_key("void", snapshot))
-        return self._refetch(snapshot.page_id)
+        return self._refetch(snapshot.checkout_session_id)
 
     def refund(self, request: RefundRequest) -> RefundSnapshot:
         params: Any = {
@@ -286,8 +286,8 @@ class Stripe:
                     return []
                 raise
 
-    def _refetch(self, page_id: str | None) -> PaymentSnapshot:
-        snapshot = self.fetch(page_id) if page_id else None
+    def _refetch(self, checkout_session_id: str | None) -> PaymentSnapshot:
+        snapshot = self.fetch(checkout_session_id) if checkout_session_id else None
         if snapshot is None:
             raise ProviderOutcomeUnknown(NAME)
         return snapshot
@@ -301,7 +301,7 @@ class Stripe:
         return self._client.v1.checkout.sessions
 
     def _charge_snapshot(self, payment: dict[str, Any]) -> PaymentSnapshot:
-        """Return the snapshot of a payment without Checkout Session; the payment's id serves as ``page_id``."""
+        """Return the snapshot of a payment without Checkout Session; its id serves as ``checkout_session_id``."""
         no_session = {"status": "complete", "payment_status": "unpaid"}
         checkout_session = {
             **no_session,
@@ -329,9 +329,9 @@ class Stripe:
         return PaymentSnapshot(
             account=self.account,
             live_mode=checkout_session["livemode"],
-            page_id=checkout_session["id"],
-            page_url=checkout_session["url"],
-            page_open=checkout_session["status"] == "open",
+            checkout_session_id=checkout_session["id"],
+            checkout_url=checkout_session["url"],
+            checkout_session_open=checkout_session["status"] == "open",
             payment_id=payment.get("id"),
             status=map_status(checkout_session, payment),
             amount_minor=from_stripe(amount, currency),

@@ -150,10 +150,10 @@ class YooKassa:
                 return snapshot
         return None
 
-    def expire_checkout_session(self, page_id: str) -> PaymentSnapshot:
-        snapshot = self._refetch(page_id)
+    def expire_checkout_session(self, checkout_session_id: str) -> PaymentSnapshot:
+        snapshot = self._refetch(checkout_session_id)
         if snapshot.status in {"requires_action", "processing"}:
-            return replace(snapshot, status="canceled", page_open=False, still_payable=True)
+            return replace(snapshot, status="canceled", checkout_session_open=False, still_payable=True)
         return snapshot
 
     def capture(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
@@ -277,28 +277,28 @@ class YooKassa:
     def _settle_authorization(
         self, snapshot: PaymentSnapshot, settle: Callable[[str, str], Any], verb: str
     ) -> PaymentSnapshot:
-        assert snapshot.page_id is not None
+        assert snapshot.checkout_session_id is not None
         with _translate_errors():
             try:
-                return self._snapshot(settle(snapshot.page_id, f"{snapshot.attempt_id}:{verb}"))
+                return self._snapshot(settle(snapshot.checkout_session_id, f"{snapshot.attempt_id}:{verb}"))
             except exceptions.BadRequestError:
                 # The payment is no longer authorized. Fetch it to see whether it is captured or voided.
-                return self._refetch(snapshot.page_id)
+                return self._refetch(snapshot.checkout_session_id)
 
-    def _refetch(self, page_id: str) -> PaymentSnapshot:
+    def _refetch(self, checkout_session_id: str) -> PaymentSnapshot:
         with _translate_errors():
-            return self._snapshot(self._payments.find_one(page_id))
+            return self._snapshot(self._payments.find_one(checkout_session_id))
 
     def _snapshot(self, payment: Any) -> PaymentSnapshot:
         metadata = payment.metadata or {}  # includes "cms_name", added by the SDK
         amount_minor = _to_minor(payment.amount)
-        page_url = getattr(payment.confirmation, "confirmation_url", None)
+        checkout_url = getattr(payment.confirmation, "confirmation_url", None)
         return PaymentSnapshot(
             account=payment.recipient.account_id,
             live_mode=not payment.test,
-            page_id=payment.id,
-            page_url=page_url,
-            page_open=payment.status == "pending" and page_url is not None,
+            checkout_session_id=payment.id,
+            checkout_url=checkout_url,
+            checkout_session_open=payment.status == "pending" and checkout_url is not None,
             payment_id=payment.id,
             status=_map_status(payment),
             amount_minor=amount_minor,

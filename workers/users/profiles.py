@@ -67,7 +67,7 @@ def show_profile(
     """Return a user's profile. Until it is filled, it shows the name and e-mail claims of the token."""
     user = User.get(session, user_id)
     claimed = {"email": email, "name": name, "email_verified": email_verified}
-    return user.to_response() if user.filled_at else {**user.to_response(), **claimed}
+    return user.to_response() if user.initialized_at else {**user.to_response(), **claimed}
 
 
 @task

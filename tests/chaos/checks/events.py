@@ -11,7 +11,7 @@ AGGREGATES = {
     "courses.enrollments": ("courses", ("id",)),
     "payments.orders": ("payments", ("id",)),
     "progress.course_progress": ("progress", ("user_id", "course_id")),
-    "notifications.recipients": ("notifications", ("user_id",)),
+    "notifications.notification_sequences": ("notifications", ("user_id",)),
 }
 
 

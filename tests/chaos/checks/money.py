@@ -26,7 +26,7 @@ def money_is_captured_once_and_accounted_for(
             if costs != captured:
                 yield f"order {order['id']} costs {costs}, but the provider captured {captured}"
     yield from (f"charges for order {order_id}, which does not exist" for (order_id,) in charged)
-    ours = sum(row["captured_minor"] for row in snapshot.table("payments.attempts"))
+    ours = sum(row["captured_minor"] for row in snapshot.table("payments.payment_attempts"))
     theirs = sum(charge["amount_minor"] for charge in snapshot.charges)
     if ours != theirs:
         yield f"the attempts sum to {ours}, the provider's charges to {theirs}"
