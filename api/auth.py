@@ -21,6 +21,7 @@ from core import cache
 from core.cache import CachedView
 from core.redis import cache_redis
 from models.accounts import AccountState
+from models.commands import GetOrCreateUser
 from models.errors import (
     InsufficientPermission,
     MachineTokenNotAllowed,
@@ -250,6 +251,6 @@ def _get_account(caller: Caller) -> AccountState:
     if stored := _cached_account(cache.identity_key(caller.sub)):
         return AccountState.decode(stored.body)
     identity = call_without_idempotency_key(
-        "users.get_or_create_user", sub=caller.sub, roles=caller.claims.roles, **caller.identity
+        GetOrCreateUser(sub=caller.sub, roles=caller.claims.roles, **caller.identity)
     )
     return AccountState.decode(identity["account"].encode())

@@ -11,6 +11,7 @@ from flask import Response, request
 from werkzeug.datastructures import Headers
 
 from core.cache import CachedView
+from core.commands import Command
 from models.errors import PreconditionRequired
 
 from .rpc import call_without_idempotency_key
@@ -86,15 +87,15 @@ def _matches_if_none_match(tag: str) -> bool:
     return header == f'"{tag}"' or request.if_none_match.contains_weak(tag)
 
 
-def require_existing(task: str, **message: Any) -> Callable[[View], View]:
-    """Make a malformed request answer 404 first if ``task`` does not find the object in the path.
+def require_existing(command: type[Command], **fields: Any) -> Callable[[View], View]:
+    """Make a malformed request answer 404 first if ``command`` does not find the object in the path.
 
-    ``task`` gets the path parameters and ``message``.
+    The fields of ``command`` are the path parameters and ``fields``.
     """
 
     def decorate(view: View) -> View:
         def existence_check(**path_parameters: Any) -> None:
-            call_without_idempotency_key(task, **path_parameters, **message)
+            call_without_idempotency_key(command(**path_parameters, **fields))
 
         view.existence_check = existence_check  # type: ignore[attr-defined]  # called by api.auth
         return view

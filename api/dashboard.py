@@ -6,6 +6,8 @@ import marshmallow as ma
 import msgspec
 from flask.views import MethodView
 
+from models.commands import CountUnread, ListEnrollments, ListProgress, ListSubscriptions, ShowProfile
+
 from .auth import current_caller, require_auth
 from .blueprints import Blueprint
 from .courses.schemas import EnrollmentSchema
@@ -57,15 +59,14 @@ class Dashboard(MethodView):
         Returns the caller's profile, latest courses with progress, unread notification count and subscriptions.
         """
         caller = current_caller()
-        latest = {"user_id": caller.id, "after": None, "limit": _COURSES}
-        identity = {"user_id": caller.id, "email": caller.email, "name": caller.name}
+        latest: dict[str, Any] = {"user_id": caller.id, "after": None, "limit": _COURSES}
         results, failures = gather(
             {
-                "profile": Call("users.show_profile", identity),
-                "enrollments": Call("courses.list_enrollments", latest, _Items),
-                "progress": Call("progress.list_progress", latest, _Items),
-                "unread_count": Call("notifications.count_unread", {"user_id": caller.id}, _Unread),
-                "subscriptions": Call("payments.list_subscriptions", latest, _Items),
+                "profile": Call(ShowProfile(user_id=caller.id, email=caller.email, name=caller.name)),
+                "enrollments": Call(ListEnrollments(**latest), _Items),
+                "progress": Call(ListProgress(**latest), _Items),
+                "unread_count": Call(CountUnread(user_id=caller.id), _Unread),
+                "subscriptions": Call(ListSubscriptions(**latest), _Items),
             },
             timeout_seconds=_TIMEOUT_SECONDS,
         )

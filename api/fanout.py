@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 from redis.exceptions import RedisError
 
+from core.commands import Command
 from core.messaging.rpc import TaskCrashed, decode_reply
 from core.redis import queue_redis
 from models.errors import DomainError, OutcomeUnknown
@@ -17,10 +18,9 @@ from .rpc import send_request, unwrap_reply
 
 
 class Call(NamedTuple):
-    """A query: the name of a read-only task, its message, and the type of its result."""
+    """A query: a command that changes nothing, and the type of its result."""
 
-    task: str
-    message: dict[str, Any]
+    command: Command
     type: Any = dict[str, Any]
 
     def decode_result(self, reply: bytes) -> Any:
@@ -51,8 +51,8 @@ def gather(calls: Mapping[str, Call], *, timeout_seconds: float) -> tuple[dict[s
     with ExitStack() as slots:
         for name, call in calls.items():
             try:
-                slots.enter_context(bulkheads.slot(call.task.partition(".")[0]))
-                pending[send_request(call.task, call.message, expires_at=expires_at)] = name
+                slots.enter_context(bulkheads.slot(call.command.task.partition(".")[0]))
+                pending[send_request(call.command, expires_at=expires_at)] = name
             except DomainError as error:
                 failures[name] = error
         while pending and (popped := _next_reply(list(pending), expires_at)):

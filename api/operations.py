@@ -10,6 +10,7 @@ from flask import Response
 from flask.views import MethodView
 
 import settings
+from models.commands import CancelOperation, ShowOperation
 from models.errors import DomainError, NotFound
 
 from . import problems
@@ -48,7 +49,7 @@ class Operation(MethodView):
     @blp.response(200, OperationSchema)
     def get(self, operation_id: str) -> Any:
         """Retrieve an operation"""
-        return _to_response(_call_service("show_operation", operation_id))
+        return _to_response(_call_service(ShowOperation, operation_id))
 
 
 @blp.route("/operations/<operation_id>/cancel")
@@ -60,7 +61,7 @@ class OperationCancellation(MethodView):
 
         Only before it has started. It then has the status `failed` and the error code `operation_canceled`.
         """
-        return _to_response(_call_service("cancel_operation", operation_id))
+        return _to_response(_call_service(CancelOperation, operation_id))
 
 
 @blp.app_errorhandler(AcceptedAsync)
@@ -73,12 +74,12 @@ def accepted_response(error: AcceptedAsync) -> Response:
     return Response(msgspec.json.encode(_to_response(operation)), 202, headers, content_type="application/json")
 
 
-def _call_service(verb: str, operation_id: str) -> dict[str, Any]:
+def _call_service(command: type[ShowOperation | CancelOperation], operation_id: str) -> dict[str, Any]:
     match = _ID.fullmatch(operation_id)
     if match is None or match[1] not in settings.SERVICES:
         raise NotFound("operation", operation_id)
     operation: dict[str, Any] = call_without_idempotency_key(
-        f"{match[1]}.{verb}", operation_id=UUID(match[2]), owner=current_caller().sub
+        command(service=match[1], operation_id=UUID(match[2]), owner=current_caller().sub)
     )
     return operation
 

@@ -5,10 +5,24 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import marshmallow as ma
+import msgspec
 from flask import Response
 from flask.views import MethodView
 
 from core.cache import progress_version_key
+from models.commands import (
+    CompleteLesson,
+    ListCertificates,
+    ListProgress,
+    MovePosition,
+    ReopenLesson,
+    ShowCertificate,
+    ShowPosition,
+    ShowProgress,
+    ShowStreak,
+    SyncOfflineProgress,
+)
+from models.commands.progress import OfflineEvent
 from models.errors import NotFound
 
 from .auth import current_caller, public, require_auth
@@ -146,9 +160,7 @@ def require_lesson_access(view: View) -> View:
 
 
 def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
-    call_without_idempotency_key(
-        "progress.show_position", user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id
-    )
+    call_without_idempotency_key(ShowPosition(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
 
 
 @blp.route("/courses/<uuid:course_id>/progress")
@@ -158,7 +170,7 @@ class CourseProgress(MethodView):
     @blp.response(200, CourseProgressSchema)
     def get(self, course_id: UUID) -> Any:
         """Retrieve the caller's progress in a course"""
-        return call("progress.show_progress", user_id=current_caller().id, course_id=course_id)
+        return call(ShowProgress(user_id=current_caller().id, course_id=course_id))
 
 
 @blp.route("/me/progress")
@@ -172,7 +184,7 @@ class Progress(MethodView):
 
         One entry per course, most recently started first.
         """
-        return page_response(call("progress.list_progress", user_id=current_caller().id, **query))
+        return page_response(call(ListProgress(user_id=current_caller().id, **query)))
 
 
 @blp.route("/me/progress/batch")
@@ -185,7 +197,11 @@ class ProgressBatch(MethodView):
 
         Applies events recorded while a device was offline. Never reverts progress, so a batch can be sent again.
         """
-        return call("progress.sync_offline_progress", user_id=current_caller().id, events=batch["events"])
+        return call(
+            SyncOfflineProgress(
+                user_id=current_caller().id, events=msgspec.convert(batch["events"], list[OfflineEvent])
+            )
+        )
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion")
@@ -197,7 +213,7 @@ class LessonCompletion(MethodView):
 
         Idempotent.
         """
-        return call("progress.complete_lesson", user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id)
+        return call(CompleteLesson(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
 
     @require_auth()
     @blp.response(200, CourseProgressSchema)
@@ -206,7 +222,7 @@ class LessonCompletion(MethodView):
 
         Removes its completion. Issued certificates remain valid.
         """
-        return call("progress.reopen_lesson", user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id)
+        return call(ReopenLesson(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position")
@@ -215,7 +231,7 @@ class LessonPosition(MethodView):
     @blp.response(200, PositionSchema)
     def get(self, course_id: UUID, lesson_id: UUID) -> Any:
         """Retrieve the playback position in a lesson"""
-        return call("progress.show_position", user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id)
+        return call(ShowPosition(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
 
     @require_auth()
     @require_lesson_access
@@ -227,11 +243,12 @@ class LessonPosition(MethodView):
         `furthest_seconds` never decreases.
         """
         return call(
-            "progress.move_position",
-            user_id=current_caller().id,
-            course_id=course_id,
-            lesson_id=lesson_id,
-            position_seconds=position["position_seconds"],
+            MovePosition(
+                user_id=current_caller().id,
+                course_id=course_id,
+                lesson_id=lesson_id,
+                position_seconds=position["position_seconds"],
+            )
         )
 
 
@@ -246,7 +263,7 @@ class Streak(MethodView):
         """
         caller = current_caller()
         profile = get_profile(caller.id, email=caller.email, name=caller.name)
-        return call("progress.show_streak", user_id=caller.id, timezone=profile["timezone"])
+        return call(ShowStreak(user_id=caller.id, timezone=profile["timezone"]))
 
 
 @blp.route("/me/certificates")
@@ -260,7 +277,7 @@ class Certificates(MethodView):
 
         Newest first.
         """
-        return page_response(call("progress.list_certificates", user_id=current_caller().id, **query))
+        return page_response(call(ListCertificates(user_id=current_caller().id, **query)))
 
 
 @blp.route("/certificates/<code>")
@@ -272,12 +289,12 @@ class Certificate(MethodView):
 
         Public: the code is sufficient. Returns JSON, or HTML if `Accept` prefers it.
         """
-        certificate = call_without_idempotency_key("progress.show_certificate", code=code.upper())
-        shown = PublicCertificateSchema().dump({**certificate, "holder": _holder_name(certificate["user_id"])})
+        certificate = call_without_idempotency_key(ShowCertificate(code=code.upper()))
+        shown = PublicCertificateSchema().dump({**certificate, "holder": _holder_name(UUID(certificate["user_id"]))})
         return json_or_html(_CERTIFICATE_PAGE, shown)
 
 
-def _holder_name(user_id: str) -> str | None:
+def _holder_name(user_id: UUID) -> str | None:
     try:
         name: str | None = get_profile(user_id)["name"]
     except NotFound:

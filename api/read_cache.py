@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from core import cache
 from core.cache import NOT_FOUND, CachedView
+from core.commands import Command
 from core.log import get_logger
 from models.errors import DomainError, NotFound, OutcomeUnknown, PreconditionFailed, Unavailable
 
@@ -27,24 +28,24 @@ _WAIT_SECONDS = 2.0  # how long to wait for a concurrent reader; after it each r
 _POLL_SECONDS = 0.01
 
 
-def cached_response(key: str, task: str, **message: Any) -> Response:
-    """Return ``get_or_fetch(key, task, **message)`` with its ETag. A 304 reads only the version from the cache."""
+def cached_response(key: str, command: Command) -> Response:
+    """Return ``get_or_fetch(key, command)`` with its ETag. A 304 reads only the version from the cache."""
     version = conditional_requests.if_none_match_version()
     if version and _is_current(key, version):
         return conditional_requests.not_modified(version)
-    return json_response(get_or_fetch(key, task, **message))
+    return json_response(get_or_fetch(key, command))
 
 
-def get_or_fetch(key: str, task: str, **message: Any) -> CachedView:
-    """Return the cached view of ``key``; on a miss, ask ``task`` and cache its result.
+def get_or_fetch(key: str, command: Command) -> CachedView:
+    """Return the cached view of ``key``; on a miss, send ``command`` and cache its result.
 
-    The result of ``task`` must have a ``version``. Of concurrent readers that miss, only one asks the worker. "Not
+    The result must have a ``version``. Of concurrent readers that miss, only one asks the worker. "Not
     found" is cached for 10 seconds. Raises what ``call`` raises.
     """
 
     def fetch() -> CachedView:
         try:
-            view = call(task, **message)
+            view = call(command)
         except NotFound:
             _store_best_effort(lambda: cache.put_not_found(key))
             raise
@@ -171,13 +172,13 @@ def get_prewarmed(version_key: str, key: str) -> Any:
     return msgspec.json.decode(page.body) if page else None
 
 
-def call_and_cache(key: str, task: str, **message: Any) -> Response:
-    """Change the resource cached under ``key`` by ``task``, and return its new view.
+def call_and_cache(key: str, command: Command) -> Response:
+    """Change the resource cached under ``key`` by ``command``, and return its new view.
 
     Read your own writes: the view is cached before the response is sent.
     """
     try:
-        view = call(task, **message)
+        view = call(command)
     except PreconditionFailed:
         # The cached view may be outdated because an invalidation was lost: drop it, so that the client can retry.
         _store_best_effort(lambda: cache.delete(key))

@@ -3,11 +3,14 @@
 import time
 from typing import Any, NoReturn
 
+import msgspec
 from flask import g
 
 import settings
+from core.commands import Command
 from core.fault_injection import crash_point
 from core.messaging import rpc
+from models.commands import AcceptOperation
 
 from .bulkheads import WEBHOOKS, bulkheads
 from .request_context import is_command, prefers_async
@@ -17,8 +20,8 @@ class AcceptedAsync(Exception):
     """Raised to respond with 202: ``args[0]`` is the operation that executes the command."""
 
 
-def call(task: str, **message: Any) -> Any:
-    """Send ``task`` to its service and return its result, as JSON values.
+def call(command: Command) -> Any:
+    """Send ``command`` to its service and return its result, as JSON values.
 
     A command repeated with its idempotency key returns the first result and sets ``g.replayed``.
 
@@ -28,67 +31,69 @@ def call(task: str, **message: Any) -> Any:
     """
     claim = g.get("claim")
     if prefers_async() and "caller" in g:
-        raise AcceptedAsync(_accept_operation(task, message, claim))
-    return _call(task, message, claim, actor=g.get("actor") if is_command() else None)
+        raise AcceptedAsync(_accept_operation(command, claim))
+    return _call(command, claim, actor=g.get("actor") if is_command() else None)
 
 
-def call_async(task: str, **message: Any) -> NoReturn:
-    """Start an asynchronous command: ``task`` returns its operation, and the response is a 202.
+def call_async(command: Command) -> NoReturn:
+    """Start an asynchronous command: its task returns the operation, and the response is a 202.
 
     Raises AcceptedAsync.
     """
-    raise AcceptedAsync(_call(task, message, claim=g.get("claim"), actor=g.get("actor")))
+    raise AcceptedAsync(_call(command, claim=g.get("claim"), actor=g.get("actor")))
 
 
-def call_without_idempotency_key(task: str, **message: Any) -> Any:
+def call_without_idempotency_key(command: Command) -> Any:
     """Like ``call``, for a lookup besides the command of a request: does not use the Idempotency-Key or Prefer."""
-    return _call(task, message, claim=None)
+    return _call(command, claim=None)
 
 
-def call_for_webhook(task: str, **message: Any) -> Any:
+def call_for_webhook(command: Command) -> Any:
     """Like ``call_without_idempotency_key``, with the bulkhead of webhooks, so that they do not delay clients."""
-    return _call(task, message, claim=None, bulkhead=WEBHOOKS)
+    return _call(command, claim=None, bulkhead=WEBHOOKS)
 
 
-def _accept_operation(task: str, message: dict[str, Any], claim: dict[str, str] | None) -> dict[str, Any]:
+def _accept_operation(command: Command, claim: dict[str, str] | None) -> dict[str, Any]:
     # The idempotency key is claimed twice: here, so that a repetition returns the same operation, and by the command,
     # so that a repetition without Prefer returns the command's result.
     operation_claim = claim and {**claim, "scope": f"respond-async {claim['scope']}"}
-    accept_message = {"kind": task, "message": message, "owner": g.caller.sub, "claim": claim}
-    operation: dict[str, Any] = _call(
-        f"{task.partition('.')[0]}.accept_operation", accept_message, operation_claim, actor=g.get("actor")
+    accept = AcceptOperation(
+        service=command.task.partition(".")[0],
+        kind=command.task,
+        message=msgspec.to_builtins(command),
+        owner=g.caller.sub,
+        claim=claim,
     )
+    operation: dict[str, Any] = _call(accept, operation_claim, actor=g.get("actor"))
     return operation
 
 
 def _call(
-    task: str,
-    message: dict[str, Any],
+    command: Command,
     claim: dict[str, str] | None,
     *,
     bulkhead: str | None = None,
     actor: str | None = None,
 ) -> Any:
     expires_at = time.time() + (settings.COMMAND_TIMEOUT_SECONDS if is_command() else settings.READ_TIMEOUT_SECONDS)
-    with bulkheads.slot(bulkhead or task.partition(".")[0]):
-        reply_to = send_request(task, message, expires_at=expires_at, claim=claim, actor=actor)
+    with bulkheads.slot(bulkhead or command.task.partition(".")[0]):
+        reply_to = send_request(command, expires_at=expires_at, claim=claim, actor=actor)
         reply = rpc.wait_for_reply(reply_to, expires_at)
-    crash_point("answered", task)
+    crash_point("answered", command.task)
     return unwrap_reply(reply)
 
 
 def send_request(
-    task: str,
-    message: dict[str, Any],
+    command: Command,
     *,
     expires_at: float,
     claim: dict[str, str] | None = None,
     actor: str | None = None,
 ) -> str:
-    """Send a message with the ids of the present HTTP request. Returns the key of the reply list."""
+    """Send a command with the ids of the present HTTP request. Returns the key of the reply list."""
     return rpc.send_request(
-        task,
-        message,
+        command.task,
+        command,
         expires_at=expires_at,
         request_id=g.get("request_id"),
         traceparent=g.get("traceparent"),

@@ -15,6 +15,20 @@ import settings
 from core.cache import CachedView, profile_key
 from core.webhook_signatures import verify_auth0
 from models.accounts import ROLES
+from models.commands import (
+    ChangeProfile,
+    ConfirmEmail,
+    EraseOwnAccount,
+    EraseUser,
+    ListUsers,
+    ReceiveAuth0Webhook,
+    RequestExport,
+    SetRoles,
+    ShowExport,
+    ShowExportPart,
+    ShowProfile,
+)
+from models.commands.users import ProfileChanges
 from models.errors import DomainError
 
 from .auth import current_caller, raw_webhook, require_auth
@@ -106,9 +120,9 @@ class Auth0WebhookReceivedSchema(Schema):
     received = ma.fields.Bool()
 
 
-def get_profile(user_id: UUID | str, *, email: str | None = None, name: str | None = None) -> dict[str, Any]:
+def get_profile(user_id: UUID, *, email: str | None = None, name: str | None = None) -> dict[str, Any]:
     """Return the profile of a user, from the cache or the users service. Raises NotFound."""
-    view = get_or_fetch(profile_key(user_id), "users.show_profile", user_id=user_id, email=email, name=name)
+    view = get_or_fetch(profile_key(user_id), ShowProfile(user_id=user_id, email=email, name=name))
     profile: dict[str, Any] = msgspec.json.decode(view.body)
     return profile
 
@@ -122,9 +136,7 @@ def _with_confirmed_email(profile: CachedView) -> CachedView:
     if not (caller.claims.email_verified and caller.email and b'"email_verified":false' in profile.body):
         return profile
     try:
-        return CachedView.from_view(
-            call_without_idempotency_key("users.confirm_email", user_id=caller.id, email=caller.email)
-        )
+        return CachedView.from_view(call_without_idempotency_key(ConfirmEmail(user_id=caller.id, email=caller.email)))
     except DomainError:  # the next request retries
         return profile
 
@@ -141,20 +153,17 @@ class OwnProfile(MethodView):
         caller = current_caller()
         if profile := get_cached_profile(caller.sub):
             return json_response(_with_confirmed_email(profile))
-        return cached_response(profile_key(caller.id), "users.show_profile", user_id=caller.id, **caller.identity)
+        return cached_response(profile_key(caller.id), ShowProfile(user_id=caller.id, **caller.identity))
 
     @require_auth()
     @if_match
     @blp.arguments(ProfileChangesSchema)
     @blp.response(200, ProfileSchema)
-    def patch(self, changes: dict[str, Any], *, expected_version: int) -> Response:
+    def patch(self, changes: ProfileChanges, *, expected_version: int) -> Response:
         """Update the caller's profile"""
         return call_and_cache(
             profile_key(current_caller().id),
-            "users.change_profile",
-            user_id=current_caller().id,
-            expected_version=expected_version,
-            changes=changes,
+            ChangeProfile(user_id=current_caller().id, expected_version=expected_version, changes=changes),
         )
 
     @require_auth()
@@ -166,7 +175,7 @@ class OwnProfile(MethodView):
         Erases personal data in every service. The result of the operation is the receipt, which lists data retained
         by law and the reasons. The token stays valid for reading it.
         """
-        call_async("users.erase_own_account", sub=current_caller().sub, expected_version=expected_version)
+        call_async(EraseOwnAccount(sub=current_caller().sub, expected_version=expected_version))
 
 
 @blp.route("/me/export")
@@ -178,18 +187,15 @@ class Export(MethodView):
 
         Every service exports the caller's personal data. The result of the operation says where to find it.
         """
-        call_async("users.request_export", user_id=current_caller().id, owner=current_caller().sub)
+        call_async(RequestExport(user_id=current_caller().id, owner=current_caller().sub))
 
     @require_auth()
     @blp.response(200, ExportSchema)
     def get(self) -> Any:
         """Retrieve the latest data export"""
-        export = call("users.show_export", user_id=current_caller().id)
+        export = call(ShowExport(user_id=current_caller().id))
         part_query = {"user_id": current_caller().id, "export_id": export["id"]}
-        calls = {
-            service: Call(f"{service}.show_export_part", {"service": service, **part_query})
-            for service in export["services"]
-        }
+        calls = {service: Call(ShowExportPart(service=service, **part_query)) for service in export["services"]}
         return {**export, "services": gather_all(calls, timeout_seconds=settings.READ_TIMEOUT_SECONDS)}
 
 
@@ -200,7 +206,7 @@ def require_existing_user(view: View) -> View:
 
 
 def _find_user(*, user_id: UUID, **_: object) -> None:
-    call_without_idempotency_key("users.show_profile", user_id=user_id, email=None, name=None)
+    call_without_idempotency_key(ShowProfile(user_id=user_id, email=None, name=None))
 
 
 @blp.route("/users")
@@ -213,7 +219,7 @@ class Users(MethodView):
 
         Newest first.
         """
-        found = call("users.list_users", **query)
+        found = call(ListUsers(**query))
         body, status, headers = page_response(found)
         return {**body, "total": found["total"]}, status, headers
 
@@ -224,21 +230,18 @@ class User(MethodView):
     @blp.response(200, ProfileSchema)
     def get(self, user_id: UUID) -> Response:
         """Retrieve a user"""
-        return cached_response(profile_key(user_id), "users.show_profile", user_id=user_id, email=None, name=None)
+        return cached_response(profile_key(user_id), ShowProfile(user_id=user_id, email=None, name=None))
 
     @require_auth("users:admin")
     @require_existing_user
     @if_match
     @blp.arguments(ProfileChangesSchema)
     @blp.response(200, ProfileSchema)
-    def patch(self, changes: dict[str, Any], user_id: UUID, *, expected_version: int) -> Response:
+    def patch(self, changes: ProfileChanges, user_id: UUID, *, expected_version: int) -> Response:
         """Update a user"""
         return call_and_cache(
             profile_key(user_id),
-            "users.change_profile",
-            user_id=user_id,
-            expected_version=expected_version,
-            changes=changes,
+            ChangeProfile(user_id=user_id, expected_version=expected_version, changes=changes),
         )
 
     @require_auth("users:admin")
@@ -250,7 +253,7 @@ class User(MethodView):
 
         Erases personal data in every service. The result of the operation is the receipt.
         """
-        call_async("users.erase_user", user_id=user_id, expected_version=expected_version, owner=current_caller().sub)
+        call_async(EraseUser(user_id=user_id, expected_version=expected_version, owner=current_caller().sub))
 
 
 @blp.route("/users/<uuid:user_id>/roles")
@@ -267,12 +270,13 @@ class Roles(MethodView):
         """
         return call_and_cache(
             profile_key(user_id),
-            "users.set_roles",
-            user_id=user_id,
-            expected_version=expected_version,
-            roles=body["roles"],
-            actor=current_caller().id,
-            actor_token_issued_at=current_caller().claims.issued_at,
+            SetRoles(
+                user_id=user_id,
+                expected_version=expected_version,
+                roles=body["roles"],
+                actor=current_caller().id,
+                actor_token_issued_at=current_caller().claims.issued_at,
+            ),
         )
 
 
@@ -287,4 +291,4 @@ class Auth0Webhook(MethodView):
         """
         authorization = request.headers.get("Authorization", "")
         verify_auth0(authorization, settings.AUTH0_WEBHOOK_TOKENS)
-        return call_for_webhook("users.receive_auth0_webhook", body=webhook_body(), authorization=authorization)
+        return call_for_webhook(ReceiveAuth0Webhook(body=webhook_body(), authorization=authorization))

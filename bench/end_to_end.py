@@ -35,8 +35,10 @@ from psycopg2.extras import execute_values  # noqa: E402
 
 from api import create_app  # noqa: E402
 from api.rpc import call  # noqa: E402
+from core.commands import Command  # noqa: E402
 from core.messaging import task_queue  # noqa: E402
 from core.redis import RELAY_HINT, queue_redis  # noqa: E402
+from models.commands import CompleteLesson  # noqa: E402
 from ops.dev.stack import Stack  # noqa: E402
 from settings import ROOT  # noqa: E402
 
@@ -100,10 +102,14 @@ def report(what: str, value: float, wanted: float, *, at_most: bool = False) -> 
 # Commands.
 
 
+class Noop(Command, service="progress"):
+    """The task ``noop`` of bench/tasks.py."""
+
+
 def commands(app, seconds: float, label: str = "") -> tuple[float, float]:
-    def call_task(task: str, **message: object) -> None:
+    def call_task(command: Command) -> None:
         with app.test_request_context("/"):
-            call(task, **message)
+            call(command)
 
     def bare(service: str = "users") -> None:
         reply_to = f"reply:{uuid4()}"
@@ -122,7 +128,7 @@ def commands(app, seconds: float, label: str = "") -> tuple[float, float]:
     def complete_lesson() -> None:
         with lock:
             user, lesson = next(todo)
-        call_task("progress.complete_lesson", user_id=user, course_id=COURSE, lesson_id=lesson)
+        call_task(CompleteLesson(user_id=user, course_id=COURSE, lesson_id=lesson))
 
     def bare_on_own_transport() -> None:
         bare("progress")
@@ -133,10 +139,10 @@ def commands(app, seconds: float, label: str = "") -> tuple[float, float]:
     for _ in range(3):
         bares.append(rate(bare, seconds / 3))
         ours.append(rate(bare_on_own_transport, seconds / 3))
-        noops.append(rate(lambda: call_task("progress.noop"), seconds / 3))
+        noops.append(rate(lambda: call_task(Noop()), seconds / 3))
         completions.append(rate(complete_lesson, seconds / 3))
     best, our_best, noop, completion = map(statistics.median, (bares, ours, noops, completions))
-    p50 = statistics.median(durations(lambda: call_task("progress.noop"), seconds / 3))
+    p50 = statistics.median(durations(lambda: call_task(Noop()), seconds / 3))
     p50_completion = statistics.median(durations(complete_lesson, seconds / 3))
     print(f"{label}bare round trip {best:.0f}/s, by our worker {our_best:.0f}/s")
     print(f"{label}no-op call {noop:.0f}/s, lesson completion {completion:.0f}/s")

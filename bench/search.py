@@ -27,7 +27,7 @@ from sqlalchemy import text  # noqa: E402
 
 from core.db import session_factory  # noqa: E402
 from migrations.__main__ import main as migrate  # noqa: E402
-from models.courses.catalogue import Filters  # noqa: E402
+from models.commands.courses import CatalogueFilters  # noqa: E402
 from ops.dev.stack import Stack  # noqa: E402
 from workers.courses.catalogue import list_courses  # noqa: E402
 
@@ -77,7 +77,7 @@ def fill(courses: int, words: list[str], generator: random.Random) -> None:
 Duration = tuple[float, float]  # wall-clock ms, CPU ms
 
 
-def search(filters: Filters, **options: Any) -> Duration:
+def search(filters: CatalogueFilters, **options: Any) -> Duration:
     """Return how long a search takes, including its transaction."""
     with session_factory("courses").begin() as session:
         server = session.scalars(text("SELECT pg_backend_pid()")).one()
@@ -113,16 +113,16 @@ def main() -> None:
     words = list({"".join(generator.choices(SYLLABLES, k=generator.randint(3, 5))) for _ in range(5000)})
     counted = {"facets": True, "total": True}
     subjects: dict[str, Callable[[], Duration]] = {
-        "one word": lambda: search(Filters(q=generator.choice(words))),
-        "two words": lambda: search(Filters(q=" ".join(generator.choices(words[:200], k=2)))),
-        "a word of most of the courses": lambda: search(Filters(q=generator.choice(words[:5]))),
-        "a misspelled word": lambda: search(Filters(q=misspelled(generator.choice(words), generator))),
-        "a category, newest first": lambda: search(Filters(category=generator.choice(CATEGORIES))),
-        "the most popular": lambda: search(Filters(), sort="popular"),
-        "one word, with facets and total": lambda: search(Filters(q=generator.choice(words)), **counted),
-        "a word of most, with facets": lambda: search(Filters(q=generator.choice(words[:5])), **counted),
-        "a category, with facets": lambda: search(Filters(category=generator.choice(CATEGORIES)), **counted),
-        "everything, with facets": lambda: search(Filters(), **counted),
+        "one word": lambda: search(CatalogueFilters(q=generator.choice(words))),
+        "two words": lambda: search(CatalogueFilters(q=" ".join(generator.choices(words[:200], k=2)))),
+        "a word of most of the courses": lambda: search(CatalogueFilters(q=generator.choice(words[:5]))),
+        "a misspelled word": lambda: search(CatalogueFilters(q=misspelled(generator.choice(words), generator))),
+        "a category, newest first": lambda: search(CatalogueFilters(category=generator.choice(CATEGORIES))),
+        "the most popular": lambda: search(CatalogueFilters(), sort="popular"),
+        "one word, with facets and total": lambda: search(CatalogueFilters(q=generator.choice(words)), **counted),
+        "a word of most, with facets": lambda: search(CatalogueFilters(q=generator.choice(words[:5])), **counted),
+        "a category, with facets": lambda: search(CatalogueFilters(category=generator.choice(CATEGORIES)), **counted),
+        "everything, with facets": lambda: search(CatalogueFilters(), **counted),
     }
     stack = Stack(STATE_DIR, BASE, only=["postgres"], environ=os.environ)
     try:

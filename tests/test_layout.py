@@ -5,19 +5,21 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from inspect import Parameter, signature
 from pathlib import Path
+from uuid import UUID
 
 import pytest
+from sqlalchemy.orm import Session
 
 from bridge.producers import producers_of
 from bridge.routes import ROUTES
 from celery_app import celery_app
+from core.commands import Command
 from core.messaging.task_queue import route_task
 from models.events import Event, EventPayload, all_event_types
 from settings import ROOT, SERVICES
 from tests.gateway import gateway
-from workers.runtime.tasks import TASKS
+from workers.runtime.tasks import TASKS, check_signature
 
 OWN_PACKAGES = {
     *("api", "workers", "bridge", "models", "core", "celery_app", "settings", "migrations", "ops", "stream"),
@@ -25,9 +27,9 @@ OWN_PACKAGES = {
 }
 # Modules that need neither a database driver nor tables.
 SHARED_WITH_THE_GATEWAY = {
-    *(f"core.{name}" for name in ("cache", "errors", "events", "fault_injection", "log", "messaging", "metrics")),
-    *(f"core.{name}" for name in ("money", "redis", "text", "webhook_signatures")),
-    *(f"models.{name}" for name in ("accounts", "errors", "events")),
+    *(f"core.{name}" for name in ("cache", "commands", "errors", "events", "fault_injection", "log", "messaging")),
+    *(f"core.{name}" for name in ("metrics", "money", "redis", "text", "webhook_signatures")),
+    *(f"models.{name}" for name in ("accounts", "commands", "errors", "events", "notification_preferences")),
     "settings",
 }
 MAY_IMPORT = {
@@ -145,29 +147,57 @@ def test_event_handlers_are_routed():
     assert {name for name, call in TASKS.items() if "event" in call.fields} == routed
 
 
-def task_calls() -> list[tuple[str, str, ast.Call]]:
-    """Return file, task name and call of every task call in the gateway and the services."""
-    return [
-        (path.relative_to(ROOT).as_posix(), call.args[0].value, call)
-        for path in PRODUCT
-        for call in calls(path)
-        if called(call) in {"call", "call_async", "enqueue_after_commit", "send"}
-        and call.args
-        and isinstance(call.args[0], ast.Constant)
-        and str(call.args[0].value).partition(".")[0] in SERVICES
-    ]
+def test_every_command_has_its_task():
+    """Importing a task compares its message fields with those of its command."""
+    sent = {task for task, command in Command.by_task.items() if command.__module__.startswith("models.commands.")}
+
+    assert sent <= set(TASKS)
+
+
+class ShowNote(Command, service="progress"):
+    """The command of the functions below."""
+
+    note_id: UUID
+    limit: int = 20
+
+
+def show_note(session: Session, *, note_id: UUID, limit: int = 20) -> None:
+    """A task that fits the command."""
+
+
+def with_missing_field(*, note_id: UUID) -> None: ...
+
+
+def with_other_name(*, note: UUID, limit: int = 20) -> None: ...
+
+
+def with_other_type(*, note_id: str, limit: int = 20) -> None: ...
+
+
+def with_other_default(*, note_id: UUID, limit: int = 50) -> None: ...
+
+
+def without_default(*, note_id: UUID, limit: int) -> None: ...
+
+
+def test_task_with_the_fields_of_its_command_is_accepted():
+    check_signature(show_note, ShowNote)
 
 
 @pytest.mark.parametrize(
-    ("path", "task", "call"), task_calls(), ids=lambda value: value if isinstance(value, str) else ""
+    ("function", "differing"),
+    [
+        (with_missing_field, "limit"),
+        (with_other_name, "note, note_id"),
+        (with_other_type, "note_id"),
+        (with_other_default, "limit"),
+        (without_default, "limit"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_callers_match_task_signatures(path, task, call):
-    fields = {name: signature(TASKS[task].fn).parameters[name] for name in TASKS[task].fields}
-    passed = {keyword.arg for keyword in call.keywords}
-    assert passed - {None} <= set(fields), f"{path} sends unknown fields to {task}"
-    if None not in passed:  # ** hides the names of the fields
-        required = {name for name, field in fields.items() if field.default is Parameter.empty}
-        assert required <= passed, f"{path} does not send all required fields to {task}"
+def test_task_that_differs_from_its_command_is_refused(function, differing):
+    with pytest.raises(TypeError, match=rf"{function.__name__} and .*\.ShowNote differ in: {differing}$"):
+        check_signature(function, ShowNote)
 
 
 def test_every_gateway_route_has_a_policy():

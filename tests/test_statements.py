@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
-from models.courses.catalogue import Filters
+from models.commands.courses import CatalogueFilters
 from tests.courses.factories import make_catalogue
 from tests.progress.builders import Learner
 from workers.courses.catalogue import list_courses
@@ -57,7 +57,7 @@ def test_course_list_takes_two_statements(session: Session, plain_engine: Engine
     session.flush()
     with at_most(2, plain_engine):
         list_courses(
-            session, filters=Filters(category=category), **PAGE, **{"facets": False, "total": False, **options}
+            session, filters=CatalogueFilters(category=category), **PAGE, **{"facets": False, "total": False, **options}
         )
 
 
@@ -66,5 +66,5 @@ def test_misspelled_search_takes_two_statements(session: Session, plain_engine: 
     make_catalogue(session, {"title": f"{name} for all"})
     session.flush()
     with at_most(2, plain_engine):
-        found = list_courses(session, filters=Filters(q=f"{name[:-1]}q"), **PAGE, facets=False, total=False)
+        found = list_courses(session, filters=CatalogueFilters(q=f"{name[:-1]}q"), **PAGE, facets=False, total=False)
     assert len(found["items"]) == 1

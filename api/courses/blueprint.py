@@ -12,6 +12,8 @@ from api.blueprints import Blueprint
 from api.conditional_requests import json_response
 from api.rpc import call_without_idempotency_key
 from core.cache import CachedView
+from models.commands import CheckCourseEditable, ShowAccess, ShowLesson
+from models.commands.courses import Caller as CourseCaller
 from models.errors import NotEnrolled
 
 blp = Blueprint("courses", "courses", url_prefix="/v1", description="Catalogue, authoring, enrollment and reviews.")
@@ -26,9 +28,7 @@ def require_own_course(view: View) -> View:
 
 
 def _find_own_course(*, ref: str | None = None, course_id: UUID | None = None, **_: object) -> None:
-    call_without_idempotency_key(
-        "courses.check_course_editable", ref=ref or str(course_id), caller=caller_payload(current_caller())
-    )
+    call_without_idempotency_key(CheckCourseEditable(ref=ref or str(course_id), caller=course_caller(current_caller())))
 
 
 def require_course_access(view: View) -> View:
@@ -38,9 +38,7 @@ def require_course_access(view: View) -> View:
 
 
 def _find_access(*, course_id: UUID) -> None:
-    if not call_without_idempotency_key("courses.show_access", user_id=current_caller().id, course_id=course_id)[
-        "access"
-    ]:
+    if not call_without_idempotency_key(ShowAccess(user_id=current_caller().id, course_id=course_id))["access"]:
         raise NotEnrolled(str(course_id))
 
 
@@ -52,13 +50,13 @@ def require_lesson_access(view: View) -> View:
 
 def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
     call_without_idempotency_key(
-        "courses.show_lesson", course_id=course_id, lesson_id=lesson_id, caller=caller_payload(current_caller())
+        ShowLesson(course_id=course_id, lesson_id=lesson_id, caller=course_caller(current_caller()))
     )
 
 
-def caller_payload(caller: Caller) -> dict[str, Any]:
+def course_caller(caller: Caller) -> CourseCaller:
     """Return the fields of the caller that the courses service needs to authorize a request."""
-    return {"user_id": caller.id, "admin": "courses:admin" in caller.permissions}
+    return CourseCaller(user_id=caller.id, admin="courses:admin" in caller.permissions)
 
 
 def outline_item_response(reply: dict[str, Any]) -> Response:

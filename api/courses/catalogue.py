@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from flask import Response
 from flask.views import MethodView
 
@@ -11,6 +12,8 @@ from api.pagination import Page, PageQuery, page_response, page_schema
 from api.read_cache import cached_page_view, get_prewarmed
 from api.rpc import call
 from core.cache import CATALOGUE_VERSION_KEY, POPULAR, POPULAR_PAGE, CachedView
+from models.commands import CreateCourse, ListCourses, ListOwnCourses
+from models.commands.courses import CatalogueFilters, CourseFields
 
 from .blueprint import blp, created
 from .schemas import CourseFieldsSchema, CourseSchema, CoursesPage, CoursesQuery, OwnCourseItemSchema
@@ -34,7 +37,7 @@ class Courses(MethodView):
         paging = {name: query.pop(name) for name in ("sort", "after", "limit", "facets", "total")}
         is_popular = not query and paging == POPULAR_PAGE
         found = (is_popular and get_prewarmed(CATALOGUE_VERSION_KEY, POPULAR)) or call(
-            "courses.list_courses", filters=query, **paging
+            ListCourses(filters=msgspec.convert(query, CatalogueFilters), **paging)
         )
         body, status, headers = page_response(found)
         return {**body, **{name: found[name] for name in ("facets", "total") if name in found}}, status, headers
@@ -42,12 +45,12 @@ class Courses(MethodView):
     @require_auth("courses:write")
     @blp.arguments(CourseFieldsSchema)
     @blp.response(201, CourseSchema)
-    def post(self, fields: dict[str, Any]) -> Response:
+    def post(self, fields: CourseFields) -> Response:
         """Create a course
 
         The course is a draft that only its author sees until it is published.
         """
-        course = call("courses.create_course", instructor_id=current_caller().id, fields=fields)
+        course = call(CreateCourse(instructor_id=current_caller().id, fields=fields))
         return created(json_response(CachedView.from_view(course)), f"/v1/courses/{course['id']}")
 
 
@@ -61,4 +64,4 @@ class OwnCourses(MethodView):
 
         Includes drafts, newest first.
         """
-        return page_response(call("courses.list_own_courses", instructor_id=current_caller().id, **query))
+        return page_response(call(ListOwnCourses(instructor_id=current_caller().id, **query)))

@@ -12,9 +12,11 @@ from api.conditional_requests import if_match, json_response
 from api.read_cache import cached_response, invalidate, invalidate_catalogue
 from api.rpc import call
 from core.cache import CachedView, course_key
+from models.commands import ArchiveCourse, ChangeCourse, PublishCourse, ShowCourse, UnpublishCourse
+from models.commands.courses import CourseFields
 from models.errors import NotFound
 
-from .blueprint import blp, caller_payload, require_own_course
+from .blueprint import blp, course_caller, require_own_course
 from .schemas import CourseChangesSchema, CourseSchema
 
 _SLUG = re.compile(r"[a-z0-9-]{1,100}")
@@ -33,11 +35,9 @@ class Course(MethodView):
         ref = normalize_ref(ref)
         caller = optional_caller()
         if caller and caller.permissions & _AUTHOR_PERMISSIONS:
-            response = json_response(
-                CachedView.from_view(call("courses.show_course", ref=ref, caller=caller_payload(caller)))
-            )
+            response = json_response(CachedView.from_view(call(ShowCourse(ref=ref, caller=course_caller(caller)))))
         else:
-            response = cached_response(course_key(ref), "courses.show_course", ref=ref, caller=None)
+            response = cached_response(course_key(ref), ShowCourse(ref=ref, caller=None))
         response.vary.add("Authorization")
         return response
 
@@ -46,17 +46,18 @@ class Course(MethodView):
     @if_match
     @blp.arguments(CourseChangesSchema)
     @blp.response(200, CourseSchema)
-    def patch(self, fields: dict[str, Any], ref: str, *, expected_version: int) -> Response:
+    def patch(self, fields: CourseFields, ref: str, *, expected_version: int) -> Response:
         """Update a course
 
         A new price takes effect at once, all other changes with the next publish.
         """
         course = call(
-            "courses.change_course",
-            ref=normalize_ref(ref),
-            caller=caller_payload(current_caller()),
-            expected_version=expected_version,
-            fields=fields,
+            ChangeCourse(
+                ref=normalize_ref(ref),
+                caller=course_caller(current_caller()),
+                expected_version=expected_version,
+                fields=fields,
+            )
         )
         return invalidate_and_respond(course)
 
@@ -69,9 +70,9 @@ class Course(MethodView):
 
         The course is taken off sale. Enrolled learners keep their access.
         """
-        caller = caller_payload(current_caller())
+        caller = course_caller(current_caller())
         invalidate_and_respond(
-            call("courses.archive_course", ref=normalize_ref(ref), caller=caller, expected_version=expected_version)
+            call(ArchiveCourse(ref=normalize_ref(ref), caller=caller, expected_version=expected_version))
         )
 
 
@@ -85,7 +86,7 @@ class CoursePublish(MethodView):
         Puts the working copy on sale as the next version. Published versions are immutable.
         """
         return invalidate_and_respond(
-            call("courses.publish_course", ref=normalize_ref(ref), caller=caller_payload(current_caller()))
+            call(PublishCourse(ref=normalize_ref(ref), caller=course_caller(current_caller())))
         )
 
 
@@ -99,7 +100,7 @@ class CourseUnpublish(MethodView):
         The course is taken off sale. Enrolled learners keep their access.
         """
         return invalidate_and_respond(
-            call("courses.unpublish_course", ref=normalize_ref(ref), caller=caller_payload(current_caller()))
+            call(UnpublishCourse(ref=normalize_ref(ref), caller=course_caller(current_caller())))
         )
 
 

@@ -9,6 +9,7 @@ from api.auth import current_caller, require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.users import get_profile
+from models.commands import AttemptQuiz, Enroll, EnrollUserAsAdmin, ListEnrollments, ShowAccess
 from models.errors import InsufficientPermission
 
 from .blueprint import blp, require_lesson_access
@@ -26,17 +27,12 @@ class Enrollments(MethodView):
         Enrolls the caller in a free course. With `courses:admin`, enrolls another user in any course. Idempotent.
         """
         if "user_id" not in fields:
-            return call("courses.enroll", user_id=current_caller().id, course_id=course_id)
+            return call(Enroll(user_id=current_caller().id, course_id=course_id))
         if "courses:admin" not in current_caller().permissions:
             raise InsufficientPermission("courses:admin")
         # Raises NotFound. Other services learn of users by events only, so an unknown id would never become known.
         get_profile(fields["user_id"])
-        return call(
-            "courses.enroll_user_as_admin",
-            user_id=fields["user_id"],
-            course_id=course_id,
-            granted_by=current_caller().id,
-        )
+        return call(EnrollUserAsAdmin(user_id=fields["user_id"], course_id=course_id, granted_by=current_caller().id))
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts")
@@ -51,13 +47,7 @@ class QuizAttempts(MethodView):
         The attempt is graded at once. A passing score completes a lesson whose completion rule is `min_score`.
         """
         answers = attempt["answers"]
-        return call(
-            "courses.attempt_quiz",
-            user_id=current_caller().id,
-            course_id=course_id,
-            lesson_id=lesson_id,
-            answers=answers,
-        )
+        return call(AttemptQuiz(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id, answers=answers))
 
 
 @blp.route("/me/enrollments")
@@ -70,7 +60,7 @@ class OwnEnrollments(MethodView):
 
         Newest first.
         """
-        return page_response(call("courses.list_enrollments", user_id=current_caller().id, **query))
+        return page_response(call(ListEnrollments(user_id=current_caller().id, **query)))
 
 
 @blp.route("/me/courses/<uuid:course_id>/access")
@@ -82,4 +72,4 @@ class Access(MethodView):
 
         Returns whether the caller has access, and the grants that it rests on.
         """
-        return call("courses.show_access", user_id=current_caller().id, course_id=course_id)
+        return call(ShowAccess(user_id=current_caller().id, course_id=course_id))

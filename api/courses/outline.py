@@ -1,8 +1,9 @@
 """Sections and lessons of the working copy. Learners see changes after the next publish."""
 
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
+import msgspec
 from flask import Response
 from flask.views import MethodView
 
@@ -10,8 +11,19 @@ from api.auth import current_caller, optional_caller, public, require_auth
 from api.conditional_requests import if_match, json_response
 from api.rpc import call
 from core.cache import CachedView
+from models.commands import (
+    AddLesson,
+    AddSection,
+    ChangeLesson,
+    RemoveLesson,
+    RemoveSection,
+    RenameSection,
+    ReorderOutline,
+    ShowLesson,
+)
+from models.commands.courses import LessonFields, PlannedSection
 
-from .blueprint import blp, caller_payload, created, outline_item_response, require_own_course
+from .blueprint import blp, course_caller, created, outline_item_response, require_own_course
 from .schemas import (
     CourseSchema,
     LessonChangesSchema,
@@ -36,11 +48,12 @@ class Outline(MethodView):
         Reorders all sections and lessons. Sections that are not listed are removed.
         """
         course = call(
-            "courses.reorder_outline",
-            course_id=course_id,
-            caller=caller_payload(current_caller()),
-            expected_version=expected_version,
-            sections=outline["sections"],
+            ReorderOutline(
+                course_id=course_id,
+                caller=course_caller(current_caller()),
+                expected_version=expected_version,
+                sections=msgspec.convert(outline["sections"], list[PlannedSection]),
+            )
         )
         return json_response(CachedView.from_view(course))
 
@@ -56,9 +69,7 @@ class Sections(MethodView):
 
         The section is appended to the outline.
         """
-        reply = call(
-            "courses.add_section", course_id=course_id, caller=caller_payload(current_caller()), title=fields["title"]
-        )
+        reply = call(AddSection(course_id=course_id, caller=course_caller(current_caller()), title=fields["title"]))
         return created(outline_item_response(reply), f"/v1/courses/{course_id}/sections/{reply['view']['id']}")
 
 
@@ -75,12 +86,13 @@ class Section(MethodView):
         Changes its title. `If-Match` takes the ETag of the course.
         """
         reply = call(
-            "courses.rename_section",
-            course_id=course_id,
-            section_id=section_id,
-            caller=caller_payload(current_caller()),
-            expected_version=expected_version,
-            title=fields["title"],
+            RenameSection(
+                course_id=course_id,
+                section_id=section_id,
+                caller=course_caller(current_caller()),
+                expected_version=expected_version,
+                title=fields["title"],
+            )
         )
         return outline_item_response(reply)
 
@@ -94,11 +106,12 @@ class Section(MethodView):
         The section must be empty. `If-Match` takes the ETag of the course.
         """
         reply = call(
-            "courses.remove_section",
-            course_id=course_id,
-            section_id=section_id,
-            caller=caller_payload(current_caller()),
-            expected_version=expected_version,
+            RemoveSection(
+                course_id=course_id,
+                section_id=section_id,
+                caller=course_caller(current_caller()),
+                expected_version=expected_version,
+            )
         )
         return outline_item_response(reply)
 
@@ -116,11 +129,12 @@ class Lessons(MethodView):
         """
         section_id = fields.pop("section_id")
         reply = call(
-            "courses.add_lesson",
-            course_id=course_id,
-            section_id=section_id,
-            caller=caller_payload(current_caller()),
-            fields=fields,
+            AddLesson(
+                course_id=course_id,
+                section_id=section_id,
+                caller=course_caller(current_caller()),
+                fields=cast("LessonFields", fields),
+            )
         )
         return created(outline_item_response(reply), f"/v1/courses/{course_id}/lessons/{reply['view']['id']}")
 
@@ -136,10 +150,7 @@ class Lesson(MethodView):
         """
         caller = optional_caller()
         reply = call(
-            "courses.show_lesson",
-            course_id=course_id,
-            lesson_id=lesson_id,
-            caller=caller_payload(caller) if caller else None,
+            ShowLesson(course_id=course_id, lesson_id=lesson_id, caller=course_caller(caller) if caller else None)
         )
         response = outline_item_response(reply)
         response.vary.add("Authorization")
@@ -156,13 +167,14 @@ class Lesson(MethodView):
         A `section_id` moves the lesson to the end of that section. `If-Match` takes the ETag of the course.
         """
         reply = call(
-            "courses.change_lesson",
-            course_id=course_id,
-            lesson_id=lesson_id,
-            caller=caller_payload(current_caller()),
-            expected_version=expected_version,
-            section_id=fields.pop("section_id", None),
-            fields=fields,
+            ChangeLesson(
+                course_id=course_id,
+                lesson_id=lesson_id,
+                caller=course_caller(current_caller()),
+                expected_version=expected_version,
+                section_id=fields.pop("section_id", None),
+                fields=cast("LessonFields", fields),
+            )
         )
         return outline_item_response(reply)
 
@@ -176,10 +188,11 @@ class Lesson(MethodView):
         `If-Match` takes the ETag of the course.
         """
         reply = call(
-            "courses.remove_lesson",
-            course_id=course_id,
-            lesson_id=lesson_id,
-            caller=caller_payload(current_caller()),
-            expected_version=expected_version,
+            RemoveLesson(
+                course_id=course_id,
+                lesson_id=lesson_id,
+                caller=course_caller(current_caller()),
+                expected_version=expected_version,
+            )
         )
         return outline_item_response(reply)

@@ -10,6 +10,7 @@ from api.auth import current_caller, public, require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Prose, Schema, Timestamp
+from models.commands import ListReviews, ReviewCourse
 
 from .blueprint import blp, require_course_access
 
@@ -41,7 +42,7 @@ class Reviews(MethodView):
 
         Newest first.
         """
-        return page_response(call("courses.list_reviews", course_id=course_id, **query))
+        return page_response(call(ListReviews(course_id=course_id, **query)))
 
     @require_auth()
     @require_course_access
@@ -52,4 +53,4 @@ class Reviews(MethodView):
 
         Requires access to the course. Each learner has one review per course; a new one replaces it.
         """
-        return call("courses.review_course", user_id=current_caller().id, course_id=course_id, **review)
+        return call(ReviewCourse(user_id=current_caller().id, course_id=course_id, **review))

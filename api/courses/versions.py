@@ -12,8 +12,9 @@ from api.conditional_requests import if_match
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Flag, Schema, Timestamp, unique_items
+from models.commands import ListVersions, PublishCourse, RestoreVersion, SetPrerequisites
 
-from .blueprint import blp, caller_payload, require_own_course
+from .blueprint import blp, course_caller, require_own_course
 from .course import invalidate_and_respond, normalize_ref
 from .schemas import CourseSchema
 
@@ -50,7 +51,7 @@ class Versions(MethodView):
         Newest first.
         """
         return page_response(
-            call("courses.list_versions", ref=normalize_ref(ref), caller=caller_payload(current_caller()), **query)
+            call(ListVersions(ref=normalize_ref(ref), caller=course_caller(current_caller()), **query))
         )
 
     @require_auth("courses:write")
@@ -61,7 +62,7 @@ class Versions(MethodView):
         Publishes the working copy, like `POST /v1/courses/{ref}/publish`.
         """
         response = invalidate_and_respond(
-            call("courses.publish_course", ref=normalize_ref(ref), caller=caller_payload(current_caller()))
+            call(PublishCourse(ref=normalize_ref(ref), caller=course_caller(current_caller())))
         )
         response.status_code = 201
         return response
@@ -79,11 +80,12 @@ class VersionRestore(MethodView):
         Replaces the working copy with a published version. Learners see it after the next publish.
         """
         restored = call(
-            "courses.restore_version",
-            ref=normalize_ref(ref),
-            caller=caller_payload(current_caller()),
-            expected_version=expected_version,
-            course_version=course_version,
+            RestoreVersion(
+                ref=normalize_ref(ref),
+                caller=course_caller(current_caller()),
+                expected_version=expected_version,
+                course_version=course_version,
+            )
         )
         return invalidate_and_respond(restored)
 
@@ -101,11 +103,12 @@ class Prerequisites(MethodView):
         Sets the courses to complete first and whether lessons are sequential. Takes effect with the next publish.
         """
         course = call(
-            "courses.set_prerequisites",
-            course_id=course_id,
-            caller=caller_payload(current_caller()),
-            expected_version=expected_version,
-            prerequisites=body["course_ids"],
-            sequential=body.get("sequential"),
+            SetPrerequisites(
+                course_id=course_id,
+                caller=course_caller(current_caller()),
+                expected_version=expected_version,
+                prerequisites=body["course_ids"],
+                sequential=body.get("sequential"),
+            )
         )
         return invalidate_and_respond(course)

@@ -11,6 +11,7 @@ from api.auth import require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Schema, Timestamp
+from models.commands import ListDeadLetters, ReplayDeadLetters
 from models.errors import NotFound
 
 from .blueprint import blp
@@ -58,7 +59,7 @@ class DeadLetters(MethodView):
 
         Ordered by service, then oldest first.
         """
-        items, is_last = list_across_services("list_dead_letters", **query)
+        items, is_last = list_across_services(ListDeadLetters, **query)
         return page_response({"items": items, "next": None if is_last else _parse_id(items[-1]["id"])})
 
 
@@ -72,7 +73,7 @@ class DeadLetterReplay(MethodView):
         Redelivers the open dead letters of this key to their handler in order, until one fails.
         """
         service, seq = _parse_id(dead_letter_id)
-        return call(f"{service}.replay_dead_letters", service=service, seq=seq)
+        return call(ReplayDeadLetters(service=service, seq=seq))
 
 
 def _parse_id(dead_letter_id: str) -> tuple[str, int]:

@@ -13,6 +13,18 @@ from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Flag, Prose, Schema, Timestamp, UtcDateTime
 from core.cache import CachedView
+from models.commands import (
+    ChangeEndpoint,
+    CreateEndpoint,
+    DeleteEndpoint,
+    ListDeliveries,
+    ListEndpoints,
+    ReplayDelivery,
+    ReplayEvents,
+    RotateSecret,
+    SendTestWebhook,
+    ShowEndpoint,
+)
 
 from .blueprint import blp
 
@@ -120,7 +132,7 @@ class Endpoints(MethodView):
 
         Newest first.
         """
-        return page_response(call("integrations.list_endpoints", **query))
+        return page_response(call(ListEndpoints(**query)))
 
     @require_auth("ops:admin", machines=True, returns_secret=True)
     @blp.arguments(WebhookEndpointFieldsSchema)
@@ -131,10 +143,9 @@ class Endpoints(MethodView):
         Events are sent to its URL. The signing secret is only returned here.
         """
         return call(
-            "integrations.create_endpoint",
-            url=fields["url"],
-            description=fields.get("description", ""),
-            event_types=fields.get("event_types", []),
+            CreateEndpoint(
+                url=fields["url"], description=fields.get("description", ""), event_types=fields.get("event_types", [])
+            )
         )
 
 
@@ -144,10 +155,10 @@ class Endpoint(MethodView):
     @blp.response(200, WebhookEndpointSchema)
     def get(self, endpoint_id: UUID) -> Response:
         """Retrieve a webhook endpoint"""
-        return json_response(CachedView.from_view(call("integrations.show_endpoint", endpoint_id=endpoint_id)))
+        return json_response(CachedView.from_view(call(ShowEndpoint(endpoint_id=endpoint_id))))
 
     @require_auth("ops:admin", machines=True)
-    @require_existing("integrations.show_endpoint")
+    @require_existing(ShowEndpoint)
     @if_match
     @blp.arguments(WebhookEndpointChangesSchema)
     @blp.response(200, WebhookEndpointSchema)
@@ -156,9 +167,7 @@ class Endpoint(MethodView):
 
         Also enables or disables it.
         """
-        changed = call(
-            "integrations.change_endpoint", endpoint_id=endpoint_id, expected_version=expected_version, changes=changes
-        )
+        changed = call(ChangeEndpoint(endpoint_id=endpoint_id, expected_version=expected_version, changes=changes))
         return json_response(CachedView.from_view(changed))
 
     @require_auth("ops:admin", machines=True)
@@ -168,7 +177,7 @@ class Endpoint(MethodView):
 
         Also deletes its deliveries.
         """
-        call("integrations.delete_endpoint", endpoint_id=endpoint_id)
+        call(DeleteEndpoint(endpoint_id=endpoint_id))
 
 
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>/rotate-secret")
@@ -180,7 +189,7 @@ class SecretRotation(MethodView):
 
         The new secret is only returned here. Webhooks are also signed with the old one for a day.
         """
-        return call("integrations.rotate_secret", endpoint_id=endpoint_id)
+        return call(RotateSecret(endpoint_id=endpoint_id))
 
 
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>/test")
@@ -192,7 +201,7 @@ class EndpointTest(MethodView):
 
         Sends a `WEBHOOK_TEST` event at once and returns the outcome. Also works for disabled endpoints.
         """
-        return call("integrations.send_test_webhook", endpoint_id=endpoint_id)
+        return call(SendTestWebhook(endpoint_id=endpoint_id))
 
 
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>/replay")
@@ -205,8 +214,14 @@ class EndpointReplay(MethodView):
 
         Sends the events of a period again, as far back as the event feed reaches.
         """
-        times = {name: replay.get(name) for name in ("since", "until")}
-        return call("integrations.replay_events", endpoint_id=endpoint_id, all_events=replay["all_events"], **times)
+        return call(
+            ReplayEvents(
+                endpoint_id=endpoint_id,
+                since=replay["since"],
+                until=replay.get("until"),
+                all_events=replay["all_events"],
+            )
+        )
 
 
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>/deliveries")
@@ -219,7 +234,7 @@ class Deliveries(MethodView):
 
         Newest first.
         """
-        return page_response(call("integrations.list_deliveries", endpoint_id=endpoint_id, **query))
+        return page_response(call(ListDeliveries(endpoint_id=endpoint_id, **query)))
 
 
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>/deliveries/<uuid:delivery_id>/replay")
@@ -231,4 +246,4 @@ class DeliveryReplay(MethodView):
 
         Keeps its `webhook-id`.
         """
-        return call("integrations.replay_delivery", endpoint_id=endpoint_id, delivery_id=delivery_id)
+        return call(ReplayDelivery(endpoint_id=endpoint_id, delivery_id=delivery_id))

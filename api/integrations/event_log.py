@@ -9,6 +9,7 @@ from api.auth import require_auth
 from api.pagination import LIMIT_MAX
 from api.rpc import call
 from api.schemas import Schema, Timestamp
+from models.commands import ListEvents
 
 from .blueprint import blp
 
@@ -68,4 +69,4 @@ class Events(MethodView):
 
         Returns the events of all services, each exactly once, in a fixed order.
         """
-        return call("integrations.list_events", after=int(query["after"]), types=query["types"], limit=query["limit"])
+        return call(ListEvents(after=int(query["after"]), types=query["types"], limit=query["limit"]))

@@ -4,20 +4,20 @@ from typing import Any
 
 import settings
 from api.fanout import Call, gather
+from models.commands import ListDeadLetters, ListQuarantined
 
 
 def list_across_services(
-    verb: str, *, after: tuple[str, int] | None, limit: int, **filters: Any
+    command: type[ListDeadLetters | ListQuarantined], *, after: tuple[str, int] | None, limit: int, **filters: Any
 ) -> tuple[list[dict[str, Any]], bool]:
     """Return up to ``limit`` rows after the cursor, and whether they are the last ones.
 
-    Sends the task ``verb`` to all services at once. Raises the failure of a service whose rows belong on the page.
+    Sends ``command`` to all services at once. Raises the failure of a service whose rows belong on the page.
     """
     first, seq = after or (settings.SERVICES[0], 0)
     calls = {
         service: Call(
-            f"{service}.{verb}",
-            {"service": service, "limit": limit + 1, "after": seq if service == first else 0, **filters},
+            command(service=service, limit=limit + 1, after=seq if service == first else 0, **filters),
             list[dict[str, Any]],
         )
         for service in settings.SERVICES[settings.SERVICES.index(first) :]

@@ -11,6 +11,7 @@ from api.auth import require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Schema, Timestamp
+from models.commands import ListQuarantined, ReleaseQuarantined
 from models.errors import NotFound
 
 from .blueprint import blp
@@ -44,7 +45,7 @@ class QuarantinedEvents(MethodView):
 
         Events that Kafka permanently rejected, ordered by service, then oldest first.
         """
-        items, is_last = list_across_services("list_quarantined", **query)
+        items, is_last = list_across_services(ListQuarantined, **query)
         return page_response({"items": items, "next": None if is_last else _parse_id(items[-1]["id"])})
 
 
@@ -58,7 +59,7 @@ class QuarantinedEventRelease(MethodView):
         Publishes it and the later events of its key. Events that are rejected again return to quarantine.
         """
         service, seq = _parse_id(event_id)
-        return call(f"{service}.release_quarantined", service=service, seq=seq)
+        return call(ReleaseQuarantined(service=service, seq=seq))
 
 
 def _parse_id(event_id: str) -> tuple[str, int]:

@@ -10,6 +10,7 @@ from api.auth import require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Schema, Timestamp
+from models.commands import ListNotifications, ReplayNotification
 
 from .blueprint import blp
 
@@ -54,7 +55,7 @@ class NotificationDeliveries(MethodView):
         """
         limit, after = query.pop("limit"), query.pop("after")
         filters = {name: str(value) for name, value in query.items()}
-        return page_response(call("notifications.list_notifications", filters=filters, limit=limit, after=after))
+        return page_response(call(ListNotifications(filters=filters, limit=limit, after=after)))
 
 
 @blp.route("/notifications/<uuid:notification_id>/replay")
@@ -66,4 +67,4 @@ class NotificationReplay(MethodView):
 
         Sends a finished e-mail or push notification again. One that is in progress is left unchanged.
         """
-        return call("notifications.replay_notification", notification_id=notification_id)
+        return call(ReplayNotification(notification_id=notification_id))

@@ -4,12 +4,15 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+import msgspec
 from flask.views import MethodView
 
 from api.auth import current_caller, require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Schema, Timestamp
+from models.commands import ListDevices, RegisterDevice, RemoveDevice
+from models.commands.notifications import WebPushSubscription
 
 from .blueprint import blp
 
@@ -70,7 +73,7 @@ class Devices(MethodView):
 
         Oldest first.
         """
-        found = call("notifications.list_devices", user_id=current_caller().id, **query)
+        found = call(ListDevices(user_id=current_caller().id, **query))
         body, status, headers = page_response(found)
         return {**body, "web_push_key": found["web_push_key"]}, status, headers
 
@@ -82,13 +85,12 @@ class Devices(MethodView):
 
         Push messages are sent to it from now on. A device registered by another user is reassigned. Idempotent.
         """
-        if subscription := device.get("subscription"):
-            subscription.pop("expirationTime", None)
         return call(
-            "notifications.register_device",
-            user_id=current_caller().id,
-            token=device.get("token"),
-            subscription=subscription,
+            RegisterDevice(
+                user_id=current_caller().id,
+                token=device.get("token"),
+                subscription=msgspec.convert(device.get("subscription"), WebPushSubscription | None),
+            )
         )
 
 
@@ -101,4 +103,4 @@ class Device(MethodView):
 
         Stops push messages to it.
         """
-        call("notifications.remove_device", user_id=current_caller().id, device_id=device_id)
+        call(RemoveDevice(user_id=current_caller().id, device_id=device_id))

@@ -13,6 +13,7 @@ from api.incoming_webhooks import webhook_body
 from api.rpc import call_for_webhook
 from api.schemas import Schema
 from core.webhook_signatures import verify_standard
+from models.commands import ReceiveEmailEvent
 
 from .blueprint import blp
 
@@ -35,4 +36,4 @@ class EmailWebhook(MethodView):
         headers = {name: request.headers.get(name, "") for name in _SIGNATURE_HEADERS}
         body = webhook_body()
         verify_standard(body, headers, settings.EMAIL_WEBHOOK_SECRETS, at=datetime.now(UTC))
-        return call_for_webhook("notifications.receive_email_event", body=body, headers=headers)
+        return call_for_webhook(ReceiveEmailEvent(body=body, headers=headers))

@@ -15,6 +15,7 @@ from api.read_cache import cached_page_view
 from api.rpc import call
 from api.schemas import Schema, Timestamp
 from core.cache import notifications_version_key
+from models.commands import ArchiveNotification, CountUnread, ListInbox, MarkAllRead, MarkRead
 
 from .blueprint import blp
 
@@ -49,7 +50,7 @@ class Inbox(MethodView):
 
         Newest first, without archived ones.
         """
-        return page_response(call("notifications.list_inbox", user_id=current_caller().id, **query))
+        return page_response(call(ListInbox(user_id=current_caller().id, **query)))
 
 
 @blp.route("/me/notifications/unread-count")
@@ -59,20 +60,20 @@ class UnreadCount(MethodView):
     @blp.response(200, UnreadCountSchema)
     def get(self) -> Any:
         """Count unread notifications"""
-        return call("notifications.count_unread", user_id=current_caller().id)
+        return call(CountUnread(user_id=current_caller().id))
 
 
 @blp.route("/me/notifications/read-all")
-class MarkAllRead(MethodView):
+class AllNotificationsRead(MethodView):
     @require_auth()
     @blp.response(200, UnreadCountSchema)
     def post(self) -> Any:
         """Mark all notifications as read"""
-        return call("notifications.mark_all_read", user_id=current_caller().id)
+        return call(MarkAllRead(user_id=current_caller().id))
 
 
 @blp.route("/me/notifications/<uuid:notification_id>/read")
-class MarkRead(MethodView):
+class NotificationRead(MethodView):
     @require_auth()
     @blp.response(200, NotificationSchema)
     def post(self, notification_id: UUID) -> Any:
@@ -80,7 +81,7 @@ class MarkRead(MethodView):
 
         Idempotent.
         """
-        return call("notifications.mark_read", user_id=current_caller().id, notification_id=notification_id)
+        return call(MarkRead(user_id=current_caller().id, notification_id=notification_id))
 
 
 @blp.route("/me/notifications/<uuid:notification_id>/archive")
@@ -92,7 +93,7 @@ class Archive(MethodView):
 
         Idempotent.
         """
-        return call("notifications.archive_notification", user_id=current_caller().id, notification_id=notification_id)
+        return call(ArchiveNotification(user_id=current_caller().id, notification_id=notification_id))
 
 
 @blp.route("/me/notifications/stream")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import marshmallow as ma
+import msgspec
 from flask import Response
 from flask.views import MethodView
 
@@ -10,6 +11,8 @@ from api.auth import current_caller, require_auth
 from api.conditional_requests import if_match, versioned_response
 from api.rpc import call
 from api.schemas import Flag, Schema
+from models.commands import ChangePreferences, ShowPreferences
+from models.notification_preferences import Preferences as NotificationPreferences
 
 from .blueprint import blp
 
@@ -58,7 +61,7 @@ class Preferences(MethodView):
     @blp.response(200, PreferencesSchema)
     def get(self) -> Response:
         """Retrieve notification preferences"""
-        return versioned_response(call("notifications.show_preferences", user_id=current_caller().id))
+        return versioned_response(call(ShowPreferences(user_id=current_caller().id)))
 
     @require_auth()
     @if_match
@@ -67,9 +70,10 @@ class Preferences(MethodView):
     def put(self, preferences: dict[str, Any], *, expected_version: int) -> Response:
         """Replace notification preferences"""
         changed = call(
-            "notifications.change_preferences",
-            user_id=current_caller().id,
-            expected_version=expected_version,
-            preferences=preferences,
+            ChangePreferences(
+                user_id=current_caller().id,
+                expected_version=expected_version,
+                preferences=msgspec.convert(preferences, NotificationPreferences),
+            )
         )
         return versioned_response(changed)

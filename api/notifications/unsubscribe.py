@@ -9,6 +9,7 @@ from flask.views import MethodView
 from api.auth import public, raw_webhook
 from api.rpc import call
 from api.schemas import Schema
+from models.commands import ShowUnsubscription, Unsubscribe
 
 from .blueprint import blp
 
@@ -56,7 +57,7 @@ class UnsubscriptionSchema(Schema):
 
 
 @blp.route("/unsubscribe/<token>")
-class Unsubscribe(MethodView):
+class Unsubscription(MethodView):
     @public
     @blp.response(200, {"type": "string"}, content_type="text/html")
     def get(self, token: str) -> Response:
@@ -64,7 +65,7 @@ class Unsubscribe(MethodView):
 
         Asks for confirmation, because mail scanners follow links.
         """
-        return _html_page(call("notifications.show_unsubscription", token=token))
+        return _html_page(call(ShowUnsubscription(token=token)))
 
     @raw_webhook
     @blp.response(200, UnsubscriptionSchema)
@@ -73,7 +74,7 @@ class Unsubscribe(MethodView):
 
         Stops e-mails of the link's category (RFC 8058 one-click). Browsers get an HTML page.
         """
-        ended = call("notifications.unsubscribe", token=token)
+        ended = call(Unsubscribe(token=token))
         if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
             return _html_page(ended)
         return jsonify({"category": ended["category"], "subscribed": ended["subscribed"]})

@@ -13,6 +13,7 @@ from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Flag, Line, Money, Schema
 from core.cache import CachedView
+from models.commands import ChangeBundle, CreateBundle, ListBundles, ShowBundle
 
 from .blueprint import blp, caller_specific_response, is_sales_staff
 
@@ -63,7 +64,7 @@ class Bundles(MethodView):
 
         Newest first.
         """
-        return page_response(call("payments.list_bundles", **query))
+        return page_response(call(ListBundles(**query)))
 
     @require_auth("payments:admin")
     @blp.arguments(BundleRequestSchema)
@@ -73,7 +74,7 @@ class Bundles(MethodView):
 
         A bundle sells several courses at one price.
         """
-        return call("payments.create_bundle", fields=_flatten_price(bundle))
+        return call(CreateBundle(fields=_flatten_price(bundle)))
 
 
 @blp.route("/bundles/<uuid:bundle_id>")
@@ -85,10 +86,10 @@ class Bundle(MethodView):
 
         Bundles that are not on sale are visible to callers with `payments:admin` only.
         """
-        return caller_specific_response(call("payments.show_bundle", bundle_id=bundle_id, for_staff=is_sales_staff()))
+        return caller_specific_response(call(ShowBundle(bundle_id=bundle_id, for_staff=is_sales_staff())))
 
     @require_auth("payments:admin")
-    @require_existing("payments.show_bundle", for_staff=True)
+    @require_existing(ShowBundle, for_staff=True)
     @if_match
     @blp.arguments(BundleChangesSchema)
     @blp.response(200, BundleSchema)
@@ -98,10 +99,7 @@ class Bundle(MethodView):
         Changes its fields, or takes it off sale with `on_sale: false`.
         """
         changed = call(
-            "payments.change_bundle",
-            bundle_id=bundle_id,
-            expected_version=expected_version,
-            fields=_flatten_price(changes),
+            ChangeBundle(bundle_id=bundle_id, expected_version=expected_version, fields=_flatten_price(changes))
         )
         return json_response(CachedView.from_view(changed))
 

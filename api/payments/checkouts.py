@@ -10,6 +10,7 @@ from api.auth import current_caller, require_auth
 from api.rate_limits import PAYMENT
 from api.rpc import call
 from api.schemas import Line, Schema, Timestamp
+from models.commands import StartCheckout, SyncCheckout
 
 from .blueprint import blp
 from .orders import OrderSchema
@@ -67,16 +68,17 @@ class Checkouts(MethodView):
         after a coupon, is fulfilled at once.
         """
         return call(
-            "payments.start_checkout",
-            user_id=current_caller().id,
-            course_id=checkout.get("course_id"),
-            bundle_id=checkout.get("bundle_id"),
-            plan_id=checkout.get("plan_id"),
-            coupon=checkout.get("coupon"),
-            provider=checkout["provider"],
-            success_url=checkout.get("success_url"),
-            cancel_url=checkout.get("cancel_url"),
-            receipt_email=checkout.get("receipt_email") or current_caller().email,
+            StartCheckout(
+                user_id=current_caller().id,
+                course_id=checkout.get("course_id"),
+                bundle_id=checkout.get("bundle_id"),
+                plan_id=checkout.get("plan_id"),
+                coupon=checkout.get("coupon"),
+                provider=checkout["provider"],
+                success_url=checkout.get("success_url"),
+                cancel_url=checkout.get("cancel_url"),
+                receipt_email=checkout.get("receipt_email") or current_caller().email,
+            )
         )
 
 
@@ -89,4 +91,4 @@ class CheckoutSync(MethodView):
 
         Fetches the payment's status from the provider. Call it when the buyer returns from the hosted checkout page.
         """
-        return call("payments.sync_checkout", checkout_id=checkout_id, user_id=current_caller().id)
+        return call(SyncCheckout(checkout_id=checkout_id, user_id=current_caller().id))

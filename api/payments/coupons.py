@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+import msgspec
 from flask import Response
 from flask.views import MethodView
 
@@ -13,6 +14,8 @@ from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Currency, Schema, Timestamp, UtcDateTime
 from core.cache import CachedView
+from models.commands import ChangeCoupon, CreateCoupon, ListCoupons, ShowCoupon
+from models.commands.payments import CouponLimits, CouponTerms
 
 from .blueprint import blp
 
@@ -83,7 +86,7 @@ class Coupons(MethodView):
 
         Newest first.
         """
-        return page_response(call("payments.list_coupons", **query))
+        return page_response(call(ListCoupons(**query)))
 
     @require_auth("payments:admin")
     @blp.arguments(CouponTermsSchema)
@@ -93,7 +96,11 @@ class Coupons(MethodView):
 
         Coupon codes are not case-sensitive.
         """
-        return call("payments.create_coupon", terms={**coupon, "code": coupon["code"].upper()})
+        return call(
+            CreateCoupon(
+                terms=msgspec.convert(msgspec.to_builtins({**coupon, "code": coupon["code"].upper()}), CouponTerms)
+            )
+        )
 
 
 @blp.route("/coupons/<uuid:coupon_id>")
@@ -102,10 +109,10 @@ class Coupon(MethodView):
     @blp.response(200, CouponSchema)
     def get(self, coupon_id: UUID) -> Response:
         """Retrieve a coupon"""
-        return json_response(CachedView.from_view(call("payments.show_coupon", coupon_id=coupon_id)))
+        return json_response(CachedView.from_view(call(ShowCoupon(coupon_id=coupon_id))))
 
     @require_auth("payments:admin")
-    @require_existing("payments.show_coupon")
+    @require_existing(ShowCoupon)
     @if_match
     @blp.arguments(CouponLimitsSchema)
     @blp.response(200, CouponSchema)
@@ -114,5 +121,11 @@ class Coupon(MethodView):
 
         Changes its limits and dates; null removes one.
         """
-        changed = call("payments.change_coupon", coupon_id=coupon_id, expected_version=expected_version, limits=limits)
+        changed = call(
+            ChangeCoupon(
+                coupon_id=coupon_id,
+                expected_version=expected_version,
+                limits=msgspec.convert(msgspec.to_builtins(limits), CouponLimits),
+            )
+        )
         return json_response(CachedView.from_view(changed))

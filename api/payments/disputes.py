@@ -9,6 +9,7 @@ from api.auth import require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Schema, Timestamp
+from models.commands import ListDisputes
 
 from .blueprint import blp
 
@@ -52,4 +53,4 @@ class Disputes(MethodView):
 
         Newest first. Filter by order or status.
         """
-        return page_response(call("payments.list_disputes", **query))
+        return page_response(call(ListDisputes(**query)))

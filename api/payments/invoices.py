@@ -11,6 +11,7 @@ from api.auth import current_caller, require_auth
 from api.content_negotiation import json_or_html
 from api.rpc import call
 from api.schemas import Schema, Timestamp
+from models.commands import ShowInvoice
 
 from .blueprint import blp
 
@@ -68,5 +69,5 @@ class Invoice(MethodView):
         The order must be paid. Returns JSON, or HTML if `Accept` prefers it. With `payments:read`, any user's order.
         """
         owner_id = None if "payments:read" in current_caller().permissions else current_caller().id
-        invoice: dict[str, Any] = call("payments.show_invoice", order_id=order_id, user_id=owner_id)
+        invoice: dict[str, Any] = call(ShowInvoice(order_id=order_id, user_id=owner_id))
         return json_or_html(_PAGE, invoice)

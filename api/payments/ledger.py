@@ -9,6 +9,7 @@ from api.auth import require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Schema, Timestamp
+from models.commands import ListLedgerAccounts, ListLedgerEntries, ListReconciliations
 
 from .blueprint import blp
 
@@ -70,7 +71,7 @@ class LedgerAccounts(MethodView):
 
         Returns each account with its balance per currency.
         """
-        return page_response(call("payments.list_ledger_accounts", **query))
+        return page_response(call(ListLedgerAccounts(**query)))
 
 
 @blp.route("/ledger/entries")
@@ -83,7 +84,7 @@ class LedgerEntries(MethodView):
 
         Newest first. Filter by order or account.
         """
-        return page_response(call("payments.list_ledger_entries", **query))
+        return page_response(call(ListLedgerEntries(**query)))
 
 
 @blp.route("/reconciliation/reports")
@@ -96,4 +97,4 @@ class ReconciliationReports(MethodView):
 
         Each report compares the provider's movements of a period with the ledger. Newest first.
         """
-        return page_response(call("payments.list_reconciliations", **query))
+        return page_response(call(ListReconciliations(**query)))

@@ -14,6 +14,7 @@ from api.rate_limits import PAYMENT
 from api.rpc import call
 from api.schemas import Schema, Timestamp
 from core.cache import CachedView
+from models.commands import CancelOrder, ListOrders, ShowOrder, ShowTimeline
 
 from .blueprint import blp
 
@@ -65,7 +66,7 @@ class Orders(MethodView):
 
         Newest first.
         """
-        return page_response(call("payments.list_orders", user_id=current_caller().id, **query))
+        return page_response(call(ListOrders(user_id=current_caller().id, **query)))
 
 
 @blp.route("/orders/<uuid:order_id>")
@@ -77,9 +78,7 @@ class Order(MethodView):
 
         With `payments:read`, any user's order.
         """
-        return json_response(
-            CachedView.from_view(call("payments.show_order", order_id=order_id, user_id=_owner_filter()))
-        )
+        return json_response(CachedView.from_view(call(ShowOrder(order_id=order_id, user_id=_owner_filter()))))
 
 
 @blp.route("/orders/<uuid:order_id>/timeline")
@@ -92,7 +91,7 @@ class OrderTimeline(MethodView):
 
         Returns its steps from checkout to access. With `payments:read`, any user's order.
         """
-        return page_response(call("payments.show_timeline", order_id=order_id, user_id=_owner_filter(), **query))
+        return page_response(call(ShowTimeline(order_id=order_id, user_id=_owner_filter(), **query)))
 
 
 @blp.route("/orders/<uuid:order_id>/cancel")
@@ -104,7 +103,7 @@ class OrderCancellation(MethodView):
 
         The order must be unpaid. Also closes its checkout session.
         """
-        return call("payments.cancel_order", order_id=order_id, user_id=current_caller().id)
+        return call(CancelOrder(order_id=order_id, user_id=current_caller().id))
 
 
 def _owner_filter() -> UUID | None:

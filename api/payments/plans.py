@@ -13,6 +13,7 @@ from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Flag, Line, Money, Schema
 from core.cache import CachedView
+from models.commands import ChangePlan, CreatePlan, ListPlans, ShowPlan
 
 from .blueprint import blp, caller_specific_response, is_sales_staff
 
@@ -58,7 +59,7 @@ class Plans(MethodView):
     @blp.response(200, page_schema(PlanSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List plans on sale"""
-        return page_response(call("payments.list_plans", **query))
+        return page_response(call(ListPlans(**query)))
 
     @require_auth("payments:admin")
     @blp.arguments(PlanRequestSchema)
@@ -69,7 +70,7 @@ class Plans(MethodView):
         A plan gives access to its courses for a monthly or yearly price.
         """
         price = plan.pop("price")
-        return call("payments.create_plan", **plan, **price)
+        return call(CreatePlan(**plan, **price))
 
 
 @blp.route("/plans/<uuid:plan_id>")
@@ -81,10 +82,10 @@ class Plan(MethodView):
 
         Plans that are not on sale are visible to callers with `payments:admin` only.
         """
-        return caller_specific_response(call("payments.show_plan", plan_id=plan_id, for_staff=is_sales_staff()))
+        return caller_specific_response(call(ShowPlan(plan_id=plan_id, for_staff=is_sales_staff())))
 
     @require_auth("payments:admin")
-    @require_existing("payments.show_plan", for_staff=True)
+    @require_existing(ShowPlan, for_staff=True)
     @if_match
     @blp.arguments(PlanChangeSchema)
     @blp.response(200, PlanSchema)
@@ -93,5 +94,5 @@ class Plan(MethodView):
 
         Applies to new subscriptions; existing subscribers keep their terms.
         """
-        changed = call("payments.change_plan", plan_id=plan_id, expected_version=expected_version, changes=changes)
+        changed = call(ChangePlan(plan_id=plan_id, expected_version=expected_version, changes=changes))
         return json_response(CachedView.from_view(changed))

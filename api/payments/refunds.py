@@ -11,6 +11,7 @@ from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rate_limits import PAYMENT
 from api.rpc import call
 from api.schemas import Flag, Schema, Timestamp
+from models.commands import ListRefunds, RefundOrder
 
 from .blueprint import blp
 
@@ -77,13 +78,14 @@ class Refunds(MethodView):
         current period.
         """
         return call(
-            "payments.refund_order",
-            order_id=order_id,
-            amount_minor=refund["amount_minor"],
-            reason=refund["reason"],
-            requested_by=current_caller().id,
-            payment_id=refund["payment_id"],
-            keeps_access=refund["keeps_access"],
+            RefundOrder(
+                order_id=order_id,
+                amount_minor=refund["amount_minor"],
+                reason=refund["reason"],
+                requested_by=current_caller().id,
+                payment_id=refund["payment_id"],
+                keeps_access=refund["keeps_access"],
+            )
         )
 
     @require_auth()
@@ -95,4 +97,4 @@ class Refunds(MethodView):
         With `payments:read`, any user's order.
         """
         owner_id = None if "payments:read" in current_caller().permissions else current_caller().id
-        return page_response(call("payments.list_refunds", order_id=order_id, user_id=owner_id, **query))
+        return page_response(call(ListRefunds(order_id=order_id, user_id=owner_id, **query)))

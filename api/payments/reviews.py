@@ -11,6 +11,7 @@ from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rate_limits import PAYMENT
 from api.rpc import call
 from api.schemas import Schema, Timestamp
+from models.commands import ListAllRefunds, ListPayments, ResolveDispute, ResolvePayment, ResolveRefund, ShowPayment
 
 from .blueprint import blp
 from .disputes import DisputeSchema
@@ -123,7 +124,7 @@ class Payments(MethodView):
 
         Newest first. Filter by order or status.
         """
-        return page_response(call("payments.list_payments", **query))
+        return page_response(call(ListPayments(**query)))
 
 
 @blp.route("/payments/<uuid:payment_id>")
@@ -135,7 +136,7 @@ class Payment(MethodView):
 
         Returns the payment with its resolutions.
         """
-        return call("payments.show_payment", payment_id=payment_id)
+        return call(ShowPayment(payment_id=payment_id))
 
 
 @blp.route("/payments/<uuid:payment_id>/resolve")
@@ -148,7 +149,7 @@ class PaymentResolution(MethodView):
 
         The resolution is recorded with the caller and the note.
         """
-        return call("payments.resolve_payment", payment_id=payment_id, actor=current_caller().id, **resolution)
+        return call(ResolvePayment(payment_id=payment_id, actor=current_caller().id, **resolution))
 
 
 @blp.route("/refunds")
@@ -161,7 +162,7 @@ class AllRefunds(MethodView):
 
         Newest first. Filter by status.
         """
-        return page_response(call("payments.list_all_refunds", **query))
+        return page_response(call(ListAllRefunds(**query)))
 
 
 @blp.route("/refunds/<uuid:refund_id>/resolve")
@@ -174,7 +175,7 @@ class RefundResolution(MethodView):
 
         The resolution is recorded with the caller and the note.
         """
-        return call("payments.resolve_refund", refund_id=refund_id, actor=current_caller().id, **resolution)
+        return call(ResolveRefund(refund_id=refund_id, actor=current_caller().id, **resolution))
 
 
 @blp.route("/disputes/<uuid:dispute_id>/resolve")
@@ -188,10 +189,11 @@ class DisputeResolution(MethodView):
         The resolution is recorded with the caller and the note.
         """
         return call(
-            "payments.resolve_dispute",
-            dispute_id=dispute_id,
-            action=resolution["action"],
-            amount_minor=resolution.get("amount_minor"),
-            note=resolution["note"],
-            actor=current_caller().id,
+            ResolveDispute(
+                dispute_id=dispute_id,
+                action=resolution["action"],
+                amount_minor=resolution.get("amount_minor"),
+                note=resolution["note"],
+                actor=current_caller().id,
+            )
         )

@@ -14,6 +14,7 @@ from api.rate_limits import PAYMENT
 from api.rpc import call
 from api.schemas import Money, Schema, Timestamp
 from core.cache import CachedView
+from models.commands import CancelSubscription, ListSubscriptions, ShowSubscription, StartSubscription
 
 from .blueprint import blp
 from .checkouts import PROVIDERS, ReceiptEmail
@@ -62,11 +63,12 @@ class Subscriptions(MethodView):
         `plan_id` instead.
         """
         return call(
-            "payments.start_subscription",
-            user_id=current_caller().id,
-            plan_id=body["plan_id"],
-            provider=body["provider"],
-            receipt_email=body.get("receipt_email") or current_caller().email,
+            StartSubscription(
+                user_id=current_caller().id,
+                plan_id=body["plan_id"],
+                provider=body["provider"],
+                receipt_email=body.get("receipt_email") or current_caller().email,
+            )
         )
 
 
@@ -80,7 +82,7 @@ class OwnSubscriptions(MethodView):
 
         Newest first.
         """
-        return page_response(call("payments.list_subscriptions", user_id=current_caller().id, **query))
+        return page_response(call(ListSubscriptions(user_id=current_caller().id, **query)))
 
 
 @blp.route("/subscriptions/<uuid:subscription_id>")
@@ -92,7 +94,7 @@ class Subscription(MethodView):
 
         Only the caller's own.
         """
-        shown = call("payments.show_subscription", subscription_id=subscription_id, user_id=current_caller().id)
+        shown = call(ShowSubscription(subscription_id=subscription_id, user_id=current_caller().id))
         return json_response(CachedView.from_view(shown))
 
 
@@ -105,4 +107,4 @@ class SubscriptionCancellation(MethodView):
 
         Cancels at the end of the current period; access continues until then.
         """
-        return call("payments.cancel_subscription", subscription_id=subscription_id, user_id=current_caller().id)
+        return call(CancelSubscription(subscription_id=subscription_id, user_id=current_caller().id))

@@ -14,6 +14,8 @@ from api.incoming_webhooks import webhook_body
 from api.rpc import call_for_webhook
 from api.schemas import Schema
 from core.webhook_signatures import verify_address, verify_stripe
+from models.commands import ReceiveWebhook
+from models.commands.payments import IncomingWebhook
 
 from .blueprint import blp
 
@@ -51,5 +53,5 @@ class YooKassaWebhook(MethodView):
 
 
 def _forward(provider: str, body: bytes, headers: dict[str, str]) -> Any:
-    webhook = {"body": body, "headers": headers, "address": client_address()}
-    return call_for_webhook("payments.receive_webhook", provider=provider, webhook=webhook)
+    webhook = IncomingWebhook(body=body, headers=headers, address=client_address())
+    return call_for_webhook(ReceiveWebhook(provider=provider, webhook=webhook))

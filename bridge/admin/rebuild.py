@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -10,7 +9,9 @@ from sqlalchemy.orm import Session
 import settings
 from core.bus.outbox import OutboxEvent
 from core.db import session_factory
-from core.messaging.rpc import call_task
+from core.messaging.rpc import call
+from models.commands import ListProjections, RebuildProjection
+from models.commands.common import StoredEvent
 
 PAGE = 500
 
@@ -33,7 +34,7 @@ def rebuild(projection: str) -> int:
     Handlers continue during the rebuild. Rows whose key has no event in the outbox are not changed.
     """
     service = projection.partition(".")[0]
-    known = call_task(f"{service}.list_projections", {}) if service in settings.SERVICES else {}
+    known = call(ListProjections(service=service)) if service in settings.SERVICES else {}
     if projection not in known:
         raise ProjectionNotFound(projection)
     source = ProjectionSource(**known[projection])
@@ -53,7 +54,7 @@ def _rebuild_key(service: str, projection: str, source: ProjectionSource, key: s
             events = _events(session, source, key)
         if len(events) == done:
             return
-        call_task(f"{service}.rebuild_projection", {"name": projection, "key": key, "events": events})
+        call(RebuildProjection(service=service, name=projection, key=key, events=events))
         done = len(events)
 
 
@@ -79,13 +80,13 @@ def _keys(source: ProjectionSource) -> Iterator[str]:
         after = keys[-1]
 
 
-def _events(session: Session, source: ProjectionSource, key: str) -> list[dict[str, Any]]:
+def _events(session: Session, source: ProjectionSource, key: str) -> list[StoredEvent]:
     query = select(OutboxEvent.type, OutboxEvent.payload, OutboxEvent.aggregate_version).where(
         OutboxEvent.aggregatetype == source.topic,
         OutboxEvent.aggregateid == key,
         OutboxEvent.type.in_(source.types),
     )
     return [
-        {"type": row.type, "payload": row.payload, "version": row.aggregate_version}
+        StoredEvent(type=row.type, payload=row.payload, version=row.aggregate_version)
         for row in session.execute(query.order_by(OutboxEvent.aggregate_version))
     ]

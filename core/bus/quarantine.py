@@ -116,7 +116,7 @@ def _requeue_key(session: Session, event: OutboxEvent) -> int:
         .execution_options(synchronize_session=False)
     )
     session.info["recorded"] = True  # wakes the relay
-    return session.execute(requeued).rowcount  # type: ignore[attr-defined]  # an update's result has it
+    return session.execute(requeued).rowcount  # type: ignore[attr-defined, no-any-return]  # an update's result has it
 
 
 def _count_parked(session: Session, event: OutboxEvent) -> int:

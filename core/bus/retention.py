@@ -44,4 +44,4 @@ def prune(session: Session, table: type[Base], is_expired: ColumnElement[bool], 
     key = tuple_(*inspect(table).primary_key)
     batch = select(*inspect(table).primary_key).where(is_expired).limit(limit).with_for_update(skip_locked=True)
     deleted = session.execute(delete(table).where(key.in_(batch)).execution_options(synchronize_session=False))
-    return deleted.rowcount  # type: ignore[attr-defined]  # a delete's result has it
+    return deleted.rowcount  # type: ignore[attr-defined, no-any-return]  # a delete's result has it

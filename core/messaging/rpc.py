@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from redis.exceptions import RedisError
 
+from core.commands import Command
 from core.errors import DomainError, OutcomeUnknown
 from core.redis import queue_redis
 
@@ -19,7 +20,7 @@ class TaskCrashed(Exception):
     """A task failed with an unexpected exception or was rejected as poison. The worker has logged it."""
 
 
-def send_request(task: str, message: dict[str, Any], *, expires_at: float, **envelope: Any) -> str:
+def send_request(task: str, message: dict[str, Any] | Command, *, expires_at: float, **envelope: Any) -> str:
     """Send a message to ``task``, which is not started after ``expires_at``. Returns the key of the reply list."""
     task_id = task_queue.new_task_id()
     reply_to = f"reply:{task_id}"
@@ -63,7 +64,14 @@ def unwrap_reply(reply: dict[str, Any]) -> Any:
     raise TaskCrashed(reply.get("crash") or f"a reply without a result: {sorted(reply)}")
 
 
-def call_task(task: str, message: dict[str, Any], *, timeout_seconds: float = TIMEOUT_SECONDS, **envelope: Any) -> Any:
+def call(command: Command) -> Any:
+    """Execute ``command`` in a worker and return its result. Raises like ``call_task``."""
+    return call_task(command.task, command)
+
+
+def call_task(
+    task: str, message: dict[str, Any] | Command, *, timeout_seconds: float = TIMEOUT_SECONDS, **envelope: Any
+) -> Any:
     """Execute ``task`` in a worker and return its result.
 
     Raises the task's DomainError, OutcomeUnknown after ``timeout_seconds`` or if Redis fails, and TaskCrashed.

@@ -19,6 +19,7 @@ import msgspec
 from redis.exceptions import RedisError
 
 import settings
+from core.commands import Command
 from core.errors import QueueFull, Unavailable
 from core.fault_injection import crash_point
 from core.redis import queue_redis
@@ -71,7 +72,7 @@ def new_task_id() -> str:
 
 def enqueue(
     task: str,
-    message: Mapping[str, Any],
+    message: Mapping[str, Any] | Command,
     envelope: Envelope,
     *,
     task_id: str | None = None,
@@ -129,7 +130,9 @@ def sent_at_of(message: bytes) -> float | None:
     return envelope.sent_at if envelope else None
 
 
-def _celery_message(task: str, task_id: str, queue: str, message: Mapping[str, Any], envelope: Envelope) -> bytes:
+def _celery_message(
+    task: str, task_id: str, queue: str, message: Mapping[str, Any] | Command, envelope: Envelope
+) -> bytes:
     """Encode a message of Celery's protocol 2 as kombu's Redis transport stores it.
 
     A test compares it with the message of ``apply_async``.

@@ -29,6 +29,7 @@ from sqlalchemy.dialects.postgresql import TSVECTOR, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base
+from models.commands.courses import CatalogueCursor, CatalogueFilters
 
 from .course import Course, HasDescription
 from .reviews import Rating
@@ -129,42 +130,20 @@ class CatalogueEntry(HasDescription, Base):
         }
 
 
-class Filters(msgspec.Struct, kw_only=True, frozen=True):
-    """Filters of a catalogue query; None does not filter. Prices are in minor units."""
-
-    q: str | None = None
-    category: str | None = None
-    level: str | None = None
-    language: str | None = None
-    tag: str | None = None
-    instructor_id: UUID | None = None
-    free: bool | None = None
-    currency: str | None = None
-    price_min: int | None = None
-    price_max: int | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """Return the conditions of all filters except ``q``."""
-        entry = CatalogueEntry
-        equal = ("category", "level", "language", "instructor_id", "currency")
-        conditions = [getattr(entry, name) == given for name in equal if (given := getattr(self, name)) is not None]
-        if self.tag is not None:
-            conditions.append(entry.tags.contains([self.tag]))
-        if self.free is not None:
-            conditions.append(entry.price_minor == 0 if self.free else entry.price_minor > 0)
-        if self.price_min is not None:
-            conditions.append(entry.price_minor >= self.price_min)
-        if self.price_max is not None:
-            conditions.append(entry.price_minor <= self.price_max)
-        return conditions
-
-
-class CatalogueCursor(msgspec.Struct, array_like=True):
-    """Cursor: the last item of a page."""
-
-    key: Any
-    course_id: UUID
-    respelled: bool
+def _conditions(filters: CatalogueFilters) -> list[ColumnElement[bool]]:
+    """Return the conditions of all filters except ``q``."""
+    entry = CatalogueEntry
+    equal = ("category", "level", "language", "instructor_id", "currency")
+    conditions = [getattr(entry, name) == given for name in equal if (given := getattr(filters, name)) is not None]
+    if filters.tag is not None:
+        conditions.append(entry.tags.contains([filters.tag]))
+    if filters.free is not None:
+        conditions.append(entry.price_minor == 0 if filters.free else entry.price_minor > 0)
+    if filters.price_min is not None:
+        conditions.append(entry.price_minor >= filters.price_min)
+    if filters.price_max is not None:
+        conditions.append(entry.price_minor <= filters.price_max)
+    return conditions
 
 
 CataloguePage = tuple[list[CatalogueEntry], CatalogueCursor | None]
@@ -189,7 +168,7 @@ _SORTS: dict[str, tuple[Any, bool]] = {
 class Search:
     """A catalogue query. With ``respelled`` each word of ``q`` is replaced by the most similar known word."""
 
-    filters: Filters
+    filters: CatalogueFilters
     sort: str  # newest, popular, rating, price, -price; relevance only with ``q``
     respelled: bool = False
 
@@ -249,7 +228,7 @@ class Search:
         """
         entry = CatalogueEntry
         columns: tuple[Any, ...] = (entry.course_id, entry.words)
-        fitting = select(*columns).where(*self.filters.conditions())
+        fitting = select(*columns).where(*_conditions(self.filters))
         by_title = _TITLE_WORDS.bool_op("@@")(self._query)
         titled = _most_popular(fitting.where(by_title), MAX_RANKED).cte("titled")
         too_few = select(func.count()).select_from(titled).scalar_subquery() < MAX_RANKED
@@ -261,7 +240,7 @@ class Search:
         )
 
     def _filtered(self, statement: Select[Any]) -> Select[Any]:
-        statement = statement.where(*self.filters.conditions())
+        statement = statement.where(*_conditions(self.filters))
         return statement if self.filters.q is None else statement.where(CatalogueEntry.words.bool_op("@@")(self._query))
 
     @cached_property

@@ -2,16 +2,16 @@
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import ColumnElement, Text, Uuid, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
 import settings
 from core.db import Aggregate, Base, new_id
+from models.commands.courses import Caller, CourseCursor, CourseFields, LessonFields, PlannedSection
 from models.errors import (
     CourseEmpty,
     NotFound,
@@ -24,48 +24,7 @@ from models.errors import (
 )
 from models.events import CourseArchived, CourseCreated, CourseUpdated
 
-from .outline import Lesson, LessonFields, Section, counts
-
-
-class Caller(msgspec.Struct, frozen=True):
-    """The caller; ``admin`` means the permission courses:admin."""
-
-    user_id: UUID
-    admin: bool = False
-
-
-class Price(TypedDict):
-    amount_minor: int
-    currency: str
-
-
-class CourseFields(TypedDict, total=False):
-    """Fields that an author can change; omitted fields keep their value."""
-
-    title: str
-    summary: str
-    description: str
-    category: str
-    level: str
-    language: str
-    tags: list[str]
-    sequential: bool
-    price: Price
-
-
-class PlannedSection(msgspec.Struct, kw_only=True):
-    """A section of a reordered outline: an existing one by its id, or a new one by its title."""
-
-    id: UUID | None = None
-    title: str | None = None
-    lessons: list[UUID]
-
-
-class CourseCursor(msgspec.Struct, array_like=True):
-    """Cursor: the last item of a page."""
-
-    created_at: datetime
-    course_id: UUID
+from .outline import Lesson, Section, counts
 
 
 class HasDescription:

@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
 from core.db import Aggregate, Base, new_id
+from models.commands.courses import EnrollmentCursor
 from models.events import EnrollmentCreated, EnrollmentEnded, LessonCompleted, LessonReopened
 
 from .access_sources import AccessSource
@@ -53,13 +53,6 @@ class Grant(Base):
             "ends_at": self.ends_at,
             "reason": self.reason,
         }
-
-
-class EnrollmentCursor(msgspec.Struct, array_like=True):
-    """Cursor: the last item of a page."""
-
-    enrolled_at: datetime
-    enrollment_id: UUID
 
 
 class Enrollment(Aggregate, Base):

@@ -1,7 +1,7 @@
 """The working copy of a course's outline: sections and their lessons, in order."""
 
 from datetime import datetime, timedelta
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, select
@@ -9,23 +9,12 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, undefer
 
 from core.db import Base, new_id
+from models.commands.courses import LessonFields
 from models.errors import InvalidContent, NotFound
 from models.events import LESSON_TITLE_MAX_LENGTH, PublishedLesson, PublishedSection
 
 # The one field of a lesson's content, by the kind of the lesson.
 CONTENT_FIELDS = {"video": "url", "text": "body", "quiz": "questions"}
-
-
-class LessonFields(TypedDict, total=False):
-    """Fields of a lesson that an author can change; omitted fields keep their value."""
-
-    title: str
-    kind: str
-    content: dict[str, Any]
-    duration_seconds: int | None
-    free_preview: bool
-    completion: dict[str, Any]
-    unlock: dict[str, Any] | None
 
 
 class Lesson(Base):

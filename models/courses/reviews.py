@@ -5,19 +5,12 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import UniqueConstraint, delete, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base, new_id
-
-
-class ReviewCursor(msgspec.Struct, array_like=True):
-    """Cursor: the last item of a page."""
-
-    created_at: datetime
-    review_id: UUID
+from models.commands.courses import ReviewCursor
 
 
 class Review(Base):

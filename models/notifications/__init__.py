@@ -1,9 +1,10 @@
 """Notifications: contacts, preferences and delivery results in PostgreSQL; the notifications are in MongoDB."""
 
+from models.notification_preferences import CATEGORIES, CHANNELS, EMAIL, IN_APP, PUSH, Preferences, QuietHours
+
 from .contacts import Contact, NotificationSequence, next_inbox_position
 from .deliveries import Delivery, DeliveryOutcome, DeliveryResult, DeliveryState, Notification
 from .devices import Device
-from .preferences import CATEGORIES, CHANNELS, EMAIL, IN_APP, PUSH, Preferences, QuietHours
 from .suppressions import EmailEvent, Suppression
 from .unsubscribe_links import UnsubscribeLink
 

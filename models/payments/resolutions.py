@@ -8,8 +8,8 @@ from sqlalchemy import ForeignKey, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base, new_id
+from models.commands.payments import Action
 
-Action = Literal["accept", "release", "refund"]
 Subject = Literal["payment", "refund", "dispute"]
 
 

@@ -2,17 +2,15 @@
 streaks.
 """
 
-from .course_progress import CertificateCursor, CompletedLesson, CourseProgress, ProgressCursor
+from .course_progress import CompletedLesson, CourseProgress
 from .course_sales import CourseSale
 from .outline import Outline
 from .playback_positions import PlaybackPosition
 
 __all__ = [
-    "CertificateCursor",
     "CompletedLesson",
     "CourseProgress",
     "CourseSale",
     "Outline",
     "PlaybackPosition",
-    "ProgressCursor",
 ]

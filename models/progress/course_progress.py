@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-import msgspec
 from sqlalchemy import ColumnElement, ForeignKeyConstraint, delete, select, tuple_
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship, selectinload
 
 from core.db import Aggregate, Base
+from models.commands.progress import CertificateCursor, ProgressCursor
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PrerequisiteMissing, ProgressNotFound, QuizNotPassed
 from models.events import (
     CertificateIssued,
@@ -42,20 +42,6 @@ class CompletedLesson(Base):
         ),
         {"schema": "progress"},
     )
-
-
-class ProgressCursor(msgspec.Struct, array_like=True):
-    """Cursor: the last item of a page."""
-
-    started_at: datetime
-    course_id: UUID
-
-
-class CertificateCursor(msgspec.Struct, array_like=True):
-    """Cursor: the last certificate of a page."""
-
-    certified_at: datetime
-    course_id: UUID
 
 
 class CourseProgress(Aggregate, Base):

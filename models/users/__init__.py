@@ -3,6 +3,6 @@
 from .erasures import ErasedSub, Erasure
 from .exports import Export
 from .identity_changes import IdentityChange
-from .user import Identity, ProfileChanges, User
+from .user import Identity, User
 
-__all__ = ["ErasedSub", "Erasure", "Export", "Identity", "IdentityChange", "ProfileChanges", "User"]
+__all__ = ["ErasedSub", "Erasure", "Export", "Identity", "IdentityChange", "User"]

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Self, TypedDict
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, select
@@ -14,17 +14,9 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from core.cache import CachedView
 from core.db import Aggregate, Base, new_id
 from models.accounts import NO_TOKEN_YET, AccountState
+from models.commands.users import ProfileChanges
 from models.errors import NotFound, PreconditionFailed, ProjectionNotReady
 from models.events import Account, Person, UserCreated, UserDeleted, UserUpdated
-
-
-class ProfileChanges(TypedDict, total=False):
-    """Fields of a profile that can be changed; omitted fields keep their value."""
-
-    name: str
-    locale: str
-    timezone: str
-    avatar_url: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

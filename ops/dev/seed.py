@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from core.bus.outbox import record
 from core.db import session_factory, utc_now
-from models.courses.course import Course, CourseFields
-from models.courses.outline import LessonFields
+from models.commands.courses import CourseFields, LessonFields
+from models.courses.course import Course
 from models.courses.transliteration import slug_of
 from models.payments import Bundle, Coupon, Plan
 from workers.courses.authoring import publish

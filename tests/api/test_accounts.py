@@ -10,7 +10,9 @@ import settings
 from api import auth
 from core import cache
 from core.cache import CachedView
+from core.commands import Command
 from models.accounts import AccountState
+from models.commands import GetOrCreateUser
 from models.errors import AccountErased
 from tests.api.test_policies import GUARDED, path_of
 from tests.api.test_problems import problem
@@ -53,8 +55,8 @@ def test_erased_account_has_no_permission_on_any_route(ann: Person, monkeypatch,
     # Invalidate the account state like an erasure, so that the gateway calls the users service.
     cache.put(cache.identity_key(ann.sub), CachedView(2, b""))
 
-    def refuse(task: str, **_: object) -> NoReturn:
-        assert task == "users.get_or_create_user"
+    def refuse(command: Command) -> NoReturn:
+        assert isinstance(command, GetOrCreateUser)
         raise AccountErased
 
     monkeypatch.setattr(auth, "call_without_idempotency_key", refuse)

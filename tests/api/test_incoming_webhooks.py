@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 import settings
 from api import rpc
+from core.commands import Command
 from api.incoming_webhooks import WEBHOOK_BYTES_MAX
 from tests.api.test_problems import problem
 from tests.gateway import gateway
@@ -41,8 +42,8 @@ def sent(monkeypatch) -> list[str]:
     """Record the names of enqueued tasks; each gets its reply at once."""
     tasks: list[str] = []
 
-    def record(task: str, *_: object, **__: object) -> str:
-        tasks.append(task)
+    def record(command: Command, *_: object, **__: object) -> str:
+        tasks.append(command.task)
         return "reply"
 
     monkeypatch.setattr(rpc, "send_request", record)

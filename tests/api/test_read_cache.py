@@ -15,6 +15,7 @@ from api.courses import catalogue
 from api.notifications import inbox
 from core import cache
 from core.cache import CachedView, course_key
+from core.commands import Command
 from models.errors import NotFound, ProgressNotFound, Unavailable
 from tests.api.test_problems import problem
 from tests.gateway import Person, gateway
@@ -31,7 +32,7 @@ class Worker:
         self.raises: Exception | None = None
         self.takes_seconds = 0.0
 
-    def __call__(self, _task: str, **_message: object) -> dict:
+    def __call__(self, _command: Command) -> dict:
         self.call_count += 1
         time.sleep(self.takes_seconds)
         if self.raises:
@@ -187,9 +188,9 @@ def test_catalogue_change_invalidates_every_page(client, worker: Worker, categor
 
 
 def test_page_fetched_during_change_is_not_cached(client, worker: Worker, category: str, monkeypatch):
-    def change_and_fetch(*_: object, **__: object) -> dict:
+    def change_and_fetch(*commands: Command) -> dict:
         cache.put(cache.CATALOGUE_VERSION_KEY, cache.invalidation_marker())
-        return worker("")
+        return worker(*commands)
 
     monkeypatch.setattr(catalogue, "call", change_and_fetch)
     for _ in range(2):

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from core.bus.outbox import OutboxEvent
 from core.db import utc_now
-from models.courses.course import Caller, Course
+from models.commands.courses import Caller
+from models.courses.course import Course
 from models.events import CoursePurchased, LessonCompleted
 from tests.support.tasks import noop_cache
 from workers.courses.authoring import change_course, create_course, publish_course

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from models.courses.course import Caller, PlannedSection
+from models.commands.courses import Caller, PlannedSection
 from models.courses.versions import CourseVersion
 from models.errors import (
     CourseEmpty,

@@ -5,8 +5,7 @@ import pytest
 from sqlalchemy import event
 
 from core.cache import CATALOGUE_VERSION_KEY, POPULAR, POPULAR_PAGE, CachedView, course_key, get_page
-from models.courses.catalogue import Filters
-from models.courses.course import Caller
+from models.commands.courses import Caller, CatalogueFilters
 from models.errors import NotFound
 from tests.courses.factories import (
     author_of,
@@ -24,7 +23,7 @@ from workers.courses.catalogue import list_courses, show_course, warm_popular_co
 
 def query_catalogue(session, *, sort=None, after=None, limit=20, facets=False, total=False, **filters):
     return list_courses(
-        session, filters=Filters(**filters), sort=sort, after=after, limit=limit, facets=facets, total=total
+        session, filters=CatalogueFilters(**filters), sort=sort, after=after, limit=limit, facets=facets, total=total
     )
 
 
@@ -210,7 +209,7 @@ def test_job_caches_first_page_of_popular_courses(session):
     warm_popular_courses(session)
     _, page = get_page(CATALOGUE_VERSION_KEY, POPULAR)
 
-    response = list_courses(session, filters=Filters(), **POPULAR_PAGE)
+    response = list_courses(session, filters=CatalogueFilters(), **POPULAR_PAGE)
     assert page.body == msgspec.json.encode(response)
 
 

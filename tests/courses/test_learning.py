@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from core.db import session_factory, utc_now
-from models.courses.course import Caller
+from models.commands.courses import Caller
 from models.courses.enrollments import Enrollment, Grant
 from models.errors import LessonNotOpen, NotEnrolled, NotFound, PaymentRequired, TokenMissing
 from tests.courses.factories import (

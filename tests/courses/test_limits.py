@@ -12,7 +12,8 @@ import settings
 from api.courses.schemas import OutlineSchema
 from core.bus.outbox import OutboxEvent, record
 from core.db import Aggregate
-from models.courses.course import Course, PlannedSection
+from models.commands.courses import PlannedSection
+from models.courses.course import Course
 from models.courses.outline import Lesson, Section
 from models.errors import EventTooLarge, TooManyLessons, TooManySections
 from models.events import CoursePublished, CourseUpdated

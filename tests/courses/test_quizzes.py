@@ -8,7 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.bus.outbox import OutboxEvent
-from models.courses.course import Caller, Course
+from models.commands.courses import Caller
+from models.courses.course import Course
 from models.courses.quizzes import grade
 from models.errors import InvalidAnswers, LessonIsNotAQuiz, LessonLocked, NotEnrolled, PrerequisiteMissing
 from tests.courses.factories import author_of, completion_of, make_course, make_draft, make_lesson, purchase_of

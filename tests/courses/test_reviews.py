@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy.orm import Session
 
 from core.db import session_factory
-from models.courses.catalogue import CatalogueEntry, Filters
+from models.commands.courses import CatalogueFilters
+from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
 from models.errors import NotEnrolled, NotFound
@@ -86,11 +87,11 @@ def test_rating_sort_puts_best_rated_first(session: Session):
     page = {"after": None, "limit": 10, "facets": False, "total": False}
     by_title = {
         item["title"]: item["id"]
-        for item in list_courses(session, filters=Filters(category=category), sort=None, **page)["items"]
+        for item in list_courses(session, filters=CatalogueFilters(category=category), sort=None, **page)["items"]
     }
     for title, rating in (("Good", 3), ("Better", 5)):
         review(session, Course.get(session, str(by_title[title])), rating)
-    found = list_courses(session, filters=Filters(category=category), sort="rating", **page)["items"]
+    found = list_courses(session, filters=CatalogueFilters(category=category), sort="rating", **page)["items"]
     assert [item["title"] for item in found] == ["Better", "Good", "Unknown"]
 
 

@@ -5,7 +5,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.orm import Session
 
-from models.courses.course import Caller, Course
+from models.commands.courses import Caller
+from models.courses.course import Course
 from models.errors import CourseNotPublishable, NotFound, PreconditionFailed, PrerequisiteCycle, SelfPrerequisite
 from tests.courses.factories import author_of, make_course, make_draft, make_lesson
 from tests.support.tasks import noop_cache

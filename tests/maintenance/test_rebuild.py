@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 from bridge import cli
 from bridge.admin import rebuild as rebuilding
 from bridge.consumer.key_ordering import Record, cloudevent_attributes
+from core.commands import Command
 from core.db import session_factory, utc_now
+from models.commands import RebuildProjection
 from models.events import (
     CourseArchived,
     CourseCompleted,
@@ -261,14 +263,14 @@ def test_rebuilt_projection_is_equal(projection: str, database: Database):
 def test_event_handled_during_rebuild_is_kept(database: Database, monkeypatch):
     course_id = uuid4()
     handle("payments.upsert_offer", store_event(course_published(course_id), course_id))
-    call_task_unchanged = rebuilding.call_task
+    call_unchanged = rebuilding.call
 
-    def change_price_and_call(task: str, message: dict[str, Any]) -> Any:
-        if task == "payments.rebuild_projection" and len(message["events"]) == 1:
+    def change_price_and_call(command: Command) -> Any:
+        if isinstance(command, RebuildProjection) and len(command.events) == 1:
             handle("payments.update_offer", store_event(course_updated(course_id, 700), course_id, version=2))
-        return call_task_unchanged(task, message)
+        return call_unchanged(command)
 
-    monkeypatch.setattr(rebuilding, "call_task", change_price_and_call)
+    monkeypatch.setattr(rebuilding, "call", change_price_and_call)
 
     rebuilding.rebuild("payments.offers")
 

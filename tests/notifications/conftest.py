@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import firebase_admin
+import msgspec
 import pymongo
 import pytest
 import requests
@@ -21,6 +22,7 @@ from werkzeug.serving import make_server
 
 import settings
 from core.bus.outbox import OutboxEvent
+from core.commands import Command
 from core.db import new_id, utc_now
 from ops.dev.mail import MailStore, SmtpHandler
 from ops.fakes.push.__main__ import create_app
@@ -59,10 +61,10 @@ def preference_store(mongo_database) -> PreferenceStore:
 
 
 class RecordedEnqueues(list):
-    """Fake of the queue: records the calls of ``enqueue_after_commit(task, **message)``."""
+    """Fake of the queue: records the commands of ``enqueue_after_commit(command)``."""
 
-    def __call__(self, task: str, **message) -> None:
-        self.append((task, message))
+    def __call__(self, command: Command) -> None:
+        self.append((command.task, msgspec.structs.asdict(command)))
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 import settings
 from api.notifications import preferences as over_http
 from core.db import new_id, utc_now
+from models.notification_preferences import ChannelChoices
 from models.notifications import CATEGORIES, Preferences, QuietHours
-from models.notifications.preferences import ChannelChoices
 from tests.notifications.factories import (
     certificate_issued,
     choose,

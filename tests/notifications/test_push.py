@@ -7,11 +7,12 @@ from sqlalchemy.orm import Session
 
 import settings
 from core.db import new_id
+from models.commands.notifications import WebPushSubscription
 from models.errors import NotFound, PushServiceNotAllowed, TooManyDevices
 from models.notifications import Device, Preferences, QuietHours
 from tests.notifications.factories import choose, course_completed, make_contact
 from workers.notifications.delivery import MAX_PUSH_ATTEMPTS, backoff
-from workers.notifications.devices import MAX_DEVICES, WebPushSubscription, list_devices, register_device, remove_device
+from workers.notifications.devices import MAX_DEVICES, list_devices, register_device, remove_device
 from workers.notifications.event_handlers import send_course_completed
 from workers.notifications.push import PushResult
 

@@ -2,6 +2,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -81,15 +82,15 @@ class LearnerTimeline:
         """Run the job and its tasks; returns the reminders in the inbox by then, oldest first."""
         self.clock.set(at)
         enqueued = []
-        enqueue_due_reminders(self.harness.session, lambda task, **message: enqueued.append((task, message)))
+        enqueue_due_reminders(self.harness.session, enqueued.append)
         dispatcher = NotificationDispatcher(
             self.harness.notification_store,
             self.harness.preference_store,
             self.harness.enqueued,
             publish_new_notification=lambda _user_id: None,
         )
-        for _, message in enqueued:
-            send_reminder(self.harness.session, dispatcher, **message)
+        for command in enqueued:
+            send_reminder(self.harness.session, dispatcher, **msgspec.structs.asdict(command))
         return self.reminders_in_inbox()
 
     def reminders_in_inbox(self) -> list[str]:

@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 import settings
 from core.db import new_id, utc_now
 from models.errors import UnsubscribeLinkInvalid
+from models.notification_preferences import ChannelChoices
 from models.notifications import Contact, UnsubscribeLink
-from models.notifications.preferences import ChannelChoices
 from tests.notifications.factories import certificate_issued, enrollment_created, make_contact
 from workers.notifications.event_handlers import send_certificate, send_enrollment_confirmation
 from workers.notifications.unsubscribe import show_unsubscription, unsubscribe

@@ -6,12 +6,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 import settings
 from core.bus.outbox import OutboxEvent
+from core.commands import Command
 from core.db import new_id, utc_now
+from models.commands.payments import IncomingWebhook
 from models.events import CoursePublished
 from models.payments import Bundle, Coupon, Order, PaymentAttempt, PaymentSnapshot, ProviderEvent
 from tests.fakes.conftest import FakeProcess, WebhookReceiver
@@ -20,7 +23,7 @@ from tests.support.tasks import Killed
 from workers.payments.checkouts import start_checkout
 from workers.payments.offers import upsert_offer
 from workers.payments.payment_sync import apply_payment_snapshot, sync_attempt, sync_checkout
-from workers.payments.provider import IncomingWebhook, Providers
+from workers.payments.provider import Providers
 from workers.payments.refunds import refund_order
 from workers.payments.stripe import Stripe
 from workers.payments.webhooks import apply_provider_event, receive_webhook
@@ -66,8 +69,8 @@ class PaymentsHarness:
     def transactions(self) -> NestedTransactions:
         return NestedTransactions(self.session)
 
-    def enqueue_after_commit(self, task: str, **message: Any) -> None:
-        self.enqueued.append((task, message))
+    def enqueue_after_commit(self, command: Command) -> None:
+        self.enqueued.append((command.task, msgspec.structs.asdict(command)))
 
     def checkout(
         self, course_id: UUID | None = None, *, transactions: NestedTransactions | None = None, **fields: Any

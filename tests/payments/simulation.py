@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
+import msgspec
 import pytest
 import requests
 import stripe
@@ -25,10 +26,11 @@ from yookassa.domain.exceptions.api_error import ApiError
 import celery_app
 import settings
 from bridge.routes import ROUTES
-from core import clock, db, fault_injection
+from core import clock, commands, db, fault_injection
 from core.db import session_factory
 from core.log import get_logger
 from core.redis import RELAY_HINT, queue_redis
+from models.commands.payments import IncomingWebhook
 from models.errors import DomainError, Unavailable
 from models.events import UserDeleted
 from models.payments import Bundle, Coupon, Plan
@@ -47,7 +49,6 @@ from workers.courses.learning import show_access
 from workers.payments.orders import expire_orders
 from workers.payments.payment_sync import sync_attempt, sync_attempts
 from workers.payments.personal_data import forget_customer, forget_customers
-from workers.payments.provider import IncomingWebhook
 from workers.payments.reconciliation import fetch_undelivered_events
 from workers.payments.refunds import sync_refund, sync_refunds
 from workers.payments.subscriptions import process_due_subscriptions, process_subscription
@@ -238,7 +239,7 @@ class PaymentsSimulation:
 
     def receive(self, webhook: Pending, *, forged: bool = False, hint_lost: bool = False) -> None:
         """Deliver a webhook, and run its task unless the hint is lost."""
-        enqueued: list[tuple[str, dict[str, Any]]] = []
+        enqueued: list[commands.Command] = []
         secret = "whsec_forged" if forged else settings.STRIPE_WEBHOOK_SECRETS[0]
         signed = signature(webhook.body, secret, int(self.clock().timestamp()))
         headers = {"stripe-signature": signed, "content-type": "application/json"}
@@ -248,7 +249,7 @@ class PaymentsSimulation:
                 receive_webhook(
                     session,
                     payments._PROVIDERS,  # noqa: SLF001 as the worker injects them
-                    lambda task, **message: enqueued.append((task, message)),
+                    enqueued.append,
                     provider=webhook.provider,
                     webhook=passed_on,
                 )
@@ -273,29 +274,28 @@ class PaymentsSimulation:
         with session_factory("payments").begin() as session:
             expire_orders(session)
         for job in JOBS:
-            enqueued: list[tuple[str, dict[str, Any]]] = []
+            enqueued: list[commands.Command] = []
             with session_factory("payments").begin() as session:
-                job(session, lambda task, enqueued=enqueued, **message: enqueued.append((task, message)))
+                job(session, enqueued.append)
             self._run(enqueued)
 
     def fetch_missed_events(self) -> None:
         """Run the hourly job that asks the providers for missed events."""
-        enqueued: list[tuple[str, dict[str, Any]]] = []
+        enqueued: list[commands.Command] = []
         try:
             providers = payments._PROVIDERS  # noqa: SLF001 as the worker injects them
-            fetch_undelivered_events(
-                CommittingTransactions(), providers, lambda task, **message: enqueued.append((task, message))
-            )
+            fetch_undelivered_events(CommittingTransactions(), providers, enqueued.append)
         except Unavailable:
             log.info("fetching missed events did not finish")  # the next run asks again
         self._run(enqueued)
 
-    def _run(self, enqueued: list[tuple[str, dict[str, Any]]]) -> None:
-        for task, message in enqueued:
+    def _run(self, enqueued: list[commands.Command]) -> None:
+        for command in enqueued:
             try:
-                TASKS[task](CommittingTransactions(), payments._PROVIDERS, **message)  # noqa: SLF001 as the worker injects them
+                message = msgspec.structs.asdict(command)
+                TASKS[command.task](CommittingTransactions(), payments._PROVIDERS, **message)  # noqa: SLF001 as the worker injects them
             except DomainError as error:
-                log.info("task refused", task=task, reason=str(error))  # as in the worker: a sweep enqueues it again
+                log.info("task refused", task=command.task, reason=str(error))  # as in the worker: a sweep enqueues it again
 
     def deliver_events(self) -> None:
         """Deliver all published events to courses and payments."""

@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.db import session_factory, utc_now
+from models.commands.payments import CouponLimits, CouponTerms
 from models.errors import (
     AmountTooSmall,
     CouponCodeExists,
@@ -28,7 +29,7 @@ from tests.payments.harness import make_bundle, make_coupon, make_offer
 from tests.payments.test_races import CommittingTransactions
 from tests.support.polling import eventually, run_concurrently
 from workers.payments.checkouts import start_checkout
-from workers.payments.coupons import CouponLimits, CouponTerms, change_coupon, create_coupon, list_coupons
+from workers.payments.coupons import change_coupon, create_coupon, list_coupons
 from workers.payments.orders import cancel_order
 
 CONCURRENCY = 24

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
 
+import msgspec
 import pytest
 from sqlalchemy import select
 
@@ -177,7 +178,7 @@ def test_concurrent_pulls_store_each_event_once(database, stripe, fake_stripe):
         fetch_undelivered_events,
         CommittingTransactions(),
         {"stripe": stripe},
-        lambda _task, **message: kept.append(message),
+        lambda command: kept.append(msgspec.structs.asdict(command)),
     )
     run_concurrently(*[pull] * 8)
     with session_factory("payments")() as session:

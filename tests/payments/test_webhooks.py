@@ -10,11 +10,11 @@ from sqlalchemy import select
 from core.bus.outbox import OutboxEvent
 from core.db import new_id, utc_now
 from core.log import bind_context
+from models.commands.payments import IncomingWebhook
 from models.errors import ProviderOutcomeUnknown, SignatureInvalid
 from models.payments import ProviderEvent
 from models.payments.provider_events import MAX_CRASHES
 from tests.payments.harness import PaymentsHarness, as_gateway_message, make_offer, make_stripe
-from workers.payments.provider import IncomingWebhook
 from workers.payments.webhooks import apply_provider_event, retry_pending_provider_events
 
 SECRET = "whsec_local"

@@ -9,17 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.bus.outbox import OutboxEvent
+from models.commands.progress import OfflineEvent
 from models.events import CoursePublished, EnrollmentCreated, PublishedLesson, PublishedSection
 from tests.support.events import build_event
 from tests.support.tasks import noop_cache
-from workers.progress.learning import (
-    OfflineEvent,
-    complete_lesson,
-    move_position,
-    reopen_lesson,
-    start_course,
-    sync_offline_progress,
-)
+from workers.progress.learning import complete_lesson, move_position, reopen_lesson, start_course, sync_offline_progress
 from workers.progress.outline_projection import upsert_outline
 from workers.progress.queries import show_progress
 

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from core.bus.outbox import record
+from core.commands import Command
 from core.messaging import task_queue
 from core.redis import queue_redis
 from models.events import CourseCompleted
@@ -26,9 +27,13 @@ REQUEST = {"request_id": "f" * 32, "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"
 CAUSES = {"request_id", "traceparent", "causation_id"}
 
 
+class Follow(Command, service="progress"):
+    """The command of the task ``follow`` below."""
+
+
 def complete(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     record(session, SampleAggregate(), build_event(CourseCompleted))  # type: ignore[arg-type]
-    enqueue_after_commit("progress.follow")
+    enqueue_after_commit(Follow())
 
 
 def follow(session: Session) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.db import new_id
 from core.redis import queue_redis
+from models.commands import Ping
 from models.errors import DomainError
 from models.events import CourseCompleted
 from tests.support.events import build_event
@@ -53,7 +54,7 @@ def tasks(conflicts: Conflicts):
 
     def collide(session: Session, enqueue_after_commit: Any, *, kind: str) -> str:
         write_note(session, "tried")
-        enqueue_after_commit("progress.ping")
+        enqueue_after_commit(Ping(service="progress"))
         if conflicts.left:
             conflicts.left -= 1
             conflict(session, kind)

@@ -15,6 +15,7 @@ from core import db
 from core.db import new_id, session_factory
 from core.messaging.task_queue import Envelope
 from core.redis import RELAY_HINT, queue_redis
+from models.commands import Ping
 from models.events import CoursePublished, EnrollmentCreated, PublishedLesson, PublishedSection
 from models.progress import CourseProgress
 from settings import SERVICES
@@ -145,8 +146,8 @@ def test_relay_is_woken_by_events_only(deliver, learner):
 
 
 def note_and_enqueue(session: Session, enqueue_after_commit: Any, *, fails: bool) -> int:
-    write_note(session, "enqueued")
-    enqueue_after_commit("users.show_profile")
+    write_note(session, "poked")
+    enqueue_after_commit(Ping(service="users"))
     if fails:
         raise ValueError
     return queue_redis().llen("users")

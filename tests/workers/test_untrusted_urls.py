@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 import settings
 from core.db import new_id, utc_now
+from models.commands.notifications import WebPushSubscription
 from models.errors import PushServiceNotAllowed, WebhookUrlNotAllowed
 from models.notifications import Device
 from tests.notifications.conftest import RecordedEnqueues, SavepointTransactions
@@ -15,7 +16,7 @@ from tests.notifications.factories import make_contact
 from workers.integrations import webhook_sender
 from workers.integrations.endpoints import change_endpoint, create_endpoint
 from workers.notifications import web_push
-from workers.notifications.devices import WebPushSubscription, register_device
+from workers.notifications.devices import register_device
 from workers.notifications.push import PushResult
 from workers.runtime import safe_http
 

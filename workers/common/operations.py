@@ -17,6 +17,7 @@ from core.bus.idempotency import claim_from
 from core.bus.operations import Operation
 from core.db import utc_now
 from core.messaging.task_queue import Envelope
+from models.commands import RunOperation
 from models.errors import TaskUnknown
 from workers.runtime.dependencies import EnqueueAfterCommit, dependency
 from workers.runtime.execution import TaskExecution, Transactions, failure
@@ -111,4 +112,4 @@ def sweep_operations(session: Session, enqueue_after_commit: EnqueueAfterCommit)
 def _enqueue(enqueue_after_commit: EnqueueAfterCommit, operation: Operation) -> None:
     """Send the hint that starts ``operation``, after the commit."""
     service = operation.kind.partition(".")[0]
-    enqueue_after_commit(f"{service}.run_operation", operation_id=operation.id)
+    enqueue_after_commit(RunOperation(service=service, operation_id=operation.id))

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 from core.bus.outbox import record
 from core.cache import CATALOGUE_VERSION_KEY, CachedView, course_key, invalidation_marker
 from core.db import new_id, utc_now
+from models.commands.courses import Caller, CourseCursor, CourseFields
 from models.courses.catalogue import CatalogueEntry
-from models.courses.course import Caller, Course, CourseCursor, CourseFields
+from models.courses.course import Course
 from models.courses.enrollments import Enrollment
 from models.courses.publishing import check_publishable, require_no_cycle
 from models.courses.reviews import Rating

@@ -7,8 +7,9 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from core.cache import CATALOGUE_VERSION_KEY, POPULAR, POPULAR_PAGE, get_page, put_page
-from models.courses.catalogue import CatalogueCursor, Filters, Search
-from models.courses.course import Caller, Course
+from models.commands.courses import Caller, CatalogueCursor, CatalogueFilters
+from models.courses.catalogue import Search
+from models.courses.course import Course
 from models.courses.versions import CourseVersion
 from workers import job, task
 
@@ -19,7 +20,7 @@ _WARM_SECONDS = 600  # two periods of the job, so that the page outlives one lat
 def list_courses(
     session: Session,
     *,
-    filters: Filters,
+    filters: CatalogueFilters,
     sort: str | None,
     after: CatalogueCursor | None,
     limit: int,
@@ -56,7 +57,7 @@ def warm_popular_courses(session: Session) -> None:
     The page gets the cache version read before the query, so a change of the catalogue during the query invalidates it.
     """
     version, _ = get_page(CATALOGUE_VERSION_KEY, POPULAR)
-    found = list_courses(session, filters=Filters(), **POPULAR_PAGE)
+    found = list_courses(session, filters=CatalogueFilters(), **POPULAR_PAGE)
     put_page(POPULAR, version, msgspec.json.encode(found), stale_seconds=_WARM_SECONDS)
 
 

@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from core.bus.outbox import record
 from core.db import utc_now
-from models.courses.course import Caller, Course
-from models.courses.enrollments import Enrollment, EnrollmentCursor
+from models.commands.courses import Caller, EnrollmentCursor
+from models.courses.course import Course
+from models.courses.enrollments import Enrollment
 from models.courses.outline import Lesson, opens_at, without_answers
 from models.courses.quizzes import QuizAttempt
 from models.courses.versions import CourseVersion, PublishedLesson

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from core.bus.outbox import record
 from core.db import utc_now
-from models.courses.course import Caller, Course, PlannedSection
-from models.courses.outline import LessonFields
+from models.commands.courses import Caller, LessonFields, PlannedSection
+from models.courses.course import Course
 from workers import task
 
 

@@ -7,9 +7,10 @@ from sqlalchemy.orm import Session
 
 from core.bus.outbox import record
 from core.db import utc_now
+from models.commands.courses import ReviewCursor
 from models.courses.catalogue import CatalogueEntry
 from models.courses.enrollments import Enrollment
-from models.courses.reviews import Review, ReviewCursor
+from models.courses.reviews import Review
 from models.courses.versions import CourseVersion
 from models.errors import NotEnrolled
 from models.events import CourseRated

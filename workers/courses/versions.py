@@ -6,7 +6,8 @@ from sqlalchemy.orm import Session
 
 from core.bus.outbox import record
 from core.db import utc_now
-from models.courses.course import Caller, Course
+from models.commands.courses import Caller
+from models.courses.course import Course
 from models.courses.versions import CourseVersion
 from workers import task
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from core.bus.outbox import record
 from core.db import utc_now
 from core.log import get_logger
+from models.commands import SendDueWebhooks
 from models.integrations import Endpoint, Outcome, WebhookDelivery, WebhookRequest
 from workers import job, task
 from workers.runtime.dependencies import EnqueueAfterCommit
@@ -66,5 +67,5 @@ def replay_delivery(
     Endpoint.get_for_update(session, endpoint_id).require_enabled()
     delivery = WebhookDelivery.get_for_update(session, delivery_id, endpoint_id)
     delivery.replay(at=utc_now())
-    enqueue_after_commit("integrations.send_due_webhooks")
+    enqueue_after_commit(SendDueWebhooks())
     return delivery.to_response()

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 import settings
 from core.db import new_id, utc_now
+from models.commands import SendDueWebhooks
 from models.errors import WebhookUrlNotAllowed
 from models.integrations import Endpoint, WebhookDelivery
 from workers import task
@@ -69,9 +70,7 @@ def change_endpoint(
         endpoint = Endpoint.get_for_update(session, endpoint_id)
         endpoint.revise("webhook endpoint", expected_version)
         endpoint.change(changes, at=utc_now())
-        enqueue_after_commit(
-            "integrations.send_due_webhooks"
-        )  # an endpoint that is enabled again may have due deliveries
+        enqueue_after_commit(SendDueWebhooks())  # an endpoint that is enabled again may have due deliveries
         return transactions.complete(session, endpoint.to_response())
 
 
@@ -135,7 +134,7 @@ def replay_events(
     count = WebhookDelivery.schedule_replay(
         session, endpoint, since=since, until=until or at, include_delivered=all_events, at=at
     )
-    enqueue_after_commit("integrations.send_due_webhooks")
+    enqueue_after_commit(SendDueWebhooks())
     return {"scheduled": count}
 
 

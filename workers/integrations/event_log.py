@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 import settings
 from core.db import utc_now
+from models.commands import SendDueWebhooks
 from models.events import EventPayload
 from models.integrations import EventLogEntry, EventLogRetention, WebhookDelivery
 from models.integrations.endpoints import validate_event_types
@@ -37,7 +38,7 @@ def append_event_to_log(
     if not EventLogEntry.append(session, event_id, event_headers, event):
         return
     if WebhookDelivery.schedule(session, event_id, event_headers["ce_type"], at=utc_now()):
-        enqueue_after_commit("integrations.send_due_webhooks")
+        enqueue_after_commit(SendDueWebhooks())
 
 
 @task

@@ -11,7 +11,7 @@ from models.notifications import IN_APP, DeliveryResult
 from workers import task
 from workers.runtime.dependencies import EnqueueAfterCommit
 
-from .delivery import TASK_BY_CHANNEL
+from .delivery import COMMAND_BY_CHANNEL
 from .notification_store import NotificationStore
 
 
@@ -40,5 +40,5 @@ def replay_notification(
         raise NotificationNotReplayable(IN_APP)
     DeliveryResult.delete(session, notification_id)
     if notification_store.requeue(notification_id, at=utc_now()):
-        enqueue_after_commit(TASK_BY_CHANNEL[notification["channel"]], delivery_id=notification_id)
+        enqueue_after_commit(COMMAND_BY_CHANNEL[notification["channel"]](delivery_id=notification_id))
     return notification_store.get(notification_id)

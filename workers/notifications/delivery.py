@@ -11,6 +11,7 @@ import settings
 from core.bus.outbox import record
 from core.db import utc_now
 from core.log import bind_context, get_logger
+from models.commands import DeliverEmail, DeliverPush
 from models.notifications import (
     EMAIL,
     PUSH,
@@ -51,7 +52,7 @@ SWEEP_BATCH_SIZE = 100  # a run; the tasks share a queue with events and must no
 
 WELCOME = "welcome"  # the only mail sent to unverified addresses: it contains no text written by a user
 
-TASK_BY_CHANNEL = {EMAIL: "notifications.deliver_email", PUSH: "notifications.deliver_push"}  # sending task per channel
+COMMAND_BY_CHANNEL = {EMAIL: DeliverEmail, PUSH: DeliverPush}
 
 
 @task
@@ -150,7 +151,7 @@ def deliver_push(
 def sweep_deliveries(notification_store: NotificationStore, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue due deliveries: retries, and deliveries whose task was lost or whose worker died."""
     for delivery_id, channel in notification_store.due(before=utc_now() - SWEEP_GRACE, limit=SWEEP_BATCH_SIZE):
-        enqueue_after_commit(TASK_BY_CHANNEL[channel], delivery_id=delivery_id)
+        enqueue_after_commit(COMMAND_BY_CHANNEL[channel](delivery_id=delivery_id))
 
 
 @job(every_seconds=3600)

@@ -3,10 +3,10 @@
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from sqlalchemy.orm import Session
 
 import settings
+from models.commands.notifications import WebPushSubscription
 from models.errors import NotFound, PushNotConfigured, PushServiceNotAllowed, TooManyDevices
 from models.notifications import Contact, Device
 from models.notifications.devices import FCM, WEB_PUSH
@@ -15,13 +15,6 @@ from workers import task
 from .push import is_push_service, public_key
 
 MAX_DEVICES = 10  # one call each; all calls must finish within the lease of a delivery
-
-
-class WebPushSubscription(msgspec.Struct):
-    """Result of a browser's pushManager.subscribe()."""
-
-    endpoint: str
-    keys: dict[str, str]
 
 
 @task

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from models.commands import DeliverEmail, DeliverPush
 from models.notification_inbox import publish_new_notification
 from models.notifications import EMAIL, IN_APP, PUSH, Contact, Device, Notification, next_inbox_position
 from workers.runtime import execution
@@ -53,12 +54,10 @@ class NotificationDispatcher:
             self._add_to_inbox(session, notification, contact)
         if EMAIL in channels:
             self.enqueue_after_commit(
-                "notifications.deliver_email", delivery_id=self.notification_store.add_delivery(notification, EMAIL)
+                DeliverEmail(delivery_id=self.notification_store.add_delivery(notification, EMAIL))
             )
         if PUSH in channels and Device.list_for_user(session, notification.user_id):
-            self.enqueue_after_commit(
-                "notifications.deliver_push", delivery_id=self.notification_store.add_delivery(notification, PUSH)
-            )
+            self.enqueue_after_commit(DeliverPush(delivery_id=self.notification_store.add_delivery(notification, PUSH)))
 
     def _add_to_inbox(self, session: Session, notification: Notification, contact: Contact) -> None:
         if notification.mandatory or self.preference_store.get(notification.user_id).allow(

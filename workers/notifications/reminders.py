@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import business_now
 from core.db import utc_now as present
+from models.commands import SendReminder
 from models.notifications import Contact, Delivery, Notification
 from models.notifications.reminders import INACTIVITY, STREAK, LearningActivity, PendingReminder, Reminder
 from workers import job, task
@@ -30,7 +31,7 @@ _DAY = timedelta(days=1)
 def enqueue_due_reminders(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue the reminders that are due."""
     for kind, about in PendingReminder.due(session, before=business_now(), limit=BATCH_SIZE):
-        enqueue_after_commit("notifications.send_reminder", kind=kind, about=about)
+        enqueue_after_commit(SendReminder(kind=kind, about=about))
 
 
 @task

@@ -1,37 +1,14 @@
 """Manage coupons. Checkouts redeem them."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from sqlalchemy.orm import Session
 
 from core.db import utc_now
+from models.commands.payments import CouponLimits, CouponTerms
 from models.payments import Coupon
 from workers import task
-
-
-class CouponLimits(msgspec.Struct, omit_defaults=True):
-    """The changeable fields of a coupon. An omitted field stays unchanged; null removes the limit."""
-
-    max_redemptions: int | msgspec.UnsetType | None = msgspec.UNSET
-    max_per_user: int | msgspec.UnsetType | None = msgspec.UNSET
-    starts_at: datetime | msgspec.UnsetType | None = msgspec.UNSET
-    ends_at: datetime | msgspec.UnsetType | None = msgspec.UNSET
-    course_ids: list[str] | msgspec.UnsetType | None = msgspec.UNSET
-
-    def fields(self) -> dict[str, Any]:
-        return {name: value for name, value in msgspec.structs.asdict(self).items() if value is not msgspec.UNSET}
-
-
-class CouponTerms(CouponLimits, kw_only=True):
-    """All fields of a new coupon."""
-
-    code: str
-    kind: str
-    value: int
-    currency: str | None = None
 
 
 @task

@@ -15,6 +15,7 @@ from core.bus.outbox import record
 from core.db import utc_now
 from core.fault_injection import crash_point
 from core.log import get_logger
+from models.commands import SyncAttempt
 from models.errors import PaymentRefused, ProviderOutcomeUnknown
 from models.events import Event
 from models.payments import Order, PaymentAttempt, PaymentSnapshot, ProviderErasure, Refund, SavedMethod, Subscription
@@ -76,7 +77,7 @@ def sync_attempts(session: Session, enqueue_after_commit: EnqueueAfterCommit) ->
     for attempt in PaymentAttempt.due(session, at=utc_now(), limit=BATCH_SIZE):
         # Reschedule first: if the hint is lost or the provider does not respond, the attempt becomes due again.
         attempt.postpone_sync(at=utc_now())
-        enqueue_after_commit("payments.sync_attempt", attempt_id=attempt.id)
+        enqueue_after_commit(SyncAttempt(attempt_id=attempt.id))
 
 
 def refresh_payment(

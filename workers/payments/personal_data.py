@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from core import clock
 from core.bus.outbox import record
 from core.db import utc_now
+from models.commands import ForgetCustomer
 from models.events import RetainedData, UserDeleted, UserExportRequested
 from models.payments import (
     Dispute,
@@ -93,7 +94,7 @@ def forget_customers(session: Session, enqueue_after_commit: EnqueueAfterCommit)
     for erasure in ProviderErasure.due(session, at=utc_now(), limit=ERASURES_A_RUN):
         # Reschedule first: if the hint is lost or the provider does not respond, the erasure becomes due again.
         erasure.postpone(at=utc_now())
-        enqueue_after_commit("payments.forget_customer", erasure_id=erasure.id)
+        enqueue_after_commit(ForgetCustomer(erasure_id=erasure.id))
 
 
 @task

@@ -7,6 +7,7 @@ from typing import Protocol, Self
 from uuid import UUID
 
 from core.log import get_logger
+from models.commands.payments import IncomingWebhook
 from models.errors import ProviderUnavailable, ReceiptEmailMissing
 from models.payments import (
     DisputeSnapshot,
@@ -85,15 +86,6 @@ class RefundRequest:
             currency=refund.currency,
             receipt_email=attempt.receipt_email,
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class IncomingWebhook:
-    """A webhook request as received."""
-
-    body: bytes
-    headers: Mapping[str, str]  # with lower-case names
-    address: str  # IP address of the sender
 
 
 @dataclass(frozen=True, kw_only=True)

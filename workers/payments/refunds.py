@@ -12,6 +12,7 @@ from core.bus.outbox import record
 from core.db import utc_now
 from core.fault_injection import crash_point
 from core.log import get_logger
+from models.commands import SyncRefund
 from models.errors import PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable
 from models.payments import Order, PaymentAttempt, Refund, RefundSnapshot
 from models.payments.ledger import book_refund
@@ -108,7 +109,7 @@ def sync_refunds(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> 
     for refund in Refund.due(session, at=utc_now(), limit=BATCH_SIZE):
         # Reschedule first: if the hint is lost or the provider does not respond, the refund becomes due again.
         refund.postpone_sync(at=utc_now())
-        enqueue_after_commit("payments.sync_refund", refund_id=refund.id)
+        enqueue_after_commit(SyncRefund(refund_id=refund.id))
 
 
 def apply_refund(session: Session, order: Order, attempt: PaymentAttempt, snapshot: RefundSnapshot) -> None:

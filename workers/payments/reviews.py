@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from core.db import utc_now
 from core.log import get_logger
+from models.commands.payments import Action
 from models.errors import NotInReview, ResolutionNotAllowed
 from models.payments import (
     Dispute,
@@ -24,7 +25,6 @@ from models.payments import (
 )
 from models.payments.ledger import book_capture, book_resolution
 from models.payments.ownership import find_refund_reason
-from models.payments.resolutions import Action
 from workers import task
 from workers.runtime.execution import Transactions
 

@@ -12,6 +12,7 @@ import stripe
 import settings
 from core.log import get_logger
 from core.webhook_signatures import MAX_CLOCK_SKEW, verify_stripe
+from models.commands.payments import IncomingWebhook
 from models.errors import (
     PaymentRefused,
     ProviderOutcomeUnknown,
@@ -21,7 +22,7 @@ from models.errors import (
 )
 from models.payments import DisputeSnapshot, PaymentSnapshot, ProviderTransaction, RefundSnapshot
 
-from .provider import IncomingWebhook, PaymentRequest, ProviderNotification, RefundRequest
+from .provider import PaymentRequest, ProviderNotification, RefundRequest
 from .stripe_amounts import StripeAmounts, from_stripe, to_stripe
 from .stripe_mapping import (
     HANDLED_EVENTS,

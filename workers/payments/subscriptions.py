@@ -16,6 +16,7 @@ from core import clock
 from core.bus.outbox import record
 from core.db import utc_now
 from core.log import get_logger
+from models.commands import ProcessSubscription
 from models.errors import (
     AlreadySubscribed,
     CheckoutOutcomeUnknown,
@@ -152,7 +153,7 @@ def cancel_subscription(session: Session, *, subscription_id: UUID, user_id: UUI
 def process_due_subscriptions(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue ``process_subscription`` for each subscription whose next step is due."""
     for subscription_id in Subscription.due(session, at=clock.business_now(), limit=BATCH_SIZE):
-        enqueue_after_commit("payments.process_subscription", subscription_id=subscription_id)
+        enqueue_after_commit(ProcessSubscription(subscription_id=subscription_id))
 
 
 @task

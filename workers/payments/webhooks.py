@@ -8,6 +8,8 @@ from sqlalchemy.orm import Session
 from core.db import utc_now
 from core.fault_injection import crash_point
 from core.log import bind_context, describe_error, get_logger
+from models.commands import ApplyProviderEvent
+from models.commands.payments import IncomingWebhook
 from models.errors import ProviderOutcomeUnknown, Unavailable
 from models.payments import PaymentAttempt, ProviderEvent
 from workers import job, task
@@ -16,7 +18,7 @@ from workers.runtime.execution import Transactions
 
 from .disputes import apply_dispute
 from .payment_sync import apply_payment_snapshot, capture_or_void
-from .provider import IncomingWebhook, Provider, ProviderNotification, Providers, provider_at, provider_of
+from .provider import Provider, ProviderNotification, Providers, provider_at, provider_of
 from .refunds import apply_refund
 
 log = get_logger(__name__)
@@ -67,7 +69,7 @@ def store_notification(
         at=utc_now(),
     )
     if stored_id:
-        enqueue_after_commit("payments.apply_provider_event", provider_event_id=stored_id)
+        enqueue_after_commit(ApplyProviderEvent(provider_event_id=stored_id))
     return bool(stored_id)
 
 
@@ -172,4 +174,4 @@ def retry_pending_provider_events(session: Session, enqueue_after_commit: Enqueu
     """Enqueue each event again whose hint was lost or whose provider did not respond."""
     for event in ProviderEvent.due(session, at=utc_now(), limit=BATCH_SIZE):
         event.postpone(at=utc_now())
-        enqueue_after_commit("payments.apply_provider_event", provider_event_id=event.id)
+        enqueue_after_commit(ApplyProviderEvent(provider_event_id=event.id))

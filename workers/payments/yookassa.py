@@ -26,6 +26,7 @@ from yookassa.domain.models import Amount
 import settings
 from core.log import get_logger
 from core.money import format_amount
+from models.commands.payments import IncomingWebhook
 from models.errors import (
     AmountTooSmall,
     CurrencyNotSupported,
@@ -38,7 +39,7 @@ from models.errors import (
 from models.payments import DisputeSnapshot, PaymentSnapshot, ProviderTransaction, RefundSnapshot
 from models.payments.payment_attempts import ProviderPaymentStatus
 
-from .provider import IncomingWebhook, PaymentRequest, ProviderNotification, RefundRequest
+from .provider import PaymentRequest, ProviderNotification, RefundRequest
 
 log = get_logger(__name__)
 

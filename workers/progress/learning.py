@@ -7,13 +7,13 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from sqlalchemy.orm import Session
 
 from core.bus.applied_versions import AppliedVersion
 from core.bus.outbox import record
 from core.cache import invalidation_marker, progress_version_key
 from core.db import utc_now
+from models.commands.progress import OfflineEvent
 from models.errors import DomainError, ProjectionNotReady
 from models.events import EnrollmentCreated, EnrollmentEnded, QuizAttempted
 from models.personal_data import is_erased
@@ -134,17 +134,6 @@ def move_position(
     progress = _get_accessible_progress(session, user_id, course_id)
     cache_after_commit(progress_version_key(user_id), invalidation_marker)
     return _update_position(session, progress, lesson_id, position_seconds, at=utc_now())
-
-
-class OfflineEvent(msgspec.Struct, kw_only=True):
-    """A learner's action while the device was offline; the device assigns ``id``."""
-
-    id: str
-    course_id: UUID
-    lesson_id: UUID
-    kind: str  # completed, position
-    position_seconds: int | None = None
-    at: datetime
 
 
 @task

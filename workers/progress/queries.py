@@ -6,8 +6,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from core.db import utc_now
+from models.commands.progress import CertificateCursor, ProgressCursor
 from models.errors import NotFound
-from models.progress import CertificateCursor, CourseProgress, PlaybackPosition, ProgressCursor
+from models.progress import CourseProgress, PlaybackPosition
 from models.progress.streaks import active_days, local_day, streak
 from workers import task
 

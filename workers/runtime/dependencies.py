@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy.orm import Session
 
 from core.cache import CachedView, put
+from core.commands import Command
 from core.log import correlation_ids
 from core.messaging import task_queue
 from models.errors import DomainError
@@ -20,7 +21,7 @@ from .execution import TaskExecution, Transactions
 Dependency = Callable[[TaskExecution], AbstractContextManager[Any]]
 DEPENDENCIES: dict[str, Dependency] = {}
 
-EnqueueAfterCommit = Callable[..., None]
+EnqueueAfterCommit = Callable[[Command], None]
 CacheAfterCommit = Callable[[str, CachedView | Callable[[], CachedView]], None]
 DependencyFunction = TypeVar("DependencyFunction", bound=Callable[[TaskExecution], Iterator[Any]])
 
@@ -51,7 +52,7 @@ def transactions(execution: TaskExecution) -> Iterator[Transactions]:
 
 @dependency
 def enqueue_after_commit(execution: TaskExecution) -> Iterator[EnqueueAfterCommit]:
-    """``enqueue_after_commit(task, **message)`` enqueues a task as a hint after the commit and the reply.
+    """``enqueue_after_commit(command)`` enqueues a command as a hint after the commit and the reply.
 
     The hint may be lost, so a sweep must find the work too.
     """
@@ -62,8 +63,8 @@ def enqueue_after_commit(execution: TaskExecution) -> Iterator[EnqueueAfterCommi
         causation_id=cause.get("causation_id"),
     )
 
-    def enqueue(task: str, **message: Any) -> None:
-        execution.hooks_after_reply.append(lambda: task_queue.enqueue(task, message, envelope))
+    def enqueue(command: Command) -> None:
+        execution.hooks_after_reply.append(lambda: task_queue.enqueue(command.task, command, envelope))
 
     yield enqueue
 

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.log import get_logger
+from models.commands.common import StoredEvent
 from models.events import Event, EventClass
 
 from .tasks import per_service_task
@@ -72,14 +73,6 @@ def projection(
         if not (event.retained_forever or short_lived):
             raise TypeError(f"{event.type} is pruned, so {name} cannot be rebuilt")
     PROJECTIONS[name] = Projection(clear_rows, handler_by_event)
-
-
-class StoredEvent(msgspec.Struct):
-    """An event as stored in an outbox."""
-
-    type: str
-    payload: dict[str, Any]
-    version: int | None = None  # of its aggregate
 
 
 @per_service_task

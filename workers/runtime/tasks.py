@@ -11,8 +11,10 @@ import msgspec
 from celery import Task
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+import models.commands  # noqa: F401 registers the commands of all tasks
 from celery_app import celery_app
 from core.bus.staff_actions import uuid_fields
+from core.commands import Command, ServiceCommand
 from core.fault_injection import crash_point
 from core.log import bind_context, describe_error, get_logger, new_traceparent
 from core.messaging.task_queue import Envelope
@@ -35,13 +37,20 @@ def task(fn: TaskFunction) -> TaskFunction:
 
     With the dependency ``session``, one call is one transaction: it commits when ``fn`` returns and rolls back when
     ``fn`` raises. Returns ``fn`` unchanged, so that tests and other functions of the service can call it directly.
+
+    Raises TypeError if the message fields differ from the command class of this task.
     """
+    check_signature(fn, Command.by_task.get(task_name(fn)))
     register(task_name(fn), TaskDefinition(fn))
     return fn
 
 
 def per_service_task(fn: TaskFunction) -> TaskFunction:
-    """Register ``fn`` as a task of every service; each runs in the database of its service."""
+    """Register ``fn`` as a task of every service; each runs in the database of its service.
+
+    Raises TypeError if the message fields differ from the command class of this task.
+    """
+    check_signature(fn, Command.by_task.get(f"{SERVICES[0]}.{fn.__name__}"))
     for service in SERVICES:
         register(f"{service}.{fn.__name__}", TaskDefinition(fn))
     return fn
@@ -50,6 +59,28 @@ def per_service_task(fn: TaskFunction) -> TaskFunction:
 def task_name(fn: Callable[..., Any]) -> str:
     """Return ``<service>.<function>``; the service is the package below workers/ that defines ``fn``."""
     return f"{fn.__module__.split('.')[1]}.{fn.__name__}"
+
+
+def check_signature(fn: Callable[..., Any], command: type[Command] | None) -> None:
+    """Check that the message fields of ``fn`` have the names, types and defaults of the fields of ``command``.
+
+    A task of every service may leave out the field ``service``. Raises TypeError.
+    """
+    if command is None:
+        return
+    types, parameters = get_type_hints(fn, include_extras=True), inspect.signature(fn).parameters.values()
+    accepted = {each.name: (types[each.name], each.default) for each in parameters if each.kind is each.KEYWORD_ONLY}
+    sent = {
+        each.name: (each.type, inspect.Parameter.empty if each.required else each.default)
+        for each in msgspec.structs.fields(command)
+    }
+    if issubclass(command, ServiceCommand) and "service" not in accepted:
+        del sent["service"]
+    if differing := sorted(name for name in accepted | sent if accepted.get(name) != sent.get(name)):
+        raise TypeError(
+            f"{fn.__module__}.{fn.__qualname__} and {command.__module__}.{command.__qualname__} differ in: "
+            f"{', '.join(differing)}"
+        )
 
 
 class TaskDefinition:

@@ -18,6 +18,7 @@ import settings
 from core.log import get_logger
 from core.messaging import task_queue
 from core.redis import queue_redis
+from models.commands import Ping
 from models.errors import DomainError
 
 from .tasks import per_service_task
@@ -64,7 +65,8 @@ class QueueWatchdog(threading.Thread):
         try:
             if queue_redis().llen(self._queue) == 0:  # another worker of the queue may have received the last ping
                 self._missed_checks = 0
-                task_queue.enqueue(f"{self._queue}.ping", {}, task_queue.Envelope())
+                ping = Ping(service=self._queue)
+                task_queue.enqueue(ping.task, ping, task_queue.Envelope())
                 return
         except (RedisError, DomainError):
             self._missed_checks = 0  # Redis is down: no worker can receive messages, so a restart would not help

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from core.cache import identity_key
 from core.db import utc_now
 from core.log import get_logger
+from models.commands import PushIdentityChange
 from models.errors import Unavailable
 from models.users import Erasure, IdentityChange, User
 from workers import job, task
@@ -35,7 +36,7 @@ def sweep_identity_changes(session: Session, enqueue_after_commit: EnqueueAfterC
     """Enqueue pending changes whose task was lost, whose worker died or which Auth0 did not accept."""
     for change in IdentityChange.due(session, at=utc_now(), limit=BATCH_SIZE):
         change.lease(at=utc_now())
-        enqueue_after_commit("users.push_identity_change", change_id=change.id)
+        enqueue_after_commit(PushIdentityChange(change_id=change.id))
 
 
 def push_change(

@@ -16,6 +16,7 @@ from core.bus.operations import Operation
 from core.bus.outbox import record
 from core.cache import CachedView, identity_key, profile_key
 from core.db import utc_now
+from models.commands import PushIdentityChange
 from models.errors import NotFound, Unavailable
 from models.events import RetainedData, UserDataErased, UserDeleted
 from models.notification_inbox import publish_new_notification
@@ -95,7 +96,7 @@ def start_erasure(
     if in_auth0 and settings.AUTH0_SYNC_ENABLED:
         asked.append("auth0")
         change_id = IdentityChange.request(session, user.id, "erase", sub=sub, roles=[], at=at)
-        enqueue_after_commit("users.push_identity_change", change_id=change_id)
+        enqueue_after_commit(PushIdentityChange(change_id=change_id))
     session.add(Erasure.create(id=operation.id, user_id=user.id, sub=sub, services=asked, at=at))
     ErasedSub.upsert(session, sub, at=at)
     record(session, user, user.erase(operation.id, at=at))

@@ -8,13 +8,13 @@ from sqlalchemy.orm import Session
 from core.bus.operations import Operation
 from core.bus.outbox import record
 from core.db import utc_now
+from models.commands import RequestExport
 from models.events import UserDataExported, UserExportRequested
 from models.personal_data import store_export_part
 from models.users import Export, User
 from settings import SERVICES
 from workers import task
 
-EXPORT = "users.request_export"
 HREF = "/v1/me/export"
 
 
@@ -27,7 +27,7 @@ def request_export(session: Session, *, user_id: UUID, owner: str) -> dict[str, 
     User.get_for_update(session, user_id)  # locks the row: concurrent requests start one export
     if export := Export.find_unfinished(session, user_id):
         return Operation.get(session, export.id, owner=owner).to_response()
-    operation = Operation.start_async(kind=EXPORT, owner=owner, at=utc_now())
+    operation = Operation.start_async(kind=RequestExport.task_name, owner=owner, at=utc_now())
     session.add(operation)
     export = Export.create(id=operation.id, user_id=user_id, services=list(SERVICES), at=utc_now())
     session.add(export)

@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from core.bus.outbox import record
 from core.cache import CachedView, identity_key, profile_key
 from core.db import utc_now
+from models.commands.users import ProfileChanges
 from models.events import Person, UserCreated, UserUpdated
-from models.users import ErasedSub, ProfileChanges, User
+from models.users import ErasedSub, User
 from workers import task
 from workers.runtime.dependencies import CacheAfterCommit
 

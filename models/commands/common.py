@@ -1,0 +1,95 @@
+"""Commands that every service has."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from core.commands import ServiceCommand
+
+
+class StoredEvent(msgspec.Struct):
+    """An event as stored in an outbox."""
+
+    type: str
+    payload: dict[str, Any]
+    version: int | None = None  # of its aggregate
+
+
+class ListDeadLetters(ServiceCommand):
+    """Return at most ``limit`` dead letters of a service with a number above ``after``, the oldest first."""
+
+    status: str
+    limit: int
+    after: int
+
+
+class ReplayDeadLetters(ServiceCommand):
+    """Replay the open dead letters that have the handler and key of ``seq``, the oldest first."""
+
+    seq: int
+
+
+class AcceptOperation(ServiceCommand):
+    """Store the command with the task ``kind`` for asynchronous execution and return its operation."""
+
+    kind: str
+    message: dict[str, Any]
+    owner: str
+    claim: dict[str, Any] | None
+
+
+class CancelOperation(ServiceCommand):
+    """Cancel an operation that has not started."""
+
+    operation_id: UUID
+    owner: str
+
+
+class RunOperation(ServiceCommand):
+    """Execute an operation, unless it is finished or in progress."""
+
+    operation_id: UUID
+
+
+class ShowOperation(ServiceCommand):
+    """Return an operation of ``owner``."""
+
+    operation_id: UUID
+    owner: str
+
+
+class ShowExportPart(ServiceCommand):
+    """Return the data that ``service`` stored for a user's export."""
+
+    user_id: UUID
+    export_id: UUID
+
+
+class ListQuarantined(ServiceCommand):
+    """Return the quarantined events of a service with a number above ``after``, the oldest first."""
+
+    limit: int
+    after: int
+
+
+class ReleaseQuarantined(ServiceCommand):
+    """Release an event and the later ones of its key for publication."""
+
+    seq: int
+
+
+class Ping(ServiceCommand):
+    """Do nothing: the worker that receives the message is alive."""
+
+
+class ListProjections(ServiceCommand):
+    """Return the projections of the service: their topic and event types, by name."""
+
+
+class RebuildProjection(ServiceCommand):
+    """Rebuild the rows of one key from all its events."""
+
+    name: str
+    key: str
+    events: list[StoredEvent]

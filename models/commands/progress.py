@@ -1,0 +1,109 @@
+"""Commands of the progress service."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from core.commands import Command
+
+
+class OfflineEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A learner's action while the device was offline; the device assigns ``id``."""
+
+    id: str
+    course_id: UUID
+    lesson_id: UUID
+    kind: str  # completed, position
+    position_seconds: int | None = None
+    at: datetime
+
+
+class ProgressCursor(msgspec.Struct, array_like=True):
+    """Cursor: the last item of a page."""
+
+    started_at: datetime
+    course_id: UUID
+
+
+class CertificateCursor(msgspec.Struct, array_like=True):
+    """Cursor: the last certificate of a page."""
+
+    certified_at: datetime
+    course_id: UUID
+
+
+class CompleteLesson(Command, service="progress"):
+    """Mark a lesson complete."""
+
+    user_id: UUID
+    course_id: UUID
+    lesson_id: UUID
+
+
+class MovePosition(Command, service="progress"):
+    """Store the playback position in a lesson."""
+
+    user_id: UUID
+    course_id: UUID
+    lesson_id: UUID
+    position_seconds: int
+
+
+class ReopenLesson(Command, service="progress"):
+    """Mark a lesson as not complete."""
+
+    user_id: UUID
+    course_id: UUID
+    lesson_id: UUID
+
+
+class SyncOfflineProgress(Command, service="progress"):
+    """Apply actions that a device recorded while it was offline."""
+
+    user_id: UUID
+    events: list[OfflineEvent]
+
+
+class ListCertificates(Command, service="progress"):
+    """Return a page of a learner's certificates, the newest first."""
+
+    user_id: UUID
+    after: CertificateCursor | None
+    limit: int
+
+
+class ListProgress(Command, service="progress"):
+    """Return a page of a learner's progress in all courses, the latest started first."""
+
+    user_id: UUID
+    after: ProgressCursor | None
+    limit: int
+
+
+class ShowCertificate(Command, service="progress"):
+    """Return the certificate with this code and the ``user_id`` of its holder."""
+
+    code: str
+
+
+class ShowPosition(Command, service="progress"):
+    """Return a learner's playback position in a lesson."""
+
+    user_id: UUID
+    course_id: UUID
+    lesson_id: UUID
+
+
+class ShowProgress(Command, service="progress"):
+    """Return a learner's progress in a course."""
+
+    user_id: UUID
+    course_id: UUID
+
+
+class ShowStreak(Command, service="progress"):
+    """Return the streak: consecutive days with completed lessons in the calendar of ``timezone``."""
+
+    user_id: UUID
+    timezone: str
