@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 
 import settings
 from api import rpc
-from core.commands import Command
 from api.incoming_webhooks import WEBHOOK_BYTES_MAX
+from core.commands import Command
 from tests.api.test_problems import problem
 from tests.gateway import gateway
 

@@ -295,7 +295,9 @@ class PaymentsSimulation:
                 message = msgspec.structs.asdict(command)
                 TASKS[command.task](CommittingTransactions(), payments._PROVIDERS, **message)  # noqa: SLF001 as the worker injects them
             except DomainError as error:
-                log.info("task refused", task=command.task, reason=str(error))  # as in the worker: a sweep enqueues it again
+                log.info(
+                    "task refused", task=command.task, reason=str(error)
+                )  # as in the worker: a sweep enqueues it again
 
     def deliver_events(self) -> None:
         """Deliver all published events to courses and payments."""
