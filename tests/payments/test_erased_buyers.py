@@ -89,7 +89,7 @@ def test_payment_after_erasure_is_refunded(harness, session):
 def test_unopened_session_is_not_opened_after_erasure(harness, session):
     harness.fake_stripe.faults(error_500=3)
     course_id = make_offer(session)
-    with pytest.raises(Exception, match="not answered"):
+    with pytest.raises(Exception, match="has not responded"):
         harness.checkout(course_id)
     harness.fake_stripe.faults(error_500=0)
     [order] = session.scalars(select(Order).where(Order.user_id == harness.buyer))
