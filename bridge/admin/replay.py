@@ -16,7 +16,7 @@ def redeliver_to_handler(dispatcher: Dispatcher, handler: str, *, topic: str | N
     The handler's inbox skips events that it has processed. An event that fails becomes a dead letter.
     """
     types = sorted(type_ for type_, handlers in ROUTES.items() if handler in handlers)
-    producers = {teller for type_ in types for teller in producers_of(type_)}
+    producers = {producer for type_ in types for producer in producers_of(type_)}
     conditions = [OutboxEvent.type.in_(types), *created_since(since)]
     return sum(
         redeliver(dispatcher, handler, iter_past_events(service, *conditions))

@@ -99,7 +99,7 @@ class ServiceConsumer(threading.Thread):
     def topics_of(service: str) -> list[str]:
         """Return the topics with events that ``service`` has handlers for."""
         types = [type_ for type_, handlers in ROUTES.items() if _handlers_in_service(service, handlers)]
-        producers = {teller for type_ in types for teller in producers_of(type_)}
+        producers = {producer for type_ in types for producer in producers_of(type_)}
         return sorted(map(kafka.topic_of, producers))
 
     def run(self) -> None:

@@ -82,12 +82,12 @@ def _notification_handler(name: str, event_class: type[UserEvent]) -> Callable[.
     The task raises ProjectionNotReady.
     """
 
-    def tell(session: Session, dispatcher: NotificationDispatcher, *, event: UserEvent, event_id: UUID) -> None:
+    def handle_event(session: Session, dispatcher: NotificationDispatcher, *, event: UserEvent, event_id: UUID) -> None:
         _notify(session, dispatcher, event, event_id)
 
-    tell.__name__ = name
-    tell.__annotations__["event"] = event_class  # the type that the message is decoded to
-    return task(tell)
+    handle_event.__name__ = name
+    handle_event.__annotations__["event"] = event_class  # the type that the message is decoded to
+    return task(handle_event)
 
 
 # Handlers that only notify. bridge/routes.py refers to these names, and the inbox stores them.

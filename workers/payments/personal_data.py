@@ -124,8 +124,8 @@ def _end_subscriptions(session: Session, user_id: UUID) -> int:
     for subscription in subscriptions:
         subscription.receipt_email = None
         if subscription.ended_at is None:
-            for told in subscription.end(at=clock.business_now(), reason="account_erased"):
-                record(session, subscription, told)
+            for event in subscription.end(at=clock.business_now(), reason="account_erased"):
+                record(session, subscription, event)
     return len(subscriptions)
 
 
