@@ -20,12 +20,12 @@ from xdist.scheduler import LoadScopeScheduling
 
 import settings
 from core.redis import RELAY_HINT, queue_redis
+from models.notifications import mongodb
 from settings import SERVICES
 from tests.support import databases, deliveries
 from tests.support.databases import Database
 from tests.support.platform import Platform
 from tests.support.servers import Servers
-from workers.notifications import mongodb
 
 
 def pytest_configure(config: pytest.Config) -> None:

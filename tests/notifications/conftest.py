@@ -24,16 +24,17 @@ import settings
 from core.bus.outbox import OutboxEvent
 from core.commands import Command
 from core.db import new_id, utc_now
+from models.notifications.notification_store import NotificationStore
+from models.notifications.preference_store import PreferenceStore
 from ops.dev.mail import MailStore, SmtpHandler
 from ops.fakes.push.__main__ import create_app
 from ops.fakes.store import Store
 from tests.notifications.factories import certificate_issued, make_contact
 from tests.support.tasks import Killed, noop_cache
-from workers.notifications import delivery, event_handlers, fcm, inbox, push, reminders
-from workers.notifications.dispatch import NotificationDispatcher
-from workers.notifications.notification_store import NotificationStore
-from workers.notifications.preferences import PreferenceStore
-from workers.notifications.smtp import Mail
+from workers.notifications import delivery, event_handlers, inbox, reminders
+from workers.notifications.channels import email, fcm, push
+from workers.notifications.channels.smtp import Mail
+from workers.notifications.dispatcher import NotificationDispatcher
 from workers.runtime.dependencies import DEPENDENCIES
 
 
@@ -147,7 +148,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     patched = Clock()
-    for module in (delivery, inbox, event_handlers, reminders):
+    for module in (delivery, email, inbox, event_handlers, push, reminders):
         monkeypatch.setattr(module, "business_now" if module is reminders else "utc_now", patched.now)
     return patched
 
@@ -199,7 +200,7 @@ class NotificationHarness:
             "mailer": self.mailer,
             **resources,
         }
-        delivery.deliver_email(**dependencies, delivery_id=delivery_id)
+        email.deliver_email(**dependencies, delivery_id=delivery_id)
 
     def push(self, delivery_id: UUID, send=push.send) -> None:
         dependencies = {
@@ -207,7 +208,7 @@ class NotificationHarness:
             "notification_store": self.notification_store,
             "preference_store": self.preference_store,
         }
-        delivery.deliver_push(**dependencies, push=send, delivery_id=delivery_id)
+        push.deliver_push(**dependencies, push=send, delivery_id=delivery_id)
 
     def deliver_enqueued(self) -> int:
         """Deliver the enqueued notifications; returns how many."""

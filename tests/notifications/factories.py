@@ -26,9 +26,9 @@ from models.events import (
     UserCreated,
 )
 from models.notifications import Contact, Preferences
+from models.notifications.preference_store import PreferenceStore
 from tests.support.events import build_event
 from workers.notifications import event_handlers
-from workers.notifications.preferences import PreferenceStore
 
 
 def make_person(**pii) -> Person:

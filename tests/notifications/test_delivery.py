@@ -11,9 +11,10 @@ from models.events import UserUpdated
 from models.notifications import DeliveryOutcome, DeliveryState
 from tests.notifications.factories import certificate_issued, make_contact, make_person, payment_succeeded, user_created
 from tests.support.tasks import Killed
-from workers.notifications import mime
+from workers.notifications.channels import mime
+from workers.notifications.channels.email import MAX_ATTEMPTS
 from workers.notifications.contacts import update_contact
-from workers.notifications.delivery import LEASE, MAX_ATTEMPTS, backoff
+from workers.notifications.delivery import LEASE, backoff
 from workers.notifications.event_handlers import send_certificate, send_receipt, send_welcome
 
 SWEEP_MARGIN = timedelta(seconds=10)  # longer than the sweep leaves a delivery to its hint

@@ -12,10 +12,10 @@ import settings
 from core.db import new_id, utc_now
 from models.notifications import Contact, Delivery, UnsubscribeLink
 from ops import compile_email_templates
-from workers.notifications import mime
-from workers.notifications.addresses import Mailbox
-from workers.notifications.email import build_message
-from workers.notifications.mime import MalformedMail
+from workers.notifications.channels import mime
+from workers.notifications.channels.addresses import Mailbox
+from workers.notifications.channels.email import build_message
+from workers.notifications.channels.mime import MalformedMail
 
 
 def make_delivery(*, mandatory: bool = False, **data) -> Delivery:

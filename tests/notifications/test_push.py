@@ -11,10 +11,10 @@ from models.commands.notifications import WebPushSubscription
 from models.errors import NotFound, PushServiceNotAllowed, TooManyDevices
 from models.notifications import Device, Preferences, QuietHours
 from tests.notifications.factories import choose, course_completed, make_contact
-from workers.notifications.delivery import MAX_PUSH_ATTEMPTS, backoff
+from workers.notifications.channels.push import MAX_PUSH_ATTEMPTS, PushResult
+from workers.notifications.delivery import backoff
 from workers.notifications.devices import MAX_DEVICES, list_devices, register_device, remove_device
 from workers.notifications.event_handlers import send_course_completed
-from workers.notifications.push import PushResult
 
 KINDS = ["fcm", "web_push"]
 KEYS = {"p256dh": "B" + "A" * 86, "auth": "A" * 22}

@@ -32,7 +32,7 @@ from tests.notifications.factories import (
 )
 from tests.support.events import build_event
 from workers.notifications import reminder_tracking
-from workers.notifications.dispatch import NotificationDispatcher
+from workers.notifications.dispatcher import NotificationDispatcher
 from workers.notifications.event_handlers import (
     send_course_completed,
     send_enrollment_confirmation,

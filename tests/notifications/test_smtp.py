@@ -18,9 +18,9 @@ from cryptography.x509.oid import NameOID
 
 import settings
 from models.notifications import DeliveryState
-from workers.notifications import smtp
-from workers.notifications.email import send_email
-from workers.notifications.smtp import Mail
+from workers.notifications.channels import smtp
+from workers.notifications.channels.email import send_email
+from workers.notifications.channels.smtp import Mail
 from workers.runtime.dependencies import DEPENDENCIES
 
 MAIL = Mail("no-reply@coursebus.dev", "ann@example.com", b"Subject: x\r\n\r\nbody\r\n", needs_utf8=False)

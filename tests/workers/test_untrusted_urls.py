@@ -15,9 +15,9 @@ from tests.notifications.conftest import RecordedEnqueues, SavepointTransactions
 from tests.notifications.factories import make_contact
 from workers.integrations import webhook_sender
 from workers.integrations.endpoints import change_endpoint, create_endpoint
-from workers.notifications import web_push
+from workers.notifications.channels import web_push
+from workers.notifications.channels.push import PushResult
 from workers.notifications.devices import register_device
-from workers.notifications.push import PushResult
 from workers.runtime import safe_http
 
 HOSTILE = [

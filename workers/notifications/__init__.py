@@ -1,6 +1,7 @@
-"""Notifications service: notify users of events in the in-app feed, by e-mail and by push.
+"""Notifications service: notify users of events in the in-app inbox, by e-mail and by push.
 
-event → rule → notification → one delivery per channel → provider → outcome → NOTIFICATION_SENT
+event_handlers.py (an event and its rule) → dispatcher.py (one delivery per channel) → delivery_policy.py →
+channels/ → delivery.py (outcome, NOTIFICATION_SENT)
 """
 
 from . import (
@@ -16,8 +17,10 @@ from . import (
     preferences,
     reminder_tracking,
     reminders,
+    stores,
     unsubscribe,
 )
+from .channels import email, push
 
 __all__ = [
     "admin",
@@ -25,12 +28,15 @@ __all__ = [
     "database_metrics",
     "delivery",
     "devices",
+    "email",
     "email_webhooks",
     "event_handlers",
     "inbox",
     "personal_data",
     "preferences",
+    "push",
     "reminder_tracking",
     "reminders",
+    "stores",
     "unsubscribe",
 ]

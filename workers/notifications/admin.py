@@ -8,11 +8,11 @@ from sqlalchemy.orm import Session
 from core.db import utc_now
 from models.errors import NotificationNotReplayable
 from models.notifications import IN_APP, DeliveryResult
+from models.notifications.notification_store import NotificationStore
 from workers import task
 from workers.runtime.dependencies import EnqueueAfterCommit
 
 from .delivery import COMMAND_BY_CHANNEL
-from .notification_store import NotificationStore
 
 
 @task
@@ -33,7 +33,7 @@ def replay_notification(
 ) -> dict[str, Any]:
     """Send an ended delivery again, unless preferences or suppression forbid it now. No effect on open deliveries.
 
-    Raises NotFound, and NotificationNotReplayable for feed notes.
+    Raises NotFound, and NotificationNotReplayable for in-app notifications.
     """
     notification = notification_store.get(notification_id)
     if notification["channel"] == IN_APP:

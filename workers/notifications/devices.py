@@ -12,7 +12,7 @@ from models.notifications import Contact, Device
 from models.notifications.devices import FCM, WEB_PUSH
 from workers import task
 
-from .push import is_push_service, public_key
+from .channels.push import is_push_service, public_key
 
 MAX_DEVICES = 10  # one call each; all calls must finish within the lease of a delivery
 

@@ -19,9 +19,8 @@ from core.log import get_logger
 from core.webhook_signatures import verify_standard
 from models.errors import WebhookMalformed
 from models.notifications import DeliveryOutcome, DeliveryState, EmailEvent, Suppression
+from models.notifications.notification_store import NotificationStore
 from workers import task
-
-from .notification_store import NotificationStore
 
 log = get_logger(__name__)
 

@@ -1,6 +1,8 @@
-"""Event handlers that notify users by the rule of each event type."""
+"""Event handlers that notify users by the rule of each event type (notification_rules.py).
 
-from collections.abc import Callable
+bridge/routes.py names the handlers; the inbox stores their names.
+"""
+
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +33,7 @@ from models.notifications import Contact, Notification
 from workers import task
 
 from . import contacts, reminder_tracking
-from .dispatch import NotificationDispatcher
+from .dispatcher import NotificationDispatcher
 from .notification_rules import RULES
 
 UserEvent = (
@@ -76,36 +78,124 @@ def send_enrollment_confirmation(
         _notify(session, dispatcher, event, event_id)
 
 
-def _notification_handler(name: str, event_class: type[UserEvent]) -> Callable[..., None]:
-    """Create the task ``name``, which notifies of events of one type by its rule.
-
-    The task raises ProjectionNotReady.
-    """
-
-    def handle_event(session: Session, dispatcher: NotificationDispatcher, *, event: UserEvent, event_id: UUID) -> None:
-        _notify(session, dispatcher, event, event_id)
-
-    handle_event.__name__ = name
-    handle_event.__annotations__["event"] = event_class  # the type that the message is decoded to
-    return task(handle_event)
+@task
+def send_receipt(
+    session: Session, dispatcher: NotificationDispatcher, *, event: PaymentSucceeded, event_id: UUID
+) -> None:
+    """Send the receipt of a payment. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
 
 
-# Handlers that only notify. bridge/routes.py refers to these names, and the inbox stores them.
-send_receipt = _notification_handler("send_receipt", PaymentSucceeded)
-send_payment_failed = _notification_handler("send_payment_failed", PaymentFailed)
-send_refund_confirmation = _notification_handler("send_refund_confirmation", PaymentRefunded)
-send_refund_reversed = _notification_handler("send_refund_reversed", RefundReversed)
-send_dispute_opened = _notification_handler("send_dispute_opened", DisputeOpened)
-send_dispute_closed = _notification_handler("send_dispute_closed", DisputeClosed)
-send_subscription_started = _notification_handler("send_subscription_started", SubscriptionStarted)
-send_past_due = _notification_handler("send_past_due", SubscriptionPastDue)
-send_trial_ending = _notification_handler("send_trial_ending", SubscriptionTrialEnding)
-send_cancellation_confirmation = _notification_handler("send_cancellation_confirmation", SubscriptionCanceled)
-send_subscription_ended = _notification_handler("send_subscription_ended", SubscriptionExpired)
-send_subscription_restored = _notification_handler("send_subscription_restored", SubscriptionRestored)
-send_lesson_completed = _notification_handler("send_lesson_completed", LessonCompleted)
-send_course_completed = _notification_handler("send_course_completed", CourseCompleted)
-send_certificate = _notification_handler("send_certificate", CertificateIssued)
+@task
+def send_payment_failed(
+    session: Session, dispatcher: NotificationDispatcher, *, event: PaymentFailed, event_id: UUID
+) -> None:
+    """Notify a buyer that a payment failed. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_refund_confirmation(
+    session: Session, dispatcher: NotificationDispatcher, *, event: PaymentRefunded, event_id: UUID
+) -> None:
+    """Notify a buyer of a refund. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_refund_reversed(
+    session: Session, dispatcher: NotificationDispatcher, *, event: RefundReversed, event_id: UUID
+) -> None:
+    """Notify a buyer that the bank returned a refund. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_dispute_opened(
+    session: Session, dispatcher: NotificationDispatcher, *, event: DisputeOpened, event_id: UUID
+) -> None:
+    """Notify a buyer that access is suspended while a payment is disputed. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_dispute_closed(
+    session: Session, dispatcher: NotificationDispatcher, *, event: DisputeClosed, event_id: UUID
+) -> None:
+    """Notify a buyer of the outcome of a dispute. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_subscription_started(
+    session: Session, dispatcher: NotificationDispatcher, *, event: SubscriptionStarted, event_id: UUID
+) -> None:
+    """Notify a subscriber that the subscription or its trial started. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_past_due(
+    session: Session, dispatcher: NotificationDispatcher, *, event: SubscriptionPastDue, event_id: UUID
+) -> None:
+    """Notify a subscriber that the renewal could not be charged. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_trial_ending(
+    session: Session, dispatcher: NotificationDispatcher, *, event: SubscriptionTrialEnding, event_id: UUID
+) -> None:
+    """Notify a subscriber that the trial ends soon. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_cancellation_confirmation(
+    session: Session, dispatcher: NotificationDispatcher, *, event: SubscriptionCanceled, event_id: UUID
+) -> None:
+    """Confirm to a subscriber that the subscription is canceled. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_subscription_ended(
+    session: Session, dispatcher: NotificationDispatcher, *, event: SubscriptionExpired, event_id: UUID
+) -> None:
+    """Notify a subscriber that the subscription has ended. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_subscription_restored(
+    session: Session, dispatcher: NotificationDispatcher, *, event: SubscriptionRestored, event_id: UUID
+) -> None:
+    """Notify a subscriber that the subscription is active again. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_lesson_completed(
+    session: Session, dispatcher: NotificationDispatcher, *, event: LessonCompleted, event_id: UUID
+) -> None:
+    """Notify a learner of a completed lesson. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_course_completed(
+    session: Session, dispatcher: NotificationDispatcher, *, event: CourseCompleted, event_id: UUID
+) -> None:
+    """Notify a learner of a completed course. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
+
+
+@task
+def send_certificate(
+    session: Session, dispatcher: NotificationDispatcher, *, event: CertificateIssued, event_id: UUID
+) -> None:
+    """Notify a learner of a new certificate. Raises ProjectionNotReady."""
+    _notify(session, dispatcher, event, event_id)
 
 
 def _notify(session: Session, dispatcher: NotificationDispatcher, event: UserEvent, event_id: UUID) -> None:

@@ -4,9 +4,8 @@ from typing import Any
 from uuid import UUID
 
 from core.db import utc_now
+from models.notifications.notification_store import NotificationStore
 from workers import task
-
-from .notification_store import NotificationStore
 
 
 @task

@@ -52,9 +52,8 @@ RULES: dict[type[Event], NotificationRule] = {
     ),
     SubscriptionCanceled: NotificationRule(category="receipts", template="subscription_canceled", mandatory=True),
     SubscriptionExpired: NotificationRule(category="receipts", template="subscription_expired", mandatory=True),
-    SubscriptionRestored: NotificationRule(
-        category="receipts", template="subscription_restored", mandatory=True
-    ),  # Feed only: a player that was offline reports many completions at once.
+    SubscriptionRestored: NotificationRule(category="receipts", template="subscription_restored", mandatory=True),
+    # In the inbox only: a player that was offline reports many completions at once.
     LessonCompleted: NotificationRule(category="progress", template="lesson_completed", channels=(IN_APP,)),
     # Both events occur at the same moment. One is pushed and the other is mailed, so the user gets one of each.
     CourseCompleted: NotificationRule(category="progress", template="course_completed", channels=(IN_APP, PUSH)),

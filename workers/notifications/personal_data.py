@@ -6,13 +6,13 @@ from sqlalchemy.orm import Session
 
 from models.events import RetainedData, UserDeleted, UserExportRequested
 from models.notifications import Contact, Device, NotificationSequence, Suppression
+from models.notifications.notification_store import NotificationStore
+from models.notifications.preference_store import PreferenceStore
 from models.notifications.reminders import erase_reminders, export_reminders
 from models.personal_data import erase_personal_data, store_export_part
 from workers import task
 
 from . import contacts
-from .notification_store import NotificationStore
-from .preferences import PreferenceStore
 
 
 @task

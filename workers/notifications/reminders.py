@@ -19,7 +19,7 @@ from models.notifications.reminders import INACTIVITY, STREAK, LearningActivity,
 from workers import job, task
 from workers.runtime.dependencies import EnqueueAfterCommit
 
-from .dispatch import NotificationDispatcher
+from .dispatcher import NotificationDispatcher
 from .notification_rules import REMINDER_RULES
 from .reminder_schedule import SCHEDULES
 

@@ -5,9 +5,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from models.notifications import EMAIL, Contact, UnsubscribeLink
+from models.notifications.preference_store import PreferenceStore
 from workers import task
 
-from .preferences import PreferenceStore
 from .rendering import language_of
 
 

@@ -1,15 +1,25 @@
-"""Compose the e-mail of a delivery and translate the SMTP response into an outcome."""
+"""Send deliveries by e-mail: compose the message, send it by SMTP and translate the response into an outcome."""
 
 import smtplib
 from email.utils import format_datetime, parseaddr
+from uuid import UUID
 
 import settings
+from core.db import utc_now
 from core.log import get_logger
-from models.notifications import Contact, Delivery, DeliveryOutcome, DeliveryState, UnsubscribeLink
+from models.notifications import Contact, Delivery, DeliveryOutcome, DeliveryState, Suppression, UnsubscribeLink
+from models.notifications.notification_store import NotificationStore
+from models.notifications.preference_store import PreferenceStore
+from workers import task
+from workers.notifications.delivery import apply_outcome, claim
+from workers.notifications.delivery_policy import delivery_blocker
+from workers.notifications.reminders import is_still_applicable
+from workers.notifications.rendering import name_of, render, render_layout
+from workers.runtime.execution import Transactions
 
 from . import mime
 from .addresses import Mailbox
-from .rendering import name_of, render, render_layout
+from .mime import MalformedMail
 from .smtp import Mail, Mailer, ServerUnreachable
 
 log = get_logger(__name__)
@@ -19,7 +29,63 @@ if (_sender := Mailbox.parse(_SENDER_ADDRESS)) is None:
     raise SystemExit("MAIL_FROM must contain an address, such as Coursebus <no-reply@example.com>")
 _SENDER = _sender
 
+MAX_ATTEMPTS = 80  # with the waits of delivery.backoff, about three days
+WELCOME = "welcome"  # the only mail sent to unverified addresses: it contains no text written by a user
+
 _PERMANENT = 500  # RFC 5321, 4.2.1: 5yz is a permanent failure and is not retried
+
+
+@task
+def deliver_email(
+    transactions: Transactions,
+    notification_store: NotificationStore,
+    preference_store: PreferenceStore,
+    mailer: Mailer,
+    *,
+    delivery_id: UUID,
+) -> None:
+    """Send a due e-mail unless it is suppressed, not allowed or not deliverable. A concurrent duplicate does nothing.
+
+    If the worker dies after the server accepted the mail and before the outcome is stored, the mail is sent again
+    after LEASE with the same Message-ID.
+    """
+    if (delivery := claim(transactions, notification_store, delivery_id)) is None:
+        return
+    with transactions.begin() as session:
+        contact = session.get(Contact, delivery.user_id)
+        still_applies = contact is None or is_still_applicable(session, delivery, contact)
+        suppressed = Suppression.find_reason(session, contact.email) if contact and contact.email else None
+    if contact is None or not contact.email:
+        outcome = DeliveryOutcome(DeliveryState.SKIPPED, "no_address")
+    elif (to := Mailbox.parse(contact.email)) is None:
+        outcome = DeliveryOutcome(DeliveryState.FAILED, "address_invalid")
+    elif not (contact.email_verified or delivery.template == WELCOME):
+        outcome = DeliveryOutcome(DeliveryState.SKIPPED, "email_unverified")
+    elif suppressed:
+        outcome = DeliveryOutcome(DeliveryState.SUPPRESSED, suppressed)
+    elif blocker := delivery_blocker(
+        delivery,
+        contact,
+        preference_store.get(delivery.user_id),
+        still_applies=still_applies,
+        at=utc_now(),
+        sent_since=notification_store.sent_since,
+    ):
+        outcome = blocker
+    elif delivery.attempts > MAX_ATTEMPTS:
+        outcome = DeliveryOutcome(DeliveryState.FAILED, "attempts_exhausted")
+    else:
+        outcome = _build_and_send(mailer, delivery, contact, to)
+    apply_outcome(transactions, notification_store, delivery, outcome)
+
+
+def _build_and_send(mailer: Mailer, delivery: Delivery, contact: Contact, to: Mailbox) -> DeliveryOutcome:
+    try:
+        mail = build_message(delivery, contact, to)
+    except MalformedMail:
+        log.exception("malformed mail not sent", delivery_id=delivery.id)
+        return DeliveryOutcome(DeliveryState.FAILED, "malformed")
+    return send_email(mailer, mail)
 
 
 def build_message(delivery: Delivery, contact: Contact, to: Mailbox) -> Mail:

@@ -1,4 +1,4 @@
-"""Create the feed note of a notice and a delivery for each other channel.
+"""Split a notification by channels: add it to the in-app inbox and queue a delivery for each other channel.
 
 Writes to MongoDB are not part of the PostgreSQL transaction. Each document has an id that is derived from the event, so
 a handler that is rolled back and retried finds its earlier documents and adds no second ones. A document written before
@@ -14,18 +14,18 @@ from sqlalchemy.orm import Session
 
 from models.commands import DeliverEmail, DeliverPush
 from models.notification_inbox import publish_new_notification
-from models.notifications import EMAIL, IN_APP, PUSH, Contact, Device, Notification, next_inbox_position
+from models.notifications import EMAIL, IN_APP, PUSH, Contact, Device, Notification
+from models.notifications.notification_store import NotificationStore
+from models.notifications.preference_store import PreferenceStore
 from workers.runtime import execution
 from workers.runtime.dependencies import DEPENDENCIES, EnqueueAfterCommit, dependency
 
-from .notification_store import NotificationStore
-from .preferences import PreferenceStore
-from .rendering import render
+from .channels.in_app import add_to_inbox
 
 
 @dependency
 def dispatcher(execution: execution.TaskExecution) -> Iterator["NotificationDispatcher"]:
-    """Provide the sender of notices. Raises Unavailable if MongoDB does not respond."""
+    """Provide the dispatcher of notifications. Raises Unavailable if MongoDB does not respond."""
     with (
         DEPENDENCIES["notification_store"](execution) as notification_store,
         DEPENDENCIES["preference_store"](execution) as preference_store,
@@ -41,7 +41,7 @@ def dispatcher(execution: execution.TaskExecution) -> Iterator["NotificationDisp
 
 @dataclass(frozen=True)
 class NotificationDispatcher:
-    """Sends notices to users by the channels of their rule."""
+    """Sends notifications to users by the channels of their rule."""
 
     notification_store: NotificationStore
     preference_store: PreferenceStore
@@ -49,9 +49,9 @@ class NotificationDispatcher:
     publish_new_notification: Callable[[UUID], None]  # runs after the commit
 
     def send(self, session: Session, notification: Notification, contact: Contact, channels: Collection[str]) -> None:
-        """Send ``notice`` to ``contact`` by each of ``channels``. The contact's row must be locked."""
+        """Send ``notification`` to ``contact`` by each of ``channels``. The contact's row must be locked."""
         if IN_APP in channels:
-            self._add_to_inbox(session, notification, contact)
+            self._send_in_app(session, notification, contact)
         if EMAIL in channels:
             self.enqueue_after_commit(
                 DeliverEmail(delivery_id=self.notification_store.add_delivery(notification, EMAIL))
@@ -59,12 +59,10 @@ class NotificationDispatcher:
         if PUSH in channels and Device.list_for_user(session, notification.user_id):
             self.enqueue_after_commit(DeliverPush(delivery_id=self.notification_store.add_delivery(notification, PUSH)))
 
-    def _add_to_inbox(self, session: Session, notification: Notification, contact: Contact) -> None:
-        if notification.mandatory or self.preference_store.get(notification.user_id).allow(
-            notification.category, IN_APP
-        ):
-            rendered = render(notification.template, contact, notification.data)
-            self.notification_store.add_in_app(notification, rendered, position=next_inbox_position(session))
+    def _send_in_app(self, session: Session, notification: Notification, contact: Contact) -> None:
+        preferences = self.preference_store.get(notification.user_id)
+        if notification.mandatory or preferences.allow(notification.category, IN_APP):
+            add_to_inbox(session, self.notification_store, notification, contact)
             self.publish_new_notification(notification.user_id)
         else:
             self.notification_store.add_skipped(notification, IN_APP, "preference")

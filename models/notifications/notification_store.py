@@ -5,7 +5,7 @@ stored as text, because the embedded server does not match binary ids and change
 All times have the same length, so that they sort as text. Null is matched by ``$eq``, also because of that server.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -13,24 +13,22 @@ import msgspec
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.database import Database
 
-from core.cache import invalidation_marker, notifications_version_key
+from core.cache import CachedView, invalidation_marker, notifications_version_key
 from core.db import new_id
 from core.log import correlation_ids
 from models.errors import NotFound
 from models.notification_inbox import inbox_filter, notification_response
-from models.notifications import EMAIL, IN_APP, Delivery, DeliveryOutcome, DeliveryState, Notification
-from workers.runtime import execution
-from workers.runtime.dependencies import DEPENDENCIES, CacheAfterCommit, dependency
+from models.notification_preferences import EMAIL, IN_APP
 
-from .mongodb import Document, mongo_database
-from .rendering import RenderedMessage
+from .deliveries import Delivery, DeliveryOutcome, DeliveryState, Notification
+from .mongodb import Document
 
 _FIELDS = {
     **dict.fromkeys(("user_id", "event_id", "category", "channel", "state", "created_at", "data")),
     "reason": None,
     "attempts": 0,
     "due_at": None,
-    "ended_at": None,  # absent in feed notes
+    "ended_at": None,  # absent in in-app notifications
 }
 _OPEN = [DeliveryState.QUEUED.value, DeliveryState.HELD.value, DeliveryState.SENDING.value]
 _ACCEPTED = [
@@ -43,12 +41,7 @@ _NULL = {"$eq": None}
 
 _indexed: set[str] = set()  # databases in which this process has created the indexes
 
-
-@dependency
-def notification_store(execution: execution.TaskExecution) -> Iterator["NotificationStore"]:
-    """Provide the notification history. Raises Unavailable if MongoDB does not respond."""
-    with mongo_database() as database, DEPENDENCIES["cache_after_commit"](execution) as cache_after_commit:
-        yield NotificationStore(database, cache_after_commit)
+CacheAfterCommit = Callable[[str, Callable[[], CachedView]], None]
 
 
 class NotificationStore:
@@ -67,13 +60,13 @@ class NotificationStore:
 
     # Writes of the event handlers.
 
-    def add_in_app(self, notification: Notification, words: RenderedMessage, *, position: int) -> None:
+    def add_in_app(self, notification: Notification, *, title: str, body: str, position: int) -> None:
         """Add an unread note to the user's feed. The feed is ordered by ``position``."""
         note = {
             "state": DeliveryState.DELIVERED.value,
             "position": position,
-            "title": words.title,
-            "body": words.lead,
+            "title": title,
+            "body": body,
             "seen_at": None,
             "read_at": None,
             "archived_at": None,
@@ -96,7 +89,7 @@ class NotificationStore:
         return self._add(notification, channel, delivery)
 
     def add_skipped(self, notification: Notification, channel: str, reason: str) -> None:
-        """Record why a notice is not sent by ``channel``."""
+        """Record why a notification is not sent by ``channel``."""
         skipped = {
             "state": DeliveryState.SKIPPED.value,
             "reason": reason,
