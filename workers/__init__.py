@@ -5,7 +5,7 @@
 ``@job`` registers a periodic task.
 """
 
-from .common import dead_letters, maintenance, operations, personal_data, quarantine
+from .common import dead_letters, maintenance, operations, personal_data, quarantine, staff_actions
 from .runtime import watchdog
 from .runtime.jobs import job
 from .runtime.metrics import database_metric
@@ -22,6 +22,7 @@ __all__ = [
     "personal_data",
     "projection",
     "quarantine",
+    "staff_actions",
     "task",
     "watchdog",
 ]

@@ -1,6 +1,6 @@
-"""Integration routes: event feed, webhook endpoints, dead letters and quarantined events."""
+"""Integration routes: event feed, webhook endpoints, dead letters, quarantined events and the audit log."""
 
-from . import dead_letters, endpoints, event_log, quarantine
+from . import dead_letters, endpoints, event_log, quarantine, staff_actions
 from .blueprint import blp
 
 __all__ = [
@@ -9,4 +9,5 @@ __all__ = [
     "endpoints",
     "event_log",
     "quarantine",
+    "staff_actions",
 ]  # importing them registers their routes on blp

@@ -79,6 +79,15 @@ class ReleaseQuarantined(ServiceCommand):
     seq: int
 
 
+class ListStaffActions(ServiceCommand):
+    """Return at most ``limit`` staff actions of a service with an id below ``before``, the newest first."""
+
+    limit: int
+    before: UUID | None
+    actor: str | None
+    subject_id: UUID | None
+
+
 class Ping(ServiceCommand):
     """Do nothing: the worker that receives the message is alive."""
 

@@ -11,6 +11,7 @@ import requests
 import settings
 from core import cache
 from core.cache import identity_key
+from core.db import session_factory
 from models.accounts import AccountState
 from models.errors import TokenOutdated, Unavailable
 from tests.support.databases import Database
@@ -19,6 +20,7 @@ from tests.users.event_delivery import deliver_pending_events
 from tests.users.factories import make_admin
 from workers import users
 from workers.users.auth0_client import Auth0
+from workers.users.database_metrics import FAILING_AFTER_ATTEMPTS, identity_changes_failing
 
 
 class Ann:
@@ -206,3 +208,18 @@ def test_roles_beyond_first_page_are_added_and_removed(ann: Ann, auth0: Auth0):
 def test_unknown_auth0_role_raises_unavailable(auth0: Auth0):
     with pytest.raises(Unavailable):
         auth0.set_roles("auth0|unknown", ["emperor"])
+
+
+def failing_changes() -> list[tuple[str, int]]:
+    with session_factory("users").begin() as session:
+        return [(kind, count) for kind, count in identity_changes_failing(session)]
+
+
+def test_changes_that_auth0_keeps_refusing_are_counted(ann: Ann):
+    ann.tenant.faults(error_429=1)
+    ann.set_roles("admin")
+    assert failing_changes() == [("roles", 0)]
+
+    ann.database.execute("UPDATE users.identity_changes SET attempts = :attempts", attempts=FAILING_AFTER_ATTEMPTS)
+
+    assert failing_changes() == [("roles", 1)]
