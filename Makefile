@@ -4,7 +4,7 @@ VENV := .local/venv/bin
 STACK := $(VENV)/python -m ops.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down reset status seed test test-fast chaos bench image prometheus lint migrate schemas openapi mails lock install
+.PHONY: help run up down reset status seed test test-fast chaos bench image prometheus lint release migrate schemas openapi mails lock install
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -53,6 +53,9 @@ image: install  ## Build the container image without an engine and test it (as r
 
 prometheus: install  ## Run Prometheus with the alert rules over the running stack (apt-get install prometheus)
 	@$(VENV)/python -m ops.prometheus.local
+
+release: install  ## Set the version, date the changelog, commit and tag; make release VERSION=0.1.0 ARGS=--dry-run
+	@$(VENV)/python -m ops.release $(VERSION) $(ARGS)
 
 lint: install  ## Check with ruff, mypy and the vocabulary
 	@$(VENV)/ruff check .
