@@ -63,6 +63,23 @@ def offset_reader(service: str) -> Consumer:
     )
 
 
+def tail_reader(service: str) -> Consumer:
+    """Return a consumer that reads the ends of partitions beside the group of ``service`` and commits nothing."""
+    return Consumer(
+        {
+            **_COMMON,
+            "group.id": group_of(service),  # required by the client; without ``subscribe`` it joins no group
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "fetch.wait.max.ms": settings.KAFKA_FETCH_WAIT_MS,
+            "queued.max.messages.kbytes": 4 * 1024,
+            "max.partition.fetch.bytes": 512 * 1024,
+            "auto.offset.reset": "latest",
+            "isolation.level": "read_committed",
+        }
+    )
+
+
 def group_of(service: str) -> str:
     return f"{settings.KAFKA_TOPIC_PREFIX}coursebus.{service}"
 

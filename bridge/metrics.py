@@ -32,7 +32,7 @@ from core.messaging import task_queue
 from core.redis import queue_redis
 
 from . import kafka
-from .consumer.key_ordering import Record
+from .record import Record
 from .routes import ROUTES
 
 log = get_logger(__name__)

@@ -1,10 +1,10 @@
-"""The whole choreography: which event starts which handlers.
+"""The whole choreography: which services publish an event and which handlers it starts.
 
 The handlers of one event run in parallel, each in the queue of its service. A service gets events of one key one at a
 time.
 """
 
-from models.events import all_event_types
+from models.events import SHARED_TOPIC, Event, all_event_types
 from settings import SERVICES
 
 _HANDLERS_BY_EVENT = {
@@ -51,3 +51,9 @@ ROUTES = {
     event.type: [*_HANDLERS_BY_EVENT.get(event.type, []), "integrations.append_event_to_log"]
     for event in all_event_types()
 }
+
+
+def producers_of(type_: str) -> tuple[str, ...]:
+    """Return the services that publish events of ``type_``, each on its own topic."""
+    topic = Event.by_type[type_].topic
+    return SERVICES if topic == SHARED_TOPIC else (topic,)

@@ -17,8 +17,7 @@ from typing import Any
 
 import msgspec
 
-from bridge.producers import producers_of
-from bridge.routes import ROUTES
+from bridge.routes import ROUTES, producers_of
 from models.events import PII_FIELDS, EventClass, all_event_types
 from settings import ROOT, SERVICES
 

@@ -11,8 +11,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.orm import Session
 
-from bridge.producers import producers_of
-from bridge.routes import ROUTES
+from bridge.routes import ROUTES, producers_of
 from celery_app import celery_app
 from core.commands import Command
 from core.messaging.task_queue import route_task

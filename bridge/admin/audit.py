@@ -18,12 +18,11 @@ from sqlalchemy.exc import DBAPIError
 
 import settings
 from bridge.consumer.dispatch import Dispatcher
-from bridge.consumer.handled_events import find_handled
+from bridge.consumer.handled_events import find_unhandled
 from bridge.consumer.service_consumer import ServiceConsumer
 from bridge.metrics import set_lag
-from bridge.producers import producers_of
 from bridge.publisher.refill import is_refilling
-from bridge.routes import ROUTES
+from bridge.routes import ROUTES, producers_of
 from core.bus.outbox import OutboxEvent
 from core.db import session_factory, utc_now
 from core.log import get_logger
@@ -145,5 +144,5 @@ def _iter_missing(type_: str, producer: str, handler: str, since: datetime, unti
 
 
 def _unhandled(event_ids: list[UUID], handler: str) -> list[UUID]:
-    known = find_handled(handler.partition(".")[0], [(handler, str(event_id)) for event_id in event_ids])
-    return [event_id for event_id in event_ids if (handler, str(event_id)) not in known]
+    unhandled = find_unhandled(handler.partition(".")[0], {handler: [str(event_id) for event_id in event_ids]})
+    return [event_id for event_id in event_ids if (handler, str(event_id)) in unhandled]

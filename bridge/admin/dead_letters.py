@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select
 
 import settings
-from bridge.consumer.key_ordering import cloudevent_attributes
+from bridge.record import cloudevent_attributes
 from core.bus.dead_letters import DeadLetter, close, dead_letter_id, lock_partition_key, next_open_dead_letter
 from core.db import session_factory
 from core.log import get_logger

@@ -12,9 +12,10 @@ from sqlalchemy import ColumnElement, Row, or_
 
 from bridge import kafka
 from bridge.consumer.dispatch import Dispatcher
-from bridge.consumer.handled_events import find_handled
-from bridge.consumer.key_ordering import KeyOrderedBuffer, Record
+from bridge.consumer.handled_events import find_unhandled
+from bridge.consumer.key_ordering import KeyOrderedBuffer
 from bridge.publisher.outbox_rows import EVENTS, headers_of
+from bridge.record import Record
 from core.bus.outbox import OutboxEvent, is_redeliverable
 from core.db import session_factory, utc_now
 
@@ -93,9 +94,10 @@ class _Redelivery:
         count, coming = 0, iter(records)
         while page := list(itertools.islice(coming, PAGE)):
             count += len(page)
-            known = find_handled(self._handler.partition(".")[0], [(self._handler, each.event_id) for each in page])
+            wanted = {self._handler: [record.event_id for record in page]}
+            unhandled = find_unhandled(self._handler.partition(".")[0], wanted)
             for record in page:
-                if (self._handler, record.event_id) not in known:
+                if (self._handler, record.event_id) in unhandled:
                     self._submit_one(record)
         return count
 

@@ -3,8 +3,7 @@
 from datetime import datetime
 
 from bridge.consumer.dispatch import Dispatcher
-from bridge.producers import producers_of
-from bridge.routes import ROUTES
+from bridge.routes import ROUTES, producers_of
 from core.bus.outbox import OutboxEvent
 
 from .past_events import created_since, iter_past_events, redeliver

@@ -6,12 +6,11 @@ import msgspec
 from sqlalchemy.dialects.postgresql import insert
 
 import settings
+from bridge.record import Record
 from core.bus.dead_letters import DeadLetter, blocked_keys, first_open_dead_letter, lock_partition_key
 from core.db import session_factory, utc_now
 from core.fault_injection import crash_point
 from core.log import get_logger, scrub
-
-from .key_ordering import Record
 
 log = get_logger(__name__)
 

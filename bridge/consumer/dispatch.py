@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 import settings
 from bridge.metrics import EVENTS_IN_FLIGHT, EVENTS_RESENT, EVENTS_WAITING, observe_handled
+from bridge.record import Partition, Record, cloudevent_attributes
 from core.fault_injection import crash_point
 from core.log import get_logger
 from core.messaging import task_queue
@@ -29,7 +30,6 @@ from core.redis import queue_redis
 from models.errors import DomainError
 
 from .dead_letter_store import DeadLetters
-from .key_ordering import Partition, Record, cloudevent_attributes
 from .outbound import Outbound, Pending, State, task_id_of
 from .queue_inspection import QueueSnapshot, inspect_queues
 

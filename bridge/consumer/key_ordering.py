@@ -1,55 +1,9 @@
 """Key ordering: one record of a key at a time, different keys in parallel, and the offsets that are safe to store."""
 
-import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 
-import msgspec
-
-Partition = tuple[str, int]  # topic and number
-
-FRESH_SECONDS = 60  # fresher events are sent before older ones, of which a backlog or a replay may bring thousands
-_OVERHEAD_BYTES = 2000  # memory of one record without its value: headers, key, entries in dictionaries
-
-
-@dataclass(frozen=True, eq=False)
-class Record:
-    """One event as it is stored on a topic."""
-
-    topic: str
-    partition: int
-    offset: int
-    key: str
-    headers: dict[str, str]
-    value: msgspec.Raw  # unparsed JSON
-
-    @property
-    def event_id(self) -> str:
-        return self.headers["ce_id"]
-
-    @property
-    def type(self) -> str:
-        return self.headers["ce_type"]
-
-    @property
-    def size(self) -> int:
-        """Return the approximate memory of the record in bytes."""
-        return _OVERHEAD_BYTES + len(memoryview(self.value))
-
-
-def is_fresh(ce_time: str) -> bool:
-    """Return whether ``ce_time`` is less than FRESH_SECONDS ago. False for a text that is no timestamp."""
-    try:
-        return time.time() - datetime.fromisoformat(ce_time).timestamp() < FRESH_SECONDS
-    except ValueError:
-        return False
-
-
-def cloudevent_attributes(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the CloudEvents attributes (``ce_…``) of ``headers``."""
-    return {name: value for name, value in headers.items() if name.startswith("ce_")}
+from bridge.record import Partition, Record
 
 
 class KeyOrderedBuffer:
@@ -71,6 +25,14 @@ class KeyOrderedBuffer:
     def held_bytes(self) -> Mapping[Partition, int]:
         """Return the approximate memory of the records of each partition."""
         return self._held_bytes
+
+    def positions(self) -> dict[Partition, int]:
+        """Return the offset after the last record that was read from each partition."""
+        return dict(self._next)
+
+    def event_ids(self) -> set[str]:
+        """Return the ids of the unhandled events."""
+        return {record.event_id for lane in self._queues.values() for record in lane}
 
     def add(self, record: Record) -> bool:
         """Queue ``record`` behind earlier ones of its key; return whether it is the first and may start."""

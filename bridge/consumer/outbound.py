@@ -8,8 +8,7 @@ from enum import Enum
 from uuid import NAMESPACE_URL, uuid5
 
 import settings
-
-from .key_ordering import Record, is_fresh
+from bridge.record import Record, is_fresh
 
 _OLD_EVERY = 4  # while both kinds wait, every fourth event sent is an old one, so that old ones make progress
 

@@ -4,28 +4,28 @@ Each committed offset carries the topic's id as metadata. If the topic was recre
 beginning.
 """
 
-import re
 import threading
 import time
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
-import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from sqlalchemy.exc import DBAPIError
 
 import settings
 from bridge import kafka
 from bridge.metrics import EVENTS_SKIPPED
-from bridge.producers import producers_of
-from bridge.routes import ROUTES
+from bridge.record import Partition, Record
+from bridge.routes import ROUTES, producers_of
 from bridge.topics import TopicIdWatcher
 from core.fault_injection import crash_point
 from core.log import get_logger
 
+from .arrival import Arrival
 from .dispatch import Dispatcher
-from .handled_events import HandlerEvent, find_handled
-from .key_ordering import KeyOrderedBuffer, Partition, Record, is_fresh
+from .handled_events import find_unhandled
+from .key_ordering import KeyOrderedBuffer
+from .recent_events import RecentEvents, ends_of
 
 log = get_logger(__name__)
 
@@ -39,43 +39,10 @@ BATCH = 2000  # messages between two updates of offsets and pauses
 HANDLED_LOOKUP_MIN_MESSAGES = (
     20  # a batch of this size, or one with an old event, is checked for events that were handled before
 )
+POLL_SECONDS = 0.1
+RECENT_BUFFER_BYTES = 8 * 2**20  # above it, new events wait for the old ones
 DRAIN_SECONDS = 5
-# An event may be republished for OUTBOX_RETENTION_DAYS. A record older than the rest of INBOX_RETENTION_DAYS may
-# contain an event whose inbox row was pruned; handling it a second time would revert newer state (docs/decisions/0090).
-MAX_AGE_SECONDS = (settings.INBOX_RETENTION_DAYS - settings.OUTBOX_RETENTION_DAYS) * 24 * 3600
 COMMITTED_TIMEOUT_SECONDS = 5
-
-
-_EVENT_ID = re.compile("[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-
-
-class Arrival:
-    """A Kafka message with the parsed headers that are needed to recognise events that were handled before."""
-
-    __slots__ = ("event_id", "is_event", "message", "offset", "partition", "time", "type")
-
-    def __init__(self, message: Message) -> None:
-        headers = dict(cast("list[tuple[str, Any]]", message.headers() or []))
-        self.message = message
-        self.partition: Partition = (cast("str", message.topic()), cast("int", message.partition()))
-        self.offset = cast("int", message.offset())
-        self.event_id = _text(headers.get("ce_id", b""))
-        self.type = _text(headers.get("ce_type", b""))
-        self.time = _text(headers.get("ce_time", b""))
-        self.is_event = bool(self.type) and _EVENT_ID.fullmatch(self.event_id) is not None
-
-    def record(self) -> Record | None:
-        """Return the event; None for a message that must not be handled: not a valid event, or too old."""
-        (topic, number), value = self.partition, self.message.value()
-        if value is None or not self.is_event or not _is_json(value):
-            log.error("message without an event", topic=topic, partition=number, offset=self.offset)
-            return None
-        if time.time() - self.message.timestamp()[1] / 1000 > MAX_AGE_SECONDS:
-            log.error("message older than inbox retention", topic=topic, partition=number, offset=self.offset)
-            return None
-        headers = {name: _text(text) for name, text in cast("list[tuple[str, Any]]", self.message.headers() or [])}
-        key = _text(self.message.key() or b"")
-        return Record(topic, number, self.offset, key, headers, msgspec.Raw(value))
 
 
 class ServiceConsumer(threading.Thread):
@@ -91,8 +58,11 @@ class ServiceConsumer(threading.Thread):
         self._topic_ids: dict[str, str] = {}  # as they were before this consumer joined the group
         self._lock = threading.Lock()
         self._buffer = KeyOrderedBuffer()
+        self._recent = RecentEvents(service, self._handlers_of)
+        self._recent_buffer = KeyOrderedBuffer()  # its events are also read into ``_buffer`` later
         self._paused: set[Partition] = set()
         self._batch: list[Message] = []
+        self._revoked: set[Partition] | None = None  # while ``consume`` collects a batch
         self._handlers: dict[str, list[str]] = {}  # by event type
 
     @staticmethod
@@ -149,53 +119,78 @@ class ServiceConsumer(threading.Thread):
                 arrivals.append(Arrival(message))
         for record in self._accept(arrivals):
             self._start(record)
+        self._start_recent(consumer)
         self._store_offsets(consumer)
 
     def _poll_messages(self, consumer: Consumer) -> None:
-        """Collect the messages that are available, BATCH at most.
+        """Collect the messages that are available, BATCH at most, without those of partitions revoked by then."""
+        self._batch = []
+        message = consumer.poll(POLL_SECONDS)  # calls ``_on_revoke`` before it returns a message, never after it
+        if message is None:
+            return
+        self._revoked = set()
+        batch = [message, *consumer.consume(num_messages=BATCH - 1, timeout=0)]
+        self._batch = [each for each in batch if each.error() or _partition_of(each) not in self._revoked]
+        self._revoked = None
 
-        A partition may be revoked between two messages; ``_on_revoke`` then removes its messages from the batch.
-        """
-        self._batch, timeout = [], 0.1
-        for _ in range(BATCH):
-            message = consumer.poll(timeout)
-            if message is None:
+    def _start_recent(self, consumer: Consumer) -> None:
+        """Start new events at the ends of partitions whose old events take long to read."""
+        with self._lock:
+            positions = self._buffer.positions()
+        self._recent.follow(positions, ends_of(consumer, positions))
+        arrivals = self._recent.poll()
+        if not arrivals:
+            return
+        with self._lock:
+            if sum(self._recent_buffer.held_bytes().values()) > RECENT_BUFFER_BYTES:
                 return
-            self._batch.append(message)
-            timeout = 0
+            held = self._recent_buffer.event_ids()
+        records = self._recent.may_start(arrivals, held)
+        with self._lock:
+            starting = [record for record in records if self._recent_buffer.add(record)]
+        for record in starting:
+            self._start(record)
 
     def _accept(self, arrivals: list[Arrival]) -> list[Record]:
         """Queue the events that must be handled; return those that may start now."""
-        known = self._find_handled(arrivals)
+        unhandled = self._find_unhandled(arrivals)
         starting, skipped = [], 0
         with self._lock:
             for arrival in arrivals:
-                handlers = self._handlers_of(arrival.type)
-                is_known = bool(handlers) and all((handler, arrival.event_id) in known for handler in handlers)
-                skipped += is_known
-                is_unrouted = arrival.is_event and not handlers
-                if is_known or is_unrouted or (record := arrival.record()) is None:
+                if arrival.event_id in unhandled:
+                    if (record := arrival.record()) is None:
+                        self._buffer.skip(arrival.partition, arrival.offset)
+                    elif self._buffer.add(record):
+                        starting.append(record)
+                else:
+                    skipped += bool(self._handlers_of(arrival.type))
                     self._buffer.skip(arrival.partition, arrival.offset)
-                elif self._buffer.add(record):
-                    starting.append(record)
         if skipped:
             EVENTS_SKIPPED.labels(self.service).inc(skipped)
         return starting
 
-    def _find_handled(self, arrivals: list[Arrival]) -> set[HandlerEvent]:
-        """Return the (handler, event id) pairs that were handled before.
+    def _find_unhandled(self, arrivals: list[Arrival]) -> set[str]:
+        """Return the ids of the events that at least one handler has not handled before, and of malformed messages.
 
         Small batches of fresh events skip the query, because it would only delay them.
         """
-        if len(arrivals) < HANDLED_LOOKUP_MIN_MESSAGES and all(is_fresh(arrival.time) for arrival in arrivals):
-            return set()
-        events = [arrival for arrival in arrivals if arrival.is_event]
-        wanted = [(handler, event.event_id) for event in events for handler in self._handlers_of(event.type)]
+        wanted: dict[str, list[str]] = {}
+        malformed, event_ids = set[str](), set[str]()
+        for arrival in arrivals:
+            if not arrival.is_event:
+                malformed.add(arrival.event_id)
+            elif handlers := self._handlers_of(arrival.type):
+                event_ids.add(arrival.event_id)
+                for handler in handlers:
+                    wanted.setdefault(handler, []).append(arrival.event_id)
+        is_small = len(arrivals) < HANDLED_LOOKUP_MIN_MESSAGES and not self._recent.is_reading
+        if is_small and all(arrival.is_fresh for arrival in arrivals):
+            return malformed | event_ids
         try:
-            return find_handled(self.service, wanted)
+            return malformed | {event_id for _, event_id in find_unhandled(self.service, wanted)}
         except DBAPIError as error:
             log.warning("handled-event lookup failed", service=self.service, reason=str(error))
-            return set()  # the inbox checks in the workers still recognise them
+            return malformed | event_ids  # the inbox checks in the workers still recognise them
 
     def _handlers_of(self, type_: str) -> list[str]:
         handlers = self._handlers.get(type_)
@@ -222,7 +217,7 @@ class ServiceConsumer(threading.Thread):
 
     def _finish(self, record: Record) -> Record | None:
         with self._lock:
-            return self._buffer.finish(record)
+            return self._buffer.finish(record) or self._recent_buffer.finish(record)
 
     def _store_offsets(self, consumer: Consumer) -> None:
         with self._lock:
@@ -248,6 +243,9 @@ class ServiceConsumer(threading.Thread):
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("partitions assigned", service=self.service, count=len(partitions))
+        if self._revoked and not self._revoked.isdisjoint(map(_partition_key, partitions)):
+            # Their messages before and after the revocation are in one batch: consume again from the committed offsets.
+            raise KafkaException(KafkaError(KafkaError._STATE))  # noqa: SLF001 has no public name
         places = _committed_offsets(consumer, partitions)
         for place in places:
             if place.error:
@@ -266,9 +264,12 @@ class ServiceConsumer(threading.Thread):
         self._store_offsets(consumer)
         revoked = set(map(_partition_key, partitions))
         self._paused -= revoked
-        self._batch = [each for each in self._batch if each.error() or (each.topic(), each.partition()) not in revoked]
+        if self._revoked is not None:
+            self._revoked |= revoked
+        self._recent.drop(revoked)
         with self._lock:
             self._buffer.revoke(revoked)
+            self._recent_buffer.revoke(revoked)
         self._dispatcher.discard_unsent(self.service, revoked)  # their next owner dispatches these events
 
     def _drain(self, consumer: Consumer) -> None:
@@ -276,20 +277,22 @@ class ServiceConsumer(threading.Thread):
         with self._lock:
             read = set(self._buffer.held_bytes())
             self._buffer.discard_pending([])
+            self._recent_buffer.discard_pending([])
         unsent = self._dispatcher.discard_unsent(self.service, read)
         with self._lock:
             self._buffer.discard_pending(unsent)
         deadline = time.monotonic() + DRAIN_SECONDS
-        while len(self._buffer) and time.monotonic() < deadline:
+        while len(self._buffer) + len(self._recent_buffer) and time.monotonic() < deadline:
             consumer.pause(consumer.assignment())
             consumer.poll(0.05)
         self._store_offsets(consumer)
 
     def _reset(self) -> None:
-        self._paused, self._batch = set(), []
+        self._paused, self._batch, self._revoked = set(), [], None
         with self._lock:
             read = set(self._buffer.held_bytes())
-            self._buffer = KeyOrderedBuffer()
+            self._buffer, self._recent_buffer = KeyOrderedBuffer(), KeyOrderedBuffer()
+        self._recent.close()
         self._dispatcher.discard_unsent(self.service, read)
 
 
@@ -302,6 +305,10 @@ def _committed_offsets(consumer: Consumer, partitions: list[TopicPartition]) -> 
         raise KafkaException(*error.args) from error
 
 
+def _partition_of(message: Message) -> Partition:
+    return cast("Partition", (message.topic(), message.partition()))
+
+
 def _partition_key(partition: TopicPartition) -> Partition:
     return partition.topic, partition.partition
 
@@ -310,19 +317,7 @@ def _handlers_in_service(service: str, handlers: list[str]) -> list[str]:
     return [handler for handler in handlers if handler.startswith(f"{service}.")]
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
 def _raise_if_fatal(error: KafkaError) -> None:
     if error.fatal():
         raise KafkaException(error)
     log.info("kafka error", reason=str(error))
-
-
-def _is_json(value: Any) -> bool:
-    try:
-        msgspec.json.decode(value)
-    except msgspec.DecodeError:
-        return False
-    return True

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from bridge import kafka
-from bridge.producers import producers_of
+from bridge.routes import producers_of
 from core.bus.kafka_topics import KafkaTopic
 from core.bus.outbox import OutboxEvent, is_redeliverable
 from core.db import session_factory, utc_now

@@ -1,4 +1,6 @@
-"""Publish the outbox to Kafka in order, with one leader per database; mark events after Kafka acknowledged them.
+"""Publish the outbox to Kafka with one leader per database; mark events after Kafka acknowledged them.
+
+The events of one key are published in order. In a backlog, the newest events of other keys do not wait for it.
 
 The leader holds a PostgreSQL advisory lock on the connection that it uses for reading and marking: without the lock it
 cannot mark. A paused leader loses its connection after ``idle_session_timeout``. Its successor publishes the unmarked
@@ -7,10 +9,11 @@ events again, and the consumers' inboxes detect the duplicates.
 
 import threading
 import time
+from datetime import timedelta
 
 from confluent_kafka import KafkaError, KafkaException
 from redis.exceptions import RedisError
-from sqlalchemy import Connection, Engine, create_engine, exists, text
+from sqlalchemy import Connection, Engine, bindparam, create_engine, exists, false, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased
 from sqlalchemy.pool import NullPool
@@ -18,9 +21,11 @@ from sqlalchemy.pool import NullPool
 import settings
 from bridge import kafka
 from bridge.metrics import count_published
+from bridge.record import FRESH_SECONDS
 from bridge.topics import Topics
 from core.bus.outbox import OutboxEvent
 from core.bus.quarantine import LOCK_KEY, PARKED
+from core.db import utc_now
 from core.fault_injection import crash_point
 from core.log import get_logger
 from core.redis import RELAY_HINT, queue_redis
@@ -33,6 +38,7 @@ from .refill import Refills
 log = get_logger(__name__)
 
 BATCH = 500
+NEWEST = 100
 POLL_SECONDS = 0.25  # polling interval, because a hint may be lost
 CHECK_SECONDS = 1  # how often a relay checks whether the broker has lost its log
 EMBEDDED_CONSUMER_RESET_SECONDS = (
@@ -58,6 +64,32 @@ _UNPUBLISHED = (
     .where(OutboxEvent.published_at.is_(None), OutboxEvent.failed_at.is_(None))
     .order_by(OutboxEvent.seq)
     .limit(BATCH)
+)
+# In a backlog, the newest events are published with each batch. Look at few of them: if their keys have earlier
+# unpublished events, a search for others would read the whole backlog.
+_NEWEST = (
+    select(OutboxEvent.seq)
+    .where(
+        OutboxEvent.published_at.is_(None),
+        OutboxEvent.failed_at.is_(None),
+        OutboxEvent.seq > bindparam("after"),
+        OutboxEvent.created_at > bindparam("since"),
+    )
+    .order_by(OutboxEvent.seq.desc())
+    .limit(NEWEST)
+)
+_FIRST_OF_THEIR_KEYS = (
+    EVENTS.add_columns(false().label("is_blocked"))
+    .where(
+        OutboxEvent.seq.in_(_NEWEST),
+        ~exists().where(
+            _earlier.published_at.is_(None),
+            _earlier.aggregatetype == OutboxEvent.aggregatetype,
+            _earlier.aggregateid == OutboxEvent.aggregateid,
+            _earlier.seq < OutboxEvent.seq,
+        ),
+    )
+    .order_by(OutboxEvent.seq)
 )
 _MARK = text("UPDATE bus.outbox SET published_at = now() WHERE seq = ANY(:seqs)")
 _QUARANTINE = text("UPDATE bus.outbox SET failed_at = now(), failure_reason = :reason WHERE seq = :seq")
@@ -124,13 +156,16 @@ class Publisher:
         self.refills = Refills(connection)
 
     def publish(self) -> int:
-        """Publish one batch of new events; return how many events were read.
+        """Publish one batch of new events, and in a backlog the newest ones; return how many events were read.
 
         Raises KafkaException if Kafka did not acknowledge some of them, whether or not it stored them.
         """
         rows = list(self._connection.execute(_UNPUBLISHED).all())
         if not rows:
             return 0
+        if len(rows) == BATCH:
+            since = utc_now() - timedelta(seconds=FRESH_SECONDS)
+            rows += self._connection.execute(_FIRST_OF_THEIR_KEYS, {"after": rows[-1].seq, "since": since}).all()
         free = [row for row in rows if not row.is_blocked]
         for earlier in self.refills.earlier_events(free):
             self._republish(earlier)

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import msgspec
 
 from bridge.admin.past_events import iter_past_events
-from bridge.consumer.key_ordering import Record
+from bridge.record import Record
 from core.bus.outbox import OutboxEvent
 from core.db import new_id, session_factory, utc_now
 from models.events import CoursePublished, EnrollmentCreated, Event, PublishedLesson, PublishedSection

@@ -9,8 +9,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 import settings
 from bridge import kafka
-from bridge.consumer import dispatch, service_consumer
-from bridge.consumer.key_ordering import Record
+from bridge.consumer import dispatch, recent_events, service_consumer
+from bridge.record import Record
 from core.db import new_id
 from core.redis import queue_redis
 from models.errors import ProjectionNotReady
@@ -130,6 +130,26 @@ def test_waiting_events_do_not_block_the_event_they_need(harness: BridgeHarness,
         harness.wait_for(key)
 
     assert [harness.open_dead_letters(key) for key in effects] == [[]] * 6
+
+
+def test_new_event_is_handled_before_old_ones_of_other_keys(harness: BridgeHarness, monkeypatch):
+    monkeypatch.setattr(service_consumer, "PARTITION_BUFFER_BYTES", 10_000)  # about four events
+    monkeypatch.setattr(service_consumer, "BATCH", 4)
+    monkeypatch.setattr(recent_events, "FAR_BEHIND", 5)
+    old, new = [SampleAggregate() for _ in range(60)], SampleAggregate()
+    publish(*old, title="effect")
+    eventually(lambda: len(OUT_OF_ORDER.intersection(key.aggregate_id for key in old)) > 10, "old events")
+    publish(new, *old)
+    publish(new)
+    harness.wait_for(new)
+    was_handled_early = [key for key in old if harness.handled(key)]
+    RELEASE.set()
+    for key in old:
+        harness.wait_for(key, seconds=40)
+
+    assert was_handled_early == []
+    assert harness.handled(new) == [1, 2]
+    assert [harness.handled(key) for key in old] == [[1, 2]] * 60
 
 
 def test_failure_does_not_make_transient_errors_count(harness: BridgeHarness):

@@ -12,8 +12,8 @@ from confluent_kafka import TopicPartition
 import settings
 from bridge import cli, kafka
 from bridge.consumer.dead_letter_store import DeadLetters
-from bridge.consumer.key_ordering import Record
 from bridge.publisher.dead_letter_publisher import DeadLetterPublisher
+from bridge.record import Record
 from bridge.topics import Topics
 from core.db import engine
 from tests.bridge.event_builders import course_published, enrollment_created, store_event

@@ -12,7 +12,7 @@ import settings
 from bridge.consumer import dispatch
 from bridge.consumer.dead_letter_store import DeadLetters
 from bridge.consumer.dispatch import Dispatcher
-from bridge.consumer.key_ordering import Record
+from bridge.record import Record
 from core.db import new_id, utc_now
 from core.redis import queue_redis
 from models.errors import ProjectionNotReady

@@ -5,7 +5,8 @@ import random
 import msgspec
 import pytest
 
-from bridge.consumer.key_ordering import KeyOrderedBuffer, Record
+from bridge.consumer.key_ordering import KeyOrderedBuffer
+from bridge.record import Record
 
 PARTITION = ("progress", 0)
 

@@ -10,14 +10,14 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message, TopicPartition
 
 from bridge import kafka
 from bridge.consumer.dispatch import Dispatcher
-from bridge.consumer.key_ordering import Partition, Record
 from bridge.consumer.service_consumer import ServiceConsumer
+from bridge.record import Partition, Record
 from bridge.topics import TopicIdWatcher
 
 TOPIC, PARTITION = "progress", 1
-EMPTY_POLL, REVOKED = "empty poll", "revoked"
+EMPTY_POLL, REVOKED, ASSIGNED = "empty poll", "revoked", "assigned"
 
-RevokeCallback = Callable[["FakeConsumer", list[TopicPartition]], None]
+RebalanceCallback = Callable[["FakeConsumer", list[TopicPartition]], None]
 
 
 class FakeConsumer:
@@ -27,11 +27,12 @@ class FakeConsumer:
 
     def __init__(self, *script: "Message | str") -> None:
         self.script = list(script)
-        self._on_revoke: RevokeCallback = lambda *_: None
+        self._on_revoke: RebalanceCallback = lambda *_: None
+        self._on_assign: RebalanceCallback = lambda *_: None
         self.stored: list[int] = []
 
-    def subscribe(self, _topics: list[str], **callbacks: RevokeCallback) -> None:
-        self._on_revoke = callbacks["on_revoke"]
+    def subscribe(self, _topics: list[str], **callbacks: RebalanceCallback) -> None:
+        self._on_revoke, self._on_assign = callbacks["on_revoke"], callbacks["on_assign"]
 
     def poll(self, _timeout: float) -> Message | None:
         return next(iter(self.consume(num_messages=1)), None)
@@ -44,12 +45,17 @@ class FakeConsumer:
                 break
             if step == REVOKED:
                 self._on_revoke(self, [TopicPartition(TOPIC, PARTITION)])
+            elif step == ASSIGNED:
+                self._on_assign(self, [TopicPartition(TOPIC, PARTITION)])
             else:
                 messages.append(step)
         return messages
 
     def store_offsets(self, offsets: list[TopicPartition]) -> None:
         self.stored += [each.offset for each in offsets]
+
+    def get_watermark_offsets(self, _partition: TopicPartition, **_: bool) -> tuple[int, int]:
+        return 0, 0
 
     def pause(self, _partitions: list[TopicPartition]) -> None: ...
 
@@ -86,10 +92,23 @@ def event(offset: int) -> Message:
     return Message(**position, key=b"ann", value=b"{}", headers=headers)
 
 
-def test_fetched_record_is_not_started_after_revocation(monkeypatch: pytest.MonkeyPatch):
-    # Another bridge takes over both records of the key. If this bridge started the second one, it could overtake the
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ([event(0), EMPTY_POLL, event(1), REVOKED], [0]),
+        ([event(0), EMPTY_POLL, event(1), event(2), REVOKED, EMPTY_POLL], [0]),
+        ([event(0), event(1), REVOKED], []),
+        # The consumer starts again from the committed offset.
+        ([event(0), event(1), REVOKED, ASSIGNED, event(0)], [0]),
+    ],
+    ids=["alone", "in a batch", "in the first batch", "assigned again"],
+)
+def test_fetched_record_is_not_started_after_revocation(
+    monkeypatch: pytest.MonkeyPatch, script: list[Message | str], expected: list[int]
+):
+    # Another bridge takes over all records of the key. If this bridge started the second one, it could overtake the
     # first.
-    group = FakeConsumer(event(0), EMPTY_POLL, event(1), REVOKED)
+    group = FakeConsumer(*script)
     monkeypatch.setattr(kafka, "consumer", lambda _service: group)
     monkeypatch.setattr("bridge.consumer.service_consumer.DRAIN_SECONDS", 0)
     stop, started = threading.Event(), RecordingDispatcher()
@@ -98,5 +117,5 @@ def test_fetched_record_is_not_started_after_revocation(monkeypatch: pytest.Monk
 
     consumer.run()
 
-    assert started.offsets == [0]
+    assert started.offsets == expected
     assert group.stored == []

@@ -61,6 +61,24 @@ def test_events_of_a_key_are_published_in_order(database, kafka_probe: KafkaProb
         assert kafka_probe.sequences(key) == list(range(1, key.version + 1))
 
 
+def test_newest_event_of_another_key_does_not_wait_for_backlog(database, kafka_probe: KafkaProbe, monkeypatch):
+    old, new, backlog = SampleAggregate(), SampleAggregate(), SampleAggregate()
+    publish(old, *[backlog] * relay.BATCH)
+    database.execute("UPDATE bus.outbox SET created_at = now() - interval '1 hour'")
+    publish(backlog, new, old)
+
+    with publisher(database) as sender:
+        sender.publish()
+
+        assert kafka_probe.sequences(new) == [1]
+        assert kafka_probe.sequences(old) == [1]
+        assert kafka_probe.sequences(backlog) == list(range(1, relay.BATCH))
+        while sender.publish():
+            pass
+    assert kafka_probe.sequences(old) == [1, 2]
+    assert kafka_probe.sequences(backlog) == list(range(1, relay.BATCH + 2))
+
+
 def test_message_is_a_cloudevent(database, kafka_probe: KafkaProbe):
     key = SampleAggregate()
     publish(key, title="Sourdough")

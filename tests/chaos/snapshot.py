@@ -47,16 +47,25 @@ _UNAVAILABLE_ERRORS = (
     TimeoutError,
     requests.RequestException,
 )
-# Pending work; the first count above 0 is reported.
+# Pending work of all users or of ``:users``; the first count above 0 is reported. While other scenarios run, a payment
+# attempt or webhook of theirs is nearly always open.
+_OF_USERS = """
+    (:users = '{}' OR order_id IN (SELECT id FROM payments.orders WHERE user_id = ANY(CAST(:users AS uuid[]))))
+"""
 _PENDING = {
     "events to be published": "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL",
     "topics to be refilled": "SELECT count(*) FROM bus.kafka_topics WHERE refill_until IS NOT NULL",
-    "webhooks to be applied": "SELECT count(*) FROM payments.provider_events WHERE status = 'received'",
+    "webhooks to be applied": f"""
+        SELECT count(*) FROM payments.provider_events WHERE status = 'received' AND (:users = '{{}}' OR EXISTS (
+            SELECT FROM payments.payment_attempts WHERE object_id IN (checkout_session_id, payment_id) AND {_OF_USERS}))
+    """,  # noqa: S608 constants only
     "payments of unknown outcome": (
-        "SELECT count(*) FROM payments.payment_attempts WHERE status IN ('created', 'unknown')"
+        f"SELECT count(*) FROM payments.payment_attempts WHERE status IN ('created', 'unknown') AND {_OF_USERS}"  # noqa: S608
     ),
-    "refunds": "SELECT count(*) FROM payments.refunds WHERE status IN ('created', 'unknown', 'pending')",
-    "operations": "SELECT count(*) FROM bus.operations WHERE finished_at IS NULL",
+    "refunds": f"""
+        SELECT count(*) FROM payments.refunds WHERE status IN ('created', 'unknown', 'pending') AND {_OF_USERS}
+    """,  # noqa: S608
+    "operations": "SELECT count(*) FROM bus.operations WHERE finished_at IS NULL AND :users = '{}'",
 }
 
 
@@ -90,8 +99,9 @@ def _take_snapshot(platform: Platform) -> SystemSnapshot:
 
 def pending_work(platform: Platform, users: Collection[str] = ()) -> str:
     """Describe the pending work; empty if the platform is idle. ``users`` limits it to their events and mails."""
+    array = "{" + ",".join(users) + "}"
     for what, sql in _PENDING.items():
-        if number := platform.database.value(sql):
+        if number := platform.database.value(sql, **({"users": array} if ":users" in sql else {})):
             return f"{number} {what}"
     if missing := _unhandled(platform, users):
         return f"{len(missing)} events to be handled, by {dict(Counter(name.split()[0] for name in missing))}"

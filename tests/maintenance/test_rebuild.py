@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from bridge import cli
 from bridge.admin import rebuild as rebuilding
-from bridge.consumer.key_ordering import Record, cloudevent_attributes
+from bridge.record import Record, cloudevent_attributes
 from core.commands import Command
 from core.db import session_factory, utc_now
 from models.commands import RebuildProjection

@@ -9,8 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bridge.producers import producers_of
-from bridge.routes import ROUTES
+from bridge.routes import ROUTES, producers_of
 from models.events import UserCreated, all_event_types
 from ops import generate_schemas
 

@@ -1,7 +1,7 @@
 """The bridge without Kafka: delivers the events of all services to their handlers until no event is left."""
 
 from bridge.admin.past_events import iter_past_events
-from bridge.consumer.key_ordering import Record, cloudevent_attributes
+from bridge.record import Record, cloudevent_attributes
 from bridge.routes import ROUTES
 from core.bus.outbox import OutboxEvent
 from models.errors import DomainError

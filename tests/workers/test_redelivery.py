@@ -10,7 +10,7 @@ import pytest
 
 import settings
 from bridge.admin.past_events import iter_past_events
-from bridge.consumer.key_ordering import Record, cloudevent_attributes
+from bridge.record import Record, cloudevent_attributes
 from bridge.routes import ROUTES
 from core.bus.outbox import record
 from core.cache import cache_redis
