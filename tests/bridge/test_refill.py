@@ -37,9 +37,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def wait_until_refilled(database: Database) -> None:
     """Wait for the end of the refill; fail if it stands still for a minute."""
-    while database.value(RUNNING_REFILLS):
-        position = refill_position(database)
-        eventually(lambda before=position: refill_position(database) != before, "progress of the refill", seconds=60)
+    position = refill_position(database)
+    while position:
+        position = eventually(lambda before=position: new_position(database, before), "the refill", seconds=60)[0]
+
+
+def new_position(database: Database, before: int) -> list[int]:
+    """Return the position of the refill, 0 after its end, or nothing if it is unchanged."""
+    position = refill_position(database)
+    return [position] if position != before else []
 
 
 def refill_position(database: Database) -> int:

@@ -1,10 +1,16 @@
 """The Celery transport for Redis, and the batched events for Flower."""
 
+from contextlib import suppress
+
+import pytest
+import redis
 from kombu import Connection
+from kombu.common import ignore_errors
 
 import settings
 from celery_app import celery_app
 from core.messaging.celery_transport import Transport
+from core.redis import queue_redis
 from tests.support.polling import eventually
 from workers.runtime.consumer import Consumer
 
@@ -27,6 +33,24 @@ def test_message_of_our_transport_is_read_by_kombu():
             message = received.get(timeout=10)
             assert message.payload == {"n": 1}
             message.ack()
+
+
+def test_lost_connection_with_unacked_message_can_be_closed(monkeypatch: pytest.MonkeyPatch):
+    def refuse(_connection: redis.Connection) -> None:
+        raise redis.ConnectionError
+
+    with celery_app.connection_for_read() as connection:
+        channel = connection.default_channel
+        try:
+            connection.SimpleQueue("test_lost", channel=channel).put({"n": 1})
+            assert channel.basic_get("test_lost")
+            with monkeypatch.context() as patch:
+                patch.setattr(redis.Connection, "connect", refuse)
+                with suppress(redis.ConnectionError):
+                    connection.collect()
+                ignore_errors(connection, connection.close)  # what Celery calls before it reconnects
+        finally:
+            queue_redis().delete("test_lost", channel.unacked_key, channel.unacked_index_key)
 
 
 def test_unacked_mutex_expires_quickly():
