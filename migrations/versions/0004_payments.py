@@ -613,10 +613,12 @@ def _grants() -> None:
     op.execute("""
         ALTER DEFAULT PRIVILEGES IN SCHEMA payments
         GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO coursebus_payments""")
-    # Rows of the ledger and of histories are added and never changed.
+    # Rows of the ledger and of histories are added and never changed. Old order history is pruned: its rows are locked
+    # before they are deleted, which needs the right to update one column.
     op.execute("""
         REVOKE UPDATE, DELETE
         ON payments.ledger_transactions, payments.ledger_entries, payments.order_history, payments.resolutions
         FROM coursebus_payments""")
+    op.execute("GRANT DELETE, UPDATE (id) ON payments.order_history TO coursebus_payments")
     # The erasure of a buyer clears the note of an operator.
     op.execute("GRANT UPDATE (note) ON payments.resolutions TO coursebus_payments")

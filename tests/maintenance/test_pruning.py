@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from core.db import new_id, utc_now
+from settings import SERVICES
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
 from workers.common import maintenance
@@ -79,6 +80,13 @@ def test_row_is_pruned_after_retention(database: Database, table: str, columns: 
 
     matching = "kind = 'k'" if table == "jobs" else "true"
     assert database.value(f"SELECT count(*) FROM bus.{table} WHERE {matching}") == 1  # noqa: S608
+
+
+@pytest.mark.parametrize("job", [*(f"{service}.prune_bus" for service in SERVICES), "payments.prune_payments"])
+def test_role_of_the_service_may_prune(database: Database, job: str):
+    database.execute("DELETE FROM bus.jobs WHERE kind = :job", job=job)
+
+    assert "crash" not in deliver(job)
 
 
 def test_unfinished_rows_are_never_pruned(database: Database):
