@@ -157,4 +157,5 @@ def environment(state_dir: Path, base: int, environ: Mapping[str, str] = os.envi
         "STATE_DIR": str(state_dir),
         STACK_ENV_VAR: str(state_dir),
         "PYTHONUNBUFFERED": "1",  # a killed process has written its last line
+        "PYTHONDONTWRITEBYTECODE": "",  # off: without compiled modules a killed process restarts half a second later
     }
