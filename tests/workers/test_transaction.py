@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
-from core import db
+from core import cache, db
 from core.db import new_id, session_factory
 from core.messaging.task_queue import Envelope
 from core.redis import RELAY_HINT, queue_redis
@@ -24,6 +24,7 @@ from tests.support.events import build_event
 from tests.support.polling import run_concurrently
 from tests.support.tasks import Notes, registered, write_note
 from workers.runtime import execution
+from workers.runtime.dependencies import CacheAfterCommit
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def sleep_in_the_database(session: Session) -> None:
 
 @pytest.fixture(autouse=True)
 def tasks():
-    with registered(note, sleep_in_the_database, note_and_enqueue):
+    with registered(note, sleep_in_the_database, note_and_enqueue, note_and_cache):
         yield
 
 
@@ -120,13 +121,23 @@ def test_statement_is_canceled_at_the_deadline(deliver, notes: Notes):
     assert notes() == []
 
 
-def test_reply_is_sent_after_commit(deliver, notes: Notes, monkeypatch):
-    committed = []
-    reply = execution.TaskExecution._send_reply  # noqa: SLF001 observes the moment of the reply
-    monkeypatch.setattr(execution.TaskExecution, "_send_reply", lambda self: (committed.append(notes()), reply(self)))
-    deliver("progress.note", {"note": "done"})
+CACHE_KEY, CACHED = "tests:note", cache.CachedView(1, b"{}")
 
-    assert committed == [["done"]]
+
+def note_and_cache(session: Session, cache_after_commit: CacheAfterCommit) -> None:
+    write_note(session, "done")
+    cache_after_commit(CACHE_KEY, CACHED)
+
+
+def test_reply_is_sent_after_commit_and_cache_update(deliver, notes: Notes, monkeypatch):
+    cache.delete(CACHE_KEY)
+    at_reply = []
+    reply = execution.TaskExecution._send_reply  # noqa: SLF001 observes the moment of the reply
+    observed = lambda self: (at_reply.append((notes(), cache.get(CACHE_KEY))), reply(self))  # noqa: E731
+    monkeypatch.setattr(execution.TaskExecution, "_send_reply", observed)
+    deliver("progress.note_and_cache")
+
+    assert at_reply == [(["done"], CACHED)]
 
 
 def test_lost_reply_and_wakeup_do_not_affect_the_commit(database, deliver, learner, monkeypatch):
