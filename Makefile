@@ -3,8 +3,13 @@ PYTHON ?= python3
 VENV := .local/venv/bin
 STACK := $(VENV)/python -m ops.dev
 
+# Where it is set, every process of a test run or a stack compiles all modules again: half of their start-up time.
+export PYTHONDONTWRITEBYTECODE :=
+
+FAST := not (slow or processes or broker or kafka or e2e or chaos)
+
 .DEFAULT_GOAL := help
-.PHONY: help run up down reset status seed test test-fast chaos bench image prometheus lint release migrate schemas openapi mails lock install
+.PHONY: help run up down reset status seed test test-fast coverage mutants chaos bench image prometheus lint release migrate schemas openapi mails lock install
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -41,6 +46,19 @@ mails: install  ## Compile the layout of the mails from MJML to HTML
 
 test: lint  ## Lint, then run all tests except the slow ones; make test ARGS="-k webhook", make test ARGS="-m slow"
 	@$(VENV)/python -m pytest -n 3 -m "not slow" $(ARGS)
+
+test-fast: install  ## Run the tests that start no process of the platform and no Kafka; make test-fast ARGS="-m unit"
+	@$(VENV)/python -m pytest -n 3 -m "$(FAST)" $(ARGS)
+
+coverage: install  ## Report the statements and branches that the fast tests execute; pages in .local/coverage
+	@$(VENV)/coverage erase
+	@$(VENV)/coverage run -m pytest -n 3 -m "$(FAST)" $(ARGS)
+	@$(VENV)/coverage combine --quiet
+	@$(VENV)/coverage html --quiet --skip-covered
+	@$(VENV)/coverage report --skip-covered
+
+mutants: install  ## Take out guards of docs/guarantees.md one at a time and check that their tests fail; make mutants ARGS="-j 2 inbox"
+	@$(VENV)/python -m tests.mutants $(or $(ARGS),-j 2)
 
 chaos: install  ## Kill processes at random, then check the invariants; make chaos MINUTES=10 SEED=7 ARGS=--apache
 	@$(VENV)/python -m tests.chaos.random_kills --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -9,11 +9,13 @@ from tests.support import environment  # before the first import of settings
 
 # isort: split
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.orm import Session
 from xdist.scheduler import LoadScopeScheduling
@@ -30,12 +32,28 @@ from tests.support.servers import Servers
 
 def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: stops every process
+    _log_plain_text()
     if config.getoption("numprocesses", None):
         environment.restore_environment()
         config.option.loadscopereorder = False  # keep the order of the collection; do not sort by number of tests
 
 
+def _log_plain_text() -> None:
+    # By default structlog renders each traceback with rich, which takes up to a second.
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(["event"]),
+        ],
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # the one that pytest captures at that moment
+    )
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "topics" in getattr(item, "fixturenames", ()):
+            item.add_marker("broker")
     items.sort(key=_stage)
     if hasattr(config, "workerinput"):  # set by xdist: one of several processes
         items.sort(key=_group_order)
@@ -89,7 +107,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupSchedul
     return GroupScheduling(config, log)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """Start the servers and create a migrated database ``plain`` for tests that roll back."""
     servers = Servers()
@@ -99,9 +117,17 @@ def servers() -> Iterator[Servers]:
         databases.create_database("plain")
         yield servers
         close_clients()
-        databases.drop_all()
+        if not servers.deletes_databases:
+            databases.drop_all()
     finally:
         servers.stop()
+
+
+@pytest.fixture(autouse=True)
+def start_servers(request: pytest.FixtureRequest) -> None:
+    """Start the servers before the first test that is not marked ``unit``."""
+    if not request.node.get_closest_marker("unit"):
+        request.getfixturevalue("servers")
 
 
 def close_clients() -> None:
@@ -111,7 +137,7 @@ def close_clients() -> None:
 
 
 @pytest.fixture(scope="session")
-def plain_engine() -> Iterator[Engine]:
+def plain_engine(servers: Servers) -> Iterator[Engine]:
     engine = create_engine(settings.DATABASE_URL)
     yield engine
     engine.dispose()
@@ -127,7 +153,7 @@ def session(plain_engine: Engine) -> Iterator[Session]:
 
 
 @pytest.fixture(scope="session")
-def committed_database() -> Database:
+def committed_database(servers: Servers) -> Database:
     return databases.create_database("committed")
 
 

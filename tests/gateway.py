@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from celery.contrib.testing.worker import start_worker
 from flask import Flask
 from flask.testing import FlaskClient
@@ -20,6 +21,7 @@ from api import create_app, tokens
 from celery_app import celery_app
 from core import cache as cache_of_reads
 from core.cache import CachedView
+from core.messaging.celery_transport import Transport
 from models.accounts import AccountState
 
 _KEY = RSAKey.generate_key(2048, {"kid": "tests"})
@@ -95,5 +97,8 @@ def running_worker(*services: str) -> Iterator[None]:
     """Run a worker on the queues of ``services``. One at a time: two would share the event loop of the process."""
     for service in services:
         celery_app.loader.import_module(f"workers.{service}")
-    with start_worker(celery_app, pool="threads", concurrency=2, queues=list(services), perform_ping_check=False):
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        # A worker notices that it is to stop when its blocking pop returns: by default after a second.
+        patch.setattr(Transport, "brpop_timeout", 0.05)
+        with start_worker(celery_app, pool="threads", concurrency=2, queues=list(services), perform_ping_check=False):
+            yield

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -76,9 +77,10 @@ def test_message_headers_contain_no_arguments(queue):
 
 def test_full_queue_rejects_messages(queue):
     for _ in range(2):
+        task_queue.enqueue(TASK, MESSAGE, Envelope(sent_at=time.time() - 12.5), limit=2)
+    with pytest.raises(QueueFull) as refused:
         task_queue.enqueue(TASK, MESSAGE, Envelope(), limit=2)
-    with pytest.raises(QueueFull):
-        task_queue.enqueue(TASK, MESSAGE, Envelope(), limit=2)
+    assert refused.value.retry_after_seconds == 13  # the age of the oldest message
     assert queue_redis().llen(queue) == 2
 
 

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from uuid import UUID
 
@@ -19,6 +20,8 @@ from models.events import Event, EventPayload, all_event_types
 from settings import ROOT, SERVICES
 from tests.gateway import gateway
 from workers.runtime.tasks import TASKS, check_signature
+
+pytestmark = pytest.mark.unit
 
 OWN_PACKAGES = {
     *("api", "workers", "bridge", "models", "core", "celery_app", "settings", "migrations", "ops", "stream"),
@@ -46,10 +49,16 @@ PRODUCT = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglo
 celery_app.loader.import_default_modules()  # registers the tasks of all services
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """Return all nodes of the syntax tree of a file."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imports(path: Path) -> Iterator[str]:
     """Yield the full name of every import of a file, including imports inside functions."""
     package = path.relative_to(ROOT).parent.parts
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -62,7 +71,7 @@ def is_within(name: str, packages: set[str]) -> bool:
 
 
 def calls(path: Path) -> Iterator[ast.Call]:
-    yield from (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+    yield from (node for node in nodes(path) if isinstance(node, ast.Call))
 
 
 def called(call: ast.Call) -> str:
@@ -119,7 +128,7 @@ def test_task_names_are_unique():
     named = [
         (of_service(path), node.name)
         for path in (ROOT / "workers").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.FunctionDef)
         and any(_decorator(each).startswith(("task", "job")) for each in node.decorator_list)
     ]

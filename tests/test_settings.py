@@ -7,6 +7,8 @@ import pytest
 
 import settings
 
+pytestmark = pytest.mark.unit
+
 LONG = "x" * 32
 SERVERS = {
     "DATABASE_URL": "postgresql+psycopg2://coursebus:pw@db.example/coursebus?sslmode=verify-full",

@@ -6,6 +6,8 @@ import pytest
 
 from ops import vocabulary
 
+pytestmark = pytest.mark.unit
+
 CONFIG = """
 [[words]]
 forms = ["blorp", "blorps"]

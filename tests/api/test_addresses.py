@@ -7,6 +7,8 @@ import settings
 from api import addresses
 from api.addresses import client_address, client_bucket
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.fixture
 def resolve_address(monkeypatch):

@@ -13,6 +13,8 @@ from models.errors import DomainError
 from stream.server import create_app as create_stream
 from tests.api.test_problems import problem
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.fixture(params=["gateway", "stream"])
 def process(request, monkeypatch) -> Flask:

@@ -16,6 +16,8 @@ from core.commands import Command
 from tests.api.test_problems import problem
 from tests.gateway import gateway
 
+pytestmark = pytest.mark.unit
+
 STRIPE, YOOKASSA, MAIL, AUTH0 = (f"/v1/webhooks/{name}" for name in ("stripe", "yookassa", "email", "auth0"))
 
 

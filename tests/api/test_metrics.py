@@ -85,6 +85,7 @@ def gunicorn(tmp_path: Path) -> Iterator[psutil.Process]:
         running.terminate()
 
 
+@pytest.mark.processes
 def test_metrics_survive_worker_restarts_without_stale_files(gunicorn: psutil.Process, tmp_path: Path):
     url = f"http://127.0.0.1:{gunicorn.environ()['PORT']}"
     requested = 0

@@ -14,6 +14,8 @@ from ops.dev.seed import id_of
 from tests.api.test_policies import ROUTES
 from tests.gateway import gateway
 
+pytestmark = pytest.mark.unit
+
 DOCUMENT = json.loads(generate_openapi.OPENAPI.read_text())
 OPERATIONS = {
     (method.upper(), path): operation

@@ -11,6 +11,8 @@ from api.progress import OfflineBatchSchema
 from api.schemas import Prose, Schema, UtcDateTime
 from api.users import ProfileChangesSchema
 
+pytestmark = pytest.mark.unit
+
 
 class Request(Schema):
     at = UtcDateTime()

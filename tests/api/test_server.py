@@ -18,6 +18,8 @@ from ops.dev.ports import is_free, is_open
 from ops.gunicorn_worker import REQUEST_SECONDS
 from tests.support.polling import eventually
 
+pytestmark = pytest.mark.processes
+
 
 def free_port() -> int:
     with socket.socket() as free:

@@ -22,6 +22,8 @@ from api import tokens
 from models.errors import TokenInvalid, Unavailable
 from tests.api.test_problems import problem
 
+pytestmark = pytest.mark.unit
+
 AUTH0_KEY = RSAKey.generate_key(2048, {"kid": "current", "use": "sig"})
 UNTRUSTED_KEY = RSAKey.generate_key(2048)
 

@@ -8,6 +8,8 @@ import pytest
 from bridge.consumer.key_ordering import KeyOrderedBuffer
 from bridge.record import Record
 
+pytestmark = pytest.mark.unit
+
 PARTITION = ("progress", 0)
 
 

@@ -14,6 +14,8 @@ from bridge.consumer.service_consumer import ServiceConsumer
 from bridge.record import Partition, Record
 from bridge.topics import TopicIdWatcher
 
+pytestmark = pytest.mark.unit
+
 TOPIC, PARTITION = "progress", 1
 EMPTY_POLL, REVOKED, ASSIGNED = "empty poll", "revoked", "assigned"
 

@@ -33,7 +33,7 @@ from workers.courses.authoring import (
     unpublish_course,
 )
 from workers.courses.catalogue import show_course
-from workers.courses.learning import show_lesson
+from workers.courses.learning import enroll, show_access, show_lesson
 from workers.courses.outline import (
     add_section,
     change_lesson,
@@ -50,6 +50,14 @@ def lesson_ids_by_title(course):
 
 def outline_of(shown):
     return {section["title"]: [lesson["title"] for lesson in section["lessons"]] for section in shown["sections"]}
+
+
+def unpublish(session, course):
+    unpublish_course(session, noop_cache, ref=course.slug, caller=author_of(course))
+
+
+def archive(session, course):
+    archive_course(session, noop_cache, ref=course.slug, caller=author_of(course), expected_version=course.version)
 
 
 def test_new_course_is_draft_and_publishes_events(session):
@@ -199,12 +207,28 @@ def test_unpublished_course_is_republished_as_new_version(session):
 def test_archived_course_is_hidden_from_its_author(session):
     course = make_course(session)
     author = author_of(course)
-    archive_course(session, noop_cache, ref=course.slug, caller=author, expected_version=course.version)
+    archive(session, course)
 
     assert published_events(session, course.id)[-1].type == "COURSE_ARCHIVED"
     assert list_own_courses(session, instructor_id=author.user_id, after=None, limit=20)["items"] == []
     with pytest.raises(NotFound):
         publish_course(session, noop_cache, ref=course.slug, caller=author)
+
+
+@pytest.mark.parametrize("withdraw", [unpublish, archive])
+def test_learners_keep_withdrawn_course(session, withdraw):
+    course = make_course(session, price={"amount_minor": 0, "currency": "USD"})
+    learner = Caller(uuid4())
+    enroll(session, user_id=learner.user_id, course_id=course.id)
+    lesson_id = lesson_ids_by_title(course)["Lesson 1"]
+
+    withdraw(session, course)
+
+    assert show_access(session, user_id=learner.user_id, course_id=course.id)["access"]
+    shown = show_lesson(session, course_id=course.id, lesson_id=lesson_id, caller=learner)["view"]
+    assert (shown["title"], shown["content"]) == ("Lesson 1", {"body": "Words."})
+    with pytest.raises(NotFound):
+        enroll(session, user_id=uuid4(), course_id=course.id)
 
 
 def test_own_courses_are_paged_and_include_drafts(session):

@@ -2,10 +2,8 @@
 
 from uuid import uuid4
 
-import msgspec
 import pytest
 
-from core.db import session_factory
 from models.events import DisputeClosed, DisputeOpened
 from tests.courses.factories import make_course, purchase_of
 from tests.courses.test_refunds import enrollment_events, has_access, refund_of
@@ -78,18 +76,3 @@ def test_stale_dispute_event_is_ignored(session, purchase):
     apply_dispute_outcome(session, event=dispute_won(purchase), event_version=4)
     suspend_access(session, event=dispute_opened(purchase), event_version=3)
     assert has_access(session, purchase)
-
-
-@pytest.mark.parametrize(
-    ("task", "make_event"), [("suspend_access", dispute_opened), ("apply_dispute_outcome", dispute_lost)]
-)
-def test_redelivered_dispute_event_is_idempotent(database, deliver, task, make_event):
-    with session_factory("courses").begin() as session:
-        purchase = purchase_of(make_course(session))
-        grant_access(session, event=purchase)
-    message = {"event": msgspec.to_builtins(make_event(purchase))}
-    sent = {"event_id": uuid4(), "event_headers": {"ce_sequence": "3"}}
-    first, second = (deliver(f"courses.{task}", message, **sent) for _ in range(2))
-    assert (first.get("replayed"), second["replayed"]) == (None, True)
-    with session_factory("courses")() as session:
-        assert enrollment_events(session, purchase) == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED"]

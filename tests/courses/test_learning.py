@@ -3,7 +3,6 @@ from datetime import timedelta
 from threading import Barrier
 from uuid import UUID, uuid4
 
-import msgspec
 import pytest
 from sqlalchemy import update
 
@@ -68,44 +67,6 @@ def test_second_access_source_adds_grant_without_event(session):
     enrollment = enrollment_of(session, user_id, course)
     assert [grant.source for grant in enrollment.grants] == ["free", "order"]
     assert len(published_events(session, enrollment.id)) == 1
-
-
-def test_new_purchase_restores_ended_access(session):
-    course = make_course(session)
-    first = purchase_of(course)
-    grant_access(session, event=first)
-    session.execute(update(Grant).where(Grant.user_id == first.user_id).values(status="revoked", reason="refunded"))
-
-    grant_access(session, event=first)  # a redelivery of the old purchase restores nothing
-    assert show_access(session, user_id=first.user_id, course_id=course.id)["access"] is False
-    grant_access(session, event=purchase_of(course, user_id=first.user_id))
-    assert show_access(session, user_id=first.user_id, course_id=course.id)["access"] is True
-    assert len(published_events(session, enrollment_of(session, first.user_id, course).id)) == 2
-
-
-def test_redelivered_purchase_is_idempotent(database, deliver):
-    with session_factory("courses").begin() as session:
-        course = make_course(session)
-    event_id, message = uuid4(), {"event": msgspec.to_builtins(purchase_of(course))}
-    first, second = (deliver("courses.grant_access", message, event_id=event_id) for _ in range(2))
-
-    assert (first.get("replayed"), second["replayed"]) == (None, True)
-    assert (database.count("courses.grants"), database.count("courses.enrollments")) == (1, 1)
-    assert database.value("SELECT count(*) FROM bus.outbox WHERE type = 'ENROLLMENT_CREATED'") == 1
-    assert database.value("SELECT learners FROM courses.catalogue") == 1
-
-
-def test_redelivered_completion_is_counted_once(database, deliver):
-    with session_factory("courses").begin() as session:
-        course = make_course(session)
-        purchase = purchase_of(course)
-        grant_access(session, event=purchase)
-    event_id = uuid4()
-    message = {"event": msgspec.to_builtins(completion_of(course, purchase.user_id, lessons_completed=1))}
-    first, second = (deliver("courses.update_progress_on_completion", message, event_id=event_id) for _ in range(2))
-
-    assert (first.get("replayed"), second["replayed"]) == (None, True)
-    assert database.rows("SELECT lessons_completed, progress_percent FROM courses.enrollments") == [(1, 33)]
 
 
 def test_concurrent_enrollments_create_one(database):

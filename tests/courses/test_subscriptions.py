@@ -2,10 +2,9 @@
 
 from uuid import uuid4
 
-import msgspec
 import pytest
 
-from core.db import new_id, session_factory, utc_now
+from core.db import new_id, utc_now
 from models.courses.enrollments import Enrollment
 from models.events import SubscriptionExpired, SubscriptionRestored, SubscriptionStarted
 from tests.courses.factories import make_course, published_events, purchase_of
@@ -84,15 +83,3 @@ def test_restored_subscription_restores_access(session, courses, started):
     enrollment = Enrollment.find(session, started.user_id, courses[0].id)
     event_types = [event.type for event in published_events(session, enrollment.id)]
     assert event_types == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED", "ENROLLMENT_CREATED"]
-
-
-def test_redelivered_subscription_restore_is_idempotent(database, deliver):
-    with session_factory("courses").begin() as session:
-        course = make_course(session)
-        started = build_event(SubscriptionStarted, user_id=uuid4(), course_ids=[course.id])
-        grant_subscription_access(session, event=started)
-        revoke_subscription_access(session, event=ended(started))
-    message = {"event": msgspec.to_builtins(restored(started))}
-    sent = {"event_id": uuid4(), "event_headers": {"ce_sequence": "3"}}
-    first, second = (deliver("courses.restore_subscription_access", message, **sent) for _ in range(2))
-    assert (first.get("replayed"), second["replayed"]) == (None, True)

@@ -28,6 +28,15 @@ def eventually(look: Callable[[], Found], *, within_seconds: float = TIMEOUT_SEC
         time.sleep(0.05)
 
 
+def problem(response: requests.Response) -> tuple[int, str]:
+    """Return status and code of a problem response."""
+    assert response.headers["Content-Type"] == "application/problem+json"
+    body = response.json()
+    assert body["status"] == response.status_code
+    assert body["request_id"] == response.headers["X-Request-Id"]
+    return body["status"], body["code"]
+
+
 class ScenarioHarness:
     def __init__(self, platform: Platform) -> None:
         self.platform = platform

@@ -7,8 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from .harness import ScenarioHarness, Visitor, eventually
-from .test_bad_input import problem
+from .harness import ScenarioHarness, Visitor, eventually, problem
 from .test_learning import COURSE
 
 pytestmark = pytest.mark.e2e
@@ -111,17 +110,3 @@ def test_unpublished_course_stays_open_to_learners(harness: ScenarioHarness, aut
     archived = author.person.send("DELETE", author.path, If_Match=author.etag())
     assert archived.status_code == 204
     assert pupil.get(f"/v1/me/courses/{author.course['id']}/access").json()["access"]
-
-
-@pytest.mark.parametrize(
-    ("query", "refusal"),
-    [
-        ("sort=relevance", (422, "validation_failed")),
-        ("level=expert", (422, "validation_failed")),
-        ("colour=red", (422, "validation_failed")),
-        ("limit=101", (422, "validation_failed")),
-        ("cursor=made-up", (400, "cursor_invalid")),
-    ],
-)
-def test_invalid_search_query_is_rejected(harness: ScenarioHarness, query: str, refusal: tuple[int, str]) -> None:
-    assert problem(harness.visitor().get(f"/v1/courses?{query}")) == refusal

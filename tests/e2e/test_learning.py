@@ -7,8 +7,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from .harness import ScenarioHarness, Visitor, eventually
-from .test_bad_input import problem
+from .harness import ScenarioHarness, Visitor, eventually, problem
 
 pytestmark = pytest.mark.e2e
 
@@ -146,11 +145,3 @@ def test_quiz_is_passed_and_course_completed_and_reviewed(harness: ScenarioHarne
     assert problem(author.post(restore)) == (428, "precondition_required")
     assert author.person.send("POST", restore, If_Match=seen).status_code == 200
     assert author.person.send("POST", restore, If_Match=seen).status_code == 412
-
-
-def test_progress_requires_enrollment(harness: ScenarioHarness) -> None:
-    visitor, course = harness.learner(), harness.paid_course()
-    lesson = f"/v1/courses/{course['id']}/lessons/{visitor.lessons(course['id'])[0]}"
-    assert problem(visitor.person.put(f"{lesson}/position", {"position_seconds": 1})) == (403, "not_enrolled")
-    assert problem(visitor.person.send("DELETE", f"{lesson}/completion")) == (403, "not_enrolled")
-    assert problem(visitor.get("/v1/certificates/0000-0000-0000-0000")) == (404, "not_found")

@@ -6,8 +6,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from .harness import ScenarioHarness, Visitor, eventually
-from .test_bad_input import problem
+from .harness import ScenarioHarness, Visitor, eventually, problem
 from .test_purchase import assert_purchased_once
 
 pytestmark = pytest.mark.e2e

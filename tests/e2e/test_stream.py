@@ -10,8 +10,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from .harness import ScenarioHarness, Visitor, eventually
-from .test_bad_input import problem
+from .harness import ScenarioHarness, Visitor, eventually, problem
 
 pytestmark = pytest.mark.e2e
 

@@ -47,12 +47,6 @@ def test_yookassa_payment_grants_access_and_fills_timeline(
     eventually(lambda: "access_granted" in steps(learner, checkout["order_id"]))
 
 
-def test_unsupported_currency_is_rejected(harness: ScenarioHarness, learner: Visitor) -> None:
-    body = {"course_id": harness.paid_course("USD")["id"], "provider": "yookassa"}
-    answer = learner.post("/v1/checkouts", body, key=uuid4().hex)
-    assert (answer.status_code, answer.json()["code"]) == (422, "currency_not_supported")
-
-
 def test_forged_webhooks_are_ignored(harness: ScenarioHarness, learner: Visitor, course: Any) -> None:
     checkout = learner.check_out(course["id"], provider="yookassa")
     assert send_forged_webhook(harness, checkout["redirect_url"]) == 403

@@ -12,6 +12,8 @@ import stripe
 import settings
 from tests.support.polling import eventually
 
+pytestmark = pytest.mark.unit
+
 SECRET = settings.STRIPE_WEBHOOK_SECRETS[0]
 
 

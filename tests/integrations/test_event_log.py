@@ -81,16 +81,6 @@ def test_database_rejects_pii_in_feed(session: Session):
         session.execute(update(EventLogEntry).values(data={"pii": {}}))
 
 
-def test_redelivered_event_is_stored_once(deliver, database: Database):
-    event, event_id = build_event(CoursePurchased), new_id()
-    for _ in range(2):
-        deliver(
-            "integrations.append_event_to_log", {"event": event}, event_id=event_id, event_headers=headers_of(event)
-        )
-
-    assert database.count("integrations.events") == 1
-
-
 def test_replay_after_inbox_pruning_stores_event_once(deliver, database: Database):
     event, event_id = build_event(CoursePurchased), new_id()
     for _ in range(2):

@@ -52,13 +52,6 @@ def test_rotated_secret_is_never_stored(admin: Person, database: Database, heade
     assert rotated.json["secret"] != endpoint["secret"]
 
 
-def names_of(schema: Any) -> set[str]:
-    """Return the names of all fields in a response of the OpenAPI document."""
-    if isinstance(schema, dict):
-        return set(schema) | {name for part in schema.values() for name in names_of(part)}
-    return {name for part in schema for name in names_of(part)} if isinstance(schema, list) else set()
-
-
 def test_secret_responses_match_route_policy():
     secret = {
         (method, path)

@@ -25,6 +25,8 @@ from tests.operations.commands import course_message
 from tests.support.databases import Database
 from tests.support.polling import eventually
 
+pytestmark = pytest.mark.processes
+
 COMMANDS = 300
 EVENTS = 60  # few enough to be handled within the drain timeout of the bridge
 WORKER = ["celery", "-A", "celery_app", "worker", "-P", "threads", "-c", "4", "-Q", "courses", "--without-mingle"]

@@ -10,6 +10,8 @@ from api import rpc
 from models.errors import DomainError
 from workers.runtime.execution import failure
 
+pytestmark = pytest.mark.unit
+
 ALL_ERRORS = sorted(DomainError.by_name.values(), key=lambda cls: cls.__name__)
 
 

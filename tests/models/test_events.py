@@ -13,6 +13,8 @@ from bridge.routes import ROUTES, producers_of
 from models.events import UserCreated, all_event_types
 from ops import generate_schemas
 
+pytestmark = pytest.mark.unit
+
 TYPES = [event.type for event in all_event_types()]
 
 

@@ -15,6 +15,8 @@ import structlog
 from core import log
 from settings import ROOT
 
+pytestmark = pytest.mark.unit
+
 SECRETS = {
     "an e-mail address": "ada@example.com",
     "a token": "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl",

@@ -6,6 +6,8 @@ import pytest
 
 from core.money import currencies, decimal_places, format_amount, to_decimal
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(
     ("amount_minor", "currency", "text"),

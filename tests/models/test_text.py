@@ -7,6 +7,8 @@ import pytest
 
 from core.text import IDENTITY_TEXT_MAX_LENGTH, LINE_PATTERN, is_line, line_or_none, strip_directional_formatting
 
+pytestmark = pytest.mark.unit
+
 LINES = {
     "Persian with a non-joiner": "علی\u200cرض\u0627",
     "Japanese with an ideographic space": "山田\u3000太郎",

@@ -17,6 +17,8 @@ from workers.notifications.channels.addresses import Mailbox
 from workers.notifications.channels.email import build_message
 from workers.notifications.channels.mime import MalformedMail
 
+pytestmark = pytest.mark.unit
+
 
 def make_delivery(*, mandatory: bool = False, **data) -> Delivery:
     return Delivery(

@@ -10,6 +10,8 @@ from tests.notifications.factories import EVENT_BY_HANDLER, payment_succeeded
 from workers.notifications.notification_rules import REMINDER_RULES, RULES
 from workers.notifications.rendering import LANGUAGES, TEMPLATES, language_of, render
 
+pytestmark = pytest.mark.unit
+
 TEMPLATE_NAMES = {rule.template for rule in (*RULES.values(), *REMINDER_RULES.values())}
 
 

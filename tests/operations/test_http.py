@@ -6,10 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-import celery_app
 from api import bulkheads, rpc
-from core.messaging import task_queue
-from core.redis import queue_redis
 from tests.courses.factories import fields
 from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.support.databases import Database
@@ -100,24 +97,6 @@ def test_malformed_operation_id_returns_404(ann: Person, name: str):
 
 def test_reads_ignore_respond_async(ann: Person):
     assert ann.get("/v1/courses", Prefer="respond-async").status_code == 200
-
-
-def test_full_queue_returns_503_with_retry_after(ann: Person, monkeypatch):
-    monkeypatch.setattr(celery_app.settings, "QUEUE_LIMIT", 1)
-    monkeypatch.setattr("core.messaging.task_queue.enqueue.__kwdefaults__", {"task_id": None, "limit": 1})
-    ann.get("/v1/me")  # creates the user
-    with queue_redis().pipeline() as pipeline:
-        pipeline.delete("courses")
-        pipeline.execute()
-    monkeypatch.setattr(task_queue, "route_task", lambda name, *_: {"queue": f"idle:{name.partition('.')[0]}"})
-    try:
-        task_queue.enqueue("courses.x", {}, task_queue.Envelope(sent_at=task_queue.time.time() - 12.5))
-
-        response = ann.get("/v1/me/enrollments")
-    finally:
-        queue_redis().delete("idle:courses")
-
-    assert (response.status_code, response.json["code"], response.headers["Retry-After"]) == (503, "queue_full", "13")
 
 
 def test_slow_service_does_not_block_other_services(ann: Person, monkeypatch):

@@ -125,18 +125,6 @@ def test_domain_error_ends_operation_without_retry(database: Database):
     assert outcome(operation_id) == ("failed", "NotFound")
 
 
-def test_repeated_key_returns_the_same_operation(database: Database):
-    operation = {"kind": "courses.create_course", "message": course_message(), "owner": "auth0|ann", "claim": claim()}
-    of_operation = claim() | {"scope": "respond-async"}
-
-    first = deliver("courses.accept_operation", operation, claim=of_operation)
-    second = deliver("courses.accept_operation", operation, claim=of_operation)
-
-    assert second["result"] == first["result"]
-    assert second["replayed"]
-    assert database.count("bus.operations") == 1
-
-
 @pytest.mark.parametrize("operation_first", [True, False])
 def test_idempotency_key_is_shared_by_sync_and_async(database: Database, operation_first: bool):  # noqa: FBT001
     message = course_message()

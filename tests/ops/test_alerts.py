@@ -11,6 +11,8 @@ from ops.dev.processes import platform
 from ops.prometheus.local import local_config
 from settings import ROOT, STATE_DIR
 
+pytestmark = pytest.mark.unit
+
 RULES = ROOT / "ops" / "prometheus" / "rules.yml"
 ALERTS = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule]
 
@@ -24,6 +26,7 @@ def promtool(*arguments: str) -> str:
     return "" if completed.returncode == 0 else completed.stdout + completed.stderr
 
 
+@pytest.mark.processes
 @with_promtool
 def test_alert_rules_pass_promtool_tests():
     assert promtool("test", "rules", "rules_test.yml") == ""

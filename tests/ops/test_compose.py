@@ -11,6 +11,8 @@ import yaml
 from ops.dev.processes import platform
 from settings import ROOT, STATE_DIR
 
+pytestmark = pytest.mark.unit
+
 PATH, DEMO = ROOT / "ops" / "compose.yml", ROOT / "ops" / "demo.yml"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(PATH.read_text())["services"]
 OWN_SERVICES = {name: service for name, service in SERVICES.items() if service.get("image") == "coursebus"}

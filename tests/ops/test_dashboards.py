@@ -11,6 +11,8 @@ import yaml
 from core.money import currencies
 from settings import ROOT
 
+pytestmark = pytest.mark.unit
+
 GRAFANA = ROOT / "ops" / "grafana"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in (GRAFANA / "dashboards").glob("*.json")}
 COLUMNS = 24

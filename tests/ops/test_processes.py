@@ -7,6 +7,8 @@ import pytest
 from ops.dev import processes
 from settings import SERVICES
 
+pytestmark = pytest.mark.unit
+
 
 def test_every_service_has_a_worker(tmp_path: Path):
     names = {process.name for process in processes.platform(tmp_path, 8000)}

@@ -13,6 +13,8 @@ from settings import ROOT
 from tests.support import environment
 from tests.support.polling import eventually, run_concurrently
 
+pytestmark = [pytest.mark.unit, pytest.mark.processes]
+
 _START_STACK_SCRIPT = """
 import sys, time
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Reopened lessons, playback positions and merged offline progress."""
 
 from dataclasses import replace
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -121,15 +122,21 @@ def test_events_with_same_id_from_two_devices_are_independent(session: Session):
     assert learner.merge(first, ahead) == [None, "lesson_locked"]
 
 
-def test_course_progress_list_is_paged(session: Session):
-    learner = Learner(session)
-    other = Learner(session)
-    session.get_one(CourseProgress, (other.user_id, other.course_id)).user_id = learner.user_id
+def test_progress_is_paged_by_latest_start(session: Session):
+    user_id, same_time = uuid4(), NOON + timedelta(days=1)
+    courses = [Learner(session, user_id=user_id).course_id for _ in range(4)]
+    started = dict(zip(courses, (NOON, same_time, same_time, NOON + timedelta(days=2)), strict=True))
+    for course_id, at in started.items():
+        session.get_one(CourseProgress, (user_id, course_id)).started_at = at
     session.flush()
-    first = list_progress(session, user_id=learner.user_id, after=None, limit=1)
-    second = list_progress(session, user_id=learner.user_id, after=first["next"], limit=1)
-    listed = {page["items"][0]["course_id"] for page in (first, second)}
-    assert (listed, second["next"]) == ({learner.course_id, other.course_id}, None)
+
+    pages, after = [], None
+    while not pages or after:
+        page = list_progress(session, user_id=user_id, after=after, limit=1)
+        pages.append([progress["course_id"] for progress in page["items"]])
+        after = page["next"]
+
+    assert pages == [[each] for each in sorted(courses, key=lambda each: (started[each], each), reverse=True)]
 
 
 def test_concurrent_completions_are_all_counted(database: Database, deliver):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from sqlalchemy import create_engine, make_url, text
@@ -12,7 +13,6 @@ from sqlalchemy.pool import NullPool
 
 import settings
 from core import db
-from settings import SERVICES
 from tests.support import environment
 
 _TEMPLATE = f"{environment.RUN}_template"
@@ -23,7 +23,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = create_engine(url, poolclass=NullPool)
+        # A chaos test may have restarted PostgreSQL since the last use.
+        self._engine = create_engine(url, pool_pre_ping=True)
 
     def rows(self, sql: str, **values: Any) -> list[tuple[Any, ...]]:
         """Return the rows that ``sql`` selects."""
@@ -58,7 +59,7 @@ def create_database(name: str) -> Database:
 
 
 def drop_all() -> None:
-    """Drop every database of this run: a server from DATABASE_URL outlives the run."""
+    """Drop every database of this run, on a server from DATABASE_URL, which outlives the run."""
     for (name,) in Database(environment.SERVER_URL).rows(
         "SELECT datname FROM pg_database WHERE datname LIKE :ours", ours=f"{environment.RUN}%"
     ):
@@ -90,10 +91,11 @@ _CLEAR = """
         LOOP EXECUTE 'DELETE FROM ' || name; END LOOP;
     END $$"""
 
+# One engine for each database and service of a run: connecting and compiling statements takes longer than most tests.
+db.connect = cache(db.connect)
+
 
 def _use(url: str) -> None:
-    for service in SERVICES:
-        db.engine(service).dispose()
     db.engine.cache_clear()
     db.session_factory.cache_clear()
     settings.DATABASE_URL = url

@@ -7,12 +7,16 @@ for it. A PORT_BASE that is already set is kept, and servers that listen on its 
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from uuid import uuid4
 
 from ops.dev.ports import OFFSETS, free_base
 
+# Otherwise this process and each that it starts compile all modules again, which takes longer than most tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 _BEFORE = dict(os.environ)
 
 os.environ.setdefault(
@@ -25,6 +29,7 @@ PLATFORM_ENVIRON = {
     "EMAIL_LEASE_SECONDS": "12",
     "IDEMPOTENCY_LEASE_SECONDS": "6",
     "VISIBILITY_TIMEOUT_SECONDS": "12",
+    "AUDIT_EVERY_SECONDS": "20",  # the audit also measures the lag, which tests/e2e/test_monitoring.py waits for
     "COMMAND_TIMEOUT_SECONDS": "5",
     "WATCHDOG_SECONDS": "2",
     "KAFKA_FETCH_WAIT_MS": "100",  # with shorter waits the idle embedded brokers use half a core

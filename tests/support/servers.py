@@ -14,6 +14,11 @@ class Servers:
         self.stack = Stack(environment.STATE_DIR, environment.PORT_BASE, environ=environment.PLATFORM_ENVIRON)
         self.stack.processes = [each for each in self.stack.processes if not self._is_up(each)]
 
+    @property
+    def deletes_databases(self) -> bool:
+        """Whether ``stop`` deletes the databases, because this run has started PostgreSQL."""
+        return any(process.name == "postgres" for process in self.stack.processes)
+
     def start(self) -> None:
         """Start PostgreSQL, both Valkeys, Kafka, MongoDB and the mail sink."""
         self.stack.start(SERVERS)

@@ -12,9 +12,7 @@ from tests.support.deliveries import deliver
 _ROUNDS = 50
 
 
-def deliver_pending_events(
-    database: Database, *, twice: bool = False, excluded_handlers: tuple[str, ...] = ()
-) -> list[str]:
+def deliver_pending_events(database: Database, *, excluded_handlers: tuple[str, ...] = ()) -> list[str]:
     """Deliver every event to its handlers in order; returns the event types. ``excluded_handlers`` are skipped."""
     delivered = []
     for _ in range(_ROUNDS):
@@ -27,23 +25,22 @@ def deliver_pending_events(
             handlers = [handler for handler in ROUTES.get(record.type, []) if handler not in excluded_handlers]
             # As in the bridge, a postponed handler runs again, and an event is done when all its handlers have
             # committed.
-            done = [_handled(handler, record, twice=twice) for handler in handlers]
+            done = [_handled(handler, record) for handler in handlers]
             if all(done):
                 database.execute("UPDATE bus.outbox SET published_at = now() WHERE id = :id", id=record.event_id)
                 delivered.append(record.type)
     raise AssertionError(f"events are still pending: {pending}")
 
 
-def _handled(handler: str, record: Record, *, twice: bool) -> bool:
-    for _ in range(2 if twice else 1):
-        reply = deliver(
-            handler,
-            {"event": record.value},
-            event_id=record.event_id,
-            event_headers=cloudevent_attributes(record.headers),
-        )
-        if error := reply.get("error"):
-            assert DomainError.from_wire(error).transient, (handler, reply)
-            return False
-        assert "result" in reply, (handler, reply)
+def _handled(handler: str, record: Record) -> bool:
+    reply = deliver(
+        handler,
+        {"event": record.value},
+        event_id=record.event_id,
+        event_headers=cloudevent_attributes(record.headers),
+    )
+    if error := reply.get("error"):
+        assert DomainError.from_wire(error).transient, (handler, reply)
+        return False
+    assert "result" in reply, (handler, reply)
     return True

@@ -293,13 +293,20 @@ def test_account_created_blocked_is_blocked(session: Session):
 
 
 def test_accounts_with_same_email_stay_separate(session: Session):
-    first, second = make_user(session, email_verified=True), make_user(session, email_verified=False)
+    verified, unverified = make_sub(), make_sub()
 
-    assert first.id != second.id
-    assert [(user.email, user.email_verified) for user in (first, second)] == [
-        ("ann@example.com", True),
-        ("ann@example.com", False),
-    ]
+    receive(session, event("created", verified, 0, email_verified=True))
+    receive(session, event("created", unverified, 1, email_verified=False))
+    ids = [user_of(session, sub).id for sub in (verified, unverified)]
+    receive(session, event("deleted", unverified, 2))
+    receive(session, event("updated", verified, 3, name="Anna"))
+
+    assert ids[0] != ids[1]
+    assert user_of(session, verified).id == ids[0]
+    assert user_of(session, unverified) is None
+    payloads = session.scalars(select(OutboxEvent.payload).where(OutboxEvent.type == "USER_CREATED"))
+    created = {payload["user_id"]: payload["pii"]["email_verified"] for payload in payloads}
+    assert [created[str(each)] for each in ids] == [True, False]
 
 
 def test_non_user_events_are_acknowledged(session: Session):

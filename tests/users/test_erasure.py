@@ -197,25 +197,6 @@ def test_every_service_handles_erasure_and_export():
         assert {f"{service}.{verb}" for service in SERVICES} <= set(ROUTES[event])
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_redelivered_erasure_publishes_event_once(ann: Ann, service: str):
-    ann.request_erasure()
-    deliver_pending_events(ann.database, twice=True)
-
-    payloads = ann.database.rows(
-        "SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_ERASED' AND aggregatetype = :topic", topic=service
-    )
-    assert [payload["service"] for (payload,) in payloads] == [service]
-
-
-def test_redelivered_confirmations_list_each_service_once(ann: Ann):
-    operation_id = ann.request_erasure()
-    deliver_pending_events(ann.database, twice=True)
-
-    services = [part["service"] for part in ann.operation(operation_id)["result"]["services"]]
-    assert services == sorted(SERVICES)
-
-
 def test_valid_token_of_erased_user_is_rejected(ann: Ann):
     ann.request_erasure()
     reply = deliver("users.get_or_create_user", {"sub": ann.sub, "email": ann.email, "name": "Ann"})

@@ -1,7 +1,6 @@
 """Data exports: every service exports its part, and the gateway combines the parts."""
 
 from collections.abc import Iterator
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -81,15 +80,6 @@ def test_repeated_idempotency_key_returns_same_export(ann: Person, database: Dat
 
 def test_missing_export_returns_404(ann: Person):
     assert ann.get("/v1/me/export").status_code == 404
-
-
-def test_redelivered_export_parts_publish_event_once(ann: Person, database: Database):
-    accepted = ann.send("POST", "/v1/me/export")
-    deliver_pending_events(database, twice=True)
-
-    parts: list[Any] = database.rows("SELECT payload FROM bus.outbox WHERE type = 'USER_DATA_EXPORTED'")
-    assert sorted(payload["service"] for (payload,) in parts) == sorted(SERVICES)
-    assert ann.get(accepted.headers["Location"]).json["status"] == "succeeded"
 
 
 def test_export_of_another_user_is_not_found(ann: Person, database: Database):

@@ -20,6 +20,8 @@ from tests.support.receiver import running_receiver
 from workers.runtime import safe_http
 from workers.runtime.safe_http import HttpResult, UrlNotAllowed, is_public, parse_url, resolve
 
+pytestmark = pytest.mark.unit
+
 
 def send_post(url: str, *, timeout_seconds: float = 2) -> HttpResult:
     headers = {"Content-Type": "application/json"}

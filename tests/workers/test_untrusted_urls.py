@@ -20,6 +20,8 @@ from workers.notifications.channels.push import PushResult
 from workers.notifications.devices import register_device
 from workers.runtime import safe_http
 
+pytestmark = pytest.mark.unit
+
 HOSTILE = [
     *("https://127.0.0.1\\.fcm.googleapis.com/x", "https://evil.test\\@fcm.googleapis.com/x", "https://evil.test\\/x"),
     *("https://fcm.googleapis.com@127.0.0.1/x", "https://user:password@fcm.googleapis.com/x", "https://@127.0.0.1/x"),
