@@ -107,5 +107,5 @@ def test_prometheus_scrapes_processes_and_answers_panels(harness: ScenarioHarnes
 
     rules = [rule for group in prometheus("rules")["groups"] for rule in group["rules"]]
     assert {rule["health"] for rule in rules} == {"ok"}
-    money = {"PaidWithoutAccess", "LedgerOffBalance", "WebhooksNotApplied"}
+    money = {"PaidWithoutAccess", "LedgerUnbalanced", "WebhooksNotApplied"}
     assert not [rule["name"] for rule in rules if rule["name"] in money and rule["state"] == "firing"]

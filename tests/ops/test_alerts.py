@@ -96,15 +96,15 @@ def is_inhibited(alert: dict[str, str], by: dict[str, str]) -> bool:
 @pytest.mark.parametrize(
     ("down", "alert", "expected"),
     [
-        ("stream", {"alertname": "QueueStandsStill", "service": "payments"}, False),
-        ("users", {"alertname": "QueueStandsStill", "service": "payments"}, False),
-        ("payments", {"alertname": "QueueStandsStill", "service": "payments"}, True),
-        ("courses", {"alertname": "ConsumerLags", "service": "courses"}, True),
-        ("gateway", {"alertname": "OutboxStandsStill", "service": "payments"}, False),
-        ("bridge", {"alertname": "OutboxStandsStill", "service": "payments"}, True),
-        ("bridge", {"alertname": "ConsumerLags", "service": "courses"}, True),
-        ("bridge", {"alertname": "QueueStandsStill", "service": "payments"}, False),
-        ("payments", {"alertname": "LedgerOffBalance"}, False),
+        ("stream", {"alertname": "QueueStalled", "service": "payments"}, False),
+        ("users", {"alertname": "QueueStalled", "service": "payments"}, False),
+        ("payments", {"alertname": "QueueStalled", "service": "payments"}, True),
+        ("courses", {"alertname": "ConsumerLag", "service": "courses"}, True),
+        ("gateway", {"alertname": "OutboxStalled", "service": "payments"}, False),
+        ("bridge", {"alertname": "OutboxStalled", "service": "payments"}, True),
+        ("bridge", {"alertname": "ConsumerLag", "service": "courses"}, True),
+        ("bridge", {"alertname": "QueueStalled", "service": "payments"}, False),
+        ("payments", {"alertname": "LedgerUnbalanced"}, False),
     ],
 )
 def test_process_down_inhibits_only_caused_alerts(down: str, alert: dict[str, str], *, expected: bool):
@@ -113,5 +113,5 @@ def test_process_down_inhibits_only_caused_alerts(down: str, alert: dict[str, st
 
 def test_inhibited_alerts_have_the_compared_label():
     exprs = {alert["alert"]: str(alert) for alert in ALERTS}
-    for name in ("ProcessDown", "QueueStandsStill", "ConsumerLags"):
+    for name in ("ProcessDown", "QueueStalled", "ConsumerLag"):
         assert "service" in exprs[name], name
