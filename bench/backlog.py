@@ -123,7 +123,7 @@ def skip_rate(events: int, running: subprocess.Popen[bytes]) -> float:
 
     samples = [sample()]
     while samples[-1][1] < events:
-        time.sleep(0.5)  # each scrape also queries the databases
+        time.sleep(0.5)
         samples.append(sample())
     # The last sample is from after the end of the reading, at an unknown time.
     (began, first, cpu_before), (ended, last, cpu) = samples[0], samples[-2] if len(samples) > 2 else samples[-1]
