@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow as ma
+import msgspec
 from flask import request
 from flask.views import MethodView
 
@@ -15,7 +16,7 @@ from api.rpc import call_for_webhook
 from api.schemas import Schema
 from core.webhook_signatures import verify_address, verify_stripe
 from models.commands import ReceiveWebhook
-from models.commands.payments import IncomingWebhook
+from models.commands.payments import STRIPE_EVENT_TYPES, IncomingWebhook
 
 from .blueprint import blp
 
@@ -36,6 +37,8 @@ class StripeWebhook(MethodView):
         body, signature = webhook_body(), request.headers.get("Stripe-Signature", "")
         secrets = [secret.encode() for secret in settings.STRIPE_WEBHOOK_SECRETS]
         verify_stripe(body, signature, secrets, at=datetime.now(UTC))
+        if not _is_handled(body):
+            return {"received": True}
         return _forward("stripe", body, {"stripe-signature": signature})
 
 
@@ -50,6 +53,18 @@ class YooKassaWebhook(MethodView):
         """
         verify_address(client_address(), settings.YOOKASSA_TRUSTED_NETWORKS, sender="yookassa")
         return _forward("yookassa", webhook_body(), {})
+
+
+class _StripeEvent(msgspec.Struct):
+    type: str
+
+
+def _is_handled(body: bytes) -> bool:
+    """Return whether the payments service handles this Stripe event. A malformed event is left to the service."""
+    try:
+        return msgspec.json.decode(body, type=_StripeEvent).type in STRIPE_EVENT_TYPES
+    except ValueError:  # msgspec's errors, and UnicodeDecodeError
+        return True
 
 
 def _forward(provider: str, body: bytes, headers: dict[str, str]) -> Any:

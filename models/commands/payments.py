@@ -12,6 +12,30 @@ from core.commands import Command
 
 Action = Literal["accept", "release", "refund"]
 
+# Types of Stripe events that change a Checkout Session, its payment, refunds or disputes. Other types are redundant; an
+# endpoint that is subscribed to all receives several of them for each purchase.
+STRIPE_EVENT_TYPES = frozenset(
+    {
+        "checkout.session.completed",
+        "checkout.session.async_payment_succeeded",
+        "checkout.session.async_payment_failed",
+        "checkout.session.expired",
+        "payment_intent.succeeded",
+        "payment_intent.payment_failed",
+        "payment_intent.canceled",
+        "payment_intent.amount_capturable_updated",
+        "charge.refunded",
+        "refund.created",
+        "refund.updated",
+        "refund.failed",
+        "charge.dispute.created",
+        "charge.dispute.updated",
+        "charge.dispute.closed",
+        "charge.dispute.funds_withdrawn",
+        "charge.dispute.funds_reinstated",
+    }
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class IncomingWebhook:

@@ -14,6 +14,7 @@ from core.db import session_factory
 from models.payments import PaymentAttempt
 from tests.gateway import Person, gateway, running_worker, trust_test_tokens
 from tests.payments.harness import make_offer
+from tests.payments.test_webhooks import SECRET, signed
 from workers import payments
 
 
@@ -94,6 +95,22 @@ def test_webhooks_do_not_block_buyers(buyer):
             stack.enter_context(rpc.bulkheads.slot("webhooks"))
 
         assert buyer.get("/v1/orders").status_code == 200
+
+
+def test_unhandled_stripe_event_takes_no_queue_slot(buyer, monkeypatch):
+    monkeypatch.setattr(settings, "STRIPE_WEBHOOK_SECRETS", (SECRET,))
+    webhooks = [signed(type=type_) for type_ in ("customer.created", "payment_intent.succeeded")]
+
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(rpc.bulkheads.slot("webhooks"))
+        answers = [
+            buyer.client.post("/v1/webhooks/stripe", data=webhook["body"], headers=webhook["headers"])
+            for webhook in webhooks
+        ]
+
+    assert [answer.status_code for answer in answers] == [200, 503]
+    assert answers[0].json == {"received": True}
 
 
 def test_unchanged_order_returns_304(buyer, free_course_ids):

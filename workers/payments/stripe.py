@@ -12,7 +12,7 @@ import stripe
 import settings
 from core.log import get_logger
 from core.webhook_signatures import MAX_CLOCK_SKEW, verify_stripe
-from models.commands.payments import IncomingWebhook
+from models.commands.payments import STRIPE_EVENT_TYPES, IncomingWebhook
 from models.errors import (
     PaymentRefused,
     ProviderOutcomeUnknown,
@@ -25,7 +25,6 @@ from models.payments import DisputeSnapshot, PaymentSnapshot, ProviderTransactio
 from .provider import PaymentRequest, ProviderNotification, RefundRequest
 from .stripe_amounts import StripeAmounts, from_stripe, to_stripe
 from .stripe_mapping import (
-    HANDLED_EVENTS,
     StripeEvent,
     dispute_snapshot,
     map_status,
@@ -194,7 +193,7 @@ class Stripe:
     def parse_webhook(self, webhook: IncomingWebhook, *, at: datetime) -> ProviderNotification | None:
         verify_stripe(webhook.body, webhook.headers.get("stripe-signature", ""), self._webhook_secrets, at=at)
         event = parse_event(webhook.body)
-        if event.type not in HANDLED_EVENTS:
+        if event.type not in STRIPE_EVENT_TYPES:
             return None
         if event.livemode != self.live_mode:
             raise SignatureInvalid("the live mode of the event differs from the key's")
@@ -203,7 +202,7 @@ class Stripe:
     def list_events(self, since: datetime) -> Iterator[ProviderNotification]:
         # Not by delivery_success: Stripe counts no delivery as failed while an endpoint is disabled or missing.
         created = {"gte": int((since - EVENT_LIST_DELAY).timestamp())}
-        query: Any = {"types": sorted(HANDLED_EVENTS), "created": created, "limit": 100}
+        query: Any = {"types": sorted(STRIPE_EVENT_TYPES), "created": created, "limit": 100}
         with _translate_errors():
             for listed in self._client.v1.events.list(query).auto_paging_iter():
                 try:

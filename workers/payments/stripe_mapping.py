@@ -13,29 +13,6 @@ from models.payments.payment_attempts import ProviderPaymentStatus
 
 from .stripe_amounts import from_stripe
 
-# Events that change a Checkout Session, its payment, refunds or disputes. Other event types are redundant.
-HANDLED_EVENTS = frozenset(
-    {
-        "checkout.session.completed",
-        "checkout.session.async_payment_succeeded",
-        "checkout.session.async_payment_failed",
-        "checkout.session.expired",
-        "payment_intent.succeeded",
-        "payment_intent.payment_failed",
-        "payment_intent.canceled",
-        "payment_intent.amount_capturable_updated",
-        "charge.refunded",
-        "refund.created",
-        "refund.updated",
-        "refund.failed",
-        "charge.dispute.created",
-        "charge.dispute.updated",
-        "charge.dispute.closed",
-        "charge.dispute.funds_withdrawn",
-        "charge.dispute.funds_reinstated",
-    }
-)
-
 # Other statuses are pending: "requires_action" waits for the buyer, "pending" for the bank.
 _REFUND_STATUS: dict[str, Literal["pending", "succeeded", "failed"]] = {
     "succeeded": "succeeded",
