@@ -22,7 +22,6 @@ _RETRY_DELAY = timedelta(seconds=15)
 _MAX_RETRY_DELAY = timedelta(hours=1)
 MAX_CRASHES = 12
 _PROBLEM_MAX_LENGTH = 500
-_FIRST_PULL = timedelta(days=3)
 _LISTED_FOR = timedelta(days=30)  # Stripe lists events for this long
 
 
@@ -154,9 +153,16 @@ class ProviderPull(Base):
 
     @classmethod
     def since(cls, session: Session, provider: str, account: str, *, at: datetime) -> datetime:
-        """Return the start of the next pull: the end of the last one, or _FIRST_PULL ago if there was none."""
+        """Return the start of the next pull: the end of the last one, but at most _LISTED_FOR ago.
+
+        The first pull starts at the first attempt at this account, because nothing of ours can have happened before.
+        """
         last = session.get(cls, (provider, account), populate_existing=True)
-        return max(last.pulled_until, at - _LISTED_FOR) if last else at - _FIRST_PULL
+        if last:
+            return max(last.pulled_until, at - _LISTED_FOR)
+        of_account = (PaymentAttempt.provider == provider) & (PaymentAttempt.account == account)
+        first_attempt_at = session.scalar(select(func.min(PaymentAttempt.created_at)).where(of_account))
+        return max(first_attempt_at or at, at - _LISTED_FOR)
 
     @classmethod
     def finish(cls, session: Session, provider: str, account: str, *, until: datetime) -> None:

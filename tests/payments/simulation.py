@@ -4,6 +4,7 @@ Everything is deterministic: the test reads the providers' webhooks from their s
 jobs, and moves the clock.
 """
 
+import io
 import json
 import sqlite3
 import sys
@@ -21,6 +22,7 @@ import msgspec
 import pytest
 import requests
 import stripe
+from sqlalchemy import NullPool, create_engine
 from yookassa.domain.exceptions.api_error import ApiError
 
 import celery_app
@@ -38,7 +40,6 @@ from ops.fakes.stripe.events import signature
 from tests.courses.factories import make_course
 from tests.fakes.conftest import FakeProcess
 from tests.payments.test_races import CommittingTransactions
-from tests.support import databases
 from tests.support.databases import Database
 from tests.support.deliveries import deliver
 from tests.support.events import build_event
@@ -142,19 +143,57 @@ class Command:
     key: str
 
 
+class SavedRows:
+    """The rows of a database, kept outside of it and restored before each sequence."""
+
+    def __init__(self, database: Database) -> None:
+        self._engine = create_engine(database.url, poolclass=NullPool)
+        self._tables: dict[str, str] = {}
+        with self._cursor() as cursor:
+            cursor.execute(
+                "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables"
+                " WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND tablename <> 'alembic_version'"
+            )
+            for (table,) in cursor.fetchall():
+                rows = io.StringIO()
+                cursor.copy_expert(f"COPY {table} TO STDOUT", rows)
+                self._tables[table] = rows.getvalue()
+
+    def restore(self) -> None:
+        """Replace all rows by the saved ones."""
+        with self._cursor() as cursor:
+            cursor.execute("SET LOCAL session_replication_role = replica")  # neither foreign keys nor triggers
+            cursor.execute("; ".join(f"DELETE FROM {table}" for table in self._tables))  # noqa: S608 names from there
+            for table, rows in self._tables.items():
+                if rows:
+                    cursor.copy_expert(f"COPY {table} FROM STDIN", io.StringIO(rows))
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Any]:
+        connection = self._engine.raw_connection()
+        try:
+            yield connection.cursor()
+            connection.commit()
+        finally:
+            connection.close()
+
+
 class PaymentsSimulation:
     def __init__(self, database: Database, fakes: dict[str, FakeProvider], clock_: Clock) -> None:
         self.database, self.fakes, self.clock = database, fakes, clock_
         self.crash_at: str | None = None
         self.seen: Counter[str] = Counter()
         self._read = dict.fromkeys(fakes, 0)
+        self._set_clock()
+        self._seed()
+        self._seeded = SavedRows(database)
         self.reset()
 
     def reset(self) -> None:
         """Start over with a buyer who has bought nothing."""
-        databases.clear(self.database)
+        self._seeded.restore()
         queue_redis().delete(*settings.SERVICES, RELAY_HINT)
-        self.clock.offset = START - datetime.now(UTC)
+        self._set_clock()
         for name, fake in self.fakes.items():
             fake.reset(START)
             self._read[name] = max([number for number, _body in fake.webhooks(0)], default=0)
@@ -163,7 +202,9 @@ class PaymentsSimulation:
         self.pending: list[Pending] = []
         self.crash_at = None
         self._keys = 0
-        self._seed()
+
+    def _set_clock(self) -> None:
+        self.clock.offset = START - datetime.now(UTC)
 
     def _seed(self) -> None:
         with session_factory("courses").begin() as session:
@@ -204,6 +245,7 @@ class PaymentsSimulation:
         try:
             reply = deliver(command.task, command.message, claim=claim, seconds_left=20)
         except Killed:
+            self.seen["crash"] += 1
             # The lease of its idempotency key expires before the client repeats the command.
             self.advance(minutes=1)
             return None
@@ -317,8 +359,8 @@ class PaymentsSimulation:
         at_stripe = [("stripe", page["id"]) for page in self.fakes["stripe"].documents("checkout.session")]
         return at_stripe + [("yookassa", page["id"]) for page in self.fakes["yookassa"].documents("payment")]
 
-    def refund_at_provider(self, provider: str, payment_id: str, amount_minor: int) -> None:
-        """Refund in the provider's dashboard; does nothing if the provider refuses."""
+    def refund_at_provider(self, provider: str, payment_id: str, amount_minor: int) -> bool:
+        """Refund in the provider's dashboard; return whether the provider accepted it."""
         adapter: Any = payments._PROVIDERS[provider]  # noqa: SLF001 as the worker injects them
         try:
             if provider == "stripe":
@@ -329,6 +371,8 @@ class PaymentsSimulation:
         except (stripe.StripeError, ApiError, requests.RequestException) as error:
             # disputed, above the refundable amount, or an injected fault
             log.info("refund at the provider refused", reason=str(error))
+            return False
+        return True
 
 
 def move_time(monkeypatch: pytest.MonkeyPatch, moved: Clock) -> None:

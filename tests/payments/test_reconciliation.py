@@ -19,6 +19,7 @@ from tests.payments.harness import PaymentsHarness, make_offer, paid_snapshot
 from tests.payments.test_races import CommittingTransactions
 from tests.support.polling import run_concurrently
 from workers.payments import database_metrics
+from workers.payments.provider import ProviderNotification
 from workers.payments.reconciliation import (
     fetch_undelivered_events,
     list_reconciliations,
@@ -61,6 +62,21 @@ def webhooks_disabled(harness):
         fake_stripe.faults(drop_webhooks=MANY)
 
 
+class Listing:
+    """A provider without events; one of its calls fails."""
+
+    def __init__(self, account: str, *, fails_at: int | None = None) -> None:
+        self.account = account
+        self.since_values: list[datetime] = []
+        self._fails_at = fails_at
+
+    def list_events(self, since: datetime) -> Iterator[ProviderNotification]:
+        self.since_values.append(since)
+        if len(self.since_values) == self._fails_at:
+            raise ProviderUnavailable("Books")
+        return iter(())
+
+
 def pull(harness: PaymentsHarness) -> None:
     harness.enqueued.clear()
     fetch_undelivered_events(harness.transactions, harness.providers, harness.enqueue_after_commit)
@@ -94,25 +110,28 @@ def test_event_accepted_by_another_endpoint_is_found(harness, session):
 
 
 def test_pull_continues_after_last_complete_pull(harness, session, monkeypatch):
-    since_values = []
-
-    class Listing:
-        account = "books"
-
-        def list_events(self, since):
-            since_values.append(since)
-            if len(since_values) == 2:
-                raise ProviderUnavailable("Books")
-            return iter(())
-
-    listing = {"stripe": Listing()}
+    listing = Listing("books", fails_at=2)
     began = utc_now()
-    fetch_undelivered_events(harness.transactions, listing, harness.enqueue_after_commit)
+    fetch_undelivered_events(harness.transactions, {"stripe": listing}, harness.enqueue_after_commit)
     with pytest.raises(ProviderUnavailable):
-        fetch_undelivered_events(harness.transactions, listing, harness.enqueue_after_commit)
-    fetch_undelivered_events(harness.transactions, listing, harness.enqueue_after_commit)
-    assert since_values[0] < began - timedelta(days=2)
-    assert began <= since_values[1] == since_values[2]
+        fetch_undelivered_events(harness.transactions, {"stripe": listing}, harness.enqueue_after_commit)
+    fetch_undelivered_events(harness.transactions, {"stripe": listing}, harness.enqueue_after_commit)
+
+    assert began <= listing.since_values[1] == listing.since_values[2]
+
+
+@pytest.mark.parametrize(("days_ago", "since_days_ago"), [(None, 0), (9, 9), (40, 30)])
+def test_first_pull_starts_at_first_attempt(harness, session, days_ago, since_days_ago):
+    listing = Listing("books")
+    for days in [1, days_ago] if days_ago else []:
+        attempt = harness.attempt(harness.checkout(make_offer(session)))
+        attempt.account, attempt.created_at = listing.account, utc_now() - timedelta(days=days)
+    session.flush()
+
+    fetch_undelivered_events(harness.transactions, {"stripe": listing}, harness.enqueue_after_commit)
+
+    [since] = listing.since_values
+    assert abs(utc_now() - timedelta(days=since_days_ago) - since) < timedelta(minutes=1)
 
 
 def test_malformed_event_does_not_stop_pull(harness, session, webhooks_disabled):
