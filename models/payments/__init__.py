@@ -5,8 +5,10 @@ from .coupons import Coupon, Redemption
 from .disputes import Dispute, DisputeSnapshot
 from .offers import Offer
 from .order_history import OrderHistoryEntry
+from .order_repository import Orders
 from .orders import Order
-from .payment_attempts import PaymentAttempt, PaymentSnapshot, PaymentTerms
+from .payment_attempts import PaymentAttempt
+from .payment_snapshots import PaymentSnapshot, PaymentTerms
 from .plans import Plan
 from .provider_erasures import ProviderErasure
 from .provider_events import ProviderEvent, ProviderPull
@@ -15,6 +17,7 @@ from .reconciliations import ProviderTransaction, ReconciledDay, Reconciliation
 from .refunds import Refund, RefundSnapshot
 from .resolutions import Resolution
 from .saved_methods import SavedMethod
+from .subscription_repository import Subscriptions
 from .subscriptions import Subscription
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "Offer",
     "Order",
     "OrderHistoryEntry",
+    "Orders",
     "PaymentAttempt",
     "PaymentSnapshot",
     "PaymentTerms",
@@ -42,4 +46,5 @@ __all__ = [
     "Resolution",
     "SavedMethod",
     "Subscription",
+    "Subscriptions",
 ]

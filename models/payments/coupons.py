@@ -74,6 +74,14 @@ class Coupon(Revised, Base):
         return coupon
 
     @classmethod
+    def get(cls, session: Session, coupon_id: UUID) -> Self:
+        """Return a coupon without lock. Raises NotFound."""
+        coupon = session.get(cls, coupon_id)
+        if coupon is None:
+            raise NotFound("coupon", str(coupon_id))
+        return coupon
+
+    @classmethod
     def get_for_update(cls, session: Session, coupon_id: UUID) -> Self:
         """Return a coupon, locked. Raises NotFound."""
         coupon = session.get(cls, coupon_id, with_for_update=True, populate_existing=True)

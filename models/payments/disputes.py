@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, UniqueConstraint, select
@@ -12,10 +12,8 @@ from core.db import Base, new_id
 from models.errors import NotFound
 from models.events import DisputeClosed, DisputeOpened
 
+from .orders import Order
 from .payment_attempts import PaymentAttempt
-
-if TYPE_CHECKING:
-    from .orders import Order
 
 ProviderDisputeStatus = Literal["inquiry", "open", "won", "lost"]
 DisputeStatus = Literal[
@@ -148,7 +146,7 @@ class Dispute(Base):
         """The amount that the bank has withheld or taken."""
         return self.amount_minor if _COUNTERS[self.status] else 0
 
-    def apply(self, order: "Order", snapshot: DisputeSnapshot, *, at: datetime) -> DisputeOpened | DisputeClosed | None:
+    def apply(self, order: Order, snapshot: DisputeSnapshot, *, at: datetime) -> DisputeOpened | DisputeClosed | None:
         """Apply the provider's state and recalculate the order's status; returns the event to publish, or None.
 
         A snapshot of an earlier status is outdated and changes nothing. Without a change of the status, a new amount is
@@ -186,7 +184,7 @@ class Dispute(Base):
             setattr(attempt, counter, getattr(attempt, counter) + self.amount_minor)
 
     def _changed(
-        self, order: "Order", attempt: PaymentAttempt, *, before: DisputeStatus, had_access: bool, at: datetime
+        self, order: Order, attempt: PaymentAttempt, *, before: DisputeStatus, had_access: bool, at: datetime
     ) -> DisputeOpened | DisputeClosed | None:
         """Return the event about the change of the dispute from the status ``before``, or None."""
         about: dict[str, Any] = {

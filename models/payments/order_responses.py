@@ -1,13 +1,11 @@
 """Representations of an order in API responses."""
 
-from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from typing import Any
 
-if TYPE_CHECKING:
-    from .orders import Order
+from .orders import Order, as_rows
 
 
-def order_response(order: "Order") -> dict[str, Any]:
+def order_response(order: Order) -> dict[str, Any]:
     """Return the representation in GET /v1/orders/{id}."""
     return {
         "id": order.id,
@@ -30,7 +28,7 @@ def order_response(order: "Order") -> dict[str, Any]:
     }
 
 
-def free_checkout_response(order: "Order") -> dict[str, Any]:
+def free_checkout_response(order: Order) -> dict[str, Any]:
     """Return the response of POST /v1/checkouts for a free order, which needs no checkout session."""
     return {
         "id": order.id,
@@ -41,7 +39,3 @@ def free_checkout_response(order: "Order") -> dict[str, Any]:
         "redirect_url": None,
         "expires_at": None,
     }
-
-
-def as_rows(courses: dict[UUID, str]) -> list[dict[str, Any]]:
-    return [{"course_id": str(course_id), "title": title} for course_id, title in courses.items()]

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from models.errors import AccountErased, AlreadyPurchased
 from models.personal_data import is_erased
 
+from .order_repository import Orders
 from .orders import BLOCKS_REPURCHASE, Order
 from .quote import PurchaseQuote
 
@@ -54,7 +55,7 @@ def find_refund_reason(session: Session, order: Order) -> str | None:
         return REASON_ACCOUNT_ERASED
     if order.subscription_id:
         # The order had expired, and another order has paid its period since, or is pending for it.
-        return REASON_DUPLICATE_PAYMENT if order.competing_order_id(session) else None
+        return REASON_DUPLICATE_PAYMENT if Orders(session).competing_id(order) else None
     lock_purchases(session, order.user_id)
     return REASON_ALREADY_OWNED if set(order.courses) <= owned_courses(session, order.user_id) else None
 

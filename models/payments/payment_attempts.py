@@ -4,24 +4,19 @@ The outcome comes only from the state fetched from the provider (``PaymentSnapsh
 never from a webhook's body or the buyer's return to the success URL.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, false, func, select
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base, new_id
 from models.errors import NotFound
 
-if TYPE_CHECKING:
-    from .orders import Order
+from .payment_snapshots import PaymentSnapshot, PaymentTerms
 
-ProviderPaymentStatus = Literal[
-    "requires_action", "processing", "authorized", "succeeded", "failed", "canceled", "expired"
-]
 AttemptStatus = Literal[
     "created",  # committed before the provider is called; the call may have been made or not
     "requires_action",  # the checkout session is open
@@ -42,59 +37,9 @@ LIVE = frozenset({"created", "requires_action", "processing", "authorized", "unk
 SETTLED = frozenset({"succeeded", "duplicate"})
 # A mismatch in one of these fields means that the snapshot is not of this attempt's checkout session.
 IDENTITY_FIELDS = frozenset({"account", "live_mode", "checkout_session_id"})
-_ENDED = frozenset({"succeeded", "failed", "canceled", "expired"})
 
 _FIRST_SYNC_AFTER = timedelta(minutes=1)
 _MAX_SYNC_INTERVAL = timedelta(hours=6)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaymentTerms:
-    """The parameters of a checkout session. Different terms need another session."""
-
-    provider: str
-    account: str
-    live_mode: bool
-    amount_minor: int
-    currency: str
-    success_url: str
-    cancel_url: str | None
-    receipt_email: str | None = None
-    saves_method: bool = False  # the provider saves the buyer's card for later charges
-    # The provider's ids of a saved card to charge without the buyer, and of its customer; None: checkout session.
-    method_id: str | None = None
-    customer_id: str | None = None
-    is_scheduled: bool = False  # charged by the renewal job, not requested by the buyer
-
-
-@dataclass(frozen=True, kw_only=True)
-class PaymentSnapshot:
-    """The state of a checkout session and its payment, fetched from the provider and translated to our statuses."""
-
-    account: str
-    live_mode: bool
-    checkout_session_id: str | None  # None: the session was never created
-    checkout_url: str | None
-    checkout_session_open: bool  # the buyer can still pay, also after a decline
-    payment_id: str | None
-    status: ProviderPaymentStatus
-    amount_minor: int
-    currency: str
-    captured_minor: int
-    order_id: str | None  # order_id, attempt_id: from our metadata on the provider's object
-    attempt_id: str | None
-    failure_reason: str | None = None  # the provider's code of the last decline
-    receipt: str | None = None  # status of the fiscal receipt: pending, succeeded, canceled
-    method_id: str | None = None  # the saved payment method, for later charges
-    customer_id: str | None = None
-    still_payable: bool = False  # we gave the session up, but the provider still accepts a payment
-
-    @property
-    def is_final(self) -> bool:
-        """Whether the state at the provider cannot change any more, so polling may stop."""
-        if self.checkout_session_open or self.still_payable:
-            return False
-        return self.status in _ENDED and not (self.status == "succeeded" and self.receipt == "pending")
 
 
 class PaymentAttempt(Base):
@@ -143,8 +88,6 @@ class PaymentAttempt(Base):
     expires_at: Mapped[datetime]
     next_sync_at: Mapped[datetime | None]
     syncs: Mapped[int]
-
-    order: Mapped["Order"] = relationship(lazy="raise", back_populates="attempts")
 
     @classmethod
     def create(cls, terms: PaymentTerms, *, ttl: timedelta, at: datetime) -> Self:

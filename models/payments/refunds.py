@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 from uuid import UUID, uuid5
 
 from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, select
@@ -12,10 +12,8 @@ from core.db import Base, new_id
 from models.errors import NotFound, OrderNotPaid, PaymentInReview, RefundTooLarge
 from models.events import PaymentRefunded, RefundReversed
 
+from .orders import Order
 from .payment_attempts import PaymentAttempt
-
-if TYPE_CHECKING:
-    from .orders import Order
 
 RefundStatus = Literal[
     "created",  # committed before the provider is called; the call may have been made or not
@@ -167,7 +165,7 @@ class Refund(Base):
     @classmethod
     def create_for_order(
         cls,
-        order: "Order",
+        order: Order,
         amount_minor: int | None,
         *,
         command_id: UUID,
@@ -298,9 +296,7 @@ class Refund(Base):
             return self.object_id is None and snapshot.status == "succeeded"
         return self.status != "review"
 
-    def apply(
-        self, order: "Order", snapshot: RefundSnapshot, *, at: datetime
-    ) -> PaymentRefunded | RefundReversed | None:
+    def apply(self, order: Order, snapshot: RefundSnapshot, *, at: datetime) -> PaymentRefunded | RefundReversed | None:
         """Apply the provider's state and recalculate the order's status; returns the event to publish, or None."""
         if not self.accepts(snapshot):
             return None

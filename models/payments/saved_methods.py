@@ -10,7 +10,8 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base
 
-from .payment_attempts import PaymentAttempt, PaymentSnapshot
+from .payment_attempts import PaymentAttempt
+from .payment_snapshots import PaymentSnapshot
 
 
 class SavedMethod(Base):

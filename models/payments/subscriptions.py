@@ -5,17 +5,14 @@ attempts. The outcome of an order is applied here under the order's lock. To avo
 before the subscription.
 """
 
-from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy import Text, cast, exists, func, select
-from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-from core.db import Aggregate, Base, new_id
-from models.errors import AlreadySubscribed, NotFound, PaymentInProgress, SubscriptionEnded
+from core.db import Aggregate, Base
+from models.errors import SubscriptionEnded
 from models.events import (
     Event,
     SubscriptionCanceled,
@@ -96,107 +93,6 @@ class Subscription(Aggregate, Base):
     created_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
 
-    @classmethod
-    def get_or_create_open(
-        cls, session: Session, *, user_id: UUID, plan: Plan, provider: str, receipt_email: str | None, at: datetime
-    ) -> Self:
-        """Get or create the buyer's subscription to ``plan`` that needs a payment, locked.
-
-        Raises AlreadySubscribed if it is active or will be canceled at the period end, PaymentInProgress if a
-        concurrent transaction is ending the previous subscription.
-        """
-        row = {
-            "id": new_id(),
-            "version": 0,
-            "user_id": user_id,
-            "plan_id": plan.id,
-            "status": "incomplete",
-            "provider": provider,
-            "plan_name": plan.name,
-            "amount_minor": plan.amount_minor,
-            "currency": plan.currency,
-            "interval": plan.interval,
-            "course_ids": plan.course_ids,
-            "receipt_email": receipt_email,
-            "anchor_at": at,
-            "periods": 0,
-            "period_start": at,
-            "period_end": at,
-            "had_trial": False,
-            "trial_end_notified": False,
-            "failed_charges": 0,
-            "cancel_at_period_end": False,
-            "next_step_at": at + INCOMPLETE_TTL,
-            "created_at": at,
-        }
-        # Serialize the buyer's checkouts: two plans with a common course must not both start with a trial.
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"subscriptions of {user_id}", 0))))
-        session.execute(insert(cls).values(row).on_conflict_do_nothing())
-        mine = select(cls.id).where(cls.user_id == user_id, cls.plan_id == plan.id, cls.status.in_(OPEN))
-        subscription_id = session.scalars(mine).one_or_none()
-        if subscription_id is None:
-            raise PaymentInProgress("plan", str(plan.id))  # a concurrent transaction is ending the previous one
-        subscription, _order = cls.get_for_update(session, subscription_id)
-        if subscription.status == "active" or subscription.cancel_at_period_end:
-            raise AlreadySubscribed(str(plan.id))
-        if subscription.status == "incomplete":
-            # A started subscription keeps its terms. Its provider changes in ``start_paid_period`` only: a session may
-            # stay unpaid.
-            subscription.apply_plan_terms(plan)
-            subscription.provider, subscription.receipt_email = provider, receipt_email
-        return subscription
-
-    @classmethod
-    def get_for_update(cls, session: Session, subscription_id: UUID) -> tuple[Self, Order | None]:
-        """Lock the pending order of a subscription, if any, then the subscription; returns both."""
-        [found] = cls.all_locked(session, [subscription_id])
-        return found
-
-    @classmethod
-    def all_locked(cls, session: Session, subscription_ids: Collection[UUID]) -> list[tuple[Self, Order | None]]:
-        """Lock the pending orders of subscriptions, then the subscriptions, each by id; returns them in pairs.
-
-        Applying a payment takes the locks in the same order. If another transaction added a pending order between the
-        locks, all are released by a savepoint and taken again.
-        """
-        wanted = select(cls).where(cls.id.in_(subscription_ids)).order_by(cls.id).with_for_update()
-        pending = select(Order.id).where(Order.subscription_id.in_(subscription_ids), Order.status == "pending")
-        while True:
-            with session.begin_nested() as savepoint:
-                orders = {
-                    each.subscription_id: each for each in Order.locked_of_subscriptions(session, subscription_ids)
-                }
-                found = session.scalars(wanted.execution_options(populate_existing=True)).all()
-                if set(session.scalars(pending)) == {order.id for order in orders.values()}:
-                    return [(each, orders.get(each.id)) for each in found]
-                savepoint.rollback()
-
-    @classmethod
-    def get(cls, session: Session, subscription_id: UUID, *, user_id: UUID) -> Self:
-        """Return a user's subscription without lock. Raises NotFound, also for another user's subscription."""
-        subscription = session.get(cls, subscription_id)
-        if subscription is None or subscription.user_id != user_id:
-            raise NotFound("subscription", str(subscription_id))
-        return subscription
-
-    @classmethod
-    def list_page(cls, session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> list[Self]:
-        """List a user's started subscriptions, newest first. ``after`` is the last id of the previous page."""
-        theirs = select(cls).where(cls.user_id == user_id, cls.status != "incomplete").order_by(cls.id.desc())
-        return list(session.scalars((theirs.where(cls.id < after) if after else theirs).limit(limit)))
-
-    @classmethod
-    def list_for_user(cls, session: Session, user_id: UUID, *, for_update: bool = False) -> list[Self]:
-        """Return all subscriptions of a user, oldest first; locked if ``for_update``."""
-        theirs = select(cls).where(cls.user_id == user_id).order_by(cls.id)
-        return list(session.scalars(theirs.with_for_update() if for_update else theirs))
-
-    @classmethod
-    def due(cls, session: Session, *, at: datetime, limit: int) -> list[UUID]:
-        """Return the ids of subscriptions whose next step is due, without locking them."""
-        due = select(cls.id).where(cls.next_step_at <= at).order_by(cls.next_step_at).limit(limit)
-        return list(session.scalars(due))
-
     @property
     def title(self) -> str:
         return self.plan_name
@@ -205,18 +101,6 @@ class Subscription(Aggregate, Base):
         """Copy the plan's current terms."""
         self.plan_name, self.interval, self.course_ids = plan.name, plan.interval, plan.course_ids
         self.amount_minor, self.currency = plan.amount_minor, plan.currency
-
-    def is_trial_eligible(self, session: Session, plan: Plan) -> bool:
-        """Whether it starts with a trial.
-
-        It does not if the buyer has had a trial of any plan that contains a course of this plan.
-        """
-        if not plan.trial_days or self.status != "incomplete":
-            return False
-        same = Subscription.course_ids.op("?|")(cast(plan.course_ids, ARRAY(Text)))
-        return not session.scalar(
-            select(exists().where(Subscription.user_id == self.user_id, Subscription.had_trial, same))
-        )
 
     def start_trial(self, plan: Plan, *, at: datetime) -> list[Event]:
         """Start the trial, without a payment; returns the events to publish."""
@@ -422,13 +306,6 @@ class Subscription(Aggregate, Base):
             restored_at=at,
         )
         return [restored]
-
-    @classmethod
-    def replacement_of(cls, session: Session, subscription_id: UUID) -> UUID | None:
-        """Return the id of the buyer's other open subscription to the same plan, or None. Locks nothing."""
-        this = session.get_one(cls, subscription_id)
-        others = (cls.user_id == this.user_id) & (cls.plan_id == this.plan_id) & (cls.id != this.id)
-        return session.scalar(select(cls.id).where(others, cls.status.in_(OPEN)))
 
     def _started_event(self, at: datetime) -> SubscriptionStarted:
         return SubscriptionStarted(

@@ -16,13 +16,15 @@ from core.commands import Command
 from core.db import new_id, utc_now
 from models.commands.payments import IncomingWebhook
 from models.events import CoursePublished
-from models.payments import Bundle, Coupon, Order, PaymentAttempt, PaymentSnapshot, ProviderEvent
+from models.payments import Bundle, Coupon, Order, Orders, PaymentAttempt, PaymentSnapshot, ProviderEvent
+from models.payments.order_responses import order_response
 from tests.fakes.conftest import FakeProcess, WebhookReceiver
 from tests.fakes.conftest import ReceivedWebhook as Sent
 from tests.support.tasks import Killed
 from workers.payments.checkouts import start_checkout
 from workers.payments.offers import upsert_offer
-from workers.payments.payment_sync import apply_payment_snapshot, sync_attempt, sync_checkout
+from workers.payments.payment_flow import apply_payment_snapshot
+from workers.payments.payment_sync import sync_attempt, sync_checkout
 from workers.payments.provider import Providers
 from workers.payments.refunds import refund_order
 from workers.payments.stripe import Stripe
@@ -121,7 +123,10 @@ class PaymentsHarness:
         return self.session.get_one(PaymentAttempt, checkout["id"])
 
     def order(self, checkout: dict[str, Any]) -> Order:
-        return Order.get_for_update(self.session, checkout["order_id"])
+        return Orders(self.session).get_for_update(checkout["order_id"])
+
+    def order_response(self, checkout: dict[str, Any]) -> dict[str, Any]:
+        return order_response(self.order(checkout))
 
     def pay(self, checkout: dict[str, Any], outcome: str = "succeed", **more: str) -> None:
         attempt = self.attempt(checkout)
@@ -255,7 +260,7 @@ def event_types(session: Session, order_id: UUID) -> list[str]:
 def timeline_steps(harness: PaymentsHarness, checkout: dict[str, Any]) -> list[str]:
     """Return the steps of the order's timeline."""
     harness.session.flush()
-    return [step.step for step in harness.order(checkout).list_history(harness.session, limit=50, after=None)]
+    return [step.step for step in Orders(harness.session).list_history(harness.order(checkout), limit=50, after=None)]
 
 
 def make_coupon(session: Session, **terms: Any) -> str:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from models.errors import CheckoutOutcomeUnknown, PaymentInProgress, PaymentRefused, ProviderUnavailable
-from models.payments import Order, PaymentAttempt, Subscription
+from models.payments import Order, Orders, PaymentAttempt, Subscription
 from tests.payments.harness import make_offer, make_snapshot, make_stripe, make_yookassa
 from tests.payments.test_subscriptions import (  # noqa: F401 fixtures
     charge_statuses,
@@ -19,7 +19,8 @@ from tests.payments.test_subscriptions import (  # noqa: F401 fixtures
     subscribe,
     time,
 )
-from workers.payments.payment_sync import fetch_or_open_checkout_session, sync_attempt
+from workers.payments.payment_flow import PaymentFlow
+from workers.payments.payment_sync import sync_attempt
 from workers.payments.provider import provider_of
 
 
@@ -137,13 +138,13 @@ def test_refusal_seen_by_two_callers_counts_once(harness, make_plan, time):
     run(harness)
     next_step_at = subscription.next_step_at
     [order] = (
-        order for order in Order.list_for_user_for_update(harness.session, harness.buyer) if order.status == "pending"
+        order for order in Orders(harness.session).list_for_user_for_update(harness.buyer) if order.status == "pending"
     )
     [attempt] = order.attempts
     harness.session.expunge(attempt)
     attempt.status = "created"  # as the second caller has read it
 
     with pytest.raises(PaymentRefused):
-        fetch_or_open_checkout_session(harness.transactions, harness.providers, attempt, order)
+        PaymentFlow(harness.transactions, harness.providers).refresh(attempt, order)
 
     assert (subscription.failed_charges, subscription.next_step_at) == (1, next_step_at)

@@ -22,7 +22,7 @@ def test_bundle_purchase_publishes_one_event_per_course(harness, session):
     course_ids = [make_offer(session, title=f"Course {number}") for number in range(3)]
     checkout = harness.buy(bundle_id=make_bundle(session, *course_ids))
     assert harness.event_types(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED"] + ["COURSE_PURCHASED"] * 3
-    order = harness.order(checkout).to_response()
+    order = harness.order_response(checkout)
     assert (order["amount_minor"], order["course_id"]) == (6000, None)
     assert [course["course_id"] for course in order["courses"]] == [str(course_id) for course_id in course_ids]
 

@@ -12,11 +12,11 @@ from models.errors import (
     ReturnUrlNotAllowed,
 )
 from models.events import CourseUpdated
-from models.payments import Order
+from models.payments import Orders
 from tests.payments.harness import PaymentsHarness, make_offer, paid_snapshot
 from tests.support.tasks import Killed
 from workers.payments.offers import update_offer
-from workers.payments.payment_sync import apply_payment_snapshot
+from workers.payments.payment_flow import apply_payment_snapshot
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_unknown_outcome_leaves_order_pending(harness, course_id, fault):
     harness.fake_stripe.faults(**{fault: 3})  # the SDK tries three times
     with pytest.raises(CheckoutOutcomeUnknown) as unknown:
         harness.checkout(course_id)
-    order = Order.get_for_update(harness.session, unknown.value.args[0])
+    order = Orders(harness.session).get_for_update(unknown.value.args[0])
     [attempt] = order.attempts
     assert (order.status, attempt.status) == ("pending", "unknown")
 
@@ -189,7 +189,7 @@ def test_provider_refusal_fails_attempt_but_not_order(harness, session):
     with pytest.raises(PaymentRefused, match="url_invalid"):
         harness.checkout(course_id, success_url="ftp://shop.test/done")
     checkout = harness.checkout(course_id)
-    assert [attempt.status for attempt in Order.get_for_update(session, checkout["order_id"]).attempts] == [
+    assert [attempt.status for attempt in Orders(session).get_for_update(checkout["order_id"]).attempts] == [
         "failed",
         "requires_action",
     ]

@@ -13,11 +13,12 @@ from models.errors import (
     ProviderOutcomeUnknown,
 )
 from models.events import EnrollmentCreated
-from models.payments import Order
+from models.payments import Orders
 from tests.payments.harness import PaymentsHarness, make_offer, make_snapshot, timeline_steps
 from tests.support.events import build_event
 from workers.payments.orders import cancel_order, expire_orders, record_access_granted, show_timeline
-from workers.payments.payment_sync import apply_payment_snapshot, capture_or_void, sync_attempt
+from workers.payments.payment_flow import PaymentFlow, apply_payment_snapshot
+from workers.payments.payment_sync import sync_attempt
 
 PURCHASE_EVENTS = ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
@@ -135,7 +136,7 @@ def test_mismatched_authorization_goes_to_review(harness, yookassa_checkout):
         amount_minor=1,
         payment_id=attempt.checkout_session_id,
     )
-    assert capture_or_void(harness.transactions, harness.providers, attempt, authorized) is authorized
+    assert PaymentFlow(harness.transactions, harness.providers).capture_or_void(attempt, authorized) is authorized
     assert attempt.status == "review"
 
 
@@ -190,7 +191,7 @@ def test_order_with_unknown_session_can_be_canceled(harness, course_id):
     harness.fake_yookassa.faults(drop_response_after_commit=1)
     with pytest.raises(CheckoutOutcomeUnknown) as unknown:
         harness.checkout(course_id, provider="yookassa")
-    [attempt] = Order.get_for_update(harness.session, unknown.value.args[0]).attempts
+    [attempt] = Orders(harness.session).get_for_update(unknown.value.args[0]).attempts
     assert cancel(harness, {"order_id": attempt.order_id})["status"] == "canceled"
     harness.fake_yookassa.pay(attempt.checkout_session_id, "succeed")
     harness.sync({"id": attempt.id})

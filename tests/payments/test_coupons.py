@@ -57,7 +57,7 @@ def test_coupon_discounts_order(harness, session, course_id, terms, amount_minor
     code = make_coupon(session, **terms)
     checkout = harness.checkout(course_id, coupon=code.lower())
     assert checkout["amount_minor"] == amount_minor
-    order = harness.order(checkout).to_response()
+    order = harness.order_response(checkout)
     assert (order["coupon"], order["discount_minor"]) == (code, 4900 - amount_minor)
     assert order["amount_minor"] == amount_minor
 
@@ -103,7 +103,7 @@ def test_refused_checkout_does_not_redeem_coupon(harness, session, course_id):
     assert (other["amount_minor"], redemption_count(session, code)) == (4410, 1)
     harness.buyer = refused_buyer
     again = harness.checkout(course_id)
-    assert (again["amount_minor"], harness.order(again).to_response()["discount_minor"]) == (4900, 0)
+    assert (again["amount_minor"], harness.order_response(again)["discount_minor"]) == (4900, 0)
 
 
 def test_coupon_below_minimum_charge_is_not_redeemed(harness, session):
@@ -120,7 +120,7 @@ def test_failed_payment_releases_coupon(harness, session, course_id):
 
     harness.apply(checkout, status="failed", checkout_session_open=False)
 
-    order = harness.order(checkout).to_response()
+    order = harness.order_response(checkout)
     assert (order["status"], order["coupon"], order["amount_minor"], redemption_count(session, code)) == (
         "pending",
         None,
@@ -137,7 +137,7 @@ def test_full_refund_returns_coupon_but_keeps_it_on_order(harness, session, cour
 
     harness.refund(checkout)
 
-    assert (redemption_count(session, code), harness.order(checkout).to_response()["coupon"]) == (0, code)
+    assert (redemption_count(session, code), harness.order_response(checkout)["coupon"]) == (0, code)
     assert harness.buy(course_id, coupon=code)
     assert redemption_count(session, code) == 1
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from core.bus.outbox import OutboxEvent
 from core.db import session_factory, utc_now
 from models.errors import AlreadyPurchased, RefundTooLarge
-from models.payments import Dispute, DisputeSnapshot, Order, PaymentAttempt, ProviderTransaction, Reconciliation
+from models.payments import Dispute, DisputeSnapshot, Orders, PaymentAttempt, ProviderTransaction, Reconciliation
 from models.payments.ledger import LedgerTransaction, imbalances
 from models.payments.reconciliations import DAY
 from tests.payments.harness import PaymentsHarness, event_types, make_offer, paid_snapshot, timeline_steps
@@ -23,7 +23,8 @@ from tests.support.polling import run_concurrently
 from workers.payments.checkouts import start_checkout
 from workers.payments.disputes import apply_dispute, list_disputes
 from workers.payments.ledger import list_ledger_entries
-from workers.payments.payment_sync import apply_payment_snapshot, sync_attempt
+from workers.payments.payment_flow import apply_payment_snapshot
+from workers.payments.payment_sync import sync_attempt
 
 CONCURRENCY = 24
 DISPUTE_ENTRIES = {"provider.stripe.main": -4900, "disputes": 4900}
@@ -382,7 +383,7 @@ def test_concurrent_dispute_updates_apply_once(database, stripe, fake_stripe):
 
     def apply_in_transaction(snapshot: DisputeSnapshot) -> None:
         with session_factory("payments").begin() as session:
-            order = Order.get_for_update(session, checkout["order_id"])
+            order = Orders(session).get_for_update(checkout["order_id"])
             apply_dispute(session, order, order.attempt(checkout["id"]), snapshot)
 
     apply_in_transaction(opened)

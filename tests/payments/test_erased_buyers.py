@@ -8,7 +8,7 @@ from sqlalchemy import select
 from core.db import utc_now
 from models.errors import AccountErased, ProviderOutcomeUnknown
 from models.events import UserDeleted
-from models.payments import Order, ProviderErasure, Refund, SavedMethod
+from models.payments import Order, Orders, ProviderErasure, Refund, SavedMethod
 from models.payments.ledger import imbalances
 from tests.payments.harness import PaymentsHarness, make_offer
 from tests.payments.test_subscriptions import make_plan, start, subscribe, time  # noqa: F401 fixtures
@@ -93,7 +93,7 @@ def test_unopened_session_is_not_opened_after_erasure(harness, session):
         harness.checkout(course_id)
     harness.fake_stripe.faults(error_500=0)
     [order] = session.scalars(select(Order).where(Order.user_id == harness.buyer))
-    [attempt] = Order.get_for_update(session, order.id).attempts
+    [attempt] = Orders(session).get_for_update(order.id).attempts
     pages = len(harness.checkout_sessions())
     erase(harness)
 

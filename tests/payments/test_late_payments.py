@@ -4,7 +4,7 @@
 
 import pytest
 
-from models.payments import Order, PaymentAttempt, Refund
+from models.payments import Orders, PaymentAttempt, Refund
 from tests.payments.harness import PaymentsHarness, make_offer, paid_snapshot
 from tests.payments.test_subscription_deadlines import live_attempt, lose_charge_response
 from tests.payments.test_subscriptions import (  # noqa: F401 fixtures
@@ -17,7 +17,7 @@ from tests.payments.test_subscriptions import (  # noqa: F401 fixtures
     subscription_events,
     time,
 )
-from workers.payments.payment_sync import apply_payment_snapshot
+from workers.payments.payment_flow import apply_payment_snapshot
 
 
 @pytest.fixture
@@ -59,8 +59,7 @@ def test_late_payment_for_paid_period_is_duplicate(harness, subscription, abando
 
 
 def test_late_payment_replaces_pending_order_of_period(harness, subscription, abandoned_charge, time):
-    renewal_order = Order.get_or_create_for_period(
-        harness.session,
+    renewal_order = Orders(harness.session).get_or_create_for_period(
         user_id=harness.buyer,
         subscription_id=subscription.id,
         period=subscription.next_period(),

@@ -12,7 +12,7 @@ from models.payments import PaymentAttempt
 from models.payments.ledger import LedgerEntry, LedgerTransaction, imbalances
 from tests.payments.harness import make_offer, paid_snapshot
 from workers.payments.ledger import list_ledger_accounts, list_ledger_entries
-from workers.payments.payment_sync import apply_payment_snapshot
+from workers.payments.payment_flow import apply_payment_snapshot
 
 CAPTURED = {"status": "succeeded", "checkout_session_open": False, "captured_minor": 4900}
 

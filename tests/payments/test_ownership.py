@@ -13,7 +13,8 @@ from tests.payments.harness import PaymentsHarness, make_bundle, make_offer, pai
 from tests.payments.test_races import CommittingTransactions
 from tests.support.polling import run_concurrently
 from workers.payments.checkouts import start_checkout
-from workers.payments.payment_sync import apply_payment_snapshot, sync_attempt
+from workers.payments.payment_flow import apply_payment_snapshot
+from workers.payments.payment_sync import sync_attempt
 from workers.payments.refunds import sync_refund
 from workers.payments.subscriptions import start_subscription
 

@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from core.db import utc_now
-from models.payments import Order, PaymentAttempt
+from models.payments import Orders, PaymentAttempt
 from models.payments.payment_attempts import IDENTITY_FIELDS
 from tests.payments.harness import event_types, make_offer, paid_snapshot
-from workers.payments.payment_sync import apply_payment_snapshot
+from workers.payments.payment_flow import apply_payment_snapshot
 
 CAPTURED = {"status": "succeeded", "checkout_session_open": False, "captured_minor": 4900}
 
@@ -114,7 +114,7 @@ def test_checkout_after_expired_order_creates_new_order(harness, session):
 
 
 def test_payment_of_paid_order_is_duplicate(harness, checkout):
-    order = Order.get_for_update(harness.session, checkout["order_id"])
+    order = Orders(harness.session).get_for_update(checkout["order_id"])
     first, second = (
         order.attempts[0],
         PaymentAttempt.create(order.attempts[0].terms, ttl=timedelta(hours=1), at=utc_now()),
@@ -131,7 +131,7 @@ def test_payment_of_paid_order_is_duplicate(harness, checkout):
 
 
 def test_database_rejects_second_live_attempt(harness, checkout):
-    order = Order.get_for_update(harness.session, checkout["order_id"])
+    order = Orders(harness.session).get_for_update(checkout["order_id"])
     order.attempts.append(PaymentAttempt.create(order.attempts[0].terms, ttl=timedelta(hours=1), at=utc_now()))
     with pytest.raises(IntegrityError, match="ux_payment_attempts_live"):
         harness.session.flush()

@@ -4,7 +4,7 @@ import pytest
 
 from core.db import utc_now
 from models.errors import CheckoutOutcomeUnknown, NotFound, PaymentRefused, ProviderOutcomeUnknown
-from models.payments import Order, PaymentAttempt
+from models.payments import Orders, PaymentAttempt
 from tests.payments.harness import make_offer
 from workers.payments.payment_sync import sync_attempt, sync_attempts
 
@@ -35,7 +35,7 @@ def checkout_with_fault(harness, course_id, fault) -> PaymentAttempt:
     harness.fake_stripe.faults(**{fault: 3})
     with pytest.raises(CheckoutOutcomeUnknown) as unknown:
         harness.checkout(course_id)
-    [attempt] = Order.get_for_update(harness.session, unknown.value.args[0]).attempts
+    [attempt] = Orders(harness.session).get_for_update(unknown.value.args[0]).attempts
     return attempt
 
 
@@ -127,7 +127,7 @@ def test_lost_session_with_expired_key_is_found_in_list(harness, attempt_with_lo
 def test_unlisted_session_with_expired_key_expires_attempt(harness, unsent_attempt):
     age(unsent_attempt, hours=23, minutes=1)
     sync_attempt(harness.transactions, harness.providers, attempt_id=unsent_attempt.id)
-    order = Order.get_for_update(harness.session, unsent_attempt.order_id)
+    order = Orders(harness.session).get_for_update(unsent_attempt.order_id)
     assert (unsent_attempt.status, order.status) == ("expired", "expired")
 
 

@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 
 from core.db import session_factory
 from models.errors import AlreadyPurchased
-from models.payments import Order, PaymentAttempt
+from models.payments import Order, Orders, PaymentAttempt
 from tests.payments.harness import event_types, make_offer, paid_snapshot
 from tests.support.polling import eventually, run_concurrently
 from workers import payments
 from workers.payments.checkouts import start_checkout
-from workers.payments.payment_sync import apply_payment_snapshot
+from workers.payments.payment_flow import apply_payment_snapshot
 from workers.payments.stripe_amounts import StripeAmounts
 
 CONCURRENCY = 8  # one for each connection
@@ -81,7 +81,7 @@ def test_concurrent_success_snapshots_fulfil_once(check_out):
 def test_concurrent_payments_fulfil_once(check_out):
     checkout = check_out()
     with session_factory("payments").begin() as session:
-        order = Order.get_for_update(session, checkout["order_id"])
+        order = Orders(session).get_for_update(checkout["order_id"])
         [open_one] = order.attempts
         ended = [
             PaymentAttempt.create(open_one.terms, ttl=timedelta(hours=1), at=open_one.created_at)
@@ -92,7 +92,7 @@ def test_concurrent_payments_fulfil_once(check_out):
         order.attempts += ended
     run_concurrently(*[partial(apply_success, attempt) for attempt in (open_one, *ended)])
     with session_factory("payments")() as session:
-        statuses = sorted(attempt.status for attempt in Order.get_for_update(session, order.id).attempts)
+        statuses = sorted(attempt.status for attempt in Orders(session).get_for_update(order.id).attempts)
         assert statuses == ["duplicate"] * (CONCURRENCY - 1) + ["succeeded"]
         assert event_types(session, order.id) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
@@ -102,7 +102,7 @@ def test_concurrent_checkouts_share_one_order_and_session(check_out, message):
     assert len({(checkout["id"], checkout["redirect_url"]) for checkout in checkouts}) == 1
     with session_factory("payments")() as session:
         [order] = orders_of(session, message["user_id"])
-        assert len(Order.get_for_update(session, order.id).attempts) == 1
+        assert len(Orders(session).get_for_update(order.id).attempts) == 1
         assert event_types(session, order.id) == ["ORDER_CREATED"]
 
 

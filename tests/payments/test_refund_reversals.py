@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from core.bus.outbox import OutboxEvent
 from core.db import session_factory
-from models.payments import Order, PaymentAttempt, Refund
+from models.payments import Orders, PaymentAttempt, Refund
 from models.payments.ledger import LedgerTransaction, imbalances
 from models.payments.refunds import CUSTOMER_FACING_REASON
 from tests.payments.harness import PaymentsHarness, event_types, make_offer
@@ -117,7 +117,7 @@ def test_concurrent_reversal_updates_restore_once(database, stripe, fake_stripe)
 
     def apply_in_transaction(snapshot) -> None:
         with session_factory("payments").begin() as session:
-            order = Order.get_for_update(session, checkout["order_id"])
+            order = Orders(session).get_for_update(checkout["order_id"])
             apply_refund(session, order, order.attempt(checkout["id"]), snapshot)
 
     run_concurrently(*[partial(apply_in_transaction, back), partial(apply_in_transaction, was)] * (CONCURRENCY // 2))

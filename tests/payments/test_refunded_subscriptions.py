@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from models.payments import DisputeSnapshot, Order, Refund, Subscription
+from models.payments import DisputeSnapshot, Order, Orders, Refund, Subscription, Subscriptions
 from tests.payments.test_subscriptions import (  # noqa: F401 fixtures
     harness,
     make_plan,
@@ -36,7 +36,7 @@ def reverse_refund(harness, refund: Refund) -> None:
     """Return a refund by the bank, and apply the webhook."""
     fake_stripe = harness.fake_stripe if refund.object_id.startswith("re_") else harness.fake_yookassa
     fake_stripe.post(f"/__refund/{refund.object_id}", outcome="fail")
-    order = Order.get_for_update(harness.session, refund.order_id)
+    order = Orders(harness.session).get_for_update(refund.order_id)
     attempt = order.attempt(refund.attempt_id)
     for snapshot in harness.providers[attempt.provider].list_refunds(attempt.payment_id):
         apply_refund(harness.session, order, attempt, snapshot)
@@ -78,8 +78,7 @@ def test_refund_of_earlier_period_keeps_subscription(harness, subscription, time
 def test_refund_of_last_period_ends_past_due_subscription(harness, subscription, provider, time):
     last = current_order(harness, subscription)
     time.at = subscription.period_end
-    renewal_order = Order.get_or_create_for_period(
-        harness.session,
+    renewal_order = Orders(harness.session).get_or_create_for_period(
         user_id=harness.buyer,
         subscription_id=subscription.id,
         period=subscription.next_period(),
@@ -136,7 +135,9 @@ def test_refund_reversal_restores_beside_unpaid_session(harness, plan, subscript
 
 
 def subscription_statuses(harness) -> list[str]:
-    return [each.status for each in Subscription.list_page(harness.session, user_id=harness.buyer, limit=9, after=None)]
+    return [
+        each.status for each in Subscriptions(harness.session).list_page(user_id=harness.buyer, limit=9, after=None)
+    ]
 
 
 @pytest.mark.parametrize("reason", ["account_erased", "canceled"])
@@ -150,7 +151,7 @@ def test_refund_reversal_ignores_other_end_reasons(harness, subscription, reason
 
 
 def test_dispute_ends_and_won_dispute_restores_subscription(harness, subscription):
-    order = Order.get_for_update(harness.session, subscription.paid_order_id)
+    order = Orders(harness.session).get_for_update(subscription.paid_order_id)
     opened = DisputeSnapshot(
         object_id="du_1",
         status="open",

@@ -49,7 +49,7 @@ def refund_of(harness, checkout) -> Refund:
 
 def order_amounts(harness, checkout) -> tuple[str, int, int]:
     """Return the order's status, its pending and its completed refund amount."""
-    view = harness.order(checkout).to_response()
+    view = harness.order_response(checkout)
     return view["status"], view["refund_pending_minor"], view["refunded_minor"]
 
 

@@ -15,7 +15,7 @@ from models.payments.ledger import imbalances
 from tests.payments.harness import PaymentsHarness, make_offer, paid_snapshot
 from tests.payments.test_ledger import entries_by_account
 from tests.payments.test_provider_reports import dispute_snapshot, refund_snapshot, report
-from workers.payments.payment_sync import apply_payment_snapshot
+from workers.payments.payment_flow import apply_payment_snapshot
 from workers.payments.refunds import sync_refund
 from workers.payments.reviews import (
     list_all_refunds,

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from models.errors import PaymentRefused, ProviderOutcomeUnknown
-from models.payments import Order, PaymentAttempt, Plan, Refund, SavedMethod, Subscription
+from models.payments import Orders, PaymentAttempt, Plan, Refund, SavedMethod, Subscription
 from models.payments.plans import add_periods
 from models.payments.subscriptions import (
     GRACE_PERIOD,
@@ -33,7 +33,7 @@ from tests.payments.test_subscriptions import (  # noqa: F401 fixtures
     subscription_events,
     time,
 )
-from workers.payments.payment_sync import apply_payment_snapshot
+from workers.payments.payment_flow import apply_payment_snapshot
 
 
 def subscription_of_plan(harness: PaymentsHarness, plan) -> Subscription:
@@ -45,7 +45,7 @@ def subscription_of_plan(harness: PaymentsHarness, plan) -> Subscription:
 def live_attempt(harness: PaymentsHarness) -> PaymentAttempt:
     [attempt] = (
         each
-        for order in Order.list_for_user_for_update(harness.session, harness.buyer)
+        for order in Orders(harness.session).list_for_user_for_update(harness.buyer)
         for each in order.attempts
         if each.is_live
     )
@@ -82,7 +82,7 @@ def test_open_session_does_not_extend_trial(harness, make_plan, time):
     assert (trial.status, trial.problem) == ("expired", "trial_ended")
     assert subscription_events(harness, trial) == ["STARTED", "TRIAL_ENDING", "EXPIRED"]
     assert harness.fake_stripe.pay(harness.attempt(page).checkout_session_id, "succeed").status_code == 409
-    assert [order.status for order in Order.list_for_user_for_update(harness.session, harness.buyer)] == ["expired"]
+    assert [order.status for order in Orders(harness.session).list_for_user_for_update(harness.buyer)] == ["expired"]
 
 
 def test_open_session_does_not_extend_dunning(harness, plan, time):
@@ -214,7 +214,7 @@ def test_renewal_with_unknown_outcome_becomes_past_due(harness, plan, time):
     apply_payment_snapshot(
         harness.session, attempt, make_snapshot(attempt, status="failed", checkout_session_open=False)
     )
-    assert [order.status for order in Order.list_for_user_for_update(harness.session, harness.buyer)] == [
+    assert [order.status for order in Orders(harness.session).list_for_user_for_update(harness.buyer)] == [
         "paid",
         "expired",
     ]

@@ -10,15 +10,15 @@ from sqlalchemy import select, update
 
 from core.db import session_factory, utc_now
 from models.errors import DomainError
-from models.payments import Order, Plan, SavedMethod, Subscription
+from models.payments import Order, Orders, Plan, SavedMethod, Subscription, Subscriptions
 from tests.payments.harness import make_offer
 from tests.payments.test_races import CONCURRENCY, CommittingTransactions
 from tests.support.databases import Database
 from tests.support.polling import eventually, run_concurrently
 from workers.payments.checkouts import start_checkout
+from workers.payments.domain_events import OrderAccessChanged
 from workers.payments.payment_sync import sync_attempt
-from workers.payments.periods import end_or_restore_subscription
-from workers.payments.subscriptions import process_subscription, start_subscription
+from workers.payments.subscriptions import end_or_restore_subscription, process_subscription, start_subscription
 
 
 @pytest.fixture
@@ -151,11 +151,12 @@ def test_restore_locks_order_of_later_subscription_first(database, stripe, subsc
 
     def restore() -> None:
         with session_factory("payments").begin() as session:
-            end_or_restore_subscription(session, Order.get_for_update(session, paid_order_id), reason="refunded")
+            order = Orders(session).get_for_update(paid_order_id)
+            end_or_restore_subscription(session, OrderAccessChanged(order, "refunded"))
 
     with ThreadPoolExecutor(1) as pool:
         with session_factory("payments").begin() as session:
-            Order.get_for_update(session, later_order_id)
+            Orders(session).get_for_update(later_order_id)
             restoring = pool.submit(restore)
             eventually(lambda: database.value("SELECT count(*) FROM pg_locks WHERE NOT granted"), "the other lock")
             # ``restore`` waits for the order. This transaction may lock the subscription, which must be free.
@@ -184,11 +185,11 @@ def test_pending_order_inserted_between_locks_is_locked(database, stripe, subscr
             "at": utc_now(),
         }
         with session_factory("payments").begin() as another:
-            added.append(Order.get_or_create_for_period(another, **renewal).id)
+            added.append(Orders(another).get_or_create_for_period(**renewal).id)
         return found
 
     monkeypatch.setattr(Order, "locked_of_subscriptions", select_before_insert)
     with session_factory("payments").begin() as session:
-        _subscription, order = Subscription.get_for_update(session, started["id"])
+        _subscription, order = Subscriptions(session).get_for_update(started["id"])
 
     assert [order.id] == added

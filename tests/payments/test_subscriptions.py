@@ -17,12 +17,13 @@ from models.errors import (
     SubscriptionEnded,
 )
 from models.events import UserDeleted
-from models.payments import Order, PaymentAttempt, Plan, Refund, SavedMethod, Subscription
+from models.payments import Order, Orders, PaymentAttempt, Plan, Refund, SavedMethod, Subscription
 from models.payments.plans import add_periods
 from models.payments.subscriptions import DUNNING
 from tests.payments.harness import PaymentsHarness, event_types, make_offer, paid_snapshot
 from tests.support.events import build_event
-from workers.payments.payment_sync import apply_payment_snapshot, sync_attempt
+from workers.payments.payment_flow import apply_payment_snapshot
+from workers.payments.payment_sync import sync_attempt
 from workers.payments.personal_data import erase_data
 from workers.payments.subscriptions import (
     cancel_subscription,
@@ -134,7 +135,7 @@ def last_past_due(harness: PaymentsHarness, subscription: Subscription) -> dict:
 
 def orders(harness: PaymentsHarness) -> list[Order]:
     """Return the buyer's orders with their attempts."""
-    return Order.list_for_user_for_update(harness.session, harness.buyer)
+    return Orders(harness.session).list_for_user_for_update(harness.buyer)
 
 
 def charge_statuses(harness: PaymentsHarness) -> list[str]:
@@ -432,8 +433,7 @@ def test_erased_user_is_not_charged(harness, subscription, time):
 def test_payment_after_subscription_end_is_refunded(harness, plan, time):
     subscription = subscribe(harness, plan, "yookassa")
     late = harness.session.scalars(select(PaymentAttempt).join(Order).where(Order.user_id == harness.buyer)).one()
-    order = Order.get_or_create_for_period(
-        harness.session,
+    order = Orders(harness.session).get_or_create_for_period(
         user_id=harness.buyer,
         subscription_id=subscription.id,
         period=subscription.next_period(),

@@ -122,7 +122,7 @@ def test_receipt_email_is_optional_without_own_receipts(harness, course_id):
 def test_canceled_receipt_logs_error(harness, checkout, monkeypatch):
     alarms: list[str] = []
     log = SimpleNamespace(error=lambda event, **_: alarms.append(event), info=lambda *_, **__: None)
-    monkeypatch.setattr("workers.payments.payment_sync.log", log)
+    monkeypatch.setattr("workers.payments.payment_flow.log", log)
     harness.fake_yookassa.faults(cancel_receipts=1)
     harness.pay(checkout)
     harness.return_from_checkout(checkout)

@@ -32,7 +32,7 @@ def refunded_amounts(harness, checkout) -> list[int]:
 def test_refund_amount_is_exact(harness, checkout):
     assert harness.refund(checkout, 110)["status"] == "succeeded"
     assert refunded_amounts(harness, checkout) == [110]
-    assert harness.order(checkout).to_response()["refunded_minor"] == 110
+    assert harness.order_response(checkout)["refunded_minor"] == 110
 
 
 def test_refund_receipt_is_registered(harness, checkout):
@@ -67,7 +67,7 @@ def test_canceled_refund_is_found_by_sync(harness, checkout):
     harness.fake_yookassa.post(f"/__refund/{refund.object_id}", outcome="fail")
     sync_refund(harness.transactions, harness.providers, refund_id=refund.id)
     assert (refund.status, refund.problem) == ("failed", "rejected_by_payee")
-    assert harness.order(checkout).to_response()["refund_pending_minor"] == 0
+    assert harness.order_response(checkout)["refund_pending_minor"] == 0
 
 
 def test_refused_refund_frees_amount(harness, checkout):
@@ -77,4 +77,4 @@ def test_refused_refund_frees_amount(harness, checkout):
     adapter._refunds.create({"payment_id": harness.attempt(checkout).payment_id, "amount": amount}, "dashboard")  # noqa: SLF001 the SDK itself
     with pytest.raises(PaymentRefused):
         harness.refund(checkout)
-    assert harness.order(checkout).to_response()["refund_pending_minor"] == 0
+    assert harness.order_response(checkout)["refund_pending_minor"] == 0

@@ -11,9 +11,7 @@ from core.bus.outbox import record
 from core.db import utc_now
 from core.fault_injection import crash_point
 from models.errors import (
-    CheckoutOutcomeUnknown,
     PaymentInProgress,
-    ProviderOutcomeUnknown,
     ReturnUrlNotAllowed,
 )
 from models.payments import (
@@ -21,8 +19,7 @@ from models.payments import (
     Coupon,
     Offer,
     Order,
-    PaymentAttempt,
-    PaymentSnapshot,
+    Orders,
     PaymentTerms,
     Plan,
     PurchaseQuote,
@@ -33,13 +30,9 @@ from models.payments.ownership import lock_and_require_not_owned, require_not_er
 from workers import task
 from workers.runtime.execution import Transactions
 
-from .payment_sync import apply_payment_snapshot, close_checkout_session, refresh_payment
+from .payment_flow import MAX_PROVIDER_CALLS, PaymentFlow, apply_payment_snapshot, open_or_reuse_attempt
 from .provider import Provider, Providers, require_payable
 from .subscriptions import Buyer, get_or_create_period_order, open_subscription
-
-# Enough for the longest case: find the checkout session of a call whose response was lost, close that session because
-# its terms differ, open a new one.
-MAX_PROVIDER_CALLS = 3
 
 
 @task
@@ -67,6 +60,7 @@ def start_checkout(
     for url in (success_url, cancel_url):
         _require_allowed_return_url(url)
     payment_provider, buyer = providers[provider], Buyer(user_id, provider, receipt_email)
+    flow = PaymentFlow(transactions, providers)
     for _ in range(MAX_PROVIDER_CALLS):
         with transactions.begin() as session:
             require_not_erased(session, user_id)
@@ -89,13 +83,11 @@ def start_checkout(
                 receipt_email=receipt_email if payment_provider.requires_receipt_email else None,
                 saves_method=plan_id is not None,
             )
-            attempt = order.live_attempt or order.start_attempt(
-                quote, terms, ttl=payment_provider.checkout_session_ttl, at=utc_now()
-            )
+            attempt = open_or_reuse_attempt(order, quote, terms, ttl=payment_provider.checkout_session_ttl)
             # Do not supersede an attempt that the provider is processing: its payment may still succeed.
             attempt.superseded = attempt.terms != terms and not attempt.is_awaiting_provider
         crash_point("after the attempt's commit")
-        snapshot = refresh_or_close_checkout_session(transactions, providers, attempt, order)
+        snapshot = flow.call_for_buyer(attempt, order)
         crash_point("after the provider's response")
         with transactions.begin() as session:
             order = apply_payment_snapshot(session, attempt, snapshot)
@@ -122,7 +114,7 @@ def _get_quote(session: Session, course_id: UUID | None, bundle_id: UUID | None)
 def _order_courses(
     session: Session, payment_provider: Provider, buyer: Buyer, quote: PurchaseQuote, coupon: str | None
 ) -> OrderOrResponse:
-    order, is_new = Order.get_or_create_pending(session, user_id=buyer.user_id, quote=quote, at=utc_now())
+    order, is_new = Orders(session).get_or_create_pending(user_id=buyer.user_id, quote=quote, at=utc_now())
     # Check ownership after opening the order: that waits for a concurrent payment of the same order to commit.
     lock_and_require_not_owned(session, buyer.user_id, quote)
     if order is None:
@@ -157,21 +149,6 @@ def _fulfil_free_order(session: Session, order: Order, quote: PurchaseQuote) -> 
     for event in order.fulfil_free(at=utc_now()):
         record(session, order, event)
     return free_checkout_response(order)
-
-
-def refresh_or_close_checkout_session(
-    transactions: Transactions, providers: Providers, attempt: PaymentAttempt, order: Order
-) -> PaymentSnapshot:
-    """Open or fetch the checkout session of an attempt; close it if the attempt is superseded.
-
-    No transaction may be open. Raises PaymentRefused, ProviderUnavailable, CheckoutOutcomeUnknown.
-    """
-    try:
-        if attempt.superseded and attempt.checkout_session_id:
-            return close_checkout_session(transactions, providers, attempt)
-        return refresh_payment(transactions, providers, attempt, order)
-    except ProviderOutcomeUnknown as error:
-        raise CheckoutOutcomeUnknown(str(order.id)) from error
 
 
 def _require_allowed_return_url(url: str | None) -> None:

@@ -20,7 +20,7 @@ def create_coupon(session: Session, *, terms: CouponTerms) -> dict[str, Any]:
 @task
 def show_coupon(session: Session, *, coupon_id: UUID) -> dict[str, Any]:
     """Return a coupon. Raises NotFound."""
-    return Coupon.get_for_update(session, coupon_id).to_response()
+    return Coupon.get(session, coupon_id).to_response()
 
 
 @task

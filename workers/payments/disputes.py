@@ -12,7 +12,7 @@ from models.payments import Dispute, DisputeSnapshot, Order, PaymentAttempt
 from models.payments.ledger import book_dispute
 from workers import task
 
-from .periods import end_or_restore_subscription
+from .domain_events import OrderAccessChanged, dispatch
 
 log = get_logger(__name__)
 
@@ -37,6 +37,6 @@ def apply_dispute(session: Session, order: Order, attempt: PaymentAttempt, snaps
         return
     book_dispute(session, attempt, dispute, taken_before_minor=taken_before_minor, at=utc_now())
     if order.grants_access != had_access:
-        end_or_restore_subscription(session, order, reason="disputed")
+        dispatch(session, OrderAccessChanged(order, "disputed"))
     # Logged as an error to alert staff: evidence is accepted for a few days only.
     log.error("dispute changed", dispute_id=dispute.id, was=before, status=dispute.status, problem=dispute.problem)

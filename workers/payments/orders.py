@@ -9,13 +9,13 @@ from core.bus.outbox import record
 from core.db import utc_now
 from models.errors import PaymentInProgress
 from models.events import EnrollmentCreated
-from models.payments import Order
+from models.payments import Order, Orders
 from models.payments.invoices import invoice_response
+from models.payments.order_responses import order_response
 from workers import job, task
 from workers.runtime.execution import Transactions
 
-from .checkouts import MAX_PROVIDER_CALLS, refresh_or_close_checkout_session
-from .payment_sync import apply_payment_snapshot
+from .payment_flow import MAX_PROVIDER_CALLS, PaymentFlow, apply_payment_snapshot
 from .provider import Providers
 
 BATCH_SIZE = 100
@@ -24,13 +24,13 @@ BATCH_SIZE = 100
 @task
 def show_order(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
     """Return an order of ``user_id``; of any user if ``user_id`` is None. Raises NotFound."""
-    return Order.get(session, order_id, user_id=user_id).to_response()
+    return order_response(Orders(session).get(order_id, user_id=user_id))
 
 
 @task
 def show_invoice(session: Session, *, order_id: UUID, user_id: UUID | None) -> dict[str, Any]:
     """Return the invoice of an order of ``user_id`` (None: of any user). Raises NotFound, OrderNotPaid."""
-    return invoice_response(Order.get(session, order_id, user_id=user_id))
+    return invoice_response(Orders(session).get(order_id, user_id=user_id))
 
 
 @task
@@ -39,9 +39,9 @@ def list_orders(session: Session, *, user_id: UUID, limit: int, after: UUID | No
 
     ``after`` is the "next" of the previous page.
     """
-    found = Order.list_page(session, user_id=user_id, limit=limit + 1, after=after)
+    found = Orders(session).list_page(user_id=user_id, limit=limit + 1, after=after)
     shown = found[:limit]
-    return {"items": [order.to_response() for order in shown], "next": shown[-1].id if len(found) > limit else None}
+    return {"items": [order_response(order) for order in shown], "next": shown[-1].id if len(found) > limit else None}
 
 
 @task
@@ -49,7 +49,8 @@ def show_timeline(
     session: Session, *, order_id: UUID, user_id: UUID | None, limit: int, after: UUID | None
 ) -> dict[str, Any]:
     """Return a page of the history of an order of ``user_id`` (None: of any user), oldest first. Raises NotFound."""
-    found = Order.get(session, order_id, user_id=user_id).list_history(session, limit=limit + 1, after=after)
+    orders = Orders(session)
+    found = orders.list_history(orders.get(order_id, user_id=user_id), limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [step.to_response() for step in shown], "next": shown[-1].id if len(found) > limit else None}
 
@@ -59,7 +60,7 @@ def record_access_granted(session: Session, *, event: EnrollmentCreated) -> None
     """Record in an order's history that its buyer got access to the course."""
     # Replayed events of the courses service may name orders that do not exist in this database.
     order = session.get(Order, UUID(event.source_id)) if event.source == "order" else None
-    if order and not order.has_history_entry(session, "access_granted", at=event.enrolled_at):
+    if order and not Orders(session).has_history_entry(order, "access_granted", at=event.enrolled_at):
         order.add_history_entry("access_granted", at=event.enrolled_at)
 
 
@@ -69,16 +70,17 @@ def cancel_order(transactions: Transactions, providers: Providers, *, order_id: 
 
     Raises NotFound, OrderClosed, PaymentInProgress, CheckoutOutcomeUnknown, ProviderUnavailable.
     """
+    flow = PaymentFlow(transactions, providers)
     for _ in range(MAX_PROVIDER_CALLS):
         with transactions.begin() as session:
-            order = Order.get_of_user_for_update(session, order_id, user_id=user_id)
+            order = Orders(session).get_for_update(order_id, user_id=user_id)
             attempt = order.live_attempt
             if attempt is None or attempt.is_awaiting_provider:
                 for event in order.cancel(at=utc_now()):
                     record(session, order, event)
-                return transactions.complete(session, order.to_response())
+                return transactions.complete(session, order_response(order))
             attempt.superseded = True
-        snapshot = refresh_or_close_checkout_session(transactions, providers, attempt, order)
+        snapshot = flow.call_for_buyer(attempt, order)
         with transactions.begin() as session:
             apply_payment_snapshot(session, attempt, snapshot)
     raise PaymentInProgress("order", str(order_id))
@@ -87,6 +89,6 @@ def cancel_order(transactions: Transactions, providers: Providers, *, order_id: 
 @job(every_seconds=600)
 def expire_orders(session: Session) -> None:
     """Expire pending orders that are old enough and have no payment attempt that could still succeed."""
-    for order in Order.list_abandoned(session, at=utc_now(), limit=BATCH_SIZE):
+    for order in Orders(session).list_abandoned_for_update(at=utc_now(), limit=BATCH_SIZE):
         for event in order.expire(at=utc_now()):
             record(session, order, event)

@@ -15,14 +15,15 @@ from models.commands import ForgetCustomer
 from models.events import RetainedData, UserDeleted, UserExportRequested
 from models.payments import (
     Dispute,
-    Order,
+    Orders,
     PaymentAttempt,
     ProviderErasure,
     Refund,
     Resolution,
     SavedMethod,
-    Subscription,
+    Subscriptions,
 )
+from models.payments.order_responses import order_response
 from models.personal_data import erase_personal_data, store_export_part
 from workers import job, task
 from workers.runtime.dependencies import EnqueueAfterCommit
@@ -41,15 +42,15 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
     """Export a user's orders with payments, refunds and disputes, the subscriptions and the saved payment methods."""
     orders = [
         {
-            **order.to_response(),
+            **order_response(order),
             "attempts": [_shown(attempt) for attempt in order.attempts],
             "refunds": [refund.to_response() for refund in Refund.list_for_order(session, order.id)],
             "disputes": [dispute.to_response() for dispute in Dispute.list_for_order(session, order.id)],
             "redeemed_coupon": order.redemption.to_export() if order.redemption else None,
         }
-        for order in Order.list_for_user_for_update(session, event.user_id)
+        for order in Orders(session).list_for_user_for_update(event.user_id)
     ]
-    subscriptions = [each.to_response() for each in Subscription.list_for_user(session, event.user_id)]
+    subscriptions = [each.to_response() for each in Subscriptions(session).list_for_user(event.user_id)]
     methods = [each.to_export() for each in SavedMethod.list_for_user(session, event.user_id)]
     data = {"orders": orders, "subscriptions": subscriptions, "saved_methods": methods}
     store_export_part(session, "payments", event, data)
@@ -61,11 +62,10 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
 
     The orders remain under a user id that no longer identifies anyone. Live attempts are scheduled to be closed.
     """
-    orders = Order.list_for_user_for_update(session, event.user_id)
+    orders = Orders(session).list_for_user_for_update(event.user_id)
     attempts = [attempt for order in orders for attempt in order.attempts]
     ProviderErasure.request(session, _customers(session, event.user_id, attempts), at=utc_now())
-    # Live attempts keep the data that provider calls need; ``payment_sync.clear_data_if_erased`` clears it when they
-    # end.
+    # Live attempts keep the data that provider calls need; ``payment_flow`` clears it when they end.
     under_way = [attempt for attempt in attempts if attempt.is_live]
     for attempt in under_way:
         attempt.schedule_close(at=utc_now())
@@ -120,7 +120,7 @@ def _end_subscriptions(session: Session, user_id: UUID) -> int:
 
     The caller holds the locks of the orders.
     """
-    subscriptions = Subscription.list_for_user(session, user_id, for_update=True)
+    subscriptions = Subscriptions(session).list_for_user(user_id, for_update=True)
     for subscription in subscriptions:
         subscription.receipt_email = None
         if subscription.ended_at is None:

@@ -14,14 +14,14 @@ from core.fault_injection import crash_point
 from core.log import get_logger
 from models.commands import SyncRefund
 from models.errors import PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable
-from models.payments import Order, PaymentAttempt, Refund, RefundSnapshot
+from models.payments import Order, Orders, PaymentAttempt, Refund, RefundSnapshot
 from models.payments.ledger import book_refund
 from workers import job, task
 from workers.runtime.dependencies import EnqueueAfterCommit
 from workers.runtime.execution import Transactions
 
-from .payment_sync import IDEMPOTENCY_KEY_TTL
-from .periods import end_or_restore_subscription
+from .domain_events import OrderAccessChanged, dispatch
+from .payment_flow import IDEMPOTENCY_KEY_TTL
 from .provider import Provider, Providers, RefundRequest, provider_of
 
 log = get_logger(__name__)
@@ -49,7 +49,7 @@ def refund_order(
     PaymentRefused.
     """
     with transactions.begin() as session:
-        order = Order.get_for_update_or_raise(session, order_id)
+        order = Orders(session).get_for_update(order_id)
         refund = Refund.find_by_command(session, transactions.command_id)
         if refund is None:
             refund = Refund.create_for_order(
@@ -87,7 +87,7 @@ def list_refunds(
 
     The order must belong to ``user_id``, unless ``user_id`` is None (staff). Raises NotFound.
     """
-    order = Order.get(session, order_id, user_id=user_id)
+    order = Orders(session).get(order_id, user_id=user_id)
     found = [refund for refund in Refund.list_for_order(session, order.id) if after is None or refund.id > after]
     shown = found[:limit]
     following = shown[-1].id if len(found) > limit else None
@@ -132,7 +132,7 @@ def apply_refund(session: Session, order: Order, attempt: PaymentAttempt, snapsh
     if order.status == "refunded" and order.redemption and not refund.keeps_access:
         order.redemption.mark_returned(at=utc_now())
     if order.grants_access != had_access and not refund.keeps_access:
-        end_or_restore_subscription(session, order, reason="refunded")
+        dispatch(session, OrderAccessChanged(order, "refunded"))
     book_refund(session, attempt, refund, previous_status=before, at=utc_now())
     write_log = log.error if refund.status in {"failed", "review"} else log.info
     write_log("refund changed", refund_id=refund.id, was=before, status=refund.status, problem=refund.problem)
@@ -161,7 +161,7 @@ def _submit_refund(transactions: Transactions, providers: Providers, refund_id: 
         snapshot = refund.failed_snapshot(str(refusal.args[0]))
     except ProviderOutcomeUnknown:
         with transactions.begin() as session:
-            Order.get_for_update(session, refund.order_id)
+            Orders(session).get_for_update(refund.order_id)
             session.get_one(Refund, refund_id, populate_existing=True).mark_unknown()
         raise
     crash_point("between a refund and its outcome")
@@ -170,7 +170,7 @@ def _submit_refund(transactions: Transactions, providers: Providers, refund_id: 
 
 def _replace_refused_refund(session: Session, refund: Refund) -> Refund | None:
     """Replace a refused refund by a new one; return None if another worker has done it or nothing is owed any more."""
-    order = Order.get_for_update(session, refund.order_id)
+    order = Orders(session).get_for_update(refund.order_id)
     refund = session.get_one(Refund, refund.id, populate_existing=True)
     replacement = (
         refund.create_replacement(order.attempt(refund.attempt_id), at=utc_now()) if refund.must_be_retried else None
@@ -183,7 +183,7 @@ def _replace_refused_refund(session: Session, refund: Refund) -> Refund | None:
 
 def _apply(transactions: Transactions, refund: Refund, snapshot: RefundSnapshot) -> None:
     with transactions.begin() as session:
-        order = Order.get_for_update(session, refund.order_id)
+        order = Orders(session).get_for_update(refund.order_id)
         apply_refund(session, order, order.attempt(refund.attempt_id), snapshot)
 
 

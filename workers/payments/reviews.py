@@ -17,6 +17,7 @@ from models.payments import (
     Dispute,
     DisputeSnapshot,
     Order,
+    Orders,
     PaymentAttempt,
     PaymentSnapshot,
     Refund,
@@ -29,7 +30,7 @@ from workers import task
 from workers.runtime.execution import Transactions
 
 from .disputes import apply_dispute
-from .payment_sync import on_status_changed
+from .payment_flow import on_status_changed
 from .provider import PaymentRequest, Providers, provider_of
 from .refunds import apply_refund
 
@@ -80,7 +81,7 @@ def resolve_payment(
         order = session.get_one(Order, attempt.order_id)
     snapshot = _settle_at_provider(providers, attempt, order, action)
     with transactions.begin() as session:
-        order = Order.get_for_update(session, attempt.order_id)
+        order = Orders(session).get_for_update(attempt.order_id)
         attempt = order.attempt(payment_id)
         if attempt.status != "review":
             raise NotInReview("payment", str(payment_id))
@@ -108,7 +109,7 @@ def resolve_refund(
     made = provider_of(providers, attempt).list_refunds(attempt.payment_id)
     reported = next((each for each in made if refund.matches(each)), None)
     with transactions.begin() as session:
-        order = Order.get_for_update(session, refund.order_id)
+        order = Orders(session).get_for_update(refund.order_id)
         attempt = order.attempt(refund.attempt_id)
         refund = session.get_one(Refund, refund_id, populate_existing=True)
         if refund.status != "review":
@@ -150,7 +151,7 @@ def resolve_dispute(
     assert attempt.payment_id is not None  # it has brought money
     reported = provider_of(providers, attempt).list_disputes(attempt.payment_id) if action == "accept" else []
     with transactions.begin() as session:
-        order = Order.get_for_update(session, dispute.order_id)
+        order = Orders(session).get_for_update(dispute.order_id)
         attempt = order.attempt(dispute.attempt_id)
         dispute = session.get_one(Dispute, dispute_id, populate_existing=True)
         if dispute.status != "review":

@@ -9,7 +9,7 @@ import msgspec
 from models.errors import WebhookMalformed
 from models.payments import DisputeSnapshot, RefundSnapshot
 from models.payments.disputes import ProviderDisputeStatus
-from models.payments.payment_attempts import ProviderPaymentStatus
+from models.payments.payment_snapshots import ProviderPaymentStatus
 
 from .stripe_amounts import from_stripe
 

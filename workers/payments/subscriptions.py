@@ -1,7 +1,8 @@
 """Subscriptions: start, renew, cancel and end them.
 
 A subscription starts with a saved payment method or a checkout session, and a job renews it. Each period is paid by an
-order of its own; ``payment_sync.apply_payment_snapshot`` applies the outcome of the payment to the subscription.
+order of its own. The subscription reacts to the events of its orders (``domain_events``): a payment that changed, and
+access that a refund or dispute ended or restored.
 """
 
 from dataclasses import dataclass
@@ -19,20 +20,19 @@ from core.log import get_logger
 from models.commands import ProcessSubscription
 from models.errors import (
     AlreadySubscribed,
-    CheckoutOutcomeUnknown,
     PaymentInProgress,
     PaymentMethodMissing,
     PaymentRefused,
-    ProviderOutcomeUnknown,
 )
 from models.events import Event
-from models.payments import Order, PaymentAttempt, PaymentTerms, Plan, SavedMethod, Subscription
+from models.payments import Order, Orders, PaymentAttempt, PaymentTerms, Plan, SavedMethod, Subscription, Subscriptions
 from models.payments.ownership import require_not_erased, require_not_owned
 from workers import job, task
 from workers.runtime.dependencies import EnqueueAfterCommit
 from workers.runtime.execution import Transactions
 
-from .payment_sync import apply_payment_snapshot, close_checkout_session, refresh_payment
+from .domain_events import OrderAccessChanged, PaymentStatusChanged, handles
+from .payment_flow import PaymentFlow, apply_payment_snapshot, open_or_reuse_attempt, refund_owed_money
 from .provider import Providers, require_payable
 
 log = get_logger(__name__)
@@ -42,6 +42,7 @@ CHARGE_TTL = timedelta(hours=23)
 BATCH_SIZE = 100
 # Enough for the longest case: close an open checkout session, then charge the saved payment method.
 MAX_CALLS_PER_STEP = 2
+REASON_SUBSCRIPTION_ENDED = "subscription already ended"  # refund reason, visible to the buyer
 
 PendingCharge = tuple[PaymentAttempt, Order]
 
@@ -90,13 +91,10 @@ def start_subscription(
         attempt, order = _start_charge(session, subscription, terms)
         if attempt.terms != terms:  # a checkout session, or a charge of another card or at another provider
             raise PaymentInProgress("order", str(order.id))
-    try:
-        snapshot = refresh_payment(transactions, providers, attempt, order)
-    except ProviderOutcomeUnknown as error:
-        raise CheckoutOutcomeUnknown(str(order.id)) from error
+    snapshot = PaymentFlow(transactions, providers).call_for_buyer(attempt, order)
     with transactions.begin() as session:
         attempt = apply_payment_snapshot(session, attempt, snapshot).attempt(attempt.id)
-        subscription = Subscription.get(session, subscription.id, user_id=user_id)
+        subscription = Subscriptions(session).get(subscription.id, user_id=user_id)
         if attempt.status == "succeeded":
             return transactions.complete(session, subscription.to_response())
     if attempt.status == "failed":
@@ -112,15 +110,14 @@ def open_subscription(session: Session, buyer: Buyer, plan: Plan) -> tuple[Subsc
     require_not_erased(session, buyer.user_id)
     require_not_owned(session, buyer.user_id, "plan", plan.id, {UUID(course_id) for course_id in plan.course_ids})
     at = clock.business_now()
-    subscription = Subscription.get_or_create_open(
-        session,
+    subscription = Subscriptions(session).get_or_create_open(
         user_id=buyer.user_id,
         plan=plan,
         provider=buyer.provider,
         receipt_email=buyer.receipt_email,
         at=at,
     )
-    if not subscription.is_trial_eligible(session, plan):
+    if not Subscriptions(session).is_trial_eligible(subscription, plan):
         return subscription, False
     _record(session, subscription, subscription.start_trial(plan, at=at))
     return subscription, True
@@ -129,13 +126,13 @@ def open_subscription(session: Session, buyer: Buyer, plan: Plan) -> tuple[Subsc
 @task
 def show_subscription(session: Session, *, subscription_id: UUID, user_id: UUID) -> dict[str, Any]:
     """Return a subscription of a user. Raises NotFound, also for subscriptions of other users."""
-    return Subscription.get(session, subscription_id, user_id=user_id).to_response()
+    return Subscriptions(session).get(subscription_id, user_id=user_id).to_response()
 
 
 @task
 def list_subscriptions(session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> dict[str, Any]:
     """Return a page of a user's subscriptions, newest first: {"items", "next"}."""
-    found = Subscription.list_page(session, user_id=user_id, limit=limit + 1, after=after)
+    found = Subscriptions(session).list_page(user_id=user_id, limit=limit + 1, after=after)
     shown = found[:limit]
     return {"items": [each.to_response() for each in shown], "next": shown[-1].id if len(found) > limit else None}
 
@@ -143,8 +140,8 @@ def list_subscriptions(session: Session, *, user_id: UUID, limit: int, after: UU
 @task
 def cancel_subscription(session: Session, *, subscription_id: UUID, user_id: UUID) -> dict[str, Any]:
     """Cancel at the end of the current period; access lasts until then. Raises NotFound, SubscriptionEnded."""
-    Subscription.get(session, subscription_id, user_id=user_id)
-    subscription, _order = Subscription.get_for_update(session, subscription_id)
+    Subscriptions(session).get(subscription_id, user_id=user_id)
+    subscription, _order = Subscriptions(session).get_for_update(subscription_id)
     _record(session, subscription, subscription.cancel(at=clock.business_now()))
     return subscription.to_response()
 
@@ -152,7 +149,7 @@ def cancel_subscription(session: Session, *, subscription_id: UUID, user_id: UUI
 @job(every_seconds=60)
 def process_due_subscriptions(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue ``process_subscription`` for each subscription whose next step is due."""
-    for subscription_id in Subscription.due(session, at=clock.business_now(), limit=BATCH_SIZE):
+    for subscription_id in Subscriptions(session).due(at=clock.business_now(), limit=BATCH_SIZE):
         enqueue_after_commit(ProcessSubscription(subscription_id=subscription_id))
 
 
@@ -173,6 +170,7 @@ def process_subscription(transactions: Transactions, providers: Providers, *, su
 
 
 def _advance(transactions: Transactions, providers: Providers, subscription_id: UUID) -> None:
+    flow = PaymentFlow(transactions, providers)
     for _ in range(MAX_CALLS_PER_STEP):
         with transactions.begin() as session:
             pending = _run_due_step(session, providers, subscription_id)
@@ -181,11 +179,7 @@ def _advance(transactions: Transactions, providers: Providers, subscription_id: 
         attempt, order = pending
         is_closing = attempt.superseded
         try:
-            snapshot = (
-                close_checkout_session(transactions, providers, attempt)
-                if is_closing
-                else refresh_payment(transactions, providers, attempt, order)
-            )
+            snapshot = flow.close(attempt, order) if is_closing else flow.refresh(attempt, order)
         except PaymentRefused:
             return  # already recorded at the attempt and the subscription
         with transactions.begin() as session:
@@ -197,7 +191,7 @@ def _advance(transactions: Transactions, providers: Providers, subscription_id: 
 def _postpone_failed(transactions: Transactions, subscription_id: UUID) -> None:
     at = clock.business_now()
     with transactions.begin() as session:
-        subscription, _order = Subscription.get_for_update(session, subscription_id)
+        subscription, _order = Subscriptions(session).get_for_update(subscription_id)
         if subscription.due_step(at=at):
             subscription.postpone_step(at=at)
 
@@ -205,7 +199,7 @@ def _postpone_failed(transactions: Transactions, subscription_id: UUID) -> None:
 def _run_due_step(session: Session, providers: Providers, subscription_id: UUID) -> PendingCharge | None:
     """Take the due step; return the charge to make or the superseded attempt to close at the provider, or None."""
     at = clock.business_now()
-    subscription, order = Subscription.get_for_update(session, subscription_id)
+    subscription, order = Subscriptions(session).get_for_update(subscription_id)
     live_attempt = order.live_attempt if order else None
     step = subscription.due_step(at=at)
     if step is None:
@@ -268,6 +262,67 @@ def _supersede(attempt: PaymentAttempt, order: Order) -> PendingCharge | None:
     return (attempt, order) if attempt.waits_for_buyer else None
 
 
+@handles(PaymentStatusChanged)
+def apply_payment_to_subscription(session: Session, event: PaymentStatusChanged) -> None:
+    """Apply the new status of a payment to the subscription whose period its order pays for, if there is one.
+
+    A payment that succeeds after the end of the subscription is returned.
+    """
+    order, attempt = event.order, event.attempt
+    if order.subscription_id is None:
+        return
+    subscription = session.get_one(Subscription, order.subscription_id, with_for_update=True, populate_existing=True)
+    if subscription.ended_at and attempt.status == "succeeded":
+        refund_owed_money(session, attempt, REASON_SUBSCRIPTION_ENDED)
+    elif subscription.ended_at:
+        order.expire(at=utc_now())
+    _record(session, subscription, subscription.apply_payment_outcome(order, attempt, at=clock.business_now()))
+
+
+@handles(OrderAccessChanged)
+def end_or_restore_subscription(session: Session, event: OrderAccessChanged) -> None:
+    """End or restore the subscription whose current period the order paid for, if any.
+
+    A refund of an earlier period does not end what was paid for since.
+    """
+    order = event.order
+    if order.subscription_id is None:
+        return
+    # The later subscription is locked here too: its order must not be locked after a subscription.
+    later_id = Subscriptions(session).replacement_of(order.subscription_id) if order.grants_access else None
+    ids = [order.subscription_id, later_id] if later_id else [order.subscription_id]
+    locked = {each.id: (each, pending) for each, pending in Subscriptions(session).list_for_update(ids)}
+    subscription, waiting = locked[order.subscription_id]
+    if subscription.paid_order_id != order.id:
+        return
+    if order.grants_access:
+        may_regain = subscription.can_be_restored(at=clock.business_now())
+        if may_regain and later_id and not _end_unpaid_replacement(session, *locked[later_id]):
+            log.error("subscription is not restored because a newer one exists", subscription_id=subscription.id)
+            return
+        events = subscription.restore(at=clock.business_now())
+    else:
+        events = subscription.end_for_reversal(reason=event.reason, at=clock.business_now())
+        if waiting and events:
+            waiting.expire(at=utc_now())  # a payment that still arrives is returned automatically
+    _record(session, subscription, events)
+
+
+def _end_unpaid_replacement(session: Session, later: Subscription, waiting: Order | None) -> bool:
+    """End a later, never paid subscription to the same plan; return False if the later one has started."""
+    if later.ended_at:
+        return True
+    if later.status != "incomplete":
+        return False
+    later.end(at=clock.business_now())
+    if waiting and waiting.live_attempt:
+        waiting.live_attempt.superseded = True  # a payment that still arrives is voided or returned
+    elif waiting:
+        waiting.expire(at=utc_now())
+    session.flush()
+    return True
+
+
 def _record(session: Session, subscription: Subscription, events: list[Event]) -> None:
     for event in events:
         record(session, subscription, event)
@@ -303,13 +358,12 @@ def _charge_terms(
 def _start_charge(session: Session, subscription: Subscription, terms: PaymentTerms) -> PendingCharge:
     """Create the attempt to charge for the next period, or return the live one; raises PaymentInProgress."""
     order = get_or_create_period_order(session, subscription)
-    return order.live_attempt or order.start_attempt(subscription, terms, ttl=CHARGE_TTL, at=utc_now()), order
+    return open_or_reuse_attempt(order, subscription, terms, ttl=CHARGE_TTL), order
 
 
 def get_or_create_period_order(session: Session, subscription: Subscription) -> Order:
     """Get or create the order for the next period. Raises PaymentInProgress if it is being paid concurrently."""
-    order = Order.get_or_create_for_period(
-        session,
+    order = Orders(session).get_or_create_for_period(
         user_id=subscription.user_id,
         subscription_id=subscription.id,
         period=subscription.next_period(),

@@ -17,7 +17,7 @@ from workers.runtime.dependencies import EnqueueAfterCommit
 from workers.runtime.execution import Transactions
 
 from .disputes import apply_dispute
-from .payment_sync import apply_payment_snapshot, capture_or_void
+from .payment_flow import PaymentFlow, apply_payment_snapshot
 from .provider import Provider, ProviderNotification, Providers, provider_at, provider_of
 from .refunds import apply_refund
 
@@ -116,7 +116,7 @@ def _apply_received(transactions: Transactions, providers: Providers, provider: 
     refunds = provider.list_refunds(event.object_id) if "refund" in event.type else []
     disputes = provider.list_disputes(event.object_id) if "dispute" in event.type else []
     crash_point("between a webhook and its outcome")
-    snapshot = capture_or_void(transactions, providers, attempt, snapshot)
+    snapshot = PaymentFlow(transactions, providers).capture_or_void(attempt, snapshot)
     with transactions.begin() as session:
         event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
         order = apply_payment_snapshot(session, attempt, snapshot)

@@ -37,7 +37,7 @@ from models.errors import (
     WebhookMalformed,
 )
 from models.payments import DisputeSnapshot, PaymentSnapshot, ProviderTransaction, RefundSnapshot
-from models.payments.payment_attempts import ProviderPaymentStatus
+from models.payments.payment_snapshots import ProviderPaymentStatus
 
 from .provider import PaymentRequest, ProviderNotification, RefundRequest
 
