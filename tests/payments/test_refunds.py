@@ -186,18 +186,6 @@ def test_resumed_command_finds_refund_completed_by_job(harness, checkout):
     assert harness.refunded_at_provider(checkout) == [1900]
 
 
-@pytest.mark.parametrize("fault", ["drop_response_after_commit", "error_500"])
-def test_unknown_refund_is_completed_by_job(harness, checkout, fault):
-    harness.fake_stripe.faults(**{fault: 3})
-    assert harness.refund(checkout)["status"] == "unknown"
-    # the amount cannot be refunded a second time before the outcome is known
-    assert order_amounts(harness, checkout) == ("paid", 4900, 0)
-    harness.fake_stripe.faults(**{fault: 0})
-    sync(harness, refund_of(harness, checkout))
-    assert harness.refunded_at_provider(checkout) == [4900]
-    assert order_amounts(harness, checkout) == ("refunded", 0, 4900)
-
-
 def test_rate_limited_refund_is_completed_by_job(harness, checkout):
     harness.fake_stripe.faults(error_429=3)
     assert harness.refund(checkout)["status"] == "created"
@@ -269,18 +257,6 @@ def receive_refund_webhook(harness, refund: Refund, kind: str) -> None:
     harness.receive_and_apply(refund.object_id, kind)
 
 
-def test_pending_refund_succeeds_once_by_webhook_and_job(harness, session, checkout):
-    harness.fake_stripe.faults(pending_refunds=1)
-    assert harness.refund(checkout)["status"] == "pending"
-    refund = refund_of(harness, checkout)
-    harness.fake_stripe.post(f"/__refund/{refund.object_id}", outcome="succeed")
-    receive_refund_webhook(harness, refund, "refund.updated")
-    sync(harness, refund)
-    receive_refund_webhook(harness, refund, "refund.created")
-    assert order_amounts(harness, checkout) == ("refunded", 0, 4900)
-    assert refund_events(session, checkout) == [(4900, True)]
-
-
 def test_repeated_refund_webhook_counts_once(harness, session, checkout):
     harness.refund(checkout, 1900)
     refund = refund_of(harness, checkout)
@@ -299,17 +275,6 @@ def test_webhook_before_response_creates_no_second_refund(harness, session, chec
     harness.receive_and_apply(refund.object_id, "refund.updated")
     assert order_amounts(harness, checkout) == ("refunded", 0, 4900)
     assert len(Refund.list_for_order(session, checkout["order_id"])) == 1
-
-
-def test_failed_refund_frees_amount(harness, session, checkout):
-    harness.fake_stripe.faults(pending_refunds=1)
-    harness.refund(checkout)
-    refund = refund_of(harness, checkout)
-    harness.fake_stripe.post(f"/__refund/{refund.object_id}", outcome="fail")
-    receive_refund_webhook(harness, refund, "refund.failed")
-    assert (refund.status, refund.problem) == ("failed", "expired_or_canceled_card")
-    assert order_amounts(harness, checkout) == ("paid", 0, 0)
-    assert refund_events(session, checkout) == []
 
 
 def test_refund_reversal_is_booked(harness, session, checkout):
