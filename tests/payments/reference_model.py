@@ -295,12 +295,22 @@ def nothing_is_left_unfinished(truth: ReferenceModel) -> Iterator[str]:
         yield f"refund {id_} is {status}: {problem}"
 
 
+def no_coupon_of_dead_orders(truth: ReferenceModel) -> Iterator[str]:
+    """An order that can no longer be paid holds no coupon."""
+    for id_, status in truth.simulation.database.rows(
+        "SELECT id, status FROM payments.orders JOIN payments.coupon_redemptions ON order_id = id"
+        " WHERE status IN ('expired', 'canceled')"
+    ):
+        yield f"the {status} order {id_} holds a coupon"
+
+
 INVARIANTS = (
     ledger_agrees,
     no_access_without_payment,
     no_payment_without_access,
     nothing_is_paid_twice,
     no_payment_after_erasure,
+    no_coupon_of_dead_orders,
     nothing_is_left_unfinished,
 )
 
