@@ -5,8 +5,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy.orm import Session
 
+from core.db import utc_now
+from models.payments import ProviderPull
 from tests.fakes.conftest import FakeProcess, WebhookReceiver
 from tests.payments.harness import PaymentsHarness, make_stripe, make_yookassa
+from workers.payments.stripe import EVENT_LIST_DELAY
 
 NO_FAULTS = {
     "error_500": 0,
@@ -68,3 +71,18 @@ def harness_with_yookassa(harness: PaymentsHarness, fake_yookassa) -> PaymentsHa
 @pytest.fixture
 def harness(session: Session, stripe, fake_stripe, receiver) -> PaymentsHarness:
     return PaymentsHarness(session, {"stripe": stripe}, fake_stripe, receiver)
+
+
+@pytest.fixture
+def webhooks_disabled(harness: PaymentsHarness) -> None:
+    """Switch webhooks off at both providers. For tests with both providers."""
+    for fake in (harness.fake_stripe, harness.fake_yookassa):
+        assert fake is not None
+        fake.faults(drop_webhooks=1000)
+
+
+@pytest.fixture
+def earlier_events_pulled(harness: PaymentsHarness) -> None:
+    """Mark the events of other tests as fetched."""
+    for name, provider in harness.providers.items():
+        ProviderPull.finish(harness.session, name, provider.account, until=utc_now() + EVENT_LIST_DELAY)

@@ -26,6 +26,7 @@ from workers.payments.offers import upsert_offer
 from workers.payments.payment_flow import apply_payment_snapshot
 from workers.payments.payment_sync import sync_attempt, sync_checkout
 from workers.payments.provider import Providers
+from workers.payments.reconciliation import fetch_undelivered_events
 from workers.payments.refunds import refund_order
 from workers.payments.stripe import Stripe
 from workers.payments.webhooks import apply_provider_event, receive_webhook
@@ -152,6 +153,12 @@ class PaymentsHarness:
     def run_enqueued(self) -> None:
         for _task, message in self.enqueued:
             apply_provider_event(self.transactions, self.providers, **message)
+
+    def pull(self) -> None:
+        """Fetch the events that no webhook has delivered, and apply them."""
+        self.enqueued.clear()
+        fetch_undelivered_events(self.transactions, self.providers, self.enqueue_after_commit)
+        self.run_enqueued()
 
     def complete_session(self, checkout: dict[str, Any]) -> None:
         self.receive_and_apply(self.attempt(checkout).checkout_session_id, "checkout.session.completed")

@@ -44,18 +44,6 @@ def age(attempt: PaymentAttempt, **ago) -> None:
     attempt.expires_at -= timedelta(**ago)
 
 
-def test_sync_on_return_finds_payment_without_webhook(harness, checkout):
-    harness.pay(checkout)
-    order = harness.return_from_checkout(checkout)
-    assert (order["id"], order["status"]) == (checkout["order_id"], "paid")
-    harness.complete_session(checkout)
-    assert harness.event_types(checkout) == ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
-
-
-def test_sync_on_return_does_not_mark_unpaid_order(harness, checkout):
-    assert harness.return_from_checkout(checkout)["status"] == "pending"
-
-
 def test_checkout_of_another_user_is_not_found(harness, checkout):
     with pytest.raises(NotFound):
         harness.return_from_checkout(checkout, user_id=checkout["id"])

@@ -10,13 +10,8 @@ from typing import Any
 import pytest
 
 from core.db import new_id
-from models.errors import (
-    CheckoutOutcomeUnknown,
-    PaymentRefused,
-    ProviderOutcomeUnknown,
-    ProviderUnavailable,
-)
-from models.payments import Refund
+from models.errors import CheckoutOutcomeUnknown, PaymentRefused, ProviderOutcomeUnknown, ProviderUnavailable
+from models.payments import Orders, Refund
 from ops.fakes.stripe.events import signature
 from tests.fakes.conftest import FakeProcess
 from tests.payments.harness import PaymentsHarness, make_offer, make_stripe, make_yookassa
@@ -90,7 +85,7 @@ STRIPE = ProviderUnderTest(
     unknown_ids=("cs_test_unknown", "pi_unknown"),
     webhook=stripe_webhook,
     kinds={"paid": "checkout.session.completed", "refunded": "refund.updated", "unhandled": "customer.created"},
-    decline="card_declined",
+    decline="generic_decline",
     refund_failure="expired_or_canceled_card",
     paid_fields={"status": "complete", "payment_status": "paid"},
 )
@@ -215,6 +210,8 @@ def test_retry_after_unknown_outcome_charges_once(harness, provider, course_id, 
     provider.break_next_call(harness, fault)
     with pytest.raises(CheckoutOutcomeUnknown) as unknown:
         harness.checkout(course_id, provider=provider.name)
+    order = Orders(harness.session).get_for_update(unknown.value.args[0])
+    assert (order.status, [attempt.status for attempt in order.attempts]) == ("pending", ["unknown"])
 
     checkout = harness.checkout(course_id, provider=provider.name)
 
@@ -222,6 +219,10 @@ def test_retry_after_unknown_outcome_charges_once(harness, provider, course_id, 
     harness.pay(checkout)
     assert harness.return_from_checkout(checkout)["status"] == "paid"
     assert [row["amount_minor"] for row in provider.fake(harness).payments_of(unknown.value.args[0])] == [PRICE_MINOR]
+
+
+def test_return_without_payment_leaves_order_pending(harness, checkout):
+    assert harness.return_from_checkout(checkout)["status"] == "pending"
 
 
 def test_buyer_can_retry_after_decline(harness, provider, course_id, checkout):

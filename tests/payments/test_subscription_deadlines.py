@@ -11,12 +11,7 @@ from sqlalchemy import select
 from models.errors import PaymentRefused, ProviderOutcomeUnknown
 from models.payments import Orders, PaymentAttempt, Plan, Refund, SavedMethod, Subscription
 from models.payments.plans import add_periods
-from models.payments.subscriptions import (
-    GRACE_PERIOD,
-    OUTCOME_TIMEOUT,
-    RECHECK_DELAY,
-    TRIAL_GRACE_PERIOD,
-)
+from models.payments.subscriptions import GRACE_PERIOD, OUTCOME_TIMEOUT, RECHECK_DELAY, TRIAL_GRACE_PERIOD
 from tests.payments.harness import PaymentsHarness, make_snapshot, paid_snapshot
 from tests.payments.test_subscriptions import (  # noqa: F401 fixtures
     announced_end,

@@ -11,12 +11,7 @@ import pytest
 import yookassa
 
 import settings
-from models.errors import (
-    CurrencyNotSupported,
-    PaymentRefused,
-    ProviderOutcomeUnknown,
-    ReceiptEmailMissing,
-)
+from models.errors import CurrencyNotSupported, PaymentRefused, ProviderOutcomeUnknown, ReceiptEmailMissing
 from tests.payments.harness import PaymentsHarness, make_offer, make_yookassa, timeline_steps
 from workers.payments.provider import PaymentRequest
 from workers.payments.yookassa import YooKassa, _amount, _map_status, _to_minor

@@ -1,4 +1,4 @@
-"""Start checkouts: create the order and open a checkout session at the payment provider."""
+"""Start checkouts: create the order at its price; ``payment_flow`` has the path of the payment from there."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,20 +10,8 @@ import settings
 from core.bus.outbox import record
 from core.db import utc_now
 from core.fault_injection import crash_point
-from models.errors import (
-    PaymentInProgress,
-    ReturnUrlNotAllowed,
-)
-from models.payments import (
-    Bundle,
-    Coupon,
-    Offer,
-    Order,
-    Orders,
-    PaymentTerms,
-    Plan,
-    PurchaseQuote,
-)
+from models.errors import PaymentInProgress, ReturnUrlNotAllowed
+from models.payments import Bundle, Coupon, Offer, Order, Orders, PaymentTerms, Plan, PurchaseQuote
 from models.payments.order_responses import free_checkout_response
 from models.payments.orders import Priced
 from models.payments.ownership import lock_and_require_not_owned, require_not_erased

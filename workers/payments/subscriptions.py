@@ -18,12 +18,7 @@ from core.bus.outbox import record
 from core.db import utc_now
 from core.log import get_logger
 from models.commands import ProcessSubscription
-from models.errors import (
-    AlreadySubscribed,
-    PaymentInProgress,
-    PaymentMethodMissing,
-    PaymentRefused,
-)
+from models.errors import AlreadySubscribed, PaymentInProgress, PaymentMethodMissing, PaymentRefused
 from models.events import Event
 from models.payments import Order, Orders, PaymentAttempt, PaymentTerms, Plan, SavedMethod, Subscription, Subscriptions
 from models.payments.ownership import require_not_erased, require_not_owned
