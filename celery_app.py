@@ -8,7 +8,7 @@ from celery.beat import Service
 from kombu.entity import Exchange, Queue
 
 import settings
-from core import log
+from core import configuration, log
 from core.messaging.task_queue import route_task
 from core.redis import tls_options, without_tls_options
 
@@ -84,6 +84,11 @@ def _stop_beat_on_signal(sender: Service, **_: object) -> None:
 
 
 @signals.worker_init.connect
+def _validate_worker_settings(**_: object) -> None:
+    is_one_service = settings.SERVICE in settings.SERVICES
+    configuration.validate_production_settings(f"worker-{settings.SERVICE}" if is_one_service else None)
+
+
 @signals.beat_init.connect
-def _validate_production_settings(**_: object) -> None:
-    settings.validate_production_settings()
+def _validate_beat_settings(**_: object) -> None:
+    configuration.validate_production_settings("beat")

@@ -9,8 +9,7 @@ import pkgutil
 
 from flask import Flask
 
-import settings
-from core import log
+from core import configuration, log
 
 from . import docs, metrics, openapi
 from .base_app import create_base_app
@@ -18,7 +17,7 @@ from .base_app import create_base_app
 
 def create_app() -> Flask:
     """Create the WSGI application. Raises SystemExit if the production settings are unsafe, such as a fake provider."""
-    settings.validate_production_settings()
+    configuration.validate_production_settings("gateway")
     log.configure("gateway")
     app = create_base_app(__name__, first_init=metrics.init_app)
     app.config.update(API_TITLE="Coursebus", API_VERSION="v1", OPENAPI_VERSION="3.1.0")

@@ -71,8 +71,22 @@ _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
 }
 
 
+def is_known(name: str) -> bool:
+    """Return whether the gateway knows the address of a server. In production it gets those that it uses only."""
+    return not settings.PRODUCTION or settings.read.is_set(_SETTINGS[name])
+
+
+_SETTINGS = {
+    "queue": "REDIS_URL",
+    "cache": "CACHE_URL",
+    "kafka": "KAFKA_BOOTSTRAP_SERVERS",
+    "mongo": "MONGO_URL",
+    "postgres": "DATABASE_URL",
+}
+
+
 class Readiness:
-    """Caches the results of the latest round of checks for _KEPT_SECONDS."""
+    """Caches the results of the latest round of checks for _CACHE_SECONDS."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -84,7 +98,7 @@ class Readiness:
         with self._lock:
             if time.monotonic() - self._checked_at > _CACHE_SECONDS:
                 with ThreadPoolExecutor(len(_CHECKS)) as pool:
-                    checks = {name: pool.submit(check, url) for name, (check, url) in _CHECKS.items()}
+                    checks = {name: pool.submit(check, url) for name, (check, url) in _CHECKS.items() if is_known(name)}
                     self._up = {name: check.result() for name, check in checks.items()}
                 self._checked_at = time.monotonic()
             return self._up

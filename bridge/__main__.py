@@ -8,7 +8,7 @@ import sys
 import threading
 
 import settings
-from core import log
+from core import configuration, log
 
 from . import cli, metrics
 from .admin.audit import Auditor
@@ -58,7 +58,7 @@ class Bridge:
 
 def serve() -> int:
     """Run until SIGTERM."""
-    settings.validate_production_settings()
+    configuration.validate_production_settings("bridge")
     log.configure("bridge")
     bridge = Bridge()
     metrics.serve()

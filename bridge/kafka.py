@@ -12,12 +12,31 @@ import settings
 MESSAGE_MAX_BYTES = 1024 * 1024
 TOPIC_MESSAGE_MAX_BYTES = MESSAGE_MAX_BYTES + 4096  # a batch of one message, plus the batch header
 
-_COMMON: dict[str, Any] = {
-    "bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS,
-    "client.id": "coursebus-bridge",
-    "reconnect.backoff.max.ms": 1000,  # reconnect within a second after a broker is back
-    "log_level": 2,  # an unreachable broker would log twenty lines a second; the relay logs it once
-}
+
+def _common() -> dict[str, Any]:
+    """Return the configuration of every client: address, login and behaviour on lost connections."""
+    return {
+        "bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS,
+        "client.id": "coursebus-bridge",
+        "reconnect.backoff.max.ms": 1000,  # reconnect within a second after a broker is back
+        "security.protocol": settings.KAFKA_SECURITY_PROTOCOL,
+        **_credentials(),
+        "log_level": 2,  # an unreachable broker would log twenty lines a second; the relay logs it once
+    }
+
+
+def _credentials() -> dict[str, str]:
+    """Return the login and the certificates to trust. Brokers' names are verified against their certificates."""
+    found: dict[str, str] = {}
+    if settings.KAFKA_SECURITY_PROTOCOL.startswith("SASL"):
+        found |= {
+            "sasl.mechanism": settings.KAFKA_SASL_MECHANISM,
+            "sasl.username": settings.KAFKA_USERNAME,
+            "sasl.password": settings.KAFKA_PASSWORD,
+        }
+    if settings.KAFKA_CA_FILE:
+        found["ssl.ca.location"] = settings.KAFKA_CA_FILE
+    return found
 
 
 def topic_of(service: str) -> str:
@@ -36,7 +55,7 @@ def producer() -> Producer:
     """
     return Producer(
         {
-            **_COMMON,
+            **_common(),
             "enable.idempotence": True,  # retries inside the client neither duplicate nor reorder messages
             "acks": "all",
             "message.max.bytes": MESSAGE_MAX_BYTES,
@@ -53,7 +72,7 @@ def offset_reader(service: str) -> Consumer:
     """Return a consumer that reads the offsets of the group of ``service`` without joining the group."""
     return Consumer(
         {
-            **_COMMON,
+            **_common(),
             "group.id": group_of(service),
             "enable.auto.commit": False,
             "enable.partition.eof": True,  # the reliable sign that a partition has no more messages
@@ -88,7 +107,7 @@ def consumer(service: str) -> Consumer:
     """Return a member of the group of ``service``. Groups are separate, so a slow service delays no other."""
     return Consumer(
         {
-            **_COMMON,
+            **_common(),
             **(_EMBEDDED_GROUP_CONFIG if settings.KAFKA_EMBEDDED else _GROUP_CONFIG),
             "group.id": group_of(service),
             "fetch.wait.max.ms": settings.KAFKA_FETCH_WAIT_MS,
@@ -116,7 +135,7 @@ def assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
 
 
 def admin() -> AdminClient:
-    return AdminClient(_COMMON)
+    return AdminClient(_common())
 
 
 _GROUP_CONFIG = {

@@ -1,19 +1,20 @@
-"""Configure Flower, which loads this file. FLOWER_BASIC_AUTH comes from the environment."""
+"""Configure Flower, which loads this file."""
 
-import os
 from typing import Any, NoReturn
 
 from flower.urls import handlers
 from tornado.web import HTTPError
 
-from core import log
+import settings
+from core import configuration, log
 
+configuration.validate_production_settings("flower")
 log.configure("flower")  # replaces Tornado's log format
 persistent = False  # past tasks are in the logs
 
 # Flower shows the arguments of tasks, so it must not start without a password; "ops:" has an empty one.
-_passwords = [each.partition(":")[2] for each in os.environ.get("FLOWER_BASIC_AUTH", "").split(",")]
-if not all(_passwords):
+basic_auth = settings.FLOWER_BASIC_AUTH.split(",")
+if not all(each.partition(":")[2] for each in basic_auth):
     raise SystemExit("FLOWER_BASIC_AUTH must be user:password, and the password must not be empty")
 
 

@@ -15,7 +15,7 @@ import settings
 from api.auth import current_caller, liveness, require_auth
 from api.base_app import create_base_app
 from api.tokens import Claims
-from core import cache, log, metrics
+from core import cache, configuration, log, metrics
 from core.metrics import STREAM_NOTIFICATIONS, STREAMS, STREAMS_ENDED
 from models.accounts import AccountState
 from models.errors import LastEventIdInvalid, Unavailable
@@ -113,7 +113,7 @@ def _last_event_id() -> int | None:
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; clients reconnect automatically to the next process."""
-    settings.validate_production_settings()
+    configuration.validate_production_settings("stream")
     log.configure("stream")
     metrics.serve()
     hub = SubscriptionHub()

@@ -29,7 +29,20 @@ OWN_PACKAGES = {
 }
 # Modules that need neither a database driver nor tables.
 SHARED_WITH_THE_GATEWAY = {
-    *(f"core.{name}" for name in ("cache", "commands", "errors", "events", "fault_injection", "log", "messaging")),
+    *(
+        f"core.{name}"
+        for name in (
+            "cache",
+            "commands",
+            "configuration",
+            "environment",
+            "errors",
+            "events",
+            "fault_injection",
+            "log",
+            "messaging",
+        )
+    ),
     *(f"core.{name}" for name in ("metrics", "money", "redis", "text", "webhook_signatures")),
     *(f"models.{name}" for name in ("accounts", "commands", "errors", "events", "notification_preferences")),
     "settings",

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import settings
+from core.configuration import USED_SETTINGS
 
 pytestmark = pytest.mark.unit
 
@@ -16,6 +17,9 @@ SERVERS = {
     "CACHE_URL": "rediss://:pw@cache.example/0",
     "MONGO_URL": "mongodb+srv://coursebus:pw@mongo.example/coursebus",
     "KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092",
+    "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+    "KAFKA_USERNAME": "coursebus",
+    "KAFKA_PASSWORD": "pw",
     "SMTP_URL": "smtps://relay:pw@mail.example:465",
 }
 STRIPE = {"STRIPE_SECRET_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
@@ -30,10 +34,15 @@ PRODUCTION = {
 }
 
 
-def check_settings(environ: dict[str, str]) -> list[str]:
-    """Run ``python -m settings`` in this environment; return the lines of its standard error."""
+def explain_settings(environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m settings`` in this environment."""
     command = [sys.executable, "-m", "settings"]
-    completed = subprocess.run(command, cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=False)
+
+
+def check_settings(environ: dict[str, str]) -> list[str]:
+    """Return the problems that ``python -m settings`` reports in this environment."""
+    completed = explain_settings(environ)
     lines = completed.stderr.splitlines()
     assert bool(lines) == bool(completed.returncode), completed.stderr
     return lines
@@ -81,7 +90,13 @@ def test_unknown_environment_is_rejected(word):
         ({"WEBHOOK_ALLOW_LOOPBACK": "on"}, "WEBHOOK_ALLOW_LOOPBACK"),
         ({"FAULT_INJECTION": "x"}, "FAULT_INJECTION"),
         ({"TEST_CLOCK_URL": "x"}, "TEST_CLOCK_URL"),
-        *(({name: ""}, name) for name in SERVERS),
+        *(({name: ""}, name) for name in SERVERS if name.endswith(("_URL", "_SERVERS"))),
+        ({"KAFKA_USERNAME": ""}, "KAFKA_SECURITY_PROTOCOL"),
+        ({"KAFKA_PASSWORD": ""}, "KAFKA_SECURITY_PROTOCOL"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}, "KAFKA_SECURITY_PROTOCOL"),
+        ({"KAFKA_SECURITY_PROTOCOL": "", "KAFKA_PASSWORD": "", "KAFKA_USERNAME": ""}, "KAFKA_SECURITY_PROTOCOL"),
+        ({"KAFKA_CA_FILE": "/nowhere/ca.pem"}, "KAFKA_CA_FILE"),
+        ({"PAYMENTS_DATABASE_URL": "postgresql://coursebus@db.example/payments"}, "PAYMENTS_DATABASE_URL"),
         ({"REDIS_URL": "redis://queue.example/0"}, "REDIS_URL"),
         ({"CACHE_URL": "rediss://cache.example/0"}, "CACHE_URL"),
         ({"DATABASE_URL": "postgresql+psycopg2://coursebus:pw@db.example/coursebus"}, "DATABASE_URL"),
@@ -104,6 +119,7 @@ def test_all_errors_are_reported_together():
 
 def test_explicit_exceptions_are_allowed():
     plain = {"REDIS_URL": "redis://queue/0", "SMTP_URL": "smtp+insecure://mail", "ALLOW_PLAINTEXT_SERVERS": "on"}
+    plain |= {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}
     trial = {"STRIPE_SECRET_KEY": "sk_test_1", "PAYMENT_TEST_KEYS": "on"}
 
     assert check_settings(PRODUCTION | STRIPE | plain | trial) == []
@@ -145,3 +161,103 @@ def test_real_server_without_a_secret_trusts_no_webhook(name, environ):
     )
 
     assert completed.stdout == b"()\n"
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+@pytest.mark.parametrize("name", ["DATABASE_URL", "COURSES_DATABASE_URL"])
+def test_every_postgresql_scheme_uses_the_installed_driver(scheme, name):
+    code = "import settings; print(settings.database_url('courses'))"
+    environ = {name: f"{scheme}://shop:pw@db.example/shop"}
+    completed = subprocess.run(
+        [sys.executable, "-c", code], cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+
+    assert completed.stdout == "postgresql+psycopg2://shop:pw@db.example/shop\n"
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"DATABASE_URL": "mysql://shop:pw@db.example/shop"}, "DATABASE_URL must begin with postgresql://, not mysql:"),
+        ({"LOG_READS": "maybe"}, "LOG_READS must be on or off, not 'maybe'"),
+        ({"PORT_BASE": "8k"}, "PORT_BASE must be a whole number, not '8k'"),
+        ({"WEBHOOK_RETRY_DELAYS_SECONDS": "5,x"}, "WEBHOOK_RETRY_DELAYS_SECONDS must be whole numbers"),
+        ({"KAFKA_SASL_MECHANISM": "GSSAPI"}, "KAFKA_SASL_MECHANISM must be"),
+        ({"SECRET_KEY_FILE": "/nowhere/key"}, "SECRET_KEY_FILE cannot be read"),
+        ({"SECRET_KEY": "a", "SECRET_KEY_FILE": "/nowhere/key"}, "SECRET_KEY and SECRET_KEY_FILE are both set"),
+    ],
+)
+def test_invalid_value_is_reported_and_stops_every_process(environ, message):
+    started = subprocess.run(
+        [sys.executable, "-c", "import settings"],
+        cwd=settings.ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert started.returncode == 1
+    assert started.stderr.startswith(message)
+    assert check_settings(environ)[0].startswith(message)
+
+
+def test_invalid_and_unsafe_values_are_reported_together():
+    lines = check_settings(PRODUCTION | STRIPE | {"PORT_BASE": "x", "LOG_LEVEL": "loud", "RATE_LIMITS": "off"})
+
+    assert [line.split()[0] for line in lines] == ["PORT_BASE", "LOG_LEVEL", "RATE_LIMITS"]
+
+
+def test_every_secret_can_be_read_from_a_file(tmp_path):
+    (tmp_path / "key").write_text(f"{LONG}\n")
+    (tmp_path / "database").write_text(SERVERS["DATABASE_URL"])
+    from_files = {"SECRET_KEY_FILE": str(tmp_path / "key"), "DATABASE_URL_FILE": str(tmp_path / "database")}
+    environ = {name: value for name, value in PRODUCTION.items() if f"{name}_FILE" not in from_files}
+
+    assert check_settings(environ | STRIPE | from_files) == []
+    assert f"file {tmp_path / 'key'}" in explain_settings(from_files).stdout
+
+
+def test_empty_secret_file_is_an_error(tmp_path):
+    (tmp_path / "key").write_text("\n")
+
+    assert check_settings({"SECRET_KEY_FILE": str(tmp_path / "key")})[0].startswith("SECRET_KEY_FILE is empty")
+
+
+def test_explanation_shows_value_and_source_and_masks_secrets():
+    secret = "s3cr3t"
+    names = [name for name in settings.read.settings if name.endswith(("SECRET", "TOKEN", "PASSWORD", "_KEY", "_AUTH"))]
+    urls = {
+        "DATABASE_URL": f"postgresql://shop@db.example/shop?password={secret}&sslmode=require",
+        "REDIS_URL": f"redis://:{secret}@queue.example/0",
+        "MONGO_URL": f"mongodb://shop:{secret}@a.example:27017,b.example:27017/shop",
+        "SMTP_URL": f"smtps://shop:{secret}@mail.example",
+    }
+    completed = explain_settings(dict.fromkeys(names, f"whsec_{secret}") | urls | {"PORT_BASE": "9000"})
+
+    assert len(names) >= 9
+    assert secret not in completed.stdout + completed.stderr
+    assert "redis://:********@queue.example/0" in completed.stdout
+    shown = {line.split()[0]: line.split()[1:] for line in completed.stdout.splitlines() if line.startswith("  ")}
+    assert shown["PORT_BASE"] == ["9000", "environment"]
+    assert shown["KAFKA_BOOTSTRAP_SERVERS"] == ["127.0.0.1:9092", "default"]
+    assert set(names) <= set(shown)
+
+
+def test_process_is_not_asked_for_settings_of_others():
+    needed = USED_SETTINGS["gateway"] | {"REDIS_URL", "ENVIRONMENT"}
+    environ = {name: value for name, value in (PRODUCTION | STRIPE).items() if name in needed}
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from core.configuration import *; print(find_unsafe_settings(*sys.argv[1:]))",
+    ]
+
+    def check(*process: str) -> str:
+        return subprocess.run(
+            [*command, *process], cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert check("gateway") == "[]\n"
+    assert "DATABASE_URL" in check("bridge")
+    assert "STRIPE_SECRET_KEY" in check()

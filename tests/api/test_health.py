@@ -2,6 +2,7 @@ import socket
 
 import pytest
 
+import settings
 from api import health
 from tests.gateway import gateway
 
@@ -64,3 +65,10 @@ def test_readiness_checks_are_cached(client, monkeypatch):
     disconnect(monkeypatch, "queue", f"redis://{CLOSED}/0")
 
     assert client.get("/readyz").status_code == 200
+
+
+def test_production_checks_only_servers_that_the_gateway_is_given(client, monkeypatch):
+    monkeypatch.setattr(settings, "PRODUCTION", True)
+    monkeypatch.setattr(settings.read, "is_set", lambda name: name in {"REDIS_URL", "CACHE_URL"})
+
+    assert client.get("/readyz").json == {"status": "ready", "servers": {"queue": "up", "cache": "up"}}

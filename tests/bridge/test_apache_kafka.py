@@ -47,7 +47,6 @@ def harness(brokers: list[ApacheKafka]) -> Iterator[BridgeHarness]:
     with pytest.MonkeyPatch.context() as patch:
         addresses = ",".join(broker.address for broker in brokers)
         patch.setattr(settings, "KAFKA_BOOTSTRAP_SERVERS", addresses)
-        patch.setitem(kafka._COMMON, "bootstrap.servers", addresses)  # noqa: SLF001 copied from the settings at import
         patch.setattr(settings, "KAFKA_EMBEDDED", False)
         patch.setattr(settings, "KAFKA_REPLICATION", 3)
         patch.setattr(settings, "KAFKA_PARTITIONS", 6)

@@ -69,6 +69,7 @@ def test_every_process_can_import_its_code(image: Image):
         "python",
         "-c",
         "import migrations.__main__, flower.command, ops.flower, stream.server",
+        ENVIRONMENT="local",
         FLOWER_BASIC_AUTH="ops:ops",
     )
     image.run("celery", "--quiet", "-A", "celery_app", "worker", "--help")

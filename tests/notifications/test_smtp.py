@@ -202,21 +202,3 @@ def test_non_ascii_address_fails_without_smtputf8(serve):
 
     assert outcome == (DeliveryState.FAILED, "address_not_supported")
     assert server.mails == []
-
-
-def test_production_rejects_smtp_password_without_tls(monkeypatch):
-    for name, value in {"ENVIRONMENT": "production", "SMTP_URL": "smtp+insecure://relay:pw@mail.example.com"}.items():
-        monkeypatch.setattr(settings, name, value)
-    # The other settings of production are not tested here.
-    monkeypatch.setattr(settings, "_is_set", lambda _name: True)
-    for name, value in {
-        "STRIPE_API_URL": "https://api.stripe.com",
-        "YOOKASSA_API_URL": "https://api.yookassa.ru",
-        "WEBHOOK_ALLOW_LOOPBACK": False,
-        "RATE_LIMITS": True,
-        "RETURN_URL_ORIGINS": (),
-    }.items():
-        monkeypatch.setattr(settings, name, value)
-
-    with pytest.raises(SystemExit, match="SMTP_URL"):
-        settings.validate_production_settings()

@@ -49,14 +49,26 @@ def cluster_of_three(directory: Path, port: int) -> Iterator[list["ApacheKafka"]
 
 
 class ApacheKafka:
-    """One broker in ``directory``, on ``port`` and the next port; ``nodes`` has the ports of all brokers by node id."""
+    """One broker in ``directory``, on ``port`` and the next port.
 
-    def __init__(self, directory: Path, port: int, *, node: int = 1, nodes: Mapping[int, int] | None = None) -> None:
+    ``nodes`` has the ports of all brokers by node id, ``security`` replaces settings of the broker.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        *,
+        node: int = 1,
+        nodes: Mapping[int, int] | None = None,
+        security: Mapping[str, object] | None = None,
+    ) -> None:
         self.address = f"127.0.0.1:{port}"
         self.node = node
         self._port = port
         self._nodes = nodes or {node: port}
         self._directory = directory / f"apache-kafka-{node}"
+        self._security = security or {}
         self._process: subprocess.Popen[bytes] | None = None
         # Starting or stopping a stack kills leftover processes with this mark, so start this broker after the stack.
         self._environ = {**os.environ, STACK_ENV_VAR: str(directory.resolve())}
@@ -128,4 +140,5 @@ class ApacheKafka:
             "num.io.threads": 2,
             "log.cleaner.dedupe.buffer.size": 2 << 20,
             "log.index.size.max.bytes": 1 << 20,
+            **self._security,
         }

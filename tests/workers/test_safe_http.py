@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-import settings
 from core.db import utc_now
 from tests.support.receiver import running_receiver
 from workers.runtime import safe_http
@@ -79,20 +78,6 @@ def test_loopback_is_rejected_unless_allowed(url: str):
     assert resolve(url, loopback=True)
     with pytest.raises(UrlNotAllowed):
         resolve(url)
-
-
-def test_production_rejects_loopback(monkeypatch):
-    monkeypatch.setattr(settings, "ENVIRONMENT", "production")
-    monkeypatch.setattr(settings, "FAULT_INJECTION", "")
-    for name, value in {
-        "STRIPE_API_URL": "https://api.stripe.com",
-        "YOOKASSA_API_URL": "https://api.yookassa.ru/v3",
-    }.items():
-        monkeypatch.setattr(settings, name, value)
-    for name in ("STRIPE_WEBHOOK_SECRET", "AUTH0_DOMAIN"):
-        monkeypatch.setenv(name, "given")
-    with pytest.raises(SystemExit, match="WEBHOOK_ALLOW_LOOPBACK"):
-        settings.validate_production_settings()
 
 
 def test_name_with_any_private_address_is_rejected(monkeypatch):

@@ -1,0 +1,153 @@
+"""Read settings from environment variables, or from the files that ``<NAME>_FILE`` name, and record where from.
+
+A container engine mounts secrets as files; every setting can be given in this way. Invalid values are collected, so
+that a process that does not start reports all of them.
+"""
+
+import re
+from base64 import b64decode
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_SWITCH = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+_MASK = "********"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting as it was read; ``shown`` is its value with secrets masked."""
+
+    name: str
+    group: str
+    shown: str
+    source: str  # "default", "environment" or "file <path>"
+
+
+class Environment:
+    """Typed access to ``variables``."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+        self._group = ""
+        self.settings: dict[str, Setting] = {}
+        self.errors: list[str] = []
+
+    def group(self, title: str) -> None:
+        """Name the group of the settings that are read next."""
+        self._group = title
+
+    def is_set(self, name: str) -> bool:
+        """Return whether ``name`` has a value. An empty variable counts as not set, as in compose files and shells."""
+        return any(self._variables.get(each, "").strip() for each in (name, f"{name}_FILE"))
+
+    def text(self, name: str, default: str, *, is_secret: bool = False) -> str:
+        """Return the value of ``name``, by default ``default``."""
+        value, source = self._read(name)
+        value = value or default
+        shown = _MASK if is_secret and value else _without_password(value)
+        self.settings[name] = Setting(name, self._group, shown, source)
+        return value
+
+    def secret(self, name: str, default: str) -> str:
+        return self.text(name, default, is_secret=True)
+
+    def secrets(self, name: str, default: str) -> tuple[str, ...]:
+        """Return one secret, several, comma separated, during a rotation, or none. An empty one is an error."""
+        given = self.secret(name, default)
+        secrets = tuple(secret.strip() for secret in given.split(",")) if given else ()
+        if not all(secrets):
+            self.errors.append(f"{name} contains an empty secret")
+        return secrets
+
+    def standard_webhook_secrets(self, name: str, default: str) -> tuple[str, ...]:
+        """Like ``secrets``, for Standard Webhooks: base64 after ``whsec_``."""
+        secrets = self.secrets(name, default)
+        if not all(_is_base64(secret.removeprefix("whsec_")) for secret in secrets):
+            self.errors.append(
+                f"{name} must be base64 after whsec_, as the provider shows it: no webhook would be accepted"
+            )
+        return secrets
+
+    def list(self, name: str, default: str) -> tuple[str, ...]:
+        """Return the comma-separated values of ``name``."""
+        return tuple(each.strip() for each in self.text(name, default).split(",") if each.strip())
+
+    def number(self, name: str, default: int) -> int:
+        """Return a whole number, 0 or greater."""
+        text = self.text(name, str(default))
+        if not (text.isascii() and text.isdecimal()):
+            self.errors.append(f"{name} must be a whole number, not {text!r}")
+            return default
+        return int(text)
+
+    def numbers(self, name: str, default: str) -> tuple[int, ...]:
+        """Return comma-separated whole numbers."""
+        texts = self.list(name, default)
+        if not all(text.isascii() and text.isdecimal() for text in texts):
+            self.errors.append(f"{name} must be whole numbers, comma separated, not {','.join(texts)!r}")
+            return ()
+        return tuple(map(int, texts))
+
+    def switch(self, name: str, *, default: bool) -> bool:
+        """Return whether ``name`` is on or off."""
+        text = self.text(name, "on" if default else "off")
+        if text.lower() not in _SWITCH:
+            self.errors.append(f"{name} must be on or off, not {text!r}")
+        return _SWITCH.get(text.lower(), default)
+
+    def choice(self, name: str, default: str, allowed: Collection[str]) -> str:
+        """Return one of the ``allowed`` values."""
+        text = self.text(name, default)
+        if text not in allowed:
+            quoted = [f'"{each}"' for each in allowed]
+            self.errors.append(f"{name} must be {', '.join(quoted[:-1])} or {quoted[-1]}, not {text!r}")
+        return text
+
+    def database_url(self, name: str, default: str) -> str:
+        """Return a PostgreSQL URL for SQLAlchemy, or an empty string if it is not set and has no default."""
+        url = self.text(name, default)
+        normal = normalize_database_url(url)
+        if url and not normal.startswith("postgresql+psycopg2://"):
+            self.errors.append(f"{name} must begin with postgresql://, not {url.partition(':')[0]}:")
+        return normal
+
+    def _read(self, name: str) -> tuple[str, str]:
+        """Return the value, empty if it is not set, and its source."""
+        value, path = (self._variables.get(each, "").strip() for each in (name, f"{name}_FILE"))
+        if value and path:
+            self.errors.append(f"{name} and {name}_FILE are both set: remove one of them")
+        if value or not path:
+            return value, "environment" if value else "default"
+        try:
+            value = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            self.errors.append(f"{name}_FILE cannot be read: {error}")
+        else:
+            if not value:
+                self.errors.append(f"{name}_FILE is empty: {path}")
+        return value, f"file {path}"
+
+
+def normalize_database_url(url: str) -> str:
+    """Return ``url`` with the driver that is installed; hosting providers write postgres:// or postgresql://."""
+    return re.sub(r"^(postgres|postgresql)://", "postgresql+psycopg2://", url)
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(b64decode(text, validate=True))
+    except ValueError:
+        return False
+
+
+def _without_password(value: str) -> str:
+    """Mask the password of a URL, in its user information or in its query."""
+    try:
+        password = urlsplit(value).password
+    except ValueError:  # an address that is not a URL, or an invalid port
+        password = None
+    if password:
+        value = value.replace(f":{password}@", f":{_MASK}@", 1)
+    return re.sub(r"([?&][^=&]*password=)[^&]+", rf"\1{_MASK}", value, flags=re.IGNORECASE)
