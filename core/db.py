@@ -1,7 +1,8 @@
 """SQLAlchemy base class, ids, time, and one database engine per service.
 
-Each connection switches to the role ``coursebus_<service>``, whichever user the URL names. The migrations grant that
-role access to the schema of its service and to the bus tables only.
+Each connection has the rights of the role ``coursebus_<service>``. The migrations grant that role access to the schema
+of its service and to the bus tables only. In production each process logs in as its role (docs/running.md); any other
+user of the URL, such as the owner of the database, switches to the role.
 """
 
 import time
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import uuid_utils.compat
-from sqlalchemy import BigInteger, DateTime, Engine, MetaData, create_engine, event
+from sqlalchemy import BigInteger, DateTime, Engine, MetaData, create_engine, event, make_url
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
@@ -74,14 +75,17 @@ def engine(service: str) -> Engine:
 
 
 def connect(url: str, *, role: str) -> Engine:
-    """Create an engine for the database at ``url`` that runs with the grants of ``coursebus_<role>``."""
+    """Create an engine for the database at ``url`` with the rights of ``coursebus_<role>``."""
+    # A login of one service cannot switch to another role, and the bridge uses its own in the database of each service.
+    is_login = (make_url(url).username or "").removeprefix("coursebus_") in (*settings.SERVICES, "bridge")
     connections = create_engine(
         url,
         # One connection per worker thread, and a few for the helper threads of the bridge.
         pool_size=4,
         max_overflow=4,
         connect_args={
-            "options": f"-c role=coursebus_{role} -c timezone=UTC -c lock_timeout={LOCK_TIMEOUT_SECONDS}s",
+            "options": f"{'' if is_login else f'-c role=coursebus_{role} '}-c timezone=UTC "
+            f"-c lock_timeout={LOCK_TIMEOUT_SECONDS}s",
             "connect_timeout": 5,
             "application_name": f"coursebus-{role}",
         },

@@ -1,7 +1,9 @@
 """Schema migrations: ``python -m migrations upgrade`` brings the database of every service up to date.
 
-The first seven steps are the baseline: one for the tables and roles that all services share, then one per service.
+The first seven steps are the baseline: one for the tables that all services share, then one per service.
 They have no downgrade: drop the database instead.
+
+``roles.py`` creates the roles of the services first.
 
 How to add a step:
 

@@ -1,13 +1,20 @@
-"""Run Flask-Migrate on the database of every service: ``upgrade``, ``downgrade REVISION``, ``current``, ``history``."""
+"""Run Flask-Migrate on the database of every service: ``upgrade``, ``downgrade REVISION``, ``current``, ``history``.
+
+``roles`` only creates the roles, for a database that is restored from a dump.
+"""
 
 import sys
 from pathlib import Path
 
 import flask_migrate
 from flask import Flask
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 import settings
 from core.db import Base
+
+from . import roles
 
 
 class _Tables:
@@ -22,8 +29,18 @@ def main(command: str = "upgrade", *revision: str) -> None:
     flask_migrate.Migrate(app, _Tables(), directory=str(Path(__file__).parent))
     for url in sorted({settings.database_url(service) for service in settings.SERVICES}):
         app.config["DATABASE_URL"] = url
+        if command in {"roles", "upgrade"}:
+            _prepare_roles(url)
+        if command == "roles":
+            continue
         with app.app_context():
             _run(command, revision)
+
+
+def _prepare_roles(url: str) -> None:
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        roles.create_roles(connection)
+        roles.set_passwords(connection)
 
 
 def _run(command: str, revision: tuple[str, ...]) -> None:

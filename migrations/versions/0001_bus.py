@@ -1,4 +1,4 @@
-"""The tables that every service shares: events, commands, jobs, personal data and audit; and the roles."""
+"""The tables that every service shares: events, commands, jobs, personal data and audit. The roles exist already."""
 
 from alembic import op
 
@@ -19,7 +19,7 @@ def upgrade() -> None:
     _commands()
     _personal_data()
     _audit()
-    _roles_and_grants()
+    _grants()
 
 
 def _events() -> None:
@@ -205,13 +205,8 @@ def _audit() -> None:
     op.execute("CREATE INDEX ix_staff_actions_actor ON bus.staff_actions (actor, done_at)")
 
 
-def _roles_and_grants() -> None:
+def _grants() -> None:
     for role in (*SERVICES, "bridge"):
-        # Roles belong to the server, not to the database: another database may have created them.
-        op.execute(f"""
-            DO $$ BEGIN CREATE ROLE coursebus_{role} NOLOGIN;
-            EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$""")
-        op.execute(f"GRANT coursebus_{role} TO CURRENT_USER")
         op.execute(f"GRANT USAGE ON SCHEMA bus TO coursebus_{role}")
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {BRIDGE_TABLES} TO coursebus_{role}")
     for service in SERVICES:

@@ -6,15 +6,29 @@ import threading
 import time
 
 from ops.dev.ports import OFFSETS
-from ops.dev.stack import Stack
+from ops.dev.stack import NotReady, Stack
 from settings import PORT_BASE, STATE_DIR
 
 
 def up(stack: Stack) -> None:
     """Start the stack in the background and print its addresses."""
+    try:
+        _start(stack)
+    except NotReady as error:
+        raise SystemExit(
+            f"{error}\n\n{len(stack.pids())} processes keep running: a first start on a slow machine takes longer.\n"
+            "  make up      waits for them again\n"
+            "  make status  lists them\n"
+            "  make down    stops them and keeps the data"
+        ) from None
+
+
+def _start(stack: Stack) -> None:
     began = time.monotonic()
     started = stack.start()
     print(_addresses(stack))
+    if not any(process.name == "postgres" for process in stack.processes):
+        print("Demo courses are added to the local database only. To add them to yours: make seed")
     print(f"Ready after {time.monotonic() - began:.1f} s." if started else "It was already running.")
 
 
@@ -23,7 +37,11 @@ def run(stack: Stack) -> None:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
-    up(stack)
+    try:
+        _start(stack)
+    except NotReady as error:
+        stack.stop()
+        raise SystemExit(f"{error}\n\nAll processes were stopped. The next start is faster: make run") from None
     print(f"Logs: {stack.supervisor.logs}. Press Ctrl-C to stop.", flush=True)
     while not ended.wait(timeout=1):
         if stack.supervisor.identifier() is None:

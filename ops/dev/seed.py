@@ -5,7 +5,6 @@ The courses are written through the commands of their authors, so that COURSE_PU
 
 import hashlib
 import tomllib
-from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -18,16 +17,16 @@ from models.commands.courses import CourseFields, LessonFields
 from models.courses.course import Course
 from models.courses.transliteration import slug_of
 from models.payments import Bundle, Coupon, Plan
+from ops.dev.readiness import CATALOGUE
 from workers.courses.authoring import publish
 from workers.users.profiles import get_or_create_user
 
-TEXTS = Path(__file__).with_name("catalogue.toml")
 _FIELDS = ("title", "summary", "description", "category", "level", "language", "tags", "price")
 
 
 def seed() -> int:
     """Add the missing courses, plans, bundles and coupons. Return the number of courses added."""
-    texts = tomllib.loads(TEXTS.read_text())
+    texts = tomllib.loads(CATALOGUE.read_text())
     instructors = {name: _user_id(**person) for name, person in texts["instructors"].items()}
     with session_factory("courses").begin() as session:
         # A second concurrent run waits here and then finds nothing left to do.

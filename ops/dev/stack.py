@@ -19,9 +19,9 @@ import psutil
 
 from ops.dev.ports import OFFSETS, is_free, is_open
 from ops.dev.processes import SERVERS, STACK_ENV_VAR, Process
-from ops.dev.readiness import accepts_sessions, is_ok, wait
+from ops.dev.readiness import accepts_sessions, is_ok, is_unused, wait
 from ops.dev.supervisor import Supervisor
-from settings import ROOT
+from settings import ROOT, SERVICES
 
 from . import postgres, processes
 
@@ -34,12 +34,15 @@ _STATE_ENTRIES = (
     "metrics",
     "mongo",
     "queue",
-    "seeded",
     "supervisord.conf",
     "supervisord.pid",
 )
 
 START_SECONDS = 120  # maximum for each process; half of it is needed if two cores start several stacks at once
+
+
+class NotReady(SystemExit):
+    """Processes that were not ready in time; they keep running. The message says what to do."""
 
 
 class Stack:
@@ -67,28 +70,35 @@ class Stack:
             if only is None or process.name in only
         ]
         self.supervisor = Supervisor(self.state_dir)
+        self.start_seconds = START_SECONDS
         self._detached = detached
 
     def start(self, initial: Collection[str] | None = None) -> bool:
         """Start all processes and return when they are ready; False if the stack was already running.
 
         ``at_first`` limits the start to the named processes; start_remaining() starts the others.
-        Raises SystemExit for an occupied port, a failed step or a process that is not ready in time.
+        Raises SystemExit for an occupied port or a failed step, and NotReady for processes that are not ready in time,
+        which keep running.
         """
         running = self.supervisor.identifier()
         if running not in (None, self._identifier):
             raise SystemExit(f"Another stack is running over {self.state_dir} ({running}). Stop it first: make down")
         wanted = [process for process in self.processes if initial is None or process.name in initial]
         if running is None:
-            self._start_processes(wanted)
-        self._wait(wanted)
+            self._launch()
+        try:
+            self._start_in_order(wanted)
+        except NotReady:
+            raise  # they only need more time
+        except BaseException:
+            if running is None:
+                self.stop()
+            raise
         return running is None
 
     def start_remaining(self) -> None:
         """Start the processes that start() left out, if any."""
-        idle = self.supervisor.stopped_processes()
-        self._start_in_order([process for process in self.processes if process.name in idle])
-        self._wait(self.processes)
+        self._start_in_order(self.processes)
 
     def stop(self) -> bool:
         """End every process, including those that a killed supervisor left behind; False if there was none."""
@@ -152,25 +162,23 @@ class Stack:
     def _identifier(self) -> str:
         return f"coursebus-{self.port_base}"
 
-    def _start_processes(self, wanted: list[Process]) -> None:
+    def _launch(self) -> None:
         _kill_all(self.orphans())
         self._require_free_ports()
         self.supervisor.launch(self.processes, self._identifier, self.environ, detached=self._detached)
         wait(lambda: self.supervisor.identifier() is not None, "supervisord", START_SECONDS)
-        try:
-            self._start_in_order(wanted)
-        except BaseException:
-            self.stop()
-            raise
 
     def _start_in_order(self, wanted: list[Process]) -> None:
+        """Start those of ``wanted`` that are not running: first the servers, then the processes that need them."""
+        idle = self.supervisor.stopped_processes()
         first = [process for process in wanted if not process.platform]
-        platform = [process for process in wanted if process.platform]
-        self.supervisor.start([process.name for process in first])
+        platform = [process for process in wanted if process.platform and process.name in idle]
+        self.supervisor.start([process.name for process in first if process.name in idle])
         self._wait(first)
         if platform:
             self._prepare()
             self.supervisor.start([process.name for process in platform])
+        self._wait(wanted)
 
     def _stop_in_order(self) -> None:
         supervisord = self._supervisord()
@@ -183,16 +191,20 @@ class Stack:
         psutil.wait_procs(supervisord, timeout=10)
 
     def _prepare(self) -> None:
-        self._run("migrations", "upgrade")
-        seeded = self.state_dir / "seeded"
-        if not seeded.exists():
+        if not any(process.name == "postgres" for process in self.processes):
+            self._run("migrations", "upgrade")
+            return
+        # The embedded server trusts every local login, but a role without a password may not log in.
+        passwords = {f"{name.upper()}_DATABASE_PASSWORD": "local" for name in (*SERVICES, "bridge")}
+        self._run("migrations", "upgrade", **passwords)
+        # Only here: a database of DATABASE_URL may be one that people use. `make seed` adds the courses there.
+        if is_unused(self.port("postgres")):
             self._run("ops.dev.seed")
-            seeded.touch()
 
-    def _run(self, *module: str) -> None:
+    def _run(self, *module: str, **environ: str) -> None:
         done = subprocess.run(
             [sys.executable, "-m", *module],
-            env=self.environ,
+            env={**self.environ, **environ},
             cwd=ROOT,
             check=False,
             text=True,
@@ -205,12 +217,18 @@ class Stack:
     def _wait(self, expected: list[Process]) -> None:
         for process in expected:
             try:
-                wait(partial(self._is_ready, process), process.name, START_SECONDS)
-            except TimeoutError as error:
-                last_lines = "\n".join(self.log(process.name).splitlines()[-20:])
-                raise SystemExit(
-                    f"{last_lines}\n{error}. The log is {self.supervisor.logs / process.name}.log"
-                ) from None
+                wait(partial(self._is_ready, process), process.name, self.start_seconds)
+            except TimeoutError:
+                late = [each.name for each in expected if not self._is_ready(each)] or [process.name]
+                raise NotReady(self._explain(late)) from None
+
+    def _explain(self, late: list[str]) -> str:
+        """Return what is known about the processes that are not ready."""
+        states = {state["name"]: f"{state['statename']} {state['description']}" for state in self.supervisor.states()}
+        logs = [f"  {name:22}{states.get(name, ''):40}{self.supervisor.logs / name}.log" for name in late]
+        last_lines = [f"    {line}" for line in self.log(late[0]).splitlines()[-20:]]
+        lines = [f"The last lines of {late[0]}:", *last_lines, f"Not ready after {self.start_seconds} s:", *logs]
+        return "\n".join(lines)
 
     def _is_ready(self, process: Process) -> bool:
         port = process.port(self.port_base)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Error, Fault, ServerProxy
 
-from supervisor.xmlrpc import SupervisorTransport
+from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from ops.dev.child_process import popen_with_parent
 from ops.dev.processes import Process
@@ -95,9 +95,13 @@ class Supervisor:
             return None
 
     def start(self, names: list[str]) -> None:
-        """Start the processes without waiting for them."""
+        """Start the processes without waiting for them. Those that another command has started are left alone."""
         for name in names:
-            self._call("startProcess", name, False)  # noqa: FBT003 XML-RPC has no keyword arguments
+            try:
+                self._call("startProcess", name, False)  # noqa: FBT003 XML-RPC has no keyword arguments
+            except Fault as error:
+                if error.faultCode != Faults.ALREADY_STARTED:
+                    raise
 
     def stop(self, names: Collection[str], timeout_seconds: float) -> None:
         """Stop the processes concurrently and return when they have ended. Raises TimeoutError."""

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from uuid import uuid4
 
+from core.environment import normalize_database_url
 from ops.dev.ports import OFFSETS, free_base
 
 # Otherwise this process and each that it starts compile all modules again, which takes longer than most tests.
@@ -51,8 +52,8 @@ def _platform_setting(name: str, default: str) -> str:
     return PLATFORM_ENVIRON.get(name, "").strip() or default
 
 
-SERVER_URL = _platform_setting(
-    "DATABASE_URL", f"postgresql+psycopg2://coursebus@127.0.0.1:{PORT_BASE + OFFSETS['postgres']}/coursebus"
+SERVER_URL = normalize_database_url(
+    _platform_setting("DATABASE_URL", f"postgresql://coursebus@127.0.0.1:{PORT_BASE + OFFSETS['postgres']}/coursebus")
 )
 
 os.environ.update(

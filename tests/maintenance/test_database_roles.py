@@ -1,0 +1,133 @@
+"""The migrations run as an ordinary owner, and each process logs in with the rights of its service only."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from migrations.roles import ROLES
+from settings import ROOT, SERVICES
+from tests.support.own_postgres import OwnPostgres, run, running_postgres
+
+PASSWORDS = {f"{name.upper()}_DATABASE_PASSWORD": f"pw of {name}" for name in (*SERVICES, "bridge")}
+GRANT_ROLES = f"GRANT {', '.join(ROLES)} TO"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgres]:
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+@pytest.fixture
+def shop(server: OwnPostgres) -> Iterator[str]:
+    """Create a database with an owner who has no other right; return its URL."""
+    server.execute("CREATE ROLE shop LOGIN PASSWORD 'pw'", "CREATE DATABASE shop OWNER shop")
+    yield server.url("shop", database="shop", password="pw")
+    server.execute("DROP DATABASE shop WITH (FORCE)", "DROP ROLE shop")
+    for role in ROLES:
+        server.execute(f"DROP ROLE IF EXISTS {role}")
+
+
+def tables(url: str) -> int:
+    [number] = run(url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'bus'")
+    return int(number)
+
+
+def test_owner_with_createrole_installs(server: OwnPostgres, shop: str):
+    server.execute("ALTER ROLE shop CREATEROLE")
+
+    assert server.migrate(shop).returncode == 0
+    assert run(shop, "SET ROLE coursebus_payments", "SELECT count(*) FROM payments.orders") == [0]
+
+
+def test_owner_without_createrole_gets_the_missing_right_and_the_statements(server: OwnPostgres, shop: str):
+    completed = server.migrate(shop)
+
+    assert completed.returncode == 1
+    lines = completed.stderr.splitlines()
+    assert lines[0].startswith("The database user shop lacks: CREATEROLE")
+    assert "Traceback" not in completed.stderr
+    assert tables(shop) == 0
+    statements = [line.strip() for line in lines if line.endswith(";")]
+    assert statements == [*(f"CREATE ROLE {role} NOLOGIN;" for role in ROLES), f"{GRANT_ROLES} shop;"]
+
+    server.execute(*statements)  # as the administrator whom the message names
+
+    assert server.migrate(shop).returncode == 0
+    assert server.migrate(shop).returncode == 0
+    assert run(shop, "SET ROLE coursebus_payments", "SELECT count(*) FROM payments.orders") == [0]
+
+
+def test_roles_of_another_owner_have_to_be_granted(server: OwnPostgres, shop: str):
+    for role in ROLES:
+        server.execute(f"CREATE ROLE {role} NOLOGIN")
+    server.execute("ALTER ROLE shop CREATEROLE")
+
+    completed = server.migrate(shop)
+
+    assert completed.returncode == 1
+    assert [line.strip() for line in completed.stderr.splitlines() if line.endswith(";")] == [f"{GRANT_ROLES} shop;"]
+
+
+def test_user_who_may_not_create_schemas_gets_the_statement(server: OwnPostgres, shop: str):
+    server.execute("ALTER ROLE shop CREATEROLE", "ALTER DATABASE shop OWNER TO coursebus")
+
+    completed = server.migrate(shop)
+
+    assert completed.returncode == 1
+    assert "    GRANT CREATE ON DATABASE shop TO shop;" in completed.stderr.splitlines()
+
+
+def test_service_login_has_the_rights_of_its_service_only(server: OwnPostgres, shop: str):
+    server.execute("ALTER ROLE shop CREATEROLE")
+    assert server.migrate(shop, **PASSWORDS).returncode == 0
+    courses = server.url("coursebus_courses", database="shop", password="pw of courses")
+
+    assert run(courses, "SELECT count(*) FROM courses.courses") == [0]
+    for statements in (
+        ["SELECT FROM payments.orders"],
+        ["RESET ROLE", "SELECT FROM payments.orders"],
+        ["SET ROLE coursebus_payments"],
+        ["SET ROLE shop"],
+        ["SET SESSION AUTHORIZATION coursebus"],
+        ["CREATE TABLE courses.mine ()"],
+        ["CREATE TABLE public.mine ()"],
+        ["CREATE ROLE mine"],
+        ["DELETE FROM bus.staff_actions"],
+    ):
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            run(courses, *statements)
+    with pytest.raises(OperationalError, match="password authentication failed"):
+        run(server.url("coursebus_courses", database="shop", password="pw of payments"), "SELECT 1")
+
+
+def test_password_is_rotated_by_the_migrations(server: OwnPostgres, shop: str):
+    server.execute("ALTER ROLE shop CREATEROLE")
+    server.migrate(shop, **PASSWORDS)
+
+    assert server.migrate(shop, BRIDGE_DATABASE_PASSWORD="rotated").returncode == 0
+
+    assert run(server.url("coursebus_bridge", database="shop", password="rotated"), "SELECT 1") == [1]
+    with pytest.raises(OperationalError, match="password authentication failed"):
+        run(server.url("coursebus_bridge", database="shop", password="pw of bridge"), "SELECT 1")
+
+
+def test_bridge_login_reads_the_bus_of_every_service(server: OwnPostgres, shop: str):
+    server.execute("ALTER ROLE shop CREATEROLE")
+    server.migrate(shop, **PASSWORDS)
+    environ = os.environ | {"DATABASE_URL": server.url("coursebus_bridge", database="shop", password="pw of bridge")}
+
+    completed = subprocess.run(
+        [sys.executable, "-m", "bridge", "jobs", "list"],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert completed.returncode == 0, completed.stderr

@@ -1,0 +1,66 @@
+"""Demo content is added to the local database only, and only while it has no other users."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from ops.dev import stack as stack_module
+from ops.dev.ports import free_base
+from ops.dev.readiness import is_unused
+from ops.dev.stack import Stack
+from tests.support import environment
+from tests.support.own_postgres import OwnPostgres, running_postgres
+
+INSERT_USER = """
+    INSERT INTO users.users (id, version, sub, email, locale, timezone, roles, created_at)
+    VALUES (gen_random_uuid(), 1, 'auth0|1', '{email}', 'en', 'UTC', '[]', now())
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgres]:
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as server:
+        assert server.migrate(server.url()).returncode == 0
+        yield server
+
+
+@pytest.mark.parametrize(("email", "expected"), [("instructor@demo.test", True), ("ann@example.com", False)])
+def test_database_with_instructors_of_the_demo_only_is_unused(server: OwnPostgres, email, expected):
+    server.execute("DELETE FROM users.users", INSERT_USER.format(email=email))
+
+    assert is_unused(server.port) is expected
+
+
+def test_complete_demo_content_is_not_added_again(server: OwnPostgres):
+    server.execute("DELETE FROM users.users")
+    assert is_unused(server.port)
+
+    server.execute(
+        """INSERT INTO payments.coupons (id, code, kind, value, created_at)
+        VALUES (gen_random_uuid(), 'WELCOME', 'percent', 10, now())"""
+    )
+
+    assert not is_unused(server.port)
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "DATABASE_URL_FILE"])
+def test_database_of_the_user_is_never_seeded(tmp_path, monkeypatch, name):
+    stack = Stack(tmp_path, free_base(), environ=environment.PLATFORM_ENVIRON | {name: "given"})
+    modules: list[str] = []
+    monkeypatch.setattr(stack, "_run", lambda *module, **_: modules.append(module[0]))
+    monkeypatch.setattr(stack_module, "is_unused", lambda _port: True)
+
+    stack._prepare()  # noqa: SLF001
+
+    assert modules == ["migrations"]
+
+
+def test_unused_local_database_is_seeded(tmp_path, monkeypatch):
+    stack = Stack(tmp_path, free_base(), environ=environment.PLATFORM_ENVIRON)
+    modules: list[str] = []
+    monkeypatch.setattr(stack, "_run", lambda *module, **_: modules.append(module[0]))
+    for is_unused_database in (True, False):
+        monkeypatch.setattr(stack_module, "is_unused", lambda _port, answer=is_unused_database: answer)
+        stack._prepare()  # noqa: SLF001
+
+    assert modules == ["migrations", "ops.dev.seed", "migrations"]
