@@ -76,6 +76,7 @@ BODIES: dict[str, Any] = {
     "OfflineBatch": {"events": [_OFFLINE]},
     "PositionFields": {"position_seconds": 95},
     "ProfileChanges": {"name": "Ann Lee", "timezone": "Europe/Berlin"},
+    "CertificateCorrection": {"holder": "Ann Lee"},
     "Roles": {"roles": ["learner", "instructor"]},
     "Preferences": {
         "categories": {"reminders": {"email": False}},

@@ -12,18 +12,19 @@ from flask.views import MethodView
 from core.cache import progress_version_key
 from models.commands import (
     CompleteLesson,
+    CorrectCertificateHolder,
     ListCertificates,
     ListProgress,
     MovePosition,
     ReopenLesson,
     ShowCertificate,
+    ShowCertificateHolder,
     ShowPosition,
     ShowProgress,
     ShowStreak,
     SyncOfflineProgress,
 )
 from models.commands.progress import OfflineEvent
-from models.errors import NotFound
 
 from .auth import current_caller, public, require_auth
 from .blueprints import Blueprint
@@ -146,7 +147,14 @@ class CertificateSchema(Schema):
 
 
 class PublicCertificateSchema(CertificateSchema):
-    holder = ma.fields.Str(allow_none=True, metadata={"description": "The name in the learner's profile."})
+    holder = ma.fields.Str(
+        allow_none=True,
+        metadata={"description": "The learner's name on the day of issue, or as corrected. Null after an erasure."},
+    )
+
+
+class CertificateCorrectionSchema(Schema):
+    holder = Line(required=True, metadata={"description": "The name as it must read on the certificate."})
 
 
 def _progress_version_key() -> str:
@@ -290,13 +298,22 @@ class Certificate(MethodView):
         Public: the code is sufficient. Returns JSON, or HTML if `Accept` prefers it.
         """
         certificate = call_without_idempotency_key(ShowCertificate(code=code.upper()))
-        shown = PublicCertificateSchema().dump({**certificate, "holder": _holder_name(UUID(certificate["user_id"]))})
-        return json_or_html(_CERTIFICATE_PAGE, shown)
+        holder = call_without_idempotency_key(
+            ShowCertificateHolder(user_id=UUID(certificate["user_id"]), code=certificate["code"])
+        )
+        return json_or_html(_CERTIFICATE_PAGE, PublicCertificateSchema().dump(certificate | holder))
 
+    @require_auth("users:admin")
+    @blp.arguments(CertificateCorrectionSchema)
+    @blp.response(200, PublicCertificateSchema)
+    def patch(self, correction: dict[str, Any], code: str) -> Any:
+        """Correct the name on a certificate
 
-def _holder_name(user_id: UUID) -> str | None:
-    try:
-        name: str | None = get_profile(user_id)["name"]
-    except NotFound:
-        return None
-    return name
+        A certificate keeps the name of the day it was issued. This replaces it, for example after a typing error in the
+        profile or a change of name. The correction is recorded with the caller.
+        """
+        certificate = call_without_idempotency_key(ShowCertificate(code=code.upper()))
+        corrected = CorrectCertificateHolder(
+            user_id=UUID(certificate["user_id"]), code=certificate["code"], **correction
+        )
+        return certificate | call(corrected)

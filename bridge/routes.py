@@ -43,7 +43,7 @@ _HANDLERS_BY_EVENT = {
     "LESSON_COMPLETED": ["courses.update_progress_on_completion", "notifications.send_lesson_completed"],
     "LESSON_REOPENED": ["courses.update_progress_on_reopen"],
     "COURSE_COMPLETED": ["notifications.send_course_completed"],
-    "CERTIFICATE_ISSUED": ["notifications.send_certificate"],
+    "CERTIFICATE_ISSUED": ["users.record_certificate_holder", "notifications.send_certificate"],
 }
 
 # Integrators receive every event, by the event feed and by webhooks.

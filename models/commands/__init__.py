@@ -136,6 +136,7 @@ from .progress import (
 from .users import (
     ChangeProfile,
     ConfirmEmail,
+    CorrectCertificateHolder,
     EraseOwnAccount,
     EraseUser,
     GetOrCreateUser,
@@ -144,6 +145,7 @@ from .users import (
     ReceiveAuth0Webhook,
     RequestExport,
     SetRoles,
+    ShowCertificateHolder,
     ShowExport,
     ShowProfile,
 )
@@ -170,6 +172,7 @@ __all__ = [
     "CheckCourseEditable",
     "CompleteLesson",
     "ConfirmEmail",
+    "CorrectCertificateHolder",
     "CountUnread",
     "CreateBundle",
     "CreateCoupon",
@@ -255,6 +258,7 @@ __all__ = [
     "ShowAccess",
     "ShowBundle",
     "ShowCertificate",
+    "ShowCertificateHolder",
     "ShowCoupon",
     "ShowCourse",
     "ShowEndpoint",

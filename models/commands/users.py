@@ -109,3 +109,18 @@ class ShowProfile(Command, service="users"):
     email: str | None
     name: str | None
     email_verified: bool = False
+
+
+class ShowCertificateHolder(Command, service="users"):
+    """Return the name on a certificate."""
+
+    user_id: UUID
+    code: str
+
+
+class CorrectCertificateHolder(Command, service="users"):
+    """Replace the name on a certificate on behalf of an administrator."""
+
+    user_id: UUID
+    code: str
+    holder: str

@@ -1,4 +1,4 @@
-"""Users service: identities, profiles, roles, Auth0 synchronisation, data exports and account erasures."""
+"""Users service: identities, profiles, roles, Auth0 synchronisation, certificate names, exports and erasures."""
 
 from collections.abc import Iterator
 
@@ -6,10 +6,19 @@ from workers.runtime.dependencies import dependency
 from workers.runtime.execution import TaskExecution
 from workers.runtime.metrics import instrumented
 
-from . import auth0_sync, auth0_webhooks, database_metrics, directory, erasures, exports, profiles
+from . import auth0_sync, auth0_webhooks, certificates, database_metrics, directory, erasures, exports, profiles
 from .auth0_client import Auth0
 
-__all__ = ["auth0_sync", "auth0_webhooks", "database_metrics", "directory", "erasures", "exports", "profiles"]
+__all__ = [
+    "auth0_sync",
+    "auth0_webhooks",
+    "certificates",
+    "database_metrics",
+    "directory",
+    "erasures",
+    "exports",
+    "profiles",
+]
 
 _AUTH0 = instrumented("auth0", Auth0.configured())
 

@@ -21,7 +21,7 @@ from models.errors import NotFound, Unavailable
 from models.events import RetainedData, UserDataErased, UserDeleted
 from models.notification_inbox import publish_new_notification
 from models.personal_data import ERASURE, clear_account_identifier, erase_personal_data
-from models.users import ErasedSub, Erasure, Export, IdentityChange, User
+from models.users import CertificateHolder, ErasedSub, Erasure, Export, IdentityChange, User
 from settings import SERVICES
 from workers import job, task
 from workers.runtime.dependencies import CacheAfterCommit, EnqueueAfterCommit
@@ -99,6 +99,7 @@ def start_erasure(
         enqueue_after_commit(PushIdentityChange(change_id=change_id))
     session.add(Erasure.create(id=operation.id, user_id=user.id, sub=sub, services=asked, at=at))
     ErasedSub.upsert(session, sub, at=at)
+    CertificateHolder.erase(session, user.id)
     record(session, user, user.erase(operation.id, at=at))
     cache_after_commit(profile_key(user.id), CachedView(user.version, b""))
     cache_after_commit(identity_key(sub), CachedView(user.account_version, b""))

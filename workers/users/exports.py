@@ -11,7 +11,7 @@ from core.db import utc_now
 from models.commands import RequestExport
 from models.events import UserDataExported, UserExportRequested
 from models.personal_data import store_export_part
-from models.users import Export, User
+from models.users import CertificateHolder, Export, User
 from settings import SERVICES
 from workers import task
 
@@ -37,11 +37,12 @@ def request_export(session: Session, *, user_id: UUID, owner: str) -> dict[str, 
 
 @task
 def export_data(session: Session, *, event: UserExportRequested) -> None:
-    """Export the profile."""
+    """Export the profile and the names on certificates."""
     export, user = Export.get_for_update(session, event.export_id), session.get_one(User, event.user_id)
     if export:
         profile = {**user.to_response(), "sub": user.sub, "identity_name": user.identity_name}
-        store_export_part(session, "users", event, {"profile": profile}, aggregate=export)
+        data = {"profile": profile, "certificates": CertificateHolder.list_for_user(session, user.id)}
+        store_export_part(session, "users", event, data, aggregate=export)
 
 
 @task
