@@ -77,12 +77,16 @@ def _seed_coupons(coupons: list[dict[str, Any]]) -> None:
 
 def _user_id(email: str, name: str) -> UUID:
     with session_factory("users").begin() as session:
-        # The cache may be empty; the user's first request fills it.
-        user_id = get_or_create_user(session, lambda _key, _stored: None, sub=sub_of(email), email=email, name=name)[
-            "user_id"
-        ]
-    assert isinstance(user_id, UUID)
-    return user_id
+        found = get_or_create_user(
+            session,
+            lambda _key, _stored: None,  # the cache may be empty; the user's first request fills it
+            sub=sub_of(email),
+            email=email,
+            name=name,
+            roles=["instructor"],  # as in the token
+        )
+    assert isinstance(found["user_id"], UUID)
+    return found["user_id"]
 
 
 def sub_of(email: str) -> str:

@@ -3,6 +3,7 @@ from sqlalchemy import select
 
 from core.db import session_factory
 from models.courses.course import Course
+from models.users import User
 from ops.dev import seed
 from ops.fakes.auth0 import users
 from ops.fakes.store import Store
@@ -24,6 +25,8 @@ def test_seed_catalogue_is_varied():
     with session_factory("courses").begin() as session:
         courses = list(session.scalars(select(Course)))
 
+    with session_factory("users")() as session:
+        assert {tuple(user.roles) for user in session.scalars(select(User))} == {("instructor",)}
     assert {course.status for course in courses} == {"published"}
     assert sum(course.price_minor == 0 for course in courses) == 3
     assert {course.currency for course in courses} == {"USD", "RUB"}

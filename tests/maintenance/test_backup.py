@@ -34,12 +34,15 @@ def commands(heading: str) -> str:
     return block[1]
 
 
-def test_documented_commands_restore_everything_on_a_new_server(servers: tuple[OwnPostgres, OwnPostgres], tmp_path: Path):
+def test_documented_commands_restore_everything_on_a_new_server(
+    servers: tuple[OwnPostgres, OwnPostgres], tmp_path: Path
+):
     old, new = servers
     assert old.migrate(old.url()).returncode == 0
     old.execute(INSERT_USER)
     backup, restore = (
-        re.sub(r"coursebus\.dump", str(tmp_path / "coursebus.dump"), commands(heading)) for heading in ("Back up", "Restore")
+        re.sub(r"coursebus\.dump", str(tmp_path / "coursebus.dump"), commands(heading))
+        for heading in ("Back up", "Restore")
     )
 
     script = f"set -e\nDATABASE_URL={old.url()}\n{backup}\nDATABASE_URL={new.url()}\n{restore}"
