@@ -24,7 +24,7 @@ read.group("Process")
 SERVICES = ("courses", "integrations", "notifications", "payments", "progress", "users")
 SERVICE = read.text("SERVICE", "shared")  # the service whose queue this worker serves
 ENVIRONMENT = read.choice("ENVIRONMENT", "local", ("local", "production"))
-PRODUCTION = ENVIRONMENT == "production"
+PRODUCTION = ENVIRONMENT != "local"  # an unknown word is reported with the checks of production
 PORT_BASE = read.number("PORT_BASE", 8000)
 TEST_CLOCK_URL = read.text("TEST_CLOCK_URL", "")  # for tests: the address of a fake clock, see core/clock.py
 FAULT_INJECTION = read.text(

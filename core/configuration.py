@@ -48,7 +48,7 @@ def validate_production_settings(process: str | None = None) -> None:
 def find_unsafe_settings(process: str | None = None) -> list[str]:
     """Return the faults of the settings that ``process`` uses, by default of all. Each begins with its setting."""
     checks = [*_default_secret_checks()]
-    if settings.ENVIRONMENT != "local":
+    if settings.PRODUCTION:
         checks += [*_production_checks(), *_provider_checks(), *_server_checks(), *_kafka_checks()]
     found = dict.fromkeys(reason for is_unsafe, reason in checks if is_unsafe)
     if process is None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy.exc import OperationalError, ProgrammingError
@@ -22,9 +23,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgres]:
         yield server
 
 
-@pytest.fixture
-def shop(server: OwnPostgres) -> Iterator[str]:
-    """Create a database with an owner who has no other right; return its URL."""
+@contextmanager
+def database_of_owner(server: OwnPostgres) -> Iterator[str]:
+    """Create a database with an owner who has no other right; yield its URL. Roles are removed as well."""
     server.execute("CREATE ROLE shop LOGIN PASSWORD 'pw'", "CREATE DATABASE shop OWNER shop")
     yield server.url("shop", database="shop", password="pw")
     server.execute("DROP DATABASE shop WITH (FORCE)", "DROP ROLE shop")
@@ -32,16 +33,15 @@ def shop(server: OwnPostgres) -> Iterator[str]:
         server.execute(f"DROP ROLE IF EXISTS {role}")
 
 
+@pytest.fixture
+def shop(server: OwnPostgres) -> Iterator[str]:
+    with database_of_owner(server) as url:
+        yield url
+
+
 def tables(url: str) -> int:
     [number] = run(url, "SELECT count(*) FROM pg_tables WHERE schemaname = 'bus'")
     return int(number)
-
-
-def test_owner_with_createrole_installs(server: OwnPostgres, shop: str):
-    server.execute("ALTER ROLE shop CREATEROLE")
-
-    assert server.migrate(shop).returncode == 0
-    assert run(shop, "SET ROLE coursebus_payments", "SELECT count(*) FROM payments.orders") == [0]
 
 
 def test_owner_without_createrole_gets_the_missing_right_and_the_statements(server: OwnPostgres, shop: str):
@@ -82,52 +82,56 @@ def test_user_who_may_not_create_schemas_gets_the_statement(server: OwnPostgres,
     assert "    GRANT CREATE ON DATABASE shop TO shop;" in completed.stderr.splitlines()
 
 
-def test_service_login_has_the_rights_of_its_service_only(server: OwnPostgres, shop: str):
-    server.execute("ALTER ROLE shop CREATEROLE")
-    assert server.migrate(shop, **PASSWORDS).returncode == 0
-    courses = server.url("coursebus_courses", database="shop", password="pw of courses")
+class TestLogins:
+    """An owner with CREATEROLE has installed the platform with passwords."""
 
-    assert run(courses, "SELECT count(*) FROM courses.courses") == [0]
-    for statements in (
-        ["SELECT FROM payments.orders"],
-        ["RESET ROLE", "SELECT FROM payments.orders"],
-        ["SET ROLE coursebus_payments"],
-        ["SET ROLE shop"],
-        ["SET SESSION AUTHORIZATION coursebus"],
-        ["CREATE TABLE courses.mine ()"],
-        ["CREATE TABLE public.mine ()"],
-        ["CREATE ROLE mine"],
-        ["DELETE FROM bus.staff_actions"],
-    ):
-        with pytest.raises(ProgrammingError, match="permission denied"):
-            run(courses, *statements)
-    with pytest.raises(OperationalError, match="password authentication failed"):
-        run(server.url("coursebus_courses", database="shop", password="pw of payments"), "SELECT 1")
+    @pytest.fixture(scope="class", autouse=True)
+    def installed(self, server: OwnPostgres) -> Iterator[str]:
+        with database_of_owner(server) as url:
+            server.execute("ALTER ROLE shop CREATEROLE")
+            assert server.migrate(url, **PASSWORDS).returncode == 0
+            yield url
 
+    def test_owner_switches_to_each_role(self, installed: str):
+        assert run(installed, "SET ROLE coursebus_payments", "SELECT count(*) FROM payments.orders") == [0]
 
-def test_password_is_rotated_by_the_migrations(server: OwnPostgres, shop: str):
-    server.execute("ALTER ROLE shop CREATEROLE")
-    server.migrate(shop, **PASSWORDS)
+    def test_service_login_has_the_rights_of_its_service_only(self, server: OwnPostgres):
+        courses = server.url("coursebus_courses", database="shop", password="pw of courses")
 
-    assert server.migrate(shop, BRIDGE_DATABASE_PASSWORD="rotated").returncode == 0
+        assert run(courses, "SELECT count(*) FROM courses.courses") == [0]
+        for statements in (
+            ["SELECT FROM payments.orders"],
+            ["RESET ROLE", "SELECT FROM payments.orders"],
+            ["SET ROLE coursebus_payments"],
+            ["SET ROLE shop"],
+            ["SET SESSION AUTHORIZATION coursebus"],
+            ["CREATE TABLE courses.mine ()"],
+            ["CREATE TABLE public.mine ()"],
+            ["CREATE ROLE mine"],
+            ["DELETE FROM bus.staff_actions"],
+        ):
+            with pytest.raises(ProgrammingError, match="permission denied"):
+                run(courses, *statements)
+        with pytest.raises(OperationalError, match="password authentication failed"):
+            run(server.url("coursebus_courses", database="shop", password="pw of payments"), "SELECT 1")
 
-    assert run(server.url("coursebus_bridge", database="shop", password="rotated"), "SELECT 1") == [1]
-    with pytest.raises(OperationalError, match="password authentication failed"):
-        run(server.url("coursebus_bridge", database="shop", password="pw of bridge"), "SELECT 1")
+    def test_password_is_rotated_by_the_migrations(self, server: OwnPostgres, installed: str):
+        assert server.migrate(installed, USERS_DATABASE_PASSWORD="rotated").returncode == 0
 
+        assert run(server.url("coursebus_users", database="shop", password="rotated"), "SELECT 1") == [1]
+        with pytest.raises(OperationalError, match="password authentication failed"):
+            run(server.url("coursebus_users", database="shop", password="pw of users"), "SELECT 1")
 
-def test_bridge_login_reads_the_bus_of_every_service(server: OwnPostgres, shop: str):
-    server.execute("ALTER ROLE shop CREATEROLE")
-    server.migrate(shop, **PASSWORDS)
-    environ = os.environ | {"DATABASE_URL": server.url("coursebus_bridge", database="shop", password="pw of bridge")}
+    def test_bridge_login_reads_the_bus_of_every_service(self, server: OwnPostgres):
+        url = server.url("coursebus_bridge", database="shop", password="pw of bridge")
 
-    completed = subprocess.run(
-        [sys.executable, "-m", "bridge", "jobs", "list"],
-        cwd=ROOT,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+        completed = subprocess.run(
+            [sys.executable, "-m", "bridge", "jobs", "list"],
+            cwd=ROOT,
+            env=os.environ | {"DATABASE_URL": url},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
-    assert completed.returncode == 0, completed.stderr
+        assert completed.returncode == 0, completed.stderr
