@@ -27,7 +27,7 @@ def _start(stack: Stack) -> None:
     began = time.monotonic()
     started = stack.start()
     print(_addresses(stack))
-    if not any(process.name == "postgres" for process in stack.processes):
+    if not stack.has_own_database:
         print("Demo courses are added to the local database only. To add them to yours: make seed")
     print(f"Ready after {time.monotonic() - began:.1f} s." if started else "It was already running.")
 

@@ -1,17 +1,13 @@
 """Wait until servers accept connections and the gateway is ready."""
 
 import time
-import tomllib
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import psycopg2
 
 POLL_SECONDS = 0.05
-CATALOGUE = Path(__file__).with_name("catalogue.toml")  # the demo content
 
 
 def wait(is_ready: Callable[[], bool], what: str, timeout_seconds: float) -> None:
@@ -30,26 +26,6 @@ def accepts_sessions(port: int) -> bool:
     except psycopg2.OperationalError:
         return False
     return True
-
-
-def is_unused(port: int) -> bool:
-    """Return whether the embedded database has no users yet and its demo content is not complete.
-
-    The coupons are the last part of the demo content, and its instructors are its only users.
-    """
-    people = tomllib.loads(CATALOGUE.read_text())["instructors"].values()
-    instructors = [person["email"] for person in people]
-    connection = psycopg2.connect(host="127.0.0.1", port=port, user="coursebus", dbname="coursebus")
-    with closing(connection), connection.cursor() as cursor:
-        cursor.execute(_IS_UNUSED, {"instructors": instructors})
-        [is_unused] = cursor.fetchone() or [False]
-        return bool(is_unused)
-
-
-_IS_UNUSED = """
-    SELECT NOT EXISTS (SELECT FROM payments.coupons)
-        AND NOT EXISTS (SELECT FROM users.users WHERE (email = ANY (%(instructors)s)) IS NOT TRUE)
-"""
 
 
 def is_ok(url: str) -> bool:

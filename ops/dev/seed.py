@@ -3,8 +3,6 @@
 The courses are written through the commands of their authors, so that COURSE_PUBLISHED brings them to all services.
 """
 
-import hashlib
-import tomllib
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -17,7 +15,7 @@ from models.commands.courses import CourseFields, LessonFields
 from models.courses.course import Course
 from models.courses.transliteration import slug_of
 from models.payments import Bundle, Coupon, Plan
-from ops.dev.readiness import CATALOGUE
+from ops.dev.demo import catalogue, sub_of
 from workers.courses.authoring import publish
 from workers.users.profiles import get_or_create_user
 
@@ -26,7 +24,7 @@ _FIELDS = ("title", "summary", "description", "category", "level", "language", "
 
 def seed() -> int:
     """Add the missing courses, plans, bundles and coupons. Return the number of courses added."""
-    texts = tomllib.loads(CATALOGUE.read_text())
+    texts = catalogue()
     instructors = {name: _user_id(**person) for name, person in texts["instructors"].items()}
     with session_factory("courses").begin() as session:
         # A second concurrent run waits here and then finds nothing left to do.
@@ -87,11 +85,6 @@ def _user_id(email: str, name: str) -> UUID:
         )
     assert isinstance(found["user_id"], UUID)
     return found["user_id"]
-
-
-def sub_of(email: str) -> str:
-    # The id that the fake of Auth0 assigns, so that the instructor's token finds the courses.
-    return f"auth0|{hashlib.sha256(email.encode()).hexdigest()[:24]}"
 
 
 def id_of(*path: str) -> UUID:

@@ -17,9 +17,11 @@ from pathlib import Path
 
 import psutil
 
+from core.environment import Environment
+from ops.dev.demo import is_unused
 from ops.dev.ports import OFFSETS, is_free, is_open
 from ops.dev.processes import SERVERS, STACK_ENV_VAR, Process
-from ops.dev.readiness import accepts_sessions, is_ok, is_unused, wait
+from ops.dev.readiness import accepts_sessions, is_ok, wait
 from ops.dev.supervisor import Supervisor
 from settings import ROOT, SERVICES
 
@@ -69,6 +71,7 @@ class Stack:
             for process in processes.enabled_processes(self.state_dir, port_base, environ)
             if only is None or process.name in only
         ]
+        self.has_own_database = not Environment(environ).is_set("DATABASE_URL")
         self.supervisor = Supervisor(self.state_dir)
         self.start_seconds = START_SECONDS
         self._detached = detached
@@ -76,7 +79,7 @@ class Stack:
     def start(self, initial: Collection[str] | None = None) -> bool:
         """Start all processes and return when they are ready; False if the stack was already running.
 
-        ``at_first`` limits the start to the named processes; start_remaining() starts the others.
+        ``initial`` limits the start to the named processes; start_remaining() starts the others.
         Raises SystemExit for an occupied port or a failed step, and NotReady for processes that are not ready in time,
         which keep running.
         """
@@ -191,7 +194,7 @@ class Stack:
         psutil.wait_procs(supervisord, timeout=10)
 
     def _prepare(self) -> None:
-        if not any(process.name == "postgres" for process in self.processes):
+        if not self.has_own_database:
             self._run("migrations", "upgrade")
             return
         # The embedded server trusts every local login, but a role without a password may not log in.

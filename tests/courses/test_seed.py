@@ -5,6 +5,7 @@ from core.db import session_factory
 from models.courses.course import Course
 from models.users import User
 from ops.dev import seed
+from ops.dev.demo import sub_of
 from ops.fakes.auth0 import users
 from ops.fakes.store import Store
 
@@ -40,4 +41,4 @@ def test_seed_instructor_matches_fake_auth0_user(tmp_path):
         user = users.get_or_sign_up(documents, "instructor@demo.test")
     store.close()
 
-    assert user["user_id"] == seed.sub_of("instructor@demo.test")
+    assert user["user_id"] == sub_of("instructor@demo.test")

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 import pytest
 
 from ops.dev import stack as stack_module
+from ops.dev.demo import is_unused, sub_of
 from ops.dev.ports import free_base
-from ops.dev.readiness import is_unused
 from ops.dev.stack import Stack
 from tests.support import environment
 from tests.support.own_postgres import OwnPostgres, running_postgres
 
 INSERT_USER = """
     INSERT INTO users.users (id, version, sub, email, locale, timezone, roles, created_at)
-    VALUES (gen_random_uuid(), 1, 'auth0|1', '{email}', 'en', 'UTC', '[]', now())
+    VALUES (gen_random_uuid(), 1, '{sub}', NULL, 'en', 'UTC', '[]', now())
 """
 
 
@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnPostgres]:
 
 @pytest.mark.parametrize(("email", "expected"), [("instructor@demo.test", True), ("ann@example.com", False)])
 def test_database_with_instructors_of_the_demo_only_is_unused(server: OwnPostgres, email, expected):
-    server.execute("DELETE FROM users.users", INSERT_USER.format(email=email))
+    server.execute("DELETE FROM users.users", INSERT_USER.format(sub=sub_of(email)))
 
     assert is_unused(server.port) is expected
 

@@ -1,8 +1,12 @@
 """The servers of a test run, started when the first test needs them and stopped at its end."""
 
+import subprocess
+import sys
+
 from ops.dev.ports import is_open
 from ops.dev.processes import SERVERS
 from ops.dev.stack import Stack
+from settings import ROOT
 from tests.support import environment
 from tests.support.locks import exclusive_start
 
@@ -28,6 +32,10 @@ class Servers:
         with exclusive_start():
             self._reset_kafka()
             self.stack.start_remaining()
+            if not self.stack.has_own_database:
+                subprocess.run(
+                    [sys.executable, "-m", "ops.dev.seed"], cwd=ROOT, env=self.stack.environ, check=True
+                )  # the tests of the platform use the demo courses
 
     def _reset_kafka(self) -> None:
         # Other tests leave hundreds of topics, whose metadata all consumers of the platform would get. The topics are
