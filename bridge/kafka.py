@@ -86,7 +86,7 @@ def tail_reader(service: str) -> Consumer:
     """Return a consumer that reads the ends of partitions beside the group of ``service`` and commits nothing."""
     return Consumer(
         {
-            **_COMMON,
+            **_common(),
             "group.id": group_of(service),  # required by the client; without ``subscribe`` it joins no group
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,

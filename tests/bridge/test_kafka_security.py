@@ -3,17 +3,19 @@
 The broker with passwords has the listener settings of ops/compose.yml. Run with ``make test ARGS="-m kafka"``.
 """
 
+import inspect
 import re
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import NewTopic
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 
 import settings
 from bridge import kafka
@@ -78,12 +80,17 @@ def list_topics(client: Any) -> set[str]:
     return set(client.list_topics(timeout=10).topics)
 
 
-CLIENTS: dict[str, Callable[[], Any]] = {
-    "producer": kafka.producer,
-    "consumer": lambda: kafka.consumer("users"),
-    "offset reader": lambda: kafka.offset_reader("users"),
-    "admin": kafka.admin,
-}
+def clients() -> dict[str, Callable[[], Any]]:
+    """Return the functions of bridge/kafka.py that create a client, without arguments."""
+    found: dict[str, Callable[[], Any]] = {}
+    for name, function in inspect.getmembers(kafka, inspect.isfunction):
+        signature = inspect.signature(function)
+        if signature.return_annotation in {Producer, Consumer, AdminClient}:
+            found[name] = partial(function, *["users" for _ in signature.parameters])
+    return found
+
+
+CLIENTS = clients()
 
 
 def test_event_passes_a_broker_with_passwords(password_broker: ApacheKafka):
