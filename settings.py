@@ -260,6 +260,6 @@ if __name__ == "__main__":
     sys.modules["settings"] = sys.modules[__name__]  # the checks import this module instead of reading all values again
     from core.configuration import main
 
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
 if read.errors:
     raise SystemExit("\n".join(read.errors))

@@ -160,9 +160,15 @@ def _is_encrypted_and_authenticated(url: str) -> bool:
     return tls and bool(parts.password or query.get("password") or certificate)
 
 
-def main() -> int:
-    """Print every setting by group, with its value and source, then all problems; return 1 if there are any."""
-    problems = [*read.errors, *find_unsafe_settings()]
+def main(arguments: list[str]) -> int:
+    """Print every setting by group, with its value and source, then all problems; return 1 if there are any.
+
+    The argument is a process of USED_SETTINGS; without one, all settings are checked.
+    """
+    if len(arguments) > 1 or not set(arguments) <= set(USED_SETTINGS):
+        sys.stderr.write(f"usage: python -m settings [{'|'.join(USED_SETTINGS)}]\n")
+        return 2
+    problems = [*read.errors, *find_unsafe_settings(*arguments)]
     sys.stdout.write(f"{_explanation()}\nProblems: {len(problems)}\n")
     sys.stdout.flush()
     sys.stderr.writelines(f"{problem}\n" for problem in problems)
