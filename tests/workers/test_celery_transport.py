@@ -44,8 +44,12 @@ def test_lost_connection_with_unacked_message_can_be_closed(monkeypatch: pytest.
         try:
             connection.SimpleQueue("test_lost", channel=channel).put({"n": 1})
             assert channel.basic_get("test_lost")
+            channel.basic_consume("test_lost", no_ack=False, callback=print, consumer_tag="lost")
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=0.1)  # a worker waits for further messages
             with monkeypatch.context() as patch:
                 patch.setattr(redis.Connection, "connect", refuse)
+                channel.client.connection.disconnect()
                 with suppress(redis.ConnectionError):
                     connection.collect()
                 ignore_errors(connection, connection.close)  # what Celery calls before it reconnects
