@@ -65,23 +65,24 @@ _UNPUBLISHED = (
     .order_by(OutboxEvent.seq)
     .limit(BATCH)
 )
-# In a backlog, the newest events are published with each batch. Look at few of them: if their keys have earlier
-# unpublished events, a search for others would read the whole backlog.
+# In a backlog, the newest events are published with each batch. Only the last rows are searched: a search for events of
+# free keys, or by ``created_at``, would read the whole backlog with each batch.
 _NEWEST = (
-    select(OutboxEvent.seq)
-    .where(
-        OutboxEvent.published_at.is_(None),
-        OutboxEvent.failed_at.is_(None),
-        OutboxEvent.seq > bindparam("after"),
-        OutboxEvent.created_at > bindparam("since"),
-    )
+    select(OutboxEvent.seq, OutboxEvent.created_at)
+    .where(OutboxEvent.published_at.is_(None), OutboxEvent.failed_at.is_(None))
     .order_by(OutboxEvent.seq.desc())
     .limit(NEWEST)
+    .subquery()
 )
 _FIRST_OF_THEIR_KEYS = (
     EVENTS.add_columns(false().label("is_blocked"))
     .where(
-        OutboxEvent.seq.in_(_NEWEST),
+        OutboxEvent.seq.in_(
+            select(_NEWEST.c.seq).where(
+                _NEWEST.c.seq > bindparam("after"),
+                _NEWEST.c.created_at > bindparam("since"),
+            )
+        ),
         ~exists().where(
             _earlier.published_at.is_(None),
             _earlier.aggregatetype == OutboxEvent.aggregatetype,
