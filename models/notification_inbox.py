@@ -12,9 +12,9 @@ NEW_NOTIFICATION_CHANNEL = (
 _PUBLIC_FIELDS = ("category", "title", "body", "data", "created_at", "seen_at", "read_at", "archived_at")
 
 
-def inbox_filter(user_id: UUID | str) -> dict[str, Any]:
+def inbox_filter(user_id: UUID) -> dict[str, Any]:
     """Return the MongoDB filter for the in-app notifications of a user."""
-    return {"user_id": str(user_id), "channel": "in_app", "state": "delivered"}
+    return {"user_id": user_id, "channel": "in_app", "state": "delivered"}
 
 
 def notification_response(notification: dict[str, Any]) -> dict[str, Any]:

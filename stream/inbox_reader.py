@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import pymongo
 from pymongo.errors import PyMongoError
@@ -21,17 +22,22 @@ class InboxReader:
 
     def __init__(self) -> None:
         client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
-            settings.MONGO_URL, serverSelectionTimeoutMS=3000, timeoutMS=5000, maxPoolSize=16
+            settings.MONGO_URL,
+            tz_aware=True,
+            uuidRepresentation="standard",
+            serverSelectionTimeoutMS=3000,
+            timeoutMS=5000,
+            maxPoolSize=16,
         )
         self._notifications = client.get_default_database("coursebus")["notifications"]
 
-    def latest_position(self, user_id: str) -> int:
+    def latest_position(self, user_id: UUID) -> int:
         """Return the position of the user's newest notification, or 0 if there is none. Raises Unavailable."""
         with _unavailable():
             newest = self._notifications.find_one(inbox_filter(user_id), sort=[("position", pymongo.DESCENDING)])
             return int(newest["position"]) if newest else 0
 
-    def list_after(self, user_id: str, position: int) -> list[InboxEntry]:
+    def list_after(self, user_id: UUID, position: int) -> list[InboxEntry]:
         """Return the notifications after ``position``, oldest first, PAGE at most. Raises Unavailable."""
         later = {**inbox_filter(user_id), "position": {"$gt": position}}
         with _unavailable():

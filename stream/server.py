@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from uuid import UUID
 
 import gevent
 import msgspec
@@ -38,9 +39,9 @@ def create_app(hub: SubscriptionHub, inbox: InboxReader) -> Flask:
     @app.get("/v1/me/notifications/stream")
     @require_auth()
     def stream() -> Response:
-        user_id = str(current_caller().id)
+        user_id = current_caller().id
         with ExitStack() as stack:
-            subscriber = stack.enter_context(hub.subscribe(user_id))  # before the position is read: misses nothing
+            subscriber = stack.enter_context(hub.subscribe(str(user_id)))  # before the position is read: misses nothing
             asked = _last_event_id()
             position = inbox.latest_position(user_id) if asked is None else asked
             events = _events(inbox, subscriber, user_id, position, current_caller().claims)
@@ -58,7 +59,7 @@ def create_app(hub: SubscriptionHub, inbox: InboxReader) -> Flask:
 
 
 def _events(
-    inbox: InboxReader, subscriber: StreamSubscriber, user_id: str, position: int, claims: Claims
+    inbox: InboxReader, subscriber: StreamSubscriber, user_id: UUID, position: int, claims: Claims
 ) -> Iterator[bytes]:
     """Yield the notifications after ``position`` as they arrive, and a heartbeat if there is none.
 
@@ -88,7 +89,7 @@ def _events(
         STREAMS_ENDED.labels(reason).inc()
 
 
-def _is_closed(user_id: str, sub: str) -> bool:
+def _is_closed(user_id: UUID, sub: str) -> bool:
     """Return whether the account was erased or blocked, according to the cache; False if Redis does not answer.
 
     Erasure is read by user id from the profile, because the same ``sub`` may belong to a new account now.

@@ -53,9 +53,8 @@ class NotificationDeliveries(MethodView):
 
         Newest first, with their delivery state.
         """
-        limit, after = query.pop("limit"), query.pop("after")
-        filters = {name: str(value) for name, value in query.items()}
-        return page_response(call(ListNotifications(filters=filters, limit=limit, after=after)))
+        limit, after, user_id = query.pop("limit"), query.pop("after"), query.pop("user_id", None)
+        return page_response(call(ListNotifications(user_id=user_id, filters=query, limit=limit, after=after)))
 
 
 @blp.route("/notifications/<uuid:notification_id>/replay")

@@ -18,9 +18,10 @@ class WebPushSubscription(msgspec.Struct):
 class ListNotifications(Command, service="notifications"):
     """Return a page of all users' notifications, newest first."""
 
+    user_id: UUID | None
     filters: dict[str, str]
     limit: int
-    after: str | None
+    after: UUID | None
 
 
 class ReplayNotification(Command, service="notifications"):

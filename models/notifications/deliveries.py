@@ -102,9 +102,9 @@ class Delivery:
     data: dict[str, Any]
     created_at: datetime
     attempts: int
+    sort_key: UUID  # the order in the collection, ascending with time
     cause: dict[str, str] = field(default_factory=dict)  # ``correlation_ids()`` when it was queued
-    sort_key: str = ""  # the sort key in the history, ascending with time
-    reached: list[str] = field(default_factory=list)  # the ids of the devices that have received it
+    reached: list[UUID] = field(default_factory=list)  # the ids of the devices that have received it
 
     def result_event(self, outcome: DeliveryOutcome, at: datetime) -> NotificationSent | NotificationFailed:
         """Create the event of the result: NOTIFICATION_SENT or NOTIFICATION_FAILED."""

@@ -1,18 +1,19 @@
-"""Notification history in MongoDB: one collection of feed notes and deliveries, one document per channel.
+"""Notifications in MongoDB: one collection of in-app notifications and deliveries, one document per channel.
 
-A document's ``_id`` is derived from event, recipient and channel, so that writes are idempotent. Ids and times are
-stored as text, because the embedded server does not match binary ids and changes the type of a time that it updates.
-All times have the same length, so that they sort as text. Null is matched by ``$eq``, also because of that server.
+A document's ``_id`` is derived from event, recipient and channel, so that writes are idempotent. Ids are BSON binaries
+of the subtype UUID, times BSON dates, which have milliseconds. A TTL index deletes documents at ``expires_at``; open
+deliveries have none.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.database import Database
 
+import settings
 from core.cache import CachedView, invalidation_marker, notifications_version_key
 from core.db import new_id
 from core.log import correlation_ids
@@ -37,7 +38,7 @@ _ACCEPTED = [
     DeliveryState.BOUNCED.value,
     DeliveryState.COMPLAINED.value,
 ]
-_NULL = {"$eq": None}
+_RETENTION = timedelta(days=settings.NOTIFICATIONS_RETENTION_DAYS)
 
 _indexed: set[str] = set()  # databases in which this process has created the indexes
 
@@ -55,13 +56,13 @@ class NotificationStore:
             self._collection.create_index([("state", ASCENDING), ("due_at", ASCENDING)])
             self._collection.create_index([("state", ASCENDING), ("sort_key", DESCENDING)])
             self._collection.create_index([("sort_key", DESCENDING)])
-            self._collection.create_index([("created_at", ASCENDING)])
+            self._collection.create_index("expires_at", expireAfterSeconds=0)
             _indexed.add(database.name)
 
     # Writes of the event handlers.
 
     def add_in_app(self, notification: Notification, *, title: str, body: str, position: int) -> None:
-        """Add an unread note to the user's feed. The feed is ordered by ``position``."""
+        """Add an unread notification to the user's inbox, which is ordered by ``position``."""
         note = {
             "state": DeliveryState.DELIVERED.value,
             "position": position,
@@ -70,6 +71,7 @@ class NotificationStore:
             "seen_at": None,
             "read_at": None,
             "archived_at": None,
+            "expires_at": notification.created_at + _RETENTION,
         }
         self._add(notification, IN_APP, note)
         self._invalidate_cache(notification.user_id)
@@ -82,7 +84,7 @@ class NotificationStore:
             "state": DeliveryState.QUEUED.value,
             "reason": None,
             "attempts": 0,
-            "due_at": to_rfc3339(notification.created_at),
+            "due_at": notification.created_at,
             "ended_at": None,
             "cause": correlation_ids(),
         }
@@ -93,43 +95,44 @@ class NotificationStore:
         skipped = {
             "state": DeliveryState.SKIPPED.value,
             "reason": reason,
-            "ended_at": to_rfc3339(notification.created_at),
+            "ended_at": notification.created_at,
+            "expires_at": notification.created_at + _RETENTION,
         }
         self._add(notification, channel, skipped)
 
     def _add(self, notification: Notification, channel: str, fields: Document) -> UUID:
         notification_id = notification.delivery_id(channel)
         document = {
-            "user_id": str(notification.user_id),
-            "event_id": str(notification.event_id),
+            "user_id": notification.user_id,
+            "event_id": notification.event_id,
             "channel": channel,
             "category": notification.category,
             "data": notification.data,
-            "created_at": to_rfc3339(notification.created_at),
-            "sort_key": new_id().hex,  # sort key: unique and increasing with time
+            "created_at": notification.created_at,
+            "sort_key": new_id(),  # unique and increasing with time
             **fields,
         }
-        self._collection.update_one({"_id": str(notification_id)}, {"$setOnInsert": document}, upsert=True)
+        self._collection.update_one({"_id": notification_id}, {"$setOnInsert": document}, upsert=True)
         return notification_id
 
     # Export and erasure.
 
     def list_for_user(self, user_id: UUID) -> list[Document]:
         """Return all notifications of a user, oldest first."""
-        found = self._collection.find({"user_id": str(user_id)}).sort("created_at", ASCENDING)
+        found = self._collection.find({"user_id": user_id}).sort("created_at", ASCENDING)
         return [{("id" if name == "_id" else name): value for name, value in each.items()} for each in found]
 
     def erase(self, user_id: UUID) -> int:
         """Delete all notifications of a user; return the number of deleted documents."""
-        return self._collection.delete_many({"user_id": str(user_id)}).deleted_count
+        return self._collection.delete_many({"user_id": user_id}).deleted_count
 
     # Used by the deliver_* tasks and their jobs.
 
     def due(self, *, before: datetime, limit: int) -> list[tuple[UUID, str]]:
         """Return open deliveries that were due at or before ``before``, longest overdue first: (id, channel)."""
-        waiting = {"state": {"$in": _OPEN}, "due_at": {"$lte": to_rfc3339(before)}}
+        waiting = {"state": {"$in": _OPEN}, "due_at": {"$lte": before}}
         found = self._collection.find(waiting, {"_id": 1, "channel": 1}).sort("due_at", ASCENDING).limit(limit)
-        return [(UUID(document["_id"]), document["channel"]) for document in found]
+        return [(document["_id"], document["channel"]) for document in found]
 
     def claim(self, delivery_id: UUID, *, at: datetime, until: datetime) -> Delivery | None:
         """Claim a due delivery; return None if it is not due, claimed by another worker or ended.
@@ -137,11 +140,11 @@ class NotificationStore:
         The claim expires at ``until``; another worker may then claim the delivery.
         """
         claimed = self._collection.find_one_and_update(
-            {"_id": str(delivery_id), "state": {"$in": _OPEN}, "due_at": {"$lte": to_rfc3339(at)}},
-            {"$set": {"state": DeliveryState.SENDING.value, "due_at": to_rfc3339(until)}, "$inc": {"attempts": 1}},
+            {"_id": delivery_id, "state": {"$in": _OPEN}, "due_at": {"$lte": at}},
+            {"$set": {"state": DeliveryState.SENDING.value, "due_at": until}, "$inc": {"attempts": 1}},
             return_document=ReturnDocument.AFTER,
         )
-        return msgspec.convert({**claimed, "id": claimed["_id"]}, Delivery, strict=False) if claimed else None
+        return msgspec.convert({**claimed, "id": claimed["_id"]}, Delivery) if claimed else None
 
     def sent_since(self, delivery: Delivery, since: datetime) -> int:
         """Count other deliveries with the same user, channel and category that were sent since ``since``.
@@ -150,36 +153,32 @@ class NotificationStore:
         by the other, and not both are refused at the limit.
         """
         like = {
-            "user_id": str(delivery.user_id),
+            "user_id": delivery.user_id,
             "channel": delivery.channel,
             "category": delivery.category,
-            "_id": {"$ne": str(delivery.id)},
+            "_id": {"$ne": delivery.id},
         }
-        sent = self._collection.count_documents(
-            {**like, "state": {"$in": _ACCEPTED}, "ended_at": {"$gte": to_rfc3339(since)}}
-        )
+        sent = self._collection.count_documents({**like, "state": {"$in": _ACCEPTED}, "ended_at": {"$gte": since}})
         in_flight = {"state": DeliveryState.SENDING.value, "sort_key": {"$lt": delivery.sort_key}}
         return sent + self._collection.count_documents({**like, **in_flight})
 
-    def prune(self, *, before: datetime, limit: int) -> int:
-        """Delete up to ``limit`` notes and ended deliveries created before ``before``; return the number deleted."""
-        old = {"created_at": {"$lt": to_rfc3339(before)}, "state": {"$nin": _OPEN}}
-        ids = [each["_id"] for each in self._collection.find(old, {"_id": 1}).limit(limit)]
-        return self._collection.delete_many({"_id": {"$in": ids}}).deleted_count if ids else 0
-
-    def mark_devices_reached(self, delivery: Delivery, devices: list[str]) -> None:
+    def mark_devices_reached(self, delivery: Delivery, devices: list[UUID]) -> None:
         """Store which devices have received a claimed delivery, so that a retry skips them."""
         self._update_claimed(delivery, {"reached": devices})
 
     def reschedule(self, delivery: Delivery, outcome: DeliveryOutcome, *, due_at: datetime) -> None:
         """Reschedule a claimed delivery for ``due_at``."""
-        self._update_claimed(
-            delivery, {"state": outcome.state.value, "reason": outcome.reason, "due_at": to_rfc3339(due_at)}
-        )
+        self._update_claimed(delivery, {"state": outcome.state.value, "reason": outcome.reason, "due_at": due_at})
 
     def finish(self, delivery: Delivery, outcome: DeliveryOutcome, *, at: datetime) -> None:
         """Store the final outcome of a claimed delivery."""
-        ended = {"state": outcome.state.value, "reason": outcome.reason, "due_at": None, "ended_at": to_rfc3339(at)}
+        ended = {
+            "state": outcome.state.value,
+            "reason": outcome.reason,
+            "due_at": None,
+            "ended_at": at,
+            "expires_at": delivery.created_at + _RETENTION,
+        }
         self._update_claimed(delivery, ended)
 
     def record_provider_report(self, delivery_id: UUID, outcome: DeliveryOutcome, *, at: datetime) -> None:
@@ -187,20 +186,30 @@ class NotificationStore:
         before = [DeliveryState.SENDING, DeliveryState.SENT]
         if outcome.state is not DeliveryState.DELIVERED:
             before += [DeliveryState.DELIVERED, DeliveryState.BOUNCED]
-        reported = {"_id": str(delivery_id), "channel": EMAIL, "state": {"$in": [state.value for state in before]}}
-        later = {"state": outcome.state.value, "reason": outcome.reason, "due_at": None, "ended_at": to_rfc3339(at)}
+        reported = {"_id": delivery_id, "channel": EMAIL, "state": {"$in": [state.value for state in before]}}
+        later = {
+            "state": outcome.state.value,
+            "reason": outcome.reason,
+            "due_at": None,
+            "ended_at": at,
+            "expires_at": at + _RETENTION,
+        }
         self._collection.update_one(reported, {"$set": later})
 
     def _update_claimed(self, delivery: Delivery, outcome: Document) -> None:
         # If another worker has claimed the delivery since, ``attempts`` is higher and only that worker may write.
-        ours = {"_id": str(delivery.id), "state": DeliveryState.SENDING.value, "attempts": delivery.attempts}
+        ours = {"_id": delivery.id, "state": DeliveryState.SENDING.value, "attempts": delivery.attempts}
         self._collection.update_one(ours, {"$set": outcome})
 
     # Administration.
 
-    def list_all(self, filters: dict[str, str], *, limit: int, after: str | None) -> Document:
+    def list_all(self, filters: dict[str, str], *, user_id: UUID | None, limit: int, after: UUID | None) -> Document:
         """Return a page of the notifications of all users, newest first: {"items", "next"}."""
-        query: Document = {**filters, **({"sort_key": {"$lt": after}} if after else {})}
+        query: Document = {**filters}
+        if user_id:
+            query["user_id"] = user_id
+        if after:
+            query["sort_key"] = {"$lt": after}
         found = list(self._collection.find(query).sort("sort_key", DESCENDING).limit(limit + 1))
         more = len(found) > limit
         return {
@@ -210,31 +219,32 @@ class NotificationStore:
 
     def get(self, notification_id: UUID) -> Document:
         """Return one notification on one channel. Raises NotFound."""
-        document = self._collection.find_one({"_id": str(notification_id)})
+        document = self._collection.find_one({"_id": notification_id})
         if document is None:
             raise NotFound("notification", str(notification_id))
         return _to_response(document)
 
     def requeue(self, delivery_id: UUID, *, at: datetime) -> bool:
         """Queue an ended delivery again; return False if it has not ended."""
-        ended = {"_id": str(delivery_id), "state": {"$nin": _OPEN}}
+        ended = {"_id": delivery_id, "state": {"$nin": _OPEN}}
         requeued: Document = {
             "state": DeliveryState.QUEUED.value,
             "reason": None,
             "attempts": 0,
-            "due_at": to_rfc3339(at),
+            "due_at": at,
             "ended_at": None,
+            "expires_at": None,
+            "reached": [],
         }
-        requeued["reached"] = []
         return bool(self._collection.update_one(ended, {"$set": requeued}).modified_count)
 
     # The user's feed.
 
     def list_inbox(self, user_id: UUID, *, unread: bool, limit: int, after: int | None) -> Document:
         """Return a page of the user's notes without archived ones, newest first: {"items", "next"}."""
-        shown: Document = {**inbox_filter(user_id), "archived_at": _NULL}
+        shown: Document = {**inbox_filter(user_id), "archived_at": None}
         if unread:
-            shown["read_at"] = _NULL
+            shown["read_at"] = None
         if after is not None:
             shown["position"] = {"$lt": after}
         notes = list(self._collection.find(shown).sort("position", DESCENDING).limit(limit + 1))
@@ -246,13 +256,13 @@ class NotificationStore:
 
     def count_unread(self, user_id: UUID) -> int:
         """Return the number of unread notes that are not archived."""
-        return self._collection.count_documents({**inbox_filter(user_id), "read_at": _NULL, "archived_at": _NULL})
+        return self._collection.count_documents({**inbox_filter(user_id), "read_at": None, "archived_at": None})
 
     def mark_read(self, user_id: UUID, notification_id: UUID, *, at: datetime) -> Document:
         """Mark a note as read and return it; a note that is already read keeps its time. Raises NotFound."""
         self._collection.update_one(
-            {**inbox_filter(user_id), "_id": str(notification_id), "read_at": _NULL},
-            {"$set": {"seen_at": to_rfc3339(at), "read_at": to_rfc3339(at)}},
+            {**inbox_filter(user_id), "_id": notification_id, "read_at": None},
+            {"$set": {"seen_at": at, "read_at": at}},
         )
         self._invalidate_cache(user_id)
         return self._get_in_app(user_id, notification_id)
@@ -260,16 +270,16 @@ class NotificationStore:
     def mark_all_read(self, user_id: UUID, *, at: datetime) -> None:
         """Mark all notes of the user as read."""
         self._collection.update_many(
-            {**inbox_filter(user_id), "read_at": _NULL},
-            {"$set": {"seen_at": to_rfc3339(at), "read_at": to_rfc3339(at)}},
+            {**inbox_filter(user_id), "read_at": None},
+            {"$set": {"seen_at": at, "read_at": at}},
         )
         self._invalidate_cache(user_id)
 
     def archive(self, user_id: UUID, notification_id: UUID, *, at: datetime) -> Document:
         """Archive a note and return it; a note that is already archived keeps its time. Raises NotFound."""
         self._collection.update_one(
-            {**inbox_filter(user_id), "_id": str(notification_id), "archived_at": _NULL},
-            {"$set": {"archived_at": to_rfc3339(at)}},
+            {**inbox_filter(user_id), "_id": notification_id, "archived_at": None},
+            {"$set": {"archived_at": at}},
         )
         self._invalidate_cache(user_id)
         return self._get_in_app(user_id, notification_id)
@@ -278,15 +288,10 @@ class NotificationStore:
         self._cache_after_commit(notifications_version_key(user_id), invalidation_marker)
 
     def _get_in_app(self, user_id: UUID, notification_id: UUID) -> Document:
-        note = self._collection.find_one({**inbox_filter(user_id), "_id": str(notification_id)})
+        note = self._collection.find_one({**inbox_filter(user_id), "_id": notification_id})
         if note is None:
             raise NotFound("notification", str(notification_id))
         return notification_response(note)
-
-
-def to_rfc3339(at: datetime) -> str:
-    """Format a time for storage and responses: RFC 3339, UTC, always with microseconds."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _to_response(document: Document) -> Document:

@@ -20,13 +20,12 @@ class PreferenceStore:
 
     def get(self, user_id: UUID) -> Preferences:
         """Return a user's preferences; the defaults (everything on) if none are stored."""
-        chosen = self._collection.find_one({"_id": str(user_id)}) or {}
-        # The embedded server changes a false into 0 when it updates a document: convert leniently.
-        return msgspec.convert(chosen, Preferences, strict=False)
+        chosen = self._collection.find_one({"_id": user_id}) or {}
+        return msgspec.convert(chosen, Preferences)
 
     def get_version(self, user_id: UUID) -> int:
         """Return the version of a user's preferences: 1 before the first change."""
-        stored = self._collection.find_one({"_id": str(user_id)}, {"changes": 1}) or {}
+        stored = self._collection.find_one({"_id": user_id}, {"changes": 1}) or {}
         return int(stored.get("changes", 0)) + 1
 
     def replace(self, user_id: UUID, preferences: Preferences, *, expected_version: int) -> None:
@@ -38,19 +37,19 @@ class PreferenceStore:
         changes = expected_version - 1
         if changes == 0:
             try:
-                self._collection.insert_one({"_id": str(user_id), **chosen, "changes": 1})
+                self._collection.insert_one({"_id": user_id, **chosen, "changes": 1})
             except DuplicateKeyError:
                 raise PreconditionFailed("preferences", str(self.get_version(user_id))) from None
             return
         change = {"$set": chosen, "$inc": {"changes": 1}}
-        if self._collection.update_one({"_id": str(user_id), "changes": changes}, change).matched_count == 0:
+        if self._collection.update_one({"_id": user_id, "changes": changes}, change).matched_count == 0:
             raise PreconditionFailed("preferences", str(self.get_version(user_id)))
 
     def turn_off(self, user_id: UUID, category: str, channel: str) -> None:
         """Turn off ``category`` for ``channel``; other preferences are unchanged."""
         off = {f"categories.{category}.{channel}": False}
-        self._collection.update_one({"_id": str(user_id)}, {"$set": off, "$inc": {"changes": 1}}, upsert=True)
+        self._collection.update_one({"_id": user_id}, {"$set": off, "$inc": {"changes": 1}}, upsert=True)
 
     def erase(self, user_id: UUID) -> int:
         """Delete a user's preferences; return the number of deleted documents."""
-        return self._collection.delete_one({"_id": str(user_id)}).deleted_count
+        return self._collection.delete_one({"_id": user_id}).deleted_count

@@ -5,6 +5,6 @@ Stack(state_dir, port_base).start()  start a stack from a test
 
 processes.py   the table of processes with their ports and commands
 stack.py       starts the processes in order, finds them again and stops them
-postgres.py, valkey.py, kafka.py, mongo.py, mail.py   one embedded server each
+postgres.py, valkey.py, kafka.py, mongo/, mail.py   one embedded server each
 ../fakes/      local servers that implement the APIs of Auth0, Stripe, YooKassa and the push services
 """

@@ -83,7 +83,7 @@ def servers(state_dir: Path, base: int) -> list[Process]:
             replaced_by_env="KAFKA_BOOTSTRAP_SERVERS",
         ),
         Process(
-            *("mongo", _module("ops.dev.mongo"), "MongoDB protocol: NX-27017"),
+            *("mongo", _module("ops.dev.mongo"), "MongoDB protocol: ops.dev.mongo"),
             replaced_by_env="MONGO_URL",
         ),
         Process(*("mail", _module("ops.dev.mail"), "mail sink, SMTP"), replaced_by_env="SMTP_URL"),

@@ -207,9 +207,17 @@ def _record(message: Any) -> Row:
 
 def _notifications(platform: Platform) -> list[Row]:
     url = platform.stack.environ.get("MONGO_URL") or f"mongodb://127.0.0.1:{platform.stack.port('mongo')}/coursebus"
-    with pymongo.MongoClient(url, serverSelectionTimeoutMS=5000) as client:
+    with pymongo.MongoClient(url, uuidRepresentation="standard", serverSelectionTimeoutMS=5000) as client:
         fields = ("user_id", "event_id", "channel", "category", "state", "reason")
-        return list(client.get_default_database("coursebus")["notifications"].find({}, dict.fromkeys(fields, 1)))
+        found = client.get_default_database("coursebus")["notifications"].find({}, dict.fromkeys(fields, 1))
+        return [
+            {name: str(value) if isinstance(value, UUID) else value for name, value in row.items()} for row in found
+        ]
+
+
+def _as_text(value: object) -> object:
+    """Return an id as text, as it is in events and mail headers; other values as they are."""
+    return str(value) if isinstance(value, UUID) else value
 
 
 def _lists(queues: Redis) -> dict[str, int]:

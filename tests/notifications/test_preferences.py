@@ -19,7 +19,7 @@ from tests.notifications.factories import (
     make_contact,
     payment_succeeded,
 )
-from workers.notifications.delivery import LEASE, prune_notifications
+from workers.notifications.delivery import LEASE
 from workers.notifications.event_handlers import (
     send_certificate,
     send_course_completed,
@@ -259,13 +259,22 @@ def test_concurrent_deliveries_respect_daily_limit(harness, ann, monkeypatch):
     assert [harness.notification_store.sent_since(each, since) for each in (first, second)] == [0, 1]
 
 
-def test_old_notifications_and_finished_deliveries_are_pruned(harness, ann, clock):
-    harness.deliver(harness.queue(ann))
+def test_finished_notifications_expire_after_retention(harness, ann):
+    delivered = harness.queue(ann)
+    harness.deliver(delivered)
     harness.queue(ann)  # not sent yet
-    clock.advance(timedelta(days=settings.NOTIFICATIONS_RETENTION_DAYS - 1))
-    prune_notifications(harness.notification_store)
-    assert len(harness.notification_store.list_for_user(ann)) == 4
 
-    clock.advance(timedelta(days=2))
-    prune_notifications(harness.notification_store)
-    assert [each["state"] for each in harness.notification_store.list_for_user(ann)] == ["queued"]
+    found = harness.notification_store.list_for_user(ann)
+    retention = timedelta(days=settings.NOTIFICATIONS_RETENTION_DAYS)
+    assert [each.get("expires_at") for each in found if each["state"] == "queued"] == [None]
+    finished = [each for each in found if each["state"] != "queued"]
+    assert [each["expires_at"] - each["created_at"] for each in finished] == [retention] * 3
+
+    harness.notification_store.requeue(delivered, at=utc_now())
+    [requeued] = [each for each in harness.notification_store.list_for_user(ann) if each["id"] == delivered]
+    assert requeued["expires_at"] is None
+
+
+def test_database_deletes_notifications_at_their_expiry(notification_store, mongo_database):
+    [ttl] = [each for each in mongo_database["notifications"].list_indexes() if "expireAfterSeconds" in each]
+    assert (dict(ttl["key"]), ttl["expireAfterSeconds"]) == ({"expires_at": 1}, 0)

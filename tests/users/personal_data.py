@@ -31,7 +31,7 @@ def in_tables(words: str, database: Database) -> Iterator[str]:
 
 
 def _in_collections(words: str) -> Iterator[str]:
-    with pymongo.MongoClient(settings.MONGO_URL) as client:
+    with pymongo.MongoClient(settings.MONGO_URL, uuidRepresentation="standard") as client:
         database = client.get_default_database("coursebus")
         for name in database.list_collection_names():
             for document in database[name].find():

@@ -208,8 +208,8 @@ class EventHistory:
             for (name,) in names
             if name not in NOT_STATE
         }
-        users = [str(self.ada), str(self.bob)]
-        with pymongo.MongoClient(settings.MONGO_URL) as client:
+        users = [self.ada, self.bob]
+        with pymongo.MongoClient(settings.MONGO_URL, uuidRepresentation="standard") as client:
             mongo = client.get_default_database("coursebus")["notifications"]
             found["notifications"] = sorted(map(str, mongo.find({"user_id": {"$in": users}})))
         return found

@@ -17,10 +17,15 @@ from .delivery import COMMAND_BY_CHANNEL
 
 @task
 def list_notifications(
-    notification_store: NotificationStore, *, filters: dict[str, str], limit: int, after: str | None
+    notification_store: NotificationStore,
+    *,
+    user_id: UUID | None,
+    filters: dict[str, str],
+    limit: int,
+    after: UUID | None,
 ) -> dict[str, Any]:
     """Return a page of all users' notifications, newest first: {"items", "next"}. ``filters`` maps fields to values."""
-    return notification_store.list_all(filters, limit=limit, after=after)
+    return notification_store.list_all(filters, user_id=user_id, limit=limit, after=after)
 
 
 @task

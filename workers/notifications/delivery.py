@@ -3,7 +3,6 @@
 A delivery whose outcome is known is sent once. If the outcome is unknown, the same message is sent again.
 """
 
-import time
 from datetime import timedelta
 from uuid import UUID
 
@@ -32,8 +31,6 @@ log = get_logger(__name__)
 LEASE = timedelta(seconds=settings.EMAIL_LEASE_SECONDS)
 INITIAL_BACKOFF, MAX_BACKOFF = timedelta(seconds=15), timedelta(hours=1)
 SWEEP_GRACE = timedelta(seconds=5)  # leaves time for the task that the handler enqueued
-PRUNE_BATCH_SIZE = 1000
-PRUNE_TIME_BUDGET_SECONDS = 60  # shorter than a job's lease; the next run continues
 SWEEP_BATCH_SIZE = 100  # a run; the tasks share a queue with events and must not fill it while a mail server is down
 
 COMMAND_BY_CHANNEL = {EMAIL: DeliverEmail, PUSH: DeliverPush}
@@ -44,21 +41,6 @@ def sweep_deliveries(notification_store: NotificationStore, enqueue_after_commit
     """Enqueue due deliveries: retries, and deliveries whose task was lost or whose worker died."""
     for delivery_id, channel in notification_store.due(before=utc_now() - SWEEP_GRACE, limit=SWEEP_BATCH_SIZE):
         enqueue_after_commit(COMMAND_BY_CHANNEL[channel](delivery_id=delivery_id))
-
-
-@job(every_seconds=3600)
-def prune_notifications(notification_store: NotificationStore) -> None:
-    """Delete notes and ended deliveries that are older than NOTIFICATIONS_RETENTION_DAYS."""
-    before, deadline = (
-        utc_now() - timedelta(days=settings.NOTIFICATIONS_RETENTION_DAYS),
-        time.monotonic() + PRUNE_TIME_BUDGET_SECONDS,
-    )
-    deleted, count = 0, PRUNE_BATCH_SIZE
-    while count == PRUNE_BATCH_SIZE and time.monotonic() < deadline:
-        count = notification_store.prune(before=before, limit=PRUNE_BATCH_SIZE)
-        deleted += count
-    if deleted:
-        log.info("pruned", collection="notifications", documents=deleted)
 
 
 def backoff(attempts: int) -> timedelta:

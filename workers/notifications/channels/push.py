@@ -66,9 +66,7 @@ def deliver_push(
     with transactions.begin() as session:
         contact = session.get(Contact, delivery.user_id)
         still_applies = contact is None or is_still_applicable(session, delivery, contact)
-        devices = [
-            each for each in Device.list_for_user(session, delivery.user_id) if str(each.id) not in delivery.reached
-        ]
+        devices = [each for each in Device.list_for_user(session, delivery.user_id) if each.id not in delivery.reached]
     if contact is None or not (devices or delivery.reached):
         outcome = DeliveryOutcome(DeliveryState.SKIPPED, "no_device")
     elif blocker := delivery_blocker(
@@ -97,7 +95,7 @@ def _apply_push_results(
     if unregistered := [device_id for device_id, result in results.items() if result is PushResult.UNREGISTERED]:
         with transactions.begin() as session:
             Device.delete(session, *unregistered)
-    accepted = [str(device_id) for device_id, result in results.items() if result is PushResult.ACCEPTED]
+    accepted = [device_id for device_id, result in results.items() if result is PushResult.ACCEPTED]
     reached = [*delivery.reached, *accepted]
     if PushResult.RETRY in results.values() and delivery.attempts < MAX_PUSH_ATTEMPTS:
         notification_store.mark_devices_reached(delivery, reached)
