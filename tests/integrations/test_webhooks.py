@@ -59,6 +59,14 @@ def fail(session: Session, times: int) -> None:
             finish(session, request, FAILURE)
 
 
+def test_signature_matches_the_specification():
+    # The example of the specification.
+    secret, body = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", b'{"test": 2432232314}'
+    made = signatures([secret], webhook_id="msg_p5jXN8AQM9LWM0D4loKWxJek", timestamp=1614265330, body=body)
+
+    assert made == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
 def test_standardwebhooks_library_verifies_signatures():
     old, new = new_secret(), new_secret()
     body = msgspec.json.encode({"type": "COURSE_PURCHASED", "title": "Grüße"})
@@ -70,7 +78,6 @@ def test_standardwebhooks_library_verifies_signatures():
     }
 
     assert Webhook(new).verify(body, headers) == Webhook(old).verify(body, headers)
-    assert Webhook(new).sign("some", utc_now().replace(microsecond=0), body.decode()).startswith("v1,")
     with pytest.raises(Exception, match="No matching signature"):
         Webhook(new_secret()).verify(body, headers)
 

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
-import firebase_admin
 import msgspec
 import pymongo
 import pytest
@@ -40,7 +39,7 @@ from workers.runtime.dependencies import DEPENDENCIES
 
 @pytest.fixture(scope="session")
 def mongo_client() -> Iterator[pymongo.MongoClient]:
-    with pymongo.MongoClient(settings.MONGO_URL) as client:
+    with pymongo.MongoClient(settings.MONGO_URL, tz_aware=True, uuidRepresentation="standard") as client:
         yield client
 
 
@@ -234,7 +233,7 @@ class NotificationHarness:
         raise smtplib.SMTPServerDisconnected("Connection unexpectedly closed")
 
     def state_of(self, delivery_id: UUID) -> tuple[str, str | None]:
-        document = self.notification_store._collection.find_one({"_id": str(delivery_id)})  # noqa: SLF001 the store has no reader of one delivery's state
+        document = self.notification_store._collection.find_one({"_id": delivery_id})  # noqa: SLF001 the store has no reader of one delivery's state
         return document["state"], document["reason"]
 
     def inbox(self, user_id: UUID) -> list[dict]:
@@ -293,5 +292,5 @@ def push_service(tmp_path_factory) -> Iterator[PushService]:
     server.shutdown()
     thread.join()
     server.server_close()
-    if fcm._firebase.cache_info().currsize:  # noqa: SLF001 the adapter never closes its connections
-        firebase_admin.delete_app(fcm._firebase())  # noqa: SLF001 as above
+    if fcm._session.cache_info().currsize:  # noqa: SLF001 the adapter never closes its connections
+        fcm._session().close()  # noqa: SLF001 as above
