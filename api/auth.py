@@ -7,10 +7,9 @@ checks. A test fails for a view without one of them. The OpenAPI document shows 
 
 import functools
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from flask import g, request
@@ -35,6 +34,7 @@ from . import rate_limits, request_parsing, tokens
 from .rate_limits import PROBE, READ, WEBHOOK, WRITE, Limit
 from .request_context import claim_idempotency_key, reject_response_storage
 from .rpc import call_without_idempotency_key
+from .view_attributes import attributes_of, document, set_policy
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -194,13 +194,13 @@ def _with_policy(policy: Policy, view: View) -> View:
             return view(*args, **kwargs)
         except (HTTPException, Malformed, PreconditionRequired):
             # A malformed request for an object that does not exist gets a 404, not a 400, 422 or 428.
-            if existence_check := getattr(view, "existence_check", None):
+            if existence_check := attributes_of(view).existence_check:
                 existence_check(**kwargs)
             raise
 
-    wrapper.policy = policy  # type: ignore[attr-defined]
-    wrapper._apidoc = {**copy(getattr(view, "_apidoc", {})), "policy": policy}  # type: ignore[attr-defined]  # noqa: SLF001 flask-smorest's attribute for documentation
-    return wrapper  # type: ignore[return-value]  # functools.wraps does not return the view's type
+    set_policy(wrapper, policy)
+    document(wrapper, policy=policy)
+    return cast("View", wrapper)
 
 
 def _authorize(policy: Policy) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import flask_smorest
-import marshmallow as ma
 
 from . import openapi
 from .request_parsing import StrictParser
+from .schemas import Schema
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -22,10 +22,10 @@ class Blueprint(flask_smorest.Blueprint):
         self._prepare_doc_cbks.append(openapi.describe)
 
     def arguments(
-        self, schema: ma.Schema | type[ma.Schema], *, location: str = "json", required: bool = True, **kwargs: Any
+        self, schema: Schema | type[Schema], *, location: str = "json", required: bool = True, **kwargs: Any
     ) -> Callable[[View], View]:
         """Like flask-smorest's ``arguments``, but a missing body is a 400 if ``required``."""
         instance = schema() if isinstance(schema, type) else schema
-        instance.body_required = location == "json" and required  # type: ignore[attr-defined]  # read by StrictParser
+        instance.body_required = location == "json" and required
         decorate: Callable[[View], View] = super().arguments(instance, location=location, required=required, **kwargs)
         return decorate

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 from flask import Response, request
@@ -15,6 +15,7 @@ from core.commands import Command
 from models.errors import PreconditionRequired
 
 from .rpc import call_without_idempotency_key
+from .view_attributes import document, set_existence_check
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -46,8 +47,11 @@ def json_response(stored: CachedView) -> Response:
 
 
 def versioned_response(reply: dict[str, Any]) -> Response:
-    """Return ``reply["view"]`` as JSON, with ``reply["version"]`` as ETag."""
-    return json_response(CachedView(reply["version"], msgspec.json.encode(reply["view"])))
+    """Return ``reply["view"]`` as JSON, with ``reply["version"]`` as ETag; 204 if the view is None."""
+    response = json_response(CachedView(reply["version"], msgspec.json.encode(reply["view"])))
+    if reply["view"] is None:
+        response.status_code = 204
+    return response
 
 
 def cached_page_response(page: bytes) -> Response:
@@ -97,7 +101,7 @@ def require_existing(command: type[Command], **fields: Any) -> Callable[[View], 
         def existence_check(**path_parameters: Any) -> None:
             call_without_idempotency_key(command(**path_parameters, **fields))
 
-        view.existence_check = existence_check  # type: ignore[attr-defined]  # called by api.auth
+        set_existence_check(view, existence_check)
         return view
 
     return decorate
@@ -113,8 +117,8 @@ def if_match(view: View) -> View:
     def conditional(*args: Any, **kwargs: Any) -> Any:
         return view(*args, **kwargs, expected_version=expected_version())
 
-    conditional._apidoc = {**getattr(view, "_apidoc", {}), "if_match": True}  # type: ignore[attr-defined]  # noqa: SLF001 flask-smorest's attribute for documentation
-    return conditional  # type: ignore[return-value]  # functools.wraps does not return the view's type
+    document(conditional, if_match=True)
+    return cast("View", conditional)
 
 
 def expected_version() -> int:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import flask_swagger_ui
-from flask import Flask, Response, json, request, send_from_directory
+from flask import Flask, Response, json, render_template, request, send_from_directory
 from werkzeug import Response as BaseResponse
 
 import settings
@@ -18,17 +18,6 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; frame-ancestors 'none'"
 )
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Coursebus API</title>
-<link rel="stylesheet" href="/docs/swagger-ui.css">
-<link rel="icon" type="image/png" href="/docs/favicon-32x32.png">
-<div id="swagger-ui"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
-</html>
-"""
 _START = """SwaggerUIBundle({
   url: "/openapi.json",
   dom_id: "#swagger-ui",
@@ -52,7 +41,7 @@ def init_app(app: Flask, rest: RestApi) -> None:
     @app.get("/docs")
     @public
     def docs() -> BaseResponse:
-        return _with_csp(Response(_PAGE, content_type="text/html; charset=utf-8"))
+        return _with_csp(Response(render_template("docs.html"), content_type="text/html; charset=utf-8"))
 
     # persistAuthorization stores the token in localStorage, where every script of this origin can read it.
     start = _START % ("false" if settings.ENVIRONMENT == "production" else "true")

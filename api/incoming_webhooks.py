@@ -1,9 +1,16 @@
-"""Bodies of incoming webhooks."""
+"""Bodies of incoming webhooks, and the response to them."""
 
+import marshmallow as ma
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from .schemas import Schema
+
 WEBHOOK_BYTES_MAX = 256 * 1024  # several times the largest event that a provider documents
+
+
+class WebhookReceivedSchema(Schema):
+    received = ma.fields.Bool()
 
 
 def webhook_body() -> bytes:

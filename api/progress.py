@@ -1,6 +1,7 @@
 """Progress routes: completions, playback positions, offline progress, streaks and certificates."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -10,6 +11,7 @@ from flask import Response
 from flask.views import MethodView
 
 from core.cache import progress_version_key
+from core.localization import format_date
 from models.commands import (
     CompleteLesson,
     CorrectCertificateHolder,
@@ -34,6 +36,7 @@ from .read_cache import cached_page_view
 from .rpc import call, call_without_idempotency_key
 from .schemas import Line, Schema, Timestamp, UtcDateTime
 from .users import get_profile
+from .view_attributes import set_existence_check
 
 blp = Blueprint(
     "progress", __name__, url_prefix="/v1", description="Progress, playback positions, streaks and certificates."
@@ -42,24 +45,6 @@ blp = Blueprint(
 View = TypeVar("View", bound=Callable[..., Any])
 
 _MAX_POSITION_SECONDS = 10**6  # maximum playback position
-
-_CERTIFICATE_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Certificate {{ code }}</title>
-<style>
-  @page { size: A4 landscape; }
-  body { font: 18px/1.6 Georgia, serif; max-width: 48rem; margin: 4rem auto; padding: 3rem; text-align: center;
-    color: #222; border: 3px double #888; }
-  h1 { letter-spacing: .1em; } strong { font-size: 1.6em; display: block; }
-</style>
-<h1>Certificate</h1>
-{% if holder %}<p><strong>{{ holder }}</strong></p>
-{% endif %}<p>completed the course<strong>{{ course_title }}</strong></p>
-<p>{{ issued_at[:10] }}</p>
-<p>{{ code }}</p>
-</html>
-"""
 
 
 class CourseProgressSchema(Schema):
@@ -163,7 +148,7 @@ def _progress_version_key() -> str:
 
 def require_lesson_access(view: View) -> View:
     """Make a malformed request answer 403 or 404 first if the caller has no access to the lesson."""
-    view.existence_check = _find_lesson  # type: ignore[attr-defined]  # called by api.auth
+    set_existence_check(view, _find_lesson)
     return view
 
 
@@ -301,7 +286,8 @@ class Certificate(MethodView):
         holder = call_without_idempotency_key(
             ShowCertificateHolder(user_id=UUID(certificate["user_id"]), code=certificate["code"])
         )
-        return json_or_html(_CERTIFICATE_PAGE, PublicCertificateSchema().dump(certificate | holder))
+        shown = PublicCertificateSchema().dump(certificate | holder)
+        return json_or_html("certificate.html", shown, languages=["en"], context=_certificate_context)
 
     @require_auth("users:admin")
     @blp.arguments(CertificateCorrectionSchema)
@@ -317,3 +303,7 @@ class Certificate(MethodView):
             user_id=UUID(certificate["user_id"]), code=certificate["code"], **correction
         )
         return certificate | call(corrected)
+
+
+def _certificate_context(certificate: dict[str, Any], language: str) -> dict[str, Any]:
+    return {"issued_on": format_date(datetime.fromisoformat(certificate["issued_at"]), language)}

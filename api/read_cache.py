@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 from flask import Response, request
@@ -80,7 +80,7 @@ def cached_page_view(version_key: Callable[[], str], *, stale_seconds: int = 0) 
             page = _single_flight(read.key, read.lookup, read.fetch, stale_value=read.stale_page)
             return cached_page_response(page)
 
-        return wrapper  # type: ignore[return-value]  # functools.wraps does not return the view's type
+        return cast("View", wrapper)
 
     return decorate
 

@@ -17,6 +17,8 @@ from webargs import missing
 from webargs.flaskparser import FlaskParser, abort
 from werkzeug.exceptions import BadRequest, NotFound, RequestEntityTooLarge, UnsupportedMediaType
 
+from .schemas import Schema
+
 BODY_BYTES_MAX = 1024 * 1024
 DEPTH_MAX = 20  # of nested arrays and objects; the deepest valid body has 6
 _DIGITS_MAX = 40
@@ -89,7 +91,7 @@ class StrictParser(FlaskParser):
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         if req.get_data(cache=True):
             return parse_json_body(req)
-        if getattr(schema, "body_required", False):
+        if isinstance(schema, Schema) and schema.body_required:
             raise BadRequest("Send a JSON body.")
         return missing
 

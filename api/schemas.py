@@ -16,6 +16,8 @@ class Schema(ma.Schema):
     class Meta:
         unknown = ma.RAISE
 
+    body_required = False  # whether a request without a body is a 400; set by Blueprint.arguments
+
 
 class Flag(ma.fields.Bool):
     """A JSON boolean. Refuses values such as 1 or "true", which marshmallow's Boolean accepts."""

@@ -35,12 +35,13 @@ from .auth import current_caller, raw_webhook, require_auth
 from .blueprints import Blueprint
 from .conditional_requests import if_match, json_response
 from .fanout import Call, gather_all
-from .incoming_webhooks import webhook_body
+from .incoming_webhooks import WebhookReceivedSchema, webhook_body
 from .operations import OperationSchema
 from .pagination import Page, PageQuery, page_response, page_schema
 from .read_cache import cached_response, call_and_cache, get_cached_profile, get_or_fetch
 from .rpc import call, call_async, call_for_webhook, call_without_idempotency_key
 from .schemas import Line, Schema, Timestamp
+from .view_attributes import set_existence_check
 
 blp = Blueprint(
     "users", __name__, url_prefix="/v1", description="Profiles, user administration, data export and account erasure."
@@ -114,10 +115,6 @@ class ExportSchema(Schema):
     requested_at = Timestamp()
     finished_at = Timestamp()
     services = ma.fields.Dict(metadata={"description": "The caller's data, by service."})
-
-
-class Auth0WebhookReceivedSchema(Schema):
-    received = ma.fields.Bool()
 
 
 def get_profile(user_id: UUID, *, email: str | None = None, name: str | None = None) -> dict[str, Any]:
@@ -201,7 +198,7 @@ class Export(MethodView):
 
 def require_existing_user(view: View) -> View:
     """Make a malformed request answer 404 first if the user does not exist."""
-    view.existence_check = _find_user  # type: ignore[attr-defined]  # called by api.auth
+    set_existence_check(view, _find_user)
     return view
 
 
@@ -283,7 +280,7 @@ class Roles(MethodView):
 @blp.route("/webhooks/auth0")
 class Auth0Webhook(MethodView):
     @raw_webhook
-    @blp.response(200, Auth0WebhookReceivedSchema)
+    @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Receive an Auth0 webhook
 

@@ -4,14 +4,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-import msgspec
 from flask import Response
 
 from api.auth import Caller, current_caller
 from api.blueprints import Blueprint
-from api.conditional_requests import json_response
 from api.rpc import call_without_idempotency_key
-from core.cache import CachedView
+from api.view_attributes import set_existence_check
 from models.commands import CheckCourseEditable, ShowAccess, ShowLesson
 from models.commands.courses import Caller as CourseCaller
 from models.errors import NotEnrolled
@@ -23,7 +21,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 def require_own_course(view: View) -> View:
     """Answer 404 instead of a validation error if the caller has no such course to change."""
-    view.existence_check = _find_own_course  # type: ignore[attr-defined]  # called by api.auth
+    set_existence_check(view, _find_own_course)
     return view
 
 
@@ -33,7 +31,7 @@ def _find_own_course(*, ref: str | None = None, course_id: UUID | None = None, *
 
 def require_course_access(view: View) -> View:
     """Answer 403 or 404 instead of a validation error if the caller has no access to the course."""
-    view.existence_check = _find_access  # type: ignore[attr-defined]  # called by api.auth
+    set_existence_check(view, _find_access)
     return view
 
 
@@ -44,7 +42,7 @@ def _find_access(*, course_id: UUID) -> None:
 
 def require_lesson_access(view: View) -> View:
     """Answer 403 or 404 instead of a validation error if the caller has no access to the lesson."""
-    view.existence_check = _find_lesson  # type: ignore[attr-defined]  # called by api.auth
+    set_existence_check(view, _find_lesson)
     return view
 
 
@@ -57,14 +55,6 @@ def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
 def course_caller(caller: Caller) -> CourseCaller:
     """Return the fields of the caller that the courses service needs to authorize a request."""
     return CourseCaller(user_id=caller.id, admin="courses:admin" in caller.permissions)
-
-
-def outline_item_response(reply: dict[str, Any]) -> Response:
-    """Return ``reply["view"]`` with ``reply["version"]`` as its ETag; 204 if the view is None."""
-    response = json_response(CachedView(reply["version"], msgspec.json.encode(reply["view"])))
-    if reply["view"] is None:
-        response.status_code = 204
-    return response
 
 
 def created(response: Response, location: str) -> Response:

@@ -8,7 +8,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import current_caller, optional_caller, public, require_auth
-from api.conditional_requests import if_match, json_response
+from api.conditional_requests import if_match, json_response, versioned_response
 from api.rpc import call
 from core.cache import CachedView
 from models.commands import (
@@ -23,7 +23,7 @@ from models.commands import (
 )
 from models.commands.courses import LessonFields, PlannedSection
 
-from .blueprint import blp, course_caller, created, outline_item_response, require_own_course
+from .blueprint import blp, course_caller, created, require_own_course
 from .schemas import (
     CourseSchema,
     LessonChangesSchema,
@@ -70,7 +70,7 @@ class Sections(MethodView):
         The section is appended to the outline.
         """
         reply = call(AddSection(course_id=course_id, caller=course_caller(current_caller()), title=fields["title"]))
-        return created(outline_item_response(reply), f"/v1/courses/{course_id}/sections/{reply['view']['id']}")
+        return created(versioned_response(reply), f"/v1/courses/{course_id}/sections/{reply['view']['id']}")
 
 
 @blp.route("/courses/<uuid:course_id>/sections/<uuid:section_id>")
@@ -94,7 +94,7 @@ class Section(MethodView):
                 title=fields["title"],
             )
         )
-        return outline_item_response(reply)
+        return versioned_response(reply)
 
     @require_auth("courses:write")
     @require_own_course
@@ -113,7 +113,7 @@ class Section(MethodView):
                 expected_version=expected_version,
             )
         )
-        return outline_item_response(reply)
+        return versioned_response(reply)
 
 
 @blp.route("/courses/<uuid:course_id>/lessons")
@@ -136,7 +136,7 @@ class Lessons(MethodView):
                 fields=cast("LessonFields", fields),
             )
         )
-        return created(outline_item_response(reply), f"/v1/courses/{course_id}/lessons/{reply['view']['id']}")
+        return created(versioned_response(reply), f"/v1/courses/{course_id}/lessons/{reply['view']['id']}")
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>")
@@ -152,7 +152,7 @@ class Lesson(MethodView):
         reply = call(
             ShowLesson(course_id=course_id, lesson_id=lesson_id, caller=course_caller(caller) if caller else None)
         )
-        response = outline_item_response(reply)
+        response = versioned_response(reply)
         response.vary.add("Authorization")
         return response
 
@@ -176,7 +176,7 @@ class Lesson(MethodView):
                 fields=cast("LessonFields", fields),
             )
         )
-        return outline_item_response(reply)
+        return versioned_response(reply)
 
     @require_auth("courses:write")
     @require_own_course
@@ -195,4 +195,4 @@ class Lesson(MethodView):
                 expected_version=expected_version,
             )
         )
-        return outline_item_response(reply)
+        return versioned_response(reply)

@@ -3,15 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import marshmallow as ma
 from flask import request
 from flask.views import MethodView
 
 import settings
 from api.auth import raw_webhook
-from api.incoming_webhooks import webhook_body
+from api.incoming_webhooks import WebhookReceivedSchema, webhook_body
 from api.rpc import call_for_webhook
-from api.schemas import Schema
 from core.webhook_signatures import verify_standard
 from models.commands import ReceiveEmailEvent
 
@@ -20,14 +18,10 @@ from .blueprint import blp
 _SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
-class EmailWebhookReceivedSchema(Schema):
-    received = ma.fields.Bool()
-
-
 @blp.route("/webhooks/email")
 class EmailWebhook(MethodView):
     @raw_webhook
-    @blp.response(200, EmailWebhookReceivedSchema)
+    @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Receive an e-mail provider webhook
 

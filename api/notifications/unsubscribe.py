@@ -3,7 +3,7 @@
 from typing import Any
 
 import marshmallow as ma
-from flask import Response, jsonify, render_template_string, request
+from flask import Response, jsonify, render_template, request
 from flask.views import MethodView
 
 from api.auth import public, raw_webhook
@@ -16,25 +16,6 @@ from .blueprint import blp
 # The page has inline styles only, loads nothing, and its form may only be sent to this origin.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
 
-_PAGE = """<!doctype html>
-<html lang="{{ language }}">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<meta name="robots" content="noindex">
-<title>{{ words.title }}</title>
-<style>
-  body { font: 16px/1.5 system-ui, sans-serif; max-width: 36rem; margin: 4rem auto; padding: 0 1rem; color: #222; }
-  button { font: inherit; padding: .5rem 1rem; }
-</style>
-<h1>{{ words.title }}</h1>
-{% if subscribed %}
-<p>{{ words.ask }}</p>
-<form method="post"><button>{{ words.button }}</button></form>
-{% else %}
-<p>{{ words.done }}</p>
-{% endif %}
-</html>
-"""
 _TEXTS = {
     "en": {
         "title": "E-mails from Coursebus",
@@ -81,5 +62,5 @@ class Unsubscription(MethodView):
 
 
 def _html_page(view: dict[str, Any]) -> Response:
-    page = render_template_string(_PAGE, **view, words=_TEXTS[view["language"]])
+    page = render_template("unsubscribe.html", **view, words=_TEXTS[view["language"]])
     return Response(page, content_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _POLICY})

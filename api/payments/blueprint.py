@@ -1,10 +1,11 @@
 """The payments blueprint and helpers shared by its routes."""
 
 from typing import Any
+from uuid import UUID
 
 from flask import Response
 
-from api.auth import optional_caller
+from api.auth import current_caller, optional_caller
 from api.blueprints import Blueprint
 from api.conditional_requests import json_response
 from core.cache import CachedView
@@ -16,6 +17,11 @@ def is_sales_staff() -> bool:
     """Return whether the caller has ``payments:admin``. False without a token."""
     caller = optional_caller()
     return caller is not None and "payments:admin" in caller.permissions
+
+
+def owner_filter() -> UUID | None:
+    """Return the owner to filter by, or None for any owner (``payments:read``)."""
+    return None if "payments:read" in current_caller().permissions else current_caller().id
 
 
 def caller_specific_response(view: dict[str, Any]) -> Response:

@@ -1,5 +1,6 @@
 """The invoice of an order, as JSON or as a printable page."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -7,33 +8,33 @@ import marshmallow as ma
 from flask import Response
 from flask.views import MethodView
 
-from api.auth import current_caller, require_auth
+from api.auth import require_auth
 from api.content_negotiation import json_or_html
 from api.rpc import call
 from api.schemas import Schema, Timestamp
+from core.localization import format_date, format_money
 from models.commands import ShowInvoice
 
-from .blueprint import blp
+from .blueprint import blp, owner_filter
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<title>Invoice {{ number }}</title>
-<style>
-  body { font: 16px/1.5 system-ui, sans-serif; max-width: 44rem; margin: 3rem auto; padding: 0 1rem; color: #222; }
-  table { width: 100%; border-collapse: collapse; } td { padding: .4rem 0; border-bottom: 1px solid #ddd; }
-  td:last-child { text-align: right; }
-</style>
-<h1>Invoice</h1>
-<p>{{ seller }}<br>Number {{ number }}<br>Paid {{ issued_at[:10] }}</p>
-<table>
-{% for line in lines %}<tr><td>{{ line.title }}</td><td>{{ line.amount }} {{ currency }}</td></tr>
-{% endfor %}{% if discount_minor %}<tr><td>Coupon {{ coupon }}</td><td>-{{ discount }} {{ currency }}</td></tr>
-{% endif %}<tr><td><strong>Total</strong></td><td><strong>{{ total }} {{ currency }}</strong></td></tr>
-{% if refunded_minor %}<tr><td>Refunded</td><td>-{{ refunded }} {{ currency }}</td></tr>
-{% endif %}</table>
-</html>
-"""
+_TEXTS = {
+    "en": {
+        "title": "Invoice",
+        "number": "Number",
+        "paid": "Paid",
+        "coupon": "Coupon",
+        "total": "Total",
+        "refunded": "Refunded",
+    },
+    "ru": {
+        "title": "Счёт",
+        "number": "Номер",
+        "paid": "Оплачен",
+        "coupon": "Купон",
+        "total": "Итого",
+        "refunded": "Возвращено",
+    },
+}
 
 
 class InvoiceLineSchema(Schema):
@@ -66,8 +67,16 @@ class Invoice(MethodView):
     def get(self, order_id: UUID) -> Response:
         """Retrieve the invoice of an order
 
-        The order must be paid. Returns JSON, or HTML if `Accept` prefers it. With `payments:read`, any user's order.
+        The order must be paid. Returns JSON, or HTML in English or Russian if `Accept` prefers it. With
+        `payments:read`, any user's order.
         """
-        owner_id = None if "payments:read" in current_caller().permissions else current_caller().id
-        invoice: dict[str, Any] = call(ShowInvoice(order_id=order_id, user_id=owner_id))
-        return json_or_html(_PAGE, invoice)
+        invoice: dict[str, Any] = call(ShowInvoice(order_id=order_id, user_id=owner_filter()))
+        return json_or_html("invoice.html", invoice, languages=_TEXTS, context=_page_context)
+
+
+def _page_context(invoice: dict[str, Any], language: str) -> dict[str, Any]:
+    return {
+        "words": _TEXTS[language],
+        "paid_on": format_date(datetime.fromisoformat(invoice["issued_at"]), language),
+        "money": lambda amount_minor: format_money(amount_minor, invoice["currency"], language),
+    }

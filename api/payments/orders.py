@@ -16,7 +16,7 @@ from api.schemas import Schema, Timestamp
 from core.cache import CachedView
 from models.commands import CancelOrder, ListOrders, ShowOrder, ShowTimeline
 
-from .blueprint import blp
+from .blueprint import blp, owner_filter
 
 STATUSES = ["pending", "paid", "partially_refunded", "refunded", "disputed", "charged_back", "expired", "canceled"]
 
@@ -78,7 +78,7 @@ class Order(MethodView):
 
         With `payments:read`, any user's order.
         """
-        return json_response(CachedView.from_view(call(ShowOrder(order_id=order_id, user_id=_owner_filter()))))
+        return json_response(CachedView.from_view(call(ShowOrder(order_id=order_id, user_id=owner_filter()))))
 
 
 @blp.route("/orders/<uuid:order_id>/timeline")
@@ -91,7 +91,7 @@ class OrderTimeline(MethodView):
 
         Returns its steps from checkout to access. With `payments:read`, any user's order.
         """
-        return page_response(call(ShowTimeline(order_id=order_id, user_id=_owner_filter(), **query)))
+        return page_response(call(ShowTimeline(order_id=order_id, user_id=owner_filter(), **query)))
 
 
 @blp.route("/orders/<uuid:order_id>/cancel")
@@ -104,8 +104,3 @@ class OrderCancellation(MethodView):
         The order must be unpaid. Also closes its checkout session.
         """
         return call(CancelOrder(order_id=order_id, user_id=current_caller().id))
-
-
-def _owner_filter() -> UUID | None:
-    """Return the owner to filter by, or None for any owner (``payments:read``)."""
-    return None if "payments:read" in current_caller().permissions else current_caller().id

@@ -13,7 +13,7 @@ from api.rpc import call
 from api.schemas import Flag, Schema, Timestamp
 from models.commands import ListRefunds, RefundOrder
 
-from .blueprint import blp
+from .blueprint import blp, owner_filter
 
 _NOT_BLANK = ma.validate.Regexp(r"(?s).*\S", error="Must not be blank.")
 
@@ -96,5 +96,5 @@ class Refunds(MethodView):
 
         With `payments:read`, any user's order.
         """
-        owner_id = None if "payments:read" in current_caller().permissions else current_caller().id
+        owner_id = owner_filter()
         return page_response(call(ListRefunds(order_id=order_id, user_id=owner_id, **query)))

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from typing import Any
 
-import marshmallow as ma
 import msgspec
 from flask import request
 from flask.views import MethodView
@@ -11,18 +10,13 @@ from flask.views import MethodView
 import settings
 from api.addresses import client_address
 from api.auth import raw_webhook
-from api.incoming_webhooks import webhook_body
+from api.incoming_webhooks import WebhookReceivedSchema, webhook_body
 from api.rpc import call_for_webhook
-from api.schemas import Schema
 from core.webhook_signatures import verify_address, verify_stripe
 from models.commands import ReceiveWebhook
 from models.commands.payments import STRIPE_EVENT_TYPES, IncomingWebhook
 
 from .blueprint import blp
-
-
-class WebhookReceivedSchema(Schema):
-    received = ma.fields.Bool()
 
 
 @blp.route("/webhooks/stripe")

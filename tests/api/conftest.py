@@ -14,6 +14,7 @@ from api.blueprints import Blueprint
 from api.conditional_requests import if_match
 from api.rate_limits import PAYMENT
 from api.schemas import Flag, Money, Schema
+from api.view_attributes import set_existence_check
 from models.errors import NotFound
 from tests.gateway import Person, cache_account, trust_test_tokens
 
@@ -36,7 +37,7 @@ def require_thing(*, thing_id: str, **_: Any) -> None:
 
 
 def with_existence_check(view):
-    view.existence_check = require_thing
+    set_existence_check(view, require_thing)
     return view
 
 

@@ -8,6 +8,7 @@ from flask import Flask
 from api import create_app
 from api.auth import Policy
 from api.rate_limits import PAYMENT
+from api.view_attributes import attributes_of
 from tests.api.test_problems import problem
 from tests.gateway import Person, gateway
 
@@ -23,7 +24,7 @@ def policies(app: Flask) -> list[tuple[str, str, Policy | None]]:
         view = app.view_functions[rule.endpoint]
         for method in sorted(rule.methods - {"HEAD", "OPTIONS"}):
             handler = getattr(view.view_class, method.lower()) if hasattr(view, "view_class") else view
-            found.append((method, rule.rule, getattr(handler, "policy", None)))
+            found.append((method, rule.rule, attributes_of(handler).policy))
     return found
 
 

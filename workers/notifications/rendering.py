@@ -18,7 +18,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, pas
 from jinja2.runtime import Context
 
 import settings
-from core.money import format_amount
+from core.localization import format_money, format_time
 from core.text import is_line, strip_directional_formatting
 from models.notifications import Contact
 
@@ -52,7 +52,7 @@ def render(template: str, contact: Contact, data: Mapping[str, Any]) -> Rendered
         "name": name_of(contact),
         "timezone": contact.timezone,
         "public_url": settings.PUBLIC_URL,
-        "decimal_mark": texts["decimal_mark"],
+        "language": language,
     }
 
     def render_line(text: str) -> str:
@@ -120,11 +120,10 @@ def _environment() -> Environment:
 
 @pass_context
 def _money(context: Context, amount_minor: int, currency: str) -> str:
-    amount = format_amount(amount_minor, currency).replace(".", context["decimal_mark"])
-    return f"{amount} {currency}"
+    return format_money(amount_minor, currency, context["language"])
 
 
 @pass_context
 def _format_time(context: Context, at: str) -> str:
-    local = datetime.fromisoformat(at).astimezone(ZoneInfo(context["timezone"]))
-    return f"{local:%Y-%m-%d %H:%M} ({context['timezone']})"
+    local_time = format_time(datetime.fromisoformat(at), ZoneInfo(context["timezone"]), context["language"])
+    return f"{local_time} ({context['timezone']})"

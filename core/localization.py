@@ -1,0 +1,43 @@
+"""Format amounts, dates and times for people, by language: the rules of Unicode CLDR, by Babel."""
+
+from copy import copy
+from datetime import datetime, tzinfo
+from functools import cache
+
+from babel import Locale, dates
+from babel.numbers import NumberPattern, get_currency_symbol
+
+from .money import decimal_places, to_decimal
+
+_NO_BREAK_SPACE = "\xa0"
+
+
+def format_money(amount_minor: int, currency: str, language: str) -> str:
+    """Return an amount with its currency: "$49.00" in English, "49,00 $" in Russian."""
+    symbol = get_currency_symbol(currency, locale=language)
+    amount = to_decimal(amount_minor, currency)
+    text: str = _pattern(language, decimal_places(currency)).apply(
+        amount, language, currency=currency, currency_digits=False
+    )
+    if symbol[-1].isalpha() and text.startswith(symbol):  # CLDR separates letters from digits: RUB 49.00
+        return text.replace(symbol, symbol + _NO_BREAK_SPACE, 1)
+    return text
+
+
+def format_date(moment: datetime, language: str) -> str:
+    """Return the day of ``moment``: "March 1, 2026" in English."""
+    return dates.format_date(moment, "long", locale=language)
+
+
+def format_time(moment: datetime, zone: tzinfo, language: str) -> str:
+    """Return ``moment`` in ``zone`` with its day: "March 1, 2026, 2:05 PM"."""
+    local = moment.astimezone(zone)
+    return f"{format_date(local, language)}, {dates.format_time(local, 'short', locale=language)}"
+
+
+@cache
+def _pattern(language: str, places: int) -> NumberPattern:
+    """Return the pattern of amounts. The decimal places are those of ISO 4217; CLDR omits some for cash."""
+    pattern: NumberPattern = copy(Locale.parse(language).currency_formats["standard"])
+    pattern.frac_prec = (places, places)
+    return pattern
