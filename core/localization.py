@@ -1,27 +1,25 @@
 """Format amounts, dates and times for people, by language: the rules of Unicode CLDR, by Babel."""
 
+import re
 from copy import copy
 from datetime import datetime, tzinfo
 from functools import cache
 
 from babel import Locale, dates
-from babel.numbers import NumberPattern, get_currency_symbol
+from babel.numbers import NumberPattern
 
 from .money import decimal_places, to_decimal
 
 _NO_BREAK_SPACE = "\xa0"
+_LETTER_BEFORE_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)")  # CLDR separates currency codes from digits: RUB 49.00
 
 
 def format_money(amount_minor: int, currency: str, language: str) -> str:
     """Return an amount with its currency: "$49.00" in English, "49,00 $" in Russian."""
-    symbol = get_currency_symbol(currency, locale=language)
-    amount = to_decimal(amount_minor, currency)
     text: str = _pattern(language, decimal_places(currency)).apply(
-        amount, language, currency=currency, currency_digits=False
+        to_decimal(amount_minor, currency), language, currency=currency, currency_digits=False
     )
-    if symbol[-1].isalpha() and text.startswith(symbol):  # CLDR separates letters from digits: RUB 49.00
-        return text.replace(symbol, symbol + _NO_BREAK_SPACE, 1)
-    return text
+    return _LETTER_BEFORE_DIGIT.sub(_NO_BREAK_SPACE, text)
 
 
 def format_date(moment: datetime, language: str) -> str:

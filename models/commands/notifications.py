@@ -18,10 +18,10 @@ class WebPushSubscription(msgspec.Struct):
 class ListNotifications(Command, service="notifications"):
     """Return a page of all users' notifications, newest first."""
 
-    user_id: UUID | None
     filters: dict[str, str]
     limit: int
     after: UUID | None
+    user_id: UUID | None = None
 
 
 class ReplayNotification(Command, service="notifications"):

@@ -53,7 +53,7 @@ class NotificationStore:
         self._cache_after_commit = cache_after_commit
         if database.name not in _indexed:
             self._collection.create_index([("user_id", ASCENDING), ("channel", ASCENDING), ("position", DESCENDING)])
-            self._collection.create_index([("state", ASCENDING), ("due_at", ASCENDING)])
+            self._collection.create_index([("state", ASCENDING), ("due_at", ASCENDING), ("sort_key", ASCENDING)])
             self._collection.create_index([("state", ASCENDING), ("sort_key", DESCENDING)])
             self._collection.create_index([("sort_key", DESCENDING)])
             self._collection.create_index("expires_at", expireAfterSeconds=0)
@@ -119,7 +119,7 @@ class NotificationStore:
 
     def list_for_user(self, user_id: UUID) -> list[Document]:
         """Return all notifications of a user, oldest first."""
-        found = self._collection.find({"user_id": user_id}).sort("created_at", ASCENDING)
+        found = self._collection.find({"user_id": user_id}).sort("sort_key", ASCENDING)
         return [{("id" if name == "_id" else name): value for name, value in each.items()} for each in found]
 
     def erase(self, user_id: UUID) -> int:
@@ -131,7 +131,8 @@ class NotificationStore:
     def due(self, *, before: datetime, limit: int) -> list[tuple[UUID, str]]:
         """Return open deliveries that were due at or before ``before``, longest overdue first: (id, channel)."""
         waiting = {"state": {"$in": _OPEN}, "due_at": {"$lte": before}}
-        found = self._collection.find(waiting, {"_id": 1, "channel": 1}).sort("due_at", ASCENDING).limit(limit)
+        found = self._collection.find(waiting, {"_id": 1, "channel": 1})
+        found = found.sort([("due_at", ASCENDING), ("sort_key", ASCENDING)]).limit(limit)
         return [(document["_id"], document["channel"]) for document in found]
 
     def claim(self, delivery_id: UUID, *, at: datetime, until: datetime) -> Delivery | None:

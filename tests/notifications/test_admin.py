@@ -15,8 +15,8 @@ def ann(session: Session) -> UUID:
     return make_contact(session)
 
 
-def list_channel_states(harness, *, limit: int = 100, after=None, **filters) -> list[str]:
-    found = list_notifications(harness.notification_store, filters=filters, limit=limit, after=after)
+def list_channel_states(harness, *, user_id: UUID | None = None, **filters: str) -> list[str]:
+    found = list_notifications(harness.notification_store, user_id=user_id, filters=filters, limit=100, after=None)
     return [f"{each['channel']} {each['state']}" for each in found["items"]]
 
 
@@ -31,7 +31,7 @@ def test_notifications_are_filtered_by_user_channel_and_state(session, harness, 
         "in_app delivered",
         "in_app delivered",
     ]
-    assert list_channel_states(harness, user_id=str(ann), channel="email") == ["email sent"]
+    assert list_channel_states(harness, user_id=ann, channel="email") == ["email sent"]
     assert list_channel_states(harness, state="queued") == ["email queued"]
 
 
@@ -87,6 +87,6 @@ def test_replay_rejects_in_app_and_unknown_notifications(session, harness, ann):
     [note] = harness.inbox(ann)
 
     with pytest.raises(NotificationNotReplayable):
-        replay(session, harness, UUID(note["id"]))
+        replay(session, harness, note["id"])
     with pytest.raises(NotFound):
         replay(session, harness, new_id())

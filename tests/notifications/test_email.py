@@ -24,6 +24,7 @@ def make_delivery(*, mandatory: bool = False, **data) -> Delivery:
     return Delivery(
         id=new_id(),
         user_id=new_id(),
+        sort_key=new_id(),
         category="progress",
         channel="email",
         template="lesson_completed",

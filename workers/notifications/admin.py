@@ -19,10 +19,10 @@ from .delivery import COMMAND_BY_CHANNEL
 def list_notifications(
     notification_store: NotificationStore,
     *,
-    user_id: UUID | None,
     filters: dict[str, str],
     limit: int,
     after: UUID | None,
+    user_id: UUID | None = None,
 ) -> dict[str, Any]:
     """Return a page of all users' notifications, newest first: {"items", "next"}. ``filters`` maps fields to values."""
     return notification_store.list_all(filters, user_id=user_id, limit=limit, after=after)

@@ -15,7 +15,8 @@ from ops.fakes.store import Store
 
 PROJECT = "coursebus-local"
 GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-SCOPE = "https://www.googleapis.com/auth/cloud-platform"  # the scope for FCM, one of several that the SDK requests
+# The access token must have one of these: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send
+SCOPES = {f"https://www.googleapis.com/auth/{name}" for name in ("firebase.messaging", "cloud-platform")}
 AUDIENCE = (
     "https://oauth2.googleapis.com/token"  # Google's library always uses this audience, wherever it sends the assertion
 )
@@ -31,8 +32,8 @@ def add_to(app: Flask, store: Store, *, account: Path, origin: str) -> None:
             claims = jwt.decode(request.form["assertion"], key, algorithms=["RS256"]).claims
         except (JoseError, ValueError, KeyError):
             return jsonify({"error": "invalid_grant"}), 400
-        asked = str(claims.get("scope", "")).split()
-        if request.form.get("grant_type") != GRANT or claims.get("aud") != AUDIENCE or SCOPE not in asked:
+        asked = set(str(claims.get("scope", "")).split())
+        if request.form.get("grant_type") != GRANT or claims.get("aud") != AUDIENCE or not asked & SCOPES:
             return jsonify({"error": "invalid_scope"}), 400
         with store.transaction() as db:
             access_token = f"local.{secrets.token_urlsafe(24)}"
