@@ -13,8 +13,10 @@ from core.messaging.task_queue import route_task
 from core.redis import tls_options, without_tls_options
 
 # A worker loads only its own service: loading all six would double its start-up time and take a third more memory.
-# Beat and tests load all.
-LOADED_SERVICES = (settings.SERVICE,) if settings.SERVICE in settings.SERVICES else settings.SERVICES
+# Flower loads none, as it only shows the events of workers. Beat and tests load all.
+LOADED_SERVICES = {"flower": (), **{service: (service,) for service in settings.SERVICES}}.get(
+    settings.SERVICE, settings.SERVICES
+)
 
 celery_app = Celery("coursebus", broker=without_tls_options(settings.REDIS_URL))
 celery_app.conf.update(

@@ -65,9 +65,8 @@ KAFKA_TOPIC_PREFIX = read.text("KAFKA_TOPIC_PREFIX", "")
 KAFKA_REPLICATION = read.number("KAFKA_REPLICATION", 3 if PRODUCTION else 1)
 KAFKA_EMBEDDED = not read.is_set("KAFKA_BOOTSTRAP_SERVERS")
 KAFKA_PARTITIONS = read.number("KAFKA_PARTITIONS", 3 if KAFKA_EMBEDDED else 12)  # 3 suffice for one local bridge
-# How long the broker may delay a fetch that finds no messages. The embedded broker does not end a fetch when a message
-# arrives: the message waits for the end of the fetch, and shorter fetches cost CPU (docs/decisions/0033).
-KAFKA_FETCH_WAIT_MS = read.number("KAFKA_FETCH_WAIT_MS", 20 if KAFKA_EMBEDDED else 100)
+# How long the broker holds a fetch that finds no messages; a message that arrives ends the fetch.
+KAFKA_FETCH_WAIT_MS = read.number("KAFKA_FETCH_WAIT_MS", 500)
 MONGO_URL = read.text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
 # smtps:// is implicit TLS. smtp:// uses STARTTLS if offered. On another machine it requires it before a login and,
 # unless ALLOW_PLAINTEXT_SERVERS is on, in production. Certificates are verified. smtp+insecure:// never uses TLS. User

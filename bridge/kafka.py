@@ -149,6 +149,6 @@ _GROUP_CONFIG = {
 _EMBEDDED_GROUP_CONFIG = {
     "partition.assignment.strategy": "range",
     "session.timeout.ms": 3000,
-    "heartbeat.interval.ms": 300,
+    "heartbeat.interval.ms": 1000,
     "max.poll.interval.ms": 6000,
 }

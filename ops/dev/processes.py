@@ -79,7 +79,7 @@ def servers(state_dir: Path, base: int) -> list[Process]:
             replaced_by_env="CACHE_URL",
         ),
         Process(
-            *("kafka", kafka.command(base + OFFSETS["kafka"]), "Kafka protocol: Tansu"),
+            *("kafka", kafka.command(), "Kafka protocol: Tansu"),
             replaced_by_env="KAFKA_BOOTSTRAP_SERVERS",
         ),
         Process(
@@ -129,7 +129,7 @@ def platform(state_dir: Path, base: int) -> list[Process]:
             stop_seconds=20,  # waits for replies of the workers and for acknowledgements of Kafka
         ),
         Process("beat", _celery("beat", "-s", schedule), "starts due jobs", platform=True),
-        Process("flower", _celery(*flower), "Flower: tasks and workers", platform=True),
+        Process("flower", _celery(*flower), "Flower: tasks and workers", platform=True, environ='SERVICE="flower"'),
     ]
 
 

@@ -33,7 +33,6 @@ PLATFORM_ENVIRON = {
     "AUDIT_EVERY_SECONDS": "20",  # the audit also measures the lag, which tests/e2e/test_monitoring.py waits for
     "COMMAND_TIMEOUT_SECONDS": "5",
     "WATCHDOG_SECONDS": "2",
-    "KAFKA_FETCH_WAIT_MS": "100",  # with shorter waits the idle embedded brokers use half a core
     "WEBHOOK_TIMEOUT_SECONDS": "2",
     "WEBHOOK_RETRY_DELAYS_SECONDS": "1,600",
     "WEBHOOK_ENDPOINTS_MAX": "12",
