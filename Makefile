@@ -3,9 +3,6 @@ PYTHON ?= python3
 VENV := .local/venv/bin
 STACK := $(VENV)/python -m ops.dev
 
-# Where it is set, every process of a test run or a stack compiles all modules again: half of their start-up time.
-export PYTHONDONTWRITEBYTECODE :=
-
 FAST := not (slow or processes or broker or kafka or e2e or chaos)
 
 .DEFAULT_GOAL := help
