@@ -86,7 +86,8 @@ class TestLogins:
     """An owner with CREATEROLE has installed the platform with passwords."""
 
     @pytest.fixture(scope="class", autouse=True)
-    def installed(self, server: OwnPostgres) -> Iterator[str]:
+    @classmethod
+    def installed(cls, server: OwnPostgres) -> Iterator[str]:
         with database_of_owner(server) as url:
             server.execute("ALTER ROLE shop CREATEROLE")
             assert server.migrate(url, **PASSWORDS).returncode == 0
