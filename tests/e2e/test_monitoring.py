@@ -79,9 +79,12 @@ def prometheus(harness: ScenarioHarness, tmp_path: Path) -> Iterator[Ask]:
 
     def ask(path: str, **parameters: str) -> Any:
         try:
-            answer = requests.get(f"http://127.0.0.1:{port}/api/v1/{path}", params=parameters, timeout=10).json()
+            response = requests.get(f"http://127.0.0.1:{port}/api/v1/{path}", params=parameters, timeout=10)
         except requests.ConnectionError:
             return {}  # it is starting
+        if response.status_code == 503:
+            return {}  # it listens and still loads its data
+        answer = response.json()
         assert answer["status"] == "success", answer
         return answer["data"]
 
