@@ -18,7 +18,7 @@ from core.commands import Command
 from core.messaging.task_queue import route_task
 from models.events import Event, EventPayload, all_event_types
 from settings import ROOT, SERVICES
-from workers.runtime.tasks import TASKS, check_signature
+from workers.runtime.tasks import TASKS, TaskDefinition, check_signature
 
 pytestmark = pytest.mark.unit
 
@@ -136,6 +136,17 @@ def test_task_queue_and_module_share_service_name():
         assert route_task(name) == {"queue": service}
 
 
+def test_dependencies_of_every_task_are_provided():
+    assert all(definition.dependencies is not None for definition in TASKS.values())  # TypeError otherwise
+
+
+def test_task_with_unknown_dependency_is_refused():
+    def task_without_provider(_unknown: Path) -> None: ...
+
+    with pytest.raises(TypeError, match="no dependency for _unknown"):
+        _ = TaskDefinition(task_without_provider).dependencies
+
+
 def test_task_names_are_unique():
     named = [
         (of_service(path), node.name)
@@ -157,7 +168,7 @@ def test_routes_lead_to_tasks_that_accept_the_event(type_):
     for handler in ROUTES[type_]:
         call = TASKS[handler]
         # The inbox is written only for handlers with a session. Without it a redelivery would have its effect twice.
-        assert "session" in call.dependencies, f"{handler} has no parameter session"
+        assert Session in call.dependencies, f"{handler} has no parameter session"
         assert call.types["event"] in (event, EventPayload)
         assert set(call.fields) <= {"event", "event_id", "event_headers", "event_version"}
 

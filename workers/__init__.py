@@ -1,7 +1,8 @@
 """The services. Each service is one package; the package, its queue and the prefix of its task names are the same word.
 
-``@task`` registers a function as a Celery task. Parameters before ``*`` are dependencies injected by the worker
-(workers/runtime/dependencies.py); parameters after it are the fields of the message, and their types are its schema.
+``@task`` registers a function as a Celery task. Parameters before ``*`` are dependencies, which the worker resolves by
+their types (workers/runtime/dependencies.py); parameters after it are the fields of the message, and their types are
+its schema.
 ``@job`` registers a periodic task.
 """
 

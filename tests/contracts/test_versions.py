@@ -10,6 +10,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 from flask import Flask
+from sqlalchemy.orm import Session
 
 import celery_app
 from api import rpc
@@ -133,7 +134,7 @@ def test_current_reply_is_read_by_an_older_gateway():
 # Over the queue.
 
 
-def note(session: Any, *, note: str, amount_minor: int = 7) -> int:
+def note(session: Session, *, note: str, amount_minor: int = 7) -> int:
     write_note(session, note)
     return amount_minor
 

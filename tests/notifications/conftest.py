@@ -31,10 +31,9 @@ from ops.fakes.store import Store
 from tests.notifications.factories import certificate_issued, make_contact
 from tests.support.tasks import Killed, noop_cache
 from workers.notifications import delivery, event_handlers, inbox, reminders
-from workers.notifications.channels import email, fcm, push
+from workers.notifications.channels import email, fcm, push, smtp
 from workers.notifications.channels.smtp import Mail
 from workers.notifications.dispatcher import NotificationDispatcher
-from workers.runtime.dependencies import DEPENDENCIES
 
 
 @pytest.fixture(scope="session")
@@ -168,7 +167,7 @@ class NotificationHarness:
         self.server = mail_server
         self.enqueued = RecordedEnqueues()
         self.pushed_user_ids: list[UUID] = []
-        with DEPENDENCIES["mailer"](None) as over_smtp:
+        with smtp.mailer(None) as over_smtp:
             self.mailer = over_smtp
         self._began_after = session.scalar(select(func.coalesce(func.max(OutboxEvent.seq), 0)))
 

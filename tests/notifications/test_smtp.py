@@ -21,7 +21,6 @@ from models.notifications import DeliveryState
 from workers.notifications.channels import smtp
 from workers.notifications.channels.email import send_email
 from workers.notifications.channels.smtp import Mail
-from workers.runtime.dependencies import DEPENDENCIES
 
 MAIL = Mail("no-reply@coursebus.dev", "ann@example.com", b"Subject: x\r\n\r\nbody\r\n", needs_utf8=False)
 
@@ -109,7 +108,7 @@ def serve(monkeypatch) -> Iterator[Callable[..., Server]]:
 
 
 def send(mail: Mail = MAIL) -> tuple[DeliveryState, str | None]:
-    with DEPENDENCIES["mailer"](None) as mailer:
+    with smtp.mailer(None) as mailer:
         outcome = send_email(mailer, mail)
     return outcome.state, outcome.reason
 

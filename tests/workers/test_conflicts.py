@@ -16,6 +16,7 @@ from models.events import CourseCompleted
 from tests.support.events import build_event
 from tests.support.polling import run_concurrently
 from tests.support.tasks import Notes, registered, write_note
+from workers.runtime.dependencies import EnqueueAfterCommit
 from workers.runtime.execution import Transactions
 
 LOCK = text("SELECT 1 FROM progress.notes WHERE note = :note FOR UPDATE")
@@ -52,7 +53,7 @@ def tasks(conflicts: Conflicts):
         session.execute(LOCK, {"note": second})
         return "done"
 
-    def collide(session: Session, enqueue_after_commit: Any, *, kind: str) -> str:
+    def collide(session: Session, enqueue_after_commit: EnqueueAfterCommit, *, kind: str) -> str:
         write_note(session, "tried")
         enqueue_after_commit(Ping(service="progress"))
         if conflicts.left:

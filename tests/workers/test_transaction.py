@@ -24,7 +24,7 @@ from tests.support.events import build_event
 from tests.support.polling import run_concurrently
 from tests.support.tasks import Notes, registered, write_note
 from workers.runtime import execution
-from workers.runtime.dependencies import CacheAfterCommit
+from workers.runtime.dependencies import CacheAfterCommit, EnqueueAfterCommit
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_relay_is_woken_by_events_only(deliver, learner):
     assert queue_redis().llen(RELAY_HINT) == 1
 
 
-def note_and_enqueue(session: Session, enqueue_after_commit: Any, *, fails: bool) -> int:
+def note_and_enqueue(session: Session, enqueue_after_commit: EnqueueAfterCommit, *, fails: bool) -> int:
     write_note(session, "poked")
     enqueue_after_commit(Ping(service="users"))
     if fails:

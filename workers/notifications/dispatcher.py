@@ -17,26 +17,12 @@ from models.notification_inbox import publish_new_notification
 from models.notifications import EMAIL, IN_APP, PUSH, Contact, Device, Notification
 from models.notifications.notification_store import NotificationStore
 from models.notifications.preference_store import PreferenceStore
-from workers.runtime import execution
-from workers.runtime.dependencies import DEPENDENCIES, EnqueueAfterCommit, dependency
+from workers.runtime import dependencies
+from workers.runtime.dependencies import EnqueueAfterCommit, dependency
+from workers.runtime.execution import TaskExecution
 
+from . import stores
 from .channels.in_app import add_to_inbox
-
-
-@dependency
-def dispatcher(execution: execution.TaskExecution) -> Iterator["NotificationDispatcher"]:
-    """Provide the dispatcher of notifications. Raises Unavailable if MongoDB does not respond."""
-    with (
-        DEPENDENCIES["notification_store"](execution) as notification_store,
-        DEPENDENCIES["preference_store"](execution) as preference_store,
-        DEPENDENCIES["enqueue_after_commit"](execution) as enqueue_after_commit,
-    ):
-        yield NotificationDispatcher(
-            notification_store,
-            preference_store,
-            enqueue_after_commit,
-            lambda user_id: execution.hooks_after_reply.append(partial(publish_new_notification, user_id)),
-        )
 
 
 @dataclass(frozen=True)
@@ -66,3 +52,19 @@ class NotificationDispatcher:
             self.publish_new_notification(notification.user_id)
         else:
             self.notification_store.add_skipped(notification, IN_APP, "preference")
+
+
+@dependency
+def dispatcher(execution: TaskExecution) -> Iterator[NotificationDispatcher]:
+    """Provide the dispatcher of notifications. Raises Unavailable if MongoDB does not respond."""
+    with (
+        stores.notification_store(execution) as notification_store,
+        stores.preference_store(execution) as preference_store,
+        dependencies.enqueue_after_commit(execution) as enqueue_after_commit,
+    ):
+        yield NotificationDispatcher(
+            notification_store,
+            preference_store,
+            enqueue_after_commit,
+            lambda user_id: execution.hooks_after_reply.append(partial(publish_new_notification, user_id)),
+        )

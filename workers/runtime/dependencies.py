@@ -1,4 +1,4 @@
-"""Dependencies that a task gets by naming them as parameters before the ``*``.
+"""Dependencies that a task gets as parameters before the ``*``: the worker resolves them by their types.
 
 A dependency is a context manager that takes the TaskExecution and exits when the task has returned or
 raised. A service adds its own with ``@dependency``; the payment providers are an example (workers/payments/).
@@ -6,7 +6,7 @@ raised. A service adds its own with ``@dependency``; the payment providers are a
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from sqlalchemy.orm import Session
 
@@ -19,17 +19,23 @@ from models.errors import DomainError
 from .execution import TaskExecution, Transactions
 
 Dependency = Callable[[TaskExecution], AbstractContextManager[Any]]
-DEPENDENCIES: dict[str, Dependency] = {}
+DEPENDENCIES: dict[Any, Dependency] = {}  # by the type that they yield
 
 EnqueueAfterCommit = Callable[[Command], None]
 CacheAfterCommit = Callable[[str, CachedView | Callable[[], CachedView]], None]
-DependencyFunction = TypeVar("DependencyFunction", bound=Callable[[TaskExecution], Iterator[Any]])
+Provided = TypeVar("Provided")
 
 
-def dependency(fn: DependencyFunction) -> DependencyFunction:
-    """Inject what ``fn`` yields into every task that has a parameter named like ``fn`` before its ``*``."""
-    DEPENDENCIES[fn.__name__] = contextmanager(fn)
-    return fn
+def dependency(
+    fn: Callable[[TaskExecution], Iterator[Provided]],
+) -> Callable[[TaskExecution], AbstractContextManager[Provided]]:
+    """Inject what ``fn`` yields into every task that has a parameter of its type before the ``*``.
+
+    ``fn`` is annotated with ``Iterator[the type]``. Returns a context manager, which other dependencies may enter.
+    """
+    [provided] = get_args(get_type_hints(fn)["return"])
+    DEPENDENCIES[provided] = contextmanager(fn)
+    return contextmanager(fn)
 
 
 @dependency

@@ -10,6 +10,7 @@ from uuid import uuid4
 import msgspec
 from celery import Task
 from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
 
 import models.commands  # noqa: F401 registers the commands of all tasks
 from celery_app import celery_app
@@ -22,7 +23,7 @@ from models.errors import DomainError, OutcomeUnknown, TransactionConflict
 from settings import SERVICES
 
 from .dependencies import DEPENDENCIES
-from .execution import AlreadyProcessed, PoisonMessage, TaskExecution, failure, success
+from .execution import AlreadyProcessed, PoisonMessage, TaskExecution, Transactions, failure, success
 from .metrics import observe_execution
 
 log = get_logger(__name__)
@@ -35,7 +36,7 @@ TASKS: dict[str, "TaskDefinition"] = {}  # by task name
 def task(fn: TaskFunction) -> TaskFunction:
     """Register ``fn(dependency, …, *, message field, …)`` as the task ``<service>.<fn>``.
 
-    With the dependency ``session``, one call is one transaction: it commits when ``fn`` returns and rolls back when
+    With a ``Session`` as dependency, one call is one transaction: it commits when ``fn`` returns and rolls back when
     ``fn`` raises. Returns ``fn`` unchanged, so that tests and other functions of the service can call it directly.
 
     Raises TypeError if the message fields differ from the command class of this task.
@@ -84,17 +85,26 @@ def check_signature(fn: Callable[..., Any], command: type[Command] | None) -> No
 
 
 class TaskDefinition:
-    """Definition of a task: its function, its dependencies (``dependencies``) and the fields of its message."""
+    """Definition of a task: its function, the types of its dependencies and the fields of its message."""
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         parameters = inspect.signature(fn).parameters.values()
         self.fn = fn
-        self.dependencies = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+        self._parameters = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
         self.fields = [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
 
     @functools.cached_property  # not at import: an annotation may name a class defined later
     def types(self) -> dict[str, Any]:
         return get_type_hints(self.fn)
+
+    @functools.cached_property
+    def dependencies(self) -> list[Any]:
+        """Return the types of the parameters before the ``*``. Raises TypeError if no dependency has such a type."""
+        wanted = [self.types[name] for name in self._parameters]
+        for name, type_ in zip(self._parameters, wanted, strict=True):
+            if type_ not in DEPENDENCIES:
+                raise TypeError(f"{self.fn.__module__}.{self.fn.__qualname__}: no dependency for {name}: {type_}")
+        return wanted
 
     def convert(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Convert the fields of ``message`` to their types. Raises ValidationError.
@@ -129,9 +139,9 @@ class TaskDefinition:
         execution.subject = uuid_fields(message)
         try:
             with ExitStack() as stack:
-                if execution.claim and not {"session", "transactions"} & set(self.dependencies):
+                if execution.claim and not {Session, Transactions} & set(self.dependencies):
                     stack.enter_context(execution.transaction())  # claims the key
-                injected = [stack.enter_context(DEPENDENCIES[name](execution)) for name in self.dependencies]
+                injected = [stack.enter_context(DEPENDENCIES[type_](execution)) for type_ in self.dependencies]
                 execution.response = success(self.fn(*injected, **typed))
         except AlreadyProcessed as processed:
             return {**processed.args[0], "replayed": True}
