@@ -11,7 +11,7 @@ from babel.numbers import NumberPattern
 from .money import decimal_places, to_decimal
 
 _NO_BREAK_SPACE = "\xa0"
-_LETTER_BEFORE_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)")  # CLDR separates currency codes from digits: RUB 49.00
+_CODE_BEFORE_DIGIT = re.compile(r"(?<=[^\W\d_])(?=\d)")  # CLDR separates currency codes from digits: RUB 49.00
 
 
 def format_money(amount_minor: int, currency: str, language: str) -> str:
@@ -19,7 +19,7 @@ def format_money(amount_minor: int, currency: str, language: str) -> str:
     text: str = _pattern(language, decimal_places(currency)).apply(
         to_decimal(amount_minor, currency), language, currency=currency, currency_digits=False
     )
-    return _LETTER_BEFORE_DIGIT.sub(_NO_BREAK_SPACE, text)
+    return _CODE_BEFORE_DIGIT.sub(_NO_BREAK_SPACE, text)
 
 
 def format_date(moment: datetime, language: str) -> str:
