@@ -1,7 +1,7 @@
 """Run the broker Tansu, which speaks Kafka's protocol and keeps its log in memory, behind a proxy that holds fetches.
 
 Tansu does not wake a waiting fetch when a record arrives: it sleeps for the whole wait and then reads every partition.
-Short waits took up to half a core at rest, long ones delayed every event. The proxy sends each fetch with the shortest
+Short waits took up to half a core at rest, long ones delayed every event. The proxy sends each fetch with a short
 wait; if it found nothing, the reply is held until a record is produced, or for the wait that the client asked for, as
 Apache Kafka does. All other requests are passed on.
 
@@ -22,7 +22,7 @@ from ops.dev.ports import OFFSETS, is_free, is_open
 from settings import PORT_BASE
 
 _START_SECONDS = 30
-_SHORTEST_WAIT_MS = 1  # with 0 the broker reads nothing
+_READ_WAIT_MS = 20  # the broker stops reading after this time, even if it has found no record of a long log yet
 
 _PRODUCE, _FETCH = 0, 1
 _FETCH_VERSIONS = (15, 16)  # librdkafka uses 16; other versions have other fields and are passed on
@@ -74,7 +74,7 @@ class Proxy:
 
     async def _fetch(self, broker: "_Broker", request: bytes, waits_at: int) -> bytes:
         max_wait_ms, min_bytes = _WAITS.unpack_from(request, waits_at)
-        immediate = request[:waits_at] + _WAITS.pack(_SHORTEST_WAIT_MS, min_bytes) + request[waits_at + _WAITS.size :]
+        immediate = request[:waits_at] + _WAITS.pack(_READ_WAIT_MS, min_bytes) + request[waits_at + _WAITS.size :]
         deadline = time.monotonic() + max_wait_ms / 1000
         while True:
             count = self._produce_count  # read before the fetch: a record that arrives during it is not missed
