@@ -16,7 +16,7 @@ from ops.dev.mongo.wire import Server
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 FIRST, SECOND = UUID(int=1), UUID(int=2)  # constant: they are part of test ids
-USER, NOBODY = UUID(int=3), UUID(int=4)
+USER, OTHER_USER = UUID(int=3), UUID(int=4)
 
 
 class MongoServer:
@@ -73,7 +73,7 @@ def test_values_keep_their_types_after_an_update(items):
         ({"_id": {"$in": [FIRST, SECOND]}}, [1, 2]),
         ({"_id": {"$gt": FIRST}}, [2]),
         ({"user": USER, "n": {"$ne": 1}}, [2]),
-        ({"user": NOBODY}, []),
+        ({"user": OTHER_USER}, []),
         ({"at": NOON}, [1]),
         ({"at": {"$lte": NOON.astimezone()}}, [1]),
         ({"at": {"$gt": NOON, "$lt": NOON + timedelta(days=1)}}, [2]),
