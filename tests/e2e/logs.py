@@ -17,9 +17,10 @@ class Logs:
         self._before = {name: len(text) for name, text in self._read().items()}
 
     def texts(self) -> Iterator[tuple[str, str]]:
+        """Yield the process and the text of each complete line."""
         for name, text in self._read().items():
-            for line in text[self._before[name] :].splitlines():
-                yield name, line
+            *complete, _unfinished = text[self._before[name] :].split("\n")
+            yield from ((name, line) for line in complete if line)
 
     def lines(self, trace_id: str | None = None) -> list[dict[str, Any]]:
         read = [json.loads(text) for _, text in self.texts()]

@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 
 from core.db import session_factory, utc_now
 from models.errors import DomainError
-from models.payments import Order, Orders, Plan, SavedMethod, Subscription, Subscriptions
+from models.payments import Orders, Plan, SavedMethod, Subscription, Subscriptions
 from tests.payments.harness import make_offer
 from tests.payments.test_races import CONCURRENCY, CommittingTransactions
 from tests.support.databases import Database
@@ -172,12 +172,12 @@ def test_pending_order_inserted_between_locks_is_locked(database, stripe, subscr
     started = start_subscription(CommittingTransactions(), {"stripe": stripe}, **subscribe_command)
     with session_factory("payments").begin() as session:
         period = session.get_one(Subscription, started["id"]).next_period()
-    locked_of_subscriptions = Order.locked_of_subscriptions
+    select_orders = Orders.list_for_subscriptions_for_update
     added = []
 
-    def select_before_insert(session, subscription_ids):
-        found = locked_of_subscriptions(session, subscription_ids)
-        monkeypatch.setattr(Order, "locked_of_subscriptions", locked_of_subscriptions)
+    def select_before_insert(orders, subscription_ids):
+        found = select_orders(orders, subscription_ids)
+        monkeypatch.setattr(Orders, "list_for_subscriptions_for_update", select_orders)
         renewal = {
             "user_id": subscribe_command["user_id"],
             "subscription_id": started["id"],
@@ -188,7 +188,7 @@ def test_pending_order_inserted_between_locks_is_locked(database, stripe, subscr
             added.append(Orders(another).get_or_create_for_period(**renewal).id)
         return found
 
-    monkeypatch.setattr(Order, "locked_of_subscriptions", select_before_insert)
+    monkeypatch.setattr(Orders, "list_for_subscriptions_for_update", select_before_insert)
     with session_factory("payments").begin() as session:
         _subscription, order = Subscriptions(session).get_for_update(started["id"])
 
