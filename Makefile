@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .local/venv/bin
 STACK := $(VENV)/python -m ops.dev
 
-FAST := not (slow or processes or broker or kafka or e2e or chaos)
+WITHOUT_PLATFORM := not (slow or processes or broker or kafka or e2e or chaos)
 
 .DEFAULT_GOAL := help
 .PHONY: help run up down reset status seed test test-fast coverage mutants chaos bench image prometheus lint release migrate schemas openapi mails lock install
@@ -44,12 +44,12 @@ mails: install  ## Compile the layout of the mails from MJML to HTML
 test: lint  ## Lint, then run all tests except the slow ones; make test ARGS="-k webhook", make test ARGS="-m slow"
 	@$(VENV)/python -m pytest -n 3 -m "not slow" $(ARGS)
 
-test-fast: install  ## Run the tests that start no process of the platform and no Kafka; make test-fast ARGS="-m unit"
-	@$(VENV)/python -m pytest -n 3 -m "$(FAST)" $(ARGS)
+test-fast: install  ## Run the tests that need no server, in about a minute
+	@$(VENV)/python -m pytest -n 2 -m unit $(ARGS)
 
-coverage: install  ## Report the statements and branches that the fast tests execute; pages in .local/coverage
+coverage: install  ## Report the statements and branches that the tests without processes of the platform execute; pages in .local/coverage
 	@$(VENV)/coverage erase
-	@$(VENV)/coverage run -m pytest -n 3 -m "$(FAST)" $(ARGS)
+	@$(VENV)/coverage run -m pytest -n 3 -m "$(WITHOUT_PLATFORM)" $(ARGS)
 	@$(VENV)/coverage combine --quiet
 	@$(VENV)/coverage html --quiet --skip-covered
 	@$(VENV)/coverage report --skip-covered
