@@ -19,7 +19,7 @@ from .blueprint import blp
 class StaffActionQuery(PageQuery):
     actor = ma.fields.Str(
         load_default=None,
-        validate=ma.validate.Regexp(r"(user|client):[^\s]{1,255}\Z"),
+        validate=ma.validate.Regexp(r"(user|client):[^\s]{1,255}\Z", error="Give user:<id> or client:<id>."),
         metadata={"description": "`user:<id>` or `client:<id>`."},
     )
     subject_id = ma.fields.UUID(
