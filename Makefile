@@ -45,7 +45,7 @@ test: lint  ## Lint, then run all tests except the slow ones; make test ARGS="-k
 	@$(VENV)/python -m pytest -n 3 -m "not slow" $(ARGS)
 
 test-fast: install  ## Run the tests that need no server, in about a minute
-	@$(VENV)/python -m pytest -n 2 -m unit $(ARGS)
+	@$(VENV)/python -m pytest -n 2 -m "unit or fakes" $(ARGS)
 
 coverage: install  ## Report the statements and branches that the tests without processes of the platform execute; pages in .local/coverage
 	@$(VENV)/coverage erase

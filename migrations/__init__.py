@@ -17,5 +17,5 @@ How to add a step:
    (unique index). The service's role gets its grants on a new table of its own schema by default; revoke what it must
    not do. Grant access to a new table of the schema ``bus`` explicitly.
 
-``tests/maintenance/test_schema.py`` compares the models with the migrated schema.
+``tests/integration/maintenance/test_schema.py`` compares the models with the migrated schema.
 """

@@ -1,6 +1,7 @@
 """Write the gateway's documents docs/openapi.json and docs/errors.md: ``make openapi``.
 
-Both are committed, so that a review shows changes of the API. tests/api/test_openapi.py compares them with the code.
+Both are committed, so that a review shows changes of the API. tests/unit/api/test_openapi.py compares them with the
+code.
 """
 
 import json

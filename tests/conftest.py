@@ -50,9 +50,23 @@ def _log_plain_text() -> None:
     )
 
 
+KINDS = {"unit", "integration", "e2e", "chaos", "fakes", "image"}  # folders of tests/, each the marker of its tests
+_WITHOUT_SERVERS = {"unit", "fakes", "image"}
+
+
+def kind_of(item: pytest.Item) -> str:
+    """Return the folder of ``tests/`` that the test is in, which says what it needs."""
+    kind = item.path.relative_to(settings.ROOT / "tests").parts[0]
+    return kind if kind in KINDS else "integration"
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "topics" in getattr(item, "fixturenames", ()):
+        kind, fixtures = kind_of(item), getattr(item, "fixturenames", ())
+        if kind in _WITHOUT_SERVERS and "servers" in fixtures:
+            raise pytest.UsageError(f"{item.nodeid} needs servers: move it to tests/integration")
+        item.add_marker(kind)
+        if "topics" in fixtures:
             item.add_marker("broker")
     items.sort(key=_stage)
     if hasattr(config, "workerinput"):  # set by xdist: one of several processes
@@ -76,6 +90,7 @@ def _stage(item: pytest.Item) -> int:
 # them, and three run after them. The slow tests mostly wait. They come last, so that all processes end together.
 SCHEDULING_GROUPS = ["own platform", "fast", "chaos platform", "e2e platform", "slow"]
 _DISTRIBUTED_GROUPS = {"fast", "slow"}  # tests of the other groups share a platform, which is slow to start
+_SLOW = ("tests/integration/bridge/", "tests/integration/maintenance/", "tests/integration/operations/")
 
 
 def scheduling_group(nodeid: str) -> str:
@@ -86,7 +101,7 @@ def scheduling_group(nodeid: str) -> str:
         return "chaos platform"
     if nodeid.startswith("tests/e2e/"):
         return "e2e platform"
-    return "slow" if nodeid.startswith(("tests/bridge/", "tests/maintenance/", "tests/operations/")) else "fast"
+    return "slow" if nodeid.startswith(_SLOW) else "fast"
 
 
 def _group_order(item: pytest.Item) -> tuple[int, int]:
@@ -125,8 +140,8 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture(autouse=True)
 def start_servers(request: pytest.FixtureRequest) -> None:
-    """Start the servers before the first test that is not marked ``unit``."""
-    if not request.node.get_closest_marker("unit"):
+    """Start the servers before the first test whose folder says that it needs them."""
+    if kind_of(request.node) not in _WITHOUT_SERVERS:
         request.getfixturevalue("servers")
 
 
@@ -188,7 +203,7 @@ def running_platform(servers: Servers) -> Platform:
 
 @pytest.fixture
 def stack(running_platform: Platform, request) -> Platform:
-    """Return the running platform. Only for tests that are marked ``e2e`` or ``chaos``."""
-    assert request.node.get_closest_marker("e2e") or request.node.get_closest_marker("chaos")
+    """Return the running platform. Only for tests in ``tests/e2e`` and ``tests/chaos``."""
+    assert kind_of(request.node) in {"e2e", "chaos"}
     running_platform.wait_until_up()
     return running_platform

@@ -8,7 +8,6 @@ from tests.support.polling import eventually, run_concurrently
 from .chaos_platform import ChaosPlatform, Learner
 
 pytestmark = [
-    pytest.mark.chaos,
     pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "installed"),
 ]
 

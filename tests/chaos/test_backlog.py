@@ -7,13 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
-import pytest
-
 from tests.support.polling import eventually
 
 from .chaos_platform import ChaosPlatform, Learner
-
-pytestmark = pytest.mark.chaos
 
 CLIENTS = 3
 SIZES = (40, 80, 120)  # backlog sizes in deliveries to handlers; the broker's log is lost at each size except the last

@@ -14,8 +14,6 @@ from tests.support.polling import eventually
 from .chaos_platform import ChaosPlatform, Learner
 from .checker import Finding
 
-pytestmark = pytest.mark.chaos
-
 Scenario = Callable[[Learner], None]
 
 

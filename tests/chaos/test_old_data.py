@@ -1,17 +1,13 @@
 """The loss of the log changes no data that is 60 days old, although inbox and idempotency keys are pruned."""
 
-import pytest
-
 from settings import SERVICES
+from tests.integration.workers.test_redelivery import differences
 from tests.support import databases
 from tests.support.deliveries import deliver
 from tests.support.polling import eventually
-from tests.workers.test_redelivery import differences
 
 from .chaos_platform import ChaosPlatform, Learner
 from .snapshot import take_snapshot
-
-pytestmark = pytest.mark.chaos
 
 _AGE = (
     """UPDATE bus.inbox SET handled_at = handled_at - interval '60 days'

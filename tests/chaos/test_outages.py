@@ -10,8 +10,6 @@ from tests.support.polling import eventually
 
 from .chaos_platform import ChaosPlatform, Learner
 
-pytestmark = pytest.mark.chaos
-
 OUTAGE_SECONDS = 25  # the relay reconnects after 8 s; three rounds behave like ten minutes
 
 

@@ -8,9 +8,6 @@ import pytest
 from .chaos_platform import ChaosPlatform
 from .random_kills import Intensity, Outcome, storm
 
-pytestmark = pytest.mark.chaos
-
-
 # Each fault costs a restart, and other tests share the two cores.
 MODERATE = Intensity(clients=2, between_scenarios=(0, 1), between_kills=(2, 6))
 

@@ -12,8 +12,6 @@ from .chaos_platform import ChaosPlatform, Learner
 from .checker import duplicates
 from .snapshot import take_snapshot
 
-pytestmark = pytest.mark.chaos
-
 
 @pytest.fixture
 def chaos_platform(sabotage_platform: ChaosPlatform) -> ChaosPlatform:

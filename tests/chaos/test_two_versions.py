@@ -12,8 +12,6 @@ from tests.support.polling import eventually
 
 from .chaos_platform import ChaosPlatform, Learner
 
-pytestmark = pytest.mark.chaos
-
 QUEUE, COMMAND = "progress", "progress.complete_lesson"
 NEW_FIELD = {"from_a_newer_version": {"a": 1}}
 BLOCKING_READ_SECONDS = 1.5  # the last blocking read of a paused worker ends within a second and may take a message

@@ -16,14 +16,12 @@ import pytest
 
 import settings
 from api.openapi_examples import BODIES
-from tests.api.test_policies import ROUTES
 from tests.e2e.test_contract import PERMISSIONS
+from tests.integration.api.test_policies import ROUTES
 from tests.support.platform import Person, Platform
 from tests.support.polling import eventually
 
 from .harness import ScenarioHarness, Visitor
-
-pytestmark = pytest.mark.e2e
 
 ALLOWED = "allowed"  # any status but 401, 403 and 404, whatever else may be wrong with the request
 UNKNOWN, FORBIDDEN, NOT_FOUND = 401, 403, 404

@@ -2,12 +2,8 @@
 
 from typing import Any
 
-import pytest
-
 from .harness import ScenarioHarness, Visitor, eventually
 from .test_authorization_matrix import person_with_permissions
-
-pytestmark = pytest.mark.e2e
 
 
 def test_mail_is_traced_back_to_its_request(harness: ScenarioHarness):

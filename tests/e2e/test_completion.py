@@ -6,8 +6,6 @@ import pytest
 
 from .harness import ScenarioHarness
 
-pytestmark = pytest.mark.e2e
-
 ENROLLMENT_NOTIFICATIONS = ["ENROLLMENT_CREATED", "USER_CREATED"]
 
 

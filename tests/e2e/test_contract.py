@@ -1,7 +1,7 @@
 """Every operation of the OpenAPI document, called with valid and invalid input.
 
 schemathesis generates the requests. It reports each 5xx, each undocumented status or body, and each accepted request
-that the schema forbids. A finding is printed with a curl line; write a test for its request in tests/api.
+that the schema forbids. A finding is printed with a curl line; write a test for its request in tests/integration/api.
 """
 
 import subprocess
@@ -15,8 +15,6 @@ import pytest
 import settings
 from tests.support.platform import Person, Platform
 from tests.support.polling import eventually
-
-pytestmark = pytest.mark.e2e
 
 SECONDS = 45
 EXPECTATIONS = Path(__file__).with_name("schemathesis.toml")

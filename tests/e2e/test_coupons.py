@@ -8,8 +8,6 @@ import requests
 
 from .harness import ScenarioHarness, Visitor, eventually, problem
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture
 def admin(harness: ScenarioHarness) -> Visitor:

@@ -10,8 +10,6 @@ import pytest
 from .harness import ScenarioHarness, Visitor, eventually, problem
 from .test_learning import COURSE
 
-pytestmark = pytest.mark.e2e
-
 
 class Author(Visitor):
     """The author of a course with one lesson and a unique word in its title."""

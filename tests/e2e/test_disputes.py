@@ -8,8 +8,6 @@ import requests
 from .harness import ScenarioHarness, eventually, problem
 from .test_refunds import Purchase
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture
 def purchase(harness: ScenarioHarness) -> Purchase:

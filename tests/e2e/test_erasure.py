@@ -6,11 +6,9 @@ import pytest
 import requests
 
 from settings import SERVICES
+from tests.integration.users.personal_data import in_tables
 from tests.support.platform import Person, Platform
 from tests.support.polling import eventually
-from tests.users.personal_data import in_tables
-
-pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
 """Flower requires a login, and shows queues and task names without message contents."""
 
-import pytest
 import requests
 
 from settings import SERVICES
 from tests.e2e.harness import ScenarioHarness
 from tests.support.polling import eventually
-
-pytestmark = pytest.mark.e2e
 
 OPS = ("ops", "ops")
 

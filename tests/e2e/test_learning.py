@@ -9,8 +9,6 @@ import requests
 
 from .harness import ScenarioHarness, Visitor, eventually, problem
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture
 def learner(harness: ScenarioHarness) -> tuple[Visitor, str, list[str]]:

@@ -17,7 +17,6 @@ from tests.e2e.logs import Logs
 from tests.support.opensearch import Node, missing_requirement, running_node
 
 pytestmark = [
-    pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "available"),
 ]

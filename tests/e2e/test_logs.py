@@ -5,13 +5,9 @@ from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any
 
-import pytest
-
 from settings import ROOT
 from tests.e2e.harness import ScenarioHarness, eventually
 from tests.e2e.logs import Logs
-
-pytestmark = pytest.mark.e2e
 
 TEMPLATE = json.loads((ROOT / "ops" / "elk" / "template.json").read_text())["template"]["mappings"]["properties"]
 

@@ -18,8 +18,6 @@ from settings import ROOT
 from tests.e2e.harness import ScenarioHarness
 from tests.support.polling import eventually
 
-pytestmark = pytest.mark.e2e
-
 RULES = yaml.safe_load((ROOT / "ops" / "prometheus" / "rules.yml").read_text())
 DASHBOARDS = [json.loads(path.read_text()) for path in sorted((ROOT / "ops/grafana/dashboards").glob("*.json"))]
 QUERIES = {

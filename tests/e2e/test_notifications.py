@@ -5,11 +5,9 @@ from typing import Any
 import pytest
 import requests
 
-from tests.notifications.email_events import make_email_event, signature_headers
+from tests.integration.notifications.email_events import make_email_event, signature_headers
 
 from .harness import ScenarioHarness, Visitor, eventually
-
-pytestmark = pytest.mark.e2e
 
 _KINDS = ["fcm", "fcm", "web_push"]
 

@@ -3,7 +3,6 @@
 from typing import Any
 from uuid import uuid4
 
-import pytest
 import requests
 
 from api.openapi_examples import COURSE
@@ -11,8 +10,6 @@ from api.openapi_examples import COURSE
 from .harness import ScenarioHarness, Visitor, eventually
 from .test_authorization_matrix import person_with_permissions
 from .test_contract import PERMISSIONS
-
-pytestmark = pytest.mark.e2e
 
 # Examples that would change the shared catalogue or cannot be sent as they are.
 EXCLUDED = {

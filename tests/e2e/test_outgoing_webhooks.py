@@ -17,8 +17,6 @@ from tests.support.platform import Person, Platform
 from tests.support.polling import eventually
 from tests.support.receiver import ReceivedWebhook, Receiver, running_receiver
 
-pytestmark = pytest.mark.e2e
-
 TIMEOUT_SECONDS = 45
 
 

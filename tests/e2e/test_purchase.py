@@ -6,8 +6,6 @@ import pytest
 
 from .harness import ScenarioHarness, Visitor, eventually
 
-pytestmark = pytest.mark.e2e
-
 PURCHASE_NOTIFICATIONS = ["ENROLLMENT_CREATED", "PAYMENT_SUCCEEDED", "USER_CREATED"]
 
 

@@ -15,7 +15,7 @@ from settings import ROOT
 from tests.support.platform import Platform
 from tests.support.polling import eventually
 
-pytestmark = [pytest.mark.e2e, pytest.mark.skipif(not shutil.which("curl"), reason="the README calls by curl")]
+pytestmark = pytest.mark.skipif(not shutil.which("curl"), reason="the README calls by curl")
 
 README = (ROOT / "README.md").read_text()
 

@@ -6,8 +6,6 @@ import requests
 from .harness import ScenarioHarness
 from .test_purchase import assert_purchased_once
 
-pytestmark = pytest.mark.e2e
-
 MANY = 1000
 
 

@@ -9,8 +9,6 @@ import requests
 from .harness import ScenarioHarness, Visitor, eventually, problem
 from .test_purchase import assert_purchased_once
 
-pytestmark = pytest.mark.e2e
-
 
 class Purchase:
     """A purchased course, and the admin who may refund it."""

@@ -4,8 +4,6 @@ import pytest
 
 from .harness import ScenarioHarness, eventually
 
-pytestmark = pytest.mark.e2e
-
 
 def test_first_request_is_served_and_creates_profile(harness: ScenarioHarness) -> None:
     learner = harness.learner()

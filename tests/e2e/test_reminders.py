@@ -14,8 +14,6 @@ from .harness import ScenarioHarness, Visitor, eventually
 from .test_notifications import delivery_outcomes, mail_of
 from .test_subscriptions import make_plan
 
-pytestmark = pytest.mark.e2e
-
 DAY = timedelta(days=1)
 
 

@@ -12,8 +12,6 @@ import requests
 
 from .harness import ScenarioHarness, Visitor, eventually, problem
 
-pytestmark = pytest.mark.e2e
-
 PATH = "/v1/me/notifications/stream"
 
 

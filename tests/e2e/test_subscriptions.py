@@ -10,8 +10,6 @@ from tests.support.platform import Person
 
 from .harness import ScenarioHarness, Visitor, eventually
 
-pytestmark = pytest.mark.e2e
-
 
 @pytest.fixture
 def admin(harness: ScenarioHarness) -> Person:

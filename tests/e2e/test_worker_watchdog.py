@@ -2,12 +2,9 @@
 
 from socket import gethostname
 
-import pytest
 from celery import Celery
 
 from .harness import ScenarioHarness, eventually
-
-pytestmark = pytest.mark.e2e
 
 
 def test_worker_that_stopped_consuming_is_replaced(harness: ScenarioHarness) -> None:

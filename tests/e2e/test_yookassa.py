@@ -8,8 +8,6 @@ import pytest
 from .harness import ScenarioHarness, Visitor, eventually
 from .test_purchase import assert_purchased_once
 
-pytestmark = pytest.mark.e2e
-
 YOOKASSA = "127.0.0.2"
 
 

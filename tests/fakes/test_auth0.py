@@ -21,8 +21,6 @@ from models.errors import TokenInvalid, Unavailable
 from ops.fakes.auth0.users import PERMISSIONS
 from tests.support.polling import eventually
 
-pytestmark = pytest.mark.unit
-
 AUDIENCE = settings.AUTH0_AUDIENCE
 
 

@@ -12,8 +12,6 @@ import stripe
 import settings
 from tests.support.polling import eventually
 
-pytestmark = pytest.mark.unit
-
 SECRET = settings.STRIPE_WEBHOOK_SECRETS[0]
 
 

@@ -1,10 +1,6 @@
 """The delay before a provider sends a webhook again."""
 
-import pytest
-
 from ops.fakes.webhook_sender import retry_delay_seconds
-
-pytestmark = pytest.mark.unit
 
 
 def test_retry_delay_doubles_up_to_half_a_day():

@@ -19,8 +19,6 @@ import settings
 from ops.fakes.yookassa.notifications import TRUSTED_ADDRESS
 from tests.support.polling import eventually
 
-pytestmark = pytest.mark.unit
-
 LONG_URL = f"https://shop.test/{'x' * 2048}"
 
 

@@ -13,8 +13,6 @@ from ops.dev.readiness import is_ok
 from settings import ROOT
 from tests.support.polling import eventually
 
-pytestmark = [pytest.mark.image, pytest.mark.unit]
-
 MISSING = [tool for tool in ("buildah", "debootstrap") if shutil.which(tool) is None]
 
 

@@ -22,7 +22,7 @@ _BEFORE = dict(os.environ)
 
 os.environ.setdefault(
     "RATE_LIMITS", "off"
-)  # all requests of a run have one address; tests/api/test_rate_limits.py enables the limits
+)  # all requests of a run have one address; tests/integration/api/test_rate_limits.py enables the limits
 # Environment of the platform's processes: crash points that tests/chaos can arm, and short leases, so that the work of
 # a killed process is taken over within the time of a test.
 PLATFORM_ENVIRON = {

@@ -1,8 +1,0 @@
-import pytest
-
-from tests.bridge.kafka_probe import KafkaProbe
-
-
-@pytest.fixture
-def kafka_probe(topics: str) -> KafkaProbe:
-    return KafkaProbe()

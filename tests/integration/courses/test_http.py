@@ -1,0 +1,271 @@
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+
+from core.db import session_factory
+from tests.integration.courses.factories import fields, make_catalogue, make_course
+from tests.support.gateway import Person, gateway, running_worker, trust_test_tokens
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers() -> Iterator[None]:
+    with running_worker("users", "courses"):
+        yield
+
+
+@pytest.fixture
+def client(monkeypatch):
+    trust_test_tokens(monkeypatch)
+    return gateway().test_client()
+
+
+@pytest.fixture
+def author(client) -> Person:
+    return Person(client, permissions=("courses:write",))
+
+
+@pytest.fixture
+def learner(client) -> Person:
+    return Person(client)
+
+
+def create_committed(make, *args, **overrides):
+    with session_factory("courses").begin() as session:
+        return make(session, *args, **overrides)
+
+
+def status_and_code(response):
+    return response.status_code, response.json["code"]
+
+
+def publish_by_http(author: Person, **overrides) -> dict:
+    course = author.send("POST", "/v1/courses", fields(**overrides)).json
+    path = f"/v1/courses/{course['id']}"
+    section = author.send("POST", f"{path}/sections", {"title": "All of it"}).json
+    lesson = {"title": "One", "section_id": section["id"], "kind": "text", "content": {"body": "Words."}}
+    assert author.send("POST", f"{path}/lessons", lesson).status_code == 201
+    return author.send("POST", f"{path}/publish").json
+
+
+def test_catalogue_is_paged_without_authentication(client):
+    category = create_committed(make_catalogue, *({"title": f"Course {n}"} for n in range(5)))
+    path, titles = f"/v1/courses?category={category}&limit=2&total=true", []
+    while path:
+        response = client.get(path)
+        assert response.json["total"] == 5
+        titles += [item["title"] for item in response.json["items"]]
+        link = response.headers.get("Link")
+        assert (link is None) == (response.json["next_cursor"] is None)
+        path = link and link.split("/v1")[1].split(">")[0].join(("/v1", ""))
+
+    assert titles == [f"Course {n}" for n in (4, 3, 2, 1, 0)]
+
+
+def test_cursor_is_valid_for_its_query_only(client):
+    category = create_committed(make_catalogue, {}, {})
+    cursor = client.get(f"/v1/courses?category={category}&limit=1").json["next_cursor"]
+
+    assert client.get(f"/v1/courses?category={category}&limit=1&cursor={cursor}").status_code == 200
+    for wrong in (
+        f"category={category}&cursor={cursor[:-3]}AAA",
+        f"category={category}&cursor=nonsense",
+        f"category={category}&sort=price&cursor={cursor}",
+        f"cursor={cursor}",
+    ):
+        assert status_and_code(client.get(f"/v1/courses?{wrong}")) == (400, "cursor_invalid")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "colour=red",
+        "level=expert",
+        "limit=0",
+        "limit=101",
+        "sort=title",
+        "sort=relevance",
+        "price_min=-1",
+        "q=%00",
+        "q=+",
+        "instructor_id=me",
+        "free=perhaps",
+    ],
+)
+def test_invalid_query_returns_422(client, query):
+    response = client.get(f"/v1/courses?{query}")
+
+    assert status_and_code(response) == (422, "validation_failed")
+    assert response.json["errors"][0]["pointer"] == f"?{query.split('=')[0]}"
+
+
+def test_facets_are_returned_on_request(client):
+    category = create_committed(make_catalogue, {})
+    plain = client.get(f"/v1/courses?category={category}").json
+    counted = client.get(f"/v1/courses?category={category}&facets=true").json
+
+    assert plain.keys() == {"items", "next_cursor"}
+    assert counted["facets"]["price"] == [{"value": "paid", "count": 1}]
+
+
+def test_course_is_found_by_id_and_slug(client):
+    course = create_committed(make_course)
+    by_slug = client.get(f"/v1/courses/{course.slug}")
+
+    assert by_slug.status_code == 200
+    assert by_slug.headers["ETag"] == f'"{course.version}"'
+    assert client.get(f"/v1/courses/{str(course.id).upper()}").data == by_slug.data
+    assert client.get(f"/v1/courses/{course.id}", headers={"If-None-Match": by_slug.headers["ETag"]}).status_code == 304
+
+
+def test_unknown_course_returns_404(client, author):
+    for ref in (uuid4(), "no-such-course", "No Such", "%00", "a" * 500):
+        assert status_and_code(client.get(f"/v1/courses/{ref}")) == (404, "not_found")
+        assert status_and_code(author.get(f"/v1/courses/{ref}")) == (404, "not_found")
+
+
+def test_course_lifecycle_over_http(client, author):
+    created = author.send("POST", "/v1/courses", fields())
+    path = created.headers["Location"]
+    assert (created.status_code, created.json["status"], created.headers["ETag"]) == (201, "draft", '"1"')
+    assert client.get(path).status_code == 404
+    assert author.get(path).json == created.json
+    assert status_and_code(author.send("POST", f"{path}/publish")) == (409, "course_empty")
+
+    section = author.send("POST", f"{path}/sections", {"title": "Only"})
+    lesson = {"title": "One", "section_id": section.json["id"], "kind": "video", "content": {"url": "https://v.test/1"}}
+    added = author.send("POST", f"{path}/lessons", lesson)
+    assert (section.status_code, added.status_code, added.headers["ETag"]) == (201, 201, '"3"')
+    assert author.get(added.headers["Location"]).json == added.json
+
+    published = author.send("POST", f"{path}/publish")
+    assert client.get(path).json == published.json
+
+    cheaper = {"price": {"amount_minor": 100, "currency": "USD"}}
+    patched = author.send("PATCH", path, cheaper, If_Match=published.headers["ETag"])
+    assert patched.status_code == 200
+    assert client.get(path).json["price"]["amount_minor"] == 100
+
+    author.send("POST", f"{path}/unpublish")
+    assert client.get(path).status_code == 404
+    assert client.get(f"/v1/courses/{published.json['slug']}").status_code == 404
+    tag = author.get(path).headers["ETag"]
+    assert author.send("DELETE", path, If_Match=tag).status_code == 204
+    assert author.get(path).status_code == 404
+
+
+def test_outline_is_edited_over_http(author):
+    course = publish_by_http(author)
+    path = f"/v1/courses/{course['id']}"
+    (section,) = course["sections"]
+    (lesson,) = section["lessons"]
+
+    def change(method, below, body=None):
+        return author.send(method, path + below, body, If_Match=author.get(path).headers["ETag"])
+
+    assert change("PATCH", f"/sections/{section['id']}", {"title": "Renamed"}).json["title"] == "Renamed"
+    changes = {"free_preview": True, "completion": {"rule": "viewed"}, "unlock": {"at": "2030-01-01T00:00:00+02:00"}}
+    changed = change("PATCH", f"/lessons/{lesson['id']}", changes).json
+    assert (changed["completion"], changed["unlock"]) == ({"rule": "viewed"}, {"at": "2029-12-31T22:00:00Z"})
+    outline = {"sections": [{"title": "New"}, {"id": section["id"], "lessons": [lesson["id"]]}]}
+    assert status_and_code(change("PUT", "/outline", outline)) == (422, "validation_failed")
+    outline["sections"][0]["lessons"] = []
+    shown = change("PUT", "/outline", outline).json
+    assert [each["title"] for each in shown["sections"]] == ["New", "Renamed"]
+    assert change("DELETE", f"/lessons/{lesson['id']}").status_code == 204
+    assert change("DELETE", f"/sections/{section['id']}").status_code == 204
+    assert status_and_code(change("DELETE", f"/sections/{section['id']}")) == (404, "not_found")
+
+
+def test_error_precedence_follows_contract(client, author, learner):
+    course = publish_by_http(author)
+    path, unknown = f"/v1/courses/{course['id']}", f"/v1/courses/{uuid4()}"
+    stranger = Person(client, permissions=("courses:write",))
+    bad = {"colour": "red"}
+
+    assert status_and_code(client.patch(path, json=bad)) == (401, "token_missing")
+    assert status_and_code(learner.send("PATCH", path, bad)) == (403, "insufficient_permission")
+    assert status_and_code(author.send("PATCH", unknown, bad)) == (404, "not_found")
+    assert status_and_code(stranger.send("PATCH", path, bad, If_Match='"1"')) == (404, "not_found")
+    assert status_and_code(author.send("PATCH", path, bad)) == (428, "precondition_required")
+    assert status_and_code(author.send("PATCH", path, bad, If_Match='"1"')) == (422, "validation_failed")
+    assert status_and_code(author.send("PATCH", path, {"title": "Late"}, If_Match='"1"')) == (
+        412,
+        "precondition_failed",
+    )
+    assert status_and_code(author.send("POST", f"{unknown}/lessons", bad)) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "pointer"),
+    [
+        ({"title": ""}, "/title"),
+        ({"title": "\x00"}, "/title"),
+        ({"price": {"amount_minor": "4900", "currency": "USD"}}, "/price/amount_minor"),
+        ({"price": {"amount_minor": 4900}}, "/price/currency"),
+        ({"price": {"amount_minor": 4900, "currency": "usd"}}, "/price/currency"),
+        ({"price": {"amount_minor": 4900, "currency": "ZZZ"}}, "/price/currency"),
+        ({"price": {"amount_minor": 4900, "currency": "XXX"}}, "/price/currency"),
+        ({"price": {"amount_minor": 4900, "currency": "XAU"}}, "/price/currency"),
+        ({"tags": ["Not a word"]}, "/tags/0"),
+        ({"level": "guru"}, "/level"),
+        ({"sequential": "yes"}, "/sequential"),
+        ({"status": "published"}, "/status"),
+    ],
+)
+def test_invalid_body_returns_422_with_pointer(author, overrides, pointer):
+    response = author.send("POST", "/v1/courses", fields(**overrides))
+
+    assert status_and_code(response) == (422, "validation_failed")
+    assert [error["pointer"] for error in response.json["errors"]] == [pointer]
+
+
+def test_quiz_answers_must_be_among_options(author):
+    course = author.send("POST", "/v1/courses", fields()).json
+    path = f"/v1/courses/{course['id']}"
+    section = author.send("POST", f"{path}/sections", {"title": "Quiz"}).json
+    question = {"id": "q", "text": "?", "options": [{"id": "a", "text": "A"}, {"id": "b", "text": "B"}]}
+    lesson = {"title": "Quiz", "section_id": section["id"], "kind": "quiz"}
+
+    for correct, status in ((["a"], 201), (["c"], 422), (["a", "b"], 422), ([], 422)):
+        content = {"questions": [{**question, "correct": correct}]}
+        assert author.send("POST", f"{path}/lessons", {**lesson, "content": content}).status_code == status
+    assert status_and_code(author.send("POST", f"{path}/lessons", {**lesson, "content": {"body": "No quiz."}})) == (
+        422,
+        "invalid_content",
+    )
+
+
+def test_only_free_course_allows_direct_enrollment(author, learner):
+    free = publish_by_http(author, price={"amount_minor": 0, "currency": "USD"})
+    paid = publish_by_http(author)
+
+    first = learner.send("POST", f"/v1/courses/{free['id']}/enrollments")
+    again = learner.send("POST", f"/v1/courses/{free['id']}/enrollments", {})
+    assert (first.status_code, again.status_code, first.json) == (201, 201, again.json)
+    assert status_and_code(learner.send("POST", f"/v1/courses/{paid['id']}/enrollments")) == (409, "payment_required")
+    assert learner.get("/v1/me/enrollments").json == {"items": [first.json], "next_cursor": None}
+    assert learner.get(f"/v1/me/courses/{free['id']}/access").json["reason"] == "free"
+    assert learner.get(f"/v1/me/courses/{paid['id']}/access").json["access"] is False
+
+
+def test_only_admins_enroll_other_users(client, author, learner):
+    course = publish_by_http(author)
+    admin = Person(client, permissions=("courses:admin",))
+    body = {"user_id": learner.get("/v1/me").json["id"]}
+    lesson_id = course["sections"][0]["lessons"][0]["id"]
+    path = f"/v1/courses/{course['id']}"
+
+    assert status_and_code(learner.send("POST", f"{path}/enrollments", body)) == (403, "insufficient_permission")
+    assert status_and_code(learner.get(f"{path}/lessons/{lesson_id}")) == (403, "not_enrolled")
+    assert status_and_code(client.get(f"{path}/lessons/{lesson_id}")) == (401, "token_missing")
+    assert admin.send("POST", f"{path}/enrollments", body).status_code == 201
+    assert learner.get(f"{path}/lessons/{lesson_id}").json["content"] == {"body": "Words."}
+
+
+def test_author_lists_own_courses(author, learner):
+    course = publish_by_http(author)
+    listed = author.get("/v1/me/courses/teaching").json
+
+    assert [(item["id"], item["status"]) for item in listed["items"]] == [(course["id"], "published")]
+    assert status_and_code(learner.get("/v1/me/courses/teaching")) == (403, "insufficient_permission")

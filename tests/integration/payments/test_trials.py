@@ -1,0 +1,32 @@
+"""A user tries the courses of a plan once, whichever plan offers them."""
+# ruff: noqa: F811
+# The fixtures come from test_subscriptions.
+
+import pytest
+
+from models.errors import PaymentMethodMissing
+from tests.integration.payments.harness import make_offer
+from tests.integration.payments.test_subscriptions import harness, make_plan, run, start, time  # noqa: F401 fixtures
+
+
+@pytest.fixture
+def course_ids(session) -> list[str]:
+    return [str(make_offer(session)) for _ in range(3)]
+
+
+@pytest.mark.parametrize("tried", [1, 2, 3])
+def test_plan_with_previously_tried_course_has_no_trial(harness, make_plan, course_ids, time, tried):
+    start(harness, make_plan(trial_days=7, course_ids=course_ids[:tried]), "stripe")
+    with pytest.raises(PaymentMethodMissing):
+        start(harness, make_plan(trial_days=7, course_ids=course_ids), "stripe")
+    time.advance(days=7)
+    run(harness)
+
+    with pytest.raises(PaymentMethodMissing):
+        start(harness, make_plan(trial_days=7, course_ids=course_ids), "stripe")
+
+
+def test_plan_of_untried_courses_has_trial(harness, make_plan, course_ids):
+    start(harness, make_plan(trial_days=7, course_ids=course_ids[:1]), "stripe")
+
+    assert start(harness, make_plan(trial_days=7, course_ids=course_ids[1:]), "stripe")["status"] == "trialing"

@@ -1,0 +1,70 @@
+"""The number of SQL statements of the most frequent tasks, without those that begin every transaction."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import Engine, event
+from sqlalchemy.orm import Session
+
+from models.commands.courses import CatalogueFilters
+from tests.integration.courses.factories import make_catalogue
+from tests.integration.progress.builders import Learner
+from workers.courses.catalogue import list_courses
+
+PAGE = {"sort": None, "after": None, "limit": 20}
+
+
+@contextmanager
+def at_most(statements: int, engine: Engine) -> Iterator[None]:
+    """Fail if the block executes more statements. Savepoints are not counted: the session fixture creates them."""
+    executed: list[str] = []
+
+    def note(_connection, _cursor, statement: str, *_: object) -> None:
+        if "SAVEPOINT" not in statement:
+            executed.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert len(executed) <= statements, executed
+
+
+def test_completion_takes_eight_statements(session: Session, plain_engine: Engine):
+    learner = Learner(session, lessons=2)
+    for lesson_id in learner.lessons:  # the last completion also issues the certificate
+        session.flush()
+        session.expunge_all()
+        with at_most(8, plain_engine):
+            learner.complete(lesson_id)
+            session.flush()
+
+
+def test_progress_takes_one_statement(session: Session, plain_engine: Engine):
+    learner = Learner(session)
+    session.flush()
+    session.expunge_all()
+    with at_most(1, plain_engine):
+        learner.progress()
+
+
+@pytest.mark.parametrize("options", [{}, {"facets": True, "total": True}, {"total": True}], ids=str)
+def test_course_list_takes_two_statements(session: Session, plain_engine: Engine, options: dict[str, bool]):
+    category = make_catalogue(session, {}, {})
+    session.flush()
+    with at_most(2, plain_engine):
+        list_courses(
+            session, filters=CatalogueFilters(category=category), **PAGE, **{"facets": False, "total": False, **options}
+        )
+
+
+def test_misspelled_search_takes_two_statements(session: Session, plain_engine: Engine):
+    name = f"zx{uuid4().hex[:10]}"
+    make_catalogue(session, {"title": f"{name} for all"})
+    session.flush()
+    with at_most(2, plain_engine):
+        found = list_courses(session, filters=CatalogueFilters(q=f"{name[:-1]}q"), **PAGE, facets=False, total=False)
+    assert len(found["items"]) == 1

@@ -1,0 +1,3 @@
+from tests.support import sample_api
+
+app, client = sample_api.app, sample_api.client

@@ -1,0 +1,117 @@
+"""Forged webhooks are rejected before they are enqueued, and webhooks do not delay other requests."""
+
+import base64
+import hashlib
+import hmac
+import time
+from contextlib import ExitStack
+
+import pytest
+from flask.testing import FlaskClient
+
+import settings
+from api import rpc
+from api.incoming_webhooks import WEBHOOK_BYTES_MAX
+from core.commands import Command
+from tests.support.gateway import gateway, problem
+
+STRIPE, YOOKASSA, MAIL, AUTH0 = (f"/v1/webhooks/{name}" for name in ("stripe", "yookassa", "email", "auth0"))
+
+
+def stripe_headers(body: bytes, secret: str = settings.STRIPE_WEBHOOK_SECRETS[0], age: int = 0) -> dict[str, str]:
+    sent_at = int(time.time()) - age
+    mac = hmac.new(secret.encode(), f"{sent_at}.".encode() + body, hashlib.sha256).hexdigest()
+    return {"Stripe-Signature": f"t={sent_at},v1={mac}"}
+
+
+def email_headers(body: bytes, secret: str = settings.EMAIL_WEBHOOK_SECRETS[0], sent_at: str = "") -> dict[str, str]:
+    sent_at = sent_at or str(int(time.time()))
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    mac = base64.b64encode(hmac.digest(key, f"1.{sent_at}.".encode() + body, hashlib.sha256)).decode()
+    return {"Webhook-Id": "1", "Webhook-Timestamp": sent_at, "Webhook-Signature": f"v1,{mac}"}
+
+
+@pytest.fixture
+def client() -> FlaskClient:
+    return gateway().test_client()
+
+
+@pytest.fixture
+def sent(monkeypatch) -> list[str]:
+    """Record the names of enqueued tasks; each gets its reply at once."""
+    tasks: list[str] = []
+
+    def record(command: Command, *_: object, **__: object) -> str:
+        tasks.append(command.task)
+        return "reply"
+
+    monkeypatch.setattr(rpc, "send_request", record)
+    monkeypatch.setattr(rpc.rpc, "wait_for_reply", lambda *_: {"result": {"received": True}})
+    return tasks
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "refusal"),
+    [
+        (STRIPE, {}, (400, "signature_invalid")),
+        (STRIPE, stripe_headers(b"{}", secret="whsec_other"), (400, "signature_invalid")),
+        (STRIPE, stripe_headers(b"{} "), (400, "signature_invalid")),
+        (STRIPE, stripe_headers(b"{}", age=301), (400, "signature_invalid")),
+        (STRIPE, {"Stripe-Signature": f"t={'9' * 5000},v1=0"}, (400, "signature_invalid")),
+        (MAIL, {}, (400, "signature_invalid")),
+        (MAIL, email_headers(b"{}", secret="whsec_b3RoZXI="), (400, "signature_invalid")),
+        (MAIL, email_headers(b"{}", sent_at="9" * 400), (400, "signature_invalid")),
+        (MAIL, email_headers(b"{}", sent_at="1"), (400, "signature_invalid")),
+        (AUTH0, {}, (401, "webhook_unauthorized")),
+        (AUTH0, {"Authorization": "Bearer guess"}, (401, "webhook_unauthorized")),
+        (YOOKASSA, {}, (403, "sender_not_allowed")),
+        (YOOKASSA, {"X-Forwarded-For": "127.0.0.2"}, (403, "sender_not_allowed")),
+    ],
+)
+def test_forged_webhook_is_rejected_before_enqueueing(client, sent, path, headers, refusal):
+    assert problem(client.post(path, data=b"{}", headers=headers)) == refusal
+    assert sent == []
+
+
+@pytest.mark.parametrize("address", ["1.2.3.4:99999", "unknown", "x" * 300, "[::1", ""])
+def test_malformed_sender_address_returns_403(client, sent, monkeypatch, address):
+    monkeypatch.setattr(settings, "TRUSTED_PROXIES", 1)
+
+    response = client.post(YOOKASSA, data=b"{}", headers={"X-Forwarded-For": address})
+    assert problem(response) == (403, "sender_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "environ", "task"),
+    [
+        (STRIPE, stripe_headers(b"{}"), {}, "payments.receive_webhook"),
+        (YOOKASSA, {}, {"REMOTE_ADDR": "127.0.0.2"}, "payments.receive_webhook"),
+        (YOOKASSA, {}, {"REMOTE_ADDR": "::ffff:127.0.0.2"}, "payments.receive_webhook"),
+        (MAIL, email_headers(b"{}"), {}, "notifications.receive_email_event"),
+        (AUTH0, {"Authorization": f"Bearer {settings.AUTH0_WEBHOOK_TOKENS[0]}"}, {}, "users.receive_auth0_webhook"),
+    ],
+)
+def test_genuine_webhook_is_enqueued(client, sent, path, headers, environ, task):  # noqa: PLR0917 columns of a table
+    assert client.post(path, data=b"{}", headers=headers, environ_base=environ).json == {"received": True}
+    assert sent == [task]
+
+
+@pytest.mark.parametrize("path", [STRIPE, MAIL, AUTH0, YOOKASSA])
+def test_oversized_webhook_body_returns_413(client, sent, path):
+    body = b"x" * (WEBHOOK_BYTES_MAX + 1)
+    headers = {"Authorization": f"Bearer {settings.AUTH0_WEBHOOK_TOKENS[0]}"}
+
+    response = client.post(path, data=body, headers=headers, environ_base={"REMOTE_ADDR": "127.0.0.2"})
+    assert problem(response) == (413, "body_too_large")
+    assert sent == []
+
+
+def test_webhook_bulkhead_is_separate_from_services(client, sent):
+    with ExitStack() as waiting:
+        for _ in range(2):
+            waiting.enter_context(rpc.bulkheads.slot("webhooks"))
+
+        assert problem(client.post(STRIPE, data=b"{}", headers=stripe_headers(b"{}"))) == (503, "service_overloaded")
+        with rpc.bulkheads.slot("payments"):
+            pass  # requests of buyers still get a slot
+    assert client.post(STRIPE, data=b"{}", headers=stripe_headers(b"{}")).status_code == 200

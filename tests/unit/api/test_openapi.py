@@ -1,0 +1,159 @@
+"""The committed OpenAPI documents match the routes."""
+
+import json
+import re
+from pathlib import Path
+
+import marshmallow as ma
+import pytest
+
+from api import openapi_examples
+from api.schemas import Flag
+from ops import generate_openapi
+from ops.dev.seed import id_of
+from tests.integration.api.test_policies import ROUTES
+from tests.support.gateway import gateway
+
+DOCUMENT = json.loads(generate_openapi.OPENAPI.read_text())
+OPERATIONS = {
+    (method.upper(), path): operation
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+    if method != "parameters"
+}
+
+
+def test_committed_openapi_document_is_current():
+    assert generate_openapi.OPENAPI.read_text() == generate_openapi.openapi(), "the contract has changed: make openapi"
+
+
+def test_committed_error_list_is_current():
+    assert generate_openapi.ERRORS.read_text() == generate_openapi.errors(), "the errors have changed: make openapi"
+
+
+def test_every_route_is_documented_with_its_policy():
+    assert DOCUMENT["openapi"].startswith("3.1")
+    for method, rule, policy in ROUTES:
+        path = re.sub(r"<(?:[^:>]+:)?([^>]+)>", r"{\1}", rule)
+        if not path.startswith("/v1"):
+            continue
+        operation = OPERATIONS[method, path]
+        assert operation["summary"], path
+        if policy.anonymous:
+            assert operation["security"] != [{"token": []}]
+        else:
+            assert operation["security"] == [{"token": []}]
+            assert operation["x-permissions"] == list(policy.permissions)
+            assert {"401", "403", "422", "429", "503", "504"} <= set(operation["responses"])
+
+
+def test_operation_ids_are_unique():
+    names = [operation["operationId"] for operation in OPERATIONS.values()]
+
+    assert len(names) == len(set(names))
+
+
+def test_idempotency_key_is_documented_per_command():
+    def key_of(method: str, path: str) -> list[str]:
+        references = [parameter.get("$ref", "") for parameter in OPERATIONS[method, path].get("parameters", [])]
+        return [name for reference in references if "Idempotency" in (name := reference.rpartition("/")[2])]
+
+    assert key_of("POST", "/v1/checkouts") == ["IdempotencyKeyRequired"]
+    assert key_of("POST", "/v1/courses") == ["IdempotencyKey"]
+    assert key_of("PATCH", "/v1/me") == []
+    assert key_of("POST", "/v1/webhooks/stripe") == []
+
+
+def test_error_responses_are_problem_json():
+    for name, response in DOCUMENT["components"]["responses"].items():
+        if name.startswith("Problem"):
+            assert list(response["content"]) == ["application/problem+json"]
+
+
+def fields_of_bodies() -> list[tuple[str, ma.fields.Field]]:
+    found = []
+
+    def walk(schema: ma.Schema, path: str) -> None:
+        for name, field in schema.fields.items():
+            inner = field.inner if isinstance(field, ma.fields.List) else field
+            found.append((f"{path}/{name}", inner))
+            if isinstance(inner, ma.fields.Nested):
+                walk(inner.schema, f"{path}/{name}")
+
+    app = gateway()
+    for view in app.view_functions.values():
+        for method in getattr(view, "methods", None) or ():
+            handler = getattr(getattr(view, "view_class", None), method.lower(), view)
+            documented = getattr(handler, "_apidoc", {})
+            for parameter in documented.get("arguments", {}).get("parameters", []):
+                if parameter["in"] == "json":
+                    schema = parameter["schema"]
+                    walk(schema() if isinstance(schema, type) else schema, f"{method} {view.__name__}")
+    return found
+
+
+@pytest.mark.parametrize(("path", "field"), fields_of_bodies(), ids=lambda each: each if isinstance(each, str) else "")
+def test_request_field_accepts_only_its_own_type(path: str, field: ma.fields.Field):
+    if isinstance(field, ma.fields.Integer):
+        assert field.strict, "use strict=True, which rejects 5.0 and true"
+    if isinstance(field, ma.fields.Boolean):
+        assert isinstance(field, Flag), "use api.schemas.Flag, which rejects 0 and 'no'"
+    assert not isinstance(field, ma.fields.Float | ma.fields.Decimal), "money and counts are integers"
+
+
+def schemas_of_bodies() -> dict[str, ma.Schema]:
+    """Return the schemas of request bodies by their names in the document."""
+    found = {}
+    for view in gateway().view_functions.values():
+        for method in getattr(view, "methods", None) or ():
+            handler = getattr(getattr(view, "view_class", None), method.lower(), view)
+            for parameter in getattr(handler, "_apidoc", {}).get("arguments", {}).get("parameters", []):
+                if parameter["in"] == "json":
+                    schema = parameter["schema"]
+                    found[type(schema).__name__.removesuffix("Schema")] = schema
+    return found
+
+
+@pytest.mark.parametrize(("name", "schema"), schemas_of_bodies().items(), ids=str)
+def test_every_request_schema_has_a_valid_example(name: str, schema: ma.Schema):
+    assert name in openapi_examples.BODIES, "add an example to api/openapi_examples.py"
+    schema.load(openapi_examples.BODIES[name])
+
+
+def test_example_ids_exist_in_local_catalogue():
+    slug = openapi_examples.PATH_PARAMETERS["ref"]
+    made = {"course_id": (), "section_id": ("section-1",), "lesson_id": ("lesson-1-1",)}
+    assert {
+        name: str(id_of(slug, *path)) for name, path in made.items()
+    }.items() <= openapi_examples.PATH_PARAMETERS.items()
+
+
+def request_strings(schema: dict, name: str) -> list[tuple[str, dict]]:
+    """Return the string fields of a request schema with their paths."""
+    while "$ref" in schema:
+        schema = DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    found = [(name, schema)] if "string" in str(schema.get("type", "")) else []
+    for field, nested in schema.get("properties", {}).items():
+        found += request_strings(nested, f"{name}.{field}")
+    for part in (schema.get("items"), *schema.get("allOf", []), *schema.get("anyOf", [])):
+        found += request_strings(part, name) if part else []
+    return found
+
+
+def test_every_request_string_has_a_constraint():
+    """A string without a pattern accepts control characters, which then reach mails, logs and pages."""
+    unconstrained = {
+        path_of_field
+        for operation in OPERATIONS.values()
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+        for path_of_field, schema in request_strings(content["schema"], operation["operationId"])
+        if not {"enum", "pattern", "format"} & schema.keys()
+    }
+
+    assert not unconstrained
+
+
+def test_request_timestamps_use_the_bounded_field():
+    sources = [path for path in Path("api").rglob("*.py") if path != Path("api/schemas.py")]
+
+    assert not [path for path in sources if "AwareDateTime" in path.read_text()]

@@ -1,0 +1,210 @@
+"""The compose files are valid, contain every process of the local stack, and give each what it needs and no more."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from redis import Redis
+from redis.exceptions import AuthenticationError
+
+from core.configuration import USED_SETTINGS
+from ops.dev import valkey
+from ops.dev.child_process import popen_with_parent
+from ops.dev.ports import free_base, is_open
+from ops.dev.processes import platform
+from settings import ROOT, STATE_DIR
+from tests.support.polling import eventually
+
+PATH, DEMO = ROOT / "ops" / "compose.yml", ROOT / "ops" / "demo.yml"
+COMPOSE = yaml.safe_load(PATH.read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OWN_SERVICES = {name: service for name, service in SERVICES.items() if service.get("image") == "coursebus"}
+
+
+@pytest.mark.parametrize("path", [PATH, DEMO], ids=lambda path: path.name)
+def test_compose_file_matches_specification(path: Path):
+    check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
+    completed = subprocess.run(check, capture_output=True, text=True, check=False)
+
+    assert completed.returncode == 0, completed.stdout
+
+
+def test_every_process_has_a_container():
+    assert {process.name for process in platform(STATE_DIR, 8000)} == set(OWN_SERVICES) - {"migrate"}
+
+
+@pytest.mark.parametrize("name", OWN_SERVICES)
+def test_own_containers_are_unprivileged_and_read_only(name: str):
+    service = OWN_SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["tmpfs"] == "/tmp"  # noqa: S108 private to the container
+    assert service["cap_drop"] == ["ALL"]
+    assert service["environment"]["ENVIRONMENT"] == "production"
+
+
+def test_worker_container_serves_queue_of_its_name():
+    workers = {name: service for name, service in OWN_SERVICES.items() if name.startswith("worker-")}
+
+    assert {f"worker-{service['environment']['SERVICE']}" for service in workers.values()} == set(workers)
+
+
+@pytest.mark.parametrize("name", sorted(set(SERVICES) - set(OWN_SERVICES)))
+def test_third_party_images_are_pinned_and_volumes_exist(name: str):
+    service = SERVICES[name]
+
+    assert service["image"].rpartition(":")[2][0] in "v0123456789"
+    for volume in service.get("volumes", []):
+        source = volume.partition(":")[0]
+        assert not source.startswith("./") or (PATH.parent / source).exists(), source
+
+
+def test_demo_needs_no_environment_variables():
+    text = DEMO.read_text()
+
+    assert "${" not in text
+    assert "env_file" not in text
+
+
+def filled_env() -> dict[str, str]:
+    """Return the variables after the command in the head of ops/example.env, with the keys of Stripe."""
+    example = ROOT / "ops" / "example.env"
+    [command] = re.findall(r"^# +(sed .*)$", example.read_text(), flags=re.MULTILINE)
+    command = command.removesuffix(" >ops/.env")
+    output = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    variables = dict(line.split("=", 1) for line in output.splitlines() if line and not line.startswith("#"))
+    return variables | {"STRIPE_SECRET_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
+
+
+def container_environ(name: str, variables: dict[str, str]) -> dict[str, str]:
+    """Return the environment of a container as compose fills it in. Raises KeyError for a missing variable."""
+
+    def value_of(match: re.Match[str]) -> str:
+        variable, default = match.groups()
+        return variables[variable] if default is None else variables.get(variable) or default
+
+    text = {key: str(value) for key, value in SERVICES[name].get("environment", {}).items()}
+    return {
+        key: re.sub(r"\$\{(\w+)(?::-([^}]*)|:\?)\}", value_of, value.replace("$$", "$")) for key, value in text.items()
+    }
+
+
+def test_example_env_invents_every_password():
+    variables = filled_env()
+
+    required = set(re.findall(r"\$\{(\w+):\?\}", PATH.read_text()))
+    assert {name for name in required if not variables.get(name)} == set()
+    passwords = [value for name, value in variables.items() if name.endswith("_PASSWORD")]
+    assert len(set(passwords)) == len(passwords) >= 19
+    assert all(len(password) == 48 for password in passwords)
+
+
+@pytest.mark.parametrize("name", sorted(USED_SETTINGS))
+def test_container_has_safe_settings(name: str):
+    code = f"from core.configuration import find_unsafe_settings; print(find_unsafe_settings({name!r}))"
+    completed = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=container_environ(name, filled_env()),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert completed.stdout == "[]\n", completed.stderr
+
+
+@pytest.mark.parametrize("name", sorted(OWN_SERVICES))
+def test_container_gets_no_secret_of_another(name: str):
+    is_secret = re.compile(r"(_URL|_KEY|_SECRET|_TOKEN|_PASSWORD|_AUTH)$")
+    given = {key for key in OWN_SERVICES[name]["environment"] if is_secret.search(key)}
+
+    used = USED_SETTINGS.get(name, {"DATABASE_URL"}) | {"REDIS_URL", "HEALTH_URL"}
+    logins = {key for key in given if key.endswith("_DATABASE_PASSWORD") and name == "migrate"}
+    assert given - used - logins == set()
+    # The file that all containers read is for settings without secrets, and need not exist.
+    assert OWN_SERVICES[name]["env_file"] == [{"path": "settings.env", "required": False}]
+
+
+def test_each_process_logs_in_to_postgresql_as_its_role():
+    urls = {name: service["environment"].get("DATABASE_URL", "") for name, service in OWN_SERVICES.items()}
+    users = {name: re.sub(r"postgresql://([^:]+):.*", r"\1", url) for name, url in urls.items() if url}
+
+    expected = {name: f"coursebus_{name.removeprefix('worker-')}" for name in users if name != "migrate"}
+    assert users == {**expected, "migrate": "coursebus"}  # the owner
+    assert set(expected) == {name for name in OWN_SERVICES if name.startswith("worker-")} | {"bridge"}
+
+
+INTERNAL = {name for name, network in COMPOSE["networks"].items() if network and network["internal"]}
+
+
+def test_servers_are_on_internal_networks_and_publish_no_port():
+    for name in ("postgres", "queue", "cache", "kafka", "mongo", "elasticsearch"):
+        assert set(SERVICES[name]["networks"]) <= INTERNAL
+        assert "ports" not in SERVICES[name]
+
+
+def test_containers_reach_only_the_servers_that_they_use():
+    networks = {name: set(service["networks"]) for name, service in SERVICES.items()}
+
+    def reached(name: str) -> set[str]:
+        servers = {"postgres", "queue", "cache", "kafka", "mongo", "elasticsearch"}
+        return {server for server in servers if networks[server] & networks[name]}
+
+    assert reached("gateway") == reached("beat") == reached("flower") == {"queue", "cache"}
+    assert reached("migrate") == {"postgres", "kafka", "mongo"}
+    assert reached("prometheus") == reached("grafana") == reached("alertmanager") == set()
+    assert reached("filebeat") == reached("kibana") == {"elasticsearch"}
+    assert all("elasticsearch" not in reached(name) for name in OWN_SERVICES)
+
+
+def test_published_ports_are_local_and_on_an_external_network():
+    for name, service in SERVICES.items():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), name
+            assert set(service["networks"]) - INTERNAL, name
+
+
+def test_no_container_reaches_the_container_engine():
+    assert "docker.sock" not in PATH.read_text()
+    assert SERVICES["filebeat"]["cap_drop"] == ["ALL"]
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("postgres", "POSTGRES_PASSWORD"),
+        ("mongo", "MONGO_INITDB_ROOT_PASSWORD"),
+        ("kafka", "KAFKA_LISTENER_NAME_CLIENT_PLAIN_SASL_JAAS_CONFIG"),
+        ("elasticsearch", "ELASTIC_PASSWORD"),
+        ("grafana", "GF_SECURITY_ADMIN_PASSWORD"),
+        ("queue", "REDISCLI_AUTH"),
+        ("cache", "REDISCLI_AUTH"),
+        ("flower", "FLOWER_BASIC_AUTH"),
+    ],
+)
+def test_server_does_not_start_without_a_password(name: str, variable: str):
+    assert re.search(r"\$\{\w+:\?\}", SERVICES[name]["environment"][variable])
+
+
+@pytest.mark.parametrize("name", ["queue", "cache"])
+def test_redis_demands_the_password(name: str, tmp_path: Path):
+    port = free_base()
+    shell, option, script = SERVICES[name]["command"]
+    binary = valkey.queue_command(tmp_path, port)[0]
+    script = script.replace("$$", "$").replace("redis-server -", f"{binary} - --port {port} --bind 127.0.0.1")
+    with popen_with_parent([shell, option, script], cwd=tmp_path, env=os.environ | {"REDISCLI_AUTH": "pw"}) as server:
+        try:
+            eventually(lambda: is_open(port), "the server", seconds=30)
+            with Redis(port=port, password="pw") as client:
+                assert client.ping()
+                assert client.config_get("maxmemory-policy")["maxmemory-policy"] in {"noeviction", "allkeys-lru"}
+            with Redis(port=port) as client, pytest.raises(AuthenticationError):
+                client.ping()
+        finally:
+            server.kill()

@@ -1,0 +1,258 @@
+"""The settings reject published secrets with real servers, and incomplete or unsafe production settings."""
+
+import subprocess
+import sys
+
+import pytest
+
+import settings
+from core.configuration import USED_SETTINGS
+
+LONG = "x" * 32
+SERVERS = {
+    "DATABASE_URL": "postgresql+psycopg2://coursebus:pw@db.example/coursebus?sslmode=verify-full",
+    "REDIS_URL": "rediss://:pw@queue.example/0",
+    "CACHE_URL": "rediss://:pw@cache.example/0",
+    "MONGO_URL": "mongodb+srv://coursebus:pw@mongo.example/coursebus",
+    "KAFKA_BOOTSTRAP_SERVERS": "kafka.example:9092",
+    "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+    "KAFKA_USERNAME": "coursebus",
+    "KAFKA_PASSWORD": "pw",
+    "SMTP_URL": "smtps://relay:pw@mail.example:465",
+}
+STRIPE = {"STRIPE_SECRET_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
+YOOKASSA = {"YOOKASSA_SHOP_ID": "1", "YOOKASSA_SECRET_KEY": "live_1"}
+PRODUCTION = {
+    "ENVIRONMENT": "production",
+    "AUTH0_DOMAIN": "tenant.eu.auth0.com",
+    "SECRET_KEY": LONG,
+    "PUBLIC_URL": "https://api.example.com",
+    "STREAM_URL": "https://stream.example.com",
+    **SERVERS,
+}
+
+
+def explain_settings(environ: dict[str, str], *process: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m settings`` in this environment."""
+    command = [sys.executable, "-m", "settings", *process]
+    return subprocess.run(command, cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=False)
+
+
+def check_settings(environ: dict[str, str], *process: str) -> list[str]:
+    """Return the problems that ``python -m settings`` reports in this environment."""
+    completed = explain_settings(environ, *process)
+    lines = completed.stderr.splitlines()
+    assert bool(lines) == bool(completed.returncode), completed.stderr
+    return lines
+
+
+@pytest.mark.parametrize("providers", [STRIPE, YOOKASSA, STRIPE | YOOKASSA], ids=["stripe", "yookassa", "both"])
+def test_production_starts_with_one_payment_provider(providers):
+    assert check_settings(PRODUCTION | providers) == []
+
+
+def test_local_stack_needs_no_settings():
+    assert check_settings({}) == []
+    assert check_settings({"ENVIRONMENT": " "}) == []
+
+
+@pytest.mark.parametrize("word", ["prod", "Production", "staging", "PRODUCTION"])
+def test_unknown_environment_is_rejected(word):
+    assert check_settings(PRODUCTION | STRIPE | {"ENVIRONMENT": word}) == [
+        f'ENVIRONMENT must be "local" or "production", not {word!r}'
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"SECRET_KEY": ""}, "SECRET_KEY"),
+        ({"SECRET_KEY": "local"}, "SECRET_KEY"),
+        ({"SECRET_KEY": "x" * 31}, "SECRET_KEY"),
+        ({"STRIPE_WEBHOOK_SECRET": ""}, "STRIPE_WEBHOOK_SECRET"),
+        ({"STRIPE_WEBHOOK_SECRET": "whsec_1, whsec_local"}, "STRIPE_WEBHOOK_SECRET"),
+        ({"STRIPE_SECRET_KEY": "sk_test_1"}, "STRIPE_SECRET_KEY"),
+        ({"STRIPE_API_URL": "http://127.0.0.1:8020"}, "STRIPE_API_URL"),
+        ({"STRIPE_SECRET_KEY": ""}, "STRIPE_SECRET_KEY"),
+        ({"YOOKASSA_SHOP_ID": "1"}, "YOOKASSA_SECRET_KEY"),
+        ({"AUTH0_DOMAIN": ""}, "AUTH0_DOMAIN"),
+        ({"AUTH0_WEBHOOK_TOKEN": "auth0-hook-local"}, "AUTH0_WEBHOOK_TOKEN"),
+        ({"AUTH0_WEBHOOK_TOKEN": "short"}, "AUTH0_WEBHOOK_TOKEN"),
+        ({"AUTH0_CLIENT_ID": "c", "AUTH0_CLIENT_SECRET": "coursebus-m2m-local"}, "AUTH0_CLIENT_SECRET"),
+        ({"EMAIL_WEBHOOK_SECRET": "whsec_bG9jYWwgbWFpbCByZXBvcnRz"}, "EMAIL_WEBHOOK_SECRET"),
+        ({"PUBLIC_URL": "http://api.example.com", "RETURN_URL_ORIGINS": "https://a.example"}, "PUBLIC_URL"),
+        ({"STREAM_URL": "http://stream.example.com"}, "STREAM_URL"),
+        ({"CORS_ORIGINS": "*"}, "CORS_ORIGINS"),
+        ({"RETURN_URL_ORIGINS": "*"}, "RETURN_URL_ORIGINS"),
+        ({"RATE_LIMITS": "off"}, "RATE_LIMITS"),
+        ({"WEBHOOK_ALLOW_LOOPBACK": "on"}, "WEBHOOK_ALLOW_LOOPBACK"),
+        ({"FAULT_INJECTION": "x"}, "FAULT_INJECTION"),
+        ({"TEST_CLOCK_URL": "x"}, "TEST_CLOCK_URL"),
+        *(({name: ""}, name) for name in SERVERS if name.endswith(("_URL", "_SERVERS"))),
+        ({"KAFKA_USERNAME": ""}, "KAFKA_SECURITY_PROTOCOL"),
+        ({"KAFKA_PASSWORD": ""}, "KAFKA_SECURITY_PROTOCOL"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}, "KAFKA_SECURITY_PROTOCOL"),
+        ({"KAFKA_SECURITY_PROTOCOL": "", "KAFKA_PASSWORD": "", "KAFKA_USERNAME": ""}, "KAFKA_SECURITY_PROTOCOL"),
+        ({"KAFKA_CA_FILE": "/nowhere/ca.pem"}, "KAFKA_CA_FILE"),
+        ({"PAYMENTS_DATABASE_URL": "postgresql://coursebus@db.example/payments"}, "PAYMENTS_DATABASE_URL"),
+        ({"REDIS_URL": "redis://queue.example/0"}, "REDIS_URL"),
+        ({"CACHE_URL": "rediss://cache.example/0"}, "CACHE_URL"),
+        ({"DATABASE_URL": "postgresql+psycopg2://coursebus:pw@db.example/coursebus"}, "DATABASE_URL"),
+        ({"MONGO_URL": "mongodb://mongo.example/coursebus?tls=true"}, "MONGO_URL"),
+        ({"SMTP_URL": "smtp+insecure://mail.example"}, "SMTP_URL"),
+        ({"SMTP_URL": "smtp+insecure://u:pw@mail.example", "ALLOW_PLAINTEXT_SERVERS": "on"}, "SMTP_URL"),
+    ],
+    ids=str,
+)
+def test_production_rejects_unsafe_setting(changes, named):
+    lines = check_settings(PRODUCTION | STRIPE | changes)
+
+    assert lines
+    assert all(line.startswith(f"{named} ") for line in lines)
+
+
+def test_all_errors_are_reported_together():
+    assert len(check_settings({"ENVIRONMENT": "production"})) > 8
+
+
+def test_explicit_exceptions_are_allowed():
+    plain = {"REDIS_URL": "redis://queue/0", "SMTP_URL": "smtp+insecure://mail", "ALLOW_PLAINTEXT_SERVERS": "on"}
+    plain |= {"KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT"}
+    trial = {"STRIPE_SECRET_KEY": "sk_test_1", "PAYMENT_TEST_KEYS": "on"}
+
+    assert check_settings(PRODUCTION | STRIPE | plain | trial) == []
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"AUTH0_DOMAIN": "tenant.eu.auth0.com"}, ["SECRET_KEY"]),
+        (STRIPE | {"STRIPE_WEBHOOK_SECRET": "whsec_local"}, ["STRIPE_WEBHOOK_SECRET"]),
+        ({"YOOKASSA_SHOP_ID": "1"}, ["YOOKASSA_SECRET_KEY"]),
+    ],
+)
+def test_published_secret_is_rejected_with_real_server(environ, named):
+    assert [line.split()[0] for line in check_settings(environ)] == named
+
+
+@pytest.mark.parametrize("secret", ["whsec_no base64!", "whsec_abc", "whsec_", "plain-secret", "whsec_Zm9v,whsec_abc"])
+def test_non_base64_webhook_secret_is_rejected_at_startup(secret):
+    lines = check_settings({"SMTP_URL": "smtps://mail.example", "EMAIL_WEBHOOK_SECRET": secret})
+
+    assert lines == [
+        "EMAIL_WEBHOOK_SECRET must be base64 after whsec_, as the provider shows it: no webhook would be accepted"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "environ"),
+    [
+        ("STRIPE_WEBHOOK_SECRETS", {"STRIPE_SECRET_KEY": "sk_live_1"}),
+        ("AUTH0_WEBHOOK_TOKENS", {"AUTH0_DOMAIN": "tenant.eu.auth0.com"}),
+        ("EMAIL_WEBHOOK_SECRETS", {"SMTP_URL": "smtps://mail.example"}),
+    ],
+)
+def test_real_server_without_a_secret_trusts_no_webhook(name, environ):
+    code = f"import settings; print(settings.{name})"
+    completed = subprocess.run(
+        [sys.executable, "-c", code], cwd=settings.ROOT, env=environ, capture_output=True, check=True
+    )
+
+    assert completed.stdout == b"()\n"
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+@pytest.mark.parametrize("name", ["DATABASE_URL", "COURSES_DATABASE_URL"])
+def test_every_postgresql_scheme_uses_the_installed_driver(scheme, name):
+    code = "import settings; print(settings.database_url('courses'))"
+    environ = {name: f"{scheme}://shop:pw@db.example/shop"}
+    completed = subprocess.run(
+        [sys.executable, "-c", code], cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=True
+    )
+
+    assert completed.stdout == "postgresql+psycopg2://shop:pw@db.example/shop\n"
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"DATABASE_URL": "mysql://shop:pw@db.example/shop"}, "DATABASE_URL must begin with postgresql://, not mysql:"),
+        ({"LOG_READS": "maybe"}, "LOG_READS must be on or off, not 'maybe'"),
+        ({"PORT_BASE": "8k"}, "PORT_BASE must be a whole number, not '8k'"),
+        ({"WEBHOOK_RETRY_DELAYS_SECONDS": "5,x"}, "WEBHOOK_RETRY_DELAYS_SECONDS must be whole numbers"),
+        ({"KAFKA_SASL_MECHANISM": "GSSAPI"}, "KAFKA_SASL_MECHANISM must be"),
+        ({"SECRET_KEY_FILE": "/nowhere/key"}, "SECRET_KEY_FILE cannot be read"),
+        ({"SECRET_KEY": "a", "SECRET_KEY_FILE": "/nowhere/key"}, "SECRET_KEY and SECRET_KEY_FILE are both set"),
+    ],
+)
+def test_invalid_value_is_reported_and_stops_every_process(environ, message):
+    started = subprocess.run(
+        [sys.executable, "-c", "import settings"],
+        cwd=settings.ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert started.returncode == 1
+    assert started.stderr.startswith(message)
+    assert check_settings(environ)[0].startswith(message)
+
+
+def test_invalid_and_unsafe_values_are_reported_together():
+    lines = check_settings(PRODUCTION | STRIPE | {"PORT_BASE": "x", "LOG_LEVEL": "loud", "RATE_LIMITS": "off"})
+
+    assert [line.split()[0] for line in lines] == ["PORT_BASE", "LOG_LEVEL", "RATE_LIMITS"]
+
+
+def test_every_secret_can_be_read_from_a_file(tmp_path):
+    (tmp_path / "key").write_text(f"{LONG}\n")
+    (tmp_path / "database").write_text(SERVERS["DATABASE_URL"])
+    from_files = {"SECRET_KEY_FILE": str(tmp_path / "key"), "DATABASE_URL_FILE": str(tmp_path / "database")}
+    environ = {name: value for name, value in PRODUCTION.items() if f"{name}_FILE" not in from_files}
+
+    assert check_settings(environ | STRIPE | from_files) == []
+    assert f"file {tmp_path / 'key'}" in explain_settings(from_files).stdout
+
+
+def test_empty_secret_file_is_an_error(tmp_path):
+    (tmp_path / "key").write_text("\n")
+
+    assert check_settings({"SECRET_KEY_FILE": str(tmp_path / "key")})[0].startswith("SECRET_KEY_FILE is empty")
+
+
+def test_explanation_shows_value_and_source_and_masks_secrets():
+    secret = "s3cr3t"
+    names = [name for name in settings.read.settings if name.endswith(("SECRET", "TOKEN", "PASSWORD", "_KEY", "_AUTH"))]
+    urls = {
+        "DATABASE_URL": f"postgresql://shop@db.example/shop?password={secret}&sslmode=require",
+        "REDIS_URL": f"redis://:{secret}@queue.example/0",
+        "MONGO_URL": f"mongodb://shop:{secret}@a.example:27017,b.example:27017/shop",
+        "SMTP_URL": f"smtps://shop:{secret}@mail.example",
+    }
+    completed = explain_settings(dict.fromkeys(names, f"whsec_{secret}") | urls | {"PORT_BASE": "9000"})
+
+    assert len(names) >= 9
+    assert secret not in completed.stdout + completed.stderr
+    assert "redis://:********@queue.example/0" in completed.stdout
+    shown = {line.split()[0]: line.split()[1:] for line in completed.stdout.splitlines() if line.startswith("  ")}
+    assert shown["PORT_BASE"] == ["9000", "environment"]
+    assert shown["KAFKA_BOOTSTRAP_SERVERS"] == ["127.0.0.1:9092", "default"]
+    assert set(names) <= set(shown)
+
+
+def test_process_is_not_asked_for_settings_of_others():
+    needed = USED_SETTINGS["gateway"] | {"REDIS_URL", "ENVIRONMENT"}
+    environ = {name: value for name, value in (PRODUCTION | STRIPE).items() if name in needed}
+
+    assert check_settings(environ, "gateway") == []
+    assert "DATABASE_URL" in {line.split()[0] for line in check_settings(environ, "bridge")}
+    assert "STRIPE_SECRET_KEY" in {line.split()[0] for line in check_settings(environ)}
+
+
+def test_unknown_process_is_a_usage_error():
+    completed = explain_settings({}, "gatway")
+
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("usage: python -m settings [gateway|")
