@@ -20,6 +20,7 @@ from uuid import uuid4
 import requests
 from redis import Redis
 
+from core.bus import jobs, operations
 from ops.dev.ports import OFFSETS, free_base
 from ops.dev.processes import SERVERS
 from ops.dev.stack import Stack
@@ -37,7 +38,8 @@ from .snapshot import lag, take_snapshot, wait_until_idle
 
 Found = TypeVar("Found")
 
-TIMEOUT_SECONDS = 120
+# A killed worker's operation or job resumes when its lease has expired. A shorter limit fails although nothing is lost.
+TIMEOUT_SECONDS = 120 + max(operations.LEASE, jobs.LEASE).total_seconds()
 
 
 class ChaosPlatform:

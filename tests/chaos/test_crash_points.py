@@ -11,7 +11,7 @@ import pytest
 from tests.support.platform import Platform
 from tests.support.polling import eventually
 
-from .chaos_platform import ChaosPlatform, Learner
+from .chaos_platform import TIMEOUT_SECONDS, ChaosPlatform, Learner
 from .checker import Finding
 
 Scenario = Callable[[Learner], None]
@@ -131,7 +131,7 @@ class Scenarios:
             learner.enrol(self._chaos_platform.free_courses[0]["id"])
         self._chaos_platform.arm(point.name, victim=point.victim)
         scenario = self._pool.submit(lambda: point.scenario(learner) or learner)
-        eventually(lambda: self._chaos_platform.has_triggered, f"a process at {point.name!r}", seconds=90)
+        eventually(lambda: self._chaos_platform.has_triggered, f"a process at {point.name!r}", seconds=TIMEOUT_SECONDS)
         return scenario
 
 

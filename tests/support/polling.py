@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 Found = TypeVar("Found")
 
 
-def eventually(check: Callable[[], Found], what: str = "the condition", *, seconds: float = 15) -> Found:
+def eventually(check: Callable[[], Found], what: str = "the condition", *, seconds: float = 30) -> Found:
     """Call ``check`` until its result is true; return that result. Fails after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (found := poll_once(check)):
