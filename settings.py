@@ -149,9 +149,11 @@ EVENT_FEED_RETENTION_DAYS = read.number("EVENT_FEED_RETENTION_DAYS", 14)
 # The audit looks back this far for published events that no handler processed, and redelivers them.
 AUDIT_WINDOW_HOURS = read.number("AUDIT_WINDOW_HOURS", 24)
 AUDIT_EVERY_SECONDS = read.number("AUDIT_EVERY_SECONDS", 60)
-# Events of one service that a bridge may have in the queue or with a worker: more than the worker has threads, so that
-# none is idle, but not many more, because commands wait behind them.
-EVENTS_IN_FLIGHT = read.number("EVENTS_IN_FLIGHT", 64)
+# Messages with events that a bridge may have in the queue of a service or with its workers: more than a worker has
+# threads, so that none is idle, but not many more, because commands wait behind them.
+EVENT_MESSAGES_IN_FLIGHT = read.number("EVENT_MESSAGES_IN_FLIGHT", 6)
+# Events of different keys that one message may carry. A worker handles them in one transaction.
+EVENTS_PER_MESSAGE = read.number("EVENTS_PER_MESSAGE", 16)
 # How long an event is retried after transient errors before it becomes a dead letter, which can be replayed.
 EVENT_WAIT_SECONDS = read.number("EVENT_WAIT_SECONDS", 3600)
 

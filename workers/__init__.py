@@ -7,16 +7,17 @@ its schema.
 """
 
 from .common import dead_letters, maintenance, operations, personal_data, quarantine, staff_actions
-from .runtime import watchdog
+from .runtime import event_messages, watchdog
 from .runtime.jobs import job
 from .runtime.metrics import database_metric
 from .runtime.projections import projection
 from .runtime.tasks import task
 
-# common/ has the tasks of every service; importing it registers them.
+# These modules have the tasks of every service; importing them registers the tasks.
 __all__ = [
     "database_metric",
     "dead_letters",
+    "event_messages",
     "job",
     "maintenance",
     "operations",

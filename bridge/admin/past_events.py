@@ -112,6 +112,7 @@ class _Redelivery:
             may_start = self._buffer.add(record)
         if may_start:
             self._start(record)
+            self._dispatcher.send_ready(self._handler.partition(".")[0])
 
     def _wait_for(self, ready: Callable[[], bool]) -> None:
         while not self._changed.wait_for(ready, _CHECK_SECONDS):

@@ -26,18 +26,20 @@ from bridge.record import Partition, Record, cloudevent_attributes
 from core.fault_injection import crash_point
 from core.log import get_logger
 from core.messaging import task_queue
+from core.messaging.event_messages import HANDLE_EVENTS, Delivery
 from core.redis import queue_redis
 from models.errors import DomainError
 
 from .dead_letter_store import DeadLetters
-from .outbound import Outbound, Pending, State, task_id_of
+from .outbound import Outbound, OutboundMessage, Pending, State, task_id_of
 from .queue_inspection import QueueSnapshot, inspect_queues
 
 log = get_logger(__name__)
 
 REPLY_TIMEOUT_SECONDS = 1.0  # without a reply for this long, check whether the message still exists
 LOST_CHECK_SECONDS = 0.25  # interval of that check
-UNACKED_TIMEOUT_SECONDS = 3.0  # a worker that holds a message for longer may be dead
+UNACKED_TIMEOUT_SECONDS = 3.0  # a worker that holds a message for longer may be dead …
+UNACKED_TIMEOUT_PER_EVENT_SECONDS = 0.1  # … or for this much longer for each further event in the message
 MISSED_CHECKS_UNTIL_LOST = (
     2  # while a worker takes a message, it is briefly neither in the queue nor in the worker's unacked hash
 )
@@ -82,8 +84,8 @@ class Dispatcher(threading.Thread):
     def dispatch(self, handler: str, record: Record, done: Callable[[], None]) -> None:
         """Send ``record`` to ``handler``; call ``done`` when it is handled or dead-lettered.
 
-        ``done`` is called from another thread. If another caller dispatched the same event to the handler and it is
-        still pending, it is not sent twice; both callbacks are called.
+        ``send_ready`` sends what was dispatched. ``done`` is called from another thread. If another caller dispatched
+        the same event to the handler and it is still pending, it is not sent twice; both callbacks are called.
         """
         with self._lock:
             if pending := self._pending.get(task_id_of(handler, record.event_id)):
@@ -92,7 +94,24 @@ class Dispatcher(threading.Thread):
             pending = Pending(handler, record, [done])
             self._pending[pending.task_id] = pending
         pending.parked = self._dead_letters.is_blocked(handler, record.key)
-        self._park_or_send(pending)
+        self._park_or_queue(pending)
+
+    def send_ready(self, service: str) -> None:
+        """Send the events of ``service`` that are ready, up to EVENT_MESSAGES_IN_FLIGHT messages.
+
+        Bounded, because the caller may be a consumer's thread, which must not send for all others without end.
+        """
+        for _ in range(settings.EVENT_MESSAGES_IN_FLIGHT):
+            with self._lock:
+                message = self._outbound[service].take()
+            if message is None:
+                return
+            try:
+                self._send(service, message)
+            except DomainError:  # the queue is full, or Redis does not answer
+                with self._lock:
+                    self._outbound[service].put_back(message, pause_seconds=QUEUE_PAUSE_SECONDS)
+                return
 
     def discard_unsent(self, service: str, partitions: Iterable[Partition]) -> list[Record]:
         """Discard unsent events of revoked partitions and return them. Events in flight stay until their reply."""
@@ -132,7 +151,7 @@ class Dispatcher(threading.Thread):
         self._read_replies(_TICK_SECONDS)
         self._release_delayed()
         for service in list(self._outbound):
-            self._send_ready(service)
+            self.send_ready(service)
         if time.monotonic() >= self._next_check_at:
             self._next_check_at = time.monotonic() + LOST_CHECK_SECONDS
             self._measure()
@@ -153,16 +172,25 @@ class Dispatcher(threading.Thread):
 
     def _on_reply(self, reply: dict[str, Any]) -> None:
         with self._lock:
-            pending = self._pending.get(reply["task_id"])
-            if pending is None:
-                return  # a duplicate reply: the event was sent twice
-            was_in_flight = self._outbound[pending.service].in_flight.pop(pending.task_id, None) is not None
-        if "result" in reply:
-            self._finish(pending, handled=True)
-        elif "poison" in reply:
-            self._enqueue_dead_letter(pending, pending.last_error)
-        elif was_in_flight:
-            self._schedule_retry(pending, reply)
+            answered = self._answered_by(reply["task_id"])
+            ended = [(pending, bool(self._outbound[pending.service].end(pending.task_id))) for pending in answered]
+        for pending, was_in_flight in ended:
+            if "result" in reply:
+                self._finish(pending, handled=True)
+            elif "poison" in reply:
+                self._enqueue_dead_letter(pending, pending.last_error)
+            elif was_in_flight:
+                self._schedule_retry(pending, reply)
+
+    def _answered_by(self, task_id: str) -> list[Pending]:
+        """Return the event with ``task_id``, or those of a message that the worker could not read.
+
+        An unknown id is that of a duplicate reply: the event was sent twice.
+        """
+        if pending := self._pending.get(task_id):
+            return [pending]
+        in_flight = (each for outbound in self._outbound.values() for each in outbound.in_flight.values())
+        return [pending for pending in in_flight if pending.message_id == task_id]
 
     def _schedule_retry(self, pending: Pending, reply: dict[str, Any]) -> None:
         """Schedule a retry with exponential backoff.
@@ -202,16 +230,15 @@ class Dispatcher(threading.Thread):
 
     # Sending.
 
-    def _park_or_send(self, pending: Pending) -> None:
+    def _park_or_queue(self, pending: Pending) -> None:
         if pending.parked:
             self._enqueue_dead_letter(pending, PARKED)
         else:
-            self._make_ready(pending)
+            self._queue(pending)
 
-    def _make_ready(self, pending: Pending) -> None:
+    def _queue(self, pending: Pending) -> None:
         with self._lock:
             self._outbound[pending.service].add(pending)
-        self._send_ready(pending.service)
 
     def _delay(self, pending: Pending, seconds: float) -> None:
         with self._lock:
@@ -225,37 +252,40 @@ class Dispatcher(threading.Thread):
                 due.append(heapq.heappop(self._delayed)[2])
         for pending in due:
             if pending.state is State.DELAYED:
-                self._park_or_send(pending)
+                self._park_or_queue(pending)
 
-    def _send_ready(self, service: str) -> None:
-        """Send events of ``service`` up to EVENTS_IN_FLIGHT.
+    def _send(self, service: str, message: OutboundMessage) -> None:
+        if len(message.events) == 1:
+            [pending] = message.events
+            event = {"event": pending.record.value}
+            task_queue.enqueue(pending.handler, event, self._envelope(pending), task_id=message.id)
+        else:
+            # Handlers lock rows in this order, so that two messages with events of the same keys do not deadlock.
+            events = sorted(message.events, key=lambda pending: pending.record.key)
+            deliveries = [
+                Delivery(
+                    handler=pending.handler,
+                    task_id=pending.task_id,
+                    event=pending.record.value,
+                    envelope=self._envelope(pending),
+                )
+                for pending in events
+            ]
+            envelope = task_queue.Envelope(reply_to=self._reply_to)
+            task_queue.enqueue(f"{service}.{HANDLE_EVENTS}", {"deliveries": deliveries}, envelope, task_id=message.id)
+        for pending in message.events:
+            crash_point("sent", pending.handler)
 
-        Bounded, because the caller may be a consumer's thread, which must not send for all others without end.
-        """
-        for _ in range(settings.EVENTS_IN_FLIGHT):
-            with self._lock:
-                pending = self._outbound[service].take()
-            if pending is None:
-                return
-            try:
-                self._send(pending)
-            except DomainError:  # the queue is full, or Redis does not answer
-                with self._lock:
-                    self._outbound[service].put_back(pending, pause_seconds=QUEUE_PAUSE_SECONDS)
-                return
-
-    def _send(self, pending: Pending) -> None:
-        record = pending.record
-        envelope = task_queue.Envelope(
+    def _envelope(self, pending: Pending) -> task_queue.Envelope:
+        headers = pending.record.headers
+        return task_queue.Envelope(
             reply_to=self._reply_to,
-            request_id=record.headers.get("ce_correlationid"),
-            traceparent=record.headers.get("traceparent"),
-            event_id=record.event_id,
-            event_headers=cloudevent_attributes(record.headers),
+            request_id=headers.get("ce_correlationid"),
+            traceparent=headers.get("traceparent"),
+            event_id=pending.record.event_id,
+            event_headers=cloudevent_attributes(headers),
             attempt=pending.attempt,
         )
-        task_queue.enqueue(pending.handler, {"event": record.value}, envelope, task_id=pending.task_id)
-        crash_point("sent", pending.handler)
 
     # Lost messages.
 
@@ -275,17 +305,18 @@ class Dispatcher(threading.Thread):
         self._drain_replies()  # a worker replies before it acknowledges: the reply may already be there
         for pending in overdue:
             with self._lock:
-                in_flight = self._outbound[pending.service].in_flight
-                is_lost = in_flight.get(pending.task_id) is pending and _is_lost(pending, queues[pending.service], now)
+                outbound = self._outbound[pending.service]
+                is_in_flight = outbound.in_flight.get(pending.task_id) is pending
+                is_lost = is_in_flight and _is_lost(pending, queues[pending.service], now)
                 if is_lost:
-                    del in_flight[pending.task_id]
+                    outbound.end(pending.task_id)
                     pending.attempt += 1  # the message may have crashed the worker
                     pending.resends += 1
-                    self._outbound[pending.service].add(pending)
+                    outbound.add(pending)
             if is_lost:
                 EVENTS_RESENT.labels(pending.service).inc()
                 log.info("message lost, event resent", handler=pending.handler, event_id=pending.record.event_id)
-                self._send_ready(pending.service)
+                self.send_ready(pending.service)
 
     def _drain_replies(self) -> None:
         for _ in range(10):
@@ -318,7 +349,8 @@ class Dispatcher(threading.Thread):
             self._finish(pending, handled=False)
         else:
             pending.parked = False  # its key is free again
-            self._make_ready(pending)
+            self._queue(pending)
+        self.send_ready(pending.service)
 
     def _measure(self) -> None:
         with self._lock:
@@ -337,10 +369,11 @@ def _is_lost(pending: Pending, queue: QueueSnapshot, now: float) -> bool:
     The messages of a killed worker stay in its unacked hash, so the first lease is short. It doubles with each
     redelivery, so that slow handlers can finish.
     """
-    if pending.task_id in queue.held:
+    if pending.message_id in queue.held:
         pending.missed_checks = 0
         pending.held_since = pending.held_since or now
-        lease_seconds = min(UNACKED_TIMEOUT_SECONDS * 2**pending.resends, MAX_BACKOFF_SECONDS)
+        first_lease_seconds = UNACKED_TIMEOUT_SECONDS + UNACKED_TIMEOUT_PER_EVENT_SECONDS * (pending.sent_with - 1)
+        lease_seconds = min(first_lease_seconds * 2**pending.resends, MAX_BACKOFF_SECONDS)
         return queue.has_passed(pending.sent_at_utc) and now - pending.held_since > lease_seconds
     pending.missed_checks = pending.missed_checks + 1 if queue.has_passed(pending.sent_at_utc) else 0
     return pending.missed_checks >= MISSED_CHECKS_UNTIL_LOST

@@ -1,16 +1,19 @@
 """The events that the bridge holds for one service: ready to be sent, in flight, or waiting for a retry."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import settings
 from bridge.record import Record, is_fresh
 
-_OLD_EVERY = 4  # while both kinds wait, every fourth event sent is an old one, so that old ones make progress
+_OLD_EVERY = 4  # while both kinds wait, every fourth message has old events, so that old ones make progress
+MESSAGE_MAX_BYTES = 256 * 2**10  # of the events that are sent together
+# Their handlers read or change all data of a person, so other events must not wait for them in one transaction.
+SENT_ALONE = {"USER_EXPORT_REQUESTED", "USER_DELETED"}
 
 
 class State(Enum):
@@ -37,6 +40,8 @@ class Pending:
     waiting_since: float | None = None  # monotonic: time of the first transient error
     last_error: str = "no reply"
     resends: int = 0  # because the message was lost
+    message_id: str = ""  # id of the message that it was sent with
+    sent_with: int = 1  # number of events in that message
     sent_at: float = 0.0  # monotonic
     sent_at_utc: float = 0.0  # seconds since 1970, as in the message
     held_since: float | None = None  # monotonic: when the message was first seen in a worker's unacked hash
@@ -50,8 +55,15 @@ class Pending:
     def service(self) -> str:
         return self.handler.partition(".")[0]
 
-    def mark_sent(self) -> None:
+    @property
+    def is_sent_alone(self) -> bool:
+        """Return whether the event gets a message of its own: it may be what made a message fail, or it is large."""
+        was_tried = self.attempt > 1 or self.consecutive_refusals > 0
+        return was_tried or self.record.type in SENT_ALONE or self.record.size > MESSAGE_MAX_BYTES
+
+    def mark_sent(self, message_id: str, sent_with: int) -> None:
         self.state = State.IN_FLIGHT
+        self.message_id, self.sent_with = message_id, sent_with
         self.sent_at, self.sent_at_utc = time.monotonic(), time.time()
         self.held_since, self.missed_checks = None, 0
 
@@ -61,45 +73,87 @@ def task_id_of(handler: str, event_id: str) -> str:
     return str(uuid5(NAMESPACE_URL, f"{handler} {event_id}"))
 
 
+@dataclass(frozen=True)
+class OutboundMessage:
+    """Events that are sent together."""
+
+    id: str
+    events: list[Pending]
+
+
 class Outbound:
     """The events to send to the queue of one service, and those in flight. Not thread-safe: the owner holds a lock.
 
-    At most EVENTS_IN_FLIGHT messages are in the queue or with a worker; the rest waits here. So commands do not wait
-    behind a long queue, and few messages are lost if Redis loses its data.
+    At most EVENT_MESSAGES_IN_FLIGHT messages are in the queue or with a worker; the rest waits here. So commands do not
+    wait behind a long queue, few messages are lost if Redis loses its data, and the events that come while the workers
+    are busy are sent together.
     """
 
     def __init__(self) -> None:
         self._fresh: deque[Pending] = deque()
         self._old: deque[Pending] = deque()
         self._take_count = 0
+        self._unanswered: Counter[str] = Counter()  # number of events in flight, by message
         self.in_flight: dict[str, Pending] = {}  # by task id, in the order in which they were sent
         self.paused_until = 0.0  # monotonic: the queue is full, or Redis does not answer
 
     def add(self, pending: Pending) -> None:
         """Queue ``pending`` to be sent."""
         pending.state = State.READY
-        (self._fresh if is_fresh(pending.record.headers.get("ce_time", "")) else self._old).append(pending)
+        self._queue_of(pending).append(pending)
 
-    def take(self) -> Pending | None:
-        """Return the next event to send and mark it as in flight; None if nothing may be sent now."""
-        if len(self.in_flight) >= settings.EVENTS_IN_FLIGHT or time.monotonic() < self.paused_until:
+    def take(self) -> OutboundMessage | None:
+        """Return the next events to send and mark them as in flight; None if nothing may be sent now."""
+        if len(self._unanswered) >= settings.EVENT_MESSAGES_IN_FLIGHT or time.monotonic() < self.paused_until:
             return None
-        while chosen := self._choose():
-            pending = chosen.popleft()
-            if pending.state is State.READY:
-                pending.mark_sent()
-                self.in_flight[pending.task_id] = pending
-                return pending
+        self._take_count += 1
+        queues = (self._old, self._fresh) if self._take_count % _OLD_EVERY == 0 else (self._fresh, self._old)
+        for queue in queues:
+            if events := _take_together(queue):
+                return self._mark_sent(events)
         return None
 
-    def put_back(self, pending: Pending, *, pause_seconds: float) -> None:
+    def end(self, task_id: str) -> Pending | None:
+        """Return the event that was in flight as ``task_id`` and remove it; None if it was not in flight."""
+        pending = self.in_flight.pop(task_id, None)
+        if pending:
+            self._unanswered[pending.message_id] -= 1
+            if not self._unanswered[pending.message_id]:
+                del self._unanswered[pending.message_id]
+        return pending
+
+    def put_back(self, message: OutboundMessage, *, pause_seconds: float) -> None:
         """Undo ``take`` for a message that could not be sent, and send nothing for ``pause_seconds``."""
         self.paused_until = time.monotonic() + pause_seconds
-        if self.in_flight.pop(pending.task_id, None) and pending.state is State.IN_FLIGHT:
-            pending.state = State.READY
-            (self._fresh if is_fresh(pending.record.headers.get("ce_time", "")) else self._old).appendleft(pending)
+        for pending in reversed(message.events):
+            if self.end(pending.task_id) and pending.state is State.IN_FLIGHT:
+                pending.state = State.READY
+                self._queue_of(pending).appendleft(pending)
 
-    def _choose(self) -> deque[Pending] | None:
-        self._take_count += 1
-        first, second = (self._old, self._fresh) if self._take_count % _OLD_EVERY == 0 else (self._fresh, self._old)
-        return first or second or None
+    def _mark_sent(self, events: list[Pending]) -> OutboundMessage:
+        # A single event is sent as the plain task of its handler, under its own id.
+        message = OutboundMessage(events[0].task_id if len(events) == 1 else str(uuid4()), events)
+        for pending in events:
+            pending.mark_sent(message.id, len(events))
+            self.in_flight[pending.task_id] = pending
+        self._unanswered[message.id] = len(events)
+        return message
+
+    def _queue_of(self, pending: Pending) -> deque[Pending]:
+        return self._fresh if is_fresh(pending.record.headers.get("ce_time", "")) else self._old
+
+
+def _take_together(queue: deque[Pending]) -> list[Pending]:
+    """Remove and return the first events of ``queue`` that may be sent in one message."""
+    taken, size = list[Pending](), 0
+    while queue and len(taken) < settings.EVENTS_PER_MESSAGE:
+        pending = queue[0]
+        if pending.state is State.READY:
+            size += pending.record.size
+            if taken and (pending.is_sent_alone or size > MESSAGE_MAX_BYTES):
+                break
+            taken.append(pending)
+        queue.popleft()
+        if pending.is_sent_alone and taken:
+            break
+    return taken

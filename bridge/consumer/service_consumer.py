@@ -120,6 +120,7 @@ class ServiceConsumer(threading.Thread):
         for record in self._accept(arrivals):
             self._start(record)
         self._start_recent(consumer)
+        self._dispatcher.send_ready(self.service)
         self._store_offsets(consumer)
 
     def _poll_messages(self, consumer: Consumer) -> None:

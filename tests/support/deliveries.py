@@ -1,8 +1,9 @@
 """Delivery of a message to its task like a Celery worker, including claims, commits and reply."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ import msgspec
 
 import celery_app
 from core.messaging import task_queue
+from core.messaging.event_messages import HANDLE_EVENTS, Delivery
 from core.redis import queue_redis
 
 
@@ -39,6 +41,27 @@ def deliver(
     run_task(task, msgspec.json.decode(msgspec.json.encode(message or {})), envelope, task_id=task_id)
     reply = queue_redis().lpop(reply_to)
     return msgspec.json.decode(reply) if isinstance(reply, bytes) else {}
+
+
+def deliver_together(
+    service: str, events: Sequence[tuple[str, UUID | str, Any]], event_headers: Sequence[dict[str, str]] = ()
+) -> list[dict[str, Any]]:
+    """Execute one message with ``events`` (handler, event id, event); return the reply to each of them."""
+    reply_to = f"reply:{uuid4()}"
+    deliveries = [
+        Delivery(
+            handler=handler,
+            task_id=str(uuid4()),
+            event=event,
+            envelope=task_queue.Envelope(reply_to=reply_to, event_id=str(event_id), event_headers=headers),
+        )
+        for (handler, event_id, event), headers in zip_longest(events, event_headers)
+    ]
+    message = msgspec.json.decode(msgspec.json.encode({"deliveries": deliveries}))
+    run_task(f"{service}.{HANDLE_EVENTS}", message, task_queue.Envelope(reply_to=reply_to), task_id="message")
+    sent: Any = queue_redis().lrange(reply_to, 0, -1)
+    replies = {reply["task_id"]: reply for reply in map(msgspec.json.decode, sent)}
+    return [replies[delivery.task_id] for delivery in deliveries]
 
 
 def run_task(task: str, message: dict[str, Any], envelope: task_queue.Envelope, *, task_id: str) -> None:

@@ -5,7 +5,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Self
 
 import msgspec
@@ -60,16 +59,17 @@ class FakeWorkers:
 
     def _run_task(self, message: dict) -> None:
         headers = message["headers"]
-        envelope = Envelope(**headers["envelope"])
+        _args, fields, _options = msgspec.json.decode(base64.b64decode(message["body"]))
+        envelopes = [headers["envelope"], *(each["envelope"] for each in fields.get("deliveries", []))]
         if self.drop_messages:
             self.drop_messages -= 1
             return
         if self.drop_replies:
             self.drop_replies -= 1
-            envelope = replace(envelope, reply_to=None)
-        self.runs[str(envelope.event_id)] += 1
-        _args, fields, _options = msgspec.json.decode(base64.b64decode(message["body"]))
+            for each in envelopes:
+                each["reply_to"] = None
+        self.runs.update(each["event_id"] for each in envelopes if each["event_id"])
         try:
-            run_task(headers["task"], fields, envelope, task_id=headers["id"])
+            run_task(headers["task"], fields, Envelope(**headers["envelope"]), task_id=headers["id"])
         except Killed:
             return

@@ -10,7 +10,7 @@ from core.log import get_logger
 from core.messaging.task_queue import Envelope
 from models.errors import TaskUnknown
 
-from .execution import TaskExecution, failure
+from .execution import TaskExecution, failure, run_after_commit
 
 log = get_logger(__name__)
 
@@ -48,6 +48,5 @@ class Consumer(CeleryConsumer):
             envelope = msgspec.convert(message.headers.get("envelope", {}), Envelope)
         except msgspec.ValidationError:
             return
-        TaskExecution(
-            task=name, task_id=task_id, envelope=envelope, response=failure(TaskUnknown(name))
-        ).run_after_commit()
+        response = failure(TaskUnknown(name))
+        run_after_commit(TaskExecution(task=name, task_id=task_id, envelope=envelope, response=response))

@@ -6,9 +6,11 @@ commit.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid5
 
@@ -199,35 +201,46 @@ class TaskExecution:
         if self.envelope.event_id and not claim_event(session, self.task, UUID(self.envelope.event_id)):
             raise AlreadyProcessed({"result": None})
 
-    def run_after_commit(self) -> None:
-        """Run the after-commit hooks and send the reply.
-
-        If Redis is down, they are lost: the client repeats its request, the bridge redelivers the event, and sweeps
-        find the work of lost hints.
-        """
-        crash_point("after the commit", self.task)
-        for hook in (*self.hooks_before_reply, self._send_reply, *self.hooks_after_reply):
-            try:
-                hook()
-            except (RedisError, DomainError) as error:
-                log.warning("after-commit hook failed", hook=getattr(hook, "__name__", "hook"), reason=str(error))
-        crash_point("after the reply", self.task)
-
     def discard_hooks(self) -> None:
         """Discard the after-commit hooks of a transaction that was rolled back."""
         self.hooks_before_reply.clear()
         self.hooks_after_reply.clear()
 
-    def _send_reply(self) -> None:
-        """Send the response to the caller's reply list and wake the relay, in one round trip."""
-        with queue_redis().pipeline(transaction=False) as pipeline:
-            if reply_to := self.envelope.reply_to:
-                pipeline.rpush(reply_to, msgspec.json.encode({"task_id": self.task_id, **self.response}))
-                pipeline.expire(reply_to, _REPLY_TTL_SECONDS)
-            if self.has_new_events:
-                pipeline.lpush(RELAY_HINT, 1)
-                pipeline.ltrim(RELAY_HINT, 0, 0)
-            pipeline.execute()
+
+def run_after_commit(*executions: TaskExecution) -> None:
+    """Run the after-commit hooks of ``executions`` and send their replies.
+
+    If Redis is down, they are lost: the client repeats its request, the bridge redelivers the event, and sweeps find
+    the work of lost hints.
+    """
+    for execution in executions:
+        crash_point("after the commit", execution.task)
+    hooks = [hook for execution in executions for hook in execution.hooks_before_reply]
+    hooks.append(partial(_send_replies, executions))
+    hooks += [hook for execution in executions for hook in execution.hooks_after_reply]
+    for hook in hooks:
+        try:
+            hook()
+        except (RedisError, DomainError) as error:
+            log.warning("after-commit hook failed", hook=getattr(hook, "__name__", "hook"), reason=str(error))
+    for execution in executions:
+        crash_point("after the reply", execution.task)
+
+
+def _send_replies(executions: Sequence[TaskExecution]) -> None:
+    """Send each response to the reply list of its caller and wake the relay, in one round trip."""
+    replies: dict[str, list[bytes]] = defaultdict(list)
+    for execution in executions:
+        if reply_to := execution.envelope.reply_to:
+            replies[reply_to].append(msgspec.json.encode({"task_id": execution.task_id, **execution.response}))
+    with queue_redis().pipeline(transaction=False) as pipeline:
+        for reply_to, encoded in replies.items():
+            pipeline.rpush(reply_to, *encoded)
+            pipeline.expire(reply_to, _REPLY_TTL_SECONDS)
+        if any(execution.has_new_events for execution in executions):
+            pipeline.lpush(RELAY_HINT, 1)
+            pipeline.ltrim(RELAY_HINT, 0, 0)
+        pipeline.execute()
 
 
 class Transactions:

@@ -42,15 +42,20 @@ _STATEMENT_TIMEOUT = "SET LOCAL statement_timeout = '5s'"
 @contextmanager
 def observe_execution(execution: TaskExecution) -> Iterator[None]:
     """Measure the waiting time and the duration of one execution, count its error and log its outcome."""
-    queue = execution.service
-    _wait_histogram(queue).observe(max(time.time() - execution.envelope.sent_at, 0))
+    waited_seconds = time.time() - execution.envelope.sent_at
     started_at = time.perf_counter()
     try:
         yield
     finally:
-        seconds, outcome = time.perf_counter() - started_at, _outcome(execution)
-        _duration_histogram(queue, execution.task, outcome).observe(seconds)
-        log.info("task ended", outcome=outcome, **{"event.duration": int(seconds * 1e9)})
+        observe_ended(execution, waited_seconds, time.perf_counter() - started_at)
+
+
+def observe_ended(execution: TaskExecution, waited_seconds: float, seconds: float) -> None:
+    """Record the waiting time and the duration of an ended execution, count its error and log its outcome."""
+    queue, outcome = execution.service, _outcome(execution)
+    _wait_histogram(queue).observe(max(waited_seconds, 0))
+    _duration_histogram(queue, execution.task, outcome).observe(seconds)
+    log.info("task ended", outcome=outcome, **{"event.duration": int(seconds * 1e9)})
 
 
 def _outcome(execution: TaskExecution) -> str:

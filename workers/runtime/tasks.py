@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeVar, get_type_hints
 from uuid import uuid4
 
@@ -23,7 +23,15 @@ from models.errors import DomainError, OutcomeUnknown, TransactionConflict
 from settings import SERVICES
 
 from .dependencies import DEPENDENCIES
-from .execution import AlreadyProcessed, PoisonMessage, TaskExecution, Transactions, failure, success
+from .execution import (
+    AlreadyProcessed,
+    PoisonMessage,
+    TaskExecution,
+    Transactions,
+    failure,
+    run_after_commit,
+    success,
+)
 from .metrics import observe_execution
 
 log = get_logger(__name__)
@@ -156,7 +164,7 @@ def register(name: str, definition: TaskDefinition) -> None:
         try:
             envelope = msgspec.convert(raw, Envelope)
         except msgspec.ValidationError as error:
-            _reject_envelope(name, self.request.id, raw, error)
+            reject_envelope(name, self.request.id, raw, error)
         else:
             execute_message(definition, TaskExecution(task=name, task_id=self.request.id, envelope=envelope), message)
 
@@ -166,18 +174,7 @@ def register(name: str, definition: TaskDefinition) -> None:
 
 def execute_message(definition: TaskDefinition, execution: TaskExecution, message: dict[str, Any]) -> None:
     """Execute one message and reply to its caller. An unexpected error is logged here once and not raised."""
-    with (
-        bind_context(
-            task=execution.task,
-            task_id=execution.task_id,
-            # A job is not caused by a request: new ids correlate the events that it publishes.
-            request_id=execution.envelope.request_id or uuid4().hex,
-            traceparent=execution.envelope.traceparent or new_traceparent(),
-            actor=execution.envelope.actor,
-            causation_id=execution.envelope.event_id or execution.envelope.causation_id or execution.task_id,
-        ),
-        observe_execution(execution),
-    ):
+    with context_of(execution), observe_execution(execution):
         crash_point("started", execution.task)
         try:
             execution.response = definition.execute(execution, message)
@@ -189,7 +186,21 @@ def execute_message(definition: TaskDefinition, execution: TaskExecution, messag
         except Exception as error:  # noqa: BLE001 it is logged, and the caller needs a reply
             execution.response = _crash_response(error)
             execution.discard_hooks()
-        execution.run_after_commit()
+        run_after_commit(execution)
+
+
+def context_of(execution: TaskExecution) -> AbstractContextManager[None]:
+    """Add the ids of ``execution`` to the log lines, and to the headers of the events recorded, within the block."""
+    envelope = execution.envelope
+    return bind_context(
+        task=execution.task,
+        task_id=execution.task_id,
+        # A job is not caused by a request: new ids correlate the events that it publishes.
+        request_id=envelope.request_id or uuid4().hex,
+        traceparent=envelope.traceparent or new_traceparent(),
+        actor=envelope.actor,
+        causation_id=envelope.event_id or envelope.causation_id or execution.task_id,
+    )
 
 
 def _crash_response(error: Exception) -> dict[str, Any]:
@@ -202,11 +213,10 @@ def _crash_response(error: Exception) -> dict[str, Any]:
     return {"crash": describe_error(error)}
 
 
-def _reject_envelope(name: str, task_id: str, raw: Any, error: msgspec.ValidationError) -> None:
+def reject_envelope(name: str, task_id: str, raw: Any, error: msgspec.ValidationError) -> None:
     """Reply to a message with an invalid envelope, so that its caller does not wait until the deadline."""
     log.error("envelope not readable", task=name, task_id=task_id, reason=str(error))
     reply_to = raw.get("reply_to") if isinstance(raw, dict) else None
     envelope = Envelope(reply_to=reply_to if isinstance(reply_to, str) else None)
-    TaskExecution(
-        task=name, task_id=task_id, envelope=envelope, response={"crash": describe_error(error)}
-    ).run_after_commit()
+    response = {"crash": describe_error(error)}
+    run_after_commit(TaskExecution(task=name, task_id=task_id, envelope=envelope, response=response))

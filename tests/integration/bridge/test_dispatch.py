@@ -1,7 +1,9 @@
 """The dispatcher handles replies, lost messages and backlogs. The test plays the worker."""
 
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -14,6 +16,7 @@ from bridge.consumer.dead_letter_store import DeadLetters
 from bridge.consumer.dispatch import Dispatcher
 from bridge.record import Record
 from core.db import new_id, utc_now
+from core.messaging import task_queue
 from core.redis import queue_redis
 from models.errors import ProjectionNotReady
 from tests.support.databases import Database
@@ -69,6 +72,7 @@ def dispatcher(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disp
     monkeypatch.setattr(dispatch, "LOST_CHECK_SECONDS", 0.1)
     monkeypatch.setattr(dispatch, "UNACKED_TIMEOUT_SECONDS", 0.3)
     monkeypatch.setattr(dispatch, "MAX_BACKOFF_SECONDS", 0.2)
+    monkeypatch.setattr(settings, "EVENTS_PER_MESSAGE", 1)  # other values have tests of their own below
     stop = Event()
     running = Dispatcher(stop, DeadLetters())
     running.start()
@@ -85,6 +89,7 @@ def make_record(offset: int = 0, *, key: str = "ann", **headers: str) -> Record:
 def dispatch_all(dispatcher: Dispatcher, done: Done, *records: Record) -> None:
     for record in records:
         dispatcher.dispatch(HANDLER, record, done(record))
+    dispatcher.send_ready(SERVICE)
 
 
 def stored_dead_letters(database: Database) -> list[tuple[str, str]]:
@@ -184,6 +189,7 @@ def test_failed_callback_ends_the_dispatcher_thread(dispatcher, worker):
         raise ValueError
 
     dispatcher.dispatch(HANDLER, make_record(), fail)
+    dispatcher.send_ready(SERVICE)
     worker.reply(worker.take(), result=None)
 
     eventually(lambda: not dispatcher.is_alive(), "the end of the thread")
@@ -220,7 +226,7 @@ def test_event_dispatched_twice_is_sent_once(dispatcher, worker, done):
 
 
 def test_messages_in_flight_are_bounded(dispatcher, worker, done, monkeypatch):
-    monkeypatch.setattr(settings, "EVENTS_IN_FLIGHT", 5)
+    monkeypatch.setattr(settings, "EVENT_MESSAGES_IN_FLIGHT", 5)
     dispatch_all(dispatcher, done, *(make_record(number, key=f"key {number}") for number in range(50)))
     assert_never(lambda: worker.waiting() > 5, "more messages in flight than allowed", seconds=0.8)
 
@@ -232,7 +238,7 @@ def test_messages_in_flight_are_bounded(dispatcher, worker, done, monkeypatch):
 
 
 def test_fresh_events_are_sent_before_backlog_without_starvation(dispatcher, worker, done, monkeypatch):
-    monkeypatch.setattr(settings, "EVENTS_IN_FLIGHT", 1)
+    monkeypatch.setattr(settings, "EVENT_MESSAGES_IN_FLIGHT", 1)
     long_ago = "2026-01-01T00:00:00Z"
     dispatch_all(
         dispatcher, done, *(make_record(number, key=f"old {number}", ce_time=long_ago) for number in range(100))
@@ -248,7 +254,7 @@ def test_fresh_events_are_sent_before_backlog_without_starvation(dispatcher, wor
 
 
 def test_unsent_events_of_revoked_partition_are_dropped(dispatcher, worker, done, monkeypatch):
-    monkeypatch.setattr(settings, "EVENTS_IN_FLIGHT", 1)
+    monkeypatch.setattr(settings, "EVENT_MESSAGES_IN_FLIGHT", 1)
     sent, unsent = make_record(0), make_record(1, key="bob")
     dispatch_all(dispatcher, done, sent, unsent)
     assert dispatcher.discard_unsent(SERVICE, [("progress", 0)]) == [unsent]
@@ -258,6 +264,86 @@ def test_unsent_events_of_revoked_partition_are_dropped(dispatcher, worker, done
     eventually(lambda: done.offsets == [0], "the event in flight")
     assert_never(worker.waiting, "the other event")
     assert len(dispatcher) == 0
+
+
+# Messages with several events.
+
+
+def deliveries(worker: Worker) -> list[dict[str, Any]]:
+    """Take the next message and return the events in it."""
+    message = eventually(lambda: queue_redis().rpop(SERVICE), "a message", seconds=10)
+    [_, arguments, _] = msgspec.json.decode(b64decode(msgspec.json.decode(message)["body"]))
+    return list(arguments["deliveries"])
+
+
+def test_waiting_events_are_sent_together(dispatcher, worker, done, monkeypatch):
+    monkeypatch.setattr(settings, "EVENTS_PER_MESSAGE", 4)
+    dispatch_all(dispatcher, done, *(make_record(number, key=f"key {5 - number}") for number in range(5)))
+    together, alone = deliveries(worker), worker.take()
+
+    for each in (*together, alone):
+        envelope = each["envelope"]
+        reply_to, task_id = envelope["reply_to"], each.get("task_id") or each["id"]
+        queue_redis().rpush(reply_to, msgspec.json.encode({"task_id": task_id, "result": None}))
+
+    assert [each["handler"] for each in together] == [HANDLER] * 4
+    eventually(lambda: sorted(done.offsets) == [0, 1, 2, 3, 4], "the end of all events")
+
+
+@pytest.mark.parametrize("type_", ["USER_DELETED", "USER_EXPORT_REQUESTED"])
+def test_event_about_all_data_of_a_person_is_sent_alone(dispatcher, worker, done, monkeypatch, type_):
+    monkeypatch.setattr(settings, "EVENTS_PER_MESSAGE", 4)
+    others = [make_record(number, key=f"key {number}") for number in (1, 2)]
+    dispatch_all(dispatcher, done, make_record(0, key="ann", ce_type=type_), *others)
+
+    assert worker.take()["task"] == HANDLER
+    assert len(deliveries(worker)) == 2
+
+
+def test_events_of_lost_message_are_resent_alone(dispatcher, worker, done, monkeypatch):
+    """One of them may have killed the worker."""
+    monkeypatch.setattr(settings, "EVENTS_PER_MESSAGE", 4)
+    dispatch_all(dispatcher, done, *(make_record(number, key=f"key {number}") for number in range(3)))
+    assert len(deliveries(worker)) == 3  # and the message is in no unacked hash: it is lost
+
+    resent = [worker.take() for _ in range(3)]
+    for headers in resent:
+        worker.reply(headers, result=None)
+
+    assert {(headers["task"], headers["envelope"]["attempt"]) for headers in resent} == {(HANDLER, 2)}
+    eventually(lambda: sorted(done.offsets) == [0, 1, 2], "the end of all events")
+
+
+def test_message_that_a_worker_holds_is_not_lost(dispatcher, worker, done, monkeypatch):
+    monkeypatch.setattr(settings, "EVENTS_PER_MESSAGE", 4)
+    monkeypatch.setattr(dispatch, "UNACKED_TIMEOUT_PER_EVENT_SECONDS", 30)
+    monkeypatch.setattr(dispatch, "MAX_BACKOFF_SECONDS", 30)
+    dispatch_all(dispatcher, done, *(make_record(number, key=f"key {number}") for number in range(3)))
+    mark_unacked(worker.take())
+
+    assert_never(worker.waiting, "a resent event", seconds=1)
+
+
+def test_message_that_worker_cannot_read_is_resent_as_single_events(dispatcher, worker, done, monkeypatch):
+    """Such as a worker of an older version."""
+    monkeypatch.setattr(settings, "EVENTS_PER_MESSAGE", 4)
+    dispatch_all(dispatcher, done, *(make_record(number, key=f"key {number}") for number in range(3)))
+    worker.reply(worker.take(), error={"name": "TaskUnknown", "args": ["x"], "status": 503, "transient": True})
+
+    for headers in [worker.take() for _ in range(3)]:
+        assert headers["task"] == HANDLER
+        worker.reply(headers, result=None)
+    eventually(lambda: sorted(done.offsets) == [0, 1, 2], "the end of all events")
+
+
+def test_full_queue_keeps_the_events_of_a_message(dispatcher, worker, done, monkeypatch):
+    monkeypatch.setattr(settings, "EVENTS_PER_MESSAGE", 4)
+    monkeypatch.setattr(dispatch.task_queue, "enqueue", partial(task_queue.enqueue, limit=1))
+    queue_redis().lpush(SERVICE, "{}")
+    dispatch_all(dispatcher, done, *(make_record(number, key=f"key {number}") for number in range(3)))
+    queue_redis().delete(SERVICE)
+
+    assert [each["event"] for each in deliveries(worker)] == [{}] * 3
 
 
 # Lost messages.

@@ -1,6 +1,7 @@
 """Redelivered events change no table, even if they are late or pruned from the inbox."""
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from uuid import UUID, uuid4
@@ -41,7 +42,7 @@ from tests.integration.courses.factories import author_of, make_draft, make_less
 from tests.integration.courses.test_quizzes import QUIZ
 from tests.integration.users.event_delivery import deliver_pending_events
 from tests.support.databases import Database
-from tests.support.deliveries import deliver
+from tests.support.deliveries import deliver, deliver_together
 from tests.support.events import build_event
 from tests.support.tasks import noop_cache
 from workers.courses.authoring import archive_course, publish_course
@@ -222,7 +223,7 @@ def event_history(database: Database) -> Iterator[EventHistory]:
     cache_redis().flushdb()
 
 
-def deliver_again(events: list[Record]) -> None:
+def deliver_alone(events: list[Record]) -> None:
     for event in events:
         for handler in ROUTES[event.type]:
             reply = deliver(
@@ -234,6 +235,23 @@ def deliver_again(events: list[Record]) -> None:
             assert "result" in reply, (handler, reply)
 
 
+def deliver_in_messages(events: list[Record]) -> None:
+    """Deliver the events in messages of ten, as the bridge does with a backlog."""
+    by_service = defaultdict(list)
+    for event in events:
+        for handler in ROUTES[event.type]:
+            by_service[handler.partition(".")[0]].append((handler, event))
+    for service, pending in by_service.items():
+        for start in range(0, len(pending), 10):
+            together = pending[start : start + 10]
+            replies = deliver_together(
+                service,
+                [(handler, event.event_id, event.value) for handler, event in together],
+                [cloudevent_attributes(event.headers) for _, event in together],
+            )
+            assert all("result" in reply for reply in replies), replies
+
+
 def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> str:
     """Return the rows that are in only one of two snapshots, one per line; empty if the snapshots are equal."""
     lines = []
@@ -243,7 +261,8 @@ def differences(before: dict[str, list[str]], after: dict[str, list[str]]) -> st
     return "\n".join(lines)
 
 
-def test_redelivery_after_inbox_pruning_changes_nothing(event_history: EventHistory):
+@pytest.mark.parametrize("deliver_again", [deliver_alone, deliver_in_messages])
+def test_redelivery_after_inbox_pruning_changes_nothing(event_history: EventHistory, deliver_again):
     events = event_history.events()
     assert {event.type for event in events} >= {type_ for type_, handlers in ROUTES.items() if len(handlers) > 1}
     before = event_history.tables()

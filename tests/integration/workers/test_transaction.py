@@ -132,9 +132,9 @@ def note_and_cache(session: Session, cache_after_commit: CacheAfterCommit) -> No
 def test_reply_is_sent_after_commit_and_cache_update(deliver, notes: Notes, monkeypatch):
     cache.delete(CACHE_KEY)
     at_reply = []
-    reply = execution.TaskExecution._send_reply  # noqa: SLF001 observes the moment of the reply
-    observed = lambda self: (at_reply.append((notes(), cache.get(CACHE_KEY))), reply(self))  # noqa: E731
-    monkeypatch.setattr(execution.TaskExecution, "_send_reply", observed)
+    reply = execution._send_replies  # noqa: SLF001 observes the moment of the reply
+    observed = lambda executions: (at_reply.append((notes(), cache.get(CACHE_KEY))), reply(executions))  # noqa: E731
+    monkeypatch.setattr(execution, "_send_replies", observed)
     deliver("progress.note_and_cache")
 
     assert at_reply == [(["done"], CACHED)]

@@ -1,0 +1,143 @@
+"""Execution of a message with several events: their handlers run in one transaction.
+
+Most of the cost of an event is that of its message and its transaction, which the events share. A handler that fails
+rolls all of them back; it then runs on its own, with the transaction and the reply of a single event, and the others
+run together again.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from celery import Task
+from sqlalchemy.orm import Session
+
+from celery_app import celery_app
+from core.bus.inbox import claim_events
+from core.fault_injection import crash_point
+from core.log import get_logger
+from core.messaging.event_messages import HANDLE_EVENTS, Delivery
+from core.messaging.task_queue import Envelope
+from models.errors import TaskUnknown
+from settings import SERVICES
+
+from .execution import TaskExecution, failure, run_after_commit
+from .metrics import observe_ended
+from .tasks import TASKS, context_of, execute_message, reject_envelope
+
+log = get_logger(__name__)
+
+MAX_FAILURES = 3  # failed handlers of one message, after which each event runs on its own
+
+
+@dataclass(eq=False)
+class EventExecution(TaskExecution):
+    """The execution of one event of a message, in the transaction that all its events share."""
+
+    event: Any = field(default=None, repr=False)
+    session: Session | None = None
+    waited_seconds: float = 0.0
+    seconds: float = 0.0
+
+    def transaction(self) -> AbstractContextManager[Session]:  # type: ignore[override]
+        """Return the shared transaction, which has claimed the event."""
+        assert self.session is not None
+        return nullcontext(self.session)
+
+
+def execute_events(service: str, message_id: str, deliveries: Sequence[Delivery]) -> None:
+    """Execute all events of a message and reply to each of them."""
+    executions = [EventExecution(each.handler, each.task_id, each.envelope, event=each.event) for each in deliveries]
+    _refuse_unknown([execution for execution in executions if execution.task not in TASKS])
+    remaining, failures = [execution for execution in executions if execution.task in TASKS], 0
+    while remaining:
+        alone = remaining if failures >= MAX_FAILURES else _execute_together(service, message_id, remaining)
+        for execution in alone:
+            _execute_alone(execution)
+        if not alone:
+            return
+        remaining, failures = [execution for execution in remaining if execution not in alone], failures + 1
+
+
+def _execute_together(service: str, message_id: str, executions: Sequence[EventExecution]) -> Sequence[EventExecution]:
+    """Execute the events in one transaction and reply.
+
+    After an error nothing is committed. Returns the events that must then be executed alone: the one whose handler
+    failed, or all after an error of the transaction; none if there was no error.
+    """
+    message = TaskExecution(f"{service}.{HANDLE_EVENTS}", message_id, Envelope())
+    running = executions
+    try:
+        with message.transaction_without_claims() as session:
+            claimed = claim_events(session, [_claim_of(execution) for execution in executions])
+            for execution in executions:
+                running = [execution]
+                _execute(execution, session, is_claimed=_claim_of(execution) in claimed)
+            running = executions
+            for execution in executions:
+                crash_point("in the transaction", execution.task)
+    except Exception as error:  # noqa: BLE001 the execution alone logs and answers it
+        log.info("events are retried alone", tasks=[each.task for each in running], reason=type(error).__name__)
+        return running
+    for execution in executions:
+        execution.has_new_events = message.has_new_events
+        with context_of(execution):
+            observe_ended(execution, execution.waited_seconds, execution.seconds)
+    run_after_commit(*executions)
+    return []
+
+
+def _execute(execution: EventExecution, session: Session, *, is_claimed: bool) -> None:
+    execution.discard_hooks()  # of an attempt that was rolled back
+    execution.session = session
+    execution.waited_seconds, started_at = time.time() - execution.envelope.sent_at, time.perf_counter()
+    with context_of(execution):
+        crash_point("started", execution.task)
+        if is_claimed:
+            execution.response = TASKS[execution.task].execute(execution, {"event": execution.event})
+            session.flush()
+        else:
+            execution.response = {"result": None, "replayed": True}
+    # The next handler reads its rows again, as it would in a transaction of its own.
+    session.expunge_all()
+    execution.seconds = time.perf_counter() - started_at
+
+
+def _refuse_unknown(executions: Sequence[EventExecution]) -> None:
+    """Reply that the handlers are unknown: the bridge is newer than this worker."""
+    for execution in executions:
+        execution.response = failure(TaskUnknown(execution.task))
+    run_after_commit(*executions)
+
+
+def _execute_alone(execution: EventExecution) -> None:
+    alone = TaskExecution(execution.task, execution.task_id, execution.envelope)
+    execute_message(TASKS[execution.task], alone, {"event": execution.event})
+
+
+def _claim_of(execution: EventExecution) -> tuple[str, UUID]:
+    assert execution.envelope.event_id is not None
+    return execution.task, UUID(execution.envelope.event_id)
+
+
+def _register(service: str) -> None:
+    """Make ``<service>.handle_events`` a Celery task."""
+    name = f"{service}.{HANDLE_EVENTS}"
+
+    def run(self: Task, *, deliveries: list[Any], **_: Any) -> None:
+        try:
+            readable = msgspec.convert(deliveries, list[Delivery])
+        except msgspec.ValidationError as error:
+            reject_envelope(name, self.request.id, (self.request.headers or {}).get("envelope", {}), error)
+        else:
+            execute_events(service, self.request.id, readable)
+
+    celery_app.task(run, name=name, bind=True)
+
+
+for _service in SERVICES:
+    _register(_service)
