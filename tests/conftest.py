@@ -65,6 +65,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kind, fixtures = kind_of(item), getattr(item, "fixturenames", ())
         if kind in _WITHOUT_SERVERS and "servers" in fixtures:
             raise pytest.UsageError(f"{item.nodeid} needs servers: move it to tests/integration")
+        if kind not in _WITHOUT_SERVERS and isinstance(item, pytest.Function):
+            item.fixturenames.insert(0, "servers")  # before fixtures of modules, which may use them
         item.add_marker(kind)
         if "topics" in fixtures:
             item.add_marker("broker")
@@ -136,13 +138,6 @@ def servers() -> Iterator[Servers]:
             databases.drop_all()
     finally:
         servers.stop()
-
-
-@pytest.fixture(autouse=True)
-def start_servers(request: pytest.FixtureRequest) -> None:
-    """Start the servers before the first test whose folder says that it needs them."""
-    if kind_of(request.node) not in _WITHOUT_SERVERS:
-        request.getfixturevalue("servers")
 
 
 def close_clients() -> None:
