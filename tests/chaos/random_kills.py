@@ -23,12 +23,12 @@ from redis.exceptions import RedisError
 from settings import SERVICES
 from tests.support.apache_kafka import missing_requirement
 
-from .chaos_platform import ChaosPlatform, Learner, running_chaos_platform
+from .chaos_platform import TIMEOUT_SECONDS, ChaosPlatform, Learner, running_chaos_platform
 from .checker import ClientRecord, Finding, count_duplicate_mails
 from .checker import findings as found_in
 from .snapshot import take_snapshot
 
-RECOVERY_SECONDS = 180  # until all scenarios have ended and the platform is idle
+RECOVERY_SECONDS = TIMEOUT_SECONDS  # until all scenarios have ended and the platform is idle
 _OFTEN = [*(f"worker-{service}" for service in SERVICES), "bridge", "gateway"]
 _VICTIMS = [*_OFTEN, *_OFTEN, "beat", "queue", "cache", "kafka", "postgres", "mongo", "mail"]
 _UNRELIABLE_STRIPE = "make Stripe unreliable"

@@ -1,14 +1,23 @@
 """Fixtures: the fakes of both providers in processes of their own, and the payments harness in front of them."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from sqlalchemy.orm import Session
 
-from core.db import utc_now
-from models.payments import ProviderPull
-from tests.integration.payments.harness import PaymentsHarness, make_stripe, make_yookassa
+from core.db import session_factory, utc_now
+from models.payments import PaymentAttempt, ProviderPull
+from tests.integration.payments.harness import (
+    CommittingTransactions,
+    PaymentsHarness,
+    make_offer,
+    make_stripe,
+    make_yookassa,
+)
 from tests.support.fake_processes import FakeProcess, WebhookReceiver
+from workers.payments.checkouts import start_checkout
+from workers.payments.payment_sync import sync_attempt
 from workers.payments.stripe import EVENT_LIST_DELAY
 
 NO_FAULTS = {
@@ -86,3 +95,18 @@ def earlier_events_pulled(harness: PaymentsHarness) -> None:
     """Mark the events of other tests as fetched."""
     for name, provider in harness.providers.items():
         ProviderPull.finish(harness.session, name, provider.account, until=utc_now() + EVENT_LIST_DELAY)
+
+
+@pytest.fixture
+def committed_checkout(database, stripe, fake_stripe) -> dict:
+    """The committed checkout of a paid order."""
+    with session_factory("payments").begin() as session:
+        course_id = make_offer(session)
+    message = {"provider": "stripe", "success_url": "https://shop.test/done", "cancel_url": None, "receipt_email": None}
+    checkout = start_checkout(
+        CommittingTransactions(), {"stripe": stripe}, user_id=uuid4(), course_id=course_id, plan_id=None, **message
+    )
+    with session_factory("payments")() as session:
+        fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).checkout_session_id, "succeed")
+    sync_attempt(CommittingTransactions(), {"stripe": stripe}, attempt_id=checkout["id"])
+    return checkout

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 import settings
 from core.bus.outbox import OutboxEvent
 from core.commands import Command
-from core.db import new_id, utc_now
+from core.db import new_id, session_factory, utc_now
 from models.commands.payments import IncomingWebhook
 from models.events import CoursePublished
 from models.payments import Bundle, Coupon, Order, Orders, PaymentAttempt, PaymentSnapshot, ProviderEvent
@@ -31,6 +31,23 @@ from workers.payments.refunds import refund_order
 from workers.payments.stripe import Stripe
 from workers.payments.webhooks import apply_provider_event, receive_webhook
 from workers.payments.yookassa import YooKassa
+
+CONCURRENCY = 8  # one for each connection
+
+
+class CommittingTransactions:
+    """``Transactions`` without an idempotency claim."""
+
+    def __init__(self, command_id: UUID | None = None) -> None:
+        self.command_id = command_id or uuid4()
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        with session_factory("payments").begin() as session:
+            yield session
+
+    def complete(self, _session: Session, result: Any) -> Any:
+        return result
 
 
 class NestedTransactions:

@@ -37,7 +37,7 @@ from models.events import UserDeleted
 from models.payments import Bundle, Coupon, Plan
 from ops.fakes.stripe.events import signature
 from tests.integration.courses.factories import make_course
-from tests.integration.payments.test_races import CommittingTransactions
+from tests.integration.payments.harness import CommittingTransactions
 from tests.integration.users.event_delivery import deliver_pending_events
 from tests.support.databases import Database
 from tests.support.deliveries import deliver

@@ -24,8 +24,7 @@ from models.errors import (
     PaymentRefused,
 )
 from models.payments import Coupon, Redemption
-from tests.integration.payments.harness import make_bundle, make_coupon, make_offer
-from tests.integration.payments.test_races import CommittingTransactions
+from tests.integration.payments.harness import CommittingTransactions, make_bundle, make_coupon, make_offer
 from tests.support.polling import eventually, run_concurrently
 from workers.payments.checkouts import start_checkout
 from workers.payments.coupons import change_coupon, create_coupon, list_coupons

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import permutations
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
@@ -16,15 +15,18 @@ from models.errors import AlreadyPurchased, RefundTooLarge
 from models.payments import Dispute, DisputeSnapshot, Orders, PaymentAttempt, ProviderTransaction, Reconciliation
 from models.payments.ledger import LedgerTransaction, imbalances
 from models.payments.reconciliations import DAY
-from tests.integration.payments.harness import PaymentsHarness, event_types, make_offer, paid_snapshot, timeline_steps
+from tests.integration.payments.harness import (
+    PaymentsHarness,
+    event_types,
+    make_offer,
+    paid_snapshot,
+    timeline_steps,
+)
 from tests.integration.payments.test_ledger import entries_by_account
-from tests.integration.payments.test_races import CommittingTransactions
 from tests.support.polling import run_concurrently
-from workers.payments.checkouts import start_checkout
 from workers.payments.disputes import apply_dispute, list_disputes
 from workers.payments.ledger import list_ledger_entries
 from workers.payments.payment_flow import apply_payment_snapshot
-from workers.payments.payment_sync import sync_attempt
 
 CONCURRENCY = 24
 DISPUTE_ENTRIES = {"provider.stripe.main": -4900, "disputes": 4900}
@@ -363,17 +365,8 @@ def test_disputes_are_filtered_by_order_and_status(harness, session, checkout):
     assert list_disputes(session, order_id=checkout["order_id"], status="lost", **query)["items"] == []
 
 
-def test_concurrent_dispute_updates_apply_once(database, stripe, fake_stripe):
-    with session_factory("payments").begin() as session:
-        course_id = make_offer(session)
-    command = {"provider": "stripe", "success_url": "https://shop.test/done", "cancel_url": None, "receipt_email": None}
-    providers = {"stripe": stripe}
-    checkout = start_checkout(
-        CommittingTransactions(), providers, user_id=uuid4(), course_id=course_id, plan_id=None, **command
-    )
-    with session_factory("payments")() as session:
-        fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).checkout_session_id, "succeed")
-    sync_attempt(CommittingTransactions(), providers, attempt_id=checkout["id"])
+def test_concurrent_dispute_updates_apply_once(committed_checkout, stripe, fake_stripe):
+    checkout = committed_checkout
     with session_factory("payments")() as session:
         payment_id = session.get_one(PaymentAttempt, checkout["id"]).payment_id
     fake_stripe.post(f"/__dispute/{payment_id}")

@@ -9,8 +9,7 @@ import pytest
 from core.db import session_factory, utc_now
 from models.errors import PaymentRefused
 from models.payments import PaymentAttempt, Plan
-from tests.integration.payments.harness import make_offer
-from tests.integration.payments.test_races import CommittingTransactions
+from tests.integration.payments.harness import CommittingTransactions, make_offer
 from workers import payments
 from workers.payments.checkouts import start_checkout
 from workers.payments.payment_sync import sync_attempt

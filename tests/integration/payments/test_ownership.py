@@ -9,8 +9,13 @@ import pytest
 from core.db import session_factory, utc_now
 from models.errors import AlreadyPurchased
 from models.payments import Order, PaymentAttempt, Plan, Refund
-from tests.integration.payments.harness import PaymentsHarness, make_bundle, make_offer, paid_snapshot
-from tests.integration.payments.test_races import CommittingTransactions
+from tests.integration.payments.harness import (
+    CommittingTransactions,
+    PaymentsHarness,
+    make_bundle,
+    make_offer,
+    paid_snapshot,
+)
 from tests.support.polling import run_concurrently
 from workers.payments.checkouts import start_checkout
 from workers.payments.payment_flow import apply_payment_snapshot

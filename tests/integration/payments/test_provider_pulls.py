@@ -11,8 +11,7 @@ from sqlalchemy import select
 from core.db import session_factory, utc_now
 from models.errors import ProviderOutcomeUnknown, ProviderUnavailable
 from models.payments import ProviderEvent, ProviderPull, Refund
-from tests.integration.payments.harness import PaymentsHarness, make_offer
-from tests.integration.payments.test_races import CommittingTransactions
+from tests.integration.payments.harness import CommittingTransactions, PaymentsHarness, make_offer
 from tests.support.polling import run_concurrently
 from workers.payments.provider import ProviderNotification
 from workers.payments.reconciliation import fetch_undelivered_events

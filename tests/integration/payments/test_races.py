@@ -1,13 +1,12 @@
 """Concurrent requests with real commits, in a database of their own and with the service's database role."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import select
@@ -16,29 +15,18 @@ from sqlalchemy.orm import Session
 from core.db import session_factory
 from models.errors import AlreadyPurchased
 from models.payments import Order, Orders, PaymentAttempt
-from tests.integration.payments.harness import event_types, make_offer, paid_snapshot
+from tests.integration.payments.harness import (
+    CONCURRENCY,
+    CommittingTransactions,
+    event_types,
+    make_offer,
+    paid_snapshot,
+)
 from tests.support.polling import eventually, run_concurrently
 from workers import payments
 from workers.payments.checkouts import start_checkout
 from workers.payments.payment_flow import apply_payment_snapshot
 from workers.payments.stripe_amounts import StripeAmounts
-
-CONCURRENCY = 8  # one for each connection
-
-
-class CommittingTransactions:
-    """``Transactions`` without an idempotency claim."""
-
-    def __init__(self, command_id: UUID | None = None) -> None:
-        self.command_id = command_id or uuid4()
-
-    @contextmanager
-    def begin(self) -> Iterator[Session]:
-        with session_factory("payments").begin() as session:
-            yield session
-
-    def complete(self, _session: Session, result: Any) -> Any:
-        return result
 
 
 @pytest.fixture

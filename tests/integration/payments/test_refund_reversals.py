@@ -11,12 +11,9 @@ from core.db import session_factory
 from models.payments import Orders, PaymentAttempt, Refund
 from models.payments.ledger import LedgerTransaction, imbalances
 from models.payments.refunds import CUSTOMER_FACING_REASON
-from tests.integration.payments.harness import PaymentsHarness, event_types, make_offer
-from tests.integration.payments.test_races import CommittingTransactions
+from tests.integration.payments.harness import CommittingTransactions, PaymentsHarness, event_types, make_offer
 from tests.support.polling import run_concurrently
 from tests.support.tasks import Killed
-from workers.payments.checkouts import start_checkout
-from workers.payments.payment_sync import sync_attempt
 from workers.payments.refunds import apply_refund, list_refunds, refund_order
 
 CONCURRENCY = 24
@@ -96,19 +93,10 @@ def test_first_partial_reversal_restores_order(harness, session, checkout):
     assert harness.order(checkout).status == "paid"
 
 
-def test_concurrent_reversal_updates_restore_once(database, stripe, fake_stripe):
-    with session_factory("payments").begin() as session:
-        course_id = make_offer(session)
-    command = {"provider": "stripe", "success_url": "https://shop.test/done", "cancel_url": None, "receipt_email": None}
-    providers = {"stripe": stripe}
-    checkout = start_checkout(
-        CommittingTransactions(), providers, user_id=uuid4(), course_id=course_id, plan_id=None, **command
-    )
-    with session_factory("payments")() as session:
-        fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).checkout_session_id, "succeed")
-    sync_attempt(CommittingTransactions(), providers, attempt_id=checkout["id"])
+def test_concurrent_reversal_updates_restore_once(committed_checkout, stripe, fake_stripe):
+    checkout = committed_checkout
     message = {"order_id": checkout["order_id"], "reason": "requested by the buyer", "requested_by": uuid4()}
-    refund_order(CommittingTransactions(), providers, amount_minor=None, **message)
+    refund_order(CommittingTransactions(), {"stripe": stripe}, amount_minor=None, **message)
     with session_factory("payments")() as session:
         attempt = session.get_one(PaymentAttempt, checkout["id"])
     [was] = stripe.list_refunds(attempt.payment_id)

@@ -19,12 +19,10 @@ from models.errors import (
 )
 from models.payments import PaymentAttempt, Refund
 from models.payments.ledger import imbalances
-from tests.integration.payments.harness import NestedTransactions, make_offer
+from tests.integration.payments.harness import CommittingTransactions, NestedTransactions, make_offer
 from tests.integration.payments.test_ledger import entries_by_account
-from tests.integration.payments.test_races import CommittingTransactions
 from tests.support.polling import run_concurrently
 from tests.support.tasks import Killed
-from workers.payments.checkouts import start_checkout
 from workers.payments.payment_sync import sync_attempt
 from workers.payments.refunds import list_refunds, refund_order, sync_refund, sync_refunds
 
@@ -324,21 +322,6 @@ def test_duplicate_payment_is_refunded_automatically(harness, session, checkout,
 
 
 # Concurrent refunds.
-
-
-@pytest.fixture
-def committed_checkout(database, stripe, fake_stripe) -> dict:
-    """The committed checkout of a paid order."""
-    with session_factory("payments").begin() as session:
-        course_id = make_offer(session)
-    message = {"provider": "stripe", "success_url": "https://shop.test/done", "cancel_url": None, "receipt_email": None}
-    checkout = start_checkout(
-        CommittingTransactions(), {"stripe": stripe}, user_id=uuid4(), course_id=course_id, plan_id=None, **message
-    )
-    with session_factory("payments")() as session:
-        fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).checkout_session_id, "succeed")
-    sync_attempt(CommittingTransactions(), {"stripe": stripe}, attempt_id=checkout["id"])
-    return checkout
 
 
 def test_concurrent_refunds_never_exceed_capture(committed_checkout, stripe, fake_stripe):

@@ -11,8 +11,7 @@ from sqlalchemy import select, update
 from core.db import session_factory, utc_now
 from models.errors import DomainError
 from models.payments import Orders, Plan, SavedMethod, Subscription, Subscriptions
-from tests.integration.payments.harness import make_offer
-from tests.integration.payments.test_races import CONCURRENCY, CommittingTransactions
+from tests.integration.payments.harness import CONCURRENCY, CommittingTransactions, make_offer
 from tests.support.databases import Database
 from tests.support.polling import eventually, run_concurrently
 from workers.payments.checkouts import start_checkout
