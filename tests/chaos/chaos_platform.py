@@ -31,6 +31,7 @@ from tests.support.apache_kafka import ApacheKafka
 from tests.support.databases import Database
 from tests.support.locks import exclusive_start
 from tests.support.platform import Platform
+from tests.support.polling import eventually
 
 from . import checker
 from .checker import ClientRecord
@@ -212,16 +213,8 @@ class ExtraProcess:
         return self.path.read_text(errors="replace")
 
 
-def retry(check: Callable[[], Found], *, seconds: float = TIMEOUT_SECONDS) -> Found:
-    """Call ``check`` until its result is true; return it. Connection errors are retried."""
-    deadline, pause_seconds = time.monotonic() + seconds, 0.1
-    while True:
-        with suppress(requests.RequestException, OSError):
-            if found := check():
-                return found
-        assert time.monotonic() < deadline, f"no result within {seconds:g} s"
-        time.sleep(pause_seconds)
-        pause_seconds = min(1.5 * pause_seconds, 0.5)
+def retry(check: Callable[[], Found]) -> Found:
+    return eventually(check, seconds=TIMEOUT_SECONDS)
 
 
 @dataclass

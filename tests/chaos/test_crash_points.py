@@ -158,5 +158,5 @@ def assert_no_findings(chaos_platform: ChaosPlatform, learner: Learner) -> None:
 
     # Another scenario may have killed the broker, whose lost events are sent again. No other inconsistency is repaired.
     with suppress(AssertionError):
-        eventually(is_consistent, seconds=30)
+        eventually(is_consistent)
     assert found == []

@@ -53,7 +53,7 @@ def test_checker_finds_duplicate_event_without_inbox(chaos_platform: ChaosPlatfo
     assert failed_checks(learner) == set()
     with sabotaged(chaos_platform, "without_inbox", "worker-courses"):
         republish_first_event(chaos_platform, learner, "LESSON_COMPLETED")
-        eventually(lambda: failed_checks(learner), "a finding", seconds=30)
+        eventually(lambda: failed_checks(learner), "a finding")
         assert failed_checks(learner) == {"projections are the fold of events"}
 
 
@@ -87,13 +87,12 @@ def test_checker_finds_duplicate_command_without_claim(chaos_platform: ChaosPlat
 def test_checker_finds_second_relay_without_advisory_lock(chaos_platform: ChaosPlatform) -> None:
     learner = enrolled_learner(chaos_platform)
     with sabotaged(chaos_platform, "without_advisory_lock", "bridge"), chaos_platform.extra_process("bridge") as second:
-        eventually(lambda: "relay became leader" in second.log(), "a second relay", seconds=30)
+        eventually(lambda: "relay became leader" in second.log(), "a second relay")
         learner.complete(learner.course_id, learner.lessons(learner.course_id)[0])
         assert failed_checks(learner) == set()  # the inbox hides the duplicate …
         sent_twice = eventually(
             lambda: duplicates(take_snapshot(chaos_platform.platform).for_users([learner.user_id])),
             "a repeat",
-            seconds=30,
         )
     assert "nothing was sent twice" in {finding.check for finding in sent_twice}  # … but the topic contains it
 
@@ -107,7 +106,7 @@ def test_checker_finds_lost_event_without_offset_rule(chaos_platform: ChaosPlatf
             "the event in its queue",
             seconds=60,
         )
-        eventually(lambda: chaos_platform.is_all_committed("courses"), "the commit of its offset", seconds=30)
+        eventually(lambda: chaos_platform.is_all_committed("courses"), "the commit of its offset")
         chaos_platform.restart("bridge")  # a new bridge would send an uncommitted event again …
         chaos_platform.platform.queues.flushall()  # … so remove the only copy
         chaos_platform.kill("worker-courses")

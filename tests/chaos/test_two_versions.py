@@ -38,7 +38,7 @@ def take_command(chaos_platform: ChaosPlatform) -> dict[str, Any]:
                 return message
         return None
 
-    return eventually(command, "a command in the queue", seconds=30) or {}
+    return eventually(command, "a command in the queue") or {}
 
 
 def with_newer_fields(message: dict[str, Any]) -> bytes:

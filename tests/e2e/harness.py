@@ -1,31 +1,17 @@
 """Harness of the end-to-end scenarios: catalogue, checkout sessions, mailboxes, faults."""
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Iterable
+from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
 import requests
 
 from tests.support.platform import Person, Platform
+from tests.support.polling import TIMEOUT_SECONDS, eventually
 
-Found = TypeVar("Found")
 _MIN_LESSONS = 3
-TIMEOUT_SECONDS = 45  # a killed broker, its empty log refilled, consumer groups that rejoin
-
-
-def eventually(look: Callable[[], Found], *, within_seconds: float = TIMEOUT_SECONDS) -> Found:
-    """Return the first true result of ``look``. A failed connection counts as no result."""
-    deadline = time.monotonic() + within_seconds
-    while True:
-        try:
-            if found := look():
-                return found
-        except requests.RequestException:
-            pass
-        assert time.monotonic() < deadline, f"no result within {within_seconds} s"
-        time.sleep(0.05)
 
 
 def problem(response: requests.Response) -> tuple[int, str]:

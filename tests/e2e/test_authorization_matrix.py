@@ -120,19 +120,19 @@ def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> d
     lesson_id = created(owner.post(f"/v1/courses/{course['id']}/lessons", lesson))["id"]
     created(owner.post(f"/v1/courses/{course['id']}/publish"))
     eventually(lambda: admin.post(f"/v1/courses/{course['id']}/enrollments", {"user_id": user_id}).ok)
-    eventually(lambda: visitor.progress(course["id"]), seconds=45)
+    eventually(lambda: visitor.progress(course["id"]))
     completion = f"/v1/courses/{course['id']}/lessons/{lesson_id}/completion"
     operation = created(owner.put(completion, Prefer="respond-async"))
     certificates = eventually(lambda: owner.get("/v1/me/certificates").json()["items"])
-    notes = eventually(lambda: owner.get("/v1/me/notifications").json()["items"], seconds=45)
+    notes = eventually(lambda: owner.get("/v1/me/notifications").json()["items"])
     checkout = visitor.check_out(harness.paid_course()["id"])
     plan = created(owner.post("/v1/checkouts", {"plan_id": PLAN, "provider": "stripe"}))
     harness.pay(plan["redirect_url"])
-    subscriptions = eventually(lambda: owner.get("/v1/me/subscriptions").json()["items"], seconds=45)
+    subscriptions = eventually(lambda: owner.get("/v1/me/subscriptions").json()["items"])
     device = created(owner.post("/v1/me/devices", BODIES["NewDevice"]))
     price = {"amount_minor": 100, "currency": "USD"}
     bundle = {"title": "Bundle of one", "price": price, "course_ids": [course["id"]]}
-    bundle_id = eventually(lambda: admin.post("/v1/bundles", bundle).json().get("id"), seconds=45)
+    bundle_id = eventually(lambda: admin.post("/v1/bundles", bundle).json().get("id"))
     return {
         "user_id": user_id,
         "ref": course["id"],
@@ -149,7 +149,7 @@ def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> d
         "plan_id": PLAN,
         "subscription_id": subscriptions[0]["id"],
         "device_id": device["id"],
-        "token": eventually(lambda: unsubscribe_token(harness.platform, visitor.profile()["email"]), seconds=45),
+        "token": eventually(lambda: unsubscribe_token(harness.platform, visitor.profile()["email"])),
         "name": "start.js",
     }
 

@@ -34,7 +34,7 @@ def admin(stack: Platform) -> Person:
         "permissions": PERMISSIONS.split(),
     }
     person = stack.client_with_claims(claims)
-    eventually(lambda: person.get("/v1/me").json()["version"] >= 2, "the profile", seconds=45)
+    eventually(lambda: person.get("/v1/me").json()["version"] >= 2, "the profile")
     return person
 
 

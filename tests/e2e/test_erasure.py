@@ -18,7 +18,7 @@ def admin(stack: Platform) -> Person:
 
 def profile(person: Person) -> requests.Response:
     """Return the response of GET /v1/me once the profile has been saved."""
-    eventually(lambda: person.get("/v1/me").json()["version"] >= 2, "the profile", seconds=45)
+    eventually(lambda: person.get("/v1/me").json()["version"] >= 2, "the profile")
     return person.get("/v1/me")
 
 

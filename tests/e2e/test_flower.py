@@ -48,7 +48,7 @@ def test_flower_lists_queues_and_task_names(harness: ScenarioHarness):
         workers = requests.get(f"{url}/workers", params={"refresh": 1}, auth=OPS, timeout=30).json()
         return {queue["name"] for worker in workers.values() for queue in worker.get("active_queues", [])}
 
-    eventually(lambda: queues() >= set(SERVICES), "every queue", seconds=30)
+    eventually(lambda: queues() >= set(SERVICES), "every queue")
     filled = eventually(
         lambda: requests.get(
             f"{url}/tasks", params={"taskname": "users.initialize_profile"}, auth=OPS, timeout=10

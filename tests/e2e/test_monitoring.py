@@ -38,7 +38,7 @@ def purchase_and_complete_lesson(harness: ScenarioHarness) -> None:
     course_id = harness.paid_course()["id"]
     checkout = learner.check_out(course_id)
     harness.pay(checkout["redirect_url"])
-    eventually(lambda: learner.progress(course_id), "access", seconds=30)
+    eventually(lambda: learner.progress(course_id), "access")
     learner.complete(course_id, learner.lessons(course_id)[0])
     harness.platform.wait_until_handled()
 

@@ -17,8 +17,6 @@ from tests.support.platform import Person, Platform
 from tests.support.polling import eventually
 from tests.support.receiver import ReceivedWebhook, Receiver, running_receiver
 
-TIMEOUT_SECONDS = 45
-
 
 class Integrator:
     """A webhook endpoint for USER_CREATED, with its receiver."""
@@ -36,7 +34,7 @@ class Integrator:
         return [each for each in list(self.receiver.received) if each.event["data"].get("user_id") == user_id]
 
     def wait_for(self, user_id: str, times: int = 1) -> list[ReceivedWebhook]:
-        eventually(lambda: len(self.received_for(user_id)) >= times, f"webhook {times}", seconds=TIMEOUT_SECONDS)
+        eventually(lambda: len(self.received_for(user_id)) >= times, f"webhook {times}")
         return self.received_for(user_id)
 
     def delivery_of(self, received: ReceivedWebhook) -> dict[str, Any]:
@@ -48,7 +46,7 @@ class Integrator:
             delivery = self.delivery_of(received)
             return expected.items() <= delivery.items() and delivery
 
-        return dict(eventually(matching_delivery, f"a delivery with {expected}", seconds=TIMEOUT_SECONDS))
+        return dict(eventually(matching_delivery, f"a delivery with {expected}"))
 
 
 @pytest.fixture

@@ -54,13 +54,13 @@ def test_readme_receiver_receives_webhooks(stack: Platform, tmp_path: Path):
             start_new_session=True,
         )
     try:
-        eventually(lambda: (tmp_path / "endpoint").exists() or shell.poll() is not None, "the last command", seconds=30)
+        eventually(lambda: (tmp_path / "endpoint").exists() or shell.poll() is not None, "the last command")
         output = (tmp_path / "output").read_text()
         assert "WEBHOOK_TEST {" in output, output
         assert re.search(r'"delivered": ?true', output), output
         assert '"next_after"' in output, output
         stack.person().get("/v1/me")
-        eventually(lambda: "USER_CREATED {" in (tmp_path / "output").read_text(), "the webhook", seconds=30)
+        eventually(lambda: "USER_CREATED {" in (tmp_path / "output").read_text(), "the webhook")
     finally:
         os.killpg(shell.pid, signal.SIGTERM)
         shell.wait()

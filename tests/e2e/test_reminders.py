@@ -139,7 +139,7 @@ def test_delayed_reminder_is_skipped_after_payment(harness: ScenarioHarness, clo
     finally:
         os.kill(mail, signal.SIGCONT)
     skipped = [("skipped", "no_longer_applicable")]
-    eventually(lambda: delivery_outcomes(harness, learner, "email", "reminders") == skipped, within_seconds=60)
+    eventually(lambda: delivery_outcomes(harness, learner, "email", "reminders") == skipped, seconds=60)
     assert count_mails(learner, "is not complete") == 0
 
 

@@ -19,6 +19,6 @@ def test_worker_that_stopped_consuming_is_replaced(harness: ScenarioHarness) -> 
     # Each request is repeated until it succeeds. A message of the worker's last BRPOP is still answered.
     eventually(
         lambda: learner.complete(course_id, lesson_id) and pids().get("worker-progress") not in (None, stopped_pid),
-        within_seconds=90,
+        seconds=90,
     )
     assert learner.progress(course_id)["lessons_completed"] == 1

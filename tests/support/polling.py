@@ -4,23 +4,31 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 Found = TypeVar("Found")
+# A killed broker, its empty log refilled, and consumer groups that rejoin, on a loaded machine. Only a test that fails
+# waits that long.
+TIMEOUT_SECONDS = 45
 
 
-def eventually(check: Callable[[], Found], what: str = "the condition", *, seconds: float = 30) -> Found:
-    """Call ``check`` until its result is true; return that result. Fails after ``seconds``."""
+def eventually(check: Callable[[], Found], what: str = "a result", *, seconds: float = TIMEOUT_SECONDS) -> Found:
+    """Call ``check`` until its result is true; return that result. Fails after ``seconds``.
+
+    A failed connection counts as no result: the server may be restarting.
+    """
     deadline = time.monotonic() + seconds
     while not (found := poll_once(check)):
         assert time.monotonic() < deadline, f"timed out after {seconds:g} s waiting for {what}"
     return found
 
 
-def poll_once(check: Callable[[], Found]) -> Found:
+def poll_once(check: Callable[[], Found]) -> Found | None:
     """Return the result of ``check``; if it is false, sleep first and leave most of the CPU to other processes."""
-    began = time.monotonic()
-    found = check()
+    began, found = time.monotonic(), None
+    with suppress(OSError):  # includes the errors of requests
+        found = check()
     if not found:
         time.sleep(min(max(0.02, 4 * (time.monotonic() - began)), 0.5))
     return found

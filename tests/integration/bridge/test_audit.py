@@ -54,7 +54,7 @@ def ends_of_log() -> list[TopicPartition]:
 
 def commit_end_offsets() -> None:
     """Commit the end offsets for the group of progress, as if it had handled everything."""
-    offsets = eventually(ends_of_log, "the coordinator of the group", seconds=30)
+    offsets = eventually(ends_of_log, "the coordinator of the group")
     consumer = kafka.consumer("progress")
     consumer.commit(offsets=offsets, asynchronous=False)
     consumer.close()

@@ -103,7 +103,7 @@ def test_backlog_is_handled_steadily_without_delaying_new_events(harness: Bridge
     def left() -> int:
         return unknown - int(harness.database.value(_HANDLED_COUNT, name=name))
 
-    eventually(lambda: left() < unknown * 0.9, "the first unknown events", seconds=30)
+    eventually(lambda: left() < unknown * 0.9, "the first unknown events")
     disturbing = threading.Thread(target=disturb, args=[disturbance, harness, excused, lost])
     disturbing.start()
     while left() or disturbing.is_alive():

@@ -46,7 +46,7 @@ def drain_after_test(harness: BridgeHarness) -> Iterator[None]:
     FAULTS.clear()
     RELEASE.clear()
     if harness.dispatcher.is_alive():
-        eventually(lambda: len(harness.dispatcher) == 0, "the end of all deliveries", seconds=30)
+        eventually(lambda: len(harness.dispatcher) == 0, "the end of all deliveries")
 
 
 def all_offsets_committed(harness: BridgeHarness) -> bool:
@@ -171,7 +171,7 @@ def test_poison_event_is_dead_lettered_and_later_ones_parked(harness: BridgeHarn
     publish(poisoned)
     publish(healthy)
     harness.wait_for(healthy)
-    eventually(lambda: len(harness.open_dead_letters(poisoned)) == 3, "the dead letters", seconds=40)
+    eventually(lambda: len(harness.open_dead_letters(poisoned)) == 3, "the dead letters")
 
     assert len(FAULTS["poison"]) == 4
     assert harness.handled(poisoned) == [1]
@@ -257,7 +257,7 @@ def test_new_bridge_takes_over_in_flight_events(harness: BridgeHarness):
         with BridgeHarness(harness.database):
             publish(key)
             publish(key)
-            eventually(lambda: queue_redis().llen("progress"), "the message", seconds=40)
+            eventually(lambda: queue_redis().llen("progress"), "the message")
         queue_redis().delete("progress")
     with BridgeHarness(harness.database) as successor:
         successor.wait_for(key, seconds=40)
@@ -278,7 +278,7 @@ def test_consumer_rejoins_when_committed_offsets_time_out(harness: BridgeHarness
     monkeypatch.setattr(kafka, "Consumer", TimingOutConsumer)
     key = SampleAggregate()
     with BridgeHarness(harness.database) as other:
-        eventually(lambda: len(TimingOutConsumer.timed_out) > 2, "another attempt", seconds=30)
+        eventually(lambda: len(TimingOutConsumer.timed_out) > 2, "another attempt")
         publish(key)
         harness.wait_for(key)
         assert all(thread.is_alive() for thread in other.threads)

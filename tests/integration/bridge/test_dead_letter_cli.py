@@ -167,9 +167,7 @@ def test_dead_letter_is_published_with_origin_and_error(versions: list[Record], 
     consumer = kafka.offset_reader("progress")
     try:
         consumer.assign([TopicPartition(f"{topics}courses.{OUTLINE_HANDLER}.dlq", 0, 0)])
-        message = eventually(
-            lambda: (found := consumer.poll(0.5)) and not found.error() and found, "the copy", seconds=30
-        )
+        message = eventually(lambda: (found := consumer.poll(0.5)) and not found.error() and found, "the copy")
     finally:
         consumer.close()
     headers = {name: value.decode() for name, value in message.headers()}

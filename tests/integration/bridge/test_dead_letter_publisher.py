@@ -56,7 +56,7 @@ def published_dead_letters(kafka_probe: KafkaProbe) -> list[tuple[Any, dict[str,
     try:
         consumer.assign([TopicPartition(f"{kafka_probe.topic}.progress.recording_handler.dlq", 0, 0)])
         while True:
-            message = eventually(lambda: consumer.poll(0.5), "a copy or the end of the partition", seconds=30)
+            message = eventually(lambda: consumer.poll(0.5), "a copy or the end of the partition")
             if message.error():
                 return found
             headers = {name: value.decode() for name, value in message.headers()}

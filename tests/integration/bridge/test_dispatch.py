@@ -30,7 +30,7 @@ class Worker:
 
     def take(self) -> dict[str, Any]:
         """Return the headers of the next message."""
-        message = eventually(lambda: queue_redis().rpop(SERVICE), "a message", seconds=10)
+        message = eventually(lambda: queue_redis().rpop(SERVICE), "a message")
         headers: dict[str, Any] = msgspec.json.decode(message)["headers"]
         return headers
 

@@ -74,7 +74,7 @@ def test_worker_finishes_started_tasks_and_requeues_the_rest(database: Database,
         task_queue.enqueue("courses.create_course", course_message(), task_queue.Envelope())
     worker = Process(database, *WORKER)
     processes.append(worker)
-    eventually(lambda: database.count("courses.courses") > 20, "the first courses", seconds=30)
+    eventually(lambda: database.count("courses.courses") > 20, "the first courses")
 
     assert worker.terminate() == 0
 
@@ -105,7 +105,7 @@ def test_gateway_answers_accepted_requests_before_exit(database: Database, proce
     gateway = Process(database, "gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", PORT_BASE=str(base))
     processes.append(gateway)
     url = f"http://127.0.0.1:{base}"
-    eventually(lambda: is_ok(f"{url}/livez"), "the gateway", seconds=30)
+    eventually(lambda: is_ok(f"{url}/livez"), "the gateway")
     with ThreadPoolExecutor(1) as client:
         request = client.submit(requests.get, f"{url}/v1/courses/{uuid4()}", timeout=30)
         eventually(lambda: queue_redis().llen("courses"), "the request in its queue")
@@ -119,7 +119,7 @@ def test_gateway_answers_accepted_requests_before_exit(database: Database, proce
 def test_beat_stops_on_sigterm(database: Database, processes: list[Process], tmp_path):
     beat = Process(database, "celery", "-A", "celery_app", "beat", "-s", str(tmp_path / "schedule"))
     processes.append(beat)
-    eventually(lambda: queue_redis().llen("courses"), "the first hint", seconds=30)
+    eventually(lambda: queue_redis().llen("courses"), "the first hint")
     assert beat.terminate() == 0
 
 

@@ -43,7 +43,7 @@ def test_stack_stops_when_its_starter_is_killed(tmp_path):
     kill_stack_starter(tmp_path, base, "ends")
     stack = Stack(tmp_path, base, only=["cache"], environ=environment.PLATFORM_ENVIRON)
     assert is_open(stack.port("cache"))
-    eventually(lambda: not stack.orphans(), "the end of all processes", seconds=30)
+    eventually(lambda: not stack.orphans(), "the end of all processes")
 
 
 def test_child_process_survives_its_starting_thread():

@@ -200,7 +200,7 @@ def test_redis_demands_the_password(name: str, tmp_path: Path):
     script = script.replace("$$", "$").replace("redis-server -", f"{binary} - --port {port} --bind 127.0.0.1")
     with popen_with_parent([shell, option, script], cwd=tmp_path, env=os.environ | {"REDISCLI_AUTH": "pw"}) as server:
         try:
-            eventually(lambda: is_open(port), "the server", seconds=30)
+            eventually(lambda: is_open(port), "the server")
             with Redis(port=port, password="pw") as client:
                 assert client.ping()
                 assert client.config_get("maxmemory-policy")["maxmemory-policy"] in {"noeviction", "allkeys-lru"}
