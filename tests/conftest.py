@@ -113,11 +113,11 @@ def _group_order(item: pytest.Item) -> tuple[int, int]:
 
 
 class GroupScheduling(LoadScopeScheduling):
-    """Keep the tests that share a platform in one process; distribute the fast and slow tests one by one."""
+    """Keep the tests that share a platform, and those of one file, in one process: they share what is slow to start."""
 
     def _split_scope(self, nodeid: str) -> str:
         group = scheduling_group(nodeid)
-        return nodeid if group in _DISTRIBUTED_GROUPS else group
+        return nodeid.partition("::")[0] if group in _DISTRIBUTED_GROUPS else group
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:

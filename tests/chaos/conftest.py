@@ -17,11 +17,14 @@ def chaos_platform(stack: Platform) -> ChaosPlatform:
 
 @pytest.fixture(scope="package")
 def sabotage_platform() -> Iterator[ChaosPlatform]:
-    """Run a separate stack, with Apache Kafka if it is installed, whose processes load sabotage; the audit is
-    disabled.
-    """
+    """Run a separate stack whose processes load sabotage; the audit is disabled, because it would repair the damage."""
     sabotage = str(Path(__file__).with_name("sabotage"))
-    with running_chaos_platform(
-        apache=not missing_requirement(), PYTHONPATH=sabotage, AUDIT_EVERY_SECONDS="86400"
-    ) as chaos_platform:
+    with running_chaos_platform(PYTHONPATH=sabotage, AUDIT_EVERY_SECONDS="86400") as chaos_platform:
+        yield chaos_platform
+
+
+@pytest.fixture(scope="package")
+def apache_platform() -> Iterator[ChaosPlatform]:
+    """Run a separate stack with Apache Kafka, or with the embedded broker where it is not installed."""
+    with running_chaos_platform(apache=not missing_requirement()) as chaos_platform:
         yield chaos_platform

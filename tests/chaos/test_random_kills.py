@@ -27,8 +27,8 @@ def assert_exactly_once(outcome: Outcome) -> None:
 
 
 @pytest.mark.slow
-def test_three_minutes_of_random_kills_are_exactly_once(sabotage_platform: ChaosPlatform) -> None:
-    assert_exactly_once(run_storm(sabotage_platform, seconds=180))
+def test_three_minutes_of_random_kills_are_exactly_once(apache_platform: ChaosPlatform) -> None:
+    assert_exactly_once(run_storm(apache_platform, seconds=180))
 
 
 def test_random_kills_over_embedded_broker_are_exactly_once(chaos_platform: ChaosPlatform) -> None:

@@ -23,7 +23,7 @@ _KEPT = ("PATH", "HOME", "LANG", "TMPDIR")
 def copy(tmp_path: Path) -> Path:
     """Return a copy of the repository with the installed packages, but without state."""
     root = tmp_path / "coursebus"
-    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".local", "__pycache__", ".pytest_cache"))
+    shutil.copytree(ROOT, root, ignore=shutil.ignore_patterns(".git", ".local", ".pytest_cache"))
     (root / ".local").mkdir()
     (root / ".local" / "venv").symlink_to(sys.prefix)
     return root

@@ -28,6 +28,7 @@ from tests.support.polling import assert_never, eventually
 
 pytestmark = [
     pytest.mark.kafka,
+    pytest.mark.slow,
     pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "installed"),
 ]
 
@@ -153,7 +154,6 @@ def test_offset_from_previous_log_is_ignored(harness: BridgeHarness):
     assert harness.handled(key) == [1, 2, 3, 4, 5]
 
 
-@pytest.mark.slow
 def test_bridge_suite_passes_with_apache_kafka(brokers: list[ApacheKafka]):
     """Run the other tests of this folder that use Kafka in a separate pytest process."""
     addresses = ",".join(broker.address for broker in brokers)

@@ -26,6 +26,7 @@ from tests.support.polling import eventually
 
 pytestmark = [
     pytest.mark.kafka,
+    pytest.mark.slow,
     pytest.mark.skipif(bool(missing_requirement()), reason=missing_requirement() or "installed"),
 ]
 

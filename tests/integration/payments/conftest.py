@@ -6,8 +6,9 @@ from uuid import uuid4
 import pytest
 from sqlalchemy.orm import Session
 
+from core import clock
 from core.db import session_factory, utc_now
-from models.payments import PaymentAttempt, ProviderPull
+from models.payments import PaymentAttempt, Plan, ProviderPull, Subscription
 from tests.integration.payments.harness import (
     CommittingTransactions,
     PaymentsHarness,
@@ -15,6 +16,7 @@ from tests.integration.payments.harness import (
     make_stripe,
     make_yookassa,
 )
+from tests.integration.payments.subscription_steps import Clock, subscribe
 from tests.support.fake_processes import FakeProcess, WebhookReceiver
 from workers.payments.checkouts import start_checkout
 from workers.payments.payment_sync import sync_attempt
@@ -110,3 +112,39 @@ def committed_checkout(database, stripe, fake_stripe) -> dict:
         fake_stripe.pay(session.get_one(PaymentAttempt, checkout["id"]).checkout_session_id, "succeed")
     sync_attempt(CommittingTransactions(), {"stripe": stripe}, attempt_id=checkout["id"])
     return checkout
+
+
+@pytest.fixture
+def time(monkeypatch) -> Clock:
+    patched_clock = Clock()
+    monkeypatch.setattr(clock, "business_now", patched_clock)
+    return patched_clock
+
+
+@pytest.fixture(params=["stripe", "yookassa"])
+def provider(request) -> str:
+    return request.param
+
+
+@pytest.fixture
+def make_plan(session):
+    def make(**fields) -> Plan:
+        course_ids = [str(make_offer(session)) for _ in range(2)]
+        defaults = {"name": "All of baking", "amount_minor": 99000, "currency": "RUB", "interval": "month"}
+        plan = Plan.create(at=utc_now(), **defaults | {"trial_days": 0, "course_ids": course_ids} | fields)
+        session.add(plan)
+        session.flush()
+        return plan
+
+    return make
+
+
+@pytest.fixture
+def plan(make_plan) -> Plan:
+    return make_plan()
+
+
+@pytest.fixture
+def subscription(harness_with_yookassa, plan, provider) -> Subscription:
+    """A subscription whose first period was paid at a checkout session."""
+    return subscribe(harness_with_yookassa, plan, provider)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -84,6 +85,7 @@ class PaymentsHarness:
     buyer: UUID = field(default_factory=uuid4)
     enqueued: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     since: UUID = field(default_factory=new_id)
+    started_at: datetime = field(default_factory=utc_now)
 
     @property
     def transactions(self) -> NestedTransactions:

@@ -1,6 +1,4 @@
 """The state of an attempt is only fetched from the provider and account with which it was created."""
-# ruff: noqa: F811
-# The fixtures come from test_subscriptions.
 
 from dataclasses import replace
 
@@ -10,18 +8,12 @@ from sqlalchemy import select
 from models.errors import CheckoutOutcomeUnknown, PaymentInProgress, PaymentRefused, ProviderUnavailable
 from models.payments import Order, Orders, PaymentAttempt, Subscription
 from tests.integration.payments.harness import make_offer, make_snapshot, make_stripe, make_yookassa
-from tests.integration.payments.test_subscriptions import (  # noqa: F401 fixtures
-    charge_statuses,
-    harness,
-    make_plan,
-    run,
-    start,
-    subscribe,
-    time,
-)
+from tests.integration.payments.subscription_steps import charge_statuses, run, start, subscribe
 from workers.payments.payment_flow import PaymentFlow
 from workers.payments.payment_sync import sync_attempt
 from workers.payments.provider import provider_of
+
+pytestmark = pytest.mark.usefixtures("harness_with_yookassa", "time")
 
 
 def attempts_of(harness, plan) -> list[PaymentAttempt]:
@@ -35,8 +27,9 @@ def attempts_of(harness, plan) -> list[PaymentAttempt]:
 
 
 @pytest.fixture
-def saved_methods_at_both_providers(harness, make_plan):
+def saved_methods_at_both_providers(harness_with_yookassa, make_plan):
     """A buyer with a saved method at each provider. Receipts are off, so YooKassa accepts every request."""
+    harness = harness_with_yookassa
     harness.providers = {
         **harness.providers,
         "yookassa": make_yookassa(f"{harness.fake_yookassa.url}/v3", vat_code=None),

@@ -11,7 +11,7 @@ from models.events import UserDeleted
 from models.payments import Order, Orders, ProviderErasure, Refund, SavedMethod
 from models.payments.ledger import imbalances
 from tests.integration.payments.harness import PaymentsHarness, make_offer
-from tests.integration.payments.test_subscriptions import make_plan, start, subscribe, time  # noqa: F401 fixtures
+from tests.integration.payments.subscription_steps import start, subscribe
 from tests.support.events import build_event
 from workers.payments.database_metrics import provider_erasures_seconds
 from workers.payments.personal_data import erase_data, forget_customer, forget_customers
@@ -103,7 +103,7 @@ def test_unopened_session_is_not_opened_after_erasure(harness, session):
     assert len(harness.checkout_sessions()) == pages
 
 
-def test_card_of_payment_after_erasure_is_not_saved(harness, session, make_plan):  # noqa: F811 fixture
+def test_card_of_payment_after_erasure_is_not_saved(harness, session, make_plan):
     checkout = harness.checkout(plan_id=make_plan().id)
     harness.pay(checkout)
     erase(harness)
@@ -116,7 +116,7 @@ def test_card_of_payment_after_erasure_is_not_saved(harness, session, make_plan)
     assert erasure.customer_id in customers(harness)
 
 
-def test_provider_customer_of_erased_buyer_is_deleted(harness, session, make_plan):  # noqa: F811 fixture
+def test_provider_customer_of_erased_buyer_is_deleted(harness, session, make_plan):
     subscribe(harness, make_plan(), "stripe")
     [method] = SavedMethod.list_for_user(session, harness.buyer)
     erase(harness)
@@ -141,7 +141,7 @@ def test_provider_customer_of_erased_buyer_is_deleted(harness, session, make_pla
     harness.providers["stripe"].delete_customer(method.customer_id)  # deleting a deleted customer is no error
 
 
-def test_erased_buyer_cannot_start_checkout(harness, session, make_plan):  # noqa: F811 fixture
+def test_erased_buyer_cannot_start_checkout(harness, session, make_plan):
     erase(harness)
 
     with pytest.raises(AccountErased):

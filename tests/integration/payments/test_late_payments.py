@@ -1,23 +1,20 @@
 """Payments that arrive after their order ended, and provider states that the state machine does not expect."""
-# ruff: noqa: F811
-# The fixtures come from test_subscriptions.
 
 import pytest
 
 from models.payments import Orders, PaymentAttempt, Refund
 from tests.integration.payments.harness import PaymentsHarness, make_offer, paid_snapshot
-from tests.integration.payments.test_subscription_deadlines import live_attempt, lose_charge_response
-from tests.integration.payments.test_subscriptions import (  # noqa: F401 fixtures
-    harness,
-    make_plan,
+from tests.integration.payments.subscription_steps import (
+    live_attempt,
+    lose_charge_response,
     orders,
-    plan,
     run,
     subscribe,
     subscription_events,
-    time,
 )
 from workers.payments.payment_flow import apply_payment_snapshot
+
+pytestmark = pytest.mark.usefixtures("harness_with_yookassa", "time")
 
 
 @pytest.fixture

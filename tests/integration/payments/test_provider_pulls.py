@@ -22,17 +22,7 @@ PURCHASE_EVENTS = ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 MANY = 1000
 
 
-pytestmark = pytest.mark.usefixtures("earlier_events_pulled")
-
-
-@pytest.fixture
-def harness(harness_with_yookassa) -> PaymentsHarness:
-    return harness_with_yookassa
-
-
-@pytest.fixture(params=["stripe", "yookassa"])
-def provider(request) -> str:
-    return request.param
+pytestmark = pytest.mark.usefixtures("harness_with_yookassa", "earlier_events_pulled")
 
 
 @pytest.fixture

@@ -19,17 +19,7 @@ from workers.payments.reconciliation import list_reconciliations, reconcile_day,
 PURCHASE_EVENTS = ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
 
 
-pytestmark = pytest.mark.usefixtures("earlier_events_pulled")
-
-
-@pytest.fixture
-def harness(harness_with_yookassa) -> PaymentsHarness:
-    return harness_with_yookassa
-
-
-@pytest.fixture(params=["stripe", "yookassa"])
-def provider(request) -> str:
-    return request.param
+pytestmark = pytest.mark.usefixtures("harness_with_yookassa", "earlier_events_pulled")
 
 
 @pytest.fixture
@@ -38,11 +28,8 @@ def checkout(harness, session, provider):
 
 
 def compare(harness: PaymentsHarness, provider: str) -> dict[str, tuple[int, int]]:
-    """Return the differences of the last hours by object as (provider's amount, own amount).
-
-    Objects of other tests, whose own amounts were rolled back, differ too.
-    """
-    since = (utc_now() - timedelta(hours=20)).replace(microsecond=0)
+    """Return the differences since the start of the test by object as (provider's amount, own amount)."""
+    since = harness.started_at.replace(microsecond=0)
     differing = reconcile_day(
         harness.transactions, harness.enqueue_after_commit, provider, harness.providers[provider], since=since
     )

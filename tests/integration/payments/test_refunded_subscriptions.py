@@ -1,26 +1,15 @@
 """A refund of the current period ends a subscription; its reversal restores the subscription."""
-# ruff: noqa: F811
-# The fixtures come from test_subscriptions.
 
 from dataclasses import replace
 
 import pytest
 
 from models.payments import DisputeSnapshot, Order, Orders, Refund, Subscription, Subscriptions
-from tests.integration.payments.test_subscriptions import (  # noqa: F401 fixtures
-    harness,
-    make_plan,
-    orders,
-    plan,
-    provider,
-    run,
-    subscribe,
-    subscription,
-    subscription_events,
-    time,
-)
+from tests.integration.payments.subscription_steps import orders, run, subscription_events
 from workers.payments.disputes import apply_dispute
 from workers.payments.refunds import apply_refund
+
+pytestmark = pytest.mark.usefixtures("harness_with_yookassa", "time")
 
 
 def current_order(harness, subscription: Subscription) -> Order:

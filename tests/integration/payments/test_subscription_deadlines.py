@@ -1,6 +1,4 @@
 """Unpaid access ends at the announced time, even with open sessions and charges of unknown outcome."""
-# ruff: noqa: F811
-# The fixtures come from test_subscriptions.
 
 from datetime import timedelta
 from uuid import uuid4
@@ -8,50 +6,33 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select
 
-from models.errors import PaymentRefused, ProviderOutcomeUnknown
-from models.payments import Orders, PaymentAttempt, Plan, Refund, SavedMethod, Subscription
+from models.errors import PaymentRefused
+from models.payments import Orders, Plan, Refund, SavedMethod, Subscription
 from models.payments.plans import add_periods
 from models.payments.subscriptions import GRACE_PERIOD, OUTCOME_TIMEOUT, RECHECK_DELAY, TRIAL_GRACE_PERIOD
 from tests.integration.payments.harness import PaymentsHarness, make_snapshot, paid_snapshot
-from tests.integration.payments.test_subscriptions import (  # noqa: F401 fixtures
+from tests.integration.payments.subscription_steps import (
     announced_end,
     charge_attempt_count,
     charge_statuses,
     decline,
-    harness,
     last_past_due,
-    make_plan,
-    plan,
+    live_attempt,
+    lose_charge_response,
     run,
     start,
     subscribe,
     subscription_events,
-    time,
 )
 from workers.payments.payment_flow import apply_payment_snapshot
+
+pytestmark = pytest.mark.usefixtures("harness_with_yookassa", "time")
 
 
 def subscription_of_plan(harness: PaymentsHarness, plan) -> Subscription:
     harness.session.flush()
     mine = select(Subscription).where(Subscription.user_id == harness.buyer, Subscription.plan_id == plan.id)
     return harness.session.scalars(mine.execution_options(populate_existing=True)).one()
-
-
-def live_attempt(harness: PaymentsHarness) -> PaymentAttempt:
-    [attempt] = (
-        each
-        for order in Orders(harness.session).list_for_user_for_update(harness.buyer)
-        for each in order.attempts
-        if each.is_live
-    )
-    return attempt
-
-
-def lose_charge_response(harness: PaymentsHarness) -> None:
-    """Run the job while Stripe's response to the charge is lost."""
-    harness.fake_stripe.faults(drop_response_after_commit=3)  # its SDK retries a call twice
-    with pytest.raises(ProviderOutcomeUnknown):
-        run(harness)
 
 
 def start_trial(harness: PaymentsHarness, make_plan, provider: str, **fields) -> Subscription:

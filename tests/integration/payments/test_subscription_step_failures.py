@@ -1,6 +1,4 @@
 """A failing step of a subscription is postponed and does not delay other subscriptions."""
-# ruff: noqa: F811
-# The fixtures come from test_subscriptions.
 
 from contextlib import suppress
 from datetime import timedelta
@@ -8,16 +6,11 @@ from datetime import timedelta
 import pytest
 
 from models.payments.subscriptions import OUTCOME_TIMEOUT, RECHECK_DELAY
-from tests.integration.payments.test_subscriptions import (  # noqa: F401 fixtures
-    harness,
-    make_plan,
-    plan,
-    subscribe,
-    subscription_events,
-    time,
-)
+from tests.integration.payments.subscription_steps import subscribe, subscription_events
 from workers.payments import database_metrics
 from workers.payments.subscriptions import process_due_subscriptions, process_subscription
+
+pytestmark = pytest.mark.usefixtures("harness_with_yookassa", "time")
 
 
 @pytest.fixture

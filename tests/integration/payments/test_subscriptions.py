@@ -5,8 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
-from core import clock
-from core.bus.outbox import OutboxEvent
 from core.db import utc_now
 from models.errors import (
     AlreadySubscribed,
@@ -20,135 +18,30 @@ from models.events import UserDeleted
 from models.payments import Order, Orders, PaymentAttempt, Plan, Refund, SavedMethod, Subscription
 from models.payments.plans import add_periods
 from models.payments.subscriptions import DUNNING
-from tests.integration.payments.harness import PaymentsHarness, event_types, make_offer, paid_snapshot
+from tests.integration.payments.harness import event_types, paid_snapshot
+from tests.integration.payments.subscription_steps import (
+    announced_end,
+    charge_attempt_count,
+    charge_statuses,
+    decline,
+    orders,
+    run,
+    start,
+    subscribe,
+    subscription_events,
+    subscription_of_buyer,
+)
 from tests.support.events import build_event
 from workers.payments.payment_flow import apply_payment_snapshot
 from workers.payments.payment_sync import sync_attempt
 from workers.payments.personal_data import erase_data
 from workers.payments.subscriptions import (
     cancel_subscription,
-    process_due_subscriptions,
-    process_subscription,
-    start_subscription,
 )
 
 MONTH = timedelta(days=31)
 
-
-class Clock:
-    def __init__(self) -> None:
-        self.at = utc_now()
-
-    def __call__(self) -> datetime:
-        return self.at
-
-    def advance(self, **time: float) -> None:
-        self.at += timedelta(**time)
-
-
-@pytest.fixture
-def time(monkeypatch) -> Clock:
-    patched_clock = Clock()
-    monkeypatch.setattr(clock, "business_now", patched_clock)
-    return patched_clock
-
-
-@pytest.fixture
-def harness(harness_with_yookassa, time) -> PaymentsHarness:
-    return harness_with_yookassa
-
-
-@pytest.fixture(params=["stripe", "yookassa"])
-def provider(request) -> str:
-    return request.param
-
-
-@pytest.fixture
-def make_plan(session):
-    def make(**fields) -> Plan:
-        course_ids = [str(make_offer(session)) for _ in range(2)]
-        defaults = {"name": "All of baking", "amount_minor": 99000, "currency": "RUB", "interval": "month"}
-        plan = Plan.create(at=utc_now(), **defaults | {"trial_days": 0, "course_ids": course_ids} | fields)
-        session.add(plan)
-        session.flush()
-        return plan
-
-    return make
-
-
-@pytest.fixture
-def plan(make_plan) -> Plan:
-    return make_plan()
-
-
-@pytest.fixture
-def subscription(harness, plan, provider) -> Subscription:
-    """A subscription whose first period was paid at a checkout session."""
-    return subscribe(harness, plan, provider)
-
-
-def subscribe(harness: PaymentsHarness, plan: Plan, provider: str) -> Subscription:
-    checkout = harness.checkout(plan_id=plan.id, provider=provider)
-    harness.pay(checkout)
-    harness.return_from_checkout(checkout)
-    return subscription_of_buyer(harness)
-
-
-def subscription_of_buyer(harness: PaymentsHarness) -> Subscription:
-    harness.session.flush()
-    [subscription] = harness.session.scalars(select(Subscription).where(Subscription.user_id == harness.buyer))
-    return subscription
-
-
-def start(harness: PaymentsHarness, plan: Plan, provider: str) -> dict:
-    command = {"user_id": harness.buyer, "plan_id": plan.id, "provider": provider, "receipt_email": "ann@example.com"}
-    return start_subscription(harness.transactions, harness.providers, **command)
-
-
-def run(harness: PaymentsHarness) -> None:
-    """Run the tasks that the job enqueues."""
-    harness.session.flush()
-    harness.enqueued.clear()
-    process_due_subscriptions(harness.session, harness.enqueue_after_commit)
-    for _task, message in harness.enqueued:
-        process_subscription(harness.transactions, harness.providers, **message)
-    harness.session.flush()
-
-
-def subscription_events(harness: PaymentsHarness, subscription: Subscription) -> list[str]:
-    return [type_.removeprefix("SUBSCRIPTION_") for type_ in event_types(harness.session, subscription.id)]
-
-
-def announced_end(harness: PaymentsHarness, subscription: Subscription) -> datetime:
-    return datetime.fromisoformat(last_past_due(harness, subscription)["ends_at"])
-
-
-def last_past_due(harness: PaymentsHarness, subscription: Subscription) -> dict:
-    """Return the payload of the last SUBSCRIPTION_PAST_DUE."""
-    harness.session.flush()
-    past_due = (OutboxEvent.aggregateid == str(subscription.id)) & (OutboxEvent.type == "SUBSCRIPTION_PAST_DUE")
-    [*_, payload] = harness.session.scalars(
-        select(OutboxEvent.payload).where(past_due).order_by(OutboxEvent.aggregate_version)
-    )
-    return payload
-
-
-def orders(harness: PaymentsHarness) -> list[Order]:
-    """Return the buyer's orders with their attempts."""
-    return Orders(harness.session).list_for_user_for_update(harness.buyer)
-
-
-def charge_statuses(harness: PaymentsHarness) -> list[str]:
-    """Return the statuses of all payments of the buyer at the provider."""
-    at_both = [*harness.fake_stripe.get("/__state")["payments"], *harness.fake_yookassa.get("/__state")["payments"]]
-    theirs = {str(order.id) for order in orders(harness)}
-    return [payment["status"] for payment in at_both if payment["order_id"] in theirs]
-
-
-def decline(harness: PaymentsHarness, reason: str | None = "insufficient_funds") -> None:
-    """Make the card that is saved at YooKassa decline from now on; None makes it accept again."""
-    [method] = harness.session.scalars(select(SavedMethod).where(SavedMethod.user_id == harness.buyer))
-    harness.fake_yookassa.post(f"/__methods/{method.method_id}", declines=reason)
+pytestmark = pytest.mark.usefixtures("harness_with_yookassa", "time")
 
 
 # Start.
@@ -284,10 +177,6 @@ def test_dunning_retries_until_announced_end(harness, plan, time):
     assert (subscription.status, subscription.problem, charge_attempt_count(harness)) == ("expired", "unpaid", 5)
     assert subscription_events(harness, subscription) == ["STARTED", "PAST_DUE", "EXPIRED"]
     assert [order.status for order in orders(harness)] == ["paid", "expired"]
-
-
-def charge_attempt_count(harness: PaymentsHarness) -> int:
-    return sum(attempt.method_id is not None for order in orders(harness) for attempt in order.attempts)
 
 
 def test_successful_dunning_retry_keeps_billing_period(harness, plan, time):

@@ -1,12 +1,12 @@
 """A user tries the courses of a plan once, whichever plan offers them."""
-# ruff: noqa: F811
-# The fixtures come from test_subscriptions.
 
 import pytest
 
 from models.errors import PaymentMethodMissing
 from tests.integration.payments.harness import make_offer
-from tests.integration.payments.test_subscriptions import harness, make_plan, run, start, time  # noqa: F401 fixtures
+from tests.integration.payments.subscription_steps import run, start
+
+pytestmark = pytest.mark.usefixtures("harness_with_yookassa", "time")
 
 
 @pytest.fixture
