@@ -63,8 +63,10 @@ if KAFKA_SECURITY_PROTOCOL.startswith("SASL") != bool(KAFKA_USERNAME and KAFKA_P
     )
 KAFKA_TOPIC_PREFIX = read.text("KAFKA_TOPIC_PREFIX", "")
 KAFKA_REPLICATION = read.number("KAFKA_REPLICATION", 3 if PRODUCTION else 1)
-KAFKA_EMBEDDED = not read.is_set("KAFKA_BOOTSTRAP_SERVERS")
-KAFKA_PARTITIONS = read.number("KAFKA_PARTITIONS", 3 if KAFKA_EMBEDDED else 12)  # 3 suffice for one local bridge
+KAFKA_PARTITIONS = read.number("KAFKA_PARTITIONS", 12)  # of each topic, when the bridge creates it
+# After this time without a heartbeat, a bridge loses its partitions to the others. Longer than the restart of a broker,
+# so that a restart causes no rebalance.
+KAFKA_SESSION_TIMEOUT_MS = read.number("KAFKA_SESSION_TIMEOUT_MS", 15_000)
 # How long the broker holds a fetch that finds no messages; a message that arrives ends the fetch.
 KAFKA_FETCH_WAIT_MS = read.number("KAFKA_FETCH_WAIT_MS", 500)
 MONGO_URL = read.text("MONGO_URL", f"mongodb://{_local(17)}/coursebus")
@@ -259,8 +261,8 @@ WEBHOOK_ALLOW_LOOPBACK = read.switch("WEBHOOK_ALLOW_LOOPBACK", default=not PRODU
 
 if __name__ == "__main__":
     sys.modules["settings"] = sys.modules[__name__]  # the checks import this module instead of reading all values again
-    from core.configuration import main
+    from core import command_line, configuration
 
-    sys.exit(main(sys.argv[1:]))
+    command_line.run(lambda: configuration.main(sys.argv[1:]))
 if read.errors:
     raise SystemExit("\n".join(read.errors))

@@ -8,7 +8,7 @@ import sys
 import threading
 
 import settings
-from core import configuration, log
+from core import command_line, configuration, log
 
 from . import cli, metrics
 from .admin.audit import Auditor
@@ -74,4 +74,4 @@ def serve() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(cli.main(sys.argv[1:]) if sys.argv[1:] else serve())
+    command_line.run(lambda: cli.main(sys.argv[1:]) if sys.argv[1:] else serve())

@@ -1,8 +1,9 @@
 """Configuration of the Kafka clients, with the reason of every setting."""
 
+from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
 import settings
@@ -68,13 +69,17 @@ def producer() -> Producer:
     )
 
 
-def offset_reader(service: str) -> Consumer:
-    """Return a consumer that reads the offsets of the group of ``service`` without joining the group."""
+def offset_reader(service: str, on_error: Callable[[KafkaError], object] = lambda _: None) -> Consumer:
+    """Return a consumer that reads the offsets of the group of ``service`` without joining the group.
+
+    ``on_error`` is called by ``poll`` and ``consume`` with each error of the client, such as a login that was refused.
+    """
     return Consumer(
         {
             **_common(),
             "group.id": group_of(service),
             "enable.auto.commit": False,
+            "error_cb": on_error,
             "enable.partition.eof": True,  # the reliable sign that a partition has no more messages
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
@@ -108,8 +113,11 @@ def consumer(service: str) -> Consumer:
     return Consumer(
         {
             **_common(),
-            **(_EMBEDDED_GROUP_CONFIG if settings.KAFKA_EMBEDDED else _GROUP_CONFIG),
             "group.id": group_of(service),
+            "partition.assignment.strategy": "cooperative-sticky",  # a join does not interrupt other members
+            "session.timeout.ms": settings.KAFKA_SESSION_TIMEOUT_MS,
+            "heartbeat.interval.ms": 1000,  # also the delay after which members notice a rebalance
+            "max.poll.interval.ms": 60_000,
             "fetch.wait.max.ms": settings.KAFKA_FETCH_WAIT_MS,
             # All partitions share one queue in the client: a new event waits behind prefetched messages of others.
             "queued.min.messages": 5000,
@@ -126,29 +134,5 @@ def consumer(service: str) -> Consumer:
     )
 
 
-def assign(consumer: Consumer, partitions: list[TopicPartition]) -> None:
-    """Set the start offsets of newly assigned partitions by the call that the assignment strategy requires."""
-    if settings.KAFKA_EMBEDDED:
-        consumer.assign(partitions)
-    else:
-        consumer.incremental_assign(partitions)
-
-
 def admin() -> AdminClient:
     return AdminClient(_common())
-
-
-_GROUP_CONFIG = {
-    "partition.assignment.strategy": "cooperative-sticky",  # a join does not interrupt other members
-    "session.timeout.ms": 15_000,  # longer than the restart of a broker, so that a restart causes no rebalance
-    "heartbeat.interval.ms": 1000,
-    "max.poll.interval.ms": 60_000,
-}
-# The embedded broker delays each join by two thirds of the session timeout, and needs three times as long for a
-# cooperative assignment.
-_EMBEDDED_GROUP_CONFIG = {
-    "partition.assignment.strategy": "range",
-    "session.timeout.ms": 3000,
-    "heartbeat.interval.ms": 1000,
-    "max.poll.interval.ms": 6000,
-}

@@ -19,10 +19,13 @@ _NO_BROKER = {
 
 
 def unreachable(error: Exception) -> str | None:
-    """Return which server cannot be reached, why, and the setting that names it; None for other errors."""
+    """Return which server cannot be reached or refused the login, why, and its setting; None for other errors."""
     if isinstance(error, OperationalError) and (error.connection_invalidated or not error.statement):
         names = "DATABASE_URL, or <SERVICE>_DATABASE_URL for one service,"
         return _line("PostgreSQL", str(error.orig), names)
+    if isinstance(error, KafkaException) and error.args[0].code() == KafkaError._AUTHENTICATION:  # noqa: SLF001
+        reason = scrub(error.args[0].str()).rstrip(".")
+        return f"Kafka refused the login ({reason}). It is set by KAFKA_USERNAME and KAFKA_PASSWORD."
     if isinstance(error, KafkaException) and error.args[0].code() in _NO_BROKER:
         reason = f"{settings.KAFKA_BOOTSTRAP_SERVERS}: {error.args[0].str()}"
         return _line("Kafka", reason, "KAFKA_BOOTSTRAP_SERVERS")

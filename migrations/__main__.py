@@ -12,6 +12,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 import settings
+from core import command_line
 from core.db import Base
 
 from . import roles
@@ -52,4 +53,4 @@ def _run(command: str, revision: tuple[str, ...]) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    command_line.run(lambda: main(*sys.argv[1:]))

@@ -11,6 +11,8 @@ import tomllib
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from core import command_line
+
 ROOT = Path(__file__).resolve().parent.parent
 
 _IDENTIFIER = r"(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)"
@@ -120,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from core import command_line
+
 SUFFIXES = {".py", ".md", ".yml", ".html", ".txt"}
 CONFIG = "ops/vocabulary.toml"
 Finding = tuple[str, int, str, str]  # path, line, word, what to write instead
@@ -116,4 +118,4 @@ def main(arguments: Sequence[str], root: Path = Path()) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command_line.run(lambda: main(sys.argv[1:]))

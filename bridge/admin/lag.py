@@ -34,7 +34,8 @@ class PartitionLag:
 
 def consumer_lag(service: str) -> list[PartitionLag]:
     """Return the lag of the group of ``service`` in each partition that it reads. Raises KafkaException."""
-    consumer = kafka.offset_reader(service)
+    client_errors: list[KafkaError] = []
+    consumer = kafka.offset_reader(service, client_errors.append)
     try:
         partitions = list(_partitions(consumer, ServiceConsumer.topics_of(service)))
         committed = {_partition_key(each): max(each.offset, 0) for each in consumer.committed(partitions, timeout=5)}
@@ -43,6 +44,11 @@ def consumer_lag(service: str) -> list[PartitionLag]:
         places = [TopicPartition(topic, number, offset) for (topic, number), offset in committed.items()]
         firsts = _first_unread(consumer, places)
         return [_lag(consumer, name, offset, firsts.get(name)) for name, offset in committed.items()]
+    except KafkaException as error:
+        # A call that timed out does not say that the login was refused.
+        consumer.poll(0)
+        refused = [each for each in client_errors if each.code() == KafkaError._AUTHENTICATION]  # noqa: SLF001
+        raise KafkaException(refused[0]) if refused else error from None
     finally:
         consumer.close()
 

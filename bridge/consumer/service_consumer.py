@@ -12,7 +12,6 @@ from typing import cast
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from sqlalchemy.exc import DBAPIError
 
-import settings
 from bridge import kafka
 from bridge.metrics import EVENTS_SKIPPED
 from bridge.record import Partition, Record
@@ -39,7 +38,8 @@ BATCH = 2000  # messages between two updates of offsets and pauses
 HANDLED_LOOKUP_MIN_MESSAGES = (
     20  # a batch of this size, or one with an old event, is checked for events that were handled before
 )
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1  # while events are in progress: offsets are stored and pauses end between two polls
+IDLE_POLL_SECONDS = 1.0  # otherwise; a message ends the poll
 RECENT_BUFFER_BYTES = 8 * 2**20  # above it, new events wait for the old ones
 DRAIN_SECONDS = 5
 COMMITTED_TIMEOUT_SECONDS = 5
@@ -61,6 +61,7 @@ class ServiceConsumer(threading.Thread):
         self._recent = RecentEvents(service, self._handlers_of)
         self._recent_buffer = KeyOrderedBuffer()  # its events are also read into ``_buffer`` later
         self._paused: set[Partition] = set()
+        self._poll_seconds = POLL_SECONDS
         self._batch: list[Message] = []
         self._revoked: set[Partition] | None = None  # while ``consume`` collects a batch
         self._handlers: dict[str, list[str]] = {}  # by event type
@@ -104,9 +105,7 @@ class ServiceConsumer(threading.Thread):
             consumer.close()  # commits the stored offsets
 
     def _topics_recreated(self) -> bool:
-        # Not for the embedded broker: it loses its groups together with its log, so consumers start from the beginning
-        # in any case, and a member that leaves in that state can block the group for ever.
-        return not settings.KAFKA_EMBEDDED and self._topic_watcher.ids(self._topics) != self._topic_ids
+        return self._topic_watcher.ids(self._topics) != self._topic_ids
 
     def _poll_once(self, consumer: Consumer) -> None:
         self._apply_backpressure(consumer)
@@ -121,12 +120,18 @@ class ServiceConsumer(threading.Thread):
             self._start(record)
         self._start_recent(consumer)
         self._dispatcher.send_ready(self.service)
+        is_idle = self._is_idle()  # before the offsets are stored: none is finished and not stored in the idle poll
         self._store_offsets(consumer)
+        self._poll_seconds = IDLE_POLL_SECONDS if is_idle else POLL_SECONDS
+
+    def _is_idle(self) -> bool:
+        with self._lock:
+            return not (self._buffer or self._recent_buffer or self._paused or self._recent.is_reading)
 
     def _poll_messages(self, consumer: Consumer) -> None:
         """Collect the messages that are available, BATCH at most, without those of partitions revoked by then."""
         self._batch = []
-        message = consumer.poll(POLL_SECONDS)  # calls ``_on_revoke`` before it returns a message, never after it
+        message = consumer.poll(self._poll_seconds)  # calls ``_on_revoke`` before it returns a message, never after it
         if message is None:
             return
         self._revoked = set()
@@ -253,12 +258,11 @@ class ServiceConsumer(threading.Thread):
                 raise KafkaException(place.error)
             if self._is_from_previous_log(place):
                 place.offset = OFFSET_BEGINNING
-        kafka.assign(consumer, places)
+        consumer.incremental_assign(places)
         self._dispatcher.reload_blocked_keys()  # their previous owner may have dead-lettered some of their events
         self._paused -= set(map(_partition_key, partitions))  # new partitions start unpaused; kept ones do not change
 
     def _is_from_previous_log(self, place: TopicPartition) -> bool:
-        # The embedded broker stores no metadata with an offset, so ``place.metadata`` is empty there.
         return bool(place.metadata) and place.metadata != self._topic_ids[place.topic]
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

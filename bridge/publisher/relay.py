@@ -18,7 +18,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased
 from sqlalchemy.pool import NullPool
 
-import settings
 from bridge import kafka
 from bridge.metrics import count_published
 from bridge.record import FRESH_SECONDS
@@ -41,9 +40,6 @@ BATCH = 500
 NEWEST = 100
 POLL_SECONDS = 0.25  # polling interval, because a hint may be lost
 CHECK_SECONDS = 1  # how often a relay checks whether the broker has lost its log
-EMBEDDED_CONSUMER_RESET_SECONDS = (
-    2  # above their heartbeat: by then they have lost their offsets and start from the beginning
-)
 _LEADER_LOCK = "SELECT pg_try_advisory_lock(hashtext('coursebus relay'))"
 _SETTINGS = "-c role=coursebus_bridge -c timezone=UTC -c idle_session_timeout=15s -c statement_timeout=60s"
 
@@ -126,10 +122,7 @@ class Relay(threading.Thread):
         topics = Topics()
         topics.ensure()
         publisher = Publisher(connection, topics)
-        if publisher.refills.begin_for_lost_logs(publisher.topic_ids) and settings.KAFKA_EMBEDDED:
-            # The embedded broker stores no topic id with an offset: its consumers would continue at their old offsets
-            # in the new log. Wait until they have lost them.
-            self._stop_requested.wait(EMBEDDED_CONSUMER_RESET_SECONDS)
+        publisher.refills.begin_for_lost_logs(publisher.topic_ids)
         log.info("relay became leader")
         checked_at = time.monotonic()
         while not self._stop_requested.is_set():

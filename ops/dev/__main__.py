@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 
+from core import command_line
 from ops.dev.ports import OFFSETS
 from ops.dev.stack import NotReady, Stack
 from settings import PORT_BASE, STATE_DIR
@@ -92,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line.run(main)

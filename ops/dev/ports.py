@@ -20,7 +20,6 @@ OFFSETS = {
     "queue": 79,
     "prometheus": 90,
     "kafka": 92,
-    "tansu": 93,  # the broker behind the proxy of ops/dev/kafka.py
 }
 # Ports that Prometheus scrapes, one per process.
 METRICS_OF_WORKERS, METRICS_OF_BRIDGE, METRICS_OF_GATEWAY, METRICS_OF_STREAM = range(50, 60), 60, 61, 62

@@ -79,7 +79,7 @@ def servers(state_dir: Path, base: int) -> list[Process]:
             replaced_by_env="CACHE_URL",
         ),
         Process(
-            *("kafka", kafka.command(), "Kafka protocol: Tansu"),
+            *("kafka", kafka.command(), "Kafka protocol: ops.dev.kafka"),
             replaced_by_env="KAFKA_BOOTSTRAP_SERVERS",
         ),
         Process(
@@ -165,6 +165,8 @@ def environment(state_dir: Path, base: int, environ: Mapping[str, str] = os.envi
         "MALLOC_ARENA_MAX": "2",
         # Flower reads this variable; a command line would show the password to every user
         "FLOWER_BASIC_AUTH": "ops:ops",
+        "KAFKA_PARTITIONS": "3",  # suffices for one bridge, and every fetch names all partitions
+        "KAFKA_SESSION_TIMEOUT_MS": "3000",  # a killed bridge is replaced sooner
         "PYTHONWARNINGS": "ignore:You're running the worker",  # as root, where no other user exists
         **environ,
         "PORT_BASE": str(base),

@@ -170,7 +170,6 @@ def _to_the_end(consumer: Consumer, unfinished: set[tuple[str, int]]) -> Iterato
             if error is None:
                 yield _record(message)
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 there is no public name
-                # Use the EOF of the consumer: the embedded broker returns wrong watermarks.
                 unfinished.discard((message.topic(), message.partition()))
             elif not error.retriable():
                 raise KafkaException(error)

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import msgspec
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 import settings
@@ -19,7 +19,7 @@ from bridge import kafka
 from core.db import new_id, utc_now
 from models.events import CourseCompleted
 from ops.dev.ports import free_base
-from tests.integration.bridge.harness import BridgeHarness, bridge_harness, running_relay, wait_until_published
+from tests.integration.bridge.harness import BridgeHarness, bridge_harness
 from tests.integration.bridge.kafka_probe import KafkaProbe, SampleAggregate, publish
 from tests.support import environment
 from tests.support.apache_kafka import ApacheKafka, cluster_of_three, missing_requirement
@@ -47,7 +47,6 @@ def harness(brokers: list[ApacheKafka]) -> Iterator[BridgeHarness]:
     with pytest.MonkeyPatch.context() as patch:
         addresses = ",".join(broker.address for broker in brokers)
         patch.setattr(settings, "KAFKA_BOOTSTRAP_SERVERS", addresses)
-        patch.setattr(settings, "KAFKA_EMBEDDED", False)
         patch.setattr(settings, "KAFKA_REPLICATION", 3)
         patch.setattr(settings, "KAFKA_PARTITIONS", 6)
         with bridge_harness("apache", seconds=TIMEOUT_SECONDS) as harness:
@@ -136,22 +135,6 @@ def test_aborted_kafka_transactions_are_not_consumed(harness: BridgeHarness):
     harness.wait_for(key, 1)
 
     assert harness.handled(key) == [2]
-
-
-def test_offset_from_previous_log_is_ignored(harness: BridgeHarness):
-    """A bridge that has not noticed the loss of the log yet can commit such an offset."""
-    harness.close()
-    key = SampleAggregate()
-    for _ in range(5):
-        publish(key)
-    with running_relay(harness.database):
-        wait_until_published(harness.database)
-    ends = {message.partition: message.offset + 1 for message in KafkaProbe().messages()}
-    KafkaProbe().put([TopicPartition(KafkaProbe().topic, number, end, "of another") for number, end in ends.items()])
-    with BridgeHarness(harness.database) as successor:
-        successor.wait_for(key, seconds=TIMEOUT_SECONDS)
-
-    assert harness.handled(key) == [1, 2, 3, 4, 5]
 
 
 def test_bridge_suite_passes_with_apache_kafka(brokers: list[ApacheKafka]):

@@ -22,6 +22,8 @@ from tests.integration.bridge.harness import (
     RELEASE,
     BridgeHarness,
     bridge_harness,
+    running_relay,
+    wait_until_published,
 )
 from tests.integration.bridge.kafka_probe import KafkaProbe, SampleAggregate, publish
 from tests.support.polling import assert_never, eventually
@@ -282,3 +284,19 @@ def test_consumer_rejoins_when_committed_offsets_time_out(harness: BridgeHarness
         publish(key)
         harness.wait_for(key)
         assert all(thread.is_alive() for thread in other.threads)
+
+
+def test_offset_from_previous_log_is_ignored(harness: BridgeHarness):
+    """A bridge that has not noticed the loss of the log yet can commit such an offset."""
+    harness.close()
+    key = SampleAggregate()
+    for _ in range(5):
+        publish(key)
+    with running_relay(harness.database):
+        wait_until_published(harness.database)
+    ends = {message.partition: message.offset + 1 for message in KafkaProbe().messages()}
+    KafkaProbe().put([TopicPartition(KafkaProbe().topic, number, end, "of another") for number, end in ends.items()])
+    with BridgeHarness(harness.database) as successor:
+        successor.wait_for(key, seconds=40)
+
+    assert harness.handled(key) == [1, 2, 3, 4, 5]

@@ -26,7 +26,6 @@ SQL_ERROR = """IntegrityError('(psycopg2.errors.UniqueViolation) duplicate key\\
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(relay, "EMBEDDED_CONSUMER_RESET_SECONDS", 0)
 
 
 def store_dead_letter(

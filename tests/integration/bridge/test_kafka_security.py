@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 import settings
-from bridge import kafka
+from bridge import cli, kafka
 from ops.dev.ports import free_base
 from settings import ROOT
 from tests.support.apache_kafka import ApacheKafka, missing_requirement
@@ -64,7 +64,6 @@ def connected_to(broker: ApacheKafka, **security: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"KAFKA_BOOTSTRAP_SERVERS": broker.address, **security}.items():
             patch.setattr(settings, name, value)
-        patch.setattr(settings, "KAFKA_EMBEDDED", False)
         yield
 
 
@@ -74,6 +73,17 @@ LOGIN = {
     "KAFKA_USERNAME": "coursebus",
     "KAFKA_PASSWORD": PASSWORDS["KAFKA_PASSWORD"],
 }
+
+
+@pytest.mark.parametrize("changes", [{"KAFKA_PASSWORD": "wrong"}, {"KAFKA_USERNAME": "stranger"}], ids=str)
+def test_refused_login_is_reported(
+    password_broker: ApacheKafka, changes: dict[str, str], capsys: pytest.CaptureFixture[str]
+):
+    with connected_to(password_broker, **{**LOGIN, **changes}):
+        status = cli.main(["lag"])
+
+    assert status == 1
+    assert capsys.readouterr().err.startswith("Kafka refused the login (")
 
 
 def list_topics(client: Any) -> set[str]:
@@ -86,7 +96,7 @@ def clients() -> dict[str, Callable[[], Any]]:
     for name, function in inspect.getmembers(kafka, inspect.isfunction):
         signature = inspect.signature(function)
         if signature.return_annotation in {Producer, Consumer, AdminClient}:
-            found[name] = partial(function, *["users" for _ in signature.parameters])
+            found[name] = partial(function, *["users" for name in signature.parameters if name == "service"])
     return found
 
 

@@ -25,7 +25,6 @@ FAILED = "SELECT aggregate_version, failure_reason = 'parked' FROM bus.outbox WH
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(relay, "EMBEDDED_CONSUMER_RESET_SECONDS", 0)
 
 
 @pytest.fixture

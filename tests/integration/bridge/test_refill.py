@@ -32,7 +32,6 @@ STORE_MANY_EVENTS = """
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(relay, "EMBEDDED_CONSUMER_RESET_SECONDS", 0)
 
 
 def wait_until_refilled(database: Database) -> None:

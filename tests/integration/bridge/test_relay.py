@@ -27,7 +27,6 @@ LEADERS = """
 def quick(monkeypatch):
     monkeypatch.setattr(relay, "CHECK_SECONDS", 0.1)
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.05)
-    monkeypatch.setattr(relay, "EMBEDDED_CONSUMER_RESET_SECONDS", 0)  # these tests have no consumers
 
 
 def topics_are_visible(topics: Topics) -> bool:
