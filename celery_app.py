@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from typing import Any
 
 from celery import Celery, signals
 from celery.beat import Service
@@ -11,12 +12,23 @@ import settings
 from core import configuration, log
 from core.messaging.task_queue import route_task
 from core.redis import tls_options, without_tls_options
+from models.jobs import PERIODS_SECONDS
 
 # A worker loads only its own service: loading all six would double its start-up time and take a third more memory.
-# Flower loads none, as it only shows the events of workers. Beat and tests load all.
-LOADED_SERVICES = {"flower": (), **{service: (service,) for service in settings.SERVICES}}.get(
+# Flower loads none, as it only shows the events of workers, and beat none, as it sends tasks by name. Tests load all.
+LOADED_SERVICES = {"flower": (), "beat": (), **{service: (service,) for service in settings.SERVICES}}.get(
     settings.SERVICE, settings.SERVICES
 )
+
+# Redis may lose a hint; the next one finds the period still open. Hence at least one hint a minute.
+_HINT_SECONDS = 60
+
+
+def _hint(job: str) -> dict[str, Any]:
+    """Return the entry of ``job`` in beat's schedule. Hints expire, so that they do not accumulate without a worker."""
+    seconds = min(PERIODS_SECONDS[job], _HINT_SECONDS)
+    return {"task": job, "schedule": seconds, "options": {"expires": seconds}}
+
 
 celery_app = Celery("coursebus", broker=without_tls_options(settings.REDIS_URL))
 celery_app.conf.update(
@@ -56,7 +68,7 @@ celery_app.conf.update(
         "health_check_interval": 10,  # detects half-open connections
         "priority_steps": [0],  # one Redis list per queue
     },
-    beat_schedule={},  # filled by @job
+    beat_schedule={job: _hint(job) for job in PERIODS_SECONDS},
     beat_scheduler="celery.beat:Scheduler",  # no schedule file: the jobs table records what has run
     beat_max_loop_interval=5,  # so that beat retries soon after it lost Redis
 )

@@ -167,7 +167,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     smtp.start()
     try:
-        http.serve_forever()
+        http.serve_forever(poll_interval=3600)  # nothing calls shutdown()
     finally:
         smtp.stop()
 

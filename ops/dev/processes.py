@@ -128,7 +128,7 @@ def platform(state_dir: Path, base: int) -> list[Process]:
             metrics=METRICS_OF_BRIDGE,
             stop_seconds=20,  # waits for replies of the workers and for acknowledgements of Kafka
         ),
-        Process("beat", _celery("beat", "-s", schedule), "starts due jobs", platform=True),
+        Process("beat", _celery("beat", "-s", schedule), "starts due jobs", platform=True, environ='SERVICE="beat"'),
         Process("flower", _celery(*flower), "Flower: tasks and workers", platform=True, environ='SERVICE="flower"'),
     ]
 
@@ -136,7 +136,8 @@ def platform(state_dir: Path, base: int) -> list[Process]:
 def _worker(service: str, metrics: int, base: int) -> Process:
     options = ["-P", "threads", "-c", "4", "-Q", service, "-n", f"{service}@%h", "-E"]
     # Gossip and mingle exchange messages between workers, which no worker here uses.
-    worker = _celery("worker", *options, "--without-gossip", "--without-mingle")
+    # Flower learns from heartbeats that a worker runs. The default of 2 s wakes up every worker, Redis and Flower.
+    worker = _celery("worker", *options, "--without-gossip", "--without-mingle", "--heartbeat-interval=10")
     return Process(
         f"worker-{service}",
         worker,

@@ -119,4 +119,4 @@ def serve(app: Flask, name: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # one line per request would hide the other lines
     logging.getLogger(app.name).info("listening on http://127.0.0.1:%d", port)
-    make_server("127.0.0.1", port, app, threaded=True).serve_forever()
+    make_server("127.0.0.1", port, app, threaded=True).serve_forever(poll_interval=3600)  # nothing calls shutdown()

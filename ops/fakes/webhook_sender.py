@@ -2,6 +2,7 @@
 
 import http.client
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from . import faults
 log = logging.getLogger(__name__)
 
 SENDERS = 4  # so that one slow receiver does not delay all webhooks
-POLL_SECONDS = 0.1
+MAX_WAIT_SECONDS = 1.0  # a fault that is switched on or off may make webhooks due
 TIMEOUT_SECONDS = 10
 LEASE_SECONDS = 2 * TIMEOUT_SECONDS + 5  # while a thread sends a webhook, twice if it is duplicated
 # Providers increase the pause up to hours, so that a recovering receiver is not flooded. The first pauses are short for
@@ -43,6 +44,12 @@ def add(db: Documents, event: str, body: str, event_id: str | None = None) -> No
         now,
     )
     db.webhook_added.set()  # the sender waits for the lock of the store and so for this commit
+
+
+def _seconds_until_due(db: Documents) -> float:
+    """Return how long to wait for the next attempt, MAX_WAIT_SECONDS at most; a new webhook ends the wait."""
+    next_due_at = db.execute("SELECT min(due_at) AS at FROM webhooks WHERE state = 'pending'").fetchone()["at"]
+    return min(max((next_due_at or math.inf) - time.time(), 0.01), MAX_WAIT_SECONDS)
 
 
 def resend_dropped(db: Documents) -> None:
@@ -116,13 +123,13 @@ class WebhookSender:
         while True:
             with self._store.transaction() as db:
                 in_order, webhooks = self._claim_due(db, time.time())
+                wait_seconds = _seconds_until_due(db)
             if in_order:
                 self._pool.submit(self._deliver_all, webhooks)
             else:
                 for notice in webhooks:
                     self._pool.submit(self._deliver, notice)
-            # New webhooks set the event; later attempts are found by polling.
-            self._store.webhook_added.wait(POLL_SECONDS)
+            self._store.webhook_added.wait(wait_seconds)
             self._store.webhook_added.clear()
 
     def _claim_due(self, db: Documents, now: float) -> tuple[bool, list[PendingWebhook]]:

@@ -14,7 +14,7 @@ BATCH = 1000  # rows per transaction, so that no lock is held for long
 BUDGET_SECONDS = 60  # below the lease of a job; the next hourly run deletes the rest
 
 
-@per_service_job(every_seconds=3600)
+@per_service_job
 def prune_bus(transactions: Transactions) -> None:
     """Delete rows whose retention period has ended."""
     prune_expired(transactions, expired_rows(utc_now()))

@@ -102,7 +102,7 @@ def cancel_operation(session: Session, *, operation_id: UUID, owner: str) -> dic
     return operation.to_response()
 
 
-@per_service_job(every_seconds=10)
+@per_service_job
 def sweep_operations(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Send the hint again for operations that are due for a retry, or whose hint or worker was lost."""
     for operation in Operation.list_stalled(session, at=utc_now(), limit=SWEEP_BATCH):

@@ -50,7 +50,7 @@ def list_courses(
     return found
 
 
-@job(every_seconds=300)
+@job
 def warm_popular_courses(session: Session) -> None:
     """Cache the first catalogue page that most visitors request.
 

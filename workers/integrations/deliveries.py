@@ -17,8 +17,6 @@ from .webhook_sender import WebhookSender
 
 log = get_logger(__name__)
 
-SWEEP_SECONDS = 5  # a retry, or the delivery of a dead worker, may start this much late
-
 
 @task
 def send_due_webhooks(webhook_sender: WebhookSender) -> None:
@@ -26,7 +24,7 @@ def send_due_webhooks(webhook_sender: WebhookSender) -> None:
     webhook_sender.wake()
 
 
-@job(every_seconds=SWEEP_SECONDS)
+@job
 def sweep_webhooks(webhook_sender: WebhookSender) -> None:
     """Wake the webhook sender for retries and for deliveries whose task was lost or whose worker died."""
     webhook_sender.wake()

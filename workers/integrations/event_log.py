@@ -58,7 +58,7 @@ def list_events(session: Session, *, after: int, types: list[str], limit: int) -
     }
 
 
-@job(every_seconds=3600)
+@job
 def prune_event_log(transactions: Transactions) -> None:
     """Delete events older than EVENT_FEED_RETENTION_DAYS and their deliveries."""
     before = utc_now() - timedelta(days=settings.EVENT_FEED_RETENTION_DAYS)

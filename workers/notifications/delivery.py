@@ -36,7 +36,7 @@ SWEEP_BATCH_SIZE = 100  # a run; the tasks share a queue with events and must no
 COMMAND_BY_CHANNEL = {EMAIL: DeliverEmail, PUSH: DeliverPush}
 
 
-@job(every_seconds=15)
+@job
 def sweep_deliveries(notification_store: NotificationStore, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue due deliveries: retries, and deliveries whose task was lost or whose worker died."""
     for delivery_id, channel in notification_store.due(before=utc_now() - SWEEP_GRACE, limit=SWEEP_BATCH_SIZE):

@@ -179,7 +179,7 @@ projection(
 )
 
 
-@job(every_seconds=86400)
+@job
 def prune_reminders(transactions: Transactions) -> None:
     """Delete waits that cause no more reminders, and old records of sent reminders."""
     for table, is_expired in expired_rows(business_now()).items():

@@ -27,7 +27,7 @@ BATCH_SIZE = 500  # reminders per run; the next run continues
 _DAY = timedelta(days=1)
 
 
-@job(every_seconds=600)
+@job
 def enqueue_due_reminders(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue the reminders that are due."""
     for kind, about in PendingReminder.due(session, before=business_now(), limit=BATCH_SIZE):

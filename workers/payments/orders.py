@@ -86,7 +86,7 @@ def cancel_order(transactions: Transactions, providers: Providers, *, order_id: 
     raise PaymentInProgress("order", str(order_id))
 
 
-@job(every_seconds=600)
+@job
 def expire_orders(session: Session) -> None:
     """Expire pending orders that are old enough and have no payment attempt that could still succeed."""
     for order in Orders(session).list_abandoned_for_update(at=utc_now(), limit=BATCH_SIZE):

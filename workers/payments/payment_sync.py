@@ -54,7 +54,7 @@ def sync_attempt(transactions: Transactions, providers: Providers, *, attempt_id
         apply_payment_snapshot(session, attempt, snapshot)
 
 
-@job(every_seconds=60)
+@job
 def sync_attempts(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue ``sync_attempt`` for each attempt whose next check is due."""
     for attempt in PaymentAttempt.due(session, at=utc_now(), limit=BATCH_SIZE):

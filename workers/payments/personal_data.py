@@ -88,7 +88,7 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
     erase_personal_data(session, "payments", event, rows=rows, retained=kept)
 
 
-@job(every_seconds=60)
+@job
 def forget_customers(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue ``forget_customer`` for each provider customer of an erased user that is due for deletion."""
     for erasure in ProviderErasure.due(session, at=utc_now(), limit=ERASURES_A_RUN):

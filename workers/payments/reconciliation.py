@@ -29,7 +29,7 @@ log = get_logger(__name__)
 LOOKUP_BATCH_SIZE = 500
 
 
-@job(every_seconds=3600)
+@job
 def fetch_undelivered_events(
     transactions: Transactions, providers: Providers, enqueue_after_commit: EnqueueAfterCommit
 ) -> None:
@@ -48,7 +48,7 @@ def fetch_undelivered_events(
     _for_each_provider(providers, pull)
 
 
-@job(every_seconds=3600)
+@job
 def reconcile_recent_days(
     transactions: Transactions, providers: Providers, enqueue_after_commit: EnqueueAfterCommit
 ) -> None:

@@ -103,7 +103,7 @@ def sync_refund(transactions: Transactions, providers: Providers, *, refund_id: 
     _submit_refund(transactions, providers, refund_id)
 
 
-@job(every_seconds=60)
+@job
 def sync_refunds(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue ``sync_refund`` for each refund whose next check is due."""
     for refund in Refund.due(session, at=utc_now(), limit=BATCH_SIZE):

@@ -7,7 +7,7 @@ from workers.common.maintenance import prune_expired
 from workers.runtime.execution import Transactions
 
 
-@job(every_seconds=3600)
+@job
 def prune_payments(transactions: Transactions) -> None:
     """Delete applied webhooks and order history entries whose retention time is over."""
     prune_expired(transactions, expired_rows(utc_now()))

@@ -141,7 +141,7 @@ def cancel_subscription(session: Session, *, subscription_id: UUID, user_id: UUI
     return subscription.to_response()
 
 
-@job(every_seconds=60)
+@job
 def process_due_subscriptions(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue ``process_subscription`` for each subscription whose next step is due."""
     for subscription_id in Subscriptions(session).due(at=clock.business_now(), limit=BATCH_SIZE):

@@ -169,7 +169,7 @@ def _count_crash(transactions: Transactions, provider_event_id: UUID, error: Exc
             )
 
 
-@job(every_seconds=15)
+@job
 def retry_pending_provider_events(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue each event again whose hint was lost or whose provider did not respond."""
     for event in ProviderEvent.due(session, at=utc_now(), limit=BATCH_SIZE):

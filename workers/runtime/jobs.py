@@ -1,4 +1,4 @@
-"""Periodic tasks: Celery beat sends hints, and the ``jobs`` table decides which periods have to run."""
+"""Periodic tasks: beat sends hints (``celery_app.py``), and the ``jobs`` table decides which periods have to run."""
 
 import threading
 import time
@@ -10,12 +10,12 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from celery_app import celery_app
 from core.bus.jobs import LEASE, JobRun, count_failed_runs, last_successes, period_start
 from core.db import utc_now
 from core.log import describe_error, get_logger, scrub
 from core.messaging.task_queue import Envelope
 from models.errors import DomainError
+from models.jobs import PERIODS_SECONDS
 from settings import SERVICES
 
 from .execution import TaskExecution
@@ -26,47 +26,33 @@ log = get_logger(__name__)
 
 JobFunction = TypeVar("JobFunction", bound=Callable[..., None])
 
-# Redis may lose a hint; the next one finds the period still open. Hence at least one hint a minute.
-_BEAT_INTERVAL_SECONDS = 60
 _RENEW_EVERY_SECONDS = LEASE.total_seconds() / 4
 _STARTED_AT = time.time()
 
 
-def job(*, every_seconds: int) -> Callable[[JobFunction], JobFunction]:
-    """Register ``fn(dependency, …)`` as a job that runs once in each period of ``every_seconds``.
+def job(fn: JobFunction) -> JobFunction:
+    """Register ``fn(dependency, …)`` as a job that runs once in each of its periods (``models/jobs.py``).
 
     A failed run is retried; after five attempts the period has failed for good. A run whose worker is killed before the
     success is stored runs again, so ``fn`` must be safe to repeat. A function with the keyword ``slot`` gets the start
     of its period, and a later period does not replace a failed one: transient errors are retried without a limit.
     """
-
-    def decorate(fn: JobFunction) -> JobFunction:
-        _schedule(task_name(fn), fn, every_seconds)
-        return fn
-
-    return decorate
+    _register(task_name(fn), fn)
+    return fn
 
 
-def per_service_job(*, every_seconds: int) -> Callable[[JobFunction], JobFunction]:
+def per_service_job(fn: JobFunction) -> JobFunction:
     """Register ``fn`` as a job of every service; each runs in the database of its service."""
-
-    def decorate(fn: JobFunction) -> JobFunction:
-        for service in SERVICES:
-            _schedule(f"{service}.{fn.__name__}", fn, every_seconds)
-        return fn
-
-    return decorate
+    for service in SERVICES:
+        _register(f"{service}.{fn.__name__}", fn)
+    return fn
 
 
-def _schedule(name: str, fn: Callable[..., None], every_seconds: int) -> None:
-    """Register the task ``name`` and let beat send hints for it."""
-    register(name, JobDefinition(fn, every_seconds))
-    beat_interval_seconds = min(every_seconds, _BEAT_INTERVAL_SECONDS)
-    celery_app.conf.beat_schedule[name] = {
-        "task": name,
-        "schedule": beat_interval_seconds,
-        "options": {"expires": beat_interval_seconds},  # so that hints do not accumulate while the worker is down
-    }
+def _register(name: str, fn: Callable[..., None]) -> None:
+    if name not in PERIODS_SECONDS:
+        msg = f"the job {name} has no period in models/jobs.py"
+        raise TypeError(msg)
+    register(name, JobDefinition(fn, PERIODS_SECONDS[name]))
 
 
 class JobDefinition(TaskDefinition):

@@ -31,7 +31,7 @@ def push_identity_change(
     push_change(transactions, auth0, cache_after_commit, change_id)
 
 
-@job(every_seconds=15)
+@job
 def sweep_identity_changes(session: Session, enqueue_after_commit: EnqueueAfterCommit) -> None:
     """Enqueue pending changes whose task was lost, whose worker died or which Auth0 did not accept."""
     for change in IdentityChange.due(session, at=utc_now(), limit=BATCH_SIZE):

@@ -123,7 +123,7 @@ def record_service_erasure(session: Session, *, event: UserDataErased) -> None:
         finish_erasure(session, erasure)
 
 
-@job(every_seconds=3600)
+@job
 def prune_erased_subs(session: Session) -> None:
     """Delete the hashed subs of erased accounts whose tokens have all expired."""
     ErasedSub.prune(session, at=utc_now())

@@ -1,7 +1,6 @@
 """Answer the requests of Kafka's clients."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -89,29 +88,35 @@ class Broker:
 
     async def _fetch(self, request: Message, _client: str) -> Message:
         """Return records, or wait for them at most as long as the client asks for."""
-        deadline = time.monotonic() + request["max_wait_ms"] / 1000
-        appended = asyncio.Event()
-        while True:
-            topics, is_answer = self._read(request)
-            remaining = deadline - time.monotonic()
-            if is_answer or remaining <= 0:
-                return _ok(session_id=0, topics=topics)
-            partitions = [
-                partition_of(self._topics.get_by_id(topic["topic_id"]), each["index"])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(request["max_wait_ms"] / 1000):
+                await self._wait_for_records(request)
+        return _ok(session_id=0, topics=self._read(request))
+
+    async def _wait_for_records(self, request: Message) -> None:
+        """Return when one of the partitions has a record at its offset, or an error."""
+        try:
+            wanted = [
+                (partition_of(self._topics.get_by_id(topic["topic_id"]), each["index"]), each["offset"])
                 for topic in request["topics"]
                 for each in topic["partitions"]
             ]
-            appended.clear()
-            for partition in partitions:
-                partition.waiting.add(appended)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(appended.wait(), remaining)
-            for partition in partitions:
-                partition.waiting.discard(appended)
+        except KafkaError:
+            return
+        if any(partition.end != offset for partition, offset in wanted):
+            return
+        changed = asyncio.Event()
+        for partition, _ in wanted:
+            partition.waiting.add(changed)
+        try:
+            await changed.wait()
+        finally:
+            for partition, _ in wanted:
+                partition.waiting.discard(changed)
 
-    def _read(self, request: Message) -> tuple[list[Message], bool]:
-        """Return what is in the partitions now, and whether it must be answered: records or an error."""
-        budget, is_answer, topics = request["max_bytes"], False, list[Message]()
+    def _read(self, request: Message) -> list[Message]:
+        """Return what is in the partitions now."""
+        budget, topics = request["max_bytes"], list[Message]()
         for wanted in request["topics"]:
             partitions = list[Message]()
             for each in wanted["partitions"]:
@@ -124,7 +129,6 @@ class Broker:
                 except KafkaError as error:
                     code = error.code
                 budget -= len(records)
-                is_answer = is_answer or bool(records or code)
                 partitions.append(
                     {
                         "index": each["index"],
@@ -138,7 +142,7 @@ class Broker:
                     }
                 )
             topics.append({"topic_id": wanted["topic_id"], "partitions": partitions})
-        return topics, is_answer
+        return topics
 
     async def _list_offsets(self, request: Message, _client: str) -> Message:
         def find(topic: str, partition: Message) -> Message:
