@@ -38,7 +38,7 @@ log = get_logger(__name__)
 
 BATCH = 500
 NEWEST = 100
-POLL_SECONDS = 0.25  # polling interval, because a hint may be lost
+POLL_SECONDS = 1.0  # a hint ends the wait; without one, because it was lost, events are found after this time
 CHECK_SECONDS = 1  # how often a relay checks whether the broker has lost its log
 _LEADER_LOCK = "SELECT pg_try_advisory_lock(hashtext('coursebus relay'))"
 _SETTINGS = "-c role=coursebus_bridge -c timezone=UTC -c idle_session_timeout=15s -c statement_timeout=60s"
