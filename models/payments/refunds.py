@@ -131,6 +131,19 @@ class Refund(Base):
         )
 
     @classmethod
+    def create_owed_again(cls, session: Session, attempt: PaymentAttempt, *, reason: str, at: datetime) -> Self | None:
+        """Create the refund of owed money that became refundable again: a dispute was won, or another refund failed.
+
+        Return None if nothing is owed, or if a refused refund will be retried: its replacement returns the rest.
+        ``reason`` is used if no refund of this money was created before.
+        """
+        of_order = cls.list_for_order(session, attempt.order_id)
+        owed = [each for each in of_order if each.attempt_id == attempt.id and each.owed_since]
+        if any(each.must_be_retried for each in owed) or not (owed or attempt.status == "duplicate"):
+            return None
+        return cls.create_owed(attempt, command_id=new_id(), reason=owed[-1].reason if owed else reason, at=at)
+
+    @classmethod
     def _create(
         cls,
         attempt: PaymentAttempt,

@@ -13,6 +13,7 @@ from models.payments.ledger import book_dispute
 from workers import task
 
 from .domain_events import OrderAccessChanged, dispatch
+from .payment_flow import refund_returned_money
 
 log = get_logger(__name__)
 
@@ -36,6 +37,8 @@ def apply_dispute(session: Session, order: Order, attempt: PaymentAttempt, snaps
     if (dispute.status, dispute.taken_minor) == (before, taken_before_minor) and not is_new:
         return
     book_dispute(session, attempt, dispute, taken_before_minor=taken_before_minor, at=utc_now())
+    if dispute.taken_minor < taken_before_minor:
+        refund_returned_money(session, attempt)
     if order.grants_access != had_access:
         dispatch(session, OrderAccessChanged(order, "disputed"))
     # Logged as an error to alert staff: evidence is accepted for a few days only.

@@ -248,6 +248,16 @@ def refund_owed_money(session: Session, attempt: PaymentAttempt, reason: str) ->
         session.add(refund)
 
 
+def refund_returned_money(session: Session, attempt: PaymentAttempt) -> None:
+    """Refund money that is owed to the buyer and came back to the seller; the caller holds the lock of the order.
+
+    The refund of owed money ends while a dispute or another refund of the payment takes it. If the dispute is won or
+    that refund fails, the money is owed again.
+    """
+    if refund := Refund.create_owed_again(session, attempt, reason=REASON_DUPLICATE_PAYMENT, at=utc_now()):
+        session.add(refund)
+
+
 def _expire_competing_order(session: Session, order: Order) -> None:
     """Expire the pending order for the same period, because late money for ``order`` pays that period.
 

@@ -21,7 +21,7 @@ from workers.runtime.dependencies import EnqueueAfterCommit
 from workers.runtime.execution import Transactions
 
 from .domain_events import OrderAccessChanged, dispatch
-from .payment_flow import IDEMPOTENCY_KEY_TTL
+from .payment_flow import IDEMPOTENCY_KEY_TTL, refund_returned_money
 from .provider import Provider, Providers, RefundRequest, provider_of
 
 log = get_logger(__name__)
@@ -134,6 +134,8 @@ def apply_refund(session: Session, order: Order, attempt: PaymentAttempt, snapsh
     if order.grants_access != had_access and not refund.keeps_access:
         dispatch(session, OrderAccessChanged(order, "refunded"))
     book_refund(session, attempt, refund, previous_status=before, at=utc_now())
+    if refund.status == "failed":
+        refund_returned_money(session, attempt)
     write_log = log.error if refund.status in {"failed", "review"} else log.info
     write_log("refund changed", refund_id=refund.id, was=before, status=refund.status, problem=refund.problem)
 

@@ -122,6 +122,41 @@ def test_staff_can_refund_duplicate_payment(harness, session, duplicate_payment)
     assert harness.order({"order_id": duplicate_payment.order_id}).status == "paid"
 
 
+@pytest.mark.parametrize(("outcome", "refunded"), [("won", [4900]), ("lost", [])])
+def test_duplicate_payment_is_refunded_after_a_won_dispute(harness, session, duplicate_payment, outcome, refunded):
+    dispute = f"/__dispute/{duplicate_payment.payment_id}"
+    dispute_id = str(harness.fake_stripe.post(dispute)["id"])
+    harness.receive_and_apply(dispute_id, "charge.dispute.created")
+    [refused] = refunds_of(harness, duplicate_payment)
+    for _ in range(2):
+        sync(harness, refused)  # Stripe refunds no disputed payment; then nothing is left to refund
+    assert (refused.status, refused.problem, refused.next_sync_at) == ("failed", "charge_disputed", None)
+
+    harness.fake_stripe.post(dispute, outcome=outcome)
+    harness.receive_and_apply(dispute_id, "charge.dispute.closed")
+    for refund in refunds_of(harness, duplicate_payment):
+        sync(harness, refund)
+
+    assert harness.refunded_at_provider({"id": duplicate_payment.id}) == refunded
+    assert list(imbalances(session)) == []
+
+
+def test_duplicate_payment_is_refunded_after_a_failed_staff_refund(harness, session, duplicate_payment):
+    [owed] = refunds_of(harness, duplicate_payment)
+    sync(harness, owed, refused=True)
+    by_staff = harness.refund({"order_id": duplicate_payment.order_id}, payment_id=duplicate_payment.id)
+    sync(harness, owed)
+    object_id = session.get_one(Refund, by_staff["id"]).object_id
+
+    harness.fake_stripe.post(f"/__refund/{object_id}", outcome="fail")  # the buyer's bank returns it
+    harness.receive_and_apply(object_id, "refund.failed")
+    for refund in refunds_of(harness, duplicate_payment):
+        sync(harness, refund)
+
+    assert harness.refunded_at_provider({"id": duplicate_payment.id}) == [4900]
+    assert list(imbalances(session)) == []
+
+
 def test_refund_of_payment_of_another_order_is_rejected(harness, session, duplicate_payment):
     other = harness.buy(make_offer(session))
 

@@ -388,6 +388,15 @@ def _paid_twice(shop: Shopping, provider: str) -> None:
     shop.return_from_checkout(1)
 
 
+def _disputed_duplicate(shop: Shopping, _provider: str) -> None:
+    _paid_twice(shop, "stripe")
+    shop.dispute(1, None, None)  # of the first payment, which became the duplicate
+    shop.deliver_webhook(0, "all reversed")
+    for _ in range(2):
+        shop.pass_time(25, carries_events=True)  # its refund is refused, then nothing is left to refund
+    shop.dispute(1, None, "won")
+
+
 def _refund_at_provider(shop: Shopping, provider: str) -> None:
     shop.buy("bundle", provider, is_returning=True)
     shop.refund(0, 1500, None)
@@ -432,6 +441,7 @@ OPENINGS = {
     "declining card": Opening(_declining_card, "SUBSCRIPTION_PAST_DUE"),
     "open page of trial": Opening(_open_page_of_trial, "SUBSCRIPTION_EXPIRED"),
     "erasure": Opening(_erasure, "SUBSCRIPTION_EXPIRED"),
+    "disputed duplicate": Opening(_disputed_duplicate, "DISPUTE_CLOSED"),
 }
 
 
