@@ -85,6 +85,10 @@ class CouponCodeExists(Conflict):
     message = "A coupon {0} already exists."
 
 
+class CouponPeriodInvalid(Invalid):
+    message = "The coupon must end after it starts."
+
+
 class CouponLimitBelowUsage(Conflict):
     message = "The coupon has already been used {0} times."
 

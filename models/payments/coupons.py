@@ -17,6 +17,7 @@ from models.errors import (
     CouponExpired,
     CouponLimitBelowUsage,
     CouponNotApplicable,
+    CouponPeriodInvalid,
     CouponUnknown,
     NotFound,
 )
@@ -96,14 +97,17 @@ class Coupon(Revised, Base):
         return list(session.scalars(coupons.where(cls.id < after) if after else coupons))
 
     def change(self, fields: dict[str, Any]) -> None:
-        """Set new limits and dates. Raises CouponLimitBelowUsage if ``max_redemptions`` is below the redemptions so
-        far.
+        """Set new limits and dates.
+
+        Raises CouponLimitBelowUsage if ``max_redemptions`` is below the redemptions so far, CouponPeriodInvalid.
         """
         most = fields.get("max_redemptions")
         if most is not None and most < self.redeemed:
             raise CouponLimitBelowUsage(self.redeemed)
         for name, value in fields.items():
             setattr(self, name, value)
+        if self.starts_at and self.ends_at and self.ends_at <= self.starts_at:
+            raise CouponPeriodInvalid
 
     def discount_on(
         self, session: Session, quote: PurchaseQuote, *, user_id: UUID, order_id: UUID, at: datetime

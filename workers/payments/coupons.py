@@ -25,7 +25,10 @@ def show_coupon(session: Session, *, coupon_id: UUID) -> dict[str, Any]:
 
 @task
 def change_coupon(session: Session, *, coupon_id: UUID, expected_version: int, limits: CouponLimits) -> dict[str, Any]:
-    """Change a coupon's limits; redemptions stay valid. Raises NotFound, PreconditionFailed, CouponLimitBelowUsage."""
+    """Change a coupon's limits; redemptions stay valid.
+
+    Raises NotFound, PreconditionFailed, CouponLimitBelowUsage, CouponPeriodInvalid.
+    """
     coupon = Coupon.get_for_update(session, coupon_id)
     coupon.revise("coupon", expected_version)
     coupon.change(limits.fields())

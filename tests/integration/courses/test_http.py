@@ -259,6 +259,8 @@ def test_only_admins_enroll_other_users(client, author, learner):
     assert status_and_code(learner.send("POST", f"{path}/enrollments", body)) == (403, "insufficient_permission")
     assert status_and_code(learner.get(f"{path}/lessons/{lesson_id}")) == (403, "not_enrolled")
     assert status_and_code(client.get(f"{path}/lessons/{lesson_id}")) == (401, "token_missing")
+    unknown = {"user_id": str(uuid4())}
+    assert status_and_code(admin.send("POST", f"{path}/enrollments", unknown)) == (404, "not_found")
     assert admin.send("POST", f"{path}/enrollments", body).status_code == 201
     assert learner.get(f"{path}/lessons/{lesson_id}").json["content"] == {"body": "Words."}
 

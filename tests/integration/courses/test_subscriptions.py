@@ -72,6 +72,13 @@ def restored(started) -> SubscriptionRestored:
     return build_event(SubscriptionRestored, subscription_id=started.subscription_id, user_id=started.user_id)
 
 
+def test_late_start_after_end_gives_no_access(session, courses, started):
+    revoke_subscription_access(session, event=ended(started), event_version=2)
+    grant_subscription_access(session, event=started)
+
+    assert access(session, started.user_id, courses) == [False] * 3
+
+
 def test_restored_subscription_restores_access(session, courses, started):
     grant_subscription_access(session, event=started)
     revoke_subscription_access(session, event=ended(started), event_version=2)

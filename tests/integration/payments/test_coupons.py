@@ -20,6 +20,7 @@ from models.errors import (
     CouponExpired,
     CouponLimitBelowUsage,
     CouponNotApplicable,
+    CouponPeriodInvalid,
     CouponUnknown,
     PaymentRefused,
 )
@@ -239,6 +240,17 @@ def test_coupon_limit_cannot_fall_below_redemptions(harness, session, course_id)
         other.change({"max_redemptions": 1})
     session.expire(other)
     assert code in {coupon["code"] for coupon in list_coupons(session, limit=10, after=None)["items"]}
+
+
+@pytest.mark.parametrize("end", [timedelta(), timedelta(days=-1)])
+def test_coupon_cannot_be_changed_to_end_before_its_start(session, end):
+    starts_at = utc_now()
+    coupon = Coupon.get_by_code_for_update(session, make_coupon(session, starts_at=starts_at))
+
+    with pytest.raises(CouponPeriodInvalid):
+        coupon.change({"ends_at": starts_at + end})
+
+    session.expire(coupon)
 
 
 def test_coupon_code_is_unique(session):

@@ -1,20 +1,24 @@
-"""An erased buyer pays nothing more: sessions expire, late payments are refunded, providers delete the customer."""
+"""An erased buyer pays nothing more: sessions expire, late payments are refunded, providers delete the customer.
+
+An export before the erasure contains everything that the service has about the buyer.
+"""
 
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select
 
+from core.bus.export_parts import ExportPart
 from core.db import utc_now
 from models.errors import AccountErased, ProviderOutcomeUnknown
-from models.events import UserDeleted
+from models.events import UserDeleted, UserExportRequested
 from models.payments import Order, Orders, ProviderErasure, Refund, SavedMethod
 from models.payments.ledger import imbalances
-from tests.integration.payments.harness import PaymentsHarness, make_offer
+from tests.integration.payments.harness import PaymentsHarness, make_coupon, make_offer
 from tests.integration.payments.subscription_steps import start, subscribe
 from tests.support.events import build_event
 from workers.payments.database_metrics import provider_erasures_seconds
-from workers.payments.personal_data import erase_data, forget_customer, forget_customers
+from workers.payments.personal_data import erase_data, export_data, forget_customer, forget_customers
 from workers.payments.refunds import sync_refund
 
 
@@ -139,6 +143,22 @@ def test_provider_customer_of_erased_buyer_is_deleted(harness, session, make_pla
     assert provider_erasures_seconds(session).scalar_one() < 399 * 86400
     assert method.customer_id not in customers(harness)
     harness.providers["stripe"].delete_customer(method.customer_id)  # deleting a deleted customer is no error
+
+
+def test_export_contains_saved_methods_disputes_and_coupons(harness, session, make_plan):
+    subscribe(harness, make_plan(), "stripe")
+    code = make_coupon(session)
+    checkout = harness.buy(make_offer(session), coupon=code)
+    dispute = harness.fake_stripe.post(f"/__dispute/{harness.attempt(checkout).payment_id}")
+    harness.receive_and_apply(dispute["id"], "charge.dispute.created")
+
+    export_data(session, event=build_event(UserExportRequested, user_id=harness.buyer))
+
+    data = session.get_one(ExportPart, ("payments", harness.buyer)).data
+    assert [method["provider"] for method in data["saved_methods"]] == ["stripe"]
+    [order] = [order for order in data["orders"] if order["redeemed_coupon"]]
+    assert order["redeemed_coupon"]["code"] == code
+    assert [each["provider_id"] for each in order["disputes"]] == [dispute["id"]]
 
 
 def test_erased_buyer_cannot_start_checkout(harness, session, make_plan):

@@ -1,6 +1,7 @@
 """Facts that a provider reports are recorded in any order, and never refused."""
 
 from dataclasses import replace
+from datetime import timedelta
 from itertools import permutations
 
 import pytest
@@ -10,8 +11,9 @@ from core.bus.outbox import OutboxEvent
 from models.payments import DisputeSnapshot, Refund, RefundSnapshot
 from models.payments.ledger import imbalances
 from tests.integration.payments.harness import PaymentsHarness, make_offer
+from workers.payments.database_metrics import payments_overdrawn
 from workers.payments.disputes import apply_dispute
-from workers.payments.refunds import apply_refund
+from workers.payments.refunds import apply_refund, sync_refund
 
 
 @pytest.fixture
@@ -111,6 +113,25 @@ def test_dashboard_refund_after_dispute_is_booked(harness, session, checkout):
     [refund] = Refund.list_for_order(session, checkout["order_id"])
     assert (refund.status, refund.amount_minor) == ("succeeded", 1000)
     assert {event.status for event in harness.provider_events()} == {"applied"}
+    assert list(imbalances(session)) == []
+
+
+def test_refund_found_after_another_one_took_its_money_is_booked(harness, session, checkout):
+    harness.fake_stripe.faults(error_429=3)  # Stripe's SDK tries three times
+    harness.refund(checkout)
+    harness.fake_stripe.faults(error_429=0)
+    [lost] = Refund.list_for_order(session, checkout["order_id"])
+    lost.created_at -= timedelta(hours=30)  # its idempotency key has expired
+    sync_refund(harness.transactions, harness.providers, refund_id=lost.id)
+    assert (lost.status, lost.problem) == ("failed", "not found at the provider")
+    harness.refund(checkout)
+    overdrawn = payments_overdrawn(session).scalar_one()
+
+    for _ in range(2):
+        report(harness, checkout, refund_snapshot("re_lost", 4900, refund_id=str(lost.id)))
+
+    assert (lost.status, harness.attempt(checkout).refunded_minor) == ("succeeded", 9800)
+    assert payments_overdrawn(session).scalar_one() == overdrawn + 1
     assert list(imbalances(session)) == []
 
 

@@ -6,6 +6,7 @@ import marshmallow as ma
 import pytest
 
 from api.courses.schemas import UnlockSchema
+from api.courses.versions import PrerequisitesSchema
 from api.payments.coupons import CouponTermsSchema
 from api.progress import OfflineBatchSchema
 from api.schemas import Prose, Schema, UtcDateTime
@@ -74,6 +75,15 @@ def test_batch_with_duplicate_ids_is_rejected_with_index():
         OfflineBatchSchema().load({"events": [{**event, "id": "1"}, {**event, "id": "2"}, {**event, "id": "1"}]})
 
     assert list(refused.value.messages["events"]) == [2]
+
+
+def test_repeated_prerequisite_is_rejected():
+    course_id = "0190a9e6-0000-7000-8000-000000000001"
+
+    with pytest.raises(ma.ValidationError) as refused:
+        PrerequisitesSchema().load({"course_ids": [course_id, course_id.upper()]})
+
+    assert list(refused.value.messages) == ["course_ids"]
 
 
 @pytest.mark.parametrize("zone", ["localtime", "Factory", "posix/Europe/Berlin", "Mars/Olympus"])

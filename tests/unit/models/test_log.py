@@ -63,6 +63,19 @@ def test_line_is_ecs_with_custom_fields_namespaced(lines):
     }
 
 
+@pytest.mark.parametrize(("level", "written"), [("debug", 3), ("warning", 1)])
+def test_level_sets_which_lines_are_written(request, monkeypatch, level: str, written: int):
+    monkeypatch.setattr("settings.LOG_LEVEL", level)
+    lines = request.getfixturevalue("lines")
+    logger = log.get_logger("x")
+
+    logger.debug("a")
+    logger.info("b")
+    logger.warning("c")
+
+    assert len(lines()) == written
+
+
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 def test_secrets_are_masked(lines, secret: str):
     error = RuntimeError(secret)
