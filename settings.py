@@ -44,8 +44,8 @@ DATABASE_URL = read.database_url("DATABASE_URL", f"postgresql+psycopg2://courseb
 _DATABASE_URLS = {service: read.database_url(f"{service.upper()}_DATABASE_URL", "") for service in SERVICES}
 # With these, the migrations let the role coursebus_<service>, or coursebus_bridge, log in. No other process reads them.
 DATABASE_PASSWORDS = {name: read.secret(f"{name.upper()}_DATABASE_PASSWORD", "") for name in (*SERVICES, "bridge")}
-REDIS_URL = read.text("REDIS_URL", f"redis://{_local(79)}/0")  # queues and replies: AOF, noeviction
-CACHE_URL = read.text("CACHE_URL", f"redis://{_local(78)}/0")  # read cache: allkeys-lru
+REDIS_URL = read.redis_url("REDIS_URL", f"redis://{_local(79)}/0")  # queues and replies: AOF, noeviction
+CACHE_URL = read.redis_url("CACHE_URL", f"redis://{_local(78)}/0")  # read cache: allkeys-lru
 KAFKA_BOOTSTRAP_SERVERS = read.text("KAFKA_BOOTSTRAP_SERVERS", _local(92))
 # SSL encrypts, SASL_SSL also logs in. SASL_PLAINTEXT logs in without encryption, for a trusted network.
 KAFKA_SECURITY_PROTOCOL = read.choice(

@@ -33,6 +33,8 @@ class Topics:
             # As long as the outbox may publish an event again. INBOX_RETENTION_DAYS is longer than the sum of both, so
             # every event on a topic that was handled still has its inbox row.
             "retention.ms": str(settings.OUTBOX_RETENTION_DAYS * _DAY_MS),
+            # With acks=all a record is on this many brokers before it counts as published.
+            "min.insync.replicas": str(max(1, min(2, settings.KAFKA_REPLICATION - 1))),
             "segment.ms": str(_DAY_MS),  # retention deletes whole segments, so a record is kept up to a day longer
         }
         self._create(

@@ -14,7 +14,7 @@ from uuid import UUID
 import uuid_utils.compat
 from sqlalchemy import BigInteger, DateTime, Engine, MetaData, create_engine, event, make_url
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -90,8 +90,29 @@ def connect(url: str, *, role: str) -> Engine:
             "application_name": f"coursebus-{role}",
         },
     )
+    require_role(connections, role)
     _ping_idle_connections(connections)
     return connections
+
+
+def require_role(connections: Engine, role: str) -> None:
+    """Refuse connections with the rights of another role.
+
+    A connection pooler may drop the start-up options, and with them the role: the session would have the rights of the
+    owner. The bridge logs in as its own role in the database of each service.
+    """
+    allowed = {f"coursebus_{role}", "coursebus_bridge"}
+
+    @event.listens_for(connections, "connect")
+    def check_role(connection: Any, _record: ConnectionPoolEntry) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT current_user")
+            [user] = cursor.fetchone()
+        connection.rollback()
+        if user not in allowed:
+            connection.close()
+            reason = f"the role is {user} instead of coursebus_{role}: see PostgreSQL roles in docs/running.md"
+            raise OperationalError("SELECT current_user", {}, connections.dialect.loaded_dbapi.OperationalError(reason))
 
 
 def _ping_idle_connections(connections: Engine) -> None:

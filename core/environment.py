@@ -113,6 +113,13 @@ class Environment:
             self.errors.append(f"{name} must begin with postgresql://, not {url.partition(':')[0]}:")
         return normal
 
+    def redis_url(self, name: str, default: str) -> str:
+        """Return the URL of one Redis server; Celery's queues support neither Sentinel nor Cluster."""
+        url = self.text(name, default)
+        if not url.startswith(("redis://", "rediss://")):
+            self.errors.append(f"{name} must begin with redis:// or rediss://, not {url.partition(':')[0]}:")
+        return url
+
     def _read(self, name: str) -> tuple[str, str]:
         """Return the value, empty if it is not set, and its source."""
         value, path = (self._variables.get(each, "").strip() for each in (name, f"{name}_FILE"))

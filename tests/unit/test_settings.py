@@ -177,6 +177,8 @@ def test_every_postgresql_scheme_uses_the_installed_driver(scheme, name):
     ("environ", "message"),
     [
         ({"DATABASE_URL": "mysql://shop:pw@db.example/shop"}, "DATABASE_URL must begin with postgresql://, not mysql:"),
+        ({"REDIS_URL": "sentinel://queue.example/0"}, "REDIS_URL must begin with redis:// or rediss://, not sentinel:"),
+        ({"CACHE_URL": "cache.example:6379"}, "CACHE_URL must begin with redis:// or rediss://, not cache.example:"),
         ({"LOG_READS": "maybe"}, "LOG_READS must be on or off, not 'maybe'"),
         ({"PORT_BASE": "8k"}, "PORT_BASE must be a whole number, not '8k'"),
         ({"WEBHOOK_RETRY_DELAYS_SECONDS": "5,x"}, "WEBHOOK_RETRY_DELAYS_SECONDS must be whole numbers"),

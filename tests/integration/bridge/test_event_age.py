@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource
 
+import settings
 from bridge import kafka
 from bridge.admin.past_events import iter_past_events
 from bridge.consumer import service_consumer
@@ -158,3 +159,4 @@ def test_topic_retention_is_shorter_than_inbox_retention(topics: str):
     config = eventually(described, "the settings of the topic")
     assert int(config["retention.ms"]) == 14 * 24 * 3600 * 1000
     assert int(config["max.message.bytes"]) > kafka.MESSAGE_MAX_BYTES
+    assert config["min.insync.replicas"] == ("2" if settings.KAFKA_REPLICATION == 3 else "1")

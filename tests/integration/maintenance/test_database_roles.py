@@ -5,10 +5,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from bridge.publisher import relay
+from core import db
+from core.environment import normalize_database_url
 from migrations.roles import ROLES
 from settings import ROOT, SERVICES
 from tests.support.own_postgres import OwnPostgres, run, running_postgres
@@ -115,6 +120,28 @@ class TestLogins:
                 run(courses, *statements)
         with pytest.raises(OperationalError, match="password authentication failed"):
             run(server.url("coursebus_courses", database="shop", password="pw of payments"), "SELECT 1")
+
+    def test_login_of_another_service_is_refused(self, server: OwnPostgres):
+        url = normalize_database_url(server.url("coursebus_payments", database="shop", password="pw of payments"))
+
+        with pytest.raises(OperationalError, match="the role is coursebus_payments instead of coursebus_courses"):
+            db.connect(url, role="courses").connect()
+
+    def test_connection_without_its_role_is_refused(self, installed: str, monkeypatch: pytest.MonkeyPatch):
+        """A pooler may drop the option that sets the role."""
+
+        def without_options(url: str, *, connect_args: dict[str, Any], **options: Any) -> Engine:
+            return create_engine(url, connect_args={**connect_args, "options": ""}, **options)
+
+        monkeypatch.setattr(db, "create_engine", without_options)
+        monkeypatch.setattr(relay, "create_engine", without_options)
+
+        for engine in (
+            db.connect(normalize_database_url(installed), role="courses"),
+            relay._engine(normalize_database_url(installed)),  # noqa: SLF001 the engine of Relay
+        ):
+            with pytest.raises(OperationalError, match="the role is shop instead of coursebus_"):
+                engine.connect()
 
     def test_password_is_rotated_by_the_migrations(self, server: OwnPostgres, installed: str):
         assert server.migrate(installed, USERS_DATABASE_PASSWORD="rotated").returncode == 0
