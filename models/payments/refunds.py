@@ -54,6 +54,7 @@ class RefundSnapshot:
     currency: str
     refund_id: str | None  # from our metadata on the provider's object
     failure_reason: str | None = None
+    receipt: str | None = None  # the status of the fiscal receipt: pending, succeeded, canceled; None: not requested
 
 
 class Refund(Base):
@@ -75,6 +76,7 @@ class Refund(Base):
     # Since when duplicate or late money is owed to the buyer, without a request. None: an ordinary refund.
     owed_since: Mapped[datetime | None]
     object_id: Mapped[str | None]
+    receipt_status: Mapped[str | None]  # of the fiscal receipt: pending, succeeded, canceled; None: not requested
     problem: Mapped[str | None]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
@@ -291,6 +293,11 @@ class Refund(Base):
         """Whether the state at the provider may still change, so that a sync is useful."""
         return self.status in {"created", "unknown", "pending"}
 
+    @property
+    def may_still_change(self) -> bool:
+        """Whether a sync is useful: the state at the provider, or that of the receipt, may still change."""
+        return self.is_open or (self.status == "succeeded" and self.receipt_status == "pending")
+
     def matches(self, snapshot: RefundSnapshot) -> bool:
         """Whether ``snapshot`` is of this refund, by our metadata or by the provider's id."""
         return snapshot.refund_id == str(self.id) or (
@@ -350,6 +357,13 @@ class Refund(Base):
             self.finished_at = at
             retry_at = self._retry_at(at) if snapshot.status == "failed" else None
             self._set_status(snapshot.status, attempt, problem=snapshot.failure_reason, next_sync_at=retry_at)
+
+    def apply_receipt(self, snapshot: RefundSnapshot, *, at: datetime) -> bool:
+        """Apply the status of the fiscal receipt. Return True if it was canceled now: staff must issue it manually."""
+        was, self.receipt_status = self.receipt_status, snapshot.receipt
+        if self.status == "succeeded":
+            self.next_sync_at = (self.next_sync_at or at + _FIRST_SYNC_AFTER) if snapshot.receipt == "pending" else None
+        return snapshot.receipt == "canceled" != was
 
     def _retry_at(self, at: datetime) -> datetime | None:
         if self.owed_since is None:

@@ -122,9 +122,13 @@ def subscriptions_without_provider(session: Session) -> Rows:
     return session.execute(select(func.count()).where(is_charged, orphaned))
 
 
-@database_metric("coursebus_receipts_canceled", "Fiscal receipts that the provider could not register.")
+@database_metric(
+    "coursebus_receipts_canceled", "Fiscal receipts of payments and refunds that the provider could not register."
+)
 def receipts_canceled(session: Session) -> Rows:
-    return session.execute(select(func.count()).where(PaymentAttempt.receipt_status == "canceled"))
+    of_payments = select(func.count()).where(PaymentAttempt.receipt_status == "canceled").scalar_subquery()
+    of_refunds = select(func.count()).where(Refund.receipt_status == "canceled").scalar_subquery()
+    return session.execute(select(of_payments + of_refunds))
 
 
 @database_metric("coursebus_webhooks_waiting", "Acknowledged webhooks that are not applied yet.")

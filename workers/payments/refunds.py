@@ -127,6 +127,9 @@ def apply_refund(session: Session, order: Order, attempt: PaymentAttempt, snapsh
     before, had_access = refund.status, order.grants_access
     if event := refund.apply(order, snapshot, at=utc_now()):
         record(session, order, event)
+    if refund.apply_receipt(snapshot, at=utc_now()):
+        order.add_history_entry("receipt_canceled", at=utc_now(), attempt=attempt)
+        log.error("receipt canceled", refund_id=refund.id, order_id=order.id)  # the law requires it
     if refund.status == before:
         return
     if order.status == "refunded" and order.redemption and not refund.keeps_access:
@@ -155,7 +158,7 @@ def _submit_refund(transactions: Transactions, providers: Providers, refund_id: 
             refund, refund_id = replacement, replacement.id
         attempt = session.get_one(PaymentAttempt, refund.attempt_id)
         request = RefundRequest.from_refund(refund, attempt, session.get_one(Order, refund.order_id))
-    if not refund.is_open:
+    if not refund.may_still_change:
         return
     try:
         snapshot = _call_provider(provider_of(providers, attempt), refund, request)

@@ -332,6 +332,7 @@ def _refund_snapshot(refund: Any) -> RefundSnapshot:
         currency=refund.amount.currency,
         refund_id=(refund.metadata or {}).get("refund_id"),
         failure_reason=refund.cancellation_details.reason if refund.cancellation_details else None,
+        receipt=refund.receipt_registration,
     )
 
 

@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 
@@ -12,8 +13,11 @@ import yookassa
 
 import settings
 from models.errors import CurrencyNotSupported, PaymentRefused, ProviderOutcomeUnknown, ReceiptEmailMissing
+from models.payments import Refund
 from tests.integration.payments.harness import PaymentsHarness, make_offer, make_yookassa, timeline_steps
+from workers.payments.database_metrics import receipts_canceled
 from workers.payments.provider import PaymentRequest
+from workers.payments.refunds import apply_refund, sync_refund
 from workers.payments.yookassa import YooKassa, _amount, _map_status, _to_minor
 
 UNKNOWN = "2d000000-000f-5000-9000-000000000000"
@@ -130,6 +134,31 @@ def test_canceled_receipt_logs_error(harness, checkout, monkeypatch):
     harness.return_from_checkout(checkout)
     assert (harness.order(checkout).status, alarms) == ("paid", ["receipt canceled"])
     assert "receipt_canceled" in timeline_steps(harness, checkout)
+
+
+def test_canceled_receipt_of_a_refund_is_reported(harness, session, course_id):
+    canceled = receipts_canceled(session).scalar_one()
+    checkout = harness.buy(course_id, provider="yookassa")
+    harness.fake_yookassa.faults(cancel_receipts=1)
+
+    harness.refund(checkout)
+
+    assert receipts_canceled(session).scalar_one() == canceled + 1
+    assert timeline_steps(harness, checkout)[-2:] == ["refund_succeeded", "receipt_canceled"]
+
+
+def test_pending_receipt_of_a_refund_is_polled(harness, session, course_id):
+    checkout = harness.buy(course_id, provider="yookassa")
+    harness.refund(checkout)
+    [refund] = Refund.list_for_order(session, checkout["order_id"])
+    assert (refund.receipt_status, refund.next_sync_at) == ("succeeded", None)
+    pending = replace(refund.failed_snapshot(""), object_id=refund.object_id, status="succeeded", receipt="pending")
+    apply_refund(session, harness.order(checkout), harness.attempt(checkout), pending)
+    assert refund.next_sync_at is not None
+
+    sync_refund(harness.transactions, harness.providers, refund_id=refund.id)
+
+    assert (refund.receipt_status, refund.next_sync_at) == ("succeeded", None)
 
 
 # Defects of the SDK.
