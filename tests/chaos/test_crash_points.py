@@ -17,6 +17,11 @@ from .checker import Finding
 Scenario = Callable[[Learner], None]
 
 
+def register_another_user(learner: Learner) -> None:
+    learner.visitor, learner.records = learner.chaos_platform.harness.learner(), []
+    learner.register()
+
+
 def enrol_in_free_course(learner: Learner) -> None:
     learner.enrol(learner.chaos_platform.free_courses[0]["id"])
 
@@ -33,6 +38,10 @@ def complete_first_lesson_async(learner: Learner) -> None:
 
 def buy_course(learner: Learner) -> None:
     learner.buy(learner.chaos_platform.paid_courses[0]["id"])
+
+
+def buy_and_refund_course(learner: Learner) -> None:
+    learner.get_refund(learner.buy(learner.chaos_platform.paid_courses[0]["id"])["order_id"])
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,8 @@ POINTS = [
     Point("in the transaction: payments.receive_webhook", buy_course),
     Point("after the commit: payments.receive_webhook", buy_course),
     Point("between a webhook and its outcome", buy_course),
+    Point("after the refund's commit", buy_and_refund_course),
+    Point("before the refund's response", buy_and_refund_course),
     # Relay.
     Point("produced, not acknowledged", complete_first_lesson),
     Point("acknowledged, not marked", complete_first_lesson),
@@ -85,6 +96,8 @@ POINTS = [
     Point("in the transaction: courses.grant_access", buy_course),
     Point("after the commit: courses.grant_access", buy_course),
     Point("after the reply: courses.grant_access", buy_course),
+    Point("in the transaction: users.initialize_profile", register_another_user),
+    Point("after the commit: users.initialize_profile", register_another_user),
     # The mail has been sent, but is not recorded as sent.
     Point("in the transaction: notifications.deliver_email", enrol_in_free_course),
     # Data stores and other processes.

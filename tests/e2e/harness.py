@@ -27,11 +27,6 @@ class ScenarioHarness:
     def __init__(self, platform: Platform) -> None:
         self.platform = platform
 
-    def kill(self, *names: str) -> None:
-        """Kill processes without a shutdown, as a crash would. The supervisor restarts them."""
-        for name in names:
-            self.platform.kill(name)
-
     def visitor(self) -> "Visitor":
         return Visitor(self, self.platform.anonymous)
 

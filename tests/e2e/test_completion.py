@@ -2,8 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from .harness import ScenarioHarness
 
 ENROLLMENT_NOTIFICATIONS = ["ENROLLMENT_CREATED", "USER_CREATED"]
@@ -36,15 +34,3 @@ def test_concurrent_completions_count_once(harness: ScenarioHarness) -> None:
         answers = list(pool.map(lambda _: learner.complete(course_id, lesson_id), range(8)))
     assert {answer["lessons_completed"] for answer in answers} == {1}
     learner.wait_for_notifications([*ENROLLMENT_NOTIFICATIONS, "LESSON_COMPLETED"], mails=2)
-
-
-@pytest.mark.parametrize(
-    "victims", [["worker-progress"], ["worker-notifications"], ["bridge"], ["kafka"]], ids="+".join
-)
-def test_completion_is_exactly_once_after_crash(harness: ScenarioHarness, victims: list[str]) -> None:
-    learner, course_id = harness.learner().enroll_in_free_course()
-    learner.complete(course_id, learner.lessons(course_id)[0])
-    harness.kill(*victims)
-    learner.wait_for_notifications([*ENROLLMENT_NOTIFICATIONS, "LESSON_COMPLETED"], mails=2)
-    progress = learner.complete(course_id, learner.lessons(course_id)[0])
-    assert progress["lessons_completed"] == 1

@@ -2,8 +2,6 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
-
 from .harness import ScenarioHarness, Visitor, eventually
 
 PURCHASE_NOTIFICATIONS = ["ENROLLMENT_CREATED", "PAYMENT_SUCCEEDED", "USER_CREATED"]
@@ -67,31 +65,3 @@ def test_declined_card_keeps_order_payable_and_notifies_buyer(harness: ScenarioH
     assert learner.progress(course["id"]) is None
     harness.pay(checkout["redirect_url"])
     eventually(lambda: learner.progress(course["id"]))
-
-
-@pytest.mark.parametrize(
-    "victims",
-    [["worker-payments"], ["worker-courses"], ["worker-progress"], ["bridge"], ["kafka"], ["queue"], ["postgres"]],
-    ids="+".join,
-)
-def test_purchase_is_exactly_once_after_crash(harness: ScenarioHarness, victims: list[str]) -> None:
-    learner, course = harness.learner(), harness.paid_course()
-    learner.profile()
-    checkout = learner.check_out(course["id"])
-    harness.pay(checkout["redirect_url"])
-    harness.kill(*victims)
-    assert_purchased_once(learner, course["id"], checkout)
-
-
-def test_worker_crash_during_checkout_opens_one_session(harness: ScenarioHarness) -> None:
-    learner, course = harness.learner(), harness.paid_course()
-    learner.profile()
-    harness.faults(delay_ms=700)
-    with ThreadPoolExecutor(1) as pool:
-        request = pool.submit(learner.check_out, course["id"])
-        eventually(lambda: not request.done())
-        harness.kill("worker-payments")
-        harness.faults(delay_ms=0)
-        checkout = request.result()
-    harness.pay(checkout["redirect_url"])
-    assert_purchased_once(learner, course["id"], checkout)

@@ -108,15 +108,6 @@ def test_lost_provider_response_refunds_once(purchase: Purchase) -> None:
     assert purchase.refunded_at_provider() == purchase.amount_minor
 
 
-def test_worker_crash_during_refund_refunds_once(purchase: Purchase) -> None:
-    key = uuid4().hex
-    purchase.harness.faults(drop_response_after_commit=2)
-    purchase.harness.kill("worker-payments")
-    answer = eventually(lambda: [got for got in [purchase.refund(key=key)] if got.status_code == 201])[0]
-    eventually(lambda: purchase.order()["status"] == "refunded")
-    assert purchase.refunded_at_provider() == purchase.amount_minor == answer.json()["amount_minor"]
-
-
 # Refunds that the buyer's bank returns.
 
 

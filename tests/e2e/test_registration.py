@@ -1,8 +1,6 @@
 """Scenario: the first request with a token creates a profile, a welcome mail and a notification."""
 
-import pytest
-
-from .harness import ScenarioHarness, eventually
+from .harness import ScenarioHarness
 
 
 def test_first_request_is_served_and_creates_profile(harness: ScenarioHarness) -> None:
@@ -23,12 +21,3 @@ def test_unchanged_profile_returns_304(harness: ScenarioHarness) -> None:
     first = learner.get("/v1/me")
     again = learner.get("/v1/me", If_None_Match=first.headers["ETag"])
     assert (again.status_code, again.content) == (304, b"")
-
-
-@pytest.mark.parametrize("victims", [["worker-users"], ["worker-notifications"], ["bridge"], ["kafka"]], ids="+".join)
-def test_registration_completes_after_crash(harness: ScenarioHarness, victims: list[str]) -> None:
-    learner = harness.learner()
-    assert eventually(lambda: learner.get("/v1/me").status_code == 200)
-    harness.kill(*victims)
-    learner.profile()
-    learner.wait_for_notifications(["USER_CREATED"], mails=1)
