@@ -1,8 +1,7 @@
 """Start one stack of real servers per test process and order the tests: fast tests, end-to-end tests, chaos tests.
 
-``make test`` runs three processes. One starts with the tests that need a platform of their own (with Apache Kafka if
-Java is installed), the others start with the fast tests. Then one process runs the chaos tests and one the end-to-end
-tests. A process that has finished takes slow tests, which mostly wait for Kafka.
+``make test`` runs three processes. One runs the chaos tests, the others the fast tests; then one of them runs the
+end-to-end tests and the other the slow tests, which mostly wait for Kafka.
 """
 
 from tests.support import environment  # before the first import of settings
@@ -75,12 +74,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=_group_order)
 
 
-_PLAIN, _FLOWS, _KAFKA, _STORM, _KILLS = range(5)
+_PLAIN, _FLOWS, _KAFKA, _SABOTAGE, _STORM, _KILLS = range(6)
 
 
 def _stage(item: pytest.Item) -> int:
     if item.get_closest_marker("kafka"):
         return _KAFKA  # needs no running platform, and its process has not started one yet
+    if item.path.name == "test_sabotage.py":
+        return _SABOTAGE  # likewise: its platform ends with it
     if item.path.name == "test_random_kills.py":
         return _STORM  # before the other chaos tests: after a lost log all existing events are published again
     if item.get_closest_marker("chaos"):
@@ -88,36 +89,32 @@ def _stage(item: pytest.Item) -> int:
     return _FLOWS if item.get_closest_marker("e2e") else _PLAIN
 
 
-# The order limits the load while the fast tests run, because some of them measure time: only one platform runs beside
-# them, and three run after them. The slow tests mostly wait. They come last, so that all processes end together.
-SCHEDULING_GROUPS = ["own platform", "fast", "chaos platform", "e2e platform", "slow"]
-_DISTRIBUTED_GROUPS = {"fast", "slow"}  # tests of the other groups share a platform, which is slow to start
+# The chaos tests are the longest chain and mostly wait, so one process starts with them. One platform at a time runs
+# beside the fast tests, because some of those measure time. The slow tests wait, too: they run beside the e2e tests.
+SCHEDULING_GROUPS = ["chaos", "fast", "e2e", "slow"]
 _SLOW = ("tests/integration/bridge/", "tests/integration/maintenance/", "tests/integration/operations/")
+_LONGEST_FILE = "tests/integration/test_extending.py"  # comes first, so that no process waits for it at the end
 
 
 def scheduling_group(nodeid: str) -> str:
     """Return the one of SCHEDULING_GROUPS that a test belongs to."""
-    if nodeid.partition("::")[0].endswith(("test_apache_kafka.py", "test_sabotage.py")) or "three_minutes" in nodeid:
-        return "own platform"
-    if nodeid.startswith("tests/chaos/"):
-        return "chaos platform"
-    if nodeid.startswith("tests/e2e/"):
-        return "e2e platform"
+    kind = nodeid.split("/")[1]
+    if kind in {"chaos", "e2e"}:
+        return kind
     return "slow" if nodeid.startswith(_SLOW) else "fast"
 
 
-def _group_order(item: pytest.Item) -> tuple[int, int]:
+def _group_order(item: pytest.Item) -> tuple[int, bool]:
     group = SCHEDULING_GROUPS.index(scheduling_group(item.nodeid))
-    # Start with the tests that run a platform, while the other processes have none, and end with those that need none.
-    return group, (_STORM, _KILLS, _KAFKA).index(_stage(item)) if group == 0 else 0
+    return group, not item.nodeid.startswith(_LONGEST_FILE)
 
 
 class GroupScheduling(LoadScopeScheduling):
-    """Keep the tests that share a platform, and those of one file, in one process: they share what is slow to start."""
+    """Keep the tests of one platform, and those of one file, in one process: they share what is slow to start."""
 
     def _split_scope(self, nodeid: str) -> str:
         group = scheduling_group(nodeid)
-        return nodeid.partition("::")[0] if group in _DISTRIBUTED_GROUPS else group
+        return group if group in {"chaos", "e2e"} else nodeid.partition("::")[0]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:

@@ -15,7 +15,7 @@ def chaos_platform(stack: Platform) -> ChaosPlatform:
     return ChaosPlatform(stack)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def sabotage_platform() -> Iterator[ChaosPlatform]:
     """Run a separate stack whose processes load sabotage; the audit is disabled, because it would repair the damage."""
     sabotage = str(Path(__file__).with_name("sabotage"))
