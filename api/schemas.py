@@ -7,7 +7,7 @@ from typing import Any
 import marshmallow as ma
 
 from core.money import currencies
-from core.text import LINE_MAX_LENGTH, LINE_PATTERN, is_line
+from core.text import LINE_MAX_LENGTH, LINE_PATTERN, is_line, is_visible
 
 
 class Schema(ma.Schema):
@@ -94,13 +94,29 @@ def _is_storable(moment: datetime) -> None:
 _CONTROL_CHARACTERS = "\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f-\\x9f\\u2028\\u2029"
 
 
+_WITHOUT_CONTROL_CHARACTERS = ma.validate.Regexp(
+    rf"[^{_CONTROL_CHARACTERS}]*\Z", error="Text without control characters."
+)
+
+
 class Prose(ma.fields.Str):
     """Text of any number of lines, without control characters."""
 
-    def __init__(self, *, max_length: int, min_length: int = 0, **kwargs: Any) -> None:
-        length = ma.validate.Length(min=min_length or None, max=max_length)
-        fits = ma.validate.Regexp(rf"[^{_CONTROL_CHARACTERS}]*\Z", error="Text without control characters.")
-        super().__init__(validate=[length, fits], **kwargs)
+    def __init__(self, *, max_length: int, not_blank: bool = False, **kwargs: Any) -> None:
+        validators = [ma.validate.Length(max=max_length), _WITHOUT_CONTROL_CHARACTERS]
+        super().__init__(validate=[*validators, _is_not_blank] if not_blank else validators, **kwargs)
+
+
+def _is_not_blank(text: str) -> None:
+    if not any(is_visible(line) for line in text.split()):
+        raise ma.ValidationError("Must not be blank.")
+
+
+class Url(ma.fields.Url):
+    """A URL without control characters, which marshmallow's own field accepts."""
+
+    def __init__(self, *, max_length: int, **kwargs: Any) -> None:
+        super().__init__(validate=[ma.validate.Length(max=max_length), _WITHOUT_CONTROL_CHARACTERS], **kwargs)
 
 
 def unique_items(items: Collection[Any]) -> None:

@@ -40,7 +40,7 @@ from .operations import OperationSchema
 from .pagination import Page, PageQuery, page_response, page_schema
 from .read_cache import cached_response, call_and_cache, get_cached_profile, get_or_fetch
 from .rpc import call, call_async, call_for_webhook, call_without_idempotency_key
-from .schemas import Line, Schema, Timestamp
+from .schemas import Line, Schema, Timestamp, Url
 from .view_attributes import set_existence_check
 
 blp = Blueprint(
@@ -87,7 +87,7 @@ class ProfileChangesSchema(Schema):
     timezone = ma.fields.Str(
         validate=_is_time_zone, metadata={"example": "Europe/Berlin", "pattern": "^[A-Za-z0-9_+/-]+$"}
     )
-    avatar_url = ma.fields.Url(schemes={"https"}, allow_none=True, validate=ma.validate.Length(max=2048))
+    avatar_url = Url(schemes={"https"}, allow_none=True, max_length=2048)
 
 
 class RolesSchema(Schema):

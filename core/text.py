@@ -30,8 +30,11 @@ _DIRECTIONAL_FORMATTING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 
 def is_line(text: str) -> bool:
     """Return whether ``text`` is one line with at least one visible character. The caller checks its length."""
-    if _FORBIDDEN_CHARACTER.search(text):
-        return False
+    return not _FORBIDDEN_CHARACTER.search(text) and is_visible(text)
+
+
+def is_visible(text: str) -> bool:
+    """Return whether ``text`` has a visible character."""
     return any(unicodedata.category(character)[0] != "M" for character in _INVISIBLE_CHARACTER.sub("", text))
 
 

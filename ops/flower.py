@@ -3,7 +3,8 @@
 from typing import Any, NoReturn
 
 from flower.urls import handlers
-from tornado.web import HTTPError
+from flower.views.monitor import Metrics
+from tornado.web import HTTPError, authenticated
 
 import settings
 from core import configuration, log
@@ -27,3 +28,6 @@ for _route in handlers:
     _handler = _route.handler_class if hasattr(_route, "handler_class") else _route[1]
     if _handler.__module__.startswith("flower.api.") and hasattr(_handler, "post"):
         _handler.post = _reject
+
+# Flower itself asks for no login here. The metrics name workers and tasks.
+Metrics.get = authenticated(Metrics.get)

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
 import settings
+from core import configuration
 from core.log import EcsLibraryFormatter
 from ops.gunicorn_worker import problem_response
 
@@ -53,7 +54,9 @@ gunicorn.util.write_error = write_problem
 
 
 def on_starting(server: Any) -> None:  # noqa: ARG001 gunicorn's signature
-    """Delete old metrics: in a container the only process always has the same id."""
+    """Check the settings, and delete old metrics: in a container the only process always has the same id."""
+    # Not only in the workers, which gunicorn would start again and again.
+    configuration.validate_production_settings("gateway")
     shutil.rmtree(_METRICS, ignore_errors=True)
     _METRICS.mkdir(parents=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_METRICS)

@@ -21,7 +21,7 @@ class InboxReader:
     """Reader of the notification inboxes in MongoDB."""
 
     def __init__(self) -> None:
-        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
+        self._client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(
             settings.MONGO_URL,
             tz_aware=True,
             uuidRepresentation="standard",
@@ -29,7 +29,10 @@ class InboxReader:
             timeoutMS=5000,
             maxPoolSize=16,
         )
-        self._notifications = client.get_default_database("coursebus")["notifications"]
+        self._notifications = self._client.get_default_database("coursebus")["notifications"]
+
+    def close(self) -> None:
+        self._client.close()
 
     def latest_position(self, user_id: UUID) -> int:
         """Return the position of the user's newest notification, or 0 if there is none. Raises Unavailable."""
@@ -38,8 +41,11 @@ class InboxReader:
             return int(newest["position"]) if newest else 0
 
     def list_after(self, user_id: UUID, position: int) -> list[InboxEntry]:
-        """Return the notifications after ``position``, oldest first, PAGE at most. Raises Unavailable."""
-        later = {**inbox_filter(user_id), "position": {"$gt": position}}
+        """Return the notifications after ``position`` that are not archived, oldest first, PAGE at most.
+
+        Raises Unavailable.
+        """
+        later = {**inbox_filter(user_id), "position": {"$gt": position}, "archived_at": None}
         with _unavailable():
             found = self._notifications.find(later).sort("position", pymongo.ASCENDING).limit(PAGE)
             return [(notification["position"], notification_response(notification)) for notification in found]

@@ -117,10 +117,11 @@ def main() -> None:
     configuration.validate_production_settings("stream")
     log.configure("stream")
     metrics.serve()
-    hub = SubscriptionHub()
+    hub, inbox = SubscriptionHub(), InboxReader()
     gevent.spawn(hub.run)
-    server = WSGIServer(settings.STREAM_BIND, create_app(hub, InboxReader()), log=None)
+    server = WSGIServer(settings.STREAM_BIND, create_app(hub, inbox), log=None)
     for each in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(each, server.stop, 1)  # with one second to finish open responses
     logger.info("listening", address=settings.STREAM_BIND)
     server.serve_forever()
+    inbox.close()

@@ -6,7 +6,7 @@ import marshmallow as ma
 
 import settings
 from api.pagination import PageQuery, page_schema
-from api.schemas import Currency, Flag, Line, Money, Prose, Schema, Timestamp, UtcDateTime
+from api.schemas import Currency, Flag, Line, Money, Prose, Schema, Timestamp, Url, UtcDateTime
 
 LEVELS = ("beginner", "intermediate", "advanced")
 SORTS = ("relevance", "popular", "newest", "rating", "price", "-price")
@@ -284,7 +284,7 @@ class QuestionSchema(Schema):
 class ContentSchema(Schema):
     """Content of a lesson: ``url`` for a video, ``body`` (Markdown) for text, ``questions`` for a quiz."""
 
-    url = ma.fields.Url(schemes={"https"}, validate=ma.validate.Length(max=2048))
+    url = Url(schemes={"https"}, max_length=2048)
     body = Prose(max_length=200_000)
     questions = ma.fields.List(ma.fields.Nested(QuestionSchema), validate=ma.validate.Length(min=1, max=200))
 

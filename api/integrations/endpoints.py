@@ -11,7 +11,7 @@ from api.auth import require_auth
 from api.conditional_requests import if_match, json_response, require_existing
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
-from api.schemas import Flag, Prose, Schema, Timestamp, UtcDateTime
+from api.schemas import Flag, Prose, Schema, Timestamp, Url, UtcDateTime
 from core.cache import CachedView
 from models.commands import (
     ChangeEndpoint,
@@ -36,12 +36,12 @@ _EventTypes = ma.fields.List(
 )
 
 
-def _url(*, required: bool = False) -> ma.fields.Url:
-    return ma.fields.Url(
+def _url(*, required: bool = False) -> Url:
+    return Url(
         required=required,
         schemes={"http", "https"},
         require_tld=False,
-        validate=ma.validate.Length(max=2000),
+        max_length=2000,
         metadata={"example": "https://example.com/coursebus", "description": "https, at a public address."},
     )
 

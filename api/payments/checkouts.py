@@ -9,14 +9,14 @@ from flask.views import MethodView
 from api.auth import current_caller, require_auth
 from api.rate_limits import PAYMENT
 from api.rpc import call
-from api.schemas import Line, Schema, Timestamp
+from api.schemas import Line, Schema, Timestamp, Url
 from models.commands import StartCheckout, SyncCheckout
 
 from .blueprint import blp
 from .orders import OrderSchema
 
 PROVIDERS = ["stripe", "yookassa"]
-ReturnUrl = ma.fields.Url(schemes={"http", "https"}, require_tld=False, validate=ma.validate.Length(max=2000))
+ReturnUrl = Url(schemes={"http", "https"}, require_tld=False, max_length=2000)
 # Address for fiscal receipts where the law requires one; defaults to the account's e-mail address.
 ReceiptEmail = ma.fields.Email(validate=ma.validate.Length(max=254))
 

@@ -10,12 +10,10 @@ from api.auth import current_caller, require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rate_limits import PAYMENT
 from api.rpc import call
-from api.schemas import Flag, Schema, Timestamp
+from api.schemas import Flag, Prose, Schema, Timestamp
 from models.commands import ListRefunds, RefundOrder
 
 from .blueprint import blp, owner_filter
-
-_NOT_BLANK = ma.validate.Regexp(r"(?s).*\S", error="Must not be blank.")
 
 
 class RefundRequestSchema(Schema):
@@ -29,9 +27,10 @@ class RefundRequestSchema(Schema):
         load_default=None,
         metadata={"description": "A payment of the order. Defaults to the one that paid it."},
     )
-    reason = ma.fields.Str(
+    reason = Prose(
         required=True,
-        validate=[ma.validate.Length(max=500), _NOT_BLANK],
+        max_length=500,
+        not_blank=True,
         metadata={"description": "Internal note; not shown to the buyer."},
     )
     keeps_access = Flag(

@@ -10,7 +10,7 @@ from api.auth import current_caller, require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rate_limits import PAYMENT
 from api.rpc import call
-from api.schemas import Schema, Timestamp
+from api.schemas import Prose, Schema, Timestamp
 from models.commands import ListAllRefunds, ListPayments, ResolveDispute, ResolvePayment, ResolveRefund, ShowPayment
 
 from .blueprint import blp
@@ -22,7 +22,6 @@ STATUSES = [
     *("unknown", "review", "duplicate"),
 ]
 REFUND_STATUSES = ["created", "unknown", "pending", "review", "succeeded", "failed"]
-_NOT_BLANK = ma.validate.Regexp(r"(?s).*\S", error="Must not be blank.")
 
 
 class PaymentsQuery(PageQuery):
@@ -71,8 +70,8 @@ class PaymentDetailsSchema(PaymentSchema):
     resolutions = ma.fields.List(ma.fields.Nested(ResolutionSchema))
 
 
-def _note() -> ma.fields.Str:
-    return ma.fields.Str(required=True, validate=[ma.validate.Length(max=500), _NOT_BLANK])
+def _note() -> Prose:
+    return Prose(required=True, max_length=500, not_blank=True)
 
 
 class PaymentResolutionSchema(Schema):

@@ -12,7 +12,7 @@ OPS = ("ops", "ops")
 def test_flower_requires_authentication(harness: ScenarioHarness):
     url = f"http://127.0.0.1:{harness.platform.stack.port('flower')}"
 
-    for path in ("/", "/workers", "/tasks", "/api/workers"):
+    for path in ("/", "/workers", "/tasks", "/api/workers", "/metrics"):
         assert requests.get(url + path, timeout=10).status_code == 401
     assert requests.get(f"{url}/workers", auth=("ops", "guess"), timeout=10).status_code == 401
 

@@ -53,6 +53,7 @@ def image() -> Image:
 
 def test_image_runs_unprivileged_without_build_tools(image: Image):
     assert image.run("id", "-u") == "10001"
+    assert image.run("python", "-c", "import settings; print(settings.ENVIRONMENT)") == "production"
     tools = image.run("sh", "-c", "command -v gcc cc make g++ ld /venv/bin/pip || true")
     assert tools == ""
 

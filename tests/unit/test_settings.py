@@ -253,6 +253,21 @@ def test_process_is_not_asked_for_settings_of_others():
     assert "STRIPE_SECRET_KEY" in {line.split()[0] for line in check_settings(environ)}
 
 
+@pytest.mark.parametrize("login", ["", "ops", "ops:", "ops:pw,other:"])
+def test_flower_does_not_start_without_a_password(login):
+    completed = subprocess.run(
+        [sys.executable, "-c", "import ops.flower"],
+        cwd=settings.ROOT,
+        env={"FLOWER_BASIC_AUTH": login},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert completed.returncode == 1
+    assert completed.stderr.startswith("FLOWER_BASIC_AUTH must be user:password, and the password must not be empty")
+
+
 def test_unknown_process_is_a_usage_error():
     completed = explain_settings({}, "gatway")
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 import settings
+from api import create_app
 from tests.support.gateway import Person, gateway
 
 ORIGIN = "https://shop.example"
@@ -115,6 +116,13 @@ def origins_under(environ: dict[str, str]) -> list[str]:
         check=True,
     )
     return completed.stdout.split()
+
+
+@pytest.mark.parametrize(("environment", "stored"), [("production", "false"), ("local", "true")])
+def test_docs_store_no_token_in_production(monkeypatch, environment: str, stored: str):
+    monkeypatch.setattr(settings, "ENVIRONMENT", environment)
+
+    assert f"persistAuthorization: {stored}," in create_app().test_client().get("/docs/start.js").text
 
 
 def test_docs_load_no_external_resources():

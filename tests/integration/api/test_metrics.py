@@ -9,12 +9,14 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+import structlog
 from flask.testing import FlaskClient
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 import settings
-from api import create_app
+from api import access_log, create_app
 from ops.dev.ports import is_open
 from tests.integration.api.test_server import free_port
 from tests.support.polling import eventually
@@ -69,6 +71,19 @@ def test_unknown_routes_share_one_metric_series(client: FlaskClient):
 def test_metrics_are_not_served_on_public_port(client: FlaskClient, path: str):
     assert client.get(path).status_code == 404
     assert client.get(path, environ_overrides={"SCRIPT_NAME": "/v1"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "logged"),
+    [("/v1/unsubscribe/s3cret", "/v1/unsubscribe/<token>"), ("/v1/unsubscribed/s3cret", "/v1/unsubscribed")],
+)
+def test_request_log_contains_no_token_of_a_link(monkeypatch, client: FlaskClient, path: str, logged: str):
+    monkeypatch.setattr(access_log, "log", structlog.get_logger())  # the module's own may be cached without capture
+    with client.application.test_request_context(f"{path}?token=s3cret", method="POST"), capture_logs() as lines:
+        access_log.log_request("route", 200, 0.1)
+
+    assert [line["url.path"] for line in lines] == [logged]
+    assert "s3cret" not in str(lines)
 
 
 @pytest.fixture

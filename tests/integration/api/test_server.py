@@ -90,6 +90,13 @@ def test_request_id_cannot_inject_headers(port: int):
     assert "set-cookie" not in headers
 
 
+def test_no_header_changes_the_path(port: int):
+    for headers in ({"SCRIPT_NAME": "/livez"}, {"SCRIPT_NAME": "/v1"}, {"PATH_INFO": "/v1/me"}):
+        response = requests.get(f"http://127.0.0.1:{port}/livez", headers=headers, timeout=20)
+
+        assert (response.status_code, response.json()) == (200, {"status": "alive"})
+
+
 def test_client_receives_413_for_oversized_body(port: int):
     # The route needs no token. The response must not be lost through a reset of the connection.
     response = requests.post(f"http://127.0.0.1:{port}/v1/webhooks/stripe", data=b"x" * 4 * 1024 * 1024, timeout=20)

@@ -3,19 +3,17 @@
 The broker with passwords has the listener settings of ops/compose.yml. Run with ``make test ARGS="-m kafka"``.
 """
 
-import inspect
 import re
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from confluent_kafka import Consumer, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import NewTopic
 
 import settings
 from bridge import cli, kafka
@@ -23,6 +21,7 @@ from ops.dev.ports import free_base
 from settings import ROOT
 from tests.support.apache_kafka import ApacheKafka, missing_requirement
 from tests.support.polling import eventually
+from tests.unit.bridge.test_kafka_configuration import CLIENTS
 
 pytestmark = [
     pytest.mark.kafka,
@@ -88,19 +87,6 @@ def test_refused_login_is_reported(
 
 def list_topics(client: Any) -> set[str]:
     return set(client.list_topics(timeout=10).topics)
-
-
-def clients() -> dict[str, Callable[[], Any]]:
-    """Return the functions of bridge/kafka.py that create a client, without arguments."""
-    found: dict[str, Callable[[], Any]] = {}
-    for name, function in inspect.getmembers(kafka, inspect.isfunction):
-        signature = inspect.signature(function)
-        if signature.return_annotation in {Producer, Consumer, AdminClient}:
-            found[name] = partial(function, *["users" for name in signature.parameters if name == "service"])
-    return found
-
-
-CLIENTS = clients()
 
 
 def test_event_passes_a_broker_with_passwords(password_broker: ApacheKafka):

@@ -22,7 +22,7 @@ from tests.integration.courses.factories import (
 )
 from tests.support.tasks import noop_cache
 from workers.courses.access import grant_access
-from workers.courses.authoring import publish_course, set_prerequisites
+from workers.courses.authoring import archive_course, publish_course, set_prerequisites, unpublish_course
 from workers.courses.learning import attempt_quiz, show_lesson, update_progress_on_completion
 
 
@@ -123,6 +123,17 @@ def test_course_is_locked_until_prerequisites_are_complete(session: Session):
     update_progress_on_completion(
         session, event=completion_of(first, pupil.user_id, lessons_completed=1, lessons_total=1)
     )
+    assert pupil.read(pupil.text_id)["kind"] == "text"
+
+
+@pytest.mark.parametrize("withdraw", [unpublish_course, archive_course])
+def test_prerequisite_off_sale_does_not_lock_learners(session: Session, withdraw: Any):
+    first, pupil = make_course(session, lessons=1), QuizLearner(session)
+    add_prerequisites(session, pupil.course, first)
+    version = {"expected_version": first.version} if withdraw is archive_course else {}
+
+    withdraw(session, noop_cache, ref=str(first.id), caller=author_of(first), **version)
+
     assert pupil.read(pupil.text_id)["kind"] == "text"
 
 

@@ -119,6 +119,8 @@ def test_publish_error_lists_all_completion_obstacles(session: Session):
     score = {"completion": {"rule": "min_score", "min_score_percent": 50}}
     make_lesson(session, course.id, section_id, caller, **score)
     make_lesson(session, course.id, section_id, caller, completion={"rule": "viewed"}, duration_seconds=None)
+    same = {"id": "one", "text": "?", "options": [{"id": "a", "text": "A"}, {"id": "b", "text": "B"}], "correct": ["a"]}
+    make_lesson(session, course.id, section_id, caller, kind="quiz", content={"questions": [same, same]})
     add_prerequisites(session, course, withdrawn)
     unpublish_course(session, noop_cache, ref=str(withdrawn.id), caller=author_of(withdrawn))
 
@@ -128,5 +130,6 @@ def test_publish_error_lists_all_completion_obstacles(session: Session):
     assert [fault["pointer"] for fault in refused.value.errors] == [
         "/sections/0/lessons/1/completion/rule",
         "/sections/0/lessons/2/duration_seconds",
+        "/sections/0/lessons/3/content/questions",
         "/prerequisites/0",
     ]

@@ -11,6 +11,7 @@ from core.db import new_id
 from core.messaging import task_queue
 from core.redis import queue_redis
 from models.events import Event
+from stream.inbox_reader import InboxReader
 from tests.integration.notifications.factories import lesson_completed, make_person, user_created
 from tests.support.gateway import Person, gateway, running_worker, trust_test_tokens
 
@@ -82,6 +83,8 @@ def test_notification_is_read_and_archived(ann, ann_id):
     deliver_user_created(ann, ann_id, new_id())
     [note] = ann.get("/v1/me/notifications?unread=true").json["items"]
     read = ann.send("POST", f"/v1/me/notifications/{note['id']}/read")
+    reader = InboxReader()  # of the stream
+    assert [str(each["id"]) for _, each in reader.list_after(ann_id, 0)] == [note["id"]]
     archived = ann.send("POST", f"/v1/me/notifications/{note['id']}/archive")
 
     assert read.json.keys() == {
@@ -90,7 +93,9 @@ def test_notification_is_read_and_archived(ann, ann_id):
     assert read.json["read_at"]
     assert archived.json["archived_at"]
     assert ann.get("/v1/me/notifications").json == {"items": [], "next_cursor": None}
+    assert reader.list_after(ann_id, 0) == []
     assert ann.send("POST", "/v1/me/notifications/read-all").json == {"unread": 0}
+    reader.close()
 
 
 def test_notification_of_another_user_returns_404(ann, ann_id):

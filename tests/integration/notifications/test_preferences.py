@@ -275,6 +275,18 @@ def test_finished_notifications_expire_after_retention(harness, ann):
     assert requeued["expires_at"] is None
 
 
+def test_lists_of_notifications_have_indexes(notification_store, mongo_database):
+    indexes = [list(each["key"].items()) for each in mongo_database["notifications"].list_indexes()]
+
+    for fields in (
+        [("state", 1), ("sort_key", -1)],  # those of administrators, by state and all
+        [("sort_key", -1)],
+        [("state", 1), ("due_at", 1), ("sort_key", 1)],  # due deliveries
+        [("user_id", 1), ("channel", 1), ("position", -1)],  # the inbox of a user
+    ):
+        assert fields in indexes
+
+
 def test_database_deletes_notifications_at_their_expiry(notification_store, mongo_database):
     [ttl] = [each for each in mongo_database["notifications"].list_indexes() if "expireAfterSeconds" in each]
     assert (dict(ttl["key"]), ttl["expireAfterSeconds"]) == ({"expires_at": 1}, 0)

@@ -5,23 +5,27 @@ import hashlib
 import hmac
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime
+from itertools import product
 
 import pytest
 from flask.testing import FlaskClient
+from stripe import SignatureVerificationError, WebhookSignature
 
 import settings
 from api import rpc
 from api.incoming_webhooks import WEBHOOK_BYTES_MAX
 from core.commands import Command
+from core.errors import SignatureInvalid
+from core.webhook_signatures import verify_stripe
 from tests.support.gateway import gateway, problem
 
 STRIPE, YOOKASSA, MAIL, AUTH0 = (f"/v1/webhooks/{name}" for name in ("stripe", "yookassa", "email", "auth0"))
 
 
 def stripe_headers(body: bytes, secret: str = settings.STRIPE_WEBHOOK_SECRETS[0], age: int = 0) -> dict[str, str]:
-    sent_at = int(time.time()) - age
-    mac = hmac.new(secret.encode(), f"{sent_at}.".encode() + body, hashlib.sha256).hexdigest()
-    return {"Stripe-Signature": f"t={sent_at},v1={mac}"}
+    signature = WebhookSignature.generate_signature_header(body.decode(), secret, int(time.time()) - age)
+    return {"Stripe-Signature": signature}
 
 
 def email_headers(body: bytes, secret: str = settings.EMAIL_WEBHOOK_SECRETS[0], sent_at: str = "") -> dict[str, str]:
@@ -48,6 +52,70 @@ def sent(monkeypatch) -> list[str]:
     monkeypatch.setattr(rpc, "send_request", record)
     monkeypatch.setattr(rpc.rpc, "wait_for_reply", lambda *_: {"result": {"received": True}})
     return tasks
+
+
+SECRET = "whsec_of_stripe"
+
+
+def is_accepted(body: bytes, header: str, *secrets: str) -> bool:
+    try:
+        verify_stripe(body, header, [secret.encode() for secret in secrets or (SECRET,)], at=datetime.now(UTC))
+    except SignatureInvalid:
+        return False
+    return True
+
+
+def is_accepted_by_stripe(body: bytes, header: str) -> bool:
+    try:
+        return WebhookSignature.verify_header(body, header, SECRET, tolerance=300)
+    except SignatureVerificationError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "body", ["", "{}", '{"name": "Zoë 張伟"}\r\n', " " * 100_000], ids=["empty", "JSON", "text", "long"]
+)
+@pytest.mark.parametrize("age_seconds", [0, 290, -50])
+def test_signature_of_the_sdk_of_stripe_is_accepted(body: str, age_seconds: int):
+    header = WebhookSignature.generate_signature_header(body, SECRET, int(time.time()) - age_seconds)
+
+    assert is_accepted_by_stripe(body.encode(), header)
+    assert is_accepted(body.encode(), header)
+    assert is_accepted(body.encode(), header, "whsec_new", SECRET)  # during a rotation
+    assert not is_accepted(body.encode(), header, "whsec_new")
+    assert not is_accepted(body.encode() + b" ", header)
+
+
+def test_header_is_accepted_as_by_the_sdk_of_stripe():
+    """All headers of up to three fields from this list. Both must decide in the same way."""
+    now = int(time.time())
+    genuine, stale, forged = (
+        WebhookSignature.generate_signature_header("{}", secret, sent_at).split(",")
+        for secret, sent_at in ((SECRET, now), (SECRET, now - 310), ("whsec_other", now))
+    )
+    fields = [*genuine, *stale, forged[1], genuine[1].upper(), f" {genuine[1]}", genuine[1][:-1]]
+    fields += [genuine[1].replace("v1", "v0"), "t", "t=", "t=x", "v1", "v0=x", "x", ""]
+    headers = {",".join(chosen) for count in (1, 2, 3) for chosen in product(fields, repeat=count)}
+
+    expected = {header for header in headers if is_accepted_by_stripe(b"{}", header)}
+    assert {header for header in headers if is_accepted(b"{}", header)} == {
+        header for header in expected if header.count("t=") == 1
+    }
+    assert len(expected) > 20
+
+
+@pytest.mark.parametrize(
+    "changed", ["t={later},v1={signature}", "t={now},t={now},v1={signature}", "t= {now},v1={signature}"]
+)
+def test_header_that_only_the_sdk_of_stripe_accepts_is_rejected(changed: str):
+    now = int(time.time())
+    later = now + 90
+    sent_at = later if "later" in changed else now
+    signature = WebhookSignature.generate_signature_header("{}", SECRET, sent_at).partition("v1=")[2]
+    header = changed.format(now=now, later=later, signature=signature)
+
+    assert is_accepted_by_stripe(b"{}", header)
+    assert not is_accepted(b"{}", header)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import marshmallow as ma
 import pytest
 
 from api import openapi_examples
-from api.schemas import Flag
+from api.schemas import Flag, Prose
 from ops import generate_openapi
 from ops.dev.seed import id_of
 from tests.integration.api.test_policies import ROUTES
@@ -151,6 +151,53 @@ def test_every_request_string_has_a_constraint():
     }
 
     assert not unconstrained
+
+
+CONTROL_CHARACTERS = ["\r\nBcc: x", "\n", "\x01", "\x7f", "\u2028", "\x00"]
+
+
+@pytest.mark.parametrize(("path", "field"), fields_of_bodies(), ids=lambda each: each if isinstance(each, str) else "")
+def test_request_text_contains_no_control_characters(path: str, field: ma.fields.Field):
+    if not isinstance(field, ma.fields.Str):
+        return
+    for text in ("a", "A", "AAA", "en", "https://example.com/a"):
+        for characters in CONTROL_CHARACTERS[2 if isinstance(field, Prose) else 0 :]:
+            with pytest.raises(ma.ValidationError):
+                field.deserialize(text + characters)
+
+
+def test_every_list_is_paged():
+    unpaged, lists = [], 0
+    for (method, path), operation in OPERATIONS.items():
+        content = operation["responses"].get("200", {}).get("content", {}) if method == "GET" else {}
+        schema = content.get("application/json", {}).get("schema", {}).get("$ref", "").rpartition("/")[2]
+        if "items" in DOCUMENT["components"]["schemas"].get(schema, {}).get("properties", {}):
+            lists += 1
+            names = {parameter.get("name") for parameter in operation["parameters"]}
+            unpaged += [path] if not {"limit", "cursor"} <= names else []
+
+    assert lists > 25
+    assert unpaged == [
+        "/v1/events"
+    ]  # a feed without an end: it continues after the position that the client has stored
+
+
+# Resources without versions: a completion and a position are set by the last device, a certificate by administrators.
+UNVERSIONED = {
+    ("PUT", "/v1/courses/{course_id}/lessons/{lesson_id}/completion"),
+    ("PUT", "/v1/courses/{course_id}/lessons/{lesson_id}/position"),
+    ("PATCH", "/v1/certificates/{code}"),
+}
+
+
+def test_every_change_of_a_versioned_resource_requires_if_match():
+    changes = {each for each in OPERATIONS if each[0] in {"PUT", "PATCH"}}
+    changes |= {each for each in OPERATIONS if each[1].endswith("/restore")}
+    conditional = {
+        each for each, operation in OPERATIONS.items() if "/IfMatch" in json.dumps(operation.get("parameters", []))
+    }
+
+    assert changes - conditional == UNVERSIONED
 
 
 def test_request_timestamps_use_the_bounded_field():

@@ -57,6 +57,15 @@ def test_prose_keeps_line_breaks_and_tabs():
     assert Request().load({"text": "a\n\tb\r\n"})["text"] == "a\n\tb\r\n"
 
 
+@pytest.mark.parametrize("text", ["", " \n\t", "\u200b\n", "\u2060"])
+def test_required_prose_needs_a_visible_character(text: str):
+    field = Prose(max_length=20, not_blank=True)
+
+    assert field.deserialize(f"{text}a") == f"{text}a"
+    with pytest.raises(ma.ValidationError):
+        field.deserialize(text)
+
+
 def test_coupon_ending_before_its_start_is_rejected():
     coupon = {"code": "AUTUMN", "kind": "percent", "value": 10}
     times = {"starts_at": "2026-02-01T00:00:00Z", "ends_at": "2026-01-01T00:00:00Z"}

@@ -21,7 +21,8 @@ def test_mutant_applies_to_the_code(mutant: Mutant):
 def test_mutant_has_existing_tests(mutant: Mutant):
     for test in mutant.tests:
         file, _, name = test.partition("::")
-        assert re.search(rf"^def {re.escape(name.partition('[')[0])}\(", (ROOT / file).read_text(), re.MULTILINE), test
+        function = name.rpartition("::")[2].partition("[")[0]  # the rest is the class
+        assert re.search(rf"^ *def {re.escape(function)}\(", (ROOT / file).read_text(), re.MULTILINE), test
 
 
 def test_guarantees_list_their_mutants():

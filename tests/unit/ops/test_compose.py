@@ -119,6 +119,26 @@ def test_container_has_safe_settings(name: str):
     assert completed.stdout == "[]\n", completed.stderr
 
 
+# Workers share their start. The command of the gateway is the default of the image.
+@pytest.mark.parametrize("name", ["gateway", "stream", "worker-courses", "bridge", "beat", "flower"])
+def test_process_with_unsafe_settings_exits(name: str, tmp_path: Path):
+    gateway = ["gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", "--bind", "127.0.0.1:0"]
+    command = [part.replace("$$", "$") for part in SERVICES[name].get("command", gateway)]
+    environ = container_environ(name, filled_env()) | {"FAULT_INJECTION": "x", "STATE_DIR": str(tmp_path)}
+    completed = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environ | {"METRICS_PORT": "0", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert completed.returncode not in {0, None}
+    assert "FAULT_INJECTION kills processes, and must not be set in production" in completed.stderr
+
+
 @pytest.mark.parametrize("name", sorted(OWN_SERVICES))
 def test_container_gets_no_secret_of_another(name: str):
     is_secret = re.compile(r"(_URL|_KEY|_SECRET|_TOKEN|_PASSWORD|_AUTH)$")
@@ -190,6 +210,23 @@ def test_no_container_reaches_the_container_engine():
 )
 def test_server_does_not_start_without_a_password(name: str, variable: str):
     assert re.search(r"\$\{\w+:\?\}", SERVICES[name]["environment"][variable])
+
+
+def test_kafka_has_a_login_on_every_port_that_containers_reach():
+    kafka, bridge = SERVICES["kafka"]["environment"], SERVICES["bridge"]["environment"]
+    protocols = dict(each.split(":") for each in kafka["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(","))
+    reachable = [
+        name
+        for name, _, address in (each.partition("://") for each in kafka["KAFKA_LISTENERS"].split(","))
+        if not address.startswith("localhost:")
+    ]
+
+    assert [protocols[name] for name in reachable] == [bridge["KAFKA_SECURITY_PROTOCOL"]] == ["SASL_PLAINTEXT"]
+    assert kafka["KAFKA_SASL_ENABLED_MECHANISMS"] == bridge["KAFKA_SASL_MECHANISM"]
+
+
+def test_elasticsearch_demands_a_login():
+    assert SERVICES["elasticsearch"]["environment"]["xpack.security.enabled"] == "true"
 
 
 @pytest.mark.parametrize("name", ["queue", "cache"])

@@ -1,5 +1,6 @@
 """The process table of the local platform."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,17 @@ def test_every_service_has_a_worker(tmp_path: Path):
     names = {process.name for process in processes.platform(tmp_path, 8000)}
 
     assert {f"worker-{service}" for service in SERVICES} <= names
+
+
+def test_each_process_logs_in_to_the_local_database_as_its_role(tmp_path: Path):
+    logins = {
+        process.name: re.findall(r'DATABASE_URL="postgresql://(\w+)@', process.environ)
+        for process in processes.enabled_processes(tmp_path, 8000, {})
+        if process.name.startswith("worker-") or process.name == "bridge"
+    }
+
+    assert logins == {name: [f"coursebus_{name.removeprefix('worker-')}"] for name in logins}
+    assert len(logins) == len(SERVICES) + 1
 
 
 def test_service_without_a_metrics_port_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
