@@ -121,6 +121,19 @@ def if_match(view: View) -> View:
     return cast("View", conditional)
 
 
+def optional_if_match(view: View) -> View:
+    """Pass the version in If-Match to the view as ``expected_version``: None without the header or with ``*``."""
+
+    @functools.wraps(view)
+    def conditional(*args: Any, **kwargs: Any) -> Any:
+        tags = request.if_match
+        expected = expected_version() if tags and not tags.star_tag else None
+        return view(*args, **kwargs, expected_version=expected)
+
+    document(conditional, optional_if_match=True)
+    return cast("View", conditional)
+
+
 def expected_version() -> int:
     """Return the version in If-Match, or _NO_VERSION, which matches no resource, for any other ETag.
 

@@ -51,7 +51,8 @@ def create_api(app: Flask) -> RestApi:
     components.security_scheme("token", _TOKEN)
     components.parameter("IdempotencyKey", "header", _IDEMPOTENCY_KEY, lazy=True)
     components.parameter("IdempotencyKeyRequired", "header", {**_IDEMPOTENCY_KEY, "required": True}, lazy=True)
-    components.parameter("IfMatch", "header", _IF_MATCH, lazy=True)
+    components.parameter("IfMatch", "header", {**_IF_MATCH, "required": True}, lazy=True)
+    components.parameter("IfMatchOptional", "header", _IF_MATCH, lazy=True)
     for status, description in _PROBLEMS.items():
         content = {"application/problem+json": {"schema": ProblemDetailsSchema}}
         components.response(f"Problem{status}", {"description": description, "content": content}, lazy=True)
@@ -67,7 +68,6 @@ _IDEMPOTENCY_KEY = {
 }
 _IF_MATCH = {
     "name": "If-Match",
-    "required": True,
     "description": "The current ETag of the resource.",
     "schema": {"type": "string"},
     "example": '"1"',
@@ -101,6 +101,9 @@ _RETURNED_ONCE = (
 )
 
 
+_IF_MATCH_PARAMETERS = {"if_match": "IfMatch", "optional_if_match": "IfMatchOptional"}
+
+
 def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_: Any) -> dict[str, Any]:
     """Add security, headers and responses to ``doc``, an OpenAPI operation. A callback of flask-smorest."""
     policy = doc_info["policy"]
@@ -117,8 +120,7 @@ def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_:
         doc["description"] = f"{doc.get('description', '')}\n\n{_RETURNED_ONCE}".strip()
     elif method == "post" and not policy.anonymous:
         headers.append("IdempotencyKeyRequired" if policy.idempotency_key_required else "IdempotencyKey")
-    if "if_match" in doc_info:
-        headers.append("IfMatch")
+    headers += [parameter for decorator, parameter in _IF_MATCH_PARAMETERS.items() if decorator in doc_info]
     if headers:
         doc["parameters"] = [*doc.get("parameters", []), *headers]
     if policy.raw_body:
@@ -145,6 +147,8 @@ def _error_statuses(policy: Any, doc_info: dict[str, Any], *, command: bool) -> 
         statuses.add(402)
     if "if_match" in doc_info:
         statuses |= {412, 428}
+    if "optional_if_match" in doc_info:
+        statuses.add(412)
     return statuses
 
 

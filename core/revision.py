@@ -1,6 +1,10 @@
 """Optimistic locking of rows that staff edit: a change carries the revision that its author has read."""
 
-from sqlalchemy.orm import Mapped, mapped_column
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from sqlalchemy.orm import Mapped, Session, mapped_column, object_session
 
 from core.errors import PreconditionFailed
 
@@ -13,8 +17,14 @@ class Revised:
 
     revision: Mapped[int] = mapped_column(default=1)
 
-    def revise(self, kind: str, expected: int) -> None:
-        """Increment the revision of the locked row. Raises PreconditionFailed if it is not ``expected``."""
+    @contextmanager
+    def edit(self, kind: str, expected: int) -> Iterator[None]:
+        """Increment the revision of the locked row if the block changes a value; the block must run no query.
+
+        Raises PreconditionFailed if the revision is not ``expected``.
+        """
         if expected != self.revision:
             raise PreconditionFailed(kind, str(self.revision))
-        self.revision += 1
+        yield
+        if cast("Session", object_session(self)).is_modified(self):
+            self.revision += 1

@@ -25,8 +25,9 @@ def verify_stripe(body: bytes, header: str, secrets: Iterable[bytes], *, at: dat
     """Check ``t=<Unix seconds>,v1=<hex>,v1=<hex>``: one signature must match one of ``secrets``.
 
     Stripe's own check is not used: the gateway would load the whole SDK (30 MB a process), and it accepts timestamps in
-    the future and headers with several. Everything that it rejects is rejected (tests/unit/api/test_incoming_webhooks.py).
-    Raises SignatureInvalid. https://docs.stripe.com/webhooks#verify-manually
+    the future and headers with several. Everything that it rejects is rejected
+    (tests/unit/api/test_incoming_webhooks.py). Raises SignatureInvalid.
+    https://docs.stripe.com/webhooks#verify-manually
     """
     fields = [field.partition("=") for field in header.split(",")]
     times = [value for name, _, value in fields if name == "t"]

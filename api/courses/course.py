@@ -8,7 +8,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import current_caller, optional_caller, public, require_auth
-from api.conditional_requests import if_match, json_response
+from api.conditional_requests import if_match, json_response, optional_if_match
 from api.read_cache import cached_response, invalidate, invalidate_catalogue
 from api.rpc import call
 from core.cache import CachedView, course_key
@@ -79,15 +79,15 @@ class Course(MethodView):
 @blp.route("/courses/<ref>/publish")
 class CoursePublish(MethodView):
     @require_auth("courses:write")
+    @optional_if_match
     @blp.response(200, CourseSchema)
-    def post(self, ref: str) -> Response:
+    def post(self, ref: str, *, expected_version: int | None) -> Response:
         """Publish a course
 
-        Puts the working copy on sale as the next version. Published versions are immutable.
+        Puts the working copy on sale as the next version, if it differs from the version on sale. Published versions
+        are immutable. With `If-Match`, a working copy that was changed since is not published.
         """
-        return invalidate_and_respond(
-            call(PublishCourse(ref=normalize_ref(ref), caller=course_caller(current_caller())))
-        )
+        return publish(ref, expected_version)
 
 
 @blp.route("/courses/<ref>/unpublish")
@@ -102,6 +102,14 @@ class CourseUnpublish(MethodView):
         return invalidate_and_respond(
             call(UnpublishCourse(ref=normalize_ref(ref), caller=course_caller(current_caller())))
         )
+
+
+def publish(ref: str, expected_version: int | None) -> Response:
+    """Publish the working copy of the caller's course. Raises the errors of the command."""
+    caller = course_caller(current_caller())
+    return invalidate_and_respond(
+        call(PublishCourse(ref=normalize_ref(ref), caller=caller, expected_version=expected_version))
+    )
 
 
 def invalidate_and_respond(course: dict[str, Any]) -> Response:

@@ -8,14 +8,14 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import current_caller, require_auth
-from api.conditional_requests import if_match
+from api.conditional_requests import if_match, optional_if_match
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Flag, Schema, Timestamp, unique_items
-from models.commands import ListVersions, PublishCourse, RestoreVersion, SetPrerequisites
+from models.commands import ListVersions, RestoreVersion, SetPrerequisites
 
 from .blueprint import blp, course_caller, require_own_course
-from .course import invalidate_and_respond, normalize_ref
+from .course import invalidate_and_respond, normalize_ref, publish
 from .schemas import CourseSchema
 
 
@@ -55,15 +55,14 @@ class Versions(MethodView):
         )
 
     @require_auth("courses:write")
+    @optional_if_match
     @blp.response(201, CourseSchema)
-    def post(self, ref: str) -> Response:
+    def post(self, ref: str, *, expected_version: int | None) -> Response:
         """Create a version
 
         Publishes the working copy, like `POST /v1/courses/{ref}/publish`.
         """
-        response = invalidate_and_respond(
-            call(PublishCourse(ref=normalize_ref(ref), caller=course_caller(current_caller())))
-        )
+        response = publish(ref, expected_version)
         response.status_code = 201
         return response
 

@@ -143,6 +143,7 @@ class PublishCourse(Command, service="courses"):
 
     ref: str
     caller: Caller
+    expected_version: int | None = None
 
 
 class SetPrerequisites(Command, service="courses"):

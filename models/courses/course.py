@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Text, Uuid, select, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
+from sqlalchemy.orm import Mapped, Session, mapped_column, object_session, relationship, selectinload
 
 import settings
 from core.db import Aggregate, Base, new_id
@@ -157,6 +157,12 @@ class Course(Presentation, Aggregate, Base):
         if not course_ids:
             return []
         return list(session.scalars(select(cls.id).where(cls.id.in_(course_ids), cls.status == "published")))
+
+    @property
+    def is_modified(self) -> bool:
+        """Whether the locked course, a section or a lesson has a new value that is not flushed yet."""
+        session = cast("Session", object_session(self))
+        return any(session.is_modified(each) for each in (self, *self.sections, *self.lessons()))
 
     @property
     def on_sale(self) -> bool:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, select
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, inspect, select
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
 from core.db import Base
@@ -104,7 +104,8 @@ class CourseVersion(Presentation, Base):
     @classmethod
     def get_by_version(cls, session: Session, course_id: UUID, course_version: int) -> Self:
         """Return a version with the contents of its lessons. Raises NotFound."""
-        version = session.get(cls, (course_id, course_version), options=[selectinload(cls.lessons)])
+        contents = [selectinload(cls.lessons)]
+        version = session.get(cls, (course_id, course_version), options=contents, populate_existing=True)
         if version is None:
             raise NotFound("version", str(course_version))
         return version
@@ -139,6 +140,15 @@ class CourseVersion(Presentation, Base):
             sections=sections,
             published_at=at,
             lessons=[PublishedLesson(lesson_id=lesson.id, lesson=lesson.to_dict()) for lesson in course.lessons()],
+        )
+
+    def equals(self, course: Course) -> bool:
+        """Return whether the working copy equals this version. The contents of all lessons must be loaded."""
+        copy = self.create(course, at=self.published_at)
+        columns = set(inspect(CourseVersion).column_attrs.keys())
+        return all(getattr(self, name) == getattr(copy, name) for name in columns) and (
+            {each.lesson_id: each.lesson for each in self.lessons}
+            == {each.lesson_id: each.lesson for each in copy.lessons}
         )
 
     def to_response(self, course: Course) -> dict[str, Any]:

@@ -66,11 +66,13 @@ def change_course(
 ) -> dict[str, Any]:
     """Change fields of a course. A new price takes effect at once, other fields with the next publication.
 
-    Raises NotFound, PreconditionFailed.
+    Values that are equal to the present ones cause no event and no new version. Raises NotFound, PreconditionFailed.
     """
     course = Course.get_for_update(session, ref, caller)
     course.require_version(expected_version)
     course.change(fields)
+    if not course.is_modified:
+        return course.to_response()
     if course.on_sale:
         CatalogueEntry.update_price(session, course)
     record(session, course, course.updated_event(at=utc_now()))
@@ -98,9 +100,11 @@ def set_prerequisites(
     course.require_version(expected_version)
     Course.require_existing(session, prerequisites)
     course.set_prerequisites(prerequisites)
-    require_no_cycle(session, course.id, prerequisites)
     if sequential is not None:
         course.sequential = sequential
+    if not course.is_modified:
+        return course.to_response()
+    require_no_cycle(session, course.id, prerequisites)
     record(session, course, course.updated_event(at=utc_now()))
     _invalidate_cache(cache_after_commit, course)
     return course.to_response()
@@ -125,13 +129,20 @@ def archive_course(
 
 @task
 def publish_course(
-    session: Session, cache_after_commit: CacheAfterCommit, *, ref: str, caller: Caller
+    session: Session,
+    cache_after_commit: CacheAfterCommit,
+    *,
+    ref: str,
+    caller: Caller,
+    expected_version: int | None = None,
 ) -> dict[str, Any]:
-    """Publish the working copy as an immutable version and put it on sale.
+    """Publish the working copy as an immutable version and put it on sale; do nothing if it equals the one on sale.
 
-    Raises NotFound, CourseEmpty, CourseNotPublishable.
+    Raises NotFound, PreconditionFailed, CourseEmpty, CourseNotPublishable.
     """
     course = Course.get_for_update(session, ref, caller, contents=True)
+    if expected_version is not None:
+        course.require_version(expected_version)
     publish(session, course)
     _invalidate_cache(cache_after_commit, course)
     return course.to_response()
@@ -163,6 +174,8 @@ def publish(session: Session, course: Course) -> None:
 
     Raises CourseEmpty, CourseNotPublishable.
     """
+    if _is_unchanged(session, course):
+        return
     at = utc_now()
     course.publish(at=at)
     check_publishable(session, course)
@@ -171,6 +184,13 @@ def publish(session: Session, course: Course) -> None:
     learners = session.scalars(select(func.count()).where(Enrollment.course_id == course.id)).one()
     CatalogueEntry.upsert(session, course, version, learners=learners, rating=Rating.calculate(session, course.id))
     record(session, course, version.published_event(course))
+
+
+def _is_unchanged(session: Session, course: Course) -> bool:
+    """Return whether the working copy equals the version on sale."""
+    if not course.on_sale or course.published_version is None:
+        return False
+    return CourseVersion.get_by_version(session, course.id, course.published_version).equals(course)
 
 
 def _invalidate_cache(cache_after_commit: CacheAfterCommit, course: Course) -> None:

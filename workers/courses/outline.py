@@ -1,7 +1,8 @@
 """Commands of authors on sections and lessons.
 
-They change the working copy only; learners see the changes after the next publication. Each command except
-``reorder_outline`` returns {"version": new version of the course, "view": the changed object or None}.
+They change the working copy only; learners see the changes after the next publication. Values that are equal to the
+present ones cause no event and no new version. Each command except ``reorder_outline`` returns {"version": version of
+the course, "view": the changed object or None}.
 """
 
 from typing import Any
@@ -26,7 +27,8 @@ def reorder_outline(
     """
     course = _get_course_for_edit(session, course_id, caller, expected_version)
     course.reorder_outline(sections)
-    record(session, course, course.updated_event(at=utc_now()))
+    if course.is_modified:
+        record(session, course, course.updated_event(at=utc_now()))
     return course.to_response()
 
 
@@ -113,6 +115,7 @@ def _get_course_for_edit(session: Session, course_id: UUID, caller: Caller, expe
 
 
 def _record_and_respond(session: Session, course: Course, view: dict[str, Any] | None) -> dict[str, Any]:
-    """Record COURSE_UPDATED and return the reply of a command on the outline."""
-    record(session, course, course.updated_event(at=utc_now()))
+    """Record COURSE_UPDATED if the course has changed, and return the reply of a command on the outline."""
+    if course.is_modified:
+        record(session, course, course.updated_event(at=utc_now()))
     return {"version": course.version, "view": view}

@@ -68,8 +68,8 @@ def change_endpoint(
         _require_allowed_url(changes["url"])
     with transactions.begin() as session:
         endpoint = Endpoint.get_for_update(session, endpoint_id)
-        endpoint.revise("webhook endpoint", expected_version)
-        endpoint.change(changes, at=utc_now())
+        with endpoint.edit("webhook endpoint", expected_version):
+            endpoint.change(changes, at=utc_now())
         enqueue_after_commit(SendDueWebhooks())  # an endpoint that is enabled again may have due deliveries
         return transactions.complete(session, endpoint.to_response())
 

@@ -38,9 +38,9 @@ def change_bundle(
     Raises NotFound, PreconditionFailed.
     """
     bundle = Bundle.get(session, bundle_id, for_update=True)
-    bundle.revise("bundle", expected_version)
-    for name, value in fields.items():
-        setattr(bundle, name, value)
+    with bundle.edit("bundle", expected_version):
+        for name, value in fields.items():
+            setattr(bundle, name, value)
     if bundle.on_sale:
         bundle.quote(session)
     return bundle.to_response()

@@ -30,8 +30,8 @@ def change_coupon(session: Session, *, coupon_id: UUID, expected_version: int, l
     Raises NotFound, PreconditionFailed, CouponLimitBelowUsage, CouponPeriodInvalid.
     """
     coupon = Coupon.get_for_update(session, coupon_id)
-    coupon.revise("coupon", expected_version)
-    coupon.change(limits.fields())
+    with coupon.edit("coupon", expected_version):
+        coupon.change(limits.fields())
     return coupon.to_response()
 
 

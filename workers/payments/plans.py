@@ -41,9 +41,9 @@ def create_plan(
 def change_plan(session: Session, *, plan_id: UUID, expected_version: int, changes: dict[str, Any]) -> dict[str, Any]:
     """Change a plan for new subscribers; existing subscribers keep their terms. Raises NotFound, PreconditionFailed."""
     plan = Plan.get(session, plan_id, for_update=True)
-    plan.revise("plan", expected_version)
-    for name, value in changes.items():
-        setattr(plan, name, value)
+    with plan.edit("plan", expected_version):
+        for name, value in changes.items():
+            setattr(plan, name, value)
     return plan.to_response()
 
 

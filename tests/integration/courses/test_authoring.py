@@ -30,6 +30,7 @@ from workers.courses.authoring import (
     create_course,
     list_own_courses,
     publish_course,
+    set_prerequisites,
     unpublish_course,
 )
 from workers.courses.catalogue import show_course
@@ -100,6 +101,62 @@ def test_change_updates_only_given_fields(session):
     )
 
     assert (changed["title"], changed["tags"], changed["sequential"]) == ("After", ["kept"], True)
+
+
+def test_commands_without_effect_publish_no_event_and_no_version(session):
+    course = make_course(session, lessons=2)
+    session.flush()
+    section, author = course.sections[0], author_of(course)
+    lessons = list(lesson_ids_by_title(course).values())
+    before = (course.version, len(published_events(session, course.id)))
+    on_course = {"caller": author, "expected_version": course.version}
+    outline = {"course_id": course.id, **on_course}
+
+    for same in ({}, {"title": course.title, "tags": [], "price": {"amount_minor": 4900, "currency": "USD"}}):
+        change_course(session, noop_cache, ref=course.slug, fields=same, **on_course)
+    set_prerequisites(session, noop_cache, prerequisites=[], sequential=False, **outline)
+    rename_section(session, section_id=section.id, title=section.title, **outline)
+    for same in ({}, {"title": "Lesson 1", "content": {"body": "Words."}}):
+        change_lesson(session, lesson_id=lessons[0], section_id=section.id, fields=same, **outline)
+    reorder_outline(session, sections=[PlannedSection(id=section.id, lessons=lessons)], **outline)
+    for _ in range(2):
+        publish_course(session, noop_cache, ref=course.slug, caller=author)
+
+    assert (course.version, len(published_events(session, course.id))) == before
+    assert course.published_version == 1
+
+
+@pytest.mark.parametrize(
+    "changed", [{"title": "After"}, {"content": {"body": "Other."}}, {"free_preview": True}], ids=str
+)
+def test_publishing_a_changed_lesson_makes_a_version(session, changed):
+    course = make_course(session, lessons=2)
+    (_, lesson_id) = lesson_ids_by_title(course).values()
+    author = author_of(course)
+    change_lesson(
+        session,
+        course_id=course.id,
+        lesson_id=lesson_id,
+        caller=author,
+        expected_version=course.version,
+        section_id=None,
+        fields=changed,
+    )
+
+    publish_course(session, noop_cache, ref=course.slug, caller=author)
+
+    assert published_events(session, course.id)[-1].payload["course_version"] == 2
+
+
+def test_stale_working_copy_is_not_published(session):
+    course = make_draft(session)
+    author = author_of(course)
+
+    with pytest.raises(PreconditionFailed):
+        publish_course(session, noop_cache, ref=course.slug, caller=author, expected_version=course.version - 1)
+    assert course.status == "draft"
+    publish_course(session, noop_cache, ref=course.slug, caller=author, expected_version=course.version)
+    assert course.status == "published"
 
 
 def test_course_of_another_author_is_not_found(session):

@@ -138,8 +138,10 @@ def test_course_lifecycle_over_http(client, author):
     assert (section.status_code, added.status_code, added.headers["ETag"]) == (201, 201, '"3"')
     assert author.get(added.headers["Location"]).json == added.json
 
-    published = author.send("POST", f"{path}/publish")
+    assert status_and_code(author.send("POST", f"{path}/publish", If_Match='"1"')) == (412, "precondition_failed")
+    published = author.send("POST", f"{path}/publish", If_Match='"3"')
     assert client.get(path).json == published.json
+    assert author.send("POST", f"{path}/versions").json == published.json  # nothing to publish
 
     cheaper = {"price": {"amount_minor": 100, "currency": "USD"}}
     patched = author.send("PATCH", path, cheaper, If_Match=published.headers["ETag"])

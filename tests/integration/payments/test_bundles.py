@@ -50,6 +50,8 @@ def test_bundle_is_created_changed_and_withdrawn(harness, session, course_id):
     bundle = create_bundle(session, fields=fields)
     assert bundle["price"] == {"amount_minor": 7000, "currency": "USD"}
     assert bundle["id"] in {each["id"] for each in list_bundles(session, limit=5, after=None)["items"]}
+    for same in ({}, fields):
+        assert change_bundle(session, bundle_id=bundle["id"], expected_version=1, fields=same)["version"] == 1
     change_bundle(session, bundle_id=bundle["id"], expected_version=1, fields={"amount_minor": 5000})
     assert harness.checkout(bundle_id=bundle["id"])["amount_minor"] == 5000
     change_bundle(session, bundle_id=bundle["id"], expected_version=2, fields={"on_sale": False})
