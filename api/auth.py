@@ -34,25 +34,11 @@ from . import rate_limits, request_parsing, tokens
 from .rate_limits import PROBE, READ, WEBHOOK, WRITE, Limit
 from .request_context import claim_idempotency_key, reject_response_storage
 from .rpc import call_without_idempotency_key
-from .view_attributes import attributes_of, document, set_policy
+from .view_attributes import Policy, attributes_of, document, set_policy
 
 View = TypeVar("View", bound=Callable[..., Any])
 
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Policy:
-    """The access policy and rate limit of a route."""
-
-    permissions: tuple[str, ...] = ()
-    anonymous: bool = False  # no token required
-    machines: bool = False  # accepts machine-to-machine tokens
-    idempotency_key_required: bool = False
-    returns_secret: bool = False  # the response has a secret: not stored for an idempotency key or an operation
-    raw_body: bool = False  # the body is passed as bytes, not parsed as JSON
-    limit: Limit | None = None  # None: READ or WRITE, by the method
-    rate_limited: bool = True
 
 
 @dataclass(frozen=True)

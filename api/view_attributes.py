@@ -2,10 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
-if TYPE_CHECKING:
-    from .auth import Policy
+from .rate_limits import Limit
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -13,11 +12,25 @@ _ATTRIBUTES = "coursebus_attributes"
 _DOCUMENTATION = "_apidoc"  # flask-smorest's attribute
 
 
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """The access policy and rate limit of a route."""
+
+    permissions: tuple[str, ...] = ()
+    anonymous: bool = False  # no token required
+    machines: bool = False  # accepts machine-to-machine tokens
+    idempotency_key_required: bool = False
+    returns_secret: bool = False  # the response has a secret: not stored for an idempotency key or an operation
+    raw_body: bool = False  # the body is passed as bytes, not parsed as JSON
+    limit: Limit | None = None  # None: READ or WRITE, by the method
+    rate_limited: bool = True
+
+
 @dataclass(frozen=True)
 class ViewAttributes:
     """What the decorators of a view declare."""
 
-    policy: "Policy | None" = None  # who may call it
+    policy: Policy | None = None  # who may call it
     # Raises the error of an object that does not exist; called before a malformed request is answered.
     existence_check: Callable[..., None] | None = None
 
@@ -28,7 +41,7 @@ def attributes_of(view: Callable[..., Any]) -> ViewAttributes:
     return attributes
 
 
-def set_policy(view: Callable[..., Any], policy: "Policy") -> None:
+def set_policy(view: Callable[..., Any], policy: Policy) -> None:
     """Declare who may call ``view``."""
     setattr(view, _ATTRIBUTES, replace(attributes_of(view), policy=policy))
 

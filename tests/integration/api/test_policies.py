@@ -6,9 +6,8 @@ import pytest
 from flask import Flask
 
 from api import create_app
-from api.auth import Policy
 from api.rate_limits import PAYMENT
-from api.view_attributes import attributes_of
+from api.view_attributes import Policy, attributes_of
 from tests.support.gateway import Person, gateway, problem
 
 MACHINE = {"gty": "client-credentials", "sub": "integrator@clients"}

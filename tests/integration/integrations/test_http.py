@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.auth import Policy
+from api.view_attributes import Policy
 from tests.integration.api.test_policies import ROUTES
 from tests.support.databases import Database
 from tests.support.gateway import Person, gateway, running_worker, trust_test_tokens
