@@ -17,7 +17,7 @@ from models.payments import Orders
 from tests.integration.payments.harness import PaymentsHarness, make_offer, make_snapshot, timeline_steps
 from tests.support.events import build_event
 from workers.payments.orders import cancel_order, expire_orders, record_access_granted, show_timeline
-from workers.payments.payment_flow import PaymentFlow, apply_payment_snapshot
+from workers.payments.payment_flow import PaymentFlow
 from workers.payments.payment_sync import sync_attempt
 
 PURCHASE_EVENTS = ["ORDER_CREATED", "PAYMENT_SUCCEEDED", "COURSE_PURCHASED"]
@@ -219,14 +219,6 @@ def test_order_with_open_session_does_not_expire(harness, session, yookassa_chec
     session.flush()
     expire_orders(session)
     assert harness.order(yookassa_checkout).status == "pending"
-
-
-def test_expired_session_expires_order(harness, yookassa_checkout):
-    attempt = harness.attempt(yookassa_checkout)
-    apply_payment_snapshot(
-        harness.session, attempt, make_snapshot(attempt, status="expired", checkout_session_open=False)
-    )
-    assert (harness.order(yookassa_checkout).status, attempt.next_sync_at) == ("expired", None)
 
 
 # The timeline.

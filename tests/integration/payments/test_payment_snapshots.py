@@ -103,6 +103,7 @@ def test_stale_snapshot_does_not_reopen_expired_attempt(harness, checkout, late)
 def test_expired_session_expires_order(harness, checkout):
     harness.apply(checkout, status="expired", checkout_session_open=False)
     assert (harness.attempt(checkout).status, harness.order(checkout).status) == ("expired", "expired")
+    assert harness.attempt(checkout).next_sync_at is None
     assert harness.event_types(checkout) == ["ORDER_CREATED", "ORDER_EXPIRED"]
 
 
