@@ -45,7 +45,7 @@ class Process:
 
 def enabled_processes(state_dir: Path, base: int, environ: Mapping[str, str]) -> list[Process]:
     """Return the processes to start here, given the external servers that ``environ`` names."""
-    processes = [*servers(state_dir, base), *fakes(), *platform(state_dir, base)]
+    processes = [*servers(state_dir, base), *fakes(), *platform(base)]
     if environ.get("TEST_CLOCK_URL") == f"http://127.0.0.1:{base + OFFSETS['clock']}":
         processes.append(Process("clock", _module("ops.fakes.clock"), "test clock"))
     given = Environment(environ)
@@ -100,9 +100,8 @@ def fakes() -> list[Process]:
     ]
 
 
-def platform(state_dir: Path, base: int) -> list[Process]:
+def platform(base: int) -> list[Process]:
     """Return the project's own processes, the gateway first, because readiness waits for it."""
-    schedule = str(state_dir / "beat" / "schedule")
     flower = ["flower", "--conf=ops/flower.py", "--address=127.0.0.1", f"--port={base + OFFSETS['flower']}"]
     return [
         Process(
@@ -128,19 +127,21 @@ def platform(state_dir: Path, base: int) -> list[Process]:
             metrics=METRICS_OF_BRIDGE,
             stop_seconds=20,  # waits for replies of the workers and for acknowledgements of Kafka
         ),
-        Process("beat", _celery("beat", "-s", schedule), "starts due jobs", platform=True, environ='SERVICE="beat"'),
-        Process("flower", _celery(*flower), "Flower: tasks and workers", platform=True, environ='SERVICE="flower"'),
+        Process("beat", _module("beat"), "starts due jobs", platform=True, environ='SERVICE="beat"'),
+        Process(
+            "flower",
+            _module("celery", "--quiet", "-A", "celery_app", *flower),
+            "Flower: tasks and workers",
+            platform=True,
+            environ='SERVICE="flower"',
+        ),
     ]
 
 
 def _worker(service: str, metrics: int, base: int) -> Process:
-    options = ["-P", "threads", "-c", "4", "-Q", service, "-n", f"{service}@%h", "-E"]
-    # Gossip and mingle exchange messages between workers, which no worker here uses.
-    # Flower learns from heartbeats that a worker runs. The default of 2 s wakes up every worker, Redis and Flower.
-    worker = _celery("worker", *options, "--without-gossip", "--without-mingle", "--heartbeat-interval=10")
     return Process(
         f"worker-{service}",
-        worker,
+        _module("workers"),
         f"worker of the {service} service",
         environ=f'SERVICE="{service}",METRICS_PORT="{base + metrics}"',
         database_role=f"coursebus_{service}",
@@ -148,10 +149,6 @@ def _worker(service: str, metrics: int, base: int) -> Process:
         platform=True,
         stop_seconds=20,
     )
-
-
-def _celery(*arguments: str) -> list[str]:
-    return _module("celery", "--quiet", "-A", "celery_app", *arguments)  # no banner in the log
 
 
 def _module(*arguments: str) -> list[str]:

@@ -71,7 +71,7 @@ class Supervisor:
     def launch(self, processes: list[Process], identifier: str, environ: Mapping[str, str], *, detached: bool) -> None:
         """Start supervisord; ``processes`` are started by start()."""
         self.logs.mkdir(parents=True, exist_ok=True)
-        for directory in ("beat", "mail", "mongo"):
+        for directory in ("mail", "mongo"):
             (self.state_dir / directory).mkdir(exist_ok=True)
         path = self.state_dir / "supervisord.conf"
         path.write_text(self._configuration(processes, identifier))

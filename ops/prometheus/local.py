@@ -22,7 +22,7 @@ def local_config(base: int) -> dict[str, Any]:
     config: dict[str, Any] = yaml.safe_load((HERE / "prometheus.yml").read_text())
     config["rule_files"] = [str(HERE / "rules.yml")]
     del config["alerting"]
-    ports = {process.name: process.metrics_port(base) for process in platform(STATE_DIR, base)}
+    ports = {process.name: process.metrics_port(base) for process in platform(base)}
     for job in config["scrape_configs"]:
         for group in job["static_configs"]:
             [target] = group["targets"]

@@ -52,9 +52,7 @@ def test_long_broker_outage_is_recovered(chaos_platform: ChaosPlatform) -> None:
 def test_second_beat_does_not_duplicate_jobs(chaos_platform: ChaosPlatform) -> None:
     started_at = chaos_platform.platform.database.value("SELECT now()::text")
     learner = enrolled_learner(chaos_platform)
-    with chaos_platform.extra_process(
-        f"celery -A celery_app beat -s {chaos_platform.platform.stack.state_dir}/second-beat"
-    ):
+    with chaos_platform.extra_process("beat"):
         with chaos_platform.paused("beat"):
             since = chaos_platform.platform.database.value("SELECT now()::text")
             recent_jobs = "SELECT count(*) FROM bus.jobs WHERE slot > CAST(:since AS timestamptz)"

@@ -96,7 +96,7 @@ def _crash_between_pop_and_unacked() -> None:
 
 def _commit(sabotage: str) -> None:
     # Only for Celery's workers and the bridge; sys.argv is not set yet.
-    if {"celery", "bridge"} & set(sys.orig_argv):
+    if {"workers", "bridge"} & set(sys.orig_argv):
         sys.path.insert(0, str(Path(__file__).parents[3]))
         globals()[f"_{sabotage}"]()
 

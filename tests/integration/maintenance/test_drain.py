@@ -29,7 +29,7 @@ pytestmark = pytest.mark.processes
 
 COMMANDS = 300
 EVENTS = 60  # few enough to be handled within the drain timeout of the bridge
-WORKER = ["celery", "-A", "celery_app", "worker", "-P", "threads", "-c", "4", "-Q", "courses", "--without-mingle"]
+WORKER = ["workers"]
 
 
 class Process:
@@ -116,8 +116,8 @@ def test_gateway_answers_accepted_requests_before_exit(database: Database, proce
     assert gateway.wait() == 0
 
 
-def test_beat_stops_on_sigterm(database: Database, processes: list[Process], tmp_path):
-    beat = Process(database, "celery", "-A", "celery_app", "beat", "-s", str(tmp_path / "schedule"))
+def test_beat_stops_on_sigterm(database: Database, processes: list[Process]):
+    beat = Process(database, "beat", SERVICE="beat")
     processes.append(beat)
     eventually(lambda: queue_redis().llen("courses"), "the first hint")
     assert beat.terminate() == 0

@@ -9,7 +9,7 @@ import yaml
 
 from ops.dev.processes import platform
 from ops.prometheus.local import local_config
-from settings import ROOT, STATE_DIR
+from settings import ROOT
 
 RULES = ROOT / "ops" / "prometheus" / "rules.yml"
 ALERTS = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"] if "alert" in rule]
@@ -34,7 +34,7 @@ def test_every_process_with_metrics_is_scraped():
     config = local_config(8000)
     scraped = {each for job in config["scrape_configs"] for group in job["static_configs"] for each in group["targets"]}
 
-    exporting = [process for process in platform(STATE_DIR, 8000) if process.metrics]
+    exporting = [process for process in platform(8000) if process.metrics]
     assert scraped == {f"127.0.0.1:{process.metrics_port(8000)}" for process in exporting}
 
 
@@ -44,7 +44,7 @@ def test_local_scrape_targets_match_container_names():
     names = [name for job in deployed["scrape_configs"] for group in job["static_configs"] for name in group["targets"]]
 
     assert [group["labels"]["instance"] for group in groups] == names
-    ports = {process.name: process.metrics_port(8000) for process in platform(STATE_DIR, 8000)}
+    ports = {process.name: process.metrics_port(8000) for process in platform(8000)}
     for group in groups:
         assert group["targets"] == [f"127.0.0.1:{ports[group['labels']['instance'].partition(':')[0]]}"]
 

@@ -17,7 +17,7 @@ from ops.dev import valkey
 from ops.dev.child_process import popen_with_parent
 from ops.dev.ports import free_base, is_open
 from ops.dev.processes import platform
-from settings import ROOT, STATE_DIR
+from settings import ROOT
 from tests.support.polling import eventually
 
 PATH, DEMO = ROOT / "ops" / "compose.yml", ROOT / "ops" / "demo.yml"
@@ -35,7 +35,7 @@ def test_compose_file_matches_specification(path: Path):
 
 
 def test_every_process_has_a_container():
-    assert {process.name for process in platform(STATE_DIR, 8000)} == set(OWN_SERVICES) - {"migrate"}
+    assert {process.name for process in platform(8000)} == set(OWN_SERVICES) - {"migrate"}
 
 
 @pytest.mark.parametrize("name", OWN_SERVICES)

@@ -9,8 +9,8 @@ from ops.dev import processes
 from settings import SERVICES
 
 
-def test_every_service_has_a_worker(tmp_path: Path):
-    names = {process.name for process in processes.platform(tmp_path, 8000)}
+def test_every_service_has_a_worker():
+    names = {process.name for process in processes.platform(8000)}
 
     assert {f"worker-{service}" for service in SERVICES} <= names
 
@@ -26,8 +26,8 @@ def test_each_process_logs_in_to_the_local_database_as_its_role(tmp_path: Path):
     assert len(logins) == len(SERVICES) + 1
 
 
-def test_service_without_a_metrics_port_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_service_without_a_metrics_port_is_an_error(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(processes, "METRICS_OF_WORKERS", range(50, 50 + len(SERVICES) - 1))
 
     with pytest.raises(ValueError, match="shorter"):
-        processes.platform(tmp_path, 8000)
+        processes.platform(8000)
