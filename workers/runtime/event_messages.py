@@ -1,8 +1,8 @@
 """Execution of a message with several events: their handlers run in one transaction.
 
 Most of the cost of an event is that of its message and its transaction, which the events share. A handler that fails
-rolls all of them back; it then runs on its own, with the transaction and the reply of a single event, and the others
-run together again.
+rolls all of them back. The others then run together again, and after them the failed one on its own, with the
+transaction and the reply of a single event.
 """
 
 import time
@@ -25,7 +25,7 @@ from core.messaging.task_queue import Envelope
 from models.errors import TaskUnknown
 from settings import SERVICES
 
-from .execution import TaskExecution, failure, run_after_commit
+from .execution import TaskExecution, failure, flush, run_after_commit
 from .metrics import observe_ended
 from .tasks import TASKS, context_of, execute_message, reject_envelope
 
@@ -53,14 +53,14 @@ def execute_events(service: str, message_id: str, deliveries: Sequence[Delivery]
     """Execute all events of a message and reply to each of them."""
     executions = [EventExecution(each.handler, each.task_id, each.envelope, event=each.event) for each in deliveries]
     _refuse_unknown([execution for execution in executions if execution.task not in TASKS])
-    remaining, failures = [execution for execution in executions if execution.task in TASKS], 0
-    while remaining:
-        alone = remaining if failures >= MAX_FAILURES else _execute_together(service, message_id, remaining)
-        for execution in alone:
-            _execute_alone(execution)
-        if not alone:
-            return
-        remaining, failures = [execution for execution in remaining if execution not in alone], failures + 1
+    remaining, failed = [execution for execution in executions if execution.task in TASKS], list[EventExecution]()
+    while remaining and len(failed) < MAX_FAILURES:
+        failing = _execute_together(service, message_id, remaining)
+        failed += failing
+        remaining = [execution for execution in remaining if execution not in failing] if failing else []
+    # Last, because a handler may have failed after it waited for a lock, and would delay the others a second time.
+    for execution in (*remaining, *failed):
+        _execute_alone(execution)
 
 
 def _execute_together(service: str, message_id: str, executions: Sequence[EventExecution]) -> Sequence[EventExecution]:
@@ -99,7 +99,7 @@ def _execute(execution: EventExecution, session: Session, *, is_claimed: bool) -
         crash_point("started", execution.task)
         if is_claimed:
             execution.response = TASKS[execution.task].execute(execution, {"event": execution.event})
-            session.flush()
+            flush(session)
         else:
             execution.response = {"result": None, "replayed": True}
     # The next handler reads its rows again, as it would in a transaction of its own.

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import msgspec
+from psycopg2.extensions import TRANSACTION_STATUS_INERROR
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -56,6 +57,10 @@ _REPLY_TTL_SECONDS = 60  # longer than the gateway waits for a reply
 
 class AlreadyProcessed(Exception):
     """The message was processed before. ``args[0]`` is the stored response."""
+
+
+class TransactionAborted(Exception):
+    """A task caught an error of the database without a savepoint and returned, so its transaction cannot commit."""
 
 
 class PoisonMessage(Exception):
@@ -160,7 +165,7 @@ class TaskExecution:
                 # Every transaction begins with this statement: by the driver, SQLAlchemy need not compile it.
                 session.connection().exec_driver_sql(_SET_TIMEOUTS, self._timeouts())
                 yield session
-                session.flush()
+                flush(session)
                 crash_point("in the transaction", self.task)
                 self.seconds_left()
         except OperationalError as error:
@@ -223,6 +228,8 @@ def run_after_commit(*executions: TaskExecution) -> None:
             hook()
         except (RedisError, DomainError) as error:
             log.warning("after-commit hook failed", hook=getattr(hook, "__name__", "hook"), reason=str(error))
+        except Exception:  # the work is committed, and other events of the message wait for their replies
+            log.exception("after-commit hook failed", hook=getattr(hook, "__name__", "hook"))
     for execution in executions:
         crash_point("after the reply", execution.task)
 
@@ -324,6 +331,17 @@ class Transactions:
                 if self._execution.seconds_left() < 1:
                     raise
                 time.sleep(0.1)
+
+
+def flush(session: Session) -> None:
+    """Flush ``session``. Raises TransactionAborted if an error of the database was caught outside a savepoint.
+
+    PostgreSQL answers the COMMIT of such a transaction with a ROLLBACK and no error, so it would look committed.
+    """
+    session.flush()
+    connection: Any = session.connection().connection.dbapi_connection
+    if connection.get_transaction_status() == TRANSACTION_STATUS_INERROR:
+        raise TransactionAborted
 
 
 def success(result: Any) -> dict[str, Any]:

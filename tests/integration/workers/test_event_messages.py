@@ -1,10 +1,13 @@
 """The events of one message share a transaction; one that fails does not affect the others."""
 
+from contextlib import suppress
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from core.bus.inbox import InboxEvent
@@ -12,13 +15,14 @@ from core.bus.outbox import record
 from core.db import new_id, utc_now
 from core.messaging import task_queue
 from core.redis import queue_redis
-from models.errors import ProjectionNotReady
+from models.errors import ProjectionNotReady, Unavailable
 from models.events import CourseCompleted
 from tests.integration.bridge.kafka_probe import SampleAggregate
 from tests.support.databases import Database
 from tests.support.deliveries import deliver_together, run_task
 from tests.support.events import build_event
 from tests.support.tasks import Killed, Notes, registered, write_note
+from workers.runtime.dependencies import CacheAfterCommit
 
 FAULTS: dict[str, list[BaseException]] = {}  # raised after the work of the handler, by the title of the course
 
@@ -90,6 +94,44 @@ def test_failed_handler_affects_only_its_own_event(notes: Notes, fault, failing)
     assert {title for title, reply in zip("abcde", replies, strict=True) if "result" not in reply} == set(failing)
     assert results(deliver_together("progress", sent)) == [None] * 5
     assert sorted(notes()) == ["a", "b", "c", "d", "e"]
+
+
+def test_caught_database_error_affects_only_its_own_event(notes: Notes):
+    """PostgreSQL answers the COMMIT of an aborted transaction with a ROLLBACK, and the driver raises nothing."""
+
+    def catch(session: Session, *, event: CourseCompleted) -> None:
+        with suppress(ProgrammingError):
+            session.execute(text("SELECT * FROM missing"))
+
+    with registered(catch):
+        handled, failed = deliver_together("progress", [*events("a"), *events("b", handler="catch")])
+
+    assert (handled.get("result", "none"), notes()) == (None, ["a"])
+    assert "TransactionAborted" in str(failed["crash"])
+
+
+def test_failed_handler_delays_the_others_once(notes: Notes):
+    """Such as one that has waited for a lock."""
+    seen: list[list[str]] = []
+
+    def fail(session: Session, *, event: CourseCompleted) -> None:
+        seen.append(notes())
+        raise Unavailable("x")
+
+    with registered(fail):
+        deliver_together("progress", [*events("a", handler="fail"), *events("b")])
+
+    assert seen == [[], ["b"]]
+
+
+def test_failed_hook_does_not_cost_the_replies(notes: Notes):
+    def hooked(session: Session, cache_after_commit: CacheAfterCommit, *, event: CourseCompleted) -> None:
+        cache_after_commit("x", partial(int, "no number"))  # type: ignore[arg-type]
+
+    with registered(hooked):
+        replies = deliver_together("progress", [*events("a", handler="hooked"), *events("b")])
+
+    assert (results(replies), notes()) == ([None] * 2, ["b"])
 
 
 def test_killed_worker_leaves_nothing_of_the_message(notes: Notes):
