@@ -51,7 +51,11 @@ class EventExecution(TaskExecution):
 
 def execute_events(service: str, message_id: str, deliveries: Sequence[Delivery]) -> None:
     """Execute all events of a message and reply to each of them."""
-    executions = [EventExecution(each.handler, each.task_id, each.envelope, event=each.event) for each in deliveries]
+    # Most handlers lock rows of the event's user. In one order, so that two messages do not deadlock.
+    executions = [
+        EventExecution(each.handler, each.task_id, each.envelope, event=each.event)
+        for each in sorted(deliveries, key=_user_of)
+    ]
     _refuse_unknown([execution for execution in executions if execution.task not in TASKS])
     remaining, failed = [execution for execution in executions if execution.task in TASKS], list[EventExecution]()
     while remaining and len(failed) < MAX_FAILURES:
@@ -112,6 +116,10 @@ def _refuse_unknown(executions: Sequence[EventExecution]) -> None:
     for execution in executions:
         execution.response = failure(TaskUnknown(execution.task))
     run_after_commit(*executions)
+
+
+def _user_of(delivery: Delivery) -> str:
+    return str(delivery.event.get("user_id", "")) if isinstance(delivery.event, dict) else ""
 
 
 def _execute_alone(execution: EventExecution) -> None:

@@ -64,6 +64,15 @@ def test_events_share_one_transaction(notes: Notes):
     assert len(set(transactions)) == 1
 
 
+def test_events_of_several_users_are_handled_in_the_order_of_users(notes: Notes):
+    """Two messages lock the rows of the same users in one order, so they do not deadlock."""
+    users = sorted([new_id(), new_id(), new_id()], reverse=True)
+    sent = [build_event(CourseCompleted, course_title=str(user), user_id=user) for user in users]
+    deliver_together("progress", [("progress.note", new_id(), event) for event in sent])
+
+    assert notes() == sorted(notes()) == sorted(map(str, users))
+
+
 def test_each_event_keeps_its_cause(database: Database, notes: Notes):
     sent = events("a", "b", handler="publish")
     deliver_together("progress", sent)
