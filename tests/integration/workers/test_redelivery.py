@@ -124,6 +124,8 @@ class EventHistory:
 
     def _sell(self) -> None:
         bread, _, wine = self.courses
+        # Reminders keep the title of the last event, whatever its topic: all events have the same one.
+        title = self.database.value("SELECT title FROM courses.courses WHERE id = :id", id=bread)
         for user_id in (self.ada, self.bob):
             order = Source(self._order_row(user_id, bread))
             about = {"order_id": order.id, "user_id": user_id, "course_id": bread}
@@ -133,7 +135,7 @@ class EventHistory:
                 build_event(PaymentFailed, **paid),
                 build_event(PaymentSucceeded, **paid),
             )
-            order.publish(build_event(CoursePurchased, **about))
+            order.publish(build_event(CoursePurchased, **about, course_title=title))
             self._deliver_events()
             order.publish(build_event(DisputeOpened, **paid, order_suspended=True))
             self._deliver_events()
