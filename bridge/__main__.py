@@ -3,6 +3,7 @@
 With arguments it is the operators' command line for events: ``python -m bridge --help``.
 """
 
+import gc
 import signal
 import sys
 import threading
@@ -18,6 +19,10 @@ from .consumer.service_consumer import ServiceConsumer
 from .publisher.relay import Relay
 from .reaching import SERVER_ERRORS, unreachable
 from .topics import TopicIdWatcher
+
+# Objects allocated between two runs of the garbage collector. A batch of messages creates some 50,000 objects, none of
+# them in a cycle: with the default of 700, a third of the time of reading a backlog was spent in the collector.
+GC_THRESHOLD = 100_000
 
 
 class Bridge:
@@ -62,6 +67,8 @@ def serve() -> int:
     log.configure("bridge")
     bridge = Bridge()
     metrics.serve()
+    gc.freeze()  # what exists now lives as long as the process
+    gc.set_threshold(GC_THRESHOLD)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: bridge.stop.set())
     try:
