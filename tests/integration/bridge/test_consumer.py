@@ -55,7 +55,8 @@ def all_offsets_committed(harness: BridgeHarness) -> bool:
     return KafkaProbe().committed_messages() == harness.database.count("bus.outbox") + sum(MALFORMED_MESSAGES)
 
 
-def test_key_is_handled_in_order_and_keys_in_parallel(harness: BridgeHarness):
+def test_key_is_handled_in_order_and_keys_in_parallel(harness: BridgeHarness, monkeypatch):
+    monkeypatch.setattr(settings, "EVENTS_PER_MESSAGE", 2)  # the events of one message are handled one after another
     keys = [SampleAggregate() for _ in range(6)]
     MAX_IN_PROGRESS[0] = 0
     for _ in range(5):
