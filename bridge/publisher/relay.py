@@ -9,6 +9,7 @@ events again, and the consumers' inboxes detect the duplicates.
 
 import threading
 import time
+from contextlib import closing
 from datetime import timedelta
 
 from confluent_kafka import KafkaError, KafkaException
@@ -121,9 +122,12 @@ class Relay(threading.Thread):
                 return
         topics = Topics()
         topics.ensure()
-        publisher = Publisher(connection, topics)
-        publisher.refills.begin_for_lost_logs(publisher.topic_ids)
-        log.info("relay became leader")
+        with closing(Publisher(connection, topics)) as publisher:
+            publisher.refills.begin_for_lost_logs(publisher.topic_ids)
+            log.info("relay became leader")
+            self._publish_until_stopped(publisher)
+
+    def _publish_until_stopped(self, publisher: "Publisher") -> None:
         checked_at = time.monotonic()
         while not self._stop_requested.is_set():
             has_published = publisher.publish()
@@ -138,16 +142,23 @@ class Relay(threading.Thread):
 
 
 class Publisher:
-    """Publishes batches with one producer to one set of topics. Must be discarded after an exception."""
+    """Publishes batches with one producer to one set of topics. Must be closed after an exception."""
 
     def __init__(self, connection: Connection, topics: Topics) -> None:
         self._connection = connection
         self._topics = topics
-        producer = kafka.producer()
-        self._sender = BatchSender(producer, self.check_topics)
+        self._producer = kafka.producer()
+        self._sender = BatchSender(self._producer, self.check_topics)
         self.topic_ids = topics.ids()
-        self.dead_letters = DeadLetterPublisher(connection, topics, producer)
+        self.dead_letters = DeadLetterPublisher(connection, topics, self._producer)
         self.refills = Refills(connection)
+
+    def close(self) -> None:
+        """Discard the messages that Kafka has not acknowledged.
+
+        The client would send them later, also to a new log: before the events of their keys that the refill publishes.
+        """
+        self._producer.purge()
 
     def publish(self) -> int:
         """Publish one batch of new events, and in a backlog the newest ones; return how many events were read.

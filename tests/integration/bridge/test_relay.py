@@ -209,6 +209,22 @@ def test_acknowledgement_from_recreated_topic_is_ignored(database, kafka_probe: 
     assert database.value(UNPUBLISHED) == 1
 
 
+def test_closed_publisher_sends_nothing_to_a_new_log(database, kafka_probe: KafkaProbe):
+    """A late message of its client would stand before the earlier events of its key, which the refill publishes."""
+    key = SampleAggregate()
+    with publisher(database) as sender:
+        publish(key)
+        sender.publish()
+        kafka_probe.delete_topic()
+        publish(key)
+        with pytest.raises(KafkaException):
+            sender.publish()
+        sender.close()
+        Topics().ensure()
+
+        assert_never(lambda: kafka_probe.sequences(key), "an event of the closed publisher", seconds=2)
+
+
 def test_log_lost_while_relay_is_stopped_is_republished(database, kafka_probe: KafkaProbe):
     key = SampleAggregate()
     publish(key)

@@ -151,16 +151,21 @@ def test_malformed_sender_address_returns_403(client, sent, monkeypatch, address
 
 @pytest.mark.parametrize(
     ("path", "headers", "environ", "task"),
-    [
-        (STRIPE, stripe_headers(b"{}"), {}, "payments.receive_webhook"),
-        (YOOKASSA, {}, {"REMOTE_ADDR": "127.0.0.2"}, "payments.receive_webhook"),
-        (YOOKASSA, {}, {"REMOTE_ADDR": "::ffff:127.0.0.2"}, "payments.receive_webhook"),
-        (MAIL, email_headers(b"{}"), {}, "notifications.receive_email_event"),
-        (AUTH0, {"Authorization": f"Bearer {settings.AUTH0_WEBHOOK_TOKENS[0]}"}, {}, "users.receive_auth0_webhook"),
+    [  # signatures are made within the test: they expire after five minutes
+        (STRIPE, lambda: stripe_headers(b"{}"), {}, "payments.receive_webhook"),
+        (YOOKASSA, dict, {"REMOTE_ADDR": "127.0.0.2"}, "payments.receive_webhook"),
+        (YOOKASSA, dict, {"REMOTE_ADDR": "::ffff:127.0.0.2"}, "payments.receive_webhook"),
+        (MAIL, lambda: email_headers(b"{}"), {}, "notifications.receive_email_event"),
+        (
+            AUTH0,
+            lambda: {"Authorization": f"Bearer {settings.AUTH0_WEBHOOK_TOKENS[0]}"},
+            {},
+            "users.receive_auth0_webhook",
+        ),
     ],
 )
 def test_genuine_webhook_is_enqueued(client, sent, path, headers, environ, task):  # noqa: PLR0917 columns of a table
-    assert client.post(path, data=b"{}", headers=headers, environ_base=environ).json == {"received": True}
+    assert client.post(path, data=b"{}", headers=headers(), environ_base=environ).json == {"received": True}
     assert sent == [task]
 
 
