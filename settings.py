@@ -88,7 +88,9 @@ NOTIFICATIONS_RETENTION_DAYS = read.number("NOTIFICATIONS_RETENTION_DAYS", 365)
 EMAIL_LEASE_SECONDS = read.number("EMAIL_LEASE_SECONDS", 120)  # after it, an interrupted e-mail is sent again
 
 read.group("Workers")
-IDEMPOTENCY_LEASE_SECONDS = read.number("IDEMPOTENCY_LEASE_SECONDS", 30)  # longer than a provider call with its retries
+# An interrupted command that calls a provider is resumed after this time. If the call still runs, it is repeated under
+# the same ids, which is harmless (docs/decisions/0008).
+IDEMPOTENCY_LEASE_SECONDS = read.number("IDEMPOTENCY_LEASE_SECONDS", 30)
 # After it, the message of a killed worker is delivered again. Must be longer than any task takes.
 VISIBILITY_TIMEOUT_SECONDS = read.number("VISIBILITY_TIMEOUT_SECONDS", 60)
 WATCHDOG_SECONDS = read.number(

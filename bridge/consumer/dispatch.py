@@ -260,7 +260,8 @@ class Dispatcher(threading.Thread):
             event = {"event": pending.record.value}
             task_queue.enqueue(pending.handler, event, self._envelope(pending), task_id=message.id)
         else:
-            # Handlers lock rows in this order, so that two messages with events of the same keys do not deadlock.
+            # Two messages with events of the same keys lock rows in the same order. The worker sorts by user; events of
+            # one user, and those of no user, stay in this order.
             events = sorted(message.events, key=lambda pending: pending.record.key)
             deliveries = [
                 Delivery(
