@@ -8,6 +8,7 @@ Most sabotages remove one guard of the product. They are applied before the modu
 import os
 import sys
 import time
+import uuid
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,10 +42,20 @@ def _without_row_lock() -> None:
 
         session.get = without_lock
         found = original(cls, session, *key)
-        time.sleep(1)  # so that a concurrent transaction reads the same row
+        _wait_for_second_reader("-".join(map(str, key)))
         return found
 
     CourseProgress.get_for_update = classmethod(unlocked)
+
+
+def _wait_for_second_reader(name: str, seconds: float = 10) -> None:
+    """Wait until two transactions, of this process or another one, have read the row ``name``."""
+    readers = Path(os.environ["STATE_DIR"], "readers", name)
+    readers.mkdir(parents=True, exist_ok=True)
+    (readers / str(uuid.uuid4())).touch()
+    deadline = time.monotonic() + seconds
+    while len(list(readers.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _without_advisory_lock() -> None:
