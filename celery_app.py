@@ -9,10 +9,11 @@ from celery.beat import Service
 from kombu.entity import Exchange, Queue
 
 import settings
-from core import configuration, log
+from core import log
 from core.messaging.task_queue import route_task
 from core.redis import tls_options, without_tls_options
 from models.jobs import PERIODS_SECONDS
+from settings.checks import validate_production_settings
 
 # A worker loads only its own service: loading all six would double its start-up time and take a third more memory.
 # Flower loads none, as it only shows the events of workers, and beat none, as it sends tasks by name. Tests load all.
@@ -100,9 +101,9 @@ def _stop_beat_on_signal(sender: Service, **_: object) -> None:
 @signals.worker_init.connect
 def _validate_worker_settings(**_: object) -> None:
     is_one_service = settings.SERVICE in settings.SERVICES
-    configuration.validate_production_settings(f"worker-{settings.SERVICE}" if is_one_service else None)
+    validate_production_settings(f"worker-{settings.SERVICE}" if is_one_service else None)
 
 
 @signals.beat_init.connect
 def _validate_beat_settings(**_: object) -> None:
-    configuration.validate_production_settings("beat")
+    validate_production_settings("beat")

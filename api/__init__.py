@@ -9,7 +9,8 @@ import pkgutil
 
 from flask import Flask
 
-from core import configuration, log
+from core import log
+from settings.checks import validate_production_settings
 
 from . import docs, metrics, openapi
 from .base_app import create_base_app
@@ -17,7 +18,7 @@ from .base_app import create_base_app
 
 def create_app() -> Flask:
     """Create the WSGI application. Raises SystemExit if the production settings are unsafe, such as a fake provider."""
-    configuration.validate_production_settings("gateway")
+    validate_production_settings("gateway")
     log.configure("gateway")
     app = create_base_app(__name__, first_init=metrics.init_app)
     app.config.update(API_TITLE="Coursebus", API_VERSION="v1", OPENAPI_VERSION="3.1.0")

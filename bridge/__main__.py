@@ -9,7 +9,8 @@ import sys
 import threading
 
 import settings
-from core import command_line, configuration, log
+from core import command_line, log
+from settings.checks import validate_production_settings
 
 from . import cli, metrics
 from .admin.audit import Auditor
@@ -63,7 +64,7 @@ class Bridge:
 
 def serve() -> int:
     """Run until SIGTERM."""
-    configuration.validate_production_settings("bridge")
+    validate_production_settings("bridge")
     log.configure("bridge")
     bridge = Bridge()
     metrics.serve()

@@ -2,7 +2,7 @@
 
 ``FAULT_INJECTION=<point>`` in the environment kills every process that reaches the point. With
 ``FAULT_INJECTION=armed`` the point is read from the file STATE_DIR/fault, so that a test can arm it while the processes
-run; it then kills once. Production refuses the variable (core.configuration).
+run; it then kills once. Production refuses the variable (settings.checks).
 """
 
 import os

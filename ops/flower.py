@@ -7,9 +7,10 @@ from flower.views.monitor import Metrics
 from tornado.web import HTTPError, authenticated
 
 import settings
-from core import configuration, log
+from core import log
+from settings.checks import validate_production_settings
 
-configuration.validate_production_settings("flower")
+validate_production_settings("flower")
 log.configure("flower")  # replaces Tornado's log format
 persistent = False  # past tasks are in the logs
 

@@ -12,9 +12,9 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
 import settings
-from core import configuration
 from core.log import EcsLibraryFormatter
 from ops.gunicorn_worker import problem_response
+from settings.checks import validate_production_settings
 
 bind = f"127.0.0.1:{settings.PORT_BASE}"
 worker_class = "ops.gunicorn_worker.DeadlineWorker"  # idle connections and incomplete requests occupy no thread
@@ -56,7 +56,7 @@ gunicorn.util.write_error = write_problem
 def on_starting(server: Any) -> None:  # noqa: ARG001 gunicorn's signature
     """Check the settings, and delete old metrics: in a container the only process always has the same id."""
     # Not only in the workers, which gunicorn would start again and again.
-    configuration.validate_production_settings("gateway")
+    validate_production_settings("gateway")
     shutil.rmtree(_METRICS, ignore_errors=True)
     _METRICS.mkdir(parents=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_METRICS)

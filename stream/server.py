@@ -16,10 +16,11 @@ import settings
 from api.auth import current_caller, liveness, require_auth
 from api.base_app import create_base_app
 from api.tokens import Claims
-from core import cache, configuration, log, metrics
+from core import cache, log, metrics
 from core.metrics import STREAM_NOTIFICATIONS, STREAMS, STREAMS_ENDED
 from models.accounts import AccountState
 from models.errors import LastEventIdInvalid, Unavailable
+from settings.checks import validate_production_settings
 
 from .hub import StreamSubscriber, SubscriptionHub
 from .inbox_reader import InboxReader
@@ -114,7 +115,7 @@ def _last_event_id() -> int | None:
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; clients reconnect automatically to the next process."""
-    configuration.validate_production_settings("stream")
+    validate_production_settings("stream")
     log.configure("stream")
     metrics.serve()
     hub, inbox = SubscriptionHub(), InboxReader()

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import settings
-from core.configuration import USED_SETTINGS
+from settings.checks import USED_SETTINGS
 
 LONG = "x" * 32
 SERVERS = {

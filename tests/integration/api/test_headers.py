@@ -135,5 +135,5 @@ def test_docs_load_no_external_resources():
         assert reference.startswith("/docs/")
         with client.get(reference) as response:  # closes the served file
             assert response.status_code == 200
-    assert client.get("/docs/../settings.py").status_code == 404
+    assert client.get("/docs/../wsgi.py").status_code == 404
     assert client.get("/docs/nothing.js").status_code == 404

@@ -12,12 +12,12 @@ import yaml
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
-from core.configuration import USED_SETTINGS
 from ops.dev import valkey
 from ops.dev.child_process import popen_with_parent
 from ops.dev.ports import free_base, is_open
 from ops.dev.processes import platform
 from settings import ROOT
+from settings.checks import USED_SETTINGS
 from tests.support.polling import eventually
 
 PATH, DEMO = ROOT / "ops" / "compose.yml", ROOT / "ops" / "demo.yml"
@@ -106,7 +106,7 @@ def test_example_env_invents_every_password():
 
 @pytest.mark.parametrize("name", sorted(USED_SETTINGS))
 def test_container_has_safe_settings(name: str):
-    code = f"from core.configuration import find_unsafe_settings; print(find_unsafe_settings({name!r}))"
+    code = f"from settings.checks import find_unsafe_settings; print(find_unsafe_settings({name!r}))"
     completed = subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,

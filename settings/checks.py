@@ -1,9 +1,8 @@
-"""Check the settings of a process before it starts, and explain them: ``python -m settings``.
+"""Check the settings of a process before it starts.
 
 Published default secrets are refused for real servers everywhere. In production every unsafe setting stops the start.
 """
 
-import sys
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlsplit
 
@@ -158,26 +157,3 @@ def _is_encrypted_and_authenticated(url: str) -> bool:
     )
     certificate = {"sslcert", "ssl_certfile", "tlsCertificateKeyFile"} & set(query)
     return tls and bool(parts.password or query.get("password") or certificate)
-
-
-def main(arguments: list[str]) -> int:
-    """Print every setting by group, with its value and source, then all problems; return 1 if there are any.
-
-    The argument is a process of USED_SETTINGS; without one, all settings are checked.
-    """
-    if len(arguments) > 1 or not set(arguments) <= set(USED_SETTINGS):
-        sys.stderr.write(f"usage: python -m settings [{'|'.join(USED_SETTINGS)}]\n")
-        return 2
-    problems = [*read.errors, *find_unsafe_settings(*arguments)]
-    sys.stdout.write(f"{_explanation()}\nProblems: {len(problems)}\n")
-    sys.stdout.flush()
-    sys.stderr.writelines(f"{problem}\n" for problem in problems)
-    return 1 if problems else 0
-
-
-def _explanation() -> str:
-    lines: list[str] = []
-    for group in dict.fromkeys(setting.group for setting in read.settings.values()):
-        members = [setting for setting in read.settings.values() if setting.group == group]
-        lines += [group, *(f"  {each.name:32}{each.shown or '(none)':50}  {each.source}" for each in members), ""]
-    return "\n".join(lines)

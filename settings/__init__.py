@@ -11,7 +11,7 @@ from pathlib import Path
 
 from core.environment import Environment
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 read = Environment(os.environ)
 
 
@@ -261,10 +261,11 @@ WEBHOOK_SECRET_OVERLAP_HOURS = read.number("WEBHOOK_SECRET_OVERLAP_HOURS", 24)  
 # Locally a receiver may run on this machine and use plain HTTP; other private addresses are always refused.
 WEBHOOK_ALLOW_LOOPBACK = read.switch("WEBHOOK_ALLOW_LOOPBACK", default=not PRODUCTION)
 
-if __name__ == "__main__":
-    sys.modules["settings"] = sys.modules[__name__]  # the checks import this module instead of reading all values again
-    from core import command_line, configuration
 
-    command_line.run(lambda: configuration.main(sys.argv[1:]))
-if read.errors:
+def _is_being_explained() -> bool:
+    """Return whether ``python -m settings`` is running, which reports these errors with all other problems."""
+    return "-m" in sys.orig_argv and sys.orig_argv[sys.orig_argv.index("-m") + 1] == __name__
+
+
+if read.errors and not _is_being_explained():
     raise SystemExit("\n".join(read.errors))
