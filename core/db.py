@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, ClassVar
 from uuid import UUID
 
+import msgspec
 import uuid_utils.compat
 from sqlalchemy import BigInteger, DateTime, Engine, MetaData, create_engine, event, make_url
 from sqlalchemy.dialects.postgresql import JSONB
@@ -83,6 +84,9 @@ def connect(url: str, *, role: str) -> Engine:
         # One connection per worker thread, and a few for the helper threads of the bridge.
         pool_size=4,
         max_overflow=4,
+        # Several times as fast as the json module, which SQLAlchemy uses by default.
+        json_serializer=_to_json,
+        json_deserializer=msgspec.json.decode,
         connect_args={
             "options": f"{'' if is_login else f'-c role=coursebus_{role} '}-c timezone=UTC "
             f"-c lock_timeout={LOCK_TIMEOUT_SECONDS}s",
@@ -93,6 +97,10 @@ def connect(url: str, *, role: str) -> Engine:
     require_role(connections, role)
     _ping_idle_connections(connections)
     return connections
+
+
+def _to_json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def require_role(connections: Engine, role: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import delete, func, or_, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, Session, mapped_column
 
@@ -54,12 +54,14 @@ class DataSubject(Aggregate, Base):
         return session.get_one(cls, (service, user_id), with_for_update=True, populate_existing=True)
 
 
+_ERASED_AT = select(DataSubject.erased_at).where(
+    DataSubject.service == bindparam("service"), DataSubject.user_id == bindparam("user_id")
+)
+
+
 def is_erased(session: Session, service: str, user_id: UUID) -> bool:
     """Return whether ``service`` has erased this user. Events that arrive afterwards must be ignored."""
-    erased_at = session.scalars(
-        select(DataSubject.erased_at).where(DataSubject.service == service, DataSubject.user_id == user_id)
-    )
-    return erased_at.one_or_none() is not None
+    return session.connection().scalar(_ERASED_AT, {"service": service, "user_id": user_id}) is not None
 
 
 def store_export_part(

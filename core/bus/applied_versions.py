@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -30,18 +30,13 @@ class AppliedVersion(Base):
         """
         if version is None:
             return True
-        row = insert(cls).values(projection=projection, key=key, version=version)
-        stored = row.on_conflict_do_update(
-            index_elements=["projection", "key"],
-            set_={"version": row.excluded.version},
-            where=cls.version < row.excluded.version,
-        )
-        return session.execute(stored.returning(cls.version)).first() is not None
+        row = {"projection": projection, "key": key, "version": version}
+        return session.connection().execute(_ADVANCE, row).first() is not None
 
     @classmethod
     def current(cls, session: Session, projection: str, key: str) -> int:
         """Return the version that was applied last; 0 if none was."""
-        return session.scalar(select(cls.version).where(cls.projection == projection, cls.key == key)) or 0
+        return session.connection().scalar(_CURRENT, {"projection": projection, "key": key}) or 0
 
     @classmethod
     def clear(cls, session: Session, projection: str, key: str) -> None:
@@ -53,3 +48,15 @@ class AppliedVersion(Base):
         """Delete the versions whose key starts with the id of an erased user."""
         theirs = cls.projection.in_(projections) & cls.key.startswith(f"{user_id}:")
         session.execute(delete(cls).where(theirs))
+
+
+# Built once: building a statement takes longer than executing it.
+_ROW = insert(AppliedVersion)
+_ADVANCE = _ROW.on_conflict_do_update(
+    index_elements=["projection", "key"],
+    set_={"version": _ROW.excluded.version},
+    where=AppliedVersion.version < _ROW.excluded.version,
+).returning(AppliedVersion.version)
+_CURRENT = select(AppliedVersion.version).where(
+    AppliedVersion.projection == bindparam("projection"), AppliedVersion.key == bindparam("key")
+)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import JSON, Index, update
+from sqlalchemy import JSON, Index, bindparam, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -43,6 +43,15 @@ class IdempotencyKey(Base):
     __table_args__ = (Index("ix_idempotency_keys_created_at", "created_at"), {"schema": "bus"})
 
 
+# Built once: building a statement takes longer than executing it.
+_CLAIM = insert(IdempotencyKey).on_conflict_do_nothing().returning(IdempotencyKey.key)
+_STORE_RESPONSE = (
+    update(IdempotencyKey)
+    .where(IdempotencyKey.scope == bindparam("claimed_scope"), IdempotencyKey.key == bindparam("claimed_key"))
+    .values(response=bindparam("response"))
+)
+
+
 def claim_key(session: Session, claim: IdempotencyClaim, *, lease_seconds: int | None = None) -> dict[str, Any] | None:
     """Claim the key and return None, or return the response that was stored under it.
 
@@ -59,8 +68,7 @@ def claim_key(session: Session, claim: IdempotencyClaim, *, lease_seconds: int |
         "created_at": utc_now(),
         "leased_until": leased_until,
     }
-    claimed = insert(IdempotencyKey).values(**row).on_conflict_do_nothing().returning(IdempotencyKey.key)
-    if session.execute(claimed).first() is not None:
+    if session.connection().execute(_CLAIM, row).first() is not None:
         return None
     stored = session.get_one(IdempotencyKey, (claim.scope, claim.key), with_for_update=True)
     if stored.fingerprint != claim.fingerprint:
@@ -74,11 +82,8 @@ def claim_key(session: Session, claim: IdempotencyClaim, *, lease_seconds: int |
 
 def store_response(session: Session, claim: IdempotencyClaim, response: dict[str, Any]) -> None:
     """Store the response that is returned to repeated requests with the claimed key."""
-    session.execute(
-        update(IdempotencyKey)
-        .where(IdempotencyKey.scope == claim.scope, IdempotencyKey.key == claim.key)
-        .values(response=response)
-    )
+    stored = {"claimed_scope": claim.scope, "claimed_key": claim.key, "response": response}
+    session.connection().execute(_STORE_RESPONSE, stored)
 
 
 def release_key(session: Session, claim: IdempotencyClaim) -> None:

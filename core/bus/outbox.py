@@ -63,7 +63,8 @@ def record(session: Session, aggregate: Aggregate, *events: Event) -> None:
     after all earlier events of the aggregate. Raises EventTooLarge.
     """
     if events:
-        session.execute(_INSERT, [_row(aggregate, event) for event in events])
+        # On the connection: the session would flush first, and once more for the next change of the same row.
+        session.connection().execute(_INSERT, [_row(aggregate, event) for event in events])
         session.info["recorded"] = True
 
 

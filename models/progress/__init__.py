@@ -2,7 +2,8 @@
 streaks.
 """
 
-from .course_progress import CompletedLesson, CourseProgress
+from .completed_lessons import CompletedLesson
+from .course_progress import CourseProgress
 from .course_sales import CourseSale
 from .outline import Outline
 from .playback_positions import PlaybackPosition

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ForeignKeyConstraint, delete, select, tuple_
-from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship, selectinload
+from sqlalchemy import ColumnElement, ForeignKeyConstraint, bindparam, delete, select, tuple_
+from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship
 
 from core.db import Aggregate, Base
 from models.commands.progress import CertificateCursor, ProgressCursor
@@ -21,27 +21,12 @@ from models.events import (
     LessonReopened,
 )
 
+from .completed_lessons import CompletedLesson
 from .course_sales import CourseSale
 from .outline import Outline, opens_at
 
 _VIEWED_SHARE = 0.95  # the end credits need not be watched
 _CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
-
-
-class CompletedLesson(Base):
-    __tablename__ = "completed_lessons"
-
-    user_id: Mapped[UUID] = mapped_column(primary_key=True)
-    course_id: Mapped[UUID] = mapped_column(primary_key=True)
-    lesson_id: Mapped[UUID] = mapped_column(primary_key=True)
-    completed_at: Mapped[datetime]
-
-    __table_args__ = (
-        ForeignKeyConstraint(
-            ["user_id", "course_id"], ["progress.course_progress.user_id", "progress.course_progress.course_id"]
-        ),
-        {"schema": "progress"},
-    )
 
 
 class CourseProgress(Aggregate, Base):
@@ -66,7 +51,6 @@ class CourseProgress(Aggregate, Base):
     enrollment_version: Mapped[int] = mapped_column(default=0)  # of the last applied event of the enrollment
 
     outline: Mapped[Outline] = relationship(lazy="raise")
-    completed: Mapped[list[CompletedLesson]] = relationship(lazy="raise", cascade="all, delete-orphan")
 
     __table_args__ = (
         ForeignKeyConstraint(
@@ -113,18 +97,17 @@ class CourseProgress(Aggregate, Base):
         return progress
 
     @classmethod
-    def get_for_update(cls, session: Session, user_id: UUID, course_id: UUID) -> Self:
-        """Return a learner's progress with outline and completed lessons, locked. Raises NotEnrolled."""
+    def get_for_update(cls, session: Session, user_id: UUID, course_id: UUID) -> "CourseProgress":
+        """Return a learner's progress with its outline, locked. Raises NotEnrolled."""
         progress = cls.locked_or_none(session, user_id, course_id)
         if progress is None or progress.closed_at:
             raise NotEnrolled(str(course_id))
         return progress
 
     @classmethod
-    def locked_or_none(cls, session: Session, user_id: UUID, course_id: UUID) -> Self | None:
-        """Return a learner's progress as ``locked`` does, also if access has ended; None if it has not started."""
-        whole = (joinedload(cls.outline), selectinload(cls.completed))
-        return session.get(cls, (user_id, course_id), options=whole, with_for_update={"of": cls})
+    def locked_or_none(cls, session: Session, user_id: UUID, course_id: UUID) -> "CourseProgress | None":
+        """Return a learner's progress as ``get_for_update`` does, also if access has ended; None if not started."""
+        return session.scalars(_FOR_UPDATE, {"user": user_id, "course": course_id}).one_or_none()
 
     def require_prerequisites(self, session: Session) -> None:
         """Raise PrerequisiteMissing if a required course is not completed.
@@ -177,22 +160,23 @@ class CourseProgress(Aggregate, Base):
     @classmethod
     def list_for_user(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
         """Return the progress of a learner in all courses, for a data export."""
-        theirs = select(cls).where(cls.user_id == user_id).options(selectinload(cls.completed)).order_by(cls.started_at)
+        completed = CompletedLesson.list_for_user(session, user_id)
         return [
             {
                 **progress.to_response(),
                 "completed_lessons": [
-                    {"lesson_id": each.lesson_id, "completed_at": each.completed_at} for each in progress.completed
+                    {"lesson_id": each.lesson_id, "completed_at": each.completed_at}
+                    for each in completed
+                    if each.course_id == progress.course_id
                 ],
             }
-            for progress in session.scalars(theirs)
+            for progress in session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.started_at))
         ]
 
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> int:
         """Delete the progress of a learner; return the number of rows."""
-        done = delete(CompletedLesson).where(CompletedLesson.user_id == user_id).returning(CompletedLesson.lesson_id)
-        rows = len(session.scalars(done).all())
+        rows = CompletedLesson.erase(session, user_id)
         return rows + len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.course_id)).all())
 
     def accept_version(self, enrollment_version: int | None) -> bool:
@@ -213,28 +197,28 @@ class CourseProgress(Aggregate, Base):
             started_at=self.started_at,
         )
 
-    def complete(self, lesson_id: UUID, *, at: datetime) -> list[Event]:
+    def complete(self, session: Session, lesson_id: UUID, *, at: datetime) -> list[Event]:
         """Complete a lesson; return the events, none if it was completed before.
 
         Raises the errors of ``require_open_lesson``, and QuizNotPassed if only its quiz completes the lesson.
         """
-        lesson = self.require_open_lesson(lesson_id, at=at)
-        if lesson_id in self._completed_lesson_ids():
+        lesson = self.require_open_lesson(session, lesson_id, at=at)
+        if lesson.get("rule") != "min_score":
+            return self._complete(session, lesson, at)
+        if self._has_completed(session, lesson_id):
             return []
-        if lesson.get("rule") == "min_score":
-            raise QuizNotPassed(str(lesson_id))
-        return self._complete(lesson, at)
+        raise QuizNotPassed(str(lesson_id))
 
-    def complete_by_quiz(self, lesson_id: UUID, *, at: datetime) -> list[Event]:
+    def complete_by_quiz(self, session: Session, lesson_id: UUID, *, at: datetime) -> list[Event]:
         """Complete a lesson whose quiz was passed; return the events.
 
         The courses service has checked access before grading. A lesson that the learner's version does not contain, or
         that is not completed by a quiz, is ignored.
         """
-        if not self.outline.has_lesson(lesson_id) or lesson_id in self._completed_lesson_ids():
+        if not self.outline.has_lesson(lesson_id):
             return []
         lesson = self.outline.lesson(lesson_id)
-        return self._complete(lesson, at) if lesson.get("rule") == "min_score" else []
+        return self._complete(session, lesson, at) if lesson.get("rule") == "min_score" else []
 
     def has_viewed(self, lesson_id: UUID, furthest_seconds: int) -> bool:
         """Return whether watching up to ``furthest_seconds`` completes the lesson: rule "viewed", 95 % watched."""
@@ -242,40 +226,50 @@ class CourseProgress(Aggregate, Base):
         duration_seconds = lesson.get("duration_seconds") or math.inf
         return lesson.get("rule") == "viewed" and furthest_seconds >= _VIEWED_SHARE * duration_seconds
 
-    def _complete(self, lesson: dict[str, Any], at: datetime) -> list[Event]:
+    def _complete(self, session: Session, lesson: dict[str, Any], at: datetime) -> list[Event]:
         lesson_id = UUID(lesson["id"])
-        self.completed.append(CompletedLesson(lesson_id=lesson_id, completed_at=at))
+        if not CompletedLesson.insert_once(session, self.user_id, self.course_id, lesson_id, at=at):
+            return []
         self.last_lesson_id = lesson_id
-        self._recount()
+        self.lessons_completed += 1
+        if lesson_id == self.next_lesson_id:
+            self.next_lesson_id = self._next_after(session, lesson_id)
         events: list[Event] = [self._lesson_completed(lesson, at)]
         if self.lessons_completed == self.lessons_total:
             self.completed_at = at
             events += self._certify(at)
         return events
 
-    def reopen(self, lesson_id: UUID, *, at: datetime) -> LessonReopened | None:
+    def _next_after(self, session: Session, lesson_id: UUID) -> UUID | None:
+        """Return the first lesson that is not completed, after ``lesson_id`` was the first one and is completed."""
+        position = self.outline.position(lesson_id)
+        if self.lessons_completed == position + 1:
+            return self.outline.lesson_id_at(position + 1)  # the lessons were completed in order: none after it
+        return self.outline.next_after(CompletedLesson.list_ids(session, self.user_id, self.course_id))
+
+    def reopen(self, session: Session, lesson_id: UUID, *, at: datetime) -> LessonReopened | None:
         """Undo the completion of a lesson; return the event, or None if it was not completed.
 
         A certificate stays valid. Raises NotFound for a lesson that is not in the learner's version.
         """
-        self.outline.lesson(lesson_id)
-        done = next((each for each in self.completed if each.lesson_id == lesson_id), None)
-        if done is None:
+        position = self.outline.position(lesson_id)
+        if not CompletedLesson.remove(session, self.user_id, self.course_id, lesson_id):
             return None
-        self.completed.remove(done)
+        self.lessons_completed -= 1
         self.completed_at = None
-        self._recount()
+        if self.next_lesson_id is None or position < self.outline.position(self.next_lesson_id):
+            self.next_lesson_id = lesson_id
         return self._lesson_reopened(lesson_id, at)
 
-    def require_open_lesson(self, lesson_id: UUID, *, at: datetime) -> dict[str, Any]:
+    def require_open_lesson(self, session: Session, lesson_id: UUID, *, at: datetime) -> dict[str, Any]:
         """Return a lesson that the learner may open at ``at``.
 
         Raises NotFound if it is not in the learner's version, LessonLocked if an earlier lesson must be completed
         first, LessonNotOpen before its opening time.
         """
         lesson = self.outline.lesson(lesson_id)
-        is_ahead = lesson_id != self.next_lesson_id and lesson_id not in self._completed_lesson_ids()
-        if self.outline.sequential and is_ahead:
+        is_other = self.outline.sequential and lesson_id != self.next_lesson_id
+        if is_other and not self._has_completed(session, lesson_id):
             raise LessonLocked(str(self.next_lesson_id))
         opens = opens_at(lesson, started_at=self.started_at)
         if at < opens:
@@ -311,13 +305,8 @@ class CourseProgress(Aggregate, Base):
             "issued_at": self.certified_at,
         }
 
-    def _completed_lesson_ids(self) -> set[UUID]:
-        return {completed.lesson_id for completed in self.completed}
-
-    def _recount(self) -> None:
-        done = self._completed_lesson_ids()
-        self.lessons_completed = len(done)
-        self.next_lesson_id = self.outline.next_after(done)
+    def _has_completed(self, session: Session, lesson_id: UUID) -> bool:
+        return CompletedLesson.exists(session, self.user_id, self.course_id, lesson_id)
 
     def _certify(self, at: datetime) -> list[Event]:
         """Issue the certificate at the first completion; return the events, none for later completions."""
@@ -365,6 +354,16 @@ class CourseProgress(Aggregate, Base):
             code=code,
             issued_at=at,
         )
+
+
+# Built once: building a statement takes longer than executing it.
+_FOR_UPDATE = (
+    select(CourseProgress)
+    .where(CourseProgress.user_id == bindparam("user"), CourseProgress.course_id == bindparam("course"))
+    .options(joinedload(CourseProgress.outline))
+    .with_for_update(of=CourseProgress)
+    .execution_options(populate_existing=True)
+)
 
 
 def new_code() -> str:

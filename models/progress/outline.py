@@ -1,6 +1,6 @@
 """Outlines of published course versions: a projection of COURSE_PUBLISHED."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
@@ -56,15 +56,25 @@ class Outline(Base):
 
     def lesson(self, lesson_id: UUID) -> dict[str, Any]:
         """Return a lesson of this version. Raises NotFound."""
-        for lesson in self.lessons:
-            if lesson["id"] == str(lesson_id):
-                return lesson
-        raise NotFound("lesson", str(lesson_id))
+        return self.lessons[self.position(lesson_id)]
+
+    def position(self, lesson_id: UUID) -> int:
+        """Return the number of lessons before this one. Raises NotFound."""
+        wanted = str(lesson_id)
+        for position, lesson in enumerate(self.lessons):
+            if lesson["id"] == wanted:
+                return position
+        raise NotFound("lesson", wanted)
+
+    def lesson_id_at(self, position: int) -> UUID | None:
+        """Return the lesson at ``position``; None after the last one."""
+        return UUID(self.lessons[position]["id"]) if position < len(self.lessons) else None
 
     def has_lesson(self, lesson_id: UUID) -> bool:
-        return any(lesson["id"] == str(lesson_id) for lesson in self.lessons)
+        wanted = str(lesson_id)
+        return any(lesson["id"] == wanted for lesson in self.lessons)
 
-    def next_after(self, done: Iterable[UUID]) -> UUID | None:
+    def next_after(self, done: Collection[UUID]) -> UUID | None:
         """Return the first lesson that is not completed; None if all are."""
         lesson_ids = (UUID(lesson["id"]) for lesson in self.lessons)
         return next((lesson_id for lesson_id in lesson_ids if lesson_id not in done), None)

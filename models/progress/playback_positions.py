@@ -35,25 +35,16 @@ class PlaybackPosition(Base):
         cls, session: Session, *, user_id: UUID, course_id: UUID, lesson_id: UUID, position_seconds: int, at: datetime
     ) -> dict[str, Any]:
         """Store a position and return the view. An outdated position only updates ``furthest_seconds``."""
-        moved = insert(cls).values(
-            user_id=user_id,
-            course_id=course_id,
-            lesson_id=lesson_id,
-            position_seconds=position_seconds,
-            furthest_seconds=position_seconds,
-            moved_at=at,
-        )
-        new = moved.excluded
-        is_outdated = new.moved_at < cls.moved_at
-        upsert = moved.on_conflict_do_update(
-            index_elements=["user_id", "course_id", "lesson_id"],
-            set_={
-                "position_seconds": case((is_outdated, cls.position_seconds), else_=new.position_seconds),
-                "furthest_seconds": func.greatest(cls.furthest_seconds, new.furthest_seconds),
-                "moved_at": func.greatest(cls.moved_at, new.moved_at),
-            },
-        )
-        return session.scalars(upsert.returning(cls), execution_options={"populate_existing": True}).one().to_response()
+        row = {
+            "user_id": user_id,
+            "course_id": course_id,
+            "lesson_id": lesson_id,
+            "position_seconds": position_seconds,
+            "furthest_seconds": position_seconds,
+            "moved_at": at,
+        }
+        stored = session.connection().execute(_UPSERT, row).one()
+        return {"lesson_id": lesson_id, **stored._asdict()}
 
     @classmethod
     def get(cls, session: Session, user_id: UUID, course_id: UUID, lesson_id: UUID) -> dict[str, Any]:
@@ -80,5 +71,19 @@ class PlaybackPosition(Base):
             "moved_at": self.moved_at,
         }
 
+
+# Built once: building a statement takes longer than executing it.
+_NEW = insert(PlaybackPosition)
+_UPSERT = _NEW.on_conflict_do_update(
+    index_elements=["user_id", "course_id", "lesson_id"],
+    set_={
+        "position_seconds": case(
+            (_NEW.excluded.moved_at < PlaybackPosition.moved_at, PlaybackPosition.position_seconds),
+            else_=_NEW.excluded.position_seconds,
+        ),
+        "furthest_seconds": func.greatest(PlaybackPosition.furthest_seconds, _NEW.excluded.furthest_seconds),
+        "moved_at": func.greatest(PlaybackPosition.moved_at, _NEW.excluded.moved_at),
+    },
+).returning(PlaybackPosition.position_seconds, PlaybackPosition.furthest_seconds, PlaybackPosition.moved_at)
 
 _BEGINNING = {"position_seconds": 0, "furthest_seconds": 0, "moved_at": None}

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from .course_progress import CompletedLesson
+from .completed_lessons import CompletedLesson
 
 _DAY = timedelta(days=1)
 _QUARTER, _ORIGIN = timedelta(minutes=15), datetime(2000, 1, 1, tzinfo=UTC)

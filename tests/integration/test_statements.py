@@ -33,14 +33,26 @@ def at_most(statements: int, engine: Engine) -> Iterator[None]:
     assert len(executed) <= statements, executed
 
 
-def test_completion_takes_eight_statements(session: Session, plain_engine: Engine):
-    learner = Learner(session, lessons=2)
+@pytest.mark.parametrize("course", [{}, {"sequential": True}], ids=str)
+def test_completion_takes_four_statements(session: Session, plain_engine: Engine, course: dict[str, bool]):
+    learner = Learner(session, lessons=3, **course)
     for lesson_id in learner.lessons:  # the last completion also issues the certificate
         session.flush()
         session.expunge_all()
-        with at_most(8, plain_engine):
+        with at_most(4, plain_engine):
             learner.complete(lesson_id)
             session.flush()
+
+
+def test_batch_of_completions_takes_a_statement_for_each_and_three(session: Session, plain_engine: Engine):
+    learner = Learner(session, lessons=30)
+    done_offline = [learner.offline_event(lesson_id, minute=at) for at, lesson_id in enumerate(learner.lessons)]
+    session.flush()
+    session.expunge_all()
+    with at_most(len(done_offline) + 3, plain_engine):
+        learner.merge(*done_offline)
+        session.flush()
+    assert learner.progress()["status"] == "completed"
 
 
 def test_progress_takes_one_statement(session: Session, plain_engine: Engine):

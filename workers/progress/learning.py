@@ -1,6 +1,5 @@
 """Progress of learners: start a course, complete and reopen lessons, store positions, merge offline progress."""
 
-from collections.abc import Iterator
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
@@ -15,7 +14,7 @@ from core.cache import invalidation_marker, progress_version_key
 from core.db import utc_now
 from models.commands.progress import OfflineEvent
 from models.errors import DomainError, ProjectionNotReady
-from models.events import EnrollmentCreated, EnrollmentEnded, QuizAttempted
+from models.events import EnrollmentCreated, EnrollmentEnded, Event, QuizAttempted
 from models.personal_data import is_erased
 from models.progress import CourseProgress, Outline, PlaybackPosition
 from workers import task
@@ -81,7 +80,7 @@ def complete_lesson(
     Raises NotEnrolled, PrerequisiteMissing, NotFound, LessonLocked, LessonNotOpen, QuizNotPassed.
     """
     progress = _get_accessible_progress(session, user_id, course_id)
-    _complete(session, progress, lesson_id, at=utc_now())
+    record(session, progress, *progress.complete(session, lesson_id, at=utc_now()))
     cache_after_commit(progress_version_key(user_id), invalidation_marker)
     return progress.to_response()
 
@@ -101,7 +100,7 @@ def complete_quiz_lesson(session: Session, cache_after_commit: CacheAfterCommit,
     key = f"{progress.aggregate_id}:{event.lesson_id}"
     if not AppliedVersion.advance(session, PASSED_QUIZZES, key, event.attempt):
         return
-    record(session, progress, *progress.complete_by_quiz(event.lesson_id, at=event.attempted_at))
+    record(session, progress, *progress.complete_by_quiz(session, event.lesson_id, at=event.attempted_at))
     cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
 
 
@@ -111,7 +110,7 @@ def reopen_lesson(
 ) -> dict[str, Any]:
     """Mark a lesson as not complete. Raises NotEnrolled, NotFound."""
     progress = CourseProgress.get_for_update(session, user_id, course_id)
-    if event := progress.reopen(lesson_id, at=utc_now()):
+    if event := progress.reopen(session, lesson_id, at=utc_now()):
         record(session, progress, event)
     cache_after_commit(progress_version_key(user_id), invalidation_marker)
     return progress.to_response()
@@ -133,7 +132,9 @@ def move_position(
     """
     progress = _get_accessible_progress(session, user_id, course_id)
     cache_after_commit(progress_version_key(user_id), invalidation_marker)
-    return _update_position(session, progress, lesson_id, position_seconds, at=utc_now())
+    view, completions = _update_position(session, progress, lesson_id, position_seconds, at=utc_now())
+    record(session, progress, *completions)
+    return view
 
 
 @task
@@ -147,33 +148,40 @@ def sync_offline_progress(
     by_course = groupby(sorted(events, key=attrgetter("course_id", "at")), key=attrgetter("course_id"))
     results: dict[int, Any] = {}  # by identity: ``OfflineEvent.id`` is unique per device only
     for course_id, done in by_course:  # sorted, so that two batches of a learner cannot deadlock
-        results |= _apply_course_events(session, user_id, course_id, list(done))
+        results |= _apply_offline_events(session, user_id, course_id, list(done))
     cache_after_commit(progress_version_key(user_id), invalidation_marker)
     return {"results": [results[id(event)] for event in events]}
 
 
-def _apply_course_events(
+def _apply_offline_events(
     session: Session, user_id: UUID, course_id: UUID, events: list[OfflineEvent]
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Apply the events of one course in order; yield (identity of the event, result)."""
+) -> dict[int, dict[str, Any]]:
+    """Apply the events of one course in order; return the result of each by the identity of the event."""
     progress: CourseProgress | None = None
+    results, completions = {}, list[Event]()
     for event in events:
         refusal = None
         try:
             progress = progress or _get_accessible_progress(session, user_id, course_id)
-            _apply_offline_event(session, progress, event)
+            completions += _apply_offline_event(session, progress, event)
         except DomainError as error:
             refusal = error
-        yield id(event), _result(event, refusal)
+        results[id(event)] = _result(event, refusal)
+    if progress:
+        record(session, progress, *completions)
+    return results
 
 
-def _apply_offline_event(session: Session, progress: CourseProgress, event: OfflineEvent) -> None:
-    """Apply one offline event at its time, limited to the time between the start of the course and now."""
+def _apply_offline_event(session: Session, progress: CourseProgress, event: OfflineEvent) -> list[Event]:
+    """Apply one offline event at its time, limited to the time between the start of the course and now.
+
+    Returns the events to publish.
+    """
     at = max(progress.started_at, min(event.at, utc_now()))  # the clock of the device may be wrong
     if event.kind == "position":
-        _update_position(session, progress, event.lesson_id, event.position_seconds or 0, at=at)
-    else:
-        _complete(session, progress, event.lesson_id, at=at)
+        _view, completions = _update_position(session, progress, event.lesson_id, event.position_seconds or 0, at=at)
+        return completions
+    return progress.complete(session, event.lesson_id, at=at)
 
 
 def _result(event: OfflineEvent, refusal: DomainError | None) -> dict[str, Any]:
@@ -187,8 +195,9 @@ def _result(event: OfflineEvent, refusal: DomainError | None) -> dict[str, Any]:
 
 def _update_position(
     session: Session, progress: CourseProgress, lesson_id: UUID, position_seconds: int, *, at: datetime
-) -> dict[str, Any]:
-    progress.require_open_lesson(lesson_id, at=at)
+) -> tuple[dict[str, Any], list[Event]]:
+    """Store a playback position; return the view, and the events to publish if that completes the lesson."""
+    progress.require_open_lesson(session, lesson_id, at=at)
     view = PlaybackPosition.upsert(
         session,
         user_id=progress.user_id,
@@ -199,9 +208,8 @@ def _update_position(
     )
     if view["moved_at"] == at:
         progress.last_lesson_id = lesson_id
-    if progress.has_viewed(lesson_id, view["furthest_seconds"]):
-        _complete(session, progress, lesson_id, at=at)
-    return view
+    has_viewed = progress.has_viewed(lesson_id, view["furthest_seconds"])
+    return view, progress.complete(session, lesson_id, at=at) if has_viewed else []
 
 
 def _get_accessible_progress(session: Session, user_id: UUID, course_id: UUID) -> CourseProgress:
@@ -209,7 +217,3 @@ def _get_accessible_progress(session: Session, user_id: UUID, course_id: UUID) -
     progress = CourseProgress.get_for_update(session, user_id, course_id)
     progress.require_prerequisites(session)
     return progress
-
-
-def _complete(session: Session, progress: CourseProgress, lesson_id: UUID, *, at: datetime) -> None:
-    record(session, progress, *progress.complete(lesson_id, at=at))

@@ -38,7 +38,7 @@ def test_active_days_use_learner_timezone(session: Session):
     learner = Learner(session)
     evening = datetime(2026, 3, 9, 22, 30, tzinfo=UTC)
     for lesson_id, at in zip(learner.lessons, (evening, evening + timedelta(hours=1)), strict=False):
-        CourseProgress.get_for_update(session, **learner.in_course).complete(lesson_id, at=at)
+        CourseProgress.get_for_update(session, **learner.in_course).complete(session, lesson_id, at=at)
     session.flush()
     assert active_days(session, learner.user_id, timezone="UTC") == [date(2026, 3, 9)]
     assert active_days(session, learner.user_id, timezone="Europe/Moscow") == [date(2026, 3, 10)]
