@@ -54,6 +54,21 @@ def versioned_response(reply: dict[str, Any]) -> Response:
     return response
 
 
+CREATED_HEADERS = {"ETag": "ETag", "Location": "Location"}  # names of header components in the OpenAPI document
+
+
+def created(view: dict[str, Any], location: str) -> Response:
+    """Return a new object with its URL and its version, as a 201."""
+    return created_response(json_response(CachedView.from_view(view)), location)
+
+
+def created_response(response: Response, location: str) -> Response:
+    """Turn ``response`` into a 201 with this Location header."""
+    response.status_code = 201
+    response.headers["Location"] = location
+    return response
+
+
 def cached_page_response(page: bytes) -> Response:
     """Return a stored list page: Link header, line break, body. Its ETag is a hash of both."""
     link, _, body = page.partition(b"\n")

@@ -9,6 +9,10 @@ from flask import Response, jsonify, render_template, request
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
+# For ``Blueprint.doc``: the second media type of a route that uses json_or_html.
+HTML_TOO = {"responses": {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}}
+
+
 def json_or_html(
     template: str,
     data: dict[str, Any],

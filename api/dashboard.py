@@ -52,6 +52,7 @@ class DashboardSchema(Schema):
 @blp.route("/me/dashboard")
 class Dashboard(MethodView):
     @require_auth()
+    @blp.doc(operationId="getDashboard")
     @blp.response(200, DashboardSchema)
     def get(self) -> Any:
         """Retrieve the dashboard

@@ -122,6 +122,7 @@ class ReadinessSchema(Schema):
 @blp.route("/livez")
 class Liveness(MethodView):
     @liveness
+    @blp.doc(operationId="getLiveness")
     @blp.response(200, LivenessSchema)
     def get(self) -> Any:
         """Check liveness"""
@@ -131,6 +132,7 @@ class Liveness(MethodView):
 @blp.route("/readyz")
 class Ready(MethodView):
     @probe
+    @blp.doc(operationId="getReadiness")
     @blp.alt_response(503, schema=ReadinessSchema, description="The queue Redis does not respond.")
     @blp.response(200, ReadinessSchema)
     def get(self) -> Any:

@@ -1,6 +1,6 @@
 """The OpenAPI document. Security, common headers and error responses of each route are derived from its policy."""
 
-import re
+from pathlib import Path
 from typing import Any
 
 import marshmallow as ma
@@ -8,15 +8,18 @@ from flask import Flask, Response
 from flask_smorest import Api
 from werkzeug.exceptions import HTTPException
 
-from . import openapi_examples, openapi_webhooks, problems
-from .schemas import Schema
+from . import openapi_events, openapi_examples, problems
+from .openapi_components import complete_components
+from .schemas import OPTIONAL, Schema
 
 _SAFE_METHODS = {"get", "head"}
-_JSON_POINTER = "A JSON pointer into the body, or ?name for a query parameter."
 
 
 class FieldErrorSchema(Schema):
-    pointer = ma.fields.Str(metadata={"description": _JSON_POINTER})
+    """An invalid field of the body, or an invalid query parameter."""
+
+    pointer = ma.fields.Str(metadata={"description": "JSON pointer to the field of the body.", **OPTIONAL})
+    parameter = ma.fields.Str(metadata={"description": "Name of the query parameter.", **OPTIONAL})
     detail = ma.fields.Str()
 
 
@@ -30,7 +33,7 @@ class ProblemDetailsSchema(Schema):
     instance = ma.fields.Str()
     code = ma.fields.Str(metadata={"description": "Stable error code for programs."})
     request_id = ma.fields.Str(metadata={"description": "As in X-Request-Id, and in every log line."})
-    errors = ma.fields.List(ma.fields.Nested(FieldErrorSchema))
+    errors = ma.fields.List(ma.fields.Nested(FieldErrorSchema), metadata=OPTIONAL)
 
 
 class RestApi(Api):
@@ -47,17 +50,38 @@ def create_api(app: Flask) -> RestApi:
     """Create the API of ``app``, with the shared components and without routes."""
     api = RestApi(app)
     api.spec.options["servers"] = [{"url": "/"}]
+    api.spec.options["info"] = {"description": _INTRODUCTION.read_text()}
     components = api.spec.components
     components.security_scheme("token", _TOKEN)
     components.parameter("IdempotencyKey", "header", _IDEMPOTENCY_KEY, lazy=True)
     components.parameter("IdempotencyKeyRequired", "header", {**_IDEMPOTENCY_KEY, "required": True}, lazy=True)
+    components.parameter("Prefer", "header", _PREFER, lazy=True)
     components.parameter("IfMatch", "header", {**_IF_MATCH, "required": True}, lazy=True)
     components.parameter("IfMatchOptional", "header", _IF_MATCH, lazy=True)
+    for name, header in _HEADERS.items():
+        components.header(name, {"schema": {"type": "string"}, **header})
     for status, description in _PROBLEMS.items():
         content = {"application/problem+json": {"schema": ProblemDetailsSchema}}
-        components.response(f"Problem{status}", {"description": description, "content": content}, lazy=True)
+        described = {"description": description, "content": content, **_headers(*_PROBLEM_HEADERS.get(status, ()))}
+        components.response(f"Problem{status}", described, lazy=True)
     components.response("Accepted", _ACCEPTED, lazy=True)
     return api
+
+
+_INTRODUCTION = Path(__file__).with_name("templates") / "introduction.md"
+_HEADERS: dict[str, dict[str, Any]] = {
+    "ETag": {"description": "The version of the object, for If-Match and If-None-Match.", "example": '"1"'},
+    "Link": {"description": "The URL of the next page, with rel=next."},
+    "Location": {"description": "The URL of the new object or of the operation."},
+    "Retry-After": {"description": "Seconds after which to repeat the request.", "schema": {"type": "integer"}},
+    "WWW-Authenticate": {"description": "Bearer."},
+}
+_PROBLEM_HEADERS = {401: ["WWW-Authenticate"], 409: ["Retry-After"], 429: ["Retry-After"], 503: ["Retry-After"]}
+
+
+def _headers(*names: str) -> dict[str, Any]:
+    """Return the ``headers`` member of a response, empty without ``names``."""
+    return {"headers": {name: {"$ref": f"#/components/headers/{name}"} for name in names}} if names else {}
 
 
 _TOKEN = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An access token issued by Auth0."}
@@ -72,11 +96,20 @@ _IF_MATCH = {
     "schema": {"type": "string"},
     "example": '"1"',
 }
+_PREFER = {
+    "name": "Prefer",
+    "description": "`respond-async`: answer at once by 202 and an operation.",
+    "schema": {"type": "string", "enum": ["respond-async"]},
+}
 _ACCEPTED = {
     "description": "Accepted: with Prefer: respond-async. Location is the URL of the operation.",
     "content": {"application/json": {"schema": "Operation"}},
+    **_headers("Location"),
 }
-_NOT_MODIFIED = {"description": "Not modified: If-None-Match contains the current ETag."}
+_NOT_MODIFIED = {
+    "description": "Not modified: If-None-Match contains the current ETag.",
+    **_headers("ETag"),
+}
 _PROBLEMS = {
     400: "The request is malformed, or a header is missing.",
     401: "The token is missing or invalid.",
@@ -121,6 +154,8 @@ def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_:
     elif method == "post" and not policy.anonymous:
         headers.append("IdempotencyKeyRequired" if policy.idempotency_key_required else "IdempotencyKey")
     headers += [parameter for decorator, parameter in _IF_MATCH_PARAMETERS.items() if decorator in doc_info]
+    if command and not policy.anonymous and not policy.returns_secret:
+        headers.append("Prefer")
     if headers:
         doc["parameters"] = [*doc.get("parameters", []), *headers]
     if policy.raw_body:
@@ -132,8 +167,18 @@ def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_:
         responses.setdefault(202, "Accepted")
     if not command and policy.rate_limited:
         responses.setdefault(304, _NOT_MODIFIED)
+    _add_etag(responses, doc_info, command=command)
     doc["responses"] = dict(sorted(responses.items(), key=lambda each: int(each[0])))
     return doc
+
+
+def _add_etag(responses: dict[Any, Any], doc_info: dict[str, Any], *, command: bool) -> None:
+    """Declare the ETag of the responses that have one: of reads, and of changes of versioned objects."""
+    if command and not _IF_MATCH_PARAMETERS.keys() & doc_info.keys():
+        return
+    for status, response in responses.items():
+        if str(status) == "200":
+            response.setdefault("headers", {}).update(_headers("ETag")["headers"])
 
 
 def _error_statuses(policy: Any, doc_info: dict[str, Any], *, command: bool) -> set[int]:
@@ -153,24 +198,27 @@ def _error_statuses(policy: Any, doc_info: dict[str, Any], *, command: bool) -> 
 
 
 def document(api: RestApi) -> dict[str, Any]:
-    """Build the OpenAPI document. Each operation gets an operationId, which generated clients use as a name."""
+    """Build the OpenAPI document."""
     spec: dict[str, Any] = api.spec.to_dict()
-    for path, operations in spec["paths"].items():
-        words = re.sub(r"[^a-z0-9]+", "_", path.removeprefix("/v1").lower()).strip("_")
-        for method, operation in operations.items():
-            if method.upper() in {"GET", "PUT", "POST", "PATCH", "DELETE"}:
-                operation["operationId"] = f"{method}_{words}"
     _translate_patterns(spec)
     openapi_examples.add_examples(spec)
-    openapi_webhooks.add_webhooks(spec)
+    complete_components(spec)
+    openapi_events.add_events(spec)
     return spec
 
 
+_SURROGATES = r"\ud800-\udfff"
+
+
 def _translate_patterns(part: Any) -> None:
-    """Anchor the patterns in ``part``: marshmallow matches from the start, JSON Schema searches anywhere."""
+    """Make the patterns in ``part`` portable.
+
+    They are anchored: marshmallow matches from the start, JSON Schema searches anywhere. Surrogates are left out: the
+    regular expressions of some languages do not allow them, and no valid UTF-8 contains them.
+    """
     if isinstance(part, dict):
         if isinstance(pattern := part.get("pattern"), str) and pattern.endswith(r"\Z"):
-            part["pattern"] = f"^(?:{pattern[:-2]})$"
+            part["pattern"] = f"^(?:{pattern[:-2]})$".replace(_SURROGATES, "")
         for member in part.values():
             _translate_patterns(member)
     elif isinstance(part, list):

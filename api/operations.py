@@ -46,6 +46,7 @@ class OperationSchema(Schema):
 @blp.route("/operations/<operation_id>")
 class Operation(MethodView):
     @require_auth()
+    @blp.doc(operationId="getOperation")
     @blp.response(200, OperationSchema)
     def get(self, operation_id: str) -> Any:
         """Retrieve an operation"""
@@ -55,6 +56,7 @@ class Operation(MethodView):
 @blp.route("/operations/<operation_id>/cancel")
 class OperationCancellation(MethodView):
     @require_auth()
+    @blp.doc(operationId="cancelOperation")
     @blp.response(200, OperationSchema)
     def post(self, operation_id: str) -> Any:
         """Cancel an operation

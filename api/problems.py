@@ -1,7 +1,6 @@
 """RFC 9457 problem details for all errors: of views, workers, the router, parsers, and for unexpected exceptions."""
 
 from http import HTTPStatus
-from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -56,7 +55,7 @@ def problem(
     errors: list[dict[str, str]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """Build a problem+json response. ``errors`` has one {"pointer", "detail"} per invalid field."""
+    """Build a problem+json response. ``errors`` has "detail" and "pointer" or "parameter" of each invalid field."""
     body = {**problem_members(status, code, detail), "instance": request.path, "request_id": g.get("request_id")}
     if errors:
         body["errors"] = errors
@@ -74,23 +73,23 @@ def http_error(error: HTTPException) -> Response:
     """Answer an error of the router or a parser. webargs puts messages per field into ``error.data["messages"]``."""
     status = error.code or 500
     messages = getattr(error, "data", {}).get("messages", {})
-    entries = (entry for location, fields in messages.items() for entry in _pointers(location, fields))
-    errors = sorted(entries, key=itemgetter("pointer"))  # marshmallow reports unknown fields in no fixed order
+    entries = (entry for location, fields in messages.items() for entry in _field_errors(location, fields))
+    errors = sorted(entries, key=lambda entry: next(iter(entry.values())))  # marshmallow's order is not fixed
     headers = {"Allow": ", ".join(sorted(allowed))} if (allowed := getattr(error, "valid_methods", None)) else None
     detail = "The request is invalid; see errors." if errors else (error.description or HTTPStatus(status).phrase)
     return problem(status, _CODES.get(status, HTTPStatus(status).name.lower()), detail, errors=errors, headers=headers)
 
 
-def _pointers(location: str, messages: Any, path: str = "") -> list[dict[str, str]]:
-    """Flatten marshmallow's nested messages. Pointers are JSON pointers into the body, or ``?name`` for the query."""
+def _field_errors(location: str, messages: Any, path: str = "") -> list[dict[str, str]]:
+    """Flatten marshmallow's nested messages. A field of the body has a JSON pointer, a query parameter its name."""
     if isinstance(messages, dict):
         return [
             entry
             for name, nested in messages.items()
-            for entry in _pointers(location, nested, path if name == "_schema" else f"{path}/{_escape(str(name))}")
+            for entry in _field_errors(location, nested, path if name == "_schema" else f"{path}/{_escape(str(name))}")
         ]
-    pointer = path if location.startswith("json") else f"?{path.lstrip('/')}"
-    return [{"pointer": pointer, "detail": str(message)} for message in messages]
+    place = {"pointer": path} if location.startswith("json") else {"parameter": path.split("/")[1]}
+    return [{**place, "detail": str(message)} for message in messages]
 
 
 def _escape(token: str) -> str:

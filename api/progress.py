@@ -30,7 +30,7 @@ from models.commands.progress import OfflineEvent
 
 from .auth import current_caller, public, require_auth
 from .blueprints import Blueprint
-from .content_negotiation import json_or_html
+from .content_negotiation import HTML_TOO, json_or_html
 from .pagination import Page, PageQuery, page_response, page_schema
 from .read_cache import cached_page_view
 from .rpc import call, call_without_idempotency_key
@@ -160,6 +160,7 @@ def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
 class CourseProgress(MethodView):
     @require_auth()
     @cached_page_view(_progress_version_key)
+    @blp.doc(operationId="getCourseProgress")
     @blp.response(200, CourseProgressSchema)
     def get(self, course_id: UUID) -> Any:
         """Retrieve the caller's progress in a course"""
@@ -171,6 +172,7 @@ class Progress(MethodView):
     @require_auth()
     @cached_page_view(_progress_version_key)
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listOwnProgress")
     @blp.response(200, page_schema(CourseProgressSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's progress
@@ -184,6 +186,7 @@ class Progress(MethodView):
 class ProgressBatch(MethodView):
     @require_auth()
     @blp.arguments(OfflineBatchSchema)
+    @blp.doc(operationId="mergeOfflineProgress")
     @blp.response(200, OfflineBatchResultSchema)
     def post(self, batch: dict[str, Any]) -> Any:
         """Merge offline progress
@@ -200,6 +203,7 @@ class ProgressBatch(MethodView):
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion")
 class LessonCompletion(MethodView):
     @require_auth()
+    @blp.doc(operationId="completeLesson")
     @blp.response(200, CourseProgressSchema)
     def put(self, course_id: UUID, lesson_id: UUID) -> Any:
         """Complete a lesson
@@ -209,6 +213,7 @@ class LessonCompletion(MethodView):
         return call(CompleteLesson(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
 
     @require_auth()
+    @blp.doc(operationId="reopenLesson")
     @blp.response(200, CourseProgressSchema)
     def delete(self, course_id: UUID, lesson_id: UUID) -> Any:
         """Reopen a lesson
@@ -221,6 +226,7 @@ class LessonCompletion(MethodView):
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position")
 class LessonPosition(MethodView):
     @require_auth()
+    @blp.doc(operationId="getPosition")
     @blp.response(200, PositionSchema)
     def get(self, course_id: UUID, lesson_id: UUID) -> Any:
         """Retrieve the playback position in a lesson"""
@@ -229,6 +235,7 @@ class LessonPosition(MethodView):
     @require_auth()
     @require_lesson_access
     @blp.arguments(PositionFieldsSchema)
+    @blp.doc(operationId="updatePosition")
     @blp.response(200, PositionSchema)
     def put(self, position: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Any:
         """Update the playback position in a lesson
@@ -248,6 +255,7 @@ class LessonPosition(MethodView):
 @blp.route("/me/streak")
 class Streak(MethodView):
     @require_auth()
+    @blp.doc(operationId="getStreak")
     @blp.response(200, StreakSchema)
     def get(self) -> Any:
         """Retrieve the caller's streak
@@ -264,6 +272,7 @@ class Certificates(MethodView):
     @require_auth()
     @cached_page_view(_progress_version_key)
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listOwnCertificates")
     @blp.response(200, page_schema(CertificateSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's certificates
@@ -276,6 +285,7 @@ class Certificates(MethodView):
 @blp.route("/certificates/<code>")
 class Certificate(MethodView):
     @public
+    @blp.doc(operationId="verifyCertificate", **HTML_TOO)
     @blp.response(200, PublicCertificateSchema)
     def get(self, code: str) -> Response:
         """Verify a certificate
@@ -291,6 +301,7 @@ class Certificate(MethodView):
 
     @require_auth("users:admin")
     @blp.arguments(CertificateCorrectionSchema)
+    @blp.doc(operationId="correctCertificate")
     @blp.response(200, PublicCertificateSchema)
     def patch(self, correction: dict[str, Any], code: str) -> Any:
         """Correct the name on a certificate

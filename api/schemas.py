@@ -19,6 +19,10 @@ class Schema(ma.Schema):
     body_required = False  # whether a request without a body is a 400; set by Blueprint.arguments
 
 
+# Metadata of a field that a response may lack. The OpenAPI document declares all others as required.
+OPTIONAL = {"x-optional": True}
+
+
 class Flag(ma.fields.Bool):
     """A JSON boolean. Refuses values such as 1 or "true", which marshmallow's Boolean accepts."""
 
@@ -116,7 +120,9 @@ class Url(ma.fields.Url):
     """A URL without control characters, which marshmallow's own field accepts."""
 
     def __init__(self, *, max_length: int, **kwargs: Any) -> None:
-        super().__init__(validate=[ma.validate.Length(max=max_length), _WITHOUT_CONTROL_CHARACTERS], **kwargs)
+        described = {"format": "uri", **kwargs.pop("metadata", {})}  # apispec calls it "url", which is no format
+        validators = [ma.validate.Length(max=max_length), _WITHOUT_CONTROL_CHARACTERS]
+        super().__init__(validate=validators, metadata=described, **kwargs)
 
 
 def unique_items(items: Collection[Any]) -> None:

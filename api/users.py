@@ -141,6 +141,7 @@ def _with_confirmed_email(profile: CachedView) -> CachedView:
 @blp.route("/me")
 class OwnProfile(MethodView):
     @require_auth()
+    @blp.doc(operationId="getProfile")
     @blp.response(200, ProfileSchema)
     def get(self) -> Response:
         """Retrieve the caller's profile
@@ -155,6 +156,7 @@ class OwnProfile(MethodView):
     @require_auth()
     @if_match
     @blp.arguments(ProfileChangesSchema)
+    @blp.doc(operationId="updateProfile")
     @blp.response(200, ProfileSchema)
     def patch(self, changes: ProfileChanges, *, expected_version: int) -> Response:
         """Update the caller's profile"""
@@ -165,6 +167,7 @@ class OwnProfile(MethodView):
 
     @require_auth()
     @if_match
+    @blp.doc(operationId="eraseAccount")
     @blp.response(202, OperationSchema)
     def delete(self, *, expected_version: int) -> None:
         """Erase the caller's account
@@ -178,6 +181,7 @@ class OwnProfile(MethodView):
 @blp.route("/me/export")
 class Export(MethodView):
     @require_auth()
+    @blp.doc(operationId="requestDataExport")
     @blp.response(202, OperationSchema)
     def post(self) -> None:
         """Request a data export
@@ -187,6 +191,7 @@ class Export(MethodView):
         call_async(RequestExport(user_id=current_caller().id, owner=current_caller().sub))
 
     @require_auth()
+    @blp.doc(operationId="getDataExport")
     @blp.response(200, ExportSchema)
     def get(self) -> Any:
         """Retrieve the latest data export"""
@@ -210,6 +215,7 @@ def _find_user(*, user_id: UUID, **_: object) -> None:
 class Users(MethodView):
     @require_auth("users:admin")
     @blp.arguments(UserQuery, location="query")
+    @blp.doc(operationId="listUsers")
     @blp.response(200, UserPageSchema)
     def get(self, query: dict[str, Any]) -> Page:
         """List users
@@ -224,6 +230,7 @@ class Users(MethodView):
 @blp.route("/users/<uuid:user_id>")
 class User(MethodView):
     @require_auth("users:admin")
+    @blp.doc(operationId="getUser")
     @blp.response(200, ProfileSchema)
     def get(self, user_id: UUID) -> Response:
         """Retrieve a user"""
@@ -233,6 +240,7 @@ class User(MethodView):
     @require_existing_user
     @if_match
     @blp.arguments(ProfileChangesSchema)
+    @blp.doc(operationId="updateUser")
     @blp.response(200, ProfileSchema)
     def patch(self, changes: ProfileChanges, user_id: UUID, *, expected_version: int) -> Response:
         """Update a user"""
@@ -244,6 +252,7 @@ class User(MethodView):
     @require_auth("users:admin")
     @require_existing_user
     @if_match
+    @blp.doc(operationId="eraseUser")
     @blp.response(202, OperationSchema)
     def delete(self, user_id: UUID, *, expected_version: int) -> None:
         """Erase a user
@@ -259,6 +268,7 @@ class Roles(MethodView):
     @require_existing_user
     @if_match
     @blp.arguments(RolesSchema)
+    @blp.doc(operationId="setRoles")
     @blp.response(200, ProfileSchema)
     def put(self, body: dict[str, Any], user_id: UUID, *, expected_version: int) -> Response:
         """Set a user's roles
@@ -280,6 +290,7 @@ class Roles(MethodView):
 @blp.route("/webhooks/auth0")
 class Auth0Webhook(MethodView):
     @raw_webhook
+    @blp.doc(operationId="receiveAuth0Webhook")
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Receive an Auth0 webhook

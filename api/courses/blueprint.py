@@ -4,8 +4,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-from flask import Response
-
 from api.auth import Caller, current_caller
 from api.blueprints import Blueprint
 from api.rpc import call_without_idempotency_key
@@ -55,10 +53,3 @@ def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
 def course_caller(caller: Caller) -> CourseCaller:
     """Return the fields of the caller that the courses service needs to authorize a request."""
     return CourseCaller(user_id=caller.id, admin="courses:admin" in caller.permissions)
-
-
-def created(response: Response, location: str) -> Response:
-    """Turn ``response`` into a 201 with this Location header."""
-    response.status_code = 201
-    response.headers["Location"] = location
-    return response

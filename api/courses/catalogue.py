@@ -7,15 +7,15 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import current_caller, public, require_auth
-from api.conditional_requests import json_response
+from api.conditional_requests import CREATED_HEADERS, created
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.read_cache import cached_page_view, get_prewarmed
 from api.rpc import call
-from core.cache import CATALOGUE_VERSION_KEY, POPULAR, POPULAR_PAGE, CachedView
+from core.cache import CATALOGUE_VERSION_KEY, POPULAR, POPULAR_PAGE
 from models.commands import CreateCourse, ListCourses, ListOwnCourses
 from models.commands.courses import CatalogueFilters, CourseFields
 
-from .blueprint import blp, created
+from .blueprint import blp
 from .schemas import CourseFieldsSchema, CourseSchema, CoursesPage, CoursesQuery, OwnCourseItemSchema
 
 # A stale catalogue page is served for up to this long while it is refreshed; its counts may lag.
@@ -27,6 +27,7 @@ class Courses(MethodView):
     @public
     @cached_page_view(lambda: CATALOGUE_VERSION_KEY, stale_seconds=_STALE_SECONDS)
     @blp.arguments(CoursesQuery, location="query")
+    @blp.doc(operationId="listCourses")
     @blp.response(200, CoursesPage)
     def get(self, query: dict[str, Any]) -> Page:
         """List or search courses on sale
@@ -44,20 +45,22 @@ class Courses(MethodView):
 
     @require_auth("courses:write")
     @blp.arguments(CourseFieldsSchema)
-    @blp.response(201, CourseSchema)
+    @blp.doc(operationId="createCourse")
+    @blp.response(201, CourseSchema, headers=CREATED_HEADERS)
     def post(self, fields: CourseFields) -> Response:
         """Create a course
 
         The course is a draft that only its author sees until it is published.
         """
         course = call(CreateCourse(instructor_id=current_caller().id, fields=fields))
-        return created(json_response(CachedView.from_view(course)), f"/v1/courses/{course['id']}")
+        return created(course, f"/v1/courses/{course['id']}")
 
 
 @blp.route("/me/courses/teaching")
 class OwnCourses(MethodView):
     @require_auth("courses:write")
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listOwnCourses")
     @blp.response(200, page_schema(OwnCourseItemSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's own courses

@@ -26,6 +26,7 @@ _AUTHOR_PERMISSIONS = {"courses:write", "courses:admin"}
 @blp.route("/courses/<ref>")
 class Course(MethodView):
     @public
+    @blp.doc(operationId="getCourse")
     @blp.response(200, CourseSchema)
     def get(self, ref: str) -> Response:
         """Retrieve a course
@@ -45,6 +46,7 @@ class Course(MethodView):
     @require_own_course
     @if_match
     @blp.arguments(CourseChangesSchema)
+    @blp.doc(operationId="updateCourse")
     @blp.response(200, CourseSchema)
     def patch(self, fields: CourseFields, ref: str, *, expected_version: int) -> Response:
         """Update a course
@@ -64,6 +66,7 @@ class Course(MethodView):
     @require_auth("courses:write")
     @require_own_course
     @if_match
+    @blp.doc(operationId="archiveCourse")
     @blp.response(204)
     def delete(self, ref: str, *, expected_version: int) -> None:
         """Archive a course
@@ -80,6 +83,7 @@ class Course(MethodView):
 class CoursePublish(MethodView):
     @require_auth("courses:write")
     @optional_if_match
+    @blp.doc(operationId="publishCourse")
     @blp.response(200, CourseSchema)
     def post(self, ref: str, *, expected_version: int | None) -> Response:
         """Publish a course
@@ -93,6 +97,7 @@ class CoursePublish(MethodView):
 @blp.route("/courses/<ref>/unpublish")
 class CourseUnpublish(MethodView):
     @require_auth("courses:write")
+    @blp.doc(operationId="unpublishCourse")
     @blp.response(200, CourseSchema)
     def post(self, ref: str) -> Response:
         """Unpublish a course

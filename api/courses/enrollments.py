@@ -20,6 +20,7 @@ from .schemas import AccessSchema, AnswersSchema, EnrollmentSchema, EnrollSchema
 class Enrollments(MethodView):
     @require_auth()
     @blp.arguments(EnrollSchema, required=False)
+    @blp.doc(operationId="createEnrollment")
     @blp.response(201, EnrollmentSchema)
     def post(self, fields: dict[str, Any], course_id: UUID) -> Any:
         """Create an enrollment
@@ -40,6 +41,7 @@ class QuizAttempts(MethodView):
     @require_auth()
     @require_lesson_access
     @blp.arguments(AnswersSchema)
+    @blp.doc(operationId="submitQuizAttempt")
     @blp.response(201, QuizAttemptSchema)
     def post(self, attempt: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Any:
         """Submit a quiz attempt
@@ -54,6 +56,7 @@ class QuizAttempts(MethodView):
 class OwnEnrollments(MethodView):
     @require_auth()
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listOwnEnrollments")
     @blp.response(200, page_schema(EnrollmentSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's enrollments
@@ -66,6 +69,7 @@ class OwnEnrollments(MethodView):
 @blp.route("/me/courses/<uuid:course_id>/access")
 class Access(MethodView):
     @require_auth()
+    @blp.doc(operationId="getOwnAccess")
     @blp.response(200, AccessSchema)
     def get(self, course_id: UUID) -> Any:
         """Check the caller's access to a course

@@ -8,7 +8,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import current_caller, optional_caller, public, require_auth
-from api.conditional_requests import if_match, json_response, versioned_response
+from api.conditional_requests import CREATED_HEADERS, created_response, if_match, json_response, versioned_response
 from api.rpc import call
 from core.cache import CachedView
 from models.commands import (
@@ -23,7 +23,7 @@ from models.commands import (
 )
 from models.commands.courses import LessonFields, PlannedSection
 
-from .blueprint import blp, course_caller, created, require_own_course
+from .blueprint import blp, course_caller, require_own_course
 from .schemas import (
     CourseSchema,
     LessonChangesSchema,
@@ -41,6 +41,7 @@ class Outline(MethodView):
     @require_own_course
     @if_match
     @blp.arguments(OutlineSchema)
+    @blp.doc(operationId="replaceOutline")
     @blp.response(200, CourseSchema)
     def put(self, outline: dict[str, Any], course_id: UUID, *, expected_version: int) -> Response:
         """Replace the course outline
@@ -63,14 +64,15 @@ class Sections(MethodView):
     @require_auth("courses:write")
     @require_own_course
     @blp.arguments(SectionFieldsSchema)
-    @blp.response(201, SectionSchema)
+    @blp.doc(operationId="createSection")
+    @blp.response(201, SectionSchema, headers=CREATED_HEADERS)
     def post(self, fields: dict[str, Any], course_id: UUID) -> Response:
         """Create a section
 
         The section is appended to the outline.
         """
         reply = call(AddSection(course_id=course_id, caller=course_caller(current_caller()), title=fields["title"]))
-        return created(versioned_response(reply), f"/v1/courses/{course_id}/sections/{reply['view']['id']}")
+        return created_response(versioned_response(reply), f"/v1/courses/{course_id}/sections/{reply['view']['id']}")
 
 
 @blp.route("/courses/<uuid:course_id>/sections/<uuid:section_id>")
@@ -79,6 +81,7 @@ class Section(MethodView):
     @require_own_course
     @if_match
     @blp.arguments(SectionFieldsSchema)
+    @blp.doc(operationId="updateSection")
     @blp.response(200, SectionSchema)
     def patch(self, fields: dict[str, Any], course_id: UUID, section_id: UUID, *, expected_version: int) -> Response:
         """Update a section
@@ -99,6 +102,7 @@ class Section(MethodView):
     @require_auth("courses:write")
     @require_own_course
     @if_match
+    @blp.doc(operationId="deleteSection")
     @blp.response(204)
     def delete(self, course_id: UUID, section_id: UUID, *, expected_version: int) -> Response:
         """Delete a section
@@ -121,7 +125,8 @@ class Lessons(MethodView):
     @require_auth("courses:write")
     @require_own_course
     @blp.arguments(LessonFieldsSchema)
-    @blp.response(201, LessonSchema)
+    @blp.doc(operationId="createLesson")
+    @blp.response(201, LessonSchema, headers=CREATED_HEADERS)
     def post(self, fields: dict[str, Any], course_id: UUID) -> Response:
         """Create a lesson
 
@@ -136,12 +141,14 @@ class Lessons(MethodView):
                 fields=cast("LessonFields", fields),
             )
         )
-        return created(versioned_response(reply), f"/v1/courses/{course_id}/lessons/{reply['view']['id']}")
+        return created_response(versioned_response(reply), f"/v1/courses/{course_id}/lessons/{reply['view']['id']}")
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>")
 class Lesson(MethodView):
     @public
+    @blp.doc(operationId="getLesson")
+    @blp.alt_response(409, "Problem409")
     @blp.response(200, LessonSchema)
     def get(self, course_id: UUID, lesson_id: UUID) -> Response:
         """Retrieve a lesson
@@ -160,6 +167,7 @@ class Lesson(MethodView):
     @require_own_course
     @if_match
     @blp.arguments(LessonChangesSchema)
+    @blp.doc(operationId="updateLesson")
     @blp.response(200, LessonSchema)
     def patch(self, fields: dict[str, Any], course_id: UUID, lesson_id: UUID, *, expected_version: int) -> Response:
         """Update a lesson
@@ -181,6 +189,7 @@ class Lesson(MethodView):
     @require_auth("courses:write")
     @require_own_course
     @if_match
+    @blp.doc(operationId="deleteLesson")
     @blp.response(204)
     def delete(self, course_id: UUID, lesson_id: UUID, *, expected_version: int) -> Response:
         """Delete a lesson

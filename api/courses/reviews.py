@@ -36,6 +36,7 @@ class ReviewSchema(Schema):
 class Reviews(MethodView):
     @public
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listReviews")
     @blp.response(200, page_schema(ReviewSchema))
     def get(self, query: dict[str, Any], course_id: UUID) -> Page:
         """List reviews of a course
@@ -47,6 +48,7 @@ class Reviews(MethodView):
     @require_auth()
     @require_course_access
     @blp.arguments(ReviewFieldsSchema)
+    @blp.doc(operationId="putReview")
     @blp.response(201, ReviewSchema)
     def post(self, review: dict[str, Any], course_id: UUID) -> Any:
         """Create or replace a review

@@ -6,7 +6,7 @@ import marshmallow as ma
 
 import settings
 from api.pagination import PageQuery, page_schema
-from api.schemas import Currency, Flag, Line, Money, Prose, Schema, Timestamp, Url, UtcDateTime
+from api.schemas import OPTIONAL, Currency, Flag, Line, Money, Prose, Schema, Timestamp, Url, UtcDateTime
 
 LEVELS = ("beginner", "intermediate", "advanced")
 SORTS = ("relevance", "popular", "newest", "rating", "price", "-price")
@@ -102,9 +102,12 @@ class FacetsSchema(Schema):
 class CoursesPage(page_schema(CourseItemSchema)):  # type: ignore[misc]  # made at run time
     facets = ma.fields.Nested(
         FacetsSchema,
-        metadata={"description": "Counts by value. With `q`, only the 5000 most popular matches are counted."},
+        metadata={
+            "description": "Counts by value. With `q`, only the 5000 most popular matches are counted.",
+            **OPTIONAL,
+        },
     )
-    total = ma.fields.Int(metadata={"description": "Number of matching courses. With `q`, capped at 5000."})
+    total = ma.fields.Int(metadata={"description": "Number of matching courses. With `q`, capped at 5000.", **OPTIONAL})
 
 
 # A course and its outline.
@@ -314,11 +317,25 @@ class LessonFieldsSchema(LessonChangesSchema):
     content = ma.fields.Nested(ContentSchema, required=True)
 
 
+class QuizQuestionSchema(QuestionSchema):
+    """A question as it is shown. ``correct`` is there for the course's authors only."""
+
+    correct = ma.fields.List(Slug(), metadata=OPTIONAL)
+
+
+class LessonContentSchema(Schema):
+    """``url`` of a video, ``body`` (Markdown) of a text, ``questions`` of a quiz."""
+
+    url = ma.fields.Str(metadata={"format": "uri", **OPTIONAL})
+    body = ma.fields.Str(metadata=OPTIONAL)
+    questions = ma.fields.List(ma.fields.Nested(QuizQuestionSchema), metadata=OPTIONAL)
+
+
 class LessonSchema(OutlineLessonSchema):
     """A lesson with its content."""
 
     section_id = ma.fields.UUID()
-    content = ma.fields.Nested(ContentSchema)
+    content = ma.fields.Nested(LessonContentSchema)
 
 
 # Enrollment, quiz attempts and access.

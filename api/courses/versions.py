@@ -44,6 +44,7 @@ class PrerequisitesSchema(Schema):
 class Versions(MethodView):
     @require_auth("courses:write")
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listCourseVersions")
     @blp.response(200, page_schema(CourseVersionSchema))
     def get(self, query: dict[str, Any], ref: str) -> Page:
         """List published versions of a course
@@ -56,6 +57,7 @@ class Versions(MethodView):
 
     @require_auth("courses:write")
     @optional_if_match
+    @blp.doc(operationId="createCourseVersion")
     @blp.response(201, CourseSchema)
     def post(self, ref: str, *, expected_version: int | None) -> Response:
         """Create a version
@@ -72,6 +74,7 @@ class VersionRestore(MethodView):
     @require_auth("courses:write")
     @require_own_course
     @if_match
+    @blp.doc(operationId="restoreCourseVersion")
     @blp.response(200, CourseSchema)
     def post(self, ref: str, course_version: int, *, expected_version: int) -> Response:
         """Restore a version
@@ -95,6 +98,7 @@ class Prerequisites(MethodView):
     @require_own_course
     @if_match
     @blp.arguments(PrerequisitesSchema)
+    @blp.doc(operationId="setPrerequisites")
     @blp.response(200, CourseSchema)
     def put(self, body: dict[str, Any], course_id: UUID, *, expected_version: int) -> Response:
         """Set the prerequisites of a course

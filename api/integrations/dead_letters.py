@@ -53,6 +53,7 @@ class DeadLetterReplayResultSchema(Schema):
 class DeadLetters(MethodView):
     @require_auth("ops:admin", machines=True)
     @blp.arguments(DeadLetterQuery, location="query")
+    @blp.doc(operationId="listDeadLetters")
     @blp.response(200, page_schema(DeadLetterSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List dead letters
@@ -66,6 +67,7 @@ class DeadLetters(MethodView):
 @blp.route("/dead-letters/<dead_letter_id>/replay")
 class DeadLetterReplay(MethodView):
     @require_auth("ops:admin", machines=True)
+    @blp.doc(operationId="replayDeadLetter")
     @blp.response(200, DeadLetterReplayResultSchema)
     def post(self, dead_letter_id: str) -> Any:
         """Replay dead letters

@@ -8,7 +8,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import require_auth
-from api.conditional_requests import if_match, json_response, require_existing
+from api.conditional_requests import CREATED_HEADERS, created, if_match, json_response, require_existing
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Flag, Prose, Schema, Timestamp, Url, UtcDateTime
@@ -126,6 +126,7 @@ class WebhookTestResultSchema(Schema):
 class Endpoints(MethodView):
     @require_auth("ops:admin", machines=True)
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listWebhookEndpoints")
     @blp.response(200, page_schema(WebhookEndpointSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List webhook endpoints
@@ -136,22 +137,25 @@ class Endpoints(MethodView):
 
     @require_auth("ops:admin", machines=True, returns_secret=True)
     @blp.arguments(WebhookEndpointFieldsSchema)
-    @blp.response(201, WebhookEndpointWithSecretSchema)
-    def post(self, fields: dict[str, Any]) -> Any:
+    @blp.doc(operationId="createWebhookEndpoint")
+    @blp.response(201, WebhookEndpointWithSecretSchema, headers=CREATED_HEADERS)
+    def post(self, fields: dict[str, Any]) -> Response:
         """Create a webhook endpoint
 
         Events are sent to its URL. The signing secret is only returned here.
         """
-        return call(
+        view = call(
             CreateEndpoint(
                 url=fields["url"], description=fields.get("description", ""), event_types=fields.get("event_types", [])
             )
         )
+        return created(view, f"/v1/webhook-endpoints/{view['id']}")
 
 
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>")
 class Endpoint(MethodView):
     @require_auth("ops:admin", machines=True)
+    @blp.doc(operationId="getWebhookEndpoint")
     @blp.response(200, WebhookEndpointSchema)
     def get(self, endpoint_id: UUID) -> Response:
         """Retrieve a webhook endpoint"""
@@ -161,6 +165,7 @@ class Endpoint(MethodView):
     @require_existing(ShowEndpoint)
     @if_match
     @blp.arguments(WebhookEndpointChangesSchema)
+    @blp.doc(operationId="updateWebhookEndpoint")
     @blp.response(200, WebhookEndpointSchema)
     def patch(self, changes: dict[str, Any], endpoint_id: UUID, *, expected_version: int) -> Response:
         """Update a webhook endpoint
@@ -171,6 +176,7 @@ class Endpoint(MethodView):
         return json_response(CachedView.from_view(changed))
 
     @require_auth("ops:admin", machines=True)
+    @blp.doc(operationId="deleteWebhookEndpoint")
     @blp.response(204)
     def delete(self, endpoint_id: UUID) -> None:
         """Delete a webhook endpoint
@@ -183,6 +189,7 @@ class Endpoint(MethodView):
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>/rotate-secret")
 class SecretRotation(MethodView):
     @require_auth("ops:admin", machines=True, returns_secret=True)
+    @blp.doc(operationId="rotateWebhookSecret")
     @blp.response(200, WebhookEndpointWithSecretSchema)
     def post(self, endpoint_id: UUID) -> Any:
         """Rotate the signing secret
@@ -195,6 +202,7 @@ class SecretRotation(MethodView):
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>/test")
 class EndpointTest(MethodView):
     @require_auth("ops:admin", machines=True)
+    @blp.doc(operationId="testWebhookEndpoint")
     @blp.response(200, WebhookTestResultSchema)
     def post(self, endpoint_id: UUID) -> Any:
         """Send a test webhook
@@ -208,6 +216,7 @@ class EndpointTest(MethodView):
 class EndpointReplay(MethodView):
     @require_auth("ops:admin", machines=True)
     @blp.arguments(ReplayRequestSchema)
+    @blp.doc(operationId="replayEvents")
     @blp.response(200, ReplayScheduledSchema)
     def post(self, replay: dict[str, Any], endpoint_id: UUID) -> Any:
         """Replay events to a webhook endpoint
@@ -228,6 +237,7 @@ class EndpointReplay(MethodView):
 class Deliveries(MethodView):
     @require_auth("ops:admin", machines=True)
     @blp.arguments(DeliveryQuery, location="query")
+    @blp.doc(operationId="listWebhookDeliveries")
     @blp.response(200, page_schema(WebhookDeliverySchema))
     def get(self, query: dict[str, Any], endpoint_id: UUID) -> Page:
         """List webhook deliveries
@@ -240,6 +250,7 @@ class Deliveries(MethodView):
 @blp.route("/webhook-endpoints/<uuid:endpoint_id>/deliveries/<uuid:delivery_id>/replay")
 class DeliveryReplay(MethodView):
     @require_auth("ops:admin", machines=True)
+    @blp.doc(operationId="resendWebhookDelivery")
     @blp.response(200, WebhookDeliverySchema)
     def post(self, endpoint_id: UUID, delivery_id: UUID) -> Any:
         """Resend a webhook delivery

@@ -39,6 +39,7 @@ class ReleasedSchema(Schema):
 class QuarantinedEvents(MethodView):
     @require_auth("ops:admin", machines=True)
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listQuarantinedEvents")
     @blp.response(200, page_schema(QuarantinedEventSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List quarantined events
@@ -52,6 +53,7 @@ class QuarantinedEvents(MethodView):
 @blp.route("/quarantined-events/<event_id>/release")
 class QuarantinedEventRelease(MethodView):
     @require_auth("ops:admin", machines=True)
+    @blp.doc(operationId="releaseQuarantinedEvent")
     @blp.response(200, ReleasedSchema)
     def post(self, event_id: str) -> Any:
         """Release a quarantined event

@@ -42,6 +42,7 @@ class StaffActionSchema(Schema):
 class StaffActions(MethodView):
     @require_auth("ops:admin", machines=True)
     @blp.arguments(StaffActionQuery, location="query")
+    @blp.doc(operationId="listStaffActions")
     @blp.response(200, page_schema(StaffActionSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List actions of staff

@@ -47,6 +47,7 @@ class NotificationDeliveryQuery(PageQuery):
 class NotificationDeliveries(MethodView):
     @require_auth("notifications:admin")
     @blp.arguments(NotificationDeliveryQuery, location="query")
+    @blp.doc(operationId="listNotifications")
     @blp.response(200, page_schema(NotificationDeliverySchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List notifications of all users
@@ -60,6 +61,7 @@ class NotificationDeliveries(MethodView):
 @blp.route("/notifications/<uuid:notification_id>/replay")
 class NotificationReplay(MethodView):
     @require_auth("notifications:admin")
+    @blp.doc(operationId="resendNotification")
     @blp.response(200, NotificationDeliverySchema)
     def post(self, notification_id: UUID) -> Any:
         """Resend a notification

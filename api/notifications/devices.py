@@ -67,6 +67,7 @@ class DevicesSchema(page_schema(DeviceSchema)):  # type: ignore[misc]  # made at
 class Devices(MethodView):
     @require_auth()
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listOwnDevices")
     @blp.response(200, DevicesSchema)
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's devices
@@ -79,6 +80,7 @@ class Devices(MethodView):
 
     @require_auth()
     @blp.arguments(NewDeviceSchema)
+    @blp.doc(operationId="registerDevice")
     @blp.response(201, DeviceSchema)
     def post(self, device: dict[str, Any]) -> Any:
         """Register a device
@@ -97,6 +99,7 @@ class Devices(MethodView):
 @blp.route("/me/devices/<uuid:device_id>")
 class Device(MethodView):
     @require_auth()
+    @blp.doc(operationId="deleteDevice")
     @blp.response(204)
     def delete(self, device_id: UUID) -> None:
         """Delete a device

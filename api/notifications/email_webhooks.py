@@ -21,6 +21,7 @@ _SIGNATURE_HEADERS = ("webhook-id", "webhook-timestamp", "webhook-signature")
 @blp.route("/webhooks/email")
 class EmailWebhook(MethodView):
     @raw_webhook
+    @blp.doc(operationId="receiveEmailWebhook")
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Receive an e-mail provider webhook

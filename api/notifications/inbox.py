@@ -44,6 +44,7 @@ class UnreadCountSchema(Schema):
 class Inbox(MethodView):
     @require_auth()
     @blp.arguments(InboxQuery, location="query")
+    @blp.doc(operationId="listOwnNotifications")
     @blp.response(200, page_schema(NotificationSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's notifications
@@ -57,6 +58,7 @@ class Inbox(MethodView):
 class UnreadCount(MethodView):
     @require_auth()
     @cached_page_view(lambda: notifications_version_key(current_caller().id))
+    @blp.doc(operationId="countUnreadNotifications")
     @blp.response(200, UnreadCountSchema)
     def get(self) -> Any:
         """Count unread notifications"""
@@ -66,6 +68,7 @@ class UnreadCount(MethodView):
 @blp.route("/me/notifications/read-all")
 class AllNotificationsRead(MethodView):
     @require_auth()
+    @blp.doc(operationId="markAllNotificationsRead")
     @blp.response(200, UnreadCountSchema)
     def post(self) -> Any:
         """Mark all notifications as read"""
@@ -75,6 +78,7 @@ class AllNotificationsRead(MethodView):
 @blp.route("/me/notifications/<uuid:notification_id>/read")
 class NotificationRead(MethodView):
     @require_auth()
+    @blp.doc(operationId="markNotificationRead")
     @blp.response(200, NotificationSchema)
     def post(self, notification_id: UUID) -> Any:
         """Mark a notification as read
@@ -87,6 +91,7 @@ class NotificationRead(MethodView):
 @blp.route("/me/notifications/<uuid:notification_id>/archive")
 class Archive(MethodView):
     @require_auth()
+    @blp.doc(operationId="archiveNotification")
     @blp.response(200, NotificationSchema)
     def post(self, notification_id: UUID) -> Any:
         """Archive a notification
@@ -99,6 +104,7 @@ class Archive(MethodView):
 @blp.route("/me/notifications/stream")
 class NotificationStream(MethodView):
     @require_auth()
+    @blp.doc(operationId="streamNotifications")
     @blp.response(307)
     def get(self) -> BaseResponse:
         """Stream notifications

@@ -58,6 +58,7 @@ class PreferencesSchema(Schema):
 @blp.route("/me/notification-preferences")
 class Preferences(MethodView):
     @require_auth()
+    @blp.doc(operationId="getNotificationPreferences")
     @blp.response(200, PreferencesSchema)
     def get(self) -> Response:
         """Retrieve notification preferences"""
@@ -66,6 +67,7 @@ class Preferences(MethodView):
     @require_auth()
     @if_match
     @blp.arguments(PreferencesSchema)
+    @blp.doc(operationId="replaceNotificationPreferences")
     @blp.response(200, PreferencesSchema)
     def put(self, preferences: dict[str, Any], *, expected_version: int) -> Response:
         """Replace notification preferences"""

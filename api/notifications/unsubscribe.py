@@ -40,6 +40,7 @@ class UnsubscriptionSchema(Schema):
 @blp.route("/unsubscribe/<token>")
 class Unsubscription(MethodView):
     @public
+    @blp.doc(operationId="showUnsubscribePage")
     @blp.response(200, {"type": "string"}, content_type="text/html")
     def get(self, token: str) -> Response:
         """Show the unsubscribe page
@@ -49,6 +50,7 @@ class Unsubscription(MethodView):
         return _html_page(call(ShowUnsubscription(token=token)))
 
     @raw_webhook
+    @blp.doc(operationId="unsubscribe")
     @blp.response(200, UnsubscriptionSchema)
     def post(self, token: str) -> Response:
         """Unsubscribe

@@ -8,7 +8,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import public, require_auth
-from api.conditional_requests import if_match, json_response, require_existing
+from api.conditional_requests import CREATED_HEADERS, created, if_match, json_response, require_existing
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Flag, Line, Money, Schema
@@ -58,6 +58,7 @@ class BundleSchema(Schema):
 class Bundles(MethodView):
     @public
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listBundles")
     @blp.response(200, page_schema(BundleSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List bundles on sale
@@ -68,18 +69,21 @@ class Bundles(MethodView):
 
     @require_auth("payments:admin")
     @blp.arguments(BundleRequestSchema)
-    @blp.response(201, BundleSchema)
-    def post(self, bundle: dict[str, Any]) -> Any:
+    @blp.doc(operationId="createBundle")
+    @blp.response(201, BundleSchema, headers=CREATED_HEADERS)
+    def post(self, bundle: dict[str, Any]) -> Response:
         """Create a bundle
 
         A bundle sells several courses at one price.
         """
-        return call(CreateBundle(fields=_flatten_price(bundle)))
+        view = call(CreateBundle(fields=_flatten_price(bundle)))
+        return created(view, f"/v1/bundles/{view['id']}")
 
 
 @blp.route("/bundles/<uuid:bundle_id>")
 class Bundle(MethodView):
     @public
+    @blp.doc(operationId="getBundle")
     @blp.response(200, BundleSchema)
     def get(self, bundle_id: UUID) -> Response:
         """Retrieve a bundle
@@ -92,6 +96,7 @@ class Bundle(MethodView):
     @require_existing(ShowBundle, for_staff=True)
     @if_match
     @blp.arguments(BundleChangesSchema)
+    @blp.doc(operationId="updateBundle")
     @blp.response(200, BundleSchema)
     def patch(self, changes: dict[str, Any], bundle_id: UUID, *, expected_version: int) -> Response:
         """Update a bundle

@@ -52,7 +52,7 @@ class CheckoutSchema(Schema):
     )
     amount_minor = ma.fields.Int()
     currency = ma.fields.Str()
-    redirect_url = ma.fields.Url(allow_none=True)
+    redirect_url = ma.fields.Str(allow_none=True, metadata={"format": "uri"})
     expires_at = Timestamp(allow_none=True)
 
 
@@ -60,6 +60,7 @@ class CheckoutSchema(Schema):
 class Checkouts(MethodView):
     @require_auth(idempotency_key=True, limit=PAYMENT)
     @blp.arguments(CheckoutRequestSchema)
+    @blp.doc(operationId="createCheckout")
     @blp.response(201, CheckoutSchema)
     def post(self, checkout: dict[str, Any]) -> Any:
         """Create a checkout session
@@ -85,6 +86,7 @@ class Checkouts(MethodView):
 @blp.route("/checkouts/<uuid:checkout_id>/sync")
 class CheckoutSync(MethodView):
     @require_auth(limit=PAYMENT)
+    @blp.doc(operationId="syncCheckout")
     @blp.response(200, OrderSchema)
     def post(self, checkout_id: UUID) -> Any:
         """Sync a checkout session

@@ -9,7 +9,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import require_auth
-from api.conditional_requests import if_match, json_response, require_existing
+from api.conditional_requests import CREATED_HEADERS, created, if_match, json_response, require_existing
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Currency, Schema, Timestamp, UtcDateTime
@@ -80,6 +80,7 @@ class CouponSchema(Schema):
 class Coupons(MethodView):
     @require_auth("payments:admin")
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listCoupons")
     @blp.response(200, page_schema(CouponSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List coupons
@@ -90,22 +91,25 @@ class Coupons(MethodView):
 
     @require_auth("payments:admin")
     @blp.arguments(CouponTermsSchema)
-    @blp.response(201, CouponSchema)
-    def post(self, coupon: dict[str, Any]) -> Any:
+    @blp.doc(operationId="createCoupon")
+    @blp.response(201, CouponSchema, headers=CREATED_HEADERS)
+    def post(self, coupon: dict[str, Any]) -> Response:
         """Create a coupon
 
         Coupon codes are not case-sensitive.
         """
-        return call(
+        view = call(
             CreateCoupon(
                 terms=msgspec.convert(msgspec.to_builtins({**coupon, "code": coupon["code"].upper()}), CouponTerms)
             )
         )
+        return created(view, f"/v1/coupons/{view['id']}")
 
 
 @blp.route("/coupons/<uuid:coupon_id>")
 class Coupon(MethodView):
     @require_auth("payments:admin")
+    @blp.doc(operationId="getCoupon")
     @blp.response(200, CouponSchema)
     def get(self, coupon_id: UUID) -> Response:
         """Retrieve a coupon"""
@@ -115,6 +119,7 @@ class Coupon(MethodView):
     @require_existing(ShowCoupon)
     @if_match
     @blp.arguments(CouponLimitsSchema)
+    @blp.doc(operationId="updateCoupon")
     @blp.response(200, CouponSchema)
     def patch(self, limits: dict[str, Any], coupon_id: UUID, *, expected_version: int) -> Response:
         """Update a coupon

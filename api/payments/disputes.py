@@ -47,6 +47,7 @@ class DisputeSchema(Schema):
 class Disputes(MethodView):
     @require_auth("payments:read")
     @blp.arguments(DisputesQuery, location="query")
+    @blp.doc(operationId="listDisputes")
     @blp.response(200, page_schema(DisputeSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List disputes

@@ -65,6 +65,7 @@ class ReconciliationSchema(Schema):
 class LedgerAccounts(MethodView):
     @require_auth("payments:admin")
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listLedgerAccounts")
     @blp.response(200, page_schema(LedgerAccountSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List ledger accounts
@@ -78,6 +79,7 @@ class LedgerAccounts(MethodView):
 class LedgerEntries(MethodView):
     @require_auth("payments:admin")
     @blp.arguments(LedgerEntriesQuery, location="query")
+    @blp.doc(operationId="listLedgerEntries")
     @blp.response(200, page_schema(LedgerEntrySchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List ledger entries
@@ -91,6 +93,7 @@ class LedgerEntries(MethodView):
 class ReconciliationReports(MethodView):
     @require_auth("payments:admin")
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listReconciliationReports")
     @blp.response(200, page_schema(ReconciliationSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List reconciliation reports

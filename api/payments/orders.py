@@ -60,6 +60,7 @@ class OrderHistoryEntrySchema(Schema):
 class Orders(MethodView):
     @require_auth()
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listOwnOrders")
     @blp.response(200, page_schema(OrderSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's orders
@@ -72,6 +73,7 @@ class Orders(MethodView):
 @blp.route("/orders/<uuid:order_id>")
 class Order(MethodView):
     @require_auth()
+    @blp.doc(operationId="getOrder")
     @blp.response(200, OrderSchema)
     def get(self, order_id: UUID) -> Response:
         """Retrieve an order
@@ -85,6 +87,7 @@ class Order(MethodView):
 class OrderTimeline(MethodView):
     @require_auth()
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listOrderHistory")
     @blp.response(200, page_schema(OrderHistoryEntrySchema))
     def get(self, query: dict[str, Any], order_id: UUID) -> Page:
         """List the history of an order
@@ -97,6 +100,7 @@ class OrderTimeline(MethodView):
 @blp.route("/orders/<uuid:order_id>/cancel")
 class OrderCancellation(MethodView):
     @require_auth(limit=PAYMENT)
+    @blp.doc(operationId="cancelOrder")
     @blp.response(200, OrderSchema)
     def post(self, order_id: UUID) -> Any:
         """Cancel an order

@@ -8,7 +8,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import public, require_auth
-from api.conditional_requests import if_match, json_response, require_existing
+from api.conditional_requests import CREATED_HEADERS, created, if_match, json_response, require_existing
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Flag, Line, Money, Schema
@@ -56,6 +56,7 @@ class PlanSchema(Schema):
 class Plans(MethodView):
     @public
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listPlans")
     @blp.response(200, page_schema(PlanSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List plans on sale"""
@@ -63,19 +64,22 @@ class Plans(MethodView):
 
     @require_auth("payments:admin")
     @blp.arguments(PlanRequestSchema)
-    @blp.response(201, PlanSchema)
-    def post(self, plan: dict[str, Any]) -> Any:
+    @blp.doc(operationId="createPlan")
+    @blp.response(201, PlanSchema, headers=CREATED_HEADERS)
+    def post(self, plan: dict[str, Any]) -> Response:
         """Create a plan
 
         A plan gives access to its courses for a monthly or yearly price.
         """
         price = plan.pop("price")
-        return call(CreatePlan(**plan, **price))
+        view = call(CreatePlan(**plan, **price))
+        return created(view, f"/v1/plans/{view['id']}")
 
 
 @blp.route("/plans/<uuid:plan_id>")
 class Plan(MethodView):
     @public
+    @blp.doc(operationId="getPlan")
     @blp.response(200, PlanSchema)
     def get(self, plan_id: UUID) -> Response:
         """Retrieve a plan
@@ -88,6 +92,7 @@ class Plan(MethodView):
     @require_existing(ShowPlan, for_staff=True)
     @if_match
     @blp.arguments(PlanChangeSchema)
+    @blp.doc(operationId="updatePlan")
     @blp.response(200, PlanSchema)
     def patch(self, changes: dict[str, Any], plan_id: UUID, *, expected_version: int) -> Response:
         """Update a plan

@@ -69,6 +69,7 @@ RefundPage = page_schema(RefundSchema)
 class Refunds(MethodView):
     @require_auth("payments:refund", idempotency_key=True, limit=PAYMENT)
     @blp.arguments(RefundRequestSchema)
+    @blp.doc(operationId="createRefund")
     @blp.response(201, RefundSchema)
     def post(self, refund: dict[str, Any], order_id: UUID) -> Any:
         """Create a refund
@@ -89,6 +90,7 @@ class Refunds(MethodView):
 
     @require_auth()
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listOrderRefunds")
     @blp.response(200, RefundPage)
     def get(self, query: dict[str, Any], order_id: UUID) -> Page:
         """List refunds of an order

@@ -117,6 +117,7 @@ class DisputeResolutionSchema(RefundResolutionSchema):
 class Payments(MethodView):
     @require_auth("payments:read")
     @blp.arguments(PaymentsQuery, location="query")
+    @blp.doc(operationId="listPayments")
     @blp.response(200, page_schema(PaymentSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List payments
@@ -129,6 +130,7 @@ class Payments(MethodView):
 @blp.route("/payments/<uuid:payment_id>")
 class Payment(MethodView):
     @require_auth("payments:read")
+    @blp.doc(operationId="getPayment")
     @blp.response(200, PaymentDetailsSchema)
     def get(self, payment_id: UUID) -> Any:
         """Retrieve a payment
@@ -142,6 +144,7 @@ class Payment(MethodView):
 class PaymentResolution(MethodView):
     @require_auth("payments:refund", idempotency_key=True, limit=PAYMENT)
     @blp.arguments(PaymentResolutionSchema)
+    @blp.doc(operationId="resolvePayment")
     @blp.response(200, PaymentDetailsSchema)
     def post(self, resolution: dict[str, Any], payment_id: UUID) -> Any:
         """Resolve a payment in review
@@ -155,6 +158,7 @@ class PaymentResolution(MethodView):
 class AllRefunds(MethodView):
     @require_auth("payments:read")
     @blp.arguments(RefundsQuery, location="query")
+    @blp.doc(operationId="listRefunds")
     @blp.response(200, RefundPage)
     def get(self, query: dict[str, Any]) -> Page:
         """List all refunds
@@ -168,6 +172,7 @@ class AllRefunds(MethodView):
 class RefundResolution(MethodView):
     @require_auth("payments:refund", idempotency_key=True, limit=PAYMENT)
     @blp.arguments(RefundResolutionSchema)
+    @blp.doc(operationId="resolveRefund")
     @blp.response(200, RefundSchema)
     def post(self, resolution: dict[str, Any], refund_id: UUID) -> Any:
         """Resolve a refund in review
@@ -181,6 +186,7 @@ class RefundResolution(MethodView):
 class DisputeResolution(MethodView):
     @require_auth("payments:refund", idempotency_key=True, limit=PAYMENT)
     @blp.arguments(DisputeResolutionSchema)
+    @blp.doc(operationId="resolveDispute")
     @blp.response(200, DisputeSchema)
     def post(self, resolution: dict[str, Any], dispute_id: UUID) -> Any:
         """Resolve a dispute in review

@@ -8,7 +8,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import current_caller, require_auth
-from api.conditional_requests import json_response
+from api.conditional_requests import CREATED_HEADERS, created, json_response
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rate_limits import PAYMENT
 from api.rpc import call
@@ -55,14 +55,15 @@ class PlanSubscriptionSchema(Schema):
 class Subscriptions(MethodView):
     @require_auth(idempotency_key=True, limit=PAYMENT)
     @blp.arguments(PlanSubscriptionRequestSchema)
-    @blp.response(201, PlanSubscriptionSchema)
-    def post(self, body: dict[str, Any]) -> Any:
+    @blp.doc(operationId="createSubscription")
+    @blp.response(201, PlanSubscriptionSchema, headers=CREATED_HEADERS)
+    def post(self, body: dict[str, Any]) -> Response:
         """Create a subscription
 
         Charges the caller's saved payment method or starts a trial. With neither, create a checkout session with
         `plan_id` instead.
         """
-        return call(
+        view = call(
             StartSubscription(
                 user_id=current_caller().id,
                 plan_id=body["plan_id"],
@@ -70,12 +71,14 @@ class Subscriptions(MethodView):
                 receipt_email=body.get("receipt_email") or current_caller().email,
             )
         )
+        return created(view, f"/v1/subscriptions/{view['id']}")
 
 
 @blp.route("/me/subscriptions")
 class OwnSubscriptions(MethodView):
     @require_auth()
     @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listOwnSubscriptions")
     @blp.response(200, page_schema(PlanSubscriptionSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's subscriptions
@@ -88,6 +91,7 @@ class OwnSubscriptions(MethodView):
 @blp.route("/subscriptions/<uuid:subscription_id>")
 class Subscription(MethodView):
     @require_auth()
+    @blp.doc(operationId="getSubscription")
     @blp.response(200, PlanSubscriptionSchema)
     def get(self, subscription_id: UUID) -> Response:
         """Retrieve a subscription
@@ -101,6 +105,7 @@ class Subscription(MethodView):
 @blp.route("/subscriptions/<uuid:subscription_id>/cancel")
 class SubscriptionCancellation(MethodView):
     @require_auth()
+    @blp.doc(operationId="cancelSubscription")
     @blp.response(200, PlanSubscriptionSchema)
     def post(self, subscription_id: UUID) -> Any:
         """Cancel a subscription

@@ -22,6 +22,7 @@ from .blueprint import blp
 @blp.route("/webhooks/stripe")
 class StripeWebhook(MethodView):
     @raw_webhook
+    @blp.doc(operationId="receiveStripeWebhook")
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Receive a Stripe webhook
@@ -39,6 +40,7 @@ class StripeWebhook(MethodView):
 @blp.route("/webhooks/yookassa")
 class YooKassaWebhook(MethodView):
     @raw_webhook
+    @blp.doc(operationId="receiveYookassaWebhook")
     @blp.response(200, WebhookReceivedSchema)
     def post(self) -> Any:
         """Receive a YooKassa webhook

@@ -13,23 +13,23 @@ from .test_contract import PERMISSIONS
 
 # Examples that would change the shared catalogue or cannot be sent as they are.
 EXCLUDED = {
-    "post_coupons": "the code is in use after the first run; tested by test_coupons.py",
-    "delete_me": "it ends the account; tested by test_erasure.py",
-    "delete_courses_ref": "the course is archived for good",
-    "post_courses_ref_unpublish": "other tests use the course",
-    "post_courses_ref_publish": "other tests use its first version",
-    "post_courses_ref_versions": "the same",
-    "post_courses_ref_versions_course_version_restore": "it would undo what another example has done",
-    "put_courses_course_id_outline": "it lists all lessons, and another example adds one",
-    "delete_courses_course_id_sections_section_id": "the section has lessons: 409",
-    "delete_courses_course_id_lessons_lesson_id": "other examples use the lesson",
-    "post_courses_course_id_lessons_lesson_id_attempts": "the lesson is no quiz: 409",
-    "post_webhook_endpoints": "the host name is resolved, and tests have no network",
-    "post_subscriptions": "it needs a payment method from an earlier checkout: 409",
-    "get_me_notifications_stream": "it redirects to a stream, which does not end",
-    "get_me_export": "404 until an export is complete",
+    "createCoupon": "the code is in use after the first run; tested by test_coupons.py",
+    "eraseAccount": "it ends the account; tested by test_erasure.py",
+    "archiveCourse": "the course is archived for good",
+    "unpublishCourse": "other tests use the course",
+    "publishCourse": "other tests use its first version",
+    "createCourseVersion": "the same",
+    "restoreCourseVersion": "it would undo what another example has done",
+    "replaceOutline": "it lists all lessons, and another example adds one",
+    "deleteSection": "the section has lessons: 409",
+    "deleteLesson": "other examples use the lesson",
+    "submitQuizAttempt": "the lesson is no quiz: 409",
+    "createWebhookEndpoint": "the host name is resolved, and tests have no network",
+    "createSubscription": "it needs a payment method from an earlier checkout: 409",
+    "streamNotifications": "it redirects to a stream, which does not end",
+    "getDataExport": "404 until an export is complete",
 }
-FIRST = "post_courses_course_id_enrollments"  # the other examples need the enrolment
+FIRST = "createEnrollment"  # the other examples need the enrolment
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

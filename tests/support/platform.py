@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from json import dumps as json_encoded
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import requests
@@ -18,6 +19,7 @@ from ops.dev.readiness import is_ok
 from ops.dev.stack import Stack
 from tests.support import environment
 from tests.support.databases import Database
+from tests.support.openapi import assert_documented
 from tests.support.polling import eventually
 
 _PASSWORD = "demo"  # the fake accepts it for every user
@@ -57,7 +59,9 @@ class Person:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if self.token:
             named.setdefault("Authorization", f"Bearer {self.token}")
-        return requests.request(method, self.url + path, json=json, headers=named, timeout=30)
+        response = requests.request(method, self.url + path, json=json, headers=named, timeout=30)
+        assert_documented(method, urlsplit(path).path, response.status_code, response.headers, response.content)
+        return response
 
 
 class Platform:

@@ -1,7 +1,10 @@
 """The committed OpenAPI documents match the routes."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import marshmallow as ma
@@ -9,12 +12,15 @@ import pytest
 
 from api import openapi_examples
 from api.schemas import Flag, Prose
+from models.events import all_event_types
 from ops import generate_openapi
 from ops.dev.seed import id_of
 from tests.integration.api.test_policies import ROUTES
 from tests.support.gateway import gateway
 
 DOCUMENT = json.loads(generate_openapi.OPENAPI.read_text())
+# The generator of the client calls ruff.
+PATH_OF_TOOLS = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 OPERATIONS = {
     (method.upper(), path): operation
     for path, operations in DOCUMENT["paths"].items()
@@ -47,10 +53,59 @@ def test_every_route_is_documented_with_its_policy():
             assert {"401", "403", "422", "429", "503", "504"} <= set(operation["responses"])
 
 
-def test_operation_ids_are_unique():
+def test_every_operation_has_a_name_of_its_own():
     names = [operation["operationId"] for operation in OPERATIONS.values()]
 
     assert len(names) == len(set(names))
+    assert not [name for name in names if not re.fullmatch(r"[a-z]+([A-Z0-9][a-z0-9]+)+|unsubscribe", name)]
+
+
+def test_response_fields_are_required_and_may_be_added():
+    closed = {
+        name
+        for operation in OPERATIONS.values()
+        for response in operation["responses"].values()
+        for content in response.get("content", {}).values()
+        if (name := content["schema"].get("$ref", "").rpartition("/")[2])
+        and (DOCUMENT["components"]["schemas"][name].get("additionalProperties") is False)
+    }
+
+    assert closed == {"Preferences"}  # also a request body
+    assert set(DOCUMENT["components"]["schemas"]["FieldError"]["required"]) == {"detail"}
+    assert "facets" not in DOCUMENT["components"]["schemas"]["CoursesPage"]["required"]
+
+
+def test_events_are_typed():
+    event = DOCUMENT["components"]["schemas"]["Event"]
+
+    assert set(event["discriminator"]["mapping"]) == {each.type for each in all_event_types()}
+    assert {each["$ref"] for each in event["oneOf"]} == set(event["discriminator"]["mapping"].values())
+
+
+def test_python_client_is_generated_without_warnings(tmp_path: Path):
+    command = [
+        *(sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none", "--fail-on-warning"),
+        *("--path", generate_openapi.OPENAPI, "--output-path", tmp_path / "client"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=PATH_OF_TOOLS)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.stem for path in (tmp_path / "client" / "api").glob("*/*.py")} >= {
+        "complete_lesson",
+        "create_checkout",
+    }
+
+
+def test_models_are_generated_without_warnings(tmp_path: Path):
+    command = [
+        *(sys.executable, "-m", "datamodel_code_generator", "--input-file-type", "openapi", "--formatters", "builtin"),
+        *("--output-model-type", "msgspec.Struct", "--input", generate_openapi.OPENAPI),
+        *("--output", tmp_path / "models.py"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=PATH_OF_TOOLS)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    subprocess.run([sys.executable, tmp_path / "models.py"], check=True)
 
 
 def test_idempotency_key_is_documented_per_command():
