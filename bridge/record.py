@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -23,6 +23,7 @@ class Record:
     key: str
     headers: dict[str, str]
     value: msgspec.Raw  # unparsed JSON
+    received_at: float = field(default_factory=time.monotonic)
 
     @property
     def event_id(self) -> str:

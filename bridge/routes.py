@@ -52,6 +52,16 @@ ROUTES = {
     for event in all_event_types()
 }
 
+# Handlers that neither give access nor show users what they did: the log of integrators, notifications, statistics.
+# Their events may wait for others.
+_GATHERING_SERVICES = {"integrations", "notifications"}
+_GATHERING_HANDLERS = {"payments.record_access_granted"}
+
+
+def is_urgent(handler: str) -> bool:
+    """Return whether an event for ``handler`` is sent at once instead of waiting for others to share its message."""
+    return handler not in _GATHERING_HANDLERS and handler.partition(".")[0] not in _GATHERING_SERVICES
+
 
 def producers_of(type_: str) -> tuple[str, ...]:
     """Return the services that publish events of ``type_``, each on its own topic."""

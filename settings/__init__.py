@@ -158,6 +158,9 @@ AUDIT_EVERY_SECONDS = read.number("AUDIT_EVERY_SECONDS", 60)
 EVENT_MESSAGES_IN_FLIGHT = read.number("EVENT_MESSAGES_IN_FLIGHT", 6)
 # Events of different keys that one message may carry. A worker handles them in one transaction.
 EVENTS_PER_MESSAGE = read.number("EVENTS_PER_MESSAGE", 16)
+# How long an event waits for others to share its message, if its handlers are not urgent (bridge/routes.py). 0: not at
+# all. The wait begins when the bridge receives the event.
+EVENT_GATHER_MS = read.number("EVENT_GATHER_MS", 250)
 # How long an event is retried after transient errors before it becomes a dead letter, which can be replayed.
 EVENT_WAIT_SECONDS = read.number("EVENT_WAIT_SECONDS", 3600)
 

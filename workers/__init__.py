@@ -11,10 +11,11 @@ from .runtime import event_messages, watchdog
 from .runtime.jobs import job
 from .runtime.metrics import database_metric
 from .runtime.projections import projection
-from .runtime.tasks import task
+from .runtime.tasks import batch_handler, task
 
 # These modules have the tasks of every service; importing them registers the tasks.
 __all__ = [
+    "batch_handler",
     "database_metric",
     "dead_letters",
     "event_messages",

@@ -96,13 +96,16 @@ class Dispatcher(threading.Thread):
         pending.parked = self._dead_letters.is_blocked(handler, record.key)
         self._park_or_queue(pending)
 
-    def send_ready(self, service: str) -> None:
-        """Send the events of ``service`` that are ready, up to EVENT_MESSAGES_IN_FLIGHT messages.
+    def send_ready(self, service: str, *, all_are_due: bool = False) -> None:
+        """Send the events of ``service`` that are due, up to EVENT_MESSAGES_IN_FLIGHT messages.
 
-        Bounded, because the caller may be a consumer's thread, which must not send for all others without end.
+        With ``all_are_due``, no event waits for others to share its message. Bounded, because the caller may be a
+        consumer's thread, which must not send for all others without end.
         """
         for _ in range(settings.EVENT_MESSAGES_IN_FLIGHT):
             with self._lock:
+                if all_are_due:
+                    self._outbound[service].end_waiting()
                 message = self._outbound[service].take()
             if message is None:
                 return
@@ -112,6 +115,11 @@ class Dispatcher(threading.Thread):
                 with self._lock:
                     self._outbound[service].put_back(message, pause_seconds=QUEUE_PAUSE_SECONDS)
                 return
+
+    def seconds_until_due(self, service: str) -> float:
+        """Return after how many seconds ``send_ready`` has something to send; infinity if a reply must come first."""
+        with self._lock:
+            return self._outbound[service].seconds_until_due()
 
     def discard_unsent(self, service: str, partitions: Iterable[Partition]) -> list[Record]:
         """Discard unsent events of revoked partitions and return them. Events in flight stay until their reply."""

@@ -1,5 +1,6 @@
 """The events that the bridge holds for one service: ready to be sent, in flight, or waiting for a retry."""
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import settings
 from bridge.record import Record, is_fresh
+from bridge.routes import is_urgent
 
 _OLD_EVERY = 4  # while both kinds wait, every fourth message has old events, so that old ones make progress
 MESSAGE_MAX_BYTES = 256 * 2**10  # of the events that are sent together
@@ -61,6 +63,14 @@ class Pending:
         was_tried = self.attempt > 1 or self.consecutive_refusals > 0
         return was_tried or self.record.type in SENT_ALONE or self.record.size > MESSAGE_MAX_BYTES
 
+    @property
+    def due_at(self) -> float:
+        """Return the monotonic time at which the event must be sent, even if no other shares its message."""
+        if self.is_sent_alone or is_urgent(self.handler):
+            return 0.0
+        # Since its arrival: an event that waited for an earlier one of its key does not wait a second time.
+        return self.record.received_at + settings.EVENT_GATHER_MS / 1000
+
     def mark_sent(self, message_id: str, sent_with: int) -> None:
         self.state = State.IN_FLIGHT
         self.message_id, self.sent_with = message_id, sent_with
@@ -86,12 +96,13 @@ class Outbound:
 
     At most EVENT_MESSAGES_IN_FLIGHT messages are in the queue or with a worker; the rest waits here. So commands do not
     wait behind a long queue, few messages are lost if Redis loses its data, and the events that come while the workers
-    are busy are sent together.
+    are busy are sent together. So are those that come while the first one waits until it is due.
     """
 
     def __init__(self) -> None:
         self._fresh: deque[Pending] = deque()
-        self._old: deque[Pending] = deque()
+        self._old: deque[Pending] = deque()  # always due
+        self._fresh_due_at = math.inf  # monotonic
         self._take_count = 0
         self._unanswered: Counter[str] = Counter()  # number of events in flight, by message
         self.in_flight: dict[str, Pending] = {}  # by task id, in the order in which they were sent
@@ -101,17 +112,38 @@ class Outbound:
         """Queue ``pending`` to be sent."""
         pending.state = State.READY
         self._queue_of(pending).append(pending)
+        self._fresh_due_at = min(self._fresh_due_at, pending.due_at)
+
+    def end_waiting(self) -> None:
+        """Make all events due."""
+        self._fresh_due_at = 0.0
+
+    def seconds_until_due(self) -> float:
+        """Return after how many seconds the next message may be sent; infinity if only a reply can bring one."""
+        if not self._fresh or not self._may_send():
+            return math.inf
+        return max(self._fresh_due_at - time.monotonic(), 0.0)
 
     def take(self) -> OutboundMessage | None:
         """Return the next events to send and mark them as in flight; None if nothing may be sent now."""
-        if len(self._unanswered) >= settings.EVENT_MESSAGES_IN_FLIGHT or time.monotonic() < self.paused_until:
+        if not self._may_send():
             return None
         self._take_count += 1
         queues = (self._old, self._fresh) if self._take_count % _OLD_EVERY == 0 else (self._fresh, self._old)
         for queue in queues:
+            if queue is self._fresh and not self._is_fresh_due():
+                continue
             if events := _take_together(queue):
                 return self._mark_sent(events)
         return None
+
+    def _may_send(self) -> bool:
+        return len(self._unanswered) < settings.EVENT_MESSAGES_IN_FLIGHT and time.monotonic() >= self.paused_until
+
+    def _is_fresh_due(self) -> bool:
+        if not self._fresh:
+            self._fresh_due_at = math.inf
+        return len(self._fresh) >= settings.EVENTS_PER_MESSAGE or self._fresh_due_at <= time.monotonic()
 
     def end(self, task_id: str) -> Pending | None:
         """Return the event that was in flight as ``task_id`` and remove it; None if it was not in flight."""
@@ -129,6 +161,7 @@ class Outbound:
             if self.end(pending.task_id) and pending.state is State.IN_FLIGHT:
                 pending.state = State.READY
                 self._queue_of(pending).appendleft(pending)
+        self.end_waiting()
 
     def _mark_sent(self, events: list[Pending]) -> OutboundMessage:
         # A single event is sent as the plain task of its handler, under its own id.

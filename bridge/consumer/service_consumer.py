@@ -122,11 +122,15 @@ class ServiceConsumer(threading.Thread):
         self._dispatcher.send_ready(self.service)
         is_idle = self._is_idle()  # before the offsets are stored: none is finished and not stored in the idle poll
         self._store_offsets(consumer)
-        self._poll_seconds = IDLE_POLL_SECONDS if is_idle else POLL_SECONDS
+        self._poll_seconds = IDLE_POLL_SECONDS if is_idle else self._poll_seconds_while_busy()
 
     def _is_idle(self) -> bool:
         with self._lock:
             return not (self._buffer or self._recent_buffer or self._paused or self._recent.is_reading)
+
+    def _poll_seconds_while_busy(self) -> float:
+        """Return until when to poll: until the events that wait for others to share their message are due."""
+        return min(self._dispatcher.seconds_until_due(self.service), POLL_SECONDS)
 
     def _poll_messages(self, consumer: Consumer) -> None:
         """Collect the messages that are available, BATCH at most, without those of partitions revoked by then."""
@@ -283,6 +287,7 @@ class ServiceConsumer(threading.Thread):
             read = set(self._buffer.held_bytes())
             self._buffer.discard_pending([])
             self._recent_buffer.discard_pending([])
+        self._dispatcher.send_ready(self.service, all_are_due=True)
         unsent = self._dispatcher.discard_unsent(self.service, read)
         with self._lock:
             self._buffer.discard_pending(unsent)

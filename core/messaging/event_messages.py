@@ -5,6 +5,7 @@ know the second form, can still be sent each event on its own.
 """
 
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -20,3 +21,11 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     task_id: str
     event: Any
     envelope: Envelope
+
+
+class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event of any type, as a handler gets it that takes all events of a message at once."""
+
+    event: dict[str, Any]
+    event_id: UUID
+    event_headers: dict[str, str]

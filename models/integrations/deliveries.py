@@ -66,12 +66,18 @@ class WebhookDelivery(Base):
     )
 
     @classmethod
-    def schedule(cls, session: Session, event_id: UUID, type_: str, *, at: datetime) -> int:
-        """Schedule an event for all subscribed endpoints; return their number."""
-        endpoints = Endpoint.list_subscribed(session, type_)
-        if endpoints:
-            session.execute(insert(cls), [cls._new_row(endpoint_id, event_id, at) for endpoint_id in endpoints])
-        return len(endpoints)
+    def schedule(cls, session: Session, events: Mapping[UUID, str], *, at: datetime) -> int:
+        """Schedule events, given as type by id, for all subscribed endpoints; return the number of deliveries."""
+        endpoints = Endpoint.list_subscribed(session, set(events.values())) if events else []
+        rows = [
+            cls._new_row(endpoint.id, event_id, at)
+            for event_id, type_ in events.items()
+            for endpoint in endpoints
+            if endpoint.is_subscribed_to(type_)
+        ]
+        if rows:
+            session.execute(insert(cls), rows)
+        return len(rows)
 
     @classmethod
     def schedule_replay(

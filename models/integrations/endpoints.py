@@ -1,11 +1,13 @@
 """Webhook endpoints: URL, subscribed event types, signing secrets and circuit breaker."""
 
 import random
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import func, or_, select
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 import settings
@@ -97,10 +99,10 @@ class Endpoint(Revised, Aggregate, Base):
         return list(session.scalars(newest.where(cls.id < after) if after else newest))
 
     @classmethod
-    def list_subscribed(cls, session: Session, type_: str) -> list[UUID]:
-        """Return the ids of the endpoints subscribed to an event type, locked against deletion."""
-        subscribed = select(cls.id).where(
-            cls.disabled_at.is_(None), or_(cls.event_types == _ALL, cls.event_types.contains([type_]))
+    def list_subscribed(cls, session: Session, types: Collection[str]) -> list[Self]:
+        """Return the endpoints subscribed to one of the event types, locked against deletion."""
+        subscribed = select(cls).where(
+            cls.disabled_at.is_(None), or_(cls.event_types == _ALL, cls.event_types.has_any(array(sorted(types))))
         )
         return list(session.scalars(subscribed.with_for_update(read=True, key_share=True)))
 

@@ -1,17 +1,37 @@
 """Event log for integrators: the events of all services in one order, without personal data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import Identity, Index, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base, utc_now
+from core.messaging.event_messages import ReceivedEvent
 from models.errors import CursorInvalid, EventsExpired
 from models.events import without_pii
+
+# By the driver, because every event is appended by it and SQLAlchemy need not compile it. The lock is taken before the
+# first position is assigned, as no row is inserted without the row of "locked".
+_APPEND = """
+    WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtextextended('integrations.events', 0)))
+    INSERT INTO integrations.events
+        (id, type, source, subject, sequence, occurred_at, correlation_id, schema, data, logged_at)
+    SELECT id, type, source, subject, sequence, occurred_at, correlation_id, schema, data, %(now)s
+    FROM locked, ROWS FROM (jsonb_to_recordset(%(events)s::jsonb) AS (
+        id uuid, type text, source text, subject text, sequence bigint, occurred_at timestamptz, correlation_id text,
+        schema text, data jsonb
+    )) WITH ORDINALITY AS event (
+        id, type, source, subject, sequence, occurred_at, correlation_id, schema, data, number
+    )
+    ORDER BY number
+    ON CONFLICT DO NOTHING
+    RETURNING id, type
+"""
 
 
 class EventLogEntry(Base):
@@ -39,29 +59,16 @@ class EventLogEntry(Base):
     )
 
     @classmethod
-    def append(cls, session: Session, event_id: UUID, headers: Mapping[str, str], payload: dict[str, Any]) -> bool:
-        """Append an event; return False if it is in the log already. Commit soon: other appends wait.
+    def append(cls, session: Session, events: Sequence[ReceivedEvent]) -> dict[UUID, str]:
+        """Append ``events`` in their order; return the types of those that were not in the log, by id.
 
-        Positions are assigned under a lock that is held until the commit. Otherwise a smaller position could become
-        visible after a greater one, and a reader that has passed it would never see the event.
+        Commit soon: other appends wait. Positions are assigned under a lock that is held until the commit. Otherwise a
+        smaller position could become visible after a greater one, and a reader that has passed it would never see the
+        event.
         """
-        data = without_pii(payload)
-        schema = headers["ce_dataschema"]
-        event = {
-            "id": event_id,
-            "type": headers["ce_type"],
-            "source": headers["ce_source"],
-            "subject": headers["ce_subject"],
-            "sequence": int(headers["ce_sequence"]),
-            "occurred_at": datetime.fromisoformat(headers["ce_time"]),
-            "correlation_id": headers.get("ce_correlationid"),
-            "schema": schema if data == payload else f"{schema}/public",
-            "data": data,
-            "logged_at": utc_now(),
-        }
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("integrations.events", 0))))
-        appended = insert(cls).values(event).on_conflict_do_nothing().returning(cls.position)
-        return session.execute(appended).first() is not None
+        rows = msgspec.json.encode([_row_of(event) for event in events]).decode()
+        appended = session.connection().exec_driver_sql(_APPEND, {"events": rows, "now": utc_now()})
+        return {UUID(str(event_id)): type_ for event_id, type_ in appended}
 
     @classmethod
     def list_page(cls, session: Session, *, after: int, until: int, types: Sequence[str], limit: int) -> list[Self]:
@@ -108,6 +115,22 @@ class EventLogEntry(Base):
             "position": str(self.position),
             "data": self.data,
         }
+
+
+def _row_of(received: ReceivedEvent) -> dict[str, Any]:
+    headers, data = received.event_headers, without_pii(received.event)
+    schema = headers["ce_dataschema"]
+    return {
+        "id": received.event_id,
+        "type": headers["ce_type"],
+        "source": headers["ce_source"],
+        "subject": headers["ce_subject"],
+        "sequence": int(headers["ce_sequence"]),
+        "occurred_at": headers["ce_time"],
+        "correlation_id": headers.get("ce_correlationid"),
+        "schema": schema if data == received.event else f"{schema}/public",
+        "data": data,
+    }
 
 
 class EventLogRetention(Base):

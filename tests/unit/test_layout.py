@@ -94,7 +94,7 @@ def test_task_names_are_unique():
         for path in (ROOT / "workers").rglob("*.py")
         for node in nodes(path)
         if isinstance(node, ast.FunctionDef)
-        and any(_decorator(each).startswith(("task", "job")) for each in node.decorator_list)
+        and any(_decorator(each).startswith(("task", "job", "batch_handler")) for each in node.decorator_list)
     ]
     assert len(named) == len(set(named))
 

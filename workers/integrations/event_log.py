@@ -2,17 +2,16 @@
 
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 import settings
 from core.db import utc_now
+from core.messaging.event_messages import ReceivedEvent
 from models.commands import SendDueWebhooks
-from models.events import EventPayload
 from models.integrations import EventLogEntry, EventLogRetention, WebhookDelivery
 from models.integrations.endpoints import validate_event_types
-from workers import job, task
+from workers import batch_handler, job, task
 from workers.runtime.dependencies import EnqueueAfterCommit
 from workers.runtime.execution import Transactions
 
@@ -20,24 +19,16 @@ PRUNE_BATCH = 1000  # events per transaction, so that no transaction is long
 MAX_BATCHES_PER_RUN = 200
 
 
-@task
+@batch_handler
 def append_event_to_log(
-    session: Session,
-    enqueue_after_commit: EnqueueAfterCommit,
-    *,
-    event: EventPayload,
-    event_id: UUID,
-    event_headers: dict[str, str],
+    session: Session, enqueue_after_commit: EnqueueAfterCommit, *, events: list[ReceivedEvent]
 ) -> None:
-    """Append an event to the feed and create a delivery for each subscribed endpoint."""
+    """Append events to the feed and create a delivery of each for each subscribed endpoint."""
     # Ignore replayed events that are older than the retention: the inbox no longer knows that they were handled.
-    if datetime.fromisoformat(event_headers["ce_time"]) < utc_now() - timedelta(
-        days=settings.EVENT_FEED_RETENTION_DAYS
-    ):
-        return
-    if not EventLogEntry.append(session, event_id, event_headers, event):
-        return
-    if WebhookDelivery.schedule(session, event_id, event_headers["ce_type"], at=utc_now()):
+    oldest = utc_now() - timedelta(days=settings.EVENT_FEED_RETENTION_DAYS)
+    retained = [event for event in events if datetime.fromisoformat(event.event_headers["ce_time"]) >= oldest]
+    appended = EventLogEntry.append(session, retained) if retained else {}
+    if WebhookDelivery.schedule(session, appended, at=utc_now()):
         enqueue_after_commit(SendDueWebhooks())
 
 

@@ -6,9 +6,10 @@ transaction and the reply of a single event.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 from uuid import UUID
 
@@ -17,17 +18,17 @@ from celery import Task
 from sqlalchemy.orm import Session
 
 from celery_app import celery_app
-from core.bus.inbox import claim_events
+from core.bus.inbox import HandlerEvent, claim_events
 from core.fault_injection import crash_point
 from core.log import get_logger
-from core.messaging.event_messages import HANDLE_EVENTS, Delivery
+from core.messaging.event_messages import HANDLE_EVENTS, Delivery, ReceivedEvent
 from core.messaging.task_queue import Envelope
 from models.errors import TaskUnknown
 from settings import SERVICES
 
-from .execution import TaskExecution, failure, flush, run_after_commit
+from .execution import TaskExecution, failure, flush, run_after_commit, success
 from .metrics import observe_ended
-from .tasks import TASKS, context_of, execute_message, reject_envelope
+from .tasks import TASKS, BatchHandler, context_of, execute_message, reject_envelope
 
 log = get_logger(__name__)
 
@@ -74,13 +75,12 @@ def _execute_together(service: str, message_id: str, executions: Sequence[EventE
     failed, or all after an error of the transaction; none if there was no error.
     """
     message = TaskExecution(f"{service}.{HANDLE_EVENTS}", message_id, Envelope())
-    running = executions
+    running: Sequence[EventExecution] = executions
     try:
         with message.transaction_without_claims() as session:
             claimed = claim_events(session, [_claim_of(execution) for execution in executions])
-            for execution in executions:
-                running = [execution]
-                _execute(execution, session, is_claimed=_claim_of(execution) in claimed)
+            for running in _groups(executions):
+                _execute(running, session, claimed)
             running = executions
             for execution in executions:
                 crash_point("in the transaction", execution.task)
@@ -95,20 +95,50 @@ def _execute_together(service: str, message_id: str, executions: Sequence[EventE
     return []
 
 
-def _execute(execution: EventExecution, session: Session, *, is_claimed: bool) -> None:
-    execution.discard_hooks()  # of an attempt that was rolled back
-    execution.session = session
-    execution.waited_seconds, started_at = time.time() - execution.envelope.sent_at, time.perf_counter()
-    with context_of(execution):
-        crash_point("started", execution.task)
-        if is_claimed:
-            execution.response = TASKS[execution.task].execute(execution, {"event": execution.event})
-            flush(session)
+def _groups(executions: Sequence[EventExecution]) -> Iterator[list[EventExecution]]:
+    """Yield the executions that run together: consecutive ones of a batch handler, any other on its own."""
+    for is_batch, group in groupby(executions, lambda execution: isinstance(TASKS[execution.task], BatchHandler)):
+        if is_batch:
+            yield from (list(each) for _, each in groupby(group, lambda execution: execution.task))
         else:
-            execution.response = {"result": None, "replayed": True}
+            yield from ([execution] for execution in group)
+
+
+def _execute(group: list[EventExecution], session: Session, claimed: Collection[HandlerEvent]) -> None:
+    for execution in group:
+        execution.discard_hooks()  # of an attempt that was rolled back
+        execution.session = session
+        execution.waited_seconds = time.time() - execution.envelope.sent_at
+        execution.response = {"result": None, "replayed": True}
+    started_at = time.perf_counter()
+    unhandled = [execution for execution in group if _claim_of(execution) in claimed]
+    for execution in group:
+        crash_point("started", execution.task)
+    if unhandled:
+        with context_of(unhandled[0]):
+            _call_handler(unhandled)
+            flush(session)
     # The next handler reads its rows again, as it would in a transaction of its own.
     session.expunge_all()
-    execution.seconds = time.perf_counter() - started_at
+    for execution in group:
+        execution.seconds = (time.perf_counter() - started_at) / len(group)
+
+
+def _call_handler(group: list[EventExecution]) -> None:
+    definition = TASKS[group[0].task]
+    if not isinstance(definition, BatchHandler):
+        [execution] = group
+        execution.response = definition.execute(execution, {"event": execution.event})
+        return
+    events = []
+    for execution in group:
+        execution.reject_poison_message()
+        envelope = execution.envelope
+        headers = {"event_id": envelope.event_id, "event_headers": envelope.event_headers}
+        events.append(msgspec.convert({"event": execution.event, **headers}, ReceivedEvent))
+    definition.execute_batch(group[0], events)
+    for execution in group:
+        execution.response = success(None)
 
 
 def _refuse_unknown(executions: Sequence[EventExecution]) -> None:

@@ -18,6 +18,7 @@ from core.bus.staff_actions import uuid_fields
 from core.commands import Command, ServiceCommand
 from core.fault_injection import crash_point
 from core.log import bind_context, describe_error, get_logger, new_traceparent
+from core.messaging.event_messages import ReceivedEvent
 from core.messaging.task_queue import Envelope
 from models.errors import DomainError, OutcomeUnknown, TransactionConflict
 from settings import SERVICES
@@ -62,6 +63,15 @@ def per_service_task(fn: TaskFunction) -> TaskFunction:
     check_signature(fn, Command.by_task.get(f"{SERVICES[0]}.{fn.__name__}"))
     for service in SERVICES:
         register(f"{service}.{fn.__name__}", TaskDefinition(fn))
+    return fn
+
+
+def batch_handler(fn: TaskFunction) -> TaskFunction:
+    """Register ``fn(dependency, …, *, events: list[ReceivedEvent])`` as the event handler ``<service>.<fn>``.
+
+    One call handles all events that a message has for it, in their order. If it raises, each of them is handled alone.
+    """
+    register(task_name(fn), BatchHandler(fn))
     return fn
 
 
@@ -144,16 +154,42 @@ class TaskDefinition:
 
     def _attempt(self, execution: TaskExecution, message: dict[str, Any]) -> dict[str, Any]:
         typed = self.convert(message)
-        execution.subject = uuid_fields(message)
+        if execution.envelope.actor:
+            execution.subject = uuid_fields(message)
         try:
             with ExitStack() as stack:
                 if execution.claim and not {Session, Transactions} & set(self.dependencies):
                     stack.enter_context(execution.transaction())  # claims the key
-                injected = [stack.enter_context(DEPENDENCIES[type_](execution)) for type_ in self.dependencies]
-                execution.response = success(self.fn(*injected, **typed))
+                execution.response = success(self._call(execution, stack, typed))
         except AlreadyProcessed as processed:
             return {**processed.args[0], "replayed": True}
         return execution.response
+
+    def _call(self, execution: TaskExecution, stack: ExitStack, typed: dict[str, Any]) -> Any:
+        return self.fn(*(stack.enter_context(DEPENDENCIES[type_](execution)) for type_ in self.dependencies), **typed)
+
+
+class BatchHandler(TaskDefinition):
+    """Definition of an event handler that handles all events of a message by one call.
+
+    To the bridge it is like any other: an event that is sent alone is a batch of one.
+    """
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        super().__init__(fn)
+        self.fields = list(ReceivedEvent.__struct_fields__)
+
+    @functools.cached_property
+    def types(self) -> dict[str, Any]:
+        return get_type_hints(ReceivedEvent) | get_type_hints(self.fn)
+
+    def convert(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        return {"events": [msgspec.convert(message, ReceivedEvent, strict=False)]}
+
+    def execute_batch(self, execution: TaskExecution, events: list[ReceivedEvent]) -> None:
+        """Handle ``events`` in the transaction of ``execution``, which also gets the after-commit hooks."""
+        with ExitStack() as stack:
+            self._call(execution, stack, {"events": events})
 
 
 def register(name: str, definition: TaskDefinition) -> None:

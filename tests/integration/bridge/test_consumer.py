@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 import settings
 from bridge import kafka
-from bridge.consumer import dispatch, recent_events, service_consumer
+from bridge.consumer import dispatch, outbound, recent_events, service_consumer
 from bridge.record import Record
 from core.db import new_id
 from core.redis import queue_redis
@@ -267,6 +267,19 @@ def test_new_bridge_takes_over_in_flight_events(harness: BridgeHarness):
         eventually(lambda: all_offsets_committed(harness), "the offsets")
 
     assert harness.handled(key) == [1, 2]
+
+
+def test_stopped_bridge_sends_events_that_wait_for_others(harness: BridgeHarness, monkeypatch: pytest.MonkeyPatch):
+    harness.close()
+    monkeypatch.setattr(outbound, "is_urgent", lambda _: False)
+    monkeypatch.setattr(settings, "EVENT_GATHER_MS", 60_000)
+    key = SampleAggregate()
+    with BridgeHarness(harness.database) as other:
+        publish(key)
+        eventually(lambda: len(other.dispatcher) == 2, "the event at both handlers")
+        assert harness.handled(key) == []
+
+    assert harness.handled(key) == [1]
 
 
 def test_consumer_rejoins_when_committed_offsets_time_out(harness: BridgeHarness, monkeypatch: pytest.MonkeyPatch):

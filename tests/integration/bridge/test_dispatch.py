@@ -3,6 +3,7 @@
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from threading import Event
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 
 import settings
-from bridge.consumer import dispatch
+from bridge.consumer import dispatch, outbound
 from bridge.consumer.dead_letter_store import DeadLetters
 from bridge.consumer.dispatch import Dispatcher
 from bridge.record import Record
@@ -288,6 +289,60 @@ def test_waiting_events_are_sent_together(dispatcher, worker, done, monkeypatch)
 
     assert [each["handler"] for each in together] == [HANDLER] * 4
     eventually(lambda: sorted(done.offsets) == [0, 1, 2, 3, 4], "the end of all events")
+
+
+@pytest.fixture
+def gathering(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Make the events for HANDLER wait for others, for a number of seconds."""
+
+    def gather(seconds: float) -> None:
+        monkeypatch.setattr(settings, "EVENTS_PER_MESSAGE", 4)
+        monkeypatch.setattr(settings, "EVENT_GATHER_MS", seconds * 1000)
+        monkeypatch.setattr(outbound, "is_urgent", lambda _: False)
+
+    return gather
+
+
+def test_events_wait_for_others_until_the_first_is_due(dispatcher, worker, done, gathering):
+    gathering(0.5)
+    first, second = make_record(0), make_record(1, key="bob")
+    dispatch_all(dispatcher, done, first)
+    dispatch_all(dispatcher, done, second)
+
+    together = deliveries(worker)
+
+    assert time.monotonic() >= first.received_at + 0.5
+    assert [each["envelope"]["event_id"] for each in together] == [first.event_id, second.event_id]
+
+
+def test_full_message_does_not_wait(dispatcher, worker, done, gathering):
+    gathering(60)
+    dispatch_all(dispatcher, done, *(make_record(number, key=f"key {number}") for number in range(5)))
+
+    assert len(deliveries(worker)) == 4
+    assert_never(worker.waiting, "the event that waits", seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    ("seconds_ago", "headers"),
+    [(60, {}), (0, {"ce_type": "USER_DELETED"}), (0, {"ce_time": "2026-01-01T00:00:00Z"})],
+    ids=["waited behind an earlier event of its key", "is sent alone", "old"],
+)
+def test_event_that_need_not_wait_is_sent_at_once(dispatcher, worker, gathering, seconds_ago, headers):
+    gathering(60)
+    record = replace(make_record(1, key="bob", **headers), received_at=time.monotonic() - seconds_ago)
+    dispatch_all(dispatcher, Done(), record)
+    assert worker.take()["envelope"]["event_id"] == record.event_id
+
+
+def test_event_is_sent_again_without_waiting(dispatcher, worker, done, gathering):
+    gathering(0.2)
+    dispatch_all(dispatcher, done, make_record())
+    message = worker.take()
+    gathering(60)
+    worker.reply(message, crash="the first attempt")
+
+    assert worker.take()["envelope"]["attempt"] == 2
 
 
 @pytest.mark.parametrize("type_", ["USER_DELETED", "USER_EXPORT_REQUESTED"])

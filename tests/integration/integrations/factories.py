@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from core.db import new_id, utc_now
+from core.messaging.event_messages import ReceivedEvent
 from models.events import CoursePurchased, Event
 from models.integrations import Endpoint, EventLogEntry, WebhookDelivery
 from tests.support.events import build_event
@@ -28,7 +29,8 @@ def headers_of(event: Event, *, sequence: int = 1, **more: str) -> dict[str, str
 def append_to_event_log(session: Session, event: Event | None = None, **more: str) -> UUID:
     """Append an event to the feed; returns its id."""
     event, event_id = event or build_event(CoursePurchased), new_id()
-    assert EventLogEntry.append(session, event_id, headers_of(event, **more), msgspec.to_builtins(event))
+    headers, payload = headers_of(event, **more), msgspec.to_builtins(event)
+    assert EventLogEntry.append(session, [ReceivedEvent(event=payload, event_id=event_id, event_headers=headers)])
     return event_id
 
 
@@ -43,7 +45,7 @@ def append_and_schedule(session: Session, event: Event | None = None) -> UUID:
     """Append an event and schedule its deliveries."""
     event = event or build_event(CoursePurchased)
     event_id = append_to_event_log(session, event)
-    WebhookDelivery.schedule(session, event_id, event.type, at=utc_now())
+    WebhookDelivery.schedule(session, {event_id: event.type}, at=utc_now())
     return event_id
 
 

@@ -13,8 +13,9 @@ from core.db import new_id, session_factory, utc_now
 from models.errors import CursorInvalid, EventsExpired, UnknownEventType
 from models.events import CoursePurchased, LessonCompleted, Person, UserCreated, UserUpdated
 from models.integrations import EventLogEntry, EventLogRetention
-from tests.integration.integrations.factories import append_to_event_log, headers_of
+from tests.integration.integrations.factories import append_to_event_log, deliveries, headers_of, make_endpoint
 from tests.support.databases import Database
+from tests.support.deliveries import deliver_together
 from tests.support.events import build_event
 from tests.support.polling import assert_never, run_concurrently
 from workers.integrations.event_log import list_events
@@ -103,6 +104,25 @@ def test_old_replayed_event_is_not_stored(deliver, database: Database):
     )
 
     assert database.count("integrations.events") == 0
+
+
+def test_message_appends_its_new_events_in_their_order(database: Database):
+    handler, event = "integrations.append_event_to_log", build_event(LessonCompleted)
+    with session_factory("integrations").begin() as session:
+        endpoint = make_endpoint(session, "http://127.0.0.1:9/", "LESSON_COMPLETED")
+        known = append_to_event_log(session, event)
+    sent = [new_id() for _ in range(20)]
+    sent.insert(10, known)
+    old = headers_of(event, ce_time=(utc_now() - timedelta(days=15)).isoformat())
+    replies = deliver_together(
+        "integrations", [(handler, id_, event) for id_ in [*sent, new_id()]], [headers_of(event) for _ in sent] + [old]
+    )
+
+    assert [reply["result"] for reply in replies] == [None] * 22
+    sent.remove(known)
+    with session_factory("integrations").begin() as session:
+        assert ids(read_page(session)) == [known, *sent]
+        assert [each.event_id for each in deliveries(session, endpoint_id=endpoint.id)] == sent
 
 
 def test_feed_has_no_gaps_with_late_commits(database: Database):

@@ -14,6 +14,7 @@ from core.bus.inbox import InboxEvent
 from core.bus.outbox import record
 from core.db import new_id, utc_now
 from core.messaging import task_queue
+from core.messaging.event_messages import ReceivedEvent
 from core.redis import queue_redis
 from models.errors import ProjectionNotReady, Unavailable
 from models.events import CourseCompleted
@@ -23,6 +24,7 @@ from tests.support.deliveries import deliver_together, run_task
 from tests.support.events import build_event
 from tests.support.tasks import Killed, Notes, registered, write_note
 from workers.runtime.dependencies import CacheAfterCommit
+from workers.runtime.tasks import BatchHandler
 
 FAULTS: dict[str, list[BaseException]] = {}  # raised after the work of the handler, by the title of the course
 
@@ -31,6 +33,14 @@ def note(session: Session, *, event: CourseCompleted) -> None:
     write_note(session, event.course_title)
     if faults := FAULTS.get(event.course_title):
         raise faults.pop()
+
+
+def note_batch(session: Session, *, events: list[ReceivedEvent]) -> None:
+    titles = [received.event["course_title"] for received in events]
+    write_note(session, " ".join(titles))
+    for title in titles:
+        if faults := FAULTS.get(title):
+            raise faults.pop()
 
 
 def note_transaction(session: Session, *, event: CourseCompleted) -> None:
@@ -103,6 +113,26 @@ def test_failed_handler_affects_only_its_own_event(notes: Notes, fault, failing)
     assert {title for title, reply in zip("abcde", replies, strict=True) if "result" not in reply} == set(failing)
     assert results(deliver_together("progress", sent)) == [None] * 5
     assert sorted(notes()) == ["a", "b", "c", "d", "e"]
+
+
+def test_batch_handler_gets_the_new_events_of_a_message_at_once(notes: Notes):
+    with registered(note_batch, as_call=BatchHandler):
+        known, new = events("b", handler="note_batch"), events("a", "c", handler="note_batch")
+        deliver_together("progress", known, [{}])
+        replies = deliver_together("progress", [new[0], *known, new[1], *events("d")], [{}] * 4)
+
+    assert [reply.get("replayed", False) for reply in replies] == [False, True, False, False]
+    assert notes() == ["b", "a c", "d"]
+
+
+def test_events_of_a_failed_batch_are_handled_alone(notes: Notes):
+    with registered(note_batch, as_call=BatchHandler):
+        sent = events("a", "b", "c", handler="note_batch")
+        FAULTS["b"] = [ValueError("a bug"), ValueError("a bug")]
+        replies = deliver_together("progress", [*sent, *events("d")], [{}] * 4)
+
+    assert ["result" in reply for reply in replies] == [True, False, True, True]
+    assert sorted(notes()) == ["a", "c", "d"]
 
 
 def test_caught_database_error_affects_only_its_own_event(notes: Notes):
