@@ -5,30 +5,35 @@ The ids of the request and the trace, the task and the queue are added from the 
 ``log = get_logger(__name__)``, then ``log.info("payment captured", payment_id=…, amount_minor=…)``.
 """
 
+import json
 import logging
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, TextIO, cast
 from uuid import uuid4
 
 import ecs_logging
 import structlog
+from ecs_logging._meta import ECS_VERSION
 from structlog.contextvars import bound_contextvars, get_contextvars
 from structlog.typing import EventDict, WrappedLogger
 
 import settings
 
 _SECRET_NAMES = re.compile(r"(?i)authorization|secret|password|token|api_key|cookie")
-_SECRET_VALUES = re.compile(
+_SECRETS = re.compile(
     r"\b(?:sk|rk|pk|whsec|live|test)_[A-Za-z0-9_-]{6,}"  # keys of Stripe, secrets of webhooks, keys of YooKassa
     r"|\b[a-z]{2,6}_\w+_secret_\w+"  # client secrets of Stripe's objects
     r"|eyJ[\w-]+\.[\w-]+\.[\w-]*"  # JSON web tokens
     r"|\b(?i:basic|bearer) [\w.~+/=-]{6,}"
-    r"|(?<=://)[^\s/@]+@"  # user and password of a URL
     r"|/unsubscribe/[\w-]+"
+)
+_ADDRESSES = re.compile(
+    r"(?<=://)[^\s/@]+@"  # user and password of a URL
     r"|[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+\.[\w.-]+"  # e-mail addresses in any script
 )
 
@@ -37,7 +42,8 @@ REASON_MAX_LENGTH = 1000  # 2 KB of Cyrillic
 _ROW_DATA = re.compile(r"\s*(?:\\n|\n)?(?:DETAIL:|\[SQL:|\[parameters:)")
 
 # Fields that ECS defines. All others get the prefix "coursebus.", so that they cannot collide with fields of ECS.
-_ECS_NAMES = {"event": "event", "exception": "exception", "request_id": "http.request.id", "user_id": "user.id"}
+_ECS_NAMES = {"exception": "error.stack_trace", "request_id": "http.request.id", "user_id": "user.id"}
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII only: the encoding of the stream does not matter
 
 
 class _BestEffortStream:
@@ -74,7 +80,7 @@ def configure(process: str) -> None:
             _EcsRenderer(service),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.LOG_LEVEL]),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _BestEffortStream(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _BestEffortStream(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -95,24 +101,33 @@ class EcsLibraryFormatter(ecs_logging.StdlibFormatter):
 
 
 class _EcsRenderer:
-    """Renders a structlog event as ECS; the trace is that of the request that started the work."""
+    """Renders a structlog event as ECS; the trace is that of the request that started the work.
+
+    ``ecs_logging.StructlogFormatter`` does the same in several times as long, and each task writes a line.
+    """
 
     def __init__(self, service: str) -> None:
         self._service = service
-        self._formatter = ecs_logging.StructlogFormatter()
 
-    def __call__(self, logger: WrappedLogger, method: str, fields: EventDict) -> str:
-        line = {"service.name": self._service}
+    def __call__(self, _logger: WrappedLogger, method: str, fields: EventDict) -> str:
+        at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line: dict[str, Any] = {"@timestamp": at, "log.level": method, "message": fields.pop("event")}
+        line |= {"service": {"name": self._service}, "ecs.version": ECS_VERSION}
         if traceparent := fields.pop("traceparent", None):
-            _version, line["trace.id"], line["span.id"], _flags = traceparent.split("-")
+            _version, trace, span, _flags = traceparent.split("-")
+            line |= {"trace": {"id": trace}, "span": {"id": span}}
         for name, value in fields.items():
-            line[_ecs_name(name)] = value
-        return self._formatter(logger, method, line)
+            *parents, last = _ecs_path(name)
+            place = line
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = value
+        return _encode(line)
 
 
 @cache
-def _ecs_name(name: str) -> str:
-    return _ECS_NAMES.get(name) or (name if "." in name else f"coursebus.{name}")
+def _ecs_path(name: str) -> list[str]:
+    return (_ECS_NAMES.get(name) or (name if "." in name else f"coursebus.{name}")).split(".")
 
 
 def redact(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
@@ -123,13 +138,24 @@ def redact(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
 def _redacted(name: str, value: Any) -> Any:
     if _is_secret(name):
         return "***"
+    if isinstance(value, str):
+        return _masked(value)
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, dict):
         return {str(key): _redacted(str(key), each) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_redacted(name, each) for each in value]
-    return _SECRET_VALUES.sub("***", str(value))
+    return _masked(str(value))
+
+
+def _masked(text: str) -> str:
+    if "@" in text:
+        text = _ADDRESSES.sub("***", text)
+    # Each alternative of _SECRETS contains one of these. Most texts are ids, which contain none.
+    if "_" in text or " " in text or "eyJ" in text or "/unsubscribe/" in text:
+        text = _SECRETS.sub("***", text)
+    return text
 
 
 @cache
@@ -155,7 +181,7 @@ def describe_error(error: BaseException) -> str:
 def scrub(text: str) -> str:
     """Remove row data, secrets and e-mail addresses from ``text``, and cut it to REASON_MAX_LENGTH characters."""
     text = _ROW_DATA.split(text, maxsplit=1)[0]
-    text = _SECRET_VALUES.sub("***", text)
+    text = _masked(text)
     return text if len(text) <= REASON_MAX_LENGTH else f"{text[: REASON_MAX_LENGTH - 1]}…"
 
 
