@@ -1,14 +1,19 @@
 """Clients of the two Redis servers: one for the queues, one for the cache."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection
+from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 import settings
+
+Command = tuple[str | bytes | float, ...]  # its name and its arguments
 
 RELAY_HINT = "relay:hint"  # a list of at most one element, which wakes the outbox relay
 
@@ -52,6 +57,36 @@ def without_tls_options(url: str) -> str:
 def connection_pool(url: str, **options: Any) -> ConnectionPool:
     """Return a connection pool for ``url``; ``options`` are those of redis-py's ``ConnectionPool``."""
     return ConnectionPool.from_url(without_tls_options(url), **tls_options(url), **options)
+
+
+def execute(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+    """Execute ``commands`` by one write and return their replies; the first error among them is raised.
+
+    redis-py's pipeline does the same in three times as long. Raises RedisError.
+    """
+    replies, errors = list[Any](), list[ResponseError]()
+    try:
+        connection.send_packed_command(connection.pack_commands(commands))
+        for _ in commands:
+            try:
+                replies.append(connection.read_response(disable_decoding=True))
+            except ResponseError as error:  # the replies to the other commands follow
+                errors.append(error)
+    except BaseException:
+        connection.disconnect()  # otherwise the next command would read replies to these
+        raise
+    if errors:
+        raise errors[0]
+    return replies
+
+
+def execute_pooled(client: Redis, *commands: Command) -> list[Any]:
+    """Execute ``commands`` like ``execute`` on a connection of the pool of ``client``. Raises RedisError."""
+    connection = client.connection_pool.get_connection()
+    try:
+        return execute(connection, commands)
+    finally:
+        client.connection_pool.release(connection)
 
 
 def _client(url: str, *, timeout_seconds: float) -> Redis:

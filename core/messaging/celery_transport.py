@@ -1,17 +1,59 @@
-"""Celery's Redis transport: kombu's transport, changed to reuse its Redis client and to survive a restart of Redis."""
+"""Celery's Redis transport: kombu's transport, changed to cost less per message and to survive a restart of Redis."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Empty
+from time import time
+from typing import Any
 
 import kombu.transport.redis as kombu_redis
+import msgspec
 import redis
+from kombu.transport import virtual
+from kombu.utils.json import loads
 from redis import Redis
+from redis.connection import AbstractConnection
+
+from core.redis import Command, execute
+
+
+class _EncodedMessage(dict[str, Any]):
+    """A decoded message with its encoded form, which the unacked hash stores."""
+
+    encoded: bytes
+
+
+class QoS(kombu_redis.QoS):
+    """Marks messages as taken and acknowledged by one write each. kombu's transactions take four times as long.
+
+    A write that is cut off is harmless: ``restore_by_tag`` ignores an index entry without a message.
+    """
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        encoded = getattr(message._raw, "encoded", None)  # noqa: SLF001 has no public name
+        if encoded is None:  # it did not come by BRPOP
+            super().append(message, delivery_tag)
+            return
+        exchange, routing_key = message.delivery_info["exchange"], message.delivery_info["routing_key"]
+        unacked = b"[%b,%b]" % (encoded, msgspec.json.encode([exchange, routing_key])[1:-1])
+        self.channel.execute(
+            ("ZADD", self.unacked_index_key, time(), delivery_tag), ("HSET", self.unacked_key, delivery_tag, unacked)
+        )
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        self.channel.execute(("HDEL", self.unacked_key, delivery_tag), ("ZREM", self.unacked_index_key, delivery_tag))
+        virtual.QoS.ack(self, delivery_tag)
 
 
 class Channel(kombu_redis.Channel):
     """Reuses one Redis client. kombu creates one per message acknowledged, published or requeued: 60 µs each."""
 
+    QoS = QoS
+
+    _in_poll: Any  # the connection that waits for a reply to BRPOP
     _reused_client: Redis | None = None
+    _reused_connection: AbstractConnection | None = None
 
     @contextmanager
     def conn_or_acquire(self, client: Redis | None = None) -> Iterator[Redis]:
@@ -25,8 +67,45 @@ class Channel(kombu_redis.Channel):
         # kombu replaces the pool after a lost connection.
         if self._reused_client is None or self._reused_client.connection_pool is not self.pool:
             self._reused_client = self._create_client()
+            self._reused_connection = None
         yield self._reused_client
+
+    def execute(self, *commands: Command) -> list[Any]:
+        """Execute commands by one write on a connection that the channel keeps. Call it from the event loop only."""
+        with self.conn_or_acquire() as client:
+            if self._reused_connection is None:
+                self._reused_connection = client.connection_pool.get_connection()
+            return execute(self._reused_connection, commands)
+
+    def _brpop_read(self, **options: Any) -> bool:
+        """Do what kombu's method does, but decode the message by msgspec and keep its encoded form."""
+        connection = self.client.connection
+        try:
+            try:
+                popped = self.client.parse_response(connection, "BRPOP", **options)
+            except self.connection_errors:
+                connection.disconnect()  # the next iteration connects again
+                raise
+            if not popped:
+                raise Empty
+            key, encoded = popped
+            queue = key.decode().rsplit(self.sep, 1)[0]
+            self._queue_cycle.rotate(queue)
+            self.connection._deliver(_decode(encoded), queue)  # noqa: SLF001 as kombu does
+            return True
+        finally:
+            self._in_poll = None
+            self._flush_brpop_reauth()
 
 
 class Transport(kombu_redis.Transport):
     Channel = Channel
+
+
+def _decode(encoded: bytes) -> Any:
+    try:
+        message = _EncodedMessage(msgspec.json.decode(encoded, type=dict[str, Any]))
+    except msgspec.DecodeError:
+        return loads(encoded.decode())  # raises the errors that kombu expects
+    message.encoded = encoded
+    return message

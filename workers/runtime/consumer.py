@@ -1,5 +1,6 @@
 """Celery consumer that publishes task events for Flower in batches and replies to messages of unknown tasks."""
 
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -14,7 +15,8 @@ from .execution import TaskExecution, failure, run_after_commit
 
 log = get_logger(__name__)
 
-EVENT_FLUSH_SECONDS = 0.25
+EVENT_FLUSH_SECONDS = 1.0
+EVENT_BUFFER_LIMIT = 300  # a full buffer is published at once; a task has three events
 
 
 class Consumer(CeleryConsumer):
@@ -25,6 +27,12 @@ class Consumer(CeleryConsumer):
 
     _flush_scheduled = False
 
+    def on_ready(self) -> None:
+        """Let more events share a publication than Celery's 24, once the dispatcher exists."""
+        super().on_ready()
+        if self.event_dispatcher:
+            self.event_dispatcher.buffer_limit = EVENT_BUFFER_LIMIT
+
     def on_send_event_buffered(self) -> None:
         """Schedule one publication of the buffered task events, unless one is scheduled."""
         if self.hub and not self._flush_scheduled:
@@ -34,6 +42,12 @@ class Consumer(CeleryConsumer):
     def _flush(self) -> None:
         self._flush_scheduled = False
         self._flush_events()
+
+    def stop(self) -> None:
+        """Publish the buffered events before the dispatcher is closed. Otherwise Flower would show tasks as started."""
+        with suppress(*self.connection_errors):
+            self._flush_events()
+        super().stop()
 
     def on_unknown_task(self, _body: Any, message: Message, _error: Exception) -> None:
         """Reply with TaskUnknown (503). Celery only drops the message, and the caller would wait until its deadline.

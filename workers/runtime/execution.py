@@ -29,7 +29,7 @@ from core.db import LOCK_TIMEOUT_SECONDS, session_factory
 from core.fault_injection import crash_point
 from core.log import get_logger
 from core.messaging.task_queue import Envelope
-from core.redis import RELAY_HINT, queue_redis
+from core.redis import RELAY_HINT, Command, execute_pooled, queue_redis
 from models.errors import (
     DomainError,
     IdempotencyKeyReused,
@@ -236,18 +236,16 @@ def run_after_commit(*executions: TaskExecution) -> None:
 
 def _send_replies(executions: Sequence[TaskExecution]) -> None:
     """Send each response to the reply list of its caller and wake the relay, in one round trip."""
-    replies: dict[str, list[bytes]] = defaultdict(list)
+    replies, commands = defaultdict[str, list[bytes]](list), list[Command]()
     for execution in executions:
         if reply_to := execution.envelope.reply_to:
             replies[reply_to].append(msgspec.json.encode({"task_id": execution.task_id, **execution.response}))
-    with queue_redis().pipeline(transaction=False) as pipeline:
-        for reply_to, encoded in replies.items():
-            pipeline.rpush(reply_to, *encoded)
-            pipeline.expire(reply_to, _REPLY_TTL_SECONDS)
-        if any(execution.has_new_events for execution in executions):
-            pipeline.lpush(RELAY_HINT, 1)
-            pipeline.ltrim(RELAY_HINT, 0, 0)
-        pipeline.execute()
+    for reply_to, encoded in replies.items():
+        commands += [("RPUSH", reply_to, *encoded), ("EXPIRE", reply_to, _REPLY_TTL_SECONDS)]
+    if any(execution.has_new_events for execution in executions):
+        commands += [("LPUSH", RELAY_HINT, 1), ("LTRIM", RELAY_HINT, 0, 0)]
+    if commands:
+        execute_pooled(queue_redis(), *commands)
 
 
 class Transactions:

@@ -1,5 +1,9 @@
 """The Celery transport for Redis, and the batched events for Flower."""
 
+import json
+import socket
+from unittest.mock import Mock
+
 import pytest
 import redis
 from kombu import Connection
@@ -29,6 +33,44 @@ def test_message_of_our_transport_is_read_by_kombu():
             message = received.get(timeout=10)
             assert message.payload == {"n": 1}
             message.ack()
+
+
+def test_taken_message_is_restored_until_it_is_acknowledged():
+    with celery_app.connection_for_read() as connection, connection.channel() as channel:
+        db, queue = channel.client, connection.SimpleQueue("test_taken", channel=channel)
+        keys = channel.unacked_key, channel.unacked_index_key
+        try:
+            queue.put({"n": "ü"})
+            taken = queue.get(timeout=10)
+            [[message, _exchange, _routing_key]] = map(json.loads, db.hvals(channel.unacked_key))
+            db.zadd(channel.unacked_index_key, {taken.delivery_tag: 1.0})  # since long ago
+            channel.qos.restore_visible(interval=1)
+            again = queue.get(timeout=10)
+            again.ack()
+
+            assert taken.payload == again.payload == {"n": "ü"}
+            assert message["properties"]["delivery_tag"] == taken.delivery_tag
+            assert not db.exists("test_taken", *keys)
+        finally:
+            db.delete("test_taken", *keys)
+
+
+def test_refused_command_does_not_shift_the_replies_to_later_ones():
+    with celery_app.connection_for_read() as connection, connection.channel() as channel:
+        with pytest.raises(redis.ResponseError):
+            channel.execute(("ECHO", "a"), ("NO SUCH COMMAND",), ("ECHO", "b"))
+
+        assert channel.execute(("ECHO", "c")) == [b"c"]
+
+
+def test_broken_connection_is_replaced():
+    with celery_app.connection_for_read() as connection, connection.channel() as channel:
+        channel.execute(("PING",))
+        channel._reused_connection._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001 as a restart of Redis does
+        with pytest.raises(redis.ConnectionError):
+            channel.execute(("PING",))
+
+        assert channel.execute(("PING",)) == [b"PONG"]
 
 
 def test_closed_connection_raises_the_error_that_celery_ignores(monkeypatch: pytest.MonkeyPatch):
@@ -66,6 +108,9 @@ def test_flower_events_are_flushed_in_batches():
     class RecordingConsumer(Consumer):
         flushed = 0
 
+        connection_errors = ()
+        blueprint = Mock()
+
         def __init__(self) -> None:
             self.hub = Hub()
 
@@ -80,3 +125,5 @@ def test_flower_events_are_flushed_in_batches():
     assert consumer.flushed == 1
     consumer.on_send_event_buffered()
     assert len(Hub.callbacks) == 1
+    consumer.stop()
+    assert consumer.flushed == 2
