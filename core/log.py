@@ -17,6 +17,7 @@ from typing import Any, TextIO, cast
 from uuid import uuid4
 
 import ecs_logging
+import msgspec
 import structlog
 from ecs_logging._meta import ECS_VERSION
 from structlog.contextvars import bound_contextvars, get_contextvars
@@ -43,7 +44,6 @@ _ROW_DATA = re.compile(r"\s*(?:\\n|\n)?(?:DETAIL:|\[SQL:|\[parameters:)")
 
 # Fields that ECS defines. All others get the prefix "coursebus.", so that they cannot collide with fields of ECS.
 _ECS_NAMES = {"exception": "error.stack_trace", "request_id": "http.request.id", "user_id": "user.id"}
-_encode = json.JSONEncoder(separators=(",", ":")).encode  # ASCII only: the encoding of the stream does not matter
 
 
 class _BestEffortStream:
@@ -123,6 +123,14 @@ class _EcsRenderer:
                 place = place.setdefault(parent, {})
             place[last] = value
         return _encode(line)
+
+
+def _encode(line: dict[str, Any]) -> str:
+    """Return ``line`` as JSON in ASCII, so that the encoding of the stream does not matter."""
+    with suppress(UnicodeEncodeError):  # a lone surrogate
+        if (encoded := msgspec.json.encode(line)).isascii():
+            return encoded.decode()
+    return json.dumps(line, separators=(",", ":"))
 
 
 @cache

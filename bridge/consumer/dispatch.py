@@ -10,7 +10,7 @@ import itertools
 import random
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -67,6 +67,7 @@ class Dispatcher(threading.Thread):
         self._reply_to = f"reply:bridge:{uuid4()}"
         self._lock = threading.Lock()
         self._pending: dict[str, Pending] = {}  # by task id
+        self._held: Counter[str] = Counter()  # number of pending events, by service
         self._outbound: dict[str, Outbound] = defaultdict(Outbound)  # by service
         self._delayed: list[tuple[float, int, Pending]] = []  # a heap, by the time of the next attempt
         self._numbers = itertools.count()
@@ -93,6 +94,7 @@ class Dispatcher(threading.Thread):
                 return
             pending = Pending(handler, record, [done])
             self._pending[pending.task_id] = pending
+            self._held[pending.service] += 1
         pending.parked = self._dead_letters.is_blocked(handler, record.key)
         self._park_or_queue(pending)
 
@@ -129,8 +131,7 @@ class Dispatcher(threading.Thread):
                 place = (pending.record.topic, pending.record.partition)
                 is_unsent = pending.state in {State.READY, State.DELAYED} and len(pending.on_done) == 1
                 if is_unsent and pending.service == service and place in revoked:
-                    pending.state = State.REMOVED
-                    del self._pending[pending.task_id]
+                    self._remove(pending)
                     discarded.append(pending.record)
         return discarded
 
@@ -225,8 +226,7 @@ class Dispatcher(threading.Thread):
         with self._lock:
             if self._pending.get(pending.task_id) is not pending:
                 return
-            del self._pending[pending.task_id]
-            pending.state = State.REMOVED
+            self._remove(pending)
         if handled:
             observe_handled(pending.handler, pending.record)
         try:
@@ -361,11 +361,14 @@ class Dispatcher(threading.Thread):
             self._queue(pending)
         self.send_ready(pending.service)
 
+    def _remove(self, pending: Pending) -> None:
+        del self._pending[pending.task_id]
+        self._held[pending.service] -= 1
+        pending.state = State.REMOVED
+
     def _measure(self) -> None:
         with self._lock:
-            held = dict.fromkeys(self._outbound, 0)
-            for pending in self._pending.values():
-                held[pending.service] = held.get(pending.service, 0) + 1
+            held = dict(self._held)
             in_flight = {service: len(outbound.in_flight) for service, outbound in self._outbound.items()}
         for service, number in held.items():
             EVENTS_IN_FLIGHT.labels(service).set(in_flight.get(service, 0))

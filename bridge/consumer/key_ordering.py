@@ -22,6 +22,9 @@ class KeyOrderedBuffer:
     def __len__(self) -> int:
         return sum(map(len, self._queues.values()))
 
+    def __bool__(self) -> bool:
+        return bool(self._queues)
+
     def held_bytes(self) -> Mapping[Partition, int]:
         """Return the approximate memory of the records of each partition."""
         return self._held_bytes

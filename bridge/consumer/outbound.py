@@ -49,13 +49,11 @@ class Pending:
     held_since: float | None = None  # monotonic: when the message was first seen in a worker's unacked hash
     missed_checks: int = 0  # consecutive checks that found it neither in the queue nor with a worker
     task_id: str = field(init=False)
+    service: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.task_id = task_id_of(self.handler, self.record.event_id)
-
-    @property
-    def service(self) -> str:
-        return self.handler.partition(".")[0]
+        self.service = self.handler.partition(".")[0]
 
     @property
     def is_sent_alone(self) -> bool:

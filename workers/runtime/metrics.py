@@ -50,12 +50,15 @@ def observe_execution(execution: TaskExecution) -> Iterator[None]:
         observe_ended(execution, waited_seconds, time.perf_counter() - started_at)
 
 
-def observe_ended(execution: TaskExecution, waited_seconds: float, seconds: float) -> None:
-    """Record the waiting time and the duration of an ended execution, count its error and log its outcome."""
+def observe_ended(execution: TaskExecution, waited_seconds: float, seconds: float, **ids: Any) -> None:
+    """Record the waiting time and the duration of an ended execution, count its error and log its outcome.
+
+    ``ids`` are added to the log line, beside those of the context.
+    """
     queue, outcome = execution.service, _outcome(execution)
     _wait_histogram(queue).observe(max(waited_seconds, 0))
     _duration_histogram(queue, execution.task, outcome).observe(seconds)
-    log.info("task ended", outcome=outcome, **{"event.duration": int(seconds * 1e9)})
+    log.info("task ended", outcome=outcome, **ids, **{"event.duration": int(seconds * 1e9)})
 
 
 def _outcome(execution: TaskExecution) -> str:

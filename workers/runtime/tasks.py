@@ -227,16 +227,21 @@ def execute_message(definition: TaskDefinition, execution: TaskExecution, messag
 
 def context_of(execution: TaskExecution) -> AbstractContextManager[None]:
     """Add the ids of ``execution`` to the log lines, and to the headers of the events recorded, within the block."""
+    return bind_context(**ids_of(execution))
+
+
+def ids_of(execution: TaskExecution) -> dict[str, Any]:
+    """Return the ids that correlate the log lines and events of ``execution`` with their cause."""
     envelope = execution.envelope
-    return bind_context(
-        task=execution.task,
-        task_id=execution.task_id,
+    return {
+        "task": execution.task,
+        "task_id": execution.task_id,
         # A job is not caused by a request: new ids correlate the events that it publishes.
-        request_id=envelope.request_id or uuid4().hex,
-        traceparent=envelope.traceparent or new_traceparent(),
-        actor=envelope.actor,
-        causation_id=envelope.event_id or envelope.causation_id or execution.task_id,
-    )
+        "request_id": envelope.request_id or uuid4().hex,
+        "traceparent": envelope.traceparent or new_traceparent(),
+        "actor": envelope.actor,
+        "causation_id": envelope.event_id or envelope.causation_id or execution.task_id,
+    }
 
 
 def _crash_response(error: Exception) -> dict[str, Any]:
