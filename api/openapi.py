@@ -167,18 +167,8 @@ def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_:
         responses.setdefault(202, "Accepted")
     if not command and policy.rate_limited:
         responses.setdefault(304, _NOT_MODIFIED)
-    _add_etag(responses, doc_info, command=command)
     doc["responses"] = dict(sorted(responses.items(), key=lambda each: int(each[0])))
     return doc
-
-
-def _add_etag(responses: dict[Any, Any], doc_info: dict[str, Any], *, command: bool) -> None:
-    """Declare the ETag of the responses that have one: of reads, and of changes of versioned objects."""
-    if command and not _IF_MATCH_PARAMETERS.keys() & doc_info.keys():
-        return
-    for status, response in responses.items():
-        if str(status) == "200":
-            response.setdefault("headers", {}).update(_headers("ETag")["headers"])
 
 
 def _error_statuses(policy: Any, doc_info: dict[str, Any], *, command: bool) -> set[int]:

@@ -54,7 +54,7 @@ def complete_components(spec: Part) -> None:
     parameter is never null. Every enum is a named component.
     """
     _describe_responses(spec)
-    _declare_links(spec)
+    _declare_headers(spec)
     _forbid_null_parameters(spec)
     _name_enums(spec)
     del spec["components"]["schemas"]["PaginationMetadata"]  # flask-smorest's; pages have cursors instead
@@ -94,14 +94,21 @@ def _schemas_below(part: Any, schemas: Part) -> set[str]:
     return found
 
 
-def _declare_links(spec: Part) -> None:
-    """Declare the Link header of pages, which have a cursor."""
+def _declare_headers(spec: Part) -> None:
+    """Declare the ETag of reads and of versioned objects, and the Link of pages, which have a cursor."""
     schemas: Part = spec["components"]["schemas"]
     for path in spec["paths"].values():
-        response = path.get("get", {}).get("responses", {}).get("200", {})
-        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
-        if "next_cursor" in schemas.get(schema.get("$ref", "").rpartition("/")[2], {}).get("properties", {}):
-            response.setdefault("headers", {})["Link"] = {"$ref": "#/components/headers/Link"}
+        for method in ("get", "post", "put", "patch"):
+            for status, response in path.get(method, {}).get("responses", {}).items():
+                schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+                fields = schemas.get(schema.get("$ref", "").rpartition("/")[2], {}).get("properties", {})
+                names = ["Link"] if "next_cursor" in fields else []
+                is_versioned = "version" in fields or "IfMatch" in str(path[method].get("parameters"))
+                if (method, status) == ("get", "200") or (is_versioned and status in {"200", "201"}):
+                    names.append("ETag")
+                if names:
+                    headers = response.setdefault("headers", {})
+                    headers |= {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _forbid_null_parameters(spec: Part) -> None:

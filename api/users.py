@@ -168,7 +168,7 @@ class OwnProfile(MethodView):
     @require_auth()
     @if_match
     @blp.doc(operationId="eraseAccount")
-    @blp.response(202, OperationSchema)
+    @blp.response(202, OperationSchema, headers={"Location": "Location"})
     def delete(self, *, expected_version: int) -> None:
         """Erase the caller's account
 
@@ -182,7 +182,7 @@ class OwnProfile(MethodView):
 class Export(MethodView):
     @require_auth()
     @blp.doc(operationId="requestDataExport")
-    @blp.response(202, OperationSchema)
+    @blp.response(202, OperationSchema, headers={"Location": "Location"})
     def post(self) -> None:
         """Request a data export
 
@@ -253,7 +253,7 @@ class User(MethodView):
     @require_existing_user
     @if_match
     @blp.doc(operationId="eraseUser")
-    @blp.response(202, OperationSchema)
+    @blp.response(202, OperationSchema, headers={"Location": "Location"})
     def delete(self, user_id: UUID, *, expected_version: int) -> None:
         """Erase a user
 
