@@ -41,6 +41,11 @@ class Device(Base):
         return list(session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.id)))
 
     @classmethod
+    def has_any(cls, session: Session, user_id: UUID) -> bool:
+        """Return whether the user has a device."""
+        return session.scalar(select(cls.id).where(cls.user_id == user_id).limit(1)) is not None
+
+    @classmethod
     def delete(cls, session: Session, *ids: UUID) -> None:
         session.execute(delete(cls).where(cls.id.in_(ids)))
 

@@ -5,13 +5,14 @@ of the subtype UUID, times BSON dates, which have milliseconds. A TTL index dele
 deliveries have none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import msgspec
 from pymongo import ASCENDING, DESCENDING, ReturnDocument
 from pymongo.database import Database
+from pymongo.errors import BulkWriteError
 
 import settings
 from core.cache import CachedView, invalidation_marker, notifications_version_key
@@ -38,6 +39,7 @@ _ACCEPTED = [
     DeliveryState.BOUNCED.value,
     DeliveryState.COMPLAINED.value,
 ]
+_DUPLICATE_KEY = 11000  # the error code of MongoDB
 _RETENTION = timedelta(days=settings.NOTIFICATIONS_RETENTION_DAYS)
 
 _indexed: set[str] = set()  # databases in which this process has created the indexes
@@ -61,59 +63,32 @@ class NotificationStore:
 
     # Writes of the event handlers.
 
-    def add_in_app(self, notification: Notification, *, title: str, body: str, position: int) -> None:
-        """Add an unread notification to the user's inbox, which is ordered by ``position``."""
-        note = {
-            "state": DeliveryState.DELIVERED.value,
-            "position": position,
-            "title": title,
-            "body": body,
-            "seen_at": None,
-            "read_at": None,
-            "archived_at": None,
-            "expires_at": notification.created_at + _RETENTION,
-        }
-        self._add(notification, IN_APP, note)
-        self._invalidate_cache(notification.user_id)
+    def add(self, notification: Notification, fields_by_channel: Mapping[str, Document]) -> None:
+        """Add one document for each channel, all in one command; those that exist stay as they are.
 
-    def add_delivery(self, notification: Notification, channel: str) -> UUID:
-        """Add a delivery that is due immediately; return its id."""
-        delivery = {
-            "template": notification.template,
-            "mandatory": notification.mandatory,
-            "state": DeliveryState.QUEUED.value,
-            "reason": None,
-            "attempts": 0,
-            "due_at": notification.created_at,
-            "ended_at": None,
-            "cause": correlation_ids(),
-        }
-        return self._add(notification, channel, delivery)
-
-    def add_skipped(self, notification: Notification, channel: str, reason: str) -> None:
-        """Record why a notification is not sent by ``channel``."""
-        skipped = {
-            "state": DeliveryState.SKIPPED.value,
-            "reason": reason,
-            "ended_at": notification.created_at,
-            "expires_at": notification.created_at + _RETENTION,
-        }
-        self._add(notification, channel, skipped)
-
-    def _add(self, notification: Notification, channel: str, fields: Document) -> UUID:
-        notification_id = notification.delivery_id(channel)
-        document = {
-            "user_id": notification.user_id,
-            "event_id": notification.event_id,
-            "channel": channel,
-            "category": notification.category,
-            "data": notification.data,
-            "created_at": notification.created_at,
-            "sort_key": new_id(),  # unique and increasing with time
-            **fields,
-        }
-        self._collection.update_one({"_id": notification_id}, {"$setOnInsert": document}, upsert=True)
-        return notification_id
+        The fields of a channel are those of ``unread_note``, ``queued_delivery`` or ``skipped_delivery``.
+        """
+        documents = [
+            {
+                "_id": notification.delivery_id(channel),
+                "user_id": notification.user_id,
+                "event_id": notification.event_id,
+                "channel": channel,
+                "category": notification.category,
+                "data": notification.data,
+                "created_at": notification.created_at,
+                "sort_key": new_id(),  # unique and increasing with time
+                **fields,
+            }
+            for channel, fields in fields_by_channel.items()
+        ]
+        try:
+            self._collection.insert_many(documents, ordered=False)
+        except BulkWriteError as error:
+            if any(each["code"] != _DUPLICATE_KEY for each in error.details["writeErrors"]):
+                raise
+        if IN_APP in fields_by_channel:
+            self._invalidate_cache(notification.user_id)
 
     # Export and erasure.
 
@@ -159,9 +134,9 @@ class NotificationStore:
             "category": delivery.category,
             "_id": {"$ne": delivery.id},
         }
-        sent = self._collection.count_documents({**like, "state": {"$in": _ACCEPTED}, "ended_at": {"$gte": since}})
+        sent = {"state": {"$in": _ACCEPTED}, "ended_at": {"$gte": since}}
         in_flight = {"state": DeliveryState.SENDING.value, "sort_key": {"$lt": delivery.sort_key}}
-        return sent + self._collection.count_documents({**like, **in_flight})
+        return self._collection.count_documents({**like, "$or": [sent, in_flight]})
 
     def mark_devices_reached(self, delivery: Delivery, devices: list[UUID]) -> None:
         """Store which devices have received a claimed delivery, so that a retry skips them."""
@@ -293,6 +268,44 @@ class NotificationStore:
         if note is None:
             raise NotFound("notification", str(notification_id))
         return notification_response(note)
+
+
+def unread_note(notification: Notification, *, title: str, body: str, position: int) -> Document:
+    """Return the fields of an unread note in the user's inbox, which is ordered by ``position``."""
+    return {
+        "state": DeliveryState.DELIVERED.value,
+        "position": position,
+        "title": title,
+        "body": body,
+        "seen_at": None,
+        "read_at": None,
+        "archived_at": None,
+        "expires_at": notification.created_at + _RETENTION,
+    }
+
+
+def queued_delivery(notification: Notification) -> Document:
+    """Return the fields of a delivery that is due immediately."""
+    return {
+        "template": notification.template,
+        "mandatory": notification.mandatory,
+        "state": DeliveryState.QUEUED.value,
+        "reason": None,
+        "attempts": 0,
+        "due_at": notification.created_at,
+        "ended_at": None,
+        "cause": correlation_ids(),
+    }
+
+
+def skipped_delivery(notification: Notification, reason: str) -> Document:
+    """Return the fields that record why a notification is not sent by a channel."""
+    return {
+        "state": DeliveryState.SKIPPED.value,
+        "reason": reason,
+        "ended_at": notification.created_at,
+        "expires_at": notification.created_at + _RETENTION,
+    }
 
 
 def _to_response(document: Document) -> Document:

@@ -6,8 +6,9 @@ A delivery whose outcome is known is sent once. If the outcome is unknown, the s
 from datetime import timedelta
 from uuid import UUID
 
+from sqlalchemy.orm import Session
+
 import settings
-from core.bus.outbox import record
 from core.db import utc_now
 from core.log import bind_context, get_logger
 from models.commands import DeliverEmail, DeliverPush
@@ -49,22 +50,21 @@ def backoff(attempts: int) -> timedelta:
     return min(INITIAL_BACKOFF * (1 << doublings), MAX_BACKOFF)
 
 
-def claim(transactions: Transactions, notification_store: NotificationStore, delivery_id: UUID) -> Delivery | None:
-    """Claim a delivery; return None if it is not due, or if it has ended already.
+def claim(notification_store: NotificationStore, delivery_id: UUID) -> Delivery | None:
+    """Claim a delivery; return None if it is not due, or if it has ended already."""
+    return notification_store.claim(delivery_id, at=utc_now(), until=utc_now() + LEASE)
 
-    A crash between the commit and the write to MongoDB leaves an ended delivery open in the history; it is closed here.
+
+def close_if_ended(session: Session, notification_store: NotificationStore, delivery: Delivery) -> bool:
+    """Close a claimed delivery whose result was published before; return whether there was such a result.
+
+    A crash between the commit of the result and the write to MongoDB leaves the delivery open in the history.
     """
-    delivery = notification_store.claim(delivery_id, at=utc_now(), until=utc_now() + LEASE)
-    if delivery is None:
-        return None
-    with transactions.begin() as session:
-        result = session.get(DeliveryResult, delivery_id)
-    if result:
-        notification_store.finish(
-            delivery, DeliveryOutcome(DeliveryState(result.state), result.reason), at=result.ended_at
-        )
-        return None
-    return delivery
+    result = session.get(DeliveryResult, delivery.id)
+    if result is None:
+        return False
+    notification_store.finish(delivery, DeliveryOutcome(DeliveryState(result.state), result.reason), at=result.ended_at)
+    return True
 
 
 def apply_outcome(
@@ -93,7 +93,6 @@ def _finish(
     # The attempt may have been started by the sweeper. Set the notified event as the cause, not the sweeper's run.
     with bind_context(**delivery.cause), transactions.begin() as session:
         if ended.insert_once(session):
-            recipient = NotificationSequence.get_or_create_for_update(session, delivery.user_id)
-            record(session, recipient, delivery.result_event(outcome, ended.ended_at))
+            NotificationSequence.record_next(session, delivery.user_id, delivery.result_event(outcome, ended.ended_at))
     notification_store.finish(delivery, outcome, at=ended.ended_at)
     log.info("delivery ended", delivery_id=delivery.id, state=outcome.state.value, reason=outcome.reason)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import settings
-from models.notifications import Contact, Delivery, DeliveryOutcome, DeliveryState, Preferences
+from models.notifications import Contact, Delivery, DeliveryOutcome, DeliveryState
+from models.notifications.preference_store import PreferenceStore
 
 _DAY = timedelta(days=1)
 
@@ -12,7 +13,7 @@ _DAY = timedelta(days=1)
 def delivery_blocker(
     delivery: Delivery,
     contact: Contact,
-    preferences: Preferences,
+    preference_store: PreferenceStore,
     *,
     still_applies: bool,
     at: datetime,
@@ -27,6 +28,7 @@ def delivery_blocker(
         return DeliveryOutcome(DeliveryState.SKIPPED, "no_longer_applicable")
     if delivery.mandatory:
         return None
+    preferences = preference_store.get(delivery.user_id)
     if not preferences.allow(delivery.category, delivery.channel):
         return DeliveryOutcome(DeliveryState.SKIPPED, "preference")
     if preferences.quiet_hours and (until := preferences.quiet_hours.until(at, contact.zone)):

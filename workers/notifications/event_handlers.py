@@ -219,7 +219,7 @@ def _get_contact_and_track_reminders(session: Session, event: UserEvent) -> Cont
     contact = Contact.get_for_update(session, event.user_id)
     if contact.erased_at:
         return None
-    reminder_tracking.track_event(session, event)
+    reminder_tracking.track_event(session, contact, event)
     return contact
 
 

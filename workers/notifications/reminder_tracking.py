@@ -44,34 +44,41 @@ PRUNE_BATCH_SIZE = 1000  # rows per transaction, so that no transaction is long
 _DAY = timedelta(days=1)
 
 
-def track_event(session: Session, event: Event) -> None:
-    """Update the waits from ``event``. For events whose handler also notifies the learner."""
+def track_event(session: Session, contact: Contact, event: Event) -> None:
+    """Update the waits from ``event`` of ``contact``, whose row must be locked.
+
+    For events whose handler also notifies the learner.
+    """
     match event:
         case EnrollmentCreated():
-            on_enrolled(session, event=event)
+            _record_enrollment(session, contact, event)
         case LessonCompleted():
-            on_lesson_completed(session, event=event)
+            _record_lesson(session, contact, event)
         case CourseCompleted():
-            on_course_completed(session, event=event)
+            _record_course(session, contact, event)
         case PaymentSucceeded():
-            on_payment(session, event=event)
+            PendingReminder.end_checkout(session, event.order_id, user_id=event.user_id, at=event.paid_at)
 
 
-# Courses.
+# Courses. The handlers named on_… are called by rebuilds.
 
 
 def on_enrolled(session: Session, *, event: EnrollmentCreated) -> None:
     """Record that a learner has access to a course."""
     if contact := _get_active_contact(session, event.user_id):
-        LearningActivity.record_access_start(
-            session,
-            event.user_id,
-            event.course_id,
-            enrollment_id=event.enrollment_id,
-            title=event.course_title,
-            at=event.enrolled_at,
-        )
-        _recompute(session, contact)
+        _record_enrollment(session, contact, event)
+
+
+def _record_enrollment(session: Session, contact: Contact, event: EnrollmentCreated) -> None:
+    LearningActivity.record_access_start(
+        session,
+        event.user_id,
+        event.course_id,
+        enrollment_id=event.enrollment_id,
+        title=event.course_title,
+        at=event.enrolled_at,
+    )
+    _recompute(session, contact)
 
 
 @task
@@ -84,24 +91,32 @@ def on_enrollment_ended(session: Session, *, event: EnrollmentEnded) -> None:
 def on_lesson_completed(session: Session, *, event: LessonCompleted) -> None:
     """Record that a learner has completed a lesson; its local day counts for the streak."""
     if contact := _get_active_contact(session, event.user_id):
-        LearningActivity.record_activity(
-            session,
-            event.user_id,
-            event.course_id,
-            title=event.course_title,
-            at=event.completed_at,
-            day=event.completed_at.astimezone(contact.zone).date(),
-        )
-        _recompute(session, contact)
+        _record_lesson(session, contact, event)
+
+
+def _record_lesson(session: Session, contact: Contact, event: LessonCompleted) -> None:
+    LearningActivity.record_activity(
+        session,
+        event.user_id,
+        event.course_id,
+        title=event.course_title,
+        at=event.completed_at,
+        day=event.completed_at.astimezone(contact.zone).date(),
+    )
+    _recompute(session, contact)
 
 
 def on_course_completed(session: Session, *, event: CourseCompleted) -> None:
     """Record that a learner has completed a course."""
     if contact := _get_active_contact(session, event.user_id):
-        LearningActivity.record_completion(
-            session, event.user_id, event.course_id, title=event.course_title, at=event.completed_at
-        )
-        _recompute(session, contact)
+        _record_course(session, contact, event)
+
+
+def _record_course(session: Session, contact: Contact, event: CourseCompleted) -> None:
+    LearningActivity.record_completion(
+        session, event.user_id, event.course_id, title=event.course_title, at=event.completed_at
+    )
+    _recompute(session, contact)
 
 
 def _get_active_contact(session: Session, user_id: UUID) -> Contact | None:

@@ -25,7 +25,7 @@ from models.notifications.preference_store import PreferenceStore
 from ops.dev.mail import MailStore, SmtpHandler
 from ops.fakes.push.__main__ import create_app
 from ops.fakes.store import Store
-from tests.integration.notifications.factories import certificate_issued, make_contact
+from tests.integration.notifications.factories import certificate_issued, close_idle_smtp_connections, make_contact
 from tests.support.dependencies import RecordedEnqueues, SavepointTransactions
 from tests.support.tasks import Killed, noop_cache
 from workers.notifications import delivery, event_handlers, inbox, reminders
@@ -90,6 +90,7 @@ class MailServer:
 
     def stop(self) -> None:
         if self._controller:
+            close_idle_smtp_connections()
             self._controller.stop()
         self._controller = None
 

@@ -277,5 +277,7 @@ def test_delivery_event_keeps_causation_of_original_event(session, harness):
     with bind_context(request_id="of the sweeper", causation_id="of the sweeper"):
         harness.deliver_enqueued()
 
-    sent = select(OutboxEvent.headers).where(OutboxEvent.type == "NOTIFICATION_SENT")
+    sent = select(OutboxEvent.headers).where(
+        OutboxEvent.type == "NOTIFICATION_SENT", OutboxEvent.aggregateid == str(user_id)
+    )
     assert session.scalars(sent).all() == [cause]

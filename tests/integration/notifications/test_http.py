@@ -14,6 +14,8 @@ from models.events import Event
 from stream.inbox_reader import InboxReader
 from tests.integration.notifications.factories import lesson_completed, make_person, user_created
 from tests.support.gateway import Person, gateway, running_worker, trust_test_tokens
+from tests.support.polling import eventually
+from workers.notifications import dispatcher
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -63,6 +65,24 @@ def test_redelivered_event_through_queue_notifies_once(ann, ann_id, mail_server)
 
     assert len(wait_for_mails(mail_server, ann.email)) == 1
     assert ann.get("/v1/me/notifications/unread-count").json == {"unread": 1}
+
+
+def test_mail_has_message_of_its_own_only_if_threads_are_busy_or_mails_are_slow(ann, ann_id, mail_server, monkeypatch):
+    enqueued, enqueue = list[str](), task_queue.enqueue
+    monkeypatch.setattr(task_queue, "enqueue", lambda task, *args: (enqueued.append(task), enqueue(task, *args)))
+    monkeypatch.setattr(dispatcher, "SLOW_SECONDS", 0)
+
+    def messages_of_two_mails(threads: int) -> int:
+        monkeypatch.setattr(dispatcher, "local_delivery", dispatcher.LocalDelivery(threads))
+        enqueued.clear()
+        for _ in range(2):
+            deliver_user_created(ann, ann_id, new_id())
+            sent.append(None)
+            eventually(lambda: len(wait_for_mails(mail_server, ann.email)) == len(sent))
+        return enqueued.count("notifications.deliver_email")
+
+    sent: list[None] = []
+    assert [messages_of_two_mails(threads) for threads in (1, 0)] == [1, 2]
 
 
 def test_inbox_is_paged(ann, ann_id, mail_server):

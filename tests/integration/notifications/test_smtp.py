@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -18,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 import settings
 from models.notifications import DeliveryState
+from tests.integration.notifications.factories import close_idle_smtp_connections
 from workers.notifications.channels import smtp
 from workers.notifications.channels.email import send_email
 from workers.notifications.channels.smtp import Mail
@@ -70,6 +72,8 @@ class Server:
     """A server that records logins and mails, each with whether TLS was used."""
 
     def __init__(self) -> None:
+        self.connections = 0
+        self.responses: list[str] = []  # to the next mails; "250 kept" if there is none
         self.logins: list[tuple[bytes, bytes, bool]] = []
         self.mails: list[tuple[list[str], bool]] = []
 
@@ -79,7 +83,12 @@ class Server:
 
     async def handle_DATA(self, _server, session, envelope) -> str:  # noqa: N802 aiosmtpd's name
         self.mails.append((envelope.rcpt_tos, session.ssl is not None))
-        return "250 kept"
+        return self.responses.pop(0) if self.responses else "250 kept"
+
+    async def handle_EHLO(self, _server, session, _envelope, hostname, responses: list[str]) -> list[str]:  # noqa: N802 aiosmtpd's name
+        self.connections += 1
+        session.host_name = hostname
+        return responses
 
 
 @pytest.fixture
@@ -89,6 +98,7 @@ def serve(monkeypatch) -> Iterator[Callable[..., Server]]:
     SMTP_URL becomes ``url`` with the server's port in the place of PORT.
     """
     running: list[Controller] = []
+    monkeypatch.setattr(smtp, "_connections", smtp.IdleConnections())
 
     def serve(url: str, **options) -> Server:
         server = Server()
@@ -103,6 +113,7 @@ def serve(monkeypatch) -> Iterator[Callable[..., Server]]:
         return server
 
     yield serve
+    close_idle_smtp_connections()
     for controller in running:
         controller.stop()
 
@@ -201,3 +212,42 @@ def test_non_ascii_address_fails_without_smtputf8(serve):
 
     assert outcome == (DeliveryState.FAILED, "address_not_supported")
     assert server.mails == []
+
+
+def test_next_mail_uses_the_open_connection(serve, monkeypatch):
+    monkeypatch.setattr(smtp, "MAX_MAILS", 3)
+    server = serve("smtp://127.0.0.1:PORT", no_login=True)
+
+    outcomes = [send() for _ in range(4)]
+
+    assert outcomes == [(DeliveryState.SENT, None)] * 4
+    assert (len(server.mails), server.connections) == (4, 2)
+
+
+def test_idle_connection_is_closed(serve, monkeypatch):
+    closed = threading.Event()
+    quit_session = smtp._quit  # noqa: SLF001 closing has no other effect
+    monkeypatch.setattr(smtp, "_quit", lambda session: (quit_session(session), closed.set()))
+    monkeypatch.setattr(smtp, "IDLE_SECONDS", 0.05)
+    serve("smtp://127.0.0.1:PORT", no_login=True)
+
+    send()
+
+    assert closed.wait(5)
+
+
+def test_connection_closed_by_the_server_is_replaced(serve):
+    server = serve("smtp://127.0.0.1:PORT", no_login=True, timeout=0.05)  # aiosmtpd closes idle connections after it
+    send()
+    smtp._connections._idle[-1].smtp.sock.recv(1, socket.MSG_PEEK)  # noqa: SLF001 returns when the server has closed it
+
+    assert send() == (DeliveryState.SENT, None)
+    assert server.connections == 2
+
+
+def test_connection_is_not_used_after_a_rejection(serve):
+    server = serve("smtp://127.0.0.1:PORT", no_login=True)
+    server.responses = ["554 refused"]
+
+    assert [send(), send()] == [(DeliveryState.FAILED, "smtp_554"), (DeliveryState.SENT, None)]
+    assert server.connections == 2

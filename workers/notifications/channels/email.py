@@ -11,7 +11,7 @@ from models.notifications import Contact, Delivery, DeliveryOutcome, DeliverySta
 from models.notifications.notification_store import NotificationStore
 from models.notifications.preference_store import PreferenceStore
 from workers import task
-from workers.notifications.delivery import apply_outcome, claim
+from workers.notifications.delivery import apply_outcome, claim, close_if_ended
 from workers.notifications.delivery_policy import delivery_blocker
 from workers.notifications.reminders import is_still_applicable
 from workers.notifications.rendering import name_of, render, render_layout
@@ -49,9 +49,11 @@ def deliver_email(
     If the worker dies after the server accepted the mail and before the outcome is stored, the mail is sent again
     after LEASE with the same Message-ID.
     """
-    if (delivery := claim(transactions, notification_store, delivery_id)) is None:
+    if (delivery := claim(notification_store, delivery_id)) is None:
         return
     with transactions.begin() as session:
+        if close_if_ended(session, notification_store, delivery):
+            return
         contact = session.get(Contact, delivery.user_id)
         still_applies = contact is None or is_still_applicable(session, delivery, contact)
         suppressed = Suppression.find_reason(session, contact.email) if contact and contact.email else None
@@ -66,7 +68,7 @@ def deliver_email(
     elif blocker := delivery_blocker(
         delivery,
         contact,
-        preference_store.get(delivery.user_id),
+        preference_store,
         still_applies=still_applies,
         at=utc_now(),
         sent_since=notification_store.sent_since,

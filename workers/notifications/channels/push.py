@@ -16,7 +16,7 @@ from models.notifications import Contact, Delivery, DeliveryOutcome, DeliverySta
 from models.notifications.notification_store import NotificationStore
 from models.notifications.preference_store import PreferenceStore
 from workers import task
-from workers.notifications.delivery import apply_outcome, claim
+from workers.notifications.delivery import apply_outcome, claim, close_if_ended
 from workers.notifications.delivery_policy import delivery_blocker
 from workers.notifications.reminders import is_still_applicable
 from workers.notifications.rendering import render
@@ -61,9 +61,11 @@ def deliver_push(
 
     Devices that no longer exist are deleted. A retry sends only to devices that have not received the message.
     """
-    if (delivery := claim(transactions, notification_store, delivery_id)) is None:
+    if (delivery := claim(notification_store, delivery_id)) is None:
         return
     with transactions.begin() as session:
+        if close_if_ended(session, notification_store, delivery):
+            return
         contact = session.get(Contact, delivery.user_id)
         still_applies = contact is None or is_still_applicable(session, delivery, contact)
         devices = [each for each in Device.list_for_user(session, delivery.user_id) if each.id not in delivery.reached]
@@ -72,7 +74,7 @@ def deliver_push(
     elif blocker := delivery_blocker(
         delivery,
         contact,
-        preference_store.get(delivery.user_id),
+        preference_store,
         still_applies=still_applies,
         at=utc_now(),
         sent_since=notification_store.sent_since,

@@ -5,8 +5,10 @@ No login, and in production no mail, is sent to another machine without TLS, exc
 
 import smtplib
 import ssl
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -33,6 +35,10 @@ Mailer = Callable[[Mail], None]
 
 _SCHEMES = ("smtp", "smtps", "smtp+insecure")
 _TIMEOUT_SECONDS = 10
+_OK = 250
+# Of an open connection. Providers close idle ones long before the five minutes of RFC 5321 (4.5.3.2.7), accept some
+# 50 mails over one, and ask senders not to keep any for long, because they replace their servers.
+IDLE_SECONDS, MAX_MAILS = 4.0, 50
 _SUBMISSION_TLS_PORT, _RELAY_PORT = 465, 25
 
 
@@ -54,13 +60,96 @@ def _send_mail(mail: Mail) -> None:
 
 @contextmanager
 def _session() -> Iterator[smtplib.SMTP]:
-    """Yield a session with the server of SMTP_URL. Raises ServerUnreachable if it cannot be opened."""
+    """Yield a session with the server of SMTP_URL. Raises ServerUnreachable if it cannot be opened.
+
+    The session stays open for the next mail, unless the block raises.
+    """
+    url = settings.SMTP_URL
     try:
-        smtp = _connect(urlsplit(settings.SMTP_URL))
+        connection = _connections.take(url) or Connection(url, _connect(urlsplit(url)))
     except (OSError, smtplib.SMTPException, ValueError) as error:
         raise ServerUnreachable(repr(error)) from error
-    with smtp:
-        yield smtp
+    try:
+        yield connection.smtp
+    except BaseException:
+        _quit(connection.smtp)
+        raise
+    _connections.keep(connection)
+
+
+@dataclass(eq=False)
+class Connection:
+    """An open connection to the mail server at ``url``."""
+
+    url: str
+    smtp: smtplib.SMTP
+    mails: int = 0  # sent over it
+    idle_since: float = 0.0  # monotonic
+
+
+class IdleConnections:
+    """Connections that are kept open for the next mail, which then needs no TLS handshake and no login."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[Connection] = []
+        self._timer: threading.Timer | None = None
+
+    def take(self, url: str) -> Connection | None:
+        """Return a connection to ``url`` that the server has not closed; None if there is none."""
+        while True:
+            with self._lock:
+                found = next((each for each in reversed(self._idle) if each.url == url), None)
+                if found is None:
+                    return None
+                self._idle.remove(found)
+            if _is_open(found.smtp):
+                return found
+            found.smtp.close()
+
+    def keep(self, connection: Connection) -> None:
+        """Keep a connection over which a mail was sent for IDLE_SECONDS, unless it has sent MAX_MAILS."""
+        connection.mails += 1
+        if connection.mails >= MAX_MAILS:
+            _quit(connection.smtp)
+            return
+        connection.idle_since = time.monotonic()
+        with self._lock:
+            self._idle.append(connection)
+            if self._timer is None:
+                self._start_timer(IDLE_SECONDS)
+
+    def _start_timer(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._close_expired)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _close_expired(self) -> None:
+        expires = time.monotonic() - IDLE_SECONDS
+        with self._lock:
+            expired = [each for each in self._idle if each.idle_since <= expires]
+            self._idle = [each for each in self._idle if each.idle_since > expires]
+            self._timer = None
+            if self._idle:
+                self._start_timer(self._idle[0].idle_since - expires)
+        for connection in expired:
+            _quit(connection.smtp)
+
+
+_connections = IdleConnections()
+
+
+def _is_open(smtp: smtplib.SMTP) -> bool:
+    try:
+        return smtp.noop()[0] == _OK
+    except (OSError, smtplib.SMTPException):
+        return False
+
+
+def _quit(smtp: smtplib.SMTP) -> None:
+    with suppress(OSError, smtplib.SMTPException):
+        smtp.quit()
+    smtp.close()
 
 
 def _connect(url: SplitResult) -> smtplib.SMTP:
