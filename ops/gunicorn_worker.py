@@ -1,249 +1,319 @@
-"""Extend gunicorn's threaded worker with a deadline for reading whole requests.
+"""A gunicorn worker whose threads wait for connections themselves, and never for a client's next byte.
 
-gunicorn reads a request in one of its threads and waits there for the client, so a few dozen slow connections block
-the API. This worker collects the header and body of a request in its event loop and passes complete requests to a
-thread. Requests that are incomplete after REQUEST_SECONDS are rejected. A thread never waits for a client's next byte.
+Each thread waits for a readable connection, reads it, answers the request if it is complete, and waits again: a request
+is not handed from one thread to another. Bytes of an incomplete request are kept with the connection, so that no thread
+waits for the rest. The main thread accepts connections, closes those that are idle or slow, and reports to gunicorn.
 """
 
+import errno
 import json
-import re
+import os
 import secrets
-import selectors
+import select
 import socket
 import struct
+import threading
 import time
-from collections import deque
-from enum import Enum, auto
-from functools import partial
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
-from gunicorn.workers.gthread import TConn, ThreadWorker
+from gunicorn.http.errors import NoMoreData
+from gunicorn.http.parser import RequestParser
+from gunicorn.http.wsgi import Response, create
+from gunicorn.workers.base import Worker
+
+from ops.incoming_request import IncomingRequest, ReadState
 
 REQUEST_SECONDS = 10.0  # from the first byte to the last; a MiB over a slow mobile network takes about five
-DRAIN_SECONDS = 2.0  # for reading the rest of a rejected request: closing the socket earlier would lose the response
-BODY_BYTES_MAX = 1024 * 1024  # as in api/request_parsing.py
-HEAD_BYTES_MAX = 64 * 1024  # above gunicorn's limits
+DRAIN_SECONDS = 2.0  # for reading what a client still sends: closing the socket earlier would lose the response
+STOP_SECONDS = 2.0  # for the next request on an idle connection of a stopping worker
 BUFFERED_BYTES_MAX = 64 * 1024 * 1024  # of all incomplete requests of a worker
 _READ_BYTES = 64 * 1024
 _SOCKET_TIMEOUT_SECONDS = 10  # of a thread that writes to a client that does not read
-
-_HEAD_END = b"\r\n\r\n"
-_LENGTH = re.compile(rb"\r\ncontent-length[ \t]*:[ \t]*([^\r\n]*)", re.IGNORECASE)
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding[ \t]*:[^\r\n]*chunked", re.IGNORECASE)
-_EXPECTS = re.compile(rb"\r\nexpect[ \t]*:[ \t]*100-continue[ \t]*(?=\r\n)", re.IGNORECASE)
-_DIGITS = re.compile(rb"[0-9]{1,19}")
-_CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,8}")
+_CHECK_SECONDS = 0.5  # between two searches for expired connections
 _TOO_LONG = "The request is too large."
+_DISCONNECTED = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
 
-class ReadState(Enum):
-    PARTIAL = auto()
-    COMPLETE = auto()  # or malformed, which gunicorn's parser rejects
-    HEAD_TOO_LONG = auto()
-    BODY_TOO_LONG = auto()
+class Connection:
+    """A client's connection. The thread that has removed it from ``DeadlineWorker._waiting`` owns it."""
+
+    def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
+        self.sock = sock
+        self.client = client
+        self.server = server
+        self.deadline = 0.0  # of the state in which it waits; monotonic
+        self.incoming: IncomingRequest | None = None  # None: it waits for the first byte of a request
+        self.buffered_bytes = 0  # of ``incoming``, as counted by the worker
+        self.is_closing = False  # everything is sent, and what the client still sends is dropped
+        # The parser gets complete requests only, so it reads no socket: beyond them it finds the end of the input.
+        self.parser = RequestParser(cfg, iter(()), client)
 
 
-class IncomingRequest:
-    """The bytes of one request as they arrive."""
+class WholeResponse(Response):  # type: ignore[misc]  # gunicorn ships no types
+    """A response whose head is sent together with the first bytes of the body, in one system call."""
 
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.expects_continue = False
-        self._body_at = 0  # 0: the head is incomplete
-        self._length: int | None = None  # of the body; None: it is chunked
-        self._chunk_at = 0  # start of the next line with a chunk size
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._head = b""
 
-    @property
-    def buffered_bytes(self) -> int:
-        """Return the number of bytes kept in memory."""
-        return len(self.data)
+    def send_headers(self) -> None:
+        """Keep the head for the next write."""
+        if not self.headers_sent:
+            lines = [*self.default_headers(), *(f"{name}: {value}\r\n" for name, value in self.headers), "\r\n"]
+            self._head = "".join(lines).encode("latin-1")
+            self.headers_sent = True
 
-    def add(self, data: bytes) -> ReadState:
-        """Add bytes and return the state of the request."""
-        searched = max(len(self.data) - len(_HEAD_END), 0)
-        self.data += data
-        if not self._body_at:
-            if not searched:
-                del self.data[: len(self.data) - len(self.data.lstrip(b"\r\n"))]  # RFC 9112, section 2.2
-            end = self.data.find(_HEAD_END, searched)
-            if end < 0:
-                return ReadState.HEAD_TOO_LONG if len(self.data) > HEAD_BYTES_MAX else ReadState.PARTIAL
-            if not self._read_head(end):
-                return ReadState.COMPLETE
-        if self._length is None:
-            return self._read_chunks()
-        if self._length > BODY_BYTES_MAX:
-            return ReadState.BODY_TOO_LONG
-        return ReadState.COMPLETE if len(self.data) >= self._body_at + self._length else ReadState.PARTIAL
+    def close(self) -> None:
+        """Send what is left."""
+        self.send_headers()
+        rest = self._head + (b"0\r\n\r\n" if self.chunked else b"")
+        if rest:
+            self.sock.sendall(rest)
 
-    def _read_head(self, end: int) -> bool:
-        """Determine how the body ends. Return False for a head that gunicorn rejects."""
-        head = bytes(self.data[: end + 2])
-        lengths = _LENGTH.findall(head)
-        is_chunked = bool(_CHUNKED.search(head))
-        if len(lengths) + is_chunked > 1 or not all(_DIGITS.fullmatch(each) for each in lengths):
-            return False
-        self.expects_continue = bool(_EXPECTS.search(head))
-        if self.expects_continue:  # 100 Continue is sent here, and must not be sent by gunicorn again
-            head = _EXPECTS.sub(b"", head)
-            self.data[: end + 2] = head
-        self._body_at = self._chunk_at = len(head) + 2
-        self._length = None if is_chunked else int(lengths[0]) if lengths else 0
-        return True
-
-    def _read_chunks(self) -> ReadState:
-        while True:
-            line_end = self.data.find(b"\r\n", self._chunk_at)
-            if line_end < 0:
-                break
-            size = _CHUNK_SIZE.match(self.data, self._chunk_at, line_end)
-            if size is None:
-                return ReadState.COMPLETE
-            length = int(size[0], 16)
-            if not length:
-                return ReadState.COMPLETE if self.data.find(_HEAD_END, line_end) >= 0 else self._check_body_size()
-            if line_end + 2 + length + 2 > len(self.data):
-                break
-            self._chunk_at = line_end + 2 + length + 2
-        return self._check_body_size()
-
-    def _check_body_size(self) -> ReadState:
-        # The framing of chunks counts too: a body in chunks of one byte is six times as long on the wire.
-        is_long = len(self.data) - self._body_at > BODY_BYTES_MAX + HEAD_BYTES_MAX
-        return ReadState.BODY_TOO_LONG if is_long else ReadState.PARTIAL
+    def _emit_body(self, data: bytes) -> None:
+        framed = b"%X\r\n%b\r\n" % (len(data), data) if self.chunked else data
+        self.sock.sendall(self._head + framed)
+        self._head = b""
 
 
-class DeadlineWorker(ThreadWorker):  # type: ignore[misc]  # it ships no types
-    """A ThreadWorker whose threads receive complete requests only."""
+class DeadlineWorker(Worker):  # type: ignore[misc]
+    """Serves requests by ``threads`` threads that share one epoll object.
+
+    A connection is armed for one event. The thread that gets the event removes the connection from ``_waiting`` and
+    thereby owns it, until it puts it back and arms it again. The main thread takes expired connections the same way.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._epoll: select.epoll
+        self._stopped: int  # an eventfd that is readable when the threads must end
+        self._connections: dict[int, Connection] = {}  # all that are open, by file descriptor
+        self._waiting: dict[int, Connection] = {}  # those that no thread owns
         self._buffered_bytes = 0
-        self._draining: deque[TConn] = deque()  # rejected connections whose remaining bytes are read and dropped
+        self._buffer_lock = threading.Lock()
+        self._check_at = 0.0
 
-    def accept(self, listener: socket.socket) -> None:
-        """Accept a connection and read the bytes that arrived with it."""
+    def run(self) -> None:
+        """Serve until the worker is asked to stop, then finish the requests that have begun."""
+        # Not in __init__, which runs before the fork: the processes would share the epoll object.
+        self._epoll, self._stopped = select.epoll(), os.eventfd(0)
+        self._epoll.register(self._stopped, select.EPOLLIN)
+        for listener in self.sockets:
+            listener.settimeout(0)
+        for number in range(self.cfg.threads):
+            threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()
+        while self.alive and self.ppid == os.getppid():
+            self._wait_and_accept(self.sockets if len(self._connections) < self.cfg.worker_connections else [])
+        for listener in self.sockets:
+            while self._accept(listener):
+                pass  # closing the listener would reset connections that the kernel has accepted
+            listener.close()
+        self._finish_connections()
+        os.eventfd_write(self._stopped, 1)
+
+    def _finish_connections(self) -> None:
+        """Wait until every connection is closed, graceful_timeout at most; idle ones have STOP_SECONDS."""
+        self.alive = False  # also if the parent has ended: responses now say Connection: close
+        now = time.monotonic()
+        idle_until, until = now + STOP_SECONDS, now + self.cfg.graceful_timeout
+        while self._connections and time.monotonic() < until:
+            for conn in list(self._waiting.values()):
+                conn.deadline = min(conn.deadline, idle_until) if conn.incoming is None else conn.deadline
+            self._check_at = 0.0
+            self._wait_and_accept([], seconds=0.1)
+
+    def _wait_and_accept(self, listeners: list[Any], seconds: float = 1.0) -> None:
+        self.notify()
+        readable, _, _ = select.select([self.PIPE[0], *listeners], [], [], seconds)
+        for each in readable:
+            if each == self.PIPE[0]:
+                with suppress(BlockingIOError):
+                    os.read(self.PIPE[0], 1024)  # a signal has been handled
+            else:
+                self._accept(each)
+        if time.monotonic() >= self._check_at:
+            self._check_at = time.monotonic() + _CHECK_SECONDS
+            self._close_expired()
+
+    def _accept(self, listener: Any) -> bool:
+        """Accept a connection; return False if there is none."""
         try:
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return
+            return False
+        client.settimeout(None)
         # Without a timeout a thread would wait forever for a dead proxy or a client that does not read.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SOCKET_TIMEOUT_SECONDS, 0))
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _SOCKET_TIMEOUT_SECONDS, 0))
-        self.nr_conns += 1
-        self._start_request(TConn(self.cfg, client, address, listener.getsockname()))
+        conn = Connection(self.cfg, client, address, listener.getsockname())
+        conn.deadline = time.monotonic() + self.cfg.keepalive
+        self._connections[client.fileno()] = self._waiting[client.fileno()] = conn
+        self._epoll.register(client.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
+        return True
 
-    def on_client_socket_readable(self, conn: TConn, client: socket.socket) -> None:
-        """Start the next request of a keep-alive connection."""
-        self.poller.unregister(client)
-        self.keepalived_conns.remove(conn)
-        self._start_request(conn)
-
-    def finish_request(self, conn: TConn, fs: Any) -> None:
-        """Keep the connection alive or close it; start the next request if the client has already sent it."""
-        is_kept = not fs.cancelled() and not fs.exception() and fs.result()
-        ahead = conn.parser.unreader.take_buffered() if is_kept else b""
-        if not ahead:
-            super().finish_request(conn, fs)
-            return
-        conn.sock.settimeout(0)
-        self._start_request(conn, ahead)
-
-    def murder_pending(self) -> None:
-        """Reject requests that are incomplete after REQUEST_SECONDS."""
+    def _close_expired(self) -> None:
+        """Close idle connections, and reject requests that are incomplete, after their deadline."""
         now = time.monotonic()
-        while self.pending_conns and self.pending_conns[0].timeout <= now:
-            detail = f"The request was not received completely within {REQUEST_SECONDS:.0f} seconds."
-            self._reject(self.pending_conns[0], HTTPStatus.REQUEST_TIMEOUT, "request_timeout", detail)
-        while self._draining and self._draining[0].timeout <= now:
-            self._close(self._draining[0], self._draining)
+        for fd, each in list(self._waiting.items()):
+            if each.deadline > now or self._waiting.pop(fd, None) is not each:
+                continue
+            if each.incoming is None:
+                self._close(each)
+            elif _has_input(each.sock):
+                self._wait(each)  # all threads are busy: the client is not late
+            else:
+                detail = f"The request was not received completely within {REQUEST_SECONDS:.0f} seconds."
+                self._reject(each, HTTPStatus.REQUEST_TIMEOUT, "request_timeout", detail)
 
-    def _start_request(self, conn: TConn, ahead: bytes = b"") -> None:
-        """Read a request, or wait for its first byte as long as for the next one of a keep-alive connection."""
+    # The threads.
+
+    def _serve(self) -> None:
+        while True:
+            [(fd, _)] = self._epoll.poll(maxevents=1)
+            if fd == self._stopped:
+                return
+            conn = self._waiting.pop(fd, None)
+            if conn is None:
+                continue  # the main thread has taken it
+            try:
+                self._read(conn)
+            except Exception:
+                self.log.exception("A connection is closed after an error.")
+                self._close(conn)
+
+    def _read(self, conn: Connection) -> None:
         try:
-            data = ahead or conn.sock.recv(_READ_BYTES)
+            data = conn.sock.recv(_READ_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            conn.set_timeout()
-            self.keepalived_conns.append(conn)
-            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_client_socket_readable, conn))
+            self._wait(conn)
             return
         except OSError:
             data = b""
-        conn.incoming = IncomingRequest()
-        conn.timeout = time.monotonic() + REQUEST_SECONDS
-        self.pending_conns.append(conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._read, conn))
-        self._receive(conn, data)
+        if not data or (conn.is_closing and time.monotonic() > conn.deadline):
+            self._close(conn)
+        elif conn.is_closing:
+            self._wait(conn)
+        else:
+            self._receive(conn, data)
 
-    def _read(self, conn: TConn, client: socket.socket) -> None:
-        try:
-            self._receive(conn, client.recv(_READ_BYTES))
-        except BlockingIOError:
-            return
-        except OSError:
-            self._receive(conn, b"")
+    def _receive(self, conn: Connection, data: bytes) -> None:
+        """Add bytes to the request; answer it if it is complete, and those that the client has sent after it."""
+        while data:
+            if conn.incoming is None:
+                conn.incoming = IncomingRequest()
+                conn.deadline = time.monotonic() + REQUEST_SECONDS
+            state = conn.incoming.add(data)
+            if state is not ReadState.COMPLETE:
+                self._await_rest(conn, state)
+                return
+            conn.parser.unreader.unread(bytes(conn.incoming.data))
+            self._forget_request(conn)
+            if not self._answer(conn):
+                self._shut_down(conn)
+                return
+            data = conn.parser.unreader.take_buffered()
+        conn.deadline = time.monotonic() + self.cfg.keepalive
+        self._wait(conn)
 
-    def _receive(self, conn: TConn, data: bytes) -> None:
-        if not data:  # the client has disconnected
-            self._buffered_bytes -= conn.incoming.buffered_bytes
-            self._close(conn, self.pending_conns)
-            return
-        self._buffered_bytes -= conn.incoming.buffered_bytes
-        state = conn.incoming.add(data)
-        self._buffered_bytes += conn.incoming.buffered_bytes
-        if state is ReadState.COMPLETE:
-            self._dispatch(conn)
-        elif state is ReadState.HEAD_TOO_LONG:
+    def _await_rest(self, conn: Connection, state: ReadState) -> None:
+        """Wait for the rest of a request, unless it exceeds a limit."""
+        assert conn.incoming is not None
+        with self._buffer_lock:
+            self._buffered_bytes += len(conn.incoming.data) - conn.buffered_bytes
+            conn.buffered_bytes = len(conn.incoming.data)
+        if state is ReadState.HEAD_TOO_LONG:
             self._reject(conn, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", _TOO_LONG)
         elif state is ReadState.BODY_TOO_LONG:
             self._reject(conn, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", _TOO_LONG)
         elif self._buffered_bytes > BUFFERED_BYTES_MAX:
             self._reject(conn, HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "Too many requests are being received.")
-        elif conn.incoming.expects_continue:
-            conn.incoming.expects_continue = False
-            self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
+        else:
+            if conn.incoming.expects_continue:
+                conn.incoming.expects_continue = False
+                self._send(conn, b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._wait(conn)
 
-    def _dispatch(self, conn: TConn) -> None:
-        self.poller.unregister(conn.sock)
-        self.pending_conns.remove(conn)
-        self._buffered_bytes -= conn.incoming.buffered_bytes
-        conn.init()
-        conn.parser.unreader.unread(bytes(conn.incoming.data))
-        conn.incoming = None
-        self.enqueue_req(conn)
+    def _answer(self, conn: Connection) -> bool:
+        """Run the application. Return whether the connection takes another request."""
+        request = response = None
+        try:
+            request = next(conn.parser)
+            response, environ = create(request, conn.sock, conn.client, conn.server, self.cfg, WholeResponse)
+            environ["wsgi.multithread"] = True
+            if not self.alive or len(self._connections) >= self.cfg.worker_connections:
+                response.force_close()
+            chunks = self.wsgi(environ, response.start_response)
+            try:
+                for chunk in chunks:
+                    response.write(chunk)
+                response.close()
+            finally:
+                if hasattr(chunks, "close"):
+                    chunks.close()
+            return not response.should_close() and bool(conn.parser.finish_body())
+        except (NoMoreData, StopIteration) as error:
+            self.log.debug("Closing a connection: %s", error)
+        except OSError as error:
+            if error.errno not in _DISCONNECTED:
+                self.log.exception("Socket error processing request.")
+        except Exception as error:
+            if response is not None and response.headers_sent:
+                self.log.exception("Error after the head of the response.")
+            else:
+                self.handle_error(request, conn.sock, conn.client, error)
+        return False
 
-    def _reject(self, conn: TConn, status: HTTPStatus, code: str, detail: str) -> None:
-        """Respond with a problem and read for a moment what the client still sends."""
+    # Transitions, by the thread that owns the connection.
+
+    def _wait(self, conn: Connection) -> None:
+        """Give up the connection: the next event on it wakes one of the threads."""
+        fd = conn.sock.fileno()
+        self._waiting[fd] = conn
+        self._epoll.modify(fd, select.EPOLLIN | select.EPOLLONESHOT)
+
+    def _reject(self, conn: Connection, status: HTTPStatus, code: str, detail: str) -> None:
         self._send(conn, problem_response(status, code, detail))
-        self.pending_conns.remove(conn)
-        self._buffered_bytes -= conn.incoming.buffered_bytes
-        conn.incoming = None
-        conn.timeout = time.monotonic() + DRAIN_SECONDS
-        self._draining.append(conn)
-        self.poller.modify(conn.sock, selectors.EVENT_READ, partial(self._drain, conn))
+        self._forget_request(conn)
+        self._shut_down(conn)
 
-    def _drain(self, conn: TConn, client: socket.socket) -> None:
+    def _shut_down(self, conn: Connection) -> None:
+        """Send the end of the stream, and read for a moment what the client still sends."""
+        conn.is_closing = True
+        conn.deadline = time.monotonic() + DRAIN_SECONDS
         try:
-            if client.recv(_READ_BYTES):
-                return
-        except BlockingIOError:
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._close(conn)
             return
-        except OSError:
-            self.log.debug("Ignoring a client that disconnected.")
-        self._close(conn, self._draining)
+        self._wait(conn)
 
-    def _close(self, conn: TConn, connections: deque[TConn]) -> None:
-        self.poller.unregister(conn.sock)
-        connections.remove(conn)
-        self.nr_conns -= 1
-        conn.close()
+    def _close(self, conn: Connection) -> None:
+        self._forget_request(conn)
+        self._connections.pop(conn.sock.fileno(), None)
+        conn.sock.close()
 
-    def _send(self, conn: TConn, data: bytes) -> None:
+    def _forget_request(self, conn: Connection) -> None:
+        conn.incoming = None
+        if conn.buffered_bytes:
+            with self._buffer_lock:
+                self._buffered_bytes -= conn.buffered_bytes
+            conn.buffered_bytes = 0
+
+    def _send(self, conn: Connection, data: bytes) -> None:
         try:
-            conn.sock.send(data)  # fits into an empty buffer; a client whose buffer is full does not read
+            # Fits into an empty buffer; a client whose buffer is full does not read.
+            conn.sock.send(data, socket.MSG_DONTWAIT)
         except OSError:
             self.log.debug("Ignoring a client that disconnected.")
+
+
+def _has_input(sock: socket.socket) -> bool:
+    """Return whether bytes of the client wait in the kernel."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+    except OSError:
+        return False
 
 
 def problem_response(status: HTTPStatus, code: str, detail: str) -> bytes:

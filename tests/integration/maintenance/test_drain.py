@@ -17,7 +17,7 @@ import settings
 from bridge.admin.lag import consumer_lag
 from core.messaging import task_queue
 from core.redis import queue_redis
-from ops.dev.ports import free_base
+from ops.dev.ports import free_base, is_open
 from ops.dev.readiness import is_ok
 from tests.integration.bridge.event_builders import course_published, store_event
 from tests.integration.operations.commands import course_message
@@ -106,13 +106,18 @@ def test_gateway_answers_accepted_requests_before_exit(database: Database, proce
     processes.append(gateway)
     url = f"http://127.0.0.1:{base}"
     eventually(lambda: is_ok(f"{url}/livez"), "the gateway")
-    with ThreadPoolExecutor(1) as client:
+    with ThreadPoolExecutor(1) as client, requests.Session() as idle:
+        idle.get(f"{url}/livez", timeout=30)
         request = client.submit(requests.get, f"{url}/v1/courses/{uuid4()}", timeout=30)
         eventually(lambda: queue_redis().llen("courses"), "the request in its queue")
         gateway.ask_to_stop()
+        eventually(lambda: not is_open(base), "the end of accepting")
+        # The client may have sent it before it could know that the gateway stops.
+        late = idle.get(f"{url}/livez", timeout=30)
         with running_worker("courses"):
             assert request.result().status_code == 404  # the response of the worker, not an error of the connection
 
+    assert (late.status_code, late.headers["Connection"]) == (200, "close")
     assert gateway.wait() == 0
 
 

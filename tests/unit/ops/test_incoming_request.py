@@ -3,7 +3,7 @@
 import pytest
 
 from api.request_parsing import BODY_BYTES_MAX as BODY_BYTES_MAX_OF_THE_API
-from ops.gunicorn_worker import BODY_BYTES_MAX, HEAD_BYTES_MAX, IncomingRequest, ReadState
+from ops.incoming_request import BODY_BYTES_MAX, HEAD_BYTES_MAX, IncomingRequest, ReadState
 
 GET = b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
