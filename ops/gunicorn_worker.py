@@ -16,9 +16,11 @@ import threading
 import time
 from contextlib import suppress
 from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 
 from gunicorn.http.errors import NoMoreData
+from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import Response, create
 from gunicorn.workers.base import Worker
@@ -36,10 +38,21 @@ _TOO_LONG = "The request is too large."
 _DISCONNECTED = {errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN}
 
 
+class DirectRequest(Request):  # type: ignore[misc]
+    """A request without trusted proxies: api/addresses.py evaluates what they report, so gunicorn must not."""
+
+    def _peer_trusted_for_forwarded(self) -> tuple[dict[str, str], list[str]]:
+        return {}, []
+
+
+class DirectParser(RequestParser):  # type: ignore[misc]
+    mesg_class = DirectRequest
+
+
 class Connection:
     """A client's connection. The thread that has removed it from ``DeadlineWorker._waiting`` owns it."""
 
-    def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
+    def __init__(self, settings: SimpleNamespace, sock: socket.socket, client: Any, server: Any) -> None:
         self.sock = sock
         self.client = client
         self.server = server
@@ -48,7 +61,7 @@ class Connection:
         self.buffered_bytes = 0  # of ``incoming``, as counted by the worker
         self.is_closing = False  # everything is sent, and what the client still sends is dropped
         # The parser gets complete requests only, so it reads no socket: beyond them it finds the end of the input.
-        self.parser = RequestParser(cfg, iter(()), client)
+        self.parser = DirectParser(settings, iter(()), client)
 
 
 class WholeResponse(Response):  # type: ignore[misc]  # gunicorn ships no types
@@ -94,6 +107,9 @@ class DeadlineWorker(Worker):  # type: ignore[misc]
         self._buffered_bytes = 0
         self._buffer_lock = threading.Lock()
         self._check_at = 0.0
+        # gunicorn looks up each setting in two dictionaries and calls a getter; the parser reads fifteen per request.
+        values = {name: setting.get() for name, setting in self.cfg.settings.items()}
+        self._settings = SimpleNamespace(**values, is_ssl=self.cfg.is_ssl)
 
     def run(self) -> None:
         """Serve until the worker is asked to stop, then finish the requests that have begun."""
@@ -102,10 +118,10 @@ class DeadlineWorker(Worker):  # type: ignore[misc]
         self._epoll.register(self._stopped, select.EPOLLIN)
         for listener in self.sockets:
             listener.settimeout(0)
-        for number in range(self.cfg.threads):
+        for number in range(self._settings.threads):
             threading.Thread(target=self._serve, name=f"request-{number}", daemon=True).start()
         while self.alive and self.ppid == os.getppid():
-            self._wait_and_accept(self.sockets if len(self._connections) < self.cfg.worker_connections else [])
+            self._wait_and_accept(self.sockets if len(self._connections) < self._settings.worker_connections else [])
         for listener in self.sockets:
             while self._accept(listener):
                 pass  # closing the listener would reset connections that the kernel has accepted
@@ -117,7 +133,7 @@ class DeadlineWorker(Worker):  # type: ignore[misc]
         """Wait until every connection is closed, graceful_timeout at most; idle ones have STOP_SECONDS."""
         self.alive = False  # also if the parent has ended: responses now say Connection: close
         now = time.monotonic()
-        idle_until, until = now + STOP_SECONDS, now + self.cfg.graceful_timeout
+        idle_until, until = now + STOP_SECONDS, now + self._settings.graceful_timeout
         while self._connections and time.monotonic() < until:
             for conn in list(self._waiting.values()):
                 conn.deadline = min(conn.deadline, idle_until) if conn.incoming is None else conn.deadline
@@ -146,8 +162,8 @@ class DeadlineWorker(Worker):  # type: ignore[misc]
         client.settimeout(None)
         # Without a timeout a thread would wait forever for a dead proxy or a client that does not read.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", _SOCKET_TIMEOUT_SECONDS, 0))
-        conn = Connection(self.cfg, client, address, listener.getsockname())
-        conn.deadline = time.monotonic() + self.cfg.keepalive
+        conn = Connection(self._settings, client, address, listener.getsockname())
+        conn.deadline = time.monotonic() + self._settings.keepalive
         self._connections[client.fileno()] = self._waiting[client.fileno()] = conn
         self._epoll.register(client.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
         return True
@@ -213,7 +229,7 @@ class DeadlineWorker(Worker):  # type: ignore[misc]
                 self._shut_down(conn)
                 return
             data = conn.parser.unreader.take_buffered()
-        conn.deadline = time.monotonic() + self.cfg.keepalive
+        conn.deadline = time.monotonic() + self._settings.keepalive
         self._wait(conn)
 
     def _await_rest(self, conn: Connection, state: ReadState) -> None:
@@ -239,9 +255,9 @@ class DeadlineWorker(Worker):  # type: ignore[misc]
         request = response = None
         try:
             request = next(conn.parser)
-            response, environ = create(request, conn.sock, conn.client, conn.server, self.cfg, WholeResponse)
+            response, environ = create(request, conn.sock, conn.client, conn.server, self._settings, WholeResponse)
             environ["wsgi.multithread"] = True
-            if not self.alive or len(self._connections) >= self.cfg.worker_connections:
+            if not self.alive or len(self._connections) >= self._settings.worker_connections:
                 response.force_close()
             chunks = self.wsgi(environ, response.start_response)
             try:

@@ -1,4 +1,4 @@
-"""Collect the bytes of one HTTP request as they arrive, and tell when its last byte is there."""
+"""Collect the bytes of one HTTP request as they arrive, and report when its last byte is there."""
 
 import re
 from enum import Enum, auto
