@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
@@ -18,7 +18,7 @@ from .rpc import call_without_idempotency_key
 from .view_attributes import document, set_existence_check
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -36,6 +36,10 @@ class _PreparedResponse(Response):
 
     default_mimetype = None
     automatically_set_content_length = False
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        start_response(self.status, self.headers.to_wsgi_list())
+        return () if environ["REQUEST_METHOD"] == "HEAD" else cast("list[bytes]", self.response)
 
     def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:  # noqa: ARG002 werkzeug's signature
         return self.headers
@@ -69,10 +73,16 @@ def created_response(response: Response, location: str) -> Response:
     return response
 
 
+def encode_page(link: str, body: bytes) -> bytes:
+    """Return a list page as it is cached: its ETag, which is a hash of the rest, the Link header, and the body."""
+    page = link.encode() + b"\n" + body
+    return hashlib.blake2b(page, digest_size=12).hexdigest().encode() + b"\n" + page
+
+
 def cached_page_response(page: bytes) -> Response:
-    """Return a stored list page: Link header, line break, body. Its ETag is a hash of both."""
-    link, _, body = page.partition(b"\n")
-    return _conditional_response(hashlib.blake2b(page, digest_size=12).hexdigest(), body, link=link.decode())
+    """Return the response to a request for a page of ``encode_page``."""
+    tag, link, body = page.split(b"\n", 2)
+    return _conditional_response(tag.decode(), body, link=link.decode())
 
 
 def not_modified(version: int) -> Response:

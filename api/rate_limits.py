@@ -18,6 +18,7 @@ from redis.exceptions import RedisError
 import settings
 from core.log import get_logger
 from core.redis import cache_redis, queue_redis
+from core.redis_reads import run_script
 from models.errors import RateLimited, Unavailable
 
 from .addresses import client_bucket
@@ -108,7 +109,7 @@ def check(limit: Limit, *, caller: str | None = None, cached_key: str | None = N
         return None
     try:
         also = [cached_key] if cached_key and limit.server is cache_redis else []
-        counts = _scripts[limit.server](keys=list(amounts), args=[WINDOW_SECONDS, *also])
+        counts = run_script(_scripts[limit.server], list(amounts), [WINDOW_SECONDS, *also])
     except RedisError as error:
         if limit.fail_closed:
             raise Unavailable("Counting of payments") from error

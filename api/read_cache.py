@@ -16,7 +16,7 @@ from core.log import get_logger
 from models.errors import DomainError, NotFound, OutcomeUnknown, PreconditionFailed, Unavailable
 
 from . import conditional_requests
-from .conditional_requests import cached_page_response, json_response
+from .conditional_requests import cached_page_response, encode_page, json_response
 from .rpc import call
 
 log = get_logger(__name__)
@@ -119,7 +119,7 @@ class _PageRead:
             error_json = msgspec.json.encode(error.to_wire())
             _store_best_effort(lambda: cache.put_not_found_page(self.key, version_before, error_json))
             raise
-        page = b"\n".join((response.headers.get("Link", "").encode(), response.get_data()))
+        page = encode_page(response.headers.get("Link", ""), response.get_data())
         put_page = functools.partial(cache.put_page, stale_seconds=self._stale_seconds)
         _store_best_effort(lambda: put_page(self.key, version_before, page))
         return page

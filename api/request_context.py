@@ -1,8 +1,8 @@
 """Headers that all requests share: request id, trace context, Idempotency-Key, Prefer, and security headers."""
 
 import hashlib
+import random
 import re
-import secrets
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +99,8 @@ class _WithCommonHeaders:
 
 
 def _before() -> None:
-    random_hex = secrets.token_hex(40)  # one system call for request id, trace id and span id
+    # These ids are no secrets. secrets.token_hex makes a system call and gives up the interpreter lock.
+    random_hex = f"{random.getrandbits(320):080x}"
     request.environ[_REQUEST_ID_KEY] = g.request_id = _valid_header("HTTP_X_REQUEST_ID", _REQUEST_ID) or random_hex[:32]
     g.traceparent = _valid_header("HTTP_TRACEPARENT", _TRACEPARENT) or f"00-{random_hex[32:64]}-{random_hex[64:]}-01"
     bind_contextvars(request_id=g.request_id, traceparent=g.traceparent)

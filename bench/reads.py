@@ -32,6 +32,7 @@ import psutil  # noqa: E402
 import requests  # noqa: E402
 
 import settings  # noqa: E402
+from api.conditional_requests import encode_page  # noqa: E402
 from bench.celery_baseline import BYTES, KEY  # noqa: E402
 from core import cache  # noqa: E402
 from core.cache import CachedView  # noqa: E402
@@ -173,7 +174,9 @@ def token_of(sub: str) -> str:
 
 def fill(sub: str, user_id: str) -> None:
     """Fill the cache: a page of the catalogue (valid for 60 s), a course and a profile."""
-    cache.put_page(cache.page_key(cache.CATALOGUE_VERSION_KEY, CATALOGUE_PATH), 0, b"\n" + BYTES, stale_seconds=600)
+    cache.put_page(
+        cache.page_key(cache.CATALOGUE_VERSION_KEY, CATALOGUE_PATH), 0, encode_page("", BYTES), stale_seconds=600
+    )
     cache.put(cache.course_key("bench"), CachedView(1, BYTES))
     cache.put(cache.identity_key(sub), CachedView(1, user_id.encode()))
     cache.put(cache.profile_key(user_id), CachedView(1, b'{"name":"Bench"' + b" " * 300 + b"}"))

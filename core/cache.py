@@ -8,12 +8,13 @@ import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, Self
 from uuid import UUID
 
 import msgspec
 
 from .redis import cache_redis
+from .redis_reads import read, run_script
 
 _TTL_SECONDS = 3600
 _FRESH_SECONDS = 60  # of a page: the counts that it shows change without a new version
@@ -70,26 +71,26 @@ class CachedPage:
 
 def get(key: str) -> CachedView | None:
     """Return the entry under ``key``. Raises RedisError."""
-    return parse(cache_redis().get(key))
+    return parse(read(cache_redis(), "GET", key))
 
 
 def get_latest_version(key: str) -> int | None:
     """Return the newest version under ``key``, also if the entry was invalidated (empty body). Raises RedisError."""
-    held = cast("bytes", cache_redis().getrange(key, 0, _VERSION_MAX_BYTES))
+    held: bytes = read(cache_redis(), "GETRANGE", key, 0, _VERSION_MAX_BYTES)
     version = held.partition(b"\n")[0]
     return int(version) if version.isdigit() else None
 
 
 def get_version(key: str) -> int | None:
     """Return the version of the entry under ``key``; None if there is no body. Raises RedisError."""
-    held = cast("bytes", cache_redis().getrange(key, 0, _VERSION_MAX_BYTES + 1))
+    held: bytes = read(cache_redis(), "GETRANGE", key, 0, _VERSION_MAX_BYTES + 1)
     version, _, body = held.partition(b"\n")
     return int(version) if body else None
 
 
 def get_own_profile(sub: str) -> CachedView | None:
     """Return the cached profile of the user with this ``sub``, in one round trip. Raises RedisError."""
-    return parse(_OWN_PROFILE(keys=[identity_key(sub)], args=[_PROFILE]))
+    return parse(run_script(_OWN_PROFILE, [identity_key(sub)], [_PROFILE]))
 
 
 def parse(value: object) -> CachedView | None:
@@ -112,7 +113,8 @@ def put_not_found(key: str) -> None:
 
 def page_key(version_key: str, full_path: str) -> str:
     """Return the cache key of the response to ``full_path``, which includes the query string."""
-    return f"page:{hashlib.sha256(f'{version_key} {full_path}'.encode()).hexdigest()}"
+    # Pages in another format have other keys, because processes of two versions share the cache.
+    return f"page2:{hashlib.blake2b(f'{version_key} {full_path}'.encode(), digest_size=24).hexdigest()}"
 
 
 def get_page(version_key: str, key: str) -> tuple[int, CachedPage | None]:
@@ -120,7 +122,7 @@ def get_page(version_key: str, key: str) -> tuple[int, CachedPage | None]:
 
     One round trip.
     """
-    marker, held = cast("list[bytes | None]", cache_redis().mget(version_key, key))
+    marker, held = read(cache_redis(), "MGET", version_key, key)
     current = int(marker.partition(b"\n")[0]) if marker else 0
     version, _, rest = (held or b"").partition(b"\n")
     if not version or int(version) != current:

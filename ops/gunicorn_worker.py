@@ -15,6 +15,8 @@ import struct
 import threading
 import time
 from contextlib import suppress
+from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +72,12 @@ class WholeResponse(Response):  # type: ignore[misc]  # gunicorn ships no types
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._head = b""
+
+    def default_headers(self) -> list[str]:
+        connection = "close" if self.should_close() else "keep-alive"
+        lines = [f"HTTP/1.{self.req.version[1]} {self.status}\r\n", f"Server: {self.version}\r\n"]
+        lines += [f"Date: {_http_date(int(time.time()))}\r\n", f"Connection: {connection}\r\n"]
+        return [*lines, "Transfer-Encoding: chunked\r\n"] if self.chunked else lines
 
     def send_headers(self) -> None:
         """Keep the head for the next write."""
@@ -322,6 +330,11 @@ class DeadlineWorker(Worker):  # type: ignore[misc]
             conn.sock.send(data, socket.MSG_DONTWAIT)
         except OSError:
             self.log.debug("Ignoring a client that disconnected.")
+
+
+@lru_cache(maxsize=1)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def _has_input(sock: socket.socket) -> bool:

@@ -39,7 +39,7 @@ class Course(MethodView):
             response = json_response(CachedView.from_view(call(ShowCourse(ref=ref, caller=course_caller(caller)))))
         else:
             response = cached_response(course_key(ref), ShowCourse(ref=ref, caller=None))
-        response.vary.add("Authorization")
+        response.headers["Vary"] = "Authorization"
         return response
 
     @require_auth("courses:write")

@@ -327,3 +327,13 @@ def cache_identity(person: Person) -> str:
     user_id = str(uuid4())
     cache.put(cache.identity_key(person.sub), CachedView(1, user_id.encode()))
     return user_id
+
+
+def test_reads_survive_a_closed_connection_and_a_lost_script(slug: str):
+    cache.put(course_key(slug), CachedView(1, b"{}"))
+    cache.get_own_profile(slug)
+    cache.cache_redis().script_flush()
+    cache.cache_redis().client_kill_filter(_type="normal", skipme=True)
+
+    assert cache.get(course_key(slug)) == CachedView(1, b"{}")
+    assert cache.get_own_profile(slug) is None
