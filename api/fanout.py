@@ -16,6 +16,8 @@ from models.errors import DomainError, OutcomeUnknown
 from .bulkheads import bulkheads
 from .rpc import send_request, unwrap_reply
 
+_PATIENCE_SECONDS = 0.25  # for a slot of one service, while the replies of the others may be there already
+
 
 class Call(NamedTuple):
     """A query: a command that changes nothing, and the type of its result."""
@@ -50,8 +52,9 @@ def gather(calls: Mapping[str, Call], *, timeout_seconds: float) -> tuple[dict[s
     pending: dict[str, str] = {}  # reply list → name of the query
     with ExitStack() as slots:
         for name, call in calls.items():
+            service = call.command.task.partition(".")[0]
             try:
-                slots.enter_context(bulkheads.slot(call.command.task.partition(".")[0]))
+                slots.enter_context(bulkheads.slot(service, patience_seconds=_PATIENCE_SECONDS))
                 pending[send_request(call.command, expires_at=expires_at)] = name
             except DomainError as error:
                 failures[name] = error

@@ -25,7 +25,7 @@ _NO_SCRIPT = "NOSCRIPT"
 def read(client: Redis, *command: Any) -> Any:
     """Execute a command on the server of ``client``, and return its reply with texts as bytes.
 
-    The command may be executed twice if the server has closed the connection meanwhile.
+    The command may be executed twice if the server closes the connection.
 
     Raises RedisError.
     """

@@ -20,7 +20,9 @@ bind = f"127.0.0.1:{settings.PORT_BASE}"
 worker_class = "ops.gunicorn_worker.DeadlineWorker"  # idle connections and incomplete requests occupy no thread
 worker_connections = 2000  # per worker; further connections wait in the kernel
 workers = 2  # one per core of a small machine; the gateway mostly waits for replies of workers
-threads = 8  # concurrent requests per worker
+# Concurrent requests per worker: one slow service with its waiting requests (28), the webhooks (6), and six for the
+# other services. An idle thread costs a few kilobytes.
+threads = 40
 reuse_port = True  # otherwise all keep-alive connections may end up in one worker
 keepalive = 75  # seconds; longer than the 60 of common load balancers, so that the load balancer closes first
 graceful_timeout = 20  # seconds; twice the deadline of a synchronous command

@@ -119,9 +119,9 @@ TRUSTED_PROXY_NETWORKS = read.list("TRUSTED_PROXY_NETWORKS", "")
 # Origins whose scripts may call the API, comma separated. Tokens are sent in a header, never in a cookie, so "*" gives
 # a script nothing that a server could not request. Locally a front end may run at any origin.
 CORS_ORIGINS = read.list("CORS_ORIGINS", "" if PRODUCTION else "*")
-# Bulkhead: concurrent requests of one gateway process that wait for one service. Below its 8 threads (ops/gunicorn.py),
-# so that a slow service leaves threads for the others.
-MAX_REQUESTS_PER_SERVICE = read.number("MAX_REQUESTS_PER_SERVICE", 6)
+# Bulkhead: requests of one gateway process that one service may execute at the same time. With those that wait for a
+# slot (api/bulkheads.py) they are fewer than its threads (ops/gunicorn.py): a slow service leaves some to the others.
+MAX_REQUESTS_PER_SERVICE = read.number("MAX_REQUESTS_PER_SERVICE", 16)
 
 read.group("Retention and recovery")  # rows are pruned after these times
 OUTBOX_RETENTION_DAYS = read.number(
