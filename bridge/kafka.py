@@ -60,7 +60,9 @@ def producer() -> Producer:
             "enable.idempotence": True,  # retries inside the client neither duplicate nor reorder messages
             "acks": "all",
             "message.max.bytes": MESSAGE_MAX_BYTES,
-            "linger.ms": 5,
+            # Every batch ends with a flush, which sends at once. This is for large batches: Kafka stores the first
+            # events while the relay still produces the others, in requests of some 200 events.
+            "linger.ms": 20,
             "compression.type": "zstd",
             "partitioner": "murmur2_random",  # the partitioner of the Java clients
             "delivery.timeout.ms": 10_000,  # after it the relay restarts with a new producer

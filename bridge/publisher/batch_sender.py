@@ -62,12 +62,11 @@ class BatchSender:
         sent, reports = BatchResult(), DeliveryReports()
         stopped: set[tuple[str, str]] = set()
         for row in rows:
-            if key_of(row) in stopped:
+            if stopped and key_of(row) in stopped:
                 continue
             if error := self._produce(row, reports):
                 sent.refused[row.seq] = _reason(error)
                 stopped.add(key_of(row))
-            self._producer.poll(0)
         crash_point("produced, not acknowledged")
         self._flush()
         self._evaluate_reports(rows, reports, sent)
@@ -123,7 +122,7 @@ class BatchSender:
                 kafka.topic_of(row.aggregatetype),
                 key=row.aggregateid,
                 value=row.payload,
-                headers=list(headers_of(row)),
+                headers=[*headers_of(row)],
                 on_delivery=report,
             )
         except KafkaException as exception:

@@ -1,6 +1,6 @@
 """The query for outbox rows, and the headers of their Kafka messages."""
 
-from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -13,13 +13,14 @@ Rows = list[Row[Any]]
 
 EVENTS = select(
     OutboxEvent.seq,
-    OutboxEvent.id,
+    cast(OutboxEvent.id, Text).label("id"),
     OutboxEvent.aggregatetype,
     OutboxEvent.aggregateid,
     OutboxEvent.aggregate_version,
     OutboxEvent.type,
     cast(OutboxEvent.payload, Text).label("payload"),  # JSON as text: the bridge does not parse it
-    OutboxEvent.headers,
+    # As columns of text: parsing JSON and ids took a third of the relay's time.
+    *(OutboxEvent.headers[name].as_string().label(name) for name in ("request_id", "causation_id", "traceparent")),
     OutboxEvent.created_at,
 )
 
@@ -29,23 +30,33 @@ def key_of(row: Row[Any]) -> tuple[str, str]:
     return row.aggregatetype, row.aggregateid
 
 
-def headers_of(row: Row[Any]) -> Iterator[tuple[str, str]]:
-    """Yield the headers of CloudEvents 1.0, Kafka binary mode."""
-    yield "content-type", "application/json"
-    yield "ce_specversion", "1.0"
-    yield "ce_id", str(row.id)
-    yield "ce_source", f"/{row.aggregatetype}"
-    yield "ce_type", row.type
-    yield "ce_subject", row.aggregateid
-    yield "ce_time", msgspec.to_builtins(row.created_at)
-    version = Event.by_type[row.type].schema_version if row.type in Event.by_type else 1
-    yield "ce_dataschema", f"https://coursebus.dev/schemas/{row.type}/{version}"
-    yield "ce_partitionkey", row.aggregateid
-    yield "ce_sequence", str(row.aggregate_version)
-    for header, name in (
-        ("ce_correlationid", "request_id"),
-        ("ce_causationid", "causation_id"),
-        ("traceparent", "traceparent"),
-    ):
-        if value := row.headers.get(name):
-            yield header, value
+def headers_of(row: Row[Any]) -> list[tuple[str, str]]:
+    """Return the headers of CloudEvents 1.0, Kafka binary mode."""
+    found = [
+        *_headers_of_type(row.aggregatetype, row.type),
+        ("ce_id", row.id),
+        ("ce_subject", row.aggregateid),
+        ("ce_time", msgspec.to_builtins(row.created_at)),
+        ("ce_partitionkey", row.aggregateid),
+        ("ce_sequence", str(row.aggregate_version)),
+    ]
+    if row.request_id:
+        found.append(("ce_correlationid", row.request_id))
+    if row.causation_id:
+        found.append(("ce_causationid", row.causation_id))
+    if row.traceparent:
+        found.append(("traceparent", row.traceparent))
+    return found
+
+
+@cache
+def _headers_of_type(service: str, event_type: str) -> tuple[tuple[str, str], ...]:
+    """Return the headers that all events of a type have."""
+    version = Event.by_type[event_type].schema_version if event_type in Event.by_type else 1
+    return (
+        ("content-type", "application/json"),
+        ("ce_specversion", "1.0"),
+        ("ce_source", f"/{service}"),
+        ("ce_type", event_type),
+        ("ce_dataschema", f"https://coursebus.dev/schemas/{event_type}/{version}"),
+    )

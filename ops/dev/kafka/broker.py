@@ -1,6 +1,7 @@
 """Answer the requests of Kafka's clients."""
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -10,11 +11,14 @@ from .errors import ErrorCode, KafkaError
 from .groups import Group
 from .messages import Api
 from .topics import Topic, Topics, partition_of
-from .wire import Reader, Type, Writer
+from .wire import NO_TAGS, Type, decoder, skip_tags, with_size
 
 Message = dict[str, Any]
 _NODE = 1
-_HEADER = (Type.INT16, Type.INT16, Type.INT32, Type.STRING)  # api, version, correlation id, client id
+_HEADER = struct.Struct(">hhi")  # api, version, correlation id; the client id follows
+_CORRELATION_ID = struct.Struct(">i")
+_decode_client_id = decoder(Type.STRING, flexible=False)
+_UNSUPPORTED_VERSION = struct.pack(">hi", ErrorCode.UNSUPPORTED_VERSION, 0)  # the code, and no versions
 _DYNAMIC_TOPIC_CONFIG = 1
 _NOT_ASKED = -(2**31)  # for the operations that a client may do
 
@@ -27,6 +31,7 @@ class Broker:
         self._topics = Topics()
         self._groups: dict[str, Group] = {}
         self._producer_count = 0
+        self._metadata_answers: dict[bytes, bytes] = {}  # encoded, by request; until topics are created or deleted
         handlers: list[tuple[Api, Callable[[Message, str], Awaitable[Message]]]] = [
             (messages.PRODUCE, self._produce),
             (messages.FETCH, self._fetch),
@@ -51,26 +56,33 @@ class Broker:
         """Answer the requests of one connection one after another, as Kafka does, until the client closes it."""
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             while True:
-                size = Type.INT32.value.unpack(await reader.readexactly(Type.INT32.value.size))[0]
+                size = int.from_bytes(await reader.readexactly(4), "big")
                 writer.write(await self._answer(await reader.readexactly(size)))
                 await writer.drain()
         writer.close()
 
     async def _answer(self, request: bytes) -> bytes:
-        reader = Reader(request)
-        key, version, correlation_id, client_id = (reader.read(each) for each in _HEADER)
+        key, version, correlation_id = _HEADER.unpack_from(request)
         api, handler = self._handlers[key]
         if version != api.version:  # the client has not asked yet which versions there are
             return _unsupported_version(correlation_id)
-        reader.flexible = api.flexible
-        reader.skip_tags()
-        answer = await handler(reader.read(api.request), client_id or "")
-        response = Writer(flexible=api.flexible)
-        response.write(Type.INT32, correlation_id)
-        if api is not messages.API_VERSIONS:  # its header has no tags, so that every client can read it
-            response.write_no_tags()
-        response.write(api.response, answer)
-        return response.message()
+        client_id, at = _decode_client_id(request, _HEADER.size)
+        if api.flexible:
+            at = skip_tags(request, at)
+        parts = [_CORRELATION_ID.pack(correlation_id)]
+        if (
+            api.flexible and api is not messages.API_VERSIONS
+        ):  # its header has no tags, so that every client can read it
+            parts.append(NO_TAGS)
+        # Each client asks for the metadata of the same topics every second or two.
+        asked = request[at:] if api is messages.METADATA else None
+        if asked not in self._metadata_answers:
+            encoded: list[bytes] = []
+            api.encode_response(encoded, await handler(api.decode_request(request, at)[0], client_id or ""))
+            if asked is None:
+                return with_size(parts + encoded)
+            self._metadata_answers[asked] = b"".join(encoded)
+        return with_size([*parts, self._metadata_answers[asked]])
 
     # Records.
 
@@ -177,6 +189,8 @@ class Broker:
             return {"error": error.code, **wanted, "internal": 0, "partitions": [], "operations": _NOT_ASKED}
 
     async def _create_topics(self, request: Message, _client: str) -> Message:
+        self._metadata_answers.clear()
+
         def create(topic: Message) -> Message:
             configs = {config["name"]: config["value"] for config in topic["configs"]}
             code = _code_of(lambda: self._topics.create(topic["name"], topic["partitions"], configs))
@@ -185,6 +199,8 @@ class Broker:
         return {"throttle_ms": 0, "topics": list(map(create, request["topics"]))}
 
     async def _delete_topics(self, request: Message, _client: str) -> Message:
+        self._metadata_answers.clear()
+
         def delete(name: str) -> Message:
             code = _code_of(lambda: self._topics.delete(name))
             if not code:
@@ -329,8 +345,4 @@ def _failed(error: KafkaError) -> Message:
 
 def _unsupported_version(correlation_id: int) -> bytes:
     """Return the answer to ApiVersions in its first version, which every client can read."""
-    response = Writer()
-    response.write(Type.INT32, correlation_id)
-    response.write(Type.INT16, ErrorCode.UNSUPPORTED_VERSION)
-    response.write([Type.INT16], [])
-    return response.message()
+    return with_size([_CORRELATION_ID.pack(correlation_id), _UNSUPPORTED_VERSION])

@@ -6,8 +6,9 @@ broker can do.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
-from .wire import Schema, Type
+from .wire import Decode, Encode, Schema, Type, decoder, encoder
 
 _I8, _I16, _I32, _I64 = Type.INT8, Type.INT16, Type.INT32, Type.INT64
 _TEXT, _BYTES, _UUID = Type.STRING, Type.BYTES, Type.UUID
@@ -22,6 +23,14 @@ class Api:
     request: Schema
     response: Schema
     flexible: bool = False
+
+    @cached_property
+    def decode_request(self) -> Decode:
+        return decoder(self.request, flexible=self.flexible)
+
+    @cached_property
+    def encode_response(self) -> Encode:
+        return encoder(self.response, flexible=self.flexible)
 
 
 def _by_topic(**partition: Schema) -> Schema:
