@@ -91,10 +91,9 @@ def _commit_without_completion() -> None:
 
 
 def _crash_between_pop_and_unacked() -> None:
-    """Add a crash point between kombu's pop of a message and its entry in the unacked hash."""
-    from kombu.transport.redis import QoS
-
+    """Add a crash point between the pop of a message and its entry in the unacked hash."""
     from core.fault_injection import crash_point
+    from core.messaging.celery_transport import QoS
 
     original = QoS.append
 
