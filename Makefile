@@ -6,7 +6,7 @@ STACK := $(VENV)/python -m ops.dev
 WITHOUT_PLATFORM := not (slow or processes or broker or kafka or e2e or chaos)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down reset status seed test test-fast coverage mutants chaos bench image prometheus lint release migrate schemas openapi mails lock install
+.PHONY: help run up down reset status seed test test-fast coverage mutants chaos bench image prometheus lint release migrate schemas openapi client mails lock install
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,6 +37,9 @@ schemas: install  ## Write docs/schemas and docs/asyncapi.json from the events
 
 openapi: install  ## Write docs/openapi.json and docs/errors.md from the routes
 	@$(VENV)/python -m ops.generate_openapi
+
+client: install  ## Write the generated modules of the Python client from docs/openapi.json
+	@$(VENV)/python -m ops.generate_client
 
 mails: install  ## Compile the layout of the mails from MJML to HTML
 	@$(VENV)/python -m ops.compile_email_templates

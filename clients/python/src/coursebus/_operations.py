@@ -1,0 +1,2599 @@
+"""A method for each operation of the API. Generated: make client."""
+
+from typing import TypeVar
+
+from . import models
+from ._pages import AsyncPages, Pages
+from ._requests import Id, Request, Versioned, key_header, path, version_header
+
+T = TypeVar("T")
+
+
+class Operations:
+    """The operations of the synchronous client."""
+
+    def _send(self, request: Request[T]) -> T:
+        raise NotImplementedError
+
+    def archive_course(self, ref: Id, *, if_match: int | Versioned) -> None:
+        """Archive a course.
+
+        The course is taken off sale. Enrolled learners keep their access.
+        """
+        self._send(Request("DELETE", path("/v1/courses/{}", ref), None, headers=version_header(if_match)))
+
+    def archive_notification(self, notification_id: Id, *, idempotency_key: str | None = None) -> models.Notification:
+        """Archive a notification.
+
+        Idempotent.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/me/notifications/{}/archive", notification_id),
+                models.Notification,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def cancel_operation(self, operation_id: Id, *, idempotency_key: str | None = None) -> models.Operation:
+        """Cancel an operation.
+
+        Only before it has started. It then has the status `failed` and the error code `operation_canceled`.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/operations/{}/cancel", operation_id),
+                models.Operation,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def cancel_order(self, order_id: Id, *, idempotency_key: str | None = None) -> models.Order:
+        """Cancel an order.
+
+        The order must be unpaid. Also closes its checkout session.
+        """
+        return self._send(
+            Request("POST", path("/v1/orders/{}/cancel", order_id), models.Order, headers=key_header(idempotency_key))
+        )
+
+    def cancel_subscription(
+        self, subscription_id: Id, *, idempotency_key: str | None = None
+    ) -> models.PlanSubscription:
+        """Cancel a subscription.
+
+        Cancels at the end of the current period; access continues until then.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/subscriptions/{}/cancel", subscription_id),
+                models.PlanSubscription,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def complete_lesson(self, course_id: Id, lesson_id: Id) -> models.CourseProgress:
+        """Complete a lesson.
+
+        Idempotent.
+        """
+        return self._send(
+            Request("PUT", path("/v1/courses/{}/lessons/{}/completion", course_id, lesson_id), models.CourseProgress)
+        )
+
+    def correct_certificate(self, code: Id, body: models.CertificateCorrection) -> models.PublicCertificate:
+        """Correct the name on a certificate.
+
+        A certificate keeps the name of the day it was issued. This replaces it, for example after a typing
+        error in the profile or a change of name. The correction is recorded with the caller.
+        """
+        return self._send(Request("PATCH", path("/v1/certificates/{}", code), models.PublicCertificate, body=body))
+
+    def count_unread_notifications(self) -> models.UnreadCount:
+        """Count unread notifications."""
+        return self._send(Request("GET", path("/v1/me/notifications/unread-count"), models.UnreadCount))
+
+    def create_bundle(self, body: models.BundleRequest, *, idempotency_key: str | None = None) -> models.Bundle:
+        """Create a bundle.
+
+        A bundle sells several courses at one price.
+        """
+        return self._send(
+            Request("POST", path("/v1/bundles"), models.Bundle, body=body, headers=key_header(idempotency_key))
+        )
+
+    def create_checkout(self, body: models.CheckoutRequest, *, idempotency_key: str | None = None) -> models.Checkout:
+        """Create a checkout session.
+
+        Returns the open session for the same purchase if there is one. An order with a total of zero, for
+        example after a coupon, is fulfilled at once.
+        """
+        return self._send(
+            Request("POST", path("/v1/checkouts"), models.Checkout, body=body, headers=key_header(idempotency_key))
+        )
+
+    def create_coupon(self, body: models.CouponTerms, *, idempotency_key: str | None = None) -> models.Coupon:
+        """Create a coupon.
+
+        Coupon codes are not case-sensitive.
+        """
+        return self._send(
+            Request("POST", path("/v1/coupons"), models.Coupon, body=body, headers=key_header(idempotency_key))
+        )
+
+    def create_course(self, body: models.CourseFields, *, idempotency_key: str | None = None) -> models.Course:
+        """Create a course.
+
+        The course is a draft that only its author sees until it is published.
+        """
+        return self._send(
+            Request("POST", path("/v1/courses"), models.Course, body=body, headers=key_header(idempotency_key))
+        )
+
+    def create_course_version(
+        self, ref: Id, *, if_match: int | Versioned | None = None, idempotency_key: str | None = None
+    ) -> models.Course:
+        """Create a version.
+
+        Publishes the working copy, like `POST /v1/courses/{ref}/publish`.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/versions", ref),
+                models.Course,
+                headers=version_header(if_match) | key_header(idempotency_key),
+            )
+        )
+
+    def create_enrollment(
+        self, course_id: Id, body: models.Enroll, *, idempotency_key: str | None = None
+    ) -> models.Enrollment:
+        """Create an enrollment.
+
+        Enrolls the caller in a free course. With `courses:admin`, enrolls another user in any course.
+        Idempotent.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/enrollments", course_id),
+                models.Enrollment,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def create_lesson(
+        self, course_id: Id, body: models.LessonFields, *, idempotency_key: str | None = None
+    ) -> models.Lesson:
+        """Create a lesson.
+
+        The lesson is appended to its section.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/lessons", course_id),
+                models.Lesson,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def create_plan(self, body: models.PlanRequest, *, idempotency_key: str | None = None) -> models.Plan:
+        """Create a plan.
+
+        A plan gives access to its courses for a monthly or yearly price.
+        """
+        return self._send(
+            Request("POST", path("/v1/plans"), models.Plan, body=body, headers=key_header(idempotency_key))
+        )
+
+    def create_refund(
+        self, order_id: Id, body: models.RefundRequest, *, idempotency_key: str | None = None
+    ) -> models.Refund:
+        """Create a refund.
+
+        Refunds an order fully or in part. Access ends when the full amount is refunded; a subscription ends
+        with its current period.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/orders/{}/refunds", order_id),
+                models.Refund,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def create_section(
+        self, course_id: Id, body: models.SectionFields, *, idempotency_key: str | None = None
+    ) -> models.Section:
+        """Create a section.
+
+        The section is appended to the outline.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/sections", course_id),
+                models.Section,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def create_subscription(
+        self, body: models.PlanSubscriptionRequest, *, idempotency_key: str | None = None
+    ) -> models.PlanSubscription:
+        """Create a subscription.
+
+        Charges the caller's saved payment method or starts a trial. With neither, create a checkout session
+        with `plan_id` instead.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/subscriptions"),
+                models.PlanSubscription,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def create_webhook_endpoint(self, body: models.WebhookEndpointFields) -> models.WebhookEndpointWithSecret:
+        """Create a webhook endpoint.
+
+        Events are sent to its URL. The signing secret is only returned here.
+        """
+        return self._send(Request("POST", path("/v1/webhook-endpoints"), models.WebhookEndpointWithSecret, body=body))
+
+    def delete_device(self, device_id: Id) -> None:
+        """Delete a device.
+
+        Stops push messages to it.
+        """
+        self._send(Request("DELETE", path("/v1/me/devices/{}", device_id), None))
+
+    def delete_lesson(self, course_id: Id, lesson_id: Id, *, if_match: int | Versioned) -> None:
+        """Delete a lesson.
+
+        `If-Match` takes the ETag of the course.
+        """
+        self._send(
+            Request(
+                "DELETE",
+                path("/v1/courses/{}/lessons/{}", course_id, lesson_id),
+                None,
+                headers=version_header(if_match),
+            )
+        )
+
+    def delete_section(self, course_id: Id, section_id: Id, *, if_match: int | Versioned) -> None:
+        """Delete a section.
+
+        The section must be empty. `If-Match` takes the ETag of the course.
+        """
+        self._send(
+            Request(
+                "DELETE",
+                path("/v1/courses/{}/sections/{}", course_id, section_id),
+                None,
+                headers=version_header(if_match),
+            )
+        )
+
+    def delete_webhook_endpoint(self, endpoint_id: Id) -> None:
+        """Delete a webhook endpoint.
+
+        Also deletes its deliveries.
+        """
+        self._send(Request("DELETE", path("/v1/webhook-endpoints/{}", endpoint_id), None))
+
+    def erase_account(self, *, if_match: int | Versioned) -> models.Operation:
+        """Erase the caller's account.
+
+        Erases personal data in every service. The result of the operation is the receipt, which lists data
+        retained by law and the reasons. The token stays valid for reading it.
+        """
+        return self._send(Request("DELETE", path("/v1/me"), models.Operation, headers=version_header(if_match)))
+
+    def erase_user(self, user_id: Id, *, if_match: int | Versioned) -> models.Operation:
+        """Erase a user.
+
+        Erases personal data in every service. The result of the operation is the receipt.
+        """
+        return self._send(
+            Request("DELETE", path("/v1/users/{}", user_id), models.Operation, headers=version_header(if_match))
+        )
+
+    def get_bundle(self, bundle_id: Id) -> models.Bundle:
+        """Retrieve a bundle.
+
+        Bundles that are not on sale are visible to callers with `payments:admin` only.
+        """
+        return self._send(Request("GET", path("/v1/bundles/{}", bundle_id), models.Bundle))
+
+    def get_coupon(self, coupon_id: Id) -> models.Coupon:
+        """Retrieve a coupon."""
+        return self._send(Request("GET", path("/v1/coupons/{}", coupon_id), models.Coupon))
+
+    def get_course(self, ref: Id) -> models.Course:
+        """Retrieve a course.
+
+        `ref` is the id or the slug. Returns the published version with its outline; authors get the working
+        copy.
+        """
+        return self._send(Request("GET", path("/v1/courses/{}", ref), models.Course))
+
+    def get_course_progress(self, course_id: Id) -> models.CourseProgress:
+        """Retrieve the caller's progress in a course."""
+        return self._send(Request("GET", path("/v1/courses/{}/progress", course_id), models.CourseProgress))
+
+    def get_dashboard(self) -> models.Dashboard:
+        """Retrieve the dashboard.
+
+        Returns the caller's profile, latest courses with progress, unread notification count and
+        subscriptions.
+        """
+        return self._send(Request("GET", path("/v1/me/dashboard"), models.Dashboard))
+
+    def get_data_export(self) -> models.Export:
+        """Retrieve the latest data export."""
+        return self._send(Request("GET", path("/v1/me/export"), models.Export))
+
+    def get_invoice(self, order_id: Id) -> models.Invoice:
+        """Retrieve the invoice of an order.
+
+        The order must be paid. Returns JSON, or HTML in English or Russian if `Accept` prefers it. With
+        `payments:read`, any user's order.
+        """
+        return self._send(Request("GET", path("/v1/orders/{}/invoice", order_id), models.Invoice))
+
+    def get_lesson(self, course_id: Id, lesson_id: Id) -> models.Lesson:
+        """Retrieve a lesson.
+
+        Returns the lesson with its content. Requires access to the course, unless the lesson is a free
+        preview.
+        """
+        return self._send(Request("GET", path("/v1/courses/{}/lessons/{}", course_id, lesson_id), models.Lesson))
+
+    def get_notification_preferences(self) -> models.Preferences:
+        """Retrieve notification preferences."""
+        return self._send(Request("GET", path("/v1/me/notification-preferences"), models.Preferences))
+
+    def get_operation(self, operation_id: Id) -> models.Operation:
+        """Retrieve an operation."""
+        return self._send(Request("GET", path("/v1/operations/{}", operation_id), models.Operation))
+
+    def get_order(self, order_id: Id) -> models.Order:
+        """Retrieve an order.
+
+        With `payments:read`, any user's order.
+        """
+        return self._send(Request("GET", path("/v1/orders/{}", order_id), models.Order))
+
+    def get_own_access(self, course_id: Id) -> models.Access:
+        """Check the caller's access to a course.
+
+        Returns whether the caller has access, and the grants that it rests on.
+        """
+        return self._send(Request("GET", path("/v1/me/courses/{}/access", course_id), models.Access))
+
+    def get_payment(self, payment_id: Id) -> models.PaymentDetails:
+        """Retrieve a payment.
+
+        Returns the payment with its resolutions.
+        """
+        return self._send(Request("GET", path("/v1/payments/{}", payment_id), models.PaymentDetails))
+
+    def get_plan(self, plan_id: Id) -> models.Plan:
+        """Retrieve a plan.
+
+        Plans that are not on sale are visible to callers with `payments:admin` only.
+        """
+        return self._send(Request("GET", path("/v1/plans/{}", plan_id), models.Plan))
+
+    def get_position(self, course_id: Id, lesson_id: Id) -> models.Position:
+        """Retrieve the playback position in a lesson."""
+        return self._send(
+            Request("GET", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position)
+        )
+
+    def get_profile(self) -> models.Profile:
+        """Retrieve the caller's profile.
+
+        Until the profile is created, it is built from the claims of the token.
+        """
+        return self._send(Request("GET", path("/v1/me"), models.Profile))
+
+    def get_streak(self) -> models.Streak:
+        """Retrieve the caller's streak.
+
+        Consecutive days with a completed lesson, in the caller's time zone.
+        """
+        return self._send(Request("GET", path("/v1/me/streak"), models.Streak))
+
+    def get_subscription(self, subscription_id: Id) -> models.PlanSubscription:
+        """Retrieve a subscription.
+
+        Only the caller's own.
+        """
+        return self._send(Request("GET", path("/v1/subscriptions/{}", subscription_id), models.PlanSubscription))
+
+    def get_user(self, user_id: Id) -> models.Profile:
+        """Retrieve a user."""
+        return self._send(Request("GET", path("/v1/users/{}", user_id), models.Profile))
+
+    def get_webhook_endpoint(self, endpoint_id: Id) -> models.WebhookEndpoint:
+        """Retrieve a webhook endpoint."""
+        return self._send(Request("GET", path("/v1/webhook-endpoints/{}", endpoint_id), models.WebhookEndpoint))
+
+    def list_bundles(self, *, limit: int | None = None) -> Pages[models.Bundle]:
+        """List bundles on sale.
+
+        Newest first.
+        """
+        return Pages(self._send, Request("GET", path("/v1/bundles"), models.BundlePage, query={"limit": limit}))
+
+    def list_coupons(self, *, limit: int | None = None) -> Pages[models.Coupon]:
+        """List coupons.
+
+        Newest first.
+        """
+        return Pages(self._send, Request("GET", path("/v1/coupons"), models.CouponPage, query={"limit": limit}))
+
+    def list_course_versions(self, ref: Id, *, limit: int | None = None) -> Pages[models.CourseVersion]:
+        """List published versions of a course.
+
+        Newest first.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/courses/{}/versions", ref), models.CourseVersionPage, query={"limit": limit}),
+        )
+
+    def list_courses(
+        self,
+        *,
+        limit: int | None = None,
+        q: str | None = None,
+        category: str | None = None,
+        level: models.CourseLevel | None = None,
+        language: str | None = None,
+        tag: str | None = None,
+        instructor_id: Id | None = None,
+        free: bool | None = None,
+        currency: str | None = None,
+        price_min: int | None = None,
+        price_max: int | None = None,
+        sort: models.CatalogueOrder | None = None,
+        facets: bool | None = None,
+        total: bool | None = None,
+    ) -> Pages[models.CourseItem]:
+        """List or search courses on sale.
+
+        With `q`, searches titles, tags and summaries, but not descriptions; if nothing matches, similar
+        spellings are tried.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/courses"),
+                models.CoursesPage,
+                query={
+                    "limit": limit,
+                    "q": q,
+                    "category": category,
+                    "level": level,
+                    "language": language,
+                    "tag": tag,
+                    "instructor_id": instructor_id,
+                    "free": free,
+                    "currency": currency,
+                    "price_min": price_min,
+                    "price_max": price_max,
+                    "sort": sort,
+                    "facets": facets,
+                    "total": total,
+                },
+            ),
+        )
+
+    def list_dead_letters(
+        self, *, limit: int | None = None, status: models.DeadLetterStatus | None = None
+    ) -> Pages[models.DeadLetter]:
+        """List dead letters.
+
+        Ordered by service, then oldest first.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/dead-letters"), models.DeadLetterPage, query={"limit": limit, "status": status}),
+        )
+
+    def list_disputes(
+        self, *, limit: int | None = None, order_id: Id | None = None, status: models.DisputeStatus | None = None
+    ) -> Pages[models.Dispute]:
+        """List disputes.
+
+        Newest first. Filter by order or status.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/disputes"),
+                models.DisputePage,
+                query={"limit": limit, "order_id": order_id, "status": status},
+            ),
+        )
+
+    def list_ledger_accounts(self, *, limit: int | None = None) -> Pages[models.LedgerAccount]:
+        """List ledger accounts.
+
+        Returns each account with its balance per currency.
+        """
+        return Pages(
+            self._send, Request("GET", path("/v1/ledger/accounts"), models.LedgerAccountPage, query={"limit": limit})
+        )
+
+    def list_ledger_entries(
+        self, *, limit: int | None = None, order_id: Id | None = None, account: str | None = None
+    ) -> Pages[models.LedgerEntry]:
+        """List ledger entries.
+
+        Newest first. Filter by order or account.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/ledger/entries"),
+                models.LedgerEntryPage,
+                query={"limit": limit, "order_id": order_id, "account": account},
+            ),
+        )
+
+    def list_notifications(
+        self,
+        *,
+        limit: int | None = None,
+        user_id: Id | None = None,
+        channel: models.NotificationChannel | None = None,
+        state: models.NotificationState | None = None,
+        category: str | None = None,
+    ) -> Pages[models.NotificationDelivery]:
+        """List notifications of all users.
+
+        Newest first, with their delivery state.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/notifications"),
+                models.NotificationDeliveryPage,
+                query={"limit": limit, "user_id": user_id, "channel": channel, "state": state, "category": category},
+            ),
+        )
+
+    def list_order_history(self, order_id: Id, *, limit: int | None = None) -> Pages[models.OrderHistoryEntry]:
+        """List the history of an order.
+
+        Returns its steps from checkout to access. With `payments:read`, any user's order.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET", path("/v1/orders/{}/timeline", order_id), models.OrderHistoryEntryPage, query={"limit": limit}
+            ),
+        )
+
+    def list_order_refunds(self, order_id: Id, *, limit: int | None = None) -> Pages[models.Refund]:
+        """List refunds of an order.
+
+        With `payments:read`, any user's order.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/orders/{}/refunds", order_id), models.RefundPage, query={"limit": limit}),
+        )
+
+    def list_own_certificates(self, *, limit: int | None = None) -> Pages[models.Certificate]:
+        """List the caller's certificates.
+
+        Newest first.
+        """
+        return Pages(
+            self._send, Request("GET", path("/v1/me/certificates"), models.CertificatePage, query={"limit": limit})
+        )
+
+    def list_own_courses(self, *, limit: int | None = None) -> Pages[models.OwnCourseItem]:
+        """List the caller's own courses.
+
+        Includes drafts, newest first.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/me/courses/teaching"), models.OwnCourseItemPage, query={"limit": limit}),
+        )
+
+    def list_own_devices(self, *, limit: int | None = None) -> Pages[models.Device]:
+        """List the caller's devices.
+
+        Oldest first.
+        """
+        return Pages(self._send, Request("GET", path("/v1/me/devices"), models.Devices, query={"limit": limit}))
+
+    def list_own_enrollments(self, *, limit: int | None = None) -> Pages[models.Enrollment]:
+        """List the caller's enrollments.
+
+        Newest first.
+        """
+        return Pages(
+            self._send, Request("GET", path("/v1/me/enrollments"), models.EnrollmentPage, query={"limit": limit})
+        )
+
+    def list_own_notifications(
+        self, *, limit: int | None = None, unread: bool | None = None
+    ) -> Pages[models.Notification]:
+        """List the caller's notifications.
+
+        Newest first, without archived ones.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET", path("/v1/me/notifications"), models.NotificationPage, query={"limit": limit, "unread": unread}
+            ),
+        )
+
+    def list_own_orders(self, *, limit: int | None = None) -> Pages[models.Order]:
+        """List the caller's orders.
+
+        Newest first.
+        """
+        return Pages(self._send, Request("GET", path("/v1/orders"), models.OrderPage, query={"limit": limit}))
+
+    def list_own_progress(self, *, limit: int | None = None) -> Pages[models.CourseProgress]:
+        """List the caller's progress.
+
+        One entry per course, most recently started first.
+        """
+        return Pages(
+            self._send, Request("GET", path("/v1/me/progress"), models.CourseProgressPage, query={"limit": limit})
+        )
+
+    def list_own_subscriptions(self, *, limit: int | None = None) -> Pages[models.PlanSubscription]:
+        """List the caller's subscriptions.
+
+        Newest first.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/me/subscriptions"), models.PlanSubscriptionPage, query={"limit": limit}),
+        )
+
+    def list_payments(
+        self, *, limit: int | None = None, order_id: Id | None = None, status: models.PaymentStatus | None = None
+    ) -> Pages[models.Payment]:
+        """List payments.
+
+        Newest first. Filter by order or status.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/payments"),
+                models.PaymentPage,
+                query={"limit": limit, "order_id": order_id, "status": status},
+            ),
+        )
+
+    def list_plans(self, *, limit: int | None = None) -> Pages[models.Plan]:
+        """List plans on sale."""
+        return Pages(self._send, Request("GET", path("/v1/plans"), models.PlanPage, query={"limit": limit}))
+
+    def list_quarantined_events(self, *, limit: int | None = None) -> Pages[models.QuarantinedEvent]:
+        """List quarantined events.
+
+        Events that Kafka permanently rejected, ordered by service, then oldest first.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/quarantined-events"), models.QuarantinedEventPage, query={"limit": limit}),
+        )
+
+    def list_reconciliation_reports(self, *, limit: int | None = None) -> Pages[models.Reconciliation]:
+        """List reconciliation reports.
+
+        Each report compares the provider's movements of a period with the ledger. Newest first.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/reconciliation/reports"), models.ReconciliationPage, query={"limit": limit}),
+        )
+
+    def list_refunds(
+        self, *, limit: int | None = None, status: models.RefundStatus | None = None
+    ) -> Pages[models.Refund]:
+        """List all refunds.
+
+        Newest first. Filter by status.
+        """
+        return Pages(
+            self._send, Request("GET", path("/v1/refunds"), models.RefundPage, query={"limit": limit, "status": status})
+        )
+
+    def list_reviews(self, course_id: Id, *, limit: int | None = None) -> Pages[models.Review]:
+        """List reviews of a course.
+
+        Newest first.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/courses/{}/reviews", course_id), models.ReviewPage, query={"limit": limit}),
+        )
+
+    def list_staff_actions(
+        self, *, limit: int | None = None, actor: str | None = None, subject_id: Id | None = None
+    ) -> Pages[models.StaffAction]:
+        """List actions of staff.
+
+        Every command that staff or a machine client executed successfully, newest first. The records are
+        kept for good and no service can change them.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/staff-actions"),
+                models.StaffActionPage,
+                query={"limit": limit, "actor": actor, "subject_id": subject_id},
+            ),
+        )
+
+    def list_users(
+        self,
+        *,
+        limit: int | None = None,
+        q: str | None = None,
+        role: models.Role | None = None,
+        total: bool | None = None,
+    ) -> Pages[models.Profile]:
+        """List users.
+
+        Newest first.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET", path("/v1/users"), models.UserPage, query={"limit": limit, "q": q, "role": role, "total": total}
+            ),
+        )
+
+    def list_webhook_deliveries(
+        self, endpoint_id: Id, *, limit: int | None = None, status: models.WebhookDeliveryStatus | None = None
+    ) -> Pages[models.WebhookDelivery]:
+        """List webhook deliveries.
+
+        Newest first.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/webhook-endpoints/{}/deliveries", endpoint_id),
+                models.WebhookDeliveryPage,
+                query={"limit": limit, "status": status},
+            ),
+        )
+
+    def list_webhook_endpoints(self, *, limit: int | None = None) -> Pages[models.WebhookEndpoint]:
+        """List webhook endpoints.
+
+        Newest first.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/webhook-endpoints"), models.WebhookEndpointPage, query={"limit": limit}),
+        )
+
+    def mark_all_notifications_read(self, *, idempotency_key: str | None = None) -> models.UnreadCount:
+        """Mark all notifications as read."""
+        return self._send(
+            Request(
+                "POST", path("/v1/me/notifications/read-all"), models.UnreadCount, headers=key_header(idempotency_key)
+            )
+        )
+
+    def mark_notification_read(self, notification_id: Id, *, idempotency_key: str | None = None) -> models.Notification:
+        """Mark a notification as read.
+
+        Idempotent.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/me/notifications/{}/read", notification_id),
+                models.Notification,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def merge_offline_progress(
+        self, body: models.OfflineBatch, *, idempotency_key: str | None = None
+    ) -> models.OfflineBatchResult:
+        """Merge offline progress.
+
+        Applies events recorded while a device was offline. Never reverts progress, so a batch can be sent
+        again.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/me/progress/batch"),
+                models.OfflineBatchResult,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def publish_course(
+        self, ref: Id, *, if_match: int | Versioned | None = None, idempotency_key: str | None = None
+    ) -> models.Course:
+        """Publish a course.
+
+        Puts the working copy on sale as the next version, if it differs from the version on sale. Published
+        versions are immutable. With `If-Match`, a working copy that was changed since is not published.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/publish", ref),
+                models.Course,
+                headers=version_header(if_match) | key_header(idempotency_key),
+            )
+        )
+
+    def put_review(
+        self, course_id: Id, body: models.ReviewFields, *, idempotency_key: str | None = None
+    ) -> models.Review:
+        """Create or replace a review.
+
+        Requires access to the course. Each learner has one review per course; a new one replaces it.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/reviews", course_id),
+                models.Review,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def register_device(self, body: models.NewDevice, *, idempotency_key: str | None = None) -> models.Device:
+        """Register a device.
+
+        Push messages are sent to it from now on. A device registered by another user is reassigned.
+        Idempotent.
+        """
+        return self._send(
+            Request("POST", path("/v1/me/devices"), models.Device, body=body, headers=key_header(idempotency_key))
+        )
+
+    def release_quarantined_event(self, event_id: Id, *, idempotency_key: str | None = None) -> models.Released:
+        """Release a quarantined event.
+
+        Publishes it and the later events of its key. Events that are rejected again return to quarantine.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/quarantined-events/{}/release", event_id),
+                models.Released,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def reopen_lesson(self, course_id: Id, lesson_id: Id) -> models.CourseProgress:
+        """Reopen a lesson.
+
+        Removes its completion. Issued certificates remain valid.
+        """
+        return self._send(
+            Request("DELETE", path("/v1/courses/{}/lessons/{}/completion", course_id, lesson_id), models.CourseProgress)
+        )
+
+    def replace_notification_preferences(
+        self, body: models.Preferences, *, if_match: int | Versioned
+    ) -> models.Preferences:
+        """Replace notification preferences."""
+        return self._send(
+            Request(
+                "PUT",
+                path("/v1/me/notification-preferences"),
+                models.Preferences,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    def replace_outline(self, course_id: Id, body: models.Outline, *, if_match: int | Versioned) -> models.Course:
+        """Replace the course outline.
+
+        Reorders all sections and lessons. Sections that are not listed are removed.
+        """
+        return self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/outline", course_id),
+                models.Course,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    def replay_dead_letter(
+        self, dead_letter_id: Id, *, idempotency_key: str | None = None
+    ) -> models.DeadLetterReplayResult:
+        """Replay dead letters.
+
+        Redelivers the open dead letters of this key to their handler in order, until one fails.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/dead-letters/{}/replay", dead_letter_id),
+                models.DeadLetterReplayResult,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def replay_events(
+        self, endpoint_id: Id, body: models.ReplayRequest, *, idempotency_key: str | None = None
+    ) -> models.ReplayScheduled:
+        """Replay events to a webhook endpoint.
+
+        Sends the events of a period again, as far back as the event feed reaches.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/webhook-endpoints/{}/replay", endpoint_id),
+                models.ReplayScheduled,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def request_data_export(self, *, idempotency_key: str | None = None) -> models.Operation:
+        """Request a data export.
+
+        Every service exports the caller's personal data. The result of the operation says where to find it.
+        """
+        return self._send(Request("POST", path("/v1/me/export"), models.Operation, headers=key_header(idempotency_key)))
+
+    def resend_notification(
+        self, notification_id: Id, *, idempotency_key: str | None = None
+    ) -> models.NotificationDelivery:
+        """Resend a notification.
+
+        Sends a finished e-mail or push notification again. One that is in progress is left unchanged.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/notifications/{}/replay", notification_id),
+                models.NotificationDelivery,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def resend_webhook_delivery(
+        self, endpoint_id: Id, delivery_id: Id, *, idempotency_key: str | None = None
+    ) -> models.WebhookDelivery:
+        """Resend a webhook delivery.
+
+        Keeps its `webhook-id`.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/webhook-endpoints/{}/deliveries/{}/replay", endpoint_id, delivery_id),
+                models.WebhookDelivery,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def resolve_dispute(
+        self, dispute_id: Id, body: models.DisputeResolution, *, idempotency_key: str | None = None
+    ) -> models.Dispute:
+        """Resolve a dispute in review.
+
+        The resolution is recorded with the caller and the note.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/disputes/{}/resolve", dispute_id),
+                models.Dispute,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def resolve_payment(
+        self, payment_id: Id, body: models.PaymentResolution, *, idempotency_key: str | None = None
+    ) -> models.PaymentDetails:
+        """Resolve a payment in review.
+
+        The resolution is recorded with the caller and the note.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/payments/{}/resolve", payment_id),
+                models.PaymentDetails,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def resolve_refund(
+        self, refund_id: Id, body: models.RefundResolution, *, idempotency_key: str | None = None
+    ) -> models.Refund:
+        """Resolve a refund in review.
+
+        The resolution is recorded with the caller and the note.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/refunds/{}/resolve", refund_id),
+                models.Refund,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def restore_course_version(
+        self, ref: Id, course_version: Id, *, if_match: int | Versioned, idempotency_key: str | None = None
+    ) -> models.Course:
+        """Restore a version.
+
+        Replaces the working copy with a published version. Learners see it after the next publish.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/versions/{}/restore", ref, course_version),
+                models.Course,
+                headers=version_header(if_match) | key_header(idempotency_key),
+            )
+        )
+
+    def rotate_webhook_secret(self, endpoint_id: Id) -> models.WebhookEndpointWithSecret:
+        """Rotate the signing secret.
+
+        The new secret is only returned here. Webhooks are also signed with the old one for a day.
+        """
+        return self._send(
+            Request(
+                "POST", path("/v1/webhook-endpoints/{}/rotate-secret", endpoint_id), models.WebhookEndpointWithSecret
+            )
+        )
+
+    def set_prerequisites(
+        self, course_id: Id, body: models.Prerequisites, *, if_match: int | Versioned
+    ) -> models.Course:
+        """Set the prerequisites of a course.
+
+        Sets the courses to complete first and whether lessons are sequential. Takes effect with the next
+        publish.
+        """
+        return self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/prerequisites", course_id),
+                models.Course,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    def set_roles(self, user_id: Id, body: models.Roles, *, if_match: int | Versioned) -> models.Profile:
+        """Set a user's roles.
+
+        Replaces all roles. The user's next token carries the new permissions.
+        """
+        return self._send(
+            Request(
+                "PUT", path("/v1/users/{}/roles", user_id), models.Profile, body=body, headers=version_header(if_match)
+            )
+        )
+
+    def submit_quiz_attempt(
+        self, course_id: Id, lesson_id: Id, body: models.Answers, *, idempotency_key: str | None = None
+    ) -> models.QuizAttempt:
+        """Submit a quiz attempt.
+
+        The attempt is graded at once. A passing score completes a lesson whose completion rule is
+        `min_score`.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/lessons/{}/attempts", course_id, lesson_id),
+                models.QuizAttempt,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def sync_checkout(self, checkout_id: Id, *, idempotency_key: str | None = None) -> models.Order:
+        """Sync a checkout session.
+
+        Fetches the payment's status from the provider. Call it when the buyer returns from the hosted
+        checkout page.
+        """
+        return self._send(
+            Request(
+                "POST", path("/v1/checkouts/{}/sync", checkout_id), models.Order, headers=key_header(idempotency_key)
+            )
+        )
+
+    def test_webhook_endpoint(self, endpoint_id: Id, *, idempotency_key: str | None = None) -> models.WebhookTestResult:
+        """Send a test webhook.
+
+        Sends a `WEBHOOK_TEST` event at once and returns the outcome. Also works for disabled endpoints.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/webhook-endpoints/{}/test", endpoint_id),
+                models.WebhookTestResult,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def unpublish_course(self, ref: Id, *, idempotency_key: str | None = None) -> models.Course:
+        """Unpublish a course.
+
+        The course is taken off sale. Enrolled learners keep their access.
+        """
+        return self._send(
+            Request("POST", path("/v1/courses/{}/unpublish", ref), models.Course, headers=key_header(idempotency_key))
+        )
+
+    def update_bundle(self, bundle_id: Id, body: models.BundleChanges, *, if_match: int | Versioned) -> models.Bundle:
+        """Update a bundle.
+
+        Changes its fields, or takes it off sale with `on_sale: false`.
+        """
+        return self._send(
+            Request(
+                "PATCH", path("/v1/bundles/{}", bundle_id), models.Bundle, body=body, headers=version_header(if_match)
+            )
+        )
+
+    def update_coupon(self, coupon_id: Id, body: models.CouponLimits, *, if_match: int | Versioned) -> models.Coupon:
+        """Update a coupon.
+
+        Changes its limits and dates; null removes one.
+        """
+        return self._send(
+            Request(
+                "PATCH", path("/v1/coupons/{}", coupon_id), models.Coupon, body=body, headers=version_header(if_match)
+            )
+        )
+
+    def update_course(self, ref: Id, body: models.CourseChanges, *, if_match: int | Versioned) -> models.Course:
+        """Update a course.
+
+        A new price takes effect at once, all other changes with the next publish.
+        """
+        return self._send(
+            Request("PATCH", path("/v1/courses/{}", ref), models.Course, body=body, headers=version_header(if_match))
+        )
+
+    def update_lesson(
+        self, course_id: Id, lesson_id: Id, body: models.LessonChanges, *, if_match: int | Versioned
+    ) -> models.Lesson:
+        """Update a lesson.
+
+        A `section_id` moves the lesson to the end of that section. `If-Match` takes the ETag of the course.
+        """
+        return self._send(
+            Request(
+                "PATCH",
+                path("/v1/courses/{}/lessons/{}", course_id, lesson_id),
+                models.Lesson,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    def update_plan(self, plan_id: Id, body: models.PlanChange, *, if_match: int | Versioned) -> models.Plan:
+        """Update a plan.
+
+        Applies to new subscriptions; existing subscribers keep their terms.
+        """
+        return self._send(
+            Request("PATCH", path("/v1/plans/{}", plan_id), models.Plan, body=body, headers=version_header(if_match))
+        )
+
+    def update_position(self, course_id: Id, lesson_id: Id, body: models.PositionFields) -> models.Position:
+        """Update the playback position in a lesson.
+
+        `furthest_seconds` never decreases.
+        """
+        return self._send(
+            Request("PUT", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position, body=body)
+        )
+
+    def update_profile(self, body: models.ProfileChanges, *, if_match: int | Versioned) -> models.Profile:
+        """Update the caller's profile."""
+        return self._send(Request("PATCH", path("/v1/me"), models.Profile, body=body, headers=version_header(if_match)))
+
+    def update_section(
+        self, course_id: Id, section_id: Id, body: models.SectionFields, *, if_match: int | Versioned
+    ) -> models.Section:
+        """Update a section.
+
+        Changes its title. `If-Match` takes the ETag of the course.
+        """
+        return self._send(
+            Request(
+                "PATCH",
+                path("/v1/courses/{}/sections/{}", course_id, section_id),
+                models.Section,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    def update_user(self, user_id: Id, body: models.ProfileChanges, *, if_match: int | Versioned) -> models.Profile:
+        """Update a user."""
+        return self._send(
+            Request("PATCH", path("/v1/users/{}", user_id), models.Profile, body=body, headers=version_header(if_match))
+        )
+
+    def update_webhook_endpoint(
+        self, endpoint_id: Id, body: models.WebhookEndpointChanges, *, if_match: int | Versioned
+    ) -> models.WebhookEndpoint:
+        """Update a webhook endpoint.
+
+        Also enables or disables it.
+        """
+        return self._send(
+            Request(
+                "PATCH",
+                path("/v1/webhook-endpoints/{}", endpoint_id),
+                models.WebhookEndpoint,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    def verify_certificate(self, code: Id) -> models.PublicCertificate:
+        """Verify a certificate.
+
+        Public: the code is sufficient. Returns JSON, or HTML if `Accept` prefers it.
+        """
+        return self._send(Request("GET", path("/v1/certificates/{}", code), models.PublicCertificate))
+
+
+class AsyncOperations:
+    """The operations of the asynchronous client."""
+
+    async def _send(self, request: Request[T]) -> T:
+        raise NotImplementedError
+
+    async def archive_course(self, ref: Id, *, if_match: int | Versioned) -> None:
+        """Archive a course.
+
+        The course is taken off sale. Enrolled learners keep their access.
+        """
+        await self._send(Request("DELETE", path("/v1/courses/{}", ref), None, headers=version_header(if_match)))
+
+    async def archive_notification(
+        self, notification_id: Id, *, idempotency_key: str | None = None
+    ) -> models.Notification:
+        """Archive a notification.
+
+        Idempotent.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/me/notifications/{}/archive", notification_id),
+                models.Notification,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def cancel_operation(self, operation_id: Id, *, idempotency_key: str | None = None) -> models.Operation:
+        """Cancel an operation.
+
+        Only before it has started. It then has the status `failed` and the error code `operation_canceled`.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/operations/{}/cancel", operation_id),
+                models.Operation,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def cancel_order(self, order_id: Id, *, idempotency_key: str | None = None) -> models.Order:
+        """Cancel an order.
+
+        The order must be unpaid. Also closes its checkout session.
+        """
+        return await self._send(
+            Request("POST", path("/v1/orders/{}/cancel", order_id), models.Order, headers=key_header(idempotency_key))
+        )
+
+    async def cancel_subscription(
+        self, subscription_id: Id, *, idempotency_key: str | None = None
+    ) -> models.PlanSubscription:
+        """Cancel a subscription.
+
+        Cancels at the end of the current period; access continues until then.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/subscriptions/{}/cancel", subscription_id),
+                models.PlanSubscription,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def complete_lesson(self, course_id: Id, lesson_id: Id) -> models.CourseProgress:
+        """Complete a lesson.
+
+        Idempotent.
+        """
+        return await self._send(
+            Request("PUT", path("/v1/courses/{}/lessons/{}/completion", course_id, lesson_id), models.CourseProgress)
+        )
+
+    async def correct_certificate(self, code: Id, body: models.CertificateCorrection) -> models.PublicCertificate:
+        """Correct the name on a certificate.
+
+        A certificate keeps the name of the day it was issued. This replaces it, for example after a typing
+        error in the profile or a change of name. The correction is recorded with the caller.
+        """
+        return await self._send(
+            Request("PATCH", path("/v1/certificates/{}", code), models.PublicCertificate, body=body)
+        )
+
+    async def count_unread_notifications(self) -> models.UnreadCount:
+        """Count unread notifications."""
+        return await self._send(Request("GET", path("/v1/me/notifications/unread-count"), models.UnreadCount))
+
+    async def create_bundle(self, body: models.BundleRequest, *, idempotency_key: str | None = None) -> models.Bundle:
+        """Create a bundle.
+
+        A bundle sells several courses at one price.
+        """
+        return await self._send(
+            Request("POST", path("/v1/bundles"), models.Bundle, body=body, headers=key_header(idempotency_key))
+        )
+
+    async def create_checkout(
+        self, body: models.CheckoutRequest, *, idempotency_key: str | None = None
+    ) -> models.Checkout:
+        """Create a checkout session.
+
+        Returns the open session for the same purchase if there is one. An order with a total of zero, for
+        example after a coupon, is fulfilled at once.
+        """
+        return await self._send(
+            Request("POST", path("/v1/checkouts"), models.Checkout, body=body, headers=key_header(idempotency_key))
+        )
+
+    async def create_coupon(self, body: models.CouponTerms, *, idempotency_key: str | None = None) -> models.Coupon:
+        """Create a coupon.
+
+        Coupon codes are not case-sensitive.
+        """
+        return await self._send(
+            Request("POST", path("/v1/coupons"), models.Coupon, body=body, headers=key_header(idempotency_key))
+        )
+
+    async def create_course(self, body: models.CourseFields, *, idempotency_key: str | None = None) -> models.Course:
+        """Create a course.
+
+        The course is a draft that only its author sees until it is published.
+        """
+        return await self._send(
+            Request("POST", path("/v1/courses"), models.Course, body=body, headers=key_header(idempotency_key))
+        )
+
+    async def create_course_version(
+        self, ref: Id, *, if_match: int | Versioned | None = None, idempotency_key: str | None = None
+    ) -> models.Course:
+        """Create a version.
+
+        Publishes the working copy, like `POST /v1/courses/{ref}/publish`.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/versions", ref),
+                models.Course,
+                headers=version_header(if_match) | key_header(idempotency_key),
+            )
+        )
+
+    async def create_enrollment(
+        self, course_id: Id, body: models.Enroll, *, idempotency_key: str | None = None
+    ) -> models.Enrollment:
+        """Create an enrollment.
+
+        Enrolls the caller in a free course. With `courses:admin`, enrolls another user in any course.
+        Idempotent.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/enrollments", course_id),
+                models.Enrollment,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def create_lesson(
+        self, course_id: Id, body: models.LessonFields, *, idempotency_key: str | None = None
+    ) -> models.Lesson:
+        """Create a lesson.
+
+        The lesson is appended to its section.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/lessons", course_id),
+                models.Lesson,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def create_plan(self, body: models.PlanRequest, *, idempotency_key: str | None = None) -> models.Plan:
+        """Create a plan.
+
+        A plan gives access to its courses for a monthly or yearly price.
+        """
+        return await self._send(
+            Request("POST", path("/v1/plans"), models.Plan, body=body, headers=key_header(idempotency_key))
+        )
+
+    async def create_refund(
+        self, order_id: Id, body: models.RefundRequest, *, idempotency_key: str | None = None
+    ) -> models.Refund:
+        """Create a refund.
+
+        Refunds an order fully or in part. Access ends when the full amount is refunded; a subscription ends
+        with its current period.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/orders/{}/refunds", order_id),
+                models.Refund,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def create_section(
+        self, course_id: Id, body: models.SectionFields, *, idempotency_key: str | None = None
+    ) -> models.Section:
+        """Create a section.
+
+        The section is appended to the outline.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/sections", course_id),
+                models.Section,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def create_subscription(
+        self, body: models.PlanSubscriptionRequest, *, idempotency_key: str | None = None
+    ) -> models.PlanSubscription:
+        """Create a subscription.
+
+        Charges the caller's saved payment method or starts a trial. With neither, create a checkout session
+        with `plan_id` instead.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/subscriptions"),
+                models.PlanSubscription,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def create_webhook_endpoint(self, body: models.WebhookEndpointFields) -> models.WebhookEndpointWithSecret:
+        """Create a webhook endpoint.
+
+        Events are sent to its URL. The signing secret is only returned here.
+        """
+        return await self._send(
+            Request("POST", path("/v1/webhook-endpoints"), models.WebhookEndpointWithSecret, body=body)
+        )
+
+    async def delete_device(self, device_id: Id) -> None:
+        """Delete a device.
+
+        Stops push messages to it.
+        """
+        await self._send(Request("DELETE", path("/v1/me/devices/{}", device_id), None))
+
+    async def delete_lesson(self, course_id: Id, lesson_id: Id, *, if_match: int | Versioned) -> None:
+        """Delete a lesson.
+
+        `If-Match` takes the ETag of the course.
+        """
+        await self._send(
+            Request(
+                "DELETE",
+                path("/v1/courses/{}/lessons/{}", course_id, lesson_id),
+                None,
+                headers=version_header(if_match),
+            )
+        )
+
+    async def delete_section(self, course_id: Id, section_id: Id, *, if_match: int | Versioned) -> None:
+        """Delete a section.
+
+        The section must be empty. `If-Match` takes the ETag of the course.
+        """
+        await self._send(
+            Request(
+                "DELETE",
+                path("/v1/courses/{}/sections/{}", course_id, section_id),
+                None,
+                headers=version_header(if_match),
+            )
+        )
+
+    async def delete_webhook_endpoint(self, endpoint_id: Id) -> None:
+        """Delete a webhook endpoint.
+
+        Also deletes its deliveries.
+        """
+        await self._send(Request("DELETE", path("/v1/webhook-endpoints/{}", endpoint_id), None))
+
+    async def erase_account(self, *, if_match: int | Versioned) -> models.Operation:
+        """Erase the caller's account.
+
+        Erases personal data in every service. The result of the operation is the receipt, which lists data
+        retained by law and the reasons. The token stays valid for reading it.
+        """
+        return await self._send(Request("DELETE", path("/v1/me"), models.Operation, headers=version_header(if_match)))
+
+    async def erase_user(self, user_id: Id, *, if_match: int | Versioned) -> models.Operation:
+        """Erase a user.
+
+        Erases personal data in every service. The result of the operation is the receipt.
+        """
+        return await self._send(
+            Request("DELETE", path("/v1/users/{}", user_id), models.Operation, headers=version_header(if_match))
+        )
+
+    async def get_bundle(self, bundle_id: Id) -> models.Bundle:
+        """Retrieve a bundle.
+
+        Bundles that are not on sale are visible to callers with `payments:admin` only.
+        """
+        return await self._send(Request("GET", path("/v1/bundles/{}", bundle_id), models.Bundle))
+
+    async def get_coupon(self, coupon_id: Id) -> models.Coupon:
+        """Retrieve a coupon."""
+        return await self._send(Request("GET", path("/v1/coupons/{}", coupon_id), models.Coupon))
+
+    async def get_course(self, ref: Id) -> models.Course:
+        """Retrieve a course.
+
+        `ref` is the id or the slug. Returns the published version with its outline; authors get the working
+        copy.
+        """
+        return await self._send(Request("GET", path("/v1/courses/{}", ref), models.Course))
+
+    async def get_course_progress(self, course_id: Id) -> models.CourseProgress:
+        """Retrieve the caller's progress in a course."""
+        return await self._send(Request("GET", path("/v1/courses/{}/progress", course_id), models.CourseProgress))
+
+    async def get_dashboard(self) -> models.Dashboard:
+        """Retrieve the dashboard.
+
+        Returns the caller's profile, latest courses with progress, unread notification count and
+        subscriptions.
+        """
+        return await self._send(Request("GET", path("/v1/me/dashboard"), models.Dashboard))
+
+    async def get_data_export(self) -> models.Export:
+        """Retrieve the latest data export."""
+        return await self._send(Request("GET", path("/v1/me/export"), models.Export))
+
+    async def get_invoice(self, order_id: Id) -> models.Invoice:
+        """Retrieve the invoice of an order.
+
+        The order must be paid. Returns JSON, or HTML in English or Russian if `Accept` prefers it. With
+        `payments:read`, any user's order.
+        """
+        return await self._send(Request("GET", path("/v1/orders/{}/invoice", order_id), models.Invoice))
+
+    async def get_lesson(self, course_id: Id, lesson_id: Id) -> models.Lesson:
+        """Retrieve a lesson.
+
+        Returns the lesson with its content. Requires access to the course, unless the lesson is a free
+        preview.
+        """
+        return await self._send(Request("GET", path("/v1/courses/{}/lessons/{}", course_id, lesson_id), models.Lesson))
+
+    async def get_notification_preferences(self) -> models.Preferences:
+        """Retrieve notification preferences."""
+        return await self._send(Request("GET", path("/v1/me/notification-preferences"), models.Preferences))
+
+    async def get_operation(self, operation_id: Id) -> models.Operation:
+        """Retrieve an operation."""
+        return await self._send(Request("GET", path("/v1/operations/{}", operation_id), models.Operation))
+
+    async def get_order(self, order_id: Id) -> models.Order:
+        """Retrieve an order.
+
+        With `payments:read`, any user's order.
+        """
+        return await self._send(Request("GET", path("/v1/orders/{}", order_id), models.Order))
+
+    async def get_own_access(self, course_id: Id) -> models.Access:
+        """Check the caller's access to a course.
+
+        Returns whether the caller has access, and the grants that it rests on.
+        """
+        return await self._send(Request("GET", path("/v1/me/courses/{}/access", course_id), models.Access))
+
+    async def get_payment(self, payment_id: Id) -> models.PaymentDetails:
+        """Retrieve a payment.
+
+        Returns the payment with its resolutions.
+        """
+        return await self._send(Request("GET", path("/v1/payments/{}", payment_id), models.PaymentDetails))
+
+    async def get_plan(self, plan_id: Id) -> models.Plan:
+        """Retrieve a plan.
+
+        Plans that are not on sale are visible to callers with `payments:admin` only.
+        """
+        return await self._send(Request("GET", path("/v1/plans/{}", plan_id), models.Plan))
+
+    async def get_position(self, course_id: Id, lesson_id: Id) -> models.Position:
+        """Retrieve the playback position in a lesson."""
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position)
+        )
+
+    async def get_profile(self) -> models.Profile:
+        """Retrieve the caller's profile.
+
+        Until the profile is created, it is built from the claims of the token.
+        """
+        return await self._send(Request("GET", path("/v1/me"), models.Profile))
+
+    async def get_streak(self) -> models.Streak:
+        """Retrieve the caller's streak.
+
+        Consecutive days with a completed lesson, in the caller's time zone.
+        """
+        return await self._send(Request("GET", path("/v1/me/streak"), models.Streak))
+
+    async def get_subscription(self, subscription_id: Id) -> models.PlanSubscription:
+        """Retrieve a subscription.
+
+        Only the caller's own.
+        """
+        return await self._send(Request("GET", path("/v1/subscriptions/{}", subscription_id), models.PlanSubscription))
+
+    async def get_user(self, user_id: Id) -> models.Profile:
+        """Retrieve a user."""
+        return await self._send(Request("GET", path("/v1/users/{}", user_id), models.Profile))
+
+    async def get_webhook_endpoint(self, endpoint_id: Id) -> models.WebhookEndpoint:
+        """Retrieve a webhook endpoint."""
+        return await self._send(Request("GET", path("/v1/webhook-endpoints/{}", endpoint_id), models.WebhookEndpoint))
+
+    def list_bundles(self, *, limit: int | None = None) -> AsyncPages[models.Bundle]:
+        """List bundles on sale.
+
+        Newest first.
+        """
+        return AsyncPages(self._send, Request("GET", path("/v1/bundles"), models.BundlePage, query={"limit": limit}))
+
+    def list_coupons(self, *, limit: int | None = None) -> AsyncPages[models.Coupon]:
+        """List coupons.
+
+        Newest first.
+        """
+        return AsyncPages(self._send, Request("GET", path("/v1/coupons"), models.CouponPage, query={"limit": limit}))
+
+    def list_course_versions(self, ref: Id, *, limit: int | None = None) -> AsyncPages[models.CourseVersion]:
+        """List published versions of a course.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/courses/{}/versions", ref), models.CourseVersionPage, query={"limit": limit}),
+        )
+
+    def list_courses(
+        self,
+        *,
+        limit: int | None = None,
+        q: str | None = None,
+        category: str | None = None,
+        level: models.CourseLevel | None = None,
+        language: str | None = None,
+        tag: str | None = None,
+        instructor_id: Id | None = None,
+        free: bool | None = None,
+        currency: str | None = None,
+        price_min: int | None = None,
+        price_max: int | None = None,
+        sort: models.CatalogueOrder | None = None,
+        facets: bool | None = None,
+        total: bool | None = None,
+    ) -> AsyncPages[models.CourseItem]:
+        """List or search courses on sale.
+
+        With `q`, searches titles, tags and summaries, but not descriptions; if nothing matches, similar
+        spellings are tried.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/courses"),
+                models.CoursesPage,
+                query={
+                    "limit": limit,
+                    "q": q,
+                    "category": category,
+                    "level": level,
+                    "language": language,
+                    "tag": tag,
+                    "instructor_id": instructor_id,
+                    "free": free,
+                    "currency": currency,
+                    "price_min": price_min,
+                    "price_max": price_max,
+                    "sort": sort,
+                    "facets": facets,
+                    "total": total,
+                },
+            ),
+        )
+
+    def list_dead_letters(
+        self, *, limit: int | None = None, status: models.DeadLetterStatus | None = None
+    ) -> AsyncPages[models.DeadLetter]:
+        """List dead letters.
+
+        Ordered by service, then oldest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/dead-letters"), models.DeadLetterPage, query={"limit": limit, "status": status}),
+        )
+
+    def list_disputes(
+        self, *, limit: int | None = None, order_id: Id | None = None, status: models.DisputeStatus | None = None
+    ) -> AsyncPages[models.Dispute]:
+        """List disputes.
+
+        Newest first. Filter by order or status.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/disputes"),
+                models.DisputePage,
+                query={"limit": limit, "order_id": order_id, "status": status},
+            ),
+        )
+
+    def list_ledger_accounts(self, *, limit: int | None = None) -> AsyncPages[models.LedgerAccount]:
+        """List ledger accounts.
+
+        Returns each account with its balance per currency.
+        """
+        return AsyncPages(
+            self._send, Request("GET", path("/v1/ledger/accounts"), models.LedgerAccountPage, query={"limit": limit})
+        )
+
+    def list_ledger_entries(
+        self, *, limit: int | None = None, order_id: Id | None = None, account: str | None = None
+    ) -> AsyncPages[models.LedgerEntry]:
+        """List ledger entries.
+
+        Newest first. Filter by order or account.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/ledger/entries"),
+                models.LedgerEntryPage,
+                query={"limit": limit, "order_id": order_id, "account": account},
+            ),
+        )
+
+    def list_notifications(
+        self,
+        *,
+        limit: int | None = None,
+        user_id: Id | None = None,
+        channel: models.NotificationChannel | None = None,
+        state: models.NotificationState | None = None,
+        category: str | None = None,
+    ) -> AsyncPages[models.NotificationDelivery]:
+        """List notifications of all users.
+
+        Newest first, with their delivery state.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/notifications"),
+                models.NotificationDeliveryPage,
+                query={"limit": limit, "user_id": user_id, "channel": channel, "state": state, "category": category},
+            ),
+        )
+
+    def list_order_history(self, order_id: Id, *, limit: int | None = None) -> AsyncPages[models.OrderHistoryEntry]:
+        """List the history of an order.
+
+        Returns its steps from checkout to access. With `payments:read`, any user's order.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET", path("/v1/orders/{}/timeline", order_id), models.OrderHistoryEntryPage, query={"limit": limit}
+            ),
+        )
+
+    def list_order_refunds(self, order_id: Id, *, limit: int | None = None) -> AsyncPages[models.Refund]:
+        """List refunds of an order.
+
+        With `payments:read`, any user's order.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/orders/{}/refunds", order_id), models.RefundPage, query={"limit": limit}),
+        )
+
+    def list_own_certificates(self, *, limit: int | None = None) -> AsyncPages[models.Certificate]:
+        """List the caller's certificates.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send, Request("GET", path("/v1/me/certificates"), models.CertificatePage, query={"limit": limit})
+        )
+
+    def list_own_courses(self, *, limit: int | None = None) -> AsyncPages[models.OwnCourseItem]:
+        """List the caller's own courses.
+
+        Includes drafts, newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/me/courses/teaching"), models.OwnCourseItemPage, query={"limit": limit}),
+        )
+
+    def list_own_devices(self, *, limit: int | None = None) -> AsyncPages[models.Device]:
+        """List the caller's devices.
+
+        Oldest first.
+        """
+        return AsyncPages(self._send, Request("GET", path("/v1/me/devices"), models.Devices, query={"limit": limit}))
+
+    def list_own_enrollments(self, *, limit: int | None = None) -> AsyncPages[models.Enrollment]:
+        """List the caller's enrollments.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send, Request("GET", path("/v1/me/enrollments"), models.EnrollmentPage, query={"limit": limit})
+        )
+
+    def list_own_notifications(
+        self, *, limit: int | None = None, unread: bool | None = None
+    ) -> AsyncPages[models.Notification]:
+        """List the caller's notifications.
+
+        Newest first, without archived ones.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET", path("/v1/me/notifications"), models.NotificationPage, query={"limit": limit, "unread": unread}
+            ),
+        )
+
+    def list_own_orders(self, *, limit: int | None = None) -> AsyncPages[models.Order]:
+        """List the caller's orders.
+
+        Newest first.
+        """
+        return AsyncPages(self._send, Request("GET", path("/v1/orders"), models.OrderPage, query={"limit": limit}))
+
+    def list_own_progress(self, *, limit: int | None = None) -> AsyncPages[models.CourseProgress]:
+        """List the caller's progress.
+
+        One entry per course, most recently started first.
+        """
+        return AsyncPages(
+            self._send, Request("GET", path("/v1/me/progress"), models.CourseProgressPage, query={"limit": limit})
+        )
+
+    def list_own_subscriptions(self, *, limit: int | None = None) -> AsyncPages[models.PlanSubscription]:
+        """List the caller's subscriptions.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/me/subscriptions"), models.PlanSubscriptionPage, query={"limit": limit}),
+        )
+
+    def list_payments(
+        self, *, limit: int | None = None, order_id: Id | None = None, status: models.PaymentStatus | None = None
+    ) -> AsyncPages[models.Payment]:
+        """List payments.
+
+        Newest first. Filter by order or status.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/payments"),
+                models.PaymentPage,
+                query={"limit": limit, "order_id": order_id, "status": status},
+            ),
+        )
+
+    def list_plans(self, *, limit: int | None = None) -> AsyncPages[models.Plan]:
+        """List plans on sale."""
+        return AsyncPages(self._send, Request("GET", path("/v1/plans"), models.PlanPage, query={"limit": limit}))
+
+    def list_quarantined_events(self, *, limit: int | None = None) -> AsyncPages[models.QuarantinedEvent]:
+        """List quarantined events.
+
+        Events that Kafka permanently rejected, ordered by service, then oldest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/quarantined-events"), models.QuarantinedEventPage, query={"limit": limit}),
+        )
+
+    def list_reconciliation_reports(self, *, limit: int | None = None) -> AsyncPages[models.Reconciliation]:
+        """List reconciliation reports.
+
+        Each report compares the provider's movements of a period with the ledger. Newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/reconciliation/reports"), models.ReconciliationPage, query={"limit": limit}),
+        )
+
+    def list_refunds(
+        self, *, limit: int | None = None, status: models.RefundStatus | None = None
+    ) -> AsyncPages[models.Refund]:
+        """List all refunds.
+
+        Newest first. Filter by status.
+        """
+        return AsyncPages(
+            self._send, Request("GET", path("/v1/refunds"), models.RefundPage, query={"limit": limit, "status": status})
+        )
+
+    def list_reviews(self, course_id: Id, *, limit: int | None = None) -> AsyncPages[models.Review]:
+        """List reviews of a course.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/courses/{}/reviews", course_id), models.ReviewPage, query={"limit": limit}),
+        )
+
+    def list_staff_actions(
+        self, *, limit: int | None = None, actor: str | None = None, subject_id: Id | None = None
+    ) -> AsyncPages[models.StaffAction]:
+        """List actions of staff.
+
+        Every command that staff or a machine client executed successfully, newest first. The records are
+        kept for good and no service can change them.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/staff-actions"),
+                models.StaffActionPage,
+                query={"limit": limit, "actor": actor, "subject_id": subject_id},
+            ),
+        )
+
+    def list_users(
+        self,
+        *,
+        limit: int | None = None,
+        q: str | None = None,
+        role: models.Role | None = None,
+        total: bool | None = None,
+    ) -> AsyncPages[models.Profile]:
+        """List users.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET", path("/v1/users"), models.UserPage, query={"limit": limit, "q": q, "role": role, "total": total}
+            ),
+        )
+
+    def list_webhook_deliveries(
+        self, endpoint_id: Id, *, limit: int | None = None, status: models.WebhookDeliveryStatus | None = None
+    ) -> AsyncPages[models.WebhookDelivery]:
+        """List webhook deliveries.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/webhook-endpoints/{}/deliveries", endpoint_id),
+                models.WebhookDeliveryPage,
+                query={"limit": limit, "status": status},
+            ),
+        )
+
+    def list_webhook_endpoints(self, *, limit: int | None = None) -> AsyncPages[models.WebhookEndpoint]:
+        """List webhook endpoints.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/webhook-endpoints"), models.WebhookEndpointPage, query={"limit": limit}),
+        )
+
+    async def mark_all_notifications_read(self, *, idempotency_key: str | None = None) -> models.UnreadCount:
+        """Mark all notifications as read."""
+        return await self._send(
+            Request(
+                "POST", path("/v1/me/notifications/read-all"), models.UnreadCount, headers=key_header(idempotency_key)
+            )
+        )
+
+    async def mark_notification_read(
+        self, notification_id: Id, *, idempotency_key: str | None = None
+    ) -> models.Notification:
+        """Mark a notification as read.
+
+        Idempotent.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/me/notifications/{}/read", notification_id),
+                models.Notification,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def merge_offline_progress(
+        self, body: models.OfflineBatch, *, idempotency_key: str | None = None
+    ) -> models.OfflineBatchResult:
+        """Merge offline progress.
+
+        Applies events recorded while a device was offline. Never reverts progress, so a batch can be sent
+        again.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/me/progress/batch"),
+                models.OfflineBatchResult,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def publish_course(
+        self, ref: Id, *, if_match: int | Versioned | None = None, idempotency_key: str | None = None
+    ) -> models.Course:
+        """Publish a course.
+
+        Puts the working copy on sale as the next version, if it differs from the version on sale. Published
+        versions are immutable. With `If-Match`, a working copy that was changed since is not published.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/publish", ref),
+                models.Course,
+                headers=version_header(if_match) | key_header(idempotency_key),
+            )
+        )
+
+    async def put_review(
+        self, course_id: Id, body: models.ReviewFields, *, idempotency_key: str | None = None
+    ) -> models.Review:
+        """Create or replace a review.
+
+        Requires access to the course. Each learner has one review per course; a new one replaces it.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/reviews", course_id),
+                models.Review,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def register_device(self, body: models.NewDevice, *, idempotency_key: str | None = None) -> models.Device:
+        """Register a device.
+
+        Push messages are sent to it from now on. A device registered by another user is reassigned.
+        Idempotent.
+        """
+        return await self._send(
+            Request("POST", path("/v1/me/devices"), models.Device, body=body, headers=key_header(idempotency_key))
+        )
+
+    async def release_quarantined_event(self, event_id: Id, *, idempotency_key: str | None = None) -> models.Released:
+        """Release a quarantined event.
+
+        Publishes it and the later events of its key. Events that are rejected again return to quarantine.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/quarantined-events/{}/release", event_id),
+                models.Released,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def reopen_lesson(self, course_id: Id, lesson_id: Id) -> models.CourseProgress:
+        """Reopen a lesson.
+
+        Removes its completion. Issued certificates remain valid.
+        """
+        return await self._send(
+            Request("DELETE", path("/v1/courses/{}/lessons/{}/completion", course_id, lesson_id), models.CourseProgress)
+        )
+
+    async def replace_notification_preferences(
+        self, body: models.Preferences, *, if_match: int | Versioned
+    ) -> models.Preferences:
+        """Replace notification preferences."""
+        return await self._send(
+            Request(
+                "PUT",
+                path("/v1/me/notification-preferences"),
+                models.Preferences,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    async def replace_outline(self, course_id: Id, body: models.Outline, *, if_match: int | Versioned) -> models.Course:
+        """Replace the course outline.
+
+        Reorders all sections and lessons. Sections that are not listed are removed.
+        """
+        return await self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/outline", course_id),
+                models.Course,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    async def replay_dead_letter(
+        self, dead_letter_id: Id, *, idempotency_key: str | None = None
+    ) -> models.DeadLetterReplayResult:
+        """Replay dead letters.
+
+        Redelivers the open dead letters of this key to their handler in order, until one fails.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/dead-letters/{}/replay", dead_letter_id),
+                models.DeadLetterReplayResult,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def replay_events(
+        self, endpoint_id: Id, body: models.ReplayRequest, *, idempotency_key: str | None = None
+    ) -> models.ReplayScheduled:
+        """Replay events to a webhook endpoint.
+
+        Sends the events of a period again, as far back as the event feed reaches.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/webhook-endpoints/{}/replay", endpoint_id),
+                models.ReplayScheduled,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def request_data_export(self, *, idempotency_key: str | None = None) -> models.Operation:
+        """Request a data export.
+
+        Every service exports the caller's personal data. The result of the operation says where to find it.
+        """
+        return await self._send(
+            Request("POST", path("/v1/me/export"), models.Operation, headers=key_header(idempotency_key))
+        )
+
+    async def resend_notification(
+        self, notification_id: Id, *, idempotency_key: str | None = None
+    ) -> models.NotificationDelivery:
+        """Resend a notification.
+
+        Sends a finished e-mail or push notification again. One that is in progress is left unchanged.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/notifications/{}/replay", notification_id),
+                models.NotificationDelivery,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def resend_webhook_delivery(
+        self, endpoint_id: Id, delivery_id: Id, *, idempotency_key: str | None = None
+    ) -> models.WebhookDelivery:
+        """Resend a webhook delivery.
+
+        Keeps its `webhook-id`.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/webhook-endpoints/{}/deliveries/{}/replay", endpoint_id, delivery_id),
+                models.WebhookDelivery,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def resolve_dispute(
+        self, dispute_id: Id, body: models.DisputeResolution, *, idempotency_key: str | None = None
+    ) -> models.Dispute:
+        """Resolve a dispute in review.
+
+        The resolution is recorded with the caller and the note.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/disputes/{}/resolve", dispute_id),
+                models.Dispute,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def resolve_payment(
+        self, payment_id: Id, body: models.PaymentResolution, *, idempotency_key: str | None = None
+    ) -> models.PaymentDetails:
+        """Resolve a payment in review.
+
+        The resolution is recorded with the caller and the note.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/payments/{}/resolve", payment_id),
+                models.PaymentDetails,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def resolve_refund(
+        self, refund_id: Id, body: models.RefundResolution, *, idempotency_key: str | None = None
+    ) -> models.Refund:
+        """Resolve a refund in review.
+
+        The resolution is recorded with the caller and the note.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/refunds/{}/resolve", refund_id),
+                models.Refund,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def restore_course_version(
+        self, ref: Id, course_version: Id, *, if_match: int | Versioned, idempotency_key: str | None = None
+    ) -> models.Course:
+        """Restore a version.
+
+        Replaces the working copy with a published version. Learners see it after the next publish.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/versions/{}/restore", ref, course_version),
+                models.Course,
+                headers=version_header(if_match) | key_header(idempotency_key),
+            )
+        )
+
+    async def rotate_webhook_secret(self, endpoint_id: Id) -> models.WebhookEndpointWithSecret:
+        """Rotate the signing secret.
+
+        The new secret is only returned here. Webhooks are also signed with the old one for a day.
+        """
+        return await self._send(
+            Request(
+                "POST", path("/v1/webhook-endpoints/{}/rotate-secret", endpoint_id), models.WebhookEndpointWithSecret
+            )
+        )
+
+    async def set_prerequisites(
+        self, course_id: Id, body: models.Prerequisites, *, if_match: int | Versioned
+    ) -> models.Course:
+        """Set the prerequisites of a course.
+
+        Sets the courses to complete first and whether lessons are sequential. Takes effect with the next
+        publish.
+        """
+        return await self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/prerequisites", course_id),
+                models.Course,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    async def set_roles(self, user_id: Id, body: models.Roles, *, if_match: int | Versioned) -> models.Profile:
+        """Set a user's roles.
+
+        Replaces all roles. The user's next token carries the new permissions.
+        """
+        return await self._send(
+            Request(
+                "PUT", path("/v1/users/{}/roles", user_id), models.Profile, body=body, headers=version_header(if_match)
+            )
+        )
+
+    async def submit_quiz_attempt(
+        self, course_id: Id, lesson_id: Id, body: models.Answers, *, idempotency_key: str | None = None
+    ) -> models.QuizAttempt:
+        """Submit a quiz attempt.
+
+        The attempt is graded at once. A passing score completes a lesson whose completion rule is
+        `min_score`.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/lessons/{}/attempts", course_id, lesson_id),
+                models.QuizAttempt,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def sync_checkout(self, checkout_id: Id, *, idempotency_key: str | None = None) -> models.Order:
+        """Sync a checkout session.
+
+        Fetches the payment's status from the provider. Call it when the buyer returns from the hosted
+        checkout page.
+        """
+        return await self._send(
+            Request(
+                "POST", path("/v1/checkouts/{}/sync", checkout_id), models.Order, headers=key_header(idempotency_key)
+            )
+        )
+
+    async def test_webhook_endpoint(
+        self, endpoint_id: Id, *, idempotency_key: str | None = None
+    ) -> models.WebhookTestResult:
+        """Send a test webhook.
+
+        Sends a `WEBHOOK_TEST` event at once and returns the outcome. Also works for disabled endpoints.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/webhook-endpoints/{}/test", endpoint_id),
+                models.WebhookTestResult,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def unpublish_course(self, ref: Id, *, idempotency_key: str | None = None) -> models.Course:
+        """Unpublish a course.
+
+        The course is taken off sale. Enrolled learners keep their access.
+        """
+        return await self._send(
+            Request("POST", path("/v1/courses/{}/unpublish", ref), models.Course, headers=key_header(idempotency_key))
+        )
+
+    async def update_bundle(
+        self, bundle_id: Id, body: models.BundleChanges, *, if_match: int | Versioned
+    ) -> models.Bundle:
+        """Update a bundle.
+
+        Changes its fields, or takes it off sale with `on_sale: false`.
+        """
+        return await self._send(
+            Request(
+                "PATCH", path("/v1/bundles/{}", bundle_id), models.Bundle, body=body, headers=version_header(if_match)
+            )
+        )
+
+    async def update_coupon(
+        self, coupon_id: Id, body: models.CouponLimits, *, if_match: int | Versioned
+    ) -> models.Coupon:
+        """Update a coupon.
+
+        Changes its limits and dates; null removes one.
+        """
+        return await self._send(
+            Request(
+                "PATCH", path("/v1/coupons/{}", coupon_id), models.Coupon, body=body, headers=version_header(if_match)
+            )
+        )
+
+    async def update_course(self, ref: Id, body: models.CourseChanges, *, if_match: int | Versioned) -> models.Course:
+        """Update a course.
+
+        A new price takes effect at once, all other changes with the next publish.
+        """
+        return await self._send(
+            Request("PATCH", path("/v1/courses/{}", ref), models.Course, body=body, headers=version_header(if_match))
+        )
+
+    async def update_lesson(
+        self, course_id: Id, lesson_id: Id, body: models.LessonChanges, *, if_match: int | Versioned
+    ) -> models.Lesson:
+        """Update a lesson.
+
+        A `section_id` moves the lesson to the end of that section. `If-Match` takes the ETag of the course.
+        """
+        return await self._send(
+            Request(
+                "PATCH",
+                path("/v1/courses/{}/lessons/{}", course_id, lesson_id),
+                models.Lesson,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    async def update_plan(self, plan_id: Id, body: models.PlanChange, *, if_match: int | Versioned) -> models.Plan:
+        """Update a plan.
+
+        Applies to new subscriptions; existing subscribers keep their terms.
+        """
+        return await self._send(
+            Request("PATCH", path("/v1/plans/{}", plan_id), models.Plan, body=body, headers=version_header(if_match))
+        )
+
+    async def update_position(self, course_id: Id, lesson_id: Id, body: models.PositionFields) -> models.Position:
+        """Update the playback position in a lesson.
+
+        `furthest_seconds` never decreases.
+        """
+        return await self._send(
+            Request("PUT", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position, body=body)
+        )
+
+    async def update_profile(self, body: models.ProfileChanges, *, if_match: int | Versioned) -> models.Profile:
+        """Update the caller's profile."""
+        return await self._send(
+            Request("PATCH", path("/v1/me"), models.Profile, body=body, headers=version_header(if_match))
+        )
+
+    async def update_section(
+        self, course_id: Id, section_id: Id, body: models.SectionFields, *, if_match: int | Versioned
+    ) -> models.Section:
+        """Update a section.
+
+        Changes its title. `If-Match` takes the ETag of the course.
+        """
+        return await self._send(
+            Request(
+                "PATCH",
+                path("/v1/courses/{}/sections/{}", course_id, section_id),
+                models.Section,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    async def update_user(
+        self, user_id: Id, body: models.ProfileChanges, *, if_match: int | Versioned
+    ) -> models.Profile:
+        """Update a user."""
+        return await self._send(
+            Request("PATCH", path("/v1/users/{}", user_id), models.Profile, body=body, headers=version_header(if_match))
+        )
+
+    async def update_webhook_endpoint(
+        self, endpoint_id: Id, body: models.WebhookEndpointChanges, *, if_match: int | Versioned
+    ) -> models.WebhookEndpoint:
+        """Update a webhook endpoint.
+
+        Also enables or disables it.
+        """
+        return await self._send(
+            Request(
+                "PATCH",
+                path("/v1/webhook-endpoints/{}", endpoint_id),
+                models.WebhookEndpoint,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
+    async def verify_certificate(self, code: Id) -> models.PublicCertificate:
+        """Verify a certificate.
+
+        Public: the code is sufficient. Returns JSON, or HTML if `Accept` prefers it.
+        """
+        return await self._send(Request("GET", path("/v1/certificates/{}", code), models.PublicCertificate))
