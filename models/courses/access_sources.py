@@ -63,13 +63,23 @@ class AccessSource(Base):
 
         Because of the lock, a concurrent revocation waits for the grant and then applies to it.
         """
-        row = insert(cls).values(
-            source=source, source_id=source_id, user_id=user_id, status="active", version=0, changed_at=at
-        )
-        session.execute(row.on_conflict_do_nothing())
+        row = {
+            "source": source,
+            "source_id": source_id,
+            "user_id": user_id,
+            "status": "active",
+            "version": 0,
+            "changed_at": at,
+        }
+        if session.connection().scalar(_INSERT_ONCE, row) is not None:
+            return cls(**row)
         return session.get_one(cls, (source, source_id), with_for_update=True, populate_existing=True)
 
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> None:
         """Delete the sources of an erased user."""
         session.execute(delete(cls).where(cls.user_id == user_id))
+
+
+# Built once: building a statement takes longer than executing it.
+_INSERT_ONCE = insert(AccessSource).on_conflict_do_nothing().returning(AccessSource.source_id)

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, bindparam, exists, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, joinedload, selectinload
 
@@ -44,12 +44,10 @@ class Orders:
         }
         if quote.bundle_id:
             row["bundle_courses"] = as_rows(quote.courses)
-        made = self._session.scalar(insert(Order).values(row).on_conflict_do_nothing().returning(Order.id))
-        mine = (Order.user_id == user_id) & (getattr(Order, f"{quote.kind}_id") == quote.id)
-        order = self._session.scalars(
-            _select_with_attempts().where(mine, Order.status == "pending").with_for_update(of=Order)
-        ).one_or_none()
-        return order, made is not None
+        made = self._session.connection().scalar(_INSERT_ONCE, row)
+        mine = {"user_id": user_id, "sold_id": quote.id}
+        order_id = made or self._session.connection().scalar(_LOCK_PENDING[quote.kind], mine)
+        return (self._load_locked(order_id) if order_id else None), made is not None
 
     def get_or_create_for_period(
         self, *, user_id: UUID, subscription_id: UUID, period: tuple[datetime, datetime], at: datetime
@@ -71,7 +69,7 @@ class Orders:
             "currency": "XXX",  # ISO 4217 "no currency" until its first attempt quotes the price
             "created_at": at,
         }
-        made = self._session.scalar(insert(Order).values(row).on_conflict_do_nothing().returning(Order.id))
+        made = self._session.connection().scalar(_INSERT_ONCE, row)
         order = next(iter(self.list_for_subscriptions_for_update([subscription_id])), None)
         if order and made:
             order.add_history_entry("order_created", at=at)
@@ -84,7 +82,7 @@ class Orders:
 
     def get(self, order_id: UUID, *, user_id: UUID | None) -> Order:
         """Return an order without lock; ``user_id`` None means any. Raises NotFound, also for another user's order."""
-        order = self._session.scalars(_select_with_attempts().where(Order.id == order_id)).one_or_none()
+        order = self._session.scalars(_WITH_ALL, {"order_id": order_id}).unique().one_or_none()
         if order is None or user_id not in (None, order.user_id):
             raise NotFound("order", str(order_id))
         return order
@@ -94,11 +92,18 @@ class Orders:
 
         Raises NotFound, also for another user's order.
         """
-        wanted = _select_with_attempts().where(Order.id == order_id).with_for_update(of=Order)
-        order = self._session.scalars(wanted.where(Order.user_id == user_id) if user_id else wanted).one_or_none()
-        if order is None:
+        self._session.flush()  # what was changed before is written before the lock is taken
+        owner_id = self._session.connection().scalar(_LOCK, {"order_id": order_id})
+        if owner_id is None or user_id not in (None, owner_id):
             raise NotFound("order", str(order_id))
-        return order
+        return self._load_locked(order_id)
+
+    def _load_locked(self, order_id: UUID) -> Order:
+        """Load an order that this transaction has locked.
+
+        A statement that waited for the lock would see the attempts and the redemption as they were before the wait.
+        """
+        return self._session.scalars(_WITH_ALL, {"order_id": order_id}).unique().one()
 
     def list_abandoned_for_update(self, *, at: datetime, limit: int) -> list[Order]:
         """Return and lock pending orders older than PENDING_ORDER_TTL that have no live attempt.
@@ -133,12 +138,14 @@ class Orders:
 
     def list_history(self, order: Order, *, limit: int, after: UUID | None) -> list[OrderHistoryEntry]:
         """List the steps of an order, oldest first. ``after`` is the id of the last step of the previous page."""
-        steps = order.history.select().limit(limit)
+        steps = select(OrderHistoryEntry).where(OrderHistoryEntry.order_id == order.id)
+        steps = steps.order_by(OrderHistoryEntry.id).limit(limit)
         return list(self._session.scalars(steps.where(OrderHistoryEntry.id > after) if after else steps))
 
     def has_history_entry(self, order: Order, step: str, *, at: datetime) -> bool:
         """Return whether the history of an order contains this step at this time."""
-        noted = order.history.select().where(OrderHistoryEntry.step == step, OrderHistoryEntry.at == at)
+        noted = select(OrderHistoryEntry.id).where(OrderHistoryEntry.order_id == order.id)
+        noted = noted.where(OrderHistoryEntry.step == step, OrderHistoryEntry.at == at)
         return self._session.scalars(noted.limit(1)).first() is not None
 
 
@@ -146,3 +153,20 @@ def _select_with_attempts() -> Select[Order]:
     # populate_existing: objects that the session loaded before it got the lock may be stale.
     whole = select(Order).options(selectinload(Order.attempts), joinedload(Order.redemption))
     return whole.execution_options(populate_existing=True)
+
+
+# Built once: building a statement takes longer than executing it.
+_INSERT_ONCE = insert(Order).on_conflict_do_nothing().returning(Order.id)
+_LOCK = select(Order.user_id).where(Order.id == bindparam("order_id")).with_for_update()
+_LOCK_PENDING = {
+    kind: select(Order.id)
+    .where(Order.user_id == bindparam("user_id"), sold_id == bindparam("sold_id"), Order.status == "pending")
+    .with_for_update()
+    for kind, sold_id in (("course", Order.course_id), ("bundle", Order.bundle_id))
+}
+_WITH_ALL = (
+    select(Order)
+    .where(Order.id == bindparam("order_id"))
+    .options(joinedload(Order.attempts), joinedload(Order.redemption))
+    .execution_options(populate_existing=True)  # objects that the session loaded before it got the lock may be stale
+)

@@ -5,9 +5,9 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from sqlalchemy import Index, text
-from sqlalchemy.orm import Mapped, WriteOnlyMapped, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, object_session, relationship
 
-from core.db import Aggregate, Base, new_id
+from core.db import Aggregate, Base
 from models.errors import OrderClosed, PaymentInProgress, PaymentOrderMismatch
 from models.events import (
     CoursePurchased,
@@ -51,6 +51,11 @@ def as_rows(courses: dict[UUID, str]) -> list[dict[str, Any]]:
     return [{"course_id": str(course_id), "title": title} for course_id, title in courses.items()]
 
 
+def from_rows(rows: list[dict[str, Any]] | None) -> dict[UUID, str]:
+    """Return the titles of the courses of a bundle by course id; empty for None."""
+    return {UUID(each["course_id"]): each["title"] for each in rows or []}
+
+
 class Order(Aggregate, Base):
     """One purchase of a course, a bundle or a period of a subscription.
 
@@ -84,14 +89,13 @@ class Order(Aggregate, Base):
 
     attempts: Mapped[list[PaymentAttempt]] = relationship(lazy="raise", order_by=PaymentAttempt.created_at)
     redemption: Mapped[Redemption | None] = relationship(lazy="raise", cascade="all, delete-orphan")
-    history: WriteOnlyMapped[OrderHistoryEntry] = relationship(order_by=OrderHistoryEntry.id)
 
     @property
     def courses(self) -> dict[UUID, str]:
         """Return the titles of the purchased courses by course id; empty for a subscription."""
         if self.course_id:
             return {self.course_id: self.course_title}
-        return {UUID(each["course_id"]): each["title"] for each in self.bundle_courses or []}
+        return from_rows(self.bundle_courses)
 
     @property
     def live_attempt(self) -> PaymentAttempt | None:
@@ -217,9 +221,18 @@ class Order(Aggregate, Base):
     def add_history_entry(
         self, step: str, *, at: datetime, attempt: PaymentAttempt | None = None, detail: str | None = None
     ) -> None:
-        """Add a step to the order's history."""
-        about = {"payment_id": attempt.id, "provider": attempt.provider} if attempt else {}
-        self.history.add(OrderHistoryEntry(id=new_id(), step=step, at=at, detail=detail, **about))
+        """Add a step to the history of the order, which a session has loaded."""
+        session = object_session(self)
+        assert session is not None
+        OrderHistoryEntry.insert(
+            session,
+            self.id,
+            step,
+            payment_id=attempt.id if attempt else None,
+            provider=attempt.provider if attempt else None,
+            detail=detail,
+            at=at,
+        )
 
     def _apply_snapshot(
         self, attempt: PaymentAttempt, snapshot: PaymentSnapshot, at: datetime, *, pays_order: bool

@@ -2,14 +2,14 @@
 
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from models.errors import AccountErased, AlreadyPurchased
 from models.personal_data import is_erased
 
 from .order_repository import Orders
-from .orders import BLOCKS_REPURCHASE, Order
+from .orders import BLOCKS_REPURCHASE, Order, from_rows
 from .quote import PurchaseQuote
 
 # Reasons of automatic refunds; they are shown to the buyer.
@@ -23,7 +23,7 @@ def lock_purchases(session: Session, user_id: UUID) -> None:
 
     Take it after the lock of the order; the opposite order could deadlock.
     """
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"purchases of {user_id}", 0))))
+    session.connection().execute(_LOCK, {"name": f"purchases of {user_id}"})
 
 
 def require_not_erased(session: Session, user_id: UUID) -> None:
@@ -34,7 +34,10 @@ def require_not_erased(session: Session, user_id: UUID) -> None:
 
 def owned_courses(session: Session, user_id: UUID) -> set[UUID]:
     """Return the courses of the buyer's paid and disputed orders, alone or in a bundle, without subscriptions."""
-    return {course_id for order in session.scalars(_select_owned_orders(user_id)) for course_id in order.courses}
+    owned: set[UUID] = set()
+    for course_id, bundle_courses in session.execute(_OWNED, {"user_id": user_id}):
+        owned.update([course_id] if course_id else from_rows(bundle_courses))
+    return owned
 
 
 def require_not_owned(session: Session, user_id: UUID, kind: str, id_: UUID, course_ids: set[UUID]) -> None:
@@ -60,6 +63,8 @@ def find_refund_reason(session: Session, order: Order) -> str | None:
     return REASON_ALREADY_OWNED if set(order.courses) <= owned_courses(session, order.user_id) else None
 
 
-def _select_owned_orders(user_id: UUID) -> Select[Order]:
-    owned = select(Order).where(Order.user_id == user_id, Order.status.in_(BLOCKS_REPURCHASE))
-    return owned.where(Order.subscription_id.is_(None))
+# Built once: building a statement takes longer than executing it.
+_LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name"), 0)))
+_OWNED = select(Order.course_id, Order.bundle_courses).where(
+    Order.user_id == bindparam("user_id"), Order.status.in_(BLOCKS_REPURCHASE), Order.subscription_id.is_(None)
+)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, false, func, select
+from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, bindparam, func, select
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -122,16 +122,17 @@ class PaymentAttempt(Base):
         )
 
     @classmethod
-    def find_by_provider_object(cls, session: Session, provider: str, snapshot: PaymentSnapshot) -> Self | None:
+    def find_by_provider_object(
+        cls, session: Session, provider: str, snapshot: PaymentSnapshot
+    ) -> "PaymentAttempt | None":
         """Find the attempt of a provider's object by its checkout session, or by our metadata on the object."""
-        by_session = (cls.account == snapshot.account) & (cls.checkout_session_id == snapshot.checkout_session_id)
-        attempt_id = _uuid(snapshot.attempt_id)
-        by_metadata = (cls.id == attempt_id) if attempt_id else false()
-        # Prefer the match by session: if the metadata names another attempt, ``mismatches`` then reports it.
-        own_session_first = cls.checkout_session_id.is_distinct_from(snapshot.checkout_session_id)
-        return session.scalars(
-            select(cls).where(cls.provider == provider, by_session | by_metadata).order_by(own_session_first).limit(1)
-        ).one_or_none()
+        named = {
+            "provider": provider,
+            "account": snapshot.account,
+            "checkout_session_id": snapshot.checkout_session_id,
+            "attempt_id": _uuid(snapshot.attempt_id),
+        }
+        return session.scalars(_BY_PROVIDER_OBJECT, named).one_or_none()
 
     @classmethod
     def due(cls, session: Session, *, at: datetime, limit: int) -> list[Self]:
@@ -391,6 +392,21 @@ class PaymentAttempt(Base):
             "redirect_url": self.checkout_url,
             "expires_at": self.expires_at,
         }
+
+
+# Built once: building a statement takes longer than executing it. A comparison with NULL is never true.
+_BY_PROVIDER_OBJECT = (
+    select(PaymentAttempt)
+    .where(
+        PaymentAttempt.provider == bindparam("provider"),
+        (PaymentAttempt.id == bindparam("attempt_id"))
+        | (PaymentAttempt.account == bindparam("account"))
+        & (PaymentAttempt.checkout_session_id == bindparam("checkout_session_id")),
+    )
+    # Prefer the match by session: if the metadata names another attempt, ``mismatches`` then reports it.
+    .order_by(PaymentAttempt.checkout_session_id.is_distinct_from(bindparam("checkout_session_id")))
+    .limit(1)
+)
 
 
 def _uuid(text: str | None) -> UUID | None:

@@ -78,18 +78,7 @@ class ProviderEvent(Base):
             "received_at": at,
             "headers": correlation_ids(),
         }
-        again = {name: row[name] for name in ("status", "sweeps", "crashes", "due_at", "headers")}
-        waits = ((cls.status == "received") & (cls.sweeps > 0)) | cls.status.in_(("failed", "ignored"))
-        statement = (
-            insert(cls)
-            .values(row)
-            .on_conflict_do_update(
-                index_elements=["provider", "account", "dedupe_key"],
-                set_={**again, "finished_at": None},
-                where=waits,
-            )
-        )
-        return session.scalars(statement.returning(cls.id)).one_or_none()
+        return session.connection().scalar(_UPSERT, row)
 
     @classmethod
     def find_unknown_keys(cls, session: Session, provider: str, account: str, dedupe_keys: list[str]) -> set[str]:
@@ -139,6 +128,16 @@ class ProviderEvent(Base):
     def finish(self, status: Literal["applied", "ignored"], *, at: datetime) -> None:
         self.status = status
         self.finished_at = at
+
+
+# Built once: building a statement takes longer than executing it.
+_NEW = insert(ProviderEvent)
+_UPSERT = _NEW.on_conflict_do_update(
+    index_elements=["provider", "account", "dedupe_key"],
+    set_={name: _NEW.excluded[name] for name in ("status", "sweeps", "crashes", "due_at", "headers", "finished_at")},
+    where=((ProviderEvent.status == "received") & (ProviderEvent.sweeps > 0))
+    | ProviderEvent.status.in_(("failed", "ignored")),
+).returning(ProviderEvent.id)
 
 
 class ProviderPull(Base):

@@ -50,7 +50,7 @@ class CourseProgress(Aggregate, Base):
     closed_at: Mapped[datetime | None]  # access has ended; the progress is kept in case access is restored
     enrollment_version: Mapped[int] = mapped_column(default=0)  # of the last applied event of the enrollment
 
-    outline: Mapped[Outline] = relationship(lazy="raise")
+    outline: Mapped[Outline] = relationship(lazy="raise", viewonly=True)
 
     __table_args__ = (
         ForeignKeyConstraint(
@@ -71,6 +71,7 @@ class CourseProgress(Aggregate, Base):
         return cls(
             user_id=user_id,
             course_id=outline.course_id,
+            course_version=outline.course_version,
             outline=outline,
             version=0,
             enrollment_version=0,

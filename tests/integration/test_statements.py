@@ -1,36 +1,20 @@
 """The number of SQL statements of the most frequent tasks, without those that begin every transaction."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from models.commands.courses import CatalogueFilters
-from tests.integration.courses.factories import make_catalogue
+from tests.integration.courses.factories import completion_of, make_catalogue, make_course, purchase_of
 from tests.integration.progress.builders import Learner
+from tests.support.statements import at_most
+from workers.courses.access import grant_access
 from workers.courses.catalogue import list_courses
+from workers.courses.learning import update_progress_on_completion
 
 PAGE = {"sort": None, "after": None, "limit": 20}
-
-
-@contextmanager
-def at_most(statements: int, engine: Engine) -> Iterator[None]:
-    """Fail if the block executes more statements. Savepoints are not counted: the session fixture creates them."""
-    executed: list[str] = []
-
-    def note(_connection, _cursor, statement: str, *_: object) -> None:
-        if "SAVEPOINT" not in statement:
-            executed.append(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
-    try:
-        yield
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
-    assert len(executed) <= statements, executed
 
 
 @pytest.mark.parametrize("course", [{}, {"sequential": True}], ids=str)
@@ -61,6 +45,20 @@ def test_progress_takes_one_statement(session: Session, plain_engine: Engine):
     session.expunge_all()
     with at_most(1, plain_engine):
         learner.progress()
+
+
+def test_first_grant_takes_eight_statements_and_progress_one(session: Session, plain_engine: Engine):
+    course = make_course(session)
+    purchase = purchase_of(course)
+    session.flush()
+    session.expunge_all()
+    with at_most(8, plain_engine):
+        grant_access(session, event=purchase)
+        session.flush()
+    with at_most(1, plain_engine):
+        update_progress_on_completion(
+            session, event=completion_of(course, purchase.user_id, lessons_completed=1), event_version=2
+        )
 
 
 @pytest.mark.parametrize("options", [{}, {"facets": True, "total": True}, {"total": True}], ids=str)

@@ -77,17 +77,13 @@ def update_progress_on_completion(
     session: Session, *, event: LessonCompleted, event_version: int | None = None
 ) -> None:
     """Store the number of completed lessons, which lists of enrollments show."""
-    enrollment = Enrollment.find(session, event.user_id, event.course_id, for_update=True)
-    if enrollment:  # None only after an erasure: progress starts after ENROLLMENT_CREATED
-        enrollment.update_progress(event, version=event_version)
+    Enrollment.update_progress(session, event, version=event_version)
 
 
 @task
 def update_progress_on_reopen(session: Session, *, event: LessonReopened, event_version: int | None = None) -> None:
     """Update the number of completed lessons after a lesson was reopened."""
-    enrollment = Enrollment.find(session, event.user_id, event.course_id, for_update=True)
-    if enrollment:
-        enrollment.update_progress(event, version=event_version)
+    Enrollment.update_progress(session, event, version=event_version)
 
 
 projection(

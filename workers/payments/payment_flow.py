@@ -228,8 +228,7 @@ def on_status_changed(
     ``refund_reason`` is the reason to return the payment, if known; otherwise a duplicate is
     returned with the reason REASON_DUPLICATE_PAYMENT.
     """
-    for event in events:
-        record(session, order, event)
+    record(session, order, *events)
     if attempt.status == previous_status:
         return
     _clear_data_if_erased(session, order, attempt)

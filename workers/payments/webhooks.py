@@ -11,7 +11,7 @@ from core.log import bind_context, describe_error, get_logger
 from models.commands import ApplyProviderEvent
 from models.commands.payments import IncomingWebhook
 from models.errors import ProviderOutcomeUnknown, Unavailable
-from models.payments import PaymentAttempt, ProviderEvent
+from models.payments import DisputeSnapshot, PaymentAttempt, PaymentSnapshot, ProviderEvent, RefundSnapshot
 from workers import job, task
 from workers.runtime.dependencies import EnqueueAfterCommit
 from workers.runtime.execution import Transactions
@@ -105,20 +105,23 @@ def _apply(transactions: Transactions, providers: Providers, provider_event_id: 
 def _apply_received(transactions: Transactions, providers: Providers, provider: Provider, event: ProviderEvent) -> None:
     provider_event_id = event.id
     snapshot = provider.fetch(event.object_id)
+    refunds: list[RefundSnapshot] = []
+    disputes: list[DisputeSnapshot] = []
+    if snapshot and _needs_more_calls(event, snapshot):
+        with transactions.begin() as session:
+            attempt = PaymentAttempt.find_by_provider_object(session, event.provider, snapshot)
+        if attempt:
+            refunds = provider.list_refunds(event.object_id) if "refund" in event.type else []
+            disputes = provider.list_disputes(event.object_id) if "dispute" in event.type else []
+            snapshot = PaymentFlow(transactions, providers).capture_or_void(attempt, snapshot)
+    crash_point("between a webhook and its outcome")
     with transactions.begin() as session:
+        event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
         attempt = PaymentAttempt.find_by_provider_object(session, event.provider, snapshot) if snapshot else None
         if snapshot is None or attempt is None:
             _require_foreign_object(session, providers, event)
-            event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
             event.finish("ignored", at=utc_now())
             return
-    # An event about one refund or dispute triggers fetching all refunds or disputes of the payment.
-    refunds = provider.list_refunds(event.object_id) if "refund" in event.type else []
-    disputes = provider.list_disputes(event.object_id) if "dispute" in event.type else []
-    crash_point("between a webhook and its outcome")
-    snapshot = PaymentFlow(transactions, providers).capture_or_void(attempt, snapshot)
-    with transactions.begin() as session:
-        event = session.get_one(ProviderEvent, provider_event_id, with_for_update=True)
         order = apply_payment_snapshot(session, attempt, snapshot)
         for refund in refunds:
             apply_refund(session, order, order.attempt(attempt.id), refund)
@@ -131,6 +134,11 @@ def _apply_received(transactions: Transactions, providers: Providers, provider: 
             event.finish("applied", at=utc_now())
         else:
             event.postpone(at=utc_now())
+
+
+def _needs_more_calls(event: ProviderEvent, snapshot: PaymentSnapshot) -> bool:
+    """Return whether to call the provider again: to capture or void, or to list all refunds or disputes."""
+    return snapshot.status == "authorized" or "refund" in event.type or "dispute" in event.type
 
 
 def _provider_of_event(session: Session, providers: Providers, event: ProviderEvent) -> Provider:

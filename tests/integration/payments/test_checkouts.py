@@ -12,6 +12,7 @@ from models.errors import (
 from models.events import CourseUpdated
 from models.payments import Orders
 from tests.integration.payments.harness import PaymentsHarness, make_offer, paid_snapshot
+from tests.support.statements import at_most
 from tests.support.tasks import Killed
 from workers.payments.offers import update_offer
 from workers.payments.payment_flow import apply_payment_snapshot
@@ -35,6 +36,15 @@ def test_checkout_opens_session_at_offer_price(harness, course_id):
     assert checkout["redirect_url"] == page["url"]
     assert (checkout["status"], checkout["amount_minor"], checkout["currency"]) == ("requires_action", 4900, "USD")
     assert int(checkout["expires_at"].timestamp()) == page["expires_at"]
+
+
+def test_purchase_takes_few_statements(harness, course_id, plain_engine):
+    with at_most(15, plain_engine):
+        checkout = harness.checkout(course_id)
+    harness.pay(checkout)
+    with at_most(20, plain_engine):  # the webhook is stored; its state is fetched, applied and booked
+        harness.complete_session(checkout)
+    assert harness.event_types(checkout)[-1] == "COURSE_PURCHASED"
 
 
 def test_order_created_event_is_published_once(harness, course_id):
