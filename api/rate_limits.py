@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 import settings
 from core.log import get_logger
 from core.redis import cache_redis, queue_redis
-from core.redis_reads import run_script
+from core.redis_commands import run_script
 from models.errors import RateLimited, Unavailable
 
 from .addresses import client_bucket

@@ -14,7 +14,7 @@ from uuid import UUID
 import msgspec
 
 from .redis import cache_redis
-from .redis_reads import read, run_script
+from .redis_commands import read, run_script
 
 _TTL_SECONDS = 3600
 _FRESH_SECONDS = 60  # of a page: the counts that it shows change without a new version

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from core.commands import Command
 from core.errors import DomainError, OutcomeUnknown
 from core.redis import queue_redis
+from core.redis_commands import read
 
 from . import task_queue
 
@@ -34,7 +35,7 @@ def wait_for_reply(reply_to: str, expires_at: float) -> dict[str, Any]:
     popped: Any = None
     try:
         while popped is None and (left := expires_at - time.time()) > 0:
-            popped = queue_redis().blpop([reply_to], timeout=max(min(left, _BLOCK_SECONDS), 0.01))
+            popped = read(queue_redis(), "BLPOP", reply_to, max(min(left, _BLOCK_SECONDS), 0.01))
     except RedisError as error:
         raise OutcomeUnknown from error
     if popped is None:

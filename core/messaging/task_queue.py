@@ -23,6 +23,7 @@ from core.commands import Command
 from core.errors import QueueFull, Unavailable
 from core.fault_injection import crash_point
 from core.redis import queue_redis
+from core.redis_commands import run_script
 
 
 def route_task(name: str, *_: object, **__: object) -> dict[str, str]:
@@ -86,9 +87,8 @@ def enqueue(
     queue = route_task(task)["queue"]
     crash_point("before the push", task)
     try:
-        pushed = _PUSH_IF_BELOW_LIMIT(
-            keys=[queue], args=[_celery_message(task, task_id, queue, message, envelope), limit]
-        )
+        content = _celery_message(task, task_id, queue, message, envelope)
+        pushed = run_script(_PUSH_IF_BELOW_LIMIT, [queue], [content, limit], once=True)
     except RedisError as error:
         raise Unavailable("The queue") from error
     if isinstance(pushed, bytes):
