@@ -18,6 +18,13 @@ from uuid import uuid4
 
 import ecs_logging
 import msgspec
+
+if "rich" not in sys.modules:
+    # structlog imports rich if it is installed, which takes 4 MiB of every process. Only development tools need it.
+    sys.modules["rich"] = None  # type: ignore[assignment]  # makes the import fail
+    import structlog
+
+    del sys.modules["rich"]
 import structlog
 from ecs_logging._meta import ECS_VERSION
 from structlog.contextvars import bound_contextvars, get_contextvars

@@ -1,4 +1,4 @@
-"""The demo content of the local stack: where its texts are, whose it is, and whether a database needs it."""
+"""What the embedded database contains: whether it has the tables, and whether it has or needs the demo content."""
 
 import hashlib
 import tomllib
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg2
+
+from settings import ROOT
 
 _PATH = Path(__file__).with_name("catalogue.toml")
 
@@ -32,6 +34,21 @@ def is_unused(port: int) -> bool:
         cursor.execute(_IS_UNUSED, {"instructors": instructors})
         [is_unused] = cursor.fetchone() or [False]
         return bool(is_unused)
+
+
+def is_migrated(port: int) -> bool:
+    """Return whether the embedded database has the last migration; so it has the roles, which are created before it.
+
+    The migrations themselves take a second to find out, because they import Alembic and the models.
+    """
+    last = max(path.name for path in (ROOT / "migrations" / "versions").glob("*.py")).partition("_")[0]
+    connection = psycopg2.connect(host="127.0.0.1", port=port, user="coursebus", dbname="coursebus")
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('public.alembic_version') IS NOT NULL")
+        if cursor.fetchone() != (True,):
+            return False
+        cursor.execute("SELECT version_num FROM public.alembic_version")
+        return cursor.fetchall() == [(last,)]
 
 
 _IS_UNUSED = """

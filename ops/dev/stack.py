@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from core.environment import Environment
-from ops.dev.demo import is_unused
+from ops.dev.demo import is_migrated, is_unused
 from ops.dev.ports import OFFSETS, is_free, is_open
 from ops.dev.processes import SERVERS, STACK_ENV_VAR, Process
 from ops.dev.readiness import accepts_sessions, is_ok, wait
@@ -177,8 +177,8 @@ class Stack:
         first = [process for process in wanted if not process.platform]
         platform = [process for process in wanted if process.platform and process.name in idle]
         self.supervisor.start([process.name for process in first if process.name in idle])
-        self._wait(first)
         if platform:
+            self._wait([process for process in first if process.name in SERVERS])  # no process needs a fake to start
             self._prepare()
             self.supervisor.start([process.name for process in platform])
         self._wait(wanted)
@@ -198,8 +198,9 @@ class Stack:
             self._run("migrations", "upgrade")
             return
         # The embedded server trusts every local login, but a role without a password may not log in.
-        passwords = {f"{name.upper()}_DATABASE_PASSWORD": "local" for name in (*SERVICES, "bridge")}
-        self._run("migrations", "upgrade", **passwords)
+        if not is_migrated(self.port("postgres")):
+            passwords = {f"{name.upper()}_DATABASE_PASSWORD": "local" for name in (*SERVICES, "bridge")}
+            self._run("migrations", "upgrade", **passwords)
         # Only here: a database of DATABASE_URL may be one that people use. `make seed` adds the courses there.
         if is_unused(self.port("postgres")):
             self._run("ops.dev.seed")

@@ -1,11 +1,11 @@
-"""Demo content is added to the local database only, and only while it has no other users."""
+"""The local database is migrated, and demo content is added to it only, and only while it has no other users."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from ops.dev import stack as stack_module
-from ops.dev.demo import is_unused, sub_of
+from ops.dev.demo import is_migrated, is_unused, sub_of
 from ops.dev.ports import free_base
 from ops.dev.stack import Stack
 from tests.support import environment
@@ -55,12 +55,23 @@ def test_database_of_the_user_is_never_seeded(tmp_path, monkeypatch, name):
     assert modules == ["migrations"]
 
 
-def test_unused_local_database_is_seeded(tmp_path, monkeypatch):
+def test_new_local_database_is_migrated_and_seeded(tmp_path, monkeypatch):
     stack = Stack(tmp_path, free_base(), environ=environment.PLATFORM_ENVIRON)
     modules: list[str] = []
     monkeypatch.setattr(stack, "_run", lambda *module, **_: modules.append(module[0]))
-    for is_unused_database in (True, False):
-        monkeypatch.setattr(stack_module, "is_unused", lambda _port, answer=is_unused_database: answer)
+    for is_new in (True, False):
+        monkeypatch.setattr(stack_module, "is_migrated", lambda _port, answer=not is_new: answer)
+        monkeypatch.setattr(stack_module, "is_unused", lambda _port, answer=is_new: answer)
         stack._prepare()  # noqa: SLF001
 
-    assert modules == ["migrations", "ops.dev.seed", "migrations"]
+    assert modules == ["migrations", "ops.dev.seed"]
+
+
+def test_database_without_the_last_migration_is_migrated(server: OwnPostgres):
+    assert is_migrated(server.port)
+
+    server.execute("UPDATE alembic_version SET version_num = '0001'")
+    assert not is_migrated(server.port)
+
+    server.execute("ALTER TABLE alembic_version RENAME TO of_an_empty_database")
+    assert not is_migrated(server.port)
