@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -59,20 +59,28 @@ class User(Aggregate, Base):
     account_version: Mapped[int] = mapped_column(server_default="1")  # version of ``account`` in the cache
 
     @classmethod
-    def insert_once(cls, session: Session, sub: str, *, at: datetime, roles: Sequence[str] = ()) -> Self | None:
+    def insert_once(cls, session: Session, sub: str, *, at: datetime, roles: Sequence[str] = ()) -> "User | None":
         """Insert and return the user of a new ``sub``; return None if there is one already.
 
         A concurrent call for the same ``sub`` waits here until this transaction has ended.
         """
-        row = insert(cls).values(
-            id=new_id(), sub=sub, version=0, locale="en", timezone="UTC", roles=list(roles), search="", created_at=at
-        )
-        return session.scalars(row.on_conflict_do_nothing(index_elements=["sub"]).returning(cls)).one_or_none()
+        row = {
+            "id": new_id(),
+            "sub": sub,
+            "version": 0,
+            "locale": "en",
+            "timezone": "UTC",
+            "roles": list(roles),
+            "search": "",
+            "created_at": at,
+        }
+        is_new = session.connection().scalar(_INSERT_ONCE, row) is not None
+        return cls.get_by_sub(session, sub) if is_new else None
 
     @classmethod
-    def get_by_sub(cls, session: Session, sub: str) -> Self:
+    def get_by_sub(cls, session: Session, sub: str) -> "User":
         """Return the user of a ``sub`` that exists, without a lock."""
-        return session.scalars(select(cls).where(cls.sub == sub)).one()
+        return session.scalars(_BY_SUB, {"wanted": sub}).one()
 
     @classmethod
     def get_by_sub_for_update(cls, session: Session, sub: str) -> Self | None:
@@ -265,6 +273,12 @@ class User(Aggregate, Base):
             ),
             updated_at=at,
         )
+
+
+# Built once: building a statement takes longer than executing it. An insert that returns a loaded User takes three
+# times as long as an insert and a select.
+_INSERT_ONCE = insert(User).on_conflict_do_nothing(index_elements=["sub"]).returning(User.id)
+_BY_SUB = select(User).where(User.sub == bindparam("wanted"))
 
 
 def normalize_for_search(text: str) -> str:
