@@ -35,10 +35,10 @@ from bench.end_to_end import (
     lesson_completed,
     process,
     query,
-    report,
     wait_until,
     worker,
 )
+from bench.targets import report
 from bridge.kafka import group_of, topic_of
 from core.redis import RELAY_HINT, queue_redis
 from ops.dev.ports import METRICS_OF_BRIDGE

@@ -1,4 +1,4 @@
-"""Measure commands, relay, consumer and workers end to end: ``make bench``.
+"""Measure commands, relay, consumer and workers end to end: ``python -m bench.end_to_end``.
 
 The results are ratios taken in one run on one machine, so that they are comparable between machines. The servers, one
 worker with four threads, one bridge and the clients all run on this machine.
@@ -35,6 +35,7 @@ from psycopg2.extras import execute_values  # noqa: E402
 
 from api import create_app  # noqa: E402
 from api.rpc import call  # noqa: E402
+from bench.targets import report  # noqa: E402
 from core.commands import Command  # noqa: E402
 from core.messaging import task_queue  # noqa: E402
 from core.redis import RELAY_HINT, queue_redis  # noqa: E402
@@ -77,7 +78,7 @@ def measure(args: argparse.Namespace) -> None:
     with worker():
         alone = handlers_alone(args.events)
     relay, through = events(args.events)
-    print(f"commit to handled, p95 at 50 events/s:   {latency_p95(seconds=8) * 1000:.0f} ms (wanted: 60)", flush=True)
+    report("commit to handled, ms, p95 at 50 events/s", latency_p95(seconds=8) * 1000, 60, at_most=True)
     fill(args.rows)
     with worker(), worker("users", CELERY_DEFAULT_TRANSPORT="1"):
         later_noop, later_completion = commands(app, args.seconds, label="with these rows ")
@@ -88,14 +89,6 @@ def measure(args: argparse.Namespace) -> None:
         max((completion / noop) / (later_completion / later_noop), relay / later_relay, through / later_through),
         1.2,
         at_most=True,
-    )
-
-
-def report(what: str, value: float, wanted: float, *, at_most: bool = False) -> None:
-    met = value <= wanted if at_most else value >= wanted
-    print(
-        f"{what + ':':40} {value:.2f} (wanted: {wanted}{' at most' if at_most else ''}) {'met' if met else 'NOT MET'}",
-        flush=True,
     )
 
 
@@ -146,7 +139,8 @@ def commands(app, seconds: float, label: str = "") -> tuple[float, float]:
     p50_completion = statistics.median(durations(complete_lesson, seconds / 3))
     print(f"{label}bare round trip {best:.0f}/s, by our worker {our_best:.0f}/s")
     print(f"{label}no-op call {noop:.0f}/s, lesson completion {completion:.0f}/s")
-    print(f"{label}p50 at one client: no-op {p50 * 1000:.1f} ms, completion {p50_completion * 1000:.1f} ms (wanted: 6)")
+    print(f"{label}p50 at one client: no-op {p50 * 1000:.1f} ms")
+    report(f"{label}completion, one client: p50 in ms", p50_completion * 1000, 6, at_most=True)
     report(f"{label}no-op call / bare round trip", noop / best, 0.9)
     report(f"{label}completion / no-op", completion / noop, 0.6)
     return noop, completion
@@ -195,7 +189,8 @@ def handlers_alone(number: int) -> float:
     wait_until(lambda: queue_redis().llen(reply_to) >= number, 300)
     handled = left / (time.monotonic() - sent)  # sending uses the same cores, so count only events handled after it
     queue_redis().delete(reply_to)
-    print(f"handlers alone, from a full queue: {handled:.0f}/s (sent at {number / (sent - began):.0f}/s)")
+    print(f"sent at {number / (sent - began):.0f}/s")
+    report("events handled from a full queue by one worker, a second", handled, 1500)
     return handled
 
 
@@ -213,7 +208,8 @@ def events(number: int, label: str = "") -> tuple[float, float]:
             wait_until(lambda: handled(begin_at) >= number, 600)
             through = (number - first) / (time.monotonic() - began)
             growth = memory_of(bridge) / before
-    print(f"{label}relay {relay:.0f} events/s (wanted: 5000), consumer {through:.0f} events/s")
+    print(f"{label}consumer {through:.0f} events/s")
+    report(f"{label}events published by the relay, a second", relay, 5000)
     report(f"{label}bridge's memory after {number} events", growth, 1.1, at_most=True)
     return relay, through
 
