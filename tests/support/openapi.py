@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft202012Validator, FormatChecker
+import jsonschema_rs
 
 from ops.generate_openapi import OPENAPI
 
@@ -63,12 +63,12 @@ def _resolved(response: dict[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _validator(schema: str) -> Draft202012Validator:
-    return Draft202012Validator(
-        {"components": _document()["components"], **json.loads(schema)}, format_checker=FormatChecker()
+def _validator(schema: str) -> jsonschema_rs.Draft202012Validator:
+    return jsonschema_rs.Draft202012Validator(
+        {"components": _document()["components"], **json.loads(schema)}, validate_formats=True
     )
 
 
 def _assert_valid(what: str, body: Any, schema: str) -> None:
-    problems = [f"{each.json_path}: {each.message[:300]}" for each in _validator(schema).iter_errors(body)]
+    problems = [f"{each.instance_path}: {each.message[:300]}" for each in _validator(schema).iter_errors(body)]
     assert not problems, f"{what} differs from docs/openapi.json: {problems}"
