@@ -235,6 +235,8 @@ YOOKASSA_TRUSTED_NETWORKS = read.list(
 )
 # YooKassa's code of the VAT rate on receipts (1: no VAT). 0: the seller sends receipts by another system.
 YOOKASSA_VAT_CODE = read.number("YOOKASSA_VAT_CODE", 1)
+# The format of fiscal documents (FFD) of the shop's cash register. 1.2 requires the unit of each line.
+YOOKASSA_RECEIPT_FORMAT = read.choice("YOOKASSA_RECEIPT_FORMAT", "1.05", ("1.05", "1.2"))
 
 # The available payment providers: in production those with keys, at least one.
 PAYMENT_PROVIDERS = tuple(

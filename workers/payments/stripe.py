@@ -22,6 +22,7 @@ from models.errors import (
 )
 from models.payments import DisputeSnapshot, PaymentSnapshot, ProviderTransaction, RefundSnapshot
 
+from . import provider_calls
 from .provider import PaymentRequest, ProviderNotification, RefundRequest
 from .stripe_amounts import StripeAmounts, from_stripe, to_stripe
 from .stripe_mapping import (
@@ -100,7 +101,7 @@ class Stripe:
         if request.saves_method:
             params["customer_creation"] = "always"
             params["payment_intent_data"]["setup_future_usage"] = "off_session"
-        with _translate_errors():
+        with _provider_call():
             try:
                 session = self._sessions.create(params, {"idempotency_key": str(request.attempt_id)})
             except (stripe.CardError, stripe.InvalidRequestError) as error:
@@ -110,7 +111,7 @@ class Stripe:
             return self._snapshot(session)
 
     def fetch(self, object_id: str) -> PaymentSnapshot | None:
-        with _translate_errors():
+        with _provider_call():
             try:
                 if object_id.startswith("cs_"):
                     checkout_session = self._sessions.retrieve(object_id, {"expand": _WITH_PAYMENT})
@@ -130,7 +131,7 @@ class Stripe:
         since = int((request.created_at - MAX_CLOCK_SKEW).timestamp())  # allows for clock skew
         until = int(request.expires_at.timestamp())
         query: Any = {"created": {"gte": since, "lte": until}, "limit": 100}
-        with _translate_errors():
+        with _provider_call():
             if request.method_id:
                 made = (self._charge_snapshot(each.to_dict()) for each in self._payments.list(query).auto_paging_iter())
             else:
@@ -143,7 +144,7 @@ class Stripe:
             return next((each for each in made if each.attempt_id == str(request.attempt_id)), None)
 
     def expire_checkout_session(self, checkout_session_id: str) -> PaymentSnapshot:
-        with _translate_errors():
+        with _provider_call():
             try:
                 return self._snapshot(self._sessions.expire(checkout_session_id, {"expand": _WITH_PAYMENT}))
             except stripe.InvalidRequestError:
@@ -152,12 +153,12 @@ class Stripe:
 
     def capture(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
         # InvalidRequestError: the payment is no longer authorized; the fetch returns its state.
-        with _translate_errors(), suppress(stripe.InvalidRequestError):
+        with _provider_call(), suppress(stripe.InvalidRequestError):
             self._payments.capture(_payment_id(snapshot), {}, _idempotency_key("capture", snapshot))
         return self._refetch(snapshot.checkout_session_id)
 
     def void(self, snapshot: PaymentSnapshot) -> PaymentSnapshot:
-        with _translate_errors(), suppress(stripe.InvalidRequestError):
+        with _provider_call(), suppress(stripe.InvalidRequestError):
             self._payments.cancel(_payment_id(snapshot), {}, _idempotency_key("void", snapshot))
         return self._refetch(snapshot.checkout_session_id)
 
@@ -167,7 +168,7 @@ class Stripe:
             "amount": to_stripe(request.amount_minor, request.currency),
             "metadata": {"order_id": str(request.order_id), "refund_id": str(request.refund_id)},
         }
-        with _translate_errors():
+        with _provider_call():
             try:
                 refund = self._client.v1.refunds.create(params, {"idempotency_key": str(request.refund_id)})
             except (stripe.CardError, stripe.InvalidRequestError) as error:
@@ -183,7 +184,7 @@ class Stripe:
         return [dispute_snapshot(dispute) for dispute in self._list_for_payment(payment_id, self._client.v1.disputes)]
 
     def delete_customer(self, customer_id: str) -> None:
-        with _translate_errors():
+        with _provider_call():
             try:
                 self._client.v1.customers.delete(customer_id)
             except stripe.InvalidRequestError as error:
@@ -203,7 +204,7 @@ class Stripe:
         # Not by delivery_success: Stripe counts no delivery as failed while an endpoint is disabled or missing.
         created = {"gte": int((since - EVENT_LIST_DELAY).timestamp())}
         query: Any = {"types": sorted(STRIPE_EVENT_TYPES), "created": created, "limit": 100}
-        with _translate_errors():
+        with _provider_call():
             for listed in self._client.v1.events.list(query).auto_paging_iter():
                 try:
                     event = msgspec.convert(listed.to_dict(), type=StripeEvent)
@@ -216,7 +217,7 @@ class Stripe:
 
     def list_transactions(self, since: datetime, until: datetime) -> Iterator[ProviderTransaction]:
         query: Any = {"created": {"gte": int(since.timestamp()), "lt": int(until.timestamp())}, "limit": 100}
-        with _translate_errors():
+        with _provider_call():
             for payment in self._payments.list(query).auto_paging_iter():
                 made = payment.to_dict()
                 yield ProviderTransaction(
@@ -264,7 +265,7 @@ class Stripe:
             "description": request.description,
             "metadata": _metadata(request),
         }
-        with _translate_errors():
+        with _provider_call():
             try:
                 payment = self._payments.create(params, {"idempotency_key": str(request.attempt_id)})
                 if _is_replayed(payment):
@@ -278,7 +279,7 @@ class Stripe:
 
     def _list_for_payment(self, payment_id: str, resource: Any) -> list[Any]:
         """Return the refunds or disputes of a payment; none if Stripe does not know the payment."""
-        with _translate_errors():
+        with _provider_call():
             try:
                 return list(resource.list({"payment_intent": payment_id, "limit": 100}).auto_paging_iter())
             except stripe.InvalidRequestError as error:
@@ -378,10 +379,14 @@ def _within_list(paths: list[str]) -> list[str]:
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Translate errors that the SDK raises after its retries to ProviderUnavailable or ProviderOutcomeUnknown."""
+def _provider_call() -> Iterator[None]:
+    """Count the call, and translate errors that the SDK raises after its retries.
+
+    Raises ProviderUnavailable and ProviderOutcomeUnknown.
+    """
     try:
-        yield
+        with provider_calls.limit.call(NAME):
+            yield
     except (stripe.RateLimitError, stripe.AuthenticationError, stripe.PermissionError) as error:
         log.warning("stripe rejected the call", reason=error.code or type(error).__name__, status=error.http_status)
         raise ProviderUnavailable(NAME) from error

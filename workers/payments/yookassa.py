@@ -39,6 +39,7 @@ from models.errors import (
 from models.payments import DisputeSnapshot, PaymentSnapshot, ProviderTransaction, RefundSnapshot
 from models.payments.payment_snapshots import ProviderPaymentStatus
 
+from . import provider_calls
 from .provider import PaymentRequest, ProviderNotification, RefundRequest
 
 log = get_logger(__name__)
@@ -85,8 +86,16 @@ class YooKassa:
     amounts = YooKassaAmounts()
 
     def __init__(
-        self, shop_id: str, key: str, *, url: str, trusted_networks: tuple[str, ...], vat_code: int | None
+        self,
+        shop_id: str,
+        key: str,
+        *,
+        url: str,
+        trusted_networks: tuple[str, ...],
+        vat_code: int | None,
+        names_measure: bool = False,
     ) -> None:
+        """Receipts are sent if there is a ``vat_code``; ``names_measure`` adds the unit that FFD 1.2 requires."""
         self.account = shop_id
         self.live_mode = key.startswith("live_")
         self.requires_receipt_email = vat_code is not None
@@ -94,6 +103,7 @@ class YooKassa:
             raise SystemExit("a live key of YooKassa may only be sent to api.yookassa.ru")
         self._trusted = [ip_network(network) for network in trusted_networks]
         self._vat_code = vat_code
+        self._names_measure = names_measure
         self._payments = _bind_client(yookassa.Payment, lambda: _Client(shop_id, key, url))
         self._refunds = _bind_client(yookassa.Refund, lambda: _Client(shop_id, key, url))
 
@@ -105,6 +115,7 @@ class YooKassa:
             url=settings.YOOKASSA_API_URL,
             trusted_networks=settings.YOOKASSA_TRUSTED_NETWORKS,
             vat_code=settings.YOOKASSA_VAT_CODE or None,
+            names_measure=settings.YOOKASSA_RECEIPT_FORMAT == "1.2",
         )
 
     def open_checkout_session(self, request: PaymentRequest) -> PaymentSnapshot:
@@ -121,7 +132,7 @@ class YooKassa:
             params["save_payment_method"] = request.saves_method
         if self._vat_code:
             params["receipt"] = self._receipt(request)
-        with _translate_errors():
+        with _provider_call():
             try:
                 return self._snapshot(self._payments.create(params, str(request.attempt_id)))
             except exceptions.BadRequestError as error:
@@ -133,7 +144,7 @@ class YooKassa:
     def fetch(self, object_id: str) -> PaymentSnapshot | None:
         if not _ID.fullmatch(object_id):
             return None
-        with _translate_errors():
+        with _provider_call():
             try:
                 return self._snapshot(self._payments.find_one(object_id))
             except exceptions.NotFoundError:
@@ -175,7 +186,7 @@ class YooKassa:
         # The address of an erased user is deleted. For a full refund YooKassa creates the receipt automatically.
         if self._vat_code and request.receipt_email:
             params["receipt"] = self._receipt(request)
-        with _translate_errors():
+        with _provider_call():
             try:
                 return _refund_snapshot(self._refunds.create(params, str(request.refund_id)))
             except exceptions.BadRequestError as error:
@@ -273,13 +284,15 @@ class YooKassa:
             "payment_mode": "full_payment",
             "payment_subject": "service",
         }
+        if self._names_measure:
+            line["measure"] = "piece"
         return {"customer": {"email": request.receipt_email}, "items": [line]}
 
     def _settle_authorization(
         self, snapshot: PaymentSnapshot, settle: Callable[[str, str], Any], verb: str
     ) -> PaymentSnapshot:
         assert snapshot.checkout_session_id is not None
-        with _translate_errors():
+        with _provider_call():
             try:
                 return self._snapshot(settle(snapshot.checkout_session_id, f"{snapshot.attempt_id}:{verb}"))
             except exceptions.BadRequestError:
@@ -287,7 +300,7 @@ class YooKassa:
                 return self._refetch(snapshot.checkout_session_id)
 
     def _refetch(self, checkout_session_id: str) -> PaymentSnapshot:
-        with _translate_errors():
+        with _provider_call():
             return self._snapshot(self._payments.find_one(checkout_session_id))
 
     def _snapshot(self, payment: Any) -> PaymentSnapshot:
@@ -315,7 +328,7 @@ class YooKassa:
 
 def _iter_all(resource: Any, query: dict[str, Any]) -> Iterator[Any]:
     while True:
-        with _translate_errors():
+        with _provider_call():
             page = resource.list(query)
         yield from page.items
         if not page.next_cursor:
@@ -412,10 +425,11 @@ class _TimeoutAdapter(HTTPAdapter):
 
 
 @contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Translate errors of the SDK into ProviderUnavailable and ProviderOutcomeUnknown."""
+def _provider_call() -> Iterator[None]:
+    """Count the call, and translate errors of the SDK. Raises ProviderUnavailable and ProviderOutcomeUnknown."""
     try:
-        yield
+        with provider_calls.limit.call(NAME):
+            yield
     except (exceptions.TooManyRequestsError, exceptions.UnauthorizedError, exceptions.ForbiddenError) as error:
         log.warning("yookassa rejected the call", reason=error.content.get("code"), status=error.HTTP_CODE)
         raise ProviderUnavailable(NAME) from error

@@ -11,6 +11,7 @@ from ops.fakes.yookassa.api import YooKassaApi
 
 from . import amounts, errors, objects
 
+MEASURES = {"piece", "hour", "day", "another"}  # of the many that there are, those that fit courses
 ITEM_FIELDS = ("description", "quantity", "amount", "vat_code")
 PAYMENT_MODES = (
     "full_prepayment", "partial_prepayment", "advance", "full_payment", "partial_payment", "credit", "credit_payment",
@@ -51,6 +52,8 @@ def _line_minor(item: Document, parameter: str) -> Decimal:
         raise errors.invalid("Unknown VAT code.", f"{parameter}.vat_code")
     if item.get("payment_mode", "full_payment") not in PAYMENT_MODES:
         raise errors.invalid("Unknown payment mode.", f"{parameter}.payment_mode")
+    if item.get("measure", "piece") not in MEASURES:
+        raise errors.invalid("Unknown measure.", f"{parameter}.measure")
     try:
         quantity = Decimal(str(item["quantity"]))
     except InvalidOperation:

@@ -104,6 +104,14 @@ def test_receipt_line_matches_payment(harness, checkout):
     assert harness.attempt(checkout).receipt_status == "succeeded"
 
 
+@pytest.mark.parametrize(("names_measure", "measure"), [(False, None), (True, "piece")])
+def test_receipt_line_has_measure_if_the_register_requires_it(harness, course_id, names_measure, measure):
+    harness.providers["yookassa"] = make_yookassa(f"{harness.fake_yookassa.url}/v3", names_measure=names_measure)
+    checkout = harness.buy(course_id, provider="yookassa")
+    [receipt] = yookassa.Receipt.list({"payment_id": harness.attempt(checkout).payment_id}).items
+    assert [line.measure for line in receipt.items] == [measure]
+
+
 def test_refund_receipt_is_registered(harness, course_id):
     checkout = harness.buy(course_id, provider="yookassa")
     harness.refund(checkout)
