@@ -80,15 +80,6 @@ def execute(connection: AbstractConnection, commands: Sequence[Command]) -> list
     return replies
 
 
-def execute_pooled(client: Redis, *commands: Command) -> list[Any]:
-    """Execute ``commands`` like ``execute`` on a connection of the pool of ``client``. Raises RedisError."""
-    connection = client.connection_pool.get_connection()
-    try:
-        return execute(connection, commands)
-    finally:
-        client.connection_pool.release(connection)
-
-
 def _client(url: str, *, timeout_seconds: float) -> Redis:
     # redis-py 8 retries a blocking read that timed out, which turns the 7 s of BLPOP into 59 s. Hence no retries, and a
     # socket timeout above every blocking time.

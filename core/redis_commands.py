@@ -7,6 +7,7 @@ one command, and a task and its reply need two, whose cost was most of the respo
 import os
 import select
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -18,6 +19,8 @@ from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from core.redis import Command
 
 _READ_BYTES = 64 * 1024
 _INCOMPLETE = object()
@@ -31,16 +34,15 @@ def read(client: Redis, *command: Any) -> Any:
 
     Raises RedisError.
     """
-    packed = hiredis.pack_command(command)
     idle = _idle_connections(client.connection_pool)
     try:
         connection = idle.pop()
     except IndexError:
-        return _exchange(_Connection(client.connection_pool), packed, idle)
+        return _exchange(_Connection(client.connection_pool), [command], idle)[0]
     try:
-        return _exchange(connection, packed, idle)
+        return _exchange(connection, [command], idle)[0]
     except RedisConnectionError:  # the server, or a firewall, has closed it while it was idle
-        return _exchange(_Connection(client.connection_pool), packed, idle)
+        return _exchange(_Connection(client.connection_pool), [command], idle)[0]
 
 
 def execute_once(client: Redis, *command: Any) -> Any:
@@ -48,12 +50,20 @@ def execute_once(client: Redis, *command: Any) -> Any:
 
     Raises RedisError; whether the command was executed is then unknown.
     """
+    return execute_all_once(client, [command])[0]
+
+
+def execute_all_once(client: Redis, commands: Sequence[Command]) -> list[Any]:
+    """Execute each command at most once, all by one write, and return their replies with texts as bytes.
+
+    Raises RedisError; whether the commands were executed is then unknown.
+    """
     idle = _idle_connections(client.connection_pool)
     while idle:
         with suppress(IndexError):  # another thread may take the last one
             if (connection := idle.pop()).is_usable():
-                return _exchange(connection, hiredis.pack_command(command), idle)
-    return _exchange(_Connection(client.connection_pool), hiredis.pack_command(command), idle)
+                return _exchange(connection, commands, idle)
+    return _exchange(_Connection(client.connection_pool), commands, idle)
 
 
 def run_script(script: Script, keys: list[str], args: list[Any], *, once: bool = False) -> Any:
@@ -85,12 +95,15 @@ class _Connection:
         self._connection.disconnect()
         return False
 
-    def exchange(self, packed: bytes) -> Any:
-        """Send a command and return its reply. Raises RedisError; the connection is then closed."""
+    def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send commands and return their replies. Raises RedisError; the connection is then closed."""
+        replies = list[Any]()
         try:
-            self._socket.sendall(packed)
-            while (reply := self._reader.gets()) is _INCOMPLETE:
-                self._reader.feed(self._receive())
+            self._socket.sendall(b"".join(hiredis.pack_command(cast("Any", command)) for command in commands))
+            while len(replies) < len(commands):
+                while (reply := self._reader.gets()) is _INCOMPLETE:
+                    self._reader.feed(self._receive())
+                replies.append(reply)
         except BaseException as error:
             self._connection.disconnect()  # the reply may still arrive: the next command must not take it for its own
             if isinstance(error, TimeoutError):
@@ -98,7 +111,7 @@ class _Connection:
             if isinstance(error, OSError):
                 raise RedisConnectionError(str(error)) from error
             raise
-        return reply
+        return replies
 
     def _receive(self) -> bytes:
         received = self._socket.recv(_READ_BYTES)
@@ -107,12 +120,13 @@ class _Connection:
         return received
 
 
-def _exchange(connection: _Connection, packed: bytes, idle: list[_Connection]) -> Any:
-    reply = connection.exchange(packed)
+def _exchange(connection: _Connection, commands: Sequence[Command], idle: list[_Connection]) -> list[Any]:
+    replies = connection.exchange(commands)
     idle.append(connection)
-    if isinstance(reply, hiredis.ReplyError):
-        raise ResponseError(str(reply))
-    return reply
+    for reply in replies:
+        if isinstance(reply, hiredis.ReplyError):
+            raise ResponseError(str(reply))
+    return replies
 
 
 # The last one used is taken first, so that a burst leaves no connections that must be kept alive. ``pop`` and

@@ -10,7 +10,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from core.redis import queue_redis
-from core.redis_commands import execute_once, read
+from core.redis_commands import execute_all_once, execute_once, read
 
 
 @pytest.fixture
@@ -60,6 +60,13 @@ def test_read_is_repeated_after_its_connection_breaks(client: Redis):
     read(client, "PING")
 
     assert read(client, "INCR", key) == 2
+
+
+def test_refused_command_does_not_shift_the_replies_to_later_ones():
+    with pytest.raises(RedisError):
+        execute_all_once(queue_redis(), [("ECHO", "a"), ("NO SUCH COMMAND",), ("ECHO", "b")])
+
+    assert execute_all_once(queue_redis(), [("ECHO", "c"), ("ECHO", "d")]) == [b"c", b"d"]
 
 
 def test_closed_idle_connection_is_replaced_before_a_command_is_sent():

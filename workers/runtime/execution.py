@@ -29,7 +29,8 @@ from core.db import LOCK_TIMEOUT_SECONDS, session_factory
 from core.fault_injection import crash_point
 from core.log import get_logger
 from core.messaging.task_queue import Envelope
-from core.redis import RELAY_HINT, Command, execute_pooled, queue_redis
+from core.redis import RELAY_HINT, Command, queue_redis
+from core.redis_commands import execute_all_once
 from models.errors import (
     DomainError,
     IdempotencyKeyReused,
@@ -245,7 +246,7 @@ def _send_replies(executions: Sequence[TaskExecution]) -> None:
     if any(execution.has_new_events for execution in executions):
         commands += [("LPUSH", RELAY_HINT, 1), ("LTRIM", RELAY_HINT, 0, 0)]
     if commands:
-        execute_pooled(queue_redis(), *commands)
+        execute_all_once(queue_redis(), commands)
 
 
 class Transactions:
