@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, ForeignKeyConstraint, inspect, select
+from sqlalchemy import ForeignKey, ForeignKeyConstraint, bindparam, inspect, select
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
 from core.db import Base
@@ -85,6 +85,15 @@ class CourseVersion(Presentation, Base):
             raise NotFound("course", ref)
         course, version = found
         return course, version
+
+    @classmethod
+    def get_title_and_price(cls, session: Session, course_id: UUID) -> tuple[str, int]:
+        """Return the title and ``price_minor`` of a course on sale, without its outline. Raises NotFound."""
+        found = session.execute(_TITLE_AND_PRICE, {"course": course_id}).one_or_none()
+        if found is None:
+            raise NotFound("course", str(course_id))
+        title, price_minor = found
+        return title, price_minor
 
     @classmethod
     def get_latest(cls, session: Session, course_id: UUID) -> Self:
@@ -184,3 +193,11 @@ class CourseVersion(Presentation, Base):
     def lesson_ids(self) -> list[str]:
         """Return the ids of the lessons in order."""
         return [lesson["id"] for section in self.sections for lesson in section["lessons"]]
+
+
+# Built once: building a statement takes longer than executing it.
+_TITLE_AND_PRICE = (
+    select(CourseVersion.title, Course.price_minor)
+    .join(Course, (Course.id == CourseVersion.course_id) & (Course.published_version == CourseVersion.course_version))
+    .where(Course.id == bindparam("course"), Course.status == "published")
+)

@@ -12,7 +12,7 @@ from tests.integration.progress.builders import Learner
 from tests.support.statements import at_most
 from workers.courses.access import grant_access
 from workers.courses.catalogue import list_courses
-from workers.courses.learning import update_progress_on_completion
+from workers.courses.learning import enroll, update_progress_on_completion
 
 PAGE = {"sort": None, "after": None, "limit": 20}
 
@@ -59,6 +59,15 @@ def test_first_grant_takes_eight_statements_and_progress_one(session: Session, p
         update_progress_on_completion(
             session, event=completion_of(course, purchase.user_id, lessons_completed=1), event_version=2
         )
+
+
+def test_enrollment_takes_seven_statements(session: Session, plain_engine: Engine):
+    course = make_course(session, price={"amount_minor": 0, "currency": "USD"})
+    session.flush()
+    session.expunge_all()
+    with at_most(7, plain_engine):
+        enroll(session, user_id=uuid4(), course_id=course.id)
+        session.flush()
 
 
 @pytest.mark.parametrize("options", [{}, {"facets": True, "total": True}, {"total": True}], ids=str)

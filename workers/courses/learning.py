@@ -26,14 +26,14 @@ def enroll(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any
 
     Raises NotFound if the course is not on sale, PaymentRequired if it is not free.
     """
-    course, version = CourseVersion.get_on_sale(session, str(course_id))
-    if course.price_minor:
+    title, price_minor = CourseVersion.get_title_and_price(session, course_id)
+    if price_minor:
         raise PaymentRequired(str(course_id))
     enrollment = grant_course_access(
         session,
         user_id=user_id,
         course_id=course_id,
-        course_title=version.title,
+        course_title=title,
         source="free",
         source_id=str(course_id),
     )
