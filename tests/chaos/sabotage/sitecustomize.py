@@ -30,17 +30,12 @@ def _without_idempotency_claim() -> None:
 
 
 def _without_row_lock() -> None:
-    from models.progress import CourseProgress
+    from models.progress import CourseProgress, course_progress
 
+    course_progress._FOR_UPDATE._for_update_arg = None
     original = CourseProgress.get_for_update.__func__
 
     def unlocked(cls, session, *key):
-        get = session.get
-
-        def without_lock(*what, with_for_update, **how):
-            return get(*what, **how)
-
-        session.get = without_lock
         found = original(cls, session, *key)
         _wait_for_second_reader("-".join(map(str, key)))
         return found
