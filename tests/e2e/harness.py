@@ -42,11 +42,14 @@ class ScenarioHarness:
         answer = self.visitor().get("/v1/courses?" + urlencode({"limit": 100, **query}))
         return list(answer.json()["items"])
 
-    def paid_course(self, currency: str = "USD") -> dict[str, Any]:
+    def paid_course(self, currency: str = "USD", *, has_quiz: bool | None = None) -> dict[str, Any]:
+        """Return a course on sale for money, by default with or without a quiz."""
         return next(
             course
             for course in self.courses()
-            if course["price"]["amount_minor"] and course["price"]["currency"] == currency
+            if course["price"]["amount_minor"]
+            and course["price"]["currency"] == currency
+            and (has_quiz is None or has_quiz == ("quiz" in self._kinds(course["id"])))
         )
 
     def free_course(self) -> dict[str, Any]:
