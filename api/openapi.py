@@ -99,7 +99,8 @@ _IF_MATCH = {
 _PREFER = {
     "name": "Prefer",
     "description": "`respond-async`: answer at once by 202 and an operation.",
-    "schema": {"type": "string", "enum": ["respond-async"]},
+    "schema": {"type": "string"},
+    "example": "respond-async",
 }
 _ACCEPTED = {
     "description": "Accepted: with Prefer: respond-async. Location is the URL of the operation.",

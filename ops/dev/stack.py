@@ -178,7 +178,8 @@ class Stack:
         platform = [process for process in wanted if process.platform and process.name in idle]
         self.supervisor.start([process.name for process in first if process.name in idle])
         if platform:
-            self._wait([process for process in first if process.name in SERVERS])  # no process needs a fake to start
+            # Of the fakes only push must be up: the notifications worker reads the service account that it writes.
+            self._wait([process for process in first if process.name in {*SERVERS, "push"}])
             self._prepare()
             self.supervisor.start([process.name for process in platform])
         self._wait(wanted)

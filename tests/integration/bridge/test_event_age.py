@@ -73,7 +73,7 @@ def publish_history(database: Database) -> Callable[..., StoredEvents]:
 def by_refill(database: Database) -> Iterator[UUID]:
     with publisher(database) as by_hand:
         while batch := by_hand.refills.batch():
-            yield from (row.id for row in batch.rows)
+            yield from (UUID(row.id) for row in batch.rows)
             by_hand.refills.save_position(batch)
 
 
