@@ -56,11 +56,14 @@ ROUTES = {
 # Their events may wait for others.
 _GATHERING_SERVICES = {"integrations", "notifications"}
 _GATHERING_HANDLERS = {"payments.record_access_granted"}
+# A new user cannot register a device or change preferences before the notifications service knows the contact.
+_CONTACT_HANDLERS = {"notifications.create_contact", "notifications.update_contact"}
 
 
 def is_urgent(handler: str) -> bool:
     """Return whether an event for ``handler`` is sent at once instead of waiting for others to share its message."""
-    return handler not in _GATHERING_HANDLERS and handler.partition(".")[0] not in _GATHERING_SERVICES
+    is_gathering = handler in _GATHERING_HANDLERS or handler.partition(".")[0] in _GATHERING_SERVICES
+    return handler in _CONTACT_HANDLERS or not is_gathering
 
 
 def producers_of(type_: str) -> tuple[str, ...]:
