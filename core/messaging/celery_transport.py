@@ -25,16 +25,10 @@ class _EncodedMessage(dict[str, Any]):
 
 
 class QoS(kombu_redis.QoS):
-    """Marks a message as taken and earlier ones as acknowledged by one write, where kombu uses two transactions.
+    """Marks messages as taken and acknowledged by one write each. kombu's transactions take four times as long.
 
-    An acknowledgement waits for the next message, or until none came for a second. A worker that dies before has its
-    messages delivered again, as if it had died before the acknowledgement. A write that is cut off is harmless:
-    ``restore_by_tag`` ignores an index entry without a message.
+    A write that is cut off is harmless: ``restore_by_tag`` ignores an index entry without a message.
     """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._acknowledged: list[str] = []  # delivery tags
 
     def append(self, message: Any, delivery_tag: str) -> None:
         encoded = getattr(message._raw, "encoded", None)  # noqa: SLF001 has no public name
@@ -43,25 +37,14 @@ class QoS(kombu_redis.QoS):
             return
         exchange, routing_key = message.delivery_info["exchange"], message.delivery_info["routing_key"]
         unacked = b"[%b,%b]" % (encoded, msgspec.json.encode([exchange, routing_key])[1:-1])
-        self._execute(
+        self.channel.execute(
             ("ZADD", self.unacked_index_key, time(), delivery_tag), ("HSET", self.unacked_key, delivery_tag, unacked)
         )
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        self._acknowledged.append(delivery_tag)
+        self.channel.execute(("HDEL", self.unacked_key, delivery_tag), ("ZREM", self.unacked_index_key, delivery_tag))
         virtual.QoS.ack(self, delivery_tag)
-
-    def flush(self) -> None:
-        """Remove the acknowledged messages from Redis."""
-        if self._acknowledged:
-            self._execute()
-
-    def _execute(self, *commands: Command) -> None:
-        if acknowledged := list(self._acknowledged):
-            commands += ("HDEL", self.unacked_key, *acknowledged), ("ZREM", self.unacked_index_key, *acknowledged)
-        self.channel.execute(*commands)
-        del self._acknowledged[: len(acknowledged)]
 
 
 class Channel(kombu_redis.Channel):
@@ -95,12 +78,6 @@ class Channel(kombu_redis.Channel):
                 self._reused_connection = client.connection_pool.get_connection()
             return execute(self._reused_connection, commands)
 
-    def close(self) -> None:
-        if self._qos:
-            with suppress(*self.connection_errors):
-                self._qos.flush()
-        super().close()
-
     def _brpop_read(self, **_: Any) -> bool:
         """Do what kombu's method does, but decode the message by msgspec and keep its encoded form."""
         connection = self.client.connection
@@ -110,8 +87,7 @@ class Channel(kombu_redis.Channel):
             except self.connection_errors:
                 connection.disconnect()  # the next iteration connects again
                 raise
-            if not popped:  # none came for a second
-                self.qos.flush()
+            if not popped:
                 raise Empty
             key, encoded = popped
             queue = key.decode().rsplit(self.sep, 1)[0]

@@ -11,7 +11,6 @@ from kombu import Connection
 import settings
 from celery_app import celery_app
 from core.messaging.celery_transport import Transport
-from core.redis import queue_redis
 from tests.support.polling import eventually
 from workers.runtime.consumer import Consumer
 
@@ -48,35 +47,12 @@ def test_taken_message_is_restored_until_it_is_acknowledged():
             channel.qos.restore_visible(interval=1)
             again = queue.get(timeout=10)
             again.ack()
-            assert db.hlen(channel.unacked_key) == 1
 
-            with pytest.raises(queue.Empty):
-                queue.get(timeout=2)
             assert taken.payload == again.payload == {"n": "ü"}
             assert message["properties"]["delivery_tag"] == taken.delivery_tag
             assert not db.exists("test_taken", *keys)
         finally:
             db.delete("test_taken", *keys)
-
-
-@pytest.mark.parametrize("end", ["next message", "close"])
-def test_acknowledgement_is_written_with_the_next_message_and_at_the_end(end: str):
-    with celery_app.connection_for_read() as connection, connection.channel() as channel:
-        db, queue = queue_redis(), connection.SimpleQueue("test_ack", channel=channel)
-        keys = channel.unacked_key, channel.unacked_index_key
-        try:
-            queue.put(1)
-            queue.put(2)
-            queue.get(timeout=10).ack()
-            assert db.hlen(keys[0]) == 1
-            if end == "next message":
-                tag = queue.get(timeout=10).delivery_tag.encode()
-                assert (db.hkeys(keys[0]), db.zrange(keys[1], 0, -1)) == ([tag], [tag])
-            else:
-                channel.close()
-                assert not db.exists(*keys)
-        finally:
-            db.delete("test_ack", *keys)
 
 
 def test_refused_command_does_not_shift_the_replies_to_later_ones():
