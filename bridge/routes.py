@@ -66,6 +66,16 @@ def is_urgent(handler: str) -> bool:
     return handler in _CONTACT_HANDLERS or not is_gathering
 
 
+# Their next events wait until one of these messages is answered, so that under load more events share a message, which
+# they are handled by one call. Unlike those that are not urgent, they do not wait otherwise.
+_BATCH_HANDLERS = {"courses.update_progress_on_completion", "courses.update_progress_on_reopen"}
+
+
+def waits_for_replies(handler: str) -> bool:
+    """Return whether an event for ``handler`` waits while SHARED_MESSAGES_IN_FLIGHT messages are not answered."""
+    return handler in _BATCH_HANDLERS or not is_urgent(handler)
+
+
 def producers_of(type_: str) -> tuple[str, ...]:
     """Return the services that publish events of ``type_``, each on its own topic."""
     topic = Event.by_type[type_].topic

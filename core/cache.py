@@ -6,15 +6,16 @@ that a later commit has stored. If Redis is down or loses data, reads go to the 
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 from uuid import UUID
 
 import msgspec
+from redis.exceptions import ResponseError
 
-from .redis import cache_redis
-from .redis_commands import read, run_script
+from .redis import Command, cache_redis
+from .redis_commands import execute_all_once, read, run_script
 
 _TTL_SECONDS = 3600
 _FRESH_SECONDS = 60  # of a page: the counts that it shows change without a new version
@@ -103,7 +104,19 @@ def parse(value: object) -> CachedView | None:
 
 def put(key: str, stored: CachedView, *, seconds: int = _TTL_SECONDS) -> None:
     """Store an entry, unless a newer version is cached. An empty body invalidates the entry."""
-    _PUT_UNLESS_NEWER(keys=[key], args=[stored.version, stored.body, seconds])
+    run_script(_PUT_UNLESS_NEWER, [key], [stored.version, stored.body, seconds])
+
+
+def put_all(entries: Sequence[tuple[str, CachedView]]) -> None:
+    """Store entries as ``put`` does, all by one write. Raises RedisError; some may then be stored."""
+    commands: list[Command] = [
+        ("EVALSHA", _PUT_UNLESS_NEWER.sha, 1, key, stored.version, stored.body, _TTL_SECONDS) for key, stored in entries
+    ]
+    try:
+        execute_all_once(cache_redis(), commands)
+    except ResponseError:  # the server has lost the script; ``put`` loads it
+        for key, stored in entries:
+            put(key, stored)
 
 
 def put_not_found(key: str) -> None:

@@ -1,9 +1,11 @@
 """A user's in-app notifications: the MongoDB filter, their public form, and the Redis channel for new ones."""
 
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
 from core.redis import cache_redis
+from core.redis_commands import execute_all_once
 
 NEW_NOTIFICATION_CHANNEL = (
     "new-notifications"  # the Redis channel; a message is the id of a user with a new notification
@@ -22,6 +24,6 @@ def notification_response(notification: dict[str, Any]) -> dict[str, Any]:
     return {"id": notification["_id"]} | {field: notification[field] for field in _PUBLIC_FIELDS}
 
 
-def publish_new_notification(user_id: UUID) -> None:
-    """Wake the open streams of a user. The message may be lost: streams also poll at intervals."""
-    cache_redis().publish(NEW_NOTIFICATION_CHANNEL, str(user_id))
+def publish_new_notifications(user_ids: Iterable[UUID]) -> None:
+    """Wake the open streams of users. The messages may be lost: streams also poll at intervals."""
+    execute_all_once(cache_redis(), [("PUBLISH", NEW_NOTIFICATION_CHANNEL, str(user_id)) for user_id in user_ids])

@@ -10,10 +10,13 @@ from uuid import NAMESPACE_URL, uuid4, uuid5
 
 import settings
 from bridge.record import Record, is_fresh
-from bridge.routes import is_urgent
+from bridge.routes import is_urgent, waits_for_replies
 
 _OLD_EVERY = 4  # while both kinds wait, every fourth message has old events, so that old ones make progress
 MESSAGE_MAX_BYTES = 256 * 2**10  # of the events that are sent together
+# Of messages with events that wait for replies only. One is executed while the next one is on its way; with more, the
+# events of the same users would wait for each other's locks, and each message would carry fewer.
+SHARED_MESSAGES_IN_FLIGHT = 2
 # Their handlers read or change all data of a person, so other events must not wait for them in one transaction.
 SENT_ALONE = {"USER_EXPORT_REQUESTED", "USER_DELETED"}
 
@@ -62,6 +65,11 @@ class Pending:
         return was_tried or self.record.type in SENT_ALONE or self.record.size > MESSAGE_MAX_BYTES
 
     @property
+    def waits_for_replies(self) -> bool:
+        """Return whether the event waits while SHARED_MESSAGES_IN_FLIGHT messages are not answered."""
+        return waits_for_replies(self.handler) and not self.is_sent_alone
+
+    @property
     def due_at(self) -> float:
         """Return the monotonic time at which the event must be sent, even if no other shares its message."""
         if self.is_sent_alone or is_urgent(self.handler):
@@ -94,7 +102,8 @@ class Outbound:
 
     At most EVENT_MESSAGES_IN_FLIGHT messages are in the queue or with a worker; the rest waits here. So commands do not
     wait behind a long queue, few messages are lost if Redis loses its data, and the events that come while the workers
-    are busy are sent together. So are those that come while the first one waits until it is due.
+    are busy are sent together. So are those that come while the first one waits until it is due. While only events that
+    wait for replies are ready, SHARED_MESSAGES_IN_FLIGHT is the limit.
     """
 
     def __init__(self) -> None:
@@ -103,6 +112,8 @@ class Outbound:
         self._fresh_due_at = math.inf  # monotonic
         self._take_count = 0
         self._unanswered: Counter[str] = Counter()  # number of events in flight, by message
+        self._shared = set[str]()  # those of the unanswered messages whose events all wait for replies
+        self._impatient_count = 0  # number of queued events that do not wait for replies
         self.in_flight: dict[str, Pending] = {}  # by task id, in the order in which they were sent
         self.paused_until = 0.0  # monotonic: the queue is full, or Redis does not answer
 
@@ -110,6 +121,7 @@ class Outbound:
         """Queue ``pending`` to be sent."""
         pending.state = State.READY
         self._queue_of(pending).append(pending)
+        self._impatient_count += not pending.waits_for_replies
         self._fresh_due_at = min(self._fresh_due_at, pending.due_at)
 
     def end_waiting(self) -> None:
@@ -131,12 +143,16 @@ class Outbound:
         for queue in queues:
             if queue is self._fresh and not self._is_fresh_due():
                 continue
-            if events := _take_together(queue):
+            events, impatient_count = _take_together(queue)
+            self._impatient_count -= impatient_count
+            if events:
                 return self._mark_sent(events)
         return None
 
     def _may_send(self) -> bool:
-        return len(self._unanswered) < settings.EVENT_MESSAGES_IN_FLIGHT and time.monotonic() >= self.paused_until
+        if time.monotonic() < self.paused_until or len(self._unanswered) >= settings.EVENT_MESSAGES_IN_FLIGHT:
+            return False
+        return self._impatient_count > 0 or len(self._shared) < SHARED_MESSAGES_IN_FLIGHT
 
     def _is_fresh_due(self) -> bool:
         if not self._fresh:
@@ -150,6 +166,7 @@ class Outbound:
             self._unanswered[pending.message_id] -= 1
             if not self._unanswered[pending.message_id]:
                 del self._unanswered[pending.message_id]
+                self._shared.discard(pending.message_id)
         return pending
 
     def put_back(self, message: OutboundMessage, *, pause_seconds: float) -> None:
@@ -159,6 +176,7 @@ class Outbound:
             if self.end(pending.task_id) and pending.state is State.IN_FLIGHT:
                 pending.state = State.READY
                 self._queue_of(pending).appendleft(pending)
+                self._impatient_count += not pending.waits_for_replies
         self.end_waiting()
 
     def _mark_sent(self, events: list[Pending]) -> OutboundMessage:
@@ -168,15 +186,20 @@ class Outbound:
             pending.mark_sent(message.id, len(events))
             self.in_flight[pending.task_id] = pending
         self._unanswered[message.id] = len(events)
+        if all(pending.waits_for_replies for pending in events):
+            self._shared.add(message.id)
         return message
 
     def _queue_of(self, pending: Pending) -> deque[Pending]:
         return self._fresh if is_fresh(pending.record.headers.get("ce_time", "")) else self._old
 
 
-def _take_together(queue: deque[Pending]) -> list[Pending]:
-    """Remove and return the first events of ``queue`` that may be sent in one message."""
-    taken, size = list[Pending](), 0
+def _take_together(queue: deque[Pending]) -> tuple[list[Pending], int]:
+    """Remove and return the first events of ``queue`` that may be sent in one message.
+
+    Also returns how many of the removed events do not wait for replies; events of revoked partitions count.
+    """
+    taken, size, impatient_count = list[Pending](), 0, 0
     while queue and len(taken) < settings.EVENTS_PER_MESSAGE:
         pending = queue[0]
         if pending.state is State.READY:
@@ -185,6 +208,7 @@ def _take_together(queue: deque[Pending]) -> list[Pending]:
                 break
             taken.append(pending)
         queue.popleft()
+        impatient_count += not pending.waits_for_replies
         if pending.is_sent_alone and taken:
             break
-    return taken
+    return taken, impatient_count

@@ -29,3 +29,9 @@ class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True):
     event: dict[str, Any]
     event_id: UUID
     event_headers: dict[str, str]
+
+    @property
+    def event_version(self) -> int | None:
+        """Return the version of the event's aggregate (``ce_sequence``); None if the headers do not contain it."""
+        sequence = self.event_headers.get("ce_sequence")
+        return int(sequence) if sequence else None

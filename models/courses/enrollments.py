@@ -1,11 +1,12 @@
 """Enrollments, and the grants that alone decide about access to a course."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, bindparam, delete, func, select, tuple_, update
+import msgspec
+from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, bindparam, delete, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship, selectinload
 
@@ -221,21 +222,27 @@ class Enrollment(Aggregate, Base):
         )
 
     @classmethod
-    def update_progress(cls, session: Session, event: LessonCompleted | LessonReopened, *, version: int | None) -> None:
-        """Apply a progress event. An event older than the last applied one is ignored.
+    def update_progress(
+        cls, session: Session, events: Iterable[tuple[LessonCompleted | LessonReopened, int | None]]
+    ) -> None:
+        """Apply progress events, each with its version. An event older than the last applied one is ignored.
 
         Without a version, the event comes from a test or a rebuild and is always applied. The user has no enrollment
         only after an erasure: progress starts after ENROLLMENT_CREATED.
         """
-        counted = {
-            "user": event.user_id,
-            "course": event.course_id,
-            "event_version": version,
-            "completed": event.lessons_completed,
-            # Rounded down, so that 100 means that every lesson is completed.
-            "percent": 100 * event.lessons_completed // event.lessons_total,
-        }
-        session.connection().execute(_UPDATE_PROGRESS, counted)
+        counts = dict[tuple[UUID, UUID], dict[str, Any]]()  # one of each course: an UPDATE changes a row once
+        for event, version in sorted(events, key=lambda each: each[1] or 0):
+            counts[event.user_id, event.course_id] = {
+                "user_id": event.user_id,
+                "course_id": event.course_id,
+                "version": version,
+                "completed": event.lessons_completed,
+                # Rounded down, so that 100 means that every lesson is completed.
+                "percent": 100 * event.lessons_completed // event.lessons_total,
+            }
+        session.connection().exec_driver_sql(
+            _UPDATE_PROGRESS, {"counts": msgspec.json.encode([*counts.values()]).decode()}
+        )
 
     @classmethod
     def clear_progress(cls, session: Session, key: str) -> None:
@@ -284,13 +291,14 @@ _LOCK = select(Enrollment.id).where(_THEIRS).with_for_update(key_share=True)
 _WITH_GRANTS = (
     select(Enrollment).where(_THEIRS).options(joinedload(Enrollment.grants)).execution_options(populate_existing=True)
 )
-_VERSION = bindparam("event_version", type_=Enrollment.progress_version.type)
-_UPDATE_PROGRESS = (
-    update(Enrollment)
-    .where(_THEIRS, _VERSION.is_(None) | (Enrollment.progress_version < _VERSION))
-    .values(
-        lessons_completed=bindparam("completed"),
-        progress_percent=bindparam("percent"),
-        progress_version=func.coalesce(_VERSION, Enrollment.progress_version),
-    )
-)
+# By the driver, because SQLAlchemy need not compile it.
+_UPDATE_PROGRESS = """
+    UPDATE courses.enrollments SET
+        lessons_completed = completed,
+        progress_percent = percent,
+        progress_version = coalesce(counted.version, progress_version)
+    FROM jsonb_to_recordset(%(counts)s::jsonb)
+        AS counted (user_id uuid, course_id uuid, version bigint, completed bigint, percent bigint)
+    WHERE enrollments.user_id = counted.user_id AND enrollments.course_id = counted.course_id
+    AND (counted.version IS NULL OR progress_version < counted.version)
+"""

@@ -2,7 +2,7 @@
 
 from models.notification_preferences import CATEGORIES, CHANNELS, EMAIL, IN_APP, PUSH, Preferences, QuietHours
 
-from .contacts import Contact, NotificationSequence, next_inbox_position
+from .contacts import Contact, NotificationSequence, next_inbox_positions
 from .deliveries import Delivery, DeliveryOutcome, DeliveryResult, DeliveryState, Notification
 from .devices import Device
 from .suppressions import EmailEvent, Suppression
@@ -27,5 +27,5 @@ __all__ = [
     "QuietHours",
     "Suppression",
     "UnsubscribeLink",
-    "next_inbox_position",
+    "next_inbox_positions",
 ]

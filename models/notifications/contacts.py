@@ -1,12 +1,13 @@
 """Contact data of users, and the aggregate that orders the events about their notifications."""
 
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Self
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Uuid, bindparam, delete, func, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.bus.outbox import record
@@ -15,7 +16,8 @@ from models.errors import ProjectionNotReady
 from models.events import Event, Person
 
 _MAX_VERSION = 2**62
-_NEXT_INBOX_POSITION = "SELECT nextval('notifications.inbox_position')"  # by the driver: SQLAlchemy need not compile it
+# By the driver: SQLAlchemy need not compile it.
+_NEXT_INBOX_POSITIONS = "SELECT nextval('notifications.inbox_position') FROM generate_series(1, %(count)s)"
 
 
 class Contact(Base):
@@ -78,16 +80,32 @@ class Contact(Base):
         session.execute(delete(cls).where(cls.user_id == UUID(user_id)))
 
     @classmethod
-    def get_for_update(cls, session: Session, user_id: UUID) -> Self:
+    def get_for_update(cls, session: Session, user_id: UUID) -> "Contact":
         """Return the contact of a user, locked.
 
         The lock serialises notifications to the user, and an erasure waits for it. Raises ProjectionNotReady if
         USER_CREATED has not arrived.
         """
-        contact = session.get(cls, user_id, with_for_update=True)
-        if contact is None:
-            raise ProjectionNotReady("contact of user", str(user_id))
-        return contact
+        return cls.list_for_update(session, {user_id})[user_id]
+
+    @classmethod
+    def list_for_update(cls, session: Session, user_ids: Collection[UUID]) -> "dict[UUID, Contact]":
+        """Return the contacts of users by user id, locked in the order of the ids. Raises ProjectionNotReady."""
+        found = {contact.user_id: contact for contact in session.scalars(_FOR_UPDATE, {"users": list(user_ids)})}
+        for user_id in user_ids:
+            if user_id not in found:
+                raise ProjectionNotReady("contact of user", str(user_id))
+        return found
+
+
+# Built once: building a statement takes longer than executing it.
+_FOR_UPDATE = (
+    select(Contact)
+    .where(Contact.user_id == func.any(bindparam("users", type_=ARRAY(Uuid))))
+    .order_by(Contact.user_id)
+    .with_for_update()
+    .execution_options(populate_existing=True)
+)
 
 
 class NotificationSequence(Aggregate, Base):
@@ -120,11 +138,10 @@ class NotificationSequence(Aggregate, Base):
         record(session, cls(user_id=user_id, version=version - 1), event)
 
 
-def next_inbox_position(session: Session) -> int:
-    """Return the position of a user's next in-app notification. Lock the user's contact first.
+def next_inbox_positions(session: Session, count: int) -> Sequence[int]:
+    """Return the positions of the next in-app notifications, ascending. Lock the contacts of their users first.
 
     Under that lock a notification is stored before the next position is assigned. A reader that has seen a position has
     therefore seen all earlier ones.
     """
-    [position] = session.connection().exec_driver_sql(_NEXT_INBOX_POSITION).one()
-    return int(position)
+    return session.connection().exec_driver_sql(_NEXT_INBOX_POSITIONS, {"count": count}).scalars().all()

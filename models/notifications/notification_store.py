@@ -5,7 +5,7 @@ of the subtype UUID, times BSON dates, which have milliseconds. A TTL index dele
 deliveries have none.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -63,8 +63,9 @@ class NotificationStore:
 
     # Writes of the event handlers.
 
-    def add(self, notification: Notification, fields_by_channel: Mapping[str, Document]) -> None:
-        """Add one document for each channel, all in one command; those that exist stay as they are.
+    def add(self, notifications: Iterable[tuple[Notification, Mapping[str, Document]]]) -> None:
+        """Add one document for each channel of each notification, all in one command; those that exist stay as they
+        are.
 
         The fields of a channel are those of ``unread_note``, ``queued_delivery`` or ``skipped_delivery``.
         """
@@ -80,6 +81,7 @@ class NotificationStore:
                 "sort_key": new_id(),  # unique and increasing with time
                 **fields,
             }
+            for notification, fields_by_channel in notifications
             for channel, fields in fields_by_channel.items()
         ]
         try:
@@ -87,8 +89,8 @@ class NotificationStore:
         except BulkWriteError as error:
             if any(each["code"] != _DUPLICATE_KEY for each in error.details["writeErrors"]):
                 raise
-        if IN_APP in fields_by_channel:
-            self._invalidate_cache(notification.user_id)
+        for user_id in dict.fromkeys(each["user_id"] for each in documents if each["channel"] == IN_APP):
+            self._invalidate_cache(user_id)
 
     # Export and erasure.
 

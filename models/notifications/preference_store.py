@@ -1,5 +1,6 @@
 """Notification preferences per user, category and channel, in MongoDB. They are read when a delivery is sent."""
 
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 import msgspec
@@ -22,6 +23,14 @@ class PreferenceStore:
         """Return a user's preferences; the defaults (everything on) if none are stored."""
         chosen = self._collection.find_one({"_id": user_id}) or {}
         return msgspec.convert(chosen, Preferences)
+
+    def get_many(self, user_ids: Iterable[UUID]) -> Mapping[UUID, Preferences]:
+        """Return the preferences of users by user id, as ``get`` does."""
+        wanted = list(user_ids)
+        if not wanted:
+            return {}
+        chosen = {document["_id"]: document for document in self._collection.find({"_id": {"$in": wanted}})}
+        return {user_id: msgspec.convert(chosen.get(user_id, {}), Preferences) for user_id in wanted}
 
     def get_version(self, user_id: UUID) -> int:
         """Return the version of a user's preferences: 1 before the first change."""

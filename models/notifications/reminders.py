@@ -1,11 +1,14 @@
 """Pending reminders of learners, the data they depend on, and the reminders that were sent."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, UniqueConstraint, case, delete, func, select, update
+import msgspec
+from sqlalchemy import ColumnElement, Date, UniqueConstraint, Uuid, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -15,6 +18,67 @@ from .contacts import Contact
 
 INACTIVITY, STREAK, ABANDONED_CHECKOUT = "inactivity", "streak", "abandoned_checkout"
 RETENTION = timedelta(days=90)  # longer than the period of any reminder, so that none is sent twice
+
+# By the driver, because SQLAlchemy need not compile them. One statement for all rows of a message.
+_RECORD_ACTIVITIES = """
+    INSERT INTO notifications.learning_activity AS known (user_id, course_id, course_title, studied_at, studied_on)
+    SELECT user_id, course_id, title, at, days
+    FROM jsonb_to_recordset(%(lessons)s::jsonb)
+        AS lesson (user_id uuid, course_id uuid, title text, at timestamptz, days date[])
+    ON CONFLICT (user_id, course_id) DO UPDATE SET
+        course_title = excluded.course_title,
+        studied_at = greatest(known.studied_at, excluded.studied_at),
+        studied_on = known.studied_on
+            || ARRAY(SELECT day FROM unnest(excluded.studied_on) AS day WHERE day <> ALL (known.studied_on))
+"""
+_UPSERT_WAITS = """
+    INSERT INTO notifications.pending_reminders AS known (kind, about, user_id, since, due_at, facts)
+    SELECT kind, user_id, user_id, since, due_at, facts
+    FROM jsonb_to_recordset(%(waits)s::jsonb)
+        AS wait (kind text, user_id uuid, since timestamptz, due_at timestamptz, facts jsonb)
+    ON CONFLICT (kind, about) DO UPDATE
+        SET ended_at = NULL, since = excluded.since, due_at = excluded.due_at, facts = excluded.facts
+        WHERE known.since <> excluded.since OR known.facts <> excluded.facts
+"""
+
+
+class CompletedLesson(msgspec.Struct, frozen=True):
+    """The activity of a learner in a course, on days in the learner's time zone."""
+
+    user_id: UUID
+    course_id: UUID
+    title: str  # of the course
+    at: datetime
+    days: tuple[date, ...]
+
+    def merged_with(self, earlier: "CompletedLesson") -> "CompletedLesson":
+        """Return both activities in one, because a statement cannot change a row twice."""
+        days = tuple(dict.fromkeys((*earlier.days, *self.days)))
+        return msgspec.structs.replace(self, at=max(earlier.at, self.at), days=days)
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """A condition of a learner that leads to reminders of ``kind`` since ``since``."""
+
+    kind: str
+    user_id: UUID
+    since: datetime
+    due_at: datetime | None
+    facts: dict[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class StudiedCourse:
+    """When a learner started and studied a course."""
+
+    enrolled_at: datetime | None
+    studied_at: datetime | None
+    studied_on: list[date]
+
+    @property
+    def active_at(self) -> datetime | None:
+        """Return when the learner last started or continued the course; None if only its end has arrived."""
+        return max((at for at in (self.enrolled_at, self.studied_at) if at), default=None)
 
 
 class LearningActivity(Base):
@@ -37,11 +101,6 @@ class LearningActivity(Base):
     studied_at: Mapped[datetime | None]  # the last completed lesson
     studied_on: Mapped[list[date]] = mapped_column(ARRAY(Date))  # dates in the learner's time zone with activity
     completed_at: Mapped[datetime | None]
-
-    @property
-    def active_at(self) -> datetime | None:
-        """Return when the learner last started or continued the course; None if only its end has arrived."""
-        return max((at for at in (self.enrolled_at, self.studied_at) if at), default=None)
 
     @classmethod
     def record_access_start(
@@ -72,14 +131,15 @@ class LearningActivity(Base):
         )
 
     @classmethod
-    def record_activity(
-        cls, session: Session, user_id: UUID, course_id: UUID, *, title: str, at: datetime, day: date
-    ) -> None:
-        """Store an activity on a day in the learner's time zone. Idempotent."""
-        days = case((cls.studied_on.contains([day]), cls.studied_on), else_=func.array_append(cls.studied_on, day))
-        later = {"studied_at": func.greatest(cls.studied_at, at), "studied_on": days}
-        row = {"course_title": title, "studied_at": at, "studied_on": [day]}
-        cls._upsert(session, user_id, course_id, row, also=later)
+    def record_activities(cls, session: Session, lessons: Iterable[CompletedLesson]) -> None:
+        """Store activities on days in the time zones of the learners. Idempotent."""
+        by_course = dict[tuple[UUID, UUID], CompletedLesson]()
+        for lesson in lessons:
+            place = (lesson.user_id, lesson.course_id)
+            by_course[place] = lesson.merged_with(by_course[place]) if place in by_course else lesson
+        # In one order, so that two transactions do not deadlock.
+        rows = [by_course[place] for place in sorted(by_course)]
+        session.connection().exec_driver_sql(_RECORD_ACTIVITIES, {"lessons": msgspec.json.encode(rows).decode()})
 
     @classmethod
     def record_completion(cls, session: Session, user_id: UUID, course_id: UUID, *, title: str, at: datetime) -> None:
@@ -124,10 +184,13 @@ class LearningActivity(Base):
         session.expire_all()
 
     @classmethod
-    def list_for_user(cls, session: Session, user_id: UUID) -> Sequence[Self]:
-        """Return all courses of a learner."""
-        mine = select(cls).where(cls.user_id == user_id).execution_options(populate_existing=True)
-        return session.scalars(mine).all()
+    def list_for_users(cls, session: Session, user_ids: Collection[UUID]) -> dict[UUID, list[StudiedCourse]]:
+        """Return the start and the activity in all courses of each learner who has any."""
+        found = defaultdict[UUID, list[StudiedCourse]](list)
+        rows = session.connection().execute(_OF_USERS, {"users": list(user_ids)})
+        for user_id, enrolled_at, studied_at, studied_on in rows:
+            found[user_id].append(StudiedCourse(enrolled_at, studied_at, studied_on))
+        return found
 
     @classmethod
     def find_incomplete(cls, session: Session, user_id: UUID) -> Self | None:
@@ -141,6 +204,12 @@ class LearningActivity(Base):
         """Return whether the learner has access to the course."""
         found = session.get(cls, (user_id, course_id), populate_existing=True)
         return found is not None and found.ended_at is None
+
+
+# Built once: building a statement takes longer than executing it.
+_OF_USERS = select(
+    LearningActivity.user_id, LearningActivity.enrolled_at, LearningActivity.studied_at, LearningActivity.studied_on
+).where(LearningActivity.user_id == func.any(bindparam("users", type_=ARRAY(Uuid))))
 
 
 class PendingReminder(Base):
@@ -158,16 +227,13 @@ class PendingReminder(Base):
     facts: Mapped[dict[str, Any]]
 
     @classmethod
-    def upsert(cls, session: Session, kind: str, about: UUID, **row: Any) -> None:
-        """Insert or restart a condition.
+    def upsert_all(cls, session: Session, waits: Sequence[Wait]) -> None:
+        """Insert or restart conditions, each of another kind or user.
 
         If ``since`` and ``facts`` are unchanged, nothing changes, in particular not the time of the next reminder.
         """
-        row = {"kind": kind, "about": about, "facts": {}, **row}
-        new = insert(cls).values(row)
-        renewed = {"ended_at": None} | {name: row[name] for name in ("since", "due_at", "facts")}
-        is_changed = (cls.since != new.excluded.since) | (cls.facts != new.excluded.facts)
-        session.execute(new.on_conflict_do_update(index_elements=["kind", "about"], set_=renewed, where=is_changed))
+        if waits:
+            session.connection().exec_driver_sql(_UPSERT_WAITS, {"waits": msgspec.json.encode(waits).decode()})
 
     @classmethod
     def end_checkout(cls, session: Session, order_id: UUID, *, user_id: UUID, at: datetime) -> None:

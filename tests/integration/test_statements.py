@@ -2,17 +2,19 @@
 
 from uuid import uuid4
 
+import msgspec
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
+from core.messaging.event_messages import ReceivedEvent
 from models.commands.courses import CatalogueFilters
 from tests.integration.courses.factories import completion_of, make_catalogue, make_course, purchase_of
 from tests.integration.progress.builders import Learner
 from tests.support.statements import at_most
 from workers.courses.access import grant_access
 from workers.courses.catalogue import list_courses
-from workers.courses.learning import enroll, update_progress_on_completion
+from workers.courses.learning import enroll, list_enrollments, update_progress_on_completion
 
 PAGE = {"sort": None, "after": None, "limit": 20}
 
@@ -55,10 +57,19 @@ def test_first_grant_takes_eight_statements_and_progress_one(session: Session, p
     with at_most(8, plain_engine):
         grant_access(session, event=purchase)
         session.flush()
+    completed = {version: completion_of(course, purchase.user_id, lessons_completed=version - 1) for version in (3, 2)}
     with at_most(1, plain_engine):
         update_progress_on_completion(
-            session, event=completion_of(course, purchase.user_id, lessons_completed=1), event_version=2
+            session,
+            events=[
+                ReceivedEvent(
+                    event=msgspec.to_builtins(event), event_id=uuid4(), event_headers={"ce_sequence": str(version)}
+                )
+                for version, event in completed.items()
+            ],
         )
+    [item] = list_enrollments(session, user_id=purchase.user_id, after=None, limit=1)["items"]
+    assert item["progress_percent"] == 66  # of the newest event
 
 
 def test_enrollment_takes_seven_statements(session: Session, plain_engine: Engine):

@@ -1,7 +1,8 @@
 """Delivery of a message to its task like a Celery worker, including claims, commits and reply."""
 
+import inspect
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 
 import celery_app
 from core.messaging import task_queue
-from core.messaging.event_messages import HANDLE_EVENTS, Delivery
+from core.messaging.event_messages import HANDLE_EVENTS, Delivery, ReceivedEvent
 from core.redis import queue_redis
 
 
@@ -73,3 +74,12 @@ def run_task(task: str, message: dict[str, Any], envelope: task_queue.Envelope, 
         celery_task.run(**message)
     finally:
         celery_task.pop_request()
+
+
+def call_handler(handler: Callable[..., None], *dependencies: Any, event: Any, event_id: UUID) -> None:
+    """Call an event handler with one event, also if it is a batch handler."""
+    if "events" in inspect.signature(handler).parameters:
+        received = ReceivedEvent(event=msgspec.to_builtins(event), event_id=event_id, event_headers={})
+        handler(*dependencies, events=[received])
+    else:
+        handler(*dependencies, event=event, event_id=event_id)

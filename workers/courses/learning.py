@@ -3,10 +3,12 @@
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy.orm import Session
 
 from core.bus.outbox import record
 from core.db import utc_now
+from core.messaging.event_messages import ReceivedEvent
 from models.commands.courses import Caller, EnrollmentCursor
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
@@ -15,7 +17,7 @@ from models.courses.quizzes import QuizAttempt
 from models.courses.versions import CourseVersion, PublishedLesson
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PaymentRequired, PrerequisiteMissing, TokenMissing
 from models.events import LessonCompleted, LessonReopened
-from workers import projection, task
+from workers import batch_handler, projection, task
 
 from .access import grant_course_access
 
@@ -72,24 +74,37 @@ def show_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str
     return {"access": False, "grants": [], "reason": "not_enrolled"}
 
 
-@task
-def update_progress_on_completion(
-    session: Session, *, event: LessonCompleted, event_version: int | None = None
-) -> None:
-    """Store the number of completed lessons, which lists of enrollments show."""
-    Enrollment.update_progress(session, event, version=event_version)
+@batch_handler
+def update_progress_on_completion(session: Session, *, events: list[ReceivedEvent]) -> None:
+    """Store the numbers of completed lessons, which lists of enrollments show."""
+    completed = [(msgspec.convert(each.event, LessonCompleted), each.event_version) for each in events]
+    Enrollment.update_progress(session, completed)
 
 
-@task
-def update_progress_on_reopen(session: Session, *, event: LessonReopened, event_version: int | None = None) -> None:
+@batch_handler
+def update_progress_on_reopen(session: Session, *, events: list[ReceivedEvent]) -> None:
+    """Update the numbers of completed lessons after lessons were reopened."""
+    reopened = [(msgspec.convert(each.event, LessonReopened), each.event_version) for each in events]
+    Enrollment.update_progress(session, reopened)
+
+
+# The handlers named on_… are called by rebuilds.
+
+
+def on_lesson_completed(session: Session, *, event: LessonCompleted, event_version: int | None = None) -> None:
+    """Store the number of completed lessons."""
+    Enrollment.update_progress(session, [(event, event_version)])
+
+
+def on_lesson_reopened(session: Session, *, event: LessonReopened, event_version: int | None = None) -> None:
     """Update the number of completed lessons after a lesson was reopened."""
-    Enrollment.update_progress(session, event, version=event_version)
+    Enrollment.update_progress(session, [(event, event_version)])
 
 
 projection(
     "courses.completion_counts",
     clear_rows=Enrollment.clear_progress,
-    handlers=[update_progress_on_completion, update_progress_on_reopen],
+    handlers=[on_lesson_completed, on_lesson_reopened],
 )
 
 

@@ -7,7 +7,7 @@ a rollback is still correct: the event has happened.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -20,8 +20,8 @@ from core.log import correlation_ids
 from core.messaging import task_queue
 from core.messaging.task_queue import Envelope
 from models.commands import DeliverEmail, DeliverPush
-from models.notification_inbox import publish_new_notification
-from models.notifications import EMAIL, IN_APP, PUSH, Contact, Device, Notification, next_inbox_position
+from models.notification_inbox import publish_new_notifications
+from models.notifications import EMAIL, IN_APP, PUSH, Contact, Device, Notification, next_inbox_positions
 from models.notifications.mongodb import Document
 from models.notifications.notification_store import (
     NotificationStore,
@@ -35,7 +35,7 @@ from workers.runtime.execution import TaskExecution
 from workers.runtime.tasks import TASKS, execute_message
 
 from . import stores
-from .rendering import render
+from .rendering import render_note
 
 DeliverAfterReply = Callable[[Command], None]
 
@@ -56,28 +56,50 @@ class NotificationDispatcher:
 
     def send(self, session: Session, notification: Notification, contact: Contact, channels: Collection[str]) -> None:
         """Send ``notification`` to ``contact`` by each of ``channels``. The contact's row must be locked."""
+        self.send_all(session, [(notification, contact)], channels)
+
+    def send_all(
+        self, session: Session, notifications: Sequence[tuple[Notification, Contact]], channels: Collection[str]
+    ) -> None:
+        """Send each notification to its contact by each of ``channels``. The rows of the contacts must be locked."""
+        if not notifications:
+            return
+        notes = self._notes(session, notifications) if IN_APP in channels else {}
+        added = [(each, self._fields(session, each, channels, notes.get(each.event_id))) for each, _ in notifications]
+        self.notification_store.add(added)
+        for notification, fields in added:
+            if EMAIL in fields:
+                self.deliver_after_reply(DeliverEmail(delivery_id=notification.delivery_id(EMAIL)))
+            if PUSH in fields:
+                self.deliver_after_reply(DeliverPush(delivery_id=notification.delivery_id(PUSH)))
+
+    def _fields(
+        self, session: Session, notification: Notification, channels: Collection[str], note: Document | None
+    ) -> dict[str, Document]:
+        """Return the fields of the notification by channel; ``note`` are those of the in-app inbox."""
         fields = dict[str, Document]()
-        if IN_APP in channels:
-            fields[IN_APP] = self._note(session, notification, contact)
+        if note is not None:
+            fields[IN_APP] = note
         if EMAIL in channels:
             fields[EMAIL] = queued_delivery(notification)
         if PUSH in channels and Device.has_any(session, notification.user_id):
             fields[PUSH] = queued_delivery(notification)
-        self.notification_store.add(notification, fields)
-        if EMAIL in fields:
-            self.deliver_after_reply(DeliverEmail(delivery_id=notification.delivery_id(EMAIL)))
-        if PUSH in fields:
-            self.deliver_after_reply(DeliverPush(delivery_id=notification.delivery_id(PUSH)))
+        return fields
 
-    def _note(self, session: Session, notification: Notification, contact: Contact) -> Document:
-        """Return the note in the contact's language, or the record that the user wants none."""
-        if not notification.mandatory:
-            preferences = self.preference_store.get(notification.user_id)
-            if not preferences.allow(notification.category, IN_APP):
-                return skipped_delivery(notification, "preference")
-        message = render(notification.template, contact, notification.data)
-        self.publish_new_notification(notification.user_id)
-        return unread_note(notification, title=message.title, body=message.lead, position=next_inbox_position(session))
+    def _notes(self, session: Session, notifications: Sequence[tuple[Notification, Contact]]) -> dict[UUID, Document]:
+        """Return by event id the note in the contact's language, or the record that the user wants none."""
+        preferences = self.preference_store.get_many({each.user_id for each, _ in notifications if not each.mandatory})
+        positions = iter(next_inbox_positions(session, len(notifications)))
+        notes = dict[UUID, Document]()
+        for notification, contact in notifications:
+            if notification.mandatory or preferences[notification.user_id].allow(notification.category, IN_APP):
+                title, lead = render_note(notification.template, contact, notification.data)
+                note = unread_note(notification, title=title, body=lead, position=next(positions))
+                self.publish_new_notification(notification.user_id)
+            else:
+                note = skipped_delivery(notification, "preference")
+            notes[notification.event_id] = note
+        return notes
 
 
 @dependency
@@ -93,11 +115,18 @@ def dispatcher(execution: TaskExecution) -> Iterator[NotificationDispatcher]:
             traceparent=cause.get("traceparent"),
             causation_id=cause.get("causation_id"),
         )
+        notified = dict[UUID, None]()  # in their order
+
+        def publish_after_reply(user_id: UUID) -> None:
+            if not notified:
+                execution.hooks_after_reply.append(partial(publish_new_notifications, notified))
+            notified[user_id] = None
+
         yield NotificationDispatcher(
             notification_store,
             preference_store,
             lambda command: execution.hooks_after_reply.append(partial(local_delivery.deliver, command, envelope)),
-            lambda user_id: execution.hooks_after_reply.append(partial(publish_new_notification, user_id)),
+            publish_after_reply,
         )
 
 

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from core.db import utc_now
+from core.messaging.event_messages import ReceivedEvent
 from models.events import (
     CertificateIssued,
     CourseCompleted,
@@ -30,7 +31,7 @@ from models.events import (
     UserCreated,
 )
 from models.notifications import Contact, Notification
-from workers import task
+from workers import batch_handler, task
 
 from . import contacts, reminder_tracking
 from .dispatcher import NotificationDispatcher
@@ -174,12 +175,18 @@ def send_subscription_restored(
     _notify(session, dispatcher, event, event_id)
 
 
-@task
-def send_lesson_completed(
-    session: Session, dispatcher: NotificationDispatcher, *, event: LessonCompleted, event_id: UUID
-) -> None:
-    """Notify a learner of a completed lesson. Raises ProjectionNotReady."""
-    _notify(session, dispatcher, event, event_id)
+@batch_handler
+def send_lesson_completed(session: Session, dispatcher: NotificationDispatcher, *, events: list[ReceivedEvent]) -> None:
+    """Notify learners of completed lessons. Raises ProjectionNotReady."""
+    completed = {each.event_id: msgspec.convert(each.event, LessonCompleted) for each in events}
+    contacts = Contact.list_for_update(session, {event.user_id for event in completed.values()})
+    contacts = {user_id: contact for user_id, contact in contacts.items() if not contact.erased_at}
+    completed = {event_id: event for event_id, event in completed.items() if event.user_id in contacts}
+    if not completed:
+        return
+    reminder_tracking.track_lessons(session, contacts, completed.values())
+    notifications = [(_notification(event, event_id), contacts[event.user_id]) for event_id, event in completed.items()]
+    dispatcher.send_all(session, notifications, RULES[LessonCompleted].channels)
 
 
 @task
@@ -201,8 +208,12 @@ def send_certificate(
 def _notify(session: Session, dispatcher: NotificationDispatcher, event: UserEvent, event_id: UUID) -> None:
     if (contact := _get_contact_and_track_reminders(session, event)) is None:
         return
+    dispatcher.send(session, _notification(event, event_id), contact, RULES[type(event)].channels)
+
+
+def _notification(event: UserEvent, event_id: UUID) -> Notification:
     rule = RULES[type(event)]
-    notification = Notification(
+    return Notification(
         event_id=event_id,
         user_id=event.user_id,
         category=rule.category,
@@ -211,7 +222,6 @@ def _notify(session: Session, dispatcher: NotificationDispatcher, event: UserEve
         data=_template_data(event),
         created_at=utc_now(),
     )
-    dispatcher.send(session, notification, contact, rule.channels)
 
 
 def _get_contact_and_track_reminders(session: Session, event: UserEvent) -> Contact | None:

@@ -6,6 +6,7 @@ separately (``python -m bridge rebuild``) with the same result. Sent reminders a
 sends none of them twice.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, time, timedelta
 from uuid import UUID
 
@@ -29,8 +30,11 @@ from models.notifications.reminders import (
     ABANDONED_CHECKOUT,
     INACTIVITY,
     STREAK,
+    CompletedLesson,
     LearningActivity,
     PendingReminder,
+    StudiedCourse,
+    Wait,
     expired_rows,
 )
 from workers import job, projection, task
@@ -52,8 +56,6 @@ def track_event(session: Session, contact: Contact, event: Event) -> None:
     match event:
         case EnrollmentCreated():
             _record_enrollment(session, contact, event)
-        case LessonCompleted():
-            _record_lesson(session, contact, event)
         case CourseCompleted():
             _record_course(session, contact, event)
         case PaymentSucceeded():
@@ -91,19 +93,25 @@ def on_enrollment_ended(session: Session, *, event: EnrollmentEnded) -> None:
 def on_lesson_completed(session: Session, *, event: LessonCompleted) -> None:
     """Record that a learner has completed a lesson; its local day counts for the streak."""
     if contact := _get_active_contact(session, event.user_id):
-        _record_lesson(session, contact, event)
+        track_lessons(session, {contact.user_id: contact}, [event])
 
 
-def _record_lesson(session: Session, contact: Contact, event: LessonCompleted) -> None:
-    LearningActivity.record_activity(
+def track_lessons(session: Session, contacts: Mapping[UUID, Contact], events: Iterable[LessonCompleted]) -> None:
+    """Update the waits from completed lessons of ``contacts``, by user id, whose rows must be locked."""
+    LearningActivity.record_activities(
         session,
-        event.user_id,
-        event.course_id,
-        title=event.course_title,
-        at=event.completed_at,
-        day=event.completed_at.astimezone(contact.zone).date(),
+        [
+            CompletedLesson(
+                event.user_id,
+                event.course_id,
+                event.course_title,
+                event.completed_at,
+                (event.completed_at.astimezone(contacts[event.user_id].zone).date(),),
+            )
+            for event in events
+        ],
     )
-    _recompute(session, contact)
+    _recompute(session, *contacts.values())
 
 
 def on_course_completed(session: Session, *, event: CourseCompleted) -> None:
@@ -125,22 +133,26 @@ def _get_active_contact(session: Session, user_id: UUID) -> Contact | None:
     return None if contact.erased_at else contact
 
 
-def _recompute(session: Session, contact: Contact) -> None:
-    """Recalculate since when a learner is inactive and how many consecutive days they have learned."""
-    activities = LearningActivity.list_for_user(session, contact.user_id)
-    paused_since = max(activity.active_at for activity in activities if activity.active_at)
-    due_at = SCHEDULES[INACTIVITY].due(paused_since, 0, contact.zone)
-    PendingReminder.upsert(
-        session, INACTIVITY, contact.user_id, user_id=contact.user_id, since=paused_since, due_at=due_at
+def _recompute(session: Session, *contacts: Contact) -> None:
+    """Recalculate since when learners are inactive and how many consecutive days they have learned."""
+    courses = LearningActivity.list_for_users(session, [contact.user_id for contact in contacts])
+    # In one order, so that two transactions do not deadlock.
+    in_order = sorted(contacts, key=lambda contact: contact.user_id)
+    PendingReminder.upsert_all(
+        session, [wait for contact in in_order for wait in _waits(contact, courses[contact.user_id])]
     )
-    if days := {day for activity in activities for day in activity.studied_on}:
+
+
+def _waits(contact: Contact, courses: list[StudiedCourse]) -> Iterator[Wait]:
+    paused_since = max(course.active_at for course in courses if course.active_at)
+    yield Wait(INACTIVITY, contact.user_id, paused_since, SCHEDULES[INACTIVITY].due(paused_since, 0, contact.zone))
+    if days := {day for course in courses for day in course.studied_on}:
         day, count = max(days), 1
         while day - count * _DAY in days:
             count += 1
         began = datetime.combine(day, time(), contact.zone).astimezone(UTC)
         due_at = SCHEDULES[STREAK].due(began, 0, contact.zone) if count > 1 else None
-        row = {"since": began, "due_at": due_at, "facts": {"days": count}}
-        PendingReminder.upsert(session, STREAK, contact.user_id, user_id=contact.user_id, **row)
+        yield Wait(STREAK, contact.user_id, began, due_at, {"days": count})
 
 
 projection(

@@ -6,7 +6,7 @@ Each language is a file in templates/. For each notification it has ``title`` an
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -47,18 +47,7 @@ def render(template: str, contact: Contact, data: Mapping[str, Any]) -> Rendered
     """Render the notification ``template`` for ``contact`` with ``data``."""
     language = language_of(contact.locale)
     texts = _texts(language)
-    context = {
-        **data,
-        "name": name_of(contact),
-        "timezone": contact.timezone,
-        "public_url": settings.PUBLIC_URL,
-        "language": language,
-    }
-
-    def render_line(text: str) -> str:
-        # Remove line breaks and bidirectional controls: data from users must not forge lines or reverse later text.
-        return strip_directional_formatting(" ".join(_compiled(text).render(context).split()))
-
+    render_line = _line_renderer(contact, data)
     parts = texts[template]
     return RenderedMessage(
         language=language,
@@ -69,6 +58,28 @@ def render(template: str, contact: Contact, data: Mapping[str, Any]) -> Rendered
         closing=render_line(texts["closing"]),
         unsubscribe=render_line(texts["unsubscribe"]),
     )
+
+
+def render_note(template: str, contact: Contact, data: Mapping[str, Any]) -> tuple[str, str]:
+    """Render the title and the lead of ``template``, which are all that the feed shows."""
+    render_line, parts = _line_renderer(contact, data), _texts(language_of(contact.locale))[template]
+    return render_line(parts["title"]), render_line(parts["lead"])
+
+
+def _line_renderer(contact: Contact, data: Mapping[str, Any]) -> Callable[[str], str]:
+    context = {
+        **data,
+        "name": name_of(contact),
+        "timezone": contact.timezone,
+        "public_url": settings.PUBLIC_URL,
+        "language": language_of(contact.locale),
+    }
+
+    def render_line(text: str) -> str:
+        # Remove line breaks and bidirectional controls: data from users must not forge lines or reverse later text.
+        return strip_directional_formatting(" ".join(_compiled(text).render(context).split()))
+
+    return render_line
 
 
 def name_of(contact: Contact) -> str:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from sqlalchemy.orm import Session
 
-from core.cache import CachedView, put
+from core.cache import CachedView, put_all
 from core.commands import Command
 from core.log import correlation_ids
 from core.messaging import task_queue
@@ -81,6 +81,14 @@ def cache_after_commit(execution: TaskExecution) -> Iterator[CacheAfterCommit]:
 
     A newer version in the cache stays. A function in place of the ``CachedView`` is called after the commit.
     """
-    yield lambda key, stored: execution.hooks_before_reply.append(
-        lambda: put(key, stored() if callable(stored) else stored)
-    )
+    entries = list[tuple[str, CachedView | Callable[[], CachedView]]]()
+
+    def put_entries() -> None:
+        put_all([(key, stored() if callable(stored) else stored) for key, stored in entries])
+
+    def cache(key: str, stored: CachedView | Callable[[], CachedView]) -> None:
+        if not entries:
+            execution.hooks_before_reply.append(put_entries)
+        entries.append((key, stored))
+
+    yield cache

@@ -19,7 +19,7 @@ from core.db import utc_now
 from models.commands import PushIdentityChange
 from models.errors import NotFound, Unavailable
 from models.events import RetainedData, UserDataErased, UserDeleted
-from models.notification_inbox import publish_new_notification
+from models.notification_inbox import publish_new_notifications
 from models.personal_data import ERASURE, clear_account_identifier, erase_personal_data
 from models.users import CertificateHolder, ErasedSub, Erasure, Export, IdentityChange, User
 from settings import SERVICES
@@ -146,6 +146,6 @@ def _clear_cache(event: UserDeleted, account_version: int) -> None:
         cache.put(profile_key(event.user_id), CachedView(cache.ERASED_VERSION, b""))
         if event.pii.sub:
             cache.put(identity_key(event.pii.sub), CachedView(account_version, b""))
-        publish_new_notification(event.user_id)  # makes open event streams check the account and close
+        publish_new_notifications([event.user_id])  # makes open event streams check the account and close
     except RedisError as error:
         raise Unavailable("The cache") from error

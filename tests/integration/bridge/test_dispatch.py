@@ -323,6 +323,23 @@ def test_full_message_does_not_wait(dispatcher, worker, done, gathering):
     assert_never(worker.waiting, "the event that waits", seconds=0.5)
 
 
+@pytest.mark.parametrize("is_answered", [True, False], ids=["answered", "urgent event"])
+def test_events_wait_for_replies_and_share_the_next_message(dispatcher, worker, done, monkeypatch, is_answered):
+    monkeypatch.setattr(settings, "EVENTS_PER_MESSAGE", 4)
+    monkeypatch.setattr(outbound, "waits_for_replies", HANDLER.__eq__)
+    for number in range(5):
+        dispatch_all(dispatcher, done, make_record(number, key=f"key {number}"))
+    sent = [worker.take(), worker.take()]
+    assert_never(worker.waiting, "a third message", seconds=0.3)
+    if is_answered:
+        worker.reply(sent[0], result=None)
+    else:
+        dispatcher.dispatch("progress.start_course", make_record(5, key="key 5"), done(make_record(5)))
+        dispatcher.send_ready(SERVICE)
+
+    assert len(deliveries(worker)) == (3 if is_answered else 4)
+
+
 @pytest.mark.parametrize(
     ("seconds_ago", "headers"),
     [(60, {}), (0, {"ce_type": "USER_DELETED"}), (0, {"ce_time": "2026-01-01T00:00:00Z"})],

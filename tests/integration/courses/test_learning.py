@@ -27,9 +27,9 @@ from workers.courses.learning import (
     enroll,
     enroll_user_as_admin,
     list_enrollments,
+    on_lesson_completed,
     show_access,
     show_lesson,
-    update_progress_on_completion,
 )
 from workers.courses.outline import remove_lesson
 
@@ -163,7 +163,7 @@ def test_enrollment_progress_percent_is_rounded_down(session):
     purchase = purchase_of(course)
     grant_access(session, event=purchase)
     for done, percent in ((1, 33), (2, 66), (2, 66), (3, 100)):
-        update_progress_on_completion(session, event=completion_of(course, purchase.user_id, lessons_completed=done))
+        on_lesson_completed(session, event=completion_of(course, purchase.user_id, lessons_completed=done))
         (item,) = list_enrollments(session, user_id=purchase.user_id, after=None, limit=20)["items"]
         assert item["progress_percent"] == percent
 

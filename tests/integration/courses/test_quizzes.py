@@ -23,7 +23,7 @@ from tests.integration.courses.factories import (
 from tests.support.tasks import noop_cache
 from workers.courses.access import grant_access
 from workers.courses.authoring import archive_course, publish_course, set_prerequisites, unpublish_course
-from workers.courses.learning import attempt_quiz, show_lesson, update_progress_on_completion
+from workers.courses.learning import attempt_quiz, on_lesson_completed, show_lesson
 
 
 def question(name: str, *correct: str) -> dict[str, Any]:
@@ -108,9 +108,7 @@ def test_sequential_lesson_is_locked_until_previous_is_complete(session: Session
     for look in (lambda: pupil.read(pupil.quiz_id), pupil.answer):
         with pytest.raises(LessonLocked, match=str(pupil.text_id)):
             look()
-    update_progress_on_completion(
-        session, event=completion_of(pupil.course, pupil.user_id, lessons_completed=1, lessons_total=2)
-    )
+    on_lesson_completed(session, event=completion_of(pupil.course, pupil.user_id, lessons_completed=1, lessons_total=2))
     assert pupil.read(pupil.quiz_id)["kind"] == "quiz"
 
 
@@ -120,9 +118,7 @@ def test_course_is_locked_until_prerequisites_are_complete(session: Session):
     with pytest.raises(PrerequisiteMissing, match=str(first.id)):
         pupil.read(pupil.text_id)
     grant_access(session, event=purchase_of(first, user_id=pupil.user_id))
-    update_progress_on_completion(
-        session, event=completion_of(first, pupil.user_id, lessons_completed=1, lessons_total=1)
-    )
+    on_lesson_completed(session, event=completion_of(first, pupil.user_id, lessons_completed=1, lessons_total=1))
     assert pupil.read(pupil.text_id)["kind"] == "text"
 
 

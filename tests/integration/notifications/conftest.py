@@ -26,6 +26,7 @@ from ops.dev.mail import MailStore, SmtpHandler
 from ops.fakes.push.__main__ import create_app
 from ops.fakes.store import Store
 from tests.integration.notifications.factories import certificate_issued, close_idle_smtp_connections, make_contact
+from tests.support.deliveries import call_handler
 from tests.support.dependencies import RecordedEnqueues, SavepointTransactions
 from tests.support.tasks import Killed, noop_cache
 from workers.notifications import delivery, event_handlers, inbox, reminders
@@ -153,13 +154,11 @@ class NotificationHarness:
 
     def handle(self, handler, event, *, event_id: UUID | None = None) -> None:
         """Run a handler as the bridge does."""
-        handler(
-            self.session,
-            NotificationDispatcher(
-                self.notification_store, self.preference_store, self.enqueued, self.pushed_user_ids.append
-            ),
-            event=event,
-            event_id=event_id or new_id(),
+        call_handler(handler, self.session, self.dispatcher(), event=event, event_id=event_id or new_id())
+
+    def dispatcher(self) -> NotificationDispatcher:
+        return NotificationDispatcher(
+            self.notification_store, self.preference_store, self.enqueued, self.pushed_user_ids.append
         )
 
     def queue(self, user_id: UUID | None = None, **pii) -> UUID:

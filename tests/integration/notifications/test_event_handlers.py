@@ -1,17 +1,25 @@
+from datetime import timedelta
+
+import msgspec
 import pytest
 
 import settings
 from core.db import new_id, utc_now
+from core.messaging.event_messages import ReceivedEvent
 from models.errors import ProjectionNotReady
-from models.notifications import EMAIL
+from models.notification_preferences import ChannelChoices
+from models.notifications import EMAIL, Contact, Preferences
+from models.notifications.reminders import export_reminders
 from tests.integration.notifications.factories import (
     EVENT_BY_HANDLER,
     certificate_issued,
+    choose,
     enrollment_created,
     lesson_completed,
     make_contact,
     payment_succeeded,
 )
+from tests.support.statements import at_most
 from workers.notifications.event_handlers import (
     send_certificate,
     send_course_completed,
@@ -73,6 +81,34 @@ def test_event_before_its_user_raises_projection_behind(harness, handler):
         harness.handle(handler, EVENT_BY_HANDLER[handler](user_id))
 
     assert harness.inbox(user_id) == harness.enqueued == []
+
+
+def test_lessons_of_several_learners_take_five_statements(session, harness, plain_engine):
+    """Each learner's own preferences and erasure count, also if the events share a message."""
+    ann, bob, off, erased = [make_contact(session) for _ in range(4)]
+    choose(harness.preference_store, off, Preferences(categories={"progress": ChannelChoices(in_app=False)}))
+    Contact.erase(session, erased, at=utc_now())
+    yesterday = lesson_completed(ann, course_id=new_id(), completed_at=utc_now() - timedelta(days=1))
+    today = lesson_completed(ann, course_id=yesterday.course_id)
+    completed = [lesson_completed(user_id) for user_id in (erased, bob, off)]
+    session.flush()
+    with at_most(5, plain_engine):
+        send_lesson_completed(
+            session,
+            harness.dispatcher(),
+            events=[
+                ReceivedEvent(event=msgspec.to_builtins(event), event_id=new_id(), event_headers={})
+                for event in (yesterday, *completed, today)
+            ],
+        )
+
+    assert [len(harness.inbox(user_id)) for user_id in (ann, bob, off, erased)] == [2, 1, 0, 0]
+    positions = [each["position"] for each in harness.notification_store.list_for_user(ann)]
+    assert positions == sorted(positions)
+    days = {row["kind"]: row.get("days") for row in export_reminders(session, ann)}
+    assert days == {"inactivity": None, "streak": 2}
+    assert export_reminders(session, erased) == []
+    assert harness.pushed_user_ids.count(off) == 0
 
 
 def test_handler_rerun_after_rollback_notifies_once(session, harness):

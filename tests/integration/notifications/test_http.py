@@ -38,7 +38,7 @@ def ann_id(ann: Person) -> UUID:
 def deliver(handler: str, event: Event, event_id: UUID) -> dict:
     """Send an event as the bridge does; returns the handler's reply."""
     reply_to = f"reply:{new_id()}"
-    envelope = task_queue.Envelope(event_id=str(event_id), reply_to=reply_to)
+    envelope = task_queue.Envelope(event_id=str(event_id), event_headers={}, reply_to=reply_to)
     task_queue.enqueue(handler, {"event": msgspec.to_builtins(event)}, envelope)
     _, reply = queue_redis().blpop([reply_to], timeout=5)
     return msgspec.json.decode(reply)

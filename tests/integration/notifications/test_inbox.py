@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 from core.db import new_id
 from models.errors import NotFound
 from tests.integration.notifications.factories import lesson_completed, make_contact
+from tests.support.deliveries import call_handler
 from workers.notifications.event_handlers import send_lesson_completed
 from workers.notifications.inbox import archive_notification, count_unread, list_inbox, mark_all_read, mark_read
 
@@ -22,7 +23,7 @@ def add_notifications(session: Session, dispatcher):
     def add_notifications(user_id: UUID, *lessons: str) -> None:
         for lesson in lessons:
             event = lesson_completed(user_id, lesson_title=lesson)
-            send_lesson_completed(session, dispatcher, event=event, event_id=new_id())
+            call_handler(send_lesson_completed, session, dispatcher, event=event, event_id=new_id())
 
     return add_notifications
 
