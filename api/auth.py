@@ -16,7 +16,7 @@ from flask import g, request
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException
 
-from core import cache
+from core import cache, stream_tickets
 from core.cache import CachedView
 from core.redis import cache_redis
 from models.accounts import AccountState
@@ -26,6 +26,7 @@ from models.errors import (
     MachineTokenNotAllowed,
     Malformed,
     PreconditionRequired,
+    TokenInvalid,
     TokenMissing,
     Unauthorized,
 )
@@ -123,12 +124,15 @@ def require_auth(
     idempotency_key: bool = False,
     machines: bool = False,
     limit: Limit | None = None,
+    reads_personal_data: bool = False,
+    accepts_ticket: bool = False,
     returns_secret: bool = False,
 ) -> Callable[[View], View]:
     """Admit signed-in callers that hold all ``permissions``. ``idempotency_key`` makes that header mandatory.
 
     A route with a ``returns_secret`` refuses ``Idempotency-Key`` and ``Prefer: respond-async`` with SecretNotStored,
-    because both would store its response.
+    because both would store its response. A route with permissions that ``reads_personal_data`` of other people records
+    each read in the audit log. One that ``accepts_ticket`` also admits the holder of a ticket in its query.
 
     On a route with permissions, a token issued before the latest change of roles is refused with TokenOutdated.
 
@@ -140,9 +144,16 @@ def require_auth(
         idempotency_key_required=idempotency_key,
         machines=machines,
         limit=limit,
+        reads_personal_data=reads_personal_data,
+        accepts_ticket=accepts_ticket,
         returns_secret=returns_secret,
     )
     return functools.partial(_with_policy, policy)
+
+
+def record_read() -> None:
+    """Record the queries of this request in the audit log: the caller reads personal data of another person."""
+    g.actor, g.is_recorded_read = current_caller().actor, True
 
 
 def public(view: View) -> View:
@@ -166,7 +177,7 @@ def probe(view: View) -> View:
 
 
 def _with_policy(policy: Policy, view: View) -> View:
-    declared = request_parsing.declared_locations(view)
+    declared = request_parsing.declared_locations(view) | ({"query"} if policy.accepts_ticket else set())
 
     @functools.wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -196,7 +207,7 @@ def _authorize(policy: Policy) -> None:
             rate_limits.check(limit)
         return
     try:
-        g.caller = _authenticate()
+        g.caller = _redeem_ticket() if policy.accepts_ticket and "ticket" in request.args else _authenticate()
     except Unauthorized:
         rate_limits.check(limit)  # limits the guessing of tokens by address
         raise
@@ -216,7 +227,7 @@ def _authorize(policy: Policy) -> None:
     if policy.permissions and is_person:
         current_caller().account.require_current_token(current_caller().claims.issued_at)
     if policy.permissions:
-        g.actor = current_caller().actor
+        g.actor, g.is_recorded_read = current_caller().actor, policy.reads_personal_data
 
 
 def _authenticate() -> Caller:
@@ -224,6 +235,14 @@ def _authenticate() -> Caller:
     if scheme.lower() != "bearer" or not token:
         raise TokenMissing
     return Caller(tokens.verify_token(token.strip()))
+
+
+def _redeem_ticket() -> Caller:
+    """Return the holder of the ticket in the query, without permissions. Raises TokenInvalid, Unavailable."""
+    holder = stream_tickets.redeem(request.args["ticket"])
+    if holder is None:
+        raise TokenInvalid("the ticket was used, has expired or is not known")
+    return Caller(tokens.Claims.from_ticket(holder))
 
 
 def _cached_account(key: str) -> CachedView | None:

@@ -148,6 +148,7 @@ def describe(doc: dict[str, Any], doc_info: dict[str, Any], *, method: str, **_:
         doc["security"] = [{"token": []}]
         doc["x-permissions"] = list(policy.permissions)
         doc["x-machines"] = policy.machines
+        doc["x-recorded"] = policy.reads_personal_data
     headers = []
     if policy.returns_secret:
         doc["x-returns-secret"] = True

@@ -15,6 +15,13 @@ _ENUMS: dict[tuple[str, ...], str] = {
     ("in_progress", "completed"): "ProgressStatus",
     ("completed", "position"): "OfflineEventKind",
     ("learner", "instructor", "admin"): "Role",
+    ("change", "read"): "AuditKind",
+    ("order", "subscription", "free", "manual"): "AccessKind",
+    (
+        *("active", "not_started", "expired", "suspended", "disputed", "charged_back", "refunded"),
+        *("subscription_ended", "revoked", "revoked_by_staff", "payment_pending", "payment_failed"),
+        *("order_expired", "order_canceled", "access_pending"),
+    ): "AccessState",
     ("profile", "enrollments", "progress", "unread_count", "subscriptions"): "DashboardPart",
     ("stripe", "yookassa"): "PaymentProvider",
     (

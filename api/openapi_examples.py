@@ -44,6 +44,7 @@ BODIES: dict[str, Any] = {
     "CourseFields": _COURSE_FIELDS,
     "CourseChanges": {"summary": "Means, spreads and doubts, without fear."},
     "Enroll": {},
+    "AccessChange": {"course_id": _PAID_COURSE},
     "Answers": {"answers": {"q1": ["b"]}},
     "Outline": {"sections": [{"id": _SECTION, "lessons": [_LESSON]}]},
     "SectionFields": {"title": "For a stormy day"},

@@ -172,7 +172,7 @@ def get_prewarmed(version_key: str, key: str) -> Any:
     return msgspec.json.decode(page.body) if page else None
 
 
-def call_and_cache(key: str, command: Command) -> Response:
+def call_and_cache(key: str, command: Command) -> CachedView:
     """Change the resource cached under ``key`` by ``command``, and return its new view.
 
     Read your own writes: the view is cached before the response is sent.
@@ -183,7 +183,7 @@ def call_and_cache(key: str, command: Command) -> Response:
         # The cached view may be outdated because an invalidation was lost: drop it, so that the client can retry.
         _store_best_effort(lambda: cache.delete(key))
         raise
-    return json_response(_store(key, view))
+    return _store(key, view)
 
 
 def invalidate(key: str, version: int) -> None:

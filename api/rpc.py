@@ -32,7 +32,8 @@ def call(command: Command) -> Any:
     claim = g.get("claim")
     if prefers_async() and "caller" in g:
         raise AcceptedAsync(_accept_operation(command, claim))
-    return _call(command, claim, actor=g.get("actor") if is_command() else None)
+    is_recorded = is_command() or g.get("is_recorded_read", False)
+    return _call(command, claim, actor=g.get("actor") if is_recorded else None)
 
 
 def call_async(command: Command) -> NoReturn:
@@ -99,6 +100,7 @@ def send_request(
         traceparent=g.get("traceparent"),
         idempotency_claim=claim,
         actor=actor,
+        is_recorded_read=actor is not None and not is_command(),
     )
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import requests as http
 from joserfc import jwt
@@ -15,6 +15,7 @@ from joserfc.jwk import RSAKey
 
 import settings
 from core.log import get_logger
+from core.stream_tickets import TicketHolder
 from core.text import line_or_none
 from models.accounts import NO_TOKEN_YET, ROLES
 from models.errors import DomainError, TokenInvalid, Unavailable
@@ -35,6 +36,21 @@ class Claims:
     machine: bool  # a machine-to-machine token (client credentials), not of a user
     issued_at: float  # Unix time in seconds; 0 if the token has no valid iat
     expires_at: float  # Unix time in seconds
+
+    @classmethod
+    def from_ticket(cls, holder: TicketHolder) -> Self:
+        """Return the claims of the token that a ticket was issued for, without permissions and identity."""
+        return cls(
+            sub=holder.sub,
+            permissions=frozenset(),
+            email=None,
+            name=None,
+            email_verified=False,
+            roles=(),
+            machine=False,
+            issued_at=holder.issued_at,
+            expires_at=holder.expires_at,
+        )
 
 
 # Cache of verified claims by token hash: verifying takes 100 µs, a lookup 2. Entries expire after a minute, so that

@@ -38,7 +38,7 @@ from .fanout import Call, gather_all
 from .incoming_webhooks import WebhookReceivedSchema, webhook_body
 from .operations import OperationSchema
 from .pagination import Page, PageQuery, page_response, page_schema
-from .read_cache import cached_response, call_and_cache, get_cached_profile, get_or_fetch
+from .read_cache import call_and_cache, get_cached_profile, get_or_fetch
 from .rpc import call, call_async, call_for_webhook, call_without_idempotency_key
 from .schemas import Line, Schema, Timestamp, Url
 from .view_attributes import set_existence_check
@@ -77,6 +77,12 @@ class ProfileSchema(Schema):
     version = ma.fields.Int()
 
 
+class OwnProfileSchema(ProfileSchema):
+    permissions = ma.fields.List(
+        ma.fields.Str(), metadata={"description": "What the token may do, such as `courses:write`."}
+    )
+
+
 class ProfileChangesSchema(Schema):
     name = Line()
     locale = ma.fields.Str(
@@ -96,6 +102,10 @@ class RolesSchema(Schema):
     )
 
 
+class UserRolesSchema(Schema):
+    roles = ma.fields.List(ma.fields.Str(validate=ma.validate.OneOf(ROLES)))
+
+
 class UserQuery(PageQuery):
     q = ma.fields.Str(
         load_default="",
@@ -103,6 +113,16 @@ class UserQuery(PageQuery):
         metadata={"description": "Parts of the name or e-mail address; all must match."},
     )
     role = ma.fields.Str(load_default=None, validate=ma.validate.OneOf(ROLES))
+    email = ma.fields.Str(
+        load_default=None,
+        validate=ma.validate.Length(min=1, max=320),
+        metadata={"description": "The whole e-mail address, in any case.", "example": "ann@example.com"},
+    )
+    email_prefix = ma.fields.Str(
+        load_default=None,
+        validate=ma.validate.Length(min=1, max=320),
+        metadata={"description": "The beginning of the e-mail address, in any case.", "example": "ann@"},
+    )
     total = ma.fields.Bool(load_default=False, metadata={"description": "Also count all matching users."})
 
 
@@ -138,32 +158,46 @@ def _with_confirmed_email(profile: CachedView) -> CachedView:
         return profile
 
 
+def _own_profile_response(profile: CachedView) -> Response:
+    """Return the caller's profile with the roles and permissions of the token, which say what it may do."""
+    claims = current_caller().claims
+    view = msgspec.json.decode(profile.body)
+    view |= {"roles": sorted(claims.roles) or view["roles"], "permissions": sorted(claims.permissions)}
+    response = json_response(CachedView(profile.version, msgspec.json.encode(view)))
+    response.headers["Vary"] = "Authorization"
+    return response
+
+
 @blp.route("/me")
 class OwnProfile(MethodView):
     @require_auth()
     @blp.doc(operationId="getProfile")
-    @blp.response(200, ProfileSchema)
+    @blp.response(200, OwnProfileSchema)
     def get(self) -> Response:
         """Retrieve the caller's profile
 
-        Until the profile is created, it is built from the claims of the token.
+        Until the profile is created, it is built from the claims of the token. `roles` and `permissions` are those of
+        the token.
         """
         caller = current_caller()
         if profile := get_cached_profile(caller.sub):
-            return json_response(_with_confirmed_email(profile))
-        return cached_response(profile_key(caller.id), ShowProfile(user_id=caller.id, **caller.identity))
+            return _own_profile_response(_with_confirmed_email(profile))
+        return _own_profile_response(
+            get_or_fetch(profile_key(caller.id), ShowProfile(user_id=caller.id, **caller.identity))
+        )
 
     @require_auth()
     @if_match
     @blp.arguments(ProfileChangesSchema)
     @blp.doc(operationId="updateProfile")
-    @blp.response(200, ProfileSchema)
+    @blp.response(200, OwnProfileSchema)
     def patch(self, changes: ProfileChanges, *, expected_version: int) -> Response:
         """Update the caller's profile"""
-        return call_and_cache(
+        profile = call_and_cache(
             profile_key(current_caller().id),
             ChangeProfile(user_id=current_caller().id, expected_version=expected_version, changes=changes),
         )
+        return _own_profile_response(profile)
 
     @require_auth()
     @if_match
@@ -211,9 +245,14 @@ def _find_user(*, user_id: UUID, **_: object) -> None:
     call_without_idempotency_key(ShowProfile(user_id=user_id, email=None, name=None))
 
 
+def require_user(user_id: UUID) -> None:
+    """Raise NotFound if there is no such user."""
+    get_profile(user_id)
+
+
 @blp.route("/users")
 class Users(MethodView):
-    @require_auth("users:admin")
+    @require_auth("users:admin", reads_personal_data=True)
     @blp.arguments(UserQuery, location="query")
     @blp.doc(operationId="listUsers")
     @blp.response(200, UserPageSchema)
@@ -229,12 +268,14 @@ class Users(MethodView):
 
 @blp.route("/users/<uuid:user_id>")
 class User(MethodView):
-    @require_auth("users:admin")
+    @require_auth("users:admin", reads_personal_data=True)
     @blp.doc(operationId="getUser")
     @blp.response(200, ProfileSchema)
     def get(self, user_id: UUID) -> Response:
         """Retrieve a user"""
-        return cached_response(profile_key(user_id), ShowProfile(user_id=user_id, email=None, name=None))
+        # Not from the cache: the worker records who reads it.
+        profile = call(ShowProfile(user_id=user_id, email=None, name=None))
+        return json_response(CachedView.from_view(profile))
 
     @require_auth("users:admin")
     @require_existing_user
@@ -244,10 +285,11 @@ class User(MethodView):
     @blp.response(200, ProfileSchema)
     def patch(self, changes: ProfileChanges, user_id: UUID, *, expected_version: int) -> Response:
         """Update a user"""
-        return call_and_cache(
+        profile = call_and_cache(
             profile_key(user_id),
             ChangeProfile(user_id=user_id, expected_version=expected_version, changes=changes),
         )
+        return json_response(profile)
 
     @require_auth("users:admin")
     @require_existing_user
@@ -264,6 +306,17 @@ class User(MethodView):
 
 @blp.route("/users/<uuid:user_id>/roles")
 class Roles(MethodView):
+    @require_auth("users:admin", reads_personal_data=True)
+    @blp.doc(operationId="getRoles")
+    @blp.response(200, UserRolesSchema)
+    def get(self, user_id: UUID) -> Response:
+        """Retrieve a user's roles
+
+        The ETag is that of the user, for `If-Match` of the change.
+        """
+        profile = call(ShowProfile(user_id=user_id, email=None, name=None))
+        return json_response(CachedView(profile["version"], msgspec.json.encode({"roles": profile["roles"]})))
+
     @require_auth("users:admin")
     @require_existing_user
     @if_match
@@ -275,7 +328,7 @@ class Roles(MethodView):
 
         Replaces all roles. The user's next token carries the new permissions.
         """
-        return call_and_cache(
+        profile = call_and_cache(
             profile_key(user_id),
             SetRoles(
                 user_id=user_id,
@@ -285,6 +338,7 @@ class Roles(MethodView):
                 actor_token_issued_at=current_caller().claims.issued_at,
             ),
         )
+        return json_response(profile)
 
 
 @blp.route("/webhooks/auth0")

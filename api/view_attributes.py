@@ -20,6 +20,8 @@ class Policy:
     anonymous: bool = False  # no token required
     machines: bool = False  # accepts machine-to-machine tokens
     idempotency_key_required: bool = False
+    reads_personal_data: bool = False  # of other people: each successful read is recorded in the audit log
+    accepts_ticket: bool = False  # ``?ticket=`` in place of a token: core/stream_tickets.py
     returns_secret: bool = False  # the response has a secret: not stored for an idempotency key or an operation
     raw_body: bool = False  # the body is passed as bytes, not parsed as JSON
     limit: Limit | None = None  # None: READ or WRITE, by the method

@@ -8,7 +8,7 @@ user of the URL, such as the owner of the database, switches to the role.
 import time
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -43,6 +43,11 @@ class Base(DeclarativeBase):
         list[str]: JSONB,
         list[dict[str, Any]]: JSONB,
     }
+
+
+# ``info`` of a column with personal data or a secret: the audit log says that it changed, but not its values.
+PRIVATE = {"private": True}
+PrivateText = Annotated[str, mapped_column(info=PRIVATE)]
 
 
 class Aggregate:

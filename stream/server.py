@@ -25,6 +25,7 @@ from settings.checks import validate_production_settings
 from .hub import StreamSubscriber, SubscriptionHub
 from .inbox_reader import InboxReader
 
+PATH = "/v1/me/notifications/stream"
 HEARTBEAT_SECONDS = 15  # proxies close idle connections, often after 30 seconds
 RETRY_MILLISECONDS = 2000  # delay before a client reconnects
 _MAX_POSITION = 2**63 - 1
@@ -37,8 +38,8 @@ def create_app(hub: SubscriptionHub, inbox: InboxReader) -> Flask:
     """Return the WSGI application, with the gateway's authentication and error handling."""
     app = create_base_app(__name__)
 
-    @app.get("/v1/me/notifications/stream")
-    @require_auth()
+    @app.get(PATH)
+    @require_auth(accepts_ticket=True)
     def stream() -> Response:
         user_id = current_caller().id
         with ExitStack() as stack:
@@ -104,8 +105,8 @@ def _is_closed(user_id: UUID, sub: str) -> bool:
 
 
 def _last_event_id() -> int | None:
-    """Return the position in the Last-Event-ID header, or None. Raises LastEventIdInvalid."""
-    text = request.headers.get("Last-Event-ID", "")
+    """Return the position in the Last-Event-ID header or in the query, or None. Raises LastEventIdInvalid."""
+    text = request.headers.get("Last-Event-ID") or request.args.get("last_event_id", "")
     if not text:
         return None
     if not (text.isascii() and text.isdecimal() and len(text) < len(str(_MAX_POSITION))):

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from api.auth import Caller, current_caller
 from api.blueprints import Blueprint
-from api.rpc import call_without_idempotency_key
+from api.rpc import call, call_without_idempotency_key
 from api.view_attributes import set_existence_check
-from models.commands import CheckCourseEditable, ShowAccess, ShowLesson
+from models.commands import CheckCourseEditable, ShowAccess, ShowCourse, ShowLesson
 from models.commands.courses import Caller as CourseCaller
 from models.errors import NotEnrolled
 
@@ -25,6 +25,14 @@ def require_own_course(view: View) -> View:
 
 def _find_own_course(*, ref: str | None = None, course_id: UUID | None = None, **_: object) -> None:
     call_without_idempotency_key(CheckCourseEditable(ref=ref or str(course_id), caller=course_caller(current_caller())))
+
+
+def get_working_copy(course_id: UUID) -> dict[str, Any]:
+    """Return the working copy of a course that the caller may change. Raises NotFound."""
+    caller = course_caller(current_caller())
+    call_without_idempotency_key(CheckCourseEditable(ref=str(course_id), caller=caller))
+    course: dict[str, Any] = call(ShowCourse(ref=str(course_id), caller=caller))
+    return course
 
 
 def require_course_access(view: View) -> View:

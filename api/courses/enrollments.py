@@ -15,6 +15,8 @@ from models.errors import InsufficientPermission
 from .blueprint import blp, require_lesson_access
 from .schemas import AccessSchema, AnswersSchema, EnrollmentSchema, EnrollSchema, QuizAttemptSchema
 
+EnrollmentPage = page_schema(EnrollmentSchema)
+
 
 @blp.route("/courses/<uuid:course_id>/enrollments")
 class Enrollments(MethodView):
@@ -57,7 +59,7 @@ class OwnEnrollments(MethodView):
     @require_auth()
     @blp.arguments(PageQuery, location="query")
     @blp.doc(operationId="listOwnEnrollments")
-    @blp.response(200, page_schema(EnrollmentSchema))
+    @blp.response(200, EnrollmentPage)
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's enrollments
 

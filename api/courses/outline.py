@@ -22,8 +22,9 @@ from models.commands import (
     ShowLesson,
 )
 from models.commands.courses import LessonFields, PlannedSection
+from models.errors import NotFound
 
-from .blueprint import blp, course_caller, require_own_course
+from .blueprint import blp, course_caller, get_working_copy, require_own_course
 from .schemas import (
     CourseSchema,
     LessonChangesSchema,
@@ -37,6 +38,16 @@ from .schemas import (
 
 @blp.route("/courses/<uuid:course_id>/outline")
 class Outline(MethodView):
+    @require_auth("courses:write")
+    @blp.doc(operationId="getOutline")
+    @blp.response(200, CourseSchema)
+    def get(self, course_id: UUID) -> Response:
+        """Retrieve the course outline
+
+        The working copy with all sections and lessons, also before the course is published.
+        """
+        return json_response(CachedView.from_view(get_working_copy(course_id)))
+
     @require_auth("courses:write")
     @require_own_course
     @if_match
@@ -77,6 +88,20 @@ class Sections(MethodView):
 
 @blp.route("/courses/<uuid:course_id>/sections/<uuid:section_id>")
 class Section(MethodView):
+    @require_auth("courses:write")
+    @blp.doc(operationId="getSection")
+    @blp.response(200, SectionSchema)
+    def get(self, course_id: UUID, section_id: UUID) -> Response:
+        """Retrieve a section
+
+        Of the working copy. The ETag is that of the course.
+        """
+        course = get_working_copy(course_id)
+        for section in course["sections"]:
+            if section["id"] == str(section_id):
+                return versioned_response({"version": course["version"], "view": section})
+        raise NotFound("section", str(section_id))
+
     @require_auth("courses:write")
     @require_own_course
     @if_match

@@ -8,13 +8,13 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import current_caller, require_auth
-from api.conditional_requests import if_match, optional_if_match
+from api.conditional_requests import if_match, optional_if_match, versioned_response
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.rpc import call
 from api.schemas import Flag, Schema, Timestamp, unique_items
 from models.commands import ListVersions, RestoreVersion, SetPrerequisites
 
-from .blueprint import blp, course_caller, require_own_course
+from .blueprint import blp, course_caller, get_working_copy, require_own_course
 from .course import invalidate_and_respond, normalize_ref, publish
 from .schemas import CourseSchema
 
@@ -38,6 +38,11 @@ class PrerequisitesSchema(Schema):
     sequential = Flag(
         metadata={"description": "Whether a lesson stays locked until all earlier lessons are completed."}
     )
+
+
+class CoursePrerequisitesSchema(Schema):
+    course_ids = ma.fields.List(ma.fields.UUID(), metadata={"description": "The courses to complete first."})
+    sequential = ma.fields.Bool(metadata={"description": "Whether lessons must be completed in order."})
 
 
 @blp.route("/courses/<ref>/versions")
@@ -94,6 +99,18 @@ class VersionRestore(MethodView):
 
 @blp.route("/courses/<uuid:course_id>/prerequisites")
 class Prerequisites(MethodView):
+    @require_auth("courses:write")
+    @blp.doc(operationId="getPrerequisites")
+    @blp.response(200, CoursePrerequisitesSchema)
+    def get(self, course_id: UUID) -> Response:
+        """Retrieve the prerequisites of a course
+
+        Of the working copy. The ETag is that of the course.
+        """
+        course = get_working_copy(course_id)
+        view = {"course_ids": course["prerequisites"], "sequential": course["sequential"]}
+        return versioned_response({"version": course["version"], "view": view})
+
     @require_auth("courses:write")
     @require_own_course
     @if_match

@@ -36,19 +36,25 @@ class NotificationDeliverySchema(Schema):
     data = ma.fields.Dict(metadata={"description": "The event behind the notification: `event` and its fields."})
 
 
-class NotificationDeliveryQuery(PageQuery):
-    user_id = ma.fields.UUID()
+NotificationDeliveryPage = page_schema(NotificationDeliverySchema)
+
+
+class DeliveryFilters(PageQuery):
     channel = ma.fields.Str(validate=ma.validate.OneOf(CHANNELS))
     state = ma.fields.Str(validate=ma.validate.OneOf(STATES))
     category = ma.fields.Str(validate=ma.validate.Length(max=40))
 
 
+class NotificationDeliveryQuery(DeliveryFilters):
+    user_id = ma.fields.UUID()
+
+
 @blp.route("/notifications")
 class NotificationDeliveries(MethodView):
-    @require_auth("notifications:admin")
+    @require_auth("notifications:admin", reads_personal_data=True)
     @blp.arguments(NotificationDeliveryQuery, location="query")
     @blp.doc(operationId="listNotifications")
-    @blp.response(200, page_schema(NotificationDeliverySchema))
+    @blp.response(200, NotificationDeliveryPage)
     def get(self, query: dict[str, Any]) -> Page:
         """List notifications of all users
 

@@ -4,11 +4,8 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from flask import redirect, request
 from flask.views import MethodView
-from werkzeug import Response as BaseResponse
 
-import settings
 from api.auth import current_caller, require_auth
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.read_cache import cached_page_view
@@ -99,18 +96,3 @@ class Archive(MethodView):
         Idempotent.
         """
         return call(ArchiveNotification(user_id=current_caller().id, notification_id=notification_id))
-
-
-@blp.route("/me/notifications/stream")
-class NotificationStream(MethodView):
-    @require_auth()
-    @blp.doc(operationId="streamNotifications")
-    @blp.response(307)
-    def get(self) -> BaseResponse:
-        """Stream notifications
-
-        Redirects to a stream of server-sent events, which accepts the same tokens. Each `notification` event is a
-        notification as in the list; send its id as `Last-Event-ID` to resume. A comment is sent after 15 seconds
-        without an event. The stream ends when the token expires.
-        """
-        return redirect(f"{settings.STREAM_URL}{request.path}", 307)

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from flask import Response
 
-from api.auth import current_caller, optional_caller
+from api.auth import current_caller, optional_caller, record_read
 from api.blueprints import Blueprint
 from api.conditional_requests import json_response
 from core.cache import CachedView
@@ -20,8 +20,11 @@ def is_sales_staff() -> bool:
 
 
 def owner_filter() -> UUID | None:
-    """Return the owner to filter by, or None for any owner (``payments:read``)."""
-    return None if "payments:read" in current_caller().permissions else current_caller().id
+    """Return the owner to filter by, or None for any owner (``payments:read``); then the read is recorded."""
+    if "payments:read" not in current_caller().permissions:
+        return current_caller().id
+    record_read()
+    return None
 
 
 def caller_specific_response(view: dict[str, Any]) -> Response:

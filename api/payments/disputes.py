@@ -45,7 +45,7 @@ class DisputeSchema(Schema):
 
 @blp.route("/disputes")
 class Disputes(MethodView):
-    @require_auth("payments:read")
+    @require_auth("payments:read", reads_personal_data=True)
     @blp.arguments(DisputesQuery, location="query")
     @blp.doc(operationId="listDisputes")
     @blp.response(200, page_schema(DisputeSchema))

@@ -48,6 +48,9 @@ class OrderSchema(Schema):
     version = ma.fields.Int()
 
 
+OrderPage = page_schema(OrderSchema)
+
+
 class OrderHistoryEntrySchema(Schema):
     step = ma.fields.Str(metadata={"example": "payment_succeeded"})
     payment_id = ma.fields.UUID(allow_none=True)
@@ -61,7 +64,7 @@ class Orders(MethodView):
     @require_auth()
     @blp.arguments(PageQuery, location="query")
     @blp.doc(operationId="listOwnOrders")
-    @blp.response(200, page_schema(OrderSchema))
+    @blp.response(200, OrderPage)
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's orders
 

@@ -115,7 +115,7 @@ class DisputeResolutionSchema(RefundResolutionSchema):
 
 @blp.route("/payments")
 class Payments(MethodView):
-    @require_auth("payments:read")
+    @require_auth("payments:read", reads_personal_data=True)
     @blp.arguments(PaymentsQuery, location="query")
     @blp.doc(operationId="listPayments")
     @blp.response(200, page_schema(PaymentSchema))
@@ -129,7 +129,7 @@ class Payments(MethodView):
 
 @blp.route("/payments/<uuid:payment_id>")
 class Payment(MethodView):
-    @require_auth("payments:read")
+    @require_auth("payments:read", reads_personal_data=True)
     @blp.doc(operationId="getPayment")
     @blp.response(200, PaymentDetailsSchema)
     def get(self, payment_id: UUID) -> Any:
@@ -156,7 +156,7 @@ class PaymentResolution(MethodView):
 
 @blp.route("/refunds")
 class AllRefunds(MethodView):
-    @require_auth("payments:read")
+    @require_auth("payments:read", reads_personal_data=True)
     @blp.arguments(RefundsQuery, location="query")
     @blp.doc(operationId="listRefunds")
     @blp.response(200, RefundPage)

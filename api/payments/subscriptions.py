@@ -19,6 +19,8 @@ from models.commands import CancelSubscription, ListSubscriptions, ShowSubscript
 from .blueprint import blp
 from .checkouts import PROVIDERS, ReceiptEmail
 
+STATUSES = ["incomplete", "trialing", "active", "past_due", "canceled", "expired"]
+
 
 class PlanSubscriptionRequestSchema(Schema):
     plan_id = ma.fields.UUID(required=True)
@@ -28,9 +30,7 @@ class PlanSubscriptionRequestSchema(Schema):
 
 class PlanSubscriptionSchema(Schema):
     id = ma.fields.UUID()
-    status = ma.fields.Str(
-        validate=ma.validate.OneOf(["incomplete", "trialing", "active", "past_due", "canceled", "expired"])
-    )
+    status = ma.fields.Str(validate=ma.validate.OneOf(STATUSES))
     plan_id = ma.fields.UUID()
     plan_name = ma.fields.Str()
     price = ma.fields.Nested(Money)
@@ -49,6 +49,9 @@ class PlanSubscriptionSchema(Schema):
     created_at = Timestamp()
     ended_at = Timestamp(allow_none=True)
     version = ma.fields.Int()
+
+
+PlanSubscriptionPage = page_schema(PlanSubscriptionSchema)
 
 
 @blp.route("/subscriptions")
@@ -79,7 +82,7 @@ class OwnSubscriptions(MethodView):
     @require_auth()
     @blp.arguments(PageQuery, location="query")
     @blp.doc(operationId="listOwnSubscriptions")
-    @blp.response(200, page_schema(PlanSubscriptionSchema))
+    @blp.response(200, PlanSubscriptionPage)
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's subscriptions
 

@@ -1,6 +1,10 @@
-"""Audit log: a row for each command of staff and of machine clients, inserted in the command's transaction."""
+"""Audit log: a row for each command of staff and of machine clients, and for each read of another person's data.
+
+It is inserted in the transaction of the command or query.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -11,9 +15,23 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base, new_id, utc_now
 
+CHANGE, READ = "change", "read"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditFilters:
+    """Filters of the audit log; None does not filter. ``subject_id`` is an id among those in the command."""
+
+    actor: str | None = None
+    subject_id: UUID | None = None
+    kind: str | None = None
+    command: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
 
 class StaffAction(Base):
-    """A command that was executed. It holds ids only, no names or addresses of people."""
+    """A command or a recorded read that was executed. It holds no names or addresses of people."""
 
     __tablename__ = "staff_actions"
 
@@ -21,6 +39,8 @@ class StaffAction(Base):
     actor: Mapped[str]  # user:<id> or client:<id>
     task: Mapped[str]
     subject: Mapped[dict[str, Any]]  # the ids in the command
+    kind: Mapped[str] = mapped_column(default=CHANGE)
+    changes: Mapped[list[dict[str, Any]] | None]  # the changed rows before and after: core/bus/changed_rows.py
     request_id: Mapped[str | None]
     done_at: Mapped[datetime]
 
@@ -41,30 +61,36 @@ class StaffAction(Base):
         service: str,
         *,
         before: UUID | None,
-        actor: str | None,
-        subject_id: UUID | None,
+        filters: AuditFilters,
         limit: int,
     ) -> list[Self]:
-        """Return at most ``limit`` actions in ``service`` with an id below ``before``, the newest first.
-
-        ``actor`` and ``subject_id``, an id among those in the command, narrow the list.
-        """
+        """Return at most ``limit`` actions in ``service`` with an id below ``before``, the newest first."""
         wanted = select(cls).where(cls.task.startswith(f"{service}.", autoescape=True))
         if before:
             wanted = wanted.where(cls.id < before)
-        if actor:
-            wanted = wanted.where(cls.actor == actor)
-        if subject_id:
-            wanted = wanted.where(_SUBJECT_IDS.contains(cast([str(subject_id)], JSONB)))
+        if filters.actor:
+            wanted = wanted.where(cls.actor == filters.actor)
+        if filters.subject_id:
+            wanted = wanted.where(_SUBJECT_IDS.contains(cast([str(filters.subject_id)], JSONB)))
+        if filters.kind:
+            wanted = wanted.where(cls.kind == filters.kind)
+        if filters.command:
+            wanted = wanted.where(cls.task == filters.command)
+        if filters.since:
+            wanted = wanted.where(cls.done_at >= filters.since)
+        if filters.until:
+            wanted = wanted.where(cls.done_at < filters.until)
         return list(session.scalars(wanted.order_by(cls.id.desc()).limit(limit)))
 
     def to_response(self) -> dict[str, Any]:
-        """Return an item of GET /v1/staff-actions."""
+        """Return an item of GET /v1/audit."""
         return {
             "id": self.id,
+            "kind": self.kind,
             "actor": self.actor,
             "command": self.task,
             "subject": self.subject,
+            "changes": self.changes or [],
             "request_id": self.request_id,
             "done_at": self.done_at,
         }

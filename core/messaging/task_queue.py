@@ -45,6 +45,7 @@ class Envelope:
     traceparent: str | None = None
     causation_id: str | None = None  # the event or command that caused this task, if it is not ``event_id``
     actor: str | None = None  # the staff user or client that sent the command: user:<id>, client:<id>
+    is_recorded_read: bool = False  # the actor reads personal data of another person and changes nothing
     idempotency_claim: dict[str, Any] | None = None  # core.bus.idempotency.Claim
     event_id: str | None = None  # of the event that started this task
     event_headers: dict[str, str] | None = None  # its CloudEvents attributes, as stored on Kafka

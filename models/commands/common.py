@@ -1,5 +1,6 @@
 """Commands that every service has."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -86,6 +87,10 @@ class ListStaffActions(ServiceCommand):
     before: UUID | None
     actor: str | None
     subject_id: UUID | None
+    kind: str | None = None
+    command: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
 
 
 class Ping(ServiceCommand):

@@ -69,6 +69,15 @@ class EnrollmentCursor(msgspec.Struct, array_like=True):
     enrollment_id: UUID
 
 
+class LearnerFilters(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Filters and position of a list of learners; None does not filter."""
+
+    status: str | None = None  # active, ended
+    progress_min: int | None = None
+    progress_max: int | None = None
+    after: EnrollmentCursor | None = None
+
+
 class ReviewCursor(msgspec.Struct, array_like=True):
     """Cursor: the last item of a page."""
 
@@ -218,6 +227,22 @@ class ShowAccess(Command, service="courses"):
 
     user_id: UUID
     course_id: UUID
+
+
+class RevokeAccess(Command, service="courses"):
+    """Revoke what staff gave and a free enrollment; return the access that is left."""
+
+    user_id: UUID
+    course_id: UUID
+
+
+class ListLearners(Command, service="courses"):
+    """Return a page of the learners of a course that the caller may change, latest enrollment first."""
+
+    course_id: UUID
+    caller: Caller
+    filters: LearnerFilters
+    limit: int
 
 
 class ShowLesson(Command, service="courses"):

@@ -175,6 +175,14 @@ class ListOrders(Command, service="payments"):
     user_id: UUID
     limit: int
     after: UUID | None
+    status: str | None = None
+
+
+class ListCoursePurchases(Command, service="payments"):
+    """Return a user's latest orders and subscriptions that contain a course: {"orders", "subscriptions"}."""
+
+    user_id: UUID
+    course_id: UUID
 
 
 class ShowInvoice(Command, service="payments"):
@@ -349,6 +357,7 @@ class ListSubscriptions(Command, service="payments"):
     user_id: UUID
     limit: int
     after: UUID | None
+    status: str | None = None
 
 
 class ProcessSubscription(Command, service="payments"):

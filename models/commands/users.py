@@ -37,6 +37,14 @@ class ListUsers(Command, service="users"):
     limit: int
     after: UUID | None
     total: bool
+    email: str | None = None
+    email_prefix: str | None = None
+
+
+class ListNames(Command, service="users"):
+    """Return name and e-mail address of users: a list of {"id", "name", "email"}."""
+
+    user_ids: list[UUID]
 
 
 class SetRoles(Command, service="users"):

@@ -6,12 +6,22 @@ from typing import Any, Self
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ForeignKeyConstraint, UniqueConstraint, bindparam, delete, select, tuple_, update
+from sqlalchemy import (
+    ForeignKeyConstraint,
+    Select,
+    UniqueConstraint,
+    bindparam,
+    delete,
+    exists,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship, selectinload
 
 from core.db import Aggregate, Base, new_id
-from models.commands.courses import EnrollmentCursor
+from models.commands.courses import EnrollmentCursor, LearnerFilters
 from models.events import EnrollmentCreated, EnrollmentEnded, LessonCompleted, LessonReopened
 
 from .access_sources import AccessSource
@@ -54,6 +64,12 @@ class Grant(Base):
             "ends_at": self.ends_at,
             "reason": self.reason,
         }
+
+    def period_state(self, at: datetime) -> str:
+        """Return whether the period of the grant is active, not_started or expired."""
+        if at < self.starts_at:
+            return "not_started"
+        return "expired" if self.ends_at is not None and self.ends_at <= at else "active"
 
 
 class Enrollment(Aggregate, Base):
@@ -112,7 +128,14 @@ class Enrollment(Aggregate, Base):
         cls, session: Session, user_id: UUID, after: EnrollmentCursor | None, limit: int
     ) -> tuple[list[Self], EnrollmentCursor | None]:
         """Return up to ``limit`` enrollments of a user, newest first, and the next cursor if there are more."""
-        wanted = select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants))
+        return cls._page(
+            session, select(cls).where(cls.user_id == user_id).options(selectinload(cls.grants)), after, limit
+        )
+
+    @classmethod
+    def _page(
+        cls, session: Session, wanted: Select[Any], after: EnrollmentCursor | None, limit: int
+    ) -> tuple[list[Self], EnrollmentCursor | None]:
         if after:
             wanted = wanted.where(tuple_(cls.enrolled_at, cls.id) < (after.enrolled_at, after.enrollment_id))
         newest_first = wanted.order_by(cls.enrolled_at.desc(), cls.id.desc())
@@ -121,6 +144,26 @@ class Enrollment(Aggregate, Base):
             return rows, None
         last = rows[limit - 1]
         return rows[:limit], EnrollmentCursor(last.enrolled_at, last.id)
+
+    @classmethod
+    def list_learners(
+        cls, session: Session, course_id: UUID, filters: LearnerFilters, *, at: datetime, limit: int
+    ) -> tuple[list[Self], EnrollmentCursor | None]:
+        """Return up to ``limit`` enrollments in a course, newest first, and the next cursor if there are more."""
+        wanted = select(cls).where(cls.course_id == course_id).options(selectinload(cls.grants))
+        if filters.status:
+            gives_access = (
+                Grant.status == "active",
+                Grant.starts_at <= at,
+                Grant.ends_at.is_(None) | (Grant.ends_at > at),
+            )
+            is_active = exists().where(Grant.user_id == cls.user_id, Grant.course_id == cls.course_id, *gives_access)
+            wanted = wanted.where(is_active if filters.status == "active" else ~is_active)
+        if filters.progress_min is not None:
+            wanted = wanted.where(cls.progress_percent >= filters.progress_min)
+        if filters.progress_max is not None:
+            wanted = wanted.where(cls.progress_percent <= filters.progress_max)
+        return cls._page(session, wanted, filters.after, limit)
 
     @classmethod
     def filter_incomplete(cls, session: Session, user_id: UUID, course_ids: Sequence[UUID]) -> list[UUID]:
@@ -266,12 +309,16 @@ class Enrollment(Aggregate, Base):
             "progress_percent": self.progress_percent,
         }
 
+    def to_learner_response(self, *, at: datetime) -> dict[str, Any]:
+        """Return an item of GET /v1/courses/{id}/learners, without the name."""
+        return {**self.to_response(at=at), "user_id": self.user_id, "lessons_completed": self.lessons_completed}
+
     def to_access_response(self, *, at: datetime) -> dict[str, Any]:
         """Return the response of GET /v1/me/courses/{id}/access."""
         giving = [grant.source for grant in self.grants if grant.gives_access(at)]
         return {
             "access": bool(giving),
-            "grants": [grant.to_response() for grant in self.grants],
+            "grants": [{**grant.to_response(), "state": grant.period_state(at)} for grant in self.grants],
             "reason": giving[0] if giving else "ended",
         }
 

@@ -45,6 +45,7 @@ from core.errors import (
 )
 
 from .courses import (
+    AccessPurchased,
     CourseEmpty,
     CourseNotPublishable,
     InvalidContent,
@@ -104,6 +105,7 @@ from .progress import InvalidAnswers, LessonIsNotAQuiz, LessonLocked, LessonNotO
 from .users import AccountBlocked, AccountErased, SelfRoleChange
 
 __all__ = [
+    "AccessPurchased",
     "AccountBlocked",
     "AccountErased",
     "AlreadyPurchased",

@@ -58,5 +58,9 @@ class NotEnrolled(Forbidden):
     message = "You have no access to course {0}."
 
 
+class AccessPurchased(Conflict):
+    message = "Access to course {0} was bought: refund the order or cancel the subscription instead."
+
+
 class PrerequisiteMissing(Conflict):
     message = "Complete course {0} first."

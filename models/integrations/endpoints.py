@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 import settings
-from core.db import Aggregate, Base, new_id
+from core.db import Aggregate, Base, PrivateText, new_id
 from core.revision import Revised
 from models.errors import EndpointDisabled, NotFound, TooManyEndpoints, UnknownEventType
 from models.events import Event, WebhookEndpointDisabled
@@ -32,11 +32,11 @@ class Endpoint(Revised, Aggregate, Base):
     __table_args__ = ({"schema": "integrations"},)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    url: Mapped[str]
-    description: Mapped[str]
+    url: Mapped[PrivateText]
+    description: Mapped[PrivateText]
     event_types: Mapped[list[str]]  # empty: all types
-    secret: Mapped[str]
-    previous_secret: Mapped[str | None]
+    secret: Mapped[PrivateText]
+    previous_secret: Mapped[PrivateText | None]
     previous_secret_until: Mapped[datetime | None]
     # The circuit breaker: open until ``circuit_open_until``. ``failures`` counts since the last success.
     failures: Mapped[int]

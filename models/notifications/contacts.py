@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.bus.outbox import record
-from core.db import Aggregate, Base
+from core.db import Aggregate, Base, PrivateText
 from models.errors import ProjectionNotReady
 from models.events import Event, Person
 
@@ -28,9 +28,9 @@ class Contact(Base):
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     version: Mapped[int]  # of the profile
-    email: Mapped[str | None]
+    email: Mapped[PrivateText | None]
     email_verified: Mapped[bool] = mapped_column(server_default="false")
-    name: Mapped[str | None]
+    name: Mapped[PrivateText | None]
     locale: Mapped[str]
     timezone: Mapped[str]
     erased_at: Mapped[datetime | None]  # the user gets no notifications any more

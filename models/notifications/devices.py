@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base, new_id, utc_now
+from core.db import PRIVATE, Base, new_id, utc_now
 
 FCM, WEB_PUSH = "fcm", "web_push"
 
@@ -22,8 +22,8 @@ class Device(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
     kind: Mapped[str]  # FCM or WEB_PUSH
-    address: Mapped[str] = mapped_column(unique=True)  # the token, or the endpoint of the subscription
-    keys: Mapped[dict[str, Any]]  # of a subscription: p256dh and auth
+    address: Mapped[str] = mapped_column(unique=True, info=PRIVATE)  # the token, or the endpoint of the subscription
+    keys: Mapped[dict[str, Any]] = mapped_column(info=PRIVATE)  # of a subscription: p256dh and auth
     created_at: Mapped[datetime]
 
     @classmethod

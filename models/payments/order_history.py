@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base, new_id
+from core.db import Base, PrivateText, new_id
 
 
 class OrderHistoryEntry(Base):
@@ -21,7 +21,7 @@ class OrderHistoryEntry(Base):
     step: Mapped[str]
     payment_id: Mapped[UUID | None]  # the attempt that the step concerns
     provider: Mapped[str | None]
-    detail: Mapped[str | None]  # why
+    detail: Mapped[PrivateText | None]  # why
     at: Mapped[datetime]
 
     @classmethod

@@ -120,10 +120,18 @@ class Orders:
             self._session.scalars(old.order_by(Order.id).limit(limit).with_for_update(of=Order, skip_locked=True))
         )
 
-    def list_page(self, *, user_id: UUID, limit: int, after: UUID | None) -> list[Order]:
+    def list_page(self, *, user_id: UUID, limit: int, after: UUID | None, status: str | None = None) -> list[Order]:
         """List the user's orders, newest first: ids rise with time. ``after`` is the last id of the previous page."""
         orders = _select_with_attempts().where(Order.user_id == user_id).order_by(Order.id.desc()).limit(limit)
+        if status:
+            orders = orders.where(Order.status == status)
         return list(self._session.scalars(orders.where(Order.id < after) if after else orders))
+
+    def list_for_course(self, *, user_id: UUID, course_id: UUID, limit: int) -> list[Order]:
+        """Return the user's orders of a course or of a bundle that contains it, newest first."""
+        in_bundle = Order.bundle_courses.contains([{"course_id": str(course_id)}])
+        theirs = _select_with_attempts().where(Order.user_id == user_id, (Order.course_id == course_id) | in_bundle)
+        return list(self._session.scalars(theirs.order_by(Order.id.desc()).limit(limit)))
 
     def list_for_user_for_update(self, user_id: UUID) -> list[Order]:
         """Return all orders of a user with their attempts, oldest first, locked."""

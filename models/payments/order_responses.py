@@ -39,3 +39,12 @@ def free_checkout_response(order: Order) -> dict[str, Any]:
         "redirect_url": None,
         "expires_at": None,
     }
+
+
+def payment_state(order: Order) -> dict[str, Any]:
+    """Return status and problem of the latest payment of an order, both None if there was none."""
+    latest = order.attempts[-1] if order.attempts else None
+    return {
+        "payment_status": latest.status if latest else None,
+        "payment_problem": latest.problem if latest else None,
+    }

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, bindparam, f
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base, new_id
+from core.db import Base, PrivateText, new_id
 from models.errors import NotFound
 
 from .payment_snapshots import PaymentSnapshot, PaymentTerms
@@ -68,16 +68,16 @@ class PaymentAttempt(Base):
     refunded_minor: Mapped[int]
     disputed_minor: Mapped[int]  # withheld by the bank until a dispute is decided
     charged_back_minor: Mapped[int]  # lost to disputes
-    success_url: Mapped[str]
-    cancel_url: Mapped[str | None]
+    success_url: Mapped[PrivateText]
+    cancel_url: Mapped[PrivateText | None]
     saves_method: Mapped[bool]
-    method_id: Mapped[str | None]
-    customer_id: Mapped[str | None]
+    method_id: Mapped[PrivateText | None]
+    customer_id: Mapped[PrivateText | None]
     is_scheduled: Mapped[bool]  # charged by the renewal job: a failure counts in dunning
-    receipt_email: Mapped[str | None]
+    receipt_email: Mapped[PrivateText | None]
     receipt_status: Mapped[str | None]  # pending, succeeded, canceled; None: no receipt requested
     checkout_session_id: Mapped[str | None]
-    checkout_url: Mapped[str | None]
+    checkout_url: Mapped[PrivateText | None]
     checkout_session_open: Mapped[bool]
     payment_id: Mapped[str | None]
     # The session was replaced or abandoned: its end does not expire the order, and an authorization is voided.

@@ -9,7 +9,7 @@ from sqlalchemy import UniqueConstraint, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base, new_id
+from core.db import Base, PrivateText, new_id
 
 _FIRST_RETRY_AFTER = timedelta(minutes=1)
 _MAX_RETRY_INTERVAL = timedelta(hours=6)
@@ -24,7 +24,7 @@ class ProviderErasure(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     provider: Mapped[str]
     account: Mapped[str]
-    customer_id: Mapped[str]
+    customer_id: Mapped[PrivateText]
     requested_at: Mapped[datetime]
     next_try_at: Mapped[datetime]
     tries: Mapped[int]

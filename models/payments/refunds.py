@@ -8,7 +8,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import ColumnElement, ForeignKey, UniqueConstraint, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base, new_id
+from core.db import Base, PrivateText, new_id
 from models.errors import NotFound, OrderNotPaid, PaymentInReview, RefundTooLarge
 from models.events import PaymentRefunded, RefundReversed
 
@@ -70,7 +70,7 @@ class Refund(Base):
     status: Mapped[RefundStatus]
     amount_minor: Mapped[int]
     currency: Mapped[str]
-    reason: Mapped[str]
+    reason: Mapped[PrivateText]
     requested_by: Mapped[UUID | None]  # None: made automatically, or in the provider's dashboard
     keeps_access: Mapped[bool]  # the buyer keeps access even if this completes a full refund
     # Since when duplicate or late money is owed to the buyer, without a request. None: an ordinary refund.

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base, new_id
+from core.db import Base, PrivateText, new_id
 from models.commands.payments import Action
 
 Subject = Literal["payment", "refund", "dispute"]
@@ -24,7 +24,7 @@ class Resolution(Base):
     subject: Mapped[Subject]
     subject_id: Mapped[UUID]
     action: Mapped[Action]
-    note: Mapped[str]
+    note: Mapped[PrivateText]
     actor: Mapped[UUID]
     resolved_at: Mapped[datetime]
 

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base
+from core.db import Base, PrivateText
 
 from .payment_attempts import PaymentAttempt
 from .payment_snapshots import PaymentSnapshot
@@ -23,8 +23,8 @@ class SavedMethod(Base):
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     provider: Mapped[str] = mapped_column(primary_key=True)
     account: Mapped[str] = mapped_column(primary_key=True)
-    method_id: Mapped[str]
-    customer_id: Mapped[str | None]
+    method_id: Mapped[PrivateText]
+    customer_id: Mapped[PrivateText | None]
     saved_at: Mapped[datetime]
 
     @classmethod

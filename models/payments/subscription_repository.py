@@ -115,14 +115,25 @@ class Subscriptions:
             raise NotFound("subscription", str(subscription_id))
         return subscription
 
-    def list_page(self, *, user_id: UUID, limit: int, after: UUID | None) -> list[Subscription]:
+    def list_page(
+        self, *, user_id: UUID, limit: int, after: UUID | None, status: str | None = None
+    ) -> list[Subscription]:
         """List a user's started subscriptions, newest first. ``after`` is the last id of the previous page."""
         theirs = (
             select(Subscription)
             .where(Subscription.user_id == user_id, Subscription.status != "incomplete")
             .order_by(Subscription.id.desc())
         )
+        if status:
+            theirs = theirs.where(Subscription.status == status)
         return list(self._session.scalars((theirs.where(Subscription.id < after) if after else theirs).limit(limit)))
+
+    def list_for_course(self, *, user_id: UUID, course_id: UUID, limit: int) -> list[Subscription]:
+        """Return the user's subscriptions to plans with a course, newest first, also those that did not start."""
+        theirs = select(Subscription).where(
+            Subscription.user_id == user_id, Subscription.course_ids.contains([str(course_id)])
+        )
+        return list(self._session.scalars(theirs.order_by(Subscription.id.desc()).limit(limit)))
 
     def list_for_user(self, user_id: UUID, *, for_update: bool = False) -> list[Subscription]:
         """Return all subscriptions of a user, oldest first; locked if ``for_update``."""

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from core.db import Aggregate, Base
+from core.db import Aggregate, Base, PrivateText
 from models.errors import SubscriptionEnded
 from models.events import (
     Event,
@@ -76,7 +76,7 @@ class Subscription(Aggregate, Base):
     currency: Mapped[str]
     interval: Mapped[Interval]
     course_ids: Mapped[list[str]]
-    receipt_email: Mapped[str | None]
+    receipt_email: Mapped[PrivateText | None]
     # Periods are counted from the anchor, so that a period that starts on the 31st does so again after February.
     anchor_at: Mapped[datetime]
     periods: Mapped[int]

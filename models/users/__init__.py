@@ -4,6 +4,6 @@ from .certificate_holders import CertificateHolder
 from .erasures import ErasedSub, Erasure
 from .exports import Export
 from .identity_changes import IdentityChange
-from .user import Identity, User
+from .user import Identity, User, UserFilters
 
-__all__ = ["CertificateHolder", "ErasedSub", "Erasure", "Export", "Identity", "IdentityChange", "User"]
+__all__ = ["CertificateHolder", "ErasedSub", "Erasure", "Export", "Identity", "IdentityChange", "User", "UserFilters"]

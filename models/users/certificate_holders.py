@@ -8,7 +8,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base
+from core.db import Base, PrivateText
 
 
 class CertificateHolder(Base):
@@ -19,7 +19,7 @@ class CertificateHolder(Base):
 
     code: Mapped[str] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
-    name: Mapped[str]
+    name: Mapped[PrivateText]
     recorded_at: Mapped[datetime]
 
     @classmethod

@@ -8,7 +8,7 @@ from sqlalchemy import Index, UniqueConstraint, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from core.db import Base, new_id
+from core.db import Base, PrivateText, new_id
 
 LEASE = timedelta(seconds=60)  # longer than all calls of one push together
 _INITIAL_BACKOFF, _MAX_BACKOFF = timedelta(seconds=15), timedelta(hours=1)
@@ -29,11 +29,11 @@ class IdentityChange(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)  # new with each change, so that a superseded push is detected
     user_id: Mapped[UUID]
     kind: Mapped[Kind]
-    sub: Mapped[str]
+    sub: Mapped[PrivateText]
     roles: Mapped[list[str]]
     attempts: Mapped[int]
     due_at: Mapped[datetime]
-    last_error: Mapped[str | None]
+    last_error: Mapped[PrivateText | None]
 
     @classmethod
     def request(cls, session: Session, user_id: UUID, kind: Kind, *, sub: str, roles: list[str], at: datetime) -> UUID:

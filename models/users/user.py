@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.cache import CachedView
-from core.db import Aggregate, Base, new_id
+from core.db import PRIVATE, Aggregate, Base, PrivateText, new_id
 from models.accounts import NO_TOKEN_YET, AccountState
 from models.commands.users import ProfileChanges
 from models.errors import NotFound, PreconditionFailed, ProjectionNotReady
@@ -30,6 +30,16 @@ class Identity:
     at: datetime
 
 
+@dataclass(frozen=True, kw_only=True)
+class UserFilters:
+    """Filters of the list of users; None and an empty ``q`` do not filter. Upper and lower case are the same."""
+
+    q: str = ""  # words that the e-mail address and name contain
+    role: str | None = None
+    email: str | None = None
+    email_prefix: str | None = None
+
+
 class User(Aggregate, Base):
     """A user's profile. ``initialized_at`` is None until the handler of USER_CREATED has initialised it.
 
@@ -40,16 +50,17 @@ class User(Aggregate, Base):
     __table_args__ = ({"schema": "users"},)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    sub: Mapped[str] = mapped_column(unique=True)  # Auth0's id of the user
-    email: Mapped[str | None]
+    sub: Mapped[str] = mapped_column(unique=True, info=PRIVATE)  # Auth0's id of the user
+    email: Mapped[PrivateText | None]
     email_verified: Mapped[bool] = mapped_column(server_default="false")
-    name: Mapped[str | None]
+    name: Mapped[PrivateText | None]
     locale: Mapped[str]
     timezone: Mapped[str]
-    avatar_url: Mapped[str | None]
+    avatar_url: Mapped[PrivateText | None]
     roles: Mapped[list[str]]
-    search: Mapped[str]  # e-mail address and name, normalised by ``normalize_for_search``
-    identity_name: Mapped[str | None]  # the last name from Auth0; only a different one replaces the user's choice
+    search: Mapped[PrivateText]  # e-mail address and name, normalised by ``normalize_for_search``
+    # The last name from Auth0; only a different one replaces the user's choice.
+    identity_name: Mapped[PrivateText | None]
     identity_at: Mapped[datetime | None]  # time of the last applied change from Auth0; older ones are ignored
     created_at: Mapped[datetime]
     initialized_at: Mapped[datetime | None]
@@ -110,22 +121,31 @@ class User(Aggregate, Base):
         return user
 
     @classmethod
-    def list_page(cls, session: Session, *, q: str, role: str | None, limit: int, after: UUID | None) -> list[Self]:
-        """Return up to ``limit`` users whose e-mail address and name contain all words of ``q``, newest first."""
-        users = select(cls).where(*cls._conditions(q, role)).order_by(cls.id.desc()).limit(limit)
+    def list_page(cls, session: Session, filters: UserFilters, *, limit: int, after: UUID | None) -> list[Self]:
+        """Return up to ``limit`` users that match, newest first."""
+        users = select(cls).where(*cls._conditions(filters)).order_by(cls.id.desc()).limit(limit)
         return list(session.scalars(users.where(cls.id < after) if after else users))
 
     @classmethod
-    def count(cls, session: Session, *, q: str, role: str | None) -> int:
+    def count(cls, session: Session, filters: UserFilters) -> int:
         """Return the total number of users that match."""
-        return session.scalars(select(func.count()).select_from(cls).where(*cls._conditions(q, role))).one()
+        return session.scalars(select(func.count()).select_from(cls).where(*cls._conditions(filters))).one()
 
     @classmethod
-    def _conditions(cls, q: str, role: str | None) -> list[ColumnElement[bool]]:
+    def list_by_ids(cls, session: Session, user_ids: Sequence[UUID]) -> list[Self]:
+        """Return the users with these ids that are not erased, in no order."""
+        return list(session.scalars(select(cls).where(cls.id.in_(user_ids), cls.erased_at.is_(None))))
+
+    @classmethod
+    def _conditions(cls, filters: UserFilters) -> list[ColumnElement[bool]]:
         conditions: list[ColumnElement[bool]] = [cls.erased_at.is_(None)]
-        conditions += [cls.search.contains(word, autoescape=True) for word in normalize_for_search(q).split()]
-        if role:
-            conditions.append(cls.roles.contains([role]))
+        conditions += [cls.search.contains(word, autoescape=True) for word in normalize_for_search(filters.q).split()]
+        if filters.role:
+            conditions.append(cls.roles.contains([filters.role]))
+        if filters.email:
+            conditions.append(func.lower(cls.email) == filters.email.lower())
+        if filters.email_prefix:
+            conditions.append(func.lower(cls.email).startswith(filters.email_prefix.lower(), autoescape=True))
         return conditions
 
     def created_event(self, pii: Person) -> UserCreated:

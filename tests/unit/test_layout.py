@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from bridge.routes import ROUTES, producers_of
 from celery_app import celery_app
 from core.commands import Command
+from core.db import Base
 from core.messaging.task_queue import route_task
 from models.events import Event, EventPayload, all_event_types
 from settings import ROOT, SERVICES
@@ -250,3 +251,20 @@ def test_named_files_of_tests_exist():
     assert len(named) > 100
     created = ("docs/extending.md", "tests/integration/feedback")  # by the reader
     assert not [each for each in named if not (ROOT / each[1]).exists() and not each[1].startswith(created[1])]
+
+
+_PERSONAL = re.compile(
+    r"(^|_)(email|address|url|secret|customer_id|method_id|note|sub|holder|detail|search|keys)$|^name$|^identity_name$"
+)
+
+
+def test_columns_with_personal_data_are_private():
+    """The audit log is kept for good, so the values of these columns must not get there."""
+    open_columns = {
+        f"{table.name}.{column.name}"
+        for table in Base.metadata.sorted_tables
+        for column in table.columns
+        if table.schema in SERVICES and _PERSONAL.search(column.name) and not column.info.get("private")
+    }
+
+    assert open_columns == {"plans.name"}

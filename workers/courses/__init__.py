@@ -1,12 +1,24 @@
 """Courses service: authoring, publishing, the catalogue, enrollments and access, quizzes and reviews."""
 
-from . import access, authoring, catalogue, database_metrics, learning, outline, personal_data, reviews, versions
+from . import (
+    access,
+    authoring,
+    catalogue,
+    database_metrics,
+    learners,
+    learning,
+    outline,
+    personal_data,
+    reviews,
+    versions,
+)
 
 __all__ = [  # importing them registers their tasks
     "access",
     "authoring",
     "catalogue",
     "database_metrics",
+    "learners",
     "learning",
     "outline",
     "personal_data",

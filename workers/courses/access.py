@@ -4,6 +4,7 @@ Each source (an order or a subscription) changes its own grants only. An event t
 source changes nothing: AccessSource stores the version that was applied last, also where no grant exists yet.
 """
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -14,6 +15,7 @@ from models.courses.access_sources import AccessSource
 from models.courses.catalogue import CatalogueEntry
 from models.courses.enrollments import Enrollment
 from models.courses.versions import CourseVersion
+from models.errors import AccessPurchased, NotFound
 from models.events import (
     CoursePurchased,
     DisputeClosed,
@@ -29,6 +31,7 @@ from workers import task
 
 Source = tuple[str, UUID]  # ("order" or "subscription", its id)
 _PAID_SOURCES = ("order", "subscription")
+REVOKED_BY_STAFF = "revoked_by_staff"  # the reason in ENROLLMENT_ENDED and in the grant
 
 
 @task
@@ -116,6 +119,25 @@ def restore_subscription_access(
 ) -> None:
     """Restore the grants of a subscription whose payment came back."""
     _restore(session, event.user_id, ("subscription", event.subscription_id), version=event_version)
+
+
+@task
+def revoke_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
+    """Revoke what staff gave and a free enrollment; return the access that is left. Idempotent.
+
+    Raises NotFound without an enrollment, AccessPurchased if there is access by purchases only.
+    """
+    at = utc_now()
+    enrollment = Enrollment.find(session, user_id, course_id, for_update=True)
+    if enrollment is None:
+        raise NotFound("enrollment", str(course_id))
+    revocable = [grant for grant in enrollment.grants if grant.source not in _PAID_SOURCES]
+    if not revocable and enrollment.has_access(at):
+        raise AccessPurchased(str(course_id))
+    for grant in revocable:
+        if ended := enrollment.revoke(grant.source, grant.source_id, reason=REVOKED_BY_STAFF, at=at):
+            record(session, enrollment, ended)
+    return enrollment.to_access_response(at=at)
 
 
 def grant_course_access(

@@ -54,6 +54,9 @@ def enroll_user_as_admin(session: Session, *, user_id: UUID, course_id: UUID, gr
         source="manual",
         source_id=str(granted_by),
     )
+    # Gives access again that the same member of staff gave and that was revoked since.
+    if event := enrollment.restore("manual", str(granted_by), course_title=version.title, at=utc_now()):
+        record(session, enrollment, event)
     return enrollment.to_response(at=utc_now())
 
 

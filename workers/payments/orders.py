@@ -9,9 +9,9 @@ from core.bus.outbox import record
 from core.db import utc_now
 from models.errors import PaymentInProgress
 from models.events import EnrollmentCreated
-from models.payments import Order, Orders
+from models.payments import Order, Orders, Subscriptions
 from models.payments.invoices import invoice_response
-from models.payments.order_responses import order_response
+from models.payments.order_responses import order_response, payment_state
 from workers import job, task
 from workers.runtime.execution import Transactions
 
@@ -19,6 +19,7 @@ from .payment_flow import MAX_PROVIDER_CALLS, PaymentFlow, apply_payment_snapsho
 from .provider import Providers
 
 BATCH_SIZE = 100
+PURCHASES_MAX = 20  # of one course by one user
 
 
 @task
@@ -34,14 +35,26 @@ def show_invoice(session: Session, *, order_id: UUID, user_id: UUID | None) -> d
 
 
 @task
-def list_orders(session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> dict[str, Any]:
+def list_orders(
+    session: Session, *, user_id: UUID, limit: int, after: UUID | None, status: str | None = None
+) -> dict[str, Any]:
     """Return a page of a user's orders, newest first: {"items", "next"}.
 
     ``after`` is the "next" of the previous page.
     """
-    found = Orders(session).list_page(user_id=user_id, limit=limit + 1, after=after)
+    found = Orders(session).list_page(user_id=user_id, limit=limit + 1, after=after, status=status)
     shown = found[:limit]
     return {"items": [order_response(order) for order in shown], "next": shown[-1].id if len(found) > limit else None}
+
+
+@task
+def list_course_purchases(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
+    """Return a user's latest orders and subscriptions that contain a course: {"orders", "subscriptions"}."""
+    theirs: dict[str, Any] = {"user_id": user_id, "course_id": course_id, "limit": PURCHASES_MAX}
+    return {
+        "orders": [order_response(order) | payment_state(order) for order in Orders(session).list_for_course(**theirs)],
+        "subscriptions": [each.to_response() for each in Subscriptions(session).list_for_course(**theirs)],
+    }
 
 
 @task

@@ -125,9 +125,11 @@ def show_subscription(session: Session, *, subscription_id: UUID, user_id: UUID)
 
 
 @task
-def list_subscriptions(session: Session, *, user_id: UUID, limit: int, after: UUID | None) -> dict[str, Any]:
+def list_subscriptions(
+    session: Session, *, user_id: UUID, limit: int, after: UUID | None, status: str | None = None
+) -> dict[str, Any]:
     """Return a page of a user's subscriptions, newest first: {"items", "next"}."""
-    found = Subscriptions(session).list_page(user_id=user_id, limit=limit + 1, after=after)
+    found = Subscriptions(session).list_page(user_id=user_id, limit=limit + 1, after=after, status=status)
     shown = found[:limit]
     return {"items": [each.to_response() for each in shown], "next": shown[-1].id if len(found) > limit else None}
 

@@ -4,9 +4,10 @@ A dependency is a context manager that takes the TaskExecution and exits when th
 raised. A service adds its own with ``@dependency``; the payment providers are an example (workers/payments/).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeVar, get_args, get_type_hints
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -23,6 +24,7 @@ DEPENDENCIES: dict[Any, Dependency] = {}  # by the type that they yield
 
 EnqueueAfterCommit = Callable[[Command], None]
 CacheAfterCommit = Callable[[str, CachedView | Callable[[], CachedView]], None]
+RecordPeople = Callable[[Iterable[UUID]], None]
 Provided = TypeVar("Provided")
 
 
@@ -92,3 +94,13 @@ def cache_after_commit(execution: TaskExecution) -> Iterator[CacheAfterCommit]:
         entries.append((key, stored))
 
     yield cache
+
+
+@dependency
+def record_people(execution: TaskExecution) -> Iterator[RecordPeople]:
+    """``record_people(user_ids)`` names the people that a query returns in its entry of the audit log."""
+
+    def record(user_ids: Iterable[UUID]) -> None:
+        execution.subject.update({f"user_{number}": str(each) for number, each in enumerate(user_ids, 1)})
+
+    yield record

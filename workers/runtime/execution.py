@@ -21,10 +21,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 import settings
+from core.bus.changed_rows import Row, collect_changes
 from core.bus.dead_letters import MAX_ATTEMPTS, count_attempt
 from core.bus.idempotency import IdempotencyClaim, claim_from, claim_key, release_key, store_response
 from core.bus.inbox import claim_event
-from core.bus.staff_actions import StaffAction
+from core.bus.staff_actions import CHANGE, READ, StaffAction
 from core.db import LOCK_TIMEOUT_SECONDS, session_factory
 from core.fault_injection import crash_point
 from core.log import get_logger
@@ -79,7 +80,10 @@ class TaskExecution:
     # Hooks: calls after the last commit. Each may be lost: sweeps find the work, cache entries expire.
     hooks_before_reply: list[Callable[[], object]] = field(default_factory=list)  # cache: read your own writes
     hooks_after_reply: list[Callable[[], object]] = field(default_factory=list)
-    subject: dict[str, str] = field(default_factory=dict)  # ids in the message, for StaffAction
+    # For StaffAction: the ids in the message, and the rows that a command of a staff member has changed.
+    subject: dict[str, str] = field(default_factory=dict)
+    changes: list[Row] = field(default_factory=list)
+    is_recorded: bool = False  # in the audit log
     has_new_events: bool = False  # an event was written to the outbox and committed: wake the relay
     commits: int = 0  # number of committed transactions
 
@@ -143,16 +147,25 @@ class TaskExecution:
     def store_response(self, session: Session) -> None:
         """Store the response under the claimed idempotency key, in this transaction.
 
-        For a successful command of a staff member, also add a StaffAction to the audit log.
+        A successful command or recorded read of a staff member is also added to the audit log.
         """
         if self.envelope.actor and "result" in self.response:
-            session.add(
-                StaffAction.create(
-                    self.task, actor=self.envelope.actor, subject=self.subject, request_id=self.envelope.request_id
-                )
-            )
+            self.record_action(session)
         if self.claim:
             store_response(session, self.claim, self.response)
+
+    def record_action(self, session: Session) -> None:
+        """Add this execution to the audit log, with the rows that it has changed."""
+        assert self.envelope.actor is not None
+        session.flush()  # collects the last changes
+        action = StaffAction.create(
+            self.task, actor=self.envelope.actor, subject=self.subject, request_id=self.envelope.request_id
+        )
+        action.kind = READ if self.envelope.is_recorded_read else CHANGE
+        if self.changes:
+            action.changes = self.changes
+        session.add(action)
+        self.is_recorded = True
 
     @contextmanager
     def transaction_without_claims(self) -> Iterator[Session]:
@@ -165,6 +178,8 @@ class TaskExecution:
             with session_factory(self.service).begin() as session:
                 # Every transaction begins with this statement: by the driver, SQLAlchemy need not compile it.
                 session.connection().exec_driver_sql(_SET_TIMEOUTS, self._timeouts())
+                if self.envelope.actor and not self.envelope.is_recorded_read:
+                    collect_changes(session, self.changes)
                 yield session
                 flush(session)
                 crash_point("in the transaction", self.task)
@@ -211,6 +226,8 @@ class TaskExecution:
         """Discard the after-commit hooks of a transaction that was rolled back."""
         self.hooks_before_reply.clear()
         self.hooks_after_reply.clear()
+        self.changes.clear()
+        self.is_recorded = False
 
 
 def run_after_commit(*executions: TaskExecution) -> None:

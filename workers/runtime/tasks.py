@@ -158,9 +158,14 @@ class TaskDefinition:
             execution.subject = uuid_fields(message)
         try:
             with ExitStack() as stack:
-                if execution.claim and not {Session, Transactions} & set(self.dependencies):
-                    stack.enter_context(execution.transaction())  # claims the key
+                # Without a session of its own, the task still claims the key and is recorded in the audit log.
+                needs_transaction = execution.claim or execution.envelope.actor
+                if needs_transaction and not {Session, Transactions} & set(self.dependencies):
+                    stack.enter_context(execution.transaction())
                 execution.response = success(self._call(execution, stack, typed))
+            if execution.envelope.actor and not execution.is_recorded:
+                with execution.transaction_without_claims() as session:
+                    execution.record_action(session)
         except AlreadyProcessed as processed:
             return {**processed.args[0], "replayed": True}
         return execution.response

@@ -11,9 +11,9 @@ from core.bus.outbox import record
 from core.cache import CachedView, identity_key, profile_key
 from core.db import utc_now
 from models.errors import AccountErased, NotFound, SelfRoleChange
-from models.users import IdentityChange, User
+from models.users import IdentityChange, User, UserFilters
 from workers import task
-from workers.runtime.dependencies import CacheAfterCommit
+from workers.runtime.dependencies import CacheAfterCommit, RecordPeople
 from workers.runtime.execution import Transactions
 
 from .auth0_client import Auth0
@@ -22,16 +22,33 @@ from .auth0_sync import next_second, push_change
 
 @task
 def list_users(
-    session: Session, *, q: str, role: str | None, limit: int, after: UUID | None, total: bool
+    session: Session,
+    record_people: RecordPeople,
+    *,
+    q: str,
+    role: str | None,
+    limit: int,
+    after: UUID | None,
+    total: bool,
+    email: str | None = None,
+    email_prefix: str | None = None,
 ) -> dict[str, Any]:
     """Return a page of users, newest first: {"items", "next", "total"}. ``total`` is None unless requested."""
-    found = User.list_page(session, q=q, role=role, limit=limit + 1, after=after)
+    filters = UserFilters(q=q, role=role, email=email, email_prefix=email_prefix)
+    found = User.list_page(session, filters, limit=limit + 1, after=after)
     shown = found[:limit]
+    record_people(user.id for user in shown)
     return {
         "items": [user.to_response() for user in shown],
         "next": shown[-1].id if len(found) > limit else None,
-        "total": User.count(session, q=q, role=role) if total else None,
+        "total": User.count(session, filters) if total else None,
     }
+
+
+@task
+def list_names(session: Session, *, user_ids: list[UUID]) -> list[dict[str, Any]]:
+    """Return name and e-mail address of users: {"id", "name", "email"}. Erased and unknown users are left out."""
+    return [{"id": user.id, "name": user.name, "email": user.email} for user in User.list_by_ids(session, user_ids)]
 
 
 @task

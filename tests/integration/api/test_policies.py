@@ -81,6 +81,7 @@ def test_public_routes_are_allowlisted():
         "GET /v1/unsubscribe/<token>",
         "POST /v1/unsubscribe/<token>",
         "GET /v1/courses/<uuid:course_id>/reviews",
+        "GET /v1/me/notifications/stream",  # a redirect; the stream authenticates
         "GET /v1/bundles",
         "GET /v1/bundles/<uuid:bundle_id>",
         "GET /v1/plans",

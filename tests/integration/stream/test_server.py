@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,8 @@ from core.cache import CachedView
 from core.redis import cache_redis
 from models.accounts import AccountState
 from stream import server
-from stream.hub import StreamSubscriber
+from stream.hub import StreamSubscriber, SubscriptionHub
+from tests.support.gateway import Person, cache_account, gateway, problem, trust_test_tokens
 
 USER_ID = str(uuid4())
 HEARTBEAT = b": heartbeat\n\n"
@@ -94,3 +96,33 @@ def test_stream_continues_when_cache_is_down(sub: str, monkeypatch):
     monkeypatch.setattr(cache, "get", fail)
 
     assert next(events) == HEARTBEAT
+
+
+@pytest.fixture
+def caller(monkeypatch, sub: str) -> Person:
+    trust_test_tokens(monkeypatch)
+    person = Person(gateway().test_client(), sub=sub)
+    cache_account(person)
+    return person
+
+
+class NewInbox(EmptyInbox):
+    def latest_position(self, _user_id: str) -> int:
+        return 0
+
+
+def test_ticket_opens_one_stream(caller: Person, capsys: pytest.CaptureFixture[str]):
+    stream = server.create_app(SubscriptionHub(), NewInbox()).test_client()
+    created = caller.send("POST", "/v1/me/notifications/stream-ticket")
+    path = urlsplit(created.json["url"])._replace(scheme="", netloc="").geturl()
+
+    first = stream.get(path)
+    second = stream.get(path)
+
+    assert (created.status_code, first.status_code, first.mimetype) == (201, 200, "text/event-stream")
+    assert next(first.response).startswith(b"retry:")
+    first.close()
+    assert problem(second) == (401, "token_invalid")
+    assert problem(stream.get(server.PATH)) == (401, "token_missing")
+    assert created.json["ticket"] not in capsys.readouterr().err
+    assert not any(created.json["ticket"].encode() in key for key in cache_redis().keys("*"))

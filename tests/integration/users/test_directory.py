@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -54,8 +54,12 @@ def create_profile(person: Person) -> UUID:
     return user_id
 
 
+def no_people(_user_ids: Iterable[UUID]) -> None:
+    """Record no person: the call does not come from a gateway."""
+
+
 def find_names(session: Session, q: str = "", **filters: Any) -> list[str]:
-    page = list_users(session, q=q, **{"role": None, "limit": 100, "after": None, "total": False, **filters})
+    page = list_users(session, no_people, q=q, **{"role": None, "limit": 100, "after": None, "total": False, **filters})
     return [user["name"] for user in page["items"]]
 
 
@@ -84,6 +88,25 @@ def test_search_matches_name_and_address_in_any_script(session: Session, q: str)
     assert "Zoë Шура アン Anders" in find_names(session, q)
 
 
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        ({"email": "Zoe.A@Example.com"}, ["Zoë"]),
+        ({"email": "zoe.a@example"}, []),
+        ({"email": "zoe_a@example.com"}, []),
+        ({"email_prefix": "ZOE."}, ["Zoë B", "Zoë"]),
+        ({"email_prefix": "zoe_"}, []),
+        ({"email_prefix": "zoe.", "q": "B"}, ["Zoë B"]),
+    ],
+)
+def test_people_are_found_by_address_or_its_beginning(session: Session, filters: dict[str, str], found: list[str]):
+    make_user(session, email="zoe.a@example.com", name="Zoë")
+    make_user(session, email="zoe.b@example.com", name="Zoë B")
+    make_user(session, email="ann.zoe@example.com", name="Ann")
+
+    assert find_names(session, **filters) == found
+
+
 @pytest.mark.parametrize("q", ["%", "_", "zoe bob", "xyzzy", "zoe%anders", "' OR 1=1 --"])
 def test_search_requires_all_words(session: Session, q: str):
     make_user(session, email="zoe@example.net", name="Zoë Anders")
@@ -105,8 +128,8 @@ def test_users_are_counted_and_paged_by_role(session: Session):
         user.roles = ["admin", "learner"]
     session.flush()
     query = {"q": "", "role": "admin", "limit": 1, "total": True}
-    first = list_users(session, **query, after=None)
-    second = list_users(session, **query, after=first["next"])
+    first = list_users(session, no_people, **query, after=None)
+    second = list_users(session, no_people, **query, after=first["next"])
 
     assert first["total"] == second["total"] == 2
     assert [page["items"][0]["name"] for page in (first, second)] == ["User 1", "User 0"]
@@ -167,7 +190,7 @@ def test_admin_profile_change_is_visible_immediately(admin: Person, ann: Person)
     changed = admin.send("PATCH", f"/v1/users/{user_id}", {"name": "Anna"}, If_Match=shown.headers["ETag"])
 
     assert changed.json["name"] == "Anna"
-    assert ann.get("/v1/me").json == changed.json
+    assert ann.get("/v1/me").json.items() >= changed.json.items()
 
 
 def test_admin_sets_roles(admin: Person, ann: Person):

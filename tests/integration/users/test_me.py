@@ -6,6 +6,7 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+import settings
 from core import cache
 from core.cache import CachedView, identity_key, profile_key
 from core.db import session_factory, utc_now
@@ -232,3 +233,15 @@ def test_token_claim_does_not_verify_other_email(ann: Person):
     ann.email = "other@example.com"
 
     assert ann.get("/v1/me").json["email_verified"] is False
+
+
+def test_roles_and_permissions_are_those_of_the_token(ann: Person):
+    create_profile(ann)
+    claims = {"permissions": ["courses:write"], f"{settings.CLAIMS_NAMESPACE}roles": ["instructor"]}
+
+    for _ in range(2):  # from the worker, then from the cache
+        shown = ann.send("GET", "/v1/me", claims=claims)
+        assert (shown.json["roles"], shown.json["permissions"]) == (["instructor"], ["courses:write"])
+    changed = ann.send("PATCH", "/v1/me", {"name": "Bob"}, claims=claims, If_Match=shown.headers["ETag"])
+    assert changed.json["permissions"] == ["courses:write"]
+    assert ann.get("/v1/me").json["permissions"] == []

@@ -228,6 +228,14 @@ class Operations:
             )
         )
 
+    def create_stream_ticket(self) -> models.StreamTicket:
+        """Create a ticket for the stream.
+
+        For a browser, whose EventSource sends no headers. A ticket opens one stream within 30 seconds. When
+        the stream has ended, create a new ticket and open it with `last_event_id`.
+        """
+        return self._send(Request("POST", path("/v1/me/notifications/stream-ticket"), models.StreamTicket))
+
     def create_subscription(
         self, body: models.PlanSubscriptionRequest, *, idempotency_key: str | None = None
     ) -> models.PlanSubscription:
@@ -378,6 +386,13 @@ class Operations:
         """
         return self._send(Request("GET", path("/v1/orders/{}", order_id), models.Order))
 
+    def get_outline(self, course_id: Id) -> models.Course:
+        """Retrieve the course outline.
+
+        The working copy with all sections and lessons, also before the course is published.
+        """
+        return self._send(Request("GET", path("/v1/courses/{}/outline", course_id), models.Course))
+
     def get_own_access(self, course_id: Id) -> models.Access:
         """Check the caller's access to a course.
 
@@ -405,12 +420,34 @@ class Operations:
             Request("GET", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position)
         )
 
-    def get_profile(self) -> models.Profile:
+    def get_prerequisites(self, course_id: Id) -> models.CoursePrerequisites:
+        """Retrieve the prerequisites of a course.
+
+        Of the working copy. The ETag is that of the course.
+        """
+        return self._send(Request("GET", path("/v1/courses/{}/prerequisites", course_id), models.CoursePrerequisites))
+
+    def get_profile(self) -> models.OwnProfile:
         """Retrieve the caller's profile.
 
-        Until the profile is created, it is built from the claims of the token.
+        Until the profile is created, it is built from the claims of the token. `roles` and `permissions`
+        are those of the token.
         """
-        return self._send(Request("GET", path("/v1/me"), models.Profile))
+        return self._send(Request("GET", path("/v1/me"), models.OwnProfile))
+
+    def get_roles(self, user_id: Id) -> models.UserRoles:
+        """Retrieve a user's roles.
+
+        The ETag is that of the user, for `If-Match` of the change.
+        """
+        return self._send(Request("GET", path("/v1/users/{}/roles", user_id), models.UserRoles))
+
+    def get_section(self, course_id: Id, section_id: Id) -> models.Section:
+        """Retrieve a section.
+
+        Of the working copy. The ETag is that of the course.
+        """
+        return self._send(Request("GET", path("/v1/courses/{}/sections/{}", course_id, section_id), models.Section))
 
     def get_streak(self) -> models.Streak:
         """Retrieve the caller's streak.
@@ -430,9 +467,72 @@ class Operations:
         """Retrieve a user."""
         return self._send(Request("GET", path("/v1/users/{}", user_id), models.Profile))
 
+    def get_user_access(self, user_id: Id, *, course_id: Id | None = None) -> models.UserAccess:
+        """Explain a user's access to a course.
+
+        Says whether the user has access, with every reason for it and against it: which order,
+        subscription, free enrollment or grant by staff, since when and until when, or why it gives none.
+        """
+        return self._send(
+            Request("GET", path("/v1/users/{}/access", user_id), models.UserAccess, query={"course_id": course_id})
+        )
+
     def get_webhook_endpoint(self, endpoint_id: Id) -> models.WebhookEndpoint:
         """Retrieve a webhook endpoint."""
         return self._send(Request("GET", path("/v1/webhook-endpoints/{}", endpoint_id), models.WebhookEndpoint))
+
+    def grant_access(
+        self, user_id: Id, body: models.AccessChange, *, idempotency_key: str | None = None
+    ) -> models.UserAccess:
+        """Grant access to a course.
+
+        At any price, also to a course that is no longer on sale. Idempotent; access that was revoked is
+        given again.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/users/{}/access", user_id),
+                models.UserAccess,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def list_audit_entries(
+        self,
+        *,
+        limit: int | None = None,
+        actor: str | None = None,
+        subject_id: Id | None = None,
+        kind: models.AuditKind | None = None,
+        command: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> Pages[models.AuditEntry]:
+        """List the audit log.
+
+        Every command that staff or a machine client executed successfully, with the changed values, and
+        every read of another person's personal data by staff. Newest first. The entries are kept for good
+        and no service can change them.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/audit"),
+                models.AuditEntryPage,
+                query={
+                    "limit": limit,
+                    "actor": actor,
+                    "subject_id": subject_id,
+                    "kind": kind,
+                    "command": command,
+                    "since": since,
+                    "until": until,
+                },
+            ),
+        )
 
     def list_bundles(self, *, limit: int | None = None) -> Pages[models.Bundle]:
         """List bundles on sale.
@@ -447,6 +547,30 @@ class Operations:
         Newest first.
         """
         return Pages(self._send, Request("GET", path("/v1/coupons"), models.CouponPage, query={"limit": limit}))
+
+    def list_course_learners(
+        self,
+        course_id: Id,
+        *,
+        limit: int | None = None,
+        status: models.EnrollmentStatus | None = None,
+        progress_min: int | None = None,
+        progress_max: int | None = None,
+    ) -> Pages[models.Learner]:
+        """List the learners of a course.
+
+        Latest enrollment first, with progress. For the author of the course and, with `courses:admin`, of
+        any course.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/courses/{}/learners", course_id),
+                models.LearnerPage,
+                query={"limit": limit, "status": status, "progress_min": progress_min, "progress_max": progress_max},
+            ),
+        )
 
     def list_course_versions(self, ref: Id, *, limit: int | None = None) -> Pages[models.CourseVersion]:
         """List published versions of a course.
@@ -565,10 +689,10 @@ class Operations:
         self,
         *,
         limit: int | None = None,
-        user_id: Id | None = None,
         channel: models.NotificationChannel | None = None,
         state: models.NotificationState | None = None,
         category: str | None = None,
+        user_id: Id | None = None,
     ) -> Pages[models.NotificationDelivery]:
         """List notifications of all users.
 
@@ -580,7 +704,7 @@ class Operations:
                 "GET",
                 path("/v1/notifications"),
                 models.NotificationDeliveryPage,
-                query={"limit": limit, "user_id": user_id, "channel": channel, "state": state, "category": category},
+                query={"limit": limit, "channel": channel, "state": state, "category": category, "user_id": user_id},
             ),
         )
 
@@ -743,21 +867,76 @@ class Operations:
             Request("GET", path("/v1/courses/{}/reviews", course_id), models.ReviewPage, query={"limit": limit}),
         )
 
-    def list_staff_actions(
-        self, *, limit: int | None = None, actor: str | None = None, subject_id: Id | None = None
-    ) -> Pages[models.StaffAction]:
-        """List actions of staff.
+    def list_user_devices(self, user_id: Id, *, limit: int | None = None) -> Pages[models.Device]:
+        """List a user's devices.
 
-        Every command that staff or a machine client executed successfully, newest first. The records are
-        kept for good and no service can change them.
+        The devices that receive push messages, oldest first.
+        """
+        return Pages(
+            self._send, Request("GET", path("/v1/users/{}/devices", user_id), models.DevicePage, query={"limit": limit})
+        )
+
+    def list_user_enrollments(self, user_id: Id, *, limit: int | None = None) -> Pages[models.Enrollment]:
+        """List a user's enrollments.
+
+        Newest first, with progress. `GET /v1/users/{user_id}/access` explains each.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/users/{}/enrollments", user_id), models.EnrollmentPage, query={"limit": limit}),
+        )
+
+    def list_user_notifications(
+        self,
+        user_id: Id,
+        *,
+        limit: int | None = None,
+        channel: models.NotificationChannel | None = None,
+        state: models.NotificationState | None = None,
+        category: str | None = None,
+    ) -> Pages[models.NotificationDelivery]:
+        """List a user's notifications.
+
+        Newest first, on all channels, with their delivery state.
         """
         return Pages(
             self._send,
             Request(
                 "GET",
-                path("/v1/staff-actions"),
-                models.StaffActionPage,
-                query={"limit": limit, "actor": actor, "subject_id": subject_id},
+                path("/v1/users/{}/notifications", user_id),
+                models.NotificationDeliveryPage,
+                query={"limit": limit, "channel": channel, "state": state, "category": category},
+            ),
+        )
+
+    def list_user_orders(
+        self, user_id: Id, *, limit: int | None = None, status: models.OrderStatus | None = None
+    ) -> Pages[models.Order]:
+        """List a user's orders.
+
+        Newest first.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET", path("/v1/users/{}/orders", user_id), models.OrderPage, query={"limit": limit, "status": status}
+            ),
+        )
+
+    def list_user_subscriptions(
+        self, user_id: Id, *, limit: int | None = None, status: models.SubscriptionStatus | None = None
+    ) -> Pages[models.PlanSubscription]:
+        """List a user's subscriptions.
+
+        Newest first.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/users/{}/subscriptions", user_id),
+                models.PlanSubscriptionPage,
+                query={"limit": limit, "status": status},
             ),
         )
 
@@ -767,6 +946,8 @@ class Operations:
         limit: int | None = None,
         q: str | None = None,
         role: models.Role | None = None,
+        email: str | None = None,
+        email_prefix: str | None = None,
         total: bool | None = None,
     ) -> Pages[models.Profile]:
         """List users.
@@ -776,7 +957,17 @@ class Operations:
         return Pages(
             self._send,
             Request(
-                "GET", path("/v1/users"), models.UserPage, query={"limit": limit, "q": q, "role": role, "total": total}
+                "GET",
+                path("/v1/users"),
+                models.UserPage,
+                query={
+                    "limit": limit,
+                    "q": q,
+                    "role": role,
+                    "email": email,
+                    "email_prefix": email_prefix,
+                    "total": total,
+                },
             ),
         )
 
@@ -1082,6 +1273,24 @@ class Operations:
             )
         )
 
+    def revoke_access(
+        self, user_id: Id, body: models.AccessChange, *, idempotency_key: str | None = None
+    ) -> models.UserAccess:
+        """Revoke access to a course.
+
+        Ends what staff gave and a free enrollment. Access that was bought is not revoked here, but by a
+        refund or by canceling the subscription; if nothing else gives access, this is a 409. Idempotent.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/users/{}/access/revoke", user_id),
+                models.UserAccess,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def rotate_webhook_secret(self, endpoint_id: Id) -> models.WebhookEndpointWithSecret:
         """Rotate the signing secret.
 
@@ -1241,9 +1450,11 @@ class Operations:
             Request("PUT", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position, body=body)
         )
 
-    def update_profile(self, body: models.ProfileChanges, *, if_match: int | Versioned) -> models.Profile:
+    def update_profile(self, body: models.ProfileChanges, *, if_match: int | Versioned) -> models.OwnProfile:
         """Update the caller's profile."""
-        return self._send(Request("PATCH", path("/v1/me"), models.Profile, body=body, headers=version_header(if_match)))
+        return self._send(
+            Request("PATCH", path("/v1/me"), models.OwnProfile, body=body, headers=version_header(if_match))
+        )
 
     def update_section(
         self, course_id: Id, section_id: Id, body: models.SectionFields, *, if_match: int | Versioned
@@ -1518,6 +1729,14 @@ class AsyncOperations:
             )
         )
 
+    async def create_stream_ticket(self) -> models.StreamTicket:
+        """Create a ticket for the stream.
+
+        For a browser, whose EventSource sends no headers. A ticket opens one stream within 30 seconds. When
+        the stream has ended, create a new ticket and open it with `last_event_id`.
+        """
+        return await self._send(Request("POST", path("/v1/me/notifications/stream-ticket"), models.StreamTicket))
+
     async def create_subscription(
         self, body: models.PlanSubscriptionRequest, *, idempotency_key: str | None = None
     ) -> models.PlanSubscription:
@@ -1670,6 +1889,13 @@ class AsyncOperations:
         """
         return await self._send(Request("GET", path("/v1/orders/{}", order_id), models.Order))
 
+    async def get_outline(self, course_id: Id) -> models.Course:
+        """Retrieve the course outline.
+
+        The working copy with all sections and lessons, also before the course is published.
+        """
+        return await self._send(Request("GET", path("/v1/courses/{}/outline", course_id), models.Course))
+
     async def get_own_access(self, course_id: Id) -> models.Access:
         """Check the caller's access to a course.
 
@@ -1697,12 +1923,38 @@ class AsyncOperations:
             Request("GET", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position)
         )
 
-    async def get_profile(self) -> models.Profile:
+    async def get_prerequisites(self, course_id: Id) -> models.CoursePrerequisites:
+        """Retrieve the prerequisites of a course.
+
+        Of the working copy. The ETag is that of the course.
+        """
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/prerequisites", course_id), models.CoursePrerequisites)
+        )
+
+    async def get_profile(self) -> models.OwnProfile:
         """Retrieve the caller's profile.
 
-        Until the profile is created, it is built from the claims of the token.
+        Until the profile is created, it is built from the claims of the token. `roles` and `permissions`
+        are those of the token.
         """
-        return await self._send(Request("GET", path("/v1/me"), models.Profile))
+        return await self._send(Request("GET", path("/v1/me"), models.OwnProfile))
+
+    async def get_roles(self, user_id: Id) -> models.UserRoles:
+        """Retrieve a user's roles.
+
+        The ETag is that of the user, for `If-Match` of the change.
+        """
+        return await self._send(Request("GET", path("/v1/users/{}/roles", user_id), models.UserRoles))
+
+    async def get_section(self, course_id: Id, section_id: Id) -> models.Section:
+        """Retrieve a section.
+
+        Of the working copy. The ETag is that of the course.
+        """
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/sections/{}", course_id, section_id), models.Section)
+        )
 
     async def get_streak(self) -> models.Streak:
         """Retrieve the caller's streak.
@@ -1722,9 +1974,72 @@ class AsyncOperations:
         """Retrieve a user."""
         return await self._send(Request("GET", path("/v1/users/{}", user_id), models.Profile))
 
+    async def get_user_access(self, user_id: Id, *, course_id: Id | None = None) -> models.UserAccess:
+        """Explain a user's access to a course.
+
+        Says whether the user has access, with every reason for it and against it: which order,
+        subscription, free enrollment or grant by staff, since when and until when, or why it gives none.
+        """
+        return await self._send(
+            Request("GET", path("/v1/users/{}/access", user_id), models.UserAccess, query={"course_id": course_id})
+        )
+
     async def get_webhook_endpoint(self, endpoint_id: Id) -> models.WebhookEndpoint:
         """Retrieve a webhook endpoint."""
         return await self._send(Request("GET", path("/v1/webhook-endpoints/{}", endpoint_id), models.WebhookEndpoint))
+
+    async def grant_access(
+        self, user_id: Id, body: models.AccessChange, *, idempotency_key: str | None = None
+    ) -> models.UserAccess:
+        """Grant access to a course.
+
+        At any price, also to a course that is no longer on sale. Idempotent; access that was revoked is
+        given again.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/users/{}/access", user_id),
+                models.UserAccess,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def list_audit_entries(
+        self,
+        *,
+        limit: int | None = None,
+        actor: str | None = None,
+        subject_id: Id | None = None,
+        kind: models.AuditKind | None = None,
+        command: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> AsyncPages[models.AuditEntry]:
+        """List the audit log.
+
+        Every command that staff or a machine client executed successfully, with the changed values, and
+        every read of another person's personal data by staff. Newest first. The entries are kept for good
+        and no service can change them.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/audit"),
+                models.AuditEntryPage,
+                query={
+                    "limit": limit,
+                    "actor": actor,
+                    "subject_id": subject_id,
+                    "kind": kind,
+                    "command": command,
+                    "since": since,
+                    "until": until,
+                },
+            ),
+        )
 
     def list_bundles(self, *, limit: int | None = None) -> AsyncPages[models.Bundle]:
         """List bundles on sale.
@@ -1739,6 +2054,30 @@ class AsyncOperations:
         Newest first.
         """
         return AsyncPages(self._send, Request("GET", path("/v1/coupons"), models.CouponPage, query={"limit": limit}))
+
+    def list_course_learners(
+        self,
+        course_id: Id,
+        *,
+        limit: int | None = None,
+        status: models.EnrollmentStatus | None = None,
+        progress_min: int | None = None,
+        progress_max: int | None = None,
+    ) -> AsyncPages[models.Learner]:
+        """List the learners of a course.
+
+        Latest enrollment first, with progress. For the author of the course and, with `courses:admin`, of
+        any course.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/courses/{}/learners", course_id),
+                models.LearnerPage,
+                query={"limit": limit, "status": status, "progress_min": progress_min, "progress_max": progress_max},
+            ),
+        )
 
     def list_course_versions(self, ref: Id, *, limit: int | None = None) -> AsyncPages[models.CourseVersion]:
         """List published versions of a course.
@@ -1857,10 +2196,10 @@ class AsyncOperations:
         self,
         *,
         limit: int | None = None,
-        user_id: Id | None = None,
         channel: models.NotificationChannel | None = None,
         state: models.NotificationState | None = None,
         category: str | None = None,
+        user_id: Id | None = None,
     ) -> AsyncPages[models.NotificationDelivery]:
         """List notifications of all users.
 
@@ -1872,7 +2211,7 @@ class AsyncOperations:
                 "GET",
                 path("/v1/notifications"),
                 models.NotificationDeliveryPage,
-                query={"limit": limit, "user_id": user_id, "channel": channel, "state": state, "category": category},
+                query={"limit": limit, "channel": channel, "state": state, "category": category, "user_id": user_id},
             ),
         )
 
@@ -2035,21 +2374,76 @@ class AsyncOperations:
             Request("GET", path("/v1/courses/{}/reviews", course_id), models.ReviewPage, query={"limit": limit}),
         )
 
-    def list_staff_actions(
-        self, *, limit: int | None = None, actor: str | None = None, subject_id: Id | None = None
-    ) -> AsyncPages[models.StaffAction]:
-        """List actions of staff.
+    def list_user_devices(self, user_id: Id, *, limit: int | None = None) -> AsyncPages[models.Device]:
+        """List a user's devices.
 
-        Every command that staff or a machine client executed successfully, newest first. The records are
-        kept for good and no service can change them.
+        The devices that receive push messages, oldest first.
+        """
+        return AsyncPages(
+            self._send, Request("GET", path("/v1/users/{}/devices", user_id), models.DevicePage, query={"limit": limit})
+        )
+
+    def list_user_enrollments(self, user_id: Id, *, limit: int | None = None) -> AsyncPages[models.Enrollment]:
+        """List a user's enrollments.
+
+        Newest first, with progress. `GET /v1/users/{user_id}/access` explains each.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/users/{}/enrollments", user_id), models.EnrollmentPage, query={"limit": limit}),
+        )
+
+    def list_user_notifications(
+        self,
+        user_id: Id,
+        *,
+        limit: int | None = None,
+        channel: models.NotificationChannel | None = None,
+        state: models.NotificationState | None = None,
+        category: str | None = None,
+    ) -> AsyncPages[models.NotificationDelivery]:
+        """List a user's notifications.
+
+        Newest first, on all channels, with their delivery state.
         """
         return AsyncPages(
             self._send,
             Request(
                 "GET",
-                path("/v1/staff-actions"),
-                models.StaffActionPage,
-                query={"limit": limit, "actor": actor, "subject_id": subject_id},
+                path("/v1/users/{}/notifications", user_id),
+                models.NotificationDeliveryPage,
+                query={"limit": limit, "channel": channel, "state": state, "category": category},
+            ),
+        )
+
+    def list_user_orders(
+        self, user_id: Id, *, limit: int | None = None, status: models.OrderStatus | None = None
+    ) -> AsyncPages[models.Order]:
+        """List a user's orders.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET", path("/v1/users/{}/orders", user_id), models.OrderPage, query={"limit": limit, "status": status}
+            ),
+        )
+
+    def list_user_subscriptions(
+        self, user_id: Id, *, limit: int | None = None, status: models.SubscriptionStatus | None = None
+    ) -> AsyncPages[models.PlanSubscription]:
+        """List a user's subscriptions.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/users/{}/subscriptions", user_id),
+                models.PlanSubscriptionPage,
+                query={"limit": limit, "status": status},
             ),
         )
 
@@ -2059,6 +2453,8 @@ class AsyncOperations:
         limit: int | None = None,
         q: str | None = None,
         role: models.Role | None = None,
+        email: str | None = None,
+        email_prefix: str | None = None,
         total: bool | None = None,
     ) -> AsyncPages[models.Profile]:
         """List users.
@@ -2068,7 +2464,17 @@ class AsyncOperations:
         return AsyncPages(
             self._send,
             Request(
-                "GET", path("/v1/users"), models.UserPage, query={"limit": limit, "q": q, "role": role, "total": total}
+                "GET",
+                path("/v1/users"),
+                models.UserPage,
+                query={
+                    "limit": limit,
+                    "q": q,
+                    "role": role,
+                    "email": email,
+                    "email_prefix": email_prefix,
+                    "total": total,
+                },
             ),
         )
 
@@ -2378,6 +2784,24 @@ class AsyncOperations:
             )
         )
 
+    async def revoke_access(
+        self, user_id: Id, body: models.AccessChange, *, idempotency_key: str | None = None
+    ) -> models.UserAccess:
+        """Revoke access to a course.
+
+        Ends what staff gave and a free enrollment. Access that was bought is not revoked here, but by a
+        refund or by canceling the subscription; if nothing else gives access, this is a 409. Idempotent.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/users/{}/access/revoke", user_id),
+                models.UserAccess,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     async def rotate_webhook_secret(self, endpoint_id: Id) -> models.WebhookEndpointWithSecret:
         """Rotate the signing secret.
 
@@ -2543,10 +2967,10 @@ class AsyncOperations:
             Request("PUT", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position, body=body)
         )
 
-    async def update_profile(self, body: models.ProfileChanges, *, if_match: int | Versioned) -> models.Profile:
+    async def update_profile(self, body: models.ProfileChanges, *, if_match: int | Versioned) -> models.OwnProfile:
         """Update the caller's profile."""
         return await self._send(
-            Request("PATCH", path("/v1/me"), models.Profile, body=body, headers=version_header(if_match))
+            Request("PATCH", path("/v1/me"), models.OwnProfile, body=body, headers=version_header(if_match))
         )
 
     async def update_section(

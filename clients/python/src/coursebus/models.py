@@ -224,6 +224,11 @@ class CourseVersionPage(Struct, kw_only=True):
     next_cursor: str | None
 
 
+class CoursePrerequisites(Struct, kw_only=True):
+    course_ids: list[str]
+    sequential: bool
+
+
 class Prerequisites(Struct, kw_only=True):
     course_ids: list[str]
     sequential: bool | UnsetType = UNSET
@@ -298,6 +303,29 @@ class Liveness(Struct, kw_only=True):
 class Readiness(Struct, kw_only=True):
     status: str
     servers: dict[str, str]
+
+
+class ChangedRow(Struct, kw_only=True):
+    table: str
+    id: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
+
+
+class AuditEntry(Struct, kw_only=True):
+    id: str
+    kind: str
+    actor: str
+    command: str
+    subject: dict[str, str]
+    changes: list[ChangedRow]
+    request_id: str | None
+    done_at: str
+
+
+class AuditEntryPage(Struct, kw_only=True):
+    items: list[AuditEntry]
+    next_cursor: str | None
 
 
 class DeadLetter(Struct, kw_only=True):
@@ -435,20 +463,6 @@ class Released(Struct, kw_only=True):
     released: int
 
 
-class StaffAction(Struct, kw_only=True):
-    id: str
-    actor: str
-    command: str
-    subject: dict[str, str]
-    request_id: str | None
-    done_at: str
-
-
-class StaffActionPage(Struct, kw_only=True):
-    items: list[StaffAction]
-    next_cursor: str | None
-
-
 class NotificationDelivery(Struct, kw_only=True):
     id: str
     user_id: str
@@ -541,6 +555,12 @@ class Preferences(Struct, kw_only=True):
     categories: Categories
     quiet_hours: QuietHours | None | UnsetType = UNSET
     digest: Literal["off"] | UnsetType = "off"
+
+
+class StreamTicket(Struct, kw_only=True):
+    ticket: str
+    url: str
+    expires_at: str
 
 
 class Unsubscription(Struct, kw_only=True):
@@ -885,6 +905,53 @@ class PlanSubscriptionPage(Struct, kw_only=True):
     next_cursor: str | None
 
 
+class AccessReason(Struct, kw_only=True):
+    kind: str
+    state: str
+    gives_access: bool
+    detail: str
+    since: str | None
+    until: str | None
+    order_id: str | None
+    subscription_id: str | None
+    granted_by: str | None
+
+
+class UserAccess(Struct, kw_only=True):
+    user_id: str
+    course_id: str
+    access: bool
+    since: str | None
+    until: str | None
+    reasons: list[AccessReason]
+
+
+class AccessChange(Struct, kw_only=True):
+    course_id: str
+
+
+class Learner(Struct, kw_only=True):
+    course_id: str
+    status: str
+    enrolled_at: str
+    expires_at: str | None
+    progress_percent: int
+    user_id: str
+    name: str | None
+    email: str | None
+    lessons_completed: int
+
+
+class LearnerPage(Struct, kw_only=True):
+    items: list[Learner]
+    next_cursor: str | None
+
+
+class DevicePage(Struct, kw_only=True):
+    items: list[Device]
+    next_cursor: str | None
+
+
 class CourseProgressPage(Struct, kw_only=True):
     items: list[CourseProgress]
     next_cursor: str | None
@@ -942,6 +1009,20 @@ class CertificateCorrection(Struct, kw_only=True):
     holder: str
 
 
+class OwnProfile(Struct, kw_only=True):
+    id: str
+    email: str | None
+    email_verified: bool
+    name: str | None
+    locale: str
+    timezone: str
+    avatar_url: str | None
+    roles: list[str]
+    created_at: str
+    version: int
+    permissions: list[str]
+
+
 class ProfileChanges(Struct, kw_only=True):
     name: str | UnsetType = UNSET
     locale: str | UnsetType = UNSET
@@ -962,10 +1043,17 @@ class UserPage(Struct, kw_only=True):
     total: int | None
 
 
+class UserRoles(Struct, kw_only=True):
+    roles: list[str]
+
+
 CourseLevel: TypeAlias = Literal["beginner", "intermediate", "advanced"]
 
 
 CatalogueOrder: TypeAlias = Literal["relevance", "popular", "newest", "rating", "price", "-price"]
+
+
+AuditKind: TypeAlias = Literal["change", "read"]
 
 
 DeadLetterStatus: TypeAlias = Literal["open", "replayed", "discarded"]
@@ -1003,6 +1091,17 @@ PaymentStatus: TypeAlias = Literal[
 RefundStatus: TypeAlias = Literal["created", "unknown", "pending", "review", "succeeded", "failed"]
 
 
+EnrollmentStatus: TypeAlias = Literal["active", "ended"]
+
+
+OrderStatus: TypeAlias = Literal[
+    "pending", "paid", "partially_refunded", "refunded", "disputed", "charged_back", "expired", "canceled"
+]
+
+
+SubscriptionStatus: TypeAlias = Literal["incomplete", "trialing", "active", "past_due", "canceled", "expired"]
+
+
 Role: TypeAlias = Literal["learner", "instructor", "admin"]
 
 
@@ -1012,16 +1111,10 @@ CompletionRule: TypeAlias = Literal["manual", "viewed", "min_score"]
 CourseStatus: TypeAlias = Literal["draft", "published"]
 
 
-EnrollmentStatus: TypeAlias = Literal["active", "ended"]
-
-
 LessonKind: TypeAlias = Literal["video", "text", "quiz"]
 
 
 ProgressStatus: TypeAlias = Literal["in_progress", "completed"]
-
-
-SubscriptionStatus: TypeAlias = Literal["incomplete", "trialing", "active", "past_due", "canceled", "expired"]
 
 
 DashboardPart: TypeAlias = Literal["profile", "enrollments", "progress", "unread_count", "subscriptions"]
@@ -1042,11 +1135,6 @@ DeviceKind: TypeAlias = Literal["fcm", "web_push"]
 OperationStatus: TypeAlias = Literal["pending", "running", "succeeded", "failed"]
 
 
-OrderStatus: TypeAlias = Literal[
-    "pending", "paid", "partially_refunded", "refunded", "disputed", "charged_back", "expired", "canceled"
-]
-
-
 PaymentProvider: TypeAlias = Literal["stripe", "yookassa"]
 
 
@@ -1063,6 +1151,28 @@ PaymentDecision: TypeAlias = Literal["accept", "release", "refund"]
 
 
 ReviewDecision: TypeAlias = Literal["accept", "release"]
+
+
+AccessKind: TypeAlias = Literal["order", "subscription", "free", "manual"]
+
+
+AccessState: TypeAlias = Literal[
+    "active",
+    "not_started",
+    "expired",
+    "suspended",
+    "disputed",
+    "charged_back",
+    "refunded",
+    "subscription_ended",
+    "revoked",
+    "revoked_by_staff",
+    "payment_pending",
+    "payment_failed",
+    "order_expired",
+    "order_canceled",
+    "access_pending",
+]
 
 
 OfflineEventKind: TypeAlias = Literal["completed", "position"]
