@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import flask_swagger_ui
-from flask import Flask, Response, json, render_template, request, send_from_directory
+from flask import Flask, Response, json, redirect, render_template, request, send_from_directory
 from werkzeug import Response as BaseResponse
 
 import settings
@@ -30,6 +30,14 @@ _START = """SwaggerUIBundle({
 def init_app(app: Flask, rest: RestApi) -> None:
     """Serve the OpenAPI document of ``rest`` and Swagger UI. Call this after all routes are registered."""
     specification = json.dumps(document(rest), indent=2)
+
+    if settings.WEB_URL:
+
+        @app.get("/")
+        @public
+        def pages() -> BaseResponse:
+            """Lead to the storefront: a buyer whose checkout has no success_url may end here."""
+            return redirect(f"{settings.WEB_URL}/")
 
     @app.get("/openapi.json")
     @public

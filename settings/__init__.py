@@ -123,6 +123,15 @@ CORS_ORIGINS = read.list("CORS_ORIGINS", "" if PRODUCTION else "*")
 # slot (api/bulkheads.py) they are fewer than its threads (ops/gunicorn.py): a slow service leaves some to the others.
 MAX_REQUESTS_PER_SERVICE = read.number("MAX_REQUESTS_PER_SERVICE", 16)
 
+read.group("Web pages")
+# Public address of the storefront. The gateway redirects / there, and checkouts without a success_url return there.
+# "": there are no pages.
+WEB_URL = read.text("WEB_URL", "" if PRODUCTION else f"http://{_local(2)}").rstrip("/")
+API_URL = read.text("API_URL", PUBLIC_URL)  # the gateway as the pages' process reaches it
+WEB_SESSION_HOURS = read.number("WEB_SESSION_HOURS", 12)  # after it people sign in again; at most the token's lifetime
+# The payment providers to choose from: those whose keys the payments worker has.
+WEB_PAYMENT_PROVIDERS = read.list("WEB_PAYMENT_PROVIDERS", "stripe, yookassa")
+
 read.group("Retention and recovery")  # rows are pruned after these times
 OUTBOX_RETENTION_DAYS = read.number(
     "OUTBOX_RETENTION_DAYS", 14
@@ -197,6 +206,11 @@ AUTH0_AUDIENCE = read.text("AUTH0_AUDIENCE", "https://api.coursebus.dev")
 # The machine-to-machine client of Auth0's Management API.
 AUTH0_CLIENT_ID = read.text("AUTH0_CLIENT_ID", "coursebus-m2m")
 AUTH0_CLIENT_SECRET = read.secret("AUTH0_CLIENT_SECRET", "" if read.is_set("AUTH0_DOMAIN") else "coursebus-m2m-local")
+# The regular web application of the pages, which signs people in: authorization code with PKCE.
+AUTH0_WEB_CLIENT_ID = read.text("AUTH0_WEB_CLIENT_ID", "" if read.is_set("AUTH0_DOMAIN") else "coursebus-web")
+AUTH0_WEB_CLIENT_SECRET = read.secret(
+    "AUTH0_WEB_CLIENT_SECRET", "" if read.is_set("AUTH0_DOMAIN") else "coursebus-web-local"
+)
 # Prefix of the claims email, email_verified, name and roles, which an Action of the tenant adds to access tokens.
 CLAIMS_NAMESPACE = read.text("CLAIMS_NAMESPACE", "https://coursebus.dev/")
 
@@ -249,9 +263,9 @@ PAYMENT_TEST_KEYS = read.switch("PAYMENT_TEST_KEYS", default=False)  # lets prod
 PROVIDER_TIMEOUT_SECONDS = read.number("PROVIDER_TIMEOUT_SECONDS", 10)
 # Origins to which a checkout session may return the buyer, comma separated. Locally every origin, because a front end
 # may run anywhere.
-RETURN_URL_ORIGINS = read.list("RETURN_URL_ORIGINS", PUBLIC_URL if PRODUCTION else "*")
+RETURN_URL_ORIGINS = read.list("RETURN_URL_ORIGINS", (WEB_URL or PUBLIC_URL) if PRODUCTION else "*")
 INVOICE_SELLER_NAME = read.text("INVOICE_SELLER_NAME", "Coursebus")  # the seller's name on invoices
-CHECKOUT_RETURN_URL = read.text("CHECKOUT_RETURN_URL", PUBLIC_URL)  # for checkouts without a success_url
+CHECKOUT_RETURN_URL = read.text("CHECKOUT_RETURN_URL", WEB_URL or PUBLIC_URL)  # for checkouts without a success_url
 
 
 read.group("Webhooks to integrators")

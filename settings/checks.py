@@ -11,12 +11,14 @@ from settings import read
 
 # The settings that each process uses besides those of _EVERY_PROCESS. Only these are checked when it starts, so that
 # no process has to be given a secret of another. ops/compose.yml gives each container the secrets of its row.
-_EVERY_PROCESS = {"ENVIRONMENT", "FAULT_INJECTION", "TEST_CLOCK_URL", "REDIS_URL"}
-_HTTP = {"CACHE_URL", "AUTH0_DOMAIN", "PUBLIC_URL", "STREAM_URL", "CORS_ORIGINS", "RATE_LIMITS"}
-_WORKER = {"DATABASE_URL", "CACHE_URL"}
+_EVERY_PROCESS = {"ENVIRONMENT", "FAULT_INJECTION", "TEST_CLOCK_URL"}
+_HTTP = {"REDIS_URL", "CACHE_URL", "AUTH0_DOMAIN", "PUBLIC_URL", "STREAM_URL", "CORS_ORIGINS", "RATE_LIMITS"}
+_WORKER = {"REDIS_URL", "DATABASE_URL", "CACHE_URL"}
 USED_SETTINGS: dict[str, set[str]] = {
     "gateway": {*_HTTP, "SECRET_KEY", "AUTH0_WEBHOOK_TOKEN", "STRIPE_WEBHOOK_SECRET", "EMAIL_WEBHOOK_SECRET"},
     "stream": {*_HTTP, "MONGO_URL"},
+    # Without REDIS_URL: a client of the queues may execute every command.
+    "web": {"CACHE_URL", "WEB_URL", "API_URL", "AUTH0_DOMAIN", "AUTH0_WEB_CLIENT_ID", "AUTH0_WEB_CLIENT_SECRET"},
     "worker-courses": _WORKER,
     "worker-integrations": {*_WORKER, "WEBHOOK_ALLOW_LOOPBACK"},
     "worker-notifications": {
@@ -29,9 +31,9 @@ USED_SETTINGS: dict[str, set[str]] = {
     },
     "worker-progress": _WORKER,
     "worker-users": {*_WORKER, "AUTH0_DOMAIN", "AUTH0_CLIENT_SECRET", "AUTH0_WEBHOOK_TOKEN"},
-    "bridge": {"DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_PASSWORD", "KAFKA_SECURITY_PROTOCOL"},
-    "beat": set(),
-    "flower": {"FLOWER_BASIC_AUTH"},
+    "bridge": {"REDIS_URL", "DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_PASSWORD", "KAFKA_SECURITY_PROTOCOL"},
+    "beat": {"REDIS_URL"},
+    "flower": {"REDIS_URL", "FLOWER_BASIC_AUTH"},
 }
 
 _SECRET_BYTES_MIN = 32
@@ -63,6 +65,12 @@ def _default_secret_checks() -> _Checks:
     for name, value, published, is_real in (
         ("SECRET_KEY", settings.SECRET_KEY, "local", read.is_set("AUTH0_DOMAIN")),
         ("AUTH0_CLIENT_SECRET", settings.AUTH0_CLIENT_SECRET, "coursebus-m2m-local", read.is_set("AUTH0_DOMAIN")),
+        (
+            "AUTH0_WEB_CLIENT_SECRET",
+            settings.AUTH0_WEB_CLIENT_SECRET,
+            "coursebus-web-local",
+            read.is_set("AUTH0_DOMAIN"),
+        ),
         ("AUTH0_WEBHOOK_TOKEN", settings.AUTH0_WEBHOOK_TOKENS, "auth0-hook-local", read.is_set("AUTH0_DOMAIN")),
         ("EMAIL_WEBHOOK_SECRET", settings.EMAIL_WEBHOOK_SECRETS, settings.LOCAL_MAIL_SECRET, read.is_set("SMTP_URL")),
         ("STRIPE_WEBHOOK_SECRET", settings.STRIPE_WEBHOOK_SECRETS, "whsec_local", read.is_set("STRIPE_SECRET_KEY")),
@@ -86,6 +94,10 @@ def _production_checks() -> _Checks:
         yield is_short, f"{name} must have at least {_SECRET_BYTES_MIN} bytes in production: openssl rand -hex 32"
     for name, url in (("PUBLIC_URL", settings.PUBLIC_URL), ("STREAM_URL", settings.STREAM_URL)):
         yield urlsplit(url).scheme != "https", f"{name} must begin with https:// in production"
+    if settings.WEB_URL:
+        yield urlsplit(settings.WEB_URL).scheme != "https", "WEB_URL must begin with https:// in production"
+        is_complete = settings.AUTH0_WEB_CLIENT_ID and settings.AUTH0_WEB_CLIENT_SECRET
+        yield not is_complete, "AUTH0_WEB_CLIENT_ID and AUTH0_WEB_CLIENT_SECRET must be set in production with WEB_URL"
     yield settings.WEBHOOK_ALLOW_LOOPBACK, "WEBHOOK_ALLOW_LOOPBACK must not be on in production"
     yield not settings.RATE_LIMITS, "RATE_LIMITS must not be off in production"
     yield "*" in settings.RETURN_URL_ORIGINS, "RETURN_URL_ORIGINS must name the origins in production"

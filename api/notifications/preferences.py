@@ -55,20 +55,30 @@ class PreferencesSchema(Schema):
     digest = ma.fields.Str(load_default="off", validate=ma.validate.OneOf(["off"]))
 
 
+class VersionedPreferencesSchema(PreferencesSchema):
+    """Notification preferences with their version, which If-Match takes."""
+
+    version = ma.fields.Int(dump_only=True)
+
+
+def _with_version(reply: dict[str, Any]) -> Response:
+    return versioned_response({**reply, "view": {**reply["view"], "version": reply["version"]}})
+
+
 @blp.route("/me/notification-preferences")
 class Preferences(MethodView):
     @require_auth()
     @blp.doc(operationId="getNotificationPreferences")
-    @blp.response(200, PreferencesSchema)
+    @blp.response(200, VersionedPreferencesSchema)
     def get(self) -> Response:
         """Retrieve notification preferences"""
-        return versioned_response(call(ShowPreferences(user_id=current_caller().id)))
+        return _with_version(call(ShowPreferences(user_id=current_caller().id)))
 
     @require_auth()
     @if_match
     @blp.arguments(PreferencesSchema)
     @blp.doc(operationId="replaceNotificationPreferences")
-    @blp.response(200, PreferencesSchema)
+    @blp.response(200, VersionedPreferencesSchema)
     def put(self, preferences: dict[str, Any], *, expected_version: int) -> Response:
         """Replace notification preferences"""
         changed = call(
@@ -78,4 +88,4 @@ class Preferences(MethodView):
                 preferences=msgspec.convert(preferences, NotificationPreferences),
             )
         )
-        return versioned_response(changed)
+        return _with_version(changed)

@@ -8,6 +8,7 @@ import time
 from core import command_line
 from ops.dev.ports import OFFSETS
 from ops.dev.stack import NotReady, Stack
+from ops.fakes.auth0.demo_users import DEMO_ROLES, PASSWORD
 from settings import PORT_BASE, STATE_DIR
 
 
@@ -77,9 +78,13 @@ def _addresses(stack: Stack) -> str:
         for process in stack.processes
         for port in [process.port(stack.port_base)]
     ]
+    names = [process.name for process in stack.processes]
     mails = f"{'mail sink, web page':22}http://127.0.0.1:{stack.port_base + OFFSETS['mail-http']}/"
     gateway = f"{'API documentation':22}http://127.0.0.1:{stack.port_base}/docs"
-    return "\n".join([*lines, "", gateway, *([mails] if any(p.name == "mail" for p in stack.processes) else [])])
+    web = f"{'storefront, console':22}http://127.0.0.1:{stack.port_base + OFFSETS['web']}/"
+    people = f"{'':22}sign in as {', '.join(DEMO_ROLES)}, or any address; the password is {PASSWORD}"
+    shown = [gateway, *([mails] if "mail" in names else []), *([web] if "web" in names else [])]
+    return "\n".join([*lines, "", *shown, *([people] if {"web", "auth0"} <= {*names} else [])])
 
 
 COMMANDS = {"up": up, "run": run, "down": down, "reset": reset, "status": status}

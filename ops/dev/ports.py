@@ -6,6 +6,7 @@ import socket
 OFFSETS = {
     "gateway": 0,
     "stream": 1,
+    "web": 2,
     "flower": 5,
     "auth0": 10,
     "mongo": 17,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from core.environment import Environment
 from ops.dev.ports import METRICS_OF_BRIDGE, METRICS_OF_GATEWAY, METRICS_OF_STREAM, METRICS_OF_WORKERS, OFFSETS
-from settings import SERVICES
+from settings import ROOT, SERVICES
 
 from . import kafka, valkey
 
 STACK_ENV_VAR = "COURSEBUS_STACK"  # set in the environment of every process of a stack, to find the stack it belongs to
+CLIENT = ROOT / "clients" / "python" / "src"  # the package coursebus, a dependency of the pages that is not installed
 SERVERS = ("postgres", "queue", "cache", "kafka", "mongo", "mail")  # processes that store or transport data
 
 
@@ -116,6 +117,12 @@ def platform(base: int) -> list[Process]:
             platform=True,
             environ=f'METRICS_PORT="{base + METRICS_OF_STREAM}"',
             metrics=METRICS_OF_STREAM,
+        ),
+        Process(
+            *("web", _module("gunicorn", "web:create_app()", "-c", "ops/gunicorn_web.py"), "storefront and console"),
+            platform=True,
+            environ=f'PYTHONPATH="{CLIENT}"',
+            stop_seconds=15,
         ),
         # The range may be longer than SERVICES, but a service without a port must not be skipped silently.
         *(_worker(*each, base) for each in zip(SERVICES, METRICS_OF_WORKERS[: len(SERVICES)], strict=True)),

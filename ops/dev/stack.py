@@ -239,6 +239,8 @@ class Stack:
         port = process.port(self.port_base)
         if process.name == "gateway":
             return is_ok(f"http://127.0.0.1:{port}/readyz")
+        if process.name == "web":
+            return is_ok(f"http://127.0.0.1:{port}/livez")
         if process.name == "postgres":
             return accepts_sessions(self.port("postgres"))
         return is_open(port) if port else process.name in self.pids()

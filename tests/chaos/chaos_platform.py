@@ -186,7 +186,9 @@ def running_chaos_platform(*, apache: bool = False, **environ: str) -> Iterator[
         name: value for name, value in environment.PLATFORM_ENVIRON.items() if not name.endswith(("_URL", "_SERVERS"))
     }
     stack = Stack(state_dir, base, environ={**given, "RATE_LIMITS": "off", **servers, **environ})
-    stack.processes = [process for process in stack.processes if process.name != "flower"]  # not needed by these tests
+    stack.processes = [
+        process for process in stack.processes if process.name not in {"flower", "web"}
+    ]  # not needed here
     try:
         with exclusive_start():
             stack.start(SERVERS)

@@ -7,9 +7,11 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import pytest
 import requests
+from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 from joserfc import jwt
 from joserfc.errors import BadSignatureError, InvalidKeyIdError, JoseError
@@ -18,6 +20,7 @@ from joserfc.jwk import KeySet
 import settings
 from api import tokens
 from models.errors import TokenInvalid, Unavailable
+from ops.dev.ports import OFFSETS
 from ops.fakes.auth0.users import PERMISSIONS
 from tests.support.polling import eventually
 
@@ -183,3 +186,55 @@ def test_fake_refuses_production(name, tmp_path):
     refused = subprocess.run(command, cwd=settings.ROOT, env=environ, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert "refuses to start" in refused.stderr
+
+
+def pages_url(tenant) -> str:
+    """Return WEB_URL as the process of the fake has it, whose PORT_BASE is its own."""
+    return f"http://127.0.0.1:{urlsplit(tenant.url).port - OFFSETS['auth0'] + OFFSETS['web']}"
+
+
+def web_session(tenant) -> OAuth2Session:
+    return OAuth2Session(
+        *(settings.AUTH0_WEB_CLIENT_ID, settings.AUTH0_WEB_CLIENT_SECRET),
+        scope="openid",
+        redirect_uri=f"{pages_url(tenant)}/sign-in/callback",
+        code_challenge_method="S256",
+    )
+
+
+def authorization_code(tenant, client: OAuth2Session, verifier: str, browser: requests.Session) -> str:
+    """Sign in at the page of /authorize and return the code of the redirect."""
+    url, _ = client.create_authorization_url(f"{tenant.url}/authorize", code_verifier=verifier, nonce="n-1")
+    assert "learner@demo.test" in browser.get(url, timeout=10).text
+    form = {"email": "web@example.com", "password": "demo"}
+    answer = browser.post(url, data=form, timeout=10, allow_redirects=False)
+    assert answer.headers["Location"].startswith(f"{pages_url(tenant)}/sign-in/callback?code=")
+    again = browser.get(url, timeout=10, allow_redirects=False)
+    assert "code=" in again.headers["Location"]  # the tenant remembers the browser
+    return answer.headers["Location"]
+
+
+def test_code_is_exchanged_once_for_the_verifier_of_its_request(tenant):
+    verifier = secrets.token_urlsafe(48)
+    with web_session(tenant) as client, requests.Session() as browser:
+        callback = authorization_code(tenant, client, verifier, browser)
+        exchange = {"authorization_response": callback, "url": f"{tenant.url}/oauth/token"}
+        with pytest.raises(OAuthError, match="Failed to verify code verifier"):
+            client.fetch_token(**exchange, code_verifier="x" * 43)
+        tokens = client.fetch_token(**exchange, code_verifier=verifier)
+        with pytest.raises(OAuthError, match="Invalid authorization code"):
+            client.fetch_token(**exchange, code_verifier=verifier)
+
+    assert read(tenant, tokens["id_token"])["nonce"] == "n-1"
+    assert AUDIENCE in read(tenant, tokens["access_token"])["aud"]
+
+
+def test_browser_is_sent_to_registered_addresses_only(tenant):
+    query = {"client_id": settings.AUTH0_WEB_CLIENT_ID, "response_type": "code"}
+    elsewhere = query | {"redirect_uri": "https://evil.example/callback"}
+    assert requests.get(f"{tenant.url}/authorize", params=elsewhere, timeout=10).status_code == 400
+    without_pkce = query | {"redirect_uri": f"{pages_url(tenant)}/sign-in/callback"}
+    refused = requests.get(f"{tenant.url}/authorize", params=without_pkce, timeout=10, allow_redirects=False)
+    assert "error=invalid_request" in refused.headers["Location"]
+    logout = {"client_id": settings.AUTH0_WEB_CLIENT_ID, "post_logout_redirect_uri": "https://evil.example/"}
+    assert requests.get(f"{tenant.url}/oidc/logout", params=logout, timeout=10).status_code == 400

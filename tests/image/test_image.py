@@ -67,7 +67,7 @@ def test_every_process_can_import_its_code(image: Image):
     image.run(
         "python",
         "-c",
-        "import migrations.__main__, flower.command, ops.flower, stream.server",
+        "import migrations.__main__, flower.command, ops.flower, stream.server, web",
         ENVIRONMENT="local",
         FLOWER_BASIC_AUTH="ops:ops",
     )

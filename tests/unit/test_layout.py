@@ -23,7 +23,7 @@ from workers.runtime.tasks import TASKS, TaskDefinition, check_signature
 
 # Packages that the gateway process must not load.
 NOT_IN_THE_GATEWAY = {"sqlalchemy", "psycopg2", "pymongo", "confluent_kafka", "workers", "bridge", "stripe", "yookassa"}
-PACKAGES = ("core", "models", "workers", "bridge", "stream", "api")
+PACKAGES = ("core", "models", "workers", "bridge", "stream", "api", "web")
 PRODUCT = [path for folder in PACKAGES for path in sorted((ROOT / folder).rglob("*.py"))] + [ROOT / "celery_app.py"]
 
 celery_app.loader.import_default_modules()  # registers the tasks of all services

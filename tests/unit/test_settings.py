@@ -245,7 +245,7 @@ def test_explanation_shows_value_and_source_and_masks_secrets():
 
 
 def test_process_is_not_asked_for_settings_of_others():
-    needed = USED_SETTINGS["gateway"] | {"REDIS_URL", "ENVIRONMENT"}
+    needed = USED_SETTINGS["gateway"] | {"ENVIRONMENT"}
     environ = {name: value for name, value in (PRODUCTION | STRIPE).items() if name in needed}
 
     assert check_settings(environ, "gateway") == []

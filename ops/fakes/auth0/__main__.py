@@ -5,7 +5,7 @@ from flask import Flask
 from ops.fakes import serving, webhook_sender
 from ops.fakes.store import Store
 
-from . import keys, management, tokens, users, webhooks
+from . import authorization, keys, management, tokens, users, webhooks
 
 
 def create_app(store: Store) -> Flask:
@@ -14,6 +14,7 @@ def create_app(store: Store) -> Flask:
         users.ensure(db)
     app = serving.make_app("auth0")
     tokens.add_to(app, store)
+    authorization.add_to(app, store)
     management.add_to(app, store)
     serving.add_controls(app, store)
     return app

@@ -9,25 +9,17 @@ import settings
 from ops.fakes import faults
 from ops.fakes.store import Document, Documents, Store
 
-from . import keys, users
+from . import codes, keys, users
+from .codes import OAuthError
+from .demo_users import PASSWORD
 
 TOKEN_SECONDS = 24 * 3600
-PASSWORD = "demo"  # noqa: S105 the password of every demo user, documented in the README
 PASSWORD_GRANTS = ("password", "http://auth0.com/oauth/grant-type/password-realm")
 MANAGEMENT_AUDIENCE = f"{settings.AUTH0_ISSUER}api/v2/"
 MANAGEMENT_SCOPES = (
     "read:users update:users delete:users read:roles create:roles create:role_members delete:role_members"
 )
 DEFAULT_CLIENT = "coursebus-web"
-
-
-class OAuthError(Exception):
-    """An error response of Auth0: ``{"error", "error_description"}``."""
-
-    def __init__(self, status: int, error: str, description: str) -> None:
-        super().__init__(error)
-        self.status = status
-        self.body = {"error": error, "error_description": description}
 
 
 def add_to(app: Flask, store: Store) -> None:
@@ -87,7 +79,9 @@ def _discovery() -> Document:
         "token_endpoint": f"{issuer}oauth/token",
         "userinfo_endpoint": f"{issuer}userinfo",
         "jwks_uri": f"{issuer}.well-known/jwks.json",
-        "grant_types_supported": ["client_credentials", *PASSWORD_GRANTS],
+        "end_session_endpoint": f"{issuer}oidc/logout",
+        "code_challenge_methods_supported": ["S256"],
+        "grant_types_supported": ["authorization_code", "client_credentials", *PASSWORD_GRANTS],
         "response_types_supported": ["code", "token", "id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
@@ -103,19 +97,38 @@ def _grant_token(db: Documents, message: Document) -> Document:
         return _grant_to_user(db, message)
     if grant_type == "client_credentials":
         return _grant_to_client(db, message)
+    if grant_type == "authorization_code":
+        return _grant_for_code(db, message)
     raise OAuthError(403, "unsupported_grant_type", f"Unsupported grant type: {grant_type}")
 
 
 def _grant_to_user(db: Documents, message: Document) -> Document:
-    email, scope = str(message.get("username", "")), str(message.get("scope", ""))
+    email = str(message.get("username", ""))
     if "@" not in email or message.get("password") != PASSWORD:
         raise OAuthError(403, "invalid_grant", "Wrong email or password.")
     user = users.get_or_sign_up(db, email)
     if user["blocked"]:
         raise OAuthError(403, "unauthorized", "user is blocked")
     users.save(db, user | {"logins_count": user["logins_count"] + 1})
-    audience, openid = message.get("audience") or settings.AUTH0_AUDIENCE, "openid" in scope.split()
-    client_id = message.get("client_id") or DEFAULT_CLIENT
+    asked = {"client_id": DEFAULT_CLIENT, **message}
+    return _user_tokens(db, user, asked, {"gty": "password"})
+
+
+def _grant_for_code(db: Documents, message: Document) -> Document:
+    """Exchange a code. The client is a regular web application, which has a secret besides PKCE."""
+    client_id, secret = _client_credentials(message)
+    _require_client(client_id, secret, settings.AUTH0_WEB_CLIENT_ID, settings.AUTH0_WEB_CLIENT_SECRET)
+    asked = codes.redeem(db, {**message, "client_id": client_id})
+    user = db.get(asked["user_id"], "user")
+    if user is None or user["blocked"]:
+        raise OAuthError(403, "invalid_grant", "user is blocked")
+    return _user_tokens(db, user, asked, {})
+
+
+def _user_tokens(db: Documents, user: Document, asked: Document, more: Document) -> Document:
+    """Return the tokens of ``user`` for the audience, scope, nonce and client of the request ``asked``."""
+    audience, scope = asked.get("audience") or settings.AUTH0_AUDIENCE, str(asked.get("scope", ""))
+    openid = "openid" in scope.split()
     claims = {
         f"{settings.CLAIMS_NAMESPACE}email": user["email"],
         f"{settings.CLAIMS_NAMESPACE}email_verified": user["email_verified"],
@@ -123,24 +136,21 @@ def _grant_to_user(db: Documents, message: Document) -> Document:
         f"{settings.CLAIMS_NAMESPACE}roles": users.role_names(db, user),
         # With the scope openid the token is valid for /userinfo too, so aud is a list.
         "aud": [audience, f"{settings.AUTH0_ISSUER}userinfo"] if openid else audience,
-        "azp": client_id,
-        "gty": "password",
+        "azp": asked["client_id"],
         "permissions": users.permissions(db, user),
+        **more,
     }
     answer = _token_response(db, user["user_id"], scope, claims)
     if openid:
-        identity = {"aud": client_id, "email": user["email"], "email_verified": True, "name": user["name"]}
-        answer["id_token"] = keys.sign(db, _claims(user["user_id"], identity))
+        identity = {"aud": asked["client_id"], "email": user["email"], "email_verified": True, "name": user["name"]}
+        nonce = {"nonce": asked["nonce"]} if asked.get("nonce") else {}
+        answer["id_token"] = keys.sign(db, _claims(user["user_id"], identity | nonce))
     return answer
 
 
 def _grant_to_client(db: Documents, message: Document) -> Document:
-    basic = request.authorization
-    client_id = (basic and basic.username) or str(message.get("client_id", ""))
-    secret = (basic and basic.password) or str(message.get("client_secret", ""))
-    right = client_id == settings.AUTH0_CLIENT_ID and hmac.compare_digest(secret, settings.AUTH0_CLIENT_SECRET)
-    if not right:
-        raise OAuthError(401, "access_denied", "Unauthorized")
+    client_id, secret = _client_credentials(message)
+    _require_client(client_id, secret, settings.AUTH0_CLIENT_ID, settings.AUTH0_CLIENT_SECRET)
     audience = message.get("audience") or settings.AUTH0_AUDIENCE
     granted = MANAGEMENT_SCOPES.split() if audience == MANAGEMENT_AUDIENCE else list(users.PERMISSIONS)
     if wanted := str(message.get("scope", "")).split():
@@ -148,6 +158,18 @@ def _grant_to_client(db: Documents, message: Document) -> Document:
     scope = " ".join(granted)
     claims = {"aud": audience, "azp": client_id, "gty": "client-credentials", "permissions": granted}
     return _token_response(db, f"{client_id}@clients", scope, claims)
+
+
+def _client_credentials(message: Document) -> tuple[str, str]:
+    """Return the id and secret of the calling client, from the Authorization header or from the message."""
+    basic = request.authorization
+    client_id = (basic and basic.username) or str(message.get("client_id", ""))
+    return client_id, (basic and basic.password) or str(message.get("client_secret", ""))
+
+
+def _require_client(client_id: str, secret: str, known_id: str, known_secret: str) -> None:
+    if client_id != known_id or not hmac.compare_digest(secret, known_secret):
+        raise OAuthError(401, "access_denied", "Unauthorized")
 
 
 def _token_response(db: Documents, subject: str, scope: str, claims: Document) -> Document:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from ops.fakes.store import Document, Documents
 
 from . import webhooks
+from .demo_users import DEMO_ROLES
 
 PERMISSIONS = (
     "courses:write",
@@ -21,11 +22,6 @@ ROLES: dict[str, Document] = {
     "rol_learner": {"name": "learner", "permissions": ()},
     "rol_instructor": {"name": "instructor", "permissions": ("courses:write",)},
     "rol_admin": {"name": "admin", "permissions": PERMISSIONS},
-}
-DEMO_ROLES = {
-    "learner@demo.test": ["rol_learner"],
-    "instructor@demo.test": ["rol_instructor"],
-    "admin@demo.test": ["rol_admin"],
 }
 
 

@@ -15,7 +15,7 @@ from redis.exceptions import AuthenticationError
 from ops.dev import valkey
 from ops.dev.child_process import popen_with_parent
 from ops.dev.ports import free_base, is_open
-from ops.dev.processes import platform
+from ops.dev.processes import CLIENT, platform
 from settings import ROOT
 from settings.checks import USED_SETTINGS
 from tests.support.polling import eventually
@@ -120,7 +120,7 @@ def test_container_has_safe_settings(name: str):
 
 
 # Workers share their start. The command of the gateway is the default of the image.
-@pytest.mark.parametrize("name", ["gateway", "stream", "worker-courses", "bridge", "beat", "flower"])
+@pytest.mark.parametrize("name", ["gateway", "stream", "web", "worker-courses", "bridge", "beat", "flower"])
 def test_process_with_unsafe_settings_exits(name: str, tmp_path: Path):
     gateway = ["gunicorn", "wsgi:app", "-c", "ops/gunicorn.py", "--bind", "127.0.0.1:0"]
     command = [part.replace("$$", "$") for part in SERVICES[name].get("command", gateway)]
@@ -128,7 +128,12 @@ def test_process_with_unsafe_settings_exits(name: str, tmp_path: Path):
     completed = subprocess.run(
         command,
         cwd=ROOT,
-        env=environ | {"METRICS_PORT": "0", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=environ
+        | {
+            "METRICS_PORT": "0",
+            "PYTHONPATH": str(CLIENT),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
         capture_output=True,
         text=True,
         timeout=60,
@@ -177,6 +182,7 @@ def test_containers_reach_only_the_servers_that_they_use():
         return {server for server in servers if networks[server] & networks[name]}
 
     assert reached("gateway") == reached("beat") == reached("flower") == {"queue", "cache"}
+    assert reached("web") == {"queue", "cache"}  # on the network of the cache; it gets no password of the queue
     assert reached("migrate") == {"postgres", "kafka", "mongo"}
     assert reached("prometheus") == reached("grafana") == reached("alertmanager") == set()
     assert reached("filebeat") == reached("kibana") == {"elasticsearch"}

@@ -371,9 +371,9 @@ class Operations:
         """
         return self._send(Request("GET", path("/v1/courses/{}/lessons/{}", course_id, lesson_id), models.Lesson))
 
-    def get_notification_preferences(self) -> models.Preferences:
+    def get_notification_preferences(self) -> models.VersionedPreferences:
         """Retrieve notification preferences."""
-        return self._send(Request("GET", path("/v1/me/notification-preferences"), models.Preferences))
+        return self._send(Request("GET", path("/v1/me/notification-preferences"), models.VersionedPreferences))
 
     def get_operation(self, operation_id: Id) -> models.Operation:
         """Retrieve an operation."""
@@ -1107,13 +1107,13 @@ class Operations:
 
     def replace_notification_preferences(
         self, body: models.Preferences, *, if_match: int | Versioned
-    ) -> models.Preferences:
+    ) -> models.VersionedPreferences:
         """Replace notification preferences."""
         return self._send(
             Request(
                 "PUT",
                 path("/v1/me/notification-preferences"),
-                models.Preferences,
+                models.VersionedPreferences,
                 body=body,
                 headers=version_header(if_match),
             )
@@ -1874,9 +1874,9 @@ class AsyncOperations:
         """
         return await self._send(Request("GET", path("/v1/courses/{}/lessons/{}", course_id, lesson_id), models.Lesson))
 
-    async def get_notification_preferences(self) -> models.Preferences:
+    async def get_notification_preferences(self) -> models.VersionedPreferences:
         """Retrieve notification preferences."""
-        return await self._send(Request("GET", path("/v1/me/notification-preferences"), models.Preferences))
+        return await self._send(Request("GET", path("/v1/me/notification-preferences"), models.VersionedPreferences))
 
     async def get_operation(self, operation_id: Id) -> models.Operation:
         """Retrieve an operation."""
@@ -2616,13 +2616,13 @@ class AsyncOperations:
 
     async def replace_notification_preferences(
         self, body: models.Preferences, *, if_match: int | Versioned
-    ) -> models.Preferences:
+    ) -> models.VersionedPreferences:
         """Replace notification preferences."""
         return await self._send(
             Request(
                 "PUT",
                 path("/v1/me/notification-preferences"),
-                models.Preferences,
+                models.VersionedPreferences,
                 body=body,
                 headers=version_header(if_match),
             )

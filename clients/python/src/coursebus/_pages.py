@@ -36,6 +36,11 @@ class Pages(Generic[Item]):
         for page in self.pages():
             yield from page.items
 
+    def page(self, cursor: str | None = None) -> "Page[Item]":
+        """Return one page: the first, or the one that the ``next_cursor`` of another page names."""
+        query = self._request.query if cursor is None else {**self._request.query, "cursor": cursor}
+        return self._send(replace(self._request, query=query))
+
     def pages(self) -> "Iterator[Page[Item]]":
         """Yield the pages, which may have more than items, such as facets."""
         request: Request[Page[Item]] | None = self._request
@@ -58,6 +63,11 @@ class AsyncPages(Generic[Item]):
         async for page in self.pages():
             for item in page.items:
                 yield item
+
+    async def page(self, cursor: str | None = None) -> "Page[Item]":
+        """Return one page, as ``Pages.page`` does."""
+        query = self._request.query if cursor is None else {**self._request.query, "cursor": cursor}
+        return await self._send(replace(self._request, query=query))
 
     async def pages(self) -> "AsyncIterator[Page[Item]]":
         """Yield the pages, which may have more than items, such as facets."""

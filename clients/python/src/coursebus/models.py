@@ -551,6 +551,13 @@ class QuietHours(Struct, kw_only=True):
     to: str
 
 
+class VersionedPreferences(Struct, kw_only=True):
+    categories: Categories
+    quiet_hours: QuietHours | None
+    digest: Literal["off"]
+    version: int
+
+
 class Preferences(Struct, kw_only=True):
     categories: Categories
     quiet_hours: QuietHours | None | UnsetType = UNSET

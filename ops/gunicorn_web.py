@@ -1,0 +1,30 @@
+"""Configure gunicorn for the pages; a container overrides ``--bind``."""
+
+from typing import Any
+
+import settings
+from core.log import EcsLibraryFormatter
+from settings.checks import validate_production_settings
+
+bind = f"127.0.0.1:{settings.PORT_BASE + 2}"
+worker_class = "gthread"
+workers = 2  # one per core of a small machine
+threads = 16  # a thread mostly waits for the API
+keepalive = 75  # seconds; longer than the 60 of common load balancers, so that the load balancer closes first
+graceful_timeout = 14
+timeout = 60
+accesslog = None
+logconfig_dict = {
+    "formatters": {"ecs": {"()": EcsLibraryFormatter, "service": "coursebus-web"}},
+    "handlers": {"ecs": {"class": "logging.StreamHandler", "formatter": "ecs"}},
+    "root": {"level": "WARNING", "handlers": ["ecs"]},
+    "loggers": {"gunicorn.error": {"level": "INFO", "handlers": ["ecs"], "propagate": False}},
+}
+forwarder_headers = ""  # no header of a client may set SCRIPT_NAME and thereby change the path
+forwarded_allow_ips = ""  # web/__init__.py evaluates what proxies report
+control_socket_disable = True  # the supervisor starts and stops gunicorn
+
+
+def on_starting(server: Any) -> None:  # noqa: ARG001 gunicorn's signature
+    """Check the settings: not only in the workers, which gunicorn would start again and again."""
+    validate_production_settings("web")

@@ -1,0 +1,78 @@
+"""The pages without servers: texts, redirects, headers, and forms of other sites."""
+
+from pathlib import Path
+
+import pytest
+from babel.messages.extract import extract_from_dir
+from babel.messages.pofile import read_po
+from flask.testing import FlaskClient
+
+import web
+from settings import ROOT
+from web.language import CATALOGUE
+from web.navigation import own_path
+
+_METHODS = [("**/templates/**.html", "jinja2.ext:babel_extract"), ("**.py", "python")]
+_OPTIONS = {"**/templates/**.html": {"trimmed": "true", "silent": "false"}}
+_KEYWORDS = {"_": None, "mark": None, "ngettext": (1, 2)}
+
+
+@pytest.fixture
+def browser() -> FlaskClient:
+    return web.create_app().test_client()
+
+
+def test_every_text_is_translated_to_russian():
+    found = extract_from_dir(ROOT / "web", method_map=_METHODS, options_map=_OPTIONS, keywords=_KEYWORDS)
+    texts = {text if isinstance(text, str) else text[0] for _, _, text, _, _ in found}
+    with CATALOGUE.open("rb") as source:
+        catalogue = read_po(source, locale="ru")
+
+    translated = {
+        (each.id if isinstance(each.id, str) else each.id[0]) for each in catalogue if each.id and each.string
+    }
+
+    assert texts - translated == set()
+    assert translated - texts == set()  # translations of texts that no page has any more
+    assert [error for each in catalogue for error in each.check(catalogue)] == []
+
+
+@pytest.mark.parametrize(
+    "address", ["//evil.example", "https://evil.example", "/\\evil.example", "\t//evil.example", "evil", "", None]
+)
+def test_no_link_leads_to_another_host(address):
+    assert own_path(address, default="/home") == "/home"
+    assert own_path("/learn?page=2") == "/learn?page=2"
+
+
+def test_language_of_the_browser_or_of_the_cookie_is_used(browser):
+    russian = browser.get("/nothing", headers={"Accept-Language": "ru-RU,ru;q=0.9,en;q=0.5"})
+    assert "Такой страницы нет" in russian.text
+    assert '<html lang="ru">' in russian.text
+
+    chosen = browser.get("/language/en?next=//evil.example")
+    assert chosen.headers["Location"] == "/"
+    assert "This page does not exist" in browser.get("/nothing", headers={"Accept-Language": "ru"}).text
+
+
+def test_pages_have_no_inline_script_or_style(browser):
+    policy = dict(part.split(" ", 1) for part in browser.get("/livez").headers["Content-Security-Policy"].split("; "))
+
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
+    for template in Path(ROOT / "web" / "templates").rglob("*.html"):
+        assert "style=" not in template.read_text(), template
+        assert "onclick" not in template.read_text(), template
+
+
+def test_form_of_another_site_is_refused(browser):
+    assert browser.post("/sign-out").status_code == 400
+    assert browser.post("/checkout", data={"form_token": ""}).status_code == 400
+
+
+def test_page_says_so_if_the_api_does_not_answer(browser):
+    response = browser.get("/")  # no gateway is running
+
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "10"
+    assert "Nothing was lost" in response.text

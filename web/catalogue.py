@@ -1,0 +1,106 @@
+"""The catalogue, the pages of courses, and plans and bundles."""
+
+from typing import Any
+
+from coursebus import errors, models
+from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from .api import client, is_signed_in
+from .language import _, current_language, mark
+from .security import sign_in_required
+
+blueprint = Blueprint("catalogue", __name__)
+
+_PAGE_SIZE = 12
+_REVIEWS = 5
+_FILTERS = ("category", "level", "language")
+ORDERS = {
+    "popular": mark("Popular"),
+    "newest": mark("Newest"),
+    "rating": mark("Best rated"),
+    "price": mark("Price: low to high"),
+    "-price": mark("Price: high to low"),
+}
+
+
+@blueprint.get("/")
+def home() -> str:
+    """Show the catalogue: searched, filtered and sorted by query parameters."""
+    chosen = {name: request.args[name] for name in ("q", *_FILTERS, "sort") if request.args.get(name)}
+    query: dict[str, Any] = {name: value for name, value in chosen.items() if name != "sort"}
+    if request.args.get("free"):
+        chosen["free"] = "1"
+        query["free"] = True
+    if chosen.get("sort") in ORDERS:
+        query["sort"] = chosen["sort"]
+    found = client().list_courses(limit=_PAGE_SIZE, facets=True, total=True, **query).page(request.args.get("cursor"))
+    is_start = not chosen and "cursor" not in request.args
+    return render_template("catalogue.html", found=found, chosen=chosen, orders=ORDERS, is_start=is_start)
+
+
+@blueprint.get("/courses/<ref>")
+def course(ref: str) -> str:
+    """Show a course with its outline, reviews, and what the visitor can do: buy, start or continue."""
+    shown = client().get_course(ref)
+    access = client().get_own_access(shown.id) if is_signed_in() else None
+    reviews = client().list_reviews(shown.id, limit=_REVIEWS).page().items
+    return render_template(
+        "course.html",
+        course=shown,
+        has_access=access is not None and access.access,
+        reviews=reviews,
+        rating=_rating(shown, reviews),
+        prerequisites=[client().get_course(each) for each in shown.prerequisites],
+    )
+
+
+def _rating(course: models.Course, reviews: list[models.Review]) -> models.Rating | None:
+    """Return the average rating, which only lists have."""
+    if not reviews:
+        return None
+    items = client().list_courses(q=course.title, limit=10).page().items
+    return next((each.rating for each in items if each.id == course.id), None)
+
+
+@blueprint.post("/courses/<course_id>/enroll")
+@sign_in_required
+def enroll(course_id: str) -> ResponseReturnValue:
+    """Enroll in a free course and open it."""
+    client().create_enrollment(course_id, models.Enroll())
+    return redirect(url_for("learning.course", course_id=course_id), 303)
+
+
+@blueprint.post("/courses/<course_id>/review")
+@sign_in_required
+def review(course_id: str) -> ResponseReturnValue:
+    """Store the rating of a learner."""
+    text = request.form.get("text", "").strip()
+    fields = models.ReviewFields(rating=request.form.get("rating", 0, int), text=text)
+    client().put_review(course_id, fields)
+    flash(_("Thank you for your review."))
+    return redirect(url_for("learning.course", course_id=course_id), 303)
+
+
+@blueprint.get("/plans")
+def plans() -> str:
+    """Show the plans and bundles on sale, with their courses."""
+    offers = [*client().list_plans()]
+    bundles = [*client().list_bundles(limit=20).page().items]
+    ids = {each for offer in (*offers, *bundles) for each in offer.course_ids}
+    courses = {each: found for each in ids if (found := _course_or_none(each))}
+    return render_template("plans.html", plans=offers, bundles=bundles, courses=courses)
+
+
+def _course_or_none(course_id: str) -> models.Course | None:
+    try:
+        return client().get_course(course_id)
+    except errors.NotFound:  # archived
+        return None
+
+
+@blueprint.get("/certificates/<code>")
+def certificate(code: str) -> str:
+    """Show a certificate to anyone who has its code, so that it can be verified."""
+    shown = client().verify_certificate(code)
+    return render_template("certificate.html", certificate=shown, language=current_language())

@@ -1,0 +1,102 @@
+"""Sign in at Auth0 by the authorization code flow with PKCE, and sign out here and there."""
+
+import secrets
+from base64 import urlsafe_b64decode
+from typing import Any, cast
+
+import msgspec
+import requests
+from authlib.common.errors import AuthlibBaseError
+from authlib.integrations.flask_client import OAuth
+from flask import Flask, redirect, request, session, url_for
+from joserfc.errors import JoseError
+from werkzeug import Response
+
+import settings
+from core.log import get_logger
+
+from .api import client
+from .errors import error_page
+from .language import _
+from .navigation import own_path
+from .sessions import ServerSession
+
+log = get_logger(__name__)
+
+_TIMEOUT_SECONDS = 10
+_FAILURES = (AuthlibBaseError, JoseError, requests.RequestException, ValueError)
+
+
+def init_app(app: Flask) -> None:
+    """Add the pages of the sign-in."""
+    oauth = OAuth(app)
+    auth0 = oauth.register(
+        "auth0",
+        client_id=settings.AUTH0_WEB_CLIENT_ID,
+        client_secret=settings.AUTH0_WEB_CLIENT_SECRET,
+        server_metadata_url=f"{settings.AUTH0_ISSUER}.well-known/openid-configuration",
+        client_kwargs={
+            "scope": "openid profile email",
+            "code_challenge_method": "S256",
+            "default_timeout": _TIMEOUT_SECONDS,
+        },
+    )
+
+    @app.get("/sign-in", endpoint="sign_in")
+    def sign_in() -> Any:
+        """Start the sign-in. ``next`` is the page that follows, ``screen_hint=signup`` asks for a new account."""
+        session["next"] = own_path(request.args.get("next"))
+        hint = {"screen_hint": "signup"} if request.args.get("screen_hint") == "signup" else {}
+        try:
+            return auth0.authorize_redirect(_callback(), audience=settings.AUTH0_AUDIENCE, **hint)
+        except _FAILURES as error:
+            log.warning("the sign-in cannot start", reason=str(error))
+            return error_page(503, _("Signing in is not possible at the moment. Please try again in a minute."))
+
+    @app.get("/sign-in/callback")
+    def signed_in() -> Any:
+        following = own_path(session.get("next"))
+        try:
+            tokens = auth0.authorize_access_token()
+        except _FAILURES as error:
+            log.warning("a sign-in failed", reason=str(error))
+            return error_page(400, _("The sign-in was not completed. Please try again."))
+        _begin_session(tokens)
+        return redirect(following, 303)
+
+    @app.post("/sign-out")
+    def sign_out() -> Response:
+        """End the session here, then at Auth0 (RP-initiated logout)."""
+        session.clear()
+        try:
+            end = auth0.create_logout_url(f"{settings.WEB_URL}/", client_id=settings.AUTH0_WEB_CLIENT_ID)
+        except (RuntimeError, *_FAILURES) as error:  # RuntimeError: the tenant has no end of session
+            log.warning("not signed out at Auth0", reason=str(error))
+            return redirect(url_for("catalogue.home"), 303)
+        return redirect(end["url"], 303)
+
+
+def _callback() -> str:
+    # Never from the Host header, which the visitor writes.
+    return f"{settings.WEB_URL}/sign-in/callback"
+
+
+def _begin_session(tokens: dict[str, Any]) -> None:
+    """Begin a session with nothing of the one before the sign-in."""
+    current = cast("ServerSession", session)
+    current.clear()
+    current.rotate()
+    current["token"] = tokens["access_token"]
+    current["form_token"] = secrets.token_urlsafe(24)
+    current["permissions"] = _permissions(tokens["access_token"])
+    current.expire_in(min(int(tokens.get("expires_in", 3600)), settings.WEB_SESSION_HOURS * 3600))
+    profile = client().get_profile()  # creates the profile of a new person
+    current["name"] = profile.name or profile.email or ""
+    current["user_id"] = profile.id
+
+
+def _permissions(access_token: str) -> list[str]:
+    """Return the permissions of a token. They only decide which links are shown, so no signature is verified."""
+    payload = access_token.split(".")[1]
+    claims = msgspec.json.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=dict[str, Any])
+    return [str(each) for each in claims.get("permissions", [])]
