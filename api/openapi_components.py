@@ -14,6 +14,7 @@ _ENUMS: dict[tuple[str, ...], str] = {
     ("active", "ended"): "EnrollmentStatus",
     ("in_progress", "completed"): "ProgressStatus",
     ("completed", "position"): "OfflineEventKind",
+    ("previous_lesson", "prerequisite", "not_open"): "LessonLockReason",
     ("learner", "instructor", "admin"): "Role",
     ("change", "read"): "AuditKind",
     ("order", "subscription", "free", "manual"): "AccessKind",

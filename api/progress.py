@@ -27,10 +27,12 @@ from models.commands import (
     SyncOfflineProgress,
 )
 from models.commands.progress import OfflineEvent
+from models.errors import NotEnrolled
 
 from .auth import current_caller, public, require_auth
 from .blueprints import Blueprint
 from .content_negotiation import HTML_TOO, json_or_html
+from .learner_access import call_as_learner, start_if_enrolled
 from .pagination import Page, PageQuery, page_response, page_schema
 from .read_cache import cached_page_view
 from .rpc import call, call_without_idempotency_key
@@ -153,7 +155,14 @@ def require_lesson_access(view: View) -> View:
 
 
 def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
-    call_without_idempotency_key(ShowPosition(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
+    _call_as_learner(ShowPosition(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
+
+
+LearnerCommand = ShowProgress | ShowPosition | CompleteLesson | ReopenLesson | MovePosition
+
+
+def _call_as_learner(command: LearnerCommand) -> Any:
+    return call_as_learner(command, user_id=command.user_id, course_id=command.course_id)
 
 
 @blp.route("/courses/<uuid:course_id>/progress")
@@ -164,7 +173,7 @@ class CourseProgress(MethodView):
     @blp.response(200, CourseProgressSchema)
     def get(self, course_id: UUID) -> Any:
         """Retrieve the caller's progress in a course"""
-        return call(ShowProgress(user_id=current_caller().id, course_id=course_id))
+        return _call_as_learner(ShowProgress(user_id=current_caller().id, course_id=course_id))
 
 
 @blp.route("/me/progress")
@@ -193,11 +202,16 @@ class ProgressBatch(MethodView):
 
         Applies events recorded while a device was offline. Never reverts progress, so a batch can be sent again.
         """
-        return call(
-            SyncOfflineProgress(
-                user_id=current_caller().id, events=msgspec.convert(batch["events"], list[OfflineEvent])
-            )
-        )
+        events = msgspec.convert(batch["events"], list[OfflineEvent])
+        without_access: list[UUID] = []
+        while True:
+            command = SyncOfflineProgress(user_id=current_caller().id, events=events, without_access=without_access)
+            try:
+                return call(command)
+            except NotEnrolled as refusal:
+                course_id = UUID(refusal.args[0])
+                if not start_if_enrolled(current_caller().id, course_id):
+                    without_access = [*without_access, course_id]
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion")
@@ -210,7 +224,7 @@ class LessonCompletion(MethodView):
 
         Idempotent.
         """
-        return call(CompleteLesson(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
+        return _call_as_learner(CompleteLesson(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
 
     @require_auth()
     @blp.doc(operationId="reopenLesson")
@@ -220,7 +234,7 @@ class LessonCompletion(MethodView):
 
         Removes its completion. Issued certificates remain valid.
         """
-        return call(ReopenLesson(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
+        return _call_as_learner(ReopenLesson(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
 
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position")
@@ -230,7 +244,7 @@ class LessonPosition(MethodView):
     @blp.response(200, PositionSchema)
     def get(self, course_id: UUID, lesson_id: UUID) -> Any:
         """Retrieve the playback position in a lesson"""
-        return call(ShowPosition(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
+        return _call_as_learner(ShowPosition(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
 
     @require_auth()
     @require_lesson_access
@@ -242,7 +256,7 @@ class LessonPosition(MethodView):
 
         `furthest_seconds` never decreases.
         """
-        return call(
+        return _call_as_learner(
             MovePosition(
                 user_id=current_caller().id,
                 course_id=course_id,

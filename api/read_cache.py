@@ -191,9 +191,14 @@ def invalidate(key: str, version: int) -> None:
     _store_best_effort(lambda: cache.put(key, CachedView(version, b"")))
 
 
+def invalidate_pages(version_key: str) -> None:
+    """Invalidate all pages of ``version_key``."""
+    _store_best_effort(lambda: cache.put(version_key, cache.invalidation_marker()))
+
+
 def invalidate_catalogue() -> None:
     """Invalidate all pages of the catalogue."""
-    _store_best_effort(lambda: cache.put(cache.CATALOGUE_VERSION_KEY, cache.invalidation_marker()))
+    invalidate_pages(cache.CATALOGUE_VERSION_KEY)
 
 
 def _is_current(key: str, version: int) -> bool:

@@ -1,6 +1,6 @@
 """Courses: catalogue, authoring, enrollment and reviews."""
 
-from . import catalogue, course, enrollments, outline, reviews, versions
+from . import catalogue, course, enrollments, learner_courses, outline, reviews, versions
 from .blueprint import blp
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "catalogue",
     "course",
     "enrollments",
+    "learner_courses",
     "outline",
     "reviews",
     "versions",

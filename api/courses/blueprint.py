@@ -6,9 +6,10 @@ from uuid import UUID
 
 from api.auth import Caller, current_caller
 from api.blueprints import Blueprint
+from api.learner_access import call_as_learner, call_with_access
 from api.rpc import call, call_without_idempotency_key
 from api.view_attributes import set_existence_check
-from models.commands import CheckCourseEditable, ShowAccess, ShowCourse, ShowLesson
+from models.commands import CheckCourseEditable, CheckLessonOpen, ShowAccess, ShowCourse, ShowLesson
 from models.commands.courses import Caller as CourseCaller
 from models.errors import NotEnrolled
 
@@ -53,9 +54,21 @@ def require_lesson_access(view: View) -> View:
 
 
 def _find_lesson(*, course_id: UUID, lesson_id: UUID) -> None:
-    call_without_idempotency_key(
-        ShowLesson(course_id=course_id, lesson_id=lesson_id, caller=course_caller(current_caller()))
-    )
+    show_lesson(course_id, lesson_id, current_caller())
+
+
+def show_lesson(course_id: UUID, lesson_id: UUID, caller: Caller | None) -> dict[str, Any]:
+    """Return the lesson as the caller may see it now: {"version", "view"}. Raises the errors of both commands."""
+    course_author = course_caller(caller) if caller else None
+    command = ShowLesson(course_id=course_id, lesson_id=lesson_id, caller=course_author, defer_locks=True)
+    if caller is None:
+        return dict(call_without_idempotency_key(command))
+    learner: dict[str, Any] = {"user_id": caller.id, "course_id": course_id, "send": call_without_idempotency_key}
+    reply: dict[str, Any] = call_with_access(command, **learner)
+    if reply.get("check_locks"):
+        check = CheckLessonOpen(user_id=caller.id, course_id=course_id, lesson_id=lesson_id)
+        call_as_learner(check, **learner)
+    return reply
 
 
 def course_caller(caller: Caller) -> CourseCaller:

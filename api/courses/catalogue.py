@@ -60,7 +60,7 @@ class Courses(MethodView):
 class OwnCourses(MethodView):
     @require_auth("courses:write")
     @blp.arguments(PageQuery, location="query")
-    @blp.doc(operationId="listOwnCourses")
+    @blp.doc(operationId="listTaughtCourses")
     @blp.response(200, page_schema(OwnCourseItemSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's own courses

@@ -19,12 +19,11 @@ from models.commands import (
     RemoveSection,
     RenameSection,
     ReorderOutline,
-    ShowLesson,
 )
 from models.commands.courses import LessonFields, PlannedSection
 from models.errors import NotFound
 
-from .blueprint import blp, course_caller, get_working_copy, require_own_course
+from .blueprint import blp, course_caller, get_working_copy, require_own_course, show_lesson
 from .schemas import (
     CourseSchema,
     LessonChangesSchema,
@@ -181,10 +180,7 @@ class Lesson(MethodView):
         Returns the lesson with its content. Requires access to the course, unless the lesson is a free preview.
         """
         caller = optional_caller()
-        reply = call(
-            ShowLesson(course_id=course_id, lesson_id=lesson_id, caller=course_caller(caller) if caller else None)
-        )
-        response = versioned_response(reply)
+        response = versioned_response(show_lesson(course_id, lesson_id, caller))
         response.vary.add("Authorization")
         return response
 

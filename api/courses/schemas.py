@@ -78,6 +78,7 @@ class CourseItemSchema(Schema):
     level = ma.fields.Str()
     language = ma.fields.Str()
     tags = ma.fields.List(ma.fields.Str())
+    cover_url = ma.fields.Str(allow_none=True, metadata={"format": "uri"})
     price = ma.fields.Nested(Money)
     instructor_id = ma.fields.UUID()
     lessons_total = ma.fields.Int()
@@ -123,6 +124,7 @@ class CourseFieldsSchema(Schema):
     level = _level(required=True)
     language = Language(required=True)
     tags = ma.fields.List(Slug(), validate=ma.validate.Length(max=20))
+    cover_url = Url(schemes={"https"}, max_length=2048, allow_none=True)
     price = ma.fields.Nested(Money, required=True)
     sequential = Flag()
 
@@ -135,6 +137,7 @@ class CourseChangesSchema(Schema):
     level = _level()
     language = Language()
     tags = ma.fields.List(Slug(), validate=ma.validate.Length(max=20))
+    cover_url = Url(schemes={"https"}, max_length=2048, allow_none=True)
     price = ma.fields.Nested(Money)
     sequential = Flag()
 
@@ -193,6 +196,7 @@ class CourseSchema(Schema):
     level = _level()
     language = ma.fields.Str()
     tags = ma.fields.List(ma.fields.Str())
+    cover_url = ma.fields.Str(allow_none=True, metadata={"format": "uri"})
     description = ma.fields.Str()
     price = ma.fields.Nested(Money)
     instructor_id = ma.fields.UUID()
@@ -219,6 +223,7 @@ class OwnCourseItemSchema(Schema):
     level = ma.fields.Str()
     language = ma.fields.Str()
     tags = ma.fields.List(ma.fields.Str())
+    cover_url = ma.fields.Str(allow_none=True, metadata={"format": "uri"})
     price = ma.fields.Nested(Money)
     instructor_id = ma.fields.UUID()
     created_at = Timestamp()
@@ -361,6 +366,7 @@ class QuizAttemptSchema(Schema):
     attempt = ma.fields.Int(metadata={"description": "Number of this attempt: 1, 2, 3 …"})
     score_percent = ma.fields.Int()
     passed = ma.fields.Bool()
+    attempted_at = Timestamp()
 
 
 class EnrollmentSchema(Schema):

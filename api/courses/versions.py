@@ -27,6 +27,7 @@ class CourseVersionSchema(Schema):
     level = ma.fields.Str()
     language = ma.fields.Str()
     tags = ma.fields.List(ma.fields.Str())
+    cover_url = ma.fields.Str(allow_none=True, metadata={"format": "uri"})
     lessons_total = ma.fields.Int()
     duration_seconds = ma.fields.Int()
     published_at = Timestamp()

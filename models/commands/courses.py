@@ -31,6 +31,7 @@ class CourseFields(TypedDict, total=False):
     level: str
     language: str
     tags: list[str]
+    cover_url: str | None
     sequential: bool
     price: Price
 
@@ -191,12 +192,16 @@ class ShowCourse(Command, service="courses"):
 
 
 class AttemptQuiz(Command, service="courses"):
-    """Grade a learner's answers to a quiz."""
+    """Grade a learner's answers to a quiz.
+
+    ``locks_checked`` says that the sender has asked the progress service whether the lesson is open.
+    """
 
     user_id: UUID
     course_id: UUID
     lesson_id: UUID
     answers: dict[str, list[str]]
+    locks_checked: bool = False
 
 
 class Enroll(Command, service="courses"):
@@ -236,6 +241,13 @@ class RevokeAccess(Command, service="courses"):
     course_id: UUID
 
 
+class ShowActiveEnrollment(Command, service="courses"):
+    """Return the enrollment of a user who has access to the course, as the progress service needs it to start."""
+
+    user_id: UUID
+    course_id: UUID
+
+
 class ListLearners(Command, service="courses"):
     """Return a page of the learners of a course that the caller may change, latest enrollment first."""
 
@@ -245,12 +257,35 @@ class ListLearners(Command, service="courses"):
     limit: int
 
 
+class ListLearnerCourses(Command, service="courses"):
+    """Return a page of the courses that a user is enrolled in, with titles and covers, the newest first."""
+
+    user_id: UUID
+    after: EnrollmentCursor | None
+    limit: int
+
+
+class ShowLearnerCourse(Command, service="courses"):
+    """Return the outline of a learner's version, their quiz scores and their access.
+
+    ``course_version`` replaces the version of the enrollment, which may be older than the learner's progress.
+    """
+
+    user_id: UUID
+    course_id: UUID
+    course_version: int | None = None
+
+
 class ShowLesson(Command, service="courses"):
-    """Return a lesson with its contents and the version of the course that it belongs to."""
+    """Return a lesson with its contents and the version of the course that it belongs to.
+
+    With ``defer_locks`` the sender asks the progress service whether the lesson is open, if the reply says so.
+    """
 
     course_id: UUID
     lesson_id: UUID
     caller: Caller | None
+    defer_locks: bool = False
 
 
 class AddLesson(Command, service="courses"):

@@ -185,6 +185,13 @@ class ListCoursePurchases(Command, service="payments"):
     course_id: UUID
 
 
+class ListAccessSources(Command, service="payments"):
+    """Return the user's orders and subscriptions that give access to a course."""
+
+    user_id: UUID
+    course_id: UUID
+
+
 class ShowInvoice(Command, service="payments"):
     """Return the invoice of an order of ``user_id`` (None: of any user)."""
 

@@ -50,6 +50,34 @@ class MovePosition(Command, service="progress"):
     position_seconds: int
 
 
+class StartEnrolledCourse(Command, service="progress"):
+    """Start or reopen a course for an enrollment whose event has not arrived yet."""
+
+    user_id: UUID
+    course_id: UUID
+    course_version: int | None
+    enrolled_at: datetime
+    enrollment_version: int
+
+
+class CompletePassedQuiz(Command, service="progress"):
+    """Complete the lesson of a passed quiz whose event has not arrived yet."""
+
+    user_id: UUID
+    course_id: UUID
+    lesson_id: UUID
+    attempt: int
+    attempted_at: datetime
+
+
+class CheckLessonOpen(Command, service="progress"):
+    """Check that a learner may open a lesson now."""
+
+    user_id: UUID
+    course_id: UUID
+    lesson_id: UUID
+
+
 class ReopenLesson(Command, service="progress"):
     """Mark a lesson as not complete."""
 
@@ -59,10 +87,15 @@ class ReopenLesson(Command, service="progress"):
 
 
 class SyncOfflineProgress(Command, service="progress"):
-    """Apply actions that a device recorded while it was offline."""
+    """Apply actions that a device recorded while it was offline.
+
+    A course that is not started refuses the whole batch, unless it is in ``without_access``; if that is None, it
+    refuses its own events only.
+    """
 
     user_id: UUID
     events: list[OfflineEvent]
+    without_access: list[UUID] | None = None
 
 
 class ListCertificates(Command, service="progress"):
@@ -79,6 +112,20 @@ class ListProgress(Command, service="progress"):
     user_id: UUID
     after: ProgressCursor | None
     limit: int
+
+
+class ListCourseProgress(Command, service="progress"):
+    """Return a learner's progress in these courses."""
+
+    user_id: UUID
+    course_ids: list[UUID]
+
+
+class ShowLearnerProgress(Command, service="progress"):
+    """Return a learner's progress in a course with the state of each lesson."""
+
+    user_id: UUID
+    course_id: UUID
 
 
 class ShowCertificate(Command, service="progress"):

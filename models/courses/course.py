@@ -36,9 +36,11 @@ class HasDescription:
     level: Mapped[str]
     language: Mapped[str]
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    cover_url: Mapped[str | None]
 
     def description_fields(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("title", "summary", "category", "level", "language", "tags")}
+        names = ("title", "summary", "category", "level", "language", "tags", "cover_url")
+        return {name: getattr(self, name) for name in names}
 
 
 class Presentation(HasDescription):

@@ -25,6 +25,7 @@ from models.commands.courses import EnrollmentCursor, LearnerFilters
 from models.events import EnrollmentCreated, EnrollmentEnded, LessonCompleted, LessonReopened
 
 from .access_sources import AccessSource
+from .course import Course
 
 _ALL_PERCENT = 100
 
@@ -81,6 +82,7 @@ class Enrollment(Aggregate, Base):
     user_id: Mapped[UUID]
     course_id: Mapped[UUID]
     enrolled_at: Mapped[datetime]
+    course_version: Mapped[int | None]  # the version that the learner takes; None: enrolled before it was stored
     # A projection of the learner's progress.
     lessons_completed: Mapped[int]
     progress_percent: Mapped[int]
@@ -96,7 +98,8 @@ class Enrollment(Aggregate, Base):
     ) -> "Enrollment":
         """Return the user's enrollment in a course, locked; created without access if there was none.
 
-        A concurrent call for the same enrollment waits here until this transaction has ended.
+        A new enrollment is for the newest published version. A concurrent call for the same enrollment waits here until
+        this transaction has ended.
         """
         row = {
             "id": new_id(),
@@ -104,6 +107,7 @@ class Enrollment(Aggregate, Base):
             "user_id": user_id,
             "course_id": course_id,
             "enrolled_at": at,
+            "of_course": course_id,
             "lessons_completed": 0,
             "progress_percent": 0,
             "progress_version": 0,
@@ -262,6 +266,7 @@ class Enrollment(Aggregate, Base):
             source=grant.source,
             source_id=grant.source_id,
             enrolled_at=at,
+            course_version=self.course_version,
         )
 
     @classmethod
@@ -305,7 +310,7 @@ class Enrollment(Aggregate, Base):
             "course_id": self.course_id,
             "status": "active" if self.has_access(at) else "ended",
             "enrolled_at": self.enrolled_at,
-            "expires_at": self._expires_at(at),
+            "expires_at": self.expires_at(at),
             "progress_percent": self.progress_percent,
         }
 
@@ -322,7 +327,18 @@ class Enrollment(Aggregate, Base):
             "reason": giving[0] if giving else "ended",
         }
 
-    def _expires_at(self, at: datetime) -> datetime | None:
+    def to_start_message(self) -> dict[str, Any]:
+        """Return what the progress service needs to start the course; ``enrolled_at`` is when access began."""
+        return {
+            "user_id": self.user_id,
+            "course_id": self.course_id,
+            "course_version": self.course_version,
+            "enrolled_at": self.enrolled_at,
+            "enrollment_version": self.version,
+        }
+
+    def expires_at(self, at: datetime) -> datetime | None:
+        """Return when access ends or has ended; None if it has no end."""
         # Access is the OR of the grants: it ends with the last of them, and never if one has no end.
         relevant = [grant for grant in self.grants if grant.gives_access(at)] or self.grants
         ends = [grant.ends_at for grant in relevant]
@@ -332,7 +348,12 @@ class Enrollment(Aggregate, Base):
 # Built once: building a statement takes longer than executing it.
 _THEIRS = (Enrollment.user_id == bindparam("user")) & (Enrollment.course_id == bindparam("course"))
 _INSERT_ONCE = (
-    insert(Enrollment).on_conflict_do_nothing(index_elements=["user_id", "course_id"]).returning(Enrollment.id)
+    insert(Enrollment)
+    .values(
+        course_version=select(Course.published_version).where(Course.id == bindparam("of_course")).scalar_subquery()
+    )
+    .on_conflict_do_nothing(index_elements=["user_id", "course_id"])
+    .returning(Enrollment.id)
 )
 _LOCK = select(Enrollment.id).where(_THEIRS).with_for_update(key_share=True)
 _WITH_GRANTS = (

@@ -34,17 +34,19 @@ class PublishedLesson(Base):
     )
 
     @classmethod
-    def get_latest(cls, session: Session, course_id: UUID, lesson_id: UUID) -> Self:
-        """Return the lesson from the newest version that contains it.
+    def get_latest(
+        cls, session: Session, course_id: UUID, lesson_id: UUID, *, preferred_version: int | None = None
+    ) -> Self:
+        """Return the lesson from ``preferred_version``, else from the newest version that contains it.
 
-        Learners on an older version can so open lessons that a newer version has removed.
+        Learners on an older version can so open lessons that a newer version has removed or changed.
 
         Raises NotFound.
         """
         newest = (
             select(cls)
             .where(cls.course_id == course_id, cls.lesson_id == lesson_id)
-            .order_by(cls.course_version.desc())
+            .order_by((cls.course_version == preferred_version).desc(), cls.course_version.desc())
             .limit(1)
         )
         lesson = session.scalars(newest).one_or_none()
@@ -94,6 +96,12 @@ class CourseVersion(Presentation, Base):
             raise NotFound("course", str(course_id))
         title, price_minor = found
         return title, price_minor
+
+    @classmethod
+    def require_published(cls, session: Session, course_id: UUID) -> None:
+        """Raise NotFound if no version of the course was published."""
+        if session.scalar(select(cls.course_version).where(cls.course_id == course_id).limit(1)) is None:
+            raise NotFound("course", str(course_id))
 
     @classmethod
     def get_latest(cls, session: Session, course_id: UUID) -> Self:

@@ -89,6 +89,7 @@ class EnrollmentCreated(Event, topic="courses", retained_forever=True):
     source: str  # of the grant: order, free, manual …
     source_id: str
     enrolled_at: AwareDatetime
+    course_version: int | None = None  # the published version that the learner takes; None: the newest one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,19 +3,23 @@
 from uuid import UUID
 
 from sqlalchemy import bindparam, func, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from models.errors import AccountErased, AlreadyPurchased
 from models.personal_data import is_erased
 
 from .order_repository import Orders
-from .orders import BLOCKS_REPURCHASE, Order, from_rows
+from .orders import BLOCKS_REPURCHASE, GRANTS_ACCESS, Order, from_rows
 from .quote import PurchaseQuote
+from .subscriptions import Subscription
 
 # Reasons of automatic refunds; they are shown to the buyer.
 REASON_ACCOUNT_ERASED = "account erased"
 REASON_ALREADY_OWNED = "already owned"
 REASON_DUPLICATE_PAYMENT = "paid twice"
+
+_SUBSCRIBED_STATUSES = ("trialing", "active", "past_due")
 
 
 def lock_purchases(session: Session, user_id: UUID) -> None:
@@ -38,6 +42,18 @@ def owned_courses(session: Session, user_id: UUID) -> set[UUID]:
     for course_id, bundle_courses in session.execute(_OWNED, {"user_id": user_id}):
         owned.update([course_id] if course_id else from_rows(bundle_courses))
     return owned
+
+
+def list_access_sources(session: Session, user_id: UUID, course_id: UUID) -> list[tuple[str, str]]:
+    """Return the buyer's orders and subscriptions that give access to a course, as (kind, id)."""
+    orders = session.execute(_PAID, {"user_id": user_id})
+    bought = [
+        ("order", str(order_id))
+        for order_id, ordered, bundle_courses in orders
+        if course_id == ordered or (not ordered and course_id in from_rows(bundle_courses))
+    ]
+    subscribed = session.scalars(_SUBSCRIBED, {"user_id": user_id, "course": [str(course_id)]})
+    return bought + [("subscription", str(subscription_id)) for subscription_id in subscribed]
 
 
 def require_not_owned(session: Session, user_id: UUID, kind: str, id_: UUID, course_ids: set[UUID]) -> None:
@@ -65,6 +81,14 @@ def find_refund_reason(session: Session, order: Order) -> str | None:
 
 # Built once: building a statement takes longer than executing it.
 _LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("name"), 0)))
+_PAID = select(Order.id, Order.course_id, Order.bundle_courses).where(
+    Order.user_id == bindparam("user_id"), Order.status.in_(GRANTS_ACCESS), Order.subscription_id.is_(None)
+)
+_SUBSCRIBED = select(Subscription.id).where(
+    Subscription.user_id == bindparam("user_id"),
+    Subscription.status.in_(_SUBSCRIBED_STATUSES),
+    Subscription.course_ids.contains(bindparam("course", type_=JSONB)),
+)
 _OWNED = select(Order.course_id, Order.bundle_courses).where(
     Order.user_id == bindparam("user_id"), Order.status.in_(BLOCKS_REPURCHASE), Order.subscription_id.is_(None)
 )

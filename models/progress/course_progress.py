@@ -22,8 +22,8 @@ from models.events import (
 )
 
 from .completed_lessons import CompletedLesson
-from .course_sales import CourseSale
 from .outline import Outline, opens_at
+from .prerequisites import MISSING_PREREQUISITE
 
 _VIEWED_SHARE = 0.95  # the end credits need not be watched
 _CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
@@ -111,23 +111,11 @@ class CourseProgress(Aggregate, Base):
         return session.scalars(_FOR_UPDATE, {"user": user_id, "course": course_id}).one_or_none()
 
     def require_prerequisites(self, session: Session) -> None:
-        """Raise PrerequisiteMissing if a required course is not completed.
-
-        A course is required if the learner's version and the newest one require it and it is on sale. An author can
-        therefore remove a prerequisite, and one that is no longer on sale locks no learner out.
-        """
+        """Raise PrerequisiteMissing if a required course is not completed."""
         if not self.outline.prerequisites:
             return
-        newest = Outline.find_latest(session, self.course_id)
-        withdrawn = CourseSale.filter_withdrawn(session, self.outline.prerequisites)
-        current = newest.prerequisites if newest else self.outline.prerequisites
-        required = [each for each in self.outline.prerequisites if each in current and each not in withdrawn]
-        theirs = select(CourseProgress.course_id).where(CourseProgress.user_id == self.user_id)
-        completed = theirs.where(CourseProgress.course_id.in_(required), CourseProgress.completed_at.is_not(None))
-        done = set(session.scalars(completed))
-        for course_id in required:
-            if course_id not in done:
-                raise PrerequisiteMissing(str(course_id))
+        if missing := session.scalar(MISSING_PREREQUISITE, {"user": self.user_id, "course": self.course_id}):
+            raise PrerequisiteMissing(str(missing))
 
     @classmethod
     def list_page(
@@ -143,6 +131,12 @@ class CourseProgress(Aggregate, Base):
             return rows, None
         last = rows[limit - 1]
         return rows[:limit], ProgressCursor(last.started_at, last.course_id)
+
+    @classmethod
+    def list_of_courses(cls, session: Session, user_id: UUID, course_ids: list[UUID]) -> list[Self]:
+        """Return a learner's progress in those of the courses that they have started and have access to."""
+        wanted = select(cls).where(cls.user_id == user_id, cls.course_id.in_(course_ids), cls.closed_at.is_(None))
+        return list(session.scalars(wanted))
 
     @classmethod
     def list_certified(
@@ -262,6 +256,10 @@ class CourseProgress(Aggregate, Base):
             self.next_lesson_id = lesson_id
         return self._lesson_reopened(lesson_id, at)
 
+    def locks(self, lesson_id: UUID) -> bool:
+        """Return whether the order of the lessons locks a lesson, unless the learner has completed it."""
+        return self.outline.sequential and lesson_id != self.next_lesson_id
+
     def require_open_lesson(self, session: Session, lesson_id: UUID, *, at: datetime) -> dict[str, Any]:
         """Return a lesson that the learner may open at ``at``.
 
@@ -269,8 +267,7 @@ class CourseProgress(Aggregate, Base):
         first, LessonNotOpen before its opening time.
         """
         lesson = self.outline.lesson(lesson_id)
-        is_other = self.outline.sequential and lesson_id != self.next_lesson_id
-        if is_other and not self._has_completed(session, lesson_id):
+        if self.locks(lesson_id) and not self._has_completed(session, lesson_id):
             raise LessonLocked(str(self.next_lesson_id))
         opens = opens_at(lesson, started_at=self.started_at)
         if at < opens:

@@ -1,9 +1,8 @@
 """Courses on sale: a projection of the courses service's events."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -27,11 +26,6 @@ class CourseSale(Base):
         changed = {"on_sale": on_sale} | ({} if version is None else {"version": version})
         is_newer = None if version is None else cls.version < row.excluded.version
         session.execute(row.on_conflict_do_update(index_elements=["course_id"], set_=changed, where=is_newer))
-
-    @classmethod
-    def filter_withdrawn(cls, session: Session, course_ids: Sequence[UUID]) -> set[UUID]:
-        """Return those of the courses that are not on sale."""
-        return set(session.scalars(select(cls.course_id).where(cls.course_id.in_(course_ids), ~cls.on_sale)))
 
     @classmethod
     def clear(cls, session: Session, course_id: str) -> None:

@@ -54,6 +54,13 @@ class Outline(Base):
         newest = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(1)
         return session.scalars(newest).one_or_none()
 
+    @classmethod
+    def find(cls, session: Session, course_id: UUID, course_version: int | None) -> Self | None:
+        """Return a version of a course, the newest one without ``course_version``; None if it has not arrived."""
+        if course_version is None:
+            return cls.find_latest(session, course_id)
+        return session.get(cls, (course_id, course_version))
+
     def lesson(self, lesson_id: UUID) -> dict[str, Any]:
         """Return a lesson of this version. Raises NotFound."""
         return self.lessons[self.position(lesson_id)]

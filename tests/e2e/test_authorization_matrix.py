@@ -55,6 +55,7 @@ EXCEPTIONS: dict[str, Outcomes] = {
     # Every user may ask about a course; its lessons need access or an admin.
     "POST /v1/courses/<uuid:course_id>/enrollments": (UNKNOWN, ALLOWED, ALLOWED, ALLOWED),
     "GET /v1/me/courses/<uuid:course_id>/access": (UNKNOWN, ALLOWED, ALLOWED, ALLOWED),
+    "GET /v1/me/courses/<uuid:course_id>": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
     "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>": (UNKNOWN, FORBIDDEN, ALLOWED, ALLOWED),
     "PUT /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
     "DELETE /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),

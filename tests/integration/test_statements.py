@@ -14,7 +14,14 @@ from tests.integration.progress.builders import Learner
 from tests.support.statements import at_most
 from workers.courses.access import grant_access
 from workers.courses.catalogue import list_courses
-from workers.courses.learning import enroll, list_enrollments, update_progress_on_completion
+from workers.courses.learning import (
+    enroll,
+    list_enrollments,
+    list_learner_courses,
+    show_learner_course,
+    update_progress_on_completion,
+)
+from workers.progress.queries import list_course_progress, show_learner_progress
 
 PAGE = {"sort": None, "after": None, "limit": 20}
 
@@ -47,6 +54,23 @@ def test_progress_takes_one_statement(session: Session, plain_engine: Engine):
     session.expunge_all()
     with at_most(1, plain_engine):
         learner.progress()
+
+
+def test_learner_course_takes_one_statement_in_each_service(session: Session, plain_engine: Engine):
+    required = Learner(session, lessons=1)
+    learner = Learner(session, user_id=required.user_id, prerequisites=[required.course_id])
+    course = make_course(session)
+    purchase = purchase_of(course)
+    grant_access(session, event=purchase)
+    session.flush()
+    session.expunge_all()
+    with at_most(2, plain_engine):
+        show_learner_progress(session, **learner.in_course)
+        list_course_progress(session, user_id=learner.user_id, course_ids=[learner.course_id])
+    session.expunge_all()
+    with at_most(2, plain_engine):
+        show_learner_course(session, user_id=purchase.user_id, course_id=purchase.course_id)
+        list_learner_courses(session, user_id=purchase.user_id, after=None, limit=20)
 
 
 def test_first_grant_takes_eight_statements_and_progress_one(session: Session, plain_engine: Engine):

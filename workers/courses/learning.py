@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.bus.outbox import record
@@ -12,6 +13,8 @@ from core.messaging.event_messages import ReceivedEvent
 from models.commands.courses import Caller, EnrollmentCursor
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
+from models.courses.learner_courses import list_learner_courses as list_with_titles
+from models.courses.learner_courses import show_learner_course as show_with_outline
 from models.courses.outline import Lesson, opens_at, without_answers
 from models.courses.quizzes import QuizAttempt
 from models.courses.versions import CourseVersion, PublishedLesson
@@ -69,6 +72,35 @@ def list_enrollments(session: Session, *, user_id: UUID, after: EnrollmentCursor
 
 
 @task
+def show_active_enrollment(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
+    """Return the enrollment of a user who has access, as the progress service needs it to start the course.
+
+    Raises NotEnrolled, also for a course that does not exist.
+    """
+    enrollment = Enrollment.find(session, user_id, course_id)
+    if enrollment is None or not enrollment.has_access(utc_now()):
+        raise NotEnrolled(str(course_id))
+    return enrollment.to_start_message()
+
+
+@task
+def list_learner_courses(
+    session: Session, *, user_id: UUID, after: EnrollmentCursor | None, limit: int
+) -> dict[str, Any]:
+    """Return a page of a learner's courses with titles and covers, the newest first: {"items", "next"}."""
+    items, following = list_with_titles(session, user_id, after=after, limit=limit, at=utc_now())
+    return {"items": items, "next": following}
+
+
+@task
+def show_learner_course(
+    session: Session, *, user_id: UUID, course_id: UUID, course_version: int | None = None
+) -> dict[str, Any]:
+    """Return a learner's course with the outline of their version. Raises NotEnrolled, NotFound."""
+    return show_with_outline(session, user_id, course_id, course_version=course_version, at=utc_now())
+
+
+@task
 def show_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
     """Return whether a user has access to a course, and the grants that give it. Raises NotFound."""
     if enrollment := Enrollment.find(session, user_id, course_id):
@@ -112,48 +144,91 @@ projection(
 
 
 @task
-def show_lesson(session: Session, *, course_id: UUID, lesson_id: UUID, caller: Caller | None) -> dict[str, Any]:
-    """Return a lesson with its contents and the version of the course that it belongs to: {"version", "view"}.
+def show_lesson(
+    session: Session, *, course_id: UUID, lesson_id: UUID, caller: Caller | None, defer_locks: bool = False
+) -> dict[str, Any]:
+    """Return a lesson with its contents, and the version that it belongs to: {"version", "view"}.
 
-    The author gets the working copy, learners the published lesson; a free preview needs no enrollment or token.
-    Raises NotFound, TokenMissing, NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen.
+    The author gets the working copy, learners the lesson of their version; a free preview needs no enrollment or token.
+    With ``defer_locks``, ``check_locks`` in the reply says that the sender must ask the progress service.
+    Raises NotFound, TokenMissing, NotEnrolled; without ``defer_locks`` also PrerequisiteMissing, LessonLocked,
+    LessonNotOpen.
     """
     course = Course.get(session, str(course_id))
     if caller and course.may_be_changed_by(caller):
         return {"version": course.version, "view": Lesson.get(session, course_id, lesson_id).to_dict()}
-    published = PublishedLesson.get_latest(session, course_id, lesson_id)
+    enrollment = Enrollment.find(session, caller.user_id, course_id) if caller else None
+    version = enrollment.course_version if enrollment else None
+    published = PublishedLesson.get_latest(session, course_id, lesson_id, preferred_version=version)
+    deferred: dict[str, bool] = {}
     if not published.is_preview_of(course):
         if caller is None:
             raise TokenMissing
-        _require_lesson_access(session, Enrollment.find(session, caller.user_id, course_id), published)
-    return {"version": published.course_version, "view": without_answers(published.lesson)}
+        enrollment = _require_access(enrollment, course_id)
+        if defer_locks:
+            deferred = {"check_locks": _may_be_locked(session, enrollment, published)}
+        else:
+            _require_open(session, enrollment, published)
+    return {"version": published.course_version, "view": without_answers(published.lesson), **deferred}
 
 
 @task
 def attempt_quiz(
-    session: Session, *, user_id: UUID, course_id: UUID, lesson_id: UUID, answers: dict[str, list[str]]
+    session: Session,
+    *,
+    user_id: UUID,
+    course_id: UUID,
+    lesson_id: UUID,
+    answers: dict[str, list[str]],
+    locks_checked: bool = False,
 ) -> dict[str, Any]:
     """Grade a learner's answers to a quiz. A passed quiz completes a lesson whose completion rule is min_score.
 
-    Raises NotFound, NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen, LessonIsNotAQuiz, InvalidAnswers.
+    Raises NotFound, NotEnrolled, LessonIsNotAQuiz, InvalidAnswers; unless ``locks_checked`` also PrerequisiteMissing,
+    LessonLocked, LessonNotOpen.
     """
-    published = PublishedLesson.get_latest(session, course_id, lesson_id)
     enrollment = Enrollment.find(session, user_id, course_id, for_update=True)
-    enrollment = _require_lesson_access(session, enrollment, published)
+    version = enrollment.course_version if enrollment else None
+    published = PublishedLesson.get_latest(session, course_id, lesson_id, preferred_version=version)
+    enrollment = _require_access(enrollment, course_id)
+    if not locks_checked:
+        _require_open(session, enrollment, published)
     attempt = QuizAttempt.create(
         session, published.lesson, user_id=user_id, course_id=course_id, answers=answers, at=utc_now()
     )
     record(session, enrollment, attempt.to_event())
-    return attempt.to_response()
+    return {**attempt.to_response(), "attempted_at": attempt.attempted_at}
 
 
-def _require_lesson_access(session: Session, enrollment: Enrollment | None, published: PublishedLesson) -> Enrollment:
-    """Return the enrollment if the learner may take this lesson now.
-
-    Raises NotEnrolled, PrerequisiteMissing, LessonLocked, LessonNotOpen.
-    """
+def _require_access(enrollment: Enrollment | None, course_id: UUID) -> Enrollment:
+    """Return the enrollment if it gives access now. Raises NotEnrolled."""
     if enrollment is None or not enrollment.has_access(utc_now()):
-        raise NotEnrolled(str(published.course_id))
+        raise NotEnrolled(str(course_id))
+    return enrollment
+
+
+def _may_be_locked(session: Session, enrollment: Enrollment, published: PublishedLesson) -> bool:
+    """Return whether the progress service must decide about the lesson.
+
+    It alone knows the completed lessons, and the version after a learner has moved to another one. A lesson of a
+    version without rules is always open.
+    """
+    if enrollment.course_version != published.course_version or published.lesson["unlock"]:
+        return True
+    rules = session.execute(
+        select(CourseVersion.sequential, CourseVersion.prerequisites).where(
+            CourseVersion.course_id == published.course_id, CourseVersion.course_version == published.course_version
+        )
+    ).one()
+    return rules.sequential or bool(rules.prerequisites)
+
+
+def _require_open(session: Session, enrollment: Enrollment, published: PublishedLesson) -> None:
+    """Check the locks of a lesson by the number of completed lessons, which arrives by events and may be outdated.
+
+    For senders of version 0.1, which do not ask the progress service. Raises PrerequisiteMissing, LessonLocked,
+    LessonNotOpen.
+    """
     version = session.get_one(CourseVersion, (published.course_id, published.course_version))
     for missing in Enrollment.filter_incomplete(session, enrollment.user_id, _required_now(session, version)):
         raise PrerequisiteMissing(str(missing))
@@ -162,7 +237,6 @@ def _require_lesson_access(session: Session, enrollment: Enrollment | None, publ
     opens = opens_at(published.lesson["unlock"], enrolled_at=enrollment.enrolled_at)
     if utc_now() < opens:
         raise LessonNotOpen(opens.isoformat())
-    return enrollment
 
 
 def _required_now(session: Session, version: CourseVersion) -> list[UUID]:

@@ -9,7 +9,7 @@ from core.bus.outbox import record
 from core.db import utc_now
 from models.errors import PaymentInProgress
 from models.events import EnrollmentCreated
-from models.payments import Order, Orders, Subscriptions
+from models.payments import Order, Orders, Subscriptions, ownership
 from models.payments.invoices import invoice_response
 from models.payments.order_responses import order_response, payment_state
 from workers import job, task
@@ -55,6 +55,12 @@ def list_course_purchases(session: Session, *, user_id: UUID, course_id: UUID) -
         "orders": [order_response(order) | payment_state(order) for order in Orders(session).list_for_course(**theirs)],
         "subscriptions": [each.to_response() for each in Subscriptions(session).list_for_course(**theirs)],
     }
+
+
+@task
+def list_access_sources(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
+    """Return the orders and subscriptions that give a user access to a course: {"items": [[kind, id]]}."""
+    return {"items": ownership.list_access_sources(session, user_id, course_id)}
 
 
 @task

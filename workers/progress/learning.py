@@ -6,13 +6,14 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.bus.applied_versions import AppliedVersion
 from core.bus.outbox import record
 from core.cache import invalidation_marker, progress_version_key
 from core.db import utc_now
-from models.commands.progress import OfflineEvent
+from models.commands.progress import OfflineEvent, StartEnrolledCourse
 from models.errors import DomainError, ProjectionNotReady
 from models.events import EnrollmentCreated, EnrollmentEnded, Event, QuizAttempted
 from models.personal_data import is_erased
@@ -35,27 +36,78 @@ def start_course(
 ) -> None:
     """Start or reopen a learner's progress when access begins.
 
-    Raises ProjectionNotReady if the outline of the course is not known yet.
+    Raises ProjectionNotReady if the outline of the learner's version is not known yet.
     """
-    if existing := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
-        if existing.accept_version(event_version):
-            existing.closed_at = None  # access is back; earlier progress still counts
-            cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
+    enrollment = StartEnrolledCourse(
+        user_id=event.user_id,
+        course_id=event.course_id,
+        course_version=event.course_version,
+        enrolled_at=event.enrolled_at,
+        enrollment_version=event_version or 0,
+    )
+    if not _reopen_course(session, cache_after_commit, enrollment, event_version):
+        _start_course(session, cache_after_commit, enrollment)
+
+
+@task
+def start_enrolled_course(
+    session: Session,
+    cache_after_commit: CacheAfterCommit,
+    *,
+    user_id: UUID,
+    course_id: UUID,
+    course_version: int | None,
+    enrolled_at: datetime,
+    enrollment_version: int,
+) -> None:
+    """Start or reopen a course before ENROLLMENT_CREATED arrives, which then changes nothing.
+
+    The sender has asked the courses service, so that learners can begin while events are delayed. Raises
+    ProjectionNotReady as ``start_course`` does.
+    """
+    enrollment = StartEnrolledCourse(
+        user_id=user_id,
+        course_id=course_id,
+        course_version=course_version,
+        enrolled_at=enrolled_at,
+        enrollment_version=enrollment_version,
+    )
+    if _reopen_course(session, cache_after_commit, enrollment, enrollment_version):
         return
-    if is_erased(session, "progress", event.user_id):
+    try:
+        with session.begin_nested():
+            _start_course(session, cache_after_commit, enrollment)
+    except IntegrityError:  # a concurrent ENROLLMENT_CREATED has started the course
+        _reopen_course(session, cache_after_commit, enrollment, enrollment_version)
+
+
+def _reopen_course(
+    session: Session, cache_after_commit: CacheAfterCommit, enrollment: StartEnrolledCourse, version: int | None
+) -> bool:
+    """Reopen progress that exists already, unless a newer event was applied. Return whether it exists."""
+    existing = session.get(CourseProgress, (enrollment.user_id, enrollment.course_id), with_for_update=True)
+    if existing and existing.accept_version(version):
+        existing.closed_at = None  # access is back; earlier progress still counts
+        cache_after_commit(progress_version_key(enrollment.user_id), invalidation_marker)
+    return existing is not None
+
+
+def _start_course(session: Session, cache_after_commit: CacheAfterCommit, enrollment: StartEnrolledCourse) -> None:
+    """Start the course on the learner's version. Raises ProjectionNotReady."""
+    if is_erased(session, "progress", enrollment.user_id):
         return
-    outline = Outline.find_latest(session, event.course_id)
+    outline = Outline.find(session, enrollment.course_id, enrollment.course_version)
     if outline is None:
-        raise ProjectionNotReady("outline of course", str(event.course_id))
-    progress = CourseProgress.start(user_id=event.user_id, outline=outline, at=event.enrolled_at)
-    progress.accept_version(event_version)
+        raise ProjectionNotReady("outline of course", str(enrollment.course_id))
+    progress = CourseProgress.start(user_id=enrollment.user_id, outline=outline, at=enrollment.enrolled_at)
+    progress.accept_version(enrollment.enrollment_version)
     ended_version = AppliedVersion.current(session, ENDED_ENROLLMENTS, progress.aggregate_id)
-    if event_version and ended_version > event_version:  # ENROLLMENT_ENDED arrived first
+    if enrollment.enrollment_version and ended_version > enrollment.enrollment_version:  # ENROLLMENT_ENDED came first
         progress.accept_version(ended_version)
         progress.closed_at = utc_now()
     session.add(progress)
     record(session, progress, progress.started_event())
-    cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
+    cache_after_commit(progress_version_key(enrollment.user_id), invalidation_marker)
 
 
 @task
@@ -97,11 +149,53 @@ def complete_quiz_lesson(session: Session, cache_after_commit: CacheAfterCommit,
     progress = CourseProgress.locked_or_none(session, event.user_id, event.course_id)
     if progress is None:
         raise ProjectionNotReady("progress in course", str(event.course_id))
-    key = f"{progress.aggregate_id}:{event.lesson_id}"
-    if not AppliedVersion.advance(session, PASSED_QUIZZES, key, event.attempt):
+    _complete_by_quiz(session, cache_after_commit, progress, event.lesson_id, event.attempt, at=event.attempted_at)
+
+
+@task
+def complete_passed_quiz(
+    session: Session,
+    cache_after_commit: CacheAfterCommit,
+    *,
+    user_id: UUID,
+    course_id: UUID,
+    lesson_id: UUID,
+    attempt: int,
+    attempted_at: datetime,
+) -> None:
+    """Complete the lesson of a passed quiz before QUIZ_ATTEMPTED arrives, which then changes nothing.
+
+    Raises NotEnrolled.
+    """
+    progress = CourseProgress.get_for_update(session, user_id, course_id)
+    _complete_by_quiz(session, cache_after_commit, progress, lesson_id, attempt, at=attempted_at)
+
+
+def _complete_by_quiz(
+    session: Session,
+    cache_after_commit: CacheAfterCommit,
+    progress: CourseProgress,
+    lesson_id: UUID,
+    attempt: int,
+    *,
+    at: datetime,
+) -> None:
+    """Complete the lesson of a passed quiz, unless this attempt or a later one was applied before."""
+    if not AppliedVersion.advance(session, PASSED_QUIZZES, f"{progress.aggregate_id}:{lesson_id}", attempt):
         return
-    record(session, progress, *progress.complete_by_quiz(session, event.lesson_id, at=event.attempted_at))
-    cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
+    record(session, progress, *progress.complete_by_quiz(session, lesson_id, at=at))
+    cache_after_commit(progress_version_key(progress.user_id), invalidation_marker)
+
+
+@task
+def check_lesson_open(session: Session, *, user_id: UUID, course_id: UUID, lesson_id: UUID) -> None:
+    """Check that a learner may open a lesson now.
+
+    Raises NotEnrolled, PrerequisiteMissing, NotFound, LessonLocked, LessonNotOpen.
+    """
+    progress = CourseProgress.get_with_outline(session, user_id, course_id)
+    progress.require_prerequisites(session)
+    progress.require_open_lesson(session, lesson_id, at=utc_now())
 
 
 @task
@@ -139,15 +233,24 @@ def move_position(
 
 @task
 def sync_offline_progress(
-    session: Session, cache_after_commit: CacheAfterCommit, *, user_id: UUID, events: list[OfflineEvent]
+    session: Session,
+    cache_after_commit: CacheAfterCommit,
+    *,
+    user_id: UUID,
+    events: list[OfflineEvent],
+    without_access: list[UUID] | None = None,
 ) -> dict[str, Any]:
     """Apply offline actions; return {"results": [{"id", "merged", "code", "detail"}]} in the order of ``events``.
 
     Safe to repeat, because offline actions only add progress. An event that is refused does not affect the others.
+    Raises NotEnrolled for a course that is not started, unless it is in ``without_access``: the sender asks the courses
+    service and repeats the batch. Does not raise if ``without_access`` is None.
     """
     by_course = groupby(sorted(events, key=attrgetter("course_id", "at")), key=attrgetter("course_id"))
     results: dict[int, Any] = {}  # by identity: ``OfflineEvent.id`` is unique per device only
     for course_id, done in by_course:  # sorted, so that two batches of a learner cannot deadlock
+        if without_access is not None and course_id not in without_access:
+            CourseProgress.get_for_update(session, user_id, course_id)
         results |= _apply_offline_events(session, user_id, course_id, list(done))
     cache_after_commit(progress_version_key(user_id), invalidation_marker)
     return {"results": [results[id(event)] for event in events]}

@@ -9,6 +9,7 @@ from core.db import utc_now
 from models.commands.progress import CertificateCursor, ProgressCursor
 from models.errors import NotFound
 from models.progress import CourseProgress, PlaybackPosition
+from models.progress.learner_view import show_learner_progress as show_with_lessons
 from models.progress.streaks import active_days, local_day, streak
 from workers import task
 
@@ -24,6 +25,19 @@ def list_progress(session: Session, *, user_id: UUID, after: ProgressCursor | No
     """Return a page of a learner's progress in all courses, the latest started first: {"items", "next"}."""
     courses, following = CourseProgress.list_page(session, user_id, after, limit)
     return {"items": [progress.to_response() for progress in courses], "next": following}
+
+
+@task
+def list_course_progress(session: Session, *, user_id: UUID, course_ids: list[UUID]) -> dict[str, Any]:
+    """Return a learner's progress in these courses: {"items"}, without those that they have not started."""
+    found = CourseProgress.list_of_courses(session, user_id, course_ids)
+    return {"items": [progress.to_response() for progress in found]}
+
+
+@task
+def show_learner_progress(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any]:
+    """Return a learner's progress in a course with the state of each lesson. Raises NotEnrolled."""
+    return show_with_lessons(session, user_id, course_id, at=utc_now())
 
 
 @task

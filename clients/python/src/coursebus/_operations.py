@@ -400,6 +400,14 @@ class Operations:
         """
         return self._send(Request("GET", path("/v1/me/courses/{}/access", course_id), models.Access))
 
+    def get_own_course(self, course_id: Id) -> models.LearnerCourse:
+        """Retrieve a course that the caller is enrolled in.
+
+        The learner's page in one response: the outline of their version, the state of each lesson,
+        progress, certificate and access. Available as long as the caller has access, on sale or not.
+        """
+        return self._send(Request("GET", path("/v1/me/courses/{}", course_id), models.LearnerCourse))
+
     def get_payment(self, payment_id: Id) -> models.PaymentDetails:
         """Retrieve a payment.
 
@@ -739,14 +747,13 @@ class Operations:
             self._send, Request("GET", path("/v1/me/certificates"), models.CertificatePage, query={"limit": limit})
         )
 
-    def list_own_courses(self, *, limit: int | None = None) -> Pages[models.OwnCourseItem]:
-        """List the caller's own courses.
+    def list_own_courses(self, *, limit: int | None = None) -> Pages[models.LearnerCourseItem]:
+        """List the courses that the caller is enrolled in.
 
-        Includes drafts, newest first.
+        With titles, covers and progress, on sale or not; the latest enrollment first.
         """
         return Pages(
-            self._send,
-            Request("GET", path("/v1/me/courses/teaching"), models.OwnCourseItemPage, query={"limit": limit}),
+            self._send, Request("GET", path("/v1/me/courses"), models.LearnerCourseItemPage, query={"limit": limit})
         )
 
     def list_own_devices(self, *, limit: int | None = None) -> Pages[models.Device]:
@@ -865,6 +872,16 @@ class Operations:
         return Pages(
             self._send,
             Request("GET", path("/v1/courses/{}/reviews", course_id), models.ReviewPage, query={"limit": limit}),
+        )
+
+    def list_taught_courses(self, *, limit: int | None = None) -> Pages[models.OwnCourseItem]:
+        """List the caller's own courses.
+
+        Includes drafts, newest first.
+        """
+        return Pages(
+            self._send,
+            Request("GET", path("/v1/me/courses/teaching"), models.OwnCourseItemPage, query={"limit": limit}),
         )
 
     def list_user_devices(self, user_id: Id, *, limit: int | None = None) -> Pages[models.Device]:
@@ -1903,6 +1920,14 @@ class AsyncOperations:
         """
         return await self._send(Request("GET", path("/v1/me/courses/{}/access", course_id), models.Access))
 
+    async def get_own_course(self, course_id: Id) -> models.LearnerCourse:
+        """Retrieve a course that the caller is enrolled in.
+
+        The learner's page in one response: the outline of their version, the state of each lesson,
+        progress, certificate and access. Available as long as the caller has access, on sale or not.
+        """
+        return await self._send(Request("GET", path("/v1/me/courses/{}", course_id), models.LearnerCourse))
+
     async def get_payment(self, payment_id: Id) -> models.PaymentDetails:
         """Retrieve a payment.
 
@@ -2246,14 +2271,13 @@ class AsyncOperations:
             self._send, Request("GET", path("/v1/me/certificates"), models.CertificatePage, query={"limit": limit})
         )
 
-    def list_own_courses(self, *, limit: int | None = None) -> AsyncPages[models.OwnCourseItem]:
-        """List the caller's own courses.
+    def list_own_courses(self, *, limit: int | None = None) -> AsyncPages[models.LearnerCourseItem]:
+        """List the courses that the caller is enrolled in.
 
-        Includes drafts, newest first.
+        With titles, covers and progress, on sale or not; the latest enrollment first.
         """
         return AsyncPages(
-            self._send,
-            Request("GET", path("/v1/me/courses/teaching"), models.OwnCourseItemPage, query={"limit": limit}),
+            self._send, Request("GET", path("/v1/me/courses"), models.LearnerCourseItemPage, query={"limit": limit})
         )
 
     def list_own_devices(self, *, limit: int | None = None) -> AsyncPages[models.Device]:
@@ -2372,6 +2396,16 @@ class AsyncOperations:
         return AsyncPages(
             self._send,
             Request("GET", path("/v1/courses/{}/reviews", course_id), models.ReviewPage, query={"limit": limit}),
+        )
+
+    def list_taught_courses(self, *, limit: int | None = None) -> AsyncPages[models.OwnCourseItem]:
+        """List the caller's own courses.
+
+        Includes drafts, newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request("GET", path("/v1/me/courses/teaching"), models.OwnCourseItemPage, query={"limit": limit}),
         )
 
     def list_user_devices(self, user_id: Id, *, limit: int | None = None) -> AsyncPages[models.Device]:

@@ -43,6 +43,7 @@ class CourseItem(Struct, kw_only=True):
     level: str
     language: str
     tags: list[str]
+    cover_url: str | None
     price: Money
     instructor_id: str
     lessons_total: int
@@ -86,6 +87,7 @@ class OwnCourseItem(Struct, kw_only=True):
     level: str
     language: str
     tags: list[str]
+    cover_url: str | None
     price: Money
     instructor_id: str
     created_at: str
@@ -118,6 +120,7 @@ class QuizAttempt(Struct, kw_only=True):
     attempt: int
     score_percent: int
     passed: bool
+    attempted_at: str
 
 
 class EnrollmentPage(Struct, kw_only=True):
@@ -138,6 +141,50 @@ class Access(Struct, kw_only=True):
     access: bool
     grants: list[Grant]
     reason: str
+
+
+class LearnerAccess(Struct, kw_only=True):
+    enrolled_at: str
+    ends_at: str | None
+
+
+class CourseProgress(Struct, kw_only=True):
+    course_id: str
+    status: str
+    percent: int
+    lessons_completed: int
+    lessons_total: int
+    next_lesson_id: str | None
+    last_lesson_id: str | None
+    started_at: str
+    completed_at: str | None
+    version: int
+
+
+class LearnerCourseItem(Struct, kw_only=True):
+    course_id: str
+    slug: str
+    title: str
+    summary: str
+    cover_url: str | None
+    on_sale: bool
+    course_version: int
+    latest_version: int
+    lessons_total: int
+    duration_seconds: int
+    status: str
+    access: LearnerAccess
+    progress: CourseProgress | None
+
+
+class LearnerCourseItemPage(Struct, kw_only=True):
+    items: list[LearnerCourseItem]
+    next_cursor: str | None
+
+
+class LearnerCertificate(Struct, kw_only=True):
+    code: str
+    issued_at: str
 
 
 class PlannedSection(Struct, kw_only=True):
@@ -213,6 +260,7 @@ class CourseVersion(Struct, kw_only=True):
     level: str
     language: str
     tags: list[str]
+    cover_url: str | None
     lessons_total: int
     duration_seconds: int
     published_at: str
@@ -244,19 +292,6 @@ class Profile(Struct, kw_only=True):
     avatar_url: str | None
     roles: list[str]
     created_at: str
-    version: int
-
-
-class CourseProgress(Struct, kw_only=True):
-    course_id: str
-    status: str
-    percent: int
-    lessons_completed: int
-    lessons_total: int
-    next_lesson_id: str | None
-    last_lesson_id: str | None
-    started_at: str
-    completed_at: str | None
     version: int
 
 
@@ -1118,10 +1153,13 @@ CompletionRule: TypeAlias = Literal["manual", "viewed", "min_score"]
 CourseStatus: TypeAlias = Literal["draft", "published"]
 
 
-LessonKind: TypeAlias = Literal["video", "text", "quiz"]
-
-
 ProgressStatus: TypeAlias = Literal["in_progress", "completed"]
+
+
+LessonLockReason: TypeAlias = Literal["previous_lesson", "prerequisite", "not_open"]
+
+
+LessonKind: TypeAlias = Literal["video", "text", "quiz"]
 
 
 DashboardPart: TypeAlias = Literal["profile", "enrollments", "progress", "unread_count", "subscriptions"]
@@ -1245,6 +1283,7 @@ class EnrollmentCreated(Struct, kw_only=True):
     source: str
     source_id: str
     enrolled_at: str
+    course_version: int | None | UnsetType = UNSET
 
 
 class EnrollmentEnded(Struct, kw_only=True):
@@ -1715,6 +1754,7 @@ class CourseFields(Struct, kw_only=True):
     summary: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     tags: list[str] | UnsetType = UNSET
+    cover_url: str | None | UnsetType = UNSET
     sequential: bool | UnsetType = UNSET
 
 
@@ -1751,6 +1791,7 @@ class Course(Struct, kw_only=True):
     level: str
     language: str
     tags: list[str]
+    cover_url: str | None
     description: str
     price: Money
     instructor_id: str
@@ -1771,8 +1812,60 @@ class CourseChanges(Struct, kw_only=True):
     level: CourseLevel | UnsetType = UNSET
     language: str | UnsetType = UNSET
     tags: list[str] | UnsetType = UNSET
+    cover_url: str | None | UnsetType = UNSET
     price: Money | UnsetType = UNSET
     sequential: bool | UnsetType = UNSET
+
+
+class LearnerLesson(Struct, kw_only=True):
+    id: str
+    title: str
+    kind: str
+    position: int
+    duration_seconds: int | None
+    free_preview: bool
+    completion: Completion
+    unlock: Unlock | None
+    completed_at: str | None
+    position_seconds: int
+    furthest_seconds: int
+    score_percent: int | None
+    locked: bool
+    locked_reason: str | None
+    locked_by: str | None
+    opens_at: str | None
+
+
+class LearnerSection(Struct, kw_only=True):
+    id: str
+    title: str
+    position: int
+    lessons: list[LearnerLesson]
+
+
+class LearnerCourse(Struct, kw_only=True):
+    course_id: str
+    slug: str
+    title: str
+    summary: str
+    description: str
+    category: str
+    level: str
+    language: str
+    tags: list[str]
+    cover_url: str | None
+    instructor_id: str
+    on_sale: bool
+    course_version: int
+    latest_version: int
+    sequential: bool
+    prerequisites: list[str]
+    lessons_total: int
+    duration_seconds: int
+    access: LearnerAccess
+    progress: CourseProgress
+    certificate: LearnerCertificate | None
+    sections: list[LearnerSection]
 
 
 class LessonFields(Struct, kw_only=True):
