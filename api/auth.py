@@ -39,6 +39,7 @@ from .view_attributes import Policy, attributes_of, document, set_policy
 
 View = TypeVar("View", bound=Callable[..., Any])
 
+_STREAM_QUERY = frozenset({"ticket", "last_event_id"})  # what a view that accepts a ticket reads from its query
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 
@@ -177,7 +178,8 @@ def probe(view: View) -> View:
 
 
 def _with_policy(policy: Policy, view: View) -> View:
-    declared = request_parsing.declared_locations(view) | ({"query"} if policy.accepts_ticket else set())
+    declared = request_parsing.declared_locations(view)
+    query_names = _STREAM_QUERY if policy.accepts_ticket else frozenset()
 
     @functools.wraps(view)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -187,7 +189,7 @@ def _with_policy(policy: Policy, view: View) -> View:
                 reject_response_storage()
             elif request.method == "POST" and not policy.anonymous:
                 claim_idempotency_key(current_caller().sub, required=policy.idempotency_key_required)
-            request_parsing.reject_unexpected_input(declared, raw_body=policy.raw_body)
+            request_parsing.reject_unexpected_input(declared, raw_body=policy.raw_body, query_names=query_names)
             return view(*args, **kwargs)
         except (HTTPException, Malformed, PreconditionRequired):
             # A malformed request for an object that does not exist gets a 404, not a 400, 422 or 428.

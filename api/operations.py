@@ -10,12 +10,14 @@ from flask import Response
 from flask.views import MethodView
 
 import settings
-from models.commands import CancelOperation, ShowOperation
-from models.errors import DomainError, NotFound
+from models.commands import CancelOperation, ListOperations, ShowOperation
+from models.errors import DomainError, InsufficientPermission, NotFound
 
 from . import problems
 from .auth import current_caller, require_auth
 from .blueprints import Blueprint
+from .integrations.listing import list_newest_of_all_services
+from .pagination import Page, PageQuery, page_response, page_schema
 from .request_context import prefers_async
 from .rpc import AcceptedAsync, call_without_idempotency_key
 from .schemas import Schema, Timestamp
@@ -23,6 +25,9 @@ from .schemas import Schema, Timestamp
 blp = Blueprint("operations", __name__, url_prefix="/v1", description="Asynchronous commands: status and result.")
 
 _ID = re.compile(r"([a-z]+)-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+
+
+STATUSES = ["pending", "running", "succeeded", "failed"]
 
 
 class ProblemSchema(Schema):
@@ -36,11 +41,38 @@ class ProblemSchema(Schema):
 class OperationSchema(Schema):
     id = ma.fields.Str()
     kind = ma.fields.Str(metadata={"description": "The command, as <service>.<verb>."})
-    status = ma.fields.Str(validate=ma.validate.OneOf(["pending", "running", "succeeded", "failed"]))
+    status = ma.fields.Str(validate=ma.validate.OneOf(STATUSES))
     result = ma.fields.Raw(allow_none=True, metadata={"description": "The result of the command."})
     error = ma.fields.Nested(ProblemSchema, allow_none=True)
     created_at = Timestamp()
     finished_at = Timestamp(allow_none=True)
+
+
+class OperationQuery(PageQuery):
+    status = ma.fields.Str(load_default=None, validate=ma.validate.OneOf(STATUSES))
+    everyone = ma.fields.Bool(
+        load_default=False, metadata={"description": "Also those of other callers; needs `ops:admin`."}
+    )
+
+
+@blp.route("/operations")
+class Operations(MethodView):
+    @require_auth(machines=True)
+    @blp.arguments(OperationQuery, location="query")
+    @blp.doc(operationId="listOperations")
+    @blp.response(200, page_schema(OperationSchema))
+    def get(self, query: dict[str, Any]) -> Page:
+        """List operations
+
+        The caller's own, newest first. They are kept for some days after their end. Those of other callers are shown
+        without their results, which may have personal data.
+        """
+        sub, everyone = current_caller().sub, query.pop("everyone")
+        if everyone and "ops:admin" not in current_caller().permissions:
+            raise InsufficientPermission("ops:admin")
+        found = list_newest_of_all_services(ListOperations, owner=None if everyone else sub, **query)
+        hidden = {"result": None} if everyone else {}
+        return page_response(found | {"items": [_to_response(each | hidden) for each in found["items"]]})
 
 
 @blp.route("/operations/<operation_id>")

@@ -6,7 +6,7 @@ apply to every route of an ``api.blueprints.Blueprint``, including routes that t
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
@@ -54,14 +54,16 @@ def declared_locations(view: Callable[..., Any]) -> frozenset[str]:
     return frozenset(parameter["in"] for parameter in documented)
 
 
-def reject_unexpected_input(declared: frozenset[str], *, raw_body: bool) -> None:
-    """Refuse a query or a body that the view does not take.
+def reject_unexpected_input(
+    declared: frozenset[str], *, raw_body: bool, query_names: frozenset[str] = frozenset()
+) -> None:
+    """Refuse a query or a body that the view does not take; ``query_names`` are taken without being declared.
 
     Raises BadRequest, UnsupportedMediaType, and UnprocessableEntity with the unknown fields.
     """
     if "query" not in declared and request.query_string:
         _reject_undecodable_query()
-        _reject_unknown_fields("query", request.args)
+        _reject_unknown_fields("query", [name for name in request.args if name not in query_names])
     if "json" not in declared and not raw_body and request.method not in {"GET", "HEAD"} and request.get_data():
         body = parse_json_body(request)
         _reject_unknown_fields("json", body if isinstance(body, dict) else {"_schema": body})
@@ -154,7 +156,7 @@ def _unstorable_texts(value: Any) -> Iterator[tuple[Any, Any]]:
             yield name.encode("ascii", "backslashreplace").decode(), ["Unknown field."]
 
 
-def _reject_unknown_fields(location: str, fields: dict[str, Any]) -> None:
+def _reject_unknown_fields(location: str, fields: Collection[str]) -> None:
     if fields:
         _reject(location, {name: ["Unknown field."] for name in fields})
 

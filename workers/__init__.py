@@ -6,7 +6,7 @@ its schema.
 ``@job`` registers a periodic task.
 """
 
-from .common import dead_letters, maintenance, operations, personal_data, quarantine, staff_actions
+from .common import dead_letters, maintenance, operations, personal_data, quarantine, staff_actions, status
 from .runtime import event_messages, watchdog
 from .runtime.jobs import job
 from .runtime.metrics import database_metric
@@ -26,6 +26,7 @@ __all__ = [
     "projection",
     "quarantine",
     "staff_actions",
+    "status",
     "task",
     "watchdog",
 ]

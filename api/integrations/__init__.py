@@ -1,6 +1,6 @@
-"""Integration routes: event feed, webhook endpoints, dead letters, quarantined events and the audit log."""
+"""Integration and operator routes: event feed, webhooks, dead letters, quarantine, audit log, jobs, status."""
 
-from . import audit, dead_letters, endpoints, event_log, quarantine
+from . import audit, dead_letters, endpoints, event_log, jobs, quarantine, status
 from .blueprint import blp
 
 __all__ = [
@@ -9,5 +9,7 @@ __all__ = [
     "dead_letters",
     "endpoints",
     "event_log",
+    "jobs",
     "quarantine",
+    "status",
 ]  # importing them registers their routes on blp

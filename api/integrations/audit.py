@@ -1,19 +1,17 @@
 """Audit log: what staff and machine clients changed, and whose personal data they read, from all services."""
 
 from typing import Any
-from uuid import UUID
 
 import marshmallow as ma
 from flask.views import MethodView
 
-import settings
 from api.auth import require_auth
-from api.fanout import Call, gather_all
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.schemas import Schema, Timestamp, UtcDateTime
 from models.commands import ListStaffActions
 
 from .blueprint import blp
+from .listing import list_newest_of_all_services
 
 KINDS = ["change", "read"]
 
@@ -81,16 +79,4 @@ class Audit(MethodView):
         another person's personal data by staff. Newest first. The entries are kept for good and no service can change
         them.
         """
-        limit, before = query.pop("limit"), query.pop("after")
-        calls = {
-            service: Call(
-                ListStaffActions(service=service, limit=limit + 1, before=UUID(before) if before else None, **query),
-                list[dict[str, Any]],
-            )
-            for service in settings.SERVICES
-        }
-        pages = gather_all(calls, timeout_seconds=settings.READ_TIMEOUT_SECONDS)
-        # The ids are UUIDv7, which are ordered by time, also as text.
-        actions = sorted((action for page in pages.values() for action in page), key=lambda each: each["id"])[::-1]
-        has_more = len(actions) > limit
-        return page_response({"items": actions[:limit], "next": actions[limit - 1]["id"] if has_more else None})
+        return page_response(list_newest_of_all_services(ListStaffActions, **query))

@@ -6,5 +6,5 @@ blp = Blueprint(
     "integrations",
     __name__,
     url_prefix="/v1",
-    description="Event feed, webhook endpoints, dead letters and quarantined events.",
+    description="Event feed, webhook endpoints, dead letters, quarantined events, audit log, jobs and status.",
 )

@@ -93,6 +93,27 @@ class Operation(Base):
         return operation
 
     @classmethod
+    def list_newest(
+        cls,
+        session: Session,
+        service: str,
+        *,
+        owner: str | None,
+        status: str | None,
+        before: UUID | None,
+        limit: int,
+    ) -> list[Self]:
+        """Return at most ``limit`` operations in ``service`` with an id below ``before``, the newest first."""
+        wanted = select(cls).where(cls.kind.startswith(f"{service}.", autoescape=True))
+        if owner is not None:
+            wanted = wanted.where(cls.owner == owner)
+        if status:
+            wanted = wanted.where(cls.status == status)
+        if before:
+            wanted = wanted.where(cls.id < before)
+        return list(session.scalars(wanted.order_by(cls.id.desc()).limit(limit)))
+
+    @classmethod
     def start_attempt(cls, session: Session, operation_id: UUID, *, at: datetime) -> Self | None:
         """Start an attempt and lease the operation.
 

@@ -60,6 +60,30 @@ class ShowOperation(ServiceCommand):
     owner: str
 
 
+class ListOperations(ServiceCommand):
+    """Return operations of ``owner`` (None: of everyone) with an id below ``before``, the newest first."""
+
+    owner: str | None
+    status: str | None
+    limit: int
+    before: UUID | None
+
+
+class ListJobs(ServiceCommand):
+    """Return the state of each kind of job of the service."""
+
+
+class RunJobAgain(ServiceCommand):
+    """Reopen a run of a job that failed for good; a worker starts it within a minute."""
+
+    kind: str
+    slot: datetime
+
+
+class ShowStatus(ServiceCommand):
+    """Return what waits and what has failed in the service, and the clock of its database."""
+
+
 class ShowExportPart(ServiceCommand):
     """Return the data that ``service`` stored for a user's export."""
 

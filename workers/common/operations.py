@@ -95,6 +95,15 @@ def show_operation(session: Session, *, operation_id: UUID, owner: str) -> dict[
 
 
 @per_service_task
+def list_operations(
+    session: Session, *, service: str, owner: str | None, status: str | None, limit: int, before: UUID | None
+) -> list[dict[str, Any]]:
+    """Return operations of ``owner`` (None: of everyone) in a service, the newest first."""
+    found = Operation.list_newest(session, service, owner=owner, status=status, before=before, limit=limit)
+    return [operation.to_response() for operation in found]
+
+
+@per_service_task
 def cancel_operation(session: Session, *, operation_id: UUID, owner: str) -> dict[str, Any]:
     """Cancel an operation that has not started. Raises NotFound, OperationAlreadyStarted."""
     operation = Operation.get(session, operation_id, owner=owner, for_update=True)

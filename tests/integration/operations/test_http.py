@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from api import bulkheads, rpc
+from settings import SERVICES
 from tests.integration.courses.factories import fields
 from tests.support.databases import Database
 from tests.support.gateway import Person, gateway, running_worker, trust_test_tokens
@@ -15,7 +16,7 @@ from tests.support.polling import eventually
 
 @pytest.fixture
 def database(database: Database) -> Iterator[Database]:
-    with running_worker("users", "courses"):
+    with running_worker(*SERVICES):  # lists and the status ask all of them
         yield database
 
 
@@ -79,6 +80,39 @@ def test_operation_of_another_user_returns_404(ann: Person):
 
     assert bob.get(path).status_code == 404
     assert bob.send("POST", f"{path}/cancel").status_code == 404
+
+
+def test_operations_are_listed_for_their_owner_and_for_operators(ann: Person):
+    path = start(ann).headers["Location"]
+    finished = wait_until_finished(ann, path)
+    bob = Person(ann.client)
+    operator = Person(ann.client, permissions=("ops:admin",))
+
+    assert ann.get("/v1/operations").json["items"] == [finished]
+    assert ann.get("/v1/operations?status=failed").json["items"] == bob.get("/v1/operations").json["items"] == []
+    assert bob.get("/v1/operations?everyone=true").status_code == 403
+    assert operator.get("/v1/operations?everyone=true").json["items"] == [finished | {"result": None}]
+
+
+def test_failed_job_is_listed_and_run_again(ann: Person, database: Database):
+    operator = Person(ann.client, permissions=("ops:admin",))
+    slot = "2026-01-31T00:00:00Z"
+    database.execute(
+        """INSERT INTO bus.jobs (kind, slot, attempts, claims, run_after, last_error)
+           VALUES ('payments.expire_orders', :slot, 5, 5, :slot, 'no connection')""",
+        slot=slot,
+    )
+
+    [job] = operator.get("/v1/jobs").json["jobs"]
+    assert (job["kind"], job["failed_slots"], job["last_error"]) == ("payments.expire_orders", [slot], "no connection")
+    of_payments = {each["service"]: each for each in operator.get("/v1/status").json["services"]}["payments"]
+    assert (of_payments["responds"], of_payments["failed_jobs"]) == (True, ["payments.expire_orders"])
+    assert (of_payments["queued_messages"], of_payments["dead_letters"], of_payments["unpublished_events"]) == (0, 0, 0)
+
+    path = "/v1/jobs/payments.expire_orders/run-again"
+    assert [operator.send("POST", path, {"slot": slot}).status_code for _ in range(2)] == [204, 404]
+    assert operator.get("/v1/jobs").json["jobs"][0]["failed_slots"] == []
+    assert operator.send("POST", "/v1/jobs/unknown.job/run-again", {"slot": slot}).status_code == 404
 
 
 def test_cancel_of_finished_operation_returns_409(ann: Person):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -124,5 +125,6 @@ def test_ticket_opens_one_stream(caller: Person, capsys: pytest.CaptureFixture[s
     first.close()
     assert problem(second) == (401, "token_invalid")
     assert problem(stream.get(server.PATH)) == (401, "token_missing")
+    assert problem(replace(caller, client=stream).get(f"{server.PATH}?other=1")) == (422, "validation_failed")
     assert created.json["ticket"] not in capsys.readouterr().err
     assert not any(created.json["ticket"].encode() in key for key in cache_redis().keys("*"))

@@ -457,6 +457,14 @@ class Operations:
         """
         return self._send(Request("GET", path("/v1/courses/{}/sections/{}", course_id, section_id), models.Section))
 
+    def get_status(self) -> models.Status:
+        """Retrieve the status of all services.
+
+        What waits in the queues and outboxes, what has failed, and the clocks. A worker answers from its
+        queue, so one that is behind shows as not responding.
+        """
+        return self._send(Request("GET", path("/v1/status"), models.Status))
+
     def get_streak(self) -> models.Streak:
         """Retrieve the caller's streak.
 
@@ -667,6 +675,13 @@ class Operations:
             ),
         )
 
+    def list_jobs(self) -> models.Jobs:
+        """List the periodic jobs.
+
+        Of all services, with their latest success and the periods that failed.
+        """
+        return self._send(Request("GET", path("/v1/jobs"), models.Jobs))
+
     def list_ledger_accounts(self, *, limit: int | None = None) -> Pages[models.LedgerAccount]:
         """List ledger accounts.
 
@@ -713,6 +728,24 @@ class Operations:
                 path("/v1/notifications"),
                 models.NotificationDeliveryPage,
                 query={"limit": limit, "channel": channel, "state": state, "category": category, "user_id": user_id},
+            ),
+        )
+
+    def list_operations(
+        self, *, limit: int | None = None, status: models.OperationStatus | None = None, everyone: bool | None = None
+    ) -> Pages[models.Operation]:
+        """List operations.
+
+        The caller's own, newest first. They are kept for some days after their end. Those of other callers
+        are shown without their results, which may have personal data.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/operations"),
+                models.OperationPage,
+                query={"limit": limit, "status": status, "everyone": everyone},
             ),
         )
 
@@ -1317,6 +1350,15 @@ class Operations:
             Request(
                 "POST", path("/v1/webhook-endpoints/{}/rotate-secret", endpoint_id), models.WebhookEndpointWithSecret
             )
+        )
+
+    def run_job_again(self, kind: Id, body: models.JobSlot, *, idempotency_key: str | None = None) -> None:
+        """Run a failed period of a job again.
+
+        A worker starts it within a minute.
+        """
+        self._send(
+            Request("POST", path("/v1/jobs/{}/run-again", kind), None, body=body, headers=key_header(idempotency_key))
         )
 
     def set_prerequisites(
@@ -1981,6 +2023,14 @@ class AsyncOperations:
             Request("GET", path("/v1/courses/{}/sections/{}", course_id, section_id), models.Section)
         )
 
+    async def get_status(self) -> models.Status:
+        """Retrieve the status of all services.
+
+        What waits in the queues and outboxes, what has failed, and the clocks. A worker answers from its
+        queue, so one that is behind shows as not responding.
+        """
+        return await self._send(Request("GET", path("/v1/status"), models.Status))
+
     async def get_streak(self) -> models.Streak:
         """Retrieve the caller's streak.
 
@@ -2191,6 +2241,13 @@ class AsyncOperations:
             ),
         )
 
+    async def list_jobs(self) -> models.Jobs:
+        """List the periodic jobs.
+
+        Of all services, with their latest success and the periods that failed.
+        """
+        return await self._send(Request("GET", path("/v1/jobs"), models.Jobs))
+
     def list_ledger_accounts(self, *, limit: int | None = None) -> AsyncPages[models.LedgerAccount]:
         """List ledger accounts.
 
@@ -2237,6 +2294,24 @@ class AsyncOperations:
                 path("/v1/notifications"),
                 models.NotificationDeliveryPage,
                 query={"limit": limit, "channel": channel, "state": state, "category": category, "user_id": user_id},
+            ),
+        )
+
+    def list_operations(
+        self, *, limit: int | None = None, status: models.OperationStatus | None = None, everyone: bool | None = None
+    ) -> AsyncPages[models.Operation]:
+        """List operations.
+
+        The caller's own, newest first. They are kept for some days after their end. Those of other callers
+        are shown without their results, which may have personal data.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/operations"),
+                models.OperationPage,
+                query={"limit": limit, "status": status, "everyone": everyone},
             ),
         )
 
@@ -2845,6 +2920,15 @@ class AsyncOperations:
             Request(
                 "POST", path("/v1/webhook-endpoints/{}/rotate-secret", endpoint_id), models.WebhookEndpointWithSecret
             )
+        )
+
+    async def run_job_again(self, kind: Id, body: models.JobSlot, *, idempotency_key: str | None = None) -> None:
+        """Run a failed period of a job again.
+
+        A worker starts it within a minute.
+        """
+        await self._send(
+            Request("POST", path("/v1/jobs/{}/run-again", kind), None, body=body, headers=key_header(idempotency_key))
         )
 
     async def set_prerequisites(

@@ -478,6 +478,23 @@ class WebhookDeliveryPage(Struct, kw_only=True):
     next_cursor: str | None
 
 
+class Job(Struct, kw_only=True):
+    kind: str
+    last_slot: str
+    last_success_at: str | None
+    attempts: int
+    failed_slots: list[str]
+    last_error: str | None
+
+
+class Jobs(Struct, kw_only=True):
+    jobs: list[Job]
+
+
+class JobSlot(Struct, kw_only=True):
+    slot: str
+
+
 class QuarantinedEvent(Struct, kw_only=True):
     id: str
     event_id: str
@@ -496,6 +513,25 @@ class QuarantinedEventPage(Struct, kw_only=True):
 
 class Released(Struct, kw_only=True):
     released: int
+
+
+class ServiceStatus(Struct, kw_only=True):
+    service: str
+    responds: bool
+    queued_messages: int
+    oldest_message_seconds: float
+    unpublished_events: int | None
+    oldest_unpublished_at: str | None
+    quarantined_events: int | None
+    dead_letters: int | None
+    failed_jobs: list[str] | None
+    worker_clock: str | None
+    database_clock: str | None
+
+
+class Status(Struct, kw_only=True):
+    gateway_clock: str
+    services: list[ServiceStatus]
 
 
 class NotificationDelivery(Struct, kw_only=True):
@@ -626,6 +662,11 @@ class Operation(Struct, kw_only=True):
     error: Problem | None
     created_at: str
     finished_at: str | None
+
+
+class OperationPage(Struct, kw_only=True):
+    items: list[Operation]
+    next_cursor: str | None
 
 
 class Bundle(Struct, kw_only=True):
@@ -1112,6 +1153,9 @@ NotificationState: TypeAlias = Literal[
 ]
 
 
+OperationStatus: TypeAlias = Literal["pending", "running", "succeeded", "failed"]
+
+
 DisputeStatus: TypeAlias = Literal["inquiry", "open", "won", "lost", "review"]
 
 
@@ -1175,9 +1219,6 @@ EndpointDisabledReason: TypeAlias = Literal["manual", "failing", "gone"]
 
 
 DeviceKind: TypeAlias = Literal["fcm", "web_push"]
-
-
-OperationStatus: TypeAlias = Literal["pending", "running", "succeeded", "failed"]
 
 
 PaymentProvider: TypeAlias = Literal["stripe", "yookassa"]
