@@ -6,7 +6,7 @@ STACK := $(VENV)/python -m ops.dev
 WITHOUT_PLATFORM := not (slow or processes or broker or kafka or e2e or chaos)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down reset status seed test test-fast coverage mutants chaos bench image prometheus lint release migrate schemas openapi client mails lock install
+.PHONY: help run up down reset status seed test test-fast coverage mutants chaos bench image prometheus lint release migrate docs schemas openapi client mails lock install
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,6 +31,9 @@ seed: install  ## Add demo courses, plans, bundles and coupons
 
 migrate: install  ## Apply the migrations
 	@$(VENV)/python -m migrations upgrade
+
+docs: install  ## Build the documentation site in .local/docs; a warning is an error
+	@$(VENV)/python -m ops.docs_site
 
 schemas: install  ## Write docs/schemas and docs/asyncapi.json from the events
 	@$(VENV)/python -m ops.generate_schemas

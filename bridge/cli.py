@@ -34,7 +34,7 @@ HANDLERS = sorted({handler for handlers in ROUTES.values() for handler in handle
 
 def main(arguments: list[str]) -> int:
     """Run one command; return the exit status: 0, or 1 if the command failed or left something undone."""
-    args = _parser().parse_args(arguments)
+    args = build_parser().parse_args(arguments)
     try:
         done: bool = args.run(args)
     except dead_letters.DeadLetterNotFound as error:
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     return 0 if done else 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bridge", description="Without arguments it runs the bridge.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_dead_letters(commands.add_parser("dead-letters", help="events that a handler could not process"))

@@ -1,15 +1,26 @@
-"""Control the local stack for the Makefile: ``python -m ops.dev up|run|down|reset|status``."""
+"""Control the local stack for the Makefile: ``python -m ops.dev up|run|down|reset|status|env``."""
 
 import signal
 import sys
 import threading
 import time
 
+import requests
+
 from core import command_line
-from ops.dev.ports import OFFSETS
+from ops.dev.ports import OFFSETS, is_open
 from ops.dev.stack import NotReady, Stack
 from ops.fakes.auth0.demo_users import DEMO_ROLES, PASSWORD
 from settings import PORT_BASE, STATE_DIR
+
+EXPORTED_ADDRESSES = {
+    "gateway": "COURSEBUS_URL",
+    "stream": "COURSEBUS_STREAM_URL",
+    "auth0": "AUTH0_URL",
+    "mail-http": "MAIL_URL",
+    "stripe": "STRIPE_URL",
+    "yookassa": "YOOKASSA_URL",
+}
 
 
 def up(stack: Stack) -> None:
@@ -72,6 +83,24 @@ def status(stack: Stack) -> None:
         print(f"{state['name']:22}{state['statename']:10}{state['description']}")
 
 
+def env(stack: Stack) -> None:
+    """Print shell commands that export the addresses of the running stack and an access token of each demo user.
+
+    The examples of the documentation use them. The tokens are valid for an hour.
+    """
+    if not is_open(stack.port("gateway")):
+        raise SystemExit("Nothing is running. Start the stack first: make up")
+    for part, variable in EXPORTED_ADDRESSES.items():
+        print(f"export {variable}=http://127.0.0.1:{stack.port(part)}")
+    if not any(process.name == "auth0" for process in stack.processes):
+        return  # the stack uses a tenant of Auth0, where the demo users do not exist
+    for name in ("learner", "instructor", "admin"):
+        form = {"grant_type": "password", "username": f"{name}@demo.test", "password": "demo"}
+        response = requests.post(f"http://127.0.0.1:{stack.port('auth0')}/oauth/token", data=form, timeout=10)
+        response.raise_for_status()
+        print(f"export {name.upper()}_TOKEN={response.json()['access_token']}")
+
+
 def _addresses(stack: Stack) -> str:
     lines = [
         f"{process.name:22}{f'127.0.0.1:{port}' if port else '':18}{process.description}"
@@ -87,7 +116,7 @@ def _addresses(stack: Stack) -> str:
     return "\n".join([*lines, "", *shown, *([people] if {"web", "auth0"} <= {*names} else [])])
 
 
-COMMANDS = {"up": up, "run": run, "down": down, "reset": reset, "status": status}
+COMMANDS = {"up": up, "run": run, "down": down, "reset": reset, "status": status, "env": env}
 
 
 def main() -> None:
