@@ -17,6 +17,7 @@ from . import (
     assets,
     catalogue,
     checkout,
+    console,
     errors,
     formats,
     health,
@@ -45,4 +46,5 @@ def create_app() -> Flask:
         part.init_app(app)
     for module in (health, catalogue, checkout, learning, orders, notifications, accounts):
         app.register_blueprint(module.blueprint)
+    app.register_blueprint(console.blueprint)
     return app
