@@ -21,6 +21,7 @@ import settings
 from api import tokens
 from models.errors import TokenInvalid, Unavailable
 from ops.dev.ports import OFFSETS
+from ops.fakes.auth0.device import GRANT
 from ops.fakes.auth0.users import PERMISSIONS
 from tests.support.polling import eventually
 
@@ -238,3 +239,33 @@ def test_browser_is_sent_to_registered_addresses_only(tenant):
     assert "error=invalid_request" in refused.headers["Location"]
     logout = {"client_id": settings.AUTH0_WEB_CLIENT_ID, "post_logout_redirect_uri": "https://evil.example/"}
     assert requests.get(f"{tenant.url}/oidc/logout", params=logout, timeout=10).status_code == 400
+
+
+def test_device_is_signed_in_once_after_its_user_confirmed(tenant):
+    device = tenant.post("/oauth/device/code", client_id="cli", scope="openid")
+    form = {"grant_type": GRANT, "client_id": "cli", "device_code": device["device_code"]}
+
+    def ask(**changed: str) -> tuple[int, dict]:
+        answer = requests.post(f"{tenant.url}/oauth/token", data=form | changed, timeout=10)
+        return answer.status_code, answer.json()
+
+    assert ask()[1]["error"] == "authorization_pending"
+    status, early = ask()
+    assert (status, early["error"]) == (429, "slow_down")
+    assert ask(client_id="another")[1]["error"] == "invalid_grant"
+    page = device["verification_uri_complete"]
+    assert "Demo users" in requests.get(page, timeout=10).text
+    assert requests.post(page, data={"email": "admin@demo.test", "password": "wrong"}, timeout=10).status_code == 400
+    assert requests.post(page, data={"email": "admin@demo.test", "password": "demo"}, timeout=10).ok
+    status, answer = ask()
+    assert (status, read(tenant, answer["access_token"])["permissions"]) == (200, list(PERMISSIONS))
+    assert ask()[1]["error"] == "invalid_grant"
+
+
+def test_refused_device_is_not_signed_in(tenant):
+    device = tenant.post("/oauth/device/code", client_id="cli")
+    requests.post(device["verification_uri_complete"], data={"deny": "1"}, timeout=10)
+
+    form = {"grant_type": GRANT, "client_id": "cli", "device_code": device["device_code"]}
+    answer = requests.post(f"{tenant.url}/oauth/token", data=form, timeout=10)
+    assert (answer.status_code, answer.json()["error"]) == (403, "access_denied")

@@ -5,7 +5,7 @@ from flask import Flask
 from ops.fakes import serving, webhook_sender
 from ops.fakes.store import Store
 
-from . import authorization, keys, management, tokens, users, webhooks
+from . import authorization, device, keys, management, tokens, users, webhooks
 
 
 def create_app(store: Store) -> Flask:
@@ -15,6 +15,7 @@ def create_app(store: Store) -> Flask:
     app = serving.make_app("auth0")
     tokens.add_to(app, store)
     authorization.add_to(app, store)
+    device.add_to(app, store)
     management.add_to(app, store)
     serving.add_controls(app, store)
     return app

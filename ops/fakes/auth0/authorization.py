@@ -35,7 +35,7 @@ def authorize(store: Store) -> AnyResponse:
             return _redirect(code=codes.issue(db, request.args, session["user_id"]))
     if request.args.get("prompt") == "none":
         return _redirect(error="login_required", error_description="Login required")
-    return _sign_in_page()
+    return sign_in_page()
 
 
 def sign_in(store: Store) -> AnyResponse:
@@ -44,7 +44,7 @@ def sign_in(store: Store) -> AnyResponse:
         return refused
     email = request.form.get("email", "").strip()
     if "@" not in email or request.form.get("password") != PASSWORD:
-        return _sign_in_page("Wrong email or password. Every account has the password demo.")
+        return sign_in_page("Wrong email or password. Every account has the password demo.")
     session_id = secrets.token_urlsafe(24)
     with store.transaction() as db:
         user = users.get_or_sign_up(db, email)
@@ -89,7 +89,8 @@ def _redirect(**answer: str) -> AnyResponse:
     return redirect(f"{request.args['redirect_uri']}?{urlencode(answer | state)}")
 
 
-def _sign_in_page(problem: str | None = None) -> Response:
+def sign_in_page(problem: str | None = None) -> Response:
+    """Return the page with the demo users; its form posts to the address of the page."""
     people = [
         (email, users.ROLES[role_ids[0]]["name"], ROLES_SHOWN[str(users.ROLES[role_ids[0]]["name"])])
         for email, role_ids in DEMO_ROLES.items()

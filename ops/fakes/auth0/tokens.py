@@ -9,7 +9,7 @@ import settings
 from ops.fakes import faults
 from ops.fakes.store import Document, Documents, Store
 
-from . import codes, keys, users
+from . import codes, device, keys, users
 from .codes import OAuthError
 from .demo_users import PASSWORD
 
@@ -39,13 +39,7 @@ def add_to(app: Flask, store: Store) -> None:
 
     @app.post("/oauth/token")
     def token() -> tuple[Document, int]:
-        message = request.get_json(silent=True) or request.form.to_dict()
-        try:
-            with store.transaction() as db:
-                db.increment("tokens")
-                return _grant_token(db, message), 200
-        except OAuthError as error:
-            return error.body, error.status
+        return _answer_token_request(store, request.get_json(silent=True) or request.form.to_dict())
 
     @app.get("/__state")
     def state() -> Document:
@@ -79,14 +73,27 @@ def _discovery() -> Document:
         "token_endpoint": f"{issuer}oauth/token",
         "userinfo_endpoint": f"{issuer}userinfo",
         "jwks_uri": f"{issuer}.well-known/jwks.json",
+        "device_authorization_endpoint": f"{issuer}oauth/device/code",
         "end_session_endpoint": f"{issuer}oidc/logout",
         "code_challenge_methods_supported": ["S256"],
-        "grant_types_supported": ["authorization_code", "client_credentials", *PASSWORD_GRANTS],
+        "grant_types_supported": ["authorization_code", "client_credentials", device.GRANT, *PASSWORD_GRANTS],
         "response_types_supported": ["code", "token", "id_token"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "none"],
     }
+
+
+def _answer_token_request(store: Store, message: Document) -> tuple[Document, int]:
+    try:
+        with store.transaction() as db:
+            db.increment("tokens")
+            try:
+                return _grant_token(db, message), 200
+            except device.NotConfirmedError as error:  # commits the time of the question
+                return error.body, error.status
+    except OAuthError as error:
+        return error.body, error.status
 
 
 def _grant_token(db: Documents, message: Document) -> Document:
@@ -99,6 +106,8 @@ def _grant_token(db: Documents, message: Document) -> Document:
         return _grant_to_client(db, message)
     if grant_type == "authorization_code":
         return _grant_for_code(db, message)
+    if grant_type == device.GRANT:
+        return _tokens_of_request(db, device.redeem(db, message))
     raise OAuthError(403, "unsupported_grant_type", f"Unsupported grant type: {grant_type}")
 
 
@@ -118,7 +127,11 @@ def _grant_for_code(db: Documents, message: Document) -> Document:
     """Exchange a code. The client is a regular web application, which has a secret besides PKCE."""
     client_id, secret = _client_credentials(message)
     _require_client(client_id, secret, settings.AUTH0_WEB_CLIENT_ID, settings.AUTH0_WEB_CLIENT_SECRET)
-    asked = codes.redeem(db, {**message, "client_id": client_id})
+    return _tokens_of_request(db, codes.redeem(db, {**message, "client_id": client_id}))
+
+
+def _tokens_of_request(db: Documents, asked: Document) -> Document:
+    """Return the tokens for the stored request ``asked`` of a user."""
     user = db.get(asked["user_id"], "user")
     if user is None or user["blocked"]:
         raise OAuthError(403, "invalid_grant", "user is blocked")

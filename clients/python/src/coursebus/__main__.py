@@ -1,0 +1,5 @@
+"""``python -m coursebus`` is the command line, like the script ``coursebus``."""
+
+from .cli import main
+
+main()
