@@ -125,7 +125,10 @@ class Liveness(MethodView):
     @blp.doc(operationId="getLiveness")
     @blp.response(200, LivenessSchema)
     def get(self) -> Any:
-        """Check liveness"""
+        """Check liveness
+
+        Says that the process answers; it does not ask any server.
+        """
         return {"status": "alive"}
 
 

@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from . import openapi_events, openapi_examples, problems
 from .openapi_components import complete_components
+from .openapi_descriptions import add_descriptions
 from .schemas import OPTIONAL, Schema
 
 _SAFE_METHODS = {"get", "head"}
@@ -195,6 +196,7 @@ def document(api: RestApi) -> dict[str, Any]:
     _translate_patterns(spec)
     openapi_examples.add_examples(spec)
     complete_components(spec)
+    add_descriptions(spec)
     openapi_events.add_events(spec)
     return spec
 

@@ -81,7 +81,10 @@ class Operation(MethodView):
     @blp.doc(operationId="getOperation")
     @blp.response(200, OperationSchema)
     def get(self, operation_id: str) -> Any:
-        """Retrieve an operation"""
+        """Retrieve an operation
+
+        Its status and, when it has ended, the response of its command or the problem. Visible to its owner only.
+        """
         return _to_response(_call_service(ShowOperation, operation_id))
 
 

@@ -172,7 +172,10 @@ class CourseProgress(MethodView):
     @blp.doc(operationId="getCourseProgress")
     @blp.response(200, CourseProgressSchema)
     def get(self, course_id: UUID) -> Any:
-        """Retrieve the caller's progress in a course"""
+        """Retrieve the caller's progress in a course
+
+        The shares of completed lessons, and the lesson to continue with.
+        """
         return _call_as_learner(ShowProgress(user_id=current_caller().id, course_id=course_id))
 
 
@@ -243,7 +246,10 @@ class LessonPosition(MethodView):
     @blp.doc(operationId="getPosition")
     @blp.response(200, PositionSchema)
     def get(self, course_id: UUID, lesson_id: UUID) -> Any:
-        """Retrieve the playback position in a lesson"""
+        """Retrieve the playback position in a lesson
+
+        As stored by any device of the caller; 0 if none has been stored.
+        """
         return _call_as_learner(ShowPosition(user_id=current_caller().id, course_id=course_id, lesson_id=lesson_id))
 
     @require_auth()

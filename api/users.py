@@ -192,7 +192,10 @@ class OwnProfile(MethodView):
     @blp.doc(operationId="updateProfile")
     @blp.response(200, OwnProfileSchema)
     def patch(self, changes: ProfileChanges, *, expected_version: int) -> Response:
-        """Update the caller's profile"""
+        """Update the caller's profile
+
+        Only the given fields. The e-mail address belongs to the identity provider.
+        """
         profile = call_and_cache(
             profile_key(current_caller().id),
             ChangeProfile(user_id=current_caller().id, expected_version=expected_version, changes=changes),
@@ -228,7 +231,10 @@ class Export(MethodView):
     @blp.doc(operationId="getDataExport")
     @blp.response(200, ExportSchema)
     def get(self) -> Any:
-        """Retrieve the latest data export"""
+        """Retrieve the latest data export
+
+        What each service stores about the caller. 404 until the first one is finished.
+        """
         export = call(ShowExport(user_id=current_caller().id))
         part_query = {"user_id": current_caller().id, "export_id": export["id"]}
         calls = {service: Call(ShowExportPart(service=service, **part_query)) for service in export["services"]}
@@ -272,7 +278,10 @@ class User(MethodView):
     @blp.doc(operationId="getUser")
     @blp.response(200, ProfileSchema)
     def get(self, user_id: UUID) -> Response:
-        """Retrieve a user"""
+        """Retrieve a user
+
+        The read is recorded in the audit.
+        """
         # Not from the cache: the worker records who reads it.
         profile = call(ShowProfile(user_id=user_id, email=None, name=None))
         return json_response(CachedView.from_view(profile))
@@ -284,7 +293,10 @@ class User(MethodView):
     @blp.doc(operationId="updateUser")
     @blp.response(200, ProfileSchema)
     def patch(self, changes: ProfileChanges, user_id: UUID, *, expected_version: int) -> Response:
-        """Update a user"""
+        """Update a user
+
+        Only the given fields; recorded in the audit with the state before and after.
+        """
         profile = call_and_cache(
             profile_key(user_id),
             ChangeProfile(user_id=user_id, expected_version=expected_version, changes=changes),

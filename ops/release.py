@@ -4,6 +4,7 @@ The version is stored in pyproject.toml only.
 """
 
 import argparse
+import json
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from core import command_line
+from ops.openapi_changes import find_breaking_changes
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -22,6 +24,8 @@ _SEMANTIC_VERSION = re.compile(
 )
 _UNRELEASED = re.compile(r"^## Unreleased\n(?P<changes>.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _PROJECT_VERSION = re.compile(r'(?P<before>^\[project\]\n(?:(?!\[).*\n)*?version = ")[^"]*(?=")', re.MULTILINE)
+
+_OPENAPI = "docs/openapi.json"
 
 
 class ReleaseError(Exception):
@@ -34,8 +38,10 @@ def release(root: Path, version: str, today: date, *, dry_run: bool = False) -> 
     Raises ReleaseError before it writes anything. ``dry_run`` checks and returns the changes only.
     """
     pyproject, changelog = root / "pyproject.toml", root / "CHANGELOG.md"
-    _check_newer(version, tomllib.loads(pyproject.read_text())["project"]["version"])
+    current = tomllib.loads(pyproject.read_text())["project"]["version"]
+    _check_newer(version, current)
     _check_repository(root, f"v{version}")
+    _check_compatible(root, version, current)
     changes, dated = date_changes(changelog.read_text(), version, today)
     if not dry_run:
         pyproject.write_text(_PROJECT_VERSION.sub(rf"\g<before>{version}", pyproject.read_text(), count=1))
@@ -93,6 +99,19 @@ def _check_repository(root: Path, tag: str) -> None:
     if _git(root, "tag", "--list", tag):
         msg = f"the tag {tag} exists"
         raise ReleaseError(msg)
+
+
+def _check_compatible(root: Path, version: str, current: str) -> None:
+    """Refuse a version whose number promises compatibility, if its API breaks clients of ``current``."""
+    (major, minor, *_), (old_major, old_minor, *_) = precedence(version)[0], precedence(current)[0]
+    if (major, minor if major == 0 else 0) != (old_major, old_minor if old_major == 0 else 0):
+        return
+    if not _git(root, "tag", "--list", f"v{current}"):
+        return  # the first release
+    old = json.loads(_git(root, "show", f"v{current}:{_OPENAPI}"))
+    if changes := find_breaking_changes(old, json.loads((root / _OPENAPI).read_text())):
+        msg = "these changes break clients, so a version with a higher {} number is needed:\n{}"
+        raise ReleaseError(msg.format("minor" if major == 0 else "major", "\n".join(changes)))
 
 
 def _git(root: Path, *arguments: str) -> str:

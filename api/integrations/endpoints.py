@@ -158,7 +158,10 @@ class Endpoint(MethodView):
     @blp.doc(operationId="getWebhookEndpoint")
     @blp.response(200, WebhookEndpointSchema)
     def get(self, endpoint_id: UUID) -> Response:
-        """Retrieve a webhook endpoint"""
+        """Retrieve a webhook endpoint
+
+        Without its secret, which only its creation and a rotation return.
+        """
         return json_response(CachedView.from_view(call(ShowEndpoint(endpoint_id=endpoint_id))))
 
     @require_auth("ops:admin", machines=True)

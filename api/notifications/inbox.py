@@ -58,7 +58,10 @@ class UnreadCount(MethodView):
     @blp.doc(operationId="countUnreadNotifications")
     @blp.response(200, UnreadCountSchema)
     def get(self) -> Any:
-        """Count unread notifications"""
+        """Count unread notifications
+
+        For the badge of a bell. Archived notifications do not count.
+        """
         return call(CountUnread(user_id=current_caller().id))
 
 
@@ -68,7 +71,10 @@ class AllNotificationsRead(MethodView):
     @blp.doc(operationId="markAllNotificationsRead")
     @blp.response(200, UnreadCountSchema)
     def post(self) -> Any:
-        """Mark all notifications as read"""
+        """Mark all notifications as read
+
+        Those that arrive later stay unread.
+        """
         return call(MarkAllRead(user_id=current_caller().id))
 
 

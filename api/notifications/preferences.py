@@ -71,7 +71,10 @@ class Preferences(MethodView):
     @blp.doc(operationId="getNotificationPreferences")
     @blp.response(200, VersionedPreferencesSchema)
     def get(self) -> Response:
-        """Retrieve notification preferences"""
+        """Retrieve notification preferences
+
+        All channels of all categories; what the user has not chosen is on.
+        """
         return _with_version(call(ShowPreferences(user_id=current_caller().id)))
 
     @require_auth()
@@ -80,7 +83,10 @@ class Preferences(MethodView):
     @blp.doc(operationId="replaceNotificationPreferences")
     @blp.response(200, VersionedPreferencesSchema)
     def put(self, preferences: dict[str, Any], *, expected_version: int) -> Response:
-        """Replace notification preferences"""
+        """Replace notification preferences
+
+        Applies also to notifications that wait, for example for the end of quiet hours.
+        """
         changed = call(
             ChangePreferences(
                 user_id=current_caller().id,

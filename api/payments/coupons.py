@@ -112,7 +112,10 @@ class Coupon(MethodView):
     @blp.doc(operationId="getCoupon")
     @blp.response(200, CouponSchema)
     def get(self, coupon_id: UUID) -> Response:
-        """Retrieve a coupon"""
+        """Retrieve a coupon
+
+        With the number of its redemptions.
+        """
         return json_response(CachedView.from_view(call(ShowCoupon(coupon_id=coupon_id))))
 
     @require_auth("payments:admin")

@@ -59,7 +59,10 @@ class Plans(MethodView):
     @blp.doc(operationId="listPlans")
     @blp.response(200, page_schema(PlanSchema))
     def get(self, query: dict[str, Any]) -> Page:
-        """List plans on sale"""
+        """List plans on sale
+
+        With the courses that each gives access to, its price and its trial.
+        """
         return page_response(call(ListPlans(**query)))
 
     @require_auth("payments:admin")

@@ -1,6 +1,7 @@
 """The release program, in a temporary git repository."""
 
 import itertools
+import json
 import subprocess
 import tomllib
 from datetime import date
@@ -134,3 +135,21 @@ def test_notes_are_the_changes_of_one_version():
     assert notes(changelog, "0.0.10") == "- Users."
     with pytest.raises(ReleaseError, match=r"no version 0\.0\.1"):
         notes(changelog, "0.0.1")
+
+
+@pytest.mark.parametrize(("version", "is_released"), [("0.1.1", False), ("0.2.0", True), ("1.0.0", True)])
+def test_patch_that_breaks_clients_is_refused(root, version: str, is_released):
+    operation = {"operationId": "listOrders", "responses": {}}
+    (root / "docs").mkdir()
+    (root / "docs" / "openapi.json").write_text(json.dumps({"paths": {"/v1/orders": {"get": operation}}}))
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message", "Add the API")
+    git(root, "tag", "v0.1.0")
+    (root / "docs" / "openapi.json").write_text(json.dumps({"paths": {}}))
+    git(root, "commit", "--quiet", "--all", "--message", "Remove the orders")
+
+    if is_released:
+        assert release(root, version, TODAY)
+    else:
+        with pytest.raises(ReleaseError, match="GET /v1/orders: removed"):
+            release(root, version, TODAY)

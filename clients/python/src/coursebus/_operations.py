@@ -93,7 +93,10 @@ class Operations:
         return self._send(Request("PATCH", path("/v1/certificates/{}", code), models.PublicCertificate, body=body))
 
     def count_unread_notifications(self) -> models.UnreadCount:
-        """Count unread notifications."""
+        """Count unread notifications.
+
+        For the badge of a bell. Archived notifications do not count.
+        """
         return self._send(Request("GET", path("/v1/me/notifications/unread-count"), models.UnreadCount))
 
     def create_bundle(self, body: models.BundleRequest, *, idempotency_key: str | None = None) -> models.Bundle:
@@ -328,7 +331,10 @@ class Operations:
         return self._send(Request("GET", path("/v1/bundles/{}", bundle_id), models.Bundle))
 
     def get_coupon(self, coupon_id: Id) -> models.Coupon:
-        """Retrieve a coupon."""
+        """Retrieve a coupon.
+
+        With the number of its redemptions.
+        """
         return self._send(Request("GET", path("/v1/coupons/{}", coupon_id), models.Coupon))
 
     def get_course(self, ref: Id) -> models.Course:
@@ -340,7 +346,10 @@ class Operations:
         return self._send(Request("GET", path("/v1/courses/{}", ref), models.Course))
 
     def get_course_progress(self, course_id: Id) -> models.CourseProgress:
-        """Retrieve the caller's progress in a course."""
+        """Retrieve the caller's progress in a course.
+
+        The shares of completed lessons, and the lesson to continue with.
+        """
         return self._send(Request("GET", path("/v1/courses/{}/progress", course_id), models.CourseProgress))
 
     def get_dashboard(self) -> models.Dashboard:
@@ -352,7 +361,10 @@ class Operations:
         return self._send(Request("GET", path("/v1/me/dashboard"), models.Dashboard))
 
     def get_data_export(self) -> models.Export:
-        """Retrieve the latest data export."""
+        """Retrieve the latest data export.
+
+        What each service stores about the caller. 404 until the first one is finished.
+        """
         return self._send(Request("GET", path("/v1/me/export"), models.Export))
 
     def get_invoice(self, order_id: Id) -> models.Invoice:
@@ -372,11 +384,18 @@ class Operations:
         return self._send(Request("GET", path("/v1/courses/{}/lessons/{}", course_id, lesson_id), models.Lesson))
 
     def get_notification_preferences(self) -> models.VersionedPreferences:
-        """Retrieve notification preferences."""
+        """Retrieve notification preferences.
+
+        All channels of all categories; what the user has not chosen is on.
+        """
         return self._send(Request("GET", path("/v1/me/notification-preferences"), models.VersionedPreferences))
 
     def get_operation(self, operation_id: Id) -> models.Operation:
-        """Retrieve an operation."""
+        """Retrieve an operation.
+
+        Its status and, when it has ended, the response of its command or the problem. Visible to its owner
+        only.
+        """
         return self._send(Request("GET", path("/v1/operations/{}", operation_id), models.Operation))
 
     def get_order(self, order_id: Id) -> models.Order:
@@ -423,7 +442,10 @@ class Operations:
         return self._send(Request("GET", path("/v1/plans/{}", plan_id), models.Plan))
 
     def get_position(self, course_id: Id, lesson_id: Id) -> models.Position:
-        """Retrieve the playback position in a lesson."""
+        """Retrieve the playback position in a lesson.
+
+        As stored by any device of the caller; 0 if none has been stored.
+        """
         return self._send(
             Request("GET", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position)
         )
@@ -480,7 +502,10 @@ class Operations:
         return self._send(Request("GET", path("/v1/subscriptions/{}", subscription_id), models.PlanSubscription))
 
     def get_user(self, user_id: Id) -> models.Profile:
-        """Retrieve a user."""
+        """Retrieve a user.
+
+        The read is recorded in the audit.
+        """
         return self._send(Request("GET", path("/v1/users/{}", user_id), models.Profile))
 
     def get_user_access(self, user_id: Id, *, course_id: Id | None = None) -> models.UserAccess:
@@ -494,7 +519,10 @@ class Operations:
         )
 
     def get_webhook_endpoint(self, endpoint_id: Id) -> models.WebhookEndpoint:
-        """Retrieve a webhook endpoint."""
+        """Retrieve a webhook endpoint.
+
+        Without its secret, which only its creation and a rotation return.
+        """
         return self._send(Request("GET", path("/v1/webhook-endpoints/{}", endpoint_id), models.WebhookEndpoint))
 
     def grant_access(
@@ -863,7 +891,10 @@ class Operations:
         )
 
     def list_plans(self, *, limit: int | None = None) -> Pages[models.Plan]:
-        """List plans on sale."""
+        """List plans on sale.
+
+        With the courses that each gives access to, its price and its trial.
+        """
         return Pages(self._send, Request("GET", path("/v1/plans"), models.PlanPage, query={"limit": limit}))
 
     def list_quarantined_events(self, *, limit: int | None = None) -> Pages[models.QuarantinedEvent]:
@@ -1049,7 +1080,10 @@ class Operations:
         )
 
     def mark_all_notifications_read(self, *, idempotency_key: str | None = None) -> models.UnreadCount:
-        """Mark all notifications as read."""
+        """Mark all notifications as read.
+
+        Those that arrive later stay unread.
+        """
         return self._send(
             Request(
                 "POST", path("/v1/me/notifications/read-all"), models.UnreadCount, headers=key_header(idempotency_key)
@@ -1158,7 +1192,10 @@ class Operations:
     def replace_notification_preferences(
         self, body: models.Preferences, *, if_match: int | Versioned
     ) -> models.VersionedPreferences:
-        """Replace notification preferences."""
+        """Replace notification preferences.
+
+        Applies also to notifications that wait, for example for the end of quiet hours.
+        """
         return self._send(
             Request(
                 "PUT",
@@ -1510,7 +1547,10 @@ class Operations:
         )
 
     def update_profile(self, body: models.ProfileChanges, *, if_match: int | Versioned) -> models.OwnProfile:
-        """Update the caller's profile."""
+        """Update the caller's profile.
+
+        Only the given fields. The e-mail address belongs to the identity provider.
+        """
         return self._send(
             Request("PATCH", path("/v1/me"), models.OwnProfile, body=body, headers=version_header(if_match))
         )
@@ -1533,7 +1573,10 @@ class Operations:
         )
 
     def update_user(self, user_id: Id, body: models.ProfileChanges, *, if_match: int | Versioned) -> models.Profile:
-        """Update a user."""
+        """Update a user.
+
+        Only the given fields; recorded in the audit with the state before and after.
+        """
         return self._send(
             Request("PATCH", path("/v1/users/{}", user_id), models.Profile, body=body, headers=version_header(if_match))
         )
@@ -1651,7 +1694,10 @@ class AsyncOperations:
         )
 
     async def count_unread_notifications(self) -> models.UnreadCount:
-        """Count unread notifications."""
+        """Count unread notifications.
+
+        For the badge of a bell. Archived notifications do not count.
+        """
         return await self._send(Request("GET", path("/v1/me/notifications/unread-count"), models.UnreadCount))
 
     async def create_bundle(self, body: models.BundleRequest, *, idempotency_key: str | None = None) -> models.Bundle:
@@ -1890,7 +1936,10 @@ class AsyncOperations:
         return await self._send(Request("GET", path("/v1/bundles/{}", bundle_id), models.Bundle))
 
     async def get_coupon(self, coupon_id: Id) -> models.Coupon:
-        """Retrieve a coupon."""
+        """Retrieve a coupon.
+
+        With the number of its redemptions.
+        """
         return await self._send(Request("GET", path("/v1/coupons/{}", coupon_id), models.Coupon))
 
     async def get_course(self, ref: Id) -> models.Course:
@@ -1902,7 +1951,10 @@ class AsyncOperations:
         return await self._send(Request("GET", path("/v1/courses/{}", ref), models.Course))
 
     async def get_course_progress(self, course_id: Id) -> models.CourseProgress:
-        """Retrieve the caller's progress in a course."""
+        """Retrieve the caller's progress in a course.
+
+        The shares of completed lessons, and the lesson to continue with.
+        """
         return await self._send(Request("GET", path("/v1/courses/{}/progress", course_id), models.CourseProgress))
 
     async def get_dashboard(self) -> models.Dashboard:
@@ -1914,7 +1966,10 @@ class AsyncOperations:
         return await self._send(Request("GET", path("/v1/me/dashboard"), models.Dashboard))
 
     async def get_data_export(self) -> models.Export:
-        """Retrieve the latest data export."""
+        """Retrieve the latest data export.
+
+        What each service stores about the caller. 404 until the first one is finished.
+        """
         return await self._send(Request("GET", path("/v1/me/export"), models.Export))
 
     async def get_invoice(self, order_id: Id) -> models.Invoice:
@@ -1934,11 +1989,18 @@ class AsyncOperations:
         return await self._send(Request("GET", path("/v1/courses/{}/lessons/{}", course_id, lesson_id), models.Lesson))
 
     async def get_notification_preferences(self) -> models.VersionedPreferences:
-        """Retrieve notification preferences."""
+        """Retrieve notification preferences.
+
+        All channels of all categories; what the user has not chosen is on.
+        """
         return await self._send(Request("GET", path("/v1/me/notification-preferences"), models.VersionedPreferences))
 
     async def get_operation(self, operation_id: Id) -> models.Operation:
-        """Retrieve an operation."""
+        """Retrieve an operation.
+
+        Its status and, when it has ended, the response of its command or the problem. Visible to its owner
+        only.
+        """
         return await self._send(Request("GET", path("/v1/operations/{}", operation_id), models.Operation))
 
     async def get_order(self, order_id: Id) -> models.Order:
@@ -1985,7 +2047,10 @@ class AsyncOperations:
         return await self._send(Request("GET", path("/v1/plans/{}", plan_id), models.Plan))
 
     async def get_position(self, course_id: Id, lesson_id: Id) -> models.Position:
-        """Retrieve the playback position in a lesson."""
+        """Retrieve the playback position in a lesson.
+
+        As stored by any device of the caller; 0 if none has been stored.
+        """
         return await self._send(
             Request("GET", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position)
         )
@@ -2046,7 +2111,10 @@ class AsyncOperations:
         return await self._send(Request("GET", path("/v1/subscriptions/{}", subscription_id), models.PlanSubscription))
 
     async def get_user(self, user_id: Id) -> models.Profile:
-        """Retrieve a user."""
+        """Retrieve a user.
+
+        The read is recorded in the audit.
+        """
         return await self._send(Request("GET", path("/v1/users/{}", user_id), models.Profile))
 
     async def get_user_access(self, user_id: Id, *, course_id: Id | None = None) -> models.UserAccess:
@@ -2060,7 +2128,10 @@ class AsyncOperations:
         )
 
     async def get_webhook_endpoint(self, endpoint_id: Id) -> models.WebhookEndpoint:
-        """Retrieve a webhook endpoint."""
+        """Retrieve a webhook endpoint.
+
+        Without its secret, which only its creation and a rotation return.
+        """
         return await self._send(Request("GET", path("/v1/webhook-endpoints/{}", endpoint_id), models.WebhookEndpoint))
 
     async def grant_access(
@@ -2429,7 +2500,10 @@ class AsyncOperations:
         )
 
     def list_plans(self, *, limit: int | None = None) -> AsyncPages[models.Plan]:
-        """List plans on sale."""
+        """List plans on sale.
+
+        With the courses that each gives access to, its price and its trial.
+        """
         return AsyncPages(self._send, Request("GET", path("/v1/plans"), models.PlanPage, query={"limit": limit}))
 
     def list_quarantined_events(self, *, limit: int | None = None) -> AsyncPages[models.QuarantinedEvent]:
@@ -2615,7 +2689,10 @@ class AsyncOperations:
         )
 
     async def mark_all_notifications_read(self, *, idempotency_key: str | None = None) -> models.UnreadCount:
-        """Mark all notifications as read."""
+        """Mark all notifications as read.
+
+        Those that arrive later stay unread.
+        """
         return await self._send(
             Request(
                 "POST", path("/v1/me/notifications/read-all"), models.UnreadCount, headers=key_header(idempotency_key)
@@ -2726,7 +2803,10 @@ class AsyncOperations:
     async def replace_notification_preferences(
         self, body: models.Preferences, *, if_match: int | Versioned
     ) -> models.VersionedPreferences:
-        """Replace notification preferences."""
+        """Replace notification preferences.
+
+        Applies also to notifications that wait, for example for the end of quiet hours.
+        """
         return await self._send(
             Request(
                 "PUT",
@@ -3086,7 +3166,10 @@ class AsyncOperations:
         )
 
     async def update_profile(self, body: models.ProfileChanges, *, if_match: int | Versioned) -> models.OwnProfile:
-        """Update the caller's profile."""
+        """Update the caller's profile.
+
+        Only the given fields. The e-mail address belongs to the identity provider.
+        """
         return await self._send(
             Request("PATCH", path("/v1/me"), models.OwnProfile, body=body, headers=version_header(if_match))
         )
@@ -3111,7 +3194,10 @@ class AsyncOperations:
     async def update_user(
         self, user_id: Id, body: models.ProfileChanges, *, if_match: int | Versioned
     ) -> models.Profile:
-        """Update a user."""
+        """Update a user.
+
+        Only the given fields; recorded in the audit with the state before and after.
+        """
         return await self._send(
             Request("PATCH", path("/v1/users/{}", user_id), models.Profile, body=body, headers=version_header(if_match))
         )
