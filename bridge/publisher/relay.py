@@ -40,6 +40,7 @@ log = get_logger(__name__)
 BATCH = 500
 NEWEST = 100
 POLL_SECONDS = 1.0  # a hint ends the wait; without one, because it was lost, events are found after this time
+PAUSE_MAX_SECONDS = 0.1  # after a batch that was not full
 CHECK_SECONDS = 1  # how often a relay checks whether the broker has lost its log
 _LEADER_LOCK = "SELECT pg_try_advisory_lock(hashtext('coursebus relay'))"
 _SETTINGS = "-c role=coursebus_bridge -c timezone=UTC -c idle_session_timeout=15s -c statement_timeout=60s"
@@ -130,15 +131,19 @@ class Relay(threading.Thread):
     def _publish_until_stopped(self, publisher: "Publisher") -> None:
         checked_at = time.monotonic()
         while not self._stop_requested.is_set():
-            has_published = publisher.publish()
+            began = time.monotonic()
+            published = publisher.publish()
             has_refilled = publisher.refill()
             if time.monotonic() - checked_at > CHECK_SECONDS:
                 publisher.check_topics()
                 publisher.dead_letters.publish()
                 publisher.refills.reload()
                 checked_at = time.monotonic()
-            if not has_published and not has_refilled:
+            if not published and not has_refilled:
                 _wait_for_hint()
+            elif published < BATCH:
+                # Let more events share the next batch, the more so the busier the machine is.
+                self._stop_requested.wait(min(time.monotonic() - began, PAUSE_MAX_SECONDS))
 
 
 class Publisher:

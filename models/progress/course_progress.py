@@ -6,7 +6,18 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ForeignKeyConstraint, bindparam, delete, select, tuple_
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    ColumnElement,
+    ForeignKeyConstraint,
+    bindparam,
+    delete,
+    func,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship
 
 from core.db import Aggregate, Base
@@ -22,7 +33,7 @@ from models.events import (
 )
 
 from .completed_lessons import CompletedLesson
-from .outline import Outline, opens_at
+from .outline import REMEMBERED, Outline, opens_at
 from .prerequisites import MISSING_PREREQUISITE
 
 _VIEWED_SHARE = 0.95  # the end credits need not be watched
@@ -109,6 +120,29 @@ class CourseProgress(Aggregate, Base):
     def locked_or_none(cls, session: Session, user_id: UUID, course_id: UUID) -> "CourseProgress | None":
         """Return a learner's progress as ``get_for_update`` does, also if access has ended; None if not started."""
         return session.scalars(_FOR_UPDATE, {"user": user_id, "course": course_id}).one_or_none()
+
+    @classmethod
+    def read_for_update(cls, session: Session, user_id: UUID, course_id: UUID) -> "CourseProgress":
+        """Return what ``get_for_update`` returns, as an object outside of the session: ``write`` stores its changes.
+
+        For the most frequent commands. The ORM takes three times as long to load and to flush the row. Raises
+        NotEnrolled.
+        """
+        known = REMEMBERED.of_course(course_id)
+        row = session.execute(_READ_FOR_UPDATE, {"user": user_id, "course": course_id, "known": [*known]}).one_or_none()
+        if row is None or row.closed_at:
+            raise NotEnrolled(str(course_id))
+        progress = cls(**{name: getattr(row, name) for name in _COLUMNS})
+        progress.outline = known.get(row.course_version) or REMEMBERED.add(
+            Outline(**{name: getattr(row, f"outline_{name}") for name in _OUTLINE_COLUMNS})
+        )
+        return progress
+
+    def write(self, session: Session) -> None:
+        """Store the changes of an object that ``read_for_update`` returned."""
+        changed = {f"new_{name}": getattr(self, name) for name in _WRITTEN}
+        session.connection().execute(_WRITE, {"user": self.user_id, "course": self.course_id, **changed})
+        session.expire_all()
 
     def require_prerequisites(self, session: Session) -> None:
         """Raise PrerequisiteMissing if a required course is not completed."""
@@ -362,6 +396,31 @@ _FOR_UPDATE = (
     .with_for_update(of=CourseProgress)
     .execution_options(populate_existing=True)
 )
+
+_COLUMNS = [column.key for column in CourseProgress.__table__.columns]
+_OUTLINE_COLUMNS = [column.key for column in Outline.__table__.columns]
+_WRITTEN = (
+    *("version", "lessons_completed", "next_lesson_id", "last_lesson_id"),
+    *("completed_at", "certificate_code", "certified_at"),
+)
+_THEIRS = (CourseProgress.user_id == bindparam("user"), CourseProgress.course_id == bindparam("course"))
+# Without the columns of an outline that this process remembers, which are as long as the course.
+_READ_FOR_UPDATE = (
+    select(
+        *CourseProgress.__table__.columns,
+        *(column.label(f"outline_{column.key}") for column in Outline.__table__.columns),
+    )
+    .select_from(CourseProgress)
+    .outerjoin(
+        Outline,
+        (Outline.course_id == CourseProgress.course_id)
+        & (Outline.course_version == CourseProgress.course_version)
+        & (Outline.course_version != func.all(bindparam("known", type_=ARRAY(BigInteger)))),
+    )
+    .where(*_THEIRS)
+    .with_for_update(of=CourseProgress)
+)
+_WRITE = update(CourseProgress).where(*_THEIRS).values({name: bindparam(f"new_{name}") for name in _WRITTEN})
 
 
 def new_code() -> str:

@@ -1,6 +1,7 @@
 """Outlines of published course versions: a projection of COURSE_PUBLISHED."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Self
 from uuid import UUID
@@ -85,6 +86,32 @@ class Outline(Base):
         """Return the first lesson that is not completed; None if all are."""
         lesson_ids = (UUID(lesson["id"]) for lesson in self.lessons)
         return next((lesson_id for lesson_id in lesson_ids if lesson_id not in done), None)
+
+
+class RememberedOutlines:
+    """The outlines that this process has read last. They are immutable, and may be as long as a thousand lessons."""
+
+    def __init__(self, lessons: int) -> None:
+        self._lessons = lessons  # in all outlines together
+        self._by_course: dict[UUID, dict[int, Outline]] = {}
+
+    def of_course(self, course_id: UUID) -> Mapping[int, Outline]:
+        """Return the versions of a course that are remembered."""
+        return self._by_course.get(course_id, {})
+
+    def add(self, outline: Outline) -> Outline:
+        """Remember an outline that belongs to no session, and return it; forget the oldest if there are too many."""
+        # A new dictionary, because other threads may read the old one.
+        self._by_course[outline.course_id] = {**self.of_course(outline.course_id), outline.course_version: outline}
+        while sum(len(each.lessons) for versions in [*self._by_course.values()] for each in versions.values()) > max(
+            self._lessons, len(outline.lessons)
+        ):
+            with suppress(KeyError, StopIteration):  # another thread has removed it
+                del self._by_course[next(iter(self._by_course))]
+        return outline
+
+
+REMEMBERED = RememberedOutlines(lessons=10_000)  # some 8 MiB
 
 
 def opens_at(lesson: dict[str, Any], *, started_at: datetime) -> datetime:

@@ -131,8 +131,11 @@ def complete_lesson(
 
     Raises NotEnrolled, PrerequisiteMissing, NotFound, LessonLocked, LessonNotOpen, QuizNotPassed.
     """
-    progress = _get_accessible_progress(session, user_id, course_id)
-    record(session, progress, *progress.complete(session, lesson_id, at=utc_now()))
+    progress = CourseProgress.read_for_update(session, user_id, course_id)
+    progress.require_prerequisites(session)
+    if events := progress.complete(session, lesson_id, at=utc_now()):
+        record(session, progress, *events)
+        progress.write(session)
     cache_after_commit(progress_version_key(user_id), invalidation_marker)
     return progress.to_response()
 

@@ -32,15 +32,15 @@ def _without_idempotency_claim() -> None:
 def _without_row_lock() -> None:
     from models.progress import CourseProgress, course_progress
 
-    course_progress._FOR_UPDATE._for_update_arg = None
-    original = CourseProgress.get_for_update.__func__
+    course_progress._READ_FOR_UPDATE._for_update_arg = None
+    original = CourseProgress.read_for_update.__func__
 
     def unlocked(cls, session, *key):
         found = original(cls, session, *key)
         _wait_for_second_reader("-".join(map(str, key)))
         return found
 
-    CourseProgress.get_for_update = classmethod(unlocked)
+    CourseProgress.read_for_update = classmethod(unlocked)
 
 
 def _wait_for_second_reader(name: str, seconds: float = 10) -> None:
