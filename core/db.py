@@ -21,6 +21,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 import settings
 
+from .database_connection import DeferringConnection
+
 LOCK_TIMEOUT_SECONDS = 5
 PING_AFTER_SECONDS = 1.0
 
@@ -97,6 +99,7 @@ def connect(url: str, *, role: str) -> Engine:
             f"-c lock_timeout={LOCK_TIMEOUT_SECONDS}s",
             "connect_timeout": 5,
             "application_name": f"coursebus-{role}",
+            "connection_factory": DeferringConnection,
         },
     )
     require_role(connections, role)
@@ -153,3 +156,17 @@ def session_factory(service: str) -> sessionmaker[Session]:
     """Return the session factory of ``service``; each ``begin()`` on it is one transaction."""
     # Objects are still read after the commit; expiring them would load every row again.
     return sessionmaker(engine(service), expire_on_commit=False)
+
+
+def execute_later(session: Session, statement: str, parameters: Any = None) -> None:
+    """Execute a statement without a result together with the next one of the transaction, or with its COMMIT.
+
+    Saves a round trip. An error is raised by that next statement. Within a savepoint the statement is executed at once,
+    because the savepoint must end with its error.
+    """
+    connection = session.connection()
+    driver: Any = connection.connection.dbapi_connection
+    if isinstance(driver, DeferringConnection) and not session.in_nested_transaction():
+        driver.defer(statement, parameters)
+    else:
+        connection.exec_driver_sql(statement, parameters)

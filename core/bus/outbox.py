@@ -13,7 +13,7 @@ from sqlalchemy import CheckConstraint, ColumnElement, Identity, Index, UniqueCo
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 import settings
-from core.db import Aggregate, Base, new_id, utc_now
+from core.db import Aggregate, Base, execute_later, new_id, utc_now
 from core.errors import EventTooLarge
 from core.events import Event
 from core.log import correlation_ids, current_actor
@@ -70,7 +70,7 @@ def record(session: Session, aggregate: Aggregate, *events: Event) -> None:
         # On the connection: the session would flush first, and once more for the next change of the same row.
         rows = [_row(aggregate, event) for event in events]
         # One statement for all, in their order.
-        session.connection().exec_driver_sql(_INSERT + ", ".join([_VALUES] * len(rows)), tuple(chain(*rows)))
+        execute_later(session, _INSERT + ", ".join([_VALUES] * len(rows)), tuple(chain(*rows)))
         session.info["recorded"] = True
 
 

@@ -16,11 +16,10 @@ from sqlalchemy import (
     func,
     select,
     tuple_,
-    update,
 )
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship
 
-from core.db import Aggregate, Base
+from core.db import Aggregate, Base, execute_later
 from models.commands.progress import CertificateCursor, ProgressCursor
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PrerequisiteMissing, ProgressNotFound, QuizNotPassed
 from models.events import (
@@ -140,8 +139,9 @@ class CourseProgress(Aggregate, Base):
 
     def write(self, session: Session) -> None:
         """Store the changes of an object that ``read_for_update`` returned."""
-        changed = {f"new_{name}": getattr(self, name) for name in _WRITTEN}
-        session.connection().execute(_WRITE, {"user": self.user_id, "course": self.course_id, **changed})
+        written = [getattr(self, name) for name in _WRITTEN]
+        parameters = [each if each is None or isinstance(each, int | datetime) else str(each) for each in written]
+        execute_later(session, _WRITE, (*parameters, str(self.user_id), str(self.course_id)))
         session.expire_all()
 
     def require_prerequisites(self, session: Session) -> None:
@@ -420,7 +420,11 @@ _READ_FOR_UPDATE = (
     .where(*_THEIRS)
     .with_for_update(of=CourseProgress)
 )
-_WRITE = update(CourseProgress).where(*_THEIRS).values({name: bindparam(f"new_{name}") for name in _WRITTEN})
+# By the driver, because SQLAlchemy need not compile it.
+_WRITE = f"""
+    UPDATE progress.course_progress SET {", ".join(f"{name} = %s" for name in _WRITTEN)}
+    WHERE user_id = %s AND course_id = %s
+"""  # noqa: S608 constants only
 
 
 def new_code() -> str:

@@ -26,7 +26,7 @@ from core.bus.dead_letters import MAX_ATTEMPTS, count_attempt
 from core.bus.idempotency import IdempotencyClaim, claim_from, claim_key, release_key, store_response
 from core.bus.inbox import claim_event
 from core.bus.staff_actions import CHANGE, READ, StaffAction
-from core.db import LOCK_TIMEOUT_SECONDS, session_factory
+from core.db import LOCK_TIMEOUT_SECONDS, execute_later, session_factory
 from core.fault_injection import crash_point
 from core.log import get_logger
 from core.messaging.task_queue import Envelope
@@ -49,9 +49,7 @@ Result = TypeVar("Result")
 # that a repetition of the command executes it again.
 _PERMANENT_ERROR_STATUSES = {400, 402, 422}
 _DEFAULT_TIMEOUT_SECONDS = 30.0  # for event handlers and jobs, which are started again after a failure
-_SET_TIMEOUTS = (
-    "SELECT set_config('statement_timeout', %(statement)s, true), set_config('lock_timeout', %(lock)s, true)"
-)
+_SET_TIMEOUTS = "SET LOCAL statement_timeout = %(statement)s; SET LOCAL lock_timeout = %(lock)s"
 _STATEMENT_TIMEOUT, _LOCK_TIMEOUT = "57014", "55P03"  # SQLSTATE codes of PostgreSQL
 _CONFLICTS = {"40P01", "40001"}  # SQLSTATE: deadlock, serialization failure
 _REPLY_TTL_SECONDS = 60  # longer than the gateway waits for a reply
@@ -176,8 +174,7 @@ class TaskExecution:
         """
         try:
             with session_factory(self.service).begin() as session:
-                # Every transaction begins with this statement: by the driver, SQLAlchemy need not compile it.
-                session.connection().exec_driver_sql(_SET_TIMEOUTS, self._timeouts())
+                execute_later(session, _SET_TIMEOUTS, self._timeouts())
                 if self.envelope.actor and not self.envelope.is_recorded_read:
                     collect_changes(session, self.changes)
                 yield session

@@ -1,0 +1,79 @@
+"""Connections to PostgreSQL that need fewer round trips: BEGIN and statements without a result are sent with others.
+
+Most of the cost of a short statement is that of its round trip, in which both processes are woken up. The simple query
+protocol takes several statements at once and stops at the first one that fails.
+"""
+
+from typing import Any, cast
+
+from psycopg2 import extensions
+
+_IN_TRANSACTION = {extensions.TRANSACTION_STATUS_INTRANS, extensions.TRANSACTION_STATUS_INERROR}
+
+
+class _Cursor(extensions.cursor):
+    def execute(self, query: Any, parameters: Any = None) -> None:
+        if before := cast("DeferringConnection", self.connection).take_unsent():
+            query, parameters = before + self.mogrify(query, parameters), None
+        super().execute(query, parameters)
+
+    def executemany(self, query: Any, parameters: Any) -> None:
+        if before := cast("DeferringConnection", self.connection).take_unsent():
+            super().execute(before)
+        super().executemany(query, parameters)
+
+
+class DeferringConnection(extensions.connection):
+    """A connection that sends BEGIN, and the statements given to ``defer``, with the next statement of the transaction.
+
+    The order of the statements does not change. An error of a deferred statement is raised by the next one, or by
+    ``commit``. Like psycopg2's own class, it begins a transaction with the first statement unless ``autocommit`` is
+    set. Server-side cursors are not supported.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        super().set_session(autocommit=True)  # otherwise psycopg2 sends BEGIN
+        self.cursor_factory = _Cursor
+        self._is_autocommit = False
+        self._unsent = b""
+        self._has_begun = False  # BEGIN was sent, or is in ``_unsent``
+
+    @property
+    def autocommit(self) -> bool:
+        return self._is_autocommit
+
+    @autocommit.setter
+    def autocommit(self, value: bool) -> None:
+        self._is_autocommit = value
+
+    def defer(self, query: str, parameters: Any = None) -> None:
+        """Send a statement with the next one, or with COMMIT."""
+        with super().cursor() as cursor:
+            statement = cursor.mogrify(query, parameters)
+        self._unsent = self.take_unsent() + statement + b"; "
+
+    def take_unsent(self) -> bytes:
+        """Return what must be sent before the next statement."""
+        before, self._unsent = self._unsent, b""
+        if not (self._has_begun or self._is_autocommit):
+            self._has_begun = True
+            before = b"BEGIN; " + before
+        return before
+
+    def commit(self) -> None:
+        """Send what was deferred, and COMMIT."""
+        if self._has_begun:
+            self._execute(self.take_unsent() + b"COMMIT")
+            self._has_begun = False
+
+    def rollback(self) -> None:
+        """Discard what was deferred, and send ROLLBACK if there is a transaction."""
+        self._unsent, self._has_begun = b"", False
+        status = self.get_transaction_status()
+        if status in _IN_TRANSACTION or status == extensions.TRANSACTION_STATUS_UNKNOWN:  # unknown: raises an error
+            self._execute(b"ROLLBACK")
+
+    def _execute(self, statement: bytes) -> None:
+        with extensions.connection.cursor(self, cursor_factory=extensions.cursor) as cursor:
+            cursor.execute(statement)
