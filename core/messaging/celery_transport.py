@@ -15,7 +15,7 @@ from kombu.utils.json import dumps, loads
 from redis import Redis
 from redis.connection import AbstractConnection
 
-from core.redis import Command, execute
+from core.redis import Command, send
 
 
 class _EncodedMessage(dict[str, Any]):
@@ -37,13 +37,13 @@ class QoS(kombu_redis.QoS):
             return
         exchange, routing_key = message.delivery_info["exchange"], message.delivery_info["routing_key"]
         unacked = b"[%b,%b]" % (encoded, msgspec.json.encode([exchange, routing_key])[1:-1])
-        self.channel.execute(
+        self.channel.send(
             ("ZADD", self.unacked_index_key, time(), delivery_tag), ("HSET", self.unacked_key, delivery_tag, unacked)
         )
         virtual.QoS.append(self, message, delivery_tag)
 
     def ack(self, delivery_tag: str) -> None:
-        self.channel.execute(("HDEL", self.unacked_key, delivery_tag), ("ZREM", self.unacked_index_key, delivery_tag))
+        self.channel.send(("HDEL", self.unacked_key, delivery_tag), ("ZREM", self.unacked_index_key, delivery_tag))
         virtual.QoS.ack(self, delivery_tag)
 
 
@@ -55,6 +55,7 @@ class Channel(kombu_redis.Channel):
     _in_poll: Any  # the connection that waits for a reply to BRPOP
     _reused_client: Redis | None = None
     _reused_connection: AbstractConnection | None = None
+    _unread = 0  # number of replies that were not read from it
 
     @contextmanager
     def conn_or_acquire(self, client: Redis | None = None) -> Iterator[Redis]:
@@ -71,12 +72,22 @@ class Channel(kombu_redis.Channel):
             self._reused_connection = None
         yield self._reused_client
 
-    def execute(self, *commands: Command) -> list[Any]:
-        """Execute commands by one write on a connection that the channel keeps. Call it from the event loop only."""
+    def send(self, *commands: Command) -> None:
+        """Send commands by one write on a connection that the channel keeps. Call it from the event loop only.
+
+        The next call reads the replies and raises the first error among them. What was sent is executed also if this
+        process is killed.
+        """
         with self.conn_or_acquire() as client:
             if self._reused_connection is None:
-                self._reused_connection = client.connection_pool.get_connection()
-            return execute(self._reused_connection, commands)
+                self._reused_connection, self._unread = client.connection_pool.get_connection(), 0
+            unread, self._unread = self._unread, 0
+            try:
+                send(self._reused_connection, commands, unread=unread)
+            except redis.ResponseError:
+                self._unread = len(commands)  # they were sent
+                raise
+            self._unread = len(commands)
 
     def _brpop_read(self, **_: Any) -> bool:
         """Do what kombu's method does, but decode the message by msgspec and keep its encoded form."""
