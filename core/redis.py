@@ -1,14 +1,11 @@
 """Clients of the two Redis servers: one for the queues, one for the cache."""
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection
-from redis.exceptions import ResponseError
 from redis.retry import Retry
 
 import settings
@@ -57,27 +54,6 @@ def without_tls_options(url: str) -> str:
 def connection_pool(url: str, **options: Any) -> ConnectionPool:
     """Return a connection pool for ``url``; ``options`` are those of redis-py's ``ConnectionPool``."""
     return ConnectionPool.from_url(without_tls_options(url), **tls_options(url), **options)
-
-
-def send(connection: AbstractConnection, commands: Sequence[Command], *, unread: int) -> None:
-    """Send ``commands`` by one write, after the ``unread`` replies to the last ones were read, which have arrived.
-
-    Waiting for a reply costs two switches between processes, more than the command. Raises RedisError, also the first
-    error among those replies.
-    """
-    errors = list[ResponseError]()
-    try:
-        for _ in range(unread):
-            try:
-                connection.read_response(disable_decoding=True)
-            except ResponseError as error:  # the replies to the other commands follow
-                errors.append(error)
-        connection.send_packed_command(connection.pack_commands(commands))
-    except BaseException:
-        connection.disconnect()  # otherwise the next command would read replies to these
-        raise
-    if errors:
-        raise errors[0]
 
 
 def _client(url: str, *, timeout_seconds: float) -> Redis:

@@ -7,8 +7,8 @@ one command, and a task and its reply need two, whose cost was most of the respo
 import os
 import select
 import socket
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -38,11 +38,11 @@ def read(client: Redis, *command: Any) -> Any:
     try:
         connection = idle.pop()
     except IndexError:
-        return _exchange(_Connection(client.connection_pool), [command], idle)[0]
+        return _exchange(LeanConnection(client.connection_pool), [command], idle)[0]
     try:
         return _exchange(connection, [command], idle)[0]
     except RedisConnectionError:  # the server, or a firewall, has closed it while it was idle
-        return _exchange(_Connection(client.connection_pool), [command], idle)[0]
+        return _exchange(LeanConnection(client.connection_pool), [command], idle)[0]
 
 
 def execute_once(client: Redis, *command: Any) -> Any:
@@ -63,7 +63,7 @@ def execute_all_once(client: Redis, commands: Sequence[Command]) -> list[Any]:
         with suppress(IndexError):  # another thread may take the last one
             if (connection := idle.pop()).is_usable():
                 return _exchange(connection, commands, idle)
-    return _exchange(_Connection(client.connection_pool), commands, idle)
+    return _exchange(LeanConnection(client.connection_pool), commands, idle)
 
 
 def run_script(script: Script, keys: list[str], args: list[Any], *, once: bool = False) -> Any:
@@ -77,7 +77,7 @@ def run_script(script: Script, keys: list[str], args: list[Any], *, once: bool =
         return script(keys=keys, args=args)  # loads the script into a server that does not know it
 
 
-class _Connection:
+class LeanConnection:
     """A connection that redis-py has opened, with TLS, login and database as in the URL."""
 
     def __init__(self, pool: ConnectionPool) -> None:
@@ -87,6 +87,7 @@ class _Connection:
         self._reader = hiredis.Reader(notEnoughData=_INCOMPLETE)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
+        self._unread = 0  # number of replies to the commands of ``send``
 
     def is_usable(self) -> bool:
         """Return False, and close the connection, if the server has closed it."""
@@ -97,21 +98,48 @@ class _Connection:
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands and return their replies. Raises RedisError; the connection is then closed."""
+        with self._closed_by_errors():
+            self._send(commands)
+            return self._read(len(commands))
+
+    def send(self, commands: Sequence[Command]) -> None:
+        """Send commands by one write, after the replies to those of the last call were read.
+
+        Those have arrived by now, whereas waiting for a reply costs two switches between processes, more than the
+        command. Raises RedisError, also for the first error among those replies; the connection is then closed.
+        """
+        with self._closed_by_errors():
+            unread, self._unread = self._unread, len(commands)
+            replies = self._read(unread)
+            self._send(commands)
+            _raise_refusal(replies)
+
+    def close(self) -> None:
+        self._connection.disconnect()
+
+    def _send(self, commands: Sequence[Command]) -> None:
+        self._socket.sendall(b"".join(hiredis.pack_command(cast("Any", command)) for command in commands))
+
+    def _read(self, number: int) -> list[Any]:
         replies = list[Any]()
+        while len(replies) < number:
+            while (reply := self._reader.gets()) is _INCOMPLETE:
+                self._reader.feed(self._receive())
+            replies.append(reply)
+        return replies
+
+    @contextmanager
+    def _closed_by_errors(self) -> Iterator[None]:
+        """Close the connection after an error: the next command must not take a late reply for its own."""
         try:
-            self._socket.sendall(b"".join(hiredis.pack_command(cast("Any", command)) for command in commands))
-            while len(replies) < len(commands):
-                while (reply := self._reader.gets()) is _INCOMPLETE:
-                    self._reader.feed(self._receive())
-                replies.append(reply)
+            yield
         except BaseException as error:
-            self._connection.disconnect()  # the reply may still arrive: the next command must not take it for its own
+            self.close()
             if isinstance(error, TimeoutError):
                 raise RedisTimeoutError("Timeout reading from socket") from error
             if isinstance(error, OSError):
                 raise RedisConnectionError(str(error)) from error
             raise
-        return replies
 
     def _receive(self) -> bytes:
         received = self._socket.recv(_READ_BYTES)
@@ -120,21 +148,25 @@ class _Connection:
         return received
 
 
-def _exchange(connection: _Connection, commands: Sequence[Command], idle: list[_Connection]) -> list[Any]:
+def _exchange(connection: LeanConnection, commands: Sequence[Command], idle: list[LeanConnection]) -> list[Any]:
     replies = connection.exchange(commands)
     idle.append(connection)
+    _raise_refusal(replies)
+    return replies
+
+
+def _raise_refusal(replies: list[Any]) -> None:
     for reply in replies:
         if isinstance(reply, hiredis.ReplyError):
             raise ResponseError(str(reply))
-    return replies
 
 
 # The last one used is taken first, so that a burst leaves no connections that must be kept alive. ``pop`` and
 # ``append`` of a list are atomic.
-_idle: WeakKeyDictionary[ConnectionPool, list[_Connection]] = WeakKeyDictionary()
+_idle: WeakKeyDictionary[ConnectionPool, list[LeanConnection]] = WeakKeyDictionary()
 os.register_at_fork(after_in_child=_idle.clear)  # processes must not share a connection
 
 
-def _idle_connections(pool: ConnectionPool) -> list[_Connection]:
+def _idle_connections(pool: ConnectionPool) -> list[LeanConnection]:
     found = _idle.get(pool)
     return _idle.setdefault(pool, []) if found is None else found

@@ -13,9 +13,9 @@ from kombu.serialization import register
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 from redis import Redis
-from redis.connection import AbstractConnection
 
-from core.redis import Command, send
+from core.redis import Command
+from core.redis_commands import LeanConnection
 
 
 class _EncodedMessage(dict[str, Any]):
@@ -54,8 +54,7 @@ class Channel(kombu_redis.Channel):
 
     _in_poll: Any  # the connection that waits for a reply to BRPOP
     _reused_client: Redis | None = None
-    _reused_connection: AbstractConnection | None = None
-    _unread = 0  # number of replies that were not read from it
+    _reused_connection: LeanConnection | None = None
 
     @contextmanager
     def conn_or_acquire(self, client: Redis | None = None) -> Iterator[Redis]:
@@ -69,6 +68,8 @@ class Channel(kombu_redis.Channel):
         # kombu replaces the pool after a lost connection.
         if self._reused_client is None or self._reused_client.connection_pool is not self.pool:
             self._reused_client = self._create_client()
+            if self._reused_connection:
+                self._reused_connection.close()
             self._reused_connection = None
         yield self._reused_client
 
@@ -80,14 +81,12 @@ class Channel(kombu_redis.Channel):
         """
         with self.conn_or_acquire() as client:
             if self._reused_connection is None:
-                self._reused_connection, self._unread = client.connection_pool.get_connection(), 0
-            unread, self._unread = self._unread, 0
+                self._reused_connection = LeanConnection(client.connection_pool)
             try:
-                send(self._reused_connection, commands, unread=unread)
-            except redis.ResponseError:
-                self._unread = len(commands)  # they were sent
+                self._reused_connection.send(commands)
+            except BaseException:
+                self._reused_connection = None
                 raise
-            self._unread = len(commands)
 
     def _brpop_read(self, **_: Any) -> bool:
         """Do what kombu's method does, but decode the message by msgspec and keep its encoded form."""

@@ -68,7 +68,7 @@ def test_refused_command_does_not_shift_the_replies_to_later_ones():
 def test_broken_connection_is_replaced():
     with celery_app.connection_for_read() as connection, connection.channel() as channel:
         channel.send(("PING",))
-        channel._reused_connection._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001 as a restart of Redis does
+        channel._reused_connection._socket.shutdown(socket.SHUT_RDWR)  # noqa: SLF001 as a restart of Redis does
         with pytest.raises(redis.ConnectionError):
             channel.send(("PING",))
 
