@@ -79,18 +79,26 @@ def utc_now() -> datetime:
 @cache
 def engine(service: str) -> Engine:
     """Return the engine of ``service`` in this process; it is created on first use, after any fork."""
-    return connect(settings.database_url(service), role=service)
+    url = settings.database_url(service)
+    # The bridge has one login for all services: those of one database share its connections.
+    return connect(url, role="bridge" if _login_of(url) == "bridge" else service)
 
 
+def _login_of(url: str) -> str:
+    return (make_url(url).username or "").removeprefix("coursebus_")
+
+
+@cache
 def connect(url: str, *, role: str) -> Engine:
-    """Create an engine for the database at ``url`` with the rights of ``coursebus_<role>``."""
+    """Return the engine for the database at ``url`` with the rights of ``coursebus_<role>``."""
     # A login of one service cannot switch to another role, and the bridge uses its own in the database of each service.
-    is_login = (make_url(url).username or "").removeprefix("coursebus_") in (*settings.SERVICES, "bridge")
+    is_login = _login_of(url) in (*settings.SERVICES, "bridge")
     connections = create_engine(
         url,
-        # One connection per worker thread, and a few for the helper threads of the bridge.
+        # One connection per worker thread. The threads of the bridge seldom need one at the same moment, but there are
+        # more of them.
         pool_size=4,
-        max_overflow=4,
+        max_overflow=12 if role == "bridge" else 4,
         # Several times as fast as the json module, which SQLAlchemy uses by default.
         json_serializer=_to_json,
         json_deserializer=msgspec.json.decode,

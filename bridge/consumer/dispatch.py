@@ -31,7 +31,7 @@ from core.redis import queue_redis
 from models.errors import DomainError
 
 from .dead_letter_store import DeadLetters
-from .outbound import Outbound, OutboundMessage, Pending, State, task_id_of
+from .outbound import Outbound, OutboundMessage, Pending, State
 from .queue_inspection import QueueSnapshot, inspect_queues
 
 log = get_logger(__name__)
@@ -88,12 +88,11 @@ class Dispatcher(threading.Thread):
         ``send_ready`` sends what was dispatched. ``done`` is called from another thread. If another caller dispatched
         the same event to the handler and it is still pending, it is not sent twice; both callbacks are called.
         """
+        new = Pending(handler, record, [done])
         with self._lock:
-            if pending := self._pending.get(task_id_of(handler, record.event_id)):
+            if (pending := self._pending.setdefault(new.task_id, new)) is not new:
                 pending.on_done.append(done)
                 return
-            pending = Pending(handler, record, [done])
-            self._pending[pending.task_id] = pending
             self._held[pending.service] += 1
         pending.parked = self._dead_letters.is_blocked(handler, record.key)
         self._park_or_queue(pending)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 from sqlalchemy import create_engine, make_url, text
@@ -90,9 +89,6 @@ _CLEAR = """
             WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND tablename <> 'alembic_version'
         LOOP EXECUTE 'DELETE FROM ' || name; END LOOP;
     END $$"""
-
-# One engine for each database and service of a run: connecting and compiling statements takes longer than most tests.
-db.connect = cache(db.connect)
 
 
 def _use(url: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+import settings
 from bridge.publisher import relay
 from core import db
 from core.environment import normalize_database_url
@@ -142,6 +143,18 @@ class TestLogins:
         ):
             with pytest.raises(OperationalError, match="the role is shop instead of coursebus_"):
                 engine.connect()
+
+    def test_bridge_has_one_pool_for_each_database(self, server: OwnPostgres, monkeypatch: pytest.MonkeyPatch):
+        urls = [server.url(f"coursebus_{login}", database="shop", password="x") for login in ("bridge", "courses")]
+
+        shared = []
+        for url in urls:
+            monkeypatch.setattr(settings, "database_url", lambda _service, url=url: normalize_database_url(url))
+            db.engine.cache_clear()
+            shared.append(db.engine("courses") is db.engine("payments"))
+        db.engine.cache_clear()
+
+        assert shared == [True, False]
 
     def test_password_is_rotated_by_the_migrations(self, server: OwnPostgres, installed: str):
         assert server.migrate(installed, USERS_DATABASE_PASSWORD="rotated").returncode == 0
