@@ -22,18 +22,18 @@ _SAFE = {"GET", "HEAD", "OPTIONS"}
 
 
 def content_security_policy() -> str:
-    """Return the policy: no inline script or style, nothing of other hosts but videos.
+    """Return the policy: no inline script or style, nothing of other hosts but videos and pictures.
 
     Browsers apply form-action to redirects after a form as well: signing out leads to Auth0.
     """
     auth0 = urlsplit(settings.AUTH0_ISSUER)
-    media = "'self' https:" if settings.PRODUCTION else "'self' https: http:"
+    media = "'self' https:" if settings.PRODUCTION else "'self' https: http:"  # videos and covers are on any host
     return "; ".join(
         (
             "default-src 'none'",
             "script-src 'self'",
             "style-src 'self'",
-            "img-src 'self'",
+            f"img-src {media}",
             f"media-src {media}",
             "connect-src 'self'",
             f"form-action 'self' {auth0.scheme}://{auth0.netloc}",

@@ -24,7 +24,7 @@ OPERATIONS = ("ops:admin",)
 STAFF = (*PEOPLE, *MONEY, *OPERATIONS, "courses:admin", "notifications:admin")
 SECTIONS = (
     ("console.people", "People", PEOPLE),
-    ("console.reviews", "Reviews", MONEY),
+    ("console.reviews", "In review", MONEY),
     ("console.coupons", "Coupons", ("payments:admin",)),
     ("console.ledger", "Ledger", MONEY),
     ("console.webhooks", "Webhooks", OPERATIONS),

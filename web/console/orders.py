@@ -37,7 +37,7 @@ def order(order_id: str) -> str:
         refunds=[*api.list_order_refunds(order_id)],
         disputes=[*api.list_disputes(order_id=order_id)],
         entries=optional(api.list_ledger_entries(order_id=order_id, limit=50).page),
-        audit=optional(api.list_audit_entries(subject_id=order_id, limit=20).page),
+        audit=optional(api.list_audit_entries(subject_id=order_id, kind="change", limit=20).page),
     )
 
 
