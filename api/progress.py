@@ -10,6 +10,7 @@ import msgspec
 from flask import Response
 from flask.views import MethodView
 
+import settings
 from core.cache import progress_version_key
 from core.localization import format_date
 from models.commands import (
@@ -317,7 +318,7 @@ class Certificate(MethodView):
             ShowCertificateHolder(user_id=UUID(certificate["user_id"]), code=certificate["code"])
         )
         shown = PublicCertificateSchema().dump(certificate | holder)
-        return json_or_html("certificate.html", shown, languages=["en"], context=_certificate_context)
+        return json_or_html("certificate.html", shown, languages=_CERTIFICATE_TEXTS, context=_certificate_context)
 
     @require_auth("users:admin")
     @blp.arguments(CertificateCorrectionSchema)
@@ -337,4 +338,26 @@ class Certificate(MethodView):
 
 
 def _certificate_context(certificate: dict[str, Any], language: str) -> dict[str, Any]:
-    return {"issued_on": format_date(datetime.fromisoformat(certificate["issued_at"]), language)}
+    page = f"{settings.WEB_URL}/certificates" if settings.WEB_URL else f"{settings.PUBLIC_URL}/v1/certificates"
+    return {
+        "words": _CERTIFICATE_TEXTS[language],
+        "issuer": settings.INVOICE_SELLER_NAME,
+        "address": f"{page}/{certificate['code']}",
+        "issued_on": format_date(datetime.fromisoformat(certificate["issued_at"]), language),
+    }
+
+
+_CERTIFICATE_TEXTS = {
+    "en": {
+        "title": "Certificate of completion",
+        "completed": "has completed the course",
+        "number": "Certificate number",
+        "verify": "Verify this certificate at",
+    },
+    "ru": {
+        "title": "Сертификат выпускника",
+        "completed": "Пройден курс",
+        "number": "Номер сертификата",
+        "verify": "Проверить сертификат:",
+    },
+}

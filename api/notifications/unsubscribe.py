@@ -19,13 +19,13 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; fr
 _TEXTS = {
     "en": {
         "title": "E-mails from Coursebus",
-        "ask": "You will get no more e-mails of this kind. You can turn them on again in your settings.",
+        "ask": "Do you want to get no more e-mails of this kind? You can turn them on again in your settings.",
         "button": "Unsubscribe",
         "done": "You get no more e-mails of this kind. You can turn them on again in your settings.",
     },
     "ru": {
         "title": "Письма от Coursebus",
-        "ask": "Вы больше не будете получать таких писем. Включить их снова можно в настройках.",
+        "ask": "Больше не присылать такие письма? Включить их снова можно в настройках.",
         "button": "Отписаться",
         "done": "Вы больше не получаете таких писем. Включить их снова можно в настройках.",
     },

@@ -35,7 +35,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS mails (id INTEGER PRIMARY KEY AUTOINCREMENT
 
 _PAGE = """<!doctype html>
 <html lang="en">
-<meta charset="utf-8"><title>Mail sink</title>
+<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>Mail sink</title>
 <style>
   body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
   summary { cursor: pointer; padding: .5rem 0; border-top: 1px solid #ccc; }

@@ -57,7 +57,11 @@ def test_invoice_is_json_by_default():
 
 def test_certificate_page_shows_holder_and_date():
     with gateway().test_request_context(headers={"Accept": "text/html"}):
-        response = json_or_html("certificate.html", CERTIFICATE, languages=["en"], context=_certificate_context)
+        response = json_or_html("certificate.html", CERTIFICATE, languages=["en", "ru"], context=_certificate_context)
 
     page = response.get_data(as_text=True)
-    assert [text for text in ("Ann", "Bread", "March 1, 2026", "1234-5678") if text not in page] == []
+    assert [
+        text
+        for text in ("Ann", "Bread", "March 1, 2026", "1234-5678", "Verify this certificate at http")
+        if text not in page
+    ] == []
