@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from .api import client, is_signed_in
 from .language import _, current_language, mark
+from .page_cache import same_for_all_visitors
 from .security import sign_in_required
 
 blueprint = Blueprint("catalogue", __name__)
@@ -25,6 +26,7 @@ ORDERS = {
 
 
 @blueprint.get("/")
+@same_for_all_visitors
 def home() -> str:
     """Show the catalogue: searched, filtered and sorted by query parameters."""
     chosen = {name: request.args[name] for name in ("q", *_FILTERS, "sort") if request.args.get(name)}
@@ -40,6 +42,7 @@ def home() -> str:
 
 
 @blueprint.get("/courses/<ref>")
+@same_for_all_visitors
 def course(ref: str) -> str:
     """Show a course with its outline, reviews, and what the visitor can do: buy, start or continue."""
     shown = client().get_course(ref)
@@ -83,6 +86,7 @@ def review(course_id: str) -> ResponseReturnValue:
 
 
 @blueprint.get("/plans")
+@same_for_all_visitors
 def plans() -> str:
     """Show the plans and bundles on sale, with their courses."""
     offers = [*client().list_plans()]

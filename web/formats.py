@@ -1,6 +1,5 @@
-"""Filters of the templates: money, dates, durations, and colours of generated covers."""
+"""Filters of the templates: money, dates, durations, and names of categories."""
 
-import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,15 +8,29 @@ from markupsafe import Markup, escape
 
 from core.localization import format_date, format_money, format_time
 
-from .language import _, current_language
+from .covers import draw_cover
+from .language import _, current_language, mark
 
-_HUES = (168, 205, 232, 262, 318, 12, 32, 84, 142)
+LEVELS = {"beginner": mark("Beginner"), "intermediate": mark("Intermediate"), "advanced": mark("Advanced")}
+LANGUAGE_NAMES = {"en": mark("English"), "ru": mark("Russian"), "de": mark("German")}
+CATEGORIES = {
+    "programming": mark("Programming"),
+    "data": mark("Data"),
+    "design": mark("Design"),
+    "business": mark("Business"),
+    "languages": mark("Languages"),
+    "photography": mark("Photography"),
+    "science": mark("Science"),
+    "music": mark("Music"),
+    "marketing": mark("Marketing"),
+}
 
 
 def init_app(app: Flask) -> None:
     """Add the filters."""
-    for each in (money, date, moment, duration, paragraphs, cover):
+    for each in (money, date, moment, duration, paragraphs, category_name, level_name, language_name):
         app.add_template_filter(each)
+    app.add_template_global(draw_cover)
 
 
 def money(value: Any, currency: str | None = None) -> str:
@@ -59,13 +72,15 @@ def paragraphs(text: str) -> Markup:
     return Markup("".join(found))  # noqa: S704 every part is escaped
 
 
-def cover(seed: str) -> dict[str, Any]:
-    """Return hues and numbers for the generated cover of a course: the same for the same id."""
-    digest = hashlib.sha256(seed.encode()).digest()
-    hue = _HUES[digest[0] % len(_HUES)]
-    return {
-        "hue": hue,
-        "second": (hue + 25 + digest[1] % 30) % 360,
-        "shape": digest[2] % 4,
-        "numbers": [each / 255 for each in digest[3:12]],
-    }
+def category_name(name: str) -> str:
+    """Return the name of a category; a category of the shop's own is shown as it is."""
+    return _(CATEGORIES[name]) if name in CATEGORIES else name.capitalize()
+
+
+def level_name(name: str) -> str:
+    return _(LEVELS.get(name, name))
+
+
+def language_name(code: str) -> str:
+    """Return the name of the language that a course is taught in."""
+    return _(LANGUAGE_NAMES.get(code, code))

@@ -25,10 +25,12 @@ CATALOGUE = Path(__file__).parent / "ru.po"
 
 def current_language() -> str:
     """Return the language of the current request."""
-    if "language" not in g:
+    language: str | None = g.get("language")
+    if language is None:
         chosen = request.cookies.get(_COOKIE)
-        g.language = chosen if chosen in LANGUAGES else request.accept_languages.best_match(LANGUAGES, "en")
-    return cast("str", g.language)
+        language = chosen if chosen in LANGUAGES else request.accept_languages.best_match(LANGUAGES, "en")
+        g.language = language
+    return language
 
 
 def _(text: str) -> str:

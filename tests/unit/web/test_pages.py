@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 
 import web
 from settings import ROOT
+from web import page_cache
 from web.language import CATALOGUE
 from web.navigation import own_path
 
@@ -76,3 +77,13 @@ def test_page_says_so_if_the_api_does_not_answer(browser):
     assert response.status_code == 503
     assert response.headers["Retry-After"] == "10"
     assert "Nothing was lost" in response.text
+
+
+def test_visitors_share_a_page_and_a_session_gets_its_own(browser, monkeypatch):
+    monkeypatch.setattr("web.catalogue.client", lambda: 1 / 0)
+    with browser.application.test_request_context("/?"):
+        page_cache.same_for_all_visitors(lambda: "the kept page")()
+
+    assert browser.get("/").text == "the kept page"
+    assert browser.get("/?q=other", headers={"Accept-Language": "ru"}).status_code == 500
+    page_cache.clear()
