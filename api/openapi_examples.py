@@ -45,6 +45,7 @@ BODIES: dict[str, Any] = {
     "CourseChanges": {"summary": "Means, spreads and doubts, without fear."},
     "Enroll": {},
     "JobSlot": {"slot": "2026-01-31T00:00:00Z"},
+    "Publication": {"learners": "keep"},
     "AccessChange": {"course_id": _PAID_COURSE},
     "Answers": {"answers": {"q1": ["b"]}},
     "Outline": {"sections": [{"id": _SECTION, "lessons": [_LESSON]}]},

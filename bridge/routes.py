@@ -42,6 +42,7 @@ _HANDLERS_BY_EVENT = {
     "SUBSCRIPTION_RESTORED": ["courses.restore_subscription_access", "notifications.send_subscription_restored"],
     "LESSON_COMPLETED": ["courses.update_progress_on_completion", "notifications.send_lesson_completed"],
     "LESSON_REOPENED": ["courses.update_progress_on_reopen"],
+    "COURSE_VERSION_CHANGED": ["courses.change_enrolled_version_by_event"],
     "COURSE_COMPLETED": ["notifications.send_course_completed"],
     "CERTIFICATE_ISSUED": ["users.record_certificate_holder", "notifications.send_certificate"],
 }
@@ -68,7 +69,11 @@ def is_urgent(handler: str) -> bool:
 
 # Their next events wait until one of these messages is answered, so that under load more events share a message, which
 # they are handled by one call. Unlike those that are not urgent, they do not wait otherwise.
-_BATCH_HANDLERS = {"courses.update_progress_on_completion", "courses.update_progress_on_reopen"}
+_BATCH_HANDLERS = {
+    "courses.change_enrolled_version_by_event",
+    "courses.update_progress_on_completion",
+    "courses.update_progress_on_reopen",
+}
 
 
 def waits_for_replies(handler: str) -> bool:

@@ -1,5 +1,7 @@
 """Connect Alembic to the database that ``__main__`` names; each migration runs in its own transaction."""
 
+import time
+
 from alembic import context
 from flask import current_app
 from sqlalchemy import create_engine, pool, text
@@ -9,8 +11,11 @@ from core.db import Base
 engine = create_engine(current_app.config["DATABASE_URL"], poolclass=pool.NullPool)
 
 with engine.connect() as connection:
-    # A second concurrent process waits here and then finds nothing left to do.
-    connection.execute(text("SELECT pg_advisory_lock(hashtext('coursebus migrations'))"))
+    # A second concurrent process waits here and then finds nothing left to do. It holds no snapshot between its
+    # attempts, because CREATE INDEX CONCURRENTLY would wait for it.
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(hashtext('coursebus migrations'))")):
+        connection.commit()
+        time.sleep(0.1)
     connection.commit()
     context.configure(
         connection=connection, target_metadata=Base.metadata, include_schemas=True, transaction_per_migration=True

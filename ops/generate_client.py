@@ -98,6 +98,7 @@ class _Operation:
     template: str  # of the path, with {} for each part
     parts: list[str]
     body: str | None
+    body_required: bool
     query: dict[str, dict[str, Any]]
     headers: set[str]
     result: str | None
@@ -116,6 +117,7 @@ class _Operation:
             template=re.sub(r"\{\w+\}", "{}", path),
             parts=re.findall(r"\{(\w+)\}", path),
             body=_referenced(content.get("application/json", {}).get("schema", {})),
+            body_required=operation.get("requestBody", {}).get("required", True),
             query={each["name"]: each["schema"] for each in parameters if each.get("in") == "query"},
             headers={_referenced(each) or "" for each in parameters},
             result=_referenced(schema),
@@ -154,7 +156,8 @@ class _Operation:
 
     def _arguments(self) -> list[str]:
         arguments = ["self", *(f"{part}: Id" for part in self.parts)]
-        arguments += [f"body: models.{self.body}"] if self.body else []
+        if self.body:
+            arguments.append(f"body: models.{self.body}{'' if self.body_required else ' | None = None'}")
         named = []
         if "IfMatch" in self.headers:
             named.append("if_match: int | Versioned")

@@ -12,12 +12,19 @@ from api.conditional_requests import if_match, json_response, optional_if_match
 from api.read_cache import cached_response, invalidate, invalidate_catalogue
 from api.rpc import call
 from core.cache import CachedView, course_key
-from models.commands import ArchiveCourse, ChangeCourse, PublishCourse, ShowCourse, UnpublishCourse
+from models.commands import (
+    ArchiveCourse,
+    ChangeCourse,
+    PreviewPublication,
+    PublishCourse,
+    ShowCourse,
+    UnpublishCourse,
+)
 from models.commands.courses import CourseFields
 from models.errors import NotFound
 
 from .blueprint import blp, course_caller, require_own_course
-from .schemas import CourseChangesSchema, CourseSchema
+from .schemas import CourseChangesSchema, CourseSchema, PublicationPreviewSchema, PublicationSchema
 
 _SLUG = re.compile(r"[a-z0-9-]{1,100}")
 _AUTHOR_PERMISSIONS = {"courses:write", "courses:admin"}
@@ -71,7 +78,8 @@ class Course(MethodView):
     def delete(self, ref: str, *, expected_version: int) -> None:
         """Archive a course
 
-        The course is taken off sale. Enrolled learners keep their access.
+        The course is taken off sale. Enrolled learners keep their access. Courses of which it is a prerequisite are
+        open without it.
         """
         caller = course_caller(current_caller())
         invalidate_and_respond(
@@ -82,16 +90,36 @@ class Course(MethodView):
 @blp.route("/courses/<ref>/publish")
 class CoursePublish(MethodView):
     @require_auth("courses:write")
+    @require_own_course
     @optional_if_match
+    @blp.arguments(PublicationSchema, required=False)
     @blp.doc(operationId="publishCourse")
     @blp.response(200, CourseSchema)
-    def post(self, ref: str, *, expected_version: int | None) -> Response:
+    def post(self, publication: dict[str, Any], ref: str, *, expected_version: int | None) -> Response:
         """Publish a course
 
         Puts the working copy on sale as the next version, if it differs from the version on sale. Published versions
-        are immutable. With `If-Match`, a working copy that was changed since is not published.
+        are immutable. With `If-Match`, a working copy that was changed since is not published. Everything that
+        prevents the publication is in `errors` of one 422.
+
+        By default learners keep the version on which they enrolled. With `learners: move`, all of them take this one
+        within minutes: completed lessons that it has still count, and who has finished the course stays finished.
         """
-        return publish(ref, expected_version)
+        return publish(ref, expected_version, learners=publication["learners"])
+
+
+@blp.route("/courses/<ref>/publication-preview")
+class PublicationPreview(MethodView):
+    @require_auth("courses:write")
+    @blp.doc(operationId="previewPublication")
+    @blp.response(200, PublicationPreviewSchema)
+    def get(self, ref: str) -> Any:
+        """Preview the publication of a course
+
+        Returns what a publication of the working copy would change, how many learners it concerns, and the errors that
+        prevent it.
+        """
+        return call(PreviewPublication(ref=normalize_ref(ref), caller=course_caller(current_caller())))
 
 
 @blp.route("/courses/<ref>/unpublish")
@@ -102,18 +130,19 @@ class CourseUnpublish(MethodView):
     def post(self, ref: str) -> Response:
         """Unpublish a course
 
-        The course is taken off sale. Enrolled learners keep their access.
+        The course is taken off sale. Enrolled learners keep their access. While it is off sale, courses of which it is
+        a prerequisite are open without it.
         """
         return invalidate_and_respond(
             call(UnpublishCourse(ref=normalize_ref(ref), caller=course_caller(current_caller())))
         )
 
 
-def publish(ref: str, expected_version: int | None) -> Response:
+def publish(ref: str, expected_version: int | None, *, learners: str) -> Response:
     """Publish the working copy of the caller's course. Raises the errors of the command."""
     caller = course_caller(current_caller())
     return invalidate_and_respond(
-        call(PublishCourse(ref=normalize_ref(ref), caller=caller, expected_version=expected_version))
+        call(PublishCourse(ref=normalize_ref(ref), caller=caller, expected_version=expected_version, learners=learners))
     )
 
 

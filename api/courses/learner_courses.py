@@ -9,14 +9,21 @@ from flask.views import MethodView
 
 from api.auth import current_caller, require_auth
 from api.fanout import Call, gather
-from api.learner_access import require_no_purchase, start_if_enrolled
+from api.learner_access import call_as_learner, require_no_purchase, start_if_enrolled
 from api.pagination import Page, PageQuery, page_response, page_schema
 from api.progress import CourseProgressSchema
 from api.read_cache import cached_page_view
-from api.rpc import call
+from api.rpc import call, call_without_idempotency_key
 from api.schemas import Schema, Timestamp
 from core.cache import progress_version_key
-from models.commands import ListCourseProgress, ListLearnerCourses, ShowLearnerCourse, ShowLearnerProgress
+from models.commands import (
+    ChangeEnrolledVersion,
+    ListCourseProgress,
+    ListLearnerCourses,
+    ShowLearnerCourse,
+    ShowLearnerProgress,
+    UpgradeCourse,
+)
 from models.errors import NotEnrolled
 
 from .blueprint import blp
@@ -161,6 +168,24 @@ class LearnerCourse(MethodView):
                 for section in course["sections"]
             ],
         }
+
+
+@blp.route("/me/courses/<uuid:course_id>/upgrade")
+class LearnerCourseUpgrade(MethodView):
+    @require_auth()
+    @blp.doc(operationId="upgradeOwnCourse")
+    @blp.response(200, CourseProgressSchema)
+    def post(self, course_id: UUID) -> Any:
+        """Take the newest version of a course
+
+        Completed lessons that it has still count, and a finished course stays finished. Idempotent.
+        """
+        user_id = current_caller().id
+        shown = call_without_idempotency_key(ShowLearnerCourse(user_id=user_id, course_id=course_id))
+        newest = {"user_id": user_id, "course_id": course_id, "course_version": shown["latest_version"]}
+        progress = call_as_learner(UpgradeCourse(**newest), user_id=user_id, course_id=course_id)
+        call_without_idempotency_key(ChangeEnrolledVersion(**newest))
+        return progress
 
 
 def _fetch(user_id: UUID, course_id: UUID) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -343,6 +343,33 @@ class LessonSchema(OutlineLessonSchema):
     content = ma.fields.Nested(LessonContentSchema)
 
 
+class PublicationSchema(Schema):
+    learners = ma.fields.Str(
+        validate=ma.validate.OneOf(["keep", "move"]),
+        load_default="keep",
+        metadata={"description": "Whether learners of older versions keep theirs or move to this one."},
+    )
+
+
+class LearnersByProgressSchema(Schema):
+    not_started = ma.fields.Int()
+    in_progress = ma.fields.Int()
+    completed = ma.fields.Int()
+
+
+class PublicationErrorSchema(Schema):
+    pointer = ma.fields.Str(metadata={"description": "JSON pointer to a place in the course."})
+    detail = ma.fields.Str()
+
+
+class PublicationPreviewSchema(Schema):
+    course_version = ma.fields.Int(metadata={"description": "The version that would be on sale."})
+    lessons_added = ma.fields.Int()
+    lessons_removed = ma.fields.Int()
+    learners = ma.fields.Nested(LearnersByProgressSchema, metadata={"description": "All learners of the course."})
+    errors = ma.fields.List(ma.fields.Nested(PublicationErrorSchema))
+
+
 # Enrollment, quiz attempts and access.
 
 

@@ -16,7 +16,7 @@ from models.commands import ListVersions, RestoreVersion, SetPrerequisites
 
 from .blueprint import blp, course_caller, get_working_copy, require_own_course
 from .course import invalidate_and_respond, normalize_ref, publish
-from .schemas import CourseSchema
+from .schemas import CourseSchema, PublicationSchema
 
 
 class CourseVersionSchema(Schema):
@@ -62,15 +62,17 @@ class Versions(MethodView):
         )
 
     @require_auth("courses:write")
+    @require_own_course
     @optional_if_match
+    @blp.arguments(PublicationSchema, required=False)
     @blp.doc(operationId="createCourseVersion")
     @blp.response(201, CourseSchema)
-    def post(self, ref: str, *, expected_version: int | None) -> Response:
+    def post(self, publication: dict[str, Any], ref: str, *, expected_version: int | None) -> Response:
         """Create a version
 
         Publishes the working copy, like `POST /v1/courses/{ref}/publish`.
         """
-        response = publish(ref, expected_version)
+        response = publish(ref, expected_version, learners=publication["learners"])
         response.status_code = 201
         return response
 

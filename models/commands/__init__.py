@@ -25,6 +25,7 @@ from .courses import (
     ArchiveCourse,
     AttemptQuiz,
     ChangeCourse,
+    ChangeEnrolledVersion,
     ChangeLesson,
     CheckCourseEditable,
     CreateCourse,
@@ -37,6 +38,7 @@ from .courses import (
     ListOwnCourses,
     ListReviews,
     ListVersions,
+    PreviewPublication,
     PublishCourse,
     RemoveLesson,
     RemoveSection,
@@ -148,6 +150,7 @@ from .progress import (
     ShowStreak,
     StartEnrolledCourse,
     SyncOfflineProgress,
+    UpgradeCourse,
 )
 from .users import (
     ChangeProfile,
@@ -182,6 +185,7 @@ __all__ = [
     "ChangeCoupon",
     "ChangeCourse",
     "ChangeEndpoint",
+    "ChangeEnrolledVersion",
     "ChangeLesson",
     "ChangePlan",
     "ChangePreferences",
@@ -249,6 +253,7 @@ __all__ = [
     "MarkRead",
     "MovePosition",
     "Ping",
+    "PreviewPublication",
     "ProcessSubscription",
     "PublishCourse",
     "PushIdentityChange",
@@ -320,4 +325,5 @@ __all__ = [
     "SyncRefund",
     "UnpublishCourse",
     "Unsubscribe",
+    "UpgradeCourse",
 ]

@@ -154,6 +154,22 @@ class PublishCourse(Command, service="courses"):
     ref: str
     caller: Caller
     expected_version: int | None = None
+    learners: str = "keep"  # keep their version, or move: to this one
+
+
+class PreviewPublication(Command, service="courses"):
+    """Return what a publication of the working copy would change, whom it concerns, and what prevents it."""
+
+    ref: str
+    caller: Caller
+
+
+class ChangeEnrolledVersion(Command, service="courses"):
+    """Store the version that a learner has moved to, before its event arrives."""
+
+    user_id: UUID
+    course_id: UUID
+    course_version: int
 
 
 class SetPrerequisites(Command, service="courses"):

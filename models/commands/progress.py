@@ -60,6 +60,14 @@ class StartEnrolledCourse(Command, service="progress"):
     enrollment_version: int
 
 
+class UpgradeCourse(Command, service="progress"):
+    """Move a learner to a newer version of the course."""
+
+    user_id: UUID
+    course_id: UUID
+    course_version: int
+
+
 class CompletePassedQuiz(Command, service="progress"):
     """Complete the lesson of a passed quiz whose event has not arrived yet."""
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     bindparam,
     delete,
     exists,
+    func,
     select,
     tuple_,
     update,
@@ -22,7 +23,7 @@ from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relations
 
 from core.db import Aggregate, Base, new_id
 from models.commands.courses import EnrollmentCursor, LearnerFilters
-from models.events import EnrollmentCreated, EnrollmentEnded, LessonCompleted, LessonReopened
+from models.events import CourseVersionChanged, EnrollmentCreated, EnrollmentEnded, LessonCompleted, LessonReopened
 
 from .access_sources import AccessSource
 from .course import Course
@@ -271,7 +272,9 @@ class Enrollment(Aggregate, Base):
 
     @classmethod
     def update_progress(
-        cls, session: Session, events: Iterable[tuple[LessonCompleted | LessonReopened, int | None]]
+        cls,
+        session: Session,
+        events: Iterable[tuple[LessonCompleted | LessonReopened | CourseVersionChanged, int | None]],
     ) -> None:
         """Apply progress events, each with its version. An event older than the last applied one is ignored.
 
@@ -287,10 +290,30 @@ class Enrollment(Aggregate, Base):
                 "completed": event.lessons_completed,
                 # Rounded down, so that 100 means that every lesson is completed.
                 "percent": 100 * event.lessons_completed // event.lessons_total,
+                "course_version": event.course_version if isinstance(event, CourseVersionChanged) else None,
             }
         session.connection().exec_driver_sql(
             _UPDATE_PROGRESS, {"counts": msgspec.json.encode([*counts.values()]).decode()}
         )
+
+    @classmethod
+    def change_version(cls, session: Session, user_id: UUID, course_id: UUID, course_version: int) -> None:
+        """Store a newer version that the learner takes."""
+        theirs = (cls.user_id == user_id, cls.course_id == course_id, cls.course_version < course_version)
+        session.execute(update(cls).where(*theirs).values(course_version=course_version))
+
+    @classmethod
+    def count_by_progress(cls, session: Session, course_id: UUID) -> dict[str, int]:
+        """Return the number of learners of a course who have not started, who are in progress, and who are done."""
+        is_done, is_new = cls.progress_percent == _ALL_PERCENT, cls.lessons_completed == 0
+        counted = session.execute(
+            select(
+                func.count().filter(is_new),
+                func.count().filter(~is_new, ~is_done),
+                func.count().filter(is_done),
+            ).where(cls.course_id == course_id)
+        ).one()
+        return dict(zip(("not_started", "in_progress", "completed"), counted, strict=True))
 
     @classmethod
     def clear_progress(cls, session: Session, key: str) -> None:
@@ -364,9 +387,12 @@ _UPDATE_PROGRESS = """
     UPDATE courses.enrollments SET
         lessons_completed = completed,
         progress_percent = percent,
-        progress_version = coalesce(counted.version, progress_version)
+        progress_version = coalesce(counted.version, progress_version),
+        course_version = coalesce(counted.course_version, enrollments.course_version)
     FROM jsonb_to_recordset(%(counts)s::jsonb)
-        AS counted (user_id uuid, course_id uuid, version bigint, completed bigint, percent bigint)
+        AS counted (
+            user_id uuid, course_id uuid, version bigint, completed bigint, percent bigint, course_version bigint
+        )
     WHERE enrollments.user_id = counted.user_id AND enrollments.course_id = counted.course_id
     AND (counted.version IS NULL OR progress_version < counted.version)
 """

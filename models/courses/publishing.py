@@ -23,9 +23,14 @@ class FieldError(NamedTuple):
 
 def check_publishable(session: Session, course: Course) -> None:
     """Raise CourseNotPublishable with all errors of the course. The contents of its lessons must be loaded."""
+    if errors := list_errors(session, course):
+        raise CourseNotPublishable.from_field_errors(course.id, errors)
+
+
+def list_errors(session: Session, course: Course) -> list[dict[str, str]]:
+    """Return what prevents a publication: [{"pointer", "detail"}]. The contents of the lessons must be loaded."""
     errors = [*_lesson_errors(course), *_prerequisite_errors(session, course)]
-    if errors:
-        raise CourseNotPublishable.from_field_errors(course.id, [error._asdict() for error in errors])
+    return [error._asdict() for error in errors]
 
 
 def require_no_cycle(session: Session, course_id: UUID, prerequisites: Sequence[UUID]) -> None:

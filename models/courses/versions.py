@@ -106,11 +106,16 @@ class CourseVersion(Presentation, Base):
     @classmethod
     def get_latest(cls, session: Session, course_id: UUID) -> Self:
         """Return the newest version of a course, on sale or not. Raises NotFound if none was published."""
-        newest = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(1)
-        version = session.scalars(newest).one_or_none()
+        version = cls.find_latest(session, course_id)
         if version is None:
             raise NotFound("course", str(course_id))
         return version
+
+    @classmethod
+    def find_latest(cls, session: Session, course_id: UUID) -> Self | None:
+        """Return the newest version of a course, on sale or not; None if none was published."""
+        newest = select(cls).where(cls.course_id == course_id).order_by(cls.course_version.desc()).limit(1)
+        return session.scalars(newest).one_or_none()
 
     @classmethod
     def list_page(cls, session: Session, course_id: UUID, *, after: int | None, limit: int) -> list[Self]:
@@ -172,7 +177,7 @@ class CourseVersion(Presentation, Base):
         """Return the public view: this version, at the current price."""
         return course.build_response(self, self.sections)
 
-    def published_event(self, course: Course) -> CoursePublished:
+    def published_event(self, course: Course, *, learners: str = "keep") -> CoursePublished:
         return CoursePublished(
             course_id=self.course_id,
             course_version=self.course_version,
@@ -185,6 +190,7 @@ class CourseVersion(Presentation, Base):
             sections=to_published_sections(self.sections),
             published_at=self.published_at,
             prerequisites=self.prerequisites,
+            learners=learners,
         )
 
     def to_list_item(self, course: Course) -> dict[str, Any]:

@@ -51,7 +51,14 @@ from .payments import (
     SubscriptionTrialEnding,
 )
 from .personal_data import RetainedData, UserDataErased, UserDataExported
-from .progress import CertificateIssued, CourseCompleted, CourseStarted, LessonCompleted, LessonReopened
+from .progress import (
+    CertificateIssued,
+    CourseCompleted,
+    CourseStarted,
+    CourseVersionChanged,
+    LessonCompleted,
+    LessonReopened,
+)
 from .users import Account, Person, UserCreated, UserDeleted, UserExportRequested, UserUpdated
 
 __all__ = [
@@ -69,6 +76,7 @@ __all__ = [
     "CourseRated",
     "CourseStarted",
     "CourseUpdated",
+    "CourseVersionChanged",
     "DisputeClosed",
     "DisputeOpened",
     "EnrollmentCreated",

@@ -44,6 +44,7 @@ class CoursePublished(Event, topic="courses", retained_forever=True):
     sections: list[PublishedSection]
     published_at: AwareDatetime
     prerequisites: list[UUID] = field(default_factory=list)  # courses to complete first
+    learners: str = "keep"  # keep their version, or move: to this one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,18 @@ class CourseStarted(Event, topic="progress"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CourseVersionChanged(Event, topic="progress", retained_forever=True):
+    """A learner takes another version of the course. Completed lessons that it has still count."""
+
+    user_id: UUID
+    course_id: UUID
+    course_version: int
+    lessons_completed: int
+    lessons_total: int
+    changed_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class LessonCompleted(Event, topic="progress", retained_forever=True):
     """A learner completed a lesson."""
 

@@ -1,5 +1,6 @@
 """Completed lessons of learners: rows that are inserted, deleted and counted, never loaded as a collection."""
 
+from collections import defaultdict
 from datetime import datetime
 from typing import Self
 from uuid import UUID
@@ -48,6 +49,15 @@ class CompletedLesson(Base):
     def list_ids(cls, session: Session, user_id: UUID, course_id: UUID) -> set[UUID]:
         """Return the ids of all completed lessons of a learner in a course."""
         return set(session.connection().scalars(_LIST_IDS, {"user": user_id, "course": course_id}))
+
+    @classmethod
+    def list_ids_by_user(cls, session: Session, user_ids: list[UUID], course_id: UUID) -> dict[UUID, set[UUID]]:
+        """Return the ids of all completed lessons of several learners in a course, by learner."""
+        wanted = select(cls.user_id, cls.lesson_id).where(cls.user_id.in_(user_ids), cls.course_id == course_id)
+        completed = defaultdict[UUID, set[UUID]](set)
+        for user_id, lesson_id in session.execute(wanted):
+            completed[user_id].add(lesson_id)
+        return completed
 
     @classmethod
     def list_for_user(cls, session: Session, user_id: UUID) -> list[Self]:

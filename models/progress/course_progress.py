@@ -2,6 +2,7 @@
 
 import math
 import secrets
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
@@ -26,6 +27,7 @@ from models.events import (
     CertificateIssued,
     CourseCompleted,
     CourseStarted,
+    CourseVersionChanged,
     Event,
     LessonCompleted,
     LessonReopened,
@@ -265,9 +267,30 @@ class CourseProgress(Aggregate, Base):
             self.next_lesson_id = self._next_after(session, lesson_id)
         events: list[Event] = [self._lesson_completed(lesson, at)]
         if self.lessons_completed == self.lessons_total:
-            self.completed_at = at
-            events += self._certify(at)
+            events += self._finish(at)
         return events
+
+    def move_to(self, outline: Outline, completed: Collection[UUID], *, at: datetime) -> list[Event]:
+        """Take another version of the course; ``completed`` are all lessons that the learner has completed.
+
+        A finished course stays finished, also if the version has new lessons. A course is finished if the version has
+        only lessons that are completed. Return the events.
+        """
+        self.outline, self.course_version = outline, outline.course_version
+        self.lessons_total = len(outline.lessons)
+        self.lessons_completed = sum(UUID(lesson["id"]) in completed for lesson in outline.lessons)
+        self.next_lesson_id = outline.next_after(completed)
+        if self.last_lesson_id and not outline.has_lesson(self.last_lesson_id):
+            self.last_lesson_id = None
+        events: list[Event] = [self.version_changed_event(at)]
+        if self.lessons_completed == self.lessons_total and not self.completed_at:
+            events += self._finish(at)
+        return events
+
+    def _finish(self, at: datetime) -> list[Event]:
+        """Finish the course, unless it is finished; return the events."""
+        self.completed_at = self.completed_at or at
+        return self._certify(at)
 
     def _next_after(self, session: Session, lesson_id: UUID) -> UUID | None:
         """Return the first lesson that is not completed, after ``lesson_id`` was the first one and is completed."""
@@ -357,6 +380,16 @@ class CourseProgress(Aggregate, Base):
             lessons_completed=self.lessons_completed,
             lessons_total=self.lessons_total,
             completed_at=at,
+        )
+
+    def version_changed_event(self, at: datetime) -> CourseVersionChanged:
+        return CourseVersionChanged(
+            user_id=self.user_id,
+            course_id=self.course_id,
+            course_version=self.outline.course_version,
+            lessons_completed=self.lessons_completed,
+            lessons_total=self.lessons_total,
+            changed_at=at,
         )
 
     def _course_completed(self, at: datetime) -> CourseCompleted:

@@ -29,10 +29,11 @@ class Outline(Base):
     # [{"id", "title", "rule", "duration_seconds", "opens_after_days", "opens_at"}] in order. Lessons from old
     # events have only the first two fields.
     lessons: Mapped[list[dict[str, Any]]]
+    moves_learners: Mapped[bool] = mapped_column(default=False)  # learners of older versions take this one
 
     @classmethod
     def insert_once(cls, session: Session, event: CoursePublished) -> None:
-        """Insert a published version, unless it is stored already."""
+        """Insert a published version, unless it is stored already; then only ``moves_learners`` may become true."""
         lessons = [lesson for section in event.sections for lesson in section.lessons]
         row = insert(cls).values(
             course_id=event.course_id,
@@ -41,8 +42,15 @@ class Outline(Base):
             sequential=event.sequential,
             prerequisites=event.prerequisites,
             lessons=[_lesson_fields(lesson) for lesson in lessons],
+            moves_learners=event.learners == "move",
         )
-        session.execute(row.on_conflict_do_nothing())
+        session.execute(
+            row.on_conflict_do_update(
+                index_elements=["course_id", "course_version"],
+                set_={"moves_learners": True},
+                where=row.excluded.moves_learners,
+            )
+        )
 
     @classmethod
     def clear(cls, session: Session, course_id: str) -> None:
@@ -57,10 +65,15 @@ class Outline(Base):
 
     @classmethod
     def find(cls, session: Session, course_id: UUID, course_version: int | None) -> Self | None:
-        """Return a version of a course, the newest one without ``course_version``; None if it has not arrived."""
+        """Return a version of a course; None if it has not arrived.
+
+        Without ``course_version`` returns the newest one. A newer version to which learners move replaces an older one.
+        """
         if course_version is None:
             return cls.find_latest(session, course_id)
-        return session.get(cls, (course_id, course_version))
+        is_newer = (cls.course_version > course_version) & cls.moves_learners
+        wanted = select(cls).where(cls.course_id == course_id, (cls.course_version == course_version) | is_newer)
+        return session.scalars(wanted.order_by(cls.course_version.desc()).limit(1)).one_or_none()
 
     def lesson(self, lesson_id: UUID) -> dict[str, Any]:
         """Return a lesson of this version. Raises NotFound."""

@@ -14,7 +14,7 @@ from models.commands.courses import Caller, CourseCursor, CourseFields
 from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
-from models.courses.publishing import check_publishable, require_no_cycle
+from models.courses.publishing import check_publishable, list_errors, require_no_cycle
 from models.courses.reviews import Rating
 from models.courses.transliteration import slug_of
 from models.courses.versions import CourseVersion
@@ -135,17 +135,38 @@ def publish_course(
     ref: str,
     caller: Caller,
     expected_version: int | None = None,
+    learners: str = "keep",
 ) -> dict[str, Any]:
     """Publish the working copy as an immutable version and put it on sale; do nothing if it equals the one on sale.
 
-    Raises NotFound, PreconditionFailed, CourseEmpty, CourseNotPublishable.
+    ``learners`` is "move" to move those of older versions to this one, also if it is on sale already. Raises NotFound,
+    PreconditionFailed, CourseEmpty, CourseNotPublishable.
     """
     course = Course.get_for_update(session, ref, caller, contents=True)
     if expected_version is not None:
         course.require_version(expected_version)
-    publish(session, course)
+    publish(session, course, learners=learners)
     _invalidate_cache(cache_after_commit, course)
     return course.to_response()
+
+
+@task
+def preview_publication(session: Session, *, ref: str, caller: Caller) -> dict[str, Any]:
+    """Return the changes of a publication, the learners that it concerns, and the errors that prevent it.
+
+    Raises NotFound.
+    """
+    course = Course.get_for_update(session, ref, caller, contents=True)
+    on_sale = CourseVersion.find_latest(session, course.id)
+    before = set(on_sale.lesson_ids()) if on_sale else set()
+    after = {str(lesson.id) for lesson in course.lessons()}
+    return {
+        "course_version": (course.published_version or 0) + (0 if _is_unchanged(session, course) else 1),
+        "lessons_added": len(after - before),
+        "lessons_removed": len(before - after),
+        "learners": Enrollment.count_by_progress(session, course.id),
+        "errors": list_errors(session, course),
+    }
 
 
 @task
@@ -169,21 +190,25 @@ def invalidate_course_cache(session: Session, cache_after_commit: CacheAfterComm
         _invalidate_cache(cache_after_commit, course)
 
 
-def publish(session: Session, course: Course) -> None:
+def publish(session: Session, course: Course, *, learners: str = "keep") -> None:
     """Publish a course that this transaction locked or created, with the contents of its lessons loaded.
 
     Raises CourseEmpty, CourseNotPublishable.
     """
     if _is_unchanged(session, course):
+        if learners == "move":
+            record(
+                session, course, CourseVersion.get_latest(session, course.id).published_event(course, learners=learners)
+            )
         return
     at = utc_now()
     course.publish(at=at)
     check_publishable(session, course)
     version = CourseVersion.create(course, at=at)
     session.add(version)
-    learners = session.scalars(select(func.count()).where(Enrollment.course_id == course.id)).one()
-    CatalogueEntry.upsert(session, course, version, learners=learners, rating=Rating.calculate(session, course.id))
-    record(session, course, version.published_event(course))
+    enrolled = session.scalars(select(func.count()).where(Enrollment.course_id == course.id)).one()
+    CatalogueEntry.upsert(session, course, version, learners=enrolled, rating=Rating.calculate(session, course.id))
+    record(session, course, version.published_event(course, learners=learners))
 
 
 def _is_unchanged(session: Session, course: Course) -> bool:

@@ -19,7 +19,7 @@ from models.courses.outline import Lesson, opens_at, without_answers
 from models.courses.quizzes import QuizAttempt
 from models.courses.versions import CourseVersion, PublishedLesson
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PaymentRequired, PrerequisiteMissing, TokenMissing
-from models.events import LessonCompleted, LessonReopened
+from models.events import CourseVersionChanged, LessonCompleted, LessonReopened
 from workers import batch_handler, projection, task
 
 from .access import grant_course_access
@@ -123,11 +123,29 @@ def update_progress_on_reopen(session: Session, *, events: list[ReceivedEvent]) 
     Enrollment.update_progress(session, reopened)
 
 
+@batch_handler
+def change_enrolled_version_by_event(session: Session, *, events: list[ReceivedEvent]) -> None:
+    """Store the versions that learners have moved to, with their numbers of completed lessons."""
+    changed = [(msgspec.convert(each.event, CourseVersionChanged), each.event_version) for each in events]
+    Enrollment.update_progress(session, changed)
+
+
+@task
+def change_enrolled_version(session: Session, *, user_id: UUID, course_id: UUID, course_version: int) -> None:
+    """Store the version that a learner has moved to, before COURSE_VERSION_CHANGED arrives."""
+    Enrollment.change_version(session, user_id, course_id, course_version)
+
+
 # The handlers named on_… are called by rebuilds.
 
 
 def on_lesson_completed(session: Session, *, event: LessonCompleted, event_version: int | None = None) -> None:
     """Store the number of completed lessons."""
+    Enrollment.update_progress(session, [(event, event_version)])
+
+
+def on_version_changed(session: Session, *, event: CourseVersionChanged, event_version: int | None = None) -> None:
+    """Store the version that a learner has moved to."""
     Enrollment.update_progress(session, [(event, event_version)])
 
 
@@ -139,7 +157,7 @@ def on_lesson_reopened(session: Session, *, event: LessonReopened, event_version
 projection(
     "courses.completion_counts",
     clear_rows=Enrollment.clear_progress,
-    handlers=[on_lesson_completed, on_lesson_reopened],
+    handlers=[on_lesson_completed, on_lesson_reopened, on_version_changed],
 )
 
 

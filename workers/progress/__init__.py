@@ -1,6 +1,6 @@
 """Progress service: lesson and course completion, playback positions, streaks and certificates."""
 
-from . import database_metrics, learning, outline_projection, personal_data, queries
+from . import database_metrics, learning, outline_projection, personal_data, queries, version_moves
 
 __all__ = [
     "database_metrics",
@@ -8,4 +8,5 @@ __all__ = [
     "outline_projection",
     "personal_data",
     "queries",
+    "version_moves",
 ]  # importing them registers their tasks

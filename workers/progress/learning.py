@@ -107,6 +107,8 @@ def _start_course(session: Session, cache_after_commit: CacheAfterCommit, enroll
         progress.closed_at = utc_now()
     session.add(progress)
     record(session, progress, progress.started_event())
+    if enrollment.course_version not in {None, outline.course_version}:  # it was published for all learners
+        record(session, progress, progress.version_changed_event(utc_now()))
     cache_after_commit(progress_version_key(enrollment.user_id), invalidation_marker)
 
 

@@ -4,13 +4,16 @@ from sqlalchemy.orm import Session
 
 from models.events import CourseArchived, CoursePublished, CourseUpdated
 from models.progress import CourseSale, Outline
+from models.progress.version_moves import VersionMove
 from workers import projection, task
 
 
 @task
 def upsert_outline(session: Session, *, event: CoursePublished, event_version: int | None = None) -> None:
-    """Store the outline of a published version, and that its course is on sale."""
+    """Store the outline of a published version, and that its course is on sale; request the move of its learners."""
     store_outline(session, event=event)
+    if event.learners == "move":
+        VersionMove.request(session, event.course_id, event.course_version, at=event.published_at)
     start_sale(session, event=event, event_version=event_version)
 
 

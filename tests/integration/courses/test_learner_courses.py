@@ -109,6 +109,30 @@ def test_learner_keeps_their_version_and_their_page_after_archive(learner):
     assert learner.get(f"{course.path}/lessons/{first}").status_code == 200
 
 
+def test_learner_takes_the_newest_version_on_request(learner):
+    course = PublishedCourse()
+    first, second, quiz = course.lessons
+    learner.send("POST", f"{course.path}/enrollments")
+    learner.send("PUT", f"{course.path}/lessons/{first}/completion")
+    with session_factory("courses").begin() as session:
+        section_id = str(Course.get(session, str(course.id), outline=True).sections[0].id)
+        added = make_lesson(session, course.id, section_id, course.author)["id"]
+    author = Person(learner.client, permissions=("courses:admin", "courses:write"))
+    preview = author.get(f"{course.path}/publication-preview").json
+    assert (preview["course_version"], preview["lessons_added"], preview["errors"]) == (2, 1, [])
+    assert preview["learners"] == {"not_started": 1, "in_progress": 0, "completed": 0}  # no event has arrived
+    with session_factory("courses").begin() as session:
+        course.publish(session)
+
+    assert problem(learner.get(f"{course.path}/lessons/{added}")) == (404, "not_found")  # their version lacks it
+    assert learner.send("POST", f"{course.page}/upgrade").json["percent"] == 25
+    page = learner.get(course.page).json
+    assert [each["id"] for each in lessons_of(page)] == [str(first), str(second), str(quiz), added]
+    assert problem(learner.get(f"{course.path}/lessons/{added}")) == (409, "lesson_locked")
+    assert author.send("POST", f"{course.path}/publish", {"learners": "move"}).status_code == 200
+    assert problem(author.send("POST", f"{course.path}/publish", {"learners": "all"})) == (422, "validation_failed")
+
+
 def test_prerequisite_completed_just_now_opens_the_course(learner):
     required, course = PublishedCourse(lessons=0, sequential=False), PublishedCourse()
     with session_factory("courses").begin() as session:

@@ -18,7 +18,8 @@ class Operations:
     def archive_course(self, ref: Id, *, if_match: int | Versioned) -> None:
         """Archive a course.
 
-        The course is taken off sale. Enrolled learners keep their access.
+        The course is taken off sale. Enrolled learners keep their access. Courses of which it is a
+        prerequisite are open without it.
         """
         self._send(Request("DELETE", path("/v1/courses/{}", ref), None, headers=version_header(if_match)))
 
@@ -137,7 +138,12 @@ class Operations:
         )
 
     def create_course_version(
-        self, ref: Id, *, if_match: int | Versioned | None = None, idempotency_key: str | None = None
+        self,
+        ref: Id,
+        body: models.Publication | None = None,
+        *,
+        if_match: int | Versioned | None = None,
+        idempotency_key: str | None = None,
     ) -> models.Course:
         """Create a version.
 
@@ -148,12 +154,13 @@ class Operations:
                 "POST",
                 path("/v1/courses/{}/versions", ref),
                 models.Course,
+                body=body,
                 headers=version_header(if_match) | key_header(idempotency_key),
             )
         )
 
     def create_enrollment(
-        self, course_id: Id, body: models.Enroll, *, idempotency_key: str | None = None
+        self, course_id: Id, body: models.Enroll | None = None, *, idempotency_key: str | None = None
     ) -> models.Enrollment:
         """Create an enrollment.
 
@@ -1122,19 +1129,38 @@ class Operations:
             )
         )
 
+    def preview_publication(self, ref: Id) -> models.PublicationPreview:
+        """Preview the publication of a course.
+
+        Returns what a publication of the working copy would change, how many learners it concerns, and the
+        errors that prevent it.
+        """
+        return self._send(Request("GET", path("/v1/courses/{}/publication-preview", ref), models.PublicationPreview))
+
     def publish_course(
-        self, ref: Id, *, if_match: int | Versioned | None = None, idempotency_key: str | None = None
+        self,
+        ref: Id,
+        body: models.Publication | None = None,
+        *,
+        if_match: int | Versioned | None = None,
+        idempotency_key: str | None = None,
     ) -> models.Course:
         """Publish a course.
 
         Puts the working copy on sale as the next version, if it differs from the version on sale. Published
         versions are immutable. With `If-Match`, a working copy that was changed since is not published.
+        Everything that prevents the publication is in `errors` of one 422.
+
+        By default learners keep the version on which they enrolled. With `learners: move`, all of them take
+        this one within minutes: completed lessons that it has still count, and who has finished the course
+        stays finished.
         """
         return self._send(
             Request(
                 "POST",
                 path("/v1/courses/{}/publish", ref),
                 models.Course,
+                body=body,
                 headers=version_header(if_match) | key_header(idempotency_key),
             )
         )
@@ -1474,7 +1500,8 @@ class Operations:
     def unpublish_course(self, ref: Id, *, idempotency_key: str | None = None) -> models.Course:
         """Unpublish a course.
 
-        The course is taken off sale. Enrolled learners keep their access.
+        The course is taken off sale. Enrolled learners keep their access. While it is off sale, courses of
+        which it is a prerequisite are open without it.
         """
         return self._send(
             Request("POST", path("/v1/courses/{}/unpublish", ref), models.Course, headers=key_header(idempotency_key))
@@ -1598,6 +1625,20 @@ class Operations:
             )
         )
 
+    def upgrade_own_course(self, course_id: Id, *, idempotency_key: str | None = None) -> models.CourseProgress:
+        """Take the newest version of a course.
+
+        Completed lessons that it has still count, and a finished course stays finished. Idempotent.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/me/courses/{}/upgrade", course_id),
+                models.CourseProgress,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def verify_certificate(self, code: Id) -> models.PublicCertificate:
         """Verify a certificate.
 
@@ -1615,7 +1656,8 @@ class AsyncOperations:
     async def archive_course(self, ref: Id, *, if_match: int | Versioned) -> None:
         """Archive a course.
 
-        The course is taken off sale. Enrolled learners keep their access.
+        The course is taken off sale. Enrolled learners keep their access. Courses of which it is a
+        prerequisite are open without it.
         """
         await self._send(Request("DELETE", path("/v1/courses/{}", ref), None, headers=version_header(if_match)))
 
@@ -1740,7 +1782,12 @@ class AsyncOperations:
         )
 
     async def create_course_version(
-        self, ref: Id, *, if_match: int | Versioned | None = None, idempotency_key: str | None = None
+        self,
+        ref: Id,
+        body: models.Publication | None = None,
+        *,
+        if_match: int | Versioned | None = None,
+        idempotency_key: str | None = None,
     ) -> models.Course:
         """Create a version.
 
@@ -1751,12 +1798,13 @@ class AsyncOperations:
                 "POST",
                 path("/v1/courses/{}/versions", ref),
                 models.Course,
+                body=body,
                 headers=version_header(if_match) | key_header(idempotency_key),
             )
         )
 
     async def create_enrollment(
-        self, course_id: Id, body: models.Enroll, *, idempotency_key: str | None = None
+        self, course_id: Id, body: models.Enroll | None = None, *, idempotency_key: str | None = None
     ) -> models.Enrollment:
         """Create an enrollment.
 
@@ -2733,19 +2781,40 @@ class AsyncOperations:
             )
         )
 
+    async def preview_publication(self, ref: Id) -> models.PublicationPreview:
+        """Preview the publication of a course.
+
+        Returns what a publication of the working copy would change, how many learners it concerns, and the
+        errors that prevent it.
+        """
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/publication-preview", ref), models.PublicationPreview)
+        )
+
     async def publish_course(
-        self, ref: Id, *, if_match: int | Versioned | None = None, idempotency_key: str | None = None
+        self,
+        ref: Id,
+        body: models.Publication | None = None,
+        *,
+        if_match: int | Versioned | None = None,
+        idempotency_key: str | None = None,
     ) -> models.Course:
         """Publish a course.
 
         Puts the working copy on sale as the next version, if it differs from the version on sale. Published
         versions are immutable. With `If-Match`, a working copy that was changed since is not published.
+        Everything that prevents the publication is in `errors` of one 422.
+
+        By default learners keep the version on which they enrolled. With `learners: move`, all of them take
+        this one within minutes: completed lessons that it has still count, and who has finished the course
+        stays finished.
         """
         return await self._send(
             Request(
                 "POST",
                 path("/v1/courses/{}/publish", ref),
                 models.Course,
+                body=body,
                 headers=version_header(if_match) | key_header(idempotency_key),
             )
         )
@@ -3089,7 +3158,8 @@ class AsyncOperations:
     async def unpublish_course(self, ref: Id, *, idempotency_key: str | None = None) -> models.Course:
         """Unpublish a course.
 
-        The course is taken off sale. Enrolled learners keep their access.
+        The course is taken off sale. Enrolled learners keep their access. While it is off sale, courses of
+        which it is a prerequisite are open without it.
         """
         return await self._send(
             Request("POST", path("/v1/courses/{}/unpublish", ref), models.Course, headers=key_header(idempotency_key))
@@ -3216,6 +3286,20 @@ class AsyncOperations:
                 models.WebhookEndpoint,
                 body=body,
                 headers=version_header(if_match),
+            )
+        )
+
+    async def upgrade_own_course(self, course_id: Id, *, idempotency_key: str | None = None) -> models.CourseProgress:
+        """Take the newest version of a course.
+
+        Completed lessons that it has still count, and a finished course stays finished. Idempotent.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/me/courses/{}/upgrade", course_id),
+                models.CourseProgress,
+                headers=key_header(idempotency_key),
             )
         )
 

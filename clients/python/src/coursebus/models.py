@@ -100,6 +100,25 @@ class OwnCourseItemPage(Struct, kw_only=True):
     next_cursor: str | None
 
 
+class LearnersByProgress(Struct, kw_only=True):
+    not_started: int
+    in_progress: int
+    completed: int
+
+
+class PublicationError(Struct, kw_only=True):
+    pointer: str
+    detail: str
+
+
+class PublicationPreview(Struct, kw_only=True):
+    course_version: int
+    lessons_added: int
+    lessons_removed: int
+    learners: LearnersByProgress
+    errors: list[PublicationError]
+
+
 class Enroll(Struct, kw_only=True):
     user_id: str | UnsetType = UNSET
 
@@ -1197,6 +1216,9 @@ CompletionRule: TypeAlias = Literal["manual", "viewed", "min_score"]
 CourseStatus: TypeAlias = Literal["draft", "published"]
 
 
+LearnersOnPublication: TypeAlias = Literal["keep", "move"]
+
+
 ProgressStatus: TypeAlias = Literal["in_progress", "completed"]
 
 
@@ -1678,6 +1700,19 @@ class CourseStarted(Struct, kw_only=True):
     started_at: str
 
 
+class CourseVersionChanged(Struct, kw_only=True):
+    """
+    A learner takes another version of the course. Completed lessons that it has still count.
+    """
+
+    user_id: str
+    course_id: str
+    course_version: int
+    lessons_completed: int
+    lessons_total: int
+    changed_at: str
+
+
 class LessonCompleted(Struct, kw_only=True):
     """
     A learner completed a lesson.
@@ -1856,6 +1891,10 @@ class CourseChanges(Struct, kw_only=True):
     cover_url: str | None | UnsetType = UNSET
     price: Money | UnsetType = UNSET
     sequential: bool | UnsetType = UNSET
+
+
+class Publication(Struct, kw_only=True):
+    learners: LearnersOnPublication | UnsetType = "keep"
 
 
 class LearnerLesson(Struct, kw_only=True):
@@ -2277,6 +2316,14 @@ class CourseStartedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="COU
     data: CourseStarted
 
 
+class CourseVersionChangedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="COURSE_VERSION_CHANGED"):
+    """
+    A learner takes another version of the course. Completed lessons that it has still count.
+    """
+
+    data: CourseVersionChanged
+
+
 class LessonCompletedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="LESSON_COMPLETED"):
     """
     A learner completed a lesson.
@@ -2357,6 +2404,7 @@ class CoursePublished(Struct, kw_only=True):
     sections: list[PublishedSection]
     published_at: str
     prerequisites: list[str] | UnsetType = UNSET
+    learners: str | UnsetType = "keep"
 
 
 class CoursePublishedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="COURSE_PUBLISHED"):
@@ -2399,6 +2447,7 @@ Event: TypeAlias = (
     | UserDataErasedEvent
     | UserDataExportedEvent
     | CourseStartedEvent
+    | CourseVersionChangedEvent
     | LessonCompletedEvent
     | LessonReopenedEvent
     | CourseCompletedEvent
