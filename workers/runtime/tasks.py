@@ -163,7 +163,8 @@ class TaskDefinition:
                 if needs_transaction and not {Session, Transactions} & set(self.dependencies):
                     stack.enter_context(execution.transaction())
                 execution.response = success(self._call(execution, stack, typed))
-            if execution.envelope.actor and not execution.is_recorded:
+            if execution.envelope.actor and not execution.is_recorded and Transactions in self.dependencies:
+                # A task that stored no response, because it needs no claim.
                 with execution.transaction_without_claims() as session:
                     execution.record_action(session)
         except AlreadyProcessed as processed:

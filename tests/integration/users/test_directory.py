@@ -18,6 +18,7 @@ from core.cache import profile_key
 from core.db import session_factory
 from models.users import User
 from tests.integration.users.factories import CachedEntries, creation_of, make_user
+from tests.support.databases import Database
 from tests.support.gateway import Person, gateway, running_worker, trust_test_tokens
 from workers.users.directory import list_users
 from workers.users.profiles import initialize_profile
@@ -202,6 +203,16 @@ def test_admin_sets_roles(admin: Person, ann: Person):
     assert (stale.status_code, stale.json["code"]) == (412, "precondition_failed")
     assert ann.get("/v1/me").json["roles"] == ["instructor"]
     assert ann.email in {user["email"] for user in admin.get("/v1/users?role=instructor&limit=100").json["items"]}
+
+
+def test_change_of_roles_is_recorded_once_with_values(database: Database, admin: Person, ann: Person):
+    user_id = create_profile(ann)
+    admin.send("PUT", f"/v1/users/{user_id}/roles", {"roles": ["instructor"]}, If_Match='"2"')
+
+    [(task, changes)] = database.rows("SELECT task, changes FROM bus.staff_actions WHERE kind = 'change'")
+    [changed] = [row for row in changes if row["table"] == "users.users"]
+    assert (task, changed["id"]) == ("users.set_roles", str(user_id))
+    assert (changed["before"]["roles"], changed["after"]["roles"]) == ([], ["instructor"])
 
 
 def test_own_roles_cannot_be_changed(admin: Person):

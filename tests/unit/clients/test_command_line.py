@@ -16,6 +16,7 @@ from coursebus import models
 from coursebus.cli import _main
 from coursebus.cli._doctor import check_status
 from coursebus.cli._failures import ExitCode
+from coursebus.cli._output import money
 
 from settings import ROOT
 from tests.unit.clients.test_client import ScriptedServer, problem, server
@@ -101,9 +102,18 @@ def test_list_is_a_table_or_json(server: ScriptedServer, capsys: pytest.CaptureF
     table = capsys.readouterr().out
     assert _main.run(["jobs", "list", "--json"]) == ExitCode.OK
     assert json.loads(capsys.readouterr().out) == JOBS["jobs"]
-    assert "last_success_at" in table.splitlines()[0].replace(" ", "") or "kind" in table
+    assert table.splitlines()[0].split() == [*JOB, "failed_slots", "last_error"]
+    assert "2026-01-31 00:00:00" in table.splitlines()[1]
     assert _main.run(["jobs", "list"]) == ExitCode.OK
     assert "None." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("amount_minor", "currency", "text"),
+    [(1900, "EUR", "19.00 EUR"), (5, "USD", "0.05 USD"), (1900, "JPY", "1900 JPY"), (1900, "KWD", "1.900 KWD")],
+)
+def test_amounts_are_shown_in_units(amount_minor: int, currency: str, text: str):
+    assert money(amount_minor, currency) == text
 
 
 def test_json_stands_anywhere_but_after_the_end_of_options():

@@ -1,5 +1,6 @@
 """What commands print: tables for people, JSON for programs, progress bars and errors on the error output."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+_UNBROKEN_LENGTH = 36  # of a UUID
+_FILE_WIDTH = 1000  # of tables in files and pipes, whose lines are not broken
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(\.\d+)?(Z|\+00:00)")
 
 Advance = Callable[[int], None]
 Column = tuple[str, Callable[[Any], Any]]
@@ -30,7 +35,8 @@ class Output:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         # Created for each command, because tests replace the streams.
-        self._out = Console(file=sys.stdout, highlight=False)
+        width = None if sys.stdout.isatty() else _FILE_WIDTH
+        self._out = Console(file=sys.stdout, highlight=False, width=width)
         self._err = Console(file=sys.stderr, highlight=False)
 
     def items(self, items: Iterable[Any], columns: Sequence[Column], *, title: str | None = None) -> None:
@@ -40,10 +46,13 @@ class Output:
             self._json(found)
             return
         table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-        for name, _ in columns:
-            table.add_column(name, overflow="fold")
-        for item in found:
-            table.add_row(*(Text(_cell(read(item))) for _, read in columns))
+        rows = [[_cell(read(item)) for _, read in columns] for item in found]
+        for place, (name, _) in enumerate(columns):
+            # Ids and times stay whole, so that they can be copied; long texts take the width that is left.
+            is_short = max((len(row[place]) for row in rows), default=0) <= _UNBROKEN_LENGTH
+            table.add_column(name, overflow="fold", no_wrap=is_short)
+        for row in rows:
+            table.add_row(*map(Text, row))
         self._out.print(table)
         if not found:
             self._out.print("None.")
@@ -115,9 +124,15 @@ def _cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple | set):
         return ", ".join(map(str, value)) or "-"
-    return str(value)
+    return _TIME.sub(r"\1 \2", str(value))
+
+
+# ISO 4217: the decimal places of the currencies that do not have two.
+_WITHOUT_DECIMALS = r"BIF|CLP|DJF|GNF|ISK|JPY|KMF|KRW|PYG|RWF|UGX|VND|VUV|XAF|XOF|XPF"
+_THREE_DECIMALS = r"BHD|IQD|JOD|KWD|LYD|OMR|TND"
 
 
 def money(amount_minor: int, currency: str) -> str:
-    """Return an amount as minor units with its currency; the API knows how many of them a unit has."""
-    return f"{amount_minor} {currency} (minor units)"
+    """Return an amount with its currency, such as 19.00 EUR."""
+    decimals = 0 if re.fullmatch(_WITHOUT_DECIMALS, currency) else 3 if re.fullmatch(_THREE_DECIMALS, currency) else 2
+    return f"{amount_minor / 10**decimals:.{decimals}f} {currency}"
