@@ -13,7 +13,10 @@ from models.commands import ListEvents
 
 from .blueprint import blp
 
-_POSITION = ma.validate.Regexp(r"[0-9]{1,18}\Z", error="Must be a position in the event feed.")
+_LATEST = "latest"
+_POSITION = ma.validate.Regexp(
+    rf"([0-9]{{1,18}}|{_LATEST})\Z", error="Must be a position in the event feed, or latest."
+)
 
 
 class EventFeedQuery(Schema):
@@ -21,7 +24,8 @@ class EventFeedQuery(Schema):
         load_default="0",
         validate=_POSITION,
         metadata={
-            "description": "next_after of the previous response, or the position of an event. Default: the start."
+            "description": "next_after of the previous response, or the position of an event. Default: the start. "
+            "`latest`: no event, and the present end as next_after."
         },
     )
     limit = ma.fields.Int(load_default=LIMIT_MAX, validate=ma.validate.Range(min=1, max=1000))
@@ -51,4 +55,5 @@ class Events(MethodView):
 
         Returns the events of all services, each exactly once, in a fixed order.
         """
-        return call(ListEvents(after=int(query["after"]), types=query["types"], limit=query["limit"]))
+        after = None if query["after"] == _LATEST else int(query["after"])
+        return call(ListEvents(after=after, types=query["types"], limit=query["limit"]))

@@ -86,6 +86,6 @@ class ShowEndpoint(Command, service="integrations"):
 class ListEvents(Command, service="integrations"):
     """Return a page of the event feed: the events after ``after``."""
 
-    after: int
+    after: int | None
     types: list[str]
     limit: int

@@ -82,6 +82,7 @@ def test_administrator_looks_after_course_person_and_services(run: Run, stack: P
     assert {each["kind"] for each in run("jobs", "list")}
     assert run("dead-letters", "list") == []
     assert all(each["state"] != "problem" for each in run("doctor")["checks"])
+    assert run("events", "tail", "--no-follow") == []
     last = run("events", "tail", "--after", "0", "--type", "USER_CREATED", "--no-follow")[-1]
     assert last["type"] == "USER_CREATED"
 

@@ -33,14 +33,17 @@ def append_event_to_log(
 
 
 @task
-def list_events(session: Session, *, after: int, types: list[str], limit: int) -> dict[str, Any]:
-    """Return the events after ``after``: {"items", "next_after", "has_more"}. Raises UnknownEventType, EventsExpired.
+def list_events(session: Session, *, after: int | None, types: list[str], limit: int) -> dict[str, Any]:
+    """Return the events after ``after``: {"items", "next_after", "has_more"}; for None, the end of the feed only.
+
+    Raises UnknownEventType, EventsExpired.
 
     ``next_after`` never skips events that are not committed yet, even if a filter excludes events.
     """
     wanted = validate_event_types(types)
-    end = EventLogEntry.last_position(session, after=after)
-    found = EventLogEntry.list_page(session, after=after, until=end, types=wanted, limit=limit)
+    end = EventLogEntry.last_position(session, after=after or 0)
+    start = end if after is None else after
+    found = EventLogEntry.list_page(session, after=start, until=end, types=wanted, limit=limit)
     full = len(found) == limit
     return {
         "items": [event.cloud_event() for event in found],

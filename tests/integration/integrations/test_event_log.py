@@ -39,6 +39,16 @@ def test_events_are_listed_in_append_order(session: Session):
     assert read_page(session, second["next_after"])["items"] == []
 
 
+def test_reader_starts_at_the_end(session: Session):
+    assert list_events(session, after=None, types=[], limit=1)["next_after"] == "0"
+    append_to_event_log(session)
+    end = list_events(session, after=None, types=[], limit=1)
+    later = append_to_event_log(session)
+
+    assert (end["items"], end["has_more"]) == ([], False)
+    assert ids(read_page(session, end["next_after"])) == [later]
+
+
 def test_feed_item_is_a_cloudevent(session: Session):
     event = build_event(CoursePurchased, course_title="Sailing")
     event_id = append_to_event_log(session, event, ce_correlationid="req-1", ce_sequence="7")

@@ -101,7 +101,7 @@ class Coursebus(_Base, Operations):
     def events(
         self, *, after: str = "0", types: Sequence[str] = (), every: float | None = None, limit: int = 100
     ) -> Iterator[events.Event | events.UnknownEvent]:
-        """Yield the events of all services after a position.
+        """Yield the events of all services after a position; after ``latest``, those from now on.
 
         Store the ``position`` of an event when it is processed, and pass it as ``after`` to resume. The iterator ends
         at the newest event, or, with ``every``, waits as many seconds before it asks for more.

@@ -142,7 +142,7 @@ def run_job_again(context: typer.Context, kind: str, slot: str) -> None:
 @events.command()
 def tail(
     context: typer.Context,
-    after: Annotated[str, typer.Option(help="Position to continue after; 0 is the oldest event.")] = "",
+    after: Annotated[str, typer.Option(help="Position to continue after; 0 for all, latest for new ones.")] = "latest",
     event_type: Annotated[list[str] | None, typer.Option("--type", help="Only these; repeat it.")] = None,
     follow: Annotated[bool, typer.Option("--follow/--no-follow", help="Wait for new events.")] = True,
     every: Annotated[float, typer.Option(help="Seconds between two questions.")] = 1.0,
@@ -150,10 +150,6 @@ def tail(
     """Print events as they happen, one in each line. Without --after, from now on."""
     state = state_of(context)
     types = list(event_type or ())
-    if not after:
-        after = "0"
-        for event in state.client.events(after=after):
-            after = event.position
     for event in state.client.events(after=after, types=types, every=every if follow else None):
         shown = msgspec.to_builtins(event)
         text = "  ".join(str(shown[name]) for name in ("position", "time", "type", "subject", "data"))
