@@ -28,7 +28,8 @@ SECTIONS = (
     ("console.coupons", "Coupons", ("payments:admin",)),
     ("console.ledger", "Ledger", MONEY),
     ("console.webhooks", "Webhooks", OPERATIONS),
-    ("console.dead_letters", "Operations", OPERATIONS),
+    ("console.dead_letters", "Dead letters", OPERATIONS),
+    ("console.status", "Status", OPERATIONS),
     ("console.audit", "Audit", OPERATIONS),
 )
 

@@ -109,3 +109,26 @@ def audit() -> str:
         kind = None
     entries = client().list_audit_entries(limit=50, kind=kind, **given)
     return render_template("console/audit.html", found=page_of(entries), given=given, kind=request.args.get("kind", ""))
+
+
+@blueprint.get("/status")
+@staff_only(*OPERATIONS)
+def status() -> str:
+    """Show what waits in queues and outboxes, the periodic jobs, and the latest operations."""
+    return render_template(
+        "console/status.html",
+        services=client().get_status().services,
+        jobs=client().list_jobs().jobs,
+        operations=client().list_operations(everyone=True, limit=20).page().items,
+    )
+
+
+@blueprint.route("/jobs/<kind>/<slot>/run", methods=["GET", "POST"])
+@staff_only(*OPERATIONS)
+def run_job(kind: str, slot: str) -> ResponseReturnValue:
+    """Run a failed period of a job again."""
+    back = url_for("console.status")
+    if request.method == "POST":
+        client().run_job_again(kind, models.JobSlot(slot=slot))
+        return done("A worker starts the job within a minute.", back)
+    return ask("Run again?", f"{kind}, {slot}", text="The job runs for this period again.", button="Run", back=back)
