@@ -18,7 +18,15 @@ USED_SETTINGS: dict[str, set[str]] = {
     "gateway": {*_HTTP, "SECRET_KEY", "AUTH0_WEBHOOK_TOKEN", "STRIPE_WEBHOOK_SECRET", "EMAIL_WEBHOOK_SECRET"},
     "stream": {*_HTTP, "MONGO_URL"},
     # Without REDIS_URL: a client of the queues may execute every command.
-    "web": {"CACHE_URL", "WEB_URL", "API_URL", "AUTH0_DOMAIN", "AUTH0_WEB_CLIENT_ID", "AUTH0_WEB_CLIENT_SECRET"},
+    "web": {
+        "CACHE_URL",
+        "WEB_URL",
+        "API_URL",
+        "STREAM_URL",
+        "AUTH0_DOMAIN",
+        "AUTH0_WEB_CLIENT_ID",
+        "AUTH0_WEB_CLIENT_SECRET",
+    },
     "worker-courses": _WORKER,
     "worker-integrations": {*_WORKER, "WEBHOOK_ALLOW_LOOPBACK"},
     "worker-notifications": {

@@ -42,6 +42,13 @@ def unread() -> ResponseReturnValue:
     return jsonify(unread=count_unread() or 0)
 
 
+@blueprint.post("/notifications/stream")
+@sign_in_required
+def open_stream() -> ResponseReturnValue:
+    """Return an address of the notification stream that is valid for one connection, and contains no token."""
+    return jsonify(url=client().create_stream_ticket().url)
+
+
 @blueprint.app_template_global()
 def count_unread() -> int | None:
     """Return the number of unread notifications; None if it is unknown, because a page is worth more than its bell."""

@@ -26,7 +26,6 @@ def content_security_policy() -> str:
 
     Browsers apply form-action to redirects after a form as well: signing out leads to Auth0.
     """
-    auth0 = urlsplit(settings.AUTH0_ISSUER)
     media = "'self' https:" if settings.PRODUCTION else "'self' https: http:"  # videos and covers are on any host
     return "; ".join(
         (
@@ -35,12 +34,17 @@ def content_security_policy() -> str:
             "style-src 'self'",
             f"img-src {media}",
             f"media-src {media}",
-            "connect-src 'self'",
-            f"form-action 'self' {auth0.scheme}://{auth0.netloc}",
+            f"connect-src 'self' {_origin(settings.STREAM_URL)}",
+            f"form-action 'self' {_origin(settings.AUTH0_ISSUER)}",
             "frame-ancestors 'none'",
             "base-uri 'none'",
         )
     )
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def init_app(app: Flask) -> None:

@@ -207,7 +207,8 @@ def test_session_is_new_after_the_sign_in_and_worthless_after_the_sign_out(visit
 def test_staff_refund_is_seen_by_the_buyer(visitor: Visitor, stack: Platform, browser: Browser):
     bought = course(visitor)
     visitor.buy(bought, "Pay")
-    expect(visitor.page.get_by_role("heading", name="the payment has arrived")).to_be_visible()
+    expect(visitor.page.get_by_role("link", name="Start learning")).to_be_visible()
+    visitor.open("/notifications").get_by_role("button", name="Mark all as read").click()
     with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
         context.set_default_timeout(15_000)
         staff = Visitor(stack, context)
@@ -229,6 +230,7 @@ def test_staff_refund_is_seen_by_the_buyer(visitor: Visitor, stack: Platform, br
         for name in ("reviews", "coupons", "ledger", "webhooks", "dead-letters", "status", "audit"):
             staff.open(f"/console/{name}")
             staff.check(f"console-{name}")
+    expect(visitor.page.locator(".bell .count")).to_have_text("1")  # the notification arrives without a reload
     visitor.open("/orders").get_by_role("link", name=bought["title"]).click()
     expect(visitor.page.get_by_text("Refunded")).to_be_visible()
 

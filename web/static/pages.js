@@ -1,8 +1,10 @@
-// The number on the bell, while the page is visible. Without this script it is that of the time the page was loaded.
+// The number on the bell. The notification stream says when it changes; without the stream it is asked for now and then,
+// and without this script it is that of the time the page was loaded.
 const bell = document.querySelector(".bell[data-unread]");
 if (bell) {
-  const every = 20_000;
   const count = bell.querySelector(".count");
+  const every = 60_000;
+  const later = () => setTimeout(listen, 10_000 + Math.random() * 20_000); // not all browsers at once after a restart
   const update = async () => {
     if (document.hidden) return;
     try {
@@ -15,8 +17,22 @@ if (bell) {
       // Offline: the next interval tries again.
     }
   };
+  const listen = async () => {
+    try {
+      const headers = { "X-Form-Token": bell.dataset.formToken };
+      const answer = await fetch(bell.dataset.ticket, { method: "POST", headers });
+      if (!answer.ok) return;
+      const { url } = await answer.json();
+      const stream = new EventSource(url);
+      stream.addEventListener("notification", update);
+      stream.addEventListener("error", () => { stream.close(); later(); }); // a ticket opens one stream
+    } catch {
+      later();
+    }
+  };
   setInterval(update, every);
   document.addEventListener("visibilitychange", update);
+  setTimeout(listen, 2_000); // a page that is left at once needs no stream
 }
 // A menu closes when something else is clicked, or with Escape.
 for (const menu of document.querySelectorAll("details.menu")) {

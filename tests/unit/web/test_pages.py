@@ -59,7 +59,7 @@ def test_language_of_the_browser_or_of_the_cookie_is_used(browser):
 def test_pages_have_no_inline_script_or_style(browser):
     policy = dict(part.split(" ", 1) for part in browser.get("/livez").headers["Content-Security-Policy"].split("; "))
 
-    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["script-src"] == policy["style-src"] == "'self'"
     assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
     for template in Path(ROOT / "web" / "templates").rglob("*.html"):
         assert "style=" not in template.read_text(), template
