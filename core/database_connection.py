@@ -4,22 +4,29 @@ Most of the cost of a short statement is that of its round trip, in which both p
 protocol takes several statements at once and stops at the first one that fails.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from psycopg2 import extensions
-
-_IN_TRANSACTION = {extensions.TRANSACTION_STATUS_INTRANS, extensions.TRANSACTION_STATUS_INERROR}
+from psycopg2.errors import InFailedSqlTransaction
 
 
 class _Cursor(extensions.cursor):
     def execute(self, query: Any, parameters: Any = None) -> None:
-        if before := cast("DeferringConnection", self.connection).take_unsent():
-            query, parameters = before + self.mogrify(query, parameters), None
-        super().execute(query, parameters)
+        connection = cast("DeferringConnection", self.connection)
+        if not connection.has_unsent:
+            super().execute(query, parameters)
+            return
+        statement = self.mogrify(query, parameters)  # may raise an error, so before anything is taken
+        with connection.failed_by_errors():
+            super().execute(connection.take_unsent() + statement)
 
     def executemany(self, query: Any, parameters: Any) -> None:
-        if before := cast("DeferringConnection", self.connection).take_unsent():
-            super().execute(before)
+        connection = cast("DeferringConnection", self.connection)
+        if connection.has_unsent:
+            with connection.failed_by_errors():
+                super().execute(connection.take_unsent())
         super().executemany(query, parameters)
 
 
@@ -38,6 +45,7 @@ class DeferringConnection(extensions.connection):
         self._is_autocommit = False
         self._unsent = b""
         self._has_begun = False  # BEGIN was sent, or is in ``_unsent``
+        self._has_failed = False
 
     @property
     def autocommit(self) -> bool:
@@ -50,28 +58,46 @@ class DeferringConnection(extensions.connection):
     def defer(self, query: str, parameters: Any = None) -> None:
         """Send a statement with the next one, or with COMMIT."""
         with super().cursor() as cursor:
-            statement = cursor.mogrify(query, parameters)
-        self._unsent = self.take_unsent() + statement + b"; "
+            self._unsent += cursor.mogrify(query, parameters) + b"; "
+
+    @property
+    def has_unsent(self) -> bool:
+        """Return whether something must be sent before the next statement."""
+        return bool(self._unsent) or self._has_failed or not (self._has_begun or self._is_autocommit)
 
     def take_unsent(self) -> bytes:
-        """Return what must be sent before the next statement."""
+        """Return what must be sent before the next statement. Raises InFailedSqlTransaction."""
+        if self._has_failed:
+            raise InFailedSqlTransaction("a statement of this transaction has failed")
         before, self._unsent = self._unsent, b""
         if not (self._has_begun or self._is_autocommit):
             self._has_begun = True
             before = b"BEGIN; " + before
         return before
 
+    @contextmanager
+    def failed_by_errors(self) -> Iterator[None]:
+        """Refuse further statements until ``rollback`` if an error in the block left no transaction.
+
+        After a syntax error PostgreSQL has executed none of the statements, not even BEGIN.
+        """
+        try:
+            yield
+        except BaseException:
+            self._has_failed = self.get_transaction_status() == extensions.TRANSACTION_STATUS_IDLE
+            raise
+
     def commit(self) -> None:
         """Send what was deferred, and COMMIT."""
-        if self._has_begun:
-            self._execute(self.take_unsent() + b"COMMIT")
+        if self._has_begun or self._unsent:
+            with self.failed_by_errors():
+                self._execute(self.take_unsent() + b"COMMIT")
             self._has_begun = False
 
     def rollback(self) -> None:
         """Discard what was deferred, and send ROLLBACK if there is a transaction."""
-        self._unsent, self._has_begun = b"", False
-        status = self.get_transaction_status()
-        if status in _IN_TRANSACTION or status == extensions.TRANSACTION_STATUS_UNKNOWN:  # unknown: raises an error
+        self._unsent, self._has_begun, self._has_failed = b"", False, False
+        if self.get_transaction_status() != extensions.TRANSACTION_STATUS_IDLE:
             self._execute(b"ROLLBACK")
 
     def _execute(self, statement: bytes) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import text
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.orm import Session
 
 from core.db import execute_later, session_factory
@@ -45,6 +45,31 @@ def test_rollback_discards_what_was_not_sent(session: Session, notes: Notes):
     session.commit()
 
     assert notes() == ["b"]
+
+
+@pytest.mark.parametrize("statement", ["SELEC 1", "SELECT 1 / 0"])
+def test_transaction_cannot_commit_after_a_caught_error(session: Session, notes: Notes, statement: str):
+    """After a syntax error PostgreSQL has not even executed the BEGIN that was sent with it."""
+    execute_later(session, _INSERT, ("a",))
+    with pytest.raises(DBAPIError):
+        session.execute(text(statement))
+    execute_later(session, _INSERT, ("b",))
+    with pytest.raises(DBAPIError, match="InFailedSqlTransaction"):
+        session.commit()
+    session.rollback()
+    execute_later(session, _INSERT, ("c",))
+    session.commit()
+
+    assert notes() == ["c"]
+
+
+def test_statement_that_cannot_be_sent_loses_nothing(session: Session, notes: Notes):
+    execute_later(session, _INSERT, ("a",))
+    with pytest.raises(ValueError, match="NUL"):
+        session.connection().exec_driver_sql(_INSERT, ("\0",))
+    session.commit()
+
+    assert notes() == ["a"]
 
 
 def test_failed_statement_rolls_everything_back(session: Session, notes: Notes):
