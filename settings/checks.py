@@ -15,7 +15,10 @@ _EVERY_PROCESS = {"ENVIRONMENT", "FAULT_INJECTION", "TEST_CLOCK_URL"}
 _HTTP = {"REDIS_URL", "CACHE_URL", "AUTH0_DOMAIN", "PUBLIC_URL", "STREAM_URL", "CORS_ORIGINS", "RATE_LIMITS"}
 _WORKER = {"REDIS_URL", "DATABASE_URL", "CACHE_URL"}
 USED_SETTINGS: dict[str, set[str]] = {
-    "gateway": {*_HTTP, "SECRET_KEY", "AUTH0_WEBHOOK_TOKEN", "STRIPE_WEBHOOK_SECRET", "EMAIL_WEBHOOK_SECRET"},
+    "gateway": {
+        *(*_HTTP, "WEB_URL", "SECRET_KEY"),
+        *("AUTH0_WEBHOOK_TOKEN", "STRIPE_WEBHOOK_SECRET", "EMAIL_WEBHOOK_SECRET"),
+    },
     "stream": {*_HTTP, "MONGO_URL"},
     # Without REDIS_URL: a client of the queues may execute every command.
     "web": {
@@ -34,7 +37,7 @@ USED_SETTINGS: dict[str, set[str]] = {
         *("EMAIL_WEBHOOK_SECRET", "VAPID_PRIVATE_KEY", "FIREBASE_CREDENTIALS"),
     },
     "worker-payments": {
-        *(*_WORKER, "STRIPE_SECRET_KEY", "STRIPE_API_URL", "STRIPE_WEBHOOK_SECRET", "PUBLIC_URL"),
+        *(*_WORKER, "STRIPE_SECRET_KEY", "STRIPE_API_URL", "STRIPE_WEBHOOK_SECRET", "PUBLIC_URL", "WEB_URL"),
         *("YOOKASSA_SHOP_ID", "YOOKASSA_SECRET_KEY", "YOOKASSA_API_URL", "RETURN_URL_ORIGINS"),
     },
     "worker-progress": _WORKER,

@@ -23,6 +23,7 @@ include_patterns = [
     "docs/*.md",
     "docs/**/*.md",
     "ops/fakes/README.md",
+    "ops/helm/coursebus/README.md",
     "ops/runbooks/*.md",
 ]
 exclude_patterns = [".local", "tests", "**/node_modules", "docs/schemas"]
