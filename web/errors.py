@@ -32,6 +32,19 @@ _TEXTS = {
     503: mark("Please try again in a minute. Nothing was lost."),
 }
 
+# What a buyer or learner may meet, by the code of the API. Other errors are shown as the API words them, in English.
+_KNOWN = {
+    "coupon_unknown": mark("There is no such coupon."),
+    "coupon_expired": mark("The coupon is not valid at this time."),
+    "coupon_exhausted": mark("The coupon has been used up."),
+    "coupon_not_applicable": mark("The coupon does not apply to this purchase."),
+    "coupon_currency_mismatch": mark("The coupon is for prices in another currency."),
+    "already_purchased": mark("You already own this course."),
+    "payment_refused": mark("The payment provider refused the payment. Please try again or choose another one."),
+    "lesson_locked": mark("This lesson is locked"),
+    "precondition_failed": mark("It was changed in another window. Please check and save again."),
+}
+
 
 def error_page(status: int, text: str | None = None, reference: str | None = None) -> Response:
     """Return the page for ``status``. ``reference`` is the request id by which support finds the request."""
@@ -76,14 +89,8 @@ def _api_error(error: errors.ApiError) -> ResponseReturnValue:
 
 def _message(error: errors.ApiError) -> str:
     """Return what the person reads: known errors in their language, others as the API says it."""
-    known = {
-        "coupon_invalid": _("This coupon is not valid."),
-        "already_enrolled": _("You already own this course."),
-        "already_purchased": _("You already own this course."),
-        "payment_declined": _("The payment was declined."),
-    }
     fields = " ".join(each["detail"] for each in error.errors)
-    return known.get(error.code) or f"{error.detail} {fields}".strip()
+    return _(_KNOWN[error.code]) if error.code in _KNOWN else f"{error.detail} {fields}".strip()
 
 
 def _referring_path() -> str | None:

@@ -34,7 +34,7 @@ def init_app(app: Flask) -> None:
 
 
 def money(value: Any, currency: str | None = None) -> str:
-    """Return ``Money``, or an amount in minor units with its currency, as text. Nothing is "Free"."""
+    """Return ``Money``, or an amount in minor units with its currency, as text."""
     amount, code = (value, currency) if currency else (value.amount_minor, value.currency)
     return format_money(amount, str(code), current_language())
 
