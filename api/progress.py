@@ -37,7 +37,7 @@ from .learner_access import call_as_learner, start_if_enrolled
 from .pagination import Page, PageQuery, page_response, page_schema
 from .read_cache import cached_page_view
 from .rpc import call, call_without_idempotency_key
-from .schemas import Line, Schema, Timestamp, UtcDateTime
+from .schemas import OPTIONAL, Line, Schema, Timestamp, UtcDateTime
 from .users import get_profile
 from .view_attributes import set_existence_check
 
@@ -63,6 +63,19 @@ class CourseProgressSchema(Schema):
     version = ma.fields.Int()
 
 
+def _from_seconds() -> ma.fields.Int:
+    described = "Where the part began that was watched up to the position. Without it, the last 30 seconds count."
+    return ma.fields.Int(
+        strict=True, validate=ma.validate.Range(min=0, max=_MAX_POSITION_SECONDS), metadata={"description": described}
+    )
+
+
+def _require_part(position: dict[str, Any]) -> None:
+    """Raise ValidationError if the watched part ends before it begins."""
+    if position.get("from_seconds", 0) > (position.get("position_seconds") or 0):
+        raise ma.ValidationError("Must not be after position_seconds.", "from_seconds")
+
+
 class PositionFieldsSchema(Schema):
     position_seconds = ma.fields.Int(
         strict=True,
@@ -70,12 +83,20 @@ class PositionFieldsSchema(Schema):
         validate=ma.validate.Range(min=0, max=_MAX_POSITION_SECONDS),
         metadata={"example": 95},
     )
+    from_seconds = _from_seconds()
+
+    @ma.validates_schema
+    def _validate_part(self, position: dict[str, Any], **_: Any) -> None:
+        _require_part(position)
 
 
 class PositionSchema(Schema):
     lesson_id = ma.fields.UUID()
     position_seconds = ma.fields.Int(metadata={"description": "The latest position."})
     furthest_seconds = ma.fields.Int(metadata={"description": "The furthest position; never decreases."})
+    watched_seconds = ma.fields.Int(
+        metadata={"description": "How much was watched, after an update of the position.", **OPTIONAL}
+    )
     moved_at = Timestamp(allow_none=True)
 
 
@@ -90,12 +111,14 @@ class OfflineEventSchema(Schema):
     lesson_id = ma.fields.UUID(required=True)
     kind = ma.fields.Str(required=True, validate=ma.validate.OneOf(["completed", "position"]))
     position_seconds = ma.fields.Int(strict=True, validate=ma.validate.Range(min=0, max=_MAX_POSITION_SECONDS))
+    from_seconds = _from_seconds()
     at = UtcDateTime(required=True)
 
     @ma.validates_schema
     def _validate_position_seconds(self, event: dict[str, Any], **_: Any) -> None:
         if (event["kind"] == "position") != ("position_seconds" in event):
             raise ma.ValidationError("Required if kind is position, not allowed otherwise.", "position_seconds")
+        _require_part(event)
 
 
 class OfflineBatchSchema(Schema):
@@ -204,7 +227,10 @@ class ProgressBatch(MethodView):
     def post(self, batch: dict[str, Any]) -> Any:
         """Merge offline progress
 
-        Applies events recorded while a device was offline. Never reverts progress, so a batch can be sent again.
+        Applies events recorded while a device was offline. Only their own times count: in any order, and however often
+        a batch is sent, the progress is the same. Never reverts progress, and what was done before a lesson was
+        reopened does not complete it again. In a sequential course, `lesson_locked` means that the lessons before were
+        not completed at that time; the event is kept and counts if earlier events of those lessons arrive later.
         """
         events = msgspec.convert(batch["events"], list[OfflineEvent])
         without_access: list[UUID] = []
@@ -261,14 +287,16 @@ class LessonPosition(MethodView):
     def put(self, position: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Any:
         """Update the playback position in a lesson
 
-        `furthest_seconds` never decreases.
+        `furthest_seconds` never decreases. A position after the end of the lesson is the end. A lesson whose completion
+        rule is `viewed` is completed when 95 % of it were watched: a player reports its position at least every 30
+        seconds, or says with `from_seconds` which part was watched.
         """
         return _call_as_learner(
             MovePosition(
                 user_id=current_caller().id,
                 course_id=course_id,
                 lesson_id=lesson_id,
-                position_seconds=position["position_seconds"],
+                **position,
             )
         )
 

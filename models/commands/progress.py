@@ -16,6 +16,7 @@ class OfflineEvent(msgspec.Struct, kw_only=True, omit_defaults=True):
     lesson_id: UUID
     kind: str  # completed, position
     position_seconds: int | None = None
+    from_seconds: int | None = None  # where the part began that was watched up to ``position_seconds``
     at: datetime
 
 
@@ -48,6 +49,7 @@ class MovePosition(Command, service="progress"):
     course_id: UUID
     lesson_id: UUID
     position_seconds: int
+    from_seconds: int | None = None  # where the part began that was watched up to ``position_seconds``
 
 
 class StartEnrolledCourse(Command, service="progress"):

@@ -5,8 +5,7 @@ from datetime import datetime
 from typing import Self
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, ForeignKeyConstraint, and_, bindparam, delete, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, DateTime, ForeignKeyConstraint, Uuid, and_, bindparam, delete, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base
@@ -31,9 +30,12 @@ class CompletedLesson(Base):
 
     @classmethod
     def insert_once(cls, session: Session, user_id: UUID, course_id: UUID, lesson_id: UUID, *, at: datetime) -> bool:
-        """Insert a lesson; return False if it was completed before."""
+        """Insert a lesson; return False if it was completed before, or reopened at ``at`` or later.
+
+        The earliest time of several completions is stored, because those of offline devices arrive in any order.
+        """
         row = _key(user_id, course_id, lesson_id) | {"completed_at": at}
-        return session.connection().execute(_INSERT_ONCE, row).first() is not None
+        return bool(session.connection().scalar(_INSERT_ONCE, row))
 
     @classmethod
     def remove(cls, session: Session, user_id: UUID, course_id: UUID, lesson_id: UUID) -> bool:
@@ -44,6 +46,12 @@ class CompletedLesson(Base):
     def exists(cls, session: Session, user_id: UUID, course_id: UUID, lesson_id: UUID) -> bool:
         """Return whether the lesson is completed."""
         return session.connection().execute(_FIND, _key(user_id, course_id, lesson_id)).first() is not None
+
+    @classmethod
+    def list_times(cls, session: Session, user_id: UUID, course_id: UUID) -> dict[UUID, datetime]:
+        """Return when a learner completed each lesson of a course."""
+        theirs = select(cls.lesson_id, cls.completed_at).where(cls.user_id == user_id, cls.course_id == course_id)
+        return {row.lesson_id: row.completed_at for row in session.execute(theirs)}
 
     @classmethod
     def list_ids(cls, session: Session, user_id: UUID, course_id: UUID) -> set[UUID]:
@@ -83,7 +91,23 @@ def _is_lesson() -> ColumnElement[bool]:
 
 
 # Built once: building a statement takes longer than executing it.
-_INSERT_ONCE = insert(CompletedLesson).on_conflict_do_nothing().returning(CompletedLesson.lesson_id)
+_INSERT_ONCE = text("""
+    INSERT INTO progress.completed_lessons AS stored (user_id, course_id, lesson_id, completed_at)
+    SELECT :user_id, :course_id, :lesson_id, :completed_at
+    WHERE NOT EXISTS (
+        SELECT FROM progress.reopened_lessons AS reopened
+        WHERE reopened.user_id = :user_id AND reopened.course_id = :course_id AND reopened.lesson_id = :lesson_id
+            AND reopened.reopened_at >= :completed_at
+    )
+    ON CONFLICT (user_id, course_id, lesson_id) DO UPDATE SET completed_at = excluded.completed_at
+    WHERE excluded.completed_at < stored.completed_at
+    RETURNING xmax = 0  -- false if the row was there
+""").bindparams(
+    bindparam("user_id", type_=Uuid),
+    bindparam("course_id", type_=Uuid),
+    bindparam("lesson_id", type_=Uuid),
+    bindparam("completed_at", type_=DateTime(timezone=True)),
+)
 _REMOVE = delete(CompletedLesson).where(_is_lesson()).returning(CompletedLesson.lesson_id)
 _FIND = select(CompletedLesson.lesson_id).where(_is_lesson())
 _LIST_IDS = select(CompletedLesson.lesson_id).where(

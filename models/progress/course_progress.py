@@ -35,9 +35,13 @@ from models.events import (
 
 from .completed_lessons import CompletedLesson
 from .outline import REMEMBERED, Outline, opens_at
+from .playback_positions import PlaybackPosition
 from .prerequisites import MISSING_PREREQUISITE
+from .reopened_lessons import ReopenedLesson
+from .waiting_events import WaitingEvent
 
 _VIEWED_SHARE = 0.95  # the end credits need not be watched
+_REPORT_SECONDS = 30  # a player reports its position at least this often
 _CODE_LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base 32
 
 
@@ -53,6 +57,7 @@ class CourseProgress(Aggregate, Base):
     lessons_completed: Mapped[int] = mapped_column(default=0)
     next_lesson_id: Mapped[UUID | None]
     last_lesson_id: Mapped[UUID | None]
+    last_activity_at: Mapped[datetime | None]  # when the learner did something in it; offline events may be older
     started_at: Mapped[datetime]
     completed_at: Mapped[datetime | None]  # None again while a lesson is reopened
     certificate_code: Mapped[str | None] = mapped_column(
@@ -207,7 +212,7 @@ class CourseProgress(Aggregate, Base):
     @classmethod
     def erase(cls, session: Session, user_id: UUID) -> int:
         """Delete the progress of a learner; return the number of rows."""
-        rows = CompletedLesson.erase(session, user_id)
+        rows = sum(each.erase(session, user_id) for each in (CompletedLesson, ReopenedLesson, WaitingEvent))
         return rows + len(session.scalars(delete(cls).where(cls.user_id == user_id).returning(cls.course_id)).all())
 
     def accept_version(self, enrollment_version: int | None) -> bool:
@@ -234,11 +239,36 @@ class CourseProgress(Aggregate, Base):
         Raises the errors of ``require_open_lesson``, and QuizNotPassed if only its quiz completes the lesson.
         """
         lesson = self.require_open_lesson(session, lesson_id, at=at)
-        if lesson.get("rule") != "min_score":
-            return self._complete(session, lesson, at)
-        if self._has_completed(session, lesson_id):
+        self.require_completable(session, lesson_id)
+        if lesson.get("rule") == "min_score":
             return []
-        raise QuizNotPassed(str(lesson_id))
+        events = self._complete(session, lesson, at)
+        if events:
+            self.note_activity(lesson_id, at=at)
+        return events
+
+    def require_completable(self, session: Session, lesson_id: UUID) -> None:
+        """Raise QuizNotPassed if only its quiz completes the lesson, and it is not completed."""
+        is_quiz = self.outline.lesson(lesson_id).get("rule") == "min_score"
+        if is_quiz and not self._has_completed(session, lesson_id):
+            raise QuizNotPassed(str(lesson_id))
+
+    def complete_open_lesson(self, session: Session, lesson_id: UUID, *, at: datetime) -> list[Event]:
+        """Complete a lesson that was open at ``at``, unless its quiz completes it; return the events."""
+        lesson = self.outline.lesson(lesson_id)
+        return [] if lesson.get("rule") == "min_score" else self._complete(session, lesson, at)
+
+    def note_activity(self, lesson_id: UUID, *, at: datetime) -> None:
+        """Remember the lesson of the latest activity, in whatever order activities arrive."""
+        latest = (self.last_activity_at, self.last_lesson_id)
+        if latest[0] is None or latest[1] is None or (at, str(lesson_id)) > (latest[0], str(latest[1])):
+            self.last_activity_at, self.last_lesson_id = at, lesson_id
+
+    def recalculate_completed_at(self, session: Session) -> None:
+        """Set the time at which a finished course was completed to that of the lesson completed last."""
+        if self.completed_at and self.lessons_completed == self.lessons_total:
+            times = CompletedLesson.list_times(session, self.user_id, self.course_id)
+            self.completed_at = max(times[UUID(lesson["id"])] for lesson in self.outline.lessons)
 
     def complete_by_quiz(self, session: Session, lesson_id: UUID, *, at: datetime) -> list[Event]:
         """Complete a lesson whose quiz was passed; return the events.
@@ -249,19 +279,32 @@ class CourseProgress(Aggregate, Base):
         if not self.outline.has_lesson(lesson_id):
             return []
         lesson = self.outline.lesson(lesson_id)
-        return self._complete(session, lesson, at) if lesson.get("rule") == "min_score" else []
+        if lesson.get("rule") != "min_score":
+            return []
+        self.note_activity(lesson_id, at=at)
+        return self._complete(session, lesson, at)
 
-    def has_viewed(self, lesson_id: UUID, furthest_seconds: int) -> bool:
-        """Return whether watching up to ``furthest_seconds`` completes the lesson: rule "viewed", 95 % watched."""
+    def watched_part(self, lesson_id: UUID, position_seconds: int, from_seconds: int | None) -> tuple[int, int]:
+        """Return the end and the start of the part that was watched, within the duration of the lesson.
+
+        Without ``from_seconds``, as a player reports its position every few seconds, the last _REPORT_SECONDS count. A
+        jump to the end does not count what it has skipped. Raises NotFound.
+        """
+        duration_seconds = self.outline.lesson(lesson_id).get("duration_seconds") or math.inf
+        position = int(min(position_seconds, duration_seconds))
+        begin = position - _REPORT_SECONDS if from_seconds is None else from_seconds
+        return position, max(0, min(begin, position))
+
+    def has_viewed(self, lesson_id: UUID, watched_seconds: int) -> bool:
+        """Return whether ``watched_seconds`` complete the lesson: rule "viewed", 95 % watched."""
         lesson = self.outline.lesson(lesson_id)
         duration_seconds = lesson.get("duration_seconds") or math.inf
-        return lesson.get("rule") == "viewed" and furthest_seconds >= _VIEWED_SHARE * duration_seconds
+        return lesson.get("rule") == "viewed" and watched_seconds >= _VIEWED_SHARE * duration_seconds
 
     def _complete(self, session: Session, lesson: dict[str, Any], at: datetime) -> list[Event]:
         lesson_id = UUID(lesson["id"])
         if not CompletedLesson.insert_once(session, self.user_id, self.course_id, lesson_id, at=at):
             return []
-        self.last_lesson_id = lesson_id
         self.lessons_completed += 1
         if lesson_id == self.next_lesson_id:
             self.next_lesson_id = self._next_after(session, lesson_id)
@@ -302,11 +345,14 @@ class CourseProgress(Aggregate, Base):
     def reopen(self, session: Session, lesson_id: UUID, *, at: datetime) -> LessonReopened | None:
         """Undo the completion of a lesson; return the event, or None if it was not completed.
 
-        A certificate stays valid. Raises NotFound for a lesson that is not in the learner's version.
+        What the learner has watched or done offline until now does not complete it again. A certificate stays valid.
+        Raises NotFound for a lesson that is not in the learner's version.
         """
         position = self.outline.position(lesson_id)
         if not CompletedLesson.remove(session, self.user_id, self.course_id, lesson_id):
             return None
+        ReopenedLesson.upsert(session, self.user_id, self.course_id, lesson_id, at=at)
+        PlaybackPosition.reset_watched(session, self.user_id, self.course_id, lesson_id)
         self.lessons_completed -= 1
         self.completed_at = None
         if self.next_lesson_id is None or position < self.outline.position(self.next_lesson_id):
@@ -323,9 +369,14 @@ class CourseProgress(Aggregate, Base):
         Raises NotFound if it is not in the learner's version, LessonLocked if an earlier lesson must be completed
         first, LessonNotOpen before its opening time.
         """
-        lesson = self.outline.lesson(lesson_id)
+        self.outline.lesson(lesson_id)  # raises NotFound
         if self.locks(lesson_id) and not self._has_completed(session, lesson_id):
             raise LessonLocked(str(self.next_lesson_id))
+        return self.require_scheduled_lesson(lesson_id, at=at)
+
+    def require_scheduled_lesson(self, lesson_id: UUID, *, at: datetime) -> dict[str, Any]:
+        """Return a lesson whose opening time was before ``at``, locked or not. Raises NotFound, LessonNotOpen."""
+        lesson = self.outline.lesson(lesson_id)
         opens = opens_at(lesson, started_at=self.started_at)
         if at < opens:
             raise LessonNotOpen(opens.isoformat())
@@ -433,7 +484,7 @@ _FOR_UPDATE = (
 _COLUMNS = [column.key for column in CourseProgress.__table__.columns]
 _OUTLINE_COLUMNS = [column.key for column in Outline.__table__.columns]
 _WRITTEN = (
-    *("version", "lessons_completed", "next_lesson_id", "last_lesson_id"),
+    *("version", "lessons_completed", "next_lesson_id", "last_lesson_id", "last_activity_at"),
     *("completed_at", "certificate_code", "certified_at"),
 )
 _THEIRS = (CourseProgress.user_id == bindparam("user"), CourseProgress.course_id == bindparam("course"))

@@ -1,10 +1,11 @@
 """Progress service: lesson and course completion, playback positions, streaks and certificates."""
 
-from . import database_metrics, learning, outline_projection, personal_data, queries, version_moves
+from . import database_metrics, learning, offline, outline_projection, personal_data, queries, version_moves
 
 __all__ = [
     "database_metrics",
     "learning",
+    "offline",
     "outline_projection",
     "personal_data",
     "queries",

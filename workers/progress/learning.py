@@ -1,8 +1,6 @@
-"""Progress of learners: start a course, complete and reopen lessons, store positions, merge offline progress."""
+"""Progress of learners: start a course, complete and reopen lessons, store positions."""
 
 from datetime import datetime
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -13,13 +11,15 @@ from core.bus.applied_versions import AppliedVersion
 from core.bus.outbox import record
 from core.cache import invalidation_marker, progress_version_key
 from core.db import utc_now
-from models.commands.progress import OfflineEvent, StartEnrolledCourse
-from models.errors import DomainError, ProjectionNotReady
-from models.events import EnrollmentCreated, EnrollmentEnded, Event, QuizAttempted
+from models.commands.progress import StartEnrolledCourse
+from models.errors import ProjectionNotReady
+from models.events import EnrollmentCreated, EnrollmentEnded, QuizAttempted
 from models.personal_data import is_erased
-from models.progress import CourseProgress, Outline, PlaybackPosition
+from models.progress import CourseProgress, Outline
 from workers import task
 from workers.runtime.dependencies import CacheAfterCommit
+
+from .positions import store_position
 
 # Names under which AppliedVersion stores versions for this service; the keys begin with the user id.
 ENDED_ENROLLMENTS = "progress.ended_enrollments"
@@ -224,100 +224,23 @@ def move_position(
     course_id: UUID,
     lesson_id: UUID,
     position_seconds: int,
+    from_seconds: int | None = None,
 ) -> dict[str, Any]:
-    """Store the playback position in a lesson; complete the lesson if its completion rule is met by viewing.
+    """Store the playback position in a lesson, and the part watched since ``from_seconds``.
+
+    Completes the lesson if its completion rule is met by viewing.
 
     Raises NotEnrolled, PrerequisiteMissing, NotFound, LessonLocked, LessonNotOpen.
     """
     progress = _get_accessible_progress(session, user_id, course_id)
     cache_after_commit(progress_version_key(user_id), invalidation_marker)
-    view, completions = _update_position(session, progress, lesson_id, position_seconds, at=utc_now())
+    at = utc_now()
+    progress.require_open_lesson(session, lesson_id, at=at)
+    position, begin = progress.watched_part(lesson_id, position_seconds, from_seconds)
+    progress.note_activity(lesson_id, at=at)
+    view, completions = store_position(session, progress, lesson_id, position, begin, at=at)
     record(session, progress, *completions)
     return view
-
-
-@task
-def sync_offline_progress(
-    session: Session,
-    cache_after_commit: CacheAfterCommit,
-    *,
-    user_id: UUID,
-    events: list[OfflineEvent],
-    without_access: list[UUID] | None = None,
-) -> dict[str, Any]:
-    """Apply offline actions; return {"results": [{"id", "merged", "code", "detail"}]} in the order of ``events``.
-
-    Safe to repeat, because offline actions only add progress. An event that is refused does not affect the others.
-    Raises NotEnrolled for a course that is not started, unless it is in ``without_access``: the sender asks the courses
-    service and repeats the batch. Does not raise if ``without_access`` is None.
-    """
-    by_course = groupby(sorted(events, key=attrgetter("course_id", "at")), key=attrgetter("course_id"))
-    results: dict[int, Any] = {}  # by identity: ``OfflineEvent.id`` is unique per device only
-    for course_id, done in by_course:  # sorted, so that two batches of a learner cannot deadlock
-        if without_access is not None and course_id not in without_access:
-            CourseProgress.get_for_update(session, user_id, course_id)
-        results |= _apply_offline_events(session, user_id, course_id, list(done))
-    cache_after_commit(progress_version_key(user_id), invalidation_marker)
-    return {"results": [results[id(event)] for event in events]}
-
-
-def _apply_offline_events(
-    session: Session, user_id: UUID, course_id: UUID, events: list[OfflineEvent]
-) -> dict[int, dict[str, Any]]:
-    """Apply the events of one course in order; return the result of each by the identity of the event."""
-    progress: CourseProgress | None = None
-    results, completions = {}, list[Event]()
-    for event in events:
-        refusal = None
-        try:
-            progress = progress or _get_accessible_progress(session, user_id, course_id)
-            completions += _apply_offline_event(session, progress, event)
-        except DomainError as error:
-            refusal = error
-        results[id(event)] = _result(event, refusal)
-    if progress:
-        record(session, progress, *completions)
-    return results
-
-
-def _apply_offline_event(session: Session, progress: CourseProgress, event: OfflineEvent) -> list[Event]:
-    """Apply one offline event at its time, limited to the time between the start of the course and now.
-
-    Returns the events to publish.
-    """
-    at = max(progress.started_at, min(event.at, utc_now()))  # the clock of the device may be wrong
-    if event.kind == "position":
-        _view, completions = _update_position(session, progress, event.lesson_id, event.position_seconds or 0, at=at)
-        return completions
-    return progress.complete(session, event.lesson_id, at=at)
-
-
-def _result(event: OfflineEvent, refusal: DomainError | None) -> dict[str, Any]:
-    return {
-        "id": event.id,
-        "merged": refusal is None,
-        "code": refusal and refusal.code,
-        "detail": refusal and str(refusal),
-    }
-
-
-def _update_position(
-    session: Session, progress: CourseProgress, lesson_id: UUID, position_seconds: int, *, at: datetime
-) -> tuple[dict[str, Any], list[Event]]:
-    """Store a playback position; return the view, and the events to publish if that completes the lesson."""
-    progress.require_open_lesson(session, lesson_id, at=at)
-    view = PlaybackPosition.upsert(
-        session,
-        user_id=progress.user_id,
-        course_id=progress.course_id,
-        lesson_id=lesson_id,
-        position_seconds=position_seconds,
-        at=at,
-    )
-    if view["moved_at"] == at:
-        progress.last_lesson_id = lesson_id
-    has_viewed = progress.has_viewed(lesson_id, view["furthest_seconds"])
-    return view, progress.complete(session, lesson_id, at=at) if has_viewed else []
 
 
 def _get_accessible_progress(session: Session, user_id: UUID, course_id: UUID) -> CourseProgress:

@@ -13,7 +13,8 @@ from models.commands.progress import OfflineEvent
 from models.events import CoursePublished, EnrollmentCreated, PublishedLesson, PublishedSection
 from tests.support.events import build_event
 from tests.support.tasks import noop_cache
-from workers.progress.learning import complete_lesson, move_position, reopen_lesson, start_course, sync_offline_progress
+from workers.progress.learning import complete_lesson, move_position, reopen_lesson, start_course
+from workers.progress.offline import sync_offline_progress
 from workers.progress.outline_projection import upsert_outline
 from workers.progress.queries import show_progress
 
@@ -70,9 +71,9 @@ class Learner:
     def reopen(self, lesson_id: UUID) -> dict:
         return reopen_lesson(self.session, noop_cache, **self.in_course, lesson_id=lesson_id)
 
-    def move(self, lesson_id: UUID, position_seconds: int) -> tuple[int, int]:
+    def move(self, lesson_id: UUID, position_seconds: int, **part: int) -> tuple[int, int]:
         """Move the playback position; returns the last position and the furthest one."""
-        message = {"lesson_id": lesson_id, "position_seconds": position_seconds}
+        message = {"lesson_id": lesson_id, "position_seconds": position_seconds, **part}
         position = move_position(self.session, noop_cache, **self.in_course, **message)
         return position["position_seconds"], position["furthest_seconds"]
 

@@ -5,12 +5,14 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from core.db import session_factory
 from models.errors import LessonLocked, NotEnrolled, NotFound, ProgressNotFound
 from models.events import EnrollmentEnded, LessonCompleted
-from models.progress import CourseProgress
+from models.progress import CompletedLesson, CourseProgress, PlaybackPosition
 from tests.integration.progress.builders import NOON, Learner
 from tests.support.databases import Database
 from tests.support.events import build_event
@@ -81,14 +83,69 @@ def test_position_requires_access_and_unlocked_lesson(session: Session):
         move_position(session, noop_cache, **stranger, lesson_id=learner.lessons[0], position_seconds=1)
 
 
-def test_offline_events_are_applied_in_chronological_order(session: Session):
-    learner = Learner(session, lessons=2, sequential=True)
-    first, second = learner.lessons
-    events = (learner.offline_event(second, minute=2), learner.offline_event(first, minute=1))
-    assert learner.merge(*events) == [None, None]
-    assert learner.progress()["completed_at"] == NOON.replace(minute=2)
-    assert learner.merge(*events) == [None, None]
-    assert learner.published_events().count(("LESSON_COMPLETED", 2)) == 1
+Actions = list[tuple[int, int, int | None]]  # number of the lesson, minute, position or None for a completion
+
+
+@st.composite
+def offline_batches(draw: st.DrawFn) -> tuple[Actions, list[Actions]]:
+    """Draw what devices did, and the same in another order, with repetitions, split into batches."""
+    action = st.tuples(st.integers(0, 1), st.integers(1, 4), st.sampled_from([None, None, 40]))
+    actions = draw(st.lists(action, min_size=2, max_size=5, unique=True))
+    shuffled = draw(st.permutations(actions + draw(st.lists(st.sampled_from(actions), max_size=3))))
+    size = draw(st.integers(1, 3))
+    return actions, [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=offline_batches())
+@example(
+    drawn=([(1, 2, None), (0, 1, None)], [[(1, 2, None)], [(0, 1, None)]])
+)  # the second lesson waits for the first
+@example(drawn=([(0, 3, None), (0, 1, None)], [[(0, 3, None)], [(0, 1, None)]]))  # the earlier time counts
+def test_offline_events_lead_to_the_same_state_in_any_order(session: Session, sequential, drawn):
+    actions, other_batches = drawn
+    states = []
+    for batches in ([sorted(actions, key=lambda each: each[1])], other_batches):
+        learner = Learner(session, lessons=2, sequential=sequential, duration_seconds=60)
+        for batch in batches:
+            learner.merge(
+                *(
+                    learner.offline_event(learner.lessons[lesson], minute=minute, position_seconds=position)
+                    for lesson, minute, position in batch
+                )
+            )
+        states.append(state_of(learner))
+
+    assert states[0] == states[1]
+
+
+def state_of(learner: Learner) -> dict:
+    """Return the progress of a learner, with numbers in place of the ids of lessons, which differ between learners."""
+    session = learner.session
+    session.flush()
+    number = {lesson_id: place for place, lesson_id in enumerate(learner.lessons)}
+    progress = learner.progress()
+    times = CompletedLesson.list_times(session, learner.user_id, learner.course_id)
+    positions = PlaybackPosition.list_for_user(session, learner.user_id)
+    return {
+        "counts": (progress["lessons_completed"], progress["status"], progress["completed_at"]),
+        "next": number.get(progress["next_lesson_id"]),
+        "completed": {number[lesson_id]: at for lesson_id, at in times.items()},
+        "positions": sorted(
+            (number[each["lesson_id"]], each["position_seconds"], each["moved_at"]) for each in positions
+        ),
+    }
+
+
+def test_offline_completion_before_a_lesson_was_reopened_is_ignored(session: Session):
+    learner = Learner(session)
+    done = learner.offline_event(learner.lessons[0], minute=1)
+    learner.merge(done)
+    learner.reopen(learner.lessons[0])
+
+    assert learner.merge(done) == [None]
+    assert learner.progress()["lessons_completed"] == 0
 
 
 def test_late_offline_position_updates_furthest_only(session: Session):

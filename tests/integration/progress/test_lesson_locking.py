@@ -57,10 +57,20 @@ def test_quiz_passed_during_suspension_counts_after_restore(session: Session):
 
 
 def test_lesson_viewed_to_end_is_completed(session: Session):
-    learner = Learner(session, completion_rule="viewed", duration_seconds=100)
-    learner.move(learner.lessons[0], 94)
+    learner = Learner(session, lessons=1, completion_rule="viewed", duration_seconds=100)
+    lesson_id = learner.lessons[0]
+    assert learner.move(lesson_id, 999_999) == (100, 100)  # a jump to the end, which counts the last 30 seconds
+    for position in (30, 60, 64):
+        learner.move(lesson_id, position)
+        assert learner.progress()["lessons_completed"] == 0
+    learner.move(lesson_id, 65)
+    assert learner.progress()["lessons_completed"] == 1
+
+    learner.reopen(lesson_id)
+    learner.move(lesson_id, 100)  # watched parts before the lesson was reopened do not count
+    learner.merge(learner.offline_event(lesson_id, minute=1, position_seconds=90))
     assert learner.progress()["lessons_completed"] == 0
-    learner.move(learner.lessons[0], 95)
+    learner.move(lesson_id, 70, from_seconds=0)
     assert learner.progress()["lessons_completed"] == 1
 
 

@@ -1116,8 +1116,11 @@ class Operations:
     ) -> models.OfflineBatchResult:
         """Merge offline progress.
 
-        Applies events recorded while a device was offline. Never reverts progress, so a batch can be sent
-        again.
+        Applies events recorded while a device was offline. Only their own times count: in any order, and
+        however often a batch is sent, the progress is the same. Never reverts progress, and what was done
+        before a lesson was reopened does not complete it again. In a sequential course, `lesson_locked`
+        means that the lessons before were not completed at that time; the event is kept and counts if
+        earlier events of those lessons arrive later.
         """
         return self._send(
             Request(
@@ -1567,7 +1570,9 @@ class Operations:
     def update_position(self, course_id: Id, lesson_id: Id, body: models.PositionFields) -> models.Position:
         """Update the playback position in a lesson.
 
-        `furthest_seconds` never decreases.
+        `furthest_seconds` never decreases. A position after the end of the lesson is the end. A lesson
+        whose completion rule is `viewed` is completed when 95 % of it were watched: a player reports its
+        position at least every 30 seconds, or says with `from_seconds` which part was watched.
         """
         return self._send(
             Request("PUT", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position, body=body)
@@ -2768,8 +2773,11 @@ class AsyncOperations:
     ) -> models.OfflineBatchResult:
         """Merge offline progress.
 
-        Applies events recorded while a device was offline. Never reverts progress, so a batch can be sent
-        again.
+        Applies events recorded while a device was offline. Only their own times count: in any order, and
+        however often a batch is sent, the progress is the same. Never reverts progress, and what was done
+        before a lesson was reopened does not complete it again. In a sequential course, `lesson_locked`
+        means that the lessons before were not completed at that time; the event is kept and counts if
+        earlier events of those lessons arrive later.
         """
         return await self._send(
             Request(
@@ -3229,7 +3237,9 @@ class AsyncOperations:
     async def update_position(self, course_id: Id, lesson_id: Id, body: models.PositionFields) -> models.Position:
         """Update the playback position in a lesson.
 
-        `furthest_seconds` never decreases.
+        `furthest_seconds` never decreases. A position after the end of the lesson is the end. A lesson
+        whose completion rule is `viewed` is completed when 95 % of it were watched: a player reports its
+        position at least every 30 seconds, or says with `from_seconds` which part was watched.
         """
         return await self._send(
             Request("PUT", path("/v1/courses/{}/lessons/{}/position", course_id, lesson_id), models.Position, body=body)

@@ -1075,10 +1075,12 @@ class Position(Struct, kw_only=True):
     position_seconds: int
     furthest_seconds: int
     moved_at: str | None
+    watched_seconds: int | UnsetType = UNSET
 
 
 class PositionFields(Struct, kw_only=True):
     position_seconds: int
+    from_seconds: int | UnsetType = UNSET
 
 
 class Streak(Struct, kw_only=True):
@@ -2049,6 +2051,7 @@ class OfflineEvent(Struct, kw_only=True):
     kind: OfflineEventKind
     at: str
     position_seconds: int | UnsetType = UNSET
+    from_seconds: int | UnsetType = UNSET
 
 
 class OfflineBatch(Struct, kw_only=True):
