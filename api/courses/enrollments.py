@@ -20,14 +20,23 @@ from models.commands import (
     Enroll,
     EnrollUserAsAdmin,
     ListEnrollments,
+    ListQuizAttempts,
     ShowAccess,
 )
 from models.errors import InsufficientPermission, NotEnrolled, OutcomeUnknown, Unavailable
 
 from .blueprint import blp, require_lesson_access, show_lesson
-from .schemas import AccessSchema, AnswersSchema, EnrollmentSchema, EnrollSchema, QuizAttemptSchema
+from .schemas import (
+    AccessSchema,
+    AnswersSchema,
+    EnrollmentSchema,
+    EnrollSchema,
+    OwnQuizAttemptSchema,
+    QuizAttemptSchema,
+)
 
 EnrollmentPage = page_schema(EnrollmentSchema)
+OwnQuizAttemptPage = page_schema(OwnQuizAttemptSchema)
 log = get_logger(__name__)
 
 
@@ -55,6 +64,19 @@ class Enrollments(MethodView):
 
 @blp.route("/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts")
 class QuizAttempts(MethodView):
+    @require_auth()
+    @require_lesson_access
+    @blp.arguments(PageQuery, location="query")
+    @blp.doc(operationId="listOwnQuizAttempts")
+    @blp.response(200, OwnQuizAttemptPage)
+    def get(self, query: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Page:
+        """List the caller's attempts at a quiz
+
+        Newest first, with the selected options but not the correct ones.
+        """
+        show_lesson(course_id, lesson_id, current_caller())
+        return page_response(call(ListQuizAttempts(user_id=current_caller().id, lesson_id=lesson_id, **query)))
+
     @require_auth()
     @require_lesson_access
     @blp.arguments(AnswersSchema)

@@ -396,6 +396,14 @@ class QuizAttemptSchema(Schema):
     attempted_at = Timestamp()
 
 
+class OwnQuizAttemptSchema(QuizAttemptSchema):
+    answers = ma.fields.Dict(
+        keys=ma.fields.Str(),
+        values=ma.fields.List(ma.fields.Str()),
+        metadata={"description": "Ids of the selected options, by question id."},
+    )
+
+
 class EnrollmentSchema(Schema):
     course_id = ma.fields.UUID()
     status = ma.fields.Str(validate=ma.validate.OneOf(["active", "ended"]))

@@ -220,6 +220,15 @@ class AttemptQuiz(Command, service="courses"):
     locks_checked: bool = False
 
 
+class ListQuizAttempts(Command, service="courses"):
+    """Return a page of a learner's attempts at a quiz, the newest first."""
+
+    user_id: UUID
+    lesson_id: UUID
+    after: int | None
+    limit: int
+
+
 class Enroll(Command, service="courses"):
     """Enroll a user in a free course and return the enrollment, also if it exists already."""
 

@@ -64,6 +64,16 @@ class QuizAttempt(Base):
         return attempt
 
     @classmethod
+    def list_page(
+        cls, session: Session, user_id: UUID, lesson_id: UUID, *, after: int | None, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return up to ``limit`` attempts of a learner below number ``after``, newest first."""
+        theirs = select(cls).where(cls.user_id == user_id, cls.lesson_id == lesson_id)
+        newest_first = theirs.order_by(cls.attempt.desc()).limit(limit)
+        attempts = session.scalars(newest_first.where(cls.attempt < after) if after else newest_first)
+        return [{**each.to_response(), "attempted_at": each.attempted_at, "answers": each.answers} for each in attempts]
+
+    @classmethod
     def list_for_user(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
         theirs = session.scalars(select(cls).where(cls.user_id == user_id).order_by(cls.attempted_at))
         return [

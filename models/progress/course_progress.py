@@ -23,16 +23,9 @@ from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relations
 from core.db import Aggregate, Base, execute_later
 from models.commands.progress import CertificateCursor, ProgressCursor
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PrerequisiteMissing, ProgressNotFound, QuizNotPassed
-from models.events import (
-    CertificateIssued,
-    CourseCompleted,
-    CourseStarted,
-    CourseVersionChanged,
-    Event,
-    LessonCompleted,
-    LessonReopened,
-)
+from models.events import Event, LessonReopened
 
+from . import learner_events
 from .completed_lessons import CompletedLesson
 from .outline import REMEMBERED, Outline, opens_at
 from .playback_positions import PlaybackPosition
@@ -224,15 +217,6 @@ class CourseProgress(Aggregate, Base):
         self.enrollment_version = enrollment_version
         return True
 
-    def started_event(self) -> CourseStarted:
-        return CourseStarted(
-            user_id=self.user_id,
-            course_id=self.course_id,
-            course_version=self.outline.course_version,
-            lessons_total=self.lessons_total,
-            started_at=self.started_at,
-        )
-
     def complete(self, session: Session, lesson_id: UUID, *, at: datetime) -> list[Event]:
         """Complete a lesson; return the events, none if it was completed before.
 
@@ -308,7 +292,7 @@ class CourseProgress(Aggregate, Base):
         self.lessons_completed += 1
         if lesson_id == self.next_lesson_id:
             self.next_lesson_id = self._next_after(session, lesson_id)
-        events: list[Event] = [self._lesson_completed(lesson, at)]
+        events: list[Event] = [learner_events.lesson_completed(self, lesson, at)]
         if self.lessons_completed == self.lessons_total:
             events += self._finish(at)
         return events
@@ -325,7 +309,7 @@ class CourseProgress(Aggregate, Base):
         self.next_lesson_id = outline.next_after(completed)
         if self.last_lesson_id and not outline.has_lesson(self.last_lesson_id):
             self.last_lesson_id = None
-        events: list[Event] = [self.version_changed_event(at)]
+        events: list[Event] = [learner_events.course_version_changed(self, at)]
         if self.lessons_completed == self.lessons_total and not self.completed_at:
             events += self._finish(at)
         return events
@@ -357,7 +341,7 @@ class CourseProgress(Aggregate, Base):
         self.completed_at = None
         if self.next_lesson_id is None or position < self.outline.position(self.next_lesson_id):
             self.next_lesson_id = lesson_id
-        return self._lesson_reopened(lesson_id, at)
+        return learner_events.lesson_reopened(self, lesson_id, at)
 
     def locks(self, lesson_id: UUID) -> bool:
         """Return whether the order of the lessons locks a lesson, unless the learner has completed it."""
@@ -419,57 +403,10 @@ class CourseProgress(Aggregate, Base):
         if self.certificate_code:
             return []
         self.certificate_code, self.certified_at = new_code(), at
-        return [self._course_completed(at), self._certificate_issued(self.certificate_code, at)]
-
-    def _lesson_completed(self, lesson: dict[str, Any], at: datetime) -> LessonCompleted:
-        return LessonCompleted(
-            user_id=self.user_id,
-            course_id=self.course_id,
-            course_title=self.outline.title,
-            lesson_id=UUID(lesson["id"]),
-            lesson_title=lesson["title"],
-            lessons_completed=self.lessons_completed,
-            lessons_total=self.lessons_total,
-            completed_at=at,
-        )
-
-    def version_changed_event(self, at: datetime) -> CourseVersionChanged:
-        return CourseVersionChanged(
-            user_id=self.user_id,
-            course_id=self.course_id,
-            course_version=self.outline.course_version,
-            lessons_completed=self.lessons_completed,
-            lessons_total=self.lessons_total,
-            changed_at=at,
-        )
-
-    def _course_completed(self, at: datetime) -> CourseCompleted:
-        return CourseCompleted(
-            user_id=self.user_id,
-            course_id=self.course_id,
-            course_title=self.outline.title,
-            lessons_total=self.lessons_total,
-            completed_at=at,
-        )
-
-    def _lesson_reopened(self, lesson_id: UUID, at: datetime) -> LessonReopened:
-        return LessonReopened(
-            user_id=self.user_id,
-            course_id=self.course_id,
-            lesson_id=lesson_id,
-            lessons_completed=self.lessons_completed,
-            lessons_total=self.lessons_total,
-            reopened_at=at,
-        )
-
-    def _certificate_issued(self, code: str, at: datetime) -> CertificateIssued:
-        return CertificateIssued(
-            user_id=self.user_id,
-            course_id=self.course_id,
-            course_title=self.outline.title,
-            code=code,
-            issued_at=at,
-        )
+        return [
+            learner_events.course_completed(self, at),
+            learner_events.certificate_issued(self, self.certificate_code, at),
+        ]
 
 
 # Built once: building a statement takes longer than executing it.

@@ -61,6 +61,7 @@ EXCEPTIONS: dict[str, Outcomes] = {
     "DELETE /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/completion": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
     "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
     "PUT /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
+    "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts": (UNKNOWN, FORBIDDEN, ALLOWED, ALLOWED),
     "POST /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts": (UNKNOWN, FORBIDDEN, ALLOWED, ALLOWED),
     "POST /v1/courses/<uuid:course_id>/reviews": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
     # Support reads orders (payments:read).

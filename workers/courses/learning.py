@@ -218,6 +218,16 @@ def attempt_quiz(
     return {**attempt.to_response(), "attempted_at": attempt.attempted_at}
 
 
+@task
+def list_quiz_attempts(
+    session: Session, *, user_id: UUID, lesson_id: UUID, after: int | None, limit: int
+) -> dict[str, Any]:
+    """Return a page of a learner's attempts at a quiz, the newest first: {"items", "next"}."""
+    found = QuizAttempt.list_page(session, user_id, lesson_id, after=after, limit=limit + 1)
+    shown = found[:limit]
+    return {"items": shown, "next": shown[-1]["attempt"] if len(found) > limit else None}
+
+
 def _require_access(enrollment: Enrollment | None, course_id: UUID) -> Enrollment:
     """Return the enrollment if it gives access now. Raises NotEnrolled."""
     if enrollment is None or not enrollment.has_access(utc_now()):

@@ -15,7 +15,7 @@ from models.commands.progress import StartEnrolledCourse
 from models.errors import ProjectionNotReady
 from models.events import EnrollmentCreated, EnrollmentEnded, QuizAttempted
 from models.personal_data import is_erased
-from models.progress import CourseProgress, Outline
+from models.progress import CourseProgress, Outline, learner_events
 from workers import task
 from workers.runtime.dependencies import CacheAfterCommit
 
@@ -106,9 +106,9 @@ def _start_course(session: Session, cache_after_commit: CacheAfterCommit, enroll
         progress.accept_version(ended_version)
         progress.closed_at = utc_now()
     session.add(progress)
-    record(session, progress, progress.started_event())
+    record(session, progress, learner_events.course_started(progress))
     if enrollment.course_version not in {None, outline.course_version}:  # it was published for all learners
-        record(session, progress, progress.version_changed_event(utc_now()))
+        record(session, progress, learner_events.course_version_changed(progress, utc_now()))
     cache_after_commit(progress_version_key(enrollment.user_id), invalidation_marker)
 
 

@@ -84,6 +84,8 @@ def test_learner_page_follows_each_step_while_events_are_delayed(learner):
         assert learner.send("PUT", f"{course.path}/lessons/{lesson_id}/completion").status_code == 200
     attempt = learner.send("POST", f"{course.path}/lessons/{quiz}/attempts", {"answers": {"one": ["a"]}})
     assert (attempt.status_code, attempt.json["passed"]) == (201, True)
+    listed = learner.get(f"{course.path}/lessons/{quiz}/attempts").json["items"]
+    assert listed == [{**attempt.json, "answers": {"one": ["a"]}}]
 
     page = learner.get(course.page).json
     assert all(each["completed_at"] and not each["locked"] for each in lessons_of(page))

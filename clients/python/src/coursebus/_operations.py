@@ -870,6 +870,23 @@ class Operations:
             self._send, Request("GET", path("/v1/me/progress"), models.CourseProgressPage, query={"limit": limit})
         )
 
+    def list_own_quiz_attempts(
+        self, course_id: Id, lesson_id: Id, *, limit: int | None = None
+    ) -> Pages[models.OwnQuizAttempt]:
+        """List the caller's attempts at a quiz.
+
+        Newest first, with the selected options but not the correct ones.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/courses/{}/lessons/{}/attempts", course_id, lesson_id),
+                models.OwnQuizAttemptPage,
+                query={"limit": limit},
+            ),
+        )
+
     def list_own_subscriptions(self, *, limit: int | None = None) -> Pages[models.PlanSubscription]:
         """List the caller's subscriptions.
 
@@ -2523,6 +2540,23 @@ class AsyncOperations:
         """
         return AsyncPages(
             self._send, Request("GET", path("/v1/me/progress"), models.CourseProgressPage, query={"limit": limit})
+        )
+
+    def list_own_quiz_attempts(
+        self, course_id: Id, lesson_id: Id, *, limit: int | None = None
+    ) -> AsyncPages[models.OwnQuizAttempt]:
+        """List the caller's attempts at a quiz.
+
+        Newest first, with the selected options but not the correct ones.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/courses/{}/lessons/{}/attempts", course_id, lesson_id),
+                models.OwnQuizAttemptPage,
+                query={"limit": limit},
+            ),
         )
 
     def list_own_subscriptions(self, *, limit: int | None = None) -> AsyncPages[models.PlanSubscription]:

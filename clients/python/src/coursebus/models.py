@@ -131,6 +131,19 @@ class Enrollment(Struct, kw_only=True):
     progress_percent: int
 
 
+class OwnQuizAttempt(Struct, kw_only=True):
+    attempt: int
+    score_percent: int
+    passed: bool
+    attempted_at: str
+    answers: dict[str, list[str]]
+
+
+class OwnQuizAttemptPage(Struct, kw_only=True):
+    items: list[OwnQuizAttempt]
+    next_cursor: str | None
+
+
 class Answers(Struct, kw_only=True):
     answers: dict[str, list[str]]
 
