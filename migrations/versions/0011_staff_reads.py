@@ -15,7 +15,8 @@ def upgrade() -> None:
             ADD COLUMN changes jsonb,
             ADD CONSTRAINT ck_staff_actions_kind CHECK (kind IN ('change', 'read'))""")
     # Serves a whole address and the beginning of one.
-    op.execute("CREATE INDEX ix_users_email ON users.users (lower(email) text_pattern_ops)")
+    with op.get_context().autocommit_block():  # CONCURRENTLY: users are created in the meantime
+        op.execute("CREATE INDEX CONCURRENTLY ix_users_email ON users.users (lower(email) text_pattern_ops)")
 
 
 def downgrade() -> None:
