@@ -64,6 +64,7 @@ EXCEPTIONS: dict[str, Outcomes] = {
     "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts": (UNKNOWN, FORBIDDEN, ALLOWED, ALLOWED),
     "POST /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts": (UNKNOWN, FORBIDDEN, ALLOWED, ALLOWED),
     "POST /v1/courses/<uuid:course_id>/reviews": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
+    "POST /v1/me/courses/<uuid:course_id>/upgrade": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
     # Support reads orders (payments:read).
     "GET /v1/orders/<uuid:order_id>": (UNKNOWN, NOT_FOUND, ALLOWED, ALLOWED),
     "GET /v1/orders/<uuid:order_id>/invoice": (UNKNOWN, NOT_FOUND, ALLOWED, ALLOWED),

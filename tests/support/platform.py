@@ -33,7 +33,7 @@ _UNHANDLED = """
 """
 
 
-_RETURNS_SECRET = re.compile(r"/v1/webhook-endpoints(/[^/]+/rotate-secret)?")
+_RETURNS_SECRET = re.compile(r"/v1/webhook-endpoints(/[^/]+/rotate-secret)?|/v1/me/notifications/stream-ticket")
 
 
 @dataclass(frozen=True)
