@@ -147,3 +147,30 @@ def test_quiz_is_passed_and_course_completed_and_reviewed(harness: ScenarioHarne
     assert problem(author.post(restore)) == (428, "precondition_required")
     assert author.person.send("POST", restore, If_Match=seen).status_code == 200
     assert author.person.send("POST", restore, If_Match=seen).status_code == 412
+
+
+def test_publication_moves_learners_at_0_50_and_100_percent(harness: ScenarioHarness) -> None:
+    author = Visitor(harness, harness.platform.person("instructor@demo.test"))
+    author.profile()
+    course = author.post("/v1/courses", {**COURSE, "title": "Splices"}).json()
+    path, page = f"/v1/courses/{course['id']}", f"/v1/me/courses/{course['id']}"
+    section = author.post(f"{path}/sections", {"title": "All"}).json()
+    lesson = {"section_id": section["id"], "title": "Rope", "kind": "text", "content": {"body": "Take a rope."}}
+    lessons = [author.post(f"{path}/lessons", lesson).json()["id"] for _ in range(2)]
+    assert author.post(f"{path}/publish").status_code == 200
+    new, half, done = (harness.learner() for _ in range(3))
+    for learner, completed in ((new, 0), (half, 1), (done, 2)):
+        assert learner.post(f"{path}/enrollments", {}).status_code == 201
+        eventually(lambda learner=learner: learner.get(page).status_code == 200)
+        for lesson_id in lessons[:completed]:
+            learner.complete(course["id"], lesson_id)
+    certificate = done.get(page).json()["certificate"]
+
+    added = author.post(f"{path}/lessons", lesson).json()["id"]
+    assert author.post(f"{path}/publish", {"learners": "move"}).status_code == 200
+
+    for learner, percent, status in ((new, 0, "in_progress"), (half, 33, "in_progress"), (done, 66, "completed")):
+        shown = eventually(lambda learner=learner: (it := learner.get(page).json())["course_version"] == 2 and it)
+        assert (shown["progress"]["percent"], shown["progress"]["status"]) == (percent, status)
+        assert learner.get(f"{path}/lessons/{added}").status_code == 200
+    assert done.get(page).json()["certificate"] == certificate
