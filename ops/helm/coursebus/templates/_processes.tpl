@@ -39,7 +39,7 @@ web:
   liveness: /livez
   readiness: /livez
   stopSeconds: 15
-  settings: [WEB_URL, API_URL, AUTH0_DOMAIN, AUTH0_AUDIENCE, AUTH0_WEB_CLIENT_ID, TRUSTED_PROXIES]
+  settings: [WEB_URL, API_URL, STREAM_URL, AUTH0_DOMAIN, AUTH0_AUDIENCE, AUTH0_WEB_CLIENT_ID, TRUSTED_PROXIES]
   secrets: [CACHE_URL, AUTH0_WEB_CLIENT_SECRET]
   reaches: [cache, gateway, internet]
 worker-courses:
