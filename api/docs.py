@@ -33,7 +33,7 @@ def init_app(app: Flask, rest: RestApi) -> None:
 
     if settings.WEB_URL:
 
-        @app.get("/")
+        @app.get("/", strict_slashes=False)  # an absolute-form request may have no path: no redirect by its Host
         @public
         def pages() -> BaseResponse:
             """Lead to the storefront: a buyer whose checkout has no success_url may end here."""
