@@ -186,7 +186,7 @@ LearnerCommand = ShowProgress | ShowPosition | CompleteLesson | ReopenLesson | M
 
 
 def _call_as_learner(command: LearnerCommand) -> Any:
-    return call_as_learner(command, user_id=command.user_id, course_id=command.course_id)
+    return call_as_learner(command, user_id=command.user_id, course_id=command.course_id, send=call)
 
 
 @blp.route("/courses/<uuid:course_id>/progress")

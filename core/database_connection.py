@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from psycopg2 import extensions
+from psycopg2 import NotSupportedError, extensions
 from psycopg2.errors import InFailedSqlTransaction
 
 
@@ -54,6 +54,15 @@ class DeferringConnection(extensions.connection):
     @autocommit.setter
     def autocommit(self, value: bool) -> None:
         self._is_autocommit = value
+
+    def set_isolation_level(self, level: int | None) -> None:
+        """Choose between transactions with the default isolation level and autocommit. Raises NotSupportedError.
+
+        SQLAlchemy calls this for ``isolation_level="AUTOCOMMIT"`` and when it takes a connection back.
+        """
+        if level not in {None, extensions.ISOLATION_LEVEL_AUTOCOMMIT, extensions.ISOLATION_LEVEL_READ_COMMITTED}:
+            raise NotSupportedError("only the default isolation level and autocommit are supported")
+        self._is_autocommit = level == extensions.ISOLATION_LEVEL_AUTOCOMMIT
 
     def defer(self, query: str, parameters: Any = None) -> None:
         """Send a statement with the next one, or with COMMIT."""

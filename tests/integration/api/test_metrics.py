@@ -69,8 +69,9 @@ def test_unknown_routes_share_one_metric_series(client: FlaskClient):
 
 @pytest.mark.parametrize("path", ["/metrics", "//metrics", "/v1/metrics"])
 def test_metrics_are_not_served_on_public_port(client: FlaskClient, path: str):
-    assert client.get(path).status_code == 404
-    assert client.get(path, environ_overrides={"SCRIPT_NAME": "/v1"}).status_code == 404
+    # The test client would take the first part of //metrics as a host.
+    assert client.get("/", environ_overrides={"PATH_INFO": path}).status_code == 404
+    assert client.get("/", environ_overrides={"PATH_INFO": path, "SCRIPT_NAME": "/v1"}).status_code == 404
 
 
 @pytest.mark.parametrize(

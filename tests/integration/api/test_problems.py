@@ -70,7 +70,8 @@ def test_validation_order_follows_contract(ann: Person, changed: dict, expected:
 
 def test_unknown_path_returns_404(client):
     assert problem(client.get("/v1/nothing")) == (404, "not_found")
-    assert problem(client.get("//v1//things")) == (404, "not_found")
+    # The test client would take the first part of this path as a host.
+    assert problem(client.get("/", environ_overrides={"PATH_INFO": "//v1//things"})) == (404, "not_found")
     assert problem(client.get("/v1/things/%00")) == (404, "not_found")
 
 

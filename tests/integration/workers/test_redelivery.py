@@ -19,6 +19,7 @@ from core.db import new_id, session_factory, utc_now
 from models.courses.enrollments import Enrollment
 from models.events import (
     CoursePurchased,
+    CourseVersionChanged,
     DisputeClosed,
     DisputeOpened,
     Event,
@@ -37,6 +38,7 @@ from models.events import (
     SubscriptionTrialEnding,
 )
 from models.payments import Order
+from models.progress.course_progress import CourseProgress
 from settings import SERVICES
 from tests.integration.courses.factories import author_of, make_draft, make_lesson, reprice
 from tests.integration.courses.test_quizzes import QUIZ
@@ -85,6 +87,8 @@ class EventHistory:
         self._sell()
         self._deliver_events()
         self._complete_course()
+        self._deliver_events()
+        self._move_learner()
         self._deliver_events()
         self._export_and_erase()
         self._deliver_events()
@@ -184,6 +188,13 @@ class EventHistory:
             record(session, enrollment, build_event(QuizAttempted, **in_course, lesson_id=UUID(quiz_id), passed=True))
         self._deliver_events()
         assert "result" in deliver("progress.reopen_lesson", {**in_course, "lesson_id": quiz_id})
+
+    def _move_learner(self) -> None:
+        """Publish the event of a learner who takes another version."""
+        in_course = {"user_id": self.ada, "course_id": self.courses[0]}
+        with session_factory("progress").begin() as session:
+            progress = CourseProgress.get_for_update(session, *in_course.values())
+            record(session, progress, build_event(CourseVersionChanged, **in_course, course_version=1))
 
     def _export_and_erase(self) -> None:
         for user_id in (self.ada, self.bob):
