@@ -130,7 +130,7 @@ def test_waiting_events_do_not_block_the_event_they_need(harness: BridgeHarness,
     eventually(lambda: {key.aggregate_id for key in effects} <= OUT_OF_ORDER, "all effects")
     publish(cause, title="cause")
     for key in effects:
-        harness.wait_for(key)
+        harness.wait_for(key, seconds=60)
 
     assert [harness.open_dead_letters(key) for key in effects] == [[]] * 6
 
@@ -141,10 +141,10 @@ def test_new_event_is_handled_before_old_ones_of_other_keys(harness: BridgeHarne
     monkeypatch.setattr(recent_events, "FAR_BEHIND", 5)
     old, new = [SampleAggregate() for _ in range(60)], SampleAggregate()
     publish(*old, title="effect")
-    eventually(lambda: len(OUT_OF_ORDER.intersection(key.aggregate_id for key in old)) > 10, "old events")
+    eventually(lambda: len(OUT_OF_ORDER.intersection(key.aggregate_id for key in old)) > 10, "old events", seconds=60)
     publish(new, *old)
     publish(new)
-    harness.wait_for(new)
+    harness.wait_for(new, seconds=60)
     was_handled_early = [key for key in old if harness.handled(key)]
     RELEASE.set()
     for key in old:
