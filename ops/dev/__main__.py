@@ -16,7 +16,7 @@ from settings import PORT_BASE, STATE_DIR
 EXPORTED_ADDRESSES = {
     "gateway": "COURSEBUS_URL",
     "stream": "COURSEBUS_STREAM_URL",
-    "auth0": "AUTH0_URL",
+    "auth0": "COURSEBUS_AUTH_URL",
     "mail-http": "MAIL_URL",
     "stripe": "STRIPE_URL",
     "yookassa": "YOOKASSA_URL",

@@ -1,4 +1,4 @@
-"""The code that the README offers to integrators works unchanged on other ports."""
+"""The stories of the README and the code that it offers to integrators run as they are, on any ports."""
 
 import os
 import re
@@ -7,10 +7,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from ops.dev.ports import OFFSETS
 from settings import ROOT
 from tests.support.platform import Platform
 from tests.support.polling import eventually
@@ -27,28 +27,44 @@ def blocks(section: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text[1], re.MULTILINE | re.DOTALL)
 
 
-def with_stack_ports(code: str, stack: Platform, receiver_port: int) -> str:
-    """Replace the ports in ``code`` by those of ``stack``."""
-    ports = {8000 + OFFSETS[part]: stack.stack.port(part) for part in ("gateway", "auth0")} | {9999: receiver_port}
-    for written, real in ports.items():
-        code = re.sub(rf"127\.0\.0\.1(:|\", ){written}", rf"127.0.0.1\g<1>{real}", code)
-    return code
+def set_up(stack: Platform, folder: Path) -> tuple[str, dict[str, str]]:
+    """Return the block that starts each story, and the variables for a shell in ``folder``."""
+    (folder / ".local").symlink_to(ROOT / ".local")  # the block calls .local/venv/bin/python
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    of_stack = {"PORT_BASE": str(stack.stack.port_base), "STATE_DIR": str(stack.stack.state_dir)}
+    return blocks("Three stories", "sh")[0], os.environ | of_stack | {"PYTHONPATH": str(ROOT), "PATH": path}
+
+
+def test_readme_stories_run(stack: Platform, tmp_path: Path):
+    _, variables = set_up(stack, tmp_path)
+    address = f"{uuid4()}@example.test"
+    stories = "".join(blocks("Three stories", "sh")).replace("ada@example.test", address)
+    ended = subprocess.run(
+        ["bash", "-eu", "-o", "pipefail"],
+        input=stories,
+        cwd=tmp_path,
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert address in ended.stdout
 
 
 def test_readme_receiver_receives_webhooks(stack: Platform, tmp_path: Path):
     port = stack.stack.port("gateway") + 99  # unused
+    prelude, variables = set_up(stack, tmp_path)
     [receiver], [commands] = blocks("For integrators", "python"), blocks("For integrators", "sh")
-    prelude = "".join(re.findall(r"^(?:API=|json\(\)).*\n", README, re.MULTILINE))
-    (tmp_path / "receiver.py").write_text(with_stack_ports(receiver, stack, port))
-    (tmp_path / "all.sh").write_text(
-        with_stack_ports(prelude + commands, stack, port) + "\necho $ENDPOINT > endpoint; wait\n"
-    )
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    (tmp_path / "receiver.py").write_text(receiver.replace("9999", str(port)))
+    commands = "API=$COURSEBUS_URL\n" + commands.replace("9999", str(port))
+    (tmp_path / "all.sh").write_text(prelude + commands + "\necho $ENDPOINT > endpoint; wait\n")
     with (tmp_path / "output").open("wb") as output_file:
         shell = subprocess.Popen(
             ["bash", "-eu", "all.sh"],
             cwd=tmp_path,
-            env={**os.environ, "PATH": path},
+            env=variables,
             stdout=output_file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
