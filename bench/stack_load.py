@@ -12,7 +12,7 @@ from pymongo import MongoClient
 from redis import Redis
 
 from bench.at_rest import families
-from bridge.routes import ROUTES
+from models.events.routes import ROUTES
 from ops.dev.stack import Stack
 from settings import SERVICES
 

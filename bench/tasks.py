@@ -7,10 +7,10 @@ from sqlalchemy.orm import Session
 
 from bridge import __main__ as bridge
 from bridge.metrics import BusCollector
-from bridge.routes import ROUTES
 from celery_app import celery_app as app
 from core.redis import queue_redis
 from models.events import LessonCompleted
+from models.events.routes import ROUTES
 from workers.runtime.tasks import TaskDefinition, register
 
 __all__ = ["app"]

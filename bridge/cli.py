@@ -16,6 +16,7 @@ from core.bus.kafka_topics import KafkaTopic
 from core.db import session_factory, utc_now
 from core.messaging.rpc import TaskCrashed
 from models.errors import DomainError
+from models.events.routes import ROUTES
 
 from . import kafka
 from .admin import dead_letters, jobs, quarantine_cli
@@ -27,7 +28,6 @@ from .consumer.dispatch import Dispatcher
 from .consumer.service_consumer import ServiceConsumer
 from .publisher.refill import has_older_events, request_refill
 from .reaching import SERVER_ERRORS, unreachable
-from .routes import ROUTES
 
 HANDLERS = sorted({handler for handlers in ROUTES.values() for handler in handlers})
 

@@ -30,10 +30,10 @@ from core.db import session_factory, utc_now
 from core.log import get_logger
 from core.messaging import task_queue
 from core.redis import queue_redis
+from models.events.routes import ROUTES
 
 from . import kafka
 from .record import Record
-from .routes import ROUTES
 
 log = get_logger(__name__)
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from bridge.routes import ROUTES, producers_of
 from models.events import PII_FIELDS, EventClass, all_event_types
+from models.events.routes import ROUTES, producers_of
 from settings import ROOT, SERVICES
 
 DOCS = ROOT / "docs"

@@ -22,10 +22,10 @@ from bridge.consumer.handled_events import find_unhandled
 from bridge.consumer.service_consumer import ServiceConsumer
 from bridge.metrics import set_lag
 from bridge.publisher.refill import is_refilling
-from bridge.routes import ROUTES, producers_of
 from core.bus.outbox import OutboxEvent
 from core.db import session_factory, utc_now
 from core.log import get_logger
+from models.events.routes import ROUTES, producers_of
 
 from .lag import PartitionLag, consumer_lag
 from .past_events import DispatcherStopped, iter_past_events, redeliver_until

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from bridge.consumer.dispatch import Dispatcher
-from bridge.routes import ROUTES, producers_of
 from core.bus.outbox import OutboxEvent
+from models.events.routes import ROUTES, producers_of
 
 from .past_events import created_since, iter_past_events, redeliver
 

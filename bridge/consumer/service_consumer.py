@@ -15,10 +15,10 @@ from sqlalchemy.exc import DBAPIError
 from bridge import kafka
 from bridge.metrics import EVENTS_SKIPPED
 from bridge.record import Partition, Record
-from bridge.routes import ROUTES, producers_of
 from bridge.topics import TopicIdWatcher
 from core.fault_injection import crash_point
 from core.log import get_logger
+from models.events.routes import ROUTES, producers_of
 
 from .arrival import Arrival
 from .dispatch import Dispatcher

@@ -19,12 +19,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from bridge import kafka
-from bridge.routes import producers_of
 from core.bus.kafka_topics import KafkaTopic
 from core.bus.outbox import OutboxEvent, is_redeliverable
 from core.db import session_factory, utc_now
 from core.log import get_logger
 from models.events import Event
+from models.events.routes import producers_of
 
 from .outbox_rows import EVENTS, Rows, key_of
 

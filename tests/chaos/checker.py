@@ -50,7 +50,7 @@ class SystemSnapshot:
     deliveries: list[Row] = field(default_factory=list)
     redis_lists: dict[str, int] = field(default_factory=dict)  # lengths of the Redis lists by key
     undelivered_webhooks: int = 0  # webhooks of the provider that were not accepted
-    handlers: Mapping[str, list[str]] = field(default_factory=dict)  # bridge/routes.py
+    handlers: Mapping[str, list[str]] = field(default_factory=dict)  # models/events/routes.py
 
     def table(self, name: str) -> list[Row]:
         return self.tables.get(name, [])

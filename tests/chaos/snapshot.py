@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import settings
 from bridge.consumer.service_consumer import ServiceConsumer
-from bridge.routes import ROUTES
+from models.events.routes import ROUTES
 from settings import SERVICES
 from tests.support.platform import Platform
 

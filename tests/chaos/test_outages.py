@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from bridge.routes import ROUTES
+from models.events.routes import ROUTES
 from tests.support.polling import eventually
 
 from .chaos_platform import ChaosPlatform, Learner

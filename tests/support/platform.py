@@ -14,7 +14,7 @@ import requests
 from redis import Redis
 
 import settings
-from bridge.routes import ROUTES
+from models.events.routes import ROUTES
 from ops.dev.readiness import is_ok
 from ops.dev.stack import Stack
 from tests.support import environment
@@ -118,7 +118,7 @@ class Platform:
             eventually(lambda: is_ok(f"{self.url}/readyz"), "the gateway", seconds=seconds)
 
     def wait_until_handled(self, *, seconds: float = 60) -> None:
-        """Return when all handlers in bridge/routes.py have processed every event."""
+        """Return when all handlers in models/events/routes.py have processed every event."""
         eventually(lambda: self.unhandled() == 0, "the last event's handler", seconds=seconds)
 
     def unhandled(self) -> int:

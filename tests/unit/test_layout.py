@@ -12,12 +12,12 @@ from uuid import UUID
 import pytest
 from sqlalchemy.orm import Session
 
-from bridge.routes import ROUTES, producers_of
 from celery_app import celery_app
 from core.commands import Command
 from core.db import Base
 from core.messaging.task_queue import route_task
 from models.events import Event, EventPayload, all_event_types
+from models.events.routes import ROUTES, producers_of
 from settings import ROOT, SERVICES
 from workers.runtime.tasks import TASKS, TaskDefinition, check_signature
 

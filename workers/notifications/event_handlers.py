@@ -1,6 +1,6 @@
 """Event handlers that notify users by the rule of each event type (notification_rules.py).
 
-bridge/routes.py names the handlers; the inbox stores their names.
+models/events/routes.py names the handlers; the inbox stores their names.
 """
 
 from typing import Any

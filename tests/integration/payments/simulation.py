@@ -26,7 +26,6 @@ from yookassa.domain.exceptions.api_error import ApiError
 
 import celery_app
 import settings
-from bridge.routes import ROUTES
 from core import clock, commands, db, fault_injection
 from core.db import session_factory
 from core.log import get_logger
@@ -34,6 +33,7 @@ from core.redis import RELAY_HINT, queue_redis
 from models.commands.payments import IncomingWebhook
 from models.errors import DomainError, ProviderOutcomeUnknown, Unavailable
 from models.events import UserDeleted
+from models.events.routes import ROUTES
 from models.payments import Bundle, Coupon, Plan
 from ops.fakes.stripe.events import signature
 from tests.integration.courses.factories import make_course

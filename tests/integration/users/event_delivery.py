@@ -2,9 +2,9 @@
 
 from bridge.admin.past_events import iter_past_events
 from bridge.record import Record, cloudevent_attributes
-from bridge.routes import ROUTES
 from core.bus.outbox import OutboxEvent
 from models.errors import DomainError
+from models.events.routes import ROUTES
 from settings import SERVICES
 from tests.support.databases import Database
 from tests.support.deliveries import deliver

@@ -8,13 +8,13 @@ from uuid import UUID, uuid4
 import msgspec
 import pytest
 
-from bridge.routes import ROUTES
 from core import cache
 from core.bus.dead_letters import DeadLetter
 from core.bus.operations import Operation
 from core.cache import CachedView, profile_key
 from core.db import session_factory, utc_now
 from models.events import CoursePurchased, Person, UserUpdated
+from models.events.routes import ROUTES
 from models.payments import Order, PaymentAttempt, PaymentTerms
 from settings import SERVICES
 from tests.integration.courses.factories import make_course

@@ -7,12 +7,12 @@ from functools import partial
 import pytest
 from sqlalchemy.orm import Session
 
-from bridge.routes import ROUTES
 from celery_app import celery_app
 from core.bus.inbox import claim_event
 from core.db import new_id, session_factory
 from models.errors import ProjectionNotReady
 from models.events import CourseCompleted, Event
+from models.events.routes import ROUTES
 from tests.support.events import build_event
 from tests.support.polling import run_concurrently
 from tests.support.tasks import Killed, Notes, registered, write_note

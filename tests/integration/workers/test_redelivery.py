@@ -12,7 +12,6 @@ import pytest
 import settings
 from bridge.admin.past_events import iter_past_events
 from bridge.record import Record, cloudevent_attributes
-from bridge.routes import ROUTES
 from core.bus.outbox import record
 from core.cache import cache_redis
 from core.db import new_id, session_factory, utc_now
@@ -37,6 +36,7 @@ from models.events import (
     SubscriptionStarted,
     SubscriptionTrialEnding,
 )
+from models.events.routes import ROUTES
 from models.payments import Order
 from models.progress.course_progress import CourseProgress
 from settings import SERVICES

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bridge.routes import ROUTES, producers_of
 from models.events import UserCreated, all_event_types
+from models.events.routes import ROUTES, producers_of
 from ops import generate_schemas
 
 TYPES = [event.type for event in all_event_types()]
