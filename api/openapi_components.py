@@ -9,6 +9,7 @@ _ENUMS: dict[tuple[str, ...], str] = {
     ("beginner", "intermediate", "advanced"): "CourseLevel",
     ("relevance", "popular", "newest", "rating", "price", "-price"): "CatalogueOrder",
     ("draft", "published"): "CourseStatus",
+    ("draft", "published", "archived"): "OwnCourseStatus",
     ("keep", "move"): "LearnersOnPublication",
     ("video", "text", "quiz"): "LessonKind",
     ("manual", "viewed", "min_score"): "CompletionRule",

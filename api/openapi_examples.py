@@ -30,6 +30,7 @@ _LESSON_FIELDS = {
     "free_preview": True,
     "completion": {"rule": "manual"},
 }
+_LESSON_DOCUMENT = {name: value for name, value in _LESSON_FIELDS.items() if name != "section_id"}
 _OFFLINE = {
     "id": "phone-1",
     "course_id": COURSE,
@@ -42,6 +43,12 @@ _WEBHOOK_ENDPOINT = {"url": "https://example.com/coursebus", "event_types": ["CO
 # Request bodies by schema name in the OpenAPI document.
 BODIES: dict[str, Any] = {
     "CourseFields": _COURSE_FIELDS,
+    "Copy": {"title": "Statistics for nurses"},
+    "CourseDocument": {
+        "format": "coursebus-course/1",
+        "course": _COURSE_FIELDS,
+        "sections": [{"title": "Knots", "lessons": [_LESSON_DOCUMENT]}],
+    },
     "CourseChanges": {"summary": "Means, spreads and doubts, without fear."},
     "Enroll": {},
     "JobSlot": {"slot": "2026-01-31T00:00:00Z"},

@@ -43,9 +43,14 @@ def home() -> str:
 
 @blueprint.get("/courses/<ref>")
 @same_for_all_visitors
-def course(ref: str) -> str:
-    """Show a course with its outline, reviews, and what the visitor can do: buy, start or continue."""
+def course(ref: str) -> ResponseReturnValue:
+    """Show a course with its outline, reviews, and what the visitor can do: buy, start or continue.
+
+    A former slug leads to the present one, so that links and search engines follow.
+    """
     shown = client().get_course(ref)
+    if ref.lower() not in {shown.slug, shown.id}:
+        return redirect(url_for("catalogue.course", ref=shown.slug), 301)
     access = client().get_own_access(shown.id) if is_signed_in() else None
     reviews = client().list_reviews(shown.id, limit=_REVIEWS).page().items
     return render_template(

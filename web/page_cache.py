@@ -12,6 +12,7 @@ from threading import Lock
 from typing import ParamSpec
 
 from flask import request, session
+from flask.typing import ResponseReturnValue
 
 from .language import current_language
 
@@ -24,11 +25,11 @@ _pages: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()  # the o
 _lock = Lock()
 
 
-def same_for_all_visitors(view: Callable[P, str]) -> Callable[P, str]:
-    """Keep the page that ``view`` returns for a visitor."""
+def same_for_all_visitors(view: Callable[P, ResponseReturnValue]) -> Callable[P, ResponseReturnValue]:
+    """Keep the page that ``view`` returns for a visitor, but no redirect."""
 
     @wraps(view)
-    def cached(*args: P.args, **kwargs: P.kwargs) -> str:
+    def cached(*args: P.args, **kwargs: P.kwargs) -> ResponseReturnValue:
         if session or request.method != "GET":
             return view(*args, **kwargs)
         key = (current_language(), request.full_path)
@@ -37,7 +38,7 @@ def same_for_all_visitors(view: Callable[P, str]) -> Callable[P, str]:
         if kept is not None and kept[0] > now:
             return kept[1]
         page = view(*args, **kwargs)
-        if not session:  # the view may have begun one, for a message
+        if not session and isinstance(page, str):  # the view may have begun one, for a message
             with _lock:
                 _pages[key] = (now + LIFETIME_SECONDS, page)
                 _pages.move_to_end(key)

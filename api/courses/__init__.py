@@ -1,11 +1,12 @@
 """Courses: catalogue, authoring, enrollment and reviews."""
 
-from . import catalogue, course, enrollments, learner_courses, outline, reviews, versions
+from . import catalogue, copies, course, enrollments, learner_courses, outline, reviews, versions
 from .blueprint import blp
 
 __all__ = [
     "blp",
     "catalogue",
+    "copies",
     "course",
     "enrollments",
     "learner_courses",

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import marshmallow as ma
 import msgspec
 from flask import Response
 from flask.views import MethodView
@@ -50,21 +51,26 @@ class Courses(MethodView):
     def post(self, fields: CourseFields) -> Response:
         """Create a course
 
-        The course is a draft that only its author sees until it is published.
+        The course is a draft that only its author sees until it is published. Without `slug` a free one is made of the
+        title; a given one that another course has, or had, is refused with `slug_taken`.
         """
         course = call(CreateCourse(instructor_id=current_caller().id, fields=fields))
         return created(course, f"/v1/courses/{course['id']}")
 
 
+class OwnCoursesQuery(PageQuery):
+    status = ma.fields.Str(validate=ma.validate.OneOf(["draft", "published", "archived"]), load_default=None)
+
+
 @blp.route("/me/courses/teaching")
 class OwnCourses(MethodView):
     @require_auth("courses:write")
-    @blp.arguments(PageQuery, location="query")
+    @blp.arguments(OwnCoursesQuery, location="query")
     @blp.doc(operationId="listTaughtCourses")
     @blp.response(200, page_schema(OwnCourseItemSchema))
     def get(self, query: dict[str, Any]) -> Page:
         """List the caller's own courses
 
-        Includes drafts, newest first.
+        Includes drafts, newest first. Archived courses are listed with `status=archived` only.
         """
         return page_response(call(ListOwnCourses(instructor_id=current_caller().id, **query)))

@@ -38,7 +38,8 @@ class Course(MethodView):
     def get(self, ref: str) -> Response:
         """Retrieve a course
 
-        `ref` is the id or the slug. Returns the published version with its outline; authors get the working copy.
+        `ref` is the id, the slug, or a former slug; `slug` of the response is the present one. Returns the published
+        version with its outline; authors get the working copy.
         """
         ref = normalize_ref(ref)
         caller = optional_caller()
@@ -58,7 +59,8 @@ class Course(MethodView):
     def patch(self, fields: CourseFields, ref: str, *, expected_version: int) -> Response:
         """Update a course
 
-        A new price takes effect at once, all other changes with the next publish.
+        A new price or slug takes effect at once, all other changes with the next publish. Former slugs keep leading to
+        the course and are never given to another one.
         """
         course = call(
             ChangeCourse(
@@ -78,8 +80,8 @@ class Course(MethodView):
     def delete(self, ref: str, *, expected_version: int) -> None:
         """Archive a course
 
-        The course is taken off sale. Enrolled learners keep their access. Courses of which it is a prerequisite are
-        open without it.
+        The course is taken off sale and hidden. Enrolled learners keep their access. Refused with
+        `prerequisite_of_courses` as long as courses on sale require it.
         """
         caller = course_caller(current_caller())
         invalidate_and_respond(

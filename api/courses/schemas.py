@@ -114,9 +114,19 @@ class CoursesPage(page_schema(CourseItemSchema)):  # type: ignore[misc]  # made 
 # A course and its outline.
 
 
-class CourseFieldsSchema(Schema):
-    """The fields of a new course."""
+class CourseSlug(ma.fields.Str):
+    """The slug of a course: lower-case letters, digits and single hyphens; never like a UUID, which paths take too."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        pattern = r"(?![0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}\Z)[a-z0-9]+(?:-[a-z0-9]+)*\Z"
+        fits = ma.validate.Regexp(pattern, error="Lower-case letters, digits and single hyphens; no UUID.")
+        super().__init__(validate=[ma.validate.Length(max=100), fits], **kwargs)
+
+
+class CourseFieldsSchema(Schema):
+    """The fields of a new course. Without ``slug`` it is made of the title."""
+
+    slug = CourseSlug()
     title = Line(required=True)
     summary = Line(max_length=500, load_default="")
     description = Prose(max_length=20_000)
@@ -130,6 +140,7 @@ class CourseFieldsSchema(Schema):
 
 
 class CourseChangesSchema(Schema):
+    slug = CourseSlug()
     title = Line()
     summary = Line(max_length=500)
     description = Prose(max_length=20_000)

@@ -1,5 +1,6 @@
 """Every command. Commands that every service has are defined in common.py, those of a service in its module."""
 
+from .authoring import DuplicateCourse, ExportCourse, ImportCourse, UnarchiveCourse
 from .common import (
     AcceptOperation,
     CancelOperation,
@@ -206,12 +207,15 @@ __all__ = [
     "DeleteEndpoint",
     "DeliverEmail",
     "DeliverPush",
+    "DuplicateCourse",
     "Enroll",
     "EnrollUserAsAdmin",
     "EraseOwnAccount",
     "EraseUser",
+    "ExportCourse",
     "ForgetCustomer",
     "GetOrCreateUser",
+    "ImportCourse",
     "ListAccessSources",
     "ListAllRefunds",
     "ListBundles",
@@ -325,6 +329,7 @@ __all__ = [
     "SyncCheckout",
     "SyncOfflineProgress",
     "SyncRefund",
+    "UnarchiveCourse",
     "UnpublishCourse",
     "Unsubscribe",
     "UpgradeCourse",

@@ -24,6 +24,7 @@ class Price(TypedDict):
 class CourseFields(TypedDict, total=False):
     """Fields that an author can change; omitted fields keep their value."""
 
+    slug: str
     title: str
     summary: str
     description: str
@@ -146,6 +147,7 @@ class ListOwnCourses(Command, service="courses"):
     instructor_id: UUID
     after: CourseCursor | None
     limit: int
+    status: str | None = None  # None: all that are not archived
 
 
 class PublishCourse(Command, service="courses"):

@@ -90,10 +90,10 @@ class CatalogueEntry(HasDescription, Base):
             session.execute(insert(VocabularyWord).values(words).on_conflict_do_nothing())
 
     @classmethod
-    def update_price(cls, session: Session, course: Course) -> None:
-        """Update the price from the course."""
-        price = {"price_minor": course.price_minor, "currency": course.currency}
-        session.execute(update(cls).where(cls.course_id == course.id).values(**price))
+    def update_offer(cls, session: Session, course: Course) -> None:
+        """Update the price and the slug from the course."""
+        offer = {"slug": course.slug, "price_minor": course.price_minor, "currency": course.currency}
+        session.execute(update(cls).where(cls.course_id == course.id).values(**offer))
 
     @classmethod
     def remove(cls, session: Session, course: Course) -> None:

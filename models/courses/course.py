@@ -25,6 +25,7 @@ from models.errors import (
 from models.events import CourseArchived, CourseCreated, CourseUpdated
 
 from .outline import Lesson, Section, counts
+from .slugs import Slug
 
 
 class HasDescription:
@@ -100,10 +101,13 @@ class Course(Presentation, Aggregate, Base):
         return course
 
     @classmethod
-    def get_for_update(cls, session: Session, ref: str, caller: Caller, *, contents: bool = False) -> Self:
+    def get_for_update(
+        cls, session: Session, ref: str, caller: Caller, *, contents: bool = False, archived: bool = False
+    ) -> Self:
         """Return a course that the caller may change, locked and with its outline.
 
-        ``contents`` loads the contents of the lessons too. Raises NotFound, also for a course of another author.
+        ``contents`` loads the contents of the lessons too; ``archived`` returns an archived course too. Raises
+        NotFound, also for a course of another author.
         """
         outline = selectinload(cls.sections).selectinload(Section.lessons)
         course = session.scalars(
@@ -114,16 +118,20 @@ class Course(Presentation, Aggregate, Base):
             .options(outline.undefer(Lesson.content) if contents else outline)
             .execution_options(populate_existing=True)
         ).one_or_none()
-        if course is None or not course.may_be_changed_by(caller):
+        if course is None or not (course.is_taught_by(caller) if archived else course.may_be_changed_by(caller)):
             raise NotFound("course", ref)
         return course
 
     @classmethod
     def list_page(
-        cls, session: Session, instructor_id: UUID, after: CourseCursor | None, limit: int
+        cls, session: Session, instructor_id: UUID, after: CourseCursor | None, limit: int, *, status: str | None = None
     ) -> tuple[list[Self], CourseCursor | None]:
-        """Return up to ``limit`` courses of an instructor, newest first, and the next cursor if there are more."""
-        wanted = select(cls).where(cls.instructor_id == instructor_id, cls.status != "archived")
+        """Return up to ``limit`` courses of an instructor, newest first, and the next cursor if there are more.
+
+        Without a ``status``, all that are not archived.
+        """
+        has_status = cls.status == status if status else cls.status != "archived"
+        wanted = select(cls).where(cls.instructor_id == instructor_id, has_status)
         if after:
             wanted = wanted.where(tuple_(cls.created_at, cls.id) < (after.created_at, after.course_id))
         rows = list(session.scalars(wanted.order_by(cls.created_at.desc(), cls.id.desc()).limit(limit + 1)))
@@ -140,11 +148,11 @@ class Course(Presentation, Aggregate, Base):
 
     @classmethod
     def matches_ref(cls, ref: str) -> ColumnElement[bool]:
-        """Return the condition for the course with this id or slug."""
+        """Return the condition for the course with this id or with this present or former slug."""
         try:
             return cls.id == UUID(ref)
         except ValueError:
-            return cls.slug == ref
+            return cls.id == select(Slug.course_id).where(Slug.slug == ref).scalar_subquery()
 
     @classmethod
     def require_existing(cls, session: Session, course_ids: Collection[UUID]) -> None:
@@ -171,7 +179,11 @@ class Course(Presentation, Aggregate, Base):
         return self.status == "published"
 
     def may_be_changed_by(self, caller: Caller) -> bool:
-        return self.status != "archived" and (caller.admin or caller.user_id == self.instructor_id)
+        return self.status != "archived" and self.is_taught_by(caller)
+
+    def is_taught_by(self, caller: Caller) -> bool:
+        """Return whether the caller is an author of the course, archived or not, or an admin."""
+        return caller.admin or caller.user_id == self.instructor_id
 
     def require_version(self, version: int) -> None:
         """Raise PreconditionFailed unless ``version`` is the current version."""
@@ -315,8 +327,13 @@ class Course(Presentation, Aggregate, Base):
         self.status = "draft"
 
     def archive(self) -> None:
-        """Remove the course from sale and from its author's list. This cannot be undone."""
+        """Remove the course from sale and from its author's list."""
         self.status = "archived"
+
+    def unarchive(self) -> None:
+        """Return an archived course to its author, as a draft. No effect on other courses."""
+        if self.status == "archived":
+            self.status = "draft"
 
     def archived_event(self, *, at: datetime) -> CourseArchived:
         return CourseArchived(course_id=self.id, archived_at=at)

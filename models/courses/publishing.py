@@ -8,10 +8,11 @@ from uuid import UUID
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from models.errors import CourseNotPublishable, PrerequisiteCycle
+from models.errors import CourseNotPublishable, PrerequisiteCycle, PrerequisiteOfCourses
 
 from .course import Course
 from .outline import Lesson
+from .versions import CourseVersion
 
 
 class FieldError(NamedTuple):
@@ -33,6 +34,17 @@ def list_errors(session: Session, course: Course) -> list[dict[str, str]]:
     return [error._asdict() for error in errors]
 
 
+def require_not_required(session: Session, course_id: UUID) -> None:
+    """Raise PrerequisiteOfCourses if courses on sale require the course.
+
+    The lock makes a concurrent publication of such a course wait, or this transaction for it.
+    """
+    _lock_prerequisites(session)
+    requiring = session.scalars(_REQUIRING.where(CourseVersion.prerequisites.contains([course_id])).limit(_NAMED)).all()
+    if requiring:
+        raise PrerequisiteOfCourses(", ".join(requiring))
+
+
 def require_no_cycle(session: Session, course_id: UUID, prerequisites: Sequence[UUID]) -> None:
     """Raise PrerequisiteCycle if one of ``prerequisites`` requires the course, directly or through others.
 
@@ -40,11 +52,26 @@ def require_no_cycle(session: Session, course_id: UUID, prerequisites: Sequence[
     """
     if not prerequisites:
         return
-    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("courses.prerequisites", 0))))
+    _lock_prerequisites(session)
     for prerequisite in prerequisites:
         if session.scalar(_REQUIRES, {"start": prerequisite, "wanted": course_id}):
             raise PrerequisiteCycle(str(prerequisite))
 
+
+def _lock_prerequisites(session: Session) -> None:
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended("courses.prerequisites", 0))))
+
+
+_NAMED = 10  # courses in an error message
+_REQUIRING = (
+    select(Course.slug)
+    .join(
+        CourseVersion,
+        (CourseVersion.course_id == Course.id) & (CourseVersion.course_version == Course.published_version),
+    )
+    .where(Course.status == "published")
+    .order_by(Course.slug)
+)
 
 # Both the working copy and the version on sale count: a cycle in either would lock learners out.
 _REQUIRES = text("""
@@ -82,6 +109,8 @@ def _errors_of(lesson: Lesson) -> Iterator[tuple[str, str]]:
 
 
 def _prerequisite_errors(session: Session, course: Course) -> Iterator[FieldError]:
+    if course.prerequisites:
+        _lock_prerequisites(session)  # before they are read: none is archived until this transaction has ended
     on_sale = set(Course.filter_on_sale(session, course.prerequisites))
     for place, required in enumerate(course.prerequisites):
         if required not in on_sale:

@@ -11,6 +11,29 @@ class CourseEmpty(Conflict):
     message = "Course {0} has no lesson to publish."
 
 
+class SlugTaken(Conflict):
+    message = "The slug {0} is, or was, the name of another course."
+
+
+class PrerequisiteOfCourses(Conflict):
+    message = "Courses on sale require this course. Change their prerequisites and publish them first: {0}."
+
+
+class CourseNotImportable(Invalid):
+    """``args[0]`` is the errors as JSON: [{"pointer", "detail"}]."""
+
+    message = "The document cannot be imported: see errors."
+
+    @classmethod
+    def from_field_errors(cls, field_errors: list[dict[str, str]]) -> "CourseNotImportable":
+        return cls(msgspec.json.encode(field_errors).decode())
+
+    @property
+    def errors(self) -> list[dict[str, str]]:
+        field_errors: list[dict[str, str]] = msgspec.json.decode(self.args[0])
+        return field_errors
+
+
 class SectionNotEmpty(Conflict):
     message = "Move or delete the lessons of section {0} first."
 

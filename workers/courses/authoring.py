@@ -4,7 +4,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core.bus.outbox import record
@@ -14,10 +13,12 @@ from models.commands.courses import Caller, CourseCursor, CourseFields
 from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
-from models.courses.publishing import check_publishable, list_errors, require_no_cycle
+from models.courses.publishing import check_publishable, list_errors, require_no_cycle, require_not_required
 from models.courses.reviews import Rating
+from models.courses.slugs import Slug, flush_slug
 from models.courses.transliteration import slug_of
 from models.courses.versions import CourseVersion
+from models.errors import SlugTaken
 from models.events import EventPayload
 from workers import task
 from workers.runtime.dependencies import CacheAfterCommit
@@ -25,26 +26,40 @@ from workers.runtime.dependencies import CacheAfterCommit
 
 @task
 def create_course(session: Session, *, instructor_id: UUID, fields: CourseFields) -> dict[str, Any]:
-    """Create a course as a draft, which only its author and admins see."""
-    course = Course.create(
-        fields, id=new_id(), slug=slug_of(fields["title"]), instructor_id=instructor_id, at=utc_now()
-    )
+    """Create a course as a draft, which only its author and admins see. Raises SlugTaken for a given slug."""
+    course = new_course(fields, instructor_id=instructor_id)
+    add_course(session, course, has_given_slug="slug" in fields)
+    return course.to_response()
+
+
+def new_course(fields: CourseFields, *, instructor_id: UUID) -> Course:
+    """Return a new draft, which ``add_course`` stores. Without a slug in the fields it is made of the title."""
+    return Course.create(fields, id=new_id(), slug=slug_of(fields["title"]), instructor_id=instructor_id, at=utc_now())
+
+
+def add_course(session: Session, course: Course, *, has_given_slug: bool = False) -> None:
+    """Store a new course and record its event. Raises SlugTaken for a given slug; another one is made unique."""
     try:
         with session.begin_nested():
             session.add(course)
-    except IntegrityError:  # the slug is taken; a suffix from the id makes it unique
+            flush_slug(session, course.slug)
+    except SlugTaken:
+        if has_given_slug:
+            raise
         course.slug = f"{course.slug}-{course.id.hex[-8:]}"
         session.add(course)
     record(session, course, course.created_event())
-    return course.to_response()
 
 
 @task
 def list_own_courses(
-    session: Session, *, instructor_id: UUID, after: CourseCursor | None, limit: int
+    session: Session, *, instructor_id: UUID, after: CourseCursor | None, limit: int, status: str | None = None
 ) -> dict[str, Any]:
-    """Return a page of an instructor's courses, drafts included, the newest first: {"items", "next"}."""
-    courses, following = Course.list_page(session, instructor_id, after, limit)
+    """Return a page of an instructor's courses, drafts included, the newest first: {"items", "next"}.
+
+    Without a ``status``, all that are not archived.
+    """
+    courses, following = Course.list_page(session, instructor_id, after, limit, status=status)
     return {"items": [course.to_list_item() for course in courses], "next": following}
 
 
@@ -64,19 +79,21 @@ def change_course(
     expected_version: int,
     fields: CourseFields,
 ) -> dict[str, Any]:
-    """Change fields of a course. A new price takes effect at once, other fields with the next publication.
+    """Change fields of a course. A new price or slug takes effect at once, other fields with the next publication.
 
-    Values that are equal to the present ones cause no event and no new version. Raises NotFound, PreconditionFailed.
+    Values that are equal to the present ones cause no event and no new version. Raises NotFound, PreconditionFailed,
+    SlugTaken.
     """
     course = Course.get_for_update(session, ref, caller)
     course.require_version(expected_version)
     course.change(fields)
     if not course.is_modified:
         return course.to_response()
+    flush_slug(session, course.slug)
     if course.on_sale:
-        CatalogueEntry.update_price(session, course)
+        CatalogueEntry.update_offer(session, course)
     record(session, course, course.updated_event(at=utc_now()))
-    _invalidate_cache(cache_after_commit, course)
+    _invalidate_cache(session, cache_after_commit, course)
     return course.to_response()
 
 
@@ -106,7 +123,7 @@ def set_prerequisites(
         return course.to_response()
     require_no_cycle(session, course.id, prerequisites)
     record(session, course, course.updated_event(at=utc_now()))
-    _invalidate_cache(cache_after_commit, course)
+    _invalidate_cache(session, cache_after_commit, course)
     return course.to_response()
 
 
@@ -116,14 +133,38 @@ def archive_course(
 ) -> dict[str, Any]:
     """Remove a course from sale and from its author's list. Learners who have access keep it.
 
-    Raises NotFound, PreconditionFailed.
+    Raises NotFound, PreconditionFailed, PrerequisiteOfCourses.
     """
     course = Course.get_for_update(session, ref, caller)
     course.require_version(expected_version)
+    require_not_required(session, course.id)
     course.archive()
     CatalogueEntry.remove(session, course)
     record(session, course, course.archived_event(at=utc_now()))
-    _invalidate_cache(cache_after_commit, course)
+    _invalidate_cache(session, cache_after_commit, course)
+    return course.to_response()
+
+
+@task
+def unarchive_course(
+    session: Session,
+    cache_after_commit: CacheAfterCommit,
+    *,
+    ref: str,
+    caller: Caller,
+    expected_version: int | None = None,
+) -> dict[str, Any]:
+    """Return an archived course to its author, as a draft; do nothing if it is not archived.
+
+    Raises NotFound, PreconditionFailed.
+    """
+    course = Course.get_for_update(session, ref, caller, archived=True)
+    if expected_version is not None:
+        course.require_version(expected_version)
+    course.unarchive()
+    if course.is_modified:
+        record(session, course, course.updated_event(at=utc_now()))
+        _invalidate_cache(session, cache_after_commit, course)
     return course.to_response()
 
 
@@ -146,7 +187,7 @@ def publish_course(
     if expected_version is not None:
         course.require_version(expected_version)
     publish(session, course, learners=learners)
-    _invalidate_cache(cache_after_commit, course)
+    _invalidate_cache(session, cache_after_commit, course)
     return course.to_response()
 
 
@@ -179,7 +220,7 @@ def unpublish_course(
         course.unpublish()
         CatalogueEntry.remove(session, course)
         record(session, course, course.updated_event(at=utc_now()))
-        _invalidate_cache(cache_after_commit, course)
+        _invalidate_cache(session, cache_after_commit, course)
     return course.to_response()
 
 
@@ -187,7 +228,7 @@ def unpublish_course(
 def invalidate_course_cache(session: Session, cache_after_commit: CacheAfterCommit, *, event: EventPayload) -> None:
     """Invalidate the cache entries of a changed course again: the invalidation after its commit may be lost."""
     if course := session.get(Course, UUID(event["course_id"])):
-        _invalidate_cache(cache_after_commit, course)
+        _invalidate_cache(session, cache_after_commit, course)
 
 
 def publish(session: Session, course: Course, *, learners: str = "keep") -> None:
@@ -218,8 +259,8 @@ def _is_unchanged(session: Session, course: Course) -> bool:
     return CourseVersion.get_by_version(session, course.id, course.published_version).equals(course)
 
 
-def _invalidate_cache(cache_after_commit: CacheAfterCommit, course: Course) -> None:
-    """Invalidate the cached course, by id and by slug, and all catalogue pages after the commit."""
-    for ref in (course.id, course.slug):
+def _invalidate_cache(session: Session, cache_after_commit: CacheAfterCommit, course: Course) -> None:
+    """Invalidate the cached course, by id and by each of its slugs, and all catalogue pages after the commit."""
+    for ref in (str(course.id), *Slug.list_for_course(session, course.id)):
         cache_after_commit(course_key(ref), CachedView(course.version, b""))
     cache_after_commit(CATALOGUE_VERSION_KEY, invalidation_marker)

@@ -267,6 +267,62 @@ def test_only_admins_enroll_other_users(client, author, learner):
     assert learner.get(f"{path}/lessons/{lesson_id}").json["content"] == {"body": "Words."}
 
 
+def test_slug_archive_and_copies_over_http(client, author):
+    course = publish_by_http(author)
+    path, new = f"/v1/courses/{course['id']}", f"renamed-{uuid4().hex[:8]}"
+    for bad in ("Upper", "two--hyphens", "-x", "a" * 101, str(uuid4()), uuid4().hex):
+        refused = author.send("PATCH", path, {"slug": bad}, If_Match='"1"')
+        assert (status_and_code(refused), refused.json["errors"][0]["pointer"]) == ((422, "validation_failed"), "/slug")
+    assert author.send("PATCH", path, {"slug": new}, If_Match=f'"{course["version"]}"').status_code == 200
+    for ref in (course["slug"], new):
+        assert client.get(f"/v1/courses/{ref}").json["slug"] == new
+    assert status_and_code(author.send("POST", "/v1/courses", fields(slug=course["slug"]))) == (409, "slug_taken")
+
+    copy = author.send("POST", f"{path}/copies")
+    assert (copy.status_code, copy.json["title"], copy.json["status"]) == (201, course["title"], "draft")
+    assert author.get(copy.headers["Location"]).json == copy.json
+    assert author.send("DELETE", path, If_Match=author.get(path).headers["ETag"]).status_code == 204
+    archived = author.get("/v1/me/courses/teaching?status=archived").json["items"]
+    assert [each["id"] for each in archived] == [course["id"]]
+    assert author.send("POST", f"{path}/unarchive").json["status"] == "draft"
+    assert author.get(path).status_code == 200
+
+
+def test_course_is_exported_and_imported_over_http(client, author):
+    course = publish_by_http(author)
+    document = author.get(f"/v1/courses/{course['slug']}/export").json
+
+    imported = author.send("POST", "/v1/course-imports", document, Idempotency_Key=uuid4().hex)
+
+    assert (imported.status_code, imported.json["lessons_total"]) == (201, 1)
+    assert author.get(f"/v1/courses/{imported.json['id']}/export").json == document
+    stranger = Person(client, permissions=("courses:write",))
+    assert status_and_code(stranger.get(f"/v1/courses/{course['slug']}/export")) == (404, "not_found")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "pointers"),
+    [
+        ({"format": "coursebus-course/2"}, ["/format"]),
+        ({"course": {}}, [f"/course/{name}" for name in ("category", "language", "level", "price", "title")]),
+        (
+            {"sections": [{"title": "", "lessons": [{"kind": "poem"}]}]},
+            [f"/sections/0/{each}" for each in ("lessons/0/content", "lessons/0/kind", "lessons/0/title", "title")],
+        ),
+        ({"prerequisites": ["no-such-course"]}, ["/prerequisites/0"]),
+        ({"colour": "red"}, ["/colour"]),
+    ],
+    ids=str,
+)
+def test_invalid_document_is_refused_with_pointers(author, overrides, pointers):
+    document = {"format": "coursebus-course/1", "course": fields(), "sections": [], **overrides}
+
+    refused = author.send("POST", "/v1/course-imports", document)
+
+    assert refused.status_code == 422
+    assert [each["pointer"] for each in refused.json["errors"]] == pointers
+
+
 def test_author_lists_own_courses(author, learner):
     course = publish_by_http(author)
     listed = author.get("/v1/me/courses/teaching").json

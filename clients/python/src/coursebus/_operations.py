@@ -18,8 +18,8 @@ class Operations:
     def archive_course(self, ref: Id, *, if_match: int | Versioned) -> None:
         """Archive a course.
 
-        The course is taken off sale. Enrolled learners keep their access. Courses of which it is a
-        prerequisite are open without it.
+        The course is taken off sale and hidden. Enrolled learners keep their access. Refused with
+        `prerequisite_of_courses` as long as courses on sale require it.
         """
         self._send(Request("DELETE", path("/v1/courses/{}", ref), None, headers=version_header(if_match)))
 
@@ -131,7 +131,8 @@ class Operations:
     def create_course(self, body: models.CourseFields, *, idempotency_key: str | None = None) -> models.Course:
         """Create a course.
 
-        The course is a draft that only its author sees until it is published.
+        The course is a draft that only its author sees until it is published. Without `slug` a free one is
+        made of the title; a given one that another course has, or had, is refused with `slug_taken`.
         """
         return self._send(
             Request("POST", path("/v1/courses"), models.Course, body=body, headers=key_header(idempotency_key))
@@ -313,6 +314,24 @@ class Operations:
         """
         self._send(Request("DELETE", path("/v1/webhook-endpoints/{}", endpoint_id), None))
 
+    def duplicate_course(
+        self, ref: Id, body: models.Copy | None = None, *, idempotency_key: str | None = None
+    ) -> models.Course:
+        """Duplicate a course.
+
+        Copies the working copy with all lessons to a new draft of the caller. Sections and lessons get new
+        ids. Learners, reviews and versions are not copied.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/copies", ref),
+                models.Course,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def erase_account(self, *, if_match: int | Versioned) -> models.Operation:
         """Erase the caller's account.
 
@@ -329,6 +348,14 @@ class Operations:
         return self._send(
             Request("DELETE", path("/v1/users/{}", user_id), models.Operation, headers=version_header(if_match))
         )
+
+    def export_course(self, ref: Id) -> models.CourseDocument:
+        """Export a course.
+
+        Returns the working copy as a document, with the contents of all lessons and the answers of quizzes.
+        `POST /v1/course-imports` creates an equal course from it, here or in another installation.
+        """
+        return self._send(Request("GET", path("/v1/courses/{}/export", ref), models.CourseDocument))
 
     def get_bundle(self, bundle_id: Id) -> models.Bundle:
         """Retrieve a bundle.
@@ -347,8 +374,8 @@ class Operations:
     def get_course(self, ref: Id) -> models.Course:
         """Retrieve a course.
 
-        `ref` is the id or the slug. Returns the published version with its outline; authors get the working
-        copy.
+        `ref` is the id, the slug, or a former slug; `slug` of the response is the present one. Returns the
+        published version with its outline; authors get the working copy.
         """
         return self._send(Request("GET", path("/v1/courses/{}", ref), models.Course))
 
@@ -548,6 +575,16 @@ class Operations:
                 body=body,
                 headers=key_header(idempotency_key),
             )
+        )
+
+    def import_course(self, body: models.CourseDocument, *, idempotency_key: str | None = None) -> models.Course:
+        """Import a course.
+
+        Creates a draft of the caller from the document of an export, with new ids. A document with errors
+        is refused as a whole: each error has a pointer to its place.
+        """
+        return self._send(
+            Request("POST", path("/v1/course-imports"), models.Course, body=body, headers=key_header(idempotency_key))
         )
 
     def list_audit_entries(
@@ -962,14 +999,21 @@ class Operations:
             Request("GET", path("/v1/courses/{}/reviews", course_id), models.ReviewPage, query={"limit": limit}),
         )
 
-    def list_taught_courses(self, *, limit: int | None = None) -> Pages[models.OwnCourseItem]:
+    def list_taught_courses(
+        self, *, limit: int | None = None, status: models.OwnCourseStatus | None = None
+    ) -> Pages[models.OwnCourseItem]:
         """List the caller's own courses.
 
-        Includes drafts, newest first.
+        Includes drafts, newest first. Archived courses are listed with `status=archived` only.
         """
         return Pages(
             self._send,
-            Request("GET", path("/v1/me/courses/teaching"), models.OwnCourseItemPage, query={"limit": limit}),
+            Request(
+                "GET",
+                path("/v1/me/courses/teaching"),
+                models.OwnCourseItemPage,
+                query={"limit": limit, "status": status},
+            ),
         )
 
     def list_user_devices(self, user_id: Id, *, limit: int | None = None) -> Pages[models.Device]:
@@ -1517,6 +1561,23 @@ class Operations:
             )
         )
 
+    def unarchive_course(
+        self, ref: Id, *, if_match: int | Versioned | None = None, idempotency_key: str | None = None
+    ) -> models.Course:
+        """Unarchive a course.
+
+        Returns an archived course to its author as a draft, which can be changed and published again. No
+        effect if it is not archived.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/unarchive", ref),
+                models.Course,
+                headers=version_header(if_match) | key_header(idempotency_key),
+            )
+        )
+
     def unpublish_course(self, ref: Id, *, idempotency_key: str | None = None) -> models.Course:
         """Unpublish a course.
 
@@ -1552,7 +1613,8 @@ class Operations:
     def update_course(self, ref: Id, body: models.CourseChanges, *, if_match: int | Versioned) -> models.Course:
         """Update a course.
 
-        A new price takes effect at once, all other changes with the next publish.
+        A new price or slug takes effect at once, all other changes with the next publish. Former slugs keep
+        leading to the course and are never given to another one.
         """
         return self._send(
             Request("PATCH", path("/v1/courses/{}", ref), models.Course, body=body, headers=version_header(if_match))
@@ -1678,8 +1740,8 @@ class AsyncOperations:
     async def archive_course(self, ref: Id, *, if_match: int | Versioned) -> None:
         """Archive a course.
 
-        The course is taken off sale. Enrolled learners keep their access. Courses of which it is a
-        prerequisite are open without it.
+        The course is taken off sale and hidden. Enrolled learners keep their access. Refused with
+        `prerequisite_of_courses` as long as courses on sale require it.
         """
         await self._send(Request("DELETE", path("/v1/courses/{}", ref), None, headers=version_header(if_match)))
 
@@ -1797,7 +1859,8 @@ class AsyncOperations:
     async def create_course(self, body: models.CourseFields, *, idempotency_key: str | None = None) -> models.Course:
         """Create a course.
 
-        The course is a draft that only its author sees until it is published.
+        The course is a draft that only its author sees until it is published. Without `slug` a free one is
+        made of the title; a given one that another course has, or had, is refused with `slug_taken`.
         """
         return await self._send(
             Request("POST", path("/v1/courses"), models.Course, body=body, headers=key_header(idempotency_key))
@@ -1981,6 +2044,24 @@ class AsyncOperations:
         """
         await self._send(Request("DELETE", path("/v1/webhook-endpoints/{}", endpoint_id), None))
 
+    async def duplicate_course(
+        self, ref: Id, body: models.Copy | None = None, *, idempotency_key: str | None = None
+    ) -> models.Course:
+        """Duplicate a course.
+
+        Copies the working copy with all lessons to a new draft of the caller. Sections and lessons get new
+        ids. Learners, reviews and versions are not copied.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/copies", ref),
+                models.Course,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     async def erase_account(self, *, if_match: int | Versioned) -> models.Operation:
         """Erase the caller's account.
 
@@ -1997,6 +2078,14 @@ class AsyncOperations:
         return await self._send(
             Request("DELETE", path("/v1/users/{}", user_id), models.Operation, headers=version_header(if_match))
         )
+
+    async def export_course(self, ref: Id) -> models.CourseDocument:
+        """Export a course.
+
+        Returns the working copy as a document, with the contents of all lessons and the answers of quizzes.
+        `POST /v1/course-imports` creates an equal course from it, here or in another installation.
+        """
+        return await self._send(Request("GET", path("/v1/courses/{}/export", ref), models.CourseDocument))
 
     async def get_bundle(self, bundle_id: Id) -> models.Bundle:
         """Retrieve a bundle.
@@ -2015,8 +2104,8 @@ class AsyncOperations:
     async def get_course(self, ref: Id) -> models.Course:
         """Retrieve a course.
 
-        `ref` is the id or the slug. Returns the published version with its outline; authors get the working
-        copy.
+        `ref` is the id, the slug, or a former slug; `slug` of the response is the present one. Returns the
+        published version with its outline; authors get the working copy.
         """
         return await self._send(Request("GET", path("/v1/courses/{}", ref), models.Course))
 
@@ -2220,6 +2309,16 @@ class AsyncOperations:
                 body=body,
                 headers=key_header(idempotency_key),
             )
+        )
+
+    async def import_course(self, body: models.CourseDocument, *, idempotency_key: str | None = None) -> models.Course:
+        """Import a course.
+
+        Creates a draft of the caller from the document of an export, with new ids. A document with errors
+        is refused as a whole: each error has a pointer to its place.
+        """
+        return await self._send(
+            Request("POST", path("/v1/course-imports"), models.Course, body=body, headers=key_header(idempotency_key))
         )
 
     def list_audit_entries(
@@ -2634,14 +2733,21 @@ class AsyncOperations:
             Request("GET", path("/v1/courses/{}/reviews", course_id), models.ReviewPage, query={"limit": limit}),
         )
 
-    def list_taught_courses(self, *, limit: int | None = None) -> AsyncPages[models.OwnCourseItem]:
+    def list_taught_courses(
+        self, *, limit: int | None = None, status: models.OwnCourseStatus | None = None
+    ) -> AsyncPages[models.OwnCourseItem]:
         """List the caller's own courses.
 
-        Includes drafts, newest first.
+        Includes drafts, newest first. Archived courses are listed with `status=archived` only.
         """
         return AsyncPages(
             self._send,
-            Request("GET", path("/v1/me/courses/teaching"), models.OwnCourseItemPage, query={"limit": limit}),
+            Request(
+                "GET",
+                path("/v1/me/courses/teaching"),
+                models.OwnCourseItemPage,
+                query={"limit": limit, "status": status},
+            ),
         )
 
     def list_user_devices(self, user_id: Id, *, limit: int | None = None) -> AsyncPages[models.Device]:
@@ -3197,6 +3303,23 @@ class AsyncOperations:
             )
         )
 
+    async def unarchive_course(
+        self, ref: Id, *, if_match: int | Versioned | None = None, idempotency_key: str | None = None
+    ) -> models.Course:
+        """Unarchive a course.
+
+        Returns an archived course to its author as a draft, which can be changed and published again. No
+        effect if it is not archived.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/unarchive", ref),
+                models.Course,
+                headers=version_header(if_match) | key_header(idempotency_key),
+            )
+        )
+
     async def unpublish_course(self, ref: Id, *, idempotency_key: str | None = None) -> models.Course:
         """Unpublish a course.
 
@@ -3236,7 +3359,8 @@ class AsyncOperations:
     async def update_course(self, ref: Id, body: models.CourseChanges, *, if_match: int | Versioned) -> models.Course:
         """Update a course.
 
-        A new price takes effect at once, all other changes with the next publish.
+        A new price or slug takes effect at once, all other changes with the next publish. Former slugs keep
+        leading to the course and are never given to another one.
         """
         return await self._send(
             Request("PATCH", path("/v1/courses/{}", ref), models.Course, body=body, headers=version_header(if_match))

@@ -119,6 +119,29 @@ class PublicationPreview(Struct, kw_only=True):
     errors: list[PublicationError]
 
 
+class Copy(Struct, kw_only=True):
+    title: str | None | UnsetType = UNSET
+
+
+class Option(Struct, kw_only=True):
+    id: str
+    text: str
+
+
+class Question(Struct, kw_only=True):
+    id: str
+    text: str
+    options: list[Option]
+    correct: list[str]
+    multiple: bool | UnsetType = False
+
+
+class Content(Struct, kw_only=True):
+    url: str | UnsetType = UNSET
+    body: str | UnsetType = UNSET
+    questions: list[Question] | UnsetType = UNSET
+
+
 class Enroll(Struct, kw_only=True):
     user_id: str | UnsetType = UNSET
 
@@ -231,25 +254,6 @@ class Outline(Struct, kw_only=True):
 
 class SectionFields(Struct, kw_only=True):
     title: str
-
-
-class Option(Struct, kw_only=True):
-    id: str
-    text: str
-
-
-class Question(Struct, kw_only=True):
-    id: str
-    text: str
-    options: list[Option]
-    correct: list[str]
-    multiple: bool | UnsetType = False
-
-
-class Content(Struct, kw_only=True):
-    url: str | UnsetType = UNSET
-    body: str | UnsetType = UNSET
-    questions: list[Question] | UnsetType = UNSET
 
 
 class QuizQuestion(Struct, kw_only=True):
@@ -1170,6 +1174,9 @@ CourseLevel: TypeAlias = Literal["beginner", "intermediate", "advanced"]
 CatalogueOrder: TypeAlias = Literal["relevance", "popular", "newest", "rating", "price", "-price"]
 
 
+OwnCourseStatus: TypeAlias = Literal["draft", "published", "archived"]
+
+
 AuditKind: TypeAlias = Literal["change", "read"]
 
 
@@ -1234,13 +1241,13 @@ CourseStatus: TypeAlias = Literal["draft", "published"]
 LearnersOnPublication: TypeAlias = Literal["keep", "move"]
 
 
+LessonKind: TypeAlias = Literal["video", "text", "quiz"]
+
+
 ProgressStatus: TypeAlias = Literal["in_progress", "completed"]
 
 
 LessonLockReason: TypeAlias = Literal["previous_lesson", "prerequisite", "not_open"]
-
-
-LessonKind: TypeAlias = Literal["video", "text", "quiz"]
 
 
 DashboardPart: TypeAlias = Literal["profile", "enrollments", "progress", "unread_count", "subscriptions"]
@@ -1842,6 +1849,7 @@ class CourseFields(Struct, kw_only=True):
     level: CourseLevel
     language: str
     price: Money
+    slug: str | UnsetType = UNSET
     summary: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
     tags: list[str] | UnsetType = UNSET
@@ -1896,6 +1904,7 @@ class Course(Struct, kw_only=True):
 
 
 class CourseChanges(Struct, kw_only=True):
+    slug: str | UnsetType = UNSET
     title: str | UnsetType = UNSET
     summary: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
@@ -1910,6 +1919,28 @@ class CourseChanges(Struct, kw_only=True):
 
 class Publication(Struct, kw_only=True):
     learners: LearnersOnPublication | UnsetType = "keep"
+
+
+class LessonDocument(Struct, kw_only=True):
+    title: str
+    kind: LessonKind
+    content: Content
+    duration_seconds: int | None | UnsetType = UNSET
+    free_preview: bool | UnsetType = UNSET
+    completion: Completion | UnsetType = UNSET
+    unlock: Unlock | None | UnsetType = UNSET
+
+
+class SectionDocument(Struct, kw_only=True):
+    title: str
+    lessons: list[LessonDocument]
+
+
+class CourseDocument(Struct, kw_only=True):
+    format: str
+    course: CourseFields
+    sections: list[SectionDocument]
+    prerequisites: list[str] | UnsetType = field(default_factory=list)
 
 
 class LearnerLesson(Struct, kw_only=True):

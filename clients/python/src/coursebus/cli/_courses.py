@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from msgspec import UNSET
 
 from coursebus import Coursebus, errors, models
 
@@ -23,27 +24,7 @@ _COLUMNS: list[Column] = [
 ]
 
 
-class _LessonFile(msgspec.Struct, kw_only=True, omit_defaults=True):
-    title: str
-    kind: models.LessonKind
-    content: models.Content
-    duration_seconds: int | None = None
-    free_preview: bool = False
-    completion: models.Completion | None = None
-    unlock: models.Unlock | None = None
-
-
-class _SectionFile(msgspec.Struct, kw_only=True):
-    title: str
-    lessons: list[_LessonFile]
-
-
-class CourseFile(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """The format of an exported course. Prerequisites are ids, which another installation does not have."""
-
-    format: str = "coursebus-course/1"
-    course: models.CourseFields
-    sections: list[_SectionFile]
+_BODY_BYTES_MAX = 1024 * 1024  # of a request; a larger course is imported lesson by lesson
 
 
 @app.command("list")
@@ -52,12 +33,13 @@ def list_courses(
     query: Annotated[str, typer.Option("--query", "-q", help="Words to search for.")] = "",
     category: str = "",
     mine: Annotated[bool, typer.Option("--mine", help="Your own courses, drafts included.")] = False,
+    archived: Annotated[bool, typer.Option("--archived", help="Your own archived courses.")] = False,
 ) -> None:
     """List the courses on sale, or your own."""
     state = state_of(context)
-    if mine:
+    if mine or archived:
         own: list[Column] = [*_COLUMNS, ("status", lambda each: each.status)]
-        state.output.items(state.client.list_own_courses(limit=100), own)
+        state.output.items(state.client.list_taught_courses(status="archived" if archived else None, limit=100), own)
         return
     found = state.client.list_courses(q=query or None, category=category or None, limit=100)
     state.output.items(found, [*_COLUMNS, ("learners", lambda each: getattr(each, "learners", None))])
@@ -114,6 +96,33 @@ def learners(
     state.output.items(found, columns)
 
 
+@app.command()
+def duplicate(
+    context: typer.Context, course: str, title: Annotated[str, typer.Option(help="Title of the copy.")] = ""
+) -> None:
+    """Copy a course of yours to a new draft, without its learners."""
+    state = state_of(context)
+    copy = state.client.duplicate_course(course, models.Copy(title=title or UNSET))
+    state.output.done(f"Created {copy.slug}.", copy)
+
+
+@app.command()
+def archive(context: typer.Context, course: str) -> None:
+    """Take a course off sale and hide it; its learners keep their access."""
+    state = state_of(context)
+    shown = state.client.get_course(course)
+    state.client.archive_course(course, if_match=shown)
+    state.output.done(f"Archived {shown.slug}.", shown)
+
+
+@app.command()
+def unarchive(context: typer.Context, course: str) -> None:
+    """Return an archived course as a draft."""
+    state = state_of(context)
+    draft = state.client.unarchive_course(course)
+    state.output.done(f"{draft.slug} is a draft.", draft)
+
+
 @app.command("export")
 def export_course(
     context: typer.Context,
@@ -122,7 +131,7 @@ def export_course(
 ) -> None:
     """Write the working copy of your course, with the contents of its lessons, as JSON."""
     state = state_of(context)
-    exported = _export(state, state.client.get_course(course))
+    exported = state.client.export_course(course)
     text = msgspec.json.format(msgspec.json.encode(exported), indent=2).decode() + "\n"
     if output is None:
         typer.echo(text, nl=False)
@@ -139,9 +148,12 @@ def import_course(
 ) -> None:
     """Create a new course from an exported file. If that fails, no part of the course is left."""
     state = state_of(context)
-    course = state.client.create_course((source := _read(file)).course)
+    document = _read(file)
+    is_small = len(msgspec.json.encode(document)) <= _BODY_BYTES_MAX
+    parts = [] if is_small else document.sections
+    course = state.client.import_course(document if is_small else msgspec.structs.replace(document, sections=[]))
     try:
-        _add_contents(state, course, source)
+        _add_contents(state, course, parts)
         shown = state.client.publish_course(course.id) if publish_it else state.client.get_course(course.id)
     except BaseException:
         _remove(state.client, course.id)
@@ -149,35 +161,9 @@ def import_course(
     state.output.done(f"Created {shown.slug} with {shown.lessons_total} lessons.", shown)
 
 
-def _export(state: State, course: models.Course) -> CourseFile:
-    sections = []
-    with state.output.progress("Export", course.lessons_total) as advance:
-        for section in course.sections:
-            lessons = []
-            for listed in section.lessons:
-                lessons.append(_lesson_file(state.client.get_lesson(course.id, listed.id)))
-                advance(1)
-            sections.append(_SectionFile(title=section.title, lessons=lessons))
-    fields = {name: getattr(course, name) for name in models.CourseFields.__struct_fields__}
-    return CourseFile(course=msgspec.convert(fields, models.CourseFields, from_attributes=True), sections=sections)
-
-
-def _lesson_file(lesson: models.Lesson) -> _LessonFile:
-    content = msgspec.to_builtins(lesson.content)
-    if any("correct" not in question for question in content.get("questions", ())):
-        raise CommandFailed(
-            "The answers of a quiz are shown to the course's authors only.",
-            "Export a course of your own, or sign in with courses:admin.",
-            code="answers_hidden",
-            exit_code=ExitCode.NOT_ALLOWED,
-        )
-    fields = {name: getattr(lesson, name) for name in _LessonFile.__struct_fields__ if name != "content"}
-    return msgspec.convert(fields | {"content": content}, _LessonFile, from_attributes=True)
-
-
-def _read(file: Path) -> CourseFile:
+def _read(file: Path) -> models.CourseDocument:
     try:
-        source = msgspec.json.decode(file.read_bytes(), type=CourseFile)
+        return msgspec.json.decode(file.read_bytes(), type=models.CourseDocument)
     except (OSError, msgspec.DecodeError) as error:
         raise CommandFailed(
             f"{file}: {error}",
@@ -185,17 +171,11 @@ def _read(file: Path) -> CourseFile:
             code="file_invalid",
             exit_code=ExitCode.INVALID,
         ) from error
-    if source.format != CourseFile.__struct_defaults__[0]:
-        raise CommandFailed(
-            f"{file} has the format {source.format}.", "Update coursebus.", code="format_unknown",
-            exit_code=ExitCode.INVALID,
-        )  # fmt: skip
-    return source
 
 
-def _add_contents(state: State, course: models.Course, source: CourseFile) -> None:
-    with state.output.progress("Import", sum(len(section.lessons) for section in source.sections)) as advance:
-        for section in source.sections:
+def _add_contents(state: State, course: models.Course, sections: list[models.SectionDocument]) -> None:
+    with state.output.progress("Import", sum(len(section.lessons) for section in sections)) as advance:
+        for section in sections:
             created = state.client.create_section(course.id, models.SectionFields(title=section.title))
             for lesson in section.lessons:
                 fields: dict[str, Any] = json.loads(msgspec.json.encode(lesson))

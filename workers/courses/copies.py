@@ -1,0 +1,41 @@
+"""Copies of courses: duplicates, and documents for export and import."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from models.commands.authoring import CourseDocument
+from models.commands.courses import Caller
+from models.courses.course import Course
+from models.courses.documents import add_document, to_document
+from workers import task
+
+from .authoring import add_course, new_course
+
+
+@task
+def duplicate_course(session: Session, *, ref: str, caller: Caller, title: str | None = None) -> dict[str, Any]:
+    """Copy the working copy of a course to a new draft of the caller, without learners. Raises NotFound."""
+    document = to_document(session, Course.get_for_update(session, ref, caller, contents=True))
+    if title is not None:
+        document["course"]["title"] = title
+    return import_course(session, instructor_id=caller.user_id, document=document)
+
+
+@task
+def export_course(session: Session, *, ref: str, caller: Caller) -> CourseDocument:
+    """Return the working copy of a course as a document. Raises NotFound."""
+    return to_document(session, Course.get_for_update(session, ref, caller, contents=True))
+
+
+@task
+def import_course(session: Session, *, instructor_id: UUID, document: CourseDocument) -> dict[str, Any]:
+    """Create a course as a draft from a document, with new ids.
+
+    Raises SlugTaken, TooManySections, TooManyLessons, CourseNotImportable.
+    """
+    course = new_course(document["course"], instructor_id=instructor_id)
+    add_document(session, course, document)
+    add_course(session, course, has_given_slug="slug" in document["course"])
+    return course.to_response()
