@@ -1,4 +1,4 @@
-"""Verification of Auth0 access tokens: signatures, claims and signing keys."""
+"""Verification of access tokens of the OpenID Connect issuer, by default Auth0: signatures, claims and signing keys."""
 
 import hashlib
 import re
@@ -32,7 +32,7 @@ class Claims:
     email: str | None
     name: str | None
     email_verified: bool
-    roles: tuple[str, ...]  # the roles in Auth0; an Auth0 action adds them to the token
+    roles: tuple[str, ...]  # the roles at the issuer; at Auth0 an action adds them to the token
     machine: bool  # a machine-to-machine token (client credentials), not of a user
     issued_at: float  # Unix time in seconds; 0 if the token has no valid iat
     expires_at: float  # Unix time in seconds
@@ -63,7 +63,7 @@ _claims_cache: OrderedDict[bytes, tuple[float, Claims]] = OrderedDict()
 def verify_token(token: str) -> Claims:
     """Verify an access token and return its claims.
 
-    Raises TokenInvalid, and Unavailable if Auth0's signing keys cannot be fetched.
+    Raises TokenInvalid, and Unavailable if the issuer's signing keys cannot be fetched.
     """
     digest = hashlib.sha256(token.encode()).digest()
     known = _claims_cache.get(digest)
@@ -79,12 +79,14 @@ def verify_token(token: str) -> Claims:
 
 _REGISTRY = jwt.JWTClaimsRegistry(
     leeway=5,  # seconds of clock skew
-    iss={"essential": True, "value": settings.AUTH0_ISSUER},
-    aud={"essential": True, "value": settings.AUTH0_AUDIENCE},
+    iss={"essential": True, "value": settings.OIDC_ISSUER},
+    aud={"essential": True, "value": settings.OIDC_AUDIENCE},
     sub={"essential": True},
     exp={"essential": True},
 )
 _ACCESS_TOKEN_TYPES = {"jwt", "at+jwt"}
+_CLAIMS_OF_WORDS = {"scope", "scp"}  # texts of words with spaces between them; scp is the one of Microsoft Entra
+_ISSUER = "The identity provider"
 
 
 def _verify(token: str) -> Claims:
@@ -108,20 +110,39 @@ def _parse_claims(header: dict[str, Any], claims: dict[str, Any]) -> Claims:
         raise TokenInvalid("it is not an access token")
     if not _SUB.fullmatch(claims["sub"]):
         raise TokenInvalid("its sub is malformed")
-    permissions = claims.get("permissions")
     return Claims(
         sub=claims["sub"],
-        permissions=frozenset(each for each in permissions if isinstance(each, str))
-        if isinstance(permissions, list)
-        else frozenset(),
-        email=line_or_none(claims.get(f"{settings.CLAIMS_NAMESPACE}email")),
-        name=line_or_none(claims.get(f"{settings.CLAIMS_NAMESPACE}name")),
-        email_verified=claims.get(f"{settings.CLAIMS_NAMESPACE}email_verified") is True,
-        roles=_roles(claims.get(f"{settings.CLAIMS_NAMESPACE}roles")),
-        machine=claims.get("gty") == "client-credentials",
+        permissions=_permissions(_claim(claims, settings.OIDC_PERMISSIONS_CLAIM)),
+        email=line_or_none(_claim(claims, settings.OIDC_EMAIL_CLAIM)),
+        name=line_or_none(_claim(claims, settings.OIDC_NAME_CLAIM)),
+        email_verified=_claim(claims, settings.OIDC_EMAIL_VERIFIED_CLAIM) is True,
+        roles=_roles(_claim(claims, settings.OIDC_ROLES_CLAIM)),
+        machine=_is_machine(claims),
         issued_at=_seconds(claims.get("iat")),
         expires_at=float(claims["exp"]),
     )
+
+
+def _claim(claims: dict[str, Any], path: str) -> Any:
+    """Return the claim ``path``: a name, which may contain dots, or the names of nested objects with dots between."""
+    if path in claims:
+        return claims[path]
+    found: Any = claims
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _permissions(claim: object) -> frozenset[str]:
+    if isinstance(claim, str) and settings.OIDC_PERMISSIONS_CLAIM in _CLAIMS_OF_WORDS:
+        claim = claim.split()
+    return frozenset(each for each in claim if isinstance(each, str)) if isinstance(claim, list) else frozenset()
+
+
+def _is_machine(claims: dict[str, Any]) -> bool:
+    name, has_value, value = settings.OIDC_MACHINE_CLAIM.partition("=")
+    claim = _claim(claims, name)
+    return claim == value if has_value else claim is not None
 
 
 def _roles(claim: object) -> tuple[str, ...]:
@@ -133,10 +154,10 @@ def _seconds(claim: object) -> float:
 
 
 class SigningKeys:
-    """Auth0's public keys (JWKS). Threads share one fetch; known keys stay valid while Auth0 is down."""
+    """The issuer's public keys (JWKS). Threads share one fetch; known keys stay valid while the issuer is down."""
 
     MAX_AGE_SECONDS = 600  # older keys are refreshed in the background
-    # Unknown key ids cause at most one fetch per second: invented ids cannot flood Auth0, and a new signing key is
+    # Unknown key ids cause at most one fetch per second: invented ids cannot flood the issuer, and a new signing key is
     # found within that time.
     COOL_DOWN_SECONDS = 1
     WAIT_SECONDS = 0.25  # for the fetch of another thread, if any key is known
@@ -144,6 +165,7 @@ class SigningKeys:
     TIMEOUT_SECONDS = 3
 
     def __init__(self, url: str) -> None:
+        """Fetch the keys from ``url``, or from where the issuer's discovery document says if it is empty."""
         self._url = url
         self._fetching = threading.Lock()
         self._keys: dict[str, RSAKey] = {}
@@ -152,7 +174,10 @@ class SigningKeys:
         self._last_fetch_succeeded = True  # whether the last fetch succeeded
 
     def get(self, kid: object) -> RSAKey:
-        """Return the key with this id. Raises TokenInvalid if there is none, Unavailable if Auth0 is down or slow."""
+        """Return the key with this id. Raises TokenInvalid if there is none, Unavailable if the issuer is slow or down.
+
+        Keys that are known are returned without waiting for the issuer.
+        """
         if not isinstance(kid, str):
             raise TokenInvalid("it names no key")
         if kid not in self._keys:
@@ -161,13 +186,13 @@ class SigningKeys:
             self._refresh()
         if key := self._keys.get(kid):
             return key
-        raise TokenInvalid("its key is not known") if self._last_fetch_succeeded else Unavailable("Auth0")
+        raise TokenInvalid("its key is not known") if self._last_fetch_succeeded else Unavailable(_ISSUER)
 
     def _search(self, kid: str) -> None:
-        # A slow Auth0 must not block a thread per token with an unknown key id: only the first requests of a process,
+        # A slow issuer must not block a thread per token with an unknown key id: only the first requests of a process,
         # while no key is known, wait for the whole fetch.
         if not self._fetching.acquire(timeout=self.WAIT_SECONDS if self._keys else -1):
-            raise Unavailable("Auth0")
+            raise Unavailable(_ISSUER)
         try:  # another thread may have fetched the key while this one waited
             if kid in self._keys or time.monotonic() < self._search_again_at:
                 return
@@ -189,15 +214,19 @@ class SigningKeys:
 
     def _fetch(self) -> None:
         try:
-            response = http.get(self._url, timeout=self.TIMEOUT_SECONDS)
-            response.raise_for_status()
-            self._keys = dict(_signing_keys(response.json()))
+            self._url = self._url or str(self._get(settings.OIDC_DISCOVERY_URL)["jwks_uri"])
+            self._keys = dict(_signing_keys(self._get(self._url)))
             self._last_fetch_succeeded = True
         except (http.RequestException, ValueError, TypeError, KeyError) as error:
             log.warning("signing keys not fetched", reason=str(error))
             self._last_fetch_succeeded = False
         fresh_seconds = self.MAX_AGE_SECONDS if self._last_fetch_succeeded else self.RETRY_SECONDS
         self._fresh_until = time.monotonic() + fresh_seconds
+
+    def _get(self, url: str) -> Any:
+        response = http.get(url, timeout=self.TIMEOUT_SECONDS)
+        response.raise_for_status()
+        return response.json()
 
 
 def _signing_keys(key_set: dict[str, Any]) -> list[tuple[str, RSAKey]]:
@@ -208,4 +237,4 @@ def _signing_keys(key_set: dict[str, Any]) -> list[tuple[str, RSAKey]]:
     return [(str(key["kid"]), RSAKey.import_key(key)) for key in found if key.get("kid")]
 
 
-keys = SigningKeys(f"{settings.AUTH0_ISSUER}.well-known/jwks.json")
+keys = SigningKeys(settings.OIDC_JWKS_URL)

@@ -2,7 +2,8 @@
 
 The default of a server's URL is the server of the local stack, whose ports are relative to ``PORT_BASE`` (ops/dev).
 The environment is read once at import and is the only configuration of a process. ``NAME_FILE`` names a file that
-contains the value of ``NAME``. ``python -m settings`` explains the configuration and reports what is wrong with it.
+contains the value of ``NAME``. ``python -m settings`` explains the configuration, ``python -m settings check`` reports
+what is wrong with it.
 """
 
 import os
@@ -199,27 +200,42 @@ WEB_PUSH_HOSTS = read.list(
 WEB_PUSH_FAKE_URL = f"http://{_local(35)}"  # the only local address, and the only one without TLS
 PUSH_TIMEOUT_SECONDS = read.number("PUSH_TIMEOUT_SECONDS", 5)
 
-read.group("Auth0")  # by default its fake
+read.group("Sign-in")  # by default the fake of Auth0
+# Without "https://". With OIDC_ISSUER it is needed for Auth0's Management API and webhooks only.
 AUTH0_DOMAIN = read.text("AUTH0_DOMAIN", _local(10))
 AUTH0_ISSUER = f"https://{AUTH0_DOMAIN}/" if read.is_set("AUTH0_DOMAIN") else f"http://{AUTH0_DOMAIN}/"
 AUTH0_AUDIENCE = read.text("AUTH0_AUDIENCE", "https://api.coursebus.dev")
 # The machine-to-machine client of Auth0's Management API.
 AUTH0_CLIENT_ID = read.text("AUTH0_CLIENT_ID", "coursebus-m2m")
 AUTH0_CLIENT_SECRET = read.secret("AUTH0_CLIENT_SECRET", "" if read.is_set("AUTH0_DOMAIN") else "coursebus-m2m-local")
-# The regular web application of the pages, which signs people in: authorization code with PKCE.
-AUTH0_WEB_CLIENT_ID = read.text("AUTH0_WEB_CLIENT_ID", "" if read.is_set("AUTH0_DOMAIN") else "coursebus-web")
-AUTH0_WEB_CLIENT_SECRET = read.secret(
-    "AUTH0_WEB_CLIENT_SECRET", "" if read.is_set("AUTH0_DOMAIN") else "coursebus-web-local"
-)
 # Prefix of the claims email, email_verified, name and roles, which an Action of the tenant adds to access tokens.
 CLAIMS_NAMESPACE = read.text("CLAIMS_NAMESPACE", "https://coursebus.dev/")
+# Any issuer of OpenID Connect, exactly as in the claim iss of its tokens (docs/guides/sign-in.md). By default Auth0.
+OIDC_ISSUER = read.text("OIDC_ISSUER", AUTH0_ISSUER)
+OIDC_AUDIENCE = read.text("OIDC_AUDIENCE", AUTH0_AUDIENCE)  # the aud of access tokens for this API
+OIDC_DISCOVERY_URL = f"{OIDC_ISSUER.rstrip('/')}/.well-known/openid-configuration"
+# The signing keys. "": the address that OIDC_DISCOVERY_URL names.
+OIDC_JWKS_URL = read.text("OIDC_JWKS_URL", "" if read.is_set("OIDC_ISSUER") else f"{AUTH0_ISSUER}.well-known/jwks.json")
+# Where the claims are in an access token: a name, or the names of nested objects with dots between them.
+OIDC_EMAIL_CLAIM = read.text("OIDC_EMAIL_CLAIM", f"{CLAIMS_NAMESPACE}email")
+OIDC_EMAIL_VERIFIED_CLAIM = read.text("OIDC_EMAIL_VERIFIED_CLAIM", f"{CLAIMS_NAMESPACE}email_verified")
+OIDC_NAME_CLAIM = read.text("OIDC_NAME_CLAIM", f"{CLAIMS_NAMESPACE}name")
+OIDC_ROLES_CLAIM = read.text("OIDC_ROLES_CLAIM", f"{CLAIMS_NAMESPACE}roles")
+# The permissions are an array or, in the claims scope and scp, words with spaces between them.
+OIDC_PERMISSIONS_CLAIM = read.text("OIDC_PERMISSIONS_CLAIM", "permissions")
+# The claim that only machine-to-machine tokens have; with =value they are those that have this value.
+OIDC_MACHINE_CLAIM = read.text("OIDC_MACHINE_CLAIM", "gty=client-credentials")
+# The confidential client of the pages, which signs people in: authorization code with PKCE.
+_HAS_IDENTITY_PROVIDER = read.is_set("AUTH0_DOMAIN") or read.is_set("OIDC_ISSUER")
+WEB_CLIENT_ID = read.text("WEB_CLIENT_ID", "" if _HAS_IDENTITY_PROVIDER else "coursebus-web")
+WEB_CLIENT_SECRET = read.secret("WEB_CLIENT_SECRET", "" if _HAS_IDENTITY_PROVIDER else "coursebus-web-local")
 
 # Whether roles and erasures are pushed to Auth0: if a machine-to-machine client is configured, and to the fake.
-AUTH0_SYNC_ENABLED = not read.is_set("AUTH0_DOMAIN") or read.is_set("AUTH0_CLIENT_ID")
+AUTH0_SYNC_ENABLED = not _HAS_IDENTITY_PROVIDER or (read.is_set("AUTH0_DOMAIN") and read.is_set("AUTH0_CLIENT_ID"))
 # The Authorization header of Auth0's log streams and event streams, with or without "Bearer ". Without a token, every
 # webhook is refused. The default is for the fake only.
 AUTH0_WEBHOOK_TOKENS = read.secrets(
-    "AUTH0_WEBHOOK_TOKEN", "" if PRODUCTION or read.is_set("AUTH0_DOMAIN") else "auth0-hook-local"
+    "AUTH0_WEBHOOK_TOKEN", "" if PRODUCTION or _HAS_IDENTITY_PROVIDER else "auth0-hook-local"
 )
 ERASED_SUBS_RETENTION_DAYS = read.number(
     "ERASED_SUBS_RETENTION_DAYS", 30

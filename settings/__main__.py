@@ -1,4 +1,4 @@
-"""Explain the configuration and report what is wrong with it: ``python -m settings [process]``."""
+"""Explain the configuration and report what is wrong with it: ``python -m settings [check] [process]``."""
 
 import sys
 
@@ -11,13 +11,18 @@ from .checks import USED_SETTINGS, find_unsafe_settings
 def main(arguments: list[str]) -> int:
     """Print every setting by group, with its value and source, then all problems; return 1 if there are any.
 
-    The argument is a process of USED_SETTINGS; without one, all settings are checked.
+    With ``check`` only the problems are printed. The last argument is a process of USED_SETTINGS; without one, all
+    settings are checked.
     """
-    if len(arguments) > 1 or not set(arguments) <= set(USED_SETTINGS):
-        sys.stderr.write(f"usage: python -m settings [{'|'.join(USED_SETTINGS)}]\n")
+    checks_only = arguments[:1] == ["check"]
+    processes = arguments[1:] if checks_only else arguments
+    if len(processes) > 1 or not set(processes) <= set(USED_SETTINGS):
+        sys.stderr.write(f"usage: python -m settings [check] [{'|'.join(USED_SETTINGS)}]\n")
         return 2
-    problems = [*read.errors, *find_unsafe_settings(*arguments)]
-    sys.stdout.write(f"{_explanation()}\nProblems: {len(problems)}\n")
+    problems = [*read.errors, *find_unsafe_settings(*processes)]
+    if not checks_only:
+        sys.stdout.write(f"{_explanation()}\n")
+    sys.stdout.write(f"Problems: {len(problems)}\n")
     sys.stdout.flush()
     sys.stderr.writelines(f"{problem}\n" for problem in problems)
     return 1 if problems else 0

@@ -12,7 +12,8 @@ from settings import read
 # The settings that each process uses besides those of _EVERY_PROCESS. Only these are checked when it starts, so that
 # no process has to be given a secret of another. ops/compose.yml gives each container the secrets of its row.
 _EVERY_PROCESS = {"ENVIRONMENT", "FAULT_INJECTION", "TEST_CLOCK_URL"}
-_HTTP = {"REDIS_URL", "CACHE_URL", "AUTH0_DOMAIN", "PUBLIC_URL", "STREAM_URL", "CORS_ORIGINS", "RATE_LIMITS"}
+_SIGN_IN = {"AUTH0_DOMAIN", "OIDC_ISSUER", "OIDC_JWKS_URL"}
+_HTTP = {"REDIS_URL", "CACHE_URL", "PUBLIC_URL", "STREAM_URL", "CORS_ORIGINS", "RATE_LIMITS", *_SIGN_IN}
 _WORKER = {"REDIS_URL", "DATABASE_URL", "CACHE_URL"}
 USED_SETTINGS: dict[str, set[str]] = {
     "gateway": {
@@ -26,9 +27,9 @@ USED_SETTINGS: dict[str, set[str]] = {
         "WEB_URL",
         "API_URL",
         "STREAM_URL",
-        "AUTH0_DOMAIN",
-        "AUTH0_WEB_CLIENT_ID",
-        "AUTH0_WEB_CLIENT_SECRET",
+        "WEB_CLIENT_ID",
+        "WEB_CLIENT_SECRET",
+        *_SIGN_IN,
     },
     "worker-courses": _WORKER,
     "worker-integrations": {*_WORKER, "WEBHOOK_ALLOW_LOOPBACK"},
@@ -41,7 +42,7 @@ USED_SETTINGS: dict[str, set[str]] = {
         *("YOOKASSA_SHOP_ID", "YOOKASSA_SECRET_KEY", "YOOKASSA_API_URL", "RETURN_URL_ORIGINS"),
     },
     "worker-progress": _WORKER,
-    "worker-users": {*_WORKER, "AUTH0_DOMAIN", "AUTH0_CLIENT_SECRET", "AUTH0_WEBHOOK_TOKEN"},
+    "worker-users": {*_WORKER, "AUTH0_DOMAIN", "OIDC_ISSUER", "AUTH0_CLIENT_SECRET", "AUTH0_WEBHOOK_TOKEN"},
     "bridge": {"REDIS_URL", "DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_PASSWORD", "KAFKA_SECURITY_PROTOCOL"},
     "beat": {"REDIS_URL"},
     "flower": {"REDIS_URL", "FLOWER_BASIC_AUTH"},
@@ -73,16 +74,12 @@ def find_unsafe_settings(process: str | None = None) -> list[str]:
 
 def _default_secret_checks() -> _Checks:
     """Refuse the local stack's secrets for real servers: they are published in this repository."""
+    has_issuer = read.is_set("AUTH0_DOMAIN") or read.is_set("OIDC_ISSUER")
     for name, value, published, is_real in (
-        ("SECRET_KEY", settings.SECRET_KEY, "local", read.is_set("AUTH0_DOMAIN")),
+        ("SECRET_KEY", settings.SECRET_KEY, "local", has_issuer),
         ("AUTH0_CLIENT_SECRET", settings.AUTH0_CLIENT_SECRET, "coursebus-m2m-local", read.is_set("AUTH0_DOMAIN")),
-        (
-            "AUTH0_WEB_CLIENT_SECRET",
-            settings.AUTH0_WEB_CLIENT_SECRET,
-            "coursebus-web-local",
-            read.is_set("AUTH0_DOMAIN"),
-        ),
-        ("AUTH0_WEBHOOK_TOKEN", settings.AUTH0_WEBHOOK_TOKENS, "auth0-hook-local", read.is_set("AUTH0_DOMAIN")),
+        ("WEB_CLIENT_SECRET", settings.WEB_CLIENT_SECRET, "coursebus-web-local", has_issuer),
+        ("AUTH0_WEBHOOK_TOKEN", settings.AUTH0_WEBHOOK_TOKENS, "auth0-hook-local", has_issuer),
         ("EMAIL_WEBHOOK_SECRET", settings.EMAIL_WEBHOOK_SECRETS, settings.LOCAL_MAIL_SECRET, read.is_set("SMTP_URL")),
         ("STRIPE_WEBHOOK_SECRET", settings.STRIPE_WEBHOOK_SECRETS, "whsec_local", read.is_set("STRIPE_SECRET_KEY")),
         ("YOOKASSA_SECRET_KEY", settings.YOOKASSA_SECRET_KEY, "test_local", read.is_set("YOOKASSA_SHOP_ID")),
@@ -98,7 +95,11 @@ def _default_secret_checks() -> _Checks:
 def _production_checks() -> _Checks:
     yield bool(settings.FAULT_INJECTION), "FAULT_INJECTION kills processes, and must not be set in production"
     yield bool(settings.TEST_CLOCK_URL), "TEST_CLOCK_URL moves the time, and must not be set in production"
-    yield not read.is_set("AUTH0_DOMAIN"), "AUTH0_DOMAIN must be set in production"
+    has_issuer = read.is_set("AUTH0_DOMAIN") or read.is_set("OIDC_ISSUER")
+    yield not has_issuer, "AUTH0_DOMAIN or OIDC_ISSUER must be set in production"
+    for name, url in (("OIDC_ISSUER", settings.OIDC_ISSUER), ("OIDC_JWKS_URL", settings.OIDC_JWKS_URL)):
+        is_plain = read.is_set(name) and urlsplit(url).scheme != "https"
+        yield is_plain, f"{name} must begin with https:// in production"
     secrets = {"SECRET_KEY": (settings.SECRET_KEY,), "AUTH0_WEBHOOK_TOKEN": settings.AUTH0_WEBHOOK_TOKENS}
     for name, given in secrets.items():
         is_short = any(len(secret.encode()) < _SECRET_BYTES_MIN for secret in given)
@@ -107,8 +108,8 @@ def _production_checks() -> _Checks:
         yield urlsplit(url).scheme != "https", f"{name} must begin with https:// in production"
     if settings.WEB_URL:
         yield urlsplit(settings.WEB_URL).scheme != "https", "WEB_URL must begin with https:// in production"
-        is_complete = settings.AUTH0_WEB_CLIENT_ID and settings.AUTH0_WEB_CLIENT_SECRET
-        yield not is_complete, "AUTH0_WEB_CLIENT_ID and AUTH0_WEB_CLIENT_SECRET must be set in production with WEB_URL"
+        is_complete = settings.WEB_CLIENT_ID and settings.WEB_CLIENT_SECRET
+        yield not is_complete, "WEB_CLIENT_ID and WEB_CLIENT_SECRET must be set in production with WEB_URL"
     yield settings.WEBHOOK_ALLOW_LOOPBACK, "WEBHOOK_ALLOW_LOOPBACK must not be on in production"
     yield not settings.RATE_LIMITS, "RATE_LIMITS must not be off in production"
     yield "*" in settings.RETURN_URL_ORIGINS, "RETURN_URL_ORIGINS must name the origins in production"

@@ -24,7 +24,7 @@ _SAFE = {"GET", "HEAD", "OPTIONS"}
 def content_security_policy() -> str:
     """Return the policy: no inline script or style, nothing of other hosts but videos and pictures.
 
-    Browsers apply form-action to redirects after a form as well: signing out leads to Auth0.
+    Browsers apply form-action to redirects after a form as well: signing out leads to the identity provider.
     """
     media = "'self' https:" if settings.PRODUCTION else "'self' https: http:"  # videos and covers are on any host
     return "; ".join(
@@ -35,7 +35,7 @@ def content_security_policy() -> str:
             f"img-src {media}",
             f"media-src {media}",
             f"connect-src 'self' {_origin(settings.STREAM_URL)}",
-            f"form-action 'self' {_origin(settings.AUTH0_ISSUER)}",
+            f"form-action 'self' {_origin(settings.OIDC_ISSUER)}",
             "frame-ancestors 'none'",
             "base-uri 'none'",
         )

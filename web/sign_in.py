@@ -1,4 +1,4 @@
-"""Sign in at Auth0 by the authorization code flow with PKCE, and sign out here and there."""
+"""Sign in at the identity provider by the authorization code flow with PKCE, and sign out here and there."""
 
 import secrets
 from typing import Any, cast
@@ -30,9 +30,9 @@ def init_app(app: Flask) -> None:
     oauth = OAuth(app)
     auth0 = oauth.register(
         "auth0",
-        client_id=settings.AUTH0_WEB_CLIENT_ID,
-        client_secret=settings.AUTH0_WEB_CLIENT_SECRET,
-        server_metadata_url=f"{settings.AUTH0_ISSUER}.well-known/openid-configuration",
+        client_id=settings.WEB_CLIENT_ID,
+        client_secret=settings.WEB_CLIENT_SECRET,
+        server_metadata_url=settings.OIDC_DISCOVERY_URL,
         client_kwargs={
             "scope": "openid profile email",
             "code_challenge_method": "S256",
@@ -46,7 +46,7 @@ def init_app(app: Flask) -> None:
         session["next"] = own_path(request.args.get("next"))
         hint = {"screen_hint": "signup"} if request.args.get("screen_hint") == "signup" else {}
         try:
-            return auth0.authorize_redirect(_callback(), audience=settings.AUTH0_AUDIENCE, **hint)
+            return auth0.authorize_redirect(_callback(), audience=settings.OIDC_AUDIENCE, **hint)
         except _FAILURES as error:
             log.warning("the sign-in cannot start", reason=str(error))
             return error_page(503, _("Signing in is not possible at the moment. Please try again in a minute."))
@@ -64,12 +64,12 @@ def init_app(app: Flask) -> None:
 
     @app.post("/sign-out")
     def sign_out() -> Response:
-        """End the session here, then at Auth0 (RP-initiated logout)."""
+        """End the session here, then at the identity provider (RP-initiated logout)."""
         session.clear()
         try:
-            end = auth0.create_logout_url(f"{settings.WEB_URL}/", client_id=settings.AUTH0_WEB_CLIENT_ID)
-        except (RuntimeError, *_FAILURES) as error:  # RuntimeError: the tenant has no end of session
-            log.warning("not signed out at Auth0", reason=str(error))
+            end = auth0.create_logout_url(f"{settings.WEB_URL}/", client_id=settings.WEB_CLIENT_ID)
+        except (RuntimeError, *_FAILURES) as error:  # RuntimeError: the provider has no end of session
+            log.warning("not signed out at the identity provider", reason=str(error))
             return redirect(url_for("catalogue.home"), 303)
         return redirect(end["url"], 303)
 

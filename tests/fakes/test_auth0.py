@@ -196,7 +196,7 @@ def pages_url(tenant) -> str:
 
 def web_session(tenant) -> OAuth2Session:
     return OAuth2Session(
-        *(settings.AUTH0_WEB_CLIENT_ID, settings.AUTH0_WEB_CLIENT_SECRET),
+        *(settings.WEB_CLIENT_ID, settings.WEB_CLIENT_SECRET),
         scope="openid",
         redirect_uri=f"{pages_url(tenant)}/sign-in/callback",
         code_challenge_method="S256",
@@ -231,13 +231,13 @@ def test_code_is_exchanged_once_for_the_verifier_of_its_request(tenant):
 
 
 def test_browser_is_sent_to_registered_addresses_only(tenant):
-    query = {"client_id": settings.AUTH0_WEB_CLIENT_ID, "response_type": "code"}
+    query = {"client_id": settings.WEB_CLIENT_ID, "response_type": "code"}
     elsewhere = query | {"redirect_uri": "https://evil.example/callback"}
     assert requests.get(f"{tenant.url}/authorize", params=elsewhere, timeout=10).status_code == 400
     without_pkce = query | {"redirect_uri": f"{pages_url(tenant)}/sign-in/callback"}
     refused = requests.get(f"{tenant.url}/authorize", params=without_pkce, timeout=10, allow_redirects=False)
     assert "error=invalid_request" in refused.headers["Location"]
-    logout = {"client_id": settings.AUTH0_WEB_CLIENT_ID, "post_logout_redirect_uri": "https://evil.example/"}
+    logout = {"client_id": settings.WEB_CLIENT_ID, "post_logout_redirect_uri": "https://evil.example/"}
     assert requests.get(f"{tenant.url}/oidc/logout", params=logout, timeout=10).status_code == 400
 
 

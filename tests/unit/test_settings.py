@@ -51,6 +51,12 @@ def test_production_starts_with_one_payment_provider(providers):
     assert check_settings(PRODUCTION | providers) == []
 
 
+def test_production_starts_with_another_issuer_than_auth0():
+    issuer = {"AUTH0_DOMAIN": "", "OIDC_ISSUER": "https://login.example.com/realms/school"}
+
+    assert check_settings(PRODUCTION | STRIPE | issuer) == []
+
+
 def test_local_stack_needs_no_settings():
     assert check_settings({}) == []
     assert check_settings({"ENVIRONMENT": " "}) == []
@@ -76,6 +82,8 @@ def test_unknown_environment_is_rejected(word):
         ({"STRIPE_SECRET_KEY": ""}, "STRIPE_SECRET_KEY"),
         ({"YOOKASSA_SHOP_ID": "1"}, "YOOKASSA_SECRET_KEY"),
         ({"AUTH0_DOMAIN": ""}, "AUTH0_DOMAIN"),
+        ({"OIDC_ISSUER": "http://login.example.com/"}, "OIDC_ISSUER"),
+        ({"OIDC_JWKS_URL": "http://login.example.com/keys"}, "OIDC_JWKS_URL"),
         ({"AUTH0_WEBHOOK_TOKEN": "auth0-hook-local"}, "AUTH0_WEBHOOK_TOKEN"),
         ({"AUTH0_WEBHOOK_TOKEN": "short"}, "AUTH0_WEBHOOK_TOKEN"),
         ({"AUTH0_CLIENT_ID": "c", "AUTH0_CLIENT_SECRET": "coursebus-m2m-local"}, "AUTH0_CLIENT_SECRET"),
@@ -127,6 +135,7 @@ def test_explicit_exceptions_are_allowed():
     ("environ", "named"),
     [
         ({"AUTH0_DOMAIN": "tenant.eu.auth0.com"}, ["SECRET_KEY"]),
+        ({"OIDC_ISSUER": "https://login.example.com/"}, ["SECRET_KEY"]),
         (STRIPE | {"STRIPE_WEBHOOK_SECRET": "whsec_local"}, ["STRIPE_WEBHOOK_SECRET"]),
         ({"YOOKASSA_SHOP_ID": "1"}, ["YOOKASSA_SECRET_KEY"]),
     ],
@@ -268,8 +277,17 @@ def test_flower_does_not_start_without_a_password(login):
     assert completed.stderr.startswith("FLOWER_BASIC_AUTH must be user:password, and the password must not be empty")
 
 
+def test_check_prints_problems_only():
+    completed = explain_settings({"ENVIRONMENT": "production"}, "check", "gateway")
+
+    assert completed.returncode == 1
+    assert completed.stdout == f"Problems: {len(completed.stderr.splitlines())}\n"
+    assert "SECRET_KEY must have" in completed.stderr
+    assert explain_settings({}, "check").stdout == "Problems: 0\n"
+
+
 def test_unknown_process_is_a_usage_error():
     completed = explain_settings({}, "gatway")
 
     assert completed.returncode == 2
-    assert completed.stderr.startswith("usage: python -m settings [gateway|")
+    assert completed.stderr.startswith("usage: python -m settings [check] [gateway|")

@@ -60,7 +60,7 @@ def sign_in(store: Store) -> AnyResponse:
 def logout(store: Store) -> AnyResponse:
     """End the session at the tenant (https://auth0.com/docs/authenticate/login/logout/log-users-out-of-auth0)."""
     target = request.args.get("post_logout_redirect_uri", "")
-    if request.args.get("client_id") != settings.AUTH0_WEB_CLIENT_ID or target not in LOGOUT_URLS:
+    if request.args.get("client_id") != settings.WEB_CLIENT_ID or target not in LOGOUT_URLS:
         return _error_page("The post_logout_redirect_uri is not in the list of allowed logout URLs.")
     with store.transaction() as db:
         if session := db.get(request.cookies.get(COOKIE, ""), "session"):
@@ -73,7 +73,7 @@ def logout(store: Store) -> AnyResponse:
 
 def _refusal() -> AnyResponse | None:
     """Return the error of an invalid request. Only a registered callback gets a redirect."""
-    if request.args.get("client_id") != settings.AUTH0_WEB_CLIENT_ID:
+    if request.args.get("client_id") != settings.WEB_CLIENT_ID:
         return _error_page("Unknown client.")
     if request.args.get("redirect_uri") not in CALLBACKS:
         return _error_page("Callback URL mismatch: the redirect_uri is not in the list of allowed callback URLs.")

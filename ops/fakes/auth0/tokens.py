@@ -126,7 +126,7 @@ def _grant_to_user(db: Documents, message: Document) -> Document:
 def _grant_for_code(db: Documents, message: Document) -> Document:
     """Exchange a code. The client is a regular web application, which has a secret besides PKCE."""
     client_id, secret = _client_credentials(message)
-    _require_client(client_id, secret, settings.AUTH0_WEB_CLIENT_ID, settings.AUTH0_WEB_CLIENT_SECRET)
+    _require_client(client_id, secret, settings.WEB_CLIENT_ID, settings.WEB_CLIENT_SECRET)
     return _tokens_of_request(db, codes.redeem(db, {**message, "client_id": client_id}))
 
 

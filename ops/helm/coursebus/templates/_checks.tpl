@@ -30,8 +30,11 @@ connection of the relay. The migration has one.
 {{- if gt (include "coursebus.replicasMax" (dict "root" . "name" "bridge") | int) $partitions -}}
 {{- fail (printf "the bridge may have as many pods as a topic has partitions (settings.KAFKA_PARTITIONS, %d): more would be idle" $partitions) -}}
 {{- end -}}
-{{- range $name := list "PUBLIC_URL" "STREAM_URL" "AUTH0_DOMAIN" "KAFKA_BOOTSTRAP_SERVERS" -}}
+{{- range $name := list "PUBLIC_URL" "STREAM_URL" "KAFKA_BOOTSTRAP_SERVERS" -}}
   {{- $_ := required (printf "settings.%s must be set" $name) (get $.Values.settings $name) -}}
+{{- end -}}
+{{- if not (or .Values.settings.AUTH0_DOMAIN .Values.settings.OIDC_ISSUER) -}}
+{{- fail "settings.AUTH0_DOMAIN or settings.OIDC_ISSUER must be set" -}}
 {{- end -}}
 {{- if and .Values.processes.web.enabled (not .Values.settings.WEB_URL) -}}
 {{- fail "settings.WEB_URL must be set, or processes.web.enabled be false" -}}
