@@ -10,7 +10,7 @@ import msgspec
 Partition = tuple[str, int]  # topic and number
 
 FRESH_SECONDS = 60  # fresher events are sent before older ones, of which a backlog or a replay may bring thousands
-_OVERHEAD_BYTES = 2000  # memory of one record without its value: headers, key, entries in dictionaries
+OVERHEAD_BYTES = 2000  # memory of one record without its value: headers, key, entries in dictionaries
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Record:
     @property
     def size(self) -> int:
         """Return the approximate memory of the record in bytes."""
-        return _OVERHEAD_BYTES + len(memoryview(self.value))
+        return OVERHEAD_BYTES + len(memoryview(self.value))
 
 
 def is_fresh(ce_time: str) -> bool:

@@ -8,7 +8,7 @@ import msgspec
 from confluent_kafka import Message
 
 import settings
-from bridge.record import Partition, Record, is_fresh
+from bridge.record import OVERHEAD_BYTES, Partition, Record, is_fresh
 from core.log import get_logger
 
 log = get_logger(__name__)
@@ -55,6 +55,11 @@ class Arrival:
         """Return the version of the aggregate; 0 if the message has no valid one."""
         sequence = text(self._headers.get("ce_sequence", b""))
         return int(sequence) if sequence.isdecimal() else 0
+
+    @property
+    def size(self) -> int:
+        """Return the approximate memory of the message in bytes."""
+        return OVERHEAD_BYTES + len(self.message)
 
     def record(self) -> Record | None:
         """Return the event; None for a message that must not be handled: not a valid event, or too old."""

@@ -24,7 +24,7 @@ from .arrival import Arrival
 from .dispatch import Dispatcher
 from .handled_events import find_unhandled
 from .key_ordering import KeyOrderedBuffer
-from .recent_events import RecentEvents, ends_of
+from .recent_events import Lane, RecentEvents, ends_of
 
 log = get_logger(__name__)
 
@@ -60,6 +60,7 @@ class ServiceConsumer(threading.Thread):
         self._buffer = KeyOrderedBuffer()
         self._recent = RecentEvents(service, self._handlers_of)
         self._recent_buffer = KeyOrderedBuffer()  # its events are also read into ``_buffer`` later
+        self._ended_lanes: set[Lane] = set()  # where an event ended since the new events were last tried
         self._paused: set[Partition] = set()
         self._poll_seconds = POLL_SECONDS
         self._batch: list[Message] = []
@@ -144,17 +145,19 @@ class ServiceConsumer(threading.Thread):
         self._revoked = None
 
     def _start_recent(self, consumer: Consumer) -> None:
-        """Start new events at the ends of partitions whose old events take long to read."""
+        """Start new events at the ends of partitions whose old events take long to read or to handle."""
         with self._lock:
             positions = self._buffer.positions()
-        self._recent.follow(positions, ends_of(consumer, positions))
-        arrivals = self._recent.poll()
-        if not arrivals:
-            return
+        self._recent.follow(positions, ends_of(consumer, positions), self._paused)
         with self._lock:
             if sum(self._recent_buffer.held_bytes().values()) > RECENT_BUFFER_BYTES:
-                return
+                return  # before ``poll``: an event is read once
+            # An event that ends after this is in the next set, even if the lookup of ``may_start`` did not see its end.
+            ended, self._ended_lanes = self._ended_lanes, set()
             held = self._recent_buffer.event_ids()
+        arrivals = self._recent.poll(ended)
+        if not arrivals:
+            return
         records = self._recent.may_start(arrivals, held)
         with self._lock:
             starting = [record for record in records if self._recent_buffer.add(record)]
@@ -175,6 +178,8 @@ class ServiceConsumer(threading.Thread):
                 else:
                     skipped += bool(self._handlers_of(arrival.type))
                     self._buffer.skip(arrival.partition, arrival.offset)
+                    if self._recent.has_waiting:
+                        self._ended_lanes.add((arrival.partition, arrival.key))
         if skipped:
             EVENTS_SKIPPED.labels(self.service).inc(skipped)
         return starting
@@ -227,6 +232,8 @@ class ServiceConsumer(threading.Thread):
 
     def _finish(self, record: Record) -> Record | None:
         with self._lock:
+            if self._recent.is_reading:
+                self._ended_lanes.add(((record.topic, record.partition), record.key))
             return self._buffer.finish(record) or self._recent_buffer.finish(record)
 
     def _store_offsets(self, consumer: Consumer) -> None:

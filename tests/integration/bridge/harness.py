@@ -31,6 +31,7 @@ UNPUBLISHED = "SELECT count(*) FROM bus.outbox WHERE published_at IS NULL"
 # Exceptions by the word in the event's title; the handler raises one per run.
 FAULTS: dict[str, list[BaseException]] = defaultdict(list)
 RELEASE = threading.Event()  # set: handlers of "wait" events continue
+HOLD = threading.Event()  # set: handlers of "hold" events continue
 IN_PROGRESS: set[str] = set()
 OUT_OF_ORDER: set[str] = set()  # keys whose "effect" event was handled before any "cause" event
 MAX_IN_PROGRESS: list[int] = [0]
@@ -44,6 +45,8 @@ def recording_handler(session: Session, *, event: CourseCompleted) -> None:
     try:
         if word == "wait":
             RELEASE.wait(10)
+        if word == "hold":
+            HOLD.wait(30)
         if word == "slow":
             time.sleep(0.05)
         if word == "cause":

@@ -16,6 +16,7 @@ from core.redis import queue_redis
 from models.errors import ProjectionNotReady
 from tests.integration.bridge.harness import (
     FAULTS,
+    HOLD,
     IN_PROGRESS,
     MAX_IN_PROGRESS,
     OUT_OF_ORDER,
@@ -46,9 +47,23 @@ def harness() -> Iterator[BridgeHarness]:
 def drain_after_test(harness: BridgeHarness) -> Iterator[None]:
     yield
     FAULTS.clear()
-    RELEASE.clear()
+    RELEASE.set()
+    HOLD.set()
     if harness.dispatcher.is_alive():
         eventually(lambda: len(harness.dispatcher) == 0, "the end of all deliveries")
+    RELEASE.clear()
+    HOLD.clear()
+
+
+def keys_by_partition(harness: BridgeHarness, count: int) -> list[list[SampleAggregate]]:
+    """Return ``count`` keys with one handled event each, by their partition; those of the largest partition first."""
+    keys = [SampleAggregate() for _ in range(count)]
+    publish(*keys)
+    for key in keys:
+        harness.wait_for(key)
+    partitions = {message.key: message.partition for message in KafkaProbe().messages()}
+    found = [[key for key in keys if partitions[key.aggregate_id] == number] for number in range(3)]
+    return sorted(found, key=len, reverse=True)
 
 
 def all_offsets_committed(harness: BridgeHarness) -> bool:
@@ -125,14 +140,16 @@ def test_transient_error_is_retried_without_counting_attempts(harness: BridgeHar
 
 def test_waiting_events_do_not_block_the_event_they_need(harness: BridgeHarness, monkeypatch):
     monkeypatch.setattr(service_consumer, "PARTITION_BUFFER_BYTES", 10_000)  # about four events
-    effects, cause = [SampleAggregate() for _ in range(6)], SampleAggregate()
+    (cause, *_), *others = keys_by_partition(harness, 36)
+    effects = [key for keys in others for key in keys[:6]]  # a full partition may not be the one of the cause
     publish(*effects, title="effect")
-    eventually(lambda: {key.aggregate_id for key in effects} <= OUT_OF_ORDER, "all effects")
+    waiting = {key.aggregate_id for key in effects}
+    eventually(lambda: len(waiting & OUT_OF_ORDER) > 5, "effects that wait")
     publish(cause, title="cause")
     for key in effects:
-        harness.wait_for(key, seconds=60)
+        harness.wait_for(key)
 
-    assert [harness.open_dead_letters(key) for key in effects] == [[]] * 6
+    assert [harness.open_dead_letters(key) for key in effects] == [[]] * len(effects)
 
 
 def test_new_event_is_handled_before_old_ones_of_other_keys(harness: BridgeHarness, monkeypatch):
@@ -141,10 +158,10 @@ def test_new_event_is_handled_before_old_ones_of_other_keys(harness: BridgeHarne
     monkeypatch.setattr(recent_events, "FAR_BEHIND", 5)
     old, new = [SampleAggregate() for _ in range(60)], SampleAggregate()
     publish(*old, title="effect")
-    eventually(lambda: len(OUT_OF_ORDER.intersection(key.aggregate_id for key in old)) > 10, "old events", seconds=60)
+    eventually(lambda: len(OUT_OF_ORDER.intersection(key.aggregate_id for key in old)) > 10, "old events")
     publish(new, *old)
     publish(new)
-    harness.wait_for(new, seconds=60)
+    harness.wait_for(new)
     was_handled_early = [key for key in old if harness.handled(key)]
     RELEASE.set()
     for key in old:
@@ -153,6 +170,44 @@ def test_new_event_is_handled_before_old_ones_of_other_keys(harness: BridgeHarne
     assert was_handled_early == []
     assert harness.handled(new) == [1, 2]
     assert [harness.handled(key) for key in old] == [[1, 2]] * 60
+
+
+def test_new_event_behind_one_in_progress_starts_after_it_while_old_ones_wait(harness: BridgeHarness, monkeypatch):
+    """The event is read before it may start, and the consumer does not reach it: its partition is paused."""
+    monkeypatch.setattr(service_consumer, "PARTITION_BUFFER_BYTES", 10_000)  # about four events
+    (new, later, *old), *_ = keys_by_partition(harness, 40)
+    publish(new, title="hold")
+    eventually(lambda: new.aggregate_id in IN_PROGRESS, "the event in progress")
+    publish(*old, title="effect")
+    eventually(lambda: {key.aggregate_id for key in old[:4]} <= OUT_OF_ORDER, "old events that wait")
+    publish(new)
+    publish(later)
+    harness.wait_for(later)
+    handled_too_early = harness.handled(new)
+    HOLD.set()
+    harness.wait_for(new)
+    old_handled_early = [key for key in old if len(harness.handled(key)) > 1]
+    RELEASE.set()
+
+    assert handled_too_early == [1]
+    assert harness.handled(new) == [1, 2, 3]
+    assert old_handled_early == []
+
+
+def test_new_event_is_read_after_others_that_fill_the_buffer(harness: BridgeHarness, monkeypatch):
+    monkeypatch.setattr(service_consumer, "PARTITION_BUFFER_BYTES", 10_000)  # less than five events
+    monkeypatch.setattr(service_consumer, "RECENT_BUFFER_BYTES", 1000)  # less than one event
+    (first, second, *old), *_ = keys_by_partition(harness, 40)
+    publish(*old[:5], title="effect")
+    eventually(lambda: {key.aggregate_id for key in old[:5]} <= OUT_OF_ORDER, "a full partition")
+    publish(first, title="hold")
+    eventually(lambda: first.aggregate_id in IN_PROGRESS, "the first new event")
+    publish(second)
+    # Longer than a poll of the consumer.
+    assert_never(lambda: harness.handled(second) == [1, 2], "the second new event", seconds=0.5)
+    HOLD.set()
+
+    harness.wait_for(second)
 
 
 def test_failure_does_not_make_transient_errors_count(harness: BridgeHarness):
@@ -284,17 +339,18 @@ def test_stopped_bridge_sends_events_that_wait_for_others(harness: BridgeHarness
 
 def test_consumer_rejoins_when_committed_offsets_time_out(harness: BridgeHarness, monkeypatch: pytest.MonkeyPatch):
     class TimingOutConsumer(Consumer):
-        timed_out: ClassVar[set[int]] = set()
+        members: ClassVar[list[Consumer]] = []  # kept: the id of a collected one could be used again
 
         def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
-            first = not self.timed_out
-            self.timed_out.add(id(self))
+            first = not self.members
+            if self not in self.members:
+                self.members.append(self)
             return super().committed(partitions, timeout=0 if first else timeout)
 
     monkeypatch.setattr(kafka, "Consumer", TimingOutConsumer)
     key = SampleAggregate()
     with BridgeHarness(harness.database) as other:
-        eventually(lambda: len(TimingOutConsumer.timed_out) > 2, "another attempt")
+        eventually(lambda: len(TimingOutConsumer.members) > 2, "another attempt")
         publish(key)
         harness.wait_for(key)
         assert all(thread.is_alive() for thread in other.threads)
