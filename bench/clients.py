@@ -49,9 +49,9 @@ class Client(Connection):
         return answer[1]
 
 
-def create_courses(author: Client, number: int, lessons: int) -> dict[str, list[str]]:
-    """Publish free courses; return the ids of their lessons by course id."""
-    price = {"amount_minor": 0, "currency": "USD"}
+def create_courses(author: Client, number: int, lessons: int, amount_minor: int = 0) -> dict[str, list[str]]:
+    """Publish courses at a price of ``amount_minor``; return the ids of their lessons by course id."""
+    price = {"amount_minor": amount_minor, "currency": "USD"}
     fields = {"category": "music", "level": "beginner", "language": "en", "description": "A course.", "price": price}
     courses: dict[str, list[str]] = {}
     for _ in range(number):

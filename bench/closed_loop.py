@@ -1,8 +1,9 @@
 """Measure commands in a closed loop with all the work that they leave behind: ``python -m bench.closed_loop``.
 
 Each of N clients sends its next command when the previous one is answered: completions of lessons or enrolments, each
-for the first time. Prints operations per second, refusals by status, the age of the oldest event that a handler has not
-processed, and the CPU time of each process per operation until all queues are empty.
+for the first time, or purchases of courses until the buyer has access. Prints operations per second, refusals by
+status, the age of the oldest event that a handler has not processed, and the CPU time of each process per operation
+until all queues are empty.
 
 Starts a stack of its own. ``--running`` uses the stack of PORT_BASE and STATE_DIR, which needs RATE_LIMITS=off.
 ``--url`` and ``--auth0`` measure a gateway anywhere: without CPU times and events.
@@ -23,6 +24,9 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from uuid import uuid4
+
+import requests
 
 import settings
 from bench.clients import Client, create_courses
@@ -32,10 +36,13 @@ from ops.dev.ports import OFFSETS, free_base
 from ops.dev.stack import Stack
 
 # Courses, and lessons of each: enough operations per learner that signing up is no part of the measurement.
-SHAPES = {"completions": (4, 40), "enrolments": (60, 1)}
+SHAPES = {"completions": (4, 40), "enrolments": (60, 1), "purchases": (20, 1)}
+PRICE_MINOR = {"purchases": 4900}  # of a course; others are free
 PARTS = ("gateway", "auth0")  # that the clients call
-WANTED_PER_SECOND = {"completions": 150, "enrolments": 120}
-WANTED_CPU_MS = {"completions": 12, "enrolments": 20}
+WANTED_PER_SECOND = {"completions": 150, "enrolments": 120, "purchases": 3.5}
+WANTED_CPU_MS = {"completions": 12, "enrolments": 20, "purchases": 500}
+ACCESS_POLL_SECONDS = 0.2
+ACCESS_SECONDS = 30
 
 
 @dataclass
@@ -78,6 +85,22 @@ def operations(clients: list[list[Client]], courses: dict[str, list[str]], what:
     def complete(learner: Client, course: str, lesson: str) -> int:
         return learner.send("PUT", f"/v1/courses/{course}/lessons/{lesson}/completion")[0]
 
+    def buy(learner: Client, course: str) -> int:
+        wanted = {"course_id": course, "provider": "stripe"}
+        status, checkout = learner.send("POST", "/v1/checkouts", wanted, {"Idempotency-Key": uuid4().hex})
+        if not 200 <= status < 300:
+            return status
+        requests.post(checkout["redirect_url"], data={"outcome": "succeed"}, timeout=20).raise_for_status()
+        until = time.monotonic() + ACCESS_SECONDS
+        while time.monotonic() < until:
+            time.sleep(ACCESS_POLL_SECONDS)
+            status, answer = learner.send("GET", f"/v1/me/courses/{course}/access")
+            if status == 200 and answer["access"]:
+                return 200
+        return 408
+
+    if what == "purchases":
+        return [[partial(buy, *each) for each in product(learners, courses)] for learners in clients]
     if what == "enrolments":
         return [[partial(enrol, *each) for each in product(learners, courses)] for learners in clients]
     return [
@@ -92,7 +115,9 @@ def _pairs(courses: dict[str, list[str]]) -> list[tuple[str, str]]:
 def prepare(args: argparse.Namespace) -> list[list[Callable[[], int]]]:
     """Publish the courses and sign up the learners; enrol them if they are to complete lessons."""
     number, lessons = SHAPES[args.operation]
-    courses = create_courses(Client(args.url, args.auth0, "instructor@demo.test"), number, lessons)
+    courses = create_courses(
+        Client(args.url, args.auth0, "instructor@demo.test"), number, lessons, PRICE_MINOR.get(args.operation, 0)
+    )
 
     def sign_up(_: int) -> list[Client]:
         learners = [Client(args.url, args.auth0) for _ in range(args.learners)]
