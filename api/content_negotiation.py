@@ -1,16 +1,35 @@
-"""Content negotiation for printable documents: JSON or an HTML page, by the Accept header."""
+"""Content negotiation for printable documents, by the Accept header: JSON, an HTML page, a PDF."""
 
 from collections.abc import Callable, Collection
 from typing import Any
 
 from flask import Response, jsonify, render_template, request
+from werkzeug.exceptions import NotAcceptable
 
+JSON, HTML, PDF = "application/json", "text/html", "application/pdf"
 # The page has inline styles only and loads nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
-# For ``Blueprint.doc``: the second media type of a route that uses json_or_html.
-HTML_TOO = {"responses": {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}}
+def media_types(*others: str) -> dict[str, Any]:
+    """Return the documentation of a route that also has these media types, for ``Blueprint.doc``."""
+    schemas = {HTML: {"type": "string"}, PDF: {"type": "string", "format": "binary"}}
+    content = {name: {"schema": schemas[name]} for name in others}
+    return {"responses": {200: {"content": content}, 406: "Problem406"}}
+
+
+def negotiate(*offered: str) -> str:
+    """Return the media type that Accept prefers, by default the first one. Raises NotAcceptable."""
+    if not request.accept_mimetypes:
+        return offered[0]
+    if (best := request.accept_mimetypes.best_match(offered)) is None:
+        raise NotAcceptable(f"Available: {', '.join(offered)}.")
+    return best
+
+
+def preferred_language(languages: Collection[str]) -> str:
+    """Return the language that Accept-Language prefers, otherwise English."""
+    return request.accept_languages.best_match(sorted(languages), default="en")
 
 
 def json_or_html(
@@ -23,14 +42,24 @@ def json_or_html(
     """Return ``data`` as JSON, or as a page rendered from ``template`` if Accept prefers HTML.
 
     The page is in the one of ``languages`` that Accept-Language prefers, otherwise in English. ``context`` returns
-    further variables of the template.
+    further variables of the template. Raises NotAcceptable.
     """
-    if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        language = request.accept_languages.best_match(sorted(languages), default="en")
-        page = render_template(template, **data, language=language, **context(data, language))
-        response = Response(page, content_type="text/html; charset=utf-8")
-        response.headers["Content-Security-Policy"] = _POLICY
+    if negotiate(JSON, HTML) == HTML:
+        language = preferred_language(languages)
+        response = html_page(template, **data, language=language, **context(data, language))
     else:
         response = jsonify(data)
+    return varied(response, languages)
+
+
+def html_page(template: str, **variables: Any) -> Response:
+    """Return a printable page."""
+    response = Response(render_template(template, **variables), content_type="text/html; charset=utf-8")
+    response.headers["Content-Security-Policy"] = _POLICY
+    return response
+
+
+def varied(response: Response, languages: Collection[str]) -> Response:
+    """Return ``response`` with the header that names what it depends on, for caches."""
     response.vary.update(["Accept", "Accept-Language"] if len(languages) > 1 else ["Accept"])
     return response

@@ -118,6 +118,7 @@ _PROBLEMS = {
     402: "The payment provider declined.",
     403: "The token does not allow this.",
     404: "The object does not exist, or belongs to another user.",
+    406: "None of the media types in Accept is available.",
     409: "The state of the object does not allow this.",
     410: "The object or position existed and is no longer available.",
     412: "The object has changed: If-Match does not contain its current ETag.",

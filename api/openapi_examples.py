@@ -87,6 +87,13 @@ BODIES: dict[str, Any] = {
     "PositionFields": {"position_seconds": 95},
     "ProfileChanges": {"name": "Ann Lee", "timezone": "Europe/Berlin"},
     "CertificateCorrection": {"holder": "Ann Lee"},
+    "CertificateRevocation": {"reason": "Issued for a test account."},
+    "CertificateTemplateFields": {
+        "signatory_name": "Ada Lovelace",
+        "signatory_title": "Instructor",
+        "accent_color": "#274b9f",
+        "valid_days": 730,
+    },
     "Roles": {"roles": ["learner", "instructor"]},
     "Preferences": {
         "categories": {"reminders": {"email": False}},

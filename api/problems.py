@@ -18,6 +18,7 @@ GATEWAY_CODES = {
     "malformed": (400, "The body is not valid JSON, the query is not UTF-8, or the request is not valid HTTP."),
     "not_found": (404, "The path or the object does not exist, or the object belongs to another user."),
     "method_not_allowed": (405, "The path does not support this method; Allow lists the supported ones."),
+    "not_acceptable": (406, "None of the media types in Accept is available; the detail lists those that are."),
     "request_timeout": (408, "The request was not complete within 10 seconds."),
     "body_too_large": (413, "The body is above 1 MiB, that of a webhook above 256 KiB."),
     "uri_too_long": (414, "The request line is above 8,190 characters."),

@@ -1,27 +1,19 @@
-"""Progress routes: completions, playback positions, offline progress, streaks and certificates."""
+"""Progress routes: completions, playback positions, offline progress and streaks."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
 import marshmallow as ma
 import msgspec
-from flask import Response
 from flask.views import MethodView
 
-import settings
 from core.cache import progress_version_key
-from core.localization import format_date
 from models.commands import (
     CompleteLesson,
-    CorrectCertificateHolder,
-    ListCertificates,
     ListProgress,
     MovePosition,
     ReopenLesson,
-    ShowCertificate,
-    ShowCertificateHolder,
     ShowPosition,
     ShowProgress,
     ShowStreak,
@@ -30,20 +22,17 @@ from models.commands import (
 from models.commands.progress import OfflineEvent
 from models.errors import NotEnrolled
 
-from .auth import current_caller, public, require_auth
+from .auth import current_caller, require_auth
 from .blueprints import Blueprint
-from .content_negotiation import HTML_TOO, json_or_html
 from .learner_access import call_as_learner, start_if_enrolled
 from .pagination import Page, PageQuery, page_response, page_schema
 from .read_cache import cached_page_view
-from .rpc import call, call_without_idempotency_key
+from .rpc import call
 from .schemas import OPTIONAL, Line, Schema, Timestamp, UtcDateTime
 from .users import get_profile
 from .view_attributes import set_existence_check
 
-blp = Blueprint(
-    "progress", __name__, url_prefix="/v1", description="Progress, playback positions, streaks and certificates."
-)
+blp = Blueprint("progress", __name__, url_prefix="/v1", description="Progress, playback positions and streaks.")
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -150,25 +139,7 @@ class StreakSchema(Schema):
     last_active_on = ma.fields.Str(allow_none=True, metadata={"format": "date"})
 
 
-class CertificateSchema(Schema):
-    code = ma.fields.Str()
-    course_id = ma.fields.UUID()
-    course_title = ma.fields.Str()
-    issued_at = Timestamp()
-
-
-class PublicCertificateSchema(CertificateSchema):
-    holder = ma.fields.Str(
-        allow_none=True,
-        metadata={"description": "The learner's name on the day of issue, or as corrected. Null after an erasure."},
-    )
-
-
-class CertificateCorrectionSchema(Schema):
-    holder = Line(required=True, metadata={"description": "The name as it must read on the certificate."})
-
-
-def _progress_version_key() -> str:
+def own_progress_version_key() -> str:
     return progress_version_key(current_caller().id)
 
 
@@ -192,7 +163,7 @@ def _call_as_learner(command: LearnerCommand) -> Any:
 @blp.route("/courses/<uuid:course_id>/progress")
 class CourseProgress(MethodView):
     @require_auth()
-    @cached_page_view(_progress_version_key)
+    @cached_page_view(own_progress_version_key)
     @blp.doc(operationId="getCourseProgress")
     @blp.response(200, CourseProgressSchema)
     def get(self, course_id: UUID) -> Any:
@@ -206,7 +177,7 @@ class CourseProgress(MethodView):
 @blp.route("/me/progress")
 class Progress(MethodView):
     @require_auth()
-    @cached_page_view(_progress_version_key)
+    @cached_page_view(own_progress_version_key)
     @blp.arguments(PageQuery, location="query")
     @blp.doc(operationId="listOwnProgress")
     @blp.response(200, page_schema(CourseProgressSchema))
@@ -314,78 +285,3 @@ class Streak(MethodView):
         caller = current_caller()
         profile = get_profile(caller.id, email=caller.email, name=caller.name)
         return call(ShowStreak(user_id=caller.id, timezone=profile["timezone"]))
-
-
-@blp.route("/me/certificates")
-class Certificates(MethodView):
-    @require_auth()
-    @cached_page_view(_progress_version_key)
-    @blp.arguments(PageQuery, location="query")
-    @blp.doc(operationId="listOwnCertificates")
-    @blp.response(200, page_schema(CertificateSchema))
-    def get(self, query: dict[str, Any]) -> Page:
-        """List the caller's certificates
-
-        Newest first.
-        """
-        return page_response(call(ListCertificates(user_id=current_caller().id, **query)))
-
-
-@blp.route("/certificates/<code>")
-class Certificate(MethodView):
-    @public
-    @blp.doc(operationId="verifyCertificate", **HTML_TOO)
-    @blp.response(200, PublicCertificateSchema)
-    def get(self, code: str) -> Response:
-        """Verify a certificate
-
-        Public: the code is sufficient. Returns JSON, or HTML if `Accept` prefers it.
-        """
-        certificate = call_without_idempotency_key(ShowCertificate(code=code.upper()))
-        holder = call_without_idempotency_key(
-            ShowCertificateHolder(user_id=UUID(certificate["user_id"]), code=certificate["code"])
-        )
-        shown = PublicCertificateSchema().dump(certificate | holder)
-        return json_or_html("certificate.html", shown, languages=_CERTIFICATE_TEXTS, context=_certificate_context)
-
-    @require_auth("users:admin")
-    @blp.arguments(CertificateCorrectionSchema)
-    @blp.doc(operationId="correctCertificate")
-    @blp.response(200, PublicCertificateSchema)
-    def patch(self, correction: dict[str, Any], code: str) -> Any:
-        """Correct the name on a certificate
-
-        A certificate keeps the name of the day it was issued. This replaces it, for example after a typing error in the
-        profile or a change of name. The correction is recorded with the caller.
-        """
-        certificate = call_without_idempotency_key(ShowCertificate(code=code.upper()))
-        corrected = CorrectCertificateHolder(
-            user_id=UUID(certificate["user_id"]), code=certificate["code"], **correction
-        )
-        return certificate | call(corrected)
-
-
-def _certificate_context(certificate: dict[str, Any], language: str) -> dict[str, Any]:
-    page = f"{settings.WEB_URL}/certificates" if settings.WEB_URL else f"{settings.PUBLIC_URL}/v1/certificates"
-    return {
-        "words": _CERTIFICATE_TEXTS[language],
-        "issuer": settings.INVOICE_SELLER_NAME,
-        "address": f"{page}/{certificate['code']}",
-        "issued_on": format_date(datetime.fromisoformat(certificate["issued_at"]), language),
-    }
-
-
-_CERTIFICATE_TEXTS = {
-    "en": {
-        "title": "Certificate of completion",
-        "completed": "has completed the course",
-        "number": "Certificate number",
-        "verify": "Verify this certificate at",
-    },
-    "ru": {
-        "title": "Сертификат выпускника",
-        "completed": "Пройден курс",
-        "number": "Номер сертификата",
-        "verify": "Проверить сертификат:",
-    },
-}

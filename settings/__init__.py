@@ -283,6 +283,10 @@ RETURN_URL_ORIGINS = read.list("RETURN_URL_ORIGINS", (WEB_URL or PUBLIC_URL) if 
 INVOICE_SELLER_NAME = read.text("INVOICE_SELLER_NAME", "Coursebus")  # the seller's name on invoices
 CHECKOUT_RETURN_URL = read.text("CHECKOUT_RETURN_URL", WEB_URL or PUBLIC_URL)  # for checkouts without a success_url
 
+read.group("Certificates")
+CERTIFICATE_ISSUER = read.text("CERTIFICATE_ISSUER", INVOICE_SELLER_NAME)  # the name on certificates and badges
+# Whether a certificate is revoked when access ends by a full refund or a lost dispute; a course may decide otherwise.
+CERTIFICATE_REVOKE_ON_REFUND = read.switch("CERTIFICATE_REVOKE_ON_REFUND", default=False)
 
 read.group("Webhooks to integrators")
 WEBHOOK_TIMEOUT_SECONDS = read.number("WEBHOOK_TIMEOUT_SECONDS", 10)  # from the DNS query to the last byte

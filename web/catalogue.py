@@ -3,7 +3,7 @@
 from typing import Any
 
 from coursebus import errors, models
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, Response, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from .api import client, is_signed_in
@@ -108,8 +108,22 @@ def _course_or_none(course_id: str) -> models.Course | None:
         return None
 
 
+@blueprint.get("/c/<code>")
+def certificate_by_short_address(code: str) -> ResponseReturnValue:
+    """Lead from the short address, which the QR code has, to the certificate."""
+    return redirect(url_for("catalogue.certificate", code=code), 302)
+
+
 @blueprint.get("/certificates/<code>")
 def certificate(code: str) -> str:
     """Show a certificate to anyone who has its code, so that it can be verified."""
     shown = client().verify_certificate(code)
     return render_template("certificate.html", certificate=shown, language=current_language())
+
+
+@blueprint.get("/certificates/<code>.pdf")
+def certificate_document(code: str) -> ResponseReturnValue:
+    """Return a certificate as PDF, in the language of the pages."""
+    document = client().download_certificate(code, language=current_language())
+    headers = {"Content-Disposition": f'attachment; filename="certificate-{code}.pdf"'}
+    return Response(document, content_type="application/pdf", headers=headers)

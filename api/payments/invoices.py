@@ -9,7 +9,7 @@ from flask import Response
 from flask.views import MethodView
 
 from api.auth import require_auth
-from api.content_negotiation import HTML_TOO, json_or_html
+from api.content_negotiation import HTML, json_or_html, media_types
 from api.rpc import call
 from api.schemas import Schema, Timestamp
 from core.localization import format_date, format_money
@@ -62,7 +62,7 @@ class InvoiceSchema(Schema):
 @blp.route("/orders/<uuid:order_id>/invoice")
 class Invoice(MethodView):
     @require_auth()
-    @blp.doc(operationId="getInvoice", **HTML_TOO)
+    @blp.doc(operationId="getInvoice", **media_types(HTML))
     @blp.response(200, InvoiceSchema)
     @blp.alt_response(409, "Problem409")
     def get(self, order_id: UUID) -> Response:

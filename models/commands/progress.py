@@ -34,6 +34,17 @@ class CertificateCursor(msgspec.Struct, array_like=True):
     course_id: UUID
 
 
+class CertificateDesign(msgspec.Struct, kw_only=True):
+    """The template of a course's certificates. None: the default, or without end."""
+
+    title: str | None = None
+    signatory_name: str | None = None
+    signatory_title: str | None = None
+    accent_color: str | None = None
+    valid_days: int | None = None
+    revoke_on_refund: bool | None = None
+
+
 class CompleteLesson(Command, service="progress"):
     """Mark a lesson complete."""
 
@@ -135,6 +146,33 @@ class ShowLearnerProgress(Command, service="progress"):
     """Return a learner's progress in a course with the state of each lesson."""
 
     user_id: UUID
+    course_id: UUID
+
+
+class ReinstateCertificate(Command, service="progress"):
+    """Undo the revocation of a certificate."""
+
+    code: str
+
+
+class ReplaceCertificateTemplate(Command, service="progress"):
+    """Store the design of the certificates of a course."""
+
+    course_id: UUID
+    expected_version: int
+    design: CertificateDesign
+
+
+class RevokeCertificate(Command, service="progress"):
+    """Revoke a certificate on behalf of staff."""
+
+    code: str
+    reason: str
+
+
+class ShowCertificateTemplate(Command, service="progress"):
+    """Return the design of the certificates of a course."""
+
     course_id: UUID
 
 

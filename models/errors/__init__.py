@@ -104,7 +104,15 @@ from .payments import (
     ReturnUrlNotAllowed,
     SubscriptionEnded,
 )
-from .progress import InvalidAnswers, LessonIsNotAQuiz, LessonLocked, LessonNotOpen, ProgressNotFound, QuizNotPassed
+from .progress import (
+    CertificateIsRevoked,
+    InvalidAnswers,
+    LessonIsNotAQuiz,
+    LessonLocked,
+    LessonNotOpen,
+    ProgressNotFound,
+    QuizNotPassed,
+)
 from .users import AccountBlocked, AccountErased, SelfRoleChange
 
 __all__ = [
@@ -116,6 +124,7 @@ __all__ = [
     "AmountNotDivisible",
     "AmountTooLarge",
     "AmountTooSmall",
+    "CertificateIsRevoked",
     "CheckoutOutcomeUnknown",
     "CommandCrashed",
     "Conflict",

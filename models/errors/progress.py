@@ -18,6 +18,11 @@ class LessonNotOpen(Conflict):
     message = "The lesson unlocks at {0}."
 
 
+class CertificateIsRevoked(Conflict):
+    code = "certificate_revoked"
+    message = "Certificate {0} was revoked."
+
+
 class QuizNotPassed(Conflict):
     message = "Lesson {0} is completed by passing its quiz."
 

@@ -53,6 +53,8 @@ from .payments import (
 from .personal_data import RetainedData, UserDataErased, UserDataExported
 from .progress import (
     CertificateIssued,
+    CertificateReinstated,
+    CertificateRevoked,
     CourseCompleted,
     CourseStarted,
     CourseVersionChanged,
@@ -68,6 +70,8 @@ __all__ = [
     "Account",
     "AwareDatetime",
     "CertificateIssued",
+    "CertificateReinstated",
+    "CertificateRevoked",
     "CourseArchived",
     "CourseCompleted",
     "CourseCreated",

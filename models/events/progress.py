@@ -75,3 +75,26 @@ class CertificateIssued(Event, topic="progress"):
     course_title: str
     code: str
     issued_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateRevoked(Event, topic="progress"):
+    """A certificate is no longer valid: staff revoked it, or the course was refunded."""
+
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    code: str
+    cause: str  # staff or refund
+    revoked_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificateReinstated(Event, topic="progress"):
+    """A revoked certificate is valid again."""
+
+    user_id: UUID
+    course_id: UUID
+    course_title: str
+    code: str
+    reinstated_at: AwareDatetime

@@ -10,7 +10,6 @@ from uuid import UUID
 from sqlalchemy import (
     ARRAY,
     BigInteger,
-    ColumnElement,
     ForeignKeyConstraint,
     bindparam,
     delete,
@@ -21,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship
 
 from core.db import Aggregate, Base, execute_later
-from models.commands.progress import CertificateCursor, ProgressCursor
+from models.commands.progress import ProgressCursor
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PrerequisiteMissing, ProgressNotFound, QuizNotPassed
 from models.events import Event, LessonReopened
 
@@ -55,7 +54,7 @@ class CourseProgress(Aggregate, Base):
     completed_at: Mapped[datetime | None]  # None again while a lesson is reopened
     certificate_code: Mapped[str | None] = mapped_column(
         unique=True
-    )  # issued at the first completion and never withdrawn
+    )  # issued at the first completion: models/progress/certificates.py
     certified_at: Mapped[datetime | None]
     closed_at: Mapped[datetime | None]  # access has ended; the progress is kept in case access is restored
     enrollment_version: Mapped[int] = mapped_column(default=0)  # of the last applied event of the enrollment
@@ -171,20 +170,6 @@ class CourseProgress(Aggregate, Base):
         """Return a learner's progress in those of the courses that they have started and have access to."""
         wanted = select(cls).where(cls.user_id == user_id, cls.course_id.in_(course_ids), cls.closed_at.is_(None))
         return list(session.scalars(wanted))
-
-    @classmethod
-    def list_certified(
-        cls,
-        session: Session,
-        *conditions: ColumnElement[bool],
-        after: CertificateCursor | None = None,
-        limit: int = 1,
-    ) -> list[Self]:
-        """Return progress with a certificate, with the outlines, newest certificate first."""
-        issued = select(cls).where(cls.certificate_code.is_not(None), *conditions).options(joinedload(cls.outline))
-        if after:
-            issued = issued.where(tuple_(cls.certified_at, cls.course_id) < (after.certified_at, after.course_id))
-        return list(session.scalars(issued.order_by(cls.certified_at.desc(), cls.course_id.desc()).limit(limit)))
 
     @classmethod
     def list_for_user(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
@@ -380,19 +365,6 @@ class CourseProgress(Aggregate, Base):
             "started_at": self.started_at,
             "completed_at": self.completed_at,
             "version": self.version,
-        }
-
-    def certificate_cursor(self) -> CertificateCursor:
-        assert self.certified_at is not None  # set together with the code
-        return CertificateCursor(self.certified_at, self.course_id)
-
-    def to_certificate_response(self) -> dict[str, Any]:
-        """Return an item of GET /v1/me/certificates."""
-        return {
-            "code": self.certificate_code,
-            "course_id": self.course_id,
-            "course_title": self.outline.title,
-            "issued_at": self.certified_at,
         }
 
     def _has_completed(self, session: Session, lesson_id: UUID) -> bool:

@@ -46,6 +46,7 @@ def person(user_id: str) -> str:
         orders=optional(api.list_user_orders(user_id, limit=_SHOWN).page),
         subscriptions=optional(api.list_user_subscriptions(user_id, limit=_SHOWN).page),
         enrollments=_enrollments(api, user_id),
+        certificates=optional(api.list_user_certificates(user_id, limit=_SHOWN).page),
         notifications=optional(api.list_user_notifications(user_id, limit=_SHOWN).page),
         devices=optional(api.list_user_devices(user_id, limit=_SHOWN).page),
         audit=optional(api.list_audit_entries(subject_id=user_id, kind="change", limit=_SHOWN).page),
@@ -106,6 +107,27 @@ def revoke(user_id: str, course_id: str) -> ResponseReturnValue:
     subject = f"{client().get_course(course_id).title} → {_named(user_id)}"
     text = "Ends the access that staff have given. Bought courses and subscriptions are not changed."
     return ask("Revoke access?", subject, text=text, button="Revoke access", back=back)
+
+
+@blueprint.route("/people/<user_id>/certificates/<code>/<action>", methods=["GET", "POST"])
+@staff_only(*PEOPLE)
+def certificate(user_id: str, code: str, action: str) -> ResponseReturnValue:
+    """Revoke a certificate, or reinstate it."""
+    back = url_for("console.person", user_id=user_id)
+    if action == "reinstate":
+        if request.method == "POST":
+            client().reinstate_certificate(code)
+            return done("The certificate is valid again.", back)
+        text = "The public page shows it as valid again."
+        return ask("Reinstate the certificate?", code, text=text, button="Reinstate", back=back)
+    if request.method == "POST":
+        reason = request.form.get("reason", "").strip()
+        client().revoke_certificate(code, models.CertificateRevocation(reason=reason))
+        return done("The certificate was revoked.", back)
+    text = "The public page, the API and the badge then say that it is not valid. The reason is for staff only."
+    return ask(
+        "Revoke the certificate?", code, text=text, button="Revoke", back=back, fields=[Field("reason", "Reason")]
+    )
 
 
 @blueprint.route("/people/<user_id>/roles", methods=["GET", "POST"])

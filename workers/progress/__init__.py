@@ -1,8 +1,18 @@
 """Progress service: lesson and course completion, playback positions, streaks and certificates."""
 
-from . import database_metrics, learning, offline, outline_projection, personal_data, queries, version_moves
+from . import (
+    certificates,
+    database_metrics,
+    learning,
+    offline,
+    outline_projection,
+    personal_data,
+    queries,
+    version_moves,
+)
 
 __all__ = [
+    "certificates",
     "database_metrics",
     "learning",
     "offline",

@@ -19,6 +19,7 @@ from models.progress import CourseProgress, Outline, learner_events
 from workers import task
 from workers.runtime.dependencies import CacheAfterCommit
 
+from .certificates import reinstate_after_refund, revoke_after_refund
 from .positions import store_position
 
 # Names under which AppliedVersion stores versions for this service; the keys begin with the user id.
@@ -88,6 +89,7 @@ def _reopen_course(
     existing = session.get(CourseProgress, (enrollment.user_id, enrollment.course_id), with_for_update=True)
     if existing and existing.accept_version(version):
         existing.closed_at = None  # access is back; earlier progress still counts
+        reinstate_after_refund(session, existing)
         cache_after_commit(progress_version_key(enrollment.user_id), invalidation_marker)
     return existing is not None
 
@@ -120,6 +122,7 @@ def close_course_progress(
     if existing := session.get(CourseProgress, (event.user_id, event.course_id), with_for_update=True):
         if existing.accept_version(event_version):
             existing.closed_at = event.ended_at
+            revoke_after_refund(session, existing, event)
             cache_after_commit(progress_version_key(event.user_id), invalidation_marker)
     elif not is_erased(session, "progress", event.user_id):
         AppliedVersion.advance(session, ENDED_ENROLLMENTS, f"{event.user_id}:{event.course_id}", event_version)

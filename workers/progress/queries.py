@@ -1,4 +1,4 @@
-"""Queries: progress, playback positions, streaks and certificates."""
+"""Queries: progress, playback positions and streaks."""
 
 from typing import Any
 from uuid import UUID
@@ -6,8 +6,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from core.db import utc_now
-from models.commands.progress import CertificateCursor, ProgressCursor
-from models.errors import NotFound
+from models.commands.progress import ProgressCursor
 from models.progress import CourseProgress, PlaybackPosition
 from models.progress.learner_view import show_learner_progress as show_with_lessons
 from models.progress.streaks import active_days, local_day, streak
@@ -51,22 +50,3 @@ def show_position(session: Session, *, user_id: UUID, course_id: UUID, lesson_id
 def show_streak(session: Session, *, user_id: UUID, timezone: str) -> dict[str, Any]:
     """Return the streak: consecutive days with completed lessons in the calendar of ``timezone``."""
     return streak(active_days(session, user_id, timezone=timezone), today=local_day(utc_now(), timezone))
-
-
-@task
-def list_certificates(
-    session: Session, *, user_id: UUID, after: CertificateCursor | None, limit: int
-) -> dict[str, Any]:
-    """Return a page of a learner's certificates, the newest first: {"items", "next"}."""
-    found = CourseProgress.list_certified(session, CourseProgress.user_id == user_id, after=after, limit=limit + 1)
-    shown = found[:limit]
-    following = shown[-1].certificate_cursor() if len(found) > limit else None
-    return {"items": [progress.to_certificate_response() for progress in shown], "next": following}
-
-
-@task
-def show_certificate(session: Session, *, code: str) -> dict[str, Any]:
-    """Return the certificate with this code and the ``user_id`` of its holder. Raises NotFound."""
-    for progress in CourseProgress.list_certified(session, CourseProgress.certificate_code == code):
-        return {**progress.to_certificate_response(), "user_id": progress.user_id}
-    raise NotFound("certificate", code)

@@ -18,8 +18,9 @@ from tests.support.databases import Database
 from tests.support.events import build_event
 from tests.support.polling import run_concurrently
 from tests.support.tasks import noop_cache
+from workers.progress.certificates import list_certificates, show_certificate
 from workers.progress.learning import close_course_progress, move_position, start_course
-from workers.progress.queries import list_certificates, list_progress, show_certificate, show_position, show_progress
+from workers.progress.queries import list_progress, show_position, show_progress
 
 
 def test_reopened_lesson_becomes_next_lesson(session: Session):

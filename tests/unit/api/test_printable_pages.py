@@ -1,11 +1,11 @@
-"""Printable pages by the Accept headers: invoices and certificates."""
+"""Printable invoices by the Accept headers. Certificates: tests/integration/progress/test_certificates.py."""
 
 import pytest
 from flask import Response
+from werkzeug.exceptions import NotAcceptable
 
 from api.content_negotiation import json_or_html
 from api.payments import invoices
-from api.progress import _certificate_context
 from tests.support.gateway import gateway
 
 INVOICE = {
@@ -19,7 +19,6 @@ INVOICE = {
     "refunded_minor": 499000,
     "currency": "RUB",
 }
-CERTIFICATE = {"code": "1234-5678", "holder": "Ann", "course_title": "Bread", "issued_at": "2026-03-01T12:00:00Z"}
 
 
 def invoice_response(**headers: str) -> Response:
@@ -55,13 +54,6 @@ def test_invoice_is_json_by_default():
     assert invoice_response(Accept_Language="ru").get_json() == INVOICE
 
 
-def test_certificate_page_shows_holder_and_date():
-    with gateway().test_request_context(headers={"Accept": "text/html"}):
-        response = json_or_html("certificate.html", CERTIFICATE, languages=["en", "ru"], context=_certificate_context)
-
-    page = response.get_data(as_text=True)
-    assert [
-        text
-        for text in ("Ann", "Bread", "March 1, 2026", "1234-5678", "Verify this certificate at http")
-        if text not in page
-    ] == []
+def test_unavailable_media_type_is_not_acceptable():
+    with pytest.raises(NotAcceptable):
+        invoice_response(Accept="image/png")

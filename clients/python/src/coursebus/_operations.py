@@ -364,6 +364,15 @@ class Operations:
         """
         return self._send(Request("GET", path("/v1/bundles/{}", bundle_id), models.Bundle))
 
+    def get_certificate_template(self, course_id: Id) -> models.CertificateTemplate:
+        """Retrieve the certificate template of a course.
+
+        Null fields have the defaults.
+        """
+        return self._send(
+            Request("GET", path("/v1/courses/{}/certificate-template", course_id), models.CertificateTemplate)
+        )
+
     def get_coupon(self, coupon_id: Id) -> models.Coupon:
         """Retrieve a coupon.
 
@@ -1016,6 +1025,18 @@ class Operations:
             ),
         )
 
+    def list_user_certificates(self, user_id: Id, *, limit: int | None = None) -> Pages[models.StaffCertificate]:
+        """List a user's certificates.
+
+        Newest first, with the reasons of revocations.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET", path("/v1/users/{}/certificates", user_id), models.StaffCertificatePage, query={"limit": limit}
+            ),
+        )
+
     def list_user_devices(self, user_id: Id, *, limit: int | None = None) -> Pages[models.Device]:
         """List a user's devices.
 
@@ -1256,6 +1277,21 @@ class Operations:
             Request("POST", path("/v1/me/devices"), models.Device, body=body, headers=key_header(idempotency_key))
         )
 
+    def reinstate_certificate(self, code: Id, *, idempotency_key: str | None = None) -> models.StaffCertificate:
+        """Reinstate a certificate.
+
+        Undoes a revocation, by staff or by a refund. Recorded with the caller. No effect if it is not
+        revoked.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/certificates/{}/reinstate", code),
+                models.StaffCertificate,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def release_quarantined_event(self, event_id: Id, *, idempotency_key: str | None = None) -> models.Released:
         """Release a quarantined event.
 
@@ -1277,6 +1313,24 @@ class Operations:
         """
         return self._send(
             Request("DELETE", path("/v1/courses/{}/lessons/{}/completion", course_id, lesson_id), models.CourseProgress)
+        )
+
+    def replace_certificate_template(
+        self, course_id: Id, body: models.CertificateTemplateFields, *, if_match: int | Versioned
+    ) -> models.CertificateTemplate:
+        """Replace the certificate template of a course.
+
+        Heading, signature and colour apply to all certificates of the course at once, `valid_days` to those
+        that are issued from now on.
+        """
+        return self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/certificate-template", course_id),
+                models.CertificateTemplate,
+                body=body,
+                headers=version_header(if_match),
+            )
         )
 
     def replace_notification_preferences(
@@ -1463,6 +1517,24 @@ class Operations:
                 "POST",
                 path("/v1/users/{}/access/revoke", user_id),
                 models.UserAccess,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def revoke_certificate(
+        self, code: Id, body: models.CertificateRevocation, *, idempotency_key: str | None = None
+    ) -> models.StaffCertificate:
+        """Revoke a certificate.
+
+        The public page, the API and the badge then say that it is not valid. Recorded with the caller and
+        the reason. No effect if staff have revoked it already.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/certificates/{}/revoke", code),
+                models.StaffCertificate,
                 body=body,
                 headers=key_header(idempotency_key),
             )
@@ -1726,7 +1798,9 @@ class Operations:
     def verify_certificate(self, code: Id) -> models.PublicCertificate:
         """Verify a certificate.
 
-        Public: the code is sufficient. Returns JSON, or HTML if `Accept` prefers it.
+        Public: the code is sufficient. Returns JSON, or by `Accept` a page or a PDF in English or Russian,
+        by `Accept-Language`; 406 for any other media type. A revoked certificate has no PDF
+        (`certificate_revoked`).
         """
         return self._send(Request("GET", path("/v1/certificates/{}", code), models.PublicCertificate))
 
@@ -2093,6 +2167,15 @@ class AsyncOperations:
         Bundles that are not on sale are visible to callers with `payments:admin` only.
         """
         return await self._send(Request("GET", path("/v1/bundles/{}", bundle_id), models.Bundle))
+
+    async def get_certificate_template(self, course_id: Id) -> models.CertificateTemplate:
+        """Retrieve the certificate template of a course.
+
+        Null fields have the defaults.
+        """
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/certificate-template", course_id), models.CertificateTemplate)
+        )
 
     async def get_coupon(self, coupon_id: Id) -> models.Coupon:
         """Retrieve a coupon.
@@ -2750,6 +2833,18 @@ class AsyncOperations:
             ),
         )
 
+    def list_user_certificates(self, user_id: Id, *, limit: int | None = None) -> AsyncPages[models.StaffCertificate]:
+        """List a user's certificates.
+
+        Newest first, with the reasons of revocations.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET", path("/v1/users/{}/certificates", user_id), models.StaffCertificatePage, query={"limit": limit}
+            ),
+        )
+
     def list_user_devices(self, user_id: Id, *, limit: int | None = None) -> AsyncPages[models.Device]:
         """List a user's devices.
 
@@ -2994,6 +3089,21 @@ class AsyncOperations:
             Request("POST", path("/v1/me/devices"), models.Device, body=body, headers=key_header(idempotency_key))
         )
 
+    async def reinstate_certificate(self, code: Id, *, idempotency_key: str | None = None) -> models.StaffCertificate:
+        """Reinstate a certificate.
+
+        Undoes a revocation, by staff or by a refund. Recorded with the caller. No effect if it is not
+        revoked.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/certificates/{}/reinstate", code),
+                models.StaffCertificate,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     async def release_quarantined_event(self, event_id: Id, *, idempotency_key: str | None = None) -> models.Released:
         """Release a quarantined event.
 
@@ -3015,6 +3125,24 @@ class AsyncOperations:
         """
         return await self._send(
             Request("DELETE", path("/v1/courses/{}/lessons/{}/completion", course_id, lesson_id), models.CourseProgress)
+        )
+
+    async def replace_certificate_template(
+        self, course_id: Id, body: models.CertificateTemplateFields, *, if_match: int | Versioned
+    ) -> models.CertificateTemplate:
+        """Replace the certificate template of a course.
+
+        Heading, signature and colour apply to all certificates of the course at once, `valid_days` to those
+        that are issued from now on.
+        """
+        return await self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/certificate-template", course_id),
+                models.CertificateTemplate,
+                body=body,
+                headers=version_header(if_match),
+            )
         )
 
     async def replace_notification_preferences(
@@ -3203,6 +3331,24 @@ class AsyncOperations:
                 "POST",
                 path("/v1/users/{}/access/revoke", user_id),
                 models.UserAccess,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def revoke_certificate(
+        self, code: Id, body: models.CertificateRevocation, *, idempotency_key: str | None = None
+    ) -> models.StaffCertificate:
+        """Revoke a certificate.
+
+        The public page, the API and the badge then say that it is not valid. Recorded with the caller and
+        the reason. No effect if staff have revoked it already.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/certificates/{}/revoke", code),
+                models.StaffCertificate,
                 body=body,
                 headers=key_header(idempotency_key),
             )
@@ -3474,6 +3620,8 @@ class AsyncOperations:
     async def verify_certificate(self, code: Id) -> models.PublicCertificate:
         """Verify a certificate.
 
-        Public: the code is sufficient. Returns JSON, or HTML if `Accept` prefers it.
+        Public: the code is sufficient. Returns JSON, or by `Accept` a page or a PDF in English or Russian,
+        by `Accept-Language`; 406 for any other media type. A revoked certificate has no PDF
+        (`certificate_revoked`).
         """
         return await self._send(Request("GET", path("/v1/certificates/{}", code), models.PublicCertificate))

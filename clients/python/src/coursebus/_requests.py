@@ -25,7 +25,7 @@ class Versioned(Protocol):
 
 @dataclass(frozen=True)
 class Request(Generic[T]):
-    """``result`` is the type of the response, None if it has no body."""
+    """``result`` is the type of the response, bytes for a document, None if it has no body."""
 
     method: str
     path: str
@@ -63,6 +63,8 @@ class Request(Generic[T]):
             raise api_error(response)
         if self.result is None or response.status_code == httpx.codes.NO_CONTENT:
             return cast("T", None)
+        if self.result is bytes:
+            return cast("T", response.content)
         return msgspec.json.decode(response.content, type=self.result)
 
 

@@ -24,6 +24,82 @@ class ProblemDetails(Struct, kw_only=True):
     errors: list[FieldError] | UnsetType = UNSET
 
 
+class Certificate(Struct, kw_only=True):
+    code: str
+    course_id: str
+    course_title: str
+    issued_at: str
+    expires_at: str | None
+    status: str
+    revoked_at: str | None
+
+
+class CertificatePage(Struct, kw_only=True):
+    items: list[Certificate]
+    next_cursor: str | None
+
+
+class StaffCertificate(Struct, kw_only=True):
+    code: str
+    course_id: str
+    course_title: str
+    issued_at: str
+    expires_at: str | None
+    status: str
+    revoked_at: str | None
+    revocation_cause: str | None
+    revocation_reason: str | None
+
+
+class StaffCertificatePage(Struct, kw_only=True):
+    items: list[StaffCertificate]
+    next_cursor: str | None
+
+
+class PublicCertificate(Struct, kw_only=True):
+    code: str
+    course_id: str
+    course_title: str
+    issued_at: str
+    expires_at: str | None
+    status: str
+    revoked_at: str | None
+    holder: str | None
+    issuer: str
+    title: str | None
+    signatory_name: str | None
+    signatory_title: str | None
+    accent_color: str
+    verification_url: str
+
+
+class CertificateCorrection(Struct, kw_only=True):
+    holder: str
+
+
+class CertificateRevocation(Struct, kw_only=True):
+    reason: str
+
+
+class CertificateTemplate(Struct, kw_only=True):
+    title: str | None
+    signatory_name: str | None
+    signatory_title: str | None
+    accent_color: str | None
+    valid_days: int | None
+    revoke_on_refund: bool | None
+    version: int
+
+
+class CertificateTemplateFields(Struct, kw_only=True):
+    title: str | None | UnsetType = UNSET
+    signatory_name: str | None | UnsetType = UNSET
+    signatory_title: str | None | UnsetType = UNSET
+    accent_color: str | None | UnsetType = UNSET
+    valid_days: int | None | UnsetType = UNSET
+    revoke_on_refund: bool | None | UnsetType = UNSET
+
+
 class Money(Struct, kw_only=True):
     amount_minor: int
     currency: str
@@ -1106,30 +1182,6 @@ class Streak(Struct, kw_only=True):
     last_active_on: str | None
 
 
-class Certificate(Struct, kw_only=True):
-    code: str
-    course_id: str
-    course_title: str
-    issued_at: str
-
-
-class CertificatePage(Struct, kw_only=True):
-    items: list[Certificate]
-    next_cursor: str | None
-
-
-class PublicCertificate(Struct, kw_only=True):
-    code: str
-    course_id: str
-    course_title: str
-    issued_at: str
-    holder: str | None
-
-
-class CertificateCorrection(Struct, kw_only=True):
-    holder: str
-
-
 class OwnProfile(Struct, kw_only=True):
     id: str
     email: str | None
@@ -1230,6 +1282,9 @@ SubscriptionStatus: TypeAlias = Literal["incomplete", "trialing", "active", "pas
 
 
 Role: TypeAlias = Literal["learner", "instructor", "admin"]
+
+
+CertificateStatus: TypeAlias = Literal["valid", "revoked", "expired"]
 
 
 CompletionRule: TypeAlias = Literal["manual", "viewed", "min_score"]
@@ -1785,6 +1840,31 @@ class CertificateIssued(Struct, kw_only=True):
     course_title: str
     code: str
     issued_at: str
+
+
+class CertificateRevoked(Struct, kw_only=True):
+    """
+    A certificate is no longer valid: staff revoked it, or the course was refunded.
+    """
+
+    user_id: str
+    course_id: str
+    course_title: str
+    code: str
+    cause: str
+    revoked_at: str
+
+
+class CertificateReinstated(Struct, kw_only=True):
+    """
+    A revoked certificate is valid again.
+    """
+
+    user_id: str
+    course_id: str
+    course_title: str
+    code: str
+    reinstated_at: str
 
 
 class UserCreated(Struct, kw_only=True):
@@ -2403,6 +2483,22 @@ class CertificateIssuedEvent(EventEnvelope, kw_only=True, tag_field="type", tag=
     data: CertificateIssued
 
 
+class CertificateRevokedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="CERTIFICATE_REVOKED"):
+    """
+    A certificate is no longer valid: staff revoked it, or the course was refunded.
+    """
+
+    data: CertificateRevoked
+
+
+class CertificateReinstatedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="CERTIFICATE_REINSTATED"):
+    """
+    A revoked certificate is valid again.
+    """
+
+    data: CertificateReinstated
+
+
 class UserCreatedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="USER_CREATED"):
     """
     A user signed in for the first time.
@@ -2499,6 +2595,8 @@ Event: TypeAlias = (
     | LessonReopenedEvent
     | CourseCompletedEvent
     | CertificateIssuedEvent
+    | CertificateRevokedEvent
+    | CertificateReinstatedEvent
     | UserCreatedEvent
     | UserUpdatedEvent
     | UserDeletedEvent

@@ -9,7 +9,7 @@ import typer
 
 from coursebus import errors
 
-from . import _courses, _doctor, _login, _operators, _people, _sales
+from . import _certificates, _courses, _doctor, _login, _operators, _people, _sales
 from ._failures import CommandFailed, ExitCode, explain
 from ._output import Output
 from ._settings import Settings
@@ -31,6 +31,7 @@ for name, group in {
     "refunds": _sales.refunds,
     "people": _people.people,
     "access": _people.access,
+    "certificates": _certificates.certificates,
     "operations": _operators.operations,
     "dead-letters": _operators.dead_letters,
     "replay": _operators.replay,
