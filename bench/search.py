@@ -6,6 +6,7 @@ CPU time is the wall-clock time of an idle machine.
 """
 
 import argparse
+import json
 import os
 import random
 import statistics
@@ -42,6 +43,13 @@ _COURSES = text("""
         n % 9000, 'USD', false, 1, now() - n * interval '1 minute', now()
     FROM unnest(CAST(:ids AS uuid[]), CAST(:numbers AS int[]), CAST(:titles AS text[]), CAST(:summaries AS text[]),
         CAST(:categories AS text[])) AS made (id, n, title, summary, category)""")
+_VERSIONS = text("""
+    INSERT INTO courses.course_versions (course_id, course_version, title, summary, description, category, level,
+        language, tags, prerequisites, sequential, lessons_total, duration_seconds, sections, published_at)
+    SELECT course.id, 1, title, summary, made.description, category, level, language, tags, '{}', false, 20, 3600,
+        CAST(made.sections AS jsonb), published_at
+    FROM unnest(CAST(:ids AS uuid[]), CAST(:descriptions AS text[]), CAST(:sections AS text[]))
+        AS made (id, description, sections) JOIN courses.courses course ON course.id = made.id""")
 _CATALOGUE = text("""
     INSERT INTO courses.catalogue (course_id, slug, title, summary, category, level, language, tags, price_minor,
         currency, instructor_id, lessons_total, duration_seconds, learners, published_at, names)
@@ -64,14 +72,24 @@ def fill(courses: int, words: list[str], generator: random.Random) -> None:
         "categories": generator.choices(CATEGORIES, k=courses),
     }
     with session_factory("courses").begin() as session:
-        for statement, values in ((_COURSES, made), (_CATALOGUE, {}), (_VOCABULARY, {})):
-            session.execute(statement, values)
+        session.execute(_COURSES, made)
+        session.execute(_VERSIONS, _contents(made["ids"], words, generator))
+        session.execute(_CATALOGUE)
+        session.execute(_VOCABULARY)
     with session_factory("courses")() as session:
         session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         # Do what autovacuum does within a minute. PostgreSQL only warns if the role does not own the table, so reset
         # it.
         for statement in ("SET ROLE NONE", "VACUUM ANALYZE courses.catalogue", "RESET ROLE"):
             session.execute(text(statement))
+
+
+def _contents(ids: list[str], words: list[str], generator: random.Random) -> dict[str, list[str]]:
+    """Return descriptions of 100 words, and outlines with 20 lessons, of words that are all as frequent."""
+    texts = [generator.choices(words, k=160) for _ in ids]
+    lessons = [[{"title": " ".join(each[100 + 3 * n : 103 + 3 * n])} for n in range(20)] for each in texts]
+    outlines = [json.dumps([{"title": "Section", "lessons": listed}]) for listed in lessons]
+    return {"ids": ids, "descriptions": [" ".join(each[:100]) for each in texts], "sections": outlines}
 
 
 Duration = tuple[float, float]  # wall-clock ms, CPU ms

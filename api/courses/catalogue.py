@@ -33,8 +33,8 @@ class Courses(MethodView):
     def get(self, query: dict[str, Any]) -> Page:
         """List or search courses on sale
 
-        With `q`, searches titles, tags and summaries, but not descriptions; if nothing matches, similar spellings are
-        tried.
+        With `q`, searches titles, tags and summaries, and with less weight descriptions and the titles of sections and
+        lessons; if nothing matches, similar spellings are tried. Prices are sorted within each currency.
         """
         paging = {name: query.pop(name) for name in ("sort", "after", "limit", "facets", "total")}
         is_popular = not query and paging == POPULAR_PAGE

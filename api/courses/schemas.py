@@ -40,7 +40,7 @@ def _amount_minor() -> ma.fields.Int:
 
 
 class CoursesQuery(PageQuery):
-    """``price_min`` and ``price_max`` are in minor units; combine them with ``currency``."""
+    """``price_min`` and ``price_max`` are in minor units of ``currency``, which they need."""
 
     q = Line()
     category = Slug()
@@ -57,9 +57,12 @@ class CoursesQuery(PageQuery):
     total = ma.fields.Bool(load_default=False)
 
     @ma.validates_schema
-    def _relevance_needs_q(self, query: dict[str, Any], **_: Any) -> None:
+    def _validate_needed_parameters(self, query: dict[str, Any], **_: Any) -> None:
         if query.get("sort") == "relevance" and "q" not in query:
             raise ma.ValidationError("Sorting by relevance requires q.", "sort")
+        for name in ("price_min", "price_max"):
+            if name in query and "currency" not in query:
+                raise ma.ValidationError("Prices are compared within one currency: add currency.", name)
 
 
 class RatingSchema(Schema):
@@ -104,7 +107,8 @@ class CoursesPage(page_schema(CourseItemSchema)):  # type: ignore[misc]  # made 
     facets = ma.fields.Nested(
         FacetsSchema,
         metadata={
-            "description": "Counts by value. With `q`, only the 5000 most popular matches are counted.",
+            "description": "Counts by value, each facet without its own filter. With `q`, only the 5000 most popular "
+            "matches are counted.",
             **OPTIONAL,
         },
     )

@@ -1,6 +1,7 @@
 """Catalogue: a read model with one row per course on sale, for listing, filtering, facets and search."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -8,19 +9,24 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+from msgspec import structs
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Computed,
     Select,
     Subquery,
+    Text,
     Uuid,
     bindparam,
+    case,
     cast,
     delete,
     func,
     literal,
     literal_column,
+    null,
+    or_,
     select,
     tuple_,
     union_all,
@@ -31,6 +37,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base
 from models.commands.courses import CatalogueCursor, CatalogueFilters
+from models.errors import CursorInvalid
 
 from .course import Course, HasDescription
 from .reviews import Rating
@@ -48,7 +55,7 @@ class VocabularyWord(Base):
 
 
 class CatalogueEntry(HasDescription, Base):
-    """A course on sale. ``names`` is the title and the tags in Latin letters, ``words`` the full-text index."""
+    """A course on sale. ``names`` is the title and the tags in Latin letters, for the full-text index."""
 
     __tablename__ = "catalogue"
     __table_args__ = ({"schema": "courses"},)
@@ -66,6 +73,8 @@ class CatalogueEntry(HasDescription, Base):
     published_at: Mapped[datetime]  # of the first version, so that a new version does not list as a new course
     names: Mapped[str] = mapped_column(deferred=True)
     words: Mapped[str] = mapped_column(TSVECTOR, Computed("…"), deferred=True)  # the expression is in the migration
+    # Set by a trigger: the words of ``words``, of the description and of the titles of sections and lessons.
+    all_words: Mapped[str | None] = mapped_column(TSVECTOR, deferred=True)
 
     @classmethod
     def upsert(cls, session: Session, course: Course, version: CourseVersion, *, learners: int, rating: Rating) -> None:
@@ -105,6 +114,14 @@ class CatalogueEntry(HasDescription, Base):
         session.connection().execute(_INCREMENT_LEARNERS, {"course": course_id})
 
     @classmethod
+    def decrement_learners(cls, session: Session, course_ids: Collection[UUID]) -> None:
+        """Count one learner less in each of the courses."""
+        theirs = cls.course_id.in_(course_ids) & (cls.learners > 0)
+        locked = select(cls.course_id).where(theirs).order_by(cls.course_id).with_for_update(key_share=True)
+        session.execute(locked)  # in one order: concurrent erasures cannot deadlock
+        session.execute(update(cls).where(theirs).values(learners=cls.learners - 1))
+
+    @classmethod
     def recalculate_rating(cls, session: Session, course_id: UUID) -> None:
         """Recalculate the rating of a course from its reviews.
 
@@ -140,7 +157,7 @@ _INCREMENT_LEARNERS = (
 
 
 def _conditions(filters: CatalogueFilters) -> list[ColumnElement[bool]]:
-    """Return the conditions of all filters except ``q``."""
+    """Return the conditions of all filters except ``q``. The gateway takes bounds of prices with a currency only."""
     entry = CatalogueEntry
     equal = ("category", "level", "language", "instructor_id", "currency")
     conditions = [getattr(entry, name) == given for name in equal if (given := getattr(filters, name)) is not None]
@@ -158,18 +175,28 @@ def _conditions(filters: CatalogueFilters) -> list[ColumnElement[bool]]:
 CataloguePage = tuple[list[CatalogueEntry], CatalogueCursor | None]
 
 MAX_RANKED = 500  # entries that are ranked by relevance: 25 pages of twenty
+_MAX_TEXT_RANK = 9_999  # below the rank of any match in a title, a tag or a summary
 MAX_COUNTED = 5000  # upper bound of the entries that are counted for a search
 
 # Weights as in the migration's index: A is the title, B is title and tags in Latin letters.
 _TITLE_WORDS = func.ts_filter(CatalogueEntry.words, literal_column("'{a,b}'"))
 
-# The column of each sort order, and whether it is descending. The course id breaks ties.
-_SORTS: dict[str, tuple[Any, bool]] = {
-    "newest": (CatalogueEntry.published_at, True),
-    "popular": (CatalogueEntry.learners, True),
-    "rating": (CatalogueEntry.rating_hundredths, True),
-    "price": (CatalogueEntry.price_minor, False),
-    "-price": (CatalogueEntry.price_minor, True),
+# The columns of each sort order, and whether it is descending. The course id breaks ties.
+_PRICE = (CatalogueEntry.currency, CatalogueEntry.price_minor)  # amounts of two currencies are not compared
+_SORTS: dict[str, tuple[tuple[Any, ...], bool]] = {
+    "newest": ((CatalogueEntry.published_at,), True),
+    "popular": ((CatalogueEntry.learners,), True),
+    "rating": ((CatalogueEntry.rating_hundredths,), True),
+    "price": (_PRICE, False),
+    "-price": (_PRICE, True),
+}
+
+# The filters that each facet is counted without: a visitor sees what the other choices would find.
+_FACET_FILTERS: dict[str, tuple[str, ...]] = {
+    "category": ("category",),
+    "level": ("level",),
+    "language": ("language",),
+    "price": ("free", "price_min", "price_max"),
 }
 
 
@@ -185,48 +212,59 @@ class Search:
         """Return up to ``limit`` entries after a cursor, and the next cursor if there are more."""
         if self.sort == "relevance":
             ranked = self._ranked().subquery()
-            key, descending = ranked.c.key, True
-            statement = select(CatalogueEntry, key).join(ranked, ranked.c.course_id == CatalogueEntry.course_id)
+            keys, descending = (ranked.c.key,), True
+            statement = select(CatalogueEntry, *keys).join(ranked, ranked.c.course_id == CatalogueEntry.course_id)
         else:
-            key, descending = _SORTS[self.sort]
-            statement = self._filtered(select(CatalogueEntry, key))
+            keys, descending = _SORTS[self.sort]
+            statement = self._filtered(select(CatalogueEntry, *keys), self.filters)
+        columns = (*keys, CatalogueEntry.course_id)
         if after:
-            row = tuple_(key, CatalogueEntry.course_id)
-            last_key_value = literal(msgspec.convert(after.key, key.type.python_type), key.type)
-            cursor = tuple_(last_key_value, literal(after.course_id, Uuid()))
+            row, cursor = tuple_(*columns), _values_of(after, keys)
             statement = statement.where(row < cursor if descending else row > cursor)
-        by = (key.desc(), CatalogueEntry.course_id.desc()) if descending else (key, CatalogueEntry.course_id)
+        by = [column.desc() for column in columns] if descending else columns
         rows = session.execute(statement.order_by(*by).limit(limit + 1)).all()
+        entries = [row[0] for row in rows[:limit]]
         if len(rows) <= limit:
-            return [entry for entry, _ in rows], None
-        last, last_key = rows[limit - 1]
-        return [entry for entry, _ in rows[:limit]], CatalogueCursor(last_key, last.course_id, self.respelled)
+            return entries, None
+        last, *last_keys = rows[limit - 1]
+        last_key = last_keys if len(keys) > 1 else last_keys[0]
+        return entries, CatalogueCursor(last_key, last.course_id, self.respelled)
 
     def count(self, session: Session) -> int:
         """Return the number of matching entries, in one statement; with ``q`` at most MAX_COUNTED."""
-        counted: int = session.scalars(select(func.count()).select_from(self._counted())).one()
+        counted: int = session.scalars(select(func.count()).select_from(self._counted(self.filters))).one()
         return counted
 
     def facets(self, session: Session) -> tuple[dict[str, list[dict[str, Any]]], int]:
         """Return the counts per category, level, language and price (free or paid), and the total, in one statement.
 
-        With ``q`` only the MAX_COUNTED most popular matches are counted.
+        Each facet is counted without its own filter. With ``q`` only the MAX_COUNTED most popular matches are counted.
         """
-        counted = self._counted().c
-        columns = {"category": counted.category, "level": counted.level, "language": counted.language}
-        grouped = select(*columns.values(), counted.free, func.count()).group_by(*columns.values(), counted.free)
-        counters: dict[str, Counter[str]] = {name: Counter() for name in (*columns, "price")}
+        counters: dict[str, Counter[str]] = {name: Counter() for name in _FACET_FILTERS}
+        others = {name: structs.replace(self.filters, **dict.fromkeys(own)) for name, own in _FACET_FILTERS.items()}
+        unfiltered = {name: filters for name, filters in others.items() if filters != self.filters}
         total = 0
-        for *values, free, count in session.execute(grouped):
-            total += count
-            for counter, value in zip(counters.values(), (*values, "free" if free else "paid"), strict=True):
-                counter[value] += count
+        counted = [self._grouped(self.filters), *(self._grouped(each, name) for name, each in unfiltered.items())]
+        for facet, *values, count in session.execute(union_all(*counted)):
+            total += 0 if facet else count
+            for name, value in zip(counters, values, strict=True):
+                if name == facet or (facet is None and name not in unfiltered):
+                    counters[name][value] += count
         return {name: _most_frequent_first(counter) for name, counter in counters.items()}, total
 
-    def _counted(self) -> Subquery:
+    def _grouped(self, filters: CatalogueFilters, facet: str | None = None) -> Select[Any]:
+        """Select the numbers of courses by the values of a facet, or of all facets: (facet, value of each, count)."""
+        counted = self._counted(filters).c
+        values = [counted[name] if facet in {None, name} else null() for name in _FACET_FILTERS]
+        columns = [column.label(name) for name, column in zip(_FACET_FILTERS, values, strict=True)]
+        by = [counted[name] for name in _FACET_FILTERS if facet in {None, name}]
+        return select(literal(facet, Text()).label("facet"), *columns, func.count().label("courses")).group_by(*by)
+
+    def _counted(self, filters: CatalogueFilters) -> Subquery:
         entry = CatalogueEntry
-        columns: tuple[Any, ...] = (entry.category, entry.level, entry.language, (entry.price_minor == 0).label("free"))
-        found: Select[Any] = self._filtered(select(*columns))
+        price = case((entry.price_minor == 0, "free"), else_="paid").label("price")
+        columns: tuple[Any, ...] = (entry.category, entry.level, entry.language, price)
+        found: Select[Any] = self._filtered(select(*columns), filters)
         return (found if self.filters.q is None else _most_popular(found, MAX_COUNTED)).subquery()
 
     def _ranked(self) -> Select[Any]:
@@ -236,21 +274,27 @@ class Search:
         be slow.
         """
         entry = CatalogueEntry
-        columns: tuple[Any, ...] = (entry.course_id, entry.words)
-        fitting = select(*columns).where(*_conditions(self.filters))
+        fits = _conditions(self.filters)
         by_title = _TITLE_WORDS.bool_op("@@")(self._query)
+        columns: tuple[Any, ...] = (entry.course_id, entry.words, entry.learners)
+        fitting = select(*columns).where(*fits)
         titled = _most_popular(fitting.where(by_title), MAX_RANKED).cte("titled")
         too_few = select(func.count()).select_from(titled).scalar_subquery() < MAX_RANKED
-        others = fitting.where(entry.words.bool_op("@@")(self._query), ~by_title, too_few)
+        others = fitting.where(self._matches, ~by_title, too_few)
         ranked = union_all(select(titled), select(_most_popular(others, MAX_RANKED).subquery())).subquery().c
-        # Rank in millionths: a float would not survive the round trip through a cursor unchanged.
-        return select(
-            ranked.course_id, cast(func.ts_rank(ranked.words, self._query) * 1_000_000, BigInteger).label("key")
-        )
+        # Rank in millionths: a float would not survive the round trip through a cursor unchanged. Matches of the texts
+        # only are ranked below all others, by popularity: to read the texts of each would be slow.
+        rank = cast(func.ts_rank(ranked.words, self._query) * 1_000_000, BigInteger)
+        return select(ranked.course_id, func.greatest(rank, func.least(ranked.learners, _MAX_TEXT_RANK)).label("key"))
 
-    def _filtered(self, statement: Select[Any]) -> Select[Any]:
-        statement = statement.where(*_conditions(self.filters))
-        return statement if self.filters.q is None else statement.where(CatalogueEntry.words.bool_op("@@")(self._query))
+    def _filtered(self, statement: Select[Any], filters: CatalogueFilters) -> Select[Any]:
+        statement = statement.where(*_conditions(filters))
+        return statement if self.filters.q is None else statement.where(self._matches)
+
+    @property
+    def _matches(self) -> ColumnElement[bool]:
+        # Phrases are found in ``words`` only: the other column has no positions.
+        return or_(*(column.bool_op("@@")(self._query) for column in (CatalogueEntry.words, CatalogueEntry.all_words)))
 
     @cached_property
     def _query(self) -> ColumnElement[Any]:
@@ -259,6 +303,17 @@ class Search:
             corrected = select(func.courses.correct_spelling(transliterate(self.filters.q or "")).label("words"))
             return select(corrected.cte("meant").c.words).scalar_subquery()
         return func.websearch_to_tsquery(literal_column("'russian'::regconfig"), self.filters.q)
+
+
+def _values_of(after: CatalogueCursor, keys: tuple[Any, ...]) -> Any:
+    """Return the values of the sort columns of a cursor. Raises CursorInvalid for those of an older version."""
+    values = after.key if len(keys) > 1 else [after.key]
+    try:
+        typed = [msgspec.convert(value, key.type.python_type) for value, key in zip(values, keys, strict=True)]
+    except (TypeError, ValueError):
+        raise CursorInvalid from None
+    columns = [literal(value, key.type) for value, key in zip(typed, keys, strict=True)]
+    return tuple_(*columns, literal(after.course_id, Uuid()))
 
 
 def _most_popular(found: Select[Any], limit: int) -> Select[Any]:

@@ -186,6 +186,11 @@ class Enrollment(Aggregate, Base):
         return list(session.scalars(theirs.order_by(cls.enrolled_at)))
 
     @classmethod
+    def list_course_ids(cls, session: Session, user_id: UUID) -> list[UUID]:
+        """Return the ids of the courses that a user is, or was, enrolled in."""
+        return list(session.scalars(select(cls.course_id).where(cls.user_id == user_id)))
+
+    @classmethod
     def list_by_grant_source_for_update(
         cls, session: Session, source: str, source_id: str, *, user_id: UUID
     ) -> list[Self]:

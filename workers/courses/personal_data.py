@@ -47,5 +47,6 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
     reviewed = Review.erase(session, event.user_id)
     for course_id in sorted(reviewed):  # sorted, so that concurrent erasures cannot deadlock
         CatalogueEntry.recalculate_rating(session, course_id)
+    CatalogueEntry.decrement_learners(session, Enrollment.list_course_ids(session, event.user_id))
     rows = len(reviewed) + QuizAttempt.erase(session, event.user_id) + Enrollment.erase(session, event.user_id)
     erase_personal_data(session, "courses", event, rows=rows, retained=kept)

@@ -7,6 +7,7 @@ from sqlalchemy import event
 from core.cache import CATALOGUE_VERSION_KEY, POPULAR, POPULAR_PAGE, CachedView, course_key, get_page
 from models.commands.courses import Caller, CatalogueFilters
 from models.errors import NotFound
+from models.events import UserDeleted
 from tests.integration.courses.factories import (
     author_of,
     make_catalogue,
@@ -16,9 +17,11 @@ from tests.integration.courses.factories import (
     purchase_of,
     reprice,
 )
+from tests.support.events import build_event
 from workers.courses.access import grant_access
 from workers.courses.authoring import archive_course, invalidate_course_cache, unpublish_course
 from workers.courses.catalogue import list_courses, show_course, warm_popular_courses
+from workers.courses.personal_data import erase_data
 
 
 def query_catalogue(session, *, sort=None, after=None, limit=20, facets=False, total=False, **filters):
@@ -67,6 +70,20 @@ def test_courses_sort_by_price_in_both_directions(session):
     assert titles(session, category=category, sort="-price") == ["c", "b", "a"]
 
 
+@pytest.mark.parametrize("sort", ["price", "-price"])
+def test_prices_are_sorted_within_their_currency(session, sort):
+    prices = ((300, "USD"), (9, "USD"), (70, "RUB"), (100_000, "RUB"))
+    category = make_catalogue(session, *({"title": str(amount), **price_fields(amount, of)} for amount, of in prices))
+    found, after = [], None
+    while after or not found:
+        page = query_catalogue(session, category=category, sort=sort, limit=1, after=after)
+        found += [item["title"] for item in page["items"]]
+        after = page["next"]
+
+    in_order = ["70", "100000", "9", "300"]
+    assert found == (in_order if sort == "price" else in_order[::-1])
+
+
 def test_popular_sort_ranks_by_learner_count(session):
     category = make_catalogue(session, {"title": "Lonely"})
     course = make_course(session, category=category, title="Loved")
@@ -113,9 +130,32 @@ def test_facets_count_filtered_courses(session):
         "language": [{"value": "en", "count": 2}, {"value": "ru", "count": 1}],
         "price": [{"value": "paid", "count": 2}, {"value": "free", "count": 1}],
     }
-    assert query_catalogue(session, category=category, language="ru", facets=True)["facets"]["price"] == [
-        {"value": "paid", "count": 1}
-    ]
+
+
+@pytest.mark.parametrize("q", [None, "course", "coursse"])
+def test_facets_are_counted_without_their_own_filter(session, q):
+    word = f"w{uuid4().hex}"
+    category = make_catalogue(
+        session,
+        {"title": "Course A", "tags": [word], "language": "ru"},
+        {"title": "Course B", "tags": [word], **price_fields(0)},
+        {"title": "Course C", "tags": [word], **price_fields(0), "level": "advanced"},
+    )
+    filters = {"category": category, "language": "en", "free": True, "tag": word}
+
+    found = query_catalogue(session, q=q, facets=True, total=True, **filters)
+
+    assert (found["total"], {item["title"] for item in found["items"]}) == (2, {"Course B", "Course C"})
+    counts = {name: {each["value"]: each["count"] for each in values} for name, values in found["facets"].items()}
+    assert counts == {
+        "category": {category: 2},
+        "level": {"beginner": 1, "advanced": 1},
+        "language": {"en": 2},  # the Russian course is not free
+        "price": {"free": 2},
+    }
+    without = query_catalogue(session, q=q, facets=True, category=category, language="ru", tag=word)["facets"]
+    assert {each["value"]: each["count"] for each in without["language"]} == {"ru": 1, "en": 2}
+    assert without["price"] == [{"value": "paid", "count": 1}]
 
 
 def test_empty_result_has_empty_facets(session):
@@ -193,6 +233,18 @@ def test_course_shows_outline_without_lesson_content(session):
         "unlock",
     }
     assert (shown["lessons_total"], shown["duration_seconds"], shown["version"]) == (2, 120, course.version)
+
+
+def test_erasure_counts_the_learner_out(session):
+    course = make_course(session)
+    purchases = [purchase_of(course) for _ in range(2)]
+    for purchase in purchases:
+        grant_access(session, event=purchase)
+
+    erase_data(session, event=build_event(UserDeleted, user_id=purchases[0].user_id))
+
+    (item,) = query_catalogue(session, instructor_id=course.instructor_id)["items"]
+    assert item["learners"] == 1
 
 
 def test_price_change_is_visible_immediately(session):

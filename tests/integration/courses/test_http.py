@@ -86,6 +86,7 @@ def test_cursor_is_valid_for_its_query_only(client):
         "sort=title",
         "sort=relevance",
         "price_min=-1",
+        "price_max=100",
         "q=%00",
         "q=+",
         "instructor_id=me",

@@ -2,8 +2,19 @@ import pytest
 
 from models.courses import catalogue
 from models.courses.transliteration import slug_of, transliterate
-from tests.integration.courses.factories import make_catalogue, make_course
+from tests.integration.courses.factories import (
+    author_of,
+    make_catalogue,
+    make_course,
+    make_draft,
+    make_lesson,
+    noop_cache,
+    purchase_of,
+)
 from tests.integration.courses.test_catalogue import query_catalogue, titles
+from workers.courses.access import grant_access
+from workers.courses.authoring import change_course, publish_course
+from workers.courses.outline import add_section
 
 COURSES = (
     {"title": "Machine Learning Basics", "summary": "Train your first models."},
@@ -44,6 +55,36 @@ def test_misspelled_words_are_found(session, q, found):
     category = make_catalogue(session, *COURSES)
 
     assert titles(session, category=category, q=q)[:1] == [found]
+
+
+def test_texts_are_searched_with_less_weight_than_titles_and_summaries(session):
+    category = make_catalogue(session, {"title": "Zebras"}, {"title": "Other", "summary": "Of zebras."})
+    described = make_draft(session, category=category, title="Described", description="Stripes of the *zebra*.")
+    listed = make_draft(session, category=category, title="Listed", lessons=0)
+    section = add_section(session, course_id=listed.id, caller=author_of(listed), title="On antelopes")["view"]
+    make_lesson(session, listed.id, section["id"], author_of(listed), title="Beside a zebra")
+    for draft in (described, listed):
+        publish_course(session, noop_cache, ref=draft.slug, caller=author_of(draft))
+    grant_access(session, event=purchase_of(listed))
+
+    assert titles(session, category=category, q="zebra") == ["Zebras", "Other", "Listed", "Described"]
+    assert titles(session, category=category, q="antelope") == ["Listed"]
+    assert titles(session, category=category, q="described zebra") == ["Described"]  # one word in each
+    assert query_catalogue(session, category=category, q="zebra", total=True)["total"] == 4
+
+
+def test_published_texts_replace_earlier_ones_in_the_index(session):
+    course = make_course(session, description="About owls.")
+    change_course(
+        session, noop_cache, ref=course.slug, caller=author_of(course), expected_version=course.version,
+        fields={"description": "About ravens."},
+    )  # fmt: skip
+    found = {"instructor_id": course.instructor_id}
+    assert (titles(session, q="owl", **found), titles(session, q="raven", **found)) == ([course.title], [])
+
+    publish_course(session, noop_cache, ref=course.slug, caller=author_of(course))
+
+    assert (titles(session, q="owl", **found), titles(session, q="raven", **found)) == ([], [course.title])
 
 
 def test_search_without_match_returns_nothing(session):
