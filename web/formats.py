@@ -10,6 +10,7 @@ from core.localization import format_date, format_money, format_time
 
 from .covers import draw_cover
 from .language import _, current_language, mark
+from .markdown import markdown
 
 LEVELS = {"beginner": mark("Beginner"), "intermediate": mark("Intermediate"), "advanced": mark("Advanced")}
 LANGUAGE_NAMES = {"en": mark("English"), "ru": mark("Russian"), "de": mark("German")}
@@ -28,7 +29,7 @@ CATEGORIES = {
 
 def init_app(app: Flask) -> None:
     """Add the filters."""
-    for each in (money, date, moment, duration, paragraphs, category_name, level_name, language_name):
+    for each in (money, date, moment, duration, paragraphs, markdown, category_name, level_name, language_name):
         app.add_template_filter(each)
     app.add_template_global(draw_cover)
 

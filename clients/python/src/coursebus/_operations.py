@@ -699,8 +699,9 @@ class Operations:
     ) -> Pages[models.CourseItem]:
         """List or search courses on sale.
 
-        With `q`, searches titles, tags and summaries, but not descriptions; if nothing matches, similar
-        spellings are tried.
+        With `q`, searches titles, tags and summaries, and with less weight descriptions and the titles of
+        sections and lessons; if nothing matches, similar spellings are tried. Prices are sorted within each
+        currency.
         """
         return Pages(
             self._send,
@@ -2507,8 +2508,9 @@ class AsyncOperations:
     ) -> AsyncPages[models.CourseItem]:
         """List or search courses on sale.
 
-        With `q`, searches titles, tags and summaries, but not descriptions; if nothing matches, similar
-        spellings are tried.
+        With `q`, searches titles, tags and summaries, and with less weight descriptions and the titles of
+        sections and lessons; if nothing matches, similar spellings are tried. Prices are sorted within each
+        currency.
         """
         return AsyncPages(
             self._send,
