@@ -17,6 +17,7 @@ _ENUMS: dict[tuple[str, ...], str] = {
     ("active", "ended"): "EnrollmentStatus",
     ("in_progress", "completed"): "ProgressStatus",
     ("completed", "position"): "OfflineEventKind",
+    ("waiting", "handled", "failing", "dead_letter", "discarded", "unknown"): "HandlerState",
     ("previous_lesson", "prerequisite", "not_open"): "LessonLockReason",
     ("learner", "instructor", "admin"): "Role",
     ("change", "read"): "AuditKind",

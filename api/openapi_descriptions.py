@@ -140,6 +140,7 @@ _PARAMETERS = {
     "progress_min": "Only learners who have completed at least this percentage.",
     "q": "Words to search for.",
     "ref": "Id or slug of the course.",
+    "request_id": "The `X-Request-Id` of a response.",
     "refund_id": "Id of the refund.",
     "role": "Only users with this role.",
     "section_id": "Id of the section.",

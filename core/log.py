@@ -219,6 +219,12 @@ def current_actor() -> dict[str, str]:
     return {"actor": actor} if actor else {}
 
 
+def current_task() -> dict[str, Any]:
+    """Return the task that runs, and when its message was sent (Unix time)."""
+    bound = get_contextvars()
+    return {name: bound[name] for name in ("task", "sent_at") if name in bound}
+
+
 def new_traceparent() -> str:
     """Return the ``traceparent`` of a new trace. https://www.w3.org/TR/trace-context"""
     return f"00-{uuid4().hex}-{uuid4().hex[:16]}-01"

@@ -16,7 +16,7 @@ import settings
 from core.db import Aggregate, Base, execute_later, new_id, utc_now
 from core.errors import EventTooLarge
 from core.events import Event
-from core.log import correlation_ids, current_actor
+from core.log import correlation_ids, current_actor, current_task
 
 
 class OutboxEvent(Base):
@@ -31,7 +31,7 @@ class OutboxEvent(Base):
     aggregate_version: Mapped[int]
     type: Mapped[str]
     payload: Mapped[dict[str, Any]]
-    headers: Mapped[dict[str, Any]]  # request_id, traceparent, causation_id, actor
+    headers: Mapped[dict[str, Any]]  # request_id, traceparent, causation_id, actor, task, sent_at
     created_at: Mapped[datetime]
     published_at: Mapped[datetime | None]  # for the first time; a refill of the topic does not change it
     failed_at: Mapped[datetime | None]  # when Kafka refused it: it is in quarantine
@@ -49,6 +49,7 @@ class OutboxEvent(Base):
             "seq",
             postgresql_where=text("failed_at IS NOT NULL"),
         ),
+        Index("ix_outbox_request_id", text("(headers ->> 'request_id')")),
         {"schema": "bus"},
     )
 
@@ -96,6 +97,6 @@ def _row(aggregate: Aggregate, event: Event) -> tuple[Any, ...]:
         aggregate.version,
         event.type,
         payload.decode(),
-        msgspec.json.encode(correlation_ids() | current_actor()).decode(),
+        msgspec.json.encode(correlation_ids() | current_actor() | current_task()).decode(),
         utc_now(),
     )

@@ -89,3 +89,18 @@ class ListEvents(Command, service="integrations"):
     after: int | None
     types: list[str]
     limit: int
+
+
+class ShowRequestTrace(Command, service="integrations"):
+    """Return the events that a request has caused, and what their handlers have done."""
+
+    request_id: str
+
+
+class ListTracedRequests(Command, service="integrations"):
+    """Return a page of the requests that caused events of a key or about a user, newest first."""
+
+    key: str | None
+    user_id: UUID | None
+    limit: int
+    after: int | None

@@ -227,6 +227,13 @@ def test_staff_refund_is_seen_by_the_buyer(visitor: Visitor, stack: Platform, br
         staff.check("console-person")
         page.get_by_role("link", name=bought["title"]).first.click()
         staff.check("console-order")
+        page.get_by_role("link", name="Requests and their events").click()
+        page.locator("tbody a").last.click()  # the checkout
+        expect(page.get_by_text("ORDER_CREATED")).to_be_visible()
+        expect(page.get_by_text("handled").first).to_be_visible()
+        staff.check("console-request")
+        page.go_back()
+        page.go_back()
         page.get_by_role("link", name="Refund").click()
         page.get_by_label("Reason").fill("asked for it")
         staff.check("console-refund")

@@ -30,6 +30,7 @@ SECTIONS = (
     ("console.webhooks", "Webhooks", OPERATIONS),
     ("console.dead_letters", "Dead letters", OPERATIONS),
     ("console.status", "Status", OPERATIONS),
+    ("console.traced_requests", "Requests", OPERATIONS),
     ("console.audit", "Audit", OPERATIONS),
 )
 

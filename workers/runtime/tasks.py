@@ -242,6 +242,7 @@ def ids_of(execution: TaskExecution) -> dict[str, Any]:
     return {
         "task": execution.task,
         "task_id": execution.task_id,
+        "sent_at": envelope.sent_at,
         # A job is not caused by a request: new ids correlate the events that it publishes.
         "request_id": envelope.request_id or uuid4().hex,
         "traceparent": envelope.traceparent or new_traceparent(),

@@ -508,6 +508,14 @@ class Operations:
         """
         return self._send(Request("GET", path("/v1/me"), models.OwnProfile))
 
+    def get_request_trace(self, request_id: Id) -> models.RequestTrace:
+        """Retrieve the trace of a request.
+
+        The events that the request with this `X-Request-Id` has caused, directly or through other events:
+        when each was recorded and published, and what each of its handlers has done.
+        """
+        return self._send(Request("GET", path("/v1/request-traces/{}", request_id), models.RequestTrace))
+
     def get_roles(self, user_id: Id) -> models.UserRoles:
         """Retrieve a user's roles.
 
@@ -1023,6 +1031,24 @@ class Operations:
                 path("/v1/me/courses/teaching"),
                 models.OwnCourseItemPage,
                 query={"limit": limit, "status": status},
+            ),
+        )
+
+    def list_traced_requests(
+        self, *, limit: int | None = None, key: str | None = None, user_id: Id | None = None
+    ) -> Pages[models.TracedRequest]:
+        """List requests that caused events.
+
+        The requests behind the events of an object or about a person, newest first. `limit` is the number
+        of events that are looked at, so a page may have fewer requests.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/request-traces"),
+                models.TracedRequestPage,
+                query={"limit": limit, "key": key, "user_id": user_id},
             ),
         )
 
@@ -2315,6 +2341,14 @@ class AsyncOperations:
         """
         return await self._send(Request("GET", path("/v1/me"), models.OwnProfile))
 
+    async def get_request_trace(self, request_id: Id) -> models.RequestTrace:
+        """Retrieve the trace of a request.
+
+        The events that the request with this `X-Request-Id` has caused, directly or through other events:
+        when each was recorded and published, and what each of its handlers has done.
+        """
+        return await self._send(Request("GET", path("/v1/request-traces/{}", request_id), models.RequestTrace))
+
     async def get_roles(self, user_id: Id) -> models.UserRoles:
         """Retrieve a user's roles.
 
@@ -2832,6 +2866,24 @@ class AsyncOperations:
                 path("/v1/me/courses/teaching"),
                 models.OwnCourseItemPage,
                 query={"limit": limit, "status": status},
+            ),
+        )
+
+    def list_traced_requests(
+        self, *, limit: int | None = None, key: str | None = None, user_id: Id | None = None
+    ) -> AsyncPages[models.TracedRequest]:
+        """List requests that caused events.
+
+        The requests behind the events of an object or about a person, newest first. `limit` is the number
+        of events that are looked at, so a page may have fewer requests.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET",
+                path("/v1/request-traces"),
+                models.TracedRequestPage,
+                query={"limit": limit, "key": key, "user_id": user_id},
             ),
         )
 

@@ -627,6 +627,49 @@ class Released(Struct, kw_only=True):
     released: int
 
 
+class TracedRequest(Struct, kw_only=True):
+    request_id: str
+    event_types: list[str]
+    first_event_at: str
+
+
+class TracedRequestPage(Struct, kw_only=True):
+    items: list[TracedRequest]
+    next_cursor: str | None
+
+
+class TracedHandler(Struct, kw_only=True):
+    handler: str
+    state: str
+    at: str | None
+    attempts: int | None
+    dead_letter_id: str | None
+    reason: str | None
+
+
+class TracedEvent(Struct, kw_only=True):
+    id: str
+    type: str
+    service: str
+    key: str
+    version: int
+    task: str | None
+    actor: str | None
+    caused_by: str | None
+    queued_at: str | None
+    recorded_at: str
+    published_at: str | None
+    quarantined_at: str | None
+    quarantine_reason: str | None
+    handlers: list[TracedHandler]
+
+
+class RequestTrace(Struct, kw_only=True):
+    request_id: str
+    events: list[TracedEvent]
+    truncated: bool
+
+
 class ServiceStatus(Struct, kw_only=True):
     service: str
     responds: bool
@@ -1315,6 +1358,9 @@ ServerStatus: TypeAlias = Literal["up", "down"]
 
 
 EndpointDisabledReason: TypeAlias = Literal["manual", "failing", "gone"]
+
+
+HandlerState: TypeAlias = Literal["waiting", "handled", "failing", "dead_letter", "discarded", "unknown"]
 
 
 DeviceKind: TypeAlias = Literal["fcm", "web_push"]

@@ -37,6 +37,7 @@ for name, group in {
     "replay": _operators.replay,
     "jobs": _operators.jobs,
     "events": _operators.events,
+    "requests": _operators.requests,
     "audit": _operators.audit,
 }.items():
     app.add_typer(group, name=name)

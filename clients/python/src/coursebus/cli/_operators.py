@@ -17,6 +17,7 @@ dead_letters = typer.Typer(no_args_is_help=True, help="Events that a handler cou
 replay = typer.Typer(no_args_is_help=True, help="Send events, webhooks and notifications again.")
 jobs = typer.Typer(no_args_is_help=True, help="Periodic jobs.")
 events = typer.Typer(no_args_is_help=True, help="The feed of all events.")
+requests = typer.Typer(no_args_is_help=True, help="What requests have caused: events and their handlers.")
 audit = typer.Typer(no_args_is_help=True, help="What staff changed and whose data they read.")
 
 
@@ -154,6 +155,37 @@ def tail(
         shown = msgspec.to_builtins(event)
         text = "  ".join(str(shown[name]) for name in ("position", "time", "type", "subject", "data"))
         state.output.line(shown, text)
+
+
+@requests.command("list")
+def list_requests(
+    context: typer.Context,
+    key: Annotated[str, typer.Option(help="Key of events, such as the id of an order.")] = "",
+    person: Annotated[str, typer.Option(help="Id of a person.")] = "",
+) -> None:
+    """List the requests that caused events of an object or about a person, newest first."""
+    state = state_of(context)
+    found = state.client.list_traced_requests(key=key or None, user_id=person or None, limit=100)
+    state.output.items(found, columns_of("first_event_at", "request_id", "event_types"))
+
+
+@requests.command("show")
+def show_request(
+    context: typer.Context,
+    request: Annotated[str, typer.Argument(help="The X-Request-Id of the request.")],
+) -> None:
+    """Show the events that a request has caused, and the state of each handler."""
+    state = state_of(context)
+    trace = state.client.get_request_trace(request)
+    if state.output.as_json:
+        state.output.done("", trace)
+        return
+    for event in trace.events:
+        published = event.published_at or ("quarantined" if event.quarantined_at else "not published")
+        state.output.line(event, f"{event.type}  by {event.task}  recorded {event.recorded_at}  published {published}")
+        for handler in event.handlers:
+            reason = f"  {handler.reason}" if handler.reason else ""
+            state.output.line(handler, f"  {handler.handler}: {handler.state}  {handler.at or ''}{reason}")
 
 
 @audit.command("list")

@@ -1,0 +1,15 @@
+"""Request traces: find the events that a request has caused."""
+
+from alembic import op
+
+revision = "0016"
+down_revision = "0015"
+
+
+def upgrade() -> None:
+    with op.get_context().autocommit_block():  # CONCURRENTLY: events are recorded in the meantime
+        op.execute("CREATE INDEX CONCURRENTLY ix_outbox_request_id ON bus.outbox ((headers ->> 'request_id'))")
+
+
+def downgrade() -> None:
+    op.execute("DROP INDEX bus.ix_outbox_request_id")
