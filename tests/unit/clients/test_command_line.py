@@ -207,19 +207,22 @@ def test_device_flow_waits_for_the_user(
     assert config.exists() == (exit_code == ExitCode.OK)
 
 
-def test_course_that_cannot_be_imported_is_removed(server: ScriptedServer, tmp_path: Path):
+def test_imported_course_that_cannot_be_published_is_removed(server: ScriptedServer, tmp_path: Path):
     file = tmp_path / "course.json"
     fields = {"title": "T", "category": "c", "level": "beginner", "language": "en"}
     fields |= {"price": {"amount_minor": 0, "currency": "EUR"}}
     lesson = {"title": "L", "kind": "text", "content": {"body": "x"}}
-    file.write_text(json.dumps({"course": fields, "sections": [{"title": "S", "lessons": [lesson]}]}))
+    file.write_text(
+        json.dumps(
+            {"format": "coursebus.course/1", "course": fields, "sections": [{"title": "S", "lessons": [lesson]}]}
+        )
+    )
     course = fields | {"id": COURSE, "slug": "t", "status": "draft", "summary": "", "tags": [], "description": ""}
     course |= {"cover_url": None, "instructor_id": PERSON, "sequential": False, "prerequisites": [], "lessons_total": 0}
     course |= {"duration_seconds": 0, "sections": [], "published_at": None, "version": 1}
-    section = {"id": PERSON, "title": "S", "position": 1, "lessons": []}
-    server.answers = [(201, {}, course), (201, {}, section), problem(422), (200, {}, course), (204, {}, None)]
+    server.answers = [(201, {}, course), problem(422), (200, {}, course), (204, {}, None)]
 
-    assert _main.run(["courses", "import", str(file)]) == ExitCode.INVALID
+    assert _main.run(["courses", "import", "--publish", str(file)]) == ExitCode.INVALID
     assert server.requests[-1][0] == f"DELETE /v1/courses/{COURSE}"
     file.write_text("{}")
     assert _main.run(["courses", "import", str(file)]) == ExitCode.INVALID
