@@ -1,6 +1,6 @@
 """Courses: catalogue, authoring, enrollment and reviews."""
 
-from . import catalogue, copies, course, enrollments, learner_courses, outline, reviews, versions
+from . import catalogue, copies, course, enrollments, learner_courses, outline, quizzes, reviews, versions
 from .blueprint import blp
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "enrollments",
     "learner_courses",
     "outline",
+    "quizzes",
     "reviews",
     "versions",
 ]  # importing them registers their routes on blp

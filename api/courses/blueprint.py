@@ -42,7 +42,7 @@ def require_course_access(view: View) -> View:
     return view
 
 
-def _find_access(*, course_id: UUID) -> None:
+def _find_access(*, course_id: UUID, **_: object) -> None:
     if not call_without_idempotency_key(ShowAccess(user_id=current_caller().id, course_id=course_id))["access"]:
         raise NotEnrolled(str(course_id))
 

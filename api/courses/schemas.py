@@ -8,16 +8,17 @@ import settings
 from api.pagination import PageQuery, page_schema
 from api.schemas import OPTIONAL, Currency, Flag, Line, Money, Prose, Schema, Timestamp, Url, UtcDateTime
 
+from .quiz_schemas import (
+    QuestionSchema,
+    QuizQuestionSchema,
+    QuizSettingsSchema,
+    ShownQuizSettingsSchema,
+    Slug,
+    require_pools_fit,
+)
+
 LEVELS = ("beginner", "intermediate", "advanced")
 SORTS = ("relevance", "popular", "newest", "rating", "price", "-price")
-
-
-class Slug(ma.fields.Str):
-    """A machine-readable name: lower-case letters, digits and hyphens."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        fits = ma.validate.Regexp(r"[a-z0-9][a-z0-9-]{0,39}\Z", error="Lower-case letters, digits and hyphens.")
-        super().__init__(validate=fits, **kwargs)
 
 
 class Language(ma.fields.Str):
@@ -279,37 +280,20 @@ class SectionFieldsSchema(Schema):
 # A lesson and its content.
 
 
-class OptionSchema(Schema):
-    id = Slug(required=True)
-    text = Line(max_length=1000, required=True)
-
-
-class QuestionSchema(Schema):
-    """``correct`` lists the ids of the correct options; it is never returned to learners."""
-
-    id = Slug(required=True)
-    text = Prose(max_length=5000, required=True)
-    options = ma.fields.List(ma.fields.Nested(OptionSchema), required=True, validate=ma.validate.Length(min=2, max=20))
-    multiple = Flag(load_default=False)
-    correct = ma.fields.List(Slug(), required=True, validate=ma.validate.Length(min=1))
-
-    @ma.validates_schema
-    def _validate_options(self, question: dict[str, Any], **_: Any) -> None:
-        options = [option["id"] for option in question["options"]]
-        if len(set(options)) < len(options):
-            raise ma.ValidationError("Two options have the same id.", "options")
-        if not set(question["correct"]) <= set(options):
-            raise ma.ValidationError("Must be among the options.", "correct")
-        if not question["multiple"] and len(question["correct"]) > 1:
-            raise ma.ValidationError("Only a question with multiple: true may have several.", "correct")
-
-
 class ContentSchema(Schema):
-    """Content of a lesson: ``url`` for a video, ``body`` (Markdown) for text, ``questions`` for a quiz."""
+    """Content of a lesson: ``url`` for a video, ``body`` (Markdown) for text, ``questions`` for a quiz.
+
+    A quiz may have ``settings``.
+    """
 
     url = Url(schemes={"https"}, max_length=2048)
     body = Prose(max_length=200_000)
     questions = ma.fields.List(ma.fields.Nested(QuestionSchema), validate=ma.validate.Length(min=1, max=200))
+    settings = ma.fields.Nested(QuizSettingsSchema)
+
+    @ma.validates_schema
+    def _validate_pools(self, content: dict[str, Any], **_: Any) -> None:
+        require_pools_fit(content)
 
     @ma.validates("questions")
     def _validate_unique_ids(self, questions: list[dict[str, Any]], **_: Any) -> None:
@@ -337,18 +321,16 @@ class LessonFieldsSchema(LessonChangesSchema):
     content = ma.fields.Nested(ContentSchema, required=True)
 
 
-class QuizQuestionSchema(QuestionSchema):
-    """A question as it is shown. ``correct`` is there for the course's authors only."""
-
-    correct = ma.fields.List(Slug(), metadata=OPTIONAL)
-
-
 class LessonContentSchema(Schema):
     """``url`` of a video, ``body`` (Markdown) of a text, ``questions`` of a quiz."""
 
     url = ma.fields.Str(metadata={"format": "uri", **OPTIONAL})
     body = ma.fields.Str(metadata=OPTIONAL)
-    questions = ma.fields.List(ma.fields.Nested(QuizQuestionSchema), metadata=OPTIONAL)
+    questions = ma.fields.List(
+        ma.fields.Nested(QuizQuestionSchema),
+        metadata={"description": "Empty for learners if the questions belong to a started attempt.", **OPTIONAL},
+    )
+    settings = ma.fields.Nested(ShownQuizSettingsSchema, metadata=OPTIONAL)
 
 
 class LessonSchema(OutlineLessonSchema):
@@ -385,37 +367,12 @@ class PublicationPreviewSchema(Schema):
     errors = ma.fields.List(ma.fields.Nested(PublicationErrorSchema))
 
 
-# Enrollment, quiz attempts and access.
+# Enrollment and access.
 
 
 class EnrollSchema(Schema):
     user_id = ma.fields.UUID(
         metadata={"description": "The user to enroll; requires `courses:admin`. Defaults to the caller."}
-    )
-
-
-class AnswersSchema(Schema):
-    answers = ma.fields.Dict(
-        keys=Slug(),
-        values=ma.fields.List(Slug(), validate=ma.validate.Length(max=20)),
-        required=True,
-        validate=ma.validate.Length(max=200),
-        metadata={"description": "Ids of the selected options, by question id.", "example": {"capital": ["paris"]}},
-    )
-
-
-class QuizAttemptSchema(Schema):
-    attempt = ma.fields.Int(metadata={"description": "Number of this attempt: 1, 2, 3 …"})
-    score_percent = ma.fields.Int()
-    passed = ma.fields.Bool()
-    attempted_at = Timestamp()
-
-
-class OwnQuizAttemptSchema(QuizAttemptSchema):
-    answers = ma.fields.Dict(
-        keys=ma.fields.Str(),
-        values=ma.fields.List(ma.fields.Str()),
-        metadata={"description": "Ids of the selected options, by question id."},
     )
 
 

@@ -209,28 +209,6 @@ class ShowCourse(Command, service="courses"):
     caller: Caller | None
 
 
-class AttemptQuiz(Command, service="courses"):
-    """Grade a learner's answers to a quiz.
-
-    ``locks_checked`` says that the sender has asked the progress service whether the lesson is open.
-    """
-
-    user_id: UUID
-    course_id: UUID
-    lesson_id: UUID
-    answers: dict[str, list[str]]
-    locks_checked: bool = False
-
-
-class ListQuizAttempts(Command, service="courses"):
-    """Return a page of a learner's attempts at a quiz, the newest first."""
-
-    user_id: UUID
-    lesson_id: UUID
-    after: int | None
-    limit: int
-
-
 class Enroll(Command, service="courses"):
     """Enroll a user in a free course and return the enrollment, also if it exists already."""
 

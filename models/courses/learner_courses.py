@@ -88,7 +88,11 @@ def _list_item(row: Any, at: datetime) -> dict[str, Any]:
 # Built once: building a statement takes longer than executing it.
 _BEST_SCORES = (
     select(QuizAttempt.lesson_id, func.max(QuizAttempt.score_percent).label("score_percent"))
-    .where(QuizAttempt.user_id == bindparam("user"), QuizAttempt.course_id == bindparam("course"))
+    .where(
+        QuizAttempt.user_id == bindparam("user"),
+        QuizAttempt.course_id == bindparam("course"),
+        QuizAttempt.status != "open",
+    )
     .group_by(QuizAttempt.lesson_id)
     .subquery()
 )

@@ -15,6 +15,7 @@ from models.events import LESSON_TITLE_MAX_LENGTH, PublishedLesson, PublishedSec
 
 # The one field of a lesson's content, by the kind of the lesson.
 CONTENT_FIELDS = {"video": "url", "text": "body", "quiz": "questions"}
+OPTIONAL_CONTENT_FIELDS = {"quiz": {"settings"}}
 
 
 class Lesson(Base):
@@ -51,7 +52,7 @@ class Lesson(Base):
         """Apply the given fields. Raises InvalidContent if the content does not match the kind of the lesson."""
         for name, value in fields.items():
             setattr(self, name, value)
-        if set(self.content) != {CONTENT_FIELDS[self.kind]}:
+        if set(self.content) - OPTIONAL_CONTENT_FIELDS.get(self.kind, set()) != {CONTENT_FIELDS[self.kind]}:
             raise InvalidContent(self.kind, CONTENT_FIELDS[self.kind])
 
     def outline(self) -> dict[str, Any]:
@@ -130,17 +131,6 @@ def _truncate(title: str) -> str:
 
 def _parse_datetime(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
-
-
-def without_answers(lesson: dict[str, Any]) -> dict[str, Any]:
-    """Return a lesson as learners see it: without the correct options of a quiz."""
-    if lesson["kind"] != "quiz":
-        return lesson
-    questions = [
-        {name: value for name, value in question.items() if name != "correct"}
-        for question in lesson["content"]["questions"]
-    ]
-    return {**lesson, "content": {"questions": questions}}
 
 
 def opens_at(unlock: dict[str, Any] | None, *, enrolled_at: datetime) -> datetime:

@@ -12,6 +12,7 @@ from models.errors import CourseNotPublishable, PrerequisiteCycle, PrerequisiteO
 
 from .course import Course
 from .outline import Lesson
+from .quiz_content import list_content_errors
 from .versions import CourseVersion
 
 
@@ -106,6 +107,7 @@ def _errors_of(lesson: Lesson) -> Iterator[tuple[str, str]]:
     counts = Counter(question["id"] for question in lesson.content.get("questions", []))
     if repeated := [each for each, count in counts.items() if count > 1]:
         yield "/content/questions", f"Several questions have the id {repeated[0]}."
+    yield from (("/content/settings/pools", detail) for detail in list_content_errors(lesson.content))
 
 
 def _prerequisite_errors(session: Session, course: Course) -> Iterator[FieldError]:

@@ -105,6 +105,10 @@ from .payments import (
     SubscriptionEnded,
 )
 from .progress import (
+    AttemptClosed,
+    AttemptExpired,
+    AttemptNotStarted,
+    AttemptsExhausted,
     CertificateIsRevoked,
     InvalidAnswers,
     LessonIsNotAQuiz,
@@ -124,6 +128,10 @@ __all__ = [
     "AmountNotDivisible",
     "AmountTooLarge",
     "AmountTooSmall",
+    "AttemptClosed",
+    "AttemptExpired",
+    "AttemptNotStarted",
+    "AttemptsExhausted",
     "CertificateIsRevoked",
     "CheckoutOutcomeUnknown",
     "CommandCrashed",

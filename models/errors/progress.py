@@ -33,3 +33,19 @@ class LessonIsNotAQuiz(Conflict):
 
 class InvalidAnswers(Invalid):
     message = "The quiz has no question or option {0}."
+
+
+class AttemptNotStarted(Conflict):
+    message = "Start an attempt first: the questions of lesson {0} belong to an attempt."
+
+
+class AttemptsExhausted(Conflict):
+    message = "All {0} attempts are used."
+
+
+class AttemptClosed(Conflict):
+    message = "Attempt {0} has been graded and takes no more answers."
+
+
+class AttemptExpired(Conflict):
+    message = "The time of attempt {0} is over. The answers that were saved in time are graded."

@@ -10,6 +10,7 @@ from . import (
     learning,
     outline,
     personal_data,
+    quizzes,
     reviews,
     versions,
 )
@@ -24,6 +25,7 @@ __all__ = [  # importing them registers their tasks
     "learning",
     "outline",
     "personal_data",
+    "quizzes",
     "reviews",
     "versions",
 ]

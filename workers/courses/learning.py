@@ -1,4 +1,4 @@
-"""Enrollment, lessons and quizzes for learners. Access depends on grants alone."""
+"""Enrollment and lessons for learners. Access depends on grants alone."""
 
 from typing import Any
 from uuid import UUID
@@ -15,8 +15,8 @@ from models.courses.course import Course
 from models.courses.enrollments import Enrollment
 from models.courses.learner_courses import list_learner_courses as list_with_titles
 from models.courses.learner_courses import show_learner_course as show_with_outline
-from models.courses.outline import Lesson, opens_at, without_answers
-from models.courses.quizzes import QuizAttempt
+from models.courses.outline import Lesson, opens_at
+from models.courses.quiz_content import without_answers
 from models.courses.versions import CourseVersion, PublishedLesson
 from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PaymentRequired, PrerequisiteMissing, TokenMissing
 from models.events import CourseVersionChanged, LessonCompleted, LessonReopened
@@ -182,53 +182,15 @@ def show_lesson(
     if not published.is_preview_of(course):
         if caller is None:
             raise TokenMissing
-        enrollment = _require_access(enrollment, course_id)
+        enrollment = require_access(enrollment, course_id)
         if defer_locks:
             deferred = {"check_locks": _may_be_locked(session, enrollment, published)}
         else:
-            _require_open(session, enrollment, published)
+            require_open(session, enrollment, published)
     return {"version": published.course_version, "view": without_answers(published.lesson), **deferred}
 
 
-@task
-def attempt_quiz(
-    session: Session,
-    *,
-    user_id: UUID,
-    course_id: UUID,
-    lesson_id: UUID,
-    answers: dict[str, list[str]],
-    locks_checked: bool = False,
-) -> dict[str, Any]:
-    """Grade a learner's answers to a quiz. A passed quiz completes a lesson whose completion rule is min_score.
-
-    Raises NotFound, NotEnrolled, LessonIsNotAQuiz, InvalidAnswers; unless ``locks_checked`` also PrerequisiteMissing,
-    LessonLocked, LessonNotOpen.
-    """
-    enrollment = Enrollment.find(session, user_id, course_id, for_update=True)
-    version = enrollment.course_version if enrollment else None
-    published = PublishedLesson.get_latest(session, course_id, lesson_id, preferred_version=version)
-    enrollment = _require_access(enrollment, course_id)
-    if not locks_checked:
-        _require_open(session, enrollment, published)
-    attempt = QuizAttempt.create(
-        session, published.lesson, user_id=user_id, course_id=course_id, answers=answers, at=utc_now()
-    )
-    record(session, enrollment, attempt.to_event())
-    return {**attempt.to_response(), "attempted_at": attempt.attempted_at}
-
-
-@task
-def list_quiz_attempts(
-    session: Session, *, user_id: UUID, lesson_id: UUID, after: int | None, limit: int
-) -> dict[str, Any]:
-    """Return a page of a learner's attempts at a quiz, the newest first: {"items", "next"}."""
-    found = QuizAttempt.list_page(session, user_id, lesson_id, after=after, limit=limit + 1)
-    shown = found[:limit]
-    return {"items": shown, "next": shown[-1]["attempt"] if len(found) > limit else None}
-
-
-def _require_access(enrollment: Enrollment | None, course_id: UUID) -> Enrollment:
+def require_access(enrollment: Enrollment | None, course_id: UUID) -> Enrollment:
     """Return the enrollment if it gives access now. Raises NotEnrolled."""
     if enrollment is None or not enrollment.has_access(utc_now()):
         raise NotEnrolled(str(course_id))
@@ -251,7 +213,7 @@ def _may_be_locked(session: Session, enrollment: Enrollment, published: Publishe
     return rules.sequential or bool(rules.prerequisites)
 
 
-def _require_open(session: Session, enrollment: Enrollment, published: PublishedLesson) -> None:
+def require_open(session: Session, enrollment: Enrollment, published: PublishedLesson) -> None:
     """Check the locks of a lesson by the number of completed lessons, which arrives by events and may be outdated.
 
     For senders of version 0.1, which do not ask the progress service. Raises PrerequisiteMissing, LessonLocked,

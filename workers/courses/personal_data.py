@@ -6,6 +6,7 @@ from core.db import utc_now
 from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
+from models.courses.extra_attempts import ExtraAttempts
 from models.courses.quizzes import QuizAttempt
 from models.courses.reviews import Review
 from models.events import RetainedData, UserDeleted, UserExportRequested
@@ -29,6 +30,7 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
         "courses": courses,
         "reviews": Review.list_for_user(session, event.user_id),
         "attempts": QuizAttempt.list_for_user(session, event.user_id),
+        "extra_attempts": ExtraAttempts.list_for_user(session, event.user_id),
     }
     store_export_part(session, "courses", event, data)
 
@@ -48,5 +50,6 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
     for course_id in sorted(reviewed):  # sorted, so that concurrent erasures cannot deadlock
         CatalogueEntry.recalculate_rating(session, course_id)
     CatalogueEntry.decrement_learners(session, Enrollment.list_course_ids(session, event.user_id))
-    rows = len(reviewed) + QuizAttempt.erase(session, event.user_id) + Enrollment.erase(session, event.user_id)
+    rows = len(reviewed) + QuizAttempt.erase(session, event.user_id) + ExtraAttempts.erase(session, event.user_id)
+    rows += Enrollment.erase(session, event.user_id)
     erase_personal_data(session, "courses", event, rows=rows, retained=kept)

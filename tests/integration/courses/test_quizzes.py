@@ -1,5 +1,6 @@
 """Quizzes are graded on the server, and locked like any lesson."""
 
+from random import Random
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from core.bus.outbox import OutboxEvent
 from models.commands.courses import Caller
 from models.courses.course import Course
-from models.courses.quizzes import grade
+from models.courses.quiz_content import Quiz
 from models.errors import InvalidAnswers, LessonIsNotAQuiz, LessonLocked, NotEnrolled, PrerequisiteMissing
 from tests.integration.courses.factories import (
     author_of,
@@ -23,7 +24,8 @@ from tests.integration.courses.factories import (
 from tests.support.tasks import noop_cache
 from workers.courses.access import grant_access
 from workers.courses.authoring import publish_course, set_prerequisites, unpublish_course
-from workers.courses.learning import attempt_quiz, on_lesson_completed, show_lesson
+from workers.courses.learning import on_lesson_completed, show_lesson
+from workers.courses.quizzes import attempt_quiz
 
 
 def question(name: str, *correct: str) -> dict[str, Any]:
@@ -74,7 +76,8 @@ class QuizLearner:
     ],
 )
 def test_grading_requires_exactly_correct_options(answers, score_percent):
-    assert grade({"id": "x", **QUIZ}, answers) == score_percent
+    quiz = Quiz({"id": "x", **QUIZ})
+    assert quiz.grade(quiz.draw(Random(0)), answers).score_percent == score_percent
 
 
 def test_attempt_is_numbered_graded_and_published(session: Session):

@@ -255,6 +255,7 @@ def test_every_list_is_paged():
 UNVERSIONED = {
     ("PUT", "/v1/courses/{course_id}/lessons/{lesson_id}/completion"),
     ("PUT", "/v1/courses/{course_id}/lessons/{lesson_id}/position"),
+    ("PUT", "/v1/courses/{course_id}/lessons/{lesson_id}/attempts/{attempt}/answers"),
     ("PATCH", "/v1/certificates/{code}"),
 }
 

@@ -15,6 +15,23 @@ class Operations:
     def _send(self, request: Request[T]) -> T:
         raise NotImplementedError
 
+    def add_extra_quiz_attempts(
+        self, course_id: Id, lesson_id: Id, body: models.ExtraAttemptsFields, *, idempotency_key: str | None = None
+    ) -> models.ExtraAttempts:
+        """Give a learner extra attempts at a quiz.
+
+        Beyond its limit; each request adds to the earlier ones.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/lessons/{}/extra-attempts", course_id, lesson_id),
+                models.ExtraAttempts,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def archive_course(self, ref: Id, *, if_match: int | Versioned) -> None:
         """Archive a course.
 
@@ -469,6 +486,29 @@ class Operations:
         progress, certificate and access. Available as long as the caller has access, on sale or not.
         """
         return self._send(Request("GET", path("/v1/me/courses/{}", course_id), models.LearnerCourse))
+
+    def get_own_quiz(self, course_id: Id, lesson_id: Id) -> models.QuizState:
+        """Retrieve the caller's state in a quiz.
+
+        Its rules, the attempts that are left, the open attempt and the best score.
+        """
+        return self._send(
+            Request("GET", path("/v1/courses/{}/lessons/{}/quiz", course_id, lesson_id), models.QuizState)
+        )
+
+    def get_own_quiz_attempt(self, course_id: Id, lesson_id: Id, attempt: Id) -> models.QuizAttemptDetails:
+        """Retrieve one of the caller's quiz attempts.
+
+        With the questions as the learner saw them; with points, correct answers and explanations of each
+        question once the settings of the quiz allow it.
+        """
+        return self._send(
+            Request(
+                "GET",
+                path("/v1/courses/{}/lessons/{}/attempts/{}", course_id, lesson_id, attempt),
+                models.QuizAttemptDetails,
+            )
+        )
 
     def get_payment(self, payment_id: Id) -> models.PaymentDetails:
         """Retrieve a payment.
@@ -930,7 +970,7 @@ class Operations:
     ) -> Pages[models.OwnQuizAttempt]:
         """List the caller's attempts at a quiz.
 
-        Newest first, with the selected options but not the correct ones.
+        Newest first, with the given answers but not the correct ones.
         """
         return Pages(
             self._send,
@@ -1587,6 +1627,22 @@ class Operations:
             Request("POST", path("/v1/jobs/{}/run-again", kind), None, body=body, headers=key_header(idempotency_key))
         )
 
+    def save_quiz_answers(
+        self, course_id: Id, lesson_id: Id, attempt: Id, body: models.Answers
+    ) -> models.QuizAttemptDetails:
+        """Save the answers of an open quiz attempt.
+
+        They replace what was saved before, and are graded if the time ends before a submission.
+        """
+        return self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/lessons/{}/attempts/{}/answers", course_id, lesson_id, attempt),
+                models.QuizAttemptDetails,
+                body=body,
+            )
+        )
+
     def set_prerequisites(
         self, course_id: Id, body: models.Prerequisites, *, if_match: int | Versioned
     ) -> models.Course:
@@ -1616,12 +1672,48 @@ class Operations:
             )
         )
 
+    def start_quiz_attempt(
+        self, course_id: Id, lesson_id: Id, *, idempotency_key: str | None = None
+    ) -> models.QuizAttemptDetails:
+        """Start a quiz attempt.
+
+        Draws and shuffles the questions and starts the time. Idempotent: an open attempt is returned again.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/lessons/{}/attempts/start", course_id, lesson_id),
+                models.QuizAttemptDetails,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    def submit_quiz_answers(
+        self, course_id: Id, lesson_id: Id, attempt: Id, body: models.Answers, *, idempotency_key: str | None = None
+    ) -> models.QuizAttemptDetails:
+        """Submit the answers of an open quiz attempt.
+
+        Graded by the version in which the attempt was started. After the time limit it is refused with 409
+        `attempt_expired`, and the saved answers are graded. A passing score completes a lesson whose
+        completion rule is `min_score`.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/lessons/{}/attempts/{}/submission", course_id, lesson_id, attempt),
+                models.QuizAttemptDetails,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def submit_quiz_attempt(
         self, course_id: Id, lesson_id: Id, body: models.Answers, *, idempotency_key: str | None = None
     ) -> models.QuizAttempt:
         """Submit a quiz attempt.
 
-        The attempt is graded at once. A passing score completes a lesson whose completion rule is
+        Starts and grades an attempt in one step; an open attempt is graded instead. A quiz with a limit, a
+        pool or shuffling must be started first. A passing score completes a lesson whose completion rule is
         `min_score`.
         """
         return self._send(
@@ -1837,6 +1929,23 @@ class AsyncOperations:
 
     async def _send(self, request: Request[T]) -> T:
         raise NotImplementedError
+
+    async def add_extra_quiz_attempts(
+        self, course_id: Id, lesson_id: Id, body: models.ExtraAttemptsFields, *, idempotency_key: str | None = None
+    ) -> models.ExtraAttempts:
+        """Give a learner extra attempts at a quiz.
+
+        Beyond its limit; each request adds to the earlier ones.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/lessons/{}/extra-attempts", course_id, lesson_id),
+                models.ExtraAttempts,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
 
     async def archive_course(self, ref: Id, *, if_match: int | Versioned) -> None:
         """Archive a course.
@@ -2300,6 +2409,29 @@ class AsyncOperations:
         progress, certificate and access. Available as long as the caller has access, on sale or not.
         """
         return await self._send(Request("GET", path("/v1/me/courses/{}", course_id), models.LearnerCourse))
+
+    async def get_own_quiz(self, course_id: Id, lesson_id: Id) -> models.QuizState:
+        """Retrieve the caller's state in a quiz.
+
+        Its rules, the attempts that are left, the open attempt and the best score.
+        """
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/lessons/{}/quiz", course_id, lesson_id), models.QuizState)
+        )
+
+    async def get_own_quiz_attempt(self, course_id: Id, lesson_id: Id, attempt: Id) -> models.QuizAttemptDetails:
+        """Retrieve one of the caller's quiz attempts.
+
+        With the questions as the learner saw them; with points, correct answers and explanations of each
+        question once the settings of the quiz allow it.
+        """
+        return await self._send(
+            Request(
+                "GET",
+                path("/v1/courses/{}/lessons/{}/attempts/{}", course_id, lesson_id, attempt),
+                models.QuizAttemptDetails,
+            )
+        )
 
     async def get_payment(self, payment_id: Id) -> models.PaymentDetails:
         """Retrieve a payment.
@@ -2765,7 +2897,7 @@ class AsyncOperations:
     ) -> AsyncPages[models.OwnQuizAttempt]:
         """List the caller's attempts at a quiz.
 
-        Newest first, with the selected options but not the correct ones.
+        Newest first, with the given answers but not the correct ones.
         """
         return AsyncPages(
             self._send,
@@ -3428,6 +3560,22 @@ class AsyncOperations:
             Request("POST", path("/v1/jobs/{}/run-again", kind), None, body=body, headers=key_header(idempotency_key))
         )
 
+    async def save_quiz_answers(
+        self, course_id: Id, lesson_id: Id, attempt: Id, body: models.Answers
+    ) -> models.QuizAttemptDetails:
+        """Save the answers of an open quiz attempt.
+
+        They replace what was saved before, and are graded if the time ends before a submission.
+        """
+        return await self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/lessons/{}/attempts/{}/answers", course_id, lesson_id, attempt),
+                models.QuizAttemptDetails,
+                body=body,
+            )
+        )
+
     async def set_prerequisites(
         self, course_id: Id, body: models.Prerequisites, *, if_match: int | Versioned
     ) -> models.Course:
@@ -3457,12 +3605,48 @@ class AsyncOperations:
             )
         )
 
+    async def start_quiz_attempt(
+        self, course_id: Id, lesson_id: Id, *, idempotency_key: str | None = None
+    ) -> models.QuizAttemptDetails:
+        """Start a quiz attempt.
+
+        Draws and shuffles the questions and starts the time. Idempotent: an open attempt is returned again.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/lessons/{}/attempts/start", course_id, lesson_id),
+                models.QuizAttemptDetails,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def submit_quiz_answers(
+        self, course_id: Id, lesson_id: Id, attempt: Id, body: models.Answers, *, idempotency_key: str | None = None
+    ) -> models.QuizAttemptDetails:
+        """Submit the answers of an open quiz attempt.
+
+        Graded by the version in which the attempt was started. After the time limit it is refused with 409
+        `attempt_expired`, and the saved answers are graded. A passing score completes a lesson whose
+        completion rule is `min_score`.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/lessons/{}/attempts/{}/submission", course_id, lesson_id, attempt),
+                models.QuizAttemptDetails,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     async def submit_quiz_attempt(
         self, course_id: Id, lesson_id: Id, body: models.Answers, *, idempotency_key: str | None = None
     ) -> models.QuizAttempt:
         """Submit a quiz attempt.
 
-        The attempt is graded at once. A passing score completes a lesson whose completion rule is
+        Starts and grades an attempt in one step; an open attempt is graded instead. A quiz with a limit, a
+        pool or shuffling must be started first. A passing score completes a lesson whose completion rule is
         `min_score`.
         """
         return await self._send(

@@ -204,18 +204,9 @@ class Option(Struct, kw_only=True):
     text: str
 
 
-class Question(Struct, kw_only=True):
+class QuizPool(Struct, kw_only=True):
     id: str
-    text: str
-    options: list[Option]
-    correct: list[str]
-    multiple: bool | UnsetType = False
-
-
-class Content(Struct, kw_only=True):
-    url: str | UnsetType = UNSET
-    body: str | UnsetType = UNSET
-    questions: list[Question] | UnsetType = UNSET
+    draw: int
 
 
 class Enroll(Struct, kw_only=True):
@@ -228,30 +219,6 @@ class Enrollment(Struct, kw_only=True):
     enrolled_at: str
     expires_at: str | None
     progress_percent: int
-
-
-class OwnQuizAttempt(Struct, kw_only=True):
-    attempt: int
-    score_percent: int
-    passed: bool
-    attempted_at: str
-    answers: dict[str, list[str]]
-
-
-class OwnQuizAttemptPage(Struct, kw_only=True):
-    items: list[OwnQuizAttempt]
-    next_cursor: str | None
-
-
-class Answers(Struct, kw_only=True):
-    answers: dict[str, list[str]]
-
-
-class QuizAttempt(Struct, kw_only=True):
-    attempt: int
-    score_percent: int
-    passed: bool
-    attempted_at: str
 
 
 class EnrollmentPage(Struct, kw_only=True):
@@ -335,15 +302,123 @@ class SectionFields(Struct, kw_only=True):
 class QuizQuestion(Struct, kw_only=True):
     id: str
     text: str
-    options: list[Option]
     multiple: bool
+    kind: str | UnsetType = UNSET
+    options: list[Option] | UnsetType = UNSET
+    partial_credit: bool | UnsetType = UNSET
+    points: int | UnsetType = UNSET
     correct: list[str] | UnsetType = UNSET
+    tolerance: str | UnsetType = UNSET
+    explanation: str | UnsetType = UNSET
+    pool: str | UnsetType = UNSET
+
+
+class ShownQuizSettings(Struct, kw_only=True):
+    attempts_max: int | None | UnsetType = UNSET
+    time_limit_seconds: int | None | UnsetType = UNSET
+    shuffle_questions: bool | UnsetType = UNSET
+    shuffle_options: bool | UnsetType = UNSET
+    show_answers: str | UnsetType = UNSET
+    pools: list[QuizPool] | UnsetType = UNSET
 
 
 class LessonContent(Struct, kw_only=True):
     url: str | UnsetType = UNSET
     body: str | UnsetType = UNSET
     questions: list[QuizQuestion] | UnsetType = UNSET
+    settings: ShownQuizSettings | UnsetType = UNSET
+
+
+class QuizState(Struct, kw_only=True):
+    course_version: int
+    start_required: bool
+    questions_total: int
+    pass_percent: int
+    time_limit_seconds: int | None
+    show_answers: str
+    attempts_max: int | None
+    attempts_used: int
+    attempts_left: int | None
+    open_attempt: int | None
+    best_score_percent: int | None
+    passed: bool
+
+
+class OwnQuizAttempt(Struct, kw_only=True):
+    attempt: int
+    status: str
+    started_at: str
+    expires_at: str | None
+    attempted_at: str | None
+    score_percent: int | None
+    passed: bool | None
+    answers: dict[str, list[str]]
+
+
+class OwnQuizAttemptPage(Struct, kw_only=True):
+    items: list[OwnQuizAttempt]
+    next_cursor: str | None
+
+
+class Answers(Struct, kw_only=True):
+    answers: dict[str, list[str]]
+
+
+class QuizAttempt(Struct, kw_only=True):
+    attempt: int
+    score_percent: int
+    passed: bool
+    attempted_at: str
+
+
+class QuestionResult(Struct, kw_only=True):
+    points: float
+    correct: list[str]
+    tolerance: str | None
+    explanation: str | None
+
+
+class AttemptQuestion(Struct, kw_only=True):
+    id: str
+    kind: str
+    text: str
+    multiple: bool
+    points: int
+    options: list[Option] | UnsetType = UNSET
+    partial_credit: bool | UnsetType = UNSET
+    result: QuestionResult | UnsetType = UNSET
+
+
+class QuizAttemptDetails(Struct, kw_only=True):
+    attempt: int
+    status: str
+    started_at: str
+    expires_at: str | None
+    attempted_at: str | None
+    score_percent: int | None
+    passed: bool | None
+    answers: dict[str, list[str]]
+    course_version: int | None
+    seconds_left: int | None
+    points: float | None
+    points_total: int | None
+    attempts_left: int | None
+    answers_shown: bool
+    questions: list[AttemptQuestion]
+
+
+class ExtraAttemptsFields(Struct, kw_only=True):
+    user_id: str
+    attempts: int | UnsetType = 1
+
+
+class ExtraAttempts(Struct, kw_only=True):
+    user_id: str
+    lesson_id: str
+    extra_attempts: int
+    attempts_max: int | None
+    attempts_used: int
+    attempts_left: int | None
 
 
 class Review(Struct, kw_only=True):
@@ -1339,6 +1414,12 @@ CourseStatus: TypeAlias = Literal["draft", "published"]
 LearnersOnPublication: TypeAlias = Literal["keep", "move"]
 
 
+QuestionKind: TypeAlias = Literal["choice", "true_false", "short_text", "numeric"]
+
+
+AnswersShown: TypeAlias = Literal["never", "after_attempt", "after_passing", "after_last_attempt"]
+
+
 LessonKind: TypeAlias = Literal["video", "text", "quiz"]
 
 
@@ -1346,6 +1427,9 @@ ProgressStatus: TypeAlias = Literal["in_progress", "completed"]
 
 
 LessonLockReason: TypeAlias = Literal["previous_lesson", "prerequisite", "not_open"]
+
+
+QuizAttemptStatus: TypeAlias = Literal["open", "submitted", "expired"]
 
 
 DashboardPart: TypeAlias = Literal["profile", "enrollments", "progress", "unread_count", "subscriptions"]
@@ -2045,6 +2129,36 @@ class CourseChanges(Struct, kw_only=True):
 
 class Publication(Struct, kw_only=True):
     learners: LearnersOnPublication | UnsetType = "keep"
+
+
+class Question(Struct, kw_only=True):
+    id: str
+    text: str
+    correct: list[str]
+    kind: QuestionKind | UnsetType = "choice"
+    options: list[Option] | UnsetType = UNSET
+    multiple: bool | UnsetType = False
+    partial_credit: bool | UnsetType = UNSET
+    tolerance: str | UnsetType = UNSET
+    points: int | UnsetType = 1
+    explanation: str | UnsetType = UNSET
+    pool: str | UnsetType = UNSET
+
+
+class QuizSettings(Struct, kw_only=True):
+    attempts_max: int | None | UnsetType = UNSET
+    time_limit_seconds: int | None | UnsetType = UNSET
+    shuffle_questions: bool | UnsetType = UNSET
+    shuffle_options: bool | UnsetType = UNSET
+    show_answers: AnswersShown | UnsetType = UNSET
+    pools: list[QuizPool] | UnsetType = UNSET
+
+
+class Content(Struct, kw_only=True):
+    url: str | UnsetType = UNSET
+    body: str | UnsetType = UNSET
+    questions: list[Question] | UnsetType = UNSET
+    settings: QuizSettings | UnsetType = UNSET
 
 
 class LessonDocument(Struct, kw_only=True):
