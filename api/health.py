@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import marshmallow as ma
 from flask.views import MethodView
@@ -51,7 +51,8 @@ def _accepts_connections(url: str) -> bool:
     """Return whether a host of ``url`` accepts TCP connections. The gateway loads no database driver for more."""
     parts = urlsplit(url if "//" in url else f"//{url}")
     default_port = _DEFAULT_PORTS.get(parts.scheme.partition("+")[0], 0)
-    for address in parts.netloc.rpartition("@")[2].split(","):
+    in_query = [value for name, value in parse_qsl(parts.query) if name == "host"]
+    for address in in_query or parts.netloc.rpartition("@")[2].split(","):
         host = urlsplit(f"//{address}")
         try:
             socket.create_connection((host.hostname, host.port or default_port), _TIMEOUT_SECONDS).close()
@@ -73,6 +74,8 @@ _CHECKS: dict[str, tuple[Callable[[str], bool], str]] = {
 
 def is_known(name: str) -> bool:
     """Return whether the gateway knows the address of a server. In production it gets those that it uses only."""
+    if name == "mongo" and settings.MONGO_URL.startswith("mongodb+srv:"):
+        return False  # the name has no address; the driver resolves it to those of the servers
     return not settings.PRODUCTION or settings.read.is_set(_SETTINGS[name])
 
 

@@ -35,7 +35,7 @@ class Bridge:
         self._stop_dispatcher = threading.Event()
         self._dispatcher = Dispatcher(self._stop_dispatcher, self._dead_letters)
         self._auditor = Auditor(self._dispatcher, self.stop)
-        databases = sorted({settings.database_url(service) for service in settings.SERVICES})
+        databases = sorted({settings.direct_database_url(service) for service in settings.SERVICES})
         self._relays = [Relay(url, self.stop) for url in databases]
         self._topics = TopicIdWatcher(self.stop)
         self._consumers = [

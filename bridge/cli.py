@@ -1,4 +1,4 @@
-"""``python -m bridge dead-letters|quarantine|replay|lag|rebuild|jobs``: operators' commands for events and jobs."""
+"""``python -m bridge dead-letters|quarantine|replay|topics|lag|rebuild|jobs``: operators' commands for events."""
 
 import argparse
 import json
@@ -28,6 +28,7 @@ from .consumer.dispatch import Dispatcher
 from .consumer.service_consumer import ServiceConsumer
 from .publisher.refill import has_older_events, request_refill
 from .reaching import SERVER_ERRORS, unreachable
+from .topics import Topics, all_topics
 
 HANDLERS = sorted({handler for handlers in ROUTES.values() for handler in handlers})
 
@@ -76,6 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     replay.set_defaults(run=_replay, parser=replay)
 
+    topics = commands.add_parser("topics", help="list every topic with its configuration, and whether it exists")
+    topics.set_defaults(run=_topics)
+
     lag = commands.add_parser("lag", help="show the lag of each consumer group")
     lag.set_defaults(run=_lag)
 
@@ -118,6 +122,16 @@ def _add_dead_letters(parser: argparse.ArgumentParser) -> None:
     discard.add_argument("dead_letter", metavar="ID")
     discard.add_argument("--reason", required=True)
     discard.set_defaults(run=_discard)
+
+
+def _topics(_args: argparse.Namespace) -> bool:
+    topics = all_topics()
+    missing = {topic.topic for topic in Topics().missing(topics)}
+    for topic in topics:
+        state = "missing" if topic.topic in missing else "exists"
+        config = {"partitions": topic.num_partitions, "replication": topic.replication_factor, **(topic.config or {})}
+        print(f"{topic.topic:60} {state:8}", *(f"{name}={value}" for name, value in config.items()))
+    return True
 
 
 def _parse_datetime(text: str) -> datetime:

@@ -15,7 +15,7 @@ TOPIC_MESSAGE_MAX_BYTES = MESSAGE_MAX_BYTES + 4096  # a batch of one message, pl
 
 
 def _common() -> dict[str, Any]:
-    """Return the configuration of every client: address, login and behaviour on lost connections."""
+    """Return the configuration of every client: address, login, behaviour on lost connections, and KAFKA_OPTIONS."""
     return {
         "bootstrap.servers": settings.KAFKA_BOOTSTRAP_SERVERS,
         "client.id": "coursebus-bridge",
@@ -23,6 +23,7 @@ def _common() -> dict[str, Any]:
         "security.protocol": settings.KAFKA_SECURITY_PROTOCOL,
         **_credentials(),
         "log_level": 2,  # an unreachable broker would log twenty lines a second; the relay logs it once
+        **settings.KAFKA_OPTIONS,
     }
 
 
@@ -30,11 +31,9 @@ def _credentials() -> dict[str, str]:
     """Return the login and the certificates to trust. Brokers' names are verified against their certificates."""
     found: dict[str, str] = {}
     if settings.KAFKA_SECURITY_PROTOCOL.startswith("SASL"):
-        found |= {
-            "sasl.mechanism": settings.KAFKA_SASL_MECHANISM,
-            "sasl.username": settings.KAFKA_USERNAME,
-            "sasl.password": settings.KAFKA_PASSWORD,
-        }
+        found["sasl.mechanism"] = settings.KAFKA_SASL_MECHANISM
+        if settings.KAFKA_SASL_MECHANISM != "OAUTHBEARER":
+            found |= {"sasl.username": settings.KAFKA_USERNAME, "sasl.password": settings.KAFKA_PASSWORD}
     if settings.KAFKA_CA_FILE:
         found["ssl.ca.location"] = settings.KAFKA_CA_FILE
     return found

@@ -9,6 +9,7 @@ from confluent_kafka.cimpl import NewTopic
 
 import settings
 from core.log import get_logger
+from models.events.routes import ROUTES, producers_of
 
 from . import kafka
 
@@ -17,6 +18,43 @@ log = get_logger(__name__)
 _DAY_MS = 24 * 3600 * 1000
 REFRESH_SECONDS = 1.0
 INITIAL_REFRESH_SECONDS = 0.2  # until the topics exist, because all consumers wait for them
+
+
+def service_topics() -> list[NewTopic]:
+    """Return the topic of each service with its configuration."""
+    config = {
+        "max.message.bytes": str(kafka.TOPIC_MESSAGE_MAX_BYTES),
+        # As long as the outbox may publish an event again. INBOX_RETENTION_DAYS is longer than the sum of both, so
+        # every event on a topic that was handled still has its inbox row.
+        "retention.ms": str(settings.OUTBOX_RETENTION_DAYS * _DAY_MS),
+        # With acks=all a record is on this many brokers before it counts as published.
+        "min.insync.replicas": str(max(1, min(2, settings.KAFKA_REPLICATION - 1))),
+        "segment.ms": str(_DAY_MS),  # retention deletes whole segments, so a record is kept up to a day longer
+    }
+    return [
+        NewTopic(kafka.topic_of(service), settings.KAFKA_PARTITIONS, settings.KAFKA_REPLICATION, config=config)
+        for service in settings.SERVICES
+    ]
+
+
+def dead_letter_topics(names: Iterable[str]) -> list[NewTopic]:
+    """Return these dead-letter topics with their configuration; one partition, because they receive few messages."""
+    config = {
+        "max.message.bytes": str(kafka.TOPIC_MESSAGE_MAX_BYTES),
+        "retention.ms": str(settings.DEAD_LETTERS_RETENTION_DAYS * _DAY_MS),
+    }
+    return [NewTopic(name, 1, settings.KAFKA_REPLICATION, config=config) for name in sorted(names)]
+
+
+def all_topics() -> list[NewTopic]:
+    """Return every topic that the bridge may use, also those of dead letters that do not exist yet."""
+    names = {
+        f"{kafka.topic_of(producer)}.{handler}.dlq"
+        for event_type, handlers in ROUTES.items()
+        for producer in producers_of(event_type)
+        for handler in handlers
+    }
+    return [*service_topics(), *dead_letter_topics(names)]
 
 
 class Topics:
@@ -28,30 +66,23 @@ class Topics:
 
     def ensure(self) -> None:
         """Create missing topics. Raises KafkaException if the broker is unreachable."""
-        config = {
-            "max.message.bytes": str(kafka.TOPIC_MESSAGE_MAX_BYTES),
-            # As long as the outbox may publish an event again. INBOX_RETENTION_DAYS is longer than the sum of both, so
-            # every event on a topic that was handled still has its inbox row.
-            "retention.ms": str(settings.OUTBOX_RETENTION_DAYS * _DAY_MS),
-            # With acks=all a record is on this many brokers before it counts as published.
-            "min.insync.replicas": str(max(1, min(2, settings.KAFKA_REPLICATION - 1))),
-            "segment.ms": str(_DAY_MS),  # retention deletes whole segments, so a record is kept up to a day longer
-        }
-        self._create(
-            NewTopic(name, settings.KAFKA_PARTITIONS, settings.KAFKA_REPLICATION, config=config) for name in self._names
-        )
+        self._create(service_topics())
 
     def ensure_dead_letter_topics(self, names: set[str]) -> None:
-        """Create missing dead-letter topics, with one partition because they receive few messages."""
-        config = {
-            "max.message.bytes": str(kafka.TOPIC_MESSAGE_MAX_BYTES),
-            "retention.ms": str(settings.DEAD_LETTERS_RETENTION_DAYS * _DAY_MS),
-        }
-        self._create(NewTopic(name, 1, settings.KAFKA_REPLICATION, config=config) for name in sorted(names))
+        """Create missing dead-letter topics."""
+        self._create(dead_letter_topics(names))
+
+    def missing(self, topics: Iterable[NewTopic]) -> list[NewTopic]:
+        """Return those of ``topics`` that the broker does not have. Raises KafkaException if it is unreachable."""
+        known = self._admin.list_topics(timeout=5).topics
+        return [topic for topic in topics if topic.topic not in known]
 
     def _create(self, topics: Iterable[NewTopic]) -> None:
-        known = self._admin.list_topics(timeout=5).topics
-        missing = [topic for topic in topics if topic.topic not in known]
+        missing = self.missing(topics)
+        if missing and not settings.KAFKA_CREATE_TOPICS:
+            names = [topic.topic for topic in missing]
+            log.error("topics are missing; python -m bridge topics lists what must exist", topics=names)
+            return
         for name, created in (self._admin.create_topics(missing, operation_timeout=10) if missing else {}).items():
             try:
                 created.result(timeout=10)

@@ -38,8 +38,10 @@ class DeferringConnection(extensions.connection):
     set. Server-side cursors are not supported.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
+    def __init__(self, *arguments: Any, local_settings: str = "", **options: Any) -> None:
+        """Connect. ``local_settings`` are statements that begin each transaction, such as SET LOCAL."""
         super().__init__(*arguments, **options)
+        self._begin = b"BEGIN; " + local_settings.encode()
         super().set_session(autocommit=True)  # otherwise psycopg2 sends BEGIN
         self.cursor_factory = _Cursor
         self._is_autocommit = False
@@ -81,7 +83,7 @@ class DeferringConnection(extensions.connection):
         before, self._unsent = self._unsent, b""
         if not (self._has_begun or self._is_autocommit):
             self._has_begun = True
-            before = b"BEGIN; " + before
+            before = self._begin + before
         return before
 
     @contextmanager

@@ -7,7 +7,7 @@ user of the URL, such as the owner of the database, switches to the role.
 
 import time
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -24,6 +24,15 @@ import settings
 from .database_connection import DeferringConnection
 
 LOCK_TIMEOUT_SECONDS = 5
+# A server that does not answer, such as a primary whose host is lost, is given up after about twenty seconds. With the
+# kernel's defaults the threads would hang for a quarter of an hour.
+_LOST_SERVER = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,  # milliseconds
+}
 PING_AFTER_SECONDS = 1.0
 
 
@@ -93,6 +102,9 @@ def connect(url: str, *, role: str) -> Engine:
     """Return the engine for the database at ``url`` with the rights of ``coursebus_<role>``."""
     # A login of one service cannot switch to another role, and the bridge uses its own in the database of each service.
     is_login = _login_of(url) in (*settings.SERVICES, "bridge")
+    values = {"timezone": "UTC", "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s"}
+    if not is_login:
+        values = {"role": f"coursebus_{role}", **values}
     connections = create_engine(
         url,
         # One connection per worker thread. The threads of the bridge seldom need one at the same moment, but there are
@@ -103,16 +115,35 @@ def connect(url: str, *, role: str) -> Engine:
         json_serializer=_to_json,
         json_deserializer=msgspec.json.decode,
         connect_args={
-            "options": f"{'' if is_login else f'-c role=coursebus_{role} '}-c timezone=UTC "
-            f"-c lock_timeout={LOCK_TIMEOUT_SECONDS}s",
-            "connect_timeout": 5,
+            **network_options(url),
             "application_name": f"coursebus-{role}",
-            "connection_factory": DeferringConnection,
+            **_session_settings(values),
         },
     )
     require_role(connections, role)
     _ping_idle_connections(connections)
     return connections
+
+
+def network_options(url: str) -> dict[str, Any]:
+    """Return how the driver notices that a server is lost, and which of several hosts it uses: the primary.
+
+    What the query of ``url`` contains is not replaced.
+    """
+    given = make_url(url).query
+    options: dict[str, Any] = dict(_LOST_SERVER)
+    if not isinstance(given.get("host", ""), str):
+        options["target_session_attrs"] = "read-write"
+    return {name: value for name, value in options.items() if name not in given}
+
+
+def _session_settings(values: dict[str, str]) -> dict[str, Any]:
+    """Return the options of the driver that give these settings to each session or, with a pooler, each transaction."""
+    if settings.DATABASE_POOLING == "session":
+        options = " ".join(f"-c {name}={value}" for name, value in values.items())
+        return {"options": options, "connection_factory": DeferringConnection}
+    local_settings = "".join(f"SET LOCAL {name} = '{value}'; " for name, value in values.items())
+    return {"connection_factory": partial(DeferringConnection, local_settings=local_settings)}
 
 
 def _to_json(value: Any) -> str:

@@ -4,6 +4,7 @@ A container engine mounts secrets as files; every setting can be given in this w
 that a process that does not start reports all of them.
 """
 
+import json
 import re
 from base64 import b64decode
 from collections.abc import Collection, Mapping
@@ -74,6 +75,18 @@ class Environment:
         """Return the comma-separated values of ``name``."""
         return tuple(each.strip() for each in self.text(name, default).split(",") if each.strip())
 
+    def texts(self, name: str, default: str) -> dict[str, str]:
+        """Return a JSON object whose values are texts. Its values are masked, because some are secrets."""
+        text = self.text(name, default, is_secret=self.is_set(name))
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+            self.errors.append(f"{name} must be a JSON object whose values are texts")
+            return {}
+        return found
+
     def number(self, name: str, default: int) -> int:
         """Return a whole number, 0 or greater."""
         text = self.text(name, str(default))
@@ -138,8 +151,20 @@ class Environment:
 
 
 def normalize_database_url(url: str) -> str:
-    """Return ``url`` with the driver that is installed; hosting providers write postgres:// or postgresql://."""
-    return re.sub(r"^(postgres|postgresql)://", "postgresql+psycopg2://", url)
+    """Return ``url`` with the driver that is installed; hosting providers write postgres:// or postgresql://.
+
+    Several hosts, as in ``user@a:5432,b:5432/name``, become parameters, which SQLAlchemy understands.
+    """
+    url = re.sub(r"^(postgres|postgresql)://", "postgresql+psycopg2://", url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # an invalid address, which the connection reports
+        return url
+    login, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return url
+    several = "&".join(f"host={host}" for host in hosts.split(","))
+    return parts._replace(netloc=f"{login}{at}", query=f"{parts.query}&{several}".lstrip("&")).geturl()
 
 
 def _is_base64(text: str) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy.pool import NullPool
 
 import settings
 from core import command_line
-from core.db import Base
+from core.db import Base, network_options
 
 from . import roles
 
@@ -28,7 +28,9 @@ def main(command: str = "upgrade", *revision: str) -> None:
     """Run one Flask-Migrate command on each distinct database."""
     app = Flask(__name__)
     flask_migrate.Migrate(app, _Tables(), directory=str(Path(__file__).parent))
-    for url in sorted({settings.database_url(service) for service in settings.SERVICES}):
+    if settings.DATABASE_POOLING == "transaction" and any(is_pooler(service) for service in settings.SERVICES):
+        raise SystemExit("DIRECT_DATABASE_URL must name the server behind the pooler: migrations hold a session lock")
+    for url in sorted({settings.direct_database_url(service) for service in settings.SERVICES}):
         app.config["DATABASE_URL"] = url
         if command in {"roles", "upgrade"}:
             _prepare_roles(url)
@@ -38,8 +40,12 @@ def main(command: str = "upgrade", *revision: str) -> None:
             _run(command, revision)
 
 
+def is_pooler(service: str) -> bool:
+    return settings.direct_database_url(service) == settings.database_url(service)
+
+
 def _prepare_roles(url: str) -> None:
-    with create_engine(url, poolclass=NullPool).connect() as connection:
+    with create_engine(url, poolclass=NullPool, connect_args=network_options(url)).connect() as connection:
         roles.create_roles(connection)
         roles.set_passwords(connection)
 

@@ -6,9 +6,10 @@ from alembic import context
 from flask import current_app
 from sqlalchemy import create_engine, pool, text
 
-from core.db import Base
+from core.db import Base, network_options
 
-engine = create_engine(current_app.config["DATABASE_URL"], poolclass=pool.NullPool)
+url = current_app.config["DATABASE_URL"]
+engine = create_engine(url, poolclass=pool.NullPool, connect_args=network_options(url))
 
 with engine.connect() as connection:
     # A second concurrent process waits here and then finds nothing left to do. It holds no snapshot between its

@@ -43,6 +43,14 @@ read.group("Servers")
 DATABASE_URL = read.database_url("DATABASE_URL", f"postgresql+psycopg2://coursebus@{_local(32)}/coursebus")
 # The database of one service, if it has its own.
 _DATABASE_URLS = {service: read.database_url(f"{service.upper()}_DATABASE_URL", "") for service in SERVICES}
+# transaction: DATABASE_URL is a pooler such as PgBouncer that assigns a server connection to each transaction. The role
+# and the timeouts are then set within each transaction.
+DATABASE_POOLING = read.choice("DATABASE_POOLING", "session", ("session", "transaction"))
+# The server without the pooler, for the migrations and the relay of the bridge, which hold locks of their session.
+DIRECT_DATABASE_URL = read.database_url("DIRECT_DATABASE_URL", "")
+_DIRECT_DATABASE_URLS = {
+    service: read.database_url(f"{service.upper()}_DIRECT_DATABASE_URL", "") for service in SERVICES
+}
 # With these, the migrations let the role coursebus_<service>, or coursebus_bridge, log in. No other process reads them.
 DATABASE_PASSWORDS = {name: read.secret(f"{name.upper()}_DATABASE_PASSWORD", "") for name in (*SERVICES, "bridge")}
 REDIS_URL = read.redis_url("REDIS_URL", f"redis://{_local(79)}/0")  # queues and replies: AOF, noeviction
@@ -52,15 +60,24 @@ KAFKA_BOOTSTRAP_SERVERS = read.text("KAFKA_BOOTSTRAP_SERVERS", _local(92))
 KAFKA_SECURITY_PROTOCOL = read.choice(
     "KAFKA_SECURITY_PROTOCOL", "PLAINTEXT", ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 )
-KAFKA_SASL_MECHANISM = read.choice("KAFKA_SASL_MECHANISM", "SCRAM-SHA-512", ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"))
+KAFKA_SASL_MECHANISM = read.choice(
+    "KAFKA_SASL_MECHANISM", "SCRAM-SHA-512", ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER")
+)
 KAFKA_USERNAME = read.text("KAFKA_USERNAME", "")
 KAFKA_PASSWORD = read.secret("KAFKA_PASSWORD", "")
 KAFKA_CA_FILE = read.text("KAFKA_CA_FILE", "")  # PEM certificates that sign the brokers'; "": those of the system
 if KAFKA_CA_FILE and not Path(KAFKA_CA_FILE).is_file():
     read.errors.append(f"KAFKA_CA_FILE does not exist: {KAFKA_CA_FILE}")
-if KAFKA_SECURITY_PROTOCOL.startswith("SASL") != bool(KAFKA_USERNAME and KAFKA_PASSWORD):
+# Further options of librdkafka for every client, as a JSON object of texts; with OAUTHBEARER they name the endpoint of
+# the tokens. Options on which the delivery of events depends, such as acks and partitioner, keep Coursebus's values.
+KAFKA_OPTIONS = read.texts("KAFKA_OPTIONS", "{}")
+# Whether the bridge creates missing topics. "off": an administrator creates those of `python -m bridge topics`.
+KAFKA_CREATE_TOPICS = read.switch("KAFKA_CREATE_TOPICS", default=True)
+_HAS_KAFKA_LOGIN = bool(KAFKA_USERNAME and KAFKA_PASSWORD) or KAFKA_SASL_MECHANISM == "OAUTHBEARER"
+if KAFKA_SECURITY_PROTOCOL.startswith("SASL") != _HAS_KAFKA_LOGIN:
     read.errors.append(
-        "KAFKA_SECURITY_PROTOCOL must be SASL_… with KAFKA_USERNAME and KAFKA_PASSWORD, and must not be SASL_… without"
+        "KAFKA_SECURITY_PROTOCOL must be SASL_… with KAFKA_USERNAME and KAFKA_PASSWORD or with OAUTHBEARER, and must "
+        "not be SASL_… without"
     )
 KAFKA_TOPIC_PREFIX = read.text("KAFKA_TOPIC_PREFIX", "")
 KAFKA_REPLICATION = read.number("KAFKA_REPLICATION", 3 if PRODUCTION else 1)
@@ -102,6 +119,13 @@ WATCHDOG_SECONDS = read.number(
 def database_url(service: str) -> str:
     """Return the database of ``service``: ``<SERVICE>_DATABASE_URL``, by default DATABASE_URL."""
     return _DATABASE_URLS.get(service) or DATABASE_URL
+
+
+def direct_database_url(service: str) -> str:
+    """Return the database of ``service`` without a pooler: ``[<SERVICE>_]DIRECT_DATABASE_URL`` if it is set."""
+    if _DATABASE_URLS.get(service):
+        return _DIRECT_DATABASE_URLS[service] or _DATABASE_URLS[service]
+    return DIRECT_DATABASE_URL or DATABASE_URL
 
 
 read.group("Gateway")

@@ -43,7 +43,14 @@ USED_SETTINGS: dict[str, set[str]] = {
     },
     "worker-progress": _WORKER,
     "worker-users": {*_WORKER, "AUTH0_DOMAIN", "OIDC_ISSUER", "AUTH0_CLIENT_SECRET", "AUTH0_WEBHOOK_TOKEN"},
-    "bridge": {"REDIS_URL", "DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_PASSWORD", "KAFKA_SECURITY_PROTOCOL"},
+    "bridge": {
+        "REDIS_URL",
+        "DATABASE_URL",
+        "DIRECT_DATABASE_URL",
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "KAFKA_PASSWORD",
+        "KAFKA_SECURITY_PROTOCOL",
+    },
     "beat": {"REDIS_URL"},
     "flower": {"REDIS_URL", "FLOWER_BASIC_AUTH"},
 }
@@ -68,6 +75,8 @@ def find_unsafe_settings(process: str | None = None) -> list[str]:
         return list(found)
     own = process.removeprefix("worker-")
     databases = {_own_database(each) for each in settings.SERVICES if process == "bridge" or each == own}
+    if process == "bridge":
+        databases |= {f"{service.upper()}_DIRECT_DATABASE_URL" for service in settings.SERVICES}
     used = USED_SETTINGS[process] | _EVERY_PROCESS | databases
     return [reason for reason in found if reason.split()[0] in used]
 
@@ -149,8 +158,14 @@ def _server_checks() -> _Checks:
     for name in urls:
         yield not read.is_set(name), _SERVER_MISSING.format(name)
     urls |= {_own_database(service): settings.database_url(service) for service in settings.SERVICES}
+    urls["DIRECT_DATABASE_URL"] = settings.DIRECT_DATABASE_URL
     for name, url in urls.items():
         yield is_strict and read.is_set(name) and not _is_encrypted_and_authenticated(url), _SERVER_OPEN.format(name)
+    if settings.DATABASE_POOLING == "transaction":
+        for service in settings.SERVICES:
+            prefix = f"{service.upper()}_" if read.is_set(_own_database(service)) else ""
+            is_pooler = settings.direct_database_url(service) == settings.database_url(service)
+            yield is_pooler, f"{prefix}DIRECT_DATABASE_URL must name the server behind the pooler"
     yield not read.is_set("SMTP_URL"), _SERVER_MISSING.format("SMTP_URL")
     smtp = urlsplit(settings.SMTP_URL)
     if smtp.scheme == "smtp+insecure":

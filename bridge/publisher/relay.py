@@ -25,7 +25,7 @@ from bridge.record import FRESH_SECONDS
 from bridge.topics import Topics
 from core.bus.outbox import OutboxEvent
 from core.bus.quarantine import LOCK_KEY, PARKED
-from core.db import require_role, utc_now
+from core.db import network_options, require_role, utc_now
 from core.fault_injection import crash_point
 from core.log import get_logger
 from core.redis import RELAY_HINT, queue_redis
@@ -251,7 +251,7 @@ def _engine(database_url: str) -> Engine:
         database_url,
         isolation_level="AUTOCOMMIT",  # the advisory lock belongs to the session; each statement is its own transaction
         poolclass=NullPool,
-        connect_args={"options": _SETTINGS, "connect_timeout": 5, "application_name": "coursebus-relay"},
+        connect_args={**network_options(database_url), "options": _SETTINGS, "application_name": "coursebus-relay"},
     )
     require_role(connections, "bridge")
     return connections

@@ -4,8 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from sqlalchemy import make_url
 
 import settings
+from core.db import network_options
+from core.environment import normalize_database_url
 from settings.checks import USED_SETTINGS
 
 LONG = "x" * 32
@@ -182,6 +185,31 @@ def test_every_postgresql_scheme_uses_the_installed_driver(scheme, name):
     assert completed.stdout == "postgresql+psycopg2://shop:pw@db.example/shop\n"
 
 
+def test_several_hosts_of_a_database_are_understood():
+    url = normalize_database_url("postgres://shop:p%40w@a.example:5432,b.example:5433/shop?sslmode=verify-full")
+
+    options = network_options(url)
+    [], arguments = make_url(url).get_dialect()().create_connect_args(make_url(url))
+    assert (arguments["host"], arguments["port"]) == ("a.example,b.example", "5432,5433")
+    assert (arguments["user"], arguments["password"], arguments["dbname"]) == ("shop", "p@w", "shop")
+    assert options["target_session_attrs"] == "read-write"
+    assert options["tcp_user_timeout"] == 20_000
+
+
+def test_options_of_the_url_are_kept():
+    assert "connect_timeout" not in network_options("postgresql+psycopg2://shop@db.example/shop?connect_timeout=30")
+    assert "target_session_attrs" not in network_options("postgresql+psycopg2://shop@db.example/shop")
+
+
+def test_transaction_pooling_needs_the_server_behind_the_pooler():
+    pooled = PRODUCTION | STRIPE | {"DATABASE_POOLING": "transaction"}
+    direct = {"DIRECT_DATABASE_URL": SERVERS["DATABASE_URL"].replace("db.", "direct.")}
+
+    assert check_settings(pooled, "bridge") == ["DIRECT_DATABASE_URL must name the server behind the pooler"]
+    assert check_settings(pooled, "worker-courses") == []
+    assert check_settings(pooled | direct) == []
+
+
 @pytest.mark.parametrize(
     ("environ", "message"),
     [
@@ -191,6 +219,8 @@ def test_every_postgresql_scheme_uses_the_installed_driver(scheme, name):
         ({"LOG_READS": "maybe"}, "LOG_READS must be on or off, not 'maybe'"),
         ({"PORT_BASE": "8k"}, "PORT_BASE must be a whole number, not '8k'"),
         ({"WEBHOOK_RETRY_DELAYS_SECONDS": "5,x"}, "WEBHOOK_RETRY_DELAYS_SECONDS must be whole numbers"),
+        ({"KAFKA_OPTIONS": '{"acks": 1}'}, "KAFKA_OPTIONS must be a JSON object whose values are texts"),
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "KAFKA_SECURITY_PROTOCOL must be SASL_… with"),
         ({"KAFKA_SASL_MECHANISM": "GSSAPI"}, "KAFKA_SASL_MECHANISM must be"),
         ({"SECRET_KEY_FILE": "/nowhere/key"}, "SECRET_KEY_FILE cannot be read"),
         ({"SECRET_KEY": "a", "SECRET_KEY_FILE": "/nowhere/key"}, "SECRET_KEY and SECRET_KEY_FILE are both set"),

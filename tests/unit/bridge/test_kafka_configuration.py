@@ -54,3 +54,36 @@ def test_client_is_configured_with_login_and_certificates(monkeypatch, name: str
     assert configuration.keys().isdisjoint(
         {"enable.ssl.certificate.verification", "ssl.endpoint.identification.algorithm"}
     )
+
+
+def configuration_of(monkeypatch: pytest.MonkeyPatch, name: str, **values: Any) -> dict[str, Any]:
+    configuration: dict[str, Any] = {}
+    for library_class in ("Producer", "Consumer", "AdminClient"):
+        monkeypatch.setattr(kafka, library_class, configuration.update)
+    for setting, value in values.items():
+        monkeypatch.setattr(settings, setting, value)
+    CLIENTS[name]()
+    return configuration
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_further_options_reach_every_client(monkeypatch, name: str):
+    options = {"sasl.oauthbearer.method": "oidc", "sasl.oauthbearer.token.endpoint.url": "https://login.example/token"}
+    configuration = configuration_of(
+        monkeypatch,
+        name,
+        KAFKA_SECURITY_PROTOCOL="SASL_SSL",
+        KAFKA_SASL_MECHANISM="OAUTHBEARER",
+        KAFKA_OPTIONS=options,
+    )
+
+    assert configuration.items() >= {**options, "sasl.mechanism": "OAUTHBEARER"}.items()
+    assert "sasl.username" not in configuration
+
+
+def test_options_for_the_delivery_of_events_are_kept(monkeypatch):
+    configuration = configuration_of(
+        monkeypatch, "producer", KAFKA_OPTIONS={"acks": "1", "enable.idempotence": "false"}
+    )
+
+    assert (configuration["acks"], configuration["enable.idempotence"]) == ("all", True)
