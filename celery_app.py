@@ -70,7 +70,6 @@ celery_app.conf.update(
         "priority_steps": [0],  # one Redis list per queue
     },
     beat_schedule={job: _hint(job) for job in PERIODS_SECONDS},
-    beat_scheduler="celery.beat:Scheduler",  # no schedule file: the jobs table records what has run
     beat_max_loop_interval=5,  # so that beat retries soon after it lost Redis
 )
 

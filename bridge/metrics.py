@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
+from confluent_kafka.admin import AdminClient
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -20,13 +21,13 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 import settings
-from core import metrics
+from core import health, metrics
 from core.bus.dead_letters import DeadLetter
 from core.bus.inbox import InboxEvent
 from core.bus.kafka_topics import KafkaTopic
 from core.bus.outbox import OutboxEvent
 from core.bus.quarantine import PARKED
-from core.db import session_factory, utc_now
+from core.db import ping, session_factory, utc_now
 from core.log import get_logger
 from core.messaging import task_queue
 from core.redis import queue_redis
@@ -54,9 +55,23 @@ SCRAPE_ERRORS = Counter(
 
 
 def serve() -> None:
-    """Start the metrics endpoint."""
+    """Start the endpoint of metrics and health."""
     REGISTRY.register(BusCollector())
-    metrics.serve()
+    health.serve(readiness={"postgres": _ping_databases, "queue": lambda: queue_redis().ping(), "kafka": _ping_kafka})
+
+
+def _ping_databases() -> None:
+    for service in {settings.database_url(service): service for service in settings.SERVICES}.values():
+        ping(service)
+
+
+def _ping_kafka() -> None:
+    kafka_admin().list_topics(timeout=health.DEADLINE_SECONDS)
+
+
+@cache
+def kafka_admin() -> AdminClient:
+    return kafka.admin()
 
 
 def count_published(rows: Sequence[Row[Any]], seqs: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 import uuid_utils.compat
-from sqlalchemy import BigInteger, DateTime, Engine, MetaData, create_engine, event, make_url
+from sqlalchemy import BigInteger, DateTime, Engine, MetaData, create_engine, event, make_url, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
@@ -188,6 +188,12 @@ def _ping_idle_connections(connections: Engine) -> None:
             connections.dialect.do_ping(connection)
         except connections.dialect.loaded_dbapi.OperationalError as error:
             raise DisconnectionError from error  # the pool opens a new connection
+
+
+def ping(service: str) -> None:
+    """Execute a statement on the database of ``service``. Raises SQLAlchemyError."""
+    with engine(service).connect() as connection:
+        connection.execute(text("SELECT 1"))
 
 
 @cache

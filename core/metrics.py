@@ -8,14 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Gauge, Histogram
 
-import settings
 from core.errors import DomainError
-
-from .log import get_logger
-
-log = get_logger(__name__)
 
 _FROM_1_MS_TO_30_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -79,14 +74,3 @@ def observe_external_call(service: str, call: str) -> Iterator[None]:
         raise
     finally:
         EXTERNAL_CALL_SECONDS.labels(service, call, outcome).observe(time.perf_counter() - started)
-
-
-def serve() -> None:
-    """Serve the metrics at METRICS_PORT. Call this after any fork: metrics belong to one process."""
-    if not settings.METRICS_PORT:
-        return
-    try:
-        start_http_server(settings.METRICS_PORT, addr=settings.METRICS_HOST)
-    except OSError as error:
-        # A process without metrics still does its work.
-        log.warning("metrics are not served", port=settings.METRICS_PORT, reason=str(error))

@@ -34,6 +34,10 @@ class InboxReader:
     def close(self) -> None:
         self._client.close()
 
+    def ping(self) -> None:
+        """Ask the server whether it answers. Raises PyMongoError."""
+        self._client.admin.command("ping")
+
     def latest_position(self, user_id: UUID) -> int:
         """Return the position of the user's newest notification, or 0 if there is none. Raises Unavailable."""
         with _unavailable():

@@ -16,8 +16,9 @@ import settings
 from api.auth import current_caller, liveness, require_auth
 from api.base_app import create_base_app
 from api.tokens import Claims
-from core import cache, log, metrics
+from core import cache, health, log
 from core.metrics import STREAM_NOTIFICATIONS, STREAMS, STREAMS_ENDED
+from core.redis import queue_redis
 from models.accounts import AccountState
 from models.errors import LastEventIdInvalid, Unavailable
 from settings.checks import validate_production_settings
@@ -118,8 +119,8 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; clients reconnect automatically to the next process."""
     validate_production_settings("stream")
     log.configure("stream")
-    metrics.serve()
     hub, inbox = SubscriptionHub(), InboxReader()
+    health.serve(readiness={"queue": lambda: queue_redis().ping(), "mongo": inbox.ping})
     gevent.spawn(hub.run)
     server = WSGIServer(settings.STREAM_BIND, create_app(hub, inbox), log=None)
     for each in (signal.SIGTERM, signal.SIGINT):

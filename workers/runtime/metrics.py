@@ -22,9 +22,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 import settings
-from core.db import engine
+from core import health
+from core.db import engine, ping
 from core.log import get_logger
-from core.metrics import TASK_REFUSALS, TASK_SECONDS, TASK_WAIT_SECONDS, observe_external_call, serve
+from core.metrics import TASK_REFUSALS, TASK_SECONDS, TASK_WAIT_SECONDS, observe_external_call
+from core.redis import queue_redis
 from models.errors import DomainError
 
 from .execution import TaskExecution
@@ -198,4 +200,4 @@ class DatabaseMetricCollector(Collector):
 def _serve(**_: object) -> None:
     # The worker is one process with threads (docs/decisions/0007): nothing forks after the server has started.
     REGISTRY.register(DatabaseMetricCollector(settings.SERVICE))
-    serve()
+    health.serve(readiness={"postgres": lambda: ping(settings.SERVICE), "queue": lambda: queue_redis().ping()})
