@@ -49,6 +49,7 @@ USED_SETTINGS: dict[str, set[str]] = {
         "DIRECT_DATABASE_URL",
         "KAFKA_BOOTSTRAP_SERVERS",
         "KAFKA_PASSWORD",
+        "KAFKA_OPTIONS",
         "KAFKA_SECURITY_PROTOCOL",
     },
     "beat": {"REDIS_URL"},

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.environment import Environment
-from ops.dev.ports import METRICS_OF_BRIDGE, METRICS_OF_GATEWAY, METRICS_OF_STREAM, METRICS_OF_WORKERS, OFFSETS
+from ops.dev.ports import (
+    METRICS_OF_BEAT,
+    METRICS_OF_BRIDGE,
+    METRICS_OF_GATEWAY,
+    METRICS_OF_STREAM,
+    METRICS_OF_WORKERS,
+    OFFSETS,
+)
 from settings import ROOT, SERVICES
 
 from . import kafka, valkey
@@ -134,7 +141,12 @@ def platform(base: int) -> list[Process]:
             metrics=METRICS_OF_BRIDGE,
             stop_seconds=20,  # waits for replies of the workers and for acknowledgements of Kafka
         ),
-        Process("beat", _module("beat"), "starts due jobs", platform=True, environ='SERVICE="beat"'),
+        Process(
+            *("beat", _module("beat"), "starts due jobs"),
+            platform=True,
+            environ=f'SERVICE="beat",METRICS_PORT="{base + METRICS_OF_BEAT}"',
+            metrics=METRICS_OF_BEAT,
+        ),
         Process(
             "flower",
             _module("celery", "--quiet", "-A", "celery_app", *flower),

@@ -26,7 +26,7 @@ DASHBOARDS = ROOT / "ops" / "grafana" / "dashboards"
 COMPOSE = yaml.safe_load((ROOT / "ops" / "compose.yml").read_text())["services"]
 CONTAINERS = {name: service for name, service in COMPOSE.items() if service.get("image") == "coursebus"}
 PROCESSES = {process.name: process for process in platform(8000)}
-SECRET = re.compile(r"(_KEY|_SECRET|_TOKEN|_PASSWORD|_AUTH)$|^(REDIS|CACHE|MONGO|SMTP)_URL$|DATABASE_URL$")
+SECRET = re.compile(r"(_KEY|_SECRET|_TOKEN|_PASSWORD|_AUTH)$|^(REDIS|CACHE|MONGO|SMTP)_URL$|DATABASE_URL$|^KAFKA_OPTIONS$")
 RULES = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())
 
 with_helm = pytest.mark.skipif(
@@ -204,12 +204,15 @@ def test_probes_ask_no_other_server_whether_a_process_is_alive():
             assert probes["liveness"]["httpGet"] == {"path": "/livez", "port": "http"}
             ready = "/readyz" if name == "gateway" else "/livez"
             assert probes["readiness"]["httpGet"] == {"path": ready, "port": "http"}
-        elif name in {"beat", "migrate"}:
+        elif name == "migrate":
             assert not any(probes.values())
+        elif name == "flower":
+            assert probes["liveness"]["httpGet"] == {"path": "/healthcheck", "port": "http"}
         else:
-            port = "http" if name == "flower" else "metrics"
-            # A scrape queries PostgreSQL: while it is down, /metrics would fail and the pods be killed.
-            assert [probe["tcpSocket"] for probe in probes.values()] == [{"port": port}] * 3
+            assert (
+                probes["liveness"]["httpGet"] == probes["startup"]["httpGet"] == {"path": "/livez", "port": "metrics"}
+            )
+            assert probes["readiness"]["httpGet"] == {"path": "/readyz", "port": "metrics"}
 
 
 @with_helm
@@ -226,6 +229,7 @@ def environ_of(pod: dict[str, Any]) -> dict[str, str]:
     """Return the variables of a pod, with a URL that is safe in production, or a long word, for each secret."""
     urls = {"REDIS_URL": "rediss://:pw@redis", "CACHE_URL": "rediss://:pw@redis", "SMTP_URL": "smtps://u:pw@mail"}
     urls |= {"DATABASE_URL": "postgresql://u:pw@db/x?sslmode=require", "MONGO_URL": "mongodb+srv://u:pw@mongo/x"}
+    urls |= {"DIRECT_DATABASE_URL": urls["DATABASE_URL"], "KAFKA_OPTIONS": "{}"}
     urls |= {"EMAIL_WEBHOOK_SECRET": "whsec_" + "a" * 32, "STRIPE_SECRET_KEY": "sk_live_1"}
     [container] = pod["containers"]
     return {each["name"]: each.get("value", urls.get(each["name"], "s" * 32)) for each in container["env"]}

@@ -69,8 +69,9 @@ capabilities: {drop: [ALL]}
   {{- $owned = concat $owned ($process.settings | default list) -}}
 {{- end -}}
 {{- $own := .process.settings | default list -}}
+{{- $fixed := .process.env | default dict -}}
 {{- range $key, $value := $root.Values.settings }}
-{{- if or (has $key $own) (not (has $key $owned)) }}
+{{- if and (or (has $key $own) (not (has $key $owned))) (not (hasKey $fixed $key)) }}
 - name: {{ $key }}
   {{- /* Helm reads numbers as floats, and would write a million as 1e+06. */}}
   value: {{ ternary ($value | int64 | toString) ($value | toString) (kindIs "float64" $value) | quote }}

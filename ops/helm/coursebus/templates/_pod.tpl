@@ -49,9 +49,9 @@ containers:
       {{- if .process.metrics }}
       - {name: metrics, containerPort: 9100}
       {{- end }}
-    {{- $ask := dict "tcpSocket" (dict "port" (ternary "http" "metrics" (hasKey .process "port"))) }}
-    {{- $alive := ternary (dict "httpGet" (dict "path" .process.liveness "port" "http")) $ask (hasKey .process "liveness") }}
-    {{- $ready := ternary (dict "httpGet" (dict "path" .process.readiness "port" "http")) $ask (hasKey .process "readiness") }}
+    {{- $port := ternary "http" "metrics" (hasKey .process "port") }}
+    {{- $alive := dict "httpGet" (dict "path" .process.liveness "port" $port) }}
+    {{- $ready := dict "httpGet" (dict "path" .process.readiness "port" $port) }}
     startupProbe: {{- toYaml $alive | nindent 6 }}
       periodSeconds: 2
       timeoutSeconds: 5

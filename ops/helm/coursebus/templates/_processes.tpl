@@ -6,7 +6,7 @@ secrets      keys of the secret that must exist
 optional     keys of the secret that may be missing
 database     key of the secret with the URL of the process's own login, given to it as DATABASE_URL
 metrics      whether the process serves Prometheus metrics at port 9100
-liveness     path of the liveness probe; without a path the probe opens a connection to the port
+liveness     path of the liveness probe, at ``port`` or else at the port of the metrics
 stopSeconds  how long the process needs to end after SIGTERM
 reaches      servers that the network policy lets it connect to, by the names of values.networkPolicy.servers
 */}}
@@ -44,6 +44,8 @@ web:
   reaches: [cache, gateway, internet]
 worker-courses:
   command: [python, -m, workers]
+  liveness: /livez
+  readiness: /readyz
   metrics: true
   stopSeconds: 20
   env: {SERVICE: courses}
@@ -52,6 +54,8 @@ worker-courses:
   reaches: [postgresql, queue, cache]
 worker-integrations:
   command: [python, -m, workers]
+  liveness: /livez
+  readiness: /readyz
   metrics: true
   stopSeconds: 20
   env: {SERVICE: integrations}
@@ -61,6 +65,8 @@ worker-integrations:
   reaches: [postgresql, queue, cache, internet]
 worker-notifications:
   command: [python, -m, workers]
+  liveness: /livez
+  readiness: /readyz
   metrics: true
   stopSeconds: 20
   env: {SERVICE: notifications}
@@ -71,6 +77,8 @@ worker-notifications:
   reaches: [postgresql, queue, cache, mongodb, smtp, internet]
 worker-payments:
   command: [python, -m, workers]
+  liveness: /livez
+  readiness: /readyz
   metrics: true
   stopSeconds: 20
   env: {SERVICE: payments}
@@ -81,6 +89,8 @@ worker-payments:
   reaches: [postgresql, queue, cache, internet]
 worker-progress:
   command: [python, -m, workers]
+  liveness: /livez
+  readiness: /readyz
   metrics: true
   stopSeconds: 20
   env: {SERVICE: progress}
@@ -89,6 +99,8 @@ worker-progress:
   reaches: [postgresql, queue, cache]
 worker-users:
   command: [python, -m, workers]
+  liveness: /livez
+  readiness: /readyz
   metrics: true
   stopSeconds: 20
   env: {SERVICE: users}
@@ -99,15 +111,20 @@ worker-users:
   reaches: [postgresql, queue, cache, internet]
 bridge:
   command: [python, -m, bridge]
+  liveness: /livez
+  readiness: /readyz
   metrics: true
   stopSeconds: 20
   database: BRIDGE_DATABASE_URL
   settings: [KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_MECHANISM, KAFKA_USERNAME, KAFKA_CA_FILE, KAFKA_REPLICATION, KAFKA_PARTITIONS, KAFKA_TOPIC_PREFIX, KAFKA_SESSION_TIMEOUT_MS, KAFKA_FETCH_WAIT_MS]
   secrets: [REDIS_URL]
-  optional: [KAFKA_PASSWORD]
+  optional: [KAFKA_PASSWORD, KAFKA_OPTIONS, DIRECT_DATABASE_URL]
   reaches: [postgresql, queue, kafka]
 beat:
   command: [python, -m, beat]
+  liveness: /livez
+  readiness: /readyz
+  metrics: true
   stopSeconds: 10
   env: {SERVICE: beat}
   secrets: [REDIS_URL]
@@ -115,6 +132,8 @@ beat:
 flower:
   command: [celery, --quiet, -A, celery_app, flower, --conf=ops/flower.py, --address=0.0.0.0, --port=5555]
   port: 5555
+  liveness: /healthcheck
+  readiness: /healthcheck
   stopSeconds: 10
   env: {SERVICE: flower}
   secrets: [REDIS_URL, FLOWER_BASIC_AUTH]
@@ -122,6 +141,7 @@ flower:
 migrate:
   command: [python, -m, migrations, upgrade]
   stopSeconds: 30
+  env: {DATABASE_POOLING: session} # OWNER_DATABASE_URL is that of the server, not of a pooler
   database: OWNER_DATABASE_URL
   optional: [COURSES_DATABASE_PASSWORD, INTEGRATIONS_DATABASE_PASSWORD, NOTIFICATIONS_DATABASE_PASSWORD, PAYMENTS_DATABASE_PASSWORD, PROGRESS_DATABASE_PASSWORD, USERS_DATABASE_PASSWORD, BRIDGE_DATABASE_PASSWORD]
   reaches: [postgresql]
