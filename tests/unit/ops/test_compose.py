@@ -12,6 +12,8 @@ import yaml
 from redis import Redis
 from redis.exceptions import AuthenticationError
 
+from ops import configure
+from ops.configure import container_environ
 from ops.dev import valkey
 from ops.dev.child_process import popen_with_parent
 from ops.dev.ports import free_base, is_open
@@ -72,26 +74,10 @@ def test_demo_needs_no_environment_variables():
 
 
 def filled_env() -> dict[str, str]:
-    """Return the variables after the command in the head of ops/example.env, with the keys of Stripe."""
-    example = ROOT / "ops" / "example.env"
-    [command] = re.findall(r"^# +(sed .*)$", example.read_text(), flags=re.MULTILINE)
-    command = command.removesuffix(" >ops/.env")
-    output = subprocess.run(["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    variables = dict(line.split("=", 1) for line in output.splitlines() if line and not line.startswith("#"))
-    return variables | {"STRIPE_SECRET_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
-
-
-def container_environ(name: str, variables: dict[str, str]) -> dict[str, str]:
-    """Return the environment of a container as compose fills it in. Raises KeyError for a missing variable."""
-
-    def value_of(match: re.Match[str]) -> str:
-        variable, default = match.groups()
-        return variables[variable] if default is None else variables.get(variable) or default
-
-    text = {key: str(value) for key, value in SERVICES[name].get("environment", {}).items()}
-    return {
-        key: re.sub(r"\$\{(\w+)(?::-([^}]*)|:\?)\}", value_of, value.replace("$$", "$")) for key, value in text.items()
-    }
+    """Return the variables of a new ops/.env, with keys of Stripe and a client for the pages."""
+    accounts = {"STRIPE_SECRET_KEY": "sk_live_1", "STRIPE_WEBHOOK_SECRET": "whsec_1"}
+    accounts |= {"WEB_CLIENT_ID": "web", "WEB_CLIENT_SECRET": "secret-of-the-client"}
+    return configure.read(configure.fill_in(configure.EXAMPLE.read_text(), accounts))
 
 
 def test_example_env_invents_every_password():
@@ -190,10 +176,27 @@ def test_containers_reach_only_the_servers_that_they_use():
 
 
 def test_published_ports_are_local_and_on_an_external_network():
+    """The proxy alone publishes ports for everybody; gateway, stream and pages are behind it."""
     for name, service in SERVICES.items():
         for port in service.get("ports", []):
-            assert port.startswith("127.0.0.1:"), name
+            assert (name == "edge") != port.startswith("127.0.0.1:"), name
             assert set(service["networks"]) - INTERNAL, name
+    for name in ("gateway", "stream", "web"):
+        assert "ports" not in SERVICES[name]
+        assert SERVICES[name]["environment"]["TRUSTED_PROXIES"] == "1"
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_container_is_limited_and_its_log_rotated(name: str):
+    assert "max-size" in SERVICES[name]["logging"]["options"]
+    if not SERVICES[name].get("profiles"):
+        assert {"mem_limit", "pids_limit"} <= set(SERVICES[name])
+
+
+def test_every_process_but_the_migration_has_a_health_check():
+    without = {name for name, service in OWN_SERVICES.items() if service.get("healthcheck", {}).get("disable")}
+
+    assert without == {"migrate"}
 
 
 def test_no_container_reaches_the_container_engine():

@@ -26,7 +26,9 @@ DASHBOARDS = ROOT / "ops" / "grafana" / "dashboards"
 COMPOSE = yaml.safe_load((ROOT / "ops" / "compose.yml").read_text())["services"]
 CONTAINERS = {name: service for name, service in COMPOSE.items() if service.get("image") == "coursebus"}
 PROCESSES = {process.name: process for process in platform(8000)}
-SECRET = re.compile(r"(_KEY|_SECRET|_TOKEN|_PASSWORD|_AUTH)$|^(REDIS|CACHE|MONGO|SMTP)_URL$|DATABASE_URL$|^KAFKA_OPTIONS$")
+SECRET = re.compile(
+    r"(_KEY|_SECRET|_TOKEN|_PASSWORD|_AUTH)$|^(REDIS|CACHE|MONGO|SMTP)_URL$|DATABASE_URL$|^KAFKA_OPTIONS$"
+)
 RULES = yaml.safe_load((PROMETHEUS / "rules.yml").read_text())
 
 with_helm = pytest.mark.skipif(

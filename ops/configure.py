@@ -1,0 +1,116 @@
+"""Write ops/.env for ops/compose.yml with fresh secrets, and say what is missing: ``python -m ops.configure``.
+
+Values that ops/.env already has are kept, so the command may be repeated after each change. The exit code is 1 as long
+as something is missing.
+"""
+
+import json
+import os
+import re
+import secrets
+import subprocess
+import sys
+import tempfile
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from settings import ROOT
+from settings.checks import USED_SETTINGS
+
+EXAMPLE, ENV, COMPOSE = (ROOT / "ops" / name for name in ("example.env", ".env", "compose.yml"))
+_INVENTED = re.compile(r"\w+_PASSWORD|SECRET_KEY|AUTH0_WEBHOOK_TOKEN")
+_ASSIGNMENT = re.compile(r"(\w+)=(.*)")
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*)|:\?)\}")
+
+
+def main() -> int:
+    """Write ops/.env and print what is missing; return 1 if there is anything."""
+    before = read(ENV.read_text()) if ENV.exists() else {}
+    text = fill_in(EXAMPLE.read_text(), before)
+    write_private(ENV, text)
+    missing = find_missing(read(text))
+    invented = sum(name not in before for name in read(text))
+    print(f"{ENV.relative_to(ROOT)}: {invented} new variables, {len(before)} kept. Missing: {len(missing)}")
+    for line in missing:
+        print(f"  {line}")
+    return 1 if missing else 0
+
+
+def read(text: str) -> dict[str, str]:
+    """Return the variables of an env file."""
+    matches = (_ASSIGNMENT.fullmatch(line.strip()) for line in text.splitlines())
+    return {match[1]: match[2] for match in matches if match}
+
+
+def fill_in(example: str, known: Mapping[str, str]) -> str:
+    """Return ``example`` with the values of ``known``, its further variables, and fresh secrets for empty passwords."""
+    lines, names = [], set()
+    for line in example.splitlines():
+        if match := _ASSIGNMENT.fullmatch(line):
+            name, value = match.groups()
+            names.add(name)
+            line = f"{name}={known.get(name, value) or _invent(name)}"  # noqa: PLW2901
+        lines.append(line)
+    lines += [f"{name}={value}" for name, value in known.items() if name not in names]
+    return "\n".join(lines) + "\n"
+
+
+def _invent(name: str) -> str:
+    if name == "VAPID_PRIVATE_KEY":  # of Web Push: the number of a key on P-256
+        return urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
+    return secrets.token_hex(24) if _INVENTED.fullmatch(name) else ""
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace the file at once by one that only its owner can read."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:  # created with mode 0600
+        file.write(text)
+    Path(file.name).replace(path)
+
+
+def find_missing(variables: Mapping[str, str]) -> list[str]:
+    """Return the variables that are still those of the example, and the faults of the settings of each container."""
+    examples = read(EXAMPLE.read_text())
+    found = [
+        f"{name} is still the example: {value}"
+        for name, value in variables.items()
+        if value and value == examples.get(name)
+    ]
+    required = set(re.findall(r"\$\{(\w+):\?\}", COMPOSE.read_text()))
+    empty = sorted(name for name in required if not variables.get(name))
+    found += [f"{name} must be set" for name in empty]
+    return found if empty else [*found, *_find_faults(variables)]
+
+
+def _find_faults(variables: Mapping[str, str]) -> list[str]:
+    faults: dict[str, None] = {}
+    for process in USED_SETTINGS:
+        environ = container_environ(process, variables)
+        code = f"import json, settings.checks; print(json.dumps(settings.checks.find_unsafe_settings({process!r})))"
+        completed = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True, check=False
+        )
+        lines = json.loads(completed.stdout) if completed.returncode == 0 else completed.stderr.splitlines()
+        faults |= dict.fromkeys(lines)
+    return list(faults)
+
+
+def container_environ(name: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a container as Compose fills it in. Raises KeyError for a missing variable."""
+
+    def value_of(match: re.Match[str]) -> str:
+        variable, default = match.groups()
+        return variables[variable] if default is None else variables.get(variable) or default
+
+    service: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"][name]
+    text = {key: str(value) for key, value in service.get("environment", {}).items()}
+    return {key: _VARIABLE.sub(value_of, value.replace("$$", "$")) for key, value in text.items()}
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main())
