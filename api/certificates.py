@@ -171,7 +171,7 @@ class Certificate(MethodView):
         `Accept-Language`; 406 for any other media type. A revoked certificate has no PDF (`certificate_revoked`).
         """
         media_type = negotiate(JSON, HTML, PDF)
-        certificate = _get_certificate(code)
+        certificate = get_certificate(code)
         language = preferred_language(TEXTS)
         if media_type == PDF:
             response = _pdf_response(certificate, language)
@@ -259,7 +259,7 @@ class CertificateTemplate(MethodView):
         return versioned_response(call(replaced))
 
 
-def _get_certificate(code: str) -> dict[str, Any]:
+def get_certificate(code: str) -> dict[str, Any]:
     """Return a certificate with its holder and its design, as the public may see it. Raises NotFound."""
     certificate = _find_certificate(code)
     holder = call_without_idempotency_key(

@@ -125,6 +125,7 @@ _PARAMETERS = {
     "facets": "Whether to count the courses of each category, level, language and kind of price.",
     "free": "Only free courses (true) or only courses with a price (false).",
     "instructor_id": "Only courses of this instructor.",
+    "key_id": "Id of the key: its RFC 7638 thumbprint.",
     "kind": "Only this kind.",
     "language": "Only this language (BCP 47), such as `en`.",
     "lesson_id": "Id of the lesson.",

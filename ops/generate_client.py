@@ -25,8 +25,9 @@ PACKAGE = ROOT / "clients" / "python" / "src" / "coursebus"
 
 # Servers validate; a client that did so too would refuse what a later version of the API allows.
 _VALIDATION = {"pattern", "minLength", "maxLength", "minimum", "maximum", "minItems", "maxItems", "uniqueItems"}
-# Operations for programs other than clients: webhooks of providers, a browser's pages, health checks, a stream.
-_EXCLUDED_TAGS = {"health"}
+# Operations for programs other than clients: webhooks of providers, a browser's pages, health checks, a stream, and
+# verifiers of badges.
+_EXCLUDED_TAGS = {"health", "badges"}
 _EXCLUDED = {"streamNotifications", "showUnsubscribePage", "unsubscribe", "listEvents"}
 _METHODS = ("get", "post", "put", "patch", "delete")
 

@@ -311,6 +311,12 @@ read.group("Certificates")
 CERTIFICATE_ISSUER = read.text("CERTIFICATE_ISSUER", INVOICE_SELLER_NAME)  # the name on certificates and badges
 # Whether a certificate is revoked when access ends by a full refund or a lost dispute; a course may decide otherwise.
 CERTIFICATE_REVOKE_ON_REFUND = read.switch("CERTIFICATE_REVOKE_ON_REFUND", default=False)
+# Private keys that sign Open Badges, as PEM: RSA (RS256) or P-256 (ES256). The first one signs. Keep the one before it
+# behind a comma: its public key is published as long as it is here. "": there are no badges.
+LOCAL_BADGE_KEY = (Path(__file__).parent / "local_badge_key.pem").read_text().strip()
+BADGE_SIGNING_KEYS = read.secrets("BADGE_SIGNING_KEY", "" if PRODUCTION else LOCAL_BADGE_KEY)
+if not all(key.startswith("-----BEGIN ") for key in BADGE_SIGNING_KEYS):
+    read.errors.append("BADGE_SIGNING_KEY must be private keys as PEM, comma separated: openssl genrsa 2048")
 
 read.group("Webhooks to integrators")
 WEBHOOK_TIMEOUT_SECONDS = read.number("WEBHOOK_TIMEOUT_SECONDS", 10)  # from the DNS query to the last byte

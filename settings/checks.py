@@ -18,7 +18,7 @@ _WORKER = {"REDIS_URL", "DATABASE_URL", "CACHE_URL"}
 USED_SETTINGS: dict[str, set[str]] = {
     "gateway": {
         *(*_HTTP, "WEB_URL", "SECRET_KEY"),
-        *("AUTH0_WEBHOOK_TOKEN", "STRIPE_WEBHOOK_SECRET", "EMAIL_WEBHOOK_SECRET"),
+        *("AUTH0_WEBHOOK_TOKEN", "STRIPE_WEBHOOK_SECRET", "EMAIL_WEBHOOK_SECRET", "BADGE_SIGNING_KEY"),
     },
     "stream": {*_HTTP, "MONGO_URL"},
     # Without REDIS_URL: a client of the queues may execute every command.
@@ -93,6 +93,7 @@ def _default_secret_checks() -> _Checks:
         ("EMAIL_WEBHOOK_SECRET", settings.EMAIL_WEBHOOK_SECRETS, settings.LOCAL_MAIL_SECRET, read.is_set("SMTP_URL")),
         ("STRIPE_WEBHOOK_SECRET", settings.STRIPE_WEBHOOK_SECRETS, "whsec_local", read.is_set("STRIPE_SECRET_KEY")),
         ("YOOKASSA_SECRET_KEY", settings.YOOKASSA_SECRET_KEY, "test_local", read.is_set("YOOKASSA_SHOP_ID")),
+        ("BADGE_SIGNING_KEY", settings.BADGE_SIGNING_KEYS, settings.LOCAL_BADGE_KEY, False),
         ("VAPID_PRIVATE_KEY", settings.VAPID_PRIVATE_KEY, settings.LOCAL_VAPID_KEY, False),
     ):
         given = value if isinstance(value, tuple) else (value,)

@@ -127,3 +127,10 @@ def certificate_document(code: str) -> ResponseReturnValue:
     document = client().download_certificate(code, language=current_language())
     headers = {"Content-Disposition": f'attachment; filename="certificate-{code}.pdf"'}
     return Response(document, content_type="application/pdf", headers=headers)
+
+
+@blueprint.get("/certificates/<code>.jwt")
+def badge(code: str) -> ResponseReturnValue:
+    """Return the Open Badge of a certificate, for wallets and portfolios."""
+    headers = {"Content-Disposition": f'attachment; filename="badge-{code}.jwt"'}
+    return Response(client().download_badge(code), content_type="text/plain; charset=utf-8", headers=headers)

@@ -18,6 +18,10 @@ class LessonNotOpen(Conflict):
     message = "The lesson unlocks at {0}."
 
 
+class BadgesNotConfigured(Conflict):
+    message = "This server has no key that signs badges."
+
+
 class CertificateIsRevoked(Conflict):
     code = "certificate_revoked"
     message = "Certificate {0} was revoked."

@@ -41,6 +41,8 @@ EXCEPTIONS: dict[str, Outcomes] = {
     "GET /v1/plans/<uuid:plan_id>": PUBLIC,
     "GET /v1/bundles/<uuid:bundle_id>": PUBLIC,
     "GET /v1/certificates/<code>": PUBLIC,
+    "GET /v1/certificates/<code>/badge": PUBLIC,
+    "GET /v1/certificates/<code>/status": PUBLIC,
     "GET /docs/<path:name>": PUBLIC,
     # The link in a mail unsubscribes without a sign-in.
     "GET /v1/unsubscribe/<token>": PUBLIC,

@@ -257,6 +257,21 @@ def test_every_secret_can_be_read_from_a_file(tmp_path):
     assert f"file {tmp_path / 'key'}" in explain_settings(from_files).stdout
 
 
+def test_published_badge_key_is_rejected_in_production_and_two_keys_are_accepted(tmp_path):
+    new = subprocess.run(["openssl", "genrsa", "2048"], check=True, capture_output=True, text=True).stdout.strip()
+    for name, keys in (("both", f"{new},{settings.LOCAL_BADGE_KEY}"), ("own", f"{new},{new}"), ("none", "secret")):
+        (tmp_path / name).write_text(keys)
+    found = {
+        name: [
+            line.split()[0]
+            for line in check_settings(PRODUCTION | STRIPE | {"BADGE_SIGNING_KEY_FILE": str(tmp_path / name)})
+        ]
+        for name in ("both", "own", "none")
+    }
+
+    assert found == {"both": ["BADGE_SIGNING_KEY"], "own": [], "none": ["BADGE_SIGNING_KEY"]}
+
+
 def test_empty_secret_file_is_an_error(tmp_path):
     (tmp_path / "key").write_text("\n")
 

@@ -56,6 +56,10 @@ class _Base:
         return Request("GET", path("/v1/certificates/{}", code), bytes, headers=headers)
 
     @staticmethod
+    def _badge_request(code: Id) -> Request[bytes]:
+        return Request("GET", path("/v1/certificates/{}/badge", code), bytes)
+
+    @staticmethod
     def _result(operation: Operation) -> Any:
         if operation.error is not None:
             raise OperationFailed(operation.error.code, operation.error.detail)
@@ -106,6 +110,10 @@ class Coursebus(_Base, Operations):
     def download_certificate(self, code: Id, *, language: str = "en") -> bytes:
         """Return a certificate as PDF, in English or Russian. Raises Conflict if it is revoked."""
         return self._send(self._document_request(code, language))
+
+    def download_badge(self, code: Id) -> str:
+        """Return the Open Badge of a certificate, a signed JWT. Raises Conflict if it is revoked."""
+        return self._send(self._badge_request(code)).decode()
 
     def events(
         self, *, after: str = "0", types: Sequence[str] = (), every: float | None = None, limit: int = 100
@@ -178,6 +186,10 @@ class AsyncCoursebus(_Base, AsyncOperations):
     async def download_certificate(self, code: Id, *, language: str = "en") -> bytes:
         """Return a certificate as PDF, in English or Russian. Raises Conflict if it is revoked."""
         return await self._send(self._document_request(code, language))
+
+    async def download_badge(self, code: Id) -> str:
+        """Return the Open Badge of a certificate, a signed JWT. Raises Conflict if it is revoked."""
+        return (await self._send(self._badge_request(code))).decode()
 
     async def events(
         self, *, after: str = "0", types: Sequence[str] = (), every: float | None = None, limit: int = 100

@@ -38,6 +38,14 @@ def download(
 
 
 @certificates.command()
+def badge(context: typer.Context, code: Code) -> None:
+    """Print the Open Badge of a certificate: a signed JWT."""
+    state = state_of(context)
+    signed = state.client.download_badge(code)
+    state.output.item({"badge": signed}, {"badge": signed})
+
+
+@certificates.command()
 def revoke(
     context: typer.Context, code: Code, reason: Annotated[str, typer.Option(help="For staff; not shown to the public.")]
 ) -> None:
