@@ -82,7 +82,7 @@ def sign(credential: dict[str, Any]) -> str:
 def credential_of(certificate: dict[str, Any]) -> dict[str, Any]:
     """Return the OpenBadgeCredential of a certificate.
 
-    The id of the subject is derived from the code, so that it tells nothing about the user and cannot be linked.
+    The id of the subject is derived from the code, so that it does not reveal the user and cannot be linked.
     """
     address = _address(certificate["code"])
     title = certificate["course_title"]
