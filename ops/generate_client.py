@@ -97,7 +97,7 @@ class _Operation:
     name: str
     method: str
     template: str  # of the path, with {} for each part
-    parts: list[str]
+    parts: dict[str, dict[str, Any]]  # schemas of the parameters in the path, by name
     body: str | None
     body_required: bool
     query: dict[str, dict[str, Any]]
@@ -109,6 +109,7 @@ class _Operation:
     @classmethod
     def parse(cls, method: str, path: str, operation: dict[str, Any], shared: list[dict[str, Any]]) -> "_Operation":
         parameters = [*shared, *operation.get("parameters", [])]
+        in_path = {each["name"]: each["schema"] for each in parameters if each.get("in") == "path"}
         content = operation.get("requestBody", {}).get("content", {})
         responses = {int(status): response for status, response in operation["responses"].items()}
         schema = _success(responses).get("content", {}).get("application/json", {}).get("schema", {})
@@ -116,7 +117,7 @@ class _Operation:
             name=_snake(operation["operationId"]),
             method=method.upper(),
             template=re.sub(r"\{\w+\}", "{}", path),
-            parts=re.findall(r"\{(\w+)\}", path),
+            parts={name: in_path.get(name, {}) for name in re.findall(r"\{(\w+)\}", path)},
             body=_referenced(content.get("application/json", {}).get("schema", {})),
             body_required=operation.get("requestBody", {}).get("required", True),
             query={each["name"]: each["schema"] for each in parameters if each.get("in") == "query"},
@@ -156,7 +157,7 @@ class _Operation:
         return f"models.{self.result} | None" if self.may_be_empty else f"models.{self.result}"
 
     def _arguments(self) -> list[str]:
-        arguments = ["self", *(f"{part}: Id" for part in self.parts)]
+        arguments = ["self", *(f"{name}: {_path_type(schema)}" for name, schema in self.parts.items())]
         if self.body:
             arguments.append(f"body: models.{self.body}{'' if self.body_required else ' | None = None'}")
         named = []
@@ -265,6 +266,10 @@ def _type(schema: dict[str, Any]) -> str:
     if schema.get("type") == "array":
         return f"Sequence[{_type(schema['items'])}]"
     return {"integer": "int", "boolean": "bool"}.get(schema.get("type", ""), "Id" if _is_id(schema) else "str")
+
+
+def _path_type(schema: dict[str, Any]) -> str:
+    return "int" if schema.get("type") == "integer" else "Id"
 
 
 def _is_id(schema: dict[str, Any]) -> bool:

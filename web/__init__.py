@@ -25,6 +25,7 @@ from . import (
     learning,
     notifications,
     orders,
+    quizzes,
     security,
     sessions,
     sign_in,
@@ -44,7 +45,7 @@ def create_app() -> Flask:
     sessions.init_app(app)
     for part in (api, assets, language, formats, security, errors, sign_in):
         part.init_app(app)
-    for module in (health, catalogue, checkout, learning, orders, notifications, accounts):
+    for module in (health, catalogue, checkout, learning, quizzes, orders, notifications, accounts):
         app.register_blueprint(module.blueprint)
     app.register_blueprint(console.blueprint)
     return app

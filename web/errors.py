@@ -42,6 +42,8 @@ _KNOWN = {
     "already_purchased": mark("You already own this course."),
     "payment_refused": mark("The payment provider refused the payment. Please try again or choose another one."),
     "lesson_locked": mark("This lesson is locked"),
+    "attempts_exhausted": mark("You have used all attempts. Your instructor can give you another one."),
+    "attempt_not_started": mark("Please start an attempt first."),
     "precondition_failed": mark("It was changed in another window. Please check and save again."),
 }
 

@@ -9,6 +9,7 @@ from werkzeug import Response
 
 from .api import client, is_signed_in
 from .language import _
+from .quizzes import load_quiz
 from .security import sign_in_required
 
 blueprint = Blueprint("learning", __name__)
@@ -77,6 +78,7 @@ def lesson(course_id: str, lesson_id: str) -> ResponseReturnValue:
         progress=owned.progress if owned else None,
         place=place,
         lesson=content,
+        quiz=load_quiz(course_id, lesson_id) if owned and content and content.kind == "quiz" else None,
         refusal=refusal,
     )
     return page, 409 if refusal else 200
@@ -124,20 +126,6 @@ def _after(course_id: str, lesson_id: str) -> Response:
     following = _place(owned, lesson_id).following
     target = following.id if following else owned.progress.next_lesson_id or lesson_id
     return redirect(url_for("learning.lesson", course_id=course_id, lesson_id=target), 303)
-
-
-@blueprint.post("/learn/<course_id>/<lesson_id>/attempt")
-@sign_in_required
-def attempt(course_id: str, lesson_id: str) -> ResponseReturnValue:
-    """Grade the answers to a quiz."""
-    questions = client().get_lesson(course_id, lesson_id).content.questions or []
-    answers = {each.id: request.form.getlist(f"answer-{each.id}") for each in questions}
-    result = client().submit_quiz_attempt(course_id, lesson_id, models.Answers(answers=answers))
-    text = _("Passed with %(score)s %%.") if result.passed else _("%(score)s %%: not passed yet. Try again.")
-    flash(text % {"score": result.score_percent}, "notice" if result.passed else "problem")
-    if not result.passed:
-        return redirect(url_for("learning.lesson", course_id=course_id, lesson_id=lesson_id), 303)
-    return _after(course_id, lesson_id)
 
 
 @blueprint.post("/learn/<course_id>/<lesson_id>/position")

@@ -124,7 +124,7 @@ def _content(kind: str, slug: str, text: dict[str, Any]) -> dict[str, Any]:
         case "text":
             return {"body": text["body"]}
         case "quiz":
-            return {"questions": text["questions"]}
+            return {name: text[name] for name in ("questions", "settings") if name in text}
         case _:
             return {"url": f"https://videos.coursebus.dev/{slug}/{slug_of(text['title'])}.mp4"}
 

@@ -109,6 +109,49 @@ def course(visitor: Visitor, *, free: bool = False, has_quiz: bool = False) -> d
     raise AssertionError("no such course")
 
 
+def open_quiz(visitor: Visitor, course: dict[str, Any]) -> Page:
+    """Open the quiz of a course whose lessons are open in any order."""
+    [quiz] = [each["id"] for section in course["sections"] for each in section["lessons"] if each["kind"] == "quiz"]
+    return visitor.open(f"/learn/{course['id']}/{quiz}")
+
+
+def statistics(visitor: Visitor) -> dict[str, Any]:
+    """Return the demo course that has a quiz with all kinds of questions and a time limit."""
+    url = f"{visitor.api}/v1/courses/statistics-you-will-actually-use"
+    found: dict[str, Any] = requests.get(url, timeout=10).json()
+    return found
+
+
+def test_quiz_is_answered_within_its_time_and_explained(visitor: Visitor):
+    chosen = statistics(visitor)
+    page = visitor.open(f"/courses/{chosen['slug']}")
+    page.get_by_role("link", name="Start for free").click()
+    visitor.sign_in()
+    page.get_by_role("button", name="Start for free").click()
+    open_quiz(visitor, chosen)
+    expect(page.get_by_text("Time limit: 15:00")).to_be_visible()
+    page.get_by_role("button", name="Start the attempt").click()
+    expect(page.get_by_role("timer")).to_contain_text("14:")
+    page.get_by_label("falls by about 30 %").check()
+    page.get_by_label("Your answer").fill("  MEDIAN ")
+    page.get_by_role("button", name="Save and go on later").click()
+
+    expect(page.get_by_label("falls by about 30 %")).to_be_checked()
+    visitor.check("quiz")
+    page.get_by_label("the mean").check()
+    page.get_by_label("False").check()
+    page.get_by_label("Your number").fill("3,33")
+    page.get_by_role("button", name="Submit the answers").click()
+
+    expect(page.get_by_text("83 %: not passed yet.")).to_be_visible()
+    expect(page.get_by_text("5 of 6 points")).to_be_visible()
+    expect(page.get_by_text("Both may have a common cause.")).to_be_visible()
+    visitor.check("quiz-result")
+    page.get_by_role("link", name="Try again").click()
+    expect(page.get_by_role("link", name="Attempt 1")).to_be_visible()
+    visitor.check("quiz-attempts", is_new=False)
+
+
 def test_buyer_learns_and_gets_a_certificate(visitor: Visitor):
     page = visitor.open("/")
     visitor.check("catalogue")
@@ -158,7 +201,7 @@ def test_store_works_without_javascript_on_a_phone(stack: Platform, browser: Bro
         phone.set_default_timeout(15_000)
         visitor = Visitor(stack, phone)
         page = visitor.open("/?free=1")
-        chosen = course(visitor, free=True, has_quiz=True)
+        chosen = statistics(visitor)
         page.get_by_role("link", name=chosen["title"]).click()
         page.get_by_role("link", name="Начать бесплатно").click()
         visitor.sign_in()
@@ -170,6 +213,12 @@ def test_store_works_without_javascript_on_a_phone(stack: Platform, browser: Bro
         expect(page.get_by_text("Профиль сохранён.")).to_be_visible()
         page.get_by_role("button", name="Сохранить").last.click()
         expect(page.get_by_text("Настройки сохранены.")).to_be_visible()
+        open_quiz(visitor, chosen).get_by_role("button", name="Начать попытку").click()
+        visitor.check("phone-quiz", is_new=False)
+        page.get_by_label("Неверно").check()
+        page.get_by_role("button", name="Отправить ответы").click()
+        expect(page.get_by_text("Правильный ответ:").first).to_be_visible()
+        visitor.check("phone-quiz-result", is_new=False)
 
 
 def test_pages_fit_a_phone(stack: Platform, browser: Browser):

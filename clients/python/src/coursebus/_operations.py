@@ -496,7 +496,7 @@ class Operations:
             Request("GET", path("/v1/courses/{}/lessons/{}/quiz", course_id, lesson_id), models.QuizState)
         )
 
-    def get_own_quiz_attempt(self, course_id: Id, lesson_id: Id, attempt: Id) -> models.QuizAttemptDetails:
+    def get_own_quiz_attempt(self, course_id: Id, lesson_id: Id, attempt: int) -> models.QuizAttemptDetails:
         """Retrieve one of the caller's quiz attempts.
 
         With the questions as the learner saw them; with points, correct answers and explanations of each
@@ -1556,7 +1556,7 @@ class Operations:
         )
 
     def restore_course_version(
-        self, ref: Id, course_version: Id, *, if_match: int | Versioned, idempotency_key: str | None = None
+        self, ref: Id, course_version: int, *, if_match: int | Versioned, idempotency_key: str | None = None
     ) -> models.Course:
         """Restore a version.
 
@@ -1628,7 +1628,7 @@ class Operations:
         )
 
     def save_quiz_answers(
-        self, course_id: Id, lesson_id: Id, attempt: Id, body: models.Answers
+        self, course_id: Id, lesson_id: Id, attempt: int, body: models.Answers
     ) -> models.QuizAttemptDetails:
         """Save the answers of an open quiz attempt.
 
@@ -1689,7 +1689,7 @@ class Operations:
         )
 
     def submit_quiz_answers(
-        self, course_id: Id, lesson_id: Id, attempt: Id, body: models.Answers, *, idempotency_key: str | None = None
+        self, course_id: Id, lesson_id: Id, attempt: int, body: models.Answers, *, idempotency_key: str | None = None
     ) -> models.QuizAttemptDetails:
         """Submit the answers of an open quiz attempt.
 
@@ -2419,7 +2419,7 @@ class AsyncOperations:
             Request("GET", path("/v1/courses/{}/lessons/{}/quiz", course_id, lesson_id), models.QuizState)
         )
 
-    async def get_own_quiz_attempt(self, course_id: Id, lesson_id: Id, attempt: Id) -> models.QuizAttemptDetails:
+    async def get_own_quiz_attempt(self, course_id: Id, lesson_id: Id, attempt: int) -> models.QuizAttemptDetails:
         """Retrieve one of the caller's quiz attempts.
 
         With the questions as the learner saw them; with points, correct answers and explanations of each
@@ -3489,7 +3489,7 @@ class AsyncOperations:
         )
 
     async def restore_course_version(
-        self, ref: Id, course_version: Id, *, if_match: int | Versioned, idempotency_key: str | None = None
+        self, ref: Id, course_version: int, *, if_match: int | Versioned, idempotency_key: str | None = None
     ) -> models.Course:
         """Restore a version.
 
@@ -3561,7 +3561,7 @@ class AsyncOperations:
         )
 
     async def save_quiz_answers(
-        self, course_id: Id, lesson_id: Id, attempt: Id, body: models.Answers
+        self, course_id: Id, lesson_id: Id, attempt: int, body: models.Answers
     ) -> models.QuizAttemptDetails:
         """Save the answers of an open quiz attempt.
 
@@ -3622,7 +3622,7 @@ class AsyncOperations:
         )
 
     async def submit_quiz_answers(
-        self, course_id: Id, lesson_id: Id, attempt: Id, body: models.Answers, *, idempotency_key: str | None = None
+        self, course_id: Id, lesson_id: Id, attempt: int, body: models.Answers, *, idempotency_key: str | None = None
     ) -> models.QuizAttemptDetails:
         """Submit the answers of an open quiz attempt.
 

@@ -68,7 +68,7 @@ class Request(Generic[T]):
         return msgspec.json.decode(response.content, type=self.result)
 
 
-def path(template: str, *parts: Id) -> str:
+def path(template: str, *parts: Id | int) -> str:
     """Return ``template`` with its placeholders replaced by ``parts``."""
     return template.format(*(quote(str(part), safe="") for part in parts))
 
