@@ -127,10 +127,17 @@ class Environment:
         return normal
 
     def redis_url(self, name: str, default: str) -> str:
-        """Return the URL of one Redis server; Celery's queues support neither Sentinel nor Cluster."""
+        """Return the URL of one Redis server, or of Sentinels that know its address: see core/redis_sentinel.py."""
         url = self.text(name, default)
-        if not url.startswith(("redis://", "rediss://")):
-            self.errors.append(f"{name} must begin with redis:// or rediss://, not {url.partition(':')[0]}:")
+        scheme = url.partition(":")[0]
+        if "cluster" in scheme:
+            self.errors.append(
+                f"{name} cannot be a Cluster: the queues and the scripts use keys of several slots at once"
+            )
+        elif not url.startswith(("redis://", "rediss://", "redis+sentinel://", "rediss+sentinel://")):
+            self.errors.append(f"{name} must begin with redis://, rediss:// or rediss+sentinel://, not {scheme}:")
+        elif "+sentinel" in scheme and not re.search(r"[?&]master=.", url):
+            self.errors.append(f"{name} must name the master that the Sentinels watch: ?master=…")
         return url
 
     def _read(self, name: str) -> tuple[str, str]:

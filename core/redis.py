@@ -4,11 +4,13 @@ from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from redis import ConnectionPool, Redis
+from redis import Connection, ConnectionPool, Redis, SSLConnection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 import settings
+
+from . import redis_sentinel
 
 Command = tuple[str | bytes | float, ...]  # its name and its arguments
 
@@ -34,7 +36,7 @@ def tls_options(url: str) -> dict[str, Any]:
     ``ssl_ca_certs``, ``ssl_certfile``, ``ssl_keyfile`` and ``ssl_check_hostname``.
     """
     parts = urlsplit(url)
-    if parts.scheme != "rediss":
+    if not parts.scheme.startswith("rediss"):
         return {}
     given: dict[str, Any] = {name: value for name, value in parse_qsl(parts.query) if name.startswith("ssl_")}
     # Celery's documentation writes CERT_REQUIRED, redis-py's writes required.
@@ -45,15 +47,36 @@ def tls_options(url: str) -> dict[str, Any]:
 
 
 def without_tls_options(url: str) -> str:
-    """Return the URL without the TLS options: each library would interpret them differently."""
+    """Return the URL without the TLS options: each library would interpret them differently.
+
+    That of Sentinels becomes the URL of a server; ``connection_classes`` replace its address by that of the master.
+    """
     parts = urlsplit(url)
-    others = [(name, value) for name, value in parse_qsl(parts.query) if not name.startswith("ssl_")]
+    others = [
+        (name, value)
+        for name, value in parse_qsl(parts.query)
+        if not name.startswith("ssl_") and name not in redis_sentinel.OPTIONS
+    ]
+    if redis_sentinel.is_sentinel(url):
+        login, at, _ = parts.netloc.rpartition("@")
+        parts = parts._replace(scheme=parts.scheme.removesuffix(redis_sentinel.SUFFIX), netloc=f"{login}{at}sentinel")
     return parts._replace(query=urlencode(others)).geturl()
+
+
+def connection_classes(url: str) -> tuple[type[Connection], type[SSLConnection]]:
+    """Return redis-py's classes of connections for ``url``, without and with TLS."""
+    if not redis_sentinel.is_sentinel(url):
+        return Connection, SSLConnection
+    return redis_sentinel.connection_classes(url, tuple(tls_options(url).items()))
 
 
 def connection_pool(url: str, **options: Any) -> ConnectionPool:
     """Return a connection pool for ``url``; ``options`` are those of redis-py's ``ConnectionPool``."""
-    return ConnectionPool.from_url(without_tls_options(url), **tls_options(url), **options)
+    tls = tls_options(url)
+    plain, encrypted = connection_classes(url)
+    pool = ConnectionPool.from_url(without_tls_options(url), **tls, **options)
+    pool.connection_class = encrypted if tls else plain
+    return pool
 
 
 def _client(url: str, *, timeout_seconds: float) -> Redis:

@@ -192,7 +192,7 @@ def _is_encrypted_and_authenticated(url: str) -> bool:
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     tls = (
-        parts.scheme in {"rediss", "mongodb+srv"}
+        parts.scheme in {"rediss", "rediss+sentinel", "mongodb+srv"}
         or query.get("sslmode") in {"require", "verify-ca", "verify-full"}
         or "true" in {query.get("tls"), query.get("ssl")}
     )

@@ -14,7 +14,8 @@ from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 from redis import Redis
 
-from core.redis import Command
+import settings
+from core.redis import Command, connection_classes
 from core.redis_commands import LeanConnection
 
 
@@ -51,6 +52,7 @@ class Channel(kombu_redis.Channel):
     """Reuses one Redis client. kombu creates one per message acknowledged, published or requeued: 60 µs each."""
 
     QoS = QoS
+    connection_class, connection_class_ssl = connection_classes(settings.REDIS_URL)
 
     _in_poll: Any  # the connection that waits for a reply to BRPOP
     _reused_client: Redis | None = None

@@ -214,8 +214,19 @@ def test_transaction_pooling_needs_the_server_behind_the_pooler():
     ("environ", "message"),
     [
         ({"DATABASE_URL": "mysql://shop:pw@db.example/shop"}, "DATABASE_URL must begin with postgresql://, not mysql:"),
-        ({"REDIS_URL": "sentinel://queue.example/0"}, "REDIS_URL must begin with redis:// or rediss://, not sentinel:"),
-        ({"CACHE_URL": "cache.example:6379"}, "CACHE_URL must begin with redis:// or rediss://, not cache.example:"),
+        (
+            {"REDIS_URL": "sentinel://queue.example/0"},
+            "REDIS_URL must begin with redis://, rediss:// or rediss+sentinel",
+        ),
+        (
+            {"CACHE_URL": "cache.example:6379"},
+            "CACHE_URL must begin with redis://, rediss:// or rediss+sentinel://, not",
+        ),
+        (
+            {"REDIS_URL": "redis+cluster://queue.example"},
+            "REDIS_URL cannot be a Cluster: the queues and the scripts use",
+        ),
+        ({"REDIS_URL": "redis+sentinel://a:26379/0"}, "REDIS_URL must name the master that the Sentinels watch"),
         ({"LOG_READS": "maybe"}, "LOG_READS must be on or off, not 'maybe'"),
         ({"PORT_BASE": "8k"}, "PORT_BASE must be a whole number, not '8k'"),
         ({"WEBHOOK_RETRY_DELAYS_SECONDS": "5,x"}, "WEBHOOK_RETRY_DELAYS_SECONDS must be whole numbers"),
