@@ -207,10 +207,13 @@ def bind_context(**fields: Any) -> Iterator[None]:
         yield
 
 
+CORRELATION_IDS = ("request_id", "traceparent", "causation_id")
+
+
 def correlation_ids() -> dict[str, str]:
     """Return the ids of the request, the trace and the cause, which events and tasks started here inherit."""
     bound = get_contextvars()
-    return {name: bound[name] for name in ("request_id", "traceparent", "causation_id") if name in bound}
+    return {name: bound[name] for name in CORRELATION_IDS if name in bound}
 
 
 def current_actor() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -34,11 +34,6 @@ class AppliedVersion(Base):
         return session.connection().execute(_ADVANCE, row).first() is not None
 
     @classmethod
-    def current(cls, session: Session, projection: str, key: str) -> int:
-        """Return the version that was applied last; 0 if none was."""
-        return session.connection().scalar(_CURRENT, {"projection": projection, "key": key}) or 0
-
-    @classmethod
     def clear(cls, session: Session, projection: str, key: str) -> None:
         """Delete the version of a key, for a rebuild."""
         session.execute(delete(cls).where(cls.projection == projection, cls.key == key))
@@ -57,6 +52,3 @@ _ADVANCE = _ROW.on_conflict_do_update(
     set_={"version": _ROW.excluded.version},
     where=AppliedVersion.version < _ROW.excluded.version,
 ).returning(AppliedVersion.version)
-_CURRENT = select(AppliedVersion.version).where(
-    AppliedVersion.projection == bindparam("projection"), AppliedVersion.key == bindparam("key")
-)

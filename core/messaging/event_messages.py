@@ -29,6 +29,8 @@ class ReceivedEvent(msgspec.Struct, frozen=True, kw_only=True):
     event: dict[str, Any]
     event_id: UUID
     event_headers: dict[str, str]
+    # ``correlation_ids()`` of its handling, for what the handler starts: those of the context are of the first event.
+    cause: dict[str, str] = {}
 
     @property
     def event_version(self) -> int | None:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base
+from core.log import correlation_ids
 from models.events import NotificationFailed, NotificationSent
 
 
@@ -80,6 +81,7 @@ class Notification:
     mandatory: bool  # sent regardless of the user's preferences
     data: dict[str, Any]  # variables of the template
     created_at: datetime
+    cause: dict[str, str] = field(default_factory=correlation_ids)
 
     def delivery_id(self, channel: str) -> UUID:
         """Return the delivery id: deterministic, so that a redelivered event cannot send the notification twice."""

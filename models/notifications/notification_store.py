@@ -17,7 +17,6 @@ from pymongo.errors import BulkWriteError
 import settings
 from core.cache import CachedView, invalidation_marker, notifications_version_key
 from core.db import new_id
-from core.log import correlation_ids
 from models.errors import NotFound
 from models.notification_inbox import inbox_filter, notification_response
 from models.notification_preferences import EMAIL, IN_APP
@@ -296,7 +295,7 @@ def queued_delivery(notification: Notification) -> Document:
         "attempts": 0,
         "due_at": notification.created_at,
         "ended_at": None,
-        "cause": correlation_ids(),
+        "cause": notification.cause,
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Date, UniqueConstraint, Uuid, bindparam, case, delete, func, select, update
+from sqlalchemy import ColumnElement, Date, UniqueConstraint, Uuid, bindparam, delete, func, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
@@ -30,6 +30,18 @@ _RECORD_ACTIVITIES = """
         studied_at = greatest(known.studied_at, excluded.studied_at),
         studied_on = known.studied_on
             || ARRAY(SELECT day FROM unnest(excluded.studied_on) AS day WHERE day <> ALL (known.studied_on))
+"""
+_RECORD_ACCESS_STARTS = """
+    INSERT INTO notifications.learning_activity AS known
+        (user_id, course_id, course_title, enrollment_id, enrolled_at, studied_on)
+    SELECT user_id, course_id, title, enrollment_id, at, '{}'
+    FROM jsonb_to_recordset(%(started)s::jsonb)
+        AS started (user_id uuid, course_id uuid, title text, enrollment_id uuid, at timestamptz)
+    ON CONFLICT (user_id, course_id) DO UPDATE SET
+        course_title = excluded.course_title,
+        enrollment_id = excluded.enrollment_id,
+        enrolled_at = greatest(known.enrolled_at, excluded.enrolled_at),
+        ended_at = CASE WHEN known.ended_at >= excluded.enrolled_at THEN known.ended_at END
 """
 _UPSERT_WAITS = """
     INSERT INTO notifications.pending_reminders AS known (kind, about, user_id, since, due_at, facts)
@@ -55,6 +67,16 @@ class CompletedLesson(msgspec.Struct, frozen=True):
         """Return both activities in one, because a statement cannot change a row twice."""
         days = tuple(dict.fromkeys((*earlier.days, *self.days)))
         return msgspec.structs.replace(self, at=max(earlier.at, self.at), days=days)
+
+
+class StartedAccess(msgspec.Struct, frozen=True):
+    """The start of a learner's access to a course, or its return."""
+
+    user_id: UUID
+    course_id: UUID
+    enrollment_id: UUID
+    title: str  # of the course
+    at: datetime
 
 
 class Wait(msgspec.Struct, frozen=True):
@@ -103,19 +125,16 @@ class LearningActivity(Base):
     completed_at: Mapped[datetime | None]
 
     @classmethod
-    def record_access_start(
-        cls, session: Session, user_id: UUID, course_id: UUID, *, enrollment_id: UUID, title: str, at: datetime
-    ) -> None:
+    def record_access_starts(cls, session: Session, started: Iterable[StartedAccess]) -> None:
         """Store that access started or was restored; a later end or a later start is kept."""
-        end = case((cls.ended_at < at, None), else_=cls.ended_at)
-        row = {"course_title": title, "enrollment_id": enrollment_id, "enrolled_at": at}
-        cls._upsert(
-            session,
-            user_id,
-            course_id,
-            row,
-            also={"ended_at": end, "enrolled_at": func.greatest(cls.enrolled_at, at)},
-        )
+        by_course = dict[tuple[UUID, UUID], StartedAccess]()  # a statement cannot change a row twice
+        for each in started:
+            place = (each.user_id, each.course_id)
+            at = max(each.at, by_course[place].at) if place in by_course else each.at
+            by_course[place] = msgspec.structs.replace(each, at=at)
+        # In one order, so that two transactions do not deadlock.
+        rows = [by_course[place] for place in sorted(by_course)]
+        session.connection().exec_driver_sql(_RECORD_ACCESS_STARTS, {"started": msgspec.json.encode(rows).decode()})
 
     @classmethod
     def record_access_end(cls, session: Session, user_id: UUID, course_id: UUID, *, at: datetime) -> None:

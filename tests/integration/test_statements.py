@@ -9,9 +9,11 @@ from sqlalchemy.orm import Session
 
 from core.messaging.event_messages import ReceivedEvent
 from models.commands.courses import CatalogueFilters
+from models.events import EnrollmentCreated
 from tests.integration.courses.factories import completion_of, make_catalogue, make_course, purchase_of
 from tests.integration.progress.builders import Learner
 from tests.support.statements import at_most
+from tests.support.tasks import noop_cache
 from workers.courses.access import grant_access
 from workers.courses.catalogue import list_courses
 from workers.courses.learning import (
@@ -21,6 +23,7 @@ from workers.courses.learning import (
     show_learner_course,
     update_progress_on_completion,
 )
+from workers.progress.learning import start_course
 from workers.progress.queries import list_course_progress, show_learner_progress
 
 PAGE = {"sort": None, "after": None, "limit": 20}
@@ -94,6 +97,15 @@ def test_first_grant_takes_eight_statements_and_progress_one(session: Session, p
         )
     [item] = list_enrollments(session, user_id=purchase.user_id, after=None, limit=1)["items"]
     assert item["progress_percent"] == 66  # of the newest event
+
+
+def test_start_of_a_course_takes_three_statements(session: Session, plain_engine: Engine):
+    learner = Learner(session)  # the process remembers the outline
+    session.flush()
+    other = EnrollmentCreated(**{**vars(learner.enrolled()), "user_id": uuid4()})
+    with at_most(3, plain_engine):
+        start_course(session, noop_cache, event=other, event_version=1)
+        session.flush()
 
 
 def test_enrollment_takes_seven_statements(session: Session, plain_engine: Engine):

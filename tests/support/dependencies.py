@@ -12,7 +12,7 @@ from core.commands import Command
 class RecordedEnqueues(list):
     """Fake of the queue: records the commands of ``enqueue_after_commit(command)``."""
 
-    def __call__(self, command: Command) -> None:
+    def __call__(self, command: Command, _cause: object = None) -> None:
         self.append((command.task, msgspec.structs.asdict(command)))
 
 

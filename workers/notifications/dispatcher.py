@@ -7,7 +7,7 @@ a rollback is still correct: the event has happened.
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -16,7 +16,6 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from core.commands import Command
-from core.log import correlation_ids
 from core.messaging import task_queue
 from core.messaging.task_queue import Envelope
 from models.commands import DeliverEmail, DeliverPush
@@ -37,7 +36,9 @@ from workers.runtime.tasks import TASKS, execute_message
 from . import stores
 from .rendering import render_note
 
-DeliverAfterReply = Callable[[Command], None]
+DeliverAfterReply = Callable[[Command, Mapping[str, str]], None]  # a delivery and its cause
+
+_COMMANDS: dict[str, type[DeliverEmail | DeliverPush]] = {EMAIL: DeliverEmail, PUSH: DeliverPush}
 
 # A slow or unreachable mail server must not delay events: this many threads of a worker deliver what their handlers
 # created, and after a slow delivery all deliveries wait in the queue for a while.
@@ -64,27 +65,21 @@ class NotificationDispatcher:
         """Send each notification to its contact by each of ``channels``. The rows of the contacts must be locked."""
         if not notifications:
             return
-        notes = self._notes(session, notifications) if IN_APP in channels else {}
-        added = [(each, self._fields(session, each, channels, notes.get(each.event_id))) for each, _ in notifications]
+        added = [(notification, dict[str, Document]()) for notification, _ in notifications]
+        if IN_APP in channels:
+            notes = self._notes(session, notifications)
+            for notification, fields in added:
+                fields[IN_APP] = notes[notification.event_id]
+        reachable = _find_reachable(session, notifications, channels)
+        for channel in _COMMANDS:
+            for notification, fields in added:
+                if notification.user_id in reachable[channel]:
+                    fields[channel] = queued_delivery(notification)
         self.notification_store.add(added)
         for notification, fields in added:
-            if EMAIL in fields:
-                self.deliver_after_reply(DeliverEmail(delivery_id=notification.delivery_id(EMAIL)))
-            if PUSH in fields:
-                self.deliver_after_reply(DeliverPush(delivery_id=notification.delivery_id(PUSH)))
-
-    def _fields(
-        self, session: Session, notification: Notification, channels: Collection[str], note: Document | None
-    ) -> dict[str, Document]:
-        """Return the fields of the notification by channel; ``note`` are those of the in-app inbox."""
-        fields = dict[str, Document]()
-        if note is not None:
-            fields[IN_APP] = note
-        if EMAIL in channels:
-            fields[EMAIL] = queued_delivery(notification)
-        if PUSH in channels and Device.has_any(session, notification.user_id):
-            fields[PUSH] = queued_delivery(notification)
-        return fields
+            for channel, command in _COMMANDS.items():
+                if channel in fields:
+                    self.deliver_after_reply(command(delivery_id=notification.delivery_id(channel)), notification.cause)
 
     def _notes(self, session: Session, notifications: Sequence[tuple[Notification, Contact]]) -> dict[UUID, Document]:
         """Return by event id the note in the contact's language, or the record that the user wants none."""
@@ -102,6 +97,17 @@ class NotificationDispatcher:
         return notes
 
 
+def _find_reachable(
+    session: Session, notifications: Sequence[tuple[Notification, Contact]], channels: Collection[str]
+) -> dict[str, set[UUID]]:
+    """Return by channel the users to whom a delivery is queued: by push only those with a device."""
+    user_ids = {notification.user_id for notification, _ in notifications}
+    return {
+        EMAIL: user_ids if EMAIL in channels else set(),
+        PUSH: Device.find_owners(session, user_ids) if PUSH in channels else set(),
+    }
+
+
 @dependency
 def dispatcher(execution: TaskExecution) -> Iterator[NotificationDispatcher]:
     """Provide the dispatcher of notifications. Raises Unavailable if MongoDB does not respond."""
@@ -109,12 +115,6 @@ def dispatcher(execution: TaskExecution) -> Iterator[NotificationDispatcher]:
         stores.notification_store(execution) as notification_store,
         stores.preference_store(execution) as preference_store,
     ):
-        cause = correlation_ids()
-        envelope = Envelope(
-            request_id=cause.get("request_id"),
-            traceparent=cause.get("traceparent"),
-            causation_id=cause.get("causation_id"),
-        )
         notified = dict[UUID, None]()  # in their order
 
         def publish_after_reply(user_id: UUID) -> None:
@@ -122,12 +122,15 @@ def dispatcher(execution: TaskExecution) -> Iterator[NotificationDispatcher]:
                 execution.hooks_after_reply.append(partial(publish_new_notifications, notified))
             notified[user_id] = None
 
-        yield NotificationDispatcher(
-            notification_store,
-            preference_store,
-            lambda command: execution.hooks_after_reply.append(partial(local_delivery.deliver, command, envelope)),
-            publish_after_reply,
-        )
+        def deliver_after_reply(command: Command, cause: Mapping[str, str]) -> None:
+            envelope = Envelope(
+                request_id=cause.get("request_id"),
+                traceparent=cause.get("traceparent"),
+                causation_id=cause.get("causation_id"),
+            )
+            execution.hooks_after_reply.append(partial(local_delivery.deliver, command, envelope))
+
+        yield NotificationDispatcher(notification_store, preference_store, deliver_after_reply, publish_after_reply)
 
 
 class LocalDelivery:

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy.orm import Session
 
 from core.db import utc_now
+from core.log import correlation_ids
 from core.messaging.event_messages import ReceivedEvent
 from models.events import (
     CertificateIssued,
@@ -68,15 +69,23 @@ def send_welcome(session: Session, dispatcher: NotificationDispatcher, *, event:
     _notify(session, dispatcher, event, event_id)
 
 
-@task
+@batch_handler
 def send_enrollment_confirmation(
-    session: Session, dispatcher: NotificationDispatcher, *, event: EnrollmentCreated, event_id: UUID
+    session: Session, dispatcher: NotificationDispatcher, *, events: list[ReceivedEvent]
 ) -> None:
-    """Notify a learner of a new enrollment. Raises ProjectionNotReady."""
-    if event.source == "subscription":  # opens many courses; SUBSCRIPTION_STARTED is notified
-        _get_contact_and_track_reminders(session, event)
-    else:
-        _notify(session, dispatcher, event, event_id)
+    """Notify learners of new enrollments. Raises ProjectionNotReady."""
+    enrolled = [(each, msgspec.convert(each.event, EnrollmentCreated)) for each in events]
+    contacts = _lock_contacts(session, {event.user_id for _, event in enrolled})
+    enrolled = [(each, event) for each, event in enrolled if event.user_id in contacts]
+    if not enrolled:
+        return
+    reminder_tracking.track_enrollments(session, contacts, [event for _, event in enrolled])
+    # A subscription opens many courses; SUBSCRIPTION_STARTED is notified.
+    notified = [(each, event) for each, event in enrolled if event.source != "subscription"]
+    notifications = [
+        (_notification(event, each.event_id, each.cause), contacts[event.user_id]) for each, event in notified
+    ]
+    dispatcher.send_all(session, notifications, RULES[EnrollmentCreated].channels)
 
 
 @task
@@ -178,14 +187,15 @@ def send_subscription_restored(
 @batch_handler
 def send_lesson_completed(session: Session, dispatcher: NotificationDispatcher, *, events: list[ReceivedEvent]) -> None:
     """Notify learners of completed lessons. Raises ProjectionNotReady."""
-    completed = {each.event_id: msgspec.convert(each.event, LessonCompleted) for each in events}
-    contacts = Contact.list_for_update(session, {event.user_id for event in completed.values()})
-    contacts = {user_id: contact for user_id, contact in contacts.items() if not contact.erased_at}
-    completed = {event_id: event for event_id, event in completed.items() if event.user_id in contacts}
+    completed = [(each, msgspec.convert(each.event, LessonCompleted)) for each in events]
+    contacts = _lock_contacts(session, {event.user_id for _, event in completed})
+    completed = [(each, event) for each, event in completed if event.user_id in contacts]
     if not completed:
         return
-    reminder_tracking.track_lessons(session, contacts, completed.values())
-    notifications = [(_notification(event, event_id), contacts[event.user_id]) for event_id, event in completed.items()]
+    reminder_tracking.track_lessons(session, contacts, [event for _, event in completed])
+    notifications = [
+        (_notification(event, each.event_id, each.cause), contacts[event.user_id]) for each, event in completed
+    ]
     dispatcher.send_all(session, notifications, RULES[LessonCompleted].channels)
 
 
@@ -208,10 +218,11 @@ def send_certificate(
 def _notify(session: Session, dispatcher: NotificationDispatcher, event: UserEvent, event_id: UUID) -> None:
     if (contact := _get_contact_and_track_reminders(session, event)) is None:
         return
-    dispatcher.send(session, _notification(event, event_id), contact, RULES[type(event)].channels)
+    notification = _notification(event, event_id, correlation_ids())
+    dispatcher.send(session, notification, contact, RULES[type(event)].channels)
 
 
-def _notification(event: UserEvent, event_id: UUID) -> Notification:
+def _notification(event: UserEvent, event_id: UUID, cause: dict[str, str]) -> Notification:
     rule = RULES[type(event)]
     return Notification(
         event_id=event_id,
@@ -221,7 +232,14 @@ def _notification(event: UserEvent, event_id: UUID) -> Notification:
         mandatory=rule.mandatory,
         data=_template_data(event),
         created_at=utc_now(),
+        cause=cause,
     )
+
+
+def _lock_contacts(session: Session, user_ids: set[UUID]) -> dict[UUID, Contact]:
+    """Lock and return the contacts of users who are not erased, by user id. Raises ProjectionNotReady."""
+    contacts = Contact.list_for_update(session, user_ids)
+    return {user_id: contact for user_id, contact in contacts.items() if not contact.erased_at}
 
 
 def _get_contact_and_track_reminders(session: Session, event: UserEvent) -> Contact | None:

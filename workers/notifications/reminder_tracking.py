@@ -33,6 +33,7 @@ from models.notifications.reminders import (
     CompletedLesson,
     LearningActivity,
     PendingReminder,
+    StartedAccess,
     StudiedCourse,
     Wait,
     expired_rows,
@@ -54,8 +55,6 @@ def track_event(session: Session, contact: Contact, event: Event) -> None:
     For events whose handler also notifies the learner.
     """
     match event:
-        case EnrollmentCreated():
-            _record_enrollment(session, contact, event)
         case CourseCompleted():
             _record_course(session, contact, event)
         case PaymentSucceeded():
@@ -68,19 +67,19 @@ def track_event(session: Session, contact: Contact, event: Event) -> None:
 def on_enrolled(session: Session, *, event: EnrollmentCreated) -> None:
     """Record that a learner has access to a course."""
     if contact := _get_active_contact(session, event.user_id):
-        _record_enrollment(session, contact, event)
+        track_enrollments(session, {contact.user_id: contact}, [event])
 
 
-def _record_enrollment(session: Session, contact: Contact, event: EnrollmentCreated) -> None:
-    LearningActivity.record_access_start(
+def track_enrollments(session: Session, contacts: Mapping[UUID, Contact], events: Iterable[EnrollmentCreated]) -> None:
+    """Update the waits from new enrollments of ``contacts``, by user id, whose rows must be locked."""
+    LearningActivity.record_access_starts(
         session,
-        event.user_id,
-        event.course_id,
-        enrollment_id=event.enrollment_id,
-        title=event.course_title,
-        at=event.enrolled_at,
+        [
+            StartedAccess(event.user_id, event.course_id, event.enrollment_id, event.course_title, event.enrolled_at)
+            for event in events
+        ],
     )
-    _recompute(session, contact)
+    _recompute(session, *contacts.values())
 
 
 @task

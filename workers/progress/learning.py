@@ -15,7 +15,8 @@ from models.commands.progress import StartEnrolledCourse
 from models.errors import ProjectionNotReady
 from models.events import EnrollmentCreated, EnrollmentEnded, QuizAttempted
 from models.personal_data import is_erased
-from models.progress import CourseProgress, Outline, learner_events
+from models.progress import CourseProgress, learner_events
+from models.progress.course_start import CourseStart, insert_started
 from workers import task
 from workers.runtime.dependencies import CacheAfterCommit
 
@@ -46,8 +47,9 @@ def start_course(
         enrolled_at=event.enrolled_at,
         enrollment_version=event_version or 0,
     )
-    if not _reopen_course(session, cache_after_commit, enrollment, event_version):
-        _start_course(session, cache_after_commit, enrollment)
+    known = _read_start(session, enrollment)
+    if not known.is_started or not _reopen_course(session, cache_after_commit, enrollment, event_version):
+        _start_course(session, cache_after_commit, enrollment, known)
 
 
 @task
@@ -73,11 +75,12 @@ def start_enrolled_course(
         enrolled_at=enrolled_at,
         enrollment_version=enrollment_version,
     )
-    if _reopen_course(session, cache_after_commit, enrollment, enrollment_version):
+    known = _read_start(session, enrollment)
+    if known.is_started and _reopen_course(session, cache_after_commit, enrollment, enrollment_version):
         return
     try:
         with session.begin_nested():
-            _start_course(session, cache_after_commit, enrollment)
+            _start_course(session, cache_after_commit, enrollment, known)
     except IntegrityError:  # a concurrent ENROLLMENT_CREATED has started the course
         _reopen_course(session, cache_after_commit, enrollment, enrollment_version)
 
@@ -94,23 +97,30 @@ def _reopen_course(
     return existing is not None
 
 
-def _start_course(session: Session, cache_after_commit: CacheAfterCommit, enrollment: StartEnrolledCourse) -> None:
+def _read_start(session: Session, enrollment: StartEnrolledCourse) -> CourseStart:
+    return CourseStart.read(
+        session, enrollment.user_id, enrollment.course_id, enrollment.course_version, ended=ENDED_ENROLLMENTS
+    )
+
+
+def _start_course(
+    session: Session, cache_after_commit: CacheAfterCommit, enrollment: StartEnrolledCourse, known: CourseStart
+) -> None:
     """Start the course on the learner's version. Raises ProjectionNotReady."""
-    if is_erased(session, "progress", enrollment.user_id):
+    if known.is_erased:
         return
-    outline = Outline.find(session, enrollment.course_id, enrollment.course_version)
+    outline = known.outline
     if outline is None:
         raise ProjectionNotReady("outline of course", str(enrollment.course_id))
     progress = CourseProgress.start(user_id=enrollment.user_id, outline=outline, at=enrollment.enrolled_at)
     progress.accept_version(enrollment.enrollment_version)
-    ended_version = AppliedVersion.current(session, ENDED_ENROLLMENTS, progress.aggregate_id)
-    if enrollment.enrollment_version and ended_version > enrollment.enrollment_version:  # ENROLLMENT_ENDED came first
-        progress.accept_version(ended_version)
+    if 0 < enrollment.enrollment_version < known.ended_version:  # ENROLLMENT_ENDED came first
+        progress.accept_version(known.ended_version)
         progress.closed_at = utc_now()
-    session.add(progress)
     record(session, progress, learner_events.course_started(progress))
     if enrollment.course_version not in {None, outline.course_version}:  # it was published for all learners
         record(session, progress, learner_events.course_version_changed(progress, utc_now()))
+    insert_started(session, progress)  # with its version after the events
     cache_after_commit(progress_version_key(enrollment.user_id), invalidation_marker)
 
 

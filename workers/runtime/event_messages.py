@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from celery_app import celery_app
 from core.bus.inbox import HandlerEvent, claim_events
 from core.fault_injection import crash_point
-from core.log import bind_context, get_logger
+from core.log import CORRELATION_IDS, bind_context, get_logger
 from core.messaging.event_messages import HANDLE_EVENTS, Delivery, ReceivedEvent
 from core.messaging.task_queue import Envelope
 from models.errors import TaskUnknown
@@ -55,6 +55,11 @@ class EventExecution(TaskExecution):
     def ids(self) -> dict[str, Any]:
         """Return the ids for the log lines and the recorded events."""
         return {name: value for name, value in ids_of(self).items() if value is not None}
+
+    @property
+    def cause(self) -> dict[str, str]:
+        """Return what ``correlation_ids`` returns while only this event is handled."""
+        return {name: self.ids[name] for name in CORRELATION_IDS}
 
     def transaction(self) -> AbstractContextManager[Session]:  # type: ignore[override]
         """Return the shared transaction, which has claimed the event."""
@@ -145,7 +150,7 @@ def _call_handler(group: list[EventExecution]) -> None:
     for execution in group:
         execution.reject_poison_message()
         envelope = execution.envelope
-        headers = {"event_id": envelope.event_id, "event_headers": envelope.event_headers}
+        headers = {"event_id": envelope.event_id, "event_headers": envelope.event_headers, "cause": execution.cause}
         events.append(msgspec.convert({"event": execution.event, **headers}, ReceivedEvent))
     definition.execute_batch(group[0], events)
     for execution in group:

@@ -17,7 +17,7 @@ from celery_app import celery_app
 from core.bus.staff_actions import uuid_fields
 from core.commands import Command, ServiceCommand
 from core.fault_injection import crash_point
-from core.log import bind_context, describe_error, get_logger, new_traceparent
+from core.log import bind_context, correlation_ids, describe_error, get_logger, new_traceparent
 from core.messaging.event_messages import ReceivedEvent
 from core.messaging.task_queue import Envelope
 from models.errors import DomainError, OutcomeUnknown, TransactionConflict
@@ -183,14 +183,14 @@ class BatchHandler(TaskDefinition):
 
     def __init__(self, fn: Callable[..., Any]) -> None:
         super().__init__(fn)
-        self.fields = list(ReceivedEvent.__struct_fields__)
+        self.fields = ["event", "event_id", "event_headers"]
 
     @functools.cached_property
     def types(self) -> dict[str, Any]:
         return get_type_hints(ReceivedEvent) | get_type_hints(self.fn)
 
     def convert(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        return {"events": [msgspec.convert(message, ReceivedEvent, strict=False)]}
+        return {"events": [msgspec.convert({**message, "cause": correlation_ids()}, ReceivedEvent, strict=False)]}
 
     def execute_batch(self, execution: TaskExecution, events: list[ReceivedEvent]) -> None:
         """Handle ``events`` in the transaction of ``execution``, which also gets the after-commit hooks."""

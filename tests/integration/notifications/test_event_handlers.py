@@ -9,7 +9,7 @@ from core.messaging.event_messages import ReceivedEvent
 from models.errors import ProjectionNotReady
 from models.notification_preferences import ChannelChoices
 from models.notifications import EMAIL, Contact, Preferences
-from models.notifications.reminders import export_reminders
+from models.notifications.reminders import LearningActivity, export_reminders
 from tests.integration.notifications.factories import (
     EVENT_BY_HANDLER,
     certificate_issued,
@@ -109,6 +109,50 @@ def test_lessons_of_several_learners_take_five_statements(session, harness, plai
     assert days == {"inactivity": None, "streak": 2}
     assert export_reminders(session, erased) == []
     assert harness.pushed_user_ids.count(off) == 0
+
+
+def test_enrollments_of_several_learners_take_six_statements(session, harness, plain_engine):
+    """An enrollment of a subscription is not notified, and each delivery has the cause of its own event."""
+    ann, bob, erased = [make_contact(session) for _ in range(3)]
+    Contact.erase(session, erased, at=utc_now())
+    by_subscription = enrollment_created(bob, source="subscription")
+    enrolled = [enrollment_created(ann), enrollment_created(erased), by_subscription, enrollment_created(ann)]
+    causes = [{"request_id": f"request {number}", "causation_id": str(new_id())} for number in range(4)]
+    session.flush()
+    with at_most(6, plain_engine):
+        send_enrollment_confirmation(
+            session,
+            harness.dispatcher(),
+            events=[
+                ReceivedEvent(event=msgspec.to_builtins(event), event_id=new_id(), event_headers={}, cause=cause)
+                for event, cause in zip(enrolled, causes, strict=True)
+            ],
+        )
+
+    assert [len(harness.inbox(user_id)) for user_id in (ann, bob, erased)] == [2, 0, 0]
+    mails = [each for each in harness.notification_store.list_for_user(ann) if each["channel"] == EMAIL]
+    assert [each["cause"] for each in mails] == [causes[0], causes[3]]
+    assert harness.deliver_enqueued() == 2
+    assert [row["kind"] for row in export_reminders(session, bob)] == ["inactivity"]
+    assert export_reminders(session, erased) == []
+
+
+def test_access_that_ends_and_starts_in_one_message_is_stored_once(session, harness):
+    ann, course_id = make_contact(session), new_id()
+    enrolled = [
+        enrollment_created(ann, course_id=course_id, enrolled_at=utc_now() - timedelta(days=days)) for days in (5, 9, 7)
+    ]
+    send_enrollment_confirmation(
+        session,
+        harness.dispatcher(),
+        events=[
+            ReceivedEvent(event=msgspec.to_builtins(event), event_id=new_id(), event_headers={}) for event in enrolled
+        ],
+    )
+
+    [course] = LearningActivity.list_for_users(session, [ann])[ann]
+    assert course.enrolled_at == enrolled[0].enrolled_at
+    assert len(harness.inbox(ann)) == 3
 
 
 def test_handler_rerun_after_rollback_notifies_once(session, harness):
