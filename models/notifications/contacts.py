@@ -15,8 +15,21 @@ from core.db import Aggregate, Base, PrivateText
 from models.errors import ProjectionNotReady
 from models.events import Event, Person
 
+from .deliveries import DeliveryResult
+
 _MAX_VERSION = 2**62
-# By the driver: SQLAlchemy need not compile it.
+# By the driver: SQLAlchemy need not compile them.
+_INSERT_RESULT = """
+    WITH inserted AS (
+        INSERT INTO notifications.delivery_results (delivery_id, state, reason, ended_at)
+        VALUES (%(delivery)s, %(state)s, %(reason)s, %(ended_at)s)
+        ON CONFLICT DO NOTHING
+        RETURNING delivery_id)
+    INSERT INTO notifications.notification_sequences AS known (user_id, version)
+    SELECT CAST(%(user)s AS uuid), 1 FROM inserted
+    ON CONFLICT (user_id) DO UPDATE SET version = known.version + 1
+    RETURNING version
+"""
 _NEXT_INBOX_POSITIONS = "SELECT nextval('notifications.inbox_position') FROM generate_series(1, %(count)s)"
 
 
@@ -127,15 +140,22 @@ class NotificationSequence(Aggregate, Base):
         return session.get_one(cls, user_id, with_for_update=True)
 
     @classmethod
-    def record_next(cls, session: Session, user_id: UUID, event: Event) -> None:
-        """Record ``event`` as the next one about the user's deliveries.
+    def record_result(cls, session: Session, user_id: UUID, result: DeliveryResult, event: Event) -> None:
+        """Insert ``result`` and record ``event`` about it, unless the delivery has a result already.
 
-        One statement creates or locks the row and increments its version, in place of four.
+        One statement inserts the result, creates or locks the row of the user and increments its version. A concurrent
+        call for the same delivery waits here until this transaction has ended.
         """
-        row = insert(cls).values(user_id=user_id, version=1)
-        upsert = row.on_conflict_do_update(index_elements=["user_id"], set_={"version": cls.version + 1})
-        version = session.scalars(upsert.returning(cls.version)).one()
-        record(session, cls(user_id=user_id, version=version - 1), event)
+        values = {
+            "delivery": str(result.delivery_id),
+            "state": result.state,
+            "reason": result.reason,
+            "ended_at": result.ended_at,
+            "user": str(user_id),
+        }
+        version = session.connection().exec_driver_sql(_INSERT_RESULT, values).scalar()
+        if version is not None:
+            record(session, cls(user_id=user_id, version=version - 1), event)
 
 
 def next_inbox_positions(session: Session, count: int) -> Sequence[int]:

@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import delete
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base
@@ -25,20 +24,6 @@ class DeliveryResult(Base):
     state: Mapped[str]  # sent or failed
     reason: Mapped[str | None]
     ended_at: Mapped[datetime]
-
-    def insert_once(self, session: Session) -> bool:
-        """Insert the result; return False if there is one already.
-
-        A concurrent insert for the same delivery waits here until this transaction has ended.
-        """
-        row = {
-            "delivery_id": self.delivery_id,
-            "state": self.state,
-            "reason": self.reason,
-            "ended_at": self.ended_at,
-        }
-        written = insert(DeliveryResult).values(**row).on_conflict_do_nothing().returning(DeliveryResult.delivery_id)
-        return session.execute(written).first() is not None
 
     @classmethod
     def delete(cls, session: Session, delivery_id: UUID) -> None:

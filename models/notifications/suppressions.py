@@ -3,11 +3,12 @@
 import hashlib
 from datetime import datetime
 
-from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base
+
+_REASON = "SELECT reason FROM notifications.suppressions WHERE address_hash = %(hash)s"  # by the driver: not compiled
 
 
 class Suppression(Base):
@@ -32,7 +33,8 @@ class Suppression(Base):
     @classmethod
     def find_reason(cls, session: Session, address: str) -> str | None:
         """Return why ``address`` is suppressed; None if it is not."""
-        return session.scalar(select(cls.reason).where(cls.address_hash == _hash(address)))
+        found = session.connection().exec_driver_sql(_REASON, {"hash": _hash(address)})
+        return found.scalar()
 
 
 class EmailEvent(Base):

@@ -6,8 +6,6 @@ A delivery whose outcome is known is sent once. If the outcome is unknown, the s
 from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
 import settings
 from core.db import utc_now
 from core.log import bind_context, get_logger
@@ -55,16 +53,12 @@ def claim(notification_store: NotificationStore, delivery_id: UUID) -> Delivery 
     return notification_store.claim(delivery_id, at=utc_now(), until=utc_now() + LEASE)
 
 
-def close_if_ended(session: Session, notification_store: NotificationStore, delivery: Delivery) -> bool:
-    """Close a claimed delivery whose result was published before; return whether there was such a result.
+def close(notification_store: NotificationStore, delivery: Delivery, result: DeliveryResult) -> None:
+    """Close a claimed delivery whose ``result`` was published before.
 
     A crash between the commit of the result and the write to MongoDB leaves the delivery open in the history.
     """
-    result = session.get(DeliveryResult, delivery.id)
-    if result is None:
-        return False
     notification_store.finish(delivery, DeliveryOutcome(DeliveryState(result.state), result.reason), at=result.ended_at)
-    return True
 
 
 def apply_outcome(
@@ -92,7 +86,7 @@ def _finish(
     )
     # The attempt may have been started by the sweeper. Set the notified event as the cause, not the sweeper's run.
     with bind_context(**delivery.cause), transactions.begin() as session:
-        if ended.insert_once(session):
-            NotificationSequence.record_next(session, delivery.user_id, delivery.result_event(outcome, ended.ended_at))
+        event = delivery.result_event(outcome, ended.ended_at)
+        NotificationSequence.record_result(session, delivery.user_id, ended, event)
     notification_store.finish(delivery, outcome, at=ended.ended_at)
     log.info("delivery ended", delivery_id=delivery.id, state=outcome.state.value, reason=outcome.reason)

@@ -7,6 +7,7 @@ a rollback is still correct: the event has happened.
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -44,6 +45,7 @@ _COMMANDS: dict[str, type[DeliverEmail | DeliverPush]] = {EMAIL: DeliverEmail, P
 # created, and after a slow delivery all deliveries wait in the queue for a while.
 MAX_DELIVERING_THREADS = 2
 SLOW_SECONDS, PAUSE_SECONDS = 2, 60
+MAX_WAITING = 200  # deliveries for these threads, which the sweep must find if the worker is killed
 
 
 @dataclass(frozen=True)
@@ -134,26 +136,41 @@ def dispatcher(execution: TaskExecution) -> Iterator[NotificationDispatcher]:
 
 
 class LocalDelivery:
-    """Delivers in the thread that handled the event: a message of its own costs more than the rest of a delivery."""
+    """Delivers in the threads that handled the events: a message of its own costs more than the rest of a delivery."""
 
     def __init__(self, threads: int) -> None:
         self._free_threads = threading.Semaphore(threads)
+        self._waiting = deque[tuple[Command, Envelope]]()
         self._paused_until = 0.0  # monotonic
 
     def deliver(self, command: Command, envelope: Envelope) -> None:
-        """Execute the command of a delivery here, or enqueue it if too many threads deliver or deliveries are slow.
+        """Execute the command of a delivery here, or in a thread that delivers already if there are enough of them.
 
-        If the worker is killed, the sweep finds the delivery, as it finds one whose message was lost.
+        It is enqueued if deliveries are slow or too many wait. If the worker is killed, the sweep finds the delivery,
+        as it finds one whose message was lost.
         """
-        began = time.monotonic()
-        if began < self._paused_until or not self._free_threads.acquire(blocking=False):
+        if time.monotonic() < self._paused_until or len(self._waiting) >= MAX_WAITING:
             task_queue.enqueue(command.task, command, envelope)
             return
+        self._waiting.append((command, envelope))
+        # A thread that finds none free may leave: those that deliver look for waiting ones after each delivery.
+        while self._waiting and self._free_threads.acquire(blocking=False):
+            try:
+                self._deliver_next()
+            finally:
+                self._free_threads.release()
+
+    def _deliver_next(self) -> None:
         try:
-            execution = TaskExecution(command.task, task_queue.new_task_id(), envelope)
-            execute_message(TASKS[command.task], execution, msgspec.to_builtins(command))
-        finally:
-            self._free_threads.release()
+            command, envelope = self._waiting.popleft()
+        except IndexError:  # another thread has taken it
+            return
+        began = time.monotonic()
+        if began < self._paused_until:
+            task_queue.enqueue(command.task, command, envelope)
+            return
+        execution = TaskExecution(command.task, task_queue.new_task_id(), envelope)
+        execute_message(TASKS[command.task], execution, msgspec.to_builtins(command))
         if (ended := time.monotonic()) - began > SLOW_SECONDS:
             self._paused_until = ended + PAUSE_SECONDS
 

@@ -67,13 +67,14 @@ def test_redelivered_event_through_queue_notifies_once(ann, ann_id, mail_server)
     assert ann.get("/v1/me/notifications/unread-count").json == {"unread": 1}
 
 
-def test_mail_has_message_of_its_own_only_if_threads_are_busy_or_mails_are_slow(ann, ann_id, mail_server, monkeypatch):
+def test_mail_has_message_of_its_own_only_if_many_wait_or_mails_are_slow(ann, ann_id, mail_server, monkeypatch):
     enqueued, enqueue = list[str](), task_queue.enqueue
     monkeypatch.setattr(task_queue, "enqueue", lambda task, *args: (enqueued.append(task), enqueue(task, *args)))
     monkeypatch.setattr(dispatcher, "SLOW_SECONDS", 0)
 
-    def messages_of_two_mails(threads: int) -> int:
-        monkeypatch.setattr(dispatcher, "local_delivery", dispatcher.LocalDelivery(threads))
+    def messages_of_two_mails(max_waiting: int) -> int:
+        monkeypatch.setattr(dispatcher, "local_delivery", dispatcher.LocalDelivery(threads=1))
+        monkeypatch.setattr(dispatcher, "MAX_WAITING", max_waiting)
         enqueued.clear()
         for _ in range(2):
             deliver_user_created(ann, ann_id, new_id())
@@ -82,7 +83,7 @@ def test_mail_has_message_of_its_own_only_if_threads_are_busy_or_mails_are_slow(
         return enqueued.count("notifications.deliver_email")
 
     sent: list[None] = []
-    assert [messages_of_two_mails(threads) for threads in (1, 0)] == [1, 2]
+    assert [messages_of_two_mails(max_waiting) for max_waiting in (1, 0)] == [1, 2]
 
 
 def test_inbox_is_paged(ann, ann_id, mail_server):

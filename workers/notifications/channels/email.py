@@ -10,8 +10,9 @@ from core.log import get_logger
 from models.notifications import Contact, Delivery, DeliveryOutcome, DeliveryState, Suppression, UnsubscribeLink
 from models.notifications.notification_store import NotificationStore
 from models.notifications.preference_store import PreferenceStore
+from models.notifications.recipients import Recipient
 from workers import task
-from workers.notifications.delivery import apply_outcome, claim, close_if_ended
+from workers.notifications.delivery import apply_outcome, claim, close
 from workers.notifications.delivery_policy import delivery_blocker
 from workers.notifications.reminders import is_still_applicable
 from workers.notifications.rendering import name_of, render, render_layout
@@ -52,9 +53,10 @@ def deliver_email(
     if (delivery := claim(notification_store, delivery_id)) is None:
         return
     with transactions.begin() as session:
-        if close_if_ended(session, notification_store, delivery):
+        result, contact = Recipient.read(session, delivery)
+        if result:
+            close(notification_store, delivery, result)
             return
-        contact = session.get(Contact, delivery.user_id)
         still_applies = contact is None or is_still_applicable(session, delivery, contact)
         suppressed = Suppression.find_reason(session, contact.email) if contact and contact.email else None
     if contact is None or not contact.email:
