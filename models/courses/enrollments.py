@@ -19,7 +19,16 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Mapped, Session, joinedload, mapped_column, relationship, selectinload
+from sqlalchemy.orm import (
+    Mapped,
+    Session,
+    joinedload,
+    make_transient_to_detached,
+    mapped_column,
+    relationship,
+    selectinload,
+)
+from sqlalchemy.orm.attributes import set_committed_value
 
 from core.db import Aggregate, Base, new_id
 from models.commands.courses import EnrollmentCursor, LearnerFilters
@@ -108,14 +117,24 @@ class Enrollment(Aggregate, Base):
             "user_id": user_id,
             "course_id": course_id,
             "enrolled_at": at,
-            "of_course": course_id,
             "lessons_completed": 0,
             "progress_percent": 0,
             "progress_version": 0,
         }
-        is_new = session.connection().scalar(_INSERT_ONCE, row) is not None
-        enrollment = cls.find(session, user_id, course_id, for_update=not is_new)
+        inserted = session.connection().execute(_INSERT_ONCE, {**row, "of_course": course_id}).one_or_none()
+        if inserted:
+            return cls._add_inserted(session, {**row, "course_version": inserted.course_version})
+        enrollment = cls.find(session, user_id, course_id, for_update=True)
         assert enrollment is not None  # enrollments are never deleted
+        return enrollment
+
+    @classmethod
+    def _add_inserted(cls, session: Session, row: dict[str, Any]) -> "Enrollment":
+        """Return the object of a row that was just inserted as if it had been read, without reading it."""
+        enrollment = cls(**row)
+        make_transient_to_detached(enrollment)
+        set_committed_value(enrollment, "grants", [])
+        session.add(enrollment)
         return enrollment
 
     @classmethod
@@ -381,7 +400,7 @@ _INSERT_ONCE = (
         course_version=select(Course.published_version).where(Course.id == bindparam("of_course")).scalar_subquery()
     )
     .on_conflict_do_nothing(index_elements=["user_id", "course_id"])
-    .returning(Enrollment.id)
+    .returning(Enrollment.course_version)
 )
 _LOCK = select(Enrollment.id).where(_THEIRS).with_for_update(key_share=True)
 _WITH_GRANTS = (

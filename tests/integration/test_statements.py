@@ -76,12 +76,12 @@ def test_learner_course_takes_one_statement_in_each_service(session: Session, pl
         list_learner_courses(session, user_id=purchase.user_id, after=None, limit=20)
 
 
-def test_first_grant_takes_eight_statements_and_progress_one(session: Session, plain_engine: Engine):
+def test_first_grant_takes_seven_statements_and_progress_one(session: Session, plain_engine: Engine):
     course = make_course(session)
     purchase = purchase_of(course)
     session.flush()
     session.expunge_all()
-    with at_most(8, plain_engine):
+    with at_most(7, plain_engine):
         grant_access(session, event=purchase)
         session.flush()
     completed = {version: completion_of(course, purchase.user_id, lessons_completed=version - 1) for version in (3, 2)}
@@ -108,11 +108,11 @@ def test_start_of_a_course_takes_three_statements(session: Session, plain_engine
         session.flush()
 
 
-def test_enrollment_takes_seven_statements(session: Session, plain_engine: Engine):
+def test_enrollment_takes_six_statements(session: Session, plain_engine: Engine):
     course = make_course(session, price={"amount_minor": 0, "currency": "USD"})
     session.flush()
     session.expunge_all()
-    with at_most(7, plain_engine):
+    with at_most(6, plain_engine):
         enroll(session, user_id=uuid4(), course_id=course.id)
         session.flush()
 
