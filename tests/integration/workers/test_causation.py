@@ -58,7 +58,9 @@ def tasks() -> Iterator[None]:
 
 
 def headers(database: Database) -> list[dict[str, Any]]:
-    return [headers for (headers,) in database.rows("SELECT headers FROM bus.outbox ORDER BY seq")]
+    """Return what each event says about its cause; its headers also name the task that recorded it."""
+    rows = database.rows("SELECT headers FROM bus.outbox ORDER BY seq")
+    return [{name: value for name, value in headers.items() if name not in {"task", "sent_at"}} for (headers,) in rows]
 
 
 def run_enqueued_task() -> None:
