@@ -52,6 +52,7 @@ def _exporter(app: Flask) -> PrometheusMetrics:
     if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
         # One process: tests, or the development server.
         return PrometheusMetrics(app, path=None, registry=CollectorRegistry(), export_defaults=False)
-    slot = f"slot{os.environ['METRICS_SLOT']}"
-    values.ValueClass = values.MultiProcessValue(lambda: slot)  # files by pid would pile up as workers restart
+    # By slot, because files by pid would pile up as workers restart. The master has loaded the application before a
+    # worker gets its slot, so it is read at each use.
+    values.ValueClass = values.MultiProcessValue(lambda: f"slot{os.environ['METRICS_SLOT']}")
     return GunicornPrometheusMetrics(app, export_defaults=False)

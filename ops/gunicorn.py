@@ -1,5 +1,6 @@
 """Configure gunicorn for the gateway; a container overrides ``--bind``."""
 
+import gc
 import itertools
 import os
 import shutil
@@ -55,13 +56,21 @@ def write_problem(sock: socket.socket, status: int, reason: str, message: str) -
 gunicorn.util.write_error = write_problem
 
 
-def on_starting(server: Any) -> None:  # noqa: ARG001 gunicorn's signature
-    """Check the settings, and delete old metrics: in a container the only process always has the same id."""
+def on_starting(server: Any) -> None:
+    """Check the settings, delete old metrics, and load the application, whose memory the workers then share.
+
+    In a container the only process always has the same id, and so the same directory of metrics.
+    """
     # Not only in the workers, which gunicorn would start again and again.
     validate_production_settings("gateway")
     shutil.rmtree(_METRICS, ignore_errors=True)
     _METRICS.mkdir(parents=True)
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_METRICS)
+    os.environ["METRICS_SLOT"] = "master"
+    # Not by ``preload_app``, which would load it before the directory is set. It opens no connection before the fork.
+    server.app.wsgi()
+    gc.collect()
+    gc.freeze()  # a collection in a worker would write to the shared pages
 
 
 def when_ready(server: Any) -> None:
@@ -83,7 +92,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 
 def post_fork(server: Any, worker: Any) -> None:
-    """Set the slot of the worker before it loads the application; only the master serves metrics."""
+    """Set the slot of the worker; only the master serves metrics."""
     if metrics := getattr(server, "metrics", None):
         metrics.socket.close()
     os.environ["METRICS_SLOT"] = str(worker.metrics_slot)

@@ -1,5 +1,6 @@
 """Configure gunicorn for the pages; a container overrides ``--bind``."""
 
+import gc
 from typing import Any
 
 import settings
@@ -24,6 +25,12 @@ logconfig_dict = {
 forwarder_headers = ""  # no header of a client may set SCRIPT_NAME and thereby change the path
 forwarded_allow_ips = ""  # web/__init__.py evaluates what proxies report
 control_socket_disable = True  # the supervisor starts and stops gunicorn
+
+
+def when_ready(server: Any) -> None:  # noqa: ARG001 gunicorn's signature
+    """Keep the pages of the loaded application shared: a collection in a worker would write to them."""
+    gc.collect()
+    gc.freeze()
 
 
 def on_starting(server: Any) -> None:  # noqa: ARG001 gunicorn's signature

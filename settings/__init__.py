@@ -24,6 +24,7 @@ read.group("Process")
 # Each is a module or package of workers/, a queue, a topic and a schema.
 SERVICES = ("courses", "integrations", "notifications", "payments", "progress", "users")
 SERVICE = read.text("SERVICE", "shared")  # the service whose queue this worker serves
+WORKER_NUMBER = read.number("WORKER_NUMBER", 1)  # of the workers of a service on one host, whose names must differ
 ENVIRONMENT = read.choice("ENVIRONMENT", "local", ("local", "production"))
 PRODUCTION = ENVIRONMENT != "local"  # an unknown word is reported with the checks of production
 PORT_BASE = read.number("PORT_BASE", 8000)

@@ -18,8 +18,9 @@ def main() -> int:
     """Run until SIGTERM and return the exit status."""
     if settings.SERVICE not in settings.SERVICES:
         raise SystemExit(f"SERVICE must be one of {', '.join(settings.SERVICES)}")
+    name = settings.SERVICE if settings.WORKER_NUMBER == 1 else f"{settings.SERVICE}-{settings.WORKER_NUMBER}"
     worker = celery_app.Worker(
-        hostname=nodename(settings.SERVICE, gethostname()),
+        hostname=nodename(name, gethostname()),
         queues=[settings.SERVICE],
         pool_cls="threads",
         concurrency=THREADS,

@@ -53,7 +53,7 @@ class Process:
 
 def enabled_processes(state_dir: Path, base: int, environ: Mapping[str, str]) -> list[Process]:
     """Return the processes to start here, given the external servers that ``environ`` names."""
-    processes = [*servers(state_dir, base), *fakes(), *platform(base)]
+    processes = [*servers(state_dir, base), *fakes(), *platform(base, environ.get("WORKER_PROCESSES", ""))]
     if environ.get("TEST_CLOCK_URL") == f"http://127.0.0.1:{base + OFFSETS['clock']}":
         processes.append(Process("clock", _module("ops.fakes.clock"), "test clock"))
     given = Environment(environ)
@@ -108,8 +108,11 @@ def fakes() -> list[Process]:
     ]
 
 
-def platform(base: int) -> list[Process]:
-    """Return the project's own processes, the gateway first, because readiness waits for it."""
+def platform(base: int, worker_processes: str = "") -> list[Process]:
+    """Return the project's own processes, the gateway first, because readiness waits for it.
+
+    ``worker_processes`` is the value of WORKER_PROCESSES.
+    """
     flower = ["flower", "--conf=ops/flower.py", "--address=127.0.0.1", f"--port={base + OFFSETS['flower']}"]
     return [
         Process(
@@ -133,6 +136,7 @@ def platform(base: int) -> list[Process]:
         ),
         # The range may be longer than SERVICES, but a service without a port must not be skipped silently.
         *(_worker(*each, base) for each in zip(SERVICES, METRICS_OF_WORKERS[: len(SERVICES)], strict=True)),
+        *_further_workers(worker_processes, base),
         Process(
             *("bridge", _module("bridge"), "outbox to Kafka, Kafka to queues"),
             platform=True,
@@ -157,12 +161,27 @@ def platform(base: int) -> list[Process]:
     ]
 
 
-def _worker(service: str, metrics: int, base: int) -> Process:
+def _further_workers(worker_processes: str, base: int) -> list[Process]:
+    """Return the processes above one for each service that WORKER_PROCESSES names, as in ``progress=2,courses=2``."""
+    numbers = dict[str, int]()
+    for part in filter(None, worker_processes.split(",")):
+        service, _, number = part.strip().partition("=")
+        if service not in SERVICES or not number.isdecimal() or int(number) < 1:
+            raise SystemExit(f"WORKER_PROCESSES must be such as progress=2,courses=2 and not {worker_processes!r}")
+        numbers[service] = int(number)
+    wanted = [(service, each) for service, number in numbers.items() for each in range(2, number + 1)]
+    free = METRICS_OF_WORKERS[len(SERVICES) :]
+    if len(wanted) > len(free):
+        raise SystemExit(f"WORKER_PROCESSES may add {len(free)} processes at most")
+    return [_worker(service, metrics, base, each) for (service, each), metrics in zip(wanted, free, strict=False)]
+
+
+def _worker(service: str, metrics: int, base: int, number: int = 1) -> Process:
     return Process(
-        f"worker-{service}",
+        f"worker-{service}" if number == 1 else f"worker-{service}-{number}",
         _module("workers"),
         f"worker of the {service} service",
-        environ=f'SERVICE="{service}",METRICS_PORT="{base + metrics}"',
+        environ=f'SERVICE="{service}",WORKER_NUMBER="{number}",METRICS_PORT="{base + metrics}"',
         database_role=f"coursebus_{service}",
         metrics=metrics,
         platform=True,
