@@ -41,7 +41,7 @@ PRICE_MINOR = {"purchases": 4900}  # of a course; others are free
 PARTS = ("gateway", "auth0")  # that the clients call
 WANTED_PER_SECOND = {"completions": 150, "enrolments": 120, "purchases": 3.5}
 WANTED_CPU_MS = {"completions": 12, "enrolments": 20, "purchases": 500}
-ACCESS_POLL_SECONDS = 0.2
+ACCESS_POLL_SECONDS = 0.5
 ACCESS_SECONDS = 30
 
 

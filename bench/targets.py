@@ -11,6 +11,7 @@ _REPORTED = re.compile(r".* \(wanted: .*\) (met|NOT MET)")
 _MEASUREMENTS = (
     ("bench.closed_loop", "completions"),
     ("bench.closed_loop", "enrolments"),
+    ("bench.closed_loop", "purchases"),
     ("bench.end_to_end",),
     ("bench.large_course",),
     ("bench.reads",),
