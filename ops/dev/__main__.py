@@ -1,6 +1,7 @@
 """Control the local stack for the Makefile: ``python -m ops.dev up|run|down|reset|status|env``."""
 
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -8,10 +9,12 @@ import time
 import requests
 
 from core import command_line
+from ops.dev.demo import PEOPLE_PENDING, has_people
 from ops.dev.ports import OFFSETS, is_open
+from ops.dev.processes import CLIENT
 from ops.dev.stack import NotReady, Stack
 from ops.fakes.auth0.demo_users import DEMO_ROLES, PASSWORD
-from settings import PORT_BASE, STATE_DIR
+from settings import PORT_BASE, ROOT, STATE_DIR
 
 EXPORTED_ADDRESSES = {
     "gateway": "COURSEBUS_URL",
@@ -42,6 +45,8 @@ def _start(stack: Stack) -> None:
     print(_addresses(stack))
     if not stack.has_own_database:
         print("Demo courses are added to the local database only. To add them to yours: make seed")
+    if started and start_adding_people(stack):
+        print("Demo people, orders and progress are being added in the background.")
     print(f"Ready after {time.monotonic() - began:.1f} s." if started else "It was already running.")
 
 
@@ -99,6 +104,31 @@ def env(stack: Stack) -> None:
         response = requests.post(f"http://127.0.0.1:{stack.port('auth0')}/oauth/token", data=form, timeout=10)
         response.raise_for_status()
         print(f"export {name.upper()}_TOKEN={response.json()['access_token']}")
+
+
+def start_adding_people(stack: Stack) -> bool:
+    """Add the demo people in the background if the stack has fakes of all providers and a new database of its own.
+
+    Returns False if there is nothing to do. A run that was interrupted is continued at the next start.
+    """
+    pending = stack.state_dir / PEOPLE_PENDING
+    fakes = {"auth0", "stripe", "yookassa"}
+    if not (stack.has_own_database and fakes <= {process.name for process in stack.processes}):
+        return False
+    if not pending.exists() and has_people(stack.port("postgres")):
+        return False
+    pending.touch()
+    with (stack.supervisor.logs / "demo-people.log").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "ops.dev.demo_people"],
+            env={**stack.environ, "PYTHONPATH": str(CLIENT)},
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C stops the stack, which stops this process
+        )
+    return True
 
 
 def _addresses(stack: Stack) -> str:

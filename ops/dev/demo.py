@@ -10,6 +10,7 @@ import psycopg2
 
 from settings import ROOT
 
+PEOPLE_PENDING = "demo-people.pending"  # a file in the state directory until the demo people have done their steps
 _PATH = Path(__file__).with_name("catalogue.toml")
 
 
@@ -34,6 +35,15 @@ def is_unused(port: int) -> bool:
         cursor.execute(_IS_UNUSED, {"instructors": instructors})
         [is_unused] = cursor.fetchone() or [False]
         return bool(is_unused)
+
+
+def has_people(port: int) -> bool:
+    """Return whether the embedded database has users besides the instructors of the demo courses."""
+    instructors = [sub_of(person["email"]) for person in catalogue()["instructors"].values()]
+    connection = psycopg2.connect(host="127.0.0.1", port=port, user="coursebus", dbname="coursebus")
+    with closing(connection), connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM users.users WHERE sub <> ALL (%s))", [instructors])
+        return cursor.fetchone() == (True,)
 
 
 def is_migrated(port: int) -> bool:

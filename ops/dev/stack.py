@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from core.environment import Environment
-from ops.dev.demo import is_migrated, is_unused
+from ops.dev.demo import PEOPLE_PENDING, is_migrated, is_unused
 from ops.dev.ports import OFFSETS, is_free, is_open
 from ops.dev.processes import SERVERS, STACK_ENV_VAR, Process
 from ops.dev.readiness import accepts_sessions, is_ok, wait
@@ -31,6 +31,7 @@ from . import postgres, processes
 _STATE_ENTRIES = (
     "beat",
     "cache",
+    PEOPLE_PENDING,
     "logs",
     "mail",
     "metrics",

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from ops.dev import __main__ as control
 from ops.dev import stack as stack_module
-from ops.dev.demo import is_migrated, is_unused, sub_of
+from ops.dev.demo import PEOPLE_PENDING, has_people, is_migrated, is_unused, sub_of
 from ops.dev.ports import free_base
 from ops.dev.stack import Stack
 from tests.support import environment
@@ -29,6 +30,7 @@ def test_database_with_instructors_of_the_demo_only_is_unused(server: OwnPostgre
     server.execute("DELETE FROM users.users", INSERT_USER.format(sub=sub_of(email)))
 
     assert is_unused(server.port) is expected
+    assert has_people(server.port) is not expected
 
 
 def test_complete_demo_content_is_not_added_again(server: OwnPostgres):
@@ -53,6 +55,30 @@ def test_database_of_the_user_is_never_seeded(tmp_path, monkeypatch, name):
     stack._prepare()  # noqa: SLF001
 
     assert modules == ["migrations"]
+
+
+@pytest.mark.parametrize("name", ["DATABASE_URL", "STRIPE_SECRET_KEY", "AUTH0_DOMAIN"])
+def test_demo_people_are_added_only_beside_fakes_and_an_own_database(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(control, "has_people", lambda _port: False)
+    stack = Stack(tmp_path, free_base(), environ=environment.PLATFORM_ENVIRON | {name: "given"})
+
+    assert not control.start_adding_people(stack)
+
+
+def test_interrupted_demo_people_are_continued(tmp_path, monkeypatch):
+    started: list[object] = []
+    monkeypatch.setattr(control.subprocess, "Popen", lambda command, **_: started.append(command[-1]))
+    stack = Stack(tmp_path, free_base(), environ=environment.PLATFORM_ENVIRON)
+    stack.supervisor.logs.mkdir(parents=True)
+    with_people = [False, True]
+    monkeypatch.setattr(control, "has_people", lambda _port: with_people.pop(0))
+
+    assert control.start_adding_people(stack)
+    assert (tmp_path / PEOPLE_PENDING).exists()
+    assert control.start_adding_people(stack)
+    (tmp_path / PEOPLE_PENDING).unlink()  # as the process does at its end
+    assert not control.start_adding_people(stack)
+    assert started == ["ops.dev.demo_people"] * 2
 
 
 def test_new_local_database_is_migrated_and_seeded(tmp_path, monkeypatch):
