@@ -6,7 +6,7 @@ STACK := $(VENV)/python -m ops.dev
 WITHOUT_PLATFORM := not (slow or processes or broker or kafka or e2e or chaos)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up down reset status seed test test-fast coverage mutants chaos bench image prometheus lint release migrate docs schemas openapi client mails lock install
+.PHONY: help run up down reset status seed test test-fast coverage mutants chaos bench image compose prometheus lint release migrate docs schemas openapi client mails lock install
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -71,6 +71,9 @@ bench: install  ## Measure every target of speed; takes ten minutes; make bench 
 
 image: install  ## Build the container image without an engine and test it (as root; apt-get install buildah debootstrap)
 	@$(VENV)/python -m pytest -m image -p no:cacheprovider tests/image
+
+compose: install  ## Run ops/compose.yml in containers and test it (as root; apt-get install podman buildah debootstrap maven)
+	@$(VENV)/python -m pytest -m compose -p no:cacheprovider tests/compose $(ARGS)
 
 prometheus: install  ## Run Prometheus with the alert rules over the running stack (apt-get install prometheus)
 	@$(VENV)/python -m ops.prometheus.local

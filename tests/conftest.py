@@ -49,8 +49,16 @@ def _log_plain_text() -> None:
     )
 
 
-KINDS = {"unit", "integration", "e2e", "chaos", "fakes", "image"}  # folders of tests/, each the marker of its tests
-_WITHOUT_SERVERS = {"unit", "fakes", "image"}
+KINDS = {
+    "unit",
+    "integration",
+    "e2e",
+    "chaos",
+    "fakes",
+    "image",
+    "compose",
+}  # folders of tests/, each the marker of its tests
+_WITHOUT_SERVERS = {"unit", "fakes", "image", "compose"}
 
 
 def kind_of(item: pytest.Item) -> str:

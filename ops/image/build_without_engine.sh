@@ -27,5 +27,5 @@ volumes=()
 for file in /etc/pip.conf "${PIP_CERT:-}" "$(python3 -m pip config get global.cert 2>/dev/null || true)"; do
   [[ -f $file ]] && volumes+=(--volume "$file:$file:ro")
 done
-buildah bud --quiet --isolation chroot --layers=false --target platform --build-arg BASE="$base" "${volumes[@]}" \
+buildah bud --quiet --isolation chroot --layers --target platform --build-arg BASE="$base" "${volumes[@]}" \
   --format docker -f ops/Dockerfile -t localhost/coursebus .

@@ -224,7 +224,7 @@ def test_every_decision_is_in_the_index_under_its_title():
 
 # Folders of tests/unit and tests/integration that are neither a service nor a package.
 OTHER_SUBJECTS = {"chaos", "contracts", "maintenance", "mutants", "operations"}
-KINDS_OF_TESTS = {"unit", "integration", "e2e", "chaos", "fakes", "image"}
+KINDS_OF_TESTS = {"unit", "integration", "e2e", "chaos", "fakes", "image", "compose"}
 TEST_FILES = [path.relative_to(ROOT / "tests").parts for path in sorted((ROOT / "tests").rglob("test_*.py"))]
 
 

@@ -200,4 +200,18 @@ class DatabaseMetricCollector(Collector):
 def _serve(**_: object) -> None:
     # The worker is one process with threads (docs/decisions/0007): nothing forks after the server has started.
     REGISTRY.register(DatabaseMetricCollector(settings.SERVICE))
-    health.serve(readiness={"postgres": lambda: ping(settings.SERVICE), "queue": lambda: queue_redis().ping()})
+    health.serve(
+        readiness={
+            "consumer": _has_started.is_set,
+            "postgres": lambda: ping(settings.SERVICE),
+            "queue": lambda: queue_redis().ping(),
+        }
+    )
+
+
+_has_started = threading.Event()  # the worker consumes its queue
+
+
+@signals.worker_ready.connect
+def _record_start(**_: object) -> None:
+    _has_started.set()
