@@ -109,8 +109,8 @@ def connect(url: str, *, role: str) -> Engine:
         url,
         # One connection per worker thread. The threads of the bridge seldom need one at the same moment, but there are
         # more of them.
-        pool_size=4,
-        max_overflow=12 if role == "bridge" else 4,
+        pool_size=4 if role == "bridge" else settings.WORKER_THREADS,
+        max_overflow=12 if role == "bridge" else settings.WORKER_THREADS,
         # Several times as fast as the json module, which SQLAlchemy uses by default.
         json_serializer=_to_json,
         json_deserializer=msgspec.json.decode,

@@ -87,12 +87,14 @@ class Environment:
             return {}
         return found
 
-    def number(self, name: str, default: int) -> int:
-        """Return a whole number, 0 or greater."""
+    def number(self, name: str, default: int, *, minimum: int = 0) -> int:
+        """Return a whole number, ``minimum`` or greater."""
         text = self.text(name, str(default))
         if not (text.isascii() and text.isdecimal()):
             self.errors.append(f"{name} must be a whole number, not {text!r}")
             return default
+        if int(text) < minimum:
+            self.errors.append(f"{name} must be at least {minimum}")
         return int(text)
 
     def numbers(self, name: str, default: str) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from settings.checks import validate_production_settings
 bind = f"127.0.0.1:{settings.PORT_BASE}"
 worker_class = "ops.gunicorn_worker.DeadlineWorker"  # idle connections and incomplete requests occupy no thread
 worker_connections = 2000  # per worker; further connections wait in the kernel
-workers = 2  # one per core of a small machine; the gateway mostly waits for replies of workers
+workers = settings.GATEWAY_PROCESSES  # the gateway mostly waits for replies of workers
 # Concurrent requests per worker: one slow service with its waiting requests (28), the webhooks (6), and six for the
 # other services. An idle thread costs a few kilobytes.
 threads = 40

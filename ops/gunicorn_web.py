@@ -9,7 +9,7 @@ from settings.checks import validate_production_settings
 
 bind = f"127.0.0.1:{settings.PORT_BASE + 2}"
 worker_class = "gthread"
-workers = 2  # one per core of a small machine
+workers = settings.WEB_PROCESSES
 threads = 16  # a thread mostly waits for the API
 preload_app = True  # the workers share the memory of the loaded code; neither opens a connection before the fork
 keepalive = 75  # seconds; longer than the 60 of common load balancers, so that the load balancer closes first

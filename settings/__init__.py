@@ -106,6 +106,12 @@ UNSUBSCRIBE_LINK_DAYS = read.number("UNSUBSCRIBE_LINK_DAYS", 365)  # validity of
 NOTIFICATIONS_RETENTION_DAYS = read.number("NOTIFICATIONS_RETENTION_DAYS", 365)
 EMAIL_LEASE_SECONDS = read.number("EMAIL_LEASE_SECONDS", 120)  # after it, an interrupted e-mail is sent again
 
+read.group("Sizes")
+GATEWAY_PROCESSES = read.number("GATEWAY_PROCESSES", 2, minimum=1)  # one per core; each executes 40 requests at once
+WEB_PROCESSES = read.number("WEB_PROCESSES", 2, minimum=1)  # one per core
+# Commands and events that a worker handles at once. It has a database connection for each, and as many for peaks.
+WORKER_THREADS = read.number("WORKER_THREADS", 4, minimum=2)
+
 read.group("Workers")
 # An interrupted command that calls a provider is resumed after this time. If the call still runs, it is repeated under
 # the same ids, which is harmless (docs/decisions/0008).
@@ -188,8 +194,8 @@ EVENT_FEED_RETENTION_DAYS = read.number("EVENT_FEED_RETENTION_DAYS", 14)
 # The audit looks back this far for published events that no handler processed, and redelivers them.
 AUDIT_WINDOW_HOURS = read.number("AUDIT_WINDOW_HOURS", 24)
 AUDIT_EVERY_SECONDS = read.number("AUDIT_EVERY_SECONDS", 60)
-# Messages with events that a bridge may have in the queue of a service or with its workers: more than a worker has
-# threads, so that none is idle, but not many more, because commands wait behind them.
+# Messages with events that a bridge may have in the queue of a service or with its workers: more than all its workers
+# have threads (WORKER_THREADS), so that none is idle, but not many more, because commands wait behind them.
 EVENT_MESSAGES_IN_FLIGHT = read.number("EVENT_MESSAGES_IN_FLIGHT", 6)
 # Events of different keys that one message may carry. A worker handles them in one transaction.
 EVENTS_PER_MESSAGE = read.number("EVENTS_PER_MESSAGE", 16)

@@ -10,7 +10,6 @@ from celery.utils.nodenames import gethostname, nodename
 import settings
 from celery_app import celery_app
 
-THREADS = 4
 HEARTBEAT_SECONDS = 10  # for Flower; with the default of 2 s every worker, Redis and Flower wake up as often
 
 
@@ -23,7 +22,7 @@ def main() -> int:
         hostname=nodename(name, gethostname()),
         queues=[settings.SERVICE],
         pool_cls="threads",
-        concurrency=THREADS,
+        concurrency=settings.WORKER_THREADS,
         task_events=True,
         heartbeat_interval=HEARTBEAT_SECONDS,
         without_gossip=True,  # messages between workers, which no worker here uses

@@ -228,6 +228,7 @@ def test_transaction_pooling_needs_the_server_behind_the_pooler():
         ),
         ({"REDIS_URL": "redis+sentinel://a:26379/0"}, "REDIS_URL must name the master that the Sentinels watch"),
         ({"LOG_READS": "maybe"}, "LOG_READS must be on or off, not 'maybe'"),
+        ({"WORKER_THREADS": "1"}, "WORKER_THREADS must be at least 2"),
         ({"PORT_BASE": "8k"}, "PORT_BASE must be a whole number, not '8k'"),
         ({"WEBHOOK_RETRY_DELAYS_SECONDS": "5,x"}, "WEBHOOK_RETRY_DELAYS_SECONDS must be whole numbers"),
         ({"KAFKA_OPTIONS": '{"acks": 1}'}, "KAFKA_OPTIONS must be a JSON object whose values are texts"),

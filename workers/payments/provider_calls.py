@@ -4,9 +4,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import settings
 from models.errors import ProviderUnavailable
 
-CALLS_MAX = 3  # of the four threads of a worker (workers/__main__.py): events, reads and jobs keep one
+CALLS_MAX = settings.WORKER_THREADS - 1  # events, reads and jobs keep one thread
 _WAIT_SECONDS = 1.0  # for the end of another call: a healthy provider answers within a second
 
 

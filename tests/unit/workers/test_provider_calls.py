@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
+import settings
 from models.errors import ProviderUnavailable
-from workers.__main__ import THREADS
 from workers.payments import provider_calls
 
 
 def test_calls_leave_one_thread():
-    assert provider_calls.CALLS_MAX == THREADS - 1
+    assert provider_calls.CALLS_MAX == settings.WORKER_THREADS - 1
 
 
 def test_call_above_the_limit_is_refused_until_another_ends():

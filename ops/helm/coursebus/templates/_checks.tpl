@@ -1,14 +1,14 @@
 {{/*
 The connections that all pods may open to PostgreSQL during an upgrade, when each Deployment has one pod more: each process
-has a pool of 8 connections for each service whose tables it uses (core/db.py): a worker one, the bridge six and one
-connection of the relay. The migration has one.
+has a pool for each service whose tables it uses (core/db.py): a worker one of two connections for each of its threads, the
+bridge six of 8 connections and one connection of the relay. The migration has one.
 */}}
 {{- define "coursebus.connectionsMax" -}}
 {{- $sum := 1 -}}
 {{- range $name, $process := include "coursebus.deployments" . | fromYaml -}}
   {{- $pods := add 1 (include "coursebus.replicasMax" (dict "root" $ "name" $name)) -}}
   {{- if hasPrefix "worker-" $name -}}
-    {{- $sum = add $sum (mul $pods 8) -}}
+    {{- $sum = add $sum (mul $pods 2 ($.Values.settings.WORKER_THREADS | default 4 | int)) -}}
   {{- else if eq $name "bridge" -}}
     {{- $sum = add $sum (mul $pods 49) -}}
   {{- end -}}
