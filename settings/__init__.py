@@ -163,6 +163,9 @@ API_URL = read.text("API_URL", PUBLIC_URL)  # the gateway as the pages' process 
 WEB_SESSION_HOURS = read.number("WEB_SESSION_HOURS", 12)  # after it people sign in again; at most the token's lifetime
 # The payment providers to choose from: those whose keys the payments worker has.
 WEB_PAYMENT_PROVIDERS = read.list("WEB_PAYMENT_PROVIDERS", "stripe, yookassa")
+# Where staff open Flower and Grafana; the console links there. "": no link.
+FLOWER_URL = read.text("FLOWER_URL", "" if PRODUCTION else f"http://{_local(5)}")
+GRAFANA_URL = read.text("GRAFANA_URL", "")
 
 read.group("Retention and recovery")  # rows are pruned after these times
 OUTBOX_RETENTION_DAYS = read.number(

@@ -4,6 +4,7 @@ from coursebus import models
 from flask import render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
+import settings
 from web.api import client
 
 from .blueprint import OPERATIONS, ask, blueprint, done, page_of, staff_only
@@ -120,6 +121,7 @@ def status() -> str:
         services=client().get_status().services,
         jobs=client().list_jobs().jobs,
         operations=client().list_operations(everyone=True, limit=20).page().items,
+        tools=[each for each in (("Flower", settings.FLOWER_URL), ("Grafana", settings.GRAFANA_URL)) if each[1]],
     )
 
 

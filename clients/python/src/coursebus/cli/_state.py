@@ -36,9 +36,10 @@ class State:
             return person
         found = list(self.client.list_users(email=person)) if "@" in person else []
         if len(found) != 1:
+            sought = person if found else person.partition("@")[0][:4] or "NAME"  # the same words would find nothing
             raise CommandFailed(
-                f"{len(found) or 'No'} people have the e-mail address {person}.",
-                f"Find the id: coursebus people find {person}",
+                f"{len(found)} people have the e-mail address {person}." if found else f"There is no person {person}.",
+                f"Give an id: coursebus people find {sought} lists people with theirs.",
                 code="person_not_found",
                 exit_code=ExitCode.NOT_FOUND,
             )
