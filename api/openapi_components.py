@@ -7,6 +7,7 @@ Part = dict[str, Any]
 # The name of each enum in the document, by its values. Generated clients get one type for each.
 _ENUMS: dict[tuple[str, ...], str] = {
     ("valid", "revoked", "expired"): "CertificateStatus",
+    ("sending", "sent"): "AnnouncementStatus",
     ("beginner", "intermediate", "advanced"): "CourseLevel",
     ("relevance", "popular", "newest", "rating", "price", "-price"): "CatalogueOrder",
     ("draft", "published"): "CourseStatus",

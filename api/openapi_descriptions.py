@@ -105,6 +105,7 @@ _FIELDS = {
 _PARAMETERS = {
     "account": "Only entries of this account.",
     "attempt": "Number of the attempt: 1, 2, 3 …",
+    "announcement_id": "Id of the announcement.",
     "bundle_id": "Id of the bundle.",
     "category": "Only this category.",
     "channel": "Only this channel.",

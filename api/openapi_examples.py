@@ -87,6 +87,10 @@ BODIES: dict[str, Any] = {
     "OfflineBatch": {"events": [_OFFLINE]},
     "PositionFields": {"position_seconds": 95},
     "ProfileChanges": {"name": "Ann Lee", "timezone": "Europe/Berlin"},
+    "AnnouncementFields": {
+        "subject": "Live session on Friday",
+        "body": "We meet at 18:00.\nThe link is in the first lesson.",
+    },
     "CertificateCorrection": {"holder": "Ann Lee"},
     "CertificateRevocation": {"reason": "Issued for a test account."},
     "CertificateTemplateFields": {

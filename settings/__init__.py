@@ -101,6 +101,7 @@ MAIL_FROM = read.text("MAIL_FROM", "Coursebus <no-reply@coursebus.dev>")
 # Limit of e-mails, and of push messages, per category and user within 24 hours. Notifications above it are shown in the
 # in-app inbox only. Receipts and other mandatory notifications are not counted.
 NOTIFICATIONS_PER_DAY = read.number("NOTIFICATIONS_PER_DAY", 5)
+ANNOUNCEMENTS_PER_DAY = read.number("ANNOUNCEMENTS_PER_DAY", 3)  # of each course, within 24 hours
 UNSUBSCRIBE_LINK_DAYS = read.number("UNSUBSCRIBE_LINK_DAYS", 365)  # validity of the unsubscribe link; laws require 30
 # In-app notifications and delivery history are deleted this many days after their creation.
 NOTIFICATIONS_RETENTION_DAYS = read.number("NOTIFICATIONS_RETENTION_DAYS", 365)

@@ -15,6 +15,7 @@ blueprint = Blueprint("accounts", __name__)
 
 CATEGORIES = {
     "courses": mark("Courses: access and news"),
+    "announcements": mark("Announcements of your courses"),
     "progress": mark("Progress and certificates"),
     "reminders": mark("Reminders to learn"),
     "account": mark("Account"),

@@ -1,9 +1,10 @@
 """Courses: catalogue, authoring, enrollment and reviews."""
 
-from . import catalogue, copies, course, enrollments, learner_courses, outline, quizzes, reviews, versions
+from . import announcements, catalogue, copies, course, enrollments, learner_courses, outline, quizzes, reviews, versions
 from .blueprint import blp
 
 __all__ = [
+    "announcements",
     "blp",
     "catalogue",
     "copies",

@@ -16,7 +16,7 @@ from models.notification_preferences import Preferences as NotificationPreferenc
 
 from .blueprint import blp
 
-CATEGORIES = ("account", "courses", "progress", "reminders", "receipts", "security")
+CATEGORIES = ("account", "courses", "announcements", "progress", "reminders", "receipts", "security")
 _is_time_of_day = ma.validate.Regexp(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z", error="A time of day such as 22:00.")
 
 

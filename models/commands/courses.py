@@ -391,3 +391,29 @@ class RestoreVersion(Command, service="courses"):
     caller: Caller
     expected_version: int
     course_version: int
+
+
+class CreateAnnouncement(Command, service="courses"):
+    """Create an announcement to the learners of a course."""
+
+    course_id: UUID
+    caller: Caller
+    subject: str
+    body: str
+
+
+class ListAnnouncements(Command, service="courses"):
+    """Return a page of the announcements of a course, the newest first."""
+
+    course_id: UUID
+    caller: Caller
+    after: UUID | None
+    limit: int
+
+
+class ShowAnnouncement(Command, service="courses"):
+    """Return an announcement with its progress."""
+
+    course_id: UUID
+    announcement_id: UUID
+    caller: Caller

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import (
+    ColumnElement,
     ForeignKeyConstraint,
     Select,
     UniqueConstraint,
@@ -176,12 +177,7 @@ class Enrollment(Aggregate, Base):
         """Return up to ``limit`` enrollments in a course, newest first, and the next cursor if there are more."""
         wanted = select(cls).where(cls.course_id == course_id).options(selectinload(cls.grants))
         if filters.status:
-            gives_access = (
-                Grant.status == "active",
-                Grant.starts_at <= at,
-                Grant.ends_at.is_(None) | (Grant.ends_at > at),
-            )
-            is_active = exists().where(Grant.user_id == cls.user_id, Grant.course_id == cls.course_id, *gives_access)
+            is_active = active_at(at)
             wanted = wanted.where(is_active if filters.status == "active" else ~is_active)
         if filters.progress_min is not None:
             wanted = wanted.where(cls.progress_percent >= filters.progress_min)
@@ -390,6 +386,17 @@ class Enrollment(Aggregate, Base):
         relevant = [grant for grant in self.grants if grant.gives_access(at)] or self.grants
         ends = [grant.ends_at for grant in relevant]
         return None if None in ends else max((end for end in ends if end), default=None)
+
+
+def active_at(at: datetime) -> ColumnElement[bool]:
+    """Return the condition for enrollments that give access at ``at``."""
+    return exists().where(
+        Grant.user_id == Enrollment.user_id,
+        Grant.course_id == Enrollment.course_id,
+        Grant.status == "active",
+        Grant.starts_at <= at,
+        Grant.ends_at.is_(None) | (Grant.ends_at > at),
+    )
 
 
 # Built once: building a statement takes longer than executing it.

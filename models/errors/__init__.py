@@ -46,6 +46,7 @@ from core.errors import (
 
 from .courses import (
     AccessPurchased,
+    AnnouncementLimitReached,
     CourseEmpty,
     CourseNotImportable,
     CourseNotPublishable,
@@ -133,6 +134,7 @@ __all__ = [
     "AttemptExpired",
     "AttemptNotStarted",
     "AttemptsExhausted",
+    "AnnouncementLimitReached",
     "BadgesNotConfigured",
     "CertificateIsRevoked",
     "CheckoutOutcomeUnknown",

@@ -87,3 +87,7 @@ class AccessPurchased(Conflict):
 
 class PrerequisiteMissing(Conflict):
     message = "Complete course {0} first."
+
+
+class AnnouncementLimitReached(Conflict):
+    message = "A course may send {0} announcements in 24 hours. Wait for the next one."

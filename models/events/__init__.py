@@ -18,6 +18,7 @@ from core.events import (
 
 from .courses import (
     LESSON_TITLE_MAX_LENGTH,
+    CourseAnnounced,
     CourseArchived,
     CourseCreated,
     CoursePublished,
@@ -72,6 +73,7 @@ __all__ = [
     "CertificateIssued",
     "CertificateReinstated",
     "CertificateRevoked",
+    "CourseAnnounced",
     "CourseArchived",
     "CourseCompleted",
     "CourseCreated",

@@ -125,3 +125,16 @@ class CourseRated(Event, topic="courses"):
     course_id: UUID
     rating: int  # 1 to 5
     rated_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseAnnounced(Event, topic="courses"):
+    """An announcement is sent to these learners of a course. A large course has several events, one for each page."""
+
+    announcement_id: UUID
+    course_id: UUID
+    course_title: str
+    subject: str
+    body: str
+    user_ids: list[UUID]
+    announced_at: AwareDatetime

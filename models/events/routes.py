@@ -45,6 +45,7 @@ _HANDLERS_BY_EVENT = {
     "LESSON_REOPENED": ["courses.update_progress_on_reopen"],
     "COURSE_VERSION_CHANGED": ["courses.change_enrolled_version_by_event"],
     "COURSE_COMPLETED": ["notifications.send_course_completed"],
+    "COURSE_ANNOUNCED": ["notifications.send_announcement"],
     "CERTIFICATE_ISSUED": ["users.record_certificate_holder", "notifications.send_certificate"],
 }
 

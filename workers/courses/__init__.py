@@ -2,6 +2,7 @@
 
 from . import (
     access,
+    announcements,
     authoring,
     catalogue,
     copies,
@@ -17,6 +18,7 @@ from . import (
 
 __all__ = [  # importing them registers their tasks
     "access",
+    "announcements",
     "authoring",
     "catalogue",
     "copies",

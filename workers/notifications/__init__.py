@@ -6,6 +6,7 @@ channels/ → delivery.py (outcome, NOTIFICATION_SENT)
 
 from . import (
     admin,
+    announcements,
     contacts,
     database_metrics,
     delivery,
@@ -24,6 +25,7 @@ from .channels import email, push
 
 __all__ = [
     "admin",
+    "announcements",
     "contacts",
     "database_metrics",
     "delivery",

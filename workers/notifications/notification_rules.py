@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from models.events import (
     CertificateIssued,
+    CourseAnnounced,
     CourseCompleted,
     DisputeClosed,
     DisputeOpened,
@@ -57,6 +58,7 @@ RULES: dict[type[Event], NotificationRule] = {
     LessonCompleted: NotificationRule(category="progress", template="lesson_completed", channels=(IN_APP,)),
     # Both events occur at the same moment. One is pushed and the other is mailed, so the user gets one of each.
     CourseCompleted: NotificationRule(category="progress", template="course_completed", channels=(IN_APP, PUSH)),
+    CourseAnnounced: NotificationRule(category="announcements", template="announcement"),
     CertificateIssued: NotificationRule(category="progress", template="certificate", channels=(IN_APP, EMAIL)),
 }
 

@@ -44,7 +44,10 @@ class RenderedMessage:
 
 
 def render(template: str, contact: Contact, data: Mapping[str, Any]) -> RenderedMessage:
-    """Render the notification ``template`` for ``contact`` with ``data``."""
+    """Render the notification ``template`` for ``contact`` with ``data``.
+
+    ``rest`` of ``data`` are further paragraphs, which are shown as they are.
+    """
     language = language_of(contact.locale)
     texts = _texts(language)
     render_line = _line_renderer(contact, data)
@@ -54,7 +57,7 @@ def render(template: str, contact: Contact, data: Mapping[str, Any]) -> Rendered
         greeting=render_line(texts["greeting"]),
         title=render_line(parts["title"]),
         lead=render_line(parts["lead"]),
-        more=[render_line(paragraph) for paragraph in parts["more"]],
+        more=[render_line(each) for each in parts["more"]] + [_plain(each) for each in data.get("rest", [])],
         closing=render_line(texts["closing"]),
         unsubscribe=render_line(texts["unsubscribe"]),
     )
@@ -76,10 +79,14 @@ def _line_renderer(contact: Contact, data: Mapping[str, Any]) -> Callable[[str],
     }
 
     def render_line(text: str) -> str:
-        # Remove line breaks and bidirectional controls: data from users must not forge lines or reverse later text.
-        return strip_directional_formatting(" ".join(_compiled(text).render(context).split()))
+        return _plain(_compiled(text).render(context))
 
     return render_line
+
+
+def _plain(text: str) -> str:
+    """Remove line breaks and bidirectional controls: data from users must not forge lines or reverse later text."""
+    return strip_directional_formatting(" ".join(text.split()))
 
 
 def name_of(contact: Contact) -> str:

@@ -1,0 +1,40 @@
+"""Announcements of courses to their learners."""
+
+from alembic import op
+
+revision = "0019"
+down_revision = "0018"
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    op.execute("""
+        CREATE TABLE courses.announcements (
+            id uuid NOT NULL,
+            version bigint NOT NULL,
+            course_id uuid NOT NULL,
+            author_id uuid NOT NULL,
+            course_title text NOT NULL,
+            subject text NOT NULL,
+            body text NOT NULL,
+            created_at timestamptz NOT NULL,
+            recipients_total bigint NOT NULL,
+            recipients_done bigint NOT NULL,
+            last_user_id uuid,
+            finished_at timestamptz,
+            CONSTRAINT pk_announcements PRIMARY KEY (id)
+        )""")
+    op.execute("CREATE INDEX ix_announcements_course_id ON courses.announcements (course_id, created_at)")
+    op.execute("""
+        CREATE INDEX ix_announcements_unfinished ON courses.announcements (created_at) WHERE finished_at IS NULL""")
+    # Pages of learners by user id; it serves what the index of the course alone served.
+    with op.get_context().autocommit_block():  # CONCURRENTLY: people enroll in the meantime
+        op.execute("""
+            CREATE INDEX CONCURRENTLY ix_enrollments_course_id_user_id ON courses.enrollments (course_id, user_id)""")
+        op.execute("DROP INDEX CONCURRENTLY courses.ix_enrollments_course_id")
+
+
+def downgrade() -> None:
+    op.execute("CREATE INDEX ix_enrollments_course_id ON courses.enrollments (course_id)")
+    op.execute("DROP INDEX courses.ix_enrollments_course_id_user_id")
+    op.execute("DROP TABLE courses.announcements")
