@@ -73,7 +73,7 @@ def test_every_learner_with_access_is_in_one_page(author: Person, course: Course
 
     pages = published(database)
     assert [len(page["user_ids"]) for page in pages] == [2, 2]
-    assert sum((page["user_ids"] for page in pages), []) == [str(each) for each in learners[1:]]
+    assert [each for page in pages for each in page["user_ids"]] == [str(each) for each in learners[1:]]
     assert {(page["subject"], page["body"], page["course_title"]) for page in pages} == {
         (TEXT["subject"], TEXT["body"], course.title)
     }
@@ -108,7 +108,7 @@ def test_interrupted_announcement_continues_after_its_last_page(
     send_all(database)
 
     assert "crash" in first
-    assert sum((page["user_ids"] for page in published(database)), []) == [str(each) for each in learners]
+    assert [each for page in published(database) for each in page["user_ids"]] == [str(each) for each in learners]
 
 
 def _fail_at_second_call(record: Any) -> Any:
@@ -136,9 +136,7 @@ def test_course_sends_a_few_announcements_a_day(author: Person, course: Course, 
 def test_only_authors_and_staff_announce(author: Person, course: Course):
     other = Person(author.client, email=f"{uuid4().hex}@example.com", permissions=("courses:write",))
     learner = Person(author.client, email=f"{uuid4().hex}@example.com")
-    staff = Person(
-        author.client, email=f"{uuid4().hex}@example.com", permissions=("courses:write", "courses:admin")
-    )
+    staff = Person(author.client, email=f"{uuid4().hex}@example.com", permissions=("courses:write", "courses:admin"))
     path = f"/v1/courses/{course.id}/announcements"
 
     assert problem(announce(other, course)) == (404, "not_found")

@@ -38,7 +38,9 @@ def test_each_learner_is_notified_once(session, harness):
         assert (note["title"], note["body"]) == ("Bread: Live session", "We meet on Friday.")
     assert sorted(mail["to"] for mail in harness.server.mails) == [["ann@example.com"], ["bob@example.com"]]
     text = harness.server.mails[0]["text"]
-    assert [each for each in ("We meet on Friday.", "The link is {{ secret }} in", "See you!") if each not in text] == []
+    assert [
+        each for each in ("We meet on Friday.", "The link is {{ secret }} in", "See you!") if each not in text
+    ] == []
 
 
 def test_preferences_of_announcements_apply(session, harness):

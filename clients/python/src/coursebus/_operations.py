@@ -117,6 +117,25 @@ class Operations:
         """
         return self._send(Request("GET", path("/v1/me/notifications/unread-count"), models.UnreadCount))
 
+    def create_announcement(
+        self, course_id: Id, body: models.AnnouncementFields, *, idempotency_key: str | None = None
+    ) -> models.Announcement:
+        """Send an announcement to the learners of a course.
+
+        To everyone who has access now, as their preferences allow (category `announcements`). It is sent in
+        the background: `recipients_done` shows the progress. A few a day for each course
+        (`announcement_limit_reached`).
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/announcements", course_id),
+                models.Announcement,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def create_bundle(self, body: models.BundleRequest, *, idempotency_key: str | None = None) -> models.Bundle:
         """Create a bundle.
 
@@ -373,6 +392,15 @@ class Operations:
         `POST /v1/course-imports` creates an equal course from it, here or in another installation.
         """
         return self._send(Request("GET", path("/v1/courses/{}/export", ref), models.CourseDocument))
+
+    def get_announcement(self, course_id: Id, announcement_id: Id) -> models.Announcement:
+        """Retrieve an announcement.
+
+        With its progress.
+        """
+        return self._send(
+            Request("GET", path("/v1/courses/{}/announcements/{}", course_id, announcement_id), models.Announcement)
+        )
 
     def get_bundle(self, bundle_id: Id) -> models.Bundle:
         """Retrieve a bundle.
@@ -642,6 +670,18 @@ class Operations:
         """
         return self._send(
             Request("POST", path("/v1/course-imports"), models.Course, body=body, headers=key_header(idempotency_key))
+        )
+
+    def list_announcements(self, course_id: Id, *, limit: int | None = None) -> Pages[models.Announcement]:
+        """List the announcements of a course.
+
+        Newest first.
+        """
+        return Pages(
+            self._send,
+            Request(
+                "GET", path("/v1/courses/{}/announcements", course_id), models.AnnouncementPage, query={"limit": limit}
+            ),
         )
 
     def list_audit_entries(
@@ -2036,6 +2076,25 @@ class AsyncOperations:
         """
         return await self._send(Request("GET", path("/v1/me/notifications/unread-count"), models.UnreadCount))
 
+    async def create_announcement(
+        self, course_id: Id, body: models.AnnouncementFields, *, idempotency_key: str | None = None
+    ) -> models.Announcement:
+        """Send an announcement to the learners of a course.
+
+        To everyone who has access now, as their preferences allow (category `announcements`). It is sent in
+        the background: `recipients_done` shows the progress. A few a day for each course
+        (`announcement_limit_reached`).
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/announcements", course_id),
+                models.Announcement,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     async def create_bundle(self, body: models.BundleRequest, *, idempotency_key: str | None = None) -> models.Bundle:
         """Create a bundle.
 
@@ -2296,6 +2355,15 @@ class AsyncOperations:
         `POST /v1/course-imports` creates an equal course from it, here or in another installation.
         """
         return await self._send(Request("GET", path("/v1/courses/{}/export", ref), models.CourseDocument))
+
+    async def get_announcement(self, course_id: Id, announcement_id: Id) -> models.Announcement:
+        """Retrieve an announcement.
+
+        With its progress.
+        """
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/announcements/{}", course_id, announcement_id), models.Announcement)
+        )
 
     async def get_bundle(self, bundle_id: Id) -> models.Bundle:
         """Retrieve a bundle.
@@ -2569,6 +2637,18 @@ class AsyncOperations:
         """
         return await self._send(
             Request("POST", path("/v1/course-imports"), models.Course, body=body, headers=key_header(idempotency_key))
+        )
+
+    def list_announcements(self, course_id: Id, *, limit: int | None = None) -> AsyncPages[models.Announcement]:
+        """List the announcements of a course.
+
+        Newest first.
+        """
+        return AsyncPages(
+            self._send,
+            Request(
+                "GET", path("/v1/courses/{}/announcements", course_id), models.AnnouncementPage, query={"limit": limit}
+            ),
         )
 
     def list_audit_entries(

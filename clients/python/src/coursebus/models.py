@@ -100,6 +100,29 @@ class CertificateTemplateFields(Struct, kw_only=True):
     revoke_on_refund: bool | None | UnsetType = UNSET
 
 
+class Announcement(Struct, kw_only=True):
+    id: str
+    course_id: str
+    author_id: str
+    subject: str
+    body: str
+    status: str
+    recipients_total: int
+    recipients_done: int
+    created_at: str
+    finished_at: str | None
+
+
+class AnnouncementPage(Struct, kw_only=True):
+    items: list[Announcement]
+    next_cursor: str | None
+
+
+class AnnouncementFields(Struct, kw_only=True):
+    subject: str
+    body: str
+
+
 class Money(Struct, kw_only=True):
     amount_minor: int
     currency: str
@@ -841,6 +864,7 @@ class Channels(Struct, kw_only=True):
 class Categories(Struct, kw_only=True):
     account: Channels | UnsetType = UNSET
     courses: Channels | UnsetType = UNSET
+    announcements: Channels | UnsetType = UNSET
     progress: Channels | UnsetType = UNSET
     reminders: Channels | UnsetType = UNSET
     receipts: Channels | UnsetType = UNSET
@@ -1405,6 +1429,9 @@ Role: TypeAlias = Literal["learner", "instructor", "admin"]
 CertificateStatus: TypeAlias = Literal["valid", "revoked", "expired"]
 
 
+AnnouncementStatus: TypeAlias = Literal["sending", "sent"]
+
+
 CompletionRule: TypeAlias = Literal["manual", "viewed", "min_score"]
 
 
@@ -1591,6 +1618,20 @@ class CourseRated(Struct, kw_only=True):
     course_id: str
     rating: int
     rated_at: str
+
+
+class CourseAnnounced(Struct, kw_only=True):
+    """
+    An announcement is sent to these learners of a course. A large course has several events, one for each page.
+    """
+
+    announcement_id: str
+    course_id: str
+    course_title: str
+    subject: str
+    body: str
+    user_ids: list[str]
+    announced_at: str
 
 
 class WebhookEndpointDisabled(Struct, kw_only=True):
@@ -2419,6 +2460,14 @@ class CourseRatedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="COURS
     data: CourseRated
 
 
+class CourseAnnouncedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="COURSE_ANNOUNCED"):
+    """
+    An announcement is sent to these learners of a course. A large course has several events, one for each page.
+    """
+
+    data: CourseAnnounced
+
+
 class WebhookEndpointDisabledEvent(EventEnvelope, kw_only=True, tag_field="type", tag="WEBHOOK_ENDPOINT_DISABLED"):
     """
     A webhook endpoint was disabled because its deliveries failed for too long, or because it answered 410 Gone.
@@ -2727,6 +2776,7 @@ Event: TypeAlias = (
     | EnrollmentEndedEvent
     | QuizAttemptedEvent
     | CourseRatedEvent
+    | CourseAnnouncedEvent
     | WebhookEndpointDisabledEvent
     | NotificationSentEvent
     | NotificationFailedEvent
