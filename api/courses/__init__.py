@@ -1,6 +1,17 @@
 """Courses: catalogue, authoring, enrollment and reviews."""
 
-from . import announcements, catalogue, copies, course, enrollments, learner_courses, outline, quizzes, reviews, versions
+from . import (
+    announcements,
+    catalogue,
+    copies,
+    course,
+    enrollments,
+    learner_courses,
+    outline,
+    quizzes,
+    reviews,
+    versions,
+)
 from .blueprint import blp
 
 __all__ = [
