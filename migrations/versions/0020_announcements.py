@@ -35,6 +35,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("CREATE INDEX ix_enrollments_course_id ON courses.enrollments (course_id)")
+    with op.get_context().autocommit_block():
+        op.execute("CREATE INDEX CONCURRENTLY ix_enrollments_course_id ON courses.enrollments (course_id)")
     op.execute("DROP INDEX courses.ix_enrollments_course_id_user_id")
     op.execute("DROP TABLE courses.announcements")
