@@ -1,4 +1,4 @@
-"""Content negotiation for printable documents, by the Accept header: JSON, an HTML page, a PDF."""
+"""Content negotiation by the Accept header: JSON, an HTML page, a PDF, a CSV table."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -6,14 +6,14 @@ from typing import Any
 from flask import Response, jsonify, render_template, request
 from werkzeug.exceptions import NotAcceptable
 
-JSON, HTML, PDF = "application/json", "text/html", "application/pdf"
+JSON, HTML, PDF, CSV = "application/json", "text/html", "application/pdf", "text/csv"
 # The page has inline styles only and loads nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
 def media_types(*others: str) -> dict[str, Any]:
     """Return the documentation of a route that also has these media types, for ``Blueprint.doc``."""
-    schemas = {HTML: {"type": "string"}, PDF: {"type": "string", "format": "binary"}}
+    schemas = {HTML: {"type": "string"}, PDF: {"type": "string", "format": "binary"}, CSV: {"type": "string"}}
     content = {name: {"schema": schemas[name]} for name in others}
     return {"responses": {200: {"content": content}, 406: "Problem406"}}
 

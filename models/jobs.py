@@ -10,6 +10,7 @@ PERIODS_SECONDS = {
     "courses.expire_quiz_attempts": 15,  # the result of an attempt may be this late
     "courses.send_announcements": 10,
     "courses.warm_popular_courses": 300,
+    "integrations.count_events": 10,
     "integrations.prune_event_log": 3600,
     "integrations.sweep_webhooks": 5,  # a retry, or the delivery of a dead worker, may start this much late
     "notifications.enqueue_due_reminders": 600,

@@ -36,6 +36,11 @@ def get_working_copy(course_id: UUID) -> dict[str, Any]:
     return course
 
 
+def get_taught_course(course_id: UUID) -> None:
+    """Check that the caller may change a course. Raises NotFound."""
+    _find_own_course(course_id=course_id)
+
+
 def require_course_access(view: View) -> View:
     """Answer 403 or 404 instead of a validation error if the caller has no access to the course."""
     set_existence_check(view, _find_access)

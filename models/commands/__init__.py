@@ -71,8 +71,10 @@ from .integrations import (
     RotateSecret,
     SendDueWebhooks,
     SendTestWebhook,
+    ShowCourseStatistics,
     ShowEndpoint,
     ShowRequestTrace,
+    ShowShopStatistics,
 )
 from .notifications import (
     ArchiveNotification,
@@ -331,6 +333,7 @@ __all__ = [
     "ShowCertificateTemplate",
     "ShowCoupon",
     "ShowCourse",
+    "ShowCourseStatistics",
     "ShowEndpoint",
     "ShowExport",
     "ShowExportPart",
@@ -349,6 +352,7 @@ __all__ = [
     "ShowQuiz",
     "ShowQuizAttempt",
     "ShowRequestTrace",
+    "ShowShopStatistics",
     "ShowStatus",
     "ShowStreak",
     "ShowSubscription",

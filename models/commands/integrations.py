@@ -1,6 +1,6 @@
 """Commands of the integrations service."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -104,3 +104,18 @@ class ListTracedRequests(Command, service="integrations"):
     user_id: UUID | None
     limit: int
     after: int | None
+
+
+class ShowCourseStatistics(Command, service="integrations"):
+    """Return the sums of a course in total, and for each day of a period."""
+
+    course_id: UUID
+    since: date
+    until: date
+
+
+class ShowShopStatistics(Command, service="integrations"):
+    """Return the sums of the whole shop for each day of a period."""
+
+    since: date
+    until: date

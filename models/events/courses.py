@@ -105,7 +105,7 @@ class EnrollmentEnded(Event, topic="courses", retained_forever=True):
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuizAttempted(Event, topic="courses"):
+class QuizAttempted(Event, topic="courses", retained_forever=True):
     """A learner submitted answers to a quiz, and they were graded."""
 
     user_id: UUID
@@ -118,7 +118,7 @@ class QuizAttempted(Event, topic="courses"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CourseRated(Event, topic="courses"):
+class CourseRated(Event, topic="courses", retained_forever=True):
     """A learner rated a course or changed their rating. The latest event of a learner applies."""
 
     user_id: UUID

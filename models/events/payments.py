@@ -44,7 +44,7 @@ class OrderExpired(Event, topic="payments"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaymentSucceeded(Event, topic="payments"):
+class PaymentSucceeded(Event, topic="payments", retained_forever=True):
     """A payment was captured. Its state was fetched from the provider and matches the order."""
 
     order_id: UUID
@@ -55,6 +55,7 @@ class PaymentSucceeded(Event, topic="payments"):
     currency: str
     provider: str
     paid_at: AwareDatetime
+    course_ids: list[UUID] = field(default_factory=list)  # what was bought; empty for a subscription
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class PaymentFailed(Event, topic="payments"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PaymentRefunded(Event, topic="payments"):
+class PaymentRefunded(Event, topic="payments", retained_forever=True):
     """Money was refunded to the buyer."""
 
     order_id: UUID
@@ -85,10 +86,11 @@ class PaymentRefunded(Event, topic="payments"):
     is_full_refund: bool  # the order is fully refunded: its access ends
     refunded_at: AwareDatetime
     keeps_access: bool = False  # the shop lets the buyer keep the access
+    course_ids: list[UUID] = field(default_factory=list)  # what was bought; empty for a subscription
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefundReversed(Event, topic="payments"):
+class RefundReversed(Event, topic="payments", retained_forever=True):
     """A refund was reversed because the buyer's bank did not accept it: the shop has the money again."""
 
     order_id: UUID
@@ -101,6 +103,7 @@ class RefundReversed(Event, topic="payments"):
     provider: str
     order_restored: bool  # the order had been fully refunded: its access is restored
     reversed_at: AwareDatetime
+    course_ids: list[UUID] = field(default_factory=list)  # what was bought; empty for a subscription
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -64,6 +64,7 @@ class CourseCompleted(Event, topic="progress", retained_forever=True):
     course_title: str
     lessons_total: int
     completed_at: AwareDatetime
+    started_at: AwareDatetime | None = None  # None in events of earlier versions
 
 
 @dataclass(frozen=True, kw_only=True)

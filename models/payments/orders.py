@@ -270,6 +270,7 @@ class Order(Aggregate, Base):
             currency=attempt.money_currency,
             provider=attempt.provider,
             paid_at=at,
+            course_ids=list(self.courses),
         )
         return [paid, *self._fulfil(at)]
 

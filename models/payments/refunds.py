@@ -336,6 +336,7 @@ class Refund(Base):
             "amount_minor": self.amount_minor,
             "currency": self.currency,
             "provider": attempt.provider,
+            "course_ids": list(order.courses),
         }
         if self.status == "succeeded" != before:
             all_of_it = order.is_fully_reversed and not was_reversed

@@ -62,6 +62,7 @@ def course_completed(progress: "CourseProgress", at: datetime) -> CourseComplete
         course_title=progress.outline.title,
         lessons_total=progress.lessons_total,
         completed_at=at,
+        started_at=progress.started_at,
     )
 
 

@@ -1,10 +1,10 @@
-"""The console for staff: people, orders, coupons, webhooks, operations, requests, ledger and audit, in English.
+"""The console for staff, in English: courses, sales, people, orders, coupons, webhooks, operations, ledger and audit.
 
 A page is shown to accounts with one of its permissions; the API checks them again and records every change and every
 read of personal data. A change asks once, on a page of its own.
 """
 
-from . import home, money, operations, orders, people, request_traces  # noqa: F401 they add their pages to the blueprint
+from . import courses, home, money, operations, orders, people, request_traces  # noqa: F401 they add their pages to the blueprint
 from .blueprint import blueprint
 
 __all__ = ["blueprint"]

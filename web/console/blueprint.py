@@ -21,9 +21,11 @@ blueprint = Blueprint("console", __name__, url_prefix="/console")
 PEOPLE = ("users:admin",)
 MONEY = ("payments:read", "payments:admin", "payments:refund")
 OPERATIONS = ("ops:admin",)
-STAFF = (*PEOPLE, *MONEY, *OPERATIONS, "courses:admin", "notifications:admin")
+STAFF = (*PEOPLE, *MONEY, *OPERATIONS, "courses:admin", "courses:write", "notifications:admin")
 SECTIONS = (
     ("console.people", "People", PEOPLE),
+    ("console.courses", "Courses", ("courses:write", "courses:admin")),
+    ("console.sales", "Sales", ("payments:read", "payments:admin")),
     ("console.reviews", "In review", MONEY),
     ("console.coupons", "Coupons", ("payments:admin",)),
     ("console.ledger", "Ledger", MONEY),

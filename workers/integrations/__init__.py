@@ -3,6 +3,6 @@
 event → feed → one delivery per endpoint → sender threads → outcome
 """
 
-from . import database_metrics, deliveries, endpoints, event_log, personal_data, request_traces
+from . import database_metrics, deliveries, endpoints, event_log, personal_data, request_traces, statistics
 
-__all__ = ["database_metrics", "deliveries", "endpoints", "event_log", "personal_data", "request_traces"]
+__all__ = ["database_metrics", "deliveries", "endpoints", "event_log", "personal_data", "request_traces", "statistics"]

@@ -4,6 +4,7 @@ from sqlalchemy.orm import Session
 
 from models.events import UserDeleted, UserExportRequested
 from models.integrations import EventLogEntry
+from models.integrations.facts import Fact
 from models.personal_data import erase_personal_data, store_export_part
 from workers import task
 
@@ -17,5 +18,5 @@ def export_data(session: Session, *, event: UserExportRequested) -> None:
 
 @task
 def erase_data(session: Session, *, event: UserDeleted) -> None:
-    """Erase a user's personal data from the event bus. The feed itself contains none."""
-    erase_personal_data(session, "integrations", event, rows=0, retained=[])
+    """Erase a user's personal data from the event bus, and the facts that count in statistics."""
+    erase_personal_data(session, "integrations", event, rows=Fact.erase(session, event.user_id), retained=[])

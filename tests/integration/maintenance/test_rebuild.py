@@ -19,14 +19,18 @@ from models.commands import RebuildProjection
 from models.events import (
     CourseArchived,
     CourseCompleted,
+    CourseRated,
     CourseUpdated,
     EnrollmentEnded,
     LessonCompleted,
     LessonReopened,
     OrderCanceled,
     OrderCreated,
+    PaymentRefunded,
     PaymentSucceeded,
     Person,
+    QuizAttempted,
+    RefundReversed,
     UserCreated,
     UserUpdated,
     all_event_types,
@@ -38,12 +42,13 @@ from tests.support.deliveries import deliver
 from tests.support.events import build_event
 from tests.support.gateway import running_worker
 from workers.courses.learning import enroll
+from workers.integrations.statistics import count_page
 from workers.runtime.projections import PROJECTIONS, projection
 
 
 @pytest.fixture(autouse=True)
 def database(database: Database) -> Iterator[Database]:
-    with running_worker("courses", "payments", "progress", "notifications"):
+    with running_worker("courses", "payments", "progress", "notifications", "integrations"):
         yield database
 
 
@@ -180,6 +185,43 @@ def checkouts() -> None:
             handle("notifications.cancel_checkout_reminder", store_event(event, order.order_id, version=2))
 
 
+def log(record: Record) -> None:
+    """Append the event to the event log, and count the log."""
+    handle("integrations.append_event_to_log", record)
+    with session_factory("integrations").begin() as session:
+        assert count_page(session)
+
+
+def learned() -> None:
+    user_id, course_id = uuid4(), uuid4()
+    completed = store_completion(user_id, course_id, 1)
+    log(completed)
+    log(store_completion(user_id, course_id, 2, at=utc_now() - timedelta(days=1)))
+    lesson_id = UUID(msgspec.json.decode(completed.value)["lesson_id"])
+    ids = {"user_id": user_id, "course_id": course_id}
+    log(store_event(build_event(LessonReopened, **ids, lesson_id=lesson_id), f"{user_id}:{course_id}", version=3))
+    log(store_event(build_event(CourseCompleted, **ids), f"{user_id}:{course_id}", version=4))
+
+
+def rated() -> None:
+    event = enrollment_created()
+    ids = {"user_id": event.user_id, "course_id": event.course_id}
+    log(store_event(event, event.enrollment_id))
+    log(store_event(build_event(QuizAttempted, **ids, passed=True), event.enrollment_id, version=2))
+    for version, rating in ((3, 2), (4, 5)):
+        rated = build_event(CourseRated, **ids, rating=rating)
+        log(store_event(rated, event.enrollment_id, version=version))
+
+
+def sold() -> None:
+    order_id, courses = uuid4(), [uuid4(), uuid4()]
+    bought = {"order_id": order_id, "amount_minor": 4901, "currency": "EUR", "course_ids": courses}
+    log(store_event(build_event(PaymentSucceeded, **bought), order_id))
+    for version, refund_id in ((2, uuid4()), (3, uuid4())):
+        log(store_event(build_event(PaymentRefunded, **bought, refund_id=refund_id), order_id, version=version))
+    log(store_event(build_event(RefundReversed, **bought, refund_id=refund_id), order_id, version=4))
+
+
 @dataclass(frozen=True)
 class Scenario:
     """Handlers that fill a projection, the rows to compare, and SQL that corrupts them."""
@@ -218,6 +260,9 @@ SCENARIOS = {
     "notifications.checkouts": Scenario(
         checkouts, "notifications.pending_reminders", "DELETE FROM notifications.pending_reminders"
     ),
+    "integrations.learning_facts": Scenario(learned, "integrations.statistics", "DELETE FROM integrations.facts"),
+    "integrations.enrollment_facts": Scenario(rated, "integrations.statistics", "DELETE FROM integrations.facts"),
+    "integrations.sale_facts": Scenario(sold, "integrations.statistics", "DELETE FROM integrations.facts"),
     "courses.completion_counts": Scenario(
         completion_counts,
         "courses.enrollments",

@@ -440,6 +440,24 @@ class Operations:
         """
         return self._send(Request("GET", path("/v1/courses/{}/progress", course_id), models.CourseProgress))
 
+    def get_course_statistics(
+        self, course_id: Id, *, since: str | None = None, until: str | None = None
+    ) -> models.CourseStatistics:
+        """Retrieve the statistics of a course.
+
+        Enrollments, active learners, completions, ratings and revenue by day; in total also the completion
+        of each lesson and its quiz. For the author and, with `courses:admin`, of any course. Some seconds
+        behind. `Accept: text/csv` returns the days as CSV.
+        """
+        return self._send(
+            Request(
+                "GET",
+                path("/v1/courses/{}/statistics", course_id),
+                models.CourseStatistics,
+                query={"since": since, "until": until},
+            )
+        )
+
     def get_dashboard(self) -> models.Dashboard:
         """Retrieve the dashboard.
 
@@ -597,6 +615,17 @@ class Operations:
         Of the working copy. The ETag is that of the course.
         """
         return self._send(Request("GET", path("/v1/courses/{}/sections/{}", course_id, section_id), models.Section))
+
+    def get_shop_statistics(self, *, since: str | None = None, until: str | None = None) -> models.ShopStatistics:
+        """Retrieve the statistics of the shop.
+
+        Payments, refunds, enrollments and completions of all courses by day. Some seconds behind. The
+        ledger (`GET /v1/ledger/entries`) also has fees and disputes. `Accept: text/csv` returns the days as
+        CSV.
+        """
+        return self._send(
+            Request("GET", path("/v1/statistics"), models.ShopStatistics, query={"since": since, "until": until})
+        )
 
     def get_status(self) -> models.Status:
         """Retrieve the status of all services.
@@ -2403,6 +2432,24 @@ class AsyncOperations:
         """
         return await self._send(Request("GET", path("/v1/courses/{}/progress", course_id), models.CourseProgress))
 
+    async def get_course_statistics(
+        self, course_id: Id, *, since: str | None = None, until: str | None = None
+    ) -> models.CourseStatistics:
+        """Retrieve the statistics of a course.
+
+        Enrollments, active learners, completions, ratings and revenue by day; in total also the completion
+        of each lesson and its quiz. For the author and, with `courses:admin`, of any course. Some seconds
+        behind. `Accept: text/csv` returns the days as CSV.
+        """
+        return await self._send(
+            Request(
+                "GET",
+                path("/v1/courses/{}/statistics", course_id),
+                models.CourseStatistics,
+                query={"since": since, "until": until},
+            )
+        )
+
     async def get_dashboard(self) -> models.Dashboard:
         """Retrieve the dashboard.
 
@@ -2563,6 +2610,17 @@ class AsyncOperations:
         """
         return await self._send(
             Request("GET", path("/v1/courses/{}/sections/{}", course_id, section_id), models.Section)
+        )
+
+    async def get_shop_statistics(self, *, since: str | None = None, until: str | None = None) -> models.ShopStatistics:
+        """Retrieve the statistics of the shop.
+
+        Payments, refunds, enrollments and completions of all courses by day. Some seconds behind. The
+        ledger (`GET /v1/ledger/entries`) also has fees and disputes. `Accept: text/csv` returns the days as
+        CSV.
+        """
+        return await self._send(
+            Request("GET", path("/v1/statistics"), models.ShopStatistics, query={"since": since, "until": until})
         )
 
     async def get_status(self) -> models.Status:

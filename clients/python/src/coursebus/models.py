@@ -1324,6 +1324,59 @@ class Streak(Struct, kw_only=True):
     last_active_on: str | None
 
 
+class Revenue(Struct, kw_only=True):
+    currency: str
+    sales: int
+    sales_minor: int
+    refunds_minor: int
+    revenue_minor: int
+
+
+class CourseDay(Struct, kw_only=True):
+    day: str
+    enrollments: int
+    active_learners: int
+    lessons_completed: int
+    completions: int
+    ratings: int
+    revenue: list[Revenue]
+
+
+class LessonStatistics(Struct, kw_only=True):
+    lesson_id: str
+    title: str
+    completed: int
+    completed_percent: int
+    quiz_attempts: int
+    quiz_passed: int
+    quiz_average_percent: int | None
+
+
+class CourseStatistics(Struct, kw_only=True):
+    course_id: str
+    enrollments: int
+    completions: int
+    completion_percent: int
+    average_completion_days: float | None
+    ratings: int
+    rating_average: float | None
+    revenue: list[Revenue]
+    days: list[CourseDay]
+    lessons: list[LessonStatistics]
+
+
+class ShopDay(Struct, kw_only=True):
+    day: str
+    enrollments: int
+    completions: int
+    revenue: list[Revenue]
+
+
+class ShopStatistics(Struct, kw_only=True):
+    revenue: list[Revenue]
+    days: list[ShopDay]
+
+
 class OwnProfile(Struct, kw_only=True):
     id: str
     email: str | None
@@ -1723,6 +1776,7 @@ class PaymentSucceeded(Struct, kw_only=True):
     currency: str
     provider: str
     paid_at: str
+    course_ids: list[str] | UnsetType = UNSET
 
 
 class PaymentFailed(Struct, kw_only=True):
@@ -1755,6 +1809,7 @@ class PaymentRefunded(Struct, kw_only=True):
     is_full_refund: bool
     refunded_at: str
     keeps_access: bool | UnsetType = False
+    course_ids: list[str] | UnsetType = UNSET
 
 
 class RefundReversed(Struct, kw_only=True):
@@ -1772,6 +1827,7 @@ class RefundReversed(Struct, kw_only=True):
     provider: str
     order_restored: bool
     reversed_at: str
+    course_ids: list[str] | UnsetType = UNSET
 
 
 class DisputeOpened(Struct, kw_only=True):
@@ -1999,6 +2055,7 @@ class CourseCompleted(Struct, kw_only=True):
     course_title: str
     lessons_total: int
     completed_at: str
+    started_at: str | None | UnsetType = UNSET
 
 
 class CertificateIssued(Struct, kw_only=True):

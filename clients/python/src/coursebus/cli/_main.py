@@ -9,7 +9,7 @@ import typer
 
 from coursebus import errors
 
-from . import _announcements, _certificates, _courses, _doctor, _login, _operators, _people, _sales
+from . import _announcements, _certificates, _courses, _doctor, _login, _operators, _people, _sales, _statistics
 from ._failures import CommandFailed, ExitCode, explain
 from ._output import Output
 from ._settings import Settings
@@ -33,6 +33,7 @@ for name, group in {
     "access": _people.access,
     "certificates": _certificates.certificates,
     "announcements": _announcements.announcements,
+    "statistics": _statistics.statistics,
     "operations": _operators.operations,
     "dead-letters": _operators.dead_letters,
     "replay": _operators.replay,

@@ -1,0 +1,72 @@
+"""Courses of the person or of all authors: charts of their statistics, and announcements to their learners."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from coursebus import errors, models
+from flask import abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from web.api import client
+from web.security import has_permission
+
+from .blueprint import blueprint, optional, page_of, staff_only
+
+COURSES = ("courses:write", "courses:admin")
+_PERIODS = {"30": 30, "90": 90, "365": 365}
+
+
+@blueprint.get("/courses")
+@staff_only(*COURSES)
+def courses() -> str:
+    """List the person's own courses; all courses on sale for administrators."""
+    own = page_of(client().list_taught_courses(limit=50))
+    everyone = page_of(client().list_courses(limit=50, sort="newest")) if has_permission("courses:admin") else None
+    return render_template("console/courses.html", own=own, everyone=everyone)
+
+
+@blueprint.get("/courses/<course_id>")
+@staff_only(*COURSES)
+def course(course_id: str) -> str:
+    """Show how a course is bought, learned and rated, and its announcements."""
+    api = client()
+    try:
+        statistics = api.get_course_statistics(course_id, **_period())
+    except errors.NotFound:
+        abort(404)
+    return render_template(
+        "console/course.html",
+        course=api.get_course(course_id),
+        statistics=statistics,
+        announcements=optional(api.list_announcements(course_id, limit=20).page),
+        days=request.args.get("days", "30"),
+    )
+
+
+@blueprint.post("/courses/<course_id>/announcements")
+@staff_only(*COURSES)
+def announce(course_id: str) -> ResponseReturnValue:
+    """Send an announcement to the learners of a course."""
+    fields = models.AnnouncementFields(
+        subject=request.form.get("subject", "").strip(), body=request.form.get("body", "").replace("\r\n", "\n").strip()
+    )
+    try:
+        sent = client().create_announcement(course_id, fields)
+        flash(f"The announcement is being sent to {sent.recipients_total} learners.")
+    except (errors.Conflict, errors.ValidationFailed) as refusal:
+        flash(str(refusal), "problem")
+    return redirect(url_for("console.course", course_id=course_id), 303)
+
+
+@blueprint.get("/sales")
+@staff_only("payments:read", "payments:admin")
+def sales() -> str:
+    """Show the sales of the shop by day."""
+    statistics = client().get_shop_statistics(**_period())
+    return render_template("console/sales.html", statistics=statistics, days=request.args.get("days", "30"))
+
+
+def _period() -> dict[str, Any]:
+    until = datetime.now(UTC).date()
+    days = _PERIODS.get(request.args.get("days", ""), 30)
+    return {"since": (until - timedelta(days=days - 1)).isoformat(), "until": until.isoformat()}
