@@ -288,6 +288,9 @@ def test_staff_refund_is_seen_by_the_buyer(visitor: Visitor, stack: Platform, br
         staff.check("console-refund")
         page.get_by_role("button", name="Refund").click()
         expect(page.get_by_text("The refund was started.")).to_be_visible()
+        for name in ("courses", f"courses/{bought['id']}", "sales"):
+            staff.open(f"/console/{name}")
+            staff.check(f"console-{name.replace(bought['id'], 'one').replace('/', '-')}")
         for name in ("reviews", "coupons", "ledger", "webhooks", "dead-letters", "status", "audit"):
             staff.open(f"/console/{name}")
             staff.check(f"console-{name}", is_new=name in {"status", "audit"})
