@@ -72,7 +72,8 @@ def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[s
 @cache
 def _environ() -> dict[str, str]:
     DIRECTORY.mkdir(parents=True, exist_ok=True)
-    driver = "overlay" if (DIRECTORY / "storage" / "overlay").exists() else "vfs"
+    kind = subprocess.run(["stat", "-f", "-c", "%T", DIRECTORY], capture_output=True, text=True, check=True).stdout
+    driver = "vfs" if kind.strip() == "overlayfs" else "overlay"  # as ops/image/build_without_engine.sh chooses it
     for name, text in (
         ("containers.conf", _CONTAINERS_CONF),
         ("storage.conf", _STORAGE_CONF.format(driver=driver, directory=DIRECTORY)),

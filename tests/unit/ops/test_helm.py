@@ -231,7 +231,7 @@ def environ_of(pod: dict[str, Any]) -> dict[str, str]:
     """Return the variables of a pod, with a URL that is safe in production, or a long word, for each secret."""
     urls = {"REDIS_URL": "rediss://:pw@redis", "CACHE_URL": "rediss://:pw@redis", "SMTP_URL": "smtps://u:pw@mail"}
     urls |= {"DATABASE_URL": "postgresql://u:pw@db/x?sslmode=require", "MONGO_URL": "mongodb+srv://u:pw@mongo/x"}
-    urls |= {"DIRECT_DATABASE_URL": urls["DATABASE_URL"], "KAFKA_OPTIONS": "{}"}
+    urls |= {"DIRECT_DATABASE_URL": urls["DATABASE_URL"], "KAFKA_OPTIONS": "{}", "BADGE_SIGNING_KEY": ""}
     urls |= {"EMAIL_WEBHOOK_SECRET": "whsec_" + "a" * 32, "STRIPE_SECRET_KEY": "sk_live_1"}
     [container] = pod["containers"]
     return {each["name"]: each.get("value", urls.get(each["name"], "s" * 32)) for each in container["env"]}
