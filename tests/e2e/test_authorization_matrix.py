@@ -42,6 +42,7 @@ EXCEPTIONS: dict[str, Outcomes] = {
     "GET /v1/bundles/<uuid:bundle_id>": PUBLIC,
     "GET /v1/certificates/<code>": PUBLIC,
     "GET /v1/certificates/<code>/badge": PUBLIC,
+    "GET /v1/badge-keys/<key_id>": PUBLIC,
     "GET /v1/certificates/<code>/status": PUBLIC,
     "GET /docs/<path:name>": PUBLIC,
     # The link in a mail unsubscribes without a sign-in.
@@ -138,8 +139,12 @@ def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> d
     price = {"amount_minor": 100, "currency": "USD"}
     bundle = {"title": "Bundle of one", "price": price, "course_ids": [course["id"]]}
     bundle_id = eventually(lambda: admin.post("/v1/bundles", bundle).json().get("id"))
+    announcement = created(owner.post(f"/v1/courses/{course['id']}/announcements", BODIES["AnnouncementFields"]))
+    [badge_key] = owner.get("/.well-known/jwks.json").json()["keys"]
     return {
         "user_id": user_id,
+        "announcement_id": announcement["id"],
+        "key_id": badge_key["kid"].rpartition("/")[2],
         "ref": course["id"],
         "course_id": course["id"],
         "course_version": "1",
