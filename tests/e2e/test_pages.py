@@ -291,6 +291,10 @@ def test_staff_refund_is_seen_by_the_buyer(visitor: Visitor, stack: Platform, br
         for name in ("courses", f"courses/{bought['id']}", "sales"):
             staff.open(f"/console/{name}")
             staff.check(f"console-{name.replace(bought['id'], 'one').replace('/', '-')}")
+        staff.open(f"/console/courses/{bought['id']}").get_by_label("Signed by").fill("Ada Lovelace")
+        page.get_by_role("button", name="Save").click()
+        expect(page.get_by_text("The certificates were changed.")).to_be_visible()
+        expect(page.get_by_label("Signed by")).to_have_value("Ada Lovelace")
         for name in ("reviews", "coupons", "ledger", "webhooks", "dead-letters", "status", "audit"):
             staff.open(f"/console/{name}")
             staff.check(f"console-{name}", is_new=name in {"status", "audit"})

@@ -39,6 +39,8 @@ def course(course_id: str) -> str:
         course=api.get_course(course_id),
         statistics=statistics,
         announcements=optional(api.list_announcements(course_id, limit=20).page),
+        learners=optional(api.list_course_learners(course_id, limit=20).page),
+        template=optional(lambda: api.get_certificate_template(course_id)),
         days=request.args.get("days", "30"),
     )
 
@@ -54,6 +56,27 @@ def announce(course_id: str) -> ResponseReturnValue:
         sent = client().create_announcement(course_id, fields)
         flash(f"The announcement is being sent to {sent.recipients_total} learners.")
     except (errors.Conflict, errors.ValidationFailed) as refusal:
+        flash(str(refusal), "problem")
+    return redirect(url_for("console.course", course_id=course_id), 303)
+
+
+@blueprint.post("/courses/<course_id>/certificate-template")
+@staff_only(*COURSES)
+def change_certificate_template(course_id: str) -> ResponseReturnValue:
+    """Replace the design of the certificates of a course."""
+    texts = {
+        name: request.form.get(name, "").strip() or None for name in ("title", "signatory_name", "signatory_title")
+    }
+    colored = request.form.get("accent_color", "").strip() or None
+    fields = models.CertificateTemplateFields(
+        **{name: request.form.get(name, "").strip() or None for name in names},
+        valid_days=request.form.get("valid_days", None, int),
+        revoke_on_refund={"yes": True, "no": False}.get(request.form.get("revoke_on_refund", "")),
+    )
+    try:
+        client().replace_certificate_template(course_id, fields, if_match=request.form.get("version", 0, int))
+        flash("The certificates were changed.")
+    except (errors.PreconditionFailed, errors.ValidationFailed) as refusal:
         flash(str(refusal), "problem")
     return redirect(url_for("console.course", course_id=course_id), 303)
 
