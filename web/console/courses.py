@@ -64,10 +64,7 @@ def announce(course_id: str) -> ResponseReturnValue:
 @staff_only(*COURSES)
 def change_certificate_template(course_id: str) -> ResponseReturnValue:
     """Replace the design of the certificates of a course."""
-    texts = {
-        name: request.form.get(name, "").strip() or None for name in ("title", "signatory_name", "signatory_title")
-    }
-    colored = request.form.get("accent_color", "").strip() or None
+    names = ("title", "signatory_name", "signatory_title", "accent_color")
     fields = models.CertificateTemplateFields(
         **{name: request.form.get(name, "").strip() or None for name in names},
         valid_days=request.form.get("valid_days", None, int),
