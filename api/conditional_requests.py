@@ -50,9 +50,16 @@ def json_response(stored: CachedView) -> Response:
     return _conditional_response(str(stored.version), stored.body)
 
 
-def versioned_response(reply: dict[str, Any]) -> Response:
-    """Return ``reply["view"]`` as JSON, with ``reply["version"]`` as ETag; 204 if the view is None."""
-    response = json_response(CachedView(reply["version"], msgspec.json.encode(reply["view"])))
+def versioned_response(reply: dict[str, Any], *, has_links: bool = False) -> Response:
+    """Return ``reply["view"]`` as JSON, with ``reply["version"]`` as ETag; 204 if the view is None.
+
+    A view that ``has_links`` is never a 304: the signed links that the client has may have ended.
+    """
+    body = msgspec.json.encode(reply["view"])
+    if has_links:
+        headers = [("ETag", f'"{reply["version"]}"'), ("Cache-Control", "private, no-store")]
+        return _PreparedResponse(body, headers=[*headers, _JSON, ("Content-Length", str(len(body)))])
+    response = json_response(CachedView(reply["version"], body))
     if reply["view"] is None:
         response.status_code = 204
     return response

@@ -123,6 +123,7 @@ _PARAMETERS = {
     "dispute_id": "Id of the dispute.",
     "endpoint_id": "Id of the webhook endpoint.",
     "event_id": "Id of the event.",
+    "file_id": "Id of the file.",
     "facets": "Whether to count the courses of each category, level, language and kind of price.",
     "free": "Only free courses (true) or only courses with a price (false).",
     "instructor_id": "Only courses of this instructor.",

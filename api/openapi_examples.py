@@ -51,6 +51,7 @@ BODIES: dict[str, Any] = {
     },
     "CourseChanges": {"summary": "Means, spreads and doubts, without fear."},
     "Enroll": {},
+    "FileFields": {"kind": "cover", "name": "cover.png", "content_type": "image/png", "size_bytes": 20480},
     "JobSlot": {"slot": "2026-01-31T00:00:00Z"},
     "Publication": {"learners": "keep"},
     "AccessChange": {"course_id": _PAID_COURSE},

@@ -7,6 +7,7 @@ _OF_EVERY_SERVICE = {
     "sweep_operations": 10,
 }
 PERIODS_SECONDS = {
+    "courses.delete_unused_files": 3600,
     "courses.expire_quiz_attempts": 15,  # the result of an attempt may be this late
     "courses.send_announcements": 10,
     "courses.warm_popular_courses": 300,

@@ -28,7 +28,7 @@ _VALIDATION = {"pattern", "minLength", "maxLength", "minimum", "maximum", "minIt
 # Operations for programs other than clients: webhooks of providers, a browser's pages, health checks, a stream, and
 # verifiers of badges.
 _EXCLUDED_TAGS = {"health", "badges"}
-_EXCLUDED = {"streamNotifications", "showUnsubscribePage", "unsubscribe", "listEvents"}
+_EXCLUDED = {"getCover", "streamNotifications", "showUnsubscribePage", "unsubscribe", "listEvents"}
 _METHODS = ("get", "post", "put", "patch", "delete")
 
 

@@ -329,6 +329,19 @@ BADGE_SIGNING_KEYS = read.secrets("BADGE_SIGNING_KEY", "" if PRODUCTION else LOC
 if not all(key.startswith("-----BEGIN ") for key in BADGE_SIGNING_KEYS):
     read.errors.append("BADGE_SIGNING_KEY must be private keys as PEM, comma separated: openssl genrsa 2048")
 
+read.group("Files")
+# The S3-compatible store of covers, attachments, captions and videos; "": nothing can be uploaded. Path-style requests.
+STORAGE_URL = read.text("STORAGE_URL", "" if PRODUCTION else f"http://{_local(45)}").rstrip("/")
+STORAGE_PUBLIC_URL = read.text("STORAGE_PUBLIC_URL", STORAGE_URL).rstrip(
+    "/"
+)  # its address for clients, in signed links
+STORAGE_REGION = read.text("STORAGE_REGION", "us-east-1")
+STORAGE_BUCKET = read.text("STORAGE_BUCKET", "coursebus")  # private; its CORS rules allow the origins of the pages
+STORAGE_ACCESS_KEY = read.secret("STORAGE_ACCESS_KEY", "coursebus")
+STORAGE_SECRET_KEY = read.secret("STORAGE_SECRET_KEY", "" if read.is_set("STORAGE_URL") else "coursebus-local")
+UPLOAD_LINK_SECONDS = read.number("UPLOAD_LINK_SECONDS", 3600)
+FILE_LINK_SECONDS = read.number("FILE_LINK_SECONDS", 6 * 3600)  # of a learner's link: longer than a video is watched
+
 read.group("Webhooks to integrators")
 WEBHOOK_TIMEOUT_SECONDS = read.number("WEBHOOK_TIMEOUT_SECONDS", 10)  # from the DNS query to the last byte
 # Delays after failed attempts, with 20 % jitter: three days in total.

@@ -31,7 +31,9 @@ USED_SETTINGS: dict[str, set[str]] = {
         "WEB_CLIENT_SECRET",
         *_SIGN_IN,
     },
-    "worker-courses": _WORKER,
+    "worker-courses": {
+        *(*_WORKER, "PUBLIC_URL", "STORAGE_URL", "STORAGE_PUBLIC_URL", "STORAGE_ACCESS_KEY", "STORAGE_SECRET_KEY"),
+    },
     "worker-integrations": {*_WORKER, "WEBHOOK_ALLOW_LOOPBACK"},
     "worker-notifications": {
         *(*_WORKER, "MONGO_URL", "SMTP_URL", "SECRET_KEY", "PUBLIC_URL"),
@@ -94,6 +96,7 @@ def _default_secret_checks() -> _Checks:
         ("STRIPE_WEBHOOK_SECRET", settings.STRIPE_WEBHOOK_SECRETS, "whsec_local", read.is_set("STRIPE_SECRET_KEY")),
         ("YOOKASSA_SECRET_KEY", settings.YOOKASSA_SECRET_KEY, "test_local", read.is_set("YOOKASSA_SHOP_ID")),
         ("BADGE_SIGNING_KEY", settings.BADGE_SIGNING_KEYS, settings.LOCAL_BADGE_KEY, False),
+        ("STORAGE_SECRET_KEY", settings.STORAGE_SECRET_KEY, "coursebus-local", read.is_set("STORAGE_URL")),
         ("VAPID_PRIVATE_KEY", settings.VAPID_PRIVATE_KEY, settings.LOCAL_VAPID_KEY, False),
     ):
         given = value if isinstance(value, tuple) else (value,)
@@ -121,6 +124,10 @@ def _production_checks() -> _Checks:
         yield urlsplit(settings.WEB_URL).scheme != "https", "WEB_URL must begin with https:// in production"
         is_complete = settings.WEB_CLIENT_ID and settings.WEB_CLIENT_SECRET
         yield not is_complete, "WEB_CLIENT_ID and WEB_CLIENT_SECRET must be set in production with WEB_URL"
+    if settings.STORAGE_URL:
+        yield not settings.STORAGE_SECRET_KEY, "STORAGE_SECRET_KEY must be set in production with STORAGE_URL"
+        is_open = urlsplit(settings.STORAGE_PUBLIC_URL).scheme != "https"
+        yield is_open, "STORAGE_PUBLIC_URL must begin with https:// in production"
     yield settings.WEBHOOK_ALLOW_LOOPBACK, "WEBHOOK_ALLOW_LOOPBACK must not be on in production"
     yield not settings.RATE_LIMITS, "RATE_LIMITS must not be off in production"
     yield "*" in settings.RETURN_URL_ORIGINS, "RETURN_URL_ORIGINS must name the origins in production"

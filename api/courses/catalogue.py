@@ -17,7 +17,8 @@ from models.commands import CreateCourse, ListCourses, ListOwnCourses
 from models.commands.courses import CatalogueFilters, CourseFields
 
 from .blueprint import blp
-from .schemas import CourseFieldsSchema, CourseSchema, CoursesPage, CoursesQuery, OwnCourseItemSchema
+from .catalogue_schemas import CoursesPage, CoursesQuery
+from .schemas import CourseFieldsSchema, CourseSchema, OwnCourseItemSchema
 
 # A stale catalogue page is served for up to this long while it is refreshed; its counts may lag.
 _STALE_SECONDS = 600

@@ -177,10 +177,13 @@ class Lesson(MethodView):
     def get(self, course_id: UUID, lesson_id: UUID) -> Response:
         """Retrieve a lesson
 
-        Returns the lesson with its content. Requires access to the course, unless the lesson is a free preview.
+        Returns the lesson with its content, and links to its files, which end: load the lesson again for new ones.
+        Requires access to the course, unless the lesson is a free preview.
         """
         caller = optional_caller()
-        response = versioned_response(show_lesson(course_id, lesson_id, caller))
+        reply = show_lesson(course_id, lesson_id, caller)
+        lesson = reply["view"]
+        response = versioned_response(reply, has_links=bool(lesson.get("files") or lesson["content"].get("file_id")))
         response.vary.add("Authorization")
         return response
 

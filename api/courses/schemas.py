@@ -5,8 +5,7 @@ from typing import Any
 import marshmallow as ma
 
 import settings
-from api.pagination import PageQuery, page_schema
-from api.schemas import OPTIONAL, Currency, Flag, Line, Money, Prose, Schema, Timestamp, Url, UtcDateTime
+from api.schemas import OPTIONAL, Flag, Line, Money, Prose, Schema, Timestamp, Url, UtcDateTime
 
 from .quiz_schemas import (
     QuestionSchema,
@@ -18,7 +17,6 @@ from .quiz_schemas import (
 )
 
 LEVELS = ("beginner", "intermediate", "advanced")
-SORTS = ("relevance", "popular", "newest", "rating", "price", "-price")
 
 
 class Language(ma.fields.Str):
@@ -29,91 +27,8 @@ class Language(ma.fields.Str):
         super().__init__(validate=fits, **kwargs)
 
 
-def _level(**kwargs: Any) -> ma.fields.Str:
+def level_field(**kwargs: Any) -> ma.fields.Str:
     return ma.fields.Str(validate=ma.validate.OneOf(LEVELS), **kwargs)
-
-
-def _amount_minor() -> ma.fields.Int:
-    return ma.fields.Int(validate=ma.validate.Range(min=0, max=10**12))
-
-
-# The catalogue.
-
-
-class CoursesQuery(PageQuery):
-    """``price_min`` and ``price_max`` are in minor units of ``currency``, which they need."""
-
-    q = Line()
-    category = Slug()
-    level = _level()
-    language = Language()
-    tag = Slug()
-    instructor_id = ma.fields.UUID()
-    free = ma.fields.Bool()
-    currency = Currency()
-    price_min = _amount_minor()
-    price_max = _amount_minor()
-    sort = ma.fields.Str(validate=ma.validate.OneOf(SORTS), load_default=None)
-    facets = ma.fields.Bool(load_default=False)
-    total = ma.fields.Bool(load_default=False)
-
-    @ma.validates_schema
-    def _validate_needed_parameters(self, query: dict[str, Any], **_: Any) -> None:
-        if query.get("sort") == "relevance" and "q" not in query:
-            raise ma.ValidationError("Sorting by relevance requires q.", "sort")
-        for name in ("price_min", "price_max"):
-            if name in query and "currency" not in query:
-                raise ma.ValidationError("Prices are compared within one currency: add currency.", name)
-
-
-class RatingSchema(Schema):
-    average = ma.fields.Float(allow_none=True, metadata={"description": "1 to 5; null if there are no reviews."})
-    count = ma.fields.Int()
-
-
-class CourseItemSchema(Schema):
-    """A course in a list."""
-
-    id = ma.fields.UUID()
-    slug = ma.fields.Str()
-    title = ma.fields.Str()
-    summary = ma.fields.Str()
-    category = ma.fields.Str()
-    level = ma.fields.Str()
-    language = ma.fields.Str()
-    tags = ma.fields.List(ma.fields.Str())
-    cover_url = ma.fields.Str(allow_none=True, metadata={"format": "uri"})
-    price = ma.fields.Nested(Money)
-    instructor_id = ma.fields.UUID()
-    lessons_total = ma.fields.Int()
-    duration_seconds = ma.fields.Int()
-    learners = ma.fields.Int()
-    rating = ma.fields.Nested(RatingSchema)
-    published_at = Timestamp()
-
-
-class FacetSchema(Schema):
-    value = ma.fields.Str()
-    count = ma.fields.Int()
-
-
-class FacetsSchema(Schema):
-    category = ma.fields.List(ma.fields.Nested(FacetSchema))
-    level = ma.fields.List(ma.fields.Nested(FacetSchema))
-    language = ma.fields.List(ma.fields.Nested(FacetSchema))
-    price = ma.fields.List(ma.fields.Nested(FacetSchema))
-
-
-class CoursesPage(page_schema(CourseItemSchema)):  # type: ignore[misc]  # made at run time
-    facets = ma.fields.Nested(
-        FacetsSchema,
-        metadata={
-            "description": "Counts by value, each facet without its own filter. With `q`, only the 5000 most popular "
-            "matches are counted.",
-            **OPTIONAL,
-        },
-    )
-    total = ma.fields.Int(metadata={"description": "Number of matching courses. With `q`, capped at 5000.", **OPTIONAL})
 
 
 # A course and its outline.
@@ -136,7 +51,7 @@ class CourseFieldsSchema(Schema):
     summary = Line(max_length=500, load_default="")
     description = Prose(max_length=20_000)
     category = Slug(required=True)
-    level = _level(required=True)
+    level = level_field(required=True)
     language = Language(required=True)
     tags = ma.fields.List(Slug(), validate=ma.validate.Length(max=20))
     cover_url = Url(schemes={"https"}, max_length=2048, allow_none=True)
@@ -150,12 +65,20 @@ class CourseChangesSchema(Schema):
     summary = Line(max_length=500)
     description = Prose(max_length=20_000)
     category = Slug()
-    level = _level()
+    level = level_field()
     language = Language()
     tags = ma.fields.List(Slug(), validate=ma.validate.Length(max=20))
     cover_url = Url(schemes={"https"}, max_length=2048, allow_none=True)
+    cover_file_id = ma.fields.UUID(
+        allow_none=True, metadata={"description": "An uploaded file, whose address becomes `cover_url`."}
+    )
     price = ma.fields.Nested(Money)
     sequential = Flag()
+
+    @ma.validates_schema
+    def _validate_one_cover(self, fields: dict[str, Any], **_: Any) -> None:
+        if {"cover_url", "cover_file_id"} <= fields.keys():
+            raise ma.ValidationError("Set cover_url or cover_file_id.", "cover_file_id")
 
 
 class CompletionSchema(Schema):
@@ -209,7 +132,7 @@ class CourseSchema(Schema):
     title = ma.fields.Str()
     summary = ma.fields.Str()
     category = ma.fields.Str()
-    level = _level()
+    level = level_field()
     language = ma.fields.Str()
     tags = ma.fields.List(ma.fields.Str())
     cover_url = ma.fields.Str(allow_none=True, metadata={"format": "uri"})
@@ -281,12 +204,13 @@ class SectionFieldsSchema(Schema):
 
 
 class ContentSchema(Schema):
-    """Content of a lesson: ``url`` for a video, ``body`` (Markdown) for text, ``questions`` for a quiz.
+    """Content: ``url`` or ``file_id`` for a video, ``body`` (Markdown) for text, ``questions`` for a quiz.
 
     A quiz may have ``settings``.
     """
 
     url = Url(schemes={"https"}, max_length=2048)
+    file_id = ma.fields.UUID(metadata={"description": "An uploaded video."})
     body = Prose(max_length=200_000)
     questions = ma.fields.List(ma.fields.Nested(QuestionSchema), validate=ma.validate.Length(min=1, max=200))
     settings = ma.fields.Nested(QuizSettingsSchema)
@@ -303,6 +227,20 @@ class ContentSchema(Schema):
             raise ma.ValidationError({place: {"id": ["Another question has the same id."]} for place in repeated})
 
 
+class LessonFileSchema(Schema):
+    """A file of a lesson: an attachment, or captions in a language."""
+
+    file_id = ma.fields.UUID(required=True)
+    role = ma.fields.Str(required=True, validate=ma.validate.OneOf(["attachment", "captions"]))
+    language = Language()
+    label = Line(max_length=100, metadata={"description": "Text of the link, or name of the captions."})
+
+    @ma.validates_schema
+    def _validate_language(self, file: dict[str, Any], **_: Any) -> None:
+        if (file["role"] == "captions") != ("language" in file):
+            raise ma.ValidationError("Required for captions, not allowed otherwise.", "language")
+
+
 class LessonChangesSchema(Schema):
     title = Line()
     section_id = ma.fields.UUID()
@@ -312,6 +250,7 @@ class LessonChangesSchema(Schema):
     free_preview = Flag()
     completion = ma.fields.Nested(CompletionSchema)
     unlock = ma.fields.Nested(UnlockSchema, allow_none=True)
+    files = ma.fields.List(ma.fields.Nested(LessonFileSchema), validate=ma.validate.Length(max=50))
 
 
 class LessonFieldsSchema(LessonChangesSchema):
@@ -325,6 +264,7 @@ class LessonContentSchema(Schema):
     """``url`` of a video, ``body`` (Markdown) of a text, ``questions`` of a quiz."""
 
     url = ma.fields.Str(metadata={"format": "uri", **OPTIONAL})
+    file_id = ma.fields.UUID(metadata={"description": "The uploaded video to which `url` leads.", **OPTIONAL})
     body = ma.fields.Str(metadata=OPTIONAL)
     questions = ma.fields.List(
         ma.fields.Nested(QuizQuestionSchema),
@@ -333,11 +273,26 @@ class LessonContentSchema(Schema):
     settings = ma.fields.Nested(ShownQuizSettingsSchema, metadata=OPTIONAL)
 
 
+class LessonFileLinkSchema(Schema):
+    """A file of a lesson with a signed link, which ends. Load the lesson again for a new link."""
+
+    file_id = ma.fields.UUID()
+    role = ma.fields.Str(validate=ma.validate.OneOf(["attachment", "captions"]))
+    language = ma.fields.Str(metadata=OPTIONAL)
+    label = ma.fields.Str(metadata=OPTIONAL)
+    name = ma.fields.Str(metadata=OPTIONAL)
+    content_type = ma.fields.Str(metadata=OPTIONAL)
+    size_bytes = ma.fields.Int(metadata=OPTIONAL)
+    url = ma.fields.Str(metadata={"format": "uri", **OPTIONAL})
+    url_expires_at = Timestamp(metadata={"format": "date-time", **OPTIONAL})
+
+
 class LessonSchema(OutlineLessonSchema):
     """A lesson with its content."""
 
     section_id = ma.fields.UUID()
     content = ma.fields.Nested(LessonContentSchema)
+    files = ma.fields.List(ma.fields.Nested(LessonFileLinkSchema), metadata=OPTIONAL)
 
 
 class PublicationSchema(Schema):

@@ -58,6 +58,7 @@ from .courses import (
     ShowLesson,
     UnpublishCourse,
 )
+from .files import CompleteUpload, ListFiles, RemoveFile, ShowCover, StartUpload
 from .integrations import (
     ChangeEndpoint,
     CreateEndpoint,
@@ -217,6 +218,7 @@ __all__ = [
     "CheckLessonOpen",
     "CompleteLesson",
     "CompletePassedQuiz",
+    "CompleteUpload",
     "ConfirmEmail",
     "CorrectCertificateHolder",
     "CountUnread",
@@ -255,6 +257,7 @@ __all__ = [
     "ListEndpoints",
     "ListEnrollments",
     "ListEvents",
+    "ListFiles",
     "ListInbox",
     "ListJobs",
     "ListLearnerCourses",
@@ -297,6 +300,7 @@ __all__ = [
     "ReinstateCertificate",
     "ReleaseQuarantined",
     "RemoveDevice",
+    "RemoveFile",
     "RemoveLesson",
     "RemoveSection",
     "RenameSection",
@@ -334,6 +338,7 @@ __all__ = [
     "ShowCoupon",
     "ShowCourse",
     "ShowCourseStatistics",
+    "ShowCover",
     "ShowEndpoint",
     "ShowExport",
     "ShowExportPart",
@@ -362,6 +367,7 @@ __all__ = [
     "StartEnrolledCourse",
     "StartQuizAttempt",
     "StartSubscription",
+    "StartUpload",
     "SubmitQuizAnswers",
     "SyncAttempt",
     "SyncCheckout",

@@ -33,6 +33,7 @@ class CourseFields(TypedDict, total=False):
     language: str
     tags: list[str]
     cover_url: str | None
+    cover_file_id: UUID | None
     sequential: bool
     price: Price
 
@@ -62,6 +63,7 @@ class LessonFields(TypedDict, total=False):
     free_preview: bool
     completion: dict[str, Any]
     unlock: dict[str, Any] | None
+    files: list[dict[str, Any]]
 
 
 class EnrollmentCursor(msgspec.Struct, array_like=True):

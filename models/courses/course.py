@@ -193,7 +193,7 @@ class Course(Presentation, Aggregate, Base):
     def change(self, fields: CourseFields) -> None:
         """Apply the given fields."""
         for name, value in fields.items():
-            if name != "price":
+            if name not in {"price", "cover_file_id"}:
                 setattr(self, name, value)
         if price := fields.get("price"):
             self.price_minor, self.currency = price["amount_minor"], price["currency"]
@@ -223,7 +223,7 @@ class Course(Presentation, Aggregate, Base):
         if sum(1 for _ in self.lessons()) >= settings.COURSE_LESSONS_MAX:
             raise TooManyLessons(settings.COURSE_LESSONS_MAX)
         lesson = Lesson(id=new_id(), section_id=section_id, position=len(section.lessons) + 1)
-        lesson.duration_seconds, lesson.free_preview, lesson.unlock = None, False, None
+        lesson.duration_seconds, lesson.free_preview, lesson.unlock, lesson.files = None, False, None, []
         lesson.completion = {"rule": "manual"}
         lesson.change(fields)
         section.lessons.append(lesson)

@@ -87,4 +87,5 @@ def _lesson_fields(lesson: Lesson) -> LessonFields:
         "free_preview": lesson.free_preview,
         "completion": lesson.completion,
         "unlock": lesson.unlock,
+        "files": lesson.files,
     }

@@ -33,6 +33,7 @@ class Lesson(Base):
     free_preview: Mapped[bool] = mapped_column(default=False)
     completion: Mapped[dict[str, Any]] = mapped_column(default=lambda: {"rule": "manual"})
     unlock: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    files: Mapped[list[dict[str, Any]]] = mapped_column(default=list)  # [{"file_id", "role", …}]: attachments, captions
 
     @classmethod
     def get(cls, session: Session, course_id: UUID, lesson_id: UUID) -> Self:
@@ -52,7 +53,9 @@ class Lesson(Base):
         """Apply the given fields. Raises InvalidContent if the content does not match the kind of the lesson."""
         for name, value in fields.items():
             setattr(self, name, value)
-        if set(self.content) - OPTIONAL_CONTENT_FIELDS.get(self.kind, set()) != {CONTENT_FIELDS[self.kind]}:
+        is_uploaded_video = self.kind == "video" and set(self.content) == {"file_id"}
+        given = set(self.content) - OPTIONAL_CONTENT_FIELDS.get(self.kind, set())
+        if given != {CONTENT_FIELDS[self.kind]} and not is_uploaded_video:
             raise InvalidContent(self.kind, CONTENT_FIELDS[self.kind])
 
     def outline(self) -> dict[str, Any]:
@@ -70,7 +73,9 @@ class Lesson(Base):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the whole lesson, as its author sees it."""
-        return {**self.outline(), "section_id": str(self.section_id), "content": self.content}
+        whole = {**self.outline(), "section_id": str(self.section_id), "content": self.content}
+        # Versions that were published before lessons had files have no such field.
+        return {**whole, "files": self.files} if self.files else whole
 
 
 class Section(Base):

@@ -4,7 +4,7 @@ from uuid import UUID
 
 import msgspec
 
-from core.errors import Conflict, Forbidden, Invalid
+from core.errors import Conflict, Forbidden, Invalid, Unavailable
 
 
 class CourseEmpty(Conflict):
@@ -91,3 +91,27 @@ class PrerequisiteMissing(Conflict):
 
 class AnnouncementLimitReached(Conflict):
     message = "A course may send {0} announcements in 24 hours. Wait for the next one."
+
+
+class FileTypeNotAllowed(Invalid):
+    message = "{0} is not allowed for a file of the kind {1}: use one of {2}."
+
+
+class FileTooLarge(Invalid):
+    message = "A file of the kind {0} has up to {1} bytes."
+
+
+class FileNotUploaded(Conflict):
+    message = "The contents of file {0} are not in the store: upload them first."
+
+
+class FileRejected(Invalid):
+    message = "The contents of file {0} are not {1} with {2} bytes, as declared. They were deleted: upload them again."
+
+
+class FileNotUsable(Invalid):
+    message = "There is no uploaded file {0} of the kind {1} that this course may use."
+
+
+class StorageUnavailable(Unavailable):
+    message = "The file storage is not configured or does not answer; nothing was done."

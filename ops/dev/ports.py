@@ -17,6 +17,7 @@ OFFSETS = {
     "postgres": 32,
     "push": 35,
     "clock": 40,
+    "storage": 45,
     "cache": 78,
     "queue": 79,
     "prometheus": 90,

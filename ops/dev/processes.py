@@ -21,7 +21,7 @@ from . import kafka, valkey
 
 STACK_ENV_VAR = "COURSEBUS_STACK"  # set in the environment of every process of a stack, to find the stack it belongs to
 CLIENT = ROOT / "clients" / "python" / "src"  # the package coursebus, a dependency of the pages that is not installed
-SERVERS = ("postgres", "queue", "cache", "kafka", "mongo", "mail")  # processes that store or transport data
+SERVERS = ("postgres", "queue", "cache", "kafka", "mongo", "mail", "storage")  # processes that store or transport data
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,9 @@ def servers(state_dir: Path, base: int) -> list[Process]:
             replaced_by_env="MONGO_URL",
         ),
         Process(*("mail", _module("ops.dev.mail"), "mail sink, SMTP"), replaced_by_env="SMTP_URL"),
+        Process(
+            *("storage", _module("ops.dev.storage"), "S3 protocol: ops.dev.storage"), replaced_by_env="STORAGE_URL"
+        ),
     ]
 
 

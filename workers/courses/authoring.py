@@ -13,6 +13,7 @@ from models.commands.courses import Caller, CourseCursor, CourseFields
 from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
+from models.courses.files import File, files_of_all
 from models.courses.publishing import check_publishable, list_errors, require_no_cycle, require_not_required
 from models.courses.reviews import Rating
 from models.courses.slugs import Slug, flush_slug
@@ -22,6 +23,8 @@ from models.errors import SlugTaken
 from models.events import EventPayload
 from workers import task
 from workers.runtime.dependencies import CacheAfterCommit
+
+from .files import cover_url
 
 
 @task
@@ -86,6 +89,8 @@ def change_course(
     """
     course = Course.get_for_update(session, ref, caller)
     course.require_version(expected_version)
+    if "cover_file_id" in fields:
+        fields["cover_url"] = cover_url(session, course, fields["cover_file_id"])
     course.change(fields)
     if not course.is_modified:
         return course.to_response()
@@ -249,6 +254,7 @@ def publish(session: Session, course: Course, *, learners: str = "keep") -> None
     session.add(version)
     enrolled = session.scalars(select(func.count()).where(Enrollment.course_id == course.id)).one()
     CatalogueEntry.upsert(session, course, version, learners=enrolled, rating=Rating.calculate(session, course.id))
+    File.keep(session, files_of_all(lesson.to_dict() for lesson in course.lessons()), at=at)
     record(session, course, version.published_event(course, learners=learners))
 
 

@@ -5,10 +5,12 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from core.db import utc_now
 from models.commands.authoring import CourseDocument
 from models.commands.courses import Caller
 from models.courses.course import Course
 from models.courses.documents import add_document, to_document
+from models.courses.files import File, files_of, files_of_all
 from workers import task
 
 from .authoring import add_course, new_course
@@ -20,7 +22,9 @@ def duplicate_course(session: Session, *, ref: str, caller: Caller, title: str |
     document = to_document(session, Course.get_for_update(session, ref, caller, contents=True))
     if title is not None:
         document["course"]["title"] = title
-    return import_course(session, instructor_id=caller.user_id, document=document)
+    lessons = [lesson for section in document["sections"] for lesson in section["lessons"]]
+    File.keep(session, files_of_all(lessons), at=utc_now())  # the copy needs them when the course does not any more
+    return _create(session, caller.user_id, document)
 
 
 @task
@@ -33,8 +37,14 @@ def export_course(session: Session, *, ref: str, caller: Caller) -> CourseDocume
 def import_course(session: Session, *, instructor_id: UUID, document: CourseDocument) -> dict[str, Any]:
     """Create a course as a draft from a document, with new ids.
 
-    Raises SlugTaken, TooManySections, TooManyLessons, CourseNotImportable.
+    Raises SlugTaken, TooManySections, TooManyLessons, CourseNotImportable, FileNotUsable.
     """
+    caller, lessons = Caller(instructor_id), [each for section in document["sections"] for each in section["lessons"]]
+    File.require_usable(session, [each for lesson in lessons for each in files_of(lesson)], None, caller)
+    return _create(session, instructor_id, document)
+
+
+def _create(session: Session, instructor_id: UUID, document: CourseDocument) -> dict[str, Any]:
     course = new_course(document["course"], instructor_id=instructor_id)
     add_document(session, course, document)
     add_course(session, course, has_given_slug="slug" in document["course"])

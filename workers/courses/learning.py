@@ -23,6 +23,7 @@ from models.events import CourseVersionChanged, LessonCompleted, LessonReopened
 from workers import batch_handler, projection, task
 
 from .access import grant_course_access
+from .files import with_links
 
 
 @task
@@ -174,7 +175,10 @@ def show_lesson(
     """
     course = Course.get(session, str(course_id))
     if caller and course.may_be_changed_by(caller):
-        return {"version": course.version, "view": Lesson.get(session, course_id, lesson_id).to_dict()}
+        return {
+            "version": course.version,
+            "view": with_links(session, Lesson.get(session, course_id, lesson_id).to_dict()),
+        }
     enrollment = Enrollment.find(session, caller.user_id, course_id) if caller else None
     version = enrollment.course_version if enrollment else None
     published = PublishedLesson.get_latest(session, course_id, lesson_id, preferred_version=version)
@@ -187,7 +191,8 @@ def show_lesson(
             deferred = {"check_locks": _may_be_locked(session, enrollment, published)}
         else:
             require_open(session, enrollment, published)
-    return {"version": published.course_version, "view": without_answers(published.lesson), **deferred}
+    view = with_links(session, without_answers(published.lesson))
+    return {"version": published.course_version, "view": view, **deferred}
 
 
 def require_access(enrollment: Enrollment | None, course_id: UUID) -> Enrollment:

@@ -14,6 +14,7 @@ from core.bus.outbox import record
 from core.db import utc_now
 from models.commands.courses import Caller, LessonFields, PlannedSection
 from models.courses.course import Course
+from models.courses.files import File, files_of
 from workers import task
 
 
@@ -65,9 +66,10 @@ def remove_section(
 def add_lesson(
     session: Session, *, course_id: UUID, section_id: UUID, caller: Caller, fields: LessonFields
 ) -> dict[str, Any]:
-    """Append a lesson to a section. Raises NotFound, TooManyLessons, InvalidContent."""
+    """Append a lesson to a section. Raises NotFound, TooManyLessons, InvalidContent, FileNotUsable."""
     course = Course.get_for_update(session, str(course_id), caller)
     lesson = course.add_lesson(section_id, fields)
+    File.require_usable(session, files_of(lesson.to_dict()), course_id, caller)
     return _record_and_respond(session, course, lesson.to_dict())
 
 
@@ -84,12 +86,14 @@ def change_lesson(
 ) -> dict[str, Any]:
     """Change a lesson; ``section_id`` moves it to the end of that section.
 
-    Raises NotFound, PreconditionFailed, InvalidContent.
+    Raises NotFound, PreconditionFailed, InvalidContent, FileNotUsable.
     """
     course = _get_course_for_edit(session, course_id, caller, expected_version)
     lesson = course.lesson(lesson_id)
     session.refresh(lesson, ["content"])
     lesson.change(fields)
+    if {"content", "files"} & fields.keys():
+        File.require_usable(session, files_of(lesson.to_dict()), course_id, caller)
     if section_id:
         course.move_lesson(lesson, section_id)
     return _record_and_respond(session, course, lesson.to_dict())

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+import requests
 
 from core.db import session_factory
 from tests.integration.courses.factories import fields, make_catalogue, make_course
@@ -322,6 +323,45 @@ def test_invalid_document_is_refused_with_pointers(author, overrides, pointers):
 
     assert refused.status_code == 422
     assert [each["pointer"] for each in refused.json["errors"]] == pointers
+
+
+def test_files_are_uploaded_and_delivered_over_http(client, author, learner):
+    course = publish_by_http(author, price={"amount_minor": 0, "currency": "USD"})
+    path, lesson_id = f"/v1/courses/{course['id']}", course["sections"][0]["lessons"][0]["id"]
+
+    def upload(kind, content_type, contents):
+        fields = {"kind": kind, "name": "a", "content_type": content_type, "size_bytes": len(contents)}
+        started = author.send("POST", f"{path}/files", fields)
+        headers = {"Content-Type": content_type}
+        assert (started.status_code, started.json["status"]) == (201, "pending")
+        assert requests.put(started.json["upload"]["url"], contents, headers=headers, timeout=10).ok
+        completed = author.send("POST", f"{path}/files/{started.json['id']}/complete")
+        assert completed.json["status"] == "ready"
+        return completed.json["id"]
+
+    cover, pdf = (
+        upload("cover", "image/png", b"\x89PNG\r\n\x1a\n00"),
+        upload("attachment", "application/pdf", b"%PDF-1"),
+    )
+    patched = author.send("PATCH", path, {"cover_file_id": cover}, If_Match=author.get(path).headers["ETag"]).json
+    files = {"files": [{"file_id": pdf, "role": "attachment", "label": "Slides"}]}
+    author.send("PATCH", f"{path}/lessons/{lesson_id}", files, If_Match=author.get(path).headers["ETag"])
+    assert author.send("POST", f"{path}/publish").status_code == 200
+    learner.send("POST", f"{path}/enrollments")
+
+    redirect = client.get(patched["cover_url"].split("/v1")[1].join(("/v1", "")))
+    assert (redirect.status_code, redirect.headers["Cache-Control"]) == (302, "public, max-age=600")
+    shown = learner.get(f"{path}/lessons/{lesson_id}")
+    again = learner.get(f"{path}/lessons/{lesson_id}", If_None_Match=shown.headers["ETag"])
+    assert (again.status_code, again.headers["Cache-Control"]) == (200, "private, no-store")
+    [file] = shown.json["files"]
+    assert (file["label"], requests.get(file["url"], timeout=10).content) == ("Slides", b"%PDF-1")
+    assert len(author.get(f"{path}/files").json["items"]) == 2
+    refused = author.send(
+        "POST", f"{path}/files", {"kind": "cover", "name": "a", "content_type": "no", "size_bytes": 0}
+    )
+    assert [each["pointer"] for each in refused.json["errors"]] == ["/content_type", "/size_bytes"]
+    assert status_and_code(learner.get(f"{path}/files")) == (403, "insufficient_permission")
 
 
 def test_author_lists_own_courses(author, learner):

@@ -102,6 +102,21 @@ class Operations:
             Request("PUT", path("/v1/courses/{}/lessons/{}/completion", course_id, lesson_id), models.CourseProgress)
         )
 
+    def complete_upload(self, course_id: Id, file_id: Id, *, idempotency_key: str | None = None) -> models.File:
+        """Complete an upload.
+
+        Checks size and type of the contents in the store. Contents that are not what was declared are
+        deleted and refused with `file_rejected`.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/files/{}/complete", course_id, file_id),
+                models.File,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def correct_certificate(self, code: Id, body: models.CertificateCorrection) -> models.PublicCertificate:
         """Correct the name on a certificate.
 
@@ -484,8 +499,8 @@ class Operations:
     def get_lesson(self, course_id: Id, lesson_id: Id) -> models.Lesson:
         """Retrieve a lesson.
 
-        Returns the lesson with its content. Requires access to the course, unless the lesson is a free
-        preview.
+        Returns the lesson with its content, and links to its files, which end: load the lesson again for
+        new ones. Requires access to the course, unless the lesson is a free preview.
         """
         return self._send(Request("GET", path("/v1/courses/{}/lessons/{}", course_id, lesson_id), models.Lesson))
 
@@ -872,6 +887,15 @@ class Operations:
                 models.DisputePage,
                 query={"limit": limit, "order_id": order_id, "status": status},
             ),
+        )
+
+    def list_files(self, course_id: Id, *, limit: int | None = None) -> Pages[models.File]:
+        """List files of a course.
+
+        Newest first. Files that no lesson uses are deleted after a day.
+        """
+        return Pages(
+            self._send, Request("GET", path("/v1/courses/{}/files", course_id), models.FilePage, query={"limit": limit})
         )
 
     def list_jobs(self) -> models.Jobs:
@@ -1757,6 +1781,25 @@ class Operations:
             )
         )
 
+    def start_upload(
+        self, course_id: Id, body: models.FileFields, *, idempotency_key: str | None = None
+    ) -> models.NewFile:
+        """Start an upload.
+
+        Returns a signed link. `PUT` the contents there, then complete the upload. Covers are pictures up to
+        5 MB; captions are WebVTT up to 2 MB; videos are MP4 or WebM up to 4 GB; attachments are PDF,
+        pictures, MP3, ZIP, texts and office documents up to 200 MB.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/files", course_id),
+                models.NewFile,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def submit_quiz_answers(
         self, course_id: Id, lesson_id: Id, attempt: int, body: models.Answers, *, idempotency_key: str | None = None
     ) -> models.QuizAttemptDetails:
@@ -2086,6 +2129,21 @@ class AsyncOperations:
         """
         return await self._send(
             Request("PUT", path("/v1/courses/{}/lessons/{}/completion", course_id, lesson_id), models.CourseProgress)
+        )
+
+    async def complete_upload(self, course_id: Id, file_id: Id, *, idempotency_key: str | None = None) -> models.File:
+        """Complete an upload.
+
+        Checks size and type of the contents in the store. Contents that are not what was declared are
+        deleted and refused with `file_rejected`.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/files/{}/complete", course_id, file_id),
+                models.File,
+                headers=key_header(idempotency_key),
+            )
         )
 
     async def correct_certificate(self, code: Id, body: models.CertificateCorrection) -> models.PublicCertificate:
@@ -2476,8 +2534,8 @@ class AsyncOperations:
     async def get_lesson(self, course_id: Id, lesson_id: Id) -> models.Lesson:
         """Retrieve a lesson.
 
-        Returns the lesson with its content. Requires access to the course, unless the lesson is a free
-        preview.
+        Returns the lesson with its content, and links to its files, which end: load the lesson again for
+        new ones. Requires access to the course, unless the lesson is a free preview.
         """
         return await self._send(Request("GET", path("/v1/courses/{}/lessons/{}", course_id, lesson_id), models.Lesson))
 
@@ -2868,6 +2926,15 @@ class AsyncOperations:
                 models.DisputePage,
                 query={"limit": limit, "order_id": order_id, "status": status},
             ),
+        )
+
+    def list_files(self, course_id: Id, *, limit: int | None = None) -> AsyncPages[models.File]:
+        """List files of a course.
+
+        Newest first. Files that no lesson uses are deleted after a day.
+        """
+        return AsyncPages(
+            self._send, Request("GET", path("/v1/courses/{}/files", course_id), models.FilePage, query={"limit": limit})
         )
 
     async def list_jobs(self) -> models.Jobs:
@@ -3755,6 +3822,25 @@ class AsyncOperations:
                 "POST",
                 path("/v1/courses/{}/lessons/{}/attempts/start", course_id, lesson_id),
                 models.QuizAttemptDetails,
+                headers=key_header(idempotency_key),
+            )
+        )
+
+    async def start_upload(
+        self, course_id: Id, body: models.FileFields, *, idempotency_key: str | None = None
+    ) -> models.NewFile:
+        """Start an upload.
+
+        Returns a signed link. `PUT` the contents there, then complete the upload. Covers are pictures up to
+        5 MB; captions are WebVTT up to 2 MB; videos are MP4 or WebM up to 4 GB; attachments are PDF,
+        pictures, MP3, ZIP, texts and office documents up to 200 MB.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/files", course_id),
+                models.NewFile,
+                body=body,
                 headers=key_header(idempotency_key),
             )
         )

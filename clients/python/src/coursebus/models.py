@@ -264,6 +264,39 @@ class Access(Struct, kw_only=True):
     reason: str
 
 
+class File(Struct, kw_only=True):
+    id: str
+    kind: str
+    name: str
+    content_type: str
+    size_bytes: int
+    status: str
+    created_at: str
+
+
+class FilePage(Struct, kw_only=True):
+    items: list[File]
+    next_cursor: str | None
+
+
+class Upload(Struct, kw_only=True):
+    method: str
+    url: str
+    content_type: str
+    expires_at: str
+
+
+class NewFile(Struct, kw_only=True):
+    id: str
+    kind: str
+    name: str
+    content_type: str
+    size_bytes: int
+    status: str
+    created_at: str
+    upload: Upload
+
+
 class LearnerAccess(Struct, kw_only=True):
     enrolled_at: str
     ends_at: str | None
@@ -347,9 +380,22 @@ class ShownQuizSettings(Struct, kw_only=True):
 
 class LessonContent(Struct, kw_only=True):
     url: str | UnsetType = UNSET
+    file_id: str | UnsetType = UNSET
     body: str | UnsetType = UNSET
     questions: list[QuizQuestion] | UnsetType = UNSET
     settings: ShownQuizSettings | UnsetType = UNSET
+
+
+class LessonFileLink(Struct, kw_only=True):
+    file_id: str
+    role: str
+    language: str | UnsetType = UNSET
+    label: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    content_type: str | UnsetType = UNSET
+    size_bytes: int | UnsetType = UNSET
+    url: str | UnsetType = UNSET
+    url_expires_at: str | UnsetType = UNSET
 
 
 class QuizState(Struct, kw_only=True):
@@ -1500,7 +1546,16 @@ QuestionKind: TypeAlias = Literal["choice", "true_false", "short_text", "numeric
 AnswersShown: TypeAlias = Literal["never", "after_attempt", "after_passing", "after_last_attempt"]
 
 
+LessonFileRole: TypeAlias = Literal["attachment", "captions"]
+
+
 LessonKind: TypeAlias = Literal["video", "text", "quiz"]
+
+
+FileKind: TypeAlias = Literal["cover", "attachment", "captions", "video"]
+
+
+FileStatus: TypeAlias = Literal["pending", "ready"]
 
 
 ProgressStatus: TypeAlias = Literal["in_progress", "completed"]
@@ -2221,6 +2276,7 @@ class CourseChanges(Struct, kw_only=True):
     language: str | UnsetType = UNSET
     tags: list[str] | UnsetType = UNSET
     cover_url: str | None | UnsetType = UNSET
+    cover_file_id: str | None | UnsetType = UNSET
     price: Money | UnsetType = UNSET
     sequential: bool | UnsetType = UNSET
 
@@ -2254,9 +2310,17 @@ class QuizSettings(Struct, kw_only=True):
 
 class Content(Struct, kw_only=True):
     url: str | UnsetType = UNSET
+    file_id: str | UnsetType = UNSET
     body: str | UnsetType = UNSET
     questions: list[Question] | UnsetType = UNSET
     settings: QuizSettings | UnsetType = UNSET
+
+
+class LessonFile(Struct, kw_only=True):
+    file_id: str
+    role: LessonFileRole
+    language: str | UnsetType = UNSET
+    label: str | UnsetType = UNSET
 
 
 class LessonDocument(Struct, kw_only=True):
@@ -2267,6 +2331,7 @@ class LessonDocument(Struct, kw_only=True):
     free_preview: bool | UnsetType = UNSET
     completion: Completion | UnsetType = UNSET
     unlock: Unlock | None | UnsetType = UNSET
+    files: list[LessonFile] | UnsetType = UNSET
 
 
 class SectionDocument(Struct, kw_only=True):
@@ -2279,6 +2344,13 @@ class CourseDocument(Struct, kw_only=True):
     course: CourseFields
     sections: list[SectionDocument]
     prerequisites: list[str] | UnsetType = field(default_factory=list)
+
+
+class FileFields(Struct, kw_only=True):
+    kind: FileKind
+    name: str
+    content_type: str
+    size_bytes: int
 
 
 class LearnerLesson(Struct, kw_only=True):
@@ -2341,6 +2413,7 @@ class LessonFields(Struct, kw_only=True):
     free_preview: bool | UnsetType = UNSET
     completion: Completion | UnsetType = UNSET
     unlock: Unlock | None | UnsetType = UNSET
+    files: list[LessonFile] | UnsetType = UNSET
 
 
 class Lesson(Struct, kw_only=True):
@@ -2354,6 +2427,7 @@ class Lesson(Struct, kw_only=True):
     unlock: Unlock | None
     section_id: str
     content: LessonContent
+    files: list[LessonFileLink] | UnsetType = UNSET
 
 
 class LessonChanges(Struct, kw_only=True):
@@ -2365,6 +2439,7 @@ class LessonChanges(Struct, kw_only=True):
     free_preview: bool | UnsetType = UNSET
     completion: Completion | UnsetType = UNSET
     unlock: Unlock | None | UnsetType = UNSET
+    files: list[LessonFile] | UnsetType = UNSET
 
 
 class NewDevice(Struct, kw_only=True):

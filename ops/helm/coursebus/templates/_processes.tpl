@@ -50,8 +50,10 @@ worker-courses:
   stopSeconds: 20
   env: {SERVICE: courses}
   database: COURSES_DATABASE_URL
+  settings: [PUBLIC_URL, STORAGE_URL, STORAGE_PUBLIC_URL, STORAGE_REGION, STORAGE_BUCKET]
   secrets: [REDIS_URL, CACHE_URL]
-  reaches: [postgresql, queue, cache]
+  optional: [STORAGE_ACCESS_KEY, STORAGE_SECRET_KEY]
+  reaches: [postgresql, queue, cache, internet]
 worker-integrations:
   command: [python, -m, workers]
   liveness: /livez

@@ -1,8 +1,9 @@
 """Courses: list, show, publish, export to a file and import from one."""
 
 import json
+import mimetypes
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import msgspec
 import typer
@@ -121,6 +122,35 @@ def unarchive(context: typer.Context, course: str) -> None:
     state = state_of(context)
     draft = state.client.unarchive_course(course)
     state.output.done(f"{draft.slug} is a draft.", draft)
+
+
+@app.command()
+def upload(
+    context: typer.Context,
+    course: str,
+    file: Path,
+    kind: Annotated[str, typer.Option(help="cover, attachment, captions or video")] = "attachment",
+    content_type: Annotated[str, typer.Option(help="Media type; guessed from the name of the file.")] = "",
+) -> None:
+    """Upload a file of a course of yours; a cover becomes that of the working copy."""
+    state = state_of(context)
+    found = content_type or ("text/vtt" if file.suffix == ".vtt" else mimetypes.guess_type(file.name)[0])
+    if kind not in get_args(models.FileKind) or not found or not file.is_file():
+        raise CommandFailed(
+            f"{file} cannot be uploaded as {kind}.",
+            "Name an existing file, its kind and its --content-type.",
+            code="file_invalid",
+            exit_code=ExitCode.INVALID,
+        )
+    course_id = state.course_id(course)
+    with file.open("rb") as contents:
+        stored = state.client.upload_file(
+            course_id, contents, kind=cast("models.FileKind", kind), name=file.name, content_type=found
+        )
+    if kind == "cover":
+        shown = state.client.get_course(course_id)
+        state.client.update_course(course_id, models.CourseChanges(cover_file_id=stored.id), if_match=shown)
+    state.output.done(f"Uploaded {file.name} as {stored.id}.", stored)
 
 
 @app.command("export")
