@@ -31,7 +31,7 @@ _ENUMS: dict[tuple[str, ...], str] = {
     ("order", "subscription", "free", "manual"): "AccessKind",
     (
         *("active", "not_started", "expired", "suspended", "disputed", "charged_back", "refunded"),
-        *("subscription_ended", "revoked", "revoked_by_staff", "payment_pending", "payment_failed"),
+        *("subscription_ended", "revoked", "revoked_by_staff", "left", "payment_pending", "payment_failed"),
         *("order_expired", "order_canceled", "access_pending"),
     ): "AccessState",
     ("profile", "enrollments", "progress", "unread_count", "subscriptions"): "DashboardPart",

@@ -145,6 +145,7 @@ _PARAMETERS = {
     "q": "Words to search for.",
     "ref": "Id or slug of the course.",
     "request_id": "The `X-Request-Id` of a response.",
+    "review_id": "Id of the review.",
     "refund_id": "Id of the refund.",
     "role": "Only users with this role.",
     "section_id": "Id of the section.",

@@ -61,6 +61,8 @@ BODIES: dict[str, Any] = {
     "SectionFields": {"title": "For a stormy day"},
     "LessonFields": _LESSON_FIELDS,
     "LessonChanges": {"title": "What an average hides"},
+    "ReplyFields": {"text": "Thank you! The next chapter has more of it."},
+    "Moderation": {"reason": "Insults other learners."},
     "ReviewFields": {"rating": 5, "text": "At last I understand what a median is for."},
     "Prerequisites": {"course_ids": [], "sequential": False},
     "CheckoutRequest": {"course_id": _PAID_COURSE, "provider": "stripe"},

@@ -15,6 +15,7 @@ from core.cache import progress_version_key
 from models.commands import (
     Enroll,
     EnrollUserAsAdmin,
+    LeaveCourse,
     ListEnrollments,
     ShowAccess,
 )
@@ -46,6 +47,21 @@ class Enrollments(MethodView):
         # Raises NotFound. Other services learn of users by events only, so an unknown id would never become known.
         get_profile(fields["user_id"])
         return call(EnrollUserAsAdmin(user_id=fields["user_id"], course_id=course_id, granted_by=current_caller().id))
+
+
+@blp.route("/me/courses/<uuid:course_id>/leave")
+class Leave(MethodView):
+    @require_auth()
+    @blp.doc(operationId="leaveCourse")
+    @blp.response(204)
+    def post(self, course_id: UUID) -> None:
+        """Leave a course
+
+        Ends access that was not bought. Progress and certificates stay, and a free course can be joined again. What was
+        bought is a 409 `access_purchased`. Idempotent.
+        """
+        call(LeaveCourse(user_id=current_caller().id, course_id=course_id))
+        invalidate_pages(progress_version_key(current_caller().id))
 
 
 @blp.route("/me/enrollments")

@@ -27,6 +27,7 @@ _EXPLANATIONS = {
     "subscription_ended": "The subscription has ended.",
     "revoked": "Access was revoked.",
     "revoked_by_staff": "Staff revoked the access; the audit log says who.",
+    "left": "The learner has left the course, and may join it again if it is free.",
     "payment_pending": "The payment has not succeeded yet; the timeline of the order shows its steps.",
     "payment_failed": "The payment failed; the buyer may pay again while the order is pending.",
     "order_expired": "The order expired before it was paid.",

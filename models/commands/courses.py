@@ -218,6 +218,13 @@ class Enroll(Command, service="courses"):
     course_id: UUID
 
 
+class LeaveCourse(Command, service="courses"):
+    """End the learner's access that was not bought; they may join again."""
+
+    user_id: UUID
+    course_id: UUID
+
+
 class EnrollUserAsAdmin(Command, service="courses"):
     """Enroll a user on behalf of an admin, at any price."""
 
@@ -366,6 +373,7 @@ class ListReviews(Command, service="courses"):
     course_id: UUID
     after: ReviewCursor | None
     limit: int
+    hidden: bool = False
 
 
 class ReviewCourse(Command, service="courses"):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.db import Base, new_id
 from models.commands.courses import ReviewCursor
+from models.errors import NotFound
 
 
 class Review(Base):
@@ -23,6 +24,10 @@ class Review(Base):
     text: Mapped[str]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    reply: Mapped[str | None]  # of an instructor
+    replied_at: Mapped[datetime | None]
+    hidden_at: Mapped[datetime | None]  # by staff: not shown and not counted, also after the learner has changed it
+    hidden_reason: Mapped[str | None]
 
     __table_args__ = (UniqueConstraint("course_id", "user_id"), {"schema": "courses"})
 
@@ -36,10 +41,14 @@ class Review(Base):
 
     @classmethod
     def list_page(
-        cls, session: Session, course_id: UUID, after: ReviewCursor | None, limit: int
+        cls, session: Session, course_id: UUID, after: ReviewCursor | None, limit: int, *, hidden: bool = False
     ) -> tuple[list[Self], ReviewCursor | None]:
-        """Return up to ``limit`` reviews of a course, newest first, and the next cursor if there are more."""
-        wanted = select(cls).where(cls.course_id == course_id)
+        """Return up to ``limit`` reviews of a course, newest first, and the next cursor if there are more.
+
+        Those that are shown, or with ``hidden`` the others.
+        """
+        is_listed = cls.hidden_at.is_not(None) if hidden else cls.hidden_at.is_(None)
+        wanted = select(cls).where(cls.course_id == course_id, is_listed)
         if after:
             wanted = wanted.where(tuple_(cls.created_at, cls.id) < (after.created_at, after.review_id))
         rows = list(session.scalars(wanted.order_by(cls.created_at.desc(), cls.id.desc()).limit(limit + 1)))
@@ -47,6 +56,22 @@ class Review(Base):
             return rows, None
         last = rows[limit - 1]
         return rows[:limit], ReviewCursor(last.created_at, last.id)
+
+    @classmethod
+    def find_own(cls, session: Session, course_id: UUID, user_id: UUID) -> Self:
+        """Return the review of a learner, also if it is hidden. Raises NotFound."""
+        review = session.scalars(select(cls).where(cls.course_id == course_id, cls.user_id == user_id)).one_or_none()
+        if review is None:
+            raise NotFound("review", str(course_id))
+        return review
+
+    @classmethod
+    def get_for_update(cls, session: Session, course_id: UUID, review_id: UUID) -> Self:
+        """Return a review of a course, locked. Raises NotFound."""
+        review = session.get(cls, review_id, with_for_update=True)
+        if review is None or review.course_id != course_id:
+            raise NotFound("review", str(review_id))
+        return review
 
     @classmethod
     def list_for_user(cls, session: Session, user_id: UUID) -> list[dict[str, Any]]:
@@ -66,6 +91,8 @@ class Review(Base):
             "text": self.text,
             "created_at": self.created_at,
             "updated_at": self.updated_at,
+            "reply": self.reply and {"text": self.reply, "replied_at": self.replied_at},
+            "hidden": self.hidden_at and {"reason": self.hidden_reason, "hidden_at": self.hidden_at},
         }
 
 
@@ -79,5 +106,6 @@ class Rating:
     @classmethod
     def calculate(cls, session: Session, course_id: UUID) -> Self:
         average = func.coalesce(func.round(func.avg(Review.rating) * 100), 0)
-        count, hundredths = session.execute(select(func.count(), average).where(Review.course_id == course_id)).one()
+        shown = (Review.course_id == course_id, Review.hidden_at.is_(None))
+        count, hundredths = session.execute(select(func.count(), average).where(*shown)).one()
         return cls(count, int(hundredths))

@@ -29,6 +29,7 @@ from .courses import (
     PublishedLesson,
     PublishedSection,
     QuizAttempted,
+    RatingRemoved,
 )
 from .integrations import WebhookEndpointDisabled
 from .notifications import NotificationFailed, NotificationSent
@@ -104,6 +105,7 @@ __all__ = [
     "PublishedLesson",
     "PublishedSection",
     "QuizAttempted",
+    "RatingRemoved",
     "RefundReversed",
     "RetainedData",
     "SubscriptionCanceled",

@@ -118,6 +118,16 @@ class QuizAttempted(Event, topic="courses", retained_forever=True):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RatingRemoved(Event, topic="courses", retained_forever=True):
+    """A rating no longer counts. If it counts again, COURSE_RATED is published."""
+
+    user_id: UUID
+    course_id: UUID
+    reason: str  # deleted (by the learner), hidden (by staff)
+    removed_at: AwareDatetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class CourseRated(Event, topic="courses", retained_forever=True):
     """A learner rated a course or changed their rating. The latest event of a learner applies."""
 

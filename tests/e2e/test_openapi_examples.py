@@ -30,6 +30,8 @@ EXCLUDED = {
     "createWebhookEndpoint": "the host name is resolved, and tests have no network",
     "createSubscription": "it needs a payment method from an earlier checkout: 409",
     "startUpload": "its PUT goes to the store; tested by tests/integration/courses/test_files.py",
+    "leaveCourse": "other examples need the enrollment; tested by test_http.py",
+    "deleteOwnReview": "its order among the examples is not fixed: 404 before the review",
     "streamNotifications": "it redirects to a stream, which does not end",
     "getDataExport": "404 until an export is complete",
 }

@@ -32,6 +32,7 @@ from workers import task
 Source = tuple[str, UUID]  # ("order" or "subscription", its id)
 _PAID_SOURCES = ("order", "subscription")
 REVOKED_BY_STAFF = "revoked_by_staff"  # the reason in ENROLLMENT_ENDED and in the grant
+LEFT = "left"  # the reason of learners who have left: they may join a free course again
 
 
 @task
@@ -138,6 +139,23 @@ def revoke_access(session: Session, *, user_id: UUID, course_id: UUID) -> dict[s
         if ended := enrollment.revoke(grant.source, grant.source_id, reason=REVOKED_BY_STAFF, at=at):
             record(session, enrollment, ended)
     return enrollment.to_access_response(at=at)
+
+
+@task
+def leave_course(session: Session, *, user_id: UUID, course_id: UUID) -> None:
+    """End the learner's access that was not bought. Progress, reviews and certificates stay. Idempotent.
+
+    Raises NotFound without an enrollment, AccessPurchased if an order or a subscription gives access.
+    """
+    at = utc_now()
+    enrollment = Enrollment.find(session, user_id, course_id, for_update=True)
+    if enrollment is None:
+        raise NotFound("enrollment", str(course_id))
+    if any(grant.source in _PAID_SOURCES and grant.gives_access(at) for grant in enrollment.grants):
+        raise AccessPurchased(str(course_id))
+    for grant in enrollment.grants:
+        if grant.status == "active" and (ended := enrollment.revoke(grant.source, grant.source_id, reason=LEFT, at=at)):
+            record(session, enrollment, ended)
 
 
 def grant_course_access(

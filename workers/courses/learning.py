@@ -22,7 +22,7 @@ from models.errors import LessonLocked, LessonNotOpen, NotEnrolled, PaymentRequi
 from models.events import CourseVersionChanged, LessonCompleted, LessonReopened
 from workers import batch_handler, projection, task
 
-from .access import grant_course_access
+from .access import LEFT, grant_course_access
 from .files import with_links
 
 
@@ -43,6 +43,9 @@ def enroll(session: Session, *, user_id: UUID, course_id: UUID) -> dict[str, Any
         source="free",
         source_id=str(course_id),
     )
+    has_left = any(grant.source == "free" and grant.reason == LEFT for grant in enrollment.grants)
+    if has_left and (joined := enrollment.restore("free", str(course_id), course_title=title, at=utc_now())):
+        record(session, enrollment, joined)
     return enrollment.to_response(at=utc_now())
 
 

@@ -269,6 +269,42 @@ def test_only_admins_enroll_other_users(client, author, learner):
     assert learner.get(f"{path}/lessons/{lesson_id}").json["content"] == {"body": "Words."}
 
 
+def test_reviews_are_replied_to_moderated_and_deleted_over_http(client, author, learner):
+    course = publish_by_http(author, price={"amount_minor": 0, "currency": "USD"})
+    path, own = f"/v1/courses/{course['id']}/reviews", f"/v1/me/courses/{course['id']}/review"
+    staff = Person(client, permissions=("courses:admin",))
+    learner.send("POST", f"/v1/courses/{course['id']}/enrollments")
+    written = learner.send("POST", path, {"rating": 2, "text": "Too fast."}).json
+    review = f"{path}/{written['id']}"
+
+    assert author.send("PUT", f"{review}/reply", {"text": "Thank you."}).json["reply"]["text"] == "Thank you."
+    assert status_and_code(author.send("PUT", f"{review}/reply", {"text": " "})) == (422, "validation_failed")
+    assert status_and_code(learner.send("PUT", f"{review}/reply", {"text": "x"})) == (403, "insufficient_permission")
+    assert client.get(path).json["items"][0]["reply"]["text"] == "Thank you."
+    assert author.send("DELETE", f"{review}/reply").status_code == 204
+    assert status_and_code(author.send("POST", f"{review}/hide", {"reason": "x"})) == (403, "insufficient_permission")
+    assert staff.send("POST", f"{review}/hide", {"reason": "Insults."}).json["hidden"]["reason"] == "Insults."
+    assert client.get(path).json["items"] == []
+    assert status_and_code(client.get(f"{path}?hidden=true")) == (403, "insufficient_permission")
+    assert [each["id"] for each in staff.get(f"{path}?hidden=true").json["items"]] == [written["id"]]
+    assert learner.get(own).json["hidden"]["reason"] == "Insults."
+    assert staff.send("POST", f"{review}/show").json["hidden"] is None
+    assert learner.send("DELETE", own).status_code == 204
+    assert status_and_code(learner.get(own)) == (404, "not_found")
+
+
+def test_free_course_is_left_and_joined_again_over_http(author, learner):
+    course = publish_by_http(author, price={"amount_minor": 0, "currency": "USD"})
+    enrollments, leave = f"/v1/courses/{course['id']}/enrollments", f"/v1/me/courses/{course['id']}/leave"
+    assert status_and_code(learner.send("POST", leave)) == (404, "not_found")
+    learner.send("POST", enrollments)
+
+    assert [learner.send("POST", leave).status_code for _ in range(2)] == [204, 204]
+    assert learner.get(f"/v1/me/courses/{course['id']}/access").json["access"] is False
+    assert learner.send("POST", enrollments).json["status"] == "active"
+    assert learner.get(f"/v1/me/courses/{course['id']}/access").json["access"] is True
+
+
 def test_slug_archive_and_copies_over_http(client, author):
     course = publish_by_http(author)
     path, new = f"/v1/courses/{course['id']}", f"renamed-{uuid4().hex[:8]}"

@@ -9,7 +9,7 @@ from sqlalchemy import update
 from core.db import session_factory, utc_now
 from models.commands.courses import Caller
 from models.courses.enrollments import Enrollment, Grant
-from models.errors import LessonNotOpen, NotEnrolled, NotFound, PaymentRequired, TokenMissing
+from models.errors import AccessPurchased, LessonNotOpen, NotEnrolled, NotFound, PaymentRequired, TokenMissing
 from tests.integration.courses.factories import (
     author_of,
     completion_of,
@@ -20,7 +20,7 @@ from tests.integration.courses.factories import (
     published_events,
     purchase_of,
 )
-from workers.courses.access import grant_access
+from workers.courses.access import grant_access, leave_course, revoke_access
 from workers.courses.authoring import archive_course, publish_course
 from workers.courses.catalogue import show_course
 from workers.courses.learning import (
@@ -114,6 +114,47 @@ def test_admin_enrollment_grants_manual_access(session):
     assert (access["access"], access["reason"]) == (True, "manual")
     assert (grant["source"], grant["source_id"], grant["status"]) == ("manual", str(admin_id), "active")
     assert (grant["ends_at"], grant["reason"]) == (None, None)
+
+
+def test_learner_leaves_free_course_and_joins_again(session):
+    course = make_course(session, price={"amount_minor": 0, "currency": "USD"})
+    ids = {"user_id": uuid4(), "course_id": course.id}
+    enroll(session, **ids)
+
+    for _ in range(2):
+        leave_course(session, **ids)
+    assert show_access(session, **ids)["access"] is False
+    assert [each["state"] for each in show_access(session, **ids)["grants"]] == ["expired"]
+
+    enroll(session, **ids)
+    assert show_access(session, **ids)["access"] is True
+    enrollment = Enrollment.find(session, **ids)
+    events = published_events(session, enrollment.id)
+    assert [each.type for each in events] == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED", "ENROLLMENT_CREATED"]
+    assert events[1].payload["reason"] == "left"
+
+
+def test_learner_whom_staff_removed_does_not_join_again(session):
+    course = make_course(session, price={"amount_minor": 0, "currency": "USD"})
+    ids = {"user_id": uuid4(), "course_id": course.id}
+    enroll(session, **ids)
+    revoke_access(session, **ids)
+
+    leave_course(session, **ids)
+    enroll(session, **ids)
+
+    assert show_access(session, **ids)["access"] is False
+
+
+def test_bought_course_is_not_left(session):
+    course = make_course(session)
+    purchase = purchase_of(course)
+    grant_access(session, event=purchase)
+
+    with pytest.raises(AccessPurchased):
+        leave_course(session, user_id=purchase.user_id, course_id=course.id)
+    with pytest.raises(NotFound):
+        leave_course(session, user_id=uuid4(), course_id=course.id)
 
 
 def test_access_denial_has_reason(session):
@@ -233,8 +274,9 @@ def test_correct_answers_are_hidden_from_learners(session):
 
     learner = Caller(purchase.user_id)
     shown = show_lesson(session, course_id=course.id, lesson_id=UUID(lesson["id"]), caller=learner)
-    del question["correct"]
-    assert shown["view"]["content"] == {"questions": [question]}
+    [question] = shown["view"]["content"]["questions"]
+    assert [each["id"] for each in question["options"]] == ["a", "b"]
+    assert "correct" not in question
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from core.db import session_factory
-from models.commands.courses import CatalogueFilters
+from models.commands.courses import Caller, CatalogueFilters
 from models.courses.catalogue import CatalogueEntry
 from models.courses.course import Course
 from models.courses.enrollments import Enrollment
@@ -18,7 +18,14 @@ from tests.support.tasks import noop_cache
 from workers.courses.access import grant_access
 from workers.courses.authoring import publish_course, unpublish_course
 from workers.courses.catalogue import list_courses
-from workers.courses.reviews import list_reviews, review_course
+from workers.courses.reviews import (
+    list_reviews,
+    moderate_review,
+    remove_review,
+    reply_to_review,
+    review_course,
+    show_own_review,
+)
 
 
 def learner_of(session: Session, course: Course) -> UUID:
@@ -80,6 +87,67 @@ def test_reviews_are_paged_newest_first(session: Session):
     assert rest["next"] is None
     with pytest.raises(NotFound):
         list_reviews(session, course_id=uuid4(), after=None, limit=2)
+
+
+def events_of(session: Session, user_id: UUID, course: Course) -> list[str]:
+    enrollment = Enrollment.find(session, user_id, course.id)
+    return [event.type for event in published_events(session, enrollment.id)]
+
+
+def test_learner_deletes_their_review(session: Session):
+    course = make_course(session)
+    user_id = learner_of(session, course)
+    review(session, course, 1, user_id=user_id)
+    review(session, course, 5)
+
+    remove_review(session, user_id=user_id, course_id=course.id)
+
+    assert rating_of(session, course) == {"average": 5.0, "count": 1}
+    assert events_of(session, user_id, course)[-1] == "RATING_REMOVED"
+    with pytest.raises(NotFound):
+        show_own_review(session, user_id=user_id, course_id=course.id)
+    with pytest.raises(NotFound):
+        remove_review(session, user_id=user_id, course_id=course.id)
+
+
+def test_instructor_replies_to_reviews_of_their_course(session: Session):
+    course = make_course(session)
+    written = review(session, course, 2, text="Too fast.")
+    reply = {"course_id": course.id, "review_id": written["id"]}
+
+    reply_to_review(session, caller=author_of(course), text="The second edition is slower.", **reply)
+
+    (shown,) = list_reviews(session, course_id=course.id, after=None, limit=2)["items"]
+    assert shown["reply"]["text"] == "The second edition is slower."
+    with pytest.raises(NotFound):
+        reply_to_review(session, caller=Caller(uuid4()), text="Mine", **reply)
+    other = make_course(session)
+    with pytest.raises(NotFound):
+        reply_to_review(session, caller=author_of(other), text="x", course_id=other.id, review_id=written["id"])
+    assert reply_to_review(session, caller=author_of(course), text=None, **reply)["reply"] is None
+
+
+def test_hidden_review_is_neither_listed_nor_counted(session: Session):
+    course = make_course(session)
+    user_id = learner_of(session, course)
+    written = review(session, course, 1, user_id=user_id, text="Rude.")
+    review(session, course, 5)
+    moderated = {"course_id": course.id, "review_id": written["id"]}
+
+    for _ in range(2):
+        moderate_review(session, reason="Insults learners.", **moderated)
+    review(session, course, 1, user_id=user_id, text="Rude again.")
+
+    assert rating_of(session, course) == {"average": 5.0, "count": 1}
+    assert [each["rating"] for each in list_reviews(session, course_id=course.id, after=None, limit=5)["items"]] == [5]
+    (hidden,) = list_reviews(session, course_id=course.id, after=None, limit=5, hidden=True)["items"]
+    assert (hidden["text"], hidden["hidden"]["reason"]) == ("Rude again.", "Insults learners.")
+    assert show_own_review(session, user_id=user_id, course_id=course.id)["hidden"]
+    assert events_of(session, user_id, course)[1:] == ["COURSE_RATED", "RATING_REMOVED"]
+
+    assert moderate_review(session, reason=None, **moderated)["hidden"] is None
+    assert rating_of(session, course) == {"average": 3.0, "count": 2}
+    assert events_of(session, user_id, course)[-1] == "COURSE_RATED"
 
 
 def test_rating_sort_puts_best_rated_first(session: Session):

@@ -253,6 +253,7 @@ def test_every_list_is_paged():
 
 # Resources without versions: a completion and a position are set by the last device, a certificate by administrators.
 UNVERSIONED = {
+    ("PUT", "/v1/courses/{course_id}/reviews/{review_id}/reply"),
     ("PUT", "/v1/courses/{course_id}/lessons/{lesson_id}/completion"),
     ("PUT", "/v1/courses/{course_id}/lessons/{lesson_id}/position"),
     ("PUT", "/v1/courses/{course_id}/lessons/{lesson_id}/attempts/{attempt}/answers"),

@@ -344,6 +344,20 @@ class Operations:
             )
         )
 
+    def delete_own_review(self, course_id: Id) -> None:
+        """Delete the caller's review of a course.
+
+        With its reply. The rating of the course no longer counts it.
+        """
+        self._send(Request("DELETE", path("/v1/me/courses/{}/review", course_id), None))
+
+    def delete_review_reply(self, course_id: Id, review_id: Id) -> None:
+        """Delete the reply to a review.
+
+        No effect without a reply.
+        """
+        self._send(Request("DELETE", path("/v1/courses/{}/reviews/{}/reply", course_id, review_id), None))
+
     def delete_section(self, course_id: Id, section_id: Id, *, if_match: int | Versioned) -> None:
         """Delete a section.
 
@@ -571,6 +585,13 @@ class Operations:
             )
         )
 
+    def get_own_review(self, course_id: Id) -> models.Review:
+        """Retrieve the caller's review of a course.
+
+        Also if staff have hidden it.
+        """
+        return self._send(Request("GET", path("/v1/me/courses/{}/review", course_id), models.Review))
+
     def get_payment(self, payment_id: Id) -> models.PaymentDetails:
         """Retrieve a payment.
 
@@ -706,6 +727,24 @@ class Operations:
             )
         )
 
+    def hide_review(
+        self, course_id: Id, review_id: Id, body: models.Moderation, *, idempotency_key: str | None = None
+    ) -> models.Review:
+        """Hide a review.
+
+        It is no longer listed, and the rating of the course no longer counts it. It stays hidden if the
+        learner changes it. Idempotent.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/reviews/{}/hide", course_id, review_id),
+                models.Review,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     def import_course(self, body: models.CourseDocument, *, idempotency_key: str | None = None) -> models.Course:
         """Import a course.
 
@@ -726,6 +765,14 @@ class Operations:
             Request(
                 "GET", path("/v1/courses/{}/announcements", course_id), models.AnnouncementPage, query={"limit": limit}
             ),
+    def leave_course(self, course_id: Id, *, idempotency_key: str | None = None) -> None:
+        """Leave a course.
+
+        Ends access that was not bought. Progress and certificates stay, and a free course can be joined
+        again. What was bought is a 409 `access_purchased`. Idempotent.
+        """
+        self._send(
+            Request("POST", path("/v1/me/courses/{}/leave", course_id), None, headers=key_header(idempotency_key))
         )
 
     def list_audit_entries(
@@ -1140,14 +1187,21 @@ class Operations:
             self._send, Request("GET", path("/v1/refunds"), models.RefundPage, query={"limit": limit, "status": status})
         )
 
-    def list_reviews(self, course_id: Id, *, limit: int | None = None) -> Pages[models.Review]:
+    def list_reviews(
+        self, course_id: Id, *, limit: int | None = None, hidden: bool | None = None
+    ) -> Pages[models.Review]:
         """List reviews of a course.
 
         Newest first.
         """
         return Pages(
             self._send,
-            Request("GET", path("/v1/courses/{}/reviews", course_id), models.ReviewPage, query={"limit": limit}),
+            Request(
+                "GET",
+                path("/v1/courses/{}/reviews", course_id),
+                models.ReviewPage,
+                query={"limit": limit, "hidden": hidden},
+            ),
         )
 
     def list_taught_courses(
@@ -1558,6 +1612,15 @@ class Operations:
             )
         )
 
+    def reply_to_review(self, course_id: Id, review_id: Id, body: models.ReplyFields) -> models.Review:
+        """Reply to a review.
+
+        As an instructor of the course. A new reply replaces the earlier one.
+        """
+        return self._send(
+            Request("PUT", path("/v1/courses/{}/reviews/{}/reply", course_id, review_id), models.Review, body=body)
+        )
+
     def request_data_export(self, *, idempotency_key: str | None = None) -> models.Operation:
         """Request a data export.
 
@@ -1762,6 +1825,20 @@ class Operations:
         return self._send(
             Request(
                 "PUT", path("/v1/users/{}/roles", user_id), models.Profile, body=body, headers=version_header(if_match)
+            )
+        )
+
+    def show_review(self, course_id: Id, review_id: Id, *, idempotency_key: str | None = None) -> models.Review:
+        """Show a hidden review again.
+
+        It is listed and counted again. Idempotent.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/reviews/{}/show", course_id, review_id),
+                models.Review,
+                headers=key_header(idempotency_key),
             )
         )
 
@@ -2379,6 +2456,20 @@ class AsyncOperations:
             )
         )
 
+    async def delete_own_review(self, course_id: Id) -> None:
+        """Delete the caller's review of a course.
+
+        With its reply. The rating of the course no longer counts it.
+        """
+        await self._send(Request("DELETE", path("/v1/me/courses/{}/review", course_id), None))
+
+    async def delete_review_reply(self, course_id: Id, review_id: Id) -> None:
+        """Delete the reply to a review.
+
+        No effect without a reply.
+        """
+        await self._send(Request("DELETE", path("/v1/courses/{}/reviews/{}/reply", course_id, review_id), None))
+
     async def delete_section(self, course_id: Id, section_id: Id, *, if_match: int | Versioned) -> None:
         """Delete a section.
 
@@ -2606,6 +2697,13 @@ class AsyncOperations:
             )
         )
 
+    async def get_own_review(self, course_id: Id) -> models.Review:
+        """Retrieve the caller's review of a course.
+
+        Also if staff have hidden it.
+        """
+        return await self._send(Request("GET", path("/v1/me/courses/{}/review", course_id), models.Review))
+
     async def get_payment(self, payment_id: Id) -> models.PaymentDetails:
         """Retrieve a payment.
 
@@ -2745,6 +2843,24 @@ class AsyncOperations:
             )
         )
 
+    async def hide_review(
+        self, course_id: Id, review_id: Id, body: models.Moderation, *, idempotency_key: str | None = None
+    ) -> models.Review:
+        """Hide a review.
+
+        It is no longer listed, and the rating of the course no longer counts it. It stays hidden if the
+        learner changes it. Idempotent.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/reviews/{}/hide", course_id, review_id),
+                models.Review,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
+
     async def import_course(self, body: models.CourseDocument, *, idempotency_key: str | None = None) -> models.Course:
         """Import a course.
 
@@ -2765,6 +2881,14 @@ class AsyncOperations:
             Request(
                 "GET", path("/v1/courses/{}/announcements", course_id), models.AnnouncementPage, query={"limit": limit}
             ),
+    async def leave_course(self, course_id: Id, *, idempotency_key: str | None = None) -> None:
+        """Leave a course.
+
+        Ends access that was not bought. Progress and certificates stay, and a free course can be joined
+        again. What was bought is a 409 `access_purchased`. Idempotent.
+        """
+        await self._send(
+            Request("POST", path("/v1/me/courses/{}/leave", course_id), None, headers=key_header(idempotency_key))
         )
 
     def list_audit_entries(
@@ -3179,14 +3303,21 @@ class AsyncOperations:
             self._send, Request("GET", path("/v1/refunds"), models.RefundPage, query={"limit": limit, "status": status})
         )
 
-    def list_reviews(self, course_id: Id, *, limit: int | None = None) -> AsyncPages[models.Review]:
+    def list_reviews(
+        self, course_id: Id, *, limit: int | None = None, hidden: bool | None = None
+    ) -> AsyncPages[models.Review]:
         """List reviews of a course.
 
         Newest first.
         """
         return AsyncPages(
             self._send,
-            Request("GET", path("/v1/courses/{}/reviews", course_id), models.ReviewPage, query={"limit": limit}),
+            Request(
+                "GET",
+                path("/v1/courses/{}/reviews", course_id),
+                models.ReviewPage,
+                query={"limit": limit, "hidden": hidden},
+            ),
         )
 
     def list_taught_courses(
@@ -3601,6 +3732,15 @@ class AsyncOperations:
             )
         )
 
+    async def reply_to_review(self, course_id: Id, review_id: Id, body: models.ReplyFields) -> models.Review:
+        """Reply to a review.
+
+        As an instructor of the course. A new reply replaces the earlier one.
+        """
+        return await self._send(
+            Request("PUT", path("/v1/courses/{}/reviews/{}/reply", course_id, review_id), models.Review, body=body)
+        )
+
     async def request_data_export(self, *, idempotency_key: str | None = None) -> models.Operation:
         """Request a data export.
 
@@ -3807,6 +3947,20 @@ class AsyncOperations:
         return await self._send(
             Request(
                 "PUT", path("/v1/users/{}/roles", user_id), models.Profile, body=body, headers=version_header(if_match)
+            )
+        )
+
+    async def show_review(self, course_id: Id, review_id: Id, *, idempotency_key: str | None = None) -> models.Review:
+        """Show a hidden review again.
+
+        It is listed and counted again. Idempotent.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/reviews/{}/show", course_id, review_id),
+                models.Review,
+                headers=key_header(idempotency_key),
             )
         )
 

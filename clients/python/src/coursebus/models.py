@@ -490,12 +490,24 @@ class ExtraAttempts(Struct, kw_only=True):
     attempts_left: int | None
 
 
+class Reply(Struct, kw_only=True):
+    text: str
+    replied_at: str
+
+
+class Hidden(Struct, kw_only=True):
+    reason: str
+    hidden_at: str
+
+
 class Review(Struct, kw_only=True):
     id: str
     rating: int
     text: str
     created_at: str
     updated_at: str
+    reply: Reply | None
+    hidden: Hidden | None
 
 
 class ReviewPage(Struct, kw_only=True):
@@ -506,6 +518,14 @@ class ReviewPage(Struct, kw_only=True):
 class ReviewFields(Struct, kw_only=True):
     rating: int
     text: str | UnsetType = UNSET
+
+
+class ReplyFields(Struct, kw_only=True):
+    text: str
+
+
+class Moderation(Struct, kw_only=True):
+    reason: str
 
 
 class CourseVersion(Struct, kw_only=True):
@@ -1617,6 +1637,7 @@ AccessState: TypeAlias = Literal[
     "subscription_ended",
     "revoked",
     "revoked_by_staff",
+    "left",
     "payment_pending",
     "payment_failed",
     "order_expired",
@@ -1715,6 +1736,17 @@ class QuizAttempted(Struct, kw_only=True):
     score_percent: int
     passed: bool
     attempted_at: str
+
+
+class RatingRemoved(Struct, kw_only=True):
+    """
+    A rating no longer counts. If it counts again, COURSE_RATED is published.
+    """
+
+    user_id: str
+    course_id: str
+    reason: str
+    removed_at: str
 
 
 class CourseRated(Struct, kw_only=True):
@@ -2584,6 +2616,14 @@ class QuizAttemptedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="QUI
     data: QuizAttempted
 
 
+class RatingRemovedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="RATING_REMOVED"):
+    """
+    A rating no longer counts. If it counts again, COURSE_RATED is published.
+    """
+
+    data: RatingRemoved
+
+
 class CourseRatedEvent(EventEnvelope, kw_only=True, tag_field="type", tag="COURSE_RATED"):
     """
     A learner rated a course or changed their rating. The latest event of a learner applies.
@@ -2907,6 +2947,7 @@ Event: TypeAlias = (
     | EnrollmentCreatedEvent
     | EnrollmentEndedEvent
     | QuizAttemptedEvent
+    | RatingRemovedEvent
     | CourseRatedEvent
     | CourseAnnouncedEvent
     | WebhookEndpointDisabledEvent
