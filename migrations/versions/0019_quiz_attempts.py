@@ -29,10 +29,6 @@ def upgrade() -> None:
                 AND (status = 'open') = (attempted_at IS NULL)
             )""")
     op.execute("""
-        CREATE UNIQUE INDEX ix_quiz_attempts_open ON courses.quiz_attempts (user_id, lesson_id)
-        WHERE status = 'open'""")
-    op.execute("CREATE INDEX ix_quiz_attempts_expires_at ON courses.quiz_attempts (expires_at) WHERE status = 'open'")
-    op.execute("""
         CREATE TABLE courses.quiz_extra_attempts (
             user_id uuid NOT NULL,
             lesson_id uuid NOT NULL,
@@ -43,6 +39,13 @@ def upgrade() -> None:
             CONSTRAINT ck_quiz_extra_attempts_attempts CHECK (attempts BETWEEN 1 AND 1000)
         )""")
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON courses.quiz_extra_attempts TO coursebus_courses")
+    with op.get_context().autocommit_block():  # CONCURRENTLY: learners answer quizzes in the meantime
+        op.execute("""
+            CREATE UNIQUE INDEX CONCURRENTLY ix_quiz_attempts_open ON courses.quiz_attempts (user_id, lesson_id)
+            WHERE status = 'open'""")
+        op.execute("""
+            CREATE INDEX CONCURRENTLY ix_quiz_attempts_expires_at ON courses.quiz_attempts (expires_at)
+            WHERE status = 'open'""")
 
 
 def downgrade() -> None:
