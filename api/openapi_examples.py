@@ -61,6 +61,7 @@ BODIES: dict[str, Any] = {
     "SectionFields": {"title": "For a stormy day"},
     "LessonFields": _LESSON_FIELDS,
     "LessonChanges": {"title": "What an average hides"},
+    "InstructorsFields": {"editor_ids": []},
     "ReplyFields": {"text": "Thank you! The next chapter has more of it."},
     "Moderation": {"reason": "Insults other learners."},
     "ReviewFields": {"rating": 5, "text": "At last I understand what a median is for."},

@@ -40,7 +40,7 @@ from .operations import OperationSchema
 from .pagination import Page, PageQuery, page_response, page_schema
 from .read_cache import call_and_cache, get_cached_profile, get_or_fetch
 from .rpc import call, call_async, call_for_webhook, call_without_idempotency_key
-from .schemas import Line, Schema, Timestamp, Url
+from .schemas import OPTIONAL, Line, Prose, Schema, Timestamp, Url
 from .view_attributes import set_existence_check
 
 blp = Blueprint(
@@ -72,6 +72,7 @@ class ProfileSchema(Schema):
     locale = ma.fields.Str()
     timezone = ma.fields.Str()
     avatar_url = ma.fields.Str(allow_none=True)
+    bio = ma.fields.Str(allow_none=True, metadata={"description": "Markdown. Public for instructors.", **OPTIONAL})
     roles = ma.fields.List(ma.fields.Str())
     created_at = Timestamp()
     version = ma.fields.Int()
@@ -94,6 +95,7 @@ class ProfileChangesSchema(Schema):
         validate=_is_time_zone, metadata={"example": "Europe/Berlin", "pattern": "^[A-Za-z0-9_+/-]+$"}
     )
     avatar_url = Url(schemes={"https"}, allow_none=True, max_length=2048)
+    bio = Prose(max_length=5000, allow_none=True, metadata={"description": "Markdown. Public for instructors."})
 
 
 class RolesSchema(Schema):

@@ -1,5 +1,6 @@
 """The catalogue, the pages of courses, and plans and bundles."""
 
+from contextlib import suppress
 from typing import Any
 
 from coursebus import errors, models
@@ -57,10 +58,29 @@ def course(ref: str) -> ResponseReturnValue:
         "course.html",
         course=shown,
         has_access=access is not None and access.access,
+        instructors=_instructors([shown.instructor_id, *(shown.editor_ids or [])]),
         reviews=reviews,
         rating=_rating(shown, reviews),
         prerequisites=[client().get_course(each) for each in shown.prerequisites],
     )
+
+
+def _instructors(user_ids: list[str]) -> list[models.Instructor]:
+    """Return the public profiles of those who still teach and have a name."""
+    found = []
+    for user_id in user_ids:
+        with suppress(errors.NotFound):
+            found.append(client().get_instructor(user_id))
+    return [each for each in found if each.name]
+
+
+@blueprint.get("/instructors/<user_id>")
+@same_for_all_visitors
+def instructor(user_id: str) -> str:
+    """Show an instructor with their courses on sale."""
+    shown = client().get_instructor(user_id)
+    courses = client().list_courses(instructor_id=user_id, limit=_PAGE_SIZE).page(request.args.get("cursor"))
+    return render_template("instructor.html", instructor=shown, found=courses)
 
 
 def _rating(course: models.Course, reviews: list[models.Review]) -> models.Rating | None:
@@ -88,6 +108,28 @@ def review(course_id: str) -> ResponseReturnValue:
     client().put_review(course_id, fields)
     flash(_("Thank you for your review."))
     return redirect(url_for("learning.course", course_id=course_id), 303)
+
+
+@blueprint.post("/courses/<course_id>/review/delete")
+@sign_in_required
+def delete_review(course_id: str) -> ResponseReturnValue:
+    """Delete the review of a learner."""
+    client().delete_own_review(course_id)
+    flash(_("Your review was deleted."))
+    return redirect(url_for("learning.finished", course_id=course_id), 303)
+
+
+@blueprint.post("/courses/<course_id>/leave")
+@sign_in_required
+def leave(course_id: str) -> ResponseReturnValue:
+    """Leave a course that the learner did not buy."""
+    try:
+        client().leave_course(course_id)
+    except errors.Conflict:
+        flash(_("A course that you bought cannot be left."), "problem")
+    else:
+        flash(_("You have left the course. Your progress is kept."))
+    return redirect(url_for("learning.courses"), 303)
 
 
 @blueprint.get("/plans")

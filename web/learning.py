@@ -137,6 +137,13 @@ def position(course_id: str, lesson_id: str) -> ResponseReturnValue:
     return jsonify(position_seconds=stored.position_seconds)
 
 
+def _own_review(course_id: str) -> models.Review | None:
+    try:
+        return client().get_own_review(course_id)
+    except errors.NotFound:
+        return None
+
+
 @blueprint.get("/learn/<course_id>/finished")
 @sign_in_required
 def finished(course_id: str) -> ResponseReturnValue:
@@ -144,6 +151,6 @@ def finished(course_id: str) -> ResponseReturnValue:
     owned = client().get_own_course(course_id)
     if owned.progress.completed_at is None:
         return redirect(url_for("learning.course", course_id=course_id), 303)
-    page = render_template("finished.html", course=owned, certificate=owned.certificate)
+    page = render_template("finished.html", course=owned, certificate=owned.certificate, review=_own_review(course_id))
     # The certificate is issued a moment after the last lesson.
     return page, 200, {} if owned.certificate else {"Refresh": "2"}

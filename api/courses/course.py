@@ -81,7 +81,7 @@ class Course(MethodView):
         """Archive a course
 
         The course is taken off sale and hidden. Enrolled learners keep their access. Refused with
-        `prerequisite_of_courses` as long as courses on sale require it.
+        `prerequisite_of_courses` as long as courses on sale require it. For its owner.
         """
         caller = course_caller(current_caller())
         invalidate_and_respond(

@@ -139,6 +139,9 @@ class CourseSchema(Schema):
     description = ma.fields.Str()
     price = ma.fields.Nested(Money)
     instructor_id = ma.fields.UUID()
+    editor_ids = ma.fields.List(
+        ma.fields.UUID(), metadata={"description": "Ids of the other users who teach the course.", **OPTIONAL}
+    )
     sequential = ma.fields.Bool()
     prerequisites = ma.fields.List(
         ma.fields.UUID(), metadata={"description": "Ids of courses that must be completed first."}

@@ -1,6 +1,6 @@
 """Every command. Commands that every service has are defined in common.py, those of a service in its module."""
 
-from .authoring import DuplicateCourse, ExportCourse, ImportCourse, UnarchiveCourse
+from .authoring import DuplicateCourse, ExportCourse, ImportCourse, SetInstructors, UnarchiveCourse
 from .common import (
     AcceptOperation,
     CancelOperation,
@@ -192,6 +192,7 @@ from .users import (
     SetRoles,
     ShowCertificateHolder,
     ShowExport,
+    ShowInstructor,
     ShowProfile,
 )
 
@@ -332,6 +333,7 @@ __all__ = [
     "SendDueWebhooks",
     "SendReminder",
     "SendTestWebhook",
+    "SetInstructors",
     "SetPrerequisites",
     "SetRoles",
     "ShowAccess",
@@ -348,6 +350,7 @@ __all__ = [
     "ShowEndpoint",
     "ShowExport",
     "ShowExportPart",
+    "ShowInstructor",
     "ShowInvoice",
     "ShowLearnerCourse",
     "ShowLearnerProgress",

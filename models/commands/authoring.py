@@ -46,6 +46,16 @@ class ImportCourse(Command, service="courses"):
     document: CourseDocument
 
 
+class SetInstructors(Command, service="courses"):
+    """Replace the owner and the editors of a course."""
+
+    course_id: UUID
+    caller: Caller
+    expected_version: int
+    owner_id: UUID | None
+    editor_ids: list[UUID]
+
+
 class UnarchiveCourse(Command, service="courses"):
     """Return an archived course to its author, as a draft."""
 

@@ -14,6 +14,7 @@ class ProfileChanges(TypedDict, total=False):
     locale: str
     timezone: str
     avatar_url: str | None
+    bio: str | None
 
 
 class PushIdentityChange(Command, service="users"):
@@ -117,6 +118,12 @@ class ShowProfile(Command, service="users"):
     email: str | None
     name: str | None
     email_verified: bool = False
+
+
+class ShowInstructor(Command, service="users"):
+    """Return the public profile of an instructor."""
+
+    user_id: UUID
 
 
 class ShowCertificateHolder(Command, service="users"):

@@ -100,8 +100,9 @@ class CatalogueEntry(HasDescription, Base):
 
     @classmethod
     def update_offer(cls, session: Session, course: Course) -> None:
-        """Update the price and the slug from the course."""
+        """Update the price, the slug and the owner from the course."""
         offer = {"slug": course.slug, "price_minor": course.price_minor, "currency": course.currency}
+        offer["instructor_id"] = course.instructor_id
         session.execute(update(cls).where(cls.course_id == course.id).values(**offer))
 
     @classmethod
@@ -159,8 +160,11 @@ _INCREMENT_LEARNERS = (
 def _conditions(filters: CatalogueFilters) -> list[ColumnElement[bool]]:
     """Return the conditions of all filters except ``q``. The gateway takes bounds of prices with a currency only."""
     entry = CatalogueEntry
-    equal = ("category", "level", "language", "instructor_id", "currency")
+    equal = ("category", "level", "language", "currency")
     conditions = [getattr(entry, name) == given for name in equal if (given := getattr(filters, name)) is not None]
+    if (instructor := filters.instructor_id) is not None:
+        edited = select(Course.id).where(Course.editor_ids.contains([instructor]))
+        conditions.append(or_(entry.instructor_id == instructor, entry.course_id.in_(edited)))
     if filters.tag is not None:
         conditions.append(entry.tags.contains([filters.tag]))
     if filters.free is not None:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Self, cast
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Text, Uuid, select, tuple_
+from sqlalchemy import ColumnElement, Text, Uuid, func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, Session, mapped_column, object_session, relationship, selectinload
 
@@ -14,6 +14,7 @@ from core.db import Aggregate, Base, new_id
 from models.commands.courses import Caller, CourseCursor, CourseFields, LessonFields, PlannedSection
 from models.errors import (
     CourseEmpty,
+    NotCourseOwner,
     NotFound,
     OutlineIncomplete,
     PreconditionFailed,
@@ -60,7 +61,8 @@ class Course(Presentation, Aggregate, Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     slug: Mapped[str] = mapped_column(unique=True)
-    instructor_id: Mapped[UUID]
+    instructor_id: Mapped[UUID]  # the owner
+    editor_ids: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))  # who may change it, but not archive it or give it away
     status: Mapped[str] = mapped_column(default="draft")  # draft, published, archived
     price_minor: Mapped[int]
     currency: Mapped[str]
@@ -84,6 +86,7 @@ class Course(Presentation, Aggregate, Base):
             description="",
             sequential=False,
             prerequisites=[],
+            editor_ids=[],
             tags=[],
             sections=[],
             created_at=at,
@@ -126,12 +129,12 @@ class Course(Presentation, Aggregate, Base):
     def list_page(
         cls, session: Session, instructor_id: UUID, after: CourseCursor | None, limit: int, *, status: str | None = None
     ) -> tuple[list[Self], CourseCursor | None]:
-        """Return up to ``limit`` courses of an instructor, newest first, and the next cursor if there are more.
+        """Return up to ``limit`` courses that an instructor owns or edits, newest first, and the next cursor.
 
         Without a ``status``, all that are not archived.
         """
         has_status = cls.status == status if status else cls.status != "archived"
-        wanted = select(cls).where(cls.instructor_id == instructor_id, has_status)
+        wanted = select(cls).where(cls.is_taught_by_user(instructor_id), has_status)
         if after:
             wanted = wanted.where(tuple_(cls.created_at, cls.id) < (after.created_at, after.course_id))
         rows = list(session.scalars(wanted.order_by(cls.created_at.desc(), cls.id.desc()).limit(limit + 1)))
@@ -145,6 +148,12 @@ class Course(Presentation, Aggregate, Base):
         """Return all courses of an instructor, including archived ones, oldest first."""
         theirs = select(cls).where(cls.instructor_id == instructor_id)
         return list(session.scalars(theirs.order_by(cls.created_at, cls.id)))
+
+    @classmethod
+    def remove_editor(cls, session: Session, user_id: UUID) -> None:
+        """Remove an erased user from the editors of all courses."""
+        theirs = update(cls).where(cls.editor_ids.contains([user_id]))
+        session.execute(theirs.values(editor_ids=func.array_remove(cls.editor_ids, user_id)))
 
     @classmethod
     def matches_ref(cls, ref: str) -> ColumnElement[bool]:
@@ -182,8 +191,22 @@ class Course(Presentation, Aggregate, Base):
         return self.status != "archived" and self.is_taught_by(caller)
 
     def is_taught_by(self, caller: Caller) -> bool:
-        """Return whether the caller is an author of the course, archived or not, or an admin."""
-        return caller.admin or caller.user_id == self.instructor_id
+        """Return whether the caller is an instructor of the course, archived or not, or an admin."""
+        return caller.admin or caller.user_id in {self.instructor_id, *self.editor_ids}
+
+    @classmethod
+    def is_taught_by_user(cls, user_id: UUID) -> ColumnElement[bool]:
+        """Return the condition for the courses that a user owns or edits."""
+        return or_(cls.instructor_id == user_id, cls.editor_ids.contains([user_id]))
+
+    def require_owner(self, caller: Caller) -> None:
+        """Raise NotCourseOwner unless the caller owns the course or is an admin."""
+        if not caller.admin and caller.user_id != self.instructor_id:
+            raise NotCourseOwner(str(self.id))
+
+    def set_instructors(self, owner_id: UUID, editor_ids: list[UUID]) -> None:
+        """Replace owner and editors; the owner is no editor."""
+        self.instructor_id, self.editor_ids = owner_id, [each for each in editor_ids if each != owner_id]
 
     def require_version(self, version: int) -> None:
         """Raise PreconditionFailed unless ``version`` is the current version."""
@@ -369,6 +392,7 @@ class Course(Presentation, Aggregate, Base):
             "description": shown.description,
             "price": {"amount_minor": self.price_minor, "currency": self.currency},
             "instructor_id": self.instructor_id,
+            "editor_ids": self.editor_ids,
             "sequential": shown.sequential,
             "prerequisites": shown.prerequisites,
             **counts(sections),

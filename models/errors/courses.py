@@ -77,6 +77,10 @@ class InvalidContent(Invalid):
     message = "The content of a {0} lesson must be {{{1}}}."
 
 
+class NotCourseOwner(Forbidden):
+    message = "Only the owner of course {0} may do this; you are one of its editors."
+
+
 class NotEnrolled(Forbidden):
     message = "You have no access to course {0}."
 

@@ -18,6 +18,8 @@ from models.commands.users import ProfileChanges
 from models.errors import NotFound, PreconditionFailed, ProjectionNotReady
 from models.events import Account, Person, UserCreated, UserDeleted, UserUpdated
 
+_TEACHERS = {"instructor", "admin"}  # the roles of users whose profiles are public
+
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
@@ -57,6 +59,7 @@ class User(Aggregate, Base):
     locale: Mapped[str]
     timezone: Mapped[str]
     avatar_url: Mapped[PrivateText | None]
+    bio: Mapped[PrivateText | None]  # Markdown; public for instructors
     roles: Mapped[list[str]]
     search: Mapped[PrivateText]  # e-mail address and name, normalised by ``normalize_for_search``
     # The last name from Auth0; only a different one replaces the user's choice.
@@ -228,7 +231,7 @@ class User(Aggregate, Base):
         """Remove the personal data and return USER_DELETED. The row stays, because it orders later events."""
         event = UserDeleted(user_id=self.id, erasure_id=erasure_id, pii=Account(sub=self.sub), deleted_at=at)
         self.sub = f"erased|{self.id}"
-        self.email = self.name = self.avatar_url = self.identity_name = self.identity_at = None
+        self.email = self.name = self.avatar_url = self.bio = self.identity_name = self.identity_at = None
         self.locale, self.timezone, self.roles, self.search = "en", "UTC", [], ""
         self.erased_at, self.blocked_at, self.email_verified = at, None, False
         self.reject_tokens()
@@ -274,10 +277,17 @@ class User(Aggregate, Base):
             "locale": self.locale,
             "timezone": self.timezone,
             "avatar_url": self.avatar_url,
+            "bio": self.bio,
             "roles": self.roles,
             "created_at": self.created_at,
             "version": self.version,
         }
+
+    def to_instructor_response(self) -> dict[str, Any]:
+        """Return the public profile. Raises NotFound for users who do not teach."""
+        if not _TEACHERS & set(self.roles):
+            raise NotFound("instructor", str(self.id))
+        return {"id": self.id, "name": self.name, "avatar_url": self.avatar_url, "bio": self.bio}
 
     def _updated_event(self, at: datetime) -> UserUpdated:
         self.search = normalize_for_search(f"{self.email or ''} {self.name or ''}")

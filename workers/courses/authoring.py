@@ -133,15 +133,43 @@ def set_prerequisites(
 
 
 @task
+def set_instructors(
+    session: Session,
+    cache_after_commit: CacheAfterCommit,
+    *,
+    course_id: UUID,
+    caller: Caller,
+    expected_version: int,
+    owner_id: UUID | None,
+    editor_ids: list[UUID],
+) -> dict[str, Any]:
+    """Replace the owner, if one is given, and the editors of a course; effective at once.
+
+    Raises NotFound, PreconditionFailed, NotCourseOwner.
+    """
+    course = Course.get_for_update(session, str(course_id), caller)
+    course.require_version(expected_version)
+    course.require_owner(caller)
+    course.set_instructors(owner_id or course.instructor_id, editor_ids)
+    if course.is_modified:
+        if course.on_sale:
+            CatalogueEntry.update_offer(session, course)
+        record(session, course, course.updated_event(at=utc_now()))
+        _invalidate_cache(session, cache_after_commit, course)
+    return course.to_response()
+
+
+@task
 def archive_course(
     session: Session, cache_after_commit: CacheAfterCommit, *, ref: str, caller: Caller, expected_version: int
 ) -> dict[str, Any]:
     """Remove a course from sale and from its author's list. Learners who have access keep it.
 
-    Raises NotFound, PreconditionFailed, PrerequisiteOfCourses.
+    Raises NotFound, PreconditionFailed, NotCourseOwner, PrerequisiteOfCourses.
     """
     course = Course.get_for_update(session, ref, caller)
     course.require_version(expected_version)
+    course.require_owner(caller)
     require_not_required(session, course.id)
     course.archive()
     CatalogueEntry.remove(session, course)
@@ -161,11 +189,12 @@ def unarchive_course(
 ) -> dict[str, Any]:
     """Return an archived course to its author, as a draft; do nothing if it is not archived.
 
-    Raises NotFound, PreconditionFailed.
+    Raises NotFound, PreconditionFailed, NotCourseOwner.
     """
     course = Course.get_for_update(session, ref, caller, archived=True)
     if expected_version is not None:
         course.require_version(expected_version)
+    course.require_owner(caller)
     course.unarchive()
     if course.is_modified:
         record(session, course, course.updated_event(at=utc_now()))

@@ -46,6 +46,7 @@ def erase_data(session: Session, *, event: UserDeleted) -> None:
                 reason="other learners use them, by contract",
             )
         )
+    Course.remove_editor(session, event.user_id)
     reviewed = Review.erase(session, event.user_id)
     for course_id in sorted(reviewed):  # sorted, so that concurrent erasures cannot deadlock
         CatalogueEntry.recalculate_rating(session, course_id)

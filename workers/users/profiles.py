@@ -44,6 +44,12 @@ def get_or_create_user(
 
 
 @task
+def show_instructor(session: Session, *, user_id: UUID) -> dict[str, Any]:
+    """Return the public profile of an instructor. Raises NotFound, also for users who do not teach."""
+    return User.get(session, user_id).to_instructor_response()
+
+
+@task
 def initialize_profile(session: Session, cache_after_commit: CacheAfterCommit, *, event: UserCreated) -> None:
     """Fill the profile of a new user and cache it."""
     user = session.get_one(User, event.user_id, with_for_update=True)

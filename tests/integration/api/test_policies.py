@@ -80,6 +80,7 @@ def test_public_routes_are_allowlisted():
         "GET /v1/courses/<ref>",
         "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>",
         "GET /v1/covers/<uuid:file_id>",  # covers are shown in the catalogue
+        "GET /v1/instructors/<uuid:user_id>",  # the names of those who teach
         "GET /v1/unsubscribe/<token>",
         "POST /v1/unsubscribe/<token>",
         "GET /v1/courses/<uuid:course_id>/reviews",

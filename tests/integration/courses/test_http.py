@@ -4,6 +4,7 @@ from uuid import uuid4
 import pytest
 import requests
 
+import settings
 from core.db import session_factory
 from tests.integration.courses.factories import fields, make_catalogue, make_course
 from tests.support.gateway import Person, gateway, running_worker, trust_test_tokens
@@ -303,6 +304,31 @@ def test_free_course_is_left_and_joined_again_over_http(author, learner):
     assert learner.get(f"/v1/me/courses/{course['id']}/access").json["access"] is False
     assert learner.send("POST", enrollments).json["status"] == "active"
     assert learner.get(f"/v1/me/courses/{course['id']}/access").json["access"] is True
+
+
+def test_instructors_are_chosen_and_shown_over_http(client, author):
+    course = publish_by_http(author)
+    path = f"/v1/courses/{course['id']}/instructors"
+    editor = Person(client, name="Eve Editor", permissions=("courses:write",))
+    of_token = {f"{settings.CLAIMS_NAMESPACE}roles": ["instructor"]}
+    editor_id = editor.send("GET", "/v1/me", claims=of_token).json["id"]
+    shown = author.get(path)
+    assert shown.json == {"owner_id": course["instructor_id"], "editor_ids": []}
+
+    tag = shown.headers["ETag"]
+    assert status_and_code(author.send("PUT", path, {"editor_ids": [editor_id]})) == (428, "precondition_required")
+    unknown = author.send("PUT", path, {"editor_ids": [str(uuid4())]}, If_Match=tag)
+    assert status_and_code(unknown) == (404, "not_found")
+    assert author.send("PUT", path, {"editor_ids": [editor_id]}, If_Match=tag).json["editor_ids"] == [editor_id]
+    tag = editor.get(path).headers["ETag"]
+    assert status_and_code(editor.send("PUT", path, {"editor_ids": []}, If_Match=tag)) == (403, "not_course_owner")
+    assert client.get(f"/v1/courses/{course['slug']}").json["editor_ids"] == [editor_id]
+    assert [each["id"] for each in client.get(f"/v1/courses?instructor_id={editor_id}").json["items"]] == [course["id"]]
+
+    assert client.get(f"/v1/instructors/{editor_id}").json.keys() == {"id", "name", "avatar_url", "bio"}
+    assert status_and_code(client.get(f"/v1/instructors/{uuid4()}")) == (404, "not_found")
+    learner_id = Person(client).get("/v1/me").json["id"]
+    assert status_and_code(client.get(f"/v1/instructors/{learner_id}")) == (404, "not_found")
 
 
 def test_slug_archive_and_copies_over_http(client, author):

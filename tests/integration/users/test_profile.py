@@ -25,6 +25,7 @@ def test_user_created_event_initializes_and_caches_profile(session: Session):
             "locale": "ru",
             "timezone": "Europe/Moscow",
             "avatar_url": None,
+            "bio": None,
             "roles": [],
             "created_at": user.created_at,
             "version": 2,

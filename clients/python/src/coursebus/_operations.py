@@ -36,7 +36,7 @@ class Operations:
         """Archive a course.
 
         The course is taken off sale and hidden. Enrolled learners keep their access. Refused with
-        `prerequisite_of_courses` as long as courses on sale require it.
+        `prerequisite_of_courses` as long as courses on sale require it. For its owner.
         """
         self._send(Request("DELETE", path("/v1/courses/{}", ref), None, headers=version_header(if_match)))
 
@@ -501,6 +501,21 @@ class Operations:
         What each service stores about the caller. 404 until the first one is finished.
         """
         return self._send(Request("GET", path("/v1/me/export"), models.Export))
+
+    def get_instructor(self, user_id: Id) -> models.Instructor:
+        """Retrieve the public profile of an instructor.
+
+        Of users with the role `instructor` or `admin`. `GET /v1/courses?instructor_id=` lists their courses
+        on sale.
+        """
+        return self._send(Request("GET", path("/v1/instructors/{}", user_id), models.Instructor))
+
+    def get_instructors(self, course_id: Id) -> models.Instructors:
+        """Retrieve the instructors of a course.
+
+        The ETag is that of the course. `GET /v1/instructors/{user_id}` has their names.
+        """
+        return self._send(Request("GET", path("/v1/courses/{}/instructors", course_id), models.Instructors))
 
     def get_invoice(self, order_id: Id) -> models.Invoice:
         """Retrieve the invoice of an order.
@@ -1799,6 +1814,25 @@ class Operations:
             )
         )
 
+    def set_instructors(
+        self, course_id: Id, body: models.InstructorsFields, *, if_match: int | Versioned
+    ) -> models.Course:
+        """Set the instructors of a course.
+
+        For its owner. Takes effect at once. Editors change and publish the course, reply to reviews and see
+        its learners; they do not archive it and do not choose instructors. They need the permission
+        `courses:write`, too.
+        """
+        return self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/instructors", course_id),
+                models.Course,
+                body=body,
+                headers=version_header(if_match),
+            )
+        )
+
     def set_prerequisites(
         self, course_id: Id, body: models.Prerequisites, *, if_match: int | Versioned
     ) -> models.Course:
@@ -2140,7 +2174,7 @@ class AsyncOperations:
         """Archive a course.
 
         The course is taken off sale and hidden. Enrolled learners keep their access. Refused with
-        `prerequisite_of_courses` as long as courses on sale require it.
+        `prerequisite_of_courses` as long as courses on sale require it. For its owner.
         """
         await self._send(Request("DELETE", path("/v1/courses/{}", ref), None, headers=version_header(if_match)))
 
@@ -2613,6 +2647,21 @@ class AsyncOperations:
         What each service stores about the caller. 404 until the first one is finished.
         """
         return await self._send(Request("GET", path("/v1/me/export"), models.Export))
+
+    async def get_instructor(self, user_id: Id) -> models.Instructor:
+        """Retrieve the public profile of an instructor.
+
+        Of users with the role `instructor` or `admin`. `GET /v1/courses?instructor_id=` lists their courses
+        on sale.
+        """
+        return await self._send(Request("GET", path("/v1/instructors/{}", user_id), models.Instructor))
+
+    async def get_instructors(self, course_id: Id) -> models.Instructors:
+        """Retrieve the instructors of a course.
+
+        The ETag is that of the course. `GET /v1/instructors/{user_id}` has their names.
+        """
+        return await self._send(Request("GET", path("/v1/courses/{}/instructors", course_id), models.Instructors))
 
     async def get_invoice(self, order_id: Id) -> models.Invoice:
         """Retrieve the invoice of an order.
@@ -3918,6 +3967,25 @@ class AsyncOperations:
                 path("/v1/courses/{}/lessons/{}/attempts/{}/answers", course_id, lesson_id, attempt),
                 models.QuizAttemptDetails,
                 body=body,
+            )
+        )
+
+    async def set_instructors(
+        self, course_id: Id, body: models.InstructorsFields, *, if_match: int | Versioned
+    ) -> models.Course:
+        """Set the instructors of a course.
+
+        For its owner. Takes effect at once. Editors change and publish the course, reply to reviews and see
+        its learners; they do not archive it and do not choose instructors. They need the permission
+        `courses:write`, too.
+        """
+        return await self._send(
+            Request(
+                "PUT",
+                path("/v1/courses/{}/instructors", course_id),
+                models.Course,
+                body=body,
+                headers=version_header(if_match),
             )
         )
 

@@ -297,6 +297,23 @@ class NewFile(Struct, kw_only=True):
     upload: Upload
 
 
+class Instructors(Struct, kw_only=True):
+    owner_id: str
+    editor_ids: list[str]
+
+
+class InstructorsFields(Struct, kw_only=True):
+    editor_ids: list[str]
+    owner_id: str | None | UnsetType = UNSET
+
+
+class Instructor(Struct, kw_only=True):
+    id: str
+    name: str | None
+    avatar_url: str | None
+    bio: str | None
+
+
 class LearnerAccess(Struct, kw_only=True):
     enrolled_at: str
     ends_at: str | None
@@ -569,6 +586,7 @@ class Profile(Struct, kw_only=True):
     roles: list[str]
     created_at: str
     version: int
+    bio: str | None | UnsetType = UNSET
 
 
 class EnrolledCourse(Struct, kw_only=True):
@@ -1455,6 +1473,7 @@ class OwnProfile(Struct, kw_only=True):
     created_at: str
     version: int
     permissions: list[str]
+    bio: str | None | UnsetType = UNSET
 
 
 class ProfileChanges(Struct, kw_only=True):
@@ -1462,6 +1481,7 @@ class ProfileChanges(Struct, kw_only=True):
     locale: str | UnsetType = UNSET
     timezone: str | UnsetType = UNSET
     avatar_url: str | None | UnsetType = UNSET
+    bio: str | None | UnsetType = UNSET
 
 
 class Export(Struct, kw_only=True):
@@ -2296,6 +2316,7 @@ class Course(Struct, kw_only=True):
     sections: list[Section]
     published_at: str | None
     version: int
+    editor_ids: list[str] | UnsetType = UNSET
 
 
 class CourseChanges(Struct, kw_only=True):

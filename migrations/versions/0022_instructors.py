@@ -1,0 +1,21 @@
+"""Editors of courses, and what instructors say about themselves."""
+
+from alembic import op
+
+revision = "0022"
+down_revision = "0021"
+
+
+def upgrade() -> None:
+    op.execute("SET LOCAL lock_timeout = '5s'")
+    # Defaults that are no expressions are stored in the catalogue: existing rows are not rewritten.
+    op.execute("ALTER TABLE courses.courses ADD COLUMN editor_ids uuid[] NOT NULL DEFAULT '{}'")
+    op.execute("ALTER TABLE users.users ADD COLUMN bio text")
+    with op.get_context().autocommit_block():  # CONCURRENTLY: courses are written in the meantime
+        op.execute("CREATE INDEX CONCURRENTLY ix_courses_editor_ids ON courses.courses USING gin (editor_ids)")
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE users.users DROP COLUMN bio")
+    op.execute("DROP INDEX courses.ix_courses_editor_ids")
+    op.execute("ALTER TABLE courses.courses DROP COLUMN editor_ids")
