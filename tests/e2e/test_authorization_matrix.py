@@ -45,6 +45,9 @@ EXCEPTIONS: dict[str, Outcomes] = {
     "GET /v1/badge-keys/<key_id>": PUBLIC,
     "GET /v1/certificates/<code>/status": PUBLIC,
     "GET /docs/<path:name>": PUBLIC,
+    # Public, of files that are covers and of users with the role of an instructor; the owner's are not.
+    "GET /v1/covers/<uuid:file_id>": (NOT_FOUND, NOT_FOUND, NOT_FOUND, NOT_FOUND),
+    "GET /v1/instructors/<uuid:user_id>": (NOT_FOUND, NOT_FOUND, NOT_FOUND, NOT_FOUND),
     # The link in a mail unsubscribes without a sign-in.
     "GET /v1/unsubscribe/<token>": PUBLIC,
     "POST /v1/unsubscribe/<token>": PUBLIC,
@@ -136,6 +139,8 @@ def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> d
     harness.pay(plan["redirect_url"])
     subscriptions = eventually(lambda: owner.get("/v1/me/subscriptions").json()["items"])
     device = created(owner.post("/v1/me/devices", BODIES["NewDevice"]))
+    review = created(owner.post(f"/v1/courses/{course['id']}/reviews", {"rating": 5}))
+    file = created(owner.post(f"/v1/courses/{course['id']}/files", BODIES["FileFields"]))
     price = {"amount_minor": 100, "currency": "USD"}
     bundle = {"title": "Bundle of one", "price": price, "course_ids": [course["id"]]}
     bundle_id = eventually(lambda: admin.post("/v1/bundles", bundle).json().get("id"))
@@ -150,6 +155,8 @@ def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> d
         "course_version": "1",
         "section_id": section["id"],
         "lesson_id": lesson_id,
+        "review_id": review["id"],
+        "file_id": file["id"],
         "operation_id": operation["id"],
         "code": certificates[0]["code"],
         "notification_id": notes[0]["id"],
@@ -223,8 +230,10 @@ def outcome(status: int) -> Any:
     return status if status in {UNKNOWN, FORBIDDEN, NOT_FOUND} else ALLOWED
 
 
-# The course is unpublished last.
-IN_ORDER = sorted(ROUTES, key=lambda route: (route[1].endswith("/unpublish"), str(route)))
+# These end what other routes need: they come last.
+LAST = ("POST /v1/courses/<ref>/unpublish", "DELETE /v1/me/courses/<uuid:course_id>/review")
+LAST += ("POST /v1/me/courses/<uuid:course_id>/leave",)
+IN_ORDER = sorted(ROUTES, key=lambda route: (f"{route[0]} {route[1]}" in LAST, str(route)))
 ROUTE_PARAMS = [pytest.param(method, rule, policy, id=f"{method} {rule}") for method, rule, policy in IN_ORDER]
 
 
