@@ -354,11 +354,15 @@ def test_slug_archive_and_copies_over_http(client, author):
 
 def test_course_is_exported_and_imported_over_http(client, author):
     course = publish_by_http(author)
+    path, lesson = f"/v1/courses/{course['id']}", course["sections"][0]["lessons"][0]["id"]
+    opens = {"unlock": {"at": "2030-01-01T00:00:00+02:00"}}
+    author.send("PATCH", f"{path}/lessons/{lesson}", opens, If_Match=author.get(path).headers["ETag"])
     document = author.get(f"/v1/courses/{course['slug']}/export").json
 
     imported = author.send("POST", "/v1/course-imports", document, Idempotency_Key=uuid4().hex)
 
     assert (imported.status_code, imported.json["lessons_total"]) == (201, 1)
+    assert document["sections"][0]["lessons"][0]["unlock"] == {"at": "2029-12-31T22:00:00Z"}
     assert author.get(f"/v1/courses/{imported.json['id']}/export").json == document
     stranger = Person(client, permissions=("courses:write",))
     assert status_and_code(stranger.get(f"/v1/courses/{course['slug']}/export")) == (404, "not_found")
