@@ -233,6 +233,7 @@ def environ_of(pod: dict[str, Any]) -> dict[str, str]:
     urls |= {"DATABASE_URL": "postgresql://u:pw@db/x?sslmode=require", "MONGO_URL": "mongodb+srv://u:pw@mongo/x"}
     urls |= {"DIRECT_DATABASE_URL": urls["DATABASE_URL"], "KAFKA_OPTIONS": "{}", "BADGE_SIGNING_KEY": ""}
     urls |= {"EMAIL_WEBHOOK_SECRET": "whsec_" + "a" * 32, "STRIPE_SECRET_KEY": "sk_live_1"}
+    urls |= {"BADGE_SIGNING_KEY": "-----BEGIN PRIVATE KEY-----"}
     [container] = pod["containers"]
     return {each["name"]: each.get("value", urls.get(each["name"], "s" * 32)) for each in container["env"]}
 

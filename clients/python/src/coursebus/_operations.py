@@ -770,6 +770,16 @@ class Operations:
             Request("POST", path("/v1/course-imports"), models.Course, body=body, headers=key_header(idempotency_key))
         )
 
+    def leave_course(self, course_id: Id, *, idempotency_key: str | None = None) -> None:
+        """Leave a course.
+
+        Ends access that was not bought. Progress and certificates stay, and a free course can be joined
+        again. What was bought is a 409 `access_purchased`. Idempotent.
+        """
+        self._send(
+            Request("POST", path("/v1/me/courses/{}/leave", course_id), None, headers=key_header(idempotency_key))
+        )
+
     def list_announcements(self, course_id: Id, *, limit: int | None = None) -> Pages[models.Announcement]:
         """List the announcements of a course.
 
@@ -780,14 +790,6 @@ class Operations:
             Request(
                 "GET", path("/v1/courses/{}/announcements", course_id), models.AnnouncementPage, query={"limit": limit}
             ),
-    def leave_course(self, course_id: Id, *, idempotency_key: str | None = None) -> None:
-        """Leave a course.
-
-        Ends access that was not bought. Progress and certificates stay, and a free course can be joined
-        again. What was bought is a 409 `access_purchased`. Idempotent.
-        """
-        self._send(
-            Request("POST", path("/v1/me/courses/{}/leave", course_id), None, headers=key_header(idempotency_key))
         )
 
     def list_audit_entries(
@@ -2920,6 +2922,16 @@ class AsyncOperations:
             Request("POST", path("/v1/course-imports"), models.Course, body=body, headers=key_header(idempotency_key))
         )
 
+    async def leave_course(self, course_id: Id, *, idempotency_key: str | None = None) -> None:
+        """Leave a course.
+
+        Ends access that was not bought. Progress and certificates stay, and a free course can be joined
+        again. What was bought is a 409 `access_purchased`. Idempotent.
+        """
+        await self._send(
+            Request("POST", path("/v1/me/courses/{}/leave", course_id), None, headers=key_header(idempotency_key))
+        )
+
     def list_announcements(self, course_id: Id, *, limit: int | None = None) -> AsyncPages[models.Announcement]:
         """List the announcements of a course.
 
@@ -2930,14 +2942,6 @@ class AsyncOperations:
             Request(
                 "GET", path("/v1/courses/{}/announcements", course_id), models.AnnouncementPage, query={"limit": limit}
             ),
-    async def leave_course(self, course_id: Id, *, idempotency_key: str | None = None) -> None:
-        """Leave a course.
-
-        Ends access that was not bought. Progress and certificates stay, and a free course can be joined
-        again. What was bought is a 409 `access_purchased`. Idempotent.
-        """
-        await self._send(
-            Request("POST", path("/v1/me/courses/{}/leave", course_id), None, headers=key_header(idempotency_key))
         )
 
     def list_audit_entries(
