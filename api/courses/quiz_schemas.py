@@ -203,17 +203,21 @@ class ShownQuizSettingsSchema(Schema):
 # Attempts.
 
 
-class AnswersSchema(Schema):
-    answers = ma.fields.Dict(
+def answers_field(**kwargs: Any) -> ma.fields.Dict:
+    return ma.fields.Dict(
         keys=Slug(),
         values=ma.fields.List(Prose(max_length=_ANSWER_MAX_LENGTH), validate=ma.validate.Length(max=20)),
-        required=True,
         validate=ma.validate.Length(max=_QUESTIONS_MAX),
         metadata={
             "description": "By question id: ids of the selected options, `true` or `false`, or one text or number.",
             "example": {"capital": ["paris"]},
         },
+        **kwargs,
     )
+
+
+class AnswersSchema(Schema):
+    answers = answers_field(required=True)
 
 
 class QuizAttemptSchema(Schema):

@@ -1,4 +1,4 @@
-"""Commands of the courses service about quizzes."""
+"""Commands of the courses service about quizzes, and previews of a course."""
 
 from uuid import UUID
 
@@ -91,3 +91,28 @@ class AddExtraAttempts(Command, service="courses"):
     lesson_id: UUID
     user_id: UUID
     attempts: int
+
+
+class PreviewCourse(Command, service="courses"):
+    """Return the working copy of a course like the page of a learner who begins now."""
+
+    course_id: UUID
+    caller: Caller
+
+
+class PreviewLesson(Command, service="courses"):
+    """Return the working copy of a lesson as learners see it."""
+
+    course_id: UUID
+    lesson_id: UUID
+    caller: Caller
+
+
+class PreviewQuiz(Command, service="courses"):
+    """Return the questions of an attempt that is not kept; with answers, graded."""
+
+    course_id: UUID
+    lesson_id: UUID
+    caller: Caller
+    seed: int
+    answers: dict[str, list[str]] | None

@@ -461,6 +461,27 @@ def test_author_reads_back_every_field_of_a_quiz():
     assert content["questions"] == sent
 
 
+def test_exported_quiz_is_imported_with_every_field():
+    author = Person(gateway().test_client(), permissions=("courses:write", "courses:admin"))
+    rules = {"attempts_max": 2, "show_answers": "after_passing", "pools": [{"id": "p", "draw": 1}]}
+    course = PublishedCourse(quiz(*QUESTIONS[:3], {**QUESTIONS[3], "pool": "p"}, **rules), lessons=0)
+    exported = author.get(f"{course.path}/export").json
+
+    imported = author.send("POST", "/v1/course-imports", exported)
+    again = author.get(f"/v1/courses/{imported.json['id']}/export").json
+
+    content = again["sections"][0]["lessons"][0]["content"]
+    assert imported.status_code == 201
+    assert content["settings"] == rules
+    sent = exported["sections"][0]["lessons"][0]["content"]["questions"]
+    assert content["questions"] == [{"kind": "choice", "multiple": False, "points": 1, **each} for each in sent]
+    impossible = {**exported, "sections": [{"title": "A", "lessons": [{**quiz(**rules), "title": "Q"}]}]}
+    refused = author.send("POST", "/v1/course-imports", impossible)
+    assert [each["pointer"] for each in refused.json["errors"]] == [
+        "/sections/0/lessons/0/content/settings/pools/0/draw"
+    ]
+
+
 def test_attempts_and_extra_attempts_are_erased_with_their_learner(database):
     taker = take(attempts_max=1)
     taker.start()

@@ -1445,6 +1445,23 @@ class Operations:
             )
         )
 
+    def preview_course(self, course_id: Id) -> models.LearnerCourse:
+        """Preview a course as a learner.
+
+        The working copy like `GET /v1/me/courses/{course_id}` for a learner who begins now. No lesson is
+        locked, and nothing is recorded.
+        """
+        return self._send(Request("GET", path("/v1/courses/{}/preview", course_id), models.LearnerCourse))
+
+    def preview_lesson(self, course_id: Id, lesson_id: Id) -> models.Lesson:
+        """Preview a lesson as a learner.
+
+        The working copy without the answers of a quiz. Nothing is recorded.
+        """
+        return self._send(
+            Request("GET", path("/v1/courses/{}/preview/lessons/{}", course_id, lesson_id), models.Lesson)
+        )
+
     def preview_publication(self, ref: Id) -> models.PublicationPreview:
         """Preview the publication of a course.
 
@@ -1452,6 +1469,29 @@ class Operations:
         errors that prevent it.
         """
         return self._send(Request("GET", path("/v1/courses/{}/publication-preview", ref), models.PublicationPreview))
+
+    def preview_quiz_attempt(
+        self,
+        course_id: Id,
+        lesson_id: Id,
+        body: models.PreviewAttemptFields | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> models.PreviewAttempt:
+        """Try a quiz.
+
+        Draws the questions of an attempt; with `answers` and the `seed` of the draw, grades them. Nothing
+        is kept, no limit applies, and the response is not stored for its `Idempotency-Key`.
+        """
+        return self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/preview/lessons/{}/attempts", course_id, lesson_id),
+                models.PreviewAttempt,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
+        )
 
     def publish_course(
         self,
@@ -3599,6 +3639,23 @@ class AsyncOperations:
             )
         )
 
+    async def preview_course(self, course_id: Id) -> models.LearnerCourse:
+        """Preview a course as a learner.
+
+        The working copy like `GET /v1/me/courses/{course_id}` for a learner who begins now. No lesson is
+        locked, and nothing is recorded.
+        """
+        return await self._send(Request("GET", path("/v1/courses/{}/preview", course_id), models.LearnerCourse))
+
+    async def preview_lesson(self, course_id: Id, lesson_id: Id) -> models.Lesson:
+        """Preview a lesson as a learner.
+
+        The working copy without the answers of a quiz. Nothing is recorded.
+        """
+        return await self._send(
+            Request("GET", path("/v1/courses/{}/preview/lessons/{}", course_id, lesson_id), models.Lesson)
+        )
+
     async def preview_publication(self, ref: Id) -> models.PublicationPreview:
         """Preview the publication of a course.
 
@@ -3607,6 +3664,29 @@ class AsyncOperations:
         """
         return await self._send(
             Request("GET", path("/v1/courses/{}/publication-preview", ref), models.PublicationPreview)
+        )
+
+    async def preview_quiz_attempt(
+        self,
+        course_id: Id,
+        lesson_id: Id,
+        body: models.PreviewAttemptFields | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> models.PreviewAttempt:
+        """Try a quiz.
+
+        Draws the questions of an attempt; with `answers` and the `seed` of the draw, grades them. Nothing
+        is kept, no limit applies, and the response is not stored for its `Idempotency-Key`.
+        """
+        return await self._send(
+            Request(
+                "POST",
+                path("/v1/courses/{}/preview/lessons/{}/attempts", course_id, lesson_id),
+                models.PreviewAttempt,
+                body=body,
+                headers=key_header(idempotency_key),
+            )
         )
 
     async def publish_course(

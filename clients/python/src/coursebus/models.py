@@ -415,6 +415,40 @@ class LessonFileLink(Struct, kw_only=True):
     url_expires_at: str | UnsetType = UNSET
 
 
+class PreviewAttemptFields(Struct, kw_only=True):
+    seed: int | UnsetType = UNSET
+    answers: dict[str, list[str]] | UnsetType = UNSET
+
+
+class QuestionResult(Struct, kw_only=True):
+    points: float
+    correct: list[str]
+    tolerance: str | None
+    explanation: str | None
+
+
+class AttemptQuestion(Struct, kw_only=True):
+    id: str
+    kind: str
+    text: str
+    multiple: bool
+    points: int
+    options: list[Option] | UnsetType = UNSET
+    partial_credit: bool | UnsetType = UNSET
+    result: QuestionResult | UnsetType = UNSET
+
+
+class PreviewAttempt(Struct, kw_only=True):
+    seed: int
+    time_limit_seconds: int | None
+    pass_percent: int
+    points_total: int
+    points: float | None
+    score_percent: int | None
+    passed: bool | None
+    questions: list[AttemptQuestion]
+
+
 class QuizState(Struct, kw_only=True):
     course_version: int
     start_required: bool
@@ -455,24 +489,6 @@ class QuizAttempt(Struct, kw_only=True):
     score_percent: int
     passed: bool
     attempted_at: str
-
-
-class QuestionResult(Struct, kw_only=True):
-    points: float
-    correct: list[str]
-    tolerance: str | None
-    explanation: str | None
-
-
-class AttemptQuestion(Struct, kw_only=True):
-    id: str
-    kind: str
-    text: str
-    multiple: bool
-    points: int
-    options: list[Option] | UnsetType = UNSET
-    partial_credit: bool | UnsetType = UNSET
-    result: QuestionResult | UnsetType = UNSET
 
 
 class QuizAttemptDetails(Struct, kw_only=True):
