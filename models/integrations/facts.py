@@ -24,6 +24,7 @@ from models.events import (
     PaymentRefunded,
     PaymentSucceeded,
     QuizAttempted,
+    RatingRemoved,
     RefundReversed,
 )
 
@@ -133,7 +134,9 @@ def facts_of(event: Event, *, version: int) -> Iterator[NewFact]:
         case QuizAttempted():
             yield from _attempt(event, version)
         case CourseRated():
-            yield from _rating(event)
+            yield _rating(event, event.rated_at, value=event.rating)
+        case RatingRemoved():
+            yield _rating(event, event.removed_at, value=None)
         case PaymentSucceeded():
             yield from _money(event, SALE, str(event.payment_id), event.paid_at, version)
         case PaymentRefunded():
@@ -213,16 +216,18 @@ def _attempt(event: QuizAttempted, version: int) -> Iterator[NewFact]:
         )
 
 
-def _rating(event: CourseRated) -> Iterator[NewFact]:
-    yield NewFact(
+def _rating(event: CourseRated | RatingRemoved, at: datetime, *, value: int | None) -> NewFact:
+    """Return the rating of a learner; without a value it no longer counts."""
+    return NewFact(
         kind=RATING,
         key=_key(event.user_id, event.course_id),
         source=f"rating {event.user_id}:{event.course_id}",
         course_id=event.course_id,
         user_id=event.user_id,
-        day=event.rated_at.date(),
-        value=event.rating,
-        version=int(event.rated_at.timestamp() * 1_000_000),
+        day=at.date(),
+        value=value,
+        version=int(at.timestamp() * 1_000_000),
+        counts=value is not None,
     )
 
 

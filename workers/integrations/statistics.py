@@ -23,6 +23,7 @@ from models.events import (
     PaymentRefunded,
     PaymentSucceeded,
     QuizAttempted,
+    RatingRemoved,
     RefundReversed,
 )
 from models.integrations.facts import NO_ID, Fact, facts_of
@@ -36,7 +37,7 @@ _COUNTED = {
     event.type: event
     for event in (
         *(EnrollmentCreated, LessonCompleted, LessonReopened, CourseCompleted, QuizAttempted, CourseRated),
-        *(PaymentSucceeded, PaymentRefunded, RefundReversed),
+        *(RatingRemoved, PaymentSucceeded, PaymentRefunded, RefundReversed),
     )
 }
 _TYPES = frozenset(_COUNTED)
@@ -130,6 +131,10 @@ def on_course_rated(session: Session, *, event: CourseRated, event_version: int 
     _apply(session, event, event_version)
 
 
+def on_rating_removed(session: Session, *, event: RatingRemoved, event_version: int | None = None) -> None:
+    _apply(session, event, event_version)
+
+
 def on_payment(session: Session, *, event: PaymentSucceeded, event_version: int | None = None) -> None:
     _apply(session, event, event_version)
 
@@ -150,6 +155,6 @@ projection(
 projection(
     "integrations.enrollment_facts",
     clear_rows=Fact.clear_enrollment,
-    handlers=[on_enrollment, on_quiz_attempted, on_course_rated],
+    handlers=[on_enrollment, on_quiz_attempted, on_course_rated, on_rating_removed],
 )
 projection("integrations.sale_facts", clear_rows=Fact.clear, handlers=[on_payment, on_refund, on_refund_reversed])

@@ -23,6 +23,7 @@ from models.events import (
     PaymentRefunded,
     PaymentSucceeded,
     QuizAttempted,
+    RatingRemoved,
     RefundReversed,
 )
 from models.integrations.facts import Fact, facts_of
@@ -65,6 +66,8 @@ def history() -> list[Versioned]:
         (built(QuizAttempted, ann, **quiz, attempt=2, score_percent=80, passed=True, attempted_at=TUESDAY), 5),
         (built(CourseRated, ann, rating=2, rated_at=MONDAY), 6),
         (built(CourseRated, ann, rating=5, rated_at=TUESDAY), 7),
+        (built(CourseRated, bob, rating=1, rated_at=MONDAY), 3),
+        (built(RatingRemoved, bob, removed_at=TUESDAY), 4),
         (build_event(PaymentSucceeded, **sale, amount_minor=4900, paid_at=MONDAY), 2),
         (build_event(PaymentRefunded, **refund, refunded_at=TUESDAY), 3),
         (build_event(RefundReversed, **refund, reversed_at=TUESDAY), 4),
