@@ -47,6 +47,7 @@ log = get_logger(__name__)
 class QuizState(MethodView):
     @require_auth()
     @blp.doc(operationId="getOwnQuiz")
+    @blp.alt_response(409, "Problem409")
     @blp.response(200, QuizStateSchema)
     def get(self, course_id: UUID, lesson_id: UUID) -> Any:
         """Retrieve the caller's state in a quiz
@@ -63,6 +64,7 @@ class QuizAttempts(MethodView):
     @require_lesson_access
     @blp.arguments(PageQuery, location="query")
     @blp.doc(operationId="listOwnQuizAttempts")
+    @blp.alt_response(409, "Problem409")
     @blp.response(200, OwnQuizAttemptPage)
     def get(self, query: dict[str, Any], course_id: UUID, lesson_id: UUID) -> Page:
         """List the caller's attempts at a quiz

@@ -69,6 +69,24 @@ EXCEPTIONS: dict[str, Outcomes] = {
     "PUT /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/position": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
     "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts": (UNKNOWN, FORBIDDEN, ALLOWED, ALLOWED),
     "POST /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts": (UNKNOWN, FORBIDDEN, ALLOWED, ALLOWED),
+    # Attempts are the caller's own, so staff need access too; the owner has no attempt, because the lesson is no quiz.
+    "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/quiz": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
+    "POST /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts/start": (
+        UNKNOWN,
+        FORBIDDEN,
+        ALLOWED,
+        FORBIDDEN,
+    ),
+    **dict.fromkeys(
+        (
+            "PUT /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts/<int:attempt>/answers",
+            "POST /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts/<int:attempt>/submission",
+        ),
+        (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
+    ),
+    "GET /v1/courses/<uuid:course_id>/lessons/<uuid:lesson_id>/attempts/<int:attempt>": (
+        *(UNKNOWN, FORBIDDEN, NOT_FOUND, FORBIDDEN),
+    ),
     "POST /v1/courses/<uuid:course_id>/reviews": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
     "POST /v1/me/courses/<uuid:course_id>/upgrade": (UNKNOWN, FORBIDDEN, ALLOWED, FORBIDDEN),
     # Support reads orders (payments:read).
@@ -153,6 +171,7 @@ def owner_resources(harness: ScenarioHarness, owner: Person, admin: Person) -> d
         "ref": course["id"],
         "course_id": course["id"],
         "course_version": "1",
+        "attempt": "1",
         "section_id": section["id"],
         "lesson_id": lesson_id,
         "review_id": review["id"],

@@ -85,6 +85,11 @@ def test_public_routes_are_allowlisted():
         "POST /v1/unsubscribe/<token>",
         "GET /v1/courses/<uuid:course_id>/reviews",
         "GET /v1/me/notifications/stream",  # a redirect; the stream authenticates
+        "GET /.well-known/jwks.json",
+        "GET /v1/badge-issuer",
+        "GET /v1/badge-keys/<key_id>",
+        "GET /v1/certificates/<code>/badge",
+        "GET /v1/certificates/<code>/status",
         "GET /v1/bundles",
         "GET /v1/bundles/<uuid:bundle_id>",
         "GET /v1/plans",
