@@ -34,6 +34,7 @@ EXCLUDED = {
     "leaveCourse": "other examples need the enrollment; tested by test_http.py",
     "deleteOwnReview": "its order among the examples is not fixed: 404 before the review",
     "streamNotifications": "it redirects to a stream, which does not end",
+    "listTracedRequests": "it needs one of two filters: 422; tested by test_request_traces.py",
     "getDataExport": "404 until an export is complete",
 }
 FIRST = "createEnrollment"  # the other examples need the enrolment
