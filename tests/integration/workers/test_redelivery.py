@@ -17,6 +17,7 @@ from core.cache import cache_redis
 from core.db import new_id, session_factory, utc_now
 from models.courses.enrollments import Enrollment
 from models.events import (
+    CourseAnnounced,
     CoursePurchased,
     CourseVersionChanged,
     DisputeClosed,
@@ -89,6 +90,7 @@ class EventHistory:
         self._complete_course()
         self._deliver_events()
         self._move_learner()
+        self._announce()
         self._deliver_events()
         self._export_and_erase()
         self._deliver_events()
@@ -195,6 +197,14 @@ class EventHistory:
         with session_factory("progress").begin() as session:
             progress = CourseProgress.get_for_update(session, *in_course.values())
             record(session, progress, build_event(CourseVersionChanged, **in_course, course_version=1))
+
+    def _announce(self) -> None:
+        """Publish an announcement to both users."""
+        about = {"course_id": self.courses[0], "user_ids": [self.ada, self.bob]}
+        text = {"subject": "Live session", "body": "We meet at 18:00.\nBring questions."}
+        with session_factory("courses").begin() as session:
+            announcement = Source(new_id())
+            record(session, announcement, build_event(CourseAnnounced, **about, **text))  # type: ignore[arg-type]
 
     def _export_and_erase(self) -> None:
         for user_id in (self.ada, self.bob):
