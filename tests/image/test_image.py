@@ -82,7 +82,8 @@ def test_gateway_answers_inside_container(image: Image):
     with image.start(*command, ENVIRONMENT="local") as running:
         try:
             eventually(lambda: is_ok(f"http://127.0.0.1:{port}/livez"), "the gateway", seconds=60)
-            assert image.run("sh", "-c", f"sed s/8000/{port}/ ops/healthcheck.py | python -") == ""
+            # Not ready without Redis, but alive.
+            assert image.run("python", "-m", "ops.healthcheck", HEALTH_URL=f"http://127.0.0.1:{port}/livez") == ""
             assert is_ok(f"http://127.0.0.1:{port}/openapi.json")
         finally:
             for each in psutil.Process(running.pid).children(recursive=True):
