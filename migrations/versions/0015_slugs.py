@@ -2,11 +2,22 @@
 
 from alembic import op
 
+from migrations.repeatable import create_index_concurrently, has_table
+
 revision = "0015"
 down_revision = "0014"
 
 
 def upgrade() -> None:
+    if not has_table("courses.slugs"):
+        _change_tables()
+    with op.get_context().autocommit_block():  # CONCURRENTLY: courses are published in the meantime
+        create_index_concurrently(
+            "courses.ix_course_versions_prerequisites", "courses.course_versions USING gin (prerequisites)"
+        )
+
+
+def _change_tables() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("""
         CREATE TABLE courses.slugs (
@@ -33,10 +44,6 @@ def upgrade() -> None:
     op.execute("CREATE INDEX ix_slugs_course_id ON courses.slugs (course_id)")
     # A slug that was published once is never given to another course.
     op.execute("REVOKE UPDATE, DELETE ON courses.slugs FROM coursebus_courses")
-    with op.get_context().autocommit_block():  # CONCURRENTLY: courses are published in the meantime
-        op.execute("""
-            CREATE INDEX CONCURRENTLY ix_course_versions_prerequisites
-            ON courses.course_versions USING gin (prerequisites)""")
 
 
 def downgrade() -> None:

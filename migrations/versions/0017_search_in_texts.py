@@ -5,6 +5,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.repeatable import create_index_concurrently, has_column
+
 revision = "0017"
 down_revision = "0016"
 
@@ -18,6 +20,17 @@ _FILL_PAGE = sa.text("""
 
 
 def upgrade() -> None:
+    if not has_column("courses.catalogue", "all_words"):
+        _change_tables()
+    with op.get_context().autocommit_block():  # by pages: courses are published and bought in the meantime
+        after = UUID(int=0)
+        while last := op.get_bind().scalar(_FILL_PAGE, {"after": after}):
+            after = last
+        create_index_concurrently("courses.ix_catalogue_all_words", "courses.catalogue USING gin (all_words)")
+        create_index_concurrently("courses.ix_catalogue_price", "courses.catalogue (currency, price_minor, course_id)")
+
+
+def _change_tables() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     # No generated column: it would rewrite the table under an exclusive lock, and cannot read the texts of the version.
     op.execute("ALTER TABLE courses.catalogue ADD COLUMN all_words tsvector")
@@ -42,14 +55,6 @@ def upgrade() -> None:
     op.execute("""
         CREATE TRIGGER set_all_words BEFORE INSERT OR UPDATE OF title, names, summary ON courses.catalogue
         FOR EACH ROW EXECUTE FUNCTION courses.set_all_words()""")
-    with op.get_context().autocommit_block():  # by pages: courses are published and bought in the meantime
-        after = UUID(int=0)
-        while last := op.get_bind().scalar(_FILL_PAGE, {"after": after}):
-            after = last
-        op.execute("CREATE INDEX CONCURRENTLY ix_catalogue_all_words ON courses.catalogue USING gin (all_words)")
-        op.execute(
-            "CREATE INDEX CONCURRENTLY ix_catalogue_price ON courses.catalogue (currency, price_minor, course_id)"
-        )
 
 
 def downgrade() -> None:

@@ -2,11 +2,26 @@
 
 from alembic import op
 
+from migrations.repeatable import create_index_concurrently, has_column
+
 revision = "0019"
 down_revision = "0018"
 
 
 def upgrade() -> None:
+    if not has_column("courses.quiz_attempts", "status"):
+        _change_tables()
+    with op.get_context().autocommit_block():  # CONCURRENTLY: learners answer quizzes in the meantime
+        for name in ("status", "graded"):
+            op.execute(f"ALTER TABLE courses.quiz_attempts VALIDATE CONSTRAINT ck_quiz_attempts_{name}")
+        open_attempts = "courses.quiz_attempts ({}) WHERE status = 'open'"
+        create_index_concurrently(
+            "courses.ix_quiz_attempts_open", open_attempts.format("user_id, lesson_id"), unique=True
+        )
+        create_index_concurrently("courses.ix_quiz_attempts_expires_at", open_attempts.format("expires_at"))
+
+
+def _change_tables() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     # Workers of the version before insert graded attempts only, so a row without a status is graded.
     op.execute("""
@@ -22,12 +37,13 @@ def upgrade() -> None:
             ALTER COLUMN score_percent DROP NOT NULL,
             ALTER COLUMN passed DROP NOT NULL,
             ALTER COLUMN attempted_at DROP NOT NULL,
-            ADD CONSTRAINT ck_quiz_attempts_status CHECK (status IN ('open', 'submitted', 'expired')),
+            ADD CONSTRAINT ck_quiz_attempts_status CHECK (status IN ('open', 'submitted', 'expired'))
+                NOT VALID,
             ADD CONSTRAINT ck_quiz_attempts_graded CHECK (
                 (status = 'open') = (score_percent IS NULL)
                 AND (status = 'open') = (passed IS NULL)
                 AND (status = 'open') = (attempted_at IS NULL)
-            )""")
+            ) NOT VALID""")
     op.execute("""
         CREATE TABLE courses.quiz_extra_attempts (
             user_id uuid NOT NULL,
@@ -39,13 +55,6 @@ def upgrade() -> None:
             CONSTRAINT ck_quiz_extra_attempts_attempts CHECK (attempts BETWEEN 1 AND 1000)
         )""")
     op.execute("GRANT SELECT, INSERT, UPDATE, DELETE ON courses.quiz_extra_attempts TO coursebus_courses")
-    with op.get_context().autocommit_block():  # CONCURRENTLY: learners answer quizzes in the meantime
-        op.execute("""
-            CREATE UNIQUE INDEX CONCURRENTLY ix_quiz_attempts_open ON courses.quiz_attempts (user_id, lesson_id)
-            WHERE status = 'open'""")
-        op.execute("""
-            CREATE INDEX CONCURRENTLY ix_quiz_attempts_expires_at ON courses.quiz_attempts (expires_at)
-            WHERE status = 'open'""")
 
 
 def downgrade() -> None:

@@ -2,11 +2,24 @@
 
 from alembic import op
 
+from migrations.repeatable import create_index_concurrently, has_table
+
 revision = "0020"
 down_revision = "0019"
 
 
 def upgrade() -> None:
+    if not has_table("courses.announcements"):
+        _change_tables()
+    # Pages of learners by user id; it serves what the index of the course alone served.
+    with op.get_context().autocommit_block():  # CONCURRENTLY: people enroll in the meantime
+        create_index_concurrently(
+            "courses.ix_enrollments_course_id_user_id", "courses.enrollments (course_id, user_id)"
+        )
+        op.execute("DROP INDEX CONCURRENTLY IF EXISTS courses.ix_enrollments_course_id")
+
+
+def _change_tables() -> None:
     op.execute("SET LOCAL lock_timeout = '5s'")
     op.execute("""
         CREATE TABLE courses.announcements (
@@ -27,15 +40,10 @@ def upgrade() -> None:
     op.execute("CREATE INDEX ix_announcements_course_id ON courses.announcements (course_id, created_at)")
     op.execute("""
         CREATE INDEX ix_announcements_unfinished ON courses.announcements (created_at) WHERE finished_at IS NULL""")
-    # Pages of learners by user id; it serves what the index of the course alone served.
-    with op.get_context().autocommit_block():  # CONCURRENTLY: people enroll in the meantime
-        op.execute("""
-            CREATE INDEX CONCURRENTLY ix_enrollments_course_id_user_id ON courses.enrollments (course_id, user_id)""")
-        op.execute("DROP INDEX CONCURRENTLY courses.ix_enrollments_course_id")
 
 
 def downgrade() -> None:
     with op.get_context().autocommit_block():
-        op.execute("CREATE INDEX CONCURRENTLY ix_enrollments_course_id ON courses.enrollments (course_id)")
+        create_index_concurrently("courses.ix_enrollments_course_id", "courses.enrollments (course_id)")
     op.execute("DROP INDEX courses.ix_enrollments_course_id_user_id")
     op.execute("DROP TABLE courses.announcements")

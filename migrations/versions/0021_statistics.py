@@ -73,8 +73,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE integrations.facts")
+    op.execute("DROP TRIGGER count_facts ON integrations.facts")
     op.execute("DROP FUNCTION integrations.count_facts()")
-    op.execute("DROP FUNCTION IF EXISTS integrations.count_fact")
+    op.execute("DROP FUNCTION integrations.count_fact(integrations.facts, int)")
+    op.execute("DROP TABLE integrations.facts")
     op.execute("DROP TABLE integrations.statistics")
     op.execute("DROP TABLE integrations.statistics_cursor")

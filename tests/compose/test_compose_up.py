@@ -4,6 +4,7 @@
 the issuer of tokens is on this machine; everything else is as in production.
 """
 
+import hashlib
 import ssl
 import time
 from collections.abc import Iterator
@@ -38,13 +39,18 @@ class School:
     def call(self, method: str, path: str, *, token: str = "", host: str = API, **content: Any) -> httpx.Response:
         headers = {"Host": host} | ({"Authorization": f"Bearer {token}"} if token else {})
         if method == "POST":
-            headers["Idempotency-Key"] = f"{path} {content}"[:100].encode().hex()[:64]
+            headers["Idempotency-Key"] = hashlib.sha256(f"{path} {content}".encode()).hexdigest()
         url, extensions = f"https://127.0.0.1:{self.port}{path}", {"sni_hostname": host}
         with httpx.Client(verify=self.trust, timeout=20) as client:
             return client.request(method, url, headers=headers, extensions=extensions, **content)
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
-        response = self.call(method, path, **options)
+        """Return the JSON of the answer; repeat the request while its outcome is unknown, like any client."""
+        response = eventually(
+            lambda: answer if (answer := self.call(method, path, **options)).status_code not in {503, 504} else None,
+            f"an answer to {method} {path}",
+            seconds=60,
+        )
         assert response.is_success, (method, path, response.status_code, response.text)
         return response.json() if response.content else None
 
