@@ -12,6 +12,9 @@ from markupsafe import Markup
 
 import settings
 from core.localization import format_date
+from core.log import get_logger
+
+log = get_logger(__name__)
 
 ACCENT_COLOR = "#0b6e5f"  # of a template without one
 _PDF = Path(__file__).with_name("templates") / "certificate.typ"
@@ -61,7 +64,10 @@ def page_context(certificate: dict[str, Any], language: str) -> dict[str, Any]:
 
 
 def render_pdf(certificate: dict[str, Any], language: str) -> bytes:
-    """Return the certificate as PDF/UA, which screen readers can read."""
+    """Return the certificate as PDF/UA, which screen readers can read.
+
+    If the fonts lack a character, it is an ordinary PDF with a box in its place.
+    """
     words = TEXTS[language]
     shown = ("holder", "course_title", "code", "issuer", "signatory_name", "signatory_title")
     inputs = {
@@ -77,9 +83,17 @@ def render_pdf(certificate: dict[str, Any], language: str) -> bytes:
     # Loaded by the first document: most processes never make one, and the library takes 15 MiB.
     typst = importlib.import_module("typst")
     with _one_at_a_time:
-        document: bytes = typst.compile(
-            _PDF.read_bytes(), sys_inputs=inputs, ignore_system_fonts=True, pdf_standards=["ua-1"]
-        )
+        try:
+            return _compile(typst, inputs, pdf_standards=["ua-1"])
+        except typst.TypstError as error:  # PDF/UA refuses characters that the fonts lack, such as 李 or an emoji
+            log.warning("certificate is no PDF/UA", code=certificate["code"], reason=str(error))
+            return _compile(typst, inputs, pdf_standards=[])
+
+
+def _compile(typst: Any, inputs: dict[str, str], *, pdf_standards: list[str]) -> bytes:
+    document: bytes = typst.compile(
+        _PDF.read_bytes(), sys_inputs=inputs, ignore_system_fonts=True, pdf_standards=pdf_standards
+    )
     return document
 
 

@@ -254,13 +254,17 @@ class Enrollment(Aggregate, Base):
         return None
 
     def revoke(self, source: str, source_id: str, *, reason: str, at: datetime) -> EnrollmentEnded | None:
-        """Revoke the grant of a source; return the event, or None if the user keeps access or had none."""
-        had_access = self.has_access(at)
+        """Revoke the grant of a source; return the event, or None if the user keeps access or had none.
+
+        A suspended grant that is revoked ends the enrollment again: the final reason decides about the certificate.
+        """
+        ends = self.has_access(at)
         for grant in self.grants:
             is_it = (grant.source, grant.source_id) == (source, source_id)
             if is_it and grant.status != "revoked":
+                ends = ends or grant.status == "suspended"
                 grant.status, grant.ends_at, grant.reason = "revoked", at, reason
-        return self._enrollment_ended(had_access, reason, at)
+        return self._enrollment_ended(ends, reason, at)
 
     def suspend(self, source: str, source_id: str, *, reason: str, at: datetime) -> EnrollmentEnded | None:
         """Suspend the grant of a source until it is restored or revoked; returns as ``revoke`` does."""
@@ -271,8 +275,8 @@ class Enrollment(Aggregate, Base):
                 grant.status, grant.reason = "suspended", reason
         return self._enrollment_ended(had_access, reason, at)
 
-    def _enrollment_ended(self, had_access: bool, reason: str, at: datetime) -> EnrollmentEnded | None:  # noqa: FBT001
-        if not had_access or self.has_access(at):
+    def _enrollment_ended(self, ends: bool, reason: str, at: datetime) -> EnrollmentEnded | None:  # noqa: FBT001
+        if not ends or self.has_access(at):
             return None
         return EnrollmentEnded(
             enrollment_id=self.id, user_id=self.user_id, course_id=self.course_id, reason=reason, ended_at=at

@@ -95,7 +95,10 @@ class EnrollmentCreated(Event, topic="courses", retained_forever=True):
 
 @dataclass(frozen=True, kw_only=True)
 class EnrollmentEnded(Event, topic="courses", retained_forever=True):
-    """A user lost access to a course: no active grant is left."""
+    """A user lost access to a course: no active grant is left.
+
+    It comes a second time, with the final reason, when access that was suspended (``disputed``) is revoked.
+    """
 
     enrollment_id: UUID
     user_id: UUID

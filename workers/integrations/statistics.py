@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy.orm import Session
 
+from core.log import get_logger
 from models.events import (
     CourseCompleted,
     CourseRated,
@@ -26,10 +27,13 @@ from models.events import (
     RatingRemoved,
     RefundReversed,
 )
-from models.integrations.facts import NO_ID, Fact, facts_of
+from models.integrations.event_log import EventLogEntry
+from models.integrations.facts import NO_ID, Fact, NewFact, facts_of
 from models.integrations.statistics import Statistic, StatisticsCursor
 from workers import job, projection, task
 from workers.runtime.execution import Transactions
+
+log = get_logger(__name__)
 
 PAGE_SIZE = 1000  # positions of the event log in one transaction
 _RUN_SECONDS = 20.0  # then the next run of the job continues
@@ -57,13 +61,19 @@ def count_page(session: Session) -> bool:
     """Store the facts of the next page of the event log; return False at its end."""
     cursor = StatisticsCursor.get_for_update(session)
     before = cursor.position
-    facts = [
-        fact
-        for entry in cursor.next_entries(session, _TYPES, limit=PAGE_SIZE)
-        for fact in facts_of(msgspec.convert(entry.data, _COUNTED[entry.type]), version=entry.sequence)
-    ]
+    facts = [fact for entry in cursor.next_entries(session, _TYPES, limit=PAGE_SIZE) for fact in _facts_of_entry(entry)]
     Fact.apply(session, facts)
     return cursor.position > before
+
+
+def _facts_of_entry(entry: EventLogEntry) -> list[NewFact]:
+    """Return the facts of an entry; none of one that cannot be decoded, which must not stop those after it."""
+    try:
+        event = msgspec.convert(entry.data, _COUNTED[entry.type])
+    except msgspec.ValidationError as error:
+        log.warning("event not counted in statistics", position=entry.position, type=entry.type, reason=str(error))
+        return []
+    return list(facts_of(event, version=entry.sequence))
 
 
 @task
@@ -100,7 +110,17 @@ def _days(session: Session, course_id: UUID, since: date, until: date) -> list[d
     return list(days.values())
 
 
-# The handlers named on_… are called by rebuilds.
+# The handlers named on_… are called by rebuilds. These lock the cursor, so that an erasure waits and sees their facts.
+
+
+def _clear(session: Session, source: str) -> None:
+    StatisticsCursor.get_for_update(session)
+    Fact.clear(session, source)
+
+
+def _clear_enrollment(session: Session, enrollment_id: str) -> None:
+    StatisticsCursor.get_for_update(session)
+    Fact.clear_enrollment(session, enrollment_id)
 
 
 def _apply(session: Session, event: Event, event_version: int | None) -> None:
@@ -149,12 +169,12 @@ def on_refund_reversed(session: Session, *, event: RefundReversed, event_version
 
 projection(
     "integrations.learning_facts",
-    clear_rows=Fact.clear,
+    clear_rows=_clear,
     handlers=[on_lesson_completed, on_lesson_reopened, on_course_completed],
 )
 projection(
     "integrations.enrollment_facts",
-    clear_rows=Fact.clear_enrollment,
+    clear_rows=_clear_enrollment,
     handlers=[on_enrollment, on_quiz_attempted, on_course_rated, on_rating_removed],
 )
-projection("integrations.sale_facts", clear_rows=Fact.clear, handlers=[on_payment, on_refund, on_refund_reversed])
+projection("integrations.sale_facts", clear_rows=_clear, handlers=[on_payment, on_refund, on_refund_reversed])

@@ -4,8 +4,9 @@ from uuid import uuid4
 
 import pytest
 
+from models.courses.enrollments import Enrollment
 from models.events import DisputeClosed, DisputeOpened
-from tests.integration.courses.factories import make_course, purchase_of
+from tests.integration.courses.factories import make_course, published_events, purchase_of
 from tests.integration.courses.test_refunds import enrollment_events, has_access, refund_of
 from tests.support.events import build_event
 from workers.courses.access import apply_dispute_outcome, grant_access, revoke_access_on_refund, suspend_access
@@ -50,11 +51,15 @@ def test_dispute_suspends_access_until_won(session, purchase):
     assert enrollment_events(session, purchase) == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED", "ENROLLMENT_CREATED"]
 
 
-def test_lost_dispute_ends_enrollment_once(session, purchase):
+def test_end_of_suspended_access_is_published_with_its_final_reason_once(session, purchase):
     suspend_access(session, event=dispute_opened(purchase))
-    apply_dispute_outcome(session, event=dispute_lost(purchase))
+    for _ in range(2):
+        apply_dispute_outcome(session, event=dispute_lost(purchase))
+
     assert grant_status(session, purchase) == ("revoked", "charged_back")
-    assert enrollment_events(session, purchase) == ["ENROLLMENT_CREATED", "ENROLLMENT_ENDED"]
+    enrollment = Enrollment.find(session, purchase.user_id, purchase.course_id)
+    ended = [event for event in published_events(session, enrollment.id) if event.type == "ENROLLMENT_ENDED"]
+    assert [event.payload["reason"] for event in ended] == ["disputed", "charged_back"]
 
 
 def test_other_grant_keeps_access_during_dispute(session, purchase):

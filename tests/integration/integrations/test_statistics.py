@@ -3,12 +3,15 @@
 import csv
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
+from sqlalchemy.orm import Session
 
 import settings
 from core.cache import cache_redis
@@ -25,6 +28,7 @@ from models.events import (
     QuizAttempted,
     RatingRemoved,
     RefundReversed,
+    UserDeleted,
 )
 from models.integrations.facts import Fact, facts_of
 from tests.integration.courses.factories import make_course
@@ -32,7 +36,9 @@ from tests.support.databases import Database
 from tests.support.deliveries import deliver
 from tests.support.events import build_event
 from tests.support.gateway import Person, gateway, problem, running_worker, trust_test_tokens
+from tests.support.polling import eventually
 from workers.integrations import statistics
+from workers.runtime.projections import PROJECTIONS
 
 MONDAY = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TUESDAY = MONDAY + timedelta(days=1)
@@ -224,6 +230,45 @@ def test_erased_user_no_longer_counts(database: Database):
     assert (counted["totals"]["enrollment"], counted["lessons"]) == (1, {str(LESSONS[0]): {"lesson": 1}})
     assert counted["money"]["EUR"]["sale_value"] == 4900  # the money stays
     assert database.value("SELECT count(*) FROM integrations.facts WHERE user_id = :id", id=ann) == 0
+
+
+def count(session: Session, _: EnrollmentCreated) -> None:
+    statistics.count_page(session)
+
+
+def rebuild(session: Session, event: EnrollmentCreated) -> None:
+    stored = [(EnrollmentCreated, msgspec.to_builtins(event), 1)]
+    PROJECTIONS["integrations.enrollment_facts"].rebuild(session, str(event.enrollment_id), stored)
+
+
+@pytest.mark.parametrize("store_facts", [count, rebuild])
+def test_erasure_waits_for_facts_that_are_being_stored(database: Database, store_facts):
+    enrollment = build_event(EnrollmentCreated, enrolled_at=MONDAY)
+    log(enrollment)
+    deleted = {"event": build_event(UserDeleted, user_id=enrollment.user_id)}
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+    with ThreadPoolExecutor(1) as pool:
+        with session_factory("integrations").begin() as session:
+            store_facts(session, enrollment)
+            erasing = pool.submit(deliver, "integrations.erase_data", deleted, event_id=new_id(), event_headers={})
+            eventually(lambda: erasing.done() or database.value(waiting))
+        assert "result" in erasing.result()
+
+    assert database.value("SELECT count(*) FROM integrations.facts") == 0
+
+
+def test_entry_that_cannot_be_decoded_is_left_out(database: Database):
+    for _ in range(2):
+        log(build_event(EnrollmentCreated, course_id=COURSE, enrolled_at=MONDAY))
+    database.execute(
+        "UPDATE integrations.events SET data = '{}' WHERE position = (SELECT min(position) FROM integrations.events)"
+    )
+
+    with session_factory("integrations").begin() as session:
+        statistics.count_page(session)
+
+    assert shown()["totals"]["enrollment"] == 1
 
 
 def test_bundle_is_shared_among_its_courses_to_the_last_cent(database: Database):

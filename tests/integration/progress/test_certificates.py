@@ -12,8 +12,16 @@ from pypdf import PdfReader
 import settings
 from core.cache import cache_redis
 from core.db import session_factory, utc_now
-from models.events import EnrollmentCreated, EnrollmentEnded
+from models.events import (
+    CoursePurchased,
+    DisputeClosed,
+    DisputeOpened,
+    EnrollmentCreated,
+    EnrollmentEnded,
+    PaymentRefunded,
+)
 from settings import SERVICES
+from tests.integration.courses.factories import make_course
 from tests.integration.progress.builders import Learner
 from tests.integration.users.event_delivery import deliver_pending_events
 from tests.support.databases import Database
@@ -121,6 +129,19 @@ def test_markup_in_names_is_shown_as_text(ann: Person, staff: Person):
     staff.send("PATCH", f"/v1/certificates/{code}", {"holder": '#read("/etc/passwd") *Ann* $x$'})
 
     assert '#read("/etc/passwd") *Ann* $x$' in text_of(fetch(ann, code, Accept="application/pdf").data)
+
+
+def test_pdf_of_names_outside_the_fonts_has_the_other_texts(ann: Person, staff: Person):
+    certificate = certificate_of(ann)
+    code = certificate["code"]
+    staff.send("PATCH", f"/v1/certificates/{code}", {"holder": "李明 🎉 Ann"})
+    set_template(certificate["course_id"], title="Diplôme 证书", signatory_name="山田 Ada")
+
+    response = fetch(ann, code, Accept="application/pdf")
+
+    assert response.status_code == 200
+    text = text_of(response.data)
+    assert [each for each in ("Ann", "Diplôme", "Ada", code) if each not in text] == []
 
 
 def test_document_is_chosen_by_accept(ann: Person):
@@ -263,6 +284,36 @@ def test_refund_revokes_by_the_policy_of_the_course(
 
     assert certificate_of(ann)["status"] == status
     assert revocations(database) == (status == "revoked")
+
+
+@pytest.mark.parametrize("final_reason", ["charged_back", "refunded"])
+def test_end_of_suspended_access_revokes_the_certificate(
+    ann: Person, database: Database, monkeypatch, final_reason: str
+):
+    monkeypatch.setattr(settings, "CERTIFICATE_REVOKE_ON_REFUND", True)
+    with session_factory("courses").begin() as session:
+        course = make_course(session, lessons=1)
+        [lesson] = course.lessons()
+    of_order = {"order_id": uuid4(), "user_id": UUID(ann.get("/v1/me").json["id"])}
+    learning = {"user_id": of_order["user_id"], "course_id": course.id, "lesson_id": lesson.id}
+    bought = build_event(CoursePurchased, **of_order, course_id=course.id)
+    opened = build_event(DisputeOpened, **of_order, order_suspended=True)
+    lost = build_event(DisputeClosed, **of_order, order_charged_back=True)
+    refunded = build_event(PaymentRefunded, **of_order, is_full_refund=True)
+    final = ("apply_dispute_outcome", lost) if final_reason == "charged_back" else ("revoke_access_on_refund", refunded)
+    revoked = []
+
+    for version, (handler, event) in enumerate([("grant_access", bought), ("suspend_access", opened), final], 1):
+        headers = {"ce_sequence": str(version)}
+        deliver(f"courses.{handler}", {"event": event}, event_id=uuid4(), event_headers=headers)
+        deliver_pending_events(database)
+        if event is bought:
+            deliver("progress.complete_lesson", learning)
+        revoked.append(database.rows("SELECT reason FROM progress.certificate_revocations"))
+
+    statuses = {each["course_id"]: each["status"] for each in ann.get("/v1/me/certificates").json["items"]}
+    assert statuses[str(course.id)] == "revoked"
+    assert revoked == [[], [], [(final_reason,)]]
 
 
 def test_new_access_reinstates_after_a_refund_but_not_after_staff(

@@ -1751,6 +1751,8 @@ class EnrollmentCreated(Struct, kw_only=True):
 class EnrollmentEnded(Struct, kw_only=True):
     """
     A user lost access to a course: no active grant is left.
+
+        It comes a second time, with the final reason, when access that was suspended (``disputed``) is revoked.
     """
 
     enrollment_id: str
